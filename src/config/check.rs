@@ -1,0 +1,380 @@
+//! Reading a component's body: typed getters that report faults with their place, and unknown keys at the end.
+//!
+//! A section borrows the tree and the list of findings; nothing here stops at the first fault. Every getter marks its
+//! key as known, so call all of them before [`Section::finish`].
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::{duration, size};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::node::{Node, Place, Value};
+
+/// One map of the configuration under check. A null body reads as an empty map.
+pub struct Section<'a> {
+    node: &'a Node,
+    path: String,
+    diagnostics: &'a Diagnostics,
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Section<'a> {
+    /// Reports when `node` is neither a map nor null and then reads as empty.
+    pub fn new(node: &'a Node, path: impl Into<String>, diagnostics: &'a Diagnostics) -> Section<'a> {
+        let section = Section { node, path: path.into(), diagnostics, known: RefCell::default() };
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            section.wrong_type::<()>(&section.path, node, "a map of keys");
+        }
+        section
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn place(&self) -> Place {
+        self.node.place
+    }
+
+    pub fn diagnostics(&self) -> &'a Diagnostics {
+        self.diagnostics
+    }
+
+    pub fn child_path(&self, key: &str) -> String {
+        format!("{}::{key}", self.path)
+    }
+
+    /// The raw value of a key, marked as known; `None` when the key is absent.
+    pub fn node(&self, key: &str) -> Option<&'a Node> {
+        self.known.borrow_mut().insert(key.to_owned());
+        self.node.get(key)
+    }
+
+    fn present(&self, key: &str) -> Option<&'a Node> {
+        self.node(key).filter(|node| !node.is_null())
+    }
+
+    /// A nested map; `None` when the key is absent. A null body is an empty section.
+    pub fn section(&self, key: &str) -> Option<Section<'a>> {
+        let node = self.node(key)?;
+        Some(Section::new(node, self.child_path(key), self.diagnostics))
+    }
+
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        let node = self.present(key)?;
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            _ => self.wrong_type(&self.child_path(key), node, "true or false"),
+        }
+    }
+
+    /// A text; numbers and booleans are taken as written.
+    pub fn string(&self, key: &str) -> Option<String> {
+        let node = self.present(key)?;
+        text_of(node).or_else(|| self.wrong_type(&self.child_path(key), node, "a string"))
+    }
+
+    pub fn i64(&self, key: &str) -> Option<i64> {
+        let node = self.present(key)?;
+        match &node.value {
+            Value::Int(value) => Some(*value),
+            // The Collector truncates a float here without a word; a whole one is harmless.
+            Value::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
+            _ => self.wrong_type(&self.child_path(key), node, "an integer"),
+        }
+    }
+
+    /// A non-negative integer.
+    pub fn u64(&self, key: &str) -> Option<u64> {
+        let value = self.i64(key)?;
+        u64::try_from(value)
+            .ok()
+            .or_else(|| self.invalid(key, format!("{value} is negative"), "an integer of 0 or more"))
+    }
+
+    pub fn usize(&self, key: &str) -> Option<usize> {
+        self.u64(key).and_then(|value| usize::try_from(value).ok())
+    }
+
+    pub fn f64(&self, key: &str) -> Option<f64> {
+        let node = self.present(key)?;
+        match &node.value {
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            _ => self.wrong_type(&self.child_path(key), node, "a number"),
+        }
+    }
+
+    /// A duration as Go writes it (`1m30s`, `250ms`); a bare 0 is zero. Any other bare number is an error: the
+    /// Collector takes it as nanoseconds, which nobody means.
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        let node = self.present(key)?;
+        let text = text_of(node).or_else(|| self.wrong_type(&self.child_path(key), node, "a duration such as 5s"))?;
+        match duration::parse(&text) {
+            Ok(value) => Some(value),
+            Err(why) => self.invalid(key, why, "a duration such as 250ms, 5s or 1m30s"),
+        }
+    }
+
+    /// Bytes: an integer, or text with a unit (`512KiB`, `1GiB`, `20MB`).
+    pub fn bytes(&self, key: &str) -> Option<u64> {
+        let node = self.present(key)?;
+        let text = text_of(node).or_else(|| self.wrong_type(&self.child_path(key), node, "a size such as 64MiB"))?;
+        match size::parse(&text) {
+            Ok(value) => Some(value),
+            Err(why) => self.invalid(key, why, "a size in bytes or with a unit, such as 64MiB"),
+        }
+    }
+
+    /// Items of a list; one lone value is not a list.
+    pub fn list(&self, key: &str) -> Option<&'a [Node]> {
+        let node = self.present(key)?;
+        match &node.value {
+            Value::List(items) => Some(items),
+            _ => self.wrong_type(&self.child_path(key), node, "a list"),
+        }
+    }
+
+    pub fn strings(&self, key: &str) -> Option<Vec<String>> {
+        let path = self.child_path(key);
+        let items = self.list(key)?;
+        let texts = items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| text_of(item).or_else(|| self.wrong_type(&format!("{path}::{at}"), item, "a string")));
+        Some(texts.flatten().collect())
+    }
+
+    /// Key and text of every entry of a nested map (headers, attributes), in the order written.
+    pub fn string_map(&self, key: &str) -> Option<Vec<(String, String)>> {
+        let node = self.present(key)?;
+        let path = self.child_path(key);
+        if !matches!(node.value, Value::Map(_)) {
+            return self.wrong_type(&path, node, "a map of keys and strings");
+        }
+        let pairs = node.entries().iter().map(|entry| {
+            let text = text_of(&entry.value)
+                .or_else(|| self.wrong_type(&format!("{path}::{}", entry.key), &entry.value, "a string"));
+            text.map(|text| (entry.key.clone(), text))
+        });
+        Some(pairs.flatten().collect())
+    }
+
+    /// One of `choices`; reports what is allowed and the nearest.
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        self.invalid(key, format!("{text:?} is not known here"), &format!("one of {}", names.join(", ")))
+    }
+
+    /// Keys the Collector has and podgate does not have yet: refused with their place, never ignored.
+    pub fn not_yet(&self, keys: &[&str]) {
+        for key in keys {
+            let Some(place) = self.key_place(key) else { continue };
+            self.node(key);
+            self.report(
+                code::NOT_YET,
+                Severity::Error,
+                place,
+                self.child_path(key),
+                format!("`{key}` is not supported yet"),
+                None,
+                Some("remove the key, or run with a Collector until podgate supports it".to_owned()),
+            );
+        }
+    }
+
+    /// Keys that are accepted and have no effect here; said once with the reason.
+    pub fn without_effect(&self, key: &str, why: &str) {
+        let Some(place) = self.key_place(key) else { return };
+        self.node(key);
+        self.report(
+            code::IGNORED_KEY,
+            Severity::Warning,
+            place,
+            self.child_path(key),
+            format!("`{key}` has no effect: {why}"),
+            None,
+            None,
+        );
+    }
+
+    /// Where a key is written, else where its section is.
+    pub fn place_of(&self, key: &str) -> Place {
+        self.node
+            .get(key)
+            .map(|node| node.place)
+            .filter(|place| place.line > 0)
+            .or_else(|| self.key_place(key))
+            .unwrap_or(self.node.place)
+    }
+
+    fn key_place(&self, key: &str) -> Option<Place> {
+        self.node.entries().iter().find(|entry| entry.key == key).map(|entry| entry.key_place)
+    }
+
+    /// Reports a value that has the right type and the wrong content. Always `None`, to be returned by getters.
+    pub fn invalid<T>(&self, key: &str, message: impl Into<String>, expected: &str) -> Option<T> {
+        self.report(
+            code::INVALID_VALUE,
+            Severity::Error,
+            self.place_of(key),
+            self.child_path(key),
+            message.into(),
+            Some(format!("expected {expected}")),
+            None,
+        );
+        None
+    }
+
+    pub fn missing<T>(&self, key: &str, expected: &str) -> Option<T> {
+        let message = format!("`{key}` is required");
+        self.report(
+            code::MISSING_KEY,
+            Severity::Error,
+            self.node.place,
+            self.child_path(key),
+            message,
+            Some(format!("expected {expected}")),
+            None,
+        );
+        None
+    }
+
+    pub fn warn(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<&str>) {
+        self.report(
+            code,
+            Severity::Warning,
+            self.place_of(key),
+            self.child_path(key),
+            message.into(),
+            None,
+            help.map(str::to_owned),
+        );
+    }
+
+    pub fn error(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<&str>) {
+        self.report(
+            code,
+            Severity::Error,
+            self.place_of(key),
+            self.child_path(key),
+            message.into(),
+            None,
+            help.map(str::to_owned),
+        );
+    }
+
+    fn wrong_type<T>(&self, path: &str, node: &Node, expected: &str) -> Option<T> {
+        let message = format!("this is {}", node.kind());
+        self.report(
+            code::WRONG_TYPE,
+            Severity::Error,
+            node.place,
+            path.to_owned(),
+            message,
+            Some(format!("expected {expected}")),
+            None,
+        );
+        None
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private funnel for every field of a finding")]
+    fn report(
+        &self,
+        code: &'static str,
+        severity: Severity,
+        place: Place,
+        path: String,
+        message: String,
+        expected: Option<String>,
+        help: Option<String>,
+    ) {
+        self.diagnostics.push(Diagnostic { code, severity, place: Some(place), path, message, expected, help });
+    }
+
+    /// Reports every key that no getter asked for, with the nearest known one.
+    pub fn finish(self) {
+        let known = self.known.borrow();
+        for entry in self.node.entries().iter().filter(|entry| !known.contains(&entry.key)) {
+            let nearest = nearest(&entry.key, known.iter().map(String::as_str));
+            let expected = match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None if known.is_empty() => "no keys are known here".to_owned(),
+                None => format!("known keys: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+            };
+            self.report(
+                code::UNKNOWN_KEY,
+                Severity::Error,
+                entry.key_place,
+                self.child_path(&entry.key),
+                format!("unknown key `{}`", entry.key),
+                Some(expected),
+                None,
+            );
+        }
+    }
+}
+
+/// The text of a scalar as written; `None` for lists, maps and null.
+pub fn text_of(node: &Node) -> Option<String> {
+    if let (Some(written), false) = (&node.written, matches!(node.value, Value::List(_) | Value::Map(_))) {
+        return Some(written.clone());
+    }
+    match &node.value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Float(value) => Some(value.to_string()),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// The known word nearest to `word`, when it is near enough to be a slip of the pen.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = 1 + word.chars().count() / 4;
+    known
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let width = b.len() + 1;
+    let mut rows = vec![0usize; (a.len() + 1) * width];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            let at = i * width + j;
+            if i == 0 || j == 0 {
+                rows[at] = i + j;
+                continue;
+            }
+            let replace = rows[at - width - 1] + usize::from(a[i - 1] != b[j - 1]);
+            rows[at] = replace.min(rows[at - width] + 1).min(rows[at - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                rows[at] = rows[at].min(rows[at - 2 * width - 2] + 1);
+            }
+        }
+    }
+    rows[a.len() * width + b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_named_only_when_it_is_near() {
+        let known = ["endpoint", "timeout", "compression"];
+        assert_eq!(nearest("endpiont", known.into_iter()), Some("endpoint"));
+        assert_eq!(nearest("timout", known.into_iter()), Some("timeout"));
+        assert_eq!(nearest("zebra", known.into_iter()), None);
+    }
+}

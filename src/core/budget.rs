@@ -1,0 +1,194 @@
+//! The process-wide byte budget: memory is granted before it is used and given back by dropping the ticket.
+//!
+//! A claim alone holds nothing: tickets grow as bytes arrive. Above the soft limit new payloads are refused; payloads
+//! already admitted may grow up to the hard limit, so that work in hand finishes.
+//! Invariant: `used` is the sum of the bytes of all live tickets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A shared account of bytes. Cheap to query from any thread.
+#[derive(Debug)]
+pub struct Budget {
+    hard: AtomicU64,
+    soft: AtomicU64,
+    used: AtomicU64,
+    peak: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The budget had no room; the caller answers retryably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("memory budget exhausted: {used} of {limit} bytes in use, {wanted} more wanted")]
+pub struct OverBudget {
+    pub wanted: u64,
+    pub used: u64,
+    pub limit: u64,
+}
+
+impl Budget {
+    /// `hard` and `soft` in bytes; `soft <= hard`.
+    pub fn new(hard: u64, soft: u64) -> Arc<Budget> {
+        Arc::new(Budget {
+            hard: AtomicU64::new(hard),
+            soft: AtomicU64::new(soft.min(hard)),
+            used: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// A budget nothing exceeds, for tests and one-shot commands.
+    pub fn unlimited() -> Arc<Budget> {
+        Budget::new(u64::MAX, u64::MAX)
+    }
+
+    pub fn set_limits(&self, hard: u64, soft: u64) {
+        self.hard.store(hard, Ordering::Relaxed);
+        self.soft.store(soft.min(hard), Ordering::Relaxed);
+    }
+
+    pub fn hard(&self) -> u64 {
+        self.hard.load(Ordering::Relaxed)
+    }
+
+    pub fn soft(&self) -> u64 {
+        self.soft.load(Ordering::Relaxed)
+    }
+
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// How many takes and grows were refused since start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// True while new payloads would be refused.
+    pub fn under_pressure(&self) -> bool {
+        self.used() >= self.soft()
+    }
+
+    /// Grants a ticket for a new payload, bounded by the soft limit.
+    pub fn take(self: &Arc<Budget>, bytes: u64) -> Result<Ticket, OverBudget> {
+        self.charge(bytes, self.soft())?;
+        Ok(Ticket { held: Arc::new(Held { budget: self.clone(), bytes: AtomicU64::new(bytes) }) })
+    }
+
+    fn charge(&self, bytes: u64, limit: u64) -> Result<(), OverBudget> {
+        let mut used = self.used.load(Ordering::Relaxed);
+        loop {
+            let next = used.saturating_add(bytes);
+            if next > limit {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(OverBudget { wanted: bytes, used, limit });
+            }
+            match self.used.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.peak.fetch_max(next, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    budget: Arc<Budget>,
+    bytes: AtomicU64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// The bytes a payload holds. Clones share one account; the last one to go gives the bytes back.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    held: Arc<Held>,
+}
+
+impl Ticket {
+    /// A ticket of zero bytes on a budget of its own, for payloads whose memory is accounted elsewhere.
+    pub fn free() -> Ticket {
+        Ticket { held: Arc::new(Held { budget: Budget::unlimited(), bytes: AtomicU64::new(0) }) }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.held.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks for more, bounded by the hard limit: the payload was admitted already.
+    pub fn grow(&self, more: u64) -> Result<(), OverBudget> {
+        self.held.budget.charge(more, self.held.budget.hard())?;
+        self.held.bytes.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back what was claimed but not needed.
+    pub fn shrink_to(&self, bytes: u64) {
+        let before = self.held.bytes.load(Ordering::Relaxed);
+        if before > bytes {
+            self.held.bytes.fetch_sub(before - bytes, Ordering::Relaxed);
+            self.held.budget.used.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves up to `bytes` of this ticket into one of its own, for a part split from the payload.
+    pub fn split(&self, bytes: u64) -> Ticket {
+        let before = self.held.bytes.load(Ordering::Relaxed);
+        let moved = bytes.min(before);
+        self.held.bytes.fetch_sub(moved, Ordering::Relaxed);
+        Ticket { held: Arc::new(Held { budget: self.held.budget.clone(), bytes: AtomicU64::new(moved) }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_ticket_gives_its_bytes_back() {
+        let budget = Budget::new(100, 80);
+        let ticket = budget.take(50).expect("fits");
+        ticket.grow(40).expect("hard limit leaves room");
+        let part = ticket.split(30);
+        assert_eq!((budget.used(), ticket.bytes(), part.bytes()), (90, 60, 30));
+        drop(ticket);
+        assert_eq!(budget.used(), 30);
+        drop(part);
+        assert_eq!((budget.used(), budget.peak()), (0, 90));
+    }
+
+    #[test]
+    fn new_payloads_stop_at_the_soft_limit_and_growth_at_the_hard_one() {
+        let budget = Budget::new(100, 80);
+        let ticket = budget.take(80).expect("fits");
+        assert_eq!(budget.take(1).unwrap_err(), OverBudget { wanted: 1, used: 80, limit: 80 });
+        ticket.grow(20).expect("up to the hard limit");
+        assert!(ticket.grow(1).is_err());
+        assert_eq!(budget.refused(), 2);
+    }
+
+    #[test]
+    fn clones_share_one_account() {
+        let budget = Budget::new(100, 100);
+        let ticket = budget.take(10).expect("fits");
+        let branch = ticket.clone();
+        drop(ticket);
+        assert_eq!(budget.used(), 10);
+        branch.shrink_to(4);
+        assert_eq!(budget.used(), 4);
+        drop(branch);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Faults and warnings found in a configuration: all are collected, none stops the check of the rest.
+
+use std::cell::RefCell;
+
+use crate::core::node::Place;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// One finding. `code` is stable and documented in docs/errors.md.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    pub code: &'static str,
+    pub severity: Severity,
+    pub place: Option<Place>,
+    /// `receivers::otlp::protocols::grpc`
+    pub path: String,
+    /// What is wrong, with the value as written.
+    pub message: String,
+    /// What was expected or the nearest known key: printed beside the caret.
+    pub expected: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Codes of findings. One line each in docs/errors.md.
+pub mod code {
+    pub const SYNTAX: &str = "E0101";
+    pub const SOURCE_UNREADABLE: &str = "E0102";
+    pub const EXPANSION: &str = "E0103";
+    pub const DUPLICATE_KEY: &str = "E0104";
+    pub const LIMIT: &str = "E0105";
+    pub const UNKNOWN_KEY: &str = "E0201";
+    pub const WRONG_TYPE: &str = "E0202";
+    pub const INVALID_VALUE: &str = "E0203";
+    pub const MISSING_KEY: &str = "E0204";
+    pub const NOT_YET: &str = "E0205";
+    pub const RETIRED: &str = "E0206";
+    pub const CONFLICT: &str = "E0207";
+    pub const UNKNOWN_COMPONENT: &str = "E0301";
+    pub const UNDEFINED_COMPONENT: &str = "E0302";
+    pub const BAD_ID: &str = "E0303";
+    pub const BAD_PIPELINE: &str = "E0304";
+    pub const SIGNAL_UNSUPPORTED: &str = "E0305";
+    pub const NO_PIPELINE: &str = "E0306";
+    pub const DEPRECATED: &str = "W0401";
+    pub const IGNORED_KEY: &str = "W0402";
+    pub const LINT: &str = "W0403";
+    pub const SKIPPED: &str = "W0404";
+    pub const EXPANSION_WARNING: &str = "W0405";
+}
+
+/// Collects findings during one check. Interior mutability, because nested sections report into the same list.
+#[derive(Debug, Default)]
+pub struct Diagnostics {
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl Diagnostics {
+    pub fn push(&self, diagnostic: Diagnostic) {
+        self.found.borrow_mut().push(diagnostic);
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.found.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
+    /// Everything found so far, in order of source and place.
+    pub fn sorted(&self) -> Vec<Diagnostic> {
+        let mut found = self.found.borrow().clone();
+        found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
+        found
+    }
+}

@@ -1,0 +1,83 @@
+//! The few errors that cross stages, and the fixed vocabulary of reasons under which items are counted.
+
+use std::time::Duration;
+
+/// Why items were dropped or refused: a metric label, so the set is fixed at compile time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reason(pub &'static str);
+
+impl Reason {
+    /// Bytes that are not valid protobuf, or an item nested deeper than the limit.
+    pub const MALFORMED: Reason = Reason("malformed");
+    /// Sent to the `nop` exporter on purpose.
+    pub const NOP: Reason = Reason("nop");
+    /// The byte budget or a store's account had no room.
+    pub const MEMORY: Reason = Reason("memory");
+    pub const QUEUE_FULL: Reason = Reason("queue_full");
+    /// The next hop answered with a permanent error.
+    pub const PERMANENT: Reason = Reason("permanent");
+    /// The next hop accepted the request but named these items as rejected.
+    pub const PARTIAL_SUCCESS: Reason = Reason("partial_success");
+    /// Retries used up their time.
+    pub const RETRIES_EXHAUSTED: Reason = Reason("retries_exhausted");
+    /// The next hop is not reachable or asked to come back later.
+    pub const UNAVAILABLE: Reason = Reason("unavailable");
+    /// The drain deadline came first.
+    pub const SHUTDOWN: Reason = Reason("shutdown");
+    /// A panic in our own code; a bug.
+    pub const INTERNAL: Reason = Reason("internal");
+    /// Larger than the configured maximum.
+    pub const TOO_LARGE: Reason = Reason("too_large");
+    /// The fan-out answered for this branch with another branch's error.
+    pub const OTHER_BRANCH: Reason = Reason("other_branch_failed");
+}
+
+/// The answer of a stage that did not accept a payload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumeError {
+    /// Not now: the sender keeps the data and may retry, at the earliest after `after`.
+    #[error("refused ({}): {message}", reason.0)]
+    Refused { reason: Reason, after: Option<Duration>, message: String },
+    /// Never: the same bytes would be rejected again.
+    #[error("rejected ({}): {message}", reason.0)]
+    Rejected { reason: Reason, message: String },
+}
+
+impl ConsumeError {
+    pub fn refused(reason: Reason, message: impl Into<String>) -> ConsumeError {
+        ConsumeError::Refused { reason, after: None, message: message.into() }
+    }
+
+    pub fn rejected(reason: Reason, message: impl Into<String>) -> ConsumeError {
+        ConsumeError::Rejected { reason, message: message.into() }
+    }
+
+    pub fn reason(&self) -> Reason {
+        match self {
+            ConsumeError::Refused { reason, .. } | ConsumeError::Rejected { reason, .. } => *reason,
+        }
+    }
+
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, ConsumeError::Refused { .. })
+    }
+}
+
+/// A component could not start (a port in use, a file not writable). The process exits with code 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{component}: {message}{}", help.as_ref().map(|help| format!("; {help}")).unwrap_or_default())]
+pub struct StartError {
+    /// Path of the component in the configuration, `receivers::otlp`.
+    pub component: String,
+    pub message: String,
+    /// What the reader can do about it.
+    pub help: Option<String>,
+}
+
+/// What became of one item at the next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Delivered,
+    Retry,
+    Drop(Reason),
+}

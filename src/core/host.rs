@@ -1,0 +1,51 @@
+//! What all components of one gateway share. Passed down by the gateway; there are no globals.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::core::balance::Balance;
+use crate::core::binding::PeerIdentity;
+use crate::core::budget::Budget;
+use crate::core::routes::Routes;
+use crate::core::stats::Stats;
+use crate::core::status::StatusBoard;
+use crate::core::tasks::Tasks;
+
+pub struct Host {
+    pub budget: Arc<Budget>,
+    pub balance: Arc<Balance>,
+    pub stats: Arc<Stats>,
+    pub routes: Arc<Routes>,
+    pub status: Arc<StatusBoard>,
+    pub tasks: Arc<Tasks>,
+    pub peer_identity: OnceLock<Arc<dyn PeerIdentity>>,
+    // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
+    shared: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Host {
+    pub fn new(budget: Arc<Budget>) -> Arc<Host> {
+        Arc::new(Host {
+            budget,
+            balance: Arc::default(),
+            stats: Arc::default(),
+            routes: Arc::default(),
+            status: Arc::default(),
+            tasks: Arc::default(),
+            peer_identity: OnceLock::new(),
+            shared: Mutex::default(),
+        })
+    }
+
+    /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration.
+    pub fn shared<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut shared = self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = shared.get(key).cloned().and_then(|any| any.downcast::<T>().ok());
+        known.unwrap_or_else(|| {
+            let made = make();
+            shared.insert(key.to_owned(), made.clone());
+            made
+        })
+    }
+}

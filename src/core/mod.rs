@@ -1,0 +1,24 @@
+//! The nouns every part of podgate shares: payload, origin, budget, stage, component, factory.
+//!
+//! Core imports nothing of ours, knows no component and no protocol. What two siblings need moves here or one level above.
+
+pub mod balance;
+pub mod binding;
+pub mod budget;
+pub mod component;
+pub mod consumer;
+pub mod diagnostic;
+pub mod error;
+pub mod factory;
+pub mod fan_out;
+pub mod host;
+pub mod limits;
+pub mod node;
+pub mod origin;
+pub mod payload;
+pub mod routes;
+pub mod stats;
+pub mod status;
+pub mod tasks;
+pub mod time;
+pub mod transform;

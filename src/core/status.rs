@@ -1,0 +1,41 @@
+//! What each component says of its own state, for `/status` and `/readyz?verbose`. Never decides liveness.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Starting,
+    Ok,
+    /// Works with less than it should have: stale cache, next hop away.
+    Degraded,
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    pub state: State,
+    /// Why, in words a person can act on; empty when there is nothing to say.
+    pub message: String,
+}
+
+#[derive(Debug, Default)]
+pub struct StatusBoard {
+    // Written on state changes only.
+    reports: Mutex<BTreeMap<String, Report>>,
+}
+
+impl StatusBoard {
+    /// `component` is the path in the configuration. Returns true when the state changed, so that the caller logs it once.
+    pub fn set(&self, component: &str, state: State, message: impl Into<String>) -> bool {
+        let report = Report { state, message: message.into() };
+        let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = reports.insert(component.to_owned(), report);
+        before.is_none_or(|before| before.state != state)
+    }
+
+    pub fn all(&self) -> BTreeMap<String, Report> {
+        self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}

@@ -1,0 +1,42 @@
+//! Synchronous processors: payload in, payload out, no waiting.
+//!
+//! The adapter hands back the next stage's future itself, so a row of transforms costs no box of its own.
+
+use std::sync::Arc;
+
+use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::ConsumeError;
+use crate::core::payload::Payload;
+use crate::core::stats::Flow;
+
+pub trait Transform: Send + Sync {
+    /// Changes the payload or refuses it. Items it removes are counted by itself in the balance.
+    fn transform(&self, payload: Payload) -> Result<Payload, ConsumeError>;
+}
+
+/// Makes a stage of a transform: counts items in and out, then forwards.
+pub struct TransformStage {
+    transform: Arc<dyn Transform>,
+    next: Next,
+    flow: Flow,
+}
+
+impl TransformStage {
+    pub fn new(transform: Arc<dyn Transform>, next: Next, flow: Flow) -> TransformStage {
+        TransformStage { transform, next, flow }
+    }
+}
+
+impl Consumer for TransformStage {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        self.flow.incoming.add(payload.items);
+        match self.transform.transform(payload) {
+            Ok(payload) => {
+                self.flow.outgoing.add(payload.items);
+                // A payload emptied by the transform still goes on when it came in empty: empty requests succeed.
+                self.next.consume(payload)
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Components that hand data on.

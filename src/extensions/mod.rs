@@ -1,0 +1,1 @@
+//! Components beside the data path.

@@ -1,0 +1,3 @@
+//! Pods, containers and their runs, from a watched API server.
+
+pub mod pod;

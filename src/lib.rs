@@ -1,0 +1,30 @@
+//! podgate: an OTLP gateway for Kubernetes nodes. The modules below are in reading order, the data path first.
+
+pub mod core;
+
+pub mod otlp;
+
+pub mod config;
+
+pub mod net;
+
+pub mod kube;
+
+pub mod ottl;
+
+pub mod telemetry;
+
+pub mod receivers;
+
+pub mod processors;
+
+pub mod exporters;
+
+pub mod connectors;
+
+pub mod extensions;
+
+pub mod cli;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,1 @@
+//! Sockets, HTTP, gRPC framing, TLS and compression; the only place that sees hyper, h2 and rustls.

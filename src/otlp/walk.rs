@@ -1,0 +1,228 @@
+//! The walker: protobuf fields of one message as borrowed values, lengths and wire types checked, nothing allocated.
+//!
+//! Everything that reads OTLP bytes reads through here. No input panics; a fault ends the iteration with an error.
+
+/// Bytes that are not protobuf, or not the shape asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("a varint is longer than ten bytes or runs past the end")]
+    Varint,
+    #[error("a length runs past the end of its message")]
+    Length,
+    #[error("wire type {0} does not exist or belongs to groups")]
+    WireType(u8),
+    #[error("field number 0")]
+    FieldNumber,
+    #[error("field {0} has another wire type than OTLP gives it")]
+    Unexpected(u32),
+    #[error("values nest deeper than 64")]
+    Depth,
+    #[error("a string is not UTF-8")]
+    Utf8,
+}
+
+/// The value of one field as it stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+}
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub number: u32,
+    pub wire: Wire<'a>,
+}
+
+impl<'a> Field<'a> {
+    /// The bytes of a length-delimited field; an error when the wire type is another.
+    pub fn bytes(&self) -> Result<&'a [u8], Malformed> {
+        match self.wire {
+            Wire::Bytes(bytes) => Ok(bytes),
+            _ => Err(Malformed::Unexpected(self.number)),
+        }
+    }
+
+    pub fn varint(&self) -> Result<u64, Malformed> {
+        match self.wire {
+            Wire::Varint(value) => Ok(value),
+            _ => Err(Malformed::Unexpected(self.number)),
+        }
+    }
+
+    pub fn fixed64(&self) -> Result<u64, Malformed> {
+        match self.wire {
+            Wire::Fixed64(value) => Ok(value),
+            _ => Err(Malformed::Unexpected(self.number)),
+        }
+    }
+
+    pub fn fixed32(&self) -> Result<u32, Malformed> {
+        match self.wire {
+            Wire::Fixed32(value) => Ok(value),
+            _ => Err(Malformed::Unexpected(self.number)),
+        }
+    }
+}
+
+/// Iterates over the fields of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(message: &'a [u8]) -> Fields<'a> {
+        Fields { message, at: 0 }
+    }
+
+    /// Offset of the next field within the message.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let (value, read) = read_varint(&self.message[self.at..])?;
+        self.at += read;
+        Ok(value)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let end = self.at.checked_add(length).filter(|end| *end <= self.message.len()).ok_or(Malformed::Length)?;
+        let bytes = &self.message[self.at..end];
+        self.at = end;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn read(&mut self) -> Result<Field<'a>, Malformed> {
+        let key = self.varint()?;
+        let number = u32::try_from(key >> 3)
+            .ok()
+            .filter(|number| (1..1 << 29).contains(number))
+            .ok_or(Malformed::FieldNumber)?;
+        let wire = match key & 7 {
+            0 => Wire::Varint(self.varint()?),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Length)?;
+                Wire::Bytes(self.take(length)?)
+            }
+            5 => Wire::Fixed32(u32::from_le_bytes(self.array()?)),
+            other => return Err(Malformed::WireType(other as u8)),
+        };
+        Ok(Field { number, wire })
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed::Length)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.message.len() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_err() {
+            self.at = self.message.len();
+        }
+        Some(field)
+    }
+}
+
+/// The varint at the head of `bytes` and its length, 1 to 10.
+#[inline]
+pub fn read_varint(bytes: &[u8]) -> Result<(u64, usize), Malformed> {
+    let mut value = 0u64;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            // The tenth byte has room for one bit only.
+            return if index == 9 && *byte > 1 { Err(Malformed::Varint) } else { Ok((value, index + 1)) };
+        }
+    }
+    Err(Malformed::Varint)
+}
+
+/// An attribute's value (`AnyValue`) as it stands on the wire. Strings are not checked for UTF-8: only what leaves as
+/// JSON or is matched as text needs that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AnyValue<'a> {
+    /// No value set, or a field this version does not know.
+    Empty,
+    Str(&'a [u8]),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// `ArrayValue` message, undecoded.
+    Array(&'a [u8]),
+    /// `KeyValueList` message, undecoded.
+    KvList(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> AnyValue<'a> {
+    /// Reads an `AnyValue` message; of a repeated oneof the last field wins.
+    #[inline]
+    pub fn read(message: &'a [u8]) -> Result<AnyValue<'a>, Malformed> {
+        let mut value = AnyValue::Empty;
+        for field in Fields::new(message) {
+            let field = field?;
+            value = match field.number {
+                1 => AnyValue::Str(field.bytes()?),
+                2 => AnyValue::Bool(field.varint()? != 0),
+                3 => AnyValue::Int(field.varint()? as i64),
+                4 => AnyValue::Double(f64::from_bits(field.fixed64()?)),
+                5 => AnyValue::Array(field.bytes()?),
+                6 => AnyValue::KvList(field.bytes()?),
+                7 => AnyValue::Bytes(field.bytes()?),
+                _ => value,
+            };
+        }
+        Ok(value)
+    }
+
+    /// The text of a string value that is valid UTF-8.
+    pub fn as_str(&self) -> Option<&'a str> {
+        match self {
+            AnyValue::Str(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// One attribute: `KeyValue` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attribute<'a> {
+    pub key: &'a [u8],
+    pub value: AnyValue<'a>,
+}
+
+impl<'a> Attribute<'a> {
+    /// Reads a `KeyValue` message.
+    #[inline]
+    pub fn read(message: &'a [u8]) -> Result<Attribute<'a>, Malformed> {
+        let mut attribute = Attribute { key: b"", value: AnyValue::Empty };
+        for field in Fields::new(message) {
+            let field = field?;
+            match field.number {
+                1 => attribute.key = field.bytes()?,
+                2 => attribute.value = AnyValue::read(field.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(attribute)
+    }
+}

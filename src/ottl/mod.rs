@@ -1,0 +1,1 @@
+//! OTTL conditions: parse, check, evaluate on items.

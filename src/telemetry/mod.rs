@@ -1,0 +1,1 @@
+//! What podgate says of itself: metrics, logs.

@@ -1,0 +1,1 @@
+//! Sinks, generators and fake peers for tests, benches and the demo.
