@@ -18,8 +18,11 @@ pub fn join(base: Node, over: Node) -> Node {
                     Some(index) => {
                         let below = &mut entries[*index];
                         let before = std::mem::replace(&mut below.value, Node::null(entry.key_place));
+                        let joined = matches!((&before.value, &entry.value.value), (Value::Map(_), Value::Map(_)));
                         below.value = join(before, entry.value);
-                        below.key_place = entry.key_place;
+                        if !joined {
+                            below.key_place = entry.key_place;
+                        }
                     }
                     None => {
                         at.insert(entry.key.clone(), entries.len());
@@ -83,7 +86,10 @@ mod tests {
             ("{a: 1}", "{}", "{a: 1}"),
         ] {
             let (joined, expected) = (join(tree(base), tree(over)), tree(joined));
-            assert_eq!(print::to_yaml(&joined, print::Secrets::Shown), print::to_yaml(&expected, print::Secrets::Shown));
+            assert_eq!(
+                print::to_yaml(&joined, print::Secrets::Shown),
+                print::to_yaml(&expected, print::Secrets::Shown)
+            );
         }
     }
 
