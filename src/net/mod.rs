@@ -1,1 +1,3 @@
 //! Sockets, HTTP, gRPC framing, TLS and compression; the only place that sees hyper, h2 and rustls.
+
+pub mod client;
