@@ -1,3 +1,4 @@
 //! Sockets, HTTP, gRPC framing, TLS and compression; the only place that sees hyper, h2 and rustls.
 
+pub mod client;
 pub mod pages;
