@@ -235,15 +235,7 @@ impl<'a> Builder<'a> {
         let bracket = flow.then(|| (span.start.line(), span.start.col()));
         // A block collection has no mark of its own: its key is what a reader looks for.
         let place = if flow { own } else { key.map_or(own, |key| key.place) };
-        self.open.push(Open {
-            value,
-            place,
-            bracket,
-            anchor,
-            key: None,
-            seen: HashMap::new(),
-            merges: Vec::new(),
-        });
+        self.open.push(Open { value, place, bracket, anchor, key: None, seen: HashMap::new(), merges: Vec::new() });
         Ok(())
     }
 
@@ -272,11 +264,9 @@ impl<'a> Builder<'a> {
                 let Value::Map(more) = map.value else {
                     return Err(Fault::new(code::SYNTAX, place, "`<<` takes a map or a list of maps"));
                 };
-                for entry in more {
-                    if !open.seen.contains_key(&entry.key) {
-                        open.seen.insert(entry.key.clone(), entry.key_place);
-                        entries.push(entry);
-                    }
+                for entry in more.into_iter().filter(|entry| !open.seen.contains_key(&entry.key)).collect::<Vec<_>>() {
+                    open.seen.insert(entry.key.clone(), entry.key_place);
+                    entries.push(entry);
                 }
             }
         }
