@@ -15,9 +15,11 @@ use crate::core::factory::MemoryLimit;
 use crate::core::host::Host;
 use crate::core::limits;
 use crate::core::payload::Signal;
+use crate::core::routes::Page;
 use crate::core::status::State;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::{self, Running, Wired};
+use crate::registry;
 use crate::telemetry;
 
 /// A running gateway. Drain it; dropping it leaves sockets to the runtime's end.
@@ -33,6 +35,8 @@ impl Gateway {
         let host = Host::new(Budget::new(limit.hard_bytes, limit.soft_bytes));
         telemetry::process::register(&host);
         telemetry::balance::register(&host);
+        let components = Arc::new(|_: &_| Page::ok(registry::as_json()));
+        host.routes.add("/v1/components", "components, their old names and signals", components);
         let mut wired = pipeline::wire(plan, &host);
         let listeners = telemetry::listeners(&plan.telemetry, &host).into_iter();
         wired.extensions.extend(listeners.map(|(path, component)| Running { path, component }));

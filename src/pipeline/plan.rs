@@ -93,8 +93,14 @@ pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Op
     plans.exporters.retain(|id, _| used(&|pipeline| &pipeline.exporters, id));
     plans.processors.retain(|id, _| used(&|pipeline| &pipeline.processors, id));
     plans.receivers.retain(|id, _| used(&|pipeline| &pipeline.receivers, id));
-    let extensions =
+    let mut extensions: Vec<(ComponentId, Box<dyn ExtensionPlan>)> =
         extensions.into_iter().filter_map(|id| plans.extensions.remove(&id).map(|plan| (id, plan))).collect();
+    for (component_type, implicit) in registry::IMPLICIT {
+        if !extensions.iter().any(|(id, _)| id.component_type == *component_type) {
+            let id = ComponentId { component_type: (*component_type).to_owned(), name: None };
+            extensions.push((id, implicit()));
+        }
+    }
     Some(Plan {
         extensions,
         exporters: plans.exporters,
