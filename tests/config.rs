@@ -379,6 +379,7 @@ fn same(a: &Node, b: &Node) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.key == b.key && same(&a.value, &b.value))
         }
         (Value::Float(x), Value::Float(y)) => x.to_bits() == y.to_bits() && a.written == b.written,
+        (Value::Null, Value::Null) => true,
         (x, y) => x == y && a.written == b.written,
     }
 }

@@ -364,6 +364,23 @@ impl<'a> Section<'a> {
     }
 }
 
+/// An address to listen on: `host:port`, `:port` for every interface, `[v6]:port`. Reports a missing or bad port.
+pub fn listen_address(section: &Section<'_>, key: &str, default: &str) -> Option<String> {
+    let text = section.string(key).unwrap_or_else(|| default.to_owned());
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return section.invalid(key, format!("{text:?} has no port"), "host:port, such as localhost:4317");
+    };
+    if port.parse::<u16>().is_err() {
+        return section.invalid(key, format!("{port:?} is not a port"), "a port from 0 to 65535");
+    }
+    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if bare_v6 || host.contains('/') || host.contains(char::is_whitespace) {
+        return section.invalid(key, format!("{host:?} is not a host"), "host:port, an IPv6 address in brackets");
+    }
+    // An empty host means every interface, IPv6 and IPv4, as in Go.
+    Some(if host.is_empty() { format!("[::]:{port}") } else { text })
+}
+
 /// The text of a scalar as written; `None` for lists, maps and null.
 pub fn text_of(node: &Node) -> Option<String> {
     if let (Some(written), false) = (&node.written, matches!(node.value, Value::List(_) | Value::Map(_))) {
