@@ -355,7 +355,7 @@ exporters:
     headers: {Authorization: Bearer abc, x-tenant: '007', empty: ''}
     auth: {api_key: {id: a, key: b}, token_file: /run/token}
     more: [{name: Authorization, value: abc}, {name: tenant, value: t}]
-    odd: ['', '- a', '#x', 'a #b', 'a: b', ' pad ', null, ~, 'null', 0777, 1e3, .inf, 1.0, \"a\\nb\", '*x', '[', 'yes', é]
+    odd: ['', '- a', '#x', 'a #b', 'a: b', ' pad ', null, ~, 'null', 0777, 1e3, .inf, 1.0, \"a\\nb\", '*x', '[', 'yes', \u{e9}]
     nested: [[1, [2]], {}, [], {a: {b: }}]
 ";
     let tree = load_text(text, &[]).tree.expect("a tree");
