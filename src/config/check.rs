@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::{duration, size};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
-use crate::core::node::{Node, Place, Value};
+use crate::core::node::{Entry, Node, Place, Value};
 
 /// One map of the configuration under check. A null body reads as an empty map.
 pub struct Section<'a> {
@@ -41,8 +41,15 @@ impl<'a> Section<'a> {
         self.diagnostics
     }
 
+    /// The path of a key of this section; keys of the top level have no prefix.
     pub fn child_path(&self, key: &str) -> String {
-        format!("{}::{key}", self.path)
+        if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
+    }
+
+    /// All keys with their values, for maps whose keys are names. All count as known.
+    pub fn entries(&self) -> &'a [Entry] {
+        self.known.borrow_mut().extend(self.node.entries().iter().map(|entry| entry.key.clone()));
+        self.node.entries()
     }
 
     /// The raw value of a key, marked as known; `None` when the key is absent.
@@ -318,6 +325,23 @@ impl<'a> Section<'a> {
             );
         }
     }
+}
+
+/// An address to listen on: `host:port`, `:port` for every interface, `[v6]:port`. Reports a missing or bad port.
+pub fn listen_address(section: &Section<'_>, key: &str, default: &str) -> Option<String> {
+    let text = section.string(key).unwrap_or_else(|| default.to_owned());
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return section.invalid(key, format!("{text:?} has no port"), "host:port, such as localhost:4317");
+    };
+    if port.parse::<u16>().is_err() {
+        return section.invalid(key, format!("{port:?} is not a port"), "a port from 0 to 65535");
+    }
+    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if bare_v6 || host.contains('/') || host.contains(char::is_whitespace) {
+        return section.invalid(key, format!("{host:?} is not a host"), "host:port, an IPv6 address in brackets");
+    }
+    // An empty host means every interface, IPv6 and IPv4, as in Go.
+    Some(if host.is_empty() { format!("[::]:{port}") } else { text })
 }
 
 /// The text of a scalar as written; `None` for lists, maps and null.

@@ -2,5 +2,7 @@
 
 pub mod client;
 pub mod decode;
+pub mod ledger;
 pub mod pod;
+pub mod table;
 pub mod watch;
