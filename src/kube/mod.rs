@@ -1,5 +1,6 @@
 //! Pods, containers and their runs, from a watched API server.
 
+pub mod client;
 pub mod decode;
 pub mod ledger;
 pub mod pod;

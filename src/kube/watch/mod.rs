@@ -98,11 +98,9 @@ pub enum Input {
     Timer,
 }
 
-/// What the shell is to do, in order.
+/// What the shell is to do, in order. A request under way is dropped when [`Watch::is_waiting`] afterwards.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Drop the request under way, if any.
-    Cancel,
     /// Read token, CA and kubeconfig again before the next request.
     RenewCredentials,
     Request(Ask),
@@ -199,6 +197,11 @@ impl Watch {
         self.heard
     }
 
+    /// No request should be under way.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
     /// When [`Input::Timer`] is due.
     pub fn deadline(&self) -> Instant {
         match &self.state {
@@ -238,11 +241,9 @@ impl Watch {
         match &mut self.state {
             State::Waiting { .. } => self.request(now, effects),
             State::Asked { .. } | State::Paging { .. } => {
-                effects.push(Effect::Cancel);
                 self.fail(Cause::Silent, now, effects);
             }
             State::Initial { .. } => {
-                effects.push(Effect::Cancel);
                 self.endless_list();
                 self.fail(Cause::Silent, now, effects);
             }
@@ -261,7 +262,6 @@ impl Watch {
 
     /// Nothing was heard for too long: list again, at once if spacing allows.
     fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Cancel);
         self.need = Need::List;
         self.report(Health::Stale(Cause::Silent), effects);
         self.state = State::Waiting { until: self.backoff.earliest(now) };
@@ -359,7 +359,6 @@ impl Watch {
         };
         match event {
             Event::Error(status) => {
-                effects.push(Effect::Cancel);
                 self.error(&status, Verb::Watch, None, now, effects);
             }
             Event::Bookmark { version, initial_events_end } => {
