@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::{duration, size};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
-use crate::core::node::{Node, Place, Value};
+use crate::core::node::{Entry, Node, Place, Value};
 
 /// One map of the configuration under check. A null body reads as an empty map.
 pub struct Section<'a> {
@@ -41,8 +41,15 @@ impl<'a> Section<'a> {
         self.diagnostics
     }
 
+    /// The path of a key of this section; keys of the top level have no prefix.
     pub fn child_path(&self, key: &str) -> String {
-        format!("{}::{key}", self.path)
+        if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
+    }
+
+    /// All keys with their values, for maps whose keys are names. All count as known.
+    pub fn entries(&self) -> &'a [Entry] {
+        self.known.borrow_mut().extend(self.node.entries().iter().map(|entry| entry.key.clone()));
+        self.node.entries()
     }
 
     /// The raw value of a key, marked as known; `None` when the key is absent.

@@ -1,5 +1,39 @@
 //! The Collector's YAML, read into a tree in which every value knows its place.
+//!
+//! `load` takes the command line's sources to one merged and expanded tree, `document::read` takes the tree to declared
+//! components and pipelines, `diagnose::render` shows what was found wrong. Component types are not known here.
 
 pub mod check;
+pub mod diagnose;
+pub mod document;
 pub mod duration;
+pub mod expand;
+pub mod merge;
+pub mod print;
+pub mod scalar;
+pub mod secret;
 pub mod size;
+pub mod source;
+pub mod telemetry;
+pub mod yaml;
+
+use crate::core::diagnostic::Diagnostics;
+use crate::core::node::Node;
+
+pub use source::Sources;
+
+/// Reads all sources, joins them in order and expands `${...}`. Every fault is pushed.
+///
+/// `configs`: values of `--config` in order (a path, `file:`, `env:` or `yaml:`); `sets`: values of `--set`, applied
+/// after all of them; `env` looks up an environment variable. `None` when there is no usable tree.
+pub fn load(
+    configs: &[String],
+    sets: &[String],
+    env: &dyn Fn(&str) -> Option<String>,
+    diagnostics: &Diagnostics,
+) -> (Sources, Option<Node>) {
+    let mut sources = Sources::default();
+    let merged = source::read_all(configs, sets, env, &mut sources, diagnostics);
+    let tree = merged.and_then(|tree| expand::expand(tree, &sources, env, diagnostics));
+    (sources, tree)
+}

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod client;
 pub mod compression;
 pub mod connection;
 pub mod frames;

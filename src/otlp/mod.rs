@@ -1,3 +1,13 @@
 //! OTLP as bytes: envelopes, the walker, edits on resource bytes, splitting and regrouping.
 
+pub mod attributes;
+pub mod depth;
+pub mod edit;
+pub mod envelope;
+pub mod ids;
+pub mod json;
+pub mod latest;
+pub mod span;
+pub mod split;
 pub mod walk;
+pub mod write;

@@ -19,6 +19,8 @@ pub enum Malformed {
     Depth,
     #[error("a string is not UTF-8")]
     Utf8,
+    #[error("more empty messages than a request may hold")]
+    Crowded,
 }
 
 /// The value of one field as it stands on the wire.

@@ -1,0 +1,228 @@
+//! The top level of a configuration: which components are declared and which pipelines join them.
+//!
+//! A pure reading of the tree. It knows ids, signals and the shape of `service`; which component types exist, and which
+//! signals they serve, is the registry's knowledge and is checked by the pipeline.
+
+use crate::config::check::{Section, nearest};
+use crate::config::telemetry::{self, Telemetry};
+use crate::core::component::{ComponentId, Kind};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::node::{Entry, Node, Place, Value};
+use crate::core::payload::Signal;
+
+/// A configuration with its names read; the bodies of components are still trees.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// In the order written, kinds in the order of [`Kind::ALL`].
+    pub components: Vec<Declared>,
+    /// `service::extensions`, in start order.
+    pub extensions: Vec<Named>,
+    pub pipelines: Vec<PipelineDeclared>,
+    pub telemetry: Telemetry,
+}
+
+/// A component with its body, which may be null.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub kind: Kind,
+    pub id: ComponentId,
+    pub place: Place,
+    pub body: Node,
+}
+
+/// A component named in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    pub id: ComponentId,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub struct PipelineDeclared {
+    pub signal: Signal,
+    /// As written: `traces`, `traces/apps`.
+    pub name: String,
+    pub place: Place,
+    pub receivers: Vec<Named>,
+    pub processors: Vec<Named>,
+    pub exporters: Vec<Named>,
+}
+
+/// Reads the top level. All faults are pushed; what could be read is in the document all the same.
+pub fn read(tree: &Node, diagnostics: &Diagnostics) -> Document {
+    let mut document = Document::default();
+    let top = Section::new(tree, "", diagnostics);
+    for kind in Kind::ALL {
+        read_components(&top, kind, &mut document);
+    }
+    match top.section("service") {
+        Some(service) => read_service(service, &mut document),
+        None => no_pipeline(tree.place, "service", diagnostics),
+    }
+    top.finish();
+    document
+}
+
+fn read_components(top: &Section<'_>, kind: Kind, document: &mut Document) {
+    let Some(section) = top.section(kind.section()) else { return };
+    for entry in section.entries() {
+        if let Some(id) = read_id(&entry.key, entry.key_place, section.path(), section.diagnostics()) {
+            document.components.push(Declared { kind, id, place: entry.key_place, body: entry.value.clone() });
+        }
+    }
+}
+
+fn read_service(service: Section<'_>, document: &mut Document) {
+    document.extensions = read_names(&service, "extensions");
+    let section = service.section("pipelines");
+    for entry in section.iter().flat_map(Section::entries) {
+        document.pipelines.extend(read_pipeline(entry, service.diagnostics()));
+    }
+    if section.as_ref().is_none_or(|section| section.entries().iter().all(|entry| entry.value.is_null())) {
+        let place = section.map_or(service.place(), |section| section.place());
+        no_pipeline(place, "service::pipelines", service.diagnostics());
+    }
+    if let Some(section) = service.section("telemetry") {
+        document.telemetry = telemetry::read(section);
+    }
+    service.finish();
+}
+
+fn no_pipeline(place: Place, path: &str, diagnostics: &Diagnostics) {
+    diagnostics.push(Diagnostic {
+        code: code::NO_PIPELINE,
+        severity: Severity::Error,
+        place: Some(place),
+        path: path.to_owned(),
+        message: "no pipeline is configured".to_owned(),
+        expected: Some("expected at least one pipeline under `service::pipelines`".to_owned()),
+        help: Some("for example: service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}".to_owned()),
+    });
+}
+
+/// `None` for a pipeline without body (an overlay removes it that way) and for one whose name is faulty.
+fn read_pipeline(entry: &Entry, diagnostics: &Diagnostics) -> Option<PipelineDeclared> {
+    let path = format!("service::pipelines::{}", entry.key);
+    let signal = read_signal(entry, &path, diagnostics);
+    if entry.value.is_null() {
+        diagnostics.push(Diagnostic {
+            code: code::LINT,
+            severity: Severity::Warning,
+            place: Some(entry.key_place),
+            path,
+            message: format!("pipeline `{}` has no body and is left out", entry.key),
+            expected: None,
+            help: None,
+        });
+        return None;
+    }
+    let section = Section::new(&entry.value, path, diagnostics);
+    let [receivers, processors, exporters] =
+        ["receivers", "processors", "exporters"].map(|key| read_names(&section, key));
+    if matches!(entry.value.value, Value::Map(_)) {
+        refuse_empty(&section, entry, "receiver");
+        refuse_empty(&section, entry, "exporter");
+    }
+    refuse_twice(&section, &processors);
+    section.finish();
+    Some(PipelineDeclared {
+        signal: signal?,
+        name: entry.key.clone(),
+        place: entry.key_place,
+        receivers,
+        processors,
+        exporters,
+    })
+}
+
+/// The part before the slash names the signal; the rest must be a name a component could have.
+fn read_signal(entry: &Entry, path: &str, diagnostics: &Diagnostics) -> Option<Signal> {
+    let id = read_id(&entry.key, entry.key_place, "service::pipelines", diagnostics)?;
+    let signal = Signal::parse(&id.component_type);
+    if signal.is_none() {
+        let names = Signal::ALL.map(Signal::name);
+        let expected = match nearest(&id.component_type, names.into_iter()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("expected one of {}", names.join(", ")),
+        };
+        diagnostics.push(Diagnostic {
+            code: code::BAD_PIPELINE,
+            severity: Severity::Error,
+            place: Some(entry.key_place),
+            path: path.to_owned(),
+            message: format!("`{}` is not a signal", id.component_type),
+            expected: Some(expected),
+            help: Some("a pipeline is named after its signal: traces, traces/apps".to_owned()),
+        });
+    }
+    signal
+}
+
+fn refuse_empty(section: &Section<'_>, entry: &Entry, role: &str) {
+    let key = format!("{role}s");
+    let written = section.node(&key);
+    if written.is_some_and(|list| !list.items().is_empty() || !matches!(list.value, Value::List(_) | Value::Null)) {
+        return;
+    }
+    section.diagnostics().push(Diagnostic {
+        code: code::BAD_PIPELINE,
+        severity: Severity::Error,
+        place: Some(written.map_or(entry.key_place, |list| list.place)),
+        path: section.child_path(&key),
+        message: format!("pipeline `{}` has no {role}", entry.key),
+        expected: Some(format!("expected at least one under `{key}`")),
+        help: None,
+    });
+}
+
+/// A processor may stand only once in a pipeline; a receiver or exporter twice means the same as once.
+fn refuse_twice(section: &Section<'_>, processors: &[Named]) {
+    for (at, named) in processors.iter().enumerate() {
+        if processors[..at].iter().all(|before| before.id != named.id) {
+            continue;
+        }
+        section.diagnostics().push(Diagnostic {
+            code: code::BAD_PIPELINE,
+            severity: Severity::Error,
+            place: Some(named.place),
+            path: section.child_path("processors"),
+            message: format!("processor `{}` stands here twice", named.id),
+            expected: Some("already named earlier in this list".to_owned()),
+            help: Some(format!(
+                "to apply it twice, declare it a second time under another name: `{}/second`",
+                named.id.component_type
+            )),
+        });
+    }
+}
+
+fn read_names(section: &Section<'_>, key: &str) -> Vec<Named> {
+    let path = section.child_path(key);
+    let Some(items) = section.list(key) else { return Vec::new() };
+    let texts = section.strings(key).unwrap_or_default();
+    if texts.len() != items.len() {
+        return Vec::new();
+    }
+    let pairs = items.iter().zip(&texts);
+    pairs
+        .filter_map(|(item, text)| {
+            read_id(text, item.place, &path, section.diagnostics()).map(|id| Named { id, place: item.place })
+        })
+        .collect()
+}
+
+fn read_id(text: &str, place: Place, path: &str, diagnostics: &Diagnostics) -> Option<ComponentId> {
+    let id = ComponentId::parse(text);
+    if id.is_none() {
+        diagnostics.push(Diagnostic {
+            code: code::BAD_ID,
+            severity: Severity::Error,
+            place: Some(place),
+            path: format!("{path}::{text}"),
+            message: format!("{text:?} is not a component id"),
+            expected: Some("expected `type` or `type/name`".to_owned()),
+            help: Some("a type is letters, digits and `_`; a name after the slash may not be empty".to_owned()),
+        });
+    }
+    id
+}

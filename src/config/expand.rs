@@ -1,0 +1,324 @@
+//! `${...}` in values, by the Collector's rules (confmap): `${env:X}`, `${env:X:-default}`, `${file:...}`, `${yaml:...}`, bare `${X}`.
+//!
+//! Works on the joined tree, as there. The innermost expression is replaced first and the result is looked at again; a
+//! value that is one expression takes the type of what it brings in, maps and lists included. Keys are not expanded.
+//! `$$` is a dollar sign. Rounds, values and bytes are bounded, so that sources that name each other end in an error.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::config::source::{self, Sources};
+use crate::config::yaml;
+use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
+use crate::core::node::{Entry, Node, Place, Value};
+
+/// Replacements within one value (confmap has the same bound).
+const ROUNDS_MAX: usize = 1_000;
+
+/// Expands every value. Faulty expressions are pushed and read as nothing; `None` only when a limit was passed.
+pub fn expand(
+    tree: Node,
+    sources: &Sources,
+    env: &dyn Fn(&str) -> Option<String>,
+    diagnostics: &Diagnostics,
+) -> Option<Node> {
+    let mut expander = Expander {
+        sources,
+        env,
+        diagnostics,
+        files: HashMap::new(),
+        nodes: 0,
+        bytes: 0,
+        unset: BTreeMap::new(),
+        bare: BTreeMap::new(),
+    };
+    let tree = expander.node(tree, 0);
+    expander.warn();
+    tree.ok()
+}
+
+/// A limit was passed and reported; nothing more is expanded.
+struct Exhausted;
+
+/// The first place of something that is said once, and how often it occurs.
+struct Seen {
+    place: Place,
+    times: usize,
+}
+
+struct Expander<'a> {
+    sources: &'a Sources,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    diagnostics: &'a Diagnostics,
+    files: HashMap<String, Result<String, String>>,
+    nodes: usize,
+    bytes: usize,
+    unset: BTreeMap<String, Seen>,
+    bare: BTreeMap<String, Seen>,
+}
+
+/// An expression in a text: byte range with its `${` and `}`.
+struct Found<'t> {
+    expression: &'t str,
+}
+
+/// The first expression to replace: the one whose `}` comes first, from the nearest `${` before it. An escaped one
+/// (`$${`) ends the search, in the Collector too.
+fn find(text: &str) -> Option<Found<'_>> {
+    let mut from = 0;
+    loop {
+        let close = from + text[from..].find('}')?;
+        let Some(open) = text[from..close].rfind("${").map(|open| from + open) else {
+            from = close + 1;
+            continue;
+        };
+        let dollars = text[..open].bytes().rev().take_while(|byte| *byte == b'$').count();
+        return (dollars % 2 == 0).then(|| Found { expression: &text[open..=close] });
+    }
+}
+
+impl Expander<'_> {
+    fn node(&mut self, node: Node, depth: usize) -> Result<Node, Exhausted> {
+        self.nodes += 1;
+        if depth > CONFIG_DEPTH_MAX || self.nodes > CONFIG_NODES_MAX {
+            return self.exhausted(node.place, "what `${...}` brings in is too large, or names itself");
+        }
+        let Node { value, place, written } = node;
+        let value = match value {
+            Value::String(text) => return self.text(text, place, depth),
+            Value::List(items) => {
+                Value::List(items.into_iter().map(|item| self.node(item, depth + 1)).collect::<Result<_, _>>()?)
+            }
+            Value::Map(entries) => {
+                let entries = entries.into_iter().map(|entry| {
+                    Ok(Entry { value: self.node(entry.value, depth + 1)?, key: entry.key, key_place: entry.key_place })
+                });
+                Value::Map(entries.collect::<Result<_, _>>()?)
+            }
+            scalar => scalar,
+        };
+        Ok(Node { value, place, written })
+    }
+
+    fn text(&mut self, mut text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
+        for _ in 0..ROUNDS_MAX {
+            let Some(found) = find(&text) else {
+                self.warn_of_hidden(&text, place);
+                return Ok(Node::new(Value::String(unescape(text)), place));
+            };
+            let brought = self.fetch(found.expression, place);
+            self.bytes += brought.len();
+            let grown = text.len() + text.matches(found.expression).count() * brought.len();
+            if grown > CONFIG_BYTES_MAX || self.bytes > CONFIG_BYTES_MAX {
+                return self.exhausted(place, "what `${...}` brings in is larger than 8 MiB");
+            }
+            if found.expression.len() < text.len() {
+                text = text.replace(found.expression, &brought);
+                continue;
+            }
+            match typed(&brought, place) {
+                Some(node) => return self.typed(node, brought, depth),
+                None => text = brought,
+            }
+        }
+        self.exhausted(place, "this `${...}` names itself")
+    }
+
+    /// A value that is one expression, and what it brings in is not text.
+    fn typed(&mut self, node: Node, brought: String, depth: usize) -> Result<Node, Exhausted> {
+        let mut node = self.node(node, depth)?;
+        if !matches!(node.value, Value::List(_) | Value::Map(_)) {
+            node.written = Some(unescape(brought));
+        }
+        Ok(node)
+    }
+
+    /// What an expression stands for; empty after reporting when it stands for nothing.
+    fn fetch(&mut self, expression: &str, place: Place) -> String {
+        let uri = &expression[2..expression.len() - 1];
+        let (scheme, opaque) = match uri.split_once(':') {
+            Some((scheme, opaque)) => (scheme, opaque),
+            None => {
+                self.note_bare(uri, expression, place);
+                ("env", uri)
+            }
+        };
+        let result = match scheme {
+            _ if opaque.contains('$') => Err("a `$` cannot stand in an expression".to_owned()),
+            "env" => return self.variable(opaque, expression, place),
+            "file" => self.file(opaque),
+            "yaml" => Ok(opaque.to_owned()),
+            _ => Err(format!("`{scheme}:` is not a source of values")),
+        };
+        result.unwrap_or_else(|message| {
+            let help = cure_of(scheme, opaque);
+            self.report(code::EXPANSION, self.place_in(place, expression), message, help);
+            String::new()
+        })
+    }
+
+    fn note_bare(&mut self, name: &str, expression: &str, place: Place) {
+        let place = self.place_in(place, expression);
+        self.bare.entry(name.to_owned()).or_insert(Seen { place, times: 0 }).times += 1;
+    }
+
+    fn variable(&mut self, opaque: &str, expression: &str, place: Place) -> String {
+        let (name, default) = match opaque.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (opaque, None),
+        };
+        if !source::is_variable_name(name) {
+            let message = format!("{name:?} is not a name of an environment variable");
+            let help = "names are letters, digits and `_`, and do not begin with a digit; a literal `${` is written `$${`";
+            self.report(code::EXPANSION, self.place_in(place, expression), message, help.to_owned());
+            return String::new();
+        }
+        if let Some(value) = (self.env)(name) {
+            return value;
+        }
+        if default.is_none() {
+            let place = self.place_in(place, expression);
+            self.unset.entry(name.to_owned()).or_insert(Seen { place, times: 0 }).times += 1;
+        }
+        default.unwrap_or_default().to_owned()
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        let read = self.files.entry(path.to_owned()).or_insert_with(|| {
+            source::read_file(path).map_err(|error| format!("cannot read {path}: {error}"))
+        });
+        read.clone()
+    }
+
+    /// The place of the expression in the line where its value begins, else the value's.
+    fn place_in(&self, place: Place, expression: &str) -> Place {
+        let lines = self.sources.text(place.source).lines().skip(place.line.saturating_sub(1) as usize);
+        for (below, line) in lines.take(200).enumerate() {
+            let skip = if below == 0 { place.column.saturating_sub(1) as usize } else { 0 };
+            let begin = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
+            if let Some(at) = line[begin..].find(expression) {
+                let column = skip + line[begin..begin + at].chars().count() + 1;
+                return Place {
+                    line: place.line.saturating_add(u32::try_from(below).unwrap_or(0)),
+                    column: u32::try_from(column).unwrap_or(u32::MAX),
+                    length: u32::try_from(expression.chars().count()).unwrap_or(u32::MAX),
+                    ..place
+                };
+            }
+        }
+        place
+    }
+
+    /// After an escaped expression the Collector looks no further; say so where it matters.
+    fn warn_of_hidden(&self, text: &str, place: Place) {
+        let Some(escaped) = text.find("$${") else { return };
+        let rest = &text[escaped + 3..];
+        let Some(open) = rest.find("${env:").filter(|open| rest[*open..].contains('}')) else { return };
+        if rest[..open].ends_with('$') {
+            return;
+        }
+        self.diagnostics.push(Diagnostic {
+            code: code::EXPANSION_WARNING,
+            severity: Severity::Warning,
+            place: Some(place),
+            path: String::new(),
+            message: "`${env:...}` after an escaped `$${` in the same value is left as it is".to_owned(),
+            expected: None,
+            help: Some("the Collector does the same; put the escaped part last, or into a variable".to_owned()),
+        });
+    }
+
+    fn exhausted<T>(&self, place: Place, message: &str) -> Result<T, Exhausted> {
+        let help = "look for a variable or file that brings in itself";
+        self.report(code::LIMIT, place, message.to_owned(), help.to_owned());
+        Err(Exhausted)
+    }
+
+    fn report(&self, code: &'static str, place: Place, message: String, help: String) {
+        self.diagnostics.push(Diagnostic {
+            code,
+            severity: Severity::Error,
+            place: Some(place),
+            path: String::new(),
+            message,
+            expected: None,
+            help: Some(help),
+        });
+    }
+
+    /// One warning per unset variable, one for all bare expressions.
+    fn warn(&self) {
+        for (name, seen) in &self.unset {
+            let message = format!("environment variable {name} is not set and reads as empty{}", times(seen.times));
+            let help = format!("set it, or give a default: ${{env:{name}:-default}}");
+            self.push_warning(seen.place, message, help);
+        }
+        let first = self.bare.iter().min_by_key(|(_, seen)| seen.place);
+        if let Some((name, seen)) = first {
+            let count = self.bare.values().map(|seen| seen.times).sum();
+            let message = format!("`${{{name}}}` is read as `${{env:{name}}}`{}", times(count));
+            self.push_warning(seen.place, message, "write `${env:...}`: the short form is deprecated".to_owned());
+        }
+    }
+
+    fn push_warning(&self, place: Place, message: String, help: String) {
+        self.diagnostics.push(Diagnostic {
+            code: code::EXPANSION_WARNING,
+            severity: Severity::Warning,
+            place: Some(place),
+            path: String::new(),
+            message,
+            expected: None,
+            help: Some(help),
+        });
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(" ({count} places, this is the first)"),
+    }
+}
+
+fn cure_of(scheme: &str, opaque: &str) -> String {
+    if let Some(default) = opaque.strip_prefix('-') {
+        return format!("a default needs the long form: ${{env:{scheme}:-{default}}}");
+    }
+    if scheme == "file" {
+        return "relative paths are looked up in the working directory".to_owned();
+    }
+    "known are `${env:NAME}`, `${env:NAME:-default}`, `${file:path}` and `${yaml:text}`; a literal `${` is written `$${`"
+        .to_owned()
+}
+
+/// What a text reads as when it is not a string: `None` for strings and for what is not YAML, which stay verbatim.
+fn typed(text: &str, place: Place) -> Option<Node> {
+    let scratch = Diagnostics::default();
+    let node = yaml::parse(text, place.source, &scratch).ok()?;
+    if scratch.has_errors() || matches!(node.value, Value::String(_)) {
+        return None;
+    }
+    Some(relocate(node, place))
+}
+
+/// Everything that came out of an expression stands where the expression stands.
+fn relocate(node: Node, place: Place) -> Node {
+    let value = match node.value {
+        Value::List(items) => Value::List(items.into_iter().map(|item| relocate(item, place)).collect()),
+        Value::Map(entries) => {
+            let moved = entries.into_iter().map(|entry| Entry {
+                key: entry.key,
+                key_place: place,
+                value: relocate(entry.value, place),
+            });
+            Value::Map(moved.collect())
+        }
+        scalar => scalar,
+    };
+    Node { value, place, written: node.written }
+}
+
+fn unescape(text: String) -> String {
+    if text.contains("$$") { text.replace("$$", "$") } else { text }
+}

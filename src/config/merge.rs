@@ -1,0 +1,96 @@
+//! Joining several configurations into one, by the Collector's rules: maps join, everything else is replaced.
+//!
+//! A null in a later source replaces too: that is how an overlay empties a body. Keys with `::` are paths written short.
+
+use std::collections::HashMap;
+
+use crate::core::limits::CONFIG_DEPTH_MAX;
+use crate::core::node::{Entry, Node, Value};
+
+/// Puts `over` on top of `base`; both are taken apart, so this costs one pass.
+pub fn join(base: Node, over: Node) -> Node {
+    match (base.value, over.value) {
+        (Value::Map(mut entries), Value::Map(more)) => {
+            let mut at: HashMap<String, usize> =
+                entries.iter().enumerate().map(|(index, entry)| (entry.key.clone(), index)).collect();
+            for entry in more {
+                match at.get(&entry.key) {
+                    Some(index) => {
+                        let below = &mut entries[*index];
+                        let before = std::mem::replace(&mut below.value, Node::null(entry.key_place));
+                        below.value = join(before, entry.value);
+                        below.key_place = entry.key_place;
+                    }
+                    None => {
+                        at.insert(entry.key.clone(), entries.len());
+                        entries.push(entry);
+                    }
+                }
+            }
+            Node { value: Value::Map(entries), place: base.place, written: None }
+        }
+        (_, value) => Node { value, place: over.place, written: over.written },
+    }
+}
+
+/// Writes keys such as `exporters::debug` out as nested maps. Lists are left alone, as in the Collector.
+pub fn split_paths(node: Node) -> Node {
+    split_below(node, 0)
+}
+
+fn split_below(node: Node, depth: usize) -> Node {
+    let Value::Map(entries) = node.value else { return node };
+    let short = |entry: &Entry| entry.key.contains("::") && depth + entry.key.matches("::").count() < CONFIG_DEPTH_MAX;
+    let empty = Node { value: Value::Map(Vec::new()), place: node.place, written: None };
+    if !entries.iter().any(short) {
+        let below = entries.into_iter().map(|entry| Entry { value: split_below(entry.value, depth + 1), ..entry });
+        return Node { value: Value::Map(below.collect()), ..empty };
+    }
+    entries.into_iter().fold(empty, |joined, entry| {
+        let Entry { key, key_place, value } = entry;
+        let mut keys: Vec<&str> = key.split("::").collect();
+        if depth + keys.len() > CONFIG_DEPTH_MAX {
+            keys = vec![&key];
+        }
+        let inner = split_below(value, depth + keys.len());
+        let nested = keys.into_iter().rev().fold(inner, |value, key| {
+            let entry = Entry { key: key.to_owned(), key_place, value };
+            Node::new(Value::Map(vec![entry]), key_place)
+        });
+        join(joined, nested)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::print;
+    use crate::config::yaml;
+    use crate::core::diagnostic::Diagnostics;
+    use crate::core::node::SourceId;
+
+    fn tree(text: &str) -> Node {
+        yaml::parse(text, SourceId(0), &Diagnostics::default()).expect("test YAML parses")
+    }
+
+    #[test]
+    fn maps_join_lists_replace_and_null_replaces() {
+        for (base, over, joined) in [
+            ("{a: {b: 1, c: 2}}", "{a: {c: 3, d: 4}}", "{a: {b: 1, c: 3, d: 4}}"),
+            ("{a: [1, 2]}", "{a: [3]}", "{a: [3]}"),
+            ("{a: {b: 1}}", "{a: }", "{a: }"),
+            ("{a: 1}", "{a: {b: 2}}", "{a: {b: 2}}"),
+            ("{a: 1}", "{}", "{a: 1}"),
+        ] {
+            let (joined, expected) = (join(tree(base), tree(over)), tree(joined));
+            assert_eq!(print::to_yaml(&joined, print::Secrets::Shown), print::to_yaml(&expected, print::Secrets::Shown));
+        }
+    }
+
+    #[test]
+    fn keys_with_double_colons_are_paths() {
+        let split = split_paths(tree("{a::b::c: 1, a: {b: {d: 2}}, l: [{x::y: 3}]}"));
+        let expected = tree("{a: {b: {c: 1, d: 2}}, l: [{x::y: 3}]}");
+        assert_eq!(print::to_yaml(&split, print::Secrets::Shown), print::to_yaml(&expected, print::Secrets::Shown));
+    }
+}

@@ -1,0 +1,249 @@
+//! `service::telemetry`: what podgate says of itself. Read here into plain values with defaults; src/telemetry acts on them.
+//!
+//! ```yaml
+//! service:
+//!   telemetry:
+//!     metrics:
+//!       readers:
+//!       - pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}
+//!     logs: {level: info, encoding: console, initial_fields: {cluster: eu-1}}
+//!     resource: {service.name: podgate}
+//! ```
+
+use crate::config::check::{Section, text_of};
+use crate::core::diagnostic::code;
+use crate::core::node::{Node, Place, Value};
+
+/// What podgate tells about itself, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    /// Where metrics are served in Prometheus form; empty when nothing listens.
+    pub metrics: Vec<PrometheusReader>,
+    pub logs: Logs,
+    /// Attributes of podgate's own resource, in the order written.
+    pub resource: Vec<(String, String)>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Telemetry {
+        Telemetry { metrics: vec![PrometheusReader::default()], logs: Logs::default(), resource: Vec::new() }
+    }
+}
+
+/// One `pull` reader.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrometheusReader {
+    pub host: String,
+    pub port: u16,
+    /// Leaves the `_total` suffix of counters away.
+    pub without_type_suffix: bool,
+    /// Leaves units such as `_bytes` and `_seconds` away.
+    pub without_units: bool,
+    /// Leaves `otel_scope_*` labels away. podgate has none, so this changes nothing.
+    pub without_scope_info: bool,
+    /// Where the reader is written; the start of nothing when it is the default.
+    pub place: Place,
+}
+
+impl Default for PrometheusReader {
+    fn default() -> PrometheusReader {
+        PrometheusReader {
+            host: "127.0.0.1".to_owned(),
+            port: 8888,
+            without_type_suffix: false,
+            without_units: false,
+            without_scope_info: false,
+            place: Place::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logs {
+    pub level: LogLevel,
+    pub encoding: Encoding,
+    /// Fields that every line carries.
+    pub initial_fields: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    #[default]
+    Console,
+    Json,
+}
+
+/// Reads the section and reports what is wrong in it.
+pub fn read(section: Section<'_>) -> Telemetry {
+    let mut telemetry = Telemetry::default();
+    if let Some(metrics) = section.section("metrics") {
+        telemetry.metrics = read_metrics(metrics);
+    }
+    if let Some(logs) = section.section("logs") {
+        telemetry.logs = read_logs(logs);
+    }
+    if let Some(traces) = section.section("traces") {
+        read_traces(traces);
+    }
+    if let Some(resource) = section.section("resource") {
+        telemetry.resource = read_resource(resource);
+    }
+    section.finish();
+    telemetry
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Off,
+    On,
+}
+
+const LEVELS: [(&str, Level); 4] =
+    [("none", Level::Off), ("basic", Level::On), ("normal", Level::On), ("detailed", Level::On)];
+
+fn read_metrics(section: Section<'_>) -> Vec<PrometheusReader> {
+    let level = section.choice("level", &LEVELS).unwrap_or(Level::On);
+    if section.node("address").is_some() {
+        let help = "write readers: [{pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}}]";
+        section.error("address", code::RETIRED, "`address` was replaced by `readers`", Some(help));
+    }
+    section.not_yet(&["views"]);
+    let readers = match section.list("readers") {
+        None => vec![PrometheusReader::default()],
+        Some(items) => {
+            if items.is_empty() && level == Level::On {
+                let help = "set `level: none` to serve no metrics";
+                section.error("readers", code::INVALID_VALUE, "no reader is listed", Some(help));
+            }
+            let path = section.child_path("readers");
+            let read = |(at, item)| read_reader(Section::new(item, format!("{path}::{at}"), section.diagnostics()));
+            items.iter().enumerate().filter_map(read).collect()
+        }
+    };
+    section.finish();
+    if level == Level::Off { Vec::new() } else { readers }
+}
+
+fn read_reader(section: Section<'_>) -> Option<PrometheusReader> {
+    section.not_yet(&["periodic"]);
+    let reader = section.section("pull").and_then(|pull| {
+        let reader = pull.section("exporter").and_then(|exporter| {
+            let reader = exporter.section("prometheus").map(read_prometheus);
+            exporter.finish();
+            reader
+        });
+        pull.not_yet(&["producers", "cardinality_limits"]);
+        if reader.is_none() {
+            pull.missing::<()>("exporter", "{prometheus: {host: 0.0.0.0, port: 8888}}");
+        }
+        pull.finish();
+        reader
+    });
+    if section.entries().is_empty() {
+        section.missing::<()>("pull", "{exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}");
+    }
+    section.finish();
+    reader
+}
+
+fn read_prometheus(section: Section<'_>) -> PrometheusReader {
+    let default = PrometheusReader::default();
+    let port = section.u64("port").and_then(|port| {
+        u16::try_from(port).ok().or_else(|| section.invalid("port", format!("{port} is not a port"), "0 to 65535"))
+    });
+    section.not_yet(&["with_resource_constant_labels"]);
+    let reader = PrometheusReader {
+        host: section.string("host").filter(|host| !host.is_empty()).unwrap_or(default.host),
+        port: port.unwrap_or(default.port),
+        without_type_suffix: section.bool("without_type_suffix").unwrap_or(false),
+        without_units: section.bool("without_units").unwrap_or(false),
+        without_scope_info: section.bool("without_scope_info").unwrap_or(false),
+        place: section.place(),
+    };
+    section.finish();
+    reader
+}
+
+const LOG_LEVELS: [(&str, LogLevel); 8] = [
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    ("DEBUG", LogLevel::Debug),
+    ("INFO", LogLevel::Info),
+    ("WARN", LogLevel::Warn),
+    ("ERROR", LogLevel::Error),
+];
+
+fn read_logs(section: Section<'_>) -> Logs {
+    let encodings = [("console", Encoding::Console), ("json", Encoding::Json)];
+    let logs = Logs {
+        level: section.choice("level", &LOG_LEVELS).unwrap_or_default(),
+        encoding: section.choice("encoding", &encodings).unwrap_or_default(),
+        initial_fields: section.string_map("initial_fields").unwrap_or_default(),
+    };
+    section.not_yet(&["processors", "output_paths", "error_output_paths"]);
+    section.without_effect("development", "podgate has no development mode");
+    section.without_effect("disable_caller", "podgate's lines never name the caller");
+    section.without_effect("disable_stacktrace", "podgate's lines never carry a stack");
+    section.without_effect("sampling", "podgate logs changes of state, not single items");
+    section.without_effect("disable_zap_resource", "podgate's lines do not repeat the resource");
+    section.finish();
+    logs
+}
+
+/// podgate makes no spans of its own yet, so a level that asks for none is all that can be granted.
+fn read_traces(section: Section<'_>) {
+    section.choice("level", &LEVELS);
+    section.not_yet(&["processors", "propagators", "sampler", "limits"]);
+    section.finish();
+}
+
+/// A map of attributes, or the declarative form: `attributes: [{name, value}]`. A null value takes an attribute away.
+fn read_resource(section: Section<'_>) -> Vec<(String, String)> {
+    let declarative = matches!(section.node("attributes").map(|node| &node.value), Some(Value::List(_)));
+    if declarative {
+        let path = section.child_path("attributes");
+        let items = section.list("attributes").unwrap_or_default().iter().enumerate();
+        let pairs = items.filter_map(|(at, item)| {
+            read_attribute(Section::new(item, format!("{path}::{at}"), section.diagnostics()))
+        });
+        let pairs = pairs.collect();
+        section.not_yet(&["attributes_list", "detection/development"]);
+        section.string("schema_url");
+        section.finish();
+        return pairs;
+    }
+    let pair = |key: &str, value: &Node| {
+        let text = text_of(value);
+        if text.is_none() && !value.is_null() {
+            section.error(key, code::WRONG_TYPE, format!("this is {}", value.kind()), Some("an attribute is a text"));
+        }
+        text.map(|text| (key.to_owned(), text))
+    };
+    section.entries().iter().filter_map(|entry| pair(&entry.key, &entry.value)).collect()
+}
+
+fn read_attribute(section: Section<'_>) -> Option<(String, String)> {
+    let name = section.string("name");
+    let value = section.node("value").filter(|node| !node.is_null());
+    section.string("type");
+    if name.is_none() {
+        section.missing::<()>("name", "the attribute's key");
+    }
+    let text = value.and_then(text_of);
+    if let (Some(value), None) = (value, &text) {
+        section.error("value", code::WRONG_TYPE, format!("this is {}", value.kind()), Some("write the value as a text"));
+    }
+    section.finish();
+    Some((name?, text?))
+}

@@ -1,0 +1,498 @@
+//! The pod watch as a pure state machine: what to ask next, when, and what each answer changes.
+//!
+//! It lists (streaming list where the server can, pages where it cannot), watches from there, and treats every way in
+//! which servers and networks fail. Whatever happens, requests are at least [`SPACING`] apart and failures back off up
+//! to [`backoff::DELAY_MAX`]. Time and randomness are arguments; it knows no sockets, no tasks and no table.
+//!
+//! Silence is failure: a server that sends neither event nor bookmark for [`LIVENESS`] is doubted, and doubt is resolved
+//! by a streaming list, which (unlike a watch) answers an error when our version lies in its future.
+
+mod backoff;
+mod health;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::kube::decode::{ApiStatus, Event, ListEnd, Seen};
+use crate::kube::pod::Pod;
+
+use self::backoff::Backoff;
+pub use self::health::{Cause, Health, Verb};
+
+/// Between two requests of one watch, whatever the server does.
+pub const SPACING: Duration = Duration::from_secs(1);
+/// The API server sends a bookmark a minute; nothing for longer means we may be blind.
+pub const LIVENESS: Duration = Duration::from_secs(75);
+/// From request to the head of the answer.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// From request to the end of a page.
+const PAGE_WAIT: Duration = Duration::from_secs(60);
+/// Between two events of a streaming list.
+const INITIAL_WAIT: Duration = Duration::from_secs(30);
+/// A stream that lived this long was a good one.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// First request after start: nodes of a DaemonSet start together.
+const START_JITTER: Duration = Duration::from_millis(500);
+/// After a stream that many clients lose at once.
+const HERD_JITTER: Duration = Duration::from_secs(2);
+/// Watches end after a random time in this range, in seconds: a bookmark always fits in.
+const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 90..=120;
+/// Consecutive failures after which the version we resume from is suspected.
+const SUSPECT_RESUME: u32 = 3;
+const SUSPECT_VERSION: u32 = 5;
+const PAGE_ITEMS: u32 = 500;
+const PAGES_MAX: u32 = 2_000;
+
+/// A request to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A watch that begins with all objects and marks their end (sendInitialEvents). `at_least`: not older than this.
+    StreamingList { at_least: Option<String>, timeout_seconds: u32 },
+    /// One page of a list; `page` is the continue token. `limit` 0 asks for everything at once.
+    List { at_least: Option<String>, page: Option<String>, limit: u32 },
+    Watch { from: String, timeout_seconds: u32 },
+}
+
+impl Ask {
+    pub fn verb(&self) -> Verb {
+        match self {
+            Ask::List { .. } => Verb::List,
+            Ask::StreamingList { .. } | Ask::Watch { .. } => Verb::Watch,
+        }
+    }
+}
+
+/// What the shell saw. Inputs that do not fit the state are ignored.
+#[derive(Debug)]
+pub enum Input {
+    /// The answer's head, status 200.
+    Opened,
+    /// Any other status; `retry_after` from the header.
+    Refused { status: ApiStatus, retry_after: Option<Duration> },
+    /// A line of a watch.
+    Event(Event),
+    /// An item of a page.
+    Item(Seen),
+    /// The end of a page.
+    Page(ListEnd),
+    /// A body that is not what an API server sends.
+    Garbage(String),
+    /// The body of a watch ended as it should.
+    Ended,
+    /// No connection, a reset, a body cut off.
+    Failed(String),
+    /// The deadline passed.
+    Timer,
+}
+
+/// What the shell is to do, in order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Drop the request under way, if any.
+    Cancel,
+    /// Read token, CA and kubeconfig again before the next request.
+    RenewCredentials,
+    Request(Ask),
+    Applied(Seen),
+    Deleted {
+        uid: Arc<str>,
+        last: Option<Pod>,
+        version: String,
+    },
+    /// A complete list.
+    Listed(Vec<Seen>),
+    /// Emitted on change only.
+    Report(Health),
+}
+
+#[derive(Debug)]
+enum State {
+    /// No request is out; leads to Asked at `until`.
+    Waiting { until: Instant },
+    /// No answer yet; leads to Paging, Initial, Watching or Waiting.
+    Asked { ask: Ask, at: Instant },
+    /// Items of a page; leads to Waiting.
+    Paging { at: Instant },
+    /// Objects of a streaming list; leads to Watching at its end mark, to Waiting otherwise.
+    Initial { opened: Instant, heard: Instant },
+    /// Leads to Waiting.
+    Watching { opened: Instant, settled: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Need {
+    List,
+    Resume,
+}
+
+/// When the watch last heard what; all on the monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    pub event: Option<Instant>,
+    pub bookmark: Option<Instant>,
+    pub listed: Option<Instant>,
+}
+
+/// One watch. Invariant: `need` is Resume only with a `version`; `collected` is empty outside a list.
+#[derive(Debug)]
+pub struct Watch {
+    state: State,
+    need: Need,
+    version: Option<String>,
+    collected: HashMap<Arc<str>, Seen>,
+    page: Option<String>,
+    pages: u32,
+    // False once a page token expired: then everything is asked for at once.
+    paged: bool,
+    streaming: bool,
+    // Streaming lists in a row that never said where the objects end.
+    endless_lists: u32,
+    too_large: u32,
+    backoff: Backoff,
+    health: Health,
+    heard: Heard,
+    // The latest sign of life: event, bookmark or list.
+    alive: Option<Instant>,
+}
+
+impl Watch {
+    /// The first request follows within half a second, drawn from `random`.
+    pub fn new(now: Instant, random: fastrand::Rng) -> Watch {
+        let mut backoff = Backoff::new(random);
+        let until = now + backoff.jitter(START_JITTER);
+        Watch {
+            state: State::Waiting { until },
+            need: Need::List,
+            version: None,
+            collected: HashMap::new(),
+            page: None,
+            pages: 0,
+            paged: true,
+            streaming: true,
+            endless_lists: 0,
+            too_large: 0,
+            backoff,
+            health: Health::Starting,
+            heard: Heard::default(),
+            alive: None,
+        }
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// When [`Input::Timer`] is due.
+    pub fn deadline(&self) -> Instant {
+        match &self.state {
+            State::Waiting { until } => *until,
+            State::Asked { at, .. } => *at + HEAD_WAIT,
+            State::Paging { at } => *at + PAGE_WAIT,
+            State::Initial { heard, .. } => *heard + INITIAL_WAIT,
+            State::Watching { opened, settled } => {
+                let doubted = self.alive.unwrap_or(*opened) + LIVENESS;
+                if *settled { doubted } else { doubted.min(*opened + SETTLED_AFTER) }
+            }
+        }
+    }
+
+    pub fn on(&mut self, input: Input, now: Instant, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Timer => self.timer(now, effects),
+            Input::Opened => self.opened(now),
+            Input::Refused { status, retry_after } => self.refused(&status, retry_after, now, effects),
+            Input::Event(event) => self.event(event, now, effects),
+            Input::Item(seen) => {
+                if matches!(self.state, State::Paging { .. }) {
+                    self.collected.insert(seen.pod.uid.clone(), seen);
+                }
+            }
+            Input::Page(end) => self.page_ended(end, now, effects),
+            Input::Garbage(fault) => self.fail(Cause::Garbage(fault), now, effects),
+            Input::Ended => self.ended(now, effects),
+            Input::Failed(fault) => self.fail(Cause::Unreachable(fault), now, effects),
+        }
+    }
+
+    fn timer(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if now < self.deadline() {
+            return;
+        }
+        match &mut self.state {
+            State::Waiting { .. } => self.request(now, effects),
+            State::Asked { .. } | State::Paging { .. } => {
+                effects.push(Effect::Cancel);
+                self.fail(Cause::Silent, now, effects);
+            }
+            State::Initial { .. } => {
+                effects.push(Effect::Cancel);
+                self.endless_list();
+                self.fail(Cause::Silent, now, effects);
+            }
+            State::Watching { opened, settled } => {
+                if !*settled && now >= *opened + SETTLED_AFTER {
+                    *settled = true;
+                    self.backoff.reset();
+                    self.report(Health::Fresh, effects);
+                }
+                if now >= self.deadline() {
+                    self.doubt(now, effects);
+                }
+            }
+        }
+    }
+
+    /// Nothing was heard for too long: list again, at once if spacing allows.
+    fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Cancel);
+        self.need = Need::List;
+        self.report(Health::Stale(Cause::Silent), effects);
+        self.state = State::Waiting { until: self.backoff.earliest(now) };
+    }
+
+    fn request(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.need == Need::Resume && self.alive.is_none_or(|alive| now >= alive + LIVENESS) {
+            self.need = Need::List;
+        }
+        let timeout_seconds = self.backoff.pick(TIMEOUT_SECONDS);
+        let ask = match (self.need, self.version.clone()) {
+            (Need::Resume, Some(from)) => Ask::Watch { from, timeout_seconds },
+            (_, at_least) if self.streaming => Ask::StreamingList { at_least, timeout_seconds },
+            (_, at_least) => {
+                let limit = if self.paged { PAGE_ITEMS } else { 0 };
+                Ask::List { at_least, page: self.page.clone(), limit }
+            }
+        };
+        self.backoff.requested(now);
+        self.state = State::Asked { ask: ask.clone(), at: now };
+        effects.push(Effect::Request(ask));
+    }
+
+    fn opened(&mut self, now: Instant) {
+        let State::Asked { ask, at } = &self.state else { return };
+        self.state = match ask {
+            Ask::StreamingList { .. } => State::Initial { opened: now, heard: now },
+            Ask::List { .. } => State::Paging { at: *at },
+            Ask::Watch { .. } => State::Watching { opened: now, settled: false },
+        };
+    }
+
+    fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
+        let State::Asked { ask, .. } = &self.state else { return };
+        let verb = ask.verb();
+        let no_streaming = matches!(ask, Ask::StreamingList { .. })
+            && matches!(status.code, 400 | 404 | 405 | 406 | 415 | 422)
+            && std::mem::take(&mut self.streaming);
+        if no_streaming {
+            // Servers without streaming lists say so with a 4xx; no failure of theirs.
+            self.wait(self.backoff.earliest(now));
+            return;
+        }
+        self.error(status, verb, after, now, effects);
+    }
+
+    /// An error status, as the answer or as an event within it.
+    fn error(
+        &mut self,
+        status: &ApiStatus,
+        verb: Verb,
+        after: Option<Duration>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        if status.version_too_large {
+            // Once may be a server that lags behind; twice is one that was restored to an older state.
+            self.too_large += 1;
+            self.need = Need::List;
+            if self.too_large >= 2 {
+                self.version = None;
+            }
+        } else if status.code == 410 || status.reason == "Expired" || status.reason == "Gone" {
+            self.paged &= self.page.take().is_none();
+            self.need = Need::List;
+        } else if !matches!(status.code, 401 | 403 | 429) {
+            self.suspect();
+        }
+        if status.code == 401 {
+            effects.push(Effect::RenewCredentials);
+        }
+        let told = status.retry_after_seconds.map(Duration::from_secs);
+        self.backoff.hold_off(now, after.max(told));
+        self.fail(Cause::of(status, verb), now, effects);
+    }
+
+    /// Failures in a row may come from the version we ask for (a server answers 500 to one it cannot read).
+    fn suspect(&mut self) {
+        if self.backoff.failures() + 1 >= SUSPECT_RESUME {
+            self.need = Need::List;
+        }
+        if self.backoff.failures() + 1 >= SUSPECT_VERSION {
+            self.version = None;
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Instant, effects: &mut Vec<Effect>) {
+        let initial = match &mut self.state {
+            State::Initial { heard, .. } => {
+                *heard = now;
+                true
+            }
+            State::Watching { .. } => false,
+            _ => return,
+        };
+        match event {
+            Event::Error(status) => {
+                effects.push(Effect::Cancel);
+                self.error(&status, Verb::Watch, None, now, effects);
+            }
+            Event::Bookmark { version, initial_events_end } => {
+                self.heard.bookmark = Some(now);
+                if !initial {
+                    self.advance(version, now);
+                } else if initial_events_end {
+                    self.version = Some(version).filter(|version| !version.is_empty());
+                    self.state = State::Watching { opened: self.opened_at(now), settled: false };
+                    self.endless_lists = 0;
+                    self.listed(now, effects);
+                }
+            }
+            Event::Skipped { version, .. } => {
+                if let (false, Some(version)) = (initial, version) {
+                    self.advance(version, now);
+                }
+            }
+            Event::Applied(seen) if initial => {
+                self.collected.insert(seen.pod.uid.clone(), seen);
+            }
+            Event::Deleted { uid, .. } if initial => {
+                self.collected.remove(&uid);
+            }
+            Event::Applied(seen) => {
+                self.heard.event = Some(now);
+                self.advance(seen.version.clone(), now);
+                effects.push(Effect::Applied(seen));
+            }
+            Event::Deleted { uid, last, version } => {
+                self.heard.event = Some(now);
+                self.advance(version.clone(), now);
+                effects.push(Effect::Deleted { uid, last, version });
+            }
+        }
+    }
+
+    fn opened_at(&self, now: Instant) -> Instant {
+        match self.state {
+            State::Initial { opened, .. } | State::Watching { opened, .. } => opened,
+            _ => now,
+        }
+    }
+
+    fn advance(&mut self, version: String, now: Instant) {
+        self.alive = Some(now);
+        if !version.is_empty() {
+            self.version = Some(version);
+        }
+    }
+
+    fn page_ended(&mut self, end: ListEnd, now: Instant, effects: &mut Vec<Effect>) {
+        if !matches!(self.state, State::Paging { .. }) {
+            return;
+        }
+        self.pages += 1;
+        if !end.rest.is_empty() && self.pages < PAGES_MAX {
+            self.page = Some(end.rest);
+            self.wait_in_list(self.backoff.earliest(now));
+            return;
+        }
+        self.version = Some(end.version).filter(|version| !version.is_empty());
+        self.listed(now, effects);
+        self.wait(self.backoff.earliest(now));
+    }
+
+    /// All objects of a list are here: they replace what was known.
+    fn listed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let seen: Vec<Seen> = std::mem::take(&mut self.collected).into_values().collect();
+        self.page = None;
+        self.pages = 0;
+        self.too_large = 0;
+        self.need = if self.version.is_some() { Need::Resume } else { Need::List };
+        self.heard.listed = Some(now);
+        self.alive = Some(now);
+        effects.push(Effect::Listed(seen));
+        self.report(Health::Fresh, effects);
+    }
+
+    fn ended(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &self.state {
+            State::Watching { opened, .. } if now >= *opened + SETTLED_AFTER => {
+                self.backoff.reset();
+                self.wait(self.backoff.earliest(now));
+            }
+            State::Waiting { .. } => {}
+            State::Initial { .. } => {
+                self.endless_list();
+                self.fail(Cause::EndedEarly, now, effects);
+            }
+            _ => self.fail(Cause::EndedEarly, now, effects),
+        }
+    }
+
+    /// Servers that do not know sendInitialEvents may ignore it: objects come, but never the mark of their end.
+    fn endless_list(&mut self) {
+        self.endless_lists += 1;
+        self.streaming &= self.endless_lists < 2;
+    }
+
+    fn fail(&mut self, cause: Cause, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Waiting { .. }) {
+            return;
+        }
+        if matches!(cause, Cause::Garbage(_)) {
+            self.suspect();
+        }
+        let lived = match &self.state {
+            State::Watching { opened, .. } => now.duration_since(*opened),
+            _ => Duration::ZERO,
+        };
+        if lived >= SETTLED_AFTER {
+            self.backoff.reset();
+            let until = self.backoff.earliest(now) + self.backoff.jitter(HERD_JITTER);
+            self.wait(until);
+            return;
+        }
+        let until = self.backoff.failed(now);
+        if self.backoff.failures() >= 2 || cause.is_certain() {
+            self.report(Health::Stale(cause), effects);
+        }
+        self.wait(until);
+    }
+
+    /// Ends a request and forgets a list under way.
+    fn wait(&mut self, until: Instant) {
+        self.collected = HashMap::new();
+        self.page = None;
+        self.pages = 0;
+        self.state = State::Waiting { until };
+    }
+
+    fn wait_in_list(&mut self, until: Instant) {
+        self.state = State::Waiting { until };
+    }
+
+    fn report(&mut self, health: Health, effects: &mut Vec<Effect>) {
+        if self.health != health {
+            self.health = health.clone();
+            effects.push(Effect::Report(health));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

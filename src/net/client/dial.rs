@@ -1,0 +1,167 @@
+//! Opening one connection: name, TCP, TLS, HTTP handshake, all within one timeout.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use crate::net::client::chunks::Outgoing;
+use crate::net::client::failure::Failure;
+use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::stream::{FirstBytes, Stream};
+use crate::net::client::tls::{TlsSource, handshake_failure};
+
+/// What we let the peer send before we read: answers are small, so this is generous.
+const WINDOW: u32 = 1 << 20;
+const FRAME: u32 = 1 << 20;
+/// Addresses of one name that are tried in one attempt.
+const ADDRESSES_MAX: usize = 8;
+
+/// The sending half of a fresh connection.
+pub enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+/// Runs connection tasks; they end with their client.
+#[derive(Clone, Default)]
+pub struct Spawner(Arc<Mutex<JoinSet<()>>>);
+
+impl Spawner {
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut set = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while set.try_join_next().is_some() {}
+        set.spawn(task);
+    }
+
+    /// Ends every task and waits for them.
+    pub async fn end(&self) {
+        let mut set = std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        set.shutdown().await;
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}
+
+/// Dials the target. `turn` rotates through the addresses of a name, so that parallel connections spread over them.
+pub async fn dial(
+    settings: &ClientSettings,
+    tls: Option<&TlsSource>,
+    spawner: &Spawner,
+    turn: usize,
+) -> Result<(Sender, FirstBytes), Failure> {
+    let attempt = async {
+        let tcp = connect(settings, turn).await?;
+        let first = FirstBytes::default();
+        let (stream, http2) = secure(settings, tls, tcp, &first).await?;
+        let sender = shake_hands(settings, spawner, stream, http2).await?;
+        Ok((sender, first))
+    };
+    tokio::time::timeout(settings.connect_timeout, attempt).await.unwrap_or_else(|_| {
+        Err(Failure::ConnectTimeout {
+            address: settings.target.authority().to_string(),
+            after: settings.connect_timeout,
+        })
+    })
+}
+
+async fn connect(settings: &ClientSettings, turn: usize) -> Result<TcpStream, Failure> {
+    let (host, port) = (settings.target.host.as_str(), settings.target.port);
+    let unresolved = |why: String| Failure::Resolve { host: host.to_owned(), why };
+    let found = lookup_host((host, port)).await.map_err(|error| unresolved(error.to_string()))?;
+    let mut addresses: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    if addresses.is_empty() {
+        return Err(unresolved("the name has no address".to_owned()));
+    }
+    let shift = turn % addresses.len();
+    addresses.rotate_left(shift);
+    let mut last = unresolved("the name has no address".to_owned());
+    // A silent address must leave time for the next one.
+    let each = settings.connect_timeout / u32::try_from(addresses.len()).unwrap_or(1);
+    for address in addresses {
+        match tokio::time::timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                let tuned = tune(&tcp);
+                return tuned
+                    .map(|()| tcp)
+                    .map_err(|error| Failure::Connect { address: address.to_string(), why: error.to_string() });
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                last = Failure::Refused { address: address.to_string() };
+            }
+            Ok(Err(error)) => last = Failure::Connect { address: address.to_string(), why: error.to_string() },
+            Err(_) => last = Failure::ConnectTimeout { address: address.to_string(), after: each },
+        }
+    }
+    Err(last)
+}
+
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
+    socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive)
+}
+
+/// Says beside the stream whether HTTP/2 is spoken on it.
+async fn secure(
+    settings: &ClientSettings,
+    tls: Option<&TlsSource>,
+    tcp: TcpStream,
+    first: &FirstBytes,
+) -> Result<(Stream, bool), Failure> {
+    let Some(source) = tls else {
+        return Ok((Stream::Plain(tcp, first.clone()), settings.speech == Speech::Http2));
+    };
+    let name = source.server_name(&settings.target.host)?;
+    let connector = TlsConnector::from(source.current().await?);
+    let stream = connector.connect(name, tcp).await.map_err(|error| handshake_failure(&error))?;
+    let agreed_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    // A gRPC server behind an old proxy may not answer ALPN at all; gRPC is HTTP/2 whatever it says.
+    let http2 = agreed_http2 || settings.speech == Speech::Http2;
+    Ok((Stream::Tls(Box::new(stream)), http2))
+}
+
+async fn shake_hands(
+    settings: &ClientSettings,
+    spawner: &Spawner,
+    stream: Stream,
+    http2: bool,
+) -> Result<Sender, Failure> {
+    let io = TokioIo::new(stream);
+    let broken = |error: hyper::Error| Failure::Broken(error.to_string());
+    if !http2 {
+        let (sender, connection) = http1::Builder::new().writev(true).handshake(io).await.map_err(broken)?;
+        spawner.spawn(async move {
+            // The request on the connection gets the error; there is nobody else to tell.
+            let _ = connection.await;
+        });
+        return Ok(Sender::Http1(sender));
+    }
+    let mut builder = http2::Builder::new(spawner.clone());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(64 << 10);
+    if let Some(keepalive) = settings.keepalive {
+        builder
+            .keep_alive_interval(keepalive.interval)
+            .keep_alive_timeout(keepalive.timeout)
+            .keep_alive_while_idle(keepalive.while_idle);
+    }
+    let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
+    spawner.spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(Sender::Http2(sender))
+}

@@ -1,0 +1,298 @@
+//! gRPC unary calls over HTTP/2: one length-prefixed message each way, the status in the trailers.
+//!
+//! The framing is ours (gRPC over HTTP/2 protocol, PROTOCOL-HTTP2.md): five bytes of prefix, then the message's slices.
+//! Which codes may be retried is the caller's business.
+
+use std::time::Duration;
+
+use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, TE, USER_AGENT as AGENT};
+use ::http::uri::PathAndQuery;
+use ::http::{HeaderMap, Method};
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::net::client::chunks::Chunks;
+use crate::net::client::compress::{Compression, inflate_answer};
+use crate::net::client::failure::Failure;
+use crate::net::client::http::text;
+use crate::net::client::{Call, Client, Reply, USER_AGENT};
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const PREFIX_BYTES: usize = 5;
+
+/// A gRPC status code by its number; servers may send numbers nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code(pub u32);
+
+impl Code {
+    pub const OK: Code = Code(0);
+    pub const CANCELLED: Code = Code(1);
+    pub const UNKNOWN: Code = Code(2);
+    pub const INVALID_ARGUMENT: Code = Code(3);
+    pub const DEADLINE_EXCEEDED: Code = Code(4);
+    pub const PERMISSION_DENIED: Code = Code(7);
+    pub const RESOURCE_EXHAUSTED: Code = Code(8);
+    pub const ABORTED: Code = Code(10);
+    pub const OUT_OF_RANGE: Code = Code(11);
+    pub const UNIMPLEMENTED: Code = Code(12);
+    pub const INTERNAL: Code = Code(13);
+    pub const UNAVAILABLE: Code = Code(14);
+    pub const DATA_LOSS: Code = Code(15);
+    pub const UNAUTHENTICATED: Code = Code(16);
+
+    /// The name as the gRPC documentation writes it.
+    pub fn name(self) -> &'static str {
+        const NAMES: [&str; 17] = [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        ];
+        NAMES.get(self.0 as usize).copied().unwrap_or("UNKNOWN_CODE")
+    }
+
+    /// What an answer without grpc-status means (http-grpc-status-mapping.md).
+    fn of_http(status: u16) -> Code {
+        match status {
+            400 => Code::INTERNAL,
+            401 => Code::UNAUTHENTICATED,
+            403 => Code::PERMISSION_DENIED,
+            404 => Code::UNIMPLEMENTED,
+            429 | 502 | 503 | 504 => Code::UNAVAILABLE,
+            _ => Code::UNKNOWN,
+        }
+    }
+}
+
+/// A complete answer to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcReply {
+    pub code: Code,
+    /// The server's words; empty when it has none.
+    pub message: String,
+    /// `google.rpc.Status` with its details, undecoded.
+    pub details: Option<Bytes>,
+    /// gRPC's own retry hint (gRFC A6); a negative one means "do not retry" and is none.
+    pub pushback: Option<Duration>,
+    /// The response message; empty unless `code` is OK.
+    pub body: Bytes,
+}
+
+pub type GrpcAnswer = Result<GrpcReply, Failure>;
+
+/// One call: `path` is `/package.Service/Method`, `parts` joined are the request message.
+#[derive(Clone, Debug)]
+pub struct GrpcCall {
+    pub path: &'static str,
+    pub parts: Vec<Bytes>,
+    pub compression: Compression,
+    pub headers: HeaderMap,
+    pub deadline: Instant,
+}
+
+impl Client {
+    /// Sends one message and reads the answer with its trailers before the call's deadline.
+    pub async fn grpc_unary(&self, call: GrpcCall) -> GrpcAnswer {
+        let packed = call.compression.apply(call.parts);
+        let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
+        let mut headers = call.headers;
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.entry(AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
+        headers.insert(TIMEOUT, timeout_value(call.deadline.saturating_duration_since(Instant::now())));
+        if let Some(token) = call.compression.token() {
+            headers.insert(ENCODING, HeaderValue::from_static(token));
+        }
+        let body = frame(packed, call.compression != Compression::None)?;
+        let request = Call { method: Method::POST, path: PathAndQuery::from_static(call.path), headers, body };
+        let reply = self.exchange(&request, call.deadline).await?;
+        understand(reply, self.settings().response_bytes_max)
+    }
+}
+
+/// `grpc-timeout` has at most eight digits.
+fn timeout_value(left: Duration) -> HeaderValue {
+    let millis = left.as_millis().clamp(1, 99_999_999);
+    HeaderValue::from_str(&format!("{millis}m")).unwrap_or(HeaderValue::from_static("5S"))
+}
+
+fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, Failure> {
+    let size: usize = parts.iter().map(Bytes::len).sum();
+    let size = u32::try_from(size).map_err(|_| Failure::Setup(format!("a message of {size} bytes is beyond gRPC")))?;
+    let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
+    prefix.put_u8(u8::from(compressed));
+    prefix.put_u32(size);
+    Ok(Chunks::new(std::iter::once(prefix.freeze()).chain(parts)))
+}
+
+fn understand(reply: Reply, limit: usize) -> GrpcAnswer {
+    // A call that fails at once has its status in the headers ("trailers-only").
+    let status_in = if reply.trailers.contains_key(STATUS) { &reply.trailers } else { &reply.headers };
+    let written = text(status_in, &STATUS);
+    let (code, message) = match written.parse() {
+        Ok(code) => (Code(code), percent_decode(status_in.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes))),
+        Err(_) => {
+            let kind = text(&reply.headers, &CONTENT_TYPE);
+            let message = format!("the answer is HTTP {} with content type {kind:?}, not gRPC", reply.status);
+            (Code::of_http(reply.status), message)
+        }
+    };
+    let body =
+        if code == Code::OK { unframe(reply.body, text(&reply.headers, &ENCODING), limit)? } else { Bytes::new() };
+    Ok(GrpcReply {
+        code,
+        message,
+        details: status_in.get(DETAILS).and_then(|value| base64(value.as_bytes())).map(Bytes::from),
+        pushback: text(status_in, &PUSHBACK).parse().ok().map(Duration::from_millis),
+        body,
+    })
+}
+
+fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, Failure> {
+    if body.is_empty() {
+        // Some proxies answer OK without any message; the status is what counts.
+        return Ok(body);
+    }
+    if body.len() < PREFIX_BYTES {
+        return Err(Failure::Malformed("its message ends within the prefix".to_owned()));
+    }
+    let prefix = body.split_to(PREFIX_BYTES);
+    let claimed = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    if claimed != body.len() {
+        return Err(Failure::Malformed(format!("its message claims {claimed} bytes and has {}", body.len())));
+    }
+    match prefix[0] {
+        0 => Ok(body),
+        1 if encoding.is_empty() || encoding == "identity" => {
+            Err(Failure::Malformed("its message is marked compressed without a grpc-encoding".to_owned()))
+        }
+        1 => inflate_answer(encoding, body, limit),
+        flag => Err(Failure::Malformed(format!("its compression flag is {flag}"))),
+    }
+}
+
+/// `grpc-message` is percent-encoded; what is not valid stays as it stands.
+fn percent_decode(text: &[u8]) -> String {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let hex = (text[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Base64 with or without padding; `None` for anything else.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut bits, mut held) = (0u32, 0u32);
+    for letter in text {
+        let six = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(six);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            decoded.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> Reply {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in headers {
+            trailers.insert(*name, HeaderValue::from_static(value));
+        }
+        Reply { status, headers: HeaderMap::new(), body: Bytes::from_static(body), trailers }
+    }
+
+    #[test]
+    fn a_status_is_read_with_its_message_details_and_pushback() {
+        let headers = [
+            ("grpc-status", "14"),
+            ("grpc-message", "queue%20full%2"),
+            ("grpc-status-details-bin", "CA4SBG1vcmU"),
+            ("grpc-retry-pushback-ms", "250"),
+        ];
+        let understood = understand(reply(200, &headers, b""), 100).unwrap();
+        assert_eq!((understood.code, understood.message.as_str()), (Code::UNAVAILABLE, "queue full%2"));
+        assert_eq!(understood.details.as_deref(), Some(&b"\x08\x0e\x12\x04more"[..]));
+        assert_eq!(understood.pushback, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_grpc_gets_the_code_of_its_http_status() {
+        for (status, code) in [(404, 12), (401, 16), (403, 7), (503, 14), (500, 2), (200, 2)] {
+            let understood = understand(reply(status, &[], b"<html>"), 100).unwrap();
+            assert_eq!(understood.code, Code(code), "{status}");
+            assert!(understood.message.contains(&status.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_not_framed_is_malformed_and_never_panics() {
+        let ok = [("grpc-status", "0")];
+        assert_eq!(understand(reply(200, &ok, b"\0\0\0\0\x02ab"), 100).unwrap().body, "ab");
+        for body in [&b"\0\0\0"[..], b"\0\0\0\0\x03ab", b"\x07\0\0\0\0", b"\x01\0\0\0\x02ab", b"\0\xff\xff\xff\xff"] {
+            assert!(understand(reply(200, &ok, body), 100).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn base64_is_read_padded_or_not_and_refused_when_wrong() {
+        for (text, bytes) in [("", &b""[..]), ("Zg==", b"f"), ("Zg", b"f"), ("Zm9v", b"foo"), ("-_-_", b"\xfb\xff\xbf")]
+        {
+            assert_eq!(base64(text.as_bytes()).as_deref(), Some(bytes), "{text}");
+        }
+        assert_eq!(base64(b"Zm9\n"), None);
+    }
+
+    #[test]
+    fn the_timeout_header_never_has_more_than_eight_digits() {
+        assert_eq!(timeout_value(Duration::from_secs(5)), "5000m");
+        assert_eq!(timeout_value(Duration::ZERO), "1m");
+        assert_eq!(timeout_value(Duration::MAX), "99999999m");
+    }
+}

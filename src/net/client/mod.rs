@@ -1,0 +1,180 @@
+//! The client side of the net layer: a pool of HTTP connections with gRPC unary calls and plain HTTP requests over it.
+//!
+//! It exists so that every exporter shares one set of rules: deadlines, capped answers, reconnect backoff, causes that tell
+//! what is wrong. It retries nothing but requests the peer certainly did not see, and knows no OTLP.
+
+pub mod chunks;
+pub mod compress;
+mod dial;
+pub mod failure;
+pub mod grpc;
+pub mod http;
+mod pool;
+mod redial;
+pub mod settings;
+mod stream;
+pub mod target;
+mod tls;
+
+use ::http::header::HOST;
+use ::http::uri::{PathAndQuery, Scheme};
+use ::http::{HeaderMap, Method, Request, Response, Uri};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use crate::net::client::chunks::{Chunks, Outgoing};
+use crate::net::client::failure::Failure;
+use crate::net::client::pool::{Lent, Pool};
+use crate::net::client::settings::ClientSettings;
+
+/// A request the peer certainly did not see is sent again at once, but not for ever.
+const SENDS_MAX: usize = 3;
+/// `podgate/0.1.0`
+pub const USER_AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
+
+/// Sends requests to one target. Opens nothing before the first request.
+pub struct Client {
+    pool: Pool,
+}
+
+/// A request as the caller means it; host, length and framing are added on the way.
+pub(crate) struct Call {
+    pub method: Method,
+    pub path: PathAndQuery,
+    pub headers: HeaderMap,
+    pub body: Chunks,
+}
+
+/// A whole answer: body and trailers read, within the limit.
+pub(crate) struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub trailers: HeaderMap,
+}
+
+impl Client {
+    pub fn new(settings: ClientSettings) -> Client {
+        Client { pool: Pool::new(settings) }
+    }
+
+    pub fn settings(&self) -> &ClientSettings {
+        self.pool.settings()
+    }
+
+    /// Closes the connections and waits for their tasks. Requests under way fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// One request and its whole answer, or the reason why there is none.
+    pub(crate) async fn exchange(&self, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
+        let mut last = Failure::Deadline;
+        for _ in 0..SENDS_MAX {
+            match self.send_once(call, deadline).await {
+                Err(failure @ Failure::NotTaken(_)) => last = failure,
+                answer => return answer,
+            }
+        }
+        Err(last)
+    }
+
+    async fn send_once(&self, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
+        let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| Failure::Deadline)??;
+        match lent {
+            Lent::Http1 { mut sender, first, _permit } => {
+                let request = self.request(call, false);
+                let answer = timeout_at(deadline, async {
+                    let sent = sender.try_send_request(request).await;
+                    self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
+                });
+                let reply = answer.await.map_err(|_| Failure::Deadline)?;
+                let reply = reply.map_err(|failure| first.mix_up(false).unwrap_or(failure))?;
+                self.pool.give_back(Lent::Http1 { sender, first, _permit });
+                Ok(reply)
+            }
+            Lent::Http2 { lane, live } => {
+                let request = self.request(call, true);
+                let answer = timeout_at(deadline, async {
+                    let sent = live.sender().try_send_request(request).await;
+                    self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
+                });
+                let Ok(answer) = answer.await else {
+                    self.pool.timed_out(lane, &live);
+                    return Err(Failure::Deadline);
+                };
+                let lent = Lent::Http2 { lane, live: live.clone() };
+                match answer {
+                    Ok(reply) => {
+                        self.pool.give_back(lent);
+                        Ok(reply)
+                    }
+                    Err(failure) => {
+                        if matches!(failure, Failure::NotTaken(_)) {
+                            self.pool.retire(lane, &live);
+                        }
+                        Err(lent.first_bytes().mix_up(true).unwrap_or(failure))
+                    }
+                }
+            }
+        }
+    }
+
+    fn request(&self, call: &Call, http2: bool) -> Request<Outgoing> {
+        let settings = self.settings();
+        let authority = settings.target.authority();
+        let mut headers = call.headers.clone();
+        let mut parts = ::http::uri::Parts::default();
+        parts.path_and_query = Some(call.path.clone());
+        if http2 {
+            parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+            parts.authority = Some(authority.clone());
+        } else if let Ok(host) = authority.as_str().parse() {
+            headers.entry(HOST).or_insert(host);
+        }
+        let mut request = Request::new(Outgoing::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        // Scheme, authority and path were each checked when they were made.
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Reply, Failure> {
+        let limit = self.settings().response_bytes_max;
+        let (head, mut body) = response.into_parts();
+        if body.size_hint().lower() > limit as u64 {
+            return Err(Failure::AnswerTooLarge { limit });
+        }
+        let mut gathered = BytesMut::new();
+        let mut trailers = HeaderMap::new();
+        while let Some(frame) = body.frame().await {
+            match frame.map_err(|error| classify(false, &error))?.into_data() {
+                Ok(bytes) if gathered.len() + bytes.len() > limit => return Err(Failure::AnswerTooLarge { limit }),
+                Ok(bytes) => gathered.extend_from_slice(&bytes),
+                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+            }
+        }
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: gathered.freeze(), trailers })
+    }
+}
+
+/// Whether the peer can have seen the request, and why it ended.
+fn classify(unsent: bool, error: &hyper::Error) -> Failure {
+    let mut causes = vec![error.to_string()];
+    let mut refused = unsent;
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let graceful = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            refused |= graceful || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes.dedup();
+    let why = causes.join(": ");
+    if refused { Failure::NotTaken(why) } else { Failure::Broken(why) }
+}

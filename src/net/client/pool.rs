@@ -1,0 +1,228 @@
+//! The connections of one client: HTTP/2 lanes shared by all requests, HTTP/1.1 connections lent to one request at a time.
+//!
+//! A lane is dialled by the first request that needs it while others wait; after a failure nobody dials before the backoff
+//! allows it. A connection on which two requests in a row timed out is replaced: the peer may be gone without a word.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::net::client::chunks::Outgoing;
+use crate::net::client::dial::{Sender, Spawner, dial};
+use crate::net::client::failure::Failure;
+use crate::net::client::redial::Redial;
+use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::stream::FirstBytes;
+use crate::net::client::tls::TlsSource;
+
+const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
+
+pub struct Pool {
+    settings: ClientSettings,
+    tls: Option<TlsSource>,
+    spawner: Spawner,
+    lanes: Vec<Lane>,
+    turn: AtomicUsize,
+    // Waiting HTTP/1.1 connections with the time of their last use; locked to push and pop only.
+    idle: Mutex<Vec<(http1::SendRequest<Outgoing>, FirstBytes, Instant)>>,
+    http1_permits: Semaphore,
+    /// The peer speaks HTTP/1.1: known from the start on plaintext, learnt by ALPN on TLS.
+    http1: AtomicBool,
+    redial: Mutex<Redial>,
+}
+
+#[derive(Default)]
+struct Lane {
+    // Locked to read or replace the connection, never across an await.
+    live: Mutex<Option<Arc<Live>>>,
+    // Held while dialling, so that one request dials and the rest wait for it.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+/// One HTTP/2 connection and how it has been doing.
+pub struct Live {
+    sender: http2::SendRequest<Outgoing>,
+    first: FirstBytes,
+    answered: AtomicBool,
+    timeouts_in_a_row: AtomicU32,
+}
+
+/// A connection a request may use now.
+pub enum Lent<'a> {
+    Http1 { sender: http1::SendRequest<Outgoing>, first: FirstBytes, _permit: SemaphorePermit<'a> },
+    Http2 { lane: usize, live: Arc<Live> },
+}
+
+impl Lent<'_> {
+    pub fn first_bytes(&self) -> &FirstBytes {
+        match self {
+            Lent::Http1 { first, .. } => first,
+            Lent::Http2 { live, .. } => &live.first,
+        }
+    }
+}
+
+impl Live {
+    pub fn sender(&self) -> http2::SendRequest<Outgoing> {
+        self.sender.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Pool {
+    pub fn new(settings: ClientSettings) -> Pool {
+        let alpn: &[&[u8]] = if settings.speech == Speech::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+        Pool {
+            tls: settings.tls.clone().map(|tls| TlsSource::new(tls, alpn)),
+            spawner: Spawner::default(),
+            lanes: (0..settings.connections.max(1)).map(|_| Lane::default()).collect(),
+            turn: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            http1_permits: Semaphore::new(settings.http1_max.max(1)),
+            http1: AtomicBool::new(settings.speech == Speech::ByAgreement && settings.tls.is_none()),
+            redial: Mutex::default(),
+            settings,
+        }
+    }
+
+    pub fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
+    /// A connection, dialled when there is none. The caller bounds the wait.
+    pub async fn lend(&self) -> Result<Lent<'_>, Failure> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if !self.http1.load(Ordering::Relaxed) {
+            let at = turn % self.lanes.len();
+            if let Some(lent) = self.lend_lane(at, turn).await? {
+                return Ok(lent);
+            }
+        }
+        self.lend_http1(turn).await
+    }
+
+    /// `None` when the peer turned out to speak HTTP/1.1.
+    async fn lend_lane(&self, at: usize, turn: usize) -> Result<Option<Lent<'_>>, Failure> {
+        let lane = &self.lanes[at];
+        if let Some(live) = self.usable(lane) {
+            return Ok(Some(Lent::Http2 { lane: at, live }));
+        }
+        let _dialling = lane.dialling.lock().await;
+        if let Some(live) = self.usable(lane) {
+            return Ok(Some(Lent::Http2 { lane: at, live }));
+        }
+        match self.dial(turn).await? {
+            (Sender::Http2(sender), first) => {
+                let live = Arc::new(Live {
+                    sender,
+                    first,
+                    answered: AtomicBool::new(false),
+                    timeouts_in_a_row: AtomicU32::new(0),
+                });
+                *lock(&lane.live) = Some(live.clone());
+                Ok(Some(Lent::Http2 { lane: at, live }))
+            }
+            (Sender::Http1(sender), first) => {
+                self.http1.store(true, Ordering::Relaxed);
+                lock(&self.idle).push((sender, first, Instant::now()));
+                Ok(None)
+            }
+        }
+    }
+
+    fn usable(&self, lane: &Lane) -> Option<Arc<Live>> {
+        let mut slot = lock(&lane.live);
+        let live = slot.as_ref()?;
+        if !live.sender.is_closed() {
+            return Some(live.clone());
+        }
+        if !live.answered.load(Ordering::Relaxed) {
+            // It came up and died without one answer: as good as not connected.
+            let cause = live.first.mix_up(true).unwrap_or_else(|| closed_unused());
+            lock(&self.redial).failed(Instant::now(), cause, fastrand::f64());
+        }
+        *slot = None;
+        None
+    }
+
+    async fn lend_http1(&self, turn: usize) -> Result<Lent<'_>, Failure> {
+        // The semaphore lives as long as the pool and is never closed.
+        let permit = self.http1_permits.acquire().await.map_err(|_| Failure::Broken("pool closed".to_owned()))?;
+        loop {
+            let Some((mut sender, first, used)) = lock(&self.idle).pop() else { break };
+            if used.elapsed() < self.settings.idle_timeout && sender.ready().await.is_ok() {
+                return Ok(Lent::Http1 { sender, first, _permit: permit });
+            }
+        }
+        match self.dial(turn).await? {
+            (Sender::Http1(sender), first) => Ok(Lent::Http1 { sender, first, _permit: permit }),
+            (Sender::Http2(_), _) => {
+                // The peer was upgraded meanwhile: the next request asks for a lane.
+                self.http1.store(false, Ordering::Relaxed);
+                Err(Failure::NotTaken("the peer changed to HTTP/2".to_owned()))
+            }
+        }
+    }
+
+    async fn dial(&self, turn: usize) -> Result<(Sender, FirstBytes), Failure> {
+        if let Some(cause) = lock(&self.redial).too_early(Instant::now()) {
+            return Err(cause);
+        }
+        let dialled = dial(&self.settings, self.tls.as_ref(), &self.spawner, turn).await;
+        dialled.inspect_err(|cause| {
+            lock(&self.redial).failed(Instant::now(), cause.clone(), fastrand::f64());
+        })
+    }
+
+    /// An answer arrived completely: the connection is good and, when HTTP/1.1, free again.
+    pub fn give_back(&self, lent: Lent<'_>) {
+        match lent {
+            Lent::Http1 { sender, first, .. } => {
+                let now = Instant::now();
+                let mut idle = lock(&self.idle);
+                idle.retain(|(sender, _, used)| !sender.is_closed() && now - *used < self.settings.idle_timeout);
+                idle.push((sender, first, now));
+                drop(idle);
+                lock(&self.redial).worked();
+            }
+            Lent::Http2 { live, .. } => {
+                live.timeouts_in_a_row.store(0, Ordering::Relaxed);
+                if !live.answered.swap(true, Ordering::Relaxed) {
+                    lock(&self.redial).worked();
+                }
+            }
+        }
+    }
+
+    /// The request's deadline passed on a lane of this pool.
+    pub fn timed_out(&self, lane: usize, live: &Arc<Live>) {
+        if live.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_BEFORE_REPLACEMENT {
+            self.retire(lane, live);
+        }
+    }
+
+    /// No new requests on this connection; those under way finish.
+    pub fn retire(&self, lane: usize, live: &Arc<Live>) {
+        let mut slot = lock(&self.lanes[lane].live);
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+            *slot = None;
+        }
+    }
+
+    /// Closes every connection and waits for their tasks.
+    pub async fn close(&self) {
+        self.lanes.iter().for_each(|lane| *lock(&lane.live) = None);
+        lock(&self.idle).clear();
+        self.spawner.end().await;
+    }
+}
+
+fn closed_unused() -> Failure {
+    Failure::Broken("the peer closed the connection before its first answer".to_owned())
+}

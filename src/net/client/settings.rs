@@ -1,0 +1,93 @@
+//! What a client is told once: target, TLS, protocol, limits. Plain values; nothing here reads a file or a clock.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::core::limits::RESPONSE_BYTES_MAX;
+use crate::net::client::target::Target;
+
+/// Which HTTP the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// Always HTTP/2: gRPC.
+    Http2,
+    /// HTTP/1.1 on plaintext; on TLS whatever ALPN agrees on.
+    ByAgreement,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub target: Target,
+    /// `None` is plaintext.
+    pub tls: Option<TlsSettings>,
+    pub speech: Speech,
+    /// HTTP/2 connections kept in parallel; HTTP/1.1 opens as many as there are concurrent requests, up to `http1_max`.
+    pub connections: usize,
+    pub http1_max: usize,
+    /// Name lookup, TCP connect and TLS handshake together, for each attempt.
+    pub connect_timeout: Duration,
+    /// HTTP/2 pings; off unless configured, because many servers punish frequent ones.
+    pub keepalive: Option<Keepalive>,
+    /// HTTP/1.1: an unused connection is closed after this.
+    pub idle_timeout: Duration,
+    /// Cap of an answer's body, also after decompression.
+    pub response_bytes_max: usize,
+}
+
+impl ClientSettings {
+    /// Plaintext, one connection, defaults of the field; callers change what they were configured with.
+    pub fn new(target: Target, speech: Speech) -> ClientSettings {
+        ClientSettings {
+            target,
+            tls: None,
+            speech,
+            connections: 1,
+            http1_max: 64,
+            connect_timeout: Duration::from_secs(5),
+            keepalive: None,
+            idle_timeout: Duration::from_secs(90),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Ping also while no request is in flight.
+    pub while_idle: bool,
+}
+
+/// Certificates and how strictly the server's is checked. Files are read again at every new connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Certificates to trust; none means the system's.
+    pub ca: Option<Pem>,
+    /// Trust the system's certificates beside `ca`.
+    pub with_system_ca: bool,
+    pub certificate: Option<Pem>,
+    pub key: Option<Pem>,
+    /// Encrypts without knowing to whom.
+    pub skip_verify: bool,
+    /// Name to check and to send as SNI in place of the target's host.
+    pub server_name: Option<String>,
+    pub only_1_3: bool,
+}
+
+/// PEM text, in a file or in the configuration itself. Never prints its text: it may be a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    File(PathBuf),
+    Inline(String),
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pem::File(path) => write!(f, "File({})", path.display()),
+            Pem::Inline(_) => f.write_str("Inline([REDACTED])"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One socket under a client: plaintext or TLS, remembering the first bytes the peer sent.
+//!
+//! Those bytes tell the commonest mix-ups apart: a TLS port dialled in plaintext, an HTTP/1 server dialled as gRPC.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::net::client::failure::Failure;
+
+/// The first seven bytes the peer sent, with their count in the top byte.
+#[derive(Clone, Debug, Default)]
+pub struct FirstBytes(Arc<AtomicU64>);
+
+impl FirstBytes {
+    fn note(&self, bytes: &[u8]) {
+        let mut known = self.0.load(Ordering::Relaxed).to_be_bytes();
+        for byte in bytes {
+            let count = usize::from(known[0]);
+            if count == 7 {
+                break;
+            }
+            known[count + 1] = *byte;
+            known[0] += 1;
+        }
+        self.0.store(u64::from_be_bytes(known), Ordering::Relaxed);
+    }
+
+    fn full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >> 56 == 7
+    }
+
+    /// What the peer speaks, when that is plainly not what we asked for over plaintext HTTP.
+    pub fn mix_up(&self, we_spoke_http2: bool) -> Option<Failure> {
+        let known = self.0.load(Ordering::Relaxed).to_be_bytes();
+        let bytes = &known[1..=usize::from(known[0])];
+        // A TLS alert record: type 21, version 3.x.
+        if bytes.len() >= 2 && bytes[0] == 21 && bytes[1] == 3 {
+            return Some(Failure::PeerIsTls);
+        }
+        (we_spoke_http2 && bytes.starts_with(b"HTTP/1")).then_some(Failure::PeerIsHttp1)
+    }
+}
+
+pub enum Stream {
+    Plain(TcpStream, FirstBytes),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
+            Stream::Plain(tcp, first) => {
+                let before = buf.filled().len();
+                let polled = Pin::new(tcp).poll_read(cx, buf);
+                if !first.full() {
+                    first.note(&buf.filled()[before..]);
+                }
+                polled
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(tcp, _) => Pin::new(tcp).poll_write(cx, buf),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(tcp, _) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(tcp, _) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(tcp, _) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peers_first_bytes_tell_mix_ups_apart() {
+        for (arrived, http2, wanted) in [
+            (&[&b"\x15"[..], b"\x03\x01\x00\x02\x02\x46"][..], true, Some(Failure::PeerIsTls)),
+            (&[&b"HTTP/1.1 400 Bad Request"[..]][..], true, Some(Failure::PeerIsHttp1)),
+            (&[&b"HTTP/1.1 200 OK"[..]][..], false, None),
+            (&[&b"\x00\x00\x12\x04\x00\x00\x00"[..]][..], true, None),
+            (&[][..], true, None),
+        ] {
+            let first = FirstBytes::default();
+            arrived.iter().for_each(|bytes| first.note(bytes));
+            assert_eq!(first.mix_up(http2), wanted, "{arrived:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The facts of a span that decisions need, read in one pass over its top-level fields (opentelemetry-proto trace.v1).
+//!
+//! Attributes, events and links are skipped by their length, never entered; the status is read. What must be asked of
+//! attributes goes through `attributes`, and how deep they nest through `depth`.
+
+use crate::otlp::walk::{Fields, Malformed};
+
+/// `Status.code` of a span; a number this version does not know reads as unset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StatusCode {
+    #[default]
+    Unset,
+    Ok,
+    Error,
+}
+
+/// What stands in a span's own fields; slices of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanFacts<'a> {
+    /// As sent: callers that need an id use `TraceId::from_wire`, which refuses wrong lengths and zeros.
+    pub trace_id: &'a [u8],
+    pub span_id: &'a [u8],
+    /// No parent, or one of zeros only.
+    pub is_root: bool,
+    /// Nanoseconds since the epoch, as sent.
+    pub start: u64,
+    /// Nanoseconds since the epoch, as sent; may lie before `start`.
+    pub end: u64,
+    pub status: StatusCode,
+    pub trace_state: &'a [u8],
+    pub flags: u32,
+    pub name: &'a [u8],
+    pub kind: u32,
+}
+
+/// Reads a span's own fields; of a field that comes twice the last counts, as everywhere in protobuf.
+#[inline]
+pub fn read(span: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
+    let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
+    for field in Fields::new(span) {
+        let field = field?;
+        match field.number {
+            1 => facts.trace_id = field.bytes()?,
+            2 => facts.span_id = field.bytes()?,
+            3 => facts.trace_state = field.bytes()?,
+            4 => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
+            5 => facts.name = field.bytes()?,
+            6 => facts.kind = field.varint()? as u32,
+            7 => facts.start = field.fixed64()?,
+            8 => facts.end = field.fixed64()?,
+            // Attributes, events and links: right wire type, not entered.
+            9 | 11 | 13 => _ = field.bytes()?,
+            15 => read_status(field.bytes()?, &mut facts.status)?,
+            16 => facts.flags = field.fixed32()?,
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+/// A status that comes twice is merged: a second one without a code leaves the first one's.
+fn read_status(message: &[u8], status: &mut StatusCode) -> Result<(), Malformed> {
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == 3 {
+            *status = match field.varint()? {
+                1 => StatusCode::Ok,
+                2 => StatusCode::Error,
+                _ => StatusCode::Unset,
+            };
+        }
+    }
+    Ok(())
+}
+
+pub use crate::otlp::depth::check_depth;

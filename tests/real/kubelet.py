@@ -1,0 +1,204 @@
+"""Plays kubelet, scheduler and controllers against a real API server: writes objects and patches statuses.
+
+The status shapes follow what a kubelet writes (running, terminated and waiting containers with their lastState); times
+are whole seconds because the API server keeps no fractions. The truth about every run is kept beside it.
+"""
+
+import datetime
+import json
+import secrets
+import urllib.error
+import urllib.request
+
+IMAGE = "registry.example/shop/{name}:1.4.2"
+
+
+class ApiError(Exception):
+    def __init__(self, status, text):
+        super().__init__(f"{status}: {text[:300]}")
+        self.status = status
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Api:
+    """The few verbs the suite needs, as JSON over TLS."""
+
+    def __init__(self, url, tls, token):
+        self.url, self.tls, self.token = url, tls, token
+
+    def call(self, method, path, body=None, content="application/json"):
+        request = urllib.request.Request(self.url + path, method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", content)
+        try:
+            with urllib.request.urlopen(request, timeout=20, context=self.tls) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            raise ApiError(error.code, error.read().decode(errors="replace")) from None
+
+    def create(self, path, body):
+        return self.call("POST", path, body)
+
+    def patch(self, path, body):
+        # Merge, not strategic merge: the latter would join podIPs by address instead of replacing them.
+        return self.call("PATCH", path, body, "application/merge-patch+json")
+
+    def delete(self, path, grace=None):
+        body = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        return self.call("DELETE", path, body)
+
+
+class Cluster:
+    """One namespace on one node, and the deployments in it."""
+
+    def __init__(self, api, namespace="shop", node="node-1"):
+        self.api, self.namespace, self.node = api, namespace, node
+        self.addresses = 10
+        api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        api.create("/api/v1/nodes", {"metadata": {"name": node}})
+
+    def deployment(self, name):
+        """Deployment and ReplicaSet as their controllers would leave them; returns the ReplicaSet."""
+        labels = {"app": name, "pod-template-hash": "7d9c5b6f48"}
+        template = {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "app", "image": IMAGE.format(name=name)}]},
+        }
+        base = f"/apis/apps/v1/namespaces/{self.namespace}"
+        deployment = self.api.create(
+            f"{base}/deployments",
+            {
+                "metadata": {"name": name},
+                "spec": {"selector": {"matchLabels": {"app": name}}, "template": template},
+            },
+        )
+        return self.api.create(
+            f"{base}/replicasets",
+            {
+                "metadata": {
+                    "name": f"{name}-7d9c5b6f48",
+                    "labels": labels,
+                    "ownerReferences": [owner("apps/v1", "Deployment", deployment)],
+                },
+                "spec": {"selector": {"matchLabels": labels}, "template": template},
+            },
+        )
+
+    def address(self):
+        self.addresses += 1
+        return f"10.244.1.{self.addresses}"
+
+    def pod(self, name, replica_set=None, containers=("app",)):
+        return Pod(self, name, replica_set, containers)
+
+
+def owner(version, kind, target):
+    meta = target["metadata"]
+    return {"apiVersion": version, "kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
+
+
+class Pod:
+    """One pod and the truth about the runs of its containers."""
+
+    def __init__(self, cluster, name, replica_set, containers):
+        self.cluster, self.name, self.ip = cluster, name, cluster.address()
+        self.base = f"/api/v1/namespaces/{cluster.namespace}/pods"
+        labels = dict(replica_set["metadata"]["labels"]) if replica_set else {}
+        owners = [owner("apps/v1", "ReplicaSet", replica_set)] if replica_set else []
+        made = cluster.api.create(
+            self.base,
+            {
+                "metadata": {"name": name, "labels": labels, "ownerReferences": owners},
+                "spec": {
+                    "nodeName": cluster.node,
+                    "terminationGracePeriodSeconds": 30,
+                    "containers": [{"name": one, "image": IMAGE.format(name=one)} for one in containers],
+                },
+            },
+        )
+        self.uid = made["metadata"]["uid"]
+        self.started = now()
+        self.runs = {one: [] for one in containers}
+
+    def start(self, container="app"):
+        """A new run begins, unknown to the API server until `publish`; returns its bare id."""
+        run = {"id": secrets.token_hex(32), "started": now(), "finished": None}
+        runs = self.runs[container]
+        if runs and runs[-1]["finished"] is None:
+            runs[-1]["finished"] = run["started"]
+        runs.append(run)
+        return run["id"]
+
+    def end(self, container="app"):
+        self.runs[container][-1]["finished"] = now()
+
+    def id(self, container="app"):
+        return self.runs[container][-1]["id"]
+
+    def publish(self, phase="Running", waiting=None):
+        """Writes the status a kubelet would write now. `waiting` is the reason a dead container is not started."""
+        statuses = [self.status(name, waiting) for name, runs in self.runs.items() if runs]
+        status = {
+            "phase": phase,
+            "hostIP": "10.0.0.1",
+            "podIP": self.ip,
+            "podIPs": [{"ip": self.ip}],
+            "startTime": self.started,
+            "containerStatuses": statuses,
+        }
+        self.cluster.api.patch(f"{self.base}/{self.name}/status", {"status": status})
+
+    def status(self, name, waiting):
+        runs = self.runs[name]
+        run, before = runs[-1], runs[-2] if len(runs) > 1 else None
+        status = {
+            "name": name,
+            "image": IMAGE.format(name=name),
+            "imageID": "registry.example/shop@sha256:" + "ab" * 32,
+            "restartCount": len(runs) - 1,
+            "containerID": f"containerd://{run['id']}",
+            "ready": run["finished"] is None,
+            "lastState": {"terminated": terminated(before)} if before else {},
+        }
+        if run["finished"] is None:
+            status["state"] = {"running": {"startedAt": run["started"]}}
+        elif waiting:
+            # Between crashes the dead run stands in both places, under the same id.
+            status["state"] = {"waiting": {"reason": waiting, "message": "back-off restarting failed container"}}
+            status["lastState"] = {"terminated": terminated(run)}
+        else:
+            status["state"] = {"terminated": terminated(run)}
+        return status
+
+    def delete(self, grace=0):
+        self.cluster.api.delete(f"{self.base}/{self.name}", grace)
+
+    def resource_attributes(self, service, container="app"):
+        """What the field's manifests put into OTEL_RESOURCE_ATTRIBUTES: the downward API, a label, a constant 0."""
+        pairs = {
+            "service.name": service,
+            "service.namespace": self.cluster.namespace,
+            "k8s.pod.uid": self.uid,
+            "k8s.pod.name": self.name,
+            "k8s.namespace.name": self.cluster.namespace,
+            "k8s.container.name": container,
+            "k8s.container.restart_count": "0",
+        }
+        return ",".join(f"{key}={value}" for key, value in pairs.items())
+
+
+def terminated(run):
+    return {
+        "containerID": f"containerd://{run['id']}",
+        "startedAt": run["started"],
+        "finishedAt": run["finished"],
+        "exitCode": 1,
+        "reason": "Error",
+    }

@@ -1,0 +1,103 @@
+"""The next hop: takes OTLP over gRPC and HTTP/protobuf and writes each span with its resource as one JSON line.
+
+Decodes with the published opentelemetry-proto classes, so that it is also an independent judge of podgate's bytes.
+Usage: sink.py OUTPUT PORTS-FILE; the ports file gets "grpc http" once both listen.
+"""
+
+import concurrent.futures
+import gzip
+import http.server
+import json
+import pathlib
+import sys
+import threading
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+LOCK = threading.Lock()
+
+
+def value(any_value):
+    kind = any_value.WhichOneof("value")
+    if kind == "array_value":
+        return [value(one) for one in any_value.array_value.values]
+    return None if kind is None else getattr(any_value, kind)
+
+
+def attributes(pairs):
+    return {pair.key: value(pair.value) for pair in pairs}
+
+
+def record(request, transport, out):
+    lines = []
+    for group in request.resource_spans:
+        resource = attributes(group.resource.attributes)
+        # One line for each attribute: a key written twice would hide behind a dictionary.
+        doubled = len(group.resource.attributes) - len(resource)
+        for scope in group.scope_spans:
+            for span in scope.spans:
+                lines.append(
+                    {
+                        "transport": transport,
+                        "resource": resource,
+                        "doubled_keys": doubled,
+                        "trace": span.trace_id.hex(),
+                        "span": span.span_id.hex(),
+                        "parent": span.parent_span_id.hex(),
+                        "name": span.name,
+                        "attributes": attributes(span.attributes),
+                        "start": span.start_time_unix_nano,
+                        "end": span.end_time_unix_nano,
+                    }
+                )
+    with LOCK:
+        out.write("".join(json.dumps(line, default=str) + "\n" for line in lines))
+        out.flush()
+
+
+class Traces(trace_service_pb2_grpc.TraceServiceServicer):
+    def __init__(self, out):
+        self.out = out
+
+    def Export(self, request, context):  # noqa: N802 - the name is the protocol's
+        record(request, "grpc", self.out)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+def http_server(out):
+    class Post(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):  # noqa: N802 - the name is the base class's
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            if self.path == "/v1/traces":
+                record(trace_service_pb2.ExportTraceServiceRequest.FromString(body), "http", out)
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Post)
+
+
+def main():
+    output, ports = map(pathlib.Path, sys.argv[1:3])
+    with output.open("a") as out:
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=4))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(out), server)
+        grpc_port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        plain = http_server(out)
+        ports.with_suffix(".part").write_text(f"{grpc_port} {plain.server_address[1]}")
+        ports.with_suffix(".part").rename(ports)
+        plain.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""podgate against real peers: a real kube-apiserver, stock Python and Node SDKs, an independent OTLP sink.
+
+Usage: python3 tests/real/run.py PODGATE-BINARY [--only WORD] [--keep]. Prints one sentence per check and ends with
+`N passed, N failed, N skipped`; the exit code is 1 when a check failed. What a machine cannot run is skipped aloud and
+counted; with PODGATE_REAL_STRICT=1 (as CI sets it) a skip is a failure.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+
+import control_plane
+import peers
+import scenarios
+from kubelet import Api, Cluster
+from toolbox import Gone, say
+
+
+class Suite:
+    """Counts what was checked and says it; a failed check does not end its scenario, an exception does."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def check(self, sentence, truth, seen=None):
+        if truth:
+            self.passed += 1
+            say(f"  ok    {sentence}")
+        else:
+            self.failed += 1
+            say(f"  FAIL  {sentence}" + (f"; seen: {seen}" if seen is not None else ""))
+        return bool(truth)
+
+    def equal(self, sentence, seen, wanted):
+        return self.check(sentence, seen == wanted, f"{seen!r} where {wanted!r} was expected")
+
+    def skip(self, sentence):
+        strict = os.environ.get("PODGATE_REAL_STRICT") == "1"
+        self.skipped += 1
+        self.failed += strict
+        say(f"  SKIPPED  {sentence}" + (" (a failure, because PODGATE_REAL_STRICT=1)" if strict else ""))
+
+    def scenario(self, name, run):
+        say(f"{name}:")
+        started = time.monotonic()
+        try:
+            run()
+        except Exception as error:  # a scenario's end is a result, whatever ended it
+            self.failed += 1
+            say(f"  FAIL  ended early: {error}")
+            if not isinstance(error, Gone):
+                traceback.print_exc()
+        say(f"  ({time.monotonic() - started:.1f} s)")
+
+
+class Stage:
+    """What every scenario gets: binaries, a running control plane, a cluster, a fresh folder for its files."""
+
+    def __init__(self, binary, folder):
+        self.binary, self.folder = binary, folder
+        self.plane = self.cluster = self.python = self.node = None
+        self.numbered = 0
+
+    def prepare(self):
+        self.python, self.node = peers.python(), peers.node()
+        self.plane = control_plane.ControlPlane(control_plane.build(), self.folder / "control-plane")
+        self.plane.start()
+        self.api = Api(self.plane.url, self.plane.tls, control_plane.TOKEN)
+        self.cluster = Cluster(self.api)
+
+    def room(self, name):
+        self.numbered += 1
+        room = self.folder / f"{self.numbered:02}-{name}"
+        room.mkdir(parents=True)
+        return room
+
+    def end(self):
+        if self.plane is not None:
+            self.plane.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary", type=pathlib.Path, help="the podgate binary under test")
+    parser.add_argument("--only", default="", help="run the scenarios whose name holds this word")
+    parser.add_argument("--keep", action="store_true", help="keep logs and configurations and say where they are")
+    arguments = parser.parse_args()
+    if not arguments.binary.is_file():
+        sys.exit(f"{arguments.binary} is not there; build it first (cargo build --release)")
+    suite = Suite()
+    chosen = [one for one in scenarios.ALL if arguments.only in one.__name__]
+    lacking = control_plane.missing() or peers.python_missing() or peers.node_missing()
+    if lacking:
+        for one in chosen:
+            suite.skip(f"{one.__doc__.splitlines()[0]}: {lacking}")
+    else:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-real-"))
+        stage = Stage(arguments.binary.resolve(), folder)
+        try:
+            stage.prepare()
+            for one in chosen:
+                suite.scenario(one.__doc__.splitlines()[0], lambda one=one: one(stage, suite))
+        finally:
+            stage.end()
+            if arguments.keep or suite.failed:
+                say(f"logs and configurations: {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
+    sys.exit(1 if suite.failed or not suite.passed + suite.skipped else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What every part of the real-component suite needs: the cache folder, free ports, child processes ended by their own pid.
+
+Nothing here knows Kubernetes, OTLP or podgate. Standard library only.
+"""
+
+import hashlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def say(sentence):
+    """One sentence to the person who watches; flushed, because the runs are long and piped in CI."""
+    print(sentence, flush=True)
+
+
+def cache():
+    """The folder for everything built or downloaded: $PODGATE_CACHE, else .cache in the repository (ignored by git)."""
+    folder = pathlib.Path(os.environ.get("PODGATE_CACHE") or ROOT / ".cache").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def fingerprint(*parts):
+    """A short key of files (by content) and texts: a cache entry is never used for other inputs than its own."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.read_bytes() if isinstance(part, pathlib.Path) else str(part).encode()
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()[:16]
+
+
+def free_ports(count):
+    """Ports of the loopback that nobody listens on; all are bound at once so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Gone(Exception):
+    """A child process ended, or what was waited for did not come in time."""
+
+
+def wait_for(what, condition, seconds, process=None):
+    """Polls until `condition()` is truthy and returns its value; raises Gone after `seconds` or when `process` ends."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if process is not None and process.poll() is not None:
+            raise Gone(f"{what}: the process ended with code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise Gone(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+class Process:
+    """A child with its output in a log file, ended by its pid: SIGTERM, then SIGKILL after `grace` seconds."""
+
+    def __init__(self, name, command, log, env=None, cwd=None):
+        self.name, self.log = name, pathlib.Path(log)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            self.child = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+            )
+
+    def poll(self):
+        return self.child.poll()
+
+    @property
+    def returncode(self):
+        return self.child.returncode
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def tail(self, lines=15):
+        return "\n".join(self.text().splitlines()[-lines:])
+
+    def stop(self, grace=15):
+        """Returns the exit code; negative when it took a signal to end it."""
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(grace)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.child.returncode
+
+    def kill(self):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait(10)
+
+
+def run(command, log, env=None, cwd=None, seconds=900):
+    """Runs a build step to its end with its output in `log`; raises Gone with the last lines when it fails."""
+    process = Process(command[0], command, log, env, cwd)
+    try:
+        code = process.child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise Gone(f"{' '.join(map(str, command))}: not within {seconds} s") from None
+    if code != 0:
+        raise Gone(f"{' '.join(map(str, command))} ended with code {code}:\n{process.tail()}")
+
+
+def version_of(command):
+    """The output of `tool --version`, or None when the tool is not on this machine."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return (done.stdout or done.stderr).strip() if done.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    sys.exit("this file is a library; run run.py")
