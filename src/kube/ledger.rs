@@ -146,9 +146,10 @@ impl PodLedger {
 
     /// The container with a run of this id; a shortened id counts when it fits one run only.
     pub fn by_id(&self, id: &str) -> Option<(&ContainerLedger, &Run)> {
-        let mut fitting = self.containers.iter().flat_map(|ledger| {
-            ledger.runs.iter().filter(|run| run.id.starts_with(id)).map(move |run| (ledger, run))
-        });
+        let mut fitting = self
+            .containers
+            .iter()
+            .flat_map(|ledger| ledger.runs.iter().filter(|run| run.id.starts_with(id)).map(move |run| (ledger, run)));
         let first = fitting.next()?;
         if fitting.next().is_some() { None } else { Some(first) }
     }

@@ -45,9 +45,9 @@ impl ContainerLedger {
 
     /// An unknown run that began before the newest known one: from an event that came late.
     fn is_past(&self, run: &Run) -> bool {
-        self.runs.last().is_some_and(|newest| {
-            run.start.is_known() && newest.start.is_known() && run.start.lo < newest.start.lo
-        })
+        self.runs
+            .last()
+            .is_some_and(|newest| run.start.is_known() && newest.start.is_known() && run.start.lo < newest.start.lo)
     }
 
     fn insert_past(&mut self, mut run: Run) {
