@@ -169,7 +169,8 @@ impl Expander<'_> {
         };
         if !source::is_variable_name(name) {
             let message = format!("{name:?} is not a name of an environment variable");
-            let help = "names are letters, digits and `_`, and do not begin with a digit; a literal `${` is written `$${`";
+            let help =
+                "names are letters, digits and `_`, and do not begin with a digit; a literal `${` is written `$${`";
             self.report(code::EXPANSION, self.place_in(place, expression), message, help.to_owned());
             return String::new();
         }
@@ -184,9 +185,10 @@ impl Expander<'_> {
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
-        let read = self.files.entry(path.to_owned()).or_insert_with(|| {
-            source::read_file(path).map_err(|error| format!("cannot read {path}: {error}"))
-        });
+        let read = self
+            .files
+            .entry(path.to_owned())
+            .or_insert_with(|| source::read_file(path).map_err(|error| format!("cannot read {path}: {error}")));
         read.clone()
     }
 

@@ -83,7 +83,10 @@ mod tests {
             ("{a: 1}", "{}", "{a: 1}"),
         ] {
             let (joined, expected) = (join(tree(base), tree(over)), tree(joined));
-            assert_eq!(print::to_yaml(&joined, print::Secrets::Shown), print::to_yaml(&expected, print::Secrets::Shown));
+            assert_eq!(
+                print::to_yaml(&joined, print::Secrets::Shown),
+                print::to_yaml(&expected, print::Secrets::Shown)
+            );
         }
     }
 

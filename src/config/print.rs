@@ -83,7 +83,9 @@ impl Printer<'_> {
             Value::Null => return,
             _ if reveal == Reveal::Nothing => format!("{REDACTED:?}"),
             Value::String(text) => quoted(text),
-            value => node.written.clone().filter(|text| scalar::resolve(text).0 == *value).unwrap_or_else(|| plain(value)),
+            value => {
+                node.written.clone().filter(|text| scalar::resolve(text).0 == *value).unwrap_or_else(|| plain(value))
+            }
         };
         self.out.push(' ');
         self.out.push_str(&text);

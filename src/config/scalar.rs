@@ -132,8 +132,27 @@ mod tests {
     #[test]
     fn words_dates_and_near_numbers_stay_strings() {
         for text in [
-            "yes", "on", "no", "off", "Y", "2020-01-01", "2020-01-01T00:00:00Z", "5s", "64MiB", "127.0.0.1", "0x", "--5",
-            "+-5", "1e", "e5", ".", "1e999", "tRue", "<<", "._5", "12e03x",
+            "yes",
+            "on",
+            "no",
+            "off",
+            "Y",
+            "2020-01-01",
+            "2020-01-01T00:00:00Z",
+            "5s",
+            "64MiB",
+            "127.0.0.1",
+            "0x",
+            "--5",
+            "+-5",
+            "1e",
+            "e5",
+            ".",
+            "1e999",
+            "tRue",
+            "<<",
+            "._5",
+            "12e03x",
         ] {
             assert_eq!(resolve(text), (Value::String(text.to_owned()), None), "{text}");
         }

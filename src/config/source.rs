@@ -127,7 +127,10 @@ impl Reader<'_> {
         match scheme {
             "file" => match read_file(opaque) {
                 Ok(text) => Ok((opaque.to_owned(), text)),
-                Err(why) => Err((format!("cannot read {opaque}: {why}"), "relative paths are looked up in the working directory")),
+                Err(why) => Err((
+                    format!("cannot read {opaque}: {why}"),
+                    "relative paths are looked up in the working directory",
+                )),
             },
             "env" if !is_variable_name(opaque) => Err((
                 format!("{opaque:?} is not a name of an environment variable"),
@@ -135,7 +138,10 @@ impl Reader<'_> {
             )),
             "env" => match (self.env)(opaque) {
                 Some(text) => Ok((uri.to_owned(), text)),
-                None => Err((format!("environment variable {opaque} is not set"), "set it to the YAML of the configuration")),
+                None => Err((
+                    format!("environment variable {opaque} is not set"),
+                    "set it to the YAML of the configuration",
+                )),
             },
             "yaml" => Ok((uri.split_at(5).0.to_owned(), opaque.to_owned())),
             "http" | "https" => Err((

@@ -242,7 +242,12 @@ fn read_attribute(section: Section<'_>) -> Option<(String, String)> {
     }
     let text = value.and_then(text_of);
     if let (Some(value), None) = (value, &text) {
-        section.error("value", code::WRONG_TYPE, format!("this is {}", value.kind()), Some("write the value as a text"));
+        section.error(
+            "value",
+            code::WRONG_TYPE,
+            format!("this is {}", value.kind()),
+            Some("write the value as a text"),
+        );
     }
     section.finish();
     Some((name?, text?))

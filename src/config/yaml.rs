@@ -235,15 +235,7 @@ impl<'a> Builder<'a> {
         let bracket = flow.then(|| (span.start.line(), span.start.col()));
         // A block collection has no mark of its own: its key is what a reader looks for.
         let place = if flow { own } else { key.map_or(own, |key| key.place) };
-        self.open.push(Open {
-            value,
-            place,
-            bracket,
-            anchor,
-            key: None,
-            seen: HashMap::new(),
-            merges: Vec::new(),
-        });
+        self.open.push(Open { value, place, bracket, anchor, key: None, seen: HashMap::new(), merges: Vec::new() });
         Ok(())
     }
 

@@ -118,11 +118,21 @@ pub enum Event {
     /// ADDED or MODIFIED.
     Applied(Seen),
     /// `last` is absent when only the identity could be read.
-    Deleted { uid: Arc<str>, last: Option<Pod>, version: String },
-    Bookmark { version: String, initial_events_end: bool },
+    Deleted {
+        uid: Arc<str>,
+        last: Option<Pod>,
+        version: String,
+    },
+    Bookmark {
+        version: String,
+        initial_events_end: bool,
+    },
     Error(ApiStatus),
     /// An object that cannot be read; the watch goes on behind it.
-    Skipped { version: Option<String>, fault: Undecodable },
+    Skipped {
+        version: Option<String>,
+        fault: Undecodable,
+    },
 }
 
 /// Reads objects of one watch; strings that repeat between its objects are shared.

@@ -217,12 +217,7 @@ fn annotations_of(
 }
 
 /// Reads the entries of a string map whose key is kept or in `also`; the others are skipped without being stored.
-fn pairs(
-    raw: Option<&RawValue>,
-    keys: &[KeepKey],
-    also: &[&str],
-    strings: &mut Interner,
-) -> Result<Meta, Undecodable> {
+fn pairs(raw: Option<&RawValue>, keys: &[KeepKey], also: &[&str], strings: &mut Interner) -> Result<Meta, Undecodable> {
     let Some(raw) = raw else { return Ok(Meta::new()) };
     if keys.is_empty() && !also.iter().any(|key| raw.get().contains(key)) {
         return Ok(Meta::new());

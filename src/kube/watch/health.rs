@@ -92,7 +92,9 @@ impl fmt::Display for Cause {
             Cause::Silent => f.write_str("API server sends neither answers nor bookmarks"),
             Cause::EndedEarly => f.write_str("API server ends watches at once"),
             Cause::Garbage(fault) => write!(f, "answer is not a Kubernetes API server's: {fault}"),
-            Cause::Unauthorized => f.write_str("API server does not accept our token (401); it is read again each time"),
+            Cause::Unauthorized => {
+                f.write_str("API server does not accept our token (401); it is read again each time")
+            }
             Cause::Forbidden { verb, message } => write!(
                 f,
                 "no right to {} pods: grant verbs get, list, watch on pods to the service account ({message})",

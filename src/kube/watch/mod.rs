@@ -50,10 +50,20 @@ const PAGES_MAX: u32 = 2_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// A watch that begins with all objects and marks their end (sendInitialEvents). `at_least`: not older than this.
-    StreamingList { at_least: Option<String>, timeout_seconds: u32 },
+    StreamingList {
+        at_least: Option<String>,
+        timeout_seconds: u32,
+    },
     /// One page of a list; `page` is the continue token. `limit` 0 asks for everything at once.
-    List { at_least: Option<String>, page: Option<String>, limit: u32 },
-    Watch { from: String, timeout_seconds: u32 },
+    List {
+        at_least: Option<String>,
+        page: Option<String>,
+        limit: u32,
+    },
+    Watch {
+        from: String,
+        timeout_seconds: u32,
+    },
 }
 
 impl Ask {
