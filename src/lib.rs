@@ -24,6 +24,12 @@ pub mod connectors;
 
 pub mod extensions;
 
+pub mod registry;
+
+pub mod pipeline;
+
+pub mod gateway;
+
 pub mod cli;
 
 #[cfg(any(test, feature = "testing"))]

@@ -18,8 +18,11 @@ pub fn join(base: Node, over: Node) -> Node {
                     Some(index) => {
                         let below = &mut entries[*index];
                         let before = std::mem::replace(&mut below.value, Node::null(entry.key_place));
+                        let joined = matches!((&before.value, &entry.value.value), (Value::Map(_), Value::Map(_)));
                         below.value = join(before, entry.value);
-                        below.key_place = entry.key_place;
+                        if !joined {
+                            below.key_place = entry.key_place;
+                        }
                     }
                     None => {
                         at.insert(entry.key.clone(), entries.len());

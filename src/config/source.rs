@@ -31,7 +31,7 @@ impl Sources {
         SourceId(u16::try_from(self.all.len() - 1).unwrap_or(u16::MAX))
     }
 
-    /// The name shown in findings: a path, `env:NAME`, `yaml:`, `--set`.
+    /// The name shown in findings: a path, `env:NAME`, `yaml`, `--set`.
     pub fn name(&self, id: SourceId) -> &str {
         self.all.get(usize::from(id.0)).map_or("", |source| &source.name)
     }
@@ -112,7 +112,7 @@ impl Reader<'_> {
             Ok((name, text)) => self.parse(&name, text),
             Err((message, help)) => {
                 let id = self.sources.add("--config", uri);
-                self.fail(Place { source: id, line: 1, column: 1, length: length_of(uri) }, &message, help);
+                self.fail(Place { source: id, line: 1, column: 1, length: length_of(uri).max(1) }, &message, help);
             }
         }
     }
@@ -143,7 +143,7 @@ impl Reader<'_> {
                     "set it to the YAML of the configuration",
                 )),
             },
-            "yaml" => Ok((uri.split_at(5).0.to_owned(), opaque.to_owned())),
+            "yaml" => Ok((scheme.to_owned(), opaque.to_owned())),
             "http" | "https" => Err((
                 format!("`{scheme}:` sources are not supported"),
                 "fetch the configuration beforehand and give its path",
@@ -174,7 +174,7 @@ impl Reader<'_> {
     /// `a.b.c=value` or `a::b::c=value`; the value is YAML.
     fn set(&mut self, text: &str) {
         let id = self.sources.add("--set", text);
-        let whole = Place { source: id, line: 1, column: 1, length: length_of(text) };
+        let whole = Place { source: id, line: 1, column: 1, length: length_of(text).max(1) };
         let Some((path, value)) = text.split_once('=') else {
             self.fail(whole, "`--set` wants key=value", "for example --set exporters.debug.verbosity=detailed");
             return;

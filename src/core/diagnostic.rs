@@ -72,6 +72,14 @@ impl Diagnostics {
         self.found.borrow().is_empty()
     }
 
+    /// Turns errors of this code into warnings: what they name is left out on request.
+    pub fn soften(&self, code: &'static str) {
+        let mut found = self.found.borrow_mut();
+        for diagnostic in found.iter_mut().filter(|diagnostic| diagnostic.code == code) {
+            diagnostic.severity = Severity::Warning;
+        }
+    }
+
     /// Everything found so far, in order of source and place.
     pub fn sorted(&self) -> Vec<Diagnostic> {
         let mut found = self.found.borrow().clone();

@@ -61,6 +61,20 @@ impl Tasks {
         })
     }
 
+    /// Spawns an owner task that only waits for others (an accept loop): a panic in it still ends the gateway, but it has
+    /// no beat of its own.
+    #[expect(clippy::disallowed_methods, reason = "the other place where owner tasks are spawned")]
+    pub fn spawn_idle<F>(self: &Arc<Tasks>, name: &str, future: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned() };
+        tokio::spawn(async move {
+            let _guard = guard;
+            future.await;
+        })
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Pulse>>> {
         self.pulses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

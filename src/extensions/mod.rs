@@ -1,1 +1,4 @@
 //! Components beside the data path.
+
+pub mod admin;
+pub mod health_check;

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod leftovers;
 pub mod limits;
 pub mod listen;
+pub mod page_listener;
 pub mod pages;
 pub mod server;
 pub mod sniff;

@@ -1,1 +1,84 @@
-//! What podgate says of itself: metrics, logs.
+//! What podgate says of itself: metrics in Prometheus form, logs, process figures, the balance.
+
+pub mod balance;
+pub mod logging;
+pub mod process;
+pub mod prometheus;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::config::telemetry::{PrometheusReader, Telemetry};
+use crate::core::component::{Component, Task};
+use crate::core::error::StartError;
+use crate::core::host::Host;
+use crate::net::page_listener::PageListener;
+use crate::net::pages::{PageFn, PageResponse};
+use crate::telemetry::prometheus::Spelling;
+
+/// The metrics listeners of `service::telemetry::metrics::readers`, each with its path for messages.
+pub fn listeners(telemetry: &Telemetry, host: &Arc<Host>) -> Vec<(String, Arc<dyn Component>)> {
+    let listener = |(at, reader): (usize, &PrometheusReader)| {
+        let path = format!("service::telemetry::metrics::readers::{at}");
+        let spelling = Spelling {
+            without_type_suffix: reader.without_type_suffix,
+            without_units: reader.without_units,
+            resource: telemetry.resource.clone(),
+        };
+        let address = if reader.host.contains(':') && !reader.host.starts_with('[') {
+            format!("[{}]:{}", reader.host, reader.port)
+        } else {
+            format!("{}:{}", reader.host, reader.port)
+        };
+        let component: Arc<dyn Component> = Arc::new(MetricsListener {
+            path: path.clone(),
+            address,
+            implicit: reader.place.line == 0,
+            spelling,
+            host: host.clone(),
+            listener: PageListener::default(),
+        });
+        (path, component)
+    };
+    telemetry.metrics.iter().enumerate().map(listener).collect()
+}
+
+struct MetricsListener {
+    path: String,
+    address: String,
+    /// Not written in the configuration: a port in use is then a warning, not a failure.
+    implicit: bool,
+    spelling: Spelling,
+    host: Arc<Host>,
+    listener: PageListener,
+}
+
+impl Component for MetricsListener {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        let (stats, spelling) = (self.host.stats.clone(), self.spelling.clone());
+        let pages: PageFn = Arc::new(move |request| {
+            let response = match request.path.as_str() {
+                "/metrics" => {
+                    let text = prometheus::render(&stats, &spelling);
+                    PageResponse::full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
+                }
+                _ => PageResponse::text(404, "metrics are at /metrics\n"),
+            };
+            Box::pin(std::future::ready(response))
+        });
+        Box::pin(async move {
+            match self.listener.start(&self.host, &self.path, &self.address, pages).await {
+                Err(error) if self.implicit => {
+                    tracing::warn!(%error, "no metrics page: name a reader with another port to have one");
+                    Ok(())
+                }
+                started => started,
+            }
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.listener.drain(deadline))
+    }
+}

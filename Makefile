@@ -1,0 +1,47 @@
+# podgate's commands. `make` lists them.
+CARGO ?= cargo
+CONFIG ?= examples/local.yaml
+T ?= 60
+export PODGATE_CACHE ?= $(CURDIR)/.cache
+
+.PHONY: help check test test-all test-real bench bench-gateway run demo deny ci
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+check: ## format, lints and the law of the house (tests/tidy.rs); under a minute when built
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	$(CARGO) test --locked --test tidy
+
+test: ## everything that needs neither network nor cluster; under 5 minutes when built
+	$(CARGO) test --locked --all-features
+
+test-all: ## test, with 10,000 ledger schedules and the large memory tests
+	PODGATE_SCHEDULES=10000 PODGATE_LARGE=1 $(CARGO) test --locked --release --all-features
+
+test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK (needs Go, Python, Node; builds once into .cache)
+	$(CARGO) build --locked --release
+	python3 tests/real/run.py target/release/podgate
+
+bench: ## micro benches: the byte path beside prost, enrichment, sampling
+	$(CARGO) bench --locked --all-features --bench micro
+	$(CARGO) bench --locked --all-features --bench sampling
+
+bench-gateway: ## the whole process, pinned to one core, beside a floor program and a tonic + prost pipeline
+	$(CARGO) build --locked --release
+	$(CARGO) bench --locked --all-features --bench gateway
+
+run: ## run a configuration: make run CONFIG=examples/local.yaml
+	$(CARGO) run --locked --release -- --config $(CONFIG)
+
+demo: ## the main job on this machine, nothing else installed
+	$(CARGO) run --locked --release -- demo
+
+deny: ## licences, sources, banned crates, advisories (needs cargo-deny)
+	$(CARGO) deny check
+
+ci: ## exactly what CI runs
+	$(MAKE) check
+	$(MAKE) test-real
+	$(MAKE) test

@@ -1,0 +1,75 @@
+//! `podgate run`: check, start, wait for a signal, drain, say what became of every item.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::sources::{self, ConfigArgs};
+use crate::cli::{Exit, out};
+use crate::core::limits;
+use crate::gateway::Gateway;
+use crate::pipeline::plan::Plan;
+use crate::telemetry::{self, logging};
+
+pub fn run(args: &ConfigArgs) -> Exit {
+    if let Err(exit) = sources::require_config(args) {
+        return exit;
+    }
+    let checked = sources::check(args);
+    checked.report();
+    let Some(plan) = checked.plan else { return Exit::Configuration };
+    logging::install(&plan.telemetry.logs);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::error_line(&format!("cannot start threads: {error}"));
+            return Exit::Failure;
+        }
+    };
+    let exit = runtime.block_on(serve(&plan));
+    // A stuck name lookup must not hold up the exit.
+    runtime.shutdown_background();
+    exit
+}
+
+/// As many workers as the cgroup grants CPUs.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(telemetry::process::worker_threads())
+        .enable_all()
+        .build()
+}
+
+async fn serve(plan: &Plan) -> Exit {
+    let gateway = match Gateway::start(plan).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return Exit::Failure;
+        }
+    };
+    let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pipelines = %pipelines.join(","), "everything is ready, running and taking in data");
+    let exit = wait(&gateway).await;
+    let sheets = gateway.drain(limits::DRAIN_DEADLINE).await;
+    tracing::info!("{}", telemetry::balance::line(&sheets));
+    exit
+}
+
+/// Until SIGTERM or SIGINT, or until an owner task panicked.
+async fn wait(gateway: &Gateway) -> Exit {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals");
+        return Exit::Failure;
+    };
+    let mut failed = gateway.host().tasks.failed();
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        task = async { failed.wait_for(Option::is_some).await.ok().and_then(|task| task.clone()) } => {
+            let task = task.unwrap_or_default();
+            tracing::error!(task, "an owner task ended in a panic, which is a bug in podgate: draining and exiting");
+            return Exit::Failure;
+        }
+    }
+    Exit::Ok
+}

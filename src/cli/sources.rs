@@ -1,0 +1,96 @@
+//! `--config` and its companions, and the way from them to a checked plan: the same for run, validate and demo.
+
+use clap::Args;
+
+use crate::cli::{Exit, out};
+use crate::config::diagnose;
+use crate::config::document;
+use crate::config::{self, Sources};
+use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::factory::Checks;
+use crate::core::node::Node;
+use crate::pipeline::plan::{self, Plan, Unsupported};
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration: a path, file:PATH, env:NAME or yaml:TEXT; repeat to merge, later wins (maps join, lists replace)
+    #[arg(long, value_name = "SOURCE")]
+    pub config: Vec<String>,
+    /// Set one value after all files: --set processors.batch.timeout=2s
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What to do with components podgate does not have
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub unsupported: UnsupportedArg,
+    /// Accepted for the Collector's sake; podgate has no feature gates
+    #[arg(long, value_name = "GATES", value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum UnsupportedArg {
+    /// Refuse to start and say where they are
+    #[default]
+    Refuse,
+    /// Leave them out, and pipelines without receiver or exporter, one warning each
+    Skip,
+}
+
+/// A configuration after the whole check, sound or not.
+pub struct Checked {
+    pub plan: Option<Plan>,
+    pub tree: Option<Node>,
+    pub sources: Sources,
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Loads and checks; reads files and the environment, opens nothing.
+pub fn check(args: &ConfigArgs) -> Checked {
+    check_with(args, &|name| std::env::var(name).ok())
+}
+
+/// As [`check`], with another environment.
+pub fn check_with(args: &ConfigArgs, env: &dyn Fn(&str) -> Option<String>) -> Checked {
+    let checks = Checks::default();
+    for gate in args.feature_gates.iter().filter(|gate| !gate.is_empty()) {
+        checks.diagnostics.push(Diagnostic {
+            code: code::IGNORED_KEY,
+            severity: Severity::Warning,
+            place: None,
+            path: "--feature-gates".to_owned(),
+            message: format!("feature gate `{gate}` has no effect: podgate has none"),
+            expected: None,
+            help: None,
+        });
+    }
+    let (sources, tree) = config::load(&args.config, &args.set, env, &checks.diagnostics);
+    let unsupported = match args.unsupported {
+        UnsupportedArg::Refuse => Unsupported::Refuse,
+        UnsupportedArg::Skip => Unsupported::Skip,
+    };
+    let plan = tree.as_ref().and_then(|tree| {
+        let document = document::read(tree, &checks.diagnostics);
+        plan::plan(document, unsupported, &checks)
+    });
+    let findings = checks.diagnostics.sorted();
+    let plan = plan.filter(|_| !checks.diagnostics.has_errors());
+    Checked { plan, tree, sources, findings }
+}
+
+impl Checked {
+    /// Prints every finding to standard error.
+    pub fn report(&self) {
+        if !self.findings.is_empty() {
+            out::error_line(diagnose::render(&self.findings, &self.sources, out::colored()).trim_end());
+        }
+    }
+}
+
+/// The usage answer when no configuration was named.
+pub fn require_config(args: &ConfigArgs) -> Result<(), Exit> {
+    if args.config.is_empty() {
+        out::error_line("no configuration: give --config FILE (see examples/), or try `podgate demo`");
+        return Err(Exit::Usage);
+    }
+    Ok(())
+}

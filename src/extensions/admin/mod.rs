@@ -1,0 +1,106 @@
+//! admin: what the gateway knows, as JSON under versioned paths on 127.0.0.1:13134. Components register the pages.
+//!
+//! It runs without being named in the YAML, so that a Collector's configuration stays one; read-only, GET only.
+//!
+//! ```yaml
+//! endpoint: 127.0.0.1:13134
+//! ```
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::config::check::Section;
+use crate::core::component::{Component, Task};
+use crate::core::error::StartError;
+use crate::core::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
+use crate::core::host::Host;
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::core::routes::Page;
+use crate::net::page_listener::PageListener;
+use crate::net::pages::{PageFn, PageRequest, PageResponse};
+
+pub const FACTORY: ExtensionFactory = ExtensionFactory {
+    about: About {
+        name: "admin",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "pods, balance, components and explanations as JSON; on by default on loopback",
+        example: "endpoint: 127.0.0.1:13134\n",
+    },
+    check,
+};
+
+pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:13134";
+
+#[derive(Clone, Debug)]
+struct Plan {
+    endpoint: String,
+    /// Not named in the configuration: a port in use is then a warning, not a failure.
+    implicit: bool,
+}
+
+/// The plan for a configuration that does not name the extension.
+pub fn implicit() -> Box<dyn ExtensionPlan> {
+    Box::new(Plan { endpoint: DEFAULT_ENDPOINT.to_owned(), implicit: true })
+}
+
+fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
+    let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
+    let endpoint = crate::config::check::listen_address(&section, "endpoint", DEFAULT_ENDPOINT);
+    section.finish();
+    Some(Box::new(Plan { endpoint: endpoint?, implicit: false }))
+}
+
+impl ExtensionPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
+        Arc::new(Admin { plan: self.clone(), path: cx.path, host: cx.host, listener: PageListener::default() })
+    }
+}
+
+struct Admin {
+    plan: Plan,
+    path: String,
+    host: Arc<Host>,
+    listener: PageListener,
+}
+
+impl Component for Admin {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        let host = self.host.clone();
+        let pages: PageFn = Arc::new(move |request| {
+            let response = answer(&host, &request);
+            Box::pin(std::future::ready(response))
+        });
+        Box::pin(async move {
+            let started = self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
+            match started {
+                Err(error) if self.plan.implicit => {
+                    tracing::warn!(%error, "no admin page: name the extension `admin` with another endpoint to have one");
+                    Ok(())
+                }
+                started => started,
+            }
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.listener.drain(deadline))
+    }
+}
+
+fn answer(host: &Host, request: &PageRequest) -> PageResponse {
+    let page = if request.method != "GET" {
+        Page::error(405, "read-only: use GET")
+    } else if let Some(page) = host.routes.find(&request.path) {
+        page(&request.query)
+    } else {
+        let index: serde_json::Map<String, serde_json::Value> =
+            host.routes.index().into_iter().map(|(path, about)| (path, about.into())).collect();
+        let status = if request.path == "/" { 200 } else { 404 };
+        Page { status, body: json!({ "pages": index }) }
+    };
+    PageResponse::json(page.status, &page.body)
+}

@@ -1,0 +1,129 @@
+//! health_check: probes on 13133. Alive means that owner tasks still turn; ready means that listeners are bound and
+//! no drain has begun. Neither ever depends on an exporter, the API server or a cache: those are in `/status`.
+//!
+//! ```yaml
+//! endpoint: 0.0.0.0:13133
+//! path: /
+//! ```
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::config::check::Section;
+use crate::core::component::{Component, Task};
+use crate::core::error::StartError;
+use crate::core::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
+use crate::core::host::Host;
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::core::status::State;
+use crate::core::tasks::Pulse;
+use crate::net::page_listener::PageListener;
+use crate::net::pages::{PageFn, PageRequest, PageResponse};
+
+pub const FACTORY: ExtensionFactory = ExtensionFactory {
+    about: About {
+        name: "health_check",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "probes: /livez, /readyz, /status and the old /",
+        example: "endpoint: 127.0.0.1:13133\npath: /\n",
+    },
+    check,
+};
+
+/// An owner task that missed this many beats is stuck, and the process should be restarted.
+const MISSED_BEATS_MAX: u32 = 12;
+
+#[derive(Clone, Debug)]
+struct Plan {
+    endpoint: String,
+    path: String,
+}
+
+fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
+    let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
+    let endpoint = crate::config::check::listen_address(&section, "endpoint", "localhost:13133");
+    let path = section.string("path").unwrap_or_else(|| "/".to_owned());
+    if !path.starts_with('/') {
+        section.invalid::<()>("path", format!("{path:?} does not begin with a slash"), "a path such as /health");
+    }
+    if section.node("response_body").is_some() {
+        section.without_effect("response_body", "the body says what is wrong");
+    }
+    if let Some(pipeline) = section.section("check_collector_pipeline") {
+        pipeline.without_effect("enabled", "exporter state is in /status, not in probes");
+        pipeline.without_effect("interval", "exporter state is in /status, not in probes");
+        pipeline.without_effect("exporter_failure_threshold", "exporter state is in /status, not in probes");
+        pipeline.finish();
+    }
+    section.not_yet(&["tls", "auth", "cors", "use_v2", "http", "grpc", "component_health"]);
+    section.finish();
+    Some(Box::new(Plan { endpoint: endpoint?, path }))
+}
+
+impl ExtensionPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
+        Arc::new(HealthCheck { plan: self.clone(), path: cx.path, host: cx.host, listener: PageListener::default() })
+    }
+}
+
+struct HealthCheck {
+    plan: Plan,
+    path: String,
+    host: Arc<Host>,
+    listener: PageListener,
+}
+
+impl Component for HealthCheck {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        let (host, root) = (self.host.clone(), self.plan.path.clone());
+        let pages: PageFn = Arc::new(move |request| {
+            let response = answer(&host, &root, &request);
+            Box::pin(std::future::ready(response))
+        });
+        Box::pin(async move { self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.listener.drain(deadline))
+    }
+}
+
+fn answer(host: &Host, root: &str, request: &PageRequest) -> PageResponse {
+    match request.path.as_str() {
+        "/readyz" => readyz(host, request.query.contains_key("verbose")),
+        "/status" => json_page(200, &json!(host.status.all())),
+        path if path == "/livez" || path == root => livez(host),
+        _ => json_page(404, &json!({ "error": "pages: /livez, /readyz, /readyz?verbose, /status" })),
+    }
+}
+
+fn livez(host: &Host) -> PageResponse {
+    match host.tasks.slowest() {
+        Some((task, age)) if age > Pulse::INTERVAL * MISSED_BEATS_MAX => {
+            json_page(503, &json!({ "status": "stuck", "task": task, "silent_seconds": age.as_secs() }))
+        }
+        _ => json_page(200, &json!({ "status": "Server available" })),
+    }
+}
+
+fn readyz(host: &Host, verbose: bool) -> PageResponse {
+    let components = host.status.all();
+    let service = components.get("service").map_or(State::Starting, |report| report.state);
+    let (status, word) = match service {
+        State::Ok | State::Degraded => (200, "ready"),
+        State::Starting => (503, "starting"),
+        State::Stopped => (503, "draining"),
+    };
+    if verbose {
+        return json_page(status, &json!({ "status": word, "components": components }));
+    }
+    json_page(status, &json!({ "status": word }))
+}
+
+fn json_page(status: u16, body: &serde_json::Value) -> PageResponse {
+    PageResponse::json(status, body)
+}

@@ -1,0 +1,399 @@
+//! OTLP/JSON to protobuf bytes in one pass: what is read is written at once, the length of a message is put in front of
+//! it when it ends.
+
+use bytes::Bytes;
+
+use crate::core::limits::DEPTH_MAX;
+use crate::core::payload::Signal;
+use crate::otlp::ids::hex_to_bytes;
+use crate::otlp::json::base64;
+use crate::otlp::json::number::{self, Whole};
+use crate::otlp::json::scan::{JsonError, Quoted, Scanner};
+use crate::otlp::json::schema::{self, Field, Kind, Message, Presence};
+use crate::otlp::walk::Fields;
+use crate::otlp::write;
+
+/// Width of a length that is written before it is known. Padding a varint is valid protobuf; it is done where moving
+/// the message to make room would cost most: groups (whose heads are written anew on the way out) and deep values.
+const PADDED_LENGTH: usize = 5;
+/// Levels of values from which lengths are padded, so that one long string inside many lists is not moved at each level.
+const PADDED_DEPTH: usize = 4;
+/// Keys with a list or message that may come again in one request. Taking back the earlier value walks what was
+/// written, so it must not be had for three bytes a time.
+const REPEATED_KEYS_MAX: usize = 8;
+
+/// Transcodes an OTLP/JSON export request to protobuf bytes.
+///
+/// Unknown fields are skipped, null leaves a field unset, of a repeated key the last value counts. Text that is not
+/// UTF-8 becomes U+FFFD. A value that nests deeper than `DEPTH_MAX` is cut one level below that, where `check_depth`
+/// finds its item and drops it alone.
+pub fn to_wire(signal: Signal, body: &[u8]) -> Result<Bytes, JsonError> {
+    let mut reader = Reader {
+        scan: Scanner::new(body),
+        out: Vec::with_capacity(body.len() / 2 + 64),
+        depth: 0,
+        repeats: REPEATED_KEYS_MAX,
+    };
+    reader.message(schema::request(signal))?;
+    reader.scan.end()?;
+    Ok(Bytes::from(reader.out))
+}
+
+struct Reader<'j> {
+    scan: Scanner<'j>,
+    /// Whole fields of every message that is still open.
+    out: Vec<u8>,
+    /// Lists and maps around the value being read.
+    depth: usize,
+    repeats: usize,
+}
+
+/// A message whose length is not known yet.
+struct Open {
+    /// Where its body starts.
+    body: usize,
+    padded: bool,
+}
+
+impl<'j> Reader<'j> {
+    /// One JSON object; its fields are appended to the output.
+    fn message(&mut self, message: &'static Message) -> Result<(), JsonError> {
+        let start = self.out.len();
+        let mut seen = 0u32;
+        let mut hint = 0;
+        self.scan.expect(b'{', "an object")?;
+        if self.scan.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.scan.string("a key")?;
+            self.scan.expect(b':', "`:`")?;
+            match row_of(message, &key, hint) {
+                Some(row) => {
+                    let again = seen & 1 << row != 0;
+                    seen |= 1 << row;
+                    hint = row + 1;
+                    self.field(&message.fields[row], start, again)?;
+                }
+                None => self.scan.skip()?,
+            }
+            if !self.scan.more(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The value of a known key. `start` is where the fields of its message begin, `again` says the key came before.
+    fn field(&mut self, field: &'static Field, start: usize, again: bool) -> Result<(), JsonError> {
+        let null = self.scan.literal("null");
+        let composite = matches!(field.kind, Kind::Message(_)) || field.presence == Presence::Repeated;
+        if again && (null || composite) {
+            self.take_back(field, start)?;
+        }
+        if null {
+            return Ok(());
+        }
+        match (field.presence, field.kind) {
+            (Presence::Repeated, _) => self.list(field),
+            (_, Kind::Message(inner)) => self.nested(field, inner),
+            // A zero must be written when it replaces an earlier value.
+            (presence, _) => {
+                let before = self.out.len();
+                let zero = self.scalar(field, Some(field.number))?;
+                if zero && presence == Presence::Plain && !again {
+                    self.out.truncate(before);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn list(&mut self, field: &'static Field) -> Result<(), JsonError> {
+        if !self.scan.take(b'[') {
+            return Err(self.expected(field, "an array"));
+        }
+        if self.scan.take(b']') {
+            return Ok(());
+        }
+        match field.kind {
+            Kind::Message(inner) => loop {
+                if self.scan.literal("null") {
+                    write::bytes(&mut self.out, field.number, b"");
+                } else {
+                    self.nested(field, inner)?;
+                }
+                if !self.scan.more(b']')? {
+                    return Ok(());
+                }
+            },
+            Kind::String | Kind::Bytes | Kind::Id(_) => loop {
+                self.scalar(field, Some(field.number))?;
+                if !self.scan.more(b']')? {
+                    return Ok(());
+                }
+            },
+            _ => self.packed(field),
+        }
+    }
+
+    /// A list of numbers, in one field as proto3 packs them.
+    fn packed(&mut self, field: &'static Field) -> Result<(), JsonError> {
+        let open = self.open(field.number, false);
+        loop {
+            self.scalar(field, None)?;
+            if !self.scan.more(b']')? {
+                break;
+            }
+        }
+        self.close(&open);
+        Ok(())
+    }
+
+    fn nested(&mut self, field: &Field, message: &'static Message) -> Result<(), JsonError> {
+        if self.scan.peek() != Some(b'{') {
+            return Err(self.expected(field, "an object"));
+        }
+        let open = self.open(field.number, message.group || self.depth >= PADDED_DEPTH);
+        self.depth += usize::from(message.nests);
+        if self.depth > DEPTH_MAX {
+            self.scan.skip()?;
+        } else {
+            self.message(message)?;
+        }
+        self.depth -= usize::from(message.nests);
+        self.close(&open);
+        Ok(())
+    }
+
+    fn open(&mut self, number: u32, padded: bool) -> Open {
+        write::key(&mut self.out, number, write::LEN);
+        let width = if padded { PADDED_LENGTH } else { 1 };
+        self.out.resize(self.out.len() + width, 0);
+        Open { body: self.out.len(), padded }
+    }
+
+    fn close(&mut self, open: &Open) {
+        let length = self.out.len() - open.body;
+        if open.padded {
+            let head = &mut self.out[open.body - PADDED_LENGTH..open.body];
+            for (index, byte) in head.iter_mut().enumerate() {
+                let more = if index + 1 < PADDED_LENGTH { 0x80 } else { 0 };
+                *byte = (length >> (7 * index)) as u8 & 0x7f | more;
+            }
+        } else if length < 0x80 {
+            self.out[open.body - 1] = length as u8;
+        } else {
+            let width = write::varint_len(length as u64);
+            let end = self.out.len();
+            self.out.resize(end + width - 1, 0);
+            self.out.copy_within(open.body..end, open.body + width - 1);
+            for index in 0..width {
+                let more = if index + 1 < width { 0x80 } else { 0 };
+                self.out[open.body - 1 + index] = (length >> (7 * index)) as u8 & 0x7f | more;
+            }
+        }
+    }
+
+    /// Removes what an earlier key of the same name wrote.
+    fn take_back(&mut self, field: &Field, start: usize) -> Result<(), JsonError> {
+        if self.repeats == 0 {
+            let at = self.scan.position();
+            return Err(self.scan.fault(at, format!("the key `{}` comes again; too many keys come twice", field.name)));
+        }
+        self.repeats -= 1;
+        let mut kept = Vec::new();
+        let written = &self.out[start..];
+        let mut fields = Fields::new(written);
+        let mut from = 0;
+        while let Some(Ok(found)) = fields.next() {
+            if found.number != field.number {
+                kept.extend_from_slice(&written[from..fields.position()]);
+            }
+            from = fields.position();
+        }
+        self.out.truncate(start);
+        self.out.extend_from_slice(&kept);
+        Ok(())
+    }
+
+    /// One string, number or bool; with its key, or without in a packed list. True when it is the default value.
+    fn scalar(&mut self, field: &'static Field, number: Option<u32>) -> Result<bool, JsonError> {
+        self.scan.peek();
+        let at = self.scan.position();
+        match field.kind {
+            Kind::String | Kind::Bytes | Kind::Id(_) => self.text(field, at),
+            Kind::Double => {
+                let value = self.double(field, at)?;
+                self.fixed64(number, value.to_bits());
+                Ok(value.to_bits() == 0)
+            }
+            Kind::Bool => {
+                let value = self.scan.literal("true");
+                if !value && !self.scan.literal("false") {
+                    return Err(self.expected(field, "true or false"));
+                }
+                self.varint(number, u64::from(value));
+                Ok(!value)
+            }
+            Kind::Enum(names) => {
+                let value = self.enumeration(field, names, at)?;
+                self.varint(number, i64::from(value) as u64);
+                Ok(value == 0)
+            }
+            _ => self.whole(field, number, at),
+        }
+    }
+
+    fn whole(&mut self, field: &'static Field, number: Option<u32>, at: usize) -> Result<bool, JsonError> {
+        let text = self.digits(field, "a whole number")?;
+        let whole = Whole::parse(text);
+        let signed = whole.and_then(Whole::signed);
+        let unsigned = whole.and_then(Whole::unsigned);
+        let narrow = signed.and_then(|value| i32::try_from(value).ok());
+        let bits = match field.kind {
+            Kind::Int32 => narrow.map(|value| i64::from(value) as u64),
+            Kind::Sint32 => narrow.map(|value| u64::from((value << 1 ^ value >> 31) as u32)),
+            Kind::Uint32 | Kind::Fixed32 => unsigned.filter(|value| *value <= u64::from(u32::MAX)),
+            Kind::Int64 | Kind::Sfixed64 => signed.map(|value| value as u64),
+            _ => unsigned,
+        };
+        let Some(bits) = bits else {
+            let found = String::from_utf8_lossy(&text[..text.len().min(40)]);
+            let range = range_of(field.kind);
+            return Err(self.scan.fault(at, format!("expected {range} for `{}`, found {found}", field.name)));
+        };
+        match field.kind {
+            Kind::Fixed64 | Kind::Sfixed64 => self.fixed64(number, bits),
+            Kind::Fixed32 => self.fixed32(number, bits as u32),
+            _ => self.varint(number, bits),
+        }
+        Ok(bits == 0)
+    }
+
+    /// The bytes of a number, quoted or not.
+    fn digits(&mut self, field: &Field, what: &str) -> Result<&'j [u8], JsonError> {
+        if self.scan.peek() == Some(b'"') {
+            return Ok(self.scan.string("a string")?.raw);
+        }
+        match self.scan.peek() {
+            Some(b'-' | b'0'..=b'9') => self.scan.number("a number"),
+            _ => Err(self.expected(field, what)),
+        }
+    }
+
+    fn double(&mut self, field: &Field, at: usize) -> Result<f64, JsonError> {
+        let quoted = self.scan.peek() == Some(b'"');
+        let text = self.digits(field, "a number")?;
+        let value = match text {
+            b"NaN" if quoted => Some(f64::NAN),
+            b"Infinity" if quoted => Some(f64::INFINITY),
+            b"-Infinity" if quoted => Some(f64::NEG_INFINITY),
+            _ => number::double(text),
+        };
+        value.ok_or_else(|| self.scan.fault(at, format!("expected a 64-bit float for `{}`", field.name)))
+    }
+
+    /// A number, known or not, or one of the names.
+    fn enumeration(&mut self, field: &Field, names: &[&str], at: usize) -> Result<i32, JsonError> {
+        if self.scan.peek() != Some(b'"') {
+            let value = Whole::parse(self.digits(field, "a whole number")?).and_then(Whole::signed);
+            let narrow = value.and_then(|value| i32::try_from(value).ok());
+            return narrow.ok_or_else(|| self.scan.fault(at, format!("expected a 32-bit number for `{}`", field.name)));
+        }
+        let name = self.scan.string("a string")?.raw;
+        let known = names.iter().position(|known| known.as_bytes() == name);
+        let known = known.and_then(|value| i32::try_from(value).ok());
+        known.ok_or_else(|| self.scan.fault(at, format!("this is no value of `{}`", field.name)))
+    }
+
+    /// A string, base64 bytes or an id, as a field. True when it is empty.
+    fn text(&mut self, field: &'static Field, at: usize) -> Result<bool, JsonError> {
+        if self.scan.peek() != Some(b'"') {
+            return Err(self.expected(field, "a string"));
+        }
+        let quoted = self.scan.string("a string")?;
+        let open = self.open(field.number, false);
+        match field.kind {
+            Kind::Bytes => {
+                if base64::decode(&mut self.out, quoted.raw).is_none() {
+                    return Err(self.scan.fault(at, format!("expected base64 for `{}`", field.name)));
+                }
+            }
+            Kind::Id(length) => self.id(field, &quoted, length, at)?,
+            _ => {
+                if quoted.push_to(&mut self.out).is_none() {
+                    return Err(self.scan.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
+                }
+            }
+        }
+        self.close(&open);
+        Ok(quoted.raw.is_empty())
+    }
+
+    fn id(&mut self, field: &Field, quoted: &Quoted<'j>, length: usize, at: usize) -> Result<(), JsonError> {
+        if quoted.raw.is_empty() {
+            return Ok(());
+        }
+        let start = self.out.len();
+        match length {
+            8 => self.out.extend(hex_to_bytes::<8>(quoted.raw).into_iter().flatten()),
+            _ => self.out.extend(hex_to_bytes::<16>(quoted.raw).into_iter().flatten()),
+        }
+        if self.out.len() == start {
+            let digits = 2 * length;
+            return Err(self
+                .scan
+                .fault(at, format!("expected {digits} hex digits or an empty string for `{}`", field.name)));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn varint(&mut self, number: Option<u32>, value: u64) {
+        if let Some(number) = number {
+            write::key(&mut self.out, number, write::VARINT);
+        }
+        write::varint(&mut self.out, value);
+    }
+
+    #[inline]
+    fn fixed64(&mut self, number: Option<u32>, value: u64) {
+        if let Some(number) = number {
+            write::key(&mut self.out, number, write::FIXED64);
+        }
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    #[inline]
+    fn fixed32(&mut self, number: Option<u32>, value: u32) {
+        if let Some(number) = number {
+            write::key(&mut self.out, number, write::FIXED32);
+        }
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    #[cold]
+    fn expected(&mut self, field: &Field, what: &str) -> JsonError {
+        self.scan.unexpected(&format!("{what} for `{}`", field.name))
+    }
+}
+
+/// Row of a key as it stands in the text; a key with escapes is unescaped first.
+#[inline]
+fn row_of(message: &Message, key: &Quoted<'_>, hint: usize) -> Option<usize> {
+    if !key.escaped {
+        return message.row(key.raw, hint);
+    }
+    let mut plain = Vec::new();
+    key.push_to(&mut plain)?;
+    message.row(&plain, hint)
+}
+
+fn range_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Int32 | Kind::Sint32 => "a whole number of 32 bits",
+        Kind::Uint32 | Kind::Fixed32 => "a whole number from 0 to 4294967295",
+        Kind::Int64 | Kind::Sfixed64 => "a whole number of 64 bits",
+        _ => "a whole number from 0 to 18446744073709551615",
+    }
+}

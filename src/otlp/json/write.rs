@@ -1,0 +1,271 @@
+//! Request bytes to one OTLP/JSON line in the form of the Collector's file exporter: lowerCamelCase keys in the order of
+//! the .proto files, hex ids, 64-bit integers as strings, zero values left out, bodies and statuses always there.
+//!
+//! Fields are read where they stand: one walk marks which rows are present, one more per row writes it.
+
+use crate::core::limits::DEPTH_MAX;
+use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
+use crate::otlp::ids::push_hex;
+use crate::otlp::json::schema::{self, Field, Kind, Message, Presence};
+use crate::otlp::json::text;
+use crate::otlp::walk::{self, Fields, Malformed, Wire};
+
+/// Appends the request as one JSON object, without a line feed. Text that is not UTF-8 becomes U+FFFD, so the line is
+/// valid JSON whatever came in. On an error nothing is appended.
+pub fn from_wire(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let before = out.len();
+    let written = write_request(signal, envelope, out);
+    if written.is_err() {
+        out.truncate(before);
+    }
+    written
+}
+
+fn write_request(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let request = schema::request(signal);
+    out.push(b'{');
+    if !envelope.groups.is_empty() {
+        let groups = &request.fields[0];
+        key(out, groups.name);
+        out.push(b'[');
+        for group in &envelope.groups {
+            separate(out);
+            write_group(out, inner(groups), group)?;
+        }
+        out.push(b']');
+    }
+    if let Some(dictionary) = request.fields.get(1) {
+        key(out, dictionary.name);
+        message(out, inner(dictionary), envelope.dictionary.as_deref().unwrap_or_default(), 0)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_group(out: &mut Vec<u8>, rows: &Message, group: &Group) -> Result<(), Malformed> {
+    let [resource, scopes, url] = rows.fields else { return Ok(()) };
+    out.push(b'{');
+    key(out, resource.name);
+    message(out, inner(resource), group.resource.as_deref().unwrap_or_default(), 0)?;
+    if !group.scopes.is_empty() {
+        key(out, scopes.name);
+        out.push(b'[');
+        for scope in &group.scopes {
+            separate(out);
+            write_scope(out, inner(scopes), scope)?;
+        }
+        out.push(b']');
+    }
+    write_url(out, url, &group.schema_url);
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_scope(out: &mut Vec<u8>, rows: &Message, group: &ScopeGroup) -> Result<(), Malformed> {
+    let [scope, items, url] = rows.fields else { return Ok(()) };
+    out.push(b'{');
+    key(out, scope.name);
+    message(out, inner(scope), group.scope.as_deref().unwrap_or_default(), 0)?;
+    if !group.items.is_empty() {
+        key(out, items.name);
+        out.push(b'[');
+        for item in &group.items {
+            separate(out);
+            message(out, inner(items), item, 0)?;
+        }
+        out.push(b']');
+    }
+    write_url(out, url, &group.schema_url);
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_url(out: &mut Vec<u8>, row: &Field, url: &[u8]) {
+    if !url.is_empty() {
+        key(out, row.name);
+        text::push_string(out, url);
+    }
+}
+
+/// The message type of a row that holds messages.
+fn inner(row: &Field) -> &'static Message {
+    match row.kind {
+        Kind::Message(inner) => inner,
+        _ => &schema::ANY_VALUE,
+    }
+}
+
+fn separate(out: &mut Vec<u8>) {
+    // Strings end with a quote, so an opening bracket at the end is one of ours.
+    if !matches!(out.last(), Some(b'{' | b'[')) {
+        out.push(b',');
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    separate(out);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// One message as an object. `depth` is the number of lists and maps around it.
+fn message(out: &mut Vec<u8>, rows: &'static Message, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+    let depth = depth + usize::from(rows.nests);
+    if depth > DEPTH_MAX {
+        return Err(Malformed::Depth);
+    }
+    let mut present = 0u32;
+    for field in Fields::new(bytes) {
+        let field = field?;
+        let Some(row) = rows.row_of_number(field.number) else { continue };
+        if rows.oneof & 1 << row != 0 {
+            // Of a oneof the last member counts.
+            present &= !rows.oneof;
+        }
+        present |= 1 << row;
+    }
+    out.push(b'{');
+    for (row, field) in rows.fields.iter().enumerate() {
+        match (present & 1 << row != 0, field.presence) {
+            (true, Presence::Repeated) => list(out, field, bytes, depth)?,
+            (true, _) => single(out, field, bytes, depth)?,
+            (false, Presence::Always) => {
+                key(out, field.name);
+                message(out, inner(field), b"", depth)?;
+            }
+            (false, _) => {}
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Every occurrence of a field in its message.
+fn occurrences<'a>(bytes: &'a [u8], field: &Field) -> impl Iterator<Item = Wire<'a>> + use<'a> {
+    let number = field.number;
+    Fields::new(bytes).filter_map(Result::ok).filter(move |found| found.number == number).map(|found| found.wire)
+}
+
+fn single(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+    let Some(last) = occurrences(bytes, field).last() else { return Ok(()) };
+    if let Kind::Message(inner) = field.kind {
+        key(out, field.name);
+        let mut parts = occurrences(bytes, field);
+        let (first, second) = (parts.next(), parts.next());
+        if second.is_none() {
+            return message(out, inner, wire_bytes(field, first.unwrap_or(last))?, depth);
+        }
+        let mut merged = Vec::new();
+        for part in occurrences(bytes, field) {
+            merged.extend_from_slice(wire_bytes(field, part)?);
+        }
+        return message(out, inner, &merged, depth);
+    }
+    if field.presence != Presence::Plain || !is_zero(field, last)? {
+        key(out, field.name);
+        scalar(out, field, last)?;
+    }
+    Ok(())
+}
+
+fn list(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+    let before = out.len();
+    key(out, field.name);
+    out.push(b'[');
+    let empty = out.len();
+    for wire in occurrences(bytes, field) {
+        match (field.kind, wire) {
+            (Kind::Message(inner), _) => {
+                separate(out);
+                message(out, inner, wire_bytes(field, wire)?, depth)?;
+            }
+            (Kind::String | Kind::Bytes | Kind::Id(_), _) => {
+                separate(out);
+                scalar(out, field, wire)?;
+            }
+            (_, Wire::Bytes(packed)) => unpack(out, field, packed)?,
+            // Numbers may also come one by one.
+            _ => {
+                separate(out);
+                scalar(out, field, wire)?;
+            }
+        }
+    }
+    if out.len() == empty {
+        out.truncate(before);
+    } else {
+        out.push(b']');
+    }
+    Ok(())
+}
+
+fn unpack(out: &mut Vec<u8>, field: &Field, mut packed: &[u8]) -> Result<(), Malformed> {
+    while !packed.is_empty() {
+        let (wire, length) = match field.kind {
+            Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => {
+                let word = packed.first_chunk().ok_or(Malformed::Length)?;
+                (Wire::Fixed64(u64::from_le_bytes(*word)), 8)
+            }
+            Kind::Fixed32 => {
+                let word = packed.first_chunk().ok_or(Malformed::Length)?;
+                (Wire::Fixed32(u32::from_le_bytes(*word)), 4)
+            }
+            _ => {
+                let (value, length) = walk::read_varint(packed)?;
+                (Wire::Varint(value), length)
+            }
+        };
+        separate(out);
+        scalar(out, field, wire)?;
+        packed = &packed[length..];
+    }
+    Ok(())
+}
+
+fn wire_bytes<'a>(field: &Field, wire: Wire<'a>) -> Result<&'a [u8], Malformed> {
+    walk::Field { number: field.number, wire }.bytes()
+}
+
+fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
+    Ok(match wire {
+        // As in the Collector, an id of zeros is none.
+        Wire::Bytes(bytes) if matches!(field.kind, Kind::Id(_)) => bytes.iter().all(|byte| *byte == 0),
+        Wire::Bytes(bytes) => bytes.is_empty(),
+        Wire::Varint(value) | Wire::Fixed64(value) => value == 0,
+        Wire::Fixed32(value) => value == 0,
+    })
+}
+
+/// One value that is no message; the wire type must be the one OTLP gives it.
+fn scalar(out: &mut Vec<u8>, field: &Field, wire: Wire<'_>) -> Result<(), Malformed> {
+    let found = walk::Field { number: field.number, wire };
+    let quotes: &[u8] =
+        if matches!(field.kind, Kind::Int64 | Kind::Uint64 | Kind::Fixed64 | Kind::Sfixed64) { b"\"" } else { b"" };
+    out.extend_from_slice(quotes);
+    match field.kind {
+        Kind::String => text::push_string(out, found.bytes()?),
+        Kind::Bytes => text::push_base64(out, found.bytes()?),
+        Kind::Id(_) => {
+            out.push(b'"');
+            push_hex(out, found.bytes()?);
+            out.push(b'"');
+        }
+        Kind::Bool => out.extend_from_slice(if found.varint()? == 0 { b"false" } else { b"true" }),
+        Kind::Int32 | Kind::Enum(_) => text::push_signed(out, i64::from(found.varint()? as i32)),
+        Kind::Sint32 => {
+            let value = found.varint()? as u32;
+            text::push_signed(out, i64::from((value >> 1) as i32 ^ -((value & 1) as i32)));
+        }
+        Kind::Uint32 => text::push_unsigned(out, u64::from(found.varint()? as u32)),
+        Kind::Fixed32 => text::push_unsigned(out, u64::from(found.fixed32()?)),
+        Kind::Int64 => text::push_signed(out, found.varint()? as i64),
+        Kind::Uint64 => text::push_unsigned(out, found.varint()?),
+        Kind::Fixed64 => text::push_unsigned(out, found.fixed64()?),
+        Kind::Sfixed64 => text::push_signed(out, found.fixed64()? as i64),
+        Kind::Double => text::push_double(out, f64::from_bits(found.fixed64()?)),
+        Kind::Message(_) => return Err(Malformed::Unexpected(field.number)),
+    }
+    out.extend_from_slice(quotes);
+    Ok(())
+}

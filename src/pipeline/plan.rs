@@ -1,0 +1,366 @@
+//! Document + registry -> plan: every component checked, every reference resolved, all faults reported with places.
+//!
+//! This is the whole of `validate`: a plan without errors can be wired and started.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::check::nearest;
+use crate::config::document::{Declared, Document, Named, PipelineDeclared};
+use crate::config::telemetry::Telemetry;
+use crate::core::component::{ComponentId, Kind};
+use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::factory::{
+    About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
+};
+use crate::core::node::Place;
+use crate::core::payload::Signal;
+use crate::pipeline::unsupported;
+use crate::registry::{self, Match};
+
+/// What to do with components podgate does not have (`--unsupported`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unsupported {
+    #[default]
+    Refuse,
+    /// Leave them out, and pipelines that end up without receiver or exporter; one warning each.
+    Skip,
+}
+
+/// A checked configuration, ready to be wired.
+pub struct Plan {
+    pub extensions: Vec<(ComponentId, Box<dyn ExtensionPlan>)>,
+    pub exporters: BTreeMap<ComponentId, Box<dyn ExporterPlan>>,
+    pub connectors: BTreeMap<ComponentId, Box<dyn ConnectorPlan>>,
+    pub processors: BTreeMap<ComponentId, Box<dyn ProcessorPlan>>,
+    pub receivers: BTreeMap<ComponentId, Box<dyn ReceiverPlan>>,
+    pub pipelines: Vec<PipelinePlan>,
+    pub telemetry: Telemetry,
+    pub memory_limit: Option<MemoryLimit>,
+}
+
+/// One pipeline with its references resolved to ids under current names.
+#[derive(Clone, Debug)]
+pub struct PipelinePlan {
+    pub signal: Signal,
+    pub name: String,
+    pub receivers: Vec<ComponentId>,
+    pub processors: Vec<ComponentId>,
+    pub exporters: Vec<ComponentId>,
+}
+
+impl Plan {
+    /// Pipelines ordered so that one fed by a connector comes before the one that feeds it. A cycle keeps its order;
+    /// it was reported as an error before.
+    pub fn pipelines_consumers_first(&self) -> Vec<&PipelinePlan> {
+        consumers_first(&self.pipelines)
+    }
+}
+
+fn consumers_first(pipelines: &[PipelinePlan]) -> Vec<&PipelinePlan> {
+    let mut ordered: Vec<&PipelinePlan> = Vec::new();
+    let mut waiting: Vec<&PipelinePlan> = pipelines.iter().collect();
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|pipeline| {
+            let mut others = waiting.iter().filter(|other| other.name != pipeline.name);
+            !others.any(|other| other.receivers.iter().any(|id| pipeline.exporters.contains(id)))
+        });
+        ordered.push(waiting.remove(ready.unwrap_or(0)));
+    }
+    ordered
+}
+
+/// Checks the whole document. Findings go to `checks.diagnostics`; the plan is `None` when any is an error.
+pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Option<Plan> {
+    let document = match unsupported {
+        Unsupported::Refuse => document,
+        Unsupported::Skip => unsupported::without(document, &checks.diagnostics),
+    };
+    let mut planner = Planner { checks, known: Vec::new(), plans: Plans::default() };
+    for declared in &document.components {
+        planner.declare(declared);
+    }
+    let extensions = planner.use_extensions(&document.extensions);
+    let pipelines = planner.pipelines(&document.pipelines);
+    planner.lint(&document);
+    if checks.diagnostics.has_errors() {
+        return None;
+    }
+    let mut plans = planner.plans;
+    let used = |ids: &dyn Fn(&PipelinePlan) -> &Vec<ComponentId>, id: &ComponentId| {
+        pipelines.iter().any(|pipeline| ids(pipeline).contains(id))
+    };
+    // Unused components are checked and not started, as in the Collector.
+    plans.exporters.retain(|id, _| used(&|pipeline| &pipeline.exporters, id));
+    plans.processors.retain(|id, _| used(&|pipeline| &pipeline.processors, id));
+    plans.receivers.retain(|id, _| used(&|pipeline| &pipeline.receivers, id));
+    let mut extensions: Vec<(ComponentId, Box<dyn ExtensionPlan>)> =
+        extensions.into_iter().filter_map(|id| plans.extensions.remove(&id).map(|plan| (id, plan))).collect();
+    for (component_type, implicit) in registry::IMPLICIT {
+        if !extensions.iter().any(|(id, _)| id.component_type == *component_type) {
+            let id = ComponentId { component_type: (*component_type).to_owned(), name: None };
+            extensions.push((id, implicit()));
+        }
+    }
+    Some(Plan {
+        extensions,
+        exporters: plans.exporters,
+        connectors: plans.connectors,
+        processors: plans.processors,
+        receivers: plans.receivers,
+        pipelines,
+        telemetry: document.telemetry,
+        memory_limit: checks.memory_limit.get().map(|(limit, _)| *limit),
+    })
+}
+
+#[derive(Default)]
+struct Plans {
+    extensions: BTreeMap<ComponentId, Box<dyn ExtensionPlan>>,
+    exporters: BTreeMap<ComponentId, Box<dyn ExporterPlan>>,
+    connectors: BTreeMap<ComponentId, Box<dyn ConnectorPlan>>,
+    processors: BTreeMap<ComponentId, Box<dyn ProcessorPlan>>,
+    receivers: BTreeMap<ComponentId, Box<dyn ReceiverPlan>>,
+}
+
+/// A declared component as the rest of the check sees it, sound or not.
+struct Known {
+    kind: Kind,
+    /// As written.
+    written: ComponentId,
+    /// Under the current name.
+    id: ComponentId,
+    signals: &'static [Signal],
+}
+
+struct Planner<'a> {
+    checks: &'a Checks,
+    known: Vec<Known>,
+    plans: Plans,
+}
+
+impl Planner<'_> {
+    fn declare(&mut self, declared: &Declared) {
+        let abouts: Vec<&'static About> = abouts_of(declared.kind);
+        let Some(found) = registry::find(abouts.iter().copied(), &declared.id.component_type) else {
+            self.unknown_component(declared, &abouts);
+            // References to it are not faults of their own.
+            let signals = &Signal::ALL;
+            self.known.push(Known {
+                kind: declared.kind,
+                written: declared.id.clone(),
+                id: declared.id.clone(),
+                signals,
+            });
+            return;
+        };
+        let at = match found {
+            Match::Name(at) => at,
+            Match::Alias(at, alias) => {
+                let about = abouts[at];
+                let note = about.aliases[alias].note;
+                let message = format!("`{}` is the old name of `{}` ({note})", declared.id.component_type, about.name);
+                self.report(code::DEPRECATED, Severity::Warning, declared.place, path_of(declared), message, None);
+                at
+            }
+        };
+        let about = abouts[at];
+        let id = ComponentId { component_type: about.name.to_owned(), name: declared.id.name.clone() };
+        if self.known.iter().any(|known| known.kind == declared.kind && known.id == id) {
+            let message = format!("`{id}` is declared twice, under its old and its new name");
+            self.report(code::CONFLICT, Severity::Error, declared.place, path_of(declared), message, None);
+            return;
+        }
+        self.known.push(Known {
+            kind: declared.kind,
+            written: declared.id.clone(),
+            id: id.clone(),
+            signals: about.signals,
+        });
+        self.check(declared, id, at);
+    }
+
+    fn check(&mut self, declared: &Declared, id: ComponentId, at: usize) {
+        let cx = CheckContext { id: &id, path: path_of(declared), place: declared.place, checks: self.checks };
+        let body = &declared.body;
+        match declared.kind {
+            Kind::Receiver => {
+                let plan = (registry::RECEIVERS[at].check)(&cx, body);
+                self.plans.receivers.extend(plan.map(|plan| (id, plan)));
+            }
+            Kind::Processor => {
+                let plan = (registry::PROCESSORS[at].check)(&cx, body);
+                self.plans.processors.extend(plan.map(|plan| (id, plan)));
+            }
+            Kind::Exporter => {
+                let plan = (registry::EXPORTERS[at].check)(&cx, body);
+                self.plans.exporters.extend(plan.map(|plan| (id, plan)));
+            }
+            Kind::Connector => {
+                let plan = (registry::CONNECTORS[at].check)(&cx, body);
+                self.plans.connectors.extend(plan.map(|plan| (id, plan)));
+            }
+            Kind::Extension => {
+                let plan = (registry::EXTENSIONS[at].check)(&cx, body);
+                self.plans.extensions.extend(plan.map(|plan| (id, plan)));
+            }
+        }
+    }
+
+    fn unknown_component(&self, declared: &Declared, abouts: &[&'static About]) {
+        let written = declared.id.component_type.as_str();
+        let kind = declared.kind.name();
+        let names = abouts
+            .iter()
+            .flat_map(|about| std::iter::once(about.name).chain(about.aliases.iter().map(|alias| alias.name)));
+        let expected = match nearest(written, names) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!(
+                "{}s podgate has: {}",
+                kind,
+                abouts.iter().map(|about| about.name).collect::<Vec<_>>().join(", ")
+            ),
+        };
+        let (message, help) = if unsupported::is_collectors(declared.kind, written) {
+            (
+                format!("podgate does not have the Collector's {kind} `{written}`"),
+                Some("remove it, or start with --unsupported=skip to leave out what podgate does not have".to_owned()),
+            )
+        } else {
+            (format!("unknown {kind} `{written}`"), None)
+        };
+        self.checks.diagnostics.push(Diagnostic {
+            code: code::UNKNOWN_COMPONENT,
+            severity: Severity::Error,
+            place: Some(declared.place),
+            path: path_of(declared),
+            message,
+            expected: Some(expected),
+            help,
+        });
+    }
+
+    fn use_extensions(&self, named: &[Named]) -> Vec<ComponentId> {
+        let resolved = named.iter().filter_map(|named| self.resolve(&[Kind::Extension], named, "service::extensions"));
+        resolved.map(|known| known.id.clone()).collect()
+    }
+
+    fn pipelines(&self, declared: &[PipelineDeclared]) -> Vec<PipelinePlan> {
+        declared.iter().map(|pipeline| self.pipeline(pipeline)).collect()
+    }
+
+    fn pipeline(&self, declared: &PipelineDeclared) -> PipelinePlan {
+        let ids = |kinds: &[Kind], named: &[Named], list: &str| -> Vec<ComponentId> {
+            let path = format!("service::pipelines::{}::{list}", declared.name);
+            let mut ids: Vec<ComponentId> = Vec::new();
+            for named in named {
+                let Some(known) = self.resolve(kinds, named, &path) else { continue };
+                self.check_signal(known, named, declared.signal, &path);
+                ids.push(known.id.clone());
+            }
+            // An exporter named twice exports once, as in the Collector.
+            let mut once = BTreeSet::new();
+            ids.retain(|id| once.insert(id.clone()));
+            ids
+        };
+        PipelinePlan {
+            signal: declared.signal,
+            name: declared.name.clone(),
+            receivers: ids(&[Kind::Receiver, Kind::Connector], &declared.receivers, "receivers"),
+            processors: ids(&[Kind::Processor], &declared.processors, "processors"),
+            exporters: ids(&[Kind::Exporter, Kind::Connector], &declared.exporters, "exporters"),
+        }
+    }
+
+    fn resolve(&self, kinds: &[Kind], named: &Named, path: &str) -> Option<&Known> {
+        let of_kind = |known: &&Known| kinds.contains(&known.kind);
+        let mut candidates = self.known.iter().filter(of_kind);
+        if let Some(known) = candidates.find(|known| known.written == named.id || known.id == named.id) {
+            return Some(known);
+        }
+        let declared: Vec<String> = self.known.iter().filter(of_kind).map(|known| known.written.to_string()).collect();
+        let written = named.id.to_string();
+        let expected = match nearest(&written, declared.iter().map(String::as_str)) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None if declared.is_empty() => format!("nothing is declared under `{}`", kinds[0].section()),
+            None => format!("declared: {}", declared.join(", ")),
+        };
+        self.checks.diagnostics.push(Diagnostic {
+            code: code::UNDEFINED_COMPONENT,
+            severity: Severity::Error,
+            place: Some(named.place),
+            path: path.to_owned(),
+            message: format!("`{written}` is used here but not declared"),
+            expected: Some(expected),
+            help: Some(format!("declare `{written}` under `{}`", kinds[0].section())),
+        });
+        None
+    }
+
+    fn check_signal(&self, known: &Known, named: &Named, signal: Signal, path: &str) {
+        if known.signals.contains(&signal) {
+            return;
+        }
+        let signals: Vec<&str> = known.signals.iter().map(|signal| signal.name()).collect();
+        let message = format!("`{}` does not take {}", named.id, signal.name());
+        let expected = Some(format!("it takes {}", signals.join(", ")));
+        self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, expected);
+    }
+
+    /// Findings about the whole that are legal and almost never meant.
+    fn lint(&self, document: &Document) {
+        for pipeline in &document.pipelines {
+            let path = format!("service::pipelines::{}::processors", pipeline.name);
+            let limiter = pipeline.processors.iter().position(|named| named.id.component_type == "memory_limiter");
+            if let Some(at) = limiter.filter(|at| *at > 0) {
+                let message =
+                    "memory_limiter is not the first processor: what stands before it works on data that is refused"
+                        .to_owned();
+                self.report(code::LINT, Severity::Warning, pipeline.processors[at].place, path, message, None);
+            }
+        }
+        for declared in &document.components {
+            if !is_used(document, declared) {
+                let message = format!("{} `{}` is declared but not used", declared.kind.name(), declared.id);
+                self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private funnel for every field of a finding")]
+    fn report(
+        &self,
+        code: &'static str,
+        severity: Severity,
+        place: Place,
+        path: String,
+        message: String,
+        expected: Option<String>,
+    ) {
+        self.checks.diagnostics.push(Diagnostic {
+            code,
+            severity,
+            place: Some(place),
+            path,
+            message,
+            expected,
+            help: None,
+        });
+    }
+}
+
+fn is_used(document: &Document, declared: &Declared) -> bool {
+    let names = |named: &[Named]| named.iter().any(|named| named.id == declared.id);
+    let in_pipelines = document
+        .pipelines
+        .iter()
+        .any(|pipeline| names(&pipeline.receivers) || names(&pipeline.processors) || names(&pipeline.exporters));
+    in_pipelines || (declared.kind == Kind::Extension && names(&document.extensions))
+}
+
+fn path_of(declared: &Declared) -> String {
+    format!("{}::{}", declared.kind.section(), declared.id)
+}
+
+fn abouts_of(kind: Kind) -> Vec<&'static About> {
+    registry::about().into_iter().filter(|(of, _)| *of == kind).map(|(_, about)| about).collect()
+}

@@ -1,0 +1,77 @@
+//! Every component podgate has: five const slices, and the only file that names components.
+//!
+//! Adding a component is one file (or folder) and one line here.
+
+use std::collections::BTreeMap;
+
+use crate::core::component::Kind;
+use crate::core::factory::{
+    About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
+};
+use crate::extensions::{admin, health_check};
+
+pub const RECEIVERS: &[ReceiverFactory] = &[];
+
+pub const PROCESSORS: &[ProcessorFactory] = &[];
+
+pub const EXPORTERS: &[ExporterFactory] = &[];
+
+pub const CONNECTORS: &[ConnectorFactory] = &[];
+
+pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, health_check::FACTORY];
+
+/// Extensions that run without being named, unless the configuration names one of their type.
+pub const IMPLICIT: &[(&str, fn() -> Box<dyn ExtensionPlan>)] = &[("admin", admin::implicit)];
+
+/// What every component says of itself, in the order of the slices.
+pub fn about() -> Vec<(Kind, &'static About)> {
+    let receivers = RECEIVERS.iter().map(|factory| (Kind::Receiver, &factory.about));
+    let processors = PROCESSORS.iter().map(|factory| (Kind::Processor, &factory.about));
+    let exporters = EXPORTERS.iter().map(|factory| (Kind::Exporter, &factory.about));
+    let connectors = CONNECTORS.iter().map(|factory| (Kind::Connector, &factory.about));
+    let extensions = EXTENSIONS.iter().map(|factory| (Kind::Extension, &factory.about));
+    receivers.chain(processors).chain(exporters).chain(connectors).chain(extensions).collect()
+}
+
+/// The registry as JSON: section -> list of components.
+pub fn as_json() -> serde_json::Value {
+    let mut sections: BTreeMap<&str, Vec<serde_json::Value>> = BTreeMap::new();
+    for (kind, about) in about() {
+        let aliases: Vec<&str> = about.aliases.iter().map(|alias| alias.name).collect();
+        let signals = signals(kind, about);
+        let entry =
+            serde_json::json!({ "name": about.name, "aliases": aliases, "signals": signals, "summary": about.summary });
+        sections.entry(kind.section()).or_default().push(entry);
+    }
+    serde_json::json!(sections)
+}
+
+/// Names of the signals a component takes; none for extensions, which stand beside the data.
+pub fn signals(kind: Kind, about: &About) -> Vec<&'static str> {
+    if kind == Kind::Extension {
+        return Vec::new();
+    }
+    about.signals.iter().map(|signal| signal.name()).collect()
+}
+
+/// How a written component type was understood.
+#[derive(Clone, Copy, Debug)]
+pub enum Match {
+    /// The current name.
+    Name(usize),
+    /// An older spelling: position in the slice and position among the aliases.
+    Alias(usize, usize),
+}
+
+/// Finds a written type among `abouts`.
+pub fn find<'a>(abouts: impl Iterator<Item = &'a About>, written: &str) -> Option<Match> {
+    for (at, about) in abouts.enumerate() {
+        if about.name == written {
+            return Some(Match::Name(at));
+        }
+        if let Some(alias) = about.aliases.iter().position(|alias| alias.name == written) {
+            return Some(Match::Alias(at, alias));
+        }
+    }
+    None
+}

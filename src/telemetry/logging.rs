@@ -1,0 +1,146 @@
+//! podgate's own log: `service.telemetry.logs` as tracing understands it, on standard error.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::telemetry::{Encoding, LogLevel, Logs};
+
+/// Installs the process's logger; later calls do nothing (several gateways in one test process).
+pub fn install(logs: &Logs) {
+    let level = match logs.level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    let format = Lines { json: logs.encoding == Encoding::Json, initial: logs.initial_fields.clone() };
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .event_format(format);
+    // Other crates' debug lines are theirs, not a user's.
+    let targets = tracing_subscriber::filter::Targets::new()
+        .with_target("podgate", level)
+        .with_default(level.min(LevelFilter::WARN));
+    let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
+}
+
+/// One line per event: time, level, message, then fields; or one JSON object per line.
+struct Lines {
+    json: bool,
+    initial: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct Collected {
+    message: String,
+    fields: Vec<(String, serde_json::Value)>,
+}
+
+impl Visit for Collected {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            self.fields.push((field.name().to_owned(), format!("{value:?}").into()));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else {
+            self.fields.push((field.name().to_owned(), value.into()));
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.fields.push((field.name().to_owned(), value.into()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.fields.push((field.name().to_owned(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.fields.push((field.name().to_owned(), value.into()));
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let mut collected = Collected::default();
+        event.record(&mut collected);
+        let time = jiff::Timestamp::now();
+        let level = *event.metadata().level();
+        if self.json {
+            return self.write_json(&mut writer, time, level, collected);
+        }
+        write!(writer, "{time:.3} {:<5} {}", level.as_str().to_lowercase(), one_line(&collected.message))?;
+        let initial = self.initial.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+        for (key, value) in collected.fields.into_iter().chain(initial) {
+            match value {
+                serde_json::Value::String(text) if needs_quotes(&text) => {
+                    write!(writer, " {key}={}", serde_json::Value::String(text))?
+                }
+                serde_json::Value::String(text) => write!(writer, " {key}={text}")?,
+                other => write!(writer, " {key}={other}")?,
+            }
+        }
+        writeln!(writer)
+    }
+}
+
+impl Lines {
+    fn write_json(
+        &self,
+        writer: &mut Writer<'_>,
+        time: jiff::Timestamp,
+        level: Level,
+        collected: Collected,
+    ) -> std::fmt::Result {
+        let mut object = serde_json::Map::new();
+        object.insert("level".to_owned(), level.as_str().to_lowercase().into());
+        object.insert("ts".to_owned(), format!("{time:.3}").into());
+        object.insert("msg".to_owned(), collected.message.into());
+        for (key, value) in &self.initial {
+            object.insert(key.clone(), value.clone().into());
+        }
+        object.extend(collected.fields);
+        writeln!(writer, "{}", serde_json::Value::Object(object))
+    }
+}
+
+/// Data may hold line breaks and terminal escapes; a log line must not.
+fn one_line(text: &str) -> String {
+    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+}
+
+fn needs_quotes(text: &str) -> bool {
+    text.is_empty()
+        || text.chars().any(|letter| letter.is_whitespace() || letter.is_control() || letter == '"' || letter == '=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_reach_the_log() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert!(needs_quotes("two words") && !needs_quotes("one"));
+    }
+}

@@ -1,0 +1,235 @@
+//! The law of the house, checked over the sources: caps, import table, module docs, registry documented.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use podgate::registry;
+
+const FILE_LINES_MAX: usize = 500;
+
+/// Top-level module -> modules of ours it may import. Anything not listed here is a fault.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("otlp", &["core"]),
+    ("config", &["core"]),
+    ("net", &["config", "core", "otlp"]),
+    ("ottl", &["config", "core", "otlp"]),
+    ("kube", &["config", "core", "net", "otlp"]),
+    ("telemetry", &["config", "core", "net", "otlp"]),
+    ("receivers", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("processors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("exporters", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("connectors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("extensions", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("registry", &["core", "receivers", "processors", "exporters", "connectors", "extensions"]),
+    ("pipeline", &["config", "core", "registry"]),
+    ("gateway", &["config", "core", "pipeline", "telemetry", "registry"]),
+    ("testing", &["cli", "config", "core", "net", "otlp", "kube"]),
+    ("cli", &["config", "core", "net", "otlp", "kube", "telemetry", "registry", "pipeline", "gateway", "extensions"]),
+];
+
+/// Crates that only one place may see.
+const CRATES: &[(&str, &[&str])] = &[
+    ("kube", &["src/kube/client"]),
+    ("k8s_openapi", &["src/kube/client"]),
+    ("hyper", &["src/net/"]),
+    ("h2", &["src/net/"]),
+    ("rustls", &["src/net/"]),
+    ("tokio_rustls", &["src/net/"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Source files below `folder`, with their text, in a fixed order.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "no sources below {folder}");
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            collect(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let name = entry.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&entry).unwrap()));
+        }
+    }
+}
+
+fn assert_none(faults: Vec<String>, law: &str) {
+    assert!(faults.is_empty(), "{law}:\n  {}", faults.join("\n  "));
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines() {
+    let all = ["src", "tests", "benches"].into_iter().flat_map(sources);
+    let faults = all
+        .filter(|(_, text)| text.lines().count() > FILE_LINES_MAX)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()));
+    assert_none(faults.collect(), "split these files");
+}
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    let faults = sources("src").into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name);
+    assert_none(faults.collect(), "these files have no module doc on their first line");
+}
+
+#[test]
+fn sources_are_ascii() {
+    let mut faults = Vec::new();
+    for (name, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.is_ascii());
+        faults.extend(lines.map(|(at, _)| format!("{name}:{}", at + 1)));
+    }
+    assert_none(faults, "write other characters as escapes");
+}
+
+#[test]
+fn modules_import_only_what_the_table_allows() {
+    let mut faults = Vec::new();
+    for (name, text) in sources("src") {
+        let module = name.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
+        if matches!(module.as_str(), "main" | "lib") {
+            continue;
+        }
+        let allowed = IMPORTS.iter().find(|(of, _)| *of == module).map(|(_, allowed)| *allowed);
+        let Some(allowed) = allowed else {
+            faults.push(format!("{name}: module `{module}` is not in the import table"));
+            continue;
+        };
+        for (at, line) in shipped_lines(&text) {
+            for import in imports(line) {
+                if import != module && !allowed.contains(&import.as_str()) {
+                    faults.push(format!("{name}:{at}: {module} must not import {import}"));
+                }
+            }
+        }
+    }
+    assert_none(faults, "imports against the table of ARCHITECTURE.md");
+}
+
+#[test]
+fn siblings_never_import_each_other() {
+    let mut faults = Vec::new();
+    for (name, text) in sources("src") {
+        let mut parts = name.trim_start_matches("src/").trim_end_matches(".rs").split('/');
+        let (Some(section), Some(own)) = (parts.next(), parts.next()) else { continue };
+        if !["receivers", "processors", "exporters", "connectors", "extensions"].contains(&section) || own == "mod" {
+            continue;
+        }
+        let components: Vec<&str> = registry::about().iter().map(|(_, about)| about.name).collect();
+        for (at, line) in shipped_lines(&text) {
+            let Some(rest) = line.split(&format!("crate::{section}::")).nth(1) else { continue };
+            let target: String = rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+            if target != own && components.contains(&target.as_str()) {
+                faults.push(format!("{name}:{at}: {own} must not import {target}"));
+            }
+        }
+    }
+    assert_none(faults, "what two components need moves down");
+}
+
+#[test]
+fn crates_with_one_home_stay_there() {
+    let mut faults = Vec::new();
+    for (name, text) in sources("src") {
+        for (at, line) in shipped_lines(&text) {
+            for (of, homes) in CRATES {
+                let used = line.trim_start().starts_with(&format!("use {of}::"))
+                    || line.contains(&format!(" ::{of}::"))
+                    || mentions(line, of);
+                if used && !homes.iter().any(|home| name.starts_with(home)) {
+                    faults.push(format!("{name}:{at}: only {} may see {of}", homes.join(", ")));
+                }
+            }
+        }
+    }
+    assert_none(faults, "a crate outside its home");
+}
+
+/// `hyper::` as the head of a path, not `hyper_util::` nor `crate::kube::`.
+fn mentions(line: &str, of: &str) -> bool {
+    let pattern = format!("{of}::");
+    line.match_indices(&pattern).any(|(at, _)| {
+        let before = line[..at].chars().last();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == ':')
+            && !line.trim_start().starts_with("//")
+    })
+}
+
+/// Lines outside `#[cfg(test)]` tails, numbered from 1.
+fn shipped_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn imports(line: &str) -> Vec<String> {
+    let heads = line.match_indices("crate::").map(|(at, found)| &line[at + found.len()..]);
+    heads
+        .map(|rest| rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect())
+        .filter(|head: &String| !head.is_empty())
+        .collect()
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_component() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let faults = registry::about().into_iter().filter(|(_, about)| {
+        !readme.lines().any(|line| line.starts_with("| ") && line.contains(&format!("`{}`", about.name)))
+    });
+    assert_none(
+        faults.map(|(kind, about)| format!("{} {}", kind.name(), about.name)).collect(),
+        "no row in README.md's component table",
+    );
+}
+
+#[test]
+fn a_sample_configuration_shows_each_component() {
+    let mut samples = String::new();
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        samples.push_str(&fs::read_to_string(entry.unwrap().path()).unwrap());
+    }
+    let faults = registry::about().into_iter().filter(|(_, about)| {
+        !samples.lines().any(|line| {
+            line.trim_start().starts_with(about.name) && line.trim_start()[about.name.len()..].starts_with([':', '/'])
+        })
+    });
+    assert_none(
+        faults.map(|(kind, about)| format!("{} {}", kind.name(), about.name)).collect(),
+        "no sample below examples/",
+    );
+}
+
+#[test]
+fn nothing_unfinished_is_left_in_the_tree() {
+    let mut faults = Vec::new();
+    // Spelled so that this file does not find itself.
+    let words = [concat!("FIX", "ME"), concat!("XX", "X"), concat!("todo", "!("), concat!("dbg", "!(")];
+    for (name, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        for (at, line) in text.lines().enumerate() {
+            faults.extend(
+                words.iter().filter(|word| line.contains(*word)).map(|word| format!("{name}:{}: {word}", at + 1)),
+            );
+        }
+    }
+    assert_none(faults, "finish or remove");
+}
+
+#[test]
+fn the_changelog_begins_with_what_is_unreleased() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    assert!(changelog.starts_with("# Changelog\n"), "CHANGELOG.md begins with its title");
+    assert!(changelog.contains("\n## Unreleased\n"), "CHANGELOG.md has an Unreleased section");
+}
