@@ -1,7 +1,11 @@
 //! Pods, containers and their runs, from a watched API server.
 
+pub mod client;
 pub mod decode;
+pub mod hub;
 pub mod ledger;
+pub mod owners;
 pub mod pod;
+pub mod static_pods;
 pub mod table;
 pub mod watch;

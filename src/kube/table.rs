@@ -19,7 +19,7 @@ pub use snapshot::{Entry, Snapshot};
 use snapshot::{IdKey, Tenure, id_key, name_key};
 
 use crate::core::time::UnixNanos;
-use crate::kube::ledger::PodLedger;
+use crate::kube::ledger::{Look, PodLedger};
 use crate::kube::pod::Pod;
 
 /// What the watch learned.
@@ -104,15 +104,14 @@ impl Table {
 
     fn upsert(&mut self, pod: Pod, now: UnixNanos) {
         let before = self.working.pods.get(&*pod.uid).cloned();
-        let mut ledger = before.as_ref().map_or_else(PodLedger::default, |entry| (*entry.ledger).clone());
-        ledger.observe(&pod, now);
         let (pod, ledger) = match &before {
             // A relist mostly repeats what is known: keep the copies that readers share.
-            Some(entry) => (
-                if *entry.pod == pod { entry.pod.clone() } else { Arc::new(pod) },
-                if *entry.ledger == ledger { entry.ledger.clone() } else { Arc::new(ledger) },
-            ),
-            None => (Arc::new(pod), Arc::new(ledger)),
+            Some(entry) if *entry.pod == pod => (entry.pod.clone(), entry.ledger.clone()),
+            _ => {
+                let mut ledger = before.as_ref().map_or_else(PodLedger::default, |entry| (*entry.ledger).clone());
+                ledger.observe(&pod, Look { previous: before.as_ref().map_or(now, |entry| entry.seen_at), now });
+                (Arc::new(pod), Arc::new(ledger))
+            }
         };
         if let Some(removed_at) = before.as_ref().and_then(|entry| entry.removed_at) {
             self.leaving.remove(&(removed_at.saturating_add(self.grace), pod.uid.clone()));

@@ -1,0 +1,198 @@
+//! The only file that sees the kube crate: credentials, TLS and requests to the API server.
+//!
+//! The crate's retries are off (our backoff is the visible one) and its watcher is not used. The client is made anew
+//! after a 401, so that token, CA and kubeconfig are read again at once; otherwise the crate re-reads token and CA
+//! files once a minute. Must not know what is asked for or what answers mean.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, DATE, RETRY_AFTER};
+use http_body::Body as _;
+use kube::client::{Body, ClientBuilder};
+use kube::config::{Config, KubeConfigOptions};
+use tokio::time::timeout;
+
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Error answers are read this far and this long.
+const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
+/// How we identify ourselves to the API server, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// The pod's own service account.
+    ServiceAccount,
+    /// The file that `KUBECONFIG` names; without `context`, its current one.
+    KubeConfig { context: Option<String> },
+    /// No credentials; the address is the cluster's.
+    None,
+    /// No credentials, at this address: `kubectl proxy`, or the sandbox.
+    Url(String),
+    /// A bearer token read from a file, at this address.
+    TokenFile { url: String, path: std::path::PathBuf },
+}
+
+/// Requests to one API server.
+pub struct Api {
+    auth: Auth,
+    // Held while a clone is taken or put, never while a request runs.
+    client: Mutex<Option<kube::Client>>,
+}
+
+/// The head of an answer, and its body in chunks.
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    /// The server's clock, in seconds since the epoch.
+    pub date: Option<i64>,
+    body: Body,
+}
+
+/// Metadata only, where the server can; the whole object otherwise.
+const PARTIAL: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Whole,
+    MetadataOnly,
+}
+
+impl Api {
+    pub fn new(auth: Auth) -> Api {
+        Api { auth, client: Mutex::default() }
+    }
+
+    /// Forgets client and connections; the next request reads credentials again.
+    pub fn renew(&self) {
+        *self.lock() = None;
+    }
+
+    /// Sends GET `path` (with query). The error says what failed in one line.
+    pub async fn get(&self, path: &str, form: Form) -> Result<Answer, String> {
+        let client = self.client().await?;
+        let accept = match form {
+            Form::Whole => "application/json",
+            Form::MetadataOnly => PARTIAL,
+        };
+        let request = http::Request::get(path).header(ACCEPT, accept).body(Body::empty());
+        let request = request.map_err(|error| describe(&error))?;
+        let (head, body) = client.send(request).await.map_err(|error| describe(&error))?.into_parts();
+        let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: head.status.as_u16(),
+            retry_after: text(RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
+            date: text(DATE)
+                .and_then(|value| jiff::fmt::rfc2822::parse(value).ok())
+                .map(|date| date.timestamp().as_second()),
+            body,
+        })
+    }
+
+    async fn client(&self) -> Result<kube::Client, String> {
+        if let Some(client) = self.lock().clone() {
+            return Ok(client);
+        }
+        let made = connect(&self.auth).await?;
+        *self.lock() = Some(made.clone());
+        Ok(made)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<kube::Client>> {
+        self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Answer {
+    /// The next chunk; `None` at the clean end of the body. Safe to drop and call again.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
+            match frame.map(|frame| frame.into_data()) {
+                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                Ok(Err(_trailers)) => {}
+                Err(error) => return Some(Err(describe(&error))),
+            }
+        }
+    }
+
+    /// The body of a small answer, up to `bytes_max`; what comes later is cut off.
+    pub async fn whole(&mut self, bytes_max: usize) -> Result<Vec<u8>, String> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            let room = bytes_max.saturating_sub(body.len());
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if room == 0 {
+                break;
+            }
+        }
+        Ok(body)
+    }
+
+    /// As much of an error's body as comes soon.
+    pub async fn error_body(&mut self) -> Vec<u8> {
+        let body = timeout(ERROR_BODY_WAIT, self.whole(ERROR_BODY_BYTES_MAX)).await;
+        body.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+async fn connect(auth: &Auth) -> Result<kube::Client, String> {
+    let mut config = match auth {
+        Auth::ServiceAccount => Config::incluster().map_err(|error| describe(&error))?,
+        Auth::KubeConfig { context } => {
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| describe(&error))?
+        }
+        Auth::None => cluster_without_credentials()?,
+        Auth::Url(url) => Config::new(parse(url)?),
+        Auth::TokenFile { url, path } => {
+            let mut config = Config::new(parse(url)?);
+            config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
+            config
+        }
+    };
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_WAIT);
+    // The watch has its own clocks; these would cut idle streams.
+    config.read_timeout = None;
+    config.write_timeout = None;
+    // Credential plugins run a program and wait for it.
+    let made = tokio::task::spawn_blocking(move || ClientBuilder::try_from(config).map(ClientBuilder::build)).await;
+    made.map_err(|error| describe(&error))?.map_err(|error| describe(&error))
+}
+
+fn cluster_without_credentials() -> Result<Config, String> {
+    let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set: not in a cluster"));
+    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let mut config = Config::new(parse(&format!("https://{host}:{port}"))?);
+    if Path::new(CLUSTER_CA).exists() {
+        config.root_cert_file = Some(CLUSTER_CA.into());
+    }
+    Ok(config)
+}
+
+fn parse(url: &str) -> Result<http::Uri, String> {
+    url.parse().map_err(|error| format!("{url}: {error}"))
+}
+
+/// The error with its causes on one line; texts that merely repeat a cause are left out.
+fn describe(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        source = cause.source();
+    }
+    line.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
