@@ -52,8 +52,7 @@ pub fn gather(pod: &Pod, config: &Config, cluster: &dyn Cluster) -> PodAttribute
     if is_ignored(pod, config) {
         return PodAttributes { ignored: true, ..PodAttributes::default() };
     }
-    let mut gathering =
-        Gathering { pod, config, cluster, values: BTreeMap::new(), incomplete: false, borrowed: false };
+    let mut gathering = Gathering { pod, config, cluster, values: BTreeMap::new(), incomplete: false, borrowed: false };
     for field in &config.extract.fields {
         if let Some(value) = gathering.field(*field).filter(|value| !value.is_empty()) {
             gathering.values.insert(field.name().to_owned(), value);
@@ -255,8 +254,7 @@ pub fn without_pod(
         }
         ruled(&mut values, extract, FromObject::Node, &node);
     }
-    if let Some(namespace) =
-        namespace.filter(|_| wants(FromObject::Namespace)).and_then(|name| cluster.namespace(name))
+    if let Some(namespace) = namespace.filter(|_| wants(FromObject::Namespace)).and_then(|name| cluster.namespace(name))
     {
         ruled(&mut values, extract, FromObject::Namespace, &namespace);
     }
