@@ -88,7 +88,9 @@ impl Api {
         Ok(Answer {
             status: head.status.as_u16(),
             retry_after: text(RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
-            date: text(DATE).and_then(|value| jiff::fmt::rfc2822::parse(value).ok()).map(|date| date.timestamp().as_second()),
+            date: text(DATE)
+                .and_then(|value| jiff::fmt::rfc2822::parse(value).ok())
+                .map(|date| date.timestamp().as_second()),
             body,
         })
     }
