@@ -128,15 +128,6 @@ impl Bindings {
     pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
         self.store.stream(pod_uid, container)
     }
-
-    /// Remembered identities, connections and streams.
-    pub fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 struct Case<'a, 'l> {

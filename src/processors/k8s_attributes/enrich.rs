@@ -17,7 +17,8 @@ use super::counters::{Counters, Found};
 use super::facts::{Facts, Known};
 use super::pod_attributes::{self, PodAttributes};
 use super::profiles::Profiles;
-use super::write::{self, Instance};
+use super::steady::Steady;
+use super::write::{Instance, Writing};
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, ContainerLedger, FRESHNESS};
@@ -52,11 +53,29 @@ pub enum Mode {
 pub struct Moment {
     pub snapshot: Arc<Snapshot>,
     pub now: UnixNanos,
+    /// The snapshot shows everything that the API server knew at this time.
+    pub in_touch: UnixNanos,
     /// Not since the last step of the clock has it run for long enough to compare times with.
     pub clock_unsteady: bool,
     pub mode: Mode,
+    /// Not the first time: its rules were counted before.
+    pub again: bool,
     /// The last chance: what is pending counts as missing.
     pub give_up: bool,
+}
+
+impl Moment {
+    pub fn new(enricher: &Enricher, steady: &Steady, now: UnixNanos, mode: Mode) -> Moment {
+        Moment {
+            snapshot: enricher.cluster.snapshot(),
+            now,
+            in_touch: enricher.cluster.in_touch(now),
+            clock_unsteady: steady.is_unsteady(UnixNanos::now()),
+            mode,
+            again: false,
+            give_up: false,
+        }
+    }
 }
 
 /// What became of a resource.
@@ -81,10 +100,17 @@ pub struct Subject<'a> {
 /// The run that was found, or why none was.
 type Resolved<'a> = Result<Instance<'a>, Absence>;
 
+/// One resource at one moment.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    subject: &'a Subject<'a>,
+    facts: &'a Facts<'a>,
+    moment: &'a Moment,
+}
+
 /// The pod's part of the way.
 struct Located {
     entry: Arc<Entry>,
-    rule: usize,
     /// The resource's claim to be another pod gives way to the address.
     overrule: bool,
 }
@@ -108,16 +134,17 @@ impl Enricher {
             self.counters.malformed.add(1);
             return Outcome::Unchanged;
         };
+        let case = Case { subject, facts: &facts, moment };
         if self.config.passthrough {
-            return self.pass_through(subject, &facts);
+            return pass_through(&case);
         }
         let late = moment.mode == Mode::RunOnly;
-        match self.locate(subject, &facts, moment) {
-            Ok(Some(located)) => self.enrich_located(subject, &facts, &located, moment),
+        match self.locate(&case) {
+            Ok(Some(located)) => self.enrich_located(&case, &located),
             // Before the first list nothing can be found: wait for it.
             Ok(None) if !self.cluster.synced() && !moment.give_up && !late => Outcome::Pending { retry_at: moment.now },
             Ok(None) if late => Outcome::Unchanged,
-            Ok(None) => self.without_pod(subject, &facts),
+            Ok(None) => self.without_pod(&case),
             Err(absence) => {
                 self.count_absence(moment, absence);
                 Outcome::Unchanged
@@ -125,74 +152,67 @@ impl Enricher {
         }
     }
 
-    /// The agent's half of agent and gateway: the address is all it knows.
-    fn pass_through(&self, subject: &Subject<'_>, facts: &Facts<'_>) -> Outcome {
-        let Some(peer) = subject.origin.peer.filter(|_| facts.text(Known::PodIp).is_none()) else {
-            return Outcome::Unchanged;
-        };
-        let Ok(mut edit) = Appender::new(subject.resource) else { return Outcome::Unchanged };
-        edit.set_if_absent_or_empty(Field::PodIp.name(), &peer.ip().to_canonical().to_string());
-        Outcome::Changed(edit.finish())
-    }
-
     /// Finds the pod and settles a contradiction between claim and address.
-    fn locate(&self, subject: &Subject<'_>, facts: &Facts<'_>, moment: &Moment) -> Result<Option<Located>, Absence> {
+    fn locate(&self, case: &Case<'_>) -> Result<Option<Located>, Absence> {
+        let Case { subject, facts, moment } = *case;
         let made_at = || (subject.times)().map(|times| times.last);
         let seeker = Seeker { facts, origin: subject.origin, made_at: &made_at };
-        let counted = moment.mode != Mode::RunOnly;
+        let counted = moment.mode != Mode::RunOnly && !moment.again;
         let mut tried = |rule: usize, tried: Tried| match tried {
             Tried::Hit if counted => self.counters.rule_hit(rule),
             Tried::Miss if counted => self.counters.rule_miss(rule),
             _ => {}
         };
-        let Some((entry, rule)) = self.association.find(&seeker, &moment.snapshot, self, &mut tried) else {
+        let Some((entry, _)) = self.association.find(&seeker, &moment.snapshot, self, &mut tried) else {
             return Ok(None);
         };
         let Some(claimed) = facts.text(Known::PodUid) else {
-            return Ok(Some(Located { entry, rule, overrule: false }));
+            return Ok(Some(Located { entry, overrule: false }));
         };
         let found_is_claimed = is_named(&entry, claimed);
-        let at_address = match found_is_claimed {
+        let at_address = if found_is_claimed {
             // Found by what it claims: is somebody else at the other end of the connection?
-            true => seeker.peer().and_then(|peer| moment.snapshot.by_ip(peer, subject.origin.arrived_at)).cloned(),
-            false => Some(entry.clone()),
+            seeker.peer().and_then(|peer| moment.snapshot.by_ip(peer, subject.origin.arrived_at)).cloned()
+        } else {
+            Some(entry.clone())
         };
         let Some(other) = at_address.filter(|other| !is_named(other, claimed)) else {
-            return Ok(Some(Located { entry, rule, overrule: false }));
+            return Ok(Some(Located { entry, overrule: false }));
         };
         if counted {
             self.counters.identity_conflict.add(1);
         }
         match self.config.own.on_conflict {
-            OnConflict::Keep if found_is_claimed => Ok(Some(Located { entry, rule, overrule: false })),
-            OnConflict::Replace => Ok(Some(Located { entry: other, rule, overrule: true })),
+            OnConflict::Keep if found_is_claimed => Ok(Some(Located { entry, overrule: false })),
+            OnConflict::Replace => Ok(Some(Located { entry: other, overrule: true })),
             OnConflict::Keep | OnConflict::Refuse => Err(Absence::Conflict),
         }
     }
 
-    fn without_pod(&self, subject: &Subject<'_>, facts: &Facts<'_>) -> Outcome {
+    fn without_pod(&self, case: &Case<'_>) -> Outcome {
         self.counters.lookup_miss.add(1);
         self.counters.absent(Absence::PodNotFound);
-        let names = (facts.text(Known::NamespaceName), facts.text(Known::NodeName));
+        let names = (case.facts.text(Known::NamespaceName), case.facts.text(Known::NodeName));
         let values = pod_attributes::without_pod(&self.config.extract, &*self.cluster, names.0, names.1);
         if values.is_empty() {
             return Outcome::Unchanged;
         }
-        let Ok(mut edit) = Appender::new(subject.resource) else { return Outcome::Unchanged };
+        let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
         for (key, value) in &values {
             edit.set_if_absent_or_empty(key, &**value);
         }
         Outcome::Changed(edit.finish())
     }
 
-    fn enrich_located(&self, subject: &Subject<'_>, facts: &Facts<'_>, located: &Located, moment: &Moment) -> Outcome {
+    fn enrich_located(&self, case: &Case<'_>, located: &Located) -> Outcome {
+        let moment = case.moment;
         let profile = self.profile(&located.entry, moment.now);
         if profile.ignored {
             return Outcome::Unchanged;
         }
-        let chosen = container::choose(&located.entry, facts, self.config.own.repair);
+        let chosen = container::choose(&located.entry, case.facts, self.config.own.repair);
         let run = match &chosen {
-            Ok(chosen) => self.run(subject, facts, located, chosen, moment),
+            Ok(chosen) => self.run(case, &located.entry, chosen),
             Err(absence) => Step::Done(Err(*absence)),
         };
         let resolved = match run {
@@ -203,79 +223,67 @@ impl Enricher {
         if let Some(Err(absence)) = &resolved {
             self.count_absence(moment, *absence);
         }
-        let Ok(mut edit) = Appender::new(subject.resource) else { return Outcome::Unchanged };
+        let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
         if moment.mode != Mode::RunOnly {
-            self.write_pod(&mut edit, &profile, located);
+            write_pod(&mut edit, &profile, located);
         }
         if let Ok(chosen) = &chosen {
-            let writing = write::Writing { config: &self.config, counters: &self.counters, facts, mode: moment.mode };
+            let writing =
+                Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode: moment.mode };
             writing.container(&mut edit, chosen, &located.entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
         }
         Outcome::Changed(edit.finish())
     }
 
-    fn write_pod(&self, edit: &mut Appender, profile: &PodAttributes, located: &Located) {
-        if located.overrule {
-            edit.replace(Field::PodUid.name(), &*located.entry.pod.uid);
-        }
-        for (key, value) in &profile.values {
-            edit.set_if_absent_or_empty(key, &**value);
-        }
-    }
-
     /// The run that made the resource, when it is wanted now.
-    fn run<'a>(
-        &self,
-        subject: &Subject<'_>,
-        facts: &Facts<'_>,
-        located: &Located,
-        chosen: &Chosen<'a>,
-        moment: &Moment,
-    ) -> Step<'a> {
+    fn run<'a>(&self, case: &Case<'_>, entry: &'a Entry, chosen: &Chosen<'a>) -> Step<'a> {
         if !self.config.extract.has(Field::ContainerId) {
             return Step::NotAsked;
         }
         if let Some(run) = chosen.named_run {
-            return Step::Done(Ok(Instance { run, found: Found::Given }));
+            return match case.moment.mode {
+                Mode::PodOnly => Step::NotAsked,
+                Mode::Full | Mode::RunOnly => Step::Done(Ok(Instance { run, found: Found::Given })),
+            };
         }
-        let pod = &located.entry.pod;
-        let sighting = self.sighting(subject, facts, &located.entry, chosen);
-        if moment.mode == Mode::PodOnly {
+        let sighting = self.sighting(case, entry, chosen);
+        if case.moment.mode == Mode::PodOnly {
             self.bindings.note(&sighting);
             return Step::NotAsked;
         }
-        let empty;
         let Some(ledger) = chosen.ledger else {
             // Reported by no status yet: the same as a ledger without runs.
-            empty = ContainerLedger::unreported(&chosen.container.name, chosen.container.kind);
-            let verdict = self.bindings.resolve(&empty, &sighting, &self.horizon(located, moment), subject.times);
-            return match verdict {
-                Verdict::Pending { until, .. } if !moment.give_up => {
-                    self.cluster.refresh(&pod.uid, &pod.namespace, &pod.name);
-                    Step::Wait(until.saturating_add(self.freshness))
-                }
+            let empty = ContainerLedger::unreported(&chosen.container.name, chosen.container.kind);
+            return match self.ask(case, entry, &empty, &sighting) {
+                Step::Wait(retry_at) => Step::Wait(retry_at),
                 _ => Step::Done(Err(Absence::NoStatus)),
             };
         };
-        match self.bindings.resolve(ledger, &sighting, &self.horizon(located, moment), subject.times) {
+        self.ask(case, entry, ledger, &sighting)
+    }
+
+    fn ask<'a>(
+        &self,
+        case: &Case<'_>,
+        entry: &Entry,
+        ledger: &'a ContainerLedger,
+        sighting: &Sighting<'_>,
+    ) -> Step<'a> {
+        let horizon = self.horizon(entry, case.moment);
+        match self.bindings.resolve(ledger, sighting, &horizon, case.subject.times) {
             Verdict::Found { run, how } => Step::Done(Ok(Instance { run, found: Found::By(how) })),
             Verdict::Missing(absence) => Step::Done(Err(absence)),
-            Verdict::Pending { absence, .. } if moment.give_up => Step::Done(Err(absence)),
+            Verdict::Pending { absence, .. } if case.moment.give_up => Step::Done(Err(absence)),
             Verdict::Pending { until, .. } => {
+                let pod = &entry.pod;
                 self.cluster.refresh(&pod.uid, &pod.namespace, &pod.name);
                 Step::Wait(until.saturating_add(self.freshness))
             }
         }
     }
 
-    fn sighting<'a>(
-        &self,
-        subject: &Subject<'_>,
-        facts: &Facts<'a>,
-        entry: &'a Entry,
-        chosen: &Chosen<'a>,
-    ) -> Sighting<'a> {
-        let origin = subject.origin;
+    fn sighting<'a>(&self, case: &Case<'a>, entry: &'a Entry, chosen: &Chosen<'a>) -> Sighting<'a> {
+        let (origin, facts) = (case.subject.origin, case.facts);
         let own = origin.connection != 0 && !container::is_behind_proxy(&entry.pod, chosen.container);
         let trusts = self.config.own.hint == Hint::Trust;
         Sighting {
@@ -289,19 +297,24 @@ impl Enricher {
         }
     }
 
-    fn horizon(&self, located: &Located, moment: &Moment) -> Horizon {
-        let in_touch = self.cluster.in_touch(moment.now).min(moment.now);
+    fn horizon(&self, entry: &Entry, moment: &Moment) -> Horizon {
+        let in_touch = moment.in_touch.min(moment.now);
         let known_until = if moment.clock_unsteady { UnixNanos(0) } else { in_touch.saturating_sub(self.freshness) };
-        Horizon { known_until, seen_at: located.entry.seen_at, stale: moment.now.since(in_touch) > self.freshness }
+        Horizon { known_until, seen_at: entry.seen_at, stale: moment.now.since(in_touch) > self.freshness }
     }
 
     fn count_absence(&self, moment: &Moment, absence: Absence) {
-        // At the decision only the run is in question; everything else was counted at arrival.
+        // What concerns the pod is counted at arrival, what concerns the run when the run is asked for.
         let of_pod = matches!(
             absence,
             Absence::PodNotFound | Absence::ContainerNameUnknown | Absence::ContainerNameMissing | Absence::Conflict
         );
-        if of_pod != (moment.mode == Mode::RunOnly) || moment.mode == Mode::Full {
+        let counts = match moment.mode {
+            Mode::Full => true,
+            Mode::PodOnly => of_pod,
+            Mode::RunOnly => !of_pod,
+        };
+        if counts {
             self.counters.absent(absence);
         }
     }
@@ -314,6 +327,23 @@ impl Enricher {
     /// The rule's label, for logs and explain.
     pub fn rule_label(&self, rule: usize) -> &str {
         self.association.rules().get(rule).map_or("", |rule| rule.label.as_str())
+    }
+}
+
+/// The agent's half of agent and gateway: the address is all it knows.
+fn pass_through(case: &Case<'_>) -> Outcome {
+    let peer = case.subject.origin.peer.filter(|_| case.facts.text(Known::PodIp).is_none());
+    let (Some(peer), Ok(mut edit)) = (peer, Appender::new(case.subject.resource)) else { return Outcome::Unchanged };
+    edit.set_if_absent_or_empty(Field::PodIp.name(), &peer.ip().to_canonical().to_string());
+    Outcome::Changed(edit.finish())
+}
+
+fn write_pod(edit: &mut Appender, profile: &PodAttributes, located: &Located) {
+    if located.overrule {
+        edit.replace(Field::PodUid.name(), &*located.entry.pod.uid);
+    }
+    for (key, value) in &profile.values {
+        edit.set_if_absent_or_empty(key, &**value);
     }
 }
 

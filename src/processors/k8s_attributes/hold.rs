@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::enrich::Moment;
 use super::stage::{Stage, Waiting};
 use crate::core::payload::Payload;
 use crate::core::time::UnixNanos;
@@ -64,7 +65,7 @@ impl Hold {
 
     /// No room: what would wait goes on as it is.
     pub fn refuse(&self, stage: &Stage, payload: &mut Payload, waiting: &[Waiting]) {
-        let moment = stage.moment(true);
+        let moment = Moment { again: true, give_up: true, ..stage.moment() };
         for waiting in waiting {
             if let Some(group) = payload.envelope.groups.get_mut(waiting.group) {
                 stage.enrich_group(group, payload.signal, &payload.origin, &moment);
@@ -90,7 +91,7 @@ impl Hold {
                 Ok(()) = changed.changed() => false,
                 () = sleep_until(wake) => Instant::now() >= deadline,
             };
-            let moment = stage.moment(ended);
+            let moment = Moment { again: true, give_up: ended, ..stage.moment() };
             open.retain_mut(|(at, retry_at)| {
                 let Some(group) = payload.envelope.groups.get_mut(*at) else { return false };
                 match stage.enrich_group(group, payload.signal, &payload.origin, &moment) {

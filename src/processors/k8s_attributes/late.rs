@@ -18,13 +18,7 @@ pub struct Late {
 
 impl LateBinding for Late {
     fn resolve(&self, origin: &Origin, resource: &Bytes, evidence: Evidence, now: UnixNanos) -> Bound {
-        let moment = Moment {
-            snapshot: self.enricher.cluster.snapshot(),
-            now,
-            clock_unsteady: self.steady.is_unsteady(now),
-            mode: Mode::RunOnly,
-            give_up: false,
-        };
+        let moment = Moment::new(&self.enricher, &self.steady, now, Mode::RunOnly);
         let latest = evidence.latest;
         let times = || (latest.0 > 0).then_some(Times { first: latest, last: latest });
         match self.enricher.enrich(&Subject { resource, origin, times: &times }, &moment) {

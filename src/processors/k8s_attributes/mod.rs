@@ -24,12 +24,17 @@ mod config;
 mod container;
 mod counters;
 mod enrich;
+mod explain;
 mod facts;
 mod first_data;
 mod hold;
 mod late;
+mod plan;
 mod pod_attributes;
 mod profiles;
 mod stage;
 mod steady;
+mod watched;
 mod write;
+
+pub use plan::FACTORY;

@@ -33,15 +33,8 @@ pub struct Waiting {
 }
 
 impl Stage {
-    pub fn moment(&self, give_up: bool) -> Moment {
-        let now = UnixNanos::now();
-        Moment {
-            snapshot: self.enricher.cluster.snapshot(),
-            now,
-            clock_unsteady: self.steady.is_unsteady(now),
-            mode: self.mode,
-            give_up,
-        }
+    pub fn moment(&self) -> Moment {
+        Moment::new(&self.enricher, &self.steady, UnixNanos::now(), self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named.
@@ -121,7 +114,7 @@ impl Consumer for Stage {
             self.flow.outgoing.add(payload.items);
             return self.next.consume(payload);
         }
-        let mut waiting = self.enrich_all(&mut payload, &self.moment(false));
+        let mut waiting = self.enrich_all(&mut payload, &self.moment());
         if !waiting.is_empty() {
             let bytes = waiting.iter().filter_map(|waiting| payload.envelope.groups.get(waiting.group)).map(size).sum();
             match self.hold.admit(bytes) {
