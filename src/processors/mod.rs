@@ -1,1 +1,4 @@
 //! Components that change, hold or decide.
+
+pub mod batch;
+pub mod memory_limiter;
