@@ -9,12 +9,13 @@ use crate::core::factory::{
     About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
 };
 use crate::extensions::{admin, health_check};
+use crate::{exporters, receivers};
 
-pub const RECEIVERS: &[ReceiverFactory] = &[];
+pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
 pub const PROCESSORS: &[ProcessorFactory] = &[];
 
-pub const EXPORTERS: &[ExporterFactory] = &[];
+pub const EXPORTERS: &[ExporterFactory] = &[exporters::otlp::GRPC_FACTORY, exporters::otlp::HTTP_FACTORY];
 
 pub const CONNECTORS: &[ConnectorFactory] = &[];
 

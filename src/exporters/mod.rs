@@ -1,1 +1,4 @@
 //! Components that hand data on.
+
+pub mod otlp;
+pub mod sending;

@@ -60,7 +60,9 @@ pub struct Run {
     pub id: Arc<str>,
     /// The restart number as last reported.
     pub restart: i64,
-    /// `status.image` and `status.imageID` of this run; empty for a predecessor that was never current.
+    /// The image as the spec named it when this run was first seen as the current one, and the id the runtime gave it
+    /// (`status.imageID`). Empty for a predecessor that was never seen as current. The spec's image can change while a
+    /// run goes on.
     pub image: Arc<str>,
     pub image_id: Arc<str>,
     pub start: Moment,
@@ -114,10 +116,11 @@ impl PodLedger {
     /// better.
     pub fn observe(&mut self, pod: &Pod, look: Look) {
         for status in &pod.statuses {
-            let kind = pod.containers.iter().find(|container| container.name == status.name);
-            let kind = kind.map_or(ContainerKind::Regular, |container| container.kind);
+            let spec = pod.containers.iter().find(|container| container.name == status.name);
+            let kind = spec.map_or(ContainerKind::Regular, |container| container.kind);
+            let image = spec.map(|container| container.image.clone()).unwrap_or_default();
             if let Some(ledger) = self.container_mut(&status.name, kind) {
-                ledger.observe(status, look);
+                ledger.observe(status, image, look);
             }
         }
     }

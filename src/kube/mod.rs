@@ -2,7 +2,10 @@
 
 pub mod client;
 pub mod decode;
+pub mod hub;
 pub mod ledger;
+pub mod owners;
 pub mod pod;
+pub mod static_pods;
 pub mod table;
 pub mod watch;

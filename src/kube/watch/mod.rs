@@ -144,6 +144,13 @@ pub struct Heard {
     pub listed: Option<Instant>,
 }
 
+impl Heard {
+    /// The latest sign of life.
+    pub fn latest(&self) -> Option<Instant> {
+        self.event.max(self.bookmark).max(self.listed)
+    }
+}
+
 /// One watch. Invariant: `need` is Resume only with a `version`; `collected` is empty outside a list.
 #[derive(Debug)]
 pub struct Watch {
@@ -162,8 +169,6 @@ pub struct Watch {
     backoff: Backoff,
     health: Health,
     heard: Heard,
-    // The latest sign of life: event, bookmark or list.
-    alive: Option<Instant>,
 }
 
 impl Watch {
@@ -185,7 +190,6 @@ impl Watch {
             backoff,
             health: Health::Starting,
             heard: Heard::default(),
-            alive: None,
         }
     }
 
@@ -210,7 +214,7 @@ impl Watch {
             State::Paging { at } => *at + PAGE_WAIT,
             State::Initial { heard, .. } => *heard + INITIAL_WAIT,
             State::Watching { opened, settled } => {
-                let doubted = self.alive.unwrap_or(*opened) + LIVENESS;
+                let doubted = self.heard.latest().unwrap_or(*opened) + LIVENESS;
                 if *settled { doubted } else { doubted.min(*opened + SETTLED_AFTER) }
             }
         }
@@ -268,7 +272,7 @@ impl Watch {
     }
 
     fn request(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.need == Need::Resume && self.alive.is_none_or(|alive| now >= alive + LIVENESS) {
+        if self.need == Need::Resume && self.heard.latest().is_none_or(|alive| now >= alive + LIVENESS) {
             self.need = Need::List;
         }
         let timeout_seconds = self.backoff.pick(TIMEOUT_SECONDS);
@@ -296,7 +300,6 @@ impl Watch {
 
     fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
         let State::Asked { ask, .. } = &self.state else { return };
-        let verb = ask.verb();
         let no_streaming = matches!(ask, Ask::StreamingList { .. })
             && matches!(status.code, 400 | 404 | 405 | 406 | 415 | 422)
             && std::mem::take(&mut self.streaming);
@@ -305,18 +308,15 @@ impl Watch {
             self.wait(self.backoff.earliest(now));
             return;
         }
-        self.error(status, verb, after, now, effects);
+        self.error(status, after, now, effects);
     }
 
     /// An error status, as the answer or as an event within it.
-    fn error(
-        &mut self,
-        status: &ApiStatus,
-        verb: Verb,
-        after: Option<Duration>,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn error(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
+        let verb = match &self.state {
+            State::Asked { ask, .. } => ask.verb(),
+            _ => Verb::Watch,
+        };
         if status.version_too_large {
             // Once may be a server that lags behind; twice is one that was restored to an older state.
             self.too_large += 1;
@@ -359,12 +359,12 @@ impl Watch {
         };
         match event {
             Event::Error(status) => {
-                self.error(&status, Verb::Watch, None, now, effects);
+                self.error(&status, None, now, effects);
             }
             Event::Bookmark { version, initial_events_end } => {
                 self.heard.bookmark = Some(now);
                 if !initial {
-                    self.advance(version, now);
+                    self.advance(version);
                 } else if initial_events_end {
                     self.version = Some(version).filter(|version| !version.is_empty());
                     self.state = State::Watching { opened: self.opened_at(now), settled: false };
@@ -373,8 +373,9 @@ impl Watch {
                 }
             }
             Event::Skipped { version, .. } => {
+                self.heard.event = Some(now);
                 if let (false, Some(version)) = (initial, version) {
-                    self.advance(version, now);
+                    self.advance(version);
                 }
             }
             Event::Applied(seen) if initial => {
@@ -385,12 +386,12 @@ impl Watch {
             }
             Event::Applied(seen) => {
                 self.heard.event = Some(now);
-                self.advance(seen.version.clone(), now);
+                self.advance(seen.version.clone());
                 effects.push(Effect::Applied(seen));
             }
             Event::Deleted { uid, last, version } => {
                 self.heard.event = Some(now);
-                self.advance(version.clone(), now);
+                self.advance(version.clone());
                 effects.push(Effect::Deleted { uid, last, version });
             }
         }
@@ -403,8 +404,7 @@ impl Watch {
         }
     }
 
-    fn advance(&mut self, version: String, now: Instant) {
-        self.alive = Some(now);
+    fn advance(&mut self, version: String) {
         if !version.is_empty() {
             self.version = Some(version);
         }
@@ -433,7 +433,6 @@ impl Watch {
         self.too_large = 0;
         self.need = if self.version.is_some() { Need::Resume } else { Need::List };
         self.heard.listed = Some(now);
-        self.alive = Some(now);
         effects.push(Effect::Listed(seen));
         self.report(Health::Fresh, effects);
     }

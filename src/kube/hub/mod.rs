@@ -1,0 +1,311 @@
+//! The live view of the cluster: one per distinct watch, shared by all pipelines, read without locks.
+//!
+//! The async shell around pure parts: readers drive [`Watch`] against the API server, one feed owns the [`Table`], one
+//! fetcher makes single GETs (refreshed pods, owners, namespaces, nodes). Whatever fails, the last snapshot is served.
+//! It must not know what a resource or an attribute is.
+
+mod feed;
+mod fetch;
+mod paths;
+mod reader;
+mod tell;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::core::host::Host;
+use crate::core::time::UnixNanos;
+use crate::kube::client::{Api, Auth};
+use crate::kube::decode::{Keep, Related};
+use crate::kube::owners::{Shelf, Want};
+use crate::kube::pod::Owner;
+use crate::kube::static_pods;
+use crate::kube::table::{Snapshot, Table};
+use crate::kube::watch::{Health, Heard};
+
+use self::tell::Tell;
+
+/// Updates between readers and table.
+const UPDATES_MAX: usize = 256;
+/// Single GETs waiting to be made; what does not fit is asked for again by the next lookup.
+const WANTS_MAX: usize = 256;
+/// Pods whose refresh is remembered.
+const REFRESHES_MAX: usize = 4_096;
+/// A pod is not asked for more often.
+const REFRESH_SPACING: Duration = Duration::from_secs(1);
+
+/// What to watch, and how much of it to keep.
+#[derive(Clone, Debug)]
+pub struct WatchSpec {
+    pub auth: Auth,
+    /// Only pods of this node (field selector `spec.nodeName`).
+    pub node: Option<String>,
+    /// One watch each; empty means the whole cluster.
+    pub namespaces: Vec<String>,
+    pub label_selector: Option<String>,
+    pub field_selector: Option<String>,
+    pub keep: Keep,
+    /// How long deleted pods can still be found.
+    pub grace: Duration,
+    /// A PodList in YAML or JSON, in place of an API server.
+    pub pods_file: Option<PathBuf>,
+}
+
+/// How current the view is. Times are on our own clock; `age` never follows clock steps.
+#[derive(Clone, Debug)]
+pub struct Freshness {
+    pub state: Health,
+    pub last_event: Option<UnixNanos>,
+    pub last_bookmark: Option<UnixNanos>,
+    pub listed_at: Option<UnixNanos>,
+    /// Since the last sign of life (event, bookmark or list) of the quietest watch; `None` before the first list.
+    pub age: Option<Duration>,
+}
+
+pub struct Hub {
+    host: HostParts,
+    // Joined by further users until the start.
+    spec: Mutex<WatchSpec>,
+    shared: Arc<Shared>,
+    running: Mutex<Running>,
+    stop: watch::Sender<bool>,
+}
+
+struct HostParts {
+    tasks: Arc<crate::core::tasks::Tasks>,
+    /// `k8s`, `k8s/2`, ...: prefix of task names and place on the status board.
+    name: String,
+}
+
+#[derive(Default)]
+struct Running {
+    started: bool,
+    tasks: Vec<JoinHandle<()>>,
+    wants: Option<mpsc::Receiver<Want>>,
+}
+
+/// What tasks write and users read.
+struct Shared {
+    published: ArcSwap<Snapshot>,
+    generation: watch::Sender<u64>,
+    synced: watch::Sender<bool>,
+    // One entry per reader, written at every chunk, read by status pages.
+    readers: Mutex<Vec<(Health, Heard)>>,
+    wants: mpsc::Sender<Want>,
+    // By pod uid: when it was last asked for. Locked on misses only.
+    refreshes: Mutex<HashMap<Arc<str>, Instant>>,
+    shelves: Shelves,
+    tell: Tell,
+}
+
+#[derive(Default)]
+struct Shelves {
+    owners: Shelf,
+    namespaces: Shelf,
+    nodes: Shelf,
+}
+
+impl Shared {
+    fn bump(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<(Health, Heard)>> {
+        self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn freshness(&self) -> Freshness {
+        let now = Instant::now();
+        let wall = |at: Option<Instant>| at.map(|at| UnixNanos::now().saturating_sub(now.duration_since(at)));
+        let readers = self.readers();
+        let worst = readers.iter().max_by_key(|(_, heard)| heard.latest().map_or(Duration::MAX, |at| now - at));
+        let heard = worst.map(|(_, heard)| *heard).unwrap_or_default();
+        let unwell = readers.iter().map(|(health, _)| health).find(|health| **health != Health::Fresh);
+        let state = match (readers.is_empty(), unwell) {
+            (true, _) => Health::Starting,
+            (false, unwell) => unwell.cloned().unwrap_or(Health::Fresh),
+        };
+        Freshness {
+            state,
+            last_event: wall(heard.event),
+            last_bookmark: wall(heard.bookmark),
+            listed_at: wall(heard.listed),
+            age: heard.latest().map(|at| now.duration_since(at)),
+        }
+    }
+}
+
+impl Hub {
+    /// The hub of this watch, made on first use. Users that differ only in what they keep share one and keep the union;
+    /// the longer grace wins. Does no I/O.
+    pub fn of(host: &Host, spec: WatchSpec) -> Arc<Hub> {
+        let WatchSpec { auth, node, namespaces, label_selector, field_selector, pods_file, .. } = &spec;
+        let selection = (node, namespaces, label_selector, field_selector);
+        let key = format!("kube::Hub {auth:?} {selection:?} {pods_file:?}");
+        let hub = host.shared(&key, || Arc::new(Hub::new(host, spec.clone())));
+        let mut joined = hub.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        joined.grace = joined.grace.max(spec.grace);
+        joined.keep.join(spec.keep);
+        drop(joined);
+        hub
+    }
+
+    fn new(host: &Host, spec: WatchSpec) -> Hub {
+        let count = host.shared("kube::Hub count", || Arc::new(AtomicU64::new(0))).fetch_add(1, Ordering::Relaxed);
+        let name = if count == 0 { "k8s".to_owned() } else { format!("k8s/{}", count + 1) };
+        let (wants, wanted) = mpsc::channel(WANTS_MAX);
+        let shared = Arc::new(Shared {
+            published: ArcSwap::new(Table::new(spec.grace).snapshot()),
+            generation: watch::Sender::new(0),
+            synced: watch::Sender::new(false),
+            readers: Mutex::default(),
+            wants,
+            refreshes: Mutex::default(),
+            shelves: Shelves::default(),
+            tell: Tell::new(&host.stats, host.status.clone(), &name),
+        });
+        tell::read_staleness(&host.stats, &name, &shared);
+        Hub {
+            host: HostParts { tasks: host.tasks.clone(), name },
+            spec: Mutex::new(spec),
+            shared,
+            running: Mutex::new(Running { wants: Some(wanted), ..Running::default() }),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// What is known now; a pointer load.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.published.load_full()
+    }
+
+    /// Spawns readers, feed and fetcher; further calls do nothing. Needs a tokio runtime.
+    pub fn start(&self) {
+        let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::mem::replace(&mut running.started, true) {
+            return;
+        }
+        let Some(wanted) = running.wants.take() else { return };
+        let spec = self.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let (updates, updated) = mpsc::channel(UPDATES_MAX);
+        let scopes = if spec.namespaces.is_empty() { vec![None] } else { spec.namespaces.iter().map(Some).collect() };
+        let readers = if spec.pods_file.is_some() { 1 } else { scopes.len() };
+        *self.shared.readers() = vec![(Health::Starting, Heard::default()); readers];
+        running.tasks.push(self.spawn("table", |pulse| {
+            feed::run(self.shared.clone(), feed::Feed::new(spec.grace, readers, &spec), updated, self.stopped(), pulse)
+        }));
+        if let Some(file) = spec.pods_file.clone() {
+            let source = reader::File { file, keep: spec.keep.clone(), updates };
+            let task =
+                self.spawn("pods_file", |pulse| reader::read_file(source, self.shared.clone(), self.stopped(), pulse));
+            running.tasks.push(task);
+            return;
+        }
+        let api = Arc::new(Api::new(spec.auth.clone()));
+        for (index, namespace) in scopes.into_iter().enumerate() {
+            let scope = paths::Scope::new(&spec, namespace.map(String::as_str));
+            let name = namespace.map_or("watch".to_owned(), |namespace| format!("watch/{namespace}"));
+            let setup =
+                reader::Setup { index, scope, api: api.clone(), keep: spec.keep.clone(), updates: updates.clone() };
+            let task = self.spawn(&name, |pulse| reader::run(setup, self.shared.clone(), self.stopped(), pulse));
+            running.tasks.push(task);
+        }
+        let fetcher = fetch::Fetcher::new(api, spec.keep.clone(), self.shared.clone(), updates);
+        running.tasks.push(self.spawn("fetch", |pulse| fetcher.run(wanted, self.stopped(), pulse)));
+    }
+
+    fn spawn<F>(&self, name: &str, make: impl FnOnce(Arc<crate::core::tasks::Pulse>) -> F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.host.tasks.spawn(&format!("{}/{name}", self.host.name), make)
+    }
+
+    fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Ends all tasks. Safe when called twice and without start; the last snapshot stays readable.
+    pub async fn drain(&self, deadline: Instant) {
+        self.stop.send_replace(true);
+        let tasks = {
+            let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            running.started = true;
+            std::mem::take(&mut running.tasks)
+        };
+        for mut task in tasks {
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+
+    /// Asks the API server for one pod. At most one request per pod is under way and one per second is made; the
+    /// answer shows in the snapshot and in [`Hub::changed`].
+    pub fn refresh(&self, uid: &str, namespace: &str, name: &str) {
+        if name.is_empty() || namespace.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut refreshes = self.shared.refreshes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if refreshes.get(uid).is_some_and(|asked| now.duration_since(*asked) < REFRESH_SPACING) {
+            return;
+        }
+        if refreshes.len() >= REFRESHES_MAX {
+            refreshes.retain(|_, asked| now.duration_since(*asked) < REFRESH_SPACING);
+        }
+        if refreshes.len() >= REFRESHES_MAX {
+            return;
+        }
+        let uid: Arc<str> = Arc::from(uid);
+        let want = Want::Pod { uid: uid.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
+        if self.shared.wants.try_send(want).is_ok() {
+            // While the request is under way its time lies ahead, so that no second one is made.
+            refreshes.insert(uid, now + fetch::WAIT);
+        }
+    }
+
+    /// Namespace, uid and labels of an owner; `None` asks for it, and [`Hub::changed`] tells when it is there.
+    pub fn owner(&self, owner: &Owner, namespace: &str) -> Option<Arc<Related>> {
+        let want = || Want::Owner { owner: owner.clone(), namespace: namespace.to_owned() };
+        self.shared.shelves.owners.get(&owner.uid, &self.shared.wants, want)
+    }
+
+    pub fn namespace(&self, name: &str) -> Option<Arc<Related>> {
+        self.shared.shelves.namespaces.get(name, &self.shared.wants, || Want::Namespace(name.to_owned()))
+    }
+
+    pub fn node(&self, name: &str) -> Option<Arc<Related>> {
+        self.shared.shelves.nodes.get(name, &self.shared.wants, || Want::Node(name.to_owned()))
+    }
+
+    /// True once all pods were listed; it stays true when the view ages.
+    pub fn synced(&self) -> bool {
+        *self.shared.synced.borrow()
+    }
+
+    pub async fn wait_synced(&self, deadline: Instant) -> bool {
+        let mut synced = self.shared.synced.subscribe();
+        matches!(timeout_at(deadline, synced.wait_for(|synced| *synced)).await, Ok(Ok(_)))
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        self.shared.freshness()
+    }
+
+    /// Counts up whenever something a resource could be given has changed.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.generation.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests;

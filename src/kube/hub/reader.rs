@@ -1,0 +1,265 @@
+//! The async shell of one watch: makes the requests it asks for, feeds it what comes, hands on what changed.
+
+use std::future::{Future, pending};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::feed::Update;
+use super::paths::Scope;
+use super::{Shared, static_pods};
+use crate::core::tasks::Pulse;
+use crate::kube::client::{Answer, Api, Form};
+use crate::kube::decode::{
+    ApiStatus, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Seen, Undecodable, api_status,
+};
+use crate::kube::watch::{Ask, Cause, Effect, Health, Heard, Input, Verb, Watch};
+
+pub(super) struct Setup {
+    /// Which reader this is, for the feed.
+    pub index: usize,
+    pub scope: Scope,
+    pub api: Arc<Api>,
+    pub keep: Keep,
+    pub updates: mpsc::Sender<Update>,
+}
+
+/// The request under way.
+enum Link {
+    Idle,
+    Asking(Pin<Box<dyn Future<Output = Result<Answered, String>> + Send>>),
+    Lines(Answer, LineSplitter),
+    List(Answer, Box<ListSplitter>),
+}
+
+enum Answered {
+    Opened(Answer),
+    Refused { status: ApiStatus, retry_after: Option<Duration> },
+}
+
+enum Happened {
+    Answered(Result<Answered, String>),
+    Chunk(Option<Result<Bytes, String>>),
+}
+
+struct Reader {
+    setup: Setup,
+    shared: Arc<Shared>,
+    decoder: Decoder,
+    watch: Watch,
+    link: Link,
+    verb: Verb,
+    pods: usize,
+}
+
+/// Runs one watch until the stop, or until nobody takes its updates.
+pub(super) async fn run(setup: Setup, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+    let decoder = Decoder::new(setup.keep.clone());
+    let watch = Watch::new(Instant::now(), fastrand::Rng::new());
+    shared.tell.health(watch.health(), 0);
+    let mut reader = Reader { setup, shared, decoder, watch, link: Link::Idle, verb: Verb::List, pods: 0 };
+    loop {
+        let wake = reader.watch.deadline().min(Instant::now() + Pulse::INTERVAL / 2);
+        let mut effects = Vec::new();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            happened = happening(&mut reader.link) => reader.happened(happened, &mut effects),
+            () = sleep_until(wake) => reader.watch.on(Input::Timer, Instant::now(), &mut effects),
+        }
+        pulse.beat();
+        if reader.watch.is_waiting() {
+            reader.link = Link::Idle;
+        }
+        for effect in effects {
+            if reader.carry_out(effect).await.is_err() {
+                return;
+            }
+        }
+        reader.note();
+    }
+}
+
+/// Safe to drop and call again: what was read is never lost.
+async fn happening(link: &mut Link) -> Happened {
+    match link {
+        Link::Idle => pending().await,
+        Link::Asking(answer) => Happened::Answered(answer.await),
+        Link::Lines(answer, _) => Happened::Chunk(answer.chunk().await),
+        Link::List(answer, _) => Happened::Chunk(answer.chunk().await),
+    }
+}
+
+async fn ask(api: Arc<Api>, path: String) -> Result<Answered, String> {
+    let mut answer = api.get(&path, Form::Whole).await?;
+    if answer.status == 200 {
+        return Ok(Answered::Opened(answer));
+    }
+    let status = api_status(&answer.error_body().await, answer.status);
+    Ok(Answered::Refused { status, retry_after: answer.retry_after })
+}
+
+impl Reader {
+    fn happened(&mut self, happened: Happened, effects: &mut Vec<Effect>) {
+        let now = Instant::now();
+        match happened {
+            Happened::Answered(Ok(Answered::Opened(answer))) => {
+                if let Some(date) = answer.date {
+                    self.shared.tell.server_date(date);
+                }
+                self.shared.tell.requested(self.verb, "ok");
+                self.link = match self.verb {
+                    Verb::List => Link::List(answer, Box::default()),
+                    _ => Link::Lines(answer, LineSplitter::default()),
+                };
+                self.watch.on(Input::Opened, now, effects);
+            }
+            Happened::Answered(Ok(Answered::Refused { status, retry_after })) => {
+                self.failed(Input::Refused { status, retry_after }, now, effects);
+            }
+            Happened::Answered(Err(fault)) => self.failed(Input::Failed(fault), now, effects),
+            Happened::Chunk(Some(Ok(chunk))) => self.chunk(&chunk, now, effects),
+            Happened::Chunk(Some(Err(fault))) => self.watch.on(Input::Failed(fault), now, effects),
+            Happened::Chunk(None) => self.ended(now, effects),
+        }
+    }
+
+    /// A request that brought no data.
+    fn failed(&mut self, input: Input, now: Instant, effects: &mut Vec<Effect>) {
+        let outcome = match &input {
+            Input::Refused { status, .. } => Cause::of(status, self.verb).label(),
+            _ => "unreachable",
+        };
+        self.shared.tell.requested(self.verb, outcome);
+        self.link = Link::Idle;
+        self.watch.on(input, now, effects);
+    }
+
+    fn chunk(&mut self, chunk: &[u8], now: Instant, effects: &mut Vec<Effect>) {
+        let Reader { link, watch, decoder, shared, .. } = self;
+        match link {
+            Link::Lines(_, lines) => lines.push(chunk, &mut |piece| match read_line(decoder, piece) {
+                Ok(event) => {
+                    shared.tell.undecodable(u64::from(matches!(event, Event::Skipped { .. })));
+                    watch.on(Input::Event(event), now, effects);
+                }
+                Err(fault) => {
+                    shared.tell.undecodable(1);
+                    watch.on(Input::Garbage(fault), now, effects);
+                }
+            }),
+            Link::List(_, list) => list.push(chunk, &mut |piece| match read_item(decoder, piece) {
+                Some(seen) => watch.on(Input::Item(seen), now, effects),
+                None => shared.tell.undecodable(1),
+            }),
+            Link::Idle | Link::Asking(_) => {}
+        }
+    }
+
+    fn ended(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let input = match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Lines(_, lines) if lines.is_cut_off() => Input::Failed("cut off within an event".to_owned()),
+            Link::List(_, list) => match list.finish() {
+                Ok(end) => Input::Page(end),
+                Err(fault) => Input::Garbage(fault.to_string()),
+            },
+            _ => Input::Ended,
+        };
+        self.watch.on(input, now, effects);
+    }
+
+    /// Fails when the feed is gone.
+    async fn carry_out(&mut self, effect: Effect) -> Result<(), mpsc::error::SendError<Update>> {
+        let reader = self.setup.index;
+        match effect {
+            Effect::RenewCredentials => self.setup.api.renew(),
+            Effect::Request(ask) => self.request(&ask),
+            Effect::Applied(seen) => self.setup.updates.send(Update::Applied { reader, seen }).await?,
+            Effect::Deleted { uid, last, version } => {
+                self.setup.updates.send(Update::Deleted { reader, uid, last, version }).await?;
+            }
+            Effect::Listed(seen) => {
+                self.pods = seen.len();
+                self.shared.tell.listed();
+                self.setup.updates.send(Update::Listed { reader, seen }).await?;
+            }
+            Effect::Report(health) => self.shared.tell.health(&health, self.pods),
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, ask: &Ask) {
+        let path = self.setup.scope.path(ask);
+        tracing::debug!(%path, "kubernetes request");
+        self.verb = ask.verb();
+        self.link = Link::Asking(Box::pin(self::ask(self.setup.api.clone(), path)));
+    }
+
+    /// Shows state and times to readers of the hub.
+    fn note(&self) {
+        if let Some(place) = self.shared.readers().get_mut(self.setup.index) {
+            place.1 = self.watch.heard();
+            if place.0 != *self.watch.health() {
+                place.0 = self.watch.health().clone();
+            }
+        }
+    }
+}
+
+/// A line that is too large is an object passed over; its version is lost with it.
+fn read_line(decoder: &mut Decoder, piece: Piece<'_>) -> Result<Event, String> {
+    match piece {
+        Piece::Object(line) => decoder.line(line).map_err(|fault| fault.to_string()),
+        Piece::TooLarge => Ok(Event::Skipped { version: None, fault: Undecodable("object is too large".to_owned()) }),
+    }
+}
+
+fn read_item(decoder: &mut Decoder, piece: Piece<'_>) -> Option<Seen> {
+    match piece {
+        Piece::Object(item) => decoder.pod(item).ok(),
+        Piece::TooLarge => None,
+    }
+}
+
+/// Pods from a file in place of an API server.
+pub(super) struct File {
+    pub file: PathBuf,
+    pub keep: Keep,
+    pub updates: mpsc::Sender<Update>,
+}
+
+/// Between two looks at the file.
+const FILE_POLL: Duration = Duration::from_secs(3);
+
+/// Reads the file, again whenever it is replaced, until the stop.
+pub(super) async fn read_file(source: File, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+    let mut known = None;
+    loop {
+        let modified = tokio::fs::metadata(&source.file).await.and_then(|file| file.modified()).ok();
+        if known.is_none() || known != Some(modified) {
+            match static_pods::read(&source.file, source.keep.clone()).await {
+                Ok(read) => {
+                    shared.tell.undecodable(read.skipped);
+                    shared.tell.file(Ok(read.seen.len()));
+                    let listed = Some(Instant::now());
+                    let heard = Heard { listed, ..Heard::default() };
+                    *shared.readers() = vec![(Health::Fresh, heard)];
+                    if source.updates.send(Update::Listed { reader: 0, seen: read.seen }).await.is_err() {
+                        return;
+                    }
+                    known = Some(modified);
+                }
+                Err(fault) => shared.tell.file(Err(&fault)),
+            }
+        }
+        pulse.beat();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(FILE_POLL) => {}
+        }
+    }
+}

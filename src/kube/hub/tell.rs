@@ -1,0 +1,145 @@
+//! What the hub says of itself: metrics, one place on the status board, one log line per change of state.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::feed::Tally;
+use crate::core::stats::{Counter, Gauge, Metric, Stats};
+use crate::core::status::{State, StatusBoard};
+use crate::kube::watch::{Health, Verb};
+
+pub(super) struct Tell {
+    pod_added: Arc<Counter>,
+    pod_updated: Arc<Counter>,
+    pod_deleted: Arc<Counter>,
+    table_size: Arc<Gauge>,
+    decode_errors: Arc<Counter>,
+    relists: Arc<Counter>,
+    clock_skew: Arc<Gauge>,
+    requests: Vec<(Verb, &'static str, Arc<Counter>)>,
+    board: Arc<StatusBoard>,
+    name: String,
+}
+
+/// How requests end, beside the causes of failure.
+const OUTCOMES: [&str; 10] = [
+    "ok",
+    "unreachable",
+    "silent",
+    "ended_early",
+    "garbage",
+    "unauthorized",
+    "forbidden",
+    "busy",
+    "expired",
+    "failing",
+];
+
+impl Tell {
+    pub fn new(stats: &Stats, board: Arc<StatusBoard>, name: &str) -> Tell {
+        let labels = [("watch", name)];
+        let counter = |metric: &str, help| stats.counter(&format!("otelcol_otelsvc_k8s_{metric}"), help, &labels);
+        let mut requests = Vec::new();
+        for verb in [Verb::Get, Verb::List, Verb::Watch] {
+            for outcome in OUTCOMES {
+                let labels = [("watch", name), ("verb", verb.name()), ("outcome", outcome)];
+                let help = "Requests to the Kubernetes API server by outcome";
+                requests.push((verb, outcome, stats.counter("otelcol_otelsvc_k8s_requests", help, &labels)));
+            }
+        }
+        Tell {
+            pod_added: counter("pod_added", "Pods added to the table"),
+            pod_updated: counter("pod_updated", "Pods updated in the table"),
+            pod_deleted: counter("pod_deleted", "Pods deleted from the API server"),
+            table_size: stats.gauge("otelcol_otelsvc_k8s_pod_table_size", "Living pods in the table", &labels),
+            decode_errors: counter(
+                "decode_errors",
+                "Objects of the API server that could not be read and were skipped",
+            ),
+            relists: counter("relists", "Complete lists of pods received"),
+            clock_skew: stats.gauge(
+                "otelcol_otelsvc_k8s_clock_skew_seconds",
+                "Clock of the API server minus our own",
+                &labels,
+            ),
+            requests,
+            board,
+            name: name.to_owned(),
+        }
+    }
+
+    pub fn counted(&self, tally: Tally, size: usize) {
+        self.pod_added.add(tally.added);
+        self.pod_updated.add(tally.updated);
+        self.pod_deleted.add(tally.deleted);
+        self.table_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    pub fn undecodable(&self, objects: u64) {
+        self.decode_errors.add(objects);
+    }
+
+    pub fn listed(&self) {
+        self.relists.add(1);
+    }
+
+    pub fn server_date(&self, seconds: i64) {
+        let ours = i64::try_from(crate::core::time::UnixNanos::now().0 / 1_000_000_000).unwrap_or(0);
+        self.clock_skew.set(seconds - ours);
+    }
+
+    pub fn requested(&self, verb: Verb, outcome: &str) {
+        let known = self.requests.iter().find(|(v, o, _)| *v == verb && *o == outcome);
+        if let Some((_, _, counter)) = known {
+            counter.add(1);
+        }
+    }
+
+    /// Puts the state on the board and logs it when it changed. `pods`: how many the last list had.
+    pub fn health(&self, health: &Health, pods: usize) {
+        let (state, message) = match health {
+            Health::Starting => (State::Starting, "waiting for the first list of pods".to_owned()),
+            Health::Fresh => (State::Ok, format!("watching {pods} pods")),
+            Health::Stale(cause) => (State::Degraded, format!("{cause}; serving what is known")),
+        };
+        if !self.board.set(&self.name, state, message.clone()) {
+            return;
+        }
+        match health {
+            Health::Starting => {}
+            Health::Fresh => tracing::info!(watch = %self.name, pods, "kubernetes watch is fresh"),
+            Health::Stale(cause) => {
+                tracing::warn!(watch = %self.name, cause = cause.label(), "kubernetes watch is stale: {message}");
+            }
+        }
+    }
+
+    /// A state of the pods file.
+    pub fn file(&self, outcome: Result<usize, &str>) {
+        let (state, message) = match outcome {
+            Ok(pods) => (State::Ok, format!("{pods} pods from a file")),
+            Err(fault) => (State::Degraded, format!("pods_file: {fault}")),
+        };
+        if self.board.set(&self.name, state, message.clone()) {
+            match state {
+                State::Ok => tracing::info!(watch = %self.name, "{message}"),
+                _ => tracing::warn!(watch = %self.name, "{message}"),
+            }
+        }
+    }
+}
+
+/// Staleness is computed when scraped: seconds since the last sign of life, -1 before the first list.
+pub(super) fn read_staleness(stats: &Stats, name: &str, shared: &Arc<Shared>) {
+    let shared = Arc::downgrade(shared);
+    let read = move || {
+        let age = shared.upgrade().and_then(|shared| shared.freshness().age);
+        age.map_or(-1.0, |age| age.as_secs_f64())
+    };
+    stats.read(
+        "otelcol_otelsvc_k8s_staleness_seconds",
+        "Seconds since the last event, bookmark or list; -1 before the first list",
+        &[("watch", name)],
+        Metric::ReadGauge(Arc::new(read)),
+    );
+}
