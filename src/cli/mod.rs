@@ -37,8 +37,6 @@ enum Command {
     PrintConfig(print_config::Args),
     /// Send generated OTLP data at a fixed rate, bounded by default
     Loadgen(loadgen::Args),
-    /// Send generated traces to an OTLP endpoint and say what became of them
-    Loadgen(loadgen::Args),
 }
 
 /// How the process ends.
@@ -58,7 +56,6 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Components(args)) => components::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
-        Some(Command::Loadgen(args)) => loadgen::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),
     }
 }
