@@ -69,7 +69,8 @@ impl Intake {
         balance.dropped(signal, Reason::MALFORMED, malformed);
         origin.reject_items(malformed);
         if envelope.messages() == 0 {
-            return Ok(Accepted { signal, rejected: malformed });
+            // Nothing left of something is no partial success, it is bad data.
+            return if malformed == 0 { Ok(Accepted { signal, rejected: 0 }) } else { Err(nothing_readable(signal)) };
         }
 
         let origin = Arc::new(origin);
@@ -100,6 +101,10 @@ impl Intake {
 /// What a sender of a signal that goes nowhere is told.
 pub fn no_pipeline(signal: Signal) -> Fault {
     Fault::NotFound(format!("no pipeline takes {} here", signal.name()))
+}
+
+fn nothing_readable(signal: Signal) -> Fault {
+    Fault::Undecodable(format!("none of the request's items is a valid {} item", signal.name()))
 }
 
 /// Hands on and counts the outcome, whoever still waits for it.
