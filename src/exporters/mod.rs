@@ -1,1 +1,3 @@
 //! Components that hand data on.
+
+pub mod elasticsearch;
