@@ -1,4 +1,5 @@
 //! Components that hand data on.
 
+pub mod elasticsearch;
 pub mod otlp;
 pub mod sending;
