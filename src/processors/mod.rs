@@ -1,1 +1,2 @@
 //! Components that change, hold or decide.
+pub mod tail_sampling;
