@@ -1,4 +1,6 @@
 //! Components that hand data on.
 
+pub mod debug;
+pub mod nop;
 pub mod otlp;
 pub mod sending;
