@@ -36,7 +36,6 @@ enum Command {
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
     /// Send generated OTLP data at a fixed rate, bounded by default
-    Loadgen(loadgen::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
 }
@@ -58,7 +57,6 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Components(args)) => components::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
-        Some(Command::Loadgen(args)) => loadgen::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),
     }
 }
