@@ -89,6 +89,11 @@ pub struct ContainerLedger {
 }
 
 impl ContainerLedger {
+    /// The ledger of a container of which no status has been seen.
+    pub fn unreported(name: &Arc<str>, kind: ContainerKind) -> ContainerLedger {
+        ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default() }
+    }
+
     pub fn run(&self, id: &str) -> Option<&Run> {
         self.runs.iter().find(|run| *run.id == *id)
     }
@@ -130,8 +135,7 @@ impl PodLedger {
             Some(index) => index,
             None if self.containers.len() >= CONTAINERS_MAX => return None,
             None => {
-                let made = ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default() };
-                self.containers.push(made);
+                self.containers.push(ContainerLedger::unreported(name, kind));
                 self.containers.len() - 1
             }
         };

@@ -1,1 +1,3 @@
 //! Components that change, hold or decide.
+
+pub mod k8s_attributes;

@@ -60,10 +60,12 @@ pub enum Absence {
     Stale,
     /// Too much was waiting already.
     HoldFull,
+    /// The resource names another pod than the one at its address.
+    Conflict,
 }
 
 impl Absence {
-    pub const ALL: [Absence; 10] = [
+    pub const ALL: [Absence; 11] = [
         Absence::PodNotFound,
         Absence::ContainerNameUnknown,
         Absence::ContainerNameMissing,
@@ -74,6 +76,7 @@ impl Absence {
         Absence::Outside,
         Absence::Stale,
         Absence::HoldFull,
+        Absence::Conflict,
     ];
 
     /// The label in metrics, logs and `explain`.
@@ -89,6 +92,7 @@ impl Absence {
             Absence::Outside => "outside_known_runs",
             Absence::Stale => "stale",
             Absence::HoldFull => "hold_full",
+            Absence::Conflict => "conflict",
         }
     }
 }

@@ -60,10 +60,16 @@ pub struct Horizon {
 /// The answer for one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict<'a> {
-    Found { run: &'a Run, how: How },
+    Found {
+        run: &'a Run,
+        how: How,
+    },
     Missing(Absence),
     /// May be known at `until`, or with the next status.
-    Pending { absence: Absence, until: UnixNanos },
+    Pending {
+        absence: Absence,
+        until: UnixNanos,
+    },
 }
 
 /// What an answer rests on; the outcome label of the metric.
@@ -121,15 +127,6 @@ impl Bindings {
     /// What is remembered of a container, for explain: `(kind, run id)`.
     pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
         self.store.stream(pod_uid, container)
-    }
-
-    /// Remembered identities, connections and streams.
-    pub fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -235,12 +232,7 @@ impl<'l> Case<'_, 'l> {
         self.ledger.resolve(&query)
     }
 
-    fn pending(
-        &self,
-        absence: Absence,
-        direct: Option<(u64, UnixNanos)>,
-        times: Option<Times>,
-    ) -> Verdict<'l> {
+    fn pending(&self, absence: Absence, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
         if self.horizon.stale {
             return Verdict::Missing(Absence::Stale);
         }
@@ -250,13 +242,7 @@ impl<'l> Case<'_, 'l> {
         Verdict::Pending { absence, until }
     }
 
-    fn bind(
-        &self,
-        run: &'l Run,
-        how: How,
-        direct: Option<(u64, UnixNanos)>,
-        times: Option<Times>,
-    ) -> Verdict<'l> {
+    fn bind(&self, run: &'l Run, how: How, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
         let store = &self.bindings.store;
         let bound = Bound { run: run.id.clone(), unconfirmed: how == How::Unconfirmed, void: false };
         if let Some(identity) = self.keys.identity {

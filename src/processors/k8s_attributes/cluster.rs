@@ -20,6 +20,8 @@ pub trait Cluster: Send + Sync {
     /// Everything the API server knew at this time is in the snapshot: `now` while the watch lives, else the time of the
     /// last contact.
     fn in_touch(&self, now: UnixNanos) -> UnixNanos;
+    /// Everything that exists was listed at least once.
+    fn synced(&self) -> bool;
     /// Counts up with every change of the snapshot.
     fn changed(&self) -> watch::Receiver<u64>;
 }
@@ -57,6 +59,10 @@ impl Cluster for Nothing {
 
     fn in_touch(&self, now: UnixNanos) -> UnixNanos {
         now
+    }
+
+    fn synced(&self) -> bool {
+        true
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -11,11 +11,11 @@ use crate::core::time::UnixNanos;
 use crate::kube::decode::Related;
 use crate::kube::pod::{Owner, Pod};
 
-const OPT_OUT: &str = "opentelemetry.io/k8s-processor.ignore";
-const OTEL_ANNOTATION: &str = "resource.opentelemetry.io/";
-const POD_TEMPLATE_HASH: &str = "pod-template-hash";
-const APP_NAME: &str = "app.kubernetes.io/name";
-const APP_INSTANCE: &str = "app.kubernetes.io/instance";
+pub const OPT_OUT: &str = "opentelemetry.io/k8s-processor.ignore";
+pub const OTEL_ANNOTATION: &str = "resource.opentelemetry.io/";
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
 pub const APP_VERSION: &str = "app.kubernetes.io/version";
 
 /// What is appended to every resource of one pod.
@@ -40,7 +40,6 @@ impl PodAttributes {
 /// Collects while remembering what could not be answered.
 struct Gathering<'a> {
     pod: &'a Pod,
-    config: &'a Config,
     cluster: &'a dyn Cluster,
     // Ordered, and a later rule of the same name replaces an earlier one, as in the Collector.
     values: BTreeMap<String, Arc<str>>,
@@ -52,8 +51,7 @@ pub fn gather(pod: &Pod, config: &Config, cluster: &dyn Cluster) -> PodAttribute
     if is_ignored(pod, config) {
         return PodAttributes { ignored: true, ..PodAttributes::default() };
     }
-    let mut gathering =
-        Gathering { pod, config, cluster, values: BTreeMap::new(), incomplete: false, borrowed: false };
+    let mut gathering = Gathering { pod, cluster, values: BTreeMap::new(), incomplete: false, borrowed: false };
     for field in &config.extract.fields {
         if let Some(value) = gathering.field(*field).filter(|value| !value.is_empty()) {
             gathering.values.insert(field.name().to_owned(), value);
@@ -255,8 +253,7 @@ pub fn without_pod(
         }
         ruled(&mut values, extract, FromObject::Node, &node);
     }
-    if let Some(namespace) =
-        namespace.filter(|_| wants(FromObject::Namespace)).and_then(|name| cluster.namespace(name))
+    if let Some(namespace) = namespace.filter(|_| wants(FromObject::Namespace)).and_then(|name| cluster.namespace(name))
     {
         ruled(&mut values, extract, FromObject::Namespace, &namespace);
     }

@@ -174,9 +174,4 @@ impl Store {
             }
         });
     }
-
-    pub fn len(&self) -> usize {
-        let locked = self.parts.iter().map(|part| part.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        locked.map(|part| part.identities.len() + part.streams.len() + part.connections.len()).sum()
-    }
 }

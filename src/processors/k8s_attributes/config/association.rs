@@ -150,8 +150,9 @@ fn source(section: &Section<'_>) -> Option<Source> {
 }
 
 fn lint(rule: &Section<'_>, sources: &[Source]) {
-    let container_level =
-        sources.iter().all(|source| matches!(source, Source::Attribute(name) if CONTAINER_LEVEL.contains(&name.as_str())));
+    let container_level = sources
+        .iter()
+        .all(|source| matches!(source, Source::Attribute(name) if CONTAINER_LEVEL.contains(&name.as_str())));
     if container_level {
         let names: Vec<&str> = sources.iter().map(Source::name).collect();
         rule.warn(

@@ -189,8 +189,7 @@ fn own(body: &Section<'_>) -> Own {
     };
     let Some(section) = body.section("podgate") else { return own };
     own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
-    let conflicts =
-        [("keep", OnConflict::Keep), ("replace", OnConflict::Replace), ("refuse", OnConflict::Refuse)];
+    let conflicts = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace), ("refuse", OnConflict::Refuse)];
     own.on_conflict = section.choice("on_conflict", &conflicts).unwrap_or(own.on_conflict);
     let counts = [("repair", RestartCount::Repair), ("keep", RestartCount::Keep), ("off", RestartCount::Off)];
     own.restart_count = section.choice("restart_count", &counts).unwrap_or(own.restart_count);
