@@ -17,12 +17,15 @@ pub struct Section<'a> {
     path: String,
     diagnostics: &'a Diagnostics,
     known: RefCell<BTreeSet<String>>,
+    /// Keys that are not known here and were reported with a better cure than a list of known ones.
+    reported: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     /// Reports when `node` is neither a map nor null and then reads as empty.
     pub fn new(node: &'a Node, path: impl Into<String>, diagnostics: &'a Diagnostics) -> Section<'a> {
-        let section = Section { node, path: path.into(), diagnostics, known: RefCell::default() };
+        let section =
+            Section { node, path: path.into(), diagnostics, known: RefCell::default(), reported: RefCell::default() };
         if !matches!(node.value, Value::Map(_) | Value::Null) {
             section.wrong_type::<()>(&section.path, node, "a map of keys");
         }
@@ -35,6 +38,16 @@ impl<'a> Section<'a> {
 
     pub fn place(&self) -> Place {
         self.node.place
+    }
+
+    /// False when the body has the wrong type, which was reported when the section was made.
+    pub fn is_map(&self) -> bool {
+        matches!(self.node.value, Value::Map(_) | Value::Null)
+    }
+
+    /// True for a null body and for `{}`.
+    pub fn is_empty(&self) -> bool {
+        self.node.entries().is_empty()
     }
 
     pub fn diagnostics(&self) -> &'a Diagnostics {
@@ -175,7 +188,9 @@ impl<'a> Section<'a> {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        self.invalid(key, format!("{text:?} is not known here"), &format!("one of {}", names.join(", ")))
+        let meant = nearest(&text, names.iter().copied()).map(|near| format!(": did you mean `{near}`?"));
+        let expected = format!("one of {}{}", names.join(", "), meant.unwrap_or_default());
+        self.invalid(key, format!("`{key}` cannot be {text:?}"), &expected)
     }
 
     /// Keys the Collector has and podgate does not have yet: refused with their place, never ignored.
@@ -193,6 +208,21 @@ impl<'a> Section<'a> {
                 Some("remove the key, or run with a Collector until podgate supports it".to_owned()),
             );
         }
+    }
+
+    /// A key that is known elsewhere and stands here by mistake.
+    pub fn misplaced(&self, key: &'static str, help: &str) {
+        let Some(place) = self.key_place(key) else { return };
+        self.reported.borrow_mut().insert(key);
+        self.report(
+            code::UNKNOWN_KEY,
+            Severity::Error,
+            place,
+            self.child_path(key),
+            format!("`{key}` stands in the wrong place"),
+            None,
+            Some(help.to_owned()),
+        );
     }
 
     /// Keys that are accepted and have no effect here; said once with the reason.
@@ -277,7 +307,12 @@ impl<'a> Section<'a> {
     }
 
     fn wrong_type<T>(&self, path: &str, node: &Node, expected: &str) -> Option<T> {
-        let message = format!("this is {}", node.kind());
+        let message = match path.rsplit("::").next() {
+            Some(key) if !key.is_empty() && !key.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("`{key}` is {}", node.kind())
+            }
+            _ => format!("this is {}", node.kind()),
+        };
         self.report(
             code::WRONG_TYPE,
             Severity::Error,
@@ -306,13 +341,15 @@ impl<'a> Section<'a> {
 
     /// Reports every key that no getter asked for, with the nearest known one.
     pub fn finish(self) {
-        let known = self.known.borrow();
-        for entry in self.node.entries().iter().filter(|entry| !known.contains(&entry.key)) {
+        let (known, reported) = (self.known.borrow(), self.reported.borrow());
+        let answered = |key: &str| known.contains(key) || reported.contains(key);
+        for entry in self.node.entries().iter().filter(|entry| !answered(&entry.key)) {
             let nearest = nearest(&entry.key, known.iter().map(String::as_str));
-            let expected = match nearest {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None if known.is_empty() => "no keys are known here".to_owned(),
-                None => format!("known keys: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+            let all = format!("known keys: {}", known.iter().cloned().collect::<Vec<_>>().join(", "));
+            let (expected, help) = match nearest {
+                Some(nearest) => (format!("did you mean `{nearest}`?"), Some(all)),
+                None if known.is_empty() => ("no keys are known here".to_owned(), None),
+                None => (all, None),
             };
             self.report(
                 code::UNKNOWN_KEY,
@@ -321,7 +358,7 @@ impl<'a> Section<'a> {
                 self.child_path(&entry.key),
                 format!("unknown key `{}`", entry.key),
                 Some(expected),
-                None,
+                help,
             );
         }
     }
@@ -344,9 +381,10 @@ pub fn listen_address(section: &Section<'_>, key: &str, default: &str) -> Option
     Some(if host.is_empty() { format!("[::]:{port}") } else { text })
 }
 
-/// The text of a scalar as written; `None` for lists, maps and null.
+/// The text of a value as written: any scalar but null, and whatever a whole `${...}` brought in (a password may look
+/// like a list); `None` for other lists and maps.
 pub fn text_of(node: &Node) -> Option<String> {
-    if let (Some(written), false) = (&node.written, matches!(node.value, Value::List(_) | Value::Map(_))) {
+    if let Some(written) = &node.written {
         return Some(written.clone());
     }
     match &node.value {

@@ -57,7 +57,11 @@ pub fn read(tree: &Node, diagnostics: &Diagnostics) -> Document {
     }
     match top.section("service") {
         Some(service) => read_service(service, &mut document),
-        None => no_pipeline(tree.place, "service", diagnostics),
+        None if top.is_empty() => no_pipeline("the configuration is empty", &top, diagnostics),
+        None => no_pipeline("no pipeline is configured", &top, diagnostics),
+    }
+    for key in ["pipelines", "telemetry"] {
+        top.misplaced(key, "move it under `service`");
     }
     top.finish();
     document
@@ -79,8 +83,7 @@ fn read_service(service: Section<'_>, document: &mut Document) {
         document.pipelines.extend(read_pipeline(entry, service.diagnostics()));
     }
     if section.as_ref().is_none_or(|section| section.entries().iter().all(|entry| entry.value.is_null())) {
-        let place = section.map_or(service.place(), |section| section.place());
-        no_pipeline(place, "service::pipelines", service.diagnostics());
+        no_pipeline("no pipeline is configured", section.as_ref().unwrap_or(&service), service.diagnostics());
     }
     if let Some(section) = service.section("telemetry") {
         document.telemetry = telemetry::read(section);
@@ -88,13 +91,17 @@ fn read_service(service: Section<'_>, document: &mut Document) {
     service.finish();
 }
 
-fn no_pipeline(place: Place, path: &str, diagnostics: &Diagnostics) {
+fn no_pipeline(message: &str, section: &Section<'_>, diagnostics: &Diagnostics) {
+    if !section.is_map() {
+        // Already reported as the wrong type.
+        return;
+    }
     diagnostics.push(Diagnostic {
         code: code::NO_PIPELINE,
         severity: Severity::Error,
-        place: Some(place),
-        path: path.to_owned(),
-        message: "no pipeline is configured".to_owned(),
+        place: Some(section.place()),
+        path: section.path().to_owned(),
+        message: message.to_owned(),
         expected: Some("expected at least one pipeline under `service::pipelines`".to_owned()),
         help: Some("for example: service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}".to_owned()),
     });
@@ -221,7 +228,10 @@ fn read_id(text: &str, place: Place, path: &str, diagnostics: &Diagnostics) -> O
             path: format!("{path}::{text}"),
             message: format!("{text:?} is not a component id"),
             expected: Some("expected `type` or `type/name`".to_owned()),
-            help: Some("a type is letters, digits and `_`; a name after the slash may not be empty".to_owned()),
+            help: Some(
+                "a type is letters, digits and `_`; a name after the slash has no blanks or symbols and is not empty"
+                    .to_owned(),
+            ),
         });
     }
     id

@@ -14,6 +14,10 @@ use crate::core::node::{Entry, Node, Place, Value};
 
 /// Replacements within one value (confmap has the same bound).
 const ROUNDS_MAX: usize = 1_000;
+/// Lines of a long text in which the place of an expression is looked for.
+const LINES_SEARCHED_MAX: u32 = 200;
+/// Steps of a path that are printed; deeper ones only come from a value that brings in itself.
+const PATH_SHOWN_MAX: usize = 16;
 
 /// Expands every value. Faulty expressions are pushed and read as nothing; `None` only when a limit was passed.
 pub fn expand(
@@ -31,6 +35,7 @@ pub fn expand(
         bytes: 0,
         unset: BTreeMap::new(),
         bare: BTreeMap::new(),
+        path: Vec::new(),
     };
     let tree = expander.node(tree, 0);
     expander.warn();
@@ -43,6 +48,7 @@ struct Exhausted;
 /// The first place of something that is said once, and how often it occurs.
 struct Seen {
     place: Place,
+    path: String,
     times: usize,
 }
 
@@ -55,16 +61,13 @@ struct Expander<'a> {
     bytes: usize,
     unset: BTreeMap<String, Seen>,
     bare: BTreeMap<String, Seen>,
+    /// Keys and list positions down to the value at hand.
+    path: Vec<String>,
 }
 
-/// An expression in a text: byte range with its `${` and `}`.
-struct Found<'t> {
-    expression: &'t str,
-}
-
-/// The first expression to replace: the one whose `}` comes first, from the nearest `${` before it. An escaped one
+/// The first expression to replace, with its `${` and `}`: the one whose `}` comes first, from the nearest `${` before it. An escaped one
 /// (`$${`) ends the search, in the Collector too.
-fn find(text: &str) -> Option<Found<'_>> {
+fn find(text: &str) -> Option<&str> {
     let mut from = 0;
     loop {
         let close = from + text[from..].find('}')?;
@@ -73,7 +76,7 @@ fn find(text: &str) -> Option<Found<'_>> {
             continue;
         };
         let dollars = text[..open].bytes().rev().take_while(|byte| *byte == b'$').count();
-        return (dollars % 2 == 0).then(|| Found { expression: &text[open..=close] });
+        return (dollars % 2 == 0).then(|| &text[open..=close]);
     }
 }
 
@@ -87,11 +90,14 @@ impl Expander<'_> {
         let value = match value {
             Value::String(text) => return self.text(text, place, depth),
             Value::List(items) => {
-                Value::List(items.into_iter().map(|item| self.node(item, depth + 1)).collect::<Result<_, _>>()?)
+                let items = items.into_iter().enumerate();
+                let items = items.map(|(at, item)| self.below(at.to_string(), item, depth));
+                Value::List(items.collect::<Result<_, _>>()?)
             }
             Value::Map(entries) => {
                 let entries = entries.into_iter().map(|entry| {
-                    Ok(Entry { value: self.node(entry.value, depth + 1)?, key: entry.key, key_place: entry.key_place })
+                    let value = self.below(entry.key.clone(), entry.value, depth)?;
+                    Ok(Entry { value, key: entry.key, key_place: entry.key_place })
                 });
                 Value::Map(entries.collect::<Result<_, _>>()?)
             }
@@ -100,20 +106,34 @@ impl Expander<'_> {
         Ok(Node { value, place, written })
     }
 
+    fn below(&mut self, step: String, node: Node, depth: usize) -> Result<Node, Exhausted> {
+        self.path.push(step);
+        let node = self.node(node, depth + 1);
+        self.path.pop();
+        node
+    }
+
+    fn path(&self) -> String {
+        match self.path.get(..PATH_SHOWN_MAX) {
+            Some(shown) => shown.join("::") + "::...",
+            None => self.path.join("::"),
+        }
+    }
+
     fn text(&mut self, mut text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
         for _ in 0..ROUNDS_MAX {
-            let Some(found) = find(&text) else {
+            let Some(expression) = find(&text) else {
                 self.warn_of_hidden(&text, place);
                 return Ok(Node::new(Value::String(unescape(text)), place));
             };
-            let brought = self.fetch(found.expression, place);
+            let brought = self.fetch(expression, place);
             self.bytes += brought.len();
-            let grown = text.len() + text.matches(found.expression).count() * brought.len();
+            let grown = text.len() + text.matches(expression).count() * brought.len();
             if grown > CONFIG_BYTES_MAX || self.bytes > CONFIG_BYTES_MAX {
                 return self.exhausted(place, "what `${...}` brings in is larger than 8 MiB");
             }
-            if found.expression.len() < text.len() {
-                text = text.replace(found.expression, &brought);
+            if expression.len() < text.len() {
+                text = text.replace(expression, &brought);
                 continue;
             }
             match typed(&brought, place) {
@@ -127,9 +147,8 @@ impl Expander<'_> {
     /// A value that is one expression, and what it brings in is not text.
     fn typed(&mut self, node: Node, brought: String, depth: usize) -> Result<Node, Exhausted> {
         let mut node = self.node(node, depth)?;
-        if !matches!(node.value, Value::List(_) | Value::Map(_)) {
-            node.written = Some(unescape(brought));
-        }
+        // The text is kept for a key that wants a string, unless it has expressions of its own.
+        node.written = (!brought.contains("${")).then(|| unescape(brought));
         Ok(node)
     }
 
@@ -158,8 +177,12 @@ impl Expander<'_> {
     }
 
     fn note_bare(&mut self, name: &str, expression: &str, place: Place) {
-        let place = self.place_in(place, expression);
-        self.bare.entry(name.to_owned()).or_insert(Seen { place, times: 0 }).times += 1;
+        if let Some(seen) = self.bare.get_mut(name) {
+            seen.times += 1;
+            return;
+        }
+        let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1 };
+        self.bare.insert(name.to_owned(), seen);
     }
 
     fn variable(&mut self, opaque: &str, expression: &str, place: Place) -> String {
@@ -177,9 +200,13 @@ impl Expander<'_> {
         if let Some(value) = (self.env)(name) {
             return value;
         }
-        if default.is_none() {
-            let place = self.place_in(place, expression);
-            self.unset.entry(name.to_owned()).or_insert(Seen { place, times: 0 }).times += 1;
+        match self.unset.get_mut(name) {
+            _ if default.is_some() => {}
+            Some(seen) => seen.times += 1,
+            None => {
+                let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1 };
+                self.unset.insert(name.to_owned(), seen);
+            }
         }
         default.unwrap_or_default().to_owned()
     }
@@ -194,14 +221,14 @@ impl Expander<'_> {
 
     /// The place of the expression in the line where its value begins, else the value's.
     fn place_in(&self, place: Place, expression: &str) -> Place {
-        let lines = self.sources.text(place.source).lines().skip(place.line.saturating_sub(1) as usize);
-        for (below, line) in lines.take(200).enumerate() {
-            let skip = if below == 0 { place.column.saturating_sub(1) as usize } else { 0 };
+        for number in place.line..place.line.saturating_add(LINES_SEARCHED_MAX) {
+            let line = self.sources.line(place.source, number);
+            let skip = if number == place.line { place.column.saturating_sub(1) as usize } else { 0 };
             let begin = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
             if let Some(at) = line[begin..].find(expression) {
                 let column = skip + line[begin..begin + at].chars().count() + 1;
                 return Place {
-                    line: place.line.saturating_add(u32::try_from(below).unwrap_or(0)),
+                    line: number,
                     column: u32::try_from(column).unwrap_or(u32::MAX),
                     length: u32::try_from(expression.chars().count()).unwrap_or(u32::MAX),
                     ..place
@@ -219,15 +246,9 @@ impl Expander<'_> {
         if rest[..open].ends_with('$') {
             return;
         }
-        self.diagnostics.push(Diagnostic {
-            code: code::EXPANSION_WARNING,
-            severity: Severity::Warning,
-            place: Some(place),
-            path: String::new(),
-            message: "`${env:...}` after an escaped `$${` in the same value is left as it is".to_owned(),
-            expected: None,
-            help: Some("the Collector does the same; put the escaped part last, or into a variable".to_owned()),
-        });
+        let seen = Seen { place, path: self.path(), times: 1 };
+        let message = "`${env:...}` after an escaped `$${` in the same value is left as it is".to_owned();
+        self.push_warning(&seen, message, "the Collector does the same; put the escaped part last".to_owned());
     }
 
     fn exhausted<T>(&self, place: Place, message: &str) -> Result<T, Exhausted> {
@@ -241,7 +262,7 @@ impl Expander<'_> {
             code,
             severity: Severity::Error,
             place: Some(place),
-            path: String::new(),
+            path: self.path(),
             message,
             expected: None,
             help: Some(help),
@@ -253,22 +274,22 @@ impl Expander<'_> {
         for (name, seen) in &self.unset {
             let message = format!("environment variable {name} is not set and reads as empty{}", times(seen.times));
             let help = format!("set it, or give a default: ${{env:{name}:-default}}");
-            self.push_warning(seen.place, message, help);
+            self.push_warning(seen, message, help);
         }
         let first = self.bare.iter().min_by_key(|(_, seen)| seen.place);
         if let Some((name, seen)) = first {
             let count = self.bare.values().map(|seen| seen.times).sum();
             let message = format!("`${{{name}}}` is read as `${{env:{name}}}`{}", times(count));
-            self.push_warning(seen.place, message, "write `${env:...}`: the short form is deprecated".to_owned());
+            self.push_warning(seen, message, "write `${env:...}`: the short form is deprecated".to_owned());
         }
     }
 
-    fn push_warning(&self, place: Place, message: String, help: String) {
+    fn push_warning(&self, seen: &Seen, message: String, help: String) {
         self.diagnostics.push(Diagnostic {
             code: code::EXPANSION_WARNING,
             severity: Severity::Warning,
-            place: Some(place),
-            path: String::new(),
+            place: Some(seen.place),
+            path: seen.path.clone(),
             message,
             expected: None,
             help: Some(help),

@@ -4,6 +4,7 @@
 //! components and pipelines, `diagnose::render` shows what was found wrong. Component types are not known here.
 
 pub mod check;
+pub mod client;
 pub mod diagnose;
 pub mod document;
 pub mod duration;

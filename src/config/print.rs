@@ -41,9 +41,10 @@ impl Printer<'_> {
             Value::Map(entries) if entries.is_empty() => self.out.push_str(" {}"),
             Value::List(items) if items.is_empty() => self.out.push_str(" []"),
             Value::Map(entries) => {
+                let named = self.secrets == Secrets::Redacted && names_secret(node);
                 for entry in entries {
                     let hidden = self.secrets == Secrets::Redacted && is_secret_key(&entry.key);
-                    let below = if hidden { Reveal::Nothing } else { reveal };
+                    let below = if hidden || (named && entry.key == "value") { Reveal::Nothing } else { reveal };
                     self.line(indent);
                     self.out.push_str(&quoted(&entry.key));
                     self.out.push(':');
@@ -54,7 +55,7 @@ impl Printer<'_> {
                 for item in items {
                     self.line(indent);
                     self.out.push('-');
-                    self.item(item, indent + 2, list_reveal(item, reveal, self.secrets));
+                    self.item(item, indent + 2, reveal);
                 }
             }
             _ => self.scalar(node, reveal),
@@ -82,6 +83,9 @@ impl Printer<'_> {
         let text = match &node.value {
             Value::Null => return,
             _ if reveal == Reveal::Nothing => format!("{REDACTED:?}"),
+            Value::String(text) if self.secrets == Secrets::Redacted => {
+                quoted(without_userinfo(text).as_deref().unwrap_or(text))
+            }
             Value::String(text) => quoted(text),
             value => {
                 node.written.clone().filter(|text| scalar::resolve(text).0 == *value).unwrap_or_else(|| plain(value))
@@ -93,12 +97,17 @@ impl Printer<'_> {
 }
 
 /// Headers also come as a list of `{name: authorization, value: ...}`.
-fn list_reveal(item: &Node, reveal: Reveal, secrets: Secrets) -> Reveal {
-    let name = ["name", "key"].iter().find_map(|key| item.get(key));
-    match name.map(|node| &node.value) {
-        Some(Value::String(name)) if secrets == Secrets::Redacted && is_secret_key(name) => Reveal::Nothing,
-        _ => reveal,
-    }
+fn names_secret(map: &Node) -> bool {
+    let name = ["name", "key"].iter().find_map(|key| map.get(key));
+    matches!(name.map(|node| &node.value), Some(Value::String(name)) if is_secret_key(name))
+}
+
+/// Takes user and password out of a URL.
+fn without_userinfo(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let (userinfo, _) = authority.rsplit_once('@')?;
+    Some(format!("{scheme}://{REDACTED}{}", &rest[userinfo.len()..]))
 }
 
 fn plain(value: &Value) -> String {

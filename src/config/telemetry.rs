@@ -110,8 +110,17 @@ enum Level {
 const LEVELS: [(&str, Level); 4] =
     [("none", Level::Off), ("basic", Level::On), ("normal", Level::On), ("detailed", Level::On)];
 
+/// A word of a fixed list in upper or lower case, as the Collector takes levels.
+fn read_level<T: Copy>(section: &Section<'_>, choices: &[(&str, T)]) -> Option<T> {
+    let text = section.string("level")?;
+    match choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
+        Some((_, level)) => Some(*level),
+        None => section.choice("level", choices),
+    }
+}
+
 fn read_metrics(section: Section<'_>) -> Vec<PrometheusReader> {
-    let level = section.choice("level", &LEVELS).unwrap_or(Level::On);
+    let level = read_level(&section, &LEVELS).unwrap_or(Level::On);
     if section.node("address").is_some() {
         let help = "write readers: [{pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}}]";
         section.error("address", code::RETIRED, "`address` was replaced by `readers`", Some(help));
@@ -135,30 +144,33 @@ fn read_metrics(section: Section<'_>) -> Vec<PrometheusReader> {
 
 fn read_reader(section: Section<'_>) -> Option<PrometheusReader> {
     section.not_yet(&["periodic"]);
-    let reader = section.section("pull").and_then(|pull| {
-        let reader = pull.section("exporter").and_then(|exporter| {
-            let reader = exporter.section("prometheus").map(read_prometheus);
-            exporter.finish();
-            reader
-        });
-        pull.not_yet(&["producers", "cardinality_limits"]);
-        if reader.is_none() {
-            pull.missing::<()>("exporter", "{prometheus: {host: 0.0.0.0, port: 8888}}");
-        }
-        pull.finish();
-        reader
-    });
-    if section.entries().is_empty() {
+    let reader = section.section("pull").and_then(read_pull);
+    if section.is_empty() {
         section.missing::<()>("pull", "{exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}");
     }
     section.finish();
     reader
 }
 
+fn read_pull(pull: Section<'_>) -> Option<PrometheusReader> {
+    pull.not_yet(&["producers", "cardinality_limits"]);
+    let exporter = pull.section("exporter").filter(|exporter| !exporter.is_empty());
+    if exporter.is_none() {
+        pull.missing::<()>("exporter", "{prometheus: {host: 0.0.0.0, port: 8888}}");
+    }
+    pull.finish();
+    let exporter = exporter?;
+    let reader = exporter.section("prometheus").map(read_prometheus);
+    exporter.finish();
+    reader
+}
+
 fn read_prometheus(section: Section<'_>) -> PrometheusReader {
     let default = PrometheusReader::default();
     let port = section.u64("port").and_then(|port| {
-        u16::try_from(port).ok().or_else(|| section.invalid("port", format!("{port} is not a port"), "0 to 65535"))
+        u16::try_from(port)
+            .ok()
+            .or_else(|| section.invalid("port", format!("{port} is not a port"), "a port from 0 to 65535"))
     });
     section.not_yet(&["with_resource_constant_labels"]);
     let reader = PrometheusReader {
@@ -173,25 +185,26 @@ fn read_prometheus(section: Section<'_>) -> PrometheusReader {
     reader
 }
 
-const LOG_LEVELS: [(&str, LogLevel); 8] = [
+/// The last three are the Collector's words for what ends the process there.
+const LOG_LEVELS: [(&str, LogLevel); 7] = [
     ("debug", LogLevel::Debug),
     ("info", LogLevel::Info),
     ("warn", LogLevel::Warn),
     ("error", LogLevel::Error),
-    ("DEBUG", LogLevel::Debug),
-    ("INFO", LogLevel::Info),
-    ("WARN", LogLevel::Warn),
-    ("ERROR", LogLevel::Error),
+    ("dpanic", LogLevel::Error),
+    ("panic", LogLevel::Error),
+    ("fatal", LogLevel::Error),
 ];
 
 fn read_logs(section: Section<'_>) -> Logs {
     let encodings = [("console", Encoding::Console), ("json", Encoding::Json)];
     let logs = Logs {
-        level: section.choice("level", &LOG_LEVELS).unwrap_or_default(),
+        level: read_level(&section, &LOG_LEVELS).unwrap_or_default(),
         encoding: section.choice("encoding", &encodings).unwrap_or_default(),
         initial_fields: section.string_map("initial_fields").unwrap_or_default(),
     };
-    section.not_yet(&["processors", "output_paths", "error_output_paths"]);
+    not_yet_unless_empty(&section, "processors");
+    section.not_yet(&["output_paths", "error_output_paths"]);
     section.without_effect("development", "podgate has no development mode");
     section.without_effect("disable_caller", "podgate's lines never name the caller");
     section.without_effect("disable_stacktrace", "podgate's lines never carry a stack");
@@ -201,11 +214,22 @@ fn read_logs(section: Section<'_>) -> Logs {
     logs
 }
 
-/// podgate makes no spans of its own yet, so a level that asks for none is all that can be granted.
+/// podgate makes no spans of its own yet, so only what asks for none can be granted.
 fn read_traces(section: Section<'_>) {
-    section.choice("level", &LEVELS);
-    section.not_yet(&["processors", "propagators", "sampler", "limits"]);
+    match read_level(&section, &LEVELS) {
+        Some(Level::Off) => section.without_effect("processors", "`level: none` asks for no spans"),
+        _ => not_yet_unless_empty(&section, "processors"),
+    }
+    not_yet_unless_empty(&section, "propagators");
+    section.not_yet(&["sampler", "limits"]);
     section.finish();
+}
+
+fn not_yet_unless_empty(section: &Section<'_>, key: &str) {
+    let asks = section.node(key).is_some_and(|node| !node.is_null() && node.value != Value::List(Vec::new()));
+    if asks {
+        section.not_yet(&[key]);
+    }
 }
 
 /// A map of attributes, or the declarative form: `attributes: [{name, value}]`. A null value takes an attribute away.
@@ -251,4 +275,101 @@ fn read_attribute(section: Section<'_>) -> Option<(String, String)> {
     }
     section.finish();
     Some((name?, text?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml;
+    use crate::core::diagnostic::Diagnostics;
+    use crate::core::node::SourceId;
+
+    /// What is read, and the findings as `code path`.
+    fn check(text: &str) -> (Telemetry, Vec<String>) {
+        let diagnostics = Diagnostics::default();
+        let tree = yaml::parse(text, SourceId(0), &diagnostics).expect("test YAML parses");
+        let telemetry = read(Section::new(&tree, "telemetry", &diagnostics));
+        let found = diagnostics.sorted().into_iter().map(|found| format!("{} {}", found.code, found.path));
+        (telemetry, found.collect())
+    }
+
+    fn listeners(telemetry: &Telemetry) -> Vec<String> {
+        telemetry.metrics.iter().map(|reader| format!("{}:{}", reader.host, reader.port)).collect()
+    }
+
+    #[test]
+    fn metrics_listen_on_loopback_unless_told_otherwise() {
+        let pull = |inner: &str| format!("{{pull: {{exporter: {{prometheus: {{{inner}}}}}}}}}");
+        let two = format!("metrics: {{readers: [{}, {}]}}", pull("host: 0.0.0.0"), pull("port: 9999"));
+        let off = format!("metrics: {{level: none, readers: [{}]}}", pull(""));
+        for (text, expected) in [
+            ("", vec!["127.0.0.1:8888"]),
+            ("metrics:", vec!["127.0.0.1:8888"]),
+            ("metrics: {level: Detailed, readers: }", vec!["127.0.0.1:8888"]),
+            ("metrics: {level: none}", vec![]),
+            (&two, vec!["0.0.0.0:8888", "127.0.0.1:9999"]),
+            (&off, vec![]),
+        ] {
+            let (telemetry, found) = check(text);
+            assert_eq!(listeners(&telemetry), expected, "{text}");
+            assert_eq!(found, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reader_options_and_logs_are_taken() {
+        let (telemetry, found) = check(
+            "metrics: {readers: [{pull: {exporter: {prometheus: {without_units: true, without_type_suffix: true}}}}]}\n\
+             logs: {level: WARN, encoding: json, initial_fields: {cluster: eu-1, shard: 007}}",
+        );
+        assert!(telemetry.metrics[0].without_units && telemetry.metrics[0].without_type_suffix);
+        assert_eq!((telemetry.logs.level, telemetry.logs.encoding), (LogLevel::Warn, Encoding::Json));
+        let fields = [("cluster", "eu-1"), ("shard", "007")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(telemetry.logs.initial_fields, fields);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_resource_is_read_in_both_forms() {
+        for text in [
+            "resource: {service.name: gate, gone: , n: 1}",
+            "resource: {attributes: [{name: service.name, value: gate}, {name: gone, value: }, {name: n, value: 1, type: int}]}",
+        ] {
+            let (telemetry, found) = check(text);
+            let expected =
+                [("service.name", "gate"), ("n", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            assert_eq!(telemetry.resource, expected, "{text}");
+            assert_eq!(found, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_podgate_cannot_do_is_refused_and_what_asks_for_nothing_is_not() {
+        for (text, expected) in [
+            (
+                "metrics: {readers: [{periodic: {exporter: {otlp: }}}]}",
+                vec!["E0205 telemetry::metrics::readers::0::periodic"],
+            ),
+            ("metrics: {readers: []}", vec!["E0203 telemetry::metrics::readers"]),
+            ("metrics: {readers: [{}]}", vec!["E0204 telemetry::metrics::readers::0::pull"]),
+            (
+                "metrics: {readers: [{pull: {exporter: {console: }}}]}",
+                vec!["E0201 telemetry::metrics::readers::0::pull::exporter::console"],
+            ),
+            ("metrics: {readers: [{poll: }]}", vec!["E0201 telemetry::metrics::readers::0::poll"]),
+            ("metrics: {address: ':8888'}", vec!["E0206 telemetry::metrics::address"]),
+            (
+                "logs: {processors: [{batch: }], sampling: {enabled: false}}",
+                vec!["E0205 telemetry::logs::processors", "W0402 telemetry::logs::sampling"],
+            ),
+            ("logs: {processors: []}", vec![]),
+            ("traces: {processors: [{batch: }]}", vec!["E0205 telemetry::traces::processors"]),
+            ("traces: {level: none, processors: [{batch: }]}", vec!["W0402 telemetry::traces::processors"]),
+            ("traces: {processors: [], propagators: }", vec![]),
+            ("resource: {a: {b: c}}", vec!["E0202 telemetry::resource::a"]),
+            ("metric: ", vec!["E0201 telemetry::metric"]),
+        ] {
+            assert_eq!(check(text).1, expected, "{text}");
+        }
+    }
 }

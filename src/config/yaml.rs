@@ -82,25 +82,42 @@ fn warn_of_more_documents(mut parser: Parser<'_, StrInput<'_>>, source: SourceId
     });
 }
 
-/// The parser's words with what usually causes them.
+/// What the parser says, and what usually causes it.
+const CURES: [(&str, &str); 10] = [
+    ("tab", "YAML is indented with spaces; replace the tab"),
+    (
+        "mapping values are not allowed",
+        "a text with `: ` in it stands in quotes; or the line above is indented wrongly",
+    ),
+    ("unexpected character", "a text that begins with this character stands in quotes"),
+    ("unknown anchor", "an alias `*x` needs an anchor `&x` above it; a text that begins with `*` stands in quotes"),
+    ("unexpected end of stream", "the quote that begins here is not closed"),
+    ("unknown escape", "in double quotes a backslash is written twice; in single quotes it stands for itself"),
+    ("',' or '}'", "a `{` above is not closed, or a comma is missing"),
+    ("',' or ']'", "a `[` above is not closed, or a comma is missing"),
+    ("invalid indentation", "a bracket or quote above is not closed, or this line stands too far left"),
+    ("expected key", "this line is indented differently from the keys above it"),
+];
+
 fn syntax(text: &str, source: SourceId, error: &ScanError) -> Fault {
     let marker = error.marker();
     let line = u32::try_from(marker.line().max(1)).unwrap_or(u32::MAX);
     let column = u32::try_from(marker.col() + 1).unwrap_or(u32::MAX);
     let place = Place { source, line, column, length: 1 };
+    if error.info().contains("recursion limit") {
+        return too_deep(place);
+    }
     let fault = Fault::new(code::SYNTAX, place, format!("this is not YAML: {}", error.info()));
     let written = text.lines().nth(line as usize - 1).unwrap_or_default();
     let indent = &written[..written.len() - written.trim_start().len()];
-    if indent.contains('\t') || error.info().contains("tab") {
-        return fault.help("YAML is indented with spaces; replace the tab");
-    }
-    if error.info().contains("mapping values are not allowed") {
-        return fault.help("a text that contains `: ` stands in quotes; or the line above is indented wrongly");
-    }
-    if error.info().contains("cannot start any token") {
-        return fault.help("a text that begins with this character stands in quotes");
-    }
-    fault.help("check the indentation and the quotes of this line and the one above")
+    let said = if indent.contains('\t') { "tab" } else { error.info() };
+    let cure = CURES.iter().find(|(words, _)| said.contains(words));
+    fault.help(cure.map_or("check the indentation and the quotes of this line and the one above", |(_, cure)| cure))
+}
+
+fn too_deep(place: Place) -> Fault {
+    Fault::new(code::LIMIT, place, format!("this nests deeper than {CONFIG_DEPTH_MAX} levels"))
+        .help("no configuration needs that; look for a bracket that is not closed")
 }
 
 fn place_of(source: SourceId, span: &Span) -> Place {
@@ -216,11 +233,7 @@ impl<'a> Builder<'a> {
     }
 
     fn check_depth(&self, depth: usize, place: Place) -> Result<(), Fault> {
-        if self.open.len() + depth > CONFIG_DEPTH_MAX {
-            let message = format!("this nests deeper than {CONFIG_DEPTH_MAX} levels");
-            return Err(Fault::new(code::LIMIT, place, message));
-        }
-        Ok(())
+        if self.open.len() + depth > CONFIG_DEPTH_MAX { Err(too_deep(place)) } else { Ok(()) }
     }
 
     fn begin(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), Fault> {
@@ -254,20 +267,12 @@ impl<'a> Builder<'a> {
     fn apply_merges(&mut self, open: &mut Open) -> Result<(), Fault> {
         let Value::Map(entries) = &mut open.value else { return Ok(()) };
         for merged in std::mem::take(&mut open.merges) {
-            let place = merged.place;
-            let maps = match merged.value {
-                Value::Map(_) => vec![merged],
-                Value::List(items) => items,
-                _ => vec![merged],
-            };
-            for map in maps {
-                let Value::Map(more) = map.value else {
-                    return Err(Fault::new(code::SYNTAX, place, "`<<` takes a map or a list of maps"));
-                };
-                for entry in more.into_iter().filter(|entry| !open.seen.contains_key(&entry.key)).collect::<Vec<_>>() {
-                    open.seen.insert(entry.key.clone(), entry.key_place);
-                    entries.push(entry);
+            for entry in merged_entries(merged)? {
+                if open.seen.contains_key(&entry.key) {
+                    continue;
                 }
+                open.seen.insert(entry.key.clone(), entry.key_place);
+                entries.push(entry);
             }
         }
         Ok(())
@@ -314,13 +319,30 @@ impl<'a> Builder<'a> {
             open.merges.push(node);
             return Ok(());
         }
-        if let Some(first) = open.seen.get(&key.text) {
-            report_duplicate(&key, *first, self.diagnostics);
+        if let Some(first) = open.seen.get(&key.text).copied() {
+            self.report_duplicate(&key, first);
             return Ok(());
         }
         open.seen.insert(key.text.clone(), key.place);
         entries.push(Entry { key: key.text, key_place: key.place, value: node });
         Ok(())
+    }
+
+    fn report_duplicate(&self, key: &Key, first: Place) {
+        let above = self.open.iter().map(|open| match (&open.value, &open.key) {
+            (Value::List(items), _) => items.len().to_string(),
+            (_, Some(key)) => key.text.clone(),
+            _ => key.text.clone(),
+        });
+        self.diagnostics.push(Diagnostic {
+            code: code::DUPLICATE_KEY,
+            severity: Severity::Error,
+            place: Some(key.place),
+            path: above.collect::<Vec<_>>().join("::"),
+            message: format!("key `{}` stands twice in this map", key.text),
+            expected: Some(format!("first written in line {}, column {}", first.line, first.column)),
+            help: Some("remove one of them, or join their contents".to_owned()),
+        });
     }
 }
 
@@ -333,6 +355,20 @@ struct Incoming {
     empty: bool,
 }
 
+/// All entries that a `<<` brings in, in order.
+fn merged_entries(merged: Node) -> Result<Vec<Entry>, Fault> {
+    let place = merged.place;
+    let maps = match merged.value {
+        Value::List(maps) => maps,
+        _ => vec![merged],
+    };
+    let entries = maps.into_iter().map(|map| match map.value {
+        Value::Map(entries) => Ok(entries),
+        _ => Err(Fault::new(code::SYNTAX, place, "`<<` takes a map or a list of maps")),
+    });
+    Ok(entries.collect::<Result<Vec<_>, Fault>>()?.into_iter().flatten().collect())
+}
+
 fn key_of(node: &Node, merge: bool) -> Result<Key, Fault> {
     let text = match (&node.value, &node.written) {
         (Value::String(text), _) => text.clone(),
@@ -343,18 +379,6 @@ fn key_of(node: &Node, merge: bool) -> Result<Key, Fault> {
         _ => return Err(Fault::new(code::SYNTAX, node.place, "a key must be a text")),
     };
     Ok(Key { text, place: node.place, merge })
-}
-
-fn report_duplicate(key: &Key, first: Place, diagnostics: &Diagnostics) {
-    diagnostics.push(Diagnostic {
-        code: code::DUPLICATE_KEY,
-        severity: Severity::Error,
-        place: Some(key.place),
-        path: key.text.clone(),
-        message: format!("key `{}` stands twice in this map", key.text),
-        expected: Some(format!("first written in line {}, column {}", first.line, first.column)),
-        help: Some("remove one of them, or join their contents".to_owned()),
-    });
 }
 
 fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place) -> Result<Node, Fault> {

@@ -4,8 +4,8 @@
 //! already admitted may grow up to the hard limit, so that work in hand finishes.
 //! Invariant: `used` is the sum of the bytes of all live tickets.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A shared account of bytes. Cheap to query from any thread.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Budget {
     /// Grants a ticket for a new payload, bounded by the soft limit.
     pub fn take(self: &Arc<Budget>, bytes: u64) -> Result<Ticket, OverBudget> {
         self.charge(bytes, self.soft())?;
-        Ok(Ticket { held: Arc::new(Held { budget: self.clone(), bytes: AtomicU64::new(bytes) }) })
+        Ok(Ticket { held: Held::new(self.clone(), bytes) })
     }
 
     fn charge(&self, bytes: u64, limit: u64) -> Result<(), OverBudget> {
@@ -103,6 +103,14 @@ impl Budget {
 struct Held {
     budget: Arc<Budget>,
     bytes: AtomicU64,
+    // Tickets of payloads merged into this one, which others still share; locked at merges only.
+    joined: Mutex<Vec<Ticket>>,
+}
+
+impl Held {
+    fn new(budget: Arc<Budget>, bytes: u64) -> Arc<Held> {
+        Arc::new(Held { budget, bytes: AtomicU64::new(bytes), joined: Mutex::default() })
+    }
 }
 
 impl Drop for Held {
@@ -120,7 +128,7 @@ pub struct Ticket {
 impl Ticket {
     /// A ticket of zero bytes on a budget of its own, for payloads whose memory is accounted elsewhere.
     pub fn free() -> Ticket {
-        Ticket { held: Arc::new(Held { budget: Budget::unlimited(), bytes: AtomicU64::new(0) }) }
+        Ticket { held: Held::new(Budget::unlimited(), 0) }
     }
 
     pub fn bytes(&self) -> u64 {
@@ -143,12 +151,34 @@ impl Ticket {
         }
     }
 
+    /// Takes over another payload's bytes when that payload is merged into this one: they are given back with this ticket.
+    pub fn absorb(&self, other: Ticket) {
+        if Arc::ptr_eq(&self.held, &other.held) {
+            return;
+        }
+        let same_budget = Arc::ptr_eq(&self.held.budget, &other.held.budget);
+        match Arc::try_unwrap(other.held) {
+            Ok(mut held) if same_budget => {
+                let moved = std::mem::take(held.bytes.get_mut());
+                self.held.bytes.fetch_add(moved, Ordering::Relaxed);
+                let theirs = std::mem::take(held.joined.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()));
+                self.joined().extend(theirs);
+            }
+            Ok(held) => self.joined().push(Ticket { held: Arc::new(held) }),
+            Err(shared) => self.joined().push(Ticket { held: shared }),
+        }
+    }
+
+    fn joined(&self) -> std::sync::MutexGuard<'_, Vec<Ticket>> {
+        self.held.joined.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Moves up to `bytes` of this ticket into one of its own, for a part split from the payload.
     pub fn split(&self, bytes: u64) -> Ticket {
         let before = self.held.bytes.load(Ordering::Relaxed);
         let moved = bytes.min(before);
         self.held.bytes.fetch_sub(moved, Ordering::Relaxed);
-        Ticket { held: Arc::new(Held { budget: self.held.budget.clone(), bytes: AtomicU64::new(moved) }) }
+        Ticket { held: Held::new(self.held.budget.clone(), moved) }
     }
 }
 
@@ -177,6 +207,21 @@ mod tests {
         ticket.grow(20).expect("up to the hard limit");
         assert!(ticket.grow(1).is_err());
         assert_eq!(budget.refused(), 2);
+    }
+
+    #[test]
+    fn an_absorbed_ticket_is_given_back_with_the_one_that_took_it() {
+        let budget = Budget::new(100, 100);
+        let (merged, alone, shared) = (budget.take(10).unwrap(), budget.take(20).unwrap(), budget.take(30).unwrap());
+        let branch = shared.clone();
+        merged.absorb(alone);
+        merged.absorb(shared);
+        merged.absorb(merged.clone());
+        assert_eq!((budget.used(), merged.bytes()), (60, 30));
+        drop(merged);
+        assert_eq!(budget.used(), 30, "a branch still holds the shared ticket");
+        drop(branch);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

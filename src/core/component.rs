@@ -44,7 +44,8 @@ pub struct ComponentId {
 
 impl ComponentId {
     /// `None` when the text is not an id: empty type, type that does not begin with a letter or has other characters
-    /// than letters, digits and `_`, or an empty name after the slash (Collector, component/identifiable.go).
+    /// than letters, digits and `_`, or a name after the slash that is empty or has blanks or symbols (Collector,
+    /// component/identifiable.go).
     pub fn parse(text: &str) -> Option<ComponentId> {
         let (component_type, name) = match text.split_once('/') {
             None => (text.trim(), None),
@@ -54,7 +55,9 @@ impl ComponentId {
         let type_ok = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
             && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
             && component_type.len() <= 63;
-        if !type_ok || name.is_some_and(|name| name.is_empty() || name.chars().count() > 1024) {
+        let letter_ok = |c: char| !c.is_whitespace() && !c.is_control() && !"$+<=>^`|~".contains(c);
+        let name_ok = |name: &str| !name.is_empty() && name.chars().count() <= 1024 && name.chars().all(letter_ok);
+        if !type_ok || name.is_some_and(|name| !name_ok(name)) {
             return None;
         }
         Some(ComponentId { component_type: component_type.to_owned(), name: name.map(str::to_owned) })

@@ -60,7 +60,9 @@ pub struct Run {
     pub id: Arc<str>,
     /// The restart number as last reported.
     pub restart: i64,
-    /// `status.image` and `status.imageID` of this run; empty for a predecessor that was never current.
+    /// The image as the spec named it when this run was first seen as the current one, and the id the runtime gave it
+    /// (`status.imageID`). Empty for a predecessor that was never seen as current. The spec's image can change while a
+    /// run goes on.
     pub image: Arc<str>,
     pub image_id: Arc<str>,
     pub start: Moment,
@@ -87,6 +89,11 @@ pub struct ContainerLedger {
 }
 
 impl ContainerLedger {
+    /// The ledger of a container of which no status has been seen.
+    pub fn unreported(name: &Arc<str>, kind: ContainerKind) -> ContainerLedger {
+        ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default() }
+    }
+
     pub fn run(&self, id: &str) -> Option<&Run> {
         self.runs.iter().find(|run| *run.id == *id)
     }
@@ -114,10 +121,11 @@ impl PodLedger {
     /// better.
     pub fn observe(&mut self, pod: &Pod, look: Look) {
         for status in &pod.statuses {
-            let kind = pod.containers.iter().find(|container| container.name == status.name);
-            let kind = kind.map_or(ContainerKind::Regular, |container| container.kind);
+            let spec = pod.containers.iter().find(|container| container.name == status.name);
+            let kind = spec.map_or(ContainerKind::Regular, |container| container.kind);
+            let image = spec.map(|container| container.image.clone()).unwrap_or_default();
             if let Some(ledger) = self.container_mut(&status.name, kind) {
-                ledger.observe(status, look);
+                ledger.observe(status, image, look);
             }
         }
     }
@@ -127,8 +135,7 @@ impl PodLedger {
             Some(index) => index,
             None if self.containers.len() >= CONTAINERS_MAX => return None,
             None => {
-                let made = ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default() };
-                self.containers.push(made);
+                self.containers.push(ContainerLedger::unreported(name, kind));
                 self.containers.len() - 1
             }
         };
@@ -146,9 +153,10 @@ impl PodLedger {
 
     /// The container with a run of this id; a shortened id counts when it fits one run only.
     pub fn by_id(&self, id: &str) -> Option<(&ContainerLedger, &Run)> {
-        let mut fitting = self.containers.iter().flat_map(|ledger| {
-            ledger.runs.iter().filter(|run| run.id.starts_with(id)).map(move |run| (ledger, run))
-        });
+        let mut fitting = self
+            .containers
+            .iter()
+            .flat_map(|ledger| ledger.runs.iter().filter(|run| run.id.starts_with(id)).map(move |run| (ledger, run)));
         let first = fitting.next()?;
         if fitting.next().is_some() { None } else { Some(first) }
     }

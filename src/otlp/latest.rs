@@ -12,15 +12,19 @@ const FAR_FUTURE: u64 = 4_102_444_800_000_000_000;
 
 /// Latest span end, log time (observed time where there is none), or data point time; zero when nothing tells.
 pub fn latest_time(signal: Signal, scopes: &[ScopeGroup]) -> UnixNanos {
-    let read = match signal {
-        Signal::Traces => span_end,
-        Signal::Logs => log_time,
-        Signal::Metrics => metric_time,
-        Signal::Profiles => profile_time,
-    };
     let items = scopes.iter().flat_map(|scope| scope.items.iter());
-    let times = items.filter_map(|item| read(item).ok()).filter(|time| *time < FAR_FUTURE);
-    UnixNanos(times.max().unwrap_or(0))
+    items.map(|item| item_time(signal, item)).max().unwrap_or_default()
+}
+
+/// The same of one item.
+pub fn item_time(signal: Signal, item: &[u8]) -> UnixNanos {
+    let read = match signal {
+        Signal::Traces => span_end(item),
+        Signal::Logs => log_time(item),
+        Signal::Metrics => metric_time(item),
+        Signal::Profiles => profile_time(item),
+    };
+    UnixNanos(read.ok().filter(|time| *time < FAR_FUTURE).unwrap_or(0))
 }
 
 /// The first `fixed64` field with this number, or zero. Not the last, so that the walk ends there.

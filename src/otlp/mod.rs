@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod ids;
 pub mod json;
 pub mod latest;
+pub mod portion;
 pub mod span;
 pub mod split;
 pub mod walk;

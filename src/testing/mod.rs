@@ -1,1 +1,4 @@
-//! Sinks, generators and fake peers for tests, benches and the demo.
+//! Generators and sinks for tests and benches; compiled for tests and with the feature `testing` only.
+
+pub mod sink;
+pub mod telemetry;

@@ -103,7 +103,8 @@ fn an_ephemeral_container_is_marked_as_such() {
 
 #[test]
 fn error_answers_are_read_as_recorded() {
-    let body = |file: &str| golden(&format!("http/{file}")).split_once("\n{").map(|(_, json)| format!("{{{json}")).unwrap();
+    let body =
+        |file: &str| golden(&format!("http/{file}")).split_once("\n{").map(|(_, json)| format!("{{{json}")).unwrap();
     let forbidden = api_status(body("403-watch-deployments.txt").as_bytes(), 403);
     assert_eq!((forbidden.code, forbidden.reason.as_str()), (403, "Forbidden"));
     assert!(forbidden.message.contains("cannot watch resource \"deployments\""));

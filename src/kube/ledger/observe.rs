@@ -8,7 +8,7 @@ use crate::kube::pod::{ContainerStatus, Ended, RunState};
 
 impl ContainerLedger {
     /// Takes in one status. The predecessor goes first, so that it stands before the current run.
-    pub(super) fn observe(&mut self, status: &ContainerStatus, look: Look) {
+    pub(super) fn observe(&mut self, status: &ContainerStatus, image: Arc<str>, look: Look) {
         let current_id = current_id(status);
         let last = status.last.as_ref().filter(|last| !last.id.is_empty());
         let mut follows_directly = false;
@@ -20,7 +20,8 @@ impl ContainerLedger {
             follows_directly = self.runs.last().is_some_and(|run| run.id == last.id);
         }
         if !current_id.is_empty() {
-            self.place(current_run(status, &current_id, look.now), look, follows_directly);
+            let run = Run { image, ..current_run(status, &current_id, look.now) };
+            self.place(run, look, follows_directly);
         }
         let is_newest = current_id.is_empty() || self.runs.last().is_some_and(|run| *run.id == *current_id);
         if is_newest {
@@ -45,9 +46,9 @@ impl ContainerLedger {
 
     /// An unknown run that began before the newest known one: from an event that came late.
     fn is_past(&self, run: &Run) -> bool {
-        self.runs.last().is_some_and(|newest| {
-            run.start.is_known() && newest.start.is_known() && run.start.lo < newest.start.lo
-        })
+        self.runs
+            .last()
+            .is_some_and(|newest| run.start.is_known() && newest.start.is_known() && run.start.lo < newest.start.lo)
     }
 
     fn insert_past(&mut self, mut run: Run) {
@@ -144,7 +145,7 @@ fn current_run(status: &ContainerStatus, id: &Arc<str>, now: UnixNanos) -> Run {
     if let RunState::Running { started } = &status.state {
         run.start = started.map_or(Moment::UNKNOWN, Moment::second);
     }
-    Run { id: id.clone(), image: status.image.clone(), image_id: status.image_id.clone(), ..run }
+    Run { id: id.clone(), image_id: status.image_id.clone(), ..run }
 }
 
 /// What an event adds to a known run. Times that differ (a kubelet that restarted refills them) widen the moment.
@@ -157,8 +158,10 @@ fn merge(known: &mut Run, seen: Run, is_newest: bool) {
     if seen.restart >= 0 {
         known.restart = seen.restart;
     }
-    if !seen.image.is_empty() {
+    if known.image.is_empty() {
         known.image = seen.image;
+    }
+    if !seen.image_id.is_empty() {
         known.image_id = seen.image_id;
     }
     match (known.end_reported, seen.end) {

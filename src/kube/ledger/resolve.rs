@@ -60,10 +60,12 @@ pub enum Absence {
     Stale,
     /// Too much was waiting already.
     HoldFull,
+    /// The resource names another pod than the one at its address.
+    Conflict,
 }
 
 impl Absence {
-    pub const ALL: [Absence; 10] = [
+    pub const ALL: [Absence; 11] = [
         Absence::PodNotFound,
         Absence::ContainerNameUnknown,
         Absence::ContainerNameMissing,
@@ -74,6 +76,7 @@ impl Absence {
         Absence::Outside,
         Absence::Stale,
         Absence::HoldFull,
+        Absence::Conflict,
     ];
 
     /// The label in metrics, logs and `explain`.
@@ -89,13 +92,17 @@ impl Absence {
             Absence::Outside => "outside_known_runs",
             Absence::Stale => "stale",
             Absence::HoldFull => "hold_full",
+            Absence::Conflict => "conflict",
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Resolution<'a> {
-    Found { run: &'a Run, confidence: Confidence },
+    Found {
+        run: &'a Run,
+        confidence: Confidence,
+    },
     /// Waiting will not help.
     Missing(Absence),
     /// Asking again after a refresh or a little later may help.
@@ -116,7 +123,9 @@ impl Query {
     /// between two runs, because it looks for dead containers once a second.
     fn began_with(&self, run: &Run) -> bool {
         self.began.is_some_and(|began| {
-            run.start.is_known() && run.start.lo <= began.saturating_add(SLIP) && began <= run.start.hi.saturating_add(SLIP)
+            run.start.is_known()
+                && run.start.lo <= began.saturating_add(SLIP)
+                && began <= run.start.hi.saturating_add(SLIP)
         })
     }
 }
@@ -132,9 +141,7 @@ impl ContainerLedger {
         }
         let mut fitting = self.runs.iter().filter(|run| query.fits(run.start.lo, run.end.map(|end| end.hi)));
         match (fitting.next(), fitting.next()) {
-            (Some(run), None) if query.began_with(run) => {
-                Resolution::Found { run, confidence: Confidence::Confirmed }
-            }
+            (Some(run), None) if query.began_with(run) => Resolution::Found { run, confidence: Confidence::Confirmed },
             _ if self.may_be_in_gap(query) => Resolution::Missing(Absence::Gap),
             (Some(run), None) => Resolution::Found { run, confidence: confidence(run, query) },
             (Some(_), Some(_)) => self.by_number(query),
@@ -162,8 +169,7 @@ impl ContainerLedger {
     /// Several runs fit and nothing tells them apart but a number the configuration trusts.
     fn by_number(&self, query: &Query) -> Resolution<'_> {
         let fits = |run: &&Run| query.fits(run.start.lo, run.end.map(|end| end.hi));
-        let mut numbered =
-            self.runs.iter().filter(fits).filter(|run| query.trusted_number == Some(run.restart));
+        let mut numbered = self.runs.iter().filter(fits).filter(|run| query.trusted_number == Some(run.restart));
         match (numbered.next(), numbered.next()) {
             (Some(run), None) => Resolution::Found { run, confidence: Confidence::Unconfirmed },
             _ => Resolution::Missing(Absence::Ambiguous),

@@ -144,7 +144,7 @@ impl Pool {
         }
         if !live.answered.load(Ordering::Relaxed) {
             // It came up and died without one answer: as good as not connected.
-            let cause = live.first.mix_up(true).unwrap_or_else(|| closed_unused());
+            let cause = live.first.mix_up(true).unwrap_or_else(closed_unused);
             lock(&self.redial).failed(Instant::now(), cause, fastrand::f64());
         }
         *slot = None;

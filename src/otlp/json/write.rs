@@ -240,6 +240,9 @@ fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
 /// One value that is no message; the wire type must be the one OTLP gives it.
 fn scalar(out: &mut Vec<u8>, field: &Field, wire: Wire<'_>) -> Result<(), Malformed> {
     let found = walk::Field { number: field.number, wire };
+    let quotes: &[u8] =
+        if matches!(field.kind, Kind::Int64 | Kind::Uint64 | Kind::Fixed64 | Kind::Sfixed64) { b"\"" } else { b"" };
+    out.extend_from_slice(quotes);
     match field.kind {
         Kind::String => text::push_string(out, found.bytes()?),
         Kind::Bytes => text::push_base64(out, found.bytes()?),
@@ -256,19 +259,13 @@ fn scalar(out: &mut Vec<u8>, field: &Field, wire: Wire<'_>) -> Result<(), Malfor
         }
         Kind::Uint32 => text::push_unsigned(out, u64::from(found.varint()? as u32)),
         Kind::Fixed32 => text::push_unsigned(out, u64::from(found.fixed32()?)),
-        Kind::Int64 => quote(out, |out| Ok(text::push_signed(out, found.varint()? as i64)))?,
-        Kind::Uint64 => quote(out, |out| Ok(text::push_unsigned(out, found.varint()?)))?,
-        Kind::Fixed64 => quote(out, |out| Ok(text::push_unsigned(out, found.fixed64()?)))?,
-        Kind::Sfixed64 => quote(out, |out| Ok(text::push_signed(out, found.fixed64()? as i64)))?,
+        Kind::Int64 => text::push_signed(out, found.varint()? as i64),
+        Kind::Uint64 => text::push_unsigned(out, found.varint()?),
+        Kind::Fixed64 => text::push_unsigned(out, found.fixed64()?),
+        Kind::Sfixed64 => text::push_signed(out, found.fixed64()? as i64),
         Kind::Double => text::push_double(out, f64::from_bits(found.fixed64()?)),
         Kind::Message(_) => return Err(Malformed::Unexpected(field.number)),
     }
-    Ok(())
-}
-
-fn quote(out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>) -> Result<(), Malformed> {
-    out.push(b'"');
-    value(out)?;
-    out.push(b'"');
+    out.extend_from_slice(quotes);
     Ok(())
 }

@@ -1,0 +1,153 @@
+//! The shared client section of exporters: TLS, headers, compression. Keys are the Collector's configtls, configopaque and
+//! configcompression; what is read here is plain values, and nothing is opened.
+
+use std::path::PathBuf;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::check::{Section, text_of};
+use crate::config::secret::Secret;
+use crate::core::diagnostic::code;
+
+/// PEM text by file or in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PemSource {
+    File(PathBuf),
+    Inline(Secret),
+}
+
+/// The `tls` block of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsKeys {
+    /// True when the block is written at all.
+    pub written: bool,
+    /// Plaintext.
+    pub insecure: bool,
+    pub insecure_skip_verify: bool,
+    pub ca: Option<PemSource>,
+    pub with_system_ca: bool,
+    pub certificate: Option<PemSource>,
+    pub key: Option<PemSource>,
+    pub server_name: Option<String>,
+    /// `min_version: "1.3"`.
+    pub only_1_3: bool,
+}
+
+/// Reads `tls`.
+pub fn tls(section: &Section<'_>) -> TlsKeys {
+    let Some(keys) = section.section("tls") else { return TlsKeys::default() };
+    keys.not_yet(&["cipher_suites", "curve_preferences", "tpm"]);
+    keys.without_effect("reload_interval", "files are read again at every new connection");
+    let read = TlsKeys {
+        written: true,
+        insecure: keys.bool("insecure").unwrap_or(false),
+        insecure_skip_verify: keys.bool("insecure_skip_verify").unwrap_or(false),
+        ca: pem(&keys, "ca_file", "ca_pem"),
+        with_system_ca: keys.bool("include_system_ca_certs_pool").unwrap_or(false),
+        certificate: pem(&keys, "cert_file", "cert_pem"),
+        key: pem(&keys, "key_file", "key_pem"),
+        server_name: keys.string("server_name_override").filter(|name| !name.is_empty()),
+        only_1_3: keys.choice("min_version", &[("1.2", false), ("1.3", true)]).unwrap_or(false),
+    };
+    if keys.choice("max_version", &[("1.2", 2), ("1.3", 3)]) == Some(2) {
+        keys.error(
+            "max_version",
+            code::NOT_YET,
+            "`max_version` below 1.3 is not supported yet",
+            Some("remove the key"),
+        );
+    }
+    if read.certificate.is_some() != read.key.is_some() {
+        let (has, lacks) = if read.key.is_some() { ("key_file", "cert_file") } else { ("cert_file", "key_file") };
+        keys.invalid::<()>(has, format!("`{has}` without `{lacks}`"), "both, or neither");
+    }
+    keys.finish();
+    read
+}
+
+fn pem(keys: &Section<'_>, file: &str, inline: &str) -> Option<PemSource> {
+    let path = keys.string(file).filter(|path| !path.is_empty());
+    let text = keys.string(inline).filter(|text| !text.is_empty());
+    if path.is_some() && text.is_some() {
+        keys.invalid::<()>(inline, format!("`{inline}` beside `{file}`"), "only one of the two");
+    }
+    path.map(|path| PemSource::File(PathBuf::from(path)))
+        .or_else(|| text.map(|text| PemSource::Inline(Secret::new(text))))
+}
+
+/// Header names that requests set themselves.
+const RESERVED: &[&str] =
+    &["content-type", "content-length", "content-encoding", "te", "transfer-encoding", "connection"];
+
+/// Reads `headers`: a map, or a list of `{name, value}`. Values never print.
+pub fn headers(section: &Section<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let Some(node) = section.node("headers").filter(|node| !node.is_null()) else { return headers };
+    let mut add = |name: &str, value: &str| {
+        let expected = "header names of letters, digits and dashes, and values without line breaks";
+        let Ok(header) = HeaderName::try_from(name) else {
+            return section.invalid::<()>("headers", format!("{name:?} is not a header name"), expected);
+        };
+        if RESERVED.contains(&header.as_str()) {
+            let message = format!("{name:?} is set by the exporter itself");
+            return section.invalid::<()>("headers", message, "a header that is not part of the protocol");
+        }
+        // The value may be a secret, so the message does not show it.
+        let Ok(mut value) = HeaderValue::from_str(value) else {
+            return section.invalid::<()>("headers", format!("the value of {name:?} cannot be sent"), expected);
+        };
+        value.set_sensitive(true);
+        headers.insert(header, value);
+        Some(())
+    };
+    if node.items().is_empty() {
+        for (name, value) in section.string_map("headers").unwrap_or_default() {
+            add(&name, &value);
+        }
+        return headers;
+    }
+    for (at, item) in node.items().iter().enumerate() {
+        let text = |key| item.get(key).and_then(text_of);
+        match (text("name"), text("value")) {
+            (Some(name), Some(value)) => {
+                add(&name, &value);
+            }
+            _ => {
+                section.invalid::<()>(
+                    "headers",
+                    format!("entry {at} has no name and value"),
+                    "{name: ..., value: ...}",
+                );
+            }
+        }
+    }
+    headers
+}
+
+/// `compression` of an OTLP client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionKey {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Reads `compression`; the field's default is gzip.
+pub fn compression(section: &Section<'_>) -> CompressionKey {
+    let written = section.string("compression");
+    if let Some(later @ ("snappy" | "zlib" | "deflate" | "lz4" | "x-snappy-framed")) = written.as_deref() {
+        let message = format!("compression {later} is not supported yet");
+        section.error("compression", code::NOT_YET, message, Some("use gzip, zstd or none"));
+        return CompressionKey::Gzip;
+    }
+    let choices = [
+        ("gzip", CompressionKey::Gzip),
+        ("zstd", CompressionKey::Zstd),
+        ("none", CompressionKey::None),
+        ("", CompressionKey::None),
+    ];
+    if written.is_none() {
+        return CompressionKey::Gzip;
+    }
+    section.choice("compression", &choices).unwrap_or(CompressionKey::Gzip)
+}

@@ -1,0 +1,231 @@
+//! The keys of `otlp_grpc` and `otlp_http`, checked into what builds them. Names and defaults are the Collector's
+//! (configgrpc, confighttp); keys of ours stand in the `podgate` block.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::config::check::Section;
+use crate::config::client::{CompressionKey, PemSource, TlsKeys, compression, headers, tls};
+use crate::core::diagnostic::code;
+use crate::core::factory::CheckContext;
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::exporters::sending::config::SendingSettings;
+use crate::exporters::sending::status::Profile;
+use crate::net::client::compress::Compression;
+use crate::net::client::settings::{ClientSettings, Keepalive, Pem, Speech, TlsSettings};
+use crate::net::client::target::{Scheme, Target};
+
+/// APM Server's port; its habits are expected there unless the configuration says otherwise.
+const APM_SERVER_PORT: u16 = 8200;
+/// APM Server takes gRPC messages of 4 MiB (grpc-go's default) and answers larger ones like a rate limit.
+const APM_SERVER_BYTES_MAX: u64 = 4 << 20;
+
+/// A checked OTLP exporter.
+#[derive(Clone, Debug)]
+pub struct OtlpSettings {
+    /// One for gRPC and for HTTP with one endpoint; else the endpoint of each signal.
+    pub clients: Vec<ClientSettings>,
+    /// Which client and path serve a signal; `None` when it has no endpoint.
+    pub routes: [Option<Route>; 4],
+    pub compression: Compression,
+    pub headers: HeaderMap,
+    pub profile: Profile,
+    pub sending: SendingSettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub client: usize,
+    /// HTTP only; gRPC paths are fixed.
+    pub path: String,
+}
+
+/// What both exporters have in common.
+struct Common {
+    tls: TlsKeys,
+    headers: HeaderMap,
+    compression: Compression,
+    sending: SendingSettings,
+    connections: usize,
+    apm_server: Option<bool>,
+}
+
+fn common(keys: &Section<'_>, timeout: Duration) -> Common {
+    keys.not_yet(&["auth", "middlewares"]);
+    let own = keys.section("podgate");
+    let (mut connections, mut apm_server) = (1, None);
+    if let Some(own) = own {
+        connections = own.usize("connections").unwrap_or(1);
+        if !(1..=64).contains(&connections) {
+            own.invalid::<()>("connections", format!("{connections} connections"), "a number from 1 to 64");
+        }
+        apm_server = own.bool("apm_server");
+        own.finish();
+    }
+    let compression = match compression(keys) {
+        CompressionKey::None => Compression::None,
+        CompressionKey::Gzip => Compression::Gzip,
+        CompressionKey::Zstd => Compression::Zstd,
+    };
+    let sending = SendingSettings::check(keys, timeout);
+    if sending.timeout.is_zero() {
+        keys.invalid::<()>("timeout", "`timeout` is 0, an attempt without end", "a duration such as 5s");
+    }
+    Common { tls: tls(keys), headers: headers(keys), compression, sending, connections, apm_server }
+}
+
+/// Checks an `otlp_grpc` body.
+pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
+    let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
+    let common = common(&keys, Duration::from_secs(5));
+    keys.not_yet(&["authority"]);
+    for (key, why) in [
+        ("balancer_name", "every address of the name is used in turn"),
+        ("wait_for_ready", "requests wait for a connection within their timeout, then are retried"),
+        ("read_buffer_size", "buffers grow as needed"),
+        ("write_buffer_size", "slices are written as they are"),
+        ("user_agent", "requests say podgate"),
+    ] {
+        keys.without_effect(key, why);
+    }
+    let keepalive = keys.section("keepalive").map(|keys| {
+        let read = Keepalive {
+            interval: keys.duration("time").unwrap_or(Duration::from_secs(10)).max(Duration::from_secs(10)),
+            timeout: keys.duration("timeout").unwrap_or(Duration::from_secs(20)),
+            while_idle: keys.bool("permit_without_stream").unwrap_or(false),
+        };
+        keys.finish();
+        read
+    });
+    let target = endpoint(&keys, "endpoint", None);
+    if keys.node("endpoint").is_none_or(Node::is_null) {
+        keys.missing::<()>("endpoint", "host:port of an OTLP/gRPC receiver, such as gateway:4317");
+    }
+    if target.as_ref().is_some_and(|target| !target.path.trim_matches('/').is_empty()) {
+        keys.invalid::<()>("endpoint", "a gRPC endpoint has no path", "host:port");
+    }
+    keys.finish();
+    let clients = vec![ClientSettings { keepalive, ..client(target?, Speech::Http2, &common) }];
+    let routes = std::array::from_fn(|_| Some(Route { client: 0, path: String::new() }));
+    Some(settings(common, clients, routes))
+}
+
+const PATHS: [(&str, &str); 4] = [
+    ("traces_endpoint", "/v1/traces"),
+    ("metrics_endpoint", "/v1/metrics"),
+    ("logs_endpoint", "/v1/logs"),
+    ("profiles_endpoint", "/v1development/profiles"),
+];
+
+/// Checks an `otlp_http` body.
+pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
+    let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
+    let common = common(&keys, Duration::from_secs(30));
+    keys.not_yet(&["proxy_url", "cookies", "compression_params", "force_attempt_http2", "http2_read_idle_timeout"]);
+    for key in
+        ["read_buffer_size", "write_buffer_size", "max_idle_conns", "max_idle_conns_per_host", "http2_ping_timeout"]
+    {
+        keys.without_effect(key, "buffers and idle connections are sized as needed");
+    }
+    let http1_max = keys.usize("max_conns_per_host").filter(|max| *max > 0).unwrap_or(64);
+    let idle_timeout = keys.duration("idle_conn_timeout").filter(|idle| !idle.is_zero());
+    keys.without_effect("disable_keep_alives", "connections are kept and reused");
+    if keys.string("encoding").is_some_and(|encoding| encoding == "json") {
+        keys.error("encoding", code::NOT_YET, "`encoding: json` is not supported yet", Some("use proto, the default"));
+    } else {
+        keys.choice("encoding", &[("proto", ())]);
+    }
+    let base = endpoint(&keys, "endpoint", Some(url_port));
+    let own = PATHS.map(|(key, _)| endpoint(&keys, key, Some(url_port)));
+    let written = |key| keys.node(key).is_some_and(|node| !node.is_null());
+    if !written("endpoint") && !PATHS.iter().any(|(key, _)| written(key)) {
+        keys.missing::<()>("endpoint", "the URL of an OTLP/HTTP receiver, such as http://gateway:4318");
+    }
+    keys.finish();
+    let (mut clients, mut routes) = (Vec::new(), [None, None, None, None]);
+    for signal in Signal::ALL {
+        let at = signal.index();
+        let (target, path) = match (&own[at], &base) {
+            (Some(target), _) => (target, if target.path.is_empty() { "/".to_owned() } else { target.path.clone() }),
+            (None, Some(base)) => (base, format!("{}{}", base.path.trim_end_matches('/'), PATHS[at].1)),
+            (None, None) => continue,
+        };
+        let wanted = ClientSettings {
+            http1_max,
+            idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
+            ..client(target.clone(), Speech::ByAgreement, &common)
+        };
+        let same = |known: &ClientSettings| {
+            known.target.authority() == target.authority() && known.target.scheme == target.scheme
+        };
+        let known = clients.iter().position(same).unwrap_or_else(|| {
+            clients.push(wanted);
+            clients.len() - 1
+        });
+        routes[at] = Some(Route { client: known, path });
+    }
+    (!clients.is_empty()).then(|| settings(common, clients, routes))
+}
+
+fn settings(common: Common, clients: Vec<ClientSettings>, routes: [Option<Route>; 4]) -> OtlpSettings {
+    let at_its_port = clients.iter().any(|client| client.target.port == APM_SERVER_PORT);
+    let apm_server = common.apm_server.unwrap_or(at_its_port);
+    let mut sending = common.sending;
+    if apm_server {
+        sending.request_bytes_max = sending.request_bytes_max.min(APM_SERVER_BYTES_MAX);
+    }
+    let profile = if apm_server { Profile::ApmServer } else { Profile::Standard };
+    OtlpSettings { clients, routes, compression: common.compression, headers: common.headers, profile, sending }
+}
+
+fn url_port(scheme: Scheme) -> u16 {
+    if scheme == Scheme::Https { 443 } else { 80 }
+}
+
+/// An endpoint key, `None` when absent or wrong (then reported).
+fn endpoint(keys: &Section<'_>, key: &str, default_port: Option<fn(Scheme) -> u16>) -> Option<Target> {
+    let text = keys.string(key)?;
+    let expected =
+        if default_port.is_some() { "a URL such as http://gateway:4318" } else { "host:port, such as gateway:4317" };
+    match Target::parse(&text, default_port) {
+        Ok(target) if default_port.is_some() && target.scheme == Scheme::Unstated => {
+            keys.invalid(key, format!("{text:?} has no scheme"), "http:// or https:// before the host")
+        }
+        Ok(target) => Some(target),
+        Err(why) => keys.invalid(key, why, expected),
+    }
+}
+
+fn client(target: Target, speech: Speech, common: &Common) -> ClientSettings {
+    let keys = &common.tls;
+    let plaintext = match target.scheme {
+        Scheme::Http => true,
+        Scheme::Https => false,
+        // The Collector verifies even with `insecure` when a CA is given.
+        Scheme::Unstated => keys.insecure && keys.ca.is_none(),
+    };
+    let pem = |source: &Option<PemSource>| {
+        source.as_ref().map(|source| match source {
+            PemSource::File(path) => Pem::File(path.clone()),
+            PemSource::Inline(text) => Pem::Inline(text.expose().to_owned()),
+        })
+    };
+    let tls = TlsSettings {
+        ca: pem(&keys.ca),
+        with_system_ca: keys.with_system_ca,
+        certificate: pem(&keys.certificate),
+        key: pem(&keys.key),
+        skip_verify: keys.insecure_skip_verify,
+        server_name: keys.server_name.clone(),
+        only_1_3: keys.only_1_3,
+    };
+    ClientSettings {
+        tls: (!plaintext).then_some(tls),
+        connections: common.connections,
+        // Leaves time for the request itself, and names the cause better than a request's timeout would.
+        connect_timeout: Duration::from_secs(5).min(common.sending.timeout.mul_f64(0.8)),
+        ..ClientSettings::new(target, speech)
+    }
+}

@@ -1,0 +1,110 @@
+//! What went wrong in words: the code a reader can search for, the cause, and what to do about it.
+//!
+//! The sentences are part of the product: the README quotes them. One place, so that both protocols say the same.
+
+use crate::exporters::sending::condition::Trouble;
+use crate::net::client::failure::Failure;
+use crate::net::client::grpc::Code;
+
+/// What is known of the exporter that has the trouble.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// An Authorization header is configured.
+    pub authorized: bool,
+    pub apm_server: bool,
+}
+
+const NO_OTLP_HERE: &str = "no OTLP service answers there: check port and path (4317 is OTLP/gRPC, 4318 OTLP/HTTP with /v1/traces, 8200 APM Server)";
+
+impl Scene {
+    /// No answer came.
+    pub fn no_answer(&self, failure: &Failure) -> Trouble {
+        let (code, cure) = match failure {
+            Failure::Resolve { .. } => {
+                ("name not resolved", "check the host name; a Service is <name>.<namespace>.svc")
+            }
+            Failure::Refused { .. } => (
+                "connection refused",
+                "nothing listens there: is the next hop running, and is this its port (4317 gRPC, 4318 HTTP, 8200 APM Server)?",
+            ),
+            Failure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
+            Failure::ConnectTimeout { .. } => (
+                "no connection",
+                "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address",
+            ),
+            Failure::Tls { .. } => {
+                ("TLS failed", "check ca_file, server_name_override and the dates of the next hop's certificate")
+            }
+            Failure::PeerIsPlaintext => (
+                "TLS mismatch",
+                "the next hop does not speak TLS: set tls: {insecure: true}, or http:// in the endpoint",
+            ),
+            Failure::PeerIsTls => {
+                ("TLS mismatch", "the next hop wants TLS: remove tls.insecure, or write https:// in the endpoint")
+            }
+            Failure::PeerIsHttp1 => ("not gRPC", "this is an HTTP port: use otlp_http, or the gRPC port (4317)"),
+            Failure::Setup(_) => {
+                ("client setup", "check the files named in the tls block and that podgate may read them")
+            }
+            Failure::Deadline => ("timeout", "the next hop is slow or stuck: look at its load, or raise timeout"),
+            Failure::Broken(_) | Failure::NotTaken(_) => {
+                ("connection broken", "the next hop closed the connection: look at its log and its limits")
+            }
+            Failure::AnswerTooLarge { .. } | Failure::Malformed(_) => {
+                ("answer unreadable", "is this an OTLP receiver? check port and path")
+            }
+        };
+        Trouble { code: code.to_owned(), message: failure.to_string(), cure: Some(cure.to_owned()) }
+    }
+
+    /// A gRPC answer that is not OK.
+    pub fn grpc_status(&self, code: Code, message: String) -> Trouble {
+        let cure = match code {
+            Code::UNAUTHENTICATED | Code::PERMISSION_DENIED => Some(self.credentials()),
+            Code::UNIMPLEMENTED => Some(NO_OTLP_HERE.to_owned()),
+            Code::RESOURCE_EXHAUSTED => Some(
+                "the next hop limits rate or message size: raise its limits, or set sending_queue.batch.max_size"
+                    .to_owned(),
+            ),
+            Code::UNAVAILABLE => Some("the next hop is overloaded or starting: look at its log".to_owned()),
+            _ => None,
+        };
+        Trouble { code: code.name().to_owned(), message, cure }
+    }
+
+    /// An HTTP answer that is not a success.
+    pub fn http_status(&self, status: u16, message: String) -> Trouble {
+        let cure = match status {
+            401 | 403 => Some(self.credentials()),
+            404 | 405 => Some(NO_OTLP_HERE.to_owned()),
+            300..=399 => Some("the endpoint moved: configure the address it redirects to".to_owned()),
+            413 => Some("the next hop takes only smaller requests: set sending_queue.batch.max_size".to_owned()),
+            415 => Some("the next hop does not take protobuf or this compression: try compression: none".to_owned()),
+            429 | 503 => Some("the next hop is overloaded: look at its log".to_owned()),
+            500 if self.apm_server => {
+                Some("APM Server answers 500 also to missing credentials: check Authorization and its log".to_owned())
+            }
+            _ => None,
+        };
+        Trouble { code: format!("HTTP {status}"), message, cure }
+    }
+
+    fn credentials(&self) -> String {
+        let header =
+            "headers: {Authorization: \"ApiKey <base64 of id:key>\"} or {Authorization: \"Bearer <secret token>\"}";
+        match (self.apm_server, self.authorized) {
+            (true, false) => {
+                format!("APM Server wants an API key or its secret token and none is configured: set {header}")
+            }
+            (true, true) => {
+                "APM Server refuses the configured credentials: the API key needs the privilege event:write of \
+                             application apm, the secret token must be the server's own"
+                    .to_owned()
+            }
+            (false, false) => {
+                "the next hop wants credentials and none is configured: set headers: {Authorization: ...}".to_owned()
+            }
+            (false, true) => "the next hop refuses the configured Authorization header".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `otlp_grpc` and `otlp_http`: hand data on by OTLP, to a Collector, to APM Server, to anything that speaks it.
+//!
+//! Two factories over one courier, because only framing and paths differ. Queue, retries and accounts are `sending`'s;
+//! sockets are the net layer's. Knows no pipeline and never looks into items.
+//!
+//! ```yaml
+//! otlp_grpc:
+//!   endpoint: gateway:4317
+//!   tls: {insecure: true}
+//! otlp_http:
+//!   endpoint: https://apm.example.com:443
+//!   headers: {Authorization: "ApiKey ${env:ELASTIC_API_KEY}"}
+//! ```
+
+mod answer;
+pub mod config;
+mod courier;
+mod cure;
+
+use std::sync::Arc;
+
+use crate::core::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::payload::Signal;
+use crate::exporters::otlp::config::OtlpSettings;
+use crate::exporters::otlp::courier::{OtlpCourier, Protocol};
+use crate::exporters::sending::Sending;
+
+pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
+    about: About {
+        name: "otlp_grpc",
+        aliases: &[Alias { name: "otlp", note: "the Collector's name before v0.144" }],
+        signals: &Signal::ALL,
+        summary: "sends OTLP over gRPC",
+        example: "endpoint: gateway:4317\ntls: {insecure: true}\nsending_queue: {queue_size: 1000}\n",
+    },
+    check: |cx, node| plan(config::grpc(cx, node), Protocol::Grpc),
+};
+
+pub const HTTP_FACTORY: ExporterFactory = ExporterFactory {
+    about: About {
+        name: "otlp_http",
+        aliases: &[Alias { name: "otlphttp", note: "the Collector's name before v0.144" }],
+        signals: &Signal::ALL,
+        summary: "sends OTLP over HTTP with protobuf bodies",
+        example: "endpoint: http://gateway:4318\ncompression: gzip\n",
+    },
+    check: |cx, node| plan(config::http(cx, node), Protocol::Http),
+};
+
+struct Plan {
+    settings: OtlpSettings,
+    protocol: Protocol,
+}
+
+fn plan(settings: Option<OtlpSettings>, protocol: Protocol) -> Option<Box<dyn ExporterPlan>> {
+    settings.map(|settings| Box::new(Plan { settings, protocol }) as Box<dyn ExporterPlan>)
+}
+
+impl ExporterPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
+        let courier = OtlpCourier::new(self.protocol, self.settings.clone());
+        Arc::new(Sending::new(cx, self.settings.sending, Box::new(courier)))
+    }
+}

@@ -1,0 +1,359 @@
+//! From one payload to its end: attempts with backoff, parts of a size the peer takes, the faulty message found alone.
+//!
+//! Nothing is counted here: a [`Tally`] says what became of each item, and whoever holds the items settles it once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::component::Task;
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::Counter;
+use crate::core::status::{State, StatusBoard};
+use crate::exporters::sending::backoff::{Backoff, RetrySettings, THROTTLE_MAX};
+use crate::exporters::sending::condition::{Condition, Line, Trouble};
+use crate::exporters::sending::gate::{Gate, Over};
+use crate::exporters::sending::isolation::{Allowance, Isolation, Step};
+use crate::exporters::sending::status::Fault;
+use crate::otlp::envelope::encoded_len;
+use crate::otlp::portion::{halve, part};
+
+/// Attempts of one payload that only a peer's known habit justifies.
+const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
+/// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
+const SIZE_FLOOR_BYTES: u64 = 256 << 10;
+
+/// Sends one request, once. The part of an exporter that knows a protocol.
+pub trait Courier: Send + Sync + 'static {
+    /// Ends by `deadline` at the latest.
+    fn send<'a>(&'a self, payload: &'a Payload, deadline: Instant)
+    -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+    /// For logs: the endpoint.
+    fn destination(&self) -> &str;
+
+    /// Closes connections.
+    fn close(&self) -> Task<'_, ()>;
+}
+
+/// The next hop's answer to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// `rejected` items were named as not taken; they must not be sent again (OTLP, "Partial Success").
+    Taken {
+        rejected: u64,
+        message: String,
+    },
+    Later {
+        after: Option<Duration>,
+        off_spec: bool,
+        trouble: Trouble,
+    },
+    Never {
+        fault: Fault,
+        trouble: Trouble,
+    },
+}
+
+/// What became of a payload's items.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub delivered: u64,
+    pub lost: Vec<(Reason, u64)>,
+    /// True when the next hop took a request: the sender cannot be told to send everything again.
+    pub answered: bool,
+    /// Why the last lost part was lost.
+    pub error: Option<ConsumeError>,
+}
+
+/// How one request ended.
+enum End {
+    Taken { rejected: u64, message: String },
+    Never { fault: Fault, trouble: Trouble },
+    GaveUp { reason: Reason, after: Option<Duration>, trouble: Trouble },
+    Over,
+}
+
+/// What deliveries of one exporter share.
+pub struct Delivery {
+    pub courier: Box<dyn Courier>,
+    /// `None` tries once.
+    pub retry: Option<RetrySettings>,
+    pub timeout: Duration,
+    pub gate: Gate,
+    pub path: String,
+    pub status: Arc<StatusBoard>,
+    pub off_spec_retries: Arc<Counter>,
+    /// The largest request the peer is known or configured to take; learnt downwards from its refusals.
+    request_bytes_max: AtomicU64,
+    // All three are locked for a few instructions and never across an await.
+    condition: Mutex<Condition>,
+    allowance: Mutex<Allowance>,
+    hold: Mutex<Option<Instant>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What a delivery is made of; see the fields of [`Delivery`].
+pub struct DeliveryParts {
+    pub courier: Box<dyn Courier>,
+    pub retry: Option<RetrySettings>,
+    pub timeout: Duration,
+    pub request_bytes_max: u64,
+    pub path: String,
+    pub status: Arc<StatusBoard>,
+    pub off_spec_retries: Arc<Counter>,
+}
+
+impl Delivery {
+    pub fn new(parts: DeliveryParts) -> Delivery {
+        Delivery {
+            courier: parts.courier,
+            retry: parts.retry,
+            timeout: parts.timeout,
+            gate: Gate::default(),
+            path: parts.path,
+            status: parts.status,
+            off_spec_retries: parts.off_spec_retries,
+            request_bytes_max: AtomicU64::new(parts.request_bytes_max.min(REQUEST_BYTES_MAX)),
+            condition: Mutex::default(),
+            allowance: Mutex::new(Allowance::new(Instant::now())),
+            hold: Mutex::default(),
+        }
+    }
+
+    /// Sends the payload, in parts where it must, until every item has its end.
+    pub async fn deliver(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        if whole.envelope.messages() == 0 && whole.envelope.dictionary.is_none() {
+            // Nothing to send: empty envelopes are not forwarded.
+            tally.answered = true;
+            return tally;
+        }
+        let started = Instant::now();
+        let mut work = vec![whole];
+        while let Some(payload) = work.pop() {
+            if encoded_len(&payload.envelope) as u64 > self.request_bytes_max.load(Ordering::Relaxed) {
+                self.smaller(payload, &mut work, &mut tally);
+                continue;
+            }
+            match self.send_until_final(&payload, started).await {
+                End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) => {
+                    self.isolate(&payload, started, trouble, &mut tally).await;
+                }
+                End::Never { fault: Fault::Size, .. } if self.learn(&payload) => {
+                    self.smaller(payload, &mut work, &mut tally);
+                }
+                end => tally.take(payload.items, end),
+            }
+        }
+        self.say_losses(&tally);
+        tally
+    }
+
+    /// Halves go back to work; one message too large for the peer is lost.
+    fn smaller(&self, payload: Payload, work: &mut Vec<Payload>, tally: &mut Tally) {
+        if let Some((first, second)) = halve(&payload) {
+            work.extend([second, first]);
+            return;
+        }
+        let limit = self.request_bytes_max.load(Ordering::Relaxed);
+        let message = format!("one message is larger than the {limit} bytes that {} takes", self.courier.destination());
+        tally.lose(Reason::TOO_LARGE, payload.items, ConsumeError::rejected(Reason::TOO_LARGE, message));
+    }
+
+    /// After a refusal for size: true when smaller parts are worth a try.
+    fn learn(&self, payload: &Payload) -> bool {
+        let bytes = encoded_len(&payload.envelope) as u64;
+        if bytes <= SIZE_FLOOR_BYTES || !can_be_cut(payload) {
+            return false;
+        }
+        self.request_bytes_max.fetch_min((bytes / 2).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
+        true
+    }
+
+    /// Finds the message a permanent error is about, sending the others on the way.
+    async fn isolate(&self, payload: &Payload, started: Instant, trouble: Trouble, tally: &mut Tally) {
+        let mut search = Isolation::new(payload.envelope.messages());
+        loop {
+            let ranges = match search.step() {
+                Step::Send(ranges) => ranges,
+                Step::Done(lost) => {
+                    let items = if lost.is_empty() { 0 } else { part(payload, &lost).items };
+                    return tally.take(items, End::Never { fault: Fault::Message, trouble });
+                }
+            };
+            let tried = part(payload, &ranges);
+            let end = match self.allowed().await {
+                Ok(()) => self.send_until_final(&tried, started).await,
+                Err(Over) => End::Over,
+            };
+            match end {
+                End::Taken { .. } => {
+                    tally.take(tried.items, end);
+                    search.answered(true);
+                }
+                End::Never { fault: Fault::Message | Fault::Size, .. } => search.answered(false),
+                // The peer went away or changed its mind about us: what is open ends as this part does.
+                end => {
+                    let open = part(payload, &search.abandon());
+                    return tally.take(open.items, end);
+                }
+            }
+        }
+    }
+
+    /// Waits for a request of the allowance.
+    async fn allowed(&self) -> Result<(), Over> {
+        loop {
+            let now = Instant::now();
+            let Err(free_at) = lock(&self.allowance).take(now) else { return Ok(()) };
+            self.gate.pause(free_at - now).await?;
+        }
+    }
+
+    /// The attempts of one request.
+    async fn send_until_final(&self, payload: &Payload, started: Instant) -> End {
+        let mut backoff = self.retry.map(|retry| Backoff::new(retry, started));
+        let mut off_spec_attempts = 0;
+        loop {
+            if let Err(Over) = self.wait_for_hold().await {
+                return End::Over;
+            }
+            let attempt = self.courier.send(payload, Instant::now() + self.timeout);
+            let answer = tokio::select! {
+                biased;
+                answer = attempt => answer,
+                () = self.gate.over() => return End::Over,
+            };
+            let (after, off_spec, trouble) = match answer {
+                Answer::Taken { rejected, message } => {
+                    self.say_works();
+                    return End::Taken { rejected: rejected.min(payload.items), message };
+                }
+                Answer::Never { fault, trouble } => {
+                    if fault == Fault::Request {
+                        self.say_fails(&trouble);
+                    }
+                    return End::Never { fault, trouble };
+                }
+                Answer::Later { after, off_spec, trouble } => (after, off_spec, trouble),
+            };
+            self.say_fails(&trouble);
+            self.hold_for(after);
+            if off_spec {
+                off_spec_attempts += 1;
+                if off_spec_attempts >= OFF_SPEC_ATTEMPTS_MAX {
+                    return End::Never { fault: Fault::Request, trouble };
+                }
+                self.off_spec_retries.add(1);
+            }
+            let Some(backoff) = &mut backoff else {
+                return End::GaveUp { reason: Reason::UNAVAILABLE, after, trouble };
+            };
+            let Some(wait) = backoff.next(Instant::now(), after, fastrand::f64()) else {
+                return End::GaveUp { reason: Reason::RETRIES_EXHAUSTED, after, trouble };
+            };
+            if let Err(Over) = self.gate.pause(wait).await {
+                return End::Over;
+            }
+        }
+    }
+
+    /// A throttle hint is meant for the whole exporter, not for the payload that met it.
+    fn hold_for(&self, after: Option<Duration>) {
+        let Some(after) = after.filter(|after| !after.is_zero()) else { return };
+        let until = Instant::now() + after.min(THROTTLE_MAX);
+        let mut hold = lock(&self.hold);
+        if hold.is_none_or(|held| held < until) {
+            *hold = Some(until);
+        }
+    }
+
+    async fn wait_for_hold(&self) -> Result<(), Over> {
+        let held = *lock(&self.hold);
+        match held.and_then(|until| until.checked_duration_since(Instant::now())) {
+            Some(wait) if !wait.is_zero() => self.gate.pause(wait).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn say_works(&self) {
+        let Some(line) = lock(&self.condition).works(Instant::now()) else { return };
+        self.status.set(&self.path, State::Ok, "");
+        if let Line::Recovered { after, failures } = line {
+            tracing::info!(exporter = %self.path, endpoint = self.courier.destination(), ?after, failures, "next hop takes data again");
+        }
+    }
+
+    fn say_fails(&self, trouble: &Trouble) {
+        if lock(&self.condition).fails(trouble, Instant::now()).is_none() {
+            return;
+        }
+        let endpoint = self.courier.destination();
+        let Trouble { code, message, cure } = trouble;
+        let cure = cure.as_deref().unwrap_or_default();
+        self.status.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
+        tracing::warn!(exporter = %self.path, endpoint, code, cause = message, cure, "next hop does not take data");
+    }
+
+    fn say_losses(&self, tally: &Tally) {
+        let items: u64 = tally.lost.iter().map(|(_, items)| items).sum();
+        let Some(error) = tally.error.as_ref().filter(|_| items > 0) else { return };
+        let Some(unsaid) = lock(&self.condition).drops(items, Instant::now()) else { return };
+        let endpoint = self.courier.destination();
+        tracing::warn!(exporter = %self.path, endpoint, items, %error, earlier_items_not_logged = unsaid, "items were not delivered");
+    }
+}
+
+fn can_be_cut(payload: &Payload) -> bool {
+    payload.signal != Signal::Profiles && payload.envelope.messages() > 1
+}
+
+impl Tally {
+    fn lose(&mut self, reason: Reason, items: u64, error: ConsumeError) {
+        if items > 0 {
+            self.lost.push((reason, items));
+            self.error = Some(error);
+        }
+    }
+
+    fn take(&mut self, items: u64, end: End) {
+        match end {
+            End::Taken { rejected, message } => {
+                self.answered = true;
+                self.delivered += items - rejected;
+                let message = format!("the next hop took the request without {rejected} items: {message}");
+                self.lose(Reason::PARTIAL_SUCCESS, rejected, ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message));
+            }
+            End::Never { fault, trouble } => {
+                let reason = if fault == Fault::Size { Reason::TOO_LARGE } else { Reason::PERMANENT };
+                let message = format!("{}: {}", trouble.code, trouble.message);
+                self.lose(reason, items, ConsumeError::Rejected { reason, message });
+            }
+            End::GaveUp { reason, after, trouble } => {
+                let message = format!("{}: {}", trouble.code, trouble.message);
+                self.lose(reason, items, ConsumeError::Refused { reason, after, message });
+            }
+            End::Over => {
+                self.lose(Reason::SHUTDOWN, items, ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
+            }
+        }
+    }
+
+    /// Joins the tally of another part.
+    pub fn add(&mut self, other: Tally) {
+        self.delivered += other.delivered;
+        self.lost.extend(other.lost);
+        self.answered |= other.answered;
+        self.error = other.error.or(self.error.take());
+    }
+}

@@ -1,0 +1,247 @@
+//! The sending half of every exporter: queue, batching, consumers, retries, timeout, and the account of what became of items.
+//!
+//! An exporter brings a [`Courier`] that sends one request once; everything around it is here, so that exporters differ in
+//! their protocol only. With a queue the sender hears success when the payload is queued in memory; without one (or with
+//! `wait_for_result`) it hears the next hop's answer. Must not know any protocol.
+//!
+//! ```yaml
+//! sending_queue: {enabled: true, num_consumers: 10, queue_size: 1000, sizer: requests}
+//! retry_on_failure: {enabled: true, initial_interval: 5s, max_interval: 30s, max_elapsed_time: 300s}
+//! timeout: 5s
+//! ```
+
+pub mod backoff;
+pub mod condition;
+pub mod config;
+mod custody;
+pub mod deliver;
+mod gate;
+pub mod isolation;
+mod meters;
+mod owner;
+pub mod queue;
+pub mod status;
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::component::{Component, Task};
+use crate::core::consumer::{Consumed, Consumer};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::factory::BuildContext;
+use crate::core::host::Host;
+use crate::core::payload::{Payload, Signal};
+use crate::exporters::sending::config::{QueueSettings, SendingSettings};
+use crate::exporters::sending::custody::{Custody, Losses};
+use crate::exporters::sending::deliver::{Courier, Delivery, DeliveryParts};
+use crate::exporters::sending::meters::Meters;
+use crate::exporters::sending::queue::{Full, Queue, Waiter};
+
+/// With `block_on_overflow` a sender waits this long for room; most give up on us after ten seconds.
+const BLOCK_MAX: Duration = Duration::from_secs(10);
+/// After the drain deadline deliveries only have to notice it.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// An exporter around a courier.
+pub struct Sending {
+    shared: Arc<Shared>,
+    // Taken by drain; locked at start and drain only.
+    owner: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    delivery: Delivery,
+    queue: Option<QueueSettings>,
+    lanes: [Lane; 4],
+    meters: Meters,
+    host: Arc<Host>,
+    losses: Losses,
+    /// Wakes the owner task: something was pushed or draining began.
+    wake: Notify,
+    /// Wakes senders that wait for room.
+    room: Notify,
+}
+
+/// One signal's queue and the deliveries under way: a stuck signal does not hold up the others.
+struct Lane {
+    signal: Signal,
+    // Locked to push and take, never across an await.
+    queue: Mutex<Queue>,
+    busy: AtomicUsize,
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Sending {
+    /// Builds without I/O.
+    pub fn new(cx: BuildContext, settings: SendingSettings, courier: Box<dyn Courier>) -> Sending {
+        let capacity = settings.queue.map(|queue| queue.queue_size);
+        let meters = Meters::new(cx.host.stats.clone(), &cx.id.to_string(), capacity);
+        let delivery = Delivery::new(DeliveryParts {
+            courier,
+            retry: settings.retry,
+            timeout: settings.timeout,
+            request_bytes_max: settings.request_bytes_max,
+            path: cx.path,
+            status: cx.host.status.clone(),
+            off_spec_retries: meters.off_spec_retries.clone(),
+        });
+        let lanes = Signal::ALL.map(|signal| {
+            let queue = settings.queue.as_ref().map_or_else(
+                || Queue::new(0, queue::Sizer::Requests, None),
+                |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch),
+            );
+            Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
+        });
+        let shared = Shared {
+            delivery,
+            queue: settings.queue,
+            lanes,
+            meters,
+            host: cx.host,
+            losses: Losses::default(),
+            wake: Notify::new(),
+            room: Notify::new(),
+        };
+        Sending { shared: Arc::new(shared), owner: Mutex::default() }
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Shared {
+    fn lane(&self, signal: Signal) -> &Lane {
+        &self.lanes[signal.index()]
+    }
+
+    /// Sends while the caller waits; what failed as a whole goes back to the caller uncounted.
+    async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
+        let (signal, items, origin) = (payload.signal, payload.items, payload.origin.clone());
+        let meters = self.meters.of(signal);
+        meters.in_flight.add(1);
+        let tally = self.delivery.deliver(payload).await;
+        meters.in_flight.add(-1);
+        let mut custody = Custody::new(self, signal, items);
+        if !tally.answered
+            && let Some(error) = tally.error
+        {
+            custody.give_back(items);
+            return Err(error);
+        }
+        let lost: u64 = tally.lost.iter().map(|(_, items)| items).sum();
+        custody.settle(&tally);
+        // The sender still waits: it is told how many of its items went no further.
+        origin.reject_items(lost);
+        Ok(())
+    }
+
+    async fn enqueue(&self, payload: Payload, settings: &QueueSettings) -> Result<(), ConsumeError> {
+        let (signal, items) = (payload.signal, payload.items);
+        let (waiter, result) = settings.wait_for_result.then(oneshot::channel).unzip();
+        let pushed = if settings.block_on_overflow {
+            self.push_when_room(payload, waiter).await
+        } else {
+            self.push(payload, waiter).map_err(|_| ())
+        };
+        if pushed.is_err() {
+            self.meters.of(signal).enqueue_failed.add(items);
+            let message =
+                if self.delivery.gate.is_closing() { "the exporter is stopping" } else { "sending queue is full" };
+            return Err(ConsumeError::refused(Reason::QUEUE_FULL, message));
+        }
+        match result {
+            None => Ok(()),
+            // The sender is dropped only by a delivery that died; its items are counted there.
+            Some(result) => result.await.unwrap_or(Ok(())),
+        }
+    }
+
+    fn push(&self, payload: Payload, waiter: Option<Waiter>) -> Result<(), Full> {
+        let lane = self.lane(payload.signal);
+        let meters = self.meters.of(payload.signal);
+        let mut queue = lane.lock();
+        queue.push(payload, waiter, Instant::now())?;
+        meters.queue_size.set(i64::try_from(queue.used()).unwrap_or(i64::MAX));
+        drop(queue);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    async fn push_when_room(&self, payload: Payload, waiter: Option<Waiter>) -> Result<(), ()> {
+        let give_up_at = Instant::now() + BLOCK_MAX;
+        let mut held = (payload, waiter);
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the attempt, so that room made in between is not missed.
+            room.as_mut().enable();
+            held = match self.push(held.0, held.1) {
+                Ok(()) => return Ok(()),
+                Err(Full(payload, waiter)) => (payload, waiter),
+            };
+            if self.delivery.gate.is_closing() || tokio::time::timeout_at(give_up_at, room).await.is_err() {
+                return Err(());
+            }
+        }
+    }
+}
+
+impl Consumer for Sending {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(async move {
+            match &self.shared.queue {
+                Some(settings) => self.shared.enqueue(payload, settings).await,
+                None if self.shared.delivery.gate.is_closing() => {
+                    Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"))
+                }
+                None => self.shared.send_now(payload).await,
+            }
+        })
+    }
+}
+
+impl Component for Sending {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            let shared = self.shared.clone();
+            if let Some(settings) = shared.queue {
+                let tasks = shared.host.tasks.clone();
+                let name = shared.delivery.path.clone();
+                *self.owner() = Some(tasks.spawn(&name, move |pulse| owner::run(shared, settings, pulse)));
+            }
+            Ok(())
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            shared.delivery.gate.close_at(deadline);
+            shared.lanes.iter().for_each(|lane| lane.lock().end());
+            shared.wake.notify_one();
+            shared.room.notify_waiters();
+            let owner = self.owner().take();
+            if let Some(mut owner) = owner
+                && tokio::time::timeout_at(deadline + DRAIN_GRACE, &mut owner).await.is_err()
+            {
+                // Its deliveries are dropped with it and count their items as lost.
+                owner.abort();
+                let _ = owner.await;
+            }
+            shared.drop_what_waits();
+            shared.delivery.courier.close().await;
+            shared.losses.say(&shared.delivery.path, shared.delivery.courier.destination());
+        })
+    }
+}

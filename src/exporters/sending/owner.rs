@@ -1,0 +1,153 @@
+//! The owner task of a queue: takes what is ready and runs its deliveries, at most `num_consumers` at a time for each signal.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::Payload;
+use crate::core::tasks::Pulse;
+use crate::exporters::sending::config::QueueSettings;
+use crate::exporters::sending::custody::Custody;
+use crate::exporters::sending::deliver::Tally;
+use crate::exporters::sending::queue::{Entry, Sizer, Taken, Waiter};
+use crate::exporters::sending::{Lane, Shared};
+use crate::otlp::portion;
+
+/// Runs until draining has emptied the queues, or its deadline has.
+pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {
+    let mut deliveries = JoinSet::new();
+    loop {
+        pulse.beat();
+        while deliveries.try_join_next().is_some() {}
+        let mut wake_at = Instant::now() + Pulse::INTERVAL;
+        for lane in &shared.lanes {
+            if let Some(due) = dispatch(&shared, lane, settings, &mut deliveries) {
+                wake_at = wake_at.min(due);
+            }
+        }
+        let gate = &shared.delivery.gate;
+        if gate.is_over() {
+            shared.drop_what_waits();
+        }
+        if gate.is_closing() && deliveries.is_empty() && shared.lanes.iter().all(|lane| lane.lock().is_empty()) {
+            return;
+        }
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            _ = deliveries.join_next(), if !deliveries.is_empty() => {}
+            () = sleep_until(wake_at) => {}
+            () = gate.over(), if !gate.is_over() => {}
+        }
+    }
+}
+
+/// Starts as many deliveries as may run; says when the next batch is due.
+fn dispatch(
+    shared: &Arc<Shared>,
+    lane: &Lane,
+    settings: QueueSettings,
+    deliveries: &mut JoinSet<()>,
+) -> Option<Instant> {
+    while lane.busy.load(Ordering::Relaxed) < settings.num_consumers {
+        let mut queue = lane.lock();
+        let taken = queue.take(Instant::now());
+        let used = queue.used();
+        drop(queue);
+        let entries = match taken {
+            Taken::Empty => return None,
+            Taken::NotBefore(due) => return Some(due),
+            Taken::Batch(entries) => entries,
+        };
+        shared.meters.of(lane.signal).queue_size.set(i64::try_from(used).unwrap_or(i64::MAX));
+        shared.room.notify_waiters();
+        let busy = Busy::new(shared.clone(), lane.signal.index());
+        deliveries.spawn(async move { deliver(&busy.shared, settings, entries).await });
+    }
+    None
+}
+
+/// Counts a delivery as running for as long as it lives, also when it panics.
+struct Busy {
+    shared: Arc<Shared>,
+    lane: usize,
+}
+
+impl Busy {
+    fn new(shared: Arc<Shared>, lane: usize) -> Busy {
+        shared.lanes[lane].busy.fetch_add(1, Ordering::Relaxed);
+        shared.meters.of(shared.lanes[lane].signal).in_flight.add(1);
+        Busy { shared, lane }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let lane = &self.shared.lanes[self.lane];
+        lane.busy.fetch_sub(1, Ordering::Relaxed);
+        self.shared.meters.of(lane.signal).in_flight.add(-1);
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Merges the entries, sends them, and tells whoever waits.
+async fn deliver(shared: &Shared, settings: QueueSettings, entries: Vec<Entry>) {
+    let items = entries.iter().map(|entry| entry.payload.items).sum();
+    let (payloads, senders): (Vec<Payload>, Vec<(u64, Option<Waiter>)>) = entries.into_iter().map(Entry::split).unzip();
+    let Some(whole) = portion::join(payloads) else { return };
+    let signal = whole.signal;
+    let mut custody = Custody::new(shared, signal, items);
+    let mut tally = Tally::default();
+    for part in cut(whole, settings) {
+        shared.meters.of(signal).batch_send_size.record(part.items);
+        tally.add(shared.delivery.deliver(part).await);
+    }
+    let failed = tally.error.clone().filter(|_| !tally.answered);
+    for (items, waiter) in senders {
+        let Some(waiter) = waiter else { continue };
+        match &failed {
+            // The sender no longer listens when this fails: its items are settled here with the rest.
+            Some(error) => {
+                if waiter.send(Err(error.clone())).is_ok() {
+                    custody.give_back(items);
+                }
+            }
+            None => drop(waiter.send(Ok(()))),
+        }
+    }
+    custody.settle(&tally);
+}
+
+fn cut(whole: Payload, settings: QueueSettings) -> Vec<Payload> {
+    match settings.batch {
+        Some(rule) if rule.max_size > 0 && rule.sizer.of(&whole) > rule.max_size => match rule.sizer {
+            Sizer::Items => portion::cut(whole, rule.max_size, portion::items_of),
+            Sizer::Bytes => portion::cut(whole, rule.max_size, portion::bytes_of),
+            Sizer::Requests => vec![whole],
+        },
+        _ => vec![whole],
+    }
+}
+
+impl Shared {
+    /// Ends everything that waits: the deadline came first, or nobody will ever take it.
+    pub(super) fn drop_what_waits(&self) {
+        for lane in &self.lanes {
+            let entries = lane.lock().take_all();
+            if entries.is_empty() {
+                continue;
+            }
+            self.meters.of(lane.signal).queue_size.set(0);
+            for Entry { payload, waiter, .. } in entries {
+                let mut custody = Custody::new(self, lane.signal, payload.items);
+                let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+                match waiter.map(|waiter| waiter.send(Err(error))) {
+                    Some(Ok(())) => custody.give_back(payload.items),
+                    Some(Err(_)) | None => custody.lose(Reason::SHUTDOWN, payload.items),
+                }
+            }
+        }
+    }
+}

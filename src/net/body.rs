@@ -1,0 +1,267 @@
+//! A request's body: gathered into one buffer under the budget and a minimal rate, or read and thrown away.
+//!
+//! A claimed length alone holds nothing: ticket and buffer begin small and double as bytes arrive. A refused body is
+//! still read, because h2 counts late DATA of an unread one as our error and HTTP/1.1 clients would see a broken pipe
+//! in place of the answer. It must not know what the bytes mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::core::budget::{OverBudget, Ticket};
+use crate::core::limits::TICKET_START_BYTES;
+use crate::net::connection::Connection;
+use crate::net::limits::ServerLimits;
+use crate::net::server::Server;
+
+/// A body of unknown length begins with a buffer of this size.
+const UNKNOWN_START_BYTES: u64 = 16 << 10;
+/// How often a body that has used up its grace is looked at.
+const RATE_TICK: Duration = Duration::from_secs(1);
+
+/// Why a body could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the request is larger than the limit of {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    #[error("the body came too slowly")]
+    TooSlow,
+    /// The client went away or broke the protocol; nobody waits for an answer.
+    #[error("the body ended early")]
+    Broken,
+}
+
+/// The body of one request, not read yet.
+pub struct RequestBody {
+    incoming: Incoming,
+    connection: Arc<Connection>,
+    server: Arc<Server>,
+    begun: Instant,
+    received: u64,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, connection: Arc<Connection>, server: Arc<Server>) -> RequestBody {
+        RequestBody { incoming, connection, server, begun: Instant::now(), received: 0 }
+    }
+
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The length the client states, when it does.
+    pub fn claimed(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// True when nothing is left to read.
+    pub fn is_over(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// The next bytes, `None` at the end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let limits = &self.server.limits;
+        let mut look = self.begun + limits.body_grace;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = self.incoming.frame() => frame,
+                () = sleep_until(look) => {
+                    if is_too_slow(limits, self.begun.elapsed(), self.received) {
+                        return Err(BodyError::TooSlow);
+                    }
+                    look = Instant::now() + RATE_TICK;
+                    continue;
+                }
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(BodyError::Broken),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) if bytes.is_empty() => continue,
+                    Ok(bytes) => {
+                        self.received += bytes.len() as u64;
+                        return Ok(Some(bytes));
+                    }
+                    // Trailers of a request mean nothing here.
+                    Err(_) => continue,
+                },
+            }
+        }
+    }
+
+    /// Reads everything. `limit` in bytes as sent.
+    pub async fn gather(&mut self, limit: u64) -> Result<Gathered, BodyError> {
+        let claimed = self.claimed();
+        if claimed.is_some_and(|claimed| claimed > limit) {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let start = claimed.unwrap_or(UNKNOWN_START_BYTES).min(TICKET_START_BYTES);
+        let mut buffer = Buffer::new(&self.server, start, claimed.unwrap_or(limit))?;
+        while let Some(chunk) = self.chunk().await? {
+            if buffer.len() + chunk.len() as u64 > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            buffer.append(chunk)?;
+        }
+        Ok(buffer.finish())
+    }
+
+    /// Reads a body that begins with a head of `N` bytes which tells the length of the rest. `length_of` may refuse.
+    /// `Ok(None)`: the body ended before its head or its stated length, or went on after it.
+    pub async fn gather_framed<const N: usize, E: From<BodyError>>(
+        &mut self,
+        length_of: impl FnOnce([u8; N]) -> Result<u64, E>,
+    ) -> Result<Option<Gathered>, E> {
+        let mut head = [0u8; N];
+        let mut filled = 0;
+        let mut first = Bytes::new();
+        while filled < N {
+            let Some(mut chunk) = self.chunk().await? else { return Ok(None) };
+            let taken = chunk.len().min(N - filled);
+            chunk.copy_to_slice(&mut head[filled..filled + taken]);
+            filled += taken;
+            first = chunk;
+        }
+        let length = length_of(head)?;
+        let mut buffer = Buffer::new(&self.server, length.min(TICKET_START_BYTES), length).map_err(BodyError::from)?;
+        if !first.is_empty() {
+            buffer.append(first).map_err(BodyError::from)?;
+        }
+        while let Some(chunk) = self.chunk().await? {
+            if buffer.len() + chunk.len() as u64 > length {
+                return Ok(None);
+            }
+            buffer.append(chunk).map_err(BodyError::from)?;
+        }
+        Ok((buffer.len() == length).then(|| buffer.finish()))
+    }
+
+    /// Reads the rest and throws it away, after the answer, without holding memory; bounded in bytes, time and number.
+    pub fn discard(mut self, limit: u64) {
+        if self.is_over() {
+            return;
+        }
+        self.connection.provoke_reset();
+        let Some(place) = self.connection.drain(self.server.limits.drains_max) else {
+            return self.connection.ask_close("drains_max");
+        };
+        let server = self.server.clone();
+        server.leftovers.clone().add(async move {
+            let _place = place;
+            let left = limit.saturating_sub(self.received);
+            let _ = timeout(server.limits.drain, throw_away(&mut self.incoming, left)).await;
+        });
+    }
+}
+
+async fn throw_away(incoming: &mut Incoming, mut left: u64) {
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let length = frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+        if length > left {
+            return;
+        }
+        left -= length;
+    }
+}
+
+/// After the grace a body must have come at the minimal rate on average, and it must end in time.
+fn is_too_slow(limits: &ServerLimits, elapsed: Duration, received: u64) -> bool {
+    let owed = elapsed.saturating_sub(limits.body_grace).as_secs_f64() * limits.body_bytes_per_second as f64;
+    let rate_missed = elapsed >= limits.body_grace && (received as f64) < owed.max(1.0);
+    rate_missed || elapsed >= limits.body
+}
+
+/// A whole body with the memory it holds.
+#[derive(Debug)]
+pub struct Gathered {
+    pub bytes: Bytes,
+    pub ticket: Ticket,
+}
+
+/// Invariant: the ticket covers the capacity that was asked for.
+struct Buffer {
+    ticket: Ticket,
+    /// The only chunk so far, when it is the whole body: then nothing is copied.
+    whole: Option<Bytes>,
+    bytes: BytesMut,
+    granted: u64,
+    expected: u64,
+}
+
+impl Buffer {
+    fn new(server: &Server, start: u64, expected: u64) -> Result<Buffer, OverBudget> {
+        let ticket = server.budget.take(start)?;
+        Ok(Buffer { ticket, whole: None, bytes: BytesMut::new(), granted: start, expected })
+    }
+
+    fn len(&self) -> u64 {
+        (self.bytes.len() + self.whole.as_ref().map_or(0, Bytes::len)) as u64
+    }
+
+    fn append(&mut self, chunk: Bytes) -> Result<(), OverBudget> {
+        let length = self.len() + chunk.len() as u64;
+        if length > self.granted {
+            let granted = (self.granted * 2).min(self.expected).max(length);
+            self.ticket.grow(granted - self.granted)?;
+            self.granted = granted;
+        }
+        if self.len() == 0 && length == self.expected {
+            self.whole = Some(chunk);
+            return Ok(());
+        }
+        if let Some(whole) = self.whole.take() {
+            self.reserve();
+            self.bytes.extend_from_slice(&whole);
+        }
+        self.reserve();
+        self.bytes.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn reserve(&mut self) {
+        let granted = usize::try_from(self.granted).unwrap_or(usize::MAX);
+        if self.bytes.capacity() < granted {
+            self.bytes.reserve(granted - self.bytes.len());
+        }
+    }
+
+    fn finish(self) -> Gathered {
+        let length = self.len();
+        self.ticket.shrink_to(length);
+        Gathered { bytes: self.whole.unwrap_or_else(|| self.bytes.freeze()), ticket: self.ticket }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_owes_bytes_only_after_its_grace_and_ends_in_any_case() {
+        let limits = ServerLimits::default();
+        for (seconds, received, too_slow) in [
+            (9, 0, false),
+            (10, 0, true),
+            (10, 1, false),
+            (12, 8 << 10, false),
+            (12, (8 << 10) - 1, true),
+            (29, 1 << 30, false),
+            (30, 1 << 30, true),
+        ] {
+            assert_eq!(is_too_slow(&limits, Duration::from_secs(seconds), received), too_slow, "{seconds} {received}");
+        }
+    }
+}

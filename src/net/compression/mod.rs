@@ -1,0 +1,160 @@
+//! Compressed bodies in, compressed answers out.
+//!
+//! Decoded sizes are capped before anything is allocated for them, output grows under the budget, and long inflations
+//! yield, so that one of them never blocks the others. The codecs are libraries; the rules here are ours. It must not
+//! know what the bytes mean.
+
+mod gzip;
+mod snappy;
+mod stream;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::core::budget::{OverBudget, Ticket};
+use crate::net::body::Gathered;
+
+pub use gzip::deflate_gzip;
+
+/// A body that grows more than a hundredfold and beyond this is an attack, not telemetry.
+const RATIO_MAX: u64 = 100;
+const RATIO_FREE_BYTES: u64 = 8 << 20;
+
+/// How a body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+    /// RFC 1950 (zlib) as HTTP means it, and the raw RFC 1951 stream some clients send.
+    Deflate,
+    /// The block format as gRPC and Prometheus use it.
+    Snappy,
+    SnappyFramed,
+}
+
+impl Encoding {
+    /// Of a `content-encoding` or `grpc-encoding`; `None` when unknown or more than one.
+    pub fn parse(name: &str) -> Option<Encoding> {
+        let name = name.trim();
+        let known = [
+            ("", Encoding::Identity),
+            ("identity", Encoding::Identity),
+            ("gzip", Encoding::Gzip),
+            ("x-gzip", Encoding::Gzip),
+            ("zstd", Encoding::Zstd),
+            ("deflate", Encoding::Deflate),
+            ("zlib", Encoding::Deflate),
+            ("snappy", Encoding::Snappy),
+            ("x-snappy-framed", Encoding::SnappyFramed),
+        ];
+        known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, encoding)| encoding)
+    }
+
+    /// What a server of ours says it takes, in `accept-encoding` and `grpc-accept-encoding`.
+    pub const ACCEPTED: &'static str = "identity,gzip,zstd,deflate,snappy";
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InflateError {
+    #[error("the decompressed request is larger than the limit of {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("the request decompresses to more than {RATIO_MAX} times its size")]
+    Ratio,
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    /// The name of the format and what is wrong.
+    #[error("the body is not valid {0}: {1}")]
+    Corrupt(&'static str, String),
+}
+
+/// Inflates bodies, as many at once as there are cores.
+#[derive(Clone, Debug)]
+pub struct Inflater {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Inflater {
+    fn default() -> Inflater {
+        Inflater::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+}
+
+impl Inflater {
+    pub fn new(at_once: usize) -> Inflater {
+        Inflater { places: Arc::new(Semaphore::new(at_once.max(1))) }
+    }
+
+    /// The decoded body, at most `limit` bytes; its ticket covers it, the compressed one is given back.
+    pub async fn inflate(&self, encoding: Encoding, body: Gathered, limit: u64) -> Result<Gathered, InflateError> {
+        if encoding == Encoding::Identity {
+            return Ok(body);
+        }
+        // The semaphore is never closed; without a place the work would only be done later.
+        let _place = self.places.acquire().await;
+        let output = Output { limit: Cap::of(body.bytes.len() as u64, limit), ticket: &body.ticket };
+        let bytes = match encoding {
+            Encoding::Identity => body.bytes.clone(),
+            Encoding::Gzip => gzip::inflate(&body.bytes, &output).await?,
+            Encoding::Zstd => stream::zstd(&body.bytes, &output).await?,
+            Encoding::Deflate => stream::deflate(&body.bytes, &output).await?,
+            Encoding::Snappy => snappy::block(&body.bytes, &output)?,
+            Encoding::SnappyFramed => stream::snappy_framed(&body.bytes, &output).await?,
+        };
+        let Gathered { bytes: compressed, ticket } = body;
+        drop(compressed);
+        ticket.shrink_to(bytes.len() as u64);
+        Ok(Gathered { bytes, ticket })
+    }
+}
+
+/// The largest output allowed, and which rule set it.
+#[derive(Clone, Copy, Debug)]
+struct Cap {
+    bytes: u64,
+    by_ratio: bool,
+    limit: u64,
+}
+
+impl Cap {
+    fn of(compressed: u64, limit: u64) -> Cap {
+        let ratio = compressed.saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES);
+        Cap { bytes: limit.min(ratio), by_ratio: ratio < limit, limit }
+    }
+
+    fn error(self) -> InflateError {
+        if self.by_ratio { InflateError::Ratio } else { InflateError::TooLarge { limit: self.limit } }
+    }
+}
+
+/// What a decoder may produce: the cap, and the ticket that grows with it.
+struct Output<'a> {
+    limit: Cap,
+    ticket: &'a Ticket,
+}
+
+impl Output<'_> {
+    /// Room for a size that is known beforehand.
+    fn exactly(&self, bytes: u64) -> Result<Vec<u8>, InflateError> {
+        if bytes > self.limit.bytes {
+            return Err(self.limit.error());
+        }
+        self.ticket.grow(bytes)?;
+        Ok(Vec::with_capacity(usize::try_from(bytes).unwrap_or(usize::MAX)))
+    }
+}
+
+/// Adds the format's name to a decoder's complaint.
+fn corrupt(format: &'static str, error: impl ToString) -> InflateError {
+    InflateError::Corrupt(format, error.to_string())
+}
+
+/// True when compressing an answer is worth its bytes.
+pub fn is_worthwhile(answer: &Bytes) -> bool {
+    answer.len() >= 1024
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The facts of one connection that its I/O, its requests and its owner share.
+//!
+//! Counters only: who closes the connection and when is decided in `server`; what the bytes mean is not known here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::core::time::UnixNanos;
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// `None` for unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// Process-wide, beginning with 1.
+    pub number: u64,
+    pub accepted_at: UnixNanos,
+    opened: Instant,
+    open_requests: AtomicUsize,
+    requests: AtomicU64,
+    last_active_millis: AtomicU64,
+    drains: AtomicUsize,
+    resets_provoked: AtomicU64,
+    pub(super) close_asked: Notify,
+    // Written once, when the connection is closed by us.
+    cause: Mutex<Option<&'static str>>,
+}
+
+impl Connection {
+    pub fn new(peer: Option<SocketAddr>, accepted_at: UnixNanos) -> Arc<Connection> {
+        Arc::new(Connection {
+            peer,
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
+            accepted_at,
+            opened: Instant::now(),
+            open_requests: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            last_active_millis: AtomicU64::new(0),
+            drains: AtomicUsize::new(0),
+            resets_provoked: AtomicU64::new(0),
+            close_asked: Notify::new(),
+            cause: Mutex::new(None),
+        })
+    }
+
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Requests that have not been answered, and refused bodies still being read.
+    pub fn open_requests(&self) -> usize {
+        self.open_requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests since the connection was opened.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Time since the last request ended, or since the connection was opened.
+    pub fn idle(&self) -> Duration {
+        let last = Duration::from_millis(self.last_active_millis.load(Ordering::Relaxed));
+        self.age().saturating_sub(last)
+    }
+
+    pub(super) fn request(self: &Arc<Connection>) -> OpenRequest {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.hold()
+    }
+
+    pub(super) fn hold(self: &Arc<Connection>) -> OpenRequest {
+        self.open_requests.fetch_add(1, Ordering::Relaxed);
+        OpenRequest { connection: self.clone() }
+    }
+
+    /// A place among the bodies that are read and thrown away; `None` when there are `max` of them.
+    pub(super) fn drain(self: &Arc<Connection>, max: usize) -> Option<Drain> {
+        let taken = self.drains.fetch_add(1, Ordering::Relaxed);
+        let drain = Drain { request: self.hold() };
+        (taken < max).then_some(drain)
+    }
+
+    /// The client may answer an early end of its request with a reset: one more of them is not its fault.
+    pub(super) fn provoke_reset(&self) {
+        self.resets_provoked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forgive_reset(&self) -> bool {
+        self.resets_provoked
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |provoked| provoked.checked_sub(1))
+            .is_ok()
+    }
+
+    /// Asks the connection to end after its open requests: GOAWAY or `connection: close`.
+    pub fn ask_close(&self, cause: &'static str) {
+        self.set_cause(cause);
+        self.close_asked.notify_one();
+    }
+
+    /// Remembers why the connection ends; the first cause stays.
+    pub(super) fn set_cause(&self, cause: &'static str) {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    }
+
+    pub fn cause(&self) -> Option<&'static str> {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request as open while it lives.
+#[derive(Debug)]
+pub struct OpenRequest {
+    connection: Arc<Connection>,
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.connection.age().as_millis()).unwrap_or(u64::MAX);
+        self.connection.last_active_millis.store(now, Ordering::Relaxed);
+        self.connection.open_requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A refused body being read; keeps its connection open like a request.
+#[derive(Debug)]
+pub(super) struct Drain {
+    request: OpenRequest,
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.request.connection.drains.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_time_counts_from_the_end_of_the_last_request() {
+        let connection = Connection::new(None, UnixNanos(0));
+        let request = connection.request();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!((connection.open_requests(), connection.idle()), (1, Duration::from_secs(5)));
+        drop(request);
+        assert_eq!((connection.open_requests(), connection.idle()), (0, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn drains_are_bounded_and_given_back() {
+        let connection = Connection::new(None, UnixNanos(0));
+        let first = connection.drain(1);
+        assert!(first.is_some() && connection.drain(1).is_none());
+        drop(first);
+        assert!(connection.drain(1).is_some());
+        assert_eq!(connection.open_requests(), 0);
+    }
+
+    #[tokio::test]
+    async fn only_provoked_resets_are_forgiven_and_the_first_cause_stays() {
+        let connection = Connection::new(None, UnixNanos(0));
+        connection.provoke_reset();
+        assert!(connection.forgive_reset() && !connection.forgive_reset());
+        connection.ask_close("age");
+        connection.ask_close("idle");
+        assert_eq!(connection.cause(), Some("age"));
+    }
+}

@@ -1,0 +1,219 @@
+//! Counts HTTP/2 frames that cost the server work and carry nothing: the caps hyper has no setting for.
+//!
+//! A pure reader of the 9-byte frame headers (RFC 9113, section 4.1) in the client's byte stream. It knows neither
+//! sockets nor the contents of frames; what it refuses, `guard` turns into a closed connection.
+
+/// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const HEADER_BYTES: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+
+/// A kind of frame of which a client sent too many within a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flood {
+    #[error("too many PING frames a second")]
+    Ping,
+    #[error("too many SETTINGS frames a second")]
+    Settings,
+    #[error("too many RST_STREAM frames a second")]
+    Reset,
+    #[error("too many PRIORITY frames a second")]
+    Priority,
+    #[error("too many empty DATA frames a second")]
+    EmptyData,
+    #[error("too many CONTINUATION frames a second")]
+    Continuation,
+}
+
+impl Flood {
+    /// Label of the metric that counts connections closed for it.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Flood::Ping => "ping_flood",
+            Flood::Settings => "settings_flood",
+            Flood::Reset => "reset_flood",
+            Flood::Priority => "priority_flood",
+            Flood::EmptyData => "empty_data_flood",
+            Flood::Continuation => "continuation_flood",
+        }
+    }
+}
+
+/// Reads frame headers out of the client's bytes, however they are cut.
+///
+/// Invariant: at most one of `preface_left` and `payload_left` is above zero.
+#[derive(Debug)]
+pub struct FrameMeter {
+    preface_left: usize,
+    payload_left: usize,
+    header: [u8; HEADER_BYTES],
+    header_filled: usize,
+    /// A header block has begun and its END_HEADERS has not come.
+    block_open: bool,
+    frames_per_second_max: u32,
+    second: u64,
+    counts: [u32; 6],
+}
+
+impl FrameMeter {
+    pub fn new(frames_per_second_max: u32) -> FrameMeter {
+        FrameMeter {
+            preface_left: PREFACE.len(),
+            payload_left: 0,
+            header: [0; HEADER_BYTES],
+            header_filled: 0,
+            block_open: false,
+            frames_per_second_max,
+            second: 0,
+            counts: [0; 6],
+        }
+    }
+
+    /// True while the client owes the rest of a header block or of a frame header.
+    pub fn owes_head(&self) -> bool {
+        self.block_open || self.header_filled > 0 || self.preface_left > 0
+    }
+
+    /// Takes the next bytes of the stream. `second` is any clock that counts seconds; `resets_forgiven` takes one reset
+    /// that the server itself provoked by answering early, and says whether there was one.
+    pub fn read(&mut self, mut bytes: &[u8], second: u64, resets_forgiven: impl Fn() -> bool) -> Result<(), Flood> {
+        if second != self.second {
+            self.second = second;
+            self.counts = [0; 6];
+        }
+        while !bytes.is_empty() {
+            let skipped = bytes.len().min(self.preface_left + self.payload_left);
+            if skipped > 0 {
+                let of_preface = skipped.min(self.preface_left);
+                self.preface_left -= of_preface;
+                self.payload_left -= skipped - of_preface;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let taken = bytes.len().min(HEADER_BYTES - self.header_filled);
+            self.header[self.header_filled..self.header_filled + taken].copy_from_slice(&bytes[..taken]);
+            self.header_filled += taken;
+            bytes = &bytes[taken..];
+            if self.header_filled == HEADER_BYTES {
+                self.header_filled = 0;
+                self.frame(&resets_forgiven)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, resets_forgiven: &impl Fn() -> bool) -> Result<(), Flood> {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        match kind {
+            // An empty last frame is how most clients end a request.
+            DATA if self.payload_left == 0 && flags & END_STREAM == 0 => self.count(Flood::EmptyData),
+            HEADERS => {
+                self.block_open = flags & END_HEADERS == 0;
+                Ok(())
+            }
+            CONTINUATION => {
+                self.block_open = flags & END_HEADERS == 0;
+                self.count(Flood::Continuation)
+            }
+            PRIORITY => self.count(Flood::Priority),
+            RST_STREAM if resets_forgiven() => Ok(()),
+            RST_STREAM => self.count(Flood::Reset),
+            SETTINGS => self.count(Flood::Settings),
+            PING => self.count(Flood::Ping),
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&mut self, kind: Flood) -> Result<(), Flood> {
+        let count = &mut self.counts[kind as usize];
+        *count += 1;
+        if *count > self.frames_per_second_max { Err(kind) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![(payload >> 16) as u8, (payload >> 8) as u8, payload as u8, kind, flags, 0, 0, 0, 1];
+        bytes.resize(HEADER_BYTES + payload, 0x06);
+        bytes
+    }
+
+    fn preface() -> FrameMeter {
+        let mut meter = FrameMeter::new(10);
+        meter.read(PREFACE, 1, || false).unwrap();
+        meter
+    }
+
+    #[test]
+    fn each_kind_has_its_own_count_and_a_new_second_forgives() {
+        for (kind, flood) in [
+            (PING, Flood::Ping),
+            (SETTINGS, Flood::Settings),
+            (RST_STREAM, Flood::Reset),
+            (PRIORITY, Flood::Priority),
+            (CONTINUATION, Flood::Continuation),
+            (DATA, Flood::EmptyData),
+        ] {
+            let mut meter = preface();
+            let ten = frame(kind, 0, 0).repeat(10);
+            meter.read(&ten, 1, || false).unwrap();
+            meter.read(&frame(PING + 30, 0, 0), 1, || false).unwrap();
+            meter.read(&ten, 2, || false).unwrap();
+            assert_eq!(meter.read(&frame(kind, 0, 0), 2, || false), Err(flood));
+        }
+    }
+
+    #[test]
+    fn frames_are_found_however_the_bytes_are_cut() {
+        let mut stream = PREFACE.to_vec();
+        for _ in 0..11 {
+            stream.extend(frame(DATA, 0, 300));
+            stream.extend(frame(PING, 0, 8));
+        }
+        for cut in 1..stream.len() {
+            let mut meter = FrameMeter::new(10);
+            let answers: Vec<_> = stream.chunks(cut).map(|chunk| meter.read(chunk, 1, || false)).collect();
+            assert!(answers.contains(&Err(Flood::Ping)), "cut {cut}");
+        }
+        let mut meter = FrameMeter::new(11);
+        meter.read(&stream, 1, || false).unwrap();
+        assert!(!meter.owes_head());
+    }
+
+    #[test]
+    fn an_empty_data_frame_that_ends_a_request_costs_nothing() {
+        let mut meter = preface();
+        meter.read(&frame(DATA, END_STREAM, 0).repeat(1000), 1, || false).unwrap();
+    }
+
+    #[test]
+    fn resets_that_an_early_answer_provoked_are_forgiven() {
+        let mut meter = preface();
+        meter.read(&frame(RST_STREAM, 0, 4).repeat(1000), 1, || true).unwrap();
+        assert!(meter.read(&frame(RST_STREAM, 0, 4).repeat(11), 1, || false).is_err());
+    }
+
+    #[test]
+    fn an_unfinished_header_block_is_owed() {
+        let mut meter = preface();
+        meter.read(&frame(HEADERS, 0, 5), 1, || false).unwrap();
+        assert!(meter.owes_head());
+        meter.read(&frame(CONTINUATION, END_HEADERS, 5), 1, || false).unwrap();
+        assert!(!meter.owes_head());
+    }
+}

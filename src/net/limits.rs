@@ -1,0 +1,116 @@
+//! What one listener grants its clients: every wait, size and count of the server side, with its default and reason.
+//!
+//! Plain values; the receiver's configuration fills them and `server`, `connection`, `guard` and `body` obey.
+
+use std::time::Duration;
+
+/// Limits of one listener's connections and requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerLimits {
+    /// Open connections, all addresses together.
+    pub connections_max: usize,
+    /// Open connections of one address. A pod needs a few; pods on the host network share the node's address.
+    pub connections_per_address_max: usize,
+    /// Wait for the first byte of a new connection.
+    pub first_byte: Duration,
+    /// From the first byte to a recognisable protocol (hyper has no HTTP/2 handshake timeout).
+    pub preface: Duration,
+    /// From the first to the last byte of a head.
+    pub head: Duration,
+    /// A body may be slower than `body_bytes_per_second` for so long.
+    pub body_grace: Duration,
+    pub body_bytes_per_second: u64,
+    /// Longest time a body may take, whatever its rate.
+    pub body: Duration,
+    /// Longest time the client may leave bytes of ours unread.
+    pub write_stall: Duration,
+    /// A connection without requests is closed after so long; `None` keeps it.
+    pub idle: Option<Duration>,
+    /// A connection is asked to end after this age, give or take a tenth, so that clients spread again.
+    pub age: Option<Duration>,
+    /// Time for the open requests of a connection that was asked to end.
+    pub age_grace: Duration,
+    pub ping_interval: Option<Duration>,
+    pub ping_timeout: Duration,
+    pub streams_max: u32,
+    pub header_list_bytes: u32,
+    /// PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA and CONTINUATION frames a second, each.
+    pub control_frames_per_second: u32,
+    pub keep_alive: bool,
+    /// Refused bodies read and thrown away at the same time on one connection; beyond that it is asked to end.
+    pub drains_max: usize,
+    /// Longest time for reading one refused body.
+    pub drain: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
+            connections_max: 2_048,
+            connections_per_address_max: 256,
+            first_byte: Duration::from_secs(10),
+            preface: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            body_grace: Duration::from_secs(10),
+            body_bytes_per_second: 4 << 10,
+            body: Duration::from_secs(30),
+            write_stall: Duration::from_secs(10),
+            idle: None,
+            age: Some(Duration::from_secs(3600)),
+            age_grace: Duration::from_secs(30),
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(10),
+            streams_max: 64,
+            header_list_bytes: 16 << 10,
+            control_frames_per_second: 200,
+            keep_alive: true,
+            drains_max: 64,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// HTTP/2 flow control of one connection, and what it costs the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    pub connection: u32,
+    pub stream: u32,
+    pub frame: u32,
+}
+
+impl Windows {
+    const SMALLEST: u64 = 256 << 10;
+    const LARGEST: u64 = 4 << 20;
+    const SMALL_FRAME: u32 = 16 << 10;
+    const LARGE_FRAME: u32 = 1 << 20;
+    /// HTTP/1.1 has no window: hyper's read buffer is all it may fill unasked.
+    pub const HTTP1_BYTES: u64 = 64 << 10;
+
+    /// An eighth of the budget shared by the open connections; large frames where they are at most half of the share.
+    pub fn of(budget_bytes: u64, open_connections: usize) -> Windows {
+        let share = budget_bytes / 8 / (open_connections.max(1) as u64);
+        let window = share.clamp(Windows::SMALLEST, Windows::LARGEST) as u32;
+        let frame = if window / 2 >= Windows::LARGE_FRAME { Windows::LARGE_FRAME } else { Windows::SMALL_FRAME };
+        Windows { connection: window, stream: window, frame }
+    }
+
+    /// h2 buffers up to its window before anyone polls, and one frame is being read.
+    pub fn charge(self) -> u64 {
+        u64::from(self.connection) + u64::from(self.frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_shrink_with_the_number_of_connections_and_frames_with_them() {
+        let gib = 1 << 30;
+        assert_eq!(Windows::of(gib, 1), Windows { connection: 4 << 20, stream: 4 << 20, frame: 1 << 20 });
+        assert_eq!(Windows::of(gib, 64), Windows { connection: 2 << 20, stream: 2 << 20, frame: 1 << 20 });
+        assert_eq!(Windows::of(gib, 128), Windows { connection: 1 << 20, stream: 1 << 20, frame: 16 << 10 });
+        assert_eq!(Windows::of(gib, 100_000).charge(), (256 << 10) + (16 << 10));
+        assert_eq!(Windows::of(0, 0).connection, 256 << 10);
+    }
+}

@@ -1,0 +1,213 @@
+//! Which pod a resource belongs to: rules in order until one *finds* a pod, not until one has values.
+//!
+//! The Collector stops at the first rule whose values are present (issue 41844); here a value that leads nowhere leaves
+//! the next rule its chance. All sources of a rule must fit the same pod.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use super::config::{Rule, Source};
+use super::facts::{Facts, Known};
+use crate::core::origin::Origin;
+use crate::core::time::UnixNanos;
+use crate::kube::table::{Entry, Snapshot};
+
+/// What a rule came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// A source has no value on this resource.
+    Absent,
+    /// Values, but no pod with them.
+    Miss,
+    Hit,
+}
+
+/// Tells the value of a pod-level attribute that a rule compares and no index holds (a label, the deployment's name).
+pub trait PodAttributes {
+    fn value(&self, entry: &Arc<Entry>, name: &str) -> Option<String>;
+}
+
+pub struct Association {
+    rules: Vec<Rule>,
+    /// For rules without an indexed source: pods by the joined values, made anew when the table changed.
+    scans: Mutex<HashMap<usize, Scan>>,
+}
+
+struct Scan {
+    of: Arc<Snapshot>,
+    /// `None` when several pods share the values: nobody can say which one is meant.
+    pods: HashMap<String, Option<Arc<str>>>,
+}
+
+/// A resource that looks for its pod.
+#[derive(Clone, Copy)]
+pub struct Seeker<'a> {
+    pub facts: &'a Facts<'a>,
+    pub origin: &'a Origin,
+    /// When the resource's data was made, where the arrival is too late to tell an address's owner.
+    pub made_at: &'a dyn Fn() -> Option<UnixNanos>,
+}
+
+impl Seeker<'_> {
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.origin.peer.map(|peer| peer.ip().to_canonical())
+    }
+
+    fn accepted_at(&self) -> UnixNanos {
+        if self.origin.accepted_at.0 == 0 { self.origin.arrived_at } else { self.origin.accepted_at }
+    }
+}
+
+impl Association {
+    pub fn new(rules: Vec<Rule>) -> Association {
+        Association { rules, scans: Mutex::default() }
+    }
+
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The pod and the number of the rule that found it. `tried` hears of every rule on the way.
+    pub fn find(
+        &self,
+        seeker: &Seeker<'_>,
+        snapshot: &Arc<Snapshot>,
+        pods: &dyn PodAttributes,
+        tried: &mut dyn FnMut(usize, Tried),
+    ) -> Option<(Arc<Entry>, usize)> {
+        for (index, rule) in self.rules.iter().enumerate() {
+            if !rule.sources.iter().all(|source| is_present(source, seeker)) {
+                tried(index, Tried::Absent);
+                continue;
+            }
+            if let Some(entry) = self.lookup(index, seeker, snapshot, pods) {
+                tried(index, Tried::Hit);
+                return Some((entry, index));
+            }
+            tried(index, Tried::Miss);
+        }
+        None
+    }
+
+    /// By the first source that has an index; the others must agree.
+    fn lookup(
+        &self,
+        index: usize,
+        seeker: &Seeker<'_>,
+        snapshot: &Arc<Snapshot>,
+        pods: &dyn PodAttributes,
+    ) -> Option<Arc<Entry>> {
+        let rule = &self.rules[index];
+        let indexed = rule.sources.iter().find(|source| is_indexed(source, &rule.sources));
+        let entry = match indexed {
+            Some(source) => by_index(source, seeker, snapshot)?.clone(),
+            None => self.by_scan(index, seeker, snapshot, pods)?,
+        };
+        let fits = |source: &Source| agrees(source, seeker, snapshot, &entry, pods);
+        rule.sources.iter().all(fits).then_some(entry)
+    }
+
+    fn by_scan(
+        &self,
+        index: usize,
+        seeker: &Seeker<'_>,
+        snapshot: &Arc<Snapshot>,
+        pods: &dyn PodAttributes,
+    ) -> Option<Arc<Entry>> {
+        let names = || {
+            self.rules[index].sources.iter().filter_map(|source| match source {
+                Source::Attribute(name) => Some(name.as_str()),
+                Source::Connection => None,
+            })
+        };
+        let wanted = join(names().map(|name| seeker.facts.named(name).map(str::to_owned)))?;
+        let mut scans = self.scans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if scans.get(&index).is_none_or(|scan| !Arc::ptr_eq(&scan.of, snapshot)) {
+            let mut found: HashMap<String, Option<Arc<str>>> = HashMap::new();
+            for entry in snapshot.pods().filter(|entry| entry.removed_at.is_none()) {
+                let Some(values) = join(names().map(|name| pods.value(entry, name))) else { continue };
+                let uid = entry.pod.uid.clone();
+                found.entry(values).and_modify(|known| *known = None).or_insert(Some(uid));
+            }
+            scans.insert(index, Scan { of: snapshot.clone(), pods: found });
+        }
+        let uid = scans.get(&index)?.pods.get(&wanted)?.clone()?;
+        snapshot.by_uid(&uid).cloned()
+    }
+}
+
+/// All values as one key; `None` when one is absent.
+fn join(values: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let values: Option<Vec<String>> = values.collect();
+    Some(values?.join("\u{0}"))
+}
+
+fn is_present(source: &Source, seeker: &Seeker<'_>) -> bool {
+    match source {
+        Source::Connection => seeker.origin.peer.is_some(),
+        // A host's name is no address: only an IP literal finds a pod.
+        Source::Attribute(name) if name == "host.name" || name == "ip" => seeker.facts.ip(name).is_some(),
+        Source::Attribute(name) => seeker.facts.named(name).is_some(),
+    }
+}
+
+fn is_indexed(source: &Source, all: &[Source]) -> bool {
+    let has = |wanted: &str| all.iter().any(|source| matches!(source, Source::Attribute(name) if name == wanted));
+    match source {
+        Source::Connection => true,
+        Source::Attribute(name) => match name.as_str() {
+            "k8s.pod.uid" | "k8s.pod.ip" | "ip" | "host.name" | "container.id" => true,
+            "k8s.pod.name" => has("k8s.namespace.name"),
+            _ => false,
+        },
+    }
+}
+
+fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+    let facts = seeker.facts;
+    match source {
+        // A connection belongs to whoever had the address when it was accepted.
+        Source::Connection => snapshot.by_ip(seeker.peer()?, seeker.accepted_at()),
+        Source::Attribute(name) => match name.as_str() {
+            "k8s.pod.uid" => snapshot.by_uid(facts.text(Known::PodUid)?),
+            "container.id" => snapshot.by_container_id(facts.container_id()?),
+            "k8s.pod.name" => {
+                let namespace = facts.text(Known::NamespaceName)?;
+                snapshot.by_name(namespace, facts.text(Known::PodName)?, seeker.origin.arrived_at)
+            }
+            _ => {
+                let ip = facts.ip(name)?;
+                let now = snapshot.by_ip(ip, seeker.origin.arrived_at);
+                now.or_else(|| snapshot.by_ip(ip, (seeker.made_at)()?))
+            }
+        },
+    }
+}
+
+fn agrees(
+    source: &Source,
+    seeker: &Seeker<'_>,
+    snapshot: &Snapshot,
+    entry: &Arc<Entry>,
+    pods: &dyn PodAttributes,
+) -> bool {
+    let facts = seeker.facts;
+    let pod = &entry.pod;
+    let same_pod = |found: Option<&Arc<Entry>>| found.is_some_and(|found| found.pod.uid == pod.uid);
+    match source {
+        Source::Connection => same_pod(by_index(source, seeker, snapshot)),
+        Source::Attribute(name) => match name.as_str() {
+            "k8s.pod.uid" | "container.id" | "k8s.pod.ip" | "ip" | "host.name" => {
+                same_pod(by_index(source, seeker, snapshot))
+            }
+            "k8s.pod.name" => facts.text(Known::PodName) == Some(&*pod.name),
+            "k8s.namespace.name" => facts.text(Known::NamespaceName) == Some(&*pod.namespace),
+            "k8s.node.name" => facts.text(Known::NodeName) == Some(&*pod.node),
+            name => facts.named(name).is_some_and(|wanted| pods.value(entry, name).as_deref() == Some(wanted)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

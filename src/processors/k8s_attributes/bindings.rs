@@ -1,0 +1,259 @@
+//! Which run a process belongs to, remembered by what names the process: its identity, its connection, its stream.
+//!
+//! The ledger answers for a moment; a process stays what it is. A random instance id names one process for its whole
+//! life, a direct connection cannot outlive the process that opened it, and a stream of data without a gap cannot
+//! cross a restart. So the dangerous moment, the first sight of a process whose run may not be published yet, comes once
+//! per process; after it a lookup answers. Pure: times are arguments. It knows no bytes and no Kubernetes watch.
+//! Invariant: a binding names a run only after the ledger left no other candidate.
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::store::{Bound, Connection, Keys, Store};
+use super::facts::Identity;
+use crate::core::time::UnixNanos;
+use crate::kube::ledger::{Absence, Confidence, ContainerLedger, Query, Resolution, Run};
+
+/// Two items this close together are from one run: a kubelet never restarts a container that fast.
+const CONTINUOUS: Duration = Duration::from_millis(100);
+/// Item times may be this much ahead of their arrival before they count as nonsense.
+const AHEAD_MAX: Duration = Duration::from_secs(1);
+
+/// One resource that wants to know its run.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    pub pod_uid: &'a str,
+    pub container: &'a str,
+    pub identity: Option<Identity<'a>>,
+    /// The process-wide number and the accept time of the connection; `None` when there is none, or when it is known
+    /// to belong to a proxy.
+    pub connection: Option<(u64, UnixNanos)>,
+    /// When the process says it began.
+    pub began: Option<UnixNanos>,
+    pub arrived_at: UnixNanos,
+    /// The sender's restart count, where the configuration trusts it.
+    pub trusted_number: Option<i64>,
+}
+
+/// Earliest and latest time of items of the resource; all were made by one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    pub first: UnixNanos,
+    pub last: UnixNanos,
+}
+
+/// How far the ledger can be believed at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// Every run that began at or before this time is in the ledger.
+    pub known_until: UnixNanos,
+    /// The pod was last seen then.
+    pub seen_at: UnixNanos,
+    /// The watch is cut off: waiting a little will not help.
+    pub stale: bool,
+}
+
+/// The answer for one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict<'a> {
+    Found {
+        run: &'a Run,
+        how: How,
+    },
+    Missing(Absence),
+    /// May be known at `until`, or with the next status.
+    Pending {
+        absence: Absence,
+        until: UnixNanos,
+    },
+}
+
+/// What an answer rests on; the outcome label of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Bound before, or by start time, or by a later status.
+    Confirmed,
+    /// On age alone.
+    Unconfirmed,
+    /// An earlier answer for this process turned out wrong; this is the right one.
+    Corrected,
+}
+
+/// The remembered processes of one processor.
+pub struct Bindings {
+    store: Store,
+}
+
+impl Default for Bindings {
+    fn default() -> Bindings {
+        Bindings { store: Store::new() }
+    }
+}
+
+impl Bindings {
+    /// The run of a sighting. `times` is asked only when the answer depends on it.
+    pub fn resolve<'l>(
+        &self,
+        ledger: &'l ContainerLedger,
+        sighting: &Sighting<'_>,
+        horizon: &Horizon,
+        times: &dyn Fn() -> Option<Times>,
+    ) -> Verdict<'l> {
+        let keys = self.store.keys(sighting);
+        let connection = sighting.connection.map(|(number, at)| (number, at, self.store.connection(number, &keys)));
+        let mut case = Case { bindings: self, ledger, sighting, horizon, keys, corrected: false };
+        let direct = connection.filter(|(_, _, known)| !known.shared);
+        if let Some(run) = case.bound(&direct, times) {
+            let how = if case.corrected { How::Corrected } else { How::Confirmed };
+            return Verdict::Found { run, how };
+        }
+        // The connection may just have been found out to be a relay's.
+        let direct = direct.filter(|(number, ..)| !self.store.connection(*number, &case.keys).shared);
+        let times = times().filter(|times| times.last <= sighting.arrived_at.saturating_add(AHEAD_MAX));
+        case.first_sight(direct.map(|(number, at, _)| (number, at)), times)
+    }
+
+    /// Tells of a connection that carries this stream, so that a relay is recognised before it matters.
+    pub fn note(&self, sighting: &Sighting<'_>) {
+        if let Some((number, _)) = sighting.connection {
+            self.store.connection(number, &self.store.keys(sighting));
+        }
+    }
+
+    /// What is remembered of a container, for explain: `(kind, run id)`.
+    pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
+        self.store.stream(pod_uid, container)
+    }
+}
+
+struct Case<'a, 'l> {
+    bindings: &'a Bindings,
+    ledger: &'l ContainerLedger,
+    sighting: &'a Sighting<'a>,
+    horizon: &'a Horizon,
+    keys: Keys,
+    corrected: bool,
+}
+
+impl<'l> Case<'_, 'l> {
+    /// By identity, else by connection. A binding that the ledger contradicts shows that the thing does not name a
+    /// process: a fixed instance id, or a relay's connection.
+    fn bound(
+        &mut self,
+        direct: &Option<(u64, UnixNanos, Connection)>,
+        times: &dyn Fn() -> Option<Times>,
+    ) -> Option<&'l Run> {
+        let store = &self.bindings.store;
+        if let Some(identity) = self.keys.identity {
+            let bound = store.identity(identity)?;
+            if bound.void {
+                self.keys.identity = None;
+            } else if let Some(run) = self.still_fits(&bound, times) {
+                return Some(run);
+            } else {
+                self.corrected |= bound.unconfirmed;
+                store.void_identity(identity);
+                self.keys.identity = None;
+            }
+        }
+        let (number, _, connection) = direct.as_ref()?;
+        let bound = connection.bound.as_ref()?;
+        if let Some(run) = self.still_fits(bound, times) {
+            return Some(run);
+        }
+        self.corrected |= bound.unconfirmed;
+        store.share_connection(*number);
+        None
+    }
+
+    fn still_fits(&self, bound: &Bound, times: &dyn Fn() -> Option<Times>) -> Option<&'l Run> {
+        let run = self.ledger.run(&bound.run)?;
+        let Some(end) = run.end else { return Some(run) };
+        // Data of a run that has ended: still right when it was made before the end.
+        let made_before_end = times().is_none_or(|times| times.last <= end.hi.saturating_add(CONTINUOUS));
+        made_before_end.then_some(run)
+    }
+
+    /// A process that was never seen: what is known of it must leave one run only.
+    fn first_sight(&mut self, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+        if let Some(run) = times.and_then(|times| self.continues(times)) {
+            return self.bind(run, How::Confirmed, direct, times);
+        }
+        let mut resolution = self.ask(direct.map(|(_, at)| at), times);
+        let mut direct = direct;
+        if let (Resolution::Missing(_), Some((number, _)), Some(_)) = (&resolution, direct, times) {
+            // Accepted in one run and made in another: somebody relays, so the connection says nothing.
+            self.bindings.store.share_connection(number);
+            direct = None;
+            resolution = self.ask(None, times);
+        }
+        match resolution {
+            Resolution::Found { run, confidence } => {
+                let how = match confidence {
+                    Confidence::Confirmed => How::Confirmed,
+                    Confidence::Unconfirmed => How::Unconfirmed,
+                };
+                self.bind(run, how, direct, times)
+            }
+            Resolution::Missing(absence) => Verdict::Missing(absence),
+            Resolution::Pending(absence) => self.pending(absence, direct, times),
+        }
+    }
+
+    /// The stream's last certain moment is so close that no restart fits between.
+    fn continues(&self, times: Times) -> Option<&'l Run> {
+        let (id, until) = self.bindings.store.stream_by_key(self.keys.stream)?;
+        let run = self.ledger.run(&id)?;
+        let close = times.first <= until.saturating_add(CONTINUOUS) && times.first >= run.start.lo;
+        (close && run.end.is_none_or(|end| times.last <= end.lo)).then_some(run)
+    }
+
+    fn ask(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
+        let arrived = self.sighting.arrived_at;
+        let (first, last) = match (times, accepted_at) {
+            (Some(times), _) => (times.first, times.last),
+            (None, Some(accepted)) => (accepted, accepted),
+            // Nothing but the arrival: the data was made a little before it, and how little is not known.
+            (None, None) => (arrived, arrived),
+        };
+        let first = accepted_at.map_or(first, |accepted| accepted.min(first));
+        let query = Query {
+            alive_from: first,
+            alive_to: last,
+            began: self.sighting.began,
+            horizon: self.horizon.known_until,
+            seen_at: self.horizon.seen_at,
+            trusted_number: self.sighting.trusted_number,
+        };
+        self.ledger.resolve(&query)
+    }
+
+    fn pending(&self, absence: Absence, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+        if self.horizon.stale {
+            return Verdict::Missing(Absence::Stale);
+        }
+        let accepted = direct.map(|(_, at)| at);
+        let first = times.map_or(self.sighting.arrived_at, |times| times.first);
+        let until = [accepted, self.sighting.began].into_iter().flatten().fold(first, UnixNanos::min);
+        Verdict::Pending { absence, until }
+    }
+
+    fn bind(&self, run: &'l Run, how: How, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+        let store = &self.bindings.store;
+        let bound = Bound { run: run.id.clone(), unconfirmed: how == How::Unconfirmed, void: false };
+        if let Some(identity) = self.keys.identity {
+            store.bind_identity(identity, bound.clone());
+        }
+        if let Some((number, _)) = direct {
+            store.bind_connection(number, bound);
+        }
+        if let Some(times) = times {
+            store.extend_stream(self.keys.stream, &run.id, times.last);
+        }
+        Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
+    }
+}

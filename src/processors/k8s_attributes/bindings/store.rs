@@ -1,0 +1,177 @@
+//! Bounded maps behind the bindings: identities, connections and streams, the least recently used forgotten first.
+//!
+//! Keys are 128-bit keyed hashes, so that nothing a sender chooses is stored or can be made to collide.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use foldhash::quality::RandomState;
+use lru::LruCache;
+
+use super::Sighting;
+use crate::core::time::UnixNanos;
+
+/// Parts, so that threads seldom meet.
+const PARTS: usize = 16;
+/// Entries per map and part: 16 x 4,096 = 65,536 processes.
+const ENTRIES_MAX: usize = 4_096;
+
+type Key = u128;
+
+/// What a sighting is looked up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// Pod and container.
+    pub stream: Key,
+    /// Pod, container and what names the process.
+    pub identity: Option<Key>,
+}
+
+/// A remembered run.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub run: Arc<str>,
+    pub unconfirmed: bool,
+    /// The identity was seen to outlive a run: it names no process.
+    pub void: bool,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    owner: Keys,
+    /// It carries several processes, so it belongs to none of them.
+    pub shared: bool,
+    pub bound: Option<Bound>,
+}
+
+/// A container's data as one stream.
+#[derive(Clone, Debug, Default)]
+struct Stream {
+    run: Arc<str>,
+    /// The run was certainly alive at this time.
+    until: UnixNanos,
+}
+
+struct Part {
+    identities: LruCache<Key, Bound, RandomState>,
+    streams: LruCache<Key, Stream, RandomState>,
+    connections: LruCache<u64, Connection, RandomState>,
+}
+
+pub(super) struct Store {
+    // Locks are held for one lookup each, never across a call out.
+    parts: Vec<Mutex<Part>>,
+    hashers: [RandomState; 2],
+}
+
+impl Store {
+    pub fn new() -> Store {
+        let part = || Part {
+            identities: LruCache::unbounded_with_hasher(RandomState::default()),
+            streams: LruCache::unbounded_with_hasher(RandomState::default()),
+            connections: LruCache::unbounded_with_hasher(RandomState::default()),
+        };
+        Store {
+            parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
+            hashers: [RandomState::default(), RandomState::default()],
+        }
+    }
+
+    fn key(&self, value: impl Hash) -> Key {
+        let [a, b] = &self.hashers;
+        Key::from(a.hash_one(&value)) << 64 | Key::from(b.hash_one(&value))
+    }
+
+    pub fn keys(&self, sighting: &Sighting<'_>) -> Keys {
+        let stream = self.key((sighting.pod_uid, sighting.container));
+        Keys { stream, identity: sighting.identity.map(|identity| self.key((stream, identity))) }
+    }
+
+    fn part(&self, key: Key) -> MutexGuard<'_, Part> {
+        let index = (key >> 20) as usize % PARTS;
+        self.parts[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn part_of(&self, connection: u64) -> MutexGuard<'_, Part> {
+        let index = connection as usize % PARTS;
+        self.parts[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The connection as it is with this process on it.
+    pub fn connection(&self, number: u64, keys: &Keys) -> Connection {
+        let mut part = self.part_of(number);
+        if let Some(known) = part.connections.get_mut(&number) {
+            known.shared |= known.owner != *keys;
+            return known.clone();
+        }
+        let made = Connection { owner: *keys, shared: false, bound: None };
+        part.connections.put(number, made.clone());
+        if part.connections.len() > ENTRIES_MAX {
+            part.connections.pop_lru();
+        }
+        made
+    }
+
+    pub fn share_connection(&self, number: u64) {
+        if let Some(known) = self.part_of(number).connections.get_mut(&number) {
+            known.shared = true;
+        }
+    }
+
+    pub fn bind_connection(&self, number: u64, bound: Bound) {
+        if let Some(known) = self.part_of(number).connections.get_mut(&number) {
+            known.bound = Some(bound);
+        }
+    }
+
+    pub fn identity(&self, key: Key) -> Option<Bound> {
+        self.part(key).identities.get(&key).cloned()
+    }
+
+    pub fn bind_identity(&self, key: Key, bound: Bound) {
+        let mut part = self.part(key);
+        part.identities.put(key, bound);
+        if part.identities.len() > ENTRIES_MAX {
+            part.identities.pop_lru();
+        }
+    }
+
+    pub fn void_identity(&self, key: Key) {
+        if let Some(known) = self.part(key).identities.get_mut(&key) {
+            known.void = true;
+        }
+    }
+
+    /// Run and last certain moment of a stream.
+    pub fn stream_by_key(&self, key: Key) -> Option<(Arc<str>, UnixNanos)> {
+        let mut part = self.part(key);
+        let stream = part.streams.get(&key).filter(|stream| !stream.run.is_empty())?;
+        Some((stream.run.clone(), stream.until))
+    }
+
+    pub fn stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
+        self.stream_by_key(self.key((pod_uid, container)))
+    }
+
+    fn with_stream<T>(&self, key: Key, change: impl FnOnce(&mut Stream) -> T) -> T {
+        let mut part = self.part(key);
+        let answer = change(part.streams.get_or_insert_mut(key, Stream::default));
+        if part.streams.len() > ENTRIES_MAX {
+            part.streams.pop_lru();
+        }
+        answer
+    }
+
+    /// Data of this run was certainly made at `until`. Late data of an older run does not take the stream back.
+    pub fn extend_stream(&self, key: Key, run: &Arc<str>, until: UnixNanos) {
+        self.with_stream(key, |stream| {
+            if stream.run == *run {
+                stream.until = stream.until.max(until);
+            } else if until > stream.until {
+                stream.run = run.clone();
+                stream.until = until;
+            }
+        });
+    }
+}

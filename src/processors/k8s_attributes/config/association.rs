@@ -1,0 +1,165 @@
+//! `pod_association`: rules in order, each of one to four sources that must all agree.
+
+use std::collections::BTreeSet;
+
+use crate::config::check::Section;
+use crate::core::diagnostic::code;
+
+/// Sources a rule may have; the Collector's limit.
+const SOURCES_MAX: usize = 4;
+/// Rules are tried for every resource that none of them finds, so their number is bounded.
+const RULES_MAX: usize = 64;
+
+/// Attributes that no pod has on its own: a rule of these alone cannot find one.
+const CONTAINER_LEVEL: [&str; 5] = [
+    "k8s.container.name",
+    "k8s.container.restart_count",
+    "container.image.name",
+    "container.image.tag",
+    "container.image.tags",
+];
+
+/// One way of finding the pod: every source must have a value and fit the same pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub sources: Vec<Source>,
+    /// As metrics and explain show it: `k8s.pod.name+k8s.namespace.name`.
+    pub label: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The address of the peer that opened the connection.
+    Connection,
+    Attribute(String),
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        match self {
+            Source::Connection => "connection",
+            Source::Attribute(name) => name,
+        }
+    }
+}
+
+impl Rule {
+    fn of(sources: Vec<Source>) -> Rule {
+        let label = sources.iter().map(Source::name).collect::<Vec<_>>().join("+");
+        Rule { sources, label }
+    }
+}
+
+/// The rules where none are configured. The Collector's (k8s.pod.ip, ip, connection, host.name) after the uid, which
+/// names the pod even when a relay's address is behind the connection.
+fn default_rules() -> Vec<Rule> {
+    let attribute = |name: &str| Rule::of(vec![Source::Attribute(name.to_owned())]);
+    vec![
+        attribute("k8s.pod.uid"),
+        attribute("k8s.pod.ip"),
+        attribute("ip"),
+        Rule::of(vec![Source::Connection]),
+        attribute("host.name"),
+    ]
+}
+
+pub(super) fn read(body: &Section<'_>) -> Vec<Rule> {
+    let items = body.list("pod_association").unwrap_or_default();
+    if items.is_empty() {
+        return default_rules();
+    }
+    if items.len() > RULES_MAX {
+        body.invalid::<()>("pod_association", format!("{} rules", items.len()), "at most 64 rules");
+        return Vec::new();
+    }
+    let path = body.child_path("pod_association");
+    let mut seen: BTreeSet<Vec<Source>> = BTreeSet::new();
+    let mut rules = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let rule = Section::new(item, format!("{path}::{at}"), body.diagnostics());
+        let sources = sources(&rule);
+        if let Some(sources) = sources {
+            lint(&rule, &sources);
+            let mut sorted = sources.clone();
+            sorted.sort();
+            if !seen.insert(sorted) {
+                duplicate(&rule);
+            }
+            rules.push(Rule::of(sources));
+        }
+        rule.finish();
+    }
+    rules
+}
+
+fn duplicate(rule: &Section<'_>) {
+    rule.error(
+        "sources",
+        code::CONFLICT,
+        "an earlier rule has the same sources",
+        Some("remove one of the two: the second can never find what the first did not"),
+    );
+}
+
+fn sources(rule: &Section<'_>) -> Option<Vec<Source>> {
+    if rule.node("from").is_some() || rule.node("name").is_some() {
+        let key = if rule.node("from").is_some() { "from" } else { "name" };
+        rule.error(
+            key,
+            code::RETIRED,
+            "a rule's sources stand in a list",
+            Some("write `- sources: [{from: resource_attribute, name: k8s.pod.ip}]`"),
+        );
+        rule.node("sources");
+        return None;
+    }
+    let Some(items) = rule.list("sources").filter(|items| !items.is_empty()) else {
+        return rule.missing("sources", "one to four of {from: connection} and {from: resource_attribute, name: ...}");
+    };
+    if items.len() > SOURCES_MAX {
+        return rule.invalid("sources", format!("{} sources", items.len()), "at most 4 sources in a rule");
+    }
+    let path = rule.child_path("sources");
+    let read = items.iter().enumerate().map(|(at, item)| {
+        let section = Section::new(item, format!("{path}::{at}"), rule.diagnostics());
+        let read = source(&section);
+        section.finish();
+        read
+    });
+    // Every source is read, so that all faults are reported.
+    let read: Vec<Option<Source>> = read.collect();
+    read.into_iter().collect()
+}
+
+fn source(section: &Section<'_>) -> Option<Source> {
+    let name = section.string("name").filter(|name| !name.is_empty());
+    let Some(from) = section.string("from") else {
+        return section.missing("from", "connection or resource_attribute");
+    };
+    match (from.as_str(), name) {
+        ("connection", name) => {
+            if name.is_some() {
+                section.warn("name", code::LINT, "`name` means nothing with `from: connection`", None);
+            }
+            Some(Source::Connection)
+        }
+        ("resource_attribute", Some(name)) => Some(Source::Attribute(name)),
+        ("resource_attribute", None) => section.missing("name", "the name of a resource attribute"),
+        _ => section.invalid("from", format!("{from:?} is not known here"), "one of connection, resource_attribute"),
+    }
+}
+
+fn lint(rule: &Section<'_>, sources: &[Source]) {
+    let container_level = sources
+        .iter()
+        .all(|source| matches!(source, Source::Attribute(name) if CONTAINER_LEVEL.contains(&name.as_str())));
+    if container_level {
+        let names: Vec<&str> = sources.iter().map(Source::name).collect();
+        rule.warn(
+            "sources",
+            code::LINT,
+            format!("this rule can never find a pod: {} is the same in many pods", names.join(", ")),
+            Some("remove the rule: the container is chosen by k8s.container.name anyway, once the pod is found"),
+        );
+    }
+}

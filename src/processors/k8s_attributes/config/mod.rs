@@ -1,0 +1,207 @@
+//! The configuration of `k8s_attributes`, from the Collector's YAML to what the stage needs.
+//!
+//! Every fault is reported with its place; what passes here builds and starts. Keys of podgate alone stand in the
+//! `podgate:` block.
+
+mod association;
+mod extract;
+mod filter;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use regex::Regex;
+
+pub use association::{Rule, Source};
+pub use extract::{Extract, Field, FromObject, KeyRule, KeyWanted};
+pub use filter::Filter;
+
+use crate::config::check::Section;
+use crate::core::diagnostic::code;
+use crate::core::factory::CheckContext;
+use crate::core::node::Node;
+
+/// What the processor does, checked and with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub auth: Auth,
+    /// Only writes the sender's address as `k8s.pod.ip`; asks no API server.
+    pub passthrough: bool,
+    /// Hold the start until the first list is there, at most this long; then serve without it.
+    pub wait_for_metadata: Option<Duration>,
+    /// How long a deleted pod is still found.
+    pub grace: Duration,
+    pub extract: Extract,
+    pub rules: Vec<Rule>,
+    pub filter: Filter,
+    /// Pods with a matching name get nothing.
+    pub exclude: Vec<Regex>,
+    pub own: Own,
+}
+
+/// How the API server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    ServiceAccount,
+    KubeConfig { context: Option<String> },
+    None,
+}
+
+/// The `podgate:` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// A PodList as `kubectl get pods -o yaml` prints it, in place of an API server.
+    pub pods_file: Option<String>,
+    pub on_conflict: OnConflict,
+    pub restart_count: RestartCount,
+    pub hint: Hint,
+    /// How long data of a run that is not known yet may wait for its status.
+    pub hold: Duration,
+    /// Replace a container.id that no run of the pod has (a sandbox's), and a container name the pod does not have.
+    pub repair: bool,
+}
+
+/// What happens when the resource names another pod than the one found by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The resource's claim stands; an unknown claim gets nothing.
+    Keep,
+    /// The pod at the address is meant; its uid replaces the claimed one.
+    Replace,
+    /// Neither is believed; nothing is added.
+    Refuse,
+}
+
+/// What happens to `k8s.container.restart_count` once the run is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartCount {
+    /// A number that differs from the run's is replaced.
+    Repair,
+    /// Left as sent; a difference is counted.
+    Keep,
+    /// Left as sent and not looked at.
+    Off,
+}
+
+/// What the sender's restart count may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Compared and counted; never selects.
+    Verify,
+    /// Selects among runs that nothing else tells apart.
+    Trust,
+    /// Not looked at.
+    Ignore,
+}
+
+const DEFAULT_EXCLUDE: [&str; 2] = ["jaeger-agent", "jaeger-collector"];
+const GRACE: Duration = Duration::from_secs(120);
+const HOLD: Duration = crate::kube::ledger::FRESHNESS;
+const HOLD_MAX: Duration = Duration::from_secs(30);
+const WAIT_FOR_METADATA: Duration = Duration::from_secs(10);
+
+pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
+    let diagnostics = &cx.checks.diagnostics;
+    let body = Section::new(node, cx.path.clone(), diagnostics);
+    let faults_before = error_count(cx);
+    let wait = body.bool("wait_for_metadata").unwrap_or(false);
+    let wait_timeout = body.duration("wait_for_metadata_timeout").unwrap_or(WAIT_FOR_METADATA);
+    let config = Config {
+        auth: auth(&body),
+        passthrough: body.bool("passthrough").unwrap_or(false),
+        wait_for_metadata: wait.then_some(wait_timeout),
+        grace: body.duration("pod_delete_grace_period").unwrap_or(GRACE),
+        extract: extract::read(&body),
+        rules: association::read(&body),
+        filter: filter::read(&body),
+        exclude: exclude(&body),
+        own: own(&body),
+    };
+    for key in ["kube_api_qps", "kube_api_burst"] {
+        let _ = body.f64(key);
+        body.without_effect(key, "a watch never sends more than one request a second");
+    }
+    let _ = body.duration("watch_sync_period");
+    body.without_effect("watch_sync_period", "nothing is resolved once and kept, so nothing needs resyncing");
+    body.finish();
+    (error_count(cx) == faults_before).then_some(config)
+}
+
+fn error_count(cx: &CheckContext<'_>) -> usize {
+    let found = cx.checks.diagnostics.sorted();
+    found.iter().filter(|finding| finding.severity == crate::core::diagnostic::Severity::Error).count()
+}
+
+fn auth(body: &Section<'_>) -> Auth {
+    let context = body.string("context");
+    let choices = [("serviceAccount", 0), ("kubeConfig", 1), ("none", 2)];
+    let auth = match body.choice("auth_type", &choices) {
+        Some(1) => Auth::KubeConfig { context: context.clone().filter(|context| !context.is_empty()) },
+        Some(2) => Auth::None,
+        _ => Auth::ServiceAccount,
+    };
+    if context.is_some() && !matches!(auth, Auth::KubeConfig { .. }) {
+        body.warn("context", code::LINT, "`context` is read with `auth_type: kubeConfig` only", None);
+    }
+    auth
+}
+
+fn exclude(body: &Section<'_>) -> Vec<Regex> {
+    let Some(section) = body.section("exclude") else {
+        return DEFAULT_EXCLUDE.iter().filter_map(|name| Regex::new(name).ok()).collect();
+    };
+    let mut names = Vec::new();
+    for (at, item) in section.list("pods").unwrap_or_default().iter().enumerate() {
+        let pod = Section::new(item, format!("{}::{at}", section.child_path("pods")), section.diagnostics());
+        let Some(name) = pod.string("name") else {
+            pod.missing::<()>("name", "a regular expression on the pod name");
+            pod.finish();
+            continue;
+        };
+        names.extend(regex(&pod, "name", &name));
+        pod.finish();
+    }
+    section.finish();
+    names
+}
+
+/// Compiles a pattern or reports why it cannot be.
+fn regex(section: &Section<'_>, key: &str, pattern: &str) -> Option<Regex> {
+    match Regex::new(pattern) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or("it cannot be read");
+            section.invalid(key, format!("{pattern:?} is not a regular expression: {why}"), "a regular expression")
+        }
+    }
+}
+
+fn own(body: &Section<'_>) -> Own {
+    let mut own = Own {
+        pods_file: None,
+        on_conflict: OnConflict::Keep,
+        restart_count: RestartCount::Repair,
+        hint: Hint::Verify,
+        hold: HOLD,
+        repair: true,
+    };
+    let Some(section) = body.section("podgate") else { return own };
+    own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
+    let conflicts = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace), ("refuse", OnConflict::Refuse)];
+    own.on_conflict = section.choice("on_conflict", &conflicts).unwrap_or(own.on_conflict);
+    let counts = [("repair", RestartCount::Repair), ("keep", RestartCount::Keep), ("off", RestartCount::Off)];
+    own.restart_count = section.choice("restart_count", &counts).unwrap_or(own.restart_count);
+    let hints = [("verify", Hint::Verify), ("trust", Hint::Trust), ("ignore", Hint::Ignore)];
+    own.hint = section.choice("hint", &hints).unwrap_or(own.hint);
+    own.repair = section.bool("repair").unwrap_or(own.repair);
+    if let Some(hold) = section.duration("hold") {
+        own.hold = hold;
+        if hold > HOLD_MAX {
+            section.invalid::<()>("hold", "a sender does not wait that long", "at most 30s");
+        }
+    }
+    section.finish();
+    own
+}

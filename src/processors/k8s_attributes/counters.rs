@@ -1,0 +1,121 @@
+//! What the processor counts: every rule's hits and misses, every container id by what it rests on or why it is absent.
+//!
+//! Labels come from the configuration and from fixed vocabularies, never from data.
+
+use std::sync::Arc;
+
+use super::bindings::How;
+use super::config::Rule;
+use crate::core::stats::{Counter, Stats};
+use crate::kube::ledger::Absence;
+
+pub struct Counters {
+    /// Per rule: hits, misses.
+    rules: Vec<[Arc<Counter>; 2]>,
+    found: Vec<(Found, Arc<Counter>)>,
+    absent: Vec<(Absence, Arc<Counter>)>,
+    /// No rule found a pod; the Collector's name for it.
+    pub lookup_miss: Arc<Counter>,
+    pub hint_conflict: Arc<Counter>,
+    pub identity_conflict: Arc<Counter>,
+    pub repaired_id: Arc<Counter>,
+    pub repaired_name: Arc<Counter>,
+    pub held: Arc<Counter>,
+    pub malformed: Arc<Counter>,
+}
+
+/// What a container id rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The resource named a run of its pod itself.
+    Given,
+    By(How),
+    /// The resource named an unknown run and was left alone.
+    KeptUnknown,
+}
+
+impl Found {
+    const ALL: [Found; 5] = [
+        Found::Given,
+        Found::By(How::Confirmed),
+        Found::By(How::Unconfirmed),
+        Found::By(How::Corrected),
+        Found::KeptUnknown,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Found::Given => "given",
+            Found::By(How::Confirmed) => "confirmed",
+            Found::By(How::Unconfirmed) => "unconfirmed",
+            Found::By(How::Corrected) => "corrected",
+            Found::KeptUnknown => "kept_unknown",
+        }
+    }
+}
+
+const CONTAINER_ID: &str = "podgate_k8s_container_id_resources";
+const CONTAINER_ID_HELP: &str = "Resources by what their container.id rests on, or why it is missing.";
+
+impl Counters {
+    pub fn new(stats: &Stats, processor: &str, rules: &[Rule]) -> Counters {
+        let own = |name: &str, help| stats.counter(name, help, &[("processor", processor)]);
+        let rule = |rule: &Rule, result| {
+            let labels = [("processor", processor), ("rule", rule.label.as_str()), ("result", result)];
+            stats.counter(
+                "podgate_k8s_association",
+                "Resources for which an association rule was tried, by result.",
+                &labels,
+            )
+        };
+        let outcome = |outcome, reason| {
+            let labels = [("processor", processor), ("outcome", outcome), ("reason", reason)];
+            stats.counter(CONTAINER_ID, CONTAINER_ID_HELP, &labels)
+        };
+        Counters {
+            rules: rules.iter().map(|entry| [rule(entry, "hit"), rule(entry, "miss")]).collect(),
+            found: Found::ALL.map(|found| (found, outcome(found.name(), ""))).into(),
+            absent: Absence::ALL.map(|absence| (absence, outcome("missing", absence.name()))).into(),
+            lookup_miss: own("otelcol_otelsvc_k8s_ip_lookup_miss", "Resources for which no pod was found."),
+            hint_conflict: own(
+                "podgate_k8s_restart_hint_conflict",
+                "Resources whose restart count names another run than the one that made them.",
+            ),
+            identity_conflict: own(
+                "podgate_k8s_identity_conflict",
+                "Resources that name another pod than the one at their address.",
+            ),
+            repaired_id: own("podgate_k8s_container_id_repaired", "Claimed container ids that were replaced."),
+            repaired_name: own(
+                "podgate_k8s_container_name_repaired",
+                "Claimed container names that no container of the pod has, replaced by the only one it has.",
+            ),
+            held: own("podgate_k8s_held_resources", "Resources that waited for the status of a new run."),
+            malformed: own("podgate_k8s_malformed_resources", "Resources that cannot be read."),
+        }
+    }
+
+    pub fn rule_hit(&self, rule: usize) {
+        if let Some([hit, _]) = self.rules.get(rule) {
+            hit.add(1);
+        }
+    }
+
+    pub fn rule_miss(&self, rule: usize) {
+        if let Some([_, miss]) = self.rules.get(rule) {
+            miss.add(1);
+        }
+    }
+
+    pub fn found(&self, found: Found) {
+        if let Some((_, counter)) = self.found.iter().find(|(known, _)| *known == found) {
+            counter.add(1);
+        }
+    }
+
+    pub fn absent(&self, absence: Absence) {
+        if let Some((_, counter)) = self.absent.iter().find(|(known, _)| *known == absence) {
+            counter.add(1);
+        }
+    }
+}

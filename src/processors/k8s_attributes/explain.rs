@@ -1,0 +1,200 @@
+//! Pages of the admin extension: all pods, and why one resource would get what it gets.
+//!
+//! `/v1/explain?uid=|ip=|container=` runs the real rules over a resource that carries just that key, so the answer is
+//! what data would meet: rules tried, pod found or not, runs with their intervals, and what is remembered.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::association::{Seeker, Tried};
+use super::enrich::Enricher;
+use super::facts::Facts;
+use crate::core::host::Host;
+use crate::core::origin::Origin;
+use crate::core::routes::{Page, Query};
+use crate::core::time::UnixNanos;
+use crate::kube::ledger::{ContainerLedger, Moment, Run};
+use crate::kube::pod::ContainerKind;
+use crate::kube::table::Entry;
+use crate::otlp::edit::Appender;
+
+/// Pods on one page.
+const PODS_MAX: usize = 1_000;
+
+type Listed = Mutex<Vec<(String, Arc<Enricher>)>>;
+
+/// Adds this processor to the pages.
+pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
+    let listed: Arc<Listed> = host.shared("k8s_attributes pages", Arc::default);
+    listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((processor.to_owned(), enricher.clone()));
+    let of_pods = listed.clone();
+    host.routes.add(
+        "/v1/pods",
+        "pods known to k8s_attributes (?namespace= narrows)",
+        Arc::new(move |query| for_each(&of_pods, |enricher| Ok(pods(enricher, query)))),
+    );
+    host.routes.add(
+        "/v1/explain",
+        "why a resource gets its pod and container.id (?uid=, ?ip= or ?container=)",
+        Arc::new(move |query| for_each(&listed, |enricher| explain(enricher, query, UnixNanos::now()))),
+    );
+}
+
+fn for_each(listed: &Listed, page: impl Fn(&Enricher) -> Result<Value, &'static str>) -> Page {
+    let listed = listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut processors = serde_json::Map::new();
+    for (name, enricher) in listed.iter() {
+        match page(enricher) {
+            Ok(value) => processors.insert(name.clone(), value),
+            Err(fault) => return Page::error(400, fault),
+        };
+    }
+    Page::ok(json!({ "processors": processors }))
+}
+
+fn pods(enricher: &Enricher, query: &Query) -> Value {
+    let snapshot = enricher.cluster.snapshot();
+    let namespace = query.get("namespace");
+    let mut entries: Vec<&Arc<Entry>> =
+        snapshot.pods().filter(|entry| namespace.is_none_or(|namespace| **namespace == *entry.pod.namespace)).collect();
+    entries.sort_by(|a, b| (&a.pod.namespace, &a.pod.name).cmp(&(&b.pod.namespace, &b.pod.name)));
+    let total = entries.len();
+    let rows: Vec<Value> = entries.into_iter().take(PODS_MAX).map(|entry| row(entry)).collect();
+    json!({ "total": total, "synced": enricher.cluster.synced(), "pods": rows })
+}
+
+fn row(entry: &Entry) -> Value {
+    let pod = &entry.pod;
+    let containers = entry.ledger.containers().iter().map(|ledger| {
+        let newest = ledger.newest();
+        json!({
+            "name": *ledger.name,
+            "container_id": newest.map(|run| &*run.id),
+            "restart_count": newest.map(|run| run.restart),
+            "waiting": *ledger.waiting,
+        })
+    });
+    json!({
+        "namespace": *pod.namespace,
+        "name": *pod.name,
+        "uid": *pod.uid,
+        "node": *pod.node,
+        "ips": pod.ips,
+        "host_network": pod.host_network,
+        "phase": format!("{:?}", pod.phase),
+        "deleted_at": entry.removed_at.map(time),
+        "containers": containers.collect::<Vec<_>>(),
+    })
+}
+
+/// `Err` tells what is wrong with the question.
+pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Value, &'static str> {
+    let keys = [("uid", "k8s.pod.uid"), ("ip", "k8s.pod.ip"), ("container", "container.id")];
+    let asked = keys.iter().find_map(|(key, attribute)| Some((*attribute, query.get(*key)?)));
+    let Some((attribute, value)) = asked else { return Err("ask with ?uid=, ?ip= or ?container=") };
+    let mut edit = Appender::new(b"").map_err(|_| "internal")?;
+    edit.append(attribute, value);
+    let resource = edit.finish();
+    let facts = Facts::read(&resource).map_err(|_| "internal")?;
+    let origin = Origin::internal(now);
+    let seeker = Seeker { facts: &facts, origin: &origin, made_at: &|| None };
+    let snapshot = enricher.cluster.snapshot();
+    let mut tried = Vec::new();
+    let found = enricher.association.find(&seeker, &snapshot, enricher, &mut |rule, what| {
+        tried.push(json!({ "rule": enricher.rule_label(rule), "result": outcome(what) }));
+    });
+    let by_rules = found.is_some();
+    // What the rules do not find, the table may still know: that tells a missing rule from a missing pod.
+    let entry = found.map(|(entry, _)| entry).or_else(|| known(&snapshot, attribute, value, now));
+    let why_not = match (by_rules, &entry) {
+        (true, _) => None,
+        (false, Some(_)) => Some(format!("the pod is known, but no rule looks for {attribute}")),
+        (false, None) if !enricher.cluster.synced() => Some("the first list of pods is not there yet".to_owned()),
+        (false, None) => {
+            Some("no pod of the watch has it: other node, other namespace, deleted, or hostNetwork".to_owned())
+        }
+    };
+    Ok(json!({
+        "asked": { "attribute": attribute, "value": value },
+        "rules": tried,
+        "found": by_rules,
+        "why_not": why_not,
+        "view_age_seconds": now.since(enricher.cluster.in_touch(now)).as_secs(),
+        "pod": entry.map(|entry| pod(enricher, &entry, now)),
+    }))
+}
+
+fn outcome(tried: Tried) -> &'static str {
+    match tried {
+        Tried::Absent => "no value",
+        Tried::Miss => "value, but no pod",
+        Tried::Hit => "pod found",
+    }
+}
+
+fn known(snapshot: &crate::kube::table::Snapshot, attribute: &str, value: &str, now: UnixNanos) -> Option<Arc<Entry>> {
+    let entry = match attribute {
+        "k8s.pod.uid" => snapshot.by_uid(value),
+        "k8s.pod.ip" => snapshot.by_ip(value.parse().ok()?, now),
+        _ => snapshot.by_container_id(value),
+    };
+    entry.cloned()
+}
+
+fn pod(enricher: &Enricher, entry: &Arc<Entry>, now: UnixNanos) -> Value {
+    let profile = enricher.profile(entry, now);
+    let attributes: serde_json::Map<String, Value> =
+        profile.values.iter().map(|(key, value)| (key.to_string(), json!(**value))).collect();
+    let ledgers = entry.ledger.containers().iter().map(|ledger| container(enricher, entry, ledger));
+    json!({
+        "summary": row(entry),
+        "ignored": profile.ignored,
+        "attributes": attributes,
+        "incomplete": profile.incomplete,
+        "seen_at": time(entry.seen_at),
+        "containers": ledgers.collect::<Vec<_>>(),
+    })
+}
+
+fn container(enricher: &Enricher, entry: &Entry, ledger: &ContainerLedger) -> Value {
+    let stream = enricher.bindings.of_stream(&entry.pod.uid, &ledger.name);
+    json!({
+        "name": *ledger.name,
+        "kind": match ledger.kind {
+            ContainerKind::Regular => "regular",
+            ContainerKind::Init => "init",
+            ContainerKind::Sidecar => "sidecar",
+            ContainerKind::Ephemeral => "ephemeral",
+        },
+        "waiting": *ledger.waiting,
+        "runs": ledger.runs.iter().map(run).collect::<Vec<_>>(),
+        "last_data": stream.map(|(run, at)| json!({ "run": *run, "until": time(at) })),
+    })
+}
+
+fn run(run: &Run) -> Value {
+    json!({
+        "container_id": *run.id,
+        "restart_count": run.restart,
+        "started": interval(run.start),
+        "ended": run.end.map(interval),
+        "end_reported": run.end_reported,
+        "reason": *run.reason,
+        "exit_code": run.end.map(|_| run.exit_code),
+        "unseen_runs_before": run.gap_before,
+        "image": *run.image,
+        "learned_at": time(run.learned_at),
+    })
+}
+
+fn interval(moment: Moment) -> Value {
+    if moment.hi.0 == u64::MAX {
+        return json!({ "after": time(moment.lo) });
+    }
+    json!({ "from": time(moment.lo), "to": time(moment.hi) })
+}
+
+fn time(time: UnixNanos) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time.0)).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}

@@ -1,0 +1,82 @@
+//! One log line for the first data of each service and pod, so that a newcomer sees at once what was found and why not.
+
+use std::hash::BuildHasher;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use foldhash::HashSet;
+use foldhash::fast::RandomState;
+
+use super::enrich::{Enricher, Moment};
+use super::facts::{Facts, Known};
+use crate::core::limits::FIRST_DATA_LINES_MAX;
+use crate::core::time::UnixNanos;
+
+/// At most one line about a resource without a pod in this time.
+const MISS_SPACING_SECS: u64 = 10;
+
+pub struct FirstData {
+    pipeline: String,
+    hasher: RandomState,
+    // Written until it is full, then never asked again.
+    seen: Mutex<HashSet<u64>>,
+    full: AtomicBool,
+    last_miss: AtomicU64,
+}
+
+impl FirstData {
+    pub fn new(pipeline: String) -> FirstData {
+        FirstData {
+            pipeline,
+            hasher: RandomState::default(),
+            seen: Mutex::default(),
+            full: AtomicBool::new(false),
+            last_miss: AtomicU64::new(0),
+        }
+    }
+
+    /// `resource` as it leaves this stage.
+    pub fn see(&self, resource: &[u8], enricher: &Enricher, moment: &Moment) {
+        if self.full.load(Ordering::Relaxed) || enricher.config.passthrough {
+            return;
+        }
+        let Ok(facts) = Facts::read(resource) else { return };
+        let service = facts.text(Known::ServiceName).unwrap_or("");
+        let Some(pod) = facts.text(Known::PodUid).or(facts.text(Known::PodName)) else {
+            return self.miss(service, &facts, moment.now);
+        };
+        let key = self.hasher.hash_one((service, pod));
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if !seen.insert(key) {
+                return;
+            }
+            self.full.store(seen.len() >= FIRST_DATA_LINES_MAX, Ordering::Relaxed);
+        }
+        tracing::info!(
+            pipeline = %self.pipeline,
+            service,
+            pod,
+            namespace = facts.text(Known::NamespaceName).unwrap_or(""),
+            container = facts.text(Known::ContainerName).unwrap_or(""),
+            container_id = facts.container_id().unwrap_or("not known yet; `podgate explain resource` tells why"),
+            "first data of a service"
+        );
+    }
+
+    fn miss(&self, service: &str, facts: &Facts<'_>, now: UnixNanos) {
+        let now = now.0 / 1_000_000_000;
+        let last = self.last_miss.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < MISS_SPACING_SECS {
+            return;
+        }
+        if self.last_miss.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::info!(
+                pipeline = %self.pipeline,
+                service,
+                pod_ip = facts.text(Known::PodIp).unwrap_or(""),
+                "no pod found for a resource; further ones are only counted for a while"
+            );
+        }
+    }
+}

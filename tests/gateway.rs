@@ -1,0 +1,147 @@
+//! The whole gateway in one process: real sockets, stock OTLP code at both ends, the balance after every drain.
+
+mod support;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use support::{
+    Sink, attribute, attribute_of, drain, eventually, free_port, get, post, post_spans, request, sheet, span, start,
+};
+
+const OK: i32 = 1;
+const ERROR: i32 = 2;
+
+/// otlp -> `processors` -> otlp_grpc without a queue; ports filled in.
+fn yaml(grpc: u16, http: u16, sink: &Sink, processors: &str, list: &str) -> String {
+    let address = sink.address;
+    format!(
+        "
+receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: '127.0.0.1:{grpc}'}}
+      http: {{endpoint: '127.0.0.1:{http}'}}
+processors:
+{processors}
+exporters:
+  otlp_grpc:
+    endpoint: '{address}'
+    tls: {{insecure: true}}
+    sending_queue: {{enabled: false}}
+extensions:
+  admin: {{endpoint: '127.0.0.1:{}'}}
+service:
+  extensions: [admin]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], processors: [{list}], exporters: [otlp_grpc]}}
+",
+        free_port()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_goes_through_over_both_transports_and_both_ports() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let gateway = start(&yaml(grpc, http, &sink, "  batch: {timeout: 10ms}", "batch")).await;
+    let mut sent = 0;
+    for port in [grpc, http] {
+        sent += 1;
+        let resource = vec![attribute("service.name", "checkout")];
+        assert_eq!(post_spans(port, &request(resource.clone(), vec![span(1, sent, OK)])).await, 200, "HTTP on {port}");
+        sent += 1;
+        let mut client = TraceServiceClient::connect(format!("http://127.0.0.1:{port}")).await.expect("gRPC connects");
+        let answer =
+            client.export(request(resource, vec![span(1, sent, OK)])).await.expect("gRPC is answered").into_inner();
+        assert!(answer.partial_success.is_none(), "full success leaves partial_success unset");
+    }
+    let arrived = sink.spans();
+    assert_eq!(arrived.len(), 4, "success was answered after delivery, so all have arrived");
+    assert!(arrived.iter().all(|(resource, _)| attribute_of(resource, "service.name") == Some("checkout")));
+    let sheet = &drain(gateway).await["traces"];
+    assert_eq!((sheet.received, sheet.delivered), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_traces_are_kept_by_policy_and_late_spans_follow() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let sampling = "  tail_sampling: {decision_wait: 1s, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]}";
+    let gateway = start(&yaml(grpc, http, &sink, sampling, "tail_sampling")).await;
+    post_spans(http, &request(vec![], vec![span(1, 1, OK), span(2, 2, OK)])).await;
+    post_spans(http, &request(vec![], vec![span(1, 3, ERROR)])).await;
+    eventually("both traces are decided", || sheet(&gateway).delivered == 2 && sheet(&gateway).sampled_out == 1).await;
+    post_spans(http, &request(vec![], vec![span(1, 4, OK), span(2, 5, ERROR)])).await;
+    eventually("late spans are decided", || sheet(&gateway).delivered == 3 && sheet(&gateway).sampled_out == 2).await;
+    let mut kept: Vec<u64> =
+        sink.spans().iter().map(|(_, span)| u64::from_be_bytes(span.span_id[..].try_into().expect("8"))).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [1, 3, 4], "trace 1 whole with its late span, trace 2 not at all");
+    drain(gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drain_decides_what_is_held() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let sampling = "  tail_sampling: {decision_wait: 300s, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]}";
+    let gateway = start(&yaml(grpc, http, &sink, sampling, "tail_sampling")).await;
+    assert_eq!(post_spans(http, &request(vec![], vec![span(1, 1, ERROR), span(2, 2, OK)])).await, 200);
+    assert_eq!(sheet(&gateway).held, 2);
+    let sheet = &drain(gateway).await["traces"];
+    assert_eq!((sheet.delivered, sheet.sampled_out), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_next_hop_is_the_senders_answer_and_nothing_is_lost_silently() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let text = yaml(grpc, http, &sink, "  batch: {timeout: 10ms}", "batch");
+    let dead = free_port();
+    let text = text.replace(&sink.address.to_string(), &format!("127.0.0.1:{dead}"));
+    let text = text.replace(
+        "sending_queue: {enabled: false}",
+        "sending_queue: {enabled: false}\n    retry_on_failure: {enabled: false}",
+    );
+    let gateway = start(&text).await;
+    let status = post_spans(http, &request(vec![], vec![span(1, 1, OK)])).await;
+    assert_eq!(status, 503, "retryable: the sender keeps the span");
+    let sheet = &drain(gateway).await["traces"];
+    assert_eq!((sheet.received, sheet.refused), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_walked_is_refused_and_affects_nothing_else() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let gateway = start(&yaml(grpc, http, &sink, "  batch: {timeout: 10ms}", "batch")).await;
+    for body in [&b"\x0a\xff\xff\xff\xff\x0f"[..], b"\xff", b"\x0a\x05\x0a"] {
+        let (status, _) = post(http, "/v1/traces", "application/x-protobuf", body).await;
+        assert_eq!(status, 400);
+    }
+    assert_eq!(post_spans(http, &request(vec![], vec![span(1, 1, OK)])).await, 200);
+    assert_eq!(sink.spans().len(), 1);
+    drain(gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_page_shows_balance_and_components() {
+    let sink = Sink::start().await;
+    let (grpc, http) = (free_port(), free_port());
+    let text = yaml(grpc, http, &sink, "  batch: {timeout: 10ms}", "batch");
+    let admin: u16 = text
+        .split("admin: {endpoint: '127.0.0.1:")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    let gateway = start(&text).await;
+    assert_eq!(post_spans(http, &request(vec![], vec![span(1, 1, OK)])).await, 200);
+    let (status, body) = get(admin, "/v1/balance").await;
+    let balance: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!((status, &balance["traces"]["delivered"]), (200, &serde_json::json!(1)));
+    let (status, body) = get(admin, "/v1/components").await;
+    assert!(status == 200 && String::from_utf8_lossy(&body).contains("\"otlp\""));
+    assert_eq!(get(admin, "/v1/nothing").await.0, 404);
+    drain(gateway).await;
+}

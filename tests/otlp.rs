@@ -1,0 +1,12 @@
+//! Property tests of the byte path. A failure prints its seed; `PROPTEST_CASES` sets how many are tried.
+
+#[path = "otlp/arbitrary.rs"]
+mod arbitrary;
+#[path = "otlp/bytes.rs"]
+mod bytes_path;
+#[path = "otlp/hostile.rs"]
+mod hostile;
+#[path = "otlp/json.rs"]
+mod json;
+#[path = "otlp/spelling.rs"]
+mod spelling;

@@ -1,0 +1,155 @@
+//! Bytes that nobody sends on purpose, or only on purpose: nothing panics, nothing reads past a slice, nothing grows
+//! out of proportion.
+
+use bytes::Bytes;
+use podgate::core::payload::{Envelope, Signal};
+use podgate::exporters::elasticsearch::mapping::{self, Bulk};
+use podgate::otlp::edit::Appender;
+use podgate::otlp::walk::Malformed;
+use podgate::otlp::{attributes, envelope, json, latest, span, split, write};
+use proptest::prelude::*;
+use prost::Message;
+
+use crate::arbitrary::Arbitrary;
+
+/// Everything that reads wire bytes reads these. What comes out must lie within them, which safe slices guarantee; what
+/// is checked is that nothing panics and that what was accepted passes on unharmed.
+fn read_everything(bytes: &[u8]) {
+    let body = Bytes::copy_from_slice(bytes);
+    _ = span::read(bytes);
+    _ = attributes::find_many(bytes, &["a", "service.name"]);
+    _ = attributes::attributes(bytes).count();
+    if let Ok(mut edit) = Appender::new(bytes) {
+        edit.set_if_absent_or_empty("a", "b");
+        edit.delete("service.name");
+        Appender::new(&edit.finish()).unwrap();
+    }
+    for signal in Signal::ALL {
+        _ = span::check_depth(signal, bytes);
+        let Ok(read) = envelope::decode(body.clone()) else { continue };
+        let again = envelope::encode(&read);
+        assert_eq!(envelope::decode(again.clone()).as_ref(), Ok(&read));
+        assert!(again.len() <= 2 * bytes.len());
+        envelope::count_items(signal, &read);
+        let mut places = Vec::new();
+        let by_trace = split::by_trace(&read);
+        places.extend(by_trace.faulty.iter().copied());
+        by_trace.traces().for_each(|(_, spans)| places.extend(spans.map(|span| span.place)));
+        assert_eq!(split::pick(&read, &mut places).messages(), read.messages());
+        read.groups.iter().for_each(|group| _ = latest::latest_time(signal, &group.scopes));
+        map_to_documents(signal, &read);
+        let mut line = Vec::new();
+        match json::from_wire(signal, &read, &mut line) {
+            Ok(()) => _ = serde_json::from_slice::<serde::de::IgnoredAny>(&line).unwrap(),
+            Err(_) => assert!(line.is_empty()),
+        }
+    }
+}
+
+/// Every line of a bulk body is JSON, and every item has a document or a fault.
+fn map_to_documents(signal: Signal, read: &Envelope) {
+    let mut bulk = Bulk::default();
+    mapping::map(signal, read, &mut bulk);
+    for line in bulk.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap();
+    }
+    assert_eq!(bulk.documents.last().map_or(0, |document| document.end), bulk.lines.len());
+    if signal != Signal::Profiles {
+        let documents: u64 = bulk.documents.iter().map(|document| u64::from(document.items)).sum();
+        assert_eq!(documents + bulk.faulty.len() as u64, envelope::count_items(signal, read));
+    }
+}
+
+fn read_as_json(body: &[u8]) {
+    for signal in Signal::ALL {
+        if let Ok(wire) = json::to_wire(signal, body) {
+            envelope::decode(wire).unwrap();
+        }
+    }
+}
+
+/// A valid request of some signal.
+fn some_request(seed: u64) -> (Signal, Vec<u8>) {
+    let mut some = Arbitrary::new(seed);
+    match seed % 4 {
+        0 => (Signal::Traces, some.traces().encode_to_vec()),
+        1 => (Signal::Metrics, some.metrics().encode_to_vec()),
+        2 => (Signal::Logs, some.logs().encode_to_vec()),
+        _ => (Signal::Profiles, some.profiles().encode_to_vec()),
+    }
+}
+
+/// Cuts the bytes short or flips bits of one of them.
+fn damage(bytes: &mut Vec<u8>, rng: &mut fastrand::Rng) {
+    if bytes.is_empty() {
+        return;
+    }
+    let at = rng.usize(0..bytes.len());
+    match rng.u8(0..3) {
+        0 => bytes.truncate(at),
+        1 => bytes[at] ^= 1 << rng.u8(0..8),
+        _ => bytes[at] = rng.u8(..),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        read_everything(&bytes);
+        read_as_json(&bytes);
+    }
+
+    #[test]
+    fn damaged_requests_are_read_or_refused(seed in any::<u64>()) {
+        let (signal, mut bytes) = some_request(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut line = Vec::new();
+        json::from_wire(signal, &envelope::decode(Bytes::from(bytes.clone())).unwrap(), &mut line).unwrap();
+        for _ in 0..8 {
+            damage(&mut bytes, &mut rng);
+            read_everything(&bytes);
+            damage(&mut line, &mut rng);
+            read_as_json(&line);
+        }
+    }
+}
+
+#[test]
+fn a_body_of_empty_groups_does_not_become_gigabytes_of_empty_structs() {
+    let mut body = Vec::new();
+    for _ in 0..1 << 20 {
+        write::bytes(&mut body, 1, b"");
+    }
+    assert_eq!(envelope::decode(Bytes::from(body)), Err(Malformed::Crowded));
+}
+
+#[test]
+fn a_group_field_of_another_wire_type_refuses_the_request() {
+    for body in [&[0x08, 0x01][..], &[0x0a, 0x02, 0x10, 0x01], &[0x0a, 0x04, 0x12, 0x02, 0x0d, 0x00]] {
+        envelope::decode(Bytes::copy_from_slice(body)).unwrap_err();
+    }
+}
+
+#[test]
+fn a_faulty_span_leaves_the_rest_of_its_request_alone() {
+    let good = [&[0x0a, 0x10][..], &[7; 16]].concat();
+    let mut scope = Vec::new();
+    write::bytes(&mut scope, 2, &[0xff]);
+    write::bytes(&mut scope, 2, &good);
+    let mut group = Vec::new();
+    write::bytes(&mut group, 2, &scope);
+    let mut body = Vec::new();
+    write::bytes(&mut body, 1, &group);
+    let read = envelope::decode(Bytes::from(body)).unwrap();
+    let by_trace = split::by_trace(&read);
+    assert_eq!((by_trace.faulty.len(), by_trace.trace_count()), (1, 1));
+}
+
+#[test]
+fn many_repeated_json_lists_are_refused_before_they_cost_anything() {
+    let body = format!("{{\"resourceSpans\":[{}{{}}]}}", "{\"scopeSpans\":[],\"scopeSpans\":[]},".repeat(1_000));
+    let refused = json::to_wire(Signal::Traces, body.as_bytes()).unwrap_err();
+    assert!(refused.message.contains("scopeSpans"), "{refused}");
+}
