@@ -9,14 +9,26 @@ use crate::core::factory::{
     About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
 };
 use crate::extensions::{admin, health_check};
+use crate::{connectors, exporters, processors, receivers};
 
-pub const RECEIVERS: &[ReceiverFactory] = &[];
+pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
-pub const PROCESSORS: &[ProcessorFactory] = &[];
+pub const PROCESSORS: &[ProcessorFactory] = &[
+    processors::batch::FACTORY,
+    processors::k8s_attributes::FACTORY,
+    processors::memory_limiter::FACTORY,
+    processors::tail_sampling::FACTORY,
+];
 
-pub const EXPORTERS: &[ExporterFactory] = &[];
+pub const EXPORTERS: &[ExporterFactory] = &[
+    exporters::debug::FACTORY,
+    exporters::file::FACTORY,
+    exporters::nop::FACTORY,
+    exporters::otlp::GRPC_FACTORY,
+    exporters::otlp::HTTP_FACTORY,
+];
 
-pub const CONNECTORS: &[ConnectorFactory] = &[];
+pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
 pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, health_check::FACTORY];
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use podgate::config::check::Section;
 use podgate::config::print::{Secrets, to_yaml};
 use podgate::config::{self, Sources, diagnose, document};
 use podgate::core::component::ComponentId;
@@ -114,12 +115,18 @@ fn expressions_expand_by_the_collectors_rules() {
 
 #[test]
 fn a_value_that_is_one_expression_keeps_its_text_for_keys_that_want_a_string() {
-    let outcome = load_text("a: ${env:N}\nb: ${env:EMPTY}", &[("N", "0010"), ("EMPTY", "")]);
+    let env = [("N", "0010"), ("EMPTY", ""), ("ODD", "[secret]")];
+    let outcome = load_text("a: ${env:N}\nb: ${env:EMPTY}\nc: ${env:ODD}\nd: [secret]", &env);
     let tree = outcome.tree.expect("a tree");
     let number = tree.get("a").expect("a");
     assert_eq!((&number.value, number.written.as_deref()), (&Value::Int(8), Some("0010")));
     let empty = tree.get("b").expect("b");
     assert_eq!((&empty.value, empty.written.as_deref()), (&Value::Null, Some("")));
+    let diagnostics = Diagnostics::default();
+    let section = Section::new(&tree, "", &diagnostics);
+    assert_eq!(section.string("c").as_deref(), Some("[secret]"));
+    assert_eq!(section.strings("c"), Some(vec!["secret".to_owned()]));
+    assert_eq!(section.string("d"), None);
 }
 
 #[test]
@@ -249,7 +256,7 @@ fn yaml_reads_as_yaml_v3_reads_it() {
         ("a: 1\r\nb:\r\n  - c\r\n", "{a: 1, b: [c]}"),
         ("\u{feff}a: 1", "{a: 1}"),
         ("a: |\n  x\n  y\nb: >-\n  x\n  y\n", "{a: \"x\\ny\\n\", b: x y}"),
-        ("a::b: 1\na: {c: 2}", "{a: {b: 1, c: 2}}"),
+        ("a::b: 1\na: {c: 2}\na::d::e: 3", "{a: {c: 2, b: 1, d: {e: 3}}}"),
         ("", "{}"),
         ("# only a comment\n", "{}"),
         ("a: 1\n---\nb: [", "{a: 1}"),

@@ -35,6 +35,7 @@ enum Command {
     Components(components::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
+    /// Send generated OTLP data at a fixed rate, bounded by default
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
 }

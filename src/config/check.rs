@@ -381,9 +381,10 @@ pub fn listen_address(section: &Section<'_>, key: &str, default: &str) -> Option
     Some(if host.is_empty() { format!("[::]:{port}") } else { text })
 }
 
-/// The text of a scalar as written; `None` for lists, maps and null.
+/// The text of a value as written: any scalar but null, and whatever a whole `${...}` brought in (a password may look
+/// like a list); `None` for other lists and maps.
 pub fn text_of(node: &Node) -> Option<String> {
-    if let (Some(written), false) = (&node.written, matches!(node.value, Value::List(_) | Value::Map(_))) {
+    if let Some(written) = &node.written {
         return Some(written.clone());
     }
     match &node.value {

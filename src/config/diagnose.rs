@@ -74,7 +74,7 @@ impl<'s> Line<'s> {
             return None;
         }
         let number = place.line as usize;
-        let text = sources.text(place.source).lines().nth(number - 1).unwrap_or_default();
+        let text = sources.line(place.source, place.line);
         let column = place.column.max(1) as usize - 1;
         let byte_of = |column: usize| text.char_indices().nth(column).map_or(text.len(), |(at, _)| at);
         let (from, shown) = (byte_of(column), byte_of(column + LINE_SHOWN_MAX));

@@ -14,6 +14,8 @@ use crate::core::node::{Entry, Node, Place, Value};
 
 /// Replacements within one value (confmap has the same bound).
 const ROUNDS_MAX: usize = 1_000;
+/// Lines of a long text in which the place of an expression is looked for.
+const LINES_SEARCHED_MAX: u32 = 200;
 /// Steps of a path that are printed; deeper ones only come from a value that brings in itself.
 const PATH_SHOWN_MAX: usize = 16;
 
@@ -145,9 +147,8 @@ impl Expander<'_> {
     /// A value that is one expression, and what it brings in is not text.
     fn typed(&mut self, node: Node, brought: String, depth: usize) -> Result<Node, Exhausted> {
         let mut node = self.node(node, depth)?;
-        if !matches!(node.value, Value::List(_) | Value::Map(_)) {
-            node.written = Some(unescape(brought));
-        }
+        // The text is kept for a key that wants a string, unless it has expressions of its own.
+        node.written = (!brought.contains("${")).then(|| unescape(brought));
         Ok(node)
     }
 
@@ -220,14 +221,14 @@ impl Expander<'_> {
 
     /// The place of the expression in the line where its value begins, else the value's.
     fn place_in(&self, place: Place, expression: &str) -> Place {
-        let lines = self.sources.text(place.source).lines().skip(place.line.saturating_sub(1) as usize);
-        for (below, line) in lines.take(200).enumerate() {
-            let skip = if below == 0 { place.column.saturating_sub(1) as usize } else { 0 };
+        for number in place.line..place.line.saturating_add(LINES_SEARCHED_MAX) {
+            let line = self.sources.line(place.source, number);
+            let skip = if number == place.line { place.column.saturating_sub(1) as usize } else { 0 };
             let begin = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
             if let Some(at) = line[begin..].find(expression) {
                 let column = skip + line[begin..begin + at].chars().count() + 1;
                 return Place {
-                    line: place.line.saturating_add(u32::try_from(below).unwrap_or(0)),
+                    line: number,
                     column: u32::try_from(column).unwrap_or(u32::MAX),
                     length: u32::try_from(expression.chars().count()).unwrap_or(u32::MAX),
                     ..place

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::core::limits::CONFIG_DEPTH_MAX;
-use crate::core::node::{Entry, Node, Value};
+use crate::core::node::{Entry, Node, Place, Value};
 
 /// Puts `over` on top of `base`; both are taken apart, so this costs one pass.
 pub fn join(base: Node, over: Node) -> Node {
@@ -41,27 +41,43 @@ pub fn split_paths(node: Node) -> Node {
     split_below(node, 0)
 }
 
+/// A first key with what stands under it: its own value, and the rest of longer keys that begin with it.
+struct Group {
+    key: String,
+    key_place: Place,
+    own: Option<Node>,
+    longer: Vec<Entry>,
+}
+
 fn split_below(node: Node, depth: usize) -> Node {
     let Value::Map(entries) = node.value else { return node };
-    let short = |entry: &Entry| entry.key.contains("::") && depth + entry.key.matches("::").count() < CONFIG_DEPTH_MAX;
-    let empty = Node { value: Value::Map(Vec::new()), place: node.place, written: None };
-    if !entries.iter().any(short) {
-        let below = entries.into_iter().map(|entry| Entry { value: split_below(entry.value, depth + 1), ..entry });
-        return Node { value: Value::Map(below.collect()), ..empty };
-    }
-    entries.into_iter().fold(empty, |joined, entry| {
-        let Entry { key, key_place, value } = entry;
-        let mut keys: Vec<&str> = key.split("::").collect();
-        if depth + keys.len() > CONFIG_DEPTH_MAX {
-            keys = vec![&key];
+    let mut groups: Vec<Group> = Vec::new();
+    let mut at: HashMap<String, usize> = HashMap::new();
+    for entry in entries {
+        let (first, rest) = match entry.key.split_once("::") {
+            Some((first, rest)) if depth + 1 < CONFIG_DEPTH_MAX => (first, Some(rest)),
+            _ => (entry.key.as_str(), None),
+        };
+        let index = *at.entry(first.to_owned()).or_insert(groups.len());
+        if index == groups.len() {
+            groups.push(Group { key: first.to_owned(), key_place: entry.key_place, own: None, longer: Vec::new() });
         }
-        let inner = split_below(value, depth + keys.len());
-        let nested = keys.into_iter().rev().fold(inner, |value, key| {
-            let entry = Entry { key: key.to_owned(), key_place, value };
-            Node::new(Value::Map(vec![entry]), key_place)
-        });
-        join(joined, nested)
-    })
+        match rest {
+            Some(rest) => groups[index].longer.push(Entry { key: rest.to_owned(), ..entry }),
+            None => groups[index].own = Some(entry.value),
+        }
+    }
+    let entries = groups.into_iter().map(|group| {
+        let own = group.own.map(|own| split_below(own, depth + 1));
+        let longer = Node::new(Value::Map(group.longer), group.key_place);
+        let value = match own {
+            Some(own) if longer.entries().is_empty() => own,
+            Some(own) => join(own, split_below(longer, depth + 1)),
+            None => split_below(longer, depth + 1),
+        };
+        Entry { key: group.key, key_place: group.key_place, value }
+    });
+    Node { value: Value::Map(entries.collect()), place: node.place, written: None }
 }
 
 #[cfg(test)]
@@ -96,7 +112,7 @@ mod tests {
     #[test]
     fn keys_with_double_colons_are_paths() {
         let split = split_paths(tree("{a::b::c: 1, a: {b: {d: 2}}, l: [{x::y: 3}]}"));
-        let expected = tree("{a: {b: {c: 1, d: 2}}, l: [{x::y: 3}]}");
+        let expected = tree("{a: {b: {d: 2, c: 1}}, l: [{x::y: 3}]}");
         assert_eq!(print::to_yaml(&split, print::Secrets::Shown), print::to_yaml(&expected, print::Secrets::Shown));
     }
 }

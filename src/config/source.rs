@@ -16,6 +16,8 @@ use crate::core::node::{Entry, Node, Place, SourceId, Value};
 struct Source {
     name: String,
     text: String,
+    /// Byte offset of each line, so that a thousand findings do not read the text a thousand times.
+    lines: Vec<usize>,
 }
 
 /// Every text that places point into, in the order in which they were read.
@@ -25,9 +27,14 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Adds a text. More sources than ids are shown as the last one; nobody gives 65,000 `--config` flags.
-    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> SourceId {
-        self.all.push(Source { name: name.into(), text: text.into() });
+    /// Adds a text; a name that is taken gets a number. More sources than ids are shown as the last one: nobody gives
+    /// 65,000 `--config` flags.
+    pub fn add(&mut self, name: &str, text: &str) -> SourceId {
+        let taken = self.all.iter().filter(|source| source.name.split(" #").next() == Some(name)).count();
+        let name = if taken == 0 { name.to_owned() } else { format!("{name} #{}", taken + 1) };
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
+        self.all.push(Source { name, text: text.to_owned(), lines });
         SourceId(u16::try_from(self.all.len() - 1).unwrap_or(u16::MAX))
     }
 
@@ -38,6 +45,15 @@ impl Sources {
 
     pub fn text(&self, id: SourceId) -> &str {
         self.all.get(usize::from(id.0)).map_or("", |source| &source.text)
+    }
+
+    /// The line with this number, counted from 1, without its end; empty when there is none.
+    pub fn line(&self, id: SourceId, number: u32) -> &str {
+        let Some(source) = self.all.get(usize::from(id.0)) else { return "" };
+        let at = number.max(1) as usize - 1;
+        let Some(begin) = source.lines.get(at) else { return "" };
+        let end = source.lines.get(at + 1).copied().unwrap_or(source.text.len());
+        source.text[*begin..end].trim_end_matches(['\n', '\r'])
     }
 
     pub fn len(&self) -> usize {
@@ -109,7 +125,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&mut self, uri: &str) {
         match self.fetch(uri) {
-            Ok((name, text)) => self.parse(&name, text),
+            Ok((name, text)) => self.parse(&name, &text),
             Err((message, help)) => {
                 let id = self.sources.add("--config", uri);
                 self.fail(Place { source: id, line: 1, column: 1, length: length_of(uri).max(1) }, &message, help);
@@ -155,8 +171,8 @@ impl Reader<'_> {
         }
     }
 
-    fn parse(&mut self, name: &str, text: String) {
-        let id = self.sources.add(name, text.strip_prefix('\u{feff}').unwrap_or(&text));
+    fn parse(&mut self, name: &str, text: &str) {
+        let id = self.sources.add(name, text.strip_prefix('\u{feff}').unwrap_or(text));
         match yaml::parse(self.sources.text(id), id, self.diagnostics) {
             Ok(node) if matches!(node.value, Value::Map(_)) => self.join(node),
             Ok(node) if node.is_null() => self.join(Node::new(Value::Map(Vec::new()), node.place)),

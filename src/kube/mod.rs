@@ -6,6 +6,7 @@ pub mod hub;
 pub mod ledger;
 pub mod owners;
 pub mod pod;
+pub mod sandbox;
 pub mod static_pods;
 pub mod table;
 pub mod watch;

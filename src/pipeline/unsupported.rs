@@ -136,7 +136,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Connector,
         &[
-            "forward",
             "span_metrics",
             "spanmetrics",
             "service_graph",

@@ -1,1 +1,3 @@
 //! Components that take data in.
+
+pub mod otlp;

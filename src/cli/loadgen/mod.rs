@@ -4,7 +4,7 @@
 //! time, so that a slow receiver cannot hide behind a waiting sender. Knows nothing of the gateway it loads.
 
 pub mod generate;
-mod latency;
+pub mod latency;
 mod pace;
 pub mod sender;
 mod worker;
@@ -57,6 +57,9 @@ pub struct Args {
     /// Of 100 traces, how many take 1.2 s in place of 20 to 90 ms
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub slow_percent: u8,
+    /// Cut bodies into pieces of this size, each an HTTP/2 frame of its own (16384 is grpc-go's); 0 does not
+    #[arg(long, default_value_t = 0, hide = true)]
+    pub frame_bytes: usize,
     /// How long to send (30s, 5m)
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     pub duration: Duration,
@@ -94,7 +97,7 @@ impl From<CompressionArg> for Compression {
 pub fn run(args: &Args) -> Exit {
     let endpoint = args.endpoint.clone().unwrap_or_else(|| args.protocol.default_endpoint().to_owned());
     let sender = match Sender::new(&endpoint, args.protocol, args.compression.into(), args.connections as usize) {
-        Ok(sender) => sender,
+        Ok(sender) => sender.in_pieces(args.frame_bytes),
         Err(why) => {
             out::error_line(&format!("--endpoint: {why}"));
             return Exit::Usage;

@@ -62,6 +62,8 @@ pub struct Sender {
     protocol: Protocol,
     compression: Compression,
     path: String,
+    /// Longest piece of an uncompressed body; 0 leaves it whole.
+    piece_bytes: usize,
 }
 
 impl Sender {
@@ -84,7 +86,21 @@ impl Sender {
         let mut settings = ClientSettings::new(target, speech);
         settings.connections = connections.max(1);
         settings.http1_max = 1_000;
-        Ok(Sender { client: Client::new(settings), protocol, compression, path })
+        Ok(Sender { client: Client::new(settings), protocol, compression, path, piece_bytes: 0 })
+    }
+
+    /// Sends bodies in pieces of at most `bytes`, as clients with small frames do; 0 leaves them whole.
+    pub fn in_pieces(self, bytes: usize) -> Sender {
+        Sender { piece_bytes: bytes, ..self }
+    }
+
+    fn parts(&self, mut body: Bytes) -> Vec<Bytes> {
+        let mut parts = Vec::new();
+        while self.piece_bytes > 0 && body.len() > self.piece_bytes {
+            parts.push(body.split_to(self.piece_bytes));
+        }
+        parts.push(body);
+        parts
     }
 
     /// Sends one `ExportTraceServiceRequest`.
@@ -102,7 +118,7 @@ impl Sender {
 
     async fn send_grpc(&self, body: Bytes, deadline: Instant) -> Verdict {
         let (compression, headers) = (self.compression, HeaderMap::new());
-        let call = GrpcCall { path: GRPC_PATH, parts: vec![body], compression, headers, deadline };
+        let call = GrpcCall { path: GRPC_PATH, parts: self.parts(body), compression, headers, deadline };
         let reply = match self.client.grpc_unary(call).await {
             Ok(reply) => reply,
             Err(failure) => return Verdict::Failed(failure.to_string()),
@@ -128,7 +144,7 @@ impl Sender {
             path: self.path.clone(),
             content_type: "application/x-protobuf",
             headers: HeaderMap::new(),
-            parts: vec![body],
+            parts: self.parts(body),
             compression: self.compression,
             deadline,
         };

@@ -103,6 +103,11 @@ impl Interner {
         if text.is_empty() { self.empty.clone() } else { Arc::from(text) }
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
     fn sweep_if_full(&mut self) {
         if self.known.len() < self.sweep_at {
             return;

@@ -1,0 +1,39 @@
+//! `make bench-gateway`: the whole process under an open-loop load, pinned to one core, beside two yardsticks.
+//!
+//! The process under test runs on core 1, load generator and sink on core 0. Reported: CPU nanoseconds of that process per
+//! span, latency from the due time, memory. Beside podgate run a floor program (the same bytes through bare TCP, nothing
+//! read) and the obvious pipeline (tonic, prost, ten attributes added to structs), in the same run on the same spans.
+//! This binary starts itself in the roles of sink, floor and obvious pipeline.
+//!
+//! BENCH_SECONDS (default 10) is the length of a measurement, BENCH_CASES a word that a case's name must hold.
+
+mod floor;
+mod gateway_config;
+mod measure;
+mod obvious;
+mod process;
+mod sink;
+
+use podgate::cli::out;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let word = |at: usize| words.get(at).map_or("", String::as_str);
+    match word(0) {
+        "sink" => sink::run(),
+        "floor" => floor::forward(word(1)),
+        "floor-sink" => floor::sink(),
+        "floor-load" => floor::load(&words[1..]),
+        "obvious" => obvious::run(word(1)),
+        // cargo passes --bench.
+        _ => {
+            if let Err(why) = measure::all() {
+                out::error_line(&format!("the bench ended early: {why}"));
+                std::process::exit(1);
+            }
+        }
+    }
+}

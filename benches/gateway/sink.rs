@@ -1,0 +1,66 @@
+//! The next hop: acknowledges every gRPC request and counts its spans; answers `count` on standard input.
+
+use std::convert::Infallible;
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use podgate::cli::out;
+use podgate::otlp::envelope;
+
+pub fn run() {
+    let spans = Arc::new(AtomicU64::new(0));
+    let counted = spans.clone();
+    std::thread::spawn(move || {
+        for _ in std::io::stdin().lock().lines() {
+            out::line(&counted.load(Ordering::Relaxed).to_string());
+        }
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(serve(spans));
+}
+
+async fn serve(spans: Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    out::line(&listener.local_addr().expect("bound").to_string());
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let spans = spans.clone();
+        let service = service_fn(move |request| answer(request, spans.clone()));
+        connections.spawn(async move {
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .max_frame_size(1 << 20)
+                .initial_stream_window_size(4 << 20)
+                .initial_connection_window_size(8 << 20)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    spans: Arc<AtomicU64>,
+) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let message = if body.len() > 5 { body.slice(5..) } else { Bytes::new() };
+    let count = envelope::decode(message).map(|envelope| envelope.messages() as u64).unwrap_or(0);
+    spans.fetch_add(count, Ordering::Relaxed);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(async { Some(Ok(trailers)) });
+    let mut response = Response::new(body);
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    Ok(response)
+}

@@ -1,0 +1,297 @@
+//! An API server that lives in this process: pods, their truth, and what a kubelet would have published of it.
+//!
+//! The demo and the tests watch it as they would watch a cluster: list in pages, watch with bookmarks and initial
+//! events, single GETs, the field selector `spec.nodeName`. The truth is known at once ([`Sandbox::truth`]); statuses
+//! are published later, as kubelets do, after a delay that can be set. Faults can be switched on. It is a double: what
+//! it does is checked against recordings of a real API server, and it serves plain HTTP on loopback only.
+//!
+//! ```text
+//! let sandbox = Sandbox::new(7);
+//! let uid = sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app", "proxy"]));
+//! host.tasks.spawn("sandbox", |pulse| sandbox.clone().serve(listener, stop, pulse));
+//! sandbox.restart_container("shop", "cart-...", "app");
+//! ```
+
+mod answer;
+mod cluster;
+mod fault;
+mod objects;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::core::tasks::Pulse;
+use crate::core::time::UnixNanos;
+use crate::net::pages::{self, PageFn};
+
+use self::cluster::{Cluster, Restart, Spot};
+pub use self::fault::Fault;
+
+/// Requests that are remembered for tests.
+const REQUESTS_MAX: usize = 10_000;
+
+/// A pod to be made.
+#[derive(Clone, Debug, Default)]
+pub struct PodSpec {
+    pub namespace: String,
+    /// Made up from the owner when empty.
+    pub name: String,
+    pub node: String,
+    /// Kind and name of the controller, e.g. ("StatefulSet", "db").
+    pub owner: Option<(String, String)>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// Name and image of each regular container.
+    pub containers: Vec<(String, String)>,
+    /// The node's address when true; its own, made up, otherwise.
+    pub host_network: bool,
+    /// A given address, such as one that another pod had.
+    pub ip: Option<String>,
+}
+
+impl PodSpec {
+    /// The node of pods that name none.
+    pub const NODE: &'static str = "node-a";
+
+    /// A pod of a Deployment, with its ReplicaSet and the labels that these put on it.
+    pub fn deployed(namespace: &str, deployment: &str, containers: &[&str]) -> PodSpec {
+        let image = |name: &&str| ((*name).to_owned(), format!("example.com/{name}:1.0"));
+        PodSpec {
+            namespace: namespace.to_owned(),
+            node: PodSpec::NODE.to_owned(),
+            owner: Some(("Deployment".to_owned(), deployment.to_owned())),
+            labels: BTreeMap::from([("app".to_owned(), deployment.to_owned())]),
+            containers: containers.iter().map(image).collect(),
+            ..PodSpec::default()
+        }
+    }
+}
+
+/// A pod as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadePod {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    pub ip: String,
+}
+
+/// One run of one container: what really happened, known before anything is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrueRun {
+    pub pod_uid: String,
+    pub namespace: String,
+    pub pod: String,
+    pub container: String,
+    /// 64 hex digits, without scheme.
+    pub id: String,
+    /// The restart count of this run.
+    pub number: i64,
+    pub started: UnixNanos,
+    /// `None` while it lives.
+    pub ended: Option<UnixNanos>,
+}
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub at: Instant,
+    /// Path and query.
+    pub target: String,
+}
+
+pub struct Sandbox {
+    // Short, never across an await.
+    cluster: Mutex<Cluster>,
+    conduct: Mutex<Conduct>,
+    /// The latest version: wakes watches.
+    version: watch::Sender<u64>,
+    streams: Mutex<JoinSet<()>>,
+    started: Instant,
+    started_at: UnixNanos,
+}
+
+/// How the server behaves.
+struct Conduct {
+    fault: Option<Fault>,
+    token: Option<String>,
+    bookmark_every: Duration,
+    requests: Vec<Asked>,
+}
+
+impl Sandbox {
+    /// An empty cluster with one node. Ids, names and delays follow from the seed.
+    pub fn new(seed: u64) -> Arc<Sandbox> {
+        let conduct =
+            Conduct { fault: None, token: None, bookmark_every: Duration::from_secs(60), requests: Vec::new() };
+        Arc::new(Sandbox {
+            cluster: Mutex::new(Cluster::new(fastrand::Rng::with_seed(seed))),
+            conduct: Mutex::new(conduct),
+            version: watch::Sender::new(0),
+            streams: Mutex::default(),
+            started: Instant::now(),
+            started_at: UnixNanos::now(),
+        })
+    }
+
+    /// How long after the fact statuses are published, drawn per change; at once when never set.
+    pub fn set_publish_delay(&self, delay: RangeInclusive<Duration>) {
+        self.cluster().delay = delay;
+    }
+
+    /// Makes a pod whose containers run from now on.
+    pub fn add_pod(&self, spec: PodSpec) -> MadePod {
+        let made = self.cluster().add_pod(spec, self.clock());
+        self.announce();
+        made
+    }
+
+    /// Between the end of a run and the start of the next; half a second when never set.
+    pub fn set_restart_gap(&self, gap: Duration) {
+        self.cluster().restart_gap = gap;
+    }
+
+    /// Ends the container's run now and starts the next one after the gap. `None` when there is no such container or
+    /// it is not running.
+    pub fn restart_container(&self, namespace: &str, pod: &str, container: &str) -> Option<TrueRun> {
+        self.restart(&Spot { namespace, pod, container }, Restart::Plain)
+    }
+
+    /// The same by way of CrashLoopBackOff: waiting with the dead id, then created, then running.
+    pub fn crash_container(&self, namespace: &str, pod: &str, container: &str) -> Option<TrueRun> {
+        self.restart(&Spot { namespace, pod, container }, Restart::CrashLoop)
+    }
+
+    fn restart(&self, spot: &Spot<'_>, how: Restart) -> Option<TrueRun> {
+        let run = self.cluster().restart(spot, how, self.clock());
+        self.announce();
+        run
+    }
+
+    /// Ends all containers for good: phase Succeeded, the address stays on the object.
+    pub fn finish_pod(&self, namespace: &str, pod: &str) {
+        self.cluster().finish(namespace, pod, self.clock());
+        self.announce();
+    }
+
+    /// Deletes the object with its last state. Its containers end now.
+    pub fn delete_pod(&self, namespace: &str, pod: &str) {
+        self.cluster().delete(namespace, pod, self.clock());
+        self.announce();
+    }
+
+    /// Every run of every container, also of deleted pods, in the order they began.
+    pub fn truth(&self) -> Vec<TrueRun> {
+        self.cluster().truth(self.clock().1)
+    }
+
+    /// The sandbox's own clock, which follows tokio's.
+    pub fn now(&self) -> UnixNanos {
+        self.clock().1
+    }
+
+    /// Versions before the present one can no longer be watched from; page tokens expire.
+    pub fn compact(&self) {
+        self.cluster().compact();
+    }
+
+    /// Starts a new history at version 1, as after the restore of an old backup.
+    pub fn restore_older(&self) {
+        self.cluster().restore_older();
+        self.announce();
+    }
+
+    /// From now on requests meet this fault; open watches are cut.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.conduct().fault = fault;
+        self.cut_watches();
+    }
+
+    /// Ends open watches in the middle, as a server that goes away.
+    pub fn cut_watches(&self) {
+        self.streams().abort_all();
+    }
+
+    /// Requests without this bearer token get 401.
+    pub fn require_token(&self, token: Option<&str>) {
+        self.conduct().token = token.map(str::to_owned);
+    }
+
+    pub fn set_bookmarks(&self, every: Duration) {
+        self.conduct().bookmark_every = every;
+    }
+
+    /// The last 10,000 requests.
+    pub fn requests(&self) -> Vec<Asked> {
+        self.conduct().requests.clone()
+    }
+
+    /// Answers requests and publishes statuses until the stop. Spawn it through `Tasks`.
+    pub async fn serve(self: Arc<Sandbox>, listener: TcpListener, stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+        let sandbox = self.clone();
+        let pages: PageFn = Arc::new(move |request| {
+            let sandbox = sandbox.clone();
+            Box::pin(async move { answer::answer(&sandbox, request).await })
+        });
+        tokio::select! {
+            () = pages::serve(listener, pages, stop) => {}
+            () = self.publish(&pulse) => {}
+        }
+        self.cut_watches();
+    }
+
+    /// Publishes what is due, for ever.
+    async fn publish(&self, pulse: &Pulse) {
+        /// Restarts may be scheduled at any time; they are seen this soon.
+        const LOOK_EVERY: Duration = Duration::from_millis(50);
+        loop {
+            pulse.beat();
+            self.cluster().publish_due(self.clock());
+            self.announce();
+            let soon = Instant::now() + LOOK_EVERY;
+            let due = self.cluster().next_due();
+            sleep_until(due.map_or(soon, |due| due.min(soon).max(Instant::now() + Duration::from_millis(1)))).await;
+        }
+    }
+
+    fn announce(&self) {
+        let version = self.cluster().version();
+        self.version.send_if_modified(|known| std::mem::replace(known, version) != version);
+    }
+
+    fn clock(&self) -> (Instant, UnixNanos) {
+        let now = Instant::now();
+        (now, self.started_at.saturating_add(now.duration_since(self.started)))
+    }
+
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn conduct(&self) -> MutexGuard<'_, Conduct> {
+        self.conduct.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn streams(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.streams.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn noted(&self, target: String) {
+        let mut conduct = self.conduct();
+        if conduct.requests.len() >= REQUESTS_MAX {
+            conduct.requests.remove(0);
+        }
+        conduct.requests.push(Asked { at: Instant::now(), target });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! `batch`: merges small payloads into larger ones, and answers every sender with its batch's outcome.
+//!
+//! The Collector's processor says success before anything is sent; here responsibility stays with the sender until the
+//! stages behind took the batch, so a failed batch is refused instead of lost. Merging is concatenation of envelopes;
+//! items are not looked into. Profiles pass through: a dictionary ties each request together.
+//!
+//! ```yaml
+//! batch:
+//!   timeout: 200ms
+//!   send_batch_size: 8192
+//!   send_batch_max_size: 0
+//! ```
+
+mod pending;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::config::check::Section;
+use crate::core::balance::Balance;
+use crate::core::component::{Component, Task};
+use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::node::Node;
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::{Counter, Flow, Histogram};
+use crate::core::tasks::{Pulse, Tasks};
+use crate::otlp::portion;
+use crate::processors::batch::pending::{Entry, Pending, Rule, Trigger};
+
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    about: About {
+        name: "batch",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "merges small requests; answers each sender with its batch's outcome",
+        example: "timeout: 200ms\nsend_batch_size: 8192\n",
+    },
+    check,
+};
+
+/// Batches on their way at a time; more wait, their senders with them.
+const BATCHES_IN_FLIGHT_MAX: usize = 16;
+
+const SIZE_BOUNDS: &[u64] = &[
+    10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000, 10_000, 20_000,
+    30_000, 50_000, 100_000,
+];
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
+    let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
+    if keys.node("metadata_keys").is_some_and(|node| !node.items().is_empty()) {
+        keys.not_yet(&["metadata_keys"]);
+    }
+    keys.without_effect("metadata_cardinality_limit", "there are no metadata_keys");
+    let rule = Rule {
+        timeout: keys.duration("timeout").unwrap_or(Duration::from_millis(200)),
+        send_batch_size: keys.u64("send_batch_size").unwrap_or(8192),
+        send_batch_max_size: keys.u64("send_batch_max_size").unwrap_or(0),
+    };
+    if rule.send_batch_max_size > 0 && rule.send_batch_max_size < rule.send_batch_size {
+        let message = format!("{} is below send_batch_size {}", rule.send_batch_max_size, rule.send_batch_size);
+        keys.invalid::<()>("send_batch_max_size", message, "0 or at least send_batch_size");
+    }
+    keys.finish();
+    Some(Box::new(Plan { rule }))
+}
+
+struct Plan {
+    rule: Rule,
+}
+
+impl ProcessorPlan for Plan {
+    fn build(&self, cx: StageContext, next: Next) -> Stage {
+        let host = &cx.build.host;
+        let id = cx.build.id.to_string();
+        let labels = [("processor", id.as_str())];
+        let sends = |cause: &str, help| {
+            host.stats.counter(&format!("otelcol_processor_batch_{cause}_trigger_send"), help, &labels)
+        };
+        let shared = Arc::new(Shared {
+            rule: self.rule,
+            next,
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            balance: host.balance.clone(),
+            flow: Flow::of(&host.stats, &id, cx.signal),
+            sent_by_size: sends("batch_size", "Batches sent because they were large enough."),
+            sent_by_timeout: sends("timeout", "Batches sent because they were old enough."),
+            sizes: host.stats.histogram(
+                "otelcol_processor_batch_batch_send_size",
+                "Items in a batch.",
+                &labels,
+                SIZE_BOUNDS,
+            ),
+        });
+        let name = format!("{} in {}", cx.build.path, cx.pipeline);
+        let batch = Arc::new(Batch { shared, name, tasks: host.tasks.clone(), owner: Mutex::default() });
+        Stage::Consumer { consumer: batch.clone(), component: Some(batch) }
+    }
+}
+
+struct Batch {
+    shared: Arc<Shared>,
+    name: String,
+    tasks: Arc<Tasks>,
+    // Taken by drain; locked at start and drain only.
+    owner: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    rule: Rule,
+    next: Next,
+    // Locked to push and take, never across an await. Bounded by the byte budget: each entry's sender waits with its ticket.
+    pending: Mutex<Pending>,
+    wake: Notify,
+    balance: Arc<Balance>,
+    flow: Flow,
+    sent_by_size: Arc<Counter>,
+    sent_by_timeout: Arc<Counter>,
+    sizes: Arc<Histogram>,
+}
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn consume(&self, payload: Payload) -> Result<(), ConsumeError> {
+        self.flow.incoming.add(payload.items);
+        if payload.signal == Signal::Profiles {
+            self.flow.outgoing.add(payload.items);
+            return self.next.consume(payload).await;
+        }
+        let (waiter, outcome) = oneshot::channel();
+        {
+            let mut pending = self.pending();
+            if pending.is_ending() {
+                return Err(ConsumeError::refused(Reason::SHUTDOWN, "the batch processor is stopping"));
+            }
+            pending.push(payload, waiter, Instant::now());
+        }
+        self.wake.notify_one();
+        let died = || ConsumeError::refused(Reason::INTERNAL, "the batch was not sent");
+        outcome.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    /// Sends one batch and tells its senders.
+    async fn send(&self, entries: Vec<Entry>, trigger: Trigger) {
+        match trigger {
+            Trigger::Size => self.sent_by_size.add(1),
+            Trigger::Timeout => self.sent_by_timeout.add(1),
+        }
+        let mut senders = Vec::with_capacity(entries.len());
+        let mut payloads = Vec::with_capacity(entries.len());
+        for Entry { payload, waiter, .. } in entries {
+            senders.push((payload.items, waiter));
+            payloads.push(payload);
+        }
+        let Some(whole) = portion::join(payloads) else { return };
+        let signal = whole.signal;
+        let outcome = self.hand_on(whole).await;
+        for (items, waiter) in senders {
+            // A sender that went away answers for nothing any more, so its items end here.
+            if let Err(Err(error)) = waiter.send(outcome.clone()) {
+                self.balance.dropped(signal, error.reason(), items);
+            }
+        }
+    }
+
+    /// Sends a batch, in parts when it is one payload beyond the maximum.
+    async fn hand_on(&self, whole: Payload) -> Result<(), ConsumeError> {
+        let max = self.rule.send_batch_max_size;
+        let (signal, origin) = (whole.signal, whole.origin.clone());
+        let (mut any_taken, mut failed, mut error) = (false, Vec::new(), None);
+        let parts =
+            if max > 0 && whole.items > max { portion::cut(whole, max, portion::items_of) } else { vec![whole] };
+        for part in parts {
+            let items = part.items;
+            self.sizes.record(items);
+            self.flow.outgoing.add(items);
+            match self.next.consume(part).await {
+                Ok(()) => any_taken = true,
+                Err(why) => {
+                    failed.push((why.reason(), items));
+                    error = Some(why);
+                }
+            }
+        }
+        match error {
+            None => Ok(()),
+            Some(error) if !any_taken => Err(error),
+            Some(error) => {
+                tracing::debug!(%error, "part of a batch was not taken");
+                for (reason, items) in failed {
+                    self.balance.dropped(signal, reason, items);
+                    origin.reject_items(items);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Consumer for Batch {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(self.shared.consume(payload))
+    }
+}
+
+impl Component for Batch {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            let shared = self.shared.clone();
+            let owner = self.tasks.spawn(&self.name, move |pulse| run(shared, pulse));
+            *self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(owner);
+            Ok(())
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            self.shared.pending().end();
+            self.shared.wake.notify_one();
+            let owner = self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let Some(mut owner) = owner else { return };
+            if timeout_at(deadline, &mut owner).await.is_err() {
+                // Its senders are told that their batch was not sent.
+                owner.abort();
+                let _ = owner.await;
+            }
+        })
+    }
+}
+
+/// The owner task: sends what is ready until drained.
+async fn run(shared: Arc<Shared>, pulse: Arc<Pulse>) {
+    let mut batches = JoinSet::new();
+    loop {
+        pulse.beat();
+        while batches.try_join_next().is_some() {}
+        let now = Instant::now();
+        let mut wake_at = now + Pulse::INTERVAL;
+        let ended = loop {
+            let mut pending = shared.pending();
+            if batches.len() >= BATCHES_IN_FLIGHT_MAX {
+                break false;
+            }
+            let Some((entries, trigger)) = pending.take(shared.rule, now) else {
+                wake_at = pending.due(shared.rule).map_or(wake_at, |due| wake_at.min(due));
+                break pending.is_ended();
+            };
+            drop(pending);
+            let shared = shared.clone();
+            batches.spawn(async move { shared.send(entries, trigger).await });
+        };
+        if ended && batches.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            _ = batches.join_next(), if !batches.is_empty() => {}
+            () = sleep_until(wake_at) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The limits read as the Collector reads them, one budget for all, and refusal under pressure.
+
+use crate::config::check::text_of;
+use crate::core::component::ComponentId;
+use crate::core::factory::Checks;
+use crate::core::host::Host;
+use crate::core::node::{Entry, Node, Place, Value};
+
+use super::*;
+
+/// A body of integer keys.
+fn body(keys: &[(&str, i64)]) -> Node {
+    let entry = |(key, value): &(&str, i64)| Entry {
+        key: (*key).to_owned(),
+        key_place: Place::default(),
+        value: Node::new(Value::Int(*value), Place::default()),
+    };
+    Node::new(Value::Map(keys.iter().map(entry).collect()), Place::default())
+}
+
+fn checked(checks: &Checks, keys: &[(&str, i64)]) -> bool {
+    let id = ComponentId::parse("memory_limiter").unwrap();
+    let cx = CheckContext { id: &id, path: "processors::memory_limiter".to_owned(), place: Place::default(), checks };
+    let node = body(keys);
+    assert!(text_of(&node).is_none());
+    check(&cx, &node).is_some()
+}
+
+fn codes(checks: &Checks) -> Vec<&'static str> {
+    checks.diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+#[test]
+fn the_soft_limit_is_the_hard_one_less_the_spike() {
+    for (keys, hard, soft) in [
+        (&[("limit_mib", 400), ("spike_limit_mib", 100)][..], 400 * MIB, 300 * MIB),
+        (&[("limit_mib", 100)][..], 100 * MIB, 80 * MIB),
+        (&[("limit_mib", 100), ("limit_percentage", 50)][..], 100 * MIB, 80 * MIB),
+    ] {
+        let checks = Checks::default();
+        assert!(checked(&checks, keys));
+        let (limit, _) = checks.memory_limit.get().unwrap();
+        let near = |is: u64, wanted: u64| is.abs_diff(wanted) < 128;
+        assert!(near(limit.hard_bytes, hard) && near(limit.soft_bytes, soft), "{keys:?}: {limit:?}");
+        assert_eq!(codes(&checks), [] as [&str; 0], "{keys:?}");
+    }
+}
+
+#[test]
+fn a_share_is_one_of_the_memory_there_is() {
+    let checks = Checks::default();
+    assert!(checked(&checks, &[("limit_percentage", 50), ("spike_limit_percentage", 25)]));
+    let (limit, _) = checks.memory_limit.get().unwrap();
+    assert!(limit.soft_bytes > 0 && limit.hard_bytes.abs_diff(limit.soft_bytes * 2) < 4096, "{limit:?}");
+}
+
+#[test]
+fn wrong_limits_are_errors() {
+    for keys in [
+        &[][..],
+        &[("limit_mib", 0)],
+        &[("limit_mib", 100), ("spike_limit_mib", 100)],
+        &[("limit_percentage", 120)],
+        &[("limit_percentage", 50), ("spike_limit_percentage", 60)],
+    ] {
+        let checks = Checks::default();
+        assert!(!checked(&checks, keys) && checks.diagnostics.has_errors(), "{keys:?}");
+    }
+}
+
+#[test]
+fn a_second_limiter_may_repeat_the_limits_and_not_change_them() {
+    let checks = Checks::default();
+    assert!(checked(&checks, &[("limit_mib", 100)]));
+    assert!(checked(&checks, &[("limit_mib", 100)]));
+    assert!(!checked(&checks, &[("limit_mib", 200)]));
+    assert_eq!(codes(&checks), [code::CONFLICT]);
+}
+
+#[test]
+fn check_interval_is_accepted_with_one_warning() {
+    let checks = Checks::default();
+    assert!(checked(&checks, &[("limit_mib", 100), ("check_interval", 1)]));
+    assert_eq!(codes(&checks), [code::IGNORED_KEY]);
+}
+
+#[test]
+fn payloads_are_refused_retryably_above_the_soft_limit() {
+    let host = Host::new(Budget::new(100, 80));
+    let limiter = MemoryLimiter {
+        budget: host.budget.clone(),
+        accepted: host.stats.counter("a", "", &[]),
+        refused: host.stats.counter("r", "", &[]),
+    };
+    let payload = || Payload {
+        signal: Signal::Traces,
+        envelope: Default::default(),
+        items: 3,
+        origin: Arc::new(crate::core::origin::Origin::internal(crate::core::time::UnixNanos(0))),
+        ticket: crate::core::budget::Ticket::free(),
+    };
+    let ticket = host.budget.take(80).unwrap();
+    let error = limiter.transform(payload()).unwrap_err();
+    assert!(error.is_retryable() && error.reason() == Reason::MEMORY);
+    drop(ticket);
+    assert!(limiter.transform(payload()).is_ok());
+    assert_eq!((limiter.accepted.get(), limiter.refused.get()), (3, 3));
+}

@@ -1,0 +1,168 @@
+//! The `otlp` receiver: OTLP over gRPC and HTTP, as protobuf and JSON, on two ports that each answer both.
+//!
+//! ```yaml
+//! protocols:
+//!   grpc: {endpoint: 0.0.0.0:4317, max_recv_msg_size_mib: 64}
+//!   http: {endpoint: 0.0.0.0:4318, cors: {allowed_origins: ["https://*.example"]}}
+//! ```
+//!
+//! A request is never decoded beyond its envelope here. What sockets and bodies may cost is `net`'s business; what a
+//! failure is called on the wire stands in `fault`; the way of a request through the receiver in `intake`.
+
+mod config;
+mod cors;
+mod counts;
+mod fault;
+mod grpc;
+mod http;
+mod intake;
+mod reply;
+mod service;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::component::{Component, Task};
+use crate::core::error::StartError;
+use crate::core::factory::{About, BuildContext, CheckContext, Outputs, ReceiverFactory, ReceiverPlan};
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::core::status::State;
+use crate::net::compression::Inflater;
+use crate::net::gate::Gate;
+use crate::net::leftovers::Leftovers;
+use crate::net::listen::{Bound, Listener};
+use crate::net::server::{Server, run};
+use crate::net::tally::Tally;
+use crate::receivers::otlp::config::{Door, OtlpConfig};
+use crate::receivers::otlp::counts::Counts;
+use crate::receivers::otlp::intake::Intake;
+use crate::receivers::otlp::service::{OtlpService, Shared};
+
+pub const FACTORY: ReceiverFactory = ReceiverFactory {
+    about: About {
+        name: "otlp",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "takes OTLP over gRPC and HTTP (protobuf and JSON); both ports answer both protocols",
+        example: "protocols:\n  grpc:\n    endpoint: localhost:4317\n  http:\n    endpoint: localhost:4318\n",
+    },
+    check,
+};
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ReceiverPlan>> {
+    config::check(cx, node).map(|config| Box::new(Plan { config }) as Box<dyn ReceiverPlan>)
+}
+
+struct Plan {
+    config: OtlpConfig,
+}
+
+impl ReceiverPlan for Plan {
+    fn build(&self, cx: BuildContext, outputs: Outputs) -> Arc<dyn Component> {
+        let (stop, _) = watch::channel(None);
+        Arc::new(OtlpReceiver { config: self.config.clone(), cx, outputs, stop, running: Mutex::default() })
+    }
+}
+
+/// The receiver between start and drain.
+struct OtlpReceiver {
+    config: OtlpConfig,
+    cx: BuildContext,
+    outputs: Outputs,
+    /// Set once: the moment at which every connection must have ended.
+    stop: watch::Sender<Option<Instant>>,
+    // Locked at start and drain only.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    doors: Vec<JoinHandle<()>>,
+    leftovers: Arc<Leftovers>,
+}
+
+impl OtlpReceiver {
+    /// Binds every door before any of them serves.
+    async fn bind(&self) -> Result<Vec<(Door, Listener)>, StartError> {
+        let mut bound = Vec::new();
+        for door in &self.config.doors {
+            let listener = door.endpoint.bind().await.map_err(|error| StartError {
+                component: door.path.clone(),
+                message: format!("cannot listen on {}: {error}", door.endpoint),
+                help: Some(cure(&error).to_owned()),
+            })?;
+            bound.push((door.clone(), listener));
+        }
+        Ok(bound)
+    }
+
+    fn open(&self, bound: Vec<(Door, Listener)>) {
+        let host = &self.cx.host;
+        let id = self.cx.id.to_string();
+        let leftovers = Leftovers::new();
+        let intake = Intake {
+            outputs: self.outputs.clone(),
+            host: host.clone(),
+            counts: Arc::new(Counts::new(host.stats.clone(), &id)),
+            inflater: Inflater::default(),
+            leftovers: leftovers.clone(),
+        };
+        let service = Arc::new(Shared(Arc::new(OtlpService { intake, protocols: self.config.protocols.clone() })));
+        let addresses = host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        let mut doors = Vec::new();
+        for (door, listener) in bound {
+            let address = listener.local_addr();
+            if let Some(address) = address {
+                addresses.set(&door.path, address);
+            }
+            tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, "listening");
+            let server = Arc::new(Server {
+                gate: Gate::new(door.limits.connections_max, door.limits.connections_per_address_max),
+                tally: Tally::new(host.stats.clone(), &id),
+                budget: host.budget.clone(),
+                leftovers: leftovers.clone(),
+                limits: door.limits,
+            });
+            let (service, stop) = (service.clone(), self.stop.subscribe());
+            doors.push(host.tasks.spawn(&door.path, |pulse| run(server, listener, service, stop, pulse)));
+        }
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { doors, leftovers });
+    }
+}
+
+fn cure(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another process or receiver listens there; change the port or stop it",
+        std::io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's; is its variable set right?",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
+        _ => "check the endpoint",
+    }
+}
+
+impl Component for OtlpReceiver {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            let bound = self.bind().await?;
+            self.open(bound);
+            self.cx.host.status.set(&self.cx.path, State::Ok, "");
+            Ok(())
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            self.stop.send_replace(Some(deadline));
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(running) = running else { return };
+            for door in running.doors {
+                // A door that panicked has told the gateway itself.
+                let _ = door.await;
+            }
+            running.leftovers.settle(deadline).await;
+            self.cx.host.status.set(&self.cx.path, State::Stopped, "");
+        })
+    }
+}

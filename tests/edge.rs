@@ -1,0 +1,12 @@
+//! The edge, inwards: the otlp receiver in process, attacked and conversed with over real sockets.
+
+mod edge {
+    pub mod abuse;
+    pub mod conformance;
+    pub mod golden;
+    pub mod harness;
+    pub mod life;
+    pub mod oracle;
+    pub mod refusal;
+    pub mod rules;
+}
