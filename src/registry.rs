@@ -13,10 +13,20 @@ use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
-pub const PROCESSORS: &[ProcessorFactory] =
-    &[processors::batch::FACTORY, processors::k8s_attributes::FACTORY, processors::memory_limiter::FACTORY];
+pub const PROCESSORS: &[ProcessorFactory] = &[
+    processors::batch::FACTORY,
+    processors::k8s_attributes::FACTORY,
+    processors::memory_limiter::FACTORY,
+    processors::tail_sampling::FACTORY,
+];
 
-pub const EXPORTERS: &[ExporterFactory] = &[exporters::otlp::GRPC_FACTORY, exporters::otlp::HTTP_FACTORY];
+pub const EXPORTERS: &[ExporterFactory] = &[
+    exporters::debug::FACTORY,
+    exporters::file::FACTORY,
+    exporters::nop::FACTORY,
+    exporters::otlp::GRPC_FACTORY,
+    exporters::otlp::HTTP_FACTORY,
+];
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
