@@ -8,4 +8,5 @@ mod edge {
     pub mod life;
     pub mod oracle;
     pub mod refusal;
+    pub mod rules;
 }

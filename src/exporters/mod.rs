@@ -1,6 +1,7 @@
 //! Components that hand data on.
 
 pub mod debug;
+pub mod elasticsearch;
 pub mod file;
 pub mod nop;
 pub mod otlp;

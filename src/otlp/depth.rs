@@ -28,8 +28,13 @@ const SUMMARY: Holds = Message(&[(1, Message(&[(7, KeyValue)]))]);
 const METRIC: &[(u32, Holds)] =
     &[(5, NUMBERS), (7, NUMBERS), (9, HISTOGRAM), (10, EXPONENTIAL), (11, SUMMARY), (12, KeyValue)];
 
-/// Refuses an item whose values nest deeper than `DEPTH_MAX`, or cannot be walked. Recurses at most that deep. Profiles
-/// keep their attributes in the request's dictionary and pass.
+/// Each level of values takes four bytes at least (two keys, two lengths), so whatever is shorter than this cannot hold
+/// too many of them and is not entered.
+const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
+
+/// Refuses an item whose values nest deeper than `DEPTH_MAX`. Recurses at most that deep, enters only what is long enough
+/// to be too deep, and fails on what it cannot walk on the way. Profiles keep their attributes in the request's
+/// dictionary and pass.
 pub fn check_depth(signal: Signal, item: &[u8]) -> Result<(), Malformed> {
     match signal {
         Signal::Traces => check_message(item, SPAN),
@@ -51,6 +56,9 @@ pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
 }
 
 fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malformed> {
+    if message.len() < DEEP_BYTES_MIN {
+        return Ok(());
+    }
     for field in Fields::new(message) {
         let field = field?;
         match inside.iter().find(|(number, _)| *number == field.number) {
@@ -64,6 +72,9 @@ fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malforme
 }
 
 fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
+    if depth == 0 && message.len() < DEEP_BYTES_MIN {
+        return Ok(());
+    }
     for field in Fields::new(message) {
         let field = field?;
         if field.number == 2 {
@@ -75,6 +86,9 @@ fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
 
 /// `depth` is the number of lists and maps around this value.
 fn check_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
+    if depth == 0 && message.len() < DEEP_BYTES_MIN {
+        return Ok(());
+    }
     for field in Fields::new(message) {
         let field = field?;
         if !matches!(field.number, 5 | 6) {

@@ -73,36 +73,72 @@ impl<'a> Field<'a> {
 /// Iterates over the fields of one message.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
-    message: &'a [u8],
-    at: usize,
+    /// Bytes not read yet.
+    rest: &'a [u8],
+    length: usize,
 }
 
 impl<'a> Fields<'a> {
     pub fn new(message: &'a [u8]) -> Fields<'a> {
-        Fields { message, at: 0 }
+        Fields { rest: message, length: message.len() }
     }
 
     /// Offset of the next field within the message.
     pub fn position(&self) -> usize {
-        self.at
+        self.length - self.rest.len()
     }
 
-    #[inline]
+    /// Passes over the length-delimited fields that come next under this one-byte key; stops before anything else, and
+    /// before a fault, which the next read reports. Entries of a list stand side by side, so this passes over the
+    /// attributes of a span in a fraction of the time.
+    #[inline(always)]
+    pub fn skip_run(&mut self, key: u8) {
+        loop {
+            let (length, body) = match self.rest {
+                [first, length @ 0..0x80, body @ ..] if *first == key => (usize::from(*length), body),
+                [first, low, high @ 0..0x80, body @ ..] if *first == key => {
+                    (usize::from(low & 0x7f) | usize::from(*high) << 7, body)
+                }
+                _ => return,
+            };
+            let Some((_, rest)) = body.split_at_checked(length) else { return };
+            self.rest = rest;
+        }
+    }
+
+    /// Keys and lengths mostly take one byte.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
-        let (value, read) = read_varint(&self.message[self.at..])?;
-        self.at += read;
+        match self.rest {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
+        let (value, read) = read_varint(self.rest)?;
+        self.rest = &self.rest[read..];
         Ok(value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let end = self.at.checked_add(length).filter(|end| *end <= self.message.len()).ok_or(Malformed::Length)?;
-        let bytes = &self.message[self.at..end];
-        self.at = end;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Length)?;
+        self.rest = rest;
         Ok(bytes)
     }
 
-    #[inline]
+    #[inline(always)]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::Length)?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    #[inline(always)]
     fn read(&mut self) -> Result<Field<'a>, Malformed> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3)
@@ -121,24 +157,19 @@ impl<'a> Fields<'a> {
         };
         Ok(Field { number, wire })
     }
-
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?.try_into().map_err(|_| Malformed::Length)
-    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Malformed>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.message.len() {
+        if self.rest.is_empty() {
             return None;
         }
         let field = self.read();
         if field.is_err() {
-            self.at = self.message.len();
+            self.rest = &[];
         }
         Some(field)
     }

@@ -2,7 +2,8 @@
 //! out of proportion.
 
 use bytes::Bytes;
-use podgate::core::payload::Signal;
+use podgate::core::payload::{Envelope, Signal};
+use podgate::exporters::elasticsearch::mapping::{self, Bulk};
 use podgate::otlp::edit::Appender;
 use podgate::otlp::walk::Malformed;
 use podgate::otlp::{attributes, envelope, json, latest, span, split, write};
@@ -36,11 +37,26 @@ fn read_everything(bytes: &[u8]) {
         by_trace.traces().for_each(|(_, spans)| places.extend(spans.map(|span| span.place)));
         assert_eq!(split::pick(&read, &mut places).messages(), read.messages());
         read.groups.iter().for_each(|group| _ = latest::latest_time(signal, &group.scopes));
+        map_to_documents(signal, &read);
         let mut line = Vec::new();
         match json::from_wire(signal, &read, &mut line) {
             Ok(()) => _ = serde_json::from_slice::<serde::de::IgnoredAny>(&line).unwrap(),
             Err(_) => assert!(line.is_empty()),
         }
+    }
+}
+
+/// Every line of a bulk body is JSON, and every item has a document or a fault.
+fn map_to_documents(signal: Signal, read: &Envelope) {
+    let mut bulk = Bulk::default();
+    mapping::map(signal, read, &mut bulk);
+    for line in bulk.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap();
+    }
+    assert_eq!(bulk.documents.last().map_or(0, |document| document.end), bulk.lines.len());
+    if signal != Signal::Profiles {
+        let documents: u64 = bulk.documents.iter().map(|document| u64::from(document.items)).sum();
+        assert_eq!(documents + bulk.faulty.len() as u64, envelope::count_items(signal, read));
     }
 }
 

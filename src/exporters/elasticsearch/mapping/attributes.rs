@@ -1,0 +1,123 @@
+//! The attributes of a message as one JSON object with flat, dotted keys.
+//!
+//! Attributes that only steer the document (data stream, index) are left out and noted. A key that Elasticsearch would
+//! refuse (empty) or that comes again is left out and counted as dropped.
+
+use crate::exporters::elasticsearch::mapping::route::Wanted;
+use crate::exporters::elasticsearch::mapping::value::{self, Keys, Seen};
+use crate::otlp::json::text;
+use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
+
+/// A repeated field of a message: where its first entry stands and how many there are. Encoders write the entries side
+/// by side, so going through them need not walk the message again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Repeated<'a> {
+    from: Option<Fields<'a>>,
+    number: u32,
+    pub count: usize,
+}
+
+impl<'a> Repeated<'a> {
+    /// Notes an entry; `at` is the walk as it was before the entry was read.
+    #[inline]
+    pub fn note(&mut self, at: Fields<'a>, number: u32) {
+        if self.from.is_none() {
+            self.from = Some(at);
+            self.number = number;
+        }
+        self.count += 1;
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = Result<&'a [u8], Malformed>> + use<'a> {
+        let (number, count) = (self.number, self.count);
+        let fields = self.from.into_iter().flatten();
+        let matching = fields.filter(move |field| field.as_ref().map_or(true, |field| field.number == number));
+        matching.take(count).map(|field| field?.bytes())
+    }
+}
+
+/// What writing an `attributes` object found out.
+#[derive(Debug, Default)]
+pub struct Found<'a> {
+    pub wanted: Wanted<'a>,
+    /// Attributes that could not be part of the document.
+    pub dropped: u64,
+    /// Whether the key `event.name` is taken, and its value if that is text.
+    pub has_event_name: bool,
+    pub event_name: Option<&'a [u8]>,
+}
+
+/// How lists and maps among the values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Composites {
+    Json,
+    /// Maps as strings of JSON: dimensions of a time series cannot be objects.
+    Dimension,
+}
+
+/// Appends `"attributes":{...},`; nothing when there are none.
+pub fn push_attributes<'a>(
+    out: &mut Vec<u8>,
+    attributes: &Repeated<'a>,
+    seen: &mut Seen,
+    composites: Composites,
+) -> Result<Found<'a>, Malformed> {
+    let mut found = Found::default();
+    if attributes.count == 0 {
+        return Ok(found);
+    }
+    out.extend_from_slice(b"\"attributes\":");
+    push_object(out, attributes, seen, composites, &mut found)?;
+    out.push(b',');
+    Ok(found)
+}
+
+/// Appends the object alone.
+pub fn push_object<'a>(
+    out: &mut Vec<u8>,
+    attributes: &Repeated<'a>,
+    seen: &mut Seen,
+    composites: Composites,
+    found: &mut Found<'a>,
+) -> Result<(), Malformed> {
+    let mut keys = seen.open();
+    out.push(b'{');
+    for entry in attributes.entries() {
+        let attribute = entry.and_then(Attribute::read)?;
+        if found.wanted.note(&attribute) {
+            continue;
+        }
+        if attribute.key == b"event.name" && !found.has_event_name {
+            found.has_event_name = true;
+            found.event_name = if let AnyValue::Str(name) = attribute.value { Some(name) } else { None };
+        }
+        found.dropped += u64::from(!push_entry(out, &attribute, seen, &mut keys, composites)?);
+    }
+    seen.close(&keys);
+    out.push(b'}');
+    Ok(())
+}
+
+/// False when the attribute cannot be part of the object.
+#[inline]
+fn push_entry(
+    out: &mut Vec<u8>,
+    attribute: &Attribute<'_>,
+    seen: &mut Seen,
+    keys: &mut Keys,
+    composites: Composites,
+) -> Result<bool, Malformed> {
+    if attribute.key.is_empty() || !seen.is_new(keys, attribute.key) {
+        return Ok(false);
+    }
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    text::push_string(out, attribute.key);
+    out.push(b':');
+    match (composites, attribute.value) {
+        (Composites::Dimension, AnyValue::KvList(_)) => value::push_json_text(out, attribute.value, seen, 0)?,
+        _ => value::push_value(out, attribute.value, seen, 0)?,
+    }
+    Ok(true)
+}

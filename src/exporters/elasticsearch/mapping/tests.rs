@@ -1,0 +1,165 @@
+//! Against what the Collector sent for the same input, and against what Elasticsearch refuses.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Bulk, Document, Fault, map};
+use crate::core::payload::{Envelope, Signal};
+use crate::otlp::{envelope, json};
+
+/// One case of the recording: input as OTLP/JSON, and action and document pairs that the elasticsearch exporter of a
+/// Collector 0.157 sent for it.
+#[derive(serde::Deserialize)]
+struct Recorded {
+    name: String,
+    signal: String,
+    input: Value,
+    bulk: Vec<Value>,
+}
+
+/// Where we differ from the recording, and why.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("t27-value-types", "the elements of a mixed array are strings: Elasticsearch refuses the mixture"),
+    ("t28-attr-keys", "an empty key is left out and counted: Elasticsearch refuses it"),
+    ("t40-times", "a span that ends before it starts lasts 0, not 584 years"),
+    ("t42-duplicate-keys", "keys that came twice are counted as dropped"),
+];
+
+fn mapped(signal: Signal, input: &str) -> (Envelope, Bulk) {
+    let wire = json::to_wire(signal, input.as_bytes()).unwrap();
+    let envelope = envelope::decode(wire).unwrap();
+    let mut bulk = Bulk::default();
+    map(signal, &envelope, &mut bulk);
+    (envelope, bulk)
+}
+
+/// Action and document of each entry, as the recording has them.
+fn pairs(bulk: &Bulk) -> Vec<Value> {
+    let mut start = 0;
+    let pair = |document: &Document| {
+        let lines = std::str::from_utf8(&bulk.lines[start..document.end]).unwrap();
+        start = document.end;
+        let (action, rest) = lines.split_once('\n').unwrap();
+        let document = rest.strip_suffix('\n').unwrap();
+        assert!(!document.contains('\n'));
+        serde_json::json!({
+            "action": serde_json::from_str::<Value>(action).unwrap(),
+            "doc": serde_json::from_str::<Value>(document).unwrap(),
+        })
+    };
+    bulk.documents.iter().map(pair).collect()
+}
+
+/// Doubles that differ in the last digit only are the same; so are lists in the order of a hash map.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Number(ours), Value::Number(theirs)) if ours.is_f64() || theirs.is_f64() => {
+            let (ours, theirs) = (ours.as_f64().unwrap(), theirs.as_f64().unwrap());
+            (ours - theirs).abs() <= theirs.abs() * 1e-12
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| same(ours, theirs))
+        }
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let equal = |(key, value): (&String, &Value)| theirs.get(key).is_some_and(|other| same(value, other));
+            ours.len() == theirs.len() && ours.iter().all(equal)
+        }
+        _ => ours == theirs,
+    }
+}
+
+#[test]
+fn documents_are_those_of_the_collector_but_for_the_listed_differences() {
+    let recording = include_str!("../../../../tests/golden/elastic/otel.jsonl");
+    let mut differing = Vec::new();
+    for row in recording.lines() {
+        let row: Recorded = serde_json::from_str(row).unwrap();
+        let signal = Signal::parse(&row.signal).unwrap();
+        let (envelope, bulk) = mapped(signal, &row.input.to_string());
+        let ours = pairs(&bulk);
+        let every =
+            |ours: &[Value], theirs: &[Value]| ours.iter().all(|one| theirs.iter().any(|other| same(one, other)));
+        if ours.len() != row.bulk.len() || !every(&ours, &row.bulk) || !every(&row.bulk, &ours) {
+            differing.push(row.name);
+        }
+        let delivered: u64 = bulk.documents.iter().map(|document| u64::from(document.items)).sum();
+        assert_eq!(delivered + bulk.faulty.len() as u64, envelope::count_items(signal, &envelope));
+    }
+    let listed: Vec<&str> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(differing, listed);
+    assert_eq!(recording.lines().count(), 55);
+}
+
+fn metric_faults(data: &str) -> (usize, Vec<Fault>) {
+    let input = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"m",{data}}}]}}]}}]}}"#);
+    let (_, bulk) = mapped(Signal::Metrics, &input);
+    (bulk.documents.len(), bulk.faulty.into_iter().map(|(_, fault)| fault).collect())
+}
+
+#[test]
+fn a_point_that_elasticsearch_would_refuse_is_a_fault_and_not_a_document() {
+    let cases = [
+        (r#""gauge":{"dataPoints":[{"asDouble":"NaN"}]}"#, vec![Fault::NotFinite]),
+        (r#""gauge":{"dataPoints":[{}]}"#, vec![Fault::Empty]),
+        (r#""sum":{"dataPoints":[{"asInt":1,"flags":1}]}"#, vec![Fault::NoRecordedValue]),
+        (r#""histogram":{"aggregationTemporality":2,"dataPoints":[{"count":1}]}"#, vec![Fault::Cumulative]),
+        (
+            r#""histogram":{"aggregationTemporality":1,"dataPoints":[{"count":1,"bucketCounts":[1,2],"explicitBounds":[1,2]}]}"#,
+            vec![Fault::Buckets],
+        ),
+        (
+            r#""exponentialHistogram":{"aggregationTemporality":1,"dataPoints":[{"scale":-30,"positive":{"offset":9,"bucketCounts":[1]}}]}"#,
+            vec![Fault::NotFinite],
+        ),
+    ];
+    for (data, faults) in cases {
+        assert_eq!(metric_faults(data), (0, faults), "{data}");
+    }
+    let twice = r#""gauge":{"dataPoints":[{"asInt":1,"timeUnixNano":5},{"asInt":2,"timeUnixNano":6}]}"#;
+    assert_eq!(metric_faults(twice), (1, vec![Fault::Duplicate]));
+}
+
+#[test]
+fn a_faulty_span_has_no_document_and_the_next_one_has() {
+    let (mut envelope, _) = mapped(
+        Signal::Traces,
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a","attributes":[{"key":"k"}]},{"name":"b"}]}]}]}"#,
+    );
+    envelope.groups[0].scopes[0].items[0] = Bytes::from_static(&[0x4a, 0x02, 0x0a, 0x7f]);
+    let mut bulk = Bulk::default();
+    map(Signal::Traces, &envelope, &mut bulk);
+    assert_eq!(bulk.faulty.len(), 1);
+    let pairs = pairs(&bulk);
+    assert_eq!(pairs.len(), 1);
+    assert_eq!(pairs[0]["doc"]["name"], "b");
+}
+
+#[test]
+fn a_list_of_many_keys_keeps_the_first_of_each() {
+    let keys = |from: usize| {
+        (from..from + 500).map(move |key| format!(r#"{{"key":"k{}","value":{{"intValue":{from}}}}}"#, key % 300))
+    };
+    let attributes: Vec<String> = keys(0).chain(keys(1000)).collect();
+    let input = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"attributes":[{}]}}]}}]}}]}}"#,
+        attributes.join(",")
+    );
+    let (_, bulk) = mapped(Signal::Logs, &input);
+    let document = &pairs(&bulk)[0]["doc"];
+    assert_eq!(document["attributes"].as_object().unwrap().len(), 300);
+    assert!(document["attributes"].as_object().unwrap().values().all(|value| value == 0));
+    assert_eq!(document["dropped_attributes_count"], 700);
+}
+
+#[test]
+fn hints_choose_the_aggregate_form_and_the_document_count() {
+    let input = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","histogram":{"aggregationTemporality":1,
+        "dataPoints":[{"count":7,"sum":3.5,"bucketCounts":[7,0],"explicitBounds":[1],"attributes":[
+        {"key":"elasticsearch.mapping.hints","value":{"arrayValue":{"values":[
+        {"stringValue":"_doc_count"},{"stringValue":"aggregate_metric_double"}]}}}]}]}}]}]}]}"#;
+    let (_, bulk) = mapped(Signal::Metrics, input);
+    let pair = &pairs(&bulk)[0];
+    assert_eq!(pair["doc"]["_doc_count"], 7);
+    assert_eq!(pair["doc"]["metrics"]["h"], serde_json::json!({"sum": 3.5, "value_count": 7}));
+    assert_eq!(pair["action"]["create"]["dynamic_templates"]["metrics.h"], "summary");
+}
