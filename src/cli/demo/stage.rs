@@ -89,7 +89,7 @@ extensions:
 receivers:
   otlp: {{protocols: {{grpc: {{endpoint: "{grpc}"}}, http: {{endpoint: "{http}"}}}}}}
 processors:
-  memory_limiter: {{check_interval: 1s, limit_mib: 256, spike_limit_mib: 32}}
+  memory_limiter: {{limit_mib: 256, spike_limit_mib: 32}}
   k8s_attributes:
     filter: {{node: {node}}}
     extract:
