@@ -88,6 +88,24 @@ impl<'a> Fields<'a> {
         self.length - self.rest.len()
     }
 
+    /// Passes over the length-delimited fields that come next under this one-byte key; stops before anything else, and
+    /// before a fault, which the next read reports. Entries of a list stand side by side, so this passes over the
+    /// attributes of a span in a fraction of the time.
+    #[inline(always)]
+    pub fn skip_run(&mut self, key: u8) {
+        loop {
+            let (length, body) = match self.rest {
+                [first, length @ 0..0x80, body @ ..] if *first == key => (usize::from(*length), body),
+                [first, low, high @ 0..0x80, body @ ..] if *first == key => {
+                    (usize::from(low & 0x7f) | usize::from(*high) << 7, body)
+                }
+                _ => return,
+            };
+            let Some((_, rest)) = body.split_at_checked(length) else { return };
+            self.rest = rest;
+        }
+    }
+
     /// Keys and lengths mostly take one byte.
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
