@@ -13,17 +13,30 @@ use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
-pub const PROCESSORS: &[ProcessorFactory] =
-    &[processors::batch::FACTORY, processors::k8s_attributes::FACTORY, processors::memory_limiter::FACTORY];
+pub const PROCESSORS: &[ProcessorFactory] = &[
+    processors::batch::FACTORY,
+    processors::k8s_attributes::FACTORY,
+    processors::memory_limiter::FACTORY,
+    processors::tail_sampling::FACTORY,
+];
 
-pub const EXPORTERS: &[ExporterFactory] = &[exporters::otlp::GRPC_FACTORY, exporters::otlp::HTTP_FACTORY];
+pub const EXPORTERS: &[ExporterFactory] = &[
+    exporters::debug::FACTORY,
+    exporters::file::FACTORY,
+    exporters::nop::FACTORY,
+    exporters::otlp::GRPC_FACTORY,
+    exporters::otlp::HTTP_FACTORY,
+];
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
 pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, health_check::FACTORY];
 
+/// The type of an extension and the plan it runs by when nobody names it.
+pub type Implicit = (&'static str, fn() -> Box<dyn ExtensionPlan>);
+
 /// Extensions that run without being named, unless the configuration names one of their type.
-pub const IMPLICIT: &[(&str, fn() -> Box<dyn ExtensionPlan>)] = &[("admin", admin::implicit)];
+pub const IMPLICIT: &[Implicit] = &[("admin", admin::implicit)];
 
 /// What every component says of itself, in the order of the slices.
 pub fn about() -> Vec<(Kind, &'static About)> {

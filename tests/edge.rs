@@ -2,10 +2,12 @@
 
 mod edge {
     pub mod abuse;
+    pub mod attack;
     pub mod conformance;
     pub mod golden;
     pub mod harness;
     pub mod life;
     pub mod oracle;
     pub mod refusal;
+    pub mod rules;
 }

@@ -276,3 +276,100 @@ fn read_attribute(section: Section<'_>) -> Option<(String, String)> {
     section.finish();
     Some((name?, text?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml;
+    use crate::core::diagnostic::Diagnostics;
+    use crate::core::node::SourceId;
+
+    /// What is read, and the findings as `code path`.
+    fn check(text: &str) -> (Telemetry, Vec<String>) {
+        let diagnostics = Diagnostics::default();
+        let tree = yaml::parse(text, SourceId(0), &diagnostics).expect("test YAML parses");
+        let telemetry = read(Section::new(&tree, "telemetry", &diagnostics));
+        let found = diagnostics.sorted().into_iter().map(|found| format!("{} {}", found.code, found.path));
+        (telemetry, found.collect())
+    }
+
+    fn listeners(telemetry: &Telemetry) -> Vec<String> {
+        telemetry.metrics.iter().map(|reader| format!("{}:{}", reader.host, reader.port)).collect()
+    }
+
+    #[test]
+    fn metrics_listen_on_loopback_unless_told_otherwise() {
+        let pull = |inner: &str| format!("{{pull: {{exporter: {{prometheus: {{{inner}}}}}}}}}");
+        let two = format!("metrics: {{readers: [{}, {}]}}", pull("host: 0.0.0.0"), pull("port: 9999"));
+        let off = format!("metrics: {{level: none, readers: [{}]}}", pull(""));
+        for (text, expected) in [
+            ("", vec!["127.0.0.1:8888"]),
+            ("metrics:", vec!["127.0.0.1:8888"]),
+            ("metrics: {level: Detailed, readers: }", vec!["127.0.0.1:8888"]),
+            ("metrics: {level: none}", vec![]),
+            (&two, vec!["0.0.0.0:8888", "127.0.0.1:9999"]),
+            (&off, vec![]),
+        ] {
+            let (telemetry, found) = check(text);
+            assert_eq!(listeners(&telemetry), expected, "{text}");
+            assert_eq!(found, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reader_options_and_logs_are_taken() {
+        let (telemetry, found) = check(
+            "metrics: {readers: [{pull: {exporter: {prometheus: {without_units: true, without_type_suffix: true}}}}]}\n\
+             logs: {level: WARN, encoding: json, initial_fields: {cluster: eu-1, shard: 007}}",
+        );
+        assert!(telemetry.metrics[0].without_units && telemetry.metrics[0].without_type_suffix);
+        assert_eq!((telemetry.logs.level, telemetry.logs.encoding), (LogLevel::Warn, Encoding::Json));
+        let fields = [("cluster", "eu-1"), ("shard", "007")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(telemetry.logs.initial_fields, fields);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_resource_is_read_in_both_forms() {
+        for text in [
+            "resource: {service.name: gate, gone: , n: 1}",
+            "resource: {attributes: [{name: service.name, value: gate}, {name: gone, value: }, {name: n, value: 1, type: int}]}",
+        ] {
+            let (telemetry, found) = check(text);
+            let expected =
+                [("service.name", "gate"), ("n", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            assert_eq!(telemetry.resource, expected, "{text}");
+            assert_eq!(found, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_podgate_cannot_do_is_refused_and_what_asks_for_nothing_is_not() {
+        for (text, expected) in [
+            (
+                "metrics: {readers: [{periodic: {exporter: {otlp: }}}]}",
+                vec!["E0205 telemetry::metrics::readers::0::periodic"],
+            ),
+            ("metrics: {readers: []}", vec!["E0203 telemetry::metrics::readers"]),
+            ("metrics: {readers: [{}]}", vec!["E0204 telemetry::metrics::readers::0::pull"]),
+            (
+                "metrics: {readers: [{pull: {exporter: {console: }}}]}",
+                vec!["E0201 telemetry::metrics::readers::0::pull::exporter::console"],
+            ),
+            ("metrics: {readers: [{poll: }]}", vec!["E0201 telemetry::metrics::readers::0::poll"]),
+            ("metrics: {address: ':8888'}", vec!["E0206 telemetry::metrics::address"]),
+            (
+                "logs: {processors: [{batch: }], sampling: {enabled: false}}",
+                vec!["E0205 telemetry::logs::processors", "W0402 telemetry::logs::sampling"],
+            ),
+            ("logs: {processors: []}", vec![]),
+            ("traces: {processors: [{batch: }]}", vec!["E0205 telemetry::traces::processors"]),
+            ("traces: {level: none, processors: [{batch: }]}", vec!["W0402 telemetry::traces::processors"]),
+            ("traces: {processors: [], propagators: }", vec![]),
+            ("resource: {a: {b: c}}", vec!["E0202 telemetry::resource::a"]),
+            ("metric: ", vec!["E0201 telemetry::metric"]),
+        ] {
+            assert_eq!(check(text).1, expected, "{text}");
+        }
+    }
+}

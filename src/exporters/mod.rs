@@ -1,5 +1,8 @@
 //! Components that hand data on.
 
+pub mod debug;
 pub mod elasticsearch;
+pub mod file;
+pub mod nop;
 pub mod otlp;
 pub mod sending;

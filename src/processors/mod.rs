@@ -1,5 +1,5 @@
 //! Components that change, hold or decide.
-
 pub mod batch;
 pub mod k8s_attributes;
 pub mod memory_limiter;
+pub mod tail_sampling;

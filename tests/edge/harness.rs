@@ -312,3 +312,106 @@ async fn read_reply(response: http::Response<h2::RecvStream>) -> Result<Reply, h
         trailers: texts(&trailers),
     })
 }
+
+/// `google.rpc.Status` as an independent decoder reads it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub details: Vec<RpcDetail>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RpcDetail {
+    #[prost(string, tag = "1")]
+    pub type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<RetryDelay>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryDelay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+impl RpcStatus {
+    /// Whole seconds of RetryInfo.
+    pub fn retry_seconds(&self) -> Option<i64> {
+        use prost::Message;
+        let detail = self.details.iter().find(|detail| detail.type_url.ends_with("google.rpc.RetryInfo"))?;
+        let delay = RetryInfo::decode(&detail.value[..]).ok()?.retry_delay?;
+        (delay.nanos == 0).then_some(delay.seconds)
+    }
+
+    pub fn has_bad_request(&self) -> bool {
+        self.details.iter().any(|detail| detail.type_url.ends_with("google.rpc.BadRequest"))
+    }
+
+    /// From the JSON mapping, as far as the tests look.
+    pub fn from_json(body: &[u8]) -> Option<RpcStatus> {
+        use prost::Message;
+        let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let mut status = RpcStatus {
+            code: json["code"].as_i64()? as i32,
+            message: json["message"].as_str()?.to_owned(),
+            details: Vec::new(),
+        };
+        for detail in json["details"].as_array().into_iter().flatten() {
+            let type_url = detail["@type"].as_str()?.to_owned();
+            let seconds = detail["retryDelay"].as_str().and_then(|delay| delay.strip_suffix('s')?.parse().ok());
+            let retry_delay = seconds.map(|seconds| RetryDelay { seconds, nanos: 0 });
+            status.details.push(RpcDetail { type_url, value: RetryInfo { retry_delay }.encode_to_vec() });
+        }
+        Some(status)
+    }
+}
+
+impl Reply {
+    /// The Status of a failure, wherever the transport puts it.
+    pub fn rpc_status(&self) -> Option<RpcStatus> {
+        use prost::Message;
+        if let Some(details) = self.header("grpc-status-details-bin") {
+            return RpcStatus::decode(&unbase64(details)?[..]).ok();
+        }
+        match self.header("content-type")? {
+            "application/json" => RpcStatus::from_json(&self.body),
+            "application/x-protobuf" => RpcStatus::decode(self.body.clone()).ok(),
+            _ => None,
+        }
+    }
+}
+
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits = 0u32;
+    let mut held = 0;
+    let mut bytes = Vec::new();
+    for letter in text.trim_end_matches('=').chars() {
+        bits = bits << 6 | ALPHABET.find(letter)? as u32;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}

@@ -1,3 +1,5 @@
+//! Every encoding against good, large, lying and damaged bodies, with the budget watched.
+
 use std::io::Write;
 
 use super::*;

@@ -51,7 +51,7 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
             Ok(headers) => preflight_allowed(headers),
             Err(fault) => {
                 service.count_fault(Transport::Http, &fault);
-                failure(Speech::Json, &fault)
+                failure(Speech::Json, &fault, &head.headers)
             }
         };
     }
@@ -62,7 +62,7 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
         Err(fault) => {
             service.count_fault(Transport::Http, &fault);
             body.discard(service.protocols.http_bytes_max);
-            failure(speech.unwrap_or(Speech::Json), &fault)
+            failure(speech.unwrap_or(Speech::Json), &fault, &head.headers)
         }
     };
     finish(service, cors, &head.headers, response.headers_mut());
@@ -72,8 +72,9 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
 /// Refuses a request that is not this door's.
 pub fn refuse(service: &OtlpService, request: Request<RequestBody>, fault: &Fault) -> Response<AnswerBody> {
     service.count_fault(Transport::Grpc, fault);
-    request.into_body().discard(service.protocols.http_bytes_max);
-    failure(Speech::Protobuf, fault)
+    let (head, body) = request.into_parts();
+    body.discard(service.protocols.http_bytes_max);
+    failure(Speech::Protobuf, fault, &head.headers)
 }
 
 async fn take(
@@ -134,6 +135,11 @@ fn success(speech: Speech, accepted: &Accepted, request: &HeaderMap) -> Response
         Speech::Protobuf => accepted.to_wire(),
         Speech::Json => accepted.to_json(),
     };
+    written(speech, bytes, request)
+}
+
+/// An answer with this message, compressed when asked and worthwhile.
+fn written(speech: Speech, bytes: Bytes, request: &HeaderMap) -> Response<AnswerBody> {
     let compressed = compressed(&bytes, request);
     let is_compressed = compressed.is_some();
     let mut response = Response::new(AnswerBody::full(compressed.unwrap_or(bytes)));
@@ -156,16 +162,15 @@ fn compressed(bytes: &Bytes, request: &HeaderMap) -> Option<Bytes> {
 }
 
 /// A Status in the request's encoding (OTLP specification, "Failures").
-pub fn failure(speech: Speech, fault: &Fault) -> Response<AnswerBody> {
+pub fn failure(speech: Speech, fault: &Fault, request: &HeaderMap) -> Response<AnswerBody> {
     let status = fault.status();
     let bytes = match speech {
         Speech::Protobuf => status.to_wire(),
         Speech::Json => status.to_json(),
     };
-    let mut response = Response::new(AnswerBody::full(bytes));
+    let mut response = written(speech, bytes, request);
     *response.status_mut() = fault.http_status();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, speech.content_type());
     if let Some(seconds) = status.retry_after_seconds {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

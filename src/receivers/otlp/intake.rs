@@ -60,6 +60,9 @@ impl Intake {
         let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
         let mut envelope = envelope::decode(bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
         ticket.grow(structure_bytes(&envelope))?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Fault::Deadline);
+        }
 
         let transport = origin.transport;
         let malformed = drop_malformed(signal, &mut envelope);
@@ -69,7 +72,8 @@ impl Intake {
         balance.dropped(signal, Reason::MALFORMED, malformed);
         origin.reject_items(malformed);
         if envelope.messages() == 0 {
-            return Ok(Accepted { signal, rejected: malformed });
+            // Nothing left of something is no partial success, it is bad data.
+            return if malformed == 0 { Ok(Accepted { signal, rejected: 0 }) } else { Err(nothing_readable(signal)) };
         }
 
         let origin = Arc::new(origin);
@@ -100,6 +104,10 @@ impl Intake {
 /// What a sender of a signal that goes nowhere is told.
 pub fn no_pipeline(signal: Signal) -> Fault {
     Fault::NotFound(format!("no pipeline takes {} here", signal.name()))
+}
+
+fn nothing_readable(signal: Signal) -> Fault {
+    Fault::Undecodable(format!("none of the request's items is a valid {} item", signal.name()))
 }
 
 /// Hands on and counts the outcome, whoever still waits for it.

@@ -60,7 +60,7 @@ impl OtlpService {
     fn panicked(&self, grpc_content_type: Option<HeaderValue>) -> Response<AnswerBody> {
         match grpc_content_type {
             Some(content_type) => grpc::failure(&Fault::Panicked.status(), content_type),
-            None => http_door::failure(http_door::Speech::Json, &Fault::Panicked),
+            None => http_door::failure(http_door::Speech::Json, &Fault::Panicked, &HeaderMap::new()),
         }
     }
 

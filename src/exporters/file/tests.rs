@@ -1,0 +1,87 @@
+//! Lines are valid OTLP/JSON, a missing directory is a start error with a cure, unreadable items are dropped alone.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+use super::*;
+use crate::core::budget::{Budget, Ticket};
+use crate::core::component::ComponentId;
+use crate::core::origin::Origin;
+use crate::core::payload::{Envelope, Group, ScopeGroup};
+use crate::core::time::UnixNanos;
+
+fn exporter(path: PathBuf) -> (Arc<Host>, Arc<dyn Exporter>) {
+    let host = Host::new(Budget::unlimited());
+    let id = ComponentId::parse("file").unwrap();
+    let settings = Settings {
+        path,
+        append: false,
+        create_directory: false,
+        flush_interval: Duration::from_secs(1),
+        rotation: None,
+    };
+    let cx = BuildContext { id, path: "exporters::file".to_owned(), host: host.clone() };
+    (host, (Plan { settings }).build(cx))
+}
+
+fn payload(host: &Host, items: &[&'static [u8]]) -> Payload {
+    let items: Vec<Bytes> = items.iter().map(|item| Bytes::from_static(item)).collect();
+    host.balance.received(Signal::Traces, items.len() as u64);
+    let scope = ScopeGroup { items, ..ScopeGroup::default() };
+    Payload {
+        signal: Signal::Traces,
+        items: scope.items.len() as u64,
+        envelope: Envelope { groups: vec![Group { scopes: vec![scope], ..Group::default() }], dictionary: None },
+        origin: Arc::new(Origin::internal(UnixNanos(0))),
+        ticket: Ticket::free(),
+    }
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_that_stock_code_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("otlp.jsonl");
+    let (host, file) = exporter(path.clone());
+    file.start().await.unwrap();
+    for _ in 0..2 {
+        file.consume(payload(&host, &[b"\x2a\x01a", b"\x2a\x01b"])).await.unwrap();
+    }
+    file.drain(Instant::now() + Duration::from_secs(5)).await;
+    file.drain(Instant::now()).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    for line in text.lines() {
+        let request: ExportTraceServiceRequest = serde_json::from_str(line).unwrap();
+        let names: Vec<&str> =
+            request.resource_spans[0].scope_spans[0].spans.iter().map(|span| span.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+    let sheet = host.balance.sheet(Signal::Traces);
+    assert!(sheet.holds(0) && sheet.delivered == 4, "{sheet:?}");
+    let late = payload(&host, &[b"\x2a\x01a"]);
+    assert!(file.consume(late).await.unwrap_err().is_retryable(), "after the drain it refuses");
+}
+
+#[tokio::test]
+async fn an_unreadable_item_is_dropped_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("otlp.jsonl");
+    let (host, file) = exporter(path.clone());
+    file.start().await.unwrap();
+    let sent = payload(&host, &[b"\x2a\x01a", b"\x2a\x50", b"\x2a\x01c"]);
+    let origin = sent.origin.clone();
+    file.consume(sent).await.unwrap();
+    file.drain(Instant::now() + Duration::from_secs(5)).await;
+    let sheet = host.balance.sheet(Signal::Traces);
+    assert!(sheet.holds(0), "{sheet:?}");
+    assert_eq!((sheet.delivered, sheet.dropped["malformed"], origin.rejected_items()), (2, 1, 1));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"a\"") && text.contains("\"c\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_a_start_error_with_a_cure() {
+    let (_, file) = exporter(PathBuf::from("/nonexistent/otlp.jsonl"));
+    let error = file.start().await.unwrap_err().to_string();
+    assert!(error.contains("exporters::file") && error.contains("create_directory"), "{error}");
+}

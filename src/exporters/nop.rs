@@ -1,0 +1,53 @@
+//! `nop`: ends data on purpose, counted as dropped(nop) and never as delivered.
+//!
+//! ```yaml
+//! nop:
+//! ```
+
+use std::sync::Arc;
+
+use crate::config::check::Section;
+use crate::core::balance::Balance;
+use crate::core::component::Component;
+use crate::core::consumer::{Consumed, Consumer};
+use crate::core::error::Reason;
+use crate::core::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::node::Node;
+use crate::core::payload::{Payload, Signal};
+
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    about: About {
+        name: "nop",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "drops everything on purpose, counted as dropped(nop)",
+        example: "",
+    },
+    check,
+};
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
+    Section::new(node, cx.path.clone(), &cx.checks.diagnostics).finish();
+    Some(Box::new(Plan))
+}
+
+struct Plan;
+
+impl ExporterPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
+        Arc::new(Nop { balance: cx.host.balance.clone() })
+    }
+}
+
+struct Nop {
+    balance: Arc<Balance>,
+}
+
+impl Consumer for Nop {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        self.balance.dropped(payload.signal, Reason::NOP, payload.items);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Component for Nop {}

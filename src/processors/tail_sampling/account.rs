@@ -1,0 +1,147 @@
+//! The byte account of one sampler: what its shards hold, what waits in their queues, and when to refuse.
+//!
+//! Shards settle what they really hold after each step; admission reserves before it queues. The account is mirrored in
+//! the process-wide budget by a ticket of its own, from which released payloads get theirs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::core::budget::{Budget, Ticket};
+
+/// Pressure begins here, in percent of the account.
+const PRESSURE_PERCENT: u64 = 80;
+
+pub struct Account {
+    max: u64,
+    held: AtomicU64,
+    /// Admitted and not yet stored: charged to the payloads' own tickets.
+    queued: AtomicU64,
+    /// Held bytes that the budget had no room for; paid first when bytes are given back.
+    owed: AtomicU64,
+    ticket: Ticket,
+    traces: AtomicU64,
+    room: Notify,
+}
+
+impl Account {
+    pub fn new(max: u64, budget: &Arc<Budget>) -> Arc<Account> {
+        let ticket = budget.take(0).unwrap_or_else(|_| Ticket::free());
+        Arc::new(Account {
+            max,
+            held: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
+            ticket,
+            traces: AtomicU64::new(0),
+            room: Notify::new(),
+        })
+    }
+
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Undecided traces of all shards.
+    pub fn traces(&self) -> u64 {
+        self.traces.load(Ordering::Relaxed)
+    }
+
+    /// Room for a message before it is queued; false when the account is full.
+    pub fn reserve(&self, bytes: u64) -> bool {
+        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let fits = self.held().saturating_add(before).saturating_add(bytes) <= self.max;
+        if !fits {
+            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// A queued message was stored, or its sender gave up.
+    pub fn unreserve(&self, bytes: u64) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn charge(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        if self.ticket.grow(bytes).is_err() {
+            self.owed.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub fn give_back(&self, bytes: u64) {
+        drop(self.take_out(bytes));
+        self.room.notify_waiters();
+    }
+
+    /// Moves bytes out of the account into a ticket for a payload that now holds them.
+    pub fn take_out(&self, bytes: u64) -> Ticket {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        let mut paid = 0;
+        let settle = |owed: u64| {
+            paid = owed.min(bytes);
+            Some(owed - paid)
+        };
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle);
+        self.ticket.split(bytes - paid)
+    }
+
+    /// Brings the account from what a shard held before to what it holds now.
+    pub fn settle(&self, before: u64, now: u64) {
+        match now.checked_sub(before) {
+            Some(more) if more > 0 => self.charge(more),
+            Some(_) => {}
+            None => self.give_back(before - now),
+        }
+    }
+
+    pub fn settle_traces(&self, before: u64, now: u64) {
+        self.traces.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        if now < before {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Bytes above the mark at which traces are decided early.
+    pub fn excess(&self) -> u64 {
+        self.held().saturating_sub(self.max / 100 * PRESSURE_PERCENT)
+    }
+
+    /// Completes when something is given back after this call, awaited or not.
+    pub fn room(&self) -> Notified<'_> {
+        self.room.notified()
+    }
+}
+
+/// Bytes charged as long as this lives.
+pub struct Charge {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Charge {
+    pub fn new(account: &Arc<Account>, bytes: u64) -> Charge {
+        account.charge(bytes);
+        Charge { account: account.clone(), bytes }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}

@@ -1,0 +1,233 @@
+//! What a request becomes on its way into the shards: spans walked once, runs of one trace, resources copied out.
+//!
+//! Runs in the sender's task, so that walking and matching scale with the senders; the shard only files the result.
+//! Knows leaves and bytes, nothing of decisions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::origin::Origin;
+use crate::core::payload::{Group, Payload};
+use crate::core::time::UnixNanos;
+use crate::otlp::write::{field_len, varint_len};
+use crate::ottl::Item;
+use crate::processors::tail_sampling::account::{Account, Charge};
+use crate::processors::tail_sampling::leaves::{LeafBits, Leaves, SpanFacts};
+use crate::processors::tail_sampling::store::run_cost;
+
+/// A resource with its scopes as one request brought it, held as long as a span of it is.
+pub struct HeldGroup {
+    pub origin: Arc<Origin>,
+    pub resource: Option<Bytes>,
+    pub schema_url: Bytes,
+    pub scopes: Vec<HeldScope>,
+    /// Latest end among the group's spans in its request.
+    pub latest: UnixNanos,
+    /// Bytes of its message in the Collector's count of a trace, spans aside.
+    pub overhead: u64,
+    charge: Charge,
+}
+
+pub struct HeldScope {
+    pub scope: Option<Bytes>,
+    pub schema_url: Bytes,
+    pub overhead: u64,
+}
+
+impl HeldGroup {
+    /// Bytes charged for it.
+    pub fn bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
+        let parts = || {
+            let scopes = group.scopes.iter().flat_map(|scope| [scope.scope.as_ref(), Some(&scope.schema_url)]);
+            [group.resource.as_ref(), Some(&group.schema_url)].into_iter().chain(scopes).flatten()
+        };
+        // One allocation for all of them, so that no receive buffer stays behind for a few bytes.
+        let mut copied = Vec::with_capacity(parts().map(Bytes::len).sum());
+        parts().for_each(|part| copied.extend_from_slice(part));
+        let mut rest = Bytes::from(copied);
+        let charge = (rest.len() + size_of::<HeldGroup>() + group.scopes.len() * size_of::<HeldScope>()) as u64;
+        let mut cut = |part: &Bytes| rest.split_to(part.len());
+        let resource = group.resource.as_ref().map(&mut cut);
+        let schema_url = cut(&group.schema_url);
+        let scopes = group.scopes.iter().map(|scope| HeldScope {
+            scope: scope.scope.as_ref().map(&mut cut),
+            schema_url: cut(&scope.schema_url),
+            overhead: part_len(1, scope.scope.as_ref()) + text_len(&scope.schema_url) + NESTED_BYTES,
+        });
+        let scopes = scopes.collect();
+        HeldGroup {
+            origin: origin.clone(),
+            overhead: part_len(1, group.resource.as_ref()) + text_len(&group.schema_url),
+            resource,
+            schema_url,
+            scopes,
+            latest,
+            charge: Charge::new(account, charge),
+        }
+    }
+}
+
+/// Key and length of a message of some hundred bytes.
+const NESTED_BYTES: u64 = 3;
+
+fn part_len(number: u32, part: Option<&Bytes>) -> u64 {
+    // The Collector always writes the resource and the scope, empty or not.
+    field_len(number, part.map_or(0, Bytes::len)) as u64
+}
+
+fn text_len(text: &Bytes) -> u64 {
+    if text.is_empty() { 0 } else { field_len(3, text.len()) as u64 }
+}
+
+/// Neighbouring spans of one trace, group and scope.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub trace_id: [u8; 16],
+    pub group: u32,
+    pub scope: u32,
+    /// First item of the run in its scope.
+    pub first: u32,
+    pub spans: u32,
+    /// Sum of the spans' lengths.
+    pub bytes: u32,
+    pub bits: LeafBits,
+    pub min_start: u64,
+    pub max_end: u64,
+    pub has_root: bool,
+}
+
+/// Runs do not grow beyond this, so that they fit chunks.
+const RUN_BYTES_MAX: u32 = 24 << 10;
+
+impl Run {
+    /// Bytes of the run in the Collector's count of a trace.
+    pub fn wire_bytes(&self) -> u64 {
+        let each = self.bytes / self.spans.max(1);
+        u64::from(self.bytes) + u64::from(self.spans) * (1 + varint_len(u64::from(each)) as u64)
+    }
+
+    /// Bytes it takes in a store.
+    pub fn cost(&self) -> u64 {
+        run_cost(self.spans as usize, u64::from(self.bytes))
+    }
+
+    fn takes(&self, facts: &SpanFacts, length: u32) -> bool {
+        self.trace_id == facts.trace_id && self.bytes + length <= RUN_BYTES_MAX
+    }
+
+    fn add(&mut self, facts: &SpanFacts, length: u32) {
+        self.spans += 1;
+        self.bytes += length;
+        self.bits.merge(&facts.bits);
+        self.min_start = match (self.min_start, facts.start) {
+            (0, start) | (start, 0) => start,
+            (mine, other) => mine.min(other),
+        };
+        self.max_end = self.max_end.max(facts.end);
+        self.has_root |= facts.is_root;
+    }
+}
+
+/// A request ready for the shards.
+pub struct Admitted {
+    pub groups: Vec<Arc<HeldGroup>>,
+    /// Runs by shard.
+    pub runs: Vec<Vec<Run>>,
+    /// What the shards' stores will need for them.
+    pub cost: u64,
+    pub malformed: u64,
+    /// Failed evaluations of OTTL conditions.
+    pub failures: u64,
+}
+
+/// Walks the envelope. `shard_of` tells the shard of a trace.
+pub struct Admission<'a> {
+    pub leaves: &'a Leaves,
+    pub account: &'a Arc<Account>,
+    pub shards: usize,
+}
+
+/// Which of `shards` shards owns a trace: the finaliser of splitmix64 over the id's right half.
+pub fn shard_of(trace_id: &[u8; 16], shards: usize) -> usize {
+    if shards == 1 {
+        return 0;
+    }
+    let mut x = trace_id[8..].iter().fold(0u64, |x, byte| x << 8 | u64::from(*byte));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) % shards as u64) as usize
+}
+
+impl Admission<'_> {
+    pub fn read(&self, payload: &Payload) -> Admitted {
+        let mut admitted = Admitted {
+            groups: Vec::with_capacity(payload.envelope.groups.len()),
+            runs: vec![Vec::new(); self.shards],
+            cost: 0,
+            malformed: 0,
+            failures: 0,
+        };
+        for (at, group) in payload.envelope.groups.iter().enumerate() {
+            let latest = self.read_group(at as u32, group, &mut admitted);
+            let held = HeldGroup::copy(group, &payload.origin, latest, self.account);
+            admitted.groups.push(Arc::new(held));
+        }
+        admitted.cost = admitted.runs.iter().flatten().map(Run::cost).sum();
+        admitted
+    }
+
+    /// Returns the latest end of the group's spans.
+    fn read_group(&self, at: u32, group: &Group, admitted: &mut Admitted) -> UnixNanos {
+        let resource = group.resource.as_deref().unwrap_or_default();
+        let Ok(resource_bits) = self.leaves.read_resource(resource) else {
+            admitted.malformed += group.scopes.iter().map(|scope| scope.items.len() as u64).sum::<u64>();
+            return UnixNanos::default();
+        };
+        let mut latest = 0;
+        for (scope_at, scope) in group.scopes.iter().enumerate() {
+            // Place of the run that the next span may join: its shard and index.
+            let mut open: Option<(usize, usize)> = None;
+            for (item_at, span) in scope.items.iter().enumerate() {
+                let Ok(mut facts) = self.leaves.read_span(span) else {
+                    admitted.malformed += 1;
+                    open = None;
+                    continue;
+                };
+                if self.leaves.has_conditions() {
+                    let item = Item::span(span, scope.scope.as_deref().unwrap_or_default(), resource);
+                    admitted.failures += self.leaves.evaluate(&item, &mut facts.bits);
+                }
+                latest = latest.max(facts.end);
+                let length = span.len() as u32;
+                if let Some((shard, run)) = open
+                    && admitted.runs[shard][run].takes(&facts, length)
+                {
+                    admitted.runs[shard][run].add(&facts, length);
+                    continue;
+                }
+                let shard = shard_of(&facts.trace_id, self.shards);
+                let mut run = Run {
+                    trace_id: facts.trace_id,
+                    group: at,
+                    scope: scope_at as u32,
+                    first: item_at as u32,
+                    spans: 0,
+                    bytes: 0,
+                    bits: resource_bits,
+                    min_start: 0,
+                    max_end: 0,
+                    has_root: false,
+                };
+                run.add(&facts, length);
+                open = Some((shard, admitted.runs[shard].len()));
+                admitted.runs[shard].push(run);
+            }
+        }
+        UnixNanos(latest)
+    }
+}

@@ -1,0 +1,26 @@
+//! Wall-clock time that never jumps: the time at the start plus what tokio's clock, which tests can pause, has counted.
+
+use tokio::time::Instant;
+
+use crate::core::time::UnixNanos;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    wall: UnixNanos,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { started: Instant::now(), wall: UnixNanos::now() }
+    }
+
+    pub fn now(&self) -> UnixNanos {
+        self.wall.saturating_add(self.started.elapsed())
+    }
+
+    /// The instant at which this clock shows `time`.
+    pub fn instant_of(&self, time: UnixNanos) -> Instant {
+        self.started + time.since(self.wall)
+    }
+}

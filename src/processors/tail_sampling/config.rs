@@ -1,0 +1,268 @@
+//! The `tail_sampling` block: every key of the Collector's processor, checked into [`Settings`] with located findings.
+//!
+//! What the Collector finds out at start or never (unknown policy types, wrong expressions, repeated names, a drop policy
+//! that can never act) is found here.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::check::Section;
+use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::factory::CheckContext;
+use crate::core::node::Node;
+use crate::processors::tail_sampling::decision::{Fallback, Rules};
+use crate::processors::tail_sampling::leaves::{LEAVES_MAX, Leaves, LeavesBuilder};
+use crate::processors::tail_sampling::policies::meter::MeterPlan;
+use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, Role, Rule};
+
+/// When traces are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Once, on the whole trace, when the wait is over.
+    #[default]
+    TraceComplete,
+    /// Whenever spans arrive; a yes or a drop is final at once, and what is undecided at the end of the wait is dropped.
+    SpanIngest,
+}
+
+/// What happens at shutdown to traces whose wait is not over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtShutdown {
+    #[default]
+    Decide,
+    Drop,
+}
+
+/// What a sender meets when the store has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    #[default]
+    Refuse,
+    Block,
+}
+
+/// The checked configuration of one processor.
+#[derive(Clone)]
+pub struct Settings {
+    pub strategy: Strategy,
+    pub decision_wait: Duration,
+    pub root_wait: Option<Duration>,
+    /// Undecided traces of all shards together; `None` unless written.
+    pub num_traces: Option<u64>,
+    pub overflow: Overflow,
+    pub shards: usize,
+    /// Ids of kept and of dropped traces that are remembered, all shards together.
+    pub kept_remembered: usize,
+    pub dropped_remembered: usize,
+    pub at_shutdown: AtShutdown,
+    pub trace_bytes_max: Option<u64>,
+    /// Bytes of the store; `None` is half the budget.
+    pub max_bytes: Option<u64>,
+    pub rules: Rules,
+    pub policies: Arc<Vec<Policy>>,
+    pub leaves: Arc<Leaves>,
+    /// What each shard's meters allow.
+    pub meters: Arc<Vec<MeterPlan>>,
+}
+
+impl Settings {
+    /// Policy names in the order of the configuration.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![String::new(); self.policies.len()];
+        self.policies.iter().for_each(|policy| names[usize::from(policy.place)].clone_from(&policy.name));
+        names
+    }
+}
+
+pub const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longer waits are refused: a slip of the pen, and more than any store holds.
+const DECISION_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+const SHARDS_MAX: u64 = 256;
+const REMEMBERED_MAX: usize = 1 << 26;
+const KEPT_REMEMBERED_DEFAULT: usize = 1 << 16;
+const DROPPED_REMEMBERED_DEFAULT: usize = 1 << 19;
+const POLICIES_MAX: usize = 1000;
+
+/// Checks the body; `None` after at least one error.
+pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
+    let section = Section::new(body, cx.path.clone(), &cx.checks.diagnostics);
+    let errors_before = errors(&cx.checks.diagnostics);
+    let podgate = check_podgate(&section);
+    let strategies = [("trace-complete", Strategy::TraceComplete), ("span-ingest", Strategy::SpanIngest)];
+    let strategy = section.choice("sampling_strategy", &strategies).unwrap_or_default();
+    let shards = check_shards(&section);
+    let mut policy_check = PolicyCheck {
+        diagnostics: &cx.checks.diagnostics,
+        leaves: LeavesBuilder::default(),
+        meters: Vec::new(),
+        invert: podgate.invert,
+        shards,
+    };
+    let policies = check_policies(&section, &mut policy_check);
+    let first_match = section.bool("sample_on_first_match").unwrap_or(false);
+    check_strategy(&section, cx, strategy, &policies);
+    if policy_check.leaves.overflowed() {
+        section.error("policies", code::LIMIT, format!("the policies ask more than {LEAVES_MAX} questions"), None);
+    }
+    section.not_yet(&["tail_storage"]);
+    section.u64("expected_new_traces_per_sec");
+    let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
+    let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
+    let settings = Settings {
+        strategy,
+        decision_wait,
+        root_wait: check_wait(&section, "decision_wait_after_root_received").filter(|wait| !wait.is_zero()),
+        num_traces: section.u64("num_traces").filter(|count| *count != 0),
+        overflow: if section.bool("block_on_overflow") == Some(true) { Overflow::Block } else { Overflow::Refuse },
+        shards: shards as usize,
+        kept_remembered,
+        dropped_remembered,
+        at_shutdown: match section.bool("drop_pending_traces_on_shutdown") {
+            Some(true) => AtShutdown::Drop,
+            _ => AtShutdown::Decide,
+        },
+        trace_bytes_max: section.u64("maximum_trace_size_bytes").filter(|bytes| *bytes != 0),
+        max_bytes: podgate.max_bytes,
+        rules: Rules { sample_on_first_match: first_match, fallback: podgate.fallback },
+        policies: Arc::new(policies),
+        leaves: Arc::new(policy_check.leaves.finish()),
+        meters: Arc::new(policy_check.meters),
+    };
+    section.finish();
+    (errors(&cx.checks.diagnostics) == errors_before).then_some(settings)
+}
+
+fn errors(diagnostics: &crate::core::diagnostic::Diagnostics) -> usize {
+    diagnostics.sorted().iter().filter(|finding| finding.severity == Severity::Error).count()
+}
+
+fn check_shards(section: &Section<'_>) -> u64 {
+    let shards = section.u64("num_shards").unwrap_or(1).max(1);
+    if shards > SHARDS_MAX {
+        section.invalid::<()>("num_shards", format!("{shards} shards"), &format!("1 to {SHARDS_MAX}"));
+    }
+    shards.min(SHARDS_MAX)
+}
+
+fn check_wait(section: &Section<'_>, key: &str) -> Option<Duration> {
+    let wait = section.duration(key)?;
+    if wait > DECISION_WAIT_MAX {
+        return section.invalid(key, "longer than a day", "a wait such as 10s");
+    }
+    Some(wait)
+}
+
+fn check_cache(section: &Section<'_>, strategy: Strategy) -> (usize, usize) {
+    let (mut kept, mut dropped) = (None, None);
+    if let Some(cache) = section.section("decision_cache") {
+        kept = cache.usize("sampled_cache_size");
+        dropped = cache.usize("non_sampled_cache_size");
+        cache.finish();
+    }
+    let written = |size: Option<usize>| size.filter(|size| *size != 0).map(|size| size.min(REMEMBERED_MAX));
+    // At span ingest a no is never final: spans that come later are a new chance for the trace, as in the Collector.
+    let dropped_default = match strategy {
+        Strategy::TraceComplete => DROPPED_REMEMBERED_DEFAULT,
+        Strategy::SpanIngest => 0,
+    };
+    (written(kept).unwrap_or(KEPT_REMEMBERED_DEFAULT), written(dropped).unwrap_or(dropped_default))
+}
+
+/// The keys that are podgate's alone.
+#[derive(Default)]
+struct Own {
+    max_bytes: Option<u64>,
+    fallback: Fallback,
+    invert: InvertMeaning,
+}
+
+fn check_podgate(section: &Section<'_>) -> Own {
+    let Some(own) = section.section("podgate") else { return Own::default() };
+    own.choice("on_pressure", &[("decide_early", ())]);
+    let checked = Own {
+        max_bytes: own.bytes("max_bytes"),
+        fallback: own.choice("default", &[("keep", Fallback::Keep), ("drop", Fallback::Drop)]).unwrap_or_default(),
+        invert: own
+            .choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)])
+            .unwrap_or_default(),
+    };
+    if checked.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
+        own.invalid::<()>("max_bytes", "too small to hold anything", "4MiB or more");
+    }
+    if checked.invert == InvertMeaning::Veto {
+        let message = "`invert_match` has the meaning it had before v0.144: a match vetoes the trace";
+        own.warn("invert_match", code::DEPRECATED, message, Some("use a drop policy, which says the same"));
+    }
+    own.finish();
+    checked
+}
+
+const MAX_BYTES_MIN: u64 = 4 << 20;
+
+fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy> {
+    let items = match section.list("policies") {
+        Some(items) if items.len() > POLICIES_MAX => {
+            section.error("policies", code::LIMIT, format!("more than {POLICIES_MAX} policies"), None);
+            return Vec::new();
+        }
+        Some(items) if !items.is_empty() => items,
+        _ => {
+            section.missing::<()>("policies", "at least one policy; without one nothing is kept");
+            return Vec::new();
+        }
+    };
+    let path = section.child_path("policies");
+    let mut names = HashSet::new();
+    let mut checked = Vec::new();
+    for (place, item) in items.iter().enumerate() {
+        let path = format!("{path}::{place}");
+        let Some((name, rule)) = policies::check(item, path.clone(), cx, 0) else { continue };
+        if !names.insert(name.clone()) {
+            cx.diagnostics.push(Diagnostic {
+                code: code::CONFLICT,
+                severity: Severity::Error,
+                place: Some(item.get("name").map_or(item.place, |name| name.place)),
+                path: format!("{path}::name"),
+                message: format!("two policies are named {name:?}"),
+                expected: Some("a name of its own".to_owned()),
+                help: None,
+            });
+        }
+        let role = if matches!(rule, Rule::Drop(_)) { Role::Drop } else { Role::Voter };
+        checked.push(Policy { name, place: place as u16, role, rule });
+    }
+    checked.sort_by_key(|policy| (policy.role == Role::Voter, policy.place));
+    checked
+}
+
+/// Policies that cannot work at span ingest are refused, as in the Collector; a drop policy too, which there makes the
+/// whole set keep nothing (contrib #47476).
+fn check_strategy(section: &Section<'_>, cx: &CheckContext<'_>, strategy: Strategy, policies: &[Policy]) {
+    if strategy != Strategy::SpanIngest {
+        return;
+    }
+    for policy in policies {
+        let path = section.child_path(&format!("policies::{}", policy.place));
+        let place = section.node("policies").and_then(|list| list.items().get(usize::from(policy.place)));
+        let (message, help) = if policy.role == Role::Drop {
+            (
+                "a drop policy keeps every trace from being sampled at span ingest",
+                "use sampling_strategy: trace-complete",
+            )
+        } else if policy.rule.is_stateful() {
+            ("this policy needs the whole trace", "use sampling_strategy: trace-complete")
+        } else {
+            continue;
+        };
+        cx.checks.diagnostics.push(Diagnostic {
+            code: code::CONFLICT,
+            severity: Severity::Error,
+            place: place.map(|node| node.place),
+            path,
+            message: message.to_owned(),
+            expected: None,
+            help: Some(help.to_owned()),
+        });
+    }
+}

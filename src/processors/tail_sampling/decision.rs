@@ -1,0 +1,185 @@
+//! From votes to a decision: what a policy thinks of a trace is a [`Vote`], what happens to the trace a [`Decision`].
+//!
+//! Works on the merged summary of a trace, never on spans: cost and outcome depend neither on their number nor on their
+//! order. Precedence is the Collector's (contrib tailsamplingprocessor, makeDecision).
+
+use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::leaves::LeafBits;
+use crate::processors::tail_sampling::policies::meter::Meters;
+use crate::processors::tail_sampling::policies::{Policy, Role};
+
+/// Everything known of a trace that decisions may use; sums merge in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub trace_id: [u8; 16],
+    pub bits: LeafBits,
+    /// Earliest start other than zero, in nanoseconds since the epoch; zero when no span has one.
+    pub min_start: u64,
+    pub max_end: u64,
+    pub spans: u64,
+    /// Size of the trace as the Collector counts it: its `ResourceSpans` messages, resource and scope repeated for each.
+    pub bytes: u64,
+}
+
+impl Summary {
+    /// Merges the times and bits of spans; `spans` and `bytes` are added by who stores them.
+    pub fn merge(&mut self, bits: &LeafBits, min_start: u64, max_end: u64) {
+        self.bits.merge(bits);
+        self.min_start = match (self.min_start, min_start) {
+            (0, start) | (start, 0) => start,
+            (mine, other) => mine.min(other),
+        };
+        self.max_end = self.max_end.max(max_end);
+    }
+
+    /// Whole milliseconds from the earliest start to the latest end, truncated towards zero; negative when times are missing.
+    pub fn duration_millis(&self) -> i64 {
+        let nanos = i128::from(self.max_end) - i128::from(self.min_start);
+        (nanos / 1_000_000).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+}
+
+/// A policy's opinion of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    Sampled,
+    NotSampled,
+    /// A drop policy matched: ends the vote.
+    Dropped,
+    /// Inverted match before v0.144: against the trace, and stronger than any `Sampled`.
+    Veto,
+    /// Inverted match before v0.144: for the trace, unless another policy voted against it.
+    WeaklySampled,
+    /// The policy could not be evaluated; it is skipped.
+    Failed,
+}
+
+/// Why a trace was kept or dropped. Policies are named by their place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The first policy that voted for it.
+    Policy(u16),
+    /// The drop policy that matched, or the inverted match that vetoed.
+    DroppedBy(u16),
+    /// No policy voted for it: `podgate.default` decided.
+    NoMatch,
+    /// Larger than `maximum_trace_size_bytes`.
+    TooLarge,
+}
+
+/// What happens to a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    pub kept: bool,
+    pub why: Why,
+    /// How many traces like this one a kept trace stands for: the inverse of the probability with which it was kept.
+    pub weight: f32,
+}
+
+impl Decision {
+    pub fn dropped(why: Why) -> Decision {
+        Decision { kept: false, why, weight: 0.0 }
+    }
+}
+
+/// What a trace gets when no policy voted for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    Keep,
+    #[default]
+    Drop,
+}
+
+/// How a policy set is evaluated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub sample_on_first_match: bool,
+    pub fallback: Fallback,
+}
+
+/// Votes of one policy since they were last taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Votes {
+    pub sampled: u64,
+    pub not_sampled: u64,
+    pub dropped: u64,
+    pub failed: u64,
+}
+
+impl Votes {
+    pub fn total(&self) -> u64 {
+        self.sampled + self.not_sampled + self.dropped + self.failed
+    }
+
+    fn count(&mut self, vote: Vote) {
+        match vote {
+            Vote::Sampled | Vote::WeaklySampled => self.sampled += 1,
+            Vote::NotSampled | Vote::Veto => self.not_sampled += 1,
+            Vote::Dropped => self.dropped += 1,
+            Vote::Failed => self.failed += 1,
+        }
+    }
+}
+
+/// The state a decision may change: limiters, and the count of votes. `votes` has one place per policy.
+pub struct Ballot<'a> {
+    pub meters: &'a mut Meters,
+    pub votes: &'a mut [Votes],
+    pub now: UnixNanos,
+}
+
+/// Drop policies come first in `policies`. Dropped > veto > sampled > weakly sampled without a vote against > fallback.
+pub fn decide(policies: &[Policy], rules: Rules, summary: &Summary, ballot: &mut Ballot<'_>) -> Decision {
+    let mut tally = Tally::default();
+    for policy in policies {
+        let vote = policy.rule.vote(summary, ballot.meters, ballot.now);
+        ballot.votes[usize::from(policy.place)].count(vote);
+        match vote {
+            Vote::Dropped => return Decision::dropped(Why::DroppedBy(policy.place)),
+            Vote::Sampled => {
+                tally.sampled.get_or_insert(policy.place);
+                tally.weight = tally.weight.min(policy.rule.weight());
+                if rules.sample_on_first_match {
+                    break;
+                }
+            }
+            Vote::NotSampled => tally.against |= policy.role == Role::Voter,
+            Vote::Veto => _ = tally.veto.get_or_insert(policy.place),
+            Vote::WeaklySampled => _ = tally.weak.get_or_insert(policy.place),
+            Vote::Failed => {}
+        }
+    }
+    tally.outcome(rules.fallback)
+}
+
+struct Tally {
+    sampled: Option<u16>,
+    weak: Option<u16>,
+    veto: Option<u16>,
+    against: bool,
+    weight: f32,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally { sampled: None, weak: None, veto: None, against: false, weight: f32::INFINITY }
+    }
+}
+
+impl Tally {
+    fn outcome(self, fallback: Fallback) -> Decision {
+        if let Some(place) = self.veto {
+            return Decision::dropped(Why::DroppedBy(place));
+        }
+        if let Some(place) = self.sampled {
+            return Decision { kept: true, why: Why::Policy(place), weight: self.weight };
+        }
+        if let (Some(place), false) = (self.weak, self.against) {
+            return Decision { kept: true, why: Why::Policy(place), weight: 1.0 };
+        }
+        match fallback {
+            Fallback::Keep => Decision { kept: true, why: Why::NoMatch, weight: 1.0 },
+            Fallback::Drop => Decision::dropped(Why::NoMatch),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Delivery of kept traces: a verdict is final when it is made, delivery is a state of its own.
+//!
+//! Owns the task that hands parcels to the next stage: refusals are retried within bounds, what still waits for its
+//! instance attributes is asked again for a while, and every loss is counted by cause. While the next stage refuses,
+//! parcels stay here, the shard stops deciding, its account fills, and senders are refused.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::core::balance::Balance;
+use crate::core::binding::LateBinding;
+use crate::core::budget::Ticket;
+use crate::core::consumer::Next;
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::{Payload, Signal};
+use crate::core::tasks::Pulse;
+use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::clock::Clock;
+use crate::processors::tail_sampling::metrics::Metrics;
+use crate::processors::tail_sampling::release::Parcel;
+
+/// Parcels in the hands of the next stage at a time.
+const IN_FLIGHT_MAX: usize = 8;
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// From the first refusal to giving up, as long as the exporters' own retries last by default.
+const RETRY_FOR: Duration = Duration::from_secs(300);
+/// How long instance attributes are waited for, how often they are asked for, and for how many parcels at a time.
+const BIND_FOR: Duration = Duration::from_secs(3);
+const BIND_EVERY: Duration = Duration::from_millis(250);
+const UNBOUND_MAX: usize = 256;
+
+/// A parcel with the part of the account that it holds.
+pub struct Shipment {
+    pub parcel: Parcel,
+    pub ticket: Ticket,
+}
+
+struct Unbound {
+    shipment: Shipment,
+    until: Instant,
+}
+
+/// What the delivery task works with.
+pub struct Delivery {
+    pub next: Next,
+    pub late_binding: Arc<OnceLock<Arc<dyn LateBinding>>>,
+    pub balance: Arc<Balance>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    /// The drain's deadline, once there is one.
+    pub deadline: watch::Receiver<Option<Instant>>,
+}
+
+impl Delivery {
+    /// Runs until the shard hangs up and everything is delivered or counted as lost.
+    pub async fn run(self, mut shipments: mpsc::Receiver<Shipment>, pulse: Arc<Pulse>) {
+        let mut in_flight = FuturesUnordered::new();
+        let mut unbound: Vec<Unbound> = Vec::new();
+        let mut open = true;
+        while open || !in_flight.is_empty() || !unbound.is_empty() {
+            pulse.beat();
+            for payload in self.bind_again(&mut unbound, open) {
+                in_flight.push(self.deliver(payload));
+            }
+            let pause = if unbound.is_empty() { Pulse::INTERVAL } else { BIND_EVERY };
+            tokio::select! {
+                shipment = shipments.recv(), if open && in_flight.len() < IN_FLIGHT_MAX => match shipment {
+                    Some(shipment) => in_flight.extend(self.bind(shipment, &mut unbound).map(|payload| self.deliver(payload))),
+                    None => open = false,
+                },
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Asks for instance attributes; what is still pending is put aside. Returns the payload of what is ready.
+    fn bind(&self, shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Payload> {
+        let Shipment { mut parcel, ticket } = shipment;
+        let now = self.clock.now();
+        if let Some(binding) = self.late_binding.get()
+            && let Some(pending) = parcel.bind(&**binding, now)
+        {
+            let share = ticket.split(pending.bytes);
+            let shipment = Shipment { parcel: pending, ticket: share };
+            unbound.push(Unbound { shipment, until: Instant::now() + BIND_FOR });
+        }
+        payload(parcel, ticket, now)
+    }
+
+    /// Asks again; what waited long enough, or one too many, goes as it is.
+    fn bind_again(&self, unbound: &mut Vec<Unbound>, open: bool) -> Vec<Payload> {
+        let (now, instant) = (self.clock.now(), Instant::now());
+        let mut ready = Vec::new();
+        let waiting = std::mem::take(unbound);
+        let surplus = waiting.len().saturating_sub(UNBOUND_MAX);
+        for (at, Unbound { mut shipment, until }) in waiting.into_iter().enumerate() {
+            let last_chance = until <= instant || at < surplus || !open;
+            let binding = self.late_binding.get();
+            let pending = binding.and_then(|binding| shipment.parcel.bind(&**binding, now));
+            let Some(pending) = pending else {
+                ready.extend(payload(shipment.parcel, shipment.ticket, now));
+                continue;
+            };
+            let share = shipment.ticket.split(pending.bytes);
+            ready.extend(payload(shipment.parcel, shipment.ticket, now));
+            if last_chance {
+                ready.extend(payload(pending, share, now));
+            } else {
+                unbound.push(Unbound { shipment: Shipment { parcel: pending, ticket: share }, until });
+            }
+        }
+        ready
+    }
+
+    async fn deliver(&self, payload: Payload) {
+        let items = payload.items;
+        let give_up = Instant::now() + RETRY_FOR;
+        let mut deadline = self.deadline.clone();
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let answer = tokio::select! {
+                answer = self.next.consume(payload.clone()) => answer,
+                () = passed(&mut deadline) => return self.lose(items, Reason::SHUTDOWN),
+            };
+            let after = match answer {
+                Ok(()) => return,
+                Err(ConsumeError::Rejected { reason, .. }) => return self.lose(items, reason),
+                Err(ConsumeError::Refused { after, .. }) => after.unwrap_or_default().clamp(backoff, RETRY_FOR),
+            };
+            self.metrics.delivery_refused.add(1);
+            if Instant::now() + after > give_up {
+                return self.lose(items, Reason::RETRIES_EXHAUSTED);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                () = passed(&mut deadline) => return self.lose(items, Reason::SHUTDOWN),
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    fn lose(&self, items: u64, reason: Reason) {
+        self.balance.dropped(Signal::Traces, reason, items);
+        self.metrics.delivery_lost.add(items);
+    }
+}
+
+fn payload(parcel: Parcel, ticket: Ticket, now: UnixNanos) -> Option<Payload> {
+    (parcel.spans() > 0).then(|| parcel.into_payload(ticket, now))
+}
+
+/// Completes when there is a deadline and it has passed.
+async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {
+    let Ok(at) = deadline.wait_for(Option::is_some).await.map(|at| *at) else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep_until(at.unwrap_or_else(Instant::now)).await;
+}

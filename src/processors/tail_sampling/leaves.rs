@@ -1,0 +1,355 @@
+//! Leaf predicates: what policies ask of single spans and resources, compiled so that each span is walked once.
+//!
+//! Every question "does any span match" is one bit; bits are OR-ed while spans arrive, so a decision never looks at spans
+//! again and does not depend on their order. An attribute key is looked up once, however many policies name it.
+//! Knows wire bytes and nothing of policies, traces or time.
+
+use crate::core::limits::DEPTH_MAX;
+use crate::core::payload::Signal;
+use crate::otlp::depth::check_depth;
+use crate::otlp::walk::{AnyValue, Fields, Malformed};
+use crate::ottl::{Condition, Item};
+use crate::processors::tail_sampling::matching::{Level, Test};
+use crate::processors::tail_sampling::trace_state;
+
+/// Bits of one trace; more leaves than this are a configuration error.
+pub const LEAVES_MAX: usize = 256;
+
+/// The number of a leaf's bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafId(pub u8);
+
+/// Which leaves have matched so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeafBits([u64; LEAVES_MAX / 64]);
+
+impl LeafBits {
+    pub const NONE: LeafBits = LeafBits([0; LEAVES_MAX / 64]);
+
+    #[inline]
+    pub fn set(&mut self, leaf: LeafId) {
+        self.0[usize::from(leaf.0) / 64] |= 1 << (leaf.0 % 64);
+    }
+
+    #[inline]
+    pub fn has(&self, leaf: LeafId) -> bool {
+        self.0[usize::from(leaf.0) / 64] & (1 << (leaf.0 % 64)) != 0
+    }
+
+    #[inline]
+    pub fn merge(&mut self, other: &LeafBits) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+}
+
+/// What one span says of itself, as far as any decision needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanFacts {
+    pub trace_id: [u8; 16],
+    /// Nanoseconds since the epoch as sent; zero when absent.
+    pub start: u64,
+    pub end: u64,
+    pub is_root: bool,
+    pub bits: LeafBits,
+}
+
+struct Key {
+    name: Box<[u8]>,
+    tests: Vec<(LeafId, Test)>,
+}
+
+/// A compiled condition with the bit it sets on a match and the bit it sets when it fails to evaluate.
+struct Conditions {
+    spans: Vec<Condition>,
+    events: Vec<Condition>,
+    hit: LeafId,
+    failed: LeafId,
+    propagate: bool,
+}
+
+/// All leaves of one policy set.
+#[derive(Default)]
+pub struct Leaves {
+    /// Sorted by length of the name; `lengths` has a bit for each length below 64 that occurs.
+    keys: Vec<Key>,
+    lengths: u64,
+    /// First key of each length up to 64; longer names share the last place.
+    starts: Vec<u16>,
+    status: [LeafBits; 3],
+    sampled_flag: LeafBits,
+    trace_states: Vec<(LeafId, trace_state::Test)>,
+    conditions: Vec<Conditions>,
+    count: usize,
+}
+
+const LENGTHS: usize = 64;
+
+impl Leaves {
+    /// How many bits are in use.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The distinct attribute keys asked for.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bits that a resource sets for every span below it.
+    pub fn read_resource(&self, resource: &[u8]) -> Result<LeafBits, Malformed> {
+        let mut bits = LeafBits::default();
+        if self.keys.is_empty() {
+            return Ok(bits);
+        }
+        let mut seen = LeafBits::default();
+        for field in Fields::new(resource) {
+            let field = field?;
+            if field.number == 1 {
+                self.read_attribute(field.bytes()?, Level::Resource, &mut seen, &mut bits)?;
+            }
+        }
+        Ok(bits)
+    }
+
+    /// Walks a span once. An id of another length than sixteen bytes is a fault; no id at all reads as zeros.
+    #[inline]
+    pub fn read_span(&self, span: &[u8]) -> Result<SpanFacts, Malformed> {
+        let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
+        let mut seen = LeafBits::default();
+        let mut status = 0u64;
+        let mut deep = false;
+        for field in Fields::new(span) {
+            let field = field?;
+            match field.number {
+                1 => facts.trace_id = trace_id(field.bytes()?)?,
+                3 => self.read_trace_state(field.bytes()?, &mut facts.bits),
+                4 => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
+                7 => facts.start = field.fixed64()?,
+                8 => facts.end = field.fixed64()?,
+                9 => {
+                    let attribute = field.bytes()?;
+                    deep |= attribute.len() >= DEEP_BYTES_MIN;
+                    if !self.keys.is_empty() {
+                        self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+                    }
+                }
+                2 | 5 => _ = field.bytes()?,
+                11 | 13 => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
+                15 => status = read_status(field.bytes()?, status)?,
+                16 if field.fixed32()? & 1 == 1 => facts.bits.merge(&self.sampled_flag),
+                _ => {}
+            }
+        }
+        if deep {
+            check_depth(Signal::Traces, span)?;
+        }
+        if let Some(bits) = usize::try_from(status).ok().and_then(|code| self.status.get(code)) {
+            facts.bits.merge(bits);
+        }
+        Ok(facts)
+    }
+
+    #[inline]
+    fn read_attribute(
+        &self,
+        attribute: &[u8],
+        level: Level,
+        seen: &mut LeafBits,
+        bits: &mut LeafBits,
+    ) -> Result<(), Malformed> {
+        let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
+        for field in Fields::new(attribute) {
+            let field = field?;
+            match field.number {
+                1 => name = field.bytes()?,
+                2 => value = field.bytes()?,
+                _ => {}
+            }
+        }
+        let Some(at) = self.find(name) else { return Ok(()) };
+        let place = LeafId(at as u8);
+        // Of a key that comes twice the first counts, as in the Collector's maps.
+        if seen.has(place) {
+            return Ok(());
+        }
+        seen.set(place);
+        let value = AnyValue::read(value)?;
+        for (leaf, test) in &self.keys[at].tests {
+            if !bits.has(*leaf) && test.matches(&value, level) {
+                bits.set(*leaf);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let length = name.len().min(LENGTHS - 1);
+        if self.lengths & (1 << length) == 0 {
+            return None;
+        }
+        let (from, to) = (usize::from(self.starts[length]), usize::from(self.starts[length + 1]));
+        (from..to).find(|at| *self.keys[*at].name == *name)
+    }
+
+    fn read_trace_state(&self, text: &[u8], bits: &mut LeafBits) {
+        if self.trace_states.is_empty() || text.is_empty() {
+            return;
+        }
+        let Some(members) = trace_state::parse(text) else { return };
+        for (leaf, test) in &self.trace_states {
+            if test.matches(&members) {
+                bits.set(*leaf);
+            }
+        }
+    }
+
+    /// True when spans must also be shown to [`Leaves::evaluate`].
+    pub fn has_conditions(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
+    /// Evaluates OTTL conditions on one span; returns how many evaluations failed.
+    pub fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
+        self.conditions.iter().map(|conditions| conditions.evaluate(item, bits)).sum()
+    }
+}
+
+impl Conditions {
+    fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
+        let mut failures = 0;
+        for condition in &self.spans {
+            if self.settle(condition.matches(item), bits, &mut failures) {
+                return failures;
+            }
+        }
+        if self.events.is_empty() {
+            return failures;
+        }
+        for event in item.events() {
+            let item = item.with_event(event);
+            for condition in &self.events {
+                if self.settle(condition.matches(&item), bits, &mut failures) {
+                    return failures;
+                }
+            }
+        }
+        failures
+    }
+
+    /// True when nothing further needs to be asked of this span.
+    fn settle(&self, outcome: Result<bool, crate::ottl::Failure>, bits: &mut LeafBits, failures: &mut u64) -> bool {
+        match outcome {
+            Ok(true) => bits.set(self.hit),
+            Ok(false) => return false,
+            Err(_) => {
+                *failures += 1;
+                if !self.propagate {
+                    return false;
+                }
+                bits.set(self.failed);
+            }
+        }
+        true
+    }
+}
+
+/// A list or map needs four bytes a level, so anything shorter cannot nest too deep.
+const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
+
+#[inline]
+fn trace_id(bytes: &[u8]) -> Result<[u8; 16], Malformed> {
+    match bytes.len() {
+        16 => bytes.try_into().map_err(|_| Malformed::Length),
+        0 => Ok([0; 16]),
+        _ => Err(Malformed::Length),
+    }
+}
+
+#[inline]
+fn read_status(message: &[u8], before: u64) -> Result<u64, Malformed> {
+    let mut code = before;
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == 3 {
+            code = field.varint()?;
+        }
+    }
+    Ok(code)
+}
+
+/// Collects leaves while policies are checked.
+#[derive(Default)]
+pub struct LeavesBuilder {
+    keys: Vec<Key>,
+    leaves: Leaves,
+    overflow: bool,
+}
+
+/// Which span status a leaf asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Unset,
+    Ok,
+    Error,
+}
+
+impl LeavesBuilder {
+    fn next(&mut self) -> LeafId {
+        let id = u8::try_from(self.leaves.count).unwrap_or_else(|_| {
+            self.overflow = true;
+            u8::MAX
+        });
+        self.leaves.count += 1;
+        LeafId(id)
+    }
+
+    /// True when more than [`LEAVES_MAX`] leaves were asked for; the set must then be refused.
+    pub fn overflowed(&self) -> bool {
+        self.overflow
+    }
+
+    pub fn attribute(&mut self, key: &str, test: Test) -> LeafId {
+        let leaf = self.next();
+        match self.keys.iter_mut().find(|known| *known.name == *key.as_bytes()) {
+            Some(known) => known.tests.push((leaf, test)),
+            None => self.keys.push(Key { name: key.as_bytes().into(), tests: vec![(leaf, test)] }),
+        }
+        leaf
+    }
+
+    pub fn status(&mut self, codes: &[Status]) -> LeafId {
+        let leaf = self.next();
+        codes.iter().for_each(|code| self.leaves.status[*code as usize].set(leaf));
+        leaf
+    }
+
+    pub fn sampled_flag(&mut self) -> LeafId {
+        let leaf = self.next();
+        self.leaves.sampled_flag.set(leaf);
+        leaf
+    }
+
+    pub fn trace_state(&mut self, test: trace_state::Test) -> LeafId {
+        let leaf = self.next();
+        self.leaves.trace_states.push((leaf, test));
+        leaf
+    }
+
+    /// Returns the bit of a match and the bit of a failure that the error mode propagates.
+    pub fn conditions(&mut self, spans: Vec<Condition>, events: Vec<Condition>, propagate: bool) -> (LeafId, LeafId) {
+        let (hit, failed) = (self.next(), self.next());
+        self.leaves.conditions.push(Conditions { spans, events, hit, failed, propagate });
+        (hit, failed)
+    }
+
+    pub fn finish(mut self) -> Leaves {
+        self.keys.sort_by_key(|key| key.name.len().min(LENGTHS - 1));
+        let length_of = |key: &Key| key.name.len().min(LENGTHS - 1);
+        self.leaves.lengths = self.keys.iter().fold(0, |lengths, key| lengths | 1 << length_of(key));
+        self.leaves.starts =
+            (0..=LENGTHS).map(|length| self.keys.partition_point(|key| length_of(key) < length) as u16).collect();
+        self.leaves.keys = self.keys;
+        self.leaves
+    }
+}

@@ -1,0 +1,82 @@
+//! `tail_sampling`: holds the spans of a trace until it is complete, then keeps or drops it as a whole.
+//!
+//! Accepts the Collector's configuration and gives its verdicts. A request is walked once in its sender's task
+//! ([`admission`]), filed by the shard that owns the trace ([`core`], [`shard`]), decided from merged bits and sums
+//! ([`decision`], [`policies`]) and handed on by [`delivery`]. Must not know Kubernetes: instance attributes come through
+//! the late binding.
+//!
+//! ```yaml
+//! decision_wait: 10s
+//! policies:
+//!   - {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}
+//!   - {name: slow, type: latency, latency: {threshold_ms: 500}}
+//!   - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
+//! ```
+
+pub mod account;
+pub mod admission;
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod counts;
+pub mod decision;
+pub mod delivery;
+mod fragments;
+mod groups;
+pub mod leaves;
+pub mod matching;
+pub mod metrics;
+mod page;
+pub mod policies;
+pub mod release;
+pub mod sampler;
+pub mod shard;
+pub mod store;
+pub mod trace_state;
+pub mod traces;
+pub mod wheel;
+
+use std::sync::Arc;
+
+use crate::core::consumer::Next;
+use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::processors::tail_sampling::config::Settings;
+use crate::processors::tail_sampling::sampler::Sampler;
+
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    about: About {
+        name: "tail_sampling",
+        aliases: &[],
+        signals: &[Signal::Traces],
+        summary: "Keeps or drops whole traces by policy, once they are complete.",
+        example: EXAMPLE,
+    },
+    check,
+};
+
+const EXAMPLE: &str = "decision_wait: 10s
+policies:
+  - {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}
+  - {name: slow, type: latency, latency: {threshold_ms: 500}}
+  - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
+";
+
+struct Plan(Settings);
+
+fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ProcessorPlan>> {
+    Some(Box::new(Plan(config::check(cx, body)?)))
+}
+
+impl ProcessorPlan for Plan {
+    fn build(&self, cx: StageContext, next: Next) -> Stage {
+        let sampler = Arc::new(Sampler::new(&self.0, cx, next));
+        Stage::Consumer { consumer: sampler.clone(), component: Some(sampler) }
+    }
+
+    fn binds_late(&self) -> bool {
+        true
+    }
+}

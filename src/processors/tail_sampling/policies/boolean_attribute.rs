@@ -1,0 +1,17 @@
+//! `boolean_attribute`: any resource or span whose attribute has this value.
+//!
+//! YAML: `boolean_attribute: {key: cache.hit, value: true, invert_match: false}`. A value that is no boolean reads as
+//! false, as in the Collector.
+
+use crate::config::check::Section;
+use crate::processors::tail_sampling::matching::Test;
+use crate::processors::tail_sampling::policies::leaf::Leaf;
+use crate::processors::tail_sampling::policies::{PolicyCheck, Rule};
+
+pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<Rule> {
+    let key = section.string("key").or_else(|| section.missing("key", "the name of an attribute"));
+    let value = section.bool("value").unwrap_or(false);
+    let invert = section.bool("invert_match");
+    let leaf = cx.leaves.attribute(&key?, Test::Is(value));
+    Some(Rule::Leaf(Leaf::with_invert(leaf, invert, cx.invert, depth)))
+}

@@ -1,0 +1,40 @@
+//! A rule that is one bit: did any span or resource of the trace match?
+
+use crate::processors::tail_sampling::decision::{Summary, Vote};
+use crate::processors::tail_sampling::leaves::LeafId;
+use crate::processors::tail_sampling::policies::InvertMeaning;
+
+/// What a match of the bit means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sense {
+    Plain,
+    Inverted(InvertMeaning),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf {
+    pub leaf: LeafId,
+    pub sense: Sense,
+}
+
+impl Leaf {
+    pub fn plain(leaf: LeafId) -> Leaf {
+        Leaf { leaf, sense: Sense::Plain }
+    }
+
+    /// `invert` is the policy's `invert_match`; the old meaning holds at the top level only, as it did in the Collector.
+    pub fn with_invert(leaf: LeafId, invert: Option<bool>, meaning: InvertMeaning, depth: usize) -> Leaf {
+        let meaning = if depth == 0 { meaning } else { InvertMeaning::Plain };
+        let sense = if invert == Some(true) { Sense::Inverted(meaning) } else { Sense::Plain };
+        Leaf { leaf, sense }
+    }
+
+    pub fn vote(&self, summary: &Summary) -> Vote {
+        match (self.sense, summary.bits.has(self.leaf)) {
+            (Sense::Plain, true) | (Sense::Inverted(InvertMeaning::Plain), false) => Vote::Sampled,
+            (Sense::Plain, false) | (Sense::Inverted(InvertMeaning::Plain), true) => Vote::NotSampled,
+            (Sense::Inverted(InvertMeaning::Veto), true) => Vote::Veto,
+            (Sense::Inverted(InvertMeaning::Veto), false) => Vote::WeaklySampled,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The stage: admits requests into the shards' queues, refuses when the account is full, and owns the tasks.
+//!
+//! A request is accepted as a whole or refused as a whole: room is reserved and a place in every queue concerned is held
+//! before anything is sent. Ok means stored in memory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::component::{Component, Task};
+use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::factory::StageContext;
+use crate::core::host::Host;
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::Flow;
+use crate::processors::tail_sampling::account::Account;
+use crate::processors::tail_sampling::admission::{Admission, Admitted, Run};
+use crate::processors::tail_sampling::clock::Clock;
+use crate::processors::tail_sampling::config::{Overflow, Settings};
+use crate::processors::tail_sampling::core::{Bounds, Core};
+use crate::processors::tail_sampling::delivery::{Delivery, Shipment};
+use crate::processors::tail_sampling::metrics::Metrics;
+use crate::processors::tail_sampling::page::{self, Shown};
+use crate::processors::tail_sampling::shard::{Arrival, Message, Request, Shard};
+
+/// Requests that wait in one shard's queue; the account bounds their bytes.
+const QUEUE_MESSAGES: usize = 128;
+/// Parcels between a shard and its delivery.
+const QUEUE_SHIPMENTS: usize = 2;
+/// The longest a sender is kept waiting for room; its own deadline is usually shorter.
+const BLOCK_MAX: Duration = Duration::from_secs(30);
+/// Time that delivery has left within the drain's deadline after the shards are empty.
+const LAST_DELIVERIES: Duration = Duration::from_millis(500);
+
+/// One shard and its delivery, as start takes them.
+type Parts = (Shard, mpsc::Receiver<Arrival>, Delivery, mpsc::Receiver<Shipment>);
+
+pub struct Sampler {
+    settings: Settings,
+    host: Arc<Host>,
+    path: String,
+    pipeline: String,
+    account: Arc<Account>,
+    metrics: Arc<Metrics>,
+    flow: Flow,
+    arrivals: Vec<mpsc::Sender<Arrival>>,
+    draining: AtomicBool,
+    deadline: watch::Sender<Option<Instant>>,
+    // Taken once by start and once by drain; never held across an await.
+    unstarted: Mutex<Option<Vec<Parts>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Sampler {
+    pub fn new(settings: &Settings, cx: StageContext, next: Next) -> Sampler {
+        let host = cx.build.host.clone();
+        let processor = cx.build.id.to_string();
+        let account = Account::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
+        let metrics = Metrics::new(&host.stats, &processor, settings.names());
+        Metrics::watch(&host.stats, &processor, &account);
+        let shown = Shown {
+            processor: processor.clone(),
+            pipeline: cx.pipeline.clone(),
+            account: account.clone(),
+            metrics: metrics.clone(),
+        };
+        page::show(&host, shown);
+        let deadline = watch::Sender::new(None);
+        let clock = Clock::start();
+        let (mut arrivals, mut shards) = (Vec::new(), Vec::new());
+        for _ in 0..settings.shards {
+            let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
+            let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
+            let shard = Shard {
+                core: Core::new(settings.clone(), bounds(settings, &account), RandomState::default(), clock.now()),
+                clock,
+                account: account.clone(),
+                balance: host.balance.clone(),
+                metrics: metrics.clone(),
+                shipments,
+                settled_bytes: 0,
+                settled_traces: 0,
+            };
+            let delivery = Delivery {
+                next: next.clone(),
+                late_binding: cx.late_binding.clone(),
+                balance: host.balance.clone(),
+                metrics: metrics.clone(),
+                clock,
+                deadline: deadline.subscribe(),
+            };
+            arrivals.push(queue);
+            shards.push((shard, queued, delivery, shipped));
+        }
+        Sampler {
+            settings: settings.clone(),
+            flow: Flow::of(&host.stats, &processor, Signal::Traces),
+            path: cx.build.path,
+            pipeline: cx.pipeline,
+            host,
+            account,
+            metrics,
+            arrivals,
+            draining: AtomicBool::new(false),
+            deadline,
+            unstarted: Mutex::new(Some(shards)),
+            tasks: Mutex::default(),
+        }
+    }
+
+    async fn admit(&self, payload: Payload) -> Result<(), ConsumeError> {
+        self.flow.incoming.add(payload.items);
+        if self.draining.load(Ordering::Acquire) {
+            return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
+        }
+        let admission =
+            Admission { leaves: &self.settings.leaves, account: &self.account, shards: self.settings.shards };
+        let admitted = admission.read(&payload);
+        let room = self.reserve(admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
+        let places = self.places(&admitted).await?;
+        // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
+        room.keep();
+        self.count(&admitted, &payload);
+        let request = Arc::new(Request { payload, groups: admitted.groups });
+        for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
+            let cost = runs.iter().map(Run::cost).sum();
+            place.send(Arrival::Spans(Message { request: request.clone(), runs, cost }));
+        }
+        Ok(())
+    }
+
+    /// Reserves room, waiting for it only where the configuration says so.
+    async fn reserve(&self, bytes: u64) -> Result<Reserved<'_>, ConsumeError> {
+        let give_up = Instant::now() + BLOCK_MAX;
+        loop {
+            let room = self.account.room();
+            let blocked = self.settings.overflow == Overflow::Block && self.has_traces_enough();
+            if !blocked && self.account.reserve(bytes) {
+                return Ok(Reserved { account: &self.account, bytes });
+            }
+            let full = || {
+                let (held, max) = (self.account.held(), self.account.max());
+                ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
+            };
+            if self.settings.overflow == Overflow::Refuse || bytes > self.account.max() {
+                return Err(full());
+            }
+            tokio::time::timeout_at(give_up, room).await.map_err(|_| full())?;
+        }
+    }
+
+    fn has_traces_enough(&self) -> bool {
+        self.settings.num_traces.is_some_and(|most| self.account.traces() >= most)
+    }
+
+    /// A place in the queue of every shard that gets something, in the order of shards.
+    async fn places(&self, admitted: &Admitted) -> Result<Vec<mpsc::Permit<'_, Arrival>>, ConsumeError> {
+        let mut places = Vec::with_capacity(self.arrivals.len());
+        for (queue, _) in self.arrivals.iter().zip(&admitted.runs).filter(|(_, runs)| !runs.is_empty()) {
+            let place = tokio::time::timeout(BLOCK_MAX, queue.reserve()).await;
+            let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard does not keep up");
+            let gone = |_| ConsumeError::refused(Reason::SHUTDOWN, "shutting down");
+            places.push(place.map_err(|_| full())?.map_err(gone)?);
+        }
+        Ok(places)
+    }
+
+    fn count(&self, admitted: &Admitted, payload: &Payload) {
+        self.flow.outgoing.add(payload.items - admitted.malformed.min(payload.items));
+        self.metrics.evaluation_errors.add(admitted.failures);
+        if admitted.malformed > 0 {
+            self.host.balance.dropped(Signal::Traces, Reason::MALFORMED, admitted.malformed);
+            payload.origin.reject_items(admitted.malformed);
+        }
+    }
+
+    fn take_unstarted(&self) -> Vec<Parts> {
+        self.unstarted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or_default()
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn spawn(&self) {
+        for (at, (shard, arrivals, delivery, shipments)) in self.take_unstarted().into_iter().enumerate() {
+            let name = format!("{}/{}/shard {at}", self.path, self.pipeline);
+            let task = self.host.tasks.spawn(&name, |pulse| shard.run(arrivals, pulse));
+            self.tasks().push(task);
+            let name = format!("{}/{}/delivery {at}", self.path, self.pipeline);
+            let task = self.host.tasks.spawn(&name, |pulse| delivery.run(shipments, pulse));
+            self.tasks().push(task);
+        }
+    }
+
+    async fn finish(&self, deadline: Instant) {
+        self.draining.store(true, Ordering::Release);
+        // Without start, or a second time, there is nothing to end.
+        drop(self.take_unstarted());
+        let tasks = std::mem::take(&mut *self.tasks());
+        let until = deadline.checked_sub(LAST_DELIVERIES).unwrap_or(deadline);
+        self.deadline.send_replace(Some(until));
+        for queue in &self.arrivals {
+            let drain = queue.send(Arrival::Drain { deadline: until });
+            // A shard that is gone, or whose queue does not move, cannot be told.
+            let _ = tokio::time::timeout_at(until, drain).await;
+        }
+        for mut task in tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// Room reserved for a request until its shards have it.
+struct Reserved<'a> {
+    account: &'a Account,
+    bytes: u64,
+}
+
+impl Reserved<'_> {
+    /// The shards give it back from now on.
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.account.unreserve(self.bytes);
+    }
+}
+
+impl Consumer for Sampler {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(self.admit(payload))
+    }
+}
+
+impl Component for Sampler {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        self.spawn();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.finish(deadline))
+    }
+}
+
+fn bounds(settings: &Settings, account: &Account) -> Bounds {
+    Bounds {
+        traces: settings.num_traces.map(|count| count.div_ceil(settings.shards as u64)),
+        giant_bytes: account.max() / 8,
+    }
+}

@@ -1,0 +1,167 @@
+//! The task that owns one shard: its queue, its clock, its part of the account. All decisions are in [`Core`].
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::core::balance::Balance;
+use crate::core::budget::Ticket;
+use crate::core::error::Reason;
+use crate::core::payload::{Payload, Signal};
+use crate::core::tasks::Pulse;
+use crate::processors::tail_sampling::account::Account;
+use crate::processors::tail_sampling::admission::{HeldGroup, Run};
+use crate::processors::tail_sampling::clock::Clock;
+use crate::processors::tail_sampling::core::Core;
+use crate::processors::tail_sampling::delivery::Shipment;
+use crate::processors::tail_sampling::metrics::Metrics;
+
+/// One request's runs for one shard. Dropping the last message of a request gives its receive buffer back.
+pub struct Message {
+    pub request: Arc<Request>,
+    pub runs: Vec<Run>,
+    /// Reserved in the account until stored.
+    pub cost: u64,
+}
+
+/// What the messages of one request share.
+pub struct Request {
+    /// The envelope with the ticket of its bytes.
+    pub payload: Payload,
+    pub groups: Vec<Arc<HeldGroup>>,
+}
+
+/// What comes through a shard's queue.
+pub enum Arrival {
+    Spans(Message),
+    /// Nothing comes after this.
+    Drain {
+        deadline: Instant,
+    },
+}
+
+/// Messages filed and traces decided between two looks at everything else.
+const MESSAGES_A_STEP: usize = 64;
+const DECISIONS_A_STEP: usize = 2048;
+
+pub struct Shard {
+    pub core: Core,
+    pub clock: Clock,
+    pub account: Arc<Account>,
+    pub balance: Arc<Balance>,
+    pub metrics: Arc<Metrics>,
+    pub shipments: mpsc::Sender<Shipment>,
+    /// What the account knows of this shard.
+    pub settled_bytes: u64,
+    pub settled_traces: u64,
+}
+
+impl Shard {
+    /// Runs until drained, or until every sender is gone.
+    pub async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, pulse: Arc<Pulse>) {
+        let mut batch = Vec::with_capacity(MESSAGES_A_STEP);
+        let mut more_due = false;
+        let shipments = self.shipments.clone();
+        loop {
+            pulse.beat();
+            self.step();
+            let wake = self.wake(more_due);
+            let backed_up = self.core.is_backed_up();
+            tokio::select! {
+                biased;
+                permit = shipments.reserve(), if self.core.has_parcels() => match permit {
+                    Ok(permit) => if let Some(parcel) = self.core.take_parcel() {
+                        permit.send(Shipment { ticket: self.take_out(parcel.bytes), parcel });
+                    },
+                    Err(_) => return,
+                },
+                taken = arrivals.recv_many(&mut batch, MESSAGES_A_STEP), if !backed_up => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            for arrival in batch.drain(..) {
+                match arrival {
+                    Arrival::Spans(message) => self.accept(message),
+                    Arrival::Drain { deadline } => return self.drain(deadline, &pulse).await,
+                }
+            }
+            more_due = !self.core.is_backed_up() && self.core.decide_due(self.clock.now(), DECISIONS_A_STEP);
+        }
+    }
+
+    fn wake(&self, more_due: bool) -> Instant {
+        let idle = Instant::now() + Pulse::INTERVAL;
+        match self.core.next_due() {
+            _ if self.core.is_backed_up() => idle,
+            _ if more_due => Instant::now(),
+            Some(due) => self.clock.instant_of(due).min(idle),
+            None => idle,
+        }
+    }
+
+    fn accept(&mut self, message: Message) {
+        let now = self.clock.now();
+        let Message { request, runs, cost } = message;
+        self.core.accept(&request.payload.envelope, &request.groups, &runs, now);
+        self.settle();
+        self.account.unreserve(cost);
+        let excess = self.account.excess();
+        if excess > 0 {
+            self.core.relieve(excess, now);
+            self.settle();
+        }
+    }
+
+    /// Brings accounts and counts up to date.
+    fn step(&mut self) {
+        self.core.compact();
+        self.settle();
+        self.metrics.take(&mut self.core.counts, &self.balance);
+    }
+
+    fn settle(&mut self) {
+        let (bytes, traces) = (self.core.footprint(), self.core.traces());
+        self.account.settle(self.settled_bytes, bytes);
+        self.account.settle_traces(self.settled_traces, traces);
+        (self.settled_bytes, self.settled_traces) = (bytes, traces);
+    }
+
+    /// Moves the bytes of a parcel from the shard's part of the account to a ticket of their own.
+    fn take_out(&mut self, bytes: u64) -> Ticket {
+        self.settled_bytes = self.settled_bytes.saturating_sub(bytes);
+        self.account.take_out(bytes)
+    }
+
+    /// Decides everything held on what is there and hands it on until the deadline; the rest is counted as lost.
+    async fn drain(mut self, deadline: Instant, pulse: &Pulse) {
+        let shipments = self.shipments.clone();
+        let mut left = true;
+        while left || self.core.has_parcels() {
+            pulse.beat();
+            left = self.core.finish(self.clock.now(), DECISIONS_A_STEP);
+            self.step();
+            let Some(parcel) = self.core.take_parcel() else { continue };
+            let Ok(Ok(permit)) = tokio::time::timeout_at(deadline, shipments.reserve()).await else {
+                self.core.return_parcel(parcel);
+                break;
+            };
+            permit.send(Shipment { ticket: self.take_out(parcel.bytes), parcel });
+        }
+        self.abandon();
+    }
+
+    fn abandon(&mut self) {
+        self.core.abandon_all();
+        while let Some(parcel) = self.core.take_parcel() {
+            self.balance.dropped(Signal::Traces, Reason::SHUTDOWN, parcel.spans());
+            self.metrics.delivery_lost.add(parcel.spans());
+        }
+        self.step();
+        self.account.give_back(self.settled_bytes);
+        self.account.settle_traces(self.settled_traces, 0);
+    }
+}

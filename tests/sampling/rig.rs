@@ -1,0 +1,163 @@
+//! A sampler between a test and a recording sink: configuration from JSON, spans from OTLP/JSON, time paused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use serde_json::Value as Json;
+
+use podgate::core::budget::Budget;
+use podgate::core::component::{Component, ComponentId};
+use podgate::core::consumer::{Consumed, Consumer};
+use podgate::core::diagnostic::Diagnostic;
+use podgate::core::error::ConsumeError;
+use podgate::core::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::host::Host;
+use podgate::core::node::{Entry, Node, Place, Value};
+use podgate::core::origin::Origin;
+use podgate::core::payload::{Payload, Signal};
+use podgate::core::time::UnixNanos;
+use podgate::otlp::envelope;
+use podgate::processors::tail_sampling::FACTORY;
+
+/// A JSON value as a configuration node; every node gets a line of its own, so that places can be told apart.
+pub fn node(json: &Json) -> Node {
+    fn convert(json: &Json, line: &mut u32) -> Node {
+        *line += 1;
+        let place = Place { line: *line, column: 1, length: 1, ..Place::default() };
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => number.as_i64().map_or(Value::Float(number.as_f64().unwrap()), Value::Int),
+            Json::String(text) => Value::String(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(|item| convert(item, line)).collect()),
+            Json::Object(map) => Value::Map(
+                map.iter()
+                    .map(|(key, value)| Entry { key: key.clone(), key_place: place, value: convert(value, line) })
+                    .collect(),
+            ),
+        };
+        Node::new(value, place)
+    }
+    convert(json, &mut 0)
+}
+
+/// Checks a configuration; the plan, or all findings.
+pub fn check(config: &Json) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
+    let checks = Checks::default();
+    let id = ComponentId::parse("tail_sampling").unwrap();
+    let cx =
+        CheckContext { id: &id, path: "processors::tail_sampling".into(), place: Place::default(), checks: &checks };
+    let plan = (FACTORY.check)(&cx, &node(config));
+    (plan, checks.diagnostics.sorted())
+}
+
+/// Records what arrives; refuses as long as it is told to.
+#[derive(Default)]
+pub struct Sink {
+    pub spans: Mutex<Vec<Bytes>>,
+    pub payloads: Mutex<Vec<Payload>>,
+    pub answers: Mutex<Vec<ConsumeError>>,
+    pub host: Mutex<Option<Arc<Host>>>,
+}
+
+impl Consumer for Sink {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(async move {
+            if let Some(error) = self.answers.lock().unwrap().pop() {
+                return Err(error);
+            }
+            if let Some(host) = &*self.host.lock().unwrap() {
+                host.balance.delivered(Signal::Traces, payload.items);
+            }
+            assert_eq!(payload.items, payload.envelope.messages() as u64);
+            self.spans.lock().unwrap().extend(payload.envelope.items().cloned());
+            self.payloads.lock().unwrap().push(payload);
+            Ok(())
+        })
+    }
+}
+
+impl Sink {
+    /// Spans received by trace id in hex.
+    pub fn by_trace(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for span in self.spans.lock().unwrap().iter() {
+            let facts = podgate::otlp::span::read(span).unwrap();
+            let id: [u8; 16] = facts.trace_id.try_into().unwrap_or_default();
+            *counts.entry(id.iter().map(|byte| format!("{byte:02x}")).collect()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+pub struct Rig {
+    pub consumer: Arc<dyn Consumer>,
+    pub component: Arc<dyn Component>,
+    pub host: Arc<Host>,
+    pub sink: Arc<Sink>,
+}
+
+impl Rig {
+    pub async fn start(config: &Json) -> Rig {
+        Rig::start_with(config, Budget::new(1 << 30, 1 << 29), Arc::default()).await
+    }
+
+    pub async fn start_with(
+        config: &Json,
+        budget: Arc<Budget>,
+        late_binding: Arc<std::sync::OnceLock<Arc<dyn podgate::core::binding::LateBinding>>>,
+    ) -> Rig {
+        let (plan, findings) = check(config);
+        let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
+        let host = Host::new(budget);
+        let sink = Arc::new(Sink::default());
+        *sink.host.lock().unwrap() = Some(host.clone());
+        let cx = StageContext {
+            build: BuildContext {
+                id: ComponentId::parse("tail_sampling").unwrap(),
+                path: "processors::tail_sampling".into(),
+                host: host.clone(),
+            },
+            signal: Signal::Traces,
+            pipeline: "traces".into(),
+            bound_late: false,
+            late_binding,
+        };
+        let Stage::Consumer { consumer, component: Some(component) } = plan.build(cx, sink.clone()) else {
+            panic!("a stage with a lifecycle");
+        };
+        component.start().await.unwrap();
+        Rig { consumer, component, host, sink }
+    }
+
+    /// Sends a request as a receiver does.
+    pub async fn send(&self, request: &ExportTraceServiceRequest) -> Result<(), ConsumeError> {
+        let envelope = envelope::decode(Bytes::from(request.encode_to_vec())).unwrap();
+        let items = envelope.messages() as u64;
+        let origin = Arc::new(Origin::internal(UnixNanos::now()));
+        let ticket = self.host.budget.take(request.encoded_len() as u64).unwrap();
+        self.host.balance.received(Signal::Traces, items);
+        let answer = self.consumer.consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket }).await;
+        if answer.is_err() {
+            self.host.balance.refused(Signal::Traces, items);
+        }
+        answer
+    }
+
+    pub async fn drain(&self) {
+        self.component.drain(tokio::time::Instant::now() + Duration::from_secs(20)).await;
+    }
+
+    /// The account must balance with nothing held, and all memory must be given back.
+    pub fn assert_settled(&self) {
+        let sheet = self.host.balance.sheet(Signal::Traces);
+        assert!(sheet.holds(0), "{sheet:?}");
+        assert_eq!(sheet.held, 0, "{sheet:?}");
+        self.sink.payloads.lock().unwrap().clear();
+        assert_eq!(self.host.budget.used(), 0, "bytes left in the budget");
+    }
+}
