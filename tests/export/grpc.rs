@@ -300,3 +300,43 @@ async fn a_target_that_comes_back_gets_what_was_kept() {
     assert_eq!(peer.requests().len(), 1);
     bench.drain(Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn refused_credentials_are_explained_where_people_look() {
+    for (more, wanted) in [
+        ("podgate: {apm_server: true}", "APM Server wants an API key or its secret token and none is configured"),
+        ("podgate: {apm_server: true}, headers: {Authorization: 'ApiKey x'}", "needs the privilege event:write"),
+        ("headers: {Authorization: 'Bearer x'}", "refuses the configured Authorization header"),
+    ] {
+        let peer = Peer::start(|_, _| Err(Status::permission_denied("anonymous access not permitted"))).await;
+        let bench = start("otlp_grpc", &body(&peer, more)).await;
+        bench.send(&request(["a"])).await.unwrap();
+        bench.settled().await;
+        let status = bench.host.status.all()["exporters::otlp_grpc"].message.clone();
+        assert!(status.contains("PERMISSION_DENIED") && status.contains(wanted), "{status}");
+        assert!(!status.contains("Bearer x") && !status.contains("ApiKey x"), "{status}");
+        bench.drain(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_queue_metrics_have_the_collectors_names() {
+    let peer = Peer::start(|_, _| taken()).await;
+    let bench = start("otlp_grpc", &body(&peer, "sending_queue: {queue_size: 77}")).await;
+    bench.send(&request(["a"])).await.unwrap();
+    bench.settled().await;
+    let all = bench.host.stats.all();
+    let names: Vec<&str> = all.iter().map(|series| series.name.as_str()).collect();
+    for name in [
+        "otelcol_exporter_sent_spans",
+        "otelcol_exporter_send_failed_spans",
+        "otelcol_exporter_enqueue_failed_spans",
+        "otelcol_exporter_queue_size",
+        "otelcol_exporter_queue_capacity",
+        "otelcol_exporter_in_flight_requests",
+        "otelcol_exporter_queue_batch_send_size",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    bench.drain(Duration::from_secs(5)).await;
+}
