@@ -102,10 +102,10 @@ fn masked(line: &str) -> Cow<'_, str> {
         let key = head[..at].trim_end().trim_end_matches(['"', '\'']);
         let key = key.rsplit(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default();
         let value = tail.trim_start();
-        if !is_secret_key(key) || value.is_empty() || value.starts_with("${") {
+        let end = value_end(value);
+        if !is_secret_key(key) || value[..end].contains("${") {
             continue;
         }
-        let end = value_end(value);
         let (blank, from) = tail.split_at(tail.len() - value.len());
         out.push_str(blank);
         out.extend(std::iter::repeat_n('*', from[..end].chars().count()));
