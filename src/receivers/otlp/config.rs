@@ -304,3 +304,6 @@ fn claim(cx: &CheckContext<'_>, section: &Section<'_>, endpoint: &Endpoint) {
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
+
+#[cfg(test)]
+mod tests;
