@@ -40,6 +40,8 @@ const PUBLISH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)
 const PRINT_EVERY: Duration = Duration::from_secs(2);
 const FIRST_RESTART: Duration = Duration::from_secs(5);
 const RESTART_EVERY: Duration = Duration::from_secs(6);
+/// No restart this near to a known end: its spans would be decided before its status can be there.
+const CALM_AT_END: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -144,7 +146,7 @@ impl Play {
                 () = &mut over => return,
                 _ = prints.tick() => self.print(),
                 _ = rounds.tick() => {
-                    self.direct();
+                    self.direct(args.duration);
                     self.traffic.round(per_round).await;
                     self.announce();
                 }
@@ -153,9 +155,10 @@ impl Play {
     }
 
     /// Restarts a container when it is time: checkout and payments in turn, every other one by way of a crash loop.
-    fn direct(&mut self) {
+    fn direct(&mut self, duration: Option<Duration>) {
         let due = FIRST_RESTART + RESTART_EVERY * self.restarts;
-        if self.started.elapsed() < due || self.announced.is_some() {
+        let near_end = self.restarts > 0 && duration.is_some_and(|duration| due + CALM_AT_END > duration);
+        if self.started.elapsed() < due || self.announced.is_some() || near_end {
             return;
         }
         let tier = if self.restarts % 2 == 0 { Tier::Checkout } else { Tier::Payments };
