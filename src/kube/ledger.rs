@@ -170,9 +170,12 @@ impl PodLedger {
         self.ids().any(|known| **known == *id)
     }
 
-    /// The latest reported end of any run, at its upper bound.
+    /// When the last run ended, at the upper bound; `None` while one is open or when no end was reported.
     pub fn last_end(&self) -> Option<UnixNanos> {
-        let runs = self.containers.iter().flat_map(|ledger| ledger.runs.iter());
-        runs.filter(|run| run.end_reported).filter_map(|run| run.end).map(|end| end.hi).max()
+        let runs = || self.containers.iter().flat_map(|ledger| ledger.runs.iter());
+        if runs().any(|run| run.end.is_none()) {
+            return None;
+        }
+        runs().filter(|run| run.end_reported).filter_map(|run| run.end).map(|end| end.hi).max()
     }
 }

@@ -44,11 +44,13 @@ impl ContainerLedger {
         }
     }
 
-    /// An unknown run that began before the newest known one: from an event that came late.
+    /// An unknown run that began before the newest known one: from an event that came late. Its number must say so too,
+    /// because a clock that was set back makes newer runs look older.
     fn is_past(&self, run: &Run) -> bool {
-        self.runs
-            .last()
-            .is_some_and(|newest| run.start.is_known() && newest.start.is_known() && run.start.lo < newest.start.lo)
+        self.runs.last().is_some_and(|newest| {
+            let both_known = run.start.is_known() && newest.start.is_known();
+            both_known && run.start.lo < newest.start.lo && run.restart < newest.restart
+        })
     }
 
     fn insert_past(&mut self, mut run: Run) {

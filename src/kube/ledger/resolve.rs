@@ -12,10 +12,15 @@ use crate::core::time::UnixNanos;
 /// speak this much before its recorded start, and an accepted connection can be read this much after its end.
 const SLIP: Duration = Duration::from_millis(100);
 
+/// A process that began later than its run is a worker of it, or of a run whose status is still on its way; a status
+/// seen this much after its start tells. The slowest that a kubelet under pressure was seen to be.
+const SLOWEST_STATUS: Duration = Duration::from_secs(60);
+
 /// What is known about the process that made a resource.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
-    /// The process was alive at this time and at `alive_to`.
+    /// The process was alive at this time and at `alive_to`. An `alive_to` of zero says that only the latest possible
+    /// time is known: any run that had begun by `alive_from` may have made it.
     pub alive_from: UnixNanos,
     pub alive_to: UnixNanos,
     /// `process.creation.time`: when the process began.
@@ -116,16 +121,26 @@ impl Query {
 
     /// The whole of `[from, to]` may lie in a life that began at `start` or later and ended at `end` or before.
     fn fits(&self, start: UnixNanos, end: Option<UnixNanos>) -> bool {
-        start <= self.from().saturating_add(SLIP) && end.is_none_or(|end| self.alive_to <= end.saturating_add(SLIP))
+        let latest = self.began.map_or(self.alive_to, |began| began.max(self.alive_to));
+        start <= self.from().saturating_add(SLIP) && end.is_none_or(|end| latest <= end.saturating_add(SLIP))
     }
 
-    /// The process began in the second in which the run did, so it is that run's: the kubelet takes at least a second
-    /// between two runs, because it looks for dead containers once a second.
+    /// The process began in the second in which the run did.
     fn began_with(&self, run: &Run) -> bool {
         self.began.is_some_and(|began| {
             run.start.is_known()
                 && run.start.lo <= began.saturating_add(SLIP)
                 && began <= run.start.hi.saturating_add(SLIP)
+        })
+    }
+}
+
+impl Query {
+    /// The process tells when it began, and no status was seen since that could show another run.
+    fn began_unseen(&self, run: &Run) -> bool {
+        self.began.is_some_and(|began| {
+            let before_end = run.end.is_some_and(|end| run.end_reported && began < end.lo);
+            !before_end && !self.began_with(run) && self.seen_at < began.saturating_add(SLOWEST_STATUS)
         })
     }
 }
@@ -141,8 +156,10 @@ impl ContainerLedger {
         }
         let mut fitting = self.runs.iter().filter(|run| query.fits(run.start.lo, run.end.map(|end| end.hi)));
         match (fitting.next(), fitting.next()) {
-            (Some(run), None) if query.began_with(run) => Resolution::Found { run, confidence: Confidence::Confirmed },
             _ if self.may_be_in_gap(query) => Resolution::Missing(Absence::Gap),
+            // It began later than the run and the status is older than that: a worker of this run, or a run whose status
+            // is slower than the budget.
+            (Some(run), None) if query.began_unseen(run) => Resolution::Pending(Absence::AwaitingStatus),
             (Some(run), None) => Resolution::Found { run, confidence: confidence(run, query) },
             (Some(_), Some(_)) => self.by_number(query),
             (None, _) => Resolution::Missing(Absence::Outside),
@@ -156,7 +173,7 @@ impl ContainerLedger {
         }
         let Some(newest) = self.runs.last() else { return true };
         let earliest = newest.end.map_or(newest.start.lo, |end| end.lo);
-        earliest <= query.alive_to.saturating_add(SLIP) && !query.began_with(newest)
+        earliest <= query.alive_to.max(query.alive_from).saturating_add(SLIP)
     }
 
     fn may_be_in_gap(&self, query: &Query) -> bool {
@@ -179,5 +196,9 @@ impl ContainerLedger {
 
 fn confidence(run: &Run, query: &Query) -> Confidence {
     let seen_later = query.seen_at.saturating_sub(super::FRESHNESS) >= query.from();
-    if run.end_reported || seen_later { Confidence::Confirmed } else { Confidence::Unconfirmed }
+    if run.end_reported || seen_later || query.began_with(run) {
+        Confidence::Confirmed
+    } else {
+        Confidence::Unconfirmed
+    }
 }

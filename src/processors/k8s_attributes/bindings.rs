@@ -10,9 +10,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::store::Stream;
 use self::store::{Bound, Connection, Keys, Store};
 use super::facts::Identity;
 use crate::core::time::UnixNanos;
@@ -55,6 +55,23 @@ pub struct Horizon {
     pub seen_at: UnixNanos,
     /// The watch is cut off: waiting a little will not help.
     pub stale: bool,
+    /// How far times can be compared with each other.
+    pub clock: Clock,
+}
+
+/// What steps of the wall clock leave behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// A step was a moment ago.
+    pub unsteady: bool,
+    /// Times that came twice, because the clock was set back: what they belong to cannot be told.
+    pub doubled: Option<(UnixNanos, UnixNanos)>,
+}
+
+impl Clock {
+    fn tells(&self, times: Times) -> bool {
+        self.doubled.is_none_or(|(from, to)| times.last < from || to < times.first)
+    }
 }
 
 /// The answer for one resource.
@@ -124,8 +141,8 @@ impl Bindings {
         }
     }
 
-    /// What is remembered of a container, for explain: `(kind, run id)`.
-    pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
+    /// What is remembered of a container's data, for explain.
+    pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
         self.store.stream(pod_uid, container)
     }
 }
@@ -180,8 +197,13 @@ impl<'l> Case<'_, 'l> {
 
     /// A process that was never seen: what is known of it must leave one run only.
     fn first_sight(&mut self, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
-        if let Some(run) = times.and_then(|times| self.continues(times)) {
+        let clock = self.horizon.clock;
+        let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
+        if let Some(run) = comparable.and_then(|times| self.continues(times)) {
             return self.bind(run, How::Confirmed, direct, times);
+        }
+        if self.horizon.clock.unsteady {
+            return self.pending(Absence::AwaitingStatus, direct, times);
         }
         let mut resolution = self.ask(direct.map(|(_, at)| at), times);
         let mut direct = direct;
@@ -204,12 +226,12 @@ impl<'l> Case<'_, 'l> {
         }
     }
 
-    /// The stream's last certain moment is so close that no restart fits between.
+    /// The time in which the stream's run was certainly alive is so close that no restart fits between.
     fn continues(&self, times: Times) -> Option<&'l Run> {
-        let (id, until) = self.bindings.store.stream_by_key(self.keys.stream)?;
-        let run = self.ledger.run(&id)?;
-        let close = times.first <= until.saturating_add(CONTINUOUS) && times.first >= run.start.lo;
-        (close && run.end.is_none_or(|end| times.last <= end.lo)).then_some(run)
+        let certain = self.bindings.store.stream_by_key(self.keys.stream)?;
+        let after = certain.since.saturating_sub(CONTINUOUS) <= times.first;
+        let before = times.first <= certain.until.saturating_add(CONTINUOUS);
+        if after && before { self.ledger.run(&certain.run) } else { None }
     }
 
     fn ask(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
@@ -217,10 +239,15 @@ impl<'l> Case<'_, 'l> {
         let (first, last) = match (times, accepted_at) {
             (Some(times), _) => (times.first, times.last),
             (None, Some(accepted)) => (accepted, accepted),
-            // Nothing but the arrival: the data was made a little before it, and how little is not known.
-            (None, None) => (arrived, arrived),
+            // Nothing but the arrival: the data was made before it, and how long before is not known.
+            (None, None) => (arrived, UnixNanos(0)),
         };
         let first = accepted_at.map_or(first, |accepted| accepted.min(first));
+        let clock = self.horizon.clock;
+        let began_tells = self.sighting.began.is_none_or(|began| clock.tells(Times { first: began, last: began }));
+        if !began_tells || !clock.tells(Times { first, last: last.max(first) }) {
+            return Resolution::Missing(Absence::Ambiguous);
+        }
         let query = Query {
             alive_from: first,
             alive_to: last,
@@ -252,7 +279,7 @@ impl<'l> Case<'_, 'l> {
             store.bind_connection(number, bound);
         }
         if let Some(times) = times {
-            store.extend_stream(self.keys.stream, &run.id, times.last);
+            store.extend_stream(self.keys.stream, &run.id, times);
         }
         Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::association::{Association, Seeker, Tried};
-use super::bindings::{Bindings, Horizon, Sighting, Times, Verdict};
+use super::bindings::{Bindings, Clock, Horizon, Sighting, Times, Verdict};
 use super::cluster::Cluster;
 use super::config::{Config, Field, Hint, OnConflict};
 use super::container::{self, Chosen};
@@ -24,6 +24,9 @@ use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, ContainerLedger, FRESHNESS};
 use crate::kube::table::{Entry, Snapshot};
 use crate::otlp::edit::Appender;
+
+/// A resource that waits is looked at again this often, beside every change of the cluster.
+const RETRY_SPACING: Duration = Duration::from_millis(100);
 
 /// What one processor knows and remembers, shared by its stages in all pipelines.
 pub struct Enricher {
@@ -55,8 +58,7 @@ pub struct Moment {
     pub now: UnixNanos,
     /// The snapshot shows everything that the API server knew at this time.
     pub in_touch: UnixNanos,
-    /// Not since the last step of the clock has it run for long enough to compare times with.
-    pub clock_unsteady: bool,
+    pub clock: Clock,
     pub mode: Mode,
     /// Not the first time: its rules were counted before.
     pub again: bool,
@@ -70,7 +72,7 @@ impl Moment {
             snapshot: enricher.cluster.snapshot(),
             now,
             in_touch: enricher.cluster.in_touch(now),
-            clock_unsteady: steady.is_unsteady(UnixNanos::now()),
+            clock: steady.look(UnixNanos::now()),
             mode,
             again: false,
             give_up: false,
@@ -277,7 +279,7 @@ impl Enricher {
             Verdict::Pending { until, .. } => {
                 let pod = &entry.pod;
                 self.cluster.refresh(&pod.uid, &pod.namespace, &pod.name);
-                Step::Wait(until.saturating_add(self.freshness))
+                Step::Wait(until.saturating_add(self.freshness).max(case.moment.now.saturating_add(RETRY_SPACING)))
             }
         }
     }
@@ -299,8 +301,12 @@ impl Enricher {
 
     fn horizon(&self, entry: &Entry, moment: &Moment) -> Horizon {
         let in_touch = moment.in_touch.min(moment.now);
-        let known_until = if moment.clock_unsteady { UnixNanos(0) } else { in_touch.saturating_sub(self.freshness) };
-        Horizon { known_until, seen_at: entry.seen_at, stale: moment.now.since(in_touch) > self.freshness }
+        Horizon {
+            known_until: in_touch.saturating_sub(self.freshness),
+            seen_at: entry.seen_at,
+            stale: moment.now.since(in_touch) > self.freshness,
+            clock: moment.clock,
+        }
     }
 
     fn count_absence(&self, moment: &Moment, absence: Absence) {

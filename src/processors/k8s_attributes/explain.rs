@@ -169,7 +169,7 @@ fn container(enricher: &Enricher, entry: &Entry, ledger: &ContainerLedger) -> Va
         },
         "waiting": *ledger.waiting,
         "runs": ledger.runs.iter().map(run).collect::<Vec<_>>(),
-        "last_data": stream.map(|(run, at)| json!({ "run": *run, "until": time(at) })),
+        "last_data": stream.map(|stream| json!({ "run": *stream.run, "since": time(stream.since), "until": time(stream.until) })),
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bindings::Clock;
 use crate::core::time::UnixNanos;
 
 /// A difference between wall and monotonic clock that slewing does not make between two requests.
@@ -22,6 +23,8 @@ struct State {
     /// Wall clock minus monotonic clock, in nanoseconds.
     offset: Option<i128>,
     stepped_at: Option<Instant>,
+    /// What a step backwards made happen twice.
+    doubled: Option<(UnixNanos, UnixNanos)>,
 }
 
 impl Steady {
@@ -29,17 +32,23 @@ impl Steady {
         Steady { settle, started: Instant::now(), state: Mutex::default() }
     }
 
-    /// True for the settle time after a step.
-    pub fn is_unsteady(&self, wall: UnixNanos) -> bool {
+    /// Unsteady for the settle time after a step; the doubled times of the last step backwards stay known.
+    pub fn look(&self, wall: UnixNanos) -> Clock {
         let monotonic = Instant::now();
         let since_start = monotonic.saturating_duration_since(self.started).as_nanos();
         let offset = i128::from(wall.0) - i128::try_from(since_start).unwrap_or(i128::MAX);
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = state.offset.replace(offset);
-        if before.is_some_and(|before| before.abs_diff(offset) > STEP.as_nanos()) {
+        if let Some(before) = before.filter(|before| before.abs_diff(offset) > STEP.as_nanos()) {
             state.stepped_at = Some(monotonic);
+            let back = u64::try_from(before - offset).unwrap_or(0);
+            if back > 0 {
+                let until = UnixNanos(wall.0.saturating_add(back)).saturating_add(STEP);
+                state.doubled = Some((wall.saturating_sub(self.settle), until));
+            }
         }
-        state.stepped_at.is_some_and(|at| monotonic.saturating_duration_since(at) < self.settle)
+        let unsteady = state.stepped_at.is_some_and(|at| monotonic.saturating_duration_since(at) < self.settle);
+        Clock { unsteady, doubled: state.doubled }
     }
 }
 
@@ -50,14 +59,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_step_of_the_clock_makes_it_unsteady_for_the_settle_time() {
         let steady = Steady::new(Duration::from_secs(3));
-        assert!(!steady.is_unsteady(UnixNanos::from_secs(1_000)));
+        let unsteady = |seconds| steady.look(UnixNanos::from_secs(seconds)).unsteady;
+        assert!(!unsteady(1_000));
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(!steady.is_unsteady(UnixNanos::from_secs(1_010)), "ten seconds passed on both clocks");
+        assert!(!unsteady(1_010), "ten seconds passed on both clocks");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(steady.is_unsteady(UnixNanos::from_secs(1_041)), "thirty seconds ahead");
+        assert!(unsteady(1_041), "thirty seconds ahead");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(steady.is_unsteady(UnixNanos::from_secs(1_043)));
+        assert!(unsteady(1_043));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!steady.is_unsteady(UnixNanos::from_secs(1_044)));
+        assert!(!unsteady(1_044));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_that_a_step_backwards_made_come_twice_stay_known() {
+        let steady = Steady::new(Duration::from_secs(3));
+        steady.look(UnixNanos::from_secs(1_000));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (from, to) = steady.look(UnixNanos::from_secs(971)).doubled.expect("set back by thirty seconds");
+        assert!(from <= UnixNanos::from_secs(971) && to >= UnixNanos::from_secs(1_001));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use foldhash::quality::RandomState;
 use lru::LruCache;
 
-use super::Sighting;
+use super::{Sighting, Times};
 use crate::core::time::UnixNanos;
 
 /// Parts, so that threads seldom meet.
@@ -45,12 +45,12 @@ pub(super) struct Connection {
     pub bound: Option<Bound>,
 }
 
-/// A container's data as one stream.
-#[derive(Clone, Debug, Default)]
-struct Stream {
-    run: Arc<str>,
-    /// The run was certainly alive at this time.
-    until: UnixNanos,
+/// A container's data as one stream: its run was certainly alive from `since` to `until`.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub run: Arc<str>,
+    pub since: UnixNanos,
+    pub until: UnixNanos,
 }
 
 struct Part {
@@ -143,35 +143,29 @@ impl Store {
         }
     }
 
-    /// Run and last certain moment of a stream.
-    pub fn stream_by_key(&self, key: Key) -> Option<(Arc<str>, UnixNanos)> {
-        let mut part = self.part(key);
-        let stream = part.streams.get(&key).filter(|stream| !stream.run.is_empty())?;
-        Some((stream.run.clone(), stream.until))
+    pub fn stream_by_key(&self, key: Key) -> Option<Stream> {
+        self.part(key).streams.get(&key).cloned()
     }
 
-    pub fn stream(&self, pod_uid: &str, container: &str) -> Option<(Arc<str>, UnixNanos)> {
+    pub fn stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
         self.stream_by_key(self.key((pod_uid, container)))
     }
 
-    fn with_stream<T>(&self, key: Key, change: impl FnOnce(&mut Stream) -> T) -> T {
+    /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
+    pub fn extend_stream(&self, key: Key, run: &Arc<str>, times: Times) {
         let mut part = self.part(key);
-        let answer = change(part.streams.get_or_insert_mut(key, Stream::default));
-        if part.streams.len() > ENTRIES_MAX {
-            part.streams.pop_lru();
-        }
-        answer
-    }
-
-    /// Data of this run was certainly made at `until`. Late data of an older run does not take the stream back.
-    pub fn extend_stream(&self, key: Key, run: &Arc<str>, until: UnixNanos) {
-        self.with_stream(key, |stream| {
-            if stream.run == *run {
-                stream.until = stream.until.max(until);
-            } else if until > stream.until {
-                stream.run = run.clone();
-                stream.until = until;
+        match part.streams.get_mut(&key) {
+            Some(stream) if stream.run == *run => {
+                stream.since = stream.since.min(times.first);
+                stream.until = stream.until.max(times.last);
             }
-        });
+            Some(stream) if times.last <= stream.until => {}
+            _ => {
+                part.streams.put(key, Stream { run: run.clone(), since: times.first, until: times.last });
+                if part.streams.len() > ENTRIES_MAX {
+                    part.streams.pop_lru();
+                }
+            }
+        }
     }
 }
