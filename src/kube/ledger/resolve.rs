@@ -159,9 +159,7 @@ impl ContainerLedger {
             _ if self.may_be_in_gap(query) => Resolution::Missing(Absence::Gap),
             // It began later than the run and the status is older than that: a worker of this run, or a run whose status
             // is slower than the budget.
-            (Some(run), None) if query.began_unseen(run) => {
-                Resolution::Pending(Absence::AwaitingStatus)
-            }
+            (Some(run), None) if query.began_unseen(run) => Resolution::Pending(Absence::AwaitingStatus),
             (Some(run), None) => Resolution::Found { run, confidence: confidence(run, query) },
             (Some(_), Some(_)) => self.by_number(query),
             (None, _) => Resolution::Missing(Absence::Outside),
@@ -198,5 +196,9 @@ impl ContainerLedger {
 
 fn confidence(run: &Run, query: &Query) -> Confidence {
     let seen_later = query.seen_at.saturating_sub(super::FRESHNESS) >= query.from();
-    if run.end_reported || seen_later || query.began_with(run) { Confidence::Confirmed } else { Confidence::Unconfirmed }
+    if run.end_reported || seen_later || query.began_with(run) {
+        Confidence::Confirmed
+    } else {
+        Confidence::Unconfirmed
+    }
 }

@@ -212,10 +212,8 @@ fn told(resolution: Resolution<'_>) -> String {
 
 #[test]
 fn evidence_chooses_the_run_that_lived_then_and_none_in_between() {
-    let ledger = ledger_of(&[
-        (101, running("a", 0, 100, None)),
-        (204, running("b", 1, 203, Some(ended("a", 100, 200)))),
-    ]);
+    let ledger =
+        ledger_of(&[(101, running("a", 0, 100, None)), (204, running("b", 1, 203, Some(ended("a", 100, 200))))]);
     let table = [
         (99.0, "outside_known_runs"),
         (99.95, "a"),
@@ -241,10 +239,8 @@ fn fresh_evidence_waits_because_the_next_run_may_not_be_published() {
 
 #[test]
 fn a_second_shared_by_two_runs_belongs_to_neither() {
-    let ledger = ledger_of(&[
-        (101, running("a", 0, 100, None)),
-        (204, running("b", 1, 200, Some(ended("a", 100, 200)))),
-    ]);
+    let ledger =
+        ledger_of(&[(101, running("a", 0, 100, None)), (204, running("b", 1, 200, Some(ended("a", 100, 200))))]);
     assert_eq!(ask(&ledger, 199.5, 1000.0), "a");
     assert_eq!(ask(&ledger, 200.5, 1000.0), "ambiguous");
     assert_eq!(ask(&ledger, 201.5, 1000.0), "b");
@@ -252,12 +248,16 @@ fn a_second_shared_by_two_runs_belongs_to_neither() {
 
 #[test]
 fn a_gap_belongs_to_no_neighbour() {
-    let ledger = ledger_of(&[
-        (101, running("a", 0, 100, None)),
-        (300, running("d", 3, 290, Some(ended("c", 250, 280)))),
-    ]);
-    let table =
-        [(90.0, "outside_known_runs"), (99.0, "outside_known_runs"), (100.5, "gap"), (200.0, "gap"), (260.0, "c"), (295.0, "d")];
+    let ledger =
+        ledger_of(&[(101, running("a", 0, 100, None)), (300, running("d", 3, 290, Some(ended("c", 250, 280))))]);
+    let table = [
+        (90.0, "outside_known_runs"),
+        (99.0, "outside_known_runs"),
+        (100.5, "gap"),
+        (200.0, "gap"),
+        (260.0, "c"),
+        (295.0, "d"),
+    ];
     for (seconds, expected) in table {
         assert_eq!(ask(&ledger, seconds, 1000.0), expected, "at {seconds}");
     }
@@ -313,10 +313,8 @@ fn data_that_nothing_dates_belongs_to_a_run_only_when_there_never_was_another() 
 
 #[test]
 fn a_restart_count_selects_only_where_it_is_trusted() {
-    let ledger = ledger_of(&[
-        (101, running("a", 0, 100, None)),
-        (204, running("b", 1, 200, Some(ended("a", 100, 200)))),
-    ]);
+    let ledger =
+        ledger_of(&[(101, running("a", 0, 100, None)), (204, running("b", 1, 200, Some(ended("a", 100, 200))))]);
     let with = |trusted_number| {
         let query = Query {
             alive_from: at(200.5),
@@ -351,10 +349,7 @@ fn shown_short(ledger: &PodLedger) -> Vec<String> {
 
 #[test]
 fn a_late_event_of_an_older_run_takes_its_place_and_not_the_newest() {
-    let ledger = ledger_of(&[
-        (204, running("b", 1, 203, None)),
-        (205, running("a", 0, 100, None)),
-    ]);
+    let ledger = ledger_of(&[(204, running("b", 1, 203, None)), (205, running("a", 0, 100, None))]);
     assert_eq!(ledger.container("app").and_then(ContainerLedger::newest).map(|run| &*run.id), Some("b"));
     assert_eq!(ask(&ledger, 150.0, 1000.0), "a");
     assert_eq!(ask(&ledger, 250.0, 1000.0), "b");

@@ -276,7 +276,10 @@ impl World {
                 Verdict::Found { run, how } => {
                     tally.wrong += 1;
                     let fault = format!("{item:?} got {} ({how:?}) of {:?}", run.id, self.lives);
-                    faults.push(format!("{fault}\nledger {ledger:?}\nat {now} outage {:?} step {:?}", self.outage, self.step));
+                    faults.push(format!(
+                        "{fault}\nledger {ledger:?}\nat {now} outage {:?} step {:?}",
+                        self.outage, self.step
+                    ));
                 }
                 Verdict::Pending { .. } if now < deadline => {
                     let again = (now + self.rng.u64(MILLI..SECOND)).min(deadline);
@@ -350,13 +353,8 @@ fn check(rules: Rules, right_percent_min: u32) {
     }
 }
 
-const PLAIN: Rules = Rules {
-    delay_max: 2_900 * MILLI,
-    spacing_min: 0,
-    tells_start: false,
-    outages: false,
-    clock_steps: false,
-};
+const PLAIN: Rules =
+    Rules { delay_max: 2_900 * MILLI, spacing_min: 0, tells_start: false, outages: false, clock_steps: false };
 
 #[test]
 fn no_answer_is_wrong_while_statuses_come_within_the_freshness_budget() {
