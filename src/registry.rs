@@ -32,8 +32,11 @@ pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
 pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, health_check::FACTORY];
 
+/// The type of an extension and the plan it runs by when nobody names it.
+pub type Implicit = (&'static str, fn() -> Box<dyn ExtensionPlan>);
+
 /// Extensions that run without being named, unless the configuration names one of their type.
-pub const IMPLICIT: &[(&str, fn() -> Box<dyn ExtensionPlan>)] = &[("admin", admin::implicit)];
+pub const IMPLICIT: &[Implicit] = &[("admin", admin::implicit)];
 
 /// What every component says of itself, in the order of the slices.
 pub fn about() -> Vec<(Kind, &'static About)> {

@@ -2,6 +2,7 @@
 
 pub mod components;
 pub mod explain;
+pub mod demo;
 pub mod loadgen;
 pub mod out;
 pub mod print_config;
@@ -38,7 +39,8 @@ enum Command {
     Explain(explain::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
-    /// Send generated OTLP data at a fixed rate, bounded by default
+    /// Show the main job on this machine, judged by an end that knows the truth
+    Demo(demo::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
 }
@@ -61,6 +63,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Components(args)) => components::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),
     }
 }

@@ -3,9 +3,12 @@
 //! Text of the configuration may hold anything, so everything that is printed of it passes through the renderer's
 //! cleaning of control characters.
 
+use std::borrow::Cow;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
+use crate::config::secret::is_secret_key;
 use crate::config::source::Sources;
 use crate::core::diagnostic::{Diagnostic, Severity};
 use crate::core::node::Place;
@@ -62,7 +65,7 @@ fn render_one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -
 struct Line<'s> {
     name: &'s str,
     number: usize,
-    text: &'s str,
+    text: Cow<'s, str>,
     from: usize,
     to: usize,
 }
@@ -74,12 +77,53 @@ impl<'s> Line<'s> {
             return None;
         }
         let number = place.line as usize;
-        let text = sources.line(place.source, place.line);
+        let text = masked(sources.line(place.source, place.line));
         let column = place.column.max(1) as usize - 1;
         let byte_of = |column: usize| text.char_indices().nth(column).map_or(text.len(), |(at, _)| at);
         let (from, shown) = (byte_of(column), byte_of(column + LINE_SHOWN_MAX));
         let to = byte_of(column + place.length.max(1) as usize).min(shown);
-        Some(Line { name: sources.name(place.source), number, text: &text[..shown], from, to })
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..shown]),
+            Cow::Owned(text) => Cow::Owned(text[..shown].to_owned()),
+        };
+        Some(Line { name: sources.name(place.source), number, text, from, to })
+    }
+}
+
+/// The line with the values of secret keys starred out, every column in its place. Works on the text, because a line
+/// that is no YAML has no tree. An expansion (`${env:KEY}`) is shown: it names the secret without being it.
+fn masked(line: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find([':', '=']) {
+        let (head, tail) = rest.split_at(at + 1);
+        out.push_str(head);
+        rest = tail;
+        let key = head[..at].trim_end().trim_end_matches(['"', '\'']);
+        let key = key.rsplit(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default();
+        let value = tail.trim_start();
+        if !is_secret_key(key) || value.is_empty() || value.starts_with("${") {
+            continue;
+        }
+        let end = value_end(value);
+        let (blank, from) = tail.split_at(tail.len() - value.len());
+        out.push_str(blank);
+        out.extend(std::iter::repeat_n('*', from[..end].chars().count()));
+        rest = &from[end..];
+    }
+    if out.is_empty() || rest.len() == line.len() {
+        return Cow::Borrowed(line);
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Where a scalar ends: at its closing quote, else before the next flow separator or the end of the line.
+fn value_end(value: &str) -> usize {
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    match quote {
+        Some(quote) => value[1..].find(quote).map_or(value.len(), |at| at + 2),
+        None => value.find([',', '}', ']']).unwrap_or(value.len()),
     }
 }
 
@@ -93,5 +137,26 @@ fn count(found: &[Diagnostic]) -> String {
         (errors, 0) => say(errors, "error"),
         (0, warnings) => say(warnings, "warning"),
         (errors, warnings) => format!("{}, {}", say(errors, "error"), say(warnings, "warning")),
+    }
+}
+
+#[cfg(test)]
+mod masking {
+    use super::masked;
+
+    #[test]
+    fn values_of_secret_keys_are_starred_in_snippets() {
+        for (line, shown) in [
+            (
+                "  otlp: {endpoint: a:1, headers: {Authorization: ApiKey canary, x: y}}",
+                "  otlp: {endpoint: a:1, headers: {Authorization: *************, x: y}}",
+            ),
+            ("    api_key: \"canary\"  # note", "    api_key: ********  # note"),
+            ("exporters.otlp.headers.authorization=canary", "exporters.otlp.headers.authorization=******"),
+            ("    password: ${env:PASSWORD}", "    password: ${env:PASSWORD}"),
+            ("    endpoint: localhost:4317", "    endpoint: localhost:4317"),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! attributes goes through `attributes`, and how deep they nest through `depth`.
 
 use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::write;
 
 /// `Status.code` of a span; a number this version does not know reads as unset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,7 +38,8 @@ pub struct SpanFacts<'a> {
 #[inline]
 pub fn read(span: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
     let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
-    for field in Fields::new(span) {
+    let mut fields = Fields::new(span);
+    while let Some(field) = fields.next() {
         let field = field?;
         match field.number {
             1 => facts.trace_id = field.bytes()?,
@@ -49,7 +51,10 @@ pub fn read(span: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
             7 => facts.start = field.fixed64()?,
             8 => facts.end = field.fixed64()?,
             // Attributes, events and links: right wire type, not entered.
-            9 | 11 | 13 => _ = field.bytes()?,
+            number @ (9 | 11 | 13) => {
+                field.bytes()?;
+                fields.skip_run((number << 3) as u8 | write::LEN);
+            }
             15 => read_status(field.bytes()?, &mut facts.status)?,
             16 => facts.flags = field.fixed32()?,
             _ => {}

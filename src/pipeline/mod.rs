@@ -3,6 +3,7 @@
 //! Built against the flow (exporters, then processors from last to first, then receivers), started consumers first,
 //! drained producers first. Building does no I/O and cannot fail: every fault was found by the plan.
 
+mod graph;
 pub mod plan;
 mod unsupported;
 

@@ -14,6 +14,7 @@ use crate::core::factory::{
 };
 use crate::core::node::Place;
 use crate::core::payload::Signal;
+use crate::pipeline::graph::{self, Joint};
 use crate::pipeline::unsupported;
 use crate::registry::{self, Match};
 
@@ -71,6 +72,7 @@ fn consumers_first(pipelines: &[PipelinePlan]) -> Vec<&PipelinePlan> {
 
 /// Checks the whole document. Findings go to `checks.diagnostics`; the plan is `None` when any is an error.
 pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Option<Plan> {
+    let first_pipeline = document.pipelines.first().map(|pipeline| pipeline.place);
     let document = match unsupported {
         Unsupported::Refuse => document,
         Unsupported::Skip => unsupported::without(document, &checks.diagnostics),
@@ -81,7 +83,14 @@ pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Op
     }
     let extensions = planner.use_extensions(&document.extensions);
     let pipelines = planner.pipelines(&document.pipelines);
+    graph::check(&pipelines, &planner.joints(&document), &checks.diagnostics);
     planner.lint(&document);
+    if let (Some(place), []) = (first_pipeline, pipelines.as_slice()) {
+        let path = "service::pipelines".to_owned();
+        let expected = Some("all were left out".to_owned());
+        let message = "no pipeline is left to run".to_owned();
+        planner.report(code::NO_PIPELINE, Severity::Error, place, path, message, expected);
+    }
     if checks.diagnostics.has_errors() {
         return None;
     }
@@ -242,6 +251,15 @@ impl Planner<'_> {
     fn use_extensions(&self, named: &[Named]) -> Vec<ComponentId> {
         let resolved = named.iter().filter_map(|named| self.resolve(&[Kind::Extension], named, "service::extensions"));
         resolved.map(|known| known.id.clone()).collect()
+    }
+
+    fn joints(&self, document: &Document) -> Vec<Joint> {
+        let connectors = document.components.iter().filter(|declared| declared.kind == Kind::Connector);
+        let named = connectors.filter_map(|declared| {
+            let known = |known: &&Known| known.kind == Kind::Connector && known.written == declared.id;
+            self.known.iter().find(known).map(|known| Joint { id: known.id.clone(), place: declared.place })
+        });
+        named.collect()
     }
 
     fn pipelines(&self, declared: &[PipelineDeclared]) -> Vec<PipelinePlan> {

@@ -198,6 +198,8 @@ pub fn is_collectors(kind: Kind, component_type: &str) -> bool {
 /// The document without what podgate does not have.
 pub fn without(mut document: Document, diagnostics: &Diagnostics) -> Document {
     diagnostics.soften(code::NOT_YET);
+    let declared: BTreeSet<(Kind, ComponentId)> =
+        document.components.iter().map(|declared| (declared.kind, declared.id.clone())).collect();
     let mut gone: BTreeSet<(Kind, ComponentId)> = BTreeSet::new();
     for declared in &mut document.components {
         if let Some(why) = trim(declared, diagnostics) {
@@ -213,8 +215,40 @@ pub fn without(mut document: Document, diagnostics: &Diagnostics) -> Document {
         pipeline.processors.retain(|named| !is_gone(&[Kind::Processor], named));
         pipeline.exporters.retain(|named| !is_gone(&[Kind::Exporter, Kind::Connector], named));
     }
+    for pipeline in &mut document.pipelines {
+        let path = format!("service::pipelines::{}", pipeline.name);
+        let foreign = Foreign { declared: &declared, path, diagnostics };
+        foreign.leave_out(&[Kind::Receiver, Kind::Connector], &mut pipeline.receivers);
+        foreign.leave_out(&[Kind::Processor], &mut pipeline.processors);
+        foreign.leave_out(&[Kind::Exporter, Kind::Connector], &mut pipeline.exporters);
+    }
     drop_emptied(&mut document, diagnostics);
     document
+}
+
+/// References to components that podgate does not have and that nobody declared: an overlay read without its base.
+struct Foreign<'a> {
+    declared: &'a BTreeSet<(Kind, ComponentId)>,
+    path: String,
+    diagnostics: &'a Diagnostics,
+}
+
+impl Foreign<'_> {
+    fn leave_out(&self, kinds: &[Kind], names: &mut Vec<Named>) {
+        names.retain(|named| {
+            let known = |kind: &Kind| {
+                let abouts = registry::about().into_iter().filter(|(of, _)| of == kind).map(|(_, about)| about);
+                self.declared.contains(&(*kind, named.id.clone()))
+                    || registry::find(abouts, &named.id.component_type).is_some()
+            };
+            let keep = kinds.iter().any(known);
+            if !keep {
+                let message = format!("left out: `{}` is not declared, and podgate does not have it", named.id);
+                warn(self.diagnostics, named.place, self.path.clone(), message);
+            }
+            keep
+        });
+    }
 }
 
 /// A pipeline without an end goes; so may then the connector it shared with another one, hence the loop.

@@ -73,7 +73,7 @@ const HEAD: &str = "\
 
 Written by `cargo test --test edge`; do not edit (`UPDATE=1 cargo test --test edge conformance` rewrites it).
 Rules: OTLP specification 1.11 (docs/specification.md), server side. A dash: the rule says nothing for that transport.
-Every check runs against both ports, because both answer both protocols.
+Checks run on the protocol's own port; the row on ports shows that each answers both protocols.
 
 | rule | level | claim | gRPC | HTTP |
 |---|---|---|---|---|

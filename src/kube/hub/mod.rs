@@ -150,7 +150,9 @@ impl Hub {
         let WatchSpec { auth, node, namespaces, label_selector, field_selector, pods_file, .. } = &spec;
         let selection = (node, namespaces, label_selector, field_selector);
         let key = format!("kube::Hub {auth:?} {selection:?} {pods_file:?}");
-        let hub = host.shared(&key, || Arc::new(Hub::new(host, spec.clone())));
+        // Asked for before: what `shared` makes must not ask it again.
+        let hubs = host.shared("kube::Hub count", || Arc::new(AtomicU64::new(0)));
+        let hub = host.shared(&key, || Arc::new(Hub::new(host, &hubs, spec.clone())));
         let mut joined = hub.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         joined.grace = joined.grace.max(spec.grace);
         joined.keep.join(spec.keep);
@@ -158,8 +160,8 @@ impl Hub {
         hub
     }
 
-    fn new(host: &Host, spec: WatchSpec) -> Hub {
-        let count = host.shared("kube::Hub count", || Arc::new(AtomicU64::new(0))).fetch_add(1, Ordering::Relaxed);
+    fn new(host: &Host, hubs: &AtomicU64, spec: WatchSpec) -> Hub {
+        let count = hubs.fetch_add(1, Ordering::Relaxed);
         let name = if count == 0 { "k8s".to_owned() } else { format!("k8s/{}", count + 1) };
         let (wants, wanted) = mpsc::channel(WANTS_MAX);
         let shared = Arc::new(Shared {

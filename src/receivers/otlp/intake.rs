@@ -60,6 +60,9 @@ impl Intake {
         let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
         let mut envelope = envelope::decode(bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
         ticket.grow(structure_bytes(&envelope))?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Fault::Deadline);
+        }
 
         let transport = origin.transport;
         let malformed = drop_malformed(signal, &mut envelope);

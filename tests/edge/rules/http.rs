@@ -5,7 +5,7 @@ use std::io::Write;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::{SMALL, always_refuse, always_reject, two_of_three_bad, with_unknown_fields};
+use super::{SMALL, always_refuse, always_reject, one_item, two_of_three_bad, with_unknown_fields};
 use crate::edge::conformance::{Outcome, want};
 use crate::edge::harness::{BOTH, H2, Reply, Running, gzip as gzipped, http1, spans};
 
@@ -200,7 +200,7 @@ pub async fn both_notations() -> Outcome {
 pub async fn signals() -> Outcome {
     let running = Running::start(BOTH).await;
     for path in ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"] {
-        let reply = http1(running.http(), "POST", path, &[PROTOBUF], &with_unknown_fields()).await;
+        let reply = http1(running.http(), "POST", path, &[PROTOBUF], &one_item()).await;
         want(reply.status == 200, (path, reply))?;
     }
     want(running.sink.payloads.lock().unwrap().len() == 4, "four payloads")

@@ -64,3 +64,8 @@ pub fn with_unknown_fields() -> Vec<u8> {
     let resource = [field(1, &unknown), field(2, &scope), unknown.clone()].concat();
     [field(1, &resource), unknown].concat()
 }
+
+/// A request of any signal with one item that only has a field nobody knows.
+pub fn one_item() -> Vec<u8> {
+    field(1, &field(2, &field(2, &field(15, b"x"))))
+}

@@ -1,0 +1,332 @@
+//! The grammar of conditions: `or` binds weakest, then `and`, `not`, comparisons, sums, products.
+//!
+//! Makes a tree of names and literals with places; whether a name exists is not its business. Nesting is limited.
+
+use crate::ottl::Fault;
+use crate::ottl::lexer::{Kind, Token};
+
+/// Nesting of parentheses, calls and lists.
+const DEPTH_MAX: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+/// `["key"]` or `[0]` behind a name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    Name(String),
+    Index(i64),
+}
+
+/// One part of a path: `attributes["k"]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    pub name: String,
+    pub keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tree {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<Spot>),
+    /// An upper-case name.
+    Enum(String),
+    Path(Vec<Segment>),
+    Call {
+        name: String,
+        arguments: Vec<Spot>,
+        keys: Vec<Key>,
+    },
+    Compare(Compare, Box<Spot>, Box<Spot>),
+    Sum(Sum, Box<Spot>, Box<Spot>),
+    And(Vec<Spot>),
+    Or(Vec<Spot>),
+    Not(Box<Spot>),
+}
+
+/// A tree with its place: characters before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spot {
+    pub tree: Tree,
+    pub at: usize,
+}
+
+/// Parses a whole condition.
+pub fn condition(tokens: &[Token]) -> Result<Spot, Fault> {
+    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let tree = parser.or()?;
+    match parser.peek() {
+        Kind::End => Ok(tree),
+        _ => parser.fault("the condition should end here"),
+    }
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    next: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> &Kind {
+        &self.tokens[self.next.min(self.tokens.len() - 1)].kind
+    }
+
+    fn at(&self) -> usize {
+        self.tokens[self.next.min(self.tokens.len() - 1)].at
+    }
+
+    fn fault<T>(&self, message: &str) -> Result<T, Fault> {
+        Err(Fault { at: self.at(), message: message.to_owned() })
+    }
+
+    fn advance(&mut self) -> Kind {
+        let kind = self.peek().clone();
+        self.next += 1;
+        kind
+    }
+
+    fn takes_sign(&mut self, sign: &str) -> bool {
+        let here = matches!(self.peek(), Kind::Sign(found) if *found == sign);
+        self.next += usize::from(here);
+        here
+    }
+
+    fn takes_word(&mut self, word: &str) -> bool {
+        let here = matches!(self.peek(), Kind::Word(found) if found == word);
+        self.next += usize::from(here);
+        here
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), Fault> {
+        if self.takes_sign(sign) { Ok(()) } else { self.fault(&format!("`{sign}` is missing")) }
+    }
+
+    fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        if self.depth == DEPTH_MAX {
+            return self.fault("the condition nests too deep");
+        }
+        self.depth += 1;
+        let outcome = inside(self);
+        self.depth -= 1;
+        outcome
+    }
+
+    fn or(&mut self) -> Result<Spot, Fault> {
+        let at = self.at();
+        let mut parts = vec![self.and()?];
+        while self.takes_word("or") {
+            parts.push(self.and()?);
+        }
+        Ok(one_or(parts, Tree::Or, at))
+    }
+
+    fn and(&mut self) -> Result<Spot, Fault> {
+        let at = self.at();
+        let mut parts = vec![self.not()?];
+        while self.takes_word("and") {
+            parts.push(self.not()?);
+        }
+        Ok(one_or(parts, Tree::And, at))
+    }
+
+    fn not(&mut self) -> Result<Spot, Fault> {
+        let at = self.at();
+        if self.takes_word("not") {
+            let inner = self.deeper(Self::not)?;
+            return Ok(Spot { tree: Tree::Not(Box::new(inner)), at });
+        }
+        self.comparison()
+    }
+
+    fn comparison(&mut self) -> Result<Spot, Fault> {
+        let at = self.at();
+        let left = self.sum()?;
+        let compare = match self.peek() {
+            Kind::Sign("==") => Compare::Equal,
+            Kind::Sign("!=") => Compare::NotEqual,
+            Kind::Sign("<") => Compare::Less,
+            Kind::Sign("<=") => Compare::LessOrEqual,
+            Kind::Sign(">") => Compare::Greater,
+            Kind::Sign(">=") => Compare::GreaterOrEqual,
+            _ => return Ok(left),
+        };
+        self.next += 1;
+        let right = self.sum()?;
+        Ok(Spot { tree: Tree::Compare(compare, Box::new(left), Box::new(right)), at })
+    }
+
+    fn sum(&mut self) -> Result<Spot, Fault> {
+        let mut left = self.product()?;
+        // Each step nests the tree once more.
+        for _ in 0..DEPTH_MAX {
+            let sum = match self.peek() {
+                Kind::Sign("+") => Sum::Add,
+                Kind::Sign("-") => Sum::Subtract,
+                _ => return Ok(left),
+            };
+            let at = self.at();
+            self.next += 1;
+            let right = self.product()?;
+            left = Spot { tree: Tree::Sum(sum, Box::new(left), Box::new(right)), at };
+        }
+        self.fault("the sum is too long")
+    }
+
+    fn product(&mut self) -> Result<Spot, Fault> {
+        let mut left = self.operand()?;
+        // Each step nests the tree once more.
+        for _ in 0..DEPTH_MAX {
+            let sum = match self.peek() {
+                Kind::Sign("*") => Sum::Multiply,
+                Kind::Sign("/") => Sum::Divide,
+                _ => return Ok(left),
+            };
+            let at = self.at();
+            self.next += 1;
+            let right = self.operand()?;
+            left = Spot { tree: Tree::Sum(sum, Box::new(left), Box::new(right)), at };
+        }
+        self.fault("the product is too long")
+    }
+
+    fn operand(&mut self) -> Result<Spot, Fault> {
+        let at = self.at();
+        let tree = match self.peek().clone() {
+            Kind::Word(word) => return self.deeper(|parser| parser.word(word, at)),
+            Kind::Sign("(") => {
+                self.next += 1;
+                let inner = self.deeper(Self::or)?;
+                self.expect(")")?;
+                return Ok(inner);
+            }
+            Kind::Sign("[") => {
+                self.next += 1;
+                Tree::List(self.deeper(|parser| parser.arguments("]"))?)
+            }
+            Kind::Sign(sign @ ("-" | "+")) => {
+                self.next += 1;
+                self.signed(sign)?
+            }
+            Kind::Text(text) => {
+                self.next += 1;
+                Tree::Text(text)
+            }
+            Kind::Int(number) => {
+                self.next += 1;
+                Tree::Int(number)
+            }
+            Kind::Float(number) => {
+                self.next += 1;
+                Tree::Float(number)
+            }
+            Kind::Bytes(bytes) => {
+                self.next += 1;
+                Tree::Bytes(bytes)
+            }
+            Kind::Sign(_) | Kind::End => return self.fault("a value is missing"),
+        };
+        Ok(Spot { tree, at })
+    }
+
+    fn signed(&mut self, sign: &str) -> Result<Tree, Fault> {
+        match (self.advance(), sign) {
+            (Kind::Int(number), "-") => Ok(Tree::Int(-number)),
+            (Kind::Int(number), _) => Ok(Tree::Int(number)),
+            (Kind::Float(number), "-") => Ok(Tree::Float(-number)),
+            (Kind::Float(number), _) => Ok(Tree::Float(number)),
+            _ => {
+                self.next -= 1;
+                self.fault("a number is missing")
+            }
+        }
+    }
+
+    /// Values up to `end`, separated by commas.
+    fn arguments(&mut self, end: &str) -> Result<Vec<Spot>, Fault> {
+        let mut arguments = Vec::new();
+        if self.takes_sign(end) {
+            return Ok(arguments);
+        }
+        loop {
+            arguments.push(self.or()?);
+            if self.takes_sign(end) {
+                return Ok(arguments);
+            }
+            self.expect(",")?;
+        }
+    }
+
+    fn word(&mut self, word: String, at: usize) -> Result<Spot, Fault> {
+        self.next += 1;
+        let literal = match word.as_str() {
+            "nil" => Some(Tree::Nil),
+            "true" => Some(Tree::Bool(true)),
+            "false" => Some(Tree::Bool(false)),
+            "and" | "or" | "not" => return Err(Fault { at, message: format!("a value is missing before `{word}`") }),
+            _ => None,
+        };
+        if let Some(tree) = literal {
+            return Ok(Spot { tree, at });
+        }
+        if self.takes_sign("(") {
+            let arguments = self.arguments(")")?;
+            let keys = self.keys()?;
+            return Ok(Spot { tree: Tree::Call { name: word, arguments, keys }, at });
+        }
+        let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if word.len() > 1 && word.chars().all(upper) {
+            return Ok(Spot { tree: Tree::Enum(word), at });
+        }
+        let mut segments = vec![Segment { name: word, keys: self.keys()? }];
+        while self.takes_sign(".") {
+            let Kind::Word(name) = self.advance() else {
+                self.next -= 1;
+                return self.fault("a name is missing after the dot");
+            };
+            segments.push(Segment { name, keys: self.keys()? });
+        }
+        Ok(Spot { tree: Tree::Path(segments), at })
+    }
+
+    fn keys(&mut self) -> Result<Vec<Key>, Fault> {
+        let mut keys = Vec::new();
+        while self.takes_sign("[") {
+            let key = match self.advance() {
+                Kind::Text(name) => Key::Name(name),
+                Kind::Int(index) => Key::Index(index),
+                _ => {
+                    self.next -= 1;
+                    return self.fault("a key is a string or a whole number");
+                }
+            };
+            self.expect("]")?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+}
+
+fn one_or(mut parts: Vec<Spot>, many: fn(Vec<Spot>) -> Tree, at: usize) -> Spot {
+    if parts.len() == 1 { parts.remove(0) } else { Spot { tree: many(parts), at } }
+}

@@ -1,0 +1,356 @@
+//! The hub against the embedded API server, end to end over loopback: what it sees, what it asks, and how it heals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use podgate::core::budget::Budget;
+use podgate::core::host::Host;
+use podgate::core::stats::Metric;
+use podgate::kube::client::Auth;
+use podgate::kube::decode::{Keep, KeepKey};
+use podgate::kube::hub::{Hub, WatchSpec};
+use podgate::kube::sandbox::{Fault, MadePod, PodSpec, Sandbox};
+use podgate::kube::watch::Health;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longer than any of these tests needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct World {
+    sandbox: Arc<Sandbox>,
+    host: Arc<Host>,
+    url: String,
+    _stop: watch::Sender<bool>,
+}
+
+impl World {
+    async fn new(seed: u64) -> World {
+        let host = Host::new(Budget::unlimited());
+        let sandbox = Sandbox::new(seed);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = watch::channel(false);
+        drop(host.tasks.spawn("sandbox", |pulse| sandbox.clone().serve(listener, stopped, pulse)));
+        World { sandbox, host, url, _stop: stop }
+    }
+
+    fn spec(&self) -> WatchSpec {
+        WatchSpec {
+            auth: Auth::Url(self.url.clone()),
+            node: Some(PodSpec::NODE.to_owned()),
+            namespaces: Vec::new(),
+            label_selector: None,
+            field_selector: None,
+            keep: Keep { labels: vec![KeepKey::All], related_labels: vec![KeepKey::All], ..Keep::default() },
+            grace: Duration::from_secs(120),
+            pods_file: None,
+        }
+    }
+
+    fn hub(&self) -> Arc<Hub> {
+        let hub = Hub::of(&self.host, self.spec());
+        hub.start();
+        hub
+    }
+
+    async fn synced(&self) -> Arc<Hub> {
+        let hub = self.hub();
+        assert!(hub.wait_synced(Instant::now() + PATIENCE).await, "not synced: {:?}", hub.freshness());
+        hub
+    }
+
+    fn metric(&self, name: &str, outcome: Option<&str>) -> u64 {
+        let matching = self.host.stats.all().into_iter().filter(|series| series.name == name);
+        let matching = matching.filter(|series| {
+            outcome.is_none_or(|outcome| series.labels.iter().any(|(key, value)| *key == "outcome" && value == outcome))
+        });
+        let value = |metric: &Metric| match metric {
+            Metric::Counter(counter) => counter.get(),
+            Metric::Gauge(gauge) => u64::try_from(gauge.get()).unwrap(),
+            _ => 0,
+        };
+        matching.map(|series| value(&series.metric)).sum()
+    }
+}
+
+/// Waits until the view is as wanted; looks again at every change.
+async fn until(hub: &Hub, what: &str, wanted: impl Fn(&Hub) -> bool) {
+    let mut changed = hub.changed();
+    let waited = timeout(PATIENCE, async {
+        while !wanted(hub) {
+            let _ = timeout(Duration::from_millis(50), changed.changed()).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never happened: {what}; {:?}", hub.freshness());
+}
+
+fn shown_id(hub: &Hub, pod: &MadePod, container: &str) -> Option<String> {
+    let snapshot = hub.snapshot();
+    let entry = snapshot.by_uid(&pod.uid)?;
+    let status = entry.pod.statuses.iter().find(|status| &*status.name == container)?;
+    Some(status.id.to_string())
+}
+
+fn knows(hub: &Hub, pod: &MadePod) -> bool {
+    hub.snapshot().by_uid(&pod.uid).is_some_and(|entry| entry.removed_at.is_none())
+}
+
+fn true_id(sandbox: &Sandbox, pod: &MadePod, container: &str) -> String {
+    let runs = sandbox.truth().into_iter().filter(|run| run.pod_uid == pod.uid && run.container == container);
+    runs.last().unwrap().id
+}
+
+#[tokio::test]
+async fn pods_are_listed_and_followed_through_restart_and_deletion() {
+    let world = World::new(1).await;
+    let cart = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app", "proxy"]));
+    let elsewhere = PodSpec { node: "node-b".to_owned(), ..PodSpec::deployed("shop", "cart", &["app"]) };
+    let elsewhere = world.sandbox.add_pod(elsewhere);
+    let hub = world.synced().await;
+    assert!(knows(&hub, &cart));
+    assert!(!knows(&hub, &elsewhere), "the node filter leaves other nodes' pods out");
+    assert_eq!(hub.freshness().state, Health::Fresh);
+
+    let before = true_id(&world.sandbox, &cart, "app");
+    assert_eq!(shown_id(&hub, &cart, "app"), Some(before.clone()));
+    world.sandbox.restart_container("shop", &cart.name, "app").unwrap();
+    let late = world.sandbox.add_pod(PodSpec::deployed("shop", "late", &["app"]));
+    until(&hub, "the new pod", |hub| knows(hub, &late)).await;
+    until(&hub, "the new run", |hub| {
+        shown_id(hub, &cart, "app").is_some_and(|id| id != before && id == true_id(&world.sandbox, &cart, "app"))
+    })
+    .await;
+    world.sandbox.delete_pod("shop", &late.name);
+    until(&hub, "the deletion", |hub| !knows(hub, &late)).await;
+    assert!(hub.snapshot().by_uid(&late.uid).is_some(), "deleted pods are found during their grace");
+    assert_eq!(world.metric("otelcol_otelsvc_k8s_pod_table_size", None), 1);
+    assert_eq!(world.metric("otelcol_otelsvc_k8s_pod_deleted", None), 1);
+    hub.drain(Instant::now() + PATIENCE).await;
+    hub.drain(Instant::now() + PATIENCE).await;
+    assert!(knows(&hub, &cart), "the last snapshot stays readable");
+}
+
+#[tokio::test]
+async fn one_watch_serves_all_users_of_one_selection() {
+    let world = World::new(2).await;
+    let (a, b) = (Hub::of(&world.host, world.spec()), Hub::of(&world.host, world.spec()));
+    assert!(Arc::ptr_eq(&a, &b));
+    let other = Hub::of(&world.host, WatchSpec { node: None, ..world.spec() });
+    assert!(!Arc::ptr_eq(&a, &other));
+    a.start();
+    b.start();
+    assert!(a.wait_synced(Instant::now() + PATIENCE).await);
+    assert_eq!(world.sandbox.requests().len(), 1, "{:?}", world.sandbox.requests());
+    a.drain(Instant::now() + PATIENCE).await;
+    // Never started: nothing to end.
+    other.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn several_namespaces_are_watched_each_by_itself() {
+    let world = World::new(3).await;
+    let pods: Vec<MadePod> =
+        ["a", "b", "c"].iter().map(|name| world.sandbox.add_pod(PodSpec::deployed(name, "web", &["app"]))).collect();
+    let hub = Hub::of(&world.host, WatchSpec { namespaces: vec!["a".to_owned(), "b".to_owned()], ..world.spec() });
+    hub.start();
+    assert!(hub.wait_synced(Instant::now() + PATIENCE).await);
+    let known: Vec<bool> = pods.iter().map(|pod| knows(&hub, pod)).collect();
+    assert_eq!(known, [true, true, false]);
+    world.sandbox.delete_pod("a", &pods[0].name);
+    until(&hub, "the deletion", |hub| !knows(hub, &pods[0])).await;
+    assert!(knows(&hub, &pods[1]), "a change in one namespace says nothing about the other");
+}
+
+/// Fault while it runs, then health: the view must be right again within the promised minute.
+async fn heals_from(fault: Fault, seed: u64) {
+    let world = World::new(seed).await;
+    let old = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    world.sandbox.set_fault(Some(fault));
+    if matches!(fault, Fault::GoneAsEvent | Fault::GoneAsStatus) {
+        world.sandbox.compact();
+    }
+    let begun = world.sandbox.requests().len();
+    sleep(Duration::from_secs(3)).await;
+    let asked = world.sandbox.requests().len() - begun;
+    assert!(asked <= 4, "{fault:?}: {asked} requests in 3 s");
+    assert!(knows(&hub, &old), "{fault:?}: what was known must be served");
+    let new = world.sandbox.add_pod(PodSpec::deployed("shop", "new", &["app"]));
+    world.sandbox.delete_pod("shop", &old.name);
+    world.sandbox.set_fault(None);
+    until(&hub, &format!("fresh after {fault:?}"), |hub| knows(hub, &new) && !knows(hub, &old)).await;
+    let requests = world.sandbox.requests();
+    for pair in requests.windows(2) {
+        let apart = pair[1].at - pair[0].at;
+        assert!(apart >= Duration::from_millis(900), "{fault:?}: {apart:?} between {pair:?}");
+    }
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn the_view_heals_from_every_way_a_server_fails() {
+    let refused = |code, seconds: Option<u64>| Fault::Status { code, retry_after: seconds.map(Duration::from_secs) };
+    let faults = [
+        Fault::EndAtOnce,
+        Fault::GoneAsEvent,
+        Fault::GoneAsStatus,
+        Fault::ErrorEvent { code: 500 },
+        Fault::Garbage,
+        Fault::Truncated,
+        Fault::NoBookmarks,
+        Fault::Duplicates,
+        Fault::Slow,
+        refused(401, None),
+        refused(403, None),
+        refused(429, Some(2)),
+        refused(500, None),
+        refused(503, Some(1)),
+    ];
+    let runs = faults.into_iter().zip(100..).map(|(fault, seed)| heals_from(fault, seed));
+    futures_util::future::join_all(runs).await;
+}
+
+#[tokio::test]
+async fn a_server_without_streaming_lists_is_listed_in_pages() {
+    let world = World::new(5).await;
+    for number in 0..501 {
+        world.sandbox.add_pod(PodSpec::deployed("shop", &format!("web{number}"), &["app"]));
+    }
+    world.sandbox.set_fault(Some(Fault::NoStreamingLists));
+    let hub = world.synced().await;
+    assert_eq!(hub.snapshot().len(), 501);
+    let targets: Vec<String> = world.sandbox.requests().into_iter().map(|asked| asked.target).collect();
+    assert!(targets[0].contains("sendInitialEvents=true"), "{targets:?}");
+    assert!(targets[1].contains("limit=500") && !targets[1].contains("watch=true"), "{targets:?}");
+    assert!(targets[2].contains("continue=") && !targets[2].contains("resourceVersion"), "{targets:?}");
+    let new = world.sandbox.add_pod(PodSpec::deployed("shop", "new", &["app"]));
+    until(&hub, "the new pod", |hub| knows(hub, &new)).await;
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn one_unreadable_object_costs_itself_only() {
+    let world = World::new(6).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    world.sandbox.set_fault(Some(Fault::BadObject));
+    let hub = world.synced().await;
+    assert!(knows(&hub, &pod));
+    assert_eq!(hub.snapshot().len(), 1);
+    assert_eq!(world.metric("otelcol_otelsvc_k8s_decode_errors", None), 1);
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_read_again_at_once() {
+    let world = World::new(7).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "first").unwrap();
+    world.sandbox.require_token(Some("first"));
+    let auth = Auth::TokenFile { url: world.url.clone(), path: path.clone() };
+    let hub = Hub::of(&world.host, WatchSpec { auth, ..world.spec() });
+    hub.start();
+    assert!(hub.wait_synced(Instant::now() + PATIENCE).await);
+    std::fs::write(&path, "second").unwrap();
+    world.sandbox.require_token(Some("second"));
+    world.sandbox.cut_watches();
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    until(&hub, "the pod behind the new token", |hub| knows(hub, &pod)).await;
+    assert!(world.metric("otelcol_otelsvc_k8s_requests", Some("unauthorized")) >= 1);
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_missing_right_names_verb_and_cure_on_the_status_board() {
+    let world = World::new(8).await;
+    world.sandbox.set_fault(Some(Fault::Status { code: 403, retry_after: None }));
+    let hub = world.hub();
+    until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    let board = world.host.status.all();
+    let message = &board["k8s"].message;
+    assert!(message.contains("no right to watch pods: grant verbs get, list, watch on pods"), "{message}");
+    assert!(!hub.synced());
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_restored_server_whose_versions_are_lower_is_followed() {
+    let world = World::new(9).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    world.sandbox.restore_older();
+    world.sandbox.cut_watches();
+    world.sandbox.compact();
+    let before = true_id(&world.sandbox, &pod, "app");
+    world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
+    // The plain watch from the future is silent; what finds out is the refresh of a resource that waits.
+    sleep(Duration::from_secs(1)).await;
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(shown_id(&hub, &pod, "app"), Some(before), "a lower version is older until a list says otherwise");
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_refresh_asks_once_for_one_pod_and_shows_what_it_found() {
+    let world = World::new(10).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    world.sandbox.set_fault(Some(Fault::SilentAfterHead));
+    sleep(Duration::from_millis(1_500)).await;
+    let run = world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
+    sleep(Duration::from_millis(700)).await;
+    for _ in 0..100 {
+        hub.refresh(&pod.uid, "shop", &pod.name);
+    }
+    until(&hub, "the new run", |hub| shown_id(hub, &pod, "app").as_deref() == Some(&*run.id)).await;
+    let path = format!("/pods/{}", pod.name);
+    let asked = world.sandbox.requests().iter().filter(|asked| asked.target.contains(&path)).count();
+    assert_eq!(asked, 1);
+    world.sandbox.delete_pod("shop", &pod.name);
+    sleep(Duration::from_millis(1_100)).await;
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    until(&hub, "the absence", |hub| !knows(hub, &pod)).await;
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn owners_namespaces_and_nodes_are_fetched_once_when_asked_for() {
+    let world = World::new(11).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    let set = hub.snapshot().by_uid(&pod.uid).unwrap().pod.owner.clone().unwrap();
+    assert_eq!(hub.owner(&set, "shop"), None, "the first lookup only asks");
+    until(&hub, "replica set", |hub| hub.owner(&set, "shop").is_some()).await;
+    let deployment = hub.owner(&set, "shop").unwrap().owner.clone().unwrap();
+    assert_eq!((&*deployment.kind, &*deployment.name), ("Deployment", "cart"));
+    until(&hub, "deployment", |hub| hub.owner(&deployment, "shop").is_some()).await;
+    until(&hub, "namespace", |hub| hub.namespace("shop").is_some()).await;
+    until(&hub, "node", |hub| hub.node(PodSpec::NODE).is_some()).await;
+    let labels = hub.node(PodSpec::NODE).unwrap().labels.clone();
+    assert_eq!(labels, [("name".into(), PodSpec::NODE.into())]);
+    for _ in 0..100 {
+        hub.owner(&set, "shop");
+        hub.namespace("shop");
+        hub.namespace("no-such");
+    }
+    sleep(Duration::from_millis(500)).await;
+    hub.namespace("no-such");
+    let singles = world.sandbox.requests().iter().filter(|asked| !asked.target.contains("/pods")).count();
+    assert_eq!(singles, 5, "{:?}", world.sandbox.requests());
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn no_server_at_all_leaves_an_empty_view_that_says_so() {
+    let host = Host::new(Budget::unlimited());
+    let world = World::new(12).await;
+    let hub = Hub::of(&host, WatchSpec { auth: Auth::Url("http://127.0.0.1:1".to_owned()), ..world.spec() });
+    hub.start();
+    until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    assert!(hub.snapshot().is_empty());
+    assert!(!hub.wait_synced(Instant::now() + Duration::from_millis(10)).await);
+    assert!(host.status.all()["k8s"].message.contains("not reachable"));
+    hub.drain(Instant::now() + PATIENCE).await;
+}
