@@ -2,6 +2,7 @@
 
 mod edge {
     pub mod abuse;
+    pub mod attack;
     pub mod conformance;
     pub mod golden;
     pub mod harness;

@@ -35,6 +35,8 @@ pub struct Guarded<S> {
     /// Requests seen when the head now being read began: a new one means the head is complete.
     requests_at_head: u64,
     stall: Patience,
+    /// A read was held back while a write was stalled; its task must be woken when the write moves.
+    read_held_back: bool,
 }
 
 impl<S> Guarded<S> {
@@ -48,6 +50,7 @@ impl<S> Guarded<S> {
             head: Patience::new(limits.head),
             requests_at_head: 0,
             stall: Patience::new(limits.write_stall),
+            read_held_back: false,
         }
     }
 
@@ -96,6 +99,9 @@ impl<S> Guarded<S> {
     fn stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall.stop();
+            if std::mem::take(&mut self.read_held_back) {
+                cx.waker().wake_by_ref();
+            }
             return written;
         }
         if !self.stall.is_running() {
@@ -111,6 +117,11 @@ impl<S> Guarded<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
+        // hyper goes on reading pipelined requests and buffers their answers without limit while the client reads none.
+        if me.stall.is_running() && matches!(me.speech, Speech::Http1) {
+            me.read_held_back = true;
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if me.replay.has_remaining() {
             let taken = me.replay.len().min(buf.remaining());
@@ -232,6 +243,29 @@ mod tests {
         drop(connection.request());
         let waited = tokio::time::timeout(Duration::from_secs(60), guarded.read(&mut [0u8; 1])).await;
         assert!(waited.is_err(), "still open after a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_more_is_read_while_answers_are_stuck_and_reading_goes_on_when_they_move() {
+        let (client, guarded, _) = guarded(Speech::Http1);
+        let (mut client_reader, mut client_writer) = tokio::io::split(client);
+        let (mut reader, mut writer) = tokio::io::split(guarded);
+        reader.read_exact(&mut [0u8; 2]).await.unwrap();
+        client_writer.write_all(b"next").await.unwrap();
+        let stuck = async {
+            writer.write_all(&[0; 100]).await.unwrap();
+            writer
+        };
+        let held = async {
+            tokio::task::yield_now().await;
+            let mut next = [0u8; 4];
+            let early = tokio::time::timeout(Duration::from_secs(1), reader.read_exact(&mut next)).await;
+            assert!(early.is_err(), "read while the answer was stuck");
+            client_reader.read_exact(&mut [0u8; 100]).await.unwrap();
+            reader.read_exact(&mut next).await.unwrap();
+            assert_eq!(&next, b"next");
+        };
+        tokio::join!(stuck, held);
     }
 
     #[tokio::test(start_paused = true)]

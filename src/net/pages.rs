@@ -24,6 +24,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::core::time::UnixNanos;
+use crate::net::connection::Connection;
+use crate::net::guard::{Guarded, Speech};
+use crate::net::limits::ServerLimits;
+
 /// Connections served at once; further ones wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 256;
 /// Longest body a page is given.
@@ -139,11 +144,20 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn serve_connection(stream: TcpStream, pages: PageFn, mut stop: watch::Receiver<bool>) {
     // Small answers must not wait for the peer's delayed acknowledgement; failure only costs latency.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(request, pages.clone()));
+    // The guard cuts clients that leave their answers unread.
+    let connection = Connection::new(None, UnixNanos::now());
+    let guarded = Guarded::new(stream, Bytes::new(), Speech::Http1, connection.clone(), &ServerLimits::default());
+    let service = service_fn(move |request| {
+        let (open, pages) = (connection.request(), pages.clone());
+        async move {
+            let _open = open;
+            answer(request, pages).await
+        }
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(guarded), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // A connection that ended in an error has no one left to tell.

@@ -42,6 +42,10 @@ const QUIET_GRACE: Duration = Duration::from_millis(300);
 /// How often a connection that is to end is looked at.
 const CLOSING_TICK: Duration = Duration::from_millis(50);
 
+/// Answers are short: a client that does not read them shall not hold megabytes of the kernel's memory, which the cgroup
+/// pays for too.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+
 pub type Responding = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
 
 /// Answers requests. Must not panic; may leave the body unread.
@@ -151,6 +155,7 @@ fn admit(
             Socket::Tcp(stream, _) => {
                 // Answers are small: waiting for the peer's delayed acknowledgement would add 40 ms. Failure only costs that.
                 let _ = stream.set_nodelay(true);
+                let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
                 seat.serve(stream, stop).await;
             }
             Socket::Unix(stream) => seat.serve(stream, stop).await,
@@ -221,7 +226,6 @@ impl Seat<'_> {
             .header_read_timeout(limits.idle.unwrap_or(Duration::from_secs(60)))
             .keep_alive(limits.keep_alive)
             .max_buf_size(Windows::HTTP1_BYTES as usize)
-            .pipeline_flush(true)
             .serve_connection(io, service_fn(self.call()));
         let mut serving = std::pin::pin!(serving);
         self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop).await;

@@ -1,1 +1,147 @@
-//! Follows.
+//! Abuses in short form: each attack runs beside honest clients on both transports, which must notice nothing, and
+//! ends in the cause it is counted under. Limits are shortened by configuration, so that the tests take seconds.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::attack;
+use super::harness::{H2, Running, TRACES, framed, http1, spans};
+
+/// Every wait short, every count small, nothing else different.
+pub const SHORT: &str = "\
+protocols:
+  grpc:
+    endpoint: 127.0.0.1:0
+    max_recv_msg_size_mib: 8
+    podgate: &limits
+      first_byte_timeout: 400ms
+      preface_timeout: 400ms
+      head_timeout: 400ms
+      body_grace: 400ms
+      body_timeout: 2s
+      write_stall_timeout: 400ms
+      max_connections_per_address: 40
+  http:
+    endpoint: 127.0.0.1:0
+    max_request_body_size: 8MiB
+    podgate: *limits
+";
+
+type Attack = fn(SocketAddr, SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How an abuse must show afterwards.
+pub enum Seen {
+    /// Connections ended by us under this cause.
+    Closed(&'static str),
+    /// Connections not let in, under this cause.
+    Refused(&'static str),
+    /// Requests refused, under this reason.
+    BadRequests(&'static str),
+    /// The attack itself asserts what it gets.
+    Answered,
+}
+
+pub struct Abuse {
+    pub name: &'static str,
+    pub attack: Attack,
+    pub seen: Seen,
+}
+
+macro_rules! abuse {
+    ($name:literal, $attack:ident, $seen:expr) => {
+        Abuse { name: $name, attack: |grpc, http| Box::pin(attack::$attack(grpc, http)), seen: $seen }
+    };
+}
+
+pub fn all() -> Vec<Abuse> {
+    use Seen::{Answered, BadRequests, Closed, Refused};
+    vec![
+        abuse!("connections that say nothing", silent, Closed("silent")),
+        abuse!("a preface that drips", slow_preface, Closed("slow_preface")),
+        abuse!("an HTTP/1.1 head that drips", slow_head, Closed("slow_head")),
+        abuse!("an HTTP/2 header block that never ends", open_header_block, Closed("slow_head")),
+        abuse!("an HTTP/1.1 body that drips", slow_body_http1, BadRequests("too_slow")),
+        abuse!("an HTTP/2 body that drips", slow_body_http2, BadRequests("too_slow")),
+        abuse!("answers that are never read", slow_reader, Closed("write_stall")),
+        abuse!("a flood of PING", ping_flood, Closed("ping_flood")),
+        abuse!("a flood of SETTINGS", settings_flood, Closed("settings_flood")),
+        abuse!("a flood of PRIORITY", priority_flood, Closed("priority_flood")),
+        abuse!("a flood of empty DATA", empty_data_flood, Closed("empty_data_flood")),
+        abuse!("a flood of CONTINUATION", continuation_flood, Answered),
+        abuse!("rapid reset", rapid_reset, Answered),
+        abuse!("a thousand streams at once", stream_fan_out, Answered),
+        abuse!("connection hoarding", hoard, Refused("connections_per_address_max")),
+        abuse!("TLS on a plain port", tls_hello, Closed("tls_on_plain_port")),
+        abuse!("garbage", garbage, Answered),
+        abuse!("claimed lengths that never come", lying_lengths, BadRequests("too_slow")),
+        abuse!("a gzip bomb", bomb, BadRequests("too_large")),
+        abuse!("ten thousand nested lists", deep_nesting, Answered),
+        abuse!("heads of a megabyte", giant_head, Answered),
+        abuse!("a body with two lengths", smuggling, Answered),
+    ]
+}
+
+impl Seen {
+    fn holds(&self, running: &Running) -> bool {
+        match self {
+            Seen::Closed(cause) => running.counter_with("podgate_receiver_connections_closed", cause) > 0,
+            Seen::Refused(cause) => running.counter_with("podgate_receiver_connections_refused", cause) > 0,
+            Seen::BadRequests(reason) => running.counter_with("podgate_receiver_bad_requests", reason) > 0,
+            Seen::Answered => true,
+        }
+    }
+}
+
+/// An honest client of either transport; panics when anything but success comes back.
+async fn honest(running: &Running) {
+    let mut client = H2::connect(running.grpc()).await;
+    loop {
+        let reply = client.grpc(TRACES, &[], &framed(0, &spans(10))).await.unwrap();
+        assert_eq!(reply.grpc_status(), Some(0), "{reply:?}");
+        let headers = [("content-type", "application/x-protobuf")];
+        let reply = http1(running.http(), "POST", "/v1/traces", &headers, &spans(10)).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        running.sink.payloads.lock().unwrap().clear();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_abuse_is_contained_while_honest_clients_notice_nothing() {
+    for abuse in all() {
+        let running = Running::start(SHORT).await;
+        let attack = timeout(Duration::from_secs(20), (abuse.attack)(running.grpc(), running.http()));
+        tokio::select! {
+            () = honest(&running) => unreachable!(),
+            ended = attack => ended.unwrap_or_else(|_| panic!("{}: never ended", abuse.name)),
+        }
+        let seen = async {
+            while !abuse.seen.holds(&running) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(Duration::from_secs(5), seen).await.is_err() {
+            let counters = running.host.stats.all();
+            let labels: Vec<_> = counters.iter().map(|series| (&series.name, &series.labels)).collect();
+            panic!("{}: not counted; there is {labels:?}", abuse.name);
+        }
+        // Connections are charged for their windows; bodies hardly matter.
+        let (peak, hard) = (running.host.budget.peak(), running.host.budget.hard());
+        assert!(peak < hard / 4, "{}: took {peak} bytes", abuse.name);
+        let took = running.drain(Duration::from_secs(10)).await;
+        assert!(took < Duration::from_secs(5), "{}: the drain took {took:?}", abuse.name);
+        running.sink.payloads.lock().unwrap().clear();
+        let wait = async {
+            while running.host.budget.used() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let left = timeout(Duration::from_secs(5), wait).await;
+        assert!(left.is_ok(), "{}: {} bytes stay taken", abuse.name, running.host.budget.used());
+        running.assert_balance();
+    }
+}

@@ -102,6 +102,13 @@ impl OtlpCourier {
     fn understand_http(&self, reply: &HttpReply) -> Answer {
         let class = of_http(reply.status, self.settings.profile);
         let protobuf = reply.content_type.starts_with("application/x-protobuf");
+        if class == Class::Taken
+            && ["application/grpc", "text/html"].iter().any(|other| reply.content_type.starts_with(other))
+        {
+            // A gRPC server's "no such method" and a proxy's welcome page are 200 too, and took nothing.
+            let message = format!("the answer has content type {:?}, so this is not OTLP/HTTP", reply.content_type);
+            return classed(Class::Never(Fault::Request), None, self.scene.not_otlp(reply.status, message));
+        }
         if class == Class::Taken {
             return if protobuf { taken(&reply.body) } else { Answer::Taken { rejected: 0, message: String::new() } };
         }

@@ -89,6 +89,11 @@ impl Scene {
         Trouble { code: format!("HTTP {status}"), message, cure }
     }
 
+    /// A success that is none of OTLP's.
+    pub fn not_otlp(&self, status: u16, message: String) -> Trouble {
+        Trouble { code: format!("HTTP {status}"), message, cure: Some(NO_OTLP_HERE.to_owned()) }
+    }
+
     fn credentials(&self) -> String {
         let header =
             "headers: {Authorization: \"ApiKey <base64 of id:key>\"} or {Authorization: \"Bearer <secret token>\"}";

@@ -93,3 +93,19 @@ impl Losses {
         self.lock().clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_names_every_lost_item_with_its_reason() {
+        let losses = Losses::default();
+        assert_eq!(losses.text(), "");
+        losses.add(Signal::Traces, Reason::SHUTDOWN, 7);
+        losses.add(Signal::Traces, Reason::SHUTDOWN, 5);
+        losses.add(Signal::Logs, Reason::PERMANENT, 3);
+        losses.add(Signal::Logs, Reason::TOO_LARGE, 0);
+        assert_eq!(losses.text(), "12 spans (shutdown), 3 log_records (permanent)");
+    }
+}

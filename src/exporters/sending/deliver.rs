@@ -176,7 +176,8 @@ impl Delivery {
         if bytes <= SIZE_FLOOR_BYTES || !can_be_cut(payload) {
             return false;
         }
-        self.request_bytes_max.fetch_min((bytes / 2).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
+        // A little above the half, so that halves, which repeat resource and scope, are tried before they are cut again.
+        self.request_bytes_max.fetch_min((bytes / 16 * 9).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
         true
     }
 

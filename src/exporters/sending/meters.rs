@@ -21,6 +21,22 @@ pub struct SignalMeters {
     pub batch_send_size: Arc<Histogram>,
 }
 
+/// One request in flight for as long as it lives.
+pub struct InFlight(Arc<Gauge>);
+
+impl InFlight {
+    pub fn new(gauge: &Arc<Gauge>) -> InFlight {
+        gauge.add(1);
+        InFlight(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
 pub struct Meters {
     stats: Arc<Stats>,
     exporter: String,

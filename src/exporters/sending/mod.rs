@@ -39,7 +39,7 @@ use crate::core::payload::{Payload, Signal};
 use crate::exporters::sending::config::{QueueSettings, SendingSettings};
 use crate::exporters::sending::custody::{Custody, Losses};
 use crate::exporters::sending::deliver::{Courier, Delivery, DeliveryParts};
-use crate::exporters::sending::meters::Meters;
+use crate::exporters::sending::meters::{InFlight, Meters};
 use crate::exporters::sending::queue::{Full, Queue, Waiter};
 
 /// With `block_on_overflow` a sender waits this long for room; most give up on us after ten seconds.
@@ -129,9 +129,10 @@ impl Shared {
     async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
         let (signal, items, origin) = (payload.signal, payload.items, payload.origin.clone());
         let meters = self.meters.of(signal);
-        meters.in_flight.add(1);
+        // A guard, because the caller may stop waiting and drop this call.
+        let in_flight = InFlight::new(&meters.in_flight);
         let tally = self.delivery.deliver(payload).await;
-        meters.in_flight.add(-1);
+        drop(in_flight);
         let mut custody = Custody::new(self, signal, items);
         if !tally.answered
             && let Some(error) = tally.error

@@ -12,6 +12,7 @@ use crate::core::tasks::Pulse;
 use crate::exporters::sending::config::QueueSettings;
 use crate::exporters::sending::custody::Custody;
 use crate::exporters::sending::deliver::Tally;
+use crate::exporters::sending::meters::InFlight;
 use crate::exporters::sending::queue::{Entry, Sizer, Taken, Waiter};
 use crate::exporters::sending::{Lane, Shared};
 use crate::otlp::portion;
@@ -73,13 +74,14 @@ fn dispatch(
 struct Busy {
     shared: Arc<Shared>,
     lane: usize,
+    _in_flight: InFlight,
 }
 
 impl Busy {
     fn new(shared: Arc<Shared>, lane: usize) -> Busy {
         shared.lanes[lane].busy.fetch_add(1, Ordering::Relaxed);
-        shared.meters.of(shared.lanes[lane].signal).in_flight.add(1);
-        Busy { shared, lane }
+        let _in_flight = InFlight::new(&shared.meters.of(shared.lanes[lane].signal).in_flight);
+        Busy { shared, lane, _in_flight }
     }
 }
 
@@ -87,7 +89,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let lane = &self.shared.lanes[self.lane];
         lane.busy.fetch_sub(1, Ordering::Relaxed);
-        self.shared.meters.of(lane.signal).in_flight.add(-1);
         self.shared.wake.notify_one();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Those bytes tell the commonest mix-ups apart: a TLS port dialled in plaintext, an HTTP/1 server dialled as gRPC.
 
-use std::io;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,18 @@ impl FirstBytes {
     }
 }
 
+impl FirstBytes {
+    /// A write failed before anything was read: what the peer said before it hung up still waits in the socket.
+    fn last_words(&self, tcp: &TcpStream) {
+        let mut bytes = [0; 8];
+        if !self.full()
+            && let Ok(read) = (&*socket2::SockRef::from(tcp)).read(&mut bytes)
+        {
+            self.note(&bytes[..read]);
+        }
+    }
+}
+
 pub enum Stream {
     Plain(TcpStream, FirstBytes),
     Tls(Box<TlsStream<TcpStream>>),
@@ -72,7 +84,13 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(tcp, _) => Pin::new(tcp).poll_write(cx, buf),
+            Stream::Plain(tcp, first) => {
+                let polled = Pin::new(&mut *tcp).poll_write(cx, buf);
+                if matches!(polled, Poll::Ready(Err(_))) {
+                    first.last_words(tcp);
+                }
+                polled
+            }
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         }
     }
@@ -83,7 +101,13 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(tcp, _) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Stream::Plain(tcp, first) => {
+                let polled = Pin::new(&mut *tcp).poll_write_vectored(cx, slices);
+                if matches!(polled, Poll::Ready(Err(_))) {
+                    first.last_words(tcp);
+                }
+                polled
+            }
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
         }
     }

@@ -34,6 +34,8 @@ mod pod_attributes;
 mod profiles;
 mod stage;
 mod steady;
+#[cfg(test)]
+mod tests;
 mod watched;
 mod write;
 

@@ -1,0 +1,215 @@
+//! Tests of the whole processor over a made-up cluster.
+
+mod golden;
+mod stage;
+mod upstream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::bindings::{Clock, Times};
+use super::cluster::Cluster;
+use super::config::{self, Config};
+use super::counters::Counters;
+use super::enrich::{Enricher, Mode, Moment, Outcome, Subject};
+use crate::config::yaml;
+use crate::core::component::ComponentId;
+use crate::core::diagnostic::Diagnostic;
+use crate::core::factory::{CheckContext, Checks};
+use crate::core::node::SourceId;
+use crate::core::origin::{Origin, Transport};
+use crate::core::stats::Stats;
+use crate::core::time::UnixNanos;
+use crate::kube::decode::{Decoder, Related};
+use crate::kube::pod::{Owner, Pod};
+use crate::kube::table::{Change, Snapshot, Table};
+use crate::otlp::attributes::attributes;
+use crate::otlp::edit::Appender;
+use crate::otlp::walk::AnyValue;
+
+/// The time at which the tests happen: 2026-11-21T06:05:00Z and a little.
+pub const NOW: UnixNanos = UnixNanos(1_795_241_200_000_000_000);
+
+/// A cluster that is what the test says.
+pub struct MadeUp {
+    table: Mutex<Table>,
+    namespaces: HashMap<String, Arc<Related>>,
+    nodes: HashMap<String, Arc<Related>>,
+    owners: HashMap<String, Arc<Related>>,
+    pub in_touch: Mutex<Option<UnixNanos>>,
+    pub synced: Mutex<bool>,
+    pub refreshed: Mutex<Vec<String>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for MadeUp {
+    fn default() -> MadeUp {
+        MadeUp {
+            table: Mutex::new(Table::new(Duration::from_secs(120))),
+            namespaces: HashMap::new(),
+            nodes: HashMap::new(),
+            owners: HashMap::new(),
+            in_touch: Mutex::default(),
+            synced: Mutex::new(true),
+            refreshed: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+}
+
+impl MadeUp {
+    pub fn with(pods: impl IntoIterator<Item = Pod>) -> Arc<MadeUp> {
+        let cluster = MadeUp::default();
+        for pod in pods {
+            cluster.apply(Change::Applied(pod), NOW.saturating_sub(Duration::from_secs(60)));
+        }
+        Arc::new(cluster)
+    }
+
+    pub fn apply(&self, change: Change, now: UnixNanos) {
+        self.table.lock().expect("not poisoned").apply(change, now);
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    pub fn tick(&self, now: UnixNanos) {
+        self.table.lock().expect("not poisoned").tick(now);
+    }
+
+    pub fn set_synced(&self, synced: bool) {
+        *self.synced.lock().expect("not poisoned") = synced;
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+}
+
+impl Cluster for MadeUp {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.table.lock().expect("not poisoned").snapshot()
+    }
+
+    fn namespace(&self, name: &str) -> Option<Arc<Related>> {
+        self.namespaces.get(name).cloned()
+    }
+
+    fn node(&self, name: &str) -> Option<Arc<Related>> {
+        self.nodes.get(name).cloned()
+    }
+
+    fn owner(&self, _namespace: &str, owner: &Owner) -> Option<Arc<Related>> {
+        self.owners.get(&*owner.uid).cloned()
+    }
+
+    fn refresh(&self, uid: &str, _namespace: &str, _name: &str) {
+        self.refreshed.lock().expect("not poisoned").push(uid.to_owned());
+    }
+
+    fn in_touch(&self, now: UnixNanos) -> UnixNanos {
+        self.in_touch.lock().expect("not poisoned").unwrap_or(now)
+    }
+
+    fn synced(&self) -> bool {
+        *self.synced.lock().expect("not poisoned")
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+/// Checks a body; the findings say what was wrong.
+pub fn checked(body: &str) -> (Option<Config>, Vec<Diagnostic>) {
+    let checks = Checks::default();
+    let parsed = yaml::parse(body, SourceId(0), &checks.diagnostics);
+    let Ok(node) = parsed else { panic!("the test's YAML does not parse") };
+    let id = ComponentId::parse("k8s_attributes").expect("an id");
+    let cx =
+        CheckContext { id: &id, path: "processors::k8s_attributes".to_owned(), place: node.place, checks: &checks };
+    let config = config::check(&cx, &node);
+    (config, checks.diagnostics.sorted())
+}
+
+pub fn config(body: &str) -> Config {
+    let (config, findings) = checked(body);
+    config.unwrap_or_else(|| panic!("{findings:?}"))
+}
+
+pub fn enricher(body: &str, cluster: &Arc<MadeUp>) -> (Enricher, Stats) {
+    let config = config(body);
+    let stats = Stats::default();
+    let counters = Counters::new(&stats, "k8s_attributes", &config.rules);
+    (Enricher::new(config, cluster.clone(), counters), stats)
+}
+
+/// A value as the tests write it.
+pub type Attributes = BTreeMap<String, String>;
+
+pub fn resource(pairs: &[(&str, &str)]) -> Bytes {
+    let mut edit = Appender::new(b"").expect("empty is valid");
+    for (key, value) in pairs {
+        edit.append(key, *value);
+    }
+    edit.finish()
+}
+
+/// Numbers in digits, lists in brackets; a key that comes twice fails the test.
+pub fn read(resource: &[u8]) -> Attributes {
+    let mut read = Attributes::new();
+    for attribute in attributes(resource) {
+        let attribute = attribute.expect("valid");
+        let key = String::from_utf8(attribute.key.to_vec()).expect("UTF-8");
+        let before = read.insert(key.clone(), text(&attribute.value));
+        assert!(before.is_none(), "{key} is there twice");
+    }
+    read
+}
+
+fn text(value: &AnyValue<'_>) -> String {
+    match value {
+        AnyValue::Str(text) => String::from_utf8(text.to_vec()).expect("UTF-8"),
+        AnyValue::Int(number) => number.to_string(),
+        AnyValue::Array(array) => {
+            let values = crate::otlp::walk::Fields::new(array).map(|field| {
+                let field = field.expect("valid");
+                text(&AnyValue::read(field.bytes().expect("a value")).expect("valid"))
+            });
+            format!("[{}]", values.collect::<Vec<_>>().join(","))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+pub fn origin(peer: Option<&str>, connection: u64, accepted_at: UnixNanos) -> Origin {
+    let peer = peer.map(|peer| std::net::SocketAddr::new(peer.parse().expect("an address"), 40_000));
+    Origin::new(peer, connection, accepted_at, NOW, Transport::Grpc)
+}
+
+pub fn moment(enricher: &Enricher, now: UnixNanos, mode: Mode) -> Moment {
+    Moment {
+        snapshot: enricher.cluster.snapshot(),
+        now,
+        in_touch: enricher.cluster.in_touch(now),
+        clock: Clock::default(),
+        mode,
+        again: false,
+        give_up: false,
+    }
+}
+
+/// Enriches at [`NOW`] data that was made `age` before; what waits gives `None`.
+pub fn enriched(enricher: &Enricher, resource: &[u8], origin: &Origin, age: Duration) -> Option<Attributes> {
+    let made = NOW.saturating_sub(age);
+    let times = || Some(Times { first: made, last: made });
+    let subject = Subject { resource, origin, times: &times };
+    match enricher.enrich(&subject, &moment(enricher, NOW, Mode::Full)) {
+        Outcome::Unchanged => Some(read(resource)),
+        Outcome::Changed(bytes) => Some(read(&bytes)),
+        Outcome::Pending { .. } => None,
+    }
+}
+
+pub fn decoded(json: &serde_json::Value, keep: crate::kube::decode::Keep) -> Pod {
+    Decoder::new(keep).pod(json.to_string().as_bytes()).expect("a pod").pod
+}
