@@ -1,6 +1,7 @@
 //! The command line: what a person types, one file per subcommand. Prints through `out`; exit codes in one place.
 
 pub mod components;
+pub mod demo;
 pub mod loadgen;
 pub mod out;
 pub mod print_config;
@@ -35,7 +36,8 @@ enum Command {
     Components(components::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
-    /// Send generated OTLP data at a fixed rate, bounded by default
+    /// Show the main job on this machine, judged by an end that knows the truth
+    Demo(demo::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
 }
@@ -57,6 +59,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Components(args)) => components::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),
     }
 }

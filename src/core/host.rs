@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::core::balance::Balance;
 use crate::core::binding::PeerIdentity;
@@ -39,13 +39,33 @@ impl Host {
     }
 
     /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration.
+    ///
+    /// `make` may ask for other shared things: the lock is not held while it runs. Should two ask at once, both get what
+    /// was put in first.
     pub fn shared<T: Any + Send + Sync>(&self, key: &str, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
-        let mut shared = self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let known = shared.get(key).cloned().and_then(|any| any.downcast::<T>().ok());
-        known.unwrap_or_else(|| {
-            let made = make();
-            shared.insert(key.to_owned(), made.clone());
-            made
-        })
+        let find = || self.lock().get(key).cloned().and_then(|any| any.downcast::<T>().ok());
+        if let Some(known) = find() {
+            return known;
+        }
+        let made = make();
+        let first = self.lock().entry(key.to_owned()).or_insert_with(|| made.clone()).clone();
+        first.downcast::<T>().unwrap_or(made)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {
+        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_thing_may_be_made_of_another_shared_thing() {
+        let host = Host::new(Budget::unlimited());
+        let outer = host.shared("outer", || Arc::new(host.shared("inner", || Arc::new(7u32))));
+        assert_eq!(**outer, 7);
+        assert!(Arc::ptr_eq(&outer, &host.shared("outer", || Arc::new(Arc::new(8u32)))));
     }
 }

@@ -17,6 +17,8 @@ use http_body::Body as _;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{Config, KubeConfigOptions};
 use tokio::time::timeout;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Error answers are read this far and this long.
@@ -83,7 +85,9 @@ impl Api {
         };
         let request = http::Request::get(path).header(ACCEPT, accept).body(Body::empty());
         let request = request.map_err(|error| describe(&error))?;
-        let (head, body) = client.send(request).await.map_err(|error| describe(&error))?.into_parts();
+        // The crate logs every failure as an error of its own; ours are told once, by state.
+        let sent = client.send(request).with_subscriber(NoSubscriber::default()).await;
+        let (head, body) = sent.map_err(|error| describe(&error))?.into_parts();
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: head.status.as_u16(),
@@ -113,7 +117,8 @@ impl Answer {
     /// The next chunk; `None` at the clean end of the body. Safe to drop and call again.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
         loop {
-            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
+            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx));
+            let frame = frame.with_subscriber(NoSubscriber::default()).await?;
             match frame.map(|frame| frame.into_data()) {
                 Ok(Ok(bytes)) => return Some(Ok(bytes)),
                 Ok(Err(_trailers)) => {}
@@ -195,4 +200,29 @@ fn describe(error: &dyn Error) -> String {
         source = cause.source();
     }
     line.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_over_tls_fail_with_one_line_and_not_with_a_panic() {
+        let api = Api::new(Auth::Url("https://127.0.0.1:1".to_owned()));
+        let Err(fault) = api.get("/api/v1/pods", Form::Whole).await else { panic!("nobody listens there") };
+        assert!(fault.contains("refused") && !fault.contains('\n'), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_are_missing_are_named() {
+        let outside = [Auth::ServiceAccount, Auth::None];
+        for auth in outside {
+            let Err(fault) = Api::new(auth.clone()).get("/", Form::Whole).await else { panic!("not in a cluster") };
+            assert!(fault.contains("KUBERNETES_SERVICE_HOST") || fault.contains("environment"), "{auth:?}: {fault}");
+        }
+        let path = "/no/such/token".into();
+        let auth = Auth::TokenFile { url: "http://127.0.0.1:1".to_owned(), path };
+        let Err(fault) = Api::new(auth).get("/", Form::Whole).await else { panic!("no token") };
+        assert!(fault.contains("/no/such/token"), "{fault}");
+    }
 }

@@ -163,10 +163,10 @@ def a_restart_with_the_status_published_late(stage, suite):
         known.add(early)
         seen = resource_of(shop.sink.spans(), "checkout", early).get("container.id")
         suite.check("the early span has the new id or none", seen in (None, pod.id()), f"{seen}, dead run {dead}")
-        say_late = "the early span has the new run's id, because it bound at the decision"
-        suite.equal(say_late, seen, pod.id())
+        suite.equal("it has the new one, because it was bound at the decision", seen, pod.id())
         get(f"{shop.flask.url}/checkout")
-        later = resource_of(shop.sink.spans(), "checkout", shop.whole_trace(known))
+        last = shop.whole_trace(known)
+        later = resource_of(shop.sink.spans(), "checkout", last)
         suite.equal("a later span has the new id", later.get("container.id"), pod.id())
     finally:
         shop.close()
@@ -268,7 +268,11 @@ def the_api_server_is_killed(stage, suite):
         suite.equal("before: found", lab.passed(old).get("container.id"), old.id())
         stage.plane.kill_api()
         time.sleep(2)
-        suite.equal("while it is gone: still found", lab.passed(old).get("container.id"), old.id())
+        seen = lab.passed(old)
+        suite.equal("while it is gone: the pod is still found", seen.get("k8s.node.name"), "node-1")
+        # A new connection may be a new run that nobody could report: then no id is right, another run's never.
+        found = seen.get("container.id")
+        suite.check("and the container id is its own or left out", found in (None, old.id()), found)
         suite.equal("and podgate is alive", get(lab.gateway.url("health", "/livez"))[0], 200)
         stage.plane.start_api()
         new = running_pod(stage, "new-0")

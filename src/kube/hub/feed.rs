@@ -195,10 +195,10 @@ pub(super) async fn run(
     pulse: Arc<Pulse>,
 ) {
     let mut tick_at = Instant::now() + TICK;
-    let mut published = Instant::now() - PUBLISH_SPACING;
+    let mut publish_from = Instant::now();
     let mut changed = false;
     loop {
-        let publish_at = if changed { published + PUBLISH_SPACING } else { tick_at };
+        let publish_at = if changed { publish_from } else { tick_at };
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             update = updates.recv() => {
@@ -215,9 +215,9 @@ pub(super) async fn run(
             feed.tick(UnixNanos::now());
             changed = true;
         }
-        if changed && now >= published + PUBLISH_SPACING {
+        if changed && now >= publish_from {
             publish(&shared, &mut feed);
-            published = now;
+            publish_from = now + PUBLISH_SPACING;
             changed = false;
         }
     }

@@ -73,7 +73,7 @@ pub(super) async fn run(setup: Setup, shared: Arc<Shared>, mut stop: watch::Rece
         }
         pulse.beat();
         if reader.watch.is_waiting() {
-            reader.link = Link::Idle;
+            reader.hang_up();
         }
         for effect in effects {
             if reader.carry_out(effect).await.is_err() {
@@ -126,6 +126,14 @@ impl Reader {
             Happened::Chunk(Some(Err(fault))) => self.watch.on(Input::Failed(fault), now, effects),
             Happened::Chunk(None) => self.ended(now, effects),
         }
+    }
+
+    /// Drops the request under way; one that was never answered counts as such.
+    fn hang_up(&mut self) {
+        if matches!(self.link, Link::Asking(_)) {
+            self.shared.tell.requested(self.verb, Cause::Silent.label());
+        }
+        self.link = Link::Idle;
     }
 
     /// A request that brought no data.
@@ -232,6 +240,18 @@ pub(super) struct File {
     pub updates: mpsc::Sender<Update>,
 }
 
+/// Beats while something long is awaited.
+async fn beating<T>(work: impl Future<Output = T>, pulse: &Pulse) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        pulse.beat();
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(Pulse::INTERVAL / 2) => {}
+        }
+    }
+}
+
 /// Between two looks at the file.
 const FILE_POLL: Duration = Duration::from_secs(3);
 
@@ -241,7 +261,7 @@ pub(super) async fn read_file(source: File, shared: Arc<Shared>, mut stop: watch
     loop {
         let modified = tokio::fs::metadata(&source.file).await.and_then(|file| file.modified()).ok();
         if known.is_none() || known != Some(modified) {
-            match static_pods::read(&source.file, source.keep.clone()).await {
+            match beating(static_pods::read(&source.file, source.keep.clone()), &pulse).await {
                 Ok(read) => {
                     shared.tell.undecodable(read.skipped);
                     shared.tell.file(Ok(read.seen.len()));

@@ -21,19 +21,8 @@ pub(super) struct Tell {
     name: String,
 }
 
-/// How requests end, beside the causes of failure.
-const OUTCOMES: [&str; 10] = [
-    "ok",
-    "unreachable",
-    "silent",
-    "ended_early",
-    "garbage",
-    "unauthorized",
-    "forbidden",
-    "busy",
-    "expired",
-    "failing",
-];
+/// How requests end: with a head (`ok`), or one of the causes of failure.
+const OUTCOMES: [&str; 8] = ["ok", "unreachable", "silent", "unauthorized", "forbidden", "busy", "expired", "failing"];
 
 impl Tell {
     pub fn new(stats: &Stats, board: Arc<StatusBoard>, name: &str) -> Tell {

@@ -1,1 +1,180 @@
+use super::feed::{Feed, Tally, Update};
+use super::paths::{Scope, encode};
+use super::*;
+use crate::kube::decode::{Decoder, Event, Seen};
+use crate::kube::watch::Ask;
 
+fn spec() -> WatchSpec {
+    WatchSpec {
+        auth: Auth::None,
+        node: Some("node-a".to_owned()),
+        namespaces: Vec::new(),
+        label_selector: None,
+        field_selector: None,
+        keep: Keep::default(),
+        grace: Duration::from_secs(120),
+        pods_file: None,
+    }
+}
+
+fn seen_on(node: &str, uid: &str, version: u64) -> Seen {
+    let json = format!(
+        r#"{{"metadata":{{"uid":"{uid}","name":"{uid}","namespace":"shop","resourceVersion":"{version}"}},
+        "spec":{{"nodeName":"{node}","hostname":"v{version}"}}}}"#
+    );
+    Decoder::new(Keep::default()).pod(json.as_bytes()).unwrap()
+}
+
+fn seen(uid: &str, version: u64) -> Seen {
+    seen_on("node-a", uid, version)
+}
+
+/// What the snapshot shows of a pod: the version it came from.
+fn shown(feed: &mut Feed, uid: &str) -> Option<String> {
+    let snapshot = feed.snapshot();
+    let entry = snapshot.by_uid(uid).filter(|entry| entry.removed_at.is_none())?;
+    Some(entry.pod.hostname.to_string())
+}
+
+const NOW: UnixNanos = UnixNanos(1_000_000_000_000);
+
+#[test]
+fn an_answer_older_than_what_the_watch_brought_changes_nothing() {
+    let mut feed = Feed::new(Duration::ZERO, 1, &spec());
+    feed.apply(Update::Listed { reader: 0, seen: vec![seen("a", 5)] }, NOW);
+    feed.apply(Update::Applied { reader: 0, seen: seen("a", 9) }, NOW);
+    feed.apply(Update::Fetched(seen("a", 7)), NOW);
+    assert_eq!(shown(&mut feed, "a").as_deref(), Some("v9"));
+    feed.apply(Update::Fetched(seen("a", 12)), NOW);
+    feed.apply(Update::Applied { reader: 0, seen: seen("a", 11) }, NOW);
+    assert_eq!(shown(&mut feed, "a").as_deref(), Some("v12"), "the watch is behind the answer");
+    feed.apply(Update::Listed { reader: 0, seen: vec![seen("a", 3)] }, NOW);
+    assert_eq!(shown(&mut feed, "a").as_deref(), Some("v3"), "a list starts the order anew");
+    feed.apply(Update::Applied { reader: 0, seen: seen("a", 4) }, NOW);
+    assert_eq!(shown(&mut feed, "a").as_deref(), Some("v4"));
+}
+
+#[test]
+fn an_answer_may_add_a_pod_only_where_the_watch_will_delete_it() {
+    let mut feed = Feed::new(Duration::ZERO, 1, &spec());
+    feed.apply(Update::Fetched(seen("early", 5)), NOW);
+    assert_eq!(shown(&mut feed, "early"), None, "before the first list nothing is known");
+    feed.apply(Update::Listed { reader: 0, seen: Vec::new() }, NOW);
+    feed.apply(Update::Fetched(seen("ours", 5)), NOW);
+    feed.apply(Update::Fetched(seen_on("node-b", "theirs", 5)), NOW);
+    assert_eq!(shown(&mut feed, "ours").as_deref(), Some("v5"));
+    assert_eq!(shown(&mut feed, "theirs"), None);
+    let narrowed = WatchSpec { label_selector: Some("app=x".to_owned()), ..spec() };
+    let mut feed = Feed::new(Duration::ZERO, 1, &narrowed);
+    feed.apply(Update::Listed { reader: 0, seen: Vec::new() }, NOW);
+    feed.apply(Update::Fetched(seen("unknown", 5)), NOW);
+    assert_eq!(shown(&mut feed, "unknown"), None);
+}
+
+#[test]
+fn pods_are_counted_as_added_updated_and_deleted() {
+    let mut feed = Feed::new(Duration::ZERO, 1, &spec());
+    let tally = |added, updated, deleted| Tally { added, updated, deleted };
+    assert_eq!(feed.apply(Update::Listed { reader: 0, seen: vec![seen("a", 1), seen("b", 2)] }, NOW), tally(2, 0, 0));
+    assert!(feed.is_synced());
+    assert_eq!(feed.apply(Update::Applied { reader: 0, seen: seen("a", 3) }, NOW), tally(0, 1, 0));
+    assert_eq!(feed.apply(Update::Listed { reader: 0, seen: vec![seen("b", 2), seen("c", 4)] }, NOW), tally(1, 1, 1));
+    let gone = Update::Deleted { reader: 0, uid: "b".into(), last: None, version: "9".to_owned() };
+    assert_eq!(feed.apply(gone, NOW), tally(0, 0, 1));
+    assert_eq!(feed.apply(Update::Absent("c".into()), NOW), tally(0, 0, 1));
+    assert_eq!(feed.apply(Update::Absent("c".into()), NOW), tally(0, 0, 0));
+    assert_eq!(feed.len(), 0);
+}
+
+#[test]
+fn a_list_of_one_namespace_says_nothing_about_the_others() {
+    let mut feed = Feed::new(Duration::ZERO, 2, &spec());
+    feed.apply(Update::Listed { reader: 0, seen: vec![seen("a", 1)] }, NOW);
+    assert!(!feed.is_synced());
+    feed.apply(Update::Listed { reader: 1, seen: vec![seen("b", 1)] }, NOW);
+    assert!(feed.is_synced());
+    feed.apply(Update::Listed { reader: 0, seen: Vec::new() }, NOW);
+    assert_eq!((shown(&mut feed, "a"), shown(&mut feed, "b").as_deref()), (None, Some("v1")));
+}
+
+/// Every recorded stream through decoder, feed, table and ledger: the runs that the recording knows are found.
+#[test]
+fn recorded_streams_leave_the_right_runs_behind() {
+    // File, container, restart count and id of the newest run, and how many runs are known.
+    let cases = [
+        ("02-restart.jsonl", "app", 1, 2),
+        ("03-crashloop.jsonl", "app", 4, 4),
+        ("04-restart-jump.jsonl", "app", 7, 2),
+    ];
+    for (file, container, newest, least) in cases {
+        let path = format!("{}/tests/golden/k8s/{file}", env!("CARGO_MANIFEST_DIR"));
+        let (mut decoder, mut uid, mut last) = (Decoder::new(Keep::default()), None, None);
+        let mut feed = Feed::new(Duration::from_secs(120), 1, &spec());
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let Event::Applied(seen) = decoder.line(line.as_bytes()).unwrap() else { continue };
+            let status = seen.pod.statuses.iter().find(|status| &*status.name == container).cloned();
+            last = status.or(last);
+            uid = Some(seen.pod.uid.clone());
+            feed.apply(Update::Applied { reader: 0, seen }, NOW);
+        }
+        let (uid, last) = (uid.unwrap(), last.unwrap());
+        assert_eq!(last.restart_count, newest, "{file}");
+        let snapshot = feed.snapshot();
+        let entry = snapshot.by_container_id(&last.id).unwrap();
+        assert_eq!(entry.pod.uid, uid, "{file}");
+        assert!(entry.ledger.ids().count() >= least, "{file}: {:?}", entry.ledger);
+        if let Some(before) = last.last {
+            assert!(entry.ledger.knows(&before.id), "{file}: the predecessor is known");
+        }
+    }
+}
+
+#[test]
+fn a_successor_keeps_the_address_when_the_finished_pod_is_deleted_late() {
+    let path = format!("{}/tests/golden/k8s/06-ip-reuse.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let mut decoder = Decoder::new(Keep::default());
+    let mut feed = Feed::new(Duration::from_secs(120), 1, &spec());
+    for line in std::fs::read_to_string(path).unwrap().lines() {
+        let update = match decoder.line(line.as_bytes()).unwrap() {
+            Event::Applied(seen) => Update::Applied { reader: 0, seen },
+            Event::Deleted { uid, last, version } => Update::Deleted { reader: 0, uid, last, version },
+            _ => continue,
+        };
+        feed.apply(update, UnixNanos::now());
+    }
+    let snapshot = feed.snapshot();
+    let holder = snapshot.by_ip("10.1.0.9".parse().unwrap(), UnixNanos::now()).unwrap();
+    assert!(holder.pod.name.ends_with("ccccc"), "{}", holder.pod.name);
+}
+
+#[test]
+fn requests_are_spelled_as_the_api_server_wants_them() {
+    let spec = WatchSpec { label_selector: Some("app in (a,b)".to_owned()), ..spec() };
+    let selectors = "&fieldSelector=spec.nodeName%3Dnode-a&labelSelector=app%20in%20%28a%2Cb%29";
+    let scope = Scope::new(&spec, None);
+    let path = |ask: Ask| scope.path(&ask);
+    let watch = "watch=true&allowWatchBookmarks=true&timeoutSeconds=90";
+    assert_eq!(
+        path(Ask::StreamingList { at_least: None, timeout_seconds: 90 }),
+        format!(
+            "/api/v1/pods?resourceVersion=0&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&{watch}{selectors}"
+        )
+    );
+    assert_eq!(
+        path(Ask::Watch { from: "7".to_owned(), timeout_seconds: 90 }),
+        format!("/api/v1/pods?resourceVersion=7&{watch}{selectors}")
+    );
+    assert_eq!(
+        path(Ask::List { at_least: Some("7".to_owned()), page: None, limit: 500 }),
+        format!("/api/v1/pods?limit=500&resourceVersion=7&resourceVersionMatch=NotOlderThan{selectors}")
+    );
+    let page = Some("a/b=".to_owned());
+    assert_eq!(
+        path(Ask::List { at_least: Some("7".to_owned()), page, limit: 500 }),
+        format!("/api/v1/pods?limit=500&continue=a%2Fb%3D{selectors}")
+    );
+    let all = Scope::new(&WatchSpec { node: None, label_selector: None, ..spec }, Some("shop"));
+    let everything = Ask::List { at_least: None, page: None, limit: 0 };
+    assert_eq!(all.path(&everything), "/api/v1/namespaces/shop/pods?resourceVersion=0");
+    assert_eq!(encode("a b/\u{e9}"), "a%20b%2F%C3%A9");
+}

@@ -332,12 +332,17 @@ impl Cluster {
     pub fn publish_due(&mut self, clock: Clock) {
         let mut ready: Vec<Due> = self.due.extract_if(.., |due| due.at <= clock.0).collect();
         ready.sort_by_key(|due| due.at);
-        for due in ready {
+        let mut ready = ready.into_iter().peekable();
+        while let Some(due) = ready.next() {
             let Some(pod) = self.pods.get_mut(&due.pod).filter(|pod| pod.uid == due.uid) else { continue };
-            let Some(container) = pod.containers.iter_mut().find(|found| found.name == due.container) else { continue };
-            container.shown = due.shown;
+            if let Some(container) = pod.containers.iter_mut().find(|found| found.name == due.container) {
+                container.shown = due.shown;
+            }
             pod.phase = "Running";
-            self.record(&due.pod, "MODIFIED");
+            // Containers that change together are published together.
+            if ready.peek().is_none_or(|next| (next.at, &next.uid) != (due.at, &due.uid)) {
+                self.record(&due.pod, "MODIFIED");
+            }
         }
     }
 

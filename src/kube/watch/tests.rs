@@ -1,1 +1,482 @@
+//! The fault table, with the clock in our hands: a fake server answers, and every request is counted.
 
+use super::*;
+use crate::kube::decode::{Decoder, Keep};
+
+fn seen(uid: &str, version: u64) -> Seen {
+    let json = format!(r#"{{"metadata":{{"uid":"{uid}","name":"{uid}","resourceVersion":"{version}"}}}}"#);
+    Decoder::new(Keep::default()).pod(json.as_bytes()).unwrap()
+}
+
+fn status(code: u16) -> ApiStatus {
+    ApiStatus { code, ..ApiStatus::default() }
+}
+
+fn refused(code: u16) -> Input {
+    Input::Refused { status: status(code), retry_after: None }
+}
+
+fn bookmark(version: &str, initial_events_end: bool) -> Input {
+    Input::Event(Event::Bookmark { version: version.to_owned(), initial_events_end })
+}
+
+/// A watch with its clock; a closure plays the server.
+struct Lab {
+    watch: Watch,
+    begun: Instant,
+    now: Instant,
+    requests: Vec<(Duration, Ask)>,
+    effects: Vec<Effect>,
+}
+
+impl Lab {
+    fn new(seed: u64) -> Lab {
+        let now = Instant::now();
+        let watch = Watch::new(now, fastrand::Rng::with_seed(seed));
+        Lab { watch, begun: now, now, requests: Vec::new(), effects: Vec::new() }
+    }
+
+    fn give(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.watch.on(input, self.now, &mut effects);
+        for effect in &effects {
+            if let Effect::Request(ask) = effect {
+                self.requests.push((self.now - self.begun, ask.clone()));
+            }
+        }
+        self.effects.extend(effects.iter().map(copy));
+        effects
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Goes to the next deadline; the request made there, if any.
+    fn timer(&mut self) -> Option<Ask> {
+        self.now = self.now.max(self.watch.deadline());
+        self.give(Input::Timer).into_iter().find_map(|effect| match effect {
+            Effect::Request(ask) => Some(ask),
+            _ => None,
+        })
+    }
+
+    fn next_request(&mut self) -> Ask {
+        (0..10).find_map(|_| self.timer()).expect("a request within ten deadlines")
+    }
+
+    /// Lists two pods by streaming; the watch goes on from version 10.
+    fn list(&mut self) {
+        let ask = self.next_request();
+        assert!(matches!(ask, Ask::StreamingList { .. }), "{ask:?}");
+        self.give(Input::Opened);
+        self.give(Input::Event(Event::Applied(seen("a", 5))));
+        self.give(Input::Event(Event::Applied(seen("b", 6))));
+        let effects = self.give(bookmark("10", true));
+        assert!(matches!(&effects[0], Effect::Listed(pods) if pods.len() == 2), "{effects:?}");
+    }
+
+    fn listed_and_settled(seed: u64) -> Lab {
+        let mut lab = Lab::new(seed);
+        lab.list();
+        lab.pass(Duration::from_secs(6));
+        lab.give(Input::Timer);
+        lab
+    }
+
+    /// Lets `server` answer each request for `time`; the deadline is what ends silence.
+    fn run(&mut self, time: Duration, mut server: impl FnMut(&mut Lab, &Ask)) {
+        let ends = self.now + time;
+        while self.watch.deadline() < ends {
+            if let Some(ask) = self.timer() {
+                server(self, &ask);
+            }
+        }
+        self.now = ends;
+    }
+
+    fn spacing(&self) -> Duration {
+        self.requests.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap_or(Duration::MAX)
+    }
+}
+
+fn copy(effect: &Effect) -> Effect {
+    match effect {
+        Effect::RenewCredentials => Effect::RenewCredentials,
+        Effect::Request(ask) => Effect::Request(ask.clone()),
+        Effect::Applied(seen) => Effect::Applied(seen.clone()),
+        Effect::Deleted { uid, last, version } => {
+            Effect::Deleted { uid: uid.clone(), last: last.clone(), version: version.clone() }
+        }
+        Effect::Listed(seen) => Effect::Listed(seen.clone()),
+        Effect::Report(health) => Effect::Report(health.clone()),
+    }
+}
+
+#[test]
+fn a_streaming_list_becomes_a_watch_whose_events_are_handed_on() {
+    let mut lab = Lab::new(1);
+    lab.list();
+    assert_eq!(*lab.watch.health(), Health::Fresh);
+    assert_eq!(lab.give(Input::Event(Event::Applied(seen("c", 11)))), [Effect::Applied(seen("c", 11))]);
+    let gone = Event::Deleted { uid: "a".into(), last: None, version: "12".to_owned() };
+    assert_eq!(
+        lab.give(Input::Event(gone)),
+        [Effect::Deleted { uid: "a".into(), last: None, version: "12".to_owned() }]
+    );
+    lab.pass(Duration::from_secs(60));
+    lab.give(bookmark("40", false));
+    lab.give(Input::Ended);
+    assert!(matches!(lab.next_request(), Ask::Watch { from, .. } if from == "40"), "the version comes from bookmarks");
+}
+
+#[test]
+fn deletions_within_initial_events_are_not_in_the_list() {
+    let mut lab = Lab::new(2);
+    lab.next_request();
+    lab.give(Input::Opened);
+    lab.give(Input::Event(Event::Applied(seen("a", 5))));
+    lab.give(Input::Event(Event::Deleted { uid: "a".into(), last: None, version: "6".to_owned() }));
+    assert_eq!(lab.give(bookmark("7", true))[0], Effect::Listed(Vec::new()));
+}
+
+#[test]
+fn the_first_request_comes_within_half_a_second_spread_by_chance() {
+    let first = |seed| {
+        let mut lab = Lab::new(seed);
+        lab.next_request();
+        lab.requests[0].0
+    };
+    let times: Vec<Duration> = (0..100).map(first).collect();
+    assert!(times.iter().all(|time| *time <= START_JITTER));
+    assert!(times.iter().min().unwrap() < &Duration::from_millis(100));
+    assert!(times.iter().max().unwrap() > &Duration::from_millis(400));
+}
+
+/// How a server answers one request, for as long as a fault lasts.
+type Answer = fn(&mut Lab, &Ask);
+
+fn open_then(lab: &mut Lab, input: Input) {
+    lab.give(Input::Opened);
+    lab.give(input);
+}
+
+const FAULTS: &[(&str, Answer)] = &[
+    ("no connection", |lab, _| drop(lab.give(Input::Failed("connection refused".to_owned())))),
+    ("ends at once", |lab, _| open_then(lab, Input::Ended)),
+    ("410 as event", |lab, _| open_then(lab, Input::Event(Event::Error(status(410))))),
+    ("410 as status", |lab, _| drop(lab.give(refused(410)))),
+    ("500 as event", |lab, _| open_then(lab, Input::Event(Event::Error(status(500))))),
+    ("error event without code", |lab, _| open_then(lab, Input::Event(Event::Error(status(0))))),
+    ("no head", |_, _| {}),
+    ("silence after the head", |lab, _| drop(lab.give(Input::Opened))),
+    ("garbage", |lab, _| open_then(lab, Input::Garbage("expected value".to_owned()))),
+    ("cut off", |lab, _| open_then(lab, Input::Failed("cut off".to_owned()))),
+    ("401", |lab, _| drop(lab.give(refused(401)))),
+    ("403", |lab, _| drop(lab.give(refused(403)))),
+    ("429", |lab, _| drop(lab.give(refused(429)))),
+    ("500", |lab, _| drop(lab.give(refused(500)))),
+    ("503", |lab, _| drop(lab.give(refused(503)))),
+    ("no streaming lists, and lists fail", |lab, ask| {
+        let code = if matches!(ask, Ask::StreamingList { .. }) { 422 } else { 500 };
+        lab.give(refused(code));
+    }),
+    ("retry after zero", |lab, _| {
+        lab.give(Input::Refused { status: status(429), retry_after: Some(Duration::ZERO) });
+    }),
+    ("empty pages for ever", |lab, _| {
+        lab.give(Input::Opened);
+        lab.give(Input::Page(ListEnd { version: "1".to_owned(), rest: "more".to_owned() }));
+        lab.give(Input::Ended);
+    }),
+];
+
+/// Plays a healthy server; true when a complete list or an event went through.
+fn healthy(lab: &mut Lab, ask: &Ask) -> bool {
+    lab.give(Input::Opened);
+    match ask {
+        Ask::StreamingList { .. } => {
+            lab.give(bookmark("900", true));
+        }
+        Ask::List { .. } => {
+            lab.give(Input::Page(ListEnd { version: "900".to_owned(), rest: String::new() }));
+        }
+        Ask::Watch { .. } => {
+            lab.give(Input::Event(Event::Applied(seen("z", 901))));
+        }
+    }
+    true
+}
+
+#[test]
+fn every_fault_costs_at_most_a_request_a_second_and_is_over_within_a_minute_of_healing() {
+    for (index, (name, fault)) in FAULTS.iter().enumerate() {
+        for lasts in [5, 60, 600].map(Duration::from_secs) {
+            let seed = index as u64 * 1_000 + lasts.as_secs();
+            let mut lab = Lab::listed_and_settled(seed);
+            lab.pass(Duration::from_secs(20));
+            lab.give(Input::Failed("reset".to_owned()));
+            lab.requests.clear();
+            lab.run(lasts, |lab, ask| fault(lab, ask));
+            assert!(lab.spacing() >= SPACING, "{name} for {lasts:?} (seed {seed}): {:?}", lab.requests);
+            let healed = lab.now;
+            let mut served = None;
+            lab.run(Duration::from_secs(120), |lab, ask| {
+                if healthy(lab, ask) {
+                    served.get_or_insert(lab.now);
+                }
+            });
+            let after = served.map(|at| at - healed);
+            assert!(after.is_some_and(|after| after <= Duration::from_secs(60)), "{name} for {lasts:?}: {after:?}");
+        }
+    }
+}
+
+#[test]
+fn failures_without_end_settle_at_about_two_requests_a_minute() {
+    for (name, fault) in FAULTS.iter().filter(|(name, _)| !name.contains("pages")) {
+        let mut lab = Lab::listed_and_settled(3);
+        lab.give(Input::Failed("reset".to_owned()));
+        lab.requests.clear();
+        lab.run(Duration::from_secs(3_600), |lab, ask| fault(lab, ask));
+        assert!((60..=260).contains(&lab.requests.len()), "{name}: {} requests an hour", lab.requests.len());
+    }
+}
+
+#[test]
+fn a_410_leads_to_a_new_list_however_it_is_said() {
+    let ways: [fn(&mut Lab); 3] = [
+        |lab| drop(lab.give(Input::Event(Event::Error(status(410))))),
+        |lab| {
+            lab.give(Input::Ended);
+            lab.next_request();
+            lab.give(refused(410));
+        },
+        |lab| {
+            let expired = ApiStatus { code: 500, reason: "Expired".to_owned(), ..ApiStatus::default() };
+            lab.give(Input::Event(Event::Error(expired)));
+        },
+    ];
+    for way in ways {
+        let mut lab = Lab::listed_and_settled(4);
+        way(&mut lab);
+        let ask = lab.next_request();
+        assert!(matches!(&ask, Ask::StreamingList { at_least: Some(version), .. } if version == "10"), "{ask:?}");
+    }
+}
+
+#[test]
+fn silence_is_doubted_after_75_seconds_and_resolved_by_a_list() {
+    let mut lab = Lab::listed_and_settled(5);
+    let quiet = lab.begun.max(lab.watch.heard().latest().unwrap());
+    assert_eq!(lab.watch.deadline(), quiet + LIVENESS);
+    assert_eq!(lab.timer(), None);
+    assert_eq!(*lab.watch.health(), Health::Stale(Cause::Silent));
+    assert!(lab.watch.is_waiting(), "the silent request is dropped");
+    assert!(matches!(lab.next_request(), Ask::StreamingList { at_least: Some(_), .. }));
+}
+
+#[test]
+fn bookmarks_keep_a_quiet_watch_from_being_doubted() {
+    let mut lab = Lab::listed_and_settled(6);
+    for minute in 0..10 {
+        lab.pass(Duration::from_secs(60));
+        lab.give(Input::Timer);
+        lab.give(bookmark(&(100 + minute).to_string(), false));
+    }
+    assert_eq!(*lab.watch.health(), Health::Fresh);
+    assert_eq!(lab.requests.len(), 1);
+}
+
+#[test]
+fn a_version_from_the_future_is_given_up_at_the_second_refusal() {
+    let mut lab = Lab::listed_and_settled(7);
+    lab.timer();
+    let too_large = ApiStatus { code: 504, version_too_large: true, ..ApiStatus::default() };
+    for expected in [Some("10".to_owned()), Some("10".to_owned()), None] {
+        let Ask::StreamingList { at_least, .. } = lab.next_request() else { panic!() };
+        assert_eq!(at_least, expected);
+        lab.give(Input::Opened);
+        lab.give(Input::Event(Event::Error(too_large.clone())));
+    }
+}
+
+#[test]
+fn after_a_long_outage_the_state_is_listed_not_resumed() {
+    let mut lab = Lab::listed_and_settled(8);
+    lab.give(Input::Failed("reset".to_owned()));
+    lab.pass(Duration::from_secs(300));
+    assert!(matches!(lab.next_request(), Ask::StreamingList { .. }));
+}
+
+#[test]
+fn a_server_without_streaming_lists_is_listed_in_pages_and_then_watched() {
+    for code in [400, 404, 405, 406, 415, 422] {
+        let mut lab = Lab::new(9);
+        lab.next_request();
+        lab.give(refused(code));
+        assert_eq!(lab.next_request(), Ask::List { at_least: None, page: None, limit: PAGE_ITEMS });
+        lab.give(Input::Opened);
+        lab.give(Input::Item(seen("a", 1)));
+        lab.give(Input::Page(ListEnd { version: "7".to_owned(), rest: "next".to_owned() }));
+        assert_eq!(lab.next_request(), Ask::List { at_least: None, page: Some("next".to_owned()), limit: PAGE_ITEMS });
+        lab.give(Input::Opened);
+        lab.give(Input::Item(seen("b", 2)));
+        let effects = lab.give(Input::Page(ListEnd { version: "7".to_owned(), rest: String::new() }));
+        assert!(matches!(&effects[0], Effect::Listed(pods) if pods.len() == 2), "{code}: {effects:?}");
+        assert!(matches!(lab.next_request(), Ask::Watch { from, .. } if from == "7"));
+        assert!(lab.spacing() >= SPACING);
+    }
+}
+
+#[test]
+fn refusals_that_say_nothing_of_streaming_do_not_end_it() {
+    for code in [401, 403, 410, 429, 500, 503] {
+        let mut lab = Lab::new(10);
+        lab.next_request();
+        lab.give(refused(code));
+        assert!(matches!(lab.next_request(), Ask::StreamingList { .. }), "{code}");
+    }
+}
+
+#[test]
+fn objects_without_a_mark_of_their_end_lead_to_a_plain_list() {
+    let mut lab = Lab::new(11);
+    for _ in 0..2 {
+        assert!(matches!(lab.next_request(), Ask::StreamingList { .. }));
+        lab.give(Input::Opened);
+        lab.give(Input::Event(Event::Applied(seen("a", 1))));
+        lab.pass(INITIAL_WAIT);
+        assert_eq!(lab.timer(), None);
+    }
+    assert!(matches!(lab.next_request(), Ask::List { .. }));
+}
+
+#[test]
+fn an_expired_page_token_starts_the_list_anew_without_pages() {
+    let mut lab = Lab::new(12);
+    lab.next_request();
+    lab.give(refused(422));
+    lab.next_request();
+    lab.give(Input::Opened);
+    lab.give(Input::Item(seen("a", 1)));
+    lab.give(Input::Page(ListEnd { version: "7".to_owned(), rest: "next".to_owned() }));
+    lab.next_request();
+    lab.give(refused(410));
+    assert_eq!(lab.next_request(), Ask::List { at_least: None, page: None, limit: 0 });
+    lab.give(Input::Opened);
+    let effects = lab.give(Input::Page(ListEnd { version: "9".to_owned(), rest: String::new() }));
+    assert_eq!(effects[0], Effect::Listed(Vec::new()), "items of the broken list are forgotten");
+}
+
+#[test]
+fn a_401_renews_credentials_and_a_403_names_verb_and_cure() {
+    let mut lab = Lab::new(13);
+    lab.next_request();
+    let effects = lab.give(refused(401));
+    assert!(effects.contains(&Effect::RenewCredentials));
+    assert!(effects.contains(&Effect::Report(Health::Stale(Cause::Unauthorized))));
+    lab.next_request();
+    let message = "pods is forbidden".to_owned();
+    lab.give(Input::Refused { status: ApiStatus { message, ..status(403) }, retry_after: None });
+    let Health::Stale(cause) = lab.watch.health() else { panic!() };
+    let told = cause.to_string();
+    assert!(told.starts_with("no right to watch pods: grant verbs get, list, watch on pods"), "{told}");
+}
+
+#[test]
+fn retry_after_is_honoured_up_to_45_seconds() {
+    for (asked, held) in [(10, 10), (44, 44), (3_600, 45)] {
+        let mut lab = Lab::new(14);
+        lab.next_request();
+        let at = lab.now;
+        lab.give(Input::Refused { status: status(429), retry_after: Some(Duration::from_secs(asked)) });
+        lab.next_request();
+        assert_eq!(lab.now - at, Duration::from_secs(held));
+        assert!(!lab.effects.is_empty());
+    }
+}
+
+#[test]
+fn a_version_the_server_cannot_read_is_given_up() {
+    let mut lab = Lab::listed_and_settled(15);
+    lab.give(Input::Failed("reset".to_owned()));
+    lab.pass(Duration::from_secs(1));
+    let asks: Vec<Ask> = (0..8)
+        .map(|_| {
+            let ask = lab.next_request();
+            lab.give(refused(500));
+            ask
+        })
+        .collect();
+    assert!(matches!(asks[0], Ask::Watch { .. }), "{asks:?}");
+    assert!(matches!(asks[7], Ask::StreamingList { at_least: None, .. }), "{asks:?}");
+}
+
+#[test]
+fn an_unreadable_event_moves_the_version_on() {
+    let mut lab = Lab::listed_and_settled(16);
+    let fault = crate::kube::decode::Undecodable("bad".to_owned());
+    lab.give(Input::Event(Event::Skipped { version: Some("77".to_owned()), fault }));
+    lab.give(Input::Ended);
+    assert!(matches!(lab.next_request(), Ask::Watch { from, .. } if from == "77"));
+}
+
+#[test]
+fn one_reset_of_a_good_stream_is_no_news_and_is_resumed_soon() {
+    let mut lab = Lab::listed_and_settled(17);
+    lab.pass(Duration::from_secs(30));
+    let effects = lab.give(Input::Failed("reset".to_owned()));
+    assert!(effects.is_empty(), "{effects:?}");
+    let at = lab.now;
+    assert!(matches!(lab.next_request(), Ask::Watch { .. }));
+    assert!(lab.now - at <= HERD_JITTER + SPACING);
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_state_change_nothing() {
+    let mut lab = Lab::new(18);
+    let strangers = || {
+        let end = ListEnd { version: "1".to_owned(), rest: String::new() };
+        [Input::Opened, Input::Item(seen("a", 1)), Input::Page(end), bookmark("1", true), Input::Ended, refused(410)]
+    };
+    for input in strangers() {
+        assert!(lab.give(input).is_empty());
+    }
+    assert!(matches!(lab.next_request(), Ask::StreamingList { at_least: None, .. }));
+}
+
+/// Any order of any inputs: never two requests within a second, never a panic, and a health report only on change.
+#[test]
+fn any_sequence_of_inputs_keeps_the_spacing() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut lab = Lab::new(seed);
+        for _ in 0..400 {
+            let version = random.u32(0..50).to_string();
+            let input = match random.u8(0..16) {
+                0..=5 => {
+                    lab.timer();
+                    Input::Opened
+                }
+                6 => Input::Ended,
+                7 => Input::Failed("x".to_owned()),
+                8 => refused([400, 401, 403, 410, 429, 500, 504][random.usize(0..7)]),
+                9 => bookmark(&version, random.bool()),
+                10 => Input::Event(Event::Applied(seen("a", random.u64(0..50)))),
+                11 => Input::Event(Event::Error(status([0, 410, 500, 504][random.usize(0..4)]))),
+                12 => {
+                    Input::Page(ListEnd { version, rest: if random.bool() { String::new() } else { "r".to_owned() } })
+                }
+                13 => Input::Garbage("x".to_owned()),
+                14 => Input::Item(seen("b", 1)),
+                _ => Input::Timer,
+            };
+            lab.give(input);
+            lab.pass(Duration::from_millis(random.u64(0..3_000)));
+        }
+        assert!(lab.spacing() >= SPACING, "seed {seed}: {:?}", lab.requests);
+        let reports: Vec<&Effect> = lab.effects.iter().filter(|effect| matches!(effect, Effect::Report(_))).collect();
+        assert!(reports.windows(2).all(|pair| pair[0] != pair[1]), "seed {seed}");
+    }
+}

@@ -19,10 +19,11 @@ use crate::kube::watch::Health;
 pub fn spec(config: &Config) -> WatchSpec {
     let selector = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     WatchSpec {
-        auth: match &config.auth {
-            Auth::ServiceAccount => client::Auth::ServiceAccount,
-            Auth::KubeConfig { context } => client::Auth::KubeConfig { context: context.clone() },
-            Auth::None => client::Auth::None,
+        auth: match (&config.own.api_server, &config.auth) {
+            (Some(url), _) => client::Auth::Url(url.clone()),
+            (None, Auth::ServiceAccount) => client::Auth::ServiceAccount,
+            (None, Auth::KubeConfig { context }) => client::Auth::KubeConfig { context: context.clone() },
+            (None, Auth::None) => client::Auth::None,
         },
         node: config.filter.node.clone(),
         namespaces: config.filter.namespaces.clone(),

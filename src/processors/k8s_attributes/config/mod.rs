@@ -53,6 +53,8 @@ pub enum Auth {
 pub struct Own {
     /// A PodList as `kubectl get pods -o yaml` prints it, in place of an API server.
     pub pods_file: Option<String>,
+    /// Address of an API server that asks for no credentials (`kubectl proxy`), in place of `auth_type`.
+    pub api_server: Option<String>,
     pub on_conflict: OnConflict,
     pub restart_count: RestartCount,
     pub hint: Hint,
@@ -181,6 +183,7 @@ fn regex(section: &Section<'_>, key: &str, pattern: &str) -> Option<Regex> {
 fn own(body: &Section<'_>) -> Own {
     let mut own = Own {
         pods_file: None,
+        api_server: None,
         on_conflict: OnConflict::Keep,
         restart_count: RestartCount::Repair,
         hint: Hint::Verify,
@@ -189,6 +192,10 @@ fn own(body: &Section<'_>) -> Own {
     };
     let Some(section) = body.section("podgate") else { return own };
     own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
+    own.api_server = section.string("api_server").filter(|url| !url.is_empty());
+    if own.api_server.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        section.invalid::<()>("api_server", "it is not a URL", "http://127.0.0.1:8001, as kubectl proxy prints it");
+    }
     let conflicts = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace), ("refuse", OnConflict::Refuse)];
     own.on_conflict = section.choice("on_conflict", &conflicts).unwrap_or(own.on_conflict);
     let counts = [("repair", RestartCount::Repair), ("keep", RestartCount::Keep), ("off", RestartCount::Off)];

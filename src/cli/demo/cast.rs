@@ -1,0 +1,87 @@
+//! Who plays: eight pods of three deployments and a guest, and what each container says of itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cli::loadgen::generate::resource;
+use crate::cli::loadgen::sender::Protocol;
+use crate::kube::sandbox::{MadePod, PodSpec, Sandbox};
+
+pub const NAMESPACE: &str = "shop";
+
+/// One container that sends spans.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub service: &'static str,
+    pub tier: Tier,
+    pub pod: MadePod,
+    pub container: &'static str,
+    /// Says `k8s.container.restart_count=0` for ever, as manifests do that cannot know better.
+    pub says_zero: bool,
+    pub protocol: Protocol,
+}
+
+/// The place in a request's way through the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    Front,
+    Checkout,
+    Proxy,
+    Payments,
+}
+
+pub struct Cast {
+    pub members: Vec<Member>,
+    /// A pod for the application of whoever watches: nobody else sends for it.
+    pub guest: MadePod,
+}
+
+impl Cast {
+    /// Makes the pods in the sandbox.
+    pub fn raise(sandbox: &Arc<Sandbox>) -> Cast {
+        let mut members = Vec::new();
+        let deployments: [(&'static str, usize, &[(&'static str, &'static str, Tier)]); 3] = [
+            ("frontend", 3, &[("frontend", "app", Tier::Front)]),
+            ("checkout", 2, &[("checkout", "app", Tier::Checkout), ("checkout-proxy", "proxy", Tier::Proxy)]),
+            ("payments", 2, &[("payments", "app", Tier::Payments)]),
+        ];
+        for (deployment, pods, containers) in deployments {
+            let names: Vec<&str> = containers.iter().map(|(_, name, _)| *name).collect();
+            for number in 0..pods {
+                let pod = sandbox.add_pod(PodSpec::deployed(NAMESPACE, deployment, &names));
+                let protocol = if number % 2 == 0 { Protocol::Grpc } else { Protocol::Http };
+                members.extend(containers.iter().map(|(service, container, tier)| Member {
+                    service,
+                    tier: *tier,
+                    pod: pod.clone(),
+                    container,
+                    says_zero: *tier != Tier::Proxy,
+                    protocol,
+                }));
+            }
+        }
+        let guest = sandbox.add_pod(PodSpec::deployed(NAMESPACE, "guest", &["app"]));
+        Cast { members, guest }
+    }
+}
+
+impl Member {
+    /// What its SDK would send: identity from the downward API, a container name, at best a constant restart count.
+    pub fn resource(&self) -> Bytes {
+        let mut attributes = vec![
+            ("service.name", self.service),
+            ("service.namespace", NAMESPACE),
+            ("service.version", "1.4.2"),
+            ("deployment.environment.name", "demo"),
+            ("k8s.pod.uid", self.pod.uid.as_str()),
+            ("k8s.pod.name", self.pod.name.as_str()),
+            ("k8s.namespace.name", NAMESPACE),
+            ("k8s.container.name", self.container),
+        ];
+        if self.says_zero {
+            attributes.push(("k8s.container.restart_count", "0"));
+        }
+        resource(&attributes)
+    }
+}

@@ -1,0 +1,164 @@
+//! The receiving end: an OTLP/HTTP sink that compares every container.id with the truth.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use crate::cli::demo::truth::{Runs, Verdict, read_span_id};
+use crate::core::payload::Group;
+use crate::net::pages::{PageFn, PageRequest, PageResponse};
+use crate::otlp::attributes::attributes;
+use crate::otlp::walk::AnyValue;
+use crate::otlp::{envelope, span};
+
+/// Applications of the watcher that are named; further ones are counted together.
+const GUESTS_MAX: usize = 8;
+
+/// Spans by how their container.id compares with the truth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Score {
+    pub right: u64,
+    pub wrong: u64,
+    pub missing: u64,
+}
+
+impl Score {
+    fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Right => self.right += 1,
+            Verdict::Wrong => self.wrong += 1,
+            Verdict::Missing => self.missing += 1,
+        }
+    }
+}
+
+/// Everything that arrived so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub spans: u64,
+    pub podgate: Score,
+    /// The Collector's rule on the same spans.
+    pub collector: Score,
+    /// The latest resource that was given a container.id, as key and value.
+    pub example: Vec<(String, String)>,
+    /// Spans of applications that the demo did not start, by service.
+    pub guests: BTreeMap<String, u64>,
+    /// The latest wrong id with the true one: never to be seen.
+    pub wrong_example: Option<(String, String)>,
+}
+
+pub struct End {
+    runs: Arc<Runs>,
+    /// Pods that the demo sends for.
+    pods: HashSet<String>,
+    // Short, never across an await.
+    seen: Mutex<Seen>,
+}
+
+impl End {
+    pub fn new(runs: Arc<Runs>, pods: HashSet<String>) -> Arc<End> {
+        Arc::new(End { runs, pods, seen: Mutex::default() })
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Pages for `net::pages::serve`: POST /v1/traces.
+    pub fn pages(self: &Arc<End>) -> PageFn {
+        let end = self.clone();
+        Arc::new(move |request| Box::pin(std::future::ready(end.answer(request))))
+    }
+
+    fn answer(&self, request: PageRequest) -> PageResponse {
+        if request.path != "/v1/traces" {
+            return PageResponse::text(404, "only traces end here");
+        }
+        let Ok(envelope) = envelope::decode(request.body) else { return PageResponse::text(400, "not OTLP") };
+        envelope.groups.iter().for_each(|group| self.take(group));
+        PageResponse::full(200, "application/x-protobuf", Bytes::new())
+    }
+
+    fn take(&self, group: &Group) {
+        let resource = texts(group.resource.as_deref().unwrap_or_default());
+        let find = |key: &str| resource.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        let spans = group.scopes.iter().flat_map(|scope| scope.items.iter());
+        let mut seen = self.lock();
+        if !find("k8s.pod.uid").is_some_and(|uid| self.pods.contains(uid)) {
+            let service = find("service.name").unwrap_or("unnamed").to_owned();
+            let known = seen.guests.len() < GUESTS_MAX || seen.guests.contains_key(&service);
+            *seen.guests.entry(if known { service } else { "others".to_owned() }).or_default() += spans.count() as u64;
+            return;
+        }
+        let written = find("container.id");
+        for item in spans {
+            let Some((run, collector)) = span::read(item).ok().and_then(|facts| read_span_id(facts.span_id)) else {
+                continue;
+            };
+            let Some(truth) = self.runs.id(run) else { continue };
+            let verdict = Verdict::of(written, &truth);
+            seen.spans += 1;
+            seen.podgate.count(verdict);
+            seen.collector.count(collector);
+            if verdict == Verdict::Wrong {
+                seen.wrong_example = Some((written.unwrap_or_default().to_owned(), truth.to_string()));
+            }
+        }
+        if written.is_some() {
+            seen.example = resource;
+        }
+    }
+}
+
+/// The string attributes of a resource; others are not shown.
+fn texts(resource: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let known = attributes(resource).flatten();
+    known
+        .filter_map(|attribute| match attribute.value {
+            AnyValue::Str(value) => Some((text(attribute.key), text(value))),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::truth::span_id;
+    use crate::cli::loadgen::generate::{SpanFacts, Templates, request, resource};
+    use crate::core::time::UnixNanos;
+
+    fn post(end: &End, attributes: &[(&str, &str)], span: [u8; 8]) {
+        let mut items = Vec::new();
+        let (start, finish) = (UnixNanos::from_secs(1), UnixNanos::from_secs(2));
+        let facts = SpanFacts { trace: [7; 16], span, parent: None, start, end: finish, operation: 0, failed: false };
+        Templates::default().write(&mut items, &facts, 1);
+        let body = request(&[(&resource(attributes), &items)]);
+        let (method, path) = ("POST".to_owned(), "/v1/traces".to_owned());
+        let request = PageRequest { method, path, query: BTreeMap::new(), headers: Vec::new(), body };
+        assert_eq!(end.answer(request).status, 200);
+    }
+
+    #[test]
+    fn each_span_is_judged_by_the_run_that_its_id_names() {
+        let runs = Arc::new(Runs::default());
+        let end = End::new(runs.clone(), HashSet::from(["uid-1".to_owned()]));
+        let (dead, alive) = (runs.number("dead"), runs.number("alive"));
+        let pod = ("k8s.pod.uid", "uid-1");
+        post(&end, &[pod, ("container.id", "alive")], span_id(1, alive, Verdict::Missing));
+        post(&end, &[pod, ("container.id", "alive")], span_id(2, dead, Verdict::Wrong));
+        post(&end, &[pod], span_id(3, alive, Verdict::Right));
+        post(&end, &[("service.name", "mine")], [1; 8]);
+        let seen = end.seen();
+        assert_eq!(seen.podgate, Score { right: 1, wrong: 1, missing: 1 });
+        assert_eq!(seen.collector, Score { right: 1, wrong: 1, missing: 1 });
+        assert_eq!(seen.wrong_example, Some(("alive".to_owned(), "dead".to_owned())));
+        assert_eq!(seen.guests, BTreeMap::from([("mine".to_owned(), 1)]));
+    }
+}

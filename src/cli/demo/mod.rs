@@ -1,0 +1,226 @@
+//! `podgate demo`: the main job on one machine with nothing else installed, judged by an end that knows the truth.
+//!
+//! A double of the Kubernetes API with late statuses, applications that send real OTLP and lie about their restart count,
+//! the shipped pipeline with sampling, and a receiving end that compares every container.id with what really ran. It
+//! uses the gateway by its YAML only.
+
+mod cast;
+mod end;
+mod print;
+mod published;
+mod stage;
+mod traffic;
+mod truth;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::cli::demo::cast::{Cast, Tier};
+use crate::cli::demo::end::End;
+use crate::cli::demo::print::{Moment, Printer};
+use crate::cli::demo::published::Reader;
+use crate::cli::demo::stage::Surroundings;
+use crate::cli::demo::traffic::{ROUND, Traffic};
+use crate::cli::demo::truth::Runs;
+use crate::cli::loadgen::Format;
+use crate::cli::{Exit, out, run};
+use crate::config::duration;
+use crate::core::limits;
+use crate::core::routes::Query;
+use crate::gateway::Gateway;
+use crate::kube::sandbox::{Sandbox, TrueRun};
+use crate::net::client::target::Target;
+use crate::telemetry;
+
+/// Statuses are published this long after the fact, as kubelets do.
+const PUBLISH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
+const PRINT_EVERY: Duration = Duration::from_secs(2);
+const FIRST_RESTART: Duration = Duration::from_secs(5);
+const RESTART_EVERY: Duration = Duration::from_secs(6);
+/// No restart this near to a known end: its spans would be decided before its status can be there.
+const CALM_AT_END: Duration = Duration::from_secs(8);
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How long to run (20s, 5m); until Ctrl-C when not given
+    #[arg(long, value_parser = duration::parse)]
+    pub duration: Option<Duration>,
+    /// Traces begun each second, nine spans each
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=5_000))]
+    pub traces: u32,
+    /// Text for people, or one JSON object a line with a summary at the end
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// Fails when a single container.id was wrong.
+pub fn run(args: &Args) -> Exit {
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::error_line(&format!("cannot start threads: {error}"));
+            return Exit::Failure;
+        }
+    };
+    let outcome = runtime.block_on(play(args));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => exit,
+        Err(why) => {
+            out::error_line(&why);
+            Exit::Failure
+        }
+    }
+}
+
+async fn play(args: &Args) -> Result<Exit, String> {
+    let sandbox = Sandbox::new(7);
+    let cast = Cast::raise(&sandbox);
+    sandbox.set_publish_delay(PUBLISH_DELAY);
+    let runs = Arc::new(Runs::default());
+    let pods = cast.members.iter().map(|member| member.pod.uid.clone()).collect();
+    let end = End::new(runs.clone(), pods);
+    let around = Surroundings::start(&sandbox, end.pages()).await.map_err(|error| error.to_string())?;
+    let (gateway, doors, admin) = stage::gateway(&around).await?;
+    let printer = Printer::new(args.format);
+    printer.opening(&cast, &doors, &admin);
+    let reader = Reader::new(Target::parse(&around.api, None)?);
+    let traffic = Traffic::new(sandbox, runs, doors, reader, cast.members);
+    let mut play = Play {
+        started: Instant::now(),
+        printer,
+        gateway,
+        end,
+        traffic,
+        restarts: 0,
+        announced: None,
+        last: Last::default(),
+    };
+    play.until_the_end(args).await;
+    let exit = play.close().await;
+    around.stop().await;
+    Ok(exit)
+}
+
+/// Everything on the stage.
+struct Play {
+    started: Instant,
+    printer: Printer,
+    gateway: Gateway,
+    end: Arc<End>,
+    traffic: Traffic,
+    restarts: u32,
+    /// A restart that was ordered and whose new run has not begun: member and the run that ended.
+    announced: Option<(usize, TrueRun)>,
+    last: Last,
+}
+
+/// The figures of the last print, for rates.
+#[derive(Default)]
+struct Last {
+    since_start: Duration,
+    accepted: u64,
+    cpu_seconds: f64,
+}
+
+impl Play {
+    async fn until_the_end(&mut self, args: &Args) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut prints = interval(PRINT_EVERY);
+        prints.tick().await;
+        let over = async {
+            match args.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut over = std::pin::pin!(over);
+        let per_round = (args.traces as usize * ROUND.as_millis() as usize / 1_000).max(1);
+        loop {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return,
+                () = &mut over => return,
+                _ = prints.tick() => self.print(),
+                _ = rounds.tick() => {
+                    self.direct(args.duration);
+                    self.traffic.round(per_round).await;
+                    self.announce();
+                }
+            }
+        }
+    }
+
+    /// Restarts a container when it is time: checkout and payments in turn, every other one by way of a crash loop.
+    fn direct(&mut self, duration: Option<Duration>) {
+        let due = FIRST_RESTART + RESTART_EVERY * self.restarts;
+        let near_end = self.restarts > 0 && duration.is_some_and(|duration| due + CALM_AT_END > duration);
+        if self.started.elapsed() < due || self.announced.is_some() || near_end {
+            return;
+        }
+        let tier = if self.restarts % 2 == 0 { Tier::Checkout } else { Tier::Payments };
+        let member = self.traffic.members().iter().position(|member| member.tier == tier).unwrap_or(0);
+        let before = self.traffic.running(member).cloned();
+        self.restarts += 1;
+        let crash_loop = self.restarts % 4 == 0;
+        if let (Some(before), Some(_)) = (before, self.traffic.restart(member, crash_loop)) {
+            self.announced = Some((member, before));
+        }
+    }
+
+    /// Says that a restart happened once the new run is at work.
+    fn announce(&mut self) {
+        let Some((member, before)) = &self.announced else { return };
+        let Some(after) = self.traffic.running(*member).filter(|run| run.id != before.id) else { return };
+        self.printer.restarted(self.traffic.members()[*member].service, before, after);
+        self.announced = None;
+    }
+
+    fn print(&mut self) {
+        let seen = self.end.seen();
+        let sampling = page(&self.gateway, "/v1/sampling");
+        let moment = self.last.moment(self.started.elapsed(), &seen, &self.traffic, &sampling);
+        self.printer.moment(&moment);
+    }
+
+    /// Lets everything arrive, then says the sums.
+    async fn close(mut self) -> Exit {
+        self.traffic.finish().await;
+        let host = self.gateway.host().clone();
+        let sheets = self.gateway.drain(limits::DRAIN_DEADLINE).await;
+        let sampling = host.routes.find("/v1/sampling").map_or(Value::Null, |answer| answer(&Query::new()).body);
+        let seen = self.end.seen();
+        let last = self.last.moment(self.started.elapsed(), &seen, &self.traffic, &sampling);
+        let sheet = serde_json::json!(sheets);
+        self.printer.summary(&last, &telemetry::balance::line(&sheets), &sheet);
+        if seen.podgate.wrong == 0 && seen.podgate.right > 0 { Exit::Ok } else { Exit::Failure }
+    }
+}
+
+fn page(gateway: &Gateway, path: &str) -> Value {
+    gateway.host().routes.find(path).map_or(Value::Null, |answer| answer(&Query::new()).body)
+}
+
+impl Last {
+    fn moment<'a>(
+        &mut self,
+        since_start: Duration,
+        seen: &'a end::Seen,
+        traffic: &'a Traffic,
+        sampling: &'a Value,
+    ) -> Moment<'a> {
+        let cpu_seconds = telemetry::process::cpu_seconds();
+        let seconds = (since_start - self.since_start).as_secs_f64().max(f64::MIN_POSITIVE);
+        let rate = (traffic.sent.accepted - self.accepted) as f64 / seconds;
+        let cpu_share = (cpu_seconds - self.cpu_seconds) / seconds;
+        *self = Last { since_start, accepted: traffic.sent.accepted, cpu_seconds };
+        let rss_bytes = telemetry::process::rss_bytes();
+        Moment { since_start, seen, sent: &traffic.sent, rate, sampling, rss_bytes, cpu_seconds, cpu_share }
+    }
+}
+
+#[cfg(test)]
+mod tests;
