@@ -161,11 +161,11 @@ impl Play {
         if self.started.elapsed() < due || self.announced.is_some() || near_end {
             return;
         }
-        let tier = if self.restarts % 2 == 0 { Tier::Checkout } else { Tier::Payments };
+        let tier = if self.restarts.is_multiple_of(2) { Tier::Checkout } else { Tier::Payments };
         let member = self.traffic.members().iter().position(|member| member.tier == tier).unwrap_or(0);
         let before = self.traffic.running(member).cloned();
         self.restarts += 1;
-        let crash_loop = self.restarts % 4 == 0;
+        let crash_loop = self.restarts.is_multiple_of(4);
         if let (Some(before), Some(_)) = (before, self.traffic.restart(member, crash_loop)) {
             self.announced = Some((member, before));
         }

@@ -173,7 +173,7 @@ fn score(score: &Score) -> String {
 
 fn example(attributes: &[(String, String)]) -> String {
     let find = |key: &&str| attributes.iter().find(|(name, _)| name == key);
-    let shown: Vec<String> = SHOWN.iter().filter_map(|key| find(key)).map(|(key, value)| shorten(key, value)).collect();
+    let shown: Vec<String> = SHOWN.iter().filter_map(find).map(|(key, value)| shorten(key, value)).collect();
     shown.join(" ")
 }
 
