@@ -17,8 +17,8 @@ pub struct Section<'a> {
     path: String,
     diagnostics: &'a Diagnostics,
     known: RefCell<BTreeSet<String>>,
-    /// Keys that are not known here and were reported with a better cure than a list of known ones.
-    reported: RefCell<BTreeSet<&'static str>>,
+    /// Keys that podgate does not take here and that were reported with a better cure than a list of known ones.
+    reported: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Section<'a> {
@@ -188,7 +188,7 @@ impl<'a> Section<'a> {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let meant = nearest(&text, names.iter().copied()).map(|near| format!(": did you mean `{near}`?"));
+        let meant = nearest(&text, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
         let expected = format!("one of {}{}", names.join(", "), meant.unwrap_or_default());
         self.invalid(key, format!("`{key}` cannot be {text:?}"), &expected)
     }
@@ -197,7 +197,7 @@ impl<'a> Section<'a> {
     pub fn not_yet(&self, keys: &[&str]) {
         for key in keys {
             let Some(place) = self.key_place(key) else { continue };
-            self.node(key);
+            self.reported.borrow_mut().insert((*key).to_owned());
             self.report(
                 code::NOT_YET,
                 Severity::Error,
@@ -205,15 +205,15 @@ impl<'a> Section<'a> {
                 self.child_path(key),
                 format!("`{key}` is not supported yet"),
                 None,
-                Some("remove the key, or run with a Collector until podgate supports it".to_owned()),
+                Some("remove the key, or start with --unsupported=skip and read what is lost".to_owned()),
             );
         }
     }
 
     /// A key that is known elsewhere and stands here by mistake.
-    pub fn misplaced(&self, key: &'static str, help: &str) {
+    pub fn misplaced(&self, key: &str, help: &str) {
         let Some(place) = self.key_place(key) else { return };
-        self.reported.borrow_mut().insert(key);
+        self.reported.borrow_mut().insert(key.to_owned());
         self.report(
             code::UNKNOWN_KEY,
             Severity::Error,

@@ -3,7 +3,7 @@
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
-use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::walk::{Fields, Malformed, Wire};
 
 /// What a field holds, as far as values can hide in it.
 #[derive(Clone, Copy)]
@@ -59,16 +59,22 @@ fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malforme
     if message.len() < DEEP_BYTES_MIN {
         return Ok(());
     }
-    for field in Fields::new(message) {
+    let mut fields = Fields::new(message);
+    loop {
+        fields.skip_short();
+        let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
+        let Wire::Bytes(bytes) = field.wire else { continue };
+        if bytes.len() < DEEP_BYTES_MIN {
+            continue;
+        }
         match inside.iter().find(|(number, _)| *number == field.number) {
             None => {}
-            Some((_, KeyValue)) => check_key_value(field.bytes()?, 0)?,
-            Some((_, Value)) => check_value(field.bytes()?, 0)?,
-            Some((_, Message(inside))) => check_message(field.bytes()?, inside)?,
+            Some((_, KeyValue)) => check_key_value(bytes, 0)?,
+            Some((_, Value)) => check_value(bytes, 0)?,
+            Some((_, Message(inside))) => check_message(bytes, inside)?,
         }
     }
-    Ok(())
 }
 
 fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {

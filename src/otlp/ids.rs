@@ -53,9 +53,13 @@ pub fn hex_to_bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 /// Appends the bytes as lower-case hex digits.
 pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+    for chunk in bytes.chunks(16) {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        out.extend_from_slice(&digits[..2 * chunk.len()]);
     }
 }
 

@@ -106,6 +106,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Passes over length-delimited fields shorter than 128 bytes, whatever their number; stops before anything else.
+    #[inline(always)]
+    pub fn skip_short(&mut self) {
+        while let [0..0x80, length @ 0..0x80, body @ ..] = self.rest
+            && self.rest[0] & 7 == 2
+            && self.rest[0] > 7
+            && let Some((_, rest)) = body.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+        }
+    }
+
     /// Keys and lengths mostly take one byte.
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
@@ -210,6 +222,14 @@ impl<'a> AnyValue<'a> {
     /// Reads an `AnyValue` message; of a repeated oneof the last field wins.
     #[inline]
     pub fn read(message: &'a [u8]) -> Result<AnyValue<'a>, Malformed> {
+        match message {
+            // Most values are one short string.
+            [0x0a, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => Ok(AnyValue::Str(text)),
+            _ => AnyValue::read_any(message),
+        }
+    }
+
+    fn read_any(message: &'a [u8]) -> Result<AnyValue<'a>, Malformed> {
         let mut value = AnyValue::Empty;
         for field in Fields::new(message) {
             let field = field?;
@@ -247,6 +267,17 @@ impl<'a> Attribute<'a> {
     /// Reads a `KeyValue` message.
     #[inline]
     pub fn read(message: &'a [u8]) -> Result<Attribute<'a>, Malformed> {
+        // As nearly every encoder writes it: a short key, then a short value, and nothing else.
+        if let [0x0a, length @ 0..0x80, rest @ ..] = message
+            && let Some((key, [0x12, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
+            && usize::from(*length) == value.len()
+        {
+            return Ok(Attribute { key, value: AnyValue::read(value)? });
+        }
+        Attribute::read_any(message)
+    }
+
+    fn read_any(message: &'a [u8]) -> Result<Attribute<'a>, Malformed> {
         let mut attribute = Attribute { key: b"", value: AnyValue::Empty };
         for field in Fields::new(message) {
             let field = field?;

@@ -39,6 +39,32 @@ pub fn push_string(out: &mut Vec<u8>, text: &[u8]) {
 /// The inside of a JSON string.
 #[inline]
 pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    if is_plain_ascii(text) {
+        out.extend_from_slice(text);
+    } else {
+        push_any(out, text);
+    }
+}
+
+/// Whether the text stands in a JSON string as it is and needs no check for UTF-8: most does.
+#[inline]
+fn is_plain_ascii(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let special = |word: u64| {
+        word | word.wrapping_sub(LOW_BITS * 0x20)
+            | zero_bytes(word ^ (LOW_BITS * 0x22))
+            | zero_bytes(word ^ (LOW_BITS * 0x5c))
+    };
+    let mut hits = 0;
+    for word in words {
+        hits |= special(u64::from_le_bytes(*word));
+    }
+    let mut tail = [b' '; 8];
+    tail[..rest.len()].copy_from_slice(rest);
+    (hits | special(u64::from_le_bytes(tail))) & HIGH_BITS == 0
+}
+
+fn push_any(out: &mut Vec<u8>, text: &[u8]) {
     match std::str::from_utf8(text) {
         Ok(text) => escape(out, text.as_bytes()),
         Err(_) => {
@@ -152,6 +178,21 @@ mod tests {
                 assert_eq!(plain_run(&bytes[..at]), at);
             }
         }
+    }
+
+    #[test]
+    fn plain_text_is_told_from_text_that_needs_work_at_every_place() {
+        for special in [0x00, 0x1f, b'"', b'\\', 0x80, 0xff] {
+            for length in 1..30 {
+                for at in 0..length {
+                    let mut text = vec![b'~'; length];
+                    assert!(is_plain_ascii(&text));
+                    text[at] = special;
+                    assert!(!is_plain_ascii(&text), "{special} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_plain_ascii(b" !#[]\x7f"));
     }
 
     #[test]

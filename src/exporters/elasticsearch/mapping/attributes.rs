@@ -28,11 +28,35 @@ impl<'a> Repeated<'a> {
         self.count += 1;
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = Result<&'a [u8], Malformed>> + use<'a> {
-        let (number, count) = (self.number, self.count);
-        let fields = self.from.into_iter().flatten();
-        let matching = fields.filter(move |field| field.as_ref().map_or(true, |field| field.number == number));
-        matching.take(count).map(|field| field?.bytes())
+    pub fn entries(&self) -> Entries<'a> {
+        let left = if self.from.is_some() { self.count } else { 0 };
+        Entries { fields: self.from.unwrap_or(Fields::new(b"")), number: self.number, left }
+    }
+}
+
+/// The entries of a repeated field.
+pub struct Entries<'a> {
+    fields: Fields<'a>,
+    number: u32,
+    left: usize,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<&'a [u8], Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        loop {
+            match self.fields.next()? {
+                Ok(field) if field.number == self.number => return Some(field.bytes()),
+                Ok(_) => {}
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
     }
 }
 

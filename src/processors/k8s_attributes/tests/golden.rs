@@ -110,21 +110,13 @@ const BETTER: &[Better] = &[
     Better {
         case: "restarted pod",
         config: "",
-        difference: Difference::Keys(&[
-            "container.id",
-            "container.image.repo_digests",
-            "k8s.container.restart_count",
-        ]),
+        difference: Difference::Keys(&["container.id", "container.image.repo_digests", "k8s.container.restart_count"]),
         why: "the restart count is a hint: it selects no run, and a wrong one is replaced by the true number",
     },
     Better {
         case: "not restarted, hint 1",
         config: "",
-        difference: Difference::Keys(&[
-            "container.id",
-            "container.image.repo_digests",
-            "k8s.container.restart_count",
-        ]),
+        difference: Difference::Keys(&["container.id", "container.image.repo_digests", "k8s.container.restart_count"]),
         why: "a number of a run that never was is a wrong hint, not a reason to leave the id out",
     },
 ];

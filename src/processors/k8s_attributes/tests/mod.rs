@@ -125,12 +125,8 @@ pub fn checked(body: &str) -> (Option<Config>, Vec<Diagnostic>) {
     let parsed = yaml::parse(body, SourceId(0), &checks.diagnostics);
     let Ok(node) = parsed else { panic!("the test's YAML does not parse") };
     let id = ComponentId::parse("k8s_attributes").expect("an id");
-    let cx = CheckContext {
-        id: &id,
-        path: "processors::k8s_attributes".to_owned(),
-        place: node.place,
-        checks: &checks,
-    };
+    let cx =
+        CheckContext { id: &id, path: "processors::k8s_attributes".to_owned(), place: node.place, checks: &checks };
     let config = config::check(&cx, &node);
     (config, checks.diagnostics.sorted())
 }
