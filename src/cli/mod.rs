@@ -1,8 +1,8 @@
 //! The command line: what a person types, one file per subcommand. Prints through `out`; exit codes in one place.
 
 pub mod components;
-pub mod explain;
 pub mod demo;
+pub mod explain;
 pub mod loadgen;
 pub mod out;
 pub mod print_config;

@@ -64,26 +64,27 @@ pub fn rig(body: &str, forget: bool) -> Rig {
 
 /// A PodList of `count` pods as `kubectl get pods -o json` prints it.
 pub fn pod_list(count: usize) -> String {
-    let pods = (0..count).map(|at| {
-        let (high, low) = (at / 250, at % 250);
-        serde_json::json!({
-            "metadata": {
-                "name": format!("orders-7c9d8b6f5-{at:05x}"), "namespace": format!("shop-{}", at % 20),
-                "uid": uid(at), "creationTimestamp": "2026-01-01T00:00:00Z",
-                "labels": {"app.kubernetes.io/name": "orders", "pod-template-hash": "7c9d8b6f5"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c9d8b6f5",
-                    "uid": "3751b9aa-942d-4029-9352-6e13d938e780", "controller": true}],
-            },
-            "spec": {"nodeName": format!("node-{}", at % 100), "containers": [
-                {"name": "orders", "image": "registry.local/shop/orders:1.4.2"},
-                {"name": "istio-proxy", "image": "registry.local/istio/proxyv2:1.30"}]},
-            "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z",
-                "podIP": format!("10.{}.{}.{}", 1 + high / 250, high % 250, low + 1),
-                "podIPs": [{"ip": format!("10.{}.{}.{}", 1 + high / 250, high % 250, low + 1)}],
-                "containerStatuses": [status(at, "orders", 1), status(at, "istio-proxy", 0)]},
-        })
-    });
-    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": pods.collect::<Vec<_>>()}).to_string()
+    let pods: Vec<serde_json::Value> = (0..count).map(pod).collect();
+    serde_json::json!({"kind": "List", "apiVersion": "v1", "items": pods}).to_string()
+}
+
+pub fn pod(at: usize) -> serde_json::Value {
+    let (high, low) = (at / 250, at % 250);
+    let ip = format!("10.{}.{}.{}", 1 + high / 250, high % 250, low + 1);
+    serde_json::json!({
+        "metadata": {
+            "name": format!("orders-7c9d8b6f5-{at:05x}"), "namespace": format!("shop-{}", at % 20),
+            "uid": uid(at), "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"app.kubernetes.io/name": "orders", "pod-template-hash": "7c9d8b6f5"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c9d8b6f5",
+                "uid": "3751b9aa-942d-4029-9352-6e13d938e780", "controller": true}],
+        },
+        "spec": {"nodeName": format!("node-{}", at % 100), "containers": [
+            {"name": "orders", "image": "registry.local/shop/orders:1.4.2"},
+            {"name": "istio-proxy", "image": "registry.local/istio/proxyv2:1.30"}]},
+        "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "podIP": ip, "podIPs": [{"ip": ip}],
+            "containerStatuses": [status(at, "orders", 1), status(at, "istio-proxy", 0)]},
+    })
 }
 
 fn status(at: usize, name: &str, restarts: usize) -> serde_json::Value {
