@@ -26,6 +26,8 @@ use crate::otlp::portion::{halve, part};
 
 /// Attempts of one payload that only a peer's known habit justifies.
 const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
+/// After a search in vain no other begins for this long, or until the peer takes something.
+const HOPELESS: Duration = Duration::from_secs(60);
 /// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
 
@@ -92,10 +94,12 @@ pub struct Delivery {
     pub off_spec_retries: Arc<Counter>,
     /// The largest request the peer is known or configured to take; learnt downwards from its refusals.
     request_bytes_max: AtomicU64,
-    // All three are locked for a few instructions and never across an await.
+    // All are locked for a few instructions and never across an await.
     condition: Mutex<Condition>,
     allowance: Mutex<Allowance>,
     hold: Mutex<Option<Instant>>,
+    /// A search that found every message at fault: until then another one is not worth its requests.
+    hopeless_until: Mutex<Option<Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -127,6 +131,7 @@ impl Delivery {
             condition: Mutex::default(),
             allowance: Mutex::new(Allowance::new(Instant::now())),
             hold: Mutex::default(),
+            hopeless_until: Mutex::default(),
         }
     }
 
@@ -146,7 +151,7 @@ impl Delivery {
                 continue;
             }
             match self.send_until_final(&payload, started).await {
-                End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) => {
+                End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) && !self.is_hopeless() => {
                     self.isolate(&payload, started, trouble, &mut tally).await;
                 }
                 End::Never { fault: Fault::Size, .. } if self.learn(&payload) => {
@@ -184,10 +189,19 @@ impl Delivery {
     /// Finds the message a permanent error is about, sending the others on the way.
     async fn isolate(&self, payload: &Payload, started: Instant, trouble: Trouble, tally: &mut Tally) {
         let mut search = Isolation::new(payload.envelope.messages());
+        let mut any_taken = false;
         loop {
             let ranges = match search.step() {
+                // Another search has shown meanwhile that nothing passes.
+                Step::Send(_) if self.is_hopeless() => {
+                    let open = part(payload, &search.abandon());
+                    return tally.take(open.items, End::Never { fault: Fault::Message, trouble });
+                }
                 Step::Send(ranges) => ranges,
                 Step::Done(lost) => {
+                    if !any_taken {
+                        *lock(&self.hopeless_until) = Some(Instant::now() + HOPELESS);
+                    }
                     let items = if lost.is_empty() { 0 } else { part(payload, &lost).items };
                     return tally.take(items, End::Never { fault: Fault::Message, trouble });
                 }
@@ -199,6 +213,7 @@ impl Delivery {
             };
             match end {
                 End::Taken { .. } => {
+                    any_taken = true;
                     tally.take(tried.items, end);
                     search.answered(true);
                 }
@@ -210,6 +225,10 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        lock(&self.hopeless_until).is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits for a request of the allowance.
@@ -288,6 +307,7 @@ impl Delivery {
     }
 
     fn say_works(&self) {
+        *lock(&self.hopeless_until) = None;
         let Some(line) = lock(&self.condition).works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
         if let Line::Recovered { after, failures } = line {
