@@ -27,7 +27,7 @@ async fn keeps(config: &Json, marks: &[&str]) -> bool {
     let rig = Rig::start(config).await;
     let mut marked = span(1, 0);
     marked.attributes = marks.iter().map(|mark| text(mark, "yes")).collect();
-    rig.send(&request(vec![marked])).await.unwrap();
+    rig.send(&request(vec![marked])).await.expect("holds in this test");
     rig.drain().await;
     let kept = rig.sink.by_trace().contains_key(&hex(1));
     rig.assert_settled();
@@ -74,7 +74,7 @@ async fn trace_flags_keeps_a_trace_with_any_sampled_span() {
         let rig = Rig::start(&config).await;
         let mut flagged = span(1, 1);
         flagged.flags = flags;
-        rig.send(&request(vec![span(1, 0), flagged])).await.unwrap();
+        rig.send(&request(vec![span(1, 0), flagged])).await.expect("holds in this test");
         rig.drain().await;
         assert_eq!(rig.sink.by_trace().contains_key(&hex(1)), expected, "{flags}");
         rig.assert_settled();
@@ -89,7 +89,7 @@ async fn a_condition_that_fails_under_propagate_fails_the_policy_whatever_the_or
     matching.attributes = vec![text("k", "yes")];
     for spans in [vec![matching.clone(), span(1, 1)], vec![span(1, 1), matching.clone()]] {
         let rig = Rig::start(&config).await;
-        rig.send(&request(spans)).await.unwrap();
+        rig.send(&request(spans)).await.expect("holds in this test");
         rig.drain().await;
         assert!(rig.sink.by_trace().is_empty());
         assert_eq!(rig.host.stats.total("otelcol_processor_tail_sampling_sampling_policy_evaluation_error"), 1);
@@ -110,7 +110,7 @@ async fn composite_gives_each_sub_policy_its_share_and_asks_no_later_one() {
         marked
     };
     let spans = (0..50).map(marked).chain((50..150).map(|trace| span(trace, 0)));
-    rig.send(&request(spans.collect())).await.unwrap();
+    rig.send(&request(spans.collect())).await.expect("holds in this test");
     rig.drain().await;
     let kept = rig.sink.by_trace();
     let owned = (0..50).filter(|trace| kept.contains_key(&hex(*trace))).count();
@@ -125,9 +125,9 @@ async fn sample_on_first_match_leaves_later_limiters_untouched() {
         let rig = Rig::start(&json!({ "policies": policies, "sample_on_first_match": first_match })).await;
         let mut marked = span(1, 0);
         marked.attributes = vec![text("a", "yes")];
-        rig.send(&request(vec![marked])).await.unwrap();
+        rig.send(&request(vec![marked])).await.expect("holds in this test");
         tokio::time::sleep(Duration::from_millis(100)).await;
-        rig.send(&request(vec![span(2, 0)])).await.unwrap();
+        rig.send(&request(vec![span(2, 0)])).await.expect("holds in this test");
         tokio::time::sleep(Duration::from_secs(30) + Duration::from_millis(500)).await;
         assert_eq!(rig.sink.by_trace().contains_key(&hex(2)), expected, "{first_match}");
         rig.drain().await;
@@ -140,12 +140,12 @@ async fn spans_are_judged_as_they_come_at_span_ingest() {
     let config = json!({ "sampling_strategy": "span-ingest", "decision_wait": "10s", "policies": [
         { "name": "errors", "type": "status_code", "status_code": { "status_codes": ["ERROR"] } }] });
     let rig = Rig::start(&config).await;
-    rig.send(&request(vec![span(1, 0), span(2, 0)])).await.unwrap();
-    rig.send(&request(vec![failed(span(1, 1))])).await.unwrap();
+    rig.send(&request(vec![span(1, 0), span(2, 0)])).await.expect("holds in this test");
+    rig.send(&request(vec![failed(span(1, 1))])).await.expect("holds in this test");
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(rig.sink.by_trace(), [(hex(1), 2)].into(), "at once, with what came before");
     tokio::time::sleep(Duration::from_secs(11)).await;
-    rig.send(&request(vec![failed(span(2, 1))])).await.unwrap();
+    rig.send(&request(vec![failed(span(2, 1))])).await.expect("holds in this test");
     rig.drain().await;
     assert_eq!(rig.sink.by_trace(), [(hex(1), 2), (hex(2), 1)].into(), "a no is not final here");
     rig.assert_settled();
@@ -194,7 +194,7 @@ async fn verdict(config: &Json, spans: &[(u64, Span)], rng: &mut Rng) -> BTreeMa
         let services = ["shop", "till"];
         let requests = part.iter().map(|(_, span)| request_of(services[rng.usize(0..2)], vec![span.clone()]));
         let resource_spans = requests.flat_map(|request| request.resource_spans).collect();
-        rig.send(&ExportTraceServiceRequest { resource_spans }).await.unwrap();
+        rig.send(&ExportTraceServiceRequest { resource_spans }).await.expect("holds in this test");
     }
     tokio::time::sleep(Duration::from_secs(8)).await;
     let sheet = rig.host.balance.sheet(Signal::Traces);
@@ -243,7 +243,7 @@ async fn the_whole_corpus_backwards_gives_the_same_verdicts() {
             requests.iter_mut().for_each(|request| request.resource_spans.reverse());
         }
         for request in &requests {
-            rig.send(request).await.unwrap();
+            rig.send(request).await.expect("holds in this test");
         }
         rig.drain().await;
         outcomes.push(rig.sink.by_trace());

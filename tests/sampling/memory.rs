@@ -35,12 +35,15 @@ async fn held_spans_cost_little_more_than_their_bytes() {
     for number in 0..requests {
         let bytes = load.request(number);
         wire += bytes.len() as u64;
-        let envelope = envelope::decode(bytes).unwrap();
+        let envelope = envelope::decode(bytes).expect("holds in this test");
         let items = envelope.messages() as u64;
-        let ticket = rig.host.budget.take(1).unwrap();
+        let ticket = rig.host.budget.take(1).expect("holds in this test");
         let origin = std::sync::Arc::new(Origin::internal(UnixNanos::now()));
         rig.host.balance.received(Signal::Traces, items);
-        rig.consumer.consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket }).await.unwrap();
+        rig.consumer
+            .consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket })
+            .await
+            .expect("holds in this test");
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(1)).await;

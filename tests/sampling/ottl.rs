@@ -13,7 +13,7 @@ fn item_bytes() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     span.name = "GET /orders".to_owned();
     span.trace_state = "vendor=abc,ot=th:8".to_owned();
     span.flags = 257;
-    span.status.as_mut().unwrap().message = "boom".to_owned();
+    span.status.as_mut().expect("holds in this test").message = "boom".to_owned();
     span.end_time_unix_nano = span.start_time_unix_nano + 700_000_000;
     let any = |value| AnyValue { value: Some(value) };
     let list = ArrayValue { values: vec![any(Value::StringValue("a".into())), any(Value::IntValue(2))] };

@@ -61,6 +61,8 @@ pub struct Core {
     parcels: VecDeque<Parcel>,
     touched: Vec<u32>,
     scratch: fragments::Scratch,
+    /// Slots below this were ended by [`Core::finish`].
+    finished: u32,
     pub counts: Counts,
 }
 
@@ -102,6 +104,7 @@ impl Core {
             parcels: VecDeque::new(),
             touched: Vec::new(),
             scratch: fragments::Scratch::default(),
+            finished: 0,
             counts: Counts::new(settings.policies.len()),
             settings,
         }
@@ -434,10 +437,12 @@ impl Core {
 
     /// Ends every trace: decided on what is there, or dropped, as configured. True when more are left to do.
     pub fn finish(&mut self, now: UnixNanos, most: usize) -> bool {
-        for slot in self.traces.slots().into_iter().take(most) {
+        for _ in 0..most {
+            let Some(slot) = self.traces.next_live(self.finished) else { break };
             if self.is_backed_up() {
                 return true;
             }
+            self.finished = slot + 1;
             match self.settings.at_shutdown {
                 AtShutdown::Decide => self.decide_slot(slot, Cause::Early(Early::Shutdown), now),
                 AtShutdown::Drop => self.abandon(slot),
@@ -449,7 +454,11 @@ impl Core {
 
     /// Drops everything undecided without a verdict; for `drop_pending_traces_on_shutdown` and a drain that ran out of time.
     pub fn abandon_all(&mut self) {
-        self.traces.slots().into_iter().for_each(|slot| self.abandon(slot));
+        let mut next = 0;
+        while let Some(slot) = self.traces.next_live(next) {
+            self.abandon(slot);
+            next = slot + 1;
+        }
     }
 
     fn abandon(&mut self, slot: u32) {

@@ -121,6 +121,11 @@ impl Sampler {
         if self.draining.load(Ordering::Acquire) {
             return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
         }
+        if self.settings.overflow == Overflow::Refuse && self.account.is_full() {
+            // Before the walk: refusing must be cheap when it is needed most.
+            self.metrics.refused.add(payload.items);
+            return Err(self.full());
+        }
         let admission =
             Admission { leaves: &self.settings.leaves, account: &self.account, shards: self.settings.shards };
         let admitted = admission.read(&payload);
@@ -146,15 +151,16 @@ impl Sampler {
             if !blocked && self.account.reserve(bytes) {
                 return Ok(Reserved { account: &self.account, bytes });
             }
-            let full = || {
-                let (held, max) = (self.account.held(), self.account.max());
-                ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
-            };
             if self.settings.overflow == Overflow::Refuse || bytes > self.account.max() {
-                return Err(full());
+                return Err(self.full());
             }
-            tokio::time::timeout_at(give_up, room).await.map_err(|_| full())?;
+            tokio::time::timeout_at(give_up, room).await.map_err(|_| self.full())?;
         }
+    }
+
+    fn full(&self) -> ConsumeError {
+        let (held, max) = (self.account.held(), self.account.max());
+        ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
     }
 
     fn has_traces_enough(&self) -> bool {

@@ -82,13 +82,28 @@ impl Shard {
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
+            let mut drain_by = None;
             for arrival in batch.drain(..) {
                 match arrival {
                     Arrival::Spans(message) => self.accept(message),
-                    Arrival::Drain { deadline } => return self.drain(deadline, &pulse).await,
+                    Arrival::Drain { deadline } => drain_by = Some(deadline),
                 }
             }
+            if let Some(deadline) = drain_by {
+                self.accept_rest(arrivals, deadline).await;
+                return self.drain(deadline, &pulse).await;
+            }
             more_due = !self.core.is_backed_up() && self.core.decide_due(self.clock.now(), DECISIONS_A_STEP);
+        }
+    }
+
+    /// Takes what was admitted before the drain was known and had its place in the queue already.
+    async fn accept_rest(&mut self, mut arrivals: mpsc::Receiver<Arrival>, deadline: Instant) {
+        arrivals.close();
+        while let Ok(Some(arrival)) = tokio::time::timeout_at(deadline, arrivals.recv()).await {
+            if let Arrival::Spans(message) = arrival {
+                self.accept(message);
+            }
         }
     }
 
