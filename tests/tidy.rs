@@ -227,6 +227,11 @@ fn nothing_unfinished_is_left_in_the_tree() {
     assert_none(faults, "finish or remove");
 }
 
+/// True when the word is not a part of a longer one (`\\uXXXX` is an escape, not a note to oneself).
+fn stands_alone(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric()))
+}
+
 #[test]
 fn the_changelog_begins_with_what_is_unreleased() {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();

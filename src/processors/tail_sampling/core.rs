@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::core::payload::Envelope;
@@ -63,6 +64,20 @@ pub struct Core {
     pub counts: Counts,
 }
 
+/// A run on its way in, with the resource and the items it refers to.
+struct Coming<'a> {
+    run: &'a Run,
+    held: &'a Arc<HeldGroup>,
+    items: &'a [Bytes],
+}
+
+impl<'a> Coming<'a> {
+    fn spans(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let first = self.run.first as usize;
+        self.items[first..first + self.run.spans as usize].iter().map(|span| &span[..])
+    }
+}
+
 const HEAVY_BYTES: u64 = 256 << 10;
 const HEAVY_MAX: usize = 1024;
 /// Beyond this many closed parcels nothing more is decided: the verdict waits with its trace.
@@ -115,21 +130,20 @@ impl Core {
         for run in runs {
             let held = &groups[run.group as usize];
             let scope = &envelope.groups[run.group as usize].scopes[run.scope as usize];
-            let first = run.first as usize;
-            let spans = scope.items[first..first + run.spans as usize].iter().map(|span| &span[..]);
+            let coming = Coming { run, held, items: &scope.items };
             let hash = self.traces.hash(&run.trace_id);
             let slot = match self.traces.find(hash, &run.trace_id) {
                 Some(slot) => slot,
                 None => match self.decided.find(&run.trace_id) {
                     Some(past) => {
-                        self.accept_late(past, held, run, spans, now);
+                        self.accept_late(past, &coming, now);
                         continue;
                     }
                     None => self.open(hash, run, now),
                 },
             };
             let group = self.groups.file(&mut filed, run.group, held);
-            self.file(slot, group, held, run, spans);
+            self.file(slot, group, &coming);
             self.settle(slot, run, now);
         }
         self.groups.end(filed);
@@ -147,7 +161,8 @@ impl Core {
         slot
     }
 
-    fn file<'a>(&mut self, slot: u32, group: u32, held: &HeldGroup, run: &Run, spans: impl Iterator<Item = &'a [u8]>) {
+    fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>) {
+        let Coming { run, held, .. } = *coming;
         let trace = self.traces.at_mut(slot);
         let mut bytes = run.wire_bytes();
         if trace.group != group {
@@ -165,7 +180,7 @@ impl Core {
         trace.has_root |= run.has_root;
         let header =
             RunHeader { previous: trace.last, owner: slot, group, scope: run.scope, spans: run.spans, length: 0 };
-        trace.last = self.store.append(header, run.bytes as usize, spans);
+        trace.last = self.store.append(header, run.bytes as usize, coming.spans());
     }
 
     /// What follows from a run that was just filed: an earlier wait, or a decision at once.
@@ -218,14 +233,8 @@ impl Core {
         self.touched = touched;
     }
 
-    fn accept_late<'a>(
-        &mut self,
-        past: Past,
-        held: &Arc<HeldGroup>,
-        run: &Run,
-        spans: impl Iterator<Item = &'a [u8]>,
-        now: UnixNanos,
-    ) {
+    fn accept_late(&mut self, past: Past, coming: &Coming<'_>, now: UnixNanos) {
+        let run = coming.run;
         match past {
             Past::Dropped => {
                 self.counts.late_dropped += 1;
@@ -235,7 +244,7 @@ impl Core {
                 self.counts.late_kept += 1;
                 self.counts.late_ages.push(now.since(kept.decided_at));
                 self.counts.released += u64::from(run.spans);
-                self.gathering.add(held, run.scope, spans);
+                self.gathering.add(coming.held, run.scope, coming.spans());
             }
         }
     }

@@ -31,6 +31,8 @@ use crate::processors::tail_sampling::shard::{Arrival, Message, Request, Shard};
 
 /// Requests that wait in one shard's queue; the account bounds their bytes.
 const QUEUE_MESSAGES: usize = 128;
+/// The longest a sender waits for a place in a queue.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Parcels between a shard and its delivery.
 const QUEUE_SHIPMENTS: usize = 2;
 /// The longest a sender is kept waiting for room; its own deadline is usually shorter.
@@ -163,7 +165,7 @@ impl Sampler {
     async fn places(&self, admitted: &Admitted) -> Result<Vec<mpsc::Permit<'_, Arrival>>, ConsumeError> {
         let mut places = Vec::with_capacity(self.arrivals.len());
         for (queue, _) in self.arrivals.iter().zip(&admitted.runs).filter(|(_, runs)| !runs.is_empty()) {
-            let place = tokio::time::timeout(BLOCK_MAX, queue.reserve()).await;
+            let place = tokio::time::timeout(QUEUE_WAIT_MAX, queue.reserve()).await;
             let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard does not keep up");
             let gone = |_| ConsumeError::refused(Reason::SHUTDOWN, "shutting down");
             places.push(place.map_err(|_| full())?.map_err(gone)?);

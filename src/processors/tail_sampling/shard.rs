@@ -67,7 +67,6 @@ impl Shard {
             pulse.beat();
             self.step();
             let wake = self.wake(more_due);
-            let backed_up = self.core.is_backed_up();
             tokio::select! {
                 biased;
                 permit = shipments.reserve(), if self.core.has_parcels() => match permit {
@@ -76,7 +75,7 @@ impl Shard {
                     },
                     Err(_) => return,
                 },
-                taken = arrivals.recv_many(&mut batch, MESSAGES_A_STEP), if !backed_up => {
+                taken = arrivals.recv_many(&mut batch, MESSAGES_A_STEP) => {
                     if taken == 0 {
                         return;
                     }
