@@ -72,7 +72,7 @@ impl Moment {
             snapshot: enricher.cluster.snapshot(),
             now,
             in_touch: enricher.cluster.in_touch(now),
-            clock: steady.look(UnixNanos::now()),
+            clock: steady.look(steady.wall()),
             mode,
             again: false,
             give_up: false,

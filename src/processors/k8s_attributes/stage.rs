@@ -34,7 +34,7 @@ pub struct Waiting {
 
 impl Stage {
     pub fn moment(&self) -> Moment {
-        Moment::new(&self.enricher, &self.steady, UnixNanos::now(), self.mode)
+        Moment::new(&self.enricher, &self.steady, self.steady.wall(), self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named.
