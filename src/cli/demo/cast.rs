@@ -31,6 +31,40 @@ pub enum Tier {
     Payments,
 }
 
+struct Deployment {
+    name: &'static str,
+    pods: usize,
+    containers: &'static [Part],
+}
+
+/// What a container plays.
+struct Part {
+    service: &'static str,
+    container: &'static str,
+    tier: Tier,
+}
+
+const DEPLOYMENTS: &[Deployment] = &[
+    Deployment {
+        name: "frontend",
+        pods: 3,
+        containers: &[Part { service: "frontend", container: "app", tier: Tier::Front }],
+    },
+    Deployment {
+        name: "checkout",
+        pods: 2,
+        containers: &[
+            Part { service: "checkout", container: "app", tier: Tier::Checkout },
+            Part { service: "checkout-proxy", container: "proxy", tier: Tier::Proxy },
+        ],
+    },
+    Deployment {
+        name: "payments",
+        pods: 2,
+        containers: &[Part { service: "payments", container: "app", tier: Tier::Payments }],
+    },
+];
+
 pub struct Cast {
     pub members: Vec<Member>,
     /// A pod for the application of whoever watches: nobody else sends for it.
@@ -41,22 +75,17 @@ impl Cast {
     /// Makes the pods in the sandbox.
     pub fn raise(sandbox: &Arc<Sandbox>) -> Cast {
         let mut members = Vec::new();
-        let deployments: [(&'static str, usize, &[(&'static str, &'static str, Tier)]); 3] = [
-            ("frontend", 3, &[("frontend", "app", Tier::Front)]),
-            ("checkout", 2, &[("checkout", "app", Tier::Checkout), ("checkout-proxy", "proxy", Tier::Proxy)]),
-            ("payments", 2, &[("payments", "app", Tier::Payments)]),
-        ];
-        for (deployment, pods, containers) in deployments {
-            let names: Vec<&str> = containers.iter().map(|(_, name, _)| *name).collect();
-            for number in 0..pods {
-                let pod = sandbox.add_pod(PodSpec::deployed(NAMESPACE, deployment, &names));
+        for Deployment { name, pods, containers } in DEPLOYMENTS {
+            let names: Vec<&str> = containers.iter().map(|part| part.container).collect();
+            for number in 0..*pods {
+                let pod = sandbox.add_pod(PodSpec::deployed(NAMESPACE, name, &names));
                 let protocol = if number % 2 == 0 { Protocol::Grpc } else { Protocol::Http };
-                members.extend(containers.iter().map(|(service, container, tier)| Member {
-                    service,
-                    tier: *tier,
+                members.extend(containers.iter().map(|part| Member {
+                    service: part.service,
+                    tier: part.tier,
                     pod: pod.clone(),
-                    container,
-                    says_zero: *tier != Tier::Proxy,
+                    container: part.container,
+                    says_zero: part.tier != Tier::Proxy,
                     protocol,
                 }));
             }

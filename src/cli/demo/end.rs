@@ -42,10 +42,18 @@ pub struct Seen {
     pub collector: Score,
     /// The latest resource that was given a container.id, as key and value.
     pub example: Vec<(String, String)>,
-    /// Spans of applications that the demo did not start, by service.
-    pub guests: BTreeMap<String, u64>,
+    /// Applications that the demo did not start, by service.
+    pub guests: BTreeMap<String, Guest>,
     /// The latest wrong id with the true one: never to be seen.
     pub wrong_example: Option<(String, String)>,
+}
+
+/// An application of whoever watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Guest {
+    pub spans: u64,
+    /// What its latest resource was given.
+    pub container_id: Option<String>,
 }
 
 pub struct End {
@@ -92,7 +100,9 @@ impl End {
         if !find("k8s.pod.uid").is_some_and(|uid| self.pods.contains(uid)) {
             let service = find("service.name").unwrap_or("unnamed").to_owned();
             let known = seen.guests.len() < GUESTS_MAX || seen.guests.contains_key(&service);
-            *seen.guests.entry(if known { service } else { "others".to_owned() }).or_default() += spans.count() as u64;
+            let guest = seen.guests.entry(if known { service } else { "others".to_owned() }).or_default();
+            guest.spans += spans.count() as u64;
+            guest.container_id = find("container.id").map(str::to_owned);
             return;
         }
         let written = find("container.id");
@@ -159,6 +169,6 @@ mod tests {
         assert_eq!(seen.podgate, Score { right: 1, wrong: 1, missing: 1 });
         assert_eq!(seen.collector, Score { right: 1, wrong: 1, missing: 1 });
         assert_eq!(seen.wrong_example, Some(("alive".to_owned(), "dead".to_owned())));
-        assert_eq!(seen.guests, BTreeMap::from([("mine".to_owned(), 1)]));
+        assert_eq!(seen.guests, BTreeMap::from([("mine".to_owned(), Guest { spans: 1, container_id: None })]));
     }
 }

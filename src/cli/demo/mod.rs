@@ -12,6 +12,7 @@ mod stage;
 mod traffic;
 mod truth;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cli::demo::cast::{Cast, Tier};
 use crate::cli::demo::end::End;
-use crate::cli::demo::print::{Moment, Printer};
+use crate::cli::demo::print::{Account, Moment, Printer};
 use crate::cli::demo::published::Reader;
 use crate::cli::demo::stage::Surroundings;
 use crate::cli::demo::traffic::{ROUND, Traffic};
@@ -30,6 +31,7 @@ use crate::cli::{Exit, out, run};
 use crate::config::duration;
 use crate::core::limits;
 use crate::core::routes::Query;
+use crate::core::stats::{Metric, Stats};
 use crate::gateway::Gateway;
 use crate::kube::sandbox::{Sandbox, TrueRun};
 use crate::net::client::target::Target;
@@ -161,11 +163,11 @@ impl Play {
         if self.started.elapsed() < due || self.announced.is_some() || near_end {
             return;
         }
-        let tier = if self.restarts % 2 == 0 { Tier::Checkout } else { Tier::Payments };
+        let tier = if self.restarts.is_multiple_of(2) { Tier::Checkout } else { Tier::Payments };
         let member = self.traffic.members().iter().position(|member| member.tier == tier).unwrap_or(0);
         let before = self.traffic.running(member).cloned();
         self.restarts += 1;
-        let crash_loop = self.restarts % 4 == 0;
+        let crash_loop = self.restarts.is_multiple_of(4);
         if let (Some(before), Some(_)) = (before, self.traffic.restart(member, crash_loop)) {
             self.announced = Some((member, before));
         }
@@ -194,10 +196,24 @@ impl Play {
         let sampling = host.routes.find("/v1/sampling").map_or(Value::Null, |answer| answer(&Query::new()).body);
         let seen = self.end.seen();
         let last = self.last.moment(self.started.elapsed(), &seen, &self.traffic, &sampling);
-        let sheet = serde_json::json!(sheets);
-        self.printer.summary(&last, &telemetry::balance::line(&sheets), &sheet);
+        let line = telemetry::balance::line(&sheets);
+        let account = Account { line, sheets: serde_json::json!(sheets), missing: missing(&host.stats) };
+        self.printer.summary(&last, &account);
         if seen.podgate.wrong == 0 && seen.podgate.right > 0 { Exit::Ok } else { Exit::Failure }
     }
+}
+
+/// Resources without container.id by reason, from the gateway's own metric.
+fn missing(stats: &Stats) -> BTreeMap<String, u64> {
+    let mut reasons = BTreeMap::new();
+    for series in stats.all().into_iter().filter(|series| series.name == "podgate_k8s_container_id_resources") {
+        let label = |name| series.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_str());
+        let Metric::Counter(counter) = &series.metric else { continue };
+        if label("outcome") == Some("missing") && counter.get() > 0 {
+            *reasons.entry(label("reason").unwrap_or_default().to_owned()).or_default() += counter.get();
+        }
+    }
+    reasons
 }
 
 fn page(gateway: &Gateway, path: &str) -> Value {

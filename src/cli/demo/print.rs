@@ -1,11 +1,12 @@
 //! Everything the demo says, for people or as one JSON object a line. The only place of the demo that prints.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cli::demo::cast::Cast;
-use crate::cli::demo::end::{Score, Seen};
+use crate::cli::demo::end::{Guest, Score, Seen};
 use crate::cli::demo::traffic::{Doors, Sent};
 use crate::cli::loadgen::Format;
 use crate::cli::out;
@@ -92,32 +93,55 @@ impl Printer {
         }
     }
 
-    /// The last lines; `balance` is the line for people, `sheet` the same for machines.
-    pub fn summary(&self, last: &Moment<'_>, balance: &str, sheet: &Value) {
-        if self.format == Format::Json {
-            return out::line(
-                &json!({
-                    "summary": true,
-                    "container_id": last.seen.podgate,
-                    "collector_rule": last.seen.collector,
-                    "traces": traces(last.sampling),
-                    "balance": sheet,
-                    "rss_bytes": last.rss_bytes,
-                    "cpu_seconds": last.cpu_seconds,
-                })
-                .to_string(),
-            );
+    /// The last lines; the very last is the summary or the balance.
+    pub fn summary(&self, last: &Moment<'_>, account: &Account) {
+        match self.format {
+            Format::Json => Printer::summary_json(last, account),
+            Format::Text => Printer::summary_text(last, account),
         }
+    }
+
+    fn summary_json(last: &Moment<'_>, account: &Account) {
+        let comparison = json!({ "event": "comparison", "container_id": last.seen.podgate,
+            "collector_rule": last.seen.collector, "resources_without_container_id": account.missing });
+        out::line(&comparison.to_string());
+        let summary = json!({
+            "summary": true,
+            "container_id": last.seen.podgate,
+            "traces": traces(last.sampling),
+            "balance": account.sheets,
+            "rss_bytes": last.rss_bytes,
+            "cpu_seconds": last.cpu_seconds,
+        });
+        out::line(&summary.to_string());
+    }
+
+    fn summary_text(last: &Moment<'_>, account: &Account) {
         out::line(&format!("\ncontainer.id by podgate:          {}", score(&last.seen.podgate)));
         out::line(&format!("container.id by Collector's rule: {}", score(&last.seen.collector)));
+        if !account.missing.is_empty() {
+            let reasons = account.missing.iter().map(|(reason, resources)| format!("{reason} {resources}"));
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            out::line(&format!("resources that got none, because nothing could know: {reasons}"));
+        }
         if let Some((written, truth)) = &last.seen.wrong_example {
             out::line(&format!("a wrong one: {written} where the truth is {truth}; please report this"));
         }
         if let Some(why) = &last.sent.last_failure {
             out::line(&format!("{} spans were not accepted; the latest answer: {why}", last.sent.unhappy));
         }
-        out::line(balance);
+        out::line(&account.line);
     }
+}
+
+/// What became of everything, once the gateway has drained.
+pub struct Account {
+    /// The balance for people.
+    pub line: String,
+    /// The balance for machines.
+    pub sheets: Value,
+    /// Resources that were given no container.id, by podgate's own reason.
+    pub missing: BTreeMap<String, u64>,
 }
 
 impl Moment<'_> {
@@ -144,7 +168,7 @@ impl Moment<'_> {
             lines.push(format!("        e.g. {}", example(&seen.example)));
         }
         if !seen.guests.is_empty() {
-            let guests: Vec<String> = seen.guests.iter().map(|(name, spans)| format!("{name} {spans} spans")).collect();
+            let guests = seen.guests.iter().map(|(name, guest)| guest_text(name, guest)).collect::<Vec<_>>();
             lines.push(format!("        yours: {}", guests.join(", ")));
         }
         lines.join("\n")
@@ -167,13 +191,20 @@ impl Moment<'_> {
     }
 }
 
+fn guest_text(service: &str, guest: &Guest) -> String {
+    match &guest.container_id {
+        Some(id) => format!("{service} {} spans, {}", guest.spans, shorten("container.id", id)),
+        None => format!("{service} {} spans, no container.id (is OTEL_RESOURCE_ATTRIBUTES set as above?)", guest.spans),
+    }
+}
+
 fn score(score: &Score) -> String {
     format!("{} right, {} wrong, {} missing", score.right, score.wrong, score.missing)
 }
 
 fn example(attributes: &[(String, String)]) -> String {
     let find = |key: &&str| attributes.iter().find(|(name, _)| name == key);
-    let shown: Vec<String> = SHOWN.iter().filter_map(|key| find(key)).map(|(key, value)| shorten(key, value)).collect();
+    let shown: Vec<String> = SHOWN.iter().filter_map(find).map(|(key, value)| shorten(key, value)).collect();
     shown.join(" ")
 }
 

@@ -4,7 +4,7 @@
 //! stand in their low bits. So the receiving end needs no list of spans, and nothing of it is visible to the pipeline.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Runs that one demo can tell apart.
 const RUNS_MAX: usize = 1 << 20;
@@ -31,24 +31,37 @@ impl Verdict {
 #[derive(Debug, Default)]
 pub struct Runs {
     // Written when a run is first seen, read for every span that arrives.
-    ids: Mutex<(Vec<Arc<str>>, HashMap<Arc<str>, u32>)>,
+    ids: Mutex<Ids>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
+    in_order: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
 }
 
 impl Runs {
+    /// The number of this id, given on first sight. Beyond the last number all share it, which nobody's patience reaches.
     pub fn number(&self, id: &str) -> u32 {
-        let mut ids = self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(number) = ids.1.get(id) {
+        let mut ids = self.lock();
+        if let Some(number) = ids.numbers.get(id) {
             return *number;
         }
-        let number = (ids.0.len() % RUNS_MAX) as u32;
-        let id: Arc<str> = id.into();
-        ids.0.push(id.clone());
-        ids.1.insert(id, number);
+        let number = ids.in_order.len().min(RUNS_MAX - 1) as u32;
+        if ids.in_order.len() < RUNS_MAX {
+            let id: Arc<str> = id.into();
+            ids.in_order.push(id.clone());
+            ids.numbers.insert(id, number);
+        }
         number
     }
 
     pub fn id(&self, number: u32) -> Option<Arc<str>> {
-        self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.get(number as usize).cloned()
+        self.lock().in_order.get(number as usize).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ids> {
+        self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
