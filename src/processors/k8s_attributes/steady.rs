@@ -41,6 +41,11 @@ impl Steady {
         }
     }
 
+    /// Since the processor was built.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The wall clock.
     pub fn wall(&self) -> UnixNanos {
         #[cfg(test)]
