@@ -29,8 +29,8 @@ impl World {
     async fn new(seed: u64) -> World {
         let host = Host::new(Budget::unlimited());
         let sandbox = Sandbox::new(seed);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (stop, stopped) = watch::channel(false);
         drop(host.tasks.spawn("sandbox", |pulse| sandbox.clone().serve(listener, stopped, pulse)));
         World { sandbox, host, url, _stop: stop }
@@ -68,7 +68,7 @@ impl World {
         });
         let value = |metric: &Metric| match metric {
             Metric::Counter(counter) => counter.get(),
-            Metric::Gauge(gauge) => u64::try_from(gauge.get()).unwrap(),
+            Metric::Gauge(gauge) => u64::try_from(gauge.get()).expect("not negative"),
             _ => 0,
         };
         matching.map(|series| value(&series.metric)).sum()
@@ -98,8 +98,8 @@ fn knows(hub: &Hub, pod: &MadePod) -> bool {
 }
 
 fn true_id(sandbox: &Sandbox, pod: &MadePod, container: &str) -> String {
-    let runs = sandbox.truth().into_iter().filter(|run| run.pod_uid == pod.uid && run.container == container);
-    runs.last().unwrap().id
+    let mut runs = sandbox.truth().into_iter().filter(|run| run.pod_uid == pod.uid && run.container == container);
+    runs.next_back().expect("a run").id
 }
 
 #[tokio::test]

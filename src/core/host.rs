@@ -38,7 +38,8 @@ impl Host {
         })
     }
 
-    /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration.
+    /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration. `make` must
+    /// not ask for another shared thing: the map is locked meanwhile.
     ///
     /// `make` may ask for other shared things: the lock is not held while it runs. Should two ask at once, both get what
     /// was put in first.

@@ -89,7 +89,7 @@ impl Running {
 
     pub async fn with(yaml: &str, budget: Arc<Budget>, signals: &[Signal]) -> Running {
         let checks = Checks::default();
-        let node = podgate::config::yaml::parse(yaml, SourceId(0), &checks.diagnostics).ok().expect("YAML");
+        let node = podgate::config::yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
         let id = ComponentId::parse("otlp").unwrap();
         let path = "receivers::otlp".to_owned();
         let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };

@@ -86,7 +86,7 @@ fn span(index: usize, rng: &mut fastrand::Rng) -> Span {
         end_time_unix_nano: start + 5_000_000,
         attributes,
         events: events.collect(),
-        status: Some(Status { message: String::new(), code: i32::from(index % 50 == 0) * 2 }),
+        status: Some(Status { message: String::new(), code: i32::from(index.is_multiple_of(50)) * 2 }),
         flags: 0x101,
         ..Span::default()
     }

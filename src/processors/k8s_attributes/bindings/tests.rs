@@ -254,13 +254,11 @@ impl World {
         while let Some(std::cmp::Reverse((now, at))) = asks.pop() {
             while let Some((_, pod)) = events.next_if(|(published, _)| *published <= now) {
                 table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(now)));
-                if self.rng.u8(0..8) == 0 {
-                    // An answer that was under way for long.
-                    let old = self.rng.usize(0..published.len());
-                    if published[old].0 <= now && published[old].0 + SECOND > now {
-                        table.apply(Change::Applied(published[old].1.clone()), UnixNanos(self.wall(now)));
-                        table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(now)));
-                    }
+                // Now and then an answer that was under way for long.
+                let late = (self.rng.u8(0..8) == 0).then(|| &published[self.rng.usize(0..published.len())]);
+                if let Some((_, old)) = late.filter(|(then, _)| *then <= now && *then + SECOND > now) {
+                    table.apply(Change::Applied(old.clone()), UnixNanos(self.wall(now)));
+                    table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(now)));
                 }
             }
             let snapshot = table.snapshot();
