@@ -14,7 +14,7 @@ use super::rules::field;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PROTOBUF: [(&str, &str); 1] = [("content-type", "application/x-protobuf")];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -23,7 +23,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// HPACK of a gRPC call, without indexing (RFC 7541, appendix A for the numbers).
-fn call_head() -> Vec<u8> {
+pub fn call_head() -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04, TRACES.len() as u8];
     block.extend(TRACES.as_bytes());
     block.extend(b"\x01\x01t\x0f\x10\x10application/grpc");
@@ -31,11 +31,27 @@ fn call_head() -> Vec<u8> {
 }
 
 /// A raw HTTP/2 connection after its preface and settings.
-async fn raw(to: SocketAddr) -> TcpStream {
+pub async fn raw(to: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     stream.write_all(PREFACE).await.unwrap();
     stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
     stream
+}
+
+/// Reads frames until the stream's last one; the connection must stay.
+pub async fn until_stream_ends(stream: &mut TcpStream, id: u32) {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap_or_else(|error| panic!("stream {id}: {error}"));
+        let [a, b, c, kind, flags, d, e, f, g] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        assert_ne!(kind, 7, "stream {id}: GOAWAY {}", String::from_utf8_lossy(&payload));
+        if u32::from_be_bytes([d, e, f, g]) == id && kind == 1 && flags & 1 == 1 {
+            return;
+        }
+    }
 }
 
 /// Reads until the other side ends the connection.

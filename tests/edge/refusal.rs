@@ -8,6 +8,7 @@ use podgate::core::payload::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::attack;
 use super::harness::{BOTH, H2, Running, TRACES, framed, http1, spans};
 
 fn refuse_all(running: &Running) {
@@ -59,6 +60,7 @@ async fn ten_thousand_refusals_of_a_full_queue_lose_no_http2_connection() {
 async fn ten_thousand_refusals_before_the_body_is_read_lose_no_http1_connection() {
     let running = starved().await;
     let mut stream = TcpStream::connect(running.http()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let body = spans(500);
     let mut request = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: t\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
@@ -70,9 +72,12 @@ async fn ten_thousand_refusals_before_the_body_is_read_lose_no_http1_connection(
     assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200"));
     let hog = running.host.budget.take(running.host.budget.hard() - running.host.budget.used()).unwrap();
     for round in 0..10_000 {
-        stream.write_all(&request).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        // The answer comes while most of the body is still to be sent.
+        let (early, late) = request.split_at(request.len() - body.len() + 10);
+        stream.write_all(early).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
         let answer = read_answer(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "round {round}: {answer}");
+        stream.write_all(late).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     drop(hog);
     stream.write_all(&request).await.unwrap();
@@ -133,4 +138,27 @@ async fn more_unread_refused_bodies_than_allowed_end_the_connection_in_order() {
     };
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the connection was asked to end");
     assert_eq!(running.counter_with("podgate_receiver_connections_closed", "drains_max"), 1);
+}
+
+#[tokio::test]
+async fn data_that_comes_after_its_refusal_is_not_held_against_the_connection() {
+    let running = starved().await;
+    let mut stream = attack::raw(running.grpc()).await;
+    // One good call first: the connection's own memory is charged by then.
+    let mut good = attack::frame(1, 4, 1, &attack::call_head());
+    good.extend(attack::frame(0, 1, 1, &[0; 5]));
+    stream.write_all(&good).await.unwrap();
+    attack::until_stream_ends(&mut stream, 1).await;
+    let hog = running.host.budget.take(running.host.budget.hard() - running.host.budget.used()).unwrap();
+    for round in 1..=3_000u32 {
+        let id = 2 * round + 1;
+        let mut early = attack::frame(1, 4, id, &attack::call_head());
+        early.extend(attack::frame(0, 0, id, &[0, 0, 0, 0, 100]));
+        stream.write_all(&early).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        attack::until_stream_ends(&mut stream, id).await;
+        let late = attack::frame(0, 1, id, &[0; 100]);
+        stream.write_all(&late).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    drop(hog);
+    assert_eq!(running.counter("podgate_receiver_connections_closed"), 0);
 }
