@@ -1,6 +1,6 @@
 //! The stage: what waits, for how long, and that the rest does not.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Attributes, MadeUp, NOW, enricher, origin, read};
 use crate::core::balance::Balance;
 use crate::core::budget::Ticket;
-use crate::core::consumer::Consumer;
+use crate::core::consumer::{Consumed, Consumer};
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::core::stats::{Flow, Stats};
@@ -21,7 +21,6 @@ use crate::processors::k8s_attributes::first_data::FirstData;
 use crate::processors::k8s_attributes::hold::Hold;
 use crate::processors::k8s_attributes::stage::Stage;
 use crate::processors::k8s_attributes::steady::Steady;
-use crate::testing::sink::Sink;
 
 const SECOND: Duration = Duration::from_secs(1);
 pub const UID: &str = "8461c26d-fa60-490f-8b41-96a0b4d346d9";
@@ -61,6 +60,29 @@ pub fn pod(id: &str, restart_count: i64, started: UnixNanos, last: Option<Ended>
     }
 }
 
+/// The end of the pipeline: keeps what arrives, or answers as it is told to.
+#[derive(Default)]
+struct Sink {
+    kept: Mutex<Vec<Payload>>,
+    answer: Mutex<Option<ConsumeError>>,
+}
+
+impl Sink {
+    fn take(&self) -> Vec<Payload> {
+        std::mem::take(&mut self.kept.lock().expect("not poisoned"))
+    }
+}
+
+impl Consumer for Sink {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        let answer = self.answer.lock().expect("not poisoned").clone();
+        if answer.is_none() {
+            self.kept.lock().expect("not poisoned").push(payload);
+        }
+        Box::pin(std::future::ready(answer.map_or(Ok(()), Err)))
+    }
+}
+
 struct Rig {
     stage: Arc<Stage>,
     cluster: Arc<MadeUp>,
@@ -73,7 +95,7 @@ struct Rig {
 fn rig(body: &str) -> Rig {
     let cluster = MadeUp::with([pod("run-0", 0, ago(600), None)]);
     let (enricher, stats) = enricher(body, &cluster);
-    let sink = Sink::new();
+    let sink: Arc<Sink> = Arc::default();
     let balance: Arc<Balance> = Arc::default();
     let hold = Hold::new(enricher.config.own.hold);
     let mut steady = Steady::new(enricher.freshness);
@@ -216,8 +238,8 @@ async fn a_part_that_is_refused_makes_the_sender_keep_all_and_the_balance_still_
     let refuse = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         // What had gone on is delivered by somebody behind us.
-        rig.balance.delivered(Signal::Logs, rig.sink.items());
-        rig.sink.answer_with(Some(ConsumeError::refused(Reason::QUEUE_FULL, "full")));
+        rig.balance.delivered(Signal::Logs, rig.sink.take().iter().map(|payload| payload.items).sum());
+        *rig.sink.answer.lock().expect("not poisoned") = Some(ConsumeError::refused(Reason::QUEUE_FULL, "full"));
     };
     let sent = payload(vec![group("old", ago(10)), group("fresh", NOW)]);
     let (answer, ()) = futures_util::future::join(stage.consume(sent), refuse).await;
