@@ -275,7 +275,7 @@ async fn a_missing_right_names_verb_and_cure_on_the_status_board() {
 }
 
 #[tokio::test]
-async fn a_restored_server_whose_versions_are_lower_is_followed() {
+async fn answers_of_a_restored_server_count_as_old_until_a_list_says_otherwise() {
     let world = World::new(9).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
     let hub = world.synced().await;

@@ -2,6 +2,7 @@
 
 pub mod components;
 pub mod demo;
+pub mod explain;
 pub mod loadgen;
 pub mod out;
 pub mod print_config;
@@ -34,6 +35,8 @@ enum Command {
     Validate(sources::ConfigArgs),
     /// List the components, their old names and the signals they take
     Components(components::Args),
+    /// Tell why a resource gets its pod and container.id, from a running gateway
+    Explain(explain::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
     /// Show the main job on this machine, judged by an end that knows the truth
@@ -58,6 +61,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Components(args)) => components::run(&args),
+        Some(Command::Explain(args)) => explain::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),

@@ -102,13 +102,13 @@ fn masked(line: &str) -> Cow<'_, str> {
         let key = head[..at].trim_end().trim_end_matches(['"', '\'']);
         let key = key.rsplit(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default();
         let value = tail.trim_start();
-        if !is_secret_key(key) || value.is_empty() || value.starts_with("${") {
+        if !is_secret_key(key) || value.is_empty() {
             continue;
         }
         let end = value_end(value);
         let (blank, from) = tail.split_at(tail.len() - value.len());
         out.push_str(blank);
-        out.extend(std::iter::repeat_n('*', from[..end].chars().count()));
+        star_out(&from[..end], &mut out);
         rest = &from[end..];
     }
     if out.is_empty() || rest.len() == line.len() {
@@ -118,12 +118,44 @@ fn masked(line: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where a scalar ends: at its closing quote, else before the next flow separator or the end of the line.
+/// One star for each character outside expressions and in their defaults.
+fn star_out(value: &str, out: &mut String) {
+    let mut rest = value;
+    let star = |out: &mut String, text: &str| out.extend(std::iter::repeat_n('*', text.chars().count()));
+    while let Some(open) = rest.find("${") {
+        let length = rest[open..].find('}').map_or(rest.len() - open, |close| close + 1);
+        let expression = &rest[open..open + length];
+        star(out, &rest[..open]);
+        match expression.split_once(":-") {
+            Some((name, default)) => {
+                let default = default.trim_end_matches('}');
+                out.push_str(name);
+                out.push_str(":-");
+                star(out, default);
+                out.push_str(&expression[name.len() + 2 + default.len()..]);
+            }
+            None => out.push_str(expression),
+        }
+        rest = &rest[open + length..];
+    }
+    star(out, rest);
+}
+
+/// Where a scalar ends: at its closing quote, else before the next flow separator that is not an expression's, or the
+/// end of the line.
 fn value_end(value: &str) -> usize {
     let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
-    match quote {
-        Some(quote) => value[1..].find(quote).map_or(value.len(), |at| at + 2),
-        None => value.find([',', '}', ']']).unwrap_or(value.len()),
+    if let Some(quote) = quote {
+        return value[1..].find(quote).map_or(value.len(), |at| at + 2);
+    }
+    let mut from = 0;
+    loop {
+        let Some(end) = value[from..].find([',', '}', ']']).map(|at| from + at) else { return value.len() };
+        let open = value[from..end].rfind("${").map(|open| from + open);
+        let Some(close) = open.and_then(|open| value[open..].find('}').map(|close| open + close + 1)) else {
+            return end;
+        };
+        from = close;
     }
 }
 
@@ -154,6 +186,9 @@ mod masking {
             ("    api_key: \"canary\"  # note", "    api_key: ********  # note"),
             ("exporters.otlp.headers.authorization=canary", "exporters.otlp.headers.authorization=******"),
             ("    password: ${env:PASSWORD}", "    password: ${env:PASSWORD}"),
+            ("    token: Bearer ${env:A}canary, x", "    token: *******${env:A}******, x"),
+            ("  {api_key: a${env:A:-can,ary}b}", "  {api_key: *${env:A:-*******}*}"),
+            ("    token: ${env:A", "    token: ${env:A"),
             ("    endpoint: localhost:4317", "    endpoint: localhost:4317"),
         ] {
             assert_eq!(masked(line), shown);

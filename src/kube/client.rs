@@ -188,9 +188,9 @@ fn parse(url: &str) -> Result<http::Uri, String> {
     url.parse().map_err(|error| format!("{url}: {error}"))
 }
 
-/// The error with its causes on one line; texts that merely repeat a cause are left out.
+/// The error with its causes on one line; texts that merely repeat a cause, and the crate's own wrapper, are left out.
 fn describe(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+    let mut line = error.to_string().trim_start_matches("ServiceError: ").to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();

@@ -126,8 +126,10 @@ impl PodLedger {
             let image = spec.map(|container| container.image.clone()).unwrap_or_default();
             if let Some(ledger) = self.container_mut(&status.name, kind) {
                 ledger.observe(status, image, look);
+                ledger.runs.shrink_to_fit();
             }
         }
+        self.containers.shrink_to_fit();
     }
 
     fn container_mut(&mut self, name: &Arc<str>, kind: ContainerKind) -> Option<&mut ContainerLedger> {

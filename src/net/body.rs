@@ -18,6 +18,7 @@ use crate::core::limits::TICKET_START_BYTES;
 use crate::net::connection::Connection;
 use crate::net::limits::ServerLimits;
 use crate::net::server::Server;
+use crate::net::shares::{OverShare, Tenant, pressure};
 
 /// A body of unknown length begins with a buffer of this size.
 const UNKNOWN_START_BYTES: u64 = 16 << 10;
@@ -31,6 +32,8 @@ pub enum BodyError {
     TooLarge { limit: u64 },
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
+    #[error(transparent)]
+    OverShare(#[from] OverShare),
     #[error("the body came too slowly")]
     TooSlow,
     /// The client went away or broke the protocol; nobody waits for an answer.
@@ -45,11 +48,36 @@ pub struct RequestBody {
     server: Arc<Server>,
     begun: Instant,
     received: u64,
+    /// Whose memory the body takes.
+    tenant: Tenant,
 }
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, connection: Arc<Connection>, server: Arc<Server>) -> RequestBody {
-        RequestBody { incoming, connection, server, begun: Instant::now(), received: 0 }
+        let tenant = connection.peer.map_or(Tenant::Local, |peer| Tenant::Address(peer.ip()));
+        RequestBody { incoming, connection, server, begun: Instant::now(), received: 0, tenant }
+    }
+
+    /// Knows the sender better than by its address.
+    pub fn set_tenant(&mut self, name: Arc<str>) {
+        self.tenant = Tenant::Name(name);
+    }
+
+    /// A buffer for a body that claims `expected` bytes, if its tenant has not had more than its share.
+    fn buffer(&self, start: u64, expected: u64) -> Result<Buffer, BodyError> {
+        let now = self.begun.saturating_duration_since(self.server.opened);
+        self.server.shares.admit(&self.tenant, start, pressure(&self.server.budget), now)?;
+        Ok(Buffer::new(&self.server, start, expected)?)
+    }
+
+    /// A whole body; what it is longer than it began counts as its tenant's too.
+    fn finish(&self, buffer: Buffer, start: u64) -> Gathered {
+        let more = buffer.len().saturating_sub(start);
+        if more > 0 {
+            let now = self.begun.saturating_duration_since(self.server.opened);
+            self.server.shares.add(&self.tenant, more, now);
+        }
+        buffer.finish()
     }
 
     pub fn connection(&self) -> &Arc<Connection> {
@@ -109,14 +137,14 @@ impl RequestBody {
             return Err(BodyError::TooLarge { limit });
         }
         let start = claimed.unwrap_or(UNKNOWN_START_BYTES).min(TICKET_START_BYTES);
-        let mut buffer = Buffer::new(&self.server, start, claimed.unwrap_or(limit))?;
+        let mut buffer = self.buffer(start, claimed.unwrap_or(limit))?;
         while let Some(chunk) = self.chunk().await? {
             if buffer.len() + chunk.len() as u64 > limit {
                 return Err(BodyError::TooLarge { limit });
             }
             buffer.append(chunk)?;
         }
-        Ok(buffer.finish())
+        Ok(self.finish(buffer, start))
     }
 
     /// Reads a body that begins with a head of `N` bytes which tells the length of the rest. `length_of` may refuse.
@@ -136,7 +164,8 @@ impl RequestBody {
             first = chunk;
         }
         let length = length_of(head)?;
-        let mut buffer = Buffer::new(&self.server, length.min(TICKET_START_BYTES), length).map_err(BodyError::from)?;
+        let start = length.min(TICKET_START_BYTES);
+        let mut buffer = self.buffer(start, length)?;
         if !first.is_empty() {
             buffer.append(first).map_err(BodyError::from)?;
         }
@@ -146,7 +175,7 @@ impl RequestBody {
             }
             buffer.append(chunk).map_err(BodyError::from)?;
         }
-        Ok((buffer.len() == length).then(|| buffer.finish()))
+        Ok((buffer.len() == length).then(|| self.finish(buffer, start)))
     }
 
     /// Reads the rest and throws it away, after the answer, without holding memory; bounded in bytes, time and number.

@@ -53,6 +53,13 @@ impl Leftovers {
     }
 }
 
+impl Drop for Leftovers {
+    /// Calls that came in after the last wait run on, too: their stages still answer for the items.
+    fn drop(&mut self) {
+        self.running.get_mut().unwrap_or_else(PoisonError::into_inner).detach_all();
+    }
+}
+
 /// A future that is finished among the leftovers when its caller drops it early.
 pub struct Unabandoned<T: Send + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
@@ -130,6 +137,20 @@ mod tests {
         leftovers.settle(Instant::now() + Duration::from_secs(1)).await;
         assert!(!ended.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(ended.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_left_when_the_receiver_is_gone_runs_to_its_end() {
+        let leftovers = Leftovers::new();
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = ended.clone();
+        leftovers.add(async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            seen.store(true, Ordering::Relaxed);
+        });
+        drop(leftovers);
+        tokio::time::sleep(Duration::from_secs(6)).await;
         assert!(ended.load(Ordering::Relaxed));
     }
 }

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod page_listener;
 pub mod pages;
 pub mod server;
+pub mod shares;
 pub mod sniff;
 pub mod status;
 pub mod tally;

@@ -32,6 +32,7 @@ use crate::net::guard::{Guarded, Speech};
 use crate::net::leftovers::Leftovers;
 use crate::net::limits::{ServerLimits, Windows};
 use crate::net::listen::Listener;
+use crate::net::shares::Shares;
 use crate::net::sniff::{Protocol, SniffError, sniff};
 use crate::net::tally::Tally;
 
@@ -63,6 +64,9 @@ pub struct Server {
     pub gate: Arc<Gate>,
     pub tally: Tally,
     pub leftovers: Arc<Leftovers>,
+    pub shares: Arc<Shares>,
+    /// Any moment before the first request: the clock of `shares`.
+    pub opened: Instant,
 }
 
 /// Serves one listener until told to stop; returns when its connections have ended, at the latest at the deadline.

@@ -3,7 +3,7 @@
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
-use crate::otlp::walk::{Fields, Malformed, Wire};
+use crate::otlp::walk::{Fields, Malformed};
 
 /// What a field holds, as far as values can hide in it.
 #[derive(Clone, Copy)]
@@ -28,13 +28,9 @@ const SUMMARY: Holds = Message(&[(1, Message(&[(7, KeyValue)]))]);
 const METRIC: &[(u32, Holds)] =
     &[(5, NUMBERS), (7, NUMBERS), (9, HISTOGRAM), (10, EXPONENTIAL), (11, SUMMARY), (12, KeyValue)];
 
-/// Each level of values takes four bytes at least (two keys, two lengths), so whatever is shorter than this cannot hold
-/// too many of them and is not entered.
-const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
-
-/// Refuses an item whose values nest deeper than `DEPTH_MAX`. Recurses at most that deep, enters only what is long enough
-/// to be too deep, and fails on what it cannot walk on the way. Profiles keep their attributes in the request's
-/// dictionary and pass.
+/// Refuses an item whose values nest deeper than `DEPTH_MAX`, or whose fields and attributes cannot be walked: passed on,
+/// it would make the next hop refuse its whole request. Recurses at most that deep. Profiles keep their attributes in
+/// the request's dictionary and pass.
 pub fn check_depth(signal: Signal, item: &[u8]) -> Result<(), Malformed> {
     match signal {
         Signal::Traces => check_message(item, SPAN),
@@ -56,60 +52,71 @@ pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
 }
 
 fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malformed> {
-    if message.len() < DEEP_BYTES_MIN {
-        return Ok(());
-    }
-    let mut fields = Fields::new(message);
-    loop {
-        fields.skip_short();
-        let Some(field) = fields.next() else { return Ok(()) };
+    for field in Fields::new(message) {
         let field = field?;
-        let Wire::Bytes(bytes) = field.wire else { continue };
-        if bytes.len() < DEEP_BYTES_MIN {
-            continue;
-        }
         match inside.iter().find(|(number, _)| *number == field.number) {
             None => {}
-            Some((_, KeyValue)) => check_key_value(bytes, 0)?,
-            Some((_, Value)) => check_value(bytes, 0)?,
-            Some((_, Message(inside))) => check_message(bytes, inside)?,
+            Some((_, KeyValue)) => check_key_value(field.bytes()?, 0)?,
+            Some((_, Value)) => check_value(field.bytes()?, 0)?,
+            Some((_, Message(inside))) => check_message(field.bytes()?, inside)?,
         }
     }
+    Ok(())
 }
 
+#[inline]
 fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
-    if depth == 0 && message.len() < DEEP_BYTES_MIN {
-        return Ok(());
+    // As nearly every encoder writes it: a short key, then a short value, and nothing else.
+    if let [0x0a, length @ 0..0x80, rest @ ..] = message
+        && let Some((_, [0x12, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
+        && usize::from(*length) == value.len()
+    {
+        return check_value(value, depth);
     }
     for field in Fields::new(message) {
         let field = field?;
-        if field.number == 2 {
-            check_value(field.bytes()?, depth)?;
+        match field.number {
+            1 => _ = field.bytes()?,
+            2 => check_value(field.bytes()?, depth)?,
+            _ => {}
         }
     }
     Ok(())
 }
 
 /// `depth` is the number of lists and maps around this value.
+#[inline]
 fn check_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
-    if depth == 0 && message.len() < DEEP_BYTES_MIN {
-        return Ok(());
+    match message {
+        // One short string, one bool or small number.
+        [0x0a, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => Ok(()),
+        [0x10 | 0x18, 0..0x80] => Ok(()),
+        _ => check_any_value(message, depth),
     }
+}
+
+fn check_any_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
-        if !matches!(field.number, 5 | 6) {
-            continue;
+        match field.number {
+            1 | 7 => _ = field.bytes()?,
+            2 | 3 => _ = field.varint()?,
+            4 => _ = field.fixed64()?,
+            5 | 6 if depth == DEPTH_MAX => return Err(Malformed::Depth),
+            5 => check_list(field.bytes()?, |entry| check_value(entry, depth + 1))?,
+            6 => check_list(field.bytes()?, |entry| check_key_value(entry, depth + 1))?,
+            _ => {}
         }
-        if depth == DEPTH_MAX {
-            return Err(Malformed::Depth);
-        }
-        for entry in Fields::new(field.bytes()?) {
-            let entry = entry?;
-            match (entry.number, field.number) {
-                (1, 5) => check_value(entry.bytes()?, depth + 1)?,
-                (1, _) => check_key_value(entry.bytes()?, depth + 1)?,
-                _ => {}
-            }
+    }
+    Ok(())
+}
+
+/// Lists and maps both hold their entries in field 1.
+fn check_list(list: &[u8], check: impl Fn(&[u8]) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    for entry in Fields::new(list) {
+        let entry = entry?;
+        if entry.number == 1 {
+            check(entry.bytes()?)?;
         }
     }
     Ok(())
@@ -164,5 +171,24 @@ mod tests {
             assert_eq!(deeper, Err(Malformed::Depth), "{signal:?} {path:?}");
         }
         assert_eq!(check_attributes(&within(&[1], DEPTH_MAX + 1), 1), Err(Malformed::Depth));
+    }
+
+    #[test]
+    fn what_cannot_be_walked_is_refused_wherever_it_stands() {
+        let torn_value: &[u8] = &[0x0a, 0x01, b'k', 0x12, 0x02, 0x0a, 0x7f];
+        let torn_key: &[u8] = &[0x0a, 0x7f];
+        let number_as_string: &[u8] = &[0x12, 0x02, 0x08, 0x01];
+        for attribute in [torn_value, torn_key, number_as_string] {
+            for path in [&[9][..], &[11, 3], &[13, 4]] {
+                let item = path.iter().rev().fold(attribute.to_vec(), |inner, number| {
+                    let mut outer = Vec::new();
+                    write::bytes(&mut outer, *number, &inner);
+                    outer
+                });
+                check_depth(Signal::Traces, &item).unwrap_err();
+            }
+        }
+        check_depth(Signal::Logs, &[0x32, 0x01]).unwrap_err();
+        check_depth(Signal::Metrics, &[0x28, 0x01]).unwrap_err();
     }
 }

@@ -106,18 +106,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Passes over length-delimited fields shorter than 128 bytes, whatever their number; stops before anything else.
-    #[inline(always)]
-    pub fn skip_short(&mut self) {
-        while let [0..0x80, length @ 0..0x80, body @ ..] = self.rest
-            && self.rest[0] & 7 == 2
-            && self.rest[0] > 7
-            && let Some((_, rest)) = body.split_at_checked(usize::from(*length))
-        {
-            self.rest = rest;
-        }
-    }
-
     /// Keys and lengths mostly take one byte.
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {

@@ -51,7 +51,12 @@ impl Visit for Collected {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
-            self.fields.push((field.name().to_owned(), format!("{value:?}").into()));
+            let text = format!("{value:?}");
+            // An optional value reads as itself, and an absent one not at all.
+            if text != "None" {
+                let inner = text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(&text);
+                self.fields.push((field.name().to_owned(), inner.to_owned().into()));
+            }
         }
     }
 

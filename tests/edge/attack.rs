@@ -59,7 +59,7 @@ async fn flood(mut stream: TcpStream, bytes: Vec<u8>, pause: Duration) {
     tokio::select! { () = read => {}, () = write => {} }
 }
 
-const DRIP: Duration = Duration::from_millis(50);
+const DRIP: Duration = Duration::from_millis(100);
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 pub async fn silent(grpc: SocketAddr, http: SocketAddr) {
@@ -165,8 +165,8 @@ pub async fn stream_fan_out(grpc: SocketAddr, _http: SocketAddr) {
     let mut answered = 0;
     let mut buffer = vec![0; 64 << 10];
     let begun = tokio::time::Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
-        match tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer)).await {
+    while begun.elapsed() < Duration::from_secs(4) {
+        match tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buffer)).await {
             Ok(Ok(read)) if read > 0 => answered += read,
             _ => break,
         }

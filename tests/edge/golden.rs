@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::harness::{BOTH, H2, Reply, Running, framed, gzip, http1, spans};
+use super::harness::{BOTH, H2, Reply, Running, framed, gzip, http1};
 
 const YAML: &str = "\
 protocols:
@@ -24,6 +24,17 @@ const ONE_SPAN: &str = r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceI
 
 /// Name of the case, podgate's answer, and the rule it follows instead.
 const DEVIATIONS: &[(&str, &str, &str)] = &include!("deviations.in");
+
+/// Spans about as long as the recorded ones.
+fn spans(count: u64) -> Vec<u8> {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use prost::Message;
+    let mut request = ExportTraceServiceRequest::decode(&super::harness::spans(count)[..]).unwrap();
+    for span in &mut request.resource_spans[0].scope_spans[0].spans {
+        span.name += &" and a long name".repeat(30);
+    }
+    request.encode_to_vec()
+}
 
 pub struct Replay {
     pub failures: Vec<String>,

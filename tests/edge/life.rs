@@ -154,3 +154,26 @@ async fn a_unix_socket_serves_both_protocols() {
     assert_eq!(reply.status, 200);
     assert_eq!(running.sink.payloads.lock().unwrap()[0].origin.peer, None);
 }
+
+#[tokio::test]
+async fn damaged_bodies_are_answered_and_never_with_an_internal_error() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let running = Running::start(BOTH).await;
+    let mut client = H2::connect(running.grpc()).await;
+    let good = spans(20);
+    for round in 0..500 {
+        let mut body = good.clone();
+        for _ in 0..=random.usize(..4) {
+            let at = random.usize(..body.len());
+            body[at] = random.u8(..);
+        }
+        body.truncate(random.usize(..=body.len()));
+        let reply = client.grpc(TRACES, &[], &framed(random.u8(..2), &body)).await.unwrap();
+        assert!(matches!(reply.grpc_status(), Some(0 | 3)), "seed {seed} round {round}: {reply:?}");
+        let reply = client.request("POST", "/v1/traces", &PROTOBUF, &body).await.unwrap();
+        assert!(matches!(reply.status, 200 | 400), "seed {seed} round {round}: {reply:?}");
+    }
+    assert_eq!(running.counter("podgate_receiver_panics"), 0);
+    running.assert_balance();
+}

@@ -170,6 +170,22 @@ async fn a_request_too_large_for_the_peer_is_cut_until_it_fits() {
 }
 
 #[tokio::test]
+async fn what_was_learnt_of_a_peers_limit_never_drops_a_message_untried() {
+    let peer = Peer::start(|_, request| {
+        let large = request.encoded_len() > 1 << 20;
+        if large { Err(Status::resource_exhausted("received message larger than max")) } else { taken() }
+    });
+    let peer = peer.await;
+    let bench = start("otlp_grpc", &body(&peer, "")).await;
+    let (small, large, huge) = ("x".repeat(1000), "y".repeat(900_000), "z".repeat(1_200_000));
+    bench.send(&request((0..1200).map(|_| small.as_str()))).await.unwrap();
+    bench.settled().await;
+    bench.send(&request([large.as_str(), huge.as_str()])).await.unwrap();
+    let sheet = bench.drain(Duration::from_secs(5)).await;
+    assert_eq!((sheet.delivered, sheet.dropped["too_large"]), (1201, 1));
+}
+
+#[tokio::test]
 async fn apm_servers_codes_are_retried_only_under_its_profile() {
     for (profile, code, delivered) in [
         ("true", Code::ResourceExhausted, 1),

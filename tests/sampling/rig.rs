@@ -31,7 +31,9 @@ pub fn node(json: &Json) -> Node {
         let value = match json {
             Json::Null => Value::Null,
             Json::Bool(value) => Value::Bool(*value),
-            Json::Number(number) => number.as_i64().map_or(Value::Float(number.as_f64().unwrap()), Value::Int),
+            Json::Number(number) => {
+                number.as_i64().map_or(Value::Float(number.as_f64().expect("holds in this test")), Value::Int)
+            }
             Json::String(text) => Value::String(text.clone()),
             Json::Array(items) => Value::List(items.iter().map(|item| convert(item, line)).collect()),
             Json::Object(map) => Value::Map(
@@ -48,7 +50,7 @@ pub fn node(json: &Json) -> Node {
 /// Checks a configuration; the plan, or all findings.
 pub fn check(config: &Json) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
     let checks = Checks::default();
-    let id = ComponentId::parse("tail_sampling").unwrap();
+    let id = ComponentId::parse("tail_sampling").expect("holds in this test");
     let cx =
         CheckContext { id: &id, path: "processors::tail_sampling".into(), place: Place::default(), checks: &checks };
     let plan = (FACTORY.check)(&cx, &node(config));
@@ -67,15 +69,15 @@ pub struct Sink {
 impl Consumer for Sink {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
-            if let Some(error) = self.answers.lock().unwrap().pop() {
+            if let Some(error) = self.answers.lock().expect("holds in this test").pop() {
                 return Err(error);
             }
-            if let Some(host) = &*self.host.lock().unwrap() {
+            if let Some(host) = &*self.host.lock().expect("holds in this test") {
                 host.balance.delivered(Signal::Traces, payload.items);
             }
             assert_eq!(payload.items, payload.envelope.messages() as u64);
-            self.spans.lock().unwrap().extend(payload.envelope.items().cloned());
-            self.payloads.lock().unwrap().push(payload);
+            self.spans.lock().expect("holds in this test").extend(payload.envelope.items().cloned());
+            self.payloads.lock().expect("holds in this test").push(payload);
             Ok(())
         })
     }
@@ -85,8 +87,8 @@ impl Sink {
     /// Spans received by trace id in hex.
     pub fn by_trace(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for span in self.spans.lock().unwrap().iter() {
-            let facts = podgate::otlp::span::read(span).unwrap();
+        for span in self.spans.lock().expect("holds in this test").iter() {
+            let facts = podgate::otlp::span::read(span).expect("holds in this test");
             let id: [u8; 16] = facts.trace_id.try_into().unwrap_or_default();
             *counts.entry(id.iter().map(|byte| format!("{byte:02x}")).collect()).or_default() += 1;
         }
@@ -115,10 +117,10 @@ impl Rig {
         let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
         let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
-        *sink.host.lock().unwrap() = Some(host.clone());
+        *sink.host.lock().expect("holds in this test") = Some(host.clone());
         let cx = StageContext {
             build: BuildContext {
-                id: ComponentId::parse("tail_sampling").unwrap(),
+                id: ComponentId::parse("tail_sampling").expect("holds in this test"),
                 path: "processors::tail_sampling".into(),
                 host: host.clone(),
             },
@@ -130,16 +132,16 @@ impl Rig {
         let Stage::Consumer { consumer, component: Some(component) } = plan.build(cx, sink.clone()) else {
             panic!("a stage with a lifecycle");
         };
-        component.start().await.unwrap();
+        component.start().await.expect("holds in this test");
         Rig { consumer, component, host, sink }
     }
 
     /// Sends a request as a receiver does.
     pub async fn send(&self, request: &ExportTraceServiceRequest) -> Result<(), ConsumeError> {
-        let envelope = envelope::decode(Bytes::from(request.encode_to_vec())).unwrap();
+        let envelope = envelope::decode(Bytes::from(request.encode_to_vec())).expect("holds in this test");
         let items = envelope.messages() as u64;
         let origin = Arc::new(Origin::internal(UnixNanos::now()));
-        let ticket = self.host.budget.take(request.encoded_len() as u64).unwrap();
+        let ticket = self.host.budget.take(request.encoded_len() as u64).expect("holds in this test");
         self.host.balance.received(Signal::Traces, items);
         let answer = self.consumer.consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket }).await;
         if answer.is_err() {
@@ -157,7 +159,7 @@ impl Rig {
         let sheet = self.host.balance.sheet(Signal::Traces);
         assert!(sheet.holds(0), "{sheet:?}");
         assert_eq!(sheet.held, 0, "{sheet:?}");
-        self.sink.payloads.lock().unwrap().clear();
+        self.sink.payloads.lock().expect("holds in this test").clear();
         assert_eq!(self.host.budget.used(), 0, "bytes left in the budget");
     }
 }

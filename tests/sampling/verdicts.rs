@@ -36,34 +36,34 @@ const REFUSED: &[(&str, &str)] = &[("span_ingest_drop", "contrib #47476: keeps n
 
 /// Requests by phase.
 pub fn corpus(phase: u64) -> Vec<ExportTraceServiceRequest> {
-    let lines = CORPUS.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+    let lines = CORPUS.lines().map(|line| serde_json::from_str::<Json>(line).expect("holds in this test"));
     let mine = lines.filter(|line| line["phase"] == phase);
-    mine.map(|line| serde_json::from_value(line["request"].clone()).unwrap()).collect()
+    mine.map(|line| serde_json::from_value(line["request"].clone()).expect("holds in this test")).collect()
 }
 
 pub fn trace_ids() -> Vec<String> {
-    let traces: Vec<Json> = serde_json::from_str(TRACES).unwrap();
-    traces.iter().map(|trace| trace["trace_id"].as_str().unwrap().to_owned()).collect()
+    let traces: Vec<Json> = serde_json::from_str(TRACES).expect("holds in this test");
+    traces.iter().map(|trace| trace["trace_id"].as_str().expect("holds in this test").to_owned()).collect()
 }
 
 fn sets() -> BTreeMap<String, Json> {
-    serde_json::from_str(VERDICTS).unwrap()
+    serde_json::from_str(VERDICTS).expect("holds in this test")
 }
 
 /// What a policy set keeps of the corpus, late spans included: spans by trace index.
 async fn kept(config: &Json) -> BTreeMap<u64, u64> {
     let rig = Rig::start(config).await;
     for request in corpus(0) {
-        rig.send(&request).await.unwrap();
+        rig.send(&request).await.expect("holds in this test");
     }
     tokio::time::sleep(Duration::from_secs(7)).await;
     for request in corpus(1) {
-        rig.send(&request).await.unwrap();
+        rig.send(&request).await.expect("holds in this test");
     }
     tokio::time::sleep(Duration::from_secs(4)).await;
     rig.drain().await;
     let ids = trace_ids();
-    let index = |id: &String| ids.iter().position(|known| known == id).unwrap() as u64;
+    let index = |id: &String| ids.iter().position(|known| known == id).expect("holds in this test") as u64;
     let kept = rig.sink.by_trace().iter().map(|(id, spans)| (index(id), *spans)).collect();
     rig.assert_settled();
     kept
@@ -88,7 +88,9 @@ async fn every_recorded_policy_set_gives_the_collectors_verdict_on_every_trace()
             continue;
         };
         exact += 1;
-        let pair = |pair: &Json| (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap());
+        let pair = |pair: &Json| {
+            (pair[0].as_u64().expect("holds in this test"), pair[1].as_u64().expect("holds in this test"))
+        };
         let expected: BTreeMap<u64, u64> = expected.iter().map(pair).collect();
         let excepted = |trace: &u64| EXCEPTIONS.iter().any(|(set, at, _)| *set == name && at == trace);
         let differs = (0..300).filter(|trace| kept.get(trace) != expected.get(trace));
@@ -114,22 +116,31 @@ fn a_set_that_keeps_nothing_upstream_is_refused_with_its_place() {
 
 #[test]
 fn the_probabilistic_policy_agrees_with_the_collector_on_every_recorded_id() {
-    let golden: Json = serde_json::from_str(include_str!("../golden/sampling/b.probabilistic.json")).unwrap();
+    let golden: Json =
+        serde_json::from_str(include_str!("../golden/sampling/b.probabilistic.json")).expect("holds in this test");
     let ids: Vec<[u8; 16]> = golden["ids"]
         .as_array()
-        .unwrap()
+        .expect("holds in this test")
         .iter()
-        .map(|id| podgate::otlp::ids::hex_to_bytes(id.as_str().unwrap().as_bytes()).unwrap())
+        .map(|id| {
+            podgate::otlp::ids::hex_to_bytes(id.as_str().expect("holds in this test").as_bytes())
+                .expect("holds in this test")
+        })
         .collect();
     let mut compared = 0;
-    for result in golden["results"].as_array().unwrap() {
-        let salt = Some(result["hash_salt"].as_str().unwrap()).filter(|salt| !salt.is_empty());
-        let percentage = result["sampling_percentage"].as_f64().unwrap();
+    for result in golden["results"].as_array().expect("holds in this test") {
+        let salt = Some(result["hash_salt"].as_str().expect("holds in this test")).filter(|salt| !salt.is_empty());
+        let percentage = result["sampling_percentage"].as_f64().expect("holds in this test");
         let policy = podgate::processors::tail_sampling::policies::probabilistic::Probabilistic::new(
             salt.unwrap_or("default-hash-seed"),
             percentage,
         );
-        let sampled: Vec<u64> = result["sampled"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap()).collect();
+        let sampled: Vec<u64> = result["sampled"]
+            .as_array()
+            .expect("holds in this test")
+            .iter()
+            .map(|at| at.as_u64().expect("holds in this test"))
+            .collect();
         for (at, id) in ids.iter().enumerate() {
             assert_eq!(policy.matches(id), sampled.contains(&(at as u64)), "{salt:?} {percentage} {at}");
             compared += 1;

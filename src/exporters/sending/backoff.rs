@@ -47,6 +47,7 @@ impl Backoff {
     }
 
     /// The wait before the next attempt, or `None` when it would begin after the time allowed. `random` is in 0..1.
+    /// Time a peer asks for beyond our own wait does not count: its hint alone must not cost the data.
     pub fn next(&mut self, now: Instant, throttle: Option<Duration>, random: f64) -> Option<Duration> {
         let jitter = 1.0 + self.settings.randomization_factor * (2.0 * random - 1.0);
         let drawn = self.interval.mul_f64(jitter.max(0.0));
@@ -56,7 +57,7 @@ impl Backoff {
         let wait = drawn.max(throttle.unwrap_or_default().min(THROTTLE_MAX));
         let allowed = self.settings.max_elapsed_time;
         let elapsed = now.saturating_duration_since(self.started);
-        (allowed.is_zero() || elapsed + wait <= allowed).then_some(wait)
+        (allowed.is_zero() || elapsed + drawn <= allowed).then_some(wait)
     }
 }
 
@@ -99,6 +100,8 @@ mod tests {
         let mut backoff = Backoff::new(RetrySettings::default(), start);
         assert!(backoff.next(start + seconds(290.0), None, 0.5).is_some());
         assert_eq!(backoff.next(start + seconds(295.0), None, 0.5), None);
+        let hinted = Backoff::new(RetrySettings::default(), start).next(start, Some(THROTTLE_MAX), 0.5);
+        assert_eq!(hinted, Some(THROTTLE_MAX), "a hint as long as the time allowed is obeyed, not given up at");
         let endless = RetrySettings { max_elapsed_time: Duration::ZERO, ..RetrySettings::default() };
         assert!(Backoff::new(endless, start).next(start + seconds(1e6), None, 0.5).is_some());
     }

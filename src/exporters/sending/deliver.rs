@@ -26,6 +26,9 @@ use crate::otlp::portion::{halve, part};
 
 /// Attempts of one payload that only a peer's known habit justifies.
 const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
+/// After a search in vain no other begins for this long, or until the peer takes something.
+const HOPELESS: Duration = Duration::from_secs(60);
+const HOPELESS_MESSAGES_MIN: usize = 32;
 /// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
 
@@ -90,12 +93,19 @@ pub struct Delivery {
     pub path: String,
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
-    /// The largest request the peer is known or configured to take; learnt downwards from its refusals.
-    request_bytes_max: AtomicU64,
-    // All three are locked for a few instructions and never across an await.
+    /// The largest request we may send at all.
+    request_bytes_max: u64,
+    /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
+    /// cut is still tried.
+    cut_above: AtomicU64,
+    /// Requests taken so far.
+    taken: AtomicU64,
+    // All are locked for a few instructions and never across an await.
     condition: Mutex<Condition>,
     allowance: Mutex<Allowance>,
     hold: Mutex<Option<Instant>>,
+    /// A search that found every message at fault: until then another one is not worth its requests.
+    hopeless_until: Mutex<Option<Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,10 +133,13 @@ impl Delivery {
             path: parts.path,
             status: parts.status,
             off_spec_retries: parts.off_spec_retries,
-            request_bytes_max: AtomicU64::new(parts.request_bytes_max.min(REQUEST_BYTES_MAX)),
+            request_bytes_max: parts.request_bytes_max.min(REQUEST_BYTES_MAX),
+            cut_above: AtomicU64::new(u64::MAX),
+            taken: AtomicU64::new(0),
             condition: Mutex::default(),
             allowance: Mutex::new(Allowance::new(Instant::now())),
             hold: Mutex::default(),
+            hopeless_until: Mutex::default(),
         }
     }
 
@@ -141,12 +154,14 @@ impl Delivery {
         let started = Instant::now();
         let mut work = vec![whole];
         while let Some(payload) = work.pop() {
-            if encoded_len(&payload.envelope) as u64 > self.request_bytes_max.load(Ordering::Relaxed) {
+            let bytes = encoded_len(&payload.envelope) as u64;
+            let worth_cutting = bytes > self.cut_above.load(Ordering::Relaxed) && can_be_cut(&payload);
+            if worth_cutting || bytes > self.request_bytes_max {
                 self.smaller(payload, &mut work, &mut tally);
                 continue;
             }
             match self.send_until_final(&payload, started).await {
-                End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) => {
+                End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) && !self.is_hopeless() => {
                     self.isolate(&payload, started, trouble, &mut tally).await;
                 }
                 End::Never { fault: Fault::Size, .. } if self.learn(&payload) => {
@@ -165,8 +180,8 @@ impl Delivery {
             work.extend([second, first]);
             return;
         }
-        let limit = self.request_bytes_max.load(Ordering::Relaxed);
-        let message = format!("one message is larger than the {limit} bytes that {} takes", self.courier.destination());
+        let (limit, endpoint) = (self.request_bytes_max, self.courier.destination());
+        let message = format!("one message is larger than the {limit} bytes that may be sent to {endpoint}");
         tally.lose(Reason::TOO_LARGE, payload.items, ConsumeError::rejected(Reason::TOO_LARGE, message));
     }
 
@@ -177,17 +192,28 @@ impl Delivery {
             return false;
         }
         // A little above the half, so that halves, which repeat resource and scope, are tried before they are cut again.
-        self.request_bytes_max.fetch_min((bytes / 16 * 9).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
+        self.cut_above.fetch_min((bytes / 16 * 9).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
         true
     }
 
     /// Finds the message a permanent error is about, sending the others on the way.
     async fn isolate(&self, payload: &Payload, started: Instant, trouble: Trouble, tally: &mut Tally) {
-        let mut search = Isolation::new(payload.envelope.messages());
+        let messages = payload.envelope.messages();
+        let mut search = Isolation::new(messages);
+        let taken_before = self.taken.load(Ordering::Relaxed);
         loop {
             let ranges = match search.step() {
+                // Another search has shown meanwhile that nothing passes.
+                Step::Send(_) if self.is_hopeless() => {
+                    let open = part(payload, &search.abandon());
+                    return tally.take(open.items, End::Never { fault: Fault::Message, trouble });
+                }
                 Step::Send(ranges) => ranges,
                 Step::Done(lost) => {
+                    // A small batch proves little, and one answer to anybody proves the contrary.
+                    if messages >= HOPELESS_MESSAGES_MIN && self.taken.load(Ordering::Relaxed) == taken_before {
+                        *lock(&self.hopeless_until) = Some(Instant::now() + HOPELESS);
+                    }
                     let items = if lost.is_empty() { 0 } else { part(payload, &lost).items };
                     return tally.take(items, End::Never { fault: Fault::Message, trouble });
                 }
@@ -210,6 +236,10 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        lock(&self.hopeless_until).is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits for a request of the allowance.
@@ -288,6 +318,8 @@ impl Delivery {
     }
 
     fn say_works(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.hopeless_until) = None;
         let Some(line) = lock(&self.condition).works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
         if let Line::Recovered { after, failures } = line {

@@ -246,3 +246,6 @@ impl Component for Sending {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,9 @@ impl Drop for Busy {
 }
 
 /// Merges the entries, sends them, and tells whoever waits.
-async fn deliver(shared: &Shared, settings: QueueSettings, entries: Vec<Entry>) {
+async fn deliver(shared: &Shared, settings: QueueSettings, mut entries: Vec<Entry>) {
+    // A sender that dropped its call has answered for its items itself.
+    entries.retain(|entry| entry.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
     let items = entries.iter().map(|entry| entry.payload.items).sum();
     let (payloads, senders): (Vec<Payload>, Vec<(u64, Option<Waiter>)>) = entries.into_iter().map(Entry::split).unzip();
     let Some(whole) = portion::join(payloads) else { return };
@@ -109,11 +111,9 @@ async fn deliver(shared: &Shared, settings: QueueSettings, entries: Vec<Entry>) 
     for (items, waiter) in senders {
         let Some(waiter) = waiter else { continue };
         match &failed {
-            // The sender no longer listens when this fails: its items are settled here with the rest.
             Some(error) => {
-                if waiter.send(Err(error.clone())).is_ok() {
-                    custody.give_back(items);
-                }
+                custody.give_back(items);
+                drop(waiter.send(Err(error.clone())));
             }
             None => drop(waiter.send(Ok(()))),
         }
@@ -144,9 +144,12 @@ impl Shared {
             for Entry { payload, waiter, .. } in entries {
                 let mut custody = Custody::new(self, lane.signal, payload.items);
                 let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
-                match waiter.map(|waiter| waiter.send(Err(error))) {
-                    Some(Ok(())) => custody.give_back(payload.items),
-                    Some(Err(_)) | None => custody.lose(Reason::SHUTDOWN, payload.items),
+                match waiter {
+                    Some(waiter) => {
+                        custody.give_back(payload.items);
+                        drop(waiter.send(Err(error)));
+                    }
+                    None => custody.lose(Reason::SHUTDOWN, payload.items),
                 }
             }
         }

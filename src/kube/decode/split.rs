@@ -12,6 +12,9 @@ const FRAME_BYTES_MAX: usize = 64 << 10;
 /// What a buffer may keep between objects.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
+/// Open braces and brackets where the items of a list begin: those of the list and of `items`.
+const ITEMS_DEPTH: usize = 2;
+
 /// What a splitter found.
 #[derive(Debug, PartialEq)]
 pub enum Piece<'a> {
@@ -90,7 +93,8 @@ pub struct ListEnd {
 
 /// Items of a JSON list, one at a time, however the body is cut into chunks.
 ///
-/// Invariant: `depth` counts open braces and brackets outside strings; at depth 2 inside `items`, a value begins an item.
+/// Invariant: `depth` counts open braces and brackets outside strings; at [`ITEMS_DEPTH`] inside `items`, a brace begins
+/// an item.
 #[derive(Debug)]
 pub struct ListSplitter {
     depth: usize,
@@ -134,31 +138,76 @@ impl ListSplitter {
 
     /// Hands each item that `chunk` completes to `take`.
     pub fn push(&mut self, chunk: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
-        for byte in chunk {
-            let was_outside = self.string == StringState::Outside;
-            self.store(*byte);
-            if !was_outside {
-                self.inside_string(*byte);
+        let mut rest = chunk;
+        while let Some(byte) = rest.first() {
+            if self.in_items && (self.depth > ITEMS_DEPTH || *byte == b'{') {
+                let (taken, closed) = self.scan_item(rest);
+                let (piece, after) = rest.split_at(taken);
+                self.take_item(piece, closed, take);
+                rest = after;
             } else {
-                self.outside_string(*byte, take);
+                self.frame_byte(*byte);
+                rest = &rest[1..];
             }
         }
     }
 
-    /// Stores the byte where it belongs: the item under way, or the frame.
-    fn store(&mut self, byte: u8) {
-        let item_begins = self.depth == 2 && byte == b'{';
-        if self.in_items && (self.depth > 2 || item_begins) {
-            if self.item.len() >= OBJECT_BYTES_MAX {
-                self.item_skipped = true;
-            } else {
-                self.item.push(byte);
+    /// How much of `bytes` belongs to the item under way, and whether it ends there.
+    fn scan_item(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let found = match self.string {
+                StringState::Outside => rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')),
+                StringState::Inside => rest.iter().position(|byte| matches!(byte, b'"' | b'\\')),
+                StringState::Escaped => Some(0),
+            };
+            let Some(found) = found else { return (bytes.len(), false) };
+            at += found + 1;
+            match (self.string, rest[found]) {
+                (StringState::Outside, b'"') | (StringState::Escaped, _) => self.string = StringState::Inside,
+                (StringState::Outside, b'{' | b'[') => self.depth += 1,
+                (StringState::Outside, _) => {
+                    self.depth -= 1;
+                    if self.depth == ITEMS_DEPTH {
+                        return (at, true);
+                    }
+                }
+                (StringState::Inside, b'"') => self.string = StringState::Outside,
+                (StringState::Inside, _) => self.string = StringState::Escaped,
             }
-        } else if !self.in_items || byte == b']' {
+        }
+        (bytes.len(), false)
+    }
+
+    /// An item that lies whole in one chunk is handed on without a copy.
+    fn take_item(&mut self, piece: &[u8], closed: bool, take: &mut dyn FnMut(Piece<'_>)) {
+        self.item_skipped |= self.item.len() + piece.len() > OBJECT_BYTES_MAX;
+        let whole = closed && self.item.is_empty();
+        if !whole && !self.item_skipped {
+            self.item.extend_from_slice(piece);
+        }
+        if closed {
+            take(match (std::mem::take(&mut self.item_skipped), whole) {
+                (true, _) => Piece::TooLarge,
+                (false, true) => Piece::Object(piece),
+                (false, false) => Piece::Object(&self.item),
+            });
+            empty(&mut self.item);
+        }
+    }
+
+    /// A byte outside of items.
+    fn frame_byte(&mut self, byte: u8) {
+        if !self.in_items || byte == b']' {
             self.broken |= self.frame.len() >= FRAME_BYTES_MAX;
             if !self.broken {
                 self.frame.push(byte);
             }
+        }
+        if self.string == StringState::Outside {
+            self.outside_string(byte);
+        } else {
+            self.inside_string(byte);
         }
     }
 
@@ -173,7 +222,7 @@ impl ListSplitter {
         }
     }
 
-    fn outside_string(&mut self, byte: u8, take: &mut dyn FnMut(Piece<'_>)) {
+    fn outside_string(&mut self, byte: u8) {
         match byte {
             b'"' => {
                 self.string = StringState::Inside;
@@ -190,21 +239,15 @@ impl ListSplitter {
                 }
                 self.depth += 1;
             }
-            b'}' | b']' => self.close(take),
+            b'}' | b']' => self.close(),
             _ => {}
         }
     }
 
-    fn close(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
+    fn close(&mut self) {
         self.broken |= self.depth == 0;
         self.depth = self.depth.saturating_sub(1);
-        if self.in_items && self.depth == 2 {
-            let piece = if self.item_skipped { Piece::TooLarge } else { Piece::Object(&self.item) };
-            take(piece);
-            self.item_skipped = false;
-            empty(&mut self.item);
-        }
-        if self.depth <= 1 {
+        if self.depth < ITEMS_DEPTH {
             self.in_items = false;
         }
     }

@@ -104,7 +104,7 @@ impl Interner {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.known.len()
     }
 

@@ -149,9 +149,9 @@ impl Hub {
     pub fn of(host: &Host, spec: WatchSpec) -> Arc<Hub> {
         let WatchSpec { auth, node, namespaces, label_selector, field_selector, pods_file, .. } = &spec;
         let selection = (node, namespaces, label_selector, field_selector);
-        let key = format!("kube::Hub {auth:?} {selection:?} {pods_file:?}");
+        let key = format!("kubernetes hub {auth:?} {selection:?} {pods_file:?}");
         // Asked for before: what `shared` makes must not ask it again.
-        let hubs = host.shared("kube::Hub count", || Arc::new(AtomicU64::new(0)));
+        let hubs = host.shared("kubernetes hubs", || Arc::new(AtomicU64::new(0)));
         let hub = host.shared(&key, || Arc::new(Hub::new(host, &hubs, spec.clone())));
         let mut joined = hub.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         joined.grace = joined.grace.max(spec.grace);

@@ -54,15 +54,14 @@ struct Reader {
     watch: Watch,
     link: Link,
     verb: Verb,
-    pods: usize,
 }
 
 /// Runs one watch until the stop, or until nobody takes its updates.
 pub(super) async fn run(setup: Setup, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
     let decoder = Decoder::new(setup.keep.clone());
     let watch = Watch::new(Instant::now(), fastrand::Rng::new());
-    shared.tell.health(watch.health(), 0);
-    let mut reader = Reader { setup, shared, decoder, watch, link: Link::Idle, verb: Verb::List, pods: 0 };
+    shared.tell.health(watch.health());
+    let mut reader = Reader { setup, shared, decoder, watch, link: Link::Idle, verb: Verb::List };
     loop {
         let wake = reader.watch.deadline().min(Instant::now() + Pulse::INTERVAL / 2);
         let mut effects = Vec::new();
@@ -191,11 +190,10 @@ impl Reader {
                 self.setup.updates.send(Update::Deleted { reader, uid, last, version }).await?;
             }
             Effect::Listed(seen) => {
-                self.pods = seen.len();
                 self.shared.tell.listed();
                 self.setup.updates.send(Update::Listed { reader, seen }).await?;
             }
-            Effect::Report(health) => self.shared.tell.health(&health, self.pods),
+            Effect::Report(health) => self.shared.tell.health(&health),
         }
         Ok(())
     }

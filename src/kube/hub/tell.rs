@@ -84,11 +84,11 @@ impl Tell {
         }
     }
 
-    /// Puts the state on the board and logs it when it changed. `pods`: how many the last list had.
-    pub fn health(&self, health: &Health, pods: usize) {
+    /// Puts the state on the board and logs it when it changed.
+    pub fn health(&self, health: &Health) {
         let (state, message) = match health {
             Health::Starting => (State::Starting, "waiting for the first list of pods".to_owned()),
-            Health::Fresh => (State::Ok, format!("watching {pods} pods")),
+            Health::Fresh => (State::Ok, "pods are listed and followed".to_owned()),
             Health::Stale(cause) => (State::Degraded, format!("{cause}; serving what is known")),
         };
         if !self.board.set(&self.name, state, message.clone()) {
@@ -96,7 +96,7 @@ impl Tell {
         }
         match health {
             Health::Starting => {}
-            Health::Fresh => tracing::info!(watch = %self.name, pods, "kubernetes watch is fresh"),
+            Health::Fresh => tracing::info!(watch = %self.name, "kubernetes watch is fresh"),
             Health::Stale(cause) => {
                 tracing::warn!(watch = %self.name, cause = cause.label(), "kubernetes watch is stale: {message}");
             }

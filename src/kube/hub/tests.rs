@@ -1,3 +1,5 @@
+//! The pure parts behind the hub: order of versions, tallies, request paths, and recorded streams through to the table.
+
 use super::feed::{Feed, Tally, Update};
 use super::paths::{Scope, encode};
 use super::*;

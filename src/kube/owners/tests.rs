@@ -1,3 +1,5 @@
+//! Shelves: asked once, served while fresh, left alone when absent, bounded.
+
 use super::*;
 
 fn related(uid: &str) -> Arc<Related> {

@@ -1,3 +1,5 @@
+//! The API double: the truth first, then the states that a kubelet publishes, in the order of the recordings.
+
 use std::collections::HashSet;
 
 use serde_json::Value;

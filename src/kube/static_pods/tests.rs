@@ -1,3 +1,5 @@
+//! Pods files as kubectl prints them, and files that are something else.
+
 use super::*;
 use crate::kube::decode::KeepKey;
 use crate::kube::pod::RunState;

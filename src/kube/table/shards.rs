@@ -96,14 +96,16 @@ impl<K: Hash + Eq + Clone, T: Clone + PartialEq> Shards<K, Vec<T>> {
             return;
         }
         let index = self.index(&key);
-        Arc::make_mut(&mut self.shards[index]).entry(key).or_default().push(item);
+        // Nearly every key has one item, and a fresh vector would make room for four.
+        let list = Arc::make_mut(&mut self.shards[index]).entry(key).or_insert_with(|| Vec::with_capacity(1));
+        list.push(item);
     }
 
     /// Changes the list of one key; an emptied list goes away.
     pub fn edit(&mut self, key: &K, change: impl FnOnce(&mut Vec<T>)) {
         let index = self.index(key);
         let shard = Arc::make_mut(&mut self.shards[index]);
-        let list = shard.entry(key.clone()).or_default();
+        let list = shard.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
         change(list);
         if list.is_empty() {
             shard.remove(key);

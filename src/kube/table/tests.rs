@@ -1,1 +1,184 @@
-//! Tests of the table.
+//! The table against recorded streams and against what senders and API servers do at the edges.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::kube::decode::{Decoder, Event, Keep};
+use crate::kube::pod::Phase;
+
+const GRACE: Duration = Duration::from_secs(120);
+
+fn changes(text: &str) -> Vec<Change> {
+    let mut decoder = Decoder::new(Keep::default());
+    let read = text.lines().filter(|line| !line.is_empty()).filter_map(|line| {
+        match decoder.line(line.as_bytes()).expect("a recorded line is readable") {
+            Event::Applied(seen) => Some(Change::Applied(seen.pod)),
+            Event::Deleted { uid, last, .. } => Some(Change::Deleted { uid, last }),
+            _ => None,
+        }
+    });
+    read.collect()
+}
+
+fn at(seconds: u64) -> UnixNanos {
+    UnixNanos::from_secs(1_795_241_000 + seconds)
+}
+
+fn pod(uid: &str, name: &str, ip: &str, from: u64) -> Pod {
+    Pod {
+        uid: uid.into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        node: "node-a".into(),
+        hostname: "".into(),
+        host_network: false,
+        ips: vec![ip.parse().expect("an address")],
+        phase: Phase::Running,
+        created: at(from),
+        started: Some(at(from)),
+        deleting: None,
+        owner: None,
+        config_hash: None,
+        labels: Vec::new(),
+        annotations: Vec::new(),
+        containers: Vec::new(),
+        statuses: Vec::new(),
+    }
+}
+
+fn uid(entry: Option<&Arc<Entry>>) -> Option<&str> {
+    entry.map(|entry| &*entry.pod.uid)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn a_reused_address_belongs_to_whoever_held_it_then() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.9", 0)), at(1));
+    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(50));
+    table.apply(Change::Applied(pod("b", "b", "10.1.0.9", 60)), at(61));
+    let snapshot = table.snapshot();
+    let owner = |seconds| uid(snapshot.by_ip(ip("10.1.0.9"), at(seconds))).map(str::to_owned);
+    assert_eq!(owner(30), Some("a".to_owned()));
+    assert_eq!(owner(55), None, "nobody's between the two");
+    assert_eq!(owner(70), Some("b".to_owned()));
+    assert_eq!(uid(snapshot.by_ip(ip("::ffff:10.1.0.9"), at(70))), Some("b"));
+}
+
+#[test]
+fn the_recorded_reuse_of_an_address_ends_with_the_successor_even_after_the_late_deletion() {
+    let mut table = Table::new(GRACE);
+    for change in changes(include_str!("../../../tests/golden/k8s/06-ip-reuse.jsonl")) {
+        table.apply(change, at(110));
+    }
+    let snapshot = table.snapshot();
+    let owner = snapshot.by_ip(ip("10.1.0.9"), at(300)).expect("the successor holds it");
+    assert!(owner.pod.name.ends_with("ccccc"), "{}", owner.pod.name);
+}
+
+#[test]
+fn an_older_pod_does_not_take_an_address_back() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("new", "new", "10.1.0.9", 60)), at(61));
+    table.apply(Change::Applied(pod("old", "old", "10.1.0.9", 10)), at(62));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_ip(ip("10.1.0.9"), at(70))), Some("new"));
+    assert_eq!(uid(snapshot.by_name("shop", "old", at(70))), Some("old"));
+}
+
+#[test]
+fn a_recreated_stateful_pod_keeps_its_own_uid_and_the_name_follows_time() {
+    let mut table = Table::new(GRACE);
+    for (second, change) in
+        (100..).zip(changes(include_str!("../../../tests/golden/k8s/07-statefulset-recreate.jsonl")))
+    {
+        table.apply(change, at(second));
+    }
+    let snapshot = table.snapshot();
+    let newest = snapshot.by_name("shop", "db-0", at(900)).expect("known");
+    assert_eq!(newest.removed_at, None);
+    assert_eq!(snapshot.pods().count(), 2, "the predecessor is in its grace");
+}
+
+#[test]
+fn a_deleted_pod_stays_for_the_grace_and_leaves_no_key_behind() {
+    let mut table = Table::new(GRACE);
+    for change in changes(include_str!("../../../tests/golden/k8s/05-delete-grace.jsonl")) {
+        table.apply(change, at(200));
+    }
+    let id = table.snapshot().pods().next().and_then(|entry| entry.ledger.ids().next().cloned()).expect("a run");
+    table.tick(at(319));
+    assert!(table.snapshot().by_container_id(&id).is_some());
+    table.tick(at(320));
+    let snapshot = table.snapshot();
+    assert!(snapshot.is_empty() && snapshot.by_container_id(&id).is_none());
+    assert!(snapshot.ips.is_empty() && snapshot.names.is_empty() && snapshot.containers.is_empty());
+}
+
+#[test]
+fn a_list_removes_what_it_does_not_name() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Listed(vec![pod("a", "a", "10.1.0.1", 0), pod("b", "b", "10.1.0.2", 0)]), at(1));
+    table.apply(Change::Listed(vec![pod("b", "b", "10.1.0.2", 0)]), at(50));
+    let snapshot = table.snapshot();
+    assert_eq!(snapshot.by_uid("a").and_then(|entry| entry.removed_at), Some(at(50)));
+    assert_eq!(snapshot.by_uid("b").and_then(|entry| entry.removed_at), None);
+}
+
+#[test]
+fn a_pod_that_changes_its_address_gives_the_old_one_up() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.2", 0)), at(20));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(10))), Some("a"));
+    assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(30))), None);
+    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(40));
+    table.tick(at(200));
+    assert!(table.snapshot().ips.is_empty(), "no claim is left behind");
+}
+
+#[test]
+fn a_pod_that_comes_back_into_the_selector_is_not_forgotten() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(10));
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(20));
+    table.tick(at(500));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_uid("a")), Some("a"));
+    assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(400))), Some("a"));
+}
+
+#[test]
+fn short_container_ids_find_a_pod_when_they_fit_one_run_only() {
+    let mut table = Table::new(GRACE);
+    let changes = changes(include_str!("../../../tests/golden/k8s/02-restart.jsonl"));
+    for change in changes {
+        table.apply(change, at(200));
+    }
+    let snapshot = table.snapshot();
+    let entry = snapshot.pods().next().expect("a pod").clone();
+    for id in entry.ledger.ids() {
+        for form in [id.to_string(), id[..12].to_owned(), format!("containerd://{id}")] {
+            assert_eq!(uid(snapshot.by_container_id(&form)), Some(&*entry.pod.uid), "{form}");
+        }
+        assert!(snapshot.by_container_id(&id[..11]).is_none());
+    }
+    assert!(snapshot.by_container_id("").is_none());
+}
+
+#[test]
+fn a_snapshot_does_not_change_when_the_table_does_and_an_idle_table_gives_the_same_one() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    let before = table.snapshot();
+    assert!(Arc::ptr_eq(&before, &table.snapshot()));
+    table.apply(Change::Applied(pod("b", "b", "10.1.0.2", 0)), at(2));
+    assert!(before.by_uid("b").is_none());
+    assert!(table.snapshot().by_uid("b").is_some());
+}

@@ -217,7 +217,7 @@ fn every_fault_costs_at_most_a_request_a_second_and_is_over_within_a_minute_of_h
             lab.pass(Duration::from_secs(20));
             lab.give(Input::Failed("reset".to_owned()));
             lab.requests.clear();
-            lab.run(lasts, |lab, ask| fault(lab, ask));
+            lab.run(lasts, fault);
             assert!(lab.spacing() >= SPACING, "{name} for {lasts:?} (seed {seed}): {:?}", lab.requests);
             let healed = lab.now;
             let mut served = None;
@@ -238,7 +238,7 @@ fn failures_without_end_settle_at_about_two_requests_a_minute() {
         let mut lab = Lab::listed_and_settled(3);
         lab.give(Input::Failed("reset".to_owned()));
         lab.requests.clear();
-        lab.run(Duration::from_secs(3_600), |lab, ask| fault(lab, ask));
+        lab.run(Duration::from_secs(3_600), fault);
         assert!((60..=260).contains(&lab.requests.len()), "{name}: {} requests an hour", lab.requests.len());
     }
 }

@@ -156,21 +156,17 @@ impl Shared {
             Trigger::Size => self.sent_by_size.add(1),
             Trigger::Timeout => self.sent_by_timeout.add(1),
         }
-        let mut senders = Vec::with_capacity(entries.len());
-        let mut payloads = Vec::with_capacity(entries.len());
+        // A sender that dropped its call has answered for its items itself.
+        let entries = entries.into_iter().filter(|entry| !entry.waiter.is_closed());
+        let mut senders = Vec::new();
+        let mut payloads = Vec::new();
         for Entry { payload, waiter, .. } in entries {
-            senders.push((payload.items, waiter));
+            senders.push(waiter);
             payloads.push(payload);
         }
         let Some(whole) = portion::join(payloads) else { return };
-        let signal = whole.signal;
         let outcome = self.hand_on(whole).await;
-        for (items, waiter) in senders {
-            // A sender that went away answers for nothing any more, so its items end here.
-            if let Err(Err(error)) = waiter.send(outcome.clone()) {
-                self.balance.dropped(signal, error.reason(), items);
-            }
-        }
+        senders.into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
     }
 
     /// Sends a batch, in parts when it is one payload beyond the maximum.

@@ -208,6 +208,3 @@ fn agrees(
         },
     }
 }
-
-#[cfg(test)]
-mod tests;

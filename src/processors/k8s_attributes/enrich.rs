@@ -28,6 +28,9 @@ use crate::otlp::edit::Appender;
 /// A resource that waits is looked at again this often, beside every change of the cluster.
 const RETRY_SPACING: Duration = Duration::from_millis(100);
 
+/// Data waits for the first list only this long after the start.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// What one processor knows and remembers, shared by its stages in all pipelines.
 pub struct Enricher {
     pub config: Config,
@@ -59,6 +62,8 @@ pub struct Moment {
     /// The snapshot shows everything that the API server knew at this time.
     pub in_touch: UnixNanos,
     pub clock: Clock,
+    /// The first list may come any moment. Soon after the start it no longer does, and data must not wait for it.
+    pub starting: bool,
     pub mode: Mode,
     /// Not the first time: its rules were counted before.
     pub again: bool,
@@ -72,7 +77,8 @@ impl Moment {
             snapshot: enricher.cluster.snapshot(),
             now,
             in_touch: enricher.cluster.in_touch(now),
-            clock: steady.look(UnixNanos::now()),
+            clock: steady.look(steady.wall()),
+            starting: steady.age() < STARTING && !enricher.cluster.synced(),
             mode,
             again: false,
             give_up: false,
@@ -144,7 +150,9 @@ impl Enricher {
         match self.locate(&case) {
             Ok(Some(located)) => self.enrich_located(&case, &located),
             // Before the first list nothing can be found: wait for it.
-            Ok(None) if !self.cluster.synced() && !moment.give_up && !late => Outcome::Pending { retry_at: moment.now },
+            Ok(None) if moment.starting && !moment.give_up && !late => {
+                Outcome::Pending { retry_at: moment.now.saturating_add(RETRY_SPACING) }
+            }
             Ok(None) if late => Outcome::Unchanged,
             Ok(None) => self.without_pod(&case),
             Err(absence) => {
@@ -286,7 +294,8 @@ impl Enricher {
 
     fn sighting<'a>(&self, case: &Case<'a>, entry: &'a Entry, chosen: &Chosen<'a>) -> Sighting<'a> {
         let (origin, facts) = (case.subject.origin, case.facts);
-        let own = origin.connection != 0 && !container::is_behind_proxy(&entry.pod, chosen.container);
+        let known = origin.connection != 0 && origin.accepted_at.0 > 0;
+        let own = known && !container::is_behind_proxy(&entry.pod, chosen.container);
         let trusts = self.config.own.hint == Hint::Trust;
         Sighting {
             pod_uid: &entry.pod.uid,

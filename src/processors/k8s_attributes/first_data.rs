@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
@@ -15,11 +15,15 @@ use crate::core::time::UnixNanos;
 /// At most one line about a resource without a pod in this time.
 const MISS_SPACING_SECS: u64 = 10;
 
+/// Resources and (service, pod) pairs remembered before it stops looking.
+const KEYS_MAX: usize = 16 * FIRST_DATA_LINES_MAX;
+
 pub struct FirstData {
     pipeline: String,
     hasher: RandomState,
     // Written until it is full, then never asked again.
     seen: Mutex<HashSet<u64>>,
+    lines: AtomicUsize,
     full: AtomicBool,
     last_miss: AtomicU64,
 }
@@ -30,28 +34,32 @@ impl FirstData {
             pipeline,
             hasher: RandomState::default(),
             seen: Mutex::default(),
+            lines: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             last_miss: AtomicU64::new(0),
         }
     }
 
-    /// `resource` as it leaves this stage.
-    pub fn see(&self, resource: &[u8], enricher: &Enricher, moment: &Moment) {
+    /// A resource as it came and as it leaves this stage. A process sends the same bytes every time, so what was seen
+    /// costs one hash.
+    pub fn see(&self, came: &[u8], leaves: &[u8], enricher: &Enricher, moment: &Moment) {
         if self.full.load(Ordering::Relaxed) || enricher.config.passthrough {
             return;
         }
-        let Ok(facts) = Facts::read(resource) else { return };
+        if !self.is_new(self.hasher.hash_one(came)) {
+            return;
+        }
+        let Ok(facts) = Facts::read(leaves) else { return };
         let service = facts.text(Known::ServiceName).unwrap_or("");
         let Some(pod) = facts.text(Known::PodUid).or(facts.text(Known::PodName)) else {
             return self.miss(service, &facts, moment.now);
         };
-        let key = self.hasher.hash_one((service, pod));
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !seen.insert(key) {
-                return;
-            }
-            self.full.store(seen.len() >= FIRST_DATA_LINES_MAX, Ordering::Relaxed);
+        if !self.is_new(self.hasher.hash_one((service, pod))) {
+            return;
+        }
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= FIRST_DATA_LINES_MAX {
+            self.full.store(true, Ordering::Relaxed);
+            return;
         }
         tracing::info!(
             pipeline = %self.pipeline,
@@ -62,6 +70,15 @@ impl FirstData {
             container_id = facts.container_id().unwrap_or("not known yet; `podgate explain resource` tells why"),
             "first data of a service"
         );
+    }
+
+    fn is_new(&self, key: u64) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if seen.len() >= KEYS_MAX {
+            self.full.store(true, Ordering::Relaxed);
+            return false;
+        }
+        seen.insert(key)
     }
 
     fn miss(&self, service: &str, facts: &Facts<'_>, now: UnixNanos) {

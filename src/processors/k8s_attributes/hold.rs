@@ -82,7 +82,7 @@ impl Hold {
         let mut changed = stage.enricher.cluster.changed();
         let mut draining = self.draining.subscribe();
         while !open.is_empty() {
-            let now = UnixNanos::now();
+            let now = stage.steady.wall();
             let next = open.iter().map(|(_, at)| at.since(now)).min().unwrap_or_default();
             let wake = (Instant::now() + next.max(MARGIN)).min(deadline);
             let ended = tokio::select! {

@@ -34,7 +34,7 @@ pub struct Waiting {
 
 impl Stage {
     pub fn moment(&self) -> Moment {
-        Moment::new(&self.enricher, &self.steady, UnixNanos::now(), self.mode)
+        Moment::new(&self.enricher, &self.steady, self.steady.wall(), self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named.
@@ -61,9 +61,9 @@ impl Stage {
         let outcome = self.enricher.enrich(&Subject { resource, origin, times: &times }, moment);
         match outcome {
             Outcome::Pending { retry_at } => return Some(retry_at),
-            Outcome::Unchanged => self.first_data.see(resource, &self.enricher, moment),
+            Outcome::Unchanged => self.first_data.see(resource, resource, &self.enricher, moment),
             Outcome::Changed(bytes) => {
-                self.first_data.see(&bytes, &self.enricher, moment);
+                self.first_data.see(resource, &bytes, &self.enricher, moment);
                 group.resource = Some(bytes);
             }
         }

@@ -12,6 +12,9 @@ use crate::core::time::UnixNanos;
 const STEP: Duration = Duration::from_millis(250);
 
 pub struct Steady {
+    /// Tests follow the paused clock: wall time is this at the start and goes on with tokio's.
+    #[cfg(test)]
+    pub follow_from: Option<UnixNanos>,
     /// How long the clock must have run evenly.
     settle: Duration,
     started: Instant,
@@ -29,7 +32,27 @@ struct State {
 
 impl Steady {
     pub fn new(settle: Duration) -> Steady {
-        Steady { settle, started: Instant::now(), state: Mutex::default() }
+        Steady {
+            #[cfg(test)]
+            follow_from: None,
+            settle,
+            started: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Since the processor was built.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> UnixNanos {
+        #[cfg(test)]
+        if let Some(from) = self.follow_from {
+            return from.saturating_add(self.started.elapsed());
+        }
+        UnixNanos::now()
     }
 
     /// Unsteady for the settle time after a step; the doubled times of the last step backwards stay known.

@@ -57,6 +57,11 @@ impl Account {
         self.traces.load(Ordering::Relaxed)
     }
 
+    /// True while no message of any size would fit.
+    pub fn is_full(&self) -> bool {
+        self.held().saturating_add(self.queued()) >= self.max
+    }
+
     /// Room for a message before it is queued; false when the account is full.
     pub fn reserve(&self, bytes: u64) -> bool {
         let before = self.queued.fetch_add(bytes, Ordering::Relaxed);

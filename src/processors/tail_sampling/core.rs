@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::core::payload::Envelope;
@@ -60,7 +61,23 @@ pub struct Core {
     parcels: VecDeque<Parcel>,
     touched: Vec<u32>,
     scratch: fragments::Scratch,
+    /// Slots below this were ended by [`Core::finish`].
+    finished: u32,
     pub counts: Counts,
+}
+
+/// A run on its way in, with the resource and the items it refers to.
+struct Coming<'a> {
+    run: &'a Run,
+    held: &'a Arc<HeldGroup>,
+    items: &'a [Bytes],
+}
+
+impl<'a> Coming<'a> {
+    fn spans(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let first = self.run.first as usize;
+        self.items[first..first + self.run.spans as usize].iter().map(|span| &span[..])
+    }
 }
 
 const HEAVY_BYTES: u64 = 256 << 10;
@@ -87,6 +104,7 @@ impl Core {
             parcels: VecDeque::new(),
             touched: Vec::new(),
             scratch: fragments::Scratch::default(),
+            finished: 0,
             counts: Counts::new(settings.policies.len()),
             settings,
         }
@@ -115,21 +133,20 @@ impl Core {
         for run in runs {
             let held = &groups[run.group as usize];
             let scope = &envelope.groups[run.group as usize].scopes[run.scope as usize];
-            let first = run.first as usize;
-            let spans = scope.items[first..first + run.spans as usize].iter().map(|span| &span[..]);
+            let coming = Coming { run, held, items: &scope.items };
             let hash = self.traces.hash(&run.trace_id);
             let slot = match self.traces.find(hash, &run.trace_id) {
                 Some(slot) => slot,
                 None => match self.decided.find(&run.trace_id) {
                     Some(past) => {
-                        self.accept_late(past, held, run, spans, now);
+                        self.accept_late(past, &coming, now);
                         continue;
                     }
                     None => self.open(hash, run, now),
                 },
             };
             let group = self.groups.file(&mut filed, run.group, held);
-            self.file(slot, group, held, run, spans);
+            self.file(slot, group, &coming);
             self.settle(slot, run, now);
         }
         self.groups.end(filed);
@@ -147,7 +164,8 @@ impl Core {
         slot
     }
 
-    fn file<'a>(&mut self, slot: u32, group: u32, held: &HeldGroup, run: &Run, spans: impl Iterator<Item = &'a [u8]>) {
+    fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>) {
+        let Coming { run, held, .. } = *coming;
         let trace = self.traces.at_mut(slot);
         let mut bytes = run.wire_bytes();
         if trace.group != group {
@@ -165,7 +183,7 @@ impl Core {
         trace.has_root |= run.has_root;
         let header =
             RunHeader { previous: trace.last, owner: slot, group, scope: run.scope, spans: run.spans, length: 0 };
-        trace.last = self.store.append(header, run.bytes as usize, spans);
+        trace.last = self.store.append(header, run.bytes as usize, coming.spans());
     }
 
     /// What follows from a run that was just filed: an earlier wait, or a decision at once.
@@ -218,14 +236,8 @@ impl Core {
         self.touched = touched;
     }
 
-    fn accept_late<'a>(
-        &mut self,
-        past: Past,
-        held: &Arc<HeldGroup>,
-        run: &Run,
-        spans: impl Iterator<Item = &'a [u8]>,
-        now: UnixNanos,
-    ) {
+    fn accept_late(&mut self, past: Past, coming: &Coming<'_>, now: UnixNanos) {
+        let run = coming.run;
         match past {
             Past::Dropped => {
                 self.counts.late_dropped += 1;
@@ -235,7 +247,7 @@ impl Core {
                 self.counts.late_kept += 1;
                 self.counts.late_ages.push(now.since(kept.decided_at));
                 self.counts.released += u64::from(run.spans);
-                self.gathering.add(held, run.scope, spans);
+                self.gathering.add(coming.held, run.scope, coming.spans());
             }
         }
     }
@@ -425,10 +437,12 @@ impl Core {
 
     /// Ends every trace: decided on what is there, or dropped, as configured. True when more are left to do.
     pub fn finish(&mut self, now: UnixNanos, most: usize) -> bool {
-        for slot in self.traces.slots().into_iter().take(most) {
+        for _ in 0..most {
+            let Some(slot) = self.traces.next_live(self.finished) else { break };
             if self.is_backed_up() {
                 return true;
             }
+            self.finished = slot + 1;
             match self.settings.at_shutdown {
                 AtShutdown::Decide => self.decide_slot(slot, Cause::Early(Early::Shutdown), now),
                 AtShutdown::Drop => self.abandon(slot),
@@ -440,7 +454,11 @@ impl Core {
 
     /// Drops everything undecided without a verdict; for `drop_pending_traces_on_shutdown` and a drain that ran out of time.
     pub fn abandon_all(&mut self) {
-        self.traces.slots().into_iter().for_each(|slot| self.abandon(slot));
+        let mut next = 0;
+        while let Some(slot) = self.traces.next_live(next) {
+            self.abandon(slot);
+            next = slot + 1;
+        }
     }
 
     fn abandon(&mut self, slot: u32) {

@@ -18,8 +18,8 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::admission::HeldGroup;
 
 /// A parcel is closed beyond either of these.
-const PARCEL_SPANS_MAX: u64 = 8192;
-const PARCEL_BYTES_MAX: usize = 4 << 20;
+const PARCEL_SPANS_MAX: u64 = 4096;
+const PARCEL_BYTES_MAX: usize = 1 << 20;
 
 struct ParcelScope {
     scope: u32,

@@ -31,6 +31,8 @@ use crate::processors::tail_sampling::shard::{Arrival, Message, Request, Shard};
 
 /// Requests that wait in one shard's queue; the account bounds their bytes.
 const QUEUE_MESSAGES: usize = 128;
+/// The longest a sender waits for a place in a queue.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Parcels between a shard and its delivery.
 const QUEUE_SHIPMENTS: usize = 2;
 /// The longest a sender is kept waiting for room; its own deadline is usually shorter.
@@ -119,6 +121,11 @@ impl Sampler {
         if self.draining.load(Ordering::Acquire) {
             return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
         }
+        if self.settings.overflow == Overflow::Refuse && self.account.is_full() {
+            // Before the walk: refusing must be cheap when it is needed most.
+            self.metrics.refused.add(payload.items);
+            return Err(self.full());
+        }
         let admission =
             Admission { leaves: &self.settings.leaves, account: &self.account, shards: self.settings.shards };
         let admitted = admission.read(&payload);
@@ -144,15 +151,16 @@ impl Sampler {
             if !blocked && self.account.reserve(bytes) {
                 return Ok(Reserved { account: &self.account, bytes });
             }
-            let full = || {
-                let (held, max) = (self.account.held(), self.account.max());
-                ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
-            };
             if self.settings.overflow == Overflow::Refuse || bytes > self.account.max() {
-                return Err(full());
+                return Err(self.full());
             }
-            tokio::time::timeout_at(give_up, room).await.map_err(|_| full())?;
+            tokio::time::timeout_at(give_up, room).await.map_err(|_| self.full())?;
         }
+    }
+
+    fn full(&self) -> ConsumeError {
+        let (held, max) = (self.account.held(), self.account.max());
+        ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
     }
 
     fn has_traces_enough(&self) -> bool {
@@ -163,7 +171,7 @@ impl Sampler {
     async fn places(&self, admitted: &Admitted) -> Result<Vec<mpsc::Permit<'_, Arrival>>, ConsumeError> {
         let mut places = Vec::with_capacity(self.arrivals.len());
         for (queue, _) in self.arrivals.iter().zip(&admitted.runs).filter(|(_, runs)| !runs.is_empty()) {
-            let place = tokio::time::timeout(BLOCK_MAX, queue.reserve()).await;
+            let place = tokio::time::timeout(QUEUE_WAIT_MAX, queue.reserve()).await;
             let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard does not keep up");
             let gone = |_| ConsumeError::refused(Reason::SHUTDOWN, "shutting down");
             places.push(place.map_err(|_| full())?.map_err(gone)?);

@@ -67,7 +67,6 @@ impl Shard {
             pulse.beat();
             self.step();
             let wake = self.wake(more_due);
-            let backed_up = self.core.is_backed_up();
             tokio::select! {
                 biased;
                 permit = shipments.reserve(), if self.core.has_parcels() => match permit {
@@ -76,20 +75,35 @@ impl Shard {
                     },
                     Err(_) => return,
                 },
-                taken = arrivals.recv_many(&mut batch, MESSAGES_A_STEP), if !backed_up => {
+                taken = arrivals.recv_many(&mut batch, MESSAGES_A_STEP) => {
                     if taken == 0 {
                         return;
                     }
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
+            let mut drain_by = None;
             for arrival in batch.drain(..) {
                 match arrival {
                     Arrival::Spans(message) => self.accept(message),
-                    Arrival::Drain { deadline } => return self.drain(deadline, &pulse).await,
+                    Arrival::Drain { deadline } => drain_by = Some(deadline),
                 }
             }
+            if let Some(deadline) = drain_by {
+                self.accept_rest(arrivals, deadline).await;
+                return self.drain(deadline, &pulse).await;
+            }
             more_due = !self.core.is_backed_up() && self.core.decide_due(self.clock.now(), DECISIONS_A_STEP);
+        }
+    }
+
+    /// Takes what was admitted before the drain was known and had its place in the queue already.
+    async fn accept_rest(&mut self, mut arrivals: mpsc::Receiver<Arrival>, deadline: Instant) {
+        arrivals.close();
+        while let Ok(Some(arrival)) = tokio::time::timeout_at(deadline, arrivals.recv()).await {
+            if let Arrival::Spans(message) = arrival {
+                self.accept(message);
+            }
         }
     }
 

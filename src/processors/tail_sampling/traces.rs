@@ -130,9 +130,10 @@ impl Traces {
         }
     }
 
-    /// Slots of all traces, in no order.
-    pub fn slots(&self) -> Vec<u32> {
-        self.index.iter().copied().collect()
+    /// The first slot from `from` on that is not vacant.
+    pub fn next_live(&self, from: u32) -> Option<u32> {
+        let slots = self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE + last.len());
+        (from..slots as u32).find(|slot| !self.at(*slot).vacant)
     }
 
     pub fn footprint(&self) -> u64 {

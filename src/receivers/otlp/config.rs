@@ -43,6 +43,8 @@ pub struct Protocols {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// `None` takes every encoding there is.
     pub encodings: Option<Vec<Encoding>>,
+    /// Requests with this header share memory by its value, not by pod or address.
+    pub tenant_header: Option<HeaderName>,
 }
 
 impl Default for Protocols {
@@ -56,6 +58,7 @@ impl Default for Protocols {
             cors: None,
             response_headers: Vec::new(),
             encodings: None,
+            tenant_header: None,
         }
     }
 }
@@ -140,7 +143,7 @@ fn check_grpc(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
         check_keepalive(keepalive, &mut limits);
     }
     section.not_yet(&["tls", "auth", "middlewares"]);
-    check_own_limits(&section, &mut limits);
+    check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
     endpoint.map(|endpoint| Door { path, endpoint, limits })
@@ -177,7 +180,7 @@ fn check_http(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
     protocols.encodings = check_encodings(&section);
     protocols.cors = section.section("cors").map(check_cors);
     section.not_yet(&["tls", "auth", "middlewares"]);
-    check_own_limits(&section, &mut limits);
+    check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
     endpoint.map(|endpoint| Door { path, endpoint, limits })
@@ -236,7 +239,7 @@ fn check_cors(section: Section<'_>) -> Cors {
 }
 
 /// Limits of ours; deleting the block gives a Collector's configuration.
-fn check_own_limits(section: &Section<'_>, limits: &mut ServerLimits) {
+fn check_own_limits(section: &Section<'_>, limits: &mut ServerLimits, protocols: &mut Protocols) {
     let Some(own) = section.section("podgate") else { return };
     let count = |key: &str, default: usize| match own.usize(key) {
         Some(0) => own.invalid(key, "zero would let nothing in", "a number of 1 or more").unwrap_or(default),
@@ -255,6 +258,14 @@ fn check_own_limits(section: &Section<'_>, limits: &mut ServerLimits) {
     limits.body = wait("body_timeout", limits.body);
     limits.body_bytes_per_second = own.bytes("min_body_rate").unwrap_or(limits.body_bytes_per_second);
     limits.write_stall = wait("write_stall_timeout", limits.write_stall);
+    if let Some(name) = own.string("tenant_header") {
+        match HeaderName::try_from(&name) {
+            Ok(header) => protocols.tenant_header = Some(header),
+            Err(_) => {
+                own.invalid::<()>("tenant_header", format!("{name:?} is not a header"), "a header name");
+            }
+        }
+    }
     own.finish();
 }
 
@@ -293,3 +304,6 @@ fn claim(cx: &CheckContext<'_>, section: &Section<'_>, endpoint: &Endpoint) {
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,6 +172,7 @@ impl From<BodyError> for Fault {
         match error {
             BodyError::TooLarge { .. } => Fault::TooLarge(error.to_string()),
             BodyError::OverBudget(error) => error.into(),
+            BodyError::OverShare(error) => Fault::Overloaded(error.to_string()),
             BodyError::TooSlow => Fault::TooSlow,
             BodyError::Broken => Fault::Gone,
         }

@@ -13,11 +13,13 @@ use crate::core::consumer::Next;
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::factory::Outputs;
 use crate::core::host::Host;
+use crate::core::limits::DEPTH_MAX;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::net::body::Gathered;
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::leftovers::{Leftovers, Unabandoned};
+use crate::otlp::walk::Fields;
 use crate::otlp::{depth, envelope, json};
 use crate::receivers::otlp::counts::{Counts, ItemCounts};
 use crate::receivers::otlp::fault::Fault;
@@ -180,6 +182,15 @@ fn structure_bytes(envelope: &Envelope) -> u64 {
     bytes as u64
 }
 
+/// Items shorter than this cannot nest too deeply, so the depth check does not look at them.
+const SHORT_ITEM_BYTES: usize = 4 * DEPTH_MAX;
+
+/// True when the item's fields can be walked and its values do not nest too deeply.
+fn is_readable(signal: Signal, item: &[u8]) -> bool {
+    let walked = item.len() >= SHORT_ITEM_BYTES || Fields::new(item).all(|field| field.is_ok());
+    walked && depth::check_depth(signal, item).is_ok()
+}
+
 /// Removes items that cannot be walked or nest too deeply, and all items of a resource or scope that does; returns how
 /// many were removed, each counting at least one.
 fn drop_malformed(signal: Signal, envelope: &mut Envelope) -> u64 {
@@ -194,7 +205,7 @@ fn drop_malformed(signal: Signal, envelope: &mut Envelope) -> u64 {
                 continue;
             }
             scope.items.retain(|item| {
-                let ok = depth::check_depth(signal, item).is_ok();
+                let ok = is_readable(signal, item);
                 dropped += if ok { 0 } else { count(item) };
                 ok
             });

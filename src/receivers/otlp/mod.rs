@@ -36,6 +36,7 @@ use crate::net::gate::Gate;
 use crate::net::leftovers::Leftovers;
 use crate::net::listen::{Bound, Listener};
 use crate::net::server::{Server, run};
+use crate::net::shares::Shares;
 use crate::net::tally::Tally;
 use crate::receivers::otlp::config::{Door, OtlpConfig};
 use crate::receivers::otlp::counts::Counts;
@@ -112,6 +113,7 @@ impl OtlpReceiver {
         };
         let service = Arc::new(Shared(Arc::new(OtlpService { intake, protocols: self.config.protocols.clone() })));
         let addresses = host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        let (shares, opened) = (Arc::new(Shares::default()), Instant::now());
         let mut doors = Vec::new();
         for (door, listener) in bound {
             let address = listener.local_addr();
@@ -124,6 +126,8 @@ impl OtlpReceiver {
                 tally: Tally::new(host.stats.clone(), &id),
                 budget: host.budget.clone(),
                 leftovers: leftovers.clone(),
+                shares: shares.clone(),
+                opened,
                 limits: door.limits,
             });
             let (service, stop) = (service.clone(), self.stop.subscribe());

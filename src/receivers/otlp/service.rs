@@ -65,7 +65,10 @@ impl OtlpService {
     }
 
     /// Facts of the sender, taken before the body is read.
-    pub fn origin(&self, transport: Transport, headers: &HeaderMap, body: &RequestBody) -> Origin {
+    pub fn origin(&self, transport: Transport, headers: &HeaderMap, body: &mut RequestBody) -> Origin {
+        if let Some(name) = self.tenant(headers, body) {
+            body.set_tenant(name);
+        }
         let connection = body.connection();
         let mut origin =
             Origin::new(connection.peer, connection.number, connection.accepted_at, UnixNanos::now(), transport);
@@ -77,6 +80,15 @@ impl OtlpService {
             origin.headers = texts.collect();
         }
         origin
+    }
+
+    /// Who shares memory with others: a header's value when configured, else the pod behind the address when known.
+    fn tenant(&self, headers: &HeaderMap, body: &RequestBody) -> Option<Arc<str>> {
+        let header = self.protocols.tenant_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
+        header.map(Arc::from).or_else(|| {
+            let peer = body.connection().peer?;
+            self.intake.host.peer_identity.get()?.identify(peer.ip())
+        })
     }
 
     pub fn count_fault(&self, transport: Transport, fault: &Fault) {

@@ -192,6 +192,7 @@ pub fn moment(enricher: &Enricher, now: UnixNanos, mode: Mode) -> Moment {
         now,
         in_touch: enricher.cluster.in_touch(now),
         clock: Clock::default(),
+        starting: false,
         mode,
         again: false,
         give_up: false,

@@ -1,1 +1,237 @@
-//! The stage.
+//! The stage: what waits, for how long, and that the rest does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Attributes, MadeUp, NOW, enricher, origin, read};
+use crate::core::balance::Balance;
+use crate::core::budget::Ticket;
+use crate::core::consumer::Consumer;
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::core::stats::{Flow, Stats};
+use crate::core::time::UnixNanos;
+use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Phase, Pod, RunState};
+use crate::kube::table::Change;
+use crate::otlp::write;
+use crate::processors::k8s_attributes::enrich::Mode;
+use crate::processors::k8s_attributes::first_data::FirstData;
+use crate::processors::k8s_attributes::hold::Hold;
+use crate::processors::k8s_attributes::stage::Stage;
+use crate::processors::k8s_attributes::steady::Steady;
+use crate::testing::sink::Sink;
+
+const SECOND: Duration = Duration::from_secs(1);
+pub const UID: &str = "8461c26d-fa60-490f-8b41-96a0b4d346d9";
+
+fn ago(seconds: u64) -> UnixNanos {
+    NOW.saturating_sub(SECOND * u32::try_from(seconds).expect("small"))
+}
+
+/// A pod with one running container `app`, and its predecessor if any.
+pub fn pod(id: &str, restart_count: i64, started: UnixNanos, last: Option<Ended>) -> Pod {
+    Pod {
+        uid: UID.into(),
+        namespace: "shop".into(),
+        name: "cart-1".into(),
+        node: "node-a".into(),
+        hostname: "".into(),
+        host_network: false,
+        ips: vec!["10.1.0.5".parse().expect("an address")],
+        phase: Phase::Running,
+        created: ago(3_600),
+        started: Some(ago(3_600)),
+        deleting: None,
+        owner: None,
+        config_hash: None,
+        labels: Vec::new(),
+        annotations: Vec::new(),
+        containers: vec![Container { name: "app".into(), image: "app:1".into(), kind: ContainerKind::Regular }],
+        statuses: vec![ContainerStatus {
+            name: "app".into(),
+            id: id.into(),
+            restart_count,
+            image: "app:1".into(),
+            image_id: "".into(),
+            state: RunState::Running { started: Some(started) },
+            last,
+        }],
+    }
+}
+
+struct Rig {
+    stage: Arc<Stage>,
+    cluster: Arc<MadeUp>,
+    sink: Arc<Sink>,
+    stats: Stats,
+    balance: Arc<Balance>,
+    hold: Arc<Hold>,
+}
+
+fn rig(body: &str) -> Rig {
+    let cluster = MadeUp::with([pod("run-0", 0, ago(600), None)]);
+    let (enricher, stats) = enricher(body, &cluster);
+    let sink = Sink::new();
+    let balance: Arc<Balance> = Arc::default();
+    let hold = Hold::new(enricher.config.own.hold);
+    let mut steady = Steady::new(enricher.freshness);
+    steady.follow_from = Some(NOW);
+    let stage = Stage {
+        enricher: Arc::new(enricher),
+        next: sink.clone(),
+        flow: Flow::of(&stats, "k8s_attributes", Signal::Logs),
+        mode: Mode::Full,
+        hold: hold.clone(),
+        steady: Arc::new(steady),
+        first_data: FirstData::new("logs".to_owned()),
+        balance: balance.clone(),
+    };
+    Rig { stage: Arc::new(stage), cluster, sink, stats, balance, hold }
+}
+
+/// A log record with its time.
+fn record(made: UnixNanos) -> Bytes {
+    let mut out = Vec::new();
+    write::key(&mut out, 1, write::FIXED64);
+    out.extend_from_slice(&made.0.to_le_bytes());
+    out.into()
+}
+
+fn group(service: &str, made: UnixNanos) -> Group {
+    let resource = super::resource(&[("service.name", service), ("k8s.pod.uid", UID)]);
+    let items = vec![record(made)];
+    Group { resource: Some(resource), scopes: vec![ScopeGroup { items, ..Default::default() }], ..Default::default() }
+}
+
+fn payload(groups: Vec<Group>) -> Payload {
+    let items = groups.len() as u64;
+    let envelope = Envelope { groups, dictionary: None };
+    // No connection, so that only the records' times tell.
+    Payload { signal: Signal::Logs, envelope, items, origin: Arc::new(origin(None, 0, NOW)), ticket: Ticket::free() }
+}
+
+/// Attributes of everything that arrived, in order.
+fn arrived(sink: &Sink) -> Vec<Attributes> {
+    let groups = sink.take().into_iter().flat_map(|payload| payload.envelope.groups);
+    groups.map(|group| read(&group.resource.expect("a resource"))).collect()
+}
+
+fn restarted() -> Pod {
+    let dead = Ended {
+        id: "run-0".into(),
+        started: Some(ago(600)),
+        finished: Some(ago(3)),
+        reason: "OOMKilled".into(),
+        exit_code: 137,
+    };
+    pod("run-1", 1, ago(1), Some(dead))
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_data_waits_for_the_status_of_its_run_while_the_rest_goes_on() {
+    let rig = rig("{}");
+    let sent = payload(vec![group("fresh", NOW), group("old", ago(10))]);
+    let stage = rig.stage.clone();
+    let answer = stage.consume(sent);
+    let script = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let first = arrived(&rig.sink);
+        assert_eq!(first.len(), 1, "the old data went on at once");
+        assert_eq!((&*first[0]["service.name"], &*first[0]["container.id"]), ("old", "run-0"));
+        rig.cluster.apply(Change::Applied(restarted()), NOW.saturating_add(SECOND));
+    };
+    let (answer, ()) = futures_util::future::join(answer, script).await;
+    assert_eq!(answer, Ok(()));
+    let late = arrived(&rig.sink);
+    assert_eq!((&*late[0]["service.name"], &*late[0]["container.id"]), ("fresh", "run-1"));
+    assert_eq!(*rig.cluster.refreshed.lock().expect("fine").first().expect("a refresh was asked for"), UID);
+    assert_eq!((rig.stats.total("podgate_k8s_held_resources"), rig.hold.used()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_is_given_the_open_run_when_the_freshness_budget_has_passed_without_news() {
+    let rig = rig("{}");
+    let began = tokio::time::Instant::now();
+    assert_eq!(rig.stage.consume(payload(vec![group("fresh", NOW)])).await, Ok(()));
+    assert_eq!(arrived(&rig.sink)[0]["container.id"], "run-0");
+    assert!(began.elapsed() <= Duration::from_millis(3_300), "waited {:?}", began.elapsed());
+    let again = payload(vec![group("fresh", NOW)]);
+    let began = tokio::time::Instant::now();
+    assert_eq!(rig.stage.consume(again).await, Ok(()));
+    assert_eq!(began.elapsed(), Duration::ZERO, "the stream is known now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_or_time_data_goes_on_without_an_id_and_is_counted() {
+    let rig = rig("{podgate: {hold: 0s}}");
+    assert_eq!(rig.stage.consume(payload(vec![group("fresh", NOW)])).await, Ok(()));
+    let arrived = arrived(&rig.sink);
+    assert_eq!(arrived[0]["k8s.pod.name"], "cart-1");
+    assert!(!arrived[0].contains_key("container.id"));
+    assert_eq!(rig.stats.total("podgate_k8s_container_id_resources"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_every_wait_at_once() {
+    let rig = rig("{}");
+    let stage = rig.stage.clone();
+    let drain = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        rig.hold.drain();
+    };
+    let began = tokio::time::Instant::now();
+    let (answer, ()) = futures_util::future::join(stage.consume(payload(vec![group("fresh", NOW)])), drain).await;
+    assert_eq!(answer, Ok(()));
+    assert!(began.elapsed() < SECOND);
+    assert!(!arrived(&rig.sink)[0].contains_key("container.id"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_list_data_waits_for_it() {
+    let rig = rig("{}");
+    rig.cluster.set_synced(false);
+    let unknown = super::resource(&[("k8s.pod.uid", "another")]);
+    let mut first = group("early", ago(10));
+    first.resource = Some(unknown);
+    let listed = async {
+        tokio::time::sleep(SECOND).await;
+        let mut other = pod("run-9", 0, ago(600), None);
+        other.uid = "another".into();
+        rig.cluster.apply(Change::Applied(other), NOW);
+        rig.cluster.set_synced(true);
+    };
+    let stage = rig.stage.clone();
+    let (answer, ()) = futures_util::future::join(stage.consume(payload(vec![first])), listed).await;
+    assert_eq!(answer, Ok(()));
+    assert_eq!(arrived(&rig.sink)[0]["container.id"], "run-9");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_refused_makes_the_sender_keep_all_and_the_balance_still_holds() {
+    let rig = rig("{}");
+    let stage = rig.stage.clone();
+    rig.balance.received(Signal::Logs, 2);
+    let refuse = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // What had gone on is delivered by somebody behind us.
+        rig.balance.delivered(Signal::Logs, rig.sink.items());
+        rig.sink.answer_with(Some(ConsumeError::refused(Reason::QUEUE_FULL, "full")));
+    };
+    let sent = payload(vec![group("old", ago(10)), group("fresh", NOW)]);
+    let (answer, ()) = futures_util::future::join(stage.consume(sent), refuse).await;
+    assert!(answer.is_err_and(|error| error.is_retryable()));
+    rig.balance.refused(Signal::Logs, 2);
+    let sheet = rig.balance.sheet(Signal::Logs);
+    assert!(sheet.holds(0), "{sheet:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_anything_to_wait_for_is_forwarded_in_order() {
+    let rig = rig("{}");
+    let groups = (0..5).map(|at| group(&format!("s{at}"), ago(10))).collect();
+    assert_eq!(rig.stage.consume(payload(groups)).await, Ok(()));
+    let names: Vec<String> = arrived(&rig.sink).iter().map(|read| read["service.name"].clone()).collect();
+    assert_eq!(names, ["s0", "s1", "s2", "s3", "s4"]);
+}

@@ -3,7 +3,7 @@
 //!
 //! Times count in milliseconds, as Elasticsearch's do. Grouping is by a 64-bit hash, seeded at start.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -166,9 +166,8 @@ impl<'a> Groups<'a, '_> {
             }
         }
         hashes.sort_unstable();
-        let mut hasher = self.hasher.build_hasher();
-        (point.time / 1_000_000, point.start / 1_000_000, unit, hashes).hash(&mut hasher);
-        Ok((hasher.finish(), hints))
+        let identity = self.hasher.hash_one((point.time / 1_000_000, point.start / 1_000_000, unit, hashes));
+        Ok((identity, hints))
     }
 }
 

@@ -1,0 +1,103 @@
+//! The processor from its YAML to its pages, with a file in place of an API server.
+
+use std::time::Duration;
+
+use podgate::core::routes::Query;
+use podgate::core::time::UnixNanos;
+use podgate::kube::decode::{Decoder, Keep};
+use podgate::kube::table::{Change, Table};
+use podgate::otlp::attributes::find;
+use tokio::time::Instant;
+
+#[path = "enrich/rig.rs"]
+mod rig;
+
+use rig::{container_id, payload, pod_list, resource, uid};
+
+fn pods_file(count: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".json").tempfile().expect("a temporary file");
+    std::fs::write(file.path(), pod_list(count)).expect("written");
+    file
+}
+
+async fn started(count: usize) -> (rig::Rig, tempfile::NamedTempFile) {
+    let file = pods_file(count);
+    let body = format!("{{wait_for_metadata: true, podgate: {{pods_file: {}}}}}", file.path().display());
+    let rig = rig::rig(&body, false);
+    rig.component.start().await.expect("starts without an API server");
+    (rig, file)
+}
+
+#[tokio::test]
+async fn a_pods_file_is_enough_to_name_pod_and_run() {
+    let (rig, _file) = started(3).await;
+    let made = UnixNanos::now().saturating_sub(Duration::from_secs(10));
+    let sent = [
+        resource(&[("service.name", "orders"), ("k8s.pod.uid", &uid(1)), ("k8s.container.restart_count", "0")]),
+        resource(&[("service.name", "stranger"), ("k8s.pod.uid", "nobody")]),
+    ];
+    rig.consumer.consume(payload(&sent, made)).await.expect("accepted");
+    let kept = rig.end.kept.lock().expect("not poisoned").pop().expect("forwarded");
+    let text = |group: usize, key: &str| {
+        let resource = kept.envelope.groups[group].resource.clone().expect("a resource");
+        find(&resource, key).map(|value| value.as_str().expect("text").to_owned())
+    };
+    assert_eq!(text(0, "container.id"), Some(container_id(1, "orders", 1)));
+    assert_eq!(text(0, "k8s.deployment.name").as_deref(), Some("orders"));
+    assert_eq!(text(0, "container.image.tag").as_deref(), Some("1.4.2"));
+    assert_eq!(text(1, "k8s.pod.name"), None);
+    rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+    rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
+    let (rig, _file) = started(3).await;
+    let ask = |key: &str, value: &str| {
+        let page = rig.host.routes.find("/v1/explain").expect("offered");
+        let answer = page(&Query::from([(key.to_owned(), value.to_owned())]));
+        assert_eq!(answer.status, 200);
+        answer.body["processors"]["k8s_attributes"].clone()
+    };
+    let by_uid = ask("uid", &uid(2));
+    assert_eq!((&by_uid["found"], &by_uid["rules"][0]["result"]), (&true.into(), &"pod found".into()));
+    let runs = &by_uid["pod"]["containers"][0]["runs"];
+    assert_eq!(runs[0]["reason"], "OOMKilled");
+    assert_eq!(runs[1]["container_id"], container_id(2, "orders", 1));
+    let by_dead_run = ask("container", &container_id(2, "orders", 0));
+    assert_eq!(by_dead_run["found"], false);
+    assert!(by_dead_run["why_not"].as_str().expect("a reason").contains("no rule looks for container.id"));
+    let nobody = ask("ip", "203.0.113.9");
+    assert!(nobody["why_not"].as_str().expect("a reason").contains("other node"));
+    let page = rig.host.routes.find("/v1/explain").expect("offered");
+    assert_eq!(page(&Query::new()).status, 400);
+    let pods = rig.host.routes.find("/v1/pods").expect("offered")(&Query::new());
+    assert_eq!(pods.body["processors"]["k8s_attributes"]["total"], 3);
+    rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+/// Resident memory in bytes, where the system tells.
+fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4_096)
+}
+
+/// Resident bytes that a table of so many pods takes; each pod's text is gone before the next one comes.
+fn taken_by(count: usize) -> Option<u64> {
+    let mut decoder = Decoder::new(Keep::default());
+    let before = resident()?;
+    let mut table = Table::new(Duration::from_secs(120));
+    let pods = (0..count).map(|at| decoder.pod(rig::pod(at).to_string().as_bytes()).expect("a pod").pod).collect();
+    table.apply(Change::Listed(pods), UnixNanos::now());
+    let snapshot = table.snapshot();
+    assert_eq!(snapshot.len(), count);
+    Some(resident()?.saturating_sub(before))
+}
+
+#[test]
+fn ten_thousand_pods_take_less_than_forty_mebibytes() {
+    let Some(bytes) = taken_by(10_000) else { return };
+    println!("10,000 pods with two containers: {} KiB", bytes / 1_024);
+    assert!(bytes < 40 << 20, "{bytes} bytes");
+}

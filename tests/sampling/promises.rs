@@ -1,0 +1,318 @@
+//! What the sampler promises beside its verdicts: waits, late spans, limits, delivery, shutdown, binding.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use podgate::core::binding::{Bound, Evidence, LateBinding};
+use podgate::core::budget::Budget;
+use podgate::core::error::{ConsumeError, Reason};
+use podgate::core::origin::Origin;
+use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::time::UnixNanos;
+
+use crate::rig::Rig;
+use crate::spans::{BASE, failed, hex, request, request_of, span};
+
+fn errors(more: Json) -> Json {
+    let mut config = json!({
+        "decision_wait": "10s",
+        "policies": [{ "name": "errors", "type": "status_code", "status_code": { "status_codes": ["ERROR"] } }],
+    });
+    config.as_object_mut().expect("holds in this test").extend(more.as_object().expect("holds in this test").clone());
+    config
+}
+
+fn everything(more: Json) -> Json {
+    let mut config = errors(more);
+    config["policies"] = json!([{ "name": "all", "type": "always_sample" }]);
+    config
+}
+
+async fn seconds(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_is_decided_when_its_wait_is_over_and_not_before() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    rig.send(&request(vec![span(1, 0), span(2, 0)])).await.expect("holds in this test");
+    seconds(9.0).await;
+    rig.send(&request_of("till", vec![failed(span(1, 1))])).await.expect("holds in this test");
+    seconds(0.9).await;
+    assert!(rig.sink.by_trace().is_empty());
+    seconds(0.3).await;
+    assert_eq!(rig.sink.by_trace().get(&hex(1)), Some(&2), "the whole trace goes, from both requests");
+    assert_eq!(rig.sink.by_trace().len(), 1);
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_spans_follow_the_verdict_whichever_it_was() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    rig.send(&request(vec![failed(span(1, 0)), span(2, 0)])).await.expect("holds in this test");
+    seconds(60.0).await;
+    rig.send(&request(vec![span(1, 1), failed(span(2, 1))])).await.expect("holds in this test");
+    seconds(1.0).await;
+    assert_eq!(rig.sink.by_trace().get(&hex(1)), Some(&2));
+    assert_eq!(rig.sink.by_trace().get(&hex(2)), None, "an error that comes after the verdict changes nothing");
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_shortens_the_wait_and_never_lengthens_it() {
+    let rig = Rig::start(&everything(json!({ "decision_wait_after_root_received": "2s" }))).await;
+    rig.send(&request(vec![span(1, 1), span(2, 1)])).await.expect("holds in this test");
+    seconds(1.0).await;
+    rig.send(&request(vec![span(1, 0)])).await.expect("holds in this test");
+    seconds(2.2).await;
+    assert_eq!(rig.sink.by_trace().keys().collect::<Vec<_>>(), [&hex(1)]);
+    seconds(5.8).await;
+    rig.send(&request(vec![span(2, 0)])).await.expect("holds in this test");
+    seconds(1.3).await;
+    assert_eq!(rig.sink.by_trace().len(), 2, "due ten seconds after its first span, not two after its root");
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_written_num_traces_binds_and_then_the_oldest_are_decided_early() {
+    let rig = Rig::start(&errors(json!({ "num_traces": 100 }))).await;
+    for trace in 0..150 {
+        rig.send(&request(vec![failed(span(trace, 0))])).await.expect("holds in this test");
+    }
+    seconds(1.0).await;
+    let kept = rig.sink.by_trace();
+    assert_eq!(kept.len(), 50);
+    assert!((0..50).all(|trace| kept.contains_key(&hex(trace))), "the oldest, and with a verdict");
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().len(), 150);
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn pressure_decides_early_and_a_full_store_refuses_retryably() {
+    let config = errors(json!({ "podgate": { "max_bytes": "8MiB" } }));
+    let rig = Rig::start(&config).await;
+    let big = |trace: u64| {
+        let mut span = failed(span(trace, 0));
+        span.name = "x".repeat(20_000);
+        span
+    };
+    for trace in 0..600 {
+        rig.send(&request(vec![big(trace)])).await.expect("holds in this test");
+        tokio::task::yield_now().await;
+    }
+    seconds(0.1).await;
+    assert!(rig.sink.by_trace().len() > 100, "12 MB do not fit 8 MiB: {}", rig.sink.by_trace().len());
+    let held = rig.host.stats.all();
+    let held =
+        held.iter().find(|series| series.name == "podgate_tail_sampling_held_bytes").expect("holds in this test");
+    let podgate::core::stats::Metric::ReadGauge(read) = &held.metric else { panic!("a gauge") };
+    assert!(read() <= f64::from(8 << 20), "{}", read());
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().len(), 600, "nothing was lost");
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_next_stage_refuses_senders_are_refused_and_nothing_is_lost() {
+    let rig = Rig::start(&everything(json!({ "decision_wait": "1s", "podgate": { "max_bytes": "8MiB" } }))).await;
+    let refusal = ConsumeError::refused(Reason::UNAVAILABLE, "busy");
+    *rig.sink.answers.lock().expect("holds in this test") = vec![refusal; 60];
+    let mut refused = 0;
+    let mut accepted = 0;
+    for trace in 0..1000 {
+        let mut big = span(trace, 0);
+        big.name = "x".repeat(20_000);
+        match rig.send(&request(vec![big])).await {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert!(error.is_retryable() && error.reason() == Reason::MEMORY, "{error}");
+                refused += 1;
+            }
+        }
+        seconds(0.01).await;
+    }
+    assert!(refused > 0, "backpressure reaches the sender");
+    seconds(200.0).await;
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().len(), accepted);
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_parcel_is_counted_by_cause() {
+    let rig = Rig::start(&everything(json!({}))).await;
+    *rig.sink.answers.lock().expect("holds in this test") = vec![ConsumeError::rejected(Reason::PERMANENT, "no")];
+    rig.send(&request(vec![span(1, 0), span(1, 1)])).await.expect("holds in this test");
+    seconds(20.0).await;
+    rig.drain().await;
+    assert_eq!(rig.host.balance.sheet(Signal::Traces).dropped.get("permanent"), Some(&2));
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_decides_what_is_held_or_drops_it_as_configured() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    rig.send(&request(vec![failed(span(1, 0)), span(2, 0)])).await.expect("holds in this test");
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().len(), 1);
+    assert!(rig.send(&request(vec![span(3, 0)])).await.is_err_and(|error| error.is_retryable()));
+    rig.assert_settled();
+
+    let rig = Rig::start(&errors(json!({ "drop_pending_traces_on_shutdown": true }))).await;
+    rig.send(&request(vec![failed(span(1, 0)), span(2, 0)])).await.expect("holds in this test");
+    rig.drain().await;
+    rig.drain().await;
+    assert_eq!(rig.host.balance.sheet(Signal::Traces).dropped.get("shutdown"), Some(&2));
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_nobody_listens_to_ends_in_time_and_counts_the_loss() {
+    let rig = Rig::start(&everything(json!({}))).await;
+    *rig.sink.answers.lock().expect("holds in this test") =
+        vec![ConsumeError::refused(Reason::UNAVAILABLE, "gone"); 10_000];
+    rig.send(&request(vec![span(1, 0)])).await.expect("holds in this test");
+    let before = tokio::time::Instant::now();
+    rig.drain().await;
+    assert!(before.elapsed() <= Duration::from_secs(20));
+    assert_eq!(rig.host.balance.sheet(Signal::Traces).dropped.get("shutdown"), Some(&1));
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_cannot_be_walked_is_dropped_alone() {
+    use prost::Message;
+    let rig = Rig::start(&everything(json!({}))).await;
+    let good = |number| Bytes::from(span(1, number).encode_to_vec());
+    let mut nested = Vec::new();
+    for _ in 0..70 {
+        let mut list = vec![0x0a];
+        podgate::otlp::write::varint(&mut list, nested.len() as u64);
+        list.extend_from_slice(&nested);
+        nested = vec![0x2a];
+        podgate::otlp::write::varint(&mut nested, list.len() as u64);
+        nested.extend_from_slice(&list);
+    }
+    let mut attribute = Vec::new();
+    podgate::otlp::write::bytes(&mut attribute, 2, &nested);
+    let mut deep = span(1, 7).encode_to_vec();
+    podgate::otlp::write::bytes(&mut deep, 9, &attribute);
+    let items = vec![
+        good(0),
+        Bytes::from_static(b"\x0a\x05"),
+        good(1),
+        Bytes::from_static(b"\x0a\x03abc"),
+        Bytes::from(deep),
+        good(2),
+    ];
+    let scopes = vec![ScopeGroup { items, ..ScopeGroup::default() }];
+    let envelope = Envelope { groups: vec![Group { scopes, ..Group::default() }], dictionary: None };
+    let origin = Arc::new(Origin::internal(UnixNanos::now()));
+    rig.host.balance.received(Signal::Traces, 6);
+    let ticket = rig.host.budget.take(1000).expect("holds in this test");
+    let payload = Payload { signal: Signal::Traces, envelope, items: 6, origin: origin.clone(), ticket };
+    rig.consumer.consume(payload).await.expect("holds in this test");
+    assert_eq!(origin.rejected_items(), 3);
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().get(&hex(1)), Some(&3));
+    assert_eq!(rig.host.balance.sheet(Signal::Traces).dropped.get("malformed"), Some(&3));
+    rig.assert_settled();
+}
+
+/// Knows the container from the second question on.
+struct Slow {
+    asked: std::sync::atomic::AtomicU64,
+    answers_after: u64,
+}
+
+impl LateBinding for Slow {
+    fn resolve(&self, _: &Origin, resource: &Bytes, evidence: Evidence, _: UnixNanos) -> Bound {
+        assert_eq!(evidence.latest, UnixNanos(BASE + 10_000_000));
+        let asked = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if asked < self.answers_after {
+            return Bound::Pending;
+        }
+        Bound::Resource([&resource[..], b"\x0a\x00"].concat().into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn instance_attributes_are_bound_at_release_and_waited_for_at_most_three_seconds() {
+    for (answers_after, bound, within) in [(0, true, 0.1), (2, true, 1.0), (1_000_000, false, 3.6)] {
+        let slot: Arc<OnceLock<Arc<dyn LateBinding>>> = Arc::default();
+        let slow = Arc::new(Slow { asked: Default::default(), answers_after });
+        assert!(slot.set(slow.clone()).is_ok());
+        let rig = Rig::start_with(&everything(json!({ "decision_wait": "1s" })), Budget::unlimited(), slot).await;
+        rig.send(&request(vec![span(1, 0), span(2, 0), span(2, 1)])).await.expect("holds in this test");
+        seconds(1.1 + within).await;
+        let payloads = rig.sink.payloads.lock().expect("holds in this test").clone();
+        assert_eq!(payloads.len(), 1, "{answers_after}");
+        let resource = payloads[0].envelope.groups[0].resource.clone().expect("holds in this test");
+        assert_eq!(resource.ends_with(b"\x0a\x00"), bound, "{answers_after}");
+        assert_eq!(payloads[0].envelope.groups.len(), 1, "both traces share their resource again");
+        if bound {
+            assert_eq!(slow.asked.load(std::sync::atomic::Ordering::Relaxed), answers_after + 1);
+        }
+        drop(payloads);
+        rig.drain().await;
+        rig.assert_settled();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_above_the_maximum_size_is_dropped_and_so_are_its_later_spans() {
+    let rig = Rig::start(&everything(json!({ "maximum_trace_size_bytes": 1000 }))).await;
+    for number in 0..100 {
+        rig.send(&request(vec![span(1, number)])).await.expect("holds in this test");
+    }
+    rig.send(&request(vec![span(2, 0)])).await.expect("holds in this test");
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace().keys().collect::<Vec<_>>(), [&hex(2)]);
+    assert_eq!(rig.host.stats.total("otelcol_processor_tail_sampling_traces_dropped_too_large"), 1);
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_giant_trace_is_decided_early_and_does_not_starve_the_others() {
+    let rig = Rig::start(&errors(json!({ "podgate": { "max_bytes": "8MiB" } }))).await;
+    rig.send(&request(vec![failed(span(2, 0))])).await.expect("holds in this test");
+    for number in 0..3000 {
+        let mut part = failed(span(1, number));
+        part.name = "x".repeat(5_000);
+        rig.send(&request(vec![part])).await.expect("holds in this test");
+        seconds(0.0005).await;
+    }
+    assert!(!rig.sink.by_trace().contains_key(&hex(2)), "the small trace still waits");
+    seconds(10.0).await;
+    assert_eq!(rig.sink.by_trace(), [(hex(1), 3000), (hex(2), 1)].into());
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_yes_names_the_reason_and_the_page_tells_it() {
+    let mut config = errors(json!({}));
+    config["policies"]
+        .as_array_mut()
+        .expect("holds in this test")
+        .push(json!({ "name": "all", "type": "always_sample" }));
+    let rig = Rig::start(&config).await;
+    rig.send(&request(vec![failed(span(1, 0)), span(2, 0)])).await.expect("holds in this test");
+    seconds(11.0).await;
+    let page = rig.host.routes.find("/v1/sampling").expect("holds in this test");
+    let explain = |trace: u64| page(&[("trace_id".to_owned(), hex(trace))].into()).body;
+    assert_eq!(explain(1)["reason"], "policy errors");
+    assert_eq!(explain(2)["reason"], "policy all");
+    assert_eq!(page(&[("trace_id".to_owned(), hex(3))].into()).status, 404);
+    let all = page(&Default::default()).body;
+    assert_eq!(all["samplers"][0]["policies"][0]["sampled"], 1);
+    rig.drain().await;
+    rig.assert_settled();
+}
