@@ -16,15 +16,21 @@ use tokio::time::Instant;
 const CONNECTIONS: u32 = 4;
 
 /// Accepts on a free port, which it prints, and gives every connection a thread.
-fn listen(mut serve: impl FnMut(TcpStream) -> Result<()> + Clone + Send + 'static) {
+fn listen(serve: impl FnMut(TcpStream) -> Result<()> + Clone + Send + 'static) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     out::line(&listener.local_addr().expect("bound").to_string());
     while let Ok((stream, _)) = listener.accept() {
         let _ = stream.set_nodelay(true);
         let mut serve = serve.clone();
-        std::thread::spawn(move || serve(stream));
+        std::thread::spawn(move || {
+            // The end of the connection is the end of the work; the thread stays, because the kernel forgets the CPU
+            // time of threads that are gone.
+            let _ = serve(stream);
+            loop {
+                std::thread::park();
+            }
+        });
     }
-    let _ = &mut serve;
 }
 
 fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {

@@ -20,30 +20,39 @@ pub fn yaml(stages: Stages, port: u16, sink: &str, pods_file: &str) -> String {
     let processors = match stages {
         Stages::Passthrough => "[]",
         Stages::Enrichment => "[k8s_attributes]",
-        Stages::EnrichmentAndSampling => "[k8s_attributes, tail_sampling]",
+        Stages::EnrichmentAndSampling => "[memory_limiter, k8s_attributes, tail_sampling]",
     };
-    format!(
-        r#"
-receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}", max_recv_msg_size_mib: 16}}}}}}
-processors:
-  k8s_attributes:
+    let limiter = "  memory_limiter: {limit_mib: 6144}\n";
+    let enrichment = format!(
+        r#"  k8s_attributes:
     extract:
       metadata: [k8s.namespace.name, k8s.pod.name, k8s.pod.uid, k8s.pod.start_time, k8s.pod.ip, k8s.node.name,
                  k8s.deployment.name, k8s.container.name, container.id, container.image.name, container.image.tag]
     pod_association:
       - sources: [{{from: resource_attribute, name: k8s.pod.uid}}]
     podgate: {{pods_file: "{pods_file}"}}
-  tail_sampling:
+"#
+    );
+    let sampling = r#"  tail_sampling:
     decision_wait: 10s
     num_traces: 2000000
-    podgate: {{max_bytes: 4GiB}}
+    podgate: {max_bytes: 4GiB}
     policies:
-      - {{name: failed, type: status_code, status_code: {{status_codes: [ERROR]}}}}
-      - {{name: slow, type: latency, latency: {{threshold_ms: 1000}}}}
-      - {{name: rest, type: probabilistic, probabilistic: {{sampling_percentage: 10}}}}
-  memory_limiter: {{limit_mib: 6144, check_interval: 1s}}
-exporters:
+      - {name: failed, type: status_code, status_code: {status_codes: [ERROR]}}
+      - {name: slow, type: latency, latency: {threshold_ms: 1000}}
+      - {name: rest, type: probabilistic, probabilistic: {sampling_percentage: 10}}
+"#;
+    // Only what is used: the rest would be declared in vain, and be said so.
+    let declared = match stages {
+        Stages::Passthrough => String::new(),
+        Stages::Enrichment => format!("processors:\n{enrichment}"),
+        Stages::EnrichmentAndSampling => format!("processors:\n{limiter}{enrichment}{sampling}"),
+    };
+    format!(
+        r#"
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}", max_recv_msg_size_mib: 16}}}}}}
+{declared}exporters:
   otlp_grpc: {{endpoint: "{sink}", tls: {{insecure: true}}, compression: none, sending_queue: {{enabled: false}}}}
 extensions:
   admin: {{endpoint: "127.0.0.1:0"}}
