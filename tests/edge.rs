@@ -1,5 +1,7 @@
 //! The edge, inwards: the otlp receiver in process, attacked and conversed with over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
+
 mod edge {
     pub mod abuse;
     pub mod attack;

@@ -1,5 +1,7 @@
 //! Property tests of the byte path. A failure prints its seed; `PROPTEST_CASES` sets how many are tried.
 
+#![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
+
 #[path = "otlp/arbitrary.rs"]
 mod arbitrary;
 #[path = "otlp/bytes.rs"]

@@ -60,7 +60,11 @@ macro_rules! abuse {
 }
 
 pub fn all() -> Vec<Abuse> {
-    use Seen::{Answered, BadRequests, Closed, Refused};
+    slowness().into_iter().chain(floods()).chain(nonsense()).collect()
+}
+
+fn slowness() -> Vec<Abuse> {
+    use Seen::{BadRequests, Closed};
     vec![
         abuse!("connections that say nothing", silent, Closed("silent"), "podgate.first_byte_timeout, 10 s"),
         abuse!("a preface that drips", slow_preface, Closed("slow_preface"), "podgate.preface_timeout, 5 s"),
@@ -94,6 +98,12 @@ pub fn all() -> Vec<Abuse> {
             Closed("write_stall"),
             "write_timeout or podgate.write_stall_timeout, 10 s; nothing more is read meanwhile"
         ),
+    ]
+}
+
+fn floods() -> Vec<Abuse> {
+    use Seen::{Answered, Closed, Refused};
+    vec![
         abuse!("a flood of PING", ping_flood, Closed("ping_flood"), "podgate.control_frames_per_second, 200"),
         abuse!(
             "a flood of SETTINGS",
@@ -132,6 +142,12 @@ pub fn all() -> Vec<Abuse> {
             Refused("connections_per_address_max"),
             "podgate.max_connections_per_address, 256; podgate.max_connections, 2048"
         ),
+    ]
+}
+
+fn nonsense() -> Vec<Abuse> {
+    use Seen::{Answered, BadRequests, Closed};
+    vec![
         abuse!(
             "TLS on a plain port",
             tls_hello,

@@ -91,7 +91,8 @@ pub async fn partial_success() -> Outcome {
 pub async fn final_codes() -> Outcome {
     let running = Running::start(BOTH).await;
     always_reject(&running, "the next hop said no".into());
-    let cases: [(&[(&str, &str)], Vec<u8>, u32); 3] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, u32);
+    let cases: [Case<'_>; 3] = [
         (&[], framed(0, &spans(1)), 13),
         (&[], framed(0, b"\x07"), 3),
         (&[("grpc-encoding", "br")], framed(1, b"x"), 12),

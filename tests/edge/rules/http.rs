@@ -117,7 +117,8 @@ pub async fn partial_success() -> Outcome {
 pub async fn final_codes() -> Outcome {
     let running = Running::start(BOTH).await;
     always_reject(&running, "the next hop said no".into());
-    let cases: [(&[(&str, &str)], Vec<u8>, u16); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, u16);
+    let cases: [Case<'_>; 4] = [
         (&[PROTOBUF], spans(1), 500),
         (&[PROTOBUF], b"\x07".to_vec(), 400),
         (&[PROTOBUF, ("content-encoding", "br")], spans(1), 415),
@@ -159,7 +160,8 @@ pub async fn status_bodies() -> Outcome {
     for content_type in [PROTOBUF, JSON] {
         let good = if content_type == JSON { ONE_SPAN.as_bytes().to_vec() } else { spans(1) };
         let gzip = ("content-encoding", "br");
-        let cases: [(&str, &str, Vec<(&str, &str)>, Vec<u8>, u16); 6] = [
+        type Case<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, Vec<u8>, u16);
+        let cases: [Case<'_>; 6] = [
             ("POST", "/custom/traces", vec![content_type], b"\x07".to_vec(), 400),
             ("POST", "/v1/traces", vec![content_type], good.clone(), 404),
             ("PUT", "/custom/traces", vec![content_type], good.clone(), 405),
