@@ -53,12 +53,12 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 
 fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.map(|entry| entry.unwrap().path()) {
+    for entry in entries.map(|entry| entry.expect("readable").path()) {
         if entry.is_dir() {
             collect(&entry, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            let name = entry.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-            found.push((name, fs::read_to_string(&entry).unwrap()));
+            let name = entry.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&entry).expect("text")));
         }
     }
 }
@@ -199,7 +199,7 @@ fn the_readme_has_a_row_for_each_component() {
 fn a_sample_configuration_shows_each_component() {
     let mut samples = String::new();
     for entry in fs::read_dir(root().join("examples")).unwrap() {
-        samples.push_str(&fs::read_to_string(entry.unwrap().path()).unwrap());
+        samples.push_str(&fs::read_to_string(entry.expect("readable").path()).unwrap());
     }
     let faults = registry::about().into_iter().filter(|(_, about)| {
         !samples.lines().any(|line| {

@@ -75,6 +75,8 @@ pub struct StageContext {
     pub signal: Signal,
     /// The pipeline's id as written: `traces`, `traces/apps`.
     pub pipeline: String,
+    /// Ids of the exporters and connectors at the pipeline's end.
+    pub exporters: Vec<String>,
     /// True when a later stage of this pipeline binds instance attributes at its decision.
     pub bound_late: bool,
     /// One slot per pipeline: filled by the stage that knows instances, read by the stage that decides.

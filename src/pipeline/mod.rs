@@ -95,6 +95,7 @@ fn wire_pipeline(
             build,
             signal: pipeline.signal,
             pipeline: pipeline.name.clone(),
+            exporters: pipeline.exporters.iter().map(ComponentId::to_string).collect(),
             bound_late,
             late_binding: late_binding.clone(),
         };

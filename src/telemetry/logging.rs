@@ -27,9 +27,10 @@ pub fn install(logs: &Logs) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .event_format(format);
-    // Other crates' debug lines are theirs, not a user's.
+    // Other crates' debug lines are theirs, not a user's; what the API client meets, the watch tells in its own words.
     let targets = tracing_subscriber::filter::Targets::new()
         .with_target("podgate", level)
+        .with_target("kube", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN));
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
 }

@@ -53,6 +53,7 @@ pub fn rig(body: &str, forget: bool) -> Rig {
         build: BuildContext { id, path, host: host.clone() },
         signal: Signal::Logs,
         pipeline: "logs".to_owned(),
+        exporters: Vec::new(),
         bound_late: false,
         late_binding: Arc::new(OnceLock::new()),
     };

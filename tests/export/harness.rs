@@ -149,8 +149,10 @@ pub struct Peer {
     server: JoinHandle<()>,
 }
 
+type Call = (Instant, BTreeMap<String, String>, ExportTraceServiceRequest);
+
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(Instant, BTreeMap<String, String>, ExportTraceServiceRequest)>>>);
+struct Seen(Arc<Mutex<Vec<Call>>>);
 
 struct Scripted {
     seen: Seen,

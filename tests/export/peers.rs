@@ -109,7 +109,7 @@ async fn ends_in_time(name: &str, manner: Manner) {
     let keys = format!("{{endpoint: '{scheme}{address}', tls: {{insecure: true}}, timeout: 300ms, {retry}}}");
     let bench = start(name, &keys).await;
     let large = "x".repeat(1 << 16);
-    bench.send(&request(["a", "b", large.as_str()])).await.unwrap();
+    bench.send(&request(["a", "b", large.as_str()])).await.expect("accepted");
     let sheet = bench.settled().await;
     assert_eq!(sheet.delivered, 0, "{name} {manner:?}");
     assert_eq!(sheet.dropped_total(), 3, "{name} {manner:?}: {sheet:?}");

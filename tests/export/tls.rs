@@ -56,7 +56,7 @@ async fn terminator(real: SocketAddr, mutual: bool) -> (SocketAddr, JoinSet<()>)
 const ONCE: &str = "retry_on_failure: {enabled: false}, timeout: 2s";
 
 async fn outcome(bench: &Bench) -> (u64, String) {
-    bench.send(&request(["a"])).await.unwrap();
+    bench.send(&request(["a"])).await.expect("accepted");
     let delivered = bench.settled().await.delivered;
     let status = bench.host.status.all();
     bench.drain(Duration::from_secs(2)).await;

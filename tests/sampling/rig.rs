@@ -126,6 +126,7 @@ impl Rig {
             },
             signal: Signal::Traces,
             pipeline: "traces".into(),
+            exporters: Vec::new(),
             bound_late: false,
             late_binding,
         };

@@ -49,6 +49,7 @@ async fn bench(rule: Rule) -> Bench {
         build,
         signal: Signal::Traces,
         pipeline: "traces".to_owned(),
+        exporters: Vec::new(),
         bound_late: false,
         late_binding: Arc::default(),
     };

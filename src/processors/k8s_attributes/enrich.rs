@@ -339,6 +339,15 @@ impl Enricher {
         self.profiles.get(entry, now, || pod_attributes::gather(&entry.pod, &self.config, &*self.cluster))
     }
 
+    /// The label of the rule that finds the resource's pod, asked again for a log line; nothing is counted.
+    pub fn matched_rule(&self, subject: &Subject<'_>, moment: &Moment) -> &str {
+        let Ok(facts) = Facts::read(subject.resource) else { return "" };
+        let made_at = || (subject.times)().map(|times| times.last);
+        let seeker = Seeker { facts: &facts, origin: subject.origin, made_at: &made_at };
+        let found = self.association.find(&seeker, &moment.snapshot, self, &mut |_, _| {});
+        found.map_or("", |(_, rule)| self.rule_label(rule))
+    }
+
     /// The rule's label, for logs and explain.
     pub fn rule_label(&self, rule: usize) -> &str {
         self.association.rules().get(rule).map_or("", |rule| rule.label.as_str())

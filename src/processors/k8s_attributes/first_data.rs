@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
 
-use super::enrich::{Enricher, Moment};
+use super::enrich::{Enricher, Mode, Moment, Subject};
 use super::facts::{Facts, Known};
 use crate::core::limits::FIRST_DATA_LINES_MAX;
 use crate::core::time::UnixNanos;
@@ -20,6 +20,8 @@ const KEYS_MAX: usize = 16 * FIRST_DATA_LINES_MAX;
 
 pub struct FirstData {
     pipeline: String,
+    /// Exporters of the pipeline, as they are written.
+    next_hop: String,
     hasher: RandomState,
     // Written until it is full, then never asked again.
     seen: Mutex<HashSet<u64>>,
@@ -29,9 +31,10 @@ pub struct FirstData {
 }
 
 impl FirstData {
-    pub fn new(pipeline: String) -> FirstData {
+    pub fn new(pipeline: String, next_hop: String) -> FirstData {
         FirstData {
             pipeline,
+            next_hop,
             hasher: RandomState::default(),
             seen: Mutex::default(),
             lines: AtomicUsize::new(0),
@@ -40,13 +43,13 @@ impl FirstData {
         }
     }
 
-    /// A resource as it came and as it leaves this stage. A process sends the same bytes every time, so what was seen
+    /// A resource as it came (`subject`) and as it leaves this stage. A process sends the same bytes every time, so what was seen
     /// costs one hash.
-    pub fn see(&self, came: &[u8], leaves: &[u8], enricher: &Enricher, moment: &Moment) {
+    pub fn see(&self, subject: &Subject<'_>, leaves: &[u8], enricher: &Enricher, moment: &Moment) {
         if self.full.load(Ordering::Relaxed) || enricher.config.passthrough {
             return;
         }
-        if !self.is_new(self.hasher.hash_one(came)) {
+        if !self.is_new(self.hasher.hash_one(subject.resource)) {
             return;
         }
         let Ok(facts) = Facts::read(leaves) else { return };
@@ -61,13 +64,19 @@ impl FirstData {
             self.full.store(true, Ordering::Relaxed);
             return;
         }
+        let container_id = facts.container_id().unwrap_or(match moment.mode {
+            Mode::PodOnly => "bound when the trace is decided",
+            Mode::Full | Mode::RunOnly => "none; `podgate explain resource --uid` tells why",
+        });
         tracing::info!(
             pipeline = %self.pipeline,
             service,
             pod,
             namespace = facts.text(Known::NamespaceName).unwrap_or(""),
             container = facts.text(Known::ContainerName).unwrap_or(""),
-            container_id = facts.container_id().unwrap_or("not known yet; `podgate explain resource` tells why"),
+            rule = enricher.matched_rule(subject, moment),
+            container_id,
+            next_hop = %self.next_hop,
             "first data of a service"
         );
     }

@@ -95,7 +95,7 @@ impl ProcessorPlan for Plan {
             mode: if late { Mode::PodOnly } else { Mode::Full },
             hold: shared.hold.clone(),
             steady: shared.steady.clone(),
-            first_data: FirstData::new(cx.pipeline.clone()),
+            first_data: FirstData::new(cx.pipeline.clone(), cx.exporters.join(",")),
             balance: host.balance.clone(),
         };
         Built::Consumer { consumer: Arc::new(stage), component: Some(Arc::new(Running { shared })) }

@@ -58,12 +58,12 @@ impl Stage {
     ) -> Option<UnixNanos> {
         let times = || item_times(signal, group);
         let resource = group.resource.as_deref().unwrap_or_default();
-        let outcome = self.enricher.enrich(&Subject { resource, origin, times: &times }, moment);
-        match outcome {
+        let subject = Subject { resource, origin, times: &times };
+        match self.enricher.enrich(&subject, moment) {
             Outcome::Pending { retry_at } => return Some(retry_at),
-            Outcome::Unchanged => self.first_data.see(resource, resource, &self.enricher, moment),
+            Outcome::Unchanged => self.first_data.see(&subject, resource, &self.enricher, moment),
             Outcome::Changed(bytes) => {
-                self.first_data.see(resource, &bytes, &self.enricher, moment);
+                self.first_data.see(&subject, &bytes, &self.enricher, moment);
                 group.resource = Some(bytes);
             }
         }

@@ -107,7 +107,7 @@ fn rig(body: &str) -> Rig {
         mode: Mode::Full,
         hold: hold.clone(),
         steady: Arc::new(steady),
-        first_data: FirstData::new("logs".to_owned()),
+        first_data: FirstData::new("logs".to_owned(), "nop".to_owned()),
         balance: balance.clone(),
     };
     Rig { stage: Arc::new(stage), cluster, sink, stats, balance, hold }
