@@ -51,6 +51,23 @@ async fn a_trace_is_decided_when_its_wait_is_over_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_is_whole_after_any_time_in_which_nothing_came() {
+    for idle in [0.0, 0.7, 3.7, 12.3, 4000.0] {
+        for wait in [1.0, 10.0] {
+            let rig = Rig::start(&everything(json!({ "decision_wait": format!("{wait}s") }))).await;
+            seconds(idle).await;
+            rig.send(&request(vec![span(1, 0)])).await.expect("holds in this test");
+            seconds(wait * 0.98).await;
+            assert!(rig.sink.by_trace().is_empty(), "decided too early after {idle} s of silence");
+            seconds(wait * 0.1).await;
+            assert_eq!(rig.sink.by_trace().len(), 1, "{idle}");
+            rig.drain().await;
+            rig.assert_settled();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn late_spans_follow_the_verdict_whichever_it_was() {
     let rig = Rig::start(&errors(json!({}))).await;
     rig.send(&request(vec![failed(span(1, 0)), span(2, 0)])).await.expect("holds in this test");

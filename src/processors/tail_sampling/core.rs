@@ -129,6 +129,7 @@ impl Core {
 
     /// Files the runs of one request.
     pub fn accept(&mut self, envelope: &Envelope, groups: &[Arc<HeldGroup>], runs: &[Run], now: UnixNanos) {
+        self.advance(now);
         let mut filed = self.groups.begin(groups);
         for run in runs {
             let held = &groups[run.group as usize];
@@ -348,14 +349,20 @@ impl Core {
         taken.into_iter().chain(self.wheel.next_due()).min()
     }
 
-    /// Decides up to `most` traces whose wait is over; true when some are left.
-    pub fn decide_due(&mut self, now: UnixNanos, most: usize) -> bool {
+    /// Turns the wheel to `now`. Also before anything is filed: a wheel that stood still while nothing came has no place
+    /// for a whole wait ahead, and would clamp it.
+    fn advance(&mut self, now: UnixNanos) {
         self.wheel.take_due(now, &mut self.taken);
         if !self.taken.is_empty() {
             self.due.extend(self.taken.drain(..));
             // What pressure took ahead of its time may stand before entries that are due earlier.
             self.due.make_contiguous().sort_by_key(|(tick, _)| *tick);
         }
+    }
+
+    /// Decides up to `most` traces whose wait is over; true when some are left.
+    pub fn decide_due(&mut self, now: UnixNanos, most: usize) -> bool {
+        self.advance(now);
         let mut left = most;
         while let Some((tick, entry)) = self.due.front().copied() {
             if self.wheel.time_of(tick) > now {
