@@ -56,7 +56,7 @@ fn attribute_policies() -> String {
         )
     };
     let texts = ["http.request.method", "url.path", "server.address", "client.address", "url.scheme", "http.route"];
-    let texts = texts.iter().map(|key| text(key));
+    let texts = texts.into_iter().map(text);
     let numbers = ["http.response.status_code", "server.port", "thread.id", "absent.key"].map(number);
     format!("[{}]", texts.chain(numbers).collect::<Vec<_>>().join(","))
 }
