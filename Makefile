@@ -12,7 +12,7 @@ help: ## list the targets
 check: ## format, lints and the law of the house (tests/tidy.rs); under a minute when built
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
-	$(CARGO) test --locked --test tidy
+	$(CARGO) test --locked --all-features --test tidy
 
 test: ## everything that needs neither network nor cluster; under 5 minutes when built
 	$(CARGO) test --locked --all-features
@@ -26,6 +26,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling
 	$(CARGO) bench --locked --all-features --bench micro
+	$(CARGO) bench --locked --all-features --bench enrich
 	$(CARGO) bench --locked --all-features --bench sampling
 
 bench-gateway: ## the whole process, pinned to one core, beside a floor program and a tonic + prost pipeline
@@ -43,5 +44,5 @@ deny: ## licences, sources, banned crates, advisories (needs cargo-deny)
 
 ci: ## exactly what CI runs
 	$(MAKE) check
-	$(MAKE) test-real
+	PODGATE_REAL_STRICT=1 $(MAKE) test-real
 	$(MAKE) test
