@@ -238,6 +238,11 @@ impl Delivery {
         }
     }
 
+    /// Requests the next hop has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     fn is_hopeless(&self) -> bool {
         lock(&self.hopeless_until).is_some_and(|until| Instant::now() < until)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -17,9 +18,14 @@ use crate::exporters::sending::queue::{Entry, Sizer, Taken, Waiter};
 use crate::exporters::sending::{Lane, Shared};
 use crate::otlp::portion;
 
+/// While draining, a next hop that has taken nothing for this long is given up: whoever stops a process waits for it,
+/// and a dead next hop would cost the whole deadline for nothing.
+const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(4);
+
 /// Runs until draining has emptied the queues, or its deadline has.
 pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {
     let mut deliveries = JoinSet::new();
+    let mut progress = Progress::default();
     loop {
         pulse.beat();
         while deliveries.try_join_next().is_some() {}
@@ -30,6 +36,13 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
             }
         }
         let gate = &shared.delivery.gate;
+        if gate.is_closing() && !gate.is_over() {
+            let give_up_at = progress.since(shared.delivery.taken(), Instant::now()) + DRAIN_WITHOUT_PROGRESS_MAX;
+            match give_up_at <= Instant::now() {
+                true => gate.close_at(Instant::now()),
+                false => wake_at = wake_at.min(give_up_at),
+            }
+        }
         if gate.is_over() {
             shared.drop_what_waits();
         }
@@ -41,6 +54,25 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
             _ = deliveries.join_next(), if !deliveries.is_empty() => {}
             () = sleep_until(wake_at) => {}
             () = gate.over(), if !gate.is_over() => {}
+        }
+    }
+}
+
+/// When the next hop last took something, as seen from the drain.
+#[derive(Default)]
+struct Progress {
+    last: Option<(u64, Instant)>,
+}
+
+impl Progress {
+    /// The time since which the count of requests taken has stood still.
+    fn since(&mut self, taken: u64, now: Instant) -> Instant {
+        match self.last {
+            Some((before, since)) if before == taken => since,
+            _ => {
+                self.last = Some((taken, now));
+                now
+            }
         }
     }
 }

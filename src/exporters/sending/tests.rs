@@ -192,6 +192,18 @@ async fn a_hanging_peer_does_not_outlive_the_drain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_next_hop_that_takes_nothing_costs_a_drain_four_seconds_and_not_its_deadline() {
+    let bench = bench(&[Act::Hang], Some(QueueSettings { num_consumers: 1, ..QueueSettings::default() })).await;
+    bench.send(2).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let start = Instant::now();
+    bench.sending.drain(start + Duration::from_secs(20)).await;
+    let sheet = bench.host.balance.sheet(Signal::Logs);
+    assert!(sheet.holds(0) && sheet.dropped["shutdown"] == 2, "{sheet:?}");
+    assert!(start.elapsed() <= Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_what_was_never_started_ends_its_items() {
     let host = Host::new(Budget::unlimited());
     let id = ComponentId::parse("told").unwrap();
