@@ -1,7 +1,7 @@
 # podgate's commands. `make` lists them.
 CARGO ?= cargo
 CONFIG ?= examples/local.yaml
-T ?= 60
+REPORT ?= docs/kubernetes-real.md
 export PODGATE_CACHE ?= $(CURDIR)/.cache
 
 .PHONY: help check test test-all test-real bench bench-gateway run demo deny ci
@@ -22,7 +22,7 @@ test-all: ## test, with 10,000 ledger schedules and the large memory tests
 
 test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK (needs Go, Python, Node; builds once into .cache)
 	$(CARGO) build --locked --release
-	python3 tests/real/run.py target/release/podgate
+	python3 tests/real/run.py target/release/podgate --report $(REPORT)
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling
 	$(CARGO) bench --locked --all-features --bench micro
