@@ -213,6 +213,16 @@ fn a_sample_configuration_shows_each_component() {
 }
 
 #[test]
+fn the_product_has_no_unsafe_code() {
+    let faults = sources("src").into_iter().flat_map(|(name, text)| {
+        let lines: Vec<usize> =
+            shipped_lines(&text).filter(|(_, line)| stands_alone(line, "unsafe ")).map(|(at, _)| at).collect();
+        lines.into_iter().map(move |at| format!("{name}:{at}"))
+    });
+    assert_none(faults.collect(), "unsafe code");
+}
+
+#[test]
 fn nothing_unfinished_is_left_in_the_tree() {
     let mut faults = Vec::new();
     // Spelled so that this file does not find itself.
