@@ -3,7 +3,8 @@
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
-use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::walk::{Fields, Malformed, plain_attribute};
+use crate::otlp::write;
 
 /// What a field holds, as far as values can hide in it.
 #[derive(Clone, Copy)]
@@ -18,7 +19,6 @@ enum Holds {
 
 use Holds::{KeyValue, Message, Value};
 
-const SPAN: &[(u32, Holds)] = &[(9, KeyValue), (11, Message(&[(3, KeyValue)])), (13, Message(&[(4, KeyValue)]))];
 const LOG_RECORD: &[(u32, Holds)] = &[(5, Value), (6, KeyValue)];
 const EXEMPLARS: Holds = Message(&[(7, KeyValue)]);
 const NUMBERS: Holds = Message(&[(1, Message(&[(7, KeyValue), (5, EXEMPLARS)]))]);
@@ -33,7 +33,7 @@ const METRIC: &[(u32, Holds)] =
 /// the request's dictionary and pass.
 pub fn check_depth(signal: Signal, item: &[u8]) -> Result<(), Malformed> {
     match signal {
-        Signal::Traces => check_message(item, SPAN),
+        Signal::Traces => check_span(item),
         Signal::Logs => check_message(item, LOG_RECORD),
         Signal::Metrics => check_message(item, METRIC),
         Signal::Profiles => Ok(()),
@@ -51,6 +51,55 @@ pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// The key of a length-delimited field whose number is below 16.
+const fn list_key(number: u8) -> u8 {
+    number << 3 | write::LEN
+}
+
+const SPAN_ATTRIBUTES: u8 = list_key(9);
+const EVENTS: u8 = list_key(11);
+const EVENT_ATTRIBUTES: u8 = list_key(3);
+const LINKS: u8 = list_key(13);
+const LINK_ATTRIBUTES: u8 = list_key(4);
+
+/// What the tables below say for other items, spelled out: every span passes here, and most of its bytes are attributes
+/// side by side.
+fn check_span(span: &[u8]) -> Result<(), Malformed> {
+    let mut fields = Fields::new(span);
+    loop {
+        while let Some(attribute) = fields.next_of(SPAN_ATTRIBUTES) {
+            check_key_value(attribute, 0)?;
+        }
+        while let Some(event) = fields.next_of(EVENTS) {
+            check_part::<EVENT_ATTRIBUTES>(event)?;
+        }
+        let Some(field) = fields.next() else { return Ok(()) };
+        let field = field?;
+        match field.number {
+            9 => check_key_value(field.bytes()?, 0)?,
+            11 => check_part::<EVENT_ATTRIBUTES>(field.bytes()?)?,
+            13 => check_part::<LINK_ATTRIBUTES>(field.bytes()?)?,
+            _ => {}
+        }
+    }
+}
+
+/// An event or a link, whose attributes stand under `KEY`.
+#[inline]
+fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
+    let mut fields = Fields::new(part);
+    loop {
+        while let Some(attribute) = fields.next_of(KEY) {
+            check_key_value(attribute, 0)?;
+        }
+        let Some(field) = fields.next() else { return Ok(()) };
+        let field = field?;
+        if field.number == u32::from(KEY >> 3) {
+            check_key_value(field.bytes()?, 0)?;
+        }
+    }
+}
+
 fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
@@ -64,15 +113,15 @@ fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malforme
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
-    // As nearly every encoder writes it: a short key, then a short value, and nothing else.
-    if let [0x0a, length @ 0..0x80, rest @ ..] = message
-        && let Some((_, [0x12, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
-        && usize::from(*length) == value.len()
-    {
-        return check_value(value, depth);
+    match plain_attribute(message) {
+        Some((_, value)) => check_value(value, depth),
+        None => check_any_key_value(message, depth),
     }
+}
+
+fn check_any_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
@@ -85,13 +134,21 @@ fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
 }
 
 /// `depth` is the number of lists and maps around this value.
-#[inline]
+#[inline(always)]
 fn check_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
+    if is_plain_value(message) { Ok(()) } else { check_any_value(message, depth) }
+}
+
+/// True for one short string, one bool, one number and nothing else; false says only that the fields have to be read.
+#[inline(always)]
+fn is_plain_value(message: &[u8]) -> bool {
     match message {
-        // One short string, one bool or small number.
-        [0x0a, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => Ok(()),
-        [0x10 | 0x18, 0..0x80] => Ok(()),
-        _ => check_any_value(message, depth),
+        [0x0a, length @ 0..0x80, text @ ..] => usize::from(*length) == text.len(),
+        [0x0a, low, high @ 0..0x80, text @ ..] => usize::from(low & 0x7f) | usize::from(*high) << 7 == text.len(),
+        // A varint of up to nine bytes: the tenth would have to be looked at.
+        [0x10 | 0x18, more @ .., 0..0x80] => more.len() < 9 && more.iter().all(|byte| *byte >= 0x80),
+        [0x21, double @ ..] => double.len() == 8,
+        _ => false,
     }
 }
 
@@ -171,6 +228,73 @@ mod tests {
             assert_eq!(deeper, Err(Malformed::Depth), "{signal:?} {path:?}");
         }
         assert_eq!(check_attributes(&within(&[1], DEPTH_MAX + 1), 1), Err(Malformed::Depth));
+    }
+
+    /// What the tables say for a span, walked with no shortcut at all.
+    fn walk_in_full(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malformed> {
+        for field in Fields::new(message) {
+            let field = field?;
+            match inside.iter().find(|(number, _)| *number == field.number) {
+                None => {}
+                Some((_, KeyValue)) => {
+                    for field in Fields::new(field.bytes()?) {
+                        match field? {
+                            field if field.number == 1 => _ = field.bytes()?,
+                            field if field.number == 2 => check_any_value(field.bytes()?, 0)?,
+                            _ => {}
+                        }
+                    }
+                }
+                Some((_, Value)) => check_any_value(field.bytes()?, 0)?,
+                Some((_, Message(inside))) => walk_in_full(field.bytes()?, inside)?,
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn shortcuts_agree_with_the_full_walk_on_damaged_spans() {
+        const SPAN: &[(u32, Holds)] =
+            &[(9, KeyValue), (11, Message(&[(3, KeyValue)])), (13, Message(&[(4, KeyValue)]))];
+        let values: &[&[u8]] = &[
+            b"",
+            b"\x0a\x03GET",
+            b"\x10\x01",
+            b"\x18\xc8\x01",
+            b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x21\0\0\0\0\0\0\xf0\x3f",
+            b"\x2a\x04\x0a\x02\x10\x01",
+            &[&b"\x0a\xac\x02"[..], &[b'x'; 300]].concat(),
+        ];
+        let mut span = Vec::new();
+        write::bytes(&mut span, 1, &[7; 16]);
+        for (number, inner) in [(9, None), (11, Some(3)), (13, Some(4))] {
+            for value in values {
+                let mut attribute = Vec::new();
+                write::bytes(&mut attribute, 1, b"key");
+                write::bytes(&mut attribute, 2, value);
+                if let Some(inner) = inner {
+                    let bare = std::mem::take(&mut attribute);
+                    write::bytes(&mut attribute, inner, &bare);
+                }
+                write::bytes(&mut span, number, &attribute);
+            }
+        }
+        assert_eq!(check_depth(Signal::Traces, &span), Ok(()));
+        let mut rng = fastrand::Rng::with_seed(11);
+        let mut refused = 0;
+        for round in 0..50_000 {
+            let mut damaged = span.clone();
+            for _ in 0..rng.usize(1..3) {
+                let at = rng.usize(..damaged.len());
+                damaged[at] = if rng.bool() { rng.u8(..) } else { damaged[at].wrapping_add(1) };
+            }
+            damaged.truncate(if rng.u8(..8) == 0 { rng.usize(..span.len()) } else { span.len() });
+            let full = walk_in_full(&damaged, SPAN);
+            refused += u32::from(full.is_err());
+            assert_eq!(check_depth(Signal::Traces, &damaged), full, "seed 11, round {round}: {damaged:02x?}");
+        }
+        assert!(refused > 5_000, "only {refused} of the damaged spans are refused at all");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
 use crate::otlp::depth::check_depth;
-use crate::otlp::walk::{AnyValue, Fields, Malformed};
+use crate::otlp::walk::{AnyValue, Fields, Malformed, plain_attribute};
+use crate::otlp::write;
 use crate::ottl::{Condition, Item};
 use crate::processors::tail_sampling::matching::{Level, Test};
 use crate::processors::tail_sampling::trace_state;
@@ -56,6 +57,19 @@ pub struct SpanFacts {
 struct Key {
     name: Box<[u8]>,
     tests: Vec<(LeafId, Test)>,
+}
+
+impl Key {
+    /// Sets the bits of the tests that this value passes.
+    fn ask(&self, value: &[u8], level: Level, bits: &mut LeafBits) -> Result<(), Malformed> {
+        let value = AnyValue::read(value)?;
+        for (leaf, test) in &self.tests {
+            if !bits.has(*leaf) && test.matches(&value, level) {
+                bits.set(*leaf);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A compiled condition with the bit it sets on a match and the bit it sets when it fails to evaluate.
@@ -118,7 +132,16 @@ impl Leaves {
         let mut seen = LeafBits::default();
         let mut status = 0u64;
         let mut deep = false;
-        for field in Fields::new(span) {
+        let mut fields = Fields::new(span);
+        loop {
+            while let Some(attribute) = fields.next_of(ATTRIBUTES) {
+                deep |= attribute.len() >= DEEP_BYTES_MIN;
+                self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+            }
+            while let Some(event) = fields.next_of(EVENTS) {
+                deep |= event.len() >= DEEP_BYTES_MIN;
+            }
+            let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
                 1 => facts.trace_id = trace_id(field.bytes()?)?,
@@ -126,12 +149,11 @@ impl Leaves {
                 4 => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
                 7 => facts.start = field.fixed64()?,
                 8 => facts.end = field.fixed64()?,
+                // An attribute so long, or written so oddly, that it was not taken above.
                 9 => {
                     let attribute = field.bytes()?;
                     deep |= attribute.len() >= DEEP_BYTES_MIN;
-                    if !self.keys.is_empty() {
-                        self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
-                    }
+                    self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
                 }
                 2 | 5 => _ = field.bytes()?,
                 11 | 13 => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
@@ -149,7 +171,8 @@ impl Leaves {
         Ok(facts)
     }
 
-    #[inline]
+    /// Most attributes are none that a policy asks for, and are left after their key's length was seen.
+    #[inline(always)]
     fn read_attribute(
         &self,
         attribute: &[u8],
@@ -157,15 +180,13 @@ impl Leaves {
         seen: &mut LeafBits,
         bits: &mut LeafBits,
     ) -> Result<(), Malformed> {
-        let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
-        for field in Fields::new(attribute) {
-            let field = field?;
-            match field.number {
-                1 => name = field.bytes()?,
-                2 => value = field.bytes()?,
-                _ => {}
-            }
+        if self.keys.is_empty() {
+            return Ok(());
         }
+        let (name, value) = match plain_attribute(attribute) {
+            Some(both) => both,
+            None => read_any_attribute(attribute)?,
+        };
         let Some(at) = self.find(name) else { return Ok(()) };
         let place = LeafId(at as u8);
         // Of a key that comes twice the first counts, as in the Collector's maps.
@@ -173,16 +194,10 @@ impl Leaves {
             return Ok(());
         }
         seen.set(place);
-        let value = AnyValue::read(value)?;
-        for (leaf, test) in &self.keys[at].tests {
-            if !bits.has(*leaf) && test.matches(&value, level) {
-                bits.set(*leaf);
-            }
-        }
-        Ok(())
+        self.keys[at].ask(value, level, bits)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, name: &[u8]) -> Option<usize> {
         let length = name.len().min(LENGTHS - 1);
         if self.lengths & (1 << length) == 0 {
@@ -256,6 +271,24 @@ impl Conditions {
 
 /// A list or map needs four bytes a level, so anything shorter cannot nest too deep.
 const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
+
+/// Keys of a span's attributes and events on the wire.
+const ATTRIBUTES: u8 = 9 << 3 | write::LEN;
+const EVENTS: u8 = 11 << 3 | write::LEN;
+
+/// Key and value of an attribute that is not written in the usual shape; the value is not read.
+fn read_any_attribute(attribute: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
+    for field in Fields::new(attribute) {
+        let field = field?;
+        match field.number {
+            1 => name = field.bytes()?,
+            2 => value = field.bytes()?,
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
 
 #[inline]
 fn trace_id(bytes: &[u8]) -> Result<[u8; 16], Malformed> {

@@ -13,7 +13,6 @@ use crate::core::consumer::Next;
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::factory::Outputs;
 use crate::core::host::Host;
-use crate::core::limits::DEPTH_MAX;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::net::body::Gathered;
@@ -182,13 +181,13 @@ fn structure_bytes(envelope: &Envelope) -> u64 {
     bytes as u64
 }
 
-/// Items shorter than this cannot nest too deeply, so the depth check does not look at them.
-const SHORT_ITEM_BYTES: usize = 4 * DEPTH_MAX;
-
-/// True when the item's fields can be walked and its values do not nest too deeply.
+/// True when the item's fields can be walked and its values do not nest too deeply. One walk tells both, except of
+/// profiles, which hold no values.
 fn is_readable(signal: Signal, item: &[u8]) -> bool {
-    let walked = item.len() >= SHORT_ITEM_BYTES || Fields::new(item).all(|field| field.is_ok());
-    walked && depth::check_depth(signal, item).is_ok()
+    match signal {
+        Signal::Profiles => Fields::new(item).all(|field| field.is_ok()),
+        Signal::Traces | Signal::Logs | Signal::Metrics => depth::check_depth(signal, item).is_ok(),
+    }
 }
 
 /// Removes items that cannot be walked or nest too deeply, and all items of a resource or scope that does; returns how
