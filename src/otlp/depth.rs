@@ -59,7 +59,6 @@ const fn list_key(number: u8) -> u8 {
 const SPAN_ATTRIBUTES: u8 = list_key(9);
 const EVENTS: u8 = list_key(11);
 const EVENT_ATTRIBUTES: u8 = list_key(3);
-const LINKS: u8 = list_key(13);
 const LINK_ATTRIBUTES: u8 = list_key(4);
 
 /// What the tables below say for other items, spelled out: every span passes here, and most of its bytes are attributes

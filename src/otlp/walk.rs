@@ -216,8 +216,13 @@ impl<'a> AnyValue<'a> {
     #[inline]
     pub fn read(message: &'a [u8]) -> Result<AnyValue<'a>, Malformed> {
         match message {
-            // Most values are one short string.
+            // Most values are one short string, bool or small number.
             [0x0a, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => Ok(AnyValue::Str(text)),
+            [0x10, bit @ 0..0x80] => Ok(AnyValue::Bool(*bit != 0)),
+            [0x18, number @ 0..0x80] => Ok(AnyValue::Int(i64::from(*number))),
+            [0x18, low @ 0x80..=0xff, high @ 0..0x80] => {
+                Ok(AnyValue::Int(i64::from(low & 0x7f) | i64::from(*high) << 7))
+            }
             _ => AnyValue::read_any(message),
         }
     }

@@ -23,8 +23,7 @@ pub enum Level {
 /// One question to an attribute's value.
 #[derive(Debug)]
 pub enum Test {
-    /// The texts come from the configuration, so a sender cannot make them collide: the fast hasher does.
-    OneOf(HashSet<Box<[u8]>, RandomState>),
+    OneOf(Texts),
     Pattern(Patterns),
     /// Both ends belong to the range.
     Within {
@@ -46,6 +45,33 @@ impl Test {
             }
             Test::Is(wanted) => matches!(value, AnyValue::Bool(true)) == *wanted,
         }
+    }
+}
+
+/// Texts to compare with. They come from the configuration, so a sender cannot make them collide: the fast hasher does.
+#[derive(Debug, Default)]
+pub struct Texts {
+    known: HashSet<Box<[u8]>, RandomState>,
+    /// A bit for each length that occurs, longer ones sharing the last: most values are told apart by it.
+    lengths: u64,
+}
+
+impl Texts {
+    fn length_bit(text: &[u8]) -> u64 {
+        1 << text.len().min(63)
+    }
+
+    #[inline]
+    fn contains(&self, text: &[u8]) -> bool {
+        self.lengths & Texts::length_bit(text) != 0 && self.known.contains(text)
+    }
+}
+
+impl FromIterator<Box<[u8]>> for Texts {
+    fn from_iter<I: IntoIterator<Item = Box<[u8]>>>(texts: I) -> Texts {
+        let known: HashSet<Box<[u8]>, RandomState> = texts.into_iter().collect();
+        let lengths = known.iter().fold(0, |lengths, text| lengths | Texts::length_bit(text));
+        Texts { known, lengths }
     }
 }
 
@@ -99,7 +125,7 @@ mod tests {
     #[test]
     fn wrong_types_read_as_the_collector_reads_them() {
         let range = |min, max| Test::Within { min, max };
-        let one = |text: &str| Test::OneOf(HashSet::from_iter([text.as_bytes().into()]));
+        let one = |text: &str| Test::OneOf(Texts::from_iter([text.as_bytes().into()]));
         let cases: &[(Test, AnyValue<'_>, Level, bool)] = &[
             (range(Some(-1), Some(1)), AnyValue::Str(b"7"), Level::Span, true),
             (range(Some(1), None), AnyValue::Double(5.0), Level::Span, false),
@@ -110,6 +136,10 @@ mod tests {
             (one(""), AnyValue::Int(1), Level::Resource, true),
             (one(""), AnyValue::Str(b""), Level::Span, false),
             (one("prod"), AnyValue::Str(b"prod"), Level::Span, true),
+            (one("prod"), AnyValue::Str(b"proD"), Level::Span, false),
+            (one("prod"), AnyValue::Str(b"production"), Level::Span, false),
+            (one(&"x".repeat(100)), AnyValue::Str(&[b'x'; 100]), Level::Span, true),
+            (one(&"x".repeat(100)), AnyValue::Str(&[b'x'; 90]), Level::Span, false),
         ];
         for (test, value, level, expected) in cases {
             assert_eq!(test.matches(value, *level), *expected, "{test:?} {value:?} {level:?}");
