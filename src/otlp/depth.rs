@@ -235,17 +235,21 @@ mod tests {
             let field = field?;
             match inside.iter().find(|(number, _)| *number == field.number) {
                 None => {}
-                Some((_, KeyValue)) => {
-                    for field in Fields::new(field.bytes()?) {
-                        match field? {
-                            field if field.number == 1 => _ = field.bytes()?,
-                            field if field.number == 2 => check_any_value(field.bytes()?, 0)?,
-                            _ => {}
-                        }
-                    }
-                }
+                Some((_, KeyValue)) => walk_pair_in_full(field.bytes()?)?,
                 Some((_, Value)) => check_any_value(field.bytes()?, 0)?,
                 Some((_, Message(inside))) => walk_in_full(field.bytes()?, inside)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_pair_in_full(pair: &[u8]) -> Result<(), Malformed> {
+        for field in Fields::new(pair) {
+            let field = field?;
+            match field.number {
+                1 => _ = field.bytes()?,
+                2 => check_any_value(field.bytes()?, 0)?,
+                _ => {}
             }
         }
         Ok(())
