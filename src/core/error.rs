@@ -73,11 +73,3 @@ pub struct StartError {
     /// What the reader can do about it.
     pub help: Option<String>,
 }
-
-/// What became of one item at the next hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Delivered,
-    Retry,
-    Drop(Reason),
-}
