@@ -310,4 +310,6 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;
