@@ -24,6 +24,7 @@ pub mod decision;
 pub mod delivery;
 mod fragments;
 mod groups;
+mod instance;
 pub mod leaves;
 pub mod matching;
 pub mod metrics;
@@ -77,6 +78,6 @@ impl ProcessorPlan for Plan {
     }
 
     fn binds_late(&self) -> bool {
-        true
+        !self.0.asks_for_runs
     }
 }
