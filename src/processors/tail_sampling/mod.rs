@@ -24,6 +24,8 @@ pub mod decision;
 pub mod delivery;
 mod fragments;
 mod groups;
+mod kept;
+mod keys;
 pub mod leaves;
 pub mod matching;
 pub mod metrics;

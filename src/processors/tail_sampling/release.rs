@@ -4,7 +4,6 @@
 //! store's chunks, so that a chunk is free as soon as its traces are decided, however slow the next hop is.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,80 +17,103 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::admission::HeldGroup;
 
 /// A parcel is closed beyond either of these.
-const PARCEL_SPANS_MAX: u64 = 4096;
+const PARCEL_SPANS_MAX: usize = 4096;
 const PARCEL_BYTES_MAX: usize = 1 << 20;
 
-struct ParcelScope {
+/// Spans that were added together.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// Place of the group in `groups`.
+    group: u32,
     scope: u32,
-    spans: Vec<Range<usize>>,
+    /// Where its bytes and its spans' lengths begin.
+    start: usize,
+    first: usize,
+    spans: u32,
 }
 
-struct Gathered {
-    held: Arc<HeldGroup>,
-    scopes: Vec<ParcelScope>,
-}
-
-/// Collects spans of kept traces until they make a parcel.
+/// Collects spans of kept traces until they make a parcel. What it works with is kept from one parcel to the next, so that
+/// a parcel allocates for its groups and scopes, never for spans.
 #[derive(Default)]
 pub struct Gathering {
-    groups: Vec<Gathered>,
+    groups: Vec<Arc<HeldGroup>>,
     /// Place of a group in `groups` by its address.
-    places: HashMap<usize, usize, FixedState>,
+    places: HashMap<usize, u32, FixedState>,
+    pieces: Vec<Piece>,
+    lengths: Vec<u32>,
     bytes: Vec<u8>,
-    spans: u64,
+    /// Bytes of the latest parcel: so large the next one is made at once, since growing copies and touches fresh memory.
+    usual: usize,
 }
 
 impl Gathering {
     pub fn is_empty(&self) -> bool {
-        self.spans == 0
+        self.lengths.is_empty()
     }
 
     pub fn is_full(&self) -> bool {
-        self.spans >= PARCEL_SPANS_MAX || self.bytes.len() >= PARCEL_BYTES_MAX
+        self.lengths.len() >= PARCEL_SPANS_MAX || self.bytes.len() >= PARCEL_BYTES_MAX
     }
 
     pub fn footprint(&self) -> u64 {
-        self.bytes.capacity() as u64
+        let lists = self.pieces.capacity() * size_of::<Piece>() + self.lengths.capacity() * size_of::<u32>();
+        (self.bytes.capacity() + lists) as u64
     }
 
     /// Adds spans of one group and scope.
     pub fn add<'a>(&mut self, held: &Arc<HeldGroup>, scope: u32, spans: impl Iterator<Item = &'a [u8]>) {
-        let groups = &mut self.groups;
-        let place = *self.places.entry(Arc::as_ptr(held) as usize).or_insert_with(|| {
-            groups.push(Gathered { held: held.clone(), scopes: Vec::new() });
-            groups.len() - 1
-        });
-        let scopes = &mut groups[place].scopes;
-        let at = scopes.iter().position(|known| known.scope == scope).unwrap_or_else(|| {
-            scopes.push(ParcelScope { scope, spans: Vec::new() });
-            scopes.len() - 1
-        });
-        for span in spans {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(span);
-            scopes[at].spans.push(start..self.bytes.len());
-            self.spans += 1;
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(self.usual);
         }
+        let groups = &mut self.groups;
+        let group = *self.places.entry(Arc::as_ptr(held) as usize).or_insert_with(|| {
+            groups.push(held.clone());
+            groups.len() as u32 - 1
+        });
+        let (start, first) = (self.bytes.len(), self.lengths.len());
+        for span in spans {
+            self.bytes.extend_from_slice(span);
+            self.lengths.push(span.len() as u32);
+        }
+        let spans = (self.lengths.len() - first) as u32;
+        self.pieces.push(Piece { group, scope, start, first, spans });
     }
 
     /// Closes the parcel and leaves an empty gathering.
     pub fn finish(&mut self) -> Parcel {
-        let gathered = std::mem::take(self);
-        let bytes = Bytes::from(gathered.bytes);
-        let groups = gathered.groups.into_iter().map(|Gathered { held, scopes }| {
-            let scopes = scopes.into_iter().map(|scope| {
-                let known = &held.scopes[scope.scope as usize];
-                ScopeGroup {
-                    scope: known.scope.clone(),
-                    items: scope.spans.into_iter().map(|span| bytes.slice(span)).collect(),
-                    schema_url: known.schema_url.clone(),
-                }
-            });
-            let scopes = scopes.collect();
+        // Room for a run more than the limit, which is what a full parcel has.
+        self.usual = (self.bytes.len() + self.bytes.len() / 16).min(PARCEL_BYTES_MAX + PARCEL_BYTES_MAX / 16);
+        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        // Groups and scopes in the order they came, and so the pieces of each.
+        self.pieces.sort_unstable_by_key(|piece| (piece.group, piece.scope, piece.first));
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for pieces in self.pieces.chunk_by(|one, other| one.group == other.group) {
+            let held = &self.groups[pieces[0].group as usize];
+            let of_scopes = || pieces.chunk_by(|one, other| one.scope == other.scope);
+            let mut scopes = Vec::with_capacity(of_scopes().count());
+            scopes.extend(of_scopes().map(|pieces| self.scope(held, pieces, &bytes)));
             let group = Group { resource: held.resource.clone(), scopes, schema_url: held.schema_url.clone() };
-            ParcelGroup { held, group }
-        });
-        Parcel { groups: groups.collect(), bytes: bytes.len() as u64 }
+            groups.push(ParcelGroup { held: held.clone(), group });
+        }
+        self.groups.clear();
+        self.places.clear();
+        self.pieces.clear();
+        self.lengths.clear();
+        Parcel { groups, bytes: bytes.len() as u64 }
+    }
+
+    fn scope(&self, held: &HeldGroup, pieces: &[Piece], bytes: &Bytes) -> ScopeGroup {
+        let mut items = Vec::with_capacity(pieces.iter().map(|piece| piece.spans as usize).sum());
+        for piece in pieces {
+            let mut start = piece.start;
+            for length in &self.lengths[piece.first..piece.first + piece.spans as usize] {
+                let end = start + *length as usize;
+                items.push(bytes.slice(start..end));
+                start = end;
+            }
+        }
+        let known = &held.scopes[pieces[0].scope as usize];
+        ScopeGroup { scope: known.scope.clone(), items, schema_url: known.schema_url.clone() }
     }
 }
 
