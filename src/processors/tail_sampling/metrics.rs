@@ -177,7 +177,9 @@ impl Metrics {
         moves.filter(|(_, count)| **count > 0).for_each(|(counter, count)| counter.add(std::mem::take(count)));
         balance.sampled_out(Signal::Traces, std::mem::take(&mut counts.sampled_out));
         balance.dropped(Signal::Traces, Reason::SHUTDOWN, std::mem::take(&mut counts.abandoned));
-        for (histogram, ages) in [(&self.late_age, &mut counts.late_ages), (&self.removal_age, &mut counts.removal_ages)] {
+        for (histogram, ages) in
+            [(&self.late_age, &mut counts.late_ages), (&self.removal_age, &mut counts.removal_ages)]
+        {
             let Ages { counts, sum } = std::mem::take(ages);
             histogram.merge(&counts, sum);
         }

@@ -80,7 +80,12 @@ impl Sampler {
             let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
             let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
             let shard = Shard {
-                core: Core::new(settings.clone(), bounds(settings, &account), RandomState::default(), (clock.now(), Instant::now)),
+                core: Core::new(
+                    settings.clone(),
+                    bounds(settings, &account),
+                    RandomState::default(),
+                    (clock.now(), Instant::now),
+                ),
                 clock,
                 account: account.clone(),
                 balance: host.balance.clone(),

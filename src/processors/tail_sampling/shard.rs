@@ -140,8 +140,7 @@ impl Shard {
     fn accept(&mut self, message: Message) {
         let now = self.clock.now();
         let Message { request, runs, cost } = message;
-        let incoming =
-            Incoming { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
+        let incoming = Incoming { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
         self.core.accept(incoming, &runs, now);
         self.settle();
         self.account.unreserve(cost);
