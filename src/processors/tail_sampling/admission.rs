@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::items::Items;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload};
 use crate::core::time::UnixNanos;
-use crate::otlp::write::{field_len, varint_len};
+use crate::otlp::write::{self, field_len};
 use crate::ottl::Item;
 use crate::processors::tail_sampling::account::{Account, Charge};
 use crate::processors::tail_sampling::leaves::{LeafBits, Leaves, SpanFacts};
@@ -95,8 +96,8 @@ pub struct Run {
     pub first: u32,
     last: u32,
     pub spans: u32,
-    /// Sum of the spans' lengths.
-    pub bytes: u32,
+    /// Sum of the spans' lengths, each with its key and length on the wire.
+    pub wire: u32,
     pub bits: LeafBits,
     pub min_start: u64,
     pub max_end: u64,
@@ -107,27 +108,21 @@ pub struct Run {
 const RUN_BYTES_MAX: u32 = 24 << 10;
 
 impl Run {
-    /// Bytes of the run in the Collector's count of a trace.
-    pub fn wire_bytes(&self) -> u64 {
-        let each = self.bytes / self.spans.max(1);
-        u64::from(self.bytes) + u64::from(self.spans) * (1 + varint_len(u64::from(each)) as u64)
-    }
-
     /// Bytes it takes in a store.
     pub fn cost(&self) -> u64 {
-        run_cost(self.spans as usize, u64::from(self.bytes))
+        run_cost(u64::from(self.wire))
     }
 
     #[inline(always)]
     fn takes(&self, facts: &SpanFacts, length: u32) -> bool {
         // Spans may be as long as requests may be.
-        self.trace_id == facts.trace_id && self.bytes.saturating_add(length) <= RUN_BYTES_MAX
+        self.trace_id == facts.trace_id && self.wire.saturating_add(length) <= RUN_BYTES_MAX
     }
 
     #[inline(always)]
     fn add(&mut self, facts: &SpanFacts, length: u32) {
         self.spans += 1;
-        self.bytes += length;
+        self.wire += length;
         self.bits.merge(&facts.bits);
         self.min_start = match (self.min_start, facts.start) {
             (0, start) | (start, 0) => start,
@@ -162,15 +157,46 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     /// The spans of a run in the order they came.
-    pub fn spans(self, run: &Run) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let items = &self.envelope.groups[run.group as usize].scopes[run.scope as usize].items;
+    fn spans(self, run: &Run) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let items = self.items(run);
         let (links, base, mut next) = (self.links, run.base, run.first);
         (0..run.spans).map(move |_| {
             let at = next;
             next = links[at as usize];
-            &items[(at - base) as usize][..]
+            items.get((at - base) as usize).unwrap_or_default()
         })
     }
+
+    fn items(self, run: &Run) -> &'a Items {
+        &self.envelope.groups[run.group as usize].scopes[run.scope as usize].items
+    }
+
+    /// Writes the spans of a run as fields of a scope group: `run.wire` bytes.
+    pub fn write(self, run: &Run, out: &mut Vec<u8>) {
+        let (first, items) = ((run.first - run.base) as usize, self.items(run));
+        let length = items.get(first).unwrap_or_default().len();
+        let head = field_len(ITEM, length) - length;
+        let stretch = items.stretch(first, (run.last - run.first) as usize + 1);
+        // It cannot be shorter than its spans with the shortest keys and lengths, so when it is as long, it is just these.
+        if let Some(stretch) = stretch.filter(|stretch| head + stretch.len() == run.wire as usize) {
+            write_head(out, length);
+            out.extend_from_slice(stretch);
+            return;
+        }
+        for span in self.spans(run) {
+            write_head(out, span.len());
+            out.extend_from_slice(span);
+        }
+    }
+}
+
+/// The field of a scope group that spans are.
+const ITEM: u32 = 2;
+
+#[inline]
+fn write_head(out: &mut Vec<u8>, length: usize) {
+    write::key(out, ITEM, write::LEN);
+    write::varint(out, length as u64);
 }
 
 /// Walks the envelope.
@@ -241,7 +267,7 @@ impl Admission<'_> {
                     admitted.failures += self.leaves.evaluate(&item, &mut facts.bits);
                 }
                 latest = latest.max(facts.end);
-                let length = span.len() as u32;
+                let length = field_len(ITEM, span.len()) as u32;
                 let runs = &mut admitted.runs;
                 if let Some(run) = recent.find(runs, &facts, length, place) {
                     admitted.links[run.last as usize] = number;
@@ -283,7 +309,7 @@ impl Place {
             first: number,
             last: number,
             spans: 0,
-            bytes: 0,
+            wire: 0,
             bits,
             min_start: 0,
             max_end: 0,

@@ -99,11 +99,6 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// The names, shortest first.
-    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(|key| &*key.name)
-    }
-
     /// Asks of one attribute whatever is to be asked. `seen` has the keys that came before: of a key that comes twice
     /// the first counts, as in the Collector's maps.
     #[inline(always)]

@@ -1,9 +1,12 @@
 //! Held spans: bytes in append-only chunks, freed chunk by chunk, accounted to the byte.
 //!
-//! Spans of one trace, request and scope that arrive together form a run; the runs of a trace are chained backwards
+//! Spans of one trace, request and scope that arrive together form a run, in the form in which they came; the runs of a trace are chained backwards
 //! through their headers, so a trace costs no index per span and is freed by touching its runs only. Empty chunks are
 //! kept for a while: memory fresh from the system costs a page fault for every four kilobytes, more than the copy itself.
 //! Knows nothing of policies, votes or time.
+
+use crate::otlp::walk::Fields;
+use crate::otlp::write;
 
 /// Runs above this get a chunk of their own, so that one large span does not leave half a chunk unused.
 const LARGE_RUN_BYTES: usize = 32 << 10;
@@ -11,8 +14,6 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Empty chunks kept for reuse whatever the limit.
 const SPARE_CHUNKS_MIN: usize = 4;
 const HEADER_BYTES: usize = 28;
-/// Beside the span's own bytes: its length.
-const SPAN_OVERHEAD: usize = 4;
 
 /// The place of a run; [`RunAt::NONE`] ends a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +75,9 @@ pub struct Store {
     capacity: u64,
 }
 
-/// Bytes a run of `spans` spans with `bytes` bytes will take.
-pub fn run_cost(spans: usize, bytes: u64) -> u64 {
-    bytes + (HEADER_BYTES + spans * SPAN_OVERHEAD) as u64
+/// Bytes that a run of `wire` bytes will take.
+pub fn run_cost(wire: u64) -> u64 {
+    wire + HEADER_BYTES as u64
 }
 
 impl Store {
@@ -96,18 +97,16 @@ impl Store {
         self.live
     }
 
-    /// Copies a run in. `bytes` is the sum of the spans' lengths.
-    pub fn append<'a>(&mut self, header: RunHeader, bytes: usize, spans: impl Iterator<Item = &'a [u8]>) -> RunAt {
-        let length = bytes + header.spans as usize * SPAN_OVERHEAD;
+    /// Takes a run in: `write` appends its spans, which take `length` bytes.
+    pub fn append(&mut self, header: RunHeader, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> RunAt {
         let (at, chunk) = self.place_for(HEADER_BYTES + length);
         let start = chunk.bytes.len();
         write_header(&mut chunk.bytes, &RunHeader { length: length as u32, ..header });
-        for span in spans {
-            chunk.bytes.extend_from_slice(&(span.len() as u32).to_le_bytes());
-            chunk.bytes.extend_from_slice(span);
-        }
-        let written = chunk.bytes.len() - start;
-        debug_assert_eq!(written, HEADER_BYTES + length, "the caller's sum of bytes is exact");
+        write(&mut chunk.bytes);
+        let written = HEADER_BYTES + length;
+        debug_assert_eq!(chunk.bytes.len() - start, written, "the caller's sum of bytes is exact");
+        // A chunk is walked by the lengths in its headers, so these must hold whatever was written.
+        chunk.bytes.resize(start + written, 0);
         chunk.live += written;
         self.live += written as u64;
         RunAt { chunk: at, offset: start as u32 }
@@ -159,11 +158,16 @@ impl Store {
         read_header(self.bytes_at(at))
     }
 
-    /// The spans of a run in the order they came.
-    pub fn spans(&self, at: RunAt) -> Spans<'_> {
+    /// The spans of a run as fields of a scope group, as they arrived.
+    pub fn wire(&self, at: RunAt) -> &[u8] {
         let bytes = self.bytes_at(at);
         let header = read_header(bytes);
-        Spans { rest: &bytes[HEADER_BYTES..HEADER_BYTES + header.length as usize] }
+        &bytes[HEADER_BYTES..HEADER_BYTES + header.length as usize]
+    }
+
+    /// The spans of a run in the order they came.
+    pub fn spans(&self, at: RunAt) -> impl Iterator<Item = &[u8]> {
+        spans_of(self.wire(at))
     }
 
     /// Gives a run's bytes back and returns its header; its chunk goes when it was the last.
@@ -345,18 +349,12 @@ fn read_header(bytes: &[u8]) -> RunHeader {
     }
 }
 
-/// The spans of one run.
-pub struct Spans<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Spans<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.rest.split_first_chunk::<SPAN_OVERHEAD>()?;
-        let (span, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
-        self.rest = rest;
-        Some(span)
-    }
+/// The spans in a run's bytes.
+pub fn spans_of(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const SPANS: u8 = 2 << 3 | write::LEN;
+    let mut fields = Fields::new(wire);
+    std::iter::from_fn(move || match fields.next_of(SPANS) {
+        Some(span) => Some(span),
+        None => fields.next()?.ok()?.bytes().ok(),
+    })
 }

@@ -9,7 +9,7 @@ use crate::processors::tail_sampling::config::Strategy;
 use crate::processors::tail_sampling::core::{Cause, Core};
 use crate::processors::tail_sampling::counts::Early;
 use crate::processors::tail_sampling::decision::{Decision, Fallback, Rules, Why};
-use crate::processors::tail_sampling::store::{RunHeader, run_cost};
+use crate::processors::tail_sampling::store::RunHeader;
 use crate::processors::tail_sampling::wheel::Entry;
 
 /// What is known of a run's trace.
@@ -26,12 +26,6 @@ struct Coming<'a> {
     run: &'a Run,
     held: &'a Arc<HeldGroup>,
     incoming: Incoming<'a>,
-}
-
-impl<'a> Coming<'a> {
-    fn spans(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.incoming.spans(self.run)
-    }
 }
 
 const HEAVY_BYTES: u64 = 256 << 10;
@@ -93,7 +87,7 @@ impl Core {
     fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>) {
         let Coming { run, held, .. } = *coming;
         let trace = self.traces.at_mut(slot);
-        let mut bytes = run.wire_bytes();
+        let mut bytes = u64::from(run.wire);
         if trace.group != group {
             bytes += held.overhead;
             trace.scope = u32::MAX;
@@ -105,11 +99,11 @@ impl Core {
         trace.summary.merge(&run.bits, run.min_start, run.max_end);
         trace.summary.spans += u64::from(run.spans);
         trace.summary.bytes += bytes;
-        trace.held += run_cost(run.spans as usize, u64::from(run.bytes));
+        trace.held += run.cost();
         trace.has_root |= run.has_root;
         let header =
             RunHeader { previous: trace.last, owner: slot, group, scope: run.scope, spans: run.spans, length: 0 };
-        trace.last = self.store.append(header, run.bytes as usize, coming.spans());
+        trace.last = self.store.append(header, run.wire as usize, |out| coming.incoming.write(run, out));
     }
 
     /// What follows from a run that was just filed: an earlier wait, or a decision at once.
@@ -123,8 +117,7 @@ impl Core {
         if trace.held > self.bounds.giant_bytes {
             return self.decide_slot(slot, Cause::Early(Early::Giant), now);
         }
-        if trace.held > HEAVY_BYTES && trace.held - u64::from(run.bytes) <= HEAVY_BYTES && self.heavy.len() < HEAVY_MAX
-        {
+        if trace.held > HEAVY_BYTES && trace.held - run.cost() <= HEAVY_BYTES && self.heavy.len() < HEAVY_MAX {
             self.heavy.push(entry);
         }
         if let Some(wait) = self.settings.root_wait
@@ -174,7 +167,8 @@ impl Core {
                 self.counts.late_kept += 1;
                 self.counts.late_ages.record(now.since(kept.decided_at));
                 self.counts.released += u64::from(run.spans);
-                self.gathering.add(coming.held, run.scope, coming.spans());
+                let spans = u64::from(run.spans);
+                self.gathering.add(coming.held, run.scope, spans, |out| coming.incoming.write(run, out));
                 if self.gathering.is_full() {
                     self.close_gathering();
                 }

@@ -185,7 +185,8 @@ impl Core {
         while !at.is_none() {
             let header = self.store.header(at);
             if let Some(held) = self.groups.get(header.group) {
-                self.gathering.add(held, header.scope, self.store.spans(at));
+                let wire = self.store.wire(at);
+                self.gathering.add(held, header.scope, u64::from(header.spans), |out| out.extend_from_slice(wire));
             }
             self.store.spans(at).for_each(|span| self.scratch.note(span));
             self.store.free(at);
