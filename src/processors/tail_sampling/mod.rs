@@ -25,6 +25,8 @@ pub mod delivery;
 mod fragments;
 mod groups;
 mod instance;
+mod kept;
+mod keys;
 pub mod leaves;
 pub mod matching;
 pub mod metrics;
