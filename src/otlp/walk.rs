@@ -88,6 +88,11 @@ impl<'a> Fields<'a> {
         self.length - self.rest.len()
     }
 
+    /// Bytes not read yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The bytes of the next field, if it comes under this one-byte key of a length-delimited field and its length takes
     /// one or two bytes; otherwise nothing is read, neither another field nor a fault, which the next read reports.
     /// Entries of a list stand side by side, so this goes through the attributes of a span in a fraction of the time.

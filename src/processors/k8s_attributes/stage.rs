@@ -138,7 +138,7 @@ impl Consumer for Stage {
 
 /// Bytes of a group's items and resource.
 fn size(group: &Group) -> u64 {
-    let items = group.scopes.iter().flat_map(|scope| scope.items.iter()).map(bytes::Bytes::len).sum::<usize>();
+    let items = group.scopes.iter().map(|scope| scope.items.byte_len()).sum::<usize>();
     (items + group.resource.as_ref().map_or(0, bytes::Bytes::len)) as u64
 }
 

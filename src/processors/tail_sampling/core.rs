@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::core::items::Items;
 use foldhash::fast::RandomState;
 
 use crate::core::payload::Envelope;
@@ -70,13 +70,13 @@ pub struct Core {
 struct Coming<'a> {
     run: &'a Run,
     held: &'a Arc<HeldGroup>,
-    items: &'a [Bytes],
+    items: &'a Items,
 }
 
 impl<'a> Coming<'a> {
     fn spans(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let first = self.run.first as usize;
-        self.items[first..first + self.run.spans as usize].iter().map(|span| &span[..])
+        self.items.range(first, self.run.spans as usize)
     }
 }
 

@@ -124,7 +124,11 @@ fn record(made: UnixNanos) -> Bytes {
 fn group(service: &str, made: UnixNanos) -> Group {
     let resource = super::resource(&[("service.name", service), ("k8s.pod.uid", UID)]);
     let items = vec![record(made)];
-    Group { resource: Some(resource), scopes: vec![ScopeGroup { items, ..Default::default() }], ..Default::default() }
+    Group {
+        resource: Some(resource),
+        scopes: vec![ScopeGroup { items: items.into(), ..Default::default() }],
+        ..Default::default()
+    }
 }
 
 fn payload(groups: Vec<Group>) -> Payload {
