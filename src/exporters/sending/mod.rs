@@ -12,6 +12,7 @@
 
 pub mod account;
 pub mod backoff;
+pub mod client;
 pub mod condition;
 pub mod config;
 mod custody;
@@ -114,8 +115,7 @@ impl Sending {
             );
             Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
         });
-        let shared =
-            Shared { delivery, queue, lanes, account, host, wake: Notify::new(), room: Notify::new() };
+        let shared = Shared { delivery, queue, lanes, account, host, wake: Notify::new(), room: Notify::new() };
         Sending { shared: Arc::new(shared), owner: Mutex::default() }
     }
 
