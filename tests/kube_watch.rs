@@ -244,6 +244,28 @@ async fn a_refresh_asks_once_for_one_pod_and_shows_what_it_found() {
 }
 
 #[tokio::test]
+async fn a_read_that_fails_casts_doubt_on_a_watch_that_looks_alive_until_the_server_answers() {
+    let world = World::new(13).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    assert_eq!(hub.freshness().doubt, None);
+    world.sandbox.set_fault(Some(Fault::Status { code: 500, retry_after: None }));
+    let asked = Instant::now();
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    while hub.freshness().doubt.is_none() {
+        assert!(asked.elapsed() < PATIENCE, "the failure is not noticed");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(hub.freshness().state, Health::Fresh, "the stream goes on, silently");
+    world.sandbox.set_fault(None);
+    while hub.freshness().doubt.is_some() {
+        assert!(asked.elapsed() < PATIENCE, "the read is not repeated");
+        sleep(Duration::from_millis(20)).await;
+    }
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
 async fn owners_namespaces_and_nodes_are_fetched_once_when_asked_for() {
     let world = World::new(11).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));

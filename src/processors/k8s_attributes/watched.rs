@@ -96,7 +96,7 @@ impl Cluster for Hub {
     fn in_touch(&self, now: UnixNanos) -> UnixNanos {
         let freshness = self.freshness();
         match (freshness.state, freshness.age) {
-            (Health::Fresh, _) => now,
+            (Health::Fresh, _) => now.saturating_sub(freshness.doubt.unwrap_or_default()),
             (_, Some(age)) => now.saturating_sub(age),
             (_, None) => UnixNanos(0),
         }
