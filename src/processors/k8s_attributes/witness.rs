@@ -106,7 +106,8 @@ mod tests {
     fn times_of(data: Vec<Data>) -> Option<(u64, u64, Option<u64>)> {
         let metric = |data| Metric { name: "requests".to_owned(), data: Some(data), ..Metric::default() };
         let items: Vec<Bytes> = data.into_iter().map(|data| metric(data).encode_to_vec().into()).collect();
-        let group = Group { scopes: vec![ScopeGroup { items, ..ScopeGroup::default() }], ..Group::default() };
+        let group =
+            Group { scopes: vec![ScopeGroup { items: items.into(), ..ScopeGroup::default() }], ..Group::default() };
         let times = item_times(Signal::Metrics, &group)?;
         Some((times.first.0, times.last.0, times.counting_since.map(|since| since.0)))
     }
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn what_is_no_metric_tells_nothing() {
         for bytes in [&[0x3a, 0x7f][..], &[0xff; 9], &[0x3a, 0x02, 0x0a, 0x05]] {
-            let group = ScopeGroup { items: vec![Bytes::copy_from_slice(bytes)], ..ScopeGroup::default() };
+            let group = ScopeGroup { items: vec![Bytes::copy_from_slice(bytes)].into(), ..ScopeGroup::default() };
             let group = Group { scopes: vec![group], ..Group::default() };
             assert_eq!(item_times(Signal::Metrics, &group), None);
         }
