@@ -17,6 +17,8 @@ pub enum Malformed {
     Unexpected(u32),
     #[error("values nest deeper than 64")]
     Depth,
+    #[error("an id has neither its length nor none")]
+    Id,
     #[error("a string is not UTF-8")]
     Utf8,
     #[error("more empty messages than a request may hold")]

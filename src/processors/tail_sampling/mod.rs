@@ -24,6 +24,7 @@ pub mod decision;
 pub mod delivery;
 mod fragments;
 mod groups;
+mod instance;
 mod kept;
 mod keys;
 pub mod leaves;
@@ -79,6 +80,6 @@ impl ProcessorPlan for Plan {
     }
 
     fn binds_late(&self) -> bool {
-        true
+        !self.0.asks_for_runs
     }
 }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Bulk, Document, Fault, map};
+use super::{Bulk, Deltas, Document, Fault, Mapper, Request, Settings};
 use crate::core::items::Items;
 use crate::core::payload::{Envelope, Signal};
+use crate::core::time::UnixNanos;
 use crate::otlp::{envelope, json};
 
 /// One case of the recording: input as OTLP/JSON, and action and document pairs that the elasticsearch exporter of a
@@ -25,6 +26,12 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("t40-times", "a span that ends before it starts lasts 0, not 584 years"),
     ("t42-duplicate-keys", "keys that came twice are counted as dropped"),
 ];
+
+fn map(signal: Signal, envelope: &Envelope, bulk: &mut Bulk) {
+    let settings = Settings { deterministic_ids: false, ..Settings::default() };
+    let request = Request { signal, envelope, mode: None, now: UnixNanos(0) };
+    Mapper::new(settings).map(&request, &mut Deltas::default(), bulk);
+}
 
 fn mapped(signal: Signal, input: &str) -> (Envelope, Bulk) {
     let wire = json::to_wire(signal, input.as_bytes()).unwrap();
