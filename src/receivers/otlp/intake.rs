@@ -162,9 +162,9 @@ fn to_protobuf(notation: Notation, signal: Signal, body: Gathered) -> Result<Gat
     match notation {
         Notation::Protobuf => Ok(body),
         Notation::Json => {
-            let bytes = json::to_wire(signal, &body.bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
-            let ticket = body.ticket;
-            ticket.grow((bytes.len() as u64).saturating_sub(ticket.bytes()))?;
+            let bytes = json::to_wire_within(signal, &body.bytes, &body.ticket)?;
+            let Gathered { bytes: text, ticket } = body;
+            drop(text);
             ticket.shrink_to(bytes.len() as u64);
             Ok(Gathered { bytes, ticket })
         }
