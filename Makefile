@@ -28,10 +28,11 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
 
-bench: ## micro benches: the byte path beside prost, enrichment, sampling
+bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
 	$(CARGO) bench --locked --all-features --bench enrich
 	$(CARGO) bench --locked --all-features --bench sampling
+	$(CARGO) bench --locked --all-features --bench elastic
 
 bench-gateway: ## the whole process, pinned to one core, beside a floor program and a tonic + prost pipeline
 	$(CARGO) build --locked --release
