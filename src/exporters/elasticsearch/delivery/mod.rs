@@ -14,6 +14,7 @@ mod parked;
 mod parking;
 pub mod post;
 pub mod ramp;
+pub mod replay;
 mod room;
 mod rota;
 pub mod verdict;
