@@ -146,11 +146,15 @@ async fn an_exporter_that_ends_keeps_what_it_could_not_deliver() {
     let path = directory.path().join("dead.ndjson");
     let cluster = Cluster::start(|_, _| Whole::Status(503, "unavailable"), |_, _| Says::Fine).await;
     let bench = cluster.exporter(&format!("podgate: {{dead_letter: {{path: '{}'}}}}", path.display())).await;
-    bench.send(&request(["a", "b"])).await.expect("queued");
-    crate::harness::eventually("it was tried", || cluster.requests() > 0).await;
+    // More than consumers can hold, so that some is still queued.
+    for at in 0..40 {
+        let names = [format!("a{at}"), format!("b{at}")];
+        bench.send(&request(names.iter().map(String::as_str))).await.expect("queued");
+        crate::harness::eventually("it was tried", || cluster.requests() > 0).await;
+    }
     let sheet = bench.drain(Duration::from_millis(300)).await;
-    assert_eq!(sheet.dropped.get("dead_letter"), Some(&2), "{sheet:?}");
-    assert_eq!(letters(&path).len(), 2);
+    assert_eq!(sheet.dropped.get("dead_letter"), Some(&80), "{sheet:?}");
+    assert_eq!(letters(&path).len(), 80);
 }
 
 #[tokio::test]
