@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn words(payload: &Payload) -> Vec<&[u8]> {
-        payload.envelope.items().map(|item| &item[..]).collect()
+        payload.envelope.items().collect()
     }
 
     #[test]
