@@ -5,7 +5,11 @@ REPORT ?= docs/kubernetes-real.md
 SCALE_REPORT ?= docs/kubernetes-scale.md
 export PODGATE_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: help check test test-all test-real test-watches bench bench-gateway run demo deny ci
+# fuzz: seconds for each target, and which targets.
+T ?= 60
+TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml
+
+.PHONY: help check test test-all test-real test-watches bench bench-gateway fuzz fuzz-check run demo deny ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -38,6 +42,25 @@ bench-gateway: ## the whole process, pinned to one core, beside a floor program 
 	$(CARGO) build --locked --release
 	$(CARGO) bench --locked --all-features --bench gateway
 
+# Coverage counters are a pass of LLVM that the stable compiler has too; cargo-fuzz would add a sanitizer, which is for unsafe code.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: ## every way in, T seconds each, by libFuzzer: make fuzz T=60 TARGETS="json gzip"; what is found stays in fuzz/found
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --target $(FUZZ_HOST)
+	@for target in $(TARGETS); do \
+		mkdir -p fuzz/found/$$target fuzz/artifacts; \
+		echo "== $$target, $(T) s"; \
+		PODGATE_FUZZ=$$target target/fuzz/$(FUZZ_HOST)/release/podgate-fuzz -max_total_time=$(T) -timeout=5 -rss_limit_mb=1024 \
+			-max_len=8192 -dict=fuzz/dictionary.txt -artifact_prefix=fuzz/artifacts/$$target- -print_final_stats=1 -verbosity=0 \
+			fuzz/found/$$target fuzz/corpus/$$target || exit 1; \
+	done
+
+fuzz-check: ## the fuzz targets compile (their corpora are replayed by make test)
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-check -- -D warnings
+
 run: ## run a configuration: make run CONFIG=examples/local.yaml
 	$(CARGO) run --locked --release -- --config $(CONFIG)
 
@@ -49,6 +72,7 @@ deny: ## licences, sources, banned crates, advisories (needs cargo-deny)
 
 ci: ## exactly what CI runs
 	$(MAKE) check
+	$(MAKE) fuzz-check
 	PODGATE_REAL_STRICT=1 $(MAKE) test-real
 	PODGATE_REAL_STRICT=1 $(MAKE) test-watches SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --large 1000 --steady 10"
 	$(MAKE) test

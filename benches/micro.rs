@@ -13,7 +13,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use podgate::core::payload::Signal;
-use podgate::exporters::elasticsearch::mapping::{self, Bulk};
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, json, latest, span, split};
 use prost::Message;
@@ -56,7 +55,6 @@ fn main() {
         })
         .collect();
     let mut line = Vec::new();
-    let mut bulk = Bulk::default();
 
     let mut rows = Rows::default();
     rows.row("prost decode + append 10 + encode", |at| _ = black_box(prost_pass(&copies[at])));
@@ -83,11 +81,6 @@ fn main() {
         line.clear();
         json::from_wire(Signal::Traces, &envelopes[at], &mut line).expect("valid");
         black_box(&line);
-    });
-    rows.row("Elasticsearch documents", |at| {
-        bulk.clear();
-        mapping::map(Signal::Traces, &envelopes[at], &mut bulk);
-        black_box(&bulk);
     });
     rows.run();
 }

@@ -9,6 +9,12 @@ use bytes::Bytes;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, split};
 
+#[path = "sampling/load.rs"]
+mod load;
+#[path = "allocations/sampling.rs"]
+mod sampling;
+#[path = "sampling/settings.rs"]
+mod settings;
 #[path = "otlp/w1.rs"]
 mod w1;
 

@@ -11,5 +11,6 @@ mod edge {
     pub mod life;
     pub mod oracle;
     pub mod refusal;
+    pub mod rejects;
     pub mod rules;
 }

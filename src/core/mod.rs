@@ -12,6 +12,7 @@ pub mod error;
 pub mod factory;
 pub mod fan_out;
 pub mod host;
+pub mod items;
 pub mod limits;
 pub mod node;
 pub mod origin;

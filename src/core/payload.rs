@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::budget::Ticket;
+use crate::core::items::Items;
 use crate::core::origin::Origin;
 
 /// The kind of telemetry a payload carries; a payload never mixes them.
@@ -71,12 +72,12 @@ pub struct Group {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeGroup {
     pub scope: Option<Bytes>,
-    pub items: Vec<Bytes>,
+    pub items: Items,
     pub schema_url: Bytes,
 }
 
 impl Envelope {
-    pub fn items(&self) -> impl Iterator<Item = &Bytes> {
+    pub fn items(&self) -> impl Iterator<Item = &[u8]> {
         self.groups.iter().flat_map(|group| group.scopes.iter()).flat_map(|scope| scope.items.iter())
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use snapshot::{Entry, Snapshot};
-use snapshot::{IdKey, Tenure, id_key, name_key};
+use snapshot::{IdKey, Tenure, hosts_of, id_key, name_key};
 
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Look, PodLedger};
@@ -144,6 +144,7 @@ impl Table {
                 self.release(*ip, uid, now);
             }
         }
+        self.count_hosts(before.map_or(&[][..], hosts_of), hosts_of(after));
         self.working.names.add(name_key(&after.pod.namespace, &after.pod.name), uid.clone());
         if let Some(hash) = after.pod.config_hash.as_ref().filter(|hash| *hash != uid) {
             self.working.aliases.insert(hash.clone(), uid.clone());
@@ -154,6 +155,24 @@ impl Table {
         let stale = before.map(|entry| entry.ledger.ids()).into_iter().flatten();
         for id in stale.filter(|id| !after.ledger.knows(id)) {
             self.working.containers.edit(&id_key(id), |list| list.retain(|(known, _)| known != id));
+        }
+    }
+
+    fn count_hosts(&mut self, before: &[IpAddr], after: &[IpAddr]) {
+        if before == after {
+            return;
+        }
+        for ip in after {
+            let count = self.working.hosts.get(ip).copied().unwrap_or(0);
+            self.working.hosts.insert(*ip, count + 1);
+        }
+        for ip in before {
+            match self.working.hosts.get(ip).copied() {
+                Some(count @ 2..) => self.working.hosts.insert(*ip, count - 1),
+                _ => {
+                    self.working.hosts.remove(ip);
+                }
+            }
         }
     }
 

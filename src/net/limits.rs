@@ -86,10 +86,11 @@ impl Windows {
     /// HTTP/1.1 has no window: hyper's read buffer is all it may fill unasked.
     pub const HTTP1_BYTES: u64 = 64 << 10;
 
-    /// An eighth of the budget shared by the open connections; large frames where they are at most half of the share.
-    pub fn of(budget_bytes: u64, open_connections: usize) -> Windows {
-        let share = budget_bytes / 8 / (open_connections.max(1) as u64);
-        let window = share.clamp(Windows::SMALLEST, Windows::LARGEST) as u32;
+    /// A fair part of what connections may take, and no more than what is left of it; large frames where they are at
+    /// most half of the window.
+    pub fn of(fair: u64, left: u64) -> Windows {
+        // A large frame comes on top of the window and is at most half of it.
+        let window = fair.min(left / 3 * 2).clamp(Windows::SMALLEST, Windows::LARGEST) as u32;
         let frame = if window / 2 >= Windows::LARGE_FRAME { Windows::LARGE_FRAME } else { Windows::SMALL_FRAME };
         Windows { connection: window, stream: window, frame }
     }
@@ -105,12 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_shrink_with_the_number_of_connections_and_frames_with_them() {
-        let gib = 1 << 30;
-        assert_eq!(Windows::of(gib, 1), Windows { connection: 4 << 20, stream: 4 << 20, frame: 1 << 20 });
-        assert_eq!(Windows::of(gib, 64), Windows { connection: 2 << 20, stream: 2 << 20, frame: 1 << 20 });
-        assert_eq!(Windows::of(gib, 128), Windows { connection: 1 << 20, stream: 1 << 20, frame: 16 << 10 });
-        assert_eq!(Windows::of(gib, 100_000).charge(), (256 << 10) + (16 << 10));
+    fn windows_shrink_with_the_fair_part_and_with_what_is_left_and_frames_with_them() {
+        let mib = 1 << 20;
+        let large = Windows { connection: 4 << 20, stream: 4 << 20, frame: 1 << 20 };
+        assert_eq!(Windows::of(128 * mib, 128 * mib), large);
+        assert_eq!(Windows::of(2 * mib, 128 * mib), Windows { connection: 2 << 20, stream: 2 << 20, frame: 1 << 20 });
+        assert_eq!(Windows::of(mib, 128 * mib), Windows { connection: 1 << 20, stream: 1 << 20, frame: 16 << 10 });
+        assert_eq!(Windows::of(128 * mib, 3 * mib).charge(), 3 * mib);
+        assert_eq!(Windows::of(128 * mib, 0).charge(), (256 << 10) + (16 << 10));
         assert_eq!(Windows::of(0, 0).connection, 256 << 10);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod charges;
 pub mod client;
 pub mod compression;
 pub mod connection;

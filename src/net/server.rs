@@ -20,11 +20,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::core::budget::{Budget, Ticket};
+use crate::core::budget::Budget;
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::net::answer::AnswerBody;
 use crate::net::body::RequestBody;
+use crate::net::charges::{Charge, Charges};
 use crate::net::connection::Connection;
 use crate::net::frames::FrameMeter;
 use crate::net::gate::Gate;
@@ -65,6 +66,7 @@ pub struct Server {
     pub tally: Tally,
     pub leftovers: Arc<Leftovers>,
     pub shares: Arc<Shares>,
+    pub charges: Arc<Charges>,
     /// Any moment before the first request: the clock of `shares`.
     pub opened: Instant,
 }
@@ -212,16 +214,16 @@ impl Seat<'_> {
     }
 
     /// Takes the connection's memory out of the budget, or ends it.
-    fn charge(&self, bytes: u64) -> Option<Ticket> {
-        let ticket = self.server.budget.take(bytes).ok();
-        if ticket.is_none() {
+    fn charge(&self, bytes: u64) -> Option<Charge> {
+        let charge = self.server.charges.take(&self.server.budget, bytes);
+        if charge.is_none() {
             self.connection.set_cause("memory");
         }
-        ticket
+        charge
     }
 
     async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
-        let Some(_ticket) = self.charge(Windows::HTTP1_BYTES) else { return };
+        let Some(_charge) = self.charge(Windows::HTTP1_BYTES) else { return };
         let io = self.guarded(stream, replay, Speech::Http1);
         let limits = &self.server.limits;
         let serving = hyper::server::conn::http1::Builder::new()
@@ -236,8 +238,8 @@ impl Seat<'_> {
     }
 
     async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
-        let windows = Windows::of(self.server.budget.soft(), self.server.gate.open());
-        let Some(_ticket) = self.charge(windows.charge()) else { return };
+        let windows = self.server.charges.windows(&self.server.budget, self.server.gate.open());
+        let Some(_charge) = self.charge(windows.charge()) else { return };
         let limits = &self.server.limits;
         let meter = FrameMeter::new(limits.control_frames_per_second);
         let io = self.guarded(stream, replay, Speech::Http2(meter));

@@ -1,5 +1,6 @@
 //! How deep attribute values nest: no item with values deeper than `DEPTH_MAX` goes on, so that nothing behind this can
-//! be made to recurse further. Separate from reading facts, because it has to enter every attribute.
+//! be made to recurse further. On the way it finds ids of a wrong length, for which a Collector behind us would refuse the
+//! whole request. Separate from reading facts, because it has to enter every attribute.
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
@@ -13,14 +14,19 @@ enum Holds {
     KeyValue,
     /// `AnyValue`.
     Value,
+    /// A trace or span id: empty or so many bytes.
+    Id(usize),
     /// A message that holds values in these fields.
     Message(&'static [(u32, Holds)]),
 }
 
-use Holds::{KeyValue, Message, Value};
+use Holds::{Id, KeyValue, Message, Value};
 
-const LOG_RECORD: &[(u32, Holds)] = &[(5, Value), (6, KeyValue)];
-const EXEMPLARS: Holds = Message(&[(7, KeyValue)]);
+const TRACE_ID: usize = 16;
+const SPAN_ID: usize = 8;
+
+const LOG_RECORD: &[(u32, Holds)] = &[(5, Value), (6, KeyValue), (9, Id(TRACE_ID)), (10, Id(SPAN_ID))];
+const EXEMPLARS: Holds = Message(&[(7, KeyValue), (4, Id(SPAN_ID)), (5, Id(TRACE_ID))]);
 const NUMBERS: Holds = Message(&[(1, Message(&[(7, KeyValue), (5, EXEMPLARS)]))]);
 const HISTOGRAM: Holds = Message(&[(1, Message(&[(9, KeyValue), (8, EXEMPLARS)]))]);
 const EXPONENTIAL: Holds = Message(&[(1, Message(&[(1, KeyValue), (11, EXEMPLARS)]))]);
@@ -28,8 +34,8 @@ const SUMMARY: Holds = Message(&[(1, Message(&[(7, KeyValue)]))]);
 const METRIC: &[(u32, Holds)] =
     &[(5, NUMBERS), (7, NUMBERS), (9, HISTOGRAM), (10, EXPONENTIAL), (11, SUMMARY), (12, KeyValue)];
 
-/// Refuses an item whose values nest deeper than `DEPTH_MAX`, or whose fields and attributes cannot be walked: passed on,
-/// it would make the next hop refuse its whole request. Recurses at most that deep. Profiles keep their attributes in
+/// Refuses an item whose values nest deeper than `DEPTH_MAX`, whose fields and attributes cannot be walked or whose ids
+/// have a wrong length: passed on, it would make the next hop refuse its whole request. Recurses at most that deep. Profiles keep their attributes in
 /// the request's dictionary and pass.
 pub fn check_depth(signal: Signal, item: &[u8]) -> Result<(), Malformed> {
     match signal {
@@ -75,6 +81,8 @@ fn check_span(span: &[u8]) -> Result<(), Malformed> {
         let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
         match field.number {
+            1 => check_id(field.bytes()?, TRACE_ID)?,
+            2 | 4 => check_id(field.bytes()?, SPAN_ID)?,
             9 => check_key_value(field.bytes()?, 0)?,
             11 => check_part::<EVENT_ATTRIBUTES>(field.bytes()?)?,
             13 => check_part::<LINK_ATTRIBUTES>(field.bytes()?)?,
@@ -83,7 +91,14 @@ fn check_span(span: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// An event or a link, whose attributes stand under `KEY`.
+/// Empty, or exactly as long as W3C Trace Context has it (opentelemetry-proto, trace.proto; the Collector's pdata refuses
+/// to decode anything else).
+#[inline(always)]
+fn check_id(id: &[u8], length: usize) -> Result<(), Malformed> {
+    if id.len() == length || id.is_empty() { Ok(()) } else { Err(Malformed::Id) }
+}
+
+/// An event or a link, whose attributes stand under `KEY`. Only links have ids.
 #[inline]
 fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::new(part);
@@ -93,8 +108,11 @@ fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
         }
         let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
-        if field.number == u32::from(KEY >> 3) {
-            check_key_value(field.bytes()?, 0)?;
+        match field.number {
+            number if number == u32::from(KEY >> 3) => check_key_value(field.bytes()?, 0)?,
+            1 if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, TRACE_ID)?,
+            2 if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, SPAN_ID)?,
+            _ => {}
         }
     }
 }
@@ -106,6 +124,7 @@ fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malforme
             None => {}
             Some((_, KeyValue)) => check_key_value(field.bytes()?, 0)?,
             Some((_, Value)) => check_value(field.bytes()?, 0)?,
+            Some((_, Id(length))) => check_id(field.bytes()?, *length)?,
             Some((_, Message(inside))) => check_message(field.bytes()?, inside)?,
         }
     }
@@ -237,6 +256,7 @@ mod tests {
                 None => {}
                 Some((_, KeyValue)) => walk_pair_in_full(field.bytes()?)?,
                 Some((_, Value)) => check_any_value(field.bytes()?, 0)?,
+                Some((_, Id(length))) => check_id(field.bytes()?, *length)?,
                 Some((_, Message(inside))) => walk_in_full(field.bytes()?, inside)?,
             }
         }
@@ -257,8 +277,14 @@ mod tests {
 
     #[test]
     fn shortcuts_agree_with_the_full_walk_on_damaged_spans() {
-        const SPAN: &[(u32, Holds)] =
-            &[(9, KeyValue), (11, Message(&[(3, KeyValue)])), (13, Message(&[(4, KeyValue)]))];
+        const SPAN: &[(u32, Holds)] = &[
+            (1, Id(TRACE_ID)),
+            (2, Id(SPAN_ID)),
+            (4, Id(SPAN_ID)),
+            (9, KeyValue),
+            (11, Message(&[(3, KeyValue)])),
+            (13, Message(&[(1, Id(TRACE_ID)), (2, Id(SPAN_ID)), (4, KeyValue)])),
+        ];
         let values: &[&[u8]] = &[
             b"",
             b"\x0a\x03GET",
@@ -271,6 +297,11 @@ mod tests {
         ];
         let mut span = Vec::new();
         write::bytes(&mut span, 1, &[7; 16]);
+        write::bytes(&mut span, 2, &[7; 8]);
+        let mut link = Vec::new();
+        write::bytes(&mut link, 1, &[7; 16]);
+        write::bytes(&mut link, 2, &[7; 8]);
+        write::bytes(&mut span, 13, &link);
         for (number, inner) in [(9, None), (11, Some(3)), (13, Some(4))] {
             for value in values {
                 let mut attribute = Vec::new();
@@ -298,6 +329,32 @@ mod tests {
             assert_eq!(check_depth(Signal::Traces, &damaged), full, "seed 11, round {round}: {damaged:02x?}");
         }
         assert!(refused > 5_000, "only {refused} of the damaged spans are refused at all");
+    }
+
+    #[test]
+    fn an_id_is_empty_or_of_its_length_wherever_it_stands() {
+        let places: &[(Signal, &[u32], usize)] = &[
+            (Signal::Traces, &[1], 16),
+            (Signal::Traces, &[2], 8),
+            (Signal::Traces, &[4], 8),
+            (Signal::Traces, &[13, 1], 16),
+            (Signal::Traces, &[13, 2], 8),
+            (Signal::Logs, &[9], 16),
+            (Signal::Logs, &[10], 8),
+            (Signal::Metrics, &[7, 1, 5, 5], 16),
+            (Signal::Metrics, &[9, 1, 8, 4], 8),
+        ];
+        for (signal, path, length) in places {
+            for found in [0, 1, length - 1, *length, length + 1, 300] {
+                let item = path.iter().rev().fold(vec![7; found], |inner, number| {
+                    let mut outer = Vec::new();
+                    write::bytes(&mut outer, *number, &inner);
+                    outer
+                });
+                let expected = if found == 0 || found == *length { Ok(()) } else { Err(Malformed::Id) };
+                assert_eq!(check_depth(*signal, &item), expected, "{signal:?} {path:?} {found}");
+            }
+        }
     }
 
     #[test]

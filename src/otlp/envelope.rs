@@ -7,86 +7,117 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::core::items::{Extent, Items};
 use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 
-/// Items at least this long leave as slices of their own in `encode_chunks`; copying a shorter one costs less than
-/// another entry of a vectored write.
-const SLICED_ITEM_BYTES: usize = 4 << 10;
+/// Items that arrived side by side leave as one slice of the receive buffer in `encode_chunks` when they are at least this
+/// long together; copying less costs less than another entry of a vectored write.
+const SLICED_BYTES: usize = 4 << 10;
 /// What the envelope itself may take beyond a multiple of the body: a 64 MiB body of empty groups would otherwise
 /// become gigabytes of empty structs.
 const STRUCTURE_BYTES_FREE: usize = 1 << 20;
 const STRUCTURE_PER_BODY_BYTE: usize = 4;
+/// The key of an item: field 2, length-delimited.
+const ITEM: u8 = 2 << 3 | write::LEN;
 
-/// Reads an export request. Items are not looked into: one that cannot be walked is found, and dropped alone, later.
+/// Reads an export request without looking into its items.
 pub fn decode(body: Bytes) -> Result<Envelope, Malformed> {
-    let mut room =
-        Room { left: body.len().saturating_mul(STRUCTURE_PER_BODY_BYTE).saturating_add(STRUCTURE_BYTES_FREE) };
-    let mut envelope = Envelope::default();
-    for field in Fields::new(&body) {
-        let field = field?;
-        match field.number {
-            1 => {
-                room.take(size_of::<Group>())?;
-                envelope.groups.push(decode_group(&body, field.bytes()?, &mut room)?);
-            }
-            2 => merge(&mut envelope.dictionary, body.slice_ref(field.bytes()?)),
-            _ => {}
-        }
-    }
-    Ok(envelope)
+    decode_kept(body, |_| true)
 }
 
-fn decode_group(body: &Bytes, message: &[u8], room: &mut Room) -> Result<Group, Malformed> {
-    let mut group = Group::default();
-    for field in Fields::new(message) {
-        let field = field?;
-        match field.number {
-            1 => merge(&mut group.resource, body.slice_ref(field.bytes()?)),
-            2 => {
-                room.take(size_of::<ScopeGroup>())?;
-                group.scopes.push(decode_scope(body, field.bytes()?, room)?);
-            }
-            3 => group.schema_url = body.slice_ref(field.bytes()?),
-            _ => {}
-        }
-    }
-    Ok(group)
+/// Reads an export request and keeps the items of which `keep` is true. Each is asked about as soon as it is found, while
+/// the cache holds it and the bytes behind it are on their way.
+pub fn decode_kept(body: Bytes, keep: impl FnMut(&[u8]) -> bool) -> Result<Envelope, Malformed> {
+    // Places are 32 bits wide; no configuration takes a body near that.
+    u32::try_from(body.len()).map_err(|_| Malformed::Length)?;
+    let left = body.len().saturating_mul(STRUCTURE_PER_BODY_BYTE).saturating_add(STRUCTURE_BYTES_FREE);
+    let mut reading = Reading { body, left, keep };
+    reading.envelope()
 }
 
-fn decode_scope(body: &Bytes, message: &[u8], room: &mut Room) -> Result<ScopeGroup, Malformed> {
-    let mut scope = ScopeGroup::default();
-    let mut fields = Fields::new(message);
-    while let Some(field) = fields.next() {
-        let field = field?;
-        match field.number {
-            1 => merge(&mut scope.scope, body.slice_ref(field.bytes()?)),
-            2 => {
-                let item = field.bytes()?;
-                if scope.items.is_empty() {
-                    // Items of one scope are about as long as the first; the floor bounds what a lie can reserve.
-                    let rest = message.len() - fields.position();
-                    scope.items.reserve(1 + rest / (item.len().max(size_of::<Bytes>()) + 2));
-                }
-                room.take(size_of::<Bytes>())?;
-                scope.items.push(body.slice_ref(item));
-            }
-            3 => scope.schema_url = body.slice_ref(field.bytes()?),
-            _ => {}
-        }
-    }
-    Ok(scope)
-}
-
-/// What is left for the envelope's own structs.
-struct Room {
+/// A request being read.
+struct Reading<F> {
+    body: Bytes,
+    /// What is left for the envelope's own structs, in bytes.
     left: usize,
+    keep: F,
 }
 
-impl Room {
+impl<F: FnMut(&[u8]) -> bool> Reading<F> {
+    fn envelope(&mut self) -> Result<Envelope, Malformed> {
+        let body = self.body.clone();
+        let mut envelope = Envelope::default();
+        for field in Fields::new(&body) {
+            let field = field?;
+            match field.number {
+                1 => {
+                    self.take_room(size_of::<Group>())?;
+                    envelope.groups.push(self.group(&body, field.bytes()?)?);
+                }
+                2 => merge(&mut envelope.dictionary, body.slice_ref(field.bytes()?)),
+                _ => {}
+            }
+        }
+        Ok(envelope)
+    }
+
+    fn group(&mut self, body: &Bytes, message: &[u8]) -> Result<Group, Malformed> {
+        let mut group = Group::default();
+        for field in Fields::new(message) {
+            let field = field?;
+            match field.number {
+                1 => merge(&mut group.resource, body.slice_ref(field.bytes()?)),
+                2 => {
+                    self.take_room(size_of::<ScopeGroup>())?;
+                    group.scopes.push(self.scope(body.slice_ref(field.bytes()?))?);
+                }
+                3 => group.schema_url = body.slice_ref(field.bytes()?),
+                _ => {}
+            }
+        }
+        Ok(group)
+    }
+
+    fn scope(&mut self, message: Bytes) -> Result<ScopeGroup, Malformed> {
+        let mut scope = ScopeGroup::default();
+        let mut places = Vec::new();
+        let mut fields = Fields::new(&message);
+        loop {
+            while let Some(item) = fields.next_of(ITEM) {
+                self.item(item, &fields, &mut places)?;
+            }
+            let Some(field) = fields.next() else { break };
+            let field = field?;
+            match field.number {
+                1 => merge(&mut scope.scope, message.slice_ref(field.bytes()?)),
+                2 => self.item(field.bytes()?, &fields, &mut places)?,
+                3 => scope.schema_url = message.slice_ref(field.bytes()?),
+                _ => {}
+            }
+        }
+        scope.items = Items::within(message, places);
+        Ok(scope)
+    }
+
+    #[inline(always)]
+    fn item(&mut self, item: &[u8], fields: &Fields<'_>, places: &mut Vec<Extent>) -> Result<(), Malformed> {
+        if places.is_empty() {
+            // Items of one scope are about as long as the first; the floor bounds what a lie can reserve.
+            places.reserve(1 + fields.left() / (item.len().max(size_of::<Bytes>()) + 2));
+        }
+        self.take_room(size_of::<Extent>())?;
+        if (self.keep)(item) {
+            let to = fields.position();
+            // Both fit: the whole body's length does.
+            places.push(Extent { from: (to - item.len()) as u32, to: to as u32 });
+        }
+        Ok(())
+    }
+
     #[inline]
-    fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
+    fn take_room(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.left = self.left.checked_sub(bytes).ok_or(Malformed::Crowded)?;
         Ok(())
     }
@@ -136,10 +167,10 @@ pub fn encode(envelope: &Envelope) -> Bytes {
     Bytes::from(chunks.open)
 }
 
-/// The request as buffers for a vectored write: long items as slices of the buffer they arrived in, everything else
-/// copied into buffers of about `chunk` bytes.
+/// The request as buffers for a vectored write: long runs of items as slices of the buffer they arrived in, everything
+/// else copied into buffers of about `chunk` bytes.
 pub fn encode_chunks(envelope: &Envelope, chunk: usize) -> Vec<Bytes> {
-    let chunk = chunk.max(SLICED_ITEM_BYTES);
+    let chunk = chunk.max(SLICED_BYTES);
     let first = Vec::with_capacity(chunk.min(encoded_len(envelope)));
     let mut chunks = Chunks { ready: Vec::new(), open: first, limits: Some(chunk) };
     chunks.envelope(envelope);
@@ -162,9 +193,13 @@ impl Chunks {
             for scope in &group.scopes {
                 self.head(2, scope_len(scope));
                 self.optional(1, scope.scope.as_ref());
-                for item in &scope.items {
-                    self.field(2, item);
-                }
+                scope.items.runs(
+                    |length| write::field_len(2, length) - length,
+                    |run| {
+                        self.head(2, run.first);
+                        self.bytes(&run.bytes);
+                    },
+                );
                 self.url(&scope.schema_url);
             }
             self.url(&group.schema_url);
@@ -181,8 +216,13 @@ impl Chunks {
     #[inline]
     fn field(&mut self, number: u32, value: &Bytes) {
         self.head(number, value.len());
+        self.bytes(value);
+    }
+
+    #[inline]
+    fn bytes(&mut self, value: &Bytes) {
         match self.limits {
-            Some(_) if value.len() >= SLICED_ITEM_BYTES => {
+            Some(_) if value.len() >= SLICED_BYTES => {
                 self.close();
                 self.ready.push(value.clone());
             }
@@ -217,7 +257,7 @@ impl Chunks {
 /// Items in the unit of the balance: spans, log records, metric data points, profiles.
 pub fn count_items(signal: Signal, envelope: &Envelope) -> u64 {
     match signal {
-        Signal::Metrics => envelope.items().map(|metric| data_points(metric)).sum(),
+        Signal::Metrics => envelope.items().map(data_points).sum(),
         Signal::Traces | Signal::Logs | Signal::Profiles => envelope.messages() as u64,
     }
 }

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod json;
 pub mod latest;
 pub mod portion;
+pub mod readable;
 pub mod span;
 pub mod split;
 pub mod walk;

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn words(payload: &Payload) -> Vec<&[u8]> {
-        payload.envelope.items().map(|item| &item[..]).collect()
+        payload.envelope.items().collect()
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::core::items::Items;
 use crate::core::payload::{Envelope, Group, ScopeGroup};
 use crate::otlp::ids::TraceId;
 use crate::otlp::span::{self, SpanFacts};
@@ -23,7 +24,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
     pub place: Place,
-    pub bytes: &'a bytes::Bytes,
+    pub bytes: &'a [u8],
     pub facts: SpanFacts<'a>,
 }
 
@@ -101,7 +102,7 @@ fn order_by_trace(traces: &mut [(TraceId, u32)], trace_of: &[u32]) -> Vec<u32> {
 }
 
 /// Every item of an envelope with its place, in order. A request is bounded far below 2^32 items by its size.
-pub fn for_each_place<'a>(envelope: &'a Envelope, mut visit: impl FnMut(Place, &'a bytes::Bytes)) {
+pub fn for_each_place<'a>(envelope: &'a Envelope, mut visit: impl FnMut(Place, &'a [u8])) {
     for (group, resource) in (0u32..).zip(&envelope.groups) {
         for (scope, items) in (0u32..).zip(&resource.scopes) {
             for (item, bytes) in (0u32..).zip(&items.items) {
@@ -121,8 +122,7 @@ pub fn pick(envelope: &Envelope, places: &mut [Place]) -> Envelope {
         let source = envelope.groups.get(place.group as usize);
         let scope = source.and_then(|group| group.scopes.get(place.scope as usize));
         let (Some(source), Some(scope)) = (source, scope) else { continue };
-        let Some(item) = scope.items.get(place.item as usize) else { continue };
-        if last == Some(place) {
+        if last == Some(place) || place.item as usize >= scope.items.len() {
             continue;
         }
         if last.is_none_or(|last| last.group != place.group) {
@@ -133,7 +133,7 @@ pub fn pick(envelope: &Envelope, places: &mut [Place]) -> Envelope {
             group.scopes.push(without_items(scope));
         }
         let target = group.scopes.last_mut().expect("a scope was pushed for the first place of each scope");
-        target.items.push(item.clone());
+        target.items.push_from(&scope.items, place.item as usize);
         last = Some(place);
     }
     picked
@@ -146,5 +146,5 @@ pub fn without_scopes(group: &Group) -> Group {
 
 /// The scope and its schema without its items.
 pub fn without_items(scope: &ScopeGroup) -> ScopeGroup {
-    ScopeGroup { scope: scope.scope.clone(), items: Vec::new(), schema_url: scope.schema_url.clone() }
+    ScopeGroup { scope: scope.scope.clone(), items: Items::new(), schema_url: scope.schema_url.clone() }
 }

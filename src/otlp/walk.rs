@@ -17,6 +17,8 @@ pub enum Malformed {
     Unexpected(u32),
     #[error("values nest deeper than 64")]
     Depth,
+    #[error("an id has neither its length nor none")]
+    Id,
     #[error("a string is not UTF-8")]
     Utf8,
     #[error("more empty messages than a request may hold")]
@@ -88,6 +90,11 @@ impl<'a> Fields<'a> {
         self.length - self.rest.len()
     }
 
+    /// Bytes not read yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The bytes of the next field, if it comes under this one-byte key of a length-delimited field and its length takes
     /// one or two bytes; otherwise nothing is read, neither another field nor a fault, which the next read reports.
     /// Entries of a list stand side by side, so this goes through the attributes of a span in a fraction of the time.
@@ -109,6 +116,29 @@ impl<'a> Fields<'a> {
     #[inline(always)]
     pub fn skip_run(&mut self, key: u8) {
         while self.next_of(key).is_some() {}
+    }
+
+    /// Like [`Fields::next_of`] for a field of eight bytes.
+    #[inline(always)]
+    pub fn next_fixed64_of(&mut self, key: u8) -> Option<u64> {
+        let (first, body) = self.rest.split_first()?;
+        let (bytes, rest) = body.split_first_chunk()?;
+        if *first != key {
+            return None;
+        }
+        self.rest = rest;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    /// Like [`Fields::next_of`] for a varint of one byte.
+    #[inline(always)]
+    pub fn next_small_of(&mut self, key: u8) -> Option<u8> {
+        let [first, value @ 0..0x80, rest @ ..] = self.rest else { return None };
+        if *first != key {
+            return None;
+        }
+        self.rest = rest;
+        Some(*value)
     }
 
     /// Keys and lengths mostly take one byte.

@@ -133,7 +133,7 @@ pub fn payload(resources: &[Bytes], made: UnixNanos) -> Payload {
     let item = record(made);
     let group = |resource: &Bytes| Group {
         resource: Some(resource.clone()),
-        scopes: vec![ScopeGroup { items: vec![item.clone()], ..ScopeGroup::default() }],
+        scopes: vec![ScopeGroup { items: vec![item.clone()].into(), ..ScopeGroup::default() }],
         ..Group::default()
     };
     Payload {

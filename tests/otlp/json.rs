@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use podgate::core::budget::Budget;
 use podgate::core::limits::DEPTH_MAX;
 use podgate::core::payload::Signal;
 use podgate::otlp::walk::Malformed;
@@ -199,4 +200,31 @@ fn ids_and_bytes_of_profiles_are_hex_and_base64() {
     let line: Value = serde_json::from_slice(&line_of(Signal::Profiles, wire)).unwrap();
     assert_eq!(line["dictionary"]["linkTable"][0]["spanId"], "eee19b7ec3c1b174");
     assert_eq!(line["resourceProfiles"][0]["scopeProfiles"][0]["profiles"][0]["originalPayload"], "aGk=");
+}
+
+/// What it takes: the finished bytes of a list of numbers or of invalid text are several times as long as their JSON.
+#[test]
+fn transcoding_takes_no_more_memory_than_its_ticket_was_granted() {
+    let zeros = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{"bucketCounts":[{}0]}}]}}}}]}}]}}]}}"#,
+        "0,".repeat(100_000)
+    );
+    let mut torn = br#"{"resourceMetrics":[{"schemaUrl":""#.to_vec();
+    torn.extend([0xff; 200_000]);
+    torn.extend(br#""}]}"#);
+    let empties = format!(r#"{{"resourceMetrics":[{}{{}}]}}"#, "{},".repeat(100_000));
+    for (body, factor) in [(zeros.as_bytes(), 3.9), (&torn[..], 2.9), (empties.as_bytes(), 1.9)] {
+        let budget = Budget::new(64 << 20, 64 << 20);
+        let ticket = budget.take(body.len() as u64).unwrap();
+        let wire = json::to_wire_within(Signal::Metrics, body, &ticket).unwrap();
+        assert!(wire.len() as f64 > factor * body.len() as f64, "{} of {}", wire.len(), body.len());
+        let granted = ticket.bytes() - body.len() as u64;
+        assert!(granted >= wire.len() as u64, "{granted} granted for {}", wire.len());
+
+        let tight = Budget::new(2 * body.len() as u64, 2 * body.len() as u64);
+        let ticket = tight.take(body.len() as u64).unwrap();
+        let refused = json::to_wire_within(Signal::Metrics, body, &ticket);
+        assert!(matches!(refused, Err(json::TranscodeError::OverBudget(_))) == (factor > 1.0), "{factor}");
+        assert!(ticket.bytes() <= tight.hard());
+    }
 }

@@ -229,7 +229,7 @@ async fn a_span_that_cannot_be_walked_is_dropped_alone() {
         Bytes::from(deep),
         good(2),
     ];
-    let scopes = vec![ScopeGroup { items, ..ScopeGroup::default() }];
+    let scopes = vec![ScopeGroup { items: items.into(), ..ScopeGroup::default() }];
     let envelope = Envelope { groups: vec![Group { scopes, ..Group::default() }], dictionary: None };
     let origin = Arc::new(Origin::internal(UnixNanos::now()));
     rig.host.balance.received(Signal::Traces, 6);

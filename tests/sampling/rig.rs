@@ -76,7 +76,7 @@ impl Consumer for Sink {
                 host.balance.delivered(Signal::Traces, payload.items);
             }
             assert_eq!(payload.items, payload.envelope.messages() as u64);
-            self.spans.lock().expect("holds in this test").extend(payload.envelope.items().cloned());
+            self.spans.lock().expect("holds in this test").extend(payload.envelope.items().map(Bytes::copy_from_slice));
             self.payloads.lock().expect("holds in this test").push(payload);
             Ok(())
         })

@@ -27,7 +27,7 @@ fn exporter(path: PathBuf) -> (Arc<Host>, Arc<dyn Exporter>) {
 fn payload(host: &Host, items: &[&'static [u8]]) -> Payload {
     let items: Vec<Bytes> = items.iter().map(|item| Bytes::from_static(item)).collect();
     host.balance.received(Signal::Traces, items.len() as u64);
-    let scope = ScopeGroup { items, ..ScopeGroup::default() };
+    let scope = ScopeGroup { items: items.into(), ..ScopeGroup::default() };
     Payload {
         signal: Signal::Traces,
         items: scope.items.len() as u64,

@@ -175,7 +175,7 @@ mod tests {
     use crate::core::time::UnixNanos;
 
     fn payload(items: usize) -> Payload {
-        let scope = ScopeGroup { items: vec![Bytes::from_static(b"12345678"); items], ..ScopeGroup::default() };
+        let scope = ScopeGroup { items: vec![Bytes::from_static(b"12345678"); items].into(), ..ScopeGroup::default() };
         let group = Group { scopes: vec![scope], ..Group::default() };
         Payload {
             signal: Signal::Traces,

@@ -89,7 +89,7 @@ async fn bench(acts: &[Act], queue: Option<QueueSettings>) -> Bench {
 impl Bench {
     async fn send(&self, items: usize) -> Result<(), ConsumeError> {
         self.host.balance.received(Signal::Logs, items as u64);
-        let scope = ScopeGroup { items: vec![Bytes::from_static(b"12"); items], ..ScopeGroup::default() };
+        let scope = ScopeGroup { items: vec![Bytes::from_static(b"12"); items].into(), ..ScopeGroup::default() };
         let group = Group { scopes: vec![scope], ..Group::default() };
         let payload = Payload {
             signal: Signal::Logs,
@@ -227,7 +227,7 @@ async fn messages_larger_than_any_request_are_dropped_alone() {
     let bench = bench(&[Act::Take], Some(QueueSettings::default())).await;
     bench.host.balance.received(Signal::Logs, 3);
     let items = vec![Bytes::from_static(b"12"), Bytes::from(vec![0; 2 << 20]), Bytes::from_static(b"34")];
-    let group = Group { scopes: vec![ScopeGroup { items, ..ScopeGroup::default() }], ..Group::default() };
+    let group = Group { scopes: vec![ScopeGroup { items: items.into(), ..ScopeGroup::default() }], ..Group::default() };
     let envelope = Envelope { groups: vec![group], dictionary: None };
     let origin = Arc::new(Origin::internal(UnixNanos(0)));
     let payload = Payload { signal: Signal::Logs, items: 3, envelope, origin, ticket: Ticket::free() };

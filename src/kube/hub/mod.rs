@@ -329,4 +329,6 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;

@@ -46,11 +46,48 @@ pub(super) async fn read_all(
     }
 }
 
-/// Every frame of a zstd body (RFC 8878, section 3: frames follow each other).
+/// Every frame of a zstd body (RFC 8878, section 3: frames follow each other). The decoder keeps a window beside the
+/// output, which the frame's head states and the ticket covers for as long.
 pub(super) async fn zstd(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
+    output.ticket.grow(zstd_window(input))?;
     let mut decoder = zstd::stream::read::Decoder::with_buffer(&input[..]).map_err(|error| corrupt("zstd", error))?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| corrupt("zstd", error))?;
     read_all(decoder, "zstd", output).await
+}
+
+/// The largest window that a frame of the body asks for, as far as a decoder would grant it.
+fn zstd_window(input: &[u8]) -> u64 {
+    let (mut rest, mut largest) = (input, 0);
+    while let Some(window) = frame_window(rest) {
+        largest = window.max(largest);
+        // A torn or damaged frame ends the walk as it will end the decoding.
+        let Ok(length) = zstd::zstd_safe::find_frame_compressed_size(rest) else { break };
+        rest = rest.get(length.max(1)..).unwrap_or_default();
+    }
+    largest.min(1 << ZSTD_WINDOW_LOG_MAX)
+}
+
+/// Window of the frame at the head of `input`, skippable frames 0 (RFC 8878, sections 3.1.1.1 and 3.1.2).
+fn frame_window(input: &[u8]) -> Option<u64> {
+    let (magic, rest) = input.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*magic) != zstd::zstd_safe::MAGICNUMBER {
+        return Some(0);
+    }
+    let (descriptor, rest) = rest.split_first()?;
+    if descriptor & 0x20 == 0 {
+        let window = rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // A single segment: the window is the content, whose size comes after the dictionary id.
+    let rest = rest.get([0, 1, 2, 4][usize::from(descriptor & 3)]..)?;
+    let size = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |size, byte| size << 8 | u64::from(*byte));
+    Some(match descriptor >> 6 {
+        0 => size(rest.get(..1)?),
+        1 => size(rest.get(..2)?) + 256,
+        2 => size(rest.get(..4)?),
+        _ => size(rest.get(..8)?),
+    })
 }
 
 /// zlib where the header says so, else the raw stream.
@@ -97,5 +134,35 @@ impl<D: Read + Rest> Read for Whole<D> {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "bytes after the end of the stream"));
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_every_frame_is_read_as_the_encoder_wrote_it() {
+        use std::io::Write;
+        let frame = |log: u32, length: usize, streamed: bool| {
+            let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            if !streamed {
+                encoder.set_pledged_src_size(Some(length as u64)).unwrap();
+            }
+            encoder.write_all(&vec![7; length]).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(zstd_window(&frame(20, 5_000_000, true)), 1 << 20);
+        assert_eq!(zstd_window(&frame(20, 200, false)), 200);
+        assert_eq!(zstd_window(&frame(20, 60_000, false)), 60_000);
+        assert_eq!(zstd_window(&[frame(11, 9_000, true), frame(22, 10_000_000, true)].concat()), 1 << 22);
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &frame(21, 9_000_000, true)].concat();
+        assert_eq!(zstd_window(&skippable), 1 << 21);
+        assert_eq!(zstd_window(&frame(24, 30_000_000, true)), 1 << 23, "more than that the decoder refuses");
+        for torn in 0..12 {
+            zstd_window(&skippable[..torn]);
+            zstd_window(&frame(20, 200, false)[..torn]);
+        }
     }
 }

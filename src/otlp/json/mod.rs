@@ -15,6 +15,6 @@ mod schema;
 pub mod text;
 mod write;
 
-pub use read::to_wire;
+pub use read::{TranscodeError, to_wire, to_wire_within};
 pub use scan::JsonError;
 pub use write::from_wire;

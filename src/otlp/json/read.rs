@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::core::budget::{OverBudget, Ticket};
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
 use crate::otlp::ids::hex_to_bytes;
@@ -22,18 +23,33 @@ const PADDED_DEPTH: usize = 4;
 /// written, so it must not be had for three bytes a time.
 const REPEATED_KEYS_MAX: usize = 8;
 
+/// What a field needs beside its text: key, length or number, and the room a length takes when it grows.
+const FIELD_BYTES: usize = 32;
+
+/// Why a body was not transcoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TranscodeError {
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+type Read<T> = Result<T, TranscodeError>;
+
 /// Transcodes an OTLP/JSON export request to protobuf bytes.
 ///
 /// Unknown fields are skipped, null leaves a field unset, of a repeated key the last value counts. Text that is not
 /// UTF-8 becomes U+FFFD. A value that nests deeper than `DEPTH_MAX` is cut one level below that, where `check_depth`
 /// finds its item and drops it alone.
-pub fn to_wire(signal: Signal, body: &[u8]) -> Result<Bytes, JsonError> {
-    let mut reader = Reader {
-        scan: Scanner::new(body),
-        out: Vec::with_capacity(body.len() / 2 + 64),
-        depth: 0,
-        repeats: REPEATED_KEYS_MAX,
-    };
+pub fn to_wire(signal: Signal, body: &[u8]) -> Result<Bytes, TranscodeError> {
+    to_wire_within(signal, body, &Ticket::free())
+}
+
+/// The same under a budget: `ticket` grows by what is allocated, before it is.
+pub fn to_wire_within(signal: Signal, body: &[u8], ticket: &Ticket) -> Result<Bytes, TranscodeError> {
+    let mut reader = Reader { scan: Scanner::new(body), out: Vec::new(), ticket, depth: 0, repeats: REPEATED_KEYS_MAX };
+    reader.room(body.len() / 2 + FIELD_BYTES)?;
     reader.message(schema::request(signal))?;
     reader.scan.end()?;
     Ok(Bytes::from(reader.out))
@@ -41,8 +57,9 @@ pub fn to_wire(signal: Signal, body: &[u8]) -> Result<Bytes, JsonError> {
 
 struct Reader<'j> {
     scan: Scanner<'j>,
-    /// Whole fields of every message that is still open.
+    /// Whole fields of every message that is still open. Invariant: the ticket has grown by its capacity.
     out: Vec<u8>,
+    ticket: &'j Ticket,
     /// Lists and maps around the value being read.
     depth: usize,
     repeats: usize,
@@ -57,7 +74,7 @@ struct Open {
 
 impl<'j> Reader<'j> {
     /// One JSON object; its fields are appended to the output.
-    fn message(&mut self, message: &'static Message) -> Result<(), JsonError> {
+    fn message(&mut self, message: &'static Message) -> Read<()> {
         let start = self.out.len();
         let mut seen = 0u32;
         let mut hint = 0;
@@ -83,8 +100,22 @@ impl<'j> Reader<'j> {
         }
     }
 
+    /// Grows the output for so many bytes more, once the ticket covers them.
+    #[inline]
+    fn room(&mut self, more: usize) -> Read<()> {
+        if self.out.capacity() - self.out.len() >= more { Ok(()) } else { self.grow(more) }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) -> Read<()> {
+        let wanted = (self.out.len() + more).max(2 * self.out.capacity());
+        self.ticket.grow((wanted - self.out.capacity()) as u64)?;
+        self.out.reserve_exact(wanted - self.out.len());
+        Ok(())
+    }
+
     /// The value of a known key. `start` is where the fields of its message begin, `again` says the key came before.
-    fn field(&mut self, field: &'static Field, start: usize, again: bool) -> Result<(), JsonError> {
+    fn field(&mut self, field: &'static Field, start: usize, again: bool) -> Read<()> {
         let null = self.scan.literal("null");
         let composite = matches!(field.kind, Kind::Message(_)) || field.presence == Presence::Repeated;
         if again && (null || composite) {
@@ -108,7 +139,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn list(&mut self, field: &'static Field) -> Result<(), JsonError> {
+    fn list(&mut self, field: &'static Field) -> Read<()> {
         if !self.scan.take(b'[') {
             return Err(self.expected(field, "an array"));
         }
@@ -118,6 +149,7 @@ impl<'j> Reader<'j> {
         match field.kind {
             Kind::Message(inner) => loop {
                 if self.scan.literal("null") {
+                    self.room(FIELD_BYTES)?;
                     write::bytes(&mut self.out, field.number, b"");
                 } else {
                     self.nested(field, inner)?;
@@ -137,23 +169,22 @@ impl<'j> Reader<'j> {
     }
 
     /// A list of numbers, in one field as proto3 packs them.
-    fn packed(&mut self, field: &'static Field) -> Result<(), JsonError> {
-        let open = self.open(field.number, false);
+    fn packed(&mut self, field: &'static Field) -> Read<()> {
+        let open = self.open(field.number, false)?;
         loop {
             self.scalar(field, None)?;
             if !self.scan.more(b']')? {
                 break;
             }
         }
-        self.close(&open);
-        Ok(())
+        self.close(&open)
     }
 
-    fn nested(&mut self, field: &Field, message: &'static Message) -> Result<(), JsonError> {
+    fn nested(&mut self, field: &Field, message: &'static Message) -> Read<()> {
         if self.scan.peek() != Some(b'{') {
             return Err(self.expected(field, "an object"));
         }
-        let open = self.open(field.number, message.group || self.depth >= PADDED_DEPTH);
+        let open = self.open(field.number, message.group || self.depth >= PADDED_DEPTH)?;
         self.depth += usize::from(message.nests);
         if self.depth > DEPTH_MAX {
             self.scan.skip()?;
@@ -161,18 +192,19 @@ impl<'j> Reader<'j> {
             self.message(message)?;
         }
         self.depth -= usize::from(message.nests);
-        self.close(&open);
-        Ok(())
+        self.close(&open)
     }
 
-    fn open(&mut self, number: u32, padded: bool) -> Open {
+    fn open(&mut self, number: u32, padded: bool) -> Read<Open> {
+        self.room(FIELD_BYTES)?;
         write::key(&mut self.out, number, write::LEN);
         let width = if padded { PADDED_LENGTH } else { 1 };
         self.out.resize(self.out.len() + width, 0);
-        Open { body: self.out.len(), padded }
+        Ok(Open { body: self.out.len(), padded })
     }
 
-    fn close(&mut self, open: &Open) {
+    fn close(&mut self, open: &Open) -> Read<()> {
+        self.room(PADDED_LENGTH)?;
         let length = self.out.len() - open.body;
         if open.padded {
             let head = &mut self.out[open.body - PADDED_LENGTH..open.body];
@@ -192,32 +224,35 @@ impl<'j> Reader<'j> {
                 self.out[open.body - 1 + index] = (length >> (7 * index)) as u8 & 0x7f | more;
             }
         }
+        Ok(())
     }
 
     /// Removes what an earlier key of the same name wrote.
-    fn take_back(&mut self, field: &Field, start: usize) -> Result<(), JsonError> {
+    fn take_back(&mut self, field: &Field, start: usize) -> Read<()> {
         if self.repeats == 0 {
             let at = self.scan.position();
-            return Err(self.scan.fault(at, format!("the key `{}` comes again; too many keys come twice", field.name)));
+            let why = format!("the key `{}` comes again; too many keys come twice", field.name);
+            return Err(self.fault(at, why));
         }
         self.repeats -= 1;
-        let mut kept = Vec::new();
-        let written = &self.out[start..];
-        let mut fields = Fields::new(written);
-        let mut from = 0;
-        while let Some(Ok(found)) = fields.next() {
-            if found.number != field.number {
-                kept.extend_from_slice(&written[from..fields.position()]);
+        let (mut from, mut kept) = (start, start);
+        while from < self.out.len() {
+            let mut fields = Fields::new(&self.out[from..]);
+            let Some(Ok(found)) = fields.next() else { break };
+            let (number, end) = (found.number, from + fields.position());
+            if number != field.number {
+                self.out.copy_within(from..end, kept);
+                kept += end - from;
             }
-            from = fields.position();
+            from = end;
         }
-        self.out.truncate(start);
-        self.out.extend_from_slice(&kept);
+        self.out.truncate(kept);
         Ok(())
     }
 
     /// One string, number or bool; with its key, or without in a packed list. True when it is the default value.
-    fn scalar(&mut self, field: &'static Field, number: Option<u32>) -> Result<bool, JsonError> {
+    fn scalar(&mut self, field: &'static Field, number: Option<u32>) -> Read<bool> {
+        self.room(FIELD_BYTES)?;
         self.scan.peek();
         let at = self.scan.position();
         match field.kind {
@@ -244,7 +279,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn whole(&mut self, field: &'static Field, number: Option<u32>, at: usize) -> Result<bool, JsonError> {
+    fn whole(&mut self, field: &'static Field, number: Option<u32>, at: usize) -> Read<bool> {
         let text = self.digits(field, "a whole number")?;
         let whole = Whole::parse(text);
         let signed = whole.and_then(Whole::signed);
@@ -260,7 +295,7 @@ impl<'j> Reader<'j> {
         let Some(bits) = bits else {
             let found = String::from_utf8_lossy(&text[..text.len().min(40)]);
             let range = range_of(field.kind);
-            return Err(self.scan.fault(at, format!("expected {range} for `{}`, found {found}", field.name)));
+            return Err(self.fault(at, format!("expected {range} for `{}`, found {found}", field.name)));
         };
         match field.kind {
             Kind::Fixed64 | Kind::Sfixed64 => self.fixed64(number, bits),
@@ -271,17 +306,17 @@ impl<'j> Reader<'j> {
     }
 
     /// The bytes of a number, quoted or not.
-    fn digits(&mut self, field: &Field, what: &str) -> Result<&'j [u8], JsonError> {
+    fn digits(&mut self, field: &Field, what: &str) -> Read<&'j [u8]> {
         if self.scan.peek() == Some(b'"') {
             return Ok(self.scan.string("a string")?.raw);
         }
         match self.scan.peek() {
-            Some(b'-' | b'0'..=b'9') => self.scan.number("a number"),
+            Some(b'-' | b'0'..=b'9') => Ok(self.scan.number("a number")?),
             _ => Err(self.expected(field, what)),
         }
     }
 
-    fn double(&mut self, field: &Field, at: usize) -> Result<f64, JsonError> {
+    fn double(&mut self, field: &Field, at: usize) -> Read<f64> {
         let quoted = self.scan.peek() == Some(b'"');
         let text = self.digits(field, "a number")?;
         let value = match text {
@@ -290,47 +325,50 @@ impl<'j> Reader<'j> {
             b"-Infinity" if quoted => Some(f64::NEG_INFINITY),
             _ => number::double(text),
         };
-        value.ok_or_else(|| self.scan.fault(at, format!("expected a 64-bit float for `{}`", field.name)))
+        value.ok_or_else(|| self.fault(at, format!("expected a 64-bit float for `{}`", field.name)))
     }
 
     /// A number, known or not, or one of the names.
-    fn enumeration(&mut self, field: &Field, names: &[&str], at: usize) -> Result<i32, JsonError> {
+    fn enumeration(&mut self, field: &Field, names: &[&str], at: usize) -> Read<i32> {
         if self.scan.peek() != Some(b'"') {
             let value = Whole::parse(self.digits(field, "a whole number")?).and_then(Whole::signed);
             let narrow = value.and_then(|value| i32::try_from(value).ok());
-            return narrow.ok_or_else(|| self.scan.fault(at, format!("expected a 32-bit number for `{}`", field.name)));
+            return narrow.ok_or_else(|| self.fault(at, format!("expected a 32-bit number for `{}`", field.name)));
         }
         let name = self.scan.string("a string")?.raw;
         let known = names.iter().position(|known| known.as_bytes() == name);
         let known = known.and_then(|value| i32::try_from(value).ok());
-        known.ok_or_else(|| self.scan.fault(at, format!("this is no value of `{}`", field.name)))
+        known.ok_or_else(|| self.fault(at, format!("this is no value of `{}`", field.name)))
     }
 
     /// A string, base64 bytes or an id, as a field. True when it is empty.
-    fn text(&mut self, field: &'static Field, at: usize) -> Result<bool, JsonError> {
+    fn text(&mut self, field: &'static Field, at: usize) -> Read<bool> {
         if self.scan.peek() != Some(b'"') {
             return Err(self.expected(field, "a string"));
         }
         let quoted = self.scan.string("a string")?;
-        let open = self.open(field.number, false);
+        // Escapes and base64 only shrink; a byte that is not UTF-8 becomes the three of U+FFFD.
+        let utf8 = matches!(field.kind, Kind::Bytes | Kind::Id(_)) || std::str::from_utf8(quoted.raw).is_ok();
+        self.room(quoted.raw.len() * if utf8 { 1 } else { 3 } + FIELD_BYTES)?;
+        let open = self.open(field.number, false)?;
         match field.kind {
             Kind::Bytes => {
                 if base64::decode(&mut self.out, quoted.raw).is_none() {
-                    return Err(self.scan.fault(at, format!("expected base64 for `{}`", field.name)));
+                    return Err(self.fault(at, format!("expected base64 for `{}`", field.name)));
                 }
             }
             Kind::Id(length) => self.id(field, &quoted, length, at)?,
             _ => {
                 if quoted.push_to(&mut self.out).is_none() {
-                    return Err(self.scan.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
+                    return Err(self.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
                 }
             }
         }
-        self.close(&open);
+        self.close(&open)?;
         Ok(quoted.raw.is_empty())
     }
 
-    fn id(&mut self, field: &Field, quoted: &Quoted<'j>, length: usize, at: usize) -> Result<(), JsonError> {
+    fn id(&mut self, field: &Field, quoted: &Quoted<'j>, length: usize, at: usize) -> Read<()> {
         if quoted.raw.is_empty() {
             return Ok(());
         }
@@ -341,9 +379,7 @@ impl<'j> Reader<'j> {
         }
         if self.out.len() == start {
             let digits = 2 * length;
-            return Err(self
-                .scan
-                .fault(at, format!("expected {digits} hex digits or an empty string for `{}`", field.name)));
+            return Err(self.fault(at, format!("expected {digits} hex digits or an empty string for `{}`", field.name)));
         }
         Ok(())
     }
@@ -373,8 +409,13 @@ impl<'j> Reader<'j> {
     }
 
     #[cold]
-    fn expected(&mut self, field: &Field, what: &str) -> JsonError {
-        self.scan.unexpected(&format!("{what} for `{}`", field.name))
+    fn expected(&mut self, field: &Field, what: &str) -> TranscodeError {
+        self.scan.unexpected(&format!("{what} for `{}`", field.name)).into()
+    }
+
+    #[cold]
+    fn fault(&self, at: usize, message: String) -> TranscodeError {
+        self.scan.fault(at, message).into()
     }
 }
 

@@ -23,7 +23,7 @@ struct Sink {
 impl Consumer for Sink {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
-            let bad = payload.envelope.items().any(|item| item == "bad");
+            let bad = payload.envelope.items().any(|item| item == b"bad");
             if bad || self.refuses.load(Ordering::Relaxed) {
                 return Err(ConsumeError::rejected(Reason::PERMANENT, "no"));
             }
@@ -63,7 +63,7 @@ async fn bench(rule: Rule) -> Bench {
 fn payload(host: &Host, items: &[&'static str]) -> Payload {
     host.balance.received(Signal::Traces, items.len() as u64);
     let items: Vec<Bytes> = items.iter().map(|item| Bytes::from_static(item.as_bytes())).collect();
-    let scope = ScopeGroup { items, ..ScopeGroup::default() };
+    let scope = ScopeGroup { items: items.into(), ..ScopeGroup::default() };
     Payload {
         signal: Signal::Traces,
         items: scope.items.len() as u64,

@@ -7,11 +7,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use super::config::{Rule, Source};
+use super::config::{Range, Rule, Source};
+use super::container;
 use super::facts::{Facts, Known};
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::table::{Entry, Snapshot};
+
+/// Attributes that hold an address.
+const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
 
 /// What a rule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub enum Tried {
     Absent,
     /// Values, but no pod with them.
     Miss,
+    /// An address of a node, of a configured proxy, or of a pod that only forwards: whose data it is cannot be told.
+    Refused,
     Hit,
 }
 
@@ -45,6 +51,7 @@ struct Scan {
 pub struct Seeker<'a> {
     pub facts: &'a Facts<'a>,
     pub origin: &'a Origin,
+    pub proxies: &'a [Range],
     /// When the resource's data was made, where the arrival is too late to tell an address's owner.
     pub made_at: &'a dyn Fn() -> Option<UnixNanos>,
 }
@@ -52,6 +59,36 @@ pub struct Seeker<'a> {
 impl Seeker<'_> {
     pub fn peer(&self) -> Option<IpAddr> {
         self.origin.peer.map(|peer| peer.ip().to_canonical())
+    }
+
+    /// The pod at the other end of the connection; `None` for one that only forwards what others made.
+    pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+        // A connection belongs to whoever had the address when it was accepted.
+        self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !container::only_forwards(&entry.pod))
+    }
+
+    fn holder<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+        if self.is_proxy(ip) { None } else { snapshot.by_ip(ip, at) }
+    }
+
+    fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|range| range.contains(ip))
+    }
+
+    /// True when the rule names an address whose data may be anybody's.
+    fn is_refused(&self, rule: &Rule, snapshot: &Snapshot) -> bool {
+        rule.sources.iter().any(|source| {
+            let ip = match source {
+                Source::Connection => self.peer(),
+                Source::Attribute(name) if ADDRESSES.contains(&name.as_str()) => self.facts.ip(name),
+                Source::Attribute(_) => None,
+            };
+            let forwards = |ip| {
+                let there = snapshot.by_ip(ip, self.accepted_at());
+                *source == Source::Connection && there.is_some_and(|entry| container::only_forwards(&entry.pod))
+            };
+            ip.is_some_and(|ip| self.is_proxy(ip) || snapshot.is_node_address(ip) || forwards(ip))
+        })
     }
 
     fn accepted_at(&self) -> UnixNanos {
@@ -85,7 +122,8 @@ impl Association {
                 tried(index, Tried::Hit);
                 return Some((entry, index));
             }
-            tried(index, Tried::Miss);
+            let refused = seeker.is_refused(rule, snapshot);
+            tried(index, if refused { Tried::Refused } else { Tried::Miss });
         }
         None
     }
@@ -167,8 +205,7 @@ fn is_indexed(source: &Source, all: &[Source]) -> bool {
 fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
     let facts = seeker.facts;
     match source {
-        // A connection belongs to whoever had the address when it was accepted.
-        Source::Connection => snapshot.by_ip(seeker.peer()?, seeker.accepted_at()),
+        Source::Connection => seeker.peer_pod(snapshot),
         Source::Attribute(name) => match name.as_str() {
             "k8s.pod.uid" => snapshot.by_uid(facts.text(Known::PodUid)?),
             "container.id" => snapshot.by_container_id(facts.container_id()?),
@@ -178,8 +215,8 @@ fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) ->
             }
             _ => {
                 let ip = facts.ip(name)?;
-                let now = snapshot.by_ip(ip, seeker.origin.arrived_at);
-                now.or_else(|| snapshot.by_ip(ip, (seeker.made_at)()?))
+                let now = seeker.holder(ip, seeker.origin.arrived_at, snapshot);
+                now.or_else(|| seeker.holder(ip, (seeker.made_at)()?, snapshot))
             }
         },
     }

@@ -169,11 +169,12 @@ impl Enricher {
     fn locate(&self, case: &Case<'_>) -> Result<Option<Located>, Absence> {
         let Case { subject, facts, moment } = *case;
         let made_at = || (subject.times)().map(|times| times.last);
-        let seeker = Seeker { facts, origin: subject.origin, made_at: &made_at };
+        let seeker = self.seeker(facts, subject.origin, &made_at);
         let counted = moment.mode != Mode::RunOnly && !moment.again;
         let mut tried = |rule: usize, tried: Tried| match tried {
             Tried::Hit if counted => self.counters.rule_hit(rule),
             Tried::Miss if counted => self.counters.rule_miss(rule),
+            Tried::Refused if counted => self.counters.rule_refused(rule),
             _ => {}
         };
         let Some((entry, _)) = self.association.find(&seeker, &moment.snapshot, self, &mut tried) else {
@@ -185,7 +186,7 @@ impl Enricher {
         let found_is_claimed = is_named(&entry, claimed);
         let at_address = if found_is_claimed {
             // Found by what it claims: is somebody else at the other end of the connection?
-            seeker.peer().and_then(|peer| moment.snapshot.by_ip(peer, subject.origin.arrived_at)).cloned()
+            seeker.peer_pod(&moment.snapshot).cloned()
         } else {
             Some(entry.clone())
         };
@@ -288,7 +289,8 @@ impl Enricher {
         sighting: &Sighting<'_>,
     ) -> Step<'a> {
         let horizon = self.horizon(entry, case.moment);
-        match self.bindings.resolve(ledger, sighting, &horizon, case.subject.times) {
+        let times = || (case.subject.times)().map(|times| times.of_pod(entry.pod.created));
+        match self.bindings.resolve(ledger, sighting, &horizon, &times) {
             Verdict::Found { run, how } => Step::Done(Ok(Instance { run, found: Found::By(how) })),
             Verdict::Missing(absence) => Step::Done(Err(absence)),
             Verdict::Pending { absence, .. } if case.moment.give_up => Step::Done(Err(absence)),
@@ -345,11 +347,20 @@ impl Enricher {
         self.profiles.get(entry, now, || pod_attributes::gather(&entry.pod, &self.config, &*self.cluster))
     }
 
+    pub fn seeker<'a>(
+        &'a self,
+        facts: &'a Facts<'a>,
+        origin: &'a Origin,
+        made_at: &'a dyn Fn() -> Option<UnixNanos>,
+    ) -> Seeker<'a> {
+        Seeker { facts, origin, proxies: &self.config.own.proxies, made_at }
+    }
+
     /// The label of the rule that finds the resource's pod, asked again for a log line; nothing is counted.
     pub fn matched_rule(&self, subject: &Subject<'_>, moment: &Moment) -> &str {
         let Ok(facts) = Facts::read(subject.resource) else { return "" };
         let made_at = || (subject.times)().map(|times| times.last);
-        let seeker = Seeker { facts: &facts, origin: subject.origin, made_at: &made_at };
+        let seeker = self.seeker(&facts, subject.origin, &made_at);
         let found = self.association.find(&seeker, &moment.snapshot, self, &mut |_, _| {});
         found.map_or("", |(_, rule)| self.rule_label(rule))
     }

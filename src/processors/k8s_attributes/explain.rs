@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::association::{Seeker, Tried};
+use super::association::Tried;
 use super::enrich::Enricher;
 use super::facts::Facts;
 use crate::core::host::Host;
@@ -98,7 +98,7 @@ pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Val
     let resource = edit.finish();
     let facts = Facts::read(&resource).map_err(|_| "internal")?;
     let origin = Origin::internal(now);
-    let seeker = Seeker { facts: &facts, origin: &origin, made_at: &|| None };
+    let seeker = enricher.seeker(&facts, &origin, &|| None);
     let snapshot = enricher.cluster.snapshot();
     let mut tried = Vec::new();
     let found = enricher.association.find(&seeker, &snapshot, enricher, &mut |rule, what| {
@@ -129,6 +129,7 @@ fn outcome(tried: Tried) -> &'static str {
     match tried {
         Tried::Absent => "no value",
         Tried::Miss => "value, but no pod",
+        Tried::Refused => "an address of a node or proxy: nobody's",
         Tried::Hit => "pod found",
     }
 }

@@ -37,6 +37,7 @@ mod steady;
 #[cfg(test)]
 mod tests;
 mod watched;
+mod witness;
 mod write;
 
 pub use plan::FACTORY;

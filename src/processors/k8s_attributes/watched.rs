@@ -22,7 +22,7 @@ pub fn spec(config: &Config) -> WatchSpec {
         auth: match (&config.own.api_server, &config.auth) {
             (Some(url), _) => client::Auth::Url(url.clone()),
             (None, Auth::ServiceAccount) => client::Auth::ServiceAccount,
-            (None, Auth::KubeConfig { context }) => client::Auth::KubeConfig { context: context.clone() },
+            (None, Auth::KubeConfig { context }) => client::Auth::KubeConfig { context: context.clone(), file: None },
             (None, Auth::None) => client::Auth::None,
         },
         node: config.filter.node.clone(),

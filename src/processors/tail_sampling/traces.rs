@@ -110,8 +110,8 @@ impl Traces {
         (at * PAGE + self.pages[at].len() - 1) as u32
     }
 
-    pub fn remove(&mut self, slot: u32) {
-        let hash = self.hash(&self.at(slot).summary.trace_id);
+    /// `hash` is that of the trace's id.
+    pub fn remove(&mut self, slot: u32, hash: u64) {
         if let Ok(found) = self.index.find_entry(hash, |known| *known == slot) {
             found.remove();
         }

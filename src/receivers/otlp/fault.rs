@@ -14,6 +14,7 @@ use crate::net::client::grpc::Code;
 use crate::net::compression::InflateError;
 use crate::net::grpc::FrameError;
 use crate::net::status::Status;
+use crate::otlp::json::TranscodeError;
 
 /// Retry hint where nothing better is known: whole seconds, because Retry-After has no smaller unit.
 const RETRY_SECONDS: u64 = 1;
@@ -194,6 +195,15 @@ impl From<InflateError> for Fault {
             InflateError::TooLarge { .. } | InflateError::Ratio => Fault::TooLarge(error.to_string()),
             InflateError::OverBudget(error) => error.into(),
             InflateError::Corrupt(..) => Fault::Undecodable(error.to_string()),
+        }
+    }
+}
+
+impl From<TranscodeError> for Fault {
+    fn from(error: TranscodeError) -> Fault {
+        match error {
+            TranscodeError::Json(error) => Fault::Undecodable(error.to_string()),
+            TranscodeError::OverBudget(error) => error.into(),
         }
     }
 }

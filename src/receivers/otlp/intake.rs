@@ -18,8 +18,8 @@ use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::net::body::Gathered;
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::leftovers::{Leftovers, Unabandoned};
-use crate::otlp::walk::Fields;
-use crate::otlp::{depth, envelope, json};
+use crate::otlp::json;
+use crate::otlp::readable::{self, Readable};
 use crate::receivers::otlp::counts::{Counts, ItemCounts};
 use crate::receivers::otlp::fault::Fault;
 use crate::receivers::otlp::reply::Accepted;
@@ -59,15 +59,14 @@ impl Intake {
         let next = self.outputs.get(signal).ok_or_else(|| no_pipeline(signal))?;
         let body = self.inflater.inflate(encoding, body, bytes_max).await?;
         let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
-        let mut envelope = envelope::decode(bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
+        let Readable { envelope, items, malformed } =
+            readable::read(signal, bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
         ticket.grow(structure_bytes(&envelope))?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Fault::Deadline);
         }
 
         let transport = origin.transport;
-        let malformed = drop_malformed(signal, &mut envelope);
-        let items = envelope::count_items(signal, &envelope);
         let balance = &self.host.balance;
         balance.received(signal, items + malformed);
         balance.dropped(signal, Reason::MALFORMED, malformed);
@@ -163,9 +162,9 @@ fn to_protobuf(notation: Notation, signal: Signal, body: Gathered) -> Result<Gat
     match notation {
         Notation::Protobuf => Ok(body),
         Notation::Json => {
-            let bytes = json::to_wire(signal, &body.bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
-            let ticket = body.ticket;
-            ticket.grow((bytes.len() as u64).saturating_sub(ticket.bytes()))?;
+            let bytes = json::to_wire_within(signal, &body.bytes, &body.ticket)?;
+            let Gathered { bytes: text, ticket } = body;
+            drop(text);
             ticket.shrink_to(bytes.len() as u64);
             Ok(Gathered { bytes, ticket })
         }
@@ -175,42 +174,8 @@ fn to_protobuf(notation: Notation, signal: Signal, body: Gathered) -> Result<Gat
 /// Memory of the envelope's own lists.
 fn structure_bytes(envelope: &Envelope) -> u64 {
     let scopes: usize = envelope.groups.iter().map(|group| group.scopes.len()).sum();
-    let bytes = envelope.groups.len() * size_of::<Group>()
-        + scopes * size_of::<ScopeGroup>()
-        + envelope.messages() * size_of::<bytes::Bytes>();
+    let lists: usize =
+        envelope.groups.iter().flat_map(|group| &group.scopes).map(|scope| scope.items.structure_bytes()).sum();
+    let bytes = envelope.groups.len() * size_of::<Group>() + scopes * size_of::<ScopeGroup>() + lists;
     bytes as u64
-}
-
-/// True when the item's fields can be walked and its values do not nest too deeply. One walk tells both, except of
-/// profiles, which hold no values.
-fn is_readable(signal: Signal, item: &[u8]) -> bool {
-    match signal {
-        Signal::Profiles => Fields::new(item).all(|field| field.is_ok()),
-        Signal::Traces | Signal::Logs | Signal::Metrics => depth::check_depth(signal, item).is_ok(),
-    }
-}
-
-/// Removes items that cannot be walked or nest too deeply, and all items of a resource or scope that does; returns how
-/// many were removed, each counting at least one.
-fn drop_malformed(signal: Signal, envelope: &mut Envelope) -> u64 {
-    let mut dropped = 0;
-    let count = |item: &bytes::Bytes| envelope::count_item(signal, item).max(1);
-    for group in &mut envelope.groups {
-        let group_ok = group.resource.as_ref().is_none_or(|resource| depth::check_attributes(resource, 1).is_ok());
-        for scope in &mut group.scopes {
-            let scope_ok = scope.scope.as_ref().is_none_or(|scope| depth::check_attributes(scope, 3).is_ok());
-            if !group_ok || !scope_ok {
-                dropped += scope.items.drain(..).map(|item| count(&item)).sum::<u64>();
-                continue;
-            }
-            scope.items.retain(|item| {
-                let ok = is_readable(signal, item);
-                dropped += if ok { 0 } else { count(item) };
-                ok
-            });
-        }
-        group.scopes.retain(|scope| !scope.items.is_empty());
-    }
-    envelope.groups.retain(|group| !group.scopes.is_empty());
-    dropped
 }

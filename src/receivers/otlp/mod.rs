@@ -31,6 +31,7 @@ use crate::core::factory::{About, BuildContext, CheckContext, Outputs, ReceiverF
 use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::status::State;
+use crate::net::charges::Charges;
 use crate::net::compression::Inflater;
 use crate::net::gate::Gate;
 use crate::net::leftovers::Leftovers;
@@ -113,7 +114,7 @@ impl OtlpReceiver {
         };
         let service = Arc::new(Shared(Arc::new(OtlpService { intake, protocols: self.config.protocols.clone() })));
         let addresses = host.shared(Bound::KEY, || Arc::new(Bound::default()));
-        let (shares, opened) = (Arc::new(Shares::default()), Instant::now());
+        let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
         let mut doors = Vec::new();
         for (door, listener) in bound {
             let address = listener.local_addr();
@@ -127,6 +128,7 @@ impl OtlpReceiver {
                 budget: host.budget.clone(),
                 leftovers: leftovers.clone(),
                 shares: shares.clone(),
+                charges: charges.clone(),
                 opened,
                 limits: door.limits,
             });

@@ -16,7 +16,9 @@ pub struct Accepted {
 impl Accepted {
     fn message(&self) -> String {
         let items = self.rejected;
-        format!("{items} of the request's items were dropped: malformed, or values nested deeper than 64 levels")
+        format!(
+            "{items} of the request's items were dropped: malformed, an id of a wrong length, or values nested deeper than 64"
+        )
     }
 
     /// Full success leaves `partial_success` unset: an empty message (OTLP specification, "Full Success").

@@ -6,13 +6,20 @@
 //! HTTP, retries or who sent the data.
 
 mod attributes;
+mod deltas;
 mod otel;
 mod points;
 mod route;
+mod settings;
 mod value;
 mod xxh64;
 
+pub use deltas::Deltas;
+pub use settings::{Logstash, Mode, Settings};
+
 use crate::core::payload::{Envelope, Signal};
+use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::capability::Capability;
 use crate::otlp::envelope;
 use crate::otlp::split::Place;
 use crate::otlp::walk::Malformed;
@@ -31,6 +38,8 @@ pub struct Bulk {
 /// One document; it begins where the one before ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document {
+    /// Offset in `Bulk::lines` of the document line, behind the action line.
+    pub body: usize,
     /// Offset in `Bulk::lines` behind the document's last line feed.
     pub end: usize,
     /// The item it comes from; for metrics that of its first data point.
@@ -38,6 +47,8 @@ pub struct Document {
     /// Items that are delivered with it: 1 for a span or a record, the points of a metrics document, 0 for an event of a
     /// span, whose span has its own document.
     pub items: u32,
+    /// The action line carries an `_id`: a conflict then means that the document is there already.
+    pub own_id: bool,
 }
 
 /// Why an item, or a data point, has no document.
@@ -63,13 +74,41 @@ pub enum Fault {
     Buckets,
 }
 
-/// Appends the documents of an envelope in mapping mode `otel`. Profiles have none yet.
-pub fn map(signal: Signal, envelope: &Envelope, bulk: &mut Bulk) {
-    match signal {
-        Signal::Traces => otel::spans(envelope, bulk),
-        Signal::Logs => otel::logs(envelope, bulk),
-        Signal::Metrics => otel::metrics(envelope, bulk),
-        Signal::Profiles => {}
+/// What is to be mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub signal: Signal,
+    pub envelope: &'a Envelope,
+    /// The mode that the request's metadata names (`X-Elastic-Mapping-Mode`); a scope's attribute comes before it.
+    pub mode: Option<Mode>,
+    pub now: UnixNanos,
+}
+
+/// Turns envelopes into documents. Holds room that is used again, so one belongs to whoever builds bulk requests.
+#[derive(Debug)]
+pub struct Mapper {
+    settings: Settings,
+}
+
+impl Mapper {
+    pub fn new(settings: Settings) -> Mapper {
+        Mapper { settings }
+    }
+
+    /// What the cluster turned out to take.
+    pub fn adjust(&mut self, capability: Capability) {
+        self.settings.capability = capability;
+    }
+
+    /// Appends the documents of an envelope. Call it once for an envelope and keep the lines for further attempts:
+    /// cumulative series move on with every call.
+    pub fn map(&mut self, request: &Request<'_>, _deltas: &mut Deltas, bulk: &mut Bulk) {
+        match request.signal {
+            Signal::Traces => otel::spans(request.envelope, bulk),
+            Signal::Logs => otel::logs(request.envelope, bulk),
+            Signal::Metrics => otel::metrics(request.envelope, bulk),
+            Signal::Profiles => {}
+        }
     }
 }
 
@@ -87,7 +126,9 @@ impl Bulk {
     }
 
     fn end_document(&mut self, place: Place, items: u32) {
-        self.documents.push(Document { end: self.lines.len(), place, items });
+        let start = self.documents.last().map_or(0, |document| document.end);
+        let action = self.lines[start..].iter().position(|byte| *byte == b'\n').unwrap_or(0);
+        self.documents.push(Document { body: start + action + 1, end: self.lines.len(), place, items, own_id: false });
     }
 }
 

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Bulk, Document, Fault, map};
+use super::{Bulk, Deltas, Document, Fault, Mapper, Request, Settings};
+use crate::core::items::Items;
 use crate::core::payload::{Envelope, Signal};
+use crate::core::time::UnixNanos;
 use crate::otlp::{envelope, json};
 
 /// One case of the recording: input as OTLP/JSON, and action and document pairs that the elasticsearch exporter of a
@@ -24,6 +26,12 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("t40-times", "a span that ends before it starts lasts 0, not 584 years"),
     ("t42-duplicate-keys", "keys that came twice are counted as dropped"),
 ];
+
+fn map(signal: Signal, envelope: &Envelope, bulk: &mut Bulk) {
+    let settings = Settings { deterministic_ids: false, ..Settings::default() };
+    let request = Request { signal, envelope, mode: None, now: UnixNanos(0) };
+    Mapper::new(settings).map(&request, &mut Deltas::default(), bulk);
+}
 
 fn mapped(signal: Signal, input: &str) -> (Envelope, Bulk) {
     let wire = json::to_wire(signal, input.as_bytes()).unwrap();
@@ -125,7 +133,10 @@ fn a_faulty_span_has_no_document_and_the_next_one_has() {
         Signal::Traces,
         r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a","attributes":[{"key":"k"}]},{"name":"b"}]}]}]}"#,
     );
-    envelope.groups[0].scopes[0].items[0] = Bytes::from_static(&[0x4a, 0x02, 0x0a, 0x7f]);
+    let scope = &mut envelope.groups[0].scopes[0];
+    let mut items = Items::from(vec![Bytes::from_static(&[0x4a, 0x02, 0x0a, 0x7f])]);
+    (1..scope.items.len()).for_each(|at| items.push_from(&scope.items, at));
+    scope.items = items;
     let mut bulk = Bulk::default();
     map(Signal::Traces, &envelope, &mut bulk);
     assert_eq!(bulk.faulty.len(), 1);

@@ -156,12 +156,12 @@ impl Store {
         let mut part = self.part(key);
         match part.streams.get_mut(&key) {
             Some(stream) if stream.run == *run => {
-                stream.since = stream.since.min(times.first);
+                stream.since = stream.since.min(times.alive_from());
                 stream.until = stream.until.max(times.last);
             }
             Some(stream) if times.last <= stream.until => {}
             _ => {
-                part.streams.put(key, Stream { run: run.clone(), since: times.first, until: times.last });
+                part.streams.put(key, Stream { run: run.clone(), since: times.alive_from(), until: times.last });
                 if part.streams.len() > ENTRIES_MAX {
                     part.streams.pop_lru();
                 }

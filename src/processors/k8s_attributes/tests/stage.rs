@@ -38,6 +38,7 @@ pub fn pod(id: &str, restart_count: i64, started: UnixNanos, last: Option<Ended>
         node: "node-a".into(),
         hostname: "".into(),
         host_network: false,
+        host_ips: Vec::new(),
         ips: vec!["10.1.0.5".parse().expect("an address")],
         phase: Phase::Running,
         created: ago(3_600),
@@ -124,7 +125,11 @@ fn record(made: UnixNanos) -> Bytes {
 fn group(service: &str, made: UnixNanos) -> Group {
     let resource = super::resource(&[("service.name", service), ("k8s.pod.uid", UID)]);
     let items = vec![record(made)];
-    Group { resource: Some(resource), scopes: vec![ScopeGroup { items, ..Default::default() }], ..Default::default() }
+    Group {
+        resource: Some(resource),
+        scopes: vec![ScopeGroup { items: items.into(), ..Default::default() }],
+        ..Default::default()
+    }
 }
 
 fn payload(groups: Vec<Group>) -> Payload {

@@ -331,7 +331,7 @@ fn pod_attributes_come_at_arrival_and_the_runs_at_the_decision() {
     let (enricher, _) = enricher("{}", &cluster);
     let from = origin(Some("10.1.0.5"), 3, ago(20));
     let resource = resource(&[("k8s.pod.uid", UID)]);
-    let times = || Some(Times { first: NOW, last: NOW });
+    let times = || Some(Times::at(NOW));
     let subject = Subject { resource: &resource, origin: &from, times: &times };
     let Outcome::Changed(early) = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)) else {
         panic!("the pod is known at arrival");

@@ -1,6 +1,6 @@
 //! What the documents of one scope share, rendered once: `resource`, `scope` and where they go.
 
-use bytes::Bytes;
+use crate::core::items::Items;
 
 use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::exporters::elasticsearch::mapping::Bulk;
@@ -14,13 +14,13 @@ use crate::otlp::walk::{Fields, Malformed};
 
 /// The items of one scope with their places.
 pub struct Scope<'a> {
-    items: &'a [Bytes],
+    items: &'a Items,
     group: u32,
     scope: u32,
 }
 
 impl<'a> Scope<'a> {
-    pub fn items(&self) -> impl Iterator<Item = (Place, &'a Bytes)> + use<'a> {
+    pub fn items(&self) -> impl Iterator<Item = (Place, &'a [u8])> + use<'a> {
         let (group, scope) = (self.group, self.scope);
         (0u32..).zip(self.items).map(move |(item, bytes)| (Place { group, scope, item }, bytes))
     }

@@ -1,0 +1,81 @@
+//! One bad item among good ones: dropped alone and told by partial success, whatever is wrong with it.
+
+use podgate::core::payload::Signal;
+
+use super::harness::{BOTH, H2, Running, framed, http1};
+use super::rules::field;
+
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+const PROFILES: &str = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";
+
+fn request(items: &[Vec<u8>]) -> Vec<u8> {
+    let items: Vec<u8> = items.iter().flat_map(|item| field(2, item)).collect();
+    field(1, &field(2, &items))
+}
+
+/// The request goes in over both transports; one item of each must be missing and the answer must say so.
+async fn one_is_dropped(signal: Signal, grpc_path: &str, http_path: &str, body: &[u8], what: &str) {
+    let running = Running::start(BOTH).await;
+    let mut client = H2::connect(running.grpc()).await;
+    let reply = client.grpc(grpc_path, &[], &framed(0, body)).await.unwrap();
+    assert_eq!(reply.grpc_status(), Some(0), "{what}: {reply:?}");
+    // ExportPartialSuccess {rejected = 1, error_message = 2} as field 1 of every response.
+    assert!(matches!(reply.body[5..], [0x0a, _, 0x08, 1, 0x12, ..]), "{what}: {reply:?}");
+    let reply = http1(running.http(), "POST", http_path, &[PROTOBUF], body).await;
+    assert_eq!(reply.status, 200, "{what}: {reply:?}");
+    assert!(matches!(reply.body[..], [0x0a, _, 0x08, 1, 0x12, ..]), "{what}: {reply:?}");
+    let sheet = running.host.balance.sheet(signal);
+    assert_eq!((sheet.received, sheet.delivered, sheet.dropped["malformed"]), (4, 2, 2), "{what}");
+}
+
+#[tokio::test]
+async fn a_span_with_an_id_of_a_wrong_length_is_dropped_alone() {
+    let good = [field(1, &[7; 16]), field(2, &[7; 8])].concat();
+    let cases = [
+        ("a trace id of 3 bytes", field(1, b"abc")),
+        ("a trace id of 17 bytes", field(1, &[7; 17])),
+        ("a span id of 16 bytes", field(2, &[7; 16])),
+        ("a parent of 7 bytes", field(4, &[7; 7])),
+        ("a link to a trace id of 8 bytes", field(13, &field(1, &[7; 8]))),
+    ];
+    for (what, bad) in cases {
+        let body = request(&[bad, good.clone()]);
+        one_is_dropped(Signal::Traces, super::harness::TRACES, "/v1/traces", &body, what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_cannot_be_walked_is_dropped_alone_whatever_its_length() {
+    let good = field(7, &[7; 16]);
+    for length in [10, 127, 128, 255, 256, 300, 20_000] {
+        let mut bad = field(9, &vec![7; length]);
+        // The length of a field that runs past the profile's end.
+        bad.extend([0x4a, 0x7f, 1]);
+        let body = request(&[bad, good.clone()]);
+        one_is_dropped(Signal::Profiles, PROFILES, "/v1development/profiles", &body, &format!("{length} bytes")).await;
+    }
+}
+
+#[tokio::test]
+async fn json_values_nested_too_deeply_cost_their_own_span_only() {
+    let span = |levels: usize| {
+        let value = r#"{"arrayValue":{"values":["#.repeat(levels) + r#"{"intValue":1}"# + &"]}}".repeat(levels);
+        format!(r#"{{"name":"n{levels}","attributes":[{{"key":"a","value":{value}}}]}}"#)
+    };
+    let running = Running::start(BOTH).await;
+    let headers = [("content-type", "application/json")];
+    for deep in [65, 66, 200, 5_000] {
+        let body = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{},{},{}]}}]}}]}}"#,
+            span(64),
+            span(deep),
+            span(1)
+        );
+        let reply = http1(running.http(), "POST", "/v1/traces", &headers, body.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1", "{deep}: {answer}");
+    }
+    let sheet = running.host.balance.sheet(Signal::Traces);
+    assert_eq!((sheet.received, sheet.delivered, sheet.dropped["malformed"]), (12, 8, 4));
+}
