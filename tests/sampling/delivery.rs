@@ -115,8 +115,11 @@ async fn what_is_on_its_way_counts_against_the_maximum_until_it_is_taken() {
 #[tokio::test(start_paused = true)]
 async fn one_refused_parcel_does_not_hold_up_the_others() {
     let rig = Rig::start(&everything(json!({ "decision_wait": "1s" }))).await;
-    *rig.sink.answers.lock().expect("holds in this test") =
-        vec![ConsumeError::Refused { reason: Reason::UNAVAILABLE, after: Some(Duration::from_secs(60)), message: "busy".into() }];
+    *rig.sink.answers.lock().expect("holds in this test") = vec![ConsumeError::Refused {
+        reason: Reason::UNAVAILABLE,
+        after: Some(Duration::from_secs(60)),
+        message: "busy".into(),
+    }];
     rig.send(&request(vec![span(1, 0)])).await.expect("holds in this test");
     seconds(3.0).await;
     rig.send(&request(vec![span(2, 0)])).await.expect("holds in this test");
