@@ -211,7 +211,10 @@ impl Bench {
             let (spread, seed) = (case.spread_percent.to_string(), seed.to_string());
             let words = ["loadgen", "--endpoint", address, "--rate", &rate, "--spans-per-request", &spans];
             let more = ["--duration", &duration, "--services", "1", "--format", "json", "--frame-bytes", &frame];
-            run_to_end(&self.podgate, &[&words[..], &more[..], &["--spread-percent", &spread, "--seed", &seed]].concat())?
+            run_to_end(
+                &self.podgate,
+                &[&words[..], &more[..], &["--spread-percent", &spread, "--seed", &seed]].concat(),
+            )?
         };
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
     }

@@ -68,17 +68,21 @@ impl TraceService for Sampling {
 pub fn run(sink: &str) {
     let traces = Traces::default();
     let held = traces.clone();
-    obvious::serve(sink, |_| Sampling { traces }, |next| async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            ticks.tick().await;
-            let pieces = due(&held);
-            for pieces in pieces.chunks(PIECES_A_REQUEST) {
-                let request = ExportTraceServiceRequest { resource_spans: pieces.to_vec() };
-                let _ = TraceServiceClient::<Channel>::export(&mut next.clone(), request).await;
+    obvious::serve(
+        sink,
+        |_| Sampling { traces },
+        |next| async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                ticks.tick().await;
+                let pieces = due(&held);
+                for pieces in pieces.chunks(PIECES_A_REQUEST) {
+                    let request = ExportTraceServiceRequest { resource_spans: pieces.to_vec() };
+                    let _ = TraceServiceClient::<Channel>::export(&mut next.clone(), request).await;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Takes the traces that waited long enough and returns what is kept of them.
@@ -96,8 +100,8 @@ fn is_kept(trace: &[u8], pieces: &[ResourceSpans]) -> bool {
     let failed = spans().any(|span| span.status.as_ref().is_some_and(|status| status.code == ERROR));
     let start = spans().map(|span| span.start_time_unix_nano).min().unwrap_or_default();
     let end = spans().map(|span| span.end_time_unix_nano).max().unwrap_or_default();
-    let hash = trace.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = trace
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     failed || end.saturating_sub(start) > SLOW_NANOS || hash <= u64::MAX / 10
 }

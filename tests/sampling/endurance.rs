@@ -130,7 +130,8 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
         let envelope = envelope::decode(request(spans).encode_to_vec().into()).expect("holds in this test");
         let items = envelope.messages() as u64;
         received += items;
-        let payload = Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() };
+        let payload =
+            Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() };
         let admitted = admission.read(&payload);
         let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
         core.accept(incoming, &admitted.runs[0], now);
@@ -156,7 +157,10 @@ fn take(core: &mut Core, now: UnixNanos) -> u64 {
     let mut spans = 0;
     while let Some(parcel) = core.take_parcel() {
         let payload = parcel.into_payload(Ticket::free(), now);
-        assert_eq!(payload.envelope.items().filter(|span| podgate::otlp::span::read(span).is_ok()).count() as u64, payload.items);
+        assert_eq!(
+            payload.envelope.items().filter(|span| podgate::otlp::span::read(span).is_ok()).count() as u64,
+            payload.items
+        );
         spans += payload.items;
     }
     spans
