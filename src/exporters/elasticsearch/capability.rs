@@ -10,6 +10,8 @@ pub struct Capability {
     pub require_data_stream: bool,
     /// `dynamic_templates` in action lines.
     pub dynamic_templates: bool,
+    /// Lists as dimensions of a time series; 8.19 was seen to take them.
+    pub array_dimensions: bool,
     /// The query parameter `include_source_on_error`: Elasticsearch since 8.18.
     pub include_source_on_error: bool,
 }
@@ -17,6 +19,11 @@ pub struct Capability {
 impl Default for Capability {
     /// Elasticsearch 8.19, the version that everything is tested against.
     fn default() -> Capability {
-        Capability { require_data_stream: true, dynamic_templates: true, include_source_on_error: true }
+        Capability {
+            require_data_stream: true,
+            dynamic_templates: true,
+            array_dimensions: true,
+            include_source_on_error: true,
+        }
     }
 }
