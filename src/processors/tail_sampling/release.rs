@@ -144,6 +144,11 @@ impl Parcel {
         self.groups.iter().map(ParcelGroup::spans).sum()
     }
 
+    /// The groups its spans came with.
+    pub fn held(&self) -> Vec<Arc<HeldGroup>> {
+        self.groups.iter().map(|group| group.held.clone()).collect()
+    }
+
     /// Asks the binding for every group once. What it is still waiting for is split off and returned.
     pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Parcel> {
         let mut pending = Vec::new();
