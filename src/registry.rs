@@ -22,6 +22,7 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
 
 pub const EXPORTERS: &[ExporterFactory] = &[
     exporters::debug::FACTORY,
+    exporters::elasticsearch::FACTORY,
     exporters::file::FACTORY,
     exporters::nop::FACTORY,
     exporters::otlp::GRPC_FACTORY,

@@ -8,10 +8,12 @@ use std::process::Command;
 use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
 use podgate::config::diagnose;
 use podgate::core::diagnostic::Severity;
+use podgate::core::factory::Environment;
 use serde_json::Value;
 
 fn check(args: &ConfigArgs, env: &BTreeMap<String, String>) -> Checked {
-    check_with(args, &|name| env.get(name).cloned())
+    let env = env.clone();
+    check_with(args, Environment::of(move |name| env.get(name).cloned()))
 }
 
 fn said(checked: &Checked) -> String {

@@ -7,15 +7,17 @@ use podgate::cli::sources::{Checked, ConfigArgs, check_with};
 use podgate::config::diagnose;
 use podgate::core::component::Kind;
 use podgate::core::diagnostic::Severity;
+use podgate::core::factory::Environment;
 use podgate::registry;
 
 fn check(configs: Vec<String>) -> Checked {
     let args = ConfigArgs { config: configs, ..ConfigArgs::default() };
     // What the downward API would give.
-    check_with(&args, &|name| match name {
+    let environment = Environment::of(|name| match name {
         "MY_POD_IP" | "OTEL_K8S_NODE_IP" => Some("10.0.0.7".to_owned()),
         _ => Some(format!("value-of-{}", name.to_lowercase().replace('_', "-"))),
-    })
+    });
+    check_with(&args, environment)
 }
 
 fn assert_accepted(what: &str, checked: &Checked) {

@@ -5,96 +5,24 @@ use std::time::Duration;
 
 use podgate::core::budget::Budget;
 use podgate::core::host::Host;
-use podgate::core::stats::Metric;
 use podgate::kube::client::Auth;
-use podgate::kube::decode::{Keep, KeepKey};
 use podgate::kube::hub::{Hub, WatchSpec};
 use podgate::kube::sandbox::{Fault, MadePod, PodSpec, Sandbox};
 use podgate::kube::watch::Health;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-/// Longer than any of these tests needs on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+#[path = "kube_watch/credentials.rs"]
+mod credentials;
+#[path = "kube_watch/world.rs"]
+mod world;
 
-struct World {
-    sandbox: Arc<Sandbox>,
-    host: Arc<Host>,
-    url: String,
-    _stop: watch::Sender<bool>,
-}
-
-impl World {
-    async fn new(seed: u64) -> World {
-        let host = Host::new(Budget::unlimited());
-        let sandbox = Sandbox::new(seed);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let (stop, stopped) = watch::channel(false);
-        drop(host.tasks.spawn("sandbox", |pulse| sandbox.clone().serve(listener, stopped, pulse)));
-        World { sandbox, host, url, _stop: stop }
-    }
-
-    fn spec(&self) -> WatchSpec {
-        WatchSpec {
-            auth: Auth::Url(self.url.clone()),
-            node: Some(PodSpec::NODE.to_owned()),
-            namespaces: Vec::new(),
-            label_selector: None,
-            field_selector: None,
-            keep: Keep { labels: vec![KeepKey::All], related_labels: vec![KeepKey::All], ..Keep::default() },
-            grace: Duration::from_secs(120),
-            pods_file: None,
-        }
-    }
-
-    fn hub(&self) -> Arc<Hub> {
-        let hub = Hub::of(&self.host, self.spec());
-        hub.start();
-        hub
-    }
-
-    async fn synced(&self) -> Arc<Hub> {
-        let hub = self.hub();
-        assert!(hub.wait_synced(Instant::now() + PATIENCE).await, "not synced: {:?}", hub.freshness());
-        hub
-    }
-
-    fn metric(&self, name: &str, outcome: Option<&str>) -> u64 {
-        let matching = self.host.stats.all().into_iter().filter(|series| series.name == name);
-        let matching = matching.filter(|series| {
-            outcome.is_none_or(|outcome| series.labels.iter().any(|(key, value)| *key == "outcome" && value == outcome))
-        });
-        let value = |metric: &Metric| match metric {
-            Metric::Counter(counter) => counter.get(),
-            Metric::Gauge(gauge) => u64::try_from(gauge.get()).expect("not negative"),
-            _ => 0,
-        };
-        matching.map(|series| value(&series.metric)).sum()
-    }
-}
-
-/// Waits until the view is as wanted; looks again at every change.
-async fn until(hub: &Hub, what: &str, wanted: impl Fn(&Hub) -> bool) {
-    let mut changed = hub.changed();
-    let waited = timeout(PATIENCE, async {
-        while !wanted(hub) {
-            let _ = timeout(Duration::from_millis(50), changed.changed()).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "never happened: {what}; {:?}", hub.freshness());
-}
+use world::{PATIENCE, World, knows, until};
 
 fn shown_id(hub: &Hub, pod: &MadePod, container: &str) -> Option<String> {
     let snapshot = hub.snapshot();
     let entry = snapshot.by_uid(&pod.uid)?;
     let status = entry.pod.statuses.iter().find(|status| &*status.name == container)?;
     Some(status.id.to_string())
-}
-
-fn knows(hub: &Hub, pod: &MadePod) -> bool {
-    hub.snapshot().by_uid(&pod.uid).is_some_and(|entry| entry.removed_at.is_none())
 }
 
 fn true_id(sandbox: &Sandbox, pod: &MadePod, container: &str) -> String {
@@ -312,6 +240,28 @@ async fn a_refresh_asks_once_for_one_pod_and_shows_what_it_found() {
     sleep(Duration::from_millis(1_100)).await;
     hub.refresh(&pod.uid, "shop", &pod.name);
     until(&hub, "the absence", |hub| !knows(hub, &pod)).await;
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_read_that_fails_casts_doubt_on_a_watch_that_looks_alive_until_the_server_answers() {
+    let world = World::new(13).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    assert_eq!(hub.freshness().doubt, None);
+    world.sandbox.set_fault(Some(Fault::Status { code: 500, retry_after: None }));
+    let asked = Instant::now();
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    while hub.freshness().doubt.is_none() {
+        assert!(asked.elapsed() < PATIENCE, "the failure is not noticed");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(hub.freshness().state, Health::Fresh, "the stream goes on, silently");
+    world.sandbox.set_fault(None);
+    while hub.freshness().doubt.is_some() {
+        assert!(asked.elapsed() < PATIENCE, "the read is not repeated");
+        sleep(Duration::from_millis(20)).await;
+    }
     hub.drain(Instant::now() + PATIENCE).await;
 }
 

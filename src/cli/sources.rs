@@ -7,7 +7,7 @@ use crate::config::diagnose;
 use crate::config::document;
 use crate::config::{self, Sources};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::factory::Checks;
+use crate::core::factory::{Checks, Environment};
 use crate::core::node::Node;
 use crate::pipeline::plan::{self, Plan, Unsupported};
 
@@ -46,12 +46,13 @@ pub struct Checked {
 
 /// Loads and checks; reads files and the environment, opens nothing.
 pub fn check(args: &ConfigArgs) -> Checked {
-    check_with(args, &|name| std::env::var(name).ok())
+    check_with(args, Environment::default())
 }
 
 /// As [`check`], with another environment.
-pub fn check_with(args: &ConfigArgs, env: &dyn Fn(&str) -> Option<String>) -> Checked {
-    let checks = Checks::default();
+pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
+    let checks = Checks { environment, ..Checks::default() };
+    let env = |name: &str| checks.environment.variable(name);
     for gate in args.feature_gates.iter().filter(|gate| !gate.is_empty()) {
         checks.diagnostics.push(Diagnostic {
             code: code::IGNORED_KEY,
@@ -63,7 +64,7 @@ pub fn check_with(args: &ConfigArgs, env: &dyn Fn(&str) -> Option<String>) -> Ch
             help: None,
         });
     }
-    let (sources, tree) = config::load(&args.config, &args.set, env, &checks.diagnostics);
+    let (sources, tree) = config::load(&args.config, &args.set, &env, &checks.diagnostics);
     let unsupported = match args.unsupported {
         UnsupportedArg::Refuse => Unsupported::Refuse,
         UnsupportedArg::Skip => Unsupported::Skip,

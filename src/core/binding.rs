@@ -8,6 +8,17 @@ use bytes::Bytes;
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 
+/// Attributes of one run of a container. In front of a stage that binds late they are written at its decision, so nothing
+/// that has to be known before can ask for them.
+pub const INSTANCE_ATTRIBUTES: [&str; 6] = [
+    "container.id",
+    "k8s.container.restart_count",
+    "container.image.name",
+    "container.image.tag",
+    "container.image.tags",
+    "container.image.repo_digests",
+];
+
 /// What is known of the time a resource's data was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {

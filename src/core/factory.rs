@@ -4,6 +4,7 @@
 //! cannot fail, so that what `validate` accepts, `run` starts.
 
 use std::cell::{OnceCell, RefCell};
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::core::binding::LateBinding;
@@ -42,10 +43,39 @@ pub struct MemoryLimit {
     pub soft_bytes: u64,
 }
 
+type LookUp = dyn Fn(&str) -> Option<String>;
+
+/// The environment that a configuration is checked in: the process's, or one that was given instead.
+pub struct Environment(Box<LookUp>);
+
+impl Environment {
+    pub fn of(look_up: impl Fn(&str) -> Option<String> + 'static) -> Environment {
+        Environment(Box::new(look_up))
+    }
+
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Environment {
+        Environment::of(|name| std::env::var(name).ok())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
 /// What all checks of one configuration share.
 #[derive(Default)]
 pub struct Checks {
     pub diagnostics: Diagnostics,
+    /// For keys that name a variable (`filter.node_from_env_var`); `${env:X}` was expanded before.
+    pub environment: Environment,
     /// The first memory_limiter's limits and place; a second, different one is a conflict.
     pub memory_limit: OnceCell<(MemoryLimit, Place)>,
     /// Fixed addresses claimed by listeners so far, with the claimant's path, so that two listeners on one port are found before start.

@@ -89,6 +89,15 @@ impl Items {
         }
     }
 
+    /// The bytes from the first of these items to the last, keys and lengths and whatever else stands between included;
+    /// `None` when they are not in one buffer, or fewer.
+    pub fn stretch(&self, first: usize, count: usize) -> Option<&[u8]> {
+        let Kept::Within(buffer, extents) = &self.0 else { return None };
+        let extents = part(extents, first, count);
+        let (from, to) = (extents.first()?.from, extents.last()?.to);
+        buffer.get(from as usize..to as usize).filter(|_| extents.len() == count)
+    }
+
     /// Bytes of all items together, without keys and lengths.
     pub fn byte_len(&self) -> usize {
         self.iter().map(<[u8]>::len).sum()
@@ -293,6 +302,15 @@ mod tests {
         kept.retain(|item| item.len() != 4);
         assert_eq!(runs(&kept), [(3, 3), (5, 5)]);
         assert_eq!(runs(&Items::new()), []);
+    }
+
+    #[test]
+    fn a_stretch_is_all_that_stands_from_one_item_to_another() {
+        let items = arrived(&[3, 4, 5], &[0, 1]);
+        assert_eq!(items.stretch(0, 3).map(<[u8]>::len), Some(3 + 1 + 2 + 4 + 2 + 5));
+        assert_eq!(items.stretch(2, 1), Some(&[3; 5][..]));
+        assert_eq!((items.stretch(2, 2), items.stretch(0, 0), items.stretch(9, 1)), (None, None, None));
+        assert_eq!(Items::from(vec![Bytes::from_static(b"own")]).stretch(0, 1), None);
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// Adds what was counted elsewhere: values per bucket, the last beyond all bounds, and their sum.
+    pub fn merge(&self, counts: &[u64], sum: u64) {
+        for (bucket, count) in self.buckets.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            bucket.fetch_add(*count, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(sum, Ordering::Relaxed);
+    }
+
     pub fn bounds(&self) -> &'static [u64] {
         self.bounds
     }

@@ -1,12 +1,12 @@
 //! The only file that sees the kube crate: credentials, TLS and requests to the API server.
 //!
 //! The crate's retries are off (our backoff is the visible one) and its watcher is not used. The client is made anew
-//! after a 401, so that token, CA and kubeconfig are read again at once; otherwise the crate re-reads token and CA
-//! files once a minute. Must not know what is asked for or what answers mean.
+//! after a 401 and after a request that got no answer, so that token, CA and kubeconfig are read again at once; otherwise
+//! the crate re-reads token and CA files once a minute. Must not know what is asked for or what answers mean.
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, DATE, RETRY_AFTER};
 use http_body::Body as _;
 use kube::client::{Body, ClientBuilder};
-use kube::config::{Config, KubeConfigOptions};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::time::timeout;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
@@ -31,14 +31,14 @@ const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 pub enum Auth {
     /// The pod's own service account.
     ServiceAccount,
-    /// The file that `KUBECONFIG` names; without `context`, its current one.
-    KubeConfig { context: Option<String> },
+    /// This file, else the one that `KUBECONFIG` names; without `context`, its current one.
+    KubeConfig { context: Option<String>, file: Option<PathBuf> },
     /// No credentials; the address is the cluster's.
     None,
     /// No credentials, at this address: `kubectl proxy`, or the sandbox.
     Url(String),
     /// A bearer token read from a file, at this address.
-    TokenFile { url: String, path: std::path::PathBuf },
+    TokenFile { url: String, path: PathBuf },
 }
 
 /// Requests to one API server.
@@ -87,7 +87,12 @@ impl Api {
         let request = request.map_err(|error| describe(&error))?;
         // The crate logs every failure as an error of its own; ours are told once, by state.
         let sent = client.send(request).with_subscriber(NoSubscriber::default()).await;
-        let (head, body) = sent.map_err(|error| describe(&error))?.into_parts();
+        let sent = sent.map_err(|error| {
+            // Why it failed cannot be told without reading texts; it may be a rotated CA or a new address.
+            self.renew();
+            describe(&error)
+        });
+        let (head, body) = sent?.into_parts();
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: head.status.as_u16(),
@@ -151,9 +156,16 @@ impl Answer {
 async fn connect(auth: &Auth) -> Result<kube::Client, String> {
     let mut config = match auth {
         Auth::ServiceAccount => Config::incluster().map_err(|error| describe(&error))?,
-        Auth::KubeConfig { context } => {
+        Auth::KubeConfig { context, file } => {
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| describe(&error))?
+            let made = match file {
+                Some(file) => {
+                    let read = Kubeconfig::read_from(file).map_err(|error| describe(&error))?;
+                    Config::from_custom_kubeconfig(read, &options).await
+                }
+                None => Config::from_kubeconfig(&options).await,
+            };
+            made.map_err(|error| describe(&error))?
         }
         Auth::None => cluster_without_credentials()?,
         Auth::Url(url) => Config::new(parse(url)?),

@@ -22,6 +22,8 @@ pub struct Pod {
     /// All of `status.podIPs`, IPv4-mapped forms made IPv4; empty for host-network pods' own use of the node address
     /// is decided by the table, not here.
     pub ips: Vec<IpAddr>,
+    /// `status.hostIPs`: addresses of the node, which are no pod's.
+    pub host_ips: Vec<IpAddr>,
     pub phase: Phase,
     /// `metadata.creationTimestamp`; what `k8s.pod.start_time` shows.
     pub created: UnixNanos,

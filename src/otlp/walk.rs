@@ -118,6 +118,29 @@ impl<'a> Fields<'a> {
         while self.next_of(key).is_some() {}
     }
 
+    /// Like [`Fields::next_of`] for a field of eight bytes.
+    #[inline(always)]
+    pub fn next_fixed64_of(&mut self, key: u8) -> Option<u64> {
+        let (first, body) = self.rest.split_first()?;
+        let (bytes, rest) = body.split_first_chunk()?;
+        if *first != key {
+            return None;
+        }
+        self.rest = rest;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    /// Like [`Fields::next_of`] for a varint of one byte.
+    #[inline(always)]
+    pub fn next_small_of(&mut self, key: u8) -> Option<u8> {
+        let [first, value @ 0..0x80, rest @ ..] = self.rest else { return None };
+        if *first != key {
+            return None;
+        }
+        self.rest = rest;
+        Some(*value)
+    }
+
     /// Keys and lengths mostly take one byte.
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use podgate::core::payload::{Envelope, Signal};
-use podgate::exporters::elasticsearch::mapping::{self, Bulk};
+use podgate::core::time::UnixNanos;
+use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Request, Settings};
 use podgate::otlp::edit::Appender;
 use podgate::otlp::walk::Malformed;
 use podgate::otlp::{attributes, envelope, json, latest, span, split, write};
@@ -49,7 +50,8 @@ fn read_everything(bytes: &[u8]) {
 /// Every line of a bulk body is JSON, and every item has a document or a fault.
 fn map_to_documents(signal: Signal, read: &Envelope) {
     let mut bulk = Bulk::default();
-    mapping::map(signal, read, &mut bulk);
+    let request = Request { signal, envelope: read, mode: None, now: UnixNanos(0) };
+    Mapper::new(Settings::default()).map(&request, &mut Deltas::default(), &mut bulk);
     for line in bulk.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap();
     }

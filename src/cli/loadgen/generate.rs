@@ -4,6 +4,8 @@
 //! not) and then copied with ids, times and a request id patched in, so that a generator on one core outruns the gateway
 //! on the other. Shape: 12 attributes and 1 or 2 events, 567 bytes a span on average. Knows no sockets and no clock.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::core::time::UnixNanos;
@@ -272,20 +274,26 @@ pub struct Mix {
     pub failed_percent: u8,
     /// Of 100 traces, how many take 1.2 s in place of 20 to 90 ms.
     pub slow_percent: u8,
+    /// Of 100 traces, how many come in two requests, half in each.
+    pub spread_percent: u8,
 }
 
 impl Default for Mix {
     /// Together with a probabilistic policy of 10 %, status and latency policies keep 23 % of these.
     fn default() -> Mix {
-        Mix { spans_per_trace: 10, failed_percent: 5, slow_percent: 10 }
+        Mix { spans_per_trace: 10, failed_percent: 5, slow_percent: 10, spread_percent: 0 }
     }
 }
 
 /// The trace being written.
+#[derive(Clone, Copy)]
 struct Current {
     trace: [u8; 16],
     spans: [u8; 8],
+    resource: usize,
     written: u32,
+    /// After so many spans the rest is left to the next request.
+    pause_at: u32,
     end: u64,
     duration: u64,
     failed_at: Option<u32>,
@@ -300,6 +308,9 @@ pub struct TraceStream {
     /// Items of the request being made, one buffer per resource, kept for their capacity.
     items: Vec<Vec<u8>>,
     current: Current,
+    /// Traces whose rest is for the next request, and those whose rest is for this one.
+    paused: VecDeque<Current>,
+    resumed: VecDeque<Current>,
     traces: u64,
 }
 
@@ -308,15 +319,35 @@ impl TraceStream {
     pub fn new(resources: Vec<Bytes>, mix: Mix, seed: u64) -> TraceStream {
         assert!(!resources.is_empty(), "a stream of traces needs a resource");
         let items = vec![Vec::new(); resources.len()];
-        let current =
-            Current { trace: [0; 16], spans: [0; 8], written: u32::MAX, end: 0, duration: 0, failed_at: None };
+        let current = Current {
+            trace: [0; 16],
+            spans: [0; 8],
+            resource: 0,
+            written: u32::MAX,
+            pause_at: 0,
+            end: 0,
+            duration: 0,
+            failed_at: None,
+        };
         let random = fastrand::Rng::with_seed(seed);
-        TraceStream { templates: Templates::default(), random, mix, resources, items, current, traces: 0 }
+        let (paused, resumed) = Default::default();
+        TraceStream {
+            templates: Templates::default(),
+            random,
+            mix,
+            resources,
+            items,
+            current,
+            paused,
+            resumed,
+            traces: 0,
+        }
     }
 
     /// The next `spans` spans as one request. Traces that do not fit go on in the next request.
     pub fn request(&mut self, spans: u32, now: UnixNanos) -> Bytes {
         self.items.iter_mut().for_each(Vec::clear);
+        self.resumed.append(&mut self.paused);
         for _ in 0..spans {
             self.span(now);
         }
@@ -327,8 +358,11 @@ impl TraceStream {
     }
 
     fn span(&mut self, now: UnixNanos) {
-        if self.current.written >= self.mix.spans_per_trace.max(1) {
-            self.begin(now);
+        if self.current.written == self.current.pause_at {
+            self.paused.push_back(Current { pause_at: u32::MAX, ..self.current });
+            self.next(now);
+        } else if self.current.written >= self.mix.spans_per_trace.max(1) {
+            self.next(now);
         }
         let current = &mut self.current;
         let number = current.written;
@@ -344,8 +378,15 @@ impl TraceStream {
             operation: number as usize,
             failed: current.failed_at == Some(number),
         };
-        let resource = (self.traces % self.resources.len() as u64) as usize;
+        let resource = current.resource;
         self.templates.write(&mut self.items[resource], &facts, self.random.u128(..));
+    }
+
+    fn next(&mut self, now: UnixNanos) {
+        match self.resumed.pop_front() {
+            Some(trace) => self.current = trace,
+            None => self.begin(now),
+        }
     }
 
     fn begin(&mut self, now: UnixNanos) {
@@ -360,10 +401,13 @@ impl TraceStream {
         let failed = self.random.u8(0..100) < self.mix.failed_percent;
         let slow = self.random.u8(0..100) < self.mix.slow_percent;
         let millis = if slow { 1_200 } else { self.random.u64(20..90) };
+        let spread = self.mix.spread_percent > 0 && self.random.u8(0..100) < self.mix.spread_percent;
         self.current = Current {
             trace,
             spans,
+            resource: (self.traces % self.resources.len() as u64) as usize,
             written: 0,
+            pause_at: if spread { self.mix.spans_per_trace.div_ceil(2) } else { u32::MAX },
             end: now.0.max(2_000_000_000),
             duration: millis * 1_000_000,
             failed_at: failed.then(|| self.random.u32(0..self.mix.spans_per_trace.max(1))),
@@ -376,73 +420,4 @@ fn span_id(base: [u8; 8], number: u32) -> [u8; 8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-    use opentelemetry_proto::tonic::trace::v1::Span;
-    use prost::Message;
-
-    use super::*;
-
-    fn stream(mix: Mix) -> TraceStream {
-        TraceStream::new(vec![field_resource("shop", &pod_uid(1), "shop-1", "app")], mix, 7)
-    }
-
-    fn spans(bytes: Bytes) -> Vec<Span> {
-        let request = ExportTraceServiceRequest::decode(bytes).expect("valid protobuf");
-        request.resource_spans.into_iter().flat_map(|group| group.scope_spans).flat_map(|scope| scope.spans).collect()
-    }
-
-    #[test]
-    fn a_request_of_500_spans_has_567_bytes_a_span_and_twelve_attributes() {
-        let bytes = stream(Mix::default()).request(500, UnixNanos::from_secs(1_000));
-        assert!((560..=574).contains(&(bytes.len() / 500)), "{} bytes a span", bytes.len() / 500);
-        let spans = spans(bytes);
-        assert_eq!(spans.len(), 500);
-        for span in &spans {
-            assert_eq!(span.attributes.len(), 12);
-            assert!((1..=2).contains(&span.events.len()));
-        }
-    }
-
-    #[test]
-    fn the_bytes_are_what_the_reference_encoder_would_write() {
-        let bytes = stream(Mix::default()).request(40, UnixNanos::from_secs(1_000));
-        let decoded = ExportTraceServiceRequest::decode(bytes.clone()).expect("valid protobuf");
-        assert_eq!(decoded.encode_to_vec(), bytes);
-    }
-
-    #[test]
-    fn a_trace_is_a_tree_of_one_root_whose_children_lie_within_their_parents() {
-        let spans = spans(stream(Mix::default()).request(100, UnixNanos::from_secs(1_000)));
-        for trace in spans.chunks(10) {
-            assert!(trace.iter().all(|span| span.trace_id == trace[0].trace_id));
-            assert!(trace[0].parent_span_id.is_empty());
-            for span in &trace[1..] {
-                let parent = trace.iter().find(|other| other.span_id == span.parent_span_id).expect("its parent");
-                assert!(parent.start_time_unix_nano <= span.start_time_unix_nano);
-                assert!(parent.end_time_unix_nano >= span.end_time_unix_nano);
-                assert!(span.start_time_unix_nano <= span.events[0].time_unix_nano);
-            }
-        }
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_bytes_and_the_mix_its_share_of_failures() {
-        let now = UnixNanos::from_secs(1_000);
-        let mix = Mix { failed_percent: 20, ..Mix::default() };
-        assert_eq!(stream(mix).request(300, now), stream(mix).request(300, now));
-        let spans = spans(stream(mix).request(10_000, now));
-        let failed = spans.iter().filter(|span| span.status.as_ref().is_some_and(|status| status.code == 2)).count();
-        assert!((150..=250).contains(&failed), "{failed} of 1,000 traces");
-    }
-
-    #[test]
-    fn traces_that_do_not_fit_go_on_in_the_next_request() {
-        let mut stream = stream(Mix { spans_per_trace: 8, ..Mix::default() });
-        let first = spans(stream.request(5, UnixNanos::from_secs(9)));
-        let second = spans(stream.request(5, UnixNanos::from_secs(9)));
-        assert_eq!(first[0].trace_id, second[0].trace_id);
-        assert_ne!(first[0].trace_id, second[3].trace_id);
-        assert!(second[3].parent_span_id.is_empty());
-    }
-}
+mod tests;

@@ -57,6 +57,9 @@ pub struct Args {
     /// Of 100 traces, how many take 1.2 s in place of 20 to 90 ms
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub slow_percent: u8,
+    /// Of 100 traces, how many come in two requests
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub spread_percent: u8,
     /// Cut bodies into pieces of this size, each an HTTP/2 frame of its own (16384 is grpc-go's); 0 does not
     #[arg(long, default_value_t = 0, hide = true)]
     pub frame_bytes: usize,
@@ -142,6 +145,7 @@ async fn load(args: &Args, sender: Arc<Sender>) -> Report {
         spans_per_trace: args.spans_per_trace,
         failed_percent: args.failed_percent,
         slow_percent: args.slow_percent,
+        spread_percent: args.spread_percent,
     };
     let stream = TraceStream::new(resources.collect(), mix, args.seed);
     let started = Instant::now();

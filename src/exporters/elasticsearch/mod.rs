@@ -1,5 +1,49 @@
-//! Elasticsearch: documents for `_bulk`.
+//! `elasticsearch`: documents for Elasticsearch by `_bulk`, each accounted for by its own verdict.
 //!
-//! The mapping engine stands alone: request bytes in, bulk lines out. It opens no connection and knows no retry.
+//! [`mapping`] turns request bytes into documents, [`delivery`] brings them to their end, [`config`] reads the Collector's keys.
+//! Documents carry the same id on every attempt, so that repeats after an outage make no duplicates.
+//!
+//! ```yaml
+//! elasticsearch:
+//!   endpoints: [https://elasticsearch:9200]
+//!   api_key: ${env:ELASTIC_API_KEY}
+//!   podgate: {dead_letter: {path: /var/lib/podgate/dead-letters.ndjson}}
+//! ```
 
+pub mod capability;
+pub mod config;
+pub mod delivery;
 pub mod mapping;
+
+use std::sync::Arc;
+
+use crate::core::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::payload::Signal;
+use crate::exporters::elasticsearch::config::ElasticsearchSettings;
+use crate::exporters::elasticsearch::delivery::Bulks;
+use crate::exporters::sending::Sending;
+
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    about: About {
+        name: "elasticsearch",
+        aliases: &[],
+        signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+        summary: "sends documents to Elasticsearch",
+        example: "endpoints: [http://elasticsearch:9200]\nsending_queue: {queue_size: 1000}\n",
+    },
+    check: |cx, node| {
+        let settings = config::check(cx, node)?;
+        Some(Box::new(Plan { settings }) as Box<dyn ExporterPlan>)
+    },
+};
+
+struct Plan {
+    settings: ElasticsearchSettings,
+}
+
+impl ExporterPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
+        let delivery = Bulks::new(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
+        Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue, Box::new(delivery)))
+    }
+}

@@ -6,15 +6,16 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::config::check::Section;
-use crate::config::client::{CompressionKey, PemSource, TlsKeys, compression, headers, tls};
+use crate::config::client::{CompressionKey, TlsKeys, compression, headers, tls};
 use crate::core::diagnostic::code;
 use crate::core::factory::CheckContext;
 use crate::core::node::Node;
 use crate::core::payload::Signal;
+use crate::exporters::sending::client::tls_settings;
 use crate::exporters::sending::config::SendingSettings;
 use crate::exporters::sending::status::Profile;
 use crate::net::client::compress::Compression;
-use crate::net::client::settings::{ClientSettings, Keepalive, Pem, Speech, TlsSettings};
+use crate::net::client::settings::{ClientSettings, Keepalive, Speech};
 use crate::net::client::target::{Scheme, Target};
 
 /// APM Server's port; its habits are expected there unless the configuration says otherwise.
@@ -206,23 +207,8 @@ fn client(target: Target, speech: Speech, common: &Common) -> ClientSettings {
         // The Collector verifies even with `insecure` when a CA is given.
         Scheme::Unstated => keys.insecure && keys.ca.is_none(),
     };
-    let pem = |source: &Option<PemSource>| {
-        source.as_ref().map(|source| match source {
-            PemSource::File(path) => Pem::File(path.clone()),
-            PemSource::Inline(text) => Pem::Inline(text.expose().to_owned()),
-        })
-    };
-    let tls = TlsSettings {
-        ca: pem(&keys.ca),
-        with_system_ca: keys.with_system_ca,
-        certificate: pem(&keys.certificate),
-        key: pem(&keys.key),
-        skip_verify: keys.insecure_skip_verify,
-        server_name: keys.server_name.clone(),
-        only_1_3: keys.only_1_3,
-    };
     ClientSettings {
-        tls: (!plaintext).then_some(tls),
+        tls: (!plaintext).then(|| tls_settings(keys)),
         connections: common.connections,
         // Leaves time for the request itself, and names the cause better than a request's timeout would.
         connect_timeout: Duration::from_secs(5).min(common.sending.timeout.mul_f64(0.8)),

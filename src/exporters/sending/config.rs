@@ -51,7 +51,7 @@ impl SendingSettings {
     pub fn check(section: &Section<'_>, timeout: Duration) -> SendingSettings {
         SendingSettings {
             timeout: section.duration("timeout").unwrap_or(timeout),
-            queue: queue(section),
+            queue: queue(section, QueueSettings::default()),
             retry: retry(section),
             request_bytes_max: REQUEST_BYTES_MAX,
         }
@@ -68,8 +68,8 @@ fn positive(section: &Section<'_>, key: &str, default: u64) -> u64 {
 
 const SIZERS: &[(&str, Sizer)] = &[("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
 
-fn queue(section: &Section<'_>) -> Option<QueueSettings> {
-    let default = QueueSettings::default();
+/// Reads `sending_queue`; what is not written is as in `default`.
+pub fn queue(section: &Section<'_>, default: QueueSettings) -> Option<QueueSettings> {
     let Some(keys) = section.section("sending_queue") else { return Some(default) };
     let enabled = keys.bool("enabled").unwrap_or(true);
     if keys.node("storage").is_some_and(|node| !node.is_null()) {
@@ -85,25 +85,36 @@ fn queue(section: &Section<'_>) -> Option<QueueSettings> {
         num_consumers: num_consumers.unwrap_or(default.num_consumers).min(1_000),
         queue_size: positive(&keys, "queue_size", default.queue_size),
         sizer: keys.choice("sizer", SIZERS).unwrap_or(default.sizer),
-        block_on_overflow: keys.bool("block_on_overflow").unwrap_or(false),
-        wait_for_result: keys.bool("wait_for_result").unwrap_or(false),
+        block_on_overflow: keys.bool("block_on_overflow").unwrap_or(default.block_on_overflow),
+        wait_for_result: keys.bool("wait_for_result").unwrap_or(default.wait_for_result),
         batch: None,
     };
-    let batch = batch(&keys, &settings);
+    let batch = batch(&keys, &settings, default.batch);
     keys.finish();
     enabled.then_some(QueueSettings { batch, ..settings })
 }
 
-fn batch(keys: &Section<'_>, queue: &QueueSettings) -> Option<BatchRule> {
-    let keys = keys.section("batch")?;
+/// The field's defaults for a `batch` block, where an exporter has none of its own.
+const BATCH: BatchRule = BatchRule {
+    flush_timeout: Duration::from_millis(200),
+    min_size: 8192,
+    max_size: 0,
+    sizer: Sizer::Items,
+    apart_by: None,
+};
+
+fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -> Option<BatchRule> {
+    let Some(keys) = keys.section("batch") else { return absent };
+    let default = absent.unwrap_or(BATCH);
     keys.not_yet(&["partition"]);
     // An `enabled: false` written into the block is how the Collector's users turn it off in an overlay.
     let enabled = keys.bool("enabled").unwrap_or(true);
     let rule = BatchRule {
-        flush_timeout: keys.duration("flush_timeout").unwrap_or(Duration::from_millis(200)),
-        min_size: keys.u64("min_size").unwrap_or(8192),
-        max_size: keys.u64("max_size").unwrap_or(0),
-        sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(Sizer::Items),
+        flush_timeout: keys.duration("flush_timeout").unwrap_or(default.flush_timeout),
+        min_size: keys.u64("min_size").unwrap_or(default.min_size),
+        max_size: keys.u64("max_size").unwrap_or(default.max_size),
+        sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(default.sizer),
+        apart_by: default.apart_by,
     };
     if rule.flush_timeout.is_zero() {
         keys.invalid::<()>("flush_timeout", "`flush_timeout` is 0", "a duration such as 200ms");

@@ -11,11 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::component::Task;
-use crate::core::error::{ConsumeError, Reason};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::host::Host;
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::payload::{Payload, Signal};
 use crate::core::stats::Counter;
 use crate::core::status::{State, StatusBoard};
+use crate::exporters::sending::account::Account;
 use crate::exporters::sending::backoff::{Backoff, RetrySettings, THROTTLE_MAX};
 use crate::exporters::sending::condition::{Condition, Line, Trouble};
 use crate::exporters::sending::gate::{Gate, Over};
@@ -31,6 +33,40 @@ const HOPELESS: Duration = Duration::from_secs(60);
 const HOPELESS_MESSAGES_MIN: usize = 32;
 /// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
+
+/// Brings payloads to their end: what [`Sending`](crate::exporters::sending::Sending) puts a queue in front of. Most exporters use
+/// [`Delivery`] over a [`Courier`]; one whose next hop answers for each document brings its own.
+pub trait Deliver: Send + Sync + 'static {
+    /// Ends with every item settled in the tally, or passed on to the account.
+    fn deliver(&self, whole: Payload) -> Pin<Box<dyn Future<Output = Tally> + Send + '_>>;
+
+    /// Begins what runs beside deliveries.
+    fn start(&self, _: &Host, _: Arc<Account>) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What was queued and will never be delivered: nothing may be sent any more, but what can be kept elsewhere may be.
+    fn end(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        tally.lose(Reason::SHUTDOWN, whole.items, error);
+        tally
+    }
+
+    /// After the last delivery: ends what is still held and closes connections.
+    fn drain(&self, deadline: Instant) -> Task<'_, ()>;
+
+    /// Requests the next hop has taken so far.
+    fn taken(&self) -> u64;
+
+    fn gate(&self) -> &Gate;
+
+    /// The component's path, for logs.
+    fn path(&self) -> &str;
+
+    /// For logs: the endpoint.
+    fn destination(&self) -> &str;
+}
 
 /// Sends one request, once. The part of an exporter that knows a protocol.
 pub trait Courier: Send + Sync + 'static {
@@ -71,6 +107,8 @@ pub struct Tally {
     pub lost: Vec<(Reason, u64)>,
     /// True when the next hop took a request: the sender cannot be told to send everything again.
     pub answered: bool,
+    /// Items that the deliverer keeps, to end them in the account later.
+    pub kept: u64,
     /// Why the last lost part was lost.
     pub error: Option<ConsumeError>,
 }
@@ -144,7 +182,7 @@ impl Delivery {
     }
 
     /// Sends the payload, in parts where it must, until every item has its end.
-    pub async fn deliver(&self, whole: Payload) -> Tally {
+    async fn deliver_all(&self, whole: Payload) -> Tally {
         let mut tally = Tally::default();
         if whole.envelope.messages() == 0 && whole.envelope.dictionary.is_none() {
             // Nothing to send: empty envelopes are not forwarded.
@@ -236,11 +274,6 @@ impl Delivery {
                 }
             }
         }
-    }
-
-    /// Requests the next hop has taken so far.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
     }
 
     fn is_hopeless(&self) -> bool {
@@ -352,12 +385,38 @@ impl Delivery {
     }
 }
 
+impl Deliver for Delivery {
+    fn deliver(&self, whole: Payload) -> Pin<Box<dyn Future<Output = Tally> + Send + '_>> {
+        Box::pin(self.deliver_all(whole))
+    }
+
+    fn drain(&self, _: Instant) -> Task<'_, ()> {
+        self.courier.close()
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn destination(&self) -> &str {
+        self.courier.destination()
+    }
+}
+
 fn can_be_cut(payload: &Payload) -> bool {
     payload.signal != Signal::Profiles && payload.envelope.messages() > 1
 }
 
 impl Tally {
-    fn lose(&mut self, reason: Reason, items: u64, error: ConsumeError) {
+    pub fn lose(&mut self, reason: Reason, items: u64, error: ConsumeError) {
         if items > 0 {
             self.lost.push((reason, items));
             self.error = Some(error);
@@ -390,6 +449,7 @@ impl Tally {
     /// Joins the tally of another part.
     pub fn add(&mut self, other: Tally) {
         self.delivered += other.delivered;
+        self.kept += other.kept;
         self.lost.extend(other.lost);
         self.answered |= other.answered;
         self.error = other.error.or(self.error.take());

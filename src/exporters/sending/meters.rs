@@ -42,19 +42,21 @@ pub struct Meters {
     exporter: String,
     queue_capacity: Option<u64>,
     signals: [OnceLock<SignalMeters>; 4],
-    /// Attempts beyond the specification (APM Server's habits).
-    pub off_spec_retries: Arc<Counter>,
+}
+
+/// Attempts beyond the specification (APM Server's habits).
+pub fn off_spec_retries(stats: &Stats, exporter: &str) -> Arc<Counter> {
+    stats.counter(
+        "podgate_exporter_off_spec_retries",
+        "Requests sent again after an answer that the OTLP specification calls final.",
+        &[("exporter", exporter)],
+    )
 }
 
 impl Meters {
     /// `exporter` is the component id. `queue_capacity` is `None` without a queue.
     pub fn new(stats: Arc<Stats>, exporter: &str, queue_capacity: Option<u64>) -> Meters {
-        let off_spec_retries = stats.counter(
-            "podgate_exporter_off_spec_retries",
-            "Requests sent again after an answer that the OTLP specification calls final.",
-            &[("exporter", exporter)],
-        );
-        Meters { stats, exporter: exporter.to_owned(), queue_capacity, signals: Default::default(), off_spec_retries }
+        Meters { stats, exporter: exporter.to_owned(), queue_capacity, signals: Default::default() }
     }
 
     pub fn of(&self, signal: Signal) -> &SignalMeters {

@@ -10,12 +10,14 @@
 //! timeout: 5s
 //! ```
 
+pub mod account;
 pub mod backoff;
+pub mod client;
 pub mod condition;
 pub mod config;
 mod custody;
 pub mod deliver;
-mod gate;
+pub mod gate;
 pub mod isolation;
 mod meters;
 mod owner;
@@ -30,15 +32,16 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::core::component::{Component, Task};
+use crate::core::component::{Component, ComponentId, Task};
 use crate::core::consumer::{Consumed, Consumer};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::factory::BuildContext;
 use crate::core::host::Host;
 use crate::core::payload::{Payload, Signal};
+use crate::exporters::sending::account::Account;
 use crate::exporters::sending::config::{QueueSettings, SendingSettings};
-use crate::exporters::sending::custody::{Custody, Losses};
-use crate::exporters::sending::deliver::{Courier, Delivery, DeliveryParts};
+use crate::exporters::sending::custody::Custody;
+use crate::exporters::sending::deliver::{Courier, Deliver, Delivery, DeliveryParts};
 use crate::exporters::sending::meters::{InFlight, Meters};
 use crate::exporters::sending::queue::{Full, Queue, Waiter};
 
@@ -55,12 +58,11 @@ pub struct Sending {
 }
 
 struct Shared {
-    delivery: Delivery,
+    delivery: Box<dyn Deliver>,
     queue: Option<QueueSettings>,
     lanes: [Lane; 4],
-    meters: Meters,
+    account: Arc<Account>,
     host: Arc<Host>,
-    losses: Losses,
     /// Wakes the owner task: something was pushed or draining began.
     wake: Notify,
     /// Wakes senders that wait for room.
@@ -84,8 +86,6 @@ impl Lane {
 impl Sending {
     /// Builds without I/O.
     pub fn new(cx: BuildContext, settings: SendingSettings, courier: Box<dyn Courier>) -> Sending {
-        let capacity = settings.queue.map(|queue| queue.queue_size);
-        let meters = Meters::new(cx.host.stats.clone(), &cx.id.to_string(), capacity);
         let delivery = Delivery::new(DeliveryParts {
             courier,
             retry: settings.retry,
@@ -93,25 +93,29 @@ impl Sending {
             request_bytes_max: settings.request_bytes_max,
             path: cx.path,
             status: cx.host.status.clone(),
-            off_spec_retries: meters.off_spec_retries.clone(),
+            off_spec_retries: meters::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
         });
+        Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
+    }
+
+    /// A queue in front of an exporter's own way to deliver. Builds without I/O.
+    pub fn over(
+        id: &ComponentId,
+        host: Arc<Host>,
+        queue: Option<QueueSettings>,
+        delivery: Box<dyn Deliver>,
+    ) -> Sending {
+        let capacity = queue.map(|queue| queue.queue_size);
+        let meters = Meters::new(host.stats.clone(), &id.to_string(), capacity);
+        let account = Arc::new(Account::new(host.balance.clone(), meters));
         let lanes = Signal::ALL.map(|signal| {
-            let queue = settings.queue.as_ref().map_or_else(
+            let queue = queue.as_ref().map_or_else(
                 || Queue::new(0, queue::Sizer::Requests, None),
                 |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch),
             );
             Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
         });
-        let shared = Shared {
-            delivery,
-            queue: settings.queue,
-            lanes,
-            meters,
-            host: cx.host,
-            losses: Losses::default(),
-            wake: Notify::new(),
-            room: Notify::new(),
-        };
+        let shared = Shared { delivery, queue, lanes, account, host, wake: Notify::new(), room: Notify::new() };
         Sending { shared: Arc::new(shared), owner: Mutex::default() }
     }
 
@@ -128,7 +132,7 @@ impl Shared {
     /// Sends while the caller waits; what failed as a whole goes back to the caller uncounted.
     async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
         let (signal, items, origin) = (payload.signal, payload.items, payload.origin.clone());
-        let meters = self.meters.of(signal);
+        let meters = self.account.meters.of(signal);
         // A guard, because the caller may stop waiting and drop this call.
         let in_flight = InFlight::new(&meters.in_flight);
         let tally = self.delivery.deliver(payload).await;
@@ -156,9 +160,9 @@ impl Shared {
             self.push(payload, waiter).map_err(|_| ())
         };
         if pushed.is_err() {
-            self.meters.of(signal).enqueue_failed.add(items);
+            self.account.meters.of(signal).enqueue_failed.add(items);
             let message =
-                if self.delivery.gate.is_closing() { "the exporter is stopping" } else { "sending queue is full" };
+                if self.delivery.gate().is_closing() { "the exporter is stopping" } else { "sending queue is full" };
             return Err(ConsumeError::refused(Reason::QUEUE_FULL, message));
         }
         match result {
@@ -170,7 +174,7 @@ impl Shared {
 
     fn push(&self, payload: Payload, waiter: Option<Waiter>) -> Result<(), Full> {
         let lane = self.lane(payload.signal);
-        let meters = self.meters.of(payload.signal);
+        let meters = self.account.meters.of(payload.signal);
         let mut queue = lane.lock();
         queue.push(payload, waiter, Instant::now())?;
         meters.queue_size.set(i64::try_from(queue.used()).unwrap_or(i64::MAX));
@@ -191,7 +195,7 @@ impl Shared {
                 Ok(()) => return Ok(()),
                 Err(Full(payload, waiter)) => (payload, waiter),
             };
-            if self.delivery.gate.is_closing() || tokio::time::timeout_at(give_up_at, room).await.is_err() {
+            if self.delivery.gate().is_closing() || tokio::time::timeout_at(give_up_at, room).await.is_err() {
                 return Err(());
             }
         }
@@ -203,7 +207,7 @@ impl Consumer for Sending {
         Box::pin(async move {
             match &self.shared.queue {
                 Some(settings) => self.shared.enqueue(payload, settings).await,
-                None if self.shared.delivery.gate.is_closing() => {
+                None if self.shared.delivery.gate().is_closing() => {
                     Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"))
                 }
                 None => self.shared.send_now(payload).await,
@@ -216,9 +220,10 @@ impl Component for Sending {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
             let shared = self.shared.clone();
+            shared.delivery.start(&shared.host, shared.account.clone()).await?;
             if let Some(settings) = shared.queue {
                 let tasks = shared.host.tasks.clone();
-                let name = shared.delivery.path.clone();
+                let name = shared.delivery.path().to_owned();
                 *self.owner() = Some(tasks.spawn(&name, move |pulse| owner::run(shared, settings, pulse)));
             }
             Ok(())
@@ -228,7 +233,7 @@ impl Component for Sending {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             let shared = &self.shared;
-            shared.delivery.gate.close_at(deadline);
+            shared.delivery.gate().close_at(deadline);
             shared.lanes.iter().for_each(|lane| lane.lock().end());
             shared.wake.notify_one();
             shared.room.notify_waiters();
@@ -241,8 +246,8 @@ impl Component for Sending {
                 let _ = owner.await;
             }
             shared.drop_what_waits();
-            shared.delivery.courier.close().await;
-            shared.losses.say(&shared.delivery.path, shared.delivery.courier.destination());
+            shared.delivery.drain(deadline).await;
+            shared.account.say_losses(shared.delivery.path(), shared.delivery.destination());
         })
     }
 }

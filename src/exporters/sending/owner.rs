@@ -35,7 +35,7 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
                 wake_at = wake_at.min(due);
             }
         }
-        let gate = &shared.delivery.gate;
+        let gate = shared.delivery.gate();
         if gate.is_closing() && !gate.is_over() {
             let give_up_at = progress.since(shared.delivery.taken(), Instant::now()) + DRAIN_WITHOUT_PROGRESS_MAX;
             match give_up_at <= Instant::now() {
@@ -94,7 +94,7 @@ fn dispatch(
             Taken::NotBefore(due) => return Some(due),
             Taken::Batch(entries) => entries,
         };
-        shared.meters.of(lane.signal).queue_size.set(i64::try_from(used).unwrap_or(i64::MAX));
+        shared.account.meters.of(lane.signal).queue_size.set(i64::try_from(used).unwrap_or(i64::MAX));
         shared.room.notify_waiters();
         let busy = Busy::new(shared.clone(), lane.signal.index());
         deliveries.spawn(async move { deliver(&busy.shared, settings, entries).await });
@@ -112,7 +112,7 @@ struct Busy {
 impl Busy {
     fn new(shared: Arc<Shared>, lane: usize) -> Busy {
         shared.lanes[lane].busy.fetch_add(1, Ordering::Relaxed);
-        let _in_flight = InFlight::new(&shared.meters.of(shared.lanes[lane].signal).in_flight);
+        let _in_flight = InFlight::new(&shared.account.meters.of(shared.lanes[lane].signal).in_flight);
         Busy { shared, lane, _in_flight }
     }
 }
@@ -136,7 +136,7 @@ async fn deliver(shared: &Shared, settings: QueueSettings, mut entries: Vec<Entr
     let mut custody = Custody::new(shared, signal, items);
     let mut tally = Tally::default();
     for part in cut(whole, settings) {
-        shared.meters.of(signal).batch_send_size.record(part.items);
+        shared.account.meters.of(signal).batch_send_size.record(part.items);
         tally.add(shared.delivery.deliver(part).await);
     }
     let failed = tally.error.clone().filter(|_| !tally.answered);
@@ -172,16 +172,16 @@ impl Shared {
             if entries.is_empty() {
                 continue;
             }
-            self.meters.of(lane.signal).queue_size.set(0);
+            self.account.meters.of(lane.signal).queue_size.set(0);
             for Entry { payload, waiter, .. } in entries {
                 let mut custody = Custody::new(self, lane.signal, payload.items);
-                let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
                 match waiter {
                     Some(waiter) => {
                         custody.give_back(payload.items);
-                        drop(waiter.send(Err(error)));
+                        let message = "the exporter stopped before it was sent";
+                        drop(waiter.send(Err(ConsumeError::refused(Reason::SHUTDOWN, message))));
                     }
-                    None => custody.lose(Reason::SHUTDOWN, payload.items),
+                    None => custody.settle(&self.delivery.end(payload)),
                 }
             }
         }

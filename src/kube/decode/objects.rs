@@ -42,7 +42,8 @@ pub(super) fn pod(raw: raw::Pod<'_>, keep: &Keep, strings: &mut Interner) -> Res
         node: strings.share(spec.node_name.as_str()),
         hostname: strings.own(spec.hostname.as_str()),
         host_network: spec.host_network,
-        ips: ips(&status),
+        ips: ips(&status.pod_ips, &status.pod_ip),
+        host_ips: ips(&status.host_ips, &status.host_ip),
         phase: phase(status.phase.as_str()),
         created: time(metadata.creation_timestamp.as_str()).unwrap_or_default(),
         started: time(status.start_time.as_str()),
@@ -124,10 +125,13 @@ fn phase(text: &str) -> Phase {
     }
 }
 
-fn ips(status: &raw::Status<'_>) -> Vec<std::net::IpAddr> {
-    let mut ips = Vec::with_capacity(status.pod_ips.len());
-    let all = status.pod_ips.iter().map(|entry| entry.ip.as_str()).chain([status.pod_ip.as_str()]);
-    for found in all.filter_map(ip) {
+/// The most addresses of one pod that are kept; a pod has one of each family.
+const IPS_MAX: usize = 16;
+
+fn ips(all: &[raw::PodIp<'_>], single: &Text<'_>) -> Vec<std::net::IpAddr> {
+    let mut ips = Vec::with_capacity(all.len().clamp(usize::from(!single.is_empty()), IPS_MAX));
+    let all = all.iter().map(|entry| entry.ip.as_str()).chain([single.as_str()]);
+    for found in all.filter_map(ip).take(IPS_MAX) {
         if !ips.contains(&found) {
             ips.push(found);
         }

@@ -103,6 +103,10 @@ pub(super) struct Status<'a> {
     pub phase: Text<'a>,
     #[serde(borrow)]
     pub start_time: Text<'a>,
+    #[serde(borrow, rename = "hostIP")]
+    pub host_ip: Text<'a>,
+    #[serde(borrow, rename = "hostIPs", deserialize_with = "lenient")]
+    pub host_ips: Vec<PodIp<'a>>,
     #[serde(borrow, rename = "podIP")]
     pub pod_ip: Text<'a>,
     #[serde(borrow, rename = "podIPs", deserialize_with = "lenient")]

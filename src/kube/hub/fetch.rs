@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Shared;
+use super::contact::Answered;
 use super::feed::Update;
 use super::paths::encode;
 use crate::core::tasks::Pulse;
@@ -23,6 +24,9 @@ const OBJECT_BYTES_MAX: usize = 8 << 20;
 /// Five a second with bursts of ten, as the Collector's own client is bounded.
 const REFILL: Duration = Duration::from_millis(200);
 const BURST: u32 = 10;
+/// A read that failed is repeated, by one task at a time, until the server answers: first after this, later less often.
+const PROBE_FIRST: Duration = Duration::from_secs(2);
+const PROBE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Fetcher {
@@ -108,7 +112,40 @@ impl Fetcher {
 
     async fn pod(&self, uid: &Arc<str>, namespace: &str, name: &str) {
         let path = format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name));
-        let update = match self.get(&path, Form::Whole).await {
+        let (mut pause, mut probes) = (PROBE_FIRST, false);
+        loop {
+            probes |= self.read_pod(uid, &path).await;
+            if !probes || !self.still_doubted() {
+                break;
+            }
+            sleep(pause + pause.mul_f64(fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(PROBE_MAX);
+            if !self.still_doubted() {
+                break;
+            }
+        }
+        let mut refreshes = self.shared.refreshes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        refreshes.insert(uid.clone(), Instant::now());
+    }
+
+    fn still_doubted(&self) -> bool {
+        let alive = self.shared.alive();
+        self.shared.contact().still_doubted(alive)
+    }
+
+    /// Reads one pod; true when it failed and is to be read again.
+    async fn read_pod(&self, uid: &Arc<str>, path: &str) -> bool {
+        let asked = Instant::now();
+        self.shared.contact().asked(asked);
+        let answer = self.get(path, Form::Whole).await;
+        let how = match &answer {
+            Ok(_) => Answered::ByStore,
+            Err(status) if status.code == 404 => Answered::ByStore,
+            Err(status) if (400..500).contains(&status.code) => Answered::ByServer,
+            Err(_) => Answered::Failed,
+        };
+        let probes = self.shared.contact().answered(asked, how, Instant::now());
+        let update = match answer {
             Ok(body) => match Decoder::new(self.keep.clone()).pod(&body) {
                 Ok(seen) if seen.pod.uid == *uid => Some(Update::Fetched(seen)),
                 Ok(successor) => {
@@ -127,8 +164,7 @@ impl Fetcher {
             // Without a feed there is nobody left to tell.
             let _ = self.updates.send(update).await;
         }
-        let mut refreshes = self.shared.refreshes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        refreshes.insert(uid.clone(), Instant::now());
+        probes
     }
 
     async fn related(&self, path: &str) -> Found {

@@ -4,6 +4,7 @@
 //! fetcher makes single GETs (refreshed pods, owners, namespaces, nodes). Whatever fails, the last snapshot is served.
 //! It must not know what a resource or an attribute is.
 
+mod contact;
 mod feed;
 mod fetch;
 mod paths;
@@ -31,6 +32,7 @@ use crate::kube::static_pods;
 use crate::kube::table::{Snapshot, Table};
 use crate::kube::watch::{Health, Heard};
 
+use self::contact::Contact;
 use self::tell::Tell;
 
 /// Updates between readers and table.
@@ -68,6 +70,9 @@ pub struct Freshness {
     pub listed_at: Option<UnixNanos>,
     /// Since the last sign of life (event, bookmark or list) of the quietest watch; `None` before the first list.
     pub age: Option<Duration>,
+    /// Since the request of a single read that the API server failed to answer: the stream may be silent for the same
+    /// reason. `None` when nothing speaks against the stream.
+    pub doubt: Option<Duration>,
 }
 
 pub struct Hub {
@@ -102,6 +107,8 @@ struct Shared {
     wants: mpsc::Sender<Want>,
     // By pod uid: when it was last asked for. Locked on misses only.
     refreshes: Mutex<HashMap<Arc<str>, Instant>>,
+    // Locked once per single read and per look at the freshness.
+    contact: Mutex<Contact>,
     shelves: Shelves,
     tell: Tell,
 }
@@ -122,7 +129,17 @@ impl Shared {
         self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn contact(&self) -> MutexGuard<'_, Contact> {
+        self.contact.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// When the quietest watch last brought an event or a bookmark.
+    fn alive(&self) -> Option<Instant> {
+        self.readers().iter().map(|(_, heard)| heard.event.max(heard.bookmark)).min().flatten()
+    }
+
     fn freshness(&self) -> Freshness {
+        let alive = self.alive();
         let now = Instant::now();
         let wall = |at: Option<Instant>| at.map(|at| UnixNanos::now().saturating_sub(now.duration_since(at)));
         let readers = self.readers();
@@ -139,6 +156,7 @@ impl Shared {
             last_bookmark: wall(heard.bookmark),
             listed_at: wall(heard.listed),
             age: heard.latest().map(|at| now.duration_since(at)),
+            doubt: self.contact().doubted_since(now, alive).map(|since| now.duration_since(since)),
         }
     }
 }
@@ -171,6 +189,7 @@ impl Hub {
             readers: Mutex::default(),
             wants,
             refreshes: Mutex::default(),
+            contact: Mutex::default(),
             shelves: Shelves::default(),
             tell: Tell::new(&host.stats, host.status.clone(), &name),
         });
@@ -309,5 +328,7 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The pure parts behind the hub: order of versions, tallies, request paths, and recorded streams through to the table.
+//! The pure parts behind the hub: order of versions, tallies, request paths, and late deletions.
 
 use super::feed::{Feed, Tally, Update};
 use super::paths::{Scope, encode};
@@ -6,7 +6,7 @@ use super::*;
 use crate::kube::decode::{Decoder, Event, Seen};
 use crate::kube::watch::Ask;
 
-fn spec() -> WatchSpec {
+pub(super) fn spec() -> WatchSpec {
     WatchSpec {
         auth: Auth::None,
         node: Some("node-a".to_owned()),
@@ -97,38 +97,6 @@ fn a_list_of_one_namespace_says_nothing_about_the_others() {
     assert!(feed.is_synced());
     feed.apply(Update::Listed { reader: 0, seen: Vec::new() }, NOW);
     assert_eq!((shown(&mut feed, "a"), shown(&mut feed, "b").as_deref()), (None, Some("v1")));
-}
-
-/// Every recorded stream through decoder, feed, table and ledger: the runs that the recording knows are found.
-#[test]
-fn recorded_streams_leave_the_right_runs_behind() {
-    // File, container, restart count and id of the newest run, and how many runs are known.
-    let cases = [
-        ("02-restart.jsonl", "app", 1, 2),
-        ("03-crashloop.jsonl", "app", 4, 4),
-        ("04-restart-jump.jsonl", "app", 7, 2),
-    ];
-    for (file, container, newest, least) in cases {
-        let path = format!("{}/tests/golden/k8s/{file}", env!("CARGO_MANIFEST_DIR"));
-        let (mut decoder, mut uid, mut last) = (Decoder::new(Keep::default()), None, None);
-        let mut feed = Feed::new(Duration::from_secs(120), 1, &spec());
-        for line in std::fs::read_to_string(path).unwrap().lines() {
-            let Event::Applied(seen) = decoder.line(line.as_bytes()).unwrap() else { continue };
-            let status = seen.pod.statuses.iter().find(|status| &*status.name == container).cloned();
-            last = status.or(last);
-            uid = Some(seen.pod.uid.clone());
-            feed.apply(Update::Applied { reader: 0, seen }, NOW);
-        }
-        let (uid, last) = (uid.unwrap(), last.unwrap());
-        assert_eq!(last.restart_count, newest, "{file}");
-        let snapshot = feed.snapshot();
-        let entry = snapshot.by_container_id(&last.id).unwrap();
-        assert_eq!(entry.pod.uid, uid, "{file}");
-        assert!(entry.ledger.ids().count() >= least, "{file}: {:?}", entry.ledger);
-        if let Some(before) = last.last {
-            assert!(entry.ledger.knows(&before.id), "{file}: the predecessor is known");
-        }
-    }
 }
 
 #[test]

@@ -138,6 +138,7 @@ pub(crate) fn pod_with(status: ContainerStatus) -> Pod {
         node: "node-a".into(),
         hostname: "".into(),
         host_network: false,
+        host_ips: Vec::new(),
         ips: vec!["10.1.0.5".parse().expect("an address")],
         phase: Phase::Running,
         created: UnixNanos::from_secs(100),

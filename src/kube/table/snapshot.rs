@@ -22,6 +22,11 @@ pub struct Entry {
     pub removed_at: Option<UnixNanos>,
 }
 
+/// Addresses of the pod's node, as long as the pod lives.
+pub(super) fn hosts_of(entry: &Entry) -> &[IpAddr] {
+    if entry.removed_at.is_some() { &[] } else { &entry.pod.host_ips }
+}
+
 /// A pod's claim on an address. `to` is open while the pod runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tenure {
@@ -53,6 +58,8 @@ pub struct Snapshot {
     pub(super) pods: Shards<Arc<str>, Arc<Entry>>,
     pub(super) aliases: Shards<Arc<str>, Arc<str>>,
     pub(super) ips: Index<IpAddr, Tenure>,
+    /// Addresses of nodes, each with the number of living pods that name it as their node's.
+    pub(super) hosts: Shards<IpAddr, u32>,
     pub(super) names: Index<u64, Arc<str>>,
     pub(super) containers: Index<IdKey, (Arc<str>, Arc<str>)>,
 }
@@ -63,11 +70,21 @@ impl Snapshot {
         self.pods.get(uid).or_else(|| self.pods.get(self.aliases.get(uid)?))
     }
 
-    /// The pod that held the address at that time. Never a host-network pod; a finished pod has let go of it.
+    /// The pod that held the address at that time. Never a host-network pod; a finished pod has let go of it. An address
+    /// that other pods name as their node's is nobody's, whoever claims it.
     pub fn by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<Entry>> {
-        let held = self.ips.list(&ip.to_canonical()).iter();
+        let ip = ip.to_canonical();
+        let held = self.ips.list(&ip).iter();
         let owner = held.filter(|tenure| tenure.from <= at && tenure.to.is_none_or(|to| at <= to));
-        self.pods.get(&owner.max_by_key(|tenure| tenure.from)?.uid)
+        let entry = self.pods.get(&owner.max_by_key(|tenure| tenure.from)?.uid)?;
+        // Where each pod has a machine of its own, its address is its node's too.
+        let own = u32::from(hosts_of(entry).contains(&ip));
+        (self.hosts.get(&ip).copied().unwrap_or(0) <= own).then_some(entry)
+    }
+
+    /// Some living pod names the address as its node's.
+    pub fn is_node_address(&self, ip: IpAddr) -> bool {
+        self.hosts.get(&ip.to_canonical()).is_some()
     }
 
     /// The pod of this name that existed then: names of StatefulSet pods come back with another uid. After a deletion

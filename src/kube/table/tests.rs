@@ -33,6 +33,7 @@ fn pod(uid: &str, name: &str, ip: &str, from: u64) -> Pod {
         node: "node-a".into(),
         hostname: "".into(),
         host_network: false,
+        host_ips: Vec::new(),
         ips: vec![ip.parse().expect("an address")],
         phase: Phase::Running,
         created: at(from),
@@ -181,4 +182,51 @@ fn a_snapshot_does_not_change_when_the_table_does_and_an_idle_table_gives_the_sa
     table.apply(Change::Applied(pod("b", "b", "10.1.0.2", 0)), at(2));
     assert!(before.by_uid("b").is_none());
     assert!(table.snapshot().by_uid("b").is_some());
+}
+
+#[test]
+fn an_address_of_a_node_is_nobodys_whoever_claims_it() {
+    let on = |uid: &str, ip_of_pod: &str, host: &str| Pod { host_ips: vec![ip(host)], ..pod(uid, uid, ip_of_pod, 0) };
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(on("a", "10.1.0.1", "192.168.0.7")), at(1));
+    // A claim on the node's own address: of another pod, and of one that runs in the node's network.
+    table.apply(Change::Applied(on("thief", "192.168.0.7", "192.168.0.8")), at(1));
+    let host_network = Pod { host_network: true, ..on("agent", "192.168.0.7", "192.168.0.7") };
+    table.apply(Change::Applied(host_network), at(1));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(5))), Some("a"));
+    assert_eq!(uid(snapshot.by_ip(ip("192.168.0.7"), at(5))), None);
+    assert_eq!(uid(snapshot.by_ip(ip("::ffff:192.168.0.7"), at(5))), None);
+    assert!(snapshot.is_node_address(ip("192.168.0.8")) && !snapshot.is_node_address(ip("10.1.0.1")));
+    // The node is gone with its last pod, and its address was given to a pod.
+    for gone in ["a", "agent"] {
+        table.apply(Change::Deleted { uid: gone.into(), last: None }, at(10));
+    }
+    assert_eq!(uid(table.snapshot().by_ip(ip("192.168.0.7"), at(20))), Some("thief"));
+    table.apply(Change::Deleted { uid: "thief".into(), last: None }, at(30));
+    table.tick(at(500));
+    assert!(table.snapshot().hosts.is_empty());
+}
+
+#[test]
+fn a_pod_on_a_machine_of_its_own_is_found_by_the_address_that_both_have() {
+    let mut table = Table::new(GRACE);
+    let fargate = Pod { host_ips: vec![ip("192.168.0.7")], ..pod("a", "a", "192.168.0.7", 0) };
+    table.apply(Change::Applied(fargate), at(1));
+    assert_eq!(uid(table.snapshot().by_ip(ip("192.168.0.7"), at(5))), Some("a"));
+}
+
+#[test]
+fn a_server_that_renames_a_uid_leaves_no_key_behind() {
+    let named = |name: &str, hash: &str| Pod { config_hash: Some(hash.into()), ..pod("a", name, "10.1.0.1", 0) };
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(named("one", "h1")), at(1));
+    table.apply(Change::Applied(named("two", "h2")), at(2));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_name("shop", "one", at(5))), None);
+    assert_eq!((uid(snapshot.by_uid("h1")), uid(snapshot.by_uid("h2"))), (None, Some("a")));
+    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(10));
+    table.tick(at(500));
+    let snapshot = table.snapshot();
+    assert!(snapshot.is_empty() && snapshot.names.is_empty() && snapshot.aliases.is_empty() && snapshot.ips.is_empty());
 }

@@ -7,11 +7,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use super::config::{Rule, Source};
+use super::config::{Range, Rule, Source};
+use super::container;
 use super::facts::{Facts, Known};
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::table::{Entry, Snapshot};
+
+/// Attributes that hold an address.
+const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
 
 /// What a rule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +24,23 @@ pub enum Tried {
     Absent,
     /// Values, but no pod with them.
     Miss,
+    /// An address of a node, of a configured proxy, or of a pod that only forwards: whose data it is cannot be told.
+    Refused,
     Hit,
 }
 
 /// Tells the value of a pod-level attribute that a rule compares and no index holds (a label, the deployment's name).
 pub trait PodAttributes {
     fn value(&self, entry: &Arc<Entry>, name: &str) -> Option<String>;
+}
+
+/// One rule that was tried, with the values it looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub rule: usize,
+    /// Source and value, which is `None` when the resource has none.
+    pub values: Vec<(String, Option<String>)>,
+    pub tried: Tried,
 }
 
 pub struct Association {
@@ -45,6 +60,7 @@ struct Scan {
 pub struct Seeker<'a> {
     pub facts: &'a Facts<'a>,
     pub origin: &'a Origin,
+    pub proxies: &'a [Range],
     /// When the resource's data was made, where the arrival is too late to tell an address's owner.
     pub made_at: &'a dyn Fn() -> Option<UnixNanos>,
 }
@@ -52,6 +68,36 @@ pub struct Seeker<'a> {
 impl Seeker<'_> {
     pub fn peer(&self) -> Option<IpAddr> {
         self.origin.peer.map(|peer| peer.ip().to_canonical())
+    }
+
+    /// The pod at the other end of the connection; `None` for one that only forwards what others made.
+    pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+        // A connection belongs to whoever had the address when it was accepted.
+        self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !container::only_forwards(&entry.pod))
+    }
+
+    fn holder<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+        if self.is_proxy(ip) { None } else { snapshot.by_ip(ip, at) }
+    }
+
+    fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|range| range.contains(ip))
+    }
+
+    /// True when the rule names an address whose data may be anybody's.
+    fn is_refused(&self, rule: &Rule, snapshot: &Snapshot) -> bool {
+        rule.sources.iter().any(|source| {
+            let ip = match source {
+                Source::Connection => self.peer(),
+                Source::Attribute(name) if ADDRESSES.contains(&name.as_str()) => self.facts.ip(name),
+                Source::Attribute(_) => None,
+            };
+            let forwards = |ip| {
+                let there = snapshot.by_ip(ip, self.accepted_at());
+                *source == Source::Connection && there.is_some_and(|entry| container::only_forwards(&entry.pod))
+            };
+            ip.is_some_and(|ip| self.is_proxy(ip) || snapshot.is_node_address(ip) || forwards(ip))
+        })
     }
 
     fn accepted_at(&self) -> UnixNanos {
@@ -85,9 +131,21 @@ impl Association {
                 tried(index, Tried::Hit);
                 return Some((entry, index));
             }
-            tried(index, Tried::Miss);
+            let refused = seeker.is_refused(rule, snapshot);
+            tried(index, if refused { Tried::Refused } else { Tried::Miss });
         }
         None
+    }
+
+    /// The rules on the way to the pod, or all of them when none finds one: for logs and explain.
+    pub fn attempts(&self, seeker: &Seeker<'_>, snapshot: &Arc<Snapshot>, pods: &dyn PodAttributes) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        self.find(seeker, snapshot, pods, &mut |rule, tried| {
+            let sources = self.rules[rule].sources.iter();
+            let values = sources.map(|source| (source.name().to_owned(), value_of(source, seeker))).collect();
+            attempts.push(Attempt { rule, values, tried });
+        });
+        attempts
     }
 
     /// By the first source that has an index; the others must agree.
@@ -143,6 +201,13 @@ fn join(values: impl Iterator<Item = Option<String>>) -> Option<String> {
     Some(values?.join("\u{0}"))
 }
 
+fn value_of(source: &Source, seeker: &Seeker<'_>) -> Option<String> {
+    match source {
+        Source::Connection => seeker.peer().map(|ip| ip.to_string()),
+        Source::Attribute(name) => seeker.facts.named(name).map(str::to_owned),
+    }
+}
+
 fn is_present(source: &Source, seeker: &Seeker<'_>) -> bool {
     match source {
         Source::Connection => seeker.origin.peer.is_some(),
@@ -167,8 +232,7 @@ fn is_indexed(source: &Source, all: &[Source]) -> bool {
 fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
     let facts = seeker.facts;
     match source {
-        // A connection belongs to whoever had the address when it was accepted.
-        Source::Connection => snapshot.by_ip(seeker.peer()?, seeker.accepted_at()),
+        Source::Connection => seeker.peer_pod(snapshot),
         Source::Attribute(name) => match name.as_str() {
             "k8s.pod.uid" => snapshot.by_uid(facts.text(Known::PodUid)?),
             "container.id" => snapshot.by_container_id(facts.container_id()?),
@@ -178,8 +242,8 @@ fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) ->
             }
             _ => {
                 let ip = facts.ip(name)?;
-                let now = snapshot.by_ip(ip, seeker.origin.arrived_at);
-                now.or_else(|| snapshot.by_ip(ip, (seeker.made_at)()?))
+                let now = seeker.holder(ip, seeker.origin.arrived_at, snapshot);
+                now.or_else(|| seeker.holder(ip, (seeker.made_at)()?, snapshot))
             }
         },
     }

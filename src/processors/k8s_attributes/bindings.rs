@@ -12,8 +12,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::store::Stream;
 use self::store::{Bound, Connection, Keys, Store};
+pub use self::store::{Remembered, Stream};
 use super::facts::Identity;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, Confidence, ContainerLedger, Query, Resolution, Run};
@@ -44,6 +44,37 @@ pub struct Sighting<'a> {
 pub struct Times {
     pub first: UnixNanos,
     pub last: UnixNanos,
+    /// Start of cumulative metric points: the process lived then, and it began not long before.
+    pub counting_since: Option<UnixNanos>,
+}
+
+impl Times {
+    pub fn between(first: UnixNanos, last: UnixNanos) -> Times {
+        Times { first, last, counting_since: None }
+    }
+
+    pub fn at(time: UnixNanos) -> Times {
+        Times::between(time, time)
+    }
+
+    /// What both say of one process.
+    pub fn join(self, other: Times) -> Times {
+        Times {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+            counting_since: self.counting_since.into_iter().chain(other.counting_since).min(),
+        }
+    }
+
+    /// Starts from before the pod (a host's boot, a counter kept on disk) are no process's of it.
+    pub fn of_pod(self, created: UnixNanos) -> Times {
+        Times { counting_since: self.counting_since.filter(|since| *since >= created), ..self }
+    }
+
+    /// The process lived from then to `last`.
+    pub fn alive_from(self) -> UnixNanos {
+        self.counting_since.map_or(self.first, |since| since.min(self.first))
+    }
 }
 
 /// How far the ledger can be believed at this moment.
@@ -70,7 +101,7 @@ pub struct Clock {
 
 impl Clock {
     fn tells(&self, times: Times) -> bool {
-        self.doubled.is_none_or(|(from, to)| times.last < from || to < times.first)
+        self.doubled.is_none_or(|(from, to)| times.last < from || to < times.alive_from())
     }
 }
 
@@ -98,6 +129,37 @@ pub enum How {
     Unconfirmed,
     /// An earlier answer for this process turned out wrong; this is the right one.
     Corrected,
+}
+
+/// The evidence that left one run only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Data without a pause since data whose run is certain.
+    Continuity,
+    /// When the process says it began.
+    Start,
+    /// Since when its metrics count.
+    CountingSince,
+    /// When its items were made.
+    ItemTimes,
+    /// When its connection was accepted.
+    Connection,
+    /// Nothing but the arrival.
+    Arrival,
+}
+
+impl Basis {
+    /// As explain shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Continuity => "data without a pause",
+            Basis::Start => "process.creation.time",
+            Basis::CountingSince => "start of cumulative metrics",
+            Basis::ItemTimes => "times of the items",
+            Basis::Connection => "accept time of the connection",
+            Basis::Arrival => "arrival",
+        }
+    }
 }
 
 /// The remembered processes of one processor.
@@ -145,6 +207,16 @@ impl Bindings {
     pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
         self.store.stream(pod_uid, container)
     }
+
+    /// The bound processes of a container, for explain.
+    pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
+        self.store.remembered(pod_uid, container)
+    }
+
+    /// What the stream's data got in place of a run.
+    pub fn note_absence(&self, sighting: &Sighting<'_>, absence: Absence, now: UnixNanos) {
+        self.store.note_absence(self.store.keys(sighting).stream, absence, now);
+    }
 }
 
 struct Case<'a, 'l> {
@@ -189,10 +261,8 @@ impl<'l> Case<'_, 'l> {
 
     fn still_fits(&self, bound: &Bound, times: &dyn Fn() -> Option<Times>) -> Option<&'l Run> {
         let run = self.ledger.run(&bound.run)?;
-        let Some(end) = run.end else { return Some(run) };
         // Data of a run that has ended: still right when it was made before the end.
-        let made_before_end = times().is_none_or(|times| times.last <= end.hi.saturating_add(CONTINUOUS));
-        made_before_end.then_some(run)
+        (run.end.is_none() || times().is_none_or(|times| made_before_end(run, times))).then_some(run)
     }
 
     /// A process that was never seen: what is known of it must leave one run only.
@@ -200,7 +270,7 @@ impl<'l> Case<'_, 'l> {
         let clock = self.horizon.clock;
         let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
         if let Some(run) = comparable.and_then(|times| self.continues(times)) {
-            return self.bind(run, How::Confirmed, direct, times);
+            return self.bind(run, How::Confirmed, direct, (times, Basis::Continuity));
         }
         if self.horizon.clock.unsteady {
             return self.pending(Absence::AwaitingStatus, direct, times);
@@ -219,19 +289,23 @@ impl<'l> Case<'_, 'l> {
                     Confidence::Confirmed => How::Confirmed,
                     Confidence::Unconfirmed => How::Unconfirmed,
                 };
-                self.bind(run, how, direct, times)
+                let basis = self.basis(direct.is_some(), times);
+                self.bind(run, how, direct, (times, basis))
             }
             Resolution::Missing(absence) => Verdict::Missing(absence),
             Resolution::Pending(absence) => self.pending(absence, direct, times),
         }
     }
 
-    /// The time in which the stream's run was certainly alive is so close that no restart fits between.
+    /// The time in which the stream's run was certainly alive is so close that no restart fits between. A container has
+    /// one run at a time, so a process that lived then is of that run.
     fn continues(&self, times: Times) -> Option<&'l Run> {
         let certain = self.bindings.store.stream_by_key(self.keys.stream)?;
-        let after = certain.since.saturating_sub(CONTINUOUS) <= times.first;
-        let before = times.first <= certain.until.saturating_add(CONTINUOUS);
-        if after && before { self.ledger.run(&certain.run) } else { None }
+        let lived_until = if times.counting_since.is_some() { times.last } else { times.first };
+        let after = certain.since.saturating_sub(CONTINUOUS) <= lived_until;
+        let before = times.alive_from() <= certain.until.saturating_add(CONTINUOUS);
+        let run = self.ledger.run(&certain.run).filter(|_| after && before)?;
+        made_before_end(run, times).then_some(run)
     }
 
     fn ask(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
@@ -244,14 +318,15 @@ impl<'l> Case<'_, 'l> {
         };
         let first = accepted_at.map_or(first, |accepted| accepted.min(first));
         let clock = self.horizon.clock;
-        let began_tells = self.sighting.began.is_none_or(|began| clock.tells(Times { first: began, last: began }));
-        if !began_tells || !clock.tells(Times { first, last: last.max(first) }) {
+        let began = self.began(times);
+        let began_tells = began.is_none_or(|began| clock.tells(Times::at(began)));
+        if !began_tells || !clock.tells(Times::between(first, last.max(first))) {
             return Resolution::Missing(Absence::Ambiguous);
         }
         let query = Query {
             alive_from: first,
             alive_to: last,
-            began: self.sighting.began,
+            began,
             horizon: self.horizon.known_until,
             seen_at: self.horizon.seen_at,
             trusted_number: self.sighting.trusted_number,
@@ -265,13 +340,36 @@ impl<'l> Case<'_, 'l> {
         }
         let accepted = direct.map(|(_, at)| at);
         let first = times.map_or(self.sighting.arrived_at, |times| times.first);
-        let until = [accepted, self.sighting.began].into_iter().flatten().fold(first, UnixNanos::min);
+        let until = [accepted, self.began(times)].into_iter().flatten().fold(first, UnixNanos::min);
         Verdict::Pending { absence, until }
     }
 
-    fn bind(&self, run: &'l Run, how: How, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+    /// What the process says of its start, by its resource or by what it counts.
+    fn began(&self, times: Option<Times>) -> Option<UnixNanos> {
+        self.sighting.began.or_else(|| times?.counting_since)
+    }
+
+    /// The strongest of what there was.
+    fn basis(&self, direct: bool, times: Option<Times>) -> Basis {
+        match times {
+            _ if self.sighting.began.is_some() => Basis::Start,
+            Some(Times { counting_since: Some(_), .. }) => Basis::CountingSince,
+            Some(_) => Basis::ItemTimes,
+            None if direct => Basis::Connection,
+            None => Basis::Arrival,
+        }
+    }
+
+    fn bind(
+        &self,
+        run: &'l Run,
+        how: How,
+        direct: Option<(u64, UnixNanos)>,
+        (times, basis): (Option<Times>, Basis),
+    ) -> Verdict<'l> {
         let store = &self.bindings.store;
-        let bound = Bound { run: run.id.clone(), unconfirmed: how == How::Unconfirmed, void: false };
+        let stream = self.keys.stream;
+        let bound = Bound { run: run.id.clone(), stream, unconfirmed: how == How::Unconfirmed, void: false };
         if let Some(identity) = self.keys.identity {
             store.bind_identity(identity, bound.clone());
         }
@@ -279,8 +377,12 @@ impl<'l> Case<'_, 'l> {
             store.bind_connection(number, bound);
         }
         if let Some(times) = times {
-            store.extend_stream(self.keys.stream, &run.id, times);
+            store.extend_stream(stream, &run.id, times, basis);
         }
         Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
     }
+}
+
+fn made_before_end(run: &Run, times: Times) -> bool {
+    run.end.is_none_or(|end| times.last <= end.hi.saturating_add(CONTINUOUS))
 }

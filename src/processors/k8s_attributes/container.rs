@@ -8,8 +8,9 @@ use crate::kube::pod::{Container, ContainerKind, Pod};
 use crate::kube::table::Entry;
 
 /// Sidecars that carry other containers' data: never the sole candidate, and their connections belong to nobody.
-const PROXIES: [&str; 10] = [
+const PROXIES: [&str; 11] = [
     "istio-proxy",
+    "ztunnel",
     "linkerd-proxy",
     "envoy",
     "envoy-sidecar",
@@ -76,6 +77,15 @@ fn may_be_meant(container: &Container) -> bool {
 
 fn is_proxy(container: &Container) -> bool {
     PROXIES.contains(&&*container.name)
+}
+
+/// True for a pod of proxies alone (a collector, a node's mesh proxy): the data it sends is others'.
+pub fn only_forwards(pod: &Pod) -> bool {
+    let mut living = pod
+        .containers
+        .iter()
+        .filter(|container| matches!(container.kind, ContainerKind::Regular | ContainerKind::Sidecar));
+    living.clone().next().is_some() && living.all(is_proxy)
 }
 
 /// True when another container of the pod may have opened the connection on behalf of this one.

@@ -10,8 +10,8 @@ use crate::core::stats::{Counter, Stats};
 use crate::kube::ledger::Absence;
 
 pub struct Counters {
-    /// Per rule: hits, misses.
-    rules: Vec<[Arc<Counter>; 2]>,
+    /// Per rule: hits, misses, refused addresses.
+    rules: Vec<[Arc<Counter>; 3]>,
     found: Vec<(Found, Arc<Counter>)>,
     absent: Vec<(Absence, Arc<Counter>)>,
     /// No rule found a pod; the Collector's name for it.
@@ -73,7 +73,10 @@ impl Counters {
             stats.counter(CONTAINER_ID, CONTAINER_ID_HELP, &labels)
         };
         Counters {
-            rules: rules.iter().map(|entry| [rule(entry, "hit"), rule(entry, "miss")]).collect(),
+            rules: rules
+                .iter()
+                .map(|entry| [rule(entry, "hit"), rule(entry, "miss"), rule(entry, "refused")])
+                .collect(),
             found: Found::ALL.map(|found| (found, outcome(found.name(), ""))).into(),
             absent: Absence::ALL.map(|absence| (absence, outcome("missing", absence.name()))).into(),
             lookup_miss: own("otelcol_otelsvc_k8s_ip_lookup_miss", "Resources for which no pod was found."),
@@ -96,14 +99,20 @@ impl Counters {
     }
 
     pub fn rule_hit(&self, rule: usize) {
-        if let Some([hit, _]) = self.rules.get(rule) {
+        if let Some([hit, ..]) = self.rules.get(rule) {
             hit.add(1);
         }
     }
 
     pub fn rule_miss(&self, rule: usize) {
-        if let Some([_, miss]) = self.rules.get(rule) {
+        if let Some([_, miss, _]) = self.rules.get(rule) {
             miss.add(1);
+        }
+    }
+
+    pub fn rule_refused(&self, rule: usize) {
+        if let Some([.., refused]) = self.rules.get(rule) {
+            refused.add(1);
         }
     }
 

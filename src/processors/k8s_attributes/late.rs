@@ -20,7 +20,7 @@ impl LateBinding for Late {
     fn resolve(&self, origin: &Origin, resource: &Bytes, evidence: Evidence, now: UnixNanos) -> Bound {
         let moment = Moment::new(&self.enricher, &self.steady, now, Mode::RunOnly);
         let latest = evidence.latest;
-        let times = || (latest.0 > 0).then_some(Times { first: latest, last: latest });
+        let times = || (latest.0 > 0).then_some(Times::at(latest));
         match self.enricher.enrich(&Subject { resource, origin, times: &times }, &moment) {
             Outcome::Unchanged => Bound::Unchanged,
             Outcome::Changed(bytes) => Bound::Resource(bytes),

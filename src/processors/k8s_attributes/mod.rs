@@ -29,6 +29,8 @@ mod facts;
 mod first_data;
 mod hold;
 mod late;
+mod misses;
+mod peers;
 mod plan;
 mod pod_attributes;
 mod profiles;
@@ -37,6 +39,7 @@ mod steady;
 #[cfg(test)]
 mod tests;
 mod watched;
+mod witness;
 mod write;
 
 pub use plan::FACTORY;

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use super::bindings::Times;
 use super::enrich::{Enricher, Mode, Moment, Outcome, Subject};
 use super::first_data::FirstData;
 use super::hold::Hold;
 use super::steady::Steady;
+use super::witness::item_times;
 use crate::core::balance::Balance;
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::payload::{Envelope, Group, Payload, Signal};
 use crate::core::stats::Flow;
 use crate::core::time::UnixNanos;
 use crate::otlp::envelope;
-use crate::otlp::latest;
 
 pub struct Stage {
     pub enricher: Arc<Enricher>,
@@ -159,17 +158,4 @@ fn part(payload: Payload, waiting: &[Waiting]) -> (Payload, Payload) {
         Payload { signal, envelope: held, items: held_items, origin: origin.clone(), ticket: ticket.split(bytes) };
     let ready = Envelope { groups: ready, dictionary };
     (Payload { signal, envelope: ready, items: items - held_items, origin, ticket }, part)
-}
-
-/// First and last time among the first and last items of each scope: all of a resource's items come from one process,
-/// so some of them are witnesses enough and a large request costs no more than a small one.
-fn item_times(signal: Signal, group: &Group) -> Option<Times> {
-    let ends = group.scopes.iter().take(16).flat_map(|scope| [scope.items.first(), scope.items.last()]);
-    let times = ends.flatten().map(|item| latest::item_time(signal, item)).filter(|time| time.0 > 0);
-    times.fold(None, |found: Option<Times>, time| {
-        Some(found.map_or(Times { first: time, last: time }, |found| Times {
-            first: found.first.min(time),
-            last: found.last.max(time),
-        }))
-    })
 }

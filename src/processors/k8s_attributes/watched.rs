@@ -22,7 +22,7 @@ pub fn spec(config: &Config) -> WatchSpec {
         auth: match (&config.own.api_server, &config.auth) {
             (Some(url), _) => client::Auth::Url(url.clone()),
             (None, Auth::ServiceAccount) => client::Auth::ServiceAccount,
-            (None, Auth::KubeConfig { context }) => client::Auth::KubeConfig { context: context.clone() },
+            (None, Auth::KubeConfig { context }) => client::Auth::KubeConfig { context: context.clone(), file: None },
             (None, Auth::None) => client::Auth::None,
         },
         node: config.filter.node.clone(),
@@ -96,7 +96,7 @@ impl Cluster for Hub {
     fn in_touch(&self, now: UnixNanos) -> UnixNanos {
         let freshness = self.freshness();
         match (freshness.state, freshness.age) {
-            (Health::Fresh, _) => now,
+            (Health::Fresh, _) => now.saturating_sub(freshness.doubt.unwrap_or_default()),
             (_, Some(age)) => now.saturating_sub(age),
             (_, None) => UnixNanos(0),
         }

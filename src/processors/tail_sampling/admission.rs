@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::items::Items;
 use crate::core::origin::Origin;
-use crate::core::payload::{Group, Payload};
+use crate::core::payload::{Envelope, Group, Payload};
 use crate::core::time::UnixNanos;
-use crate::otlp::write::{field_len, varint_len};
+use crate::otlp::write::{self, field_len};
 use crate::ottl::Item;
 use crate::processors::tail_sampling::account::{Account, Charge};
 use crate::processors::tail_sampling::leaves::{LeafBits, Leaves, SpanFacts};
@@ -41,7 +42,7 @@ impl HeldGroup {
         self.charge.bytes()
     }
 
-    fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
+    pub(super) fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
         let parts = || {
             let scopes = group.scopes.iter().flat_map(|scope| [scope.scope.as_ref(), Some(&scope.schema_url)]);
             [group.resource.as_ref(), Some(&group.schema_url)].into_iter().chain(scopes).flatten()
@@ -84,17 +85,19 @@ fn text_len(text: &Bytes) -> u64 {
     if text.is_empty() { 0 } else { field_len(3, text.len()) as u64 }
 }
 
-/// Neighbouring spans of one trace, group and scope.
+/// Spans of one trace, group and scope of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
     pub trace_id: [u8; 16],
     pub group: u32,
     pub scope: u32,
-    /// First item of the run in its scope.
+    /// Number of the scope's first item in the request, and of the run's first and last one.
+    pub base: u32,
     pub first: u32,
+    last: u32,
     pub spans: u32,
-    /// Sum of the spans' lengths.
-    pub bytes: u32,
+    /// Sum of the spans' lengths, each with its key and length on the wire.
+    pub wire: u32,
     pub bits: LeafBits,
     pub min_start: u64,
     pub max_end: u64,
@@ -105,24 +108,21 @@ pub struct Run {
 const RUN_BYTES_MAX: u32 = 24 << 10;
 
 impl Run {
-    /// Bytes of the run in the Collector's count of a trace.
-    pub fn wire_bytes(&self) -> u64 {
-        let each = self.bytes / self.spans.max(1);
-        u64::from(self.bytes) + u64::from(self.spans) * (1 + varint_len(u64::from(each)) as u64)
-    }
-
     /// Bytes it takes in a store.
     pub fn cost(&self) -> u64 {
-        run_cost(self.spans as usize, u64::from(self.bytes))
+        run_cost(u64::from(self.wire))
     }
 
+    #[inline(always)]
     fn takes(&self, facts: &SpanFacts, length: u32) -> bool {
-        self.trace_id == facts.trace_id && self.bytes + length <= RUN_BYTES_MAX
+        // Spans may be as long as requests may be.
+        self.trace_id == facts.trace_id && self.wire.saturating_add(length) <= RUN_BYTES_MAX
     }
 
+    #[inline(always)]
     fn add(&mut self, facts: &SpanFacts, length: u32) {
         self.spans += 1;
-        self.bytes += length;
+        self.wire += length;
         self.bits.merge(&facts.bits);
         self.min_start = match (self.min_start, facts.start) {
             (0, start) | (start, 0) => start,
@@ -138,6 +138,8 @@ pub struct Admitted {
     pub groups: Vec<Arc<HeldGroup>>,
     /// Runs by shard.
     pub runs: Vec<Vec<Run>>,
+    /// For each item of the request the next one of its run.
+    pub links: Vec<u32>,
     /// What the shards' stores will need for them.
     pub cost: u64,
     pub malformed: u64,
@@ -145,7 +147,59 @@ pub struct Admitted {
     pub failures: u64,
 }
 
-/// Walks the envelope. `shard_of` tells the shard of a trace.
+/// What the runs of one request refer to.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    pub envelope: &'a Envelope,
+    pub groups: &'a [Arc<HeldGroup>],
+    pub links: &'a [u32],
+}
+
+impl<'a> Incoming<'a> {
+    /// The spans of a run in the order they came.
+    fn spans(self, run: &Run) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let items = self.items(run);
+        let (links, base, mut next) = (self.links, run.base, run.first);
+        (0..run.spans).map(move |_| {
+            let at = next;
+            next = links[at as usize];
+            items.get((at - base) as usize).unwrap_or_default()
+        })
+    }
+
+    fn items(self, run: &Run) -> &'a Items {
+        &self.envelope.groups[run.group as usize].scopes[run.scope as usize].items
+    }
+
+    /// Writes the spans of a run as fields of a scope group: `run.wire` bytes.
+    pub fn write(self, run: &Run, out: &mut Vec<u8>) {
+        let (first, items) = ((run.first - run.base) as usize, self.items(run));
+        let length = items.get(first).unwrap_or_default().len();
+        let head = field_len(ITEM, length) - length;
+        let stretch = items.stretch(first, (run.last - run.first) as usize + 1);
+        // It cannot be shorter than its spans with the shortest keys and lengths, so when it is as long, it is just these.
+        if let Some(stretch) = stretch.filter(|stretch| head + stretch.len() == run.wire as usize) {
+            write_head(out, length);
+            out.extend_from_slice(stretch);
+            return;
+        }
+        for span in self.spans(run) {
+            write_head(out, span.len());
+            out.extend_from_slice(span);
+        }
+    }
+}
+
+/// The field of a scope group that spans are.
+const ITEM: u32 = 2;
+
+#[inline]
+fn write_head(out: &mut Vec<u8>, length: usize) {
+    write::key(out, ITEM, write::LEN);
+    write::varint(out, length as u64);
+}
+
+/// Walks the envelope.
 pub struct Admission<'a> {
     pub leaves: &'a Leaves,
     pub account: &'a Arc<Account>,
@@ -165,15 +219,25 @@ pub fn shard_of(trace_id: &[u8; 16], shards: usize) -> usize {
 
 impl Admission<'_> {
     pub fn read(&self, payload: &Payload) -> Admitted {
+        let envelope = &payload.envelope;
+        let items = envelope.messages();
         let mut admitted = Admitted {
-            groups: Vec::with_capacity(payload.envelope.groups.len()),
+            groups: Vec::with_capacity(envelope.groups.len()),
             runs: vec![Vec::new(); self.shards],
+            links: vec![0; items],
             cost: 0,
             malformed: 0,
             failures: 0,
         };
-        for (at, group) in payload.envelope.groups.iter().enumerate() {
-            let latest = self.read_group(at as u32, group, &mut admitted);
+        if let [runs] = &mut admitted.runs[..] {
+            runs.reserve(items.min(RUNS_USUAL));
+        }
+        let mut recent = Recent::default();
+        let mut base = 0;
+        for (at, group) in envelope.groups.iter().enumerate() {
+            let place = Place { group: at as u32, scope: 0, base };
+            let latest = self.read_group(group, place, &mut recent, &mut admitted);
+            base += group.scopes.iter().map(|scope| scope.items.len() as u32).sum::<u32>();
             let held = HeldGroup::copy(group, &payload.origin, latest, self.account);
             admitted.groups.push(Arc::new(held));
         }
@@ -182,52 +246,123 @@ impl Admission<'_> {
     }
 
     /// Returns the latest end of the group's spans.
-    fn read_group(&self, at: u32, group: &Group, admitted: &mut Admitted) -> UnixNanos {
+    fn read_group(&self, group: &Group, at: Place, recent: &mut Recent, admitted: &mut Admitted) -> UnixNanos {
         let resource = group.resource.as_deref().unwrap_or_default();
         let Ok(resource_bits) = self.leaves.read_resource(resource) else {
             admitted.malformed += group.scopes.iter().map(|scope| scope.items.len() as u64).sum::<u64>();
             return UnixNanos::default();
         };
         let mut latest = 0;
+        let mut place = at;
         for (scope_at, scope) in group.scopes.iter().enumerate() {
-            // Place of the run that the next span may join: its shard and index.
-            let mut open: Option<(usize, usize)> = None;
-            for (item_at, span) in scope.items.iter().enumerate() {
-                let Ok(mut facts) = self.leaves.read_span(span) else {
+            place.scope = scope_at as u32;
+            recent.open = None;
+            for (number, span) in (place.base..).zip(&scope.items) {
+                let mut facts = SpanFacts::default();
+                if self.leaves.read_span(span, &mut facts).is_err() {
                     admitted.malformed += 1;
-                    open = None;
                     continue;
-                };
+                }
                 if self.leaves.has_conditions() {
                     let item = Item::span(span, scope.scope.as_deref().unwrap_or_default(), resource);
                     admitted.failures += self.leaves.evaluate(&item, &mut facts.bits);
                 }
                 latest = latest.max(facts.end);
-                let length = span.len() as u32;
-                if let Some((shard, run)) = open
-                    && admitted.runs[shard][run].takes(&facts, length)
-                {
-                    admitted.runs[shard][run].add(&facts, length);
+                let length = field_len(ITEM, span.len()) as u32;
+                let runs = &mut admitted.runs;
+                if let Some(run) = recent.find(runs, &facts, length, place) {
+                    admitted.links[run.last as usize] = number;
+                    run.last = number;
+                    run.add(&facts, length);
                     continue;
                 }
                 let shard = shard_of(&facts.trace_id, self.shards);
-                let mut run = Run {
-                    trace_id: facts.trace_id,
-                    group: at,
-                    scope: scope_at as u32,
-                    first: item_at as u32,
-                    spans: 0,
-                    bytes: 0,
-                    bits: resource_bits,
-                    min_start: 0,
-                    max_end: 0,
-                    has_root: false,
-                };
+                recent.opened(&facts, shard, runs[shard].len());
+                let mut run = place.run(facts.trace_id, number, resource_bits);
                 run.add(&facts, length);
-                open = Some((shard, admitted.runs[shard].len()));
-                admitted.runs[shard].push(run);
+                runs[shard].push(run);
             }
+            place.base += scope.items.len() as u32;
         }
         UnixNanos(latest)
+    }
+}
+
+/// Room for the runs of a usual request.
+const RUNS_USUAL: usize = 64;
+
+/// Where in a request spans are being read.
+#[derive(Clone, Copy)]
+struct Place {
+    group: u32,
+    scope: u32,
+    /// Number of the scope's first item in the request.
+    base: u32,
+}
+
+impl Place {
+    fn run(&self, trace_id: [u8; 16], number: u32, bits: LeafBits) -> Run {
+        Run {
+            trace_id,
+            group: self.group,
+            scope: self.scope,
+            base: self.base,
+            first: number,
+            last: number,
+            spans: 0,
+            wire: 0,
+            bits,
+            min_start: 0,
+            max_end: 0,
+            has_root: false,
+        }
+    }
+}
+
+/// Runs that the next span may join: the latest, and one for each of the low byte's values of trace ids, because senders
+/// mix the spans of traces that run at the same time. What collides there only begins a run of its own.
+struct Recent {
+    /// Shard of the latest run and its place there.
+    open: Option<(u32, u32)>,
+    places: [(u32, u32); 256],
+}
+
+const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent { open: None, places: [NOWHERE; 256] }
+    }
+}
+
+impl Recent {
+    #[inline(always)]
+    fn find<'a>(
+        &mut self,
+        runs: &'a mut [Vec<Run>],
+        facts: &SpanFacts,
+        length: u32,
+        place: Place,
+    ) -> Option<&'a mut Run> {
+        let at = |(shard, run): (u32, u32)| (shard as usize, run as usize);
+        if let Some((shard, run)) = self.open.map(at)
+            && runs[shard][run].takes(facts, length)
+        {
+            return Some(&mut runs[shard][run]);
+        }
+        let known = self.places[usize::from(facts.trace_id[15])];
+        let (shard, run) = at(known);
+        let found = runs.get_mut(shard)?.get_mut(run)?;
+        if (found.group, found.scope) != (place.group, place.scope) || !found.takes(facts, length) {
+            return None;
+        }
+        self.open = Some(known);
+        Some(found)
+    }
+
+    fn opened(&mut self, facts: &SpanFacts, shard: usize, run: usize) {
+        let place = (shard as u32, run as u32);
+        self.open = Some(place);
+        self.places[usize::from(facts.trace_id[15])] = place;
     }
 }

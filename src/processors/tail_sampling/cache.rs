@@ -1,22 +1,11 @@
 //! Memory of decided traces, so that late spans follow the verdict: kept ids exactly, dropped ids as fingerprints.
 //!
-//! Kept traces are few and their reason and weight matter, so they are an LRU; dropped ones are many and need four bytes
-//! each. A fingerprint of 32 bits among 16 neighbours is wrong for about one new trace in 270 million.
+//! Kept traces are few and their reason and weight matter, so they stand in full in `kept`; dropped ones are many and need
+//! four bytes each. A fingerprint of 32 bits among 16 neighbours is wrong for about one new trace in 270 million. Ids come
+//! with their hash, which the table of traces needs as well.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-use lru::LruCache;
-
-use crate::core::time::UnixNanos;
-use crate::processors::tail_sampling::decision::Decision;
-
-/// A kept trace's verdict.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kept {
-    pub decision: Decision,
-    pub decided_at: UnixNanos,
-}
+pub use crate::processors::tail_sampling::kept::Kept;
+use crate::processors::tail_sampling::kept::KeptTraces;
 
 /// What is remembered of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,61 +15,66 @@ pub enum Past {
 }
 
 pub struct Decided {
-    kept: LruCache<u128, Kept, RandomState>,
-    kept_max: usize,
+    kept: KeptTraces,
     dropped: Option<Generations>,
-    hasher: RandomState,
 }
 
 impl Decided {
     /// Capacities in ids; no dropped ids are remembered when `dropped` is 0.
-    pub fn new(kept: usize, dropped: usize, hasher: RandomState) -> Decided {
-        Decided {
-            // Grows as ids come; a bounded cache would claim all of its memory now.
-            kept: LruCache::unbounded_with_hasher(hasher.clone()),
-            kept_max: kept.max(1),
-            dropped: (dropped > 0).then(|| Generations::new(dropped)),
-            hasher,
-        }
+    pub fn new(kept: usize, dropped: usize) -> Decided {
+        Decided { kept: KeptTraces::new(kept), dropped: (dropped > 0).then(|| Generations::new(dropped)) }
     }
 
-    pub fn find(&mut self, id: &[u8; 16]) -> Option<Past> {
-        let key = u128::from_ne_bytes(*id);
-        if let Some(kept) = self.kept.get(&key) {
-            return Some(Past::Kept(*kept));
+    /// What became of the trace. Changes nothing, so that many can be asked for before any is used.
+    pub fn find(&self, hash: u64, id: &[u8; 16]) -> Option<Past> {
+        if let Some(kept) = self.kept.peek(hash, id) {
+            return Some(Past::Kept(kept));
         }
         let dropped = self.dropped.as_ref()?;
-        dropped.contains(self.hasher.hash_one(key)).then_some(Past::Dropped)
+        dropped.contains(hash).then_some(Past::Dropped)
     }
 
-    pub fn remember_kept(&mut self, id: &[u8; 16], kept: Kept) {
-        if self.kept.len() >= self.kept_max {
-            self.kept.pop_lru();
-        }
-        self.kept.put(u128::from_ne_bytes(*id), kept);
+    /// Late spans of a kept trace came: it is forgotten later than others.
+    pub fn used(&mut self, hash: u64, id: &[u8; 16]) {
+        self.kept.touch(hash, id);
     }
 
-    pub fn remember_dropped(&mut self, id: &[u8; 16]) {
-        let hash = self.hasher.hash_one(u128::from_ne_bytes(*id));
+    pub fn remember_kept(&mut self, hash: u64, id: &[u8; 16], kept: Kept) {
+        self.kept.insert(hash, id, kept);
+    }
+
+    pub fn remember_dropped(&mut self, hash: u64) {
         if let Some(dropped) = &mut self.dropped {
             dropped.insert(hash);
         }
     }
 
     pub fn footprint(&self) -> u64 {
-        const KEPT_BYTES: usize = size_of::<Kept>() + 16 + 32 + 16;
         let dropped = self.dropped.as_ref().map_or(0, Generations::footprint);
-        (self.kept.len() * KEPT_BYTES + dropped) as u64
+        (self.kept.footprint() + dropped) as u64
     }
 }
 
 const NEIGHBOURS: usize = 16;
 
+/// One line of the processor's cache, so that a look costs one miss.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Neighbourhood([u32; NEIGHBOURS]);
+
+impl Neighbourhood {
+    /// Compares with all of them at once, which is less work than stopping at the first.
+    #[inline]
+    fn has(&self, fingerprint: u32) -> bool {
+        self.0.iter().fold(false, |found, known| found | (*known == fingerprint))
+    }
+}
+
 /// Two generations of fingerprints: the young one fills, then becomes the old one, and what was old is forgotten. Between
 /// one and two times the capacity is remembered.
 struct Generations {
-    young: Vec<[u32; NEIGHBOURS]>,
-    old: Vec<[u32; NEIGHBOURS]>,
+    young: Vec<Neighbourhood>,
+    old: Vec<Neighbourhood>,
     filled: usize,
     capacity: usize,
 }
@@ -90,7 +84,7 @@ impl Generations {
         // Filled to five eighths, a full neighbourhood is rare.
         let neighbourhoods = (capacity * 8 / 5 / NEIGHBOURS).next_power_of_two().max(1);
         Generations {
-            young: vec![[0; NEIGHBOURS]; neighbourhoods],
+            young: vec![Neighbourhood::default(); neighbourhoods],
             old: Vec::new(),
             filled: 0,
             capacity: capacity.max(1),
@@ -104,7 +98,7 @@ impl Generations {
 
     fn contains(&self, hash: u64) -> bool {
         let (at, fingerprint) = Generations::place(hash, self.young.len());
-        self.young[at].contains(&fingerprint) || self.old.get(at).is_some_and(|old| old.contains(&fingerprint))
+        self.young[at].has(fingerprint) || self.old.get(at).is_some_and(|old| old.has(fingerprint))
     }
 
     fn insert(&mut self, hash: u64) {
@@ -112,11 +106,11 @@ impl Generations {
             let neighbourhoods = self.young.len();
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
-            self.young.resize(neighbourhoods, [0; NEIGHBOURS]);
+            self.young.resize(neighbourhoods, Neighbourhood::default());
             self.filled = 0;
         }
         let (at, fingerprint) = Generations::place(hash, self.young.len());
-        let neighbours = &mut self.young[at];
+        let neighbours = &mut self.young[at].0;
         // A full neighbourhood forgets one of its own, chosen by the fingerprint itself.
         let free = neighbours.iter().position(|known| *known == 0 || *known == fingerprint);
         neighbours[free.unwrap_or(fingerprint as usize % NEIGHBOURS)] = fingerprint;
@@ -124,6 +118,52 @@ impl Generations {
     }
 
     fn footprint(&self) -> usize {
-        (self.young.len() + self.old.len()) * NEIGHBOURS * 4
+        (self.young.len() + self.old.len()) * size_of::<Neighbourhood>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use foldhash::fast::FixedState;
+
+    use super::*;
+    use crate::core::time::UnixNanos;
+    use crate::processors::tail_sampling::decision::{Decision, Why};
+
+    fn hash(number: u64) -> u64 {
+        FixedState::with_seed(3).hash_one(number)
+    }
+
+    #[test]
+    fn at_least_the_capacity_and_at_most_twice_that_of_dropped_ids_is_remembered() {
+        let mut decided = Decided::new(1, 1000);
+        let known = |decided: &Decided, range: std::ops::Range<u64>| {
+            range.filter(|number| decided.find(hash(*number), &[0; 16]) == Some(Past::Dropped)).count()
+        };
+        (0..10_000).for_each(|number| decided.remember_dropped(hash(number)));
+        assert!(known(&decided, 9_000..10_000) >= 990, "the latest {}", known(&decided, 9_000..10_000));
+        assert_eq!(known(&decided, 0..8_000), 0, "two generations ago");
+        assert_eq!(known(&decided, 1_000_000..1_100_000), 0, "ids never seen");
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_dropped_ids_without_room_for_them() {
+        let mut decided = Decided::new(10, 0);
+        decided.remember_dropped(hash(1));
+        assert_eq!(decided.find(hash(1), &[0; 16]), None);
+        assert_eq!(Decided::new(1, 1).find(0, &[0; 16]), None, "not even a hash of zeros");
+    }
+
+    #[test]
+    fn a_kept_id_is_told_from_a_dropped_one_with_the_same_hash() {
+        let mut decided = Decided::new(10, 10);
+        let decision = Decision { kept: true, why: Why::NoMatch, weight: 1.0 };
+        let kept = Kept { decision, decided_at: UnixNanos(5) };
+        decided.remember_kept(9, &[1; 16], kept);
+        decided.remember_dropped(9);
+        assert_eq!(decided.find(9, &[1; 16]), Some(Past::Kept(kept)));
+        assert_eq!(decided.find(9, &[2; 16]), Some(Past::Dropped));
     }
 }

@@ -4,6 +4,9 @@ use tokio::time::Instant;
 
 use crate::core::time::UnixNanos;
 
+/// Reads a clock that never goes back; given to cores that measure, so that they read none themselves.
+pub type Watch = fn() -> Instant;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,

@@ -12,6 +12,7 @@ use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::factory::CheckContext;
 use crate::core::node::Node;
 use crate::processors::tail_sampling::decision::{Fallback, Rules};
+use crate::processors::tail_sampling::instance;
 use crate::processors::tail_sampling::leaves::{LEAVES_MAX, Leaves, LeavesBuilder};
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, Role, Rule};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub rules: Rules,
     pub policies: Arc<Vec<Policy>>,
     pub leaves: Arc<Leaves>,
+    /// A policy reads attributes of container runs, so they cannot be bound as late as the decision.
+    pub asks_for_runs: bool,
     /// What each shard's meters allow.
     pub meters: Arc<Vec<MeterPlan>>,
 }
@@ -105,6 +108,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
     if policy_check.leaves.overflowed() {
         section.error("policies", code::LIMIT, format!("the policies ask more than {LEAVES_MAX} questions"), None);
     }
+    let asks_for_runs = instance::lint(&section, &cx.checks.diagnostics);
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
@@ -127,6 +131,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
         rules: Rules { sample_on_first_match: first_match, fallback: podgate.fallback },
         policies: Arc::new(policies),
         leaves: Arc::new(policy_check.leaves.finish()),
+        asks_for_runs,
         meters: Arc::new(policy_check.meters),
     };
     section.finish();

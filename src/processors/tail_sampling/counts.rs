@@ -29,6 +29,27 @@ impl Early {
     }
 }
 
+/// Why a trace ended without a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// `drop_pending_traces_on_shutdown`.
+    Configured,
+    /// The drain's deadline came first.
+    Deadline,
+}
+
+impl Undecided {
+    pub const ALL: [Undecided; 2] = [Undecided::Configured, Undecided::Deadline];
+
+    /// The label of the metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Undecided::Configured => "drop_pending_traces_on_shutdown",
+            Undecided::Deadline => "drain_deadline",
+        }
+    }
+}
+
 /// A decision as the journal shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -40,8 +61,8 @@ pub struct Verdict {
 
 /// Verdicts kept between two steps; the latest stay.
 const VERDICTS_MAX: usize = 256;
-/// Ages kept between two steps.
-const AGES_MAX: usize = 4096;
+/// Bounds of the histograms of ages, in seconds.
+pub const AGES: &[u64] = &[0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 1800, 3600, 7200];
 
 /// Since the last step; taken by the shard.
 #[derive(Default)]
@@ -63,24 +84,26 @@ pub struct Counts {
     pub released: u64,
     pub sampled_out: u64,
     pub abandoned: u64,
+    /// Traces, by [`Undecided`].
+    pub undecided: [u64; 2],
     pub late_ages: Ages,
     pub removal_ages: Ages,
     pub verdicts: VecDeque<Verdict>,
 }
 
-/// A bounded list of durations.
+/// Durations by the buckets of [`AGES`]; the last is beyond all of them.
 #[derive(Default)]
-pub struct Ages(Vec<Duration>);
+pub struct Ages {
+    pub counts: [u64; AGES.len() + 1],
+    /// Whole seconds.
+    pub sum: u64,
+}
 
 impl Ages {
-    pub fn push(&mut self, age: Duration) {
-        if self.0.len() < AGES_MAX {
-            self.0.push(age);
-        }
-    }
-
-    pub fn drain(&mut self) -> impl Iterator<Item = Duration> + '_ {
-        self.0.drain(..)
+    pub fn record(&mut self, age: Duration) {
+        let seconds = age.as_secs();
+        self.counts[AGES.partition_point(|bound| *bound < seconds)] += 1;
+        self.sum += seconds;
     }
 }
 

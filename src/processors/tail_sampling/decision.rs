@@ -3,7 +3,12 @@
 //! Works on the merged summary of a trace, never on spans: cost and outcome depend neither on their number nor on their
 //! order. Precedence is the Collector's (contrib tailsamplingprocessor, makeDecision).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::clock::Watch;
 use crate::processors::tail_sampling::leaves::LeafBits;
 use crate::processors::tail_sampling::policies::meter::Meters;
 use crate::processors::tail_sampling::policies::{Policy, Role};
@@ -104,6 +109,8 @@ pub struct Votes {
     pub not_sampled: u64,
     pub dropped: u64,
     pub failed: u64,
+    /// Time of the measured ones.
+    pub nanos: u64,
 }
 
 impl Votes {
@@ -126,14 +133,42 @@ pub struct Ballot<'a> {
     pub meters: &'a mut Meters,
     pub votes: &'a mut [Votes],
     pub now: UnixNanos,
+    /// When given, the time of each policy is measured.
+    pub watch: Option<Watch>,
+}
+
+/// Time from policy to policy, less what it takes to read the clock.
+struct Laps {
+    watch: Watch,
+    last: Instant,
+    reading: Duration,
+}
+
+impl Laps {
+    fn start(watch: Watch) -> Laps {
+        let first = watch();
+        let last = watch();
+        Laps { watch, last, reading: last - first }
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = (self.watch)();
+        let lap = now - std::mem::replace(&mut self.last, now);
+        lap.saturating_sub(self.reading)
+    }
 }
 
 /// Drop policies come first in `policies`. Dropped > veto > sampled > weakly sampled without a vote against > fallback.
 pub fn decide(policies: &[Policy], rules: Rules, summary: &Summary, ballot: &mut Ballot<'_>) -> Decision {
     let mut tally = Tally::default();
+    let mut laps = ballot.watch.map(Laps::start);
     for policy in policies {
         let vote = policy.rule.vote(summary, ballot.meters, ballot.now);
-        ballot.votes[usize::from(policy.place)].count(vote);
+        let votes = &mut ballot.votes[usize::from(policy.place)];
+        votes.count(vote);
+        if let Some(laps) = &mut laps {
+            votes.nanos += laps.lap().as_nanos() as u64;
+        }
         match vote {
             Vote::Dropped => return Decision::dropped(Why::DroppedBy(policy.place)),
             Vote::Sampled => {

@@ -19,6 +19,7 @@ use crate::core::error::{ConsumeError, Reason};
 use crate::core::payload::{Payload, Signal};
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::account::Delivering;
 use crate::processors::tail_sampling::clock::Clock;
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::release::Parcel;
@@ -34,10 +35,32 @@ const BIND_FOR: Duration = Duration::from_secs(3);
 const BIND_EVERY: Duration = Duration::from_millis(250);
 const UNBOUND_MAX: usize = 256;
 
-/// A parcel with the part of the account that it holds.
+/// A parcel with the bytes that it holds: of the process-wide budget, and of the sampler's own maximum.
 pub struct Shipment {
     pub parcel: Parcel,
     pub ticket: Ticket,
+    pub delivering: Delivering,
+}
+
+impl Shipment {
+    /// Asks for instance attributes; what is still pending is split off.
+    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Shipment> {
+        let parcel = self.parcel.bind(binding, now)?;
+        let (ticket, delivering) = (self.ticket.split(parcel.bytes), self.delivering.split(parcel.bytes));
+        Some(Shipment { parcel, ticket, delivering })
+    }
+
+    /// What is sent; nothing when all of it was split off.
+    fn ready(self, now: UnixNanos) -> Option<Ready> {
+        let Shipment { parcel, ticket, delivering } = self;
+        (parcel.spans() > 0).then(|| Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering })
+    }
+}
+
+/// A payload on its way.
+struct Ready {
+    payload: Payload,
+    _delivering: Delivering,
 }
 
 struct Unbound {
@@ -64,13 +87,13 @@ impl Delivery {
         let mut open = true;
         while open || !in_flight.is_empty() || !unbound.is_empty() {
             pulse.beat();
-            for payload in self.bind_again(&mut unbound, open) {
-                in_flight.push(self.deliver(payload));
+            for ready in self.bind_again(&mut unbound, open) {
+                in_flight.push(self.deliver(ready));
             }
             let pause = if unbound.is_empty() { Pulse::INTERVAL } else { BIND_EVERY };
             tokio::select! {
                 shipment = shipments.recv(), if open && in_flight.len() < IN_FLIGHT_MAX => match shipment {
-                    Some(shipment) => in_flight.extend(self.bind(shipment, &mut unbound).map(|payload| self.deliver(payload))),
+                    Some(shipment) => in_flight.extend(self.bind(shipment, &mut unbound).map(|ready| self.deliver(ready))),
                     None => open = false,
                 },
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
@@ -79,46 +102,35 @@ impl Delivery {
         }
     }
 
-    /// Asks for instance attributes; what is still pending is put aside. Returns the payload of what is ready.
-    fn bind(&self, shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Payload> {
-        let Shipment { mut parcel, ticket } = shipment;
+    /// Asks for instance attributes; what is still pending is put aside. Returns what is ready.
+    fn bind(&self, mut shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Ready> {
         let now = self.clock.now();
-        if let Some(binding) = self.late_binding.get()
-            && let Some(pending) = parcel.bind(&**binding, now)
-        {
-            let share = ticket.split(pending.bytes);
-            let shipment = Shipment { parcel: pending, ticket: share };
-            unbound.push(Unbound { shipment, until: Instant::now() + BIND_FOR });
-        }
-        payload(parcel, ticket, now)
+        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+        unbound.extend(pending.map(|shipment| Unbound { shipment, until: Instant::now() + BIND_FOR }));
+        shipment.ready(now)
     }
 
     /// Asks again; what waited long enough, or one too many, goes as it is.
-    fn bind_again(&self, unbound: &mut Vec<Unbound>, open: bool) -> Vec<Payload> {
+    fn bind_again(&self, unbound: &mut Vec<Unbound>, open: bool) -> Vec<Ready> {
         let (now, instant) = (self.clock.now(), Instant::now());
         let mut ready = Vec::new();
         let waiting = std::mem::take(unbound);
         let surplus = waiting.len().saturating_sub(UNBOUND_MAX);
         for (at, Unbound { mut shipment, until }) in waiting.into_iter().enumerate() {
             let last_chance = until <= instant || at < surplus || !open;
-            let binding = self.late_binding.get();
-            let pending = binding.and_then(|binding| shipment.parcel.bind(&**binding, now));
-            let Some(pending) = pending else {
-                ready.extend(payload(shipment.parcel, shipment.ticket, now));
-                continue;
-            };
-            let share = shipment.ticket.split(pending.bytes);
-            ready.extend(payload(shipment.parcel, shipment.ticket, now));
-            if last_chance {
-                ready.extend(payload(pending, share, now));
-            } else {
-                unbound.push(Unbound { shipment: Shipment { parcel: pending, ticket: share }, until });
+            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+            ready.extend(shipment.ready(now));
+            match pending {
+                Some(pending) if last_chance => ready.extend(pending.ready(now)),
+                Some(shipment) => unbound.push(Unbound { shipment, until }),
+                None => {}
             }
         }
         ready
     }
 
-    async fn deliver(&self, payload: Payload) {
+    async fn deliver(&self, ready: Ready) {
+        let payload = &ready.payload;
         let items = payload.items;
         let give_up = Instant::now() + RETRY_FOR;
         let mut deadline = self.deadline.clone();
@@ -149,10 +161,6 @@ impl Delivery {
         self.balance.dropped(Signal::Traces, reason, items);
         self.metrics.delivery_lost.add(items);
     }
-}
-
-fn payload(parcel: Parcel, ticket: Ticket, now: UnixNanos) -> Option<Payload> {
-    (parcel.spans() > 0).then(|| parcel.into_payload(ticket, now))
 }
 
 /// Completes when there is a deadline and it has passed.

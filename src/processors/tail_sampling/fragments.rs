@@ -3,8 +3,15 @@
 //! Looked at for kept traces only, where the spans are in hand anyway, and for no more than a thousand spans a trace.
 
 use crate::otlp::walk::Fields;
+use crate::otlp::write;
 
 const SPANS_MAX: usize = 1000;
+
+/// Keys of the fields that stand first, in the order in which every encoder writes them.
+const TRACE_ID: u8 = 1 << 3 | write::LEN;
+const SPAN_ID: u8 = 2 << 3 | write::LEN;
+const TRACE_STATE: u8 = 3 << 3 | write::LEN;
+const PARENT: u8 = 4 << 3 | write::LEN;
 
 /// Ids of one trace at a time; reused.
 #[derive(Default)]
@@ -25,13 +32,14 @@ impl Scratch {
             return;
         }
         let id_of = |bytes: &[u8]| <[u8; 8]>::try_from(bytes).map_or(0, u64::from_ne_bytes);
-        for field in Fields::new(span).map_while(Result::ok) {
-            match field.number {
-                1 | 3 => {}
-                2 => self.ids.push(field.bytes().map_or(0, id_of)),
-                4 => self.parents.push(field.bytes().map_or(0, id_of)),
-                _ => break,
-            }
+        let mut fields = Fields::new(span);
+        fields.next_of(TRACE_ID);
+        if let Some(id) = fields.next_of(SPAN_ID) {
+            self.ids.push(id_of(id));
+        }
+        fields.next_of(TRACE_STATE);
+        if let Some(parent) = fields.next_of(PARENT) {
+            self.parents.push(id_of(parent));
         }
     }
 

@@ -7,9 +7,10 @@
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
 use crate::otlp::depth::check_depth;
-use crate::otlp::walk::{AnyValue, Fields, Malformed, plain_attribute};
+use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 use crate::ottl::{Condition, Item};
+use crate::processors::tail_sampling::keys::{Key, Keys};
 use crate::processors::tail_sampling::matching::{Level, Test};
 use crate::processors::tail_sampling::trace_state;
 
@@ -54,24 +55,6 @@ pub struct SpanFacts {
     pub bits: LeafBits,
 }
 
-struct Key {
-    name: Box<[u8]>,
-    tests: Vec<(LeafId, Test)>,
-}
-
-impl Key {
-    /// Sets the bits of the tests that this value passes.
-    fn ask(&self, value: &[u8], level: Level, bits: &mut LeafBits) -> Result<(), Malformed> {
-        let value = AnyValue::read(value)?;
-        for (leaf, test) in &self.tests {
-            if !bits.has(*leaf) && test.matches(&value, level) {
-                bits.set(*leaf);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A compiled condition with the bit it sets on a match and the bit it sets when it fails to evaluate.
 struct Conditions {
     spans: Vec<Condition>,
@@ -84,19 +67,13 @@ struct Conditions {
 /// All leaves of one policy set.
 #[derive(Default)]
 pub struct Leaves {
-    /// Sorted by length of the name; `lengths` has a bit for each length below 64 that occurs.
-    keys: Vec<Key>,
-    lengths: u64,
-    /// First key of each length up to 64; longer names share the last place.
-    starts: Vec<u16>,
+    keys: Keys,
     status: [LeafBits; 3],
     sampled_flag: LeafBits,
     trace_states: Vec<(LeafId, trace_state::Test)>,
     conditions: Vec<Conditions>,
     count: usize,
 }
-
-const LENGTHS: usize = 64;
 
 impl Leaves {
     /// How many bits are in use.
@@ -119,41 +96,53 @@ impl Leaves {
         for field in Fields::new(resource) {
             let field = field?;
             if field.number == 1 {
-                self.read_attribute(field.bytes()?, Level::Resource, &mut seen, &mut bits)?;
+                self.keys.ask(field.bytes()?, Level::Resource, &mut seen, &mut bits)?;
             }
         }
         Ok(bits)
     }
 
-    /// Walks a span once. An id of another length than sixteen bytes is a fault; no id at all reads as zeros.
-    #[inline]
-    pub fn read_span(&self, span: &[u8]) -> Result<SpanFacts, Malformed> {
-        let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
+    /// Walks a span once; `facts` are new ones, filled in place because they are large. An id of another length than
+    /// sixteen bytes is a fault; no id at all reads as zeros.
+    #[inline(always)]
+    pub fn read_span(&self, span: &[u8], facts: &mut SpanFacts) -> Result<(), Malformed> {
+        facts.is_root = true;
         let mut seen = LeafBits::default();
         let mut status = 0u64;
-        let mut deep = false;
         let mut fields = Fields::new(span);
+        self.read_head(&mut fields, facts)?;
+        let mut deep = false;
         loop {
+            if self.keys.is_empty() {
+                while let Some(attribute) = fields.next_of(ATTRIBUTES) {
+                    deep |= attribute.len() >= DEEP_BYTES_MIN;
+                }
+            }
             while let Some(attribute) = fields.next_of(ATTRIBUTES) {
                 deep |= attribute.len() >= DEEP_BYTES_MIN;
-                self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+                self.keys.ask(attribute, Level::Span, &mut seen, &mut facts.bits)?;
             }
             while let Some(event) = fields.next_of(EVENTS) {
                 deep |= event.len() >= DEEP_BYTES_MIN;
             }
+            if let Some(message) = fields.next_of(STATUS) {
+                status = read_status(message, status)?;
+            }
             let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
-                1 => facts.trace_id = trace_id(field.bytes()?)?,
+                1 => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
                 3 => self.read_trace_state(field.bytes()?, &mut facts.bits),
-                4 => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
+                4 => facts.is_root = is_zero(field.bytes()?),
                 7 => facts.start = field.fixed64()?,
                 8 => facts.end = field.fixed64()?,
                 // An attribute so long, or written so oddly, that it was not taken above.
                 9 => {
                     let attribute = field.bytes()?;
                     deep |= attribute.len() >= DEEP_BYTES_MIN;
-                    self.read_attribute(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+                    if !self.keys.is_empty() {
+                        self.keys.ask(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+                    }
                 }
                 2 | 5 => _ = field.bytes()?,
                 11 | 13 => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
@@ -168,43 +157,32 @@ impl Leaves {
         if let Some(bits) = usize::try_from(status).ok().and_then(|code| self.status.get(code)) {
             facts.bits.merge(bits);
         }
-        Ok(facts)
+        Ok(())
     }
 
-    /// Most attributes are none that a policy asks for, and are left after their key's length was seen.
+    /// What stands before the attributes, in the order in which every encoder writes it: each field costs one comparison
+    /// with the key that is expected. Whatever comes in another order or shape is left to the loop over all fields.
     #[inline(always)]
-    fn read_attribute(
-        &self,
-        attribute: &[u8],
-        level: Level,
-        seen: &mut LeafBits,
-        bits: &mut LeafBits,
-    ) -> Result<(), Malformed> {
-        if self.keys.is_empty() {
-            return Ok(());
+    fn read_head(&self, fields: &mut Fields<'_>, facts: &mut SpanFacts) -> Result<(), Malformed> {
+        if let Some(id) = fields.next_of(TRACE_ID) {
+            set_trace_id(&mut facts.trace_id, id)?;
         }
-        let (name, value) = match plain_attribute(attribute) {
-            Some(both) => both,
-            None => read_any_attribute(attribute)?,
-        };
-        let Some(at) = self.find(name) else { return Ok(()) };
-        let place = LeafId(at as u8);
-        // Of a key that comes twice the first counts, as in the Collector's maps.
-        if seen.has(place) {
-            return Ok(());
+        fields.next_of(SPAN_ID);
+        if let Some(text) = fields.next_of(TRACE_STATE) {
+            self.read_trace_state(text, &mut facts.bits);
         }
-        seen.set(place);
-        self.keys[at].ask(value, level, bits)
-    }
-
-    #[inline(always)]
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        let length = name.len().min(LENGTHS - 1);
-        if self.lengths & (1 << length) == 0 {
-            return None;
+        if let Some(parent) = fields.next_of(PARENT) {
+            facts.is_root = is_zero(parent);
         }
-        let (from, to) = (usize::from(self.starts[length]), usize::from(self.starts[length + 1]));
-        (from..to).find(|at| *self.keys[*at].name == *name)
+        fields.next_of(NAME);
+        fields.next_small_of(KIND);
+        if let Some(start) = fields.next_fixed64_of(START) {
+            facts.start = start;
+        }
+        if let Some(end) = fields.next_fixed64_of(END) {
+            facts.end = end;
+        }
+        Ok(())
     }
 
     fn read_trace_state(&self, text: &[u8], bits: &mut LeafBits) {
@@ -272,35 +250,44 @@ impl Conditions {
 /// A list or map needs four bytes a level, so anything shorter cannot nest too deep.
 const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
 
-/// Keys of a span's attributes and events on the wire.
+/// Keys of a span's fields on the wire (opentelemetry-proto, trace/v1).
+const TRACE_ID: u8 = 1 << 3 | write::LEN;
+const SPAN_ID: u8 = 2 << 3 | write::LEN;
+const TRACE_STATE: u8 = 3 << 3 | write::LEN;
+const PARENT: u8 = 4 << 3 | write::LEN;
+const NAME: u8 = 5 << 3 | write::LEN;
+const KIND: u8 = 6 << 3 | write::VARINT;
+const START: u8 = 7 << 3 | write::FIXED64;
+const END: u8 = 8 << 3 | write::FIXED64;
 const ATTRIBUTES: u8 = 9 << 3 | write::LEN;
 const EVENTS: u8 = 11 << 3 | write::LEN;
+const STATUS: u8 = 15 << 3 | write::LEN;
 
-/// Key and value of an attribute that is not written in the usual shape; the value is not read.
-fn read_any_attribute(attribute: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
-    for field in Fields::new(attribute) {
-        let field = field?;
-        match field.number {
-            1 => name = field.bytes()?,
-            2 => value = field.bytes()?,
-            _ => {}
-        }
+#[inline(always)]
+fn is_zero(id: &[u8]) -> bool {
+    match id.try_into() {
+        Ok(id) => u64::from_ne_bytes(id) == 0,
+        Err(_) => id.iter().all(|byte| *byte == 0),
     }
-    Ok((name, value))
 }
 
-#[inline]
-fn trace_id(bytes: &[u8]) -> Result<[u8; 16], Malformed> {
+#[inline(always)]
+fn set_trace_id(id: &mut [u8; 16], bytes: &[u8]) -> Result<(), Malformed> {
     match bytes.len() {
-        16 => bytes.try_into().map_err(|_| Malformed::Length),
-        0 => Ok([0; 16]),
-        _ => Err(Malformed::Length),
+        16 => id.copy_from_slice(bytes),
+        0 => *id = [0; 16],
+        _ => return Err(Malformed::Length),
     }
+    Ok(())
 }
 
 #[inline]
 fn read_status(message: &[u8], before: u64) -> Result<u64, Malformed> {
+    match message {
+        [] => return Ok(before),
+        [0x18, code @ 0..0x80] => return Ok(u64::from(*code)),
+        _ => {}
+    }
     let mut code = before;
     for field in Fields::new(message) {
         let field = field?;
@@ -344,9 +331,9 @@ impl LeavesBuilder {
 
     pub fn attribute(&mut self, key: &str, test: Test) -> LeafId {
         let leaf = self.next();
-        match self.keys.iter_mut().find(|known| *known.name == *key.as_bytes()) {
-            Some(known) => known.tests.push((leaf, test)),
-            None => self.keys.push(Key { name: key.as_bytes().into(), tests: vec![(leaf, test)] }),
+        match self.keys.iter_mut().find(|known| known.is(key)) {
+            Some(known) => known.add(leaf, test),
+            None => self.keys.push(Key::new(key, leaf, test)),
         }
         leaf
     }
@@ -377,12 +364,7 @@ impl LeavesBuilder {
     }
 
     pub fn finish(mut self) -> Leaves {
-        self.keys.sort_by_key(|key| key.name.len().min(LENGTHS - 1));
-        let length_of = |key: &Key| key.name.len().min(LENGTHS - 1);
-        self.leaves.lengths = self.keys.iter().fold(0, |lengths, key| lengths | 1 << length_of(key));
-        self.leaves.starts =
-            (0..=LENGTHS).map(|length| self.keys.partition_point(|key| length_of(key) < length) as u16).collect();
-        self.leaves.keys = self.keys;
+        self.leaves.keys = Keys::new(self.keys);
         self.leaves
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,12 +13,16 @@ use crate::core::error::Reason;
 use crate::core::payload::Signal;
 use crate::core::stats::{Counter, Histogram, Metric, Stats};
 use crate::processors::tail_sampling::account::Account;
-use crate::processors::tail_sampling::counts::{Counts, Early, Verdict};
+use crate::processors::tail_sampling::core::MEASURED_EVERY;
+use crate::processors::tail_sampling::counts::{AGES, Ages, Counts, Early, Undecided, Verdict};
 use crate::processors::tail_sampling::decision::Why;
 
 const PREFIX: &str = "otelcol_processor_tail_sampling_";
-/// Seconds.
-const AGES: &[u64] = &[0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 1800, 3600, 7200];
+/// Milliseconds, the Collector's bounds.
+const RUNS: &[u64] = &[
+    1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000, 30_000,
+    50_000,
+];
 /// Decisions that `/v1/sampling?trace_id=` can explain.
 const JOURNAL_MAX: usize = 4096;
 
@@ -27,6 +32,8 @@ struct PolicyMetrics {
     not_sampled: Arc<Counter>,
     dropped: Arc<Counter>,
     executions: Arc<Counter>,
+    /// Of all executions, reckoned from the measured ones.
+    nanos: Arc<Counter>,
 }
 
 /// Counters of one processor in one pipeline.
@@ -42,8 +49,10 @@ pub struct Metrics {
     late_dropped: Arc<Counter>,
     late_age: Arc<Histogram>,
     removal_age: Arc<Histogram>,
+    decision_runs: Arc<Histogram>,
     pub evaluation_errors: Arc<Counter>,
     early: Vec<Arc<Counter>>,
+    undecided: Vec<Arc<Counter>>,
     without_root: Arc<Counter>,
     with_orphans: Arc<Counter>,
     released: Arc<Counter>,
@@ -76,6 +85,9 @@ impl Metrics {
         let early = |early: &Early| {
             ours("early_decisions", "Traces decided before their wait was over.", &[("cause", early.name())])
         };
+        let undecided = |cause: &Undecided| {
+            ours("undecided_traces", "Traces that ended without a verdict.", &[("cause", cause.name())])
+        };
         let fragments = |kind| ours("fragments", "Decided traces that are visibly not whole.", &[("kind", kind)]);
         Arc::new(Metrics {
             policies: policies.into_iter().map(|name| PolicyMetrics::new(stats, processor, name)).collect(),
@@ -93,8 +105,15 @@ impl Metrics {
             late_dropped: from_cache("false"),
             late_age: ages("sampling_late_span_age", "Seconds from the decision to a late span."),
             removal_age: ages("sampling_trace_removal_age", "Seconds from a trace's first span to its decision."),
+            decision_runs: stats.histogram(
+                &format!("{PREFIX}sampling_decision_timer_latency"),
+                "Milliseconds of each run over the traces that were due.",
+                &[],
+                RUNS,
+            ),
             evaluation_errors: counter("sampling_policy_evaluation_error", "Failed evaluations of conditions.", &[]),
             early: Early::ALL.iter().map(early).collect(),
+            undecided: Undecided::ALL.iter().map(undecided).collect(),
             without_root: fragments("no_root"),
             with_orphans: fragments("orphan_parent"),
             released: ours("released_spans", "Spans of kept traces handed on.", &[]),
@@ -116,6 +135,12 @@ impl Metrics {
         stats.read(&on_memory, "Undecided traces held.", &labels, gauge(Account::traces));
         stats.read("podgate_tail_sampling_held_bytes", "Bytes the store holds.", &labels, gauge(Account::held));
         stats.read(
+            "podgate_tail_sampling_delivering_bytes",
+            "Bytes of kept traces that the next stage has not taken yet.",
+            &labels,
+            gauge(Account::delivering),
+        );
+        stats.read(
             "podgate_tail_sampling_queued_bytes",
             "Bytes admitted and not yet stored.",
             &labels,
@@ -129,6 +154,7 @@ impl Metrics {
         for (policy, votes) in self.policies.iter().zip(&mut counts.votes) {
             let votes = std::mem::take(votes);
             policy.executions.add(votes.total());
+            policy.nanos.add(votes.nanos * MEASURED_EVERY);
             policy.sampled.add(votes.sampled);
             policy.not_sampled.add(votes.not_sampled);
             policy.dropped.add(votes.dropped);
@@ -146,13 +172,23 @@ impl Metrics {
             (&self.with_orphans, &mut counts.fragments_with_orphans),
             (&self.released, &mut counts.released),
         ];
-        let moves = moves.into_iter().chain(self.early.iter().zip(&mut counts.early));
+        let early = self.early.iter().zip(&mut counts.early);
+        let moves = moves.into_iter().chain(early).chain(self.undecided.iter().zip(&mut counts.undecided));
         moves.filter(|(_, count)| **count > 0).for_each(|(counter, count)| counter.add(std::mem::take(count)));
         balance.sampled_out(Signal::Traces, std::mem::take(&mut counts.sampled_out));
         balance.dropped(Signal::Traces, Reason::SHUTDOWN, std::mem::take(&mut counts.abandoned));
-        counts.late_ages.drain().for_each(|age| self.late_age.record(age.as_secs()));
-        counts.removal_ages.drain().for_each(|age| self.removal_age.record(age.as_secs()));
+        for (histogram, ages) in
+            [(&self.late_age, &mut counts.late_ages), (&self.removal_age, &mut counts.removal_ages)]
+        {
+            let Ages { counts, sum } = std::mem::take(ages);
+            histogram.merge(&counts, sum);
+        }
         self.note(&mut counts.verdicts);
+    }
+
+    /// All traces that were due at one time have been decided; it took so long.
+    pub fn decided_due(&self, took: Duration) {
+        self.decision_runs.record(took.as_millis() as u64);
     }
 
     fn note(&self, verdicts: &mut VecDeque<Verdict>) {
@@ -223,7 +259,16 @@ impl PolicyMetrics {
         };
         let help = "How often each policy was asked.";
         let executions = format!("{PREFIX}sampling_policy_execution_count");
+        let nanos: Arc<Counter> = Arc::default();
+        let spent = nanos.clone();
+        stats.read(
+            &format!("{PREFIX}sampling_policy_execution_time_sum"),
+            "Microseconds spent on each policy, reckoned from one decision in 64.",
+            &[("policy", &label)],
+            Metric::ReadCounter(Arc::new(move || (spent.get() / 1000) as f64)),
+        );
         PolicyMetrics {
+            nanos,
             sampled: votes("sampled", "true"),
             not_sampled: votes("not_sampled", "false"),
             dropped: votes("dropped", "false"),

@@ -24,6 +24,9 @@ pub mod decision;
 pub mod delivery;
 mod fragments;
 mod groups;
+mod instance;
+mod kept;
+mod keys;
 pub mod leaves;
 pub mod matching;
 pub mod metrics;
@@ -77,6 +80,6 @@ impl ProcessorPlan for Plan {
     }
 
     fn binds_late(&self) -> bool {
-        true
+        !self.0.asks_for_runs
     }
 }

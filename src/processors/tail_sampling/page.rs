@@ -50,6 +50,7 @@ fn describe(shown: &Shown) -> Value {
         "traces": shown.account.traces(),
         "bytes": shown.account.held(),
         "queued_bytes": shown.account.queued(),
+        "delivering_bytes": shown.account.delivering(),
         "max_bytes": shown.account.max(),
     });
     page

@@ -4,7 +4,6 @@
 //! store's chunks, so that a chunk is free as soon as its traces are decided, however slow the next hop is.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,33 +11,42 @@ use foldhash::fast::FixedState;
 
 use crate::core::binding::{Bound, Evidence, LateBinding};
 use crate::core::budget::Ticket;
+use crate::core::items::{Extent, Items};
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::core::time::UnixNanos;
+use crate::otlp::walk::Fields;
+use crate::otlp::write;
 use crate::processors::tail_sampling::admission::HeldGroup;
 
 /// A parcel is closed beyond either of these.
 const PARCEL_SPANS_MAX: u64 = 4096;
 const PARCEL_BYTES_MAX: usize = 1 << 20;
 
-struct ParcelScope {
+/// Spans that were added together.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// Place of the group in `groups`.
+    group: u32,
     scope: u32,
-    spans: Vec<Range<usize>>,
+    from: usize,
+    to: usize,
+    spans: u64,
 }
 
-struct Gathered {
-    held: Arc<HeldGroup>,
-    scopes: Vec<ParcelScope>,
-}
-
-/// Collects spans of kept traces until they make a parcel.
+/// Collects spans of kept traces until they make a parcel. What it works with is kept from one parcel to the next, so that
+/// a parcel allocates for its groups and scopes, never for spans.
 #[derive(Default)]
 pub struct Gathering {
-    groups: Vec<Gathered>,
+    groups: Vec<Arc<HeldGroup>>,
     /// Place of a group in `groups` by its address.
-    places: HashMap<usize, usize, FixedState>,
+    places: HashMap<usize, u32, FixedState>,
+    pieces: Vec<Piece>,
+    /// Spans as fields of a scope group, as they leave.
     bytes: Vec<u8>,
     spans: u64,
+    /// Bytes of the latest parcel: so large the next one is made at once, since growing copies and touches fresh memory.
+    usual: usize,
 }
 
 impl Gathering {
@@ -51,49 +59,67 @@ impl Gathering {
     }
 
     pub fn footprint(&self) -> u64 {
-        self.bytes.capacity() as u64
+        (self.bytes.capacity() + self.pieces.capacity() * size_of::<Piece>()) as u64
     }
 
-    /// Adds spans of one group and scope.
-    pub fn add<'a>(&mut self, held: &Arc<HeldGroup>, scope: u32, spans: impl Iterator<Item = &'a [u8]>) {
-        let groups = &mut self.groups;
-        let place = *self.places.entry(Arc::as_ptr(held) as usize).or_insert_with(|| {
-            groups.push(Gathered { held: held.clone(), scopes: Vec::new() });
-            groups.len() - 1
-        });
-        let scopes = &mut groups[place].scopes;
-        let at = scopes.iter().position(|known| known.scope == scope).unwrap_or_else(|| {
-            scopes.push(ParcelScope { scope, spans: Vec::new() });
-            scopes.len() - 1
-        });
-        for span in spans {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(span);
-            scopes[at].spans.push(start..self.bytes.len());
-            self.spans += 1;
+    /// Adds spans of one group and scope; `write` appends them as fields of a scope group.
+    pub fn add(&mut self, held: &Arc<HeldGroup>, scope: u32, spans: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(self.usual);
         }
+        let groups = &mut self.groups;
+        let group = *self.places.entry(Arc::as_ptr(held) as usize).or_insert_with(|| {
+            groups.push(held.clone());
+            groups.len() as u32 - 1
+        });
+        let from = self.bytes.len();
+        write(&mut self.bytes);
+        self.pieces.push(Piece { group, scope, from, to: self.bytes.len(), spans });
+        self.spans += spans;
     }
 
     /// Closes the parcel and leaves an empty gathering.
     pub fn finish(&mut self) -> Parcel {
-        let gathered = std::mem::take(self);
-        let bytes = Bytes::from(gathered.bytes);
-        let groups = gathered.groups.into_iter().map(|Gathered { held, scopes }| {
-            let scopes = scopes.into_iter().map(|scope| {
-                let known = &held.scopes[scope.scope as usize];
-                ScopeGroup {
-                    scope: known.scope.clone(),
-                    items: scope.spans.into_iter().map(|span| bytes.slice(span)).collect(),
-                    schema_url: known.schema_url.clone(),
-                }
-            });
-            let scopes = scopes.collect();
+        // A full parcel exceeds its limit by less than a run.
+        self.usual = (self.bytes.len() + self.bytes.len() / 16).min(PARCEL_BYTES_MAX + PARCEL_BYTES_MAX / 16);
+        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        // Groups and scopes in the order they came, and so the pieces of each.
+        self.pieces.sort_unstable_by_key(|piece| (piece.group, piece.scope, piece.from));
+        let mut groups = Vec::with_capacity(self.groups.len());
+        for pieces in self.pieces.chunk_by(|one, other| one.group == other.group) {
+            let held = &self.groups[pieces[0].group as usize];
+            let of_scopes = || pieces.chunk_by(|one, other| one.scope == other.scope);
+            let mut scopes = Vec::with_capacity(of_scopes().count());
+            scopes.extend(of_scopes().map(|pieces| scope_of(held, pieces, &bytes)));
             let group = Group { resource: held.resource.clone(), scopes, schema_url: held.schema_url.clone() };
-            ParcelGroup { held, group }
-        });
-        Parcel { groups: groups.collect(), bytes: bytes.len() as u64 }
+            groups.push(ParcelGroup { held: held.clone(), group });
+        }
+        self.groups.clear();
+        self.places.clear();
+        self.pieces.clear();
+        self.spans = 0;
+        Parcel { groups, bytes: bytes.len() as u64 }
     }
 }
+
+/// One scope of a parcel, with its pieces in the order in which they stand in `bytes`.
+fn scope_of(held: &HeldGroup, pieces: &[Piece], bytes: &Bytes) -> ScopeGroup {
+    let mut places = Vec::with_capacity(pieces.iter().map(|piece| piece.spans as usize).sum());
+    for piece in pieces {
+        let mut fields = Fields::new(&bytes[piece.from..piece.to]);
+        while let Some(span) = fields.next_of(SPANS).or_else(|| fields.next()?.ok()?.bytes().ok()) {
+            let to = piece.from + fields.position();
+            // A parcel is far smaller than what 32 bits can tell.
+            places.push(Extent { from: (to - span.len()) as u32, to: to as u32 });
+        }
+    }
+    let known = &held.scopes[pieces[0].scope as usize];
+    let items = Items::within(bytes.clone(), places);
+    ScopeGroup { scope: known.scope.clone(), items, schema_url: known.schema_url.clone() }
+}
+
+/// The key of spans in a scope group.
+const SPANS: u8 = 2 << 3 | write::LEN;
 
 pub struct ParcelGroup {
     held: Arc<HeldGroup>,
@@ -139,8 +165,7 @@ impl Parcel {
             return None;
         }
         let bytes = |groups: &[ParcelGroup]| -> u64 {
-            let items = groups.iter().flat_map(|group| &group.group.scopes).flat_map(|scope| &scope.items);
-            items.map(|item| item.len() as u64).sum()
+            groups.iter().flat_map(|group| &group.group.scopes).map(|scope| scope.items.byte_len() as u64).sum()
         };
         let split = Parcel { bytes: bytes(&pending), groups: pending };
         self.bytes -= split.bytes.min(self.bytes);
@@ -161,5 +186,98 @@ impl Parcel {
             origin: same.unwrap_or_else(|| Arc::new(Origin::internal(now))),
             ticket,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::budget::Budget;
+    use crate::otlp::envelope;
+    use crate::processors::tail_sampling::account::Account;
+
+    fn held(account: &Arc<Account>, resource: &'static [u8], scopes: usize) -> Arc<HeldGroup> {
+        let scope = |at| ScopeGroup { scope: Some(Bytes::from(vec![at as u8])), ..ScopeGroup::default() };
+        let scopes = (0..scopes).map(scope).collect();
+        let group = Group { resource: Some(Bytes::from_static(resource)), scopes, ..Group::default() };
+        let origin = Arc::new(Origin::internal(UnixNanos(1)));
+        Arc::new(HeldGroup::copy(&group, &origin, UnixNanos(7), account))
+    }
+
+    fn add(gathering: &mut Gathering, held: &Arc<HeldGroup>, scope: u32, spans: &[&[u8]]) {
+        let write = |out: &mut Vec<u8>| spans.iter().for_each(|span| write::bytes(out, 2, span));
+        gathering.add(held, scope, spans.len() as u64, write);
+    }
+
+    #[test]
+    fn spans_of_many_traces_share_their_resource_and_scope_again() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let (one, other) = (held(&account, b"one", 2), held(&account, b"other", 1));
+        let mut gathering = Gathering::default();
+        let long = vec![b'x'; 20_000];
+        add(&mut gathering, &one, 1, &[b"a", b""]);
+        add(&mut gathering, &other, 0, &[&long]);
+        add(&mut gathering, &one, 0, &[b"b"]);
+        add(&mut gathering, &one, 1, &[b"c"]);
+        let payload = gathering.finish().into_payload(Ticket::free(), UnixNanos(9));
+        let shape = |group: &Group| {
+            let spans = |scope: &ScopeGroup| scope.items.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+            (group.resource.clone(), group.scopes.iter().map(spans).collect::<Vec<_>>())
+        };
+        let groups: Vec<_> = payload.envelope.groups.iter().map(shape).collect();
+        let spans = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect::<Vec<_>>();
+        assert_eq!(groups[0], (Some("one".into()), vec![spans(&[b"b"]), spans(&[b"a", b"", b"c"])]));
+        assert_eq!(groups[1], (Some("other".into()), vec![spans(&[&long])]));
+        assert_eq!(payload.items, 5);
+        let sent = envelope::encode(&payload.envelope);
+        assert_eq!(envelope::decode(sent).as_ref(), Ok(&payload.envelope), "the bytes are a request");
+        assert!(gathering.is_empty());
+        add(&mut gathering, &one, 0, &[b"d"]);
+        assert_eq!(gathering.finish().spans(), 1, "nothing stays behind");
+    }
+
+    #[test]
+    fn a_parcel_is_full_by_spans_or_by_bytes() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let held = held(&account, b"one", 1);
+        let mut gathering = Gathering::default();
+        for _ in 0..PARCEL_SPANS_MAX {
+            assert!(!gathering.is_full());
+            add(&mut gathering, &held, 0, &[b"a"]);
+        }
+        assert!(gathering.is_full());
+        gathering.finish();
+        add(&mut gathering, &held, 0, &[&vec![0; PARCEL_BYTES_MAX]]);
+        assert!(gathering.is_full());
+    }
+
+    /// Knows some resources, waits for others.
+    struct Knows;
+
+    impl LateBinding for Knows {
+        fn resolve(&self, _: &Origin, resource: &Bytes, evidence: Evidence, _: UnixNanos) -> Bound {
+            assert_eq!(evidence.latest, UnixNanos(7));
+            match &resource[..] {
+                b"known" => Bound::Resource(Bytes::from_static(b"bound")),
+                b"pending" => Bound::Pending,
+                _ => Bound::Unchanged,
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_still_pending_is_split_off_with_its_bytes() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let mut gathering = Gathering::default();
+        for (resource, span) in [(&b"known"[..], &b"abc"[..]), (b"pending", b"defgh"), (b"strange", b"i")] {
+            add(&mut gathering, &held(&account, resource, 1), 0, &[span]);
+        }
+        let mut parcel = gathering.finish();
+        let before = parcel.bytes;
+        let pending = parcel.bind(&Knows, UnixNanos(9)).expect("one group waits");
+        assert_eq!((pending.spans(), pending.bytes, parcel.bytes), (1, 5, before - 5));
+        let payload = parcel.into_payload(Ticket::free(), UnixNanos(9));
+        let resources: Vec<_> = payload.envelope.groups.iter().filter_map(|group| group.resource.as_deref()).collect();
+        assert_eq!(resources, [&b"bound"[..], b"strange"]);
     }
 }

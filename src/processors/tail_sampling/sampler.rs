@@ -80,7 +80,12 @@ impl Sampler {
             let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
             let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
             let shard = Shard {
-                core: Core::new(settings.clone(), bounds(settings, &account), RandomState::default(), clock.now()),
+                core: Core::new(
+                    settings.clone(),
+                    bounds(settings, &account),
+                    RandomState::default(),
+                    (clock.now(), Instant::now),
+                ),
                 clock,
                 account: account.clone(),
                 balance: host.balance.clone(),
@@ -88,6 +93,7 @@ impl Sampler {
                 shipments,
                 settled_bytes: 0,
                 settled_traces: 0,
+                deciding: Duration::ZERO,
             };
             let delivery = Delivery {
                 next: next.clone(),
@@ -134,7 +140,7 @@ impl Sampler {
         // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
         room.keep();
         self.count(&admitted, &payload);
-        let request = Arc::new(Request { payload, groups: admitted.groups });
+        let request = Arc::new(Request { payload, groups: admitted.groups, links: admitted.links });
         for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
             let cost = runs.iter().map(Run::cost).sum();
             place.send(Arrival::Spans(Message { request: request.clone(), runs, cost }));
@@ -263,9 +269,15 @@ impl Component for Sampler {
     }
 }
 
+/// A trace larger than this share of the account is decided at once.
+const GIANT_SHARE: u64 = 8;
+/// The share of the account that may be empty chunks kept for reuse: what a tick of the wheel frees at a steady load.
+const SPARE_SHARE: u64 = 32;
+
 fn bounds(settings: &Settings, account: &Account) -> Bounds {
     Bounds {
         traces: settings.num_traces.map(|count| count.div_ceil(settings.shards as u64)),
-        giant_bytes: account.max() / 8,
+        giant_bytes: account.max() / GIANT_SHARE,
+        spare_bytes: account.max() / SPARE_SHARE / settings.shards as u64,
     }
 }

@@ -1,21 +1,22 @@
 //! The task that owns one shard: its queue, its clock, its part of the account. All decisions are in [`Core`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::core::balance::Balance;
-use crate::core::budget::Ticket;
 use crate::core::error::Reason;
 use crate::core::payload::{Payload, Signal};
 use crate::core::tasks::Pulse;
-use crate::processors::tail_sampling::account::Account;
-use crate::processors::tail_sampling::admission::{HeldGroup, Run};
+use crate::processors::tail_sampling::account::{Account, Delivering};
+use crate::processors::tail_sampling::admission::{HeldGroup, Incoming, Run};
 use crate::processors::tail_sampling::clock::Clock;
 use crate::processors::tail_sampling::core::Core;
 use crate::processors::tail_sampling::delivery::Shipment;
 use crate::processors::tail_sampling::metrics::Metrics;
+use crate::processors::tail_sampling::release::Parcel;
 
 /// One request's runs for one shard. Dropping the last message of a request gives its receive buffer back.
 pub struct Message {
@@ -30,6 +31,8 @@ pub struct Request {
     /// The envelope with the ticket of its bytes.
     pub payload: Payload,
     pub groups: Vec<Arc<HeldGroup>>,
+    /// For each item the next one of its run.
+    pub links: Vec<u32>,
 }
 
 /// What comes through a shard's queue.
@@ -55,6 +58,8 @@ pub struct Shard {
     /// What the account knows of this shard.
     pub settled_bytes: u64,
     pub settled_traces: u64,
+    /// Time spent on what is due at present, over several steps.
+    pub deciding: Duration,
 }
 
 impl Shard {
@@ -71,7 +76,7 @@ impl Shard {
                 biased;
                 permit = shipments.reserve(), if self.core.has_parcels() => match permit {
                     Ok(permit) => if let Some(parcel) = self.core.take_parcel() {
-                        permit.send(Shipment { ticket: self.take_out(parcel.bytes), parcel });
+                        permit.send(self.ship(parcel));
                     },
                     Err(_) => return,
                 },
@@ -93,8 +98,23 @@ impl Shard {
                 self.accept_rest(arrivals, deadline).await;
                 return self.drain(deadline, &pulse).await;
             }
-            more_due = !self.core.is_backed_up() && self.core.decide_due(self.clock.now(), DECISIONS_A_STEP);
+            more_due = self.decide_due();
         }
+    }
+
+    /// Decides what is due, as long as its verdicts can be carried out; true when more is left to do at once.
+    fn decide_due(&mut self) -> bool {
+        let now = self.clock.now();
+        if self.core.is_backed_up() || !self.core.is_due(now) {
+            return false;
+        }
+        let started = Instant::now();
+        let more_due = self.core.decide_due(now, DECISIONS_A_STEP);
+        self.deciding += started.elapsed();
+        if !more_due {
+            self.metrics.decided_due(std::mem::take(&mut self.deciding));
+        }
+        more_due
     }
 
     /// Takes what was admitted before the drain was known and had its place in the queue already.
@@ -120,7 +140,8 @@ impl Shard {
     fn accept(&mut self, message: Message) {
         let now = self.clock.now();
         let Message { request, runs, cost } = message;
-        self.core.accept(&request.payload.envelope, &request.groups, &runs, now);
+        let incoming = Incoming { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
+        self.core.accept(incoming, &runs, now);
         self.settle();
         self.account.unreserve(cost);
         let excess = self.account.excess();
@@ -132,7 +153,7 @@ impl Shard {
 
     /// Brings accounts and counts up to date.
     fn step(&mut self) {
-        self.core.compact();
+        self.core.tidy(self.clock.now());
         self.settle();
         self.metrics.take(&mut self.core.counts, &self.balance);
     }
@@ -144,10 +165,11 @@ impl Shard {
         (self.settled_bytes, self.settled_traces) = (bytes, traces);
     }
 
-    /// Moves the bytes of a parcel from the shard's part of the account to a ticket of their own.
-    fn take_out(&mut self, bytes: u64) -> Ticket {
-        self.settled_bytes = self.settled_bytes.saturating_sub(bytes);
-        self.account.take_out(bytes)
+    /// Moves the bytes of a parcel from the shard's part of the account to what is being delivered.
+    fn ship(&mut self, parcel: Parcel) -> Shipment {
+        self.settled_bytes = self.settled_bytes.saturating_sub(parcel.bytes);
+        let delivering = Delivering::new(&self.account, parcel.bytes);
+        Shipment { ticket: self.account.take_out(parcel.bytes), delivering, parcel }
     }
 
     /// Decides everything held on what is there and hands it on until the deadline; the rest is counted as lost.
@@ -163,7 +185,7 @@ impl Shard {
                 self.core.return_parcel(parcel);
                 break;
             };
-            permit.send(Shipment { ticket: self.take_out(parcel.bytes), parcel });
+            permit.send(self.ship(parcel));
         }
         self.abandon();
     }

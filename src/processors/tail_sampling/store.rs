@@ -1,17 +1,19 @@
 //! Held spans: bytes in append-only chunks, freed chunk by chunk, accounted to the byte.
 //!
-//! Spans of one trace, request and scope that arrive together form a run; the runs of a trace are chained backwards
-//! through their headers, so a trace costs no index per span and is freed by touching its runs only.
+//! Spans of one trace, request and scope that arrive together form a run, in the form in which they came; the runs of a trace are chained backwards
+//! through their headers, so a trace costs no index per span and is freed by touching its runs only. Empty chunks are
+//! kept for a while: memory fresh from the system costs a page fault for every four kilobytes, more than the copy itself.
 //! Knows nothing of policies, votes or time.
+
+use crate::otlp::walk::Fields;
+use crate::otlp::write;
 
 /// Runs above this get a chunk of their own, so that one large span does not leave half a chunk unused.
 const LARGE_RUN_BYTES: usize = 32 << 10;
 const CHUNK_BYTES: usize = 256 << 10;
-/// Empty chunks kept for reuse.
-const SPARE_CHUNKS: usize = 4;
+/// Empty chunks kept for reuse whatever the limit.
+const SPARE_CHUNKS_MIN: usize = 4;
 const HEADER_BYTES: usize = 28;
-/// Beside the span's own bytes: its length.
-const SPAN_OVERHEAD: usize = 4;
 
 /// The place of a run; [`RunAt::NONE`] ends a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,25 +48,45 @@ struct Chunk {
     bytes: Vec<u8>,
     /// Bytes of runs not yet freed, headers included.
     live: usize,
+    /// True while `sparse` names it.
+    listed: bool,
 }
 
-/// Chunks of one shard. Invariant: `live` is the sum of all chunks' live bytes, `capacity` the sum of their allocations.
+impl Chunk {
+    fn is_sparse(&self) -> bool {
+        self.live * 2 < self.bytes.len()
+    }
+}
+
+/// Chunks of one shard. Invariant: `live` is the sum of all chunks' live bytes, `capacity` the sum of their allocations
+/// and of the spare ones.
 #[derive(Default)]
 pub struct Store {
     chunks: Vec<Option<Chunk>>,
     vacant: Vec<u32>,
     current: Option<u32>,
     spare: Vec<Vec<u8>>,
+    spare_max: usize,
+    /// The fewest spare chunks since they were last thinned out: so many the load did not need.
+    idle: usize,
+    /// Chunks that fell below a half, so that none has to be searched for; some may be gone or full again.
+    sparse: Vec<u32>,
     live: u64,
     capacity: u64,
 }
 
-/// Bytes a run of `spans` spans with `bytes` bytes will take.
-pub fn run_cost(spans: usize, bytes: u64) -> u64 {
-    bytes + (HEADER_BYTES + spans * SPAN_OVERHEAD) as u64
+/// Bytes that a run of `wire` bytes will take.
+pub fn run_cost(wire: u64) -> u64 {
+    wire + HEADER_BYTES as u64
 }
 
 impl Store {
+    /// `spare_bytes` bounds the empty chunks that are kept for reuse.
+    pub fn new(spare_bytes: u64) -> Store {
+        let chunks = usize::try_from(spare_bytes).unwrap_or(usize::MAX) / CHUNK_BYTES;
+        Store { spare_max: chunks.max(SPARE_CHUNKS_MIN), ..Store::default() }
+    }
+
     /// Bytes allocated, used or not.
     pub fn capacity(&self) -> u64 {
         self.capacity
@@ -75,18 +97,16 @@ impl Store {
         self.live
     }
 
-    /// Copies a run in. `bytes` is the sum of the spans' lengths.
-    pub fn append<'a>(&mut self, header: RunHeader, bytes: usize, spans: impl Iterator<Item = &'a [u8]>) -> RunAt {
-        let length = bytes + header.spans as usize * SPAN_OVERHEAD;
+    /// Takes a run in: `write` appends its spans, which take `length` bytes.
+    pub fn append(&mut self, header: RunHeader, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> RunAt {
         let (at, chunk) = self.place_for(HEADER_BYTES + length);
         let start = chunk.bytes.len();
         write_header(&mut chunk.bytes, &RunHeader { length: length as u32, ..header });
-        for span in spans {
-            chunk.bytes.extend_from_slice(&(span.len() as u32).to_le_bytes());
-            chunk.bytes.extend_from_slice(span);
-        }
-        let written = chunk.bytes.len() - start;
-        debug_assert_eq!(written, HEADER_BYTES + length, "the caller's sum of bytes is exact");
+        write(&mut chunk.bytes);
+        let written = HEADER_BYTES + length;
+        debug_assert_eq!(chunk.bytes.len() - start, written, "the caller's sum of bytes is exact");
+        // A chunk is walked by the lengths in its headers, so these must hold whatever was written.
+        chunk.bytes.resize(start + written, 0);
         chunk.live += written;
         self.live += written as u64;
         RunAt { chunk: at, offset: start as u32 }
@@ -104,6 +124,7 @@ impl Store {
                 if bytes.is_some() {
                     self.capacity -= CHUNK_BYTES as u64;
                 }
+                self.idle = self.idle.min(self.spare.len());
                 let opened = self.open(bytes.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)));
                 self.current = Some(opened);
                 opened
@@ -115,7 +136,7 @@ impl Store {
 
     fn open(&mut self, bytes: Vec<u8>) -> u32 {
         self.capacity += bytes.capacity() as u64;
-        let chunk = Some(Chunk { bytes, live: 0 });
+        let chunk = Some(Chunk { bytes, live: 0, listed: false });
         match self.vacant.pop() {
             Some(at) => {
                 self.chunks[at as usize] = chunk;
@@ -137,11 +158,16 @@ impl Store {
         read_header(self.bytes_at(at))
     }
 
-    /// The spans of a run in the order they came.
-    pub fn spans(&self, at: RunAt) -> Spans<'_> {
+    /// The spans of a run as fields of a scope group, as they arrived.
+    pub fn wire(&self, at: RunAt) -> &[u8] {
         let bytes = self.bytes_at(at);
         let header = read_header(bytes);
-        Spans { rest: &bytes[HEADER_BYTES..HEADER_BYTES + header.length as usize] }
+        &bytes[HEADER_BYTES..HEADER_BYTES + header.length as usize]
+    }
+
+    /// The spans of a run in the order they came.
+    pub fn spans(&self, at: RunAt) -> impl Iterator<Item = &[u8]> {
+        spans_of(self.wire(at))
     }
 
     /// Gives a run's bytes back and returns its header; its chunk goes when it was the last.
@@ -153,8 +179,20 @@ impl Store {
         chunk.live -= size;
         if chunk.live == 0 {
             self.retire(at.chunk);
+        } else if !chunk.listed && chunk.is_sparse() {
+            chunk.listed = true;
+            self.list(at.chunk);
         }
         header
+    }
+
+    fn list(&mut self, at: u32) {
+        if self.sparse.len() > 2 * self.chunks.len() {
+            // Most of these were freed in the meantime, as chunks usually are.
+            let chunks = &self.chunks;
+            self.sparse.retain(|at| chunks[*at as usize].as_ref().is_some_and(|chunk| chunk.listed));
+        }
+        self.sparse.push(at);
     }
 
     fn retire(&mut self, at: u32) {
@@ -165,7 +203,7 @@ impl Store {
         }
         let chunk = self.chunks[at as usize].take().expect("a chunk is retired once");
         self.vacant.push(at);
-        if chunk.bytes.capacity() == CHUNK_BYTES && self.spare.len() < SPARE_CHUNKS {
+        if chunk.bytes.capacity() == CHUNK_BYTES && self.spare.len() < self.spare_max {
             let mut bytes = chunk.bytes;
             bytes.clear();
             self.spare.push(bytes);
@@ -174,19 +212,44 @@ impl Store {
         }
     }
 
-    /// The chunk with the smallest live share below a half, when unused bytes are more than an eighth of what is live.
-    pub fn sparsest(&self) -> Option<u32> {
-        let slack = self.capacity.saturating_sub(self.live + ((SPARE_CHUNKS + 1) * CHUNK_BYTES) as u64);
+    /// Gives back half of the spare chunks that nothing needed since the last call.
+    pub fn thin_out(&mut self) {
+        let surplus = self.idle.div_ceil(2).min(self.spare.len().saturating_sub(SPARE_CHUNKS_MIN));
+        self.drop_spare(surplus);
+        self.idle = self.spare.len();
+    }
+
+    /// Gives back spare chunks of about `bytes`; returns how many bytes they had.
+    pub fn shed(&mut self, bytes: u64) -> u64 {
+        let chunks = bytes.div_ceil(CHUNK_BYTES as u64).min(self.spare.len() as u64) as usize;
+        self.drop_spare(chunks);
+        self.idle = self.idle.min(self.spare.len());
+        (chunks * CHUNK_BYTES) as u64
+    }
+
+    fn drop_spare(&mut self, chunks: usize) {
+        self.spare.truncate(self.spare.len() - chunks);
+        self.capacity -= (chunks * CHUNK_BYTES) as u64;
+    }
+
+    /// A chunk whose live share is below a half, when unused bytes are more than an eighth of what is live.
+    pub fn sparse_chunk(&mut self) -> Option<u32> {
+        let spare = (self.spare.len() * CHUNK_BYTES) as u64;
+        let slack = self.capacity.saturating_sub(self.live + spare + CHUNK_BYTES as u64);
         if slack <= self.live / 8 {
             return None;
         }
-        let chunks = self.chunks.iter().enumerate().filter(|(at, _)| self.current != Some(*at as u32));
-        let sparse = chunks.filter_map(|(at, chunk)| chunk.as_ref().map(|chunk| (at, chunk)));
-        let sparse = sparse.filter(|(_, chunk)| chunk.live * 2 < chunk.bytes.len());
-        sparse.min_by_key(|(_, chunk)| chunk.live).map(|(at, _)| at as u32)
+        while let Some(at) = self.sparse.pop() {
+            let Some(chunk) = self.chunks[at as usize].as_mut().filter(|chunk| chunk.listed) else { continue };
+            chunk.listed = false;
+            if self.current != Some(at) && chunk.is_sparse() {
+                return Some(at);
+            }
+        }
+        None
     }
 
-    /// The owners of all runs ever written to a chunk, freed or not, in order.
+    /// The owners of all runs ever written to a chunk, freed or not, each once.
     pub fn owners(&self, chunk: u32) -> Vec<u32> {
         let Some(chunk) = self.chunks[chunk as usize].as_ref() else { return Vec::new() };
         let mut owners = Vec::new();
@@ -198,15 +261,19 @@ impl Store {
             }
             rest = &rest[HEADER_BYTES + header.length as usize..];
         }
+        owners.sort_unstable();
+        owners.dedup();
         owners
     }
 
-    /// Moves the runs of one trace out of `chunk`; `last` heads the trace's chain. Returns the chain's new head.
-    pub fn move_out(&mut self, chunk: u32, last: RunAt) -> RunAt {
+    /// Moves the runs of one trace out of `chunk`; `last` heads the trace's chain, of which at most `steps` links are
+    /// followed. Returns the chain's new head.
+    pub fn move_out(&mut self, chunk: u32, last: RunAt, steps: &mut usize) -> RunAt {
         let mut head = last;
         let mut follower = RunAt::NONE;
         let mut at = last;
-        while !at.is_none() {
+        while !at.is_none() && *steps > 0 {
+            *steps -= 1;
             let header = self.header(at);
             let mut here = at;
             if at.chunk == chunk {
@@ -282,18 +349,15 @@ fn read_header(bytes: &[u8]) -> RunHeader {
     }
 }
 
-/// The spans of one run.
-pub struct Spans<'a> {
-    rest: &'a [u8],
+/// The spans in a run's bytes.
+pub fn spans_of(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const SPANS: u8 = 2 << 3 | write::LEN;
+    let mut fields = Fields::new(wire);
+    std::iter::from_fn(move || match fields.next_of(SPANS) {
+        Some(span) => Some(span),
+        None => fields.next()?.ok()?.bytes().ok(),
+    })
 }
 
-impl<'a> Iterator for Spans<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.rest.split_first_chunk::<SPAN_OVERHEAD>()?;
-        let (span, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
-        self.rest = rest;
-        Some(span)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ struct Sent {
     identity: Option<String>,
     connection: Option<(u64, u64)>,
     began: Option<u64>,
+    /// The start of cumulative points, later than the process's.
+    counting_since: Option<u64>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ struct Rules {
     delay_max: u64,
     /// Shortest time between two starts.
     spacing_min: u64,
-    /// Every process tells when it began.
+    /// Every process tells when it began, or since when it counts.
     tells_start: bool,
     outages: bool,
     clock_steps: bool,
@@ -199,15 +201,18 @@ impl World {
         let tells_start = self.rules.tells_start || self.rng.u8(0..4) == 0;
         let connected = self.rng.u8(0..3) > 0;
         let accepted = self.rng.u64(start.min(life.end - 1)..life.end);
+        let counts = tells_start && self.rng.bool();
+        let since = Some(start + self.rng.u64(0..5 * SECOND)).filter(|since| *since < life.end).unwrap_or(start);
         for _ in 0..self.rng.u32(1..12) {
-            let made = self.rng.u64(start.min(life.end - 1)..life.end);
+            let earliest = if counts { since } else { start };
+            let made = self.rng.u64(earliest.min(life.end - 1)..life.end);
             let spread = self.rng.u64(0..=(life.end - made).min(SECOND));
             let slow = *self.rng.choice(&[5 * MILLI, 500 * MILLI, 10 * SECOND, 120 * SECOND]).expect("some");
             let mut arrived = made + spread + self.rng.u64(0..slow);
             if connected {
                 arrived = arrived.max(accepted);
             }
-            let timed = self.rng.u8(0..5) > 0;
+            let timed = counts || self.rng.u8(0..5) > 0;
             // Without times and without connection nothing dates the data but its arrival.
             if !timed && !connected && self.rng.u8(0..2) == 0 {
                 arrived = made + spread;
@@ -218,7 +223,8 @@ impl World {
                 times: timed.then(|| (self.wall(made), self.wall(made + spread))),
                 identity: has_identity.then(|| format!("c7b2a9be-45b7-4a3f-9f5b-{number:06x}{process:06x}")),
                 connection: connected.then(|| ((number as u64) * 10 + process + 1, self.wall(accepted))),
-                began: tells_start.then(|| self.wall(start)),
+                began: (tells_start && !counts).then(|| self.wall(start)),
+                counting_since: counts.then(|| self.wall(since)),
             });
         }
     }
@@ -265,7 +271,12 @@ impl World {
             let Some(entry) = snapshot.by_uid(UID).cloned() else { continue };
             let item = &sent[at];
             let sighting = sighting(item, self.wall(item.arrived));
-            let times = || item.times.map(|(first, last)| Times { first: UnixNanos(first), last: UnixNanos(last) });
+            let counting_since = item.counting_since.map(UnixNanos);
+            let times = || {
+                let counting_since = counting_since.filter(|since| item.times.is_some_and(|(_, last)| since.0 <= last));
+                item.times
+                    .map(|(first, last)| Times { counting_since, ..Times::between(UnixNanos(first), UnixNanos(last)) })
+            };
             let ledger = entry.ledger.container("app").expect("every event has a status");
             let verdict = bindings.resolve(ledger, &sighting, &self.horizon(now, entry.seen_at), &times);
             let deadline = item.arrived + 3 * SECOND + 20 * MILLI;
@@ -310,6 +321,7 @@ fn pod(id: &str, number: usize, state: RunState, last: Option<Ended>) -> Pod {
         node: "node-a".into(),
         hostname: "".into(),
         host_network: false,
+        host_ips: Vec::new(),
         ips: Vec::new(),
         phase: Phase::Running,
         created: UnixNanos(SECOND),
@@ -378,4 +390,80 @@ fn no_answer_is_wrong_when_the_clock_steps() {
 fn a_process_that_tells_its_start_is_never_given_a_run_it_cannot_be_of_whatever_the_delay() {
     let rules = Rules { delay_max: 60 * SECOND, spacing_min: 1_200 * MILLI, tells_start: true, ..PLAIN };
     check(rules, 10);
+}
+
+/// Runs `run-0` (1000 s to 1200 s) and `run-1` (from 1203 s), the last of which was published at `published`.
+fn restarted(published: u64) -> Table {
+    let mut table = Table::new(Duration::from_secs(120));
+    let running = |at: u64| RunState::Running { started: Some(UnixNanos(at * SECOND)) };
+    let dead = Ended {
+        id: "run-0".into(),
+        started: Some(UnixNanos(1_000 * SECOND)),
+        finished: Some(UnixNanos(1_200 * SECOND)),
+        reason: "Error".into(),
+        exit_code: 1,
+    };
+    table.apply(Change::Applied(pod("run-0", 0, running(1_000), None)), UnixNanos(1_001 * SECOND));
+    if published > 0 {
+        let state = pod("run-1", 1, running(1_203), Some(dead));
+        table.apply(Change::Applied(state), UnixNanos(published * SECOND));
+    }
+    table
+}
+
+/// The answer at `now` for points at `now` that count since `since`, from a sender that tells nothing else.
+fn counted(bindings: &Bindings, table: &mut Table, now: u64, since: f64) -> Result<String, Absence> {
+    let snapshot = table.snapshot();
+    let entry = snapshot.by_uid(UID).expect("known");
+    let ledger = entry.ledger.container("app").expect("a status");
+    let at = |seconds: u64| UnixNanos(seconds * SECOND);
+    let sighting = Sighting {
+        pod_uid: UID,
+        container: "app",
+        identity: None,
+        connection: None,
+        began: None,
+        arrived_at: at(now),
+        trusted_number: None,
+    };
+    let horizon = Horizon { known_until: at(now - 3), seen_at: entry.seen_at, stale: false, clock: Clock::default() };
+    let counting_since = Some(UnixNanos((since * SECOND as f64) as u64));
+    let times = || Some(Times { counting_since, ..Times::at(at(now)) });
+    match bindings.resolve(ledger, &sighting, &horizon, &times) {
+        Verdict::Found { run, .. } => Ok(run.id.to_string()),
+        Verdict::Missing(absence) | Verdict::Pending { absence, .. } => Err(absence),
+    }
+}
+
+#[test]
+fn points_that_count_since_the_second_of_a_runs_start_are_that_runs_at_once() {
+    let mut table = restarted(1_204);
+    assert_eq!(counted(&Bindings::default(), &mut table, 1_210, 1_203.4), Ok("run-1".to_owned()));
+    assert_eq!(counted(&Bindings::default(), &mut table, 1_199, 1_000.2), Ok("run-0".to_owned()));
+}
+
+#[test]
+fn points_that_count_since_long_after_the_start_wait_for_a_status_that_still_shows_the_run() {
+    // The restart at 1,203 s is not published: half a minute later nothing but the start of counting tells of it.
+    assert_eq!(counted(&Bindings::default(), &mut restarted(0), 1_240, 1_204.0), Err(Absence::AwaitingStatus));
+    let mut table = restarted(1_241);
+    assert_eq!(counted(&Bindings::default(), &mut table, 1_242, 1_204.5), Err(Absence::AwaitingStatus));
+    let again = pod("run-1", 1, RunState::Running { started: Some(UnixNanos(1_203 * SECOND)) }, None);
+    table.apply(Change::Applied(again), UnixNanos(1_266 * SECOND));
+    assert_eq!(counted(&Bindings::default(), &mut table, 1_267, 1_204.5), Ok("run-1".to_owned()));
+}
+
+#[test]
+fn points_that_count_since_before_a_restart_and_are_made_after_it_are_nobodys() {
+    assert_eq!(counted(&Bindings::default(), &mut restarted(1_204), 1_300, 1_100.0), Err(Absence::Outside));
+}
+
+#[test]
+fn points_of_a_process_that_lived_while_a_known_run_did_are_that_runs() {
+    let bindings = Bindings::default();
+    let mut table = restarted(1_204);
+    assert_eq!(counted(&bindings, &mut table, 1_220, 1_203.4), Ok("run-1".to_owned()));
+    // Another reader of the same process, later begun: the process lived in a time that is certain.
+    assert_eq!(counted(&bindings, &mut table, 1_230, 1_215.0), Ok("run-1".to_owned()));
+    assert_eq!(counted(&bindings, &mut table, 1_231, 1_230.8), Err(Absence::AwaitingStatus));
 }

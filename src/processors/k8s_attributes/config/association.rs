@@ -10,15 +10,6 @@ const SOURCES_MAX: usize = 4;
 /// Rules are tried for every resource that none of them finds, so their number is bounded.
 const RULES_MAX: usize = 64;
 
-/// Attributes that no pod has on its own: a rule of these alone cannot find one.
-const CONTAINER_LEVEL: [&str; 5] = [
-    "k8s.container.name",
-    "k8s.container.restart_count",
-    "container.image.name",
-    "container.image.tag",
-    "container.image.tags",
-];
-
 /// One way of finding the pod: every source must have a value and fit the same pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -35,7 +26,7 @@ pub enum Source {
 }
 
 impl Source {
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Source::Connection => "connection",
             Source::Attribute(name) => name,
@@ -79,7 +70,6 @@ pub(super) fn read(body: &Section<'_>) -> Vec<Rule> {
         let rule = Section::new(item, format!("{path}::{at}"), body.diagnostics());
         let sources = sources(&rule);
         if let Some(sources) = sources {
-            lint(&rule, &sources);
             let mut sorted = sources.clone();
             sorted.sort();
             if !seen.insert(sorted) {
@@ -146,20 +136,5 @@ fn source(section: &Section<'_>) -> Option<Source> {
         ("resource_attribute", Some(name)) => Some(Source::Attribute(name)),
         ("resource_attribute", None) => section.missing("name", "the name of a resource attribute"),
         _ => section.invalid("from", format!("{from:?} is not known here"), "one of connection, resource_attribute"),
-    }
-}
-
-fn lint(rule: &Section<'_>, sources: &[Source]) {
-    let container_level = sources
-        .iter()
-        .all(|source| matches!(source, Source::Attribute(name) if CONTAINER_LEVEL.contains(&name.as_str())));
-    if container_level {
-        let names: Vec<&str> = sources.iter().map(Source::name).collect();
-        rule.warn(
-            "sources",
-            code::LINT,
-            format!("this rule can never find a pod: {} is the same in many pods", names.join(", ")),
-            Some("remove the rule: the container is chosen by k8s.container.name anyway, once the pod is found"),
-        );
     }
 }

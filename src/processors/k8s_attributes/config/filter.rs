@@ -2,6 +2,7 @@
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
+use crate::core::factory::CheckContext;
 
 /// The watch's scope. Empty means everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,10 +30,10 @@ const LABEL_OPS: [(&str, Op); 4] = [
     ("does-not-exist", Op::DoesNotExist),
 ];
 
-pub(super) fn read(body: &Section<'_>) -> Filter {
+pub(super) fn read(cx: &CheckContext<'_>, body: &Section<'_>) -> Filter {
     let Some(section) = body.section("filter") else { return Filter::default() };
     let filter = Filter {
-        node: node(&section),
+        node: node(cx, &section),
         namespaces: namespaces(&section),
         label_selector: selectors(&section, "labels", &LABEL_OPS),
         field_selector: selectors(&section, "fields", &FIELD_OPS),
@@ -42,12 +43,12 @@ pub(super) fn read(body: &Section<'_>) -> Filter {
 }
 
 /// The node's name, written down or taken from the environment, where the downward API puts it.
-fn node(section: &Section<'_>) -> Option<String> {
+fn node(cx: &CheckContext<'_>, section: &Section<'_>) -> Option<String> {
     let node = section.string("node").filter(|node| !node.is_empty());
     let variable = section.string("node_from_env_var").filter(|variable| !variable.is_empty());
     let Some(variable) = variable else { return node };
-    match std::env::var(&variable) {
-        Ok(value) if !value.is_empty() => Some(value),
+    match cx.checks.environment.variable(&variable) {
+        Some(value) if !value.is_empty() => Some(value),
         _ => {
             section.error(
                 "node_from_env_var",

@@ -6,6 +6,8 @@
 mod association;
 mod extract;
 mod filter;
+mod lint;
+mod range;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use regex::Regex;
 pub use association::{Rule, Source};
 pub use extract::{Extract, Field, FromObject, KeyRule, KeyWanted};
 pub use filter::Filter;
+pub use range::Range;
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
@@ -62,6 +65,8 @@ pub struct Own {
     pub hold: Duration,
     /// Replace a container.id that no run of the pod has (a sandbox's), and a container name the pod does not have.
     pub repair: bool,
+    /// Addresses of relays: whose data comes from them cannot be told by the address.
+    pub proxies: Vec<Range>,
 }
 
 /// What happens when the resource names another pod than the one found by address.
@@ -116,7 +121,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
         grace: body.duration("pod_delete_grace_period").unwrap_or(GRACE),
         extract: extract::read(&body),
         rules: association::read(&body),
-        filter: filter::read(&body),
+        filter: filter::read(cx, &body),
         exclude: exclude(&body),
         own: own(&body),
     };
@@ -126,6 +131,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
     }
     let _ = body.duration("watch_sync_period");
     body.without_effect("watch_sync_period", "nothing is resolved once and kept, so nothing needs resyncing");
+    lint::lint(&body, &config);
     body.finish();
     (error_count(cx) == faults_before).then_some(config)
 }
@@ -189,6 +195,7 @@ fn own(body: &Section<'_>) -> Own {
         hint: Hint::Verify,
         hold: HOLD,
         repair: true,
+        proxies: Vec::new(),
     };
     let Some(section) = body.section("podgate") else { return own };
     own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
@@ -203,6 +210,7 @@ fn own(body: &Section<'_>) -> Own {
     let hints = [("verify", Hint::Verify), ("trust", Hint::Trust), ("ignore", Hint::Ignore)];
     own.hint = section.choice("hint", &hints).unwrap_or(own.hint);
     own.repair = section.bool("repair").unwrap_or(own.repair);
+    own.proxies = proxies(&section);
     if let Some(hold) = section.duration("hold") {
         own.hold = hold;
         if hold > HOLD_MAX {
@@ -211,4 +219,19 @@ fn own(body: &Section<'_>) -> Own {
     }
     section.finish();
     own
+}
+
+/// Ranges that are looked through for every address.
+const PROXIES_MAX: usize = 64;
+
+fn proxies(section: &Section<'_>) -> Vec<Range> {
+    let texts = section.strings("proxies").unwrap_or_default();
+    if texts.len() > PROXIES_MAX {
+        section.invalid::<()>("proxies", format!("{} ranges", texts.len()), "at most 64 ranges");
+    }
+    let read = texts.iter().map(|text| {
+        let range = Range::parse(text);
+        range.or_else(|| section.invalid("proxies", format!("{text:?} is no range"), "10.244.0.1 or 10.244.0.0/24"))
+    });
+    read.flatten().collect()
 }

@@ -1,8 +1,9 @@
 //! Configuration: what is refused with its place, what is only warned of, and what defaults are filled in.
 
-use super::super::tests::{checked, config};
+use super::super::tests::{checked, checked_in, config};
 use super::*;
 use crate::core::diagnostic::Severity;
+use crate::core::factory::Environment;
 
 /// Path and message of each finding of this severity.
 fn findings(body: &str, severity: Severity) -> Vec<(String, String)> {
@@ -63,11 +64,77 @@ fn several_faults_come_at_once() {
 }
 
 #[test]
-fn a_rule_of_container_attributes_alone_is_accepted_with_a_warning() {
-    let body = "{pod_association: [{sources: [{from: resource_attribute, name: k8s.container.name}]}]}";
-    let found = findings(body, Severity::Warning);
-    assert!(found.len() == 1 && found[0].1.contains("can never find a pod"), "{found:?}");
-    assert_eq!(config(body).rules.len(), 1);
+fn what_is_legal_and_never_meant_is_accepted_with_a_warning_at_its_place() {
+    let rules = |rules: &[&[&str]]| {
+        let source = |name: &&str| match *name {
+            "connection" => "{from: connection}".to_owned(),
+            name => format!("{{from: resource_attribute, name: {name}}}"),
+        };
+        let rule =
+            |rule: &&[&str]| format!("{{sources: [{}]}}", rule.iter().map(source).collect::<Vec<_>>().join(", "));
+        format!("pod_association: [{}]", rules.iter().map(rule).collect::<Vec<_>>().join(", "))
+    };
+    let rule = "pod_association::0::sources";
+    let second = "pod_association::1::sources";
+    let table = [
+        (rules(&[&["k8s.container.name"]]), Some((rule, "k8s.container.name is the same in many pods"))),
+        (rules(&[&["k8s.pod.uid", "k8s.container.name"]]), Some((rule, "k8s.container.name is the same in many pods"))),
+        (rules(&[&["k8s.cronjob.name"]]), Some((rule, "k8s.cronjob.name is not extracted"))),
+        (rules(&[&["k8s.deployment.name"]]), None),
+        (rules(&[&["app"]]), Some((rule, "app is not extracted"))),
+        (format!("{}, extract: {{labels: [{{key: x, tag_name: app}}]}}", rules(&[&["app"]])), None),
+        (format!("{}, extract: {{labels: [{{key_regex: (.*), tag_name: $1}}]}}", rules(&[&["app"]])), None),
+        (format!("{}, extract: {{labels: [{{key: x}}]}}", rules(&[&["k8s.pod.label.x"]])), None),
+        (format!("{}, extract: {{otel_annotations: true}}", rules(&[&["app"]])), None),
+        (
+            rules(&[&["k8s.pod.uid"], &["k8s.pod.uid", "connection"]]),
+            Some((second, "what `k8s.pod.uid` before it did")),
+        ),
+        (rules(&[&["k8s.pod.uid", "connection"], &["k8s.pod.uid"]]), None),
+        (rules(&[&["k8s.pod.name"], &["k8s.pod.name", "k8s.namespace.name"]]), None),
+        (
+            "filter: {fields: [{key: spec.color, value: red}]}".to_owned(),
+            Some(("filter::fields::0::key", "spec.color")),
+        ),
+        ("filter: {fields: [{key: status.phase, value: Running}]}".to_owned(), None),
+        ("passthrough: true, exclude: {pods: []}".to_owned(), Some(("exclude", "`passthrough` only writes"))),
+        ("wait_for_metadata_timeout: 5s".to_owned(), Some(("wait_for_metadata_timeout", "nothing waits"))),
+        ("wait_for_metadata: true, wait_for_metadata_timeout: 5s".to_owned(), None),
+        ("podgate: {hint: ignore, restart_count: repair}".to_owned(), Some(("podgate::restart_count", "hint: ignore"))),
+        (
+            "extract: {metadata: [k8s.pod.name]}, podgate: {restart_count: repair}".to_owned(),
+            Some(("podgate::restart_count", "when container.id is extracted")),
+        ),
+    ];
+    for (body, expected) in table {
+        let body = format!("{{{body}}}");
+        let found = findings(&body, Severity::Warning);
+        let told = found.first().map(|(path, message)| (path.as_str(), message.as_str()));
+        match (told, expected) {
+            (None, None) => {}
+            (Some((path, message)), Some((place, text))) => assert!(
+                found.len() == 1 && path == format!("processors::k8s_attributes::{place}") && message.contains(text),
+                "{body}: {found:?}"
+            ),
+            _ => panic!("{body}: {found:?}"),
+        }
+        assert!(config(&body).rules.len() < 6);
+    }
+}
+
+#[test]
+fn a_node_named_twice_is_the_one_of_the_environment() {
+    let environment = Environment::of(|_| Some("node-7".to_owned()));
+    let (config, found) = checked_in(environment, "{filter: {node: a, node_from_env_var: NODE}}");
+    assert_eq!(config.expect("sound").filter.node.as_deref(), Some("node-7"));
+    assert!(found.len() == 1 && found[0].path.ends_with("filter::node"), "{found:?}");
+}
+
+#[test]
+fn ranges_of_proxies_are_read_and_wrong_ones_refused() {
+    assert_eq!(config("{podgate: {proxies: [10.244.0.1, 'fd00::/64']}}").own.proxies.len(), 2);
+    let found = findings("{podgate: {proxies: [10.244.0.1/40]}}", Severity::Error);
+    assert!(found.len() == 1 && found[0].1.contains("is no range"), "{found:?}");
 }
 
 #[test]
@@ -79,9 +146,14 @@ fn an_unset_node_variable_is_explained_with_the_cure() {
 }
 
 #[test]
-fn the_environment_is_read_when_the_configuration_is_checked() {
-    let expected = std::env::var("PATH").expect("every test has a path");
-    assert_eq!(config("{filter: {node_from_env_var: PATH}}").filter.node, Some(expected));
+fn the_node_comes_from_the_environment_that_the_check_was_given_and_not_from_the_process() {
+    let environment = |node: &'static str| Environment::of(move |name| (name == "NODE").then(|| node.to_owned()));
+    let (config, _) = checked_in(environment("node-7"), "{filter: {node_from_env_var: NODE}}");
+    assert_eq!(config.expect("sound").filter.node.as_deref(), Some("node-7"));
+    for (node, variable) in [("", "NODE"), ("node-7", "PATH")] {
+        let (config, found) = checked_in(environment(node), &format!("{{filter: {{node_from_env_var: {variable}}}}}"));
+        assert!(config.is_none() && found[0].message.contains("is not set"), "{found:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the whole processor over a made-up cluster.
 
+mod addresses;
 mod golden;
 mod stage;
 mod upstream;
@@ -19,7 +20,7 @@ use super::enrich::{Enricher, Mode, Moment, Outcome, Subject};
 use crate::config::yaml;
 use crate::core::component::ComponentId;
 use crate::core::diagnostic::Diagnostic;
-use crate::core::factory::{CheckContext, Checks};
+use crate::core::factory::{CheckContext, Checks, Environment};
 use crate::core::node::SourceId;
 use crate::core::origin::{Origin, Transport};
 use crate::core::stats::Stats;
@@ -121,7 +122,12 @@ impl Cluster for MadeUp {
 
 /// Checks a body; the findings say what was wrong.
 pub fn checked(body: &str) -> (Option<Config>, Vec<Diagnostic>) {
-    let checks = Checks::default();
+    checked_in(Environment::of(|_| None), body)
+}
+
+/// As [`checked`], with these environment variables.
+pub fn checked_in(environment: Environment, body: &str) -> (Option<Config>, Vec<Diagnostic>) {
+    let checks = Checks { environment, ..Checks::default() };
     let parsed = yaml::parse(body, SourceId(0), &checks.diagnostics);
     let Ok(node) = parsed else { panic!("the test's YAML does not parse") };
     let id = ComponentId::parse("k8s_attributes").expect("an id");
@@ -202,7 +208,7 @@ pub fn moment(enricher: &Enricher, now: UnixNanos, mode: Mode) -> Moment {
 /// Enriches at [`NOW`] data that was made `age` before; what waits gives `None`.
 pub fn enriched(enricher: &Enricher, resource: &[u8], origin: &Origin, age: Duration) -> Option<Attributes> {
     let made = NOW.saturating_sub(age);
-    let times = || Some(Times { first: made, last: made });
+    let times = || Some(Times::at(made));
     let subject = Subject { resource, origin, times: &times };
     match enricher.enrich(&subject, &moment(enricher, NOW, Mode::Full)) {
         Outcome::Unchanged => Some(read(resource)),

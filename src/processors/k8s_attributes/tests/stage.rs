@@ -38,6 +38,7 @@ pub fn pod(id: &str, restart_count: i64, started: UnixNanos, last: Option<Ended>
         node: "node-a".into(),
         hostname: "".into(),
         host_network: false,
+        host_ips: Vec::new(),
         ips: vec!["10.1.0.5".parse().expect("an address")],
         phase: Phase::Running,
         created: ago(3_600),

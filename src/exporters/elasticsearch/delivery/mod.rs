@@ -1,0 +1,275 @@
+//! Delivery by `_bulk`: payloads become documents once, documents are sent until each has its end.
+//!
+//! The cores (verdicts, rota, ramp, parking lot, batches) are pure; [`carrier`] is the loop around them and this file joins it to
+//! the sending queue. Knows no configuration keys and nothing of how documents look.
+
+pub mod carrier;
+mod counts;
+mod cure;
+pub mod dead_letter;
+mod gzip;
+pub mod load;
+pub mod outcome;
+mod parked;
+mod parking;
+pub mod post;
+pub mod ramp;
+pub mod replay;
+mod room;
+mod rota;
+pub mod verdict;
+mod voice;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::budget::{Budget, Ticket};
+use crate::core::component::Task;
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::host::Host;
+use crate::core::payload::Payload;
+use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
+use crate::exporters::elasticsearch::delivery::counts::Counts;
+use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
+use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
+use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
+use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
+use crate::exporters::elasticsearch::delivery::voice::Voice;
+use crate::exporters::elasticsearch::mapping::{Mode, Settings};
+use crate::exporters::sending::account::Account;
+use crate::exporters::sending::deliver::{Deliver, Tally};
+use crate::exporters::sending::gate::Gate;
+use crate::otlp::portion;
+
+/// Payload bytes that are mapped at a time: their documents are about five times as large.
+const PORTION_BYTES: u64 = 1 << 20;
+/// After the drain's deadline the parking lot only has to be buried.
+const PARKING_GRACE: Duration = Duration::from_secs(1);
+/// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
+pub const MODE_HEADER: &str = "x-elastic-mapping-mode";
+
+/// What delivery is configured with.
+#[derive(Clone, Debug)]
+pub struct DeliverySettings {
+    pub post: PostSettings,
+    pub mapping: Settings,
+    pub retry: RetryRule,
+    pub bulk_bytes: usize,
+    pub parked_bytes: usize,
+    pub dead_letter: Option<DeadLetterSettings>,
+    pub show_reasons: bool,
+    pub requests_at_once: usize,
+    pub telemetry: Telemetry,
+    /// Without a queue, or with `wait_for_result`, the sender waits no longer than this; `None` when nobody waits.
+    pub sender_waits: Option<Duration>,
+}
+
+/// The exporter's way to deliver.
+pub struct Bulks {
+    carrier: Arc<Carrier>,
+    rooms: Rooms,
+    allowed_modes: Vec<Mode>,
+    sender_waits: Option<Duration>,
+    budget: Arc<Budget>,
+    // Taken by drain; locked at start and drain only.
+    parking: Mutex<Option<JoinHandle<()>>>,
+    account: Mutex<Option<Arc<Account>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the component's.
+pub fn carrier(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Carrier {
+    let post = Post::new(&settings.post);
+    let voice = Voice::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
+    Carrier::new(CarrierParts {
+        post,
+        retry: settings.retry.clone(),
+        voice,
+        counts: Counts::new(&host.stats, id),
+        dead_letter: settings.dead_letter.clone().map(|settings| DeadLetter::new(settings, id.to_owned())),
+        show_reasons: settings.show_reasons,
+        telemetry: settings.telemetry,
+        bulk_bytes: settings.bulk_bytes,
+        parked_bytes: settings.parked_bytes,
+        requests_at_once: settings.requests_at_once,
+    })
+}
+
+impl Bulks {
+    /// Builds without I/O.
+    pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Bulks {
+        Bulks {
+            carrier: Arc::new(carrier(settings, id, path, host)),
+            rooms: Rooms::new(settings.mapping.clone()),
+            allowed_modes: settings.mapping.allowed_modes.clone(),
+            sender_waits: settings.sender_waits,
+            budget: host.budget.clone(),
+            parking: Mutex::default(),
+            account: Mutex::default(),
+        }
+    }
+
+    async fn deliver_all(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let mode = match self.wanted_mode(&whole) {
+            Ok(mode) => mode,
+            Err(error) => {
+                tally.lose(Reason::PERMANENT, whole.items, error);
+                return tally;
+            }
+        };
+        let manner = if self.sender_waits.is_some() { Manner::SenderWaits } else { Manner::Queued };
+        let signal = whole.signal;
+        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
+            let mapped = self.rooms.map(&part, mode, UnixNanos::now());
+            drop(part);
+            let Mapped { lines, documents, unmappable } = mapped;
+            if let Some(fault) = unmappable.first() {
+                let message = format!("{} items have no document: {fault}", unmappable.len());
+                tally.answered = true;
+                tally.lose(
+                    Reason::UNMAPPABLE,
+                    unmappable.len() as u64,
+                    ConsumeError::rejected(Reason::UNMAPPABLE, message),
+                );
+            }
+            if documents.is_empty() {
+                tally.answered = true;
+                continue;
+            }
+            let _ticket = self.ticket(lines.len()).await;
+            self.carrier.counts.received.add(documents.len() as u64);
+            let outcome = self.carrier.carry(&lines, documents, manner, self.sender_waits).await;
+            add(&mut tally, outcome, signal.index());
+        }
+        tally
+    }
+
+    /// Accounts for the documents' bytes. Payloads already admitted go on without when there is no room: how many
+    /// portions are under way at once is bounded by the queue's consumers.
+    async fn ticket(&self, bytes: usize) -> Option<Ticket> {
+        for _ in 0..10 {
+            if let Ok(ticket) = self.budget.take(bytes as u64) {
+                return Some(ticket);
+            }
+            self.carrier.gate.pause(Duration::from_millis(20)).await.ok()?;
+        }
+        None
+    }
+
+    /// The mode that the sender's header asks for. An unknown or disallowed one rejects the request, as upstream.
+    fn wanted_mode(&self, payload: &Payload) -> Result<Option<Mode>, ConsumeError> {
+        let header = payload.origin.headers.iter().find(|(name, _)| name == MODE_HEADER);
+        let Some((_, value)) = header else { return Ok(None) };
+        match Mode::parse(value.as_bytes()) {
+            Some(mode) if self.allowed_modes.contains(&mode) => Ok(Some(mode)),
+            _ => {
+                let message = format!("the mapping mode {value:?} of the request's header is unknown or not allowed");
+                Err(ConsumeError::rejected(Reason::PERMANENT, message))
+            }
+        }
+    }
+}
+
+/// Counts an outcome into the payload's tally.
+fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
+    tally.answered |= outcome.is_settled();
+    tally.delivered += outcome.delivered[signal];
+    tally.kept += outcome.kept[signal];
+    tally.lost.extend(outcome.lost.iter().map(|(_, reason, items)| (*reason, *items)).filter(|(_, items)| *items > 0));
+    tally.error = outcome.error.or(tally.error.take());
+}
+
+impl Deliver for Bulks {
+    fn deliver(&self, whole: Payload) -> Pin<Box<dyn Future<Output = Tally> + Send + '_>> {
+        Box::pin(self.deliver_all(whole))
+    }
+
+    fn start(&self, host: &Host, account: Arc<Account>) -> Task<'_, Result<(), StartError>> {
+        let tasks = host.tasks.clone();
+        Box::pin(async move {
+            let path = &self.carrier.voice.path;
+            if let Some(file) = &self.carrier.dead_letter {
+                file.prepare().map_err(|why| StartError {
+                    component: path.clone(),
+                    message: format!("the dead-letter file cannot be written: {why}"),
+                    help: Some(
+                        "make its directory writable, or name another path in podgate: {dead_letter: ...}".to_owned(),
+                    ),
+                })?;
+            }
+            *lock(&self.account) = Some(account.clone());
+            let carrier = self.carrier.clone();
+            let name = format!("{path}/parking");
+            *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| parking::run(carrier, account, pulse)));
+            Ok(())
+        })
+    }
+
+    /// Kept in the dead-letter file, where there is one.
+    fn end(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        if self.carrier.dead_letter.is_none() {
+            tally.lose(Reason::SHUTDOWN, whole.items, cause.refusal());
+            return tally;
+        }
+        let mode = self.wanted_mode(&whole).unwrap_or_default();
+        let signal = whole.signal.index();
+        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
+            let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
+            tally.lose(Reason::UNMAPPABLE, unmappable.len() as u64, cause.refusal());
+            let mut outcome = Outcome::default();
+            for document in &documents {
+                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
+                outcome.lose(document, why, &cause);
+            }
+            add(&mut tally, outcome, signal);
+        }
+        tally
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            self.carrier.parked_more.notify_one();
+            let parking = lock(&self.parking).take();
+            if let Some(mut parking) = parking
+                && tokio::time::timeout_at(deadline + PARKING_GRACE, &mut parking).await.is_err()
+            {
+                parking.abort();
+                let _ = parking.await;
+            }
+            let account = lock(&self.account).take();
+            if let Some(account) = account {
+                parking::bury_all(&self.carrier, &account);
+            }
+            self.carrier.post.close().await;
+        })
+    }
+
+    fn taken(&self) -> u64 {
+        self.carrier.taken.load(Ordering::Relaxed)
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.carrier.gate
+    }
+
+    fn path(&self) -> &str {
+        &self.carrier.voice.path
+    }
+
+    fn destination(&self) -> &str {
+        self.carrier.post.destination()
+    }
+}

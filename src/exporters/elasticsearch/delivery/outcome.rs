@@ -1,0 +1,114 @@
+//! What became of documents, in items: the numbers that go into the account, and why the last ones were lost.
+
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::Signal;
+use crate::exporters::elasticsearch::delivery::dead_letter::Grave;
+use crate::exporters::elasticsearch::delivery::load::Document;
+
+/// Who waits for the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// The sender has its answer: documents may wait here.
+    Queued,
+    /// What cannot be delivered now is the sender's again.
+    SenderWaits,
+    /// A replay: nothing is parked, what is not taken is buried again.
+    Replay,
+}
+
+/// Why a document was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Of the document, else of the request; 0 without an answer.
+    pub status: u16,
+    pub kind: String,
+    pub reason: String,
+    /// Under which its items count when they are kept nowhere.
+    pub why: Reason,
+}
+
+impl Cause {
+    /// A cause of our own.
+    pub fn own(why: Reason, reason: &str) -> Cause {
+        Cause { status: 0, kind: why.0.to_owned(), reason: reason.to_owned(), why }
+    }
+
+    /// For logs; reasons of Elasticsearch quote documents.
+    pub fn shown(&self, reasons: bool) -> String {
+        let reason = if reasons || self.status == 0 { format!(": {}", self.reason) } else { String::new() };
+        format!("{} {}{reason}", self.status, self.kind)
+    }
+
+    pub fn grave<'a>(&'a self, lines: &'a [u8], document: &Document) -> Grave<'a> {
+        Grave {
+            lines,
+            signal: document.signal,
+            items: document.items,
+            own_id: document.own_id,
+            status: self.status,
+            kind: &self.kind,
+            reason: &self.reason,
+        }
+    }
+
+    pub fn refusal(&self) -> ConsumeError {
+        ConsumeError::refused(self.why, format!("{} {}: {}", self.status, self.kind, self.reason))
+    }
+}
+
+/// Ends of documents, counted in the items that end with them.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub delivered: [u64; 4],
+    pub lost: Vec<(Signal, Reason, u64)>,
+    /// In the parking lot.
+    pub kept: [u64; 4],
+    pub buried: usize,
+    /// Of those, how many stand in the dead-letter file.
+    pub kept_on_disk: u64,
+    /// The sender gets everything back; or why the last document was lost.
+    pub error: Option<ConsumeError>,
+    /// An index was closed to us.
+    pub blocked: bool,
+    documents_delivered: u64,
+    documents_kept: u64,
+}
+
+impl Outcome {
+    pub fn deliver(&mut self, document: &Document) {
+        self.documents_delivered += 1;
+        self.delivered[document.signal.index()] += u64::from(document.items);
+    }
+
+    pub fn keep(&mut self, document: &Document) {
+        self.blocked = true;
+        self.documents_kept += 1;
+        self.kept[document.signal.index()] += u64::from(document.items);
+    }
+
+    pub fn lose(&mut self, document: &Document, why: Reason, cause: &Cause) {
+        self.buried += 1;
+        self.kept_on_disk += u64::from(why == Reason::DEAD_LETTER);
+        let items = u64::from(document.items);
+        match self.lost.iter_mut().find(|(signal, reason, _)| (*signal, *reason) == (document.signal, why)) {
+            Some((_, _, sum)) => *sum += items,
+            None => self.lost.push((document.signal, why, items)),
+        }
+        let message = format!("{} {}: {}", cause.status, cause.kind, cause.reason);
+        self.error = Some(ConsumeError::rejected(why, message));
+    }
+
+    /// Elasticsearch took something.
+    pub fn taken_any(&self) -> bool {
+        self.documents_delivered > 0
+    }
+
+    pub fn documents_delivered(&self) -> u64 {
+        self.documents_delivered
+    }
+
+    /// Something ended or was kept, so that the whole cannot be given back.
+    pub fn is_settled(&self) -> bool {
+        self.documents_delivered > 0 || self.documents_kept > 0 || self.buried > 0
+    }
+}

@@ -1,0 +1,65 @@
+//! What log and status page say about the cluster: one line when its state changes, none per document.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::time::Instant;
+
+use crate::core::status::{State, StatusBoard};
+use crate::exporters::sending::condition::{Condition, Line, Trouble};
+
+pub struct Voice {
+    pub path: String,
+    destination: String,
+    board: Arc<StatusBoard>,
+    // Locked for a few instructions.
+    condition: Mutex<Condition>,
+}
+
+impl Voice {
+    pub fn new(path: String, destination: String, board: Arc<StatusBoard>) -> Voice {
+        Voice { path, destination, board, condition: Mutex::default() }
+    }
+
+    fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn works(&self) {
+        let Some(line) = self.condition().works(Instant::now()) else { return };
+        self.board.set(&self.path, State::Ok, "");
+        if let Line::Recovered { after, failures } = line {
+            tracing::info!(exporter = %self.path, endpoint = %self.destination, ?after, failures, "Elasticsearch takes data again");
+        }
+    }
+
+    pub fn fails(&self, trouble: &Trouble) {
+        if self.condition().fails(trouble, Instant::now()).is_none() {
+            return;
+        }
+        let (endpoint, Trouble { code, message, cure }) = (&self.destination, trouble);
+        let cure = cure.as_deref().unwrap_or_default();
+        self.board.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
+        tracing::warn!(exporter = %self.path, %endpoint, code, cause = message, cure, "Elasticsearch does not take data");
+    }
+
+    /// Documents were given up, at most one line a minute. `kept`: they stand in the dead-letter file.
+    pub fn gives_up(&self, documents: u64, cause: &str, kept: bool) {
+        let Some(unsaid) = self.condition().drops(documents, Instant::now()) else { return };
+        let text = if kept { "documents were dead-lettered" } else { "documents were not delivered" };
+        tracing::warn!(exporter = %self.path, endpoint = %self.destination, documents, cause, earlier_documents_not_logged = unsaid, "{text}");
+    }
+
+    /// An index is closed to us.
+    pub fn parks(&self, index: &str, cause: &str) {
+        tracing::warn!(
+            exporter = %self.path,
+            index,
+            cause,
+            "documents wait until their index takes them: check its blocks, the disk's flood stage and the privileges"
+        );
+    }
+
+    pub fn unparks(&self, index: &str) {
+        tracing::info!(exporter = %self.path, index, "the index takes documents again");
+    }
+}
