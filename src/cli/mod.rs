@@ -8,6 +8,7 @@ pub mod explain;
 pub mod loadgen;
 pub mod out;
 pub mod print_config;
+pub mod replay;
 pub mod run;
 pub mod sources;
 pub mod validate;
@@ -45,6 +46,8 @@ enum Command {
     Elastic(elastic::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
+    /// Send the documents of an Elasticsearch exporter's dead-letter file again
+    Replay(replay::Args),
     /// Show the main job on this machine, judged by an end that knows the truth
     Demo(demo::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
@@ -71,6 +74,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Elastic(args)) => elastic::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Loadgen(args)) => loadgen::run(&args),
     }

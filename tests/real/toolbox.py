@@ -69,13 +69,13 @@ def wait_for(what, condition, seconds, process=None):
 class Process:
     """A child with its output in a log file, ended by its pid: SIGTERM, then SIGKILL after `grace` seconds."""
 
-    def __init__(self, name, command, log, env=None, cwd=None):
+    def __init__(self, name, command, log, env=None, cwd=None, keep_input=False):
         self.name, self.log = name, pathlib.Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             self.child = subprocess.Popen(
                 [str(word) for word in command],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if keep_input else subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env={**os.environ, **(env or {})},

@@ -12,8 +12,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::store::Stream;
 use self::store::{Bound, Connection, Keys, Store};
+pub use self::store::{Remembered, Stream};
 use super::facts::Identity;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, Confidence, ContainerLedger, Query, Resolution, Run};
@@ -131,6 +131,37 @@ pub enum How {
     Corrected,
 }
 
+/// The evidence that left one run only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Data without a pause since data whose run is certain.
+    Continuity,
+    /// When the process says it began.
+    Start,
+    /// Since when its metrics count.
+    CountingSince,
+    /// When its items were made.
+    ItemTimes,
+    /// When its connection was accepted.
+    Connection,
+    /// Nothing but the arrival.
+    Arrival,
+}
+
+impl Basis {
+    /// As explain shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Continuity => "data without a pause",
+            Basis::Start => "process.creation.time",
+            Basis::CountingSince => "start of cumulative metrics",
+            Basis::ItemTimes => "times of the items",
+            Basis::Connection => "accept time of the connection",
+            Basis::Arrival => "arrival",
+        }
+    }
+}
+
 /// The remembered processes of one processor.
 pub struct Bindings {
     store: Store,
@@ -175,6 +206,16 @@ impl Bindings {
     /// What is remembered of a container's data, for explain.
     pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
         self.store.stream(pod_uid, container)
+    }
+
+    /// The bound processes of a container, for explain.
+    pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
+        self.store.remembered(pod_uid, container)
+    }
+
+    /// What the stream's data got in place of a run.
+    pub fn note_absence(&self, sighting: &Sighting<'_>, absence: Absence, now: UnixNanos) {
+        self.store.note_absence(self.store.keys(sighting).stream, absence, now);
     }
 }
 
@@ -229,7 +270,7 @@ impl<'l> Case<'_, 'l> {
         let clock = self.horizon.clock;
         let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
         if let Some(run) = comparable.and_then(|times| self.continues(times)) {
-            return self.bind(run, How::Confirmed, direct, times);
+            return self.bind(run, How::Confirmed, direct, (times, Basis::Continuity));
         }
         if self.horizon.clock.unsteady {
             return self.pending(Absence::AwaitingStatus, direct, times);
@@ -248,7 +289,8 @@ impl<'l> Case<'_, 'l> {
                     Confidence::Confirmed => How::Confirmed,
                     Confidence::Unconfirmed => How::Unconfirmed,
                 };
-                self.bind(run, how, direct, times)
+                let basis = self.basis(direct.is_some(), times);
+                self.bind(run, how, direct, (times, basis))
             }
             Resolution::Missing(absence) => Verdict::Missing(absence),
             Resolution::Pending(absence) => self.pending(absence, direct, times),
@@ -307,9 +349,27 @@ impl<'l> Case<'_, 'l> {
         self.sighting.began.or_else(|| times?.counting_since)
     }
 
-    fn bind(&self, run: &'l Run, how: How, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+    /// The strongest of what there was.
+    fn basis(&self, direct: bool, times: Option<Times>) -> Basis {
+        match times {
+            _ if self.sighting.began.is_some() => Basis::Start,
+            Some(Times { counting_since: Some(_), .. }) => Basis::CountingSince,
+            Some(_) => Basis::ItemTimes,
+            None if direct => Basis::Connection,
+            None => Basis::Arrival,
+        }
+    }
+
+    fn bind(
+        &self,
+        run: &'l Run,
+        how: How,
+        direct: Option<(u64, UnixNanos)>,
+        (times, basis): (Option<Times>, Basis),
+    ) -> Verdict<'l> {
         let store = &self.bindings.store;
-        let bound = Bound { run: run.id.clone(), unconfirmed: how == How::Unconfirmed, void: false };
+        let stream = self.keys.stream;
+        let bound = Bound { run: run.id.clone(), stream, unconfirmed: how == How::Unconfirmed, void: false };
         if let Some(identity) = self.keys.identity {
             store.bind_identity(identity, bound.clone());
         }
@@ -317,7 +377,7 @@ impl<'l> Case<'_, 'l> {
             store.bind_connection(number, bound);
         }
         if let Some(times) = times {
-            store.extend_stream(self.keys.stream, &run.id, times);
+            store.extend_stream(stream, &run.id, times, basis);
         }
         Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
     }

@@ -14,6 +14,7 @@ mod parked;
 mod parking;
 pub mod post;
 pub mod ramp;
+pub mod replay;
 mod room;
 mod rota;
 pub mod verdict;
@@ -37,7 +38,7 @@ use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
-use crate::exporters::elasticsearch::delivery::outcome::{Manner, Outcome};
+use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
 use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
@@ -213,6 +214,29 @@ impl Deliver for Bulks {
             *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| parking::run(carrier, account, pulse)));
             Ok(())
         })
+    }
+
+    /// Kept in the dead-letter file, where there is one.
+    fn end(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        if self.carrier.dead_letter.is_none() {
+            tally.lose(Reason::SHUTDOWN, whole.items, cause.refusal());
+            return tally;
+        }
+        let mode = self.wanted_mode(&whole).unwrap_or_default();
+        let signal = whole.signal.index();
+        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
+            let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
+            tally.lose(Reason::UNMAPPABLE, unmappable.len() as u64, cause.refusal());
+            let mut outcome = Outcome::default();
+            for document in &documents {
+                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
+                outcome.lose(document, why, &cause);
+            }
+            add(&mut tally, outcome, signal);
+        }
+        tally
     }
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {

@@ -1,5 +1,6 @@
 //! Tests of the whole processor over a made-up cluster.
 
+mod addresses;
 mod golden;
 mod stage;
 mod upstream;

@@ -73,6 +73,7 @@ impl Core {
         if now.since(self.thinned_out) >= THIN_OUT_EVERY {
             self.thinned_out = now;
             self.store.thin_out();
+            self.traces.thin_out();
         }
         let mut links = LINKS_AT_ONCE;
         for _ in 0..COMPACTED_AT_ONCE {
