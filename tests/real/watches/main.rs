@@ -51,7 +51,7 @@ fn spec(node: String) -> WatchSpec {
     let labels = ["app.kubernetes.io/name", "app.kubernetes.io/version", "pod-template-hash"];
     let labels = labels.map(|label| KeepKey::Exact(label.to_owned())).into();
     WatchSpec {
-        auth: Auth::KubeConfig { context: None },
+        auth: Auth::KubeConfig { context: None, file: None },
         node: Some(node),
         namespaces: Vec::new(),
         label_selector: None,
