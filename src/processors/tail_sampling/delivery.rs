@@ -45,8 +45,8 @@ pub struct Shipment {
 
 impl Shipment {
     /// Asks for instance attributes; what is still pending is split off.
-    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Shipment> {
-        let parcel = self.parcel.bind(binding, now)?;
+    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Shipment> {
+        let parcel = self.parcel.bind(binding, now, last_chance)?;
         let (ticket, delivering) = (self.ticket.split(parcel.bytes), self.delivering.split(parcel.bytes));
         Some(Shipment { parcel, ticket, delivering })
     }
@@ -112,7 +112,7 @@ impl Delivery {
     /// Asks for instance attributes; what is still pending is put aside. Returns what is ready.
     fn bind(&self, mut shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Ready> {
         let now = self.clock.now();
-        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, false));
         unbound.extend(pending.map(|shipment| Unbound { shipment, until: Instant::now() + BIND_FOR }));
         shipment.ready(now)
     }
@@ -125,7 +125,7 @@ impl Delivery {
         let surplus = waiting.len().saturating_sub(UNBOUND_MAX);
         for (at, Unbound { mut shipment, until }) in waiting.into_iter().enumerate() {
             let last_chance = until <= instant || at < surplus || !open;
-            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, last_chance));
             ready.extend(shipment.ready(now));
             match pending {
                 Some(pending) if last_chance => ready.extend(pending.ready(now)),
