@@ -11,6 +11,8 @@ use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, split};
 
+#[path = "allocations/elastic.rs"]
+mod elastic;
 #[path = "sampling/load.rs"]
 mod load;
 #[path = "enrich/rig.rs"]

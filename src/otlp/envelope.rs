@@ -257,7 +257,7 @@ impl Chunks {
 /// Items in the unit of the balance: spans, log records, metric data points, profiles.
 pub fn count_items(signal: Signal, envelope: &Envelope) -> u64 {
     match signal {
-        Signal::Metrics => envelope.items().map(|metric| data_points(metric)).sum(),
+        Signal::Metrics => envelope.items().map(data_points).sum(),
         Signal::Traces | Signal::Logs | Signal::Profiles => envelope.messages() as u64,
     }
 }

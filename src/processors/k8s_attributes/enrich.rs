@@ -156,7 +156,10 @@ impl Enricher {
             Ok(None) if moment.starting && !moment.give_up && !late => {
                 Outcome::Pending { retry_at: moment.now.saturating_add(RETRY_SPACING) }
             }
-            Ok(None) if late => Outcome::Unchanged,
+            Ok(None) if late => {
+                self.counters.absent(Absence::PodNotFound);
+                Outcome::Unchanged
+            }
             Ok(None) => self.without_pod(&case),
             Err(absence) => {
                 self.count_absence(moment, absence);
@@ -205,11 +208,14 @@ impl Enricher {
 
     fn without_pod(&self, case: &Case<'_>) -> Outcome {
         self.counters.lookup_miss.add(1);
-        self.counters.absent(Absence::PodNotFound);
-        self.misses.pod(case.facts.text(Known::ServiceName).unwrap_or(""), case.moment.now, || {
-            let seeker = self.seeker(case.facts, case.subject.origin, &|| None);
-            self.association.attempts(&seeker, &case.moment.snapshot, self)
-        });
+        // A pod that is reported between arrival and decision is found then.
+        if case.moment.mode == Mode::Full {
+            self.counters.absent(Absence::PodNotFound);
+            self.misses.pod(case.facts.text(Known::ServiceName).unwrap_or(""), case.moment.now, || {
+                let seeker = self.seeker(case.facts, case.subject.origin, &|| None);
+                self.association.attempts(&seeker, &case.moment.snapshot, self)
+            });
+        }
         let names = (case.facts.text(Known::NamespaceName), case.facts.text(Known::NodeName));
         let values = pod_attributes::without_pod(&self.config.extract, &*self.cluster, names.0, names.1);
         if values.is_empty() {
@@ -244,12 +250,14 @@ impl Enricher {
             self.misses.run(&located.entry, case.facts.text(Known::ContainerName), *absence, moment.now);
         }
         let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
-        if moment.mode != Mode::RunOnly {
+        // At the decision the pod's attributes are there, unless the pod was reported since the arrival.
+        let reported_since = || profile.values.first().is_some_and(|(key, _)| case.facts.named(key).is_none());
+        let mode = if moment.mode == Mode::RunOnly && reported_since() { Mode::Full } else { moment.mode };
+        if mode != Mode::RunOnly {
             write_pod(&mut edit, &profile, located);
         }
         if let Ok(chosen) = &chosen {
-            let writing =
-                Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode: moment.mode };
+            let writing = Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode };
             writing.container(&mut edit, chosen, &located.entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
         }
         Outcome::Changed(edit.finish())
@@ -337,10 +345,8 @@ impl Enricher {
     /// True when it is counted now.
     fn count_absence(&self, moment: &Moment, absence: Absence) -> bool {
         // What concerns the pod is counted at arrival, what concerns the run when the run is asked for.
-        let of_pod = matches!(
-            absence,
-            Absence::PodNotFound | Absence::ContainerNameUnknown | Absence::ContainerNameMissing | Absence::Conflict
-        );
+        let of_pod =
+            matches!(absence, Absence::ContainerNameUnknown | Absence::ContainerNameMissing | Absence::Conflict);
         let counts = match moment.mode {
             Mode::Full => true,
             Mode::PodOnly => of_pod,
