@@ -187,7 +187,7 @@ impl Bindings {
         let mut case = Case { bindings: self, ledger, sighting, horizon, keys, corrected: false };
         let direct = connection.filter(|(_, _, known)| !known.shared);
         if let Some(run) = case.bound(&direct, times) {
-            let how = if case.corrected { How::Corrected } else { How::Confirmed };
+            let how = if case.corrected { case.settled(How::Confirmed) } else { How::Confirmed };
             return Verdict::Found { run, how };
         }
         // The connection may just have been found out to be a relay's.
@@ -244,7 +244,7 @@ impl<'l> Case<'_, 'l> {
             } else if let Some(run) = self.still_fits(&bound, times) {
                 return Some(run);
             } else {
-                self.corrected |= bound.unconfirmed;
+                self.contradicted(bound.unconfirmed);
                 store.void_identity(identity);
                 self.keys.identity = None;
             }
@@ -254,9 +254,23 @@ impl<'l> Case<'_, 'l> {
         if let Some(run) = self.still_fits(bound, times) {
             return Some(run);
         }
-        self.corrected |= bound.unconfirmed;
-        store.share_connection(*number);
+        let unconfirmed = bound.unconfirmed;
+        self.contradicted(unconfirmed);
+        self.bindings.store.share_connection(*number);
         None
+    }
+
+    /// An answer given on age alone was wrong. The right one may have to wait, so the debt is remembered.
+    fn contradicted(&mut self, unconfirmed: bool) {
+        // Identity and connection of one process are one wrong answer.
+        if unconfirmed && !self.corrected {
+            self.corrected = true;
+            self.bindings.store.owe_correction(self.keys.stream);
+        }
+    }
+
+    fn settled(&self, how: How) -> How {
+        if self.bindings.store.pay_correction(self.keys.stream) { How::Corrected } else { how }
     }
 
     fn still_fits(&self, bound: &Bound, times: &dyn Fn() -> Option<Times>) -> Option<&'l Run> {
@@ -379,7 +393,7 @@ impl<'l> Case<'_, 'l> {
         if let Some(times) = times {
             store.extend_stream(stream, &run.id, times, basis);
         }
-        Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
+        Verdict::Found { run, how: self.settled(how) }
     }
 }
 

@@ -45,15 +45,16 @@ use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome}
 use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
-use crate::exporters::elasticsearch::mapping::{Mode, Settings};
+use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::account::Account;
 use crate::exporters::sending::deliver::{Deliver, Tally};
 use crate::exporters::sending::gate::Gate;
 use crate::otlp::portion;
 
-/// Payload bytes that are mapped at a time: their documents are about five times as large.
-const PORTION_BYTES: u64 = 1 << 20;
+/// Payload bytes that are mapped at a time: their documents are about five times as large. Equal records are told apart
+/// within a portion, so it is no smaller than what the queue sends at once.
+const PORTION_BYTES: u64 = 2 << 20;
 /// The first delivery waits so long for the preflight.
 const PREFLIGHT_WAIT: Duration = Duration::from_secs(2);
 /// Between two preflights while nobody answers.
@@ -152,14 +153,9 @@ impl Bulks {
             let mapped = self.rooms.map(&part, mode, UnixNanos::now());
             drop(part);
             let Mapped { lines, documents, unmappable } = mapped;
+            lose_unmappable(&mut tally, &unmappable);
             if let Some(fault) = unmappable.first() {
-                let message = format!("{} items have no document: {fault}", unmappable.len());
-                tally.answered = true;
-                tally.lose(
-                    Reason::UNMAPPABLE,
-                    unmappable.len() as u64,
-                    ConsumeError::rejected(Reason::UNMAPPABLE, message),
-                );
+                self.carrier.voice.gives_up(unmappable.len() as u64, &fault.to_string(), false);
             }
             if documents.is_empty() {
                 tally.answered = true;
@@ -216,6 +212,18 @@ async fn ask(
     }
 }
 
+/// Items that no document can show end here, each under its own reason.
+fn lose_unmappable(tally: &mut Tally, faults: &[Fault]) {
+    for fault in faults {
+        let reason = Reason(fault.reason());
+        tally.answered = true;
+        match tally.lost.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, items)) => *items += 1,
+            None => tally.lose(reason, 1, ConsumeError::rejected(reason, fault.to_string())),
+        }
+    }
+}
+
 /// Counts an outcome into the payload's tally.
 fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
     tally.answered |= outcome.is_settled();
@@ -265,7 +273,7 @@ impl Deliver for Bulks {
         let signal = whole.signal.index();
         for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
             let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
-            tally.lose(Reason::UNMAPPABLE, unmappable.len() as u64, cause.refusal());
+            lose_unmappable(&mut tally, &unmappable);
             let mut outcome = Outcome::default();
             for document in &documents {
                 let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);

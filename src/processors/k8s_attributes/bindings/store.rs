@@ -76,6 +76,8 @@ struct Part {
     streams: LruCache<Key, Stream, RandomState>,
     connections: LruCache<u64, Connection, RandomState>,
     absences: LruCache<Key, (Absence, UnixNanos), RandomState>,
+    /// Answers of a stream that turned out wrong and were not followed by the right one yet.
+    owed: LruCache<Key, u32, RandomState>,
 }
 
 pub(super) struct Store {
@@ -91,6 +93,7 @@ impl Store {
             streams: LruCache::unbounded_with_hasher(RandomState::default()),
             connections: LruCache::unbounded_with_hasher(RandomState::default()),
             absences: LruCache::unbounded_with_hasher(RandomState::default()),
+            owed: LruCache::unbounded_with_hasher(RandomState::default()),
         };
         Store {
             parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
@@ -188,6 +191,26 @@ impl Store {
                 }
             }
         }
+    }
+
+    pub fn owe_correction(&self, stream: Key) {
+        let mut part = self.part(stream);
+        let owed = part.owed.get(&stream).copied().unwrap_or(0);
+        part.owed.put(stream, owed.saturating_add(1));
+        if part.owed.len() > ENTRIES_MAX {
+            part.owed.pop_lru();
+        }
+    }
+
+    /// True when one was owed.
+    pub fn pay_correction(&self, stream: Key) -> bool {
+        let mut part = self.part(stream);
+        match part.owed.peek(&stream).copied() {
+            None => return false,
+            Some(0 | 1) => drop(part.owed.pop(&stream)),
+            Some(owed) => drop(part.owed.put(stream, owed - 1)),
+        }
+        true
     }
 
     /// The stream's run could not be told.
