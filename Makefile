@@ -33,10 +33,11 @@ test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate;
 	$(CARGO) build --locked --release --bin podgate --example node_watches
 	python3 tests/real/watches.py target/release/podgate target/release/examples/node_watches --report $(SCALE_REPORT) $(WATCHES)
 
-bench: ## micro benches: the byte path beside prost, enrichment, sampling
+bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
 	$(CARGO) bench --locked --all-features --bench enrich
 	$(CARGO) bench --locked --all-features --bench sampling
+	$(CARGO) bench --locked --all-features --bench elastic
 
 bench-gateway: ## the whole process, pinned to one core, beside a floor program and a tonic + prost pipeline
 	$(CARGO) build --locked --release

@@ -1,12 +1,8 @@
 //! Micro-measurements of the byte path beside what decoding and encoding the same bytes with prost costs.
 //!
-//! Prints nanoseconds of CPU time a span: the median of rounds in which every row runs in turn, so that a slow moment of
-//! the machine hits all of them. CPU time is the scheduler's account of this thread (Linux), so that a busy machine does
-//! not count; elsewhere it is the clock on the wall. `cargo bench --bench micro`; a word after `--` picks rows by name.
+//! Prints nanoseconds of CPU time a span. `cargo bench --bench micro`; a word after `--` picks rows by name.
 
 use std::hint::black_box;
-use std::io::Write;
-use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -16,18 +12,16 @@ use podgate::core::payload::Signal;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, json, latest, span, split};
 use prost::Message;
-use tokio::time::Instant;
 
+#[path = "support/rows.rs"]
+mod rows;
 #[path = "../tests/otlp/w1.rs"]
 mod w1;
 
+use rows::{COPIES, Rows};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const ROUNDS: usize = 21;
-const ROUND_TIME: Duration = Duration::from_millis(60);
-/// Requests that take turns, so that the bytes come from the outer caches as they do from a socket.
-const COPIES: usize = 16;
 
 /// The ten attributes that enrichment appends.
 const APPENDED: [(&str, &str); 10] = [
@@ -56,7 +50,7 @@ fn main() {
         .collect();
     let mut line = Vec::new();
 
-    let mut rows = Rows::default();
+    let mut rows = Rows::new(w1::SPANS);
     rows.row("prost decode + append 10 + encode", |at| _ = black_box(prost_pass(&copies[at])));
     rows.row("prost decode + encode", |at| {
         let request = ExportTraceServiceRequest::decode(copies[at].as_ref()).expect("valid");
@@ -111,60 +105,4 @@ fn prost_pass(bytes: &Bytes) -> Vec<u8> {
         }));
     }
     request.encode_to_vec()
-}
-
-/// What is measured: each row is one request's work on the copy whose number it is given.
-#[derive(Default)]
-struct Rows<'a> {
-    rows: Vec<Row<'a>>,
-}
-
-struct Row<'a> {
-    name: &'static str,
-    work: Box<dyn FnMut(usize) + 'a>,
-    /// Nanoseconds a span, one for each round.
-    rounds: Vec<f64>,
-}
-
-impl<'a> Rows<'a> {
-    fn row(&mut self, name: &'static str, work: impl FnMut(usize) + 'a) {
-        self.rows.push(Row { name, work: Box::new(work), rounds: Vec::new() });
-    }
-
-    fn run(mut self) {
-        let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-        self.rows.retain(|row| wanted.is_empty() || wanted.iter().any(|word| row.name.contains(word.as_str())));
-        for _ in 0..ROUNDS {
-            self.rows.iter_mut().for_each(Row::round);
-        }
-        let mut screen = std::io::stdout().lock();
-        for row in &mut self.rows {
-            row.rounds.sort_by(f64::total_cmp);
-            let (fastest, median) = (row.rounds[0], row.rounds[ROUNDS / 2]);
-            _ = writeln!(screen, "{:<40} {median:>9.1} ns/span   (fastest {fastest:.1})", row.name);
-        }
-    }
-}
-
-impl Row<'_> {
-    /// Runs for about the round's time and notes the mean.
-    fn round(&mut self) {
-        let (start, spent) = (Instant::now(), cpu_time());
-        let mut requests = 0;
-        while start.elapsed() < ROUND_TIME {
-            for copy in 0..COPIES {
-                (self.work)(copy);
-            }
-            requests += COPIES;
-        }
-        let wall = start.elapsed().as_nanos() as u64;
-        let spent = cpu_time().zip(spent).map_or(wall, |(now, before)| now - before);
-        self.rounds.push(spent as f64 / (requests * w1::SPANS) as f64);
-    }
-}
-
-/// Nanoseconds that this thread has run.
-fn cpu_time() -> Option<u64> {
-    let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    account.split_whitespace().next()?.parse().ok()
 }

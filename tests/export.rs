@@ -3,6 +3,16 @@
 //! Stock tonic servers are the oracle for what is sent; raw sockets do what no library lets a server do. Every test ends
 //! with the balance.
 
+#[path = "export/cluster.rs"]
+mod cluster;
+#[path = "export/elastic.rs"]
+mod elastic;
+#[path = "export/elastic_config.rs"]
+mod elastic_config;
+#[path = "export/elastic_ids.rs"]
+mod elastic_ids;
+#[path = "export/elastic_loss.rs"]
+mod elastic_loss;
 #[path = "export/grpc.rs"]
 mod grpc;
 #[path = "export/harness.rs"]

@@ -18,7 +18,11 @@ pub fn join(payloads: impl IntoIterator<Item = Payload>) -> Option<Payload> {
     for part in payloads {
         if !Arc::ptr_eq(&whole.origin, &part.origin) && (part.origin.peer.is_some() || whole.origin.peer.is_some()) {
             let (accepted, arrived) = (whole.origin.accepted_at, whole.origin.arrived_at.min(part.origin.arrived_at));
-            whole.origin = Arc::new(Origin::new(None, 0, accepted, arrived, Transport::Internal));
+            let mut origin = Origin::new(None, 0, accepted, arrived, Transport::Internal);
+            // What all senders said alike still holds.
+            let alike = whole.origin.headers.iter().filter(|header| part.origin.headers.contains(header));
+            origin.headers = alike.cloned().collect();
+            whole.origin = Arc::new(origin);
         }
         whole.items += part.items;
         whole.ticket.absorb(part.ticket);
@@ -137,12 +141,14 @@ mod tests {
     fn payloads_of_several_senders_become_nobodys() {
         let sent_by = |port: u16| {
             let peer = Some(([10, 0, 0, 1], port).into());
-            let origin = Origin::new(peer, 7, UnixNanos(1), UnixNanos(u64::from(port)), Transport::Grpc);
+            let mut origin = Origin::new(peer, 7, UnixNanos(1), UnixNanos(u64::from(port)), Transport::Grpc);
+            origin.headers = vec![("mode".to_owned(), "x".to_owned()), ("port".to_owned(), port.to_string())];
             Payload { origin: Arc::new(origin), ..payload(&[b"a", b"b"]) }
         };
         let merged = join([sent_by(9), sent_by(3)]).unwrap();
         assert_eq!((merged.origin.peer, merged.origin.transport), (None, Transport::Internal));
         assert_eq!(merged.origin.arrived_at, UnixNanos(3));
+        assert_eq!(merged.origin.headers, [("mode".to_owned(), "x".to_owned())]);
         assert_eq!(join([sent_by(9)]).unwrap().origin.peer, Some(([10, 0, 0, 1], 9).into()));
         assert!(join([]).is_none());
     }

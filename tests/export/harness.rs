@@ -36,6 +36,7 @@ fn factory(name: &str) -> ExporterFactory {
     match name {
         "otlp_grpc" => GRPC_FACTORY,
         "otlp_http" => HTTP_FACTORY,
+        "elasticsearch" => podgate::exporters::elasticsearch::FACTORY,
         other => panic!("no exporter {other}"),
     }
 }

@@ -17,10 +17,10 @@ use crate::harness::{Bench, names, request, start};
 
 /// One request as it stood on the wire.
 #[derive(Clone, Debug)]
-struct Wire {
+pub struct Wire {
     at: Instant,
-    head: String,
-    body: Vec<u8>,
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 type Script = Arc<dyn Fn(usize, &Wire) -> Vec<u8> + Send + Sync>;
@@ -73,7 +73,7 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Wire>>
     }
 }
 
-async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<Wire> {
+pub async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<Wire> {
     let end = loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;

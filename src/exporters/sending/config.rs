@@ -95,8 +95,13 @@ pub fn queue(section: &Section<'_>, default: QueueSettings) -> Option<QueueSetti
 }
 
 /// The field's defaults for a `batch` block, where an exporter has none of its own.
-const BATCH: BatchRule =
-    BatchRule { flush_timeout: Duration::from_millis(200), min_size: 8192, max_size: 0, sizer: Sizer::Items };
+const BATCH: BatchRule = BatchRule {
+    flush_timeout: Duration::from_millis(200),
+    min_size: 8192,
+    max_size: 0,
+    sizer: Sizer::Items,
+    apart_by: None,
+};
 
 fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -> Option<BatchRule> {
     let Some(keys) = keys.section("batch") else { return absent };
@@ -109,6 +114,7 @@ fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -
         min_size: keys.u64("min_size").unwrap_or(default.min_size),
         max_size: keys.u64("max_size").unwrap_or(default.max_size),
         sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(default.sizer),
+        apart_by: default.apart_by,
     };
     if rule.flush_timeout.is_zero() {
         keys.invalid::<()>("flush_timeout", "`flush_timeout` is 0", "a duration such as 200ms");

@@ -45,6 +45,14 @@ pub trait Deliver: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// What was queued and will never be delivered: nothing may be sent any more, but what can be kept elsewhere may be.
+    fn end(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        tally.lose(Reason::SHUTDOWN, whole.items, error);
+        tally
+    }
+
     /// After the last delivery: ends what is still held and closes connections.
     fn drain(&self, deadline: Instant) -> Task<'_, ()>;
 

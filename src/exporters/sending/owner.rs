@@ -20,7 +20,7 @@ use crate::otlp::portion;
 
 /// While draining, a next hop that has taken nothing for this long is given up: whoever stops a process waits for it,
 /// and a dead next hop would cost the whole deadline for nothing.
-const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(4);
+const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until draining has emptied the queues, or its deadline has.
 pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {
@@ -175,13 +175,13 @@ impl Shared {
             self.account.meters.of(lane.signal).queue_size.set(0);
             for Entry { payload, waiter, .. } in entries {
                 let mut custody = Custody::new(self, lane.signal, payload.items);
-                let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
                 match waiter {
                     Some(waiter) => {
                         custody.give_back(payload.items);
-                        drop(waiter.send(Err(error)));
+                        let message = "the exporter stopped before it was sent";
+                        drop(waiter.send(Err(ConsumeError::refused(Reason::SHUTDOWN, message))));
                     }
-                    None => custody.lose(Reason::SHUTDOWN, payload.items),
+                    None => custody.settle(&self.delivery.end(payload)),
                 }
             }
         }

@@ -43,6 +43,16 @@ pub struct BatchRule {
     pub max_size: u64,
     pub flush_timeout: Duration,
     pub sizer: Sizer,
+    /// Requests that differ in this header (a name in lower case) are not sent together.
+    pub apart_by: Option<&'static str>,
+}
+
+impl BatchRule {
+    /// The value that keeps a payload apart from others.
+    fn part_of(self, payload: &Payload) -> Option<&str> {
+        let name = self.apart_by?;
+        payload.origin.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// One payload that waits.
@@ -129,8 +139,12 @@ impl Queue {
         // As many as fit under the maximum, but no fewer than one: a larger payload is cut when it is sent.
         let mut count = 0;
         let mut size = 0u64;
+        let part = rule.part_of(&first.payload);
         for entry in &self.entries {
             let grown = size.saturating_add(entry.batch_size);
+            if rule.part_of(&entry.payload) != part {
+                break;
+            }
             if count > 0 && (size >= rule.min_size || (rule.max_size > 0 && grown > rule.max_size)) {
                 break;
             }
@@ -186,8 +200,13 @@ mod tests {
         }
     }
 
-    const RULE: BatchRule =
-        BatchRule { min_size: 10, max_size: 12, flush_timeout: Duration::from_millis(200), sizer: Sizer::Items };
+    const RULE: BatchRule = BatchRule {
+        min_size: 10,
+        max_size: 12,
+        flush_timeout: Duration::from_millis(200),
+        sizer: Sizer::Items,
+        apart_by: None,
+    };
 
     fn items(taken: Taken) -> Option<Vec<u64>> {
         match taken {
@@ -235,6 +254,22 @@ mod tests {
         ending.end();
         assert_eq!(items(ending.take(now)), Some(vec![4]));
         assert!(matches!(filled(10, &[4]).take(now), Taken::NotBefore(due) if due == now + RULE.flush_timeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_differ_in_the_header_go_apart_and_in_order() {
+        let now = Instant::now();
+        let rule = BatchRule { apart_by: Some("mode"), ..RULE };
+        let mut queue = Queue::new(100, Sizer::Requests, Some(rule));
+        for mode in ["a", "a", "b", "", "a"] {
+            let mut origin = Origin::internal(UnixNanos(0));
+            origin.headers = vec![("mode".to_owned(), mode.to_owned())];
+            let payload = Payload { origin: Arc::new(origin), ..payload(2) };
+            assert!(queue.push(payload, None, now).is_ok());
+        }
+        queue.end();
+        let batches: Vec<usize> = (0..4).map(|_| items(queue.take(now)).unwrap().len()).collect();
+        assert_eq!(batches, [2, 1, 1, 1]);
     }
 
     #[tokio::test(start_paused = true)]

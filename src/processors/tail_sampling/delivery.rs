@@ -20,6 +20,7 @@ use crate::core::payload::{Payload, Signal};
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::account::Delivering;
+use crate::processors::tail_sampling::admission::HeldGroup;
 use crate::processors::tail_sampling::clock::Clock;
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::release::Parcel;
@@ -53,14 +54,20 @@ impl Shipment {
     /// What is sent; nothing when all of it was split off.
     fn ready(self, now: UnixNanos) -> Option<Ready> {
         let Shipment { parcel, ticket, delivering } = self;
-        (parcel.spans() > 0).then(|| Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering })
+        if parcel.spans() == 0 {
+            return None;
+        }
+        let groups = parcel.held();
+        Some(Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering, _groups: groups })
     }
 }
 
-/// A payload on its way.
+/// A payload on its way, with what stays charged to the sampler until the next stage has taken it.
 struct Ready {
     payload: Payload,
     _delivering: Delivering,
+    /// Their resources and scopes are part of the payload.
+    _groups: Vec<Arc<HeldGroup>>,
 }
 
 struct Unbound {

@@ -18,10 +18,10 @@ use crate::config::client::headers;
 use crate::core::diagnostic::code;
 use crate::core::factory::CheckContext;
 use crate::core::node::Node;
-use crate::exporters::elasticsearch::delivery::DeliverySettings;
 use crate::exporters::elasticsearch::delivery::carrier::Telemetry;
 use crate::exporters::elasticsearch::delivery::dead_letter::DeadLetterSettings;
 use crate::exporters::elasticsearch::delivery::post::PostSettings;
+use crate::exporters::elasticsearch::delivery::{DeliverySettings, MODE_HEADER};
 use crate::exporters::sending::config::{QueueSettings, queue};
 use crate::exporters::sending::queue::{BatchRule, Sizer};
 use crate::otlp::json::base64;
@@ -52,8 +52,9 @@ const QUEUE: QueueSettings = QueueSettings {
     batch: Some(BatchRule {
         flush_timeout: Duration::from_secs(1),
         min_size: 1_000_000,
-        max_size: 5_000_000,
+        max_size: 2_000_000,
         sizer: Sizer::Bytes,
+        apart_by: Some(MODE_HEADER),
     }),
 };
 

@@ -14,6 +14,7 @@ mod parked;
 mod parking;
 pub mod post;
 pub mod ramp;
+pub mod replay;
 mod room;
 mod rota;
 pub mod verdict;
@@ -37,18 +38,19 @@ use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
-use crate::exporters::elasticsearch::delivery::outcome::{Manner, Outcome};
+use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
 use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
-use crate::exporters::elasticsearch::mapping::{Mode, Settings};
+use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
 use crate::exporters::sending::account::Account;
 use crate::exporters::sending::deliver::{Deliver, Tally};
 use crate::exporters::sending::gate::Gate;
 use crate::otlp::portion;
 
-/// Payload bytes that are mapped at a time: their documents are about five times as large.
-const PORTION_BYTES: u64 = 1 << 20;
+/// Payload bytes that are mapped at a time: their documents are about five times as large. Equal records are told apart
+/// within a portion, so it is no smaller than what the queue sends at once.
+const PORTION_BYTES: u64 = 2 << 20;
 /// After the drain's deadline the parking lot only has to be buried.
 const PARKING_GRACE: Duration = Duration::from_secs(1);
 /// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
@@ -133,14 +135,9 @@ impl Bulks {
             let mapped = self.rooms.map(&part, mode, UnixNanos::now());
             drop(part);
             let Mapped { lines, documents, unmappable } = mapped;
+            lose_unmappable(&mut tally, &unmappable);
             if let Some(fault) = unmappable.first() {
-                let message = format!("{} items have no document: {fault}", unmappable.len());
-                tally.answered = true;
-                tally.lose(
-                    Reason::UNMAPPABLE,
-                    unmappable.len() as u64,
-                    ConsumeError::rejected(Reason::UNMAPPABLE, message),
-                );
+                self.carrier.voice.gives_up(unmappable.len() as u64, &fault.to_string(), false);
             }
             if documents.is_empty() {
                 tally.answered = true;
@@ -180,6 +177,18 @@ impl Bulks {
     }
 }
 
+/// Items that no document can show end here, each under its own reason.
+fn lose_unmappable(tally: &mut Tally, faults: &[Fault]) {
+    for fault in faults {
+        let reason = Reason(fault.reason());
+        tally.answered = true;
+        match tally.lost.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, items)) => *items += 1,
+            None => tally.lose(reason, 1, ConsumeError::rejected(reason, fault.to_string())),
+        }
+    }
+}
+
 /// Counts an outcome into the payload's tally.
 fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
     tally.answered |= outcome.is_settled();
@@ -213,6 +222,29 @@ impl Deliver for Bulks {
             *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| parking::run(carrier, account, pulse)));
             Ok(())
         })
+    }
+
+    /// Kept in the dead-letter file, where there is one.
+    fn end(&self, whole: Payload) -> Tally {
+        let mut tally = Tally::default();
+        let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        if self.carrier.dead_letter.is_none() {
+            tally.lose(Reason::SHUTDOWN, whole.items, cause.refusal());
+            return tally;
+        }
+        let mode = self.wanted_mode(&whole).unwrap_or_default();
+        let signal = whole.signal.index();
+        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
+            let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
+            lose_unmappable(&mut tally, &unmappable);
+            let mut outcome = Outcome::default();
+            for document in &documents {
+                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
+                outcome.lose(document, why, &cause);
+            }
+            add(&mut tally, outcome, signal);
+        }
+        tally
     }
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {

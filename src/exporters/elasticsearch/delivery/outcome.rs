@@ -64,6 +64,8 @@ pub struct Outcome {
     /// In the parking lot.
     pub kept: [u64; 4],
     pub buried: usize,
+    /// Of those, how many stand in the dead-letter file.
+    pub kept_on_disk: u64,
     /// The sender gets everything back; or why the last document was lost.
     pub error: Option<ConsumeError>,
     /// An index was closed to us.
@@ -86,6 +88,7 @@ impl Outcome {
 
     pub fn lose(&mut self, document: &Document, why: Reason, cause: &Cause) {
         self.buried += 1;
+        self.kept_on_disk += u64::from(why == Reason::DEAD_LETTER);
         let items = u64::from(document.items);
         match self.lost.iter_mut().find(|(signal, reason, _)| (*signal, *reason) == (document.signal, why)) {
             Some((_, _, sum)) => *sum += items,

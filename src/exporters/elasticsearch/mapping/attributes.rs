@@ -3,6 +3,7 @@
 //! Attributes that only steer the document (data stream, index) are left out and noted. A key that Elasticsearch would
 //! refuse (empty) or that comes again is left out and counted as dropped.
 
+use crate::exporters::elasticsearch::mapping::geo;
 use crate::exporters::elasticsearch::mapping::route::Wanted;
 use crate::exporters::elasticsearch::mapping::value::{self, Keys, Seen};
 use crate::otlp::json::text;
@@ -77,6 +78,14 @@ pub enum Composites {
     Json,
     /// Maps as strings of JSON: dimensions of a time series cannot be objects.
     Dimension,
+    /// Lists, too, for versions that take no list as a dimension (contrib #35004).
+    ScalarDimension,
+}
+
+impl Composites {
+    pub fn dimensions(lists: bool) -> Composites {
+        if lists { Composites::Dimension } else { Composites::ScalarDimension }
+    }
 }
 
 /// Appends `"attributes":{...},`; nothing when there are none.
@@ -115,7 +124,14 @@ pub fn push_object<'a>(
             found.has_event_name = true;
             found.event_name = if let AnyValue::Str(name) = attribute.value { Some(name) } else { None };
         }
-        found.dropped += u64::from(!push_entry(out, &attribute, seen, &mut keys, composites)?);
+        let written = match geo::point(&attribute, attributes) {
+            Some(point) if composites == Composites::Json => {
+                point.push(out, seen, &mut keys);
+                true
+            }
+            _ => push_entry(out, &attribute, seen, &mut keys, composites)?,
+        };
+        found.dropped += u64::from(!written);
     }
     seen.close(&keys);
     out.push(b'}');
@@ -131,7 +147,11 @@ fn push_entry(
     keys: &mut Keys,
     composites: Composites,
 ) -> Result<bool, Malformed> {
-    if attribute.key.is_empty() || !seen.is_new(keys, attribute.key) {
+    // Elasticsearch refuses the document for a key without letters.
+    if attribute.key.first().is_none_or(u8::is_ascii_whitespace) && attribute.key.iter().all(u8::is_ascii_whitespace) {
+        return Ok(false);
+    }
+    if !seen.is_new(keys, attribute.key) {
         return Ok(false);
     }
     if out.last() != Some(&b'{') {
@@ -140,7 +160,8 @@ fn push_entry(
     text::push_string(out, attribute.key);
     out.push(b':');
     match (composites, attribute.value) {
-        (Composites::Dimension, AnyValue::KvList(_)) => value::push_json_text(out, attribute.value, seen, 0)?,
+        (Composites::Dimension | Composites::ScalarDimension, AnyValue::KvList(_))
+        | (Composites::ScalarDimension, AnyValue::Array(_)) => value::push_json_text(out, attribute.value, seen, 0)?,
         _ => value::push_value(out, attribute.value, seen, 0)?,
     }
     Ok(true)

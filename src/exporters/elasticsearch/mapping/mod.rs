@@ -6,20 +6,37 @@
 //! HTTP, retries or who sent the data.
 
 mod attributes;
+mod bodymap;
 mod deltas;
+mod distribution;
+mod ecs;
+mod flat;
+mod geo;
+mod groups;
+mod ids;
+mod json;
 mod otel;
 mod points;
+mod record;
 mod route;
+mod scope;
 mod settings;
+mod tree;
 mod value;
 mod xxh64;
 
 pub use deltas::Deltas;
+pub use route::Kind;
 pub use settings::{Logstash, Mode, Settings};
 
 use crate::core::payload::{Envelope, Signal};
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
+use crate::exporters::elasticsearch::mapping::ids::Ids;
+use crate::exporters::elasticsearch::mapping::route::{Naming, Router, Target};
+use crate::exporters::elasticsearch::mapping::scope::{ItemsAt, Scope};
+use crate::exporters::elasticsearch::mapping::tree::Tree;
+use crate::exporters::elasticsearch::mapping::value::Seen;
 use crate::otlp::envelope;
 use crate::otlp::split::Place;
 use crate::otlp::walk::Malformed;
@@ -56,8 +73,12 @@ pub struct Document {
 pub enum Fault {
     #[error("the bytes cannot be walked: {0}")]
     Malformed(#[from] Malformed),
-    #[error("a histogram of cumulative temporality has no place in a delta field")]
-    Cumulative,
+    #[error("the first point of a cumulative histogram only tells what the next ones are counted from")]
+    Baseline,
+    #[error("a point of a cumulative histogram came later than a newer one")]
+    Stale,
+    #[error("a histogram that says neither delta nor cumulative")]
+    Temporality,
     #[error("the value is not a finite number")]
     NotFinite,
     #[error("the point says that no value was recorded")]
@@ -72,6 +93,36 @@ pub enum Fault {
     Unnamed,
     #[error("bucket counts and bounds do not belong together")]
     Buckets,
+    #[error("the mapping mode that the scope names does not exist or is not allowed")]
+    Mode,
+    #[error("the mapping mode has no documents for this signal")]
+    Unsupported,
+    #[error("mode bodymap takes only records whose body is a map")]
+    Body,
+    #[error("profiles have no documents yet")]
+    Profiles,
+}
+
+impl Fault {
+    /// A short word for metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Fault::Malformed(_) => "malformed",
+            Fault::Baseline => "cumulative_baseline",
+            Fault::Stale => "cumulative_stale",
+            Fault::Temporality => "temporality",
+            Fault::NotFinite => "not_finite",
+            Fault::NoRecordedValue => "no_recorded_value",
+            Fault::Duplicate => "duplicate_point",
+            Fault::Empty => "empty_point",
+            Fault::Parts => "metric_in_parts",
+            Fault::Unnamed => "unnamed_metric",
+            Fault::Buckets => "bad_buckets",
+            Fault::Mode => "mapping_mode",
+            Fault::Unsupported | Fault::Profiles => "unsupported_signal",
+            Fault::Body => "body_not_a_map",
+        }
+    }
 }
 
 /// What is to be mapped.
@@ -88,11 +139,23 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Mapper {
     settings: Settings,
+    seen: Seen,
+    ids: Ids,
+    tree: Tree,
+}
+
+/// What mapping writes into and works with.
+struct Work<'w> {
+    bulk: &'w mut Bulk,
+    seen: &'w mut Seen,
+    ids: &'w mut Ids,
+    tree: &'w mut Tree,
+    deltas: &'w mut Deltas,
 }
 
 impl Mapper {
     pub fn new(settings: Settings) -> Mapper {
-        Mapper { settings }
+        Mapper { settings, seen: Seen::default(), ids: Ids::default(), tree: Tree::default() }
     }
 
     /// What the cluster turned out to take.
@@ -102,14 +165,65 @@ impl Mapper {
 
     /// Appends the documents of an envelope. Call it once for an envelope and keep the lines for further attempts:
     /// cumulative series move on with every call.
-    pub fn map(&mut self, request: &Request<'_>, _deltas: &mut Deltas, bulk: &mut Bulk) {
-        match request.signal {
-            Signal::Traces => otel::spans(request.envelope, bulk),
-            Signal::Logs => otel::logs(request.envelope, bulk),
-            Signal::Metrics => otel::metrics(request.envelope, bulk),
-            Signal::Profiles => {}
+    pub fn map(&mut self, request: &Request<'_>, deltas: &mut Deltas, bulk: &mut Bulk) {
+        deltas.begin(request.now);
+        self.ids.begin_request(self.settings.deterministic_ids);
+        let date = self.settings.logstash.as_ref().and_then(|logstash| logstash.suffix(request.now));
+        let Mapper { settings, seen, ids, tree } = self;
+        let mut work = Work { bulk, seen, ids, tree, deltas };
+        for (group, resource) in (0u32..).zip(&request.envelope.groups) {
+            for (scope, items) in (0u32..).zip(&resource.scopes) {
+                let at = ItemsAt { items: &items.items, group, scope };
+                work.ids.begin_scope(resource, items);
+                let mapped = Scope::read(resource, items, at)
+                    .map_err(Fault::from)
+                    .and_then(|scope| map_scope(settings, request, (&scope, date.as_deref()), &mut work));
+                if let Err(fault) = mapped {
+                    work.seen.reset();
+                    at.iter().for_each(|(place, bytes)| work.bulk.fault_all(request.signal, place, bytes, fault));
+                }
+            }
         }
     }
+}
+
+/// An error says that no item of the scope has a document.
+fn map_scope(
+    settings: &Settings,
+    request: &Request<'_>,
+    (scope, date): (&Scope<'_>, Option<&str>),
+    work: &mut Work<'_>,
+) -> Result<(), Fault> {
+    let mode = settings.mode_for(scope.mode, request.mode).ok_or(Fault::Mode)?;
+    let router = Router { settings, mode, date, scope_name: scope.scope.name };
+    match (mode, request.signal) {
+        (Mode::Otel, Signal::Traces) => otel::spans(&router, scope, work)?,
+        (Mode::Otel, Signal::Logs) => otel::logs(&router, scope, work)?,
+        (Mode::Otel, Signal::Metrics) => otel::metrics(&router, scope, work)?,
+        (Mode::Ecs, Signal::Traces) => ecs::spans(&router, scope, work)?,
+        (Mode::Ecs, Signal::Logs) => ecs::logs(&router, scope, work)?,
+        (Mode::Ecs, Signal::Metrics) => ecs::metrics(&router, scope, work)?,
+        (Mode::None | Mode::Raw, Signal::Traces) => flat::spans(&router, scope, work)?,
+        (Mode::None | Mode::Raw, Signal::Logs) => flat::logs(&router, scope, work)?,
+        (Mode::Bodymap, Signal::Logs) => bodymap::logs(&router, scope, work)?,
+        (_, Signal::Profiles) => return Err(Fault::Profiles),
+        _ => return Err(Fault::Unsupported),
+    }
+    Ok(())
+}
+
+/// The head of a document that is being written.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    body: usize,
+    own_id: bool,
+}
+
+/// How long a bulk was before an item.
+#[derive(Clone, Copy)]
+struct Mark {
+    lines: usize,
+    documents: usize,
 }
 
 impl Bulk {
@@ -125,10 +239,36 @@ impl Bulk {
         self.faulty.extend((0..items).map(|_| (place, fault)));
     }
 
-    fn end_document(&mut self, place: Place, items: u32) {
-        let start = self.documents.last().map_or(0, |document| document.end);
-        let action = self.lines[start..].iter().position(|byte| *byte == b'\n').unwrap_or(0);
-        self.documents.push(Document { body: start + action + 1, end: self.lines.len(), place, items, own_id: false });
+    fn mark(&self) -> Mark {
+        Mark { lines: self.lines.len(), documents: self.documents.len() }
+    }
+
+    /// Takes back what an item wrote and notes why.
+    fn reject(&mut self, mark: Mark, place: Place, fault: Fault) {
+        self.lines.truncate(mark.lines);
+        self.documents.truncate(mark.documents);
+        self.faulty.push((place, fault));
+    }
+
+    /// Writes the action line and opens the document.
+    #[inline]
+    fn begin_document(&mut self, target: &Target, naming: &Naming<'_>) -> Head {
+        let own_id = target.push_action(&mut self.lines, naming);
+        self.open_document(own_id)
+    }
+
+    /// Opens a document whose action line is written.
+    #[inline]
+    fn open_document(&mut self, own_id: bool) -> Head {
+        let body = self.lines.len();
+        self.lines.push(b'{');
+        Head { body, own_id }
+    }
+
+    #[inline]
+    fn end_document(&mut self, place: Place, items: u32, head: Head) {
+        let Head { body, own_id } = head;
+        self.documents.push(Document { body, end: self.lines.len(), place, items, own_id });
     }
 }
 

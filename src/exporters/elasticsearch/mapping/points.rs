@@ -2,7 +2,7 @@
 
 use crate::exporters::elasticsearch::mapping::Fault;
 use crate::exporters::elasticsearch::mapping::attributes::Repeated;
-use crate::otlp::walk::{Field, Fields, Malformed, Wire, read_varint};
+use crate::otlp::walk::{Field, Fields, Malformed};
 
 const DELTA: u64 = 1;
 const CUMULATIVE: u64 = 2;
@@ -71,9 +71,13 @@ impl<'a> Metric<'a> {
         self.kind == Some(Kind::Sum) && self.monotonic && self.temporality == CUMULATIVE
     }
 
-    /// The histogram field holds what came in since the point before.
-    pub fn is_cumulative_histogram(&self) -> bool {
-        matches!(self.kind, Some(Kind::Histogram | Kind::Exponential)) && self.temporality != DELTA
+    /// Whether the points of a histogram hold all since the start; None when it does not say.
+    pub fn is_cumulative(&self) -> Option<bool> {
+        match self.temporality {
+            DELTA => Some(false),
+            CUMULATIVE => Some(true),
+            _ => None,
+        }
     }
 }
 
@@ -88,13 +92,13 @@ pub struct Point<'a> {
     pub sum: f64,
     flags: u64,
     /// `bucket_counts`: packed fixed64 values.
-    buckets: &'a [u8],
+    pub buckets: &'a [u8],
     /// `explicit_bounds`: packed doubles.
-    bounds: &'a [u8],
-    scale: i64,
-    zero_count: u64,
-    positive: &'a [u8],
-    negative: &'a [u8],
+    pub bounds: &'a [u8],
+    pub scale: i64,
+    pub zero_count: u64,
+    pub positive: &'a [u8],
+    pub negative: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,83 +149,8 @@ impl<'a> Point<'a> {
         }
         Ok(())
     }
-
-    /// Values with their counts, in ascending order, for a histogram of explicit bounds: the middle of each bucket that
-    /// holds something; of the open ones the half of the first bound if positive, the bounds themselves otherwise.
-    /// Without bounds the mean stands for all.
-    pub fn explicit_values(&self) -> Result<Vec<(f64, u64)>, Fault> {
-        let (bounds, ragged) = self.bounds.as_chunks::<8>();
-        let (counts, torn) = self.buckets.as_chunks::<8>();
-        if !ragged.is_empty() || !torn.is_empty() || (!counts.is_empty() && counts.len() != bounds.len() + 1) {
-            return Err(Fault::Buckets);
-        }
-        if bounds.is_empty() {
-            let mean = self.sum / self.count as f64;
-            return if self.count == 0 { Ok(Vec::new()) } else { finite(vec![(mean, self.count)]) };
-        }
-        let bound = |at: usize| f64::from_le_bytes(bounds[at]);
-        let mut values = Vec::with_capacity(counts.len());
-        for (at, count) in counts.iter().enumerate() {
-            let count = u64::from_le_bytes(*count);
-            let value = match at {
-                0 if bound(0) > 0.0 => bound(0) / 2.0,
-                0 => bound(0),
-                last if last == bounds.len() => bound(last - 1),
-                _ => bound(at - 1) + (bound(at) - bound(at - 1)) / 2.0,
-            };
-            if count > 0 {
-                values.push((value, count));
-            }
-        }
-        finite(values)
-    }
-
-    /// The same for exponential buckets: bucket i lies between base^i and base^(i+1), where base is 2^(2^-scale).
-    pub fn exponential_values(&self) -> Result<Vec<(f64, u64)>, Fault> {
-        let base = 2f64.powf(2f64.powf(-(self.scale as f64)));
-        let middle = |index: i64| {
-            let lower = base.powf(index as f64);
-            lower + (base.powf(index as f64 + 1.0) - lower) / 2.0
-        };
-        let mut values: Vec<(f64, u64)> = Vec::new();
-        read_buckets(self.negative, |index, count| values.push((-middle(index), count)))?;
-        values.reverse();
-        if self.zero_count > 0 {
-            values.push((0.0, self.zero_count));
-        }
-        read_buckets(self.positive, |index, count| values.push((middle(index), count)))?;
-        finite(values)
-    }
 }
 
-fn finite(values: Vec<(f64, u64)>) -> Result<Vec<(f64, u64)>, Fault> {
-    if values.iter().all(|(value, _)| value.is_finite()) { Ok(values) } else { Err(Fault::NotFinite) }
-}
-
-fn zigzag(value: u64) -> i64 {
+pub fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-/// Visits the buckets of one side that hold something: offset = 1, packed counts = 2.
-fn read_buckets(message: &[u8], mut visit: impl FnMut(i64, u64)) -> Result<(), Fault> {
-    let mut offset = 0;
-    let mut counts: &[u8] = b"";
-    for field in Fields::new(message) {
-        let field = field?;
-        match (field.number, field.wire) {
-            (1, Wire::Varint(value)) => offset = zigzag(value),
-            (2, Wire::Bytes(packed)) => counts = packed,
-            _ => {}
-        }
-    }
-    let mut index = offset;
-    while !counts.is_empty() {
-        let (count, length) = read_varint(counts)?;
-        if count > 0 {
-            visit(index, count);
-        }
-        index = index.checked_add(1).ok_or(Fault::Buckets)?;
-        counts = &counts[length..];
-    }
-    Ok(())
 }

@@ -3,18 +3,46 @@
 //! Attributes of the record come before those of the scope, these before the resource's. Without a dataset the name of
 //! a Collector receiver in the scope name is taken, as the Collector does, else `generic`.
 
+use crate::exporters::elasticsearch::mapping::ids::Id;
+use crate::exporters::elasticsearch::mapping::settings::{Mode, Settings};
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute};
 
 /// Elasticsearch's limit for each part of a data stream's name.
 const PART_BYTES_MAX: usize = 100;
+/// Elasticsearch's limit for a document id.
+const ID_BYTES_MAX: usize = 512;
 
-/// What attributes say about the destination; values as sent.
+/// The first part of a data stream's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Traces => "traces",
+            Kind::Metrics => "metrics",
+            Kind::Logs => "logs",
+        }
+    }
+}
+
+/// What attributes say about the document; values as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted<'a> {
     pub index: Option<&'a [u8]>,
     pub dataset: Option<&'a [u8]>,
     pub namespace: Option<&'a [u8]>,
+    /// `data_stream.type`; only mode `bodymap` heeds it.
+    pub kind: Option<&'a [u8]>,
+    /// `elasticsearch.document_id`, only of the record itself.
+    pub id: Option<&'a [u8]>,
+    /// `elasticsearch.ingest_pipeline`, likewise.
+    pub pipeline: Option<&'a [u8]>,
 }
 
 impl<'a> Wanted<'a> {
@@ -26,14 +54,13 @@ impl<'a> Wanted<'a> {
             return false;
         }
         let place = match attribute.key {
+            b"data_stream.type" => &mut self.kind,
             b"data_stream.dataset" => &mut self.dataset,
             b"data_stream.namespace" => &mut self.namespace,
             b"elasticsearch.index" => &mut self.index,
-            b"data_stream.type"
-            | b"elasticsearch.mapping.hints"
-            | b"elasticsearch.document_id"
-            | b"elasticsearch.ingest_pipeline"
-            | b"elastic.mapping.mode" => return true,
+            b"elasticsearch.document_id" => &mut self.id,
+            b"elasticsearch.ingest_pipeline" => &mut self.pipeline,
+            b"elasticsearch.mapping.hints" | b"elastic.mapping.mode" => return true,
             _ => return false,
         };
         if let AnyValue::Str(value) = attribute.value
@@ -44,67 +71,195 @@ impl<'a> Wanted<'a> {
         true
     }
 
-    /// What self says, and what `general` says where self is silent.
+    /// What self says, and what `general` says where self is silent. Ids and pipelines are the record's alone.
     pub fn or(self, general: Wanted<'a>) -> Wanted<'a> {
         Wanted {
             index: self.index.or(general.index),
             dataset: self.dataset.or(general.dataset),
             namespace: self.namespace.or(general.namespace),
+            kind: self.kind.or(general.kind),
+            ..self
         }
     }
+}
+
+/// What a route is made of besides attributes.
+#[derive(Clone, Copy)]
+pub struct Router<'a> {
+    pub settings: &'a Settings,
+    pub mode: Mode,
+    /// With `logstash_format`: what stands behind every index name today.
+    pub date: Option<&'a str>,
+    pub scope_name: &'a [u8],
 }
 
 /// The destination, rendered: beginning of the action line and the document's `data_stream` field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// `{"create":{"_index":"..."`, to be ended by `end_action`.
+    /// `{"create":{"_index":"..."`, to be ended by `push_action`.
     pub action: Vec<u8>,
-    /// `"data_stream":{...},` or empty for an index of that name.
-    pub stream: Vec<u8>,
+    /// Type, dataset and namespace; None for an index that is no data stream.
+    pub stream: Option<[String; 3]>,
+    /// `"data_stream":{...},` or empty.
+    pub stream_json: Vec<u8>,
 }
 
-impl Target {
-    /// Renders the destination of documents of `kind` (`traces`, `logs`, `metrics`).
-    pub fn new(kind: &str, wanted: Wanted<'_>, scope_name: &[u8]) -> Target {
-        let mut target = Target { action: b"{\"create\":{\"_index\":".to_vec(), stream: Vec::new() };
+impl<'a> Router<'a> {
+    /// Where documents go for which these attributes speak.
+    pub fn target(&self, kind: Kind, wanted: Wanted<'_>) -> Target {
+        let dataset = wanted.dataset.or_else(|| receiver_name(self.scope_name)).unwrap_or(b"generic");
+        self.target_of(kind, wanted, dataset)
+    }
+
+    /// The same with the dataset given.
+    pub fn target_of(&self, kind: Kind, wanted: Wanted<'_>, dataset: &[u8]) -> Target {
+        if let Some(index) = self.settings.index(kind) {
+            return self.index(index.as_bytes());
+        }
         if let Some(index) = wanted.index {
-            text::push_string(&mut target.action, index);
-            return target;
+            return self.index(index);
         }
-        let dataset = wanted.dataset.or_else(|| receiver_name(scope_name)).unwrap_or(b"generic");
-        let dataset = with_suffix(sanitized(dataset, Part::Dataset));
+        let dataset = sanitized(dataset, Part::Dataset);
+        let dataset = if self.mode == Mode::Otel { with_suffix(dataset) } else { cut(dataset, PART_BYTES_MAX) };
         let namespace = cut(sanitized(wanted.namespace.unwrap_or(b"default"), Part::Namespace), PART_BYTES_MAX);
-        let index = format!("{kind}-{dataset}-{namespace}");
-        text::push_string(&mut target.action, index.as_bytes());
-        target.action.extend_from_slice(b",\"require_data_stream\":true");
-        for (key, part) in [("type", kind), ("dataset", &dataset), ("namespace", &namespace)] {
-            target.stream.extend_from_slice(if target.stream.is_empty() { b"\"data_stream\":{" } else { b"," });
-            text::push_string(&mut target.stream, key.as_bytes());
-            target.stream.push(b':');
-            text::push_string(&mut target.stream, part.as_bytes());
+        let index = format!("{}-{dataset}-{namespace}", kind.name());
+        let mut target = self.index(index.as_bytes());
+        if self.date.is_none() {
+            if self.settings.capability.require_data_stream {
+                target.action.extend_from_slice(b",\"require_data_stream\":true");
+            }
+            target.describe([kind.name().to_owned(), dataset, namespace]);
         }
-        target.stream.extend_from_slice(b"},");
         target
     }
 
-    /// Appends the action line.
-    #[inline]
-    pub fn push_action(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.action);
-        out.extend_from_slice(b"}}\n");
+    fn index(&self, name: &[u8]) -> Target {
+        let mut target = Target { action: b"{\"create\":{\"_index\":\"".to_vec(), ..Target::default() };
+        text::push_escaped(&mut target.action, name);
+        text::push_escaped(&mut target.action, self.date.unwrap_or_default().as_bytes());
+        target.action.push(b'"');
+        target
     }
 }
 
-/// The last path element after `/receiver/` that ends in `receiver`: the scraper's receiver in the scope name of the
-/// Collector's own receivers.
+impl Target {
+    fn describe(&mut self, parts: [String; 3]) {
+        let out = &mut self.stream_json;
+        for (key, part) in ["type", "dataset", "namespace"].iter().zip(&parts) {
+            out.extend_from_slice(if out.is_empty() { b"\"data_stream\":{" } else { b"," });
+            text::push_string(out, key.as_bytes());
+            out.push(b':');
+            text::push_string(out, part.as_bytes());
+        }
+        out.extend_from_slice(b"},");
+        self.stream = Some(parts);
+    }
+
+    /// Appends the action line of a metrics document, which names the dynamic template of each field.
+    pub fn push_templates<'n>(
+        &self,
+        out: &mut Vec<u8>,
+        fields: impl Iterator<Item = (&'n [u8], &'static str)>,
+        prefix: &str,
+    ) {
+        out.extend_from_slice(&self.action);
+        let bare = out.len();
+        out.extend_from_slice(b",\"dynamic_templates\":{");
+        let empty = out.len();
+        for (name, template) in fields {
+            out.extend_from_slice(if out.len() == empty { b"\"" } else { b",\"" });
+            out.extend_from_slice(prefix.as_bytes());
+            text::push_escaped(out, name);
+            out.extend_from_slice(b"\":\"");
+            out.extend_from_slice(template.as_bytes());
+            out.push(b'"');
+        }
+        if out.len() == empty {
+            out.truncate(bare);
+        } else {
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// Appends the action line; true when it carries an id.
+    #[inline]
+    pub fn push_action(&self, out: &mut Vec<u8>, naming: &Naming<'_>) -> bool {
+        out.extend_from_slice(&self.action);
+        let own = naming.push_id(out);
+        if let Some(pipeline) = naming.pipeline {
+            out.extend_from_slice(b",\"pipeline\":");
+            text::push_string(out, pipeline);
+        }
+        out.extend_from_slice(b"}}\n");
+        own
+    }
+}
+
+/// What an action line says of its document beside the index.
+#[derive(Clone, Copy, Default)]
+pub struct Naming<'a> {
+    /// The id made of the document, without the event's number.
+    pub made: &'a [u8],
+    pub event: Option<usize>,
+    /// The id that an attribute gives, which comes first.
+    pub given: Option<&'a [u8]>,
+    pub pipeline: Option<&'a [u8]>,
+}
+
+impl<'a> Naming<'a> {
+    /// The made id, and what the record's own attributes say where the settings heed them. Elasticsearch refuses a
+    /// whole request for one id of more than 512 bytes, so such an id is not heeded.
+    pub fn new(made: &'a Id, wanted: &Wanted<'a>, kind: Kind, settings: &Settings) -> Naming<'a> {
+        let (ids, pipelines) = match kind {
+            Kind::Traces => (settings.traces_dynamic_id, false),
+            Kind::Logs => (settings.logs_dynamic_id, settings.logs_dynamic_pipeline),
+            Kind::Metrics => (false, false),
+        };
+        let fits = |id: &&[u8]| id.len() <= ID_BYTES_MAX && std::str::from_utf8(id).is_ok();
+        Naming {
+            made: made.letters(),
+            event: None,
+            given: wanted.id.filter(|_| ids).filter(fits),
+            pipeline: wanted.pipeline.filter(|_| pipelines),
+        }
+    }
+
+    #[inline]
+    fn push_id(&self, out: &mut Vec<u8>) -> bool {
+        if let Some(id) = self.given {
+            out.extend_from_slice(b",\"_id\":");
+            text::push_string(out, id);
+            return true;
+        }
+        if self.made.is_empty() {
+            return false;
+        }
+        out.extend_from_slice(b",\"_id\":\"");
+        out.extend_from_slice(self.made);
+        if let Some(event) = self.event {
+            out.push(b'.');
+            text::push_unsigned(out, event as u64);
+        }
+        out.push(b'"');
+        true
+    }
+}
+
+/// The word after `/receiver/` that ends in `receiver` (or `connector` likewise): the component in the scope name of the
+/// Collector's own receivers and connectors (contrib #44525).
 fn receiver_name(scope_name: &[u8]) -> Option<&[u8]> {
-    const MARK: &[u8] = b"/receiver/";
-    let at = scope_name.windows(MARK.len()).position(|window| window == MARK)?;
-    let rest = &scope_name[at + MARK.len()..];
+    named_after(scope_name, b"/receiver/", b"receiver")
+        .or_else(|| named_after(scope_name, b"/connector/", b"connector"))
+}
+
+fn named_after<'a>(scope_name: &'a [u8], mark: &[u8], ending: &[u8]) -> Option<&'a [u8]> {
+    let at = scope_name.windows(mark.len()).position(|window| window == mark)?;
+    let rest = &scope_name[at + mark.len()..];
     let word = rest.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').unwrap_or(rest.len());
     let name = &rest[..word];
     // As a greedy pattern `\w*receiver` matches: up to the last `receiver` in the word.
-    let end = (8..=name.len()).rev().find(|end| name[..*end].ends_with(b"receiver"))?;
+    let end = (ending.len()..=name.len()).rev().find(|end| name[..*end].ends_with(ending))?;
     Some(&name[..end])
 }
 
@@ -145,10 +300,18 @@ fn cut(mut part: String, max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn stream(wanted: Wanted<'_>, scope: &str) -> String {
-        let target = Target::new("logs", wanted, scope.as_bytes());
+    fn target(wanted: Wanted<'_>, scope: &str, settings: &Settings) -> Target {
+        let router = Router { settings, mode: settings.mode, date: None, scope_name: scope.as_bytes() };
+        router.target(Kind::Logs, wanted)
+    }
+
+    fn index(target: &Target) -> String {
         let action: serde_json::Value = serde_json::from_slice(&[&target.action[..], b"}}"].concat()).unwrap();
         action["create"]["_index"].as_str().unwrap().to_string()
+    }
+
+    fn stream(wanted: Wanted<'_>, scope: &str) -> String {
+        index(&target(wanted, scope, &Settings::default()))
     }
 
     #[test]
@@ -173,8 +336,44 @@ mod tests {
 
     #[test]
     fn an_index_by_attribute_is_no_data_stream() {
-        let target = Target::new("logs", Wanted { index: Some(b"mine"), ..Wanted::default() }, b"");
+        let target = target(Wanted { index: Some(b"mine"), ..Wanted::default() }, "", &Settings::default());
         assert_eq!(target.action, b"{\"create\":{\"_index\":\"mine\"");
-        assert!(target.stream.is_empty());
+        assert!(target.stream_json.is_empty());
+    }
+
+    #[test]
+    fn a_static_index_comes_before_attributes_and_an_empty_one_is_none() {
+        let wanted = Wanted { index: Some(b"mine"), dataset: Some(b"d"), ..Wanted::default() };
+        let settings = Settings { logs_index: Some("fixed".into()), ..Settings::default() };
+        assert_eq!(target(wanted, "", &settings).action, b"{\"create\":{\"_index\":\"fixed\"");
+        let settings = Settings { logs_index: Some(String::new()), ..Settings::default() };
+        assert_eq!(index(&target(wanted, "", &settings)), "mine");
+    }
+
+    #[test]
+    fn only_otel_documents_go_to_streams_for_them() {
+        let settings = Settings { mode: Mode::Ecs, ..Settings::default() };
+        assert_eq!(index(&target(Wanted::default(), "", &settings)), "logs-generic-default");
+        assert_eq!(
+            stream(Wanted::default(), "x/connector/spanmetricsconnector"),
+            "logs-spanmetricsconnector.otel-default"
+        );
+    }
+
+    #[test]
+    fn the_dates_index_is_no_data_stream() {
+        let settings = Settings::default();
+        let router = Router { settings: &settings, mode: Mode::Otel, date: Some("-2026.11.21"), scope_name: b"" };
+        let target = router.target(Kind::Traces, Wanted::default());
+        assert_eq!(target.action, b"{\"create\":{\"_index\":\"traces-generic.otel-default-2026.11.21\"");
+        assert_eq!(target.stream, None);
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_know_the_word_is_not_told_to_require_a_data_stream() {
+        let mut settings = Settings::default();
+        assert!(target(Wanted::default(), "", &settings).action.ends_with(b"\"require_data_stream\":true"));
+        settings.capability.require_data_stream = false;
+        assert!(target(Wanted::default(), "", &settings).action.ends_with(b"default\""));
     }
 }

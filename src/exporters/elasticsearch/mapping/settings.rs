@@ -1,6 +1,8 @@
 //! What the configuration decides about documents: their shape, where they go and which ids they carry.
 
+use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
+use crate::exporters::elasticsearch::mapping::route::Kind;
 
 /// The shape of documents (`mapping::mode` of the Collector's exporter).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The scope attribute that names a mode.
+    pub const SCOPE_ATTRIBUTE: &str = "elastic.mapping.mode";
+
     pub const ALL: [Mode; 5] = [Mode::Otel, Mode::Ecs, Mode::None, Mode::Raw, Mode::Bodymap];
 
     /// The name used in configuration, in the header `X-Elastic-Mapping-Mode` and in the scope attribute
@@ -50,6 +55,15 @@ pub struct Logstash {
     pub date_format: String,
 }
 
+impl Logstash {
+    /// What stands behind an index name on the day of `now` (UTC); None when the date format cannot be rendered.
+    pub fn suffix(&self, now: UnixNanos) -> Option<String> {
+        let now = jiff::Timestamp::from_nanosecond(i128::from(now.0)).ok()?;
+        let date = jiff::fmt::strtime::format(&self.date_format, &now.to_zoned(jiff::tz::TimeZone::UTC)).ok()?;
+        Some(format!("{}{date}", self.prefix_separator))
+    }
+}
+
 /// How envelopes become documents. What the Collector's keys of the same names say, and `deterministic_ids`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -70,9 +84,32 @@ pub struct Settings {
     pub logs_dynamic_pipeline: bool,
     /// Spans, span events and log records carry an `_id` made of what they are, the same on every attempt.
     pub deterministic_ids: bool,
-    /// Mode `ecs`: events of spans become documents of their own.
+    /// Mode `ecs`: events of spans become documents of their own. The Collector's default is off, which loses them.
     pub ecs_span_events_to_logs: bool,
     pub capability: Capability,
+}
+
+impl Settings {
+    /// The static index of a signal, `None` for routing by attributes.
+    pub fn index(&self, kind: Kind) -> Option<&str> {
+        let index = match kind {
+            Kind::Traces => &self.traces_index,
+            Kind::Metrics => &self.metrics_index,
+            Kind::Logs => &self.logs_index,
+        };
+        index.as_deref().filter(|index| !index.is_empty())
+    }
+
+    /// The mode of a scope: its own, the request's or the default. None when one is named that does not exist or is
+    /// not allowed.
+    pub fn mode_for(&self, scope: Option<&[u8]>, request: Option<Mode>) -> Option<Mode> {
+        let named = match scope {
+            Some(name) => Some(Mode::parse(name)?),
+            None => request,
+        };
+        let mode = named.unwrap_or(self.mode);
+        (mode == self.mode || self.allowed_modes.contains(&mode)).then_some(mode)
+    }
 }
 
 impl Default for Settings {
@@ -88,7 +125,7 @@ impl Default for Settings {
             logs_dynamic_id: false,
             logs_dynamic_pipeline: false,
             deterministic_ids: true,
-            ecs_span_events_to_logs: false,
+            ecs_span_events_to_logs: true,
             capability: Capability::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Attribute values as JSON, in the forms that Elasticsearch takes: doubles keep a radix point so that a field is not
 //! mapped as whole numbers, bytes are hex, what is not finite is null, arrays of mixed kinds become strings.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
@@ -46,7 +47,7 @@ impl Seen {
     /// True when the key is new in its object. Keys are compared by a 64-bit hash seeded at start.
     #[inline]
     pub fn is_new(&mut self, keys: &mut Keys, key: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(key);
+        let hash = if key.is_ascii() { self.hasher.hash_one(key) } else { self.hasher.hash_one(&*same_key(key)) };
         if self.hashes.len() - keys.base < FEW_KEYS {
             if self.hashes[keys.base..].contains(&hash) {
                 return false;
@@ -58,6 +59,14 @@ impl Seen {
             keys.many.extend(&self.hashes[keys.base..]);
         }
         keys.many.insert(hash)
+    }
+}
+
+/// The key as it is written: two keys with different broken bytes may read the same.
+pub fn same_key(key: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(key) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 
@@ -93,6 +102,24 @@ pub fn push_double(out: &mut Vec<u8>, number: f64) {
     } else {
         out.extend_from_slice(b"null");
     }
+}
+
+/// Appends the counts of a histogram as a list.
+pub fn push_counts(out: &mut Vec<u8>, values: &[(f64, u64)]) {
+    for (at, (_, count)) in values.iter().enumerate() {
+        out.push(if at == 0 { b'[' } else { b',' });
+        text::push_unsigned(out, *count);
+    }
+    out.extend_from_slice(if values.is_empty() { b"[]" } else { b"]" });
+}
+
+/// Appends the values of a histogram as a list.
+pub fn push_middles(out: &mut Vec<u8>, values: &[(f64, u64)]) {
+    for (at, (value, _)) in values.iter().enumerate() {
+        out.push(if at == 0 { b'[' } else { b',' });
+        push_double(out, *value);
+    }
+    out.extend_from_slice(if values.is_empty() { b"[]" } else { b"]" });
 }
 
 fn push_array(out: &mut Vec<u8>, message: &[u8], seen: &mut Seen, depth: usize) -> Result<(), Malformed> {

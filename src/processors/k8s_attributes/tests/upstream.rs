@@ -354,7 +354,7 @@ fn a_pod_that_is_reported_between_arrival_and_decision_gives_all_its_attributes_
     let missing = || stats.total("podgate_k8s_container_id_resources");
     let from = origin(Some("10.1.0.5"), 3, ago(20));
     let resource = resource(&[("service.name", "cart")]);
-    let times = || Some(Times { first: NOW, last: NOW });
+    let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
     let subject = Subject { resource: &resource, origin: &from, times: &times };
     assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)), Outcome::Unchanged);
     assert_eq!(missing(), 0, "nobody knows yet");

@@ -1,89 +1,87 @@
 //! Log records: one document each.
 
-use crate::core::payload::{Envelope, Signal};
-use crate::exporters::elasticsearch::mapping::Bulk;
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found, Repeated};
-use crate::exporters::elasticsearch::mapping::otel::frame::{Frame, each_scope};
-use crate::exporters::elasticsearch::mapping::otel::{push_count, push_id, push_text, push_time};
-use crate::exporters::elasticsearch::mapping::route::{Target, Wanted};
+use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found};
+use crate::exporters::elasticsearch::mapping::json::{push_count, push_id, push_text};
+use crate::exporters::elasticsearch::mapping::otel::{frame, push_time};
+use crate::exporters::elasticsearch::mapping::record::Record;
+use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
 use crate::exporters::elasticsearch::mapping::value::{self, Seen};
+use crate::exporters::elasticsearch::mapping::{Bulk, Head, Work};
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
-/// A record as far as its document shows it.
-#[derive(Default)]
-struct Record<'a> {
-    time: u64,
-    observed: u64,
-    severity_number: u64,
-    severity_text: &'a [u8],
-    body: &'a [u8],
-    attributes: Repeated<'a>,
-    dropped: u64,
-    trace_id: &'a [u8],
-    span_id: &'a [u8],
-    event_name: &'a [u8],
+/// Where one document goes and what it shares with its neighbours.
+#[derive(Clone, Copy)]
+struct Cover<'a> {
+    target: &'a Target,
+    naming: Naming<'a>,
+    tail: &'a [u8],
 }
 
-/// Appends the documents of a logs envelope.
-pub fn logs(envelope: &Envelope, bulk: &mut Bulk) {
-    each_scope(Signal::Logs, envelope, bulk, |frame, scope, bulk, seen| {
-        let target = frame.target("logs");
-        for (place, bytes) in scope.items() {
-            let start = bulk.lines.len();
-            match push_record(&mut bulk.lines, bytes, &target, frame, seen) {
-                Ok(()) => bulk.end_document(place, 1),
-                Err(fault) => {
-                    seen.reset();
-                    bulk.lines.truncate(start);
-                    bulk.faulty.push((place, fault.into()));
-                }
+/// Appends the documents of a scope of log records.
+pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let target = router.target(Kind::Logs, scope.wanted);
+    let tail = frame::render(scope, work.seen)?;
+    for (place, bytes) in scope.items() {
+        let mark = work.bulk.mark();
+        let cover = Cover { target: &target, naming: Naming::default(), tail: &tail };
+        match push_record(bytes, cover, (router, scope.wanted), work) {
+            Ok(head) => work.bulk.end_document(place, 1, head),
+            Err(fault) => {
+                work.seen.reset();
+                work.bulk.reject(mark, place, fault.into());
             }
         }
-    });
-}
-
-fn push_record(
-    out: &mut Vec<u8>,
-    bytes: &[u8],
-    target: &Target,
-    frame: &Frame<'_>,
-    seen: &mut Seen,
-) -> Result<(), Malformed> {
-    let record = read_record(bytes)?;
-    let start = out.len();
-    let found = push_document(out, &record, target, frame, seen)?;
-    if found.wanted != Wanted::default() {
-        // Rare: the record names its own destination, which stands before it.
-        out.truncate(start);
-        push_document(out, &record, &frame.target_for("logs", found.wanted), frame, seen)?;
     }
     Ok(())
 }
 
+fn push_record(
+    bytes: &[u8],
+    cover: Cover<'_>,
+    (router, general): (&Router<'_>, Wanted<'_>),
+    work: &mut Work<'_>,
+) -> Result<Head, Malformed> {
+    let record = Record::read(bytes)?;
+    let id = work.ids.of_bytes(record.time, bytes);
+    let Work { bulk, seen, .. } = work;
+    let cover = Cover { naming: Naming { made: id.letters(), ..Naming::default() }, ..cover };
+    let start = bulk.lines.len();
+    let (head, found) = push_document(bulk, &record, cover, seen)?;
+    if found.wanted == Wanted::default() {
+        return Ok(head);
+    }
+    // Rare: the record names its own destination, which stands before it.
+    bulk.lines.truncate(start);
+    let target = router.target(Kind::Logs, found.wanted.or(general));
+    let naming = Naming::new(&id, &found.wanted, Kind::Logs, router.settings);
+    let (head, _) = push_document(bulk, &record, Cover { target: &target, naming, ..cover }, seen)?;
+    Ok(head)
+}
+
 fn push_document<'a>(
-    out: &mut Vec<u8>,
+    bulk: &mut Bulk,
     record: &Record<'a>,
-    target: &Target,
-    frame: &Frame<'_>,
+    cover: Cover<'_>,
     seen: &mut Seen,
-) -> Result<Found<'a>, Malformed> {
-    target.push_action(out);
-    out.push(b'{');
-    push_time(out, "@timestamp", if record.time == 0 { record.observed } else { record.time });
+) -> Result<(Head, Found<'a>), Malformed> {
+    let head = bulk.begin_document(cover.target, &cover.naming);
+    let out = &mut bulk.lines;
+    push_time(out, "@timestamp", record.timestamp());
     push_time(out, "observed_timestamp", record.observed);
-    out.extend_from_slice(&target.stream);
+    out.extend_from_slice(&cover.target.stream_json);
     push_text(out, "severity_text", record.severity_text);
     push_count(out, "severity_number", record.severity_number);
     push_id(out, "trace_id", record.trace_id);
     push_id(out, "span_id", record.span_id);
     let found = attributes::push_attributes(out, &record.attributes, seen, Composites::Json)?;
-    push_count(out, "dropped_attributes_count", record.dropped + found.dropped);
+    push_count(out, "dropped_attributes_count", record.dropped.saturating_add(found.dropped));
     let named = if record.event_name.is_empty() { found.event_name.unwrap_or_default() } else { record.event_name };
     push_text(out, "event_name", named);
-    out.extend_from_slice(&frame.tail);
+    out.extend_from_slice(cover.tail);
     push_body(out, record.body, seen)?;
     out.extend_from_slice(b"}\n");
-    Ok(found)
+    Ok((head, found))
 }
 
 /// `,"body":{...}`: text for scalars, structured for a map or a list of maps; another list becomes the one field of a
@@ -112,27 +110,4 @@ fn holds_only_maps(message: &[u8]) -> Result<bool, Malformed> {
         }
     }
     Ok(true)
-}
-
-fn read_record(message: &[u8]) -> Result<Record<'_>, Malformed> {
-    let mut record = Record::default();
-    let mut fields = Fields::new(message);
-    loop {
-        let at = fields;
-        let Some(field) = fields.next() else { return Ok(record) };
-        let field = field?;
-        match field.number {
-            1 => record.time = field.fixed64()?,
-            2 => record.severity_number = field.varint()?,
-            3 => record.severity_text = field.bytes()?,
-            5 => record.body = field.bytes()?,
-            6 => record.attributes.note(at, 6),
-            7 => record.dropped = field.varint()?,
-            9 => record.trace_id = field.bytes()?,
-            10 => record.span_id = field.bytes()?,
-            11 => record.observed = field.fixed64()?,
-            12 => record.event_name = field.bytes()?,
-            _ => {}
-        }
-    }
 }

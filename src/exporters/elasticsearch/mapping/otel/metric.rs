@@ -1,245 +1,135 @@
-//! Data points: those of one scope that share time, start, unit and attributes make one document, because a time series
-//! index knows a document by them.
-//!
-//! Times count in milliseconds, as Elasticsearch's do. Grouping is by a 64-bit hash, seeded at start.
+//! Data points: a group of them makes one document of a time series. It carries no id of its own, for the index makes it
+//! of time and dimensions.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
-use crate::core::payload::{Envelope, Signal};
 use crate::exporters::elasticsearch::mapping::attributes::{self, Composites};
-use crate::exporters::elasticsearch::mapping::otel::frame::{Frame, each_scope};
-use crate::exporters::elasticsearch::mapping::otel::{close_object, push_count, push_key, push_text};
-use crate::exporters::elasticsearch::mapping::points::{Kind, Metric, Number, Point};
-use crate::exporters::elasticsearch::mapping::route::Target;
-use crate::exporters::elasticsearch::mapping::value::{self, Seen};
-use crate::exporters::elasticsearch::mapping::{Bulk, Fault, xxh64};
-use crate::otlp::envelope;
+use crate::exporters::elasticsearch::mapping::groups::{Entry, FieldType, Group, Groups, Rule};
+use crate::exporters::elasticsearch::mapping::json::{close_object, push_count, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::otel::frame;
+use crate::exporters::elasticsearch::mapping::points::Number;
+use crate::exporters::elasticsearch::mapping::route::{Kind, Router, Target};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
+use crate::exporters::elasticsearch::mapping::value;
+use crate::exporters::elasticsearch::mapping::{Fault, Head, Work, xxh64};
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
-use crate::otlp::split::Place;
-use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
+use crate::otlp::walk::Malformed;
 
-/// The attribute with which a sender chooses another field type for a point.
-const HINTS: &[u8] = b"elasticsearch.mapping.hints";
-
-/// Appends the documents of a metrics envelope.
-pub fn metrics(envelope: &Envelope, bulk: &mut Bulk) {
-    let hasher = RandomState::default();
-    each_scope(Signal::Metrics, envelope, bulk, |frame, scope, bulk, seen| {
-        let mut groups = Groups { hasher: &hasher, index: HashMap::default(), groups: Vec::new() };
-        for (place, bytes) in scope.items() {
-            match read_metric(bytes) {
-                Ok(metric) => groups.add(metric, place, &mut bulk.faulty),
-                Err(fault) => bulk.fault_all(Signal::Metrics, place, bytes, fault),
-            }
-        }
-        let target = frame.target("metrics");
-        for group in &groups.groups {
-            let start = bulk.lines.len();
-            match push_group(&mut bulk.lines, group, &target, frame, seen) {
-                Ok(()) => bulk.end_document(group.points[0].place, group.points.len() as u32),
-                Err(fault) => {
-                    seen.reset();
-                    bulk.lines.truncate(start);
-                    bulk.faulty.extend(group.points.iter().map(|point| (point.place, Fault::from(fault))));
-                }
-            }
-        }
-    });
+/// What the documents of one scope share, and room for one at a time.
+struct Sheet<'a, 'g> {
+    router: &'g Router<'g>,
+    scope: &'g Scope<'a>,
+    groups: &'g Groups<'a>,
+    target: Target,
+    tail: Vec<u8>,
+    attributes: Vec<u8>,
+    names: Vec<&'a [u8]>,
+    joined: Vec<u8>,
 }
 
-/// A metric whose points are all in one place. Data in several parts is valid protobuf that no encoder writes, and
-/// counting its items the same way everywhere is worth more than reading it.
-fn read_metric(bytes: &[u8]) -> Result<Metric<'_>, Fault> {
-    let metric = Metric::read(bytes)?;
-    let whole = metric.points.count as u64 == envelope::count_item(Signal::Metrics, bytes);
-    if whole { Ok(metric) } else { Err(Fault::Parts) }
-}
-
-/// The documents to be of one scope.
-struct Groups<'a, 'h> {
-    hasher: &'h RandomState,
-    index: HashMap<u64, usize>,
-    groups: Vec<Group<'a>>,
-}
-
-/// One document to be; never empty.
-struct Group<'a> {
-    unit: &'a [u8],
-    points: Vec<Entry<'a>>,
-}
-
-/// One point and how its value is written.
-struct Entry<'a> {
-    place: Place,
-    name: &'a [u8],
-    point: Point<'a>,
-    field: FieldType,
-    doc_count: bool,
-}
-
-/// The field type of a value: which dynamic template Elasticsearch is told to use, and the value in its form.
-enum FieldType {
-    Number { number: Number, counter: bool },
-    Histogram(Vec<(f64, u64)>),
-    Summary,
-}
-
-impl FieldType {
-    fn template(&self) -> &'static str {
-        match self {
-            FieldType::Number { number: Number::Long(_), counter: true } => "counter_long",
-            FieldType::Number { number: Number::Double(_), counter: true } => "counter_double",
-            FieldType::Number { number: Number::Long(_), counter: false } => "gauge_long",
-            FieldType::Number { number: Number::Double(_), counter: false } => "gauge_double",
-            FieldType::Histogram(_) => "histogram",
-            FieldType::Summary => "summary",
-        }
-    }
-}
-
-/// What the hints attribute of a point asks for.
-#[derive(Default)]
-struct Hints {
-    doc_count: bool,
-    aggregate: bool,
-}
-
-impl<'a> Groups<'a, '_> {
-    /// Adds every point of a metric to its document; each point that has no place is a fault of its own.
-    fn add(&mut self, metric: Metric<'a>, place: Place, faulty: &mut Vec<(Place, Fault)>) {
-        let Some(kind) = metric.kind else { return };
-        for point in metric.points.entries() {
-            let added = point.map_err(Fault::from).and_then(|bytes| self.add_point(kind, &metric, bytes, place));
-            if let Err(fault) = added {
-                faulty.push((place, fault));
+/// Appends the documents of a scope of metrics.
+pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let tail = frame::render(scope, work.seen)?;
+    let groups = Groups::of(Rule::Otel, scope, &router.settings.capability, work);
+    let target = router.target(Kind::Metrics, scope.wanted);
+    let (attributes, names, joined) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sheet = Sheet { router, scope, groups: &groups, target, tail, attributes, names, joined };
+    for group in groups.iter() {
+        let mark = work.bulk.mark();
+        match sheet.push(group, work) {
+            Ok(head) => work.bulk.end_document(groups.first(group).place, group.items, head),
+            Err(fault) => {
+                work.seen.reset();
+                work.bulk.lines.truncate(mark.lines);
+                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, Fault::from(fault))));
             }
         }
     }
-
-    fn add_point(&mut self, kind: Kind, metric: &Metric<'a>, bytes: &'a [u8], place: Place) -> Result<(), Fault> {
-        if metric.name.is_empty() {
-            return Err(Fault::Unnamed);
-        }
-        let point = Point::read(kind, bytes)?;
-        let (identity, hints) = self.identity(&point, metric.unit)?;
-        let field = match kind {
-            Kind::Gauge | Kind::Sum => {
-                let number = point.number.ok_or(Fault::Empty)?;
-                FieldType::Number { number, counter: metric.is_counter() }
-            }
-            Kind::Summary => FieldType::Summary,
-            _ if metric.is_cumulative_histogram() => return Err(Fault::Cumulative),
-            _ if hints.aggregate && point.sum.is_finite() => FieldType::Summary,
-            Kind::Histogram => FieldType::Histogram(point.explicit_values()?),
-            Kind::Exponential => FieldType::Histogram(point.exponential_values()?),
-        };
-        let entry = Entry { place, name: metric.name, point, field, doc_count: hints.doc_count };
-        let next = self.groups.len();
-        let at = *self.index.entry(identity).or_insert(next);
-        if at == next {
-            self.groups.push(Group { unit: metric.unit, points: vec![entry] });
-            return Ok(());
-        }
-        let points = &mut self.groups[at].points;
-        if points.iter().any(|other| other.name == metric.name) {
-            return Err(Fault::Duplicate);
-        }
-        points.push(entry);
-        Ok(())
-    }
-
-    /// What a time series index knows the point by: times, unit and attributes in any order.
-    fn identity(&self, point: &Point<'a>, unit: &[u8]) -> Result<(u64, Hints), Malformed> {
-        let mut hints = Hints::default();
-        let mut hashes = Vec::with_capacity(point.attributes.count);
-        for entry in point.attributes.entries() {
-            let bytes = entry?;
-            let attribute = Attribute::read(bytes)?;
-            if attribute.key == HINTS {
-                hints = read_hints(attribute.value)?;
-            } else {
-                hashes.push(self.hasher.hash_one(bytes));
-            }
-        }
-        hashes.sort_unstable();
-        let identity = self.hasher.hash_one((point.time / 1_000_000, point.start / 1_000_000, unit, hashes));
-        Ok((identity, hints))
-    }
-}
-
-fn read_hints(value: AnyValue<'_>) -> Result<Hints, Malformed> {
-    let mut hints = Hints::default();
-    let AnyValue::Array(list) = value else { return Ok(hints) };
-    for field in Fields::new(list) {
-        let field = field?;
-        match AnyValue::read(field.bytes()?)? {
-            AnyValue::Str(b"_doc_count") => hints.doc_count = true,
-            AnyValue::Str(b"aggregate_metric_double") => hints.aggregate = true,
-            _ => {}
-        }
-    }
-    Ok(hints)
-}
-
-fn push_group(
-    out: &mut Vec<u8>,
-    group: &Group<'_>,
-    target: &Target,
-    frame: &Frame<'_>,
-    seen: &mut Seen,
-) -> Result<(), Malformed> {
-    let mut body = Vec::new();
-    let first = &group.points[0];
-    let found = attributes::push_attributes(&mut body, &first.point.attributes, seen, Composites::Dimension)?;
-    let own = (found.wanted != Default::default()).then(|| frame.target_for("metrics", found.wanted));
-    let target = own.as_ref().unwrap_or(target);
-
-    push_action(out, group, target);
-    out.push(b'{');
-    push_key(out, "@timestamp");
-    text::push_unsigned(out, first.point.time / 1_000_000);
-    out.push(b',');
-    push_count(out, "start_timestamp", first.point.start / 1_000_000);
-    push_text(out, "unit", group.unit);
-    out.extend_from_slice(&target.stream);
-    out.extend_from_slice(&body);
-    out.extend_from_slice(&frame.tail);
-    out.extend_from_slice(b",\"metrics\":{");
-    for entry in &group.points {
-        text::push_string(out, entry.name);
-        out.push(b':');
-        push_measure(out, entry);
-        out.push(b',');
-    }
-    close_object(out);
-    out.push(b',');
-    if let Some(counted) = group.points.iter().find(|entry| entry.doc_count) {
-        push_count(out, "_doc_count", counted.point.count);
-    }
-    push_names_hash(out, group);
-    out.extend_from_slice(b"}\n");
     Ok(())
 }
 
-fn push_action(out: &mut Vec<u8>, group: &Group<'_>, target: &Target) {
-    out.extend_from_slice(&target.action);
-    out.extend_from_slice(b",\"dynamic_templates\":{");
-    for entry in &group.points {
-        out.extend_from_slice(b"\"metrics.");
-        text::push_escaped(out, entry.name);
-        out.extend_from_slice(b"\":\"");
-        out.extend_from_slice(entry.field.template().as_bytes());
-        out.extend_from_slice(b"\",");
+impl<'a> Sheet<'a, '_> {
+    fn push(&mut self, group: &Group<'a>, work: &mut Work<'_>) -> Result<Head, Malformed> {
+        let first = self.groups.first(group);
+        self.attributes.clear();
+        let composites = Composites::dimensions(self.router.settings.capability.array_dimensions);
+        let found = attributes::push_attributes(&mut self.attributes, &first.point.attributes, work.seen, composites)?;
+        let own = (found.wanted != Default::default())
+            .then(|| self.router.target(Kind::Metrics, found.wanted.or(self.scope.wanted)));
+        let target = own.as_ref().unwrap_or(&self.target);
+        let out = &mut work.bulk.lines;
+        push_action(out, self.groups.entries(group), target, self.router);
+        let head = work.bulk.open_document(false);
+        let out = &mut work.bulk.lines;
+        push_key(out, "@timestamp");
+        text::push_unsigned(out, first.point.time / 1_000_000);
+        out.push(b',');
+        push_count(out, "start_timestamp", first.point.start / 1_000_000);
+        push_text(out, "unit", group.unit);
+        out.extend_from_slice(&target.stream_json);
+        out.extend_from_slice(&self.attributes);
+        out.extend_from_slice(&self.tail);
+        self.push_measures(out, group);
+        out.extend_from_slice(b"}\n");
+        Ok(head)
     }
-    close_object(out);
-    out.extend_from_slice(b"}}\n");
+
+    fn push_measures(&mut self, out: &mut Vec<u8>, group: &Group<'a>) {
+        out.extend_from_slice(b",\"metrics\":{");
+        for entry in self.groups.entries(group) {
+            text::push_string(out, entry.name);
+            out.push(b':');
+            push_measure(out, entry, self.groups);
+            out.push(b',');
+        }
+        close_object(out);
+        out.push(b',');
+        if let Some(counted) = self.groups.entries(group).find(|entry| entry.doc_count) {
+            push_count(out, "_doc_count", counted.point.count);
+        }
+        self.push_names_hash(out, group);
+    }
+
+    /// Documents of one time series and time differ by the names of their metrics; the hash is one of its dimensions.
+    fn push_names_hash(&mut self, out: &mut Vec<u8>, group: &Group<'a>) {
+        self.names.clear();
+        self.names.extend(self.groups.entries(group).map(|entry| entry.name));
+        self.names.sort_unstable();
+        self.joined.clear();
+        self.names.iter().for_each(|name| self.joined.extend_from_slice(name));
+        let hash = xxh64::hash(&self.joined).to_be_bytes();
+        self.joined.clear();
+        push_hex(&mut self.joined, &hash);
+        let leading = self.joined.iter().take(15).take_while(|digit| **digit == b'0').count();
+        push_key(out, "_metric_names_hash");
+        text::push_string(out, &self.joined[leading..]);
+    }
 }
 
-fn push_measure(out: &mut Vec<u8>, entry: &Entry<'_>) {
+fn template(field: &FieldType) -> &'static str {
+    match field {
+        FieldType::Number { number: Number::Long(_), counter: true } => "counter_long",
+        FieldType::Number { number: Number::Double(_), counter: true } => "counter_double",
+        FieldType::Number { number: Number::Long(_), counter: false } => "gauge_long",
+        FieldType::Number { number: Number::Double(_), counter: false } => "gauge_double",
+        FieldType::Histogram { .. } => "histogram",
+        FieldType::Summary => "summary",
+    }
+}
+
+fn push_action<'g, 'a: 'g>(
+    out: &mut Vec<u8>,
+    entries: impl Iterator<Item = &'g Entry<'a>>,
+    target: &Target,
+    router: &Router<'_>,
+) {
+    let takes = &router.settings.capability;
+    let told =
+        |field: &FieldType| takes.dynamic_templates && (takes.aggregates || !matches!(field, FieldType::Summary));
+    let named = entries.filter(|entry| told(&entry.field)).map(|entry| (entry.name, template(&entry.field)));
+    target.push_templates(out, named, "metrics.");
+}
+
+fn push_measure(out: &mut Vec<u8>, entry: &Entry<'_>, groups: &Groups<'_>) {
     match &entry.field {
         FieldType::Number { number: Number::Long(number), .. } => text::push_signed(out, *number),
         FieldType::Number { number: Number::Double(number), .. } => value::push_double(out, *number),
@@ -250,30 +140,13 @@ fn push_measure(out: &mut Vec<u8>, entry: &Entry<'_>) {
             text::push_unsigned(out, entry.point.count);
             out.push(b'}');
         }
-        FieldType::Histogram(values) => {
-            out.extend_from_slice(b"{\"counts\":[");
-            for (at, (_, count)) in values.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { b"" } else { b"," });
-                text::push_unsigned(out, *count);
-            }
-            out.extend_from_slice(b"],\"values\":[");
-            for (at, (value, _)) in values.iter().enumerate() {
-                out.extend_from_slice(if at == 0 { b"" } else { b"," });
-                value::push_double(out, *value);
-            }
-            out.extend_from_slice(b"]}");
+        FieldType::Histogram { from, to } => {
+            let values = groups.values(*from, *to);
+            out.extend_from_slice(b"{\"counts\":");
+            value::push_counts(out, values);
+            out.extend_from_slice(b",\"values\":");
+            value::push_middles(out, values);
+            out.push(b'}');
         }
     }
-}
-
-/// Documents of one time series and time differ by the names of their metrics; the hash is one of its dimensions.
-fn push_names_hash(out: &mut Vec<u8>, group: &Group<'_>) {
-    let mut names: Vec<&[u8]> = group.points.iter().map(|entry| entry.name).collect();
-    names.sort_unstable();
-    let hash = xxh64::hash(&names.concat()).to_be_bytes();
-    let mut digits = Vec::with_capacity(16);
-    push_hex(&mut digits, &hash);
-    let leading = digits.iter().take(15).take_while(|digit| **digit == b'0').count();
-    push_key(out, "_metric_names_hash");
-    text::push_string(out, &digits[leading..]);
 }

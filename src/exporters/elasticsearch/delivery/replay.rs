@@ -1,0 +1,138 @@
+//! Dead letters sent again: from the file, in requests of the usual size, to Elasticsearch; what is refused again goes back
+//! to the dead-letter file. Ids make it safe to do twice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use crate::exporters::elasticsearch::delivery::carrier::Carrier;
+use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, Letter};
+use crate::exporters::elasticsearch::delivery::load::Document;
+use crate::exporters::elasticsearch::delivery::outcome::Manner;
+
+/// Lines read before they are sent.
+const GATHERED_BYTES: usize = 4 << 20;
+/// Elasticsearch takes no request above 100 MiB; the rest of a letter is small.
+const LINE_BYTES_MAX: u64 = 128 << 20;
+/// A running gateway that has just opened the file writes its letter into what was moved away.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What became of the letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub letters: u64,
+    pub delivered: u64,
+    /// Refused again, and in the dead-letter file again.
+    pub back: u64,
+    /// Refused again and kept nowhere but in the file that was replayed.
+    pub unkept: u64,
+    pub unreadable: u64,
+}
+
+/// `dead.ndjson` -> `dead.ndjson.replay`
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Replays the exporter's own file: moves it away first, so that a running gateway begins a new one. A file that an
+/// interrupted replay left behind comes first. Files are removed once nothing in them is needed.
+pub async fn own_file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::Result<Summary> {
+    let aside = beside(path, ".replay");
+    let mut summary = Summary::default();
+    if aside.exists() {
+        summary.add(file(carrier, &aside, deadline).await?);
+        if summary.unkept > 0 {
+            return Ok(summary);
+        }
+        fs::remove_file(&aside)?;
+    }
+    if DeadLetter::set_aside(path, &aside)?.is_none() {
+        return Ok(summary);
+    }
+    sleep(SETTLE).await;
+    let rest = file(carrier, &aside, deadline).await?;
+    if rest.unkept == 0 {
+        fs::remove_file(&aside)?;
+    }
+    summary.add(rest);
+    Ok(summary)
+}
+
+/// Replays a file and leaves it as it is. Lines that cannot be read are copied to a file of their own.
+pub async fn file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::Result<Summary> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut summary = Summary::default();
+    let mut gathered = Gathered::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if read > 0 && !line.trim_ascii().is_empty() {
+            summary.letters += 1;
+            if gathered.add(&line).is_none() {
+                summary.unreadable += 1;
+                let mut spoilt = OpenOptions::new().create(true).append(true).open(beside(path, ".unreadable"))?;
+                spoilt.write_all(line.trim_ascii_end())?;
+                spoilt.write_all(b"\n")?;
+            }
+        }
+        if gathered.lines.len() >= GATHERED_BYTES || (read == 0 && !gathered.documents.is_empty()) {
+            summary.add(gathered.send(carrier, deadline).await);
+        }
+        if read == 0 {
+            return Ok(summary);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Gathered {
+    lines: Vec<u8>,
+    documents: Vec<Document>,
+}
+
+impl Gathered {
+    fn add(&mut self, line: &[u8]) -> Option<()> {
+        let letter: Letter<'_> = serde_json::from_slice(line).ok()?;
+        let start = self.lines.len();
+        self.lines.extend_from_slice(letter.action.get().as_bytes());
+        self.lines.push(b'\n');
+        self.lines.extend_from_slice(letter.document.get().as_bytes());
+        self.lines.push(b'\n');
+        let range = start..self.lines.len();
+        // A file edited by hand may have lines within its objects, which a bulk body cannot.
+        if self.lines[range.clone()].iter().filter(|byte| **byte == b'\n').count() != 2 {
+            self.lines.truncate(start);
+            return None;
+        }
+        let (signal, own_id) = (letter.signal(), letter.own_id);
+        self.documents.push(Document { range, items: letter.items, own_id, signal });
+        Some(())
+    }
+
+    async fn send(&mut self, carrier: &Carrier, deadline: Instant) -> Summary {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let lines = Bytes::from(std::mem::take(&mut self.lines));
+        let documents = std::mem::take(&mut self.documents);
+        let outcome = carrier.carry(&lines, documents, Manner::Replay, Some(patience)).await;
+        let refused = outcome.buried as u64;
+        let back = outcome.kept_on_disk.min(refused);
+        Summary { delivered: outcome.documents_delivered(), back, unkept: refused - back, ..Summary::default() }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, other: Summary) {
+        self.letters += other.letters;
+        self.delivered += other.delivered;
+        self.back += other.back;
+        self.unkept += other.unkept;
+        self.unreadable += other.unreadable;
+    }
+}

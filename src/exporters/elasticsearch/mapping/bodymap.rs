@@ -1,0 +1,71 @@
+//! Mapping mode `bodymap`: the body of a log record, a map, is the document, word for word. Where it lacks a time, the
+//! record's is added, because a data stream takes no document without.
+
+use crate::exporters::elasticsearch::mapping::record::Record;
+use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
+use crate::exporters::elasticsearch::mapping::{Fault, Head, Work};
+use crate::exporters::elasticsearch::mapping::{tree, value};
+use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
+
+/// Appends the documents of a scope of log records.
+pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let target = router.target(kind(scope.wanted), scope.wanted);
+    for (place, bytes) in scope.items() {
+        let mark = work.bulk.mark();
+        match push_record((router, &target), scope.wanted, bytes, work) {
+            Ok(head) => work.bulk.end_document(place, 1, head),
+            Err(fault) => {
+                work.seen.reset();
+                work.bulk.reject(mark, place, fault);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `data_stream.type` may be `metrics`.
+fn kind(wanted: Wanted<'_>) -> Kind {
+    if wanted.kind == Some(b"metrics") { Kind::Metrics } else { Kind::Logs }
+}
+
+fn push_record(
+    (router, target): (&Router<'_>, &Target),
+    general: Wanted<'_>,
+    bytes: &[u8],
+    work: &mut Work<'_>,
+) -> Result<Head, Fault> {
+    let record = Record::read(bytes)?;
+    let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(Fault::Body) };
+    let id = work.ids.of_bytes(record.time, bytes);
+    let mut wanted = Wanted::default();
+    for entry in record.attributes.entries() {
+        wanted.note(&Attribute::read(entry?)?);
+    }
+    let routed = wanted.or(general);
+    let own = (wanted != Wanted::default()).then(|| router.target(kind(routed), routed));
+    let target = own.as_ref().unwrap_or(target);
+    let naming = Naming::new(&id, &wanted, Kind::Logs, router.settings);
+    let head = work.bulk.begin_document(target, &naming);
+    let out = &mut work.bulk.lines;
+    out.pop();
+    value::push_value(out, AnyValue::KvList(map), work.seen, 0)?;
+    if !holds_time(map)? {
+        out.pop();
+        out.extend_from_slice(if out.last() == Some(&b'{') { b"\"@timestamp\":" } else { b",\"@timestamp\":" });
+        tree::push_iso(out, record.timestamp());
+        out.push(b'}');
+    }
+    out.push(b'\n');
+    Ok(head)
+}
+
+fn holds_time(map: &[u8]) -> Result<bool, Malformed> {
+    for field in Fields::new(map) {
+        let field = field?;
+        if field.number == 1 && Attribute::read(field.bytes()?)?.key == b"@timestamp" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

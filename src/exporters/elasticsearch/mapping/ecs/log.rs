@@ -1,0 +1,59 @@
+//! Log records. The body is the message if it is text; other bodies have no field in this mode.
+
+use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
+use crate::exporters::elasticsearch::mapping::record::Record;
+use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
+use crate::exporters::elasticsearch::mapping::tree::Style;
+use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::otlp::walk::{AnyValue, Malformed};
+
+/// Appends the documents of a scope of log records.
+pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    work.tree.clear();
+    add_shared(work.tree, scope, work.seen)?;
+    let target = router.target(Kind::Logs, scope.wanted);
+    let shared = work.tree.mark();
+    for (place, bytes) in scope.items() {
+        let mark = work.bulk.mark();
+        match push_record((router, &target), scope.wanted, bytes, work) {
+            Ok(head) => work.bulk.end_document(place, 1, head),
+            Err(fault) => {
+                work.seen.reset();
+                work.bulk.reject(mark, place, fault.into());
+            }
+        }
+        work.tree.cut(shared);
+    }
+    Ok(())
+}
+
+fn push_record(
+    (router, target): (&Router<'_>, &Target),
+    general: Wanted<'_>,
+    bytes: &[u8],
+    work: &mut Work<'_>,
+) -> Result<Head, Malformed> {
+    let record = Record::read(bytes)?;
+    let id = work.ids.of_bytes(record.time, bytes);
+    let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;
+    let own = (wanted != Wanted::default()).then(|| router.target(Kind::Logs, wanted.or(general)));
+    let target = own.as_ref().unwrap_or(target);
+    let tree = &mut *work.tree;
+    tree.add_time("@timestamp", record.timestamp());
+    tree.add_id("trace.id", record.trace_id);
+    tree.add_id("span.id", record.span_id);
+    if record.severity_number != 0 {
+        tree.add_int("event.severity", record.severity_number as i64);
+    }
+    tree.add_text("log.level", record.severity_text);
+    if let AnyValue::Str(message) = AnyValue::read(record.body)? {
+        tree.add_text("message", message);
+    }
+    tree.add_stream("", target);
+    let naming = Naming::new(&id, &wanted, Kind::Logs, router.settings);
+    let head = work.bulk.begin_document(target, &naming);
+    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.bulk.lines.push(b'\n');
+    Ok(head)
+}

@@ -1,0 +1,90 @@
+//! Data points: those of one time with the same attributes make one document, each under its metric's name.
+
+use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, rename};
+use crate::exporters::elasticsearch::mapping::groups::{Entry, FieldType, Group, Groups, Rule};
+use crate::exporters::elasticsearch::mapping::points::Number;
+use crate::exporters::elasticsearch::mapping::route::{Kind, Router, Target, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
+use crate::exporters::elasticsearch::mapping::tree::{Style, Tree};
+use crate::exporters::elasticsearch::mapping::value::{self, same_key};
+use crate::exporters::elasticsearch::mapping::{Fault, Head, Work};
+use crate::otlp::json::text;
+use crate::otlp::walk::Malformed;
+
+/// Appends the documents of a scope of metrics.
+pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    work.tree.clear();
+    add_renamed(work.tree, &scope.resource.attributes, rename::of_resource, work.seen)?;
+    let groups = Groups::of(Rule::Ecs, scope, &router.settings.capability, work);
+    let target = router.target(Kind::Metrics, scope.wanted);
+    let shared = work.tree.mark();
+    for group in groups.iter() {
+        match push_group((router, &target), scope.wanted, (&groups, group), work) {
+            Ok(head) => work.bulk.end_document(groups.first(group).place, group.items, head),
+            Err(fault) => {
+                work.seen.reset();
+                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, Fault::from(fault))));
+            }
+        }
+        work.tree.cut(shared);
+    }
+    Ok(())
+}
+
+fn push_group<'a>(
+    (router, target): (&Router<'_>, &Target),
+    general: Wanted<'_>,
+    (groups, group): (&Groups<'a>, &Group<'a>),
+    work: &mut Work<'_>,
+) -> Result<Head, Malformed> {
+    let point = &groups.first(group).point;
+    let wanted = add_renamed(work.tree, &point.attributes, rename::of_nothing, work.seen)?;
+    let own = (wanted != Wanted::default()).then(|| router.target(Kind::Metrics, wanted.or(general)));
+    let target = own.as_ref().unwrap_or(target);
+    for entry in groups.entries(group) {
+        add_measure(work.tree, entry, groups);
+    }
+    if let Some(counted) = groups.entries(group).find(|entry| entry.doc_count) {
+        work.tree.add_int("_doc_count", i64::try_from(counted.point.count).unwrap_or(i64::MAX));
+    }
+    work.tree.add_time("@timestamp", point.time);
+    work.tree.add_stream("", target);
+    let named = groups.entries(group).map(|entry| (entry.name, template(&entry.field)));
+    let told = named.filter(|_| router.settings.capability.dynamic_templates);
+    target.push_templates(&mut work.bulk.lines, told, "");
+    let head = work.bulk.open_document(false);
+    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.bulk.lines.push(b'\n');
+    Ok(head)
+}
+
+fn template(field: &FieldType) -> &'static str {
+    match field {
+        FieldType::Number { .. } => "double_metrics",
+        FieldType::Histogram { .. } => "histogram_metrics",
+        FieldType::Summary => "summary_metrics",
+    }
+}
+
+/// A histogram that counted nothing has no field.
+fn add_measure(tree: &mut Tree, entry: &Entry<'_>, groups: &Groups<'_>) {
+    let name = &*same_key(entry.name);
+    match entry.field {
+        FieldType::Number { number: Number::Long(number), .. } => {
+            tree.add_below(b"", name, |out| text::push_signed(out, number));
+        }
+        FieldType::Number { number: Number::Double(number), .. } => {
+            tree.add_below(b"", name, |out| value::push_double(out, number));
+        }
+        FieldType::Summary => {
+            tree.add_below(name, b"sum", |out| value::push_double(out, entry.point.sum));
+            tree.add_below(name, b"value_count", |out| text::push_unsigned(out, entry.point.count));
+        }
+        FieldType::Histogram { from, to } if from < to => {
+            let values = groups.values(from, to);
+            tree.add_below(name, b"counts", |out| value::push_counts(out, values));
+            tree.add_below(name, b"values", |out| value::push_middles(out, values));
+        }
+        FieldType::Histogram { .. } => {}
+    }
+}

@@ -1,0 +1,154 @@
+//! Spans, and their events as log documents: exceptions in the stream of errors, others in the service's.
+
+use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
+use crate::exporters::elasticsearch::mapping::ids::Id;
+use crate::exporters::elasticsearch::mapping::record::{Part, Span};
+use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::Scope;
+use crate::exporters::elasticsearch::mapping::tree::Style;
+use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::otlp::ids::push_hex;
+use crate::otlp::split::Place;
+use crate::otlp::walk::{AnyValue, Attribute, Malformed};
+
+const KINDS: [&str; 6] = ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+
+/// Where the documents of one scope go.
+struct Targets<'a> {
+    router: &'a Router<'a>,
+    wanted: Wanted<'a>,
+    spans: Target,
+    errors: Target,
+    events: Target,
+}
+
+/// Appends the documents of a scope of spans.
+pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    work.tree.clear();
+    add_shared(work.tree, scope, work.seen)?;
+    let targets = Targets {
+        router,
+        wanted: scope.wanted,
+        spans: router.target(Kind::Traces, scope.wanted),
+        errors: router.target_of(Kind::Logs, scope.wanted, b"apm.error"),
+        events: router.target_of(Kind::Logs, scope.wanted, &service_dataset(scope)),
+    };
+    let shared = work.tree.mark();
+    for (place, bytes) in scope.items() {
+        let mark = work.bulk.mark();
+        if let Err(fault) = push_span(&targets, (place, bytes), work) {
+            work.seen.reset();
+            work.bulk.reject(mark, place, fault.into());
+        }
+        work.tree.cut(shared);
+    }
+    Ok(())
+}
+
+/// `apm.app.<service>`.
+fn service_dataset(scope: &Scope<'_>) -> Vec<u8> {
+    let attributes = scope.resource.attributes.entries().flatten().flat_map(Attribute::read);
+    let names = attributes.filter(|attribute| attribute.key == b"service.name").map(|attribute| attribute.value);
+    let name = names.filter_map(|name| if let AnyValue::Str(name) = name { Some(name) } else { None }).last();
+    [b"apm.app.", name.filter(|name| !name.is_empty()).unwrap_or(b"unknown")].concat()
+}
+
+fn push_span(targets: &Targets<'_>, (place, bytes): (Place, &[u8]), work: &mut Work<'_>) -> Result<(), Malformed> {
+    let span = Span::read(bytes)?;
+    let id = work.ids.of_span(&span, bytes);
+    let shared = work.tree.mark();
+    let wanted = add_renamed(work.tree, &span.attributes, rename::of_span, work.seen)?;
+    let own = (wanted != Wanted::default()).then(|| targets.router.target(Kind::Traces, wanted.or(targets.wanted)));
+    let target = own.as_ref().unwrap_or(&targets.spans);
+    add_fields(&span, work)?;
+    work.tree.add_stream("", target);
+    let naming = Naming::new(&id, &wanted, Kind::Traces, targets.router.settings);
+    let head = push_document(target, &naming, work);
+    work.bulk.end_document(place, 1, head);
+    work.tree.cut(shared);
+    if !targets.router.settings.ecs_span_events_to_logs {
+        return Ok(());
+    }
+    for (number, event) in span.events.entries().enumerate() {
+        let event = Part::read_event(event?)?;
+        let head = push_event(targets, (&span, &event), (&id, number), work)?;
+        work.bulk.end_document(place, 0, head);
+        work.tree.cut(shared);
+    }
+    Ok(())
+}
+
+fn add_fields(span: &Span<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let tree = &mut *work.tree;
+    tree.add_time("@timestamp", span.start);
+    tree.add_id("trace.id", span.trace_id);
+    tree.add_id("span.id", span.span_id);
+    tree.add_id("parent.id", span.parent_span_id);
+    tree.add_text("span.name", span.name);
+    let kind = usize::try_from(span.kind).ok().and_then(|kind| KINDS.get(kind)).unwrap_or(&"");
+    tree.add_text("span.kind", kind.as_bytes());
+    match span.status_code {
+        1 => tree.add_text("event.outcome", b"success"),
+        2 => tree.add_text("event.outcome", b"failure"),
+        _ => {}
+    }
+    if span.links.count == 0 {
+        return Ok(());
+    }
+    let mut outcome = Ok(());
+    tree.add(b"span.links", |out| outcome = push_links(out, span));
+    outcome
+}
+
+fn push_links(out: &mut Vec<u8>, span: &Span<'_>) -> Result<(), Malformed> {
+    for (number, link) in span.links.entries().enumerate() {
+        let link = Part::read_link(link?)?;
+        out.extend_from_slice(if number == 0 { b"[{" } else { b",{" });
+        out.extend_from_slice(b"\"trace\":{\"id\":\"");
+        push_hex(out, link.trace_id);
+        out.extend_from_slice(b"\"},\"span\":{\"id\":\"");
+        push_hex(out, link.span_id);
+        out.extend_from_slice(b"\"}}");
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn push_document(target: &Target, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
+    let head = work.bulk.begin_document(target, naming);
+    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.bulk.lines.push(b'\n');
+    head
+}
+
+fn push_event(
+    targets: &Targets<'_>,
+    (span, event): (&Span<'_>, &Part<'_>),
+    (id, number): (&Id, usize),
+    work: &mut Work<'_>,
+) -> Result<Head, Malformed> {
+    let error = is_exception(event);
+    add_renamed(work.tree, &event.attributes, rename::of_event, work.seen)?;
+    let tree = &mut *work.tree;
+    tree.add_time("@timestamp", event.time);
+    tree.add_id("trace.id", span.trace_id);
+    let target = if error {
+        tree.add_id("parent.id", span.span_id);
+        &targets.errors
+    } else {
+        tree.add_id("span.id", span.span_id);
+        tree.add_text("event.kind", b"event");
+        tree.add_text("message", event.name);
+        &targets.events
+    };
+    tree.add_stream("", target);
+    let naming = Naming { made: id.letters(), event: Some(number), ..Naming::default() };
+    Ok(push_document(target, &naming, work))
+}
+
+/// An event named `exception` that says what kind or what text.
+fn is_exception(event: &Part<'_>) -> bool {
+    let mut attributes = event.attributes.entries().flatten().flat_map(Attribute::read);
+    event.name == b"exception"
+        && attributes.any(|attribute| matches!(attribute.key, b"exception.type" | b"exception.message"))
+}
