@@ -15,6 +15,8 @@ const ALL: &str = "[k8s.deployment.name, k8s.deployment.uid, k8s.replicaset.name
     k8s.statefulset.name, k8s.statefulset.uid, k8s.daemonset.name, k8s.daemonset.uid, k8s.job.name, k8s.job.uid, \
     k8s.cronjob.name, k8s.cronjob.uid]";
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(Arc<str>, Arc<str>)> {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
@@ -69,7 +71,7 @@ fn with_owners() -> MadeUp {
 #[test]
 fn owners_are_named_by_their_kind_and_only_real_ones() {
     let hash = [("pod-template-hash", "5c4d")];
-    let table: &[(Option<Owner>, &[(&str, &str)], &[(&str, &str)])] = &[
+    let table: &[(Option<Owner>, Pairs<'_>, Pairs<'_>)] = &[
         (None, &[], &[]),
         (
             Some(owner("ReplicaSet", "web-5c4d", "rs-uid")),
@@ -139,7 +141,7 @@ fn a_service_is_named_by_the_most_deliberate_name_there_is() {
     let hash = ("pod-template-hash", "5c4d");
     let (name, instance) = (("app.kubernetes.io/name", "shop"), ("app.kubernetes.io/instance", "shop-eu"));
     let annotation = ("resource.opentelemetry.io/service.name", "cart");
-    let table: &[(Option<Owner>, &[(&str, &str)], &[(&str, &str)], &str)] = &[
+    let table: &[(Option<Owner>, Pairs<'_>, Pairs<'_>, &str)] = &[
         (None, &[], &[], "cart-1"),
         (Some(owner("DaemonSet", "agent", "daemon-uid")), &[], &[], "agent"),
         (Some(owner("Widget", "w", "w-uid")), &[], &[], "cart-1"),
