@@ -26,5 +26,9 @@ pub fn circumstances() -> String {
     };
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    format!("{}, {} cores, load average {load}", run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), run("nproc", &[]))
+    format!(
+        "{}, {} cores, load average {load}",
+        run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        run("getconf", &["_NPROCESSORS_ONLN"])
+    )
 }
