@@ -3,7 +3,6 @@
 /// Replaces or appends the section `### title`; only in the long forms.
 pub fn write(title: &str, body: &str) {
     let text = format!("### {title}\n\n{}\n", body.trim_end());
-    println!("{text}");
     if !super::gateway::is_long() {
         return;
     }
