@@ -27,6 +27,7 @@ test-all: ## test, with 10,000 ledger schedules and the large memory tests
 test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK (needs Go, Python, Node; builds once into .cache)
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
+	python3 tests/real/elasticsearch/suite.py target/release/podgate
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
