@@ -2,13 +2,14 @@
 CARGO ?= cargo
 CONFIG ?= examples/local.yaml
 REPORT ?= docs/kubernetes-real.md
+SCALE_REPORT ?= docs/kubernetes-scale.md
 export PODGATE_CACHE ?= $(CURDIR)/.cache
 
 # fuzz: seconds for each target, and which targets.
 T ?= 60
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml
 
-.PHONY: help check test test-all test-real bench bench-gateway fuzz fuzz-check run demo deny ci
+.PHONY: help check test test-all test-real test-watches bench bench-gateway fuzz fuzz-check run demo deny ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,6 +29,10 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
+
+test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate; 8 minutes (WATCHES="--watches 50 --pods 500" for less)
+	$(CARGO) build --locked --release --bin podgate --example node_watches
+	python3 tests/real/watches.py target/release/podgate target/release/examples/node_watches --report $(SCALE_REPORT) $(WATCHES)
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
@@ -71,4 +76,5 @@ ci: ## exactly what CI runs
 	$(MAKE) check
 	$(MAKE) fuzz-check
 	PODGATE_REAL_STRICT=1 $(MAKE) test-real
+	PODGATE_REAL_STRICT=1 $(MAKE) test-watches SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --large 1000 --steady 10"
 	$(MAKE) test

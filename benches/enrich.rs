@@ -1,8 +1,9 @@
-//! What enrichment costs per resource: found and appended, already bound, and not found.
+//! What enrichment costs per resource: found and appended, already bound, and not found; and what reading a pod costs.
 //!
 //! `cargo bench --bench enrich`. A request carries 100 resources of 100 pods; the row "copy of the request" is what the
 //! measurement itself costs and is taken off by the reader.
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::io::Write;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use podgate::core::payload::Payload;
 use podgate::core::time::UnixNanos;
+use podgate::kube::decode::{Decoder, Event, Keep};
+use podgate::otlp::walk::Fields;
 use tokio::time::Instant;
 
 #[path = "../tests/enrich/rig.rs"]
@@ -58,8 +61,34 @@ fn main() {
     row("copy of the request", &|| _ = black_box(found.clone()));
     row("lookup in 10,000 pods + 8 attributes appended", &|| consume(&found));
     row("no pod found", &|| consume(&missed));
+    let golden = |name: &str| {
+        std::fs::read(format!("{}/tests/golden/k8s/{name}", env!("CARGO_MANIFEST_DIR"))).expect("recorded")
+    };
+    let (json, protobuf) = (golden("watch-json.jsonl"), golden("watch-proto.bin"));
+    let line = json.split(|byte| *byte == b'\n').next().expect("the pod's line");
+    let decoder = RefCell::new(Decoder::new(Keep::default()));
+    row("one pod of a watch, JSON", &|| {
+        per_pod(&|| assert!(matches!(decoder.borrow_mut().line(line), Ok(Event::Applied(_)))));
+    });
+    let length = u32::from_be_bytes([protobuf[0], protobuf[1], protobuf[2], protobuf[3]]) as usize;
+    row("the same pod in protobuf, fields walked only", &|| {
+        per_pod(&|| _ = black_box(walked(&protobuf[4..4 + length], 0)))
+    });
     assert!(rig.host.stats.total("podgate_k8s_container_id_resources") > 0, "nothing was enriched");
     assert!(rig.end.kept.lock().expect("not poisoned").is_empty());
+}
+
+/// A round counts [`RESOURCES`] of what it measures.
+fn per_pod(work: &dyn Fn()) {
+    (0..RESOURCES).for_each(|_| work());
+}
+
+/// Every field of a message and of what reads as a message within it: the least that any decoder does.
+fn walked(message: &[u8], depth: usize) -> usize {
+    // The API server puts a magic number before an object.
+    let message = message.strip_prefix(b"k8s\0").unwrap_or(message);
+    let fields = Fields::new(message).map_while(Result::ok).filter(|_| depth < 12);
+    fields.map(|field| 1 + field.bytes().map_or(0, |inner| walked(inner, depth + 1))).sum()
 }
 
 fn median(work: &dyn Fn()) -> f64 {

@@ -4,13 +4,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use bytes::Bytes;
+use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, split};
 
+#[path = "allocations/elastic.rs"]
+mod elastic;
 #[path = "sampling/load.rs"]
 mod load;
+#[path = "enrich/rig.rs"]
+mod rig;
 #[path = "allocations/sampling.rs"]
 mod sampling;
 #[path = "sampling/settings.rs"]
@@ -80,4 +86,40 @@ fn grouping_by_trace_stays_below_one_allocation_in_twenty_spans() {
     let (count, traces) = allocations(|| split::by_trace(&request).trace_count());
     assert_eq!(traces, w1::SPANS / 10);
     assert!(count <= PER_REQUEST_MAX, "{count} allocations for {} spans", w1::SPANS);
+}
+
+/// Allocations of one enriched request, after the processor has seen its like.
+fn enriching(resources: &[Bytes]) -> usize {
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(file.path(), rig::pod_list(10)).unwrap();
+    let body = format!("{{wait_for_metadata: true, podgate: {{pods_file: {}}}}}", file.path().display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let rig = rig::rig(&body, true);
+    let made = UnixNanos::now().saturating_sub(Duration::from_secs(20));
+    runtime.block_on(rig.component.start()).unwrap();
+    let request = || rig::payload(resources, made);
+    (0..3).for_each(|_| runtime.block_on(rig.consumer.consume(request())).unwrap());
+    let next = request();
+    let (count, answer) = allocations(|| runtime.block_on(rig.consumer.consume(next)));
+    answer.unwrap();
+    assert!(rig.end.kept.lock().unwrap().is_empty() && rig.host.stats.total("otelcol_processor_incoming_items") > 0);
+    count
+}
+
+#[test]
+fn a_resource_without_a_pod_allocates_nothing() {
+    let missed = rig::resource(&[("service.name", "orders"), ("k8s.pod.uid", "nobody"), ("host.name", "h")]);
+    let (one, many) = (enriching(&[missed.clone()]), enriching(&vec![missed; 200]));
+    assert_eq!(many, one, "200 resources cost what one does");
+    assert!(one <= 4, "{one} allocations for the request itself");
+}
+
+#[test]
+fn a_resource_with_a_pod_allocates_little_more_than_its_new_bytes() {
+    let found = |at: usize| {
+        rig::resource(&[("service.name", "orders"), ("k8s.pod.uid", &rig::uid(at)), ("k8s.container.name", "orders")])
+    };
+    let resources: Vec<Bytes> = (0..200).map(|at| found(at % 10)).collect();
+    let count = enriching(&resources);
+    assert!(count <= 200 * 3 + 4, "{count} allocations for 200 resources");
 }

@@ -4,6 +4,7 @@
 
 mod edge {
     pub mod abuse;
+    pub mod abuses;
     pub mod attack;
     pub mod conformance;
     pub mod golden;

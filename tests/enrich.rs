@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use podgate::cli::sources::{ConfigArgs, check_with};
+use podgate::core::factory::Environment;
 use podgate::core::routes::Query;
 use podgate::core::time::UnixNanos;
 use podgate::kube::decode::{Decoder, Keep};
@@ -64,9 +66,27 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let runs = &by_uid["pod"]["containers"][0]["runs"];
     assert_eq!(runs[0]["reason"], "OOMKilled");
     assert_eq!(runs[1]["container_id"], container_id(2, "orders", 1));
+    assert_eq!(by_uid["rules"][0]["values"]["k8s.pod.uid"], uid(2));
+    assert_eq!(by_uid["pod"]["containers"][0]["last_data"], serde_json::Value::Null, "nothing came yet");
     let by_dead_run = ask("container", &container_id(2, "orders", 0));
     assert_eq!(by_dead_run["found"], false);
     assert!(by_dead_run["why_not"].as_str().expect("a reason").contains("no rule looks for container.id"));
+    let by_ip = ask("ip", "10.1.0.3");
+    assert_eq!((&by_ip["found"], &by_ip["pod"]["summary"]["uid"]), (&true.into(), &uid(2).into()));
+    let node = ask("ip", "192.168.0.1");
+    assert!(node["why_not"].as_str().expect("a reason").contains("address of a node"), "{node}");
+    let made = UnixNanos::now().saturating_sub(Duration::from_secs(10));
+    let sent = [resource(&[("k8s.pod.uid", &uid(2)), ("service.instance.id", "c7b2a9be-45b7-4a3f-9f5b-0c4fd8d1d8aa")])];
+    rig.consumer.consume(payload(&sent, made)).await.expect("accepted");
+    let told = ask("uid", &uid(2))["pod"]["containers"][0].clone();
+    assert_eq!(told["last_data"]["evidence"], "times of the items");
+    assert_eq!(told["bindings"]["identities"][container_id(2, "orders", 1)], 1);
+    assert_eq!(told["bindings"]["connections"], serde_json::json!({}), "its pod has a proxy");
+    let long_ago = UnixNanos::from_secs(1_700_000_000);
+    let other = resource(&[("k8s.pod.uid", &uid(2)), ("k8s.container.name", "orders")]);
+    rig.consumer.consume(payload(&[other], long_ago)).await.expect("accepted");
+    let told = ask("uid", &uid(2))["pod"]["containers"][0].clone();
+    assert_eq!(told["last_without_id"]["reason"], "outside_known_runs");
     let nobody = ask("ip", "203.0.113.9");
     assert!(nobody["why_not"].as_str().expect("a reason").contains("other node"));
     let page = rig.host.routes.find("/v1/explain").expect("offered");
@@ -74,6 +94,43 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let pods = rig.host.routes.find("/v1/pods").expect("offered")(&Query::new());
     assert_eq!(pods.body["processors"]["k8s_attributes"]["total"], 3);
     rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_metadata_goes_on_without_it_when_no_server_answers() {
+    let body = "{wait_for_metadata: true, wait_for_metadata_timeout: 200ms, \
+                podgate: {hold: 0s, api_server: 'http://127.0.0.1:1'}}";
+    let rig = rig::rig(body, false);
+    rig.component.start().await.expect("a slow API server is no reason not to start");
+    let sent = [resource(&[("service.name", "early"), ("k8s.pod.uid", &uid(1))])];
+    rig.consumer.consume(payload(&sent, UnixNanos::now())).await.expect("accepted");
+    let kept = rig.end.kept.lock().expect("not poisoned").pop().expect("forwarded");
+    assert_eq!(kept.envelope.groups[0].resource.as_deref(), Some(&sent[0][..]), "as it came");
+    rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+/// Warnings about a whole configuration: path and message.
+fn warned(processors: &str, list: &str) -> Vec<(String, String)> {
+    let yaml = format!(
+        "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{}}}}}}}}, processors: {{{processors}}}, exporters: {{nop: {{}}}}, \
+         service: {{pipelines: {{traces: {{receivers: [otlp], processors: [{list}], exporters: [nop]}}}}}}}}"
+    );
+    let args = ConfigArgs { config: vec![yaml], ..ConfigArgs::default() };
+    let found = check_with(&args, Environment::of(|_| None)).findings;
+    found.into_iter().map(|found| (found.path, found.message)).collect()
+}
+
+#[test]
+fn enrichment_behind_what_merges_requests_and_policies_on_runs_are_warned_of() {
+    let plain = "k8s_attributes: {}, batch: {}";
+    assert_eq!(warned(plain, "k8s_attributes, batch"), []);
+    let found = warned(plain, "batch, k8s_attributes");
+    assert!(found.len() == 1 && found[0].1.contains("`k8s_attributes` stands behind `batch`"), "{found:?}");
+    assert_eq!(found[0].0, "service::pipelines::traces::processors");
+    let sampling = "k8s_attributes: {}, tail_sampling: {policies: [{name: a, type: string_attribute, \
+                    string_attribute: {key: container.id, values: [x]}}]}";
+    let found = warned(sampling, "k8s_attributes, tail_sampling");
+    assert!(found.len() == 1 && found[0].0 == "processors::tail_sampling::policies::0", "{found:?}");
 }
 
 /// Resident memory in bytes, where the system tells.

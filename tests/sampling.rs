@@ -9,6 +9,9 @@ mod verdicts;
 #[path = "sampling/promises.rs"]
 mod promises;
 
+#[path = "sampling/settings.rs"]
+mod settings;
+
 #[path = "sampling/spans.rs"]
 mod spans;
 
@@ -18,11 +21,20 @@ mod configuration;
 #[path = "sampling/decisions.rs"]
 mod decisions;
 
+#[path = "sampling/delivery.rs"]
+mod delivery;
+
+#[path = "sampling/endurance.rs"]
+mod endurance;
+
 #[path = "sampling/load.rs"]
 mod load;
 
 #[path = "sampling/memory.rs"]
 mod memory;
+
+#[path = "sampling/metrics.rs"]
+mod metrics;
 
 #[path = "sampling/ottl.rs"]
 mod ottl;

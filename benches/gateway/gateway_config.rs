@@ -4,9 +4,6 @@ use std::fmt::Write;
 
 use podgate::cli::loadgen::generate::pod_uid;
 
-/// Pods in the static table; the load comes from the first of them.
-const PODS: usize = 250;
-
 /// The stages between receiver and exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stages {
@@ -65,10 +62,10 @@ service:
     )
 }
 
-/// A PodList as `kubectl get pods -o yaml` prints it.
-pub fn pod_list() -> String {
+/// A PodList as `kubectl get pods -o yaml` prints it; the load comes from the first of them.
+pub fn pod_list(pods: usize) -> String {
     let mut list = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
-    for number in 0..PODS {
+    for number in 0..pods {
         let uid = pod_uid(number);
         let (high, low) = (number / 250 + 1, number % 250 + 1);
         let _ = write!(

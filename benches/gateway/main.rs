@@ -2,8 +2,8 @@
 //!
 //! The process under test runs on core 1, load generator and sink on core 0. Reported: CPU nanoseconds of that process per
 //! span, latency from the due time, memory. Beside podgate run a floor program (the same bytes through bare TCP, nothing
-//! read) and the obvious pipeline (tonic, prost, ten attributes added to structs), in the same run on the same spans.
-//! This binary starts itself in the roles of sink, floor and obvious pipeline.
+//! read) and the obvious pipeline (tonic, prost, ten attributes added to structs; for W5 with a tail sampler over them), in
+//! the same run on the same spans. This binary starts itself in the roles of sink, floor and obvious pipeline.
 //!
 //! BENCH_SECONDS (default 10) is the length of a measurement, BENCH_CASES a word that a case's name must hold.
 
@@ -11,6 +11,7 @@ mod floor;
 mod gateway_config;
 mod measure;
 mod obvious;
+mod obvious_sampling;
 mod process;
 mod sink;
 
@@ -28,6 +29,7 @@ fn main() {
         "floor-sink" => floor::sink(),
         "floor-load" => floor::load(&words[1..]),
         "obvious" => obvious::run(word(1)),
+        "obvious-sampling" => obvious_sampling::run(word(1)),
         // cargo passes --bench.
         _ => {
             if let Err(why) = measure::all() {

@@ -14,12 +14,24 @@ const CORE_TEST: u8 = 1;
 /// Spans per second of the fixed load.
 const RATE: u32 = 100_000;
 const WARM_UP_SECONDS: u32 = 3;
+/// Longer than traces are held, so that as much is decided as comes.
+const WARM_UP_W5_SECONDS: u32 = 13;
+/// Pods in the static table of most cases, and of W5.
+const PODS: usize = 250;
+const PODS_W5: usize = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Floor,
     Obvious,
+    ObviousSampling,
     Podgate(Stages),
+}
+
+impl Subject {
+    fn samples(self) -> bool {
+        matches!(self, Subject::ObviousSampling | Subject::Podgate(Stages::EnrichmentAndSampling))
+    }
 }
 
 struct Case {
@@ -30,10 +42,21 @@ struct Case {
     rate: u32,
     /// 16384 sends the small frames of grpc-go; 0 whatever the receiver allows.
     frame_bytes: u32,
+    pods: usize,
+    /// Of 100 traces, how many come in two requests.
+    spread_percent: u32,
+    warm_up_seconds: u32,
 }
 
 const fn case(name: &'static str, subject: Subject, spans_per_request: u32, rate: u32, frame_bytes: u32) -> Case {
-    Case { name, subject, spans_per_request, rate, frame_bytes }
+    let (pods, spread_percent, warm_up_seconds) = (PODS, 0, WARM_UP_SECONDS);
+    Case { name, subject, spans_per_request, rate, frame_bytes, pods, spread_percent, warm_up_seconds }
+}
+
+/// The whole work: enrichment from many pods, tail sampling of traces that partly come in two requests.
+const fn w5(name: &'static str, subject: Subject) -> Case {
+    let whole = case(name, subject, 500, RATE, 0);
+    Case { pods: PODS_W5, spread_percent: 20, warm_up_seconds: WARM_UP_W5_SECONDS, ..whole }
 }
 
 const CASES: &[Case] = &[
@@ -46,6 +69,8 @@ const CASES: &[Case] = &[
     case("W1 podgate, enrichment, sampling", Subject::Podgate(Stages::EnrichmentAndSampling), 500, RATE, 0),
     case("W2 tonic + prost + 10 attributes", Subject::Obvious, 50, RATE, 0),
     case("W2 podgate, enrichment", Subject::Podgate(Stages::Enrichment), 50, RATE, 0),
+    w5("W5 tonic + prost + 10 attributes + sampling", Subject::ObviousSampling),
+    w5("W5 podgate, enrichment, sampling", Subject::Podgate(Stages::EnrichmentAndSampling)),
     case("full floor: bare TCP, nothing read", Subject::Floor, 500, 0, 0),
     case("full tonic + prost + 10 attributes", Subject::Obvious, 500, 0, 0),
     case("full podgate, enrichment", Subject::Podgate(Stages::Enrichment), 500, 0, 0),
@@ -75,13 +100,12 @@ struct Bench {
 pub fn all() -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let pods_file = folder.path().join("pods.yaml");
-    std::fs::write(&pods_file, gateway_config::pod_list()).map_err(|error| error.to_string())?;
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let wanted = std::env::var("BENCH_CASES").unwrap_or_default();
     let itself = std::env::current_exe().map_err(|error| error.to_string())?;
     let bench = Bench { itself, podgate: env!("CARGO_BIN_EXE_podgate").into(), seconds, pods_file };
     out::line(&format!(
-        "each case: {WARM_UP_SECONDS} s to warm up, {seconds} s measured; process under test on core 1"
+        "each case: {WARM_UP_SECONDS} s to warm up (W5: {WARM_UP_W5_SECONDS}), {seconds} s measured; process under test on core 1"
     ));
     let mut rows = Vec::new();
     for case in CASES.iter().filter(|case| case.name.contains(&wanted)) {
@@ -119,14 +143,14 @@ impl Bench {
         let sink_address = sink.line()?;
         let (subject, address) = self.start(case, &sink_address)?;
         let idle_kib = subject.memory_kib("VmRSS");
-        self.load(case, &address, WARM_UP_SECONDS)?;
+        self.load(case, &address, (case.warm_up_seconds, 1))?;
         let counts = |sink: &mut Pinned| match case.subject {
             Subject::Floor => Ok(0),
             _ => sink.ask("count")?.parse::<i64>().map_err(|error| error.to_string()),
         };
         let seen_before = counts(&mut sink)?;
         let cpu_before = subject.cpu_nanos();
-        let report = self.load(case, &address, self.seconds)?;
+        let report = self.load(case, &address, (self.seconds, 2))?;
         let cpu = subject.cpu_nanos() - cpu_before;
         let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
         let accepted = number("/spans/accepted");
@@ -145,18 +169,23 @@ impl Bench {
             idle_kib,
             peak_kib: subject.memory_kib("VmHWM"),
             lost,
-            sampled: case.subject == Subject::Podgate(Stages::EnrichmentAndSampling),
+            sampled: case.subject.samples(),
         })
     }
 
     /// Starts the process under test; returns it with the address it listens on, once it does.
     fn start(&self, case: &Case, sink: &str) -> Result<(Pinned, String), String> {
         let Subject::Podgate(stages) = case.subject else {
-            let role = if case.subject == Subject::Floor { "floor" } else { "obvious" };
+            let role = match case.subject {
+                Subject::Floor => "floor",
+                Subject::ObviousSampling => "obvious-sampling",
+                _ => "obvious",
+            };
             let mut subject = Pinned::start(CORE_TEST, &self.itself, &[role, sink])?;
             let address = subject.line()?;
             return Ok((subject, address));
         };
+        std::fs::write(&self.pods_file, gateway_config::pod_list(case.pods)).map_err(|error| error.to_string())?;
         let port = free_port()?;
         let yaml = gateway_config::yaml(stages, port, sink, &self.pods_file.display().to_string());
         let subject = Pinned::start(CORE_TEST, &self.podgate, &["--config", &format!("yaml:{yaml}")])?;
@@ -170,17 +199,22 @@ impl Bench {
         Err("podgate does not listen".to_owned())
     }
 
-    /// Runs the load generator to its end and returns its report.
-    fn load(&self, case: &Case, address: &str, seconds: u32) -> Result<Value, String> {
+    /// Runs the load generator to its end and returns its report. Each run needs a seed of its own: spans of traces that
+    /// were decided before would only be late.
+    fn load(&self, case: &Case, address: &str, (seconds, seed): (u32, u32)) -> Result<Value, String> {
         let (rate, spans) = (case.rate.to_string(), case.spans_per_request.to_string());
         let text = if case.subject == Subject::Floor {
             let words = ["floor-load", address, &rate, &spans, &seconds.to_string()];
             run_to_end(&self.itself, &words)?
         } else {
             let (duration, frame) = (format!("{seconds}s"), case.frame_bytes.to_string());
+            let (spread, seed) = (case.spread_percent.to_string(), seed.to_string());
             let words = ["loadgen", "--endpoint", address, "--rate", &rate, "--spans-per-request", &spans];
             let more = ["--duration", &duration, "--services", "1", "--format", "json", "--frame-bytes", &frame];
-            run_to_end(&self.podgate, &[&words[..], &more[..]].concat())?
+            run_to_end(
+                &self.podgate,
+                &[&words[..], &more[..], &["--spread-percent", &spread, "--seed", &seed]].concat(),
+            )?
         };
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
     }

@@ -34,24 +34,40 @@ impl TraceService for Obvious {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut request = request.into_inner();
-        for group in &mut request.resource_spans {
-            let resource = group.resource.get_or_insert_default();
-            resource.attributes.extend(ADDED.iter().map(|(key, value)| KeyValue {
-                key: (*key).to_owned(),
-                value: Some(AnyValue { value: Some(any_value::Value::StringValue((*value).to_owned())) }),
-                ..KeyValue::default()
-            }));
-        }
+        add_attributes(&mut request);
         self.next.clone().export(request).await
+    }
+}
+
+pub fn add_attributes(request: &mut ExportTraceServiceRequest) {
+    for group in &mut request.resource_spans {
+        let resource = group.resource.get_or_insert_default();
+        resource.attributes.extend(ADDED.iter().map(|(key, value)| KeyValue {
+            key: (*key).to_owned(),
+            value: Some(AnyValue { value: Some(any_value::Value::StringValue((*value).to_owned())) }),
+            ..KeyValue::default()
+        }));
     }
 }
 
 /// Serves on a free port, which it prints, and forwards to `sink`.
 pub fn run(sink: &str) {
+    serve(sink, |next| Obvious { next }, |_| async {});
+}
+
+fn channel(sink: &str) -> Channel {
+    Channel::from_shared(format!("http://{sink}")).expect("an address").connect_lazy()
+}
+
+/// Serves `service` on a free port, which it prints, with `beside` running beside it.
+pub fn serve<S: TraceService, F: Future<Output = ()>>(
+    sink: &str,
+    service: impl FnOnce(TraceServiceClient<Channel>) -> S,
+    beside: impl FnOnce(TraceServiceClient<Channel>) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
-        let channel = Channel::from_shared(format!("http://{sink}")).expect("an address").connect_lazy();
-        let next = TraceServiceClient::new(channel);
+        let next = TraceServiceClient::new(channel(sink));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         out::line(&listener.local_addr().expect("bound").to_string());
         let incoming = futures_util::stream::unfold(listener, |listener| async {
@@ -61,8 +77,9 @@ pub fn run(sink: &str) {
             });
             Some((accepted, listener))
         });
-        let service = TraceServiceServer::new(Obvious { next }).max_decoding_message_size(64 << 20);
-        let served = Server::builder().add_service(service).serve_with_incoming(incoming).await;
+        let service = TraceServiceServer::new(service(next.clone())).max_decoding_message_size(64 << 20);
+        let served = Server::builder().add_service(service).serve_with_incoming(incoming);
+        let (served, ()) = futures_util::future::join(served, beside(next)).await;
         if let Err(error) = served {
             out::error_line(&error.to_string());
         }

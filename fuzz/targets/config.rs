@@ -2,6 +2,7 @@
 
 use podgate::cli::sources::{ConfigArgs, check_with};
 use podgate::config::diagnose;
+use podgate::core::factory::Environment;
 
 pub fn yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -10,8 +11,8 @@ pub fn yaml(data: &[u8]) {
         return;
     }
     let args = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
-    let env = |name: &str| (name.len() == 1).then(|| format!("{{{name}: ${{{name}{name}:-1}}}}"));
-    let checked = check_with(&args, &env);
+    let environment = Environment::of(|name| (name.len() == 1).then(|| format!("{{{name}: ${{{name}{name}:-1}}}}")));
+    let checked = check_with(&args, environment);
     let shown = diagnose::render(&checked.findings, &checked.sources, false);
     assert!(checked.plan.is_some() || !shown.is_empty(), "refused without a word");
 }

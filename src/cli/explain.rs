@@ -106,7 +106,7 @@ fn told(page: &Value) -> Vec<String> {
     for (processor, answer) in page["processors"].as_object().unwrap_or(&none) {
         lines.push(format!("{processor}:"));
         for rule in answer["rules"].as_array().into_iter().flatten() {
-            lines.push(format!("  rule {:<40} {}", text(&rule["rule"]), text(&rule["result"])));
+            lines.push(format!("  rule {:<40} {}{}", text(&rule["rule"]), text(&rule["result"]), values(rule)));
         }
         if let Some(why) = answer["why_not"].as_str() {
             lines.push(format!("  not found: {why}"));
@@ -131,7 +131,37 @@ fn tell_pod(pod: &Value, lines: &mut Vec<String>) {
         container["runs"].as_array().into_iter().flatten().for_each(|run| tell_run(run, lines));
         let data = &container["last_data"];
         if !data.is_null() {
-            lines.push(format!("    last data: run {} until {}", text(&data["run"]), text(&data["until"])));
+            lines.push(format!(
+                "    last data: run {} until {}, by {}",
+                text(&data["run"]),
+                text(&data["until"]),
+                text(&data["evidence"])
+            ));
+        }
+        tell_bindings(&container["bindings"], lines);
+        let without = &container["last_without_id"];
+        if !without.is_null() {
+            lines.push(format!(
+                "    last data without an id: {} at {}",
+                text(&without["reason"]),
+                text(&without["at"])
+            ));
+        }
+    }
+}
+
+/// ` (k8s.pod.uid = x)`: what the resource had for the rule.
+fn values(rule: &Value) -> String {
+    let given = rule["values"].as_object().into_iter().flatten();
+    let shown: Vec<String> =
+        given.filter_map(|(source, value)| Some(format!("{source} = {}", value.as_str()?))).collect();
+    if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
+}
+
+fn tell_bindings(bindings: &Value, lines: &mut Vec<String>) {
+    for (what, plural) in [("identities", "processes known by identity"), ("connections", "connections")] {
+        for (run, count) in bindings[what].as_object().into_iter().flatten() {
+            lines.push(format!("    bound to run {run}: {count} {plural}"));
         }
     }
 }
@@ -171,15 +201,23 @@ mod tests {
     #[test]
     fn an_answer_reads_as_rules_then_runs() {
         let page = serde_json::json!({"processors": {"k8s_attributes": {
-            "rules": [{"rule": "k8s.pod.uid", "result": "pod found"}],
+            "rules": [{"rule": "k8s.pod.uid", "result": "pod found", "values": {"k8s.pod.uid": "u"}}],
             "pod": {"summary": {"namespace": "shop", "name": "cart-1", "node": "n"}, "seen_at": "t",
                 "containers": [{"name": "app", "kind": "regular", "runs": [
-                    {"restart_count": 1, "container_id": "abc", "unseen_runs_before": true, "started": {"from": "s"}}]}]}}}});
+                    {"restart_count": 1, "container_id": "abc", "unseen_runs_before": true, "started": {"from": "s"}}],
+                    "last_data": {"run": "abc", "until": "t", "evidence": "times of the items"},
+                    "bindings": {"identities": {"abc": 2}},
+                    "last_without_id": {"reason": "gap", "at": "t"}}]}}}});
         let lines = told(&page);
         assert!(
-            lines[1].contains("pod found") && lines[4].contains("nobody saw") && lines[5].contains("open"),
+            lines[1].contains("pod found (k8s.pod.uid = u)")
+                && lines[4].contains("nobody saw")
+                && lines[5].contains("open"),
             "{lines:?}"
         );
+        let told = lines[6..].join("\n");
+        assert!(told.contains("by times of the items") && told.contains("bound to run abc: 2 processes"), "{told}");
+        assert!(told.contains("without an id: gap"), "{told}");
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl Table {
                 self.release(*ip, uid, now);
             }
         }
+        self.rename(before, after);
         self.count_hosts(before.map_or(&[][..], hosts_of), hosts_of(after));
         self.working.names.add(name_key(&after.pod.namespace, &after.pod.name), uid.clone());
         if let Some(hash) = after.pod.config_hash.as_ref().filter(|hash| *hash != uid) {
@@ -155,6 +156,26 @@ impl Table {
         let stale = before.map(|entry| entry.ledger.ids()).into_iter().flatten();
         for id in stale.filter(|id| !after.ledger.knows(id)) {
             self.working.containers.edit(&id_key(id), |list| list.retain(|(known, _)| known != id));
+        }
+    }
+
+    /// A uid never changes its name or hash; should a server say so, no old key may stay behind.
+    fn rename(&mut self, before: Option<&Entry>, after: &Entry) {
+        let Some(before) = before else { return };
+        let (old, new, uid) = (&before.pod, &after.pod, &after.pod.uid);
+        if (&old.namespace, &old.name) != (&new.namespace, &new.name) {
+            self.working.names.edit(&name_key(&old.namespace, &old.name), |list| list.retain(|known| known != uid));
+        }
+        if old.config_hash != new.config_hash {
+            self.forget_alias(old);
+        }
+    }
+
+    fn forget_alias(&mut self, pod: &Pod) {
+        if let Some(hash) = pod.config_hash.as_ref()
+            && self.working.aliases.get(hash).is_some_and(|known| *known == pod.uid)
+        {
+            self.working.aliases.remove(hash);
         }
     }
 
@@ -224,11 +245,7 @@ impl Table {
         self.working.names.edit(&name_key(&entry.pod.namespace, &entry.pod.name), |list| {
             list.retain(|known| **known != *uid);
         });
-        if let Some(hash) = entry.pod.config_hash.as_ref()
-            && self.working.aliases.get(hash).is_some_and(|known| **known == *uid)
-        {
-            self.working.aliases.remove(hash);
-        }
+        self.forget_alias(&entry.pod);
         for id in entry.ledger.ids() {
             let key: IdKey = id_key(id);
             self.working.containers.edit(&key, |list| list.retain(|(_, owner)| **owner != *uid));

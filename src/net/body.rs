@@ -132,6 +132,7 @@ impl RequestBody {
 
     /// Reads everything. `limit` in bytes as sent.
     pub async fn gather(&mut self, limit: u64) -> Result<Gathered, BodyError> {
+        let _unsent = self.connection.unsent();
         let claimed = self.claimed();
         if claimed.is_some_and(|claimed| claimed > limit) {
             return Err(BodyError::TooLarge { limit });
@@ -153,6 +154,7 @@ impl RequestBody {
         &mut self,
         length_of: impl FnOnce([u8; N]) -> Result<u64, E>,
     ) -> Result<Option<Gathered>, E> {
+        let _unsent = self.connection.unsent();
         let mut head = [0u8; N];
         let mut filled = 0;
         let mut first = Bytes::new();

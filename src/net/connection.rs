@@ -25,6 +25,8 @@ pub struct Connection {
     pub accepted_at: UnixNanos,
     opened: Instant,
     open_requests: AtomicUsize,
+    /// Of those, the ones whose body is being read.
+    unsent: AtomicUsize,
     requests: AtomicU64,
     last_active_millis: AtomicU64,
     drains: AtomicUsize,
@@ -42,6 +44,7 @@ impl Connection {
             accepted_at,
             opened: Instant::now(),
             open_requests: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             last_active_millis: AtomicU64::new(0),
             drains: AtomicUsize::new(0),
@@ -81,10 +84,21 @@ impl Connection {
         OpenRequest { connection: self.clone() }
     }
 
+    /// Counts a body as being read.
+    pub(super) fn unsent(self: &Arc<Connection>) -> Unsent {
+        self.unsent.fetch_add(1, Ordering::Relaxed);
+        Unsent { connection: self.clone() }
+    }
+
+    /// True when every open request waits for its own client's bytes.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.unsent.load(Ordering::Relaxed) >= self.open_requests()
+    }
+
     /// A place among the bodies that are read and thrown away; `None` when there are `max` of them.
     pub(super) fn drain(self: &Arc<Connection>, max: usize) -> Option<Drain> {
         let taken = self.drains.fetch_add(1, Ordering::Relaxed);
-        let drain = Drain { request: self.hold() };
+        let drain = Drain { request: self.hold(), _unsent: self.unsent() };
         (taken < max).then_some(drain)
     }
 
@@ -129,10 +143,23 @@ impl Drop for OpenRequest {
     }
 }
 
+/// A body that has not come whole, while it lives.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    connection: Arc<Connection>,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.connection.unsent.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A refused body being read; keeps its connection open like a request.
 #[derive(Debug)]
 pub(super) struct Drain {
     request: OpenRequest,
+    _unsent: Unsent,
 }
 
 impl Drop for Drain {

@@ -41,6 +41,11 @@ use crate::net::tally::Tally;
 const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// A connection that was asked to end and has no open request may answer the GOAWAY for so long.
 const QUIET_GRACE: Duration = Duration::from_millis(300);
+/// While stopping, requests wait no longer than this for their clients' bytes ...
+const STOP_UNSENT_GRACE: Duration = Duration::from_millis(500);
+/// ... and no longer than this for the stages behind: whoever stops the process waits for it. Such calls run to their end
+/// without their client, so that their items are accounted for.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// How often a connection that is to end is looked at.
 const CLOSING_TICK: Duration = Duration::from_millis(50);
 
@@ -274,20 +279,21 @@ impl Seat<'_> {
 
     /// Drives the connection until it ends, asking it to end when it must and cutting it when asking does not help.
     async fn attend<F: Future>(&self, mut serving: Pin<&mut F>, ask: impl Fn(Pin<&mut F>), mut stop: Stop) {
-        let cut_at = loop {
+        let (cut_at, unsent_until) = loop {
             let look = Instant::now() + self.next_look();
             tokio::select! {
                 _ = serving.as_mut() => return,
                 deadline = stopped(&mut stop) => {
                     self.connection.set_cause("shutdown");
-                    break deadline;
+                    let now = Instant::now();
+                    break (deadline.min(now + STOP_GRACE), now + STOP_UNSENT_GRACE);
                 }
-                () = self.connection.close_asked.notified() => break Instant::now() + self.server.limits.age_grace,
+                () = self.connection.close_asked.notified() => break self.age_grace(),
                 () = sleep_until(look) => {}
             }
             if let Some(cause) = self.overdue() {
                 self.connection.set_cause(cause);
-                break Instant::now() + self.server.limits.age_grace;
+                break self.age_grace();
             }
         };
         ask(serving.as_mut());
@@ -299,10 +305,19 @@ impl Seat<'_> {
             }
             if self.connection.open_requests() > 0 {
                 quiet_since = Instant::now();
+                if self.connection.is_unsent() && quiet_since >= unsent_until {
+                    return;
+                }
             } else if quiet_since.elapsed() >= QUIET_GRACE {
                 return;
             }
         }
+    }
+
+    /// Until when the open requests of a connection that is asked to end may go on, and their bodies may come.
+    fn age_grace(&self) -> (Instant, Instant) {
+        let until = Instant::now() + self.server.limits.age_grace;
+        (until, until)
     }
 
     /// Why the connection should end now.

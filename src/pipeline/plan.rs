@@ -336,11 +336,33 @@ impl Planner<'_> {
                 self.report(code::LINT, Severity::Warning, pipeline.processors[at].place, path, message, None);
             }
         }
+        for pipeline in &document.pipelines {
+            self.lint_enrichment(pipeline);
+        }
         for declared in &document.components {
             if !is_used(document, declared) {
                 let message = format!("{} `{}` is declared but not used", declared.kind.name(), declared.id);
                 self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
             }
+        }
+    }
+
+    /// What merges requests forgets who sent them, and with that the connection.
+    fn lint_enrichment(&self, pipeline: &PipelineDeclared) {
+        let is = |named: &Named, types: &[&str]| types.contains(&named.id.component_type.as_str());
+        let merging = pipeline.processors.iter().position(|named| is(named, &["batch", "tail_sampling"]));
+        let enriching = pipeline.processors.iter().rposition(|named| is(named, &["k8s_attributes", "k8sattributes"]));
+        if let (Some(merging), Some(enriching)) = (merging, enriching)
+            && merging < enriching
+        {
+            let (merging, enriching) = (&pipeline.processors[merging], &pipeline.processors[enriching]);
+            let path = format!("service::pipelines::{}::processors", pipeline.name);
+            let message = format!(
+                "`{}` stands behind `{}`, which forgets whose connection data came from: rules with `from: connection` \
+                 find nothing, and runs are told apart with less evidence",
+                enriching.id, merging.id
+            );
+            self.report(code::LINT, Severity::Warning, enriching.place, path, message, None);
         }
     }
 

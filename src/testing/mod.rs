@@ -1,4 +1,5 @@
 //! Generators and sinks for tests and benches; compiled for tests and with the feature `testing` only.
 
+pub mod fault_proxy;
 pub mod sink;
 pub mod telemetry;

@@ -1,14 +1,11 @@
 //! Abuses in short form: each attack runs beside honest clients on both transports, which must notice nothing, and
 //! ends in the cause it is counted under. Limits are shortened by configuration, so that the tests take seconds.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::attack;
+use super::abuses::{Seen, all};
 use super::harness::{H2, Running, TRACES, framed, http1, spans};
 
 /// Every wait short, every count small, nothing else different.
@@ -31,161 +28,12 @@ protocols:
     podgate: *limits
 ";
 
-type Attack = fn(SocketAddr, SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// How an abuse must show afterwards.
-pub enum Seen {
-    /// Connections ended by us under this cause.
-    Closed(&'static str),
-    /// Connections not let in, under this cause.
-    Refused(&'static str),
-    /// Requests refused, under this reason.
-    BadRequests(&'static str),
-    /// The attack itself asserts what it gets.
-    Answered,
-}
-
-pub struct Abuse {
-    pub name: &'static str,
-    pub attack: Attack,
-    pub seen: Seen,
-    /// The limit that contains it: key and default.
-    pub limit: &'static str,
-}
-
-macro_rules! abuse {
-    ($name:literal, $attack:ident, $seen:expr, $limit:literal) => {
-        Abuse { name: $name, attack: |grpc, http| Box::pin(attack::$attack(grpc, http)), seen: $seen, limit: $limit }
-    };
-}
-
-pub fn all() -> Vec<Abuse> {
-    slowness().into_iter().chain(floods()).chain(nonsense()).collect()
-}
-
-fn slowness() -> Vec<Abuse> {
-    use Seen::{BadRequests, Closed};
-    vec![
-        abuse!("connections that say nothing", silent, Closed("silent"), "podgate.first_byte_timeout, 10 s"),
-        abuse!("a preface that drips", slow_preface, Closed("slow_preface"), "podgate.preface_timeout, 5 s"),
-        abuse!(
-            "an HTTP/1.1 head that drips",
-            slow_head,
-            Closed("slow_head"),
-            "read_header_timeout or podgate.head_timeout, 10 s"
-        ),
-        abuse!(
-            "an HTTP/2 header block that never ends",
-            open_header_block,
-            Closed("slow_head"),
-            "podgate.head_timeout, 10 s"
-        ),
-        abuse!(
-            "an HTTP/1.1 body that drips",
-            slow_body_http1,
-            BadRequests("too_slow"),
-            "podgate.min_body_rate, 4 KiB/s after podgate.body_grace, 10 s; read_timeout, 30 s"
-        ),
-        abuse!(
-            "an HTTP/2 body that drips",
-            slow_body_http2,
-            BadRequests("too_slow"),
-            "podgate.min_body_rate, 4 KiB/s after podgate.body_grace, 10 s; podgate.body_timeout, 30 s"
-        ),
-        abuse!(
-            "answers that are never read",
-            slow_reader,
-            Closed("write_stall"),
-            "write_timeout or podgate.write_stall_timeout, 10 s; nothing more is read meanwhile"
-        ),
-    ]
-}
-
-fn floods() -> Vec<Abuse> {
-    use Seen::{Answered, Closed, Refused};
-    vec![
-        abuse!("a flood of PING", ping_flood, Closed("ping_flood"), "podgate.control_frames_per_second, 200"),
-        abuse!(
-            "a flood of SETTINGS",
-            settings_flood,
-            Closed("settings_flood"),
-            "podgate.control_frames_per_second, 200"
-        ),
-        abuse!(
-            "a flood of PRIORITY",
-            priority_flood,
-            Closed("priority_flood"),
-            "podgate.control_frames_per_second, 200"
-        ),
-        abuse!(
-            // The HTTP/2 library has a budget of its own for these; which of the two ends the connection is a race.
-            "a flood of empty DATA",
-            empty_data_flood,
-            Answered,
-            "podgate.control_frames_per_second, 200, or the budget of h2"
-        ),
-        abuse!(
-            "a flood of CONTINUATION",
-            continuation_flood,
-            Answered,
-            "header list of 16 KiB; podgate.control_frames_per_second, 200"
-        ),
-        abuse!(
-            "rapid reset",
-            rapid_reset,
-            Answered,
-            "20 resets waiting to be accepted (h2); podgate.control_frames_per_second, 200"
-        ),
-        abuse!("a thousand streams at once", stream_fan_out, Answered, "max_concurrent_streams, 64"),
-        abuse!(
-            "connection hoarding",
-            hoard,
-            Refused("connections_per_address_max"),
-            "podgate.max_connections_per_address, 256; podgate.max_connections, 2048"
-        ),
-    ]
-}
-
-fn nonsense() -> Vec<Abuse> {
-    use Seen::{Answered, BadRequests, Closed};
-    vec![
-        abuse!(
-            "TLS on a plain port",
-            tls_hello,
-            Closed("tls_on_plain_port"),
-            "one log line in ten seconds names peer and cure"
-        ),
-        abuse!("garbage", garbage, Answered, "closed or answered 400"),
-        abuse!(
-            "claimed lengths that never come",
-            lying_lengths,
-            BadRequests("too_slow"),
-            "a claim holds at most 256 KiB until bytes come"
-        ),
-        abuse!("a gzip bomb", bomb, BadRequests("too_large"), "decoded size limit; 100 times the size beyond 8 MiB"),
-        abuse!("ten thousand nested lists", deep_nesting, Answered, "64 levels"),
-        abuse!("heads of a megabyte", giant_head, Answered, "64 KiB over HTTP/1.1, 16 KiB over HTTP/2"),
-        abuse!("a body with two lengths", smuggling, Answered, "refused by the HTTP parser, connection closed"),
-    ]
-}
-
-impl Seen {
-    fn words(&self) -> String {
-        match self {
-            Seen::Closed(cause) => format!("connection closed, `{cause}`"),
-            Seen::Refused(cause) => format!("connection refused, `{cause}`"),
-            Seen::BadRequests(reason) => format!("bad request, `{reason}`"),
-            Seen::Answered => "answered or cut by the protocol's own rules".to_owned(),
-        }
-    }
-
-    fn holds(&self, running: &Running) -> bool {
-        match self {
-            Seen::Closed(cause) => running.counter_with("podgate_receiver_connections_closed", cause) > 0,
-            Seen::Refused(cause) => running.counter_with("podgate_receiver_connections_refused", cause) > 0,
-            Seen::BadRequests(reason) => running.counter_with("podgate_receiver_bad_requests", reason) > 0,
-            Seen::Answered => true,
-        }
+fn holds(seen: &Seen, running: &Running) -> bool {
+    match seen {
+        Seen::Closed(cause) => running.counter_with("podgate_receiver_connections_closed", cause) > 0,
+        Seen::Refused(cause) => running.counter_with("podgate_receiver_connections_refused", cause) > 0,
+        Seen::BadRequests(reason) => running.counter_with("podgate_receiver_bad_requests", reason) > 0,
+        Seen::Answered => true,
     }
 }
 
@@ -214,7 +62,7 @@ async fn every_abuse_is_contained_while_honest_clients_notice_nothing() {
             ended = attack => ended.unwrap_or_else(|_| panic!("{}: never ended", abuse.name)),
         }
         let seen = async {
-            while !abuse.seen.holds(&running) {
+            while !holds(&abuse.seen, &running) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -241,12 +89,18 @@ async fn every_abuse_is_contained_while_honest_clients_notice_nothing() {
     }
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/hardening.md");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, &rows).unwrap();
-    }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(written, rows, "docs/hardening.md is stale; UPDATE=1 rewrites it");
+    let measured = written.split_once(MEASURED).map_or("", |(_, measured)| measured);
+    let document = format!("{rows}\n{MEASURED}{measured}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &document).unwrap();
+    } else {
+        assert_eq!(written, document, "docs/hardening.md is stale; UPDATE=1 rewrites it");
+    }
 }
+
+/// What follows is written by `make test-abuse`, `test-stops` and `test-overload`.
+const MEASURED: &str = "## Measured\n";
 
 const HEAD: &str = "\
 # Abuse of the receiver, and what contains it
@@ -256,7 +110,7 @@ Each attack runs for as long as it lasts beside honest clients of both transport
 is not answered with success, when the attack is not counted as stated, when it takes a quarter of the memory budget,
 when memory or items stay unaccounted for afterwards, or when the drain that follows takes five seconds.
 Waits are shortened for the run; the limits below are the defaults, with their keys under `protocols.grpc` or
-`protocols.http`. Latency of the honest clients is not measured here.
+`protocols.http`. What honest clients feel of it for a minute each is measured further down.
 
 | abuse | counted as | limit |
 |---|---|---|

@@ -8,8 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::harness::{H2, TRACES, framed, gzip, http1};
-use super::rules::field;
+use super::harness::{H2, TRACES, field, framed, gzip, http1};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PROTOBUF: [(&str, &str); 1] = [("content-type", "application/x-protobuf")];

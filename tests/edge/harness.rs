@@ -165,6 +165,19 @@ pub fn spans(count: u64) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans: vec![resource] }.encode_to_vec()
 }
 
+/// A length-delimited protobuf field.
+pub fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut length = value.len();
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend(value);
+    out
+}
+
 /// A gRPC message: flag, length, bytes.
 pub fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let mut framed = vec![flag];

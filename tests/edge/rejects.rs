@@ -2,8 +2,7 @@
 
 use podgate::core::payload::Signal;
 
-use super::harness::{BOTH, H2, Running, framed, http1};
-use super::rules::field;
+use super::harness::{BOTH, H2, Running, field, framed, http1};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const PROFILES: &str = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";

@@ -84,6 +84,7 @@ pub fn pod(at: usize) -> serde_json::Value {
             {"name": "orders", "image": "registry.local/shop/orders:1.4.2"},
             {"name": "istio-proxy", "image": "registry.local/istio/proxyv2:1.30"}]},
         "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "podIP": ip, "podIPs": [{"ip": ip}],
+            "hostIP": format!("192.168.0.{}", 1 + at % 100),
             "containerStatuses": [status(at, "orders", 1), status(at, "istio-proxy", 0)]},
     })
 }

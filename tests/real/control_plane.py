@@ -16,6 +16,8 @@ from toolbox import HERE, Gone, Process, cache, fingerprint, free_ports, run, sa
 SOURCE = HERE / "k8s"
 VERSION = "1.35.4"
 TOKEN = "admin-token"
+# A user with the rights of the cluster role `pods`, which each scenario writes as it needs it.
+USER, USER_TOKEN = "gateway", "gateway-token"
 TOOLS = ("keys", "etcd", "kube-apiserver")
 
 
@@ -55,7 +57,7 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{self.port}"
         self.etcd = self.api = None
         run([binaries / "keys", folder], folder / "keys.log")
-        (folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
+        (folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n{USER_TOKEN},{USER},{USER}\n')
         self.tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
 
     def start(self):
@@ -99,6 +101,13 @@ class ControlPlane:
             wait_for("kube-apiserver ready", ready, 90, self.api)
         except Gone as gone:
             raise Gone(f"{gone}\n{self.api.tail()}") from None
+
+    def stop_api(self):
+        """SIGTERM: watches end cleanly."""
+        self.api.stop(grace=20)
+
+    def kill_etcd(self):
+        self.etcd.kill()
 
     def kill_api(self):
         """SIGKILL: watches end without a last chunk and without a TLS goodbye."""

@@ -7,6 +7,7 @@ are whole seconds because the API server keeps no fractions. The truth about eve
 import datetime
 import json
 import secrets
+import time
 import urllib.error
 import urllib.request
 
@@ -48,6 +49,25 @@ class Api:
         # Merge, not strategic merge: the latter would join podIPs by address instead of replacing them.
         return self.call("PATCH", path, body, "application/merge-patch+json")
 
+    def replace(self, path, body):
+        """Creates the object, or replaces the one of its name."""
+        try:
+            return self.create(path, body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        return self.call("PUT", f"{path}/{body['metadata']['name']}", body)
+
+    def bind_role(self, role, user):
+        """Gives the user the rights of a cluster role, which need not exist yet."""
+        group = "rbac.authorization.k8s.io"
+        binding = {
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        }
+        self.create(f"/apis/{group}/v1/clusterrolebindings", binding)
+
     def delete(self, path, grace=None):
         body = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace is not None:
@@ -60,7 +80,7 @@ class Cluster:
 
     def __init__(self, api, namespace="shop", node="node-1"):
         self.api, self.namespace, self.node = api, namespace, node
-        self.addresses = 10
+        self.addresses, self.touched = 10, 0
         api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         api.create("/api/v1/nodes", {"metadata": {"name": node}})
 
@@ -91,12 +111,18 @@ class Cluster:
             },
         )
 
+    def touch(self):
+        """A write that no pod watch sees; it moves the cluster's version on."""
+        self.touched += 1
+        label = {"metadata": {"labels": {"touched": str(self.touched)}}}
+        self.api.patch(f"/api/v1/namespaces/{self.namespace}", label)
+
     def address(self):
         self.addresses += 1
         return f"10.244.1.{self.addresses}"
 
-    def pod(self, name, replica_set=None, containers=("app",)):
-        return Pod(self, name, replica_set, containers)
+    def pod(self, name, replica_set=None, containers=("app",), ip=None):
+        return Pod(self, name, replica_set, containers, ip or self.address())
 
 
 def owner(version, kind, target):
@@ -107,8 +133,8 @@ def owner(version, kind, target):
 class Pod:
     """One pod and the truth about the runs of its containers."""
 
-    def __init__(self, cluster, name, replica_set, containers):
-        self.cluster, self.name, self.ip = cluster, name, cluster.address()
+    def __init__(self, cluster, name, replica_set, containers, ip):
+        self.cluster, self.name, self.ip = cluster, name, ip
         self.base = f"/api/v1/namespaces/{cluster.namespace}/pods"
         labels = dict(replica_set["metadata"]["labels"]) if replica_set else {}
         owners = [owner("apps/v1", "ReplicaSet", replica_set)] if replica_set else []
@@ -128,8 +154,10 @@ class Pod:
         self.runs = {one: [] for one in containers}
 
     def start(self, container="app"):
-        """A new run begins, unknown to the API server until `publish`; returns its bare id."""
-        run = {"id": secrets.token_hex(32), "started": now(), "finished": None}
+        """A new run begins, unknown to the API server until `publish`; returns its bare id.
+
+        `began` and `told` are exact times of this machine: of the start, and of the first status that named the run."""
+        run = {"id": secrets.token_hex(32), "started": now(), "finished": None, "began": time.time(), "told": None}
         runs = self.runs[container]
         if runs and runs[-1]["finished"] is None:
             runs[-1]["finished"] = run["started"]
@@ -137,13 +165,19 @@ class Pod:
         return run["id"]
 
     def end(self, container="app"):
-        self.runs[container][-1]["finished"] = now()
+        run = self.runs[container][-1]
+        run["finished"], run["ended"] = now(), time.time()
+
+    def ended(self, container="app"):
+        """When the newest run ended, exactly."""
+        return self.runs[container][-1]["ended"]
 
     def id(self, container="app"):
         return self.runs[container][-1]["id"]
 
-    def publish(self, phase="Running", waiting=None):
-        """Writes the status a kubelet would write now. `waiting` is the reason a dead container is not started."""
+    def publish(self, phase="Running", waiting=None, reason=None):
+        """Writes the status a kubelet would write now. `waiting` is the reason a dead container is not started,
+        `reason` the pod's, as `Evicted`."""
         statuses = [self.status(name, waiting) for name, runs in self.runs.items() if runs]
         status = {
             "phase": phase,
@@ -152,8 +186,12 @@ class Pod:
             "podIPs": [{"ip": self.ip}],
             "startTime": self.started,
             "containerStatuses": statuses,
+            **({"reason": reason} if reason else {}),
         }
         self.cluster.api.patch(f"{self.base}/{self.name}/status", {"status": status})
+        for runs in self.runs.values():
+            for run in runs[-2:]:
+                run["told"] = run["told"] or time.time()
 
     def status(self, name, waiting):
         runs = self.runs[name]
@@ -179,6 +217,24 @@ class Pod:
 
     def delete(self, grace=0):
         self.cluster.api.delete(f"{self.base}/{self.name}", grace)
+
+    def forget(self):
+        """Deletes what may be gone already."""
+        try:
+            self.delete()
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def evict(self, grace=30):
+        """What `kubectl drain` asks for; the API server marks the pod and begins its deletion."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": self.name, "namespace": self.cluster.namespace},
+            "deleteOptions": {"gracePeriodSeconds": grace},
+        }
+        self.cluster.api.create(f"{self.base}/{self.name}/eviction", body)
 
     def resource_attributes(self, service, container="app"):
         """What the field's manifests put into OTEL_RESOURCE_ATTRIBUTES: the downward API, a label, a constant 0."""

@@ -64,10 +64,17 @@ class Sink:
         self.process = Process("sink", command, folder / "sink.log")
         wait_for("the sink listens", self.ports.exists, 30, self.process)
         self.grpc, self.http = map(int, self.ports.read_text().split())
+        self.read, self.seen = 0, []
 
     def spans(self):
-        # The last line may be half written.
-        return [json.loads(line) for line in self.output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        """All spans that arrived until now."""
+        with self.output.open("rb") as output:
+            output.seek(self.read)
+            # The last line may be half written.
+            new = [line for line in output.read().splitlines(keepends=True) if line.endswith(b"\n")]
+        self.read += sum(map(len, new))
+        self.seen += [json.loads(line) for line in new]
+        return list(self.seen)
 
     def stop(self):
         self.process.stop(grace=2)
@@ -90,10 +97,11 @@ extensions:
   admin: {{endpoint: "127.0.0.1:{admin}"}}
 receivers:
   otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}, http: {{endpoint: "127.0.0.1:{http}"}}}}}}
+  otlp/unsampled: {{protocols: {{http: {{endpoint: "127.0.0.1:{unsampled}"}}}}}}
 processors:
   k8s_attributes:
     auth_type: kubeConfig
-    filter: {{node: {node}}}
+    filter: {filter}
     extract:
       metadata: [k8s.namespace.name, k8s.pod.name, k8s.pod.uid, k8s.pod.start_time, k8s.node.name,
                  k8s.deployment.name, k8s.container.name, container.id, container.image.name, container.image.tag]
@@ -101,6 +109,7 @@ processors:
       - sources: [{{from: resource_attribute, name: k8s.pod.uid}}]
       - sources: [{{from: resource_attribute, name: k8s.pod.ip}}]
       - sources: [{{from: connection}}]
+      - sources: [{{from: resource_attribute, name: k8s.pod.name}}, {{from: resource_attribute, name: k8s.namespace.name}}]
   tail_sampling:
     decision_wait: {wait}
     policies: {policies}
@@ -112,6 +121,7 @@ service:
   telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}
   pipelines:
     traces: {{receivers: [otlp], processors: [k8s_attributes, tail_sampling], exporters: [{exporter}]}}
+    traces/unsampled: {{receivers: [otlp/unsampled], processors: [k8s_attributes], exporters: [{exporter}]}}
 """
 
 KEEP_ALL = "[{name: all, type: always_sample}]"
@@ -125,10 +135,10 @@ class Gateway:
     """podgate as a process with the field's pipeline, every port a free one."""
 
     def __init__(self, binary, folder, sink, kubeconfig, **options):
-        names = ("grpc", "http", "health", "admin", "metrics")
+        names = ("grpc", "http", "unsampled", "health", "admin", "metrics")
         self.ports = dict(zip(names, free_ports(len(names))))
         fields = {
-            "node": "node-1",
+            "filter": "{node: node-1}",
             "wait": "2s",
             "policies": KEEP_SLOW,
             "exporter": "otlp_http",
@@ -150,13 +160,20 @@ class Gateway:
     def ready(self, seconds=20):
         wait_for("podgate ready", lambda: get(self.url("health", "/readyz"))[0] == 200, seconds, self.process)
 
-    def pods(self):
-        """How many pods the table holds, from podgate's own metric; -1 when it does not answer."""
+    def metrics(self):
+        """The lines of podgate's own metrics; none when it does not answer."""
         status, text = get(self.url("metrics", "/metrics"))
-        if status != 200:
-            return -1
-        found = [line for line in text.splitlines() if line.startswith("otelcol_otelsvc_k8s_pod_table_size")]
-        return int(sum(float(line.rsplit(" ", 1)[1]) for line in found))
+        return text.splitlines() if status == 200 else []
+
+    def metric(self, name, *labels):
+        """The sum of the series of this name that have all these labels; None when there is none."""
+        found = [line for line in self.metrics() if line.startswith(name) and all(label in line for label in labels)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found) if found else None
+
+    def pods(self):
+        """How many pods the table holds; -1 when podgate does not answer."""
+        size = self.metric("otelcol_otelsvc_k8s_pod_table_size")
+        return -1 if size is None else int(size)
 
     def synced(self, pods, seconds=30):
         wait_for(f"podgate knows {pods} pods", lambda: self.pods() >= pods, seconds, self.process)

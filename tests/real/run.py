@@ -21,17 +21,49 @@ from kubelet import Api, Cluster
 from toolbox import Gone, say, version_of
 
 
+SCORES_HEAD = """
+## Right, wrong, missing
+
+In every scenario four pods speak, a span every quarter of a second: two to a pipeline with tail sampling, two to one
+without; one of each over a connection that lasts as long as its process, one over a new connection for every span. They
+tell their pod and container and always `restart_count=0`, never anything that names the process. The kubelet's statuses
+come up to 2.5 s after the start of a run. Every span that podgate took is compared with the run that made it.
+
+*Time to right* is the slowest run's: from its start until its first span with its own container id came out, in brackets
+from the status that told of it; first without, then with tail sampling (decision wait 0.5 s, for the reused address 4 s).
+What is missing stands with podgate's own reason, which counts resources; those of a run whose status came between
+arrival and decision are counted twice there.
+
+| scenario | right | wrong | missing | unconfirmed | corrected | time to right, unsampled | sampled |
+|---|---|---|---|---|---|---|---|
+""".strip().splitlines()
+
+COLLECTOR = """
+Beside it: the OpenTelemetry Collector 0.161, on a schedule of restarts of its own with the hints that applications send,
+was right for 53 of 142 resources, wrong for 15, and gave none for 74.
+""".strip().splitlines()
+
+
 class Suite:
     """Counts what was checked and says it; a failed check does not end its scenario, an exception does."""
 
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
-        self.rows, self.figures = [], []
+        self.rows, self.scores = [], []
 
     def figure(self, text):
-        """A measured figure of the running scenario, said and kept for the report."""
-        self.figures.append(text)
+        """A measured figure of the running scenario."""
         say(f"  {text}")
+
+    def score(self, title, score):
+        """One line of the table of right and wrong."""
+        times = [score.slowest(port) for port in ("unsampled", "http")]
+        slowest = [f"{time[0]:.1f} ({time[1]:.1f})" if time else "-" for time in times]
+        why = ", ".join(f"{reason} {count}" for reason, count in score.reasons.items())
+        missing = f"{score.missing} ({why})" if why else str(score.missing)
+        cells = (score.right, len(score.wrong), missing, score.unconfirmed, score.corrected, *slowest)
+        self.scores.append((title, *map(str, cells)))
+        self.figure(f"{score}, {score.unconfirmed} unconfirmed, {score.corrected} corrected, slowest {slowest}")
 
     def check(self, sentence, truth, seen=None):
         if truth:
@@ -39,7 +71,7 @@ class Suite:
             say(f"  ok    {sentence}")
         else:
             self.failed += 1
-            say(f"  FAIL  {sentence}" + (f"; seen: {seen}" if seen is not None else ""))
+            say(f"  FAIL  {sentence}" + (f"; seen: {str(seen)[:1000]}" if seen is not None else ""))
         return bool(truth)
 
     def equal(self, sentence, seen, wanted):
@@ -54,7 +86,6 @@ class Suite:
     def scenario(self, name, run):
         say(f"{name}:")
         started, before = time.monotonic(), (self.passed, self.failed)
-        self.figures = []
         try:
             run()
         except Exception as error:  # a scenario's end is a result, whatever ended it
@@ -63,7 +94,7 @@ class Suite:
             if not isinstance(error, Gone):
                 traceback.print_exc()
         say(f"  ({time.monotonic() - started:.1f} s)")
-        self.rows.append((name, self.passed - before[0], self.failed - before[1], "; ".join(self.figures)))
+        self.rows.append((name, self.passed - before[0], self.failed - before[1]))
 
     def report(self, path, binary):
         """Writes what this run showed as a page."""
@@ -74,12 +105,16 @@ class Suite:
             f"Written by `make test-real` on {time.strftime('%Y-%m-%d')} with {version}, kube-apiserver",
             f"{control_plane.VERSION} and etcd on loopback, a script as kubelet. `tests/real/README.md` says how it runs.",
             "",
-            "Beside it: the OpenTelemetry Collector 0.161, on a schedule of restarts of its own with the hints that",
-            "applications send, was right for 53 of 142 resources, wrong for 15, and gave none for 74.",
+            *SCORES_HEAD,
+            *("| " + " | ".join(row) + " |" for row in self.scores),
             "",
-            "| scenario | checks passed | failed | figures |",
-            "|---|---|---|---|",
-            *(f"| {name} | {passed} | {failed} | {figures} |" for name, passed, failed, figures in self.rows),
+            *COLLECTOR,
+            "",
+            "## All scenarios",
+            "",
+            "| scenario | checks passed | failed |",
+            "|---|---|---|",
+            *(f"| {name} | {passed} | {failed} |" for name, passed, failed in self.rows),
             "",
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +135,7 @@ class Stage:
         self.plane.start()
         self.api = Api(self.plane.url, self.plane.tls, control_plane.TOKEN)
         self.cluster = Cluster(self.api)
+        self.api.bind_role("pods", control_plane.USER)
 
     def room(self, name):
         self.numbered += 1

@@ -52,7 +52,7 @@ class Gone(Exception):
     """A child process ended, or what was waited for did not come in time."""
 
 
-def wait_for(what, condition, seconds, process=None):
+def wait_for(what, condition, seconds, process=None, every=0.05):
     """Polls until `condition()` is truthy and returns its value; raises Gone after `seconds` or when `process` ends."""
     deadline = time.monotonic() + seconds
     while True:
@@ -63,7 +63,7 @@ def wait_for(what, condition, seconds, process=None):
             raise Gone(f"{what}: the process ended with code {process.returncode}")
         if time.monotonic() > deadline:
             raise Gone(f"{what}: not within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Process:

@@ -32,17 +32,23 @@ def attribute(key, text):
     return field(1, key) + field(2, field(1, text))
 
 
-def send_span(url, attributes, age=0.0):
-    """POSTs one span of 20 ms that ended `age` seconds ago; `attributes` as in OTEL_RESOURCE_ATTRIBUTES."""
+def span_request(attributes, age=0.0):
+    """The trace id and the request of one span of 20 ms that ended `age` seconds ago; `attributes` as in
+    OTEL_RESOURCE_ATTRIBUTES."""
     trace = secrets.token_bytes(16)
     end = time.time_ns() - int(age * 1e9)
     span = field(1, trace) + field(2, secrets.token_bytes(8)) + field(5, "work") + varint(6 << 3) + varint(2)
     span += fixed64(7, end - 20_000_000) + fixed64(8, end)
     pairs = [pair.split("=", 1) for pair in attributes.split(",")]
     resource = b"".join(field(1, attribute(key, text)) for key, text in pairs)
-    body = field(1, field(1, resource) + field(2, field(2, span)))
+    return trace.hex(), field(1, field(1, resource) + field(2, field(2, span)))
+
+
+def send_span(url, attributes, age=0.0):
+    """POSTs one span over a new connection; returns its trace id."""
+    trace, body = span_request(attributes, age)
     request = urllib.request.Request(url, data=body, method="POST")
     request.add_header("Content-Type", "application/x-protobuf")
     with urllib.request.urlopen(request, timeout=20) as answer:
         answer.read()
-    return trace.hex()
+    return trace

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use serde_json::{Value as Json, json};
 
 use podgate::core::payload::Signal;
@@ -159,7 +161,20 @@ fn orderless() -> Json {
         { "name": "count", "type": "span_count", "span_count": { "min_spans": 4, "max_spans": 5 } },
         { "name": "number", "type": "numeric_attribute", "numeric_attribute": { "key": "n", "min_value": 3, "max_value": 4, "invert_match": true } },
         { "name": "ottl", "type": "ottl_condition", "ottl_condition": { "error_mode": "propagate", "span": ["Len(attributes[\"e\"]) > 2", "attributes[\"b\"] == \"yes\""] } },
+        nested("event", "and", json!([leaf("a", "a", false), { "name": "o", "type": "ottl_condition", "ottl_condition": { "spanevent": ["name == \"boom\""] } }])),
+        nested("failed", "and", json!([{ "name": "s", "type": "status_code", "status_code": { "status_codes": ["ERROR"] } }, rare("r1"), leaf("c", "c", true)])),
+        nested("truth", "and", json!([{ "name": "t", "type": "boolean_attribute", "boolean_attribute": { "key": "t", "value": true } }, rare("r2")])),
+        nested("shape", "and", json!([{ "name": "p", "type": "string_attribute", "string_attribute": { "key": "e", "values": ["^x.z$"], "enabled_regex_matching": true } }, rare("r3")])),
+        nested("state", "and", json!([{ "name": "ts", "type": "trace_state", "trace_state": { "key": "vendor", "values": ["abc"] } }, rare("r4")])),
+        nested("flag", "and", json!([{ "name": "tf", "type": "trace_flags" }, rare("r5")])),
+        nested("always", "and", json!([{ "name": "as", "type": "always_sample" }, rare("r6")])),
+        nested("resource", "and", json!([{ "name": "rs", "type": "string_attribute", "string_attribute": { "key": "service.name", "values": ["till"] } }, leaf("c", "c", false), rare("r7")])),
     ] })
+}
+
+/// One trace in four, another fourth for each name.
+fn rare(name: &str) -> Json {
+    json!({ "name": name, "type": "probabilistic", "probabilistic": { "sampling_percentage": 25, "hash_salt": name } })
 }
 
 fn random_spans(rng: &mut Rng, traces: u64) -> Vec<(u64, Span)> {
@@ -172,11 +187,18 @@ fn random_spans(rng: &mut Rng, traces: u64) -> Vec<(u64, Span)> {
             for key in ["a", "b", "c", "d"].into_iter().filter(|_| rng.u8(0..4) == 0) {
                 made.attributes.push(text(key, "yes"));
             }
-            made.attributes.push(text("e", "ab"));
-            made.attributes.push(attribute(
-                "n",
-                opentelemetry_proto::tonic::common::v1::any_value::Value::IntValue(rng.i64(0..9)),
-            ));
+            made.attributes.push(text("e", if rng.u8(0..8) == 0 { "xyz" } else { "ab" }));
+            made.attributes.push(attribute("t", Value::BoolValue(rng.u8(0..8) == 0)));
+            made.flags = u32::from(rng.u8(0..8) == 0);
+            made.trace_state = ["", "vendor=abc", "vendor=xyz"][rng.usize(0..3)].to_owned();
+            if rng.u8(0..8) == 0 {
+                made = failed(made);
+            }
+            if rng.u8(0..8) == 0 {
+                made.events.push(Event { name: "boom".to_owned(), ..Event::default() });
+            }
+            made.attributes.push(attribute("n", Value::IntValue(rng.i64(0..9))));
+            // The service belongs to the span: which resource it comes with must not depend on the order.
             spans.push((trace, made));
         }
     }
@@ -192,7 +214,8 @@ async fn verdict(config: &Json, spans: &[(u64, Span)], rng: &mut Rng) -> BTreeMa
         rest = left;
         sent += part.len() as u64;
         let services = ["shop", "till"];
-        let requests = part.iter().map(|(_, span)| request_of(services[rng.usize(0..2)], vec![span.clone()]));
+        let service = |span: &Span| services[usize::from(span.span_id[7] % 2)];
+        let requests = part.iter().map(|(_, span)| request_of(service(span), vec![span.clone()]));
         let resource_spans = requests.flat_map(|request| request.resource_spans).collect();
         rig.send(&ExportTraceServiceRequest { resource_spans }).await.expect("holds in this test");
     }
@@ -210,6 +233,21 @@ async fn verdict(config: &Json, spans: &[(u64, Span)], rng: &mut Rng) -> BTreeMa
     let kept = rig.sink.by_trace();
     rig.assert_settled();
     kept
+}
+
+/// Policy types whose verdict may depend on what comes first, as docs/sampling.md says.
+const FIRST_COME: &[&str] = &["bytes_limiting", "composite", "rate_limiting"];
+
+#[test]
+fn every_policy_type_without_a_limit_is_tried_in_any_order() {
+    let config = orderless().to_string();
+    let types = podgate::processors::tail_sampling::policies::types();
+    let tried = types.clone().filter(|kind| config.contains(&format!("\"type\":\"{kind}\"")));
+    assert_eq!(
+        tried.collect::<Vec<_>>(),
+        types.filter(|kind| !FIRST_COME.contains(kind)).collect::<Vec<_>>(),
+        "a policy type is missing from `orderless`"
+    );
 }
 
 #[tokio::test(start_paused = true)]

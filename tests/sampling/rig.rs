@@ -1,6 +1,7 @@
 //! A sampler between a test and a recording sink: configuration from JSON, spans from OTLP/JSON, time paused.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use podgate::core::host::Host;
 use podgate::core::node::{Entry, Node, Place, Value};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::stats::Metric;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::FACTORY;
@@ -63,12 +65,17 @@ pub struct Sink {
     pub spans: Mutex<Vec<Bytes>>,
     pub payloads: Mutex<Vec<Payload>>,
     pub answers: Mutex<Vec<ConsumeError>>,
+    /// While set, nothing is answered.
+    pub stalled: AtomicBool,
     pub host: Mutex<Option<Arc<Host>>>,
 }
 
 impl Consumer for Sink {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
+            while self.stalled.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             if let Some(error) = self.answers.lock().expect("holds in this test").pop() {
                 return Err(error);
             }
@@ -113,6 +120,16 @@ impl Rig {
         budget: Arc<Budget>,
         late_binding: Arc<std::sync::OnceLock<Arc<dyn podgate::core::binding::LateBinding>>>,
     ) -> Rig {
+        Rig::start_as("tail_sampling", config, budget, late_binding).await
+    }
+
+    /// `id` is the component's, which its metrics carry.
+    pub async fn start_as(
+        id: &str,
+        config: &Json,
+        budget: Arc<Budget>,
+        late_binding: Arc<std::sync::OnceLock<Arc<dyn podgate::core::binding::LateBinding>>>,
+    ) -> Rig {
         let (plan, findings) = check(config);
         let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
         let host = Host::new(budget);
@@ -120,7 +137,7 @@ impl Rig {
         *sink.host.lock().expect("holds in this test") = Some(host.clone());
         let cx = StageContext {
             build: BuildContext {
-                id: ComponentId::parse("tail_sampling").expect("holds in this test"),
+                id: ComponentId::parse(id).expect("holds in this test"),
                 path: "processors::tail_sampling".into(),
                 host: host.clone(),
             },
@@ -149,6 +166,15 @@ impl Rig {
             self.host.balance.refused(Signal::Traces, items);
         }
         answer
+    }
+
+    /// The value of a gauge of ours, by the end of its name.
+    pub fn gauge(&self, name: &str) -> u64 {
+        let name = format!("podgate_tail_sampling_{name}");
+        let all = self.host.stats.all();
+        let series = all.iter().find(|series| series.name == name).expect("holds in this test");
+        let Metric::ReadGauge(read) = &series.metric else { panic!("{name} is no gauge") };
+        read() as u64
     }
 
     pub async fn drain(&self) {

@@ -1,10 +1,14 @@
 //! All recorded policy sets: the same traces kept with the same number of spans, exceptions named.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::Value as Json;
+
+use podgate::core::budget::Budget;
+use podgate::core::host::Host;
 
 use crate::rig::{Rig, check};
 
@@ -46,13 +50,14 @@ pub fn trace_ids() -> Vec<String> {
     traces.iter().map(|trace| trace["trace_id"].as_str().expect("holds in this test").to_owned()).collect()
 }
 
-fn sets() -> BTreeMap<String, Json> {
+pub fn sets() -> BTreeMap<String, Json> {
     serde_json::from_str(VERDICTS).expect("holds in this test")
 }
 
-/// What a policy set keeps of the corpus, late spans included: spans by trace index.
-async fn kept(config: &Json) -> BTreeMap<u64, u64> {
-    let rig = Rig::start(config).await;
+/// What a policy set keeps of the corpus, late spans included: spans by trace index; and what was counted.
+pub async fn outcome(name: &str, config: &Json) -> (BTreeMap<u64, u64>, Arc<Host>) {
+    let id = format!("tail_sampling/{name}");
+    let rig = Rig::start_as(&id, config, Budget::new(1 << 30, 1 << 29), Arc::default()).await;
     for request in corpus(0) {
         rig.send(&request).await.expect("holds in this test");
     }
@@ -66,7 +71,7 @@ async fn kept(config: &Json) -> BTreeMap<u64, u64> {
     let index = |id: &String| ids.iter().position(|known| known == id).expect("holds in this test") as u64;
     let kept = rig.sink.by_trace().iter().map(|(id, spans)| (index(id), *spans)).collect();
     rig.assert_settled();
-    kept
+    (kept, rig.host)
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +82,7 @@ async fn every_recorded_policy_set_gives_the_collectors_verdict_on_every_trace()
         if REFUSED.iter().any(|(refused, _)| *refused == name) {
             continue;
         }
-        let kept = kept(&set["config"]).await;
+        let (kept, _) = outcome(&name, &set["config"]).await;
         let Some(expected) = set["kept"].as_array() else {
             bounded += 1;
             let spans: u64 = kept.values().sum();

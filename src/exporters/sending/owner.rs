@@ -20,7 +20,7 @@ use crate::otlp::portion;
 
 /// While draining, a next hop that has taken nothing for this long is given up: whoever stops a process waits for it,
 /// and a dead next hop would cost the whole deadline for nothing.
-const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(4);
+const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until draining has emptied the queues, or its deadline has.
 pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {

@@ -157,7 +157,8 @@ impl Decoder {
 
     /// Reads one pod object, as in a list or from a single GET.
     pub fn pod(&mut self, json: &[u8]) -> Result<Seen, Undecodable> {
-        let raw: raw::Pod<'_> = serde_json::from_slice(json)?;
+        let text = String::from_utf8_lossy(json);
+        let raw: raw::Pod<'_> = serde_json::from_str(&text)?;
         objects::pod(raw, &self.keep, &mut self.strings)
     }
 
@@ -169,7 +170,9 @@ impl Decoder {
 
     /// Reads one line of a watch. Fails when it is not an event at all: then the stream cannot be trusted.
     pub fn line(&mut self, line: &[u8]) -> Result<Event, Undecodable> {
-        let line: Line<'_> = serde_json::from_slice(line)?;
+        // What is no UTF-8 costs the texts it is in, not the stream: a version can be gone on from.
+        let text = String::from_utf8_lossy(line);
+        let line: Line<'_> = serde_json::from_str(&text)?;
         let json = line.object.get().as_bytes();
         match line.kind.as_str() {
             "ADDED" | "MODIFIED" => Ok(match self.pod(json) {

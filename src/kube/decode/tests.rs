@@ -172,6 +172,48 @@ fn what_is_no_event_is_refused_without_panic() {
 }
 
 #[test]
+fn what_is_no_utf_8_costs_its_text_and_not_the_object_or_the_stream() {
+    let json = |name: &[u8]| {
+        let mut json = br#"{"metadata":{"uid":"u","name":"n","labels":{"a":""#.to_vec();
+        json.extend_from_slice(name);
+        json.extend_from_slice(br#""},"annotations":{"b":"c"},"resourceVersion":"9"}}"#);
+        json
+    };
+    let bad = json(&[0xc3, 0x28, 0xff]);
+    let pod = Decoder::new(keep_all()).pod(&bad).unwrap().pod;
+    assert_eq!(&*pod.labels[0].1, "\u{fffd}(\u{fffd}");
+    let mut line = br#"{"type":"ADDED","object":"#.to_vec();
+    line.extend_from_slice(&bad);
+    line.push(b'}');
+    assert!(matches!(Decoder::new(keep_all()).line(&line), Ok(Event::Applied(seen)) if seen.version == "9"));
+}
+
+/// What a status may hold when nobody checks it.
+#[test]
+fn strange_pods_are_read_within_bounds() {
+    let statuses = |count: usize| {
+        let one = |at: usize| format!(r#"{{"name":"c{at}","containerID":"x://{at:064x}","state":{{"running":{{}}}}}}"#);
+        (0..count).map(one).collect::<Vec<_>>().join(",")
+    };
+    let ips = (0..100).map(|at| format!(r#"{{"ip":"10.0.0.{at}"}}"#)).collect::<Vec<_>>().join(",");
+    let long = "x".repeat(1 << 20);
+    let pod = |rest: &str| {
+        let json = format!(r#"{{"metadata":{{"uid":"u","name":"n","annotations":{{"note":"{long}"}}}},{rest}}}"#);
+        Decoder::new(keep_all()).pod(json.as_bytes()).map(|seen| seen.pod)
+    };
+    let none = pod(r#""spec":{"containers":[]},"status":null"#).unwrap();
+    assert!(none.containers.is_empty() && none.statuses.is_empty() && none.annotations[0].1.len() == 1 << 20);
+    let many = pod(&format!(r#""status":{{"containerStatuses":[{}],"podIPs":[{ips}]}}"#, statuses(300))).unwrap();
+    assert_eq!((many.statuses.len(), many.ips.len()), (300, 16));
+    let mut table = crate::kube::table::Table::new(std::time::Duration::ZERO);
+    table.apply(crate::kube::table::Change::Applied(many), UnixNanos(1));
+    assert_eq!(table.snapshot().by_uid("u").unwrap().ledger.containers().len(), 256, "a pod made to hurt");
+    for wrong in [r#""status":{"podIPs":"10.0.0.1"}"#, r#""spec":7"#, r#""status":{"containerStatuses":[7]}"#] {
+        assert!(pod(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn only_labels_and_annotations_that_are_kept_are_stored() {
     let json = br#"{"metadata":{"uid":"u","name":"n","labels":{"b":"2","a":"1","z/x":"3"},
         "annotations":{"kubernetes.io/config.hash":"h1","note":"x","big":"y"}}}"#;

@@ -215,3 +215,18 @@ fn a_pod_on_a_machine_of_its_own_is_found_by_the_address_that_both_have() {
     table.apply(Change::Applied(fargate), at(1));
     assert_eq!(uid(table.snapshot().by_ip(ip("192.168.0.7"), at(5))), Some("a"));
 }
+
+#[test]
+fn a_server_that_renames_a_uid_leaves_no_key_behind() {
+    let named = |name: &str, hash: &str| Pod { config_hash: Some(hash.into()), ..pod("a", name, "10.1.0.1", 0) };
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(named("one", "h1")), at(1));
+    table.apply(Change::Applied(named("two", "h2")), at(2));
+    let snapshot = table.snapshot();
+    assert_eq!(uid(snapshot.by_name("shop", "one", at(5))), None);
+    assert_eq!((uid(snapshot.by_uid("h1")), uid(snapshot.by_uid("h2"))), (None, Some("a")));
+    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(10));
+    table.tick(at(500));
+    let snapshot = table.snapshot();
+    assert!(snapshot.is_empty() && snapshot.names.is_empty() && snapshot.aliases.is_empty() && snapshot.ips.is_empty());
+}

@@ -419,4 +419,6 @@ impl Watch {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

@@ -3,40 +3,40 @@
 use super::*;
 use crate::kube::decode::{Decoder, Keep};
 
-fn seen(uid: &str, version: u64) -> Seen {
+pub(super) fn seen(uid: &str, version: u64) -> Seen {
     let json = format!(r#"{{"metadata":{{"uid":"{uid}","name":"{uid}","resourceVersion":"{version}"}}}}"#);
     Decoder::new(Keep::default()).pod(json.as_bytes()).unwrap()
 }
 
-fn status(code: u16) -> ApiStatus {
+pub(super) fn status(code: u16) -> ApiStatus {
     ApiStatus { code, ..ApiStatus::default() }
 }
 
-fn refused(code: u16) -> Input {
+pub(super) fn refused(code: u16) -> Input {
     Input::Refused { status: status(code), retry_after: None }
 }
 
-fn bookmark(version: &str, initial_events_end: bool) -> Input {
+pub(super) fn bookmark(version: &str, initial_events_end: bool) -> Input {
     Input::Event(Event::Bookmark { version: version.to_owned(), initial_events_end })
 }
 
 /// A watch with its clock; a closure plays the server.
-struct Lab {
-    watch: Watch,
+pub(super) struct Lab {
+    pub watch: Watch,
     begun: Instant,
-    now: Instant,
-    requests: Vec<(Duration, Ask)>,
+    pub now: Instant,
+    pub requests: Vec<(Duration, Ask)>,
     effects: Vec<Effect>,
 }
 
 impl Lab {
-    fn new(seed: u64) -> Lab {
+    pub fn new(seed: u64) -> Lab {
         let now = Instant::now();
         let watch = Watch::new(now, fastrand::Rng::with_seed(seed));
         Lab { watch, begun: now, now, requests: Vec::new(), effects: Vec::new() }
     }
 
-    fn give(&mut self, input: Input) -> Vec<Effect> {
+    pub fn give(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.watch.on(input, self.now, &mut effects);
         for effect in &effects {
@@ -48,7 +48,7 @@ impl Lab {
         effects
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
         self.now += time;
     }
 
@@ -76,7 +76,7 @@ impl Lab {
         assert!(matches!(&effects[0], Effect::Listed(pods) if pods.len() == 2), "{effects:?}");
     }
 
-    fn listed_and_settled(seed: u64) -> Lab {
+    pub fn listed_and_settled(seed: u64) -> Lab {
         let mut lab = Lab::new(seed);
         lab.list();
         lab.pass(Duration::from_secs(6));
@@ -85,7 +85,7 @@ impl Lab {
     }
 
     /// Lets `server` answer each request for `time`; the deadline is what ends silence.
-    fn run(&mut self, time: Duration, mut server: impl FnMut(&mut Lab, &Ask)) {
+    pub fn run(&mut self, time: Duration, mut server: impl FnMut(&mut Lab, &Ask)) {
         let ends = self.now + time;
         while self.watch.deadline() < ends {
             if let Some(ask) = self.timer() {
@@ -95,7 +95,7 @@ impl Lab {
         self.now = ends;
     }
 
-    fn spacing(&self) -> Duration {
+    pub fn spacing(&self) -> Duration {
         self.requests.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap_or(Duration::MAX)
     }
 }
@@ -151,96 +151,6 @@ fn the_first_request_comes_within_half_a_second_spread_by_chance() {
     assert!(times.iter().all(|time| *time <= START_JITTER));
     assert!(times.iter().min().unwrap() < &Duration::from_millis(100));
     assert!(times.iter().max().unwrap() > &Duration::from_millis(400));
-}
-
-/// How a server answers one request, for as long as a fault lasts.
-type Answer = fn(&mut Lab, &Ask);
-
-fn open_then(lab: &mut Lab, input: Input) {
-    lab.give(Input::Opened);
-    lab.give(input);
-}
-
-const FAULTS: &[(&str, Answer)] = &[
-    ("no connection", |lab, _| drop(lab.give(Input::Failed("connection refused".to_owned())))),
-    ("ends at once", |lab, _| open_then(lab, Input::Ended)),
-    ("410 as event", |lab, _| open_then(lab, Input::Event(Event::Error(status(410))))),
-    ("410 as status", |lab, _| drop(lab.give(refused(410)))),
-    ("500 as event", |lab, _| open_then(lab, Input::Event(Event::Error(status(500))))),
-    ("error event without code", |lab, _| open_then(lab, Input::Event(Event::Error(status(0))))),
-    ("no head", |_, _| {}),
-    ("silence after the head", |lab, _| drop(lab.give(Input::Opened))),
-    ("garbage", |lab, _| open_then(lab, Input::Garbage("expected value".to_owned()))),
-    ("cut off", |lab, _| open_then(lab, Input::Failed("cut off".to_owned()))),
-    ("401", |lab, _| drop(lab.give(refused(401)))),
-    ("403", |lab, _| drop(lab.give(refused(403)))),
-    ("429", |lab, _| drop(lab.give(refused(429)))),
-    ("500", |lab, _| drop(lab.give(refused(500)))),
-    ("503", |lab, _| drop(lab.give(refused(503)))),
-    ("no streaming lists, and lists fail", |lab, ask| {
-        let code = if matches!(ask, Ask::StreamingList { .. }) { 422 } else { 500 };
-        lab.give(refused(code));
-    }),
-    ("retry after zero", |lab, _| {
-        lab.give(Input::Refused { status: status(429), retry_after: Some(Duration::ZERO) });
-    }),
-    ("empty pages for ever", |lab, _| {
-        lab.give(Input::Opened);
-        lab.give(Input::Page(ListEnd { version: "1".to_owned(), rest: "more".to_owned() }));
-        lab.give(Input::Ended);
-    }),
-];
-
-/// Plays a healthy server; true when a complete list or an event went through.
-fn healthy(lab: &mut Lab, ask: &Ask) -> bool {
-    lab.give(Input::Opened);
-    match ask {
-        Ask::StreamingList { .. } => {
-            lab.give(bookmark("900", true));
-        }
-        Ask::List { .. } => {
-            lab.give(Input::Page(ListEnd { version: "900".to_owned(), rest: String::new() }));
-        }
-        Ask::Watch { .. } => {
-            lab.give(Input::Event(Event::Applied(seen("z", 901))));
-        }
-    }
-    true
-}
-
-#[test]
-fn every_fault_costs_at_most_a_request_a_second_and_is_over_within_a_minute_of_healing() {
-    for (index, (name, fault)) in FAULTS.iter().enumerate() {
-        for lasts in [5, 60, 600].map(Duration::from_secs) {
-            let seed = index as u64 * 1_000 + lasts.as_secs();
-            let mut lab = Lab::listed_and_settled(seed);
-            lab.pass(Duration::from_secs(20));
-            lab.give(Input::Failed("reset".to_owned()));
-            lab.requests.clear();
-            lab.run(lasts, fault);
-            assert!(lab.spacing() >= SPACING, "{name} for {lasts:?} (seed {seed}): {:?}", lab.requests);
-            let healed = lab.now;
-            let mut served = None;
-            lab.run(Duration::from_secs(120), |lab, ask| {
-                if healthy(lab, ask) {
-                    served.get_or_insert(lab.now);
-                }
-            });
-            let after = served.map(|at| at - healed);
-            assert!(after.is_some_and(|after| after <= Duration::from_secs(60)), "{name} for {lasts:?}: {after:?}");
-        }
-    }
-}
-
-#[test]
-fn failures_without_end_settle_at_about_two_requests_a_minute() {
-    for (name, fault) in FAULTS.iter().filter(|(name, _)| !name.contains("pages")) {
-        let mut lab = Lab::listed_and_settled(3);
-        lab.give(Input::Failed("reset".to_owned()));
-        lab.requests.clear();
-        lab.run(Duration::from_secs(3_600), fault);
-        assert!((60..=260).contains(&lab.requests.len()), "{name}: {} requests an hour", lab.requests.len());
-    }
 }
 
 #[test]

@@ -34,6 +34,15 @@ pub trait PodAttributes {
     fn value(&self, entry: &Arc<Entry>, name: &str) -> Option<String>;
 }
 
+/// One rule that was tried, with the values it looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub rule: usize,
+    /// Source and value, which is `None` when the resource has none.
+    pub values: Vec<(String, Option<String>)>,
+    pub tried: Tried,
+}
+
 pub struct Association {
     rules: Vec<Rule>,
     /// For rules without an indexed source: pods by the joined values, made anew when the table changed.
@@ -128,6 +137,17 @@ impl Association {
         None
     }
 
+    /// The rules on the way to the pod, or all of them when none finds one: for logs and explain.
+    pub fn attempts(&self, seeker: &Seeker<'_>, snapshot: &Arc<Snapshot>, pods: &dyn PodAttributes) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        self.find(seeker, snapshot, pods, &mut |rule, tried| {
+            let sources = self.rules[rule].sources.iter();
+            let values = sources.map(|source| (source.name().to_owned(), value_of(source, seeker))).collect();
+            attempts.push(Attempt { rule, values, tried });
+        });
+        attempts
+    }
+
     /// By the first source that has an index; the others must agree.
     fn lookup(
         &self,
@@ -179,6 +199,13 @@ impl Association {
 fn join(values: impl Iterator<Item = Option<String>>) -> Option<String> {
     let values: Option<Vec<String>> = values.collect();
     Some(values?.join("\u{0}"))
+}
+
+fn value_of(source: &Source, seeker: &Seeker<'_>) -> Option<String> {
+    match source {
+        Source::Connection => seeker.peer().map(|ip| ip.to_string()),
+        Source::Attribute(name) => seeker.facts.named(name).map(str::to_owned),
+    }
 }
 
 fn is_present(source: &Source, seeker: &Seeker<'_>) -> bool {

@@ -12,8 +12,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::store::Stream;
 use self::store::{Bound, Connection, Keys, Store};
+pub use self::store::{Remembered, Stream};
 use super::facts::Identity;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, Confidence, ContainerLedger, Query, Resolution, Run};
@@ -131,6 +131,37 @@ pub enum How {
     Corrected,
 }
 
+/// The evidence that left one run only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Data without a pause since data whose run is certain.
+    Continuity,
+    /// When the process says it began.
+    Start,
+    /// Since when its metrics count.
+    CountingSince,
+    /// When its items were made.
+    ItemTimes,
+    /// When its connection was accepted.
+    Connection,
+    /// Nothing but the arrival.
+    Arrival,
+}
+
+impl Basis {
+    /// As explain shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Continuity => "data without a pause",
+            Basis::Start => "process.creation.time",
+            Basis::CountingSince => "start of cumulative metrics",
+            Basis::ItemTimes => "times of the items",
+            Basis::Connection => "accept time of the connection",
+            Basis::Arrival => "arrival",
+        }
+    }
+}
+
 /// The remembered processes of one processor.
 pub struct Bindings {
     store: Store,
@@ -156,7 +187,7 @@ impl Bindings {
         let mut case = Case { bindings: self, ledger, sighting, horizon, keys, corrected: false };
         let direct = connection.filter(|(_, _, known)| !known.shared);
         if let Some(run) = case.bound(&direct, times) {
-            let how = if case.corrected { How::Corrected } else { How::Confirmed };
+            let how = if case.corrected { case.settled(How::Confirmed) } else { How::Confirmed };
             return Verdict::Found { run, how };
         }
         // The connection may just have been found out to be a relay's.
@@ -175,6 +206,16 @@ impl Bindings {
     /// What is remembered of a container's data, for explain.
     pub fn of_stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
         self.store.stream(pod_uid, container)
+    }
+
+    /// The bound processes of a container, for explain.
+    pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
+        self.store.remembered(pod_uid, container)
+    }
+
+    /// What the stream's data got in place of a run.
+    pub fn note_absence(&self, sighting: &Sighting<'_>, absence: Absence, now: UnixNanos) {
+        self.store.note_absence(self.store.keys(sighting).stream, absence, now);
     }
 }
 
@@ -203,7 +244,7 @@ impl<'l> Case<'_, 'l> {
             } else if let Some(run) = self.still_fits(&bound, times) {
                 return Some(run);
             } else {
-                self.corrected |= bound.unconfirmed;
+                self.contradicted(bound.unconfirmed);
                 store.void_identity(identity);
                 self.keys.identity = None;
             }
@@ -213,9 +254,23 @@ impl<'l> Case<'_, 'l> {
         if let Some(run) = self.still_fits(bound, times) {
             return Some(run);
         }
-        self.corrected |= bound.unconfirmed;
-        store.share_connection(*number);
+        let unconfirmed = bound.unconfirmed;
+        self.contradicted(unconfirmed);
+        self.bindings.store.share_connection(*number);
         None
+    }
+
+    /// An answer given on age alone was wrong. The right one may have to wait, so the debt is remembered.
+    fn contradicted(&mut self, unconfirmed: bool) {
+        // Identity and connection of one process are one wrong answer.
+        if unconfirmed && !self.corrected {
+            self.corrected = true;
+            self.bindings.store.owe_correction(self.keys.stream);
+        }
+    }
+
+    fn settled(&self, how: How) -> How {
+        if self.bindings.store.pay_correction(self.keys.stream) { How::Corrected } else { how }
     }
 
     fn still_fits(&self, bound: &Bound, times: &dyn Fn() -> Option<Times>) -> Option<&'l Run> {
@@ -229,7 +284,7 @@ impl<'l> Case<'_, 'l> {
         let clock = self.horizon.clock;
         let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
         if let Some(run) = comparable.and_then(|times| self.continues(times)) {
-            return self.bind(run, How::Confirmed, direct, times);
+            return self.bind(run, How::Confirmed, direct, (times, Basis::Continuity));
         }
         if self.horizon.clock.unsteady {
             return self.pending(Absence::AwaitingStatus, direct, times);
@@ -248,7 +303,8 @@ impl<'l> Case<'_, 'l> {
                     Confidence::Confirmed => How::Confirmed,
                     Confidence::Unconfirmed => How::Unconfirmed,
                 };
-                self.bind(run, how, direct, times)
+                let basis = self.basis(direct.is_some(), times);
+                self.bind(run, how, direct, (times, basis))
             }
             Resolution::Missing(absence) => Verdict::Missing(absence),
             Resolution::Pending(absence) => self.pending(absence, direct, times),
@@ -307,9 +363,27 @@ impl<'l> Case<'_, 'l> {
         self.sighting.began.or_else(|| times?.counting_since)
     }
 
-    fn bind(&self, run: &'l Run, how: How, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
+    /// The strongest of what there was.
+    fn basis(&self, direct: bool, times: Option<Times>) -> Basis {
+        match times {
+            _ if self.sighting.began.is_some() => Basis::Start,
+            Some(Times { counting_since: Some(_), .. }) => Basis::CountingSince,
+            Some(_) => Basis::ItemTimes,
+            None if direct => Basis::Connection,
+            None => Basis::Arrival,
+        }
+    }
+
+    fn bind(
+        &self,
+        run: &'l Run,
+        how: How,
+        direct: Option<(u64, UnixNanos)>,
+        (times, basis): (Option<Times>, Basis),
+    ) -> Verdict<'l> {
         let store = &self.bindings.store;
-        let bound = Bound { run: run.id.clone(), unconfirmed: how == How::Unconfirmed, void: false };
+        let stream = self.keys.stream;
+        let bound = Bound { run: run.id.clone(), stream, unconfirmed: how == How::Unconfirmed, void: false };
         if let Some(identity) = self.keys.identity {
             store.bind_identity(identity, bound.clone());
         }
@@ -317,9 +391,9 @@ impl<'l> Case<'_, 'l> {
             store.bind_connection(number, bound);
         }
         if let Some(times) = times {
-            store.extend_stream(self.keys.stream, &run.id, times);
+            store.extend_stream(stream, &run.id, times, basis);
         }
-        Verdict::Found { run, how: if self.corrected { How::Corrected } else { how } }
+        Verdict::Found { run, how: self.settled(how) }
     }
 }
 

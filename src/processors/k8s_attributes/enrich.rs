@@ -15,6 +15,7 @@ use super::config::{Config, Field, Hint, OnConflict};
 use super::container::{self, Chosen};
 use super::counters::{Counters, Found};
 use super::facts::{Facts, Known};
+use super::misses::Misses;
 use super::pod_attributes::{self, PodAttributes};
 use super::profiles::Profiles;
 use super::steady::Steady;
@@ -39,6 +40,7 @@ pub struct Enricher {
     pub bindings: Bindings,
     pub profiles: Profiles,
     pub counters: Counters,
+    pub misses: Misses,
     /// How old evidence must be before every run that began until then counts as known.
     pub freshness: Duration,
 }
@@ -132,6 +134,7 @@ impl Enricher {
             freshness: config.own.hold.max(FRESHNESS),
             cluster,
             counters,
+            misses: Misses::default(),
             config,
         }
     }
@@ -153,7 +156,10 @@ impl Enricher {
             Ok(None) if moment.starting && !moment.give_up && !late => {
                 Outcome::Pending { retry_at: moment.now.saturating_add(RETRY_SPACING) }
             }
-            Ok(None) if late => Outcome::Unchanged,
+            Ok(None) if late => {
+                self.counters.absent(Absence::PodNotFound);
+                Outcome::Unchanged
+            }
             Ok(None) => self.without_pod(&case),
             Err(absence) => {
                 self.count_absence(moment, absence);
@@ -202,7 +208,14 @@ impl Enricher {
 
     fn without_pod(&self, case: &Case<'_>) -> Outcome {
         self.counters.lookup_miss.add(1);
-        self.counters.absent(Absence::PodNotFound);
+        // A pod that is reported between arrival and decision is found then.
+        if case.moment.mode == Mode::Full {
+            self.counters.absent(Absence::PodNotFound);
+            self.misses.pod(case.facts.text(Known::ServiceName).unwrap_or(""), case.moment.now, || {
+                let seeker = self.seeker(case.facts, case.subject.origin, &|| None);
+                self.association.attempts(&seeker, &case.moment.snapshot, self)
+            });
+        }
         let names = (case.facts.text(Known::NamespaceName), case.facts.text(Known::NodeName));
         let values = pod_attributes::without_pod(&self.config.extract, &*self.cluster, names.0, names.1);
         if values.is_empty() {
@@ -231,16 +244,20 @@ impl Enricher {
             Step::NotAsked => None,
             Step::Wait(retry_at) => return Outcome::Pending { retry_at },
         };
-        if let Some(Err(absence)) = &resolved {
-            self.count_absence(moment, *absence);
+        if let Some(Err(absence)) = &resolved
+            && self.count_absence(moment, *absence)
+        {
+            self.misses.run(&located.entry, case.facts.text(Known::ContainerName), *absence, moment.now);
         }
         let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
-        if moment.mode != Mode::RunOnly {
+        // At the decision the pod's attributes are there, unless the pod was reported since the arrival.
+        let reported_since = || profile.values.first().is_some_and(|(key, _)| case.facts.named(key).is_none());
+        let mode = if moment.mode == Mode::RunOnly && reported_since() { Mode::Full } else { moment.mode };
+        if mode != Mode::RunOnly {
             write_pod(&mut edit, &profile, located);
         }
         if let Ok(chosen) = &chosen {
-            let writing =
-                Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode: moment.mode };
+            let writing = Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode };
             writing.container(&mut edit, chosen, &located.entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
         }
         Outcome::Changed(edit.finish())
@@ -284,14 +301,19 @@ impl Enricher {
         let times = || (case.subject.times)().map(|times| times.of_pod(entry.pod.created));
         match self.bindings.resolve(ledger, sighting, &horizon, &times) {
             Verdict::Found { run, how } => Step::Done(Ok(Instance { run, found: Found::By(how) })),
-            Verdict::Missing(absence) => Step::Done(Err(absence)),
-            Verdict::Pending { absence, .. } if case.moment.give_up => Step::Done(Err(absence)),
+            Verdict::Missing(absence) => self.unknown(sighting, absence, case),
+            Verdict::Pending { absence, .. } if case.moment.give_up => self.unknown(sighting, absence, case),
             Verdict::Pending { until, .. } => {
                 let pod = &entry.pod;
                 self.cluster.refresh(&pod.uid, &pod.namespace, &pod.name);
                 Step::Wait(until.saturating_add(self.freshness).max(case.moment.now.saturating_add(RETRY_SPACING)))
             }
         }
+    }
+
+    fn unknown<'a>(&self, sighting: &Sighting<'_>, absence: Absence, case: &Case<'_>) -> Step<'a> {
+        self.bindings.note_absence(sighting, absence, case.moment.now);
+        Step::Done(Err(absence))
     }
 
     fn sighting<'a>(&self, case: &Case<'a>, entry: &'a Entry, chosen: &Chosen<'a>) -> Sighting<'a> {
@@ -320,12 +342,11 @@ impl Enricher {
         }
     }
 
-    fn count_absence(&self, moment: &Moment, absence: Absence) {
+    /// True when it is counted now.
+    fn count_absence(&self, moment: &Moment, absence: Absence) -> bool {
         // What concerns the pod is counted at arrival, what concerns the run when the run is asked for.
-        let of_pod = matches!(
-            absence,
-            Absence::PodNotFound | Absence::ContainerNameUnknown | Absence::ContainerNameMissing | Absence::Conflict
-        );
+        let of_pod =
+            matches!(absence, Absence::ContainerNameUnknown | Absence::ContainerNameMissing | Absence::Conflict);
         let counts = match moment.mode {
             Mode::Full => true,
             Mode::PodOnly => of_pod,
@@ -334,6 +355,7 @@ impl Enricher {
         if counts {
             self.counters.absent(absence);
         }
+        counts
     }
 
     /// The pod's attributes, worked out once per state of the pod.

@@ -3,15 +3,16 @@
 //! `/v1/explain?uid=|ip=|container=` runs the real rules over a resource that carries just that key, so the answer is
 //! what data would meet: rules tried, pod found or not, runs with their intervals, and what is remembered.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::association::Tried;
+use super::association::Attempt;
 use super::enrich::Enricher;
 use super::facts::Facts;
 use crate::core::host::Host;
-use crate::core::origin::Origin;
+use crate::core::origin::{Origin, Transport};
 use crate::core::routes::{Page, Query};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{ContainerLedger, Moment, Run};
@@ -97,13 +98,14 @@ pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Val
     edit.append(attribute, value);
     let resource = edit.finish();
     let facts = Facts::read(&resource).map_err(|_| "internal")?;
-    let origin = Origin::internal(now);
+    // An address is asked for as a sender would have it, too: at the other end of the connection.
+    let peer = if attribute == "k8s.pod.ip" { value.parse().ok() } else { None };
+    let peer = peer.map(|ip| std::net::SocketAddr::new(ip, 0));
+    let origin = Origin::new(peer, 0, now, now, Transport::Internal);
     let seeker = enricher.seeker(&facts, &origin, &|| None);
     let snapshot = enricher.cluster.snapshot();
-    let mut tried = Vec::new();
-    let found = enricher.association.find(&seeker, &snapshot, enricher, &mut |rule, what| {
-        tried.push(json!({ "rule": enricher.rule_label(rule), "result": outcome(what) }));
-    });
+    let attempts = enricher.association.attempts(&seeker, &snapshot, enricher);
+    let found = enricher.association.find(&seeker, &snapshot, enricher, &mut |_, _| {});
     let by_rules = found.is_some();
     // What the rules do not find, the table may still know: that tells a missing rule from a missing pod.
     let entry = found.map(|(entry, _)| entry).or_else(|| known(&snapshot, attribute, value, now));
@@ -111,13 +113,16 @@ pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Val
         (true, _) => None,
         (false, Some(_)) => Some(format!("the pod is known, but no rule looks for {attribute}")),
         (false, None) if !enricher.cluster.synced() => Some("the first list of pods is not there yet".to_owned()),
+        (false, None) if attribute == "k8s.pod.ip" && is_node_address(&snapshot, value) => {
+            Some("it is an address of a node: of the pods there, of none and of any".to_owned())
+        }
         (false, None) => {
             Some("no pod of the watch has it: other node, other namespace, deleted, or hostNetwork".to_owned())
         }
     };
     Ok(json!({
         "asked": { "attribute": attribute, "value": value },
-        "rules": tried,
+        "rules": attempts.iter().map(|attempt| rule(enricher, attempt)).collect::<Vec<_>>(),
         "found": by_rules,
         "why_not": why_not,
         "view_age_seconds": now.since(enricher.cluster.in_touch(now)).as_secs(),
@@ -125,13 +130,14 @@ pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Val
     }))
 }
 
-fn outcome(tried: Tried) -> &'static str {
-    match tried {
-        Tried::Absent => "no value",
-        Tried::Miss => "value, but no pod",
-        Tried::Refused => "an address of a node or proxy: nobody's",
-        Tried::Hit => "pod found",
-    }
+fn is_node_address(snapshot: &crate::kube::table::Snapshot, value: &str) -> bool {
+    value.parse().is_ok_and(|ip| snapshot.is_node_address(ip))
+}
+
+fn rule(enricher: &Enricher, attempt: &Attempt) -> Value {
+    let values: serde_json::Map<String, Value> =
+        attempt.values.iter().map(|(source, value)| (source.clone(), json!(value))).collect();
+    json!({ "rule": enricher.rule_label(attempt.rule), "values": values, "result": attempt.tried.outcome() })
 }
 
 fn known(snapshot: &crate::kube::table::Snapshot, attribute: &str, value: &str, now: UnixNanos) -> Option<Arc<Entry>> {
@@ -160,6 +166,8 @@ fn pod(enricher: &Enricher, entry: &Arc<Entry>, now: UnixNanos) -> Value {
 
 fn container(enricher: &Enricher, entry: &Entry, ledger: &ContainerLedger) -> Value {
     let stream = enricher.bindings.of_stream(&entry.pod.uid, &ledger.name);
+    let remembered = enricher.bindings.remembered(&entry.pod.uid, &ledger.name);
+    let absence = remembered.absence.map(|(absence, at)| json!({ "reason": absence.name(), "at": time(at) }));
     json!({
         "name": *ledger.name,
         "kind": match ledger.kind {
@@ -170,8 +178,20 @@ fn container(enricher: &Enricher, entry: &Entry, ledger: &ContainerLedger) -> Va
         },
         "waiting": *ledger.waiting,
         "runs": ledger.runs.iter().map(run).collect::<Vec<_>>(),
-        "last_data": stream.map(|stream| json!({ "run": *stream.run, "since": time(stream.since), "until": time(stream.until) })),
+        "last_data": stream.map(|stream| json!({
+            "run": *stream.run, "since": time(stream.since), "until": time(stream.until), "evidence": stream.basis.name(),
+        })),
+        "last_without_id": absence,
+        "bindings": {
+            "identities": counts(&remembered.identities),
+            "connections": counts(&remembered.connections),
+            "void": remembered.void,
+        },
     })
+}
+
+fn counts(runs: &BTreeMap<Arc<str>, usize>) -> Value {
+    Value::Object(runs.iter().map(|(run, count)| (run.to_string(), json!(count))).collect())
 }
 
 fn run(run: &Run) -> Value {

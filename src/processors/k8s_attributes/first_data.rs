@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
@@ -10,10 +10,6 @@ use foldhash::fast::RandomState;
 use super::enrich::{Enricher, Mode, Moment, Subject};
 use super::facts::{Facts, Known};
 use crate::core::limits::FIRST_DATA_LINES_MAX;
-use crate::core::time::UnixNanos;
-
-/// At most one line about a resource without a pod in this time.
-const MISS_SPACING_SECS: u64 = 10;
 
 /// Resources and (service, pod) pairs remembered before it stops looking.
 const KEYS_MAX: usize = 16 * FIRST_DATA_LINES_MAX;
@@ -27,7 +23,6 @@ pub struct FirstData {
     seen: Mutex<HashSet<u64>>,
     lines: AtomicUsize,
     full: AtomicBool,
-    last_miss: AtomicU64,
 }
 
 impl FirstData {
@@ -39,7 +34,6 @@ impl FirstData {
             seen: Mutex::default(),
             lines: AtomicUsize::new(0),
             full: AtomicBool::new(false),
-            last_miss: AtomicU64::new(0),
         }
     }
 
@@ -54,9 +48,7 @@ impl FirstData {
         }
         let Ok(facts) = Facts::read(leaves) else { return };
         let service = facts.text(Known::ServiceName).unwrap_or("");
-        let Some(pod) = facts.text(Known::PodUid).or(facts.text(Known::PodName)) else {
-            return self.miss(service, &facts, moment.now);
-        };
+        let Some(pod) = facts.text(Known::PodUid).or(facts.text(Known::PodName)) else { return };
         if !self.is_new(self.hasher.hash_one((service, pod))) {
             return;
         }
@@ -88,21 +80,5 @@ impl FirstData {
             return false;
         }
         seen.insert(key)
-    }
-
-    fn miss(&self, service: &str, facts: &Facts<'_>, now: UnixNanos) {
-        let now = now.0 / 1_000_000_000;
-        let last = self.last_miss.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < MISS_SPACING_SECS {
-            return;
-        }
-        if self.last_miss.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            tracing::info!(
-                pipeline = %self.pipeline,
-                service,
-                pod_ip = facts.text(Known::PodIp).unwrap_or(""),
-                "no pod found for a resource; further ones are only counted for a while"
-            );
-        }
     }
 }

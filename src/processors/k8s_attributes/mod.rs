@@ -29,6 +29,8 @@ mod facts;
 mod first_data;
 mod hold;
 mod late;
+mod misses;
+mod peers;
 mod plan;
 mod pod_attributes;
 mod profiles;

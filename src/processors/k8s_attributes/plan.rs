@@ -12,6 +12,7 @@ use super::explain;
 use super::first_data::FirstData;
 use super::hold::Hold;
 use super::late::Late;
+use super::peers::Peers;
 use super::stage::Stage;
 use super::steady::Steady;
 use super::watched;
@@ -72,6 +73,10 @@ impl Plan {
                 Metric::ReadGauge(Arc::new(move || waiting.used() as f64)),
             );
             explain::offer(host, &processor, &enricher);
+            if hub.is_some() {
+                // The first processor that knows pods tells of them; a second one knows the same.
+                let _ = host.peer_identity.set(Arc::new(Peers { enricher: enricher.clone() }));
+            }
             let steady = Arc::new(Steady::new(enricher.freshness));
             Arc::new(Shared { enricher, hub, hold, steady })
         })

@@ -263,8 +263,9 @@ pub fn without_pod(
 fn ruled(values: &mut Vec<(String, Arc<str>)>, extract: &Extract, from: FromObject, related: &Related) {
     for (rules, pairs) in [(&extract.labels, &related.labels), (&extract.annotations, &related.annotations)] {
         for rule in rules.iter().filter(|rule| rule.from == from) {
-            let named = pairs.iter().filter_map(|(key, value)| Some((rule.attribute_for(key)?, value.clone())));
-            values.extend(named);
+            let filled = pairs.iter().filter(|(_, value)| !value.is_empty());
+            let named = filled.filter_map(|(key, value)| Some((rule.attribute_for(key)?, value.clone())));
+            values.extend(named.filter(|(name, _)| !name.is_empty()));
         }
     }
 }

@@ -42,7 +42,7 @@ impl HeldGroup {
         self.charge.bytes()
     }
 
-    fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
+    pub(super) fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
         let parts = || {
             let scopes = group.scopes.iter().flat_map(|scope| [scope.scope.as_ref(), Some(&scope.schema_url)]);
             [group.resource.as_ref(), Some(&group.schema_url)].into_iter().chain(scopes).flatten()
@@ -258,10 +258,11 @@ impl Admission<'_> {
             place.scope = scope_at as u32;
             recent.open = None;
             for (number, span) in (place.base..).zip(&scope.items) {
-                let Ok(mut facts) = self.leaves.read_span(span) else {
+                let mut facts = SpanFacts::default();
+                if self.leaves.read_span(span, &mut facts).is_err() {
                     admitted.malformed += 1;
                     continue;
-                };
+                }
                 if self.leaves.has_conditions() {
                     let item = Item::span(span, scope.scope.as_deref().unwrap_or_default(), resource);
                     admitted.failures += self.leaves.evaluate(&item, &mut facts.bits);

@@ -71,3 +71,54 @@ impl Groups {
         (self.slots.capacity() * 16 + self.vacant.capacity() * 4) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::budget::Budget;
+    use crate::core::origin::Origin;
+    use crate::core::payload::Group;
+    use crate::core::time::UnixNanos;
+    use crate::processors::tail_sampling::account::Account;
+
+    fn held(account: &Arc<Account>) -> Arc<HeldGroup> {
+        let origin = Arc::new(Origin::internal(UnixNanos(1)));
+        Arc::new(HeldGroup::copy(&Group::default(), &origin, UnixNanos(0), account))
+    }
+
+    #[test]
+    fn a_group_is_held_and_charged_as_long_as_a_run_names_it() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let mut groups = Groups::default();
+        let request = [held(&account), held(&account)];
+        let charged = account.held();
+        let mut filed = groups.begin(&request);
+        let first = groups.file(&mut filed, 1, &request[1]);
+        assert_eq!(groups.file(&mut filed, 1, &request[1]), first);
+        groups.end(filed);
+        drop(request);
+        assert_eq!(account.held(), charged / 2, "of the first no run was filed");
+        groups.free(first);
+        assert!(groups.get(first).is_some());
+        groups.free(first);
+        assert!(groups.get(first).is_none());
+        assert_eq!(account.held(), 0);
+        groups.free(first);
+    }
+
+    #[test]
+    fn a_slot_that_another_group_took_meanwhile_is_not_mistaken_for_the_requests_own() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let mut groups = Groups::default();
+        let request = [held(&account), held(&account)];
+        let mut filed = groups.begin(&request);
+        let first = groups.file(&mut filed, 0, &request[0]);
+        // Its trace was decided at once, and the other group took the place.
+        groups.free(first);
+        assert_eq!(groups.file(&mut filed, 1, &request[1]), first);
+        let again = groups.file(&mut filed, 0, &request[0]);
+        assert_ne!(again, first);
+        assert!(groups.get(again).is_some_and(|held| Arc::ptr_eq(held, &request[0])));
+        assert!(groups.get(first).is_some_and(|held| Arc::ptr_eq(held, &request[1])));
+    }
+}

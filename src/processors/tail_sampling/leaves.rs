@@ -102,14 +102,15 @@ impl Leaves {
         Ok(bits)
     }
 
-    /// Walks a span once. An id of another length than sixteen bytes is a fault; no id at all reads as zeros.
-    #[inline]
-    pub fn read_span(&self, span: &[u8]) -> Result<SpanFacts, Malformed> {
-        let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
+    /// Walks a span once; `facts` are new ones, filled in place because they are large. An id of another length than
+    /// sixteen bytes is a fault; no id at all reads as zeros.
+    #[inline(always)]
+    pub fn read_span(&self, span: &[u8], facts: &mut SpanFacts) -> Result<(), Malformed> {
+        facts.is_root = true;
         let mut seen = LeafBits::default();
         let mut status = 0u64;
         let mut fields = Fields::new(span);
-        self.read_head(&mut fields, &mut facts)?;
+        self.read_head(&mut fields, facts)?;
         let mut deep = false;
         loop {
             if self.keys.is_empty() {
@@ -130,7 +131,7 @@ impl Leaves {
             let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
-                1 => facts.trace_id = trace_id(field.bytes()?)?,
+                1 => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
                 3 => self.read_trace_state(field.bytes()?, &mut facts.bits),
                 4 => facts.is_root = is_zero(field.bytes()?),
                 7 => facts.start = field.fixed64()?,
@@ -156,7 +157,7 @@ impl Leaves {
         if let Some(bits) = usize::try_from(status).ok().and_then(|code| self.status.get(code)) {
             facts.bits.merge(bits);
         }
-        Ok(facts)
+        Ok(())
     }
 
     /// What stands before the attributes, in the order in which every encoder writes it: each field costs one comparison
@@ -164,7 +165,7 @@ impl Leaves {
     #[inline(always)]
     fn read_head(&self, fields: &mut Fields<'_>, facts: &mut SpanFacts) -> Result<(), Malformed> {
         if let Some(id) = fields.next_of(TRACE_ID) {
-            facts.trace_id = trace_id(id)?;
+            set_trace_id(&mut facts.trace_id, id)?;
         }
         fields.next_of(SPAN_ID);
         if let Some(text) = fields.next_of(TRACE_STATE) {
@@ -270,13 +271,14 @@ fn is_zero(id: &[u8]) -> bool {
     }
 }
 
-#[inline]
-fn trace_id(bytes: &[u8]) -> Result<[u8; 16], Malformed> {
+#[inline(always)]
+fn set_trace_id(id: &mut [u8; 16], bytes: &[u8]) -> Result<(), Malformed> {
     match bytes.len() {
-        16 => bytes.try_into().map_err(|_| Malformed::Length),
-        0 => Ok([0; 16]),
-        _ => Err(Malformed::Length),
+        16 => id.copy_from_slice(bytes),
+        0 => *id = [0; 16],
+        _ => return Err(Malformed::Length),
     }
+    Ok(())
 }
 
 #[inline]

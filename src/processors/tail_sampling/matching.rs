@@ -34,7 +34,7 @@ pub enum Test {
 }
 
 impl Test {
-    #[inline]
+    #[inline(always)]
     pub fn matches(&self, value: &AnyValue<'_>, level: Level) -> bool {
         match self {
             Test::OneOf(values) => text(value, level).is_some_and(|text| values.contains(text)),
@@ -61,9 +61,15 @@ impl Texts {
         1 << text.len().min(63)
     }
 
-    #[inline]
+    #[inline(always)]
     fn contains(&self, text: &[u8]) -> bool {
-        self.lengths & Texts::length_bit(text) != 0 && self.known.contains(text)
+        self.lengths & Texts::length_bit(text) != 0 && self.knows(text)
+    }
+
+    // Apart, so that what most values need stays small enough to be part of the walk.
+    #[inline(never)]
+    fn knows(&self, text: &[u8]) -> bool {
+        self.known.contains(text)
     }
 }
 
@@ -75,10 +81,12 @@ impl FromIterator<Box<[u8]>> for Texts {
     }
 }
 
+#[inline(always)]
 fn within(number: i64, min: Option<i64>, max: Option<i64>) -> bool {
     min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max)
 }
 
+#[inline(always)]
 fn text<'a>(value: &AnyValue<'a>, level: Level) -> Option<&'a [u8]> {
     let text = match value {
         AnyValue::Str(text) => *text,
@@ -103,6 +111,7 @@ impl Patterns {
         Patterns { patterns, recent: Mutex::new(LruCache::new(remembered)) }
     }
 
+    #[inline(never)]
     fn matches(&self, text: &[u8]) -> bool {
         let matching = || self.patterns.iter().any(|pattern| pattern.is_match(text));
         if text.len() > REMEMBERED_BYTES_MAX {

@@ -144,14 +144,20 @@ impl Parcel {
         self.groups.iter().map(ParcelGroup::spans).sum()
     }
 
+    /// The groups its spans came with.
+    pub fn held(&self) -> Vec<Arc<HeldGroup>> {
+        self.groups.iter().map(|group| group.held.clone()).collect()
+    }
+
     /// Asks the binding for every group once. What it is still waiting for is split off and returned.
-    pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Parcel> {
+    pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Parcel> {
         let mut pending = Vec::new();
         let mut ready = Vec::with_capacity(self.groups.len());
         for mut group in std::mem::take(&mut self.groups) {
             let held = &group.held;
             let resource = held.resource.clone().unwrap_or_default();
-            match binding.resolve(&held.origin, &resource, Evidence { latest: held.latest }, now) {
+            let evidence = Evidence { latest: held.latest, last_chance };
+            match binding.resolve(&held.origin, &resource, evidence, now) {
                 Bound::Unchanged => ready.push(group),
                 Bound::Resource(bound) => {
                     group.group.resource = Some(bound);
@@ -186,5 +192,98 @@ impl Parcel {
             origin: same.unwrap_or_else(|| Arc::new(Origin::internal(now))),
             ticket,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::budget::Budget;
+    use crate::otlp::envelope;
+    use crate::processors::tail_sampling::account::Account;
+
+    fn held(account: &Arc<Account>, resource: &'static [u8], scopes: usize) -> Arc<HeldGroup> {
+        let scope = |at| ScopeGroup { scope: Some(Bytes::from(vec![at as u8])), ..ScopeGroup::default() };
+        let scopes = (0..scopes).map(scope).collect();
+        let group = Group { resource: Some(Bytes::from_static(resource)), scopes, ..Group::default() };
+        let origin = Arc::new(Origin::internal(UnixNanos(1)));
+        Arc::new(HeldGroup::copy(&group, &origin, UnixNanos(7), account))
+    }
+
+    fn add(gathering: &mut Gathering, held: &Arc<HeldGroup>, scope: u32, spans: &[&[u8]]) {
+        let write = |out: &mut Vec<u8>| spans.iter().for_each(|span| write::bytes(out, 2, span));
+        gathering.add(held, scope, spans.len() as u64, write);
+    }
+
+    #[test]
+    fn spans_of_many_traces_share_their_resource_and_scope_again() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let (one, other) = (held(&account, b"one", 2), held(&account, b"other", 1));
+        let mut gathering = Gathering::default();
+        let long = vec![b'x'; 20_000];
+        add(&mut gathering, &one, 1, &[b"a", b""]);
+        add(&mut gathering, &other, 0, &[&long]);
+        add(&mut gathering, &one, 0, &[b"b"]);
+        add(&mut gathering, &one, 1, &[b"c"]);
+        let payload = gathering.finish().into_payload(Ticket::free(), UnixNanos(9));
+        let shape = |group: &Group| {
+            let spans = |scope: &ScopeGroup| scope.items.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+            (group.resource.clone(), group.scopes.iter().map(spans).collect::<Vec<_>>())
+        };
+        let groups: Vec<_> = payload.envelope.groups.iter().map(shape).collect();
+        let spans = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect::<Vec<_>>();
+        assert_eq!(groups[0], (Some("one".into()), vec![spans(&[b"b"]), spans(&[b"a", b"", b"c"])]));
+        assert_eq!(groups[1], (Some("other".into()), vec![spans(&[&long])]));
+        assert_eq!(payload.items, 5);
+        let sent = envelope::encode(&payload.envelope);
+        assert_eq!(envelope::decode(sent).as_ref(), Ok(&payload.envelope), "the bytes are a request");
+        assert!(gathering.is_empty());
+        add(&mut gathering, &one, 0, &[b"d"]);
+        assert_eq!(gathering.finish().spans(), 1, "nothing stays behind");
+    }
+
+    #[test]
+    fn a_parcel_is_full_by_spans_or_by_bytes() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let held = held(&account, b"one", 1);
+        let mut gathering = Gathering::default();
+        for _ in 0..PARCEL_SPANS_MAX {
+            assert!(!gathering.is_full());
+            add(&mut gathering, &held, 0, &[b"a"]);
+        }
+        assert!(gathering.is_full());
+        gathering.finish();
+        add(&mut gathering, &held, 0, &[&vec![0; PARCEL_BYTES_MAX]]);
+        assert!(gathering.is_full());
+    }
+
+    /// Knows some resources, waits for others.
+    struct Knows;
+
+    impl LateBinding for Knows {
+        fn resolve(&self, _: &Origin, resource: &Bytes, evidence: Evidence, _: UnixNanos) -> Bound {
+            assert_eq!(evidence.latest, UnixNanos(7));
+            match &resource[..] {
+                b"known" => Bound::Resource(Bytes::from_static(b"bound")),
+                b"pending" => Bound::Pending,
+                _ => Bound::Unchanged,
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_still_pending_is_split_off_with_its_bytes() {
+        let account = Account::new(1 << 20, &Budget::unlimited());
+        let mut gathering = Gathering::default();
+        for (resource, span) in [(&b"known"[..], &b"abc"[..]), (b"pending", b"defgh"), (b"strange", b"i")] {
+            add(&mut gathering, &held(&account, resource, 1), 0, &[span]);
+        }
+        let mut parcel = gathering.finish();
+        let before = parcel.bytes;
+        let pending = parcel.bind(&Knows, UnixNanos(9)).expect("one group waits");
+        assert_eq!((pending.spans(), pending.bytes, parcel.bytes), (1, 5, before - 5));
+        let payload = parcel.into_payload(Ticket::free(), UnixNanos(9));
+        let resources: Vec<_> = payload.envelope.groups.iter().filter_map(|group| group.resource.as_deref()).collect();
+        assert_eq!(resources, [&b"bound"[..], b"strange"]);
     }
 }

@@ -358,3 +358,6 @@ pub fn spans_of(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
         None => fields.next()?.ok()?.bytes().ok(),
     })
 }
+
+#[cfg(test)]
+mod tests;

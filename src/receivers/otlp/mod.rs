@@ -20,6 +20,7 @@ mod reply;
 mod service;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,6 +44,9 @@ use crate::receivers::otlp::config::{Door, OtlpConfig};
 use crate::receivers::otlp::counts::Counts;
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::service::{OtlpService, Shared};
+
+/// Wait for calls whose client has gone, once every connection has ended.
+const LEFTOVERS_GRACE: Duration = Duration::from_millis(200);
 
 pub const FACTORY: ReceiverFactory = ReceiverFactory {
     about: About {
@@ -167,7 +171,8 @@ impl Component for OtlpReceiver {
                 // A door that panicked has told the gateway itself.
                 let _ = door.await;
             }
-            running.leftovers.settle(deadline).await;
+            // Calls without a client go on: the stages behind, which drain next, end them.
+            running.leftovers.settle(deadline.min(Instant::now() + LEFTOVERS_GRACE)).await;
             self.cx.host.status.set(&self.cx.path, State::Stopped, "");
         })
     }

@@ -5,7 +5,7 @@ pub mod http;
 
 use podgate::core::error::{ConsumeError, Reason};
 
-use super::harness::Running;
+use super::harness::{Running, field};
 
 /// A small size limit, so that being over it costs the tests little.
 pub const SMALL: &str = "\
@@ -41,19 +41,6 @@ pub fn two_of_three_bad() -> Vec<u8> {
     let bad_span = vec![0x0a, 0x7f, 1];
     let spans = [good_span, bad_span, deep_span].map(|span| field(2, &span)).concat();
     field(1, &field(2, &spans))
-}
-
-/// A length-delimited protobuf field.
-pub fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
-    let mut length = value.len();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend(value);
-    out
 }
 
 /// A request with a field nobody knows (number 15) at every level.

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import threading
+import time
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -30,7 +31,7 @@ def attributes(pairs):
 
 
 def record(request, transport, out):
-    lines = []
+    lines, arrived = [], time.time()
     for group in request.resource_spans:
         resource = attributes(group.resource.attributes)
         # One line for each attribute: a key written twice would hide behind a dictionary.
@@ -40,6 +41,7 @@ def record(request, transport, out):
                 lines.append(
                     {
                         "transport": transport,
+                        "arrived": arrived,
                         "resource": resource,
                         "doubled_keys": doubled,
                         "trace": span.trace_id.hex(),

@@ -2,14 +2,16 @@
 //!
 //! Keys are 128-bit keyed hashes, so that nothing a sender chooses is stored or can be made to collide.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use foldhash::quality::RandomState;
 use lru::LruCache;
 
-use super::{Sighting, Times};
+use super::{Basis, Sighting, Times};
 use crate::core::time::UnixNanos;
+use crate::kube::ledger::Absence;
 
 /// Parts, so that threads seldom meet.
 const PARTS: usize = 16;
@@ -31,6 +33,7 @@ pub(super) struct Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     pub run: Arc<str>,
+    pub stream: Key,
     pub unconfirmed: bool,
     /// The identity was seen to outlive a run: it names no process.
     pub void: bool,
@@ -51,12 +54,30 @@ pub struct Stream {
     pub run: Arc<str>,
     pub since: UnixNanos,
     pub until: UnixNanos,
+    /// What the latest first sight of a process of it was decided by.
+    pub basis: Basis,
+}
+
+/// What is remembered of the processes of one container, for explain.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// Run and number of processes known by identity.
+    pub identities: BTreeMap<Arc<str>, usize>,
+    /// Run and number of connections that carry one process alone.
+    pub connections: BTreeMap<Arc<str>, usize>,
+    /// Identities that were seen to outlive a run, and connections that carry several processes.
+    pub void: usize,
+    /// The latest data whose run could not be known.
+    pub absence: Option<(Absence, UnixNanos)>,
 }
 
 struct Part {
     identities: LruCache<Key, Bound, RandomState>,
     streams: LruCache<Key, Stream, RandomState>,
     connections: LruCache<u64, Connection, RandomState>,
+    absences: LruCache<Key, (Absence, UnixNanos), RandomState>,
+    /// Answers of a stream that turned out wrong and were not followed by the right one yet.
+    owed: LruCache<Key, u32, RandomState>,
 }
 
 pub(super) struct Store {
@@ -71,6 +92,8 @@ impl Store {
             identities: LruCache::unbounded_with_hasher(RandomState::default()),
             streams: LruCache::unbounded_with_hasher(RandomState::default()),
             connections: LruCache::unbounded_with_hasher(RandomState::default()),
+            absences: LruCache::unbounded_with_hasher(RandomState::default()),
+            owed: LruCache::unbounded_with_hasher(RandomState::default()),
         };
         Store {
             parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
@@ -152,20 +175,73 @@ impl Store {
     }
 
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
-    pub fn extend_stream(&self, key: Key, run: &Arc<str>, times: Times) {
+    pub fn extend_stream(&self, key: Key, run: &Arc<str>, times: Times, basis: Basis) {
         let mut part = self.part(key);
         match part.streams.get_mut(&key) {
             Some(stream) if stream.run == *run => {
                 stream.since = stream.since.min(times.alive_from());
                 stream.until = stream.until.max(times.last);
+                stream.basis = basis;
             }
             Some(stream) if times.last <= stream.until => {}
             _ => {
-                part.streams.put(key, Stream { run: run.clone(), since: times.alive_from(), until: times.last });
+                part.streams.put(key, Stream { run: run.clone(), since: times.alive_from(), until: times.last, basis });
                 if part.streams.len() > ENTRIES_MAX {
                     part.streams.pop_lru();
                 }
             }
         }
+    }
+
+    pub fn owe_correction(&self, stream: Key) {
+        let mut part = self.part(stream);
+        let owed = part.owed.get(&stream).copied().unwrap_or(0);
+        part.owed.put(stream, owed.saturating_add(1));
+        if part.owed.len() > ENTRIES_MAX {
+            part.owed.pop_lru();
+        }
+    }
+
+    /// True when one was owed.
+    pub fn pay_correction(&self, stream: Key) -> bool {
+        let mut part = self.part(stream);
+        match part.owed.peek(&stream).copied() {
+            None => return false,
+            Some(0 | 1) => drop(part.owed.pop(&stream)),
+            Some(owed) => drop(part.owed.put(stream, owed - 1)),
+        }
+        true
+    }
+
+    /// The stream's run could not be told.
+    pub fn note_absence(&self, key: Key, absence: Absence, now: UnixNanos) {
+        let mut part = self.part(key);
+        part.absences.put(key, (absence, now));
+        if part.absences.len() > ENTRIES_MAX {
+            part.absences.pop_lru();
+        }
+    }
+
+    /// Looks through everything: for people, not for data.
+    pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
+        let key = self.key((pod_uid, container));
+        let mut found = Remembered { absence: self.part(key).absences.peek(&key).copied(), ..Remembered::default() };
+        for part in &self.parts {
+            let part = part.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let identities = part.identities.iter().map(|(_, bound)| (bound, bound.void, true));
+            let connections = part
+                .connections
+                .iter()
+                .filter_map(|(_, connection)| connection.bound.as_ref().map(|bound| (bound, connection.shared, false)));
+            for (bound, void, by_identity) in identities.chain(connections).filter(|(bound, ..)| bound.stream == key) {
+                let runs = if by_identity { &mut found.identities } else { &mut found.connections };
+                if void {
+                    found.void += 1;
+                } else {
+                    *runs.entry(bound.run.clone()).or_default() += 1;
+                }
+            }
+        }
+        found
     }
 }

@@ -26,7 +26,7 @@ pub enum Source {
 }
 
 impl Source {
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Source::Connection => "connection",
             Source::Attribute(name) => name,

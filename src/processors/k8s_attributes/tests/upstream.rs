@@ -346,3 +346,26 @@ fn pod_attributes_come_at_arrival_and_the_runs_at_the_decision() {
     assert_eq!(id(&read(&bound)), Some("run-0"));
     assert_eq!(read(&bound)["container.image.tag"], "1");
 }
+
+#[test]
+fn a_pod_that_is_reported_between_arrival_and_decision_gives_all_its_attributes_at_the_decision() {
+    let cluster = MadeUp::with([]);
+    let (enricher, stats) = enricher("{}", &cluster);
+    let missing = || stats.total("podgate_k8s_container_id_resources");
+    let from = origin(Some("10.1.0.5"), 3, ago(20));
+    let resource = resource(&[("service.name", "cart")]);
+    let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
+    let subject = Subject { resource: &resource, origin: &from, times: &times };
+    assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)), Outcome::Unchanged);
+    assert_eq!(missing(), 0, "nobody knows yet");
+    let later = NOW.saturating_add(Duration::from_secs(10));
+    assert_eq!(enricher.enrich(&subject, &moment(&enricher, later, Mode::RunOnly)), Outcome::Unchanged);
+    assert_eq!(missing(), 1);
+    cluster.apply(Change::Applied(plain()), later);
+    let Outcome::Changed(bound) = enricher.enrich(&subject, &moment(&enricher, later, Mode::RunOnly)) else {
+        panic!("the pod is known at the decision");
+    };
+    let bound = read(&bound);
+    assert_eq!((name(&bound), id(&bound)), (Some("cart-1"), Some("run-0")));
+    assert_eq!(bound["k8s.container.name"], "app");
+}

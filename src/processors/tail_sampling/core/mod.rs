@@ -118,6 +118,11 @@ impl Core {
         self.traces.len() as u64
     }
 
+    /// Bytes of undecided spans.
+    pub fn live_bytes(&self) -> u64 {
+        self.store.live()
+    }
+
     /// Bytes held, groups aside, which charge themselves.
     pub fn footprint(&self) -> u64 {
         let tables = self.traces.footprint() + self.wheel.footprint() + self.groups.footprint();

@@ -157,6 +157,11 @@ const TYPES: &[(&str, CheckBody)] = &[
     ("trace_state", trace_state::check),
 ];
 
+/// The names of all policy types.
+pub fn types() -> impl Iterator<Item = &'static str> + Clone {
+    TYPES.iter().map(|(name, _)| *name)
+}
+
 /// Checks one policy; `depth` is 0 at the top level. Returns its name and rule.
 pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<(String, Rule)> {
     let section = Section::new(node, path, cx.diagnostics);
@@ -172,7 +177,7 @@ pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) 
 }
 
 fn check_type(section: &Section<'_>, kind: &str, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<Rule> {
-    let known = TYPES.iter().map(|(name, _)| *name);
+    let known = types();
     for other in known.clone().filter(|other| *other != kind) {
         section.without_effect(other, "the policy's type is another");
     }

@@ -1,0 +1,79 @@
+//! Addresses that are nobody's: nodes', proxies', and those of pods that only forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stage::{UID, pod};
+use super::{MadeUp, NOW, enriched, enricher, origin, resource};
+use crate::kube::pod::{Container, ContainerKind, Pod};
+
+fn ip(text: &str) -> std::net::IpAddr {
+    text.parse().expect("an address")
+}
+
+fn named(name: &str, address: &str, containers: &[&str]) -> Pod {
+    let container = |name: &&str| Container { name: (*name).into(), image: "i:1".into(), kind: ContainerKind::Regular };
+    let began = NOW.saturating_sub(Duration::from_secs(600));
+    Pod {
+        uid: name.into(),
+        name: name.into(),
+        ips: vec![ip(address)],
+        host_ips: vec![ip("192.168.0.7")],
+        containers: containers.iter().map(container).collect(),
+        ..pod("run-0", 0, began, None)
+    }
+}
+
+/// The pod that data from this peer gets, how often a rule refused the address, and conflicts.
+fn from(body: &str, cluster: &Arc<MadeUp>, peer: &str, pairs: &[(&str, &str)]) -> (Option<String>, u64, u64) {
+    let (enricher, stats) = enricher(body, cluster);
+    let accepted = NOW.saturating_sub(Duration::from_secs(30));
+    let read = enriched(&enricher, &resource(pairs), &origin(Some(peer), 7, accepted), Duration::from_secs(10));
+    let refused = stats.all().into_iter().filter(|series| {
+        series.name == "podgate_k8s_association" && series.labels.iter().any(|(_, value)| value == "refused")
+    });
+    let refused = refused.map(|series| match series.metric {
+        crate::core::stats::Metric::Counter(counter) => counter.get(),
+        _ => 0,
+    });
+    let name = read.expect("old enough").get("k8s.pod.name").cloned();
+    (name, refused.sum(), stats.total("podgate_k8s_identity_conflict"))
+}
+
+#[test]
+fn data_from_the_nodes_address_belongs_to_no_pod_not_even_to_one_in_its_network() {
+    let agent = Pod { host_network: true, ..named("agent", "192.168.0.7", &["app"]) };
+    let thief = Pod { host_ips: vec![ip("192.168.0.8")], ..named("thief", "192.168.0.7", &["app"]) };
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), agent, thief]);
+    assert_eq!(from("{}", &cluster, "192.168.0.7", &[]), (None, 1, 0));
+    assert_eq!(from("{}", &cluster, "10.1.0.5", &[("k8s.pod.ip", "192.168.0.7")]), (Some("cart".to_owned()), 1, 0));
+    assert_eq!(from("{}", &cluster, "192.168.0.7", &[("k8s.pod.uid", "cart")]), (Some("cart".to_owned()), 0, 0));
+}
+
+#[test]
+fn data_from_a_configured_proxy_belongs_to_whoever_it_names() {
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), named("gateway", "10.244.0.1", &["app"])]);
+    assert_eq!(from("{}", &cluster, "10.244.0.1", &[]).0.as_deref(), Some("gateway"));
+    let body = "{podgate: {proxies: [10.244.0.0/24]}}";
+    assert_eq!(from(body, &cluster, "10.244.0.1", &[]), (None, 1, 0));
+    assert_eq!(from(body, &cluster, "::ffff:10.244.0.1", &[]), (None, 1, 0));
+    assert_eq!(from(body, &cluster, "10.244.0.1", &[("k8s.pod.uid", "cart")]), (Some("cart".to_owned()), 0, 0));
+}
+
+#[test]
+fn a_pod_that_only_forwards_is_not_taken_for_the_sender_and_no_conflict() {
+    let relay = named("relay", "10.1.0.9", &["otel-collector", "istio-proxy"]);
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), relay]);
+    assert_eq!(from("{}", &cluster, "10.1.0.9", &[]), (None, 1, 0));
+    for policy in ["keep", "replace", "refuse"] {
+        let body = format!("{{podgate: {{on_conflict: {policy}}}}}");
+        let found = from(&body, &cluster, "10.1.0.9", &[("k8s.pod.uid", "cart")]);
+        assert_eq!(found, (Some("cart".to_owned()), 0, 0), "{policy}");
+    }
+    let ingress = named("ingress", "10.1.0.10", &["istio-proxy"]);
+    let gateway = MadeUp::with([ingress]);
+    assert_eq!(from("{}", &gateway, "10.1.0.10", &[]).0.as_deref(), Some("ingress"), "its spans are its own");
+    // What it says of itself is believed.
+    assert_eq!(from("{}", &cluster, "10.1.0.9", &[("k8s.pod.uid", "relay")]).0.as_deref(), Some("relay"));
+    assert_eq!(from("{}", &cluster, "10.1.0.5", &[("k8s.pod.uid", UID)]).0, None, "an unknown claim gets nothing");
+}

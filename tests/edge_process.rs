@@ -1,0 +1,26 @@
+//! The process from outside: abused, overloaded, stopped. Short here; the long forms are `make test-abuse`,
+//! `make test-overload` and `make test-stops`, which write what they measured into docs/hardening.md.
+
+#![cfg(feature = "testing")]
+#![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
+
+#[expect(dead_code, reason = "the edge tests use the rest of it")]
+#[path = "edge/abuses.rs"]
+mod abuses;
+#[path = "edge/attack.rs"]
+#[expect(dead_code, reason = "the edge tests use the rest of it")]
+mod attack;
+#[path = "edge/harness.rs"]
+#[expect(dead_code, reason = "the edge tests use the rest of it")]
+mod harness;
+mod support;
+
+mod edge_process {
+    pub mod abuse;
+    pub mod attacker;
+    pub mod gateway;
+    pub mod honest;
+    pub mod overload;
+    pub mod report;
+    pub mod stops;
+}

@@ -1,0 +1,139 @@
+//! A podgate process: started from YAML, watched through /proc, ended by SIGTERM.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::support::free_port;
+
+/// `PODGATE_BIN`, for the long forms a release build; else what cargo built.
+fn binary() -> PathBuf {
+    std::env::var_os("PODGATE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_podgate").into(), PathBuf::from)
+}
+
+/// A number from the environment, for the long forms.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// True in the long forms: they pin processes to cores and write their figures down.
+pub fn is_long() -> bool {
+    std::env::var_os("PODGATE_BIN").is_some()
+}
+
+/// Runs until it is ended or dropped.
+pub struct Process {
+    child: Child,
+    folder: tempfile::TempDir,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub took: Duration,
+    /// The final line's account of traces; dropped items stand under `dropped(reason)`.
+    pub balance: BTreeMap<String, u64>,
+    pub log: String,
+}
+
+impl Ended {
+    pub fn items(&self, entry: &str) -> u64 {
+        self.balance.iter().filter(|(name, _)| name.starts_with(entry)).map(|(_, items)| items).sum()
+    }
+}
+
+impl Process {
+    /// Starts podgate with an `otlp` receiver on two ports of all interfaces and the rest of the configuration from
+    /// `rest`; returns when it is ready.
+    pub async fn start(receiver: &str, rest: &str) -> Process {
+        let (grpc, http) = (free_port(), free_port());
+        let yaml = format!(
+            "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: '0.0.0.0:{grpc}'{receiver}}}\n      \
+             http: {{endpoint: '0.0.0.0:{http}'{receiver}}}\n{rest}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.yaml");
+        std::fs::write(&config, yaml).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = if is_long() { Command::new("taskset") } else { Command::new(binary()) };
+        if is_long() {
+            command.args(["-c", "1"]).arg(binary());
+        }
+        let command = command.args(["--config".as_ref(), config.as_os_str()]).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().unwrap();
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let process = Process { child, folder, grpc: address(grpc), http: address(http) };
+        for _ in 0..1_000 {
+            if process.log().contains("everything is ready") {
+                return process;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never ready:\n{}", process.log());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// CPU time of all threads.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+        let nanos = stats.filter_map(|stat| stat.split_whitespace().next().and_then(|first| first.parse::<u64>().ok()));
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// Highest resident memory since start in MiB.
+    pub fn peak_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap() / 1024.0
+    }
+
+    /// SIGTERM, then the end; killed and failed after 30 seconds.
+    pub async fn stop(mut self) -> Ended {
+        let begun = Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no process to stop:\n{}", self.log());
+        let code = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if begun.elapsed() > Duration::from_secs(30) => panic!("never ended:\n{}", self.log()),
+                None => sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let log = self.log();
+        Ended { code, took: begun.elapsed(), balance: balance(&log), log }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `... balance: traces: received 10, delivered 6, dropped(shutdown) 1, held 0`
+fn balance(log: &str) -> BTreeMap<String, u64> {
+    let line = log.lines().rev().find_map(|line| line.split_once("traces: ")).map_or("", |(_, line)| line);
+    let line = line.split(';').next().unwrap_or_default();
+    let entries = line.split(", ").filter_map(|entry| entry.trim().rsplit_once(' '));
+    entries.filter_map(|(name, items)| Some((name.to_owned(), items.parse().ok()?))).collect()
+}
+
+#[test]
+fn the_final_line_is_read_as_it_is_written() {
+    let read =
+        balance("x\n INFO balance: traces: received 10, delivered 6, dropped(shutdown) 1, held 0; logs: received 1");
+    let entries = [("received", 10), ("delivered", 6), ("dropped(shutdown)", 1), ("held", 0)];
+    assert_eq!(read, entries.map(|(name, items)| (name.to_owned(), items)).into());
+}
