@@ -193,6 +193,35 @@ fn labels_of_pod_namespace_and_node_are_kept_apart() {
 }
 
 #[test]
+fn labels_are_named_as_one_generation_of_the_conventions_or_as_both() {
+    let label = [("k8s.pod.label.tier", "of-pod"), ("k8s.deployment.label.tier", "of-deployment")];
+    let older = [("k8s.pod.labels.tier", "of-pod"), ("k8s.pod.annotations.note", "n")];
+    let newer = [("k8s.pod.annotation.note", "n")];
+    let table: [(&str, Vec<(&str, &str)>); 3] = [
+        ("new", [&label[..], &newer[..]].concat()),
+        ("old", [&older[..], &label[1..]].concat()),
+        ("both", [&label[..], &newer[..], &older[..]].concat()),
+    ];
+    let mut cluster = with_owners();
+    let tier = [("tier", "of-deployment")];
+    cluster.owners.insert("deployment-uid".to_owned(), related("web", "deployment-uid", None, &tier));
+    let made = Pod {
+        owner: Some(owner("ReplicaSet", "web-5c4d", "rs-uid")),
+        labels: pairs(&[("tier", "of-pod")]),
+        annotations: pairs(&[("note", "n")]),
+        ..plain()
+    };
+    let cluster = known(cluster, made);
+    for (generation, expected) in table {
+        let body = format!(
+            "{{extract: {{metadata: [], labels: [{{key: tier}}, {{key: tier, from: deployment}}], \
+             annotations: [{{key_regex: n.*}}]}}, podgate: {{label_names: {generation}}}}}"
+        );
+        assert_eq!(got(&body, &cluster, &[("k8s.pod.uid", UID)]), attributes(&expected), "{generation}");
+    }
+}
+
+#[test]
 fn a_resource_without_a_pod_gets_what_its_own_namespace_and_node_have() {
     let body = format!("{{extract: {{metadata: [k8s.node.uid], {LABELS}}}}}");
     let cluster = known(with_neighbours(), plain());
