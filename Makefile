@@ -31,6 +31,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
 	python3 tests/real/browser.py target/release/podgate
+	python3 tests/real/elasticsearch/suite.py target/release/podgate
 
 test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate; 8 minutes (WATCHES="--watches 50 --pods 500" for less)
 	$(CARGO) build --locked --release --bin podgate --example node_watches

@@ -62,6 +62,10 @@ fn the_daemonset_and_its_sampling_overlay_are_accepted_without_warnings() {
         .filter(|message| !message.contains("check_interval"))
         .collect();
     assert!(texts.is_empty(), "{texts:?}");
+    // Any variable that is set stands for the API key.
+    let elastic = std::fs::read_to_string(path("manifests/elasticsearch.yaml")).expect("it is there");
+    let elastic = format!("yaml:{}", elastic.replace("env:ELASTIC_API_KEY", "env:USER_ID:-a2V5"));
+    assert_accepted("manifests/elasticsearch.yaml over the base", &check(vec![base.clone(), elastic]));
     let both = check(vec![base, path("manifests/sampling.yaml")]);
     assert_accepted("manifests/sampling.yaml over the base", &both);
     let plan = both.plan.expect("accepted");

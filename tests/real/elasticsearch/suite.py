@@ -23,6 +23,9 @@ from peers import get  # noqa: E402
 from run import Suite  # noqa: E402
 from toolbox import HERE, Process, free_ports, say, wait_for  # noqa: E402
 
+# What podgate itself says of data points that no document can show.
+UNMAPPABLE = {"cumulative_baseline", "cumulative_stale", "temporality", "not_finite", "no_recorded_value", "duplicate_point",
+              "empty_point", "metric_in_parts", "unnamed_metric", "bad_buckets"}
 INPUTS = HERE.parent / "golden/elastic/otel.jsonl"
 CONFIG = """
 extensions:
@@ -142,19 +145,20 @@ class Load(threading.Thread):
         return self.documents
 
 
-def found_once(suite, node, sent, what):
-    """Documents found are those sent, and no id twice over all backing indices."""
-    suite.equal(f"{what}: documents found = spans and span events sent", node.count("*-*.otel-*"), sent)
+def found_once(suite, node, sent, what, aside=0):
+    """Documents found are those sent but what Elasticsearch put aside, and no id stands twice over all backing indices."""
+    suite.equal(f"{what}: documents found = spans and span events sent", node.count("*-*.otel-*") + aside, sent)
+    suite.equal(f"{what}: the failure store holds what was counted apart", node.count(".fs-*"), aside)
     ids = collections.Counter(node.field("traces-*", "span_id"))
     twice = [one for one, count in ids.items() if count > 1]
     suite.equal(f"{what}: no span stands there twice", len(twice), 0)
 
 
 def all_inputs(lab, suite):
-    """Every recorded input is indexed, or dead-lettered with the reason that was predicted"""
-    node, gateway = lab.node(), None
+    """Every recorded input is indexed, as predicted, and each item accounted for"""
+    node = lab.node()
     gateway = lab.gateway(node)
-    wanted, sent = collections.Counter(), 0
+    sent = 0
     for case in lab.inputs():
         for path, body in case["requests"]:
             gateway.send(path, body)
@@ -162,18 +166,18 @@ def all_inputs(lab, suite):
     sheets = {signal: gateway.settled(signal) for signal in ("traces", "logs", "metrics")}
     letters = gateway.letters()
     reasons = collections.Counter(letter["type"] for letter in letters)
-    suite.figure(f"{sent} requests, {node.count('*-*.otel-*')} documents found, dead letters {dict(reasons)}")
+    dropped = [sheet["dropped"] for sheet in sheets.values()]
+    suite.figure(f"{sent} requests, {node.count('*-*.otel-*')} documents found, dropped {dropped}")
     for signal, sheet in sheets.items():
-        dropped = sum(count for reason, count in sheet["dropped"].items() if reason not in ("dead_letter", "unmappable"))
-        suite.equal(f"{signal}: each item is delivered, dead-lettered or told unmappable", dropped, 0)
+        others = set(sheet["dropped"]) - UNMAPPABLE - {"dead_letter"}
+        suite.equal(f"{signal}: each item is delivered, dead-lettered or told unmappable", others, set())
         suite.equal(f"{signal}: nothing is held", sheet["held"], 0)
     documents = int(metric(gateway, "otelcol_elasticsearch_docs_received"))
     aside = int(metric(gateway, "otelcol_elasticsearch_docs_processed", outcome="failure_store"))
     present = int(metric(gateway, "otelcol_elasticsearch_docs_processed", outcome="present"))
     suite.equal("documents made = found + aside + there already + dead-lettered",
                 documents, node.count("*-*.otel-*") + aside + present + len(letters))
-    predicted = {"timestamp_error"}
-    suite.equal("nothing else is refused than times outside the window", set(reasons) - predicted, wanted.keys() - predicted)
+    suite.equal("as predicted, Elasticsearch refuses none of them", dict(reasons), {})
     gateway.stop()
 
 
@@ -189,7 +193,7 @@ def kill_and_restart(lab, suite):
     """kill -9 of Elasticsearch under load, twice: every document is found once"""
     node = lab.node()
     gateway = lab.gateway(node)
-    load = Load(gateway)
+    load = Load(gateway, every=0.1)
     for _ in range(2):
         time.sleep(2)
         node.kill()
@@ -198,7 +202,7 @@ def kill_and_restart(lab, suite):
     time.sleep(1)
     sent = load.end()
     suite.check("the sender was served throughout", load.error is None, load.error)
-    sheet = gateway.settled()
+    sheet = gateway.settled(seconds=180)
     suite.figure(f"{load.spans} spans, {sent} documents, {int(metric(gateway, 'otelcol_elasticsearch_docs_retried'))} sent again")
     found_once(suite, node, sent, "after two kills")
     suite.equal("every span counts as delivered", sheet["delivered"], load.spans)
@@ -239,16 +243,18 @@ def tiny_queue(lab, suite):
     """A write queue of one: rejected documents and requests are sent again until all are found"""
     node = lab.node("thread_pool.write.queue_size: 1\nthread_pool.write.size: 1\nindexing_pressure.memory.limit: 900kb")
     gateway = lab.gateway(node, sending_queue={"queue_size": 10000, "num_consumers": 20, "batch": {"min_size": 1000, "max_size": 30000, "sizer": "bytes", "flush_timeout": "20ms"}})
-    loads = [Load(gateway, per_request=100, every=0) for _ in range(4)]
+    loads = [Load(gateway, per_request=100, every=0.02) for _ in range(4)]
     time.sleep(6)
     sent = sum(load.end() for load in loads)
     suite.check("the senders were served throughout", all(load.error is None for load in loads))
-    sheet = gateway.settled(seconds=120)
+    sheet = gateway.settled(seconds=180)
     too_many = int(metric(gateway, "otelcol_elasticsearch_docs_processed", outcome="too_many"))
     failed = int(metric(gateway, "otelcol_elasticsearch_bulk_requests_count", outcome="failed"))
-    suite.figure(f"{sent} documents, {too_many} rejected one by one, {failed} requests rejected as a whole")
+    # Elasticsearch puts rejected documents of a stream with a failure store aside itself and answers 201.
+    aside = int(metric(gateway, "otelcol_elasticsearch_docs_processed", outcome="failure_store"))
+    suite.figure(f"{sent} documents, {aside} put aside by Elasticsearch, {too_many} rejected one by one, {failed} requests rejected as a whole")
     suite.check("Elasticsearch did reject", too_many + failed > 0)
-    found_once(suite, node, sent, "after the rejections")
+    found_once(suite, node, sent, "after the rejections", aside)
     suite.equal("every span counts as delivered", sheet["delivered"], sum(load.spans for load in loads))
     gateway.stop()
 

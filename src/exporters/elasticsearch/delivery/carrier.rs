@@ -16,18 +16,18 @@ use crate::core::error::Reason;
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::cure;
 use crate::exporters::elasticsearch::delivery::dead_letter::DeadLetter;
-use crate::exporters::elasticsearch::delivery::load::{Batch, Document, cut, index_of, lines_of};
+use crate::exporters::elasticsearch::delivery::load::{Batch, Document, cut};
 use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
-use crate::exporters::elasticsearch::delivery::parked::{Parked, Waiting};
+use crate::exporters::elasticsearch::delivery::parked::Parked;
 use crate::exporters::elasticsearch::delivery::post::Post;
-use crate::exporters::elasticsearch::delivery::ramp::{Ramp, Trouble, Turn, Waits};
-use crate::exporters::elasticsearch::delivery::verdict::{
-    Class, Said, Statuses, Verdict, class, judge, read, request_error,
-};
+use crate::exporters::elasticsearch::delivery::ramp::{Kind, Ramp, Turn, Waits};
+use crate::exporters::elasticsearch::delivery::verdict::{Class, Statuses, class, request_error};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
+use crate::exporters::sending::condition::Trouble;
 use crate::exporters::sending::gate::{Gate, Over};
 use crate::exporters::sending::isolation::Allowance;
-use crate::net::client::http::{HttpAnswer, HttpReply};
+use crate::net::client::failure::Failure;
+use crate::net::client::http::HttpAnswer;
 
 /// What the keys under `retry` say.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,8 @@ const HOPELESS: Duration = Duration::from_secs(60);
 const HOPELESS_DOCUMENTS_MIN: usize = 32;
 /// Elasticsearch's default for `http.max_content_length` is 100 MiB, of the body as inflated.
 const DOCUMENT_BYTES_MAX: usize = 99 << 20;
+/// Attempts that ended in a broken connection before a smaller request is tried.
+const SUSPECT_SIZE_AFTER: u32 = 3;
 /// A request this small is not refused for its size.
 const SIZE_FLOOR_BYTES: usize = 64 << 10;
 
@@ -74,13 +76,13 @@ pub struct Carrier {
     pub taken: AtomicU64,
     /// Somebody waits for something to be parked.
     pub parked_more: Notify,
-    turn: Notify,
+    pub(super) turn: Notify,
     // All are locked for a few instructions and never across an await.
     parked: Mutex<Parked>,
-    ramp: Mutex<Ramp>,
+    pub(super) ramp: Mutex<Ramp>,
     allowance: Mutex<Allowance>,
     hopeless_until: Mutex<Option<Instant>>,
-    failed_logged: Mutex<Option<Instant>>,
+    pub(super) failed_logged: Mutex<Option<Instant>>,
 }
 
 /// What a carrier is made of; see the fields of [`Carrier`].
@@ -98,15 +100,15 @@ pub struct CarrierParts {
 }
 
 /// The documents of one call on their way.
-struct Way<'a> {
-    lines: &'a Bytes,
-    manner: Manner,
+pub(super) struct Way<'a> {
+    pub(super) lines: &'a Bytes,
+    pub(super) manner: Manner,
     give_up_at: Option<Instant>,
     searches_left: u32,
-    outcome: Outcome,
-    work: VecDeque<Batch>,
+    pub(super) outcome: Outcome,
+    pub(super) work: VecDeque<Batch>,
     /// Ended without a final word; what becomes of them depends on who waits.
-    given_up: Vec<(Document, Cause)>,
+    pub(super) given_up: Vec<(Document, Cause)>,
 }
 
 /// Why no request may be made.
@@ -118,11 +120,11 @@ enum Stop {
 /// Bytes of a body that stand in the log at most.
 const LOGGED_BYTES_MAX: usize = 16 << 10;
 
-fn clipped(body: &[u8]) -> std::borrow::Cow<'_, str> {
+pub(super) fn clipped(body: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&body[..body.len().min(LOGGED_BYTES_MAX)])
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -227,19 +229,7 @@ impl Carrier {
     async fn understand(&self, way: &mut Way<'_>, batch: Batch, answer: HttpAnswer) {
         let reply = match answer {
             Ok(reply) => reply,
-            Err(failure) => {
-                let trouble = cure::no_answer(&failure);
-                let cause = Cause {
-                    status: 0,
-                    kind: trouble.code.clone(),
-                    reason: trouble.message.clone(),
-                    why: Reason::UNAVAILABLE,
-                };
-                self.counts.requests_failed.add(1);
-                self.voice.fails(&trouble);
-                lock(&self.ramp).fails(Trouble::Passing, None, Instant::now(), fastrand::f64());
-                return self.later(way, batch, &cause);
-            }
+            Err(failure) => return self.unanswered(way, batch, &failure),
         };
         if self.telemetry.response_body {
             tracing::debug!(exporter = %self.voice.path, status = reply.status, body = %clipped(&reply.body), "bulk answer");
@@ -254,15 +244,15 @@ impl Carrier {
         match class {
             Class::Answered => {}
             Class::Later => {
-                self.fail(&cause, Trouble::Passing, reply.retry_after);
+                self.fail(&cause, Kind::Passing, reply.retry_after);
                 self.later(way, batch, &Cause { why: Reason::UNAVAILABLE, ..cause });
             }
             Class::GiveUp => {
-                self.fail(&cause, Trouble::Passing, reply.retry_after);
+                self.fail(&cause, Kind::Passing, reply.retry_after);
                 way.give_up(batch.documents, &Cause { why: Reason::UNAVAILABLE, ..cause });
             }
             Class::Hold => {
-                self.fail(&cause, Trouble::Standing, reply.retry_after);
+                self.fail(&cause, Kind::Standing, reply.retry_after);
                 way.work.push_front(Batch { not_before: None, ..batch });
             }
             Class::TooLarge => self.smaller(way, batch, &Cause { why: Reason::TOO_LARGE, ..cause }),
@@ -270,14 +260,34 @@ impl Carrier {
         }
     }
 
-    fn fail(&self, cause: &Cause, trouble: Trouble, after: Option<Duration>) {
-        let shown = if self.show_reasons { cause.reason.as_str() } else { "" };
-        self.voice.fails(&cure::status(cause.status, &cause.kind, shown));
+    /// Whether the documents were indexed is unknown, unless no connection came up.
+    fn unanswered(&self, way: &mut Way<'_>, batch: Batch, failure: &Failure) {
+        let trouble = cure::no_answer(failure);
+        let Trouble { code: kind, message: reason, .. } = trouble.clone();
+        let cause = Cause { status: 0, kind, reason, why: Reason::UNAVAILABLE };
+        self.counts.requests_failed.add(1);
+        self.voice.fails(&trouble);
+        // A server may close the connection over a body that is too large, before its 413 is read.
+        let perhaps_too_large = match failure {
+            Failure::AnswerTooLarge { .. } => true,
+            Failure::Broken(_) => batch.attempts > SUSPECT_SIZE_AFTER && batch.bytes() > SIZE_FLOOR_BYTES,
+            _ => false,
+        };
+        lock(&self.ramp).fails(Kind::Passing, None, Instant::now(), fastrand::f64());
+        if perhaps_too_large && batch.documents.len() > 1 {
+            return self.halve(way, batch, &cause);
+        }
+        self.later(way, batch, &cause);
+    }
+
+    /// Error texts of whole requests speak of credentials and nodes, not of documents.
+    pub(super) fn fail(&self, cause: &Cause, trouble: Kind, after: Option<Duration>) {
+        self.voice.fails(&cure::status(cause.status, &cause.kind, &cause.reason));
         lock(&self.ramp).fails(trouble, after, Instant::now(), fastrand::f64());
     }
 
     /// The same documents again, unless their attempts are used up.
-    fn later(&self, way: &mut Way<'_>, mut batch: Batch, cause: &Cause) {
+    pub(super) fn later(&self, way: &mut Way<'_>, mut batch: Batch, cause: &Cause) {
         if self.retry.max_retries.is_some_and(|most| batch.attempts > most) {
             return way.give_up(batch.documents, &Cause { why: Reason::RETRIES_EXHAUSTED, ..cause.clone() });
         }
@@ -323,190 +333,6 @@ impl Carrier {
         self.halve(way, batch, cause);
     }
 
-    fn read_verdicts(&self, way: &mut Way<'_>, batch: Batch, reply: &HttpReply) {
-        // Most documents are indexed; only the others are remembered, by position.
-        let mut others: Vec<(usize, Verdict, Said<'_>)> = Vec::new();
-        let read = read(&reply.body, batch.documents.len(), |at, said| {
-            let own_id = batch.documents.get(at).is_some_and(|document| document.own_id);
-            let verdict = judge(&said, own_id, &self.retry.document_statuses);
-            if verdict != Verdict::Indexed {
-                others.push((at, verdict, said));
-            }
-        });
-        if let Err(unusable) = read {
-            self.counts.requests_failed.add(1);
-            let cause = Cause { status: reply.status, ..Cause::own(Reason::UNAVAILABLE, &unusable.to_string()) };
-            self.fail(&cause, Trouble::Passing, None);
-            return self.later(way, batch, &cause);
-        }
-        self.counts.requests.add(1);
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        self.voice.works();
-        lock(&self.ramp).works();
-        self.turn.notify_waiters();
-        let attempts = batch.attempts;
-        let mut again = Vec::new();
-        let mut others = others.into_iter().peekable();
-        for (at, document) in batch.documents.into_iter().enumerate() {
-            match others.next_if(|(other, ..)| *other == at) {
-                None => {
-                    self.counts.success.add(1);
-                    way.outcome.deliver(&document);
-                }
-                Some((_, verdict, said)) => self.end_or_repeat(way, document, verdict, &said, &mut again),
-            }
-        }
-        self.repeat(way, again, attempts);
-    }
-
-    /// Does what a verdict other than `Indexed` asks for.
-    fn end_or_repeat(
-        &self,
-        way: &mut Way<'_>,
-        document: Document,
-        verdict: Verdict,
-        said: &Said<'_>,
-        again: &mut Vec<(Document, Cause)>,
-    ) {
-        let cause =
-            |why| Cause { status: said.status, kind: said.error.to_string(), reason: said.reason.to_string(), why };
-        match verdict {
-            Verdict::Indexed => way.outcome.deliver(&document),
-            Verdict::FailureStore => {
-                self.counts.failure_store.add(1);
-                way.outcome.deliver(&document);
-            }
-            Verdict::Present => {
-                self.counts.present.add(1);
-                way.outcome.deliver(&document);
-            }
-            Verdict::Later => {
-                self.counts.refused(said.status);
-                again.push((document, cause(Reason::UNAVAILABLE)));
-            }
-            Verdict::Blocked => {
-                self.counts.refused(said.status);
-                self.park(way, document, cause(Reason::BLOCKED));
-            }
-            Verdict::Never => {
-                self.counts.refused(said.status);
-                self.bury(way, &document, &cause(Reason::PERMANENT));
-            }
-            Verdict::Conflict => {
-                self.counts.refused(said.status);
-                self.bury(way, &document, &cause(Reason::CONFLICT));
-            }
-        }
-    }
-
-    /// Documents that may pass later, alone.
-    fn repeat(&self, way: &mut Way<'_>, again: Vec<(Document, Cause)>, attempts: u32) {
-        if again.is_empty() {
-            return;
-        }
-        lock(&self.ramp).crowded();
-        if self.retry.max_retries.is_some_and(|most| attempts > most) {
-            let exhausted = |(document, cause)| (document, Cause { why: Reason::RETRIES_EXHAUSTED, ..cause });
-            return way.given_up.extend(again.into_iter().map(exhausted));
-        }
-        let Waits { initial, longest } = self.retry.waits;
-        let wait = initial.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(longest);
-        let documents = again.into_iter().map(|(document, _)| document).collect();
-        let not_before = Some(Instant::now() + wait.mul_f64(0.5 + fastrand::f64()));
-        way.work.push_back(Batch { documents, attempts, not_before });
-    }
-
-    fn park(&self, way: &mut Way<'_>, document: Document, cause: Cause) {
-        if way.manner != Manner::Queued {
-            way.outcome.blocked = true;
-            return way.given_up.push((document, cause));
-        }
-        let lines = &way.lines[document.range.clone()];
-        let index = index_of(lines_of(lines).0);
-        let waiting = Waiting {
-            lines: lines.into(),
-            items: document.items,
-            own_id: document.own_id,
-            signal: document.signal,
-            cause: (cause.status, cause.kind.clone(), cause.reason.clone()),
-        };
-        let parked = {
-            let mut parked = self.parked();
-            let result = parked.park(&index, waiting, Instant::now());
-            self.counts.parked_bytes.set(i64::try_from(parked.bytes()).unwrap_or(i64::MAX));
-            result
-        };
-        match parked {
-            Ok(new) => {
-                way.outcome.keep(&document);
-                if new {
-                    self.voice.parks(&index, &cause.shown(self.show_reasons));
-                    self.parked_more.notify_one();
-                }
-            }
-            Err(_) => self.bury(way, &document, &cause),
-        }
-    }
-
-    fn bury_all(&self, way: &mut Way<'_>, documents: Vec<Document>, cause: &Cause) {
-        documents.iter().for_each(|document| self.bury(way, document, cause));
-    }
-
-    fn bury(&self, way: &mut Way<'_>, document: &Document, cause: &Cause) {
-        let why = self.keep_or_drop(&way.lines[document.range.clone()], document, cause);
-        way.outcome.lose(document, why, cause);
-    }
-
-    /// Writes to the dead-letter file; gives the reason under which the items count.
-    pub fn keep_or_drop(&self, lines: &[u8], document: &Document, cause: &Cause) -> Reason {
-        self.log_failed(lines, cause);
-        let kept = self.dead_letter.as_ref().map(|file| file.keep(&cause.grave(lines, document)));
-        let shown = cause.shown(self.show_reasons);
-        match kept {
-            Some(Ok(())) => {
-                self.counts.buried.add(1);
-                self.voice.gives_up(1, &shown, true);
-                Reason::DEAD_LETTER
-            }
-            Some(Err(unkept)) => {
-                self.counts.dropped.add(1);
-                self.voice.gives_up(1, &format!("{shown}; {unkept}"), false);
-                cause.why
-            }
-            None => {
-                self.counts.dropped.add(1);
-                self.voice.gives_up(1, &shown, false);
-                cause.why
-            }
-        }
-    }
-
-    /// `log_failed_docs_input`: the document itself, at most one each rate limit.
-    fn log_failed(&self, lines: &[u8], cause: &Cause) {
-        let now = Instant::now();
-        if !self.telemetry.failed_documents {
-            return;
-        }
-        let mut last = lock(&self.failed_logged);
-        if last.is_none_or(|last| now - last >= self.telemetry.failed_documents_every) {
-            *last = Some(now);
-            tracing::debug!(exporter = %self.voice.path, cause = %cause.shown(true), input = %clipped(lines), "document failed");
-        }
-    }
-
-    /// A sender that still waits gets everything back when nothing of it was settled; else what is left is buried.
-    fn end_given_up(&self, way: &mut Way<'_>) {
-        let given_up = std::mem::take(&mut way.given_up);
-        let Some((_, cause)) = given_up.last() else { return };
-        if way.manner == Manner::SenderWaits && !way.outcome.is_settled() {
-            way.outcome.error = Some(cause.refusal());
-            return;
-        }
-        for (document, cause) in &given_up {
-            self.bury(way, document, cause);
-        }
-    }
-
     /// Waits for a turn.
     async fn begin(&self, not_before: Option<Instant>, give_up_at: Option<Instant>) -> Result<Running<'_>, Stop> {
         if let Some(wait) = not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
@@ -535,7 +361,7 @@ impl Carrier {
 }
 
 impl Way<'_> {
-    fn give_up(&mut self, documents: Vec<Document>, cause: &Cause) {
+    pub(super) fn give_up(&mut self, documents: Vec<Document>, cause: &Cause) {
         self.given_up.extend(documents.into_iter().map(|document| (document, cause.clone())));
     }
 }

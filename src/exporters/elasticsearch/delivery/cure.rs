@@ -45,6 +45,7 @@ pub fn status(status: u16, kind: &str, message: &str) -> Trouble {
         404 | 405 => {
             Some("no _bulk answers there: is the endpoint Elasticsearch itself, and not Kibana or APM Server (8200)?")
         }
+        200..=299 => Some("is this Elasticsearch? check the endpoint and what stands before it"),
         300..=399 => Some("the endpoint moved: configure the address it redirects to"),
         406 | 415 => Some("something between podgate and Elasticsearch does not take NDJSON: check the proxy"),
         407 => Some("a proxy wants credentials"),

@@ -1,15 +1,19 @@
 //! Documents that Elasticsearch will never take as they are, kept on disk with the reason: one JSON object a line.
 //!
-//! `podgate replay` reads the file. It is opened for each write, which is rare, so that it may be renamed away under a
+//! `podgate replay` reads the file. It is opened anew for each burst of documents, so that it may be renamed away under a
 //! running gateway. Full, or a disk that is full, means that documents are counted as dropped instead.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::core::payload::Signal;
 
@@ -79,23 +83,46 @@ pub enum Unkept {
     NotJson(serde_json::Error),
 }
 
+/// Telemetry is nobody else's: the file is made for its owner only.
+pub fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    options
+}
+
 pub struct DeadLetter {
     settings: DeadLetterSettings,
     exporter: String,
     // One writer at a time, so that lines stay whole; held for one write.
-    writing: Mutex<()>,
+    writing: Mutex<Option<Writing>>,
+    full: AtomicBool,
 }
+
+/// The file while documents come in a row.
+struct Writing {
+    file: File,
+    bytes: u64,
+    opened: Instant,
+}
+
+/// Afterwards the file is opened anew, because it may have been moved away. Shorter than a replay waits before it reads.
+const OPEN_FOR: Duration = Duration::from_millis(100);
 
 impl DeadLetter {
     pub fn new(settings: DeadLetterSettings, exporter: String) -> DeadLetter {
-        DeadLetter { settings, exporter, writing: Mutex::default() }
+        DeadLetter { settings, exporter, writing: Mutex::default(), full: AtomicBool::new(false) }
     }
 
     pub fn path(&self) -> &Path {
         &self.settings.path
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    /// The last document did not fit.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Writing>> {
         self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -117,17 +144,25 @@ impl DeadLetter {
     pub fn keep(&self, grave: &Grave<'_>) -> Result<(), Unkept> {
         let line = self.line(grave).map_err(Unkept::NotJson)?;
         let io = |why| Unkept::Io { path: self.settings.path.display().to_string(), why };
-        let _writing = self.lock();
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.settings.path).map_err(io)?;
-        let before = file.metadata().map_err(io)?.len();
-        if before + line.len() as u64 > self.settings.max_bytes {
+        let mut writing = self.lock();
+        if writing.as_ref().is_none_or(|writing| writing.opened.elapsed() > OPEN_FOR) {
+            let file = private_file().open(&self.settings.path).map_err(io)?;
+            let bytes = file.metadata().map_err(io)?.len();
+            *writing = Some(Writing { file, bytes, opened: Instant::now() });
+        }
+        let open = writing.as_mut().expect("it was opened above");
+        let full = open.bytes + line.len() as u64 > self.settings.max_bytes;
+        self.full.store(full, Ordering::Relaxed);
+        if full {
             return Err(Unkept::Full(self.settings.max_bytes));
         }
-        if let Err(why) = file.write_all(&line) {
+        if let Err(why) = open.file.write_all(&line) {
             // Half a line would spoil the next one.
-            let _ = file.set_len(before);
+            let _ = open.file.set_len(open.bytes);
+            *writing = None;
             return Err(io(why));
         }
+        open.bytes += line.len() as u64;
         Ok(())
     }
 

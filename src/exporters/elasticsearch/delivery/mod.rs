@@ -3,11 +3,13 @@
 //! The cores (verdicts, rota, ramp, parking lot, batches) are pure; [`carrier`] is the loop around them and this file joins it to
 //! the sending queue. Knows no configuration keys and nothing of how documents look.
 
+mod burial;
 pub mod carrier;
 mod counts;
 mod cure;
 pub mod dead_letter;
 mod gzip;
+mod items;
 pub mod load;
 pub mod outcome;
 mod parked;
@@ -265,7 +267,8 @@ impl Deliver for Bulks {
     fn end(&self, whole: Payload) -> Tally {
         let mut tally = Tally::default();
         let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
-        if self.carrier.dead_letter.is_none() {
+        // Mapping what cannot be kept would only hold up the exit.
+        if self.carrier.dead_letter.as_ref().is_none_or(DeadLetter::is_full) {
             tally.lose(Reason::SHUTDOWN, whole.items, cause.refusal());
             return tally;
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Kinds of trouble, by how long to stay away.
+/// The kind of a trouble decides how long to stay away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Kind {
     /// Overload or no answer.
     Passing,
     /// Somebody has to change credentials or addresses first.
@@ -84,11 +84,11 @@ impl Ramp {
     }
 
     /// `after` is what the other side asked for, `random` in 0..1.
-    pub fn fails(&mut self, trouble: Trouble, after: Option<Duration>, now: Instant, random: f64) {
+    pub fn fails(&mut self, trouble: Kind, after: Option<Duration>, now: Instant, random: f64) {
         self.crowded();
         let (first, longest) = match trouble {
-            Trouble::Passing => (self.waits.initial, self.waits.longest.min(AWAY_LONGEST.max(self.waits.initial))),
-            Trouble::Standing => (STANDING_FIRST, STANDING_LONGEST),
+            Kind::Passing => (self.waits.initial, self.waits.longest.min(AWAY_LONGEST.max(self.waits.initial))),
+            Kind::Standing => (STANDING_FIRST, STANDING_LONGEST),
         };
         let grown = first.saturating_mul(1 << self.troubles.min(16)).min(longest);
         self.troubles = self.troubles.saturating_add(1);
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(begun(&mut ramp, start), 8);
         for _ in 0..8 {
             ramp.ended();
-            ramp.fails(Trouble::Passing, None, start, 0.5);
+            ramp.fails(Kind::Passing, None, start, 0.5);
         }
         let Turn::At(at) = ramp.begin(start) else { panic!("closed") };
         assert_eq!(at - start, Duration::from_secs(5), "asked at least every five seconds");
@@ -142,12 +142,12 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(wait(1, Trouble::Passing, None, 0.5), Duration::from_millis(100));
-        assert_eq!(wait(1, Trouble::Passing, None, 0.0), Duration::from_millis(50));
-        assert_eq!(wait(3, Trouble::Passing, None, 0.5), Duration::from_millis(400));
-        assert_eq!(wait(1, Trouble::Passing, Some(Duration::from_secs(20)), 0.5), Duration::from_secs(20));
-        assert_eq!(wait(1, Trouble::Passing, Some(Duration::from_secs(9999)), 0.5), STANDING_LONGEST);
-        assert_eq!(wait(1, Trouble::Standing, None, 0.5), Duration::from_secs(1));
-        assert_eq!(wait(40, Trouble::Standing, None, 0.5), Duration::from_secs(60));
+        assert_eq!(wait(1, Kind::Passing, None, 0.5), Duration::from_millis(100));
+        assert_eq!(wait(1, Kind::Passing, None, 0.0), Duration::from_millis(50));
+        assert_eq!(wait(3, Kind::Passing, None, 0.5), Duration::from_millis(400));
+        assert_eq!(wait(1, Kind::Passing, Some(Duration::from_secs(20)), 0.5), Duration::from_secs(20));
+        assert_eq!(wait(1, Kind::Passing, Some(Duration::from_secs(9999)), 0.5), STANDING_LONGEST);
+        assert_eq!(wait(1, Kind::Standing, None, 0.5), Duration::from_secs(1));
+        assert_eq!(wait(40, Kind::Standing, None, 0.5), Duration::from_secs(60));
     }
 }

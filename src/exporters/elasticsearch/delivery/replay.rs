@@ -1,7 +1,7 @@
 //! Dead letters sent again: from the file, in requests of the usual size, to Elasticsearch; what is refused again goes back
 //! to the dead-letter file. Ids make it safe to do twice.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::exporters::elasticsearch::delivery::carrier::Carrier;
-use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, Letter};
+use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, Letter, private_file};
 use crate::exporters::elasticsearch::delivery::load::Document;
 use crate::exporters::elasticsearch::delivery::outcome::Manner;
 
@@ -77,7 +77,7 @@ pub async fn file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::Resu
             summary.letters += 1;
             if gathered.add(&line).is_none() {
                 summary.unreadable += 1;
-                let mut spoilt = OpenOptions::new().create(true).append(true).open(beside(path, ".unreadable"))?;
+                let mut spoilt = private_file().open(beside(path, ".unreadable"))?;
                 spoilt.write_all(line.trim_ascii_end())?;
                 spoilt.write_all(b"\n")?;
             }
