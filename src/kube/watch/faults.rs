@@ -108,7 +108,7 @@ fn every_fault_costs_at_most_a_request_a_second_and_is_over_within_a_minute_of_h
     if std::env::var("UPDATE").is_ok_and(|update| update == "1") {
         std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
     } else {
-        assert_eq!(written, table, "{DOCUMENT} is old: UPDATE=1 cargo test --lib kube::watch::faults");
+        assert_eq!(written, table, "{DOCUMENT} is old: UPDATE=1 cargo test --lib watch::faults");
     }
 }
 
