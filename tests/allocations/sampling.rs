@@ -46,7 +46,7 @@ fn per_request(wire: Vec<u8>, alone: bool) -> f64 {
     let (mut total, mut released) = (0, 0);
     for number in 0..HELD + 2 * MEASURED {
         now = now.saturating_add(Duration::from_secs(1) / HELD as u32);
-        let envelope = envelope::decode(load.request(number)).unwrap();
+        let envelope = envelope::decode(load.request(number)).expect("a valid request");
         let items = envelope.messages() as u64;
         let payload =
             Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() };

@@ -38,10 +38,9 @@ async fn senders_and_decisions_at_the_same_time_lose_and_double_nothing() {
             }
         }
     };
-    let senders: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(send(sender))).collect();
-    for sender in senders {
-        sender.await.expect("holds in this test");
-    }
+    let mut senders = tokio::task::JoinSet::new();
+    (0..SENDERS).for_each(|sender| _ = senders.spawn(send(sender)));
+    senders.join_all().await;
     rig.drain().await;
     let delivered = rig.sink.by_trace();
     assert_eq!(delivered.len() as u64, REQUESTS);
