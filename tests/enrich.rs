@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use podgate::cli::sources::{ConfigArgs, check_with};
+use podgate::core::factory::Environment;
 use podgate::core::routes::Query;
 use podgate::core::time::UnixNanos;
 use podgate::kube::decode::{Decoder, Keep};
@@ -92,6 +94,43 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let pods = rig.host.routes.find("/v1/pods").expect("offered")(&Query::new());
     assert_eq!(pods.body["processors"]["k8s_attributes"]["total"], 3);
     rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_metadata_goes_on_without_it_when_no_server_answers() {
+    let body = "{wait_for_metadata: true, wait_for_metadata_timeout: 200ms, \
+                podgate: {hold: 0s, api_server: 'http://127.0.0.1:1'}}";
+    let rig = rig::rig(body, false);
+    rig.component.start().await.expect("a slow API server is no reason not to start");
+    let sent = [resource(&[("service.name", "early"), ("k8s.pod.uid", &uid(1))])];
+    rig.consumer.consume(payload(&sent, UnixNanos::now())).await.expect("accepted");
+    let kept = rig.end.kept.lock().expect("not poisoned").pop().expect("forwarded");
+    assert_eq!(kept.envelope.groups[0].resource.as_deref(), Some(&sent[0][..]), "as it came");
+    rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+}
+
+/// Warnings about a whole configuration: path and message.
+fn warned(processors: &str, list: &str) -> Vec<(String, String)> {
+    let yaml = format!(
+        "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{}}}}}}}}, processors: {{{processors}}}, exporters: {{nop: {{}}}}, \
+         service: {{pipelines: {{traces: {{receivers: [otlp], processors: [{list}], exporters: [nop]}}}}}}}}"
+    );
+    let args = ConfigArgs { config: vec![yaml], ..ConfigArgs::default() };
+    let found = check_with(&args, Environment::of(|_| None)).findings;
+    found.into_iter().map(|found| (found.path, found.message)).collect()
+}
+
+#[test]
+fn enrichment_behind_what_merges_requests_and_policies_on_runs_are_warned_of() {
+    let plain = "k8s_attributes: {}, batch: {}";
+    assert_eq!(warned(plain, "k8s_attributes, batch"), []);
+    let found = warned(plain, "batch, k8s_attributes");
+    assert!(found.len() == 1 && found[0].1.contains("`k8s_attributes` stands behind `batch`"), "{found:?}");
+    assert_eq!(found[0].0, "service::pipelines::traces::processors");
+    let sampling = "k8s_attributes: {}, tail_sampling: {policies: [{name: a, type: string_attribute, \
+                    string_attribute: {key: container.id, values: [x]}}]}";
+    let found = warned(sampling, "k8s_attributes, tail_sampling");
+    assert!(found.len() == 1 && found[0].0 == "processors::tail_sampling::policies::0", "{found:?}");
 }
 
 /// Resident memory in bytes, where the system tells.

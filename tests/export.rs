@@ -9,6 +9,8 @@ mod cluster;
 mod elastic;
 #[path = "export/elastic_config.rs"]
 mod elastic_config;
+#[path = "export/elastic_ids.rs"]
+mod elastic_ids;
 #[path = "export/elastic_loss.rs"]
 mod elastic_loss;
 #[path = "export/grpc.rs"]

@@ -145,3 +145,42 @@ async fn the_admin_page_shows_balance_and_components() {
     assert_eq!(get(admin, "/v1/nothing").await.0, 404);
     drain(gateway).await;
 }
+
+/// One running container `app` of one pod, as `kubectl get pods -o json` prints it.
+fn pods_file(uid: &str, container_id: &str) -> tempfile::NamedTempFile {
+    let list = serde_json::json!({"kind": "List", "apiVersion": "v1", "items": [{
+        "metadata": {"name": "cart-1", "namespace": "shop", "uid": uid, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "app", "restartCount": 0,
+            "containerID": format!("containerd://{container_id}"),
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]},
+    }]});
+    let file = tempfile::Builder::new().suffix(".json").tempfile().expect("a temporary file");
+    std::fs::write(file.path(), list.to_string()).expect("written");
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_may_ask_for_the_run_that_k8s_attributes_found_in_front_of_it() {
+    let (sink, http) = (Sink::start().await, free_port());
+    let (uid, id) = ("8461c26d-fa60-490f-8b41-96a0b4d346d9", "ab".repeat(32));
+    let file = pods_file(uid, &id);
+    let processors = format!(
+        "  k8s_attributes: {{wait_for_metadata: true, podgate: {{pods_file: '{}'}}}}
+  tail_sampling: {{decision_wait: 1s, policies: [{{name: run, type: string_attribute, string_attribute: \
+         {{key: container.id, values: [{id}]}}}}]}}",
+        file.path().display()
+    );
+    let gateway = start(&yaml(free_port(), http, &sink, &processors, "k8s_attributes, tail_sampling")).await;
+    let made = podgate::core::time::UnixNanos::now().0 - 10_000_000_000;
+    let timed = |trace| {
+        let mut span = span(trace, 1, OK);
+        (span.start_time_unix_nano, span.end_time_unix_nano) = (made, made + 1_000_000);
+        vec![span]
+    };
+    post_spans(http, &request(vec![attribute("k8s.pod.uid", uid)], timed(1))).await;
+    post_spans(http, &request(vec![attribute("k8s.pod.uid", "nobody")], timed(2))).await;
+    eventually("both traces are decided", || sheet(&gateway).delivered == 1 && sheet(&gateway).sampled_out == 1).await;
+    assert_eq!(attribute_of(&sink.spans()[0].0, "container.id"), Some(&*id));
+    drain(gateway).await;
+}

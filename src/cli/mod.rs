@@ -2,6 +2,8 @@
 
 pub mod components;
 pub mod demo;
+pub mod doctor;
+pub mod elastic;
 pub mod explain;
 pub mod loadgen;
 pub mod out;
@@ -38,6 +40,10 @@ enum Command {
     Components(components::Args),
     /// Tell why a resource gets its pod and container.id, from a running gateway
     Explain(explain::Args),
+    /// Ask the world around a configuration whether it will work: versions, templates, privileges
+    Doctor(sources::ConfigArgs),
+    /// Index templates and lifecycle for Elasticsearch
+    Elastic(elastic::Args),
     /// Print the configuration after expansion and merge, secrets redacted
     PrintConfig(print_config::Args),
     /// Send the documents of an Elasticsearch exporter's dead-letter file again
@@ -65,6 +71,8 @@ pub fn dispatch(cli: Cli) -> Exit {
         Some(Command::Validate(args)) => validate::run(&args),
         Some(Command::Components(args)) => components::run(&args),
         Some(Command::Explain(args)) => explain::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Elastic(args)) => elastic::run(&args),
         Some(Command::PrintConfig(args)) => print_config::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),

@@ -24,6 +24,8 @@ pub const INSTANCE_ATTRIBUTES: [&str; 6] = [
 pub struct Evidence {
     /// Latest end or event time among the resource's items of this request; zero when none has one.
     pub latest: UnixNanos,
+    /// Nobody will ask again: what is pending goes as it is.
+    pub last_chance: bool,
 }
 
 /// The answer of a late binding.

@@ -28,8 +28,6 @@ impl Reason {
     pub const INTERNAL: Reason = Reason("internal");
     /// Larger than the configured maximum.
     pub const TOO_LARGE: Reason = Reason("too_large");
-    /// Not representable in the next hop's form (a number that is not finite, a metric without a name).
-    pub const UNMAPPABLE: Reason = Reason("unmappable");
     /// The next hop has another record of the same identity.
     pub const CONFLICT: Reason = Reason("conflict");
     /// The index takes no writes, or none of ours.

@@ -14,6 +14,7 @@ use crate::core::diagnostic::Diagnostics;
 use crate::core::host::Host;
 use crate::core::node::{Node, Place};
 use crate::core::payload::Signal;
+use crate::core::probe::Probe;
 use crate::core::transform::Transform;
 
 /// Another spelling under which a component is accepted, with one warning.
@@ -155,6 +156,11 @@ pub trait ProcessorPlan {
 
 pub trait ExporterPlan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter>;
+
+    /// What `doctor` asks the next hop. Opens nothing before it is asked.
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        None
+    }
 }
 
 /// A connector is an exporter of one pipeline and the receiver of others.

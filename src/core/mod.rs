@@ -17,6 +17,7 @@ pub mod limits;
 pub mod node;
 pub mod origin;
 pub mod payload;
+pub mod probe;
 pub mod routes;
 pub mod stats;
 pub mod status;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use podgate::core::payload::{Envelope, Signal};
 use podgate::core::time::UnixNanos;
-use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Request, Settings};
+use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Mode, Request, Settings};
 use podgate::otlp::edit::Appender;
 use podgate::otlp::walk::Malformed;
 use podgate::otlp::{attributes, envelope, json, latest, span, split, write};
@@ -47,18 +47,84 @@ fn read_everything(bytes: &[u8]) {
     }
 }
 
-/// Every line of a bulk body is JSON, and every item has a document or a fault.
+/// In every mode each line of a bulk body is JSON without a key twice, and every item has a document or a fault.
 fn map_to_documents(signal: Signal, read: &Envelope) {
-    let mut bulk = Bulk::default();
-    let request = Request { signal, envelope: read, mode: None, now: UnixNanos(0) };
-    Mapper::new(Settings::default()).map(&request, &mut Deltas::default(), &mut bulk);
-    for line in bulk.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap();
-    }
-    assert_eq!(bulk.documents.last().map_or(0, |document| document.end), bulk.lines.len());
-    if signal != Signal::Profiles {
+    for mode in Mode::ALL {
+        let mut bulk = Bulk::default();
+        let settings = Settings { mode, logs_dynamic_id: true, logs_dynamic_pipeline: true, ..Settings::default() };
+        let request = Request { signal, envelope: read, mode: None, now: UnixNanos(0) };
+        Mapper::new(settings).map(&request, &mut Deltas::default(), &mut bulk);
+        let lines: Vec<&[u8]> = bulk.lines.split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len(), 2 * bulk.documents.len());
+        for line in lines {
+            let text = std::str::from_utf8(line).unwrap();
+            serde_json::from_str::<Unique>(text).unwrap_or_else(|why| panic!("{why} in mode {mode:?}: {text}"));
+        }
+        let mut start = 0;
+        for document in &bulk.documents {
+            let action = &bulk.lines[start..document.body];
+            assert!(action.starts_with(b"{\"create\":{\"_index\":\"") && action.ends_with(b"}}\n"));
+            start = document.end;
+        }
+        assert_eq!(start, bulk.lines.len());
         let documents: u64 = bulk.documents.iter().map(|document| u64::from(document.items)).sum();
-        assert_eq!(documents + bulk.faulty.len() as u64, envelope::count_items(signal, read));
+        assert_eq!(documents + bulk.faulty.len() as u64, envelope::count_items(signal, read), "mode {mode:?}");
+    }
+}
+
+/// JSON in which no object has a key twice or an empty one.
+struct Unique;
+
+impl<'de> serde::Deserialize<'de> for Unique {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
+        deserializer.deserialize_any(Unique)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Unique {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Unique, A::Error> {
+        while list.next_element::<Unique>()?.is_some() {}
+        Ok(Unique)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
+        let mut keys = std::collections::HashSet::new();
+        while let Some((key, Unique)) = map.next_entry::<String, Unique>()? {
+            if key.is_empty() || !keys.insert(key.clone()) {
+                return Err(serde::de::Error::custom(format!("the key {key:?} is empty or comes twice")));
+            }
+        }
+        Ok(Unique)
     }
 }
 
@@ -101,6 +167,12 @@ proptest! {
     fn arbitrary_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         read_everything(&bytes);
         read_as_json(&bytes);
+    }
+
+    #[test]
+    fn every_document_of_a_valid_request_is_sound(seed in any::<u64>()) {
+        let (signal, bytes) = some_request(seed);
+        map_to_documents(signal, &envelope::decode(Bytes::from(bytes)).unwrap());
     }
 
     #[test]

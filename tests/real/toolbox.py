@@ -52,7 +52,7 @@ class Gone(Exception):
     """A child process ended, or what was waited for did not come in time."""
 
 
-def wait_for(what, condition, seconds, process=None):
+def wait_for(what, condition, seconds, process=None, every=0.05):
     """Polls until `condition()` is truthy and returns its value; raises Gone after `seconds` or when `process` ends."""
     deadline = time.monotonic() + seconds
     while True:
@@ -63,19 +63,19 @@ def wait_for(what, condition, seconds, process=None):
             raise Gone(f"{what}: the process ended with code {process.returncode}")
         if time.monotonic() > deadline:
             raise Gone(f"{what}: not within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Process:
     """A child with its output in a log file, ended by its pid: SIGTERM, then SIGKILL after `grace` seconds."""
 
-    def __init__(self, name, command, log, env=None, cwd=None, keep_input=False):
+    def __init__(self, name, command, log, env=None, cwd=None):
         self.name, self.log = name, pathlib.Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             self.child = subprocess.Popen(
                 [str(word) for word in command],
-                stdin=subprocess.PIPE if keep_input else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env={**os.environ, **(env or {})},

@@ -18,7 +18,6 @@ import threading
 import time
 
 import control_plane
-from kubelet import Api
 from loader import Loader
 from peers import KEEP_ALL, Gateway
 from toolbox import Process, say, version_of, wait_for
@@ -42,7 +41,7 @@ class Fleet:
     def __init__(self, binary, folder, kubeconfig, which):
         self.lines = folder / f"fleet-{which}.jsonl"
         env = {"KUBECONFIG": str(kubeconfig)}
-        self.process = Process("node_watches", [binary, str(which)], self.lines, env=env, keep_input=True)
+        self.process = Process("node_watches", [binary, str(which)], self.lines, env=env)
 
     def now(self):
         """Its latest line; the file also has what it logs, and its last line may be half written."""
@@ -108,13 +107,13 @@ class Meter:
 HEAD = "| phase | seconds | podgate's requests/s (busiest second) | API server CPU s | CPU s/s | RSS MiB (peak) |\n|---|---|---|---|---|---|"
 
 
-def fleet_phases(arguments, folder, plane, loader, rows):
+def fleet_phases(arguments, folder, plane, loader):
     """Start, steady state, roll-out and restart with all watches; the roll-out also without any, to compare."""
+    rows, notes = [], []
     count, numbers = arguments.watches, range(arguments.pods)
     say(f"{count} watches, {arguments.pods} pods:")
     with Meter(rows, f"roll-out of {arguments.pods} pods, nobody watching", plane):
         loader.roll_out("b", "a", numbers, count)
-    notes = []
     fleet = Fleet(arguments.node_watches, folder, plane.kubeconfig(), count)
     try:
         with Meter(rows, f"start of {count} watches", plane, fleet):
@@ -142,7 +141,7 @@ def fleet_phases(arguments, folder, plane, loader, rows):
         assert fleet.now()["pods"] == arguments.pods, fleet.now()
     finally:
         fleet.stop()
-    return notes
+    return rows, notes
 
 
 class Nowhere:
@@ -151,54 +150,48 @@ class Nowhere:
     grpc = http = 9
 
 
-def footprint(arguments, folder, plane, pods):
-    """Resident MiB of the real binary that watches the whole cluster, at rest."""
-    room = folder / f"footprint-{pods}"
-    gateway = Gateway(
-        arguments.podgate, room, Nowhere, plane.kubeconfig(), policies=KEEP_ALL, filter="{}"
-    )
-    try:
-        gateway.ready()
-        wait_for(f"podgate knows {pods} pods", lambda: gateway.pods() == pods, 60, gateway.process)
-        sizes = []
-        for _ in range(10):
-            time.sleep(0.5)
-            sizes.append(resident_mib(gateway.process.child.pid))
-        return min(sizes)
-    finally:
-        gateway.stop()
-
-
-def sync_seconds(arguments, folder, plane, pods):
-    """From start to a complete table, the jitter of up to half a second before the first request included."""
-    times = []
-    for _ in range(5):
-        fleet = Fleet(arguments.node_watches, folder, plane.kubeconfig(), "all")
+def whole_cluster(arguments, folder, plane, pods, times=1):
+    """Seconds from the start of the real binary, which watches the whole cluster, until it knows all pods; the CPU
+    seconds it took for it; and its resident MiB at rest, the smallest of some looks."""
+    seconds, cpu, sizes = [], [], []
+    for attempt in range(times):
+        room = folder / f"whole-{pods}-{attempt}"
+        started = time.monotonic()
+        gateway = Gateway(arguments.podgate, room, Nowhere, plane.kubeconfig(), policies=KEEP_ALL, filter="{}")
         try:
-            times.append(fleet.until("synced", lambda now: now["pods"] == pods and now["synced_after"])["synced_after"])
+            wait_for(f"podgate knows {pods} pods", lambda: gateway.pods() == pods, 120, gateway.process, every=0.01)
+            seconds.append(time.monotonic() - started)
+            cpu.append(cpu_seconds(gateway.process.child.pid))
+            for _ in range(6):
+                time.sleep(0.5)
+                sizes.append(resident_mib(gateway.process.child.pid))
         finally:
-            fleet.stop()
-    return times
+            gateway.stop()
+    return seconds, cpu, min(sizes)
 
 
 def measure(arguments, folder, plane):
     loader = Loader(plane, control_plane.TOKEN)
-    rows, sizes = [], {0: footprint(arguments, folder, plane, 0)}
-    say(f"podgate without pods: {sizes[0]:.1f} MiB")
+    whole = {}
+
+    def look(pods, times=1):
+        whole[pods] = whole_cluster(arguments, folder, plane, pods, times)
+        seconds, cpu, size = whole[pods]
+        say(f"podgate with {pods} pods: {size:.1f} MiB, known after {seconds} s, {cpu} s of CPU")
+
+    look(0)
     loader.roll_out("a", None, range(250), arguments.watches)
-    sizes[250] = footprint(arguments, folder, plane, 250)
-    say(f"with 250 pods: {sizes[250]:.1f} MiB")
+    look(250)
     loader.roll_out("a", None, range(250, arguments.pods), arguments.watches)
-    notes = fleet_phases(arguments, folder, plane, loader, rows)
+    rows, notes = fleet_phases(arguments, folder, plane, loader)
     loader.roll_out("e", None, range(arguments.pods, arguments.large), arguments.watches)
-    sizes[arguments.large] = footprint(arguments, folder, plane, arguments.large)
-    times = sync_seconds(arguments, folder, plane, arguments.large)
-    say(f"with {arguments.large} pods: {sizes[arguments.large]:.1f} MiB; synced after {times}")
-    return rows, notes, sizes, times
+    look(arguments.large, times=5)
+    return rows, notes, whole
 
 
 def report(path, arguments, measured):
-    rows, notes, sizes, times = measured
+    rows, notes, whole = measured
+    (times, cpu, _), empty = whole[arguments.large], whole[0][2]
     version = version_of([str(arguments.podgate), "--version"]) or "podgate"
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines = [
@@ -224,11 +217,12 @@ def report(path, arguments, measured):
         "",
         "| pods | RSS MiB at rest | above an empty cluster |",
         "|---|---|---|",
-        *(f"| {pods} | {size:.1f} | {size - sizes[0]:.1f} |" for pods, size in sorted(sizes.items())),
+        *(f"| {pods} | {size:.1f} | {size - empty:.1f} |" for pods, (*_, size) in sorted(whole.items())),
         "",
-        f"{arguments.large} pods are known {statistics.median(times):.2f} s after the start (median of {len(times)}, "
-        f"{min(times):.2f} to {max(times):.2f}), the",
-        "random wait of up to half a second before the first request included.",
+        f"{arguments.large} pods are known {statistics.median(times):.2f} s after the start of the process (median of "
+        f"{len(times)}, {min(times):.2f} to {max(times):.2f}), the",
+        "random wait of up to half a second before the first request included; the process has then used "
+        f"{min(cpu):.2f} s of CPU, an empty one {min(whole[0][1]):.2f}.",
         "",
     ]
     path.write_text("\n".join(lines))

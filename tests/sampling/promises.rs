@@ -191,12 +191,14 @@ async fn a_span_that_cannot_be_walked_is_dropped_alone() {
 /// Knows the container from the second question on.
 struct Slow {
     asked: std::sync::atomic::AtomicU64,
+    last_chances: std::sync::atomic::AtomicU64,
     answers_after: u64,
 }
 
 impl LateBinding for Slow {
     fn resolve(&self, _: &Origin, resource: &Bytes, evidence: Evidence, _: UnixNanos) -> Bound {
         assert_eq!(evidence.latest, UnixNanos(BASE + 10_000_000));
+        self.last_chances.fetch_add(u64::from(evidence.last_chance), std::sync::atomic::Ordering::Relaxed);
         let asked = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if asked < self.answers_after {
             return Bound::Pending;
@@ -209,7 +211,7 @@ impl LateBinding for Slow {
 async fn instance_attributes_are_bound_at_release_and_waited_for_at_most_three_seconds() {
     for (answers_after, bound, within) in [(0, true, 0.1), (2, true, 1.0), (1_000_000, false, 3.6)] {
         let slot: Arc<OnceLock<Arc<dyn LateBinding>>> = Arc::default();
-        let slow = Arc::new(Slow { asked: Default::default(), answers_after });
+        let slow = Arc::new(Slow { asked: Default::default(), last_chances: Default::default(), answers_after });
         assert!(slot.set(slow.clone()).is_ok());
         let rig = Rig::start_with(&everything(json!({ "decision_wait": "1s" })), Budget::unlimited(), slot).await;
         rig.send(&request(vec![span(1, 0), span(2, 0), span(2, 1)])).await.expect("holds in this test");
@@ -218,6 +220,8 @@ async fn instance_attributes_are_bound_at_release_and_waited_for_at_most_three_s
         assert_eq!(payloads.len(), 1, "{answers_after}");
         let resource = payloads[0].envelope.groups[0].resource.clone().expect("holds in this test");
         assert_eq!(resource.ends_with(b"\x0a\x00"), bound, "{answers_after}");
+        let last_chances = slow.last_chances.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(last_chances, u64::from(!bound), "who gives up says so, once");
         assert_eq!(payloads[0].envelope.groups.len(), 1, "both traces share their resource again");
         if bound {
             assert_eq!(slow.asked.load(std::sync::atomic::Ordering::Relaxed), answers_after + 1);

@@ -14,13 +14,17 @@ pub mod capability;
 pub mod config;
 pub mod delivery;
 pub mod mapping;
+pub mod preflight;
+pub mod templates;
 
 use std::sync::Arc;
 
 use crate::core::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::payload::Signal;
+use crate::core::probe::Probe;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
-use crate::exporters::elasticsearch::delivery::Bulks;
+use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings};
+use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::Sending;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
@@ -45,5 +49,10 @@ impl ExporterPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
         let delivery = Bulks::new(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
         Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue, Box::new(delivery)))
+    }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        let DeliverySettings { post, mapping, .. } = &self.settings.delivery;
+        Some(Box::new(Preflight::new(post, mapping)))
     }
 }

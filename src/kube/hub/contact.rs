@@ -1,8 +1,8 @@
 //! Whether the API server still answers: a stream that is silent may be quiet, or the server may be cut off from its store.
 //!
 //! Bookmarks tell only once a minute. Reads of single pods tell at once: they are served by the store, so that one that
-//! fails or is not answered means that nothing newer than its request can be known to be in the snapshot. Pure: times
-//! are arguments. It knows neither requests nor pods.
+//! fails or is not answered means that nothing newer than its request can be known to be in the snapshot. When it is
+//! over, kubelets still have to tell what they could not. Pure: times are arguments. It knows neither requests nor pods.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 /// An answer that takes longer is owed.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What kubelets could not write they write again after at most ten seconds (the status manager's period).
+const CATCHING_UP: Duration = Duration::from_secs(12);
 
 /// How a read of one pod ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Contact {
     /// When the latest read was asked that succeeded.
     good: Option<Instant>,
     doubt: Option<Doubt>,
+    /// The server was away since the first of these times; until the second, statuses of then are on their way.
+    away: Option<(Instant, Instant)>,
 }
 
 impl Contact {
@@ -54,7 +59,9 @@ impl Contact {
         match how {
             Answered::ByStore => {
                 self.good = self.good.max(Some(asked));
-                self.doubt = self.doubt.filter(|doubt| asked <= doubt.since);
+                if let Some(over) = self.doubt.take_if(|doubt| asked > doubt.since) {
+                    self.back(over.since, now);
+                }
                 false
             }
             Answered::ByServer => false,
@@ -68,9 +75,18 @@ impl Contact {
         }
     }
 
+    /// The server is back after it was away since `since`, as the end of a doubt or the stream shows.
+    pub fn back(&mut self, since: Instant, now: Instant) {
+        let since = self.away.filter(|(_, until)| now < *until).map_or(since, |(before, _)| before.min(since));
+        self.away = Some((since, now + CATCHING_UP));
+    }
+
     /// The one who repeats its read goes on doing so. It ends by success, or by what the stream brought since.
     pub fn still_doubted(&mut self, alive: Option<Instant>) -> bool {
-        self.doubt = self.doubt.filter(|doubt| alive.is_none_or(|alive| alive <= doubt.known_at));
+        let over = self.doubt.take_if(|doubt| alive.is_some_and(|alive| alive > doubt.known_at));
+        if let (Some(over), Some(alive)) = (over, alive) {
+            self.back(over.since, alive);
+        }
         self.doubt.is_some()
     }
 
@@ -78,9 +94,15 @@ impl Contact {
     /// last brought an event or a bookmark.
     pub fn doubted_since(&self, now: Instant, alive: Option<Instant>) -> Option<Instant> {
         let until_heard = |since: Instant| alive.map_or(since, |alive| alive.max(since));
+        let away = self.away.filter(|(_, until)| now < *until).map(|(since, _)| since);
         let owed = self.under_way.iter().filter(|asked| now.duration_since(**asked) > PATIENCE);
-        let failed = self.doubt.filter(|doubt| alive.is_none_or(|alive| alive <= doubt.known_at));
-        owed.copied().chain(failed.map(|doubt| doubt.since)).min().map(until_heard)
+        // A doubt that the stream has ended since leaves what an outage leaves.
+        let ended = |doubt: &Doubt| alive.is_some_and(|alive| alive > doubt.known_at);
+        let caught_up = |alive: Instant| now.duration_since(alive) > CATCHING_UP;
+        let after = self.doubt.filter(|doubt| ended(doubt) && !alive.is_some_and(caught_up)).map(|doubt| doubt.since);
+        let failed = self.doubt.filter(|doubt| !ended(doubt)).map(|doubt| doubt.since);
+        let silent = owed.copied().chain(failed).min().map(until_heard);
+        [silent, after, away].into_iter().flatten().min()
     }
 }
 
@@ -102,7 +124,7 @@ mod tests {
         assert_eq!(contact.doubted_since(at(12), None), Some(at(10)));
         assert_eq!(contact.doubted_since(at(14), Some(at(13))), Some(at(13)), "the stream brought something since");
         assert!(!contact.answered(at(10), Answered::ByStore, at(15)));
-        assert_eq!(contact.doubted_since(at(16), None), None);
+        assert_eq!(contact.doubted_since(at(16), None), None, "a slow answer is no outage");
     }
 
     #[tokio::test]
@@ -125,13 +147,28 @@ mod tests {
         contact.answered(at(31), Answered::ByServer, at(31));
         assert_eq!(contact.doubted_since(at(32), None), Some(at(10)), "a refusal says nothing of the store");
         contact.answered(at(33), Answered::ByStore, at(33));
-        assert_eq!(contact.doubted_since(at(34), None), None);
+        assert_eq!(contact.doubted_since(at(34), None), Some(at(10)), "kubelets have to catch up");
+        assert_eq!(contact.doubted_since(at(46), None), None);
 
         let mut contact = failed();
         assert_eq!(contact.doubted_since(at(30), Some(at(15))), Some(at(15)), "heard before the failure was known");
         assert!(contact.still_doubted(Some(at(15))));
-        assert_eq!(contact.doubted_since(at(30), Some(at(25))), None, "heard after it");
-        assert!(!contact.still_doubted(Some(at(25))));
+        for _ in 0..2 {
+            assert_eq!(contact.doubted_since(at(30), Some(at(25))), Some(at(10)), "heard after it: catching up");
+            assert_eq!(contact.doubted_since(at(38), Some(at(25))), None);
+            assert!(!contact.still_doubted(Some(at(25))));
+        }
+    }
+
+    #[tokio::test]
+    async fn outages_that_follow_each_other_closely_are_one() {
+        let start = Instant::now();
+        let at = |seconds| second(start, seconds);
+        let mut contact = Contact::default();
+        contact.back(at(10), at(20));
+        contact.back(at(25), at(30));
+        assert_eq!(contact.doubted_since(at(41), None), Some(at(10)));
+        assert_eq!(contact.doubted_since(at(42), None), None);
     }
 
     #[tokio::test]

@@ -207,11 +207,17 @@ impl Reader {
 
     /// Shows state and times to readers of the hub.
     fn note(&self) {
+        let mut back_after = None;
         if let Some(place) = self.shared.readers().get_mut(self.setup.index) {
-            place.1 = self.watch.heard();
             if place.0 != *self.watch.health() {
+                let is_back = matches!(place.0, Health::Stale(_)) && *self.watch.health() == Health::Fresh;
+                back_after = place.1.latest().filter(|_| is_back);
                 place.0 = self.watch.health().clone();
             }
+            place.1 = self.watch.heard();
+        }
+        if let Some(last_heard) = back_after {
+            self.shared.contact().back(last_heard, Instant::now());
         }
     }
 }

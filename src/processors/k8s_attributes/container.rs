@@ -22,6 +22,9 @@ const PROXIES: [&str; 11] = [
     "opentelemetry-collector",
 ];
 
+/// Those whose pods, when nothing else runs in them, send what others made.
+const RELAYS: [&str; 4] = ["ztunnel", "otc-container", "otel-collector", "opentelemetry-collector"];
+
 /// The container a resource belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<'a> {
@@ -79,13 +82,11 @@ fn is_proxy(container: &Container) -> bool {
     PROXIES.contains(&&*container.name)
 }
 
-/// True for a pod of proxies alone (a collector, a node's mesh proxy): the data it sends is others'.
+/// True for a pod that is there to forward (a collector, a node's mesh proxy, with or without a proxy of its own): the
+/// data it sends is others'. A gateway's proxy is not: the spans it sends are its own.
 pub fn only_forwards(pod: &Pod) -> bool {
-    let mut living = pod
-        .containers
-        .iter()
-        .filter(|container| matches!(container.kind, ContainerKind::Regular | ContainerKind::Sidecar));
-    living.clone().next().is_some() && living.all(is_proxy)
+    let living = || pod.containers.iter().filter(|c| matches!(c.kind, ContainerKind::Regular | ContainerKind::Sidecar));
+    living().any(|container| RELAYS.contains(&&*container.name)) && living().all(is_proxy)
 }
 
 /// True when another container of the pod may have opened the connection on behalf of this one.

@@ -19,6 +19,8 @@ pub struct Late {
 impl LateBinding for Late {
     fn resolve(&self, origin: &Origin, resource: &Bytes, evidence: Evidence, now: UnixNanos) -> Bound {
         let moment = Moment::new(&self.enricher, &self.steady, now, Mode::RunOnly);
+        // What stays unknown then is counted with its reason.
+        let moment = Moment { give_up: evidence.last_chance, ..moment };
         let latest = evidence.latest;
         let times = || (latest.0 > 0).then_some(Times::at(latest));
         match self.enricher.enrich(&Subject { resource, origin, times: &times }, &moment) {

@@ -20,6 +20,7 @@ use crate::core::payload::{Payload, Signal};
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::account::Delivering;
+use crate::processors::tail_sampling::admission::HeldGroup;
 use crate::processors::tail_sampling::clock::Clock;
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::release::Parcel;
@@ -44,8 +45,8 @@ pub struct Shipment {
 
 impl Shipment {
     /// Asks for instance attributes; what is still pending is split off.
-    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Shipment> {
-        let parcel = self.parcel.bind(binding, now)?;
+    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Shipment> {
+        let parcel = self.parcel.bind(binding, now, last_chance)?;
         let (ticket, delivering) = (self.ticket.split(parcel.bytes), self.delivering.split(parcel.bytes));
         Some(Shipment { parcel, ticket, delivering })
     }
@@ -53,14 +54,20 @@ impl Shipment {
     /// What is sent; nothing when all of it was split off.
     fn ready(self, now: UnixNanos) -> Option<Ready> {
         let Shipment { parcel, ticket, delivering } = self;
-        (parcel.spans() > 0).then(|| Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering })
+        if parcel.spans() == 0 {
+            return None;
+        }
+        let groups = parcel.held();
+        Some(Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering, _groups: groups })
     }
 }
 
-/// A payload on its way.
+/// A payload on its way, with what stays charged to the sampler until the next stage has taken it.
 struct Ready {
     payload: Payload,
     _delivering: Delivering,
+    /// Their resources and scopes are part of the payload.
+    _groups: Vec<Arc<HeldGroup>>,
 }
 
 struct Unbound {
@@ -105,7 +112,7 @@ impl Delivery {
     /// Asks for instance attributes; what is still pending is put aside. Returns what is ready.
     fn bind(&self, mut shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Ready> {
         let now = self.clock.now();
-        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, false));
         unbound.extend(pending.map(|shipment| Unbound { shipment, until: Instant::now() + BIND_FOR }));
         shipment.ready(now)
     }
@@ -118,7 +125,7 @@ impl Delivery {
         let surplus = waiting.len().saturating_sub(UNBOUND_MAX);
         for (at, Unbound { mut shipment, until }) in waiting.into_iter().enumerate() {
             let last_chance = until <= instant || at < surplus || !open;
-            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now));
+            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, last_chance));
             ready.extend(shipment.ready(now));
             match pending {
                 Some(pending) if last_chance => ready.extend(pending.ready(now)),

@@ -144,14 +144,20 @@ impl Parcel {
         self.groups.iter().map(ParcelGroup::spans).sum()
     }
 
+    /// The groups its spans came with.
+    pub fn held(&self) -> Vec<Arc<HeldGroup>> {
+        self.groups.iter().map(|group| group.held.clone()).collect()
+    }
+
     /// Asks the binding for every group once. What it is still waiting for is split off and returned.
-    pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos) -> Option<Parcel> {
+    pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Parcel> {
         let mut pending = Vec::new();
         let mut ready = Vec::with_capacity(self.groups.len());
         for mut group in std::mem::take(&mut self.groups) {
             let held = &group.held;
             let resource = held.resource.clone().unwrap_or_default();
-            match binding.resolve(&held.origin, &resource, Evidence { latest: held.latest }, now) {
+            let evidence = Evidence { latest: held.latest, last_chance };
+            match binding.resolve(&held.origin, &resource, evidence, now) {
                 Bound::Unchanged => ready.push(group),
                 Bound::Resource(bound) => {
                     group.group.resource = Some(bound);
@@ -274,7 +280,7 @@ mod tests {
         }
         let mut parcel = gathering.finish();
         let before = parcel.bytes;
-        let pending = parcel.bind(&Knows, UnixNanos(9)).expect("one group waits");
+        let pending = parcel.bind(&Knows, UnixNanos(9), false).expect("one group waits");
         assert_eq!((pending.spans(), pending.bytes, parcel.bytes), (1, 5, before - 5));
         let payload = parcel.into_payload(Ticket::free(), UnixNanos(9));
         let resources: Vec<_> = payload.envelope.groups.iter().filter_map(|group| group.resource.as_deref()).collect();

@@ -1,8 +1,8 @@
 //! Many nodes in one process: podgate's own watch and client, once per node, against whatever API server KUBECONFIG names.
 //!
-//! `node_watches COUNT` watches the pods of node-0, node-1, ... each over its own connection; `node_watches all` watches
-//! the whole cluster once. Every fifth of a second a line of JSON tells how many watches are fresh and what they know; it
-//! ends when its input does. Exists so that the cost of a fleet to the API server can be measured on one machine.
+//! `node_watches COUNT` watches the pods of node-0, node-1, ... each over its own connection. Every fifth of a second a
+//! line of JSON tells how many watches are fresh and what they know, until it is ended. Exists so that the cost of a
+//! fleet to the API server can be measured on one machine.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +16,6 @@ use podgate::kube::client::Auth;
 use podgate::kube::decode::{Keep, KeepKey};
 use podgate::kube::hub::{Hub, WatchSpec};
 use podgate::kube::watch::Health;
-use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, interval};
 
 #[global_allocator]
@@ -26,50 +25,34 @@ const REPORT_SPACING: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let nodes = match std::env::args().nth(1).as_deref() {
-        Some("all") => vec![None],
-        Some(count) if count.parse::<u32>().is_ok() => {
-            (0..count.parse().unwrap_or(0u32)).map(|number| Some(format!("node-{number}"))).collect()
-        }
-        _ => return ExitCode::FAILURE,
-    };
-    watch(nodes).await;
-    ExitCode::SUCCESS
-}
-
-async fn watch(nodes: Vec<Option<String>>) {
+    let count = std::env::args().nth(1).and_then(|count| count.parse::<u32>().ok());
+    let Some(count) = count else { return ExitCode::FAILURE };
     let host = Host::new(Budget::unlimited());
     let started = Instant::now();
-    let hubs: Vec<Arc<Hub>> = nodes.into_iter().map(|node| Hub::of(&host, spec(node))).collect();
+    let hubs: Vec<Arc<Hub>> = (0..count).map(|number| Hub::of(&host, spec(format!("node-{number}")))).collect();
     for hub in &hubs {
         hub.start();
     }
     let mut reports = interval(REPORT_SPACING);
-    let mut input = tokio::io::stdin();
-    let mut word = [0u8; 64];
     let mut synced_after = None;
     loop {
         tokio::select! {
-            read = input.read(&mut word) => if read.is_ok_and(|bytes| bytes > 0) { continue } else { break },
             synced = all_synced(&hubs), if synced_after.is_none() => synced_after = Some(synced.duration_since(started)),
             _ = reports.tick() => {}
         }
         if report(&host, &hubs, synced_after).is_err() {
-            break;
+            return ExitCode::SUCCESS;
         }
-    }
-    for hub in &hubs {
-        hub.drain(Instant::now() + Duration::from_secs(5)).await;
     }
 }
 
 /// What the field's configuration keeps: pod labels and annotations by name, owners by label.
-fn spec(node: Option<String>) -> WatchSpec {
+fn spec(node: String) -> WatchSpec {
     let labels = ["app.kubernetes.io/name", "app.kubernetes.io/version", "pod-template-hash"];
     let labels = labels.map(|label| KeepKey::Exact(label.to_owned())).into();
     WatchSpec {
-        auth: Auth::KubeConfig { context: None },
-        node,
+        auth: Auth::KubeConfig { context: None, file: None },
+        node: Some(node),
         namespaces: Vec::new(),
         label_selector: None,
         field_selector: None,

@@ -52,7 +52,7 @@ const QUEUE: QueueSettings = QueueSettings {
     batch: Some(BatchRule {
         flush_timeout: Duration::from_secs(1),
         min_size: 1_000_000,
-        max_size: 5_000_000,
+        max_size: 2_000_000,
         sizer: Sizer::Bytes,
         apart_by: Some(MODE_HEADER),
     }),

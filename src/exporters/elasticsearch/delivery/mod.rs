@@ -26,6 +26,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -35,6 +37,7 @@ use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::host::Host;
 use crate::core::payload::Payload;
 use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
@@ -42,14 +45,20 @@ use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome}
 use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
-use crate::exporters::elasticsearch::mapping::{Mode, Settings};
+use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
+use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::account::Account;
 use crate::exporters::sending::deliver::{Deliver, Tally};
 use crate::exporters::sending::gate::Gate;
 use crate::otlp::portion;
 
-/// Payload bytes that are mapped at a time: their documents are about five times as large.
-const PORTION_BYTES: u64 = 1 << 20;
+/// Payload bytes that are mapped at a time: their documents are about five times as large. Equal records are told apart
+/// within a portion, so it is no smaller than what the queue sends at once.
+const PORTION_BYTES: u64 = 2 << 20;
+/// The first delivery waits so long for the preflight.
+const PREFLIGHT_WAIT: Duration = Duration::from_secs(2);
+/// Between two preflights while nobody answers.
+const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
 /// After the drain's deadline the parking lot only has to be buried.
 const PARKING_GRACE: Duration = Duration::from_secs(1);
 /// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
@@ -78,8 +87,12 @@ pub struct Bulks {
     allowed_modes: Vec<Mode>,
     sender_waits: Option<Duration>,
     budget: Arc<Budget>,
+    preflight: Arc<Preflight>,
+    /// Whether the cluster was asked what it takes.
+    asked: watch::Sender<bool>,
     // Taken by drain; locked at start and drain only.
     parking: Mutex<Option<JoinHandle<()>>>,
+    asking: Mutex<Option<JoinHandle<()>>>,
     account: Mutex<Option<Arc<Account>>>,
 }
 
@@ -114,12 +127,18 @@ impl Bulks {
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
             budget: host.budget.clone(),
+            preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping)),
+            asked: watch::Sender::new(false),
             parking: Mutex::default(),
+            asking: Mutex::default(),
             account: Mutex::default(),
         }
     }
 
     async fn deliver_all(&self, whole: Payload) -> Tally {
+        // Words that the cluster does not know would cost whole requests.
+        let mut asked = self.asked.subscribe();
+        let _ = tokio::time::timeout(PREFLIGHT_WAIT, asked.wait_for(|asked| *asked)).await;
         let mut tally = Tally::default();
         let mode = match self.wanted_mode(&whole) {
             Ok(mode) => mode,
@@ -134,14 +153,9 @@ impl Bulks {
             let mapped = self.rooms.map(&part, mode, UnixNanos::now());
             drop(part);
             let Mapped { lines, documents, unmappable } = mapped;
+            lose_unmappable(&mut tally, &unmappable);
             if let Some(fault) = unmappable.first() {
-                let message = format!("{} items have no document: {fault}", unmappable.len());
-                tally.answered = true;
-                tally.lose(
-                    Reason::UNMAPPABLE,
-                    unmappable.len() as u64,
-                    ConsumeError::rejected(Reason::UNMAPPABLE, message),
-                );
+                self.carrier.voice.gives_up(unmappable.len() as u64, &fault.to_string(), false);
             }
             if documents.is_empty() {
                 tally.answered = true;
@@ -181,6 +195,35 @@ impl Bulks {
     }
 }
 
+/// Asks the cluster what it takes until it answers once.
+async fn ask(
+    preflight: Arc<Preflight>,
+    carrier: Arc<Carrier>,
+    takes: Arc<ArcSwap<Capability>>,
+    asked: watch::Sender<bool>,
+) {
+    loop {
+        let known = preflight.learn(&carrier.voice.path).await;
+        known.iter().for_each(|known| takes.store(Arc::new(*known)));
+        asked.send_replace(true);
+        if known.is_some() || carrier.gate.pause(PREFLIGHT_EVERY).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Items that no document can show end here, each under its own reason.
+fn lose_unmappable(tally: &mut Tally, faults: &[Fault]) {
+    for fault in faults {
+        let reason = Reason(fault.reason());
+        tally.answered = true;
+        match tally.lost.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, items)) => *items += 1,
+            None => tally.lose(reason, 1, ConsumeError::rejected(reason, fault.to_string())),
+        }
+    }
+}
+
 /// Counts an outcome into the payload's tally.
 fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
     tally.answered |= outcome.is_settled();
@@ -208,6 +251,8 @@ impl Deliver for Bulks {
                     ),
                 })?;
             }
+            let asking = ask(self.preflight.clone(), self.carrier.clone(), self.rooms.takes(), self.asked.clone());
+            *lock(&self.asking) = Some(tasks.spawn_idle(&format!("{path}/preflight"), asking));
             *lock(&self.account) = Some(account.clone());
             let carrier = self.carrier.clone();
             let name = format!("{path}/parking");
@@ -228,7 +273,7 @@ impl Deliver for Bulks {
         let signal = whole.signal.index();
         for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
             let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
-            tally.lose(Reason::UNMAPPABLE, unmappable.len() as u64, cause.refusal());
+            lose_unmappable(&mut tally, &unmappable);
             let mut outcome = Outcome::default();
             for document in &documents {
                 let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
@@ -241,6 +286,11 @@ impl Deliver for Bulks {
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
+            let asking = lock(&self.asking).take();
+            if let Some(asking) = asking {
+                asking.abort();
+                let _ = asking.await;
+            }
             self.carrier.parked_more.notify_one();
             let parking = lock(&self.parking).take();
             if let Some(mut parking) = parking

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::core::payload::Signal;
+use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::mapping::distribution::Distribution;
 use crate::exporters::elasticsearch::mapping::points::{Kind, Metric, Number, Point};
 use crate::exporters::elasticsearch::mapping::scope::Scope;
@@ -35,6 +36,8 @@ pub enum Rule {
 /// The documents to be of one scope.
 pub struct Groups<'a> {
     rule: Rule,
+    /// Whether the cluster has a field type for histograms; else they are written as sum and count.
+    histograms: bool,
     hasher: RandomState,
     by_identity: HashMap<u64, u32, RandomState>,
     /// Entry of each metric name in each group.
@@ -90,9 +93,10 @@ struct Hints {
 
 impl<'a> Groups<'a> {
     /// Groups the points of a scope. Each point that has no place in a document is a fault of its own.
-    pub fn of(rule: Rule, scope: &Scope<'a>, series: [&'a [u8]; 2], work: &mut Work<'_>) -> Groups<'a> {
+    pub fn of(rule: Rule, scope: &Scope<'a>, takes: &Capability, work: &mut Work<'_>) -> Groups<'a> {
         let mut groups = Groups {
             rule,
+            histograms: takes.histograms,
             hasher: RandomState::default(),
             by_identity: HashMap::default(),
             by_name: HashMap::default(),
@@ -101,7 +105,7 @@ impl<'a> Groups<'a> {
             values: Vec::new(),
             hashes: Vec::new(),
             state: Distribution::default(),
-            series,
+            series: scope.series(),
         };
         for (place, bytes) in scope.items() {
             match read_metric(bytes) {
@@ -177,8 +181,11 @@ impl<'a> Groups<'a> {
             point.start = work.deltas.advance(key, (point.start, point.time), &mut self.state)?;
             (point.count, point.sum) = (self.state.count, self.state.sum);
         }
-        if hints.aggregate && point.sum.is_finite() {
+        if (hints.aggregate || !self.histograms) && point.sum.is_finite() {
             return Ok(FieldType::Summary);
+        }
+        if !self.histograms {
+            return Err(Fault::NotFinite);
         }
         let from = self.values.len();
         self.state.push_values(kind, point.bounds, &mut self.values)?;

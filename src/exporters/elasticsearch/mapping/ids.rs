@@ -87,9 +87,10 @@ impl Ids {
         Id::of(&parts)
     }
 
-    /// The id of an item that has no identity of its own.
+    /// The id of an item that has no identity of its own; none without a time, when equal items of later requests would
+    /// be taken for repeats.
     pub fn of_bytes(&mut self, time: u64, bytes: &[u8]) -> Id {
-        if !self.on {
+        if !self.on || time == 0 {
             return Id::NONE;
         }
         let fingerprint = [time, self.scope, xxh64::hash(bytes)];

@@ -26,6 +26,7 @@ mod value;
 mod xxh64;
 
 pub use deltas::Deltas;
+pub use route::Kind;
 pub use settings::{Logstash, Mode, Settings};
 
 use crate::core::payload::{Envelope, Signal};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use foldhash::quality::RandomState;
 use lru::LruCache;
 
-use super::{Basis, Sighting, Times};
+use super::{Basis, Sighting};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::Absence;
 
@@ -56,6 +56,8 @@ pub struct Stream {
     pub until: UnixNanos,
     /// What the latest first sight of a process of it was decided by.
     pub basis: Basis,
+    /// All of it rests on age alone.
+    pub unconfirmed: bool,
 }
 
 /// What is remembered of the processes of one container, for explain.
@@ -76,6 +78,8 @@ struct Part {
     streams: LruCache<Key, Stream, RandomState>,
     connections: LruCache<u64, Connection, RandomState>,
     absences: LruCache<Key, (Absence, UnixNanos), RandomState>,
+    /// Answers of a stream that turned out wrong and were not followed by the right one yet.
+    owed: LruCache<Key, u32, RandomState>,
 }
 
 pub(super) struct Store {
@@ -91,6 +95,7 @@ impl Store {
             streams: LruCache::unbounded_with_hasher(RandomState::default()),
             connections: LruCache::unbounded_with_hasher(RandomState::default()),
             absences: LruCache::unbounded_with_hasher(RandomState::default()),
+            owed: LruCache::unbounded_with_hasher(RandomState::default()),
         };
         Store {
             parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
@@ -172,22 +177,43 @@ impl Store {
     }
 
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
-    pub fn extend_stream(&self, key: Key, run: &Arc<str>, times: Times, basis: Basis) {
+    pub fn extend_stream(&self, key: Key, seen: Stream) {
         let mut part = self.part(key);
         match part.streams.get_mut(&key) {
-            Some(stream) if stream.run == *run => {
-                stream.since = stream.since.min(times.alive_from());
-                stream.until = stream.until.max(times.last);
-                stream.basis = basis;
+            Some(stream) if stream.run == seen.run => {
+                stream.since = stream.since.min(seen.since);
+                stream.until = stream.until.max(seen.until);
+                stream.basis = seen.basis;
+                stream.unconfirmed &= seen.unconfirmed;
             }
-            Some(stream) if times.last <= stream.until => {}
+            Some(stream) if seen.until <= stream.until => {}
             _ => {
-                part.streams.put(key, Stream { run: run.clone(), since: times.alive_from(), until: times.last, basis });
+                part.streams.put(key, seen);
                 if part.streams.len() > ENTRIES_MAX {
                     part.streams.pop_lru();
                 }
             }
         }
+    }
+
+    pub fn owe_correction(&self, stream: Key) {
+        let mut part = self.part(stream);
+        let owed = part.owed.get(&stream).copied().unwrap_or(0);
+        part.owed.put(stream, owed.saturating_add(1));
+        if part.owed.len() > ENTRIES_MAX {
+            part.owed.pop_lru();
+        }
+    }
+
+    /// True when one was owed.
+    pub fn pay_correction(&self, stream: Key) -> bool {
+        let mut part = self.part(stream);
+        match part.owed.peek(&stream).copied() {
+            None => return false,
+            Some(0 | 1) => drop(part.owed.pop(&stream)),
+            Some(owed) => drop(part.owed.put(stream, owed - 1)),
+        }
+        true
     }
 
     /// The stream's run could not be told.

@@ -258,13 +258,14 @@ impl World {
         let published = std::mem::take(&mut self.published);
         let mut events = published.iter().peekable();
         while let Some(std::cmp::Reverse((now, at))) = asks.pop() {
-            while let Some((_, pod)) = events.next_if(|(published, _)| *published <= now) {
-                table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(now)));
+            while let Some((at, pod)) = events.next_if(|(published, _)| *published <= now) {
+                // Seen when it was published: whoever reads it later cannot say that the pod was looked at later.
+                table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(*at)));
                 // Now and then an answer that was under way for long.
                 let late = (self.rng.u8(0..8) == 0).then(|| &published[self.rng.usize(0..published.len())]);
                 if let Some((_, old)) = late.filter(|(then, _)| *then <= now && *then + SECOND > now) {
-                    table.apply(Change::Applied(old.clone()), UnixNanos(self.wall(now)));
-                    table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(now)));
+                    table.apply(Change::Applied(old.clone()), UnixNanos(self.wall(*at)));
+                    table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(*at)));
                 }
             }
             let snapshot = table.snapshot();

@@ -70,6 +70,9 @@ fn a_pod_that_only_forwards_is_not_taken_for_the_sender_and_no_conflict() {
         let found = from(&body, &cluster, "10.1.0.9", &[("k8s.pod.uid", "cart")]);
         assert_eq!(found, (Some("cart".to_owned()), 0, 0), "{policy}");
     }
+    let ingress = named("ingress", "10.1.0.10", &["istio-proxy"]);
+    let gateway = MadeUp::with([ingress]);
+    assert_eq!(from("{}", &gateway, "10.1.0.10", &[]).0.as_deref(), Some("ingress"), "its spans are its own");
     // What it says of itself is believed.
     assert_eq!(from("{}", &cluster, "10.1.0.9", &[("k8s.pod.uid", "relay")]).0.as_deref(), Some("relay"));
     assert_eq!(from("{}", &cluster, "10.1.0.5", &[("k8s.pod.uid", UID)]).0, None, "an unknown claim gets nothing");

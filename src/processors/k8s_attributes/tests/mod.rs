@@ -1,6 +1,8 @@
 //! Tests of the whole processor over a made-up cluster.
 
 mod addresses;
+mod delays;
+mod extraction;
 mod golden;
 mod stage;
 mod upstream;

@@ -1,4 +1,7 @@
 //! What comes in: runs are filed under their traces, late spans follow the verdict, and span ingest judges at once.
+//!
+//! Apart from the rest of the core because every span passes here. Knows the requests' bytes only as runs that can write
+//! themselves into the store.
 
 use std::sync::Arc;
 

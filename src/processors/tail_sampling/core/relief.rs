@@ -1,4 +1,7 @@
 //! What goes before its time: early decisions under pressure, memory handed back, and the end of everything at shutdown.
+//!
+//! Nothing here throws a trace away unasked, except a shutdown that was told to or has no time left; that is counted by
+//! cause. How much must go is told by the account's owner, the account itself is unknown here.
 
 use std::time::Duration;
 

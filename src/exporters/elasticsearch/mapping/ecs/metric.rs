@@ -15,7 +15,7 @@ use crate::otlp::walk::Malformed;
 pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     work.tree.clear();
     add_renamed(work.tree, &scope.resource.attributes, rename::of_resource, work.seen)?;
-    let groups = Groups::of(Rule::Ecs, scope, scope.series(), work);
+    let groups = Groups::of(Rule::Ecs, scope, &router.settings.capability, work);
     let target = router.target(Kind::Metrics, scope.wanted);
     let shared = work.tree.mark();
     for group in groups.iter() {

@@ -29,7 +29,7 @@ struct Sheet<'a, 'g> {
 /// Appends the documents of a scope of metrics.
 pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let tail = frame::render(scope, work.seen)?;
-    let groups = Groups::of(Rule::Otel, scope, scope.series(), work);
+    let groups = Groups::of(Rule::Otel, scope, &router.settings.capability, work);
     let target = router.target(Kind::Metrics, scope.wanted);
     let (attributes, names, joined) = (Vec::new(), Vec::new(), Vec::new());
     let mut sheet = Sheet { router, scope, groups: &groups, target, tail, attributes, names, joined };
@@ -122,8 +122,11 @@ fn push_action<'g, 'a: 'g>(
     target: &Target,
     router: &Router<'_>,
 ) {
-    let named = entries.map(|entry| (entry.name, template(&entry.field)));
-    target.push_templates(out, named.filter(|_| router.settings.capability.dynamic_templates), "metrics.");
+    let takes = &router.settings.capability;
+    let told =
+        |field: &FieldType| takes.dynamic_templates && (takes.aggregates || !matches!(field, FieldType::Summary));
+    let named = entries.filter(|entry| told(&entry.field)).map(|entry| (entry.name, template(&entry.field)));
+    target.push_templates(out, named, "metrics.");
 }
 
 fn push_measure(out: &mut Vec<u8>, entry: &Entry<'_>, groups: &Groups<'_>) {
