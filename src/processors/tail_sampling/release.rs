@@ -280,7 +280,7 @@ mod tests {
         }
         let mut parcel = gathering.finish();
         let before = parcel.bytes;
-        let pending = parcel.bind(&Knows, UnixNanos(9)).expect("one group waits");
+        let pending = parcel.bind(&Knows, UnixNanos(9), false).expect("one group waits");
         assert_eq!((pending.spans(), pending.bytes, parcel.bytes), (1, 5, before - 5));
         let payload = parcel.into_payload(Ticket::free(), UnixNanos(9));
         let resources: Vec<_> = payload.envelope.groups.iter().filter_map(|group| group.resource.as_deref()).collect();
