@@ -5,11 +5,13 @@ REPORT ?= docs/kubernetes-real.md
 SCALE_REPORT ?= docs/kubernetes-scale.md
 export PODGATE_CACHE ?= $(CURDIR)/.cache
 
+# test-stops: how many.
+N ?= 200
 # fuzz: seconds for each target, and which targets.
 T ?= 60
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml
 
-.PHONY: help check test test-all test-real test-watches bench bench-gateway fuzz fuzz-check run demo deny ci
+.PHONY: help check test test-all test-real test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo deny ci
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,10 +30,25 @@ test-all: ## test, with 10,000 ledger schedules and the large memory tests
 test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK (needs Go, Python, Node; builds once into .cache)
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
+	python3 tests/real/browser.py target/release/podgate
 
 test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate; 8 minutes (WATCHES="--watches 50 --pods 500" for less)
 	$(CARGO) build --locked --release --bin podgate --example node_watches
 	python3 tests/real/watches.py target/release/podgate target/release/examples/node_watches --report $(SCALE_REPORT) $(WATCHES)
+
+LONG = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --all-features --test edge_process
+
+test-stops: ## N=200 graceful stops under load, back end up, down and hanging; figures go to docs/hardening.md
+	$(CARGO) build --locked --release
+	PODGATE_STOPS=$(N) $(LONG) stops
+
+test-overload: ## ten times more than the back end takes, by 100 tenants; figures go to docs/hardening.md
+	$(CARGO) build --locked --release
+	PODGATE_OVERLOAD_SECONDS=60 $(LONG) overload
+
+test-abuse: ## every abuse for a minute beside honest clients; figures go to docs/hardening.md
+	$(CARGO) build --locked --release
+	PODGATE_ABUSE_SECONDS=60 $(LONG) abuse
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro

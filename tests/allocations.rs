@@ -90,19 +90,22 @@ fn grouping_by_trace_stays_below_one_allocation_in_twenty_spans() {
 
 /// Allocations of one enriched request, after the processor has seen its like.
 fn enriching(resources: &[Bytes]) -> usize {
-    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    std::fs::write(file.path(), rig::pod_list(10)).unwrap();
+    let file = tempfile::Builder::new().suffix(".json").tempfile().expect("a temporary file");
+    std::fs::write(file.path(), rig::pod_list(10)).expect("written");
     let body = format!("{{wait_for_metadata: true, podgate: {{pods_file: {}}}}}", file.path().display());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let rig = rig::rig(&body, true);
     let made = UnixNanos::now().saturating_sub(Duration::from_secs(20));
-    runtime.block_on(rig.component.start()).unwrap();
+    runtime.block_on(rig.component.start()).expect("starts");
     let request = || rig::payload(resources, made);
-    (0..3).for_each(|_| runtime.block_on(rig.consumer.consume(request())).unwrap());
+    (0..3).for_each(|_| runtime.block_on(rig.consumer.consume(request())).expect("accepted"));
     let next = request();
     let (count, answer) = allocations(|| runtime.block_on(rig.consumer.consume(next)));
-    answer.unwrap();
-    assert!(rig.end.kept.lock().unwrap().is_empty() && rig.host.stats.total("otelcol_processor_incoming_items") > 0);
+    answer.expect("accepted");
+    assert!(
+        rig.end.kept.lock().expect("not poisoned").is_empty()
+            && rig.host.stats.total("otelcol_processor_incoming_items") > 0
+    );
     count
 }
 

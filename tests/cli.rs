@@ -91,7 +91,17 @@ fn wrong_usage_ends_with_2_and_says_what_to_type() {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let help = text(&podgate(&["--help"]).stdout);
-    for word in ["run", "validate", "components", "print-config", "demo", "loadgen", "78 wrong configuration"] {
+    for word in [
+        "run",
+        "validate",
+        "components",
+        "print-config",
+        "demo",
+        "doctor",
+        "elastic",
+        "loadgen",
+        "78 wrong configuration",
+    ] {
         assert!(help.contains(word), "{word} is not in:\n{help}");
     }
 }

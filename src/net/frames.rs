@@ -14,10 +14,14 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+
+/// WINDOW_UPDATE frames allowed for each other control frame.
+const WINDOW_UPDATES_FACTOR: u32 = 100;
 
 /// A kind of frame of which a client sent too many within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,8 @@ pub enum Flood {
     EmptyData,
     #[error("too many CONTINUATION frames a second")]
     Continuation,
+    #[error("too many WINDOW_UPDATE frames a second")]
+    WindowUpdate,
 }
 
 impl Flood {
@@ -46,6 +52,7 @@ impl Flood {
             Flood::Priority => "priority_flood",
             Flood::EmptyData => "empty_data_flood",
             Flood::Continuation => "continuation_flood",
+            Flood::WindowUpdate => "window_update_flood",
         }
     }
 }
@@ -63,7 +70,7 @@ pub struct FrameMeter {
     block_open: bool,
     frames_per_second_max: u32,
     second: u64,
-    counts: [u32; 6],
+    counts: [u32; 7],
 }
 
 impl FrameMeter {
@@ -76,7 +83,7 @@ impl FrameMeter {
             block_open: false,
             frames_per_second_max,
             second: 0,
-            counts: [0; 6],
+            counts: [0; 7],
         }
     }
 
@@ -90,7 +97,7 @@ impl FrameMeter {
     pub fn read(&mut self, mut bytes: &[u8], second: u64, resets_forgiven: impl Fn() -> bool) -> Result<(), Flood> {
         if second != self.second {
             self.second = second;
-            self.counts = [0; 6];
+            self.counts = [0; 7];
         }
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.preface_left + self.payload_left);
@@ -132,6 +139,7 @@ impl FrameMeter {
             RST_STREAM => self.count(Flood::Reset),
             SETTINGS => self.count(Flood::Settings),
             PING => self.count(Flood::Ping),
+            WINDOW_UPDATE => self.count(Flood::WindowUpdate),
             _ => Ok(()),
         }
     }
@@ -139,7 +147,12 @@ impl FrameMeter {
     fn count(&mut self, kind: Flood) -> Result<(), Flood> {
         let count = &mut self.counts[kind as usize];
         *count += 1;
-        if *count > self.frames_per_second_max { Err(kind) } else { Ok(()) }
+        let max = match kind {
+            // One for each answer is within a client's rights.
+            Flood::WindowUpdate => self.frames_per_second_max.saturating_mul(WINDOW_UPDATES_FACTOR),
+            _ => self.frames_per_second_max,
+        };
+        if *count > max { Err(kind) } else { Ok(()) }
     }
 }
 
@@ -193,6 +206,14 @@ mod tests {
         let mut meter = FrameMeter::new(11);
         meter.read(&stream, 1, || false).unwrap();
         assert!(!meter.owes_head());
+    }
+
+    #[test]
+    fn window_updates_may_come_with_every_answer_and_not_without_end() {
+        let mut meter = preface();
+        let update = frame(WINDOW_UPDATE, 0, 4);
+        meter.read(&update.repeat(1_000), 1, || false).unwrap();
+        assert_eq!(meter.read(&update, 1, || false), Err(Flood::WindowUpdate));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct ServerLimits {
     pub ping_timeout: Duration,
     pub streams_max: u32,
     pub header_list_bytes: u32,
-    /// PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA and CONTINUATION frames a second, each.
+    /// PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA and CONTINUATION frames a second, each; of WINDOW_UPDATE a
+    /// hundred times as many.
     pub control_frames_per_second: u32,
     pub keep_alive: bool,
     /// Refused bodies read and thrown away at the same time on one connection; beyond that it is asked to end.

@@ -236,6 +236,8 @@ impl Seat<'_> {
             // The guard times heads; this is the wait for the next request.
             .header_read_timeout(limits.idle.unwrap_or(Duration::from_secs(60)))
             .keep_alive(limits.keep_alive)
+            // A client that sends no more may still wait for its answer.
+            .half_close(true)
             .max_buf_size(Windows::HTTP1_BYTES as usize)
             .serve_connection(io, service_fn(self.call()));
         let mut serving = std::pin::pin!(serving);

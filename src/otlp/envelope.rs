@@ -56,7 +56,12 @@ impl<F: FnMut(&[u8]) -> bool> Reading<F> {
                     self.take_room(size_of::<Group>())?;
                     envelope.groups.push(self.group(&body, field.bytes()?)?);
                 }
-                2 => merge(&mut envelope.dictionary, body.slice_ref(field.bytes()?)),
+                // Only profiles have a dictionary; of another type this is a field from the future, to be ignored.
+                2 => {
+                    if let Ok(dictionary) = field.bytes() {
+                        merge(&mut envelope.dictionary, body.slice_ref(dictionary));
+                    }
+                }
                 _ => {}
             }
         }

@@ -34,6 +34,10 @@ pub fn read(signal: Signal, body: Bytes) -> Result<Readable, Malformed> {
         }
         readable
     })?;
+    if signal != Signal::Profiles {
+        // A field nobody knows yet, which would keep requests from being merged.
+        envelope.dictionary = None;
+    }
     let unread = drop_unreadable_scopes(signal, &mut envelope);
     if unread > 0 {
         malformed += unread;

@@ -25,6 +25,21 @@ const ONE_SPAN: &str = r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceI
 /// Name of the case, podgate's answer, and the rule it follows instead.
 const DEVIATIONS: &[(&str, &str, &str)] = &include!("deviations.in");
 
+/// Every reason begins with the section it follows: of the OTLP specification, or of what that refers to.
+const SECTIONS: &[&str] = &[
+    "Failures: ",
+    "Bad Data: ",
+    "Request size limits (1.11): ",
+    "OTLP/HTTP Request: ",
+    "OTLP/gRPC Response: ",
+    "JSON Protobuf Encoding: ",
+    "Common attribute limits: ",
+    "gRPC PROTOCOL-HTTP2, ",
+    "Fetch standard, CORS protocol: ",
+    "RFC 8259",
+    "RFC 9110, ",
+];
+
 /// Spans about as long as the recorded ones.
 fn spans(count: u64) -> Vec<u8> {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -87,6 +102,8 @@ fn compare(answers: Vec<(&'static str, String, String, String)>) -> Replay {
             known => failures.push(format!("{case}: Collector {theirs:?}, podgate {ours:?}, listed {known:?}")),
         }
     }
+    let nameless = DEVIATIONS.iter().filter(|(.., why)| !SECTIONS.iter().any(|section| why.starts_with(section)));
+    failures.extend(nameless.map(|(case, ..)| format!("{case}: no section is named")));
     failures.extend(known.keys().map(|case| format!("{case} is listed and was not replayed")));
     let markdown = format!(
         "## Answers of the Collector\n\n{same} of {total} recorded answers of otelcol 0.161 are the same (status, \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use podgate::core::error::{ConsumeError, Reason};
 use podgate::core::payload::Signal;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -132,6 +132,40 @@ async fn a_request_in_flight_is_answered_by_the_drain_and_a_stuck_one_ends_at_it
         stuck.drain(Duration::from_millis(500)).await
     });
     assert!(reply.is_err() && took < Duration::from_secs(3), "{reply:?} {took:?}");
+}
+
+#[tokio::test]
+async fn a_half_sent_request_and_a_call_that_never_returns_do_not_hold_up_the_drain() {
+    let running = Running::start(BOTH).await;
+    let mut half = TcpStream::connect(running.http()).await.unwrap();
+    half.write_all(b"POST /v1/traces HTTP/1.1\r\nhost: t\r\ncontent-type: application/x-protobuf\r\n").await.unwrap();
+    half.write_all(b"content-length: 100\r\n\r\nx").await.unwrap();
+    running.sink.next(Answer::Wait(Duration::from_secs(3)));
+    let mut client = H2::connect(running.grpc()).await;
+    let body = framed(0, &spans(2));
+    let (reply, took) = tokio::join!(client.grpc(TRACES, &[], &body), async {
+        until("the call is open", || running.host.balance.sheet(Signal::Traces).received == 2).await;
+        running.drain(Duration::from_secs(20)).await
+    });
+    assert!(reply.is_err() && took < Duration::from_secs(3), "{reply:?} {took:?}");
+    until("the call ends without its client", || running.host.balance.sheet(Signal::Traces).delivered == 2).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_gets_its_answer() {
+    let running = Running::start(BOTH).await;
+    running.sink.next(Answer::Wait(Duration::from_millis(200)));
+    let mut stream = TcpStream::connect(running.http()).await.unwrap();
+    let body = spans(2);
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: t\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

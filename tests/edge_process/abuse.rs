@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::attacker::Attacker;
-use super::gateway::{Process, is_long, setting};
+use super::gateway::{HONEST, Process, is_long, real_time, setting};
 use super::honest::{Clients, Felt};
 use super::report;
 use crate::abuses;
@@ -63,18 +63,11 @@ async fn measure(number: usize, seconds: u64) -> Row {
     row
 }
 
-/// Pins this process, which plays the honest clients, beside the attacker; the gateway has the other core.
-fn pin() {
-    let words = ["-acp", "0", &std::process::id().to_string()];
-    let pinned = std::process::Command::new("taskset").args(words).stdout(std::process::Stdio::null()).status();
-    assert!(pinned.is_ok_and(|status| status.success()));
-}
-
 #[tokio::test]
 async fn no_abuse_has_an_honest_request_refused_or_memory_above_its_limit() {
     let seconds = setting("PODGATE_ABUSE_SECONDS", 2);
     if is_long() {
-        pin();
+        HONEST.take();
     }
     let mut table = String::from(
         "| abuse | p50 / p99 before, ms | during, ms | honest requests refused | gateway's peak MiB | cores |\n|---|---|---|---|---|---|\n",
@@ -105,7 +98,8 @@ async fn no_abuse_has_an_honest_request_refused_or_memory_above_its_limit() {
     let how = format!(
         "Honest load: 1,000 spans a second over both transports, latency from the moment a request was due. Attacker: eight \
          runs of the attack at a time from another address, capped at 0.3 core, {seconds} s each; limits at their defaults, \
-         memory limit {LIMIT_MIB} MiB. Gateway on one core, attacker and honest clients on the other."
+         memory limit {LIMIT_MIB} MiB. Gateway on one core, attacker and honest clients on the other{}.",
+        if real_time() { ", all at real-time priority, the attacker's below the others'" } else { "" }
     );
     report::write("Abuses", &format!("`make test-abuse`, {}.\n{how} {verdict}\n\n{table}", report::circumstances()));
 }

@@ -1,13 +1,13 @@
 //! The attacker: a process of its own, so that its CPU can be capped. This binary starts itself in that role.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::gateway::{is_long, setting};
+use super::gateway::{ATTACKER, setting};
 use crate::abuses;
 
 /// Share of a core the attacker may use, in percent.
@@ -24,10 +24,7 @@ impl Attacker {
     /// Addresses other than the honest clients', which the gateway tells apart.
     pub fn start(number: usize, grpc: u16, http: u16, seconds: u64) -> Attacker {
         let program = std::env::current_exe().unwrap();
-        let mut command = if is_long() { Command::new("taskset") } else { Command::new(&program) };
-        if is_long() {
-            command.args(["-c", "0"]).arg(&program);
-        }
+        let mut command = ATTACKER.command(&program);
         let role = ["--exact", "edge_process::attacker::attacker_role", "--ignored", "--nocapture"];
         let environment =
             [("NUMBER", number as u64), ("GRPC", grpc.into()), ("HTTP", http.into()), ("SECONDS", seconds)];

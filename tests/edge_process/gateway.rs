@@ -25,6 +25,53 @@ pub fn is_long() -> bool {
     std::env::var_os("PODGATE_BIN").is_some()
 }
 
+/// In the long forms: on one core, and ahead of the machine's other work where the kernel allows it, so that latencies are
+/// podgate's. Honest clients go before the attacker, who shares their core.
+#[derive(Clone, Copy)]
+pub struct Seat {
+    pub core: u8,
+    pub priority: u8,
+}
+
+pub const GATEWAY: Seat = Seat { core: 1, priority: 10 };
+pub const HONEST: Seat = Seat { core: 0, priority: 10 };
+pub const ATTACKER: Seat = Seat { core: 0, priority: 5 };
+
+impl Seat {
+    /// The program to be started there.
+    pub fn command(self, program: &std::path::Path) -> Command {
+        if !is_long() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.core.to_string()]);
+        if real_time() {
+            command.args(["chrt", "-r", &self.priority.to_string()]);
+        }
+        command.arg(program);
+        command
+    }
+
+    /// This process, which plays the honest clients.
+    pub fn take(self) {
+        let own = std::process::id().to_string();
+        run("taskset", &["-acp", &self.core.to_string(), &own]);
+        if real_time() {
+            run("chrt", &["-a", "-r", "-p", &self.priority.to_string(), &own]);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> bool {
+    let status = Command::new(program).args(words).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Whether the kernel grants real-time priority.
+pub fn real_time() -> bool {
+    run("chrt", &["-r", "1", "true"])
+}
+
 /// Runs until it is ended or dropped.
 pub struct Process {
     child: Child,
@@ -62,10 +109,7 @@ impl Process {
         let config = folder.path().join("config.yaml");
         std::fs::write(&config, yaml).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = if is_long() { Command::new("taskset") } else { Command::new(binary()) };
-        if is_long() {
-            command.args(["-c", "1"]).arg(binary());
-        }
+        let mut command = GATEWAY.command(&binary());
         let command = command.args(["--config".as_ref(), config.as_os_str()]).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));

@@ -3,7 +3,6 @@
 /// Replaces or appends the section `### title`; only in the long forms.
 pub fn write(title: &str, body: &str) {
     let text = format!("### {title}\n\n{}\n", body.trim_end());
-    println!("{text}");
     if !super::gateway::is_long() {
         return;
     }
@@ -26,5 +25,9 @@ pub fn circumstances() -> String {
     };
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    format!("{}, {} cores, load average {load}", run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), run("nproc", &[]))
+    format!(
+        "{}, {} cores, load average {load}",
+        run("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        run("getconf", &["_NPROCESSORS_ONLN"])
+    )
 }

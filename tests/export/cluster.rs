@@ -148,7 +148,12 @@ impl Cluster {
 async fn serve(mut stream: TcpStream, rules: Rules) {
     let mut read = Vec::new();
     while let Some(wire) = next_request(&mut stream, &mut read).await {
-        let Some(answer) = answer(&rules, wire) else { return };
+        // Questions at start are no deliveries.
+        let answer = match wire.head.contains("/_bulk") {
+            true => answer(&rules, wire),
+            false => Some(response(404, "{}")),
+        };
+        let Some(answer) = answer else { return };
         if stream.write_all(&answer).await.is_err() {
             return;
         }

@@ -41,14 +41,25 @@ impl Preflight {
         Preflight { peer: Peer::new(post), settings: settings.clone() }
     }
 
-    async fn run(&self) -> Report {
+    async fn run(&self) -> (Report, Option<Capability>) {
         let mut report = Report::default();
-        let Some(cluster) = self.ask_who(&mut report).await else { return report };
+        let cluster = self.ask_who(&mut report).await;
+        let Some(mut cluster) = cluster else { return (report, None) };
         self.ask_templates(&cluster, &mut report).await;
         self.ask_privileges(&mut report).await;
-        self.ask_field_types(&cluster, &mut report).await;
+        self.ask_field_types(&mut cluster, &mut report).await;
         self.peer.close().await;
-        report
+        (report, Some(cluster.takes))
+    }
+
+    /// What the mapping has to know, at start; `None` when nobody answers yet. What is amiss goes to the log.
+    pub async fn learn(&self, path: &str) -> Option<Capability> {
+        let (report, takes) = self.run().await;
+        for finding in report.findings.iter().filter(|finding| finding.health != Health::Good) {
+            let help = finding.help.as_deref().unwrap_or_default();
+            tracing::warn!(component = path, subject = finding.subject, help, "preflight: {}", finding.message);
+        }
+        takes
     }
 
     /// `None` when nobody answers or lets us in.
@@ -197,19 +208,21 @@ impl Preflight {
     }
 
     /// A template with such a field, tried without installing it.
-    async fn ask_field_types(&self, cluster: &Cluster, report: &mut Report) {
+    async fn ask_field_types(&self, cluster: &mut Cluster, report: &mut Report) {
+        let takes = &mut cluster.takes;
         let aggregate = json!({"type": "aggregate_metric_double", "metrics": ["sum"], "default_metric": "sum"});
         let mut missing = Vec::new();
-        for (name, expected, field) in [
-            ("histogram", cluster.takes.histograms, json!({"type": "histogram"})),
-            ("aggregate_metric_double", cluster.takes.aggregates, aggregate),
-            ("passthrough", cluster.takes.passthrough, json!({"type": "passthrough", "priority": 1})),
+        for (name, known, field) in [
+            ("histogram", &mut takes.histograms, json!({"type": "histogram"})),
+            ("aggregate_metric_double", &mut takes.aggregates, aggregate),
+            ("passthrough", &mut takes.passthrough, json!({"type": "passthrough", "priority": 1})),
         ] {
             let mappings = json!({"properties": {"f": field}});
             let body = json!({"index_patterns": ["podgate-probe-*"], "template": {"mappings": mappings}});
             let answer = self.peer.ask(Method::POST, "/_index_template/_simulate", Some(&body)).await;
             let lacks = matches!(&answer, Said::Answer(400, body) if body.to_string().contains(name));
-            if lacks || !expected {
+            *known &= !lacks;
+            if !*known {
                 missing.push(name);
             }
         }
@@ -224,7 +237,7 @@ impl Preflight {
 
 impl Probe for Preflight {
     fn ask(&self) -> Task<'_, Report> {
-        Box::pin(self.run())
+        Box::pin(async { self.run().await.0 })
     }
 
     fn apply<'a>(&'a self, remedy: &'a Remedy) -> Task<'a, Result<(), String>> {

@@ -66,15 +66,16 @@ fn mappings(kind: Kind, product: Product, takes: &Capability) -> Value {
             "duration": {"type": "long"}, "dropped_events_count": {"type": "long"},
             "dropped_links_count": {"type": "long"}, "links": structured(product),
             "status": {"properties": {"code": keyword, "message": keyword}},
+            "trace.id": alias("trace_id"), "span.id": alias("span_id"), "parent.id": alias("parent_span_id"),
+            "span.name": alias("name"),
         }),
         Kind::Logs => json!({
             "observed_timestamp": {"type": if product == Product::OpenSearch { "date" } else { "date_nanos" }},
             "severity_text": keyword, "severity_number": {"type": "byte"},
             "event_name": keyword,
             "body": {"properties": {"text": {"type": "match_only_text"}, "structured": structured(product)}},
-            "message": {"type": "alias", "path": "body.text"},
-            "log.level": {"type": "alias", "path": "severity_text"},
-            "trace.id": {"type": "alias", "path": "trace_id"},
+            "message": alias("body.text"), "log.level": alias("severity_text"), "trace.id": alias("trace_id"),
+            "span.id": alias("span_id"),
         }),
         Kind::Metrics => json!({
             "start_timestamp": {"type": "date"}, "unit": keyword, "_metric_names_hash": keyword,
@@ -98,6 +99,11 @@ fn attributes(takes: &Capability, priority: u32) -> Value {
         true => json!({"type": "object", "dynamic": true, "subobjects": false}),
         false => json!({"type": "object", "dynamic": true}),
     }
+}
+
+/// Another name under which a field is found.
+fn alias(path: &str) -> Value {
+    json!({"type": "alias", "path": path})
 }
 
 fn structured(product: Product) -> Value {

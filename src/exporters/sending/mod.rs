@@ -47,6 +47,10 @@ use crate::exporters::sending::queue::{Full, Queue, Waiter};
 
 /// With `block_on_overflow` a sender waits this long for room; most give up on us after ten seconds.
 const BLOCK_MAX: Duration = Duration::from_secs(10);
+/// What callers wait for ends within this of a drain's beginning, so that it is accounted for although they may be gone.
+const UNQUEUED_GRACE: Duration = Duration::from_secs(3);
+/// How often calls in flight are looked at while draining.
+const IN_FLIGHT_TICK: Duration = Duration::from_millis(20);
 /// After the drain deadline deliveries only have to notice it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -202,6 +206,16 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Waits for the calls whose callers wait, at most until `until`.
+    async fn unqueued_end(&self, until: Instant) {
+        let in_flight = || Signal::ALL.iter().any(|signal| self.account.meters.of(*signal).in_flight.get() > 0);
+        while in_flight() && Instant::now() < until {
+            tokio::time::sleep(IN_FLIGHT_TICK).await;
+        }
+    }
+}
+
 impl Consumer for Sending {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
@@ -233,6 +247,9 @@ impl Component for Sending {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             let shared = &self.shared;
+            // A queue's owner gives up a dead next hop by itself.
+            let deadline =
+                if shared.queue.is_some() { deadline } else { deadline.min(Instant::now() + UNQUEUED_GRACE) };
             shared.delivery.gate().close_at(deadline);
             shared.lanes.iter().for_each(|lane| lane.lock().end());
             shared.wake.notify_one();
@@ -246,6 +263,7 @@ impl Component for Sending {
                 let _ = owner.await;
             }
             shared.drop_what_waits();
+            shared.unqueued_end(deadline + DRAIN_GRACE).await;
             shared.delivery.drain(deadline).await;
             shared.account.say_losses(shared.delivery.path(), shared.delivery.destination());
         })

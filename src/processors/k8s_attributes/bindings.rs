@@ -283,8 +283,8 @@ impl<'l> Case<'_, 'l> {
     fn first_sight(&mut self, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
         let clock = self.horizon.clock;
         let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
-        if let Some(run) = comparable.and_then(|times| self.continues(times)) {
-            return self.bind(run, How::Confirmed, direct, (times, Basis::Continuity));
+        if let Some((run, how)) = comparable.and_then(|times| self.continues(times)) {
+            return self.bind(run, how, direct, (times, Basis::Continuity));
         }
         if self.horizon.clock.unsteady {
             return self.pending(Absence::AwaitingStatus, direct, times);
@@ -313,13 +313,18 @@ impl<'l> Case<'_, 'l> {
 
     /// The time in which the stream's run was certainly alive is so close that no restart fits between. A container has
     /// one run at a time, so a process that lived then is of that run.
-    fn continues(&self, times: Times) -> Option<&'l Run> {
+    fn continues(&self, times: Times) -> Option<(&'l Run, How)> {
         let certain = self.bindings.store.stream_by_key(self.keys.stream)?;
+        // A process that tells its own start does not inherit what was accepted on age.
+        if certain.unconfirmed && self.sighting.began.is_some() {
+            return None;
+        }
         let lived_until = if times.counting_since.is_some() { times.last } else { times.first };
         let after = certain.since.saturating_sub(CONTINUOUS) <= lived_until;
         let before = times.alive_from() <= certain.until.saturating_add(CONTINUOUS);
         let run = self.ledger.run(&certain.run).filter(|_| after && before)?;
-        made_before_end(run, times).then_some(run)
+        let how = if certain.unconfirmed { How::Unconfirmed } else { How::Confirmed };
+        made_before_end(run, times).then_some((run, how))
     }
 
     fn ask(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
@@ -391,7 +396,9 @@ impl<'l> Case<'_, 'l> {
             store.bind_connection(number, bound);
         }
         if let Some(times) = times {
-            store.extend_stream(stream, &run.id, times, basis);
+            let unconfirmed = how == How::Unconfirmed;
+            let (since, until) = (times.alive_from(), times.last);
+            store.extend_stream(stream, Stream { run: run.id.clone(), since, until, basis, unconfirmed });
         }
         Verdict::Found { run, how: self.settled(how) }
     }

@@ -182,8 +182,8 @@ impl Gathering<'_> {
     fn rules(&mut self, rules: &[KeyRule], part: Part) {
         for rule in rules {
             for (key, value) in self.pairs(rule.from, part) {
-                if let Some(name) = rule.attribute_for(&key).filter(|name| !name.is_empty() && !value.is_empty()) {
-                    self.values.insert(name, value);
+                for name in rule.names_for(&key).filter(|name| !name.is_empty() && !value.is_empty()) {
+                    self.values.insert(name, value.clone());
                 }
             }
         }
@@ -264,7 +264,7 @@ fn ruled(values: &mut Vec<(String, Arc<str>)>, extract: &Extract, from: FromObje
     for (rules, pairs) in [(&extract.labels, &related.labels), (&extract.annotations, &related.annotations)] {
         for rule in rules.iter().filter(|rule| rule.from == from) {
             let filled = pairs.iter().filter(|(_, value)| !value.is_empty());
-            let named = filled.filter_map(|(key, value)| Some((rule.attribute_for(key)?, value.clone())));
+            let named = filled.flat_map(|(key, value)| rule.names_for(key).map(|name| (name, value.clone())));
             values.extend(named.filter(|(name, _)| !name.is_empty()));
         }
     }

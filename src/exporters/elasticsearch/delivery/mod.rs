@@ -26,6 +26,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -35,6 +37,7 @@ use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::host::Host;
 use crate::core::payload::Payload;
 use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
@@ -43,6 +46,7 @@ use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
 use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
+use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::account::Account;
 use crate::exporters::sending::deliver::{Deliver, Tally};
 use crate::exporters::sending::gate::Gate;
@@ -51,6 +55,10 @@ use crate::otlp::portion;
 /// Payload bytes that are mapped at a time: their documents are about five times as large. Equal records are told apart
 /// within a portion, so it is no smaller than what the queue sends at once.
 const PORTION_BYTES: u64 = 2 << 20;
+/// The first delivery waits so long for the preflight.
+const PREFLIGHT_WAIT: Duration = Duration::from_secs(2);
+/// Between two preflights while nobody answers.
+const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
 /// After the drain's deadline the parking lot only has to be buried.
 const PARKING_GRACE: Duration = Duration::from_secs(1);
 /// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
@@ -79,8 +87,12 @@ pub struct Bulks {
     allowed_modes: Vec<Mode>,
     sender_waits: Option<Duration>,
     budget: Arc<Budget>,
+    preflight: Arc<Preflight>,
+    /// Whether the cluster was asked what it takes.
+    asked: watch::Sender<bool>,
     // Taken by drain; locked at start and drain only.
     parking: Mutex<Option<JoinHandle<()>>>,
+    asking: Mutex<Option<JoinHandle<()>>>,
     account: Mutex<Option<Arc<Account>>>,
 }
 
@@ -115,12 +127,18 @@ impl Bulks {
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
             budget: host.budget.clone(),
+            preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping)),
+            asked: watch::Sender::new(false),
             parking: Mutex::default(),
+            asking: Mutex::default(),
             account: Mutex::default(),
         }
     }
 
     async fn deliver_all(&self, whole: Payload) -> Tally {
+        // Words that the cluster does not know would cost whole requests.
+        let mut asked = self.asked.subscribe();
+        let _ = tokio::time::timeout(PREFLIGHT_WAIT, asked.wait_for(|asked| *asked)).await;
         let mut tally = Tally::default();
         let mode = match self.wanted_mode(&whole) {
             Ok(mode) => mode,
@@ -177,6 +195,23 @@ impl Bulks {
     }
 }
 
+/// Asks the cluster what it takes until it answers once.
+async fn ask(
+    preflight: Arc<Preflight>,
+    carrier: Arc<Carrier>,
+    takes: Arc<ArcSwap<Capability>>,
+    asked: watch::Sender<bool>,
+) {
+    loop {
+        let known = preflight.learn(&carrier.voice.path).await;
+        known.iter().for_each(|known| takes.store(Arc::new(*known)));
+        asked.send_replace(true);
+        if known.is_some() || carrier.gate.pause(PREFLIGHT_EVERY).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Items that no document can show end here, each under its own reason.
 fn lose_unmappable(tally: &mut Tally, faults: &[Fault]) {
     for fault in faults {
@@ -216,6 +251,8 @@ impl Deliver for Bulks {
                     ),
                 })?;
             }
+            let asking = ask(self.preflight.clone(), self.carrier.clone(), self.rooms.takes(), self.asked.clone());
+            *lock(&self.asking) = Some(tasks.spawn_idle(&format!("{path}/preflight"), asking));
             *lock(&self.account) = Some(account.clone());
             let carrier = self.carrier.clone();
             let name = format!("{path}/parking");
@@ -249,6 +286,11 @@ impl Deliver for Bulks {
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
+            let asking = lock(&self.asking).take();
+            if let Some(asking) = asking {
+                asking.abort();
+                let _ = asking.await;
+            }
             self.carrier.parked_more.notify_one();
             let parking = lock(&self.parking).take();
             if let Some(mut parking) = parking

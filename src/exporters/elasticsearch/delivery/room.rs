@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::core::payload::{Payload, Signal};
 use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::load::Document;
 use crate::exporters::elasticsearch::mapping::{Bulk, Deltas, Fault, Mapper, Mode, Request, Settings};
 
@@ -59,6 +61,8 @@ pub struct Mapped {
 
 pub struct Rooms {
     settings: Settings,
+    /// What the cluster turned out to take.
+    takes: Arc<ArcSwap<Capability>>,
     // Locked to push and pop only.
     idle: Mutex<Vec<Room>>,
     buffers: Buffers,
@@ -68,7 +72,13 @@ pub struct Rooms {
 
 impl Rooms {
     pub fn new(settings: Settings) -> Rooms {
-        Rooms { settings, idle: Mutex::default(), buffers: Arc::default(), deltas: Mutex::default() }
+        let takes = Arc::new(ArcSwap::from_pointee(settings.capability));
+        Rooms { settings, takes, idle: Mutex::default(), buffers: Arc::default(), deltas: Mutex::default() }
+    }
+
+    /// Where to put what the cluster takes.
+    pub fn takes(&self) -> Arc<ArcSwap<Capability>> {
+        self.takes.clone()
     }
 
     pub fn map(&self, payload: &Payload, mode: Option<Mode>, now: UnixNanos) -> Mapped {
@@ -78,6 +88,7 @@ impl Rooms {
             bulk: Bulk::default(),
             no_series: Deltas::default(),
         });
+        room.mapper.adjust(**self.takes.load());
         room.bulk.clear();
         room.bulk.lines = lock(&self.buffers).pop().unwrap_or_default();
         room.bulk.lines.clear();

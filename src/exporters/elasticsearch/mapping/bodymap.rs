@@ -37,7 +37,7 @@ fn push_record(
 ) -> Result<Head, Fault> {
     let record = Record::read(bytes)?;
     let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(Fault::Body) };
-    let id = work.ids.of_bytes(record.time, bytes);
+    let id = work.ids.of_bytes(record.timestamp(), bytes);
     let mut wanted = Wanted::default();
     for entry in record.attributes.entries() {
         wanted.note(&Attribute::read(entry?)?);

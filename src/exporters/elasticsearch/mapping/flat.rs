@@ -36,7 +36,7 @@ pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Resu
     each(router, (scope, Kind::Logs), work, |bytes, prefixes, work| {
         let record = Record::read(bytes)?;
         add_record(&record, prefixes, work.tree, work.seen)?;
-        Ok((work.ids.of_bytes(record.time, bytes), wanted(&record.attributes)?))
+        Ok((work.ids.of_bytes(record.timestamp(), bytes), wanted(&record.attributes)?))
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use foldhash::quality::RandomState;
 use lru::LruCache;
 
-use super::{Basis, Sighting, Times};
+use super::{Basis, Sighting};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::Absence;
 
@@ -56,6 +56,8 @@ pub struct Stream {
     pub until: UnixNanos,
     /// What the latest first sight of a process of it was decided by.
     pub basis: Basis,
+    /// All of it rests on age alone.
+    pub unconfirmed: bool,
 }
 
 /// What is remembered of the processes of one container, for explain.
@@ -175,17 +177,18 @@ impl Store {
     }
 
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
-    pub fn extend_stream(&self, key: Key, run: &Arc<str>, times: Times, basis: Basis) {
+    pub fn extend_stream(&self, key: Key, seen: Stream) {
         let mut part = self.part(key);
         match part.streams.get_mut(&key) {
-            Some(stream) if stream.run == *run => {
-                stream.since = stream.since.min(times.alive_from());
-                stream.until = stream.until.max(times.last);
-                stream.basis = basis;
+            Some(stream) if stream.run == seen.run => {
+                stream.since = stream.since.min(seen.since);
+                stream.until = stream.until.max(seen.until);
+                stream.basis = seen.basis;
+                stream.unconfirmed &= seen.unconfirmed;
             }
-            Some(stream) if times.last <= stream.until => {}
+            Some(stream) if seen.until <= stream.until => {}
             _ => {
-                part.streams.put(key, Stream { run: run.clone(), since: times.alive_from(), until: times.last, basis });
+                part.streams.put(key, seen);
                 if part.streams.len() > ENTRIES_MAX {
                     part.streams.pop_lru();
                 }

@@ -124,6 +124,19 @@ pub struct KeyRule {
     pub tag_name: String,
     /// `k8s.pod.label.` and so on.
     pub prefix: String,
+    /// `k8s.pod.labels.`: what pods, namespaces and nodes had before v0.161. `None` where it is not wanted, or never was.
+    pub older_prefix: Option<String>,
+}
+
+/// Under which of the two generations' names labels and annotations without `tag_name` are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// `k8s.pod.label.app`, as the Collector since v0.161.
+    #[default]
+    New,
+    /// `k8s.pod.labels.app`, as before.
+    Old,
+    Both,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +147,14 @@ pub enum KeyWanted {
 }
 
 impl KeyRule {
-    /// The attribute name for a key that this rule wants; `None` for every other key.
+    /// Every attribute name for a key that this rule wants.
+    pub fn names_for(&self, key: &str) -> impl Iterator<Item = String> {
+        let name = self.attribute_for(key);
+        let older = self.older_prefix.as_ref().filter(|_| name.is_some()).map(|prefix| format!("{prefix}{key}"));
+        name.filter(|_| !self.prefix.is_empty() || !self.tag_name.is_empty()).into_iter().chain(older)
+    }
+
+    /// The name of the newer generation; `None` for every key that this rule does not want.
     pub fn attribute_for(&self, key: &str) -> Option<String> {
         let named = |key: &str| format!("{}{key}", self.prefix);
         match &self.wanted {
@@ -154,7 +174,7 @@ impl KeyRule {
     }
 }
 
-pub(super) fn read(body: &Section<'_>) -> Extract {
+pub(super) fn read(body: &Section<'_>, generation: Generation) -> Extract {
     let Some(section) = body.section("extract") else {
         return Extract { fields: sorted(DEFAULTS.to_vec()), ..Extract::default() };
     };
@@ -163,8 +183,8 @@ pub(super) fn read(body: &Section<'_>) -> Extract {
     }
     let extract = Extract {
         fields: fields(&section),
-        labels: key_rules(&section, "labels", "label"),
-        annotations: key_rules(&section, "annotations", "annotation"),
+        labels: key_rules(&section, "label", generation),
+        annotations: key_rules(&section, "annotation", generation),
         otel_annotations: section.bool("otel_annotations").unwrap_or(false),
     };
     section.finish();
@@ -224,19 +244,21 @@ fn unknown_field(section: &Section<'_>, item: &Node, path: String, name: &str) {
     });
 }
 
-fn key_rules(section: &Section<'_>, key: &str, what: &str) -> Vec<KeyRule> {
-    let path = section.child_path(key);
-    let items = section.list(key).unwrap_or_default().iter().enumerate();
+/// `what`: label or annotation.
+fn key_rules(section: &Section<'_>, what: &str, generation: Generation) -> Vec<KeyRule> {
+    let key = format!("{what}s");
+    let path = section.child_path(&key);
+    let items = section.list(&key).unwrap_or_default().iter().enumerate();
     let read = items.filter_map(|(at, item)| {
         let rule = Section::new(item, format!("{path}::{at}"), section.diagnostics());
-        let read = key_rule(&rule, what);
+        let read = key_rule(&rule, what, generation);
         rule.finish();
         read
     });
     read.collect()
 }
 
-fn key_rule(rule: &Section<'_>, what: &str) -> Option<KeyRule> {
+fn key_rule(rule: &Section<'_>, what: &str, generation: Generation) -> Option<KeyRule> {
     let tag_name = rule.string("tag_name").unwrap_or_default();
     let from = match rule.node("from") {
         Some(_) => rule.choice("from", &FROM),
@@ -263,5 +285,14 @@ fn key_rule(rule: &Section<'_>, what: &str) -> Option<KeyRule> {
     };
     let (from, wanted) = (from?, wanted?);
     let object = FROM.iter().find(|(_, known)| *known == from).map_or("pod", |(name, _)| *name);
-    Some(KeyRule { from, wanted, tag_name, prefix: format!("k8s.{object}.{what}.") })
+    let had_another = matches!(from, FromObject::Pod | FromObject::Namespace | FromObject::Node);
+    let older = had_another && generation != Generation::New && tag_name.is_empty();
+    let newer = !(older && generation == Generation::Old);
+    Some(KeyRule {
+        from,
+        wanted,
+        tag_name,
+        prefix: if newer { format!("k8s.{object}.{what}.") } else { String::new() },
+        older_prefix: older.then(|| format!("k8s.{object}.{what}s.")),
+    })
 }

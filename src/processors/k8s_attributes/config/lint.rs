@@ -117,9 +117,13 @@ fn can_find(source: &Source, config: &Config) -> bool {
     let mut rules = extract.labels.iter().chain(&extract.annotations);
     extract.fields.iter().any(|field| field.name() == name)
         || rules.any(|rule| match &rule.wanted {
-            KeyWanted::Exact(key) => rule.attribute_for(key).as_deref() == Some(name),
+            KeyWanted::Exact(key) => rule.names_for(key).any(|known| known == *name),
             // What captures make of a key is not known before it is seen.
-            KeyWanted::Pattern(_) => !rule.tag_name.is_empty() || name.starts_with(&rule.prefix),
+            KeyWanted::Pattern(_) => {
+                let older = rule.older_prefix.as_ref().is_some_and(|prefix| name.starts_with(prefix));
+                let newer = !rule.prefix.is_empty() && name.starts_with(&rule.prefix);
+                !rule.tag_name.is_empty() || older || newer
+            }
         })
 }
 

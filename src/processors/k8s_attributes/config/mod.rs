@@ -16,7 +16,7 @@ use std::time::Duration;
 use regex::Regex;
 
 pub use association::{Rule, Source};
-pub use extract::{Extract, Field, FromObject, KeyRule, KeyWanted};
+pub use extract::{Extract, Field, FromObject, Generation, KeyRule, KeyWanted};
 pub use filter::Filter;
 pub use range::Range;
 
@@ -67,6 +67,8 @@ pub struct Own {
     pub repair: bool,
     /// Addresses of relays: whose data comes from them cannot be told by the address.
     pub proxies: Vec<Range>,
+    /// Names of labels and annotations without `tag_name`.
+    pub generation: Generation,
 }
 
 /// What happens when the resource names another pod than the one found by address.
@@ -114,16 +116,17 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
     let faults_before = error_count(cx);
     let wait = body.bool("wait_for_metadata").unwrap_or(false);
     let wait_timeout = body.duration("wait_for_metadata_timeout").unwrap_or(WAIT_FOR_METADATA);
+    let own = own(&body);
     let config = Config {
         auth: auth(&body),
         passthrough: body.bool("passthrough").unwrap_or(false),
         wait_for_metadata: wait.then_some(wait_timeout),
         grace: body.duration("pod_delete_grace_period").unwrap_or(GRACE),
-        extract: extract::read(&body),
+        extract: extract::read(&body, own.generation),
         rules: association::read(&body),
         filter: filter::read(cx, &body),
         exclude: exclude(&body),
-        own: own(&body),
+        own,
     };
     for key in ["kube_api_qps", "kube_api_burst"] {
         let _ = body.f64(key);
@@ -196,6 +199,7 @@ fn own(body: &Section<'_>) -> Own {
         hold: HOLD,
         repair: true,
         proxies: Vec::new(),
+        generation: Generation::New,
     };
     let Some(section) = body.section("podgate") else { return own };
     own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
@@ -211,6 +215,8 @@ fn own(body: &Section<'_>) -> Own {
     own.hint = section.choice("hint", &hints).unwrap_or(own.hint);
     own.repair = section.bool("repair").unwrap_or(own.repair);
     own.proxies = proxies(&section);
+    let generations = [("new", Generation::New), ("old", Generation::Old), ("both", Generation::Both)];
+    own.generation = section.choice("label_names", &generations).unwrap_or_default();
     if let Some(hold) = section.duration("hold") {
         own.hold = hold;
         if hold > HOLD_MAX {

@@ -15,6 +15,8 @@ const ALL: &str = "[k8s.deployment.name, k8s.deployment.uid, k8s.replicaset.name
     k8s.statefulset.name, k8s.statefulset.uid, k8s.daemonset.name, k8s.daemonset.uid, k8s.job.name, k8s.job.uid, \
     k8s.cronjob.name, k8s.cronjob.uid]";
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(Arc<str>, Arc<str>)> {
     pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
@@ -69,7 +71,7 @@ fn with_owners() -> MadeUp {
 #[test]
 fn owners_are_named_by_their_kind_and_only_real_ones() {
     let hash = [("pod-template-hash", "5c4d")];
-    let table: &[(Option<Owner>, &[(&str, &str)], &[(&str, &str)])] = &[
+    let table: &[(Option<Owner>, Pairs<'_>, Pairs<'_>)] = &[
         (None, &[], &[]),
         (
             Some(owner("ReplicaSet", "web-5c4d", "rs-uid")),
@@ -139,7 +141,7 @@ fn a_service_is_named_by_the_most_deliberate_name_there_is() {
     let hash = ("pod-template-hash", "5c4d");
     let (name, instance) = (("app.kubernetes.io/name", "shop"), ("app.kubernetes.io/instance", "shop-eu"));
     let annotation = ("resource.opentelemetry.io/service.name", "cart");
-    let table: &[(Option<Owner>, &[(&str, &str)], &[(&str, &str)], &str)] = &[
+    let table: &[(Option<Owner>, Pairs<'_>, Pairs<'_>, &str)] = &[
         (None, &[], &[], "cart-1"),
         (Some(owner("DaemonSet", "agent", "daemon-uid")), &[], &[], "agent"),
         (Some(owner("Widget", "w", "w-uid")), &[], &[], "cart-1"),
@@ -190,6 +192,35 @@ fn labels_of_pod_namespace_and_node_are_kept_apart() {
     assert_eq!(read, attributes(&expected));
     let kept = watched::spec(&super::config(&body)).keep;
     assert_eq!((kept.labels.len(), kept.related_labels.len()), (1, 3), "only what a rule asks for is stored");
+}
+
+#[test]
+fn labels_are_named_as_one_generation_of_the_conventions_or_as_both() {
+    let label = [("k8s.pod.label.tier", "of-pod"), ("k8s.deployment.label.tier", "of-deployment")];
+    let older = [("k8s.pod.labels.tier", "of-pod"), ("k8s.pod.annotations.note", "n")];
+    let newer = [("k8s.pod.annotation.note", "n")];
+    let table: [(&str, Vec<(&str, &str)>); 3] = [
+        ("new", [&label[..], &newer[..]].concat()),
+        ("old", [&older[..], &label[1..]].concat()),
+        ("both", [&label[..], &newer[..], &older[..]].concat()),
+    ];
+    let mut cluster = with_owners();
+    let tier = [("tier", "of-deployment")];
+    cluster.owners.insert("deployment-uid".to_owned(), related("web", "deployment-uid", None, &tier));
+    let made = Pod {
+        owner: Some(owner("ReplicaSet", "web-5c4d", "rs-uid")),
+        labels: pairs(&[("tier", "of-pod")]),
+        annotations: pairs(&[("note", "n")]),
+        ..plain()
+    };
+    let cluster = known(cluster, made);
+    for (generation, expected) in table {
+        let body = format!(
+            "{{extract: {{metadata: [], labels: [{{key: tier}}, {{key: tier, from: deployment}}], \
+             annotations: [{{key_regex: n.*}}]}}, podgate: {{label_names: {generation}}}}}"
+        );
+        assert_eq!(got(&body, &cluster, &[("k8s.pod.uid", UID)]), attributes(&expected), "{generation}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn push_record(
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let record = Record::read(bytes)?;
-    let id = work.ids.of_bytes(record.time, bytes);
+    let id = work.ids.of_bytes(record.timestamp(), bytes);
     let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;
     let own = (wanted != Wanted::default()).then(|| router.target(Kind::Logs, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);

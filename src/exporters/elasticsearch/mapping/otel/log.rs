@@ -43,7 +43,7 @@ fn push_record(
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let record = Record::read(bytes)?;
-    let id = work.ids.of_bytes(record.time, bytes);
+    let id = work.ids.of_bytes(record.timestamp(), bytes);
     let Work { bulk, seen, .. } = work;
     let cover = Cover { naming: Naming { made: id.letters(), ..Naming::default() }, ..cover };
     let start = bulk.lines.len();
