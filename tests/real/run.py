@@ -31,8 +31,8 @@ come up to 2.5 s after the start of a run. Every span that podgate took is compa
 
 *Time to right* is the slowest run's: from its start until its first span with its own container id came out, in brackets
 from the status that told of it; first without, then with tail sampling (decision wait 0.5 s, for the reused address 4 s).
-What is missing stands with podgate's own reason, which counts resources; those of a run whose status came between
-arrival and decision are counted twice there.
+What is missing stands with podgate's own reason. While the API server or etcd is away nobody can know of a new run, and
+for twelve seconds afterwards kubelets may still have to tell: what speaks first in that time is missing, never guessed.
 
 | scenario | right | wrong | missing | unconfirmed | corrected | time to right, unsampled | sampled |
 |---|---|---|---|---|---|---|---|

@@ -171,7 +171,8 @@ def ip_reuse(lab):
 
 
 def all_right(score):
-    yield "every one of them is right", score.missing == 0
+    """A restart within one second leaves a second that belongs to two runs; nothing else is left out."""
+    yield "every one of them is right, but in a shared second", set(score.reasons) <= {"ambiguous"}
 
 
 def only_what_nobody_saw_is_missing(score):

@@ -1,6 +1,6 @@
 """What podgate's watches cost a real API server, and what a large cluster costs podgate.
 
-Usage: watches.py PODGATE-BINARY NODE-WATCHES-BINARY [--watches N] [--pods N] [--large N] [--steady S] [--report FILE].
+Usage: watches.py PODGATE-BINARY NODE-WATCHES-BINARY [--watches N] [--pods N] [--steady S] [--report FILE].
 One process opens N watches as N nodes would (each its own connection, its own field selector); the API server is
 watched from outside, by /proc and its own metrics. Nothing here asserts a time; it fails when a watch does not come
 back or does not see all pods.
@@ -110,25 +110,26 @@ HEAD = "| phase | seconds | podgate's requests/s (busiest second) | API server C
 def fleet_phases(arguments, folder, plane, loader):
     """Start, steady state, roll-out and restart with all watches; the roll-out also without any, to compare."""
     rows, notes = [], []
-    count, numbers = arguments.watches, range(arguments.pods)
-    say(f"{count} watches, {arguments.pods} pods:")
-    with Meter(rows, f"roll-out of {arguments.pods} pods, nobody watching", plane):
-        loader.roll_out("b", "a", numbers, count)
+    count, pods = arguments.watches, arguments.pods
+    first, second = range(250, pods), range(pods, 2 * pods)
+    say(f"{count} watches, {pods} and then {2 * pods} pods:")
+    with Meter(rows, f"{len(first)} pods made, nobody watching", plane):
+        loader.roll_out("a", None, first, count)
     fleet = Fleet(arguments.node_watches, folder, plane.kubeconfig(), count)
     try:
         with Meter(rows, f"start of {count} watches", plane, fleet):
             synced = fleet.until("all watches listed", lambda now: now["synced"] == count)
         notes.append(f"All {count} watches had listed their pods {synced['synced_after']} s after the start.")
-        fleet.until("all pods known", lambda now: now["pods"] == arguments.pods)
+        fleet.until("all pods known", lambda now: now["pods"] == pods)
         with Meter(rows, "steady, nothing changes", plane, fleet):
             time.sleep(arguments.steady)
-        with Meter(rows, f"roll-out of {arguments.pods} pods, all watching", plane, fleet):
-            loader.roll_out("c", "b", numbers, count)
+        with Meter(rows, f"{pods} more pods made, all watching", plane, fleet):
+            loader.roll_out("b", None, second, count)
             written = time.monotonic()
-            fleet.until("all changes seen", lambda now: now["pods"] == arguments.pods)
-        notes.append(f"The last change of the roll-out was known {time.monotonic() - written:.1f} s after its write.")
+            fleet.until("all changes seen", lambda now: now["pods"] == 2 * pods)
+        notes.append(f"The last of the new pods was known {time.monotonic() - written:.1f} s after its last write.")
         # The server's own writes alone make versions too old; these make it certain that every watch must list again.
-        loader.roll_out("d", "c", range(count), count)
+        loader.roll_out("c", "b", range(pods, pods + count), count)
         with Meter(rows, "API server restarted, until all are fresh", plane, fleet):
             lists = fleet.now()["lists"]
             plane.stop_api()
@@ -138,7 +139,7 @@ def fleet_phases(arguments, folder, plane, loader):
         notes.append(f"{count} of {count} watches were fresh again {time.monotonic() - up:.1f} s after the API server was.")
         with Meter(rows, "the half minute after it", plane, fleet):
             time.sleep(min(30, arguments.steady))
-        assert fleet.now()["pods"] == arguments.pods, fleet.now()
+        assert fleet.now()["pods"] == 2 * pods, fleet.now()
     finally:
         fleet.stop()
     return rows, notes
@@ -182,16 +183,14 @@ def measure(arguments, folder, plane):
     look(0)
     loader.roll_out("a", None, range(250), arguments.watches)
     look(250)
-    loader.roll_out("a", None, range(250, arguments.pods), arguments.watches)
     rows, notes = fleet_phases(arguments, folder, plane, loader)
-    loader.roll_out("e", None, range(arguments.pods, arguments.large), arguments.watches)
-    look(arguments.large, times=5)
+    look(2 * arguments.pods, times=5)
     return rows, notes, whole
 
 
 def report(path, arguments, measured):
     rows, notes, whole = measured
-    (times, cpu, _), empty = whole[arguments.large], whole[0][2]
+    (times, cpu, _), empty = whole[2 * arguments.pods], whole[0][2]
     version = version_of([str(arguments.podgate), "--version"]) or "podgate"
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines = [
@@ -204,9 +203,8 @@ def report(path, arguments, measured):
         f"## {arguments.watches} nodes",
         "",
         f"One process holds {arguments.watches} of podgate's watches, each with the node selector and the connection of its "
-        f"own node; {arguments.pods} pods of",
-        "two containers are spread over the nodes. In a roll-out every pod is created, gets its first status, and replaces "
-        "one that is deleted.",
+        "own node; the pods have",
+        "two containers and are spread over the nodes. Making one is two writes: its creation and its first status.",
         "",
         HEAD,
         *("| " + " | ".join(row) + " |" for row in rows),
@@ -219,7 +217,7 @@ def report(path, arguments, measured):
         "|---|---|---|",
         *(f"| {pods} | {size:.1f} | {size - empty:.1f} |" for pods, (*_, size) in sorted(whole.items())),
         "",
-        f"{arguments.large} pods are known {statistics.median(times):.2f} s after the start of the process (median of "
+        f"{2 * arguments.pods} pods are known {statistics.median(times):.2f} s after the start of the process (median of "
         f"{len(times)}, {min(times):.2f} to {max(times):.2f}), the",
         "random wait of up to half a second before the first request included; the process has then used "
         f"{min(cpu):.2f} s of CPU, an empty one {min(whole[0][1]):.2f}.",
@@ -234,8 +232,7 @@ def main():
     parser.add_argument("node_watches", type=pathlib.Path)
     parser.add_argument("--watches", type=int, default=500)
     parser.add_argument("--pods", type=int, default=5000)
-    parser.add_argument("--large", type=int, default=10000)
-    parser.add_argument("--steady", type=int, default=130, help="seconds of watching a cluster in which nothing changes")
+    parser.add_argument("--steady", type=int, default=100, help="seconds of watching a cluster in which nothing changes")
     parser.add_argument("--report", type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.podgate, arguments.node_watches = arguments.podgate.resolve(), arguments.node_watches.resolve()
