@@ -112,7 +112,7 @@ fn enriching(resources: &[Bytes]) -> usize {
 #[test]
 fn a_resource_without_a_pod_allocates_nothing() {
     let missed = rig::resource(&[("service.name", "orders"), ("k8s.pod.uid", "nobody"), ("host.name", "h")]);
-    let (one, many) = (enriching(&[missed.clone()]), enriching(&vec![missed; 200]));
+    let (one, many) = (enriching(std::slice::from_ref(&missed)), enriching(&vec![missed; 200]));
     assert_eq!(many, one, "200 resources cost what one does");
     assert!(one <= 4, "{one} allocations for the request itself");
 }
