@@ -15,6 +15,7 @@ use crate::core::host::Host;
 use crate::core::node::{Node, Place};
 use crate::core::payload::Signal;
 use crate::core::probe::Probe;
+use crate::core::replay::Replay;
 use crate::core::transform::Transform;
 
 /// Another spelling under which a component is accepted, with one warning.
@@ -159,6 +160,11 @@ pub trait ExporterPlan {
 
     /// What `doctor` asks the next hop. Opens nothing before it is asked.
     fn probe(&self) -> Option<Box<dyn Probe>> {
+        None
+    }
+
+    /// What `replay` sends again. Opens nothing before it is run.
+    fn replay(&self, _: BuildContext) -> Option<Box<dyn Replay>> {
         None
     }
 }

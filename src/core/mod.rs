@@ -18,6 +18,7 @@ pub mod node;
 pub mod origin;
 pub mod payload;
 pub mod probe;
+pub mod replay;
 pub mod routes;
 pub mod stats;
 pub mod status;

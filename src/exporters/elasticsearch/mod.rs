@@ -22,8 +22,10 @@ use std::sync::Arc;
 use crate::core::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::payload::Signal;
 use crate::core::probe::Probe;
+use crate::core::replay::Replay;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
-use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings};
+use crate::exporters::elasticsearch::delivery::replay::DeadLetters;
+use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings, carrier};
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::Sending;
 
@@ -54,5 +56,10 @@ impl ExporterPlan for Plan {
     fn probe(&self) -> Option<Box<dyn Probe>> {
         let DeliverySettings { post, mapping, .. } = &self.settings.delivery;
         Some(Box::new(Preflight::new(post, mapping)))
+    }
+
+    fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {
+        let carrier = carrier(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
+        Some(Box::new(DeadLetters { carrier }))
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
+use crate::core::component::Task;
+use crate::core::replay::{Replay, Summary};
 use crate::exporters::elasticsearch::delivery::carrier::Carrier;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, Letter, private_file};
 use crate::exporters::elasticsearch::delivery::load::Document;
@@ -20,18 +22,6 @@ const GATHERED_BYTES: usize = 4 << 20;
 const LINE_BYTES_MAX: u64 = 128 << 20;
 /// A running gateway that has just opened the file writes its letter into what was moved away.
 const SETTLE: Duration = Duration::from_millis(300);
-
-/// What became of the letters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub letters: u64,
-    pub delivered: u64,
-    /// Refused again, and in the dead-letter file again.
-    pub back: u64,
-    /// Refused again and kept nowhere but in the file that was replayed.
-    pub unkept: u64,
-    pub unreadable: u64,
-}
 
 /// `dead.ndjson` -> `dead.ndjson.replay`
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -46,7 +36,7 @@ pub async fn own_file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::
     let aside = beside(path, ".replay");
     let mut summary = Summary::default();
     if aside.exists() {
-        summary.add(file(carrier, &aside, deadline).await?);
+        add(&mut summary, file(carrier, &aside, deadline).await?);
         if summary.unkept > 0 {
             return Ok(summary);
         }
@@ -60,7 +50,7 @@ pub async fn own_file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::
     if rest.unkept == 0 {
         fs::remove_file(&aside)?;
     }
-    summary.add(rest);
+    add(&mut summary, rest);
     Ok(summary)
 }
 
@@ -83,7 +73,7 @@ pub async fn file(carrier: &Carrier, path: &Path, deadline: Instant) -> io::Resu
             }
         }
         if gathered.lines.len() >= GATHERED_BYTES || (read == 0 && !gathered.documents.is_empty()) {
-            summary.add(gathered.send(carrier, deadline).await);
+            add(&mut summary, gathered.send(carrier, deadline).await);
         }
         if read == 0 {
             return Ok(summary);
@@ -127,12 +117,33 @@ impl Gathered {
     }
 }
 
-impl Summary {
-    fn add(&mut self, other: Summary) {
-        self.letters += other.letters;
-        self.delivered += other.delivered;
-        self.back += other.back;
-        self.unkept += other.unkept;
-        self.unreadable += other.unreadable;
+fn add(summary: &mut Summary, other: Summary) {
+    summary.letters += other.letters;
+    summary.delivered += other.delivered;
+    summary.back += other.back;
+    summary.unkept += other.unkept;
+    summary.unreadable += other.unreadable;
+}
+
+/// The dead letters of one exporter, to be sent by its own settings.
+pub struct DeadLetters {
+    pub carrier: Carrier,
+}
+
+impl Replay for DeadLetters {
+    fn own_file(&self) -> Option<PathBuf> {
+        self.carrier.dead_letter.as_ref().map(|file| file.path().to_owned())
+    }
+
+    fn run<'a>(&'a self, named: Option<&'a Path>, deadline: Instant) -> Task<'a, io::Result<Summary>> {
+        Box::pin(async move {
+            let summary = match (named, self.own_file()) {
+                (Some(named), _) => file(&self.carrier, named, deadline).await,
+                (None, Some(own)) => own_file(&self.carrier, &own, deadline).await,
+                (None, None) => Ok(Summary::default()),
+            };
+            self.carrier.post.close().await;
+            summary
+        })
     }
 }
