@@ -349,7 +349,7 @@ impl TraceStream {
         self.items.iter_mut().for_each(Vec::clear);
         self.resumed.append(&mut self.paused);
         // A trace that did not fit is in two requests already.
-        if self.current.written > 0 && self.current.written < self.current.pause_at {
+        if self.current.written > 0 && self.current.written <= self.current.pause_at {
             self.current.pause_at = u32::MAX;
         }
         for _ in 0..spans {

@@ -70,7 +70,8 @@ fn a_spread_trace_comes_whole_in_two_requests() {
         spans.iter().for_each(|span| pieces.entry(span.trace_id.clone()).or_default().push(number));
     }
     let ended: Vec<&Vec<usize>> = pieces.values().filter(|of| of[0] < 18).collect();
-    assert!(ended.iter().all(|of| of.len() == 10 && of[9] - of[0] <= 1));
+    let torn: Vec<_> = ended.iter().filter(|of| of.len() != 10 || of[9] - of[0] > 1).collect();
+    assert!(torn.is_empty(), "{torn:?} of {}", ended.len());
     let spread = ended.iter().filter(|of| of[9] > of[0]).count() * 100 / ended.len();
     assert!((15..=28).contains(&spread), "{spread} %");
 }
