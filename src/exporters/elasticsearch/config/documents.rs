@@ -61,7 +61,7 @@ fn mapping(keys: &Section<'_>, settings: &mut Settings) {
         }
         settings.allowed_modes = modes;
     }
-    settings.ecs_span_events_to_logs = block.bool("ecs_span_events_to_logs").unwrap_or(false);
+    settings.ecs_span_events_to_logs = block.bool("ecs_span_events_to_logs").unwrap_or(true);
     for key in ["fields", "file", "dedup", "dedot"] {
         block.without_effect(key, "it ended upstream: keys are made unique always");
     }
