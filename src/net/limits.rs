@@ -83,16 +83,18 @@ impl Windows {
     const SMALLEST: u64 = 256 << 10;
     const LARGEST: u64 = 4 << 20;
     const SMALL_FRAME: u32 = 16 << 10;
-    const LARGE_FRAME: u32 = 1 << 20;
+    /// Beyond this a longer frame spares nothing: reading 282 KB in one costs a tenth more than in three, because the
+    /// bytes have left the cache when they are walked.
+    const LARGE_FRAME: u32 = 128 << 10;
     /// HTTP/1.1 has no window: hyper's read buffer is all it may fill unasked.
     pub const HTTP1_BYTES: u64 = 64 << 10;
 
     /// A fair part of what connections may take, and no more than what is left of it; large frames where they are at
-    /// most half of the window.
+    /// most an eighth of the window.
     pub fn of(fair: u64, left: u64) -> Windows {
-        // A large frame comes on top of the window and is at most half of it.
-        let window = fair.min(left / 3 * 2).clamp(Windows::SMALLEST, Windows::LARGEST) as u32;
-        let frame = if window / 2 >= Windows::LARGE_FRAME { Windows::LARGE_FRAME } else { Windows::SMALL_FRAME };
+        // A frame comes on top of the window.
+        let window = fair.min(left / 9 * 8).clamp(Windows::SMALLEST, Windows::LARGEST) as u32;
+        let frame = if window / 8 >= Windows::LARGE_FRAME { Windows::LARGE_FRAME } else { Windows::SMALL_FRAME };
         Windows { connection: window, stream: window, frame }
     }
 
@@ -109,11 +111,12 @@ mod tests {
     #[test]
     fn windows_shrink_with_the_fair_part_and_with_what_is_left_and_frames_with_them() {
         let mib = 1 << 20;
-        let large = Windows { connection: 4 << 20, stream: 4 << 20, frame: 1 << 20 };
+        let large = Windows { connection: 4 << 20, stream: 4 << 20, frame: 128 << 10 };
         assert_eq!(Windows::of(128 * mib, 128 * mib), large);
-        assert_eq!(Windows::of(2 * mib, 128 * mib), Windows { connection: 2 << 20, stream: 2 << 20, frame: 1 << 20 });
-        assert_eq!(Windows::of(mib, 128 * mib), Windows { connection: 1 << 20, stream: 1 << 20, frame: 16 << 10 });
-        assert_eq!(Windows::of(128 * mib, 3 * mib).charge(), 3 * mib);
+        assert_eq!(Windows::of(2 * mib, 128 * mib), Windows { connection: 2 << 20, stream: 2 << 20, frame: 128 << 10 });
+        assert_eq!(Windows::of(mib, 128 * mib), Windows { connection: 1 << 20, stream: 1 << 20, frame: 128 << 10 });
+        assert_eq!(Windows::of(mib / 2, 128 * mib).frame, 16 << 10);
+        assert!((2 * mib..=3 * mib).contains(&Windows::of(128 * mib, 3 * mib).charge()));
         assert_eq!(Windows::of(128 * mib, 0).charge(), (256 << 10) + (16 << 10));
         assert_eq!(Windows::of(0, 0).connection, 256 << 10);
     }

@@ -175,6 +175,11 @@ class Gateway:
         size = self.metric("otelcol_otelsvc_k8s_pod_table_size")
         return -1 if size is None else int(size)
 
+    def know(self, uids):
+        """True when each of these pods is in the table."""
+        status, text = get(self.url("admin", "/v1/pods"))
+        return status == 200 and all(uid in text for uid in uids)
+
     def synced(self, pods, seconds=30):
         wait_for(f"podgate knows {pods} pods", lambda: self.pods() >= pods, seconds, self.process)
 

@@ -133,7 +133,7 @@ def recreation(lab):
     each(actors, lambda actor: actor.pod.delete())
     new = [Actor(lab, actor.pod.name, actor.way, attributes=by_name) for actor in actors]
     # A kubelet starts nothing before it has seen the pod, by a watch like podgate's.
-    wait_for("podgate saw the new pods", lambda: lab.gateway.pods() == len(new), 30, lab.gateway.process)
+    wait_for("podgate saw the new pods", lambda: lab.gateway.know([actor.pod.uid for actor in new]), 30, lab.gateway.process)
     each(new, Actor.rise)
     time.sleep(LATE)
     tell(new)

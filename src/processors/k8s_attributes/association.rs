@@ -238,7 +238,11 @@ fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) ->
             "container.id" => snapshot.by_container_id(facts.container_id()?),
             "k8s.pod.name" => {
                 let namespace = facts.text(Known::NamespaceName)?;
-                snapshot.by_name(namespace, facts.text(Known::PodName)?, seeker.origin.arrived_at)
+                let arrived = seeker.origin.arrived_at;
+                let entry = snapshot.by_name(namespace, facts.text(Known::PodName)?, arrived)?;
+                // The successor of a deleted pod may speak under its name before the watch has told of it.
+                let made = || (seeker.made_at)().unwrap_or(arrived);
+                if entry.removed_at.is_some_and(|removed| made() > removed) { None } else { Some(entry) }
             }
             _ => {
                 let ip = facts.ip(name)?;

@@ -149,6 +149,23 @@ fn a_recreated_name_means_the_pod_that_existed_then() {
 }
 
 #[test]
+fn what_was_made_after_a_pod_was_deleted_is_not_its_by_name() {
+    let rule = "{pod_association: [{sources: [{from: resource_attribute, name: k8s.pod.name}, \
+                {from: resource_attribute, name: k8s.namespace.name}]}]}";
+    let cluster = MadeUp::with([plain()]);
+    cluster.apply(Change::Deleted { uid: UID.into(), last: None }, ago(50));
+    let (enricher, _) = enricher(rule, &cluster);
+    let resource = resource(&[("k8s.pod.name", "cart-1"), ("k8s.namespace.name", "shop")]);
+    let origin = origin(None, 3, ago(20));
+    for (made, found) in [(ago(51), true), (ago(49), false)] {
+        let times = || Some(Times { first: made, last: made, counting_since: None });
+        let subject = Subject { resource: &resource, origin: &origin, times: &times };
+        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly));
+        assert_eq!(matches!(outcome, Outcome::Changed(_)), found, "made at {made:?}");
+    }
+}
+
+#[test]
 fn a_deleted_pod_is_found_in_its_grace_and_not_after() {
     let cluster = MadeUp::with([plain()]);
     cluster.apply(Change::Deleted { uid: UID.into(), last: None }, ago(50));
