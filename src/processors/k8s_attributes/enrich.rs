@@ -131,7 +131,8 @@ impl Enricher {
             association: Association::new(config.rules.clone()),
             bindings: Bindings::default(),
             profiles: Profiles::default(),
-            freshness: config.own.hold.max(FRESHNESS),
+            // No status of a pods file is still on its way: there is nothing to wait for.
+            freshness: if config.own.pods_file.is_some() { Duration::ZERO } else { config.own.hold.max(FRESHNESS) },
             cluster,
             counters,
             misses: Misses::default(),
