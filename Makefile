@@ -27,7 +27,7 @@ test: ## everything that needs neither network nor cluster; under 5 minutes when
 test-all: ## test, with 10,000 ledger schedules and the large memory tests
 	PODGATE_SCHEDULES=10000 PODGATE_LARGE=1 $(CARGO) test --locked --release --all-features
 
-test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK (needs Go, Python, Node; builds once into .cache)
+test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK and Elasticsearch 8.19 (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
 	$(CARGO) build --locked --release
 	python3 tests/real/run.py target/release/podgate --report $(REPORT)
 	python3 tests/real/browser.py target/release/podgate

@@ -166,6 +166,20 @@ fn what_was_made_after_a_pod_was_deleted_is_not_its_by_name() {
 }
 
 #[test]
+fn a_new_process_waits_for_a_status_of_the_watch_and_never_for_one_of_a_file() {
+    let cluster = MadeUp::with([plain()]);
+    for (body, waits) in [("{}", true), ("{podgate: {pods_file: pods.yaml}}", false)] {
+        let (enricher, _) = enricher(body, &cluster);
+        let resource = resource(&[("k8s.pod.uid", UID)]);
+        let origin = origin(None, 3, NOW);
+        let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
+        let subject = Subject { resource: &resource, origin: &origin, times: &times };
+        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::Full));
+        assert_eq!(matches!(outcome, Outcome::Pending { .. }), waits, "{body}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_deleted_pod_is_found_in_its_grace_and_not_after() {
     let cluster = MadeUp::with([plain()]);
     cluster.apply(Change::Deleted { uid: UID.into(), last: None }, ago(50));
