@@ -13,19 +13,11 @@ pub fn run(args: &ConfigArgs) -> Exit {
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
     out::line("configuration: valid");
-    let runtime = match run::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
-            return Exit::Failure;
-        }
-    };
-    let worst = runtime.block_on(ask(&plan));
-    runtime.shutdown_background();
-    match worst {
-        Some(Health::Bad) => Exit::Failure,
-        Some(_) => Exit::Ok,
-        None => {
+    match run::to_end(ask(&plan)) {
+        Err(exit) => exit,
+        Ok(Some(Health::Bad)) => Exit::Failure,
+        Ok(Some(_)) => Exit::Ok,
+        Ok(None) => {
             out::line("no component of this configuration has anything to ask");
             Exit::Ok
         }

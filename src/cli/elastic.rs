@@ -47,17 +47,7 @@ pub fn run(args: &Args) -> Exit {
     let checked = sources::check(&setup.config);
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
-    match run::runtime() {
-        Ok(runtime) => {
-            let exit = runtime.block_on(all(&plan, setup.manner.apply));
-            runtime.shutdown_background();
-            exit
-        }
-        Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
-            Exit::Failure
-        }
-    }
+    run::to_end(all(&plan, setup.manner.apply)).unwrap_or_else(|exit| exit)
 }
 
 async fn all(plan: &Plan, apply: bool) -> Exit {

@@ -54,13 +54,7 @@ pub fn run(args: &Args) -> Exit {
         out::error_line(&format!("{id} has no podgate: {{dead_letter: ...}}: name a --file"));
         return Exit::Usage;
     }
-    match run::runtime() {
-        Ok(runtime) => runtime.block_on(send(args, id, &**replay, &host)),
-        Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
-            Exit::Failure
-        }
-    }
+    run::to_end(send(args, id, &**replay, &host)).unwrap_or_else(|exit| exit)
 }
 
 fn path_of(id: &ComponentId) -> String {

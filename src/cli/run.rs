@@ -17,17 +17,7 @@ pub fn run(args: &ConfigArgs) -> Exit {
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
     logging::install(&plan.telemetry.logs);
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
-            return Exit::Failure;
-        }
-    };
-    let exit = runtime.block_on(serve(&plan));
-    // A stuck name lookup must not hold up the exit.
-    runtime.shutdown_background();
-    exit
+    to_end(serve(&plan)).unwrap_or_else(|exit| exit)
 }
 
 /// As many workers as the cgroup grants CPUs.
@@ -36,6 +26,18 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .worker_threads(telemetry::process::worker_threads())
         .enable_all()
         .build()
+}
+
+/// Runs one command's work to its end; `Err` when no threads start, which it has told then.
+pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
+    let runtime = runtime().map_err(|error| {
+        out::error_line(&format!("cannot start threads: {error}"));
+        Exit::Failure
+    })?;
+    let result = runtime.block_on(work);
+    // A stuck name lookup must not hold up the exit.
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 async fn serve(plan: &Plan) -> Exit {
