@@ -15,9 +15,11 @@ pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
 pub const PROCESSORS: &[ProcessorFactory] = &[
     processors::batch::FACTORY,
+    processors::filter::FACTORY,
     processors::k8s_attributes::FACTORY,
     processors::memory_limiter::FACTORY,
     processors::tail_sampling::FACTORY,
+    processors::transform::FACTORY,
 ];
 
 pub const EXPORTERS: &[ExporterFactory] = &[

@@ -65,8 +65,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
             "resource_detection",
             "resourcedetection",
             "attributes",
-            "filter",
-            "transform",
             "probabilistic_sampler",
             "span",
             "metricstransform",
