@@ -23,6 +23,7 @@ mod meters;
 mod owner;
 pub mod queue;
 pub mod status;
+pub mod workroom;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -98,6 +99,7 @@ impl Sending {
             path: cx.path,
             status: cx.host.status.clone(),
             off_spec_retries: meters::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
+            budget: cx.host.budget.clone(),
         });
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
     }
