@@ -439,8 +439,11 @@ impl Tally {
             End::Taken { rejected, message } => {
                 self.answered = true;
                 self.delivered += items - rejected;
-                let message = format!("the next hop took the request without {rejected} items: {message}");
-                self.lose(Reason::PARTIAL_SUCCESS, rejected, ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message));
+                if rejected > 0 {
+                    let message = format!("the next hop took the request without {rejected} items: {message}");
+                    let error = ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message);
+                    self.lose(Reason::PARTIAL_SUCCESS, rejected, error);
+                }
             }
             End::Never { fault, trouble } => {
                 let reason = if fault == Fault::Size { Reason::TOO_LARGE } else { Reason::PERMANENT };
