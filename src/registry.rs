@@ -14,9 +14,11 @@ use crate::{connectors, exporters, processors, receivers};
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
 pub const PROCESSORS: &[ProcessorFactory] = &[
+    processors::attributes::FACTORY,
     processors::batch::FACTORY,
     processors::k8s_attributes::FACTORY,
     processors::memory_limiter::FACTORY,
+    processors::resource::FACTORY,
     processors::tail_sampling::FACTORY,
 ];
 

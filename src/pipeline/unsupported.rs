@@ -61,10 +61,8 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Processor,
         &[
-            "resource",
             "resource_detection",
             "resourcedetection",
-            "attributes",
             "filter",
             "transform",
             "probabilistic_sampler",

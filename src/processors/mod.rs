@@ -1,5 +1,8 @@
 //! Components that change, hold or decide.
+pub mod actions;
+pub mod attributes;
 pub mod batch;
 pub mod k8s_attributes;
 pub mod memory_limiter;
+pub mod resource;
 pub mod tail_sampling;

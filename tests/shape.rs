@@ -1,0 +1,8 @@
+//! The processors that change what passes through: from their YAML to what comes out at the end.
+
+#[path = "shape/actions.rs"]
+mod actions;
+#[path = "shape/attributes.rs"]
+mod attributes;
+#[path = "shape/resource.rs"]
+mod resource;
