@@ -63,8 +63,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
         &[
             "resource_detection",
             "resourcedetection",
-            "filter",
-            "transform",
             "probabilistic_sampler",
             "span",
             "metricstransform",

@@ -2,7 +2,9 @@
 pub mod actions;
 pub mod attributes;
 pub mod batch;
+pub mod filter;
 pub mod k8s_attributes;
 pub mod memory_limiter;
 pub mod resource;
 pub mod tail_sampling;
+pub mod transform;
