@@ -3,7 +3,7 @@
 
 use regex::Regex;
 
-use crate::ottl::convert::{CASES, CONVERTERS, Converter, knows_time_format};
+use crate::ottl::convert::{CASES, CONVERTERS, Converter, NOT_BUILT, knows_time_format};
 use crate::ottl::parse::{Compare, Key, Spot, Sum, Tree};
 use crate::ottl::path::{self, Path};
 use crate::ottl::{Context, Fault, Syntax};
@@ -104,7 +104,12 @@ pub fn check(spot: &Spot, syntax: Syntax) -> Result<Node, Fault> {
 }
 
 pub fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { at, message: message.into() })
+    Err(Fault { at, message: message.into(), not_built: false })
+}
+
+/// A fault of podgate's, not of the text: a Collector has it.
+pub fn not_built<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { at, message: message.into(), not_built: true })
 }
 
 fn node(spot: &Spot, syntax: Syntax, wanted: Wanted) -> Result<Node, Fault> {
@@ -146,7 +151,7 @@ fn node(spot: &Spot, syntax: Syntax, wanted: Wanted) -> Result<Node, Fault> {
         },
         Tree::Path(segments) => match path::resolve(segments, syntax) {
             Ok(path) => Node::Path(path),
-            Err(message) => return fault(spot.at, message),
+            Err(wrong) => return Err(wrong.at(spot.at)),
         },
         Tree::Sum(how, left, right) => {
             let (left, right) = pair(left, right)?;
@@ -194,7 +199,8 @@ fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax)
     }
     let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
         let known = CONVERTERS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
-        return fault(at, format!("podgate has no function `{name}`; known are IsMatch, ExtractPatterns, {known}"));
+        let message = format!("podgate has no function `{name}`; known are IsMatch, ExtractPatterns, {known}");
+        return if NOT_BUILT.contains(&name) { not_built(at, message) } else { fault(at, message) };
     };
     let (converter, fewest, most) = (known.converter, known.fewest, known.most);
     let ordered = match converter.parameters() {
@@ -227,7 +233,7 @@ fn literals(converter: Converter, arguments: &[Option<&Spot>]) -> Result<(), Fau
             fault(second.at, format!("ConvertCase knows {}", CASES.join(", ")))
         }
         (Converter::Time | Converter::FormatTime, Tree::Text(format)) if !knows_time_format(format) => {
-            fault(second.at, format!("podgate does not have a directive of the time format {format:?}"))
+            not_built(second.at, format!("podgate does not have a directive of the time format {format:?}"))
         }
         _ => Ok(()),
     }

@@ -34,8 +34,8 @@ const ALL: [Context; 7] = [
     Context::Metric,
     Context::SpanEvent,
     Context::Span,
-    Context::Resource,
     Context::Scope,
+    Context::Resource,
 ];
 
 impl Context {
@@ -62,9 +62,9 @@ impl Context {
     /// The contexts of a signal's data, lowest first; none for profiles.
     pub fn of(signal: Signal) -> &'static [Context] {
         match signal {
-            Signal::Traces => &[Context::SpanEvent, Context::Span, Context::Resource, Context::Scope],
-            Signal::Metrics => &[Context::DataPoint, Context::Metric, Context::Resource, Context::Scope],
-            Signal::Logs => &[Context::Log, Context::Resource, Context::Scope],
+            Signal::Traces => &[Context::SpanEvent, Context::Span, Context::Scope, Context::Resource],
+            Signal::Metrics => &[Context::DataPoint, Context::Metric, Context::Scope, Context::Resource],
+            Signal::Logs => &[Context::Log, Context::Scope, Context::Resource],
             Signal::Profiles => &[],
         }
     }
@@ -117,7 +117,7 @@ pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Cont
             let Some(context) = Context::named(name) else { return };
             if !Context::of(signal).contains(&context) {
                 let message = format!("`{name}` is no part of {}", signal.name());
-                fault.get_or_insert(Fault { at, message });
+                fault.get_or_insert(Fault { at, message, not_built: false });
             }
             found = Context::lower(found, Some(context));
         });

@@ -161,6 +161,52 @@ pub const CONVERTERS: &[Known] = &[
     known("Nanosecond", Converter::Nanosecond, 1, 1),
 ];
 
+/// Converters a Collector has (contrib pkg/ottl/ottlfuncs, v0.161) and podgate has not.
+pub const NOT_BUILT: &[&str] = &[
+    "All",
+    "Any",
+    "Base64Encode",
+    "CommunityID",
+    "Decode",
+    "DeleteXML",
+    "ElementsToAttributes",
+    "Filter",
+    "Find",
+    "Format",
+    "GetXML",
+    "InsertXML",
+    "IsEmpty",
+    "IsInCIDR",
+    "IsValidLuhn",
+    "MapEach",
+    "MapKeys",
+    "MD5",
+    "Murmur3Hash",
+    "Murmur3Hash128",
+    "Now",
+    "ParseCEF",
+    "ParseCSV",
+    "ParseSeverity",
+    "ParseSimplifiedXML",
+    "ParseXML",
+    "ProfileID",
+    "Reduce",
+    "RemoveXML",
+    "SHA512",
+    "SliceToMap",
+    "Sort",
+    "ToCamelCase",
+    "ToKeyValueString",
+    "ToSnakeCase",
+    "URL",
+    "UserAgent",
+    "UUID",
+    "UUIDv7",
+    "When",
+    "XXH3",
+    "XXH128",
+];
+
 /// Texts made by converters do not grow beyond this.
 pub const TEXT_MAX: usize = 1 << 20;
 

@@ -266,7 +266,7 @@ fn unique(map: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     kept
 }
 
-/// Entries of nested maps and lists under dotted names, `depth` levels of them.
+/// Entries of nested maps under dotted names, `depth` levels of them, and of lists one level more.
 fn flatten<'a>(map: &[Entry<'a>], prefix: &str, depth: usize) -> Vec<Entry<'a>> {
     let mut flat = Vec::new();
     if depth == 0 {
@@ -289,7 +289,7 @@ fn spread(flat: &mut Vec<Entry<'_>>, key: String, value: &[u8], level: usize, de
                 spread(flat, key, &entry.value, level + 1, depth);
             }
         }
-        Ok(AnyValue::Array(list)) if level < depth => {
+        Ok(AnyValue::Array(list)) if level <= depth => {
             for (at, element) in raw_entries(list, 1).enumerate() {
                 spread(flat, format!("{key}.{at}"), element, level + 1, depth);
             }

@@ -72,7 +72,7 @@ pub fn value<'a>(node: &'a Node, item: &Item<'a>) -> Result<Value<'a>, Failure> 
         }
         Node::Extract { target, pattern, keys } => {
             let target = value(target, item)?;
-            keyed(extract(pattern, &*text(&target)?), keys)
+            keyed(extract(pattern, &text(&target)?), keys)
         }
         Node::Sum(how, left, right) => sum(*how, &value(left, item)?, &value(right, item)?),
         Node::Compare(..) | Node::Match { .. } | Node::And(_) | Node::Or(_) | Node::Not(_) => {

@@ -33,7 +33,7 @@ const SIGNS: &[&str] =
 pub fn tokens(text: &str) -> Result<Vec<Token>, Fault> {
     let chars: Vec<char> = text.chars().collect();
     if chars.len() > TEXT_MAX {
-        return Err(Fault { at: 0, message: "the condition is too long".to_owned() });
+        return Err(Fault { at: 0, message: "the condition is too long".to_owned(), not_built: false });
     }
     let mut lexer = Lexer { chars: &chars, at: 0 };
     let mut tokens = Vec::new();
@@ -54,7 +54,7 @@ struct Lexer<'a> {
 
 impl Lexer<'_> {
     fn fault<T>(&self, message: &str) -> Result<T, Fault> {
-        Err(Fault { at: self.at, message: message.to_owned() })
+        Err(Fault { at: self.at, message: message.to_owned(), not_built: false })
     }
 
     fn peek(&self, ahead: usize) -> Option<char> {
@@ -122,7 +122,9 @@ impl Lexer<'_> {
                     self.at += 1;
                     text.push(c);
                 }
-                (None, _) => return Err(Fault { at: start, message: "this string does not end".to_owned() }),
+                (None, _) => {
+                    return Err(Fault { at: start, message: "this string does not end".to_owned(), not_built: false });
+                }
             }
         }
     }
@@ -135,7 +137,11 @@ impl Lexer<'_> {
             let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
             let bytes: Option<Vec<u8>> =
                 pairs.map(|pair| u8::from_str_radix(pair, 16).ok().filter(|_| pair.len() == 2)).collect();
-            return bytes.map(Kind::Bytes).ok_or(Fault { at: start, message: "bytes need pairs of digits".to_owned() });
+            return bytes.map(Kind::Bytes).ok_or(Fault {
+                at: start,
+                message: "bytes need pairs of digits".to_owned(),
+                not_built: false,
+            });
         }
         let mut text = self.take_while(|c| c.is_ascii_digit());
         let mut whole = true;
@@ -158,6 +164,6 @@ impl Lexer<'_> {
             true => text.parse().ok().map(Kind::Int),
             false => text.parse().ok().map(Kind::Float),
         };
-        kind.ok_or(Fault { at: start, message: "this is not a number".to_owned() })
+        kind.ok_or(Fault { at: start, message: "this is not a number".to_owned(), not_built: false })
     }
 }

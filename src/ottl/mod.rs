@@ -40,6 +40,8 @@ pub struct Fault {
     /// Characters before the fault.
     pub at: usize,
     pub message: String,
+    /// A Collector has what is named, and podgate has not.
+    pub not_built: bool,
 }
 
 impl fmt::Display for Fault {

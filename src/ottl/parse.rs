@@ -92,10 +92,16 @@ pub fn statement(tokens: &[Token]) -> Result<(Spot, Option<Spot>), Fault> {
     let at = parser.at();
     let call = match parser.advance() {
         Kind::Word(word) => parser.word(word, at, 0)?,
-        _ => return Err(Fault { at, message: "a statement begins with the name of a function".to_owned() }),
+        _ => {
+            return Err(Fault {
+                at,
+                message: "a statement begins with the name of a function".to_owned(),
+                not_built: false,
+            });
+        }
     };
     if !matches!(call.tree, Tree::Call { .. }) {
-        return Err(Fault { at, message: "a statement is the call of a function".to_owned() });
+        return Err(Fault { at, message: "a statement is the call of a function".to_owned(), not_built: false });
     }
     let condition = if parser.takes_word("where") { Some(parser.or()?) } else { None };
     match parser.peek() {
@@ -121,7 +127,7 @@ impl Parser<'_> {
     }
 
     fn fault<T>(&self, message: &str) -> Result<T, Fault> {
-        Err(Fault { at: self.at(), message: message.to_owned() })
+        Err(Fault { at: self.at(), message: message.to_owned(), not_built: false })
     }
 
     fn advance(&mut self) -> Kind {
@@ -341,7 +347,9 @@ impl Parser<'_> {
             "nil" => Some(Tree::Nil),
             "true" => Some(Tree::Bool(true)),
             "false" => Some(Tree::Bool(false)),
-            "and" | "or" | "not" => return Err(Fault { at, message: format!("a value is missing before `{word}`") }),
+            "and" | "or" | "not" => {
+                return Err(Fault { at, message: format!("a value is missing before `{word}`"), not_built: false });
+            }
             _ => None,
         };
         if let Some(tree) = literal {
@@ -379,6 +387,9 @@ impl Parser<'_> {
                 }
             };
             self.expect("]")?;
+            if keys.len() == DEPTH_MAX {
+                return self.fault("the keys nest too deep");
+            }
             keys.push(key);
         }
         Ok(keys)

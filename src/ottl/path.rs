@@ -10,7 +10,7 @@ use crate::otlp::walk::{AnyValue, Field, Fields, Wire};
 use crate::ottl::parse::{Key, Segment};
 use crate::ottl::path::tables::{CONTEXTS_NOT_BUILT, NOT_BUILT, Part, PointPart, Points, names};
 use crate::ottl::value::Value;
-use crate::ottl::{Context, Failure, Item, Syntax};
+use crate::ottl::{Context, Failure, Fault, Item, Syntax};
 
 /// Whose part it is, seen from the item in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,44 +38,61 @@ pub struct Path {
 /// Field of the cache's own message that holds its entries.
 pub const CACHE: u32 = 1;
 
-/// Resolves a path; the message says what is wrong with it.
-pub fn resolve(segments: &[Segment], syntax: Syntax) -> Result<Path, String> {
+/// What is wrong with a path.
+#[derive(Debug)]
+pub struct Wrong {
+    message: String,
+    /// A Collector has it.
+    not_built: bool,
+}
+
+impl Wrong {
+    pub fn at(self, at: usize) -> Fault {
+        Fault { at, message: self.message, not_built: self.not_built }
+    }
+}
+
+fn wrong<T>(message: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { message: message.into(), not_built: false })
+}
+
+pub fn resolve(segments: &[Segment], syntax: Syntax) -> Result<Path, Wrong> {
     let first = &segments[0];
     let prefix = Context::named(&first.name).filter(|_| segments.len() > 1 && first.keys.is_empty());
     let written = segments.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
     let (of, rest) = match prefix {
         Some(of) if syntax.context.sees(of) => (of, &segments[1..]),
         Some(_) => {
-            return Err(format!("`{written}` is out of sight from a {}", syntax.context.name()));
+            return wrong(format!("`{written}` is out of sight from a {}", syntax.context.name()));
         }
         None if syntax.prefixed && !CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) => {
             let seen = syntax.context.seen().map(|of| format!("{}.{written}", of.name())).collect::<Vec<_>>();
-            return Err(format!("`{written}` does not say whose; one of {}", seen.join(", ")));
+            return wrong(format!("`{written}` does not say whose; one of {}", seen.join(", ")));
         }
         None => (syntax.context, segments),
     };
-    let (last, before) = rest.split_last().ok_or("a name is missing")?;
+    let (last, before) = rest.split_last().map_or_else(|| wrong("a name is missing"), Ok)?;
     if before.iter().any(|segment| !segment.keys.is_empty()) {
-        return Err("keys may stand behind the last name only".to_owned());
+        return wrong("keys may stand behind the last name only");
     }
     let name = rest.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
     if name == "cache" {
         if !syntax.cache || of != syntax.context {
-            return Err("there is no `cache` here".to_owned());
+            return wrong("there is no `cache` here");
         }
         return Ok(Path { owner: Owner::Cache, part: Part::Attributes(CACHE), keys: last.keys.clone(), name: written });
     }
     let Some((_, part)) = names(of).iter().find(|(known, _)| *known == name) else {
         if NOT_BUILT.contains(&name.as_str()) || CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) {
-            return Err(format!("podgate does not have the path `{written}`"));
+            return Err(Wrong { message: format!("podgate does not have the path `{written}`"), not_built: true });
         }
         let known: Vec<&str> = names(of).iter().map(|(name, _)| *name).collect();
-        return Err(format!("there is no `{name}` in a {}; known are {}", of.name(), known.join(", ")));
+        return wrong(format!("there is no `{name}` in a {}; known are {}", of.name(), known.join(", ")));
     };
     let keyed =
         matches!(part, Part::Attributes(_) | Part::Any(_) | Part::TraceState | Part::Point(PointPart::Attributes));
     if !last.keys.is_empty() && !keyed {
-        return Err(format!("`{name}` has no keys"));
+        return wrong(format!("`{name}` has no keys"));
     }
     Ok(Path { owner: owner(of), part: *part, keys: last.keys.clone(), name: written })
 }

@@ -105,7 +105,8 @@ impl Statements {
 /// The texts of one list of the configuration, with their places.
 pub struct Texts<'a> {
     section: &'a Section<'a>,
-    found: Vec<(&'a Node, String)>,
+    /// Each with its place in the list.
+    found: Vec<(usize, &'a Node, String)>,
     path: String,
 }
 
@@ -118,12 +119,14 @@ impl<'a> Texts<'a> {
     /// These nodes of the list under `key`.
     pub fn of(section: &'a Section<'a>, key: &str, nodes: impl IntoIterator<Item = &'a Node>) -> Texts<'a> {
         let mut texts = Texts { section, found: Vec::new(), path: section.child_path(key) };
+        let list = section.node(key).map(Node::items).unwrap_or_default();
         for node in nodes {
+            let at = list.iter().position(|item| std::ptr::eq(item, node)).unwrap_or_default();
             match &node.value {
-                Value::String(text) => texts.found.push((node, text.clone())),
+                Value::String(text) => texts.found.push((at, node, text.clone())),
                 // `true` alone is a condition, and YAML takes it for a boolean.
-                Value::Bool(truth) => texts.found.push((node, truth.to_string())),
-                _ => texts.report(node, code::WRONG_TYPE, format!("this is {}", node.kind()), "a text of OTTL"),
+                Value::Bool(truth) => texts.found.push((at, node, truth.to_string())),
+                _ => texts.report(at, node, code::WRONG_TYPE, format!("this is {}", node.kind())),
             }
         }
         texts
@@ -133,8 +136,8 @@ impl<'a> Texts<'a> {
         self.found.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&'a Node, &str)> {
-        self.found.iter().map(|(node, text)| (*node, text.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.found.iter().map(|(_, _, text)| text.as_str())
     }
 
     /// Reports every text that is no condition; the others.
@@ -150,10 +153,10 @@ impl<'a> Texts<'a> {
 
     fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<Rule<T>> {
         let mut rules = Vec::with_capacity(self.found.len());
-        for (node, text) in &self.found {
+        for (_, _, text) in &self.found {
             match parse(text) {
                 Ok(run) => rules.push(Rule { run, text: text.clone(), said: AtomicBool::new(false) }),
-                Err(fault) => self.fault(node, text, &fault),
+                Err(fault) => self.fault(text, &fault),
             }
         }
         rules
@@ -161,26 +164,29 @@ impl<'a> Texts<'a> {
 
     /// Reports that no path of the texts says whose it is.
     pub fn no_context(&self) {
-        let Some((node, _)) = self.found.first() else { return };
-        let expected = "paths that say whose they are, such as resource.attributes[\"k\"], or a context";
-        self.report(node, code::INVALID_VALUE, "no path tells what this is about".to_owned(), expected);
+        let Some((at, node, _)) = self.found.first() else { return };
+        let message = "no path tells what this is about: say whose it is, as in resource.attributes[\"k\"]";
+        self.report(*at, node, code::INVALID_VALUE, message.to_owned());
     }
 
     /// Reports a fault of one of the texts.
-    pub fn fault(&self, node: &Node, text: &str, fault: &Fault) {
-        let text: String = text.chars().take(200).collect();
-        self.report(node, code::INVALID_VALUE, format!("{fault} in {text:?}"), "a text of OTTL");
+    pub fn fault(&self, text: &str, fault: &Fault) {
+        let Some((at, node, _)) = self.found.iter().find(|(_, _, known)| known == text) else { return };
+        let shown: String = text.chars().take(200).collect();
+        let code = if fault.not_built { code::NOT_YET } else { code::INVALID_VALUE };
+        self.report(*at, node, code, format!("{fault} in {shown:?}"));
     }
 
-    fn report(&self, node: &Node, code: &'static str, message: String, expected: &str) {
+    fn report(&self, at: usize, node: &Node, code: &'static str, message: String) {
+        let help = "remove the text, or start with --unsupported=skip and read what is lost".to_owned();
         self.section.diagnostics().push(Diagnostic {
             code,
             severity: Severity::Error,
             place: Some(node.place),
-            path: self.path.clone(),
+            path: format!("{}::{at}", self.path),
             message,
-            expected: Some(format!("expected {expected}")),
-            help: None,
+            expected: Some("expected a text of OTTL".to_owned()),
+            help: (code == code::NOT_YET).then_some(help),
         });
     }
 }

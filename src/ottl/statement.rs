@@ -1,7 +1,7 @@
 //! Statements: a call of an editor and the condition under which it runs. Checks which editor is meant and what its
 //! arguments must be; what editors do is next door.
 
-use crate::ottl::check::{self, Node, arrange, fault, pattern};
+use crate::ottl::check::{self, Node, arrange, fault, not_built, pattern};
 use crate::ottl::convert::{CONVERTERS, Converter};
 use crate::ottl::editors::{Editor, MapEdit, Merge, Replacement};
 use crate::ottl::parse::{self, Spot, Tree};
@@ -93,7 +93,7 @@ fn editor(call: &Spot, syntax: Syntax) -> Result<Editor, Fault> {
         "replace_pattern" => &["target", "regex", "replacement", "function", "replacementFormat"],
         "replace_all_patterns" => &["target", "mode", "regex", "replacement", "function", "replacementFormat"],
         other if NOT_BUILT.contains(&other) => {
-            return fault(call.at, format!("podgate does not have the function `{other}`"));
+            return not_built(call.at, format!("podgate does not have the function `{other}`"));
         }
         other => return fault(call.at, format!("there is no editor `{other}`; known are {KNOWN}")),
     };
@@ -189,7 +189,7 @@ impl<'s> Arguments<'s> {
         match path::resolve(segments, self.syntax) {
             Ok(path) if path.can_be_set() => Ok(path),
             Ok(path) => fault(spot.at, format!("`{}` cannot be set", path.name)),
-            Err(message) => fault(spot.at, message),
+            Err(wrong) => Err(wrong.at(spot.at)),
         }
     }
 
@@ -231,7 +231,7 @@ impl<'s> Arguments<'s> {
         if let Some(spot) = self.get("resolveConflicts")
             && spot.tree != Tree::Bool(false)
         {
-            return fault(spot.at, "podgate does not have `resolveConflicts` of `flatten`");
+            return not_built(spot.at, "podgate does not have `resolveConflicts` of `flatten`");
         }
         let depth = if self.get("depth").is_some() { self.count("depth")? } else { usize::MAX };
         Ok(MapEdit::Flatten { prefix: self.optional("prefix")?, depth })
@@ -255,7 +255,7 @@ impl<'s> Arguments<'s> {
 
     fn replacement(&self) -> Result<Replacement, Fault> {
         let text = self.value("replacement")?;
-        let function = self.get("function").map(|spot| function(spot)).transpose()?;
+        let function = self.get("function").map(function).transpose()?;
         let format = match self.get("replacementFormat") {
             None => None,
             Some(spot) => match self.text(spot)?.split_once("%s") {

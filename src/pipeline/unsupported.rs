@@ -298,7 +298,8 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
     let Some(Match::Name(at) | Match::Alias(at, _)) = registry::find(abouts, &component_type) else {
         return Some(format!("podgate does not have the {} `{component_type}`", kind.name()));
     };
-    for finding in not_yet(declared, at) {
+    // The last first, so that places in lists stay right.
+    for finding in not_yet(declared, at).into_iter().rev() {
         let key = finding.path.rsplit("::").next().unwrap_or_default().to_owned();
         if matches!(key.as_str(), "tls" | "auth") {
             return Some(format!("its `{key}` is not supported yet, and it must not run without"));
@@ -311,7 +312,10 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
         diagnostics.push(Diagnostic {
             code: code::SKIPPED,
             severity: Severity::Warning,
-            message: format!("`{key}` left out: it is not supported yet"),
+            message: match key.parse::<usize>() {
+                Ok(_) => format!("left out: {}", finding.message),
+                Err(_) => format!("`{key}` left out: it is not supported yet"),
+            },
             expected: None,
             help: None,
             ..finding
@@ -347,8 +351,12 @@ fn remove(node: &mut Node, keys: &[&str]) -> bool {
             remove(&mut entries[at].value, rest)
         }
         Value::List(items) => {
-            let Some(item) = first.parse::<usize>().ok().and_then(|at| items.get_mut(at)) else { return false };
-            remove(item, rest)
+            let Some(at) = first.parse::<usize>().ok().filter(|at| *at < items.len()) else { return false };
+            if rest.is_empty() {
+                items.remove(at);
+                return true;
+            }
+            remove(&mut items[at], rest)
         }
         _ => false,
     }

@@ -34,7 +34,7 @@ fn both<'a>(
     second: &Value<'_>,
     make: impl FnOnce(&str, &str) -> Value<'a>,
 ) -> Result<Value<'a>, Failure> {
-    Ok(make(&*text(first)?, &*text(second)?))
+    Ok(make(&text(first)?, &text(second)?))
 }
 
 fn concat<'a>(values: &Value<'_>, between: &Value<'_>) -> Result<Value<'a>, Failure> {

@@ -139,6 +139,9 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
     let context = section.choice("context", &contexts);
     let texts = Texts::under(section, "conditions");
     if texts.is_empty() {
+        if section.node("conditions").is_some() {
+            return None;
+        }
         return section.missing("conditions", "a list of conditions");
     }
     match (context, section.node("context")) {
@@ -156,11 +159,11 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
 /// The lowest context that any of the texts names is that of all.
 fn inferred(texts: &Texts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
     let mut found = None;
-    for (node, text) in texts.iter() {
+    for text in texts.iter() {
         match infer(text, Grammar::Condition, signal) {
             Ok(context) => found = Context::lower(found, context),
             Err(fault) => {
-                texts.fault(node, text, &fault);
+                texts.fault(text, &fault);
                 return None;
             }
         }

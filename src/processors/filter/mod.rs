@@ -78,6 +78,3 @@ impl ProcessorPlan for Plan {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use crate::config::check::Section;
 use crate::core::node::{Node, Value};
 use crate::core::payload::Signal;
-use crate::ottl::{Context, ErrorMode, Grammar, Statements, Syntax, Texts, infer};
+use crate::ottl::{Context, ErrorMode, Grammar, Statement, Statements, Syntax, Texts, infer};
 
 /// The statements of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
@@ -73,6 +73,9 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
     let statements = Texts::under(section, "statements");
     let conditions = Texts::under(section, "conditions");
     if statements.is_empty() {
+        if section.node("statements").is_some() {
+            return None;
+        }
         return section.missing("statements", "a list of statements");
     }
     let (context, prefixed) = match context {
@@ -92,18 +95,27 @@ fn inferred(statements: &Texts<'_>, conditions: Option<&Texts<'_>>, signal: Sign
     let both = [(Some(statements), Grammar::Statement), (conditions, Grammar::Condition)];
     for (texts, grammar) in both {
         let Some(texts) = texts else { continue };
-        for (node, text) in texts.iter() {
+        for text in texts.iter() {
             match infer(text, grammar, signal) {
                 Ok(context) => found = Context::lower(found, context),
                 Err(fault) => {
-                    texts.fault(node, text, &fault);
+                    texts.fault(text, &fault);
                     return None;
                 }
             }
         }
     }
-    if found.is_none() {
+    if found.is_none() && !told_not_built(statements, signal) {
         statements.no_context();
     }
     found
+}
+
+/// A function that is not built needs no path to be refused for what it is.
+fn told_not_built(statements: &Texts<'_>, signal: Signal) -> bool {
+    let Some(context) = Context::of(signal).first().copied() else { return false };
+    let syntax = Syntax { context, prefixed: true, cache: true };
+    let faults = statements.iter().filter_map(|text| Some((text, Statement::parse(text, syntax).err()?)));
+    let mut not_built = faults.filter(|(_, fault)| fault.not_built);
+    not_built.next().map(|(text, fault)| statements.fault(text, &fault)).is_some()
 }

@@ -1,6 +1,7 @@
 //! What each form of the configuration drops, what stays and how it is accounted for.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -9,20 +10,46 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::{Value as Json, json};
 
-use super::*;
-use crate::config::yaml;
-use crate::core::budget::Budget;
-use crate::core::component::ComponentId;
-use crate::core::consumer::Consumer;
-use crate::core::error::{ConsumeError, Reason};
-use crate::core::factory::{BuildContext, Checks};
-use crate::core::host::Host;
-use crate::core::node::{Place, SourceId};
-use crate::core::payload::Payload;
-use crate::core::time::UnixNanos;
-use crate::otlp::envelope;
-use crate::testing::sink::Sink;
-use crate::testing::telemetry;
+use podgate::config::yaml;
+use podgate::core::budget::Budget;
+use podgate::core::budget::Ticket;
+use podgate::core::component::ComponentId;
+use podgate::core::consumer::{Consumed, Consumer};
+use podgate::core::error::{ConsumeError, Reason};
+use podgate::core::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::host::Host;
+use podgate::core::node::{Place, SourceId};
+use podgate::core::origin::Origin;
+use podgate::core::payload::{Payload, Signal};
+use podgate::core::time::UnixNanos;
+use podgate::otlp::envelope;
+use podgate::processors::filter::FACTORY;
+
+/// Keeps what arrives, or refuses it.
+#[derive(Default)]
+struct Sink {
+    kept: Mutex<Vec<Payload>>,
+    closed: AtomicBool,
+}
+
+impl Sink {
+    fn take(&self) -> Vec<Payload> {
+        std::mem::take(&mut self.kept.lock().expect("no panic"))
+    }
+}
+
+impl Consumer for Sink {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        let outcome = match self.closed.load(Ordering::Relaxed) {
+            true => Err(ConsumeError::refused(Reason::UNAVAILABLE, "closed")),
+            false => {
+                self.kept.lock().expect("no panic").push(payload);
+                Ok(())
+            }
+        };
+        Box::pin(std::future::ready(outcome))
+    }
+}
 
 struct Rig {
     host: Arc<Host>,
@@ -36,7 +63,7 @@ fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
     let node = yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
     let id = ComponentId::parse("filter/t").unwrap();
     let cx = CheckContext { id: &id, path: "processors::filter/t".into(), place: Place::default(), checks: &checks };
-    let plan = check(&cx, &node);
+    let plan = (FACTORY.check)(&cx, &node);
     if checks.diagnostics.has_errors() {
         let found = checks.diagnostics.sorted();
         assert!(found.iter().all(|fault| fault.place.is_some()), "{found:?}");
@@ -47,7 +74,7 @@ fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
 
 fn rig(yaml: &str, signal: Signal) -> Rig {
     let plan = checked(yaml).unwrap_or_else(|faults| panic!("{yaml}\n{faults:?}"));
-    let (host, sink) = (Host::new(Budget::unlimited()), Sink::new());
+    let (host, sink) = (Host::new(Budget::unlimited()), Arc::<Sink>::default());
     let build = BuildContext {
         id: ComponentId::parse("filter/t").unwrap(),
         path: "processors::filter/t".into(),
@@ -95,7 +122,10 @@ fn traces() -> Bytes {
 }
 
 fn payload(signal: Signal, bytes: Bytes) -> Payload {
-    telemetry::payload(signal, bytes, UnixNanos::from_secs(1))
+    let envelope = envelope::decode(bytes).expect("valid");
+    let items = envelope::count_items(signal, &envelope);
+    let origin = Arc::new(Origin::internal(UnixNanos::from_secs(1)));
+    Payload { signal, envelope, items, origin, ticket: Ticket::free() }
 }
 
 impl Rig {
@@ -227,7 +257,7 @@ async fn what_stays_keeps_its_bytes() {
 #[tokio::test]
 async fn a_refusal_from_behind_leaves_every_item_with_the_caller() {
     let rig = rig("traces: {span: ['name == \"db\"']}", Signal::Traces);
-    rig.sink.answer_with(Some(ConsumeError::refused(Reason::UNAVAILABLE, "closed")));
+    rig.sink.closed.store(true, Ordering::Relaxed);
     rig.host.balance.received(Signal::Traces, 4);
     assert!(rig.stage.consume(payload(Signal::Traces, traces())).await.is_err());
     assert_eq!(rig.host.balance.sheet(Signal::Traces).held, 4);
