@@ -61,11 +61,8 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Processor,
         &[
-            "resource_detection",
-            "resourcedetection",
             "filter",
             "transform",
-            "probabilistic_sampler",
             "span",
             "metricstransform",
             "metrics_transform",
@@ -300,7 +297,8 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
     let Some(Match::Name(at) | Match::Alias(at, _)) = registry::find(abouts, &component_type) else {
         return Some(format!("podgate does not have the {} `{component_type}`", kind.name()));
     };
-    for finding in not_yet(declared, at) {
+    // Backwards, because taking an item out of a list moves those after it.
+    for finding in not_yet(declared, at).into_iter().rev() {
         let key = finding.path.rsplit("::").next().unwrap_or_default().to_owned();
         if matches!(key.as_str(), "tls" | "auth") {
             return Some(format!("its `{key}` is not supported yet, and it must not run without"));

@@ -4,5 +4,8 @@ pub mod attributes;
 pub mod batch;
 pub mod k8s_attributes;
 pub mod memory_limiter;
+pub mod probabilistic_sampler;
+mod rebuild;
 pub mod resource;
+pub mod resource_detection;
 pub mod tail_sampling;
