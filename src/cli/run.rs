@@ -20,12 +20,18 @@ pub fn run(args: &ConfigArgs) -> Exit {
     to_end(serve(&plan)).unwrap_or_else(|exit| exit)
 }
 
-/// As many workers as the cgroup grants CPUs.
+/// As many workers as the cgroup grants CPUs. A single one runs tasks in the order in which they became ready: of several
+/// answers on one connection all are ready before it writes, where a worker of several would write each at once.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(telemetry::process::worker_threads())
-        .enable_all()
-        .build()
+    let mut builder = match telemetry::process::worker_threads() {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        workers => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+    };
+    builder.enable_all().build()
 }
 
 /// Runs one command's work to its end; `Err` when no threads start, which it has told then.

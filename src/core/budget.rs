@@ -80,6 +80,19 @@ impl Budget {
         Ok(Ticket { held: Held::new(self.clone(), bytes) })
     }
 
+    /// Grants memory that work on admitted payloads takes beside them, bounded by the hard limit.
+    pub fn take_working(self: &Arc<Budget>, bytes: u64) -> Result<Ticket, OverBudget> {
+        self.charge(bytes, self.hard())?;
+        Ok(Ticket { held: Held::new(self.clone(), bytes) })
+    }
+
+    /// Grants in any case, beyond the hard limit too: for the one piece of work that must go on so that memory comes free.
+    pub fn overdraw(self: &Arc<Budget>, bytes: u64) -> Ticket {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.peak.fetch_max(used, Ordering::Relaxed);
+        Ticket { held: Held::new(self.clone(), bytes) }
+    }
+
     fn charge(&self, bytes: u64, limit: u64) -> Result<(), OverBudget> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
@@ -207,6 +220,20 @@ mod tests {
         ticket.grow(20).expect("up to the hard limit");
         assert!(ticket.grow(1).is_err());
         assert_eq!(budget.refused(), 2);
+    }
+
+    #[test]
+    fn work_goes_up_to_the_hard_limit_and_an_overdraft_beyond_is_counted_until_it_is_paid() {
+        let budget = Budget::new(100, 80);
+        let payload = budget.take(80).expect("fits");
+        let work = budget.take_working(20).expect("up to the hard limit");
+        assert!(budget.take_working(1).is_err());
+        let overdraft = budget.overdraw(50);
+        assert_eq!((budget.used(), budget.peak()), (150, 150));
+        drop((payload, work));
+        assert!(budget.take(31).is_err());
+        drop(overdraft);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

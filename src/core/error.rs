@@ -34,6 +34,10 @@ impl Reason {
     pub const BLOCKED: Reason = Reason("blocked");
     /// Not delivered, and kept in the dead-letter file.
     pub const DEAD_LETTER: Reason = Reason("dead_letter");
+    /// A filter's condition held.
+    pub const FILTERED: Reason = Reason("filtered");
+    /// A condition or statement failed, and its error mode says that the payload fails with it.
+    pub const STATEMENT: Reason = Reason("statement");
     /// The fan-out answered for this branch with another branch's error.
     pub const OTHER_BRANCH: Reason = Reason("other_branch_failed");
 }

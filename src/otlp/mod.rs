@@ -9,6 +9,7 @@ pub mod json;
 pub mod latest;
 pub mod portion;
 pub mod readable;
+pub mod rewrite;
 pub mod span;
 pub mod split;
 pub mod walk;

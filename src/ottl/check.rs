@@ -1,11 +1,12 @@
-//! From the parsed tree to what can be evaluated: names resolved, converters counted, patterns compiled.
+//! From the parsed tree to what can be evaluated: names resolved, converters counted, patterns compiled. A name that
+//! does not exist, or that podgate does not have, is a fault with its place, never ignored.
 
 use regex::Regex;
 
-use crate::ottl::convert::{CASES, CONVERTERS, Converter};
+use crate::ottl::convert::{CASES, CONVERTERS, Converter, knows_time_format};
 use crate::ottl::parse::{Compare, Key, Spot, Sum, Tree};
 use crate::ottl::path::{self, Path};
-use crate::ottl::{Context, Fault};
+use crate::ottl::{Context, Fault, Syntax};
 
 /// A checked part of a condition.
 #[derive(Debug)]
@@ -23,10 +24,17 @@ pub enum Node {
         arguments: Vec<Node>,
         keys: Vec<Key>,
     },
+    Map(Vec<(String, Node)>),
     /// `IsMatch` with a pattern known beforehand.
     Match {
         target: Box<Node>,
         pattern: Regex,
+    },
+    /// `ExtractPatterns` with a pattern known beforehand.
+    Extract {
+        target: Box<Node>,
+        pattern: Regex,
+        keys: Vec<Key>,
     },
     Compare(Compare, Box<Node>, Box<Node>),
     Sum(Sum, Box<Node>, Box<Node>),
@@ -45,7 +53,38 @@ const ENUMS: &[(&str, i64)] = &[
     ("SPAN_KIND_CLIENT", 3),
     ("SPAN_KIND_PRODUCER", 4),
     ("SPAN_KIND_CONSUMER", 5),
+    ("METRIC_DATA_TYPE_NONE", 0),
+    ("METRIC_DATA_TYPE_GAUGE", 1),
+    ("METRIC_DATA_TYPE_SUM", 2),
+    ("METRIC_DATA_TYPE_HISTOGRAM", 3),
+    ("METRIC_DATA_TYPE_EXPONENTIAL_HISTOGRAM", 4),
+    ("METRIC_DATA_TYPE_SUMMARY", 5),
+    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
+    ("AGGREGATION_TEMPORALITY_DELTA", 1),
+    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
+    ("FLAG_NONE", 0),
+    ("FLAG_NO_RECORDED_VALUE", 1),
 ];
+
+/// `SEVERITY_NUMBER_` and one of these, alone or with 2, 3 or 4.
+const SEVERITIES: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+
+/// The number behind a constant's name.
+fn constant(name: &str) -> Option<i64> {
+    let Some(severity) = name.strip_prefix("SEVERITY_NUMBER_") else {
+        return ENUMS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    };
+    if severity == "UNSPECIFIED" {
+        return Some(0);
+    }
+    let step = match severity.as_bytes().last()? {
+        digit @ b'2'..=b'4' => i64::from(digit - b'1'),
+        _ => 0,
+    };
+    let word = if step > 0 { &severity[..severity.len() - 1] } else { severity };
+    let at = SEVERITIES.iter().position(|known| *known == word)?;
+    Some(at as i64 * 4 + 1 + step)
+}
 
 /// What a part of the condition must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,40 +93,42 @@ enum Wanted {
     Value,
 }
 
-/// Checks a whole condition.
-pub fn check(spot: &Spot, context: Context) -> Result<Node, Fault> {
-    node(spot, context, Wanted::Truth)
+/// Checks the value of an argument.
+pub fn value(spot: &Spot, syntax: Syntax) -> Result<Node, Fault> {
+    node(spot, syntax, Wanted::Value)
 }
 
-fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
+/// Checks a whole condition.
+pub fn check(spot: &Spot, syntax: Syntax) -> Result<Node, Fault> {
+    node(spot, syntax, Wanted::Truth)
+}
+
+pub fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at, message: message.into() })
 }
 
-fn node(spot: &Spot, context: Context, wanted: Wanted) -> Result<Node, Fault> {
+fn node(spot: &Spot, syntax: Syntax, wanted: Wanted) -> Result<Node, Fault> {
     let truths = |parts: &[Spot]| -> Result<Vec<Node>, Fault> {
-        parts.iter().map(|part| node(part, context, Wanted::Truth)).collect()
+        parts.iter().map(|part| node(part, syntax, Wanted::Truth)).collect()
     };
     let values = |parts: &[Spot]| -> Result<Vec<Node>, Fault> {
-        parts.iter().map(|part| node(part, context, Wanted::Value)).collect()
+        parts.iter().map(|part| node(part, syntax, Wanted::Value)).collect()
     };
     let pair = |left: &Spot, right: &Spot| -> Result<(Box<Node>, Box<Node>), Fault> {
-        let (left, right) = (node(left, context, Wanted::Value)?, node(right, context, Wanted::Value)?);
+        let (left, right) = (node(left, syntax, Wanted::Value)?, node(right, syntax, Wanted::Value)?);
         Ok((Box::new(left), Box::new(right)))
     };
     let found = match &spot.tree {
         Tree::And(parts) => Node::And(truths(parts)?),
         Tree::Or(parts) => Node::Or(truths(parts)?),
-        Tree::Not(part) => Node::Not(Box::new(node(part, context, Wanted::Truth)?)),
+        Tree::Not(part) => Node::Not(Box::new(node(part, syntax, Wanted::Truth)?)),
         Tree::Compare(how, left, right) => {
             let (left, right) = pair(left, right)?;
             Node::Compare(*how, left, right)
         }
         Tree::Bool(truth) => Node::Bool(*truth),
-        Tree::Call { name, arguments, keys } if name == "IsMatch" => is_match(spot.at, arguments, keys, context)?,
-        Tree::Call { name, arguments, keys } => {
-            let converter = converter(spot.at, name, arguments)?;
-            Node::Call { converter, arguments: values(arguments)?, keys: keys.clone() }
-        }
+        Tree::Call { name, arguments, keys } => call(spot.at, name, arguments, keys, syntax)?,
+        Tree::Named(name, _) => return fault(spot.at, format!("no argument is called `{name}` here")),
         _ if wanted == Wanted::Truth => return fault(spot.at, "this is not a condition; compare it with something"),
         Tree::Nil => Node::Nil,
         Tree::Int(number) => Node::Int(*number),
@@ -95,11 +136,15 @@ fn node(spot: &Spot, context: Context, wanted: Wanted) -> Result<Node, Fault> {
         Tree::Text(text) => Node::Text(text.clone()),
         Tree::Bytes(bytes) => Node::Bytes(bytes.clone()),
         Tree::List(parts) => Node::List(values(parts)?),
-        Tree::Enum(name) => match ENUMS.iter().find(|(known, _)| known == name) {
-            Some((_, number)) => Node::Int(*number),
+        Tree::Map(pairs) => {
+            let pair = |(key, part): &(String, Spot)| Ok((key.clone(), node(part, syntax, Wanted::Value)?));
+            Node::Map(pairs.iter().map(pair).collect::<Result<_, Fault>>()?)
+        }
+        Tree::Enum(name) => match constant(name) {
+            Some(number) => Node::Int(number),
             None => return fault(spot.at, format!("`{name}` is no known constant")),
         },
-        Tree::Path(segments) => match path::resolve(segments, context) {
+        Tree::Path(segments) => match path::resolve(segments, syntax) {
             Ok(path) => Node::Path(path),
             Err(message) => return fault(spot.at, message),
         },
@@ -111,40 +156,109 @@ fn node(spot: &Spot, context: Context, wanted: Wanted) -> Result<Node, Fault> {
     Ok(found)
 }
 
-fn converter(at: usize, name: &str, arguments: &[Spot]) -> Result<Converter, Fault> {
-    let Some((_, converter, fewest, most)) = CONVERTERS.iter().find(|(known, ..)| *known == name) else {
-        let known = CONVERTERS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
-        return fault(at, format!("there is no converter `{name}`; known are IsMatch, {known}"));
+/// `name`, ordered as the function wants it: what stands at its place and what is called by its name.
+pub fn arrange<'s>(
+    at: usize,
+    name: &str,
+    arguments: &'s [Spot],
+    parameters: &[&str],
+) -> Result<Vec<Option<&'s Spot>>, Fault> {
+    let mut ordered: Vec<Option<&Spot>> = vec![None; parameters.len()];
+    let mut named = false;
+    for (place, argument) in arguments.iter().enumerate() {
+        let (slot, spot) = match &argument.tree {
+            Tree::Named(called, spot) => {
+                named = true;
+                match parameters.iter().position(|parameter| parameter == called) {
+                    Some(slot) => (slot, &**spot),
+                    None => return fault(argument.at, format!("`{name}` has no argument `{called}`")),
+                }
+            }
+            _ if named => return fault(argument.at, "an argument without a name stands behind one with a name"),
+            _ => (place, argument),
+        };
+        match ordered.get_mut(slot) {
+            Some(free @ None) => *free = Some(spot),
+            Some(_) => return fault(argument.at, format!("`{}` is given twice", parameters[slot])),
+            None => {
+                return fault(at, format!("`{name}` takes {} arguments, not {}", parameters.len(), arguments.len()));
+            }
+        }
+    }
+    Ok(ordered)
+}
+
+fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
+    if name == "IsMatch" || name == "ExtractPatterns" {
+        return matching(at, name, arguments, keys, syntax);
+    }
+    let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
+        let known = CONVERTERS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
+        return fault(at, format!("podgate has no function `{name}`; known are IsMatch, ExtractPatterns, {known}"));
     };
-    if !(*fewest..=*most).contains(&arguments.len()) {
-        return fault(at, format!("`{name}` takes {fewest} arguments, not {}", arguments.len()));
+    let (converter, fewest, most) = (known.converter, known.fewest, known.most);
+    let ordered = match converter.parameters() {
+        [] => arguments.iter().map(Some).collect(),
+        parameters => arrange(at, name, arguments, parameters)?,
+    };
+    let given = ordered.iter().flatten().count();
+    if !(fewest..=most).contains(&given) {
+        return fault(at, format!("`{name}` takes {fewest} arguments, not {given}"));
     }
-    if *converter == Converter::ConvertCase
-        && let Tree::Text(case) = &arguments[1].tree
-        && !CASES.contains(&case.as_str())
+    if matches!(converter, Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint)
+        && syntax.context != Context::Metric
     {
-        return fault(arguments[1].at, format!("ConvertCase knows {}", CASES.join(", ")));
+        return fault(at, format!("`{name}` is asked of a metric"));
     }
-    Ok(*converter)
+    if converter == Converter::IsRootSpan && !matches!(syntax.context, Context::Span | Context::SpanEvent) {
+        return fault(at, "`IsRootSpan` is asked of a span");
+    }
+    literals(converter, &ordered)?;
+    let value = |spot: Option<&Spot>| spot.map_or(Ok(Node::Nil), |spot| node(spot, syntax, Wanted::Value));
+    let arguments = ordered.into_iter().map(value).collect::<Result<_, Fault>>()?;
+    Ok(Node::Call { converter, arguments, keys: keys.to_vec() })
+}
+
+/// What an argument must be when it is written out.
+fn literals(converter: Converter, arguments: &[Option<&Spot>]) -> Result<(), Fault> {
+    let Some(Some(second)) = arguments.get(1) else { return Ok(()) };
+    match (converter, &second.tree) {
+        (Converter::ConvertCase, Tree::Text(case)) if !CASES.contains(&case.as_str()) => {
+            fault(second.at, format!("ConvertCase knows {}", CASES.join(", ")))
+        }
+        (Converter::Time | Converter::FormatTime, Tree::Text(format)) if !knows_time_format(format) => {
+            fault(second.at, format!("podgate does not have a directive of the time format {format:?}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The pattern is compiled here, so it must be written out.
-fn is_match(at: usize, arguments: &[Spot], keys: &[Key], context: Context) -> Result<Node, Fault> {
-    let [target, pattern] = arguments else {
-        return fault(at, format!("`IsMatch` takes 2 arguments, not {}", arguments.len()));
+fn matching(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
+    let ordered = arrange(at, name, arguments, &["target", "pattern"])?;
+    let [Some(target), Some(written)] = ordered[..] else {
+        return fault(at, format!("`{name}` takes 2 arguments, not {}", arguments.len()));
     };
+    let pattern = pattern(written)?;
+    let target = Box::new(node(target, syntax, Wanted::Value)?);
+    if name == "ExtractPatterns" {
+        if pattern.capture_names().flatten().next().is_none() {
+            return fault(written.at, "the pattern has no named group such as (?P<name>...)");
+        }
+        return Ok(Node::Extract { target, pattern, keys: keys.to_vec() });
+    }
     if !keys.is_empty() {
         return fault(at, "a truth value has no keys");
     }
-    let Tree::Text(text) = &pattern.tree else {
-        return fault(pattern.at, "the pattern must be a string literal");
-    };
-    match Regex::new(text) {
-        Ok(pattern) => Ok(Node::Match { target: Box::new(node(target, context, Wanted::Value)?), pattern }),
-        Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim().to_owned();
-            fault(pattern.at, format!("{text:?} is not a regular expression: {why}"))
-        }
-    }
+    Ok(Node::Match { target, pattern })
+}
+
+/// A regular expression that is written out.
+pub fn pattern(spot: &Spot) -> Result<Regex, Fault> {
+    let Tree::Text(text) = &spot.tree else { return fault(spot.at, "the pattern must be a string literal") };
+    Regex::new(text).or_else(|error| {
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default().trim().to_owned();
+        fault(spot.at, format!("{text:?} is not a regular expression: {why}"))
+    })
 }

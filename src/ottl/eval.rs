@@ -1,11 +1,14 @@
-//! Runs a checked condition on one item. Allocates only where a converter makes a text.
+//! Runs a checked condition or argument on one item. Allocates only where a converter makes a text.
 
 use std::borrow::Cow;
 
 use crate::otlp::walk::Fields;
 use crate::ottl::check::Node;
-use crate::ottl::convert::Converter;
-use crate::ottl::parse::Sum;
+use crate::ottl::convert::{Converter, extract, text};
+use crate::ottl::encode::{Entry, raw_entries};
+use crate::ottl::parse::{Key, Sum};
+use crate::ottl::path::tables::{Part, PointPart};
+use crate::ottl::path::{points_in, points_of};
 use crate::ottl::value::Value;
 use crate::ottl::{Failure, Item};
 
@@ -41,7 +44,7 @@ pub fn truth(node: &Node, item: &Item<'_>) -> Result<bool, Failure> {
     }
 }
 
-fn value<'a>(node: &'a Node, item: &Item<'a>) -> Result<Value<'a>, Failure> {
+pub fn value<'a>(node: &'a Node, item: &Item<'a>) -> Result<Value<'a>, Failure> {
     match node {
         Node::Nil => Ok(Value::Nil),
         Node::Bool(truth) => Ok(Value::Bool(*truth)),
@@ -54,14 +57,22 @@ fn value<'a>(node: &'a Node, item: &Item<'a>) -> Result<Value<'a>, Failure> {
             values.map(Value::List)
         }
         Node::Path(path) => path.read(item),
+        Node::Map(pairs) => {
+            let pair = |(key, part): &'a (String, Node)| Ok((key.clone(), value(part, item)?.to_json(0)));
+            let map: Result<serde_json::Map<_, _>, Failure> = pairs.iter().map(pair).collect();
+            map.map(|map| Value::Json(serde_json::Value::Object(map)))
+        }
         Node::Call { converter: Converter::IsRootSpan, .. } => Ok(Value::Bool(is_root(item))),
+        Node::Call {
+            converter: Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint, arguments, ..
+        } => has_attribute(arguments, item).map(Value::Bool),
         Node::Call { converter, arguments, keys } => {
             let values: Result<Vec<Value<'a>>, Failure> = arguments.iter().map(|part| value(part, item)).collect();
-            let mut made = converter.apply(values?)?;
-            for key in keys {
-                made = made.get(key)?;
-            }
-            Ok(made)
+            keyed(converter.apply(values?)?, keys)
+        }
+        Node::Extract { target, pattern, keys } => {
+            let target = value(target, item)?;
+            keyed(extract(pattern, &*text(&target)?), keys)
         }
         Node::Sum(how, left, right) => sum(*how, &value(left, item)?, &value(right, item)?),
         Node::Compare(..) | Node::Match { .. } | Node::And(_) | Node::Or(_) | Node::Not(_) => {
@@ -70,13 +81,44 @@ fn value<'a>(node: &'a Node, item: &Item<'a>) -> Result<Value<'a>, Failure> {
     }
 }
 
+fn keyed<'a>(mut made: Value<'a>, keys: &[Key]) -> Result<Value<'a>, Failure> {
+    for key in keys {
+        made = made.get(key)?;
+    }
+    Ok(made)
+}
+
+/// True when a point of the metric has an attribute of this name and, where one is given, of this text.
+fn has_attribute<'a>(arguments: &'a [Node], item: &Item<'a>) -> Result<bool, Failure> {
+    let mut values = arguments.iter().map(|part| value(part, item));
+    let key = values.next().unwrap_or(Ok(Value::Nil))?;
+    let wanted = values.next().transpose()?;
+    let key = text(&key)?;
+    let Some((points, holder)) = points_of(item.item) else { return Ok(false) };
+    let Some(Part::Attributes(number)) = PointPart::Attributes.within(points) else { return Ok(false) };
+    let has = |point: &[u8]| {
+        let mut entries = raw_entries(point, number).map(Entry::read).filter(|entry| *entry.key == *key.as_bytes());
+        entries.next().is_some_and(|found| wanted.as_ref().is_none_or(|wanted| Value::of(found.any()) == *wanted))
+    };
+    Ok(points_in(&holder).any(has))
+}
+
 fn is_root(item: &Item<'_>) -> bool {
-    let mut parents = Fields::new(item.span).map_while(Result::ok).filter(|field| field.number == 4);
+    let mut parents = Fields::new(item.item).map_while(Result::ok).filter(|field| field.number == 4);
     parents.all(|field| field.bytes().is_ok_and(|id| id.iter().all(|byte| *byte == 0)))
 }
 
+const OVERFLOW: Failure = Failure("the result does not fit");
+
+fn signed(how: Sum, a: i64, b: i64) -> Result<i64, Failure> {
+    match how {
+        Sum::Add => a.checked_add(b).ok_or(OVERFLOW),
+        Sum::Subtract => a.checked_sub(b).ok_or(OVERFLOW),
+        Sum::Multiply | Sum::Divide => Err(Failure("times are added and subtracted only")),
+    }
+}
+
 fn sum<'a>(how: Sum, left: &Value<'_>, right: &Value<'_>) -> Result<Value<'a>, Failure> {
-    const OVERFLOW: Failure = Failure("the result does not fit");
     match (left, right) {
         (Value::Int(a), Value::Int(b)) => {
             let made = match how {
@@ -102,6 +144,12 @@ fn sum<'a>(how: Sum, left: &Value<'_>, right: &Value<'_>) -> Result<Value<'a>, F
                 Sum::Divide => a / b,
             }))
         }
+        (Value::Time(a), Value::Time(b)) if how == Sum::Subtract => {
+            a.checked_sub(*b).map(Value::Duration).ok_or(OVERFLOW)
+        }
+        (Value::Time(a), Value::Duration(b)) => signed(how, *a, *b).map(Value::Time),
+        (Value::Duration(a), Value::Time(b)) if how == Sum::Add => signed(how, *a, *b).map(Value::Time),
+        (Value::Duration(a), Value::Duration(b)) => signed(how, *a, *b).map(Value::Duration),
         _ => Err(Failure("sums need numbers")),
     }
 }

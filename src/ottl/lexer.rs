@@ -13,7 +13,7 @@ pub enum Kind {
     Bytes(Vec<u8>),
     Int(i64),
     Float(f64),
-    /// One of `( ) [ ] . , + - * / == != < <= > >=`.
+    /// One of `( ) [ ] { } . , : + - * / = == != < <= > >=`.
     Sign(&'static str),
     End,
 }
@@ -26,7 +26,8 @@ pub struct Token {
 }
 
 /// Longer signs first.
-const SIGNS: &[&str] = &["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ".", ",", "+", "-", "*", "/"];
+const SIGNS: &[&str] =
+    &["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", "{", "}", ".", ",", ":", "+", "-", "*", "/", "="];
 
 /// All tokens, the last one [`Kind::End`].
 pub fn tokens(text: &str) -> Result<Vec<Token>, Fault> {

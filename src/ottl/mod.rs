@@ -1,29 +1,40 @@
-//! OTTL conditions: parsed with places, checked against a context, evaluated on wire bytes.
+//! OTTL: conditions and statements, parsed with places, checked against a context, run on wire bytes.
 //!
-//! Exists for policies and filters that ask arbitrary questions of single items. Three steps, so that statements can grow
-//! on them: `lexer` and `parse` know grammar and no paths, `check` knows paths and converters and no values, `eval` runs
-//! the checked tree on an [`Item`]. Must not know who asks or what follows from the answer.
+//! Exists for whatever asks or changes arbitrary things of single items. `lexer` and `parse` know grammar and no paths;
+//! `check` and `statement` know paths and functions and no values; `eval` reads an [`Item`]; `editors` change a
+//! [`Scene`], whose messages are spliced in place, so that what nobody touches keeps its bytes. Must not know who asks
+//! or what follows from the answer.
 
 mod check;
+mod context;
 mod convert;
+mod draft;
+mod editors;
+mod encode;
 mod eval;
+mod glob;
 mod lexer;
 mod parse;
 mod path;
+mod rules;
+mod scene;
+mod statement;
 mod value;
 
 use std::fmt;
 
-use crate::otlp::walk::Fields;
+pub use context::{Context, Grammar, Syntax, infer};
+pub use draft::{Draft, Edits, places};
+pub use path::tables::Points;
+pub use path::{points_in, points_of};
+pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts};
+pub use scene::Scene;
+pub use statement::Statement;
 
-/// What the conditions of a list are asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
-    Span,
-    SpanEvent,
-}
+use crate::otlp::walk::{AnyValue, Fields};
+use crate::ottl::path::Owner;
 
-/// A condition that cannot be parsed or names something that does not exist.
+/// A text that cannot be parsed or names something that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Characters before the fault.
@@ -37,10 +48,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A condition could not be evaluated on an item; what that means is the error mode's business.
+/// A condition or statement failed on an item; what that means is the error mode's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub &'static str);
+
+/// A value as text, as `String` makes one; empty for no value.
+pub fn shown(any: AnyValue<'_>) -> String {
+    value::Value::of(any).to_text().unwrap_or_default().into_owned()
+}
 
 /// A checked condition.
 #[derive(Debug)]
@@ -50,9 +66,13 @@ pub struct Condition {
 
 impl Condition {
     pub fn parse(text: &str, context: Context) -> Result<Condition, Fault> {
+        Condition::parse_as(text, Syntax { context, prefixed: false, cache: false })
+    }
+
+    pub fn parse_as(text: &str, syntax: Syntax) -> Result<Condition, Fault> {
         let tokens = lexer::tokens(text)?;
         let tree = parse::condition(&tokens)?;
-        Ok(Condition { root: check::check(&tree, context)? })
+        Ok(Condition { root: check::check(&tree, syntax)? })
     }
 
     pub fn matches(&self, item: &Item<'_>) -> Result<bool, Failure> {
@@ -60,28 +80,49 @@ impl Condition {
     }
 }
 
-/// One span, or one event of a span, with what surrounds it: undecoded messages.
-#[derive(Clone, Copy, Debug)]
+/// What a condition is asked about, with what surrounds it: undecoded messages, empty where there is none.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Item<'a> {
-    span: &'a [u8],
-    scope: &'a [u8],
-    resource: &'a [u8],
-    event: Option<&'a [u8]>,
+    pub resource: &'a [u8],
+    pub scope: &'a [u8],
+    /// The span, metric or log record.
+    pub item: &'a [u8],
+    /// The span's event or the metric's data point.
+    pub piece: &'a [u8],
+    /// The kind of data point in `piece`.
+    pub points: Points,
+    pub cache: &'a [u8],
 }
 
 impl<'a> Item<'a> {
+    /// A span with its surroundings; also a metric or log record.
     pub fn span(span: &'a [u8], scope: &'a [u8], resource: &'a [u8]) -> Item<'a> {
-        Item { span, scope, resource, event: None }
+        Item { item: span, scope, resource, ..Item::default() }
     }
 
     /// The span's events, undecoded.
     pub fn events(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let fields = Fields::new(self.span).map_while(Result::ok).filter(|field| field.number == 11);
+        let fields = Fields::new(self.item).map_while(Result::ok).filter(|field| field.number == 11);
         fields.filter_map(|field| field.bytes().ok())
     }
 
     /// The same span, asked about one of its events.
     pub fn with_event(&self, event: &'a [u8]) -> Item<'a> {
-        Item { event: Some(event), ..*self }
+        Item { piece: event, ..*self }
+    }
+
+    /// The same metric, asked about one of its points.
+    pub fn with_point(&self, point: &'a [u8], points: Points) -> Item<'a> {
+        Item { piece: point, points, ..*self }
+    }
+
+    fn message(&self, owner: Owner) -> &'a [u8] {
+        match owner {
+            Owner::Resource => self.resource,
+            Owner::Scope => self.scope,
+            Owner::Item => self.item,
+            Owner::Piece => self.piece,
+            Owner::Cache => self.cache,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The grammar of conditions: `or` binds weakest, then `and`, `not`, comparisons, sums, products.
+//! The grammar of conditions and statements: `or` binds weakest, then `and`, `not`, comparisons, sums, products; a
+//! statement is a call and, after `where`, a condition.
 //!
 //! Makes a tree of names and literals with places; whether a name exists is not its business. Nesting is limited.
 
@@ -49,6 +50,10 @@ pub enum Tree {
     Text(String),
     Bytes(Vec<u8>),
     List(Vec<Spot>),
+    /// `{"k": 1}`
+    Map(Vec<(String, Spot)>),
+    /// `name=value` among arguments.
+    Named(String, Box<Spot>),
     /// An upper-case name.
     Enum(String),
     Path(Vec<Segment>),
@@ -78,6 +83,25 @@ pub fn condition(tokens: &[Token]) -> Result<Spot, Fault> {
     match parser.peek() {
         Kind::End => Ok(tree),
         _ => parser.fault("the condition should end here"),
+    }
+}
+
+/// Parses a whole statement: the call, and the condition behind `where`.
+pub fn statement(tokens: &[Token]) -> Result<(Spot, Option<Spot>), Fault> {
+    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let at = parser.at();
+    let call = match parser.advance() {
+        Kind::Word(word) => parser.word(word, at, 0)?,
+        _ => return Err(Fault { at, message: "a statement begins with the name of a function".to_owned() }),
+    };
+    if !matches!(call.tree, Tree::Call { .. }) {
+        return Err(Fault { at, message: "a statement is the call of a function".to_owned() });
+    }
+    let condition = if parser.takes_word("where") { Some(parser.or()?) } else { None };
+    match parser.peek() {
+        Kind::End => Ok((call, condition)),
+        _ if condition.is_none() => parser.fault("`where` or the end of the statement is expected"),
+        _ => parser.fault("the statement should end here"),
     }
 }
 
@@ -213,7 +237,7 @@ impl Parser<'_> {
     fn operand(&mut self) -> Result<Spot, Fault> {
         let at = self.at();
         let tree = match self.peek().clone() {
-            Kind::Word(word) => return self.deeper(|parser| parser.word(word, at)),
+            Kind::Word(word) => return self.deeper(|parser| parser.word(word, at, 1)),
             Kind::Sign("(") => {
                 self.next += 1;
                 let inner = self.deeper(Self::or)?;
@@ -223,6 +247,10 @@ impl Parser<'_> {
             Kind::Sign("[") => {
                 self.next += 1;
                 Tree::List(self.deeper(|parser| parser.arguments("]"))?)
+            }
+            Kind::Sign("{") => {
+                self.next += 1;
+                Tree::Map(self.deeper(Self::pairs)?)
             }
             Kind::Sign(sign @ ("-" | "+")) => {
                 self.next += 1;
@@ -269,7 +297,7 @@ impl Parser<'_> {
             return Ok(arguments);
         }
         loop {
-            arguments.push(self.or()?);
+            arguments.push(self.argument(end)?);
             if self.takes_sign(end) {
                 return Ok(arguments);
             }
@@ -277,8 +305,38 @@ impl Parser<'_> {
         }
     }
 
-    fn word(&mut self, word: String, at: usize) -> Result<Spot, Fault> {
-        self.next += 1;
+    fn argument(&mut self, end: &str) -> Result<Spot, Fault> {
+        let at = self.at();
+        let named = self.tokens.get(self.next + 1).is_some_and(|token| token.kind == Kind::Sign("="));
+        let name = match self.peek() {
+            Kind::Word(word) if named && end == ")" => word.clone(),
+            _ => return self.or(),
+        };
+        self.next += 2;
+        Ok(Spot { tree: Tree::Named(name, Box::new(self.or()?)), at })
+    }
+
+    /// Keys and values up to `}`.
+    fn pairs(&mut self) -> Result<Vec<(String, Spot)>, Fault> {
+        let mut pairs = Vec::new();
+        if self.takes_sign("}") {
+            return Ok(pairs);
+        }
+        loop {
+            let Kind::Text(key) = self.peek().clone() else { return self.fault("a key is a string") };
+            self.next += 1;
+            self.expect(":")?;
+            pairs.push((key, self.or()?));
+            if self.takes_sign("}") {
+                return Ok(pairs);
+            }
+            self.expect(",")?;
+        }
+    }
+
+    /// `ahead` is 1 when the word itself is still to be passed.
+    fn word(&mut self, word: String, at: usize, ahead: usize) -> Result<Spot, Fault> {
+        self.next += ahead;
         let literal = match word.as_str() {
             "nil" => Some(Tree::Nil),
             "true" => Some(Tree::Bool(true)),

@@ -28,7 +28,12 @@ pub enum Value<'a> {
     /// `ArrayValue` message.
     Array(&'a [u8]),
     List(Vec<Value<'a>>),
+    /// What was parsed or written in a text: maps and what is in them.
     Json(Json),
+    /// Nanoseconds since the epoch.
+    Time(i64),
+    /// Nanoseconds.
+    Duration(i64),
 }
 
 impl<'a> Value<'a> {
@@ -49,15 +54,50 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn of_json(json: Json) -> Value<'a> {
+    pub fn of_json(json: Json) -> Value<'a> {
         match json {
             Json::Null => Value::Nil,
             Json::Bool(value) => Value::Bool(value),
-            // As upstream's decoder: every number of a document is a double.
-            Json::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            Json::Number(number) => match number.as_i64() {
+                Some(number) => Value::Int(number),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
             Json::String(text) => Value::Text(Cow::Owned(text)),
             other => Value::Json(other),
         }
+    }
+
+    /// The keys of a map and their values as text keys, or nothing when this is no map.
+    pub fn keys(&self) -> Option<Vec<Value<'a>>> {
+        match self {
+            Value::Map { message, number } => {
+                Some(entries(message, *number).map(|(key, _)| Value::text(key)).collect())
+            }
+            Value::Json(Json::Object(map)) => {
+                Some(map.keys().map(|key| Value::Text(Cow::Owned(key.clone()))).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of a list, or the values of a map.
+    pub fn elements(&self) -> Option<Vec<Value<'a>>> {
+        match self {
+            Value::Map { message, number } => Some(entries(message, *number).map(|(_, value)| value).collect()),
+            Value::Array(message) => Some(array(message).collect()),
+            Value::List(values) => Some(values.clone()),
+            Value::Json(Json::Array(values)) => Some(values.iter().cloned().map(Value::of_json).collect()),
+            Value::Json(Json::Object(map)) => Some(map.values().cloned().map(Value::of_json).collect()),
+            _ => None,
+        }
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self, Value::Array(_) | Value::List(_) | Value::Json(Json::Array(_)))
+    }
+
+    pub fn is_map(&self) -> bool {
+        matches!(self, Value::Map { .. } | Value::Json(Json::Object(_)))
     }
 
     /// `value[key]`; nil when the key is absent, a failure when the value has no keys.
@@ -108,11 +148,16 @@ impl<'a> Value<'a> {
             Value::Int(value) => Some(Cow::Owned(value.to_string())),
             Value::Float(value) => Some(Cow::Owned(value.to_string())),
             Value::Bytes(bytes) => Some(Cow::Owned(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
+            Value::Time(nanos) => {
+                let time = jiff::Timestamp::from_nanosecond(i128::from(*nanos)).unwrap_or_default();
+                Some(Cow::Owned(time.to_string()))
+            }
+            Value::Duration(nanos) => Some(Cow::Owned(format!("{nanos}ns"))),
             other => Some(Cow::Owned(other.to_json(0).to_string())),
         }
     }
 
-    fn to_json(&self, depth: usize) -> Json {
+    pub fn to_json(&self, depth: usize) -> Json {
         match self {
             _ if depth > DEPTH_MAX => Json::Null,
             Value::Nil => Json::Null,
@@ -120,7 +165,9 @@ impl<'a> Value<'a> {
             Value::Int(value) => Json::from(*value),
             Value::Float(value) => Json::from(*value),
             Value::Text(text) => Json::from(&**text),
-            Value::Bytes(_) => self.to_text().map_or(Json::Null, |text| Json::from(&*text)),
+            Value::Bytes(_) | Value::Time(_) | Value::Duration(_) => {
+                self.to_text().map_or(Json::Null, |text| Json::from(&*text))
+            }
             Value::Map { message, number } => {
                 let pairs = entries(message, *number)
                     .map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), value.to_json(depth + 1)));
@@ -143,6 +190,7 @@ impl<'a> Value<'a> {
             (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
             (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
             (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
+            (Value::Time(a), Value::Time(b)) | (Value::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
             (a, b) if a.is_nested() && b.is_nested() => {
                 let equal = a.to_json(0) == b.to_json(0);
                 return equal == (how == Compare::Equal) && matches!(how, Compare::Equal | Compare::NotEqual);

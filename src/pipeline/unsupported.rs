@@ -61,8 +61,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Processor,
         &[
-            "filter",
-            "transform",
             "span",
             "metricstransform",
             "metrics_transform",

@@ -2,6 +2,7 @@
 pub mod actions;
 pub mod attributes;
 pub mod batch;
+pub mod filter;
 pub mod k8s_attributes;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
@@ -9,3 +10,4 @@ mod rebuild;
 pub mod resource;
 pub mod resource_detection;
 pub mod tail_sampling;
+pub mod transform;

@@ -1,0 +1,95 @@
+//! A message under change: borrowed until its first edit, then one buffer in which every edit is a splice.
+//!
+//! Unknown fields, their order and everything that no statement names stay as they are. Knows the wire format and no
+//! message of OTLP.
+
+use std::ops::Range;
+
+use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::otlp::walk::Fields;
+use crate::ottl::Failure;
+
+/// Changes of one message, kept apart from the bytes they began with; its buffer is used again for the next message.
+#[derive(Debug, Default)]
+pub struct Edits {
+    changed: bool,
+    bytes: Vec<u8>,
+}
+
+impl Edits {
+    /// The new bytes, when there are any.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.changed.then_some(&self.bytes)
+    }
+
+    /// Forgets the changes and keeps the buffer.
+    pub fn clear(&mut self) {
+        self.changed = false;
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Draft<'a> {
+    base: &'a [u8],
+    pub edits: Edits,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(base: &'a [u8], edits: Edits) -> Draft<'a> {
+        Draft { base, edits }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.edits.bytes().unwrap_or(self.base)
+    }
+
+    pub fn is_changed(&self) -> bool {
+        self.edits.changed
+    }
+
+    /// Puts `with` in place of the bytes in `range`, which lies in the message; the same bytes are no change.
+    pub fn replace(&mut self, range: Range<usize>, with: &[u8]) -> Result<(), Failure> {
+        let Some(old) = self.bytes().get(range.clone()) else { return Err(Failure("the place is gone")) };
+        if old == with {
+            return Ok(());
+        }
+        if (self.bytes().len() - old.len()).saturating_add(with.len()) as u64 > REQUEST_BYTES_MAX {
+            return Err(Failure("the item would become too large"));
+        }
+        if !self.edits.changed {
+            self.edits.bytes.clear();
+            self.edits.bytes.extend_from_slice(self.base);
+            self.edits.changed = true;
+        }
+        self.edits.bytes.splice(range, with.iter().copied());
+        Ok(())
+    }
+
+    /// Removes every field with this number.
+    pub fn remove(&mut self, number: u32) -> Result<(), Failure> {
+        while let Some(range) = last_range(self.bytes(), number) {
+            self.replace(range, b"")?;
+        }
+        Ok(())
+    }
+}
+
+/// Each field's number and where it stands, key included; ends at the first fault.
+pub fn places(message: &[u8]) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let mut fields = Fields::new(message);
+    std::iter::from_fn(move || {
+        let start = fields.position();
+        let field = fields.next()?.ok()?;
+        Some((field.number, start..fields.position()))
+    })
+}
+
+/// Where the last field with this number stands, the one that counts.
+pub fn last_range(message: &[u8], number: u32) -> Option<Range<usize>> {
+    places(message).filter(|(found, _)| *found == number).map(|(_, range)| range).last()
+}
+
+/// Where a field of this number is written: over the one that counts, else at the end.
+pub fn slot(message: &[u8], number: u32) -> Range<usize> {
+    last_range(message, number).unwrap_or(message.len()..message.len())
+}

@@ -1,0 +1,176 @@
+//! What a filter's configuration says: one row of passes for each signal, in the order in which they run.
+
+use crate::config::check::Section;
+use crate::core::diagnostic::code;
+use crate::core::node::{Node, Value};
+use crate::core::payload::Signal;
+use crate::ottl::{Conditions, Context, ErrorMode, Grammar, Syntax, Texts, infer};
+use crate::processors::filter::properties::{self, Skip};
+
+/// What is asked at each level; what holds goes with all that is in it.
+#[derive(Debug, Default)]
+pub struct Pass {
+    pub resource: Option<Test>,
+    pub scope: Option<Test>,
+    /// Of spans, metrics and log records.
+    pub item: Option<Test>,
+    /// Of span events and data points.
+    pub piece: Option<Test>,
+}
+
+#[derive(Debug)]
+pub enum Test {
+    Conditions(Conditions),
+    Properties(Skip),
+}
+
+/// The passes of each signal, by [`Signal::index`].
+#[derive(Debug, Default)]
+pub struct Rules {
+    passes: [Vec<Pass>; 4],
+}
+
+impl Rules {
+    pub fn of(&self, signal: Signal) -> &[Pass] {
+        &self.passes[signal.index()]
+    }
+}
+
+impl Pass {
+    fn set(&mut self, context: Context, test: Test) {
+        let level = match context {
+            Context::Resource => &mut self.resource,
+            Context::Scope => &mut self.scope,
+            Context::Span | Context::Metric | Context::Log => &mut self.item,
+            Context::SpanEvent | Context::DataPoint => &mut self.piece,
+        };
+        *level = Some(test);
+    }
+}
+
+/// Reports every fault; what is faulty is left out.
+pub fn read(keys: &Section<'_>) -> Rules {
+    let mode = ErrorMode::read(keys).unwrap_or_default();
+    let mut rules = Rules::default();
+    let old = [
+        (Signal::Traces, "traces", "spans", "trace_conditions"),
+        (Signal::Metrics, "metrics", "metrics", "metric_conditions"),
+        (Signal::Logs, "logs", "logs", "log_conditions"),
+    ];
+    for (signal, contexts, matching, flat) in old {
+        let mut rows = flat_list(keys, flat, signal, mode);
+        let section = keys.section(contexts);
+        let listed = section.as_ref().and_then(|section| context_lists(section, signal, mode));
+        let matched = match &section {
+            Some(section) if contexts == matching => properties::read(section, signal),
+            _ => keys.section(matching).and_then(|section| {
+                let pass = properties::read(&section, signal);
+                section.finish();
+                pass
+            }),
+        };
+        let forms = [!rows.is_empty(), listed.is_some(), matched.is_some()];
+        if forms.iter().filter(|given| **given).count() > 1 {
+            let help = Some("keep one of the lists by context, the flat list, and include/exclude");
+            let message = format!("the {} are filtered in two forms at once", signal.name());
+            keys.error(if forms[0] { flat } else { contexts }, code::CONFLICT, message, help);
+        }
+        if let Some(section) = section {
+            section.finish();
+        }
+        rows.extend(listed);
+        rows.extend(matched);
+        rules.passes[signal.index()] = rows;
+    }
+    keys.not_yet(&["profiles", "profile_conditions"]);
+    rules
+}
+
+/// `traces: {resource: [...], span: [...], spanevent: [...]}` and its siblings: one pass for all levels.
+fn context_lists(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
+    let lists: &[(&str, Context)] = match signal {
+        Signal::Traces => {
+            &[("resource", Context::Resource), ("span", Context::Span), ("spanevent", Context::SpanEvent)]
+        }
+        Signal::Metrics => {
+            &[("resource", Context::Resource), ("metric", Context::Metric), ("datapoint", Context::DataPoint)]
+        }
+        Signal::Logs => &[("resource", Context::Resource), ("log_record", Context::Log)],
+        Signal::Profiles => &[],
+    };
+    let mut pass = None;
+    for (key, context) in lists {
+        let texts = Texts::under(section, key);
+        if texts.is_empty() {
+            continue;
+        }
+        let syntax = Syntax { context: *context, prefixed: false, cache: false };
+        let pass = pass.get_or_insert_with(Pass::default);
+        pass.set(*context, Test::Conditions(texts.conditions(syntax, mode)));
+    }
+    pass
+}
+
+/// `trace_conditions` and its siblings: texts, or groups of texts with a context.
+fn flat_list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> Vec<Pass> {
+    let nodes = keys.list(key).unwrap_or_default();
+    let is_group = |node: &&Node| matches!(node.value, Value::Map(_));
+    let (groups, texts): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_group);
+    if !groups.is_empty() && !texts.is_empty() {
+        keys.invalid::<()>(key, "texts and groups stand in one list", "texts only or groups only");
+        return Vec::new();
+    }
+    let mut passes = Vec::new();
+    let texts = Texts::of(keys, key, texts);
+    if !texts.is_empty() {
+        passes.extend(inferred(&texts, signal, mode));
+    }
+    for (at, group) in groups.into_iter().enumerate() {
+        let section = Section::new(group, format!("{}::{at}", keys.child_path(key)), keys.diagnostics());
+        passes.extend(self::group(&section, signal, mode));
+        section.finish();
+    }
+    passes
+}
+
+fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
+    let mode = ErrorMode::read(section).unwrap_or(mode);
+    let contexts: Vec<(&str, Context)> = Context::of(signal).iter().map(|context| (context.name(), *context)).collect();
+    let context = section.choice("context", &contexts);
+    let texts = Texts::under(section, "conditions");
+    if texts.is_empty() {
+        return section.missing("conditions", "a list of conditions");
+    }
+    match (context, section.node("context")) {
+        (Some(context), _) => {
+            let syntax = Syntax { context, prefixed: false, cache: false };
+            let mut pass = Pass::default();
+            pass.set(context, Test::Conditions(texts.conditions(syntax, mode)));
+            Some(pass)
+        }
+        (None, Some(_)) => None,
+        (None, None) => inferred(&texts, signal, mode),
+    }
+}
+
+/// The lowest context that any of the texts names is that of all.
+fn inferred(texts: &Texts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
+    let mut found = None;
+    for (node, text) in texts.iter() {
+        match infer(text, Grammar::Condition, signal) {
+            Ok(context) => found = Context::lower(found, context),
+            Err(fault) => {
+                texts.fault(node, text, &fault);
+                return None;
+            }
+        }
+    }
+    let Some(context) = found else {
+        texts.no_context();
+        return None;
+    };
+    let syntax = Syntax { context, prefixed: true, cache: false };
+    let mut pass = Pass::default();
+    pass.set(context, Test::Conditions(texts.conditions(syntax, mode)));
+    Some(pass)
+}

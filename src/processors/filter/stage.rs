@@ -1,0 +1,191 @@
+//! Runs the passes on a payload. Nothing is counted before all of them have gone well: a payload that fails is still the
+//! caller's.
+
+use std::sync::Arc;
+
+use crate::core::balance::Balance;
+use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::{Group, Payload, ScopeGroup, Signal};
+use crate::core::stats::{Counter, Flow};
+use crate::otlp::envelope::count_item;
+use crate::otlp::rewrite::Rewrite;
+use crate::otlp::write;
+use crate::ottl::{Failure, Failures, Item, places, points_in, points_of};
+use crate::processors::filter::config::{Pass, Rules, Test};
+
+pub struct Filter {
+    pub rules: Arc<Rules>,
+    pub next: Next,
+    pub flow: Flow,
+    pub balance: Arc<Balance>,
+    pub filtered: Arc<Counter>,
+    pub failures: Failures,
+}
+
+impl Consumer for Filter {
+    fn consume(&self, mut payload: Payload) -> Consumed<'_> {
+        let came = payload.items;
+        self.flow.incoming.add(came);
+        let signal = payload.signal;
+        let dropped = match self.filter(&mut payload) {
+            Ok(dropped) => dropped.min(came),
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        payload.items -= dropped;
+        if dropped > 0 && payload.envelope.messages() == 0 {
+            self.count(signal, dropped);
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        self.flow.outgoing.add(payload.items);
+        if dropped == 0 {
+            return self.next.consume(payload);
+        }
+        Box::pin(async move {
+            // What is refused behind here comes again as a whole, and is filtered again.
+            self.next.consume(payload).await?;
+            self.count(signal, dropped);
+            Ok(())
+        })
+    }
+}
+
+impl Filter {
+    fn count(&self, signal: Signal, dropped: u64) {
+        self.filtered.add(dropped);
+        self.balance.dropped(signal, Reason::FILTERED, dropped);
+    }
+
+    /// How many items went.
+    fn filter(&self, payload: &mut Payload) -> Result<u64, ConsumeError> {
+        let mut walk = Walk { signal: payload.signal, failures: &self.failures, dropped: 0, made: 0 };
+        for pass in self.rules.of(payload.signal) {
+            let passed = payload.envelope.groups.iter_mut().try_for_each(|group| walk.group(pass, group));
+            if let Err(failure) = passed {
+                return Err(ConsumeError::rejected(Reason::STATEMENT, format!("filter: {failure}")));
+            }
+            if walk.dropped > 0 {
+                payload.envelope.groups.retain(|group| !group.scopes.is_empty());
+            }
+        }
+        if walk.made > 0 && payload.ticket.grow(walk.made).is_err() {
+            return Err(ConsumeError::refused(Reason::MEMORY, "no memory for spans without their events"));
+        }
+        Ok(walk.dropped)
+    }
+}
+
+struct Walk<'f> {
+    signal: Signal,
+    failures: &'f Failures,
+    /// Items gone.
+    dropped: u64,
+    /// Bytes of items that had to be made anew.
+    made: u64,
+}
+
+impl Walk<'_> {
+    fn holds(&self, test: Option<&Test>, item: &Item<'_>) -> Result<bool, Failure> {
+        match test {
+            None => Ok(false),
+            Some(Test::Conditions(conditions)) => conditions.any(item, self.failures),
+            Some(Test::Properties(skip)) => Ok(skip.skips(item)),
+        }
+    }
+
+    fn group(&mut self, pass: &Pass, group: &mut Group) -> Result<(), Failure> {
+        let resource = group.resource.as_deref().unwrap_or_default();
+        let about = Item { resource, ..Item::default() };
+        if self.holds(pass.resource.as_ref(), &about)? {
+            self.dropped += group.scopes.iter().map(|scope| self.items_of(scope)).sum::<u64>();
+            group.scopes.clear();
+            return Ok(());
+        }
+        if pass.scope.is_none() && pass.item.is_none() && pass.piece.is_none() {
+            return Ok(());
+        }
+        let before = self.dropped;
+        for scope in &mut group.scopes {
+            self.scope(pass, &about, scope)?;
+        }
+        if self.dropped > before {
+            group.scopes.retain(|scope| !scope.items.is_empty());
+        }
+        Ok(())
+    }
+
+    fn scope(&mut self, pass: &Pass, about: &Item<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
+        let about = Item { scope: group.scope.as_deref().unwrap_or_default(), ..*about };
+        if self.holds(pass.scope.as_ref(), &about)? {
+            self.dropped += self.items_of(group);
+            group.items.clear();
+            return Ok(());
+        }
+        let mut rewrite = Rewrite::default();
+        for (at, item) in group.items.iter().enumerate() {
+            let about = Item { item, ..about };
+            if self.holds(pass.item.as_ref(), &about)? {
+                self.dropped += count_item(self.signal, item);
+                rewrite.drop_item(at);
+            } else if pass.piece.is_some() {
+                self.pieces(pass, &about, at, &mut rewrite)?;
+            }
+        }
+        if !rewrite.is_empty() {
+            let (items, made) = rewrite.apply(std::mem::take(&mut group.items));
+            group.items = items;
+            self.made += made as u64;
+        }
+        Ok(())
+    }
+
+    /// Asks about the events of a span or the points of a metric; a metric that is left without points goes.
+    fn pieces(&mut self, pass: &Pass, about: &Item<'_>, at: usize, rewrite: &mut Rewrite) -> Result<(), Failure> {
+        if self.signal == Signal::Traces {
+            let gone = self.gone(pass, about.events().map(|event| about.with_event(event)))?;
+            if gone.iter().any(|gone| *gone) {
+                rewrite.replace(at, &without(about.item, 11, &gone));
+            }
+            return Ok(());
+        }
+        let Some((points, holder)) = points_of(about.item) else { return Ok(()) };
+        let gone = self.gone(pass, points_in(&holder).map(|point| about.with_point(point, points)))?;
+        let left = gone.iter().filter(|gone| !**gone).count();
+        self.dropped += (gone.len() - left) as u64;
+        if left == 0 {
+            rewrite.drop_item(at);
+        } else if left < gone.len() {
+            let holder_field = points.field();
+            let new = without(&holder, 1, &gone);
+            let mut metric = Vec::with_capacity(about.item.len());
+            for (number, range) in places(about.item) {
+                if number != holder_field {
+                    metric.extend_from_slice(&about.item[range]);
+                }
+            }
+            write::bytes(&mut metric, holder_field, &new);
+            rewrite.replace(at, &metric);
+        }
+        Ok(())
+    }
+
+    fn gone<'a>(&self, pass: &Pass, pieces: impl Iterator<Item = Item<'a>>) -> Result<Vec<bool>, Failure> {
+        pieces.map(|piece| self.holds(pass.piece.as_ref(), &piece)).collect()
+    }
+
+    fn items_of(&self, scope: &ScopeGroup) -> u64 {
+        scope.items.iter().map(|item| count_item(self.signal, item)).sum()
+    }
+}
+
+/// The message without those fields of this number that are gone, in their order.
+fn without(message: &[u8], number: u32, gone: &[bool]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len());
+    let mut gone = gone.iter();
+    for (found, range) in places(message) {
+        if found != number || gone.next() != Some(&true) {
+            out.extend_from_slice(&message[range]);
+        }
+    }
+    out
+}

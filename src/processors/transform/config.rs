@@ -1,0 +1,109 @@
+//! What a transform's configuration says: rows of statements for each signal, in the order in which they run.
+
+use crate::config::check::Section;
+use crate::core::node::{Node, Value};
+use crate::core::payload::Signal;
+use crate::ottl::{Context, ErrorMode, Grammar, Statements, Syntax, Texts, infer};
+
+/// The statements of each signal, by [`Signal::index`].
+#[derive(Debug, Default)]
+pub struct Groups {
+    rows: [Vec<Statements>; 4],
+}
+
+impl Groups {
+    pub fn of(&self, signal: Signal) -> &[Statements] {
+        &self.rows[signal.index()]
+    }
+}
+
+/// Reports every fault; what is faulty is left out.
+pub fn read(keys: &Section<'_>) -> Groups {
+    let mode = ErrorMode::read(keys).unwrap_or_default();
+    let mut groups = Groups::default();
+    let lists = [
+        (Signal::Traces, "trace_statements"),
+        (Signal::Metrics, "metric_statements"),
+        (Signal::Logs, "log_statements"),
+    ];
+    for (signal, key) in lists {
+        groups.rows[signal.index()] = list(keys, key, signal, mode);
+    }
+    if keys.node("flatten_data").is_some_and(|node| node.value != Value::Bool(false)) {
+        keys.not_yet(&["flatten_data"]);
+    }
+    keys.not_yet(&["profile_statements"]);
+    groups
+}
+
+fn list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> Vec<Statements> {
+    let nodes = keys.list(key).unwrap_or_default();
+    let is_group = |node: &&Node| matches!(node.value, Value::Map(_));
+    let (groups, texts): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_group);
+    if !groups.is_empty() && !texts.is_empty() {
+        keys.invalid::<()>(key, "statements and groups stand in one list", "statements only or groups only");
+        return Vec::new();
+    }
+    // Each statement of a flat list has a context of its own; they share what they remember.
+    let mut rows: Vec<Statements> = Vec::new();
+    for node in texts {
+        let texts = Texts::of(keys, key, [node]);
+        let about = inferred(&texts, None, signal);
+        rows.extend(about.map(|context| {
+            let syntax = Syntax { context, prefixed: true, cache: true };
+            let mut row = texts.statements(syntax, mode);
+            row.shared_cache = true;
+            row
+        }));
+    }
+    for (at, node) in groups.into_iter().enumerate() {
+        let section = Section::new(node, format!("{}::{at}", keys.child_path(key)), keys.diagnostics());
+        rows.extend(group(&section, signal, mode));
+        section.finish();
+    }
+    rows
+}
+
+/// `{context, conditions, statements, error_mode}`
+fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Statements> {
+    let mode = ErrorMode::read(section).unwrap_or(mode);
+    let contexts: Vec<(&str, Context)> = Context::of(signal).iter().map(|context| (context.name(), *context)).collect();
+    let written = section.node("context").is_some_and(|node| !node.is_null());
+    let context = section.choice("context", &contexts);
+    let statements = Texts::under(section, "statements");
+    let conditions = Texts::under(section, "conditions");
+    if statements.is_empty() {
+        return section.missing("statements", "a list of statements");
+    }
+    let (context, prefixed) = match context {
+        Some(context) => (context, false),
+        None if written => return None,
+        None => (inferred(&statements, Some(&conditions), signal)?, true),
+    };
+    let syntax = Syntax { context, prefixed, cache: true };
+    let mut row = statements.statements(syntax, mode);
+    row.conditions = conditions.conditions(Syntax { cache: false, ..syntax }, mode);
+    Some(row)
+}
+
+/// The lowest context that any of the texts names; reports where none does.
+fn inferred(statements: &Texts<'_>, conditions: Option<&Texts<'_>>, signal: Signal) -> Option<Context> {
+    let mut found = None;
+    let both = [(Some(statements), Grammar::Statement), (conditions, Grammar::Condition)];
+    for (texts, grammar) in both {
+        let Some(texts) = texts else { continue };
+        for (node, text) in texts.iter() {
+            match infer(text, grammar, signal) {
+                Ok(context) => found = Context::lower(found, context),
+                Err(fault) => {
+                    texts.fault(node, text, &fault);
+                    return None;
+                }
+            }
+        }
+    }
+    if found.is_none() {
+        statements.no_context();
+    }
+    found
+}

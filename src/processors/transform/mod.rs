@@ -1,0 +1,57 @@
+//! `transform`: runs OTTL statements on resources, scopes, items and their pieces.
+//!
+//! Takes both forms of the Collector's processor: groups with a context, and flat lists whose contexts the statements'
+//! paths tell. Edits are splices of wire bytes: what no statement changes stays the same slice, unknown fields and all.
+//! A resource is one for all items under it, so a statement about an item that changes its resource changes it for
+//! all. Profiles pass.
+//!
+//! ```yaml
+//! transform:
+//!   error_mode: ignore
+//!   trace_statements:
+//!     - set(span.attributes["http.route"], "/cart") where IsMatch(span.attributes["url.path"], "^/cart")
+//! ```
+
+mod config;
+mod stage;
+
+use std::sync::Arc;
+
+use crate::config::check::Section;
+use crate::core::consumer::Next;
+use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::node::Node;
+use crate::core::payload::Signal;
+use crate::ottl::Failures;
+use crate::processors::transform::config::Groups;
+
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    about: About {
+        name: "transform",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "changes resources, scopes and items by OTTL statements",
+        example: "trace_statements:\n  - set(span.attributes[\"team\"], \"shop\") where span.kind == SPAN_KIND_SERVER\n",
+    },
+    check,
+};
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
+    let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
+    let groups = config::read(&keys);
+    keys.finish();
+    Some(Box::new(Plan { groups: Arc::new(groups) }))
+}
+
+struct Plan {
+    groups: Arc<Groups>,
+}
+
+impl ProcessorPlan for Plan {
+    fn build(&self, cx: StageContext, _next: Next) -> Stage {
+        let id = cx.build.id.to_string();
+        let help = "Conditions and statements that failed on an item.";
+        let failed = cx.build.host.stats.counter("podgate_processor_ottl_failures", help, &[("processor", &id)]);
+        Stage::Transform(Arc::new(stage::Transformer { groups: self.groups.clone(), failures: Failures(failed) }))
+    }
+}

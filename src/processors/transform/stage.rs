@@ -1,0 +1,232 @@
+//! Runs the rows of statements on a payload, one row after the other over all of it, as the Collector does.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::payload::{Group, Payload, ScopeGroup};
+use crate::core::transform::Transform;
+use crate::otlp::rewrite::Rewrite;
+use crate::otlp::walk::Fields;
+use crate::otlp::write;
+use crate::ottl::{Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, places, points_of};
+use crate::processors::transform::config::Groups;
+
+pub struct Transformer {
+    pub groups: Arc<Groups>,
+    pub failures: Failures,
+}
+
+impl Transform for Transformer {
+    fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
+        let rows = self.groups.of(payload.signal);
+        if rows.is_empty() {
+            return Ok(payload);
+        }
+        let mut run =
+            Run { failures: &self.failures, made: 0, shared_cache: Edits::default(), spare: Spare::default() };
+        for row in rows {
+            let mut groups = payload.envelope.groups.iter_mut();
+            if let Err(failure) = groups.try_for_each(|group| run.group(row, group)) {
+                return Err(ConsumeError::rejected(Reason::STATEMENT, format!("transform: {failure}")));
+            }
+        }
+        if run.made > 0 && payload.ticket.grow(run.made).is_err() {
+            return Err(ConsumeError::refused(Reason::MEMORY, "no memory for what the transform made"));
+        }
+        Ok(payload)
+    }
+}
+
+/// Buffers that are used again from item to item.
+#[derive(Default)]
+struct Spare {
+    item: Edits,
+    piece: Edits,
+    cache: Edits,
+}
+
+struct Run<'f> {
+    failures: &'f Failures,
+    /// Bytes that were made, charged at the end: the receive buffer stays as long as one slice of it does.
+    made: u64,
+    /// What flat statements remember, across items and statements.
+    shared_cache: Edits,
+    spare: Spare,
+}
+
+/// What a row of statements is run on, above the item: shared by all items below it.
+struct Around<'a> {
+    resource: (&'a [u8], Edits),
+    scope: (&'a [u8], Edits),
+}
+
+impl Run<'_> {
+    fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), Failure> {
+        let resource = group.resource.take();
+        let mut around = Around {
+            resource: (resource.as_deref().unwrap_or_default(), Edits::default()),
+            scope: (b"", Edits::default()),
+        };
+        let done = if row.context == Context::Resource {
+            self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
+        } else {
+            let mut scopes = group.scopes.iter_mut();
+            scopes.try_for_each(|scope| self.scope(row, around.resource.0, &mut around.resource.1, scope))
+        };
+        group.resource = self.renewed(&around.resource.1).or(resource);
+        done
+    }
+
+    fn scope(
+        &mut self,
+        row: &Statements,
+        resource: &[u8],
+        edits: &mut Edits,
+        group: &mut ScopeGroup,
+    ) -> Result<(), Failure> {
+        let scope = group.scope.take();
+        let mut around = Around {
+            resource: (resource, take(edits)),
+            scope: (scope.as_deref().unwrap_or_default(), Edits::default()),
+        };
+        let done = if row.context == Context::Scope {
+            self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
+        } else {
+            self.items(row, &mut around, group)
+        };
+        *edits = take(&mut around.resource.1);
+        group.scope = self.renewed(&around.scope.1).or(scope);
+        done
+    }
+
+    fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
+        let mut rewrite = Rewrite::default();
+        for (at, item) in group.items.iter().enumerate() {
+            let spare = take(&mut self.spare.item);
+            let mut edits = match row.context {
+                Context::SpanEvent => self.pieces(row, around, (item, spare), (item, 11, Points::None))?,
+                Context::DataPoint => match points_of(item) {
+                    Some((points, holder)) => self.pieces(row, around, (item, spare), (&holder, 1, points))?,
+                    None => spare,
+                },
+                _ => self.step(row, around, (item, spare), None)?.0,
+            };
+            if let Some(new) = edits.bytes() {
+                rewrite.replace(at, new);
+            }
+            edits.clear();
+            self.spare.item = edits;
+        }
+        if !rewrite.is_empty() {
+            let (items, made) = rewrite.apply(take(&mut group.items));
+            group.items = items;
+            self.made += made as u64;
+        }
+        Ok(())
+    }
+
+    /// Runs the row on each piece of an item, taken out of the message `holder` where pieces stand in field `number`,
+    /// and puts those that changed back.
+    fn pieces(
+        &mut self,
+        row: &Statements,
+        around: &mut Around<'_>,
+        (item, mut edits): (&[u8], Edits),
+        (holder, number, points): (&[u8], u32, Points),
+    ) -> Result<Edits, Failure> {
+        let mut changed: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (at, (_, range)) in places(holder).filter(|(found, _)| *found == number).enumerate() {
+            let piece = content(&holder[range]);
+            let spare = take(&mut self.spare.piece);
+            let (new_item, mut new_piece) = self.step(row, around, (item, edits), Some((piece, spare, points)))?;
+            edits = new_item;
+            if let Some(bytes) = new_piece.bytes() {
+                changed.push((at, bytes.to_vec()));
+            }
+            new_piece.clear();
+            self.spare.piece = new_piece;
+        }
+        if changed.is_empty() {
+            return Ok(edits);
+        }
+        let current = edits.bytes().unwrap_or(item);
+        let new = match points_of(current).filter(|_| points != Points::None) {
+            None => with_pieces(current, number, &changed),
+            Some((points, holder)) => {
+                let holder = with_pieces(&holder, number, &changed);
+                let mut metric = Vec::with_capacity(current.len() + holder.len());
+                for (_, range) in places(current).filter(|(found, _)| *found != points.field()) {
+                    metric.extend_from_slice(&current[range]);
+                }
+                write::bytes(&mut metric, points.field(), &holder);
+                metric
+            }
+        };
+        let mut draft = Draft::new(item, edits);
+        let whole = 0..draft.bytes().len();
+        draft.replace(whole, &new)?;
+        Ok(draft.edits)
+    }
+
+    /// Runs the row once; gives back the edits of item and piece.
+    fn step(
+        &mut self,
+        row: &Statements,
+        around: &mut Around<'_>,
+        (item, edits): (&[u8], Edits),
+        piece: Option<(&[u8], Edits, Points)>,
+    ) -> Result<(Edits, Edits), Failure> {
+        let (piece, piece_edits, points) = piece.unwrap_or_default();
+        let cache = if row.shared_cache { &mut self.shared_cache } else { &mut self.spare.cache };
+        let mut scene = Scene {
+            resource: Draft::new(around.resource.0, take(&mut around.resource.1)),
+            scope: Draft::new(around.scope.0, take(&mut around.scope.1)),
+            item: Draft::new(item, edits),
+            piece: Draft::new(piece, piece_edits),
+            points,
+            cache: Draft::new(b"", take(cache)),
+        };
+        let done = row.run(&mut scene, self.failures);
+        around.resource.1 = scene.resource.edits;
+        around.scope.1 = scene.scope.edits;
+        *cache = scene.cache.edits;
+        if !row.shared_cache {
+            cache.clear();
+        }
+        done?;
+        Ok((scene.item.edits, scene.piece.edits))
+    }
+
+    fn renewed(&mut self, edits: &Edits) -> Option<Bytes> {
+        let new = Bytes::copy_from_slice(edits.bytes()?);
+        self.made += new.len() as u64;
+        Some(new)
+    }
+}
+
+/// The content of one length-delimited field.
+fn content(field: &[u8]) -> &[u8] {
+    Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default()
+}
+
+/// The message with these of its pieces, by number, replaced.
+fn with_pieces(message: &[u8], number: u32, changed: &[(usize, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + changed.iter().map(|(_, piece)| piece.len() + 8).sum::<usize>());
+    let mut changed = changed.iter().peekable();
+    let mut at = 0;
+    for (found, range) in places(message) {
+        if found != number {
+            out.extend_from_slice(&message[range]);
+            continue;
+        }
+        match changed.next_if(|(of, _)| *of == at) {
+            Some((_, piece)) => write::bytes(&mut out, number, piece),
+            None => out.extend_from_slice(&message[range]),
+        }
+        at += 1;
+    }
+    out
+}
