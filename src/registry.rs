@@ -19,7 +19,9 @@ pub const PROCESSORS: &[ProcessorFactory] = &[
     processors::filter::FACTORY,
     processors::k8s_attributes::FACTORY,
     processors::memory_limiter::FACTORY,
+    processors::probabilistic_sampler::FACTORY,
     processors::resource::FACTORY,
+    processors::resource_detection::FACTORY,
     processors::tail_sampling::FACTORY,
     processors::transform::FACTORY,
 ];

@@ -4,5 +4,9 @@
 mod actions;
 #[path = "shape/attributes.rs"]
 mod attributes;
+#[path = "shape/detection.rs"]
+mod detection;
 #[path = "shape/resource.rs"]
 mod resource;
+#[path = "shape/sampler.rs"]
+mod sampler;

@@ -61,9 +61,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Processor,
         &[
-            "resource_detection",
-            "resourcedetection",
-            "probabilistic_sampler",
             "span",
             "metricstransform",
             "metrics_transform",

@@ -16,7 +16,7 @@ use regex::bytes::{CaptureLocations, Regex};
 pub use config::{pattern, read};
 pub use literal::any_value;
 pub use resources::change_resources;
-pub use text::push_text;
+pub use text::{parse_double, push_text};
 
 use crate::core::origin::Origin;
 use crate::otlp::edit::{Appender, Value};
@@ -243,7 +243,7 @@ fn convert(bench: &mut Workbench, key: &str, to: Kind) {
         (Kind::Double, AnyValue::Int(number)) => edit.set_at(place, number as f64),
         (Kind::Double, AnyValue::Bool(on)) => edit.set_at(place, f64::from(u8::from(on))),
         (Kind::Double, AnyValue::Str(text)) => {
-            if let Some(number) = text::parse_double(text) {
+            if let Some(number) = parse_double(text) {
                 edit.set_at(place, number);
             }
         }

@@ -2,15 +2,20 @@
 //!
 //! The memory is used again for the next item. An item that cannot be walked is left alone.
 
+use super::matching::{Rules, Standing};
 use crate::core::origin::Origin;
 use crate::core::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 use crate::processors::actions::{Actions, Workbench};
+use crate::processors::rebuild::{self, Fate};
 
 pub struct Change<'a> {
     signal: Signal,
+    rules: &'a Rules,
+    /// What the scope at hand says of its items.
+    pub standing: Standing,
     actions: &'a Actions,
     origin: &'a Origin,
     bench: Workbench,
@@ -27,31 +32,9 @@ const KINDS: [(u32, u32); 5] = [(5, 7), (7, 7), (9, 9), (10, 1), (11, 7)];
 const POINTS: u32 = 1;
 
 impl<'a> Change<'a> {
-    pub fn new(signal: Signal, actions: &'a Actions, origin: &'a Origin) -> Change<'a> {
-        Change { signal, actions, origin, bench: actions.workbench(), metric: Vec::new(), points: Vec::new() }
-    }
-
-    /// True when the item changes; `len` and `write_to` then speak of its new bytes.
-    pub fn make(&mut self, item: &[u8]) -> bool {
-        let made = match self.signal {
-            Signal::Traces => self.actions.apply(&mut self.bench, item, SPAN, self.origin),
-            Signal::Logs => self.actions.apply(&mut self.bench, item, LOG_RECORD, self.origin),
-            Signal::Metrics => self.make_metric(item),
-            Signal::Profiles => Ok(false),
-        };
-        made.unwrap_or(false)
-    }
-
-    pub fn len(&self) -> usize {
-        if self.signal == Signal::Metrics { self.metric.len() } else { self.bench.edit.new_len() }
-    }
-
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        if self.signal == Signal::Metrics {
-            out.extend_from_slice(&self.metric);
-        } else {
-            self.bench.edit.write_to(out);
-        }
+    pub fn new(signal: Signal, rules: &'a Rules, actions: &'a Actions, origin: &'a Origin) -> Change<'a> {
+        let (bench, standing) = (actions.workbench(), Standing::default());
+        Change { signal, rules, standing, actions, origin, bench, metric: Vec::new(), points: Vec::new() }
     }
 
     fn make_metric(&mut self, metric: &[u8]) -> Result<bool, Malformed> {
@@ -92,5 +75,32 @@ impl<'a> Change<'a> {
             start = end;
         }
         Ok(changed)
+    }
+}
+
+impl rebuild::Change for Change<'_> {
+    fn decide(&mut self, item: &[u8]) -> Fate {
+        if !self.rules.means(self.signal, self.standing, item) {
+            return Fate::Stays;
+        }
+        let changed = match self.signal {
+            Signal::Traces => self.actions.apply(&mut self.bench, item, SPAN, self.origin),
+            Signal::Logs => self.actions.apply(&mut self.bench, item, LOG_RECORD, self.origin),
+            Signal::Metrics => self.make_metric(item),
+            Signal::Profiles => Ok(false),
+        };
+        match (changed, self.signal) {
+            (Ok(true), Signal::Metrics) => Fate::Changes(self.metric.len()),
+            (Ok(true), _) => Fate::Changes(self.bench.edit.new_len()),
+            _ => Fate::Stays,
+        }
+    }
+
+    fn write_to(&self, out: &mut Vec<u8>) {
+        if self.signal == Signal::Metrics {
+            out.extend_from_slice(&self.metric);
+        } else {
+            self.bench.edit.write_to(out);
+        }
     }
 }

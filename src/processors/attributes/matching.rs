@@ -69,7 +69,7 @@ pub struct Severity {
 }
 
 /// What resource and scope say so far: whether `exclude` may still match.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     excludable: bool,
 }

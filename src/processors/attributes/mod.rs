@@ -16,14 +16,13 @@
 mod change;
 mod config;
 mod matching;
-mod rebuild;
 
 use std::sync::Arc;
 
 use self::change::Change;
 use self::matching::Rules;
-use self::rebuild::rebuild;
 use super::actions::{self, Actions};
+use super::rebuild::rebuild;
 use crate::config::check::Section;
 use crate::core::consumer::Next;
 use crate::core::error::ConsumeError;
@@ -42,6 +41,9 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
     },
     check,
 };
+
+/// Items are expected to grow by no more than this on average, their keys and lengths included.
+const GROWTH_BYTES: usize = 70;
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let section = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
@@ -82,14 +84,15 @@ impl Transform for Attributes {
     fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
         let Payload { signal, envelope, origin, ticket, .. } = &mut payload;
         let Work { rules, actions } = &*self.work;
-        let mut change = Change::new(*signal, actions, origin);
+        let mut change = Change::new(*signal, rules, actions, origin);
         for group in &mut envelope.groups {
             let Some(standing) = rules.at_resource(group.resource.as_deref().unwrap_or_default()) else { continue };
             for scope in &mut group.scopes {
                 let bytes = scope.scope.as_deref().unwrap_or_default();
                 let Some(standing) = rules.at_scope(standing, bytes) else { continue };
-                let meant = |item: &[u8]| rules.means(*signal, standing, item);
-                if let Some(items) = rebuild(&scope.items, &mut change, meant, ticket)? {
+                change.standing = standing;
+                let expected = scope.items.byte_len() + scope.items.len() * GROWTH_BYTES;
+                if let Some(items) = rebuild(&scope.items, &mut change, expected, ticket)? {
                     scope.items = items;
                 }
             }

@@ -73,7 +73,7 @@ impl Intake {
         let body = self.inflater.inflate(encoding, body, bytes_max).await?;
         let work = body.bytes.len() as u64 * notation.effort();
         let (Readable { envelope, items, malformed }, ticket) =
-            self.aside.run(work, || decode(notation, signal, body)).await?;
+            self.aside.run(work, move || decode(notation, signal, body)).await?;
         ticket.grow(structure_bytes(&envelope))?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Fault::Deadline);
