@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::balance::Sheet;
-use crate::core::budget::Budget;
+use crate::core::budget::{self, Budget};
 use crate::core::error::StartError;
 use crate::core::factory::MemoryLimit;
 use crate::core::host::Host;
@@ -31,8 +31,7 @@ pub struct Gateway {
 impl Gateway {
     /// Builds and starts everything. On a failure what was started is drained again before the error is returned.
     pub async fn start(plan: &Plan) -> Result<Gateway, StartError> {
-        let limit = plan.memory_limit.unwrap_or_else(default_memory_limit);
-        let host = Host::new(Budget::new(limit.hard_bytes, limit.soft_bytes));
+        let host = Host::new(plan.memory_limit.map_or_else(default_budget, budget_within));
         telemetry::process::register(&host);
         telemetry::balance::register(&host);
         let components = Arc::new(|_: &_| Page::ok(registry::as_json()));
@@ -81,9 +80,16 @@ impl Gateway {
     }
 }
 
+/// Limits are the process's; what payloads may take of them is less, by the same part of both.
+fn budget_within(limit: MemoryLimit) -> Arc<Budget> {
+    let hard = budget::of_process(limit.hard_bytes);
+    let soft = u128::from(hard) * u128::from(limit.soft_bytes) / u128::from(limit.hard_bytes.max(1));
+    Budget::new(hard, u64::try_from(soft).unwrap_or(hard))
+}
+
 /// Without a memory_limiter: a share of the cgroup's limit, or a fixed budget where there is none.
-fn default_memory_limit() -> MemoryLimit {
-    let hard = telemetry::process::cgroup_memory_limit()
-        .map_or(limits::BUDGET_DEFAULT_BYTES, |bytes| bytes / 100 * limits::BUDGET_SHARE_PERCENT);
-    MemoryLimit { hard_bytes: hard, soft_bytes: hard / 10 * 9 }
+fn default_budget() -> Arc<Budget> {
+    let share = |limit: u64| (limit / 100 * limits::BUDGET_SHARE_PERCENT).min(budget::of_process(limit));
+    let hard = telemetry::process::cgroup_memory_limit().map_or(limits::BUDGET_DEFAULT_BYTES, share);
+    Budget::new(hard, hard / 10 * 9)
 }

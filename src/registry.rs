@@ -14,10 +14,14 @@ use crate::{connectors, exporters, processors, receivers};
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
 
 pub const PROCESSORS: &[ProcessorFactory] = &[
+    processors::attributes::FACTORY,
     processors::batch::FACTORY,
     processors::filter::FACTORY,
     processors::k8s_attributes::FACTORY,
     processors::memory_limiter::FACTORY,
+    processors::probabilistic_sampler::FACTORY,
+    processors::resource::FACTORY,
+    processors::resource_detection::FACTORY,
     processors::tail_sampling::FACTORY,
     processors::transform::FACTORY,
 ];

@@ -108,7 +108,7 @@ fn args_of(case: &Value, address: &str) -> ConfigArgs {
 /// Configurations from the field (origin in tests/configs/README.md). An overlay is checked on its base.
 const FIELD: &[(&[&str], Field)] = &[
     (&["01-helm-agent-default"], Field::StartsSkipping),
-    (&["02-helm-kubernetes-attributes"], Field::StartsSkipping),
+    (&["02-helm-kubernetes-attributes"], Field::Undeclared),
     (&["03-helm-daemonset-container-logs"], Field::StartsSkipping),
     (&["04-helm-deployment-otlp-traces"], Field::Starts),
     (&["05-helm-resource-detection"], Field::StartsSkipping),
@@ -137,6 +137,8 @@ enum Field {
     StartsSkipping,
     /// Refused; with `--unsupported=skip` no pipeline is left, because every one ends in what podgate does not have.
     Refused,
+    /// Refused, by the Collector too: it names a processor that it does not declare.
+    Undeclared,
 }
 
 #[test]
@@ -148,6 +150,7 @@ fn configurations_from_the_field_start_or_are_refused_with_places() {
         let found = match (refusing, skipping) {
             (0, 0) => Field::Starts,
             (78, 0) => Field::StartsSkipping,
+            (78, 78) if told_skipping.contains("error[E0302]") => Field::Undeclared,
             (78, 78) => Field::Refused,
             codes => panic!("{files:?}: exit codes {codes:?}\n{told}\n{told_skipping}"),
         };

@@ -13,6 +13,9 @@ mod elastic_config;
 mod elastic_ids;
 #[path = "export/elastic_loss.rs"]
 mod elastic_loss;
+#[cfg(feature = "testing")]
+#[path = "export/faults.rs"]
+mod faults;
 #[path = "export/grpc.rs"]
 mod grpc;
 #[path = "export/harness.rs"]

@@ -51,13 +51,13 @@ thread_local! {
     static RIG: RefCell<Rig> = RefCell::new(Rig::new());
 }
 
-/// However a stream of frames is cut, the meter says the same of it.
+/// However a stream of frames is cut, the meter says the same of it and mends the same of it.
 pub fn frames(data: &[u8]) {
     let verdict = |cut: usize| {
-        let mut meter = FrameMeter::new(5);
-        meter.read(PREFACE, 1, || false).expect("a preface is no flood");
-        let flood = data.chunks(cut).find_map(|piece| meter.read(piece, 1, || false).err());
-        (flood, flood.is_none() && meter.owes_head())
+        let (mut meter, mut seen) = (FrameMeter::new(5).local(), data.to_vec());
+        meter.read(&mut PREFACE.to_vec(), 1, || false).expect("a preface is no flood");
+        let flood = seen.chunks_mut(cut).find_map(|piece| meter.read(piece, 1, || false).err());
+        (flood, flood.is_none().then_some((meter.owes_head(), seen)))
     };
     let whole = verdict(data.len().max(1));
     for cut in [1, 2, 7, 9, 64] {

@@ -149,6 +149,11 @@ pub trait ProcessorPlan {
     /// Called once per pipeline that names the processor.
     fn build(&self, cx: StageContext, next: Next) -> Stage;
 
+    /// Why the processor as it is configured does not fit into pipelines of a signal that it takes otherwise.
+    fn unfit(&self, _: Signal) -> Option<String> {
+        None
+    }
+
     /// True when this stage releases payloads after a decision and binds instance attributes then.
     fn binds_late(&self) -> bool {
         false

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::core::budget::{OverBudget, Ticket};
-use crate::core::limits::TICKET_START_BYTES;
+use crate::core::limits::{REQUEST_BYTES_MAX, TICKET_START_BYTES};
 use crate::net::connection::Connection;
 use crate::net::limits::ServerLimits;
 use crate::net::server::Server;
@@ -22,6 +22,12 @@ use crate::net::shares::{OverShare, Tenant, pressure};
 
 /// A body of unknown length begins with a buffer of this size.
 const UNKNOWN_START_BYTES: u64 = 16 << 10;
+/// A shorter body is copied into memory of its own. The chunk it came in is a slice of the connection's read buffer, which
+/// would stay whole with it: up to 64 KiB held for some hundred bytes on the ticket.
+const UNCOPIED_MIN_BYTES: u64 = 64 << 10;
+/// A body longer than this gets addresses for all of its claim, up to the other.
+const AHEAD_FROM_BYTES: u64 = 1 << 20;
+const AHEAD_MAX_BYTES: u64 = REQUEST_BYTES_MAX;
 /// How often a body that has used up its grace is looked at.
 const RATE_TICK: Duration = Duration::from_secs(1);
 
@@ -225,7 +231,7 @@ pub struct Gathered {
 /// Invariant: the ticket covers the capacity that was asked for.
 struct Buffer {
     ticket: Ticket,
-    /// The only chunk so far, when it is the whole body: then nothing is copied.
+    /// The only chunk, when it is the whole body and long: then nothing is copied.
     whole: Option<Bytes>,
     bytes: BytesMut,
     granted: u64,
@@ -249,7 +255,7 @@ impl Buffer {
             self.ticket.grow(granted - self.granted)?;
             self.granted = granted;
         }
-        if self.len() == 0 && length == self.expected {
+        if self.len() == 0 && length == self.expected && length >= UNCOPIED_MIN_BYTES {
             self.whole = Some(chunk);
             return Ok(());
         }
@@ -263,7 +269,10 @@ impl Buffer {
     }
 
     fn reserve(&mut self) {
-        let granted = usize::try_from(self.granted).unwrap_or(usize::MAX);
+        // Growing a long body would copy all of it each time. Addresses for the rest of it cost nothing before they are
+        // written; that so much came already shows that the claim is meant.
+        let ahead = if self.granted > AHEAD_FROM_BYTES { self.expected.min(AHEAD_MAX_BYTES) } else { 0 };
+        let granted = usize::try_from(self.granted.max(ahead)).unwrap_or(usize::MAX);
         if self.bytes.capacity() < granted {
             self.bytes.reserve(granted - self.bytes.len());
         }

@@ -3,6 +3,8 @@
 //! A pure reader of the 9-byte frame headers (RFC 9113, section 4.1) in the client's byte stream. It knows neither
 //! sockets nor the contents of frames; what it refuses, `guard` turns into a closed connection.
 
+use crate::net::authority::SocketAuthority;
+
 /// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -71,6 +73,10 @@ pub struct FrameMeter {
     frames_per_second_max: u32,
     second: u64,
     counts: [u32; 7],
+    /// The payload to come belongs to a header block.
+    of_block: bool,
+    /// Of a connection over a unix socket.
+    authority: Option<SocketAuthority>,
 }
 
 impl FrameMeter {
@@ -84,7 +90,14 @@ impl FrameMeter {
             frames_per_second_max,
             second: 0,
             counts: [0; 7],
+            of_block: false,
+            authority: None,
         }
+    }
+
+    /// The client came over a unix socket, whose path it may send as authority.
+    pub fn local(self) -> FrameMeter {
+        FrameMeter { authority: Some(SocketAuthority::new()), ..self }
     }
 
     /// True while the client owes the rest of a header block or of a frame header.
@@ -94,7 +107,7 @@ impl FrameMeter {
 
     /// Takes the next bytes of the stream. `second` is any clock that counts seconds; `resets_forgiven` takes one reset
     /// that the server itself provoked by answering early, and says whether there was one.
-    pub fn read(&mut self, mut bytes: &[u8], second: u64, resets_forgiven: impl Fn() -> bool) -> Result<(), Flood> {
+    pub fn read(&mut self, mut bytes: &mut [u8], second: u64, resets_forgiven: impl Fn() -> bool) -> Result<(), Flood> {
         if second != self.second {
             self.second = second;
             self.counts = [0; 7];
@@ -105,13 +118,19 @@ impl FrameMeter {
                 let of_preface = skipped.min(self.preface_left);
                 self.preface_left -= of_preface;
                 self.payload_left -= skipped - of_preface;
-                bytes = &bytes[skipped..];
+                let (passed, rest) = bytes.split_at_mut(skipped);
+                if self.of_block
+                    && let Some(authority) = &mut self.authority
+                {
+                    authority.mend(&mut passed[of_preface..]);
+                }
+                bytes = rest;
                 continue;
             }
             let taken = bytes.len().min(HEADER_BYTES - self.header_filled);
             self.header[self.header_filled..self.header_filled + taken].copy_from_slice(&bytes[..taken]);
             self.header_filled += taken;
-            bytes = &bytes[taken..];
+            bytes = &mut bytes[taken..];
             if self.header_filled == HEADER_BYTES {
                 self.header_filled = 0;
                 self.frame(&resets_forgiven)?;
@@ -123,6 +142,7 @@ impl FrameMeter {
     fn frame(&mut self, resets_forgiven: &impl Fn() -> bool) -> Result<(), Flood> {
         let [a, b, c, kind, flags, ..] = self.header;
         self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.of_block = matches!(kind, HEADERS | CONTINUATION);
         match kind {
             // An empty last frame is how most clients end a request.
             DATA if self.payload_left == 0 && flags & END_STREAM == 0 => self.count(Flood::EmptyData),
@@ -166,9 +186,16 @@ mod tests {
         bytes
     }
 
+    fn read(meter: &mut FrameMeter, bytes: &[u8], second: u64, forgiven: impl Fn() -> bool) -> Result<(), Flood> {
+        let mut seen = bytes.to_vec();
+        let read = meter.read(&mut seen, second, forgiven);
+        assert_eq!(seen, bytes, "a counter changes nothing");
+        read
+    }
+
     fn preface() -> FrameMeter {
         let mut meter = FrameMeter::new(10);
-        meter.read(PREFACE, 1, || false).unwrap();
+        read(&mut meter, PREFACE, 1, || false).unwrap();
         meter
     }
 
@@ -184,10 +211,10 @@ mod tests {
         ] {
             let mut meter = preface();
             let ten = frame(kind, 0, 0).repeat(10);
-            meter.read(&ten, 1, || false).unwrap();
-            meter.read(&frame(PING + 30, 0, 0), 1, || false).unwrap();
-            meter.read(&ten, 2, || false).unwrap();
-            assert_eq!(meter.read(&frame(kind, 0, 0), 2, || false), Err(flood));
+            read(&mut meter, &ten, 1, || false).unwrap();
+            read(&mut meter, &frame(PING + 30, 0, 0), 1, || false).unwrap();
+            read(&mut meter, &ten, 2, || false).unwrap();
+            assert_eq!(read(&mut meter, &frame(kind, 0, 0), 2, || false), Err(flood));
         }
     }
 
@@ -200,11 +227,11 @@ mod tests {
         }
         for cut in 1..stream.len() {
             let mut meter = FrameMeter::new(10);
-            let answers: Vec<_> = stream.chunks(cut).map(|chunk| meter.read(chunk, 1, || false)).collect();
+            let answers: Vec<_> = stream.chunks(cut).map(|chunk| read(&mut meter, chunk, 1, || false)).collect();
             assert!(answers.contains(&Err(Flood::Ping)), "cut {cut}");
         }
         let mut meter = FrameMeter::new(11);
-        meter.read(&stream, 1, || false).unwrap();
+        read(&mut meter, &stream, 1, || false).unwrap();
         assert!(!meter.owes_head());
     }
 
@@ -212,29 +239,46 @@ mod tests {
     fn window_updates_may_come_with_every_answer_and_not_without_end() {
         let mut meter = preface();
         let update = frame(WINDOW_UPDATE, 0, 4);
-        meter.read(&update.repeat(1_000), 1, || false).unwrap();
-        assert_eq!(meter.read(&update, 1, || false), Err(Flood::WindowUpdate));
+        read(&mut meter, &update.repeat(1_000), 1, || false).unwrap();
+        assert_eq!(read(&mut meter, &update, 1, || false), Err(Flood::WindowUpdate));
     }
 
     #[test]
     fn an_empty_data_frame_that_ends_a_request_costs_nothing() {
         let mut meter = preface();
-        meter.read(&frame(DATA, END_STREAM, 0).repeat(1000), 1, || false).unwrap();
+        read(&mut meter, &frame(DATA, END_STREAM, 0).repeat(1000), 1, || false).unwrap();
     }
 
     #[test]
     fn resets_that_an_early_answer_provoked_are_forgiven() {
         let mut meter = preface();
-        meter.read(&frame(RST_STREAM, 0, 4).repeat(1000), 1, || true).unwrap();
-        assert!(meter.read(&frame(RST_STREAM, 0, 4).repeat(11), 1, || false).is_err());
+        read(&mut meter, &frame(RST_STREAM, 0, 4).repeat(1000), 1, || true).unwrap();
+        assert!(read(&mut meter, &frame(RST_STREAM, 0, 4).repeat(11), 1, || false).is_err());
     }
 
     #[test]
     fn an_unfinished_header_block_is_owed() {
         let mut meter = preface();
-        meter.read(&frame(HEADERS, 0, 5), 1, || false).unwrap();
+        read(&mut meter, &frame(HEADERS, 0, 5), 1, || false).unwrap();
         assert!(meter.owes_head());
-        meter.read(&frame(CONTINUATION, END_HEADERS, 5), 1, || false).unwrap();
+        read(&mut meter, &frame(CONTINUATION, END_HEADERS, 5), 1, || false).unwrap();
         assert!(!meter.owes_head());
+    }
+
+    #[test]
+    fn only_header_blocks_of_local_connections_have_their_authority_mended() {
+        let literal = b"\n:authority\x0ctmp%2Fd.sock";
+        let mut stream = PREFACE.to_vec();
+        for kind in [HEADERS, CONTINUATION, DATA] {
+            let mut one = frame(kind, END_HEADERS, literal.len());
+            one[HEADER_BYTES..].copy_from_slice(literal);
+            stream.extend(one);
+        }
+        let signs = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'%').count();
+        for (meter, left) in [(FrameMeter::new(10), 3), (FrameMeter::new(10).local(), 1)] {
+            let (mut meter, mut seen) = (meter, stream.clone());
+            seen.chunks_mut(7).for_each(|piece| meter.read(piece, 1, || false).unwrap());
+            assert_eq!(signs(&seen), left);
+        }
     }
 }

@@ -60,7 +60,7 @@ impl<S> Guarded<S> {
     }
 
     /// Looks at bytes just read and keeps the head's time.
-    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn inspect(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let head_open = match &mut self.speech {
             Speech::Http1 => {
                 let begun = self.head.is_running() && self.requests_at_head == self.connection.requests();
@@ -129,7 +129,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         } else if Pin::new(&mut me.io).poll_read(cx, buf)?.is_pending() {
             return me.poll_head_time(cx);
         }
-        Poll::Ready(me.inspect(&buf.filled()[before..]))
+        Poll::Ready(me.inspect(&mut buf.filled_mut()[before..]))
     }
 }
 

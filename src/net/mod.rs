@@ -1,6 +1,8 @@
 //! Sockets, HTTP, gRPC framing, TLS and compression; the only place that sees hyper, h2 and rustls.
 
 pub mod answer;
+pub mod aside;
+mod authority;
 pub mod body;
 pub mod charges;
 pub mod client;

@@ -249,6 +249,7 @@ impl Seat<'_> {
         let Some(_charge) = self.charge(windows.charge()) else { return };
         let limits = &self.server.limits;
         let meter = FrameMeter::new(limits.control_frames_per_second);
+        let meter = if self.connection.peer.is_none() { meter.local() } else { meter };
         let io = self.guarded(stream, replay, Speech::Http2(meter));
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -19,7 +19,7 @@ const EASE: f64 = 0.5;
 const SLACK: f64 = 6.0;
 const SLACK_RANGE: f64 = 8.0;
 /// A tenant with fewer bytes is never heavy, whatever the others do.
-const MODEST_BYTES: f64 = 64.0 * 1024.0;
+const MODEST_BYTES: f64 = 16.0 * 1024.0;
 /// Tenants remembered; beyond this those that faded most are forgotten.
 const TENANTS_MAX: usize = 4_096;
 
@@ -141,6 +141,8 @@ mod tests {
         sum * sum / (shares.len() as f64 * shares.iter().map(|share| share * share).sum::<f64>())
     }
 
+    const REQUEST: u64 = 100 << 10;
+
     struct Outcome {
         admitted: Vec<f64>,
         refused: Vec<u64>,
@@ -149,7 +151,6 @@ mod tests {
     /// Tenants offer requests of 100 KiB every 10 ms in random order; the pipeline works off `capacity` bytes a tick from
     /// a budget of 64 MiB.
     fn simulate(offers: &[usize], capacity: u64, seed: u64) -> Outcome {
-        const REQUEST: u64 = 100 << 10;
         let budget = Budget::new(64 << 20, 64 << 20);
         let shares = Shares::default();
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,8 +1,9 @@
-//! Edits on a resource's bytes: append, fill, replace and delete attributes without decoding the rest.
+//! Edits on a message's attributes: append, fill, replace and delete them without decoding the rest.
 //!
 //! The old bytes are copied once into a buffer with room, appended attributes follow them, and deletions are cut out at
 //! the end; with none of them the old bytes stay as they are. Fields that are not attributes (dropped count, entity
-//! references, unknown ones) are kept. Knows the wire form of `Resource` only.
+//! references, unknown ones) are kept. Knows where the attributes stand, a resource's unless told otherwise, and nothing
+//! else of the message.
 
 use std::ops::Range;
 
@@ -23,6 +24,10 @@ pub enum Value<'v> {
     Int(i64),
     Double(f64),
     StrArray(&'v [&'v str]),
+    /// A string as it came: not checked for UTF-8.
+    Text(&'v [u8]),
+    /// An `AnyValue` message.
+    Any(&'v [u8]),
 }
 
 impl<'v> From<&'v str> for Value<'v> {
@@ -61,9 +66,13 @@ impl<'v> From<&'v [&'v str]> for Value<'v> {
     }
 }
 
-/// Collects edits on one resource and builds its new bytes. Later edits see earlier ones.
+/// Collects edits on one message and builds its new bytes. Later edits see earlier ones.
 #[derive(Debug)]
 pub struct Appender {
+    /// Field number of the attributes.
+    number: u32,
+    /// Length of the message as it was.
+    loaded: usize,
     /// Old bytes, then appended attributes.
     bytes: Vec<u8>,
     /// Every attribute in `bytes`, in order.
@@ -83,25 +92,80 @@ struct Present {
 }
 
 impl Appender {
+    /// Nothing yet; see [`Appender::load`].
+    pub const fn idle() -> Appender {
+        Appender { number: RESOURCE, loaded: 0, bytes: Vec::new(), present: Vec::new(), deletes: false }
+    }
+
     /// Indexes the attributes of `resource`; absent is the same as empty. An error means: leave the resource alone.
     pub fn new(resource: &[u8]) -> Result<Appender, Malformed> {
-        let mut present = Vec::with_capacity(32);
-        let mut fields = Fields::new(resource);
+        let mut edit = Appender::idle();
+        edit.load(resource, RESOURCE)?;
+        Ok(edit)
+    }
+
+    /// Begins anew with a message that holds its attributes in field `number`, in the memory of the one before. An error
+    /// means: leave the message alone, and load another before editing.
+    pub fn load(&mut self, message: &[u8], number: u32) -> Result<(), Malformed> {
+        (self.number, self.loaded, self.deletes) = (number, message.len(), false);
+        self.bytes.clear();
+        self.present.clear();
+        self.present.reserve(32);
+        let mut fields = Fields::new(message);
         let mut start = 0;
         while let Some(field) = fields.next() {
             let field = field?;
             let end = fields.position();
-            if field.number == RESOURCE {
+            if field.number == number {
                 let attribute = Attribute::read(field.bytes()?)?;
                 let empty = matches!(attribute.value, AnyValue::Empty | AnyValue::Str(b""));
-                let key = range_within(resource, attribute.key);
-                present.push(Present { field: start..end, key, empty, deleted: false });
+                let key = range_within(message, attribute.key);
+                self.present.push(Present { field: start..end, key, empty, deleted: false });
             }
             start = end;
         }
-        let mut bytes = Vec::with_capacity(resource.len() + APPEND_BYTES);
-        bytes.extend_from_slice(resource);
-        Ok(Appender { bytes, present, deletes: false })
+        self.bytes.reserve(message.len() + APPEND_BYTES);
+        self.bytes.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// Whether anything was appended or deleted.
+    pub fn is_changed(&self) -> bool {
+        self.deletes || self.bytes.len() > self.loaded
+    }
+
+    /// Attributes seen so far, deleted ones included: the places of `key_at` end here.
+    pub fn places(&self) -> usize {
+        self.present.len()
+    }
+
+    /// The key at a place; `None` when that attribute was deleted.
+    pub fn key_at(&self, place: usize) -> Option<&[u8]> {
+        let present = self.present.get(place).filter(|present| !present.deleted)?;
+        Some(&self.bytes[present.key.clone()])
+    }
+
+    /// The value at a place, as its `AnyValue` message; nothing when it was deleted or has none.
+    pub fn message_at(&self, place: usize) -> &[u8] {
+        self.present.get(place).map_or(&[], |present| &self.bytes[self.value_of(present)])
+    }
+
+    /// The place of a key: the first when it comes twice.
+    pub fn find(&self, key: &str) -> Option<usize> {
+        self.present.iter().position(|present| self.is(present, key))
+    }
+
+    pub fn get(&self, key: &str) -> Option<AnyValue<'_>> {
+        self.find(key).and_then(|place| AnyValue::read(self.message_at(place)).ok())
+    }
+
+    /// Where the last value of the attribute stands, which is the one that counts.
+    fn value_of(&self, present: &Present) -> Range<usize> {
+        let mut fields = Fields::new(&self.bytes[present.field.clone()]);
+        let message = fields.next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default();
+        let values = Fields::new(message).map_while(Result::ok).filter(|field| field.number == 2);
+        let value = values.last().and_then(|field| field.bytes().ok()).unwrap_or_default();
+        range_within(&self.bytes, value)
     }
 
     /// Whether the key is there, whatever its value.
@@ -112,19 +176,85 @@ impl Appender {
     /// Adds an attribute without looking whether the key is there already.
     pub fn append<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
-        let value_len = value_len(&value);
-        let message = write::field_len(1, key.len()) + write::field_len(2, value_len);
-        let start = self.bytes.len();
-        let out = &mut self.bytes;
-        write::key(out, RESOURCE, write::LEN);
-        write::varint(out, message as u64);
-        write::bytes(out, 1, key.as_bytes());
-        let key = out.len() - key.len()..out.len();
-        write::key(out, 2, write::LEN);
-        write::varint(out, value_len as u64);
-        put_value(out, &value);
-        let empty = matches!(value, Value::Str(""));
+        let start = self.open(key.len(), value_len(&value));
+        self.bytes.extend_from_slice(key.as_bytes());
+        let key = self.bytes.len() - key.len()..self.bytes.len();
+        write::key(&mut self.bytes, 2, write::LEN);
+        write::varint(&mut self.bytes, value_len(&value) as u64);
+        put_value(&mut self.bytes, &value);
+        let empty = match value {
+            Value::Str(text) => text.is_empty(),
+            Value::Text(text) => text.is_empty(),
+            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
+            _ => false,
+        };
         self.present.push(Present { field: start..self.bytes.len(), key, empty, deleted: false });
+    }
+
+    /// Writes an attribute up to its key; the offset at which it begins.
+    #[inline]
+    fn open(&mut self, key_len: usize, value_len: usize) -> usize {
+        let start = self.bytes.len();
+        write::key(&mut self.bytes, self.number, write::LEN);
+        write::varint(&mut self.bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
+        write::key(&mut self.bytes, 1, write::LEN);
+        write::varint(&mut self.bytes, key_len as u64);
+        start
+    }
+
+    /// Sets the attribute as [`Appender::replace`] does, but leaves it alone when it holds this value already.
+    pub fn set<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
+        let value = value.into();
+        match self.find(key) {
+            Some(place) if holds(self.message_at(place), &value) => {}
+            Some(_) => self.replace(key, value),
+            None => self.append(key, value),
+        }
+    }
+
+    /// Gives the attribute at a place another value; it moves to the end.
+    pub fn set_at<'v>(&mut self, place: usize, value: impl Into<Value<'v>>) {
+        let value = value.into();
+        if holds(self.message_at(place), &value) {
+            return;
+        }
+        let Some(old) = self.present.get(place).filter(|present| !present.deleted).map(|present| present.key.clone())
+        else {
+            return;
+        };
+        self.delete_at(place);
+        let start = self.open(old.len(), value_len(&value));
+        let key = self.bytes.len()..self.bytes.len() + old.len();
+        self.bytes.extend_from_within(old);
+        write::key(&mut self.bytes, 2, write::LEN);
+        write::varint(&mut self.bytes, value_len(&value) as u64);
+        put_value(&mut self.bytes, &value);
+        self.present.push(Present { field: start..self.bytes.len(), key, empty: false, deleted: false });
+    }
+
+    /// Sets `to` to the value of `from`; false when there is no `from`.
+    pub fn copy(&mut self, from: &str, to: &str) -> bool {
+        let Some(source) = self.find(from) else { return false };
+        let (value, empty) = (self.value_of(&self.present[source]), self.present[source].empty);
+        if self.find(to).is_some_and(|place| self.message_at(place) == &self.bytes[value.clone()]) {
+            return true;
+        }
+        self.delete(to);
+        let start = self.open(to.len(), value.len());
+        let key = self.bytes.len()..self.bytes.len() + to.len();
+        self.bytes.extend_from_slice(to.as_bytes());
+        write::key(&mut self.bytes, 2, write::LEN);
+        write::varint(&mut self.bytes, value.len() as u64);
+        self.bytes.extend_from_within(value);
+        self.present.push(Present { field: start..self.bytes.len(), key, empty, deleted: false });
+        true
+    }
+
+    pub fn delete_at(&mut self, place: usize) {
+        if let Some(present) = self.present.get_mut(place) {
+            present.deleted = true;
+            self.deletes = true;
+        }
     }
 
     /// Adds the attribute unless the key holds a value; an empty string or a missing value counts as none and makes
@@ -162,8 +292,13 @@ impl Appender {
         found
     }
 
-    /// The resource's new bytes.
+    /// The message's new bytes.
     pub fn finish(mut self) -> Bytes {
+        self.take()
+    }
+
+    /// The message's new bytes; load another before editing again.
+    pub fn take(&mut self) -> Bytes {
         if self.deletes {
             let mut kept = 0;
             let mut from = 0;
@@ -176,7 +311,23 @@ impl Appender {
             self.bytes.copy_within(from.., kept);
             self.bytes.truncate(kept + rest);
         }
-        Bytes::from(self.bytes)
+        Bytes::from(std::mem::take(&mut self.bytes))
+    }
+
+    /// Length of the message's new bytes.
+    pub fn new_len(&self) -> usize {
+        let gone = self.present.iter().filter(|present| present.deleted);
+        self.bytes.len() - gone.map(|present| present.field.len()).sum::<usize>()
+    }
+
+    /// Adds the message's new bytes to a buffer.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let mut from = 0;
+        for gone in self.present.iter().filter(|present| present.deleted) {
+            out.extend_from_slice(&self.bytes[from..gone.field.start]);
+            from = gone.field.end;
+        }
+        out.extend_from_slice(&self.bytes[from..]);
     }
 
     fn is(&self, present: &Present, key: &str) -> bool {
@@ -201,6 +352,21 @@ fn value_len(value: &Value<'_>) -> usize {
         Value::Int(number) => 1 + write::varint_len(*number as u64),
         Value::Double(_) => 9,
         Value::StrArray(texts) => write::field_len(5, array_len(texts)),
+        Value::Text(text) => write::field_len(1, text.len()),
+        Value::Any(message) => message.len(),
+    }
+}
+
+/// Whether an `AnyValue` message says the same as `value`; false when in doubt.
+fn holds(message: &[u8], value: &Value<'_>) -> bool {
+    match (value, AnyValue::read(message)) {
+        (Value::Any(other), _) => message == *other,
+        (Value::Str(text), Ok(AnyValue::Str(held))) => text.as_bytes() == held,
+        (Value::Text(text), Ok(AnyValue::Str(held))) => *text == held,
+        (Value::Bool(on), Ok(AnyValue::Bool(held))) => *on == held,
+        (Value::Int(number), Ok(AnyValue::Int(held))) => *number == held,
+        (Value::Double(number), Ok(AnyValue::Double(held))) => number.to_bits() == held.to_bits(),
+        _ => false,
     }
 }
 
@@ -211,6 +377,8 @@ fn array_len(texts: &[&str]) -> usize {
 fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
     match value {
         Value::Str(text) => write::bytes(out, 1, text.as_bytes()),
+        Value::Text(text) => write::bytes(out, 1, text),
+        Value::Any(message) => out.extend_from_slice(message),
         Value::Bool(on) => {
             write::key(out, 2, write::VARINT);
             out.push(u8::from(*on));
@@ -236,62 +404,4 @@ fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::otlp::attributes::{attributes, find};
-
-    fn keys(resource: &[u8]) -> Vec<String> {
-        attributes(resource)
-            .map(|attribute| String::from_utf8_lossy(attribute.expect("valid").key).into_owned())
-            .collect()
-    }
-
-    #[test]
-    fn appending_keeps_the_old_bytes_as_a_prefix() {
-        let mut first = Appender::new(b"").expect("valid");
-        first.append("a", 1i64);
-        let first = first.finish();
-        let mut edit = Appender::new(&first).expect("valid");
-        edit.append("b", &["x", "y"][..]);
-        edit.append("c", 1.5);
-        edit.append("d", true);
-        let edited = edit.finish();
-        assert_eq!(edited[..first.len()], first[..]);
-        assert_eq!(keys(&edited), ["a", "b", "c", "d"]);
-        assert_eq!(find(&edited, "c"), Some(AnyValue::Double(1.5)));
-        assert_eq!(find(&edited, "d"), Some(AnyValue::Bool(true)));
-    }
-
-    #[test]
-    fn only_an_absent_or_empty_attribute_is_filled() {
-        let mut edit = Appender::new(b"").expect("valid");
-        edit.append("empty", "");
-        edit.append("full", "mine");
-        assert!(edit.set_if_absent_or_empty("empty", "filled"));
-        assert!(!edit.set_if_absent_or_empty("full", "theirs"));
-        assert!(edit.set_if_absent_or_empty("absent", 7i64));
-        assert!(!edit.set_if_absent_or_empty("absent", 8i64));
-        let edited = edit.finish();
-        assert_eq!(keys(&edited), ["full", "empty", "absent"]);
-        assert_eq!(find(&edited, "empty"), Some(AnyValue::Str(b"filled")));
-        assert_eq!(find(&edited, "absent"), Some(AnyValue::Int(7)));
-    }
-
-    #[test]
-    fn deleting_takes_every_duplicate_and_nothing_else() {
-        let mut edit = Appender::new(&[0x10, 0x05]).expect("a dropped count alone");
-        edit.append("a", "1");
-        edit.append("b", "2");
-        edit.append("a", "3");
-        assert!(edit.delete("a"));
-        assert!(!edit.delete("a"));
-        let edited = edit.finish();
-        assert_eq!(keys(&edited), ["b"]);
-        assert_eq!(edited[..2], [0x10, 0x05]);
-    }
-
-    #[test]
-    fn a_faulty_resource_is_left_alone() {
-        assert_eq!(Appender::new(&[0x0a, 0x7f]).err(), Some(Malformed::Length));
-    }
-}
+mod tests;

@@ -147,6 +147,20 @@ pub fn encoded_len(envelope: &Envelope) -> usize {
     groups + optional_len(2, envelope.dictionary.as_ref())
 }
 
+/// How much of the envelope `encode_chunks` copies, at most: everything but scopes whose items leave as one slice.
+pub fn copied_len(envelope: &Envelope) -> usize {
+    let scopes = envelope.groups.iter().flat_map(|group| &group.scopes);
+    encoded_len(envelope) - scopes.map(sliced_len).sum::<usize>()
+}
+
+/// Bytes of the scope's items when all of them leave as one slice of the buffer they arrived in, else 0.
+fn sliced_len(scope: &ScopeGroup) -> usize {
+    let Some(stretch) = scope.items.stretch(0, scope.items.len()) else { return 0 };
+    let first = scope.items.first().map_or(0, |item| write::field_len(2, item.len()) - item.len());
+    let alone: usize = scope.items.iter().map(|item| write::field_len(2, item.len())).sum();
+    if first + stretch.len() == alone && stretch.len() >= SLICED_BYTES { stretch.len() } else { 0 }
+}
+
 fn group_len(group: &Group) -> usize {
     let scopes: usize = group.scopes.iter().map(|scope| write::field_len(2, scope_len(scope))).sum();
     optional_len(1, group.resource.as_ref()) + scopes + url_len(&group.schema_url)

@@ -316,6 +316,11 @@ impl Planner<'_> {
 
     fn check_signal(&self, known: &Known, named: &Named, signal: Signal, path: &str) {
         if known.signals.contains(&signal) {
+            let plan = self.plans.processors.get(&known.id).filter(|_| known.kind == Kind::Processor);
+            if let Some(why) = plan.and_then(|plan| plan.unfit(signal)) {
+                let message = format!("`{}` does not fit into a pipeline of {}: {why}", named.id, signal.name());
+                self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, None);
+            }
             return;
         }
         let signals: Vec<&str> = known.signals.iter().map(|signal| signal.name()).collect();

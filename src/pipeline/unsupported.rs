@@ -61,11 +61,6 @@ const COLLECTORS: &[(Kind, &[&str])] = &[
     (
         Kind::Processor,
         &[
-            "resource",
-            "resource_detection",
-            "resourcedetection",
-            "attributes",
-            "probabilistic_sampler",
             "span",
             "metricstransform",
             "metrics_transform",

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +21,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// A forgotten proxy ends by itself.
 const LIFE: Duration = Duration::from_secs(600);
 
-/// What happens to bytes, in both directions.
+/// What happens to bytes, in both directions where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -33,6 +35,8 @@ pub enum Fault {
     HalfOpen,
     /// One byte in so many is replaced, beginning with the first.
     Garbage(usize),
+    /// The same in what the server answers alone.
+    GarbageAnswers(usize),
 }
 
 /// Running until it is dropped.
@@ -40,6 +44,7 @@ pub enum Fault {
 pub struct FaultProxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
+    connections: Arc<AtomicU64>,
     _accepting: JoinSet<()>,
 }
 
@@ -52,12 +57,18 @@ impl FaultProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (fault, seen) = watch::channel(Fault::None);
-        let mut accepting = JoinSet::new();
+        let connections = Arc::<AtomicU64>::default();
+        let (count, mut accepting) = (connections.clone(), JoinSet::new());
         accepting.spawn(async move {
             // Ends the connections too: they are in a set of its own.
-            let _ = timeout(LIFE, accept(listener, upstream, seen)).await;
+            let _ = timeout(LIFE, accept(listener, upstream, seen, count)).await;
         });
-        Ok(FaultProxy { address, fault, _accepting: accepting })
+        Ok(FaultProxy { address, fault, connections, _accepting: accepting })
+    }
+
+    /// How many were accepted since the start.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Where clients connect.
@@ -71,9 +82,10 @@ impl FaultProxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, fault: watch::Receiver<Fault>) {
+async fn accept(listener: TcpListener, upstream: SocketAddr, fault: watch::Receiver<Fault>, count: Arc<AtomicU64>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        count.fetch_add(1, Ordering::Relaxed);
         while connections.try_join_next().is_some() {}
         if connections.len() < CONNECTIONS_MAX {
             connections.spawn(relay(client, upstream, fault.clone()));
@@ -91,7 +103,7 @@ async fn relay(mut client: TcpStream, upstream: SocketAddr, mut fault: watch::Re
         tokio::select! {
             biased;
             changed = fault.wait_for(|fault| *fault == Fault::Reset) => changed.is_ok(),
-            _ = async { tokio::join!(pass(from_client, to_server, there), pass(from_server, to_client, back)) } => false,
+            _ = async { tokio::join!(pass(from_client, to_server, there, false), pass(from_server, to_client, back, true)) } => false,
         }
     };
     if is_reset {
@@ -106,7 +118,7 @@ fn reset(stream: &TcpStream) {
 }
 
 /// One direction until its end, which the other side is told.
-async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut fault: watch::Receiver<Fault>) {
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut fault: watch::Receiver<Fault>, answers: bool) {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut passed = 0;
     loop {
@@ -121,7 +133,8 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut fault: watch::R
             Fault::Delay(wait) => sleep(wait).await,
             Fault::Throttle(rate) => sleep(Duration::from_secs_f64(read as f64 / rate.max(1) as f64)).await,
             Fault::Garbage(every) => spoil(&mut buffer[..read], passed, every.max(1)),
-            Fault::None | Fault::Reset | Fault::HalfOpen => {}
+            Fault::GarbageAnswers(every) if answers => spoil(&mut buffer[..read], passed, every.max(1)),
+            Fault::None | Fault::Reset | Fault::HalfOpen | Fault::GarbageAnswers(_) => {}
         }
         // A vanished host is vanished until it is back; the bytes wait as they would in the network.
         if fault.wait_for(|fault| *fault != Fault::HalfOpen).await.is_err()
@@ -231,6 +244,10 @@ mod tests {
         let mut bytes = [0; 10];
         spoil(&mut bytes, 6, 4);
         assert_eq!(bytes, [0, 0, 255, 0, 0, 0, 255, 0, 0, 0]);
+        let mut answers = echo().await;
+        answers.0.set(Fault::GarbageAnswers(4));
+        assert_eq!(exchange(&mut answers.1, &[0; 4]).await.unwrap(), [255, 0, 0, 0]);
+        assert_eq!(answers.0.connections(), 1);
         assert!(FaultProxy::start(SocketAddr::from(([8, 8, 8, 8], 53))).await.is_err());
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod fault_proxy;
 pub mod sink;
+pub mod stage;
 pub mod telemetry;

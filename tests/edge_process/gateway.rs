@@ -26,16 +26,18 @@ pub fn is_long() -> bool {
 }
 
 /// In the long forms: on one core, and ahead of the machine's other work where the kernel allows it, so that latencies are
-/// podgate's. Honest clients go before the attacker, who shares their core.
+/// podgate's. The attacker shares the honest clients' core and never its rank: real-time work that fills a core has the
+/// kernel stop all real-time work there for a twentieth of each second, and the clients' clocks with it.
 #[derive(Clone, Copy)]
 pub struct Seat {
     pub core: u8,
-    pub priority: u8,
+    /// `chrt`'s words: policy and priority.
+    pub rank: [&'static str; 2],
 }
 
-pub const GATEWAY: Seat = Seat { core: 1, priority: 10 };
-pub const HONEST: Seat = Seat { core: 0, priority: 10 };
-pub const ATTACKER: Seat = Seat { core: 0, priority: 5 };
+pub const GATEWAY: Seat = Seat { core: 1, rank: ["-f", "10"] };
+pub const HONEST: Seat = Seat { core: 0, rank: ["-f", "10"] };
+pub const ATTACKER: Seat = Seat { core: 0, rank: ["-o", "0"] };
 
 impl Seat {
     /// The program to be started there.
@@ -46,7 +48,7 @@ impl Seat {
         let mut command = Command::new("taskset");
         command.args(["-c", &self.core.to_string()]);
         if real_time() {
-            command.args(["chrt", "-r", &self.priority.to_string()]);
+            command.arg("chrt").args(self.rank);
         }
         command.arg(program);
         command
@@ -57,7 +59,8 @@ impl Seat {
         let own = std::process::id().to_string();
         run("taskset", &["-acp", &self.core.to_string(), &own]);
         if real_time() {
-            run("chrt", &["-a", "-r", "-p", &self.priority.to_string(), &own]);
+            let [policy, priority] = self.rank;
+            run("chrt", &["-a", policy, "-p", priority, &own]);
         }
     }
 }

@@ -96,7 +96,8 @@ async fn back_end() -> (Running, FaultProxy, JoinSet<()>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_tenfold_overload_memory_holds_refusals_are_retryable_and_the_modest_get_the_same() {
-    let (limit_mib, seconds) = if is_long() { (256, setting("PODGATE_OVERLOAD_SECONDS", 60)) } else { (64, 8) };
+    let long = if is_long() { (256, 60) } else { (64, 8) };
+    let (limit_mib, seconds) = (setting("PODGATE_OVERLOAD_MIB", long.0), setting("PODGATE_OVERLOAD_SECONDS", long.1));
     let (_back_end, proxy, _emptying) = back_end().await;
     let rest = format!(
         "processors:\n  memory_limiter: {{check_interval: 1s, limit_mib: {limit_mib}}}\nexporters:\n  otlp:\n    \

@@ -25,14 +25,14 @@ pub struct Wire {
 
 type Script = Arc<dyn Fn(usize, &Wire) -> Vec<u8> + Send + Sync>;
 
-struct HttpPeer {
-    address: SocketAddr,
+pub struct HttpPeer {
+    pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Wire>>>,
     _tasks: JoinSet<()>,
 }
 
 impl HttpPeer {
-    async fn start(script: impl Fn(usize, &Wire) -> Vec<u8> + Send + Sync + 'static) -> HttpPeer {
+    pub async fn start(script: impl Fn(usize, &Wire) -> Vec<u8> + Send + Sync + 'static) -> HttpPeer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("bound");
         let seen = Arc::<Mutex<Vec<Wire>>>::default();
@@ -47,7 +47,7 @@ impl HttpPeer {
         HttpPeer { address, seen, _tasks: tasks }
     }
 
-    fn seen(&self) -> Vec<Wire> {
+    pub fn seen(&self) -> Vec<Wire> {
         self.seen.lock().expect("not poisoned").clone()
     }
 
@@ -90,7 +90,7 @@ pub async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<
     Some(Wire { at: Instant::now(), head, body })
 }
 
-fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+pub fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status} Reason\r\n{headers}content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }

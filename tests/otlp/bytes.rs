@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use podgate::core::payload::{Envelope, Signal};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::{Appender, Value};
@@ -30,8 +30,25 @@ fn check_identity(bytes: Vec<u8>) {
     assert_eq!(envelope::encoded_len(&read), bytes.len());
     assert_eq!(envelope::encode(&read), bytes);
     for chunk in [1, 5_000, 1 << 20] {
-        assert_eq!(envelope::encode_chunks(&read, chunk).concat(), bytes);
+        let chunks = envelope::encode_chunks(&read, chunk);
+        assert_eq!(chunks.concat(), bytes);
+        let received = bytes.as_ptr_range();
+        let copied = chunks.iter().filter(|chunk| !received.contains(&chunk.as_ptr())).map(Bytes::len).sum::<usize>();
+        assert!(copied <= envelope::copied_len(&read), "{copied} bytes copied");
     }
+}
+
+#[test]
+fn a_long_run_of_items_is_not_copied_on_its_way_out_and_not_counted_as_copied() {
+    let span = Span { name: "x".repeat(500), ..Span::default() };
+    let scope = ScopeSpans { spans: vec![span; 100], ..ScopeSpans::default() };
+    let group = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+    let bytes = ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec();
+    check_identity(bytes.clone());
+    let mut read = envelope::decode(Bytes::from(bytes.clone())).unwrap();
+    assert!(envelope::copied_len(&read) < 100);
+    read.groups[0].scopes[0].items = read.items().map(Bytes::copy_from_slice).collect();
+    assert_eq!(envelope::copied_len(&read), bytes.len(), "small items of several buffers are joined");
 }
 
 /// Other spellings of the same request mean the same after passing through.

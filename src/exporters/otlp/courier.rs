@@ -16,10 +16,11 @@ use crate::exporters::sending::condition::Trouble;
 use crate::exporters::sending::deliver::{Answer, Courier};
 use crate::exporters::sending::status::{Class, Fault, Profile, of_grpc, of_http};
 use crate::net::client::Client;
+use crate::net::client::compress::Compression;
 use crate::net::client::failure::Failure;
 use crate::net::client::grpc::{Code, GrpcCall, GrpcReply};
 use crate::net::client::http::{HttpReply, HttpRequest};
-use crate::otlp::envelope::encode_chunks;
+use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
 
 /// Bytes gathered into one piece of a request; longer items go out as they are.
 const PIECE_BYTES: usize = 64 << 10;
@@ -158,6 +159,16 @@ impl Courier for OtlpCourier {
                 Protocol::Http => self.http(client, route, payload, deadline).await,
             }
         })
+    }
+
+    fn working_bytes(&self, payload: &Payload) -> u64 {
+        let copied = copied_len(&payload.envelope);
+        let packed = match self.settings.compression {
+            Compression::None => 0,
+            // At most, for data that does not compress.
+            Compression::Gzip | Compression::Zstd => encoded_len(&payload.envelope),
+        };
+        (copied + packed) as u64
     }
 
     fn destination(&self) -> &str {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::budget::Budget;
 use crate::core::component::Task;
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::host::Host;
@@ -23,6 +24,7 @@ use crate::exporters::sending::condition::{Condition, Line, Trouble};
 use crate::exporters::sending::gate::{Gate, Over};
 use crate::exporters::sending::isolation::{Allowance, Isolation, Step};
 use crate::exporters::sending::status::Fault;
+use crate::exporters::sending::workroom::Workroom;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::portion::{halve, part};
 
@@ -73,6 +75,9 @@ pub trait Courier: Send + Sync + 'static {
     /// Ends by `deadline` at the latest.
     fn send<'a>(&'a self, payload: &'a Payload, deadline: Instant)
     -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+    /// Memory that one attempt takes beside the payload, in bytes, at most.
+    fn working_bytes(&self, payload: &Payload) -> u64;
 
     /// For logs: the endpoint.
     fn destination(&self) -> &str;
@@ -131,6 +136,7 @@ pub struct Delivery {
     pub path: String,
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
+    work: Workroom,
     /// The largest request we may send at all.
     request_bytes_max: u64,
     /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
@@ -159,6 +165,7 @@ pub struct DeliveryParts {
     pub path: String,
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
+    pub budget: Arc<Budget>,
 }
 
 impl Delivery {
@@ -171,6 +178,7 @@ impl Delivery {
             path: parts.path,
             status: parts.status,
             off_spec_retries: parts.off_spec_retries,
+            work: Workroom::new(parts.budget),
             request_bytes_max: parts.request_bytes_max.min(REQUEST_BYTES_MAX),
             cut_above: AtomicU64::new(u64::MAX),
             taken: AtomicU64::new(0),
@@ -297,7 +305,10 @@ impl Delivery {
             if let Err(Over) = self.wait_for_hold().await {
                 return End::Over;
             }
-            let attempt = self.courier.send(payload, Instant::now() + self.timeout);
+            let attempt = async {
+                let _room = self.work.enter(self.courier.working_bytes(payload)).await;
+                self.courier.send(payload, Instant::now() + self.timeout).await
+            };
             let answer = tokio::select! {
                 biased;
                 answer = attempt => answer,
@@ -428,8 +439,11 @@ impl Tally {
             End::Taken { rejected, message } => {
                 self.answered = true;
                 self.delivered += items - rejected;
-                let message = format!("the next hop took the request without {rejected} items: {message}");
-                self.lose(Reason::PARTIAL_SUCCESS, rejected, ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message));
+                if rejected > 0 {
+                    let message = format!("the next hop took the request without {rejected} items: {message}");
+                    let error = ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message);
+                    self.lose(Reason::PARTIAL_SUCCESS, rejected, error);
+                }
             }
             End::Never { fault, trouble } => {
                 let reason = if fault == Fault::Size { Reason::TOO_LARGE } else { Reason::PERMANENT };

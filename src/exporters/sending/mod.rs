@@ -23,6 +23,7 @@ mod meters;
 mod owner;
 pub mod queue;
 pub mod status;
+pub mod workroom;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -49,8 +50,6 @@ use crate::exporters::sending::queue::{Full, Queue, Waiter};
 const BLOCK_MAX: Duration = Duration::from_secs(10);
 /// What callers wait for ends within this of a drain's beginning, so that it is accounted for although they may be gone.
 const UNQUEUED_GRACE: Duration = Duration::from_secs(3);
-/// How often calls in flight are looked at while draining.
-const IN_FLIGHT_TICK: Duration = Duration::from_millis(20);
 /// After the drain deadline deliveries only have to notice it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -71,6 +70,21 @@ struct Shared {
     wake: Notify,
     /// Wakes senders that wait for room.
     room: Notify,
+    /// Wakes the drain: a call whose caller waited has ended.
+    call_ended: Notify,
+}
+
+/// A call whose caller waits; ended also when the caller stops waiting and drops it.
+struct Call<'s> {
+    shared: &'s Shared,
+    in_flight: Option<InFlight>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.in_flight = None;
+        self.shared.call_ended.notify_waiters();
+    }
 }
 
 /// One signal's queue and the deliveries under way: a stuck signal does not hold up the others.
@@ -98,6 +112,7 @@ impl Sending {
             path: cx.path,
             status: cx.host.status.clone(),
             off_spec_retries: meters::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
+            budget: cx.host.budget.clone(),
         });
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
     }
@@ -119,7 +134,16 @@ impl Sending {
             );
             Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
         });
-        let shared = Shared { delivery, queue, lanes, account, host, wake: Notify::new(), room: Notify::new() };
+        let shared = Shared {
+            delivery,
+            queue,
+            lanes,
+            account,
+            host,
+            wake: Notify::new(),
+            room: Notify::new(),
+            call_ended: Notify::new(),
+        };
         Sending { shared: Arc::new(shared), owner: Mutex::default() }
     }
 
@@ -137,10 +161,8 @@ impl Shared {
     async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
         let (signal, items, origin) = (payload.signal, payload.items, payload.origin.clone());
         let meters = self.account.meters.of(signal);
-        // A guard, because the caller may stop waiting and drop this call.
-        let in_flight = InFlight::new(&meters.in_flight);
+        let call = Call { shared: self, in_flight: Some(InFlight::new(&meters.in_flight)) };
         let tally = self.delivery.deliver(payload).await;
-        drop(in_flight);
         let mut custody = Custody::new(self, signal, items);
         if !tally.answered
             && let Some(error) = tally.error
@@ -150,6 +172,7 @@ impl Shared {
         }
         let lost: u64 = tally.lost.iter().map(|(_, items)| items).sum();
         custody.settle(&tally);
+        drop(call);
         // The sender still waits: it is told how many of its items went no further.
         origin.reject_items(lost);
         Ok(())
@@ -209,9 +232,15 @@ impl Shared {
 impl Shared {
     /// Waits for the calls whose callers wait, at most until `until`.
     async fn unqueued_end(&self, until: Instant) {
-        let in_flight = || Signal::ALL.iter().any(|signal| self.account.meters.of(*signal).in_flight.get() > 0);
-        while in_flight() && Instant::now() < until {
-            tokio::time::sleep(IN_FLIGHT_TICK).await;
+        loop {
+            let ended = self.call_ended.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that an end in between is not missed.
+            ended.as_mut().enable();
+            let idle = Signal::ALL.iter().all(|signal| self.account.meters.of(*signal).in_flight.get() <= 0);
+            if idle || tokio::time::timeout_at(until, ended).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -55,6 +55,10 @@ impl Courier for Told {
         })
     }
 
+    fn working_bytes(&self, payload: &Payload) -> u64 {
+        payload.items << 20
+    }
+
     fn destination(&self) -> &str {
         "nowhere:1"
     }
@@ -71,7 +75,11 @@ struct Bench {
 }
 
 async fn bench(acts: &[Act], queue: Option<QueueSettings>) -> Bench {
-    let host = Host::new(Budget::unlimited());
+    bench_within(Budget::unlimited(), acts, queue).await
+}
+
+async fn bench_within(budget: Arc<Budget>, acts: &[Act], queue: Option<QueueSettings>) -> Bench {
+    let host = Host::new(budget);
     let id = ComponentId::parse("told").unwrap();
     let cx = BuildContext { id, path: "exporters::told".to_owned(), host: host.clone() };
     let told = Told { acts: Arc::new(Mutex::new(acts.iter().copied().collect())), attempts: Arc::default() };
@@ -234,4 +242,17 @@ async fn messages_larger_than_any_request_are_dropped_alone() {
     bench.sending.consume(payload).await.unwrap();
     let sheet = bench.settled().await;
     assert_eq!((sheet.delivered, sheet.dropped["too_large"]), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_memory_for_it_one_request_at_a_time_goes_out_and_none_is_lost() {
+    let budget = Budget::new(1 << 20, 1 << 20);
+    let bench = bench_within(budget.clone(), &[Act::Hang, Act::Take], Some(QueueSettings::default())).await;
+    for _ in 0..5 {
+        bench.send(2).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!((bench.attempts(), budget.used()), (1, 2 << 20), "the first hangs, the others wait for its memory");
+    assert_eq!(bench.settled().await.delivered, 10);
+    assert_eq!((budget.used(), budget.peak()), (0, 2 << 20));
 }

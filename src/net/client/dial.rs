@@ -4,28 +4,26 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::net::client::chunks::Outgoing;
 use crate::net::client::failure::Failure;
+use crate::net::client::http2;
 use crate::net::client::settings::{ClientSettings, Speech};
 use crate::net::client::stream::{FirstBytes, Stream};
 use crate::net::client::tls::{TlsSource, handshake_failure};
 
-/// What we let the peer send before we read: answers are small, so this is generous.
-const WINDOW: u32 = 1 << 20;
-const FRAME: u32 = 1 << 20;
 /// Addresses of one name that are tried in one attempt.
 const ADDRESSES_MAX: usize = 8;
 
 /// The sending half of a fresh connection.
 pub enum Sender {
     Http1(http1::SendRequest<Outgoing>),
-    Http2(http2::SendRequest<Outgoing>),
+    Http2(http2::Sender),
 }
 
 /// Runs connection tasks; they end with their client.
@@ -43,12 +41,6 @@ impl Spawner {
     pub async fn end(&self) {
         let mut set = std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         set.shutdown().await;
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
-    fn execute(&self, task: F) {
-        self.spawn(task);
     }
 }
 
@@ -136,32 +128,14 @@ async fn shake_hands(
     stream: Stream,
     http2: bool,
 ) -> Result<Sender, Failure> {
-    let io = TokioIo::new(stream);
-    let broken = |error: hyper::Error| Failure::Broken(error.to_string());
-    if !http2 {
-        let (sender, connection) = http1::Builder::new().writev(true).handshake(io).await.map_err(broken)?;
-        spawner.spawn(async move {
-            // The request on the connection gets the error; there is nobody else to tell.
-            let _ = connection.await;
-        });
-        return Ok(Sender::Http1(sender));
+    if http2 {
+        return http2::shake_hands(stream, settings.keepalive, spawner).await.map(Sender::Http2);
     }
-    let mut builder = http2::Builder::new(spawner.clone());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW)
-        .max_frame_size(FRAME)
-        .max_header_list_size(64 << 10);
-    if let Some(keepalive) = settings.keepalive {
-        builder
-            .keep_alive_interval(keepalive.interval)
-            .keep_alive_timeout(keepalive.timeout)
-            .keep_alive_while_idle(keepalive.while_idle);
-    }
-    let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
+    let handshake = http1::Builder::new().writev(true).handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| Failure::Broken(error.to_string()))?;
     spawner.spawn(async move {
+        // The request on the connection gets the error; there is nobody else to tell.
         let _ = connection.await;
     });
-    Ok(Sender::Http2(sender))
+    Ok(Sender::Http1(sender))
 }

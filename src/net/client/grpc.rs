@@ -124,7 +124,13 @@ impl Client {
             headers.insert(ENCODING, HeaderValue::from_static(token));
         }
         let body = frame(packed, call.compression != Compression::None)?;
-        let request = Call { method: Method::POST, path: PathAndQuery::from_static(call.path), headers, body };
+        let request = Call {
+            method: Method::POST,
+            path: PathAndQuery::from_static(call.path),
+            headers,
+            body,
+            states_length: false,
+        };
         let reply = self.exchange(&request, call.deadline).await?;
         understand(reply, self.settings().response_bytes_max)
     }

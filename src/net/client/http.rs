@@ -53,7 +53,7 @@ impl Client {
         if let Some(token) = request.compression.token() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(token));
         }
-        let call = Call { method: request.method, path, headers, body: Chunks::new(packed) };
+        let call = Call { method: request.method, path, headers, body: Chunks::new(packed), states_length: true };
         let reply = self.exchange(&call, request.deadline).await?;
         let limit = self.settings().response_bytes_max;
         Ok(HttpReply {

@@ -9,6 +9,7 @@ mod dial;
 pub mod failure;
 pub mod grpc;
 pub mod http;
+mod http2;
 mod pool;
 mod redial;
 pub mod settings;
@@ -16,10 +17,10 @@ mod stream;
 pub mod target;
 mod tls;
 
-use ::http::header::HOST;
+use ::http::header::{CONTENT_LENGTH, HOST};
 use ::http::uri::{PathAndQuery, Scheme};
-use ::http::{HeaderMap, Method, Request, Response, Uri};
-use bytes::{Bytes, BytesMut};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -45,6 +46,8 @@ pub(crate) struct Call {
     pub path: PathAndQuery,
     pub headers: HeaderMap,
     pub body: Chunks,
+    /// Whether HTTP/2 has content-length too; a gRPC message states its length itself.
+    pub states_length: bool,
 }
 
 /// A whole answer: body and trailers read, within the limit.
@@ -85,7 +88,7 @@ impl Client {
         let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| Failure::Deadline)??;
         match lent {
             Lent::Http1 { mut sender, first, _permit } => {
-                let request = self.request(call, false);
+                let request = self.head(call, false).map(|()| Outgoing::new(call.body.clone()));
                 let answer = timeout_at(deadline, async {
                     let sent = sender.try_send_request(request).await;
                     self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
@@ -96,11 +99,8 @@ impl Client {
                 Ok(reply)
             }
             Lent::Http2 { lane, live } => {
-                let request = self.request(call, true);
-                let answer = timeout_at(deadline, async {
-                    let sent = live.sender().try_send_request(request).await;
-                    self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
-                });
+                let (head, limit) = (self.head(call, true), self.settings().response_bytes_max);
+                let answer = timeout_at(deadline, live.sender.exchange(head, call.body.clone(), limit));
                 let Ok(answer) = answer.await else {
                     self.pool.timed_out(lane, &live);
                     return Err(Failure::Deadline);
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    fn request(&self, call: &Call, http2: bool) -> Request<Outgoing> {
+    fn head(&self, call: &Call, http2: bool) -> Request<()> {
         let settings = self.settings();
         let authority = settings.target.authority();
         let mut headers = call.headers.clone();
@@ -131,14 +131,20 @@ impl Client {
         if http2 {
             parts.scheme = Some(if settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
             parts.authority = Some(authority.clone());
+            if call.states_length && call.body.has_remaining() {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(call.body.remaining()));
+            }
         } else if let Ok(host) = authority.as_str().parse() {
             headers.entry(HOST).or_insert(host);
         }
-        let mut request = Request::new(Outgoing::new(call.body.clone()));
+        let mut request = Request::new(());
         *request.method_mut() = call.method.clone();
         // Scheme, authority and path were each checked when they were made.
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         *request.headers_mut() = headers;
+        if http2 {
+            *request.version_mut() = Version::HTTP_2;
+        }
         request
     }
 
@@ -161,20 +167,15 @@ impl Client {
     }
 }
 
-/// Whether the peer can have seen the request, and why it ended.
+/// Whether the peer can have seen the request, and why it ended. `unsent`: it came back whole.
 fn classify(unsent: bool, error: &hyper::Error) -> Failure {
     let mut causes = vec![error.to_string()];
-    let mut refused = unsent;
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let graceful = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
-            refused |= graceful || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        }
         causes.push(cause.to_string());
         source = cause.source();
     }
     causes.dedup();
     let why = causes.join(": ");
-    if refused { Failure::NotTaken(why) } else { Failure::Broken(why) }
+    if unsent { Failure::NotTaken(why) } else { Failure::Broken(why) }
 }

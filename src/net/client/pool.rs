@@ -6,13 +6,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::net::client::chunks::Outgoing;
 use crate::net::client::dial::{Sender, Spawner, dial};
 use crate::net::client::failure::Failure;
+use crate::net::client::http2;
 use crate::net::client::redial::Redial;
 use crate::net::client::settings::{ClientSettings, Speech};
 use crate::net::client::stream::FirstBytes;
@@ -44,7 +45,7 @@ struct Lane {
 
 /// One HTTP/2 connection and how it has been doing.
 pub struct Live {
-    sender: http2::SendRequest<Outgoing>,
+    pub sender: http2::Sender,
     first: FirstBytes,
     answered: AtomicBool,
     timeouts_in_a_row: AtomicU32,
@@ -62,12 +63,6 @@ impl Lent<'_> {
             Lent::Http1 { first, .. } => first,
             Lent::Http2 { live, .. } => &live.first,
         }
-    }
-}
-
-impl Live {
-    pub fn sender(&self) -> http2::SendRequest<Outgoing> {
-        self.sender.clone()
     }
 }
 
@@ -142,13 +137,17 @@ impl Pool {
         if !live.sender.is_closed() {
             return Some(live.clone());
         }
+        self.blame_if_unused(live);
+        *slot = None;
+        None
+    }
+
+    /// A connection that came up and ended without one answer is as good as none: the next one waits for the backoff.
+    fn blame_if_unused(&self, live: &Live) {
         if !live.answered.load(Ordering::Relaxed) {
-            // It came up and died without one answer: as good as not connected.
             let cause = live.first.mix_up(true).unwrap_or_else(closed_unused);
             lock(&self.redial).failed(Instant::now(), cause, fastrand::f64());
         }
-        *slot = None;
-        None
     }
 
     async fn lend_http1(&self, turn: usize) -> Result<Lent<'_>, Failure> {
@@ -212,6 +211,7 @@ impl Pool {
         let mut slot = lock(&self.lanes[lane].live);
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
             *slot = None;
+            self.blame_if_unused(live);
         }
     }
 

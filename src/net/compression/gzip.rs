@@ -10,8 +10,8 @@ use libdeflater::{DecompressionError, Decompressor};
 use crate::net::compression::stream::read_all;
 use crate::net::compression::{InflateError, Output, corrupt};
 
-/// Larger outputs are inflated in steps, so that other requests get their turn.
-const ONE_SHOT_MAX: u64 = 4 << 20;
+/// Larger outputs are inflated in steps, so that other requests get their turn: this is a third of a millisecond.
+const ONE_SHOT_MAX: u64 = 512 << 10;
 /// Fixed head and trailer of a member.
 const MEMBER_BYTES_MIN: usize = 18;
 /// Empty members cost time and yield nothing.
@@ -21,7 +21,7 @@ pub(super) async fn inflate(input: &Bytes, output: &Output<'_>) -> Result<Bytes,
     if let Some(bytes) = one_member(input, output) {
         return Ok(bytes);
     }
-    read_all(Members::new(input), "gzip", output).await
+    read_all(Members::new(input), "gzip", output, 0).await
 }
 
 /// The whole output when the body is one member whose trailer states its true length and checksum; the claimed length

@@ -11,7 +11,7 @@ mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::core::budget::{OverBudget, Ticket};
 use crate::net::body::Gathered;
@@ -70,7 +70,7 @@ pub enum InflateError {
     Corrupt(&'static str, String),
 }
 
-/// Inflates bodies, as many at once as there are cores.
+/// Inflates bodies, as many long ones at once as there are cores.
 #[derive(Clone, Debug)]
 pub struct Inflater {
     places: Arc<Semaphore>,
@@ -92,9 +92,8 @@ impl Inflater {
         if encoding == Encoding::Identity {
             return Ok(body);
         }
-        // The semaphore is never closed; without a place the work would only be done later.
-        let _place = self.places.acquire().await;
-        let output = Output { limit: Cap::of(body.bytes.len() as u64, limit), ticket: &body.ticket };
+        let limit = Cap::of(body.bytes.len() as u64, limit);
+        let output = Output { limit, ticket: &body.ticket, places: &self.places };
         let bytes = match encoding {
             Encoding::Identity => body.bytes.clone(),
             Encoding::Gzip => gzip::inflate(&body.bytes, &output).await?,
@@ -133,9 +132,15 @@ impl Cap {
 struct Output<'a> {
     limit: Cap,
     ticket: &'a Ticket,
+    places: &'a Semaphore,
 }
 
 impl Output<'_> {
+    /// A place among the long bodies. The semaphore is never closed; without a place the work would only be done sooner.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
     /// Room for a size that is known beforehand.
     fn exactly(&self, bytes: u64) -> Result<Vec<u8>, InflateError> {
         if bytes > self.limit.bytes {

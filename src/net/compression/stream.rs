@@ -1,4 +1,7 @@
 //! Streaming decoders: output grows step by step under the cap and the budget, yielding between steps.
+//!
+//! The first step is everybody's; only what is longer waits for a place. So a short body never queues behind a long one,
+//! and only as many long ones as there are cores hold memory for their output. What the bytes mean is not known here.
 
 use std::io::Read;
 
@@ -7,21 +10,27 @@ use tokio::task::yield_now;
 
 use crate::net::compression::{InflateError, Output, corrupt};
 
-/// First output buffer; doubles from there.
-const START_BYTES: u64 = 64 << 10;
-/// Output between two yields to other tasks, about half a millisecond of work.
-const STEP_BYTES: u64 = 512 << 10;
+/// Output between two yields to other tasks: some tenths of a millisecond. Also the first buffer.
+const STEP_BYTES: u64 = 128 << 10;
+/// Address space taken at once for a long body.
+const AHEAD_BYTES: u64 = 64 << 20;
+/// Tables and window of an inflating decoder, about.
+const DECODER_BYTES: u64 = 64 << 10;
 /// RFC 8878, section 3.1.1.1.2 recommends decoders to support windows of 8 MiB at least; a larger one is memory that
 /// the frame asks for before it gives anything.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Reads `decoder` to its end. `format` names it in errors.
+/// Reads `decoder` to its end. `format` names it in errors; `window` is what it keeps of a long output beside it, of which
+/// it has written no more than it has read.
 pub(super) async fn read_all(
     mut decoder: impl Read,
     format: &'static str,
     output: &Output<'_>,
+    window: u64,
 ) -> Result<Bytes, InflateError> {
-    let mut granted = START_BYTES.min(output.limit.bytes);
+    output.ticket.grow(DECODER_BYTES + window.min(STEP_BYTES))?;
+    let mut place = None;
+    let mut granted = STEP_BYTES.min(output.limit.bytes);
     let mut bytes = output.exactly(granted)?;
     loop {
         let length = bytes.len() as u64;
@@ -36,11 +45,17 @@ pub(super) async fn read_all(
         if (read as u64) < step {
             return Ok(Bytes::from(bytes));
         }
+        if place.is_none() {
+            place = output.place().await;
+            output.ticket.grow(window.saturating_sub(STEP_BYTES))?;
+        }
         if bytes.len() as u64 == granted && !at_cap {
             let next = (granted * 2).min(output.limit.bytes);
             output.ticket.grow(next - granted)?;
-            bytes.reserve_exact(usize::try_from(next - granted).unwrap_or(usize::MAX));
             granted = next;
+            // Addresses ahead, so that growing copies nothing; pages come as they are written.
+            let ahead = output.limit.bytes.min(granted.max(AHEAD_BYTES)) + 1;
+            bytes.reserve_exact(usize::try_from(ahead).unwrap_or(usize::MAX).saturating_sub(bytes.len()));
         }
         yield_now().await;
     }
@@ -49,10 +64,9 @@ pub(super) async fn read_all(
 /// Every frame of a zstd body (RFC 8878, section 3: frames follow each other). The decoder keeps a window beside the
 /// output, which the frame's head states and the ticket covers for as long.
 pub(super) async fn zstd(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
-    output.ticket.grow(zstd_window(input))?;
     let mut decoder = zstd::stream::read::Decoder::with_buffer(&input[..]).map_err(|error| corrupt("zstd", error))?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| corrupt("zstd", error))?;
-    read_all(decoder, "zstd", output).await
+    read_all(decoder, "zstd", output, zstd_window(input)).await
 }
 
 /// The largest window that a frame of the body asks for, as far as a decoder would grant it.
@@ -93,9 +107,9 @@ fn frame_window(input: &[u8]) -> Option<u64> {
 /// zlib where the header says so, else the raw stream.
 pub(super) async fn deflate(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
     if is_zlib(input) {
-        read_all(Whole(flate2::bufread::ZlibDecoder::new(&input[..])), "deflate", output).await
+        read_all(Whole(flate2::bufread::ZlibDecoder::new(&input[..])), "deflate", output, 0).await
     } else {
-        read_all(Whole(flate2::bufread::DeflateDecoder::new(&input[..])), "deflate", output).await
+        read_all(Whole(flate2::bufread::DeflateDecoder::new(&input[..])), "deflate", output, 0).await
     }
 }
 
@@ -105,7 +119,7 @@ fn is_zlib(input: &[u8]) -> bool {
 }
 
 pub(super) async fn snappy_framed(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
-    read_all(snap::read::FrameDecoder::new(&input[..]), "snappy", output).await
+    read_all(snap::read::FrameDecoder::new(&input[..]), "snappy", output, 0).await
 }
 
 /// A deflate stream that must use up its input: what follows it is garbage.

@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
 use super::*;
 use crate::core::budget::Budget;
 
@@ -191,5 +194,46 @@ fn encodings_are_told_by_name_in_any_case_and_lists_are_unknown() {
         ("br", None),
     ] {
         assert_eq!(Encoding::parse(name), encoding, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn short_bodies_of_every_encoding_pass_long_ones_that_wait() {
+    let inflater = Inflater::new(1);
+    let budget = Budget::unlimited();
+    let gathered = |bytes: Vec<u8>| Gathered { bytes: Bytes::from(bytes), ticket: budget.take(0).unwrap() };
+    let (long, short) = (text(20 << 20), text(60 << 10));
+    for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Snappy, Encoding::SnappyFramed] {
+        let mut bombs: FuturesUnordered<_> = (0..8)
+            .map(|_| inflater.inflate(Encoding::Gzip, gathered(encode(Encoding::Gzip, &long)), 64 << 20))
+            .collect();
+        let mut honest = std::pin::pin!(inflater.inflate(encoding, gathered(encode(encoding, &short)), 64 << 20));
+        tokio::select! {
+            biased;
+            _ = bombs.next() => panic!("{encoding:?}: a long body ended first"),
+            inflated = &mut honest => assert_eq!(inflated.unwrap().bytes, short),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_place_holds_one_step_and_no_window_it_asked_for() {
+    let inflater = Inflater::new(1);
+    let budget = Budget::unlimited();
+    let long = text(20 << 20);
+    for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::SnappyFramed] {
+        let body = Bytes::from(encode(encoding, &long));
+        let mut waiting: FuturesUnordered<_> = (0..50)
+            .map(|_| {
+                let gathered = Gathered { bytes: body.clone(), ticket: budget.take(0).unwrap() };
+                inflater.inflate(encoding, gathered, 64 << 20)
+            })
+            .collect();
+        // Each is polled once: one has the place, the others wait.
+        let first = futures_util::poll!(waiting.next());
+        assert!(first.is_pending());
+        assert!(budget.used() <= 50 * (256 << 10) + (8 << 20), "{encoding:?}: {} bytes", budget.used());
+        drop(waiting);
+        assert_eq!(budget.used(), 0);
     }
 }

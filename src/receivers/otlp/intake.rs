@@ -9,12 +9,14 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::balance::Balance;
+use crate::core::budget::Ticket;
 use crate::core::consumer::Next;
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::factory::Outputs;
 use crate::core::host::Host;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::net::aside::Aside;
 use crate::net::body::Gathered;
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::leftovers::{Leftovers, Unabandoned};
@@ -29,6 +31,16 @@ use crate::receivers::otlp::reply::Accepted;
 pub enum Notation {
     Protobuf,
     Json,
+}
+
+impl Notation {
+    /// How many bytes of protobuf take as long to read as one of this, roughly.
+    fn effort(self) -> u64 {
+        match self {
+            Notation::Protobuf => 1,
+            Notation::Json => 4,
+        }
+    }
 }
 
 /// A request whose body has been read.
@@ -50,6 +62,7 @@ pub struct Intake {
     pub host: Arc<Host>,
     pub counts: Arc<Counts>,
     pub inflater: Inflater,
+    pub aside: Aside,
     pub leftovers: Arc<Leftovers>,
 }
 
@@ -58,9 +71,9 @@ impl Intake {
         let Delivery { signal, notation, encoding, body, origin, bytes_max, deadline } = delivery;
         let next = self.outputs.get(signal).ok_or_else(|| no_pipeline(signal))?;
         let body = self.inflater.inflate(encoding, body, bytes_max).await?;
-        let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
-        let Readable { envelope, items, malformed } =
-            readable::read(signal, bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
+        let work = body.bytes.len() as u64 * notation.effort();
+        let (Readable { envelope, items, malformed }, ticket) =
+            self.aside.run(work, move || decode(notation, signal, body)).await?;
         ticket.grow(structure_bytes(&envelope))?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Fault::Deadline);
@@ -156,6 +169,12 @@ impl Drop for Counted {
             self.balance.dropped(self.signal, Reason::INTERNAL, self.items);
         }
     }
+}
+
+fn decode(notation: Notation, signal: Signal, body: Gathered) -> Result<(Readable, Ticket), Fault> {
+    let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
+    let readable = readable::read(signal, bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
+    Ok((readable, ticket))
 }
 
 fn to_protobuf(notation: Notation, signal: Signal, body: Gathered) -> Result<Gathered, Fault> {

@@ -32,6 +32,7 @@ use crate::core::factory::{About, BuildContext, CheckContext, Outputs, ReceiverF
 use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::status::State;
+use crate::net::aside::Aside;
 use crate::net::charges::Charges;
 use crate::net::compression::Inflater;
 use crate::net::gate::Gate;
@@ -114,6 +115,7 @@ impl OtlpReceiver {
             host: host.clone(),
             counts: Arc::new(Counts::new(host.stats.clone(), &id)),
             inflater: Inflater::default(),
+            aside: Aside::default(),
             leftovers: leftovers.clone(),
         };
         let service = Arc::new(Shared(Arc::new(OtlpService { intake, protocols: self.config.protocols.clone() })));

@@ -75,6 +75,10 @@ impl Post {
         }
     }
 
+    pub fn compresses(&self) -> bool {
+        self.gzip.is_some()
+    }
+
     pub fn destination(&self) -> &str {
         &self.destination
     }

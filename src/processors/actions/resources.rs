@@ -1,0 +1,37 @@
+//! Every resource of a payload under one hand: what `resource` and `resource_detection` have in common.
+//!
+//! A profile's resource that names its attributes through the request's dictionary is left alone, because whether a key
+//! is there cannot be told from its bytes.
+
+use bytes::Bytes;
+
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::origin::Origin;
+use crate::core::payload::{Payload, Signal};
+use crate::otlp::attributes::attributes;
+
+/// Asks `change` for the new bytes of every resource; those it does not change stay the slices they are. An error means
+/// that there is no memory for a change.
+pub fn change_resources(
+    payload: &mut Payload,
+    mut change: impl FnMut(&[u8], &Origin) -> Option<Bytes>,
+) -> Result<(), ConsumeError> {
+    for group in &mut payload.envelope.groups {
+        let resource = group.resource.as_deref().unwrap_or_default();
+        if payload.signal == Signal::Profiles && names_through_dictionary(resource) {
+            continue;
+        }
+        let Some(changed) = change(resource, &payload.origin) else { continue };
+        payload
+            .ticket
+            .grow(changed.len() as u64)
+            .map_err(|why| ConsumeError::refused(Reason::MEMORY, format!("no memory for a changed resource: {why}")))?;
+        group.resource = Some(changed);
+    }
+    Ok(())
+}
+
+/// A key that is absent stands in the dictionary (opentelemetry-proto 1.10, `KeyValue.key_strindex`).
+fn names_through_dictionary(resource: &[u8]) -> bool {
+    attributes(resource).any(|attribute| attribute.is_ok_and(|attribute| attribute.key.is_empty()))
+}

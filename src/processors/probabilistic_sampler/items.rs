@@ -1,0 +1,195 @@
+//! Spans and log records before the judge: where randomness, marks and priority stand in them, and how marks are written.
+
+use super::config::Settings;
+use super::judge::{Policy, Priority, Verdict};
+use super::state::{self, Marks};
+use super::threshold::{
+    ALWAYS, NEVER, hashed, of_probability, of_trace_id, push_randomness, push_threshold, read_randomness,
+    read_threshold,
+};
+use crate::core::payload::Signal;
+use crate::otlp::attributes::{LOG_RECORD, SPAN, find_in};
+use crate::otlp::edit::{Appender, Value};
+use crate::otlp::ids::TraceId;
+use crate::otlp::span;
+use crate::otlp::walk::{AnyValue, Fields};
+use crate::otlp::write;
+use crate::processors::actions::{parse_double, push_text};
+use crate::processors::rebuild::{Change, Fate};
+
+const RANDOMNESS: &str = "sampling.randomness";
+const THRESHOLD: &str = "sampling.threshold";
+/// Field number of `trace_state` in a span, and of `trace_id` in a log record.
+const TRACE_STATE: u32 = 3;
+const RECORD_TRACE_ID: u32 = 9;
+
+/// Judges the items of one payload and counts the verdicts.
+pub struct Sampling<'a> {
+    pub settings: &'a Settings,
+    pub signal: Signal,
+    edit: Appender,
+    scratch: Vec<u8>,
+    /// The span's new bytes.
+    span: Vec<u8>,
+    /// Kept and gone, by `Policy::ALL`.
+    pub counts: [[u64; 2]; Policy::ALL.len()],
+}
+
+impl<'a> Sampling<'a> {
+    pub fn new(settings: &'a Settings, signal: Signal) -> Sampling<'a> {
+        let (edit, counts) = (Appender::idle(), Default::default());
+        Sampling { settings, signal, edit, scratch: Vec::new(), span: Vec::new(), counts }
+    }
+
+    fn count(&mut self, verdict: &Verdict) {
+        let at = Policy::ALL.iter().position(|policy| *policy == verdict.policy).unwrap_or_default();
+        self.counts[at][usize::from(!verdict.kept)] += 1;
+    }
+
+    fn decide_span(&mut self, span: &[u8]) -> Fate {
+        // What cannot be walked was left out when the request was read; should it come, it passes as it is.
+        let Ok(facts) = span::read(span) else { return Fate::Stays };
+        let id = TraceId::from_wire(facts.trace_id);
+        let marks = state::read(facts.trace_state);
+        let judge = &self.settings.judge;
+        let hash = |seed| id.map(|id| (hashed(&id.0, seed), Policy::TraceIdHash));
+        let reading = judge.read(marks, hash, || id.map(|id| of_trace_id(&id.0)));
+        let verdict = judge.judge(reading, span_priority(span));
+        self.count(&verdict);
+        if !verdict.kept {
+            return Fate::Goes;
+        }
+        let Some(marks) = verdict.marks else { return Fate::Stays };
+        self.scratch.clear();
+        state::write(&mut self.scratch, facts.trace_state, marks);
+        if self.scratch == facts.trace_state {
+            return Fate::Stays;
+        }
+        self.span.clear();
+        push_with_state(&mut self.span, span, &self.scratch);
+        Fate::Changes(self.span.len())
+    }
+
+    fn decide_record(&mut self, record: &[u8]) -> Fate {
+        if self.edit.load(record, LOG_RECORD).is_err() {
+            return Fate::Stays;
+        }
+        let settings = self.settings;
+        let judge = &settings.judge;
+        let id = trace_id_of(record);
+        let reading = judge.read(
+            record_marks(&self.edit),
+            |seed| {
+                let traced = id.filter(|_| settings.by_trace_id).map(|id| (hashed(&id.0, seed), Policy::TraceIdHash));
+                traced.or_else(|| {
+                    let value = self.edit.get(settings.from_attribute.as_deref()?)?;
+                    self.scratch.clear();
+                    match value {
+                        AnyValue::Bytes(bytes) => self.scratch.extend_from_slice(bytes),
+                        value => push_text(&mut self.scratch, value),
+                    }
+                    let known = !self.scratch.is_empty();
+                    known.then(|| (hashed(&self.scratch, seed), Policy::Attribute))
+                })
+            },
+            || id.map(|id| of_trace_id(&id.0)),
+        );
+        let verdict = judge.judge(reading, record_priority(settings, &self.edit));
+        self.count(&verdict);
+        if !verdict.kept {
+            return Fate::Goes;
+        }
+        let Some(marks) = verdict.marks else { return Fate::Stays };
+        let mut put = |key: &str, value: Option<u64>, push: fn(&mut Vec<u8>, u64)| {
+            let Some(value) = value else { return };
+            self.scratch.clear();
+            push(&mut self.scratch, value);
+            self.edit.set(key, Value::Text(&self.scratch));
+        };
+        put(RANDOMNESS, marks.randomness, push_randomness);
+        put(THRESHOLD, marks.threshold, push_threshold);
+        if self.edit.is_changed() { Fate::Changes(self.edit.new_len()) } else { Fate::Stays }
+    }
+}
+
+impl Change for Sampling<'_> {
+    fn decide(&mut self, item: &[u8]) -> Fate {
+        match self.signal {
+            Signal::Traces => self.decide_span(item),
+            Signal::Logs => self.decide_record(item),
+            Signal::Metrics | Signal::Profiles => Fate::Stays,
+        }
+    }
+
+    fn write_to(&self, out: &mut Vec<u8>) {
+        match self.signal {
+            Signal::Traces => out.extend_from_slice(&self.span),
+            _ => self.edit.write_to(out),
+        }
+    }
+}
+
+/// `sampling.priority` of OpenTracing: 0 drops the span, more keeps it.
+fn span_priority(span: &[u8]) -> Priority {
+    let priority = match find_in(span, SPAN, "sampling.priority") {
+        Some(AnyValue::Int(value)) => value as f64,
+        Some(AnyValue::Double(value)) => value,
+        Some(AnyValue::Str(text)) => parse_double(text).unwrap_or(-1.0),
+        _ => return Priority::None,
+    };
+    if priority == 0.0 {
+        Priority::Threshold(NEVER)
+    } else if priority > 0.0 {
+        Priority::Threshold(ALWAYS)
+    } else {
+        Priority::None
+    }
+}
+
+/// The record's attribute of the configured name: the percentage with which it wants to be kept.
+fn record_priority(settings: &Settings, record: &Appender) -> Priority {
+    let share = match settings.priority.as_deref().and_then(|key| record.get(key)) {
+        Some(AnyValue::Double(value)) => value / 100.0,
+        Some(AnyValue::Int(value)) => value as f64 / 100.0,
+        _ => return Priority::None,
+    };
+    of_probability(share, settings.judge.precision).map_or(Priority::None, Priority::Threshold)
+}
+
+/// `None` when one of them cannot be read. Values that are no text count as absent.
+fn record_marks(record: &Appender) -> Option<Marks> {
+    let read = |key: &str, read: fn(&[u8]) -> Option<u64>| match record.get(key) {
+        Some(AnyValue::Str(text)) if !text.is_empty() => read(text).map(Some),
+        _ => Some(None),
+    };
+    Some(Marks { randomness: read(RANDOMNESS, read_randomness)?, threshold: read(THRESHOLD, read_threshold)? })
+}
+
+fn trace_id_of(record: &[u8]) -> Option<TraceId> {
+    let fields = Fields::new(record).map_while(Result::ok).filter(|field| field.number == RECORD_TRACE_ID);
+    fields.filter_map(|field| field.bytes().ok()).last().and_then(TraceId::from_wire)
+}
+
+/// Appends a span with another tracestate, which takes the old one's place or follows the ids.
+fn push_with_state(out: &mut Vec<u8>, span: &[u8], state: &[u8]) {
+    let (mut copied, mut start, mut written) = (0, 0, false);
+    let mut fields = Fields::new(span);
+    while let Some(Ok(field)) = fields.next() {
+        if field.number >= TRACE_STATE && !written {
+            out.extend_from_slice(&span[copied..start]);
+            copied = start;
+            write::bytes(out, TRACE_STATE, state);
+            written = true;
+        }
+        let end = fields.position();
+        if field.number == TRACE_STATE {
+            out.extend_from_slice(&span[copied..start]);
+            copied = end;
+        }
+        start = end;
+    }
+    out.extend_from_slice(&span[copied..]);
+    if !written {
+        write::bytes(out, TRACE_STATE, state);
+    }
+}

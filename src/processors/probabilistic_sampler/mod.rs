@@ -1,0 +1,147 @@
+//! `probabilistic_sampler`: keeps a share of spans and log records, each judged for itself, the same on every node.
+//!
+//! All three modes of the Collector's processor, with its verdicts and the marks it writes (`tracestate`, or attributes of
+//! records), so that whoever counts afterwards knows for how many each one stands. Whole traces are `tail_sampling`'s.
+//!
+//! ```yaml
+//! probabilistic_sampler:
+//!   mode: proportional
+//!   sampling_percentage: 10
+//! ```
+
+mod config;
+mod items;
+mod judge;
+mod state;
+mod threshold;
+
+use std::sync::Arc;
+
+use self::config::Settings;
+use self::items::Sampling;
+use self::judge::Policy;
+use super::rebuild::rebuild;
+use crate::core::balance::Balance;
+use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::ConsumeError;
+use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::node::Node;
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::{Counter, Flow, Stats};
+
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    about: About {
+        name: "probabilistic_sampler",
+        aliases: &[],
+        signals: &[Signal::Traces, Signal::Logs],
+        summary: "keeps a share of spans and log records, each judged for itself, the same on every node",
+        example: "mode: proportional\nsampling_percentage: 10\n",
+    },
+    check,
+};
+
+/// A kept item is expected to be about as many times smaller than the whole scope.
+const KEPT_SHARE: usize = 8;
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
+    config::check(cx, node).map(|settings| Box::new(Plan { settings }) as Box<dyn ProcessorPlan>)
+}
+
+struct Plan {
+    settings: Settings,
+}
+
+impl ProcessorPlan for Plan {
+    fn build(&self, cx: StageContext, next: Next) -> Stage {
+        let (host, processor) = (&cx.build.host, cx.build.id.to_string());
+        let consumer = Sampler {
+            settings: self.settings.clone(),
+            next,
+            flow: Flow::of(&host.stats, &processor, cx.signal),
+            balance: host.balance.clone(),
+            verdicts: verdicts(&host.stats, &processor, cx.signal, self.settings.from_attribute.as_deref()),
+        };
+        Stage::Consumer { consumer: Arc::new(consumer), component: None }
+    }
+}
+
+/// Kept and gone, by `Policy::ALL`.
+type Verdicts = [[Arc<Counter>; 2]; Policy::ALL.len()];
+
+fn verdicts(stats: &Stats, processor: &str, signal: Signal, attribute: Option<&str>) -> Verdicts {
+    let what = if signal == Signal::Logs { "logs" } else { "traces" };
+    let name = format!("otelcol_processor_probabilistic_sampler_count_{what}_sampled");
+    Policy::ALL.map(|policy| {
+        let label = match policy {
+            Policy::TraceIdHash => "trace_id_hash",
+            Policy::TraceIdW3c => "trace_id_w3c",
+            Policy::Randomness => "sampling_randomness",
+            Policy::Priority => "sampling_priority",
+            Policy::Missing => "missing_randomness",
+            Policy::Attribute => attribute.unwrap_or("attribute"),
+        };
+        ["true", "false"].map(|sampled| {
+            let labels = [("processor", processor), ("policy", label), ("sampled", sampled)];
+            stats.counter(&name, "Items judged, by where their randomness comes from.", &labels)
+        })
+    })
+}
+
+struct Sampler {
+    settings: Settings,
+    next: Next,
+    flow: Flow,
+    balance: Arc<Balance>,
+    verdicts: Verdicts,
+}
+
+impl Sampler {
+    /// The payload with what is kept. Items count as messages here: neither signal has others.
+    fn sample(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
+        let mut sampling = Sampling::new(&self.settings, payload.signal);
+        let (envelope, ticket) = (&mut payload.envelope, &payload.ticket);
+        for scope in envelope.groups.iter_mut().flat_map(|group| &mut group.scopes) {
+            let expected = scope.items.byte_len() / KEPT_SHARE;
+            if let Some(items) = rebuild(&scope.items, &mut sampling, expected, ticket)? {
+                scope.items = items;
+            }
+        }
+        for group in &mut envelope.groups {
+            group.scopes.retain(|scope| !scope.items.is_empty());
+        }
+        envelope.groups.retain(|group| !group.scopes.is_empty());
+        payload.items = envelope.messages() as u64;
+        for (counters, counts) in self.verdicts.iter().zip(sampling.counts) {
+            for (counter, count) in counters.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                counter.add(count);
+            }
+        }
+        Ok(payload)
+    }
+}
+
+impl Consumer for Sampler {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        let (signal, before) = (payload.signal, payload.items);
+        self.flow.incoming.add(before);
+        let payload = match self.sample(payload) {
+            Ok(payload) => payload,
+            Err(refused) => return Box::pin(std::future::ready(Err(refused))),
+        };
+        self.flow.outgoing.add(payload.items);
+        let gone = before.saturating_sub(payload.items);
+        if gone == 0 {
+            return self.next.consume(payload);
+        }
+        if payload.items == 0 {
+            self.balance.sampled_out(signal, gone);
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        Box::pin(async move {
+            // What was refused behind comes again as a whole: only then is it known that the others are gone.
+            self.next.consume(payload).await?;
+            self.balance.sampled_out(signal, gone);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `tracestate` of a span: what it says of sampling, and the same with other thresholds.
+//!
+//! The grammar and its limits are those of contrib's pkg/sampling (v0.161): W3C's, with OpenTelemetry's own list in the
+//! member `ot`. One wrong member makes the whole unusable.
+
+use super::threshold::{push_randomness, push_threshold, read_randomness, read_threshold};
+
+const LENGTH_MAX: usize = 1024;
+const OT_LENGTH_MAX: usize = 256;
+/// Members, empty ones included.
+const MEMBERS_MAX: usize = 31;
+
+/// Randomness and threshold that came with an item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub randomness: Option<u64>,
+    pub threshold: Option<u64>,
+}
+
+/// Reads the marks; `None` when the text is not a valid tracestate.
+pub fn read(text: &[u8]) -> Option<Marks> {
+    let mut marks = Marks::default();
+    if text.len() > LENGTH_MAX {
+        return None;
+    }
+    for (at, member) in members(text).enumerate() {
+        if at >= MEMBERS_MAX {
+            return None;
+        }
+        if member.is_empty() {
+            continue;
+        }
+        let (key, value) = split(member, b'=')?;
+        if !is_key(key) || !is_value(value) {
+            return None;
+        }
+        if key == b"ot" {
+            marks = read_ot(value)?;
+        }
+    }
+    Some(marks)
+}
+
+/// Appends a tracestate that was read, with these marks in place of its own.
+pub fn write(out: &mut Vec<u8>, text: &[u8], marks: Marks) {
+    let pairs = || members(text).filter_map(|member| split(member, b'='));
+    let start = out.len();
+    let ot = pairs().filter(|(key, _)| *key == b"ot").last().map(|(_, value)| value).unwrap_or_default();
+    let own = |pair: &&[u8]| !matches!(split(pair, b':'), Some((b"rv" | b"th", _)) | None);
+    let parts = ot.split(|byte| *byte == b';').filter(own);
+    let mut separator: &[u8] = b"ot=";
+    let mut part = |out: &mut Vec<u8>, key: &[u8]| {
+        out.extend_from_slice(std::mem::replace(&mut separator, b";"));
+        out.extend_from_slice(key);
+    };
+    if let Some(randomness) = marks.randomness {
+        part(out, b"rv:");
+        push_randomness(out, randomness);
+    }
+    if let Some(threshold) = marks.threshold {
+        part(out, b"th:");
+        push_threshold(out, threshold);
+    }
+    parts.for_each(|pair| part(out, pair));
+    for (key, value) in pairs().filter(|(key, _)| *key != b"ot") {
+        if out.len() > start {
+            out.push(b',');
+        }
+        out.extend_from_slice(key);
+        out.push(b'=');
+        out.extend_from_slice(value);
+    }
+}
+
+/// `key:value;key:value`
+fn read_ot(text: &[u8]) -> Option<Marks> {
+    let mut marks = Marks::default();
+    if text.len() > OT_LENGTH_MAX {
+        return None;
+    }
+    for pair in text.split(|byte| *byte == b';') {
+        let (key, value) = split(pair, b':')?;
+        let key_ok =
+            key[0].is_ascii_lowercase() && key.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if !key_ok || !value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte)) {
+            return None;
+        }
+        match key {
+            b"rv" => marks.randomness = Some(read_randomness(value)?),
+            b"th" => marks.threshold = Some(read_threshold(value)?),
+            _ => {}
+        }
+    }
+    Some(marks)
+}
+
+/// Members without the blanks around them.
+fn members(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b',').map(|member| {
+        let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+        let start = member.iter().position(|byte| !blank(byte)).unwrap_or(member.len());
+        let end = member.iter().rposition(|byte| !blank(byte)).map_or(start, |at| at + 1);
+        &member[start..end]
+    })
+}
+
+/// Key and value around the first separator; the key is not empty.
+fn split(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == separator).filter(|at| *at > 0)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+fn is_key(key: &[u8]) -> bool {
+    let rest = |text: &[u8]| {
+        text.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/".contains(byte))
+    };
+    match key.iter().position(|byte| *byte == b'@') {
+        None => key[0].is_ascii_lowercase() && rest(key) && key.len() <= 256,
+        Some(at) => {
+            let (tenant, system) = (&key[..at], &key[at + 1..]);
+            let first_ok = tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+                && system.first().is_some_and(u8::is_ascii_lowercase);
+            first_ok && rest(tenant) && rest(system) && tenant.len() <= 241 && system.len() <= 14
+        }
+    }
+}
+
+fn is_value(value: &[u8]) -> bool {
+    let visible = |byte: &u8| matches!(byte, 0x20..=0x2b | 0x2d..=0x3c | 0x3e..=0x7e);
+    (1..=256).contains(&value.len()) && value.iter().all(visible) && value.last() != Some(&b' ')
+}

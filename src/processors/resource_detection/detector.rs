@@ -1,0 +1,85 @@
+//! What a detector is: a source of attributes that may take a while, and may fail.
+
+use super::{env, k8s_api, system};
+use crate::otlp::write;
+
+/// Attributes with their values as `AnyValue` messages; no key twice.
+pub type Found = Vec<(String, Vec<u8>)>;
+
+/// What one attempt gave: a detector may know a part and fail at the rest.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub found: Found,
+    /// What failed, in one line.
+    pub failure: Option<String>,
+}
+
+impl Outcome {
+    pub fn failed(failure: String) -> Outcome {
+        Outcome { found: Found::new(), failure: Some(failure) }
+    }
+}
+
+/// One entry of `detectors`, checked. The attributes that are not enabled are left out by whoever asks.
+#[derive(Debug)]
+pub struct Detector {
+    pub name: &'static str,
+    pub source: Source,
+    /// Attributes that are written; `None` means all that are found.
+    pub enabled: Option<Vec<&'static str>>,
+}
+
+#[derive(Debug)]
+pub enum Source {
+    Env(env::Env),
+    System(system::System),
+    K8sApi(k8s_api::K8sApi),
+}
+
+impl Detector {
+    /// What is found now.
+    pub async fn detect(&self) -> Outcome {
+        let mut outcome = match &self.source {
+            Source::Env(env) => env.detect(),
+            Source::System(system) => system.detect(|key| self.wants(key)),
+            Source::K8sApi(api) => api.detect(self.wants(k8s_api::NODE_UID)).await,
+        };
+        outcome.found.retain(|(key, _)| self.wants(key));
+        outcome
+    }
+
+    fn wants(&self, key: &str) -> bool {
+        self.enabled.as_ref().is_none_or(|enabled| enabled.contains(&key))
+    }
+}
+
+/// Takes over what is not known yet: of two sources the first counts.
+pub fn merge(into: &mut Found, from: &Found) {
+    for (key, value) in from {
+        if !into.iter().any(|(known, _)| known == key) {
+            into.push((key.clone(), value.clone()));
+        }
+    }
+}
+
+/// An `AnyValue` with a string.
+pub fn text(text: &str) -> Vec<u8> {
+    let mut value = Vec::new();
+    write::bytes(&mut value, 1, text.as_bytes());
+    value
+}
+
+/// An `AnyValue` with an integer.
+pub fn int(number: i64) -> Vec<u8> {
+    let mut value = vec![3 << 3 | write::VARINT];
+    write::varint(&mut value, number as u64);
+    value
+}
+
+/// An `AnyValue` with a list of strings.
+pub fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let (mut list, mut value) = (Vec::new(), Vec::new());
+    items.for_each(|item| write::bytes(&mut list, 1, &text(item)));
+    write::bytes(&mut value, 5, &list);
+    value
+}

@@ -1,0 +1,101 @@
+//! `resource_detection`: writes what is known of the machine podgate runs on into every resource.
+//!
+//! Detectors run once at the start, at most `timeout` long; one that fails then is tried again in the background, and data
+//! flows without its attributes meanwhile (the Collector does not start at all). Of two detectors with the same attribute
+//! the first one named counts.
+//!
+//! ```yaml
+//! resource_detection:
+//!   detectors: [env, system, k8s_api]
+//!   override: false
+//!   timeout: 2s
+//!   system:
+//!     hostname_sources: [os]
+//!     resource_attributes: {host.id: {enabled: true}}
+//! ```
+
+mod config;
+mod detector;
+mod env;
+mod k8s_api;
+mod run;
+mod system;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::detector::Detector;
+use self::run::{Detection, Plans, Running};
+use super::actions::change_resources;
+use crate::core::consumer::Next;
+use crate::core::error::ConsumeError;
+use crate::core::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::node::Node;
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::Flow;
+use crate::core::transform::{Transform, TransformStage};
+use crate::otlp::attributes::RESOURCE;
+use crate::otlp::edit::{Appender, Value};
+
+pub const FACTORY: ProcessorFactory = ProcessorFactory {
+    about: About {
+        name: "resource_detection",
+        aliases: &[Alias { name: "resourcedetection", note: "renamed in v0.153" }],
+        signals: &Signal::ALL,
+        summary: "writes what is known of the machine podgate runs on into every resource",
+        example: "detectors: [env, system]\noverride: false\n",
+    },
+    check,
+};
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
+    config::check(cx, node).map(|plan| Box::new(plan) as Box<dyn ProcessorPlan>)
+}
+
+struct Plan {
+    detectors: Vec<Arc<Detector>>,
+    /// Whether what a resource has already is replaced.
+    overrides: bool,
+    timeout: Duration,
+    refresh: Option<Duration>,
+}
+
+impl ProcessorPlan for Plan {
+    fn build(&self, cx: StageContext, next: Next) -> Stage {
+        let host = &cx.build.host;
+        let detection = host.shared(&format!("resource_detection {}", cx.build.path), || {
+            let plans = Plans { detectors: self.detectors.clone(), timeout: self.timeout, refresh: self.refresh };
+            Arc::new(Detection::new(plans, cx.build.path.clone(), host.tasks.clone()))
+        });
+        let transform = Detected { detection: detection.clone(), overrides: self.overrides };
+        let flow = Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal);
+        let consumer = Arc::new(TransformStage::new(Arc::new(transform), next, flow));
+        Stage::Consumer { consumer, component: Some(Arc::new(Running(detection))) }
+    }
+}
+
+struct Detected {
+    detection: Arc<Detection>,
+    overrides: bool,
+}
+
+impl Transform for Detected {
+    fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
+        let found = self.detection.found();
+        if found.is_empty() {
+            return Ok(payload);
+        }
+        let mut edit = Appender::idle();
+        change_resources(&mut payload, |resource, _| {
+            // A resource that cannot be walked passes as it is.
+            edit.load(resource, RESOURCE).ok()?;
+            for (key, value) in found.iter() {
+                if self.overrides || edit.find(key).is_none() {
+                    edit.set(key, Value::Any(value));
+                }
+            }
+            edit.is_changed().then(|| edit.take())
+        })?;
+        Ok(payload)
+    }
+}

@@ -1,0 +1,101 @@
+//! A processor under test: from its YAML to a stage between a source and a [`Sink`](crate::testing::sink::Sink).
+//!
+//! Knows factories, not components.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::config::yaml;
+use crate::core::component::{Component, ComponentId};
+use crate::core::consumer::Consumer;
+use crate::core::diagnostic::{Diagnostic, Severity};
+use crate::core::factory::{
+    BuildContext, CheckContext, Checks, Environment, ProcessorFactory, ProcessorPlan, Stage, StageContext,
+};
+use crate::core::host::Host;
+use crate::core::node::{Node, Place, SourceId};
+use crate::core::payload::{Payload, Signal};
+use crate::core::stats::Flow;
+use crate::core::transform::TransformStage;
+use crate::testing::sink::Sink;
+
+/// The tree of a YAML text.
+pub fn node(text: &str) -> Node {
+    let checks = Checks::default();
+    yaml::parse(text, SourceId(0), &checks.diagnostics).unwrap_or_else(|_| panic!("the test's YAML is wrong: {text}"))
+}
+
+/// Checks a body in an environment without variables; the plan, if it is sound, and all findings.
+pub fn check(factory: &ProcessorFactory, body: &str) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
+    check_in(factory, body, Environment::of(|_| None))
+}
+
+/// Checks a body in an environment.
+pub fn check_in(
+    factory: &ProcessorFactory,
+    body: &str,
+    environment: Environment,
+) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
+    let checks = Checks { environment, ..Checks::default() };
+    let id = ComponentId::parse(factory.about.name).expect("a factory's name is an id");
+    let path = format!("processors::{id}");
+    let cx = CheckContext { id: &id, path, place: Place::default(), checks: &checks };
+    let plan = (factory.check)(&cx, &node(body));
+    (plan, checks.diagnostics.sorted())
+}
+
+/// Path (below the processor) and message of each error; none when the body is sound.
+pub fn errors(factory: &ProcessorFactory, body: &str) -> Vec<(String, String)> {
+    let (plan, found) = check(factory, body);
+    let errors = found.into_iter().filter(|finding| finding.severity == Severity::Error);
+    let prefix = format!("processors::{}", factory.about.name);
+    let short = |path: String| path.strip_prefix(&prefix).unwrap_or(&path).trim_start_matches("::").to_owned();
+    let errors: Vec<_> = errors.map(|finding| (short(finding.path), finding.message)).collect();
+    assert!(plan.is_some() || !errors.is_empty(), "{body} is refused without a word");
+    errors
+}
+
+/// A stage with what stands around it.
+pub struct Bench {
+    pub host: Arc<Host>,
+    pub sink: Arc<Sink>,
+    pub consumer: Arc<dyn Consumer>,
+    pub component: Option<Arc<dyn Component>>,
+}
+
+/// Builds a sound body's stage for pipelines of a signal.
+pub fn bench(factory: &ProcessorFactory, body: &str, signal: Signal, host: Arc<Host>) -> Bench {
+    let (plan, found) = check(factory, body);
+    let plan = plan.unwrap_or_else(|| panic!("{body} is refused: {found:?}"));
+    bench_of(&*plan, factory.about.name, signal, host)
+}
+
+/// Builds a plan's stage for pipelines of a signal.
+pub fn bench_of(plan: &dyn ProcessorPlan, name: &str, signal: Signal, host: Arc<Host>) -> Bench {
+    let sink = Sink::new();
+    let id = ComponentId::parse(name).expect("a factory's name is an id");
+    let flow = Flow::of(&host.stats, name, signal);
+    let build = BuildContext { path: format!("processors::{id}"), id, host: host.clone() };
+    let cx = StageContext {
+        build,
+        signal,
+        pipeline: signal.name().to_owned(),
+        exporters: Vec::new(),
+        bound_late: false,
+        late_binding: Arc::new(OnceLock::new()),
+    };
+    let (consumer, component): (Arc<dyn Consumer>, _) = match plan.build(cx, sink.clone()) {
+        Stage::Transform(transform) => (Arc::new(TransformStage::new(transform, sink.clone(), flow)), None),
+        Stage::Consumer { consumer, component } => (consumer, component),
+    };
+    Bench { host, sink, consumer, component }
+}
+
+impl Bench {
+    /// Sends a payload through and takes out what arrived at the end.
+    pub fn send(&self, payload: Payload) -> Vec<Payload> {
+        futures_util::FutureExt::now_or_never(self.consumer.consume(payload))
+            .expect("the stage does not wait")
+            .expect("accepted");
+        self.sink.take()
+    }
+}
