@@ -30,6 +30,18 @@ pub enum Value<'v> {
     Any(&'v [u8]),
 }
 
+impl Value<'_> {
+    /// No value, or an empty string.
+    fn is_empty(&self) -> bool {
+        match self {
+            Value::Str(text) => text.is_empty(),
+            Value::Text(text) => text.is_empty(),
+            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
+            _ => false,
+        }
+    }
+}
+
 impl<'v> From<&'v str> for Value<'v> {
     fn from(value: &'v str) -> Value<'v> {
         Value::Str(value)
@@ -187,37 +199,36 @@ impl Appender {
     /// Adds an attribute without looking whether the key is there already.
     pub fn append<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
-        let start = self.open(key.len(), value_len(&value));
+        let length = value_len(&value);
+        let (start, from) = self.open(key.len(), length);
         self.bytes.extend_from_slice(key.as_bytes());
-        let key = self.bytes.len() - key.len()..self.bytes.len();
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, value_len(&value) as u64);
-        put_value(&mut self.bytes, &value);
-        let empty = match value {
-            Value::Str(text) => text.is_empty(),
-            Value::Text(text) => text.is_empty(),
-            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
-            _ => false,
-        };
-        self.note(start, key, empty);
+        self.fill(&value, length);
+        self.close(start, from..from + key.len(), value.is_empty());
     }
 
-    /// Notes the attribute that was just written, from `start` to the end.
+    /// Writes an attribute up to its key; where it begins, and where the key will.
     #[inline]
-    fn note(&mut self, start: usize, key: Range<usize>, empty: bool) {
-        let sign = sign(&self.bytes[key.clone()]);
-        self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
-    }
-
-    /// Writes an attribute up to its key; the offset at which it begins.
-    #[inline]
-    fn open(&mut self, key_len: usize, value_len: usize) -> usize {
+    fn open(&mut self, key_len: usize, value_len: usize) -> (usize, usize) {
         let start = self.bytes.len();
         write::key(&mut self.bytes, self.number, write::LEN);
         write::varint(&mut self.bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
         write::key(&mut self.bytes, 1, write::LEN);
         write::varint(&mut self.bytes, key_len as u64);
-        start
+        (start, self.bytes.len())
+    }
+
+    /// Writes the value of an attribute behind its key.
+    #[inline]
+    fn fill(&mut self, value: &Value<'_>, length: usize) {
+        write::key(&mut self.bytes, 2, write::LEN);
+        write::varint(&mut self.bytes, length as u64);
+        put_value(&mut self.bytes, value);
+    }
+
+    #[inline]
+    fn close(&mut self, start: usize, key: Range<usize>, empty: bool) {
+        let sign = sign(&self.bytes[key.clone()]);
+        self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
     }
 
     /// Sets the attribute as [`Appender::replace`] does, but leaves it alone when it holds this value already.
@@ -241,13 +252,12 @@ impl Appender {
             return;
         };
         self.delete_at(place);
-        let start = self.open(old.len(), value_len(&value));
-        let key = self.bytes.len()..self.bytes.len() + old.len();
+        let length = value_len(&value);
+        let (start, from) = self.open(old.len(), length);
+        let key = from..from + old.len();
         self.bytes.extend_from_within(old);
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, value_len(&value) as u64);
-        put_value(&mut self.bytes, &value);
-        self.note(start, key, false);
+        self.fill(&value, length);
+        self.close(start, key, value.is_empty());
     }
 
     /// Sets `to` to the value of `from`; false when there is no `from`.
@@ -258,13 +268,12 @@ impl Appender {
             return true;
         }
         self.delete(to);
-        let start = self.open(to.len(), value.len());
-        let key = self.bytes.len()..self.bytes.len() + to.len();
+        let (start, from) = self.open(to.len(), value.len());
         self.bytes.extend_from_slice(to.as_bytes());
         write::key(&mut self.bytes, 2, write::LEN);
         write::varint(&mut self.bytes, value.len() as u64);
         self.bytes.extend_from_within(value);
-        self.note(start, key, empty);
+        self.close(start, from..from + to.len(), empty);
         true
     }
 
