@@ -15,6 +15,8 @@ use podgate::otlp::{envelope, split};
 mod elastic;
 #[path = "sampling/load.rs"]
 mod load;
+#[path = "allocations/ottl.rs"]
+mod ottl;
 #[path = "enrich/rig.rs"]
 mod rig;
 #[path = "allocations/sampling.rs"]

@@ -73,6 +73,6 @@ fn scene(message: &[u8]) -> Scene<'_> {
         item: draft(),
         piece: draft(),
         points: Points::Gauge,
-        cache: Draft::default(),
+        ..Scene::default()
     }
 }

@@ -9,6 +9,9 @@ use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::otlp::walk::Fields;
 use crate::ottl::Failure;
 
+/// Room for later edits of the same message, and for the next one to be longer.
+const ROOM: usize = 1 << 10;
+
 /// Changes of one message, kept apart from the bytes they began with; its buffer is used again for the next message.
 #[derive(Debug, Default)]
 pub struct Edits {
@@ -58,6 +61,7 @@ impl<'a> Draft<'a> {
         }
         if !self.edits.changed {
             self.edits.bytes.clear();
+            self.edits.bytes.reserve(self.base.len() + with.len() + ROOM);
             self.edits.bytes.extend_from_slice(self.base);
             self.edits.changed = true;
         }
@@ -68,23 +72,19 @@ impl<'a> Draft<'a> {
     /// Removes every field of which `goes` is true, by number and content. One pass, however many they are.
     pub fn remove(&mut self, mut goes: impl FnMut(u32, &[u8]) -> bool) -> Result<(), Failure> {
         let bytes = self.bytes();
-        let gone: Vec<Range<usize>> = places(bytes)
-            .filter(|(number, range)| goes(*number, &bytes[range.clone()]))
-            .map(|(_, range)| range)
-            .collect();
-        match &gone[..] {
-            [] => Ok(()),
-            [one] => self.replace(one.clone(), b""),
-            many => {
-                let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
-                for range in many {
-                    kept.extend_from_slice(&bytes[from..range.start]);
-                    from = range.end;
-                }
-                kept.extend_from_slice(&bytes[from..]);
-                self.replace(0..self.bytes().len(), &kept)
-            }
+        let mut gone = places(bytes).filter(|(number, range)| goes(*number, &bytes[range.clone()]));
+        let Some((_, first)) = gone.next() else { return Ok(()) };
+        let Some((_, second)) = gone.next() else {
+            drop(gone);
+            return self.replace(first, b"");
+        };
+        let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
+        for range in [first, second].into_iter().chain(gone.map(|(_, range)| range)) {
+            kept.extend_from_slice(&bytes[from..range.start]);
+            from = range.end;
         }
+        kept.extend_from_slice(&bytes[from..]);
+        self.replace(0..self.bytes().len(), &kept)
     }
 }
 

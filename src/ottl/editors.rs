@@ -2,6 +2,7 @@
 //! changes nothing leaves the bytes alone. Names and meanings are the Collector's (contrib pkg/ottl/ottlfuncs).
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, hash_map};
@@ -14,7 +15,7 @@ use crate::ottl::check::Node;
 use crate::ottl::convert::{Converter, TEXT_MAX, text};
 use crate::ottl::encode::{Entry, check_nesting, entries, put_value, raw_entries};
 use crate::ottl::path::Path;
-use crate::ottl::path::place::{Planned, all, set};
+use crate::ottl::path::place::{Buffers, all, set};
 use crate::ottl::path::tables::Part;
 use crate::ottl::value::{ELEMENTS_MAX, Value};
 use crate::ottl::{Failure, Item, Scene, eval};
@@ -86,8 +87,10 @@ pub struct Replacement {
 impl Editor {
     pub fn run(&self, scene: &mut Scene<'_>) -> Result<(), Failure> {
         match self {
-            Editor::Set { target, value } => set(scene, target, |item| target.plan(item, &eval::value(value, item)?)),
-            Editor::Append { target, value, values } => set(scene, target, |item| {
+            Editor::Set { target, value } => {
+                set(scene, target, |item, buffers| target.plan(item, &eval::value(value, item)?, buffers))
+            }
+            Editor::Append { target, value, values } => set(scene, target, |item, buffers| {
                 let mut list = match target.read(item)? {
                     Value::Nil => Vec::new(),
                     old if old.is_list() => old.elements().unwrap_or_default(),
@@ -102,20 +105,20 @@ impl Editor {
                 for many in values.iter() {
                     list.extend(eval::value(many, item)?.elements().ok_or(Failure("expected a list of values"))?);
                 }
-                target.plan(item, &Value::List(list))
+                target.plan(item, &Value::List(list), buffers)
             }),
-            Editor::ReplaceMatch { target, pattern, replacement } => set(scene, target, |item| {
+            Editor::ReplaceMatch { target, pattern, replacement } => set(scene, target, |item, buffers| {
                 let Value::Text(old) = target.read(item)? else { return Ok(None) };
                 if !pattern.is_match(&old) {
                     return Ok(None);
                 }
                 let new = replacement.whole(item)?;
-                target.plan(item, &Value::Text(Cow::Owned(new)))
+                target.plan(item, &Value::Text(Cow::Owned(new)), buffers)
             }),
-            Editor::ReplacePattern { target, pattern, replacement } => set(scene, target, |item| {
+            Editor::ReplacePattern { target, pattern, replacement } => set(scene, target, |item, buffers| {
                 let Value::Text(old) = target.read(item)? else { return Ok(None) };
                 match replacement.within(item, pattern, &old)? {
-                    Some(new) => target.plan(item, &Value::Text(Cow::Owned(new))),
+                    Some(new) => target.plan(item, &Value::Text(Cow::Owned(new)), buffers),
                     None => Ok(None),
                 }
             }),
@@ -125,7 +128,7 @@ impl Editor {
                 {
                     return done;
                 }
-                set(scene, target, |item| edit.plan(target, item))
+                set(scene, target, |item, buffers| edit.plan(target, item, buffers))
             }
         }
     }
@@ -138,13 +141,16 @@ fn delete(scene: &mut Scene<'_>, target: &Path, key: &Node) -> Option<Result<(),
         part => Some(part),
     };
     let Some(Part::Attributes(number)) = part else { return None };
-    let name = eval::value(key, &scene.view()).and_then(|key| text(&key).map(Cow::into_owned));
+    let name = match key {
+        Node::Text(name) => Ok(Cow::Borrowed(name.as_str())),
+        key => eval::value(key, &scene.view()).and_then(|key| text(&key).map(|name| Cow::Owned(name.into_owned()))),
+    };
     // A key that comes several times goes as a whole.
     let is_it = |field: &[u8], name: &str| {
         let inside = Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok());
         inside.is_some_and(|raw| *Entry::read(raw).key == *name.as_bytes())
     };
-    let cut = |scene: &mut Scene<'_>, name: String| {
+    let cut = |scene: &mut Scene<'_>, name: Cow<'_, str>| {
         scene.draft(target.owner).remove(|found, field| found == number && is_it(field, &name))
     };
     Some(name.and_then(|name| cut(scene, name)))
@@ -152,7 +158,7 @@ fn delete(scene: &mut Scene<'_>, target: &Path, key: &Node) -> Option<Result<(),
 
 impl MapEdit {
     /// The map with its new entries; `None` when they are the old ones.
-    fn plan(&self, target: &Path, item: &Item<'_>) -> Result<Option<Planned>, Failure> {
+    fn plan(&self, target: &Path, item: &Item<'_>, buffers: &mut Buffers) -> Result<Option<Range<usize>>, Failure> {
         let old = target.read(item)?;
         if !old.is_map() {
             return Err(Failure("expected a map"));
@@ -162,13 +168,12 @@ impl MapEdit {
             && !matches!(target.part, Part::Any(_))
         {
             new.iter().try_for_each(|entry| check_nesting(&entry.value))?;
-            let mut bytes = Vec::with_capacity(message.len());
-            all(message, *number, &new, &mut bytes);
-            return Ok(Some(Planned { range: 0..message.len(), bytes }));
+            all(message, *number, &new, &mut buffers.out);
+            return Ok(Some(0..message.len()));
         }
         let mut map = Vec::new();
         new.iter().for_each(|entry| entry.put(&mut map, 1));
-        target.plan(item, &Value::Map { message: &map, number: 1 })
+        target.plan(item, &Value::Map { message: &map, number: 1 }, buffers)
     }
 
     fn apply<'a>(&'a self, mut map: Vec<Entry<'a>>, item: &Item<'a>) -> Result<Option<Vec<Entry<'a>>>, Failure> {

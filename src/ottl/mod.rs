@@ -25,6 +25,7 @@ use std::fmt;
 
 pub use context::{Context, Grammar, Syntax, infer};
 pub use draft::{Draft, Edits, is_too_much, places, without};
+pub use path::place::Buffers;
 pub use path::tables::Points;
 pub use path::{points_in, points_of};
 pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts};

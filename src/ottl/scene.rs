@@ -5,6 +5,7 @@
 use crate::ottl::Item;
 use crate::ottl::draft::Draft;
 use crate::ottl::path::Owner;
+use crate::ottl::path::place::Buffers;
 use crate::ottl::path::tables::Points;
 
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub struct Scene<'a> {
     /// The kind of data point in `piece`.
     pub points: Points,
     pub cache: Draft<'a>,
+    pub buffers: Buffers,
 }
 
 impl<'a> Scene<'a> {

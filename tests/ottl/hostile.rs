@@ -66,7 +66,7 @@ fn run(text: &str, message: &[u8]) {
                     item: draft(),
                     piece: draft(),
                     points,
-                    cache: Draft::default(),
+                    ..Scene::default()
                 };
                 if let Ok(condition) = &condition {
                     _ = condition.matches(&scene.view());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
-use crate::ottl::draft::{last_range, places, slot};
+use crate::ottl::draft::{Draft, places, slot};
 use crate::ottl::encode::{Entry, check_nesting, entries, put_attribute, put_double, put_value, set_in};
 use crate::ottl::parse::Key;
 use crate::ottl::path::tables::{Part, PointPart, Points};
@@ -19,24 +19,46 @@ use crate::ottl::{Failure, Item};
 pub fn set(
     scene: &mut Scene<'_>,
     path: &Path,
-    value: impl FnOnce(&Item<'_>) -> Result<Option<Planned>, Failure>,
+    plan: impl FnOnce(&Item<'_>, &mut Buffers) -> Result<Option<Range<usize>>, Failure>,
 ) -> Result<(), Failure> {
-    let planned = value(&scene.view())?;
-    let Some(Planned { range, bytes }) = planned else { return Ok(()) };
-    let draft = scene.draft(path.owner);
-    draft.replace(range, &bytes)?;
+    let mut buffers = std::mem::take(&mut scene.buffers);
+    buffers.ready();
+    let planned = plan(&scene.view(), &mut buffers);
+    let done = planned.and_then(|range| match range {
+        Some(range) => put(scene.draft(path.owner), path.part, range, &buffers.out),
+        None => Ok(()),
+    });
+    scene.buffers = buffers;
+    done
+}
+
+fn put(draft: &mut Draft<'_>, part: Part, range: Range<usize>, bytes: &[u8]) -> Result<(), Failure> {
+    draft.replace(range, bytes)?;
     // A point's value is one of two.
-    match path.part {
+    match part {
         Part::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == 6),
         Part::Point(PointPart::ValueInt) => draft.remove(|number, _| number == 4),
         _ => Ok(()),
     }
 }
 
-/// Bytes to write and what they replace.
-pub struct Planned {
-    pub range: Range<usize>,
-    pub bytes: Vec<u8>,
+/// What an edit writes, and the value it is made of: used again from edit to edit.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    pub out: Vec<u8>,
+    made: Vec<u8>,
+}
+
+/// What most edits take, so that a buffer need not grow towards it.
+const EDIT_BYTES: usize = 256;
+
+impl Buffers {
+    fn ready(&mut self) {
+        self.out.clear();
+        self.made.clear();
+        self.out.reserve(EDIT_BYTES);
+        self.made.reserve(EDIT_BYTES);
+    }
 }
 
 impl Path {
@@ -45,8 +67,13 @@ impl Path {
         self.part != Part::MetricType
     }
 
-    /// How to give what the path names this value; `None` where there is nothing to set.
-    pub fn plan(&self, item: &Item<'_>, value: &Value<'_>) -> Result<Option<Planned>, Failure> {
+    /// Writes what gives what the path names this value, and says what that replaces; `None` where there is nothing to set.
+    pub fn plan(
+        &self,
+        item: &Item<'_>,
+        value: &Value<'_>,
+        buffers: &mut Buffers,
+    ) -> Result<Option<Range<usize>>, Failure> {
         if *value == Value::Nil {
             return Ok(None);
         }
@@ -58,28 +85,28 @@ impl Path {
             },
             part => part,
         };
-        let mut bytes = Vec::new();
+        let bytes = &mut buffers.out;
         let range = match part {
-            Part::Attributes(number) => attributes(message, number, &self.keys, value, &mut bytes)?,
+            Part::Attributes(number) => attributes(message, number, &self.keys, value, buffers)?,
             Part::Any(number) => {
-                any(message, number, &self.keys, value, &mut bytes)?;
+                any(message, number, &self.keys, value, bytes)?;
                 slot(message, number)
             }
             Part::TraceState => {
-                trace_state(message, &self.keys, value, &mut bytes)?;
+                trace_state(message, &self.keys, value, bytes)?;
                 slot(message, 3)
             }
             Part::StatusCode | Part::StatusMessage => {
-                status(message, part, value, &mut bytes)?;
+                status(message, part, value, buffers)?;
                 slot(message, 15)
             }
-            Part::Temporality | Part::Monotonic => match holder(message, part, value, &mut bytes)? {
+            Part::Temporality | Part::Monotonic => match holder(message, part, value, buffers)? {
                 Some(number) => slot(message, number),
                 None => return Ok(None),
             },
-            part => slot(message, scalar(part, value, &mut bytes)?),
+            part => slot(message, scalar(part, value, bytes)?),
         };
-        Ok(Some(Planned { range, bytes }))
+        Ok(Some(range))
     }
 }
 
@@ -168,7 +195,7 @@ fn attributes(
     number: u32,
     keys: &[Key],
     value: &Value<'_>,
-    out: &mut Vec<u8>,
+    Buffers { out, made }: &mut Buffers,
 ) -> Result<Range<usize>, Failure> {
     let (name, rest) = match keys {
         [] => {
@@ -180,14 +207,14 @@ fn attributes(
         [Key::Name(name), rest @ ..] => (name, rest),
         [Key::Index(_), ..] => return Err(Failure("attributes have no index")),
     };
-    let mut made = Vec::new();
-    put_value(&mut made, value)?;
+    made.clear();
+    put_value(made, value)?;
     let found = find(message, number, name.as_bytes());
     if !rest.is_empty() {
-        made = set_in(found.as_ref().map_or(b"", |(_, value)| value), rest, &made)?;
+        *made = set_in(found.as_ref().map_or(b"", |(_, value)| value), rest, made)?;
     }
-    check_nesting(&made)?;
-    put_attribute(out, number, name.as_bytes(), &made);
+    check_nesting(made)?;
+    put_attribute(out, number, name.as_bytes(), made);
     Ok(found.map_or(message.len()..message.len(), |(range, _)| range))
 }
 
@@ -236,42 +263,44 @@ fn any(message: &[u8], number: u32, keys: &[Key], value: &Value<'_>, out: &mut V
     Ok(())
 }
 
-fn status(message: &[u8], part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let mut field = Vec::new();
+fn status(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<(), Failure> {
     let inner = match part {
         Part::StatusCode => Part::Number(3),
         _ => Part::Text(2),
     };
-    let number = scalar(inner, value, &mut field)?;
-    write::bytes(out, 15, &spliced(bytes(message, 15), number, &field));
+    buffers.made.clear();
+    let number = scalar(inner, value, &mut buffers.made)?;
+    put_spliced(&mut buffers.out, (15, bytes(message, 15)), (number, &buffers.made));
     Ok(())
 }
 
 /// Temporality and monotony stand in the message that holds the points; gives that message's field number.
-fn holder(message: &[u8], part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<Option<u32>, Failure> {
+fn holder(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<Option<u32>, Failure> {
     let Some((points, _)) = points_of(message) else { return Ok(None) };
-    let number = match (part, points, value) {
-        (Part::Temporality, Points::Sum, _) => 7,
-        (Part::Temporality, Points::Histogram, _) => 9,
-        (Part::Temporality, Points::Exponential, _) => 10,
-        (Part::Monotonic, Points::Sum, _) => 7,
+    let number = match (part, points) {
+        (Part::Temporality, Points::Sum | Points::Histogram | Points::Exponential) => points.field(),
+        (Part::Monotonic, Points::Sum) => points.field(),
         _ => return Ok(None),
     };
-    let mut field = Vec::new();
+    let field = &mut buffers.made;
+    field.clear();
     let inner = match (part, value) {
-        (Part::Temporality, Value::Int(code)) => put_varint(&mut field, 2, *code as u64),
-        (Part::Monotonic, Value::Bool(truth)) => put_varint(&mut field, 3, u64::from(*truth)),
+        (Part::Temporality, Value::Int(code)) => put_varint(field, 2, *code as u64),
+        (Part::Monotonic, Value::Bool(truth)) => put_varint(field, 3, u64::from(*truth)),
         (Part::Temporality, _) => return Err(EXPECTED_INT),
         _ => return Err(Failure("expected true or false")),
     };
-    write::bytes(out, number, &spliced(bytes(message, number), inner, &field));
+    put_spliced(&mut buffers.out, (number, bytes(message, number)), (inner, field));
     Ok(Some(number))
 }
 
-/// The message with this field in place of the one that counted.
-fn spliced(message: &[u8], number: u32, field: &[u8]) -> Vec<u8> {
-    let range = last_range(message, number).unwrap_or(message.len()..message.len());
-    [&message[..range.start], field, &message[range.end..]].concat()
+/// Appends a field that holds the message with one of its fields in place of the one that counted.
+fn put_spliced(out: &mut Vec<u8>, (number, message): (u32, &[u8]), (inner, field): (u32, &[u8])) {
+    let range = slot(message, inner);
+    let (before, behind) = (&message[..range.start], &message[range.end..]);
+    write::key(out, number, write::LEN);
+    write::varint(out, (before.len() + field.len() + behind.len()) as u64);
+    [before, field, behind].into_iter().for_each(|part| out.extend_from_slice(part));
 }
 
 fn trace_state(message: &[u8], keys: &[Key], value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::core::balance::Balance;
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::items::Items;
 use crate::core::payload::{Group, Payload, ScopeGroup, Signal};
 use crate::core::stats::{Counter, Flow};
 use crate::otlp::envelope::count_item;
@@ -63,7 +64,8 @@ impl Filter {
 
     /// How many items went.
     fn filter(&self, payload: &mut Payload) -> Result<u64, ConsumeError> {
-        let mut walk = Walk { signal: payload.signal, failures: &self.failures, dropped: 0, made: 0 };
+        let mut walk =
+            Walk { signal: payload.signal, failures: &self.failures, dropped: 0, made: 0, rewrite: Rewrite::default() };
         for pass in self.rules.of(payload.signal) {
             let passed = payload.envelope.groups.iter_mut().try_for_each(|group| walk.group(pass, group));
             if let Err(failure) = passed {
@@ -87,6 +89,7 @@ struct Walk<'f> {
     dropped: u64,
     /// Bytes of items that had to be made anew.
     made: u64,
+    rewrite: Rewrite,
 }
 
 impl Walk<'_> {
@@ -133,18 +136,16 @@ impl Walk<'_> {
         if is_too_much(group.items.len(), about.scope) {
             return self.give_up(pass);
         }
-        let mut rewrite = Rewrite::default();
         for (at, item) in group.items.iter().enumerate() {
             let about = Item { item, ..about };
             if self.holds(pass.item.as_ref(), &about)? {
                 self.dropped += count_item(self.signal, item);
-                rewrite.drop_item(at);
+                self.rewrite.drop_item(&group.items, at);
             } else if pass.piece.is_some() {
-                self.pieces(pass, &about, at, &mut rewrite)?;
+                self.pieces(pass, &about, &group.items, at)?;
             }
         }
-        if !rewrite.is_empty() {
-            let (items, made) = rewrite.apply(std::mem::take(&mut group.items));
+        if let Some((items, made)) = self.rewrite.finish(&group.items) {
             group.items = items;
             self.made += made as u64;
         }
@@ -152,7 +153,7 @@ impl Walk<'_> {
     }
 
     /// Asks about the events of a span or the points of a metric; a metric that is left without points goes.
-    fn pieces(&mut self, pass: &Pass, about: &Item<'_>, at: usize, rewrite: &mut Rewrite) -> Result<(), Failure> {
+    fn pieces(&mut self, pass: &Pass, about: &Item<'_>, items: &Items, at: usize) -> Result<(), Failure> {
         if self.signal == Signal::Traces {
             // Without its events, which would be walked for each other.
             let shell = without(about.item, EVENTS);
@@ -162,7 +163,7 @@ impl Walk<'_> {
             }
             let gone = self.gone(pass, about.events().map(|event| about_span.with_event(event)))?;
             if gone.iter().any(|gone| *gone) {
-                rewrite.replace(at, &without_gone(about.item, EVENTS, &gone));
+                self.rewrite.replace(items, at, &without_gone(about.item, EVENTS, &gone));
             }
             return Ok(());
         }
@@ -174,11 +175,11 @@ impl Walk<'_> {
         let left = gone.iter().filter(|gone| !**gone).count();
         self.dropped += (gone.len() - left) as u64;
         if left == 0 {
-            rewrite.drop_item(at);
+            self.rewrite.drop_item(items, at);
         } else if left < gone.len() {
             let mut metric = without(about.item, points.field());
             write::bytes(&mut metric, points.field(), &without_gone(&holder, POINTS, &gone));
-            rewrite.replace(at, &metric);
+            self.rewrite.replace(items, at, &metric);
         }
         Ok(())
     }

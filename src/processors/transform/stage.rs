@@ -12,7 +12,8 @@ use crate::otlp::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, is_too_much, places, points_of, without,
+    Buffers, Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, is_too_much, places, points_of,
+    without,
 };
 use crate::processors::transform::config::Groups;
 
@@ -27,8 +28,13 @@ impl Transform for Transformer {
         if rows.is_empty() {
             return Ok(payload);
         }
-        let mut run =
-            Run { failures: &self.failures, made: 0, shared_cache: Edits::default(), spare: Spare::default() };
+        let mut run = Run {
+            failures: &self.failures,
+            made: 0,
+            shared_cache: Edits::default(),
+            spare: Spare::default(),
+            rewrite: Rewrite::default(),
+        };
         for row in rows {
             let mut groups = payload.envelope.groups.iter_mut();
             if let Err(failure) = groups.try_for_each(|group| run.group(row, group)) {
@@ -53,9 +59,12 @@ type Changed = Vec<(usize, Vec<u8>)>;
 /// Buffers that are used again from item to item.
 #[derive(Default)]
 struct Spare {
+    resource: Edits,
+    scope: Edits,
     item: Edits,
     piece: Edits,
     cache: Edits,
+    buffers: Buffers,
 }
 
 struct Run<'f> {
@@ -65,6 +74,7 @@ struct Run<'f> {
     /// What flat statements remember, across items and statements.
     shared_cache: Edits,
     spare: Spare,
+    rewrite: Rewrite,
 }
 
 /// What a row of statements is run on, above the item: shared by all items below it.
@@ -81,7 +91,7 @@ impl Run<'_> {
         }
         let resource = group.resource.take();
         let mut around = Around {
-            resource: (resource.as_deref().unwrap_or_default(), Edits::default()),
+            resource: (resource.as_deref().unwrap_or_default(), take(&mut self.spare.resource)),
             scope: (b"", Edits::default()),
         };
         let done = if row.context == Context::Resource {
@@ -90,7 +100,9 @@ impl Run<'_> {
             let mut scopes = group.scopes.iter_mut();
             scopes.try_for_each(|scope| self.scope(row, around.resource.0, &mut around.resource.1, scope))
         };
-        group.resource = self.renewed(&around.resource.1).or(resource);
+        group.resource = self.renewed(&around.resource.1).or_else(|| resource.clone());
+        around.resource.1.clear();
+        self.spare.resource = around.resource.1;
         done
     }
 
@@ -107,7 +119,7 @@ impl Run<'_> {
         let scope = group.scope.take();
         let mut around = Around {
             resource: (resource, take(edits)),
-            scope: (scope.as_deref().unwrap_or_default(), Edits::default()),
+            scope: (scope.as_deref().unwrap_or_default(), take(&mut self.spare.scope)),
         };
         let done = if row.context == Context::Scope {
             self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
@@ -115,12 +127,13 @@ impl Run<'_> {
             self.items(row, &mut around, group)
         };
         *edits = take(&mut around.resource.1);
-        group.scope = self.renewed(&around.scope.1).or(scope);
+        group.scope = self.renewed(&around.scope.1).or_else(|| scope.clone());
+        around.scope.1.clear();
+        self.spare.scope = around.scope.1;
         done
     }
 
     fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
-        let mut rewrite = Rewrite::default();
         for (at, item) in group.items.iter().enumerate() {
             let mut edits = match row.context {
                 Context::SpanEvent => self.events(row, around, item)?,
@@ -131,13 +144,12 @@ impl Run<'_> {
                 }
             };
             if let Some(new) = edits.bytes() {
-                rewrite.replace(at, new);
+                self.rewrite.replace(&group.items, at, new);
             }
             edits.clear();
             self.spare.item = edits;
         }
-        if !rewrite.is_empty() {
-            let (items, made) = rewrite.apply(take(&mut group.items));
+        if let Some((items, made)) = self.rewrite.finish(&group.items) {
             group.items = items;
             self.made += made as u64;
         }
@@ -224,11 +236,13 @@ impl Run<'_> {
             piece: Draft::new(piece, piece_edits),
             points,
             cache: Draft::new(b"", take(cache)),
+            buffers: take(&mut self.spare.buffers),
         };
         let done = row.run(&mut scene, self.failures);
         around.resource.1 = scene.resource.edits;
         around.scope.1 = scene.scope.edits;
         *cache = scene.cache.edits;
+        self.spare.buffers = scene.buffers;
         if !row.shared_cache {
             cache.clear();
         }
