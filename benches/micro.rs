@@ -8,9 +8,15 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use podgate::core::budget::Budget;
+use podgate::core::factory::ProcessorFactory;
+use podgate::core::host::Host;
 use podgate::core::payload::Signal;
+use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, json, latest, span, split};
+use podgate::processors::{attributes, probabilistic_sampler, resource};
+use podgate::testing::{stage, telemetry};
 use prost::Message;
 
 #[path = "support/rows.rs"]
@@ -76,8 +82,35 @@ fn main() {
         json::from_wire(Signal::Traces, &envelopes[at], &mut line).expect("valid");
         black_box(&line);
     });
+    let stages =
+        SHAPES.map(|(_, factory, body)| stage::bench(factory, body, Signal::Traces, Host::new(Budget::unlimited())));
+    let now = UnixNanos(0);
+    for ((name, ..), stage) in SHAPES.iter().zip(&stages) {
+        let copies = &copies;
+        // The decode of the row above is part of this one.
+        rows.row(name, move |at| {
+            _ = black_box(stage.send(telemetry::payload(Signal::Traces, copies[at].clone(), now)));
+        });
+    }
     rows.run();
 }
+
+/// Processors that change or drop, with a body that touches every item.
+const SHAPES: [(&str, &ProcessorFactory, &str); 5] = [
+    (
+        "resource: upsert 2",
+        &resource::FACTORY,
+        "{attributes: [{key: a, value: 1, action: upsert}, {key: b, value: x, action: upsert}]}",
+    ),
+    ("attributes: nothing to change", &attributes::FACTORY, "{actions: [{key: absent, action: delete}]}"),
+    (
+        "attributes: delete 1, insert 1",
+        &attributes::FACTORY,
+        "{actions: [{key: http.route, action: delete}, {key: a, value: x, action: insert}]}",
+    ),
+    ("attributes: hash 1", &attributes::FACTORY, "{actions: [{key: http.route, action: hash}]}"),
+    ("probabilistic_sampler: 10 %", &probabilistic_sampler::FACTORY, "{mode: proportional, sampling_percentage: 10}"),
+];
 
 fn append(resource: Option<&[u8]>) -> Bytes {
     let mut edit = Appender::new(resource.unwrap_or_default()).expect("valid");

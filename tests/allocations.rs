@@ -21,6 +21,8 @@ mod rig;
 mod sampling;
 #[path = "sampling/settings.rs"]
 mod settings;
+#[path = "allocations/shape.rs"]
+mod shape;
 #[path = "otlp/w1.rs"]
 mod w1;
 

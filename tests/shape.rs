@@ -6,6 +6,8 @@ mod actions;
 mod attributes;
 #[path = "shape/detection.rs"]
 mod detection;
+#[path = "shape/hostile.rs"]
+mod hostile;
 #[path = "shape/resource.rs"]
 mod resource;
 #[path = "shape/sampler.rs"]

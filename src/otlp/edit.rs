@@ -30,6 +30,18 @@ pub enum Value<'v> {
     Any(&'v [u8]),
 }
 
+impl Value<'_> {
+    /// No value, or an empty string.
+    fn is_empty(&self) -> bool {
+        match self {
+            Value::Str(text) => text.is_empty(),
+            Value::Text(text) => text.is_empty(),
+            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
+            _ => false,
+        }
+    }
+}
+
 impl<'v> From<&'v str> for Value<'v> {
     fn from(value: &'v str) -> Value<'v> {
         Value::Str(value)
@@ -86,6 +98,8 @@ struct Present {
     /// The whole field, tag and length included.
     field: Range<usize>,
     key: Range<usize>,
+    /// Of the key; see [`sign`].
+    sign: u64,
     /// No value, or an empty string.
     empty: bool,
     deleted: bool,
@@ -120,7 +134,8 @@ impl Appender {
                 let attribute = Attribute::read(field.bytes()?)?;
                 let empty = matches!(attribute.value, AnyValue::Empty | AnyValue::Str(b""));
                 let key = range_within(message, attribute.key);
-                self.present.push(Present { field: start..end, key, empty, deleted: false });
+                let sign = sign(attribute.key);
+                self.present.push(Present { field: start..end, key, sign, empty, deleted: false });
             }
             start = end;
         }
@@ -152,7 +167,15 @@ impl Appender {
 
     /// The place of a key: the first when it comes twice.
     pub fn find(&self, key: &str) -> Option<usize> {
-        self.present.iter().position(|present| self.is(present, key))
+        self.find_from(0, key.as_bytes(), sign(key.as_bytes()))
+    }
+
+    /// The first place from `from` on with this key.
+    #[inline]
+    fn find_from(&self, from: usize, key: &[u8], sign: u64) -> Option<usize> {
+        let holds =
+            |present: &Present| present.sign == sign && !present.deleted && &self.bytes[present.key.clone()] == key;
+        self.present.get(from..)?.iter().position(holds).map(|place| from + place)
     }
 
     pub fn get(&self, key: &str) -> Option<AnyValue<'_>> {
@@ -170,36 +193,42 @@ impl Appender {
 
     /// Whether the key is there, whatever its value.
     pub fn contains(&self, key: &str) -> bool {
-        self.present.iter().any(|present| self.is(present, key))
+        self.find(key).is_some()
     }
 
     /// Adds an attribute without looking whether the key is there already.
     pub fn append<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
-        let start = self.open(key.len(), value_len(&value));
+        let length = value_len(&value);
+        let (start, from) = self.open(key.len(), length);
         self.bytes.extend_from_slice(key.as_bytes());
-        let key = self.bytes.len() - key.len()..self.bytes.len();
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, value_len(&value) as u64);
-        put_value(&mut self.bytes, &value);
-        let empty = match value {
-            Value::Str(text) => text.is_empty(),
-            Value::Text(text) => text.is_empty(),
-            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
-            _ => false,
-        };
-        self.present.push(Present { field: start..self.bytes.len(), key, empty, deleted: false });
+        self.fill(&value, length);
+        self.close(start, from..from + key.len(), value.is_empty());
     }
 
-    /// Writes an attribute up to its key; the offset at which it begins.
+    /// Writes an attribute up to its key; where it begins, and where the key will.
     #[inline]
-    fn open(&mut self, key_len: usize, value_len: usize) -> usize {
+    fn open(&mut self, key_len: usize, value_len: usize) -> (usize, usize) {
         let start = self.bytes.len();
         write::key(&mut self.bytes, self.number, write::LEN);
         write::varint(&mut self.bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
         write::key(&mut self.bytes, 1, write::LEN);
         write::varint(&mut self.bytes, key_len as u64);
-        start
+        (start, self.bytes.len())
+    }
+
+    /// Writes the value of an attribute behind its key.
+    #[inline]
+    fn fill(&mut self, value: &Value<'_>, length: usize) {
+        write::key(&mut self.bytes, 2, write::LEN);
+        write::varint(&mut self.bytes, length as u64);
+        put_value(&mut self.bytes, value);
+    }
+
+    #[inline]
+    fn close(&mut self, start: usize, key: Range<usize>, empty: bool) {
+        let sign = sign(&self.bytes[key.clone()]);
+        self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
     }
 
     /// Sets the attribute as [`Appender::replace`] does, but leaves it alone when it holds this value already.
@@ -223,13 +252,12 @@ impl Appender {
             return;
         };
         self.delete_at(place);
-        let start = self.open(old.len(), value_len(&value));
-        let key = self.bytes.len()..self.bytes.len() + old.len();
+        let length = value_len(&value);
+        let (start, from) = self.open(old.len(), length);
+        let key = from..from + old.len();
         self.bytes.extend_from_within(old);
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, value_len(&value) as u64);
-        put_value(&mut self.bytes, &value);
-        self.present.push(Present { field: start..self.bytes.len(), key, empty: false, deleted: false });
+        self.fill(&value, length);
+        self.close(start, key, value.is_empty());
     }
 
     /// Sets `to` to the value of `from`; false when there is no `from`.
@@ -240,13 +268,12 @@ impl Appender {
             return true;
         }
         self.delete(to);
-        let start = self.open(to.len(), value.len());
-        let key = self.bytes.len()..self.bytes.len() + to.len();
+        let (start, from) = self.open(to.len(), value.len());
         self.bytes.extend_from_slice(to.as_bytes());
         write::key(&mut self.bytes, 2, write::LEN);
         write::varint(&mut self.bytes, value.len() as u64);
         self.bytes.extend_from_within(value);
-        self.present.push(Present { field: start..self.bytes.len(), key, empty, deleted: false });
+        self.close(start, from..from + to.len(), empty);
         true
     }
 
@@ -260,7 +287,7 @@ impl Appender {
     /// Adds the attribute unless the key holds a value; an empty string or a missing value counts as none and makes
     /// place. True when it was written.
     pub fn set_if_absent_or_empty<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) -> bool {
-        match self.present.iter().position(|present| self.is(present, key)) {
+        match self.find(key) {
             Some(index) if !self.present[index].empty => false,
             Some(_) => {
                 self.replace(key, value);
@@ -281,12 +308,11 @@ impl Appender {
 
     /// Removes every attribute with this key; true when there was one.
     pub fn delete(&mut self, key: &str) -> bool {
-        let mut found = false;
-        for index in 0..self.present.len() {
-            if self.is(&self.present[index], key) {
-                self.present[index].deleted = true;
-                found = true;
-            }
+        let (mut found, mut from) = (false, 0);
+        let sign = sign(key.as_bytes());
+        while let Some(place) = self.find_from(from, key.as_bytes(), sign) {
+            self.present[place].deleted = true;
+            (found, from) = (true, place + 1);
         }
         self.deletes |= found;
         found
@@ -329,10 +355,16 @@ impl Appender {
         }
         out.extend_from_slice(&self.bytes[from..]);
     }
+}
 
-    fn is(&self, present: &Present, key: &str) -> bool {
-        !present.deleted && &self.bytes[present.key.clone()] == key.as_bytes()
-    }
+/// Tells most keys apart without reading them: their length and last bytes. Keys of one namespace begin alike.
+#[inline]
+fn sign(key: &[u8]) -> u64 {
+    let last = key.last_chunk().map_or_else(
+        || key.iter().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte)),
+        |last| u64::from_le_bytes(*last),
+    );
+    last ^ (key.len() as u64) << 56
 }
 
 /// Place of `part`, a slice of `whole`, as offsets. An absent key is the empty range at 0.

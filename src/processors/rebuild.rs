@@ -47,7 +47,8 @@ pub fn rebuild(
             (Some(fresh), _) => fresh,
             (None, Fate::Stays) => continue,
             (none, _) => {
-                let mut begun = Fresh { bytes: Vec::new(), extents: Vec::new(), ticket, expected, charged: 0 };
+                let extents = Vec::with_capacity(items.len());
+                let mut begun = Fresh { bytes: Vec::new(), extents, ticket, expected, charged: 0 };
                 items.range(0, at).try_for_each(|earlier| begun.keep(earlier))?;
                 none.insert(begun)
             }

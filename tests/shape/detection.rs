@@ -67,21 +67,30 @@ async fn nothing_found_leaves_every_resource_the_slice_it_was() {
     assert_eq!(after.as_ptr(), before);
 }
 
-/// An API server that gives every request this answer.
-fn api_server(status: &'static str, body: &'static str) -> SocketAddr {
+/// A server that answers as it is told, by the first line of the request and the rest of its head.
+fn server(answer: impl Fn(&str, &str) -> (&'static str, &'static str) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 4096];
             let read = stream.read(&mut request).unwrap_or(0);
-            assert!(request[..read].starts_with(b"GET /api/v1/nodes/node-7 "));
+            let head = String::from_utf8_lossy(&request[..read]).to_lowercase();
+            let (first, rest) = head.split_once("\r\n").unwrap_or_default();
+            let (status, body) = answer(first.trim_end_matches(" http/1.1"), rest);
             let length = body.len();
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
             let _ = stream.write_all(answer.as_bytes());
         }
     });
     address
+}
+
+fn api_server(status: &'static str, body: &'static str) -> SocketAddr {
+    server(move |request, _| match request {
+        "get /api/v1/nodes/node-7" => (status, body),
+        _ => ("404 Not Found", "{}"),
+    })
 }
 
 #[tokio::test]
@@ -132,6 +141,8 @@ fn a_faulty_body_is_refused_at_the_fault() {
             "not supported yet",
         ),
         ("{timeout: 0s}", "timeout", "cannot have"),
+        ("{ec2: {tags: ['^a$']}}", "ec2::tags", "not supported yet"),
+        ("{gcp: {podgate: {endpoint: 'ftp://x y'}}}", "gcp", ""),
         ("{refresh_interval: 1ms}", "refresh_interval", "that often"),
         ("{attributes: [host.name]}", "attributes", "removed"),
         ("{overrride: true}", "overrride", "unknown key"),
@@ -151,4 +162,136 @@ fn old_names_and_blocks_of_other_detectors_are_taken() {
     assert!(plan.is_some(), "{found:?}");
     let codes: Vec<_> = found.iter().map(|finding| (finding.severity, finding.code)).collect();
     assert_eq!(codes, [(Severity::Warning, code::DEPRECATED), (Severity::Warning, code::IGNORED_KEY)]);
+}
+
+const CLUSTER: &[(&str, &str)] = &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+
+/// The attributes that a detector of a cloud finds with these answers, in the order named.
+async fn found<const N: usize>(
+    detector: &str,
+    variables: &'static [(&str, &str)],
+    keys: [&str; N],
+    answer: impl Fn(&str, &str) -> (&'static str, &'static str) + Send + 'static,
+) -> [Option<String>; N] {
+    let address = server(answer);
+    let body = format!("{{detectors: [{detector}], {detector}: {{podgate: {{endpoint: 'http://{address}'}}}}}}");
+    let bench = started(&body, variables).await;
+    let resource = through(&bench);
+    bench.component.as_ref().expect("a lifecycle").drain(tokio::time::Instant::now() + Duration::from_secs(5)).await;
+    keys.map(resource)
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> [Option<String>; N] {
+    texts.map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+const IDENTITY: &str = r#"{"accountId":"123","availabilityZone":"eu-1a","region":"eu-1","instanceId":"i-7","imageId":"ami-1",
+    "instanceType":"m5.large","version":"2017-09-30"}"#;
+
+#[tokio::test]
+async fn ec2_is_asked_with_a_token_and_without_where_there_is_none() {
+    let keys = [
+        "cloud.provider",
+        "cloud.platform",
+        "cloud.account.id",
+        "cloud.region",
+        "cloud.availability_zone",
+        "host.id",
+        "host.image.id",
+        "host.type",
+        "host.name",
+    ];
+    let wanted = texts(["aws", "aws_ec2", "123", "eu-1", "eu-1a", "i-7", "ami-1", "m5.large", "ip-10-0-0-7"]);
+    for with_token in [true, false] {
+        let is = found("ec2", &[], keys, move |request, head| match request {
+            "put /latest/api/token" if with_token && head.contains("token-ttl-seconds: 300") => ("200 OK", "t0"),
+            _ if with_token && !head.contains("x-aws-ec2-metadata-token: t0") => ("401 Unauthorized", ""),
+            "get /latest/dynamic/instance-identity/document" => ("200 OK", IDENTITY),
+            "get /latest/meta-data/hostname" => ("200 OK", "ip-10-0-0-7\n"),
+            _ => ("404 Not Found", ""),
+        });
+        assert_eq!(is.await, wanted, "token: {with_token}");
+    }
+}
+
+fn gcp(request: &str, head: &str) -> (&'static str, &'static str) {
+    if !head.contains("metadata-flavor: google") {
+        return ("403 Forbidden", "");
+    }
+    let answer = match request.trim_start_matches("get /computemetadata/v1/") {
+        "project/project-id" => "shop",
+        "instance/id" => "42",
+        "instance/name" => "node-7",
+        "instance/zone" => "projects/1/zones/us-central1-c",
+        "instance/machine-type" => "projects/1/machineTypes/e2-small",
+        "instance/attributes/cluster-name" => "blue",
+        "instance/attributes/cluster-location" => "us-central1",
+        _ => return ("404 Not Found", ""),
+    };
+    ("200 OK", answer)
+}
+
+#[tokio::test]
+async fn gcp_tells_a_cluster_from_a_machine() {
+    let keys = [
+        "cloud.provider",
+        "cloud.platform",
+        "cloud.account.id",
+        "cloud.region",
+        "cloud.availability_zone",
+        "k8s.cluster.name",
+        "host.id",
+        "host.name",
+        "host.type",
+    ];
+    let machine = found("gcp", &[], keys, gcp).await;
+    let wanted = ["gcp", "gcp_compute_engine", "shop", "us-central1", "us-central1-c", "", "42", "node-7", "e2-small"];
+    assert_eq!(machine, texts(wanted));
+    let cluster = found("gcp", CLUSTER, keys, gcp).await;
+    assert_eq!(cluster, texts(["gcp", "gcp_kubernetes_engine", "shop", "us-central1", "", "blue", "42", "node-7", ""]));
+}
+
+const COMPUTE: &str = r#"{"location":"westeurope","name":"vm-7","vmId":"v","vmSize":"D2","subscriptionId":"s",
+    "resourceGroupName":"MC_shop_blue_westeurope","vmScaleSetName":"","tags":""}"#;
+
+fn azure(request: &str, head: &str) -> (&'static str, &'static str) {
+    let asked = request == "get /metadata/instance/compute?api-version=2020-09-01&format=json";
+    if asked && head.contains("metadata: true") { ("200 OK", COMPUTE) } else { ("400 Bad Request", "") }
+}
+
+#[tokio::test]
+async fn azure_tells_the_machine_and_its_cluster() {
+    let keys = [
+        "cloud.provider",
+        "cloud.platform",
+        "cloud.region",
+        "cloud.account.id",
+        "host.name",
+        "host.id",
+        "azure.vm.name",
+        "azure.vm.size",
+        "azure.vm.scaleset.name",
+        "azure.resourcegroup.name",
+    ];
+    let machine = found("azure", &[], keys, azure).await;
+    let group = "MC_shop_blue_westeurope";
+    assert_eq!(machine, texts(["azure", "azure_vm", "westeurope", "s", "vm-7", "v", "vm-7", "D2", "", group]));
+    let keys = ["cloud.provider", "cloud.platform", "k8s.cluster.name"];
+    assert_eq!(found("aks", CLUSTER, keys, azure).await, texts(["azure", "azure_aks", ""]));
+    assert_eq!(found("aks", &[], keys, azure).await, texts(["", "", ""]), "no cluster, nothing said");
+    let address = server(azure);
+    let body = format!(
+        "{{detectors: [aks], aks: {{resource_attributes: {{k8s.cluster.name: {{enabled: true}}}}, podgate: {{endpoint: 'http://{address}'}}}}}}"
+    );
+    assert_eq!(through(&started(&body, CLUSTER).await)("k8s.cluster.name").as_deref(), Some("blue"));
+}
+
+#[tokio::test]
+async fn another_clouds_answers_say_nothing() {
+    for detector in ["ec2", "gcp", "azure"] {
+        let none = found(detector, CLUSTER, ["cloud.provider"], |_, _| ("200 OK", "<html>a proxy's page</html>")).await;
+        assert_eq!(none, [None], "{detector}");
+        let refused = found(detector, CLUSTER, ["cloud.provider"], |_, _| ("404 Not Found", "")).await;
+        assert_eq!(refused, [None], "{detector}");
+    }
 }

@@ -10,6 +10,8 @@ use crate::core::node::Node;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub judge: Judge,
+    /// About how much is kept, 0 to 1.
+    pub share: f64,
     /// Log records: randomness comes from the trace id, where there is one.
     pub by_trace_id: bool,
     /// Log records: the attribute that gives the randomness otherwise.
@@ -57,9 +59,11 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Settings> {
     let fail_closed = section.bool("fail_closed").unwrap_or(true);
     section.finish();
     let precision = usize::try_from(precision).ok()?.min(DIGITS);
-    let mode = mode_of(mode?, percentage?, seed?, precision);
+    let percentage = percentage?.min(100.0);
+    let mode = mode_of(mode?, percentage, seed?, precision);
     let judge = Judge { mode, precision, fail_closed };
-    Some(Settings { judge, by_trace_id: by_trace_id?, from_attribute, priority })
+    let share = f64::from(percentage) / 100.0;
+    Some(Settings { judge, share, by_trace_id: by_trace_id?, from_attribute, priority })
 }
 
 /// 32 bits wide, as in the Collector, so that both round alike.
@@ -74,8 +78,8 @@ fn percentage(section: &Section<'_>) -> Option<f32> {
     Some(percentage)
 }
 
+/// `percentage` is 100 at most.
 fn mode_of(named: Named, percentage: f32, seed: u32, precision: usize) -> Mode {
-    let percentage = percentage.min(100.0);
     let share = f64::from(percentage) / 100.0;
     if share == 0.0 {
         return Mode::Never;

@@ -40,8 +40,10 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
     check,
 };
 
-/// A kept item is expected to be about as many times smaller than the whole scope.
-const KEPT_SHARE: usize = 8;
+/// What the marks add to an item, with its key and length.
+const GROWTH_BYTES: usize = 48;
+/// Room beyond the share that is expected to be kept.
+const SPARE: f64 = 1.25;
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     config::check(cx, node).map(|settings| Box::new(Plan { settings }) as Box<dyn ProcessorPlan>)
@@ -101,7 +103,8 @@ impl Sampler {
         let mut sampling = Sampling::new(&self.settings, payload.signal);
         let (envelope, ticket) = (&mut payload.envelope, &payload.ticket);
         for scope in envelope.groups.iter_mut().flat_map(|group| &mut group.scopes) {
-            let expected = scope.items.byte_len() / KEPT_SHARE;
+            let whole = scope.items.byte_len() + scope.items.len() * GROWTH_BYTES;
+            let expected = (whole as f64 * (self.settings.share * SPARE).min(1.0)) as usize;
             if let Some(items) = rebuild(&scope.items, &mut sampling, expected, ticket)? {
                 scope.items = items;
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plan;
+use super::cloud::{self, Cloud, Metadata};
 use super::detector::{Detector, Source};
 use super::{env, k8s_api, system};
 use crate::config::check::{Section, nearest, text_of};
@@ -11,30 +12,27 @@ use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::factory::CheckContext;
 use crate::core::node::Node;
 use crate::kube::client::Auth;
+use crate::net::client::target::Target;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 /// Detectors podgate has, and the old name of one.
-const KNOWN: [&str; 3] = ["env", "system", "k8s_api"];
+const KNOWN: [&str; 7] = ["env", "system", "k8s_api", "ec2", "gcp", "azure", "aks"];
 const OLD_K8S_API: &str = "k8snode";
 /// Detectors that only the Collector has.
 const FOREIGN: &[&str] = &[
-    "aks",
     "akamai",
     "alibaba_ecs",
-    "azure",
     "azurecontainerapps",
     "consul",
     "digitalocean",
     "docker",
     "dynatrace",
-    "ec2",
     "ecs",
     "eks",
     "elastic_beanstalk",
     "elasticbeanstalk",
-    "gcp",
     "heroku",
     "hetzner",
     "ibmcloud_classic",
@@ -103,8 +101,8 @@ impl Reader<'_> {
             }
         }
         // Blocks are read whether their detector is named or not, for their own faults.
-        let all = [self.env(), self.system(), self.k8s_api(names.contains(&"k8s_api"))];
-        let mut all: Vec<Option<Detector>> = all.into();
+        let mut all = vec![self.env(), self.system(), self.k8s_api(names.contains(&"k8s_api"))];
+        all.extend(Cloud::ALL.map(|cloud| self.cloud(cloud, names.contains(&cloud.name()))));
         let chosen = names.iter().map(|name| {
             let at =
                 all.iter().position(|detector| detector.as_ref().is_some_and(|detector| detector.name == *name))?;
@@ -203,6 +201,46 @@ impl Reader<'_> {
         }
         let source = Source::K8sApi(k8s_api::K8sApi::new(node, auth));
         Some(Detector { name: "k8s_api", source, enabled: Some(enabled) })
+    }
+
+    fn cloud(&self, cloud: Cloud, named: bool) -> Option<Detector> {
+        let variable = |name: &str| self.cx.checks.environment.variable(name).filter(|text| !text.is_empty());
+        let mut enabled = defaults(cloud.attributes());
+        // Where the vendors' own libraries look for another address.
+        let mut address = match cloud {
+            Cloud::Ec2 if named => variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+            Cloud::Gcp if named => variable("GCE_METADATA_HOST").map(|host| format!("http://{host}")),
+            _ => None,
+        };
+        if let Some(block) = self.section.section(cloud.name()) {
+            let missing: &[&str] = match cloud {
+                Cloud::Gcp => &["faas.name", "faas.version", "faas.instance", "faas.id", "gcp.gce.instance.name"],
+                _ => &[],
+            };
+            enabled = self.enabled(&block, cloud.attributes(), missing);
+            for list in ["tags", "labels"] {
+                if block.strings(list).is_some_and(|patterns| !patterns.is_empty()) {
+                    block.not_yet(&[list]);
+                }
+            }
+            // How the vendor's library asks again; podgate does so by its own rules.
+            for key in ["tags_from_imds", "max_attempts", "max_backoff", "fail_on_missing_metadata"] {
+                let _ = block.node(key);
+            }
+            if let Some(own) = block.section("podgate") {
+                address = own.string("endpoint").or(address);
+                own.finish();
+            }
+            block.finish();
+        }
+        let target = Target::parse(address.as_deref().unwrap_or(cloud::ADDRESS), Some(|_| 80));
+        let target = match target {
+            Ok(target) => target,
+            Err(why) => return self.section.invalid(cloud.name(), why, "the metadata service's URL"),
+        };
+        let on_kubernetes = variable("KUBERNETES_SERVICE_HOST").is_some();
+        let source = Source::Cloud(Box::new(Metadata::new(cloud, target, on_kubernetes)));
+        Some(Detector { name: cloud.name(), source, enabled: Some(enabled) })
     }
 
     /// The attributes that are enabled after `resource_attributes: {name: {enabled: ...}}`.

@@ -1,6 +1,6 @@
 //! What a detector is: a source of attributes that may take a while, and may fail.
 
-use super::{env, k8s_api, system};
+use super::{cloud, env, k8s_api, system};
 use crate::otlp::write;
 
 /// Attributes with their values as `AnyValue` messages; no key twice.
@@ -34,6 +34,7 @@ pub enum Source {
     Env(env::Env),
     System(system::System),
     K8sApi(k8s_api::K8sApi),
+    Cloud(Box<cloud::Metadata>),
 }
 
 impl Detector {
@@ -43,6 +44,7 @@ impl Detector {
             Source::Env(env) => env.detect(),
             Source::System(system) => system.detect(|key| self.wants(key)),
             Source::K8sApi(api) => api.detect(self.wants(k8s_api::NODE_UID)).await,
+            Source::Cloud(metadata) => metadata.detect().await,
         };
         outcome.found.retain(|(key, _)| self.wants(key));
         outcome

@@ -14,6 +14,7 @@
 //!     resource_attributes: {host.id: {enabled: true}}
 //! ```
 
+mod cloud;
 mod config;
 mod detector;
 mod env;
