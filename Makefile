@@ -12,7 +12,7 @@ S ?= 60
 ABUSE ?=
 # fuzz: seconds for each target, and which targets.
 T ?= 60
-TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml
+TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
 .PHONY: help check test test-all test-real test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo deny ci
 

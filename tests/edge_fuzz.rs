@@ -80,6 +80,7 @@ replay! {
     snappy_replays "snappy"
     framed_snappy_replays "snappy_framed"
     yaml_replays "yaml"
+    ottl_replays "ottl"
 }
 
 fn replay(name: &str) {

@@ -5,6 +5,7 @@ pub mod config;
 pub mod door;
 pub mod inflate;
 pub mod json;
+pub mod ottl;
 pub mod wire;
 
 /// Must return in well under a second for any input.
@@ -25,4 +26,5 @@ pub const ALL: &[(&str, Target)] = &[
     ("snappy", inflate::snappy),
     ("snappy_framed", inflate::snappy_framed),
     ("yaml", config::yaml),
+    ("ottl", ottl::text),
 ];

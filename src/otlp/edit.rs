@@ -98,6 +98,8 @@ struct Present {
     /// The whole field, tag and length included.
     field: Range<usize>,
     key: Range<usize>,
+    /// Of the key; see [`sign`].
+    sign: u64,
     /// No value, or an empty string.
     empty: bool,
     deleted: bool,
@@ -132,7 +134,8 @@ impl Appender {
                 let attribute = Attribute::read(field.bytes()?)?;
                 let empty = matches!(attribute.value, AnyValue::Empty | AnyValue::Str(b""));
                 let key = range_within(message, attribute.key);
-                self.present.push(Present { field: start..end, key, empty, deleted: false });
+                let sign = sign(attribute.key);
+                self.present.push(Present { field: start..end, key, sign, empty, deleted: false });
             }
             start = end;
         }
@@ -164,7 +167,15 @@ impl Appender {
 
     /// The place of a key: the first when it comes twice.
     pub fn find(&self, key: &str) -> Option<usize> {
-        self.present.iter().position(|present| self.is(present, key))
+        self.find_from(0, key.as_bytes(), sign(key.as_bytes()))
+    }
+
+    /// The first place from `from` on with this key.
+    #[inline]
+    fn find_from(&self, from: usize, key: &[u8], sign: u64) -> Option<usize> {
+        let holds =
+            |present: &Present| present.sign == sign && !present.deleted && &self.bytes[present.key.clone()] == key;
+        self.present.get(from..)?.iter().position(holds).map(|place| from + place)
     }
 
     pub fn get(&self, key: &str) -> Option<AnyValue<'_>> {
@@ -182,7 +193,7 @@ impl Appender {
 
     /// Whether the key is there, whatever its value.
     pub fn contains(&self, key: &str) -> bool {
-        self.present.iter().any(|present| self.is(present, key))
+        self.find(key).is_some()
     }
 
     /// Adds an attribute without looking whether the key is there already.
@@ -192,7 +203,7 @@ impl Appender {
         let (start, from) = self.open(key.len(), length);
         self.bytes.extend_from_slice(key.as_bytes());
         self.fill(&value, length);
-        self.close(start, from..from + key.len(), value.is_empty());
+        self.note(start, from..from + key.len(), value.is_empty());
     }
 
     /// Writes an attribute up to its key; where it begins, and where the key will.
@@ -214,9 +225,11 @@ impl Appender {
         put_value(&mut self.bytes, value);
     }
 
+    /// Notes the attribute that was just written, from `start` to the end.
     #[inline]
-    fn close(&mut self, start: usize, key: Range<usize>, empty: bool) {
-        self.present.push(Present { field: start..self.bytes.len(), key, empty, deleted: false });
+    fn note(&mut self, start: usize, key: Range<usize>, empty: bool) {
+        let sign = sign(&self.bytes[key.clone()]);
+        self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
     }
 
     /// Sets the attribute as [`Appender::replace`] does, but leaves it alone when it holds this value already.
@@ -245,7 +258,7 @@ impl Appender {
         let key = from..from + old.len();
         self.bytes.extend_from_within(old);
         self.fill(&value, length);
-        self.close(start, key, value.is_empty());
+        self.note(start, key, value.is_empty());
     }
 
     /// Sets `to` to the value of `from`; false when there is no `from`.
@@ -261,7 +274,7 @@ impl Appender {
         write::key(&mut self.bytes, 2, write::LEN);
         write::varint(&mut self.bytes, value.len() as u64);
         self.bytes.extend_from_within(value);
-        self.close(start, from..from + to.len(), empty);
+        self.note(start, from..from + to.len(), empty);
         true
     }
 
@@ -275,7 +288,7 @@ impl Appender {
     /// Adds the attribute unless the key holds a value; an empty string or a missing value counts as none and makes
     /// place. True when it was written.
     pub fn set_if_absent_or_empty<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) -> bool {
-        match self.present.iter().position(|present| self.is(present, key)) {
+        match self.find(key) {
             Some(index) if !self.present[index].empty => false,
             Some(_) => {
                 self.replace(key, value);
@@ -296,12 +309,11 @@ impl Appender {
 
     /// Removes every attribute with this key; true when there was one.
     pub fn delete(&mut self, key: &str) -> bool {
-        let mut found = false;
-        for index in 0..self.present.len() {
-            if self.is(&self.present[index], key) {
-                self.present[index].deleted = true;
-                found = true;
-            }
+        let (mut found, mut from) = (false, 0);
+        let sign = sign(key.as_bytes());
+        while let Some(place) = self.find_from(from, key.as_bytes(), sign) {
+            self.present[place].deleted = true;
+            (found, from) = (true, place + 1);
         }
         self.deletes |= found;
         found
@@ -344,10 +356,16 @@ impl Appender {
         }
         out.extend_from_slice(&self.bytes[from..]);
     }
+}
 
-    fn is(&self, present: &Present, key: &str) -> bool {
-        !present.deleted && &self.bytes[present.key.clone()] == key.as_bytes()
-    }
+/// Tells most keys apart without reading them: their length and last bytes. Keys of one namespace begin alike.
+#[inline]
+fn sign(key: &[u8]) -> u64 {
+    let last = key.last_chunk().map_or_else(
+        || key.iter().fold(0, |so_far, byte| so_far << 8 | u64::from(*byte)),
+        |last| u64::from_le_bytes(*last),
+    );
+    last ^ (key.len() as u64) << 56
 }
 
 /// Place of `part`, a slice of `whole`, as offsets. An absent key is the empty range at 0.

@@ -207,7 +207,7 @@ pub const NOT_BUILT: &[&str] = &[
     "XXH128",
 ];
 
-/// Texts made by converters do not grow beyond this.
+/// Texts that functions take or make are no longer than this: some make many values of one text.
 pub const TEXT_MAX: usize = 1 << 20;
 
 impl Converter {
@@ -280,8 +280,10 @@ fn made<'a>(text: String) -> Value<'a> {
     Value::Text(Cow::Owned(text))
 }
 
+/// The text that a value is, for a function's argument.
 pub fn text<'v>(value: &'v Value<'_>) -> Result<Cow<'v, str>, Failure> {
     match value {
+        Value::Text(text) if text.len() > TEXT_MAX => Err(Failure("the text is too long")),
         Value::Text(text) => Ok(Cow::Borrowed(text)),
         _ => Err(Failure("expected a string")),
     }

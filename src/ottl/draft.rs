@@ -65,12 +65,26 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Removes every field with this number.
-    pub fn remove(&mut self, number: u32) -> Result<(), Failure> {
-        while let Some(range) = last_range(self.bytes(), number) {
-            self.replace(range, b"")?;
+    /// Removes every field of which `goes` is true, by number and content. One pass, however many they are.
+    pub fn remove(&mut self, mut goes: impl FnMut(u32, &[u8]) -> bool) -> Result<(), Failure> {
+        let bytes = self.bytes();
+        let gone: Vec<Range<usize>> = places(bytes)
+            .filter(|(number, range)| goes(*number, &bytes[range.clone()]))
+            .map(|(_, range)| range)
+            .collect();
+        match &gone[..] {
+            [] => Ok(()),
+            [one] => self.replace(one.clone(), b""),
+            many => {
+                let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
+                for range in many {
+                    kept.extend_from_slice(&bytes[from..range.start]);
+                    from = range.end;
+                }
+                kept.extend_from_slice(&bytes[from..]);
+                self.replace(0..self.bytes().len(), &kept)
+            }
         }
-        Ok(())
     }
 }
 
@@ -82,6 +96,24 @@ pub fn places(message: &[u8]) -> impl Iterator<Item = (u32, Range<usize>)> {
         let field = fields.next()?.ok()?;
         Some((field.number, start..fields.position()))
     })
+}
+
+/// The message without the fields of this number.
+pub fn without(message: &[u8], number: u32) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(message.len());
+    for (_, range) in places(message).filter(|(found, _)| *found != number) {
+        rest.extend_from_slice(&message[range]);
+    }
+    rest
+}
+
+/// Fields that may be walked for the sake of one message's neighbours: so many are done in a second or two.
+const WALKED_MAX: usize = 1 << 28;
+
+/// True when so many readers of this message would walk too many fields: a request can be made of a million items under
+/// a resource of a million attributes.
+pub fn is_too_much(readers: usize, message: &[u8]) -> bool {
+    readers > 0 && readers.saturating_mul(places(message).count()) > WALKED_MAX
 }
 
 /// Where the last field with this number stands, the one that counts.

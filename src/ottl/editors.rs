@@ -3,18 +3,25 @@
 
 use std::borrow::Cow;
 
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet, hash_map};
 use regex::Regex;
 
-use crate::otlp::walk::AnyValue;
+use crate::core::limits::DEPTH_MAX;
+use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
 use crate::ottl::check::Node;
 use crate::ottl::convert::{Converter, TEXT_MAX, text};
 use crate::ottl::encode::{Entry, check_nesting, entries, put_value, raw_entries};
 use crate::ottl::path::Path;
-use crate::ottl::path::place::{Planned, all, find, set};
+use crate::ottl::path::place::{Planned, all, set};
 use crate::ottl::path::tables::Part;
-use crate::ottl::value::Value;
+use crate::ottl::value::{ELEMENTS_MAX, Value};
 use crate::ottl::{Failure, Item, Scene, eval};
+
+/// Bytes that one statement may make of a map.
+const MADE_MAX: usize = 16 << 20;
+const TOO_LONG: Failure = Failure("the text is too long");
 
 #[derive(Debug)]
 pub enum Editor {
@@ -131,13 +138,13 @@ fn delete(scene: &mut Scene<'_>, target: &Path, key: &Node) -> Option<Result<(),
     };
     let Some(Part::Attributes(number)) = part else { return None };
     let name = eval::value(key, &scene.view()).and_then(|key| text(&key).map(Cow::into_owned));
-    let cut = |scene: &mut Scene<'_>, name: String| -> Result<(), Failure> {
-        let draft = scene.draft(target.owner);
-        // A key that comes several times goes as a whole.
-        while let Some((range, _)) = find(draft.bytes(), number, name.as_bytes()) {
-            draft.replace(range, b"")?;
-        }
-        Ok(())
+    // A key that comes several times goes as a whole.
+    let is_it = |field: &[u8], name: &str| {
+        let inside = Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok());
+        inside.is_some_and(|raw| *Entry::read(raw).key == *name.as_bytes())
+    };
+    let cut = |scene: &mut Scene<'_>, name: String| {
+        scene.draft(target.owner).remove(|found, field| found == number && is_it(field, &name))
     };
     Some(name.and_then(|name| cut(scene, name)))
 }
@@ -173,7 +180,8 @@ impl MapEdit {
             }
             MapEdit::KeepKeys(keys) => {
                 let keys = eval::value(keys, item)?.elements().ok_or(Failure("expected a list of keys"))?;
-                map.retain(|entry| keys.iter().any(|key| is_key(key, &entry.key)));
+                let keys: HashSet<&[u8], RandomState> = keys.iter().filter_map(as_key).collect();
+                map.retain(|entry| keys.contains(&*entry.key));
             }
             MapEdit::Matching { pattern, keep } => {
                 map.retain(|entry| pattern.is_match(&String::from_utf8_lossy(&entry.key)) == *keep);
@@ -183,7 +191,7 @@ impl MapEdit {
             MapEdit::Flatten { prefix, depth } => {
                 let prefix = prefix.as_ref().map(|prefix| eval::value(prefix, item)).transpose()?;
                 let prefix = prefix.as_ref().map(text).transpose()?.unwrap_or_default();
-                return Ok(Some(flatten(&map, &prefix, *depth)));
+                return flatten(&map, &prefix, *depth).map(Some);
             }
             MapEdit::Merge { source, how } => {
                 let source = entries(&eval::value(source, item)?)?;
@@ -199,10 +207,14 @@ impl MapEdit {
                 return each_text(map, |old| replacement.within(item, pattern, old));
             }
             MapEdit::ReplacePatterns { keys: true, pattern, replacement } => {
-                let mut changed = false;
+                let (mut changed, mut bytes) = (false, 0);
                 for entry in &mut map {
                     let key = String::from_utf8_lossy(&entry.key).into_owned();
                     if let Some(new) = replacement.within(item, pattern, &key)? {
+                        bytes += new.len();
+                        if bytes > MADE_MAX {
+                            return Err(Failure("the map would become too large"));
+                        }
                         entry.set_key(new.into_bytes());
                         changed = true;
                     }
@@ -214,8 +226,8 @@ impl MapEdit {
     }
 }
 
-fn is_key(wanted: &Value<'_>, key: &[u8]) -> bool {
-    matches!(wanted, Value::Text(wanted) if wanted.as_bytes() == key)
+fn as_key<'v>(value: &'v Value<'_>) -> Option<&'v [u8]> {
+    if let Value::Text(text) = value { Some(text.as_bytes()) } else { None }
 }
 
 /// Keeps the priority keys and as many of the others, the first ones, as there is room for.
@@ -253,11 +265,11 @@ fn truncate(mut map: Vec<Entry<'_>>, most: usize) -> Option<Vec<Entry<'_>>> {
 /// Later entries of a key win, at the place of the first.
 fn unique(map: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     let mut kept: Vec<Entry<'_>> = Vec::with_capacity(map.len());
-    let mut places = hashbrown::HashMap::with_capacity(map.len());
+    let mut places: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
     for entry in map {
         match places.entry(entry.key.to_vec()) {
-            hashbrown::hash_map::Entry::Occupied(place) => kept[*place.get()] = entry,
-            hashbrown::hash_map::Entry::Vacant(free) => {
+            hash_map::Entry::Occupied(place) => kept[*place.get()] = entry,
+            hash_map::Entry::Vacant(free) => {
                 free.insert(kept.len());
                 kept.push(entry);
             }
@@ -267,42 +279,63 @@ fn unique(map: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
 }
 
 /// Entries of nested maps under dotted names, `depth` levels of them, and of lists one level more.
-fn flatten<'a>(map: &[Entry<'a>], prefix: &str, depth: usize) -> Vec<Entry<'a>> {
-    let mut flat = Vec::new();
+fn flatten<'a>(map: &[Entry<'a>], prefix: &str, depth: usize) -> Result<Vec<Entry<'a>>, Failure> {
     if depth == 0 {
-        return map.to_vec();
+        return Ok(map.to_vec());
     }
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+    let mut flat = Flat { entries: Vec::new(), bytes: 0, depth };
     for entry in map {
         let key = format!("{prefix}{}", String::from_utf8_lossy(&entry.key));
-        spread(&mut flat, key, &entry.value, 0, depth);
+        flat.spread(key, &entry.value, 0)?;
     }
-    unique(flat)
+    Ok(unique(flat.entries))
 }
 
-fn spread(flat: &mut Vec<Entry<'_>>, key: String, value: &[u8], level: usize, depth: usize) {
-    match AnyValue::read(value) {
-        Ok(AnyValue::KvList(map)) if level < depth => {
-            for raw in raw_entries(map, 1) {
-                let entry = Entry::read(raw);
-                let key = format!("{key}.{}", String::from_utf8_lossy(&entry.key));
-                spread(flat, key, &entry.value, level + 1, depth);
+struct Flat<'a> {
+    entries: Vec<Entry<'a>>,
+    /// Of all keys and values: a long key above many entries is in each of theirs.
+    bytes: usize,
+    depth: usize,
+}
+
+impl Flat<'_> {
+    fn spread(&mut self, key: String, value: &[u8], level: usize) -> Result<(), Failure> {
+        match AnyValue::read(value) {
+            Ok(AnyValue::KvList(map)) if level < self.depth.min(DEPTH_MAX) => {
+                raw_entries(map, 1).map(Entry::read).try_for_each(|entry| {
+                    let key = format!("{key}.{}", String::from_utf8_lossy(&entry.key));
+                    self.spread(key, &entry.value, level + 1)
+                })
+            }
+            Ok(AnyValue::Array(list)) if level <= self.depth.min(DEPTH_MAX) => {
+                let mut elements = raw_entries(list, 1).enumerate();
+                elements.try_for_each(|(at, element)| self.spread(format!("{key}.{at}"), element, level + 1))
+            }
+            _ => {
+                self.bytes += key.len() + value.len();
+                if self.bytes > MADE_MAX || self.entries.len() == ELEMENTS_MAX {
+                    return Err(Failure("the map would become too large"));
+                }
+                self.entries.push(Entry::new(key.into_bytes(), value.to_vec()));
+                Ok(())
             }
         }
-        Ok(AnyValue::Array(list)) if level <= depth => {
-            for (at, element) in raw_entries(list, 1).enumerate() {
-                spread(flat, format!("{key}.{at}"), element, level + 1, depth);
-            }
-        }
-        _ => flat.push(Entry::new(key.into_bytes(), value.to_vec())),
     }
 }
 
 fn merge<'a>(map: &mut Vec<Entry<'a>>, source: Vec<Entry<'a>>, how: Merge) {
+    let mut places: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
+    for (at, entry) in map.iter().enumerate() {
+        places.entry(entry.key.to_vec()).or_insert(at);
+    }
     for entry in source {
-        match map.iter_mut().find(|known| known.key == entry.key) {
-            Some(known) if how != Merge::Insert => known.set_value(entry.value.into_owned()),
-            None if how != Merge::Update => map.push(entry),
+        match places.get(&*entry.key) {
+            Some(at) if how != Merge::Insert => map[*at].set_value(entry.value.into_owned()),
+            None if how != Merge::Update => {
+                places.insert(entry.key.to_vec(), map.len());
+                map.push(entry);
+            }
             _ => {}
         }
     }
@@ -313,10 +346,14 @@ fn each_text<'a>(
     mut map: Vec<Entry<'a>>,
     mut change: impl FnMut(&str) -> Result<Option<String>, Failure>,
 ) -> Result<Option<Vec<Entry<'a>>>, Failure> {
-    let mut changed = false;
+    let (mut changed, mut bytes) = (false, 0);
     for entry in &mut map {
         let AnyValue::Str(old) = entry.any() else { continue };
         let Some(new) = change(&String::from_utf8_lossy(old))? else { continue };
+        bytes += new.len();
+        if bytes > MADE_MAX {
+            return Err(Failure("the map would become too large"));
+        }
         let mut value = Vec::with_capacity(new.len() + 4);
         put_value(&mut value, &Value::Text(Cow::Owned(new)))?;
         entry.set_value(value);
@@ -341,17 +378,20 @@ impl Replacement {
         }
         let template = eval::value(&self.text, item)?;
         let template = text(&template)?;
+        // Each reference stands for a part of the match, so this is known before it is made.
+        let references = template.matches('$').count();
+        let longest = old.len().saturating_add(TEXT_MAX);
         let (mut new, mut from) = (String::with_capacity(old.len()), 0);
         for found in matches {
             let Some(whole) = found.get(0) else { continue };
             new.push_str(&old[from..whole.start()]);
+            if references.saturating_mul(whole.len()).saturating_add(template.len() + new.len()) > longest {
+                return Err(TOO_LONG);
+            }
             let mut expanded = String::new();
             found.expand(&template, &mut expanded);
             new.push_str(&self.finish(expanded)?);
             from = whole.end();
-            if new.len() > TEXT_MAX {
-                return Err(Failure("the text is too long"));
-            }
         }
         new.push_str(&old[from..]);
         Ok(Some(new))

@@ -11,7 +11,7 @@ use crate::otlp::walk::{AnyValue, Fields, plain_attribute};
 use crate::otlp::write;
 use crate::ottl::Failure;
 use crate::ottl::parse::Key;
-use crate::ottl::value::Value;
+use crate::ottl::value::{ELEMENTS_MAX, Value};
 
 const TOO_DEEP: Failure = Failure("the value nests too deep");
 /// Elements that a list may be filled up with to reach an index.
@@ -83,7 +83,10 @@ pub fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], value: &[u8]) {
 /// The entries of a map value.
 pub fn entries<'a>(value: &Value<'a>) -> Result<Vec<Entry<'a>>, Failure> {
     match value {
-        Value::Map { message, number } => Ok(raw_entries(message, *number).map(Entry::read).collect()),
+        Value::Map { message, number } => {
+            let found: Vec<Entry<'a>> = raw_entries(message, *number).map(Entry::read).take(ELEMENTS_MAX + 1).collect();
+            if found.len() > ELEMENTS_MAX { Err(Failure("the map has too many entries")) } else { Ok(found) }
+        }
         Value::Json(Json::Object(map)) => {
             let entry = |(key, value): (&String, &Json)| {
                 let mut bytes = Vec::new();
@@ -194,7 +197,10 @@ pub fn set_in(old: &[u8], keys: &[Key], value: &[u8]) -> Result<Vec<u8>, Failure
         }
         (Key::Index(index), AnyValue::Array(_) | AnyValue::Empty) => {
             let list = if let AnyValue::Array(list) = old { list } else { b"" };
-            let mut elements: Vec<&[u8]> = raw_entries(list, 1).collect();
+            let mut elements: Vec<&[u8]> = raw_entries(list, 1).take(ELEMENTS_MAX + 1).collect();
+            if elements.len() > ELEMENTS_MAX {
+                return Err(Failure("the list has too many elements"));
+            }
             if matches!(old, AnyValue::Empty) && (0..FILL_MAX).contains(index) {
                 elements.resize(*index as usize + 1, b"");
             }

@@ -24,7 +24,7 @@ mod value;
 use std::fmt;
 
 pub use context::{Context, Grammar, Syntax, infer};
-pub use draft::{Draft, Edits, places};
+pub use draft::{Draft, Edits, is_too_much, places, without};
 pub use path::tables::Points;
 pub use path::{points_in, points_of};
 pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts};

@@ -77,6 +77,21 @@ impl Conditions {
     }
 }
 
+/// Reading one message for all that is under it would take too long.
+const TOO_MUCH: Failure = Failure("there is too much under one message to be asked about");
+
+impl Conditions {
+    /// Counts as a failure that these are not asked.
+    pub fn give_up(&self, failures: &Failures) -> Result<(), Failure> {
+        give_up(self.mode, failures)
+    }
+}
+
+fn give_up(mode: ErrorMode, failures: &Failures) -> Result<(), Failure> {
+    failures.0.add(1);
+    if mode == ErrorMode::Propagate { Err(TOO_MUCH) } else { Ok(()) }
+}
+
 /// Statements of one context, run in order where any of the conditions holds or there is none.
 #[derive(Debug)]
 pub struct Statements {
@@ -89,6 +104,11 @@ pub struct Statements {
 }
 
 impl Statements {
+    /// Counts as a failure that these are not run.
+    pub fn give_up(&self, failures: &Failures) -> Result<(), Failure> {
+        give_up(self.mode, failures)
+    }
+
     pub fn run(&self, scene: &mut Scene<'_>, failures: &Failures) -> Result<(), Failure> {
         if !self.conditions.is_empty() && !self.conditions.any(&scene.view(), failures)? {
             return Ok(());

@@ -11,6 +11,10 @@ use crate::ottl::parse::{Compare, Key};
 
 /// Values nested in values are followed this deep.
 const DEPTH_MAX: usize = 64;
+/// Lists and maps of more elements are not taken apart, and longer ones are no text: an element takes two bytes on the
+/// wire and many times that here.
+pub const ELEMENTS_MAX: usize = 100_000;
+const NESTED_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -67,27 +71,23 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The keys of a map and their values as text keys, or nothing when this is no map.
+    /// The keys of a map; `None` when this is no map, or one of too many entries.
     pub fn keys(&self) -> Option<Vec<Value<'a>>> {
         match self {
-            Value::Map { message, number } => {
-                Some(entries(message, *number).map(|(key, _)| Value::text(key)).collect())
-            }
-            Value::Json(Json::Object(map)) => {
-                Some(map.keys().map(|key| Value::Text(Cow::Owned(key.clone()))).collect())
-            }
+            Value::Map { message, number } => bounded(entries(message, *number).map(|(key, _)| Value::text(key))),
+            Value::Json(Json::Object(map)) => bounded(map.keys().map(|key| Value::Text(Cow::Owned(key.clone())))),
             _ => None,
         }
     }
 
-    /// The elements of a list, or the values of a map.
+    /// The elements of a list, or the values of a map; `None` when this is neither, or one of too many.
     pub fn elements(&self) -> Option<Vec<Value<'a>>> {
         match self {
-            Value::Map { message, number } => Some(entries(message, *number).map(|(_, value)| value).collect()),
-            Value::Array(message) => Some(array(message).collect()),
+            Value::Map { message, number } => bounded(entries(message, *number).map(|(_, value)| value)),
+            Value::Array(message) => bounded(array(message)),
             Value::List(values) => Some(values.clone()),
-            Value::Json(Json::Array(values)) => Some(values.iter().cloned().map(Value::of_json).collect()),
-            Value::Json(Json::Object(map)) => Some(map.values().cloned().map(Value::of_json).collect()),
+            Value::Json(Json::Array(values)) => bounded(values.iter().cloned().map(Value::of_json)),
+            Value::Json(Json::Object(map)) => bounded(map.values().cloned().map(Value::of_json)),
             _ => None,
         }
     }
@@ -153,6 +153,7 @@ impl<'a> Value<'a> {
                 Some(Cow::Owned(time.to_string()))
             }
             Value::Duration(nanos) => Some(Cow::Owned(format!("{nanos}ns"))),
+            other if other.wire().is_some_and(|wire| wire.len() > NESTED_BYTES_MAX) => None,
             other => Some(Cow::Owned(other.to_json(0).to_string())),
         }
     }
@@ -192,7 +193,8 @@ impl<'a> Value<'a> {
             (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
             (Value::Time(a), Value::Time(b)) | (Value::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
             (a, b) if a.is_nested() && b.is_nested() => {
-                let equal = a.to_json(0) == b.to_json(0);
+                let long = [a, b].iter().any(|value| value.wire().is_some_and(|wire| wire.len() > NESTED_BYTES_MAX));
+                let equal = if long { a.wire() == b.wire() } else { a.to_json(0) == b.to_json(0) };
                 return equal == (how == Compare::Equal) && matches!(how, Compare::Equal | Compare::NotEqual);
             }
             _ => return how == Compare::NotEqual,
@@ -207,9 +209,22 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The message of a list or map that stands on the wire.
+    fn wire(&self) -> Option<&'a [u8]> {
+        match self {
+            Value::Map { message, .. } | Value::Array(message) => Some(message),
+            _ => None,
+        }
+    }
+
     fn is_nested(&self) -> bool {
         matches!(self, Value::Map { .. } | Value::Array(_) | Value::List(_) | Value::Json(_))
     }
+}
+
+fn bounded<'a>(values: impl Iterator<Item = Value<'a>>) -> Option<Vec<Value<'a>>> {
+    let found: Vec<Value<'a>> = values.take(ELEMENTS_MAX + 1).collect();
+    (found.len() <= ELEMENTS_MAX).then_some(found)
 }
 
 /// The first attribute of this name; nil when there is none.

@@ -24,6 +24,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "deflate" => [&b"x"[..], &[7; 3_000], b""].map(zlib).into_iter().chain([raw_deflate(b"raw")]).collect(),
         "snappy" => [&b"x"[..], &[7; 3_000], b"abcabcabcabc"].map(snappy).to_vec(),
         "snappy_framed" => [&b"x"[..], &[7; 3_000], b""].map(snappy_framed).to_vec(),
+        "ottl" => OTTL.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "yaml" => YAML.iter().map(|text| text.as_bytes().to_vec()).collect(),
         _ => Vec::new(),
     }
@@ -150,4 +151,13 @@ const YAML: &[&str] = &[
     "exporters:\n  otlp/${A}:\n    endpoint: ${B:-x:1}\n    timeout: 1h2m3.5s\n    sending_queue: {queue_size: 10MiB, sizer: bytes}\n",
     "processors:\n  tail_sampling:\n    decision_wait: 10s\n    policies:\n      - {name: a, type: latency, latency: {threshold_ms: 5}}\n      - name: b\n        type: ottl_condition\n        ottl_condition: {span: ['attributes[\"a\"] == 1 and IsMatch(name, \"x.*\")']}\n",
     "x: $$${A}${AA}\n? complex key\n: value\n--- \n- second document\n",
+];
+
+const OTTL: &[&str] = &[
+    "set(attributes[\"a\"][\"b\"][0], {\"k\": [1, 2.5, nil]}) where IsMatch(attributes[\"s\"], \"x+\") or not (1 + 2 == 3)",
+    "replace_all_patterns(attributes, \"key\", \"(?P<n>s)b*\", \"$n${1}\", SHA256, \"<%s>\") where Len(attributes) > 0",
+    "merge_maps(attributes, ParseKeyValue(attributes[\"s\"], delimiter=\"=\"), \"upsert\")",
+    "flatten(attributes, \"p\", depth=2)\0\x32\x04\x0a\x01\x61\x12",
+    "severity_number < SEVERITY_NUMBER_WARN and time - observed_time != Duration(\"1h\")",
+    "keep_keys(body, Keys(attributes[\"m\"]))",
 ];

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
 use podgate::config::yaml;
 use podgate::core::component::ComponentId;
 use podgate::core::diagnostic::Diagnostics;
-use podgate::core::factory::{CheckContext, Checks};
+use podgate::core::factory::{CheckContext, Checks, Environment};
 use podgate::core::node::{Place, SourceId};
 use podgate::registry::PROCESSORS;
 
@@ -66,4 +67,34 @@ fn configurations_from_the_field_are_accepted_or_refused_for_a_known_reason() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_eq!(refused.len(), REFUSED.len(), "a refusal that no file shows: {refused:?}");
     assert!(seen["filter"] >= 5 && seen["transform"] >= 10, "{seen:?}");
+}
+
+/// One text that podgate has not goes alone; what stands beside it is run.
+#[test]
+fn with_unsupported_skip_only_the_texts_that_are_not_built_are_left_out() {
+    let yaml = "\
+receivers: {otlp: {protocols: {grpc: {}}}}
+processors:
+  transform:
+    trace_statements:
+      - set_semconv_span_name(\"1.43.0\")
+      - set(span.name, \"a\")
+      - set(span.attributes[\"id\"], UUID())
+  filter:
+    logs: {log_record: ['IsInCIDR(attributes[\"ip\"], [\"10.0.0.0/8\"])', 'severity_number < 9']}
+exporters: {nop: {}}
+service: {pipelines: {traces: {receivers: [otlp], processors: [transform, filter], exporters: [nop]}}}
+";
+    let mut args = ConfigArgs { config: vec![format!("yaml:{yaml}")], ..ConfigArgs::default() };
+    let refused = check_with(&args, Environment::default());
+    let codes = |checked: &Checked| -> Vec<&'static str> { checked.findings.iter().map(|found| found.code).collect() };
+    assert!(refused.plan.is_none());
+    assert_eq!(codes(&refused), ["E0205"; 3]);
+    args.unsupported = UnsupportedArg::Skip;
+    let skipping = check_with(&args, Environment::default());
+    assert!(skipping.plan.is_some(), "{:?}", skipping.findings);
+    assert_eq!(codes(&skipping), ["W0404"; 3]);
+    for (found, named) in skipping.findings.iter().zip(["set_semconv_span_name", "UUID", "IsInCIDR"]) {
+        assert!(found.message.starts_with("left out: podgate") && found.message.contains(named), "{found:?}");
+    }
 }

@@ -61,7 +61,7 @@ struct Rig {
 fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
     let checks = Checks::default();
     let node = yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
-    let id = ComponentId::parse("filter/t").unwrap();
+    let id = ComponentId::parse("filter/t").expect("an id");
     let cx = CheckContext { id: &id, path: "processors::filter/t".into(), place: Place::default(), checks: &checks };
     let plan = (FACTORY.check)(&cx, &node);
     if checks.diagnostics.has_errors() {
@@ -69,14 +69,14 @@ fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
         assert!(found.iter().all(|fault| fault.place.is_some()), "{found:?}");
         return Err(found.into_iter().map(|fault| format!("{} {}", fault.path, fault.message)).collect());
     }
-    Ok(plan.unwrap())
+    Ok(plan.expect("a plan where there is no fault"))
 }
 
 fn rig(yaml: &str, signal: Signal) -> Rig {
     let plan = checked(yaml).unwrap_or_else(|faults| panic!("{yaml}\n{faults:?}"));
     let (host, sink) = (Host::new(Budget::unlimited()), Arc::<Sink>::default());
     let build = BuildContext {
-        id: ComponentId::parse("filter/t").unwrap(),
+        id: ComponentId::parse("filter/t").expect("an id"),
         path: "processors::filter/t".into(),
         host: host.clone(),
     };

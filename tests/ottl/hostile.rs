@@ -3,13 +3,18 @@
 use fastrand::Rng;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::json;
 
 use podgate::ottl::{Condition, Context, Draft, Edits, Points, Scene, Statement, Syntax};
 
-use crate::common::{any, attributes};
+use podgate::core::payload::Signal;
+
+use crate::common::{any, attributes, rig};
 
 const TEXTS: &[&str] = &[
     r#"set(attributes["a"]["b"][0], {"k": [1, 2.5, nil]}) where IsMatch(attributes["a"], "x+") or not (1 + 2 == 3)"#,
@@ -148,5 +153,85 @@ fn valid_messages_stay_valid() {
         let mut scene = Scene { item: Draft::new(&span, Edits::default()), ..Scene::default() };
         _ = statement.unwrap_or_else(|fault| panic!("{text}: {fault}")).run(&mut scene);
         Span::decode(scene.item.bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+fn outcome(text: &str, of: &serde_json::Value) -> (Result<(), podgate::ottl::Failure>, usize) {
+    let item = LogRecord { attributes: attributes(of), ..LogRecord::default() }.encode_to_vec();
+    let mut scene = Scene { item: Draft::new(&item, Edits::default()), ..Scene::default() };
+    let statement = Statement::parse(text, Syntax { context: Context::Log, prefixed: false, cache: true });
+    let outcome = statement.unwrap_or_else(|fault| panic!("{text}: {fault}")).run(&mut scene);
+    (outcome, scene.item.bytes().len())
+}
+
+/// Each is small and would become huge if it were made before it was measured.
+#[test]
+fn what_would_become_too_large_fails_before_it_is_made() {
+    let long = "k".repeat(200_000);
+    let many: serde_json::Map<String, serde_json::Value> = (0..1_000).map(|at| (format!("n{at}"), json!(at))).collect();
+    let list: Vec<&str> = vec!["x"; 2_000];
+    let cases = [
+        ("flatten(attributes)", json!({ (long.clone()): many })),
+        (r#"replace_pattern(attributes["t"], "(?s).+", "$0$0$0$0$0$0$0$0$0$0$0$0")"#, json!({ "t": long })),
+        (r#"replace_all_patterns(attributes, "key", "n", attributes["t"])"#, {
+            let mut all = many.clone();
+            all.insert("t".into(), json!(long));
+            json!(all)
+        }),
+        (r#"set(attributes["x"], Concat(attributes["l"], attributes["t"]))"#, json!({ "l": list, "t": long })),
+        (r#"set(attributes["x"], Split(attributes["t"], ","))"#, json!({ "t": ",".repeat(2 << 20) })),
+        (r#"set(attributes["x"], ParseJSON(attributes["t"]))"#, json!({ "t": format!("[{}0]", "0,".repeat(1 << 20)) })),
+        ("keep_keys(attributes[\"m\"], [])", {
+            let many: serde_json::Map<_, _> = (0..100_001).map(|at| (format!("{at}"), json!(null))).collect();
+            json!({ "m": many })
+        }),
+    ];
+    for (text, of) in cases {
+        let (outcome, _) = outcome(text, &of);
+        assert!(outcome.is_err(), "{text}");
+    }
+    let (fits, length) =
+        outcome(r#"replace_pattern(attributes["t"], "(?s).+", "$0$0")"#, &json!({ "t": "k".repeat(200_000) }));
+    assert!(fits.is_ok() && length > 400_000);
+}
+
+#[test]
+fn a_key_that_comes_a_hundred_thousand_times_goes_in_one_pass() {
+    let one = LogRecord { attributes: attributes(&json!({ "k": 1 })), ..LogRecord::default() }.encode_to_vec();
+    let other = LogRecord { attributes: attributes(&json!({ "o": 1 })), ..LogRecord::default() }.encode_to_vec();
+    let item = [one.repeat(100_000), other.clone(), one].concat();
+    let mut scene = Scene { item: Draft::new(&item, Edits::default()), ..Scene::default() };
+    let syntax = Syntax { context: Context::Log, prefixed: false, cache: true };
+    Statement::parse(r#"delete_key(attributes, "k")"#, syntax).unwrap().run(&mut scene).unwrap();
+    assert_eq!(scene.item.bytes(), other);
+}
+
+/// A request can be made so that everything under a message would walk that message over and over.
+#[test]
+fn what_would_take_too_long_is_given_up_counted_and_passed_on() {
+    let many = |count: usize| {
+        attributes(&(0..count).map(|at| (format!("{at}"), json!(1))).collect::<serde_json::Map<_, _>>().into())
+    };
+    let events = vec![Event::default(); 100_000];
+    let span = Span { name: "n".into(), attributes: many(5_000), events: events.clone(), ..Span::default() };
+    let small = Span { name: "n".into(), events, ..Span::default() };
+    let request = |attributes, spans| ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }],
+    };
+    let yaml = "trace_statements: ['set(spanevent.name, span.name) where span.attributes[\"0\"] == 1 or resource.attributes[\"0\"] == nil']";
+    let cases = [
+        (request(vec![], vec![span]), 1, false),
+        (request(vec![], vec![small]), 0, true),
+        (request(many(5_000), vec![Span::default(); 100_000]), 1, false),
+    ];
+    for (before, failures, changed) in cases {
+        let rig = rig(yaml, Signal::Traces);
+        let after = ExportTraceServiceRequest::decode(rig.bytes(&before.encode_to_vec())).expect("valid");
+        assert_eq!(rig.host.stats.total("podgate_processor_ottl_failures"), failures);
+        assert_eq!(after != before, changed);
     }
 }

@@ -43,8 +43,12 @@ fn concat<'a>(values: &Value<'_>, between: &Value<'_>) -> Result<Value<'a>, Fail
         other => Cow::Owned(other.elements().ok_or(Failure("Concat wants a list of values"))?),
     };
     let parts: Vec<Cow<'_, str>> = values.iter().map(|value| value.to_text().unwrap_or("<nil>".into())).collect();
-    let joined = parts.join(&*text(between)?);
-    if joined.len() > TEXT_MAX { Err(Failure("the text is too long")) } else { Ok(made(joined)) }
+    let between = text(between)?;
+    let length = parts.iter().map(|part| part.len() + between.len()).fold(0usize, usize::saturating_add);
+    if length > TEXT_MAX + between.len() {
+        return Err(Failure("the text is too long"));
+    }
+    Ok(made(parts.join(&*between)))
 }
 
 fn convert_case<'a>(value: &Value<'_>, case: &str) -> Result<Value<'a>, Failure> {

@@ -27,8 +27,8 @@ pub fn set(
     draft.replace(range, &bytes)?;
     // A point's value is one of two.
     match path.part {
-        Part::Point(PointPart::ValueDouble) => draft.remove(6),
-        Part::Point(PointPart::ValueInt) => draft.remove(4),
+        Part::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == 6),
+        Part::Point(PointPart::ValueInt) => draft.remove(|number, _| number == 4),
         _ => Ok(()),
     }
 }

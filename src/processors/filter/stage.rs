@@ -11,8 +11,13 @@ use crate::core::stats::{Counter, Flow};
 use crate::otlp::envelope::count_item;
 use crate::otlp::rewrite::Rewrite;
 use crate::otlp::write;
-use crate::ottl::{Failure, Failures, Item, places, points_in, points_of};
+use crate::ottl::{Failure, Failures, Item, is_too_much, places, points_in, points_of, without};
 use crate::processors::filter::config::{Pass, Rules, Test};
+
+/// Field of `Span` that holds its events.
+const EVENTS: u32 = 11;
+/// Field of every kind of metric that holds its points.
+const POINTS: u32 = 1;
 
 pub struct Filter {
     pub rules: Arc<Rules>,
@@ -104,6 +109,10 @@ impl Walk<'_> {
         if pass.scope.is_none() && pass.item.is_none() && pass.piece.is_none() {
             return Ok(());
         }
+        let below = group.scopes.iter().map(|scope| scope.items.len()).sum();
+        if is_too_much(below, resource) {
+            return self.give_up(pass);
+        }
         let before = self.dropped;
         for scope in &mut group.scopes {
             self.scope(pass, &about, scope)?;
@@ -120,6 +129,9 @@ impl Walk<'_> {
             self.dropped += self.items_of(group);
             group.items.clear();
             return Ok(());
+        }
+        if is_too_much(group.items.len(), about.scope) {
+            return self.give_up(pass);
         }
         let mut rewrite = Rewrite::default();
         for (at, item) in group.items.iter().enumerate() {
@@ -142,31 +154,45 @@ impl Walk<'_> {
     /// Asks about the events of a span or the points of a metric; a metric that is left without points goes.
     fn pieces(&mut self, pass: &Pass, about: &Item<'_>, at: usize, rewrite: &mut Rewrite) -> Result<(), Failure> {
         if self.signal == Signal::Traces {
-            let gone = self.gone(pass, about.events().map(|event| about.with_event(event)))?;
+            // Without its events, which would be walked for each other.
+            let shell = without(about.item, EVENTS);
+            let about_span = Item { item: &shell, ..*about };
+            if is_too_much(about.events().count(), &shell) {
+                return self.give_up(pass);
+            }
+            let gone = self.gone(pass, about.events().map(|event| about_span.with_event(event)))?;
             if gone.iter().any(|gone| *gone) {
-                rewrite.replace(at, &without(about.item, 11, &gone));
+                rewrite.replace(at, &without_gone(about.item, EVENTS, &gone));
             }
             return Ok(());
         }
         let Some((points, holder)) = points_of(about.item) else { return Ok(()) };
+        if is_too_much(points_in(&holder).count(), about.item) {
+            return self.give_up(pass);
+        }
         let gone = self.gone(pass, points_in(&holder).map(|point| about.with_point(point, points)))?;
         let left = gone.iter().filter(|gone| !**gone).count();
         self.dropped += (gone.len() - left) as u64;
         if left == 0 {
             rewrite.drop_item(at);
         } else if left < gone.len() {
-            let holder_field = points.field();
-            let new = without(&holder, 1, &gone);
-            let mut metric = Vec::with_capacity(about.item.len());
-            for (number, range) in places(about.item) {
-                if number != holder_field {
-                    metric.extend_from_slice(&about.item[range]);
-                }
-            }
-            write::bytes(&mut metric, holder_field, &new);
+            let mut metric = without(about.item, points.field());
+            write::bytes(&mut metric, points.field(), &without_gone(&holder, POINTS, &gone));
             rewrite.replace(at, &metric);
         }
         Ok(())
+    }
+
+    /// Leaves alone what would take too long to ask.
+    fn give_up(&self, pass: &Pass) -> Result<(), Failure> {
+        let tests = [&pass.scope, &pass.item, &pass.piece];
+        tests.into_iter().flatten().try_for_each(|test| match test {
+            Test::Conditions(conditions) => conditions.give_up(self.failures),
+            Test::Properties(_) => {
+                self.failures.0.add(1);
+                Ok(())
+            }
+        })
     }
 
     fn gone<'a>(&self, pass: &Pass, pieces: impl Iterator<Item = Item<'a>>) -> Result<Vec<bool>, Failure> {
@@ -179,7 +205,7 @@ impl Walk<'_> {
 }
 
 /// The message without those fields of this number that are gone, in their order.
-fn without(message: &[u8], number: u32, gone: &[bool]) -> Vec<u8> {
+fn without_gone(message: &[u8], number: u32, gone: &[bool]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len());
     let mut gone = gone.iter();
     for (found, range) in places(message) {

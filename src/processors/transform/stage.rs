@@ -11,7 +11,9 @@ use crate::core::transform::Transform;
 use crate::otlp::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
-use crate::ottl::{Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, places, points_of};
+use crate::ottl::{
+    Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, is_too_much, places, points_of, without,
+};
 use crate::processors::transform::config::Groups;
 
 pub struct Transformer {
@@ -40,6 +42,14 @@ impl Transform for Transformer {
     }
 }
 
+/// Field of `Span` that holds its events.
+const EVENTS: u32 = 11;
+/// Field of every kind of metric that holds its points.
+const POINTS: u32 = 1;
+
+/// Pieces that changed, by their place among the pieces of their item.
+type Changed = Vec<(usize, Vec<u8>)>;
+
 /// Buffers that are used again from item to item.
 #[derive(Default)]
 struct Spare {
@@ -65,6 +75,10 @@ struct Around<'a> {
 
 impl Run<'_> {
     fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), Failure> {
+        let below = group.scopes.iter().map(|scope| scope.items.len()).sum();
+        if is_too_much(below, group.resource.as_deref().unwrap_or_default()) {
+            return row.give_up(self.failures);
+        }
         let resource = group.resource.take();
         let mut around = Around {
             resource: (resource.as_deref().unwrap_or_default(), Edits::default()),
@@ -87,6 +101,9 @@ impl Run<'_> {
         edits: &mut Edits,
         group: &mut ScopeGroup,
     ) -> Result<(), Failure> {
+        if is_too_much(group.items.len(), group.scope.as_deref().unwrap_or_default()) {
+            return row.give_up(self.failures);
+        }
         let scope = group.scope.take();
         let mut around = Around {
             resource: (resource, take(edits)),
@@ -105,14 +122,13 @@ impl Run<'_> {
     fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
         let mut rewrite = Rewrite::default();
         for (at, item) in group.items.iter().enumerate() {
-            let spare = take(&mut self.spare.item);
             let mut edits = match row.context {
-                Context::SpanEvent => self.pieces(row, around, (item, spare), (item, 11, Points::None))?,
-                Context::DataPoint => match points_of(item) {
-                    Some((points, holder)) => self.pieces(row, around, (item, spare), (&holder, 1, points))?,
-                    None => spare,
-                },
-                _ => self.step(row, around, (item, spare), None)?.0,
+                Context::SpanEvent => self.events(row, around, item)?,
+                Context::DataPoint => self.points(row, around, item)?,
+                _ => {
+                    let spare = take(&mut self.spare.item);
+                    self.step(row, around, (item, spare), None)?.0
+                }
             };
             if let Some(new) = edits.bytes() {
                 rewrite.replace(at, new);
@@ -128,20 +144,59 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Runs the row on each piece of an item, taken out of the message `holder` where pieces stand in field `number`,
-    /// and puts those that changed back.
+    /// Runs the row on each event of a span. Meanwhile the span is without its events: they would be walked for each other.
+    fn events(&mut self, row: &Statements, around: &mut Around<'_>, span: &[u8]) -> Result<Edits, Failure> {
+        let shell = without(span, EVENTS);
+        let edits = take(&mut self.spare.item);
+        if shell.len() == span.len() {
+            return Ok(edits);
+        }
+        let (edits, changed) = self.pieces(row, around, (&shell, edits), (span, EVENTS, Points::None))?;
+        if changed.is_empty() && edits.bytes().is_none() {
+            return Ok(edits);
+        }
+        let mut new = edits.bytes().unwrap_or(&shell).to_vec();
+        let span_with = with_pieces(span, EVENTS, &changed);
+        for (_, range) in places(&span_with).filter(|(found, _)| *found == EVENTS) {
+            new.extend_from_slice(&span_with[range]);
+        }
+        renew(span, edits, &new)
+    }
+
+    /// Runs the row on each point of a metric.
+    fn points(&mut self, row: &Statements, around: &mut Around<'_>, metric: &[u8]) -> Result<Edits, Failure> {
+        let edits = take(&mut self.spare.item);
+        let Some((points, holder)) = points_of(metric) else { return Ok(edits) };
+        let (edits, changed) = self.pieces(row, around, (metric, edits), (&holder, POINTS, points))?;
+        if changed.is_empty() {
+            return Ok(edits);
+        }
+        let current = edits.bytes().unwrap_or(metric);
+        let Some((points, holder)) = points_of(current) else { return Ok(edits) };
+        let mut new = without(current, points.field());
+        write::bytes(&mut new, points.field(), &with_pieces(&holder, POINTS, &changed));
+        renew(metric, edits, &new)
+    }
+
+    /// Runs the row on each piece in field `number` of the message `holder`; gives back the edits of the item and the
+    /// pieces that changed, by their place.
     fn pieces(
         &mut self,
         row: &Statements,
         around: &mut Around<'_>,
         (item, mut edits): (&[u8], Edits),
         (holder, number, points): (&[u8], u32, Points),
-    ) -> Result<Edits, Failure> {
-        let mut changed: Vec<(usize, Vec<u8>)> = Vec::new();
-        for (at, (_, range)) in places(holder).filter(|(found, _)| *found == number).enumerate() {
-            let piece = content(&holder[range]);
+    ) -> Result<(Edits, Changed), Failure> {
+        let mut changed = Changed::new();
+        let all = || places(holder).filter(|(found, _)| *found == number);
+        if is_too_much(all().count(), item) {
+            row.give_up(self.failures)?;
+            return Ok((edits, changed));
+        }
+        for (at, (_, range)) in all().enumerate() {
             let spare = take(&mut self.spare.piece);
-            let (new_item, mut new_piece) = self.step(row, around, (item, edits), Some((piece, spare, points)))?;
+            let piece = Some((content(&holder[range]), spare, points));
+            let (new_item, mut new_piece) = self.step(row, around, (item, edits), piece)?;
             edits = new_item;
             if let Some(bytes) = new_piece.bytes() {
                 changed.push((at, bytes.to_vec()));
@@ -149,26 +204,7 @@ impl Run<'_> {
             new_piece.clear();
             self.spare.piece = new_piece;
         }
-        if changed.is_empty() {
-            return Ok(edits);
-        }
-        let current = edits.bytes().unwrap_or(item);
-        let new = match points_of(current).filter(|_| points != Points::None) {
-            None => with_pieces(current, number, &changed),
-            Some((points, holder)) => {
-                let holder = with_pieces(&holder, number, &changed);
-                let mut metric = Vec::with_capacity(current.len() + holder.len());
-                for (_, range) in places(current).filter(|(found, _)| *found != points.field()) {
-                    metric.extend_from_slice(&current[range]);
-                }
-                write::bytes(&mut metric, points.field(), &holder);
-                metric
-            }
-        };
-        let mut draft = Draft::new(item, edits);
-        let whole = 0..draft.bytes().len();
-        draft.replace(whole, &new)?;
-        Ok(draft.edits)
+        Ok((edits, changed))
     }
 
     /// Runs the row once; gives back the edits of item and piece.
@@ -207,13 +243,21 @@ impl Run<'_> {
     }
 }
 
+/// The edits that make `new` of an item.
+fn renew(item: &[u8], mut edits: Edits, new: &[u8]) -> Result<Edits, Failure> {
+    edits.clear();
+    let mut draft = Draft::new(item, edits);
+    draft.replace(0..item.len(), new)?;
+    Ok(draft.edits)
+}
+
 /// The content of one length-delimited field.
 fn content(field: &[u8]) -> &[u8] {
     Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default()
 }
 
 /// The message with these of its pieces, by number, replaced.
-fn with_pieces(message: &[u8], number: u32, changed: &[(usize, Vec<u8>)]) -> Vec<u8> {
+fn with_pieces(message: &[u8], number: u32, changed: &Changed) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + changed.iter().map(|(_, piece)| piece.len() + 8).sum::<usize>());
     let mut changed = changed.iter().peekable();
     let mut at = 0;
