@@ -304,4 +304,37 @@ mod tests {
             assert_eq!(is_too_slow(&limits, Duration::from_secs(seconds), received), too_slow, "{seconds} {received}");
         }
     }
+
+    fn buffer(expected: u64) -> Buffer {
+        let granted = expected.min(TICKET_START_BYTES);
+        let ticket = crate::core::budget::Budget::unlimited().take(granted).unwrap();
+        Buffer { ticket, whole: None, bytes: BytesMut::new(), granted, expected }
+    }
+
+    #[test]
+    fn a_short_body_does_not_keep_the_buffer_it_came_in_and_a_long_one_is_not_copied() {
+        for (length, copied) in [(600, true), (64 << 10, false)] {
+            let chunk = Bytes::from(vec![7; 128 << 10]).slice(..length);
+            let mut buffer = buffer(length as u64);
+            buffer.append(chunk.clone()).unwrap();
+            let gathered = buffer.finish();
+            assert_eq!(gathered.bytes, chunk);
+            assert_eq!(gathered.bytes.as_ptr() != chunk.as_ptr(), copied, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_long_body_stays_where_it_is_while_it_grows_and_its_ticket_follows_what_came() {
+        let chunk = Bytes::from(vec![7; 100 << 10]);
+        let mut buffer = buffer(100 * chunk.len() as u64);
+        let mut places = std::collections::BTreeSet::new();
+        for count in 1..=100 {
+            buffer.append(chunk.clone()).unwrap();
+            assert!(buffer.ticket.bytes() <= 2 * count * chunk.len() as u64 + TICKET_START_BYTES, "{count}");
+            if count > 20 {
+                places.insert(buffer.bytes.as_ptr() as usize);
+            }
+        }
+        assert_eq!((places.len(), buffer.finish().bytes.len()), (1, 100 * chunk.len()));
+    }
 }

@@ -21,6 +21,7 @@ use crate::ottl::{Failure, Item, Scene, eval};
 
 /// Bytes that one statement may make of a map.
 const MADE_MAX: usize = 16 << 20;
+const TOO_LARGE: Failure = Failure("the map would become too large");
 const TOO_LONG: Failure = Failure("the text is too long");
 
 #[derive(Debug)]
@@ -207,19 +208,7 @@ impl MapEdit {
                 return each_text(map, |old| replacement.within(item, pattern, old));
             }
             MapEdit::ReplacePatterns { keys: true, pattern, replacement } => {
-                let (mut changed, mut bytes) = (false, 0);
-                for entry in &mut map {
-                    let key = String::from_utf8_lossy(&entry.key).into_owned();
-                    if let Some(new) = replacement.within(item, pattern, &key)? {
-                        bytes += new.len();
-                        if bytes > MADE_MAX {
-                            return Err(Failure("the map would become too large"));
-                        }
-                        entry.set_key(new.into_bytes());
-                        changed = true;
-                    }
-                }
-                return Ok(changed.then(|| unique(map)));
+                return each_key(map, |old| replacement.within(item, pattern, old));
             }
         }
         Ok((map.len() != before).then_some(map))
@@ -315,7 +304,7 @@ impl Flat<'_> {
             _ => {
                 self.bytes += key.len() + value.len();
                 if self.bytes > MADE_MAX || self.entries.len() == ELEMENTS_MAX {
-                    return Err(Failure("the map would become too large"));
+                    return Err(TOO_LARGE);
                 }
                 self.entries.push(Entry::new(key.into_bytes(), value.to_vec()));
                 Ok(())
@@ -352,7 +341,7 @@ fn each_text<'a>(
         let Some(new) = change(&String::from_utf8_lossy(old))? else { continue };
         bytes += new.len();
         if bytes > MADE_MAX {
-            return Err(Failure("the map would become too large"));
+            return Err(TOO_LARGE);
         }
         let mut value = Vec::with_capacity(new.len() + 4);
         put_value(&mut value, &Value::Text(Cow::Owned(new)))?;
@@ -360,6 +349,24 @@ fn each_text<'a>(
         changed = true;
     }
     Ok(changed.then_some(map))
+}
+
+/// Changes keys; `None` when none changed. Where two become one, the later wins.
+fn each_key<'a>(
+    mut map: Vec<Entry<'a>>,
+    mut change: impl FnMut(&str) -> Result<Option<String>, Failure>,
+) -> Result<Option<Vec<Entry<'a>>>, Failure> {
+    let (mut changed, mut bytes) = (false, 0);
+    for entry in &mut map {
+        let Some(new) = change(&String::from_utf8_lossy(&entry.key))? else { continue };
+        bytes += new.len();
+        if bytes > MADE_MAX {
+            return Err(TOO_LARGE);
+        }
+        entry.set_key(new.into_bytes());
+        changed = true;
+    }
+    Ok(changed.then(|| unique(map)))
 }
 
 impl Replacement {

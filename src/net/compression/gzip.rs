@@ -10,7 +10,7 @@ use libdeflater::{DecompressionError, Decompressor};
 use crate::net::compression::stream::read_all;
 use crate::net::compression::{InflateError, Output, corrupt};
 
-/// Larger outputs are inflated in steps, so that other requests get their turn: this is a third of a millisecond.
+/// Larger outputs are inflated in steps, so that other requests get their turn.
 const ONE_SHOT_MAX: u64 = 512 << 10;
 /// Fixed head and trailer of a member.
 const MEMBER_BYTES_MIN: usize = 18;

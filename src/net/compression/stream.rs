@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 
 use crate::net::compression::{InflateError, Output, corrupt};
 
-/// Output between two yields to other tasks: some tenths of a millisecond. Also the first buffer.
+/// Output between two yields to other tasks, and the first buffer.
 const STEP_BYTES: u64 = 128 << 10;
 /// Address space taken at once for a long body.
 const AHEAD_BYTES: u64 = 64 << 20;
