@@ -58,6 +58,7 @@ fn main() {
 
     let stages =
         SHAPES.map(|(_, factory, body)| stage::bench(factory, body, Signal::Traces, Host::new(Budget::unlimited())));
+    let now = UnixNanos(0);
     let mut rows = Rows::new(w1::SPANS);
     rows.row("prost decode + append 10 + encode", |at| _ = black_box(prost_pass(&copies[at])));
     rows.row("prost decode + encode", |at| {
@@ -84,7 +85,6 @@ fn main() {
         json::from_wire(Signal::Traces, &envelopes[at], &mut line).expect("valid");
         black_box(&line);
     });
-    let now = UnixNanos(0);
     for ((name, ..), stage) in SHAPES.iter().zip(&stages) {
         let copies = &copies;
         // The decode of the row above is part of this one.
