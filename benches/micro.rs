@@ -56,6 +56,9 @@ fn main() {
         .collect();
     let mut line = Vec::new();
 
+    let stages =
+        SHAPES.map(|(_, factory, body)| stage::bench(factory, body, Signal::Traces, Host::new(Budget::unlimited())));
+    let now = UnixNanos(0);
     let mut rows = Rows::new(w1::SPANS);
     rows.row("prost decode + append 10 + encode", |at| _ = black_box(prost_pass(&copies[at])));
     rows.row("prost decode + encode", |at| {
@@ -82,9 +85,6 @@ fn main() {
         json::from_wire(Signal::Traces, &envelopes[at], &mut line).expect("valid");
         black_box(&line);
     });
-    let stages =
-        SHAPES.map(|(_, factory, body)| stage::bench(factory, body, Signal::Traces, Host::new(Budget::unlimited())));
-    let now = UnixNanos(0);
     for ((name, ..), stage) in SHAPES.iter().zip(&stages) {
         let copies = &copies;
         // The decode of the row above is part of this one.

@@ -164,6 +164,11 @@ impl Metadata {
         }
     }
 
+    /// Ends the connections.
+    pub async fn close(&self) {
+        self.client.close().await;
+    }
+
     async fn ec2(&self) -> Result<Vec<(&'static str, String)>, String> {
         // Version 2 wants a token first; where it is switched off, version 1 answers without.
         let wish = header("x-aws-ec2-metadata-token-ttl-seconds", "300");

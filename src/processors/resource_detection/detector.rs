@@ -50,6 +50,13 @@ impl Detector {
         outcome
     }
 
+    /// Ends what the detector keeps open.
+    pub async fn close(&self) {
+        if let Source::Cloud(metadata) = &self.source {
+            metadata.close().await;
+        }
+    }
+
     fn wants(&self, key: &str) -> bool {
         self.enabled.as_ref().is_none_or(|enabled| enabled.contains(&key))
     }

@@ -160,6 +160,8 @@ impl Component for Running {
                 // It waits for nothing but its own stop.
                 let _ = timeout_at(deadline, task).await;
             }
+            let detectors = self.0.plans.detectors.iter();
+            let _ = timeout_at(deadline, join_all(detectors.map(|detector| detector.close()))).await;
         })
     }
 }
