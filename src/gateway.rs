@@ -22,6 +22,9 @@ use crate::pipeline::{self, Running, Wired};
 use crate::registry;
 use crate::telemetry;
 
+/// How long the account waits for answers of stages that have ended already: a wake-up, and what a busy machine makes of it.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
 /// A running gateway. Drain it; dropping it leaves sockets to the runtime's end.
 pub struct Gateway {
     host: Arc<Host>,
@@ -76,7 +79,18 @@ impl Gateway {
             tracing::debug!(component = %running.path, "draining");
             running.component.drain(deadline).await;
         }
+        self.last_answers().await;
         Signal::ALL.into_iter().map(|signal| (signal.name(), self.host.balance.sheet(signal))).collect()
+    }
+
+    /// Calls that outlived their receiver's drain are ended by the stages behind it; the answer is then still on its way
+    /// to whom it makes count the items.
+    async fn last_answers(&self) {
+        let until = Instant::now() + LAST_ANSWERS;
+        let balance = &self.host.balance;
+        while Signal::ALL.into_iter().any(|signal| balance.sheet(signal).held > 0) && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

@@ -203,7 +203,7 @@ impl Appender {
         let (start, from) = self.open(key.len(), length);
         self.bytes.extend_from_slice(key.as_bytes());
         self.fill(&value, length);
-        self.close(start, from..from + key.len(), value.is_empty());
+        self.note(start, from..from + key.len(), value.is_empty());
     }
 
     /// Writes an attribute up to its key; where it begins, and where the key will.
@@ -225,8 +225,9 @@ impl Appender {
         put_value(&mut self.bytes, value);
     }
 
+    /// Notes the attribute that was just written, from `start` to the end.
     #[inline]
-    fn close(&mut self, start: usize, key: Range<usize>, empty: bool) {
+    fn note(&mut self, start: usize, key: Range<usize>, empty: bool) {
         let sign = sign(&self.bytes[key.clone()]);
         self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
     }
@@ -257,7 +258,7 @@ impl Appender {
         let key = from..from + old.len();
         self.bytes.extend_from_within(old);
         self.fill(&value, length);
-        self.close(start, key, value.is_empty());
+        self.note(start, key, value.is_empty());
     }
 
     /// Sets `to` to the value of `from`; false when there is no `from`.
@@ -273,7 +274,7 @@ impl Appender {
         write::key(&mut self.bytes, 2, write::LEN);
         write::varint(&mut self.bytes, value.len() as u64);
         self.bytes.extend_from_within(value);
-        self.close(start, from..from + to.len(), empty);
+        self.note(start, from..from + to.len(), empty);
         true
     }
 

@@ -198,9 +198,11 @@ fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax)
         return matching(at, name, arguments, keys, syntax);
     }
     let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
+        if NOT_BUILT.contains(&name) {
+            return not_built(at, format!("podgate has no function `{name}`"));
+        }
         let known = CONVERTERS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
-        let message = format!("podgate has no function `{name}`; known are IsMatch, ExtractPatterns, {known}");
-        return if NOT_BUILT.contains(&name) { not_built(at, message) } else { fault(at, message) };
+        return fault(at, format!("there is no converter `{name}`; known are IsMatch, ExtractPatterns, {known}"));
     };
     let (converter, fewest, most) = (known.converter, known.fewest, known.most);
     let ordered = match converter.parameters() {
@@ -209,7 +211,8 @@ fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax)
     };
     let given = ordered.iter().flatten().count();
     if !(fewest..=most).contains(&given) {
-        return fault(at, format!("`{name}` takes {fewest} arguments, not {given}"));
+        let most = if most > fewest { format!(" to {most}") } else { String::new() };
+        return fault(at, format!("`{name}` takes {fewest}{most} arguments, not {given}"));
     }
     if matches!(converter, Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint)
         && syntax.context != Context::Metric

@@ -112,5 +112,8 @@ async fn no_abuse_has_an_honest_request_refused_or_memory_above_its_limit() {
     if !only.is_empty() {
         return println!("{verdict}\n{table}");
     }
-    report::write("Abuses", &format!("`make test-abuse S={seconds}`, {}.\n{how} {verdict}\n\n{table}", report::circumstances()));
+    report::write(
+        "Abuses",
+        &format!("`make test-abuse S={seconds}`, {}.\n{how} {verdict}\n\n{table}", report::circumstances()),
+    );
 }

@@ -148,5 +148,8 @@ async fn in_a_tenfold_overload_memory_holds_refusals_are_retryable_and_the_modes
     assert_eq!(ended.items("received"), ended.items("delivered") + ended.items("refused") + ended.items("dropped"));
     let how =
         format!("{TENANTS} tenants told apart by a header, one connection each, {seconds} s after as many to settle");
-    report::write("Overload", &format!("`make test-overload S={seconds}`, {}.\n{how}: {text}.", report::circumstances()));
+    report::write(
+        "Overload",
+        &format!("`make test-overload S={seconds}`, {}.\n{how}: {text}.", report::circumstances()),
+    );
 }

@@ -1,5 +1,7 @@
 //! Converters of moments and durations. No clock is read here: moments come from the data or from a text.
 
+use std::borrow::Cow;
+
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
@@ -33,9 +35,9 @@ pub fn apply<'a>(converter: Converter, first: &Value<'_>, second: &Value<'_>) ->
             let parsed = duration::parse(&text(first)?).map_err(|_| Failure("the text is no duration"))?;
             i64::try_from(parsed.as_nanos()).map(Value::Duration).map_err(|_| Failure("the duration is too long"))
         }
-        Converter::Time => parse(&text(first)?, &text(second)?),
+        Converter::Time => parse(&text(first)?, &known(second)?),
         Converter::FormatTime => {
-            let (time, format) = (utc(first)?, text(second)?);
+            let (time, format) = (utc(first)?, known(second)?);
             let shown = jiff::fmt::strtime::format(format.as_bytes(), &time);
             shown.map(made).map_err(|_| Failure("the time cannot be shown in this format"))
         }
@@ -70,6 +72,12 @@ pub fn apply<'a>(converter: Converter, first: &Value<'_>, second: &Value<'_>) ->
         Converter::Nanosecond => utc(first).map(|time| Value::Int(time.subsec_nanosecond().into())),
         _ => Err(Failure("this is no function of times")),
     }
+}
+
+/// A format that was not written out is looked at here.
+fn known<'v>(format: &'v Value<'_>) -> Result<Cow<'v, str>, Failure> {
+    let format = text(format)?;
+    if knows(&format) { Ok(format) } else { Err(Failure("the time format has an unknown directive")) }
 }
 
 fn moment(value: &Value<'_>) -> Result<i64, Failure> {
