@@ -153,6 +153,28 @@ async fn spans_are_judged_as_they_come_at_span_ingest() {
     rig.assert_settled();
 }
 
+/// From 32 events on they are asked about with their span as it would be without any, so that none walks all others.
+#[tokio::test(start_paused = true)]
+async fn events_are_asked_about_with_their_span_however_many_there_are() {
+    let condition = "name == \"boom\" and span.name == \"op\"";
+    let config = json!({ "decision_wait": "5s", "policies": [
+        { "name": "event", "type": "ottl_condition", "ottl_condition": { "spanevent": [condition] } },
+    ] });
+    let rig = Rig::start(&config).await;
+    for (trace, events) in [(1, 1), (2, 31), (3, 32), (4, 50_000)] {
+        for (kept, name) in [(true, "op"), (false, "other")] {
+            let mut made = span(if kept { trace } else { trace + 100 }, 1);
+            made.name = name.to_owned();
+            made.events = vec![Event::default(); events - 1];
+            made.events.push(Event { name: "boom".to_owned(), ..Event::default() });
+            rig.send(&request(vec![made])).await.expect("holds in this test");
+        }
+    }
+    rig.drain().await;
+    assert_eq!(rig.sink.by_trace(), [1, 2, 3, 4].map(|trace| (hex(trace), 1)).into());
+    rig.assert_settled();
+}
+
 /// Policies whose verdict must not depend on the order of spans.
 fn orderless() -> Json {
     json!({ "decision_wait": "5s", "policies": [

@@ -33,6 +33,9 @@ const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
 /// After a search in vain no other begins for this long, or until the peer takes something.
 const HOPELESS: Duration = Duration::from_secs(60);
 const HOPELESS_MESSAGES_MIN: usize = 32;
+/// A sender that waits is told to come again later rather than kept for longer than this: most give up on us after ten
+/// seconds, and would send again what we still hold.
+const SENDER_HOLD_MAX: Duration = Duration::from_secs(3);
 /// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
 
@@ -136,6 +139,7 @@ pub struct Delivery {
     pub path: String,
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
+    sender_waits: bool,
     work: Workroom,
     /// The largest request we may send at all.
     request_bytes_max: u64,
@@ -165,6 +169,8 @@ pub struct DeliveryParts {
     pub path: String,
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
+    /// Whoever sent the payload waits for its end: there is no queue.
+    pub sender_waits: bool,
     pub budget: Arc<Budget>,
 }
 
@@ -178,6 +184,7 @@ impl Delivery {
             path: parts.path,
             status: parts.status,
             off_spec_retries: parts.off_spec_retries,
+            sender_waits: parts.sender_waits,
             work: Workroom::new(parts.budget),
             request_bytes_max: parts.request_bytes_max.min(REQUEST_BYTES_MAX),
             cut_above: AtomicU64::new(u64::MAX),
@@ -302,7 +309,13 @@ impl Delivery {
         let mut backoff = self.retry.map(|retry| Backoff::new(retry, started));
         let mut off_spec_attempts = 0;
         loop {
-            if let Err(Over) = self.wait_for_hold().await {
+            let held = self.held_for();
+            if self.sender_waits && held > SENDER_HOLD_MAX {
+                return End::GaveUp { reason: Reason::UNAVAILABLE, after: Some(held), trouble: throttled(held) };
+            }
+            if !held.is_zero()
+                && let Err(Over) = self.gate.pause(held).await
+            {
                 return End::Over;
             }
             let attempt = async {
@@ -336,7 +349,8 @@ impl Delivery {
                 }
                 self.off_spec_retries.add(1);
             }
-            let Some(backoff) = &mut backoff else {
+            let too_long = self.sender_waits && after.is_some_and(|after| after > SENDER_HOLD_MAX);
+            let Some(backoff) = backoff.as_mut().filter(|_| !too_long) else {
                 return End::GaveUp { reason: Reason::UNAVAILABLE, after, trouble };
             };
             let Some(wait) = backoff.next(Instant::now(), after, fastrand::f64()) else {
@@ -358,12 +372,9 @@ impl Delivery {
         }
     }
 
-    async fn wait_for_hold(&self) -> Result<(), Over> {
-        let held = *lock(&self.hold);
-        match held.and_then(|until| until.checked_duration_since(Instant::now())) {
-            Some(wait) if !wait.is_zero() => self.gate.pause(wait).await,
-            _ => Ok(()),
-        }
+    /// How long nothing may be sent yet.
+    fn held_for(&self) -> Duration {
+        lock(&self.hold).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     fn say_works(&self) {
@@ -420,6 +431,11 @@ impl Deliver for Delivery {
     fn destination(&self) -> &str {
         self.courier.destination()
     }
+}
+
+fn throttled(held: Duration) -> Trouble {
+    let message = format!("the next hop asked to be left alone for another {} s", held.as_secs() + 1);
+    Trouble { code: "throttled".to_owned(), message, cure: None }
 }
 
 fn can_be_cut(payload: &Payload) -> bool {

@@ -112,6 +112,7 @@ impl Sending {
             path: cx.path,
             status: cx.host.status.clone(),
             off_spec_retries: meters::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
+            sender_waits: settings.queue.is_none(),
             budget: cx.host.budget.clone(),
         });
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))

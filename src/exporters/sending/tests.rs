@@ -256,3 +256,19 @@ async fn without_memory_for_it_one_request_at_a_time_goes_out_and_none_is_lost()
     assert_eq!(bench.settled().await.delivered, 10);
     assert_eq!((budget.used(), budget.peak()), (0, 2 << 20));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_waits_is_given_a_long_hint_on_instead_of_being_kept() {
+    let hint = Some(Duration::from_secs(20));
+    let bench = bench(&[Act::Later(hint), Act::Take], None).await;
+    let start = Instant::now();
+    for seconds in [0, 10] {
+        tokio::time::sleep_until(start + Duration::from_secs(seconds)).await;
+        let Err(ConsumeError::Refused { after, .. }) = bench.send(2).await else { panic!("not refused") };
+        assert_eq!(after, Some(Duration::from_secs(20 - seconds)));
+        assert_eq!((bench.attempts(), start.elapsed().as_secs()), (1, seconds), "nobody asked the next hop again");
+    }
+    tokio::time::sleep_until(start + Duration::from_secs(18)).await;
+    bench.send(2).await.expect("two seconds are waited for");
+    assert_eq!(start.elapsed().as_secs(), 20);
+}

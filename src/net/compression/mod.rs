@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::core::budget::{OverBudget, Ticket};
+use crate::net::aside::Aside;
 use crate::net::body::Gathered;
 
 pub use gzip::deflate_gzip;
@@ -74,6 +75,7 @@ pub enum InflateError {
 #[derive(Clone, Debug)]
 pub struct Inflater {
     places: Arc<Semaphore>,
+    aside: Arc<Aside>,
 }
 
 impl Default for Inflater {
@@ -84,7 +86,7 @@ impl Default for Inflater {
 
 impl Inflater {
     pub fn new(at_once: usize) -> Inflater {
-        Inflater { places: Arc::new(Semaphore::new(at_once.max(1))) }
+        Inflater { places: Arc::new(Semaphore::new(at_once.max(1))), aside: Arc::default() }
     }
 
     /// The decoded body, at most `limit` bytes; its ticket covers it, the compressed one is given back.
@@ -93,13 +95,13 @@ impl Inflater {
             return Ok(body);
         }
         let limit = Cap::of(body.bytes.len() as u64, limit);
-        let output = Output { limit, ticket: &body.ticket, places: &self.places };
+        let output = Output { limit, ticket: &body.ticket, places: &self.places, aside: &self.aside };
         let bytes = match encoding {
             Encoding::Identity => body.bytes.clone(),
             Encoding::Gzip => gzip::inflate(&body.bytes, &output).await?,
             Encoding::Zstd => stream::zstd(&body.bytes, &output).await?,
             Encoding::Deflate => stream::deflate(&body.bytes, &output).await?,
-            Encoding::Snappy => snappy::block(&body.bytes, &output)?,
+            Encoding::Snappy => snappy::block(&body.bytes, &output).await?,
             Encoding::SnappyFramed => stream::snappy_framed(&body.bytes, &output).await?,
         };
         let Gathered { bytes: compressed, ticket } = body;
@@ -133,6 +135,7 @@ struct Output<'a> {
     limit: Cap,
     ticket: &'a Ticket,
     places: &'a Semaphore,
+    aside: &'a Aside,
 }
 
 impl Output<'_> {

@@ -4,11 +4,18 @@ use bytes::Bytes;
 
 use crate::net::compression::{InflateError, Output, corrupt};
 
-pub(super) fn block(input: &[u8], output: &Output<'_>) -> Result<Bytes, InflateError> {
+/// Decodes in one go, which for tens of megabytes is tens of milliseconds: such a block is decoded beside the others' work.
+pub(super) async fn block(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
     let length = snap::raw::decompress_len(input).map_err(|error| corrupt("snappy", error))?;
     let mut bytes = output.exactly(length as u64)?;
-    bytes.resize(length, 0);
-    let written = snap::raw::Decoder::new().decompress(input, &mut bytes).map_err(|error| corrupt("snappy", error))?;
-    bytes.truncate(written);
-    Ok(Bytes::from(bytes))
+    // The work outlives a caller that stops waiting, and so must what it is charged to.
+    let (input, ticket) = (input.clone(), output.ticket.clone());
+    let decode = move || {
+        let _ticket = ticket;
+        bytes.resize(length, 0);
+        let written = snap::raw::Decoder::new().decompress(&input, &mut bytes);
+        bytes.truncate(written.map_err(|error| corrupt("snappy", error))?);
+        Ok(Bytes::from(bytes))
+    };
+    output.aside.run(length as u64, decode).await
 }

@@ -9,7 +9,7 @@ use crate::core::payload::Signal;
 use crate::otlp::depth::check_depth;
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
-use crate::ottl::{Condition, Item};
+use crate::ottl::{Condition, Item, is_too_much, without};
 use crate::processors::tail_sampling::keys::{Key, Keys};
 use crate::processors::tail_sampling::matching::{Level, Test};
 use crate::processors::tail_sampling::trace_state;
@@ -208,6 +208,9 @@ impl Leaves {
     }
 }
 
+/// Events of one span from here on are asked about with the span as it would be without any.
+const MANY_EVENTS: usize = 32;
+
 impl Conditions {
     fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
         let mut failures = 0;
@@ -219,10 +222,17 @@ impl Conditions {
         if self.events.is_empty() {
             return failures;
         }
+        let events = item.events().count();
+        // A question about the span itself would walk all its events once more for each of them.
+        let shell = (events >= MANY_EVENTS).then(|| without(item.item, u32::from(EVENTS >> 3)));
+        let about = Item { item: shell.as_deref().unwrap_or(item.item), ..*item };
+        if is_too_much(events, about.item) {
+            return failures + 1;
+        }
         for event in item.events() {
-            let item = item.with_event(event);
+            let about = about.with_event(event);
             for condition in &self.events {
-                if self.settle(condition.matches(&item), bits, &mut failures) {
+                if self.settle(condition.matches(&about), bits, &mut failures) {
                     return failures;
                 }
             }
