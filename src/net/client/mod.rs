@@ -111,12 +111,7 @@ impl Client {
                         self.pool.give_back(lent);
                         Ok(reply)
                     }
-                    Err(failure) => {
-                        if matches!(failure, Failure::NotTaken(_)) {
-                            self.pool.retire(lane, &live);
-                        }
-                        Err(lent.first_bytes().mix_up(true).unwrap_or(failure))
-                    }
+                    Err(failure) => Err(lent.first_bytes().mix_up(true).unwrap_or(failure)),
                 }
             }
         }
