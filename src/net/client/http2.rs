@@ -237,9 +237,8 @@ mod tests {
     async fn what_comes_after_a_goodbye_was_not_taken_and_the_connection_closes() {
         let (sender, socket, _spawner) = connected(None).await;
         let body = Bytes::from_static(b"data");
-        let peer = tokio::spawn(echo(socket, 1));
-        assert_eq!(ask(&sender, &body).await.unwrap(), body);
-        peer.await.unwrap();
+        let (answer, ()) = tokio::join!(ask(&sender, &body), echo(socket, 1));
+        assert_eq!(answer.unwrap(), body);
         let refused = ask(&sender, &body).await.unwrap_err();
         assert!(matches!(refused, Failure::NotTaken(_)), "{refused:?}");
         while !sender.is_closed() {
