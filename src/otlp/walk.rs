@@ -2,6 +2,8 @@
 //!
 //! Everything that reads OTLP bytes reads through here. No input panics; a fault ends the iteration with an error.
 
+use crate::core::limits::DEPTH_MAX;
+
 /// Bytes that are not protobuf, or not the shape asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -9,7 +11,7 @@ pub enum Malformed {
     Varint,
     #[error("a length runs past the end of its message")]
     Length,
-    #[error("wire type {0} does not exist or belongs to groups")]
+    #[error("wire type {0} does not exist, or ends a group that did not begin")]
     WireType(u8),
     #[error("field number 0")]
     FieldNumber,
@@ -32,6 +34,8 @@ pub enum Wire<'a> {
     Fixed64(u64),
     Fixed32(u32),
     Bytes(&'a [u8]),
+    /// A group, which OTLP has none of: whatever it holds is an unknown field's, and was passed over.
+    Group,
 }
 
 /// One field of a message.
@@ -173,6 +177,34 @@ impl<'a> Fields<'a> {
         Ok(*bytes)
     }
 
+    /// Passes over a group up to its end, groups within it included.
+    #[cold]
+    fn skip_group(&mut self, number: u32) -> Result<(), Malformed> {
+        let mut open = [number; DEPTH_MAX];
+        let mut depth = 1;
+        while depth > 0 {
+            let key = self.varint()?;
+            let number = u32::try_from(key >> 3).map_err(|_| Malformed::FieldNumber)?;
+            match key & 7 {
+                0 => _ = self.varint()?,
+                1 => _ = self.array::<8>()?,
+                2 => {
+                    let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Length)?;
+                    self.take(length)?;
+                }
+                3 if depth == DEPTH_MAX => return Err(Malformed::Depth),
+                3 => {
+                    open[depth] = number;
+                    depth += 1;
+                }
+                4 if open[depth - 1] == number => depth -= 1,
+                5 => _ = self.array::<4>()?,
+                other => return Err(Malformed::WireType(other as u8)),
+            }
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn read(&mut self) -> Result<Field<'a>, Malformed> {
         let key = self.varint()?;
@@ -188,6 +220,10 @@ impl<'a> Fields<'a> {
                 Wire::Bytes(self.take(length)?)
             }
             5 => Wire::Fixed32(u32::from_le_bytes(self.array()?)),
+            3 => {
+                self.skip_group(number)?;
+                Wire::Group
+            }
             other => return Err(Malformed::WireType(other as u8)),
         };
         Ok(Field { number, wire })
@@ -326,5 +362,44 @@ impl<'a> Attribute<'a> {
             }
         }
         Ok(attribute)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `levels` groups of field 20 around a varint, between two fields.
+    fn grouped(levels: usize) -> Vec<u8> {
+        let begin: &[u8] = &[0xa3, 0x01];
+        let end: &[u8] = &[0xa4, 0x01];
+        [b"\x0a\x01a", &begin.repeat(levels)[..], b"\x08\x01", &end.repeat(levels), b"\x12\x01b"].concat()
+    }
+
+    #[test]
+    fn groups_are_passed_over_as_unknown_fields_up_to_64_of_them_in_each_other() {
+        for levels in [1, 2, 64] {
+            let message = grouped(levels);
+            let fields: Vec<Field<'_>> = Fields::new(&message).collect::<Result<_, _>>().unwrap();
+            let wires: Vec<Wire<'_>> = fields.iter().map(|field| field.wire).collect();
+            assert_eq!(wires, [Wire::Bytes(b"a"), Wire::Group, Wire::Bytes(b"b")], "{levels}");
+            assert_eq!(fields[1].bytes(), Err(Malformed::Unexpected(20)), "a field that should be something else");
+        }
+        let too_deep = grouped(65);
+        assert_eq!(Fields::new(&too_deep).find_map(Result::err), Some(Malformed::Depth));
+    }
+
+    #[test]
+    fn groups_that_do_not_end_as_they_began_are_faults() {
+        for (message, fault) in [
+            (&b"\xa3\x01"[..], Malformed::Varint),
+            (b"\xa3\x01\x08", Malformed::Varint),
+            (b"\xa3\x01\xac\x01", Malformed::WireType(4)),
+            (b"\xa4\x01", Malformed::WireType(4)),
+            (b"\xa3\x01\x0a\x05ab", Malformed::Length),
+            (b"\xa3\x01\x0f", Malformed::WireType(7)),
+        ] {
+            assert_eq!(Fields::new(message).collect::<Result<Vec<_>, _>>(), Err(fault), "{message:x?}");
+        }
     }
 }

@@ -234,6 +234,7 @@ fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
         Wire::Bytes(bytes) => bytes.is_empty(),
         Wire::Varint(value) | Wire::Fixed64(value) => value == 0,
         Wire::Fixed32(value) => value == 0,
+        Wire::Group => return Err(Malformed::Unexpected(field.number)),
     })
 }
 
