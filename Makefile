@@ -55,7 +55,7 @@ test-overload: ## ten times more than the back end takes, by 100 tenants; figure
 	PODGATE_OVERLOAD_SECONDS=$(S) $(LONG) overload
 
 test-abuse: ## every abuse for a minute beside honest clients; figures go to docs/hardening.md (S=10 for less, ABUSE="gzip" for one, printed only)
-	PODGATE_ABUSE_SECONDS=$(S) PODGATE_ABUSE="$(ABUSE)" $(LONG) abuse
+	PODGATE_ABUSE_SECONDS=$(S) PODGATE_ABUSE="$(ABUSE)" $(LONG) abuse $(if $(ABUSE),-- --nocapture)
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
