@@ -77,13 +77,13 @@ async fn every_abuse_is_contained_while_honest_clients_notice_nothing() {
         let took = running.drain(Duration::from_secs(10)).await;
         assert!(took < Duration::from_secs(5), "{}: the drain took {took:?}", abuse.name);
         rows.push_str(&format!("| {} | {} | {} |\n", abuse.name, abuse.seen.words(), abuse.limit));
+        // The last request of the honest clients may arrive after they stopped waiting for it.
+        let used = || {
+            running.sink.payloads.lock().unwrap().clear();
+            running.host.budget.used()
+        };
         let wait = async {
-            loop {
-                // The last request of the honest clients may arrive after they stopped waiting for it.
-                running.sink.payloads.lock().unwrap().clear();
-                if running.host.budget.used() == 0 {
-                    break;
-                }
+            while used() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
