@@ -1,0 +1,135 @@
+{{/* What a container of podgate is, in every mode. */}}
+{{- define "podgate.container" -}}
+name: podgate
+image: {{ include "podgate.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.command.name }}
+command: [{{ printf "/%s" . | quote }}]
+{{- end }}
+args:
+  - --config=/conf/relay.yaml
+  {{- range .Values.command.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+env:
+  - {name: MY_POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+  - {name: OTEL_K8S_NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+  - {name: OTEL_K8S_NODE_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+  {{- if eq .Values.mode "sidecar" }}
+  - {name: OTEL_K8S_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  - {name: OTEL_K8S_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  - {name: OTEL_K8S_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+  {{- end }}
+  {{- with .Values.extraEnvs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.extraEnvsFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  {{- range $name, $port := .Values.ports }}
+  {{- if $port.enabled }}
+  - name: {{ $name }}
+    containerPort: {{ $port.containerPort }}
+    protocol: {{ $port.protocol }}
+    {{- if and $port.hostPort (eq $.Values.mode "daemonset") }}
+    hostPort: {{ $port.hostPort }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+  - name: health
+    containerPort: 13133
+    protocol: TCP
+{{- if eq .Values.mode "sidecar" }}
+startupProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 1
+  failureThreshold: 60
+{{- end }}
+livenessProbe:
+  httpGet: {path: /livez, port: health}
+  {{- toYaml .Values.livenessProbe | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  {{- toYaml .Values.readinessProbe | nindent 2 }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - {name: podgate-conf, mountPath: /conf, readOnly: true}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "podgate.volumes" -}}
+- name: podgate-conf
+  configMap:
+    name: {{ default (include "podgate.fullname" .) .Values.configMap.existingName }}
+    items: [{key: relay, path: relay.yaml}]
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The pod of a daemonset, deployment or statefulset. */}}
+{{- define "podgate.template" -}}
+metadata:
+  labels:
+    {{- include "podgate.selector" . | nindent 4 }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    {{- if not .Values.configMap.existingName }}
+    checksum/config: {{ include "podgate.config" . | sha256sum }}
+    {{- end }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "podgate.account" . }}
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- if .Values.hostNetwork }}
+  hostNetwork: true
+  {{- end }}
+  {{- with default (ternary "ClusterFirstWithHostNet" "" .Values.hostNetwork) .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  securityContext:
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    -
+      {{- include "podgate.container" . | nindent 6 }}
+  volumes:
+    {{- include "podgate.volumes" . | nindent 4 }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with default (ternary (list (dict "operator" "Exists")) list (eq .Values.mode "daemonset")) .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
