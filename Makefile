@@ -1,8 +1,9 @@
 # podgate's commands. `make` lists them.
 CARGO ?= cargo
 CONFIG ?= examples/local.yaml
-REPORT ?= docs/kubernetes-real.md
+REPORT ?= target/kubernetes-real.md
 SCALE_REPORT ?= docs/kubernetes-scale.md
+REFERENCE_REPORT ?= docs/reference-deployment.md
 export PODGATE_CACHE ?= $(CURDIR)/.cache
 
 # test-stops: how many.
@@ -10,11 +11,18 @@ N ?= 200
 # test-abuse and test-overload: seconds of each; test-abuse: the abuses whose name holds this.
 S ?= 60
 ABUSE ?=
-# fuzz: seconds for each target, and which targets.
+# fuzz: seconds for each target, which targets, and the longest input; what grows with the square of it shows in long
+# ones only (make fuzz T=3600 MAX_LEN=1048576).
 T ?= 60
+MAX_LEN ?= 8192
+# test-laws: MiB of the large inputs; and of what callgrind counts the sizes in KiB, the tests and the generators.
+MIB ?= 16
+KIB ?= 8,1024
+LAWS ?=
+ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test test-all test-real test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo deny ci
+.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo demo-picture deny ci image test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -27,35 +35,93 @@ check: ## format, lints and the law of the house (tests/tidy.rs); under a minute
 test: ## everything that needs neither network nor cluster; under 5 minutes when built
 	$(CARGO) test --locked --all-features
 
+# sim: how many, from which on, of which kind; or the one to play again.
+SEEDS ?= 1000
+FIRST ?= 0
+SEED ?=
+KIND ?=
+# sim-days
+DAYS ?= 30
+PODS ?= 50000
+
+sim: ## the gateway on a paused clock in a scripted world: make sim SEEDS=10000, or one again: make sim KIND=file SEED=17
+	$(if $(STRICT),PODGATE_SIM_STRICT=1) PODGATE_SIM_KIND=$(KIND) $(if $(SEED),PODGATE_SIM_SEED=$(SEED),PODGATE_SIM_SEEDS=$(SEEDS) PODGATE_SIM_FIRST=$(FIRST)) $(CARGO) test --locked --release --all-features --test sim -- --nocapture $(if $(SEED),--exact one_seed,what_was_acknowledged)
+
+sim-days: ## thirty virtual days of a busy node, on which 50,000 pods come and go: nothing may grow (DAYS=2 PODS=3000 for less)
+	PODGATE_SIM_DAYS=$(DAYS) PODGATE_SIM_PODS=$(PODS) $(CARGO) test --locked --release --all-features --test sim -- --nocapture --exact a_busy_node_does_not_grow_by_the_day
+
 test-all: ## test, with 10,000 ledger schedules and the large memory tests
 	PODGATE_SCHEDULES=10000 PODGATE_LARGE=1 $(CARGO) test --locked --release --all-features
 
-test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK and Elasticsearch 8.19 (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
+test-laws: ## the law of linear work at 16 MiB (MIB=64 for more), optimised; minutes
+	PODGATE_LAWS=$(MIB) $(CARGO) test --locked --release --all-features --test laws $(LAWS)
+
+test-laws-count: ## the same law in instructions, exactly, by valgrind: KIB=8,1024 LAWS="linear" ONLY="attributes" for some
+	$(CARGO) test --locked --release --all-features --test laws --no-run
+	python3 tests/laws/count.py --sizes "$(KIB)" --tests "$(LAWS)" --only "$(ONLY)"
+
+test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19 and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
 	$(CARGO) build --locked --release
-	python3 tests/real/run.py target/release/podgate --report $(REPORT)
+	$(CARGO) build --locked --all-features --example apm_server
+	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
 	python3 tests/real/edge.py target/release/podgate
 	python3 tests/real/browser.py target/release/podgate
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
+	python3 tests/real/memory.py target/release/podgate
+	python3 tests/real/documents.py target/release/podgate
+	$(MAKE) test-deploy
 
-test-edge-sdk: ## the receiver seen by the stock Python and Node SDKs and by hand-written requests; half a minute, writes docs/conformance-sdk.md
+# image: which architectures, and cargo's profile (dev builds faster, for the tests of the image alone).
+ARCH ?= amd64,arm64
+PROFILE ?= release
+
+image: ## the image of both architectures as an OCI layout and as files that engines load, in target/image; needs no container engine
+	python3 image/build.py --arch $(ARCH) --profile $(PROFILE)
+
+test-deploy: ## image, manifests and chart: the image of amd64 (cargo's dev profile, which builds faster), rendered, admitted by a real API server, started; part of test-real
+	$(CARGO) build --locked --release --bin podgate
+	python3 image/build.py --arch amd64 --profile dev --output target/image-dev
+	PODGATE_IMAGE_PROFILE=dev python3 tests/real/deploy/suite.py target/release/podgate --image target/image-dev/layout --without arm64
+
+test-image: ## the released image of both architectures: built, unpacked, run by its user, arm64 under qemu-user; a quarter of an hour
+	$(CARGO) build --locked --release --bin podgate
+	python3 image/build.py
+	python3 tests/real/deploy/suite.py target/release/podgate --image target/image/layout --only image
+
+test-image-twice: ## the whole image built twice from nothing in two folders, with another umask and clock: one digest; half an hour and more
+	python3 tests/real/deploy/twice.py --arch $(ARCH) --profile $(PROFILE)
+
+test-real-long: ## the part of test-real beside the API server, with senders that batch for ten minutes; writes docs/kubernetes-real.md
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/run.py target/release/podgate --long --report docs/kubernetes-real.md
+
+test-memory: ## requests that grow, beside an honest client, in a real memory cgroup of 256 MiB; two minutes, figures go to docs/hardening.md
 	$(CARGO) build --locked --release
-	python3 tests/real/edge.py target/release/podgate --report docs/conformance-sdk.md
+	python3 tests/real/memory.py target/release/podgate
+
+# test-edge-sdk: the long form, LONG=1 or SECONDS=... for each client.
+LONG ?=
+SECONDS ?=
+
+test-edge-sdk: ## the receiver seen by stock SDKs and gRPC clients; a minute, writes docs/conformance-sdk.md; LONG=1: an hour's requests of each client on one connection (ten minutes at most, or SECONDS=...), figures go to docs/hardening.md
+	$(CARGO) build --locked --release
+	python3 tests/real/edge.py target/release/podgate --report docs/conformance-sdk.md $(if $(LONG)$(SECONDS),--long $(or $(SECONDS),600))
 
 test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate; 8 minutes (WATCHES="--watches 50 --pods 500" for less)
 	$(CARGO) build --locked --release --bin podgate --example node_watches
 	python3 tests/real/watches.py target/release/podgate target/release/examples/node_watches --report $(SCALE_REPORT) $(WATCHES)
 
 # Attacker and honest clients run in the test binary: it is optimised too, so that its own work is not what is measured.
-LONG = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --release --all-features --test edge_process
+OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --release --all-features --test edge_process
 
 test-stops: ## N=200 graceful stops under load, back end up, down and hanging; figures go to docs/hardening.md
-	PODGATE_STOPS=$(N) $(LONG) stops
+	PODGATE_STOPS=$(N) $(OUTSIDE) stops
 
 test-overload: ## ten times more than the back end takes, by 100 tenants; figures go to docs/hardening.md
-	PODGATE_OVERLOAD_SECONDS=$(S) $(LONG) overload
+	PODGATE_OVERLOAD_SECONDS=$(S) $(OUTSIDE) overload
 
 test-abuse: ## every abuse for a minute beside honest clients; figures go to docs/hardening.md (S=10 for less, ABUSE="gzip" for one, printed only)
-	PODGATE_ABUSE_SECONDS=$(S) PODGATE_ABUSE="$(ABUSE)" $(LONG) abuse $(if $(ABUSE),-- --nocapture)
+	PODGATE_ABUSE_SECONDS=$(S) PODGATE_ABUSE="$(ABUSE)" $(OUTSIDE) abuse $(if $(ABUSE),-- --nocapture)
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro
@@ -79,7 +145,7 @@ fuzz: ## every way in, T seconds each, by libFuzzer: make fuzz T=60 TARGETS="jso
 		mkdir -p fuzz/found/$$target fuzz/artifacts; \
 		echo "== $$target, $(T) s"; \
 		PODGATE_FUZZ=$$target target/fuzz/$(FUZZ_HOST)/release/podgate-fuzz -max_total_time=$(T) -timeout=5 -rss_limit_mb=1024 \
-			-max_len=8192 -dict=fuzz/dictionary.txt -artifact_prefix=fuzz/artifacts/$$target- -print_final_stats=1 -verbosity=0 \
+			-max_len=$(MAX_LEN) -dict=fuzz/dictionary.txt -artifact_prefix=fuzz/artifacts/$$target- -print_final_stats=1 -verbosity=0 \
 			fuzz/found/$$target fuzz/corpus/$$target || exit 1; \
 	done
 
@@ -92,12 +158,16 @@ run: ## run a configuration: make run CONFIG=examples/local.yaml
 demo: ## the main job on this machine, nothing else installed
 	$(CARGO) run --locked --release -- demo
 
+demo-picture: ## the demo's screen after 40 s of a real run, for the README
+	$(CARGO) build --locked --release --bin podgate
+	target/release/podgate demo --plain --duration 40s --svg docs/demo.svg
+
 deny: ## licences, sources, banned crates, advisories (needs cargo-deny)
 	$(CARGO) deny check
 
 ci: ## exactly what CI runs
 	$(MAKE) check
 	$(MAKE) fuzz-check
-	PODGATE_REAL_STRICT=1 $(MAKE) test-real
+	PODGATE_REAL_STRICT=1 $(MAKE) test-real REFERENCE_REPORT=target/reference-deployment.md
 	PODGATE_REAL_STRICT=1 $(MAKE) test-watches SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
 	$(MAKE) test

@@ -39,7 +39,14 @@ impl Writer {
 
     fn write(&mut self, envelope: &Envelope) -> &Bulk {
         self.bulk.clear();
-        let request = Request { signal: Signal::Traces, envelope, mode: None, now: UnixNanos(0) };
+        let request = Request {
+            signal: Signal::Traces,
+            envelope,
+            mode: None,
+            now: UnixNanos(0),
+            arrived: UnixNanos(0),
+            nonce: 0,
+        };
         self.mapper.map(&request, &mut self.deltas, &mut self.bulk);
         &self.bulk
     }

@@ -117,7 +117,7 @@ fn append(resource: Option<&[u8]>) -> Bytes {
     for (key, value) in APPENDED {
         edit.set_if_absent_or_empty(key, value);
     }
-    edit.finish()
+    edit.finish().expect("unlimited")
 }
 
 fn byte_pass(bytes: &Bytes) -> Bytes {

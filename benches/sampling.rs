@@ -17,6 +17,7 @@ use foldhash::fast::RandomState;
 use podgate::core::budget::{Budget, Ticket};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::account::Account;
@@ -24,6 +25,7 @@ use podgate::processors::tail_sampling::admission::{Admission, Incoming};
 use podgate::processors::tail_sampling::cache::Decided;
 use podgate::processors::tail_sampling::config::Settings;
 use podgate::processors::tail_sampling::core::{Bounds, Core};
+use podgate::processors::tail_sampling::policies::meter::Meters;
 use tokio::time::Instant;
 
 #[path = "../tests/sampling/load.rs"]
@@ -86,7 +88,8 @@ fn mixed() -> Vec<u8> {
 fn payload(bytes: Bytes, origin: &Arc<Origin>) -> Payload {
     let envelope = envelope::decode(bytes).expect("a valid request");
     let items = envelope.messages() as u64;
-    Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() }
+    let (origin, share) = (origin.clone(), Share::none());
+    Payload { signal: Signal::Traces, envelope, items, origin, ticket: Ticket::free(), share }
 }
 
 /// Durations with the spans each stands for.
@@ -133,12 +136,12 @@ impl Bench<'_> {
     /// Takes in a request; returns its bytes, and how long walking and filing took.
     fn ingest(&mut self, number: u64) -> (u64, Duration, Duration) {
         self.now = self.now.saturating_add(WAIT / HELD_REQUESTS as u32);
-        let admission = Admission { leaves: &self.settings.leaves, account: &self.account, shards: 1 };
+        let admission = Admission { leaves: &self.settings.leaves, account: &self.account, shards: 1, seed: 1 };
         let bytes = self.load.request(number);
         let length = bytes.len() as u64;
         let payload = payload(bytes, &self.origin);
         let start = Instant::now();
-        let admitted = admission.read(&payload);
+        let admitted = admission.read(&payload).expect("memory without limit");
         let read = Instant::now();
         let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
         self.core.accept(incoming, &admitted.runs[0], self.now);
@@ -164,11 +167,12 @@ impl Bench<'_> {
 fn round(settings: &Settings, load: &load::Load) -> Figures {
     let before = resident_bytes();
     let now = UnixNanos::from_secs(1_760_000_000);
+    let meters = Arc::new(Meters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 256 << 20 };
     let mut bench = Bench {
         settings,
         load,
-        core: Core::new(settings.clone(), bounds, RandomState::default(), (now, Instant::now)),
+        core: Core::new(settings.clone(), meters, bounds, RandomState::default(), (now, Instant::now)),
         account: Account::new(u64::MAX / 2, &Budget::unlimited()),
         origin: Arc::new(Origin::internal(now)),
         now,

@@ -9,12 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::balance::Sheet;
-use crate::core::budget::{self, Budget};
 use crate::core::error::StartError;
-use crate::core::factory::MemoryLimit;
 use crate::core::host::Host;
 use crate::core::limits;
-use crate::core::payload::Signal;
+use crate::core::outside::Outside;
 use crate::core::routes::Page;
 use crate::core::status::State;
 use crate::pipeline::plan::Plan;
@@ -34,22 +32,43 @@ pub struct Gateway {
 impl Gateway {
     /// Builds and starts everything. On a failure what was started is drained again before the error is returned.
     pub async fn start(plan: &Plan) -> Result<Gateway, StartError> {
-        let host = Host::new(plan.memory_limit.map_or_else(default_budget, budget_within));
+        Gateway::start_within(plan, Outside::default()).await
+    }
+
+    /// As [`Gateway::start`], with another clock, network or disk than the operating system's.
+    pub async fn start_within(plan: &Plan, outside: Outside) -> Result<Gateway, StartError> {
+        Gateway::build_within(plan, outside).open().await
+    }
+
+    /// Builds everything and opens nothing.
+    pub fn build(plan: &Plan) -> Gateway {
+        Gateway::build_within(plan, Outside::default())
+    }
+
+    fn build_within(plan: &Plan, outside: Outside) -> Gateway {
+        let host = Host::within(outside, telemetry::limits::budget(plan.memory_limit));
+        host.ports.wait_up_to(plan.port_wait);
         telemetry::process::register(&host);
         telemetry::balance::register(&host);
+        telemetry::state::register(&host);
         let components = Arc::new(|_: &_| Page::ok(registry::as_json()));
         host.routes.add("/v1/components", "components, their old names and signals", components);
         let mut wired = pipeline::wire(plan, &host);
         let listeners = telemetry::listeners(&plan.telemetry, &host).into_iter();
         wired.extensions.extend(listeners.map(|(path, component)| Running { path, component }));
-        let gateway = Gateway { host, wired };
-        let started = gateway.start_all().await;
-        if let Err(error) = started {
-            gateway.drain(limits::DRAIN_DEADLINE).await;
+        let watch = telemetry::limits::LimitWatch::new(&host, plan.memory_limit);
+        wired.extensions.push(Running { path: "service::limits".to_owned(), component: watch });
+        Gateway { host, wired }
+    }
+
+    /// Starts what was built. On a failure what was started is drained again before the error is returned.
+    pub async fn open(self) -> Result<Gateway, StartError> {
+        if let Err(error) = self.start_all().await {
+            self.drain(limits::DRAIN_DEADLINE).await;
             return Err(error);
         }
-        gateway.host.status.set("service", State::Ok, "");
-        Ok(gateway)
+        self.host.status.set("service", State::Ok, "");
+        Ok(self)
     }
 
     async fn start_all(&self) -> Result<(), StartError> {
@@ -80,30 +99,14 @@ impl Gateway {
             running.component.drain(deadline).await;
         }
         self.last_answers().await;
-        Signal::ALL.into_iter().map(|signal| (signal.name(), self.host.balance.sheet(signal))).collect()
+        self.host.balance.sheets()
     }
 
     /// Calls that outlived their receiver's drain are ended by the stages behind it; the answer is then still on its way
     /// to whom it makes count the items.
     async fn last_answers(&self) {
-        let until = Instant::now() + LAST_ANSWERS;
         let balance = &self.host.balance;
-        while Signal::ALL.into_iter().any(|signal| balance.sheet(signal).held > 0) && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let _ = tokio::time::timeout(LAST_ANSWERS, balance.emptied()).await;
+        balance.close();
     }
-}
-
-/// Limits are the process's; what payloads may take of them is less, by the same part of both.
-fn budget_within(limit: MemoryLimit) -> Arc<Budget> {
-    let hard = budget::of_process(limit.hard_bytes);
-    let soft = u128::from(hard) * u128::from(limit.soft_bytes) / u128::from(limit.hard_bytes.max(1));
-    Budget::new(hard, u64::try_from(soft).unwrap_or(hard))
-}
-
-/// Without a memory_limiter: a share of the cgroup's limit, or a fixed budget where there is none.
-fn default_budget() -> Arc<Budget> {
-    let share = |limit: u64| (limit / 100 * limits::BUDGET_SHARE_PERCENT).min(budget::of_process(limit));
-    let hard = telemetry::process::cgroup_memory_limit().map_or(limits::BUDGET_DEFAULT_BYTES, share);
-    Budget::new(hard, hard / 10 * 9)
 }

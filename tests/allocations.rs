@@ -1,9 +1,7 @@
 //! Allocations on the byte path, counted by the allocator itself: a request of 500 spans may cost a few dozen.
 
-#![expect(unsafe_code, reason = "implementing GlobalAlloc is unsafe; the only such place, and it only counts")]
+#![expect(unsafe_code, reason = "implementing GlobalAlloc is unsafe; it only counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +9,8 @@ use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::{envelope, split};
 
+#[path = "allocations/counting.rs"]
+mod counting;
 #[path = "allocations/elastic.rs"]
 mod elastic;
 #[path = "sampling/load.rs"]
@@ -23,6 +23,8 @@ mod rig;
 mod sampling;
 #[path = "sampling/settings.rs"]
 mod settings;
+#[path = "allocations/settlement.rs"]
+mod settlement;
 #[path = "allocations/shape.rs"]
 mod shape;
 #[path = "otlp/w1.rs"]
@@ -31,40 +33,10 @@ mod w1;
 /// design: at most 0.05 allocations a span at 500 spans a request.
 const PER_REQUEST_MAX: usize = w1::SPANS / 20;
 
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above, hence from the system allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations and reallocations of this thread while `work` runs.
 fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
-    let before = COUNT.with(Cell::get);
-    let result = work();
-    (COUNT.with(Cell::get) - before, result)
+    let (allocated, result) = counting::allocated(work);
+    (allocated.count, result)
 }
 
 #[test]
@@ -77,7 +49,7 @@ fn decode_append_and_encode_stay_below_one_allocation_in_twenty_spans() {
             for key in ["k8s.pod.name", "k8s.pod.uid", "k8s.node.name", "container.id"] {
                 edit.set_if_absent_or_empty(key, "some value of usual length");
             }
-            group.resource = Some(edit.finish());
+            group.resource = Some(edit.finish().unwrap());
         }
         envelope::encode(&request)
     });
@@ -94,6 +66,11 @@ fn grouping_by_trace_stays_below_one_allocation_in_twenty_spans() {
 
 /// Allocations of one enriched request, after the processor has seen its like.
 fn enriching(resources: &[Bytes]) -> usize {
+    enriching_and_scoring(resources).0
+}
+
+/// The same, and how many resources that told their container were scored, this request's like included.
+fn enriching_and_scoring(resources: &[Bytes]) -> (usize, u64) {
     let file = tempfile::Builder::new().suffix(".json").tempfile().expect("a temporary file");
     std::fs::write(file.path(), rig::pod_list(10)).expect("written");
     let body = format!("{{wait_for_metadata: true, podgate: {{pods_file: {}}}}}", file.path().display());
@@ -110,7 +87,7 @@ fn enriching(resources: &[Bytes]) -> usize {
         rig.end.kept.lock().expect("not poisoned").is_empty()
             && rig.host.stats.total("otelcol_processor_incoming_items") > 0
     );
-    count
+    (count, rig.host.stats.total("podgate_k8s_self_scored"))
 }
 
 #[test]
@@ -128,5 +105,22 @@ fn a_resource_with_a_pod_allocates_little_more_than_its_new_bytes() {
     };
     let resources: Vec<Bytes> = (0..200).map(|at| found(at % 10)).collect();
     let count = enriching(&resources);
+    assert!(count <= 200 * 3 + 4, "{count} allocations for 200 resources");
+}
+
+#[test]
+fn a_resource_that_tells_its_container_is_scored_without_an_allocation_more() {
+    let told = |at: usize| {
+        let id = rig::container_id(at, "orders", 1);
+        rig::resource(&[
+            ("service.name", "orders"),
+            ("k8s.pod.uid", &rig::uid(at)),
+            ("k8s.container.name", "orders"),
+            ("container.id", &id),
+        ])
+    };
+    let resources: Vec<Bytes> = (0..200).map(|at| told(at % 10)).collect();
+    let (count, scored) = enriching_and_scoring(&resources);
+    assert_eq!(scored, 4 * 200);
     assert!(count <= 200 * 3 + 4, "{count} allocations for 200 resources");
 }

@@ -1,10 +1,15 @@
 //! The binary as a person meets it: exit codes, messages, what goes to which stream.
 
+#[path = "support/process.rs"]
+#[expect(dead_code, reason = "the tests of signals use the rest of it")]
+mod process;
+
 use std::fs;
-use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
+
+use process::{Running, ask, free_port, text};
 
 const MINIMAL: &str = "\
 receivers:
@@ -23,61 +28,10 @@ fn podgate(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_podgate")).args(args).output().expect("the binary runs")
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 fn config(folder: &tempfile::TempDir, yaml: &str) -> String {
     let path: PathBuf = folder.path().join("config.yaml");
     fs::write(&path, yaml).expect("writable");
     path.to_string_lossy().into_owned()
-}
-
-/// Ends the process whatever the test does.
-struct Running(Child);
-
-impl Running {
-    fn start(config: &str) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
-        Running(
-            command
-                .args(["--config", config])
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("the binary runs"),
-        )
-    }
-
-    /// Reads the log until a line holds `word`; panics with what came instead.
-    fn wait_for(&mut self, word: &str) -> String {
-        let log = self.0.stderr.as_mut().expect("piped");
-        let mut seen = Vec::new();
-        let mut byte = [0u8];
-        while !text(&seen).contains(word) {
-            assert_eq!(log.read(&mut byte).unwrap_or(0), 1, "ended without {word:?}:\n{}", text(&seen));
-            seen.push(byte[0]);
-        }
-        text(&seen)
-    }
-
-    fn terminate(&self) {
-        let killed = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
-        assert!(killed.is_ok_and(|status| status.success()));
-    }
-
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        let _ = self.0.stderr.take().expect("piped").read_to_string(&mut log);
-        (self.0.wait().expect("ends").code(), log)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -99,6 +53,8 @@ fn help_names_every_command_and_the_exit_codes() {
         "demo",
         "doctor",
         "elastic",
+        "ottl",
+        "rbac",
         "loadgen",
         "78 wrong configuration",
     ] {
@@ -138,7 +94,53 @@ fn validate_says_which_pipelines_would_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = podgate(&["validate", "--config", &config(&folder, MINIMAL)]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("1 pipeline(s): traces"), "{}", text(&output.stdout));
+    let said = text(&output.stdout);
+    assert!(said.contains("1 pipeline(s): traces\n  traces: otlp > nop  (everything is dropped)\n"), "{said}");
+}
+
+#[test]
+fn flags_may_stand_before_the_subcommand_as_the_collector_takes_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = config(&folder, MINIMAL);
+    for arguments in [["--config", &path, "validate"], ["-c", &path, "validate"]] {
+        let output = podgate(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let output = podgate(&["--config", &path, "--set", "exporters.nop.x=1", "validate"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    let output = podgate(&["--config", &path, "components"]);
+    assert_eq!(output.status.code(), Some(2), "what is not heard is not ignored");
+}
+
+/// A ConfigMap as a chart writes it, with the pod spec that sets its variables.
+fn manifest(config: &str) -> String {
+    let body: String = config.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: podgate\ndata:\n  relay: |\n{body}---\n\
+         apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: podgate}}\nspec: {{template: {{spec: {{containers: [{{name: p, env: [\
+         {{name: SOME_ADDRESS_OF_A_POD, valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}}}]}}]}}}}}}\n"
+    )
+}
+
+#[test]
+fn a_configmap_in_a_manifest_is_validated_with_its_own_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sound = MINIMAL.replace("127.0.0.1:0", "${env:SOME_ADDRESS_OF_A_POD}:4318");
+    let path = config(&folder, &manifest(&sound));
+    let output = podgate(&["validate", "--config", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).is_empty(), "{}", text(&output.stderr));
+    let path = config(&folder, &manifest(&sound.replace("exporters: [nop]", "exporters: [nopp]")));
+    let output = podgate(&["validate", "--config", &path, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(78));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|finding| finding["severity"] == "error").expect("an error");
+    assert_eq!((&report["valid"], &finding["code"]), (&false.into(), &"E0302".into()), "{report}");
+    // Six lines of the manifest come before the configuration's first, four blanks before each.
+    assert_eq!((finding["line"].as_u64(), finding["column"].as_u64()), (Some(16), Some(49)), "{report}");
+    let output = podgate(&["validate", "--config", &format!("{path}#other")]);
+    assert!(text(&output.stderr).contains("has the key \"other\""), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn sigterm_drains_and_ends_with_0_and_the_balance() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut running = Running::start(&config(&folder, MINIMAL));
     running.wait_for("everything is ready");
-    running.terminate();
+    running.signal("TERM");
     let (code, log) = running.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("balance: nothing was received"), "{log}");
@@ -203,6 +205,25 @@ fn unsupported_components_can_be_left_out_with_a_warning_each() {
 }
 
 #[test]
+fn what_is_printed_is_what_is_left_of_a_configuration_and_starts_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = MINIMAL
+        .replace("receivers: [otlp]", "receivers: [otlp, jaeger]")
+        .replace("  otlp:\n", "  jaeger: {protocols: {grpc: }}\n  otlp:\n")
+        + "    logs: {receivers: [jaeger], exporters: [nop]}\n";
+    let path = config(&folder, &yaml);
+    let all = podgate(&["print-config", "--config", &path]);
+    assert!(text(&all.stdout).contains("jaeger"), "{}", text(&all.stdout));
+    let printed = podgate(&["print-config", "--unsupported=skip", "--config", &path]);
+    assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+    let left = text(&printed.stdout);
+    assert!(!left.contains("jaeger") && !left.contains("logs") && left.contains("otlp"), "{left}");
+    let second = tempfile::tempdir().expect("a folder");
+    let checked = podgate(&["validate", "--config", &config(&second, &left)]);
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), String::new()), "{left}");
+}
+
+#[test]
 fn a_feature_gate_is_accepted_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let output =
@@ -230,9 +251,141 @@ fn the_drain_of_an_idle_gateway_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut running = Running::start(&config(&folder, MINIMAL));
     running.wait_for("everything is ready");
-    running.terminate();
+    running.signal("TERM");
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(running.end()));
     let (code, log) = receiver.recv_timeout(Duration::from_secs(30)).expect("the process ended");
     assert_eq!(code, Some(0), "{log}");
+}
+
+/// A condition that is false is told with the value of each part, and a statement with what it changed.
+#[test]
+fn a_text_of_ottl_is_tried_on_the_items_of_a_request() {
+    let traces = "tests/ottl/oracle/traces.json";
+    let ask = [
+        "ottl",
+        "--context",
+        "span",
+        "IsMatch(span.name, \"^GET\") and span.kind == SPAN_KIND_CLIENT",
+        "--input",
+        traces,
+    ];
+    let asked = podgate(&ask);
+    let shown = text(&asked.stdout);
+    assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
+    for line in [
+        "IsMatch(span.name, \"^GET\") = true",
+        "span.kind == SPAN_KIND_CLIENT = false",
+        "span.kind = 2",
+        "5 of kind span",
+    ] {
+        assert!(shown.contains(line), "{line} is not in:\n{shown}");
+    }
+    let change = ["ottl", "--context", "span", "set(name, \"x\") where IsRootSpan()", "--input", traces];
+    let changed = text(&podgate(&change).stdout);
+    assert!(changed.contains("name: \"root\"") && changed.contains("name: \"x\""), "{changed}");
+    let wrong = podgate(&["ottl", "--context", "span", "span.nam == 1"]);
+    assert_eq!(wrong.status.code(), Some(78));
+    assert!(text(&wrong.stderr).contains("there is no `nam`"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn the_version_names_commit_and_target_and_the_metrics_do_too() {
+    let seen = text(&podgate(&["--version"]).stdout);
+    let inner = seen.trim().strip_prefix(concat!("podgate ", env!("CARGO_PKG_VERSION"), " (")).expect(&seen);
+    let (commit, target) = inner.strip_suffix(')').and_then(|inner| inner.split_once(", ")).expect(&seen);
+    assert!(!commit.is_empty() && target.contains("-linux-"), "{seen}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let reader = format!("{{readers: [{{pull: {{exporter: {{prometheus: {{port: {port}}}}}}}}}]}}");
+    let yaml = MINIMAL.replace("{level: none}", &reader);
+    let mut running = Running::start(&config(&folder, &yaml));
+    running.wait_for("everything is ready");
+    let page = ask(port, "GET", "/metrics", "");
+    let version = env!("CARGO_PKG_VERSION");
+    let line = format!("podgate_build_info{{version=\"{version}\",commit=\"{commit}\",target=\"{target}\"}} 1");
+    assert!(page.lines().any(|seen| seen == line), "{line} is not in {page}");
+}
+
+#[test]
+fn every_shell_gets_completions_of_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = podgate(&["completion", shell]);
+        let script = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        for word in ["validate", "print-config", "loadgen", "completion"] {
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+    }
+    assert_eq!(podgate(&["completion", "csh"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_pipeline_that_drops_everything_says_so_at_the_start_and_no_other_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = MINIMAL.replace("  nop:\n", "  nop:\n  debug:\n")
+        + "    logs: {receivers: [otlp], exporters: [debug]}\n    metrics: {receivers: [otlp], exporters: [nop, debug]}\n";
+    let mut running = Running::start(&config(&folder, &yaml));
+    let log = running.wait_for("everything is ready");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("ends in nop")).collect();
+    assert!(told.len() == 1 && told[0].contains("pipeline=traces") && told[0].contains(" warn "), "{log}");
+}
+
+/// A configuration whose receiver wants a port that this test holds, and its health page's port.
+fn of_a_held_port(folder: &tempfile::TempDir, wait: &str) -> (std::net::TcpListener, u16, String) {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let health = free_port();
+    let yaml = MINIMAL
+        .replace("127.0.0.1:0", &held.local_addr().expect("bound").to_string())
+        .replace("service:\n", &format!("service:\n  podgate: {{port_wait: {wait}}}\n  extensions: [health_check]\n"))
+        + &format!("extensions: {{health_check: {{endpoint: '127.0.0.1:{health}'}}}}\n");
+    let path = config(folder, &yaml);
+    (held, health, path)
+}
+
+#[test]
+fn a_held_port_is_waited_for_alive_and_not_ready_and_taken_when_it_is_free() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (held, health, path) = of_a_held_port(&folder, "10m");
+    let mut running = Running::start(&path);
+    running.wait_for("another process holds the port");
+    assert!(ask(health, "GET", "/livez", "").starts_with("HTTP/1.1 200"));
+    assert!(ask(health, "GET", "/readyz", "").starts_with("HTTP/1.1 503"));
+    assert!(
+        ask(health, "GET", "/status", "").contains("waiting for it to end"),
+        "{}",
+        ask(health, "GET", "/status", "")
+    );
+    drop(held);
+    running.wait_for("everything is ready");
+    assert!(ask(health, "GET", "/readyz", "").starts_with("HTTP/1.1 200"));
+    assert!(!ask(health, "GET", "/status", "").contains("waiting"), "{}", ask(health, "GET", "/status", ""));
+}
+
+#[test]
+fn the_wait_for_a_held_port_ends_with_a_signal_and_after_its_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_held, _, path) = of_a_held_port(&folder, "10m");
+    let mut running = Running::start(&path);
+    running.wait_for("another process holds the port");
+    running.signal("TERM");
+    let (code, log) = running.end_within(Duration::from_secs(20));
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("balance: nothing was received"), "{log}");
+    let (_held, _, path) = of_a_held_port(&folder, "50ms");
+    let (code, log) = Running::start(&path).end_within(Duration::from_secs(20));
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("cannot listen on") && log.contains("holds the port"), "{log}");
+}
+
+#[test]
+fn in_a_pod_a_held_port_is_waited_for_without_being_asked() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = MINIMAL.replace("127.0.0.1:0", &held.local_addr().expect("bound").to_string());
+    let in_a_pod = [("KUBERNETES_SERVICE_HOST", "10.96.0.1")];
+    let mut running = Running::start_with(&config(&folder, &yaml), &in_a_pod, Stdio::null());
+    running.wait_for("another process holds the port");
+    drop(held);
+    running.wait_for("everything is ready");
 }

@@ -116,13 +116,13 @@ const FIELD: &[(&[&str], Field)] = &[
     (&["07-kube-stack-default-daemon"], Field::StartsSkipping),
     (&["08-kube-stack-isolated-multicollector"], Field::StartsSkipping),
     (&["09-operator-sample"], Field::Starts),
-    (&["10-otel-demo-base"], Field::StartsSkipping),
-    (&["10-otel-demo-base", "11-otel-demo-observability-overlay"], Field::StartsSkipping),
+    (&["10-otel-demo-base"], Field::OnlyPrints),
+    (&["10-otel-demo-base", "11-otel-demo-observability-overlay"], Field::OnlyPrints),
     (&["12-elastic-demo-otlp-to-elastic"], Field::StartsSkipping),
     (&["12-elastic-demo-otlp-to-elastic", "13-elastic-demo-overlay"], Field::StartsSkipping),
-    (&["14-elastic-elastiflix"], Field::StartsSkipping),
+    (&["14-elastic-elastiflix"], Field::OnlyPrints),
     (&["15-splunk-agent-default"], Field::Refused),
-    (&["16-coralogix-tail-sampling-gateway"], Field::StartsSkipping),
+    (&["16-coralogix-tail-sampling-gateway"], Field::OnlyPrints),
     (&["17-newrelic-daemonset"], Field::Refused),
     (&["18-google-otlp-k8s-ingest"], Field::Refused),
     (&["19-kubecon-tail-sampling-spanmetrics"], Field::StartsSkipping),
@@ -135,6 +135,8 @@ enum Field {
     Starts,
     /// Refused, and started with `--unsupported=skip`.
     StartsSkipping,
+    /// Refused, with `--unsupported=skip` too, because a pipeline would then only print; started with `skip-all`.
+    OnlyPrints,
     /// Refused; with `--unsupported=skip` no pipeline is left, because every one ends in what podgate does not have.
     Refused,
     /// Refused, by the Collector too: it names a processor that it does not declare.
@@ -151,6 +153,11 @@ fn configurations_from_the_field_start_or_are_refused_with_places() {
             (0, 0) => Field::Starts,
             (78, 0) => Field::StartsSkipping,
             (78, 78) if told_skipping.contains("error[E0302]") => Field::Undeclared,
+            (78, 78) if told_skipping.contains("error[E0307]") => {
+                let (skipping_all, told) = validate(files, &["--unsupported=skip-all"]);
+                assert_eq!(skipping_all, 0, "{files:?}\n{told}");
+                Field::OnlyPrints
+            }
             (78, 78) => Field::Refused,
             codes => panic!("{files:?}: exit codes {codes:?}\n{told}\n{told_skipping}"),
         };
@@ -231,4 +238,56 @@ fn each_code_has_one_row_in_the_error_list() {
     rows.sort();
     assert!(codes.len() > 20, "{codes:?}");
     assert_eq!(codes, rows);
+}
+
+/// Two memory_limiters, of which pipelines use these.
+fn limited(traces: &str, logs: &str) -> Checked {
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{}}}}}}}}\nexporters: {{nop: {{}}}}\n\
+         processors:\n  memory_limiter: {{limit_mib: 400}}\n  memory_limiter/small: {{limit_mib: 10}}\n\
+         service:\n  pipelines:\n    traces: {{receivers: [otlp], processors: [{traces}], exporters: [nop]}}\n    \
+         logs: {{receivers: [otlp], processors: [{logs}], exporters: [nop]}}\n"
+    );
+    check(&ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() }, &BTreeMap::new())
+}
+
+#[test]
+fn a_memory_limiter_that_no_pipeline_uses_limits_nothing() {
+    let limit =
+        |checked: &Checked| checked.plan.as_ref().map(|plan| plan.memory_limit.map(|limit| limit.of(1).0 >> 20));
+    for (traces, logs, expected) in [
+        ("memory_limiter", "memory_limiter", Some(400)),
+        ("memory_limiter/small", "", Some(10)),
+        ("", "memory_limiter", Some(400)),
+        ("", "", None),
+    ] {
+        let checked = limited(traces, logs);
+        assert_eq!(limit(&checked), Some(expected), "{traces} {logs}: {}", said(&checked));
+        assert!(said(&checked).contains("is declared but not used"), "{}", said(&checked));
+    }
+}
+
+#[test]
+fn memory_limiters_that_pipelines_use_have_to_agree() {
+    let checked = limited("memory_limiter", "memory_limiter/small");
+    assert!(checked.plan.is_none());
+    let error = checked.findings.iter().find(|found| found.severity == Severity::Error).expect("an error");
+    assert_eq!((error.code, error.path.as_str()), ("E0207", "processors::memory_limiter/small"), "{}", error.message);
+    assert_eq!(error.expected.as_deref(), Some("the limits of line 4"));
+}
+
+#[test]
+fn what_a_later_configuration_takes_out_of_its_list_is_not_missed() {
+    let base = "receivers: {otlp: {protocols: {grpc: }}}\nexporters: {debug: , nop: }\n\
+                service: {pipelines: {traces: {receivers: [otlp], exporters: [debug, nop]}}}";
+    let overlay = "service: {pipelines: {traces: {exporters: [nop]}}}";
+    let said = |configs: &[&str]| {
+        let config = configs.iter().map(|text| format!("yaml:{text}")).collect();
+        said(&check(&ConfigArgs { config, ..ConfigArgs::default() }, &BTreeMap::new()))
+    };
+    assert_eq!(said(&[base, overlay]), "");
+    // In one file nobody took it out.
+    let once = base.replace("[debug, nop]", "[nop]");
+    assert!(said(&[&once]).contains("exporter `debug` is declared but not used"), "{}", said(&[&once]));
+    assert!(said(&[base, overlay, "processors: {batch: }"]).contains("processor `batch` is declared but not used"));
 }

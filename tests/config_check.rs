@@ -72,7 +72,7 @@ fn getters_say_what_they_expected() {
             |s| s.bytes("k").is_none(),
             "E0203 x::k: \"parsecs\" in \"5 parsecs\" is not a unit (expected a size in bytes or with a unit, such as 64MiB)",
         ),
-        ("{k: a}", |s| s.strings("k").is_none(), "E0202 x::k: `k` is a string (expected a list)"),
+        ("{k: 5}", |s| s.strings("k").is_none(), "E0202 x::k: `k` is an integer (expected a list)"),
         (
             "{k: [a, {}]}",
             |s| s.strings("k") == Some(vec!["a".to_owned()]),
@@ -150,4 +150,23 @@ service:
         .map(|p| (p.signal, p.name.as_str(), p.receivers.len(), p.processors.len(), p.exporters.len()))
         .collect();
     assert_eq!(pipelines, [(Signal::Traces, "traces/apps", 2, 0, 2), (Signal::Logs, "logs", 1, 0, 1)]);
+}
+
+#[test]
+fn the_wait_for_ports_is_read_and_bounded() {
+    for (text, wait, code) in [
+        ("{port_wait: 90s}", Some(90), None),
+        ("{port_wait: 0}", Some(0), None),
+        ("", None, None),
+        ("{port_wait: 11m}", Some(660), Some("E0203 service::podgate::port_wait")),
+        ("{port_wait: 5}", None, Some("E0203 service::podgate::port_wait")),
+        ("{wait: 5s}", None, Some("E0201 service::podgate::wait")),
+    ] {
+        let yaml = format!("service: {{podgate: {text}, pipelines: {{traces: {{receivers: [a], exporters: [b]}}}}}}");
+        let (tree, diagnostics) = (tree(&yaml), Diagnostics::default());
+        let document = document::read(&tree, &diagnostics);
+        assert_eq!(document.port_wait, wait.map(Duration::from_secs), "{text}");
+        let found = diagnostics.sorted().first().map(|found| format!("{} {}", found.code, found.path));
+        assert_eq!(found.as_deref(), code, "{text}");
+    }
 }

@@ -4,14 +4,22 @@
 
 mod edge {
     pub mod abuse;
+    #[path = "attacks/abuses.rs"]
     pub mod abuses;
+    #[path = "attacks/attack.rs"]
     pub mod attack;
+    #[path = "attacks/bombs.rs"]
+    pub mod bombs;
     pub mod conformance;
     pub mod golden;
     pub mod harness;
+    pub mod hoard;
     pub mod life;
     pub mod oracle;
+    pub mod pings;
     pub mod refusal;
     pub mod rejects;
     pub mod rules;
+    #[path = "attacks/socket.rs"]
+    pub mod socket;
 }

@@ -1,21 +1,25 @@
-//! The process from outside: abused, overloaded, stopped. Short here; the long forms are `make test-abuse`,
+//! The process from outside: abused, overloaded, stopped, left by its clients. Short here; the long forms are `make test-abuse`,
 //! `make test-overload` and `make test-stops`, which write what they measured into docs/hardening.md.
 
 #![cfg(feature = "testing")]
 #![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
 
 #[expect(dead_code, reason = "the edge tests use the rest of it")]
-#[path = "edge/abuses.rs"]
+#[path = "edge/attacks/abuses.rs"]
 mod abuses;
-#[path = "edge/attack.rs"]
-#[expect(dead_code, reason = "the edge tests use the rest of it")]
+#[path = "edge/attacks/attack.rs"]
 mod attack;
+#[path = "edge/attacks/bombs.rs"]
+mod bombs;
 #[path = "edge/harness.rs"]
 #[expect(dead_code, reason = "the edge tests use the rest of it")]
 mod harness;
+#[path = "edge/attacks/socket.rs"]
+mod socket;
 mod support;
 
 mod edge_process {
+    pub mod abandoned;
     pub mod abuse;
     pub mod attacker;
     pub mod gateway;

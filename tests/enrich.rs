@@ -53,6 +53,31 @@ async fn a_pods_file_is_enough_to_name_pod_and_run() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_pods_of_a_file_as_it_does_an_api_servers() {
+    let file = pods_file(3);
+    let table = [
+        ("{}", true),
+        ("{namespace: shop-1}", true),
+        ("{namespace: shop-2}", false),
+        ("{labels: [{key: app.kubernetes.io/name, op: equals, value: orders}]}", true),
+        ("{labels: [{key: app.kubernetes.io/name, op: not-equals, value: orders}]}", false),
+        ("{labels: [{key: canary, op: exists}]}", false),
+        ("{fields: [{key: metadata.name, op: equals, value: somebody}]}", false),
+    ];
+    for (filter, found) in table {
+        let own = format!("podgate: {{pods_file: {}}}", file.path().display());
+        let rig = rig::rig(&format!("{{wait_for_metadata: true, filter: {filter}, {own}}}"), false);
+        rig.component.start().await.expect("starts");
+        let made = UnixNanos::now().saturating_sub(Duration::from_secs(10));
+        rig.consumer.consume(payload(&[resource(&[("k8s.pod.uid", &uid(1))])], made)).await.expect("accepted");
+        let kept = rig.end.kept.lock().expect("not poisoned").pop().expect("forwarded");
+        let resource = kept.envelope.groups[0].resource.clone().expect("a resource");
+        assert_eq!(find(&resource, "k8s.pod.name").is_some(), found, "{filter}");
+        rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let (rig, _file) = started(3).await;
     let ask = |key: &str, value: &str| {
@@ -131,6 +156,21 @@ fn enrichment_behind_what_merges_requests_and_policies_on_runs_are_warned_of() {
                     string_attribute: {key: container.id, values: [x]}}]}";
     let found = warned(sampling, "k8s_attributes, tail_sampling");
     assert!(found.len() == 1 && found[0].0 == "processors::tail_sampling::policies::0", "{found:?}");
+}
+
+#[test]
+fn a_memory_of_deleted_pods_that_is_shorter_than_the_pipelines_waits_is_warned_of() {
+    let processors = |grace: &str| {
+        format!(
+            "k8s_attributes: {{{grace}}}, tail_sampling: {{decision_wait: 40s, policies: [{{name: a, type: always_sample}}]}}"
+        )
+    };
+    let list = "k8s_attributes, tail_sampling";
+    assert_eq!(warned(&processors(""), list), [], "it follows the waits");
+    assert_eq!(warned(&processors("pod_delete_grace_period: 60s"), list), []);
+    let found = warned(&processors("pod_delete_grace_period: 30s"), list);
+    assert!(found.len() == 1 && found[0].0 == "processors::k8s_attributes", "{found:?}");
+    assert!(found[0].1.contains("forgotten after 30s") && found[0].1.contains("up to 47.25s"), "{found:?}");
 }
 
 /// Resident memory in bytes, where the system tells.

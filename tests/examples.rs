@@ -6,7 +6,6 @@ use std::path::Path;
 use podgate::cli::sources::{Checked, ConfigArgs, check_with};
 use podgate::config::diagnose;
 use podgate::core::component::Kind;
-use podgate::core::diagnostic::Severity;
 use podgate::core::factory::Environment;
 use podgate::registry;
 
@@ -29,53 +28,82 @@ fn path(of: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of).to_string_lossy().into_owned()
 }
 
+fn assert_without_a_word(what: &str, checked: &Checked) {
+    assert_accepted(what, checked);
+    let findings = diagnose::render(&checked.findings, &checked.sources, false);
+    assert!(checked.findings.is_empty(), "{what} is accepted with warnings:\n{findings}");
+}
+
+/// As a person types it: no variable is set.
 #[test]
-fn every_example_is_accepted() {
+fn every_example_is_accepted_without_a_word_and_without_any_variable() {
     for entry in fs::read_dir(path("examples")).expect("examples/") {
         let file = entry.expect("readable").path().to_string_lossy().into_owned();
-        assert_accepted(&file, &check(vec![file.clone()]));
+        let args = ConfigArgs { config: vec![file.clone()], ..ConfigArgs::default() };
+        assert_without_a_word(&file, &check_with(&args, Environment::of(|_| None)));
     }
 }
 
-/// The text of a ConfigMap's key, as the cluster would mount it.
-fn mounted(manifest: &str, key: &str) -> String {
-    let text = fs::read_to_string(path(manifest)).expect("the manifest");
-    let begin = text.find(&format!("\n  {key}: |\n")).unwrap_or_else(|| panic!("{manifest} has {key}"));
-    let body = text[begin + 1..].lines().skip(1);
-    let lines = body
-        .take_while(|line| line.is_empty() || line.starts_with("    "))
-        .map(|line| line.strip_prefix("    ").unwrap_or(""));
-    lines.collect::<Vec<_>>().join("\n")
+/// The text of a shipped configuration. The node's name and a key of an exporter are read from the process's own
+/// environment; any variable that is set will do here.
+fn shipped(file: &str) -> String {
+    let text = fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let text = text.replace("node_from_env_var: OTEL_K8S_NODE_NAME", "node_from_env_var: PATH");
+    format!("yaml:{text}")
+}
+
+const BASE: &str = "manifests/base/config/base.yaml";
+/// What the kustomizations put over the base, one or all of them.
+const OVERLAYS: [&str; 3] = [
+    "manifests/components/sampling/config/sampling.yaml",
+    "manifests/components/elasticsearch/config/elasticsearch.yaml",
+    "manifests/components/logs-from-files/config/logs-from-files.yaml",
+];
+const ALONE: [&str; 3] = [BASE, "manifests/gateway/config/gateway.yaml", "charts/podgate/config/sidecar.yaml"];
+
+#[test]
+fn every_shipped_configuration_is_accepted_without_a_word() {
+    for file in ALONE {
+        assert_without_a_word(file, &check(vec![shipped(file)]));
+    }
+    for file in OVERLAYS {
+        assert_without_a_word(file, &check(vec![shipped(BASE), shipped(file)]));
+    }
 }
 
 #[test]
-fn the_daemonset_and_its_sampling_overlay_are_accepted_without_warnings() {
-    // The node's name is read from the process's own environment; any variable that is set will do here.
-    let base = mounted("manifests/daemonset.yaml", "base.yaml")
-        .replace("node_from_env_var: OTEL_K8S_NODE_NAME", "node_from_env_var: PATH");
-    let base = format!("yaml:{base}");
-    let checked = check(vec![base.clone()]);
-    assert_accepted("manifests/daemonset.yaml", &checked);
-    let warnings = checked.findings.iter().filter(|finding| finding.severity == Severity::Warning);
-    let texts: Vec<&str> = warnings
-        .map(|finding| finding.message.as_str())
-        .filter(|message| !message.contains("check_interval"))
-        .collect();
-    assert!(texts.is_empty(), "{texts:?}");
-    // Any variable that is set stands for the API key.
-    let elastic = std::fs::read_to_string(path("manifests/elasticsearch.yaml")).expect("it is there");
-    let elastic = format!("yaml:{}", elastic.replace("env:ELASTIC_API_KEY", "env:USER_ID:-a2V5"));
-    assert_accepted("manifests/elasticsearch.yaml over the base", &check(vec![base.clone(), elastic]));
-    let both = check(vec![base, path("manifests/sampling.yaml")]);
-    assert_accepted("manifests/sampling.yaml over the base", &both);
-    let plan = both.plan.expect("accepted");
+fn the_base_delivers_every_signal_and_what_drops_one_is_an_overlay() {
+    let dropping = |configs: Vec<String>| -> Vec<String> {
+        let plan = check(configs).plan.expect("accepted");
+        plan.pipelines.iter().filter(|pipeline| pipeline.ends_in_nop()).map(|pipeline| pipeline.name.clone()).collect()
+    };
+    for file in ALONE {
+        assert_eq!(dropping(vec![shipped(file)]), Vec::<String>::new(), "{file}");
+    }
+    assert_eq!(dropping(vec![shipped(BASE), shipped(OVERLAYS[2])]), ["logs"]);
+}
+
+#[test]
+fn the_overlay_for_sampling_samples() {
+    let plan = check(vec![shipped(BASE), shipped(OVERLAYS[0])]).plan.expect("accepted");
     let traces = plan.pipelines.iter().find(|pipeline| pipeline.name == "traces").expect("a traces pipeline");
-    assert!(traces.processors.iter().any(|id| id.component_type == "tail_sampling"), "the overlay adds sampling");
+    assert!(traces.processors.iter().any(|id| id.component_type == "tail_sampling"));
 }
 
 #[test]
-fn the_base_has_no_keys_that_only_podgate_knows() {
-    assert!(!mounted("manifests/daemonset.yaml", "base.yaml").contains("podgate:"), "a Collector must start with it");
+fn shipped_configurations_have_no_keys_that_only_podgate_knows() {
+    for file in ALONE {
+        assert!(!shipped(file).contains("podgate:"), "{file}: a Collector must start with it");
+    }
+}
+
+#[test]
+fn the_chart_has_the_configurations_of_the_manifests() {
+    for (ours, charts) in [(ALONE[0], "node"), (ALONE[1], "cluster")] {
+        let copy = format!("charts/podgate/config/{charts}.yaml");
+        let [ours, copied] = [ours, &copy].map(|file| fs::read_to_string(path(file)).expect(file));
+        assert!(ours == copied, "cp {} {copy}", ALONE[0]);
+    }
 }
 
 #[test]

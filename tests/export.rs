@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "export/elastic.rs"]
 mod elastic;
+#[path = "export/elastic_blocked.rs"]
+mod elastic_blocked;
 #[path = "export/elastic_config.rs"]
 mod elastic_config;
 #[path = "export/elastic_ids.rs"]
@@ -26,5 +28,7 @@ mod http;
 mod keys;
 #[path = "export/peers.rs"]
 mod peers;
+#[path = "export/presets.rs"]
+mod presets;
 #[path = "export/tls.rs"]
 mod tls;

@@ -184,3 +184,101 @@ async fn a_policy_may_ask_for_the_run_that_k8s_attributes_found_in_front_of_it()
     assert_eq!(attribute_of(&sink.spans()[0].0, "container.id"), Some(&*id));
     drain(gateway).await;
 }
+
+/// What comes out at the end of k8s_attributes, `between` and a sampler that keeps all, for a span of a known run, made ten
+/// seconds ago; `None` when it does not come out.
+async fn through(between: &str, names: &str) -> Option<Vec<(String, String)>> {
+    let (sink, http) = (Sink::start().await, free_port());
+    let (uid, id) = ("8461c26d-fa60-490f-8b41-96a0b4d346d9", "ab".repeat(32));
+    let file = pods_file(uid, &id);
+    let processors = format!(
+        "  k8s_attributes: {{wait_for_metadata: true, podgate: {{pods_file: '{}'}}}}
+{between}
+  tail_sampling: {{decision_wait: 1s, policies: [{{name: all, type: always_sample}}]}}",
+        file.path().display()
+    );
+    let list = ["k8s_attributes", names, "tail_sampling"].into_iter().filter(|name| !name.is_empty());
+    let list = list.collect::<Vec<_>>().join(", ");
+    let gateway = start(&yaml(free_port(), http, &sink, &processors, &list)).await;
+    let made = podgate::core::time::UnixNanos::now().0 - 10_000_000_000;
+    let mut one = span(1, 1, OK);
+    (one.start_time_unix_nano, one.end_time_unix_nano) = (made, made + 1_000_000);
+    assert_eq!(post_spans(http, &request(vec![attribute("k8s.pod.uid", uid)], vec![one])).await, 200);
+    let settled = || sheet(&gateway).held == 0;
+    eventually("the span is delivered or dropped", settled).await;
+    let arrived = sink.spans();
+    let text = |attribute: &opentelemetry_proto::tonic::common::v1::KeyValue, resource| {
+        attribute_of(resource, &attribute.key).map(|value| (attribute.key.clone(), value.to_owned()))
+    };
+    let found = arrived
+        .first()
+        .map(|(resource, _)| resource.attributes.iter().filter_map(|attribute| text(attribute, resource)).collect());
+    drain(gateway).await;
+    found
+}
+
+fn value<'a>(attributes: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_between_enrichment_and_sampler_finds_and_changes_the_runs_attributes() {
+    let id = "ab".repeat(32);
+    let filter = "  filter: {traces: {span: ['resource.attributes[\"container.id\"] == nil']}}";
+    let kept = through(filter, "filter").await.expect("its run is known, so the filter does not drop it");
+    assert_eq!(value(&kept, "container.id"), Some(&*id));
+
+    let delete = "  resource: {attributes: [{key: container.id, action: delete}]}";
+    let deleted = through(delete, "resource").await.expect("kept");
+    assert_eq!((value(&deleted, "container.id"), value(&deleted, "container.image.name")), (None, Some("app")));
+
+    let copy = "  transform: {trace_statements: ['set(resource.attributes[\"copied\"], resource.attributes[\"container.id\"])']}";
+    let copied = through(copy, "transform").await.expect("kept");
+    assert_eq!(value(&copied, "copied"), Some(&*id));
+
+    let forget = "  resource: {attributes: [{key: k8s.pod.uid, action: delete}]}";
+    let forgotten = through(forget, "resource").await.expect("kept");
+    assert_eq!((value(&forgotten, "k8s.pod.uid"), value(&forgotten, "container.id")), (None, Some(&*id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_neither_reads_nor_changes_resources_may_stand_between_and_the_run_is_bound_at_the_decision() {
+    let id = "ab".repeat(32);
+    // A batch forgets the connection, and nothing in the first two says anything of resources.
+    let between = "  filter: {traces: {span: ['attributes[\"http.route\"] == \"/healthz\"']}}
+  transform: {trace_statements: [{context: span, statements: ['set(attributes[\"seen\"], true)']}]}
+  batch: {timeout: 10ms}";
+    let bound = through(between, "filter, transform, batch").await.expect("kept");
+    assert_eq!((value(&bound, "container.id"), value(&bound, "k8s.pod.name")), (Some(&*id), Some("cart-1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_find_their_run_before_the_processors_behind_the_enrichment() {
+    let (uid, id, http) = ("8461c26d-fa60-490f-8b41-96a0b4d346d9", "ab".repeat(32), free_port());
+    let file = pods_file(uid, &id);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.json");
+    let gateway = start(&format!(
+        "
+receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+processors:
+  k8s_attributes: {{wait_for_metadata: true, podgate: {{pods_file: '{}'}}}}
+  transform: {{log_statements: ['set(resource.attributes[\"copied\"], resource.attributes[\"container.id\"])']}}
+exporters: {{file: {{path: '{}'}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{logs: {{receivers: [otlp], processors: [k8s_attributes, transform], exporters: [file]}}}}
+",
+        file.path().display(),
+        out.display()
+    ))
+    .await;
+    let body = format!(
+        r#"{{"resourceLogs": [{{"resource": {{"attributes": [{{"key": "k8s.pod.uid", "value": {{"stringValue": "{uid}"}}}}]}},
+            "scopeLogs": [{{"logRecords": [{{"timeUnixNano": "1795241200000000000", "body": {{"stringValue": "x"}}}}]}}]}}]}}"#
+    );
+    assert_eq!(post(http, "/v1/logs", "application/json", body.as_bytes()).await.0, 200);
+    drain(gateway).await;
+    let written = std::fs::read_to_string(out).expect("written");
+    assert_eq!(written.matches(&id).count(), 2, "as container.id and as its copy: {written}");
+}

@@ -7,12 +7,15 @@ use podgate::core::budget::Budget;
 use podgate::core::host::Host;
 use podgate::kube::client::Auth;
 use podgate::kube::hub::{Hub, WatchSpec};
+use podgate::kube::owners::Lookup;
 use podgate::kube::sandbox::{Fault, MadePod, PodSpec, Sandbox};
 use podgate::kube::watch::Health;
 use tokio::time::{Instant, sleep};
 
 #[path = "kube_watch/credentials.rs"]
 mod credentials;
+#[path = "kube_watch/logs.rs"]
+mod logs;
 #[path = "kube_watch/world.rs"]
 mod world;
 
@@ -100,9 +103,13 @@ async fn heals_from(fault: Fault, seed: u64) {
     if matches!(fault, Fault::GoneAsEvent | Fault::GoneAsStatus) {
         world.sandbox.compact();
     }
-    let (begun, asked_before) = (Instant::now(), world.sandbox.requests().len());
+    // Reads of single pods have a pace of their own.
+    let single = |target: &str| target.contains("/pods/") || target.contains("metadata.name=");
+    let watches =
+        || -> Vec<_> { world.sandbox.requests().into_iter().filter(|asked| !single(&asked.target)).collect() };
+    let (begun, asked_before) = (Instant::now(), watches().len());
     sleep(Duration::from_secs(3)).await;
-    let asked = world.sandbox.requests().len() - asked_before;
+    let asked = watches().len() - asked_before;
     let took = begun.elapsed();
     assert!(asked as u64 <= took.as_secs() + 1, "{fault:?}: {asked} requests in {took:?}");
     assert!(knows(&hub, &old), "{fault:?}: what was known must be served");
@@ -110,7 +117,7 @@ async fn heals_from(fault: Fault, seed: u64) {
     world.sandbox.delete_pod("shop", &old.name);
     world.sandbox.set_fault(None);
     until(&hub, &format!("fresh after {fault:?}"), |hub| knows(hub, &new) && !knows(hub, &old)).await;
-    let requests = world.sandbox.requests();
+    let requests = watches();
     // A second lies between two when they are sent; on a busy machine the server may notice the first of them late.
     for three in requests.windows(3) {
         let apart = three[2].at - three[0].at;
@@ -226,18 +233,19 @@ async fn answers_of_a_restored_server_count_as_old_until_a_list_says_otherwise()
 async fn a_refresh_asks_once_for_one_pod_and_shows_what_it_found() {
     let world = World::new(10).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let path = format!("/pods/{}?", pod.name);
     let hub = world.synced().await;
     world.sandbox.set_fault(Some(Fault::SilentAfterHead));
     sleep(Duration::from_millis(1_500)).await;
     let run = world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
     sleep(Duration::from_millis(700)).await;
+    let asked = || world.sandbox.requests().iter().filter(|asked| asked.target.contains(&path)).count();
+    let before = asked();
     for _ in 0..100 {
         hub.refresh(&pod.uid, "shop", &pod.name);
     }
     until(&hub, "the new run", |hub| shown_id(hub, &pod, "app").as_deref() == Some(&*run.id)).await;
-    let path = format!("/pods/{}", pod.name);
-    let asked = world.sandbox.requests().iter().filter(|asked| asked.target.contains(&path)).count();
-    assert_eq!(asked, 1);
+    assert_eq!(asked(), before + 1);
     world.sandbox.delete_pod("shop", &pod.name);
     sleep(Duration::from_millis(1_100)).await;
     hub.refresh(&pod.uid, "shop", &pod.name);
@@ -268,19 +276,128 @@ async fn a_read_that_fails_casts_doubt_on_a_watch_that_looks_alive_until_the_ser
 }
 
 #[tokio::test]
+async fn a_server_that_says_nothing_proves_nothing_until_a_read_is_answered() {
+    let world = World::new(14).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
+    until(&hub, "the read that finds out whether pods may be read", |hub| proved(hub).is_some()).await;
+    world.sandbox.freeze(true);
+    sleep(Duration::from_millis(1_500)).await;
+    let freshness = hub.freshness();
+    assert_eq!(freshness.state, Health::Fresh);
+    assert!(freshness.proof.is_some_and(|age| age >= Duration::from_millis(1_500)), "{freshness:?}");
+    let before = proved(&hub);
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(proved(&hub), before, "nobody has answered");
+    world.sandbox.freeze(false);
+    until(&hub, "the answer", |hub| proved(hub) > before).await;
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn what_an_outage_held_back_is_not_taken_for_a_slow_kubelet() {
+    let world = World::new(17).await;
+    let pods = ["cart", "pay", "ship"].map(|name| world.sandbox.add_pod(PodSpec::deployed("shop", name, &["app"])));
+    let hub = world.synced().await;
+    sleep(Duration::from_millis(5_500)).await;
+    world.sandbox.set_fault(Some(Fault::Status { code: 503, retry_after: None }));
+    for pod in &pods {
+        world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
+    }
+    sleep(Duration::from_secs(4)).await;
+    world.sandbox.set_fault(None);
+    until(&hub, "the new runs", |hub| {
+        pods.iter().all(|pod| shown_id(hub, pod, "app") == Some(true_id(&world.sandbox, pod, "app")))
+    })
+    .await;
+    let freshness = hub.freshness();
+    assert!(freshness.delay < Duration::from_secs(2), "{freshness:?}");
+    assert!(freshness.doubt.is_some(), "kubelets may still have to tell: {freshness:?}");
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_get_pods_are_asked_for_by_a_list_of_one_name_and_else_by_a_stream() {
+    for verbs in [&["get"][..], &["get", "list"]] {
+        let world = World::new(15).await;
+        let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+        world.sandbox.add_pod(PodSpec::deployed("shop", "other", &["app"]));
+        world.sandbox.set_fault(Some(Fault::NoRight { verbs }));
+        let hub = world.synced().await;
+        let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
+        let before = Instant::now();
+        until(&hub, &format!("a proof without the right to {verbs:?}"), |hub| {
+            hub.refresh(&pod.uid, "shop", &pod.name);
+            proved(hub) >= Some(before)
+        })
+        .await;
+        let freshness = hub.freshness();
+        assert!(!freshness.mute && freshness.doubt.is_none(), "{freshness:?}");
+        let board = world.host.status.all();
+        assert!(board["k8s/rights"].message.contains("verbs: [get, list]"), "{:?}", board["k8s/rights"]);
+        world.sandbox.delete_pod("shop", &pod.name);
+        sleep(Duration::from_millis(1_100)).await;
+        hub.refresh(&pod.uid, "shop", &pod.name);
+        until(&hub, "the absence", |hub| !knows(hub, &pod)).await;
+        hub.drain(Instant::now() + PATIENCE).await;
+    }
+}
+
+/// An expired token is no missing right, whichever request meets it.
+#[tokio::test]
+async fn a_token_that_expires_on_the_detour_is_not_taken_for_a_missing_right() {
+    let world = World::new(18).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    world.sandbox.set_fault(Some(Fault::NoRight { verbs: &["get", "list"] }));
+    let hub = world.synced().await;
+    let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
+    until(&hub, "a proof by a stream", |hub| proved(hub).is_some()).await;
+    world.sandbox.set_fault(Some(Fault::Status { code: 401, retry_after: None }));
+    let unauthorized = || world.metric("otelcol_otelsvc_k8s_requests", Some("unauthorized"));
+    let before = unauthorized();
+    until(&hub, "reads that meet the 401", |hub| {
+        hub.refresh(&pod.uid, "shop", &pod.name);
+        unauthorized() > before + 1
+    })
+    .await;
+    assert!(!hub.freshness().mute, "{:?}", hub.freshness());
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_denied_for_a_moment_is_asked_for_again() {
+    let world = World::new(16).await;
+    let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+    let hub = world.synced().await;
+    let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
+    until(&hub, "the first read", |hub| proved(hub).is_some()).await;
+    // A server that has just started knows nobody's rights yet.
+    world.sandbox.set_fault(Some(Fault::NoRight { verbs: &["get", "list", "watch"] }));
+    sleep(Duration::from_millis(1_100)).await;
+    hub.refresh(&pod.uid, "shop", &pod.name);
+    until(&hub, "the refusal", |hub| hub.freshness().mute).await;
+    world.sandbox.set_fault(None);
+    until(&hub, "the right", |hub| !hub.freshness().mute).await;
+    assert_eq!(world.host.status.all()["k8s/rights"].state, podgate::core::status::State::Ok);
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
 async fn owners_namespaces_and_nodes_are_fetched_once_when_asked_for() {
     let world = World::new(11).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
     let hub = world.synced().await;
     let set = hub.snapshot().by_uid(&pod.uid).unwrap().pod.owner.clone().unwrap();
-    assert_eq!(hub.owner(&set, "shop"), None, "the first lookup only asks");
-    until(&hub, "replica set", |hub| hub.owner(&set, "shop").is_some()).await;
-    let deployment = hub.owner(&set, "shop").unwrap().owner.clone().unwrap();
+    assert_eq!(hub.owner(&set, "shop"), Lookup::Pending, "the first lookup only asks");
+    until(&hub, "replica set", |hub| hub.owner(&set, "shop").known().is_some()).await;
+    let deployment = hub.owner(&set, "shop").known().unwrap().owner.clone().unwrap();
     assert_eq!((&*deployment.kind, &*deployment.name), ("Deployment", "cart"));
-    until(&hub, "deployment", |hub| hub.owner(&deployment, "shop").is_some()).await;
-    until(&hub, "namespace", |hub| hub.namespace("shop").is_some()).await;
-    until(&hub, "node", |hub| hub.node(PodSpec::NODE).is_some()).await;
-    let labels = hub.node(PodSpec::NODE).unwrap().labels.clone();
+    until(&hub, "deployment", |hub| hub.owner(&deployment, "shop").known().is_some()).await;
+    until(&hub, "namespace", |hub| hub.namespace("shop").known().is_some()).await;
+    until(&hub, "node", |hub| hub.node(PodSpec::NODE).known().is_some()).await;
+    let labels = hub.node(PodSpec::NODE).known().unwrap().labels.clone();
     assert_eq!(labels, [("name".into(), PodSpec::NODE.into())]);
     for _ in 0..100 {
         hub.owner(&set, "shop");
@@ -291,6 +408,25 @@ async fn owners_namespaces_and_nodes_are_fetched_once_when_asked_for() {
     hub.namespace("no-such");
     let singles = world.sandbox.requests().iter().filter(|asked| !asked.target.contains("/pods")).count();
     assert_eq!(singles, 5, "{:?}", world.sandbox.requests());
+    hub.drain(Instant::now() + PATIENCE).await;
+}
+
+#[tokio::test]
+async fn many_owners_of_a_kind_are_listed_once_and_do_not_wait_their_turn() {
+    let world = World::new(15).await;
+    let pods: Vec<MadePod> = (0..40)
+        .map(|number| world.sandbox.add_pod(PodSpec::deployed("shop", &format!("web{number}"), &["app"])))
+        .collect();
+    let hub = world.synced().await;
+    let snapshot = hub.snapshot();
+    let sets: Vec<_> = pods.iter().map(|pod| snapshot.by_uid(&pod.uid).unwrap().pod.owner.clone().unwrap()).collect();
+    let asked = Instant::now();
+    let all_known =
+        |hub: &Hub| sets.iter().filter(|set| hub.owner(set, "shop").known().is_some()).count() == sets.len();
+    until(&hub, "every replica set", all_known).await;
+    assert!(asked.elapsed() < Duration::from_secs(6), "at five a second it took eight: {:?}", asked.elapsed());
+    let reads = world.sandbox.requests().iter().filter(|asked| asked.target.contains("/replicasets")).count();
+    assert!(reads < 20, "{reads} reads of 40 objects");
     hub.drain(Instant::now() + PATIENCE).await;
 }
 

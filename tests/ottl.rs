@@ -13,6 +13,12 @@ mod filter;
 #[path = "ottl/hostile.rs"]
 mod hostile;
 
+#[path = "ottl/oracle.rs"]
+mod oracle;
+
+#[path = "ottl/recorded.rs"]
+mod recorded;
+
 #[path = "ottl/statements.rs"]
 mod statements;
 

@@ -27,6 +27,9 @@ mod delivery;
 #[path = "sampling/endurance.rs"]
 mod endurance;
 
+#[path = "sampling/limits.rs"]
+mod limits;
+
 #[path = "sampling/load.rs"]
 mod load;
 

@@ -28,7 +28,22 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("pipeline", &["config", "core", "registry"]),
     ("gateway", &["config", "core", "pipeline", "telemetry", "registry"]),
     ("testing", &["cli", "config", "core", "net", "otlp", "kube"]),
-    ("cli", &["config", "core", "net", "otlp", "kube", "telemetry", "registry", "pipeline", "gateway", "extensions"]),
+    (
+        "cli",
+        &[
+            "config",
+            "core",
+            "net",
+            "otlp",
+            "ottl",
+            "kube",
+            "telemetry",
+            "registry",
+            "pipeline",
+            "gateway",
+            "extensions",
+        ],
+    ),
 ];
 
 /// Crates that only one place may see.
@@ -36,6 +51,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("kube", &["src/kube/client"]),
     ("k8s_openapi", &["src/kube/client"]),
     ("hyper", &["src/net/"]),
+    ("axum", &["src/net/"]),
     ("h2", &["src/net/"]),
     ("rustls", &["src/net/"]),
     ("tokio_rustls", &["src/net/"]),
@@ -224,6 +240,80 @@ fn the_product_has_no_unsafe_code() {
         lines.into_iter().map(move |at| format!("{name}:{at}"))
     });
     assert_none(faults.collect(), "unsafe code");
+}
+
+#[test]
+fn the_wall_clock_is_read_in_one_place() {
+    let reads = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
+    let faults = sources("src").into_iter().filter(|(name, _)| name != "src/core/time.rs").flat_map(|(name, text)| {
+        let lines: Vec<usize> = shipped_lines(&text)
+            .filter(|(_, line)| reads.iter().any(|read| line.contains(read)))
+            .map(|(at, _)| at)
+            .collect();
+        lines.into_iter().map(move |at| format!("{name}:{at}"))
+    });
+    assert_none(faults.collect(), "ask UnixNanos::now, which a simulator can replace");
+}
+
+/// Where memory that input makes grow is paid for before it is used (ARCHITECTURE.md, invariant 6).
+const GRANTED: &[&str] = &[
+    "src/core/",
+    "src/net/",
+    "src/otlp/",
+    "src/receivers/",
+    "src/processors/batch/",
+    "src/exporters/debug/",
+    "src/exporters/file/",
+    "src/exporters/otlp/",
+    "src/exporters/sending/",
+    "src/exporters/writing/",
+];
+
+/// What asks the allocator for as much as somebody says.
+const GROWTH: &[&str] = &[
+    "with_capacity(",
+    ".reserve(",
+    ".reserve_exact(",
+    ".resize(",
+    ".extend(",
+    ".extend_from_slice(",
+    ".extend_from_within(",
+    ".append(&mut",
+    ".to_vec()",
+    ".repeat(",
+    ".concat()",
+    ".read_to_end(",
+];
+
+/// Growth out of an allowance (`core/granted.rs`), or into room that was made with one.
+const PAID: &[&str] = &["room)", "&mut self.working)", ".within()", "self.reserve("];
+
+#[test]
+fn what_grows_is_granted_or_says_why_it_need_not_be() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("src") {
+        let is_tests = path.ends_with("tests.rs") || path.contains("/tests/");
+        let says_so_at_its_head =
+            text.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains("Granted: "));
+        if is_tests || says_so_at_its_head || !GRANTED.iter().any(|room| path.starts_with(room)) {
+            continue;
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in shipped_lines(&text) {
+            let grows =
+                GROWTH.iter().any(|growth| line.contains(growth)) || (line.contains("vec![") && line.contains("; "));
+            let above =
+                number.checked_sub(2).and_then(|at| lines.get(at)).filter(|line| line.trim_start().starts_with("//"));
+            let reason = line.contains("// granted: ") || above.is_some_and(|above| above.contains("// granted: "));
+            if grows && !reason && !PAID.iter().any(|paid| line.contains(paid)) {
+                faults.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert_none(
+        faults,
+        "growth that no ticket has paid for: take it from an allowance, or add `// granted: <why not>`",
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use podgate::core::budget::Ticket;
 use podgate::core::payload::{Envelope, Signal};
 use podgate::otlp::edit::Appender;
 use podgate::otlp::walk::Malformed;
@@ -22,7 +23,7 @@ pub fn request(data: &[u8]) {
         Signal::Logs => same_as_prost::<ExportLogsServiceRequest>(&body, &read),
         Signal::Profiles => same_as_prost::<ExportProfilesServiceRequest>(&body, &read),
     }
-    let kept = readable::read(signal, body);
+    let kept = readable::read(signal, body, &Ticket::free());
     assert_eq!(kept.is_ok(), read.is_ok(), "the two readers disagree");
     let Ok(read) = read else { return };
     let kept = kept.expect("as above");
@@ -78,7 +79,7 @@ fn edit(resource: &[u8]) {
     let Ok(mut edit) = Appender::new(resource) else { return };
     edit.set_if_absent_or_empty("service.name", "x");
     edit.delete("host.name");
-    let edited = edit.finish();
+    let edited = edit.finish().expect("unlimited");
     Appender::new(&edited).expect("an edited resource reads");
     attributes::find_many(&edited, &["service.name", "host.name"]);
 }

@@ -2,7 +2,8 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::cli::doctor::{probes, told};
+use crate::cli::doctor::exporter_probes;
+use crate::cli::doctor::report::told;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, out, run};
 use crate::core::probe::{Health, Probe, Remedy};
@@ -31,7 +32,7 @@ struct Setup {
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
 struct Manner {
-    /// Show the requests and send nothing
+    /// Ask the cluster what it lacks and show the requests; nothing is changed
     #[arg(long)]
     print: bool,
     /// Send them
@@ -52,7 +53,8 @@ pub fn run(args: &Args) -> Exit {
 
 async fn all(plan: &Plan, apply: bool) -> Exit {
     let mut failed = false;
-    for (path, probe) in probes(plan) {
+    let clusters = exporter_probes(plan).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
+    for (path, probe) in clusters {
         let report = probe.ask().await;
         let unreachable = report.findings.iter().filter(|finding| finding.subject == "connection");
         if unreachable.clone().all(|finding| finding.health == Health::Bad) && unreachable.clone().next().is_some() {

@@ -1,28 +1,38 @@
 //! The command line: what a person types, one file per subcommand. Prints through `out`; exit codes in one place.
 
+pub mod ask;
+pub mod completion;
 pub mod components;
 pub mod demo;
 pub mod doctor;
 pub mod elastic;
-pub mod explain;
+pub mod env;
 pub mod loadgen;
+pub mod ottl;
 pub mod out;
 pub mod print_config;
+pub mod rbac;
 pub mod replay;
 pub mod run;
+pub mod signals;
 pub mod sources;
 pub mod validate;
 
 use clap::{Parser, Subcommand};
 
+use crate::core::build_info;
+
 /// OTLP gateway for Kubernetes nodes: names the right run of the right container, samples whole traces, delivers.
 ///
 /// Reads OpenTelemetry Collector YAML. With --config alone it runs.
 #[derive(Debug, Parser)]
-#[command(name = "podgate", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 fine, 1 failure while running, 2 wrong usage, 78 wrong configuration.\n\n\
+#[command(name = "podgate", version = build_info::LONG, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 failure while running, 2 wrong usage, 3 items lost at a stop,\n78 wrong configuration.\n\n\
     Try it without anything else installed:  podgate demo\n\
-    See what your application sends:         podgate --config examples/local.yaml")]
+    What a running gateway does:             podgate status, balance, pods, sampling, top, explain\n\
+    See what your application sends:         podgate --config examples/local.yaml"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -35,13 +45,29 @@ enum Command {
     /// Run the gateway (the default when only --config is given)
     Run(sources::ConfigArgs),
     /// Check a configuration completely, without opening a socket
-    Validate(sources::ConfigArgs),
+    Validate(validate::Args),
     /// List the components, their old names and the signals they take
     Components(components::Args),
-    /// Tell why a resource gets its pod and container.id, from a running gateway
-    Explain(explain::Args),
-    /// Ask the world around a configuration whether it will work: versions, templates, privileges
-    Doctor(sources::ConfigArgs),
+    /// Print the variables an application's pod needs, a Kustomize patch or an Instrumentation resource
+    Env(env::Args),
+    /// Age, memory, listeners and state of a running gateway
+    Status(ask::admin::AdminArgs),
+    /// Where every item went, of a running gateway
+    Balance(ask::admin::AdminArgs),
+    /// The pods a running gateway knows, with the newest run of each container
+    Pods(ask::pods::Args),
+    /// What a running gateway's samplers kept, dropped and hold
+    Sampling(ask::admin::AdminArgs),
+    /// What flows through a running gateway at this moment
+    Top(ask::top::Args),
+    /// Tell why a resource gets its pod and container.id, or why a trace was kept or dropped, from a running gateway
+    Explain(ask::explain::Args),
+    /// Ask the world around a configuration whether it will work, and a running gateway whether it does
+    Doctor(doctor::Args),
+    /// Print the least role of the Kubernetes API that a configuration needs, and its binding
+    Rbac(rbac::Args),
+    /// Show what an OTTL statement or condition makes of items, expression by expression
+    Ottl(ottl::Args),
     /// Index templates and lifecycle for Elasticsearch
     Elastic(elastic::Args),
     /// Print the configuration after expansion and merge, secrets redacted
@@ -52,6 +78,8 @@ enum Command {
     Demo(demo::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
+    /// Print the completions of a shell: podgate completion bash > /etc/bash_completion.d/podgate
+    Completion(completion::Args),
 }
 
 /// How the process ends.
@@ -60,22 +88,45 @@ pub enum Exit {
     Ok = 0,
     Failure = 1,
     Usage = 2,
+    /// Ended as asked, and items were lost by it: the last line names them.
+    Lost = 3,
     Configuration = 78,
 }
 
-/// Runs what was asked for.
+impl Command {
+    fn takes_configuration(&self) -> bool {
+        use Command::*;
+        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_))
+    }
+}
+
+/// Runs what was asked for. What stands before the subcommand counts as if it stood behind it.
 pub fn dispatch(cli: Cli) -> Exit {
-    match cli.command {
-        None => run::run(&cli.run),
-        Some(Command::Run(args)) => run::run(&args),
-        Some(Command::Validate(args)) => validate::run(&args),
-        Some(Command::Components(args)) => components::run(&args),
-        Some(Command::Explain(args)) => explain::run(&args),
-        Some(Command::Doctor(args)) => doctor::run(&args),
-        Some(Command::Elastic(args)) => elastic::run(&args),
-        Some(Command::PrintConfig(args)) => print_config::run(&args),
-        Some(Command::Replay(args)) => replay::run(&args),
-        Some(Command::Demo(args)) => demo::run(&args),
-        Some(Command::Loadgen(args)) => loadgen::run(&args),
+    let before = cli.run;
+    let Some(command) = cli.command else { return run::run(&before) };
+    if before.is_given() && !command.takes_configuration() {
+        out::error_line("this command takes no configuration; --config and its companions are not for it");
+        return Exit::Usage;
+    }
+    match command {
+        Command::Run(args) => run::run(&args.or(before)),
+        Command::Validate(args) => validate::run(&validate::Args { config: args.config.or(before), ..args }),
+        Command::Doctor(args) => doctor::run(&doctor::Args { config: args.config.or(before), ..args }),
+        Command::Rbac(args) => rbac::run(&rbac::Args { config: args.config.or(before), ..args }),
+        Command::PrintConfig(args) => print_config::run(&print_config::Args { config: args.config.or(before), ..args }),
+        Command::Replay(args) => replay::run(&replay::Args { config: args.config.or(before), ..args }),
+        Command::Components(args) => components::run(&args),
+        Command::Env(args) => env::run(&args),
+        Command::Status(args) => ask::status::run(&args),
+        Command::Balance(args) => ask::balance::run(&args),
+        Command::Pods(args) => ask::pods::run(&args),
+        Command::Sampling(args) => ask::sampling::run(&args),
+        Command::Top(args) => ask::top::run(&args),
+        Command::Explain(args) => ask::explain::run(&args),
+        Command::Ottl(args) => ottl::run(&args),
+        Command::Elastic(args) => elastic::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Loadgen(args) => loadgen::run(&args),
+        Command::Completion(args) => completion::run(&args),
     }
 }

@@ -1,27 +1,32 @@
-//! `podgate print-config`: what the gateway would run with, after expansion and merge.
+//! `podgate print-config`: what the gateway would run with, after expansion and merge, and without what is left out.
 
 use clap::Args as ClapArgs;
 
-use crate::cli::sources::{self, ConfigArgs};
+use crate::cli::sources::{self, ConfigArgs, UnsupportedArg};
 use crate::cli::{Exit, out};
 use crate::config::print;
+use crate::pipeline::left;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
+    pub config: ConfigArgs,
     /// Print secrets as they are
     #[arg(long)]
-    unredacted: bool,
+    pub unredacted: bool,
 }
 
 pub fn run(args: &Args) -> Exit {
     if let Err(exit) = sources::require_config(&args.config) {
         return exit;
     }
-    let checked = sources::check(&args.config);
+    let checked = sources::check_before_deploying(&args.config);
     checked.report();
-    if let Some(tree) = &checked.tree {
+    let left = match args.config.unsupported {
+        UnsupportedArg::Refuse => checked.tree,
+        UnsupportedArg::Skip | UnsupportedArg::SkipAll => checked.tree.as_ref().map(left::without_unsupported),
+    };
+    if let Some(tree) = &left {
         out::line(
             print::to_yaml(tree, if args.unredacted { print::Secrets::Shown } else { print::Secrets::Redacted })
                 .trim_end(),

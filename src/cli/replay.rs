@@ -19,16 +19,16 @@ use crate::pipeline::plan::Plan;
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    config: ConfigArgs,
+    pub config: ConfigArgs,
     /// The exporter whose dead letters are meant, when there are several: elasticsearch/name
     #[arg(long, value_name = "ID")]
-    exporter: Option<String>,
+    pub exporter: Option<String>,
     /// Replay this file in place of the exporter's own, and leave it as it is
     #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// Seconds after which what Elasticsearch has not taken goes back to the dead-letter file
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    timeout: u64,
+    pub timeout: u64,
 }
 
 pub fn run(args: &Args) -> Exit {

@@ -1,9 +1,13 @@
 //! `podgate run`: check, start, wait for a signal, drain, say what became of every item.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::collections::BTreeMap;
 
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, out};
+use crate::cli::{Exit, out, signals};
+use crate::core::balance::Sheet;
+use crate::core::build_info;
+use crate::core::diagnostic::code;
+use crate::core::host::Host;
 use crate::core::limits;
 use crate::gateway::Gateway;
 use crate::pipeline::plan::Plan;
@@ -15,9 +19,26 @@ pub fn run(args: &ConfigArgs) -> Exit {
     }
     let checked = sources::check(args);
     checked.report();
+    let insecure = checked.findings.into_iter().filter(|found| found.code == code::INSECURE);
     let Some(plan) = checked.plan else { return Exit::Configuration };
     logging::install(&plan.telemetry.logs);
+    insecure.for_each(|found| tracing::warn!(at = %found.path, "INSECURE: {}", found.message));
+    warn_of_proxies();
     to_end(serve(&plan)).unwrap_or_else(|exit| exit)
+}
+
+/// Proxies of the environment are not used, which nobody would guess from a next hop that is not reached.
+fn warn_of_proxies() {
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let set: Vec<&str> =
+        names.into_iter().filter(|name| std::env::var_os(name).is_some_and(|url| !url.is_empty())).collect();
+    if !set.is_empty() {
+        tracing::warn!(
+            variables = %set.join(", "),
+            "proxies of the environment are not used: next hops are reached directly; let the network allow it, or put a \
+             gateway that uses the proxy in between"
+        );
+    }
 }
 
 /// As many workers as the cgroup grants CPUs. A single one runs tasks in the order in which they became ready: of several
@@ -47,50 +68,74 @@ pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
 }
 
 async fn serve(plan: &Plan) -> Exit {
+    let gateway = Gateway::build(plan);
+    let host = gateway.host().clone();
     // Before anything starts: a signal that came now would end the process without a drain.
-    let Some(mut signals) = Signals::listen() else {
-        tracing::error!("cannot listen for signals");
-        return Exit::Failure;
+    let mut stop = match signals::listen(host.clone()) {
+        Ok(stop) => stop,
+        Err(error) => {
+            tracing::error!("cannot listen for signals: {error}");
+            return Exit::Failure;
+        }
     };
-    let gateway = match Gateway::start(plan).await {
+    // A start may wait for ports; a signal ends the wait, and what was started is drained.
+    let opening = gateway.open();
+    tokio::pin!(opening);
+    let (opened, asked) = tokio::select! {
+        opened = &mut opening => (opened, false),
+        _ = stop.asked() => {
+            host.ports.give_up();
+            (opening.await, true)
+        }
+    };
+    let gateway = match opened {
         Ok(gateway) => gateway,
+        Err(error) if asked => {
+            tracing::info!("ended before everything was ready: {error}");
+            return ended(Exit::Ok, &host.balance.sheets());
+        }
         Err(error) => {
             tracing::error!("cannot start: {error}");
             return Exit::Failure;
         }
     };
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pipelines = %pipelines.join(","), "everything is ready, running and taking in data");
-    let exit = signals.wait(&gateway).await;
+    tell_of_dropping(plan);
+    tracing::info!(version = build_info::VERSION, commit = build_info::COMMIT, pipelines = %pipelines.join(","), "everything is ready, running and taking in data");
+    let exit = until_end(&host, &mut stop).await;
     let sheets = gateway.drain(limits::DRAIN_DEADLINE).await;
-    tracing::info!("{}", telemetry::balance::line(&sheets));
-    exit
+    ended(exit, &sheets)
 }
 
-/// What ends a gateway from outside.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Option<Signals> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        Some(Signals { terminate: terminate.ok()?, interrupt: interrupt.ok()? })
+/// The account as the last line, and what it makes of the exit code.
+fn ended(exit: Exit, sheets: &BTreeMap<&'static str, Sheet>) -> Exit {
+    tracing::info!("{}", telemetry::balance::line(sheets));
+    match exit {
+        Exit::Ok if sheets.values().any(|sheet| sheet.lost_at_stop() > 0) => Exit::Lost,
+        exit => exit,
     }
+}
 
-    /// Until SIGTERM or SIGINT, or until an owner task panicked.
-    async fn wait(&mut self, gateway: &Gateway) -> Exit {
-        let mut failed = gateway.host().tasks.failed();
-        tokio::select! {
-            _ = self.terminate.recv() => tracing::info!("SIGTERM: draining"),
-            _ = self.interrupt.recv() => tracing::info!("SIGINT: draining"),
-            task = async { failed.wait_for(Option::is_some).await.ok().and_then(|task| task.clone()) } => {
-                let task = task.unwrap_or_default();
-                tracing::error!(task, "an owner task ended in a panic, which is a bug in podgate: draining and exiting");
-                return Exit::Failure;
-            }
+/// Senders hear success of what `nop` drops, so whoever runs the gateway hears of it.
+fn tell_of_dropping(plan: &Plan) {
+    for pipeline in plan.pipelines.iter().filter(|pipeline| pipeline.ends_in_nop()) {
+        let (name, signal) = (&pipeline.name, pipeline.signal.name());
+        tracing::warn!(
+            pipeline = %name,
+            "this pipeline ends in nop: all {signal} that it takes are dropped, their senders hear success; counted as dropped(nop)"
+        );
+    }
+}
+
+/// Until SIGTERM or SIGINT, or until an owner task panicked.
+async fn until_end(host: &Host, stop: &mut signals::Stop) -> Exit {
+    let mut failed = host.tasks.failed();
+    tokio::select! {
+        _ = stop.asked() => Exit::Ok,
+        task = async { failed.wait_for(Option::is_some).await.ok().and_then(|task| task.clone()) } => {
+            let task = task.unwrap_or_default();
+            tracing::error!(task, "an owner task ended in a panic, which is a bug in podgate: draining and exiting");
+            Exit::Failure
         }
-        Exit::Ok
     }
 }

@@ -1,11 +1,15 @@
 //! `--config` and its companions, and the way from them to a checked plan: the same for run, validate and demo.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use clap::Args;
 
 use crate::cli::{Exit, out};
 use crate::config::diagnose;
 use crate::config::document;
-use crate::config::{self, Sources};
+use crate::config::source::read_file;
+use crate::config::{self, Sources, manifest};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::factory::{Checks, Environment};
 use crate::core::node::Node;
@@ -13,8 +17,9 @@ use crate::pipeline::plan::{self, Plan, Unsupported};
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration: a path, file:PATH, env:NAME or yaml:TEXT; repeat to merge, later wins (maps join, lists replace)
-    #[arg(long, value_name = "SOURCE")]
+    /// Configuration: a path, file:PATH, env:NAME or yaml:TEXT; repeat to merge, later wins (maps join, lists replace).
+    /// A manifest is read for its ConfigMap or OpenTelemetryCollector; of several, MANIFEST#KEY is one
+    #[arg(long, short, value_name = "SOURCE")]
     pub config: Vec<String>,
     /// Set one value after all files: --set processors.batch.timeout=2s
     #[arg(long, value_name = "KEY=VALUE")]
@@ -34,6 +39,8 @@ pub enum UnsupportedArg {
     Refuse,
     /// Leave them out, and pipelines without receiver or exporter, one warning each
     Skip,
+    /// As skip, and also what hides data, and pipelines that then only print
+    SkipAll,
 }
 
 /// A configuration after the whole check, sound or not.
@@ -42,11 +49,25 @@ pub struct Checked {
     pub tree: Option<Node>,
     pub sources: Sources,
     pub findings: Vec<Diagnostic>,
+    /// Fixed addresses that are to be listened on, with the path of the component.
+    pub listeners: Vec<(SocketAddr, String)>,
 }
 
 /// Loads and checks; reads files and the environment, opens nothing.
 pub fn check(args: &ConfigArgs) -> Checked {
     check_with(args, Environment::default())
+}
+
+/// As [`check`], where variables that are not set are those of the pod spec in a manifest that is read. Nothing is started
+/// with them: what only the cluster knows is a stand-in.
+pub fn check_before_deploying(args: &ConfigArgs) -> Checked {
+    let path = |config: &String| config.strip_prefix("file:").unwrap_or(config).to_owned();
+    let read =
+        |path: String| read_file(&path).or_else(|_| read_file(path.rsplit_once('#').map_or("", |(path, _)| path)));
+    let texts = args.config.iter().map(path).filter_map(|path| read(path).ok());
+    let given: BTreeMap<String, String> =
+        texts.filter_map(|text| manifest::objects(&text)).flat_map(|objects| manifest::environment(&objects)).collect();
+    check_with(args, Environment::of(move |name| std::env::var(name).ok().or_else(|| given.get(name).cloned())))
 }
 
 /// As [`check`], with another environment.
@@ -68,6 +89,7 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
     let unsupported = match args.unsupported {
         UnsupportedArg::Refuse => Unsupported::Refuse,
         UnsupportedArg::Skip => Unsupported::Skip,
+        UnsupportedArg::SkipAll => Unsupported::SkipAll,
     };
     let plan = tree.as_ref().and_then(|tree| {
         let document = document::read(tree, &checks.diagnostics);
@@ -75,7 +97,26 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
     });
     let findings = checks.diagnostics.sorted();
     let plan = plan.filter(|_| !checks.diagnostics.has_errors());
-    Checked { plan, tree, sources, findings }
+    let listeners = checks.listeners.take().into_iter().map(|(address, path, _)| (address, path)).collect();
+    Checked { plan, tree, sources, findings, listeners }
+}
+
+impl ConfigArgs {
+    pub fn is_given(&self) -> bool {
+        !(self.config.is_empty() && self.set.is_empty() && self.feature_gates.is_empty())
+            || self.unsupported != UnsupportedArg::Refuse
+    }
+
+    /// As the Collector takes them, the flags may stand before the subcommand: `podgate --config F validate`.
+    pub fn or(self, before: ConfigArgs) -> ConfigArgs {
+        let own = self.unsupported;
+        ConfigArgs {
+            config: [before.config, self.config].concat(),
+            set: [before.set, self.set].concat(),
+            unsupported: if own == UnsupportedArg::Refuse { before.unsupported } else { own },
+            feature_gates: [before.feature_gates, self.feature_gates].concat(),
+        }
+    }
 }
 
 impl Checked {

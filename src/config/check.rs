@@ -3,6 +3,7 @@
 //! A section borrows the tree and the list of findings; nothing here stops at the first fault. Every getter marks its
 //! key as known, so call all of them before [`Section::finish`].
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -147,8 +148,24 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Items of a list; one lone value is not a list.
-    pub fn list(&self, key: &str) -> Option<&'a [Node]> {
+    /// Items of a list. One text is taken as several with commas between them, as upstream's decoder does (mapstructure's
+    /// StringToSliceHookFunc): `detectors: env,system`.
+    pub fn list(&self, key: &str) -> Option<Cow<'a, [Node]>> {
+        match self.present(key)? {
+            Node { value: Value::String(text), place, expression, .. } => {
+                let parts = text.split(',').filter(|_| !text.is_empty());
+                let part = |part: &str| Node {
+                    expression: expression.clone(),
+                    ..Node::new(Value::String(part.to_owned()), *place)
+                };
+                Some(Cow::Owned(parts.map(part).collect()))
+            }
+            _ => self.strict_list(key).map(Cow::Borrowed),
+        }
+    }
+
+    /// Items of a list where one text is none: pipelines and `service::extensions`.
+    pub fn strict_list(&self, key: &str) -> Option<&'a [Node]> {
         let node = self.present(key)?;
         match &node.value {
             Value::List(items) => Some(items),
@@ -193,11 +210,24 @@ impl<'a> Section<'a> {
         self.invalid(key, format!("`{key}` cannot be {text:?}"), &expected)
     }
 
-    /// Keys the Collector has and podgate does not have yet: refused with their place, never ignored.
+    /// One of `choices`, in upper or lower case: so the Collector takes levels.
+    pub fn level<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        match choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
+            Some((_, level)) => Some(*level),
+            None => self.choice(key, choices),
+        }
+    }
+
+    /// Keys the Collector has and podgate does not have yet: refused with their place, never ignored. A value that asks
+    /// for nothing (`null`, `[]`, an empty text), as rendered charts write it, is none.
     pub fn not_yet(&self, keys: &[&str]) {
         for key in keys {
             let Some(place) = self.key_place(key) else { continue };
             self.reported.borrow_mut().insert((*key).to_owned());
+            if self.node.get(key).is_some_and(|node| asks_for_nothing(key, node)) {
+                continue;
+            }
             self.report(
                 code::NOT_YET,
                 Severity::Error,
@@ -205,7 +235,7 @@ impl<'a> Section<'a> {
                 self.child_path(key),
                 format!("`{key}` is not supported yet"),
                 None,
-                Some("remove the key, or start with --unsupported=skip and read what is lost".to_owned()),
+                Some(cure_without(key).to_owned()),
             );
         }
     }
@@ -364,21 +394,25 @@ impl<'a> Section<'a> {
     }
 }
 
-/// An address to listen on: `host:port`, `:port` for every interface, `[v6]:port`. Reports a missing or bad port.
-pub fn listen_address(section: &Section<'_>, key: &str, default: &str) -> Option<String> {
-    let text = section.string(key).unwrap_or_else(|| default.to_owned());
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return section.invalid(key, format!("{text:?} has no port"), "host:port, such as localhost:4317");
-    };
-    if port.parse::<u16>().is_err() {
-        return section.invalid(key, format!("{port:?} is not a port"), "a port from 0 to 65535");
+/// True for a value of an unsupported key that changes nothing. An empty `tls` or `auth` asks for it.
+fn asks_for_nothing(key: &str, node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty() && !matches!(key, "tls" | "auth"),
+        Value::Bool(on) => !on && key != "force_attempt_http2",
+        Value::Int(_) | Value::Float(_) => false,
     }
-    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-    if bare_v6 || host.contains('/') || host.contains(char::is_whitespace) {
-        return section.invalid(key, format!("{host:?} is not a host"), "host:port, an IPv6 address in brackets");
+}
+
+/// What to do without a key. Who is told to remove a protection would send openly.
+fn cure_without(key: &str) -> &'static str {
+    match key {
+        "auth" => "send a fixed credential by `headers: {Authorization: ...}`, or keep a Collector in front for this",
+        "tls" => "keep a proxy or a Collector that ends TLS in front; without the key the port is a plain one",
+        _ => "remove the key, or start with --unsupported=skip and read what is lost",
     }
-    // An empty host means every interface, IPv6 and IPv4, as in Go.
-    Some(if host.is_empty() { format!("[::]:{port}") } else { text })
 }
 
 /// The text of a value as written: any scalar but null, and whatever a whole `${...}` brought in (a password may look

@@ -36,7 +36,7 @@ pub struct TlsKeys {
 /// Reads `tls`.
 pub fn tls(section: &Section<'_>) -> TlsKeys {
     let Some(keys) = section.section("tls") else { return TlsKeys::default() };
-    keys.not_yet(&["cipher_suites", "curve_preferences", "tpm"]);
+    keys.not_yet(&["cipher_suites", "curve_preferences", "tpm", "include_insecure_cipher_suites"]);
     keys.without_effect("reload_interval", "files are read again at every new connection");
     let read = TlsKeys {
         written: true,
@@ -55,6 +55,14 @@ pub fn tls(section: &Section<'_>) -> TlsKeys {
             code::NOT_YET,
             "`max_version` below 1.3 is not supported yet",
             Some("remove the key"),
+        );
+    }
+    if read.insecure_skip_verify && !read.insecure {
+        keys.warn(
+            "insecure_skip_verify",
+            code::INSECURE,
+            "certificates of the next hop are not verified: whoever is on the way can read and change what is sent, credentials included",
+            Some("give `ca_file` the certificate of its authority instead, or `server_name_override` the name it has"),
         );
     }
     if read.certificate.is_some() != read.key.is_some() {

@@ -1,17 +1,17 @@
 //! Findings as a person reads them: what is wrong, the line with a caret under it, what was expected, what to do.
 //!
 //! Text of the configuration may hold anything, so everything that is printed of it passes through the renderer's
-//! cleaning of control characters.
+//! cleaning of control characters, and what may not be seen is masked in the lines (`mask`) and in the words (`hidden`).
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
-use crate::config::secret::is_secret_key;
+use crate::config::mask::Masked;
 use crate::config::source::Sources;
 use crate::core::diagnostic::{Diagnostic, Severity};
-use crate::core::node::Place;
+use crate::core::node::{Place, SourceId};
 
 /// Columns shown of a line; longer lines are cut behind the caret.
 const LINE_SHOWN_MAX: usize = 2_000;
@@ -24,8 +24,9 @@ pub fn render(found: &[Diagnostic], sources: &Sources, colored: bool) -> String 
     let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(160);
     let mut out = String::new();
+    let mut masks = HashMap::new();
     for diagnostic in found {
-        out.push_str(&render_one(diagnostic, sources, &renderer));
+        out.push_str(&render_one(diagnostic, sources, &mut masks, &renderer));
         out.push_str("\n\n");
     }
     out.push_str(&count(found));
@@ -33,17 +34,41 @@ pub fn render(found: &[Diagnostic], sources: &Sources, colored: bool) -> String 
     out
 }
 
-fn render_one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> String {
+/// All findings for machines, one object each, in the same words and under the same masks.
+pub fn as_json(found: &[Diagnostic], sources: &Sources) -> Vec<serde_json::Value> {
+    let one = |diagnostic: &Diagnostic| {
+        let words = |text: &str| sources.hidden.in_words(text, diagnostic.place).into_owned();
+        let place = diagnostic.place.filter(|place| place.line > 0 && usize::from(place.source.0) < sources.len());
+        serde_json::json!({
+            "code": diagnostic.code,
+            "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
+            "message": words(&diagnostic.message),
+            "file": place.map(|place| sources.name(place.source)),
+            "line": place.map(|place| place.line),
+            "column": place.map(|place| place.column),
+            "path": Some(words(&diagnostic.path)).filter(|path| !path.is_empty()),
+            "expected": diagnostic.expected.as_deref().map(words),
+            "help": diagnostic.help.as_deref().map(words),
+        })
+    };
+    found.iter().map(one).collect()
+}
+
+/// Masked texts by source, made when the first finding needs one.
+type Masks = HashMap<SourceId, Masked>;
+
+fn render_one(diagnostic: &Diagnostic, sources: &Sources, masks: &mut Masks, renderer: &Renderer) -> String {
+    let words = |text| sources.hidden.in_words(text, diagnostic.place).into_owned();
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let label = diagnostic.expected.as_deref().map(normalize_untrusted_str);
-    let snippet = diagnostic.place.and_then(|place| Line::of(place, sources)).map(|line| {
+    let label = diagnostic.expected.as_deref().map(words).map(|text| normalize_untrusted_str(&text));
+    let snippet = diagnostic.place.and_then(|place| Line::of(place, sources, masks)).map(|line| {
         let caret = AnnotationKind::Primary.span(line.from..line.to).label(label.clone());
         Snippet::source(line.text).line_start(line.number).path(line.name).annotation(caret)
     });
-    let title = level.primary_title(normalize_untrusted_str(&diagnostic.message)).id(diagnostic.code);
+    let title = level.primary_title(normalize_untrusted_str(&words(&diagnostic.message))).id(diagnostic.code);
     let bare = snippet.is_none();
     let mut group = match snippet {
         Some(snippet) => title.element(snippet),
@@ -53,10 +78,10 @@ fn render_one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -
         group = group.element(Level::NOTE.message(label));
     }
     if !diagnostic.path.is_empty() {
-        group = group.element(Level::NOTE.with_name("at").message(normalize_untrusted_str(&diagnostic.path)));
+        group = group.element(Level::NOTE.with_name("at").message(normalize_untrusted_str(&words(&diagnostic.path))));
     }
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+        group = group.element(Level::HELP.message(normalize_untrusted_str(&words(help))));
     }
     renderer.render(&[group])
 }
@@ -65,97 +90,29 @@ fn render_one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -
 struct Line<'s> {
     name: &'s str,
     number: usize,
-    text: Cow<'s, str>,
+    text: &'s str,
     from: usize,
     to: usize,
 }
 
 impl<'s> Line<'s> {
     /// `None` when the place is in no source: a finding about the configuration as a whole.
-    fn of(place: Place, sources: &'s Sources) -> Option<Line<'s>> {
+    fn of(place: Place, sources: &'s Sources, masks: &'s mut Masks) -> Option<Line<'s>> {
         if place.line == 0 || usize::from(place.source.0) >= sources.len() {
             return None;
         }
         let number = place.line as usize;
-        let text = masked(sources.line(place.source, place.line));
+        let masked = masks.entry(place.source).or_insert_with(|| match sources.name(place.source) {
+            name if name.starts_with("--set") => Masked::of_set(sources.text(place.source)),
+            _ => Masked::of(sources.text(place.source)),
+        });
+        let text = masked.line(place.line);
         let column = place.column.max(1) as usize - 1;
         let byte_of = |column: usize| text.char_indices().nth(column).map_or(text.len(), |(at, _)| at);
         let (from, shown) = (byte_of(column), byte_of(column + LINE_SHOWN_MAX));
         let to = byte_of(column + place.length.max(1) as usize).min(shown);
-        let text = match text {
-            Cow::Borrowed(text) => Cow::Borrowed(&text[..shown]),
-            Cow::Owned(text) => Cow::Owned(text[..shown].to_owned()),
-        };
+        let text = &text[..shown];
         Some(Line { name: sources.name(place.source), number, text, from, to })
-    }
-}
-
-/// The line with the values of secret keys starred out, every column in its place. Works on the text, because a line
-/// that is no YAML has no tree. An expansion (`${env:KEY}`) is shown: it names the secret without being it.
-fn masked(line: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some(at) = rest.find([':', '=']) {
-        let (head, tail) = rest.split_at(at + 1);
-        out.push_str(head);
-        rest = tail;
-        let key = head[..at].trim_end().trim_end_matches(['"', '\'']);
-        let key = key.rsplit(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).next().unwrap_or_default();
-        let value = tail.trim_start();
-        if !is_secret_key(key) || value.is_empty() {
-            continue;
-        }
-        let end = value_end(value);
-        let (blank, from) = tail.split_at(tail.len() - value.len());
-        out.push_str(blank);
-        star_out(&from[..end], &mut out);
-        rest = &from[end..];
-    }
-    if out.is_empty() || rest.len() == line.len() {
-        return Cow::Borrowed(line);
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
-}
-
-/// One star for each character outside expressions and in their defaults.
-fn star_out(value: &str, out: &mut String) {
-    let mut rest = value;
-    let star = |out: &mut String, text: &str| out.extend(std::iter::repeat_n('*', text.chars().count()));
-    while let Some(open) = rest.find("${") {
-        let length = rest[open..].find('}').map_or(rest.len() - open, |close| close + 1);
-        let expression = &rest[open..open + length];
-        star(out, &rest[..open]);
-        match expression.split_once(":-") {
-            Some((name, default)) => {
-                let default = default.trim_end_matches('}');
-                out.push_str(name);
-                out.push_str(":-");
-                star(out, default);
-                out.push_str(&expression[name.len() + 2 + default.len()..]);
-            }
-            None => out.push_str(expression),
-        }
-        rest = &rest[open + length..];
-    }
-    star(out, rest);
-}
-
-/// Where a scalar ends: at its closing quote, else before the next flow separator that is not an expression's, or the
-/// end of the line.
-fn value_end(value: &str) -> usize {
-    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
-    if let Some(quote) = quote {
-        return value[1..].find(quote).map_or(value.len(), |at| at + 2);
-    }
-    let mut from = 0;
-    loop {
-        let Some(end) = value[from..].find([',', '}', ']']).map(|at| from + at) else { return value.len() };
-        let open = value[from..end].rfind("${").map(|open| from + open);
-        let Some(close) = open.and_then(|open| value[open..].find('}').map(|close| open + close + 1)) else {
-            return end;
-        };
-        from = close;
     }
 }
 
@@ -169,29 +126,5 @@ fn count(found: &[Diagnostic]) -> String {
         (errors, 0) => say(errors, "error"),
         (0, warnings) => say(warnings, "warning"),
         (errors, warnings) => format!("{}, {}", say(errors, "error"), say(warnings, "warning")),
-    }
-}
-
-#[cfg(test)]
-mod masking {
-    use super::masked;
-
-    #[test]
-    fn values_of_secret_keys_are_starred_in_snippets() {
-        for (line, shown) in [
-            (
-                "  otlp: {endpoint: a:1, headers: {Authorization: ApiKey canary, x: y}}",
-                "  otlp: {endpoint: a:1, headers: {Authorization: *************, x: y}}",
-            ),
-            ("    api_key: \"canary\"  # note", "    api_key: ********  # note"),
-            ("exporters.otlp.headers.authorization=canary", "exporters.otlp.headers.authorization=******"),
-            ("    password: ${env:PASSWORD}", "    password: ${env:PASSWORD}"),
-            ("    token: Bearer ${env:A}canary, x", "    token: *******${env:A}******, x"),
-            ("  {api_key: a${env:A:-can,ary}b}", "  {api_key: *${env:A:-*******}*}"),
-            ("    token: ${env:A", "    token: ${env:A"),
-            ("    endpoint: localhost:4317", "    endpoint: localhost:4317"),
-        ] {
-            assert_eq!(masked(line), shown);
-        }
     }
 }

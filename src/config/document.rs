@@ -3,10 +3,13 @@
 //! A pure reading of the tree. It knows ids, signals and the shape of `service`; which component types exist, and which
 //! signals they serve, is the registry's knowledge and is checked by the pipeline.
 
+use std::time::Duration;
+
 use crate::config::check::{Section, nearest};
 use crate::config::telemetry::{self, Telemetry};
 use crate::core::component::{ComponentId, Kind};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::limits::PORT_WAIT_MAX;
 use crate::core::node::{Entry, Node, Place, Value};
 use crate::core::payload::Signal;
 
@@ -19,6 +22,8 @@ pub struct Document {
     pub extensions: Vec<Named>,
     pub pipelines: Vec<PipelineDeclared>,
     pub telemetry: Telemetry,
+    /// `service::podgate::port_wait`: how long listeners wait for a port that another process holds.
+    pub port_wait: Option<Duration>,
 }
 
 /// A component with its body, which may be null.
@@ -46,6 +51,29 @@ pub struct PipelineDeclared {
     pub receivers: Vec<Named>,
     pub processors: Vec<Named>,
     pub exporters: Vec<Named>,
+}
+
+impl Document {
+    /// True when a pipeline, or the list of extensions, names the component.
+    pub fn uses(&self, declared: &Declared) -> bool {
+        let names = |named: &[Named]| named.iter().any(|named| named.id == declared.id);
+        let in_pipelines = self
+            .pipelines
+            .iter()
+            .any(|pipeline| names(&pipeline.receivers) || names(&pipeline.processors) || names(&pipeline.exporters));
+        in_pipelines || (declared.kind == Kind::Extension && names(&self.extensions))
+    }
+
+    /// True when a later source than the component's own wrote a list in which it could stand: it was taken out on purpose.
+    pub fn overlays(&self, declared: &Declared) -> bool {
+        let later = |named: &Named| named.place.source > declared.place.source;
+        self.pipelines.iter().any(|pipeline| match declared.kind {
+            Kind::Processor => pipeline.processors.iter().any(later),
+            Kind::Receiver => pipeline.receivers.iter().any(later),
+            Kind::Exporter => pipeline.exporters.iter().any(later),
+            Kind::Connector | Kind::Extension => false,
+        })
+    }
 }
 
 /// Reads the top level. All faults are pushed; what could be read is in the document all the same.
@@ -87,6 +115,14 @@ fn read_service(service: Section<'_>, document: &mut Document) {
     }
     if let Some(section) = service.section("telemetry") {
         document.telemetry = telemetry::read(section);
+    }
+    if let Some(section) = service.section("podgate") {
+        document.port_wait = section.duration("port_wait");
+        if document.port_wait.is_some_and(|wait| wait > PORT_WAIT_MAX) {
+            let message = "listeners wait ten minutes at most";
+            section.invalid::<()>("port_wait", message, "a duration from 0 (do not wait) to 10m");
+        }
+        section.finish();
     }
     service.finish();
 }
@@ -205,7 +241,7 @@ fn refuse_twice(section: &Section<'_>, processors: &[Named]) {
 
 fn read_names(section: &Section<'_>, key: &str) -> Vec<Named> {
     let path = section.child_path(key);
-    let Some(items) = section.list(key) else { return Vec::new() };
+    let Some(items) = section.strict_list(key) else { return Vec::new() };
     let texts = section.strings(key).unwrap_or_default();
     if texts.len() != items.len() {
         return Vec::new();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::config::hidden::Brought;
 use crate::config::source::{self, Sources};
 use crate::config::yaml;
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
@@ -19,13 +20,14 @@ const LINES_SEARCHED_MAX: u32 = 200;
 /// Steps of a path that are printed; deeper ones only come from a value that brings in itself.
 const PATH_SHOWN_MAX: usize = 16;
 
-/// Expands every value. Faulty expressions are pushed and read as nothing; `None` only when a limit was passed.
+/// Expands every value. Faulty expressions are pushed and read as nothing; `None` only when a limit was passed. Also
+/// says what came in from where, for whoever must not show it.
 pub fn expand(
     tree: Node,
     sources: &Sources,
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &Diagnostics,
-) -> Option<Node> {
+) -> (Option<Node>, Vec<Brought>) {
     let mut expander = Expander {
         sources,
         env,
@@ -36,10 +38,11 @@ pub fn expand(
         unset: BTreeMap::new(),
         bare: BTreeMap::new(),
         path: Vec::new(),
+        brought: Vec::new(),
     };
     let tree = expander.node(tree, 0);
     expander.warn();
-    tree.ok()
+    (tree.ok(), expander.brought)
 }
 
 /// A limit was passed and reported; nothing more is expanded.
@@ -50,6 +53,8 @@ struct Seen {
     place: Place,
     path: String,
     times: usize,
+    /// The whole value as written, when the expression is a part of it.
+    within: Option<String>,
 }
 
 struct Expander<'a> {
@@ -63,6 +68,7 @@ struct Expander<'a> {
     bare: BTreeMap<String, Seen>,
     /// Keys and list positions down to the value at hand.
     path: Vec<String>,
+    brought: Vec<Brought>,
 }
 
 /// The first expression to replace, with its `${` and `}`: the one whose `}` comes first, from the nearest `${` before it. An escaped one
@@ -86,7 +92,7 @@ impl Expander<'_> {
         if depth > CONFIG_DEPTH_MAX || self.nodes > CONFIG_NODES_MAX {
             return self.exhausted(node.place, "what `${...}` brings in is too large, or names itself");
         }
-        let Node { value, place, written } = node;
+        let Node { value, place, written, expression } = node;
         let value = match value {
             Value::String(text) => return self.text(text, place, depth),
             Value::List(items) => {
@@ -103,7 +109,7 @@ impl Expander<'_> {
             }
             scalar => scalar,
         };
-        Ok(Node { value, place, written })
+        Ok(Node { value, place, written, expression })
     }
 
     fn below(&mut self, step: String, node: Node, depth: usize) -> Result<Node, Exhausted> {
@@ -120,7 +126,17 @@ impl Expander<'_> {
         }
     }
 
-    fn text(&mut self, mut text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
+    fn text(&mut self, text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
+        let written = find(&text).is_some().then(|| text.clone().into_boxed_str());
+        let before = self.unset.len();
+        let node = self.expanded(text, place, depth)?;
+        if let Some(written) = written.as_deref().filter(|_| self.unset.len() > before) {
+            self.note_whole(written);
+        }
+        Ok(Node { expression: written.or(node.expression), ..node })
+    }
+
+    fn expanded(&mut self, mut text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
         for _ in 0..ROUNDS_MAX {
             let Some(expression) = find(&text) else {
                 self.warn_of_hidden(&text, place);
@@ -164,8 +180,12 @@ impl Expander<'_> {
         };
         let result = match scheme {
             _ if opaque.contains('$') => Err("a `$` cannot stand in an expression".to_owned()),
-            "env" => return self.variable(opaque, expression, place),
-            "file" => self.file(opaque),
+            "env" => {
+                let value = self.variable(opaque, expression, place);
+                self.note_brought(&value, expression, place);
+                return value;
+            }
+            "file" => self.file(opaque).inspect(|text| self.note_brought(text, expression, place)),
             "yaml" => Ok(opaque.to_owned()),
             _ => Err(format!("`{scheme}:` is not a source of values")),
         };
@@ -176,12 +196,26 @@ impl Expander<'_> {
         })
     }
 
+    fn note_brought(&mut self, value: &str, expression: &str, place: Place) {
+        self.brought.push(Brought { value: value.trim().to_owned(), expression: expression.to_owned(), place });
+    }
+
+    /// Keeps the value that a missing variable is a part of, for the words about it.
+    fn note_whole(&mut self, written: &str) {
+        for (name, seen) in self.unset.iter_mut().filter(|(_, seen)| seen.within.is_none()) {
+            let expression = [format!("${{env:{name}}}"), format!("${{{name}}}")];
+            if let Some(expression) = expression.iter().find(|one| written.contains(*one) && written != *one) {
+                seen.within = Some(format!("{written:?} reads as {:?}", written.replace(expression, "")));
+            }
+        }
+    }
+
     fn note_bare(&mut self, name: &str, expression: &str, place: Place) {
         if let Some(seen) = self.bare.get_mut(name) {
             seen.times += 1;
             return;
         }
-        let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1 };
+        let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1, within: None };
         self.bare.insert(name.to_owned(), seen);
     }
 
@@ -204,7 +238,7 @@ impl Expander<'_> {
             _ if default.is_some() => {}
             Some(seen) => seen.times += 1,
             None => {
-                let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1 };
+                let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1, within: None };
                 self.unset.insert(name.to_owned(), seen);
             }
         }
@@ -246,7 +280,7 @@ impl Expander<'_> {
         if rest[..open].ends_with('$') {
             return;
         }
-        let seen = Seen { place, path: self.path(), times: 1 };
+        let seen = Seen { place, path: self.path(), times: 1, within: None };
         let message = "`${env:...}` after an escaped `$${` in the same value is left as it is".to_owned();
         self.push_warning(&seen, message, "the Collector does the same; put the escaped part last".to_owned());
     }
@@ -272,7 +306,9 @@ impl Expander<'_> {
     /// One warning per unset variable, one for all bare expressions.
     fn warn(&self) {
         for (name, seen) in &self.unset {
-            let message = format!("environment variable {name} is not set and reads as empty{}", times(seen.times));
+            let within = seen.within.as_ref().map_or_else(String::new, |within| format!(": {within}"));
+            let message =
+                format!("environment variable {name} is not set and reads as empty{}{within}", times(seen.times));
             let help = format!("set it, or give a default: ${{env:{name}:-default}}");
             self.push_warning(seen, message, help);
         }
@@ -339,7 +375,7 @@ fn relocate(node: Node, place: Place) -> Node {
         }
         scalar => scalar,
     };
-    Node { value, place, written: node.written }
+    Node { value, place, written: node.written, expression: None }
 }
 
 fn unescape(text: String) -> String {

@@ -30,9 +30,9 @@ pub fn join(base: Node, over: Node) -> Node {
                     }
                 }
             }
-            Node { value: Value::Map(entries), place: base.place, written: None }
+            Node::new(Value::Map(entries), base.place)
         }
-        (_, value) => Node { value, place: over.place, written: over.written },
+        (_, value) => Node { value, ..over },
     }
 }
 
@@ -77,7 +77,7 @@ fn split_below(node: Node, depth: usize) -> Node {
         };
         Entry { key: group.key, key_place: group.key_place, value }
     });
-    Node { value: Value::Map(entries.collect()), place: node.place, written: None }
+    Node { value: Value::Map(entries.collect()), ..node }
 }
 
 #[cfg(test)]

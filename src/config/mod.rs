@@ -3,13 +3,18 @@
 //! `load` takes the command line's sources to one merged and expanded tree, `document::read` takes the tree to declared
 //! components and pipelines, `diagnose::render` shows what was found wrong. Component types are not known here.
 
+pub mod address;
 pub mod check;
 pub mod client;
 pub mod diagnose;
 pub mod document;
 pub mod duration;
 pub mod expand;
+pub mod hidden;
+pub mod manifest;
+pub mod mask;
 pub mod merge;
+pub mod pattern;
 pub mod print;
 pub mod scalar;
 pub mod secret;
@@ -25,7 +30,7 @@ pub use source::Sources;
 
 /// Reads all sources, joins them in order and expands `${...}`. Every fault is pushed.
 ///
-/// `configs`: values of `--config` in order (a path, `file:`, `env:` or `yaml:`); `sets`: values of `--set`, applied
+/// `configs`: values of `--config` in order (a path, `file:`, `env:` or `yaml:`; a manifest's path may end with `#KEY`); `sets`: values of `--set`, applied
 /// after all of them; `env` looks up an environment variable. `None` when there is no usable tree.
 pub fn load(
     configs: &[String],
@@ -35,6 +40,13 @@ pub fn load(
 ) -> (Sources, Option<Node>) {
     let mut sources = Sources::default();
     let merged = source::read_all(configs, sets, env, &mut sources, diagnostics);
-    let tree = merged.and_then(|tree| expand::expand(tree, &sources, env, diagnostics));
+    let tree = merged.and_then(|tree| {
+        let (tree, brought) = expand::expand(tree, &sources, env, diagnostics);
+        sources.hidden.brought(brought);
+        tree
+    });
+    if let Some(tree) = &tree {
+        sources.hidden.secrets_of(tree);
+    }
     (sources, tree)
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::config::scalar;
-use crate::config::secret::{REDACTED, is_secret_key};
+use crate::config::secret::{REDACTED, is_secret_key, redacted, without_userinfo};
 use crate::core::node::{Node, Value};
 
 /// Whether values under secret keys are printed.
@@ -37,6 +37,12 @@ struct Printer<'a> {
 impl Printer<'_> {
     /// What follows `key:` or `-`: a scalar on the same line, or a block on the next ones.
     fn body(&mut self, node: &Node, indent: usize, reveal: Reveal) {
+        if let (Secrets::Redacted, Some(expression)) = (self.secrets, &node.expression) {
+            // A variable or a file may hold a secret under any key: it prints as what names it.
+            let shown = if reveal == Reveal::Nothing { redacted(expression) } else { without_userinfo(expression) };
+            self.out.push(' ');
+            return self.out.push_str(&quoted(&shown));
+        }
         match &node.value {
             Value::Map(entries) if entries.is_empty() => self.out.push_str(" {}"),
             Value::List(items) if items.is_empty() => self.out.push_str(" []"),
@@ -46,7 +52,9 @@ impl Printer<'_> {
                     let hidden = self.secrets == Secrets::Redacted && is_secret_key(&entry.key);
                     let below = if hidden || (named && entry.key == "value") { Reveal::Nothing } else { reveal };
                     self.line(indent);
-                    self.out.push_str(&quoted(&entry.key));
+                    // `{Authorization:ApiKey abc}` without a blank is a key alone.
+                    let slip = reveal == Reveal::Nothing && entry.value.is_null() && entry.key.contains([':', ' ']);
+                    self.out.push_str(&quoted(if slip { REDACTED } else { &entry.key }));
                     self.out.push(':');
                     self.body(&entry.value, indent + 2, below);
                 }
@@ -66,9 +74,10 @@ impl Printer<'_> {
     fn item(&mut self, item: &Node, indent: usize, reveal: Reveal) {
         let begin = self.out.len();
         self.body(item, indent, reveal);
+        let whole = self.secrets == Secrets::Shown || item.expression.is_none();
         let nested = matches!(&item.value, Value::Map(entries) if !entries.is_empty())
             || matches!(&item.value, Value::List(items) if !items.is_empty());
-        if nested {
+        if nested && whole {
             let first = self.out[begin..].len() - self.out[begin..].trim_start().len();
             self.out.replace_range(begin..begin + first, " ");
         }
@@ -83,9 +92,7 @@ impl Printer<'_> {
         let text = match &node.value {
             Value::Null => return,
             _ if reveal == Reveal::Nothing => format!("{REDACTED:?}"),
-            Value::String(text) if self.secrets == Secrets::Redacted => {
-                quoted(without_userinfo(text).as_deref().unwrap_or(text))
-            }
+            Value::String(text) if self.secrets == Secrets::Redacted => quoted(&without_userinfo(text)),
             Value::String(text) => quoted(text),
             value => {
                 node.written.clone().filter(|text| scalar::resolve(text).0 == *value).unwrap_or_else(|| plain(value))
@@ -100,14 +107,6 @@ impl Printer<'_> {
 fn names_secret(map: &Node) -> bool {
     let name = ["name", "key"].iter().find_map(|key| map.get(key));
     matches!(name.map(|node| &node.value), Some(Value::String(name)) if is_secret_key(name))
-}
-
-/// Takes user and password out of a URL.
-fn without_userinfo(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let (userinfo, _) = authority.rsplit_once('@')?;
-    Some(format!("{scheme}://{REDACTED}{}", &rest[userinfo.len()..]))
 }
 
 fn plain(value: &Value) -> String {

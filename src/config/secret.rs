@@ -33,16 +33,108 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// True when the value under `key` is a secret by its name: passwords, tokens, API keys, credentials, private keys.
+/// True when the value under `key` is a secret by its name: passwords, tokens, API keys, credentials, private keys, and
+/// everything under `headers`, for a header of any name may carry a key (configopaque hides them all).
 pub fn is_secret_key(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     // Names of files and of other settings that only mention a secret.
-    if ["file", "path", "enabled", "type", "name"].iter().any(|end| plain.ends_with(end)) {
+    if ["file", "path", "enabled", "type", "name", "allowedheaders", "exposedheaders"]
+        .iter()
+        .any(|end| plain.ends_with(end))
+    {
         return false;
     }
     let words = ["password", "passwd", "secret", "token", "apikey", "accesskey", "privatekey", "credential"];
     words.iter().any(|word| plain.contains(word))
+        || plain.ends_with("headers")
         || ["authorization", "proxyauthorization", "cookie", "keypem", "authorizationheader"].contains(&plain.as_str())
+}
+
+/// A part of a secret value as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// An expression that names the secret without being it, or a scheme of authorization.
+    Shown(&'a str),
+    Secret(&'a str),
+}
+
+/// Words before a credential that are none.
+const SCHEMES: [&str; 6] = ["ApiKey ", "Bearer ", "Basic ", "Token ", "Api-Token ", "AWS4-HMAC-SHA256 "];
+
+/// A secret value cut into what may be seen and what may not. Defaults of expressions may not.
+pub fn parts(value: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let inner = value.trim_start_matches(['"', '\'']);
+    let scheme =
+        SCHEMES.iter().find(|scheme| inner.get(..scheme.len()).is_some_and(|word| word.eq_ignore_ascii_case(scheme)));
+    let mut rest = value;
+    if let Some(scheme) = scheme {
+        let (shown, behind) = value.split_at(value.len() - inner.len() + scheme.len());
+        parts.push(Part::Shown(shown));
+        rest = behind;
+    }
+    while let Some(open) = rest.find("${") {
+        let Some(close) = rest[open..].find('}').map(|close| open + close + 1) else { break };
+        // Without this the opening quote alone would be starred beside an expression.
+        let before = &rest[..open];
+        parts.push(if before.len() == 1 && before.starts_with(['"', '\'']) {
+            Part::Shown(before)
+        } else {
+            Part::Secret(before)
+        });
+        let expression = &rest[open..close];
+        match expression.split_once(":-") {
+            Some((name, default)) => {
+                let shown = name.len() + 2;
+                parts.push(Part::Shown(&expression[..shown]));
+                parts.push(Part::Secret(default.trim_end_matches('}')));
+                parts.push(Part::Shown(&expression[shown + default.trim_end_matches('}').len()..]));
+            }
+            None => parts.push(Part::Shown(expression)),
+        }
+        rest = &rest[close..];
+    }
+    let has_expression = parts.iter().any(|part| matches!(part, Part::Shown(text) if text.starts_with("${")));
+    let closing = has_expression && rest.len() == 1 && quote.is_some_and(|quote| rest.starts_with(quote));
+    parts.push(if closing { Part::Shown(rest) } else { Part::Secret(rest) });
+    parts.retain(|part| !matches!(part, Part::Shown("") | Part::Secret("")));
+    parts
+}
+
+/// A secret value as it may be printed: its expressions and scheme stay.
+pub fn redacted(value: &str) -> String {
+    let shown = parts(value).into_iter().map(|part| match part {
+        Part::Shown(text) => text,
+        Part::Secret(_) => REDACTED,
+    });
+    shown.collect()
+}
+
+/// A text with user and password of every URL redacted.
+pub fn without_userinfo(text: &str) -> String {
+    match userinfo(text) {
+        Some(range) => format!("{}{REDACTED}{}", &text[..range.start], without_userinfo(&text[range.end..])),
+        None => text.to_owned(),
+    }
+}
+
+/// Where user and password of the first URL in a text stand, without the `@`.
+pub fn userinfo(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut from = 0;
+    while let Some(scheme) = text[from..].find("://").map(|at| from + at + 3) {
+        let rest = &text[scheme..];
+        // A password may hold a slash that nobody escaped: up to a blank or quote, the last `@` decides.
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')).unwrap_or(rest.len());
+        let authority = rest[..end].find(['/', '?', '#']).unwrap_or(end);
+        if let Some(at) =
+            rest[..authority].rfind('@').or_else(|| rest[..end].rfind('@').filter(|at| rest[..*at].contains(':')))
+        {
+            return Some(scheme..scheme + at);
+        }
+        from = scheme;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -61,7 +153,19 @@ mod tests {
         for key in ["Authorization", "api_key", "x-api-key", "ELASTIC_API_KEY", "password", "secret_token", "key_pem"] {
             assert!(is_secret_key(key), "{key}");
         }
-        for key in ["endpoint", "token_file", "key_file", "ca_file", "content-type", "compression", "username"] {
+        for key in ["headers", "default_headers"] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in [
+            "endpoint",
+            "allowed_headers",
+            "token_file",
+            "key_file",
+            "ca_file",
+            "content-type",
+            "compression",
+            "username",
+        ] {
             assert!(!is_secret_key(key), "{key}");
         }
     }

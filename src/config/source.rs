@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use crate::config::{merge, yaml};
+use crate::config::hidden::Hidden;
+use crate::config::{manifest, merge, yaml};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::limits::CONFIG_BYTES_MAX;
 use crate::core::node::{Entry, Node, Place, SourceId, Value};
@@ -24,6 +25,8 @@ struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     all: Vec<Source>,
+    /// Texts that must not be shown in what is said about these sources.
+    pub hidden: Hidden,
 }
 
 impl Sources {
@@ -114,6 +117,15 @@ pub fn read_file(path: &str) -> Result<String, String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
+/// The configuration in a manifest, with the manifest's lines where it can keep them; any other text as it is.
+fn unwrapped(name: String, text: String, key: Option<&str>) -> Result<(String, String), (String, &'static str)> {
+    let Some(objects) = manifest::objects(&text) else { return Ok((name, text)) };
+    let help = "a manifest is read for its ConfigMap or OpenTelemetryCollector";
+    let found = manifest::configuration(&text, &objects, key).map_err(|why| (format!("{name}: {why}"), help))?;
+    let name = if found.in_place { name } else { format!("{name}, {}", found.key) };
+    Ok((name, found.text))
+}
+
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     sources: &'a mut Sources,
@@ -124,7 +136,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn config(&mut self, uri: &str) {
-        match self.fetch(uri) {
+        let fetched = self.fetch(uri).and_then(|(name, text)| unwrapped(name, text, None));
+        // A manifest with several configurations: the key of the one that is meant stands behind its path.
+        let fetched = match (fetched, uri.rsplit_once('#')) {
+            (Err(fault), Some((path, key))) => self
+                .fetch(path)
+                .and_then(|(name, text)| unwrapped(name, text, Some(key)))
+                .map_err(|other| if path.is_empty() { fault } else { other }),
+            (fetched, _) => fetched,
+        };
+        match fetched {
             Ok((name, text)) => self.parse(&name, &text),
             Err((message, help)) => {
                 let id = self.sources.add("--config", uri);

@@ -10,8 +10,10 @@
 //!     resource: {service.name: podgate}
 //! ```
 
+use crate::config::address;
 use crate::config::check::{Section, text_of};
 use crate::core::diagnostic::code;
+use crate::core::labels;
 use crate::core::node::{Node, Place, Value};
 
 /// What podgate tells about itself, and where.
@@ -96,6 +98,7 @@ pub fn read(section: Section<'_>) -> Telemetry {
     }
     if let Some(resource) = section.section("resource") {
         telemetry.resource = read_resource(resource);
+        warn_of_collisions(&section, &telemetry.resource);
     }
     section.finish();
     telemetry
@@ -110,17 +113,8 @@ enum Level {
 const LEVELS: [(&str, Level); 4] =
     [("none", Level::Off), ("basic", Level::On), ("normal", Level::On), ("detailed", Level::On)];
 
-/// A word of a fixed list in upper or lower case, as the Collector takes levels.
-fn read_level<T: Copy>(section: &Section<'_>, choices: &[(&str, T)]) -> Option<T> {
-    let text = section.string("level")?;
-    match choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)) {
-        Some((_, level)) => Some(*level),
-        None => section.choice("level", choices),
-    }
-}
-
 fn read_metrics(section: Section<'_>) -> Vec<PrometheusReader> {
-    let level = read_level(&section, &LEVELS).unwrap_or(Level::On);
+    let level = section.level("level", &LEVELS).unwrap_or(Level::On);
     if section.node("address").is_some() {
         let help = "write readers: [{pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}}]";
         section.error("address", code::RETIRED, "`address` was replaced by `readers`", Some(help));
@@ -173,8 +167,10 @@ fn read_prometheus(section: Section<'_>) -> PrometheusReader {
             .or_else(|| section.invalid("port", format!("{port} is not a port"), "a port from 0 to 65535"))
     });
     section.not_yet(&["with_resource_constant_labels"]);
+    section.string("host");
+    let host = section.node("host").and_then(address::text);
     let reader = PrometheusReader {
-        host: section.string("host").filter(|host| !host.is_empty()).unwrap_or(default.host),
+        host: host.filter(|host| !host.is_empty()).unwrap_or(default.host),
         port: port.unwrap_or(default.port),
         without_type_suffix: section.bool("without_type_suffix").unwrap_or(false),
         without_units: section.bool("without_units").unwrap_or(false),
@@ -199,12 +195,18 @@ const LOG_LEVELS: [(&str, LogLevel); 7] = [
 fn read_logs(section: Section<'_>) -> Logs {
     let encodings = [("console", Encoding::Console), ("json", Encoding::Json)];
     let logs = Logs {
-        level: read_level(&section, &LOG_LEVELS).unwrap_or_default(),
+        level: section.level("level", &LOG_LEVELS).unwrap_or_default(),
         encoding: section.choice("encoding", &encodings).unwrap_or_default(),
         initial_fields: section.string_map("initial_fields").unwrap_or_default(),
     };
     not_yet_unless_empty(&section, "processors");
-    section.not_yet(&["output_paths", "error_output_paths"]);
+    for key in ["output_paths", "error_output_paths"] {
+        // The Collector's default, written out.
+        let standard = |node: &Node| node.items().len() == 1 && text_of(&node.items()[0]).as_deref() == Some("stderr");
+        if !section.node(key).is_some_and(standard) {
+            section.not_yet(&[key]);
+        }
+    }
     section.without_effect("development", "podgate has no development mode");
     section.without_effect("disable_caller", "podgate's lines never name the caller");
     section.without_effect("disable_stacktrace", "podgate's lines never carry a stack");
@@ -216,7 +218,7 @@ fn read_logs(section: Section<'_>) -> Logs {
 
 /// podgate makes no spans of its own yet, so only what asks for none can be granted.
 fn read_traces(section: Section<'_>) {
-    match read_level(&section, &LEVELS) {
+    match section.level("level", &LEVELS) {
         Some(Level::Off) => section.without_effect("processors", "`level: none` asks for no spans"),
         _ => not_yet_unless_empty(&section, "processors"),
     }
@@ -237,8 +239,8 @@ fn read_resource(section: Section<'_>) -> Vec<(String, String)> {
     let declarative = matches!(section.node("attributes").map(|node| &node.value), Some(Value::List(_)));
     if declarative {
         let path = section.child_path("attributes");
-        let items = section.list("attributes").unwrap_or_default().iter().enumerate();
-        let pairs = items.filter_map(|(at, item)| {
+        let items = section.list("attributes").unwrap_or_default();
+        let pairs = items.iter().enumerate().filter_map(|(at, item)| {
             read_attribute(Section::new(item, format!("{path}::{at}"), section.diagnostics()))
         });
         let pairs = pairs.collect();
@@ -255,6 +257,16 @@ fn read_resource(section: Section<'_>) -> Vec<(String, String)> {
         text.map(|text| (key.to_owned(), text))
     };
     section.entries().iter().filter_map(|entry| pair(&entry.key, &entry.value)).collect()
+}
+
+/// Prometheus knows letters, digits and underscores: two attributes may come to one label.
+fn warn_of_collisions(section: &Section<'_>, resource: &[(String, String)]) {
+    for (at, (key, _)) in resource.iter().enumerate() {
+        let label = labels::name(key);
+        let Some((first, _)) = resource[..at].iter().find(|(first, _)| labels::name(first) == label) else { continue };
+        let message = format!("`{key}` and `{first}` are one label, `{label}`: target_info shows `{first}` alone");
+        section.warn("resource", code::LINT, message, Some("give one of them another name"));
+    }
 }
 
 fn read_attribute(section: Section<'_>) -> Option<(String, String)> {

@@ -403,5 +403,5 @@ fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place) 
         let message = format!("{text:?} is not what its tag `!!{}` says", core.unwrap_or_default());
         return Err(Fault::new(code::SYNTAX, place, message));
     }
-    Ok(Node { value, place, written })
+    Ok(Node { written, ..Node::new(value, place) })
 }

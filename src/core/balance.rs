@@ -1,14 +1,18 @@
 //! The account of items: received + copied = delivered + sampled out + dropped + refused + held, for each signal.
 //!
-//! Received is counted once by the receiver, copies by fan-outs and connectors; each item then ends in exactly one place. `held` is a gauge that
-//! queues and stores move; what is in flight in a call is held by the receiver. Every test asserts the equation.
+//! Received is counted once by the receiver, copies by fan-outs; each item then ends in exactly one place. Only
+//! [`settlement`](crate::core::settlement) moves the account, so whoever ends an item ends a share of it. `held` is a gauge of what has no
+//! end yet. Every test asserts the equation.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
 
 use crate::core::error::Reason;
 use crate::core::payload::Signal;
+use crate::core::settlement::End;
 
 #[derive(Debug, Default)]
 struct Account {
@@ -26,6 +30,9 @@ struct Account {
 #[derive(Debug, Default)]
 pub struct Balance {
     accounts: [Account; 4],
+    /// The last held item of a signal has ended.
+    emptied: Notify,
+    over: AtomicBool,
 }
 
 /// One signal's account at one moment.
@@ -46,45 +53,65 @@ impl Balance {
     }
 
     /// Items taken in by a receiver. They count as held until something ends them.
-    pub fn received(&self, signal: Signal, items: u64) {
+    pub(super) fn received(&self, signal: Signal, items: u64) {
         let account = self.account(signal);
         account.held.fetch_add(items as i64, Ordering::Relaxed);
         account.received.fetch_add(items, Ordering::Relaxed);
     }
 
-    pub fn copied(&self, signal: Signal, items: u64) {
+    pub(super) fn copied(&self, signal: Signal, items: u64) {
         let account = self.account(signal);
         account.held.fetch_add(items as i64, Ordering::Relaxed);
         account.copied.fetch_add(items, Ordering::Relaxed);
     }
 
-    pub fn delivered(&self, signal: Signal, items: u64) {
+    /// Items end, each once: only a settlement calls this.
+    pub(super) fn end(&self, signal: Signal, items: u64, end: End<'_>) {
         let account = self.account(signal);
-        account.delivered.fetch_add(items, Ordering::Relaxed);
-        account.held.fetch_sub(items as i64, Ordering::Relaxed);
-    }
-
-    pub fn sampled_out(&self, signal: Signal, items: u64) {
-        let account = self.account(signal);
-        account.sampled_out.fetch_add(items, Ordering::Relaxed);
-        account.held.fetch_sub(items as i64, Ordering::Relaxed);
-    }
-
-    /// Given back to the sender, retryably: the receiver's count.
-    pub fn refused(&self, signal: Signal, items: u64) {
-        let account = self.account(signal);
-        account.refused.fetch_add(items, Ordering::Relaxed);
-        account.held.fetch_sub(items as i64, Ordering::Relaxed);
-    }
-
-    pub fn dropped(&self, signal: Signal, reason: Reason, items: u64) {
-        if items == 0 {
-            return;
+        match end {
+            End::Delivered => drop(account.delivered.fetch_add(items, Ordering::Relaxed)),
+            End::SampledOut => drop(account.sampled_out.fetch_add(items, Ordering::Relaxed)),
+            End::Refused => drop(account.refused.fetch_add(items, Ordering::Relaxed)),
+            End::Dropped(reason, _) => {
+                let mut dropped = account.dropped.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                *dropped.entry(reason).or_default() += items;
+            }
         }
-        let account = self.account(signal);
-        let mut dropped = account.dropped.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *dropped.entry(reason).or_default() += items;
-        account.held.fetch_sub(items as i64, Ordering::Relaxed);
+        if account.held.fetch_sub(items as i64, Ordering::AcqRel) == items as i64 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// From now on what is dropped without an end was cut off by the end of the process and is no bug.
+    pub fn close(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn reason_of_orphans(&self) -> Reason {
+        if self.over.load(Ordering::Acquire) { Reason::SHUTDOWN } else { Reason::INTERNAL }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.accounts.iter().all(|account| account.held.load(Ordering::Acquire) <= 0)
+    }
+
+    /// Completes when nothing is held of any signal.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Registered before the look, so that an end in between is not missed.
+            emptied.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Every signal's account by its name.
+    pub fn sheets(&self) -> BTreeMap<&'static str, Sheet> {
+        Signal::ALL.into_iter().map(|signal| (signal.name(), self.sheet(signal))).collect()
     }
 
     pub fn sheet(&self, signal: Signal) -> Sheet {
@@ -105,6 +132,11 @@ impl Balance {
 impl Sheet {
     pub fn dropped_total(&self) -> u64 {
         self.dropped.values().sum()
+    }
+
+    /// Items that a stop cost: what was dropped because of it, and what is still held when the process ends.
+    pub fn lost_at_stop(&self) -> u64 {
+        self.dropped.get(Reason::SHUTDOWN.0).copied().unwrap_or(0) + u64::try_from(self.held).unwrap_or(0)
     }
 
     /// True when every item received or copied is accounted for, `held` items being those in queues and stores.

@@ -1,11 +1,11 @@
 //! Two seams to knowledge about pods, so that the sampler and the net layer need not know Kubernetes.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 
 /// Attributes of one run of a container. In front of a stage that binds late they are written at its decision, so nothing
@@ -39,11 +39,54 @@ pub enum Bound {
     Pending,
 }
 
-/// Binds instance attributes (container.id, restart count, image) to a resource when its trace is decided.
+/// Binds instance attributes (container.id, restart count, image) to one resource when its trace is decided.
+///
+/// Made at arrival by whoever found the resource's pod, and carried by the group from there on: the pod is not looked for
+/// a second time, so neither a merge of requests nor the pod's deletion loses it.
 pub trait LateBinding: Send + Sync {
-    /// `resource` is the undecoded resource message as it was when the request arrived. Never waits and does no I/O.
-    fn resolve(&self, origin: &Origin, resource: &Bytes, evidence: Evidence, now: UnixNanos) -> Bound;
+    /// `resource` is the undecoded resource message as it was when the request arrived. Never waits and does no I/O; reads
+    /// the wall clock itself, because whoever asks has a clock of its own for its waits.
+    fn resolve(&self, resource: &Bytes, evidence: Evidence) -> Bound;
+
+    /// Bytes it keeps in memory.
+    fn bytes(&self) -> u64;
 }
+
+/// The binding of a group, if its instance attributes are still to come.
+#[derive(Clone, Default)]
+pub struct Later(Option<Arc<dyn LateBinding>>);
+
+impl Later {
+    pub fn by(binding: Arc<dyn LateBinding>) -> Later {
+        Later(Some(binding))
+    }
+
+    pub fn resolve(&self, resource: &Bytes, evidence: Evidence) -> Bound {
+        self.0.as_ref().map_or(Bound::Unchanged, |binding| binding.resolve(resource, evidence))
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |binding| binding.bytes())
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Later" } else { "Never" })
+    }
+}
+
+/// The same binding, or none in both.
+impl PartialEq for Later {
+    fn eq(&self, other: &Later) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for Later {}
 
 /// Tells which pod is behind a peer address, for fair shares and logs.
 pub trait PeerIdentity: Send + Sync {

@@ -168,13 +168,46 @@ impl Ticket {
         Ok(())
     }
 
-    /// Gives back what was claimed but not needed.
-    pub fn shrink_to(&self, bytes: u64) {
-        let before = self.held.bytes.load(Ordering::Relaxed);
-        if before > bytes {
-            self.held.bytes.fetch_sub(before - bytes, Ordering::Relaxed);
-            self.held.budget.used.fetch_sub(before - bytes, Ordering::Relaxed);
+    /// Grows in any case, beyond the hard limit where there is no room: for what has to be made so that what was taken can
+    /// be sent, which alone gives memory back.
+    pub fn grow_anyway(&self, more: u64) {
+        if self.grow(more).is_err() {
+            let budget = &self.held.budget;
+            let used = budget.used.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+            budget.peak.fetch_max(used, Ordering::Relaxed);
+            self.held.bytes.fetch_add(more, Ordering::Relaxed);
         }
+    }
+
+    /// Gives back what was claimed but not needed. Of branches that share the ticket and shrink it at once, each byte is
+    /// given back by one of them.
+    pub fn shrink_to(&self, bytes: u64) {
+        let before = self.lower(|held| held.min(bytes));
+        self.held.budget.used.fetch_sub(before.saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Gives back so many bytes; no more than the ticket holds.
+    pub fn give_back(&self, bytes: u64) {
+        let before = self.lower(|held| held.saturating_sub(bytes));
+        self.held.budget.used.fetch_sub(before.min(bytes), Ordering::Relaxed);
+    }
+
+    /// The budget that the bytes are of.
+    pub fn budget(&self) -> Arc<Budget> {
+        self.held.budget.clone()
+    }
+
+    /// A ticket of its own on the same budget, for a copy of what this one covers. Bounded by the hard limit: the payload
+    /// was admitted already.
+    pub fn beside(&self, bytes: u64) -> Result<Ticket, OverBudget> {
+        self.held.budget.take_working(bytes)
+    }
+
+    /// Sets the bytes to what `to` makes of them, which is not more, in one step (a load and a subtraction apart let two
+    /// branches move the same bytes); what they were before.
+    fn lower(&self, to: impl Fn(u64) -> u64) -> u64 {
+        let bytes = &self.held.bytes;
+        bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(to(held))).unwrap_or_default()
     }
 
     /// Takes over another payload's bytes when that payload is merged into this one: they are given back with this ticket.
@@ -188,7 +221,7 @@ impl Ticket {
                 let moved = std::mem::take(held.bytes.get_mut());
                 self.held.bytes.fetch_add(moved, Ordering::Relaxed);
                 let theirs = std::mem::take(held.joined.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()));
-                self.joined().extend(theirs);
+                self.joined().extend(theirs); // granted: one for each payload merged
             }
             Ok(held) => self.joined().push(Ticket { held: Arc::new(held) }),
             Err(shared) => self.joined().push(Ticket { held: shared }),
@@ -199,12 +232,10 @@ impl Ticket {
         self.held.joined.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Moves up to `bytes` of this ticket into one of its own, for a part split from the payload.
+    /// Moves up to `bytes` of this ticket into one of its own, for a part that no longer needs the rest.
     pub fn split(&self, bytes: u64) -> Ticket {
-        let before = self.held.bytes.load(Ordering::Relaxed);
-        let moved = bytes.min(before);
-        self.held.bytes.fetch_sub(moved, Ordering::Relaxed);
-        Ticket { held: Held::new(self.held.budget.clone(), moved) }
+        let before = self.lower(|held| held.saturating_sub(bytes));
+        Ticket { held: Held::new(self.held.budget.clone(), bytes.min(before)) }
     }
 }
 
@@ -283,5 +314,51 @@ mod tests {
         assert_eq!(budget.used(), 4);
         drop(branch);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn branches_that_split_and_shrink_one_ticket_at_once_never_move_the_same_bytes_twice() {
+        // B14: four threads take a ticket apart; whatever they got, the account is exact at every moment and at the end.
+        for round in 0..200u64 {
+            let budget = Budget::new(1 << 20, 1 << 20);
+            let ticket = budget.take(1_000).expect("fits");
+            let start = std::sync::Barrier::new(4);
+            let apart = |branch: u64| {
+                start.wait();
+                let mut parts = Vec::new();
+                for step in 0..20 {
+                    match (round + branch + step) % 3 {
+                        0 => ticket.shrink_to(900u64.saturating_sub(step * 60)),
+                        1 => ticket.give_back(30),
+                        _ => parts.push(ticket.split(70)),
+                    }
+                    assert!(budget.used() <= 1_000, "round {round}: {} of 1000 in use", budget.used());
+                }
+                parts
+            };
+            let parts: Vec<Ticket> = std::thread::scope(|scope| {
+                let branches: Vec<_> = (0..4).map(|branch| scope.spawn(move || apart(branch))).collect();
+                branches.into_iter().flat_map(|branch| branch.join().expect("no panic")).collect()
+            });
+            let held: u64 = parts.iter().map(Ticket::bytes).sum::<u64>() + ticket.bytes();
+            assert_eq!(budget.used(), held, "round {round}");
+            drop((parts, ticket));
+            assert_eq!(budget.used(), 0, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_branch_that_shrinks_the_ticket_between_anothers_look_and_its_step_is_not_overlooked() {
+        // B14 without luck: while one branch works out what is left, the other gives the same bytes back.
+        let budget = Budget::new(1 << 20, 1 << 20);
+        let ticket = budget.take(1_000).expect("fits");
+        let (branch, first) = (ticket.clone(), std::cell::Cell::new(true));
+        let before = ticket.lower(|held| {
+            if first.replace(false) {
+                branch.shrink_to(100);
+            }
+            held.min(100)
+        });
+        assert_eq!((before, ticket.bytes(), budget.used()), (100, 100, 100));
     }
 }

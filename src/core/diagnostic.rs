@@ -46,11 +46,13 @@ pub mod code {
     pub const BAD_PIPELINE: &str = "E0304";
     pub const SIGNAL_UNSUPPORTED: &str = "E0305";
     pub const NO_PIPELINE: &str = "E0306";
+    pub const UNPROTECTED: &str = "E0307";
     pub const DEPRECATED: &str = "W0401";
     pub const IGNORED_KEY: &str = "W0402";
     pub const LINT: &str = "W0403";
     pub const SKIPPED: &str = "W0404";
     pub const EXPANSION_WARNING: &str = "W0405";
+    pub const INSECURE: &str = "W0406";
 }
 
 /// Collects findings during one check. Interior mutability, because nested sections report into the same list.

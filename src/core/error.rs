@@ -38,8 +38,15 @@ impl Reason {
     pub const FILTERED: Reason = Reason("filtered");
     /// A condition or statement failed, and its error mode says that the payload fails with it.
     pub const STATEMENT: Reason = Reason("statement");
+    /// Whoever waited for the answer went away between two attempts, and a part had been taken already.
+    pub const ABANDONED: Reason = Reason("abandoned");
     /// The fan-out answered for this branch with another branch's error.
     pub const OTHER_BRANCH: Reason = Reason("other_branch_failed");
+
+    /// Dropped because the configuration says so: no loss that a sender is told of.
+    pub fn is_on_purpose(self) -> bool {
+        self == Reason::FILTERED || self == Reason::NOP
+    }
 }
 
 /// The answer of a stage that did not accept a payload.

@@ -3,11 +3,13 @@
 //! Check turns configuration into a plan and reports every fault with its place; a plan builds stages without I/O and
 //! cannot fail, so that what `validate` accepts, `run` starts.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::core::binding::LateBinding;
+use crate::core::access::Access;
 use crate::core::component::{Component, ComponentId};
 use crate::core::consumer::{Consumer, Next};
 use crate::core::diagnostic::Diagnostics;
@@ -40,9 +42,41 @@ pub struct About {
 
 /// Limits of the byte budget as a `memory_limiter` states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryLimit {
-    pub hard_bytes: u64,
-    pub soft_bytes: u64,
+pub enum MemoryLimit {
+    Bytes {
+        hard: u64,
+        soft: u64,
+    },
+    /// Parts of the memory there is, which may change while the process runs. A spike of 0 is the usual one.
+    Percent {
+        limit: u64,
+        spike: u64,
+    },
+}
+
+/// The spike is this share of the limit when it is not written (Collector, memorylimiter).
+const SPIKE_PERCENT: u64 = 20;
+
+impl MemoryLimit {
+    /// A hard limit and how far below it the soft one stands; 0 is the usual distance.
+    pub fn bytes(hard: u64, spike: u64) -> MemoryLimit {
+        MemoryLimit::Bytes { hard, soft: hard - spike_of(hard, spike) }
+    }
+
+    /// Hard and soft limit in bytes where there are so many bytes of memory.
+    pub fn of(self, memory: u64) -> (u64, u64) {
+        match self {
+            MemoryLimit::Bytes { hard, soft } => (hard, soft),
+            MemoryLimit::Percent { limit, spike } => {
+                let hard = memory / 100 * limit;
+                (hard, hard - spike_of(hard, memory / 100 * spike))
+            }
+        }
+    }
+}
+
+fn spike_of(hard: u64, spike: u64) -> u64 {
+    if spike == 0 { hard / 100 * SPIKE_PERCENT } else { spike.min(hard) }
 }
 
 type LookUp = dyn Fn(&str) -> Option<String>;
@@ -78,10 +112,41 @@ pub struct Checks {
     pub diagnostics: Diagnostics,
     /// For keys that name a variable (`filter.node_from_env_var`); `${env:X}` was expanded before.
     pub environment: Environment,
-    /// The first memory_limiter's limits and place; a second, different one is a conflict.
-    pub memory_limit: OnceCell<(MemoryLimit, Place)>,
+    /// The limits of every memory_limiter that is declared. Those that a pipeline uses have to agree, and count.
+    pub memory_limits: RefCell<Vec<(ComponentId, MemoryLimit, Place)>>,
     /// Fixed addresses claimed by listeners so far, with the claimant's path, so that two listeners on one port are found before start.
-    pub listeners: RefCell<Vec<(std::net::SocketAddr, String, Place)>>,
+    pub listeners: RefCell<Vec<(SocketAddr, String, Place)>>,
+    /// Files that are written, with the writer's path: two writers would mix their lines.
+    pub files: RefCell<Vec<(String, String)>>,
+}
+
+impl Checks {
+    /// Takes a fixed address for the listener of `path`; who has it already, when somebody does. Port 0 is nobody's.
+    pub fn claim_address(&self, address: SocketAddr, path: &str, place: Place) -> Option<String> {
+        let clash = |taken: SocketAddr| {
+            let (a, b) = (taken.ip(), address.ip());
+            taken.port() == address.port() && (a == b || a.is_unspecified() || b.is_unspecified())
+        };
+        if address.port() == 0 {
+            return None;
+        }
+        let mut listeners = self.listeners.borrow_mut();
+        let other = listeners.iter().find(|(taken, ..)| clash(*taken)).map(|(_, other, _)| other.clone());
+        if other.is_none() {
+            listeners.push((address, path.to_owned(), place));
+        }
+        other
+    }
+
+    /// Takes a file to write for the component of `path`; who writes it already, when somebody does.
+    pub fn claim_file(&self, file: &str, path: &str) -> Option<String> {
+        let mut files = self.files.borrow_mut();
+        let other = files.iter().find(|(taken, _)| taken == file).map(|(_, other)| other.clone());
+        if other.is_none() {
+            files.push((file.to_owned(), path.to_owned()));
+        }
+        other
+    }
 }
 
 /// What a component's check is given beside its own body.
@@ -109,10 +174,11 @@ pub struct StageContext {
     pub pipeline: String,
     /// Ids of the exporters and connectors at the pipeline's end.
     pub exporters: Vec<String>,
-    /// True when a later stage of this pipeline binds instance attributes at its decision.
+    /// True when a later stage of this pipeline binds instance attributes at its decision, and no stage before that one
+    /// reads or changes resources.
     pub bound_late: bool,
-    /// One slot per pipeline: filled by the stage that knows instances, read by the stage that decides.
-    pub late_binding: Arc<OnceLock<Arc<dyn LateBinding>>>,
+    /// The longest that data may stay in the pipeline's processors, all of their waits together.
+    pub longest_wait: Duration,
 }
 
 /// A processor's part of a pipeline: a plain transform, or a stage of its own that was built over `next`.
@@ -149,6 +215,16 @@ pub trait ProcessorPlan {
     /// Called once per pipeline that names the processor.
     fn build(&self, cx: StageContext, next: Next) -> Stage;
 
+    /// What it reads of the Kubernetes API.
+    fn access(&self) -> Vec<Access> {
+        Vec::new()
+    }
+
+    /// What `doctor` asks the world that the processor works with. Opens nothing before it is asked.
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        None
+    }
+
     /// Why the processor as it is configured does not fit into pipelines of a signal that it takes otherwise.
     fn unfit(&self, _: Signal) -> Option<String> {
         None
@@ -158,13 +234,35 @@ pub trait ProcessorPlan {
     fn binds_late(&self) -> bool {
         false
     }
+
+    /// True unless it is certain that the stage neither reads nor changes resources. What is written later than such a
+    /// stage runs would be missed by it, so in front of it everything is written at arrival.
+    fn touches_resources(&self) -> bool {
+        true
+    }
+
+    /// The longest that data stays in the stage before it goes on.
+    fn longest_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How long what the stage looks things up in remembers them after they are gone, and where that is written; `None`
+    /// when it is not configured.
+    fn remembers_for(&self) -> Option<(Duration, Place)> {
+        None
+    }
 }
 
 pub trait ExporterPlan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter>;
 
-    /// What `doctor` asks the next hop. Opens nothing before it is asked.
-    fn probe(&self) -> Option<Box<dyn Probe>> {
+    /// Why the exporter as it is configured does not fit into pipelines of a signal that it takes otherwise.
+    fn unfit(&self, _: Signal) -> Option<String> {
+        None
+    }
+
+    /// What `doctor` asks the next hop about the signals that pipelines send there. Opens nothing before it is asked.
+    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
         None
     }
 

@@ -7,39 +7,49 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use crate::core::balance::Balance;
 use crate::core::binding::PeerIdentity;
 use crate::core::budget::Budget;
+use crate::core::outside::Outside;
+use crate::core::ports::Ports;
 use crate::core::routes::Routes;
 use crate::core::stats::Stats;
 use crate::core::status::StatusBoard;
 use crate::core::tasks::Tasks;
 
 pub struct Host {
+    pub outside: Outside,
     pub budget: Arc<Budget>,
     pub balance: Arc<Balance>,
     pub stats: Arc<Stats>,
     pub routes: Arc<Routes>,
     pub status: Arc<StatusBoard>,
     pub tasks: Arc<Tasks>,
+    pub ports: Ports,
     pub peer_identity: OnceLock<Arc<dyn PeerIdentity>>,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
     shared: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Host {
+    /// A host in the world of the operating system.
     pub fn new(budget: Arc<Budget>) -> Arc<Host> {
+        Host::within(Outside::default(), budget)
+    }
+
+    pub fn within(outside: Outside, budget: Arc<Budget>) -> Arc<Host> {
         Arc::new(Host {
+            outside,
             budget,
             balance: Arc::default(),
             stats: Arc::default(),
             routes: Arc::default(),
             status: Arc::default(),
             tasks: Arc::default(),
+            ports: Ports::default(),
             peer_identity: OnceLock::new(),
             shared: Mutex::default(),
         })
     }
 
-    /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration. `make` must
-    /// not ask for another shared thing: the map is locked meanwhile.
+    /// The thing of this key, made on first use and shared afterwards. `key` names type and configuration.
     ///
     /// `make` may ask for other shared things: the lock is not held while it runs. Should two ask at once, both get what
     /// was put in first.

@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::core::granted::list_bytes;
+
 /// Where an item's bytes stand in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -13,9 +15,10 @@ pub struct Extent {
     pub to: u32,
 }
 
-/// Items in order; equal when their bytes are.
+/// Items in order; equal when their bytes are. The number is what they take on the wire, each with its key and length, as
+/// far as that is known: asking every item again for each of the lengths around it costs more than finding the items.
 #[derive(Clone)]
-pub struct Items(Kept);
+pub struct Items(Kept, Option<u32>);
 
 #[derive(Clone)]
 enum Kept {
@@ -35,7 +38,7 @@ pub struct Run {
 
 impl Items {
     pub const fn new() -> Items {
-        Items(Kept::Loose(Vec::new()))
+        Items(Kept::Loose(Vec::new()), None)
     }
 
     /// Items as they were read from `buffer`: extents ascend, and what stands right before each is its key and length.
@@ -44,7 +47,21 @@ impl Items {
             extents.last().is_none_or(|extent| extent.to as usize <= buffer.len()),
             "a extent beyond the buffer"
         );
-        Items(Kept::Within(buffer, extents))
+        Items(Kept::Within(buffer, extents), None)
+    }
+
+    /// The same with what they take on the wire, each with its shortest key and length.
+    pub fn within_measured(buffer: Bytes, extents: Vec<Extent>, wire: u32) -> Items {
+        Items(Items::within(buffer, extents).0, Some(wire))
+    }
+
+    /// What the items take on the wire; `between(length)` is what an item's key and length take. Counted once at most for
+    /// items as they arrived.
+    pub fn wire_len(&self, between: impl Fn(usize) -> usize) -> usize {
+        match self.1 {
+            Some(known) => known as usize,
+            None => self.iter().map(|item| between(item.len()) + item.len()).sum(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -103,15 +120,41 @@ impl Items {
         self.iter().map(<[u8]>::len).sum()
     }
 
-    /// Memory of the list itself.
+    /// Memory of the list itself, free space included.
     pub fn structure_bytes(&self) -> usize {
         match &self.0 {
-            Kept::Within(_, extents) => extents.len() * size_of::<Extent>(),
-            Kept::Loose(slices) => slices.len() * size_of::<Bytes>(),
+            Kept::Within(_, extents) => list_bytes::<Extent>(extents.capacity()),
+            Kept::Loose(slices) => list_bytes::<Bytes>(slices.capacity()),
+        }
+    }
+
+    /// Memory of a list of so many of these items.
+    pub fn structure_bytes_of(&self, count: usize) -> usize {
+        match &self.0 {
+            Kept::Within(..) => list_bytes::<Extent>(count),
+            Kept::Loose(_) => list_bytes::<Bytes>(count),
+        }
+    }
+
+    /// Makes an empty list that will take so many items of another one with `push_from`, and no more memory then.
+    pub fn reserve_from(&mut self, other: &Items, count: usize) {
+        self.0 = match &other.0 {
+            // granted: by the caller, see structure_bytes_of
+            Kept::Within(buffer, _) => Kept::Within(buffer.clone(), Vec::with_capacity(count)),
+            Kept::Loose(_) => Kept::Loose(Vec::with_capacity(count)), // granted: by the caller, see structure_bytes_of
+        };
+    }
+
+    /// The item as a slice of its own.
+    pub fn slice(&self, at: usize) -> Option<Bytes> {
+        match &self.0 {
+            Kept::Within(buffer, extents) => extents.get(at).map(|extent| own(buffer, *extent)),
+            Kept::Loose(slices) => slices.get(at).cloned(),
         }
     }
 
     pub fn push(&mut self, item: Bytes) {
+        self.1 = None;
         match &mut self.0 {
             Kept::Loose(slices) => slices.push(item),
             Kept::Within(..) => self.add([item]),
@@ -120,6 +163,7 @@ impl Items {
 
     /// Adds an item of another list without copying its bytes; nothing when there is none at `at`.
     pub fn push_from(&mut self, other: &Items, at: usize) {
+        self.1 = None;
         match (&mut self.0, &other.0) {
             (Kept::Loose(slices), Kept::Within(buffer, extents)) if slices.is_empty() => {
                 let extent = extents.get(at).copied();
@@ -128,18 +172,39 @@ impl Items {
             (Kept::Within(mine, into), Kept::Within(theirs, extents))
                 if mine.as_ptr() == theirs.as_ptr() && mine.len() == theirs.len() =>
             {
-                into.extend(extents.get(at));
+                into.extend(extents.get(at)); // granted: by the caller, see reserve_from
             }
             (_, Kept::Within(buffer, extents)) => {
                 self.add(extents.get(at).map(|extent| own(buffer, *extent)));
             }
+            // granted: by the caller, see reserve_from
             (Kept::Loose(mine), Kept::Loose(slices)) => mine.extend(slices.get(at).cloned()),
             (_, Kept::Loose(slices)) => self.add(slices.get(at).cloned()),
         }
     }
 
+    /// Adds these items of another list without copying their bytes; those that are there.
+    pub fn extend_from(&mut self, other: &Items, range: std::ops::Range<usize>) {
+        self.1 = None;
+        match (&mut self.0, &other.0) {
+            (Kept::Loose(mine), Kept::Within(buffer, extents)) if mine.is_empty() => {
+                let extents = part(extents, range.start, range.len());
+                // granted: by the caller, see structure_bytes_of
+                self.0 = Kept::Within(buffer.clone(), extents.to_vec());
+            }
+            (Kept::Within(mine, into), Kept::Within(theirs, extents))
+                if mine.as_ptr() == theirs.as_ptr() && mine.len() == theirs.len() =>
+            {
+                // granted: by the caller, see reserve_from
+                into.extend_from_slice(part(extents, range.start, range.len()));
+            }
+            _ => range.for_each(|at| self.push_from(other, at)),
+        }
+    }
+
     /// Keeps the items of which `keep` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        self.1 = None;
         match &mut self.0 {
             Kept::Within(buffer, extents) => extents.retain(|extent| keep(slice(buffer, *extent))),
             Kept::Loose(slices) => slices.retain(|slice| keep(slice)),
@@ -147,7 +212,7 @@ impl Items {
     }
 
     pub fn clear(&mut self) {
-        self.0 = Kept::Loose(Vec::new());
+        *self = Items::new();
     }
 
     /// All items as runs, each as long as its items stand side by side with nothing but `between(length)` bytes of key
@@ -160,6 +225,9 @@ impl Items {
             }
             Kept::Within(buffer, extents) => (buffer, extents),
         };
+        if let Some(run) = self.whole(buffer, extents, &between) {
+            return visit(run);
+        }
         let mut rest = extents.iter().copied().peekable();
         while let Some(first) = rest.next() {
             let mut end = first.to;
@@ -174,13 +242,23 @@ impl Items {
         }
     }
 
+    /// All items as one run, when it is known without asking each: there is nothing between them when from the first to the
+    /// last they are no longer than their bytes, keys and lengths, of which none is shorter than the shortest.
+    fn whole(&self, buffer: &Bytes, extents: &[Extent], between: impl Fn(usize) -> usize) -> Option<Run> {
+        let (first, last) = (extents.first()?, extents.last()?);
+        let length = (first.to - first.from) as usize;
+        let stretch = first.from as usize..last.to as usize;
+        let alone = between(length) + stretch.len() == self.1? as usize;
+        alone.then(|| Run { bytes: buffer.slice(stretch), first: length })
+    }
+
     /// Adds slices; extents become slices of their own.
     fn add(&mut self, more: impl IntoIterator<Item = Bytes>) {
         let mut slices = match std::mem::take(self).0 {
             Kept::Loose(slices) => slices,
             Kept::Within(buffer, extents) => extents.iter().map(|extent| own(&buffer, *extent)).collect(),
         };
-        slices.extend(more);
+        slices.extend(more); // granted: by the caller, who paid for one item
         self.0 = Kept::Loose(slices);
     }
 }
@@ -208,13 +286,13 @@ impl Default for Items {
 
 impl From<Vec<Bytes>> for Items {
     fn from(slices: Vec<Bytes>) -> Items {
-        Items(Kept::Loose(slices))
+        Items(Kept::Loose(slices), None)
     }
 }
 
 impl FromIterator<Bytes> for Items {
     fn from_iter<T: IntoIterator<Item = Bytes>>(slices: T) -> Items {
-        Items(Kept::Loose(slices.into_iter().collect()))
+        Items(Kept::Loose(slices.into_iter().collect()), None)
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Node {
     /// The scalar as written, when that differs from what `value` prints (`0777`, `1e3`, an expanded `${env:X}`):
     /// a key that wants a string gets this text, as in the Collector.
     pub written: Option<String>,
+    /// The text with its `${...}` as it stands in the configuration, when the value came from expanding it. What is shown
+    /// of the value is this text: a variable or a file may hold a secret under any key.
+    pub expression: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +47,7 @@ pub struct Entry {
 
 impl Node {
     pub fn new(value: Value, place: Place) -> Node {
-        Node { value, place, written: None }
+        Node { value, place, written: None, expression: None }
     }
 
     pub fn null(place: Place) -> Node {

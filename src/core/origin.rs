@@ -1,7 +1,6 @@
 //! Who sent a payload: kept beside it to the end, because association, late binding and fairness need it after queues.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::core::time::UnixNanos;
 
@@ -38,7 +37,6 @@ pub struct Origin {
     pub transport: Transport,
     /// Request headers kept when the receiver's `include_metadata` asks for them; names in lower case.
     pub headers: Vec<(String, String)>,
-    rejected_items: AtomicU64,
 }
 
 impl Origin {
@@ -49,29 +47,11 @@ impl Origin {
         arrived_at: UnixNanos,
         transport: Transport,
     ) -> Origin {
-        Origin {
-            peer,
-            connection,
-            accepted_at,
-            arrived_at,
-            transport,
-            headers: Vec::new(),
-            rejected_items: AtomicU64::new(0),
-        }
+        Origin { peer, connection, accepted_at, arrived_at, transport, headers: Vec::new() }
     }
 
     /// An origin without peer, for merged and generated payloads.
     pub fn internal(now: UnixNanos) -> Origin {
         Origin::new(None, 0, now, now, Transport::Internal)
-    }
-
-    /// Called by a stage that drops single items of this request before it is answered; the receiver reports the sum
-    /// as partial success (OTLP specification, "Partial Success").
-    pub fn reject_items(&self, count: u64) {
-        self.rejected_items.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub fn rejected_items(&self) -> u64 {
-        self.rejected_items.load(Ordering::Relaxed)
     }
 }

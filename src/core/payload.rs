@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::binding::Later;
 use crate::core::budget::Ticket;
+use crate::core::granted::list_bytes;
 use crate::core::items::Items;
 use crate::core::origin::Origin;
+use crate::core::settlement::Share;
 
 /// The kind of telemetry a payload carries; a payload never mixes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +69,8 @@ pub struct Group {
     pub resource: Option<Bytes>,
     pub scopes: Vec<ScopeGroup>,
     pub schema_url: Bytes,
+    /// Attributes that are written when the group's traces are decided; not on the wire.
+    pub later: Later,
 }
 
 /// `ScopeSpans` and its siblings: scope = 1, repeated items = 2, `schema_url` = 3.
@@ -81,6 +86,15 @@ impl Envelope {
         self.groups.iter().flat_map(|group| group.scopes.iter()).flat_map(|scope| scope.items.iter())
     }
 
+    /// Memory of the lists, free space and what each block costs beside its bytes included: what a copy of the envelope takes.
+    pub fn structure_bytes(&self) -> u64 {
+        let of_scopes = |group: &Group| {
+            let lists: usize = group.scopes.iter().map(|scope| scope.items.structure_bytes()).sum();
+            list_bytes::<ScopeGroup>(group.scopes.capacity()) + lists
+        };
+        (list_bytes::<Group>(self.groups.capacity()) + self.groups.iter().map(of_scopes).sum::<usize>()) as u64
+    }
+
     /// Repeated item messages (spans, records, metrics, profiles), not data points.
     pub fn messages(&self) -> usize {
         self.groups.iter().flat_map(|group| group.scopes.iter()).map(|scope| scope.items.len()).sum()
@@ -88,13 +102,29 @@ impl Envelope {
 }
 
 /// One request in flight. It holds its ticket from its first byte to its end; dropping it gives the memory back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Payload {
     pub signal: Signal,
     pub envelope: Envelope,
     /// Spans, log records, metric data points or profiles: the unit in which the balance counts.
     pub items: u64,
     pub origin: Arc<Origin>,
-    /// Cloning a payload shares the ticket: branches of a fan-out hold the same bytes.
+    /// Copying a payload shares the ticket: branches of a fan-out hold the same bytes.
     pub ticket: Ticket,
+    /// Who answers for the items. Dropping it gives them back to whoever called: end it, or hand it on.
+    pub share: Share,
+}
+
+impl Payload {
+    /// The same bytes, answering for nothing: of each item there is one share, and it is not copied.
+    pub fn copy(&self) -> Payload {
+        Payload {
+            signal: self.signal,
+            envelope: self.envelope.clone(),
+            items: self.items,
+            origin: self.origin.clone(),
+            ticket: self.ticket.clone(),
+            share: Share::none(),
+        }
+    }
 }

@@ -100,7 +100,7 @@ type Labels = Vec<(&'static str, String)>;
 /// The list of all series of one gateway.
 #[derive(Default)]
 pub struct Stats {
-    // Keyed by name and labels; locked at build and scrape time only.
+    // Keyed by name and labels; locked when a series is made (components make theirs when built) and when scraped.
     series: Mutex<BTreeMap<(String, Labels), Series>>,
 }
 

@@ -15,11 +15,38 @@ use tokio::time::Instant;
 pub struct Pulse {
     started: Instant,
     last_beat_millis: AtomicU64,
+    // Written when what the task waits for changes, which is rare.
+    waits_for: Mutex<&'static str>,
+}
+
+/// One owner task as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskReport {
+    pub name: String,
+    /// Since the last beat; `None` for a task that only waits for others and has no beat.
+    pub silent: Option<Duration>,
+    /// In a person's words.
+    pub waits_for: &'static str,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse::new("its next turn")
+    }
 }
 
 impl Pulse {
     /// Owner tasks wake at least this often even when idle.
     pub const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn new(waits_for: &'static str) -> Pulse {
+        Pulse { started: Instant::now(), last_beat_millis: AtomicU64::new(0), waits_for: Mutex::new(waits_for) }
+    }
+
+    /// What the task waits for from now on, for whoever asks a process that seems to stand still (SIGQUIT).
+    pub fn waits_for(&self, what: &'static str) {
+        *self.waits_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = what;
+    }
 
     pub fn beat(&self) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -35,12 +62,14 @@ impl Pulse {
 #[derive(Debug)]
 pub struct Tasks {
     pulses: Mutex<BTreeMap<String, Arc<Pulse>>>,
+    // Tasks without a beat, and how many have this name.
+    idle: Mutex<BTreeMap<String, usize>>,
     failed: watch::Sender<Option<String>>,
 }
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { pulses: Mutex::default(), failed: watch::Sender::new(None) }
+        Tasks { pulses: Mutex::default(), idle: Mutex::default(), failed: watch::Sender::new(None) }
     }
 }
 
@@ -51,9 +80,9 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let pulse = Arc::new(Pulse { started: Instant::now(), last_beat_millis: AtomicU64::new(0) });
+        let pulse = Arc::new(Pulse::default());
         self.lock().insert(name.to_owned(), pulse.clone());
-        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned() };
+        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), idle: false };
         let future = make(pulse);
         tokio::spawn(async move {
             let _guard = guard;
@@ -68,7 +97,8 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned() };
+        *self.idle().entry(name.to_owned()).or_default() += 1;
+        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), idle: true };
         tokio::spawn(async move {
             let _guard = guard;
             future.await;
@@ -77,6 +107,23 @@ impl Tasks {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Pulse>>> {
         self.pulses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
+        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Every owner task, those with a beat first, in order of name.
+    pub fn all(&self) -> Vec<TaskReport> {
+        let waits = |pulse: &Pulse| *pulse.waits_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let beating: Vec<TaskReport> = self
+            .lock()
+            .iter()
+            .map(|(name, pulse)| TaskReport { name: name.clone(), silent: Some(pulse.age()), waits_for: waits(pulse) })
+            .collect();
+        let idle = self.idle();
+        let idle = idle.keys().map(|name| TaskReport { name: name.clone(), silent: None, waits_for: "whoever asks" });
+        beating.into_iter().chain(idle).collect()
     }
 
     /// Age of the oldest beat with the task's name; `None` when no owner task runs.
@@ -94,11 +141,20 @@ impl Tasks {
 struct TaskGuard {
     tasks: Arc<Tasks>,
     name: String,
+    idle: bool,
 }
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        self.tasks.lock().remove(&self.name);
+        if self.idle {
+            let mut idle = self.tasks.idle();
+            if let Some(count) = idle.get_mut(&self.name) {
+                *count -= 1;
+            }
+            idle.retain(|_, count| *count > 0);
+        } else {
+            self.tasks.lock().remove(&self.name);
+        }
         if std::thread::panicking() {
             let _ = self.tasks.failed.send(Some(self.name.clone()));
         }

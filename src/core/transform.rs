@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use crate::core::aside::Aside;
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::ConsumeError;
+use crate::core::limits::LONG_WORK_BYTES;
 use crate::core::payload::Payload;
 use crate::core::stats::Flow;
 
@@ -27,9 +29,22 @@ impl TransformStage {
     }
 }
 
+impl TransformStage {
+    /// The same beside the worker's other tasks.
+    async fn aside(&self, payload: Payload) -> Result<(), ConsumeError> {
+        let (transform, bytes) = (self.transform.clone(), payload.ticket.bytes());
+        let payload = Aside::shared().run(bytes, move || transform.transform(payload)).await?;
+        self.flow.outgoing.add(payload.items);
+        self.next.consume(payload).await
+    }
+}
+
 impl Consumer for TransformStage {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         self.flow.incoming.add(payload.items);
+        if payload.ticket.bytes() >= LONG_WORK_BYTES {
+            return Box::pin(self.aside(payload));
+        }
         match self.transform.transform(payload) {
             Ok(payload) => {
                 self.flow.outgoing.add(payload.items);

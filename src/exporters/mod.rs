@@ -6,3 +6,4 @@ pub mod file;
 pub mod nop;
 pub mod otlp;
 pub mod sending;
+pub mod writing;

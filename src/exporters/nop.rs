@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::balance::Balance;
 use crate::core::component::Component;
 use crate::core::consumer::{Consumed, Consumer};
 use crate::core::error::Reason;
 use crate::core::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::End;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -34,18 +34,16 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
 struct Plan;
 
 impl ExporterPlan for Plan {
-    fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        Arc::new(Nop { balance: cx.host.balance.clone() })
+    fn build(&self, _cx: BuildContext) -> Arc<dyn Exporter> {
+        Arc::new(Nop)
     }
 }
 
-struct Nop {
-    balance: Arc<Balance>,
-}
+struct Nop;
 
 impl Consumer for Nop {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        self.balance.dropped(payload.signal, Reason::NOP, payload.items);
+        payload.share.end(End::Dropped(Reason::NOP, "sent to nop"));
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -8,17 +8,20 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, DATE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http_body::Body as _;
-use kube::client::{Body, ClientBuilder};
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::time::timeout;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
+
+use crate::core::outside::{Network, Outside};
+use crate::net::client::given;
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Error answers are read this far and this long.
@@ -44,6 +47,8 @@ pub enum Auth {
 /// Requests to one API server.
 pub struct Api {
     auth: Auth,
+    /// `None`: the kernel's.
+    network: Option<Arc<dyn Network>>,
     // Held while a clone is taken or put, never while a request runs.
     client: Mutex<Option<kube::Client>>,
 }
@@ -68,7 +73,11 @@ pub enum Form {
 
 impl Api {
     pub fn new(auth: Auth) -> Api {
-        Api { auth, client: Mutex::default() }
+        Api::within(&Outside::default(), auth)
+    }
+
+    pub fn within(outside: &Outside, auth: Auth) -> Api {
+        Api { auth, network: outside.network.clone(), client: Mutex::default() }
     }
 
     /// Forgets client and connections; the next request reads credentials again.
@@ -84,7 +93,19 @@ impl Api {
             Form::MetadataOnly => PARTIAL,
         };
         let request = http::Request::get(path).header(ACCEPT, accept).body(Body::empty());
-        let request = request.map_err(|error| describe(&error))?;
+        self.send(&client, request.map_err(|error| describe(&error))?).await
+    }
+
+    /// Sends POST `path` with a JSON body: a question that has no address of its own, such as an access review.
+    pub async fn post(&self, path: &str, body: String) -> Result<Answer, String> {
+        let client = self.client().await?;
+        let json = "application/json";
+        let request = http::Request::post(path).header(ACCEPT, json).header(CONTENT_TYPE, json);
+        let request = request.body(Body::from(body.into_bytes())).map_err(|error| describe(&error))?;
+        self.send(&client, request).await
+    }
+
+    async fn send(&self, client: &kube::Client, request: http::Request<Body>) -> Result<Answer, String> {
         // The crate logs every failure as an error of its own; ours are told once, by state.
         let sent = client.send(request).with_subscriber(NoSubscriber::default()).await;
         let sent = sent.map_err(|error| {
@@ -108,7 +129,7 @@ impl Api {
         if let Some(client) = self.lock().clone() {
             return Ok(client);
         }
-        let made = connect(&self.auth).await?;
+        let made = connect(&self.auth, self.network.as_ref()).await?;
         *self.lock() = Some(made.clone());
         Ok(made)
     }
@@ -153,7 +174,7 @@ impl Answer {
     }
 }
 
-async fn connect(auth: &Auth) -> Result<kube::Client, String> {
+async fn connect(auth: &Auth, network: Option<&Arc<dyn Network>>) -> Result<kube::Client, String> {
     let mut config = match auth {
         Auth::ServiceAccount => Config::incluster().map_err(|error| describe(&error))?,
         Auth::KubeConfig { context, file } => {
@@ -180,9 +201,22 @@ async fn connect(auth: &Auth) -> Result<kube::Client, String> {
     // The watch has its own clocks; these would cut idle streams.
     config.read_timeout = None;
     config.write_timeout = None;
+    if let Some(network) = network {
+        return connect_in(network, &config);
+    }
     // Credential plugins run a program and wait for it.
     let made = tokio::task::spawn_blocking(move || ClientBuilder::try_from(config).map(ClientBuilder::build)).await;
     made.map_err(|error| describe(&error))?.map_err(|error| describe(&error))
+}
+
+/// Plain HTTP in a given network, with the configuration's token.
+fn connect_in(network: &Arc<dyn Network>, config: &Config) -> Result<kube::Client, String> {
+    let builder = ClientBuilder::new(given::http(network.clone()), "default").with_layer(&config.base_uri_layer());
+    let token = config.auth_layer().map_err(|error| describe(&error))?;
+    Ok(match token {
+        Some(token) => builder.with_layer(&token).build(),
+        None => builder.build(),
+    })
 }
 
 fn cluster_without_credentials() -> Result<Config, String> {

@@ -9,6 +9,7 @@ mod observe;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use resolve::{Absence, Confidence, Query, Resolution};
 
 use crate::core::time::UnixNanos;
+use crate::kube::node_logs::ContainerLogs;
 use crate::kube::pod::{ContainerKind, Pod};
 
 /// The status of a new run arrives at most this much after its start (kubelet relist 1 s, status write, watch):
@@ -45,6 +47,18 @@ impl Moment {
 
     fn is_known(self) -> bool {
         self.hi != Moment::UNKNOWN.hi
+    }
+
+    /// The narrower of two that lie within each other, and otherwise what covers both.
+    fn both(self, other: Moment) -> Moment {
+        let within = |inner: Moment, outer: Moment| outer.lo <= inner.lo && inner.hi <= outer.hi;
+        if within(self, other) {
+            self
+        } else if within(other, self) {
+            other
+        } else {
+            self.union(other)
+        }
     }
 
     /// The smallest moment that covers both.
@@ -78,6 +92,13 @@ pub struct Run {
     pub learned_at: UnixNanos,
 }
 
+impl Run {
+    /// The node's log folder told of its start: a status tells whole seconds.
+    fn is_logged(&self) -> bool {
+        self.start.hi.since(self.start.lo) < Duration::from_secs(1)
+    }
+}
+
 /// The runs of one container, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerLedger {
@@ -86,12 +107,14 @@ pub struct ContainerLedger {
     pub runs: Vec<Run>,
     /// Why the container waits; empty when it does not.
     pub waiting: Arc<str>,
+    /// The node's log folder shows this container, and no newer run than the newest here.
+    pub logged: bool,
 }
 
 impl ContainerLedger {
     /// The ledger of a container of which no status has been seen.
     pub fn unreported(name: &Arc<str>, kind: ContainerKind) -> ContainerLedger {
-        ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default() }
+        ContainerLedger { name: name.clone(), kind, runs: Vec::new(), waiting: Arc::default(), logged: false }
     }
 
     pub fn run(&self, id: &str) -> Option<&Run> {
@@ -132,6 +155,21 @@ impl PodLedger {
         self.containers.shrink_to_fit();
     }
 
+    /// Takes in what the node's log folder shows of a container; nothing when it shows it no longer.
+    pub fn witness(&mut self, pod: &Pod, name: &Arc<str>, logs: &ContainerLogs, look: Look) {
+        let Some(spec) = pod.containers.iter().find(|container| container.name == *name) else { return };
+        if let Some(ledger) = self.container_mut(name, spec.kind) {
+            ledger.witness(logs, &spec.image, look);
+        }
+    }
+
+    /// Takes the log folder's word back from containers that it does not show.
+    pub fn keep_logged(&mut self, shown: impl Fn(&str) -> bool) {
+        for ledger in &mut self.containers {
+            ledger.logged &= shown(&ledger.name);
+        }
+    }
+
     fn container_mut(&mut self, name: &Arc<str>, kind: ContainerKind) -> Option<&mut ContainerLedger> {
         let index = match self.containers.iter().position(|ledger| ledger.name == *name) {
             Some(index) => index,
@@ -170,6 +208,13 @@ impl PodLedger {
 
     pub fn knows(&self, id: &str) -> bool {
         self.ids().any(|known| **known == *id)
+    }
+
+    /// When the earliest run that goes on and was learned of `now` began, at the latest (starts are whole seconds).
+    pub fn learned(&self, now: UnixNanos) -> Option<UnixNanos> {
+        let runs = self.containers.iter().filter_map(ContainerLedger::newest);
+        let learned = runs.filter(|run| run.learned_at == now && run.end.is_none() && run.start.is_known());
+        learned.map(|run| run.start.hi).min()
     }
 
     /// When the last run ended, at the upper bound; `None` while one is open or when no end was reported.

@@ -1,15 +1,13 @@
-//! Owners, namespaces and nodes: fetched singly when a rule needs one, shared, bounded, and looked up without locks.
+//! Owners, namespaces and nodes: fetched when a pod that needs them is announced, shared and bounded.
 //!
-//! A node agent must never list cluster-wide kinds; the objects that its own pods name are few. A lookup that finds
-//! nothing asks for the object, once; one that was not found or not allowed is not asked for again for a while. It
-//! knows neither HTTP nor tasks.
+//! A node agent must not list cluster-wide kinds for a handful of objects; those that its own pods name are few. A lookup
+//! that finds nothing asks for the object, once; one that was not found or not allowed is not asked for again for a
+//! while. It knows neither HTTP nor tasks.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -22,12 +20,14 @@ const OBJECTS_MAX: usize = 4_096;
 const FRESH_FOR: Duration = Duration::from_secs(300);
 /// After "not found".
 const ABSENT_FOR: Duration = Duration::from_secs(60);
-/// After "forbidden": rights change by hand.
-const FORBIDDEN_FOR: Duration = Duration::from_secs(300);
+/// After "forbidden": rights change by hand, and whoever gives one looks for its effect.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(60);
 /// After any other failure.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 /// A request that was never answered for.
 const PENDING_FOR: Duration = Duration::from_secs(30);
+/// Data waits for an object that was never asked for before, at most this long.
+const WORTH_WAITING: Duration = Duration::from_secs(3);
 
 /// One object to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,15 @@ pub enum Want {
     Node(String),
 }
 
+/// Where wants go.
+#[derive(Clone, Debug)]
+pub struct Wants {
+    /// Objects that were never asked for: data may be waiting for them.
+    pub first: mpsc::Sender<Want>,
+    /// All others, a few a second.
+    pub again: mpsc::Sender<Want>,
+}
+
 /// How a fetch went.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -55,106 +64,120 @@ pub enum Found {
     Failed,
 }
 
+/// What a lookup finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    Known(Arc<Related>),
+    /// Asked for a moment ago, for the first time.
+    Pending,
+    /// Not there, not allowed, or not to be had for longer than anybody should wait.
+    Unknown,
+}
+
+impl Lookup {
+    pub fn known(self) -> Option<Arc<Related>> {
+        match self {
+            Lookup::Known(object) => Some(object),
+            Lookup::Pending | Lookup::Unknown => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     object: Option<Arc<Related>>,
+    /// Some answer came, whichever.
+    settled: bool,
+    asked: Instant,
     /// Not asked for before this.
     again_at: Instant,
-    // Milliseconds since the shelf was made; decides which slots go first.
-    used: AtomicU64,
+    used: Instant,
+}
+
+impl Slot {
+    fn state(&self, now: Instant) -> Lookup {
+        match &self.object {
+            Some(object) => Lookup::Known(object.clone()),
+            None if !self.settled && now < self.asked + WORTH_WAITING => Lookup::Pending,
+            None => Lookup::Unknown,
+        }
+    }
 }
 
 /// Objects of one kind by uid or name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shelf {
-    // Replaced as a whole: objects arrive rarely and are looked up per resource.
-    slots: ArcSwap<HashMap<Arc<str>, Arc<Slot>>>,
-    // Held while the map is replaced.
-    writing: Mutex<()>,
-    made: Instant,
-}
-
-impl Default for Shelf {
-    fn default() -> Shelf {
-        Shelf { slots: ArcSwap::default(), writing: Mutex::default(), made: Instant::now() }
-    }
+    // Locked once per pod whose attributes are worked out, and per answer.
+    slots: Mutex<HashMap<Arc<str>, Slot>>,
 }
 
 impl Shelf {
     /// The object, as far as known. Sends `want` when it is unknown or old, unless that was done already.
-    pub fn get(&self, key: &str, wants: &mpsc::Sender<Want>, want: impl FnOnce() -> Want) -> Option<Arc<Related>> {
+    pub fn get(&self, key: &str, wants: &Wants, want: impl FnOnce() -> Want) -> Lookup {
         if key.is_empty() {
-            return None;
+            return Lookup::Unknown;
         }
         let now = Instant::now();
-        let slots = self.slots.load();
-        let slot = slots.get(key);
-        if let Some(slot) = slot {
-            slot.used.store(self.millis(now), Ordering::Relaxed);
-            if now < slot.again_at {
-                return slot.object.clone();
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get_mut(key) {
+            slot.used = now;
+            if now >= slot.again_at {
+                // A full queue is asked again after the mark.
+                slot.again_at = now + PENDING_FOR;
+                let _ = wants.again.try_send(want());
             }
+            return slot.state(now);
         }
-        let object = slot.and_then(|slot| slot.object.clone());
-        // Marked before it is sent: a second miss meanwhile asks no more. A full queue is asked again after the mark.
-        if self.mark_pending(key, now) && wants.try_send(want()).is_err() {
-            tracing::debug!(key, "too many objects asked for at once");
-        }
-        object
-    }
-
-    /// False when somebody else just marked it.
-    fn mark_pending(&self, key: &str, now: Instant) -> bool {
-        let _writing = self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let slots = self.slots.load();
-        let known = slots.get(key);
-        if known.is_some_and(|slot| now < slot.again_at) {
-            return false;
-        }
-        let object = known.and_then(|slot| slot.object.clone());
-        self.put(key, object, now + PENDING_FOR, now);
-        true
+        make_room(&mut slots);
+        // Where nobody reads objects (pods of a file) nothing is on its way.
+        let settled = matches!(wants.first.try_send(want()), Err(mpsc::error::TrySendError::Closed(_)));
+        let slot = Slot { object: None, settled, asked: now, again_at: now + PENDING_FOR, used: now };
+        let state = slot.state(now);
+        slots.insert(Arc::from(key), slot);
+        state
     }
 
     /// Stores the outcome of a fetch. A failure keeps what was known.
     pub fn settle(&self, key: &str, found: Found, now: Instant) {
-        let _writing = self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let known = self.slots.load().get(key).and_then(|slot| slot.object.clone());
+        let mut slots = self.slots();
+        let known = slots.get(key).and_then(|slot| slot.object.clone());
         let (object, after) = match found {
             Found::Object(object) => (Some(object), FRESH_FOR),
             Found::Absent => (None, ABSENT_FOR),
             Found::Forbidden => (known, FORBIDDEN_FOR),
             Found::Failed => (known, FAILED_FOR),
         };
-        self.put(key, object, now + after, now);
-    }
-
-    /// Replaces the map by one with this slot; the least recently used eighth goes when it is full. Call with `writing` held.
-    fn put(&self, key: &str, object: Option<Arc<Related>>, again_at: Instant, now: Instant) {
-        let mut slots = HashMap::clone(&self.slots.load());
-        if slots.len() >= OBJECTS_MAX && !slots.contains_key(key) {
-            let mut ages: Vec<u64> = slots.values().map(|slot| slot.used.load(Ordering::Relaxed)).collect();
-            let cut = OBJECTS_MAX / 8;
-            let (_, limit, _) = ages.select_nth_unstable(cut);
-            let limit = *limit;
-            slots.retain(|_, slot| slot.used.load(Ordering::Relaxed) > limit);
+        let again_at = now + after;
+        if let Some(slot) = slots.get_mut(key) {
+            (slot.object, slot.settled, slot.again_at) = (object, true, again_at);
+            return;
         }
-        let used = AtomicU64::new(self.millis(now));
-        slots.insert(Arc::from(key), Arc::new(Slot { object, again_at, used }));
-        self.slots.store(Arc::new(slots));
+        make_room(&mut slots);
+        slots.insert(Arc::from(key), Slot { object, settled: true, asked: now, again_at, used: now });
     }
 
-    fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.made).as_millis()).unwrap_or(u64::MAX)
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Slot>> {
+        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn len(&self) -> usize {
-        self.slots.load().len()
+        self.slots().len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The least recently used eighth goes when the shelf is full.
+fn make_room(slots: &mut HashMap<Arc<str>, Slot>) {
+    if slots.len() < OBJECTS_MAX {
+        return;
+    }
+    let mut used: Vec<Instant> = slots.values().map(|slot| slot.used).collect();
+    let (_, limit, _) = used.select_nth_unstable(OBJECTS_MAX / 8);
+    let limit = *limit;
+    slots.retain(|_, slot| slot.used > limit);
 }
 
 /// The resource name of a kind, as API paths spell it: irregular ones apart, English plural rules hold for all kinds

@@ -10,17 +10,25 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use snapshot::{APART_MAX, IdKey, Tenure, Young, hosts_of, id_key, name_key};
 pub use snapshot::{Entry, Snapshot};
-use snapshot::{IdKey, Tenure, hosts_of, id_key, name_key};
 
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Look, PodLedger};
+use crate::kube::node_logs::{ContainerLogs, LogChange};
 use crate::kube::pod::Pod;
+
+/// Pods without an address that are remembered as such: after that many, a deleted pod's successor is not thought of.
+const YOUNG_MAX: usize = 1_024;
+/// From a pod's deletion time until nothing of it runs any more.
+const KILLED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the watch learned.
 #[derive(Clone, Debug)]
@@ -31,19 +39,34 @@ pub enum Change {
         uid: Arc<str>,
         last: Option<Pod>,
     },
+    /// Found missing: nobody told of its end.
+    Missing(Arc<str>),
     /// The complete list: pods that are not in it are gone.
     Listed(Vec<Pod>),
+    /// What is known of the pod was asked for then, and was true then.
+    Proved {
+        uid: Arc<str>,
+        asked: Instant,
+    },
+    /// What the node's log folder shows of a container.
+    Logged(LogChange),
 }
 
 pub struct Table {
     grace: Duration,
     working: Snapshot,
+    /// When the watch last brought something: until then no known pod had gone.
+    heard_at: UnixNanos,
     /// The last snapshot handed out; `None` when something changed since.
     published: Option<Arc<Snapshot>>,
     /// Deleted pods by the time at which they are forgotten.
     leaving: BTreeSet<(UnixNanos, Arc<str>)>,
     /// Addresses that living pods no longer have: rare, and needed to leave no claim behind.
     given_up: HashMap<Arc<str>, Vec<IpAddr>>,
+    /// Living pods of each node.
+    nodes: HashMap<Arc<str>, u32>,
+    /// By the uid of the pod's folder; a pod may be announced after its logs.
+    logs: HashMap<Arc<str>, BTreeMap<Arc<str>, ContainerLogs>>,
 }
 
 impl Table {
@@ -52,9 +75,12 @@ impl Table {
         Table {
             grace,
             working: Snapshot::default(),
+            heard_at: UnixNanos(0),
             published: None,
             leaving: BTreeSet::new(),
             given_up: HashMap::new(),
+            nodes: HashMap::new(),
+            logs: HashMap::new(),
         }
     }
 
@@ -66,9 +92,63 @@ impl Table {
                 if let Some(last) = last {
                     self.upsert(last, now);
                 }
-                self.remove(&uid, now);
+                self.remove(&uid, true, now);
             }
+            Change::Missing(uid) => self.remove(&uid, false, now),
             Change::Listed(pods) => self.replace(pods, now),
+            Change::Proved { uid, asked } => self.prove(&uid, asked),
+            Change::Logged(change) => self.logged(change, now),
+        }
+    }
+
+    /// The watch brought something. Call it after the change is applied.
+    pub fn heard(&mut self, at: UnixNanos) {
+        self.heard_at = at;
+    }
+
+    /// The pod as it is known now, deleted ones in their grace included.
+    pub fn get(&self, uid: &str) -> Option<&Entry> {
+        self.working.pods.get(uid).map(|entry| &**entry)
+    }
+
+    fn logged(&mut self, change: LogChange, now: UnixNanos) {
+        let LogChange { pod, container, logs } = change;
+        let known = self.logs.entry(pod.clone()).or_default();
+        match logs {
+            Some(logs) => known.insert(container, logs),
+            None => known.remove(&container),
+        };
+        if known.is_empty() {
+            self.logs.remove(&pod);
+        }
+        let uid = self.working.aliases.get(&pod).cloned().unwrap_or(pod);
+        let Some(before) = self.working.pods.get(&uid).cloned() else { return };
+        let mut ledger = (*before.ledger).clone();
+        self.witness(&before.pod, &mut ledger, Look { previous: before.seen_at, now });
+        if ledger != *before.ledger {
+            let after = Arc::new(Entry { ledger: Arc::new(ledger), ..(*before).clone() });
+            self.index(Some(&before), &after, now);
+            self.working.pods.insert(uid, after);
+        }
+    }
+
+    /// What the log folder shows of a pod: by its uid, or by the hash under which a static pod's folder stands.
+    fn witness(&self, pod: &Pod, ledger: &mut PodLedger, look: Look) {
+        let by_hash = || self.logs.get(pod.config_hash.as_ref()?);
+        let Some(logs) = self.logs.get(&pod.uid).or_else(by_hash) else {
+            ledger.keep_logged(|_| false);
+            return;
+        };
+        for (name, logs) in logs {
+            ledger.witness(pod, name, logs, look);
+        }
+        ledger.keep_logged(|name| logs.contains_key(name));
+    }
+
+    fn prove(&mut self, uid: &str, asked: Instant) {
+        if let Some(entry) = self.working.pods.get(uid) {
+            let proved = Entry { proved: entry.proved.max(Some(asked)), ..(**entry).clone() };
+            self.working.pods.insert(proved.pod.uid.clone(), Arc::new(proved));
         }
     }
 
@@ -95,7 +175,7 @@ impl Table {
         let gone: Vec<Arc<str>> =
             alive.map(|entry| entry.pod.uid.clone()).filter(|uid| !present.contains(uid)).collect();
         for uid in gone {
-            self.remove(&uid, now);
+            self.remove(&uid, false, now);
         }
         for pod in pods {
             self.upsert(pod, now);
@@ -109,24 +189,37 @@ impl Table {
             Some(entry) if *entry.pod == pod => (entry.pod.clone(), entry.ledger.clone()),
             _ => {
                 let mut ledger = before.as_ref().map_or_else(PodLedger::default, |entry| (*entry.ledger).clone());
-                ledger.observe(&pod, Look { previous: before.as_ref().map_or(now, |entry| entry.seen_at), now });
+                let seen = before.as_ref().map_or(now, |entry| entry.seen_at);
+                // Compared with times of the pod's node, which may be another machine's.
+                let previous = if self.working.several_nodes { seen.saturating_sub(APART_MAX) } else { seen };
+                let look = Look { previous, now };
+                ledger.observe(&pod, look);
+                self.witness(&pod, &mut ledger, look);
                 (Arc::new(pod), Arc::new(ledger))
             }
         };
         if let Some(removed_at) = before.as_ref().and_then(|entry| entry.removed_at) {
             self.leaving.remove(&(removed_at.saturating_add(self.grace), pod.uid.clone()));
         }
-        let after = Arc::new(Entry { pod, ledger, seen_at: now, removed_at: None });
+        let proved = before.as_ref().and_then(|entry| entry.proved);
+        // The answer to a read is as old as its question; an event may have come since.
+        let seen_at = before.as_ref().map_or(now, |entry| entry.seen_at.max(now));
+        let after = Arc::new(Entry { pod, ledger, seen_at, removed_at: None, known_until: None, proved });
         self.index(before.as_deref(), &after, now);
         self.working.pods.insert(after.pod.uid.clone(), after);
     }
 
-    fn remove(&mut self, uid: &str, now: UnixNanos) {
+    /// `is_told`: by an event, which comes with the pod's last state.
+    fn remove(&mut self, uid: &str, is_told: bool, now: UnixNanos) {
         let Some(before) = self.working.pods.get(uid).cloned() else { return };
         if before.removed_at.is_some() {
             return;
         }
-        let after = Arc::new(Entry { removed_at: Some(now), ..(*before).clone() });
+        // A finished pod does nothing any more.
+        let is_known = is_told || before.pod.phase.is_finished();
+        let known_until = if is_known { now } else { self.heard_at.max(before.seen_at).min(now) };
+        let after = Entry { removed_at: Some(now), known_until: Some(known_until), ..(*before).clone() };
+        let after = Arc::new(after);
         self.leaving.insert((now.saturating_add(self.grace), before.pod.uid.clone()));
         self.index(Some(&before), &after, now);
         self.working.pods.insert(after.pod.uid.clone(), after);
@@ -145,6 +238,8 @@ impl Table {
             }
         }
         self.rename(before, after);
+        self.count_nodes(before, after);
+        self.count_young(after);
         self.count_hosts(before.map_or(&[][..], hosts_of), hosts_of(after));
         self.working.names.add(name_key(&after.pod.namespace, &after.pod.name), uid.clone());
         if let Some(hash) = after.pod.config_hash.as_ref().filter(|hash| *hash != uid) {
@@ -179,6 +274,42 @@ impl Table {
         }
     }
 
+    fn count_nodes(&mut self, before: Option<&Entry>, after: &Entry) {
+        let node =
+            |entry: &Entry| Some(entry.pod.node.clone()).filter(|node| entry.removed_at.is_none() && !node.is_empty());
+        let (before, after) = (before.and_then(node), node(after));
+        if before == after {
+            return;
+        }
+        if let Some(node) = after {
+            *self.nodes.entry(node).or_default() += 1;
+        }
+        if let Some(node) = before
+            && let Some(count) = self.nodes.get_mut(&node)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.nodes.remove(&node);
+            }
+        }
+        self.working.several_nodes = self.nodes.len() > 1;
+    }
+
+    /// Pods that are announced and have no address yet.
+    fn count_young(&mut self, after: &Entry) {
+        let pod = &after.pod;
+        let known = self.working.young.iter().position(|young| young.uid == pod.uid);
+        let waits = pod.ips.is_empty() && !pod.host_network && !pod.node.is_empty() && !pod.phase.is_finished();
+        match (waits && after.removed_at.is_none(), known) {
+            (true, None) if self.working.young.len() < YOUNG_MAX => {
+                let young = Young { uid: pod.uid.clone(), node: pod.node.clone(), created: pod.created };
+                Arc::make_mut(&mut self.working.young).push(young);
+            }
+            (false, Some(at)) => drop(Arc::make_mut(&mut self.working.young).swap_remove(at)),
+            _ => {}
+        }
+    }
+
     fn count_hosts(&mut self, before: &[IpAddr], after: &[IpAddr]) {
         if before == after {
             return;
@@ -202,16 +333,16 @@ impl Table {
         let uid = &entry.pod.uid;
         let finished = entry.pod.phase.is_finished().then(|| entry.ledger.last_end().unwrap_or(now));
         let known = self.working.ips.list(&ip).iter().find(|tenure| tenure.uid == *uid);
-        let tenure = Tenure {
-            uid: uid.clone(),
-            from: entry.pod.started.unwrap_or(entry.pod.created),
-            // The first moment at which it was known to be over stands.
-            to: known.and_then(|tenure| tenure.to).or(finished).or(entry.removed_at),
+        // The kubelet kills what is left of a pod at its deletion time, whether or not anybody hears of it.
+        let killed = entry.pod.deleting.map(|deleting| deleting.saturating_add(KILLED_WITHIN));
+        let removed = entry.known_until.map(|removed| killed.map_or(removed, |killed| removed.min(killed)));
+        // The first moment at which it was known to be over stands.
+        let before = known.and_then(|tenure| tenure.to).filter(|to| Some(*to) != killed);
+        let to = match (finished, entry.removed_at) {
+            (None, None) => killed,
+            _ => before.or(finished).or(removed),
         };
-        let tenure = match (finished, entry.removed_at) {
-            (None, None) => Tenure { to: None, ..tenure },
-            _ => tenure,
-        };
+        let tenure = Tenure { uid: uid.clone(), from: entry.pod.started.unwrap_or(entry.pod.created), to };
         if known == Some(&tenure) {
             return;
         }

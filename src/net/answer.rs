@@ -1,4 +1,4 @@
-//! The body of an answer: at most one piece of data, then trailers.
+//! The body of an answer: at most one piece of data, then trailers; or, for pages that go on, chunks as they come.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 
-/// What every answer of a receiver consists of; never waits.
+/// What every answer consists of; only chunks are waited for.
 #[derive(Debug, Default)]
 pub struct AnswerBody {
     bytes: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    chunks: Option<mpsc::Receiver<Bytes>>,
 }
 
 impl AnswerBody {
@@ -22,11 +24,16 @@ impl AnswerBody {
 
     /// Empty bytes make an empty body.
     pub fn full(bytes: Bytes) -> AnswerBody {
-        AnswerBody { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), trailers: None }
+        AnswerBody { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), ..AnswerBody::default() }
     }
 
     pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> AnswerBody {
-        AnswerBody { bytes: Some(bytes), trailers: Some(trailers) }
+        AnswerBody { bytes: Some(bytes), trailers: Some(trailers), chunks: None }
+    }
+
+    /// Chunks until the sender is dropped.
+    pub fn stream(chunks: mpsc::Receiver<Bytes>) -> AnswerBody {
+        AnswerBody { chunks: Some(chunks), ..AnswerBody::default() }
     }
 }
 
@@ -34,20 +41,23 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(bytes) = self.bytes.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if let Some(chunks) = &mut self.chunks {
+            return chunks.poll_recv(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))));
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && self.trailers.is_none()
+        self.bytes.is_none() && self.trailers.is_none() && self.chunks.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let bytes = self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         // With trailers no length is stated: an exact one would become a content-length.
-        if self.trailers.is_some() { SizeHint::default() } else { SizeHint::with_exact(bytes) }
+        if self.trailers.is_some() || self.chunks.is_some() { SizeHint::default() } else { SizeHint::with_exact(bytes) }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::core::time::UnixNanos;
+use crate::net::cause::Cause;
+use crate::net::charges::Charge;
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -31,9 +33,13 @@ pub struct Connection {
     last_active_millis: AtomicU64,
     drains: AtomicUsize,
     resets_provoked: AtomicU64,
+    /// The client speaks HTTP/1.0, which knows no interim answers.
+    is_old: AtomicBool,
     pub(super) close_asked: Notify,
+    // Memory for open requests; locked when the first one opens and the last one ends.
+    lease: Mutex<Option<Charge>>,
     // Written once, when the connection is closed by us.
-    cause: Mutex<Option<&'static str>>,
+    cause: Mutex<Option<Cause>>,
 }
 
 impl Connection {
@@ -49,7 +55,9 @@ impl Connection {
             last_active_millis: AtomicU64::new(0),
             drains: AtomicUsize::new(0),
             resets_provoked: AtomicU64::new(0),
+            is_old: AtomicBool::new(false),
             close_asked: Notify::new(),
+            lease: Mutex::new(None),
             cause: Mutex::new(None),
         })
     }
@@ -84,6 +92,31 @@ impl Connection {
         OpenRequest { connection: self.clone() }
     }
 
+    /// The memory that open requests need: taken with the first, given back with the last. False when there is none.
+    pub(super) fn lease(&self, take: impl FnOnce() -> Option<Charge>) -> bool {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.is_none() {
+            *lease = take();
+        }
+        lease.is_some()
+    }
+
+    fn end_lease(&self) {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        // A request that opened meanwhile counts on it.
+        let ended = if self.open_requests() == 0 { lease.take() } else { None };
+        drop(lease);
+        drop(ended);
+    }
+
+    pub(super) fn mark_old(&self) {
+        self.is_old.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_old(&self) -> bool {
+        self.is_old.load(Ordering::Relaxed)
+    }
+
     /// Counts a body as being read.
     pub(super) fn unsent(self: &Arc<Connection>) -> Unsent {
         self.unsent.fetch_add(1, Ordering::Relaxed);
@@ -114,17 +147,17 @@ impl Connection {
     }
 
     /// Asks the connection to end after its open requests: GOAWAY or `connection: close`.
-    pub fn ask_close(&self, cause: &'static str) {
+    pub fn ask_close(&self, cause: Cause) {
         self.set_cause(cause);
         self.close_asked.notify_one();
     }
 
     /// Remembers why the connection ends; the first cause stays.
-    pub(super) fn set_cause(&self, cause: &'static str) {
+    pub(super) fn set_cause(&self, cause: Cause) {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
     }
 
-    pub fn cause(&self) -> Option<&'static str> {
+    pub fn cause(&self) -> Option<Cause> {
         *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,7 +172,9 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         let now = u64::try_from(self.connection.age().as_millis()).unwrap_or(u64::MAX);
         self.connection.last_active_millis.store(now, Ordering::Relaxed);
-        self.connection.open_requests.fetch_sub(1, Ordering::Relaxed);
+        if self.connection.open_requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.connection.end_lease();
+        }
     }
 }
 
@@ -183,6 +218,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lease_lasts_from_the_first_open_request_to_the_last_refused_body() {
+        let budget = crate::core::budget::Budget::new(1 << 20, 1 << 20);
+        let charges = Arc::new(crate::net::charges::Charges::default());
+        let connection = Connection::new(None, UnixNanos(0));
+        let take = || charges.take(&budget, 1_000);
+        let first = connection.request();
+        assert!(connection.lease(take));
+        let second = connection.request();
+        assert!(connection.lease(|| None), "one lease serves them all");
+        drop(first);
+        let drain = connection.drain(1);
+        drop(second);
+        assert_eq!(budget.used(), 1_000);
+        drop(drain);
+        assert_eq!(budget.used(), 0);
+        let _third = connection.request();
+        assert!(!connection.lease(|| None), "no memory is no lease");
+    }
+
+    #[tokio::test]
     async fn drains_are_bounded_and_given_back() {
         let connection = Connection::new(None, UnixNanos(0));
         let first = connection.drain(1);
@@ -197,8 +252,8 @@ mod tests {
         let connection = Connection::new(None, UnixNanos(0));
         connection.provoke_reset();
         assert!(connection.forgive_reset() && !connection.forgive_reset());
-        connection.ask_close("age");
-        connection.ask_close("idle");
-        assert_eq!(connection.cause(), Some("age"));
+        connection.ask_close(Cause::Age);
+        connection.ask_close(Cause::Idle);
+        assert_eq!(connection.cause(), Some(Cause::Age));
     }
 }

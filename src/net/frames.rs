@@ -4,14 +4,15 @@
 //! sockets nor the contents of frames; what it refuses, `guard` turns into a closed connection.
 
 use crate::net::authority::SocketAuthority;
+use crate::net::cause::Cause;
 
 /// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const HEADER_BYTES: usize = 9;
+pub(super) const HEADER_BYTES: usize = 9;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -24,6 +25,12 @@ const END_HEADERS: u8 = 0x4;
 
 /// WINDOW_UPDATE frames allowed for each other control frame.
 const WINDOW_UPDATES_FACTOR: u32 = 100;
+
+/// Control frames with which a client may react to one HEADERS or DATA frame of ours, beyond what a second allows anyway:
+/// gRPC's bandwidth estimators send a PING with each answer, and some a SETTINGS or WINDOW_UPDATE with it.
+const REACTIONS_PER_FRAME: u32 = 2;
+/// Reactions that may still come at most. A client with a PING on its way for each of its streams owes far fewer.
+const REACTIONS_MAX: u32 = 10_000;
 
 /// A kind of frame of which a client sent too many within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,16 +52,16 @@ pub enum Flood {
 }
 
 impl Flood {
-    /// Label of the metric that counts connections closed for it.
-    pub fn cause(self) -> &'static str {
+    /// What a connection closed for it is counted as.
+    pub fn cause(self) -> Cause {
         match self {
-            Flood::Ping => "ping_flood",
-            Flood::Settings => "settings_flood",
-            Flood::Reset => "reset_flood",
-            Flood::Priority => "priority_flood",
-            Flood::EmptyData => "empty_data_flood",
-            Flood::Continuation => "continuation_flood",
-            Flood::WindowUpdate => "window_update_flood",
+            Flood::Ping => Cause::PingFlood,
+            Flood::Settings => Cause::SettingsFlood,
+            Flood::Reset => Cause::ResetFlood,
+            Flood::Priority => Cause::PriorityFlood,
+            Flood::EmptyData => Cause::EmptyDataFlood,
+            Flood::Continuation => Cause::ContinuationFlood,
+            Flood::WindowUpdate => Cause::WindowUpdateFlood,
         }
     }
 }
@@ -73,6 +80,9 @@ pub struct FrameMeter {
     frames_per_second_max: u32,
     second: u64,
     counts: [u32; 7],
+    /// Reactions to what was sent that have not come yet.
+    reactions: u32,
+    last_stream: u32,
     /// The payload to come belongs to a header block.
     of_block: bool,
     /// Of a connection over a unix socket.
@@ -90,6 +100,8 @@ impl FrameMeter {
             frames_per_second_max,
             second: 0,
             counts: [0; 7],
+            reactions: 0,
+            last_stream: 0,
             of_block: false,
             authority: None,
         }
@@ -103,6 +115,17 @@ impl FrameMeter {
     /// True while the client owes the rest of a header block or of a frame header.
     pub fn owes_head(&self) -> bool {
         self.block_open || self.header_filled > 0 || self.preface_left > 0
+    }
+
+    /// So many HEADERS and DATA frames went out: the client may react to each.
+    pub fn sent(&mut self, frames: u32) {
+        let more = frames.saturating_mul(REACTIONS_PER_FRAME);
+        self.reactions = self.reactions.saturating_add(more).min(REACTIONS_MAX);
+    }
+
+    /// The last stream the client opened.
+    pub fn last_stream(&self) -> u32 {
+        self.last_stream
     }
 
     /// Takes the next bytes of the stream. `second` is any clock that counts seconds; `resets_forgiven` takes one reset
@@ -140,7 +163,7 @@ impl FrameMeter {
     }
 
     fn frame(&mut self, resets_forgiven: &impl Fn() -> bool) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.of_block = matches!(kind, HEADERS | CONTINUATION);
         match kind {
@@ -148,6 +171,7 @@ impl FrameMeter {
             DATA if self.payload_left == 0 && flags & END_STREAM == 0 => self.count(Flood::EmptyData),
             HEADERS => {
                 self.block_open = flags & END_HEADERS == 0;
+                self.last_stream = self.last_stream.max(u32::from_be_bytes(stream) & 0x7fff_ffff);
                 Ok(())
             }
             CONTINUATION => {
@@ -172,7 +196,15 @@ impl FrameMeter {
             Flood::WindowUpdate => self.frames_per_second_max.saturating_mul(WINDOW_UPDATES_FACTOR),
             _ => self.frames_per_second_max,
         };
-        if *count > max { Err(kind) } else { Ok(()) }
+        if *count <= max {
+            return Ok(());
+        }
+        let reacts = matches!(kind, Flood::Ping | Flood::Settings | Flood::WindowUpdate);
+        match self.reactions.checked_sub(1).filter(|_| reacts) {
+            Some(left) => self.reactions = left,
+            None => return Err(kind),
+        }
+        Ok(())
     }
 }
 
@@ -241,6 +273,43 @@ mod tests {
         let update = frame(WINDOW_UPDATE, 0, 4);
         read(&mut meter, &update.repeat(1_000), 1, || false).unwrap();
         assert_eq!(read(&mut meter, &update, 1, || false), Err(Flood::WindowUpdate));
+    }
+
+    /// What grpc-go's bandwidth estimator does at 2,000 answers a second: HEADERS, DATA and trailers each time. What is
+    /// forgiven is at its bound after two seconds, so a minute stands for an hour.
+    #[test]
+    fn a_client_that_pings_once_per_answer_is_never_cut() {
+        let (ping, ack) = (frame(PING, 0, 8), frame(SETTINGS, 1, 0));
+        for (per_second, seconds) in [(2_000, 60), (50_000, 2)] {
+            let mut meter = FrameMeter::new(200);
+            read(&mut meter, PREFACE, 0, || false).unwrap();
+            read(&mut meter, &ack, 0, || false).unwrap();
+            let mut seen = ping.clone();
+            for second in 0..seconds {
+                for _ in 0..per_second {
+                    meter.sent(3);
+                    meter.read(&mut seen, second, || false).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn answers_forgive_no_more_than_reactions_to_them_and_only_so_many() {
+        for (sent, forgiven) in [(0, 0), (50, 100), (u32::MAX, 10_000)] {
+            let mut meter = preface();
+            meter.sent(sent);
+            read(&mut meter, &frame(PING, 0, 8).repeat(10 + forgiven), 1, || false).unwrap();
+            assert_eq!(read(&mut meter, &frame(PING, 0, 8), 1, || false), Err(Flood::Ping), "{sent} sent");
+        }
+        let mut meter = preface();
+        meter.sent(1_000);
+        read(&mut meter, &frame(SETTINGS, 0, 0).repeat(2_010), 1, || false).unwrap();
+        assert_eq!(read(&mut meter, &frame(SETTINGS, 0, 0), 1, || false), Err(Flood::Settings));
+        let mut meter = preface();
+        meter.sent(1_000);
+        let priorities = frame(PRIORITY, 0, 5).repeat(11);
+        assert_eq!(read(&mut meter, &priorities, 1, || false), Err(Flood::Priority), "no answer calls for them");
     }
 
     #[test]

@@ -101,11 +101,11 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 /// A message and status 0. `content_type` is the request's, which the answer repeats.
 pub fn success(message: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
-    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len()); // granted: an answer of ours
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.extend_from_slice(&message);
-    let mut trailers = HeaderMap::with_capacity(1);
+    framed.extend_from_slice(&message); // granted: above
+    let mut trailers = HeaderMap::with_capacity(1); // granted: one
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     let mut response = Response::new(AnswerBody::with_trailers(framed.freeze(), trailers));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -133,7 +133,7 @@ pub fn failure(status: &Status, content_type: HeaderValue) -> Response<AnswerBod
 /// Everything but visible ASCII, and the percent sign itself (PROTOCOL-HTTP2.md, "Status-Message").
 fn percent_encode(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(text.len());
+    let mut encoded = String::with_capacity(text.len()); // granted: a header of ours
     for byte in text.bytes() {
         if matches!(byte, b' '..=b'~') && byte != b'%' {
             encoded.push(char::from(byte));
@@ -149,7 +149,7 @@ fn percent_encode(text: &str) -> String {
 /// Standard alphabet without padding, as binary metadata goes out.
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4); // granted: a header of ours
     for chunk in bytes.chunks(3) {
         let joined = chunk.iter().fold(0u32, |joined, byte| joined << 8 | u32::from(*byte));
         let bits = joined << (8 * (3 - chunk.len()));

@@ -1,7 +1,8 @@
 //! A connection's I/O under watch: replays the sniffed bytes, times heads and stalled writes, counts HTTP/2 frames.
 //!
 //! It sits between the socket (or TLS) and hyper, because hyper has no setting for any of this. A breach becomes an I/O
-//! error, which ends the connection, and its cause is noted on the [`Connection`]. It must not know requests.
+//! error, which ends the connection, and its cause is noted on the [`Connection`]; who floods by HTTP/2 is told by a
+//! GOAWAY. It must not know requests.
 
 use std::future::Future;
 use std::io;
@@ -14,9 +15,12 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::net::cause::Cause;
 use crate::net::connection::Connection;
 use crate::net::frames::FrameMeter;
-use crate::net::limits::ServerLimits;
+use crate::net::half_closed::{HalfClosed, Socket};
+use crate::net::limits::{ServerLimits, Windows};
+use crate::net::sent::{SentFrames, calm_down};
 
 /// What the client speaks; only HTTP/2 has frames to count.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Guarded<S> {
     io: S,
     replay: Bytes,
     speech: Speech,
+    sent: SentFrames,
     connection: Arc<Connection>,
     head: Patience,
     /// Requests seen when the head now being read began: a new one means the head is complete.
@@ -37,6 +42,10 @@ pub struct Guarded<S> {
     stall: Patience,
     /// A read was held back while a write was stalled; its task must be woken when the write moves.
     read_held_back: bool,
+    /// Over HTTP/1.1: the client sends no more, and a request of it waits for its answer.
+    half_closed: Option<HalfClosed>,
+    /// Bytes read since this connection's task last let others run.
+    turn: usize,
 }
 
 impl<S> Guarded<S> {
@@ -46,17 +55,27 @@ impl<S> Guarded<S> {
             io,
             replay,
             speech,
+            sent: SentFrames::default(),
             connection,
             head: Patience::new(limits.head),
             requests_at_head: 0,
             stall: Patience::new(limits.write_stall),
             read_held_back: false,
+            half_closed: None,
+            turn: 0,
         }
     }
 
-    fn breach(&self, cause: &'static str) -> io::Error {
+    fn breach(&self, cause: Cause) -> io::Error {
         self.connection.set_cause(cause);
-        io::Error::new(io::ErrorKind::TimedOut, cause)
+        io::Error::new(io::ErrorKind::TimedOut, cause.name())
+    }
+
+    /// Reads the frames of what went out: what a client may react to depends on it.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Speech::Http2(meter) = &mut self.speech {
+            meter.sent(self.sent.wrote(bytes));
+        }
     }
 
     /// Looks at bytes just read and keeps the head's time.
@@ -69,10 +88,10 @@ impl<S> Guarded<S> {
             Speech::Http2(meter) => {
                 let connection = &self.connection;
                 let read = meter.read(bytes, connection.age().as_secs(), || connection.forgive_reset());
-                if let Err(flood) = read {
+                read.map_err(|flood| {
                     connection.set_cause(flood.cause());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, flood));
-                }
+                    io::Error::new(io::ErrorKind::InvalidData, flood)
+                })?;
                 meter.owes_head()
             }
         };
@@ -90,7 +109,7 @@ impl<S> Guarded<S> {
             self.head.stop();
         }
         match self.head.poll_over(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.breach("slow_head"))),
+            Poll::Ready(()) => Poll::Ready(Err(self.breach(Cause::SlowHead))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -108,13 +127,34 @@ impl<S> Guarded<S> {
             self.stall.start();
         }
         match self.stall.poll_over(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.breach("write_stall"))),
+            Poll::Ready(()) => Poll::Ready(Err(self.breach(Cause::WriteStall))),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: Socket> Guarded<S> {
+    /// The client's end of stream, held back while a request of it waits: hyper would take it for the client's going.
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.connection.open_requests() == 0 || self.connection.is_unsent() {
+            return Poll::Ready(Ok(()));
+        }
+        let may_ask = !self.connection.is_old();
+        let half_closed = self.half_closed.get_or_insert_with(|| HalfClosed::new(may_ask));
+        let gone = half_closed.poll_gone(cx, &mut self.io, !self.stall.is_running());
+        gone.map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Says by GOAWAY why the connection ends, if that can be said at once; the end does not wait for it.
+    fn say_farewell(&mut self, cx: &mut Context<'_>) {
+        let Speech::Http2(meter) = &self.speech else { return };
+        let Some(cause) = self.connection.cause().filter(|_| self.sent.is_at_border()) else { return };
+        let frame = calm_down(meter.last_stream(), cause.name());
+        let _ = Pin::new(&mut self.io).poll_write(cx, &frame);
+    }
+}
+
+impl<S: Socket> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
         // hyper goes on reading pipelined requests and buffers their answers without limit while the client reads none.
@@ -122,20 +162,41 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             me.read_held_back = true;
             return Poll::Pending;
         }
+        if me.half_closed.is_some() {
+            return me.poll_half_closed(cx);
+        }
+        if me.turn >= Windows::TURN_BYTES {
+            // What was read is taken by the requests' tasks, under their tickets, before more is.
+            me.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if me.replay.has_remaining() {
             let taken = me.replay.len().min(buf.remaining());
             buf.put_slice(&me.replay.split_to(taken));
         } else if Pin::new(&mut me.io).poll_read(cx, buf)?.is_pending() {
+            me.turn = 0;
             return me.poll_head_time(cx);
+        } else if buf.filled().len() == before && buf.remaining() > 0 && matches!(me.speech, Speech::Http1) {
+            me.head.stop();
+            return me.poll_half_closed(cx);
         }
-        Poll::Ready(me.inspect(&mut buf.filled_mut()[before..]))
+        me.turn += buf.filled().len() - before;
+        let inspected = me.inspect(&mut buf.filled_mut()[before..]);
+        if inspected.is_err() {
+            me.say_farewell(cx);
+        }
+        Poll::Ready(inspected)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            self.wrote(&bytes[..*count]);
+        }
         self.stalled(cx, written)
     }
 
@@ -145,6 +206,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for slice in slices {
+                let of_slice = left.min(slice.len());
+                self.wrote(&slice[..of_slice]);
+                left -= of_slice;
+            }
+        }
         self.stalled(cx, written)
     }
 
@@ -232,7 +300,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!((error.kind(), connection.cause()), (io::ErrorKind::TimedOut, Some("slow_head")));
+        assert_eq!((error.kind(), connection.cause()), (io::ErrorKind::TimedOut, Some(Cause::SlowHead)));
         assert!(begun.elapsed() < Duration::from_secs(13));
     }
 
@@ -269,9 +337,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_flood_is_ended_by_a_goaway_that_names_it() {
+        let (client, server) = duplex(1 << 16);
+        let (mut client_reader, mut client_writer) = tokio::io::split(client);
+        let connection = Connection::new(None, UnixNanos(0));
+        let speech = Speech::Http2(FrameMeter::new(10));
+        let limits = ServerLimits::default();
+        let mut guarded = Guarded::new(server, Bytes::new(), speech, connection.clone(), &limits);
+        let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"hello ok"].concat();
+        let headers = [0, 0, 0, 1, 4, 0, 0, 0, 5];
+        let flood = [&crate::net::frames::PREFACE[..], &headers, &ping.repeat(11)].concat();
+        client_writer.write_all(&flood).await.unwrap();
+        let error = tokio::io::copy(&mut guarded, &mut tokio::io::sink()).await.unwrap_err();
+        assert_eq!((error.kind(), connection.cause()), (io::ErrorKind::InvalidData, Some(Cause::PingFlood)));
+        drop(guarded);
+        let mut seen = Vec::new();
+        client_reader.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, calm_down(5, "ping_flood"));
+    }
+
+    /// Over the sockets' own code: each answer that went out lets one PING more in, however long it goes on.
+    #[tokio::test(start_paused = true)]
+    async fn pings_that_answer_what_was_sent_are_let_through() {
+        let (client, server) = duplex(1 << 16);
+        let (mut client_reader, mut client_writer) = tokio::io::split(client);
+        let connection = Connection::new(None, UnixNanos(0));
+        let limits = ServerLimits::default();
+        let speech = Speech::Http2(FrameMeter::new(limits.control_frames_per_second));
+        let mut guarded = Guarded::new(server, Bytes::new(), speech, connection.clone(), &limits);
+        client_writer.write_all(crate::net::frames::PREFACE).await.unwrap();
+        guarded.read_exact(&mut [0; 24]).await.unwrap();
+        let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"hello ok"].concat();
+        let answer = [0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+        let mut seen = [0; 17];
+        for _ in 0..10_000 {
+            guarded.write_all(&answer).await.unwrap();
+            client_reader.read_exact(&mut seen[..14]).await.unwrap();
+            client_writer.write_all(&ping).await.unwrap();
+            guarded.read_exact(&mut seen).await.unwrap();
+        }
+        assert_eq!(connection.cause(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut() {
         let (_client, mut guarded, connection) = guarded(Speech::Http1);
         let error = guarded.write_all(&[0; 1000]).await.unwrap_err();
-        assert_eq!((error.kind(), connection.cause()), (io::ErrorKind::TimedOut, Some("write_stall")));
+        assert_eq!((error.kind(), connection.cause()), (io::ErrorKind::TimedOut, Some(Cause::WriteStall)));
     }
 }

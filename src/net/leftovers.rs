@@ -1,7 +1,8 @@
 //! Work that outlives its request: refused bodies being read, and pipeline calls whose client went away.
 //!
-//! A pipeline call must run to its end even when nobody waits for the answer any more, because only then is it known
-//! what became of its items. The set is owned by the receiver, which waits for it when it drains.
+//! A pipeline call runs to its end even when nobody waits for the answer any more, because only then is it known what
+//! became of its items; but it is told, so that it makes no further attempt: an exporter without a queue gives up between
+//! two. The set is owned by the receiver, which waits for it when it drains.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +12,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+
+use crate::core::settlement::Settlement;
 
 /// The running leftovers of one receiver.
 #[derive(Debug)]
@@ -60,15 +63,20 @@ impl Drop for Leftovers {
     }
 }
 
-/// A future that is finished among the leftovers when its caller drops it early.
+/// A call that is finished among the leftovers when its caller drops it early; its request then counts as abandoned.
 pub struct Unabandoned<T: Send + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     leftovers: Arc<Leftovers>,
+    request: Arc<Settlement>,
 }
 
 impl<T: Send + 'static> Unabandoned<T> {
-    pub fn new(work: impl Future<Output = T> + Send + 'static, leftovers: Arc<Leftovers>) -> Unabandoned<T> {
-        Unabandoned { work: Some(Box::pin(work)), leftovers }
+    pub fn new(
+        work: impl Future<Output = T> + Send + 'static,
+        leftovers: Arc<Leftovers>,
+        request: Arc<Settlement>,
+    ) -> Unabandoned<T> {
+        Unabandoned { work: Some(Box::pin(work)), leftovers, request }
     }
 }
 
@@ -91,6 +99,7 @@ impl<T: Send + 'static> Drop for Unabandoned<T> {
     fn drop(&mut self) {
         // A panicking call must not be polled again.
         if let Some(work) = self.work.take().filter(|_| !std::thread::panicking()) {
+            self.request.abandon();
             self.leftovers.add(async move {
                 work.await;
             });
@@ -104,11 +113,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::payload::Signal;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_whose_caller_goes_away_runs_to_its_end() {
         let leftovers = Leftovers::new();
         let ended = Arc::new(AtomicBool::new(false));
+        let (receipt, share) = Settlement::receive(&Arc::default(), Signal::Logs, 1);
         let call = {
             let ended = ended.clone();
             Unabandoned::new(
@@ -117,10 +128,13 @@ mod tests {
                     ended.store(true, Ordering::Relaxed);
                 },
                 leftovers.clone(),
+                receipt.settlement().clone(),
             )
         };
+        assert!(!share.is_abandoned());
         let waited = tokio::time::timeout(Duration::from_secs(1), call).await;
         assert!(waited.is_err() && leftovers.running() == 1);
+        assert!(share.is_abandoned(), "and knows that nobody waits");
         leftovers.settle(Instant::now() + Duration::from_secs(10)).await;
         assert!(ended.load(Ordering::Relaxed) && leftovers.running() == 0);
     }

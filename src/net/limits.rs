@@ -35,13 +35,38 @@ pub struct ServerLimits {
     pub streams_max: u32,
     pub header_list_bytes: u32,
     /// PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA and CONTINUATION frames a second, each; of WINDOW_UPDATE a
-    /// hundred times as many.
+    /// hundred times as many. Beyond that two PING, SETTINGS or WINDOW_UPDATE for each HEADERS and DATA frame sent.
     pub control_frames_per_second: u32,
     pub keep_alive: bool,
+    /// Longest head and largest piece of a body over HTTP/1.1; what each such connection is charged.
+    pub http1_buffer_bytes: u64,
     /// Refused bodies read and thrown away at the same time on one connection; beyond that it is asked to end.
     pub drains_max: usize,
     /// Longest time for reading one refused body.
     pub drain: Duration,
+}
+
+impl ServerLimits {
+    /// Of a listener for pages (probes, metrics, admin): clients are few, requests short, and nobody may keep others out.
+    pub fn of_pages() -> ServerLimits {
+        let short = Duration::from_secs(2);
+        ServerLimits {
+            connections_max: 256,
+            connections_per_address_max: 32,
+            first_byte: short,
+            preface: short,
+            head: short,
+            body_grace: short,
+            body: Duration::from_secs(5),
+            write_stall: Duration::from_secs(5),
+            idle: Some(Duration::from_secs(120)),
+            age: None,
+            streams_max: 16,
+            http1_buffer_bytes: Windows::HTTP1_LEAST_BYTES,
+            drain: short,
+            ..ServerLimits::default()
+        }
+    }
 }
 
 impl Default for ServerLimits {
@@ -65,6 +90,7 @@ impl Default for ServerLimits {
             header_list_bytes: 16 << 10,
             control_frames_per_second: 200,
             keep_alive: true,
+            http1_buffer_bytes: Windows::HTTP1_BYTES,
             drains_max: 64,
             drain: Duration::from_secs(5),
         }
@@ -80,14 +106,21 @@ pub struct Windows {
 }
 
 impl Windows {
-    const SMALLEST: u64 = 256 << 10;
+    /// HTTP/2 begins with 65,535 whatever a server would like.
+    const SMALLEST: u64 = 64 << 10;
     const LARGEST: u64 = 4 << 20;
     const SMALL_FRAME: u32 = 16 << 10;
     /// Beyond this a longer frame spares nothing: reading 282 KB in one costs a tenth more than in three, because the
     /// bytes have left the cache when they are walked.
     const LARGE_FRAME: u32 = 128 << 10;
+    /// What a connection that says nothing holds: task, h2's state, header tables, first buffers.
+    const IDLE_BYTES: u64 = 24 << 10;
     /// HTTP/1.1 has no window: hyper's read buffer is all it may fill unasked.
     pub const HTTP1_BYTES: u64 = 64 << 10;
+    /// The least hyper reads with: for a connection that is only told that there is no memory.
+    pub const HTTP1_LEAST_BYTES: u64 = 8 << 10;
+    /// A connection's task lets others run after so many bytes: what h2 holds of them is taken before it reads on.
+    pub const TURN_BYTES: usize = 128 << 10;
 
     /// A fair part of what connections may take, and no more than what is left of it; large frames where they are at
     /// most an eighth of the window.
@@ -98,8 +131,13 @@ impl Windows {
         Windows { connection: window, stream: window, frame }
     }
 
-    /// h2 buffers up to its window before anyone polls, and one frame is being read.
-    pub fn charge(self) -> u64 {
+    /// Held while the connection is open: a client may leave one frame half sent at any time.
+    pub fn idle(self) -> u64 {
+        Windows::IDLE_BYTES + u64::from(self.frame)
+    }
+
+    /// Held while a request is open: h2 buffers up to its window before anyone polls, and one frame is being read.
+    pub fn lease(self) -> u64 {
         u64::from(self.connection) + u64::from(self.frame)
     }
 }
@@ -116,8 +154,9 @@ mod tests {
         assert_eq!(Windows::of(2 * mib, 128 * mib), Windows { connection: 2 << 20, stream: 2 << 20, frame: 128 << 10 });
         assert_eq!(Windows::of(mib, 128 * mib), Windows { connection: 1 << 20, stream: 1 << 20, frame: 128 << 10 });
         assert_eq!(Windows::of(mib / 2, 128 * mib).frame, 16 << 10);
-        assert!((2 * mib..=3 * mib).contains(&Windows::of(128 * mib, 3 * mib).charge()));
-        assert_eq!(Windows::of(128 * mib, 0).charge(), (256 << 10) + (16 << 10));
-        assert_eq!(Windows::of(0, 0).connection, 256 << 10);
+        assert!((2 * mib..=3 * mib).contains(&Windows::of(128 * mib, 3 * mib).lease()));
+        let smallest = Windows::of(128 * mib, 0);
+        assert_eq!((smallest.idle(), smallest.lease()), (40 << 10, (64 << 10) + (16 << 10)));
+        assert_eq!(Windows::of(0, 0).connection, 64 << 10);
     }
 }

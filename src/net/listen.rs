@@ -12,6 +12,11 @@ use std::sync::Mutex;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, lookup_host};
+use tokio::time::Instant;
+
+use crate::core::host::Host;
+use crate::core::outside::{Incoming, Network};
+use crate::core::status::State;
 
 /// Length of the kernel's queue of connections not accepted yet.
 const BACKLOG: i32 = 1024;
@@ -92,6 +97,40 @@ impl Endpoint {
         .filter(|address| address.port() != 0)
     }
 
+    /// Binds in a given network, else with the kernel. Unix sockets are the kernel's always.
+    pub async fn bind_in(&self, network: Option<&dyn Network>) -> io::Result<Listener> {
+        let Some(network) = network else { return self.bind().await };
+        let address = match self {
+            Endpoint::Unix(_) => return self.bind().await,
+            Endpoint::Address(address) => *address,
+            Endpoint::All { port } => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port),
+            Endpoint::Name { port, .. } => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *port),
+        };
+        network.listen(address).map(Listener::Given)
+    }
+
+    /// As [`Endpoint::bind_in`] in the host's network, and waits while another process holds the port (`core/ports.rs`).
+    /// `path` is the component's, for `/status` and the log.
+    pub async fn bind_when_free(&self, host: &Host, path: &str) -> io::Result<Listener> {
+        let (since, mut told) = (Instant::now(), false);
+        loop {
+            let bound = self.bind_in(host.outside.network.as_deref()).await;
+            let held = bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+            if !held || !host.ports.again(since).await {
+                if told && bound.is_ok() {
+                    host.status.set(path, State::Ok, "");
+                }
+                return bound;
+            }
+            if !told {
+                told = true;
+                let longest = host.ports.longest();
+                host.status.set(path, State::Starting, format!("another process holds {self}: waiting for it to end"));
+                tracing::warn!(component = path, endpoint = %self, ?longest, "another process holds the port; not ready, waiting for it to end");
+            }
+        }
+    }
+
     pub async fn bind(&self) -> io::Result<Listener> {
         match self {
             Endpoint::Address(address) => tcp(*address).map(Listener::Tcp),
@@ -151,6 +190,7 @@ fn is_stale(path: &PathBuf) -> bool {
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+    Given(Box<dyn Incoming>),
 }
 
 impl Listener {
@@ -158,6 +198,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => listener.local_addr().ok(),
             Listener::Unix(_) => None,
+            Listener::Given(listener) => Some(listener.local_addr()),
         }
     }
 }

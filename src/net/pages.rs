@@ -1,44 +1,34 @@
-//! A small plain HTTP/1.1 server for pages: health, metrics, admin, and the embedded Kubernetes API double.
+//! Pages as plain functions: a request read whole, an answer in one piece or in chunks.
 //!
-//! It exists so that these need not know hyper. Connections, heads and bodies are bounded; a page may be one body or a
-//! stream. It must not know what a page means, and it is not the way telemetry comes in (that is `server`).
+//! What components show (probes, metrics, admin) stands on [`router`](crate::net::router); this is its vocabulary, and a
+//! server for doubles, such as the embedded Kubernetes API. It must not know what a page means.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use crate::core::time::UnixNanos;
-use crate::net::connection::Connection;
-use crate::net::guard::{Guarded, Speech};
+use crate::core::budget::Budget;
+use crate::core::stats::Stats;
+use crate::net::answer::AnswerBody;
+use crate::net::body::{BodyError, RequestBody};
+use crate::net::home::Home;
 use crate::net::limits::ServerLimits;
+use crate::net::listen::Listener;
+use crate::net::server::{self, Responding, Server, Service};
 
-/// Connections served at once; further ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 256;
 /// Longest body a page is given.
-const BODY_BYTES_MAX: usize = 1 << 20;
-/// Longest wait for a head (also between requests of one connection) and for a body.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+const BODY_BYTES_MAX: u64 = 1 << 20;
 /// How long connections have to end after the stop.
-const STOP_WAIT: Duration = Duration::from_secs(1);
-/// Wait after a failed accept (no file descriptors left), so that the loop does not spin.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+pub(super) const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// One request, read whole.
 #[derive(Clone, Debug)]
@@ -93,43 +83,20 @@ impl PageResponse {
 pub type PageFuture = Pin<Box<dyn Future<Output = PageResponse> + Send>>;
 pub type PageFn = Arc<dyn Fn(PageRequest) -> PageFuture + Send + Sync>;
 
-/// Serves pages until `stop` becomes true or its sender is gone; returns when the connections have ended, at most one
-/// second later.
+/// Serves pages of a double until `stop` becomes true or its sender is gone; returns when the connections have ended, at
+/// most one second later. Clients are trusted: there are no limits by address.
 pub async fn serve(listener: TcpListener, pages: PageFn, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            () = stopped(&mut stop) => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        match accepted {
-            Ok((stream, place)) => {
-                let (pages, stop) = (pages.clone(), stop.clone());
-                connections.spawn(async move {
-                    let _place = place;
-                    serve_connection(stream, pages, stop).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_BACKOFF).await;
-            }
-        }
+    let limits = ServerLimits { connections_per_address_max: usize::MAX, ..ServerLimits::default() };
+    let server = Server::of_pages(&Stats::default(), "double", limits, Home::default(), Budget::unlimited());
+    let (ending, end) = watch::channel(None);
+    let service = Arc::new(Double { pages });
+    let serving = server::run(Arc::new(server), Listener::Tcp(listener), service, end, Arc::default());
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        () = serving.as_mut() => return,
+        () = stopped(&mut stop) => { ending.send_replace(Some(Instant::now() + STOP_WAIT)); }
     }
-    drop(listener);
-    // Streams do not end by themselves: what is left after the wait is cut by dropping the set.
-    let _ = timeout(STOP_WAIT, async { while connections.join_next().await.is_some() {} }).await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    serving.await;
 }
 
 /// Resolves when the value is true or can no longer change.
@@ -141,72 +108,57 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, pages: PageFn, mut stop: watch::Receiver<bool>) {
-    // Small answers must not wait for the peer's delayed acknowledgement; failure only costs latency.
-    let _ = stream.set_nodelay(true);
-    // The guard cuts clients that leave their answers unread.
-    let connection = Connection::new(None, UnixNanos::now());
-    let guarded = Guarded::new(stream, Bytes::new(), Speech::Http1, connection.clone(), &ServerLimits::default());
-    let service = service_fn(move |request| {
-        let (open, pages) = (connection.request(), pages.clone());
-        async move {
-            let _open = open;
-            answer(request, pages).await
-        }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT)
-        .serve_connection(TokioIo::new(guarded), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // A connection that ended in an error has no one left to tell.
-        _ = connection.as_mut() => return,
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+struct Double {
+    pages: PageFn,
+}
+
+impl Service for Double {
+    fn respond(&self, request: Request<RequestBody>) -> Responding {
+        let pages = self.pages.clone();
+        Box::pin(async move {
+            let (head, mut body) = request.into_parts();
+            let read = body.gather(BODY_BYTES_MAX).await.map(|gathered| gathered.bytes);
+            match read {
+                Ok(bytes) => into_http(pages(page_request(&head, bytes)).await),
+                Err(error) => {
+                    body.discard(BODY_BYTES_MAX);
+                    into_http(unread(&error))
+                }
+            }
+        })
     }
-    let _ = connection.await;
 }
 
-async fn answer(request: Request<Incoming>, pages: PageFn) -> Result<Response<PageFrames>, Infallible> {
-    let head_only = request.method() == http::Method::HEAD;
-    let response = match read_request(request).await {
-        Ok(request) => pages(request).await,
-        Err(refusal) => refusal,
+fn unread(error: &BodyError) -> PageResponse {
+    let status = match error {
+        BodyError::TooLarge { .. } => 413,
+        BodyError::TooSlow => 408,
+        BodyError::Broken => 400,
+        BodyError::OverBudget(_) | BodyError::OverShare(_) => 503,
     };
-    Ok(into_http(response, head_only))
+    PageResponse::text(status, format!("{error}\n"))
 }
 
-async fn read_request(request: Request<Incoming>) -> Result<PageRequest, PageResponse> {
-    let (head, body) = request.into_parts();
-    let collected = timeout(HEAD_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    let body = match collected {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(PageResponse::text(413, "the body is longer than 1 MiB\n"));
-        }
-        Ok(Err(_)) => return Err(PageResponse::text(400, "the body ended early\n")),
-        Err(_) => return Err(PageResponse::text(408, "the body did not arrive in time\n")),
-    };
+pub(super) fn page_request(head: &http::request::Parts, body: Bytes) -> PageRequest {
     let headers = head.headers.iter().filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
         Some((name.as_str().to_owned(), value.to_owned()))
     });
-    Ok(PageRequest {
+    PageRequest {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: parse_query(head.uri.query().unwrap_or_default()),
         headers: headers.collect(),
         body,
-    })
+    }
 }
 
-fn into_http(page: PageResponse, head_only: bool) -> Response<PageFrames> {
-    let frames = match page.body {
-        PageBody::Full(_) if head_only => PageFrames::Full(None),
-        PageBody::Full(bytes) => PageFrames::Full(Some(bytes)),
-        PageBody::Stream(chunks) => PageFrames::Stream(chunks),
+pub(super) fn into_http(page: PageResponse) -> Response<AnswerBody> {
+    let body = match page.body {
+        PageBody::Full(bytes) => AnswerBody::full(bytes),
+        PageBody::Stream(chunks) => AnswerBody::stream(chunks),
     };
-    let mut response = Response::new(frames);
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
     for (name, value) in page.headers {
@@ -216,35 +168,6 @@ fn into_http(page: PageResponse, head_only: bool) -> Response<PageFrames> {
         }
     }
     response
-}
-
-/// The body of a page as hyper wants it.
-enum PageFrames {
-    Full(Option<Bytes>),
-    Stream(mpsc::Receiver<Bytes>),
-}
-
-impl Body for PageFrames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut *self {
-            PageFrames::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            PageFrames::Stream(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, PageFrames::Full(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            PageFrames::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            PageFrames::Stream(_) => SizeHint::default(),
-        }
-    }
 }
 
 /// Parameters of a query string, percent- and plus-decoded; bytes that are not UTF-8 become the replacement character.
@@ -261,7 +184,7 @@ pub fn parse_query(query: &str) -> BTreeMap<String, String> {
 
 fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut decoded = Vec::with_capacity(bytes.len()); // granted: a query, bounded as heads are
     let mut at = 0;
     while at < bytes.len() {
         let hex = bytes.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
@@ -283,6 +206,8 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
 
     use super::*;
 

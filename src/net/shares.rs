@@ -20,7 +20,8 @@ const SLACK: f64 = 6.0;
 const SLACK_RANGE: f64 = 8.0;
 /// A tenant with fewer bytes is never heavy, whatever the others do.
 const MODEST_BYTES: f64 = 16.0 * 1024.0;
-/// Tenants remembered; beyond this those that faded most are forgotten.
+/// Tenants remembered; beyond this those that faded most are forgotten, an eighth at a time, so that a tenant more costs
+/// little on average.
 const TENANTS_MAX: usize = 4_096;
 
 /// Whose bytes they are.
@@ -110,9 +111,30 @@ impl Recent {
         self.total.add(bytes as f64, now);
         if let Some(faded) = self.tenants.get_mut(tenant) {
             faded.add(bytes as f64, now);
-        } else if self.tenants.len() < TENANTS_MAX {
+        } else {
+            if self.tenants.len() >= TENANTS_MAX {
+                self.forget(now);
+            }
             self.tenants.insert(tenant.clone(), Faded { bytes: bytes as f64, since: now });
         }
+    }
+
+    /// Forgets the eighth of whom least is left, and what they still counted for.
+    fn forget(&mut self, now: Duration) {
+        let mut left: Vec<f64> = self.tenants.values().map(|faded| faded.at(now)).collect();
+        let (_, bound, _) = left.select_nth_unstable_by(TENANTS_MAX / 8, f64::total_cmp);
+        let bound = *bound;
+        let mut forgotten = TENANTS_MAX / 8;
+        let mut bytes = 0.0;
+        self.tenants.retain(|_, faded| {
+            let goes = forgotten > 0 && faded.at(now) <= bound;
+            if goes {
+                forgotten -= 1;
+                bytes += faded.at(now);
+            }
+            !goes
+        });
+        self.total.add(-bytes, now);
     }
 
     /// Forgets tenants of whom next to nothing is left, once a second.
@@ -216,11 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_tenants_remembered_is_bounded() {
+    fn the_number_of_tenants_remembered_is_bounded_and_the_heavy_one_that_comes_last_is_limited() {
         let shares = Shares::default();
+        let now = Duration::from_secs(2);
         for number in 0..10_000 {
-            let _ = shares.admit(&tenant(number), 1000, 0.5, Duration::from_secs(2));
+            let _ = shares.admit(&tenant(number), 1000, 0.5, now);
+            assert!(shares.recent.lock().unwrap().tenants.len() <= TENANTS_MAX);
         }
-        assert_eq!(shares.recent.lock().unwrap().tenants.len(), TENANTS_MAX);
+        let heavy = tenant(10_000);
+        let mut admitted = 0;
+        while shares.admit(&heavy, 64 << 10, 1.0, now).is_ok() {
+            admitted += 1;
+            assert!(admitted < 100, "never limited");
+        }
+        let recent = shares.recent.lock().unwrap();
+        let sum: f64 = recent.tenants.values().map(|faded| faded.at(now)).sum();
+        assert!((recent.total.at(now) - sum).abs() < 1.0, "the average counts whom it remembers");
     }
 }

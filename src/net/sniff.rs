@@ -47,7 +47,7 @@ pub fn protocol_of(bytes: &[u8]) -> Option<Protocol> {
 
 /// Reads until the protocol is clear; the bytes read come back to be replayed.
 pub async fn sniff<S: AsyncRead + Unpin>(io: &mut S, limits: &ServerLimits) -> Result<(Protocol, Bytes), SniffError> {
-    let mut bytes = BytesMut::with_capacity(PREFACE.len());
+    let mut bytes = BytesMut::with_capacity(PREFACE.len()); // granted: a preface
     let first = timeout(limits.first_byte, io.read_buf(&mut bytes)).await.map_err(|_| SniffError::Silent)??;
     if first == 0 {
         return Err(SniffError::Closed);

@@ -29,12 +29,12 @@ impl Status {
 
     /// Protobuf, as gRPC details and as the body of application/x-protobuf.
     pub fn to_wire(&self) -> Bytes {
-        let mut out = Vec::with_capacity(64 + 2 * self.message.len());
+        let mut out = Vec::with_capacity(64 + 2 * self.message.len()); // granted: an answer of ours
         write::key(&mut out, 1, write::VARINT);
         write::varint(&mut out, u64::from(self.code.0));
         write::bytes(&mut out, 2, self.message.as_bytes());
         if let Some((type_url, value)) = self.detail() {
-            let mut any = Vec::with_capacity(type_url.len() + value.len() + 8);
+            let mut any = Vec::with_capacity(type_url.len() + value.len() + 8); // granted: an answer of ours
             write::bytes(&mut any, 1, type_url.as_bytes());
             write::bytes(&mut any, 2, &value);
             write::bytes(&mut out, 3, &any);

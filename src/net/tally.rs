@@ -1,6 +1,7 @@
 //! Counts of connections, and the few log lines a listener may write.
 //!
-//! Clients choose when these lines come, so each kind is written at most once in ten seconds, with the number left out.
+//! Clients choose when these lines come, so each cause is told at most once in ten seconds, with the number left out.
+//! Every series is made with the receiver: counting an end neither allocates nor locks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,37 +11,43 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::stats::{Counter, Gauge, Stats};
+use crate::net::cause::Cause;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connection metrics of one receiver.
 pub struct Tally {
-    stats: Arc<Stats>,
     receiver: String,
     open: Arc<Gauge>,
     accepted: Arc<Counter>,
-    tls_line: Throttle,
-    refused_line: Throttle,
-    accept_line: Throttle,
+    /// By cause, in the order of [`Cause::ALL`].
+    ended: [Ended; Cause::COUNT],
+}
+
+struct Ended {
+    count: Arc<Counter>,
+    line: Throttle,
 }
 
 impl Tally {
     /// `receiver` is the component id, the label of every series.
-    pub fn new(stats: Arc<Stats>, receiver: &str) -> Tally {
+    pub fn new(stats: &Stats, receiver: &str) -> Tally {
         let labels = [("receiver", receiver)];
+        let ended = Cause::ALL.map(|cause| {
+            let labels = [("receiver", receiver), ("cause", cause.name())];
+            let (name, help) = if cause.is_refusal() {
+                ("podgate_receiver_connections_refused", "Connections closed right after accept.")
+            } else {
+                ("podgate_receiver_connections_closed", "Connections ended, by cause.")
+            };
+            Ended { count: stats.counter(name, help, &labels), line: Throttle::default() }
+        });
         Tally {
             open: stats.gauge("podgate_receiver_connections_open", "Connections open now.", &labels),
             accepted: stats.counter("podgate_receiver_connections", "Connections accepted since start.", &labels),
             receiver: receiver.to_owned(),
-            stats,
-            tls_line: Throttle::default(),
-            refused_line: Throttle::default(),
-            accept_line: Throttle::default(),
+            ended,
         }
-    }
-
-    fn by_cause(&self, name: &str, help: &'static str, cause: &str) {
-        self.stats.counter(name, help, &[("receiver", self.receiver.as_str()), ("cause", cause)]).add(1);
     }
 
     pub fn opened(&self) {
@@ -48,35 +55,31 @@ impl Tally {
         self.accepted.add(1);
     }
 
-    /// `cause` is a fixed word; `client` when the client ended the connection.
-    pub fn closed(&self, cause: &str) {
+    pub fn closed(&self, cause: Cause, peer: Option<SocketAddr>) {
         self.open.add(-1);
-        self.by_cause("podgate_receiver_connections_closed", "Connections ended, by cause.", cause);
+        self.end(cause, peer, "connection closed");
     }
 
-    pub fn refused(&self, cause: &'static str, peer: Option<SocketAddr>) {
-        self.by_cause("podgate_receiver_connections_refused", "Connections closed right after accept.", cause);
-        if let Some(untold) = self.refused_line.pass() {
-            tracing::warn!(receiver = %self.receiver, ?peer, cause, untold, "connection refused");
-        }
+    pub fn refused(&self, cause: Cause, peer: Option<SocketAddr>) {
+        self.end(cause, peer, "connection refused");
     }
 
     pub fn accept_failed(&self, error: &std::io::Error) {
-        self.by_cause("podgate_receiver_connections_refused", "Connections closed right after accept.", "accept");
-        if let Some(untold) = self.accept_line.pass() {
-            tracing::warn!(
-                receiver = %self.receiver, %error, untold,
-                "cannot accept connections; waiting (raise the limit of open files if this stays)"
-            );
+        let ended = &self.ended[Cause::Accept as usize];
+        ended.count.add(1);
+        if let Some(suppressed) = ended.line.pass() {
+            let cure = Cause::Accept.cure().unwrap_or_default();
+            tracing::warn!(receiver = %self.receiver, %error, cure, suppressed, "cannot accept connections; waiting");
         }
     }
 
-    pub fn tls_hello(&self, peer: Option<SocketAddr>) {
-        if let Some(untold) = self.tls_line.pass() {
-            tracing::warn!(
-                receiver = %self.receiver, ?peer, untold,
-                "a client speaks TLS to a plain port; use http:// in its endpoint, or OTEL_EXPORTER_OTLP_INSECURE=true"
-            );
+    fn end(&self, cause: Cause, peer: Option<SocketAddr>, what: &str) {
+        let ended = &self.ended[cause as usize];
+        ended.count.add(1);
+        let Some(cure) = cause.cure() else { return };
+        if let Some(suppressed) = ended.line.pass() {
+            let peer = peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string());
+            tracing::warn!(receiver = %self.receiver, peer, cause = cause.name(), cure, suppressed, "{what}");
         }
     }
 }
@@ -96,9 +99,9 @@ impl Throttle {
             state.1 += 1;
             return None;
         }
-        let untold = state.1;
+        let suppressed = state.1;
         *state = (Some(Instant::now()), 0);
-        Some(untold)
+        Some(suppressed)
     }
 }
 
@@ -112,5 +115,20 @@ mod tests {
         assert_eq!((throttle.pass(), throttle.pass(), throttle.pass()), (Some(0), None, None));
         tokio::time::advance(LINE_INTERVAL).await;
         assert_eq!(throttle.pass(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn every_series_is_there_before_anything_ends_and_ends_are_told_apart() {
+        let stats = Stats::default();
+        let tally = Tally::new(&stats, "otlp");
+        let series = stats.all().len();
+        assert_eq!(series, Cause::COUNT + 2);
+        tally.opened();
+        tally.closed(Cause::PingFlood, None);
+        tally.refused(Cause::ConnectionsMax, None);
+        assert_eq!(stats.all().len(), series, "counting makes no series");
+        let totals = ["connections", "connections_closed", "connections_refused"]
+            .map(|name| stats.total(&format!("podgate_receiver_{name}")));
+        assert_eq!(totals, [1, 1, 1]);
     }
 }

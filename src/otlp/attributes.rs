@@ -74,7 +74,7 @@ mod tests {
         edit.append("k8s.pod.uid", "u-1");
         edit.append("service.name", "second");
         edit.append("count", 3i64);
-        edit.finish().to_vec()
+        edit.finish().expect("unlimited").to_vec()
     }
 
     #[test]

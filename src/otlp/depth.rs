@@ -1,6 +1,7 @@
 //! How deep attribute values nest: no item with values deeper than `DEPTH_MAX` goes on, so that nothing behind this can
 //! be made to recurse further. On the way it finds ids of a wrong length, for which a Collector behind us would refuse the
-//! whole request. Separate from reading facts, because it has to enter every attribute.
+//! whole request; log records and points go on without them. Separate from reading facts, because it has to enter every
+//! attribute.
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
@@ -46,6 +47,73 @@ pub fn check_depth(signal: Signal, item: &[u8]) -> Result<(), Malformed> {
     }
 }
 
+/// The messages whose ids tell only where they were made: an item is worth keeping without them. A span is its ids.
+fn with_loose_ids(signal: Signal) -> Option<&'static [(u32, Holds)]> {
+    match signal {
+        Signal::Logs => Some(LOG_RECORD),
+        Signal::Metrics => Some(METRIC),
+        Signal::Traces | Signal::Profiles => None,
+    }
+}
+
+/// Appends the item without its ids of a wrong length (OTLP: a receiver assumes that a record with an invalid id is not
+/// part of a trace), never more bytes than it has. `None` for a span, and for what is faulty beside its ids.
+pub fn push_without_bad_ids(signal: Signal, item: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let inside = with_loose_ids(signal)?;
+    let before = out.len();
+    push_loose(item, inside, out).ok()?;
+    check_message(&out[before..], inside).ok()
+}
+
+fn push_loose(message: &[u8], inside: &[(u32, Holds)], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    each_kept(message, inside, &mut |bytes, nested| {
+        let Some((number, inner, inside)) = nested else {
+            out.extend_from_slice(bytes); // granted: by the caller, who has room for the item
+            return Ok(());
+        };
+        write::key(out, number, write::LEN);
+        write::varint(out, loose_len(inner, inside)? as u64);
+        push_loose(inner, inside, out)
+    })
+}
+
+/// Asked again at each of the four levels there are at most, instead of keeping the lengths.
+fn loose_len(message: &[u8], inside: &[(u32, Holds)]) -> Result<usize, Malformed> {
+    let mut length = 0;
+    each_kept(message, inside, &mut |bytes, nested| {
+        length += match nested {
+            Some((number, inner, inside)) => write::field_len(number, loose_len(inner, inside)?),
+            None => bytes.len(),
+        };
+        Ok(())
+    })?;
+    Ok(length)
+}
+
+/// A field's number, its message and what that holds.
+type Nested<'a> = (u32, &'a [u8], &'static [(u32, Holds)]);
+
+/// Every field but the bad ids, as it stands; with its message where ids may be inside.
+fn each_kept<'a>(
+    message: &'a [u8],
+    inside: &[(u32, Holds)],
+    keep: &mut dyn FnMut(&'a [u8], Option<Nested<'a>>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut fields = Fields::new(message);
+    let mut from = 0;
+    while let Some(field) = fields.next() {
+        let field = field?;
+        let bytes = &message[from..fields.position()];
+        from = fields.position();
+        match inside.iter().find(|(number, _)| *number == field.number) {
+            Some((_, Id(length))) if check_id(field.bytes()?, *length).is_err() => {}
+            Some((number, Message(inside))) => keep(bytes, Some((*number, field.bytes()?, *inside)))?,
+            _ => keep(bytes, None)?,
+        }
+    }
+    Ok(())
+}
+
 /// The same for the attributes of a resource (field 1) or scope (field 3).
 pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
     for field in Fields::new(message) {
@@ -67,10 +135,24 @@ const EVENTS: u8 = list_key(11);
 const EVENT_ATTRIBUTES: u8 = list_key(3);
 const LINK_ATTRIBUTES: u8 = list_key(4);
 
-/// What the tables below say for other items, spelled out: every span passes here, and most of its bytes are attributes
-/// side by side.
+/// What the tables above say for other items, spelled out: every span passes here, and most of its bytes are attributes
+/// side by side. What stands before them is read in the order in which every encoder writes it, which costs one comparison
+/// a field; whatever comes in another order or shape is left to the loop over all fields.
 fn check_span(span: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::new(span);
+    if let Some(id) = fields.next_of(list_key(1)) {
+        check_id(id, TRACE_ID)?;
+    }
+    if let Some(id) = fields.next_of(list_key(2)) {
+        check_id(id, SPAN_ID)?;
+    }
+    if let Some(id) = fields.next_of(list_key(4)) {
+        check_id(id, SPAN_ID)?;
+    }
+    fields.next_of(list_key(5));
+    fields.next_small_of(6 << 3 | write::VARINT);
+    fields.next_fixed64_of(7 << 3 | write::FIXED64);
+    fields.next_fixed64_of(8 << 3 | write::FIXED64);
     loop {
         while let Some(attribute) = fields.next_of(SPAN_ATTRIBUTES) {
             check_key_value(attribute, 0)?;
@@ -102,6 +184,10 @@ fn check_id(id: &[u8], length: usize) -> Result<(), Malformed> {
 #[inline]
 fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::new(part);
+    if KEY == EVENT_ATTRIBUTES {
+        fields.next_fixed64_of(1 << 3 | write::FIXED64);
+        fields.next_of(list_key(2));
+    }
     loop {
         while let Some(attribute) = fields.next_of(KEY) {
             check_key_value(attribute, 0)?;
@@ -133,6 +219,30 @@ fn check_message(message: &[u8], inside: &[(u32, Holds)]) -> Result<(), Malforme
 
 #[inline(always)]
 fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
+    if is_short_attribute(message) { Ok(()) } else { check_long_key_value(message, depth) }
+}
+
+/// True for a key and one short string, bool, number below 128 or double and nothing else, each length in one byte: what
+/// most attributes are. They are too short to nest too deep; what is left to see is that they can be walked. False says
+/// only that the fields have to be read.
+#[inline(always)]
+fn is_short_attribute(message: &[u8]) -> bool {
+    let [0x0a, key, rest @ ..] = message else { return false };
+    // A key of 128 bytes or more leaves no room for the value in what follows and is read field by field.
+    let Some([0x12, length, value @ ..]) = rest.get(usize::from(*key)..) else { return false };
+    if *key >= 0x80 || *length >= 0x80 || usize::from(*length) != value.len() {
+        return false;
+    }
+    match value {
+        [0x0a, text, ..] => usize::from(*text) + 2 == value.len(),
+        [0x10 | 0x18, 0..0x80] => true,
+        [0x21, ..] => value.len() == 9,
+        _ => false,
+    }
+}
+
+#[inline(never)]
+fn check_long_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
     match plain_attribute(message) {
         Some((_, value)) => check_value(value, depth),
         None => check_any_key_value(message, depth),

@@ -1,82 +1,31 @@
 //! Edits on a message's attributes: append, fill, replace and delete them without decoding the rest.
 //!
-//! The old bytes are copied once into a buffer with room, appended attributes follow them, and deletions are cut out at
-//! the end; with none of them the old bytes stay as they are. Fields that are not attributes (dropped count, entity
-//! references, unknown ones) are kept. Knows where the attributes stand, a resource's unless told otherwise, and nothing
-//! else of the message.
+//! The old bytes are copied once into a buffer with room, appended attributes follow them, and deletions are left out of
+//! the copy that leaves, which is exactly as long as it has to be: the buffer serves the next message. Fields that are not
+//! attributes (dropped count, entity references, unknown ones) are kept. Its memory is paid for by a ticket, which keeps
+//! the bytes of what left; an edit for which there is no memory is left out and makes the result an error. Knows where
+//! the attributes stand, a resource's unless told otherwise, and nothing else of the message.
+
+mod value;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
+pub use value::Value;
+
+use crate::core::budget::{OverBudget, Ticket};
+use crate::core::granted::{Allowance, BLOCK_BYTES, Granted, SHARED_BYTES};
 use crate::otlp::attributes::RESOURCE;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 use crate::otlp::write;
 
-/// Room for appended attributes before the buffer must grow: twenty of about fifty bytes.
+/// Room for appended attributes before the buffer must grow: twenty of about fifty bytes. The next message uses it again.
 const APPEND_BYTES: usize = 1 << 10;
-
-/// A value to write.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'v> {
-    Str(&'v str),
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    StrArray(&'v [&'v str]),
-    /// A string as it came: not checked for UTF-8.
-    Text(&'v [u8]),
-    /// An `AnyValue` message.
-    Any(&'v [u8]),
-}
-
-impl Value<'_> {
-    /// No value, or an empty string.
-    fn is_empty(&self) -> bool {
-        match self {
-            Value::Str(text) => text.is_empty(),
-            Value::Text(text) => text.is_empty(),
-            Value::Any(message) => matches!(AnyValue::read(message), Ok(AnyValue::Empty | AnyValue::Str(b""))),
-            _ => false,
-        }
-    }
-}
-
-impl<'v> From<&'v str> for Value<'v> {
-    fn from(value: &'v str) -> Value<'v> {
-        Value::Str(value)
-    }
-}
-
-impl<'v> From<&'v String> for Value<'v> {
-    fn from(value: &'v String) -> Value<'v> {
-        Value::Str(value)
-    }
-}
-
-impl From<bool> for Value<'_> {
-    fn from(value: bool) -> Self {
-        Value::Bool(value)
-    }
-}
-
-impl From<i64> for Value<'_> {
-    fn from(value: i64) -> Self {
-        Value::Int(value)
-    }
-}
-
-impl From<f64> for Value<'_> {
-    fn from(value: f64) -> Self {
-        Value::Double(value)
-    }
-}
-
-impl<'v> From<&'v [&'v str]> for Value<'v> {
-    fn from(value: &'v [&'v str]) -> Value<'v> {
-        Value::StrArray(value)
-    }
-}
+/// Room for attributes in a usual resource.
+const PRESENT_USUAL: usize = 32;
+/// Keys and lengths of an attribute and its value take at most this many bytes.
+const HEADS_BYTES: usize = 24;
 
 /// Collects edits on one message and builds its new bytes. Later edits see earlier ones.
 #[derive(Debug)]
@@ -86,10 +35,14 @@ pub struct Appender {
     /// Length of the message as it was.
     loaded: usize,
     /// Old bytes, then appended attributes.
-    bytes: Vec<u8>,
+    bytes: Granted<u8>,
     /// Every attribute in `bytes`, in order.
-    present: Vec<Present>,
+    present: Granted<Present>,
     deletes: bool,
+    /// For the buffers. The bytes that leave are paid for by its ticket itself.
+    room: Allowance,
+    /// What there was no memory for since the message was loaded.
+    refused: Option<OverBudget>,
 }
 
 /// Where one attribute stands in the buffer.
@@ -106,9 +59,22 @@ struct Present {
 }
 
 impl Appender {
-    /// Nothing yet; see [`Appender::load`].
-    pub const fn idle() -> Appender {
-        Appender { number: RESOURCE, loaded: 0, bytes: Vec::new(), present: Vec::new(), deletes: false }
+    /// Nothing yet, in memory that this ticket pays for; see [`Appender::load`].
+    pub fn within(ticket: &Ticket) -> Appender {
+        Appender {
+            number: RESOURCE,
+            loaded: 0,
+            bytes: Granted::new(),
+            present: Granted::new(),
+            deletes: false,
+            room: Allowance::working(ticket),
+            refused: None,
+        }
+    }
+
+    /// Nothing yet, in memory that is accounted elsewhere.
+    pub fn idle() -> Appender {
+        Appender::within(&Ticket::free())
     }
 
     /// Indexes the attributes of `resource`; absent is the same as empty. An error means: leave the resource alone.
@@ -119,34 +85,84 @@ impl Appender {
     }
 
     /// Begins anew with a message that holds its attributes in field `number`, in the memory of the one before. An error
-    /// means: leave the message alone, and load another before editing.
+    /// means: leave the message alone, and load another before editing. Without memory for it the result is an error.
     pub fn load(&mut self, message: &[u8], number: u32) -> Result<(), Malformed> {
-        (self.number, self.loaded, self.deletes) = (number, message.len(), false);
+        (self.number, self.loaded, self.deletes, self.refused) = (number, message.len(), false, None);
         self.bytes.clear();
         self.present.clear();
-        self.present.reserve(32);
+        if self.has_room(message.len() + APPEND_BYTES, PRESENT_USUAL) && self.index(message)? {
+            self.refused = self.bytes.extend(message, &mut self.room).err();
+        }
+        Ok(())
+    }
+
+    /// Notes where the message's attributes stand; false without memory for it.
+    fn index(&mut self, message: &[u8]) -> Result<bool, Malformed> {
         let mut fields = Fields::new(message);
         let mut start = 0;
         while let Some(field) = fields.next() {
             let field = field?;
             let end = fields.position();
-            if field.number == number {
+            if field.number == self.number {
                 let attribute = Attribute::read(field.bytes()?)?;
                 let empty = matches!(attribute.value, AnyValue::Empty | AnyValue::Str(b""));
                 let key = range_within(message, attribute.key);
                 let sign = sign(attribute.key);
-                self.present.push(Present { field: start..end, key, sign, empty, deleted: false });
+                let present = Present { field: start..end, key, sign, empty, deleted: false };
+                if let Err(why) = self.present.push(present, &mut self.room) {
+                    self.refused = Some(why);
+                    self.present.clear();
+                    return Ok(false);
+                }
             }
             start = end;
         }
-        self.bytes.reserve(message.len() + APPEND_BYTES);
-        self.bytes.extend_from_slice(message);
-        Ok(())
+        Ok(true)
     }
 
-    /// Whether anything was appended or deleted.
+    /// Room for so many bytes and attributes more; without it the result is an error.
+    #[inline]
+    fn has_room(&mut self, bytes: usize, attributes: usize) -> bool {
+        let room = &mut self.room;
+        let granted = self.bytes.reserve(bytes, room).and_then(|()| self.present.reserve(attributes, room));
+        match granted {
+            Ok(()) => true,
+            Err(why) => {
+                self.refused = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Empties `scratch` and makes room in it for so many bytes, which this ticket pays for as long as the edits last.
+    /// False without memory for it; the result is an error then.
+    pub fn clear_scratch(&mut self, scratch: &mut Vec<u8>, bytes: usize) -> bool {
+        scratch.clear();
+        if scratch.capacity() >= bytes {
+            return true;
+        }
+        match self.room.take(bytes) {
+            Ok(()) => {
+                let before = scratch.capacity();
+                scratch.reserve_exact(bytes); // granted: taken above
+                self.room.give(before);
+                true
+            }
+            Err(why) => {
+                self.refused = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Why the result is an error: there was no memory for an edit.
+    pub fn refused(&self) -> Option<OverBudget> {
+        self.refused
+    }
+
+    /// Whether anything was appended or deleted, or would have been with memory for it.
     pub fn is_changed(&self) -> bool {
-        self.deletes || self.bytes.len() > self.loaded
+        self.deletes || self.bytes.len() > self.loaded || self.refused.is_some()
     }
 
     /// Attributes seen so far, deleted ones included: the places of `key_at` end here.
@@ -199,44 +215,51 @@ impl Appender {
     /// Adds an attribute without looking whether the key is there already.
     pub fn append<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
-        let length = value_len(&value);
-        let (start, from) = self.open(key.len(), length);
-        self.bytes.extend_from_slice(key.as_bytes());
+        let length = value.len();
+        let Some((start, from)) = self.open(key.len(), length) else { return };
+        self.bytes.within().extend_from_slice(key.as_bytes());
         self.fill(&value, length);
         self.note(start, from..from + key.len(), value.is_empty());
     }
 
-    /// Writes an attribute up to its key; where it begins, and where the key will.
+    /// Makes room for an attribute and writes it up to its key; where it begins, and where the key will. `None` without
+    /// memory for it.
     #[inline]
-    fn open(&mut self, key_len: usize, value_len: usize) -> (usize, usize) {
+    fn open(&mut self, key_len: usize, value_len: usize) -> Option<(usize, usize)> {
+        if !self.has_room(key_len + value_len + HEADS_BYTES, 1) {
+            return None;
+        }
         let start = self.bytes.len();
-        write::key(&mut self.bytes, self.number, write::LEN);
-        write::varint(&mut self.bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
-        write::key(&mut self.bytes, 1, write::LEN);
-        write::varint(&mut self.bytes, key_len as u64);
-        (start, self.bytes.len())
+        let bytes = self.bytes.within();
+        write::key(bytes, self.number, write::LEN);
+        write::varint(bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
+        write::key(bytes, 1, write::LEN);
+        write::varint(bytes, key_len as u64);
+        Some((start, self.bytes.len()))
     }
 
     /// Writes the value of an attribute behind its key.
     #[inline]
     fn fill(&mut self, value: &Value<'_>, length: usize) {
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, length as u64);
-        put_value(&mut self.bytes, value);
+        let bytes = self.bytes.within();
+        write::key(bytes, 2, write::LEN);
+        write::varint(bytes, length as u64);
+        value.put(bytes);
     }
 
     /// Notes the attribute that was just written, from `start` to the end.
     #[inline]
     fn note(&mut self, start: usize, key: Range<usize>, empty: bool) {
         let sign = sign(&self.bytes[key.clone()]);
-        self.present.push(Present { field: start..self.bytes.len(), key, sign, empty, deleted: false });
+        let field = start..self.bytes.len();
+        self.present.within().push(Present { field, key, sign, empty, deleted: false });
     }
 
     /// Sets the attribute as [`Appender::replace`] does, but leaves it alone when it holds this value already.
     pub fn set<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) {
         let value = value.into();
         match self.find(key) {
-            Some(place) if holds(self.message_at(place), &value) => {}
+            Some(place) if value.is_in(self.message_at(place)) => {}
             Some(_) => self.replace(key, value),
             None => self.append(key, value),
         }
@@ -245,7 +268,7 @@ impl Appender {
     /// Gives the attribute at a place another value; it moves to the end.
     pub fn set_at<'v>(&mut self, place: usize, value: impl Into<Value<'v>>) {
         let value = value.into();
-        if holds(self.message_at(place), &value) {
+        if value.is_in(self.message_at(place)) {
             return;
         }
         let Some(old) = self.present.get(place).filter(|present| !present.deleted).map(|present| present.key.clone())
@@ -253,10 +276,10 @@ impl Appender {
             return;
         };
         self.delete_at(place);
-        let length = value_len(&value);
-        let (start, from) = self.open(old.len(), length);
+        let length = value.len();
+        let Some((start, from)) = self.open(old.len(), length) else { return };
         let key = from..from + old.len();
-        self.bytes.extend_from_within(old);
+        self.bytes.within().extend_from_within(old);
         self.fill(&value, length);
         self.note(start, key, value.is_empty());
     }
@@ -269,11 +292,12 @@ impl Appender {
             return true;
         }
         self.delete(to);
-        let (start, from) = self.open(to.len(), value.len());
-        self.bytes.extend_from_slice(to.as_bytes());
-        write::key(&mut self.bytes, 2, write::LEN);
-        write::varint(&mut self.bytes, value.len() as u64);
-        self.bytes.extend_from_within(value);
+        let Some((start, from)) = self.open(to.len(), value.len()) else { return true };
+        let bytes = self.bytes.within();
+        bytes.extend_from_slice(to.as_bytes()); // granted: by `open`
+        write::key(bytes, 2, write::LEN);
+        write::varint(bytes, value.len() as u64);
+        bytes.extend_from_within(value); // granted: by `open`
         self.note(start, from..from + to.len(), empty);
         true
     }
@@ -320,25 +344,21 @@ impl Appender {
     }
 
     /// The message's new bytes.
-    pub fn finish(mut self) -> Bytes {
+    pub fn finish(mut self) -> Result<Bytes, OverBudget> {
         self.take()
     }
 
-    /// The message's new bytes; load another before editing again.
-    pub fn take(&mut self) -> Bytes {
-        if self.deletes {
-            let mut kept = 0;
-            let mut from = 0;
-            for gone in self.present.iter().filter(|present| present.deleted) {
-                self.bytes.copy_within(from..gone.field.start, kept);
-                kept += gone.field.start - from;
-                from = gone.field.end;
-            }
-            let rest = self.bytes.len() - from;
-            self.bytes.copy_within(from.., kept);
-            self.bytes.truncate(kept + rest);
+    /// The message's new bytes, which stay on the ticket; load another before editing again. An error means that there
+    /// was no memory for an edit or for them.
+    pub fn take(&mut self) -> Result<Bytes, OverBudget> {
+        if let Some(why) = self.refused {
+            return Err(why);
         }
-        Bytes::from(std::mem::take(&mut self.bytes))
+        let length = self.new_len();
+        self.room.ticket().grow((length + SHARED_BYTES + BLOCK_BYTES) as u64)?;
+        let mut out = Vec::with_capacity(length); // granted: the ticket has grown for it
+        self.write_to(&mut out);
+        Ok(Bytes::from(out))
     }
 
     /// Length of the message's new bytes.
@@ -351,10 +371,10 @@ impl Appender {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let mut from = 0;
         for gone in self.present.iter().filter(|present| present.deleted) {
-            out.extend_from_slice(&self.bytes[from..gone.field.start]);
+            out.extend_from_slice(&self.bytes[from..gone.field.start]); // granted: by the caller, see new_len
             from = gone.field.end;
         }
-        out.extend_from_slice(&self.bytes[from..]);
+        out.extend_from_slice(&self.bytes[from..]); // granted: by the caller, see new_len
     }
 }
 
@@ -375,65 +395,6 @@ fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     }
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
-}
-
-/// Length of the `AnyValue` message.
-fn value_len(value: &Value<'_>) -> usize {
-    match value {
-        Value::Str(text) => write::field_len(1, text.len()),
-        Value::Bool(_) => 2,
-        Value::Int(number) => 1 + write::varint_len(*number as u64),
-        Value::Double(_) => 9,
-        Value::StrArray(texts) => write::field_len(5, array_len(texts)),
-        Value::Text(text) => write::field_len(1, text.len()),
-        Value::Any(message) => message.len(),
-    }
-}
-
-/// Whether an `AnyValue` message says the same as `value`; false when in doubt.
-fn holds(message: &[u8], value: &Value<'_>) -> bool {
-    match (value, AnyValue::read(message)) {
-        (Value::Any(other), _) => message == *other,
-        (Value::Str(text), Ok(AnyValue::Str(held))) => text.as_bytes() == held,
-        (Value::Text(text), Ok(AnyValue::Str(held))) => *text == held,
-        (Value::Bool(on), Ok(AnyValue::Bool(held))) => *on == held,
-        (Value::Int(number), Ok(AnyValue::Int(held))) => *number == held,
-        (Value::Double(number), Ok(AnyValue::Double(held))) => number.to_bits() == held.to_bits(),
-        _ => false,
-    }
-}
-
-fn array_len(texts: &[&str]) -> usize {
-    texts.iter().map(|text| write::field_len(1, write::field_len(1, text.len()))).sum()
-}
-
-fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
-    match value {
-        Value::Str(text) => write::bytes(out, 1, text.as_bytes()),
-        Value::Text(text) => write::bytes(out, 1, text),
-        Value::Any(message) => out.extend_from_slice(message),
-        Value::Bool(on) => {
-            write::key(out, 2, write::VARINT);
-            out.push(u8::from(*on));
-        }
-        Value::Int(number) => {
-            write::key(out, 3, write::VARINT);
-            write::varint(out, *number as u64);
-        }
-        Value::Double(number) => {
-            write::key(out, 4, write::FIXED64);
-            out.extend_from_slice(&number.to_bits().to_le_bytes());
-        }
-        Value::StrArray(texts) => {
-            write::key(out, 5, write::LEN);
-            write::varint(out, array_len(texts) as u64);
-            for text in *texts {
-                write::key(out, 1, write::LEN);
-                write::varint(out, write::field_len(1, text.len()) as u64);
-                write::bytes(out, 1, text.as_bytes());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

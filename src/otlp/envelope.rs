@@ -5,8 +5,10 @@
 //! generated code for `bytes` fields keeps the last. Unknown fields at group level are dropped; everything inside
 //! resources, scopes and items passes untouched and unread.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::core::budget::{OverBudget, Ticket};
+use crate::core::granted::{Allowance, Granted};
 use crate::core::items::{Extent, Items};
 use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::otlp::walk::{Fields, Malformed};
@@ -22,18 +24,32 @@ const STRUCTURE_PER_BODY_BYTE: usize = 4;
 /// The key of an item: field 2, length-delimited.
 const ITEM: u8 = 2 << 3 | write::LEN;
 
-/// Reads an export request without looking into its items.
+/// Why a request cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// There is no memory for its lists.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+/// Reads an export request without looking into its items. Its memory is accounted elsewhere.
 pub fn decode(body: Bytes) -> Result<Envelope, Malformed> {
-    decode_kept(body, |_| true)
+    decode_within(body, &Ticket::free(), |_| true).map_err(|why| match why {
+        Unreadable::Malformed(malformed) => malformed,
+        // Not of a budget without limit.
+        Unreadable::OverBudget(_) => Malformed::Crowded,
+    })
 }
 
 /// Reads an export request and keeps the items of which `keep` is true. Each is asked about as soon as it is found, while
-/// the cache holds it and the bytes behind it are on their way.
-pub fn decode_kept(body: Bytes, keep: impl FnMut(&[u8]) -> bool) -> Result<Envelope, Malformed> {
+/// the cache holds it and the bytes behind it are on their way. The ticket has paid for every list before it is made.
+pub fn decode_within(body: Bytes, ticket: &Ticket, keep: impl FnMut(&[u8]) -> bool) -> Result<Envelope, Unreadable> {
     // Places are 32 bits wide; no configuration takes a body near that.
     u32::try_from(body.len()).map_err(|_| Malformed::Length)?;
     let left = body.len().saturating_mul(STRUCTURE_PER_BODY_BYTE).saturating_add(STRUCTURE_BYTES_FREE);
-    let mut reading = Reading { body, left, keep };
+    let mut reading = Reading { body, left, room: Allowance::of(ticket), keep };
     reading.envelope()
 }
 
@@ -42,103 +58,143 @@ struct Reading<F> {
     body: Bytes,
     /// What is left for the envelope's own structs, in bytes.
     left: usize,
+    room: Allowance,
     keep: F,
 }
 
 impl<F: FnMut(&[u8]) -> bool> Reading<F> {
-    fn envelope(&mut self) -> Result<Envelope, Malformed> {
+    fn envelope(&mut self) -> Result<Envelope, Unreadable> {
         let body = self.body.clone();
-        let mut envelope = Envelope::default();
+        let (mut groups, mut dictionary) = (Granted::new(), Singular::default());
+        groups.reserve(self.count::<Group>(&body, 1)?, &mut self.room)?;
         for field in Fields::new(&body) {
             let field = field?;
             match field.number {
                 1 => {
-                    self.take_room(size_of::<Group>())?;
-                    envelope.groups.push(self.group(&body, field.bytes()?)?);
+                    let group = self.group(&body, field.bytes()?)?;
+                    groups.push(group, &mut self.room)?;
                 }
                 // Only profiles have a dictionary; of another type this is a field from the future, to be ignored.
                 2 => {
-                    if let Ok(dictionary) = field.bytes() {
-                        merge(&mut envelope.dictionary, body.slice_ref(dictionary));
+                    if let Ok(part) = field.bytes() {
+                        dictionary.add(part);
                     }
                 }
                 _ => {}
             }
         }
-        Ok(envelope)
+        let dictionary = dictionary.whole(&body, &body, 2, &mut self.room)?;
+        Ok(Envelope { groups: groups.finish(&mut self.room), dictionary })
     }
 
-    fn group(&mut self, body: &Bytes, message: &[u8]) -> Result<Group, Malformed> {
+    fn group(&mut self, body: &Bytes, message: &[u8]) -> Result<Group, Unreadable> {
         let mut group = Group::default();
+        let (mut scopes, mut resource) = (Granted::new(), Singular::default());
+        scopes.reserve(self.count::<ScopeGroup>(message, 2)?, &mut self.room)?;
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
-                1 => merge(&mut group.resource, body.slice_ref(field.bytes()?)),
+                1 => resource.add(field.bytes()?),
                 2 => {
-                    self.take_room(size_of::<ScopeGroup>())?;
-                    group.scopes.push(self.scope(body.slice_ref(field.bytes()?))?);
+                    let scope = self.scope(body.slice_ref(field.bytes()?))?;
+                    scopes.push(scope, &mut self.room)?;
                 }
                 3 => group.schema_url = body.slice_ref(field.bytes()?),
                 _ => {}
             }
         }
+        group.resource = resource.whole(body, message, 1, &mut self.room)?;
+        group.scopes = scopes.finish(&mut self.room);
         Ok(group)
     }
 
-    fn scope(&mut self, message: Bytes) -> Result<ScopeGroup, Malformed> {
+    /// How many structs of this kind the message's fields of a number become: a list of just that length is made once and
+    /// never moves. Groups and scopes are few or small, so that looking at their heads twice costs little.
+    fn count<T>(&mut self, message: &[u8], number: u32) -> Result<usize, Malformed> {
+        let fields = Fields::new(message).map_while(Result::ok).filter(|field| field.number == number);
+        let count = fields.count();
+        self.left = self.left.checked_sub(count * size_of::<T>()).ok_or(Malformed::Crowded)?;
+        Ok(count)
+    }
+
+    fn scope(&mut self, message: Bytes) -> Result<ScopeGroup, Unreadable> {
         let mut scope = ScopeGroup::default();
-        let mut places = Vec::new();
+        let (mut head, mut places, mut wire) = (Singular::default(), Granted::new(), 0);
         let mut fields = Fields::new(&message);
         loop {
             while let Some(item) = fields.next_of(ITEM) {
-                self.item(item, &fields, &mut places)?;
+                wire += self.item(item, &fields, &mut places)?;
             }
             let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
-                1 => merge(&mut scope.scope, message.slice_ref(field.bytes()?)),
-                2 => self.item(field.bytes()?, &fields, &mut places)?,
+                1 => head.add(field.bytes()?),
+                2 => wire += self.item(field.bytes()?, &fields, &mut places)?,
                 3 => scope.schema_url = message.slice_ref(field.bytes()?),
                 _ => {}
             }
         }
-        scope.items = Items::within(message, places);
+        scope.scope = head.whole(&message, &message, 1, &mut self.room)?;
+        // Shortest keys and lengths are no longer than those that came.
+        scope.items = Items::within_measured(message, places.finish(&mut self.room), wire as u32);
         Ok(scope)
     }
 
+    /// Notes an item; what it takes on the wire, nothing when it is not kept.
     #[inline(always)]
-    fn item(&mut self, item: &[u8], fields: &Fields<'_>, places: &mut Vec<Extent>) -> Result<(), Malformed> {
+    fn item(&mut self, item: &[u8], fields: &Fields<'_>, places: &mut Granted<Extent>) -> Result<usize, Unreadable> {
+        self.left = self.left.checked_sub(size_of::<Extent>()).ok_or(Malformed::Crowded)?;
+        if !(self.keep)(item) {
+            return Ok(0);
+        }
         if places.is_empty() {
             // Items of one scope are about as long as the first; the floor bounds what a lie can reserve.
-            places.reserve(1 + fields.left() / (item.len().max(size_of::<Bytes>()) + 2));
+            let expected = 1 + fields.left() / (item.len().max(size_of::<Bytes>()) + 2);
+            places.reserve(expected, &mut self.room)?;
         }
-        self.take_room(size_of::<Extent>())?;
-        if (self.keep)(item) {
-            let to = fields.position();
-            // Both fit: the whole body's length does.
-            places.push(Extent { from: (to - item.len()) as u32, to: to as u32 });
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn take_room(&mut self, bytes: usize) -> Result<(), Malformed> {
-        self.left = self.left.checked_sub(bytes).ok_or(Malformed::Crowded)?;
-        Ok(())
+        let to = fields.position();
+        // Both fit: the whole body's length does.
+        places.push(Extent { from: (to - item.len()) as u32, to: to as u32 }, &mut self.room)?;
+        Ok(write::field_len(2, item.len()))
     }
 }
 
-/// Protobuf's merge of a message field that comes twice: its bytes one after the other.
-fn merge(field: &mut Option<Bytes>, more: Bytes) {
-    *field = Some(match field.take() {
-        None => more,
-        Some(first) => {
-            let mut both = BytesMut::with_capacity(first.len() + more.len());
-            both.extend_from_slice(&first);
-            both.extend_from_slice(&more);
-            both.freeze()
+/// A message field that should come once. Protobuf merges one that comes again, which is its bytes one after the other;
+/// they are joined once, when the message around them has been read, because joining at each repetition would copy the
+/// first part as often as there are parts (issue 12: a request of 1 KB of gzip took seconds).
+#[derive(Default)]
+struct Singular<'a> {
+    first: Option<&'a [u8]>,
+    repeated: bool,
+}
+
+impl<'a> Singular<'a> {
+    #[inline]
+    fn add(&mut self, part: &'a [u8]) {
+        self.repeated = self.first.is_some();
+        self.first = self.first.or(Some(part));
+    }
+
+    /// The field's bytes: a slice of `buffer`, or a copy of exactly their length when they stood in several places.
+    /// `message` is what the parts were found in, under `number`.
+    fn whole(
+        self,
+        buffer: &Bytes,
+        message: &[u8],
+        number: u32,
+        room: &mut Allowance,
+    ) -> Result<Option<Bytes>, OverBudget> {
+        if !self.repeated {
+            return Ok(self.first.map(|part| buffer.slice_ref(part)));
         }
-    });
+        let parts = || {
+            Fields::new(message).flatten().filter(move |field| field.number == number).flat_map(|field| field.bytes())
+        };
+        let mut joined = Granted::new();
+        joined.reserve(parts().map(<[u8]>::len).sum(), room)?;
+        parts().try_for_each(|part| joined.extend(part, room))?;
+        joined.freeze(room).map(Some)
+    }
 }
 
 /// Length of `encode`'s result.
@@ -157,7 +213,7 @@ pub fn copied_len(envelope: &Envelope) -> usize {
 fn sliced_len(scope: &ScopeGroup) -> usize {
     let Some(stretch) = scope.items.stretch(0, scope.items.len()) else { return 0 };
     let first = scope.items.first().map_or(0, |item| write::field_len(2, item.len()) - item.len());
-    let alone: usize = scope.items.iter().map(|item| write::field_len(2, item.len())).sum();
+    let alone = items_len(scope);
     if first + stretch.len() == alone && stretch.len() >= SLICED_BYTES { stretch.len() } else { 0 }
 }
 
@@ -167,8 +223,12 @@ fn group_len(group: &Group) -> usize {
 }
 
 fn scope_len(scope: &ScopeGroup) -> usize {
-    let items: usize = scope.items.iter().map(|item| write::field_len(2, item.len())).sum();
-    optional_len(1, scope.scope.as_ref()) + items + url_len(&scope.schema_url)
+    optional_len(1, scope.scope.as_ref()) + items_len(scope) + url_len(&scope.schema_url)
+}
+
+/// The scope's items on the wire, each with its key and length.
+fn items_len(scope: &ScopeGroup) -> usize {
+    scope.items.wire_len(|length| write::field_len(2, length) - length)
 }
 
 fn optional_len(number: u32, field: Option<&Bytes>) -> usize {
@@ -181,6 +241,7 @@ fn url_len(schema_url: &Bytes) -> usize {
 
 /// The request as one buffer of exactly the needed size. What came in canonical form leaves byte for byte.
 pub fn encode(envelope: &Envelope) -> Bytes {
+    // granted: by the caller, see encoded_len
     let mut chunks = Chunks { ready: Vec::new(), open: Vec::with_capacity(encoded_len(envelope)), limits: None };
     chunks.envelope(envelope);
     Bytes::from(chunks.open)
@@ -190,7 +251,7 @@ pub fn encode(envelope: &Envelope) -> Bytes {
 /// else copied into buffers of about `chunk` bytes.
 pub fn encode_chunks(envelope: &Envelope, chunk: usize) -> Vec<Bytes> {
     let chunk = chunk.max(SLICED_BYTES);
-    let first = Vec::with_capacity(chunk.min(encoded_len(envelope)));
+    let first = Vec::with_capacity(chunk.min(encoded_len(envelope))); // granted: by the courier's working_bytes
     let mut chunks = Chunks { ready: Vec::new(), open: first, limits: Some(chunk) };
     chunks.envelope(envelope);
     chunks.close();
@@ -247,10 +308,10 @@ impl Chunks {
             }
             Some(chunk) if self.open.len() + value.len() > chunk => {
                 self.close();
-                self.open = Vec::with_capacity(chunk);
-                self.open.extend_from_slice(value);
+                self.open = Vec::with_capacity(chunk); // granted: by the courier's working_bytes
+                self.open.extend_from_slice(value); // granted: above
             }
-            _ => self.open.extend_from_slice(value),
+            _ => self.open.extend_from_slice(value), // granted: by the caller
         }
     }
 
@@ -307,15 +368,4 @@ fn count_points(metric: &[u8]) -> Result<u64, Malformed> {
         }
     }
     Ok(points)
-}
-
-/// Joins two requests of one signal; equal resources that meet stay as they are. Profiles requests are not joined: items
-/// refer to their own request's dictionary.
-pub fn append(into: &mut Envelope, from: Envelope) {
-    debug_assert!(into.dictionary.is_none() && from.dictionary.is_none(), "profiles requests are never merged");
-    if into.groups.is_empty() {
-        *into = from;
-    } else {
-        into.groups.extend(from.groups);
-    }
 }

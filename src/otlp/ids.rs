@@ -1,4 +1,5 @@
 //! Trace and span ids: sixteen and eight bytes, written as lower-case hex, read in either case.
+//! Granted: whoever calls has made room for two digits of each byte.
 
 use std::fmt;
 

@@ -59,9 +59,10 @@ impl<'a> ByTrace<'a> {
 
 /// Groups the spans of a traces envelope by trace id, reading each span once.
 pub fn by_trace(envelope: &Envelope) -> ByTrace<'_> {
+    // granted: of the tests alone
     let mut found = ByTrace { spans: Vec::with_capacity(envelope.messages()), ..ByTrace::default() };
     let mut known: HashMap<TraceId, u32, RandomState> = HashMap::default();
-    let mut trace_of = Vec::with_capacity(envelope.messages());
+    let mut trace_of = Vec::with_capacity(envelope.messages()); // granted: of the tests alone
     for_each_place(envelope, |place, bytes| {
         let facts = span::read(bytes).ok();
         let Some((facts, id)) = facts.and_then(|facts| Some((facts, TraceId::from_wire(facts.trace_id)?))) else {
@@ -92,7 +93,7 @@ fn order_by_trace(traces: &mut [(TraceId, u32)], trace_of: &[u32]) -> Vec<u32> {
         *count = start;
         start = next;
     }
-    let mut order = vec![0; trace_of.len()];
+    let mut order = vec![0; trace_of.len()]; // granted: of the tests alone
     for (index, trace) in trace_of.iter().enumerate() {
         let cursor = &mut traces[*trace as usize].1;
         order[*cursor as usize] = index as u32;
@@ -139,9 +140,10 @@ pub fn pick(envelope: &Envelope, places: &mut [Place]) -> Envelope {
     picked
 }
 
-/// The group's resource and schema without its scopes.
+/// The group's resource, schema and binding without its scopes.
 pub fn without_scopes(group: &Group) -> Group {
-    Group { resource: group.resource.clone(), scopes: Vec::new(), schema_url: group.schema_url.clone() }
+    let Group { resource, schema_url, later, .. } = group;
+    Group { resource: resource.clone(), scopes: Vec::new(), schema_url: schema_url.clone(), later: later.clone() }
 }
 
 /// The scope and its schema without its items.

@@ -1,6 +1,7 @@
 //! Writing protobuf: varints, keys and length-delimited fields into a growing buffer, and their exact sizes.
 //!
 //! The counterpart of the walker and as small: it knows the wire format and no message of OTLP.
+//! Granted: whoever calls has made room for what is written.
 
 /// Wire type of varints.
 pub const VARINT: u8 = 0;

@@ -1,12 +1,25 @@
-//! From the parsed tree to what can be evaluated: names resolved, converters counted, patterns compiled. A name that
+//! From the parsed tree to what can be evaluated: names resolved, arguments checked, patterns compiled. A name that
 //! does not exist, or that podgate does not have, is a fault with its place, never ignored.
 
-use regex::Regex;
+mod calls;
+mod constants;
+mod pattern;
 
-use crate::ottl::convert::{CASES, CONVERTERS, Converter, NOT_BUILT, knows_time_format};
-use crate::ottl::parse::{Compare, Key, Spot, Sum, Tree};
-use crate::ottl::path::{self, Path};
-use crate::ottl::{Context, Fault, Syntax};
+use crate::ottl::convert::Converter;
+use crate::ottl::convert::grok::Grok;
+use crate::ottl::convert::layout::Layout;
+use crate::ottl::convert::{Severities, Want};
+use crate::ottl::parse::{Compare, Spot, Sum, Tree};
+use crate::ottl::path::{self, Path, Place};
+use crate::ottl::value::Value;
+use crate::ottl::{Fault, Syntax};
+
+use std::borrow::Cow;
+
+pub use calls::arrange;
+pub use pattern::{Dialect, Pattern};
+
+use constants::constant;
 
 /// A checked part of a condition.
 #[derive(Debug)]
@@ -19,71 +32,38 @@ pub enum Node {
     Bytes(Vec<u8>),
     List(Vec<Node>),
     Path(Path),
-    Call {
-        converter: Converter,
-        arguments: Vec<Node>,
-        keys: Vec<Key>,
-    },
+    Call(Box<Call>),
     Map(Vec<(String, Node)>),
-    /// `IsMatch` with a pattern known beforehand.
-    Match {
-        target: Box<Node>,
-        pattern: Regex,
-    },
-    /// `ExtractPatterns` with a pattern known beforehand.
-    Extract {
-        target: Box<Node>,
-        pattern: Regex,
-        keys: Vec<Key>,
-    },
     Compare(Compare, Box<Node>, Box<Node>),
     Sum(Sum, Box<Node>, Box<Node>),
+    Negated(Box<Node>),
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
 }
 
-const ENUMS: &[(&str, i64)] = &[
-    ("STATUS_CODE_UNSET", 0),
-    ("STATUS_CODE_OK", 1),
-    ("STATUS_CODE_ERROR", 2),
-    ("SPAN_KIND_UNSPECIFIED", 0),
-    ("SPAN_KIND_INTERNAL", 1),
-    ("SPAN_KIND_SERVER", 2),
-    ("SPAN_KIND_CLIENT", 3),
-    ("SPAN_KIND_PRODUCER", 4),
-    ("SPAN_KIND_CONSUMER", 5),
-    ("METRIC_DATA_TYPE_NONE", 0),
-    ("METRIC_DATA_TYPE_GAUGE", 1),
-    ("METRIC_DATA_TYPE_SUM", 2),
-    ("METRIC_DATA_TYPE_HISTOGRAM", 3),
-    ("METRIC_DATA_TYPE_EXPONENTIAL_HISTOGRAM", 4),
-    ("METRIC_DATA_TYPE_SUMMARY", 5),
-    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
-    ("AGGREGATION_TEMPORALITY_DELTA", 1),
-    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
-    ("FLAG_NONE", 0),
-    ("FLAG_NO_RECORDED_VALUE", 1),
-];
+/// A checked call of a converter.
+#[derive(Debug)]
+pub struct Call {
+    pub converter: Converter,
+    /// What each argument must be; nil for an optional one that is not given.
+    pub arguments: Vec<(Want, Node)>,
+    pub keys: Vec<Place>,
+    pub made: Made,
+    /// Tells this call from the others of its text.
+    pub at: usize,
+}
 
-/// `SEVERITY_NUMBER_` and one of these, alone or with 2, 3 or 4.
-const SEVERITIES: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-
-/// The number behind a constant's name.
-fn constant(name: &str) -> Option<i64> {
-    let Some(severity) = name.strip_prefix("SEVERITY_NUMBER_") else {
-        return ENUMS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    };
-    if severity == "UNSPECIFIED" {
-        return Some(0);
-    }
-    let step = match severity.as_bytes().last()? {
-        digit @ b'2'..=b'4' => i64::from(digit - b'1'),
-        _ => 0,
-    };
-    let word = if step > 0 { &severity[..severity.len() - 1] } else { severity };
-    let at = SEVERITIES.iter().position(|known| *known == word)?;
-    Some(at as i64 * 4 + 1 + step)
+/// What was made of arguments beforehand.
+#[derive(Debug)]
+pub enum Made {
+    Nothing,
+    Pattern(Pattern),
+    Layout(Box<Layout>, jiff::tz::TimeZone),
+    Grok(Box<Grok>),
+    /// A pattern of grok that is made of the item, and how it is read.
+    GrokOf(bool, Vec<String>),
+    Severities(Severities),
 }
 
 /// What a part of the condition must be.
@@ -124,15 +104,21 @@ fn node(spot: &Spot, syntax: Syntax, wanted: Wanted) -> Result<Node, Fault> {
         Ok((Box::new(left), Box::new(right)))
     };
     let found = match &spot.tree {
-        Tree::And(parts) => Node::And(truths(parts)?),
-        Tree::Or(parts) => Node::Or(truths(parts)?),
-        Tree::Not(part) => Node::Not(Box::new(node(part, syntax, Wanted::Truth)?)),
+        Tree::And(parts) => joined(truths(parts)?, false),
+        Tree::Or(parts) => joined(truths(parts)?, true),
+        Tree::Not(part) => match node(part, syntax, Wanted::Truth)? {
+            Node::Bool(truth) => Node::Bool(!truth),
+            part => Node::Not(Box::new(part)),
+        },
         Tree::Compare(how, left, right) => {
             let (left, right) = pair(left, right)?;
-            Node::Compare(*how, left, right)
+            match (left.literal(), right.literal()) {
+                (Some(left), Some(right)) => Node::Bool(left.compare(*how, &right)),
+                _ => Node::Compare(*how, left, right),
+            }
         }
         Tree::Bool(truth) => Node::Bool(*truth),
-        Tree::Call { name, arguments, keys } => call(spot.at, name, arguments, keys, syntax)?,
+        Tree::Call { name, arguments, keys } => calls::call(spot.at, name, arguments, keys, syntax)?,
         Tree::Named(name, _) => return fault(spot.at, format!("no argument is called `{name}` here")),
         _ if wanted == Wanted::Truth => return fault(spot.at, "this is not a condition; compare it with something"),
         Tree::Nil => Node::Nil,
@@ -149,125 +135,56 @@ fn node(spot: &Spot, syntax: Syntax, wanted: Wanted) -> Result<Node, Fault> {
             Some(number) => Node::Int(number),
             None => return fault(spot.at, format!("`{name}` is no known constant")),
         },
-        Tree::Path(segments) => match path::resolve(segments, syntax) {
-            Ok(path) => Node::Path(path),
-            Err(wrong) => return Err(wrong.at(spot.at)),
-        },
+        Tree::Path(segments) => Node::Path(path::resolve(segments, syntax, spot.at)?),
         Tree::Sum(how, left, right) => {
+            for side in [left, right] {
+                if matches!(
+                    side.tree,
+                    Tree::Nil | Tree::Bool(_) | Tree::Text(_) | Tree::Bytes(_) | Tree::List(_) | Tree::Map(_)
+                ) {
+                    return fault(side.at, "sums need numbers, times or durations");
+                }
+            }
             let (left, right) = pair(left, right)?;
             Node::Sum(*how, left, right)
         }
+        Tree::Negated(part) => Node::Negated(Box::new(node(part, syntax, Wanted::Value)?)),
     };
     Ok(found)
 }
 
-/// `name`, ordered as the function wants it: what stands at its place and what is called by its name.
-pub fn arrange<'s>(
-    at: usize,
-    name: &str,
-    arguments: &'s [Spot],
-    parameters: &[&str],
-) -> Result<Vec<Option<&'s Spot>>, Fault> {
-    let mut ordered: Vec<Option<&Spot>> = vec![None; parameters.len()];
-    let mut named = false;
-    for (place, argument) in arguments.iter().enumerate() {
-        let (slot, spot) = match &argument.tree {
-            Tree::Named(called, spot) => {
-                named = true;
-                match parameters.iter().position(|parameter| parameter == called) {
-                    Some(slot) => (slot, &**spot),
-                    None => return fault(argument.at, format!("`{name}` has no argument `{called}`")),
-                }
+/// `and`, or `or`, of these. One that is known to decide does so alone, whatever the others come to, as upstream has it.
+fn joined(parts: Vec<Node>, or: bool) -> Node {
+    if parts.iter().any(|part| matches!(part, Node::Bool(truth) if *truth == or)) {
+        return Node::Bool(or);
+    }
+    let mut left: Vec<Node> = parts.into_iter().filter(|part| !matches!(part, Node::Bool(_))).collect();
+    match (left.len(), or) {
+        (0, _) => Node::Bool(!or),
+        (1, _) => left.remove(0),
+        (_, true) => Node::Or(left),
+        (_, false) => Node::And(left),
+    }
+}
+
+impl Node {
+    /// The value, where it stands in the text.
+    pub fn literal(&self) -> Option<Value<'_>> {
+        Some(match self {
+            Node::Nil => Value::Nil,
+            Node::Bool(truth) => Value::Bool(*truth),
+            Node::Int(number) => Value::Int(*number),
+            Node::Float(number) => Value::Float(*number),
+            Node::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Node::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+            Node::List(parts) => Value::List(parts.iter().map(Node::literal).collect::<Option<_>>()?),
+            Node::Map(pairs) => {
+                let pair = |(key, part): &'_ (String, Node)| {
+                    Some((Cow::Owned(key.clone()), part.literal()?.into_owned().ok()?))
+                };
+                Value::Object(pairs.iter().map(pair).collect::<Option<_>>()?)
             }
-            _ if named => return fault(argument.at, "an argument without a name stands behind one with a name"),
-            _ => (place, argument),
-        };
-        match ordered.get_mut(slot) {
-            Some(free @ None) => *free = Some(spot),
-            Some(_) => return fault(argument.at, format!("`{}` is given twice", parameters[slot])),
-            None => {
-                return fault(at, format!("`{name}` takes {} arguments, not {}", parameters.len(), arguments.len()));
-            }
-        }
+            _ => return None,
+        })
     }
-    Ok(ordered)
-}
-
-fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
-    if name == "IsMatch" || name == "ExtractPatterns" {
-        return matching(at, name, arguments, keys, syntax);
-    }
-    let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
-        if NOT_BUILT.contains(&name) {
-            return not_built(at, format!("podgate has no function `{name}`"));
-        }
-        let known = CONVERTERS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
-        return fault(at, format!("there is no converter `{name}`; known are IsMatch, ExtractPatterns, {known}"));
-    };
-    let (converter, fewest, most) = (known.converter, known.fewest, known.most);
-    let ordered = match converter.parameters() {
-        [] => arguments.iter().map(Some).collect(),
-        parameters => arrange(at, name, arguments, parameters)?,
-    };
-    let given = ordered.iter().flatten().count();
-    if !(fewest..=most).contains(&given) {
-        let most = if most > fewest { format!(" to {most}") } else { String::new() };
-        return fault(at, format!("`{name}` takes {fewest}{most} arguments, not {given}"));
-    }
-    if matches!(converter, Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint)
-        && syntax.context != Context::Metric
-    {
-        return fault(at, format!("`{name}` is asked of a metric"));
-    }
-    if converter == Converter::IsRootSpan && !matches!(syntax.context, Context::Span | Context::SpanEvent) {
-        return fault(at, "`IsRootSpan` is asked of a span");
-    }
-    literals(converter, &ordered)?;
-    let value = |spot: Option<&Spot>| spot.map_or(Ok(Node::Nil), |spot| node(spot, syntax, Wanted::Value));
-    let arguments = ordered.into_iter().map(value).collect::<Result<_, Fault>>()?;
-    Ok(Node::Call { converter, arguments, keys: keys.to_vec() })
-}
-
-/// What an argument must be when it is written out.
-fn literals(converter: Converter, arguments: &[Option<&Spot>]) -> Result<(), Fault> {
-    let Some(Some(second)) = arguments.get(1) else { return Ok(()) };
-    match (converter, &second.tree) {
-        (Converter::ConvertCase, Tree::Text(case)) if !CASES.contains(&case.as_str()) => {
-            fault(second.at, format!("ConvertCase knows {}", CASES.join(", ")))
-        }
-        (Converter::Time | Converter::FormatTime, Tree::Text(format)) if !knows_time_format(format) => {
-            not_built(second.at, format!("podgate does not have a directive of the time format {format:?}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The pattern is compiled here, so it must be written out.
-fn matching(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
-    let ordered = arrange(at, name, arguments, &["target", "pattern"])?;
-    let [Some(target), Some(written)] = ordered[..] else {
-        return fault(at, format!("`{name}` takes 2 arguments, not {}", arguments.len()));
-    };
-    let pattern = pattern(written)?;
-    let target = Box::new(node(target, syntax, Wanted::Value)?);
-    if name == "ExtractPatterns" {
-        if pattern.capture_names().flatten().next().is_none() {
-            return fault(written.at, "the pattern has no named group such as (?P<name>...)");
-        }
-        return Ok(Node::Extract { target, pattern, keys: keys.to_vec() });
-    }
-    if !keys.is_empty() {
-        return fault(at, "a truth value has no keys");
-    }
-    Ok(Node::Match { target, pattern })
-}
-
-/// A regular expression that is written out.
-pub fn pattern(spot: &Spot) -> Result<Regex, Fault> {
-    let Tree::Text(text) = &spot.tree else { return fault(spot.at, "the pattern must be a string literal") };
-    Regex::new(text).or_else(|error| {
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default().trim().to_owned();
-        fault(spot.at, format!("{text:?} is not a regular expression: {why}"))
-    })
 }

@@ -2,7 +2,7 @@
 //! does not say (contrib pkg/ottl/context_inferrer.go: the lowest that any of its paths names).
 
 use crate::core::payload::Signal;
-use crate::ottl::parse::{self, Spot, Tree};
+use crate::ottl::parse::{self, Key, Spot, Tree};
 use crate::ottl::{Fault, lexer};
 
 /// What a condition or statement is about.
@@ -132,15 +132,31 @@ fn rank(context: Context) -> usize {
 /// Calls `seen` with the place and first name of each path that has several.
 fn visit(spot: &Spot, seen: &mut impl FnMut(usize, &str)) {
     match &spot.tree {
-        Tree::Path(segments) if segments.len() > 1 && segments[0].keys.is_empty() => seen(spot.at, &segments[0].name),
+        Tree::Path(segments) => {
+            if segments.len() > 1 && segments[0].keys.is_empty() {
+                seen(spot.at, &segments[0].name);
+            }
+            segments.iter().for_each(|segment| visit_keys(&segment.keys, seen));
+        }
         Tree::List(parts) | Tree::And(parts) | Tree::Or(parts) => parts.iter().for_each(|part| visit(part, seen)),
-        Tree::Call { arguments, .. } => arguments.iter().for_each(|part| visit(part, seen)),
+        Tree::Call { arguments, keys, .. } => {
+            arguments.iter().for_each(|part| visit(part, seen));
+            visit_keys(keys, seen);
+        }
         Tree::Map(pairs) => pairs.iter().for_each(|(_, part)| visit(part, seen)),
         Tree::Compare(_, left, right) | Tree::Sum(_, left, right) => {
             visit(left, seen);
             visit(right, seen);
         }
-        Tree::Not(part) | Tree::Named(_, part) => visit(part, seen),
+        Tree::Not(part) | Tree::Named(_, part) | Tree::Negated(part) => visit(part, seen),
         _ => {}
+    }
+}
+
+fn visit_keys(keys: &[Key], seen: &mut impl FnMut(usize, &str)) {
+    for key in keys {
+        if let Key::Made(made) = key {
+            visit(made, seen);
+        }
     }
 }

@@ -1,18 +1,34 @@
 //! Converters: functions that make a value of values. Names and meanings are the Collector's (contrib pkg/ottl/ottlfuncs).
 
+mod case;
+mod delimited;
 mod digest;
+mod format;
+pub mod grok;
+pub mod layout;
+mod lists;
+mod number;
 mod shape;
+mod table;
 mod text;
 mod time;
+mod url;
 
 use std::borrow::Cow;
 
-use crate::ottl::Failure;
-use crate::ottl::value::Value;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, hash_map};
 
+use crate::ottl::Failure;
+use crate::ottl::value::{Value, hex};
+
+pub use delimited::Quotes;
+pub use lists::{Network, Severities};
+pub use number::truncated;
 pub use shape::extract;
-pub use text::CASES;
-pub use time::knows as knows_time_format;
+pub use table::{CONVERTERS, Known, NOT_BUILT, Parameter, Want};
+pub use text::{CASES, knows_encoding};
+pub use time::shown_duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Converter {
@@ -22,41 +38,63 @@ pub enum Converter {
     IsBool,
     IsMap,
     IsList,
+    IsEmpty,
+    IsMatch,
+    IsRootSpan,
+    IsInCidr,
+    IsValidLuhn,
+    HasAttrKeyOnDatapoint,
+    HasAttrOnDatapoint,
     Int,
     Double,
-    String,
     Bool,
+    String,
+    Log,
+    ParseInt,
     Concat,
+    Format,
     ConvertCase,
     ToLowerCase,
     ToUpperCase,
+    ToCamelCase,
+    ToSnakeCase,
     Trim,
     TrimPrefix,
     TrimSuffix,
-    Len,
     HasPrefix,
     HasSuffix,
     Substring,
     Split,
+    Len,
     Index,
+    ExtractPatterns,
+    ExtractGrokPatterns,
     ParseJson,
     ParseKeyValue,
-    ParseInt,
+    ToKeyValueString,
+    ParseCsv,
+    ParseSeverity,
+    Url,
+    Base64Encode,
+    Base64Decode,
+    Decode,
+    Sha256,
+    Sha512,
+    Sha1,
+    Md5,
+    Fnv,
+    Hex,
+    Uuid,
+    UuidV7,
     Keys,
     Values,
     ContainsValue,
     Coalesce,
-    Base64Decode,
-    Hex,
-    Sha256,
-    Sha1,
-    Fnv,
-    Log,
-    IsRootSpan,
-    HasAttrKeyOnDatapoint,
-    HasAttrOnDatapoint,
+    Sort,
+    SliceToMap,
     TraceId,
     SpanId,
+    Now,
     Duration,
     Time,
     FormatTime,
@@ -82,147 +120,12 @@ pub enum Converter {
     Nanosecond,
 }
 
-/// A converter as it is called.
-pub struct Known {
-    pub name: &'static str,
-    pub converter: Converter,
-    pub fewest: usize,
-    pub most: usize,
-}
-
-const fn known(name: &'static str, converter: Converter, fewest: usize, most: usize) -> Known {
-    Known { name, converter, fewest, most }
-}
-
-pub const CONVERTERS: &[Known] = &[
-    known("IsString", Converter::IsString, 1, 1),
-    known("IsInt", Converter::IsInt, 1, 1),
-    known("IsDouble", Converter::IsDouble, 1, 1),
-    known("IsBool", Converter::IsBool, 1, 1),
-    known("IsMap", Converter::IsMap, 1, 1),
-    known("IsList", Converter::IsList, 1, 1),
-    known("Int", Converter::Int, 1, 1),
-    known("Double", Converter::Double, 1, 1),
-    known("String", Converter::String, 1, 1),
-    known("Bool", Converter::Bool, 1, 1),
-    known("Concat", Converter::Concat, 2, 2),
-    known("ConvertCase", Converter::ConvertCase, 2, 2),
-    known("ToLowerCase", Converter::ToLowerCase, 1, 1),
-    known("ToUpperCase", Converter::ToUpperCase, 1, 1),
-    known("Trim", Converter::Trim, 1, 2),
-    known("TrimPrefix", Converter::TrimPrefix, 2, 2),
-    known("TrimSuffix", Converter::TrimSuffix, 2, 2),
-    known("Len", Converter::Len, 1, 1),
-    known("HasPrefix", Converter::HasPrefix, 2, 2),
-    known("HasSuffix", Converter::HasSuffix, 2, 2),
-    known("Substring", Converter::Substring, 3, 3),
-    known("Split", Converter::Split, 2, 2),
-    known("Index", Converter::Index, 2, 2),
-    known("ParseJSON", Converter::ParseJson, 1, 1),
-    known("ParseKeyValue", Converter::ParseKeyValue, 1, 3),
-    known("ParseInt", Converter::ParseInt, 2, 2),
-    known("Keys", Converter::Keys, 1, 1),
-    known("Values", Converter::Values, 1, 1),
-    known("ContainsValue", Converter::ContainsValue, 2, 2),
-    known("Coalesce", Converter::Coalesce, 1, 1),
-    known("Base64Decode", Converter::Base64Decode, 1, 1),
-    known("Hex", Converter::Hex, 1, 1),
-    known("SHA256", Converter::Sha256, 1, 1),
-    known("SHA1", Converter::Sha1, 1, 1),
-    known("FNV", Converter::Fnv, 1, 1),
-    known("Log", Converter::Log, 1, 1),
-    known("IsRootSpan", Converter::IsRootSpan, 0, 0),
-    known("HasAttrKeyOnDatapoint", Converter::HasAttrKeyOnDatapoint, 1, 1),
-    known("HasAttrOnDatapoint", Converter::HasAttrOnDatapoint, 2, 2),
-    known("TraceID", Converter::TraceId, 1, 1),
-    known("SpanID", Converter::SpanId, 1, 1),
-    known("Duration", Converter::Duration, 1, 1),
-    known("Time", Converter::Time, 2, 2),
-    known("FormatTime", Converter::FormatTime, 2, 2),
-    known("TruncateTime", Converter::TruncateTime, 2, 2),
-    known("Unix", Converter::Unix, 1, 2),
-    known("UnixNano", Converter::UnixNano, 1, 1),
-    known("UnixMicro", Converter::UnixMicro, 1, 1),
-    known("UnixMilli", Converter::UnixMilli, 1, 1),
-    known("UnixSeconds", Converter::UnixSeconds, 1, 1),
-    known("Nanoseconds", Converter::Nanoseconds, 1, 1),
-    known("Microseconds", Converter::Microseconds, 1, 1),
-    known("Milliseconds", Converter::Milliseconds, 1, 1),
-    known("Seconds", Converter::Seconds, 1, 1),
-    known("Minutes", Converter::Minutes, 1, 1),
-    known("Hours", Converter::Hours, 1, 1),
-    known("Year", Converter::Year, 1, 1),
-    known("Month", Converter::Month, 1, 1),
-    known("Day", Converter::Day, 1, 1),
-    known("Weekday", Converter::Weekday, 1, 1),
-    known("Hour", Converter::Hour, 1, 1),
-    known("Minute", Converter::Minute, 1, 1),
-    known("Second", Converter::Second, 1, 1),
-    known("Nanosecond", Converter::Nanosecond, 1, 1),
-];
-
-/// Converters a Collector has (contrib pkg/ottl/ottlfuncs, v0.161) and podgate has not.
-pub const NOT_BUILT: &[&str] = &[
-    "All",
-    "Any",
-    "Base64Encode",
-    "CommunityID",
-    "Decode",
-    "DeleteXML",
-    "ElementsToAttributes",
-    "Filter",
-    "Find",
-    "Format",
-    "GetXML",
-    "InsertXML",
-    "IsEmpty",
-    "IsInCIDR",
-    "IsValidLuhn",
-    "MapEach",
-    "MapKeys",
-    "MD5",
-    "Murmur3Hash",
-    "Murmur3Hash128",
-    "Now",
-    "ParseCEF",
-    "ParseCSV",
-    "ParseSeverity",
-    "ParseSimplifiedXML",
-    "ParseXML",
-    "ProfileID",
-    "Reduce",
-    "RemoveXML",
-    "SHA512",
-    "SliceToMap",
-    "Sort",
-    "ToCamelCase",
-    "ToKeyValueString",
-    "ToSnakeCase",
-    "URL",
-    "UserAgent",
-    "UUID",
-    "UUIDv7",
-    "When",
-    "XXH3",
-    "XXH128",
-];
-
 /// Texts that functions take or make are no longer than this: some make many values of one text.
 pub const TEXT_MAX: usize = 1 << 20;
 
 impl Converter {
-    /// Names under which arguments may be given; none where only their order counts.
-    pub fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Converter::ParseKeyValue => &["target", "delimiter", "pair_delimiter"],
-            Converter::Trim => &["target", "replacement"],
-            Converter::Unix => &["seconds", "nanoseconds"],
-            Converter::Concat => &["values", "delimiter"],
-            Converter::Split => &["target", "delimiter"],
-            _ => &[],
-        }
-    }
-
+    /// The value of checked arguments, an optional one that is not given being nil. What needs the item, a pattern or a
+    /// time format is evaluated in `eval`.
     pub fn apply<'a>(self, arguments: Vec<Value<'a>>) -> Result<Value<'a>, Failure> {
         let mut rest = arguments.into_iter();
         let first = rest.next().unwrap_or(Value::Nil);
@@ -233,51 +136,162 @@ impl Converter {
             Converter::IsDouble => Ok(Value::Bool(matches!(first, Value::Float(_)))),
             Converter::IsBool => Ok(Value::Bool(matches!(first, Value::Bool(_)))),
             Converter::IsMap => Ok(Value::Bool(first.is_map())),
-            Converter::IsList => Ok(Value::Bool(first.is_list())),
-            Converter::Int => Ok(shape::integer(&first)),
-            Converter::Double => Ok(shape::double(&first)),
-            Converter::Bool => shape::boolean(&first),
-            Converter::String | Converter::Hex => {
-                Ok(first.to_text().map_or(Value::Nil, |text| made(text.into_owned())))
-            }
+            Converter::IsList => Ok(Value::Bool(first.is_list() || matches!(first, Value::Pieces(_)))),
+            Converter::IsEmpty => Ok(Value::Bool(is_empty(&first))),
+            Converter::IsInCidr => lists::is_in_cidr(&text(&first)?, &second).map(Value::Bool),
+            Converter::IsValidLuhn => number::is_valid_luhn(&text(&first)?).map(Value::Bool),
+            Converter::Int | Converter::Double | Converter::Bool | Converter::String => Ok(first),
+            Converter::Log => number::logarithm(&first),
             Converter::Len => first.length().map(Value::Int),
+            Converter::Index => lists::index(&first, &second),
+            Converter::ContainsValue => lists::contains(&first, &second),
+            Converter::Sort => lists::sort(first, optional(&second) == Some("desc")),
+            Converter::SliceToMap => lists::slice_to_map(&first, &second, &rest.next().unwrap_or(Value::Nil)),
+            Converter::Keys => {
+                let pairs = first.pairs().ok_or(Failure("expected a map"))?;
+                Ok(Value::List(pairs.into_iter().map(|(key, _)| Value::Text(key)).collect()))
+            }
+            Converter::Values => {
+                let pairs = first.pairs().ok_or(Failure("expected a map"))?;
+                Ok(Value::List(pairs.into_iter().map(|(_, value)| value).collect()))
+            }
+            Converter::TraceId => shape::id(&first, 16),
+            Converter::SpanId => shape::id(&first, 8),
+            Converter::Hex => match first {
+                Value::Bytes(bytes) => Ok(Value::Text(Cow::Owned(hex(&bytes)))),
+                _ => Ok(text_value("")),
+            },
+            Converter::Format => format::format(&text(&first)?, &second.elements().unwrap_or_default()),
             Converter::ParseJson => shape::parse_json(&text(&first)?),
+            Converter::ParseInt => match second {
+                Value::Int(base) => number::parse_int(&text(&first)?, base),
+                _ => Err(Failure("expected a whole number")),
+            },
             Converter::ParseKeyValue => {
                 let third = rest.next().unwrap_or(Value::Nil);
-                shape::parse_key_value(&text(&first)?, &second, &third)
+                let (delimiter, between) = (optional(&second).unwrap_or("="), optional(&third).unwrap_or(" "));
+                delimited::parse_key_value(&text(&first)?, delimiter, between)
             }
-            Converter::ParseInt => shape::parse_int(&text(&first)?, &second),
-            Converter::Keys => first.keys().map(Value::List).ok_or(Failure("expected a map")),
-            Converter::Values => {
-                first.elements().filter(|_| first.is_map()).map(Value::List).ok_or(Failure("expected a map"))
+            Converter::ToKeyValueString => {
+                let (third, sorted) = (rest.next().unwrap_or(Value::Nil), rest.next());
+                let (delimiter, between) = (optional(&second).unwrap_or("="), optional(&third).unwrap_or(" "));
+                delimited::to_key_value(&first, delimiter, between, matches!(sorted, Some(Value::Bool(true))))
             }
-            Converter::ContainsValue => shape::contains(&first, &second),
-            Converter::Index => shape::index(&first, &second),
-            Converter::Coalesce => {
-                let values = first.elements().ok_or(Failure("Coalesce wants a list of values"))?;
-                Ok(values.into_iter().find(|value| *value != Value::Nil).unwrap_or(Value::Nil))
+            Converter::ParseCsv => {
+                let rest: Vec<Value<'a>> = rest.collect();
+                let part = |at: usize| rest.get(at).and_then(optional);
+                let letter = |text: Option<&str>| text.and_then(|text| text.chars().next());
+                let delimiter = letter(part(0)).unwrap_or(',');
+                let both = (delimiter, letter(part(1)).unwrap_or(delimiter));
+                let quotes = part(2).and_then(Quotes::named).unwrap_or(Quotes::Strict);
+                delimited::parse_csv(&text(&first)?, &text(&second)?, both, quotes)
             }
-            Converter::TraceId => shape::id(first, 16),
-            Converter::SpanId => shape::id(first, 8),
-            Converter::Sha256 => digest::sha256_text(&text(&first)?),
-            Converter::Sha1 => digest::sha1_text(&text(&first)?),
+            Converter::Url => url::parse(&text(&first)?),
+            _ => self.of_texts(first, second, rest),
+        }
+    }
+
+    fn of_texts<'a>(
+        self,
+        first: Value<'a>,
+        second: Value<'a>,
+        mut rest: impl Iterator<Item = Value<'a>>,
+    ) -> Result<Value<'a>, Failure> {
+        let owned = |digits: String| Ok(Value::Text(Cow::Owned(digits)));
+        let made = |text: String| Ok(Value::Text(Cow::Owned(text)));
+        match self {
+            Converter::Concat => text::concat(&first, &text(&second)?),
+            Converter::ConvertCase => text::convert_case(&text(&first)?, &text(&second)?),
+            Converter::ToLowerCase => made(text(&first)?.to_lowercase()),
+            Converter::ToUpperCase => made(text(&first)?.to_uppercase()),
+            Converter::ToCamelCase => made(case::camel(&text(&first)?)),
+            Converter::ToSnakeCase => made(case::snake(&text(&first)?)),
+            Converter::Trim => Ok(text::trim(&text(&first)?, optional(&second))),
+            Converter::TrimPrefix => {
+                let (text, end) = (text(&first)?, text(&second)?);
+                Ok(text_value(text.strip_prefix(&*end).unwrap_or(&text)))
+            }
+            Converter::TrimSuffix => {
+                let (text, end) = (text(&first)?, text(&second)?);
+                Ok(text_value(text.strip_suffix(&*end).unwrap_or(&text)))
+            }
+            Converter::HasPrefix => Ok(Value::Bool(text(&first)?.starts_with(&*text(&second)?))),
+            Converter::HasSuffix => Ok(Value::Bool(text(&first)?.ends_with(&*text(&second)?))),
+            Converter::Split => Ok(text::split(&text(&first)?, &text(&second)?)),
+            Converter::Substring => {
+                let (length, whole) = (rest.next().unwrap_or(Value::Nil), rest.next());
+                let (Value::Int(start), Value::Int(length)) = (second, length) else {
+                    return Err(Failure("Substring wants a start and a length"));
+                };
+                text::substring(&text(&first)?, start, length, matches!(whole, Some(Value::Bool(true))))
+            }
+            Converter::Base64Encode => text::base64_encode(&text(&first)?, optional(&second).unwrap_or("base64")),
+            Converter::Base64Decode => text::decode(&first, "base64"),
+            Converter::Decode => text::decode(&first, &text(&second)?),
+            Converter::Sha256 => owned(digest::sha256(text(&first)?.as_bytes())),
+            Converter::Sha1 => owned(digest::sha1(text(&first)?.as_bytes())),
+            Converter::Sha512 => owned(digest::sha512(text(&first)?.as_bytes())),
+            Converter::Md5 => owned(digest::md5(text(&first)?.as_bytes())),
             Converter::Fnv => Ok(Value::Int(digest::fnv(text(&first)?.as_bytes()))),
-            Converter::Log => shape::logarithm(&first),
-            // They need the item itself: see `eval`.
-            Converter::IsRootSpan | Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint => {
-                Err(Failure("the function needs an item"))
-            }
-            Converter::Substring => text::substring(&first, &second, &rest.next().unwrap_or(Value::Nil)),
-            other => match text::apply(other, &first, &second) {
-                Some(made) => made,
-                None => time::apply(other, &first, &second),
-            },
+            // They need the item or what was made of their arguments beforehand: see `eval`.
+            Converter::IsRootSpan
+            | Converter::HasAttrKeyOnDatapoint
+            | Converter::HasAttrOnDatapoint
+            | Converter::IsMatch
+            | Converter::ExtractPatterns
+            | Converter::ExtractGrokPatterns
+            | Converter::ParseSeverity
+            | Converter::Coalesce
+            | Converter::Now
+            | Converter::Uuid
+            | Converter::UuidV7
+            | Converter::Time
+            | Converter::FormatTime => Err(Failure("the function needs an item")),
+            other => time::apply(other, &first, &second),
         }
     }
 }
 
-fn made<'a>(text: String) -> Value<'a> {
-    Value::Text(Cow::Owned(text))
+fn is_empty(value: &Value<'_>) -> bool {
+    match value {
+        Value::Nil => true,
+        // So it is in the Collector, whatever their number; `Len` tells it.
+        Value::Pieces(_) => false,
+        Value::Bool(truth) => !truth,
+        Value::Int(number) | Value::Duration(number) => *number == 0,
+        Value::Float(number) => number.to_bits() == 0,
+        Value::Id(id) => id.bytes().iter().all(|byte| *byte == 0),
+        // The zero of Go's times is the first of January of the year one.
+        Value::Time(moment) => moment.whole(1_000_000_000) == -62_135_596_800,
+        other => other.length() == Ok(0),
+    }
+}
+
+pub fn text_value<'a>(text: &str) -> Value<'a> {
+    Value::Text(Cow::Owned(text.to_owned()))
+}
+
+fn optional<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+/// A map of these entries; of a key that comes twice the later one counts.
+pub fn object<'a>(pairs: Vec<(String, Value<'a>)>) -> Result<Value<'a>, Failure> {
+    if pairs.len() > crate::ottl::value::ELEMENTS_MAX {
+        return Err(Failure("the map has too many entries"));
+    }
+    let mut kept: Vec<(Cow<'a, str>, Value<'a>)> = Vec::with_capacity(pairs.len());
+    let mut places: HashMap<String, usize, RandomState> = HashMap::default();
+    for (key, value) in pairs {
+        match places.entry(key.clone()) {
+            hash_map::Entry::Occupied(place) => kept[*place.get()].1 = value,
+            hash_map::Entry::Vacant(free) => {
+                free.insert(kept.len());
+                kept.push((Cow::Owned(key), value));
+            }
+        }
+    }
+    Ok(Value::Object(kept))
 }
 
 /// The text that a value is, for a function's argument.

@@ -17,6 +17,8 @@ const ROOM: usize = 1 << 10;
 pub struct Edits {
     changed: bool,
     bytes: Vec<u8>,
+    /// Bytes that may still be moved; `None` for a message that only its own statements change.
+    allowed: Option<usize>,
 }
 
 impl Edits {
@@ -28,6 +30,13 @@ impl Edits {
     /// Forgets the changes and keeps the buffer.
     pub fn clear(&mut self) {
         self.changed = false;
+        self.allowed = None;
+    }
+
+    /// For a message that many items change one after the other: each change moves what stands behind it, so all of them
+    /// together may move no more than this.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowed = Some(bytes);
     }
 }
 
@@ -56,6 +65,7 @@ impl<'a> Draft<'a> {
         if old == with {
             return Ok(());
         }
+        self.may_change()?;
         if (self.bytes().len() - old.len()).saturating_add(with.len()) as u64 > REQUEST_BYTES_MAX {
             return Err(Failure("the item would become too large"));
         }
@@ -65,8 +75,16 @@ impl<'a> Draft<'a> {
             self.edits.bytes.extend_from_slice(self.base);
             self.edits.changed = true;
         }
+        if let Some(allowed) = &mut self.edits.allowed {
+            *allowed = allowed.saturating_sub(self.edits.bytes.len() - range.start + with.len());
+        }
         self.edits.bytes.splice(range, with.iter().copied());
         Ok(())
+    }
+
+    /// A failure when the message was changed for too many items already.
+    pub fn may_change(&self) -> Result<(), Failure> {
+        if self.edits.allowed == Some(0) { Err(Failure("too many items change this message")) } else { Ok(()) }
     }
 
     /// Removes every field of which `goes` is true, by number and content. One pass, however many they are.
@@ -107,13 +125,23 @@ pub fn without(message: &[u8], number: u32) -> Vec<u8> {
     rest
 }
 
-/// Fields that may be walked for the sake of one message's neighbours: so many are done in a second or two.
-const WALKED_MAX: usize = 1 << 28;
+/// What may be walked of a shared message for each byte of its readers and of its own. A field counts one, and each
+/// `TEXT_BYTES` of it one more, because who reads a text looks at all of it. A resource of 100 fields and 6 KiB is read by
+/// items of 13 bytes.
+const WALKED_PER_BYTE: usize = 16;
+const TEXT_BYTES: usize = 64;
+/// A few readers may walk this much in any case.
+const WALKED_FREE: usize = 1 << 16;
 
-/// True when so many readers of this message would walk too many fields: a request can be made of a million items under
-/// a resource of a million attributes.
-pub fn is_too_much(readers: usize, message: &[u8]) -> bool {
-    readers > 0 && readers.saturating_mul(places(message).count()) > WALKED_MAX
+/// True when so many readers of `bytes` in all would walk too much of this message for what they brought: a request can be
+/// made of a million items under a resource of a million attributes, and asking each item about the resource would take
+/// the product of both (issue 12: work grows with the bytes of a request, not with their square).
+pub fn is_too_much(readers: usize, bytes: usize, message: &[u8]) -> bool {
+    if readers < 2 {
+        return false;
+    }
+    let walked = (places(message).count() + message.len() / TEXT_BYTES).saturating_mul(readers);
+    walked > WALKED_FREE.max((bytes + message.len()).saturating_mul(WALKED_PER_BYTE))
 }
 
 /// Where the last field with this number stands, the one that counts.

@@ -1,37 +1,76 @@
 //! Editors: what changes a scene. Each reads the messages as they are, plans one edit and applies it; an edit that
 //! changes nothing leaves the bytes alone. Names and meanings are the Collector's (contrib pkg/ottl/ottlfuncs).
 
+mod maps;
+mod metrics;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet, hash_map};
+use hashbrown::HashSet;
 use regex::Regex;
 
-use crate::core::limits::DEPTH_MAX;
-use crate::otlp::walk::{AnyValue, Fields};
-use crate::otlp::write;
-use crate::ottl::check::Node;
+use crate::otlp::walk::Fields;
+use crate::ottl::check::{Node, Pattern};
 use crate::ottl::convert::{Converter, TEXT_MAX, text};
-use crate::ottl::encode::{Entry, check_nesting, entries, put_value, raw_entries};
+use crate::ottl::editors::maps::{each_key, each_text, flatten, limit, merge, stringify, truncate};
+use crate::ottl::encode::{Entry, check_nesting, entries};
 use crate::ottl::path::Path;
 use crate::ottl::path::place::{Buffers, all, set};
 use crate::ottl::path::tables::Part;
-use crate::ottl::value::{ELEMENTS_MAX, Value};
+use crate::ottl::value::Value;
 use crate::ottl::{Failure, Item, Scene, eval};
 
-/// Bytes that one statement may make of a map.
+pub use metrics::MetricEdit;
+
+/// Bytes that one statement may make of a map, in any case, of each of its bytes, and for nothing. A long key above many
+/// entries is in each of theirs, and a long text may stand in for many short ones: without a bound by what came in, a
+/// request of small items made of them would be multiplied a thousandfold.
 const MADE_MAX: usize = 16 << 20;
+const MADE_PER_BYTE: usize = 32;
+const MADE_FREE: usize = 64 << 10;
 const TOO_LARGE: Failure = Failure("the map would become too large");
 const TOO_LONG: Failure = Failure("the text is too long");
 
 #[derive(Debug)]
 pub enum Editor {
-    Set { target: Path, value: Node },
-    Append { target: Path, value: Option<Node>, values: Option<Node> },
-    ReplaceMatch { target: Path, pattern: Regex, replacement: Replacement },
-    ReplacePattern { target: Path, pattern: Regex, replacement: Replacement },
-    Map { target: Path, edit: MapEdit },
+    Set {
+        target: Path,
+        value: Node,
+    },
+    Clear {
+        target: Path,
+    },
+    Append {
+        target: Path,
+        value: Option<Node>,
+        values: Option<Node>,
+    },
+    DeleteIndex {
+        target: Path,
+        start: Node,
+        end: Option<Node>,
+    },
+    ReplaceMatch {
+        target: Path,
+        pattern: Pattern,
+        replacement: Replacement,
+    },
+    ReplacePattern {
+        target: Path,
+        pattern: Pattern,
+        replacement: Replacement,
+    },
+    Map {
+        target: Path,
+        edit: MapEdit,
+    },
+    Metric(MetricEdit),
+    /// Where the name that the span had is kept.
+    SpanName {
+        original: Option<String>,
+    },
 }
 
 /// What may be done with the entries of a map.
@@ -40,30 +79,38 @@ pub enum MapEdit {
     DeleteKey(Node),
     KeepKeys(Node),
     Matching {
-        pattern: Regex,
+        pattern: Pattern,
         keep: bool,
     },
     Limit {
         most: usize,
         keys: Vec<String>,
     },
-    /// Bytes that a text may have.
-    Truncate(usize),
+    /// Bytes that a text may have, its marker included.
+    Truncate {
+        most: usize,
+        /// Cut between characters.
+        whole: bool,
+        marker: String,
+    },
+    Stringify,
     Flatten {
-        prefix: Option<Node>,
+        prefix: String,
         depth: usize,
+        /// Keys that come twice are numbered.
+        resolve: bool,
     },
     Merge {
         source: Node,
         how: Merge,
     },
     ReplaceMatches {
-        pattern: Regex,
+        pattern: Pattern,
         replacement: Replacement,
     },
     ReplacePatterns {
         keys: bool,
-        pattern: Regex,
+        pattern: Pattern,
         replacement: Replacement,
     },
 }
@@ -80,8 +127,8 @@ pub enum Merge {
 pub struct Replacement {
     pub text: Node,
     pub function: Option<Converter>,
-    /// Before and behind the text.
-    pub format: Option<(String, String)>,
+    /// A text with one `%s`.
+    pub format: Option<Node>,
 }
 
 impl Editor {
@@ -90,34 +137,36 @@ impl Editor {
             Editor::Set { target, value } => {
                 set(scene, target, |item, buffers| target.plan(item, &eval::value(value, item)?, buffers))
             }
+            Editor::Clear { target } => {
+                set(scene, target, |item, buffers| target.plan(item, &cleared(&target.read(item)?), buffers))
+            }
             Editor::Append { target, value, values } => set(scene, target, |item, buffers| {
-                let mut list = match target.read(item)? {
-                    Value::Nil => Vec::new(),
-                    old if old.is_list() => old.elements().unwrap_or_default(),
-                    old => vec![old],
-                };
-                for one in value.iter() {
-                    match eval::value(one, item)? {
-                        many if many.is_list() => list.extend(many.elements().unwrap_or_default()),
-                        one => list.push(one),
-                    }
-                }
-                for many in values.iter() {
-                    list.extend(eval::value(many, item)?.elements().ok_or(Failure("expected a list of values"))?);
-                }
+                let list = appended(target.read(item)?, value.as_ref(), values.as_ref(), item)?;
+                target.plan(item, &Value::List(list), buffers)
+            }),
+            Editor::DeleteIndex { target, start, end } => set(scene, target, |item, buffers| {
+                let list = without_index(target.read(item)?, start, end.as_ref(), item)?;
                 target.plan(item, &Value::List(list), buffers)
             }),
             Editor::ReplaceMatch { target, pattern, replacement } => set(scene, target, |item, buffers| {
-                let Value::Text(old) = target.read(item)? else { return Ok(None) };
-                if !pattern.is_match(&old) {
-                    return Ok(None);
-                }
+                let pattern = pattern.get(item)?;
+                let old = target.read(item)?;
                 let new = replacement.whole(item)?;
-                target.plan(item, &Value::Text(Cow::Owned(new)), buffers)
+                match old {
+                    Value::Text(old) if pattern.is_match(&old) => {
+                        target.plan(item, &Value::Text(Cow::Owned(new)), buffers)
+                    }
+                    _ => Ok(None),
+                }
             }),
             Editor::ReplacePattern { target, pattern, replacement } => set(scene, target, |item, buffers| {
-                let Value::Text(old) = target.read(item)? else { return Ok(None) };
-                match replacement.within(item, pattern, &old)? {
+                let old = target.read(item)?;
+                if old.is_nil() {
+                    return Ok(None);
+                }
+                replacement.check(item)?;
+                let Value::Text(old) = old else { return Ok(None) };
+                match replacement.within(item, &*pattern.get(item)?, &old)? {
                     Some(new) => target.plan(item, &Value::Text(Cow::Owned(new)), buffers),
                     None => Ok(None),
                 }
@@ -130,8 +179,78 @@ impl Editor {
                 }
                 set(scene, target, |item, buffers| edit.plan(target, item, buffers))
             }
+            Editor::Metric(edit) => edit.run(scene),
+            Editor::SpanName { original } => metrics::set_span_name(scene, original.as_deref()),
         }
     }
+}
+
+/// The empty value of the same kind.
+fn cleared<'a>(old: &Value<'_>) -> Value<'a> {
+    match old {
+        Value::Bool(_) => Value::Bool(false),
+        Value::Int(_) => Value::Int(0),
+        Value::Float(_) => Value::Float(0.0),
+        Value::Text(_) => Value::Text(Cow::Borrowed("")),
+        Value::Bytes(_) => Value::Bytes(Cow::Borrowed(&[])),
+        Value::Id(id) => Value::Id(crate::ottl::value::Id::of(&[], id.bytes().len())),
+        Value::Map { .. } | Value::Object(_) => Value::Object(Vec::new()),
+        Value::Array(_) | Value::List(_) => Value::List(Vec::new()),
+        _ => Value::Nil,
+    }
+}
+
+/// The old list, or one of the old value, with more at its end: values of one kind each, no lists and no maps.
+fn appended<'a>(
+    old: Value<'a>,
+    value: Option<&'a Node>,
+    values: Option<&'a Node>,
+    item: &Item<'a>,
+) -> Result<Vec<Value<'a>>, Failure> {
+    const NESTED: Failure = Failure("what is appended is a list or map of the data");
+    let mut list = match old {
+        Value::Nil => Vec::new(),
+        old if old.is_list() => old.elements().ok_or(Failure("the list has too many elements"))?,
+        Value::Map { .. } | Value::Object(_) => return Err(Failure("expected a list")),
+        old => vec![old],
+    };
+    let more = match values {
+        Some(Node::List(parts)) => parts.iter().collect(),
+        _ => Vec::new(),
+    };
+    for node in value.into_iter().chain(more) {
+        match eval::value(node, item)? {
+            Value::Map { .. } | Value::Object(_) | Value::Array(_) => return Err(NESTED),
+            one => list.push(one),
+        }
+    }
+    Ok(list)
+}
+
+fn without_index<'a>(
+    old: Value<'a>,
+    start: &'a Node,
+    end: Option<&'a Node>,
+    item: &Item<'a>,
+) -> Result<Vec<Value<'a>>, Failure> {
+    const OUTSIDE: Failure = Failure("the indexes are out of bounds");
+    let mut list = old.elements().ok_or(Failure("expected a list"))?;
+    let index = |node: &'a Node| match eval::value(node, item)? {
+        Value::Int(index) => Ok(index),
+        _ => Err(Failure("expected a whole number")),
+    };
+    let start = index(start)?;
+    let end = match end {
+        Some(end) => index(end)?,
+        None => start.saturating_add(1),
+    };
+    let all = start == 0 && usize::try_from(end) == Ok(list.len());
+    let (from, to) = (usize::try_from(start).map_err(|_| OUTSIDE)?, usize::try_from(end).map_err(|_| OUTSIDE)?);
+    if !all && (from >= list.len() || to < from || to > list.len()) {
+        return Err(OUTSIDE);
+    }
+    list.drain(from..to);
+    Ok(list)
 }
 
 /// Cuts one attribute out; `None` where the target is no attributes of a message.
@@ -186,34 +305,42 @@ impl MapEdit {
             }
             MapEdit::KeepKeys(keys) => {
                 let keys = eval::value(keys, item)?.elements().ok_or(Failure("expected a list of keys"))?;
+                if keys.iter().any(|key| as_key(key).is_none()) {
+                    return Err(Failure("expected a string"));
+                }
                 let keys: HashSet<&[u8], RandomState> = keys.iter().filter_map(as_key).collect();
                 map.retain(|entry| keys.contains(&*entry.key));
             }
             MapEdit::Matching { pattern, keep } => {
+                let pattern = pattern.get(item)?;
                 map.retain(|entry| pattern.is_match(&String::from_utf8_lossy(&entry.key)) == *keep);
             }
             MapEdit::Limit { most, keys } => limit(&mut map, *most, keys),
-            MapEdit::Truncate(most) => return Ok(truncate(map, *most)),
-            MapEdit::Flatten { prefix, depth } => {
-                let prefix = prefix.as_ref().map(|prefix| eval::value(prefix, item)).transpose()?;
-                let prefix = prefix.as_ref().map(text).transpose()?.unwrap_or_default();
-                return flatten(&map, &prefix, *depth).map(Some);
-            }
+            MapEdit::Truncate { most, whole, marker } => return Ok(truncate(map, *most, *whole, marker)),
+            MapEdit::Stringify => return stringify(map),
+            MapEdit::Flatten { prefix, depth, resolve } => return flatten(&map, prefix, *depth, *resolve).map(Some),
             MapEdit::Merge { source, how } => {
                 let source = entries(&eval::value(source, item)?)?;
                 merge(&mut map, source, *how);
                 return Ok(Some(map));
             }
             MapEdit::ReplaceMatches { pattern, replacement } => {
+                let pattern = pattern.get(item)?;
                 let new = replacement.whole(item)?;
                 let change = |old: &str| Ok(pattern.is_match(old).then(|| new.clone()));
                 return each_text(map, change);
             }
-            MapEdit::ReplacePatterns { keys: false, pattern, replacement } => {
-                return each_text(map, |old| replacement.within(item, pattern, old));
-            }
-            MapEdit::ReplacePatterns { keys: true, pattern, replacement } => {
-                return each_key(map, |old| replacement.within(item, pattern, old));
+            MapEdit::ReplacePatterns { keys, pattern, replacement } => {
+                // A text that the function cannot take stays as it is.
+                let lenient = replacement.function.is_some();
+                let pattern = pattern.get(item)?;
+                replacement.check(item)?;
+                let change = |old: &str| match replacement.within(item, &pattern, old) {
+                    Err(failure) if !lenient || failure == TOO_LONG => Err(failure),
+                    Err(_) => Ok(None),
+                    new => new,
+                };
+                return if *keys { each_key(map, change) } else { each_text(map, change) };
             }
         }
         Ok((map.len() != before).then_some(map))
@@ -224,162 +351,12 @@ fn as_key<'v>(value: &'v Value<'_>) -> Option<&'v [u8]> {
     if let Value::Text(text) = value { Some(text.as_bytes()) } else { None }
 }
 
-/// Keeps the priority keys and as many of the others, the first ones, as there is room for.
-fn limit(map: &mut Vec<Entry<'_>>, most: usize, keys: &[String]) {
-    if map.len() <= most {
-        return;
-    }
-    let first = |entry: &Entry<'_>| keys.iter().any(|key| *key.as_bytes() == *entry.key);
-    let mut room = most.saturating_sub(map.iter().filter(|entry| first(entry)).count());
-    map.retain(|entry| {
-        let kept = first(entry) || room > 0;
-        room -= usize::from(kept && !first(entry));
-        kept
-    });
-}
-
-/// Texts of more bytes are cut, between characters.
-fn truncate(mut map: Vec<Entry<'_>>, most: usize) -> Option<Vec<Entry<'_>>> {
-    let mut changed = false;
-    for entry in &mut map {
-        let AnyValue::Str(text) = entry.any() else { continue };
-        if text.len() <= most {
-            continue;
-        }
-        // A character is at most four bytes, of which the later ones begin with 10.
-        let end = (most.saturating_sub(3)..=most).rev().find(|end| text[*end] & 0xc0 != 0x80).unwrap_or(most);
-        let mut value = Vec::with_capacity(end + 4);
-        write::bytes(&mut value, 1, &text[..end]);
-        entry.set_value(value);
-        changed = true;
-    }
-    changed.then_some(map)
-}
-
-/// Later entries of a key win, at the place of the first.
-fn unique(map: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
-    let mut kept: Vec<Entry<'_>> = Vec::with_capacity(map.len());
-    let mut places: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
-    for entry in map {
-        match places.entry(entry.key.to_vec()) {
-            hash_map::Entry::Occupied(place) => kept[*place.get()] = entry,
-            hash_map::Entry::Vacant(free) => {
-                free.insert(kept.len());
-                kept.push(entry);
-            }
-        }
-    }
-    kept
-}
-
-/// Entries of nested maps under dotted names, `depth` levels of them, and of lists one level more.
-fn flatten<'a>(map: &[Entry<'a>], prefix: &str, depth: usize) -> Result<Vec<Entry<'a>>, Failure> {
-    if depth == 0 {
-        return Ok(map.to_vec());
-    }
-    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
-    let mut flat = Flat { entries: Vec::new(), bytes: 0, depth };
-    for entry in map {
-        let key = format!("{prefix}{}", String::from_utf8_lossy(&entry.key));
-        flat.spread(key, &entry.value, 0)?;
-    }
-    Ok(unique(flat.entries))
-}
-
-struct Flat<'a> {
-    entries: Vec<Entry<'a>>,
-    /// Of all keys and values: a long key above many entries is in each of theirs.
-    bytes: usize,
-    depth: usize,
-}
-
-impl Flat<'_> {
-    fn spread(&mut self, key: String, value: &[u8], level: usize) -> Result<(), Failure> {
-        match AnyValue::read(value) {
-            Ok(AnyValue::KvList(map)) if level < self.depth.min(DEPTH_MAX) => {
-                raw_entries(map, 1).map(Entry::read).try_for_each(|entry| {
-                    let key = format!("{key}.{}", String::from_utf8_lossy(&entry.key));
-                    self.spread(key, &entry.value, level + 1)
-                })
-            }
-            Ok(AnyValue::Array(list)) if level <= self.depth.min(DEPTH_MAX) => {
-                let mut elements = raw_entries(list, 1).enumerate();
-                elements.try_for_each(|(at, element)| self.spread(format!("{key}.{at}"), element, level + 1))
-            }
-            _ => {
-                self.bytes += key.len() + value.len();
-                if self.bytes > MADE_MAX || self.entries.len() == ELEMENTS_MAX {
-                    return Err(TOO_LARGE);
-                }
-                self.entries.push(Entry::new(key.into_bytes(), value.to_vec()));
-                Ok(())
-            }
-        }
-    }
-}
-
-fn merge<'a>(map: &mut Vec<Entry<'a>>, source: Vec<Entry<'a>>, how: Merge) {
-    let mut places: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
-    for (at, entry) in map.iter().enumerate() {
-        places.entry(entry.key.to_vec()).or_insert(at);
-    }
-    for entry in source {
-        match places.get(&*entry.key) {
-            Some(at) if how != Merge::Insert => map[*at].set_value(entry.value.into_owned()),
-            None if how != Merge::Update => {
-                places.insert(entry.key.to_vec(), map.len());
-                map.push(entry);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Changes the values that are texts; `None` when none changed.
-fn each_text<'a>(
-    mut map: Vec<Entry<'a>>,
-    mut change: impl FnMut(&str) -> Result<Option<String>, Failure>,
-) -> Result<Option<Vec<Entry<'a>>>, Failure> {
-    let (mut changed, mut bytes) = (false, 0);
-    for entry in &mut map {
-        let AnyValue::Str(old) = entry.any() else { continue };
-        let Some(new) = change(&String::from_utf8_lossy(old))? else { continue };
-        bytes += new.len();
-        if bytes > MADE_MAX {
-            return Err(TOO_LARGE);
-        }
-        let mut value = Vec::with_capacity(new.len() + 4);
-        put_value(&mut value, &Value::Text(Cow::Owned(new)))?;
-        entry.set_value(value);
-        changed = true;
-    }
-    Ok(changed.then_some(map))
-}
-
-/// Changes keys; `None` when none changed. Where two become one, the later wins.
-fn each_key<'a>(
-    mut map: Vec<Entry<'a>>,
-    mut change: impl FnMut(&str) -> Result<Option<String>, Failure>,
-) -> Result<Option<Vec<Entry<'a>>>, Failure> {
-    let (mut changed, mut bytes) = (false, 0);
-    for entry in &mut map {
-        let Some(new) = change(&String::from_utf8_lossy(&entry.key))? else { continue };
-        bytes += new.len();
-        if bytes > MADE_MAX {
-            return Err(TOO_LARGE);
-        }
-        entry.set_key(new.into_bytes());
-        changed = true;
-    }
-    Ok(changed.then(|| unique(map)))
-}
-
 impl Replacement {
     /// For a text that is replaced as a whole.
     fn whole(&self, item: &Item<'_>) -> Result<String, Failure> {
         let value = eval::value(&self.text, item)?;
         let text = text(&value)?.into_owned();
-        self.finish(text)
+        self.finish(text, item)
     }
 
     /// The text with every match replaced; `None` when there is none.
@@ -392,7 +369,7 @@ impl Replacement {
         let template = text(&template)?;
         // Each reference stands for a part of the match, so this is known before it is made.
         let references = template.matches('$').count();
-        let longest = old.len().saturating_add(TEXT_MAX);
+        let longest = old.len().saturating_mul(MADE_PER_BYTE).saturating_add(MADE_FREE).min(old.len() + TEXT_MAX);
         let (mut new, mut from) = (String::with_capacity(old.len()), 0);
         for found in matches {
             let Some(whole) = found.get(0) else { continue };
@@ -402,21 +379,30 @@ impl Replacement {
             }
             let mut expanded = String::new();
             found.expand(&template, &mut expanded);
-            new.push_str(&self.finish(expanded)?);
+            new.push_str(&self.finish(expanded, item)?);
             from = whole.end();
         }
         new.push_str(&old[from..]);
         Ok(Some(new))
     }
 
-    fn finish(&self, made: String) -> Result<String, Failure> {
-        let made = match self.function {
-            None => made,
-            Some(function) => text(&function.apply(vec![Value::Text(Cow::Owned(made))])?)?.into_owned(),
-        };
-        match &self.format {
-            Some((before, after)) => Ok(format!("{before}{made}{after}")),
-            None => Ok(made),
-        }
+    /// Fails where the replacement is no text, whether or not anything is replaced.
+    fn check(&self, item: &Item<'_>) -> Result<(), Failure> {
+        text(&eval::value(&self.text, item)?).map(drop)
+    }
+
+    fn finish(&self, made: String, item: &Item<'_>) -> Result<String, Failure> {
+        let Some(function) = self.function else { return Ok(made) };
+        let made = text(&function.apply(vec![Value::Text(Cow::Owned(made))])?)?.into_owned();
+        let Some(format) = &self.format else { return Ok(made) };
+        let format = eval::value(format, item)?;
+        let format = text(&format)?;
+        let (before, after) = Replacement::around(&format).ok_or(Failure("the format needs exactly one %s"))?;
+        Ok(format!("{before}{made}{after}"))
+    }
+
+    /// What stands before and behind the only `%s`.
+    pub fn around(format: &str) -> Option<(&str, &str)> {
+        format.split_once("%s").filter(|(before, after)| !before.contains('%') && !after.contains('%'))
     }
 }

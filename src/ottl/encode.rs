@@ -4,14 +4,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value as Json;
-
 use crate::core::limits::DEPTH_MAX;
 use crate::otlp::walk::{AnyValue, Fields, plain_attribute};
 use crate::otlp::write;
-use crate::ottl::Failure;
-use crate::ottl::parse::Key;
-use crate::ottl::value::{ELEMENTS_MAX, Value};
+use crate::ottl::path::Place;
+use crate::ottl::value::{ELEMENTS_MAX, Step, Value, pieces};
+use crate::ottl::{Failure, Item};
 
 const TOO_DEEP: Failure = Failure("the value nests too deep");
 /// Elements that a list may be filled up with to reach an index.
@@ -87,13 +85,13 @@ pub fn entries<'a>(value: &Value<'a>) -> Result<Vec<Entry<'a>>, Failure> {
             let found: Vec<Entry<'a>> = raw_entries(message, *number).map(Entry::read).take(ELEMENTS_MAX + 1).collect();
             if found.len() > ELEMENTS_MAX { Err(Failure("the map has too many entries")) } else { Ok(found) }
         }
-        Value::Json(Json::Object(map)) => {
-            let entry = |(key, value): (&String, &Json)| {
+        Value::Object(pairs) => {
+            let entry = |(key, value): &(Cow<'a, str>, Value<'a>)| {
                 let mut bytes = Vec::new();
-                put_json(&mut bytes, value, 1)?;
+                put_nested(&mut bytes, value, 1)?;
                 Ok(Entry::new(key.as_bytes().to_vec(), bytes))
             };
-            map.iter().map(entry).collect()
+            pairs.iter().map(entry).collect()
         }
         _ => Err(Failure("expected a map")),
     }
@@ -101,12 +99,18 @@ pub fn entries<'a>(value: &Value<'a>) -> Result<Vec<Entry<'a>>, Failure> {
 
 /// The `KeyValue` messages in field `number`.
 pub fn raw_entries(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
-    let fields = Fields::new(message).map_while(Result::ok).filter(move |field| field.number == number);
-    fields.filter_map(|field| field.bytes().ok())
+    pieces(message, number)
 }
 
 /// Appends the value as the content of an `AnyValue`.
 pub fn put_value(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Failure> {
+    put_nested(out, value, 0)
+}
+
+fn put_nested(out: &mut Vec<u8>, value: &Value<'_>, depth: usize) -> Result<(), Failure> {
+    if depth > DEPTH_MAX {
+        return Err(TOO_DEEP);
+    }
     match value {
         Value::Nil => {}
         Value::Text(text) => write::bytes(out, 1, text.as_bytes()),
@@ -127,13 +131,23 @@ pub fn put_value(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Failure> {
             let (mut inside, mut one) = (Vec::new(), Vec::new());
             for value in values {
                 one.clear();
-                put_value(&mut one, value)?;
+                put_nested(&mut one, value, depth + 1)?;
                 write::bytes(&mut inside, 1, &one);
             }
             write::bytes(out, 5, &inside);
         }
-        Value::Json(json) => put_json(out, json, 1)?,
+        Value::Object(pairs) => {
+            let (mut inside, mut one) = (Vec::new(), Vec::new());
+            for (key, value) in pairs {
+                one.clear();
+                put_nested(&mut one, value, depth + 1)?;
+                put_attribute(&mut inside, 1, key.as_bytes(), &one);
+            }
+            write::bytes(out, 6, &inside);
+        }
         Value::Time(_) | Value::Duration(_) => return Err(Failure("a time cannot be kept; convert it")),
+        Value::Id(_) => return Err(Failure("an id cannot be kept; take its `.string`")),
+        Value::Pieces(_) => return Err(Failure("messages of this kind cannot be kept")),
     }
     Ok(())
 }
@@ -148,54 +162,21 @@ pub fn put_double(out: &mut Vec<u8>, field: u32, number: f64) {
     out.extend_from_slice(&number.to_bits().to_le_bytes());
 }
 
-fn put_json(out: &mut Vec<u8>, json: &Json, depth: usize) -> Result<(), Failure> {
-    if depth > DEPTH_MAX {
-        return Err(TOO_DEEP);
-    }
-    match json {
-        Json::Null => {}
-        Json::Bool(truth) => put_value(out, &Value::Bool(*truth))?,
-        Json::Number(number) => match number.as_i64() {
-            Some(number) => put_int(out, number),
-            None => put_double(out, 4, number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => write::bytes(out, 1, text.as_bytes()),
-        Json::Array(values) => {
-            let (mut inside, mut one) = (Vec::new(), Vec::new());
-            for value in values {
-                one.clear();
-                put_json(&mut one, value, depth + 1)?;
-                write::bytes(&mut inside, 1, &one);
-            }
-            write::bytes(out, 5, &inside);
-        }
-        Json::Object(pairs) => {
-            let (mut inside, mut one) = (Vec::new(), Vec::new());
-            for (key, value) in pairs {
-                one.clear();
-                put_json(&mut one, value, depth + 1)?;
-                put_attribute(&mut inside, 1, key.as_bytes(), &one);
-            }
-            write::bytes(out, 6, &inside);
-        }
-    }
-    Ok(())
-}
-
 /// The `AnyValue` that comes of putting `value` under these keys of an old one; maps and lists that are missing are made
 /// (contrib pkg/ottl/contexts/internal/ctxutil).
-pub fn set_in(old: &[u8], keys: &[Key], value: &[u8]) -> Result<Vec<u8>, Failure> {
+pub fn set_in(old: &[u8], keys: &[Place], item: &Item<'_>, value: &[u8]) -> Result<Vec<u8>, Failure> {
     let Some((key, rest)) = keys.split_first() else { return Ok(value.to_vec()) };
+    let key = key.step(item)?;
     let old = AnyValue::read(old).unwrap_or(AnyValue::Empty);
     let mut out = Vec::new();
     let mut inside = Vec::new();
-    match (key, old) {
-        (Key::Name(name), AnyValue::KvList(_) | AnyValue::Empty) => {
+    match (&key, old) {
+        (Step::Name(name), AnyValue::KvList(_) | AnyValue::Empty) => {
             let map = if let AnyValue::KvList(map) = old { map } else { b"" };
-            put_in_map(&mut inside, (map, 1), name.as_bytes(), |old| set_in(old, rest, value))?;
+            put_in_map(&mut inside, (map, 1), name.as_bytes(), |old| set_in(old, rest, item, value))?;
             write::bytes(&mut out, 6, &inside);
         }
-        (Key::Index(index), AnyValue::Array(_) | AnyValue::Empty) => {
+        (Step::Index(index), AnyValue::Array(_) | AnyValue::Empty) => {
             let list = if let AnyValue::Array(list) = old { list } else { b"" };
             let mut elements: Vec<&[u8]> = raw_entries(list, 1).take(ELEMENTS_MAX + 1).collect();
             if elements.len() > ELEMENTS_MAX {
@@ -206,7 +187,7 @@ pub fn set_in(old: &[u8], keys: &[Key], value: &[u8]) -> Result<Vec<u8>, Failure
             }
             let at = usize::try_from(*index).ok().filter(|at| *at < elements.len());
             let at = at.ok_or(Failure("the index is out of bounds"))?;
-            let made = set_in(elements[at], rest, value)?;
+            let made = set_in(elements[at], rest, item, value)?;
             elements[at] = &made;
             elements.iter().for_each(|element| write::bytes(&mut inside, 1, element));
             write::bytes(&mut out, 5, &inside);

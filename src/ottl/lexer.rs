@@ -13,7 +13,7 @@ pub enum Kind {
     Bytes(Vec<u8>),
     Int(i64),
     Float(f64),
-    /// One of `( ) [ ] { } . , : + - * / = == != < <= > >=`.
+    /// One of `( ) [ ] { } . , : + - * / = == != < <= > >= =>`.
     Sign(&'static str),
     End,
 }
@@ -27,7 +27,7 @@ pub struct Token {
 
 /// Longer signs first.
 const SIGNS: &[&str] =
-    &["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", "{", "}", ".", ",", ":", "+", "-", "*", "/", "="];
+    &["==", "!=", "<=", ">=", "=>", "<", ">", "(", ")", "[", "]", "{", "}", ".", ",", ":", "+", "-", "*", "/", "="];
 
 /// All tokens, the last one [`Kind::End`].
 pub fn tokens(text: &str) -> Result<Vec<Token>, Fault> {
@@ -93,40 +93,73 @@ impl Lexer<'_> {
                 self.at += sign.len();
                 Ok(Kind::Sign(sign))
             }
-            None => self.fault("this character means nothing here"),
+            None => self.fault(match self.peek(0) {
+                Some('&') => "this character means nothing here; two conditions are joined by `and`",
+                Some('|') => "this character means nothing here; of two conditions one is enough with `or`",
+                Some('!') => "this character means nothing here; a condition is turned by `not`",
+                Some('\'') => "a string stands in double quotes",
+                _ => "this character means nothing here",
+            }),
         }
     }
 
+    /// A string with the escapes of Go's; any other is a fault there too. It may go on over lines.
     fn text(&mut self) -> Result<Kind, Fault> {
         let start = self.at;
         self.at += 1;
-        let mut text = String::new();
+        let mut text = Vec::new();
         loop {
             match (self.peek(0), self.peek(1)) {
                 (Some('"'), _) => {
                     self.at += 1;
-                    return Ok(Kind::Text(text));
+                    return Ok(Kind::Text(String::from_utf8_lossy(&text).into_owned()));
                 }
-                (Some('\\'), Some(escaped)) => {
-                    self.at += 2;
-                    match escaped {
-                        'n' => text.push('\n'),
-                        't' => text.push('\t'),
-                        'r' => text.push('\r'),
-                        '"' | '\\' | '/' => text.push(escaped),
-                        // Kept as written, so that regular expressions read naturally.
-                        other => text.extend(['\\', other]),
-                    }
-                }
+                (Some('\\'), Some(escaped)) => self.escape(escaped, &mut text)?,
                 (Some(c), _) => {
                     self.at += 1;
-                    text.push(c);
+                    text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 }
                 (None, _) => {
                     return Err(Fault { at: start, message: "this string does not end".to_owned(), not_built: false });
                 }
             }
         }
+    }
+
+    fn escape(&mut self, escaped: char, text: &mut Vec<u8>) -> Result<(), Fault> {
+        let plain = match escaped {
+            'a' => Some(7),
+            'b' => Some(8),
+            'f' => Some(12),
+            'n' => Some(b'\n'),
+            'r' => Some(b'\r'),
+            't' => Some(b'\t'),
+            'v' => Some(11),
+            '"' => Some(b'"'),
+            '\\' => Some(b'\\'),
+            _ => None,
+        };
+        if let Some(byte) = plain {
+            text.push(byte);
+            self.at += 2;
+            return Ok(());
+        }
+        let (from, length, base) = match escaped {
+            'x' => (2, 2, 16),
+            'u' => (2, 4, 16),
+            'U' => (2, 8, 16),
+            '0'..='7' => (1, 3, 8),
+            other => return self.fault(&format!("`\\{other}` is no escape of a string; a backslash is `\\\\`")),
+        };
+        let digits: String = (from..from + length).filter_map(|ahead| self.peek(ahead)).collect();
+        let value = u32::from_str_radix(&digits, base).ok().filter(|_| digits.len() == length);
+        match (escaped, value, value.and_then(char::from_u32)) {
+            ('u' | 'U', _, Some(c)) => text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            ('x' | '0'..='7', Some(byte @ 0..=255), _) => text.push(byte as u8),
+            _ => return self.fault("this escape of a string means no character"),
+        }
+        self.at += from + length;
+        Ok(())
     }
 
     fn number(&mut self) -> Result<Kind, Fault> {
@@ -161,6 +194,8 @@ impl Lexer<'_> {
             text.push_str(&self.take_while(|c| c.is_ascii_digit()));
         }
         let kind = match whole {
+            // As Go reads numbers in programs.
+            true if text.len() > 1 && text.starts_with('0') => i64::from_str_radix(&text, 8).ok().map(Kind::Int),
             true => text.parse().ok().map(Kind::Int),
             false => text.parse().ok().map(Kind::Float),
         };

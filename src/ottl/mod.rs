@@ -12,6 +12,7 @@ mod draft;
 mod editors;
 mod encode;
 mod eval;
+mod explain;
 mod glob;
 mod lexer;
 mod parse;
@@ -25,14 +26,17 @@ use std::fmt;
 
 pub use context::{Context, Grammar, Syntax, infer};
 pub use draft::{Draft, Edits, is_too_much, places, without};
+pub use explain::{Step, evaluate, explain};
 pub use path::place::Buffers;
 pub use path::tables::Points;
-pub use path::{points_in, points_of};
-pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts};
+pub use path::{POINTS, points_in, points_of, without_points};
+pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts, names_resources};
 pub use scene::Scene;
 pub use statement::Statement;
 
+use crate::core::time::UnixNanos;
 use crate::otlp::walk::{AnyValue, Fields};
+use crate::ottl::lexer::{Kind, Token};
 use crate::ottl::path::Owner;
 
 /// A text that cannot be parsed or names something that does not exist.
@@ -58,13 +62,54 @@ pub struct Failure(pub &'static str);
 
 /// A value as text, as `String` makes one; empty for no value.
 pub fn shown(any: AnyValue<'_>) -> String {
-    value::Value::of(any).to_text().unwrap_or_default().into_owned()
+    let value = value::Value::of(any);
+    value.to_text().ok().flatten().unwrap_or_default().into_owned()
+}
+
+/// The functions of a Collector's transform and whether podgate has them, by name.
+pub fn functions() -> Vec<(&'static str, bool)> {
+    let converters = convert::CONVERTERS.iter().map(|known| (known.name, true));
+    let missing = convert::NOT_BUILT.iter().map(|name| (*name, false));
+    let mut all: Vec<(&'static str, bool)> = converters.chain(missing).chain(statement::functions()).collect();
+    all.sort_unstable();
+    all
+}
+
+/// The paths of a context that podgate has, without the context's name.
+pub fn paths(context: Context) -> impl Iterator<Item = &'static str> {
+    path::tables::names(context).iter().map(|(name, _)| *name)
+}
+
+/// What functions ask of the world beside the item: the time, and chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    pub now: UnixNanos,
+    pub seed: u64,
+}
+
+impl World {
+    pub fn real() -> World {
+        World { now: UnixNanos::now(), seed: fastrand::u64(..) }
+    }
+
+    /// As it is given, else the real one where it is asked for.
+    fn or_real(self, asked: bool) -> World {
+        if asked && self == World::default() { World::real() } else { self }
+    }
+}
+
+/// True when a function asks what the time is, or for chance.
+fn asks_world(tokens: &[Token]) -> bool {
+    let asks =
+        |kind: &Kind| matches!(kind, Kind::Word(word) if ["Now", "Time", "UUID", "UUIDv7"].contains(&word.as_str()));
+    tokens.iter().any(|token| asks(&token.kind))
 }
 
 /// A checked condition.
 #[derive(Debug)]
 pub struct Condition {
     root: check::Node,
+    asks_world: bool,
 }
 
 impl Condition {
@@ -75,10 +120,13 @@ impl Condition {
     pub fn parse_as(text: &str, syntax: Syntax) -> Result<Condition, Fault> {
         let tokens = lexer::tokens(text)?;
         let tree = parse::condition(&tokens)?;
-        Ok(Condition { root: check::check(&tree, syntax)? })
+        Ok(Condition { root: check::check(&tree, syntax)?, asks_world: asks_world(&tokens) })
     }
 
     pub fn matches(&self, item: &Item<'_>) -> Result<bool, Failure> {
+        if self.asks_world {
+            return eval::truth(&self.root, &Item { world: item.world.or_real(true), ..*item });
+        }
         eval::truth(&self.root, item)
     }
 }
@@ -95,6 +143,7 @@ pub struct Item<'a> {
     /// The kind of data point in `piece`.
     pub points: Points,
     pub cache: &'a [u8],
+    pub world: World,
 }
 
 impl<'a> Item<'a> {

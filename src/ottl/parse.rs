@@ -27,11 +27,12 @@ pub enum Sum {
     Divide,
 }
 
-/// `["key"]` or `[0]` behind a name.
+/// `["key"]`, `[0]` or an expression in brackets behind a name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Key {
     Name(String),
     Index(i64),
+    Made(Box<Spot>),
 }
 
 /// One part of a path: `attributes["k"]`.
@@ -64,6 +65,8 @@ pub enum Tree {
     },
     Compare(Compare, Box<Spot>, Box<Spot>),
     Sum(Sum, Box<Spot>, Box<Spot>),
+    /// A minus before what is no number.
+    Negated(Box<Spot>),
     And(Vec<Spot>),
     Or(Vec<Spot>),
     Not(Box<Spot>),
@@ -83,6 +86,16 @@ pub fn condition(tokens: &[Token]) -> Result<Spot, Fault> {
     match parser.peek() {
         Kind::End => Ok(tree),
         _ => parser.fault("the condition should end here"),
+    }
+}
+
+/// Parses a value alone.
+pub fn value(tokens: &[Token]) -> Result<Spot, Fault> {
+    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let tree = parser.sum()?;
+    match parser.peek() {
+        Kind::End => Ok(tree),
+        _ => parser.fault("the value should end here"),
     }
 }
 
@@ -244,6 +257,10 @@ impl Parser<'_> {
         let at = self.at();
         let tree = match self.peek().clone() {
             Kind::Word(word) => return self.deeper(|parser| parser.word(word, at, 1)),
+            Kind::Sign("(") if self.is_lambda() => {
+                let message = "podgate does not have functions of functions (`(x) => ...`)".to_owned();
+                return Err(Fault { at, message, not_built: true });
+            }
             Kind::Sign("(") => {
                 self.next += 1;
                 let inner = self.deeper(Self::or)?;
@@ -260,7 +277,7 @@ impl Parser<'_> {
             }
             Kind::Sign(sign @ ("-" | "+")) => {
                 self.next += 1;
-                self.signed(sign)?
+                self.deeper(|parser| parser.signed(sign))?
             }
             Kind::Text(text) => {
                 self.next += 1;
@@ -284,16 +301,25 @@ impl Parser<'_> {
     }
 
     fn signed(&mut self, sign: &str) -> Result<Tree, Fault> {
-        match (self.advance(), sign) {
-            (Kind::Int(number), "-") => Ok(Tree::Int(-number)),
-            (Kind::Int(number), _) => Ok(Tree::Int(number)),
-            (Kind::Float(number), "-") => Ok(Tree::Float(-number)),
-            (Kind::Float(number), _) => Ok(Tree::Float(number)),
-            _ => {
-                self.next -= 1;
-                self.fault("a number is missing")
-            }
+        let number = match (self.peek(), sign) {
+            (Kind::Int(number), "-") => Some(Tree::Int(-number)),
+            (Kind::Float(number), "-") => Some(Tree::Float(-number)),
+            _ => None,
+        };
+        if let Some(number) = number {
+            self.next += 1;
+            return Ok(number);
         }
+        let operand = self.operand()?;
+        if sign == "-" { Ok(Tree::Negated(Box::new(operand))) } else { Ok(operand.tree) }
+    }
+
+    /// `(a, b) =>` follows.
+    fn is_lambda(&self) -> bool {
+        let behind = self.tokens.iter().skip(self.next + 1);
+        let mut behind =
+            behind.map(|token| &token.kind).skip_while(|kind| matches!(kind, Kind::Word(_) | Kind::Sign(",")));
+        behind.next() == Some(&Kind::Sign(")")) && behind.next() == Some(&Kind::Sign("=>"))
     }
 
     /// Values up to `end`, separated by commas.
@@ -322,22 +348,17 @@ impl Parser<'_> {
         Ok(Spot { tree: Tree::Named(name, Box::new(self.or()?)), at })
     }
 
-    /// Keys and values up to `}`.
+    /// Keys and values up to `}`. Commas between them are at will, as upstream's grammar has it.
     fn pairs(&mut self) -> Result<Vec<(String, Spot)>, Fault> {
         let mut pairs = Vec::new();
-        if self.takes_sign("}") {
-            return Ok(pairs);
-        }
-        loop {
+        while !self.takes_sign("}") {
             let Kind::Text(key) = self.peek().clone() else { return self.fault("a key is a string") };
             self.next += 1;
             self.expect(":")?;
             pairs.push((key, self.or()?));
-            if self.takes_sign("}") {
-                return Ok(pairs);
-            }
-            self.expect(",")?;
+            self.takes_sign(",");
         }
+        Ok(pairs)
     }
 
     /// `ahead` is 1 when the word itself is still to be passed.
@@ -378,13 +399,18 @@ impl Parser<'_> {
     fn keys(&mut self) -> Result<Vec<Key>, Fault> {
         let mut keys = Vec::new();
         while self.takes_sign("[") {
-            let key = match self.advance() {
-                Kind::Text(name) => Key::Name(name),
-                Kind::Int(index) => Key::Index(index),
-                _ => {
-                    self.next -= 1;
-                    return self.fault("a key is a string or a whole number");
+            let ends = self.tokens.get(self.next + 1).is_some_and(|token| token.kind == Kind::Sign("]"));
+            let key = match self.peek().clone() {
+                Kind::Text(name) if ends => {
+                    self.next += 1;
+                    Key::Name(name)
                 }
+                Kind::Int(index) if ends => {
+                    self.next += 1;
+                    Key::Index(index)
+                }
+                Kind::Sign("]") => return self.fault("a key is missing"),
+                _ => Key::Made(Box::new(self.deeper(Self::sum)?)),
             };
             self.expect("]")?;
             if keys.len() == DEPTH_MAX {

@@ -8,7 +8,8 @@ use crate::config::check::Section;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::node::{Node, Value};
 use crate::core::stats::Counter;
-use crate::ottl::{Condition, Context, Failure, Fault, Item, Scene, Statement, Syntax};
+use crate::ottl::explain::failing;
+use crate::ottl::{Condition, Context, Failure, Fault, Grammar, Item, Scene, Statement, Syntax};
 
 /// What a failure means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,18 @@ impl ErrorMode {
     }
 }
 
+/// True unless a configuration of conditions and statements certainly says nothing about resources: no context, path,
+/// property or text in it has the word, nor that of the resource's attribute that properties match (`services`).
+pub fn names_resources(node: &Node) -> bool {
+    let names = |text: &str| text.contains("resource") || text.contains("service");
+    match &node.value {
+        Value::Map(entries) => entries.iter().any(|entry| names(&entry.key) || names_resources(&entry.value)),
+        Value::List(items) => items.iter().any(names_resources),
+        Value::String(text) => names(text),
+        _ => false,
+    }
+}
+
 /// Counts failures.
 #[derive(Clone, Debug, Default)]
 pub struct Failures(pub Arc<Counter>);
@@ -38,18 +51,28 @@ pub struct Failures(pub Arc<Counter>);
 struct Rule<T> {
     run: T,
     text: String,
+    grammar: Grammar,
+    syntax: Syntax,
     said: AtomicBool,
 }
 
 impl<T> Rule<T> {
     /// The failure where it is the caller's business.
-    fn settle(&self, failure: Failure, mode: ErrorMode, failures: &Failures) -> Result<(), Failure> {
+    fn settle(&self, failure: Failure, item: &Item<'_>, mode: ErrorMode, failures: &Failures) -> Result<(), Failure> {
         failures.0.add(1);
-        if mode == ErrorMode::Ignore && !self.said.swap(true, Ordering::Relaxed) {
-            tracing::warn!(text = self.text, error = failure.0, "an OTTL text failed; said once, counted from now on");
+        if mode != ErrorMode::Silent && !self.said.swap(true, Ordering::Relaxed) {
+            let (at, met) = failing(&self.text, self.grammar, self.syntax, item).unwrap_or_default();
+            let text = marked(&self.text, at);
+            tracing::warn!(text, error = failure.0, met, "an OTTL text failed; said once, counted from now on");
         }
         if mode == ErrorMode::Propagate { Err(failure) } else { Ok(()) }
     }
+}
+
+/// The text with a sign before the character at which it failed, on one line.
+fn marked(text: &str, at: usize) -> String {
+    let (before, behind): (String, String) = (text.chars().take(at).collect(), text.chars().skip(at).collect());
+    format!("{before}>>>{behind}")
 }
 
 /// Conditions of which any counts.
@@ -64,13 +87,18 @@ impl Conditions {
         self.rules.is_empty()
     }
 
+    /// As they are written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.text.as_str())
+    }
+
     /// True when any condition holds.
     pub fn any(&self, item: &Item<'_>, failures: &Failures) -> Result<bool, Failure> {
         for rule in &self.rules {
             match rule.run.matches(item) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
-                Err(failure) => rule.settle(failure, self.mode, failures)?,
+                Err(failure) => rule.settle(failure, item, self.mode, failures)?,
             }
         }
         Ok(false)
@@ -115,7 +143,7 @@ impl Statements {
         }
         for rule in &self.rules {
             if let Err(failure) = rule.run.run(scene) {
-                rule.settle(failure, self.mode, failures)?;
+                rule.settle(failure, &scene.view(), self.mode, failures)?;
             }
         }
         Ok(())
@@ -133,7 +161,7 @@ pub struct Texts<'a> {
 impl<'a> Texts<'a> {
     /// The list under `key`; empty when there is none.
     pub fn under(section: &'a Section<'a>, key: &str) -> Texts<'a> {
-        Texts::of(section, key, section.list(key).unwrap_or_default())
+        Texts::of(section, key, section.strict_list(key).unwrap_or_default())
     }
 
     /// These nodes of the list under `key`.
@@ -162,20 +190,25 @@ impl<'a> Texts<'a> {
 
     /// Reports every text that is no condition; the others.
     pub fn conditions(&self, syntax: Syntax, mode: ErrorMode) -> Conditions {
-        Conditions { rules: self.parsed(|text| Condition::parse_as(text, syntax)), mode }
+        Conditions { rules: self.parsed(Grammar::Condition, syntax, Condition::parse_as), mode }
     }
 
     /// Reports every text that is no statement; the others, without conditions.
     pub fn statements(&self, syntax: Syntax, mode: ErrorMode) -> Statements {
-        let rules = self.parsed(|text| Statement::parse(text, syntax));
+        let rules = self.parsed(Grammar::Statement, syntax, Statement::parse);
         Statements { context: syntax.context, conditions: Conditions::default(), rules, mode, shared_cache: false }
     }
 
-    fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, Fault>) -> Vec<Rule<T>> {
+    fn parsed<T>(
+        &self,
+        grammar: Grammar,
+        syntax: Syntax,
+        parse: impl Fn(&str, Syntax) -> Result<T, Fault>,
+    ) -> Vec<Rule<T>> {
         let mut rules = Vec::with_capacity(self.found.len());
         for (_, _, text) in &self.found {
-            match parse(text) {
-                Ok(run) => rules.push(Rule { run, text: text.clone(), said: AtomicBool::new(false) }),
+            match parse(text, syntax) {
+                Ok(run) => rules.push(Rule { run, text: text.clone(), grammar, syntax, said: AtomicBool::new(false) }),
                 Err(fault) => self.fault(text, &fault),
             }
         }

@@ -2,11 +2,11 @@
 //!
 //! Resource, scope and cache outlive the item: their edits are handed from item to item by the caller.
 
-use crate::ottl::Item;
 use crate::ottl::draft::Draft;
 use crate::ottl::path::Owner;
 use crate::ottl::path::place::Buffers;
 use crate::ottl::path::tables::Points;
+use crate::ottl::{Item, World};
 
 #[derive(Debug, Default)]
 pub struct Scene<'a> {
@@ -20,6 +20,7 @@ pub struct Scene<'a> {
     pub points: Points,
     pub cache: Draft<'a>,
     pub buffers: Buffers,
+    pub world: World,
 }
 
 impl<'a> Scene<'a> {
@@ -32,6 +33,7 @@ impl<'a> Scene<'a> {
             piece: self.piece.bytes(),
             points: self.points,
             cache: self.cache.bytes(),
+            world: self.world,
         }
     }
 

@@ -1,26 +1,24 @@
 //! Statements: a call of an editor and the condition under which it runs. Checks which editor is meant and what its
 //! arguments must be; what editors do is next door.
 
-use crate::ottl::check::{self, Node, arrange, fault, not_built, pattern};
-use crate::ottl::convert::{CONVERTERS, Converter};
-use crate::ottl::editors::{Editor, MapEdit, Merge, Replacement};
+use crate::ottl::check::{self, Dialect, Node, Pattern, arrange, fault, not_built};
+use crate::ottl::convert::{CONVERTERS, Converter, Want};
+use crate::ottl::editors::{Editor, MapEdit, Merge, MetricEdit, Replacement};
 use crate::ottl::parse::{self, Spot, Tree};
 use crate::ottl::path::tables::{Part, PointPart};
 use crate::ottl::path::{self, Path};
-use crate::ottl::{Failure, Fault, Scene, Syntax, eval, glob, lexer};
+use crate::ottl::{Context, Failure, Fault, Scene, Syntax, asks_world, eval, lexer};
 
 /// A checked statement.
 #[derive(Debug)]
 pub struct Statement {
-    editor: Editor,
-    condition: Option<Node>,
+    pub(super) editor: Editor,
+    pub(super) condition: Option<Node>,
+    asks_world: bool,
 }
 
 /// Functions of a Collector's transform that podgate has not.
 const NOT_BUILT: &[&str] = &[
-    "set_semconv_span_name",
-    "convert_sum_to_gauge",
-    "convert_gauge_to_sum",
     "convert_summary_count_val_to_sum",
     "convert_summary_sum_val_to_sum",
     "convert_summary_quantile_val_to_gauge",
@@ -29,17 +27,41 @@ const NOT_BUILT: &[&str] = &[
     "extract_sum_metric",
     "extract_percentile_metric",
     "copy_metric",
-    "scale_metric",
     "merge_histogram_buckets",
     "aggregate_on_attributes",
     "aggregate_on_attribute_value",
     "unroll",
-    "delete_index",
-    "stringify_all",
 ];
 
-const KNOWN: &str = "set, append, delete_key, delete_matching_keys, keep_keys, keep_matching_keys, limit, truncate_all, \
-                     flatten, merge_maps, replace_match, replace_pattern, replace_all_matches, replace_all_patterns";
+/// Editors by name, and the names of their arguments.
+const EDITORS: &[(&str, &[&str])] = &[
+    ("set", &["target", "value"]),
+    ("clear", &["target"]),
+    ("append", &["target", "value", "values"]),
+    ("delete_key", &["target", "key"]),
+    ("delete_matching_keys", &["target", "pattern"]),
+    ("delete_index", &["target", "startIndex", "endIndex"]),
+    ("keep_keys", &["target", "keys"]),
+    ("keep_matching_keys", &["target", "pattern"]),
+    ("limit", &["target", "limit", "priorityKeys"]),
+    ("truncate_all", &["target", "limit", "utf8Safe", "truncationMarker"]),
+    ("stringify_all", &["target"]),
+    ("flatten", &["target", "prefix", "depth", "resolveConflicts"]),
+    ("merge_maps", &["target", "source", "strategy"]),
+    ("replace_match", &["target", "pattern", "replacement", "function", "replacementFormat"]),
+    ("replace_all_matches", &["target", "pattern", "replacement", "function", "replacementFormat"]),
+    ("replace_pattern", &["target", "regexPattern", "replacement", "function", "replacementFormat"]),
+    ("replace_all_patterns", &["target", "mode", "regexPattern", "replacement", "function", "replacementFormat"]),
+    ("set_semconv_span_name", &["semconvVersion", "originalSpanNameAttribute"]),
+    ("convert_sum_to_gauge", &[]),
+    ("convert_gauge_to_sum", &["stringAggTemp", "monotonic"]),
+    ("scale_metric", &["multiplier", "unit"]),
+];
+
+/// Editors, and whether they are built.
+pub fn functions() -> impl Iterator<Item = (&'static str, bool)> {
+    EDITORS.iter().map(|(name, _)| (*name, true)).chain(NOT_BUILT.iter().map(|name| (*name, false)))
+}
 
 impl Statement {
     pub fn parse(text: &str, syntax: Syntax) -> Result<Statement, Fault> {
@@ -47,11 +69,12 @@ impl Statement {
         let (call, condition) = parse::statement(&tokens)?;
         let editor = editor(&call, syntax)?;
         let condition = condition.map(|condition| check::check(&condition, syntax)).transpose()?;
-        Ok(Statement { editor, condition })
+        Ok(Statement { editor, condition, asks_world: asks_world(&tokens) })
     }
 
     /// Runs the editor where the condition holds.
     pub fn run(&self, scene: &mut Scene<'_>) -> Result<(), Failure> {
+        scene.world = scene.world.or_real(self.asks_world);
         if let Some(condition) = &self.condition
             && !eval::truth(condition, &scene.view())?
         {
@@ -77,25 +100,15 @@ fn editor(call: &Spot, syntax: Syntax) -> Result<Editor, Fault> {
     if !keys.is_empty() {
         return fault(call.at, "a statement has no keys");
     }
-    let parameters: &[&str] = match name.as_str() {
-        "set" => &["target", "value"],
-        "append" => &["target", "value", "values"],
-        "delete_key" => &["target", "key"],
-        "keep_keys" => &["target", "keys"],
-        "delete_matching_keys" | "keep_matching_keys" => &["target", "pattern"],
-        "limit" => &["target", "limit", "priority_keys"],
-        "truncate_all" => &["target", "limit"],
-        "flatten" => &["target", "prefix", "depth", "resolveConflicts"],
-        "merge_maps" => &["target", "source", "strategy"],
-        "replace_match" | "replace_all_matches" => {
-            &["target", "pattern", "replacement", "function", "replacementFormat"]
+    let Some((_, parameters)) = EDITORS.iter().find(|(known, _)| known == name) else {
+        if NOT_BUILT.contains(&name.as_str()) {
+            return not_built(call.at, format!("podgate does not have the function `{name}`"));
         }
-        "replace_pattern" => &["target", "regex", "replacement", "function", "replacementFormat"],
-        "replace_all_patterns" => &["target", "mode", "regex", "replacement", "function", "replacementFormat"],
-        other if NOT_BUILT.contains(&other) => {
-            return not_built(call.at, format!("podgate does not have the function `{other}`"));
+        if CONVERTERS.iter().any(|known| known.name == name) {
+            return fault(call.at, format!("`{name}` makes a value; a statement begins with an editor such as `set`"));
         }
-        other => return fault(call.at, format!("there is no editor `{other}`; known are {KNOWN}")),
+        let known: Vec<&str> = EDITORS.iter().map(|(name, _)| *name).collect();
+        return fault(call.at, format!("there is no editor `{name}`; known are {}", known.join(", ")));
     };
     let given = arrange(call.at, name, arguments, parameters)?;
     let arguments = Arguments { at: call.at, name, given, parameters, syntax };
@@ -106,15 +119,25 @@ impl<'s> Arguments<'s> {
     fn editor(&self) -> Result<Editor, Fault> {
         let editor = match self.name {
             "set" => Editor::Set { target: self.target()?, value: self.value("value")? },
+            "clear" => Editor::Clear { target: self.target()? },
             "append" => self.append()?,
-            "replace_match" => {
-                Editor::ReplaceMatch { target: self.target()?, pattern: self.glob()?, replacement: self.replacement()? }
-            }
-            "replace_pattern" => Editor::ReplacePattern {
+            "delete_index" => Editor::DeleteIndex {
                 target: self.target()?,
-                pattern: pattern(self.need("regex")?)?,
+                start: self.wanted("startIndex", Want::Int)?,
+                end: self.get("endIndex").map(|_| self.wanted("endIndex", Want::Int)).transpose()?,
+            },
+            "replace_match" => Editor::ReplaceMatch {
+                target: self.target()?,
+                pattern: self.pattern("pattern", Dialect::Glob)?,
                 replacement: self.replacement()?,
             },
+            "replace_pattern" => Editor::ReplacePattern {
+                target: self.target()?,
+                pattern: self.pattern("regexPattern", Dialect::Regex)?,
+                replacement: self.replacement()?,
+            },
+            "set_semconv_span_name" => self.span_name()?,
+            "convert_sum_to_gauge" | "convert_gauge_to_sum" | "scale_metric" => Editor::Metric(self.metric_edit()?),
             _ => Editor::Map { target: self.map()?, edit: self.map_edit()? },
         };
         Ok(editor)
@@ -122,17 +145,21 @@ impl<'s> Arguments<'s> {
 
     fn map_edit(&self) -> Result<MapEdit, Fault> {
         let edit = match self.name {
-            "delete_key" => MapEdit::DeleteKey(self.value("key")?),
-            "keep_keys" => MapEdit::KeepKeys(self.value("keys")?),
-            "delete_matching_keys" => MapEdit::Matching { pattern: pattern(self.need("pattern")?)?, keep: false },
-            "keep_matching_keys" => MapEdit::Matching { pattern: pattern(self.need("pattern")?)?, keep: true },
-            "limit" => self.limit()?,
-            "truncate_all" => MapEdit::Truncate(self.count("limit")?),
-            "flatten" => self.flatten()?,
-            "merge_maps" => MapEdit::Merge { source: self.value("source")?, how: self.strategy()? },
-            "replace_all_matches" => {
-                MapEdit::ReplaceMatches { pattern: self.glob()?, replacement: self.replacement()? }
+            "delete_key" => MapEdit::DeleteKey(self.wanted("key", Want::Text)?),
+            "keep_keys" => MapEdit::KeepKeys(self.written_list("keys", Want::Texts)?),
+            "delete_matching_keys" => {
+                MapEdit::Matching { pattern: self.pattern("pattern", Dialect::Regex)?, keep: false }
             }
+            "keep_matching_keys" => MapEdit::Matching { pattern: self.pattern("pattern", Dialect::Regex)?, keep: true },
+            "limit" => self.limit()?,
+            "truncate_all" => self.truncate()?,
+            "stringify_all" => MapEdit::Stringify,
+            "flatten" => self.flatten()?,
+            "merge_maps" => MapEdit::Merge { source: self.wanted("source", Want::Map)?, how: self.strategy()? },
+            "replace_all_matches" => MapEdit::ReplaceMatches {
+                pattern: self.pattern("pattern", Dialect::Glob)?,
+                replacement: self.replacement()?,
+            },
             _ => {
                 let mode = self.need("mode")?;
                 let keys = match self.text(mode)? {
@@ -140,11 +167,65 @@ impl<'s> Arguments<'s> {
                     "value" => false,
                     other => return fault(mode.at, format!("the mode is \"key\" or \"value\", not {other:?}")),
                 };
-                let pattern = pattern(self.need("regex")?)?;
+                let pattern = self.pattern("regexPattern", Dialect::Regex)?;
                 MapEdit::ReplacePatterns { keys, pattern, replacement: self.replacement()? }
             }
         };
         Ok(edit)
+    }
+
+    /// The metric is changed as a whole, which only a statement about metrics can.
+    fn metric_edit(&self) -> Result<MetricEdit, Fault> {
+        if self.syntax.context != Context::Metric {
+            return fault(self.at, format!("`{}` changes a metric", self.name));
+        }
+        Ok(match self.name {
+            "convert_sum_to_gauge" => MetricEdit::SumToGauge,
+            "convert_gauge_to_sum" => {
+                let temporality = self.need("stringAggTemp")?;
+                let temporality = match self.text(temporality)? {
+                    "delta" => 1,
+                    "cumulative" => 2,
+                    _ => return fault(temporality.at, "the temporality is \"delta\" or \"cumulative\""),
+                };
+                let monotonic = self.need("monotonic")?;
+                let Tree::Bool(monotonic) = monotonic.tree else {
+                    return fault(monotonic.at, "expected true or false");
+                };
+                MetricEdit::GaugeToSum { temporality, monotonic }
+            }
+            _ => {
+                let multiplier = self.need("multiplier")?;
+                let Tree::Float(by) = multiplier.tree else {
+                    return fault(multiplier.at, "the multiplier is a number with a dot, such as 10.0");
+                };
+                let unit = self.get("unit").map(|_| self.wanted("unit", Want::Text)).transpose()?;
+                MetricEdit::Scale { by, unit }
+            }
+        })
+    }
+
+    fn span_name(&self) -> Result<Editor, Fault> {
+        if self.syntax.context != Context::Span {
+            return fault(self.at, format!("`{}` changes a span", self.name));
+        }
+        let version = self.need("semconvVersion")?;
+        let text = self.text(version)?;
+        let mut numbers = text.trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());
+        let known = (numbers.next().flatten(), numbers.next().unwrap_or(Some(0)), numbers.next().unwrap_or(Some(0)));
+        if !matches!(known, (Some(1), Some(37..=42), Some(_)) | (Some(1), Some(43), Some(0)))
+            || numbers.next().is_some()
+        {
+            return fault(version.at, format!("the version of the conventions is 1.37.0 to 1.43.0, not {text:?}"));
+        }
+        let original = match self.get("originalSpanNameAttribute") {
+            None => None,
+            Some(spot) => match self.text(spot)? {
+                "" => return fault(spot.at, "the name of an attribute is not empty"),
+                name => Some(name.to_owned()),
+            },
+        };
+        Ok(Editor::SpanName { original })
     }
 
     fn get(&self, parameter: &str) -> Option<&'s Spot> {
@@ -163,8 +244,30 @@ impl<'s> Arguments<'s> {
         check::value(self.need(parameter)?, self.syntax)
     }
 
+    /// The argument, which must be of this kind as far as it is written out.
+    fn wanted(&self, parameter: &str, want: Want) -> Result<Node, Fault> {
+        let node = self.value(parameter)?;
+        match node.literal().map(|literal| want.take(literal)) {
+            Some(Err(failure)) => fault(self.need(parameter)?.at, format!("`{parameter}`: {failure}")),
+            _ => Ok(node),
+        }
+    }
+
+    fn written_list(&self, parameter: &str, want: Want) -> Result<Node, Fault> {
+        let spot = self.need(parameter)?;
+        match spot.tree {
+            Tree::List(_) => self.wanted(parameter, want),
+            _ => fault(spot.at, format!("`{parameter}` must be a list such as [\"a\", \"b\"]")),
+        }
+    }
+
     fn optional(&self, parameter: &str) -> Result<Option<Node>, Fault> {
         self.get(parameter).map(|spot| check::value(spot, self.syntax)).transpose()
+    }
+
+    fn pattern(&self, parameter: &str, dialect: Dialect) -> Result<Pattern, Fault> {
+        let at = self.need(parameter)?.at;
+        Pattern::of(self.value(parameter)?, dialect).or_else(|why| fault(at, why))
     }
 
     fn text(&self, spot: &'s Spot) -> Result<&'s str, Fault> {
@@ -186,11 +289,8 @@ impl<'s> Arguments<'s> {
     fn target(&self) -> Result<Path, Fault> {
         let spot = self.need("target")?;
         let Tree::Path(segments) = &spot.tree else { return fault(spot.at, "the target must be a path") };
-        match path::resolve(segments, self.syntax) {
-            Ok(path) if path.can_be_set() => Ok(path),
-            Ok(path) => fault(spot.at, format!("`{}` cannot be set", path.name)),
-            Err(wrong) => Err(wrong.at(spot.at)),
-        }
+        let path = path::resolve(segments, self.syntax, spot.at)?;
+        if path.can_be_set() { Ok(path) } else { fault(spot.at, format!("`{}` cannot be set", path.name)) }
     }
 
     /// A target that is a map.
@@ -203,7 +303,8 @@ impl<'s> Arguments<'s> {
     }
 
     fn append(&self) -> Result<Editor, Fault> {
-        let (value, values) = (self.optional("value")?, self.optional("values")?);
+        let value = self.optional("value")?;
+        let values = self.get("values").map(|_| self.written_list("values", Want::Values)).transpose()?;
         if value.is_none() && values.is_none() {
             return fault(self.at, "`append` needs a value or values");
         }
@@ -218,7 +319,7 @@ impl<'s> Arguments<'s> {
 
     fn limit(&self) -> Result<MapEdit, Fault> {
         let most = self.count("limit")?;
-        let listed = self.need("priority_keys")?;
+        let listed = self.need("priorityKeys")?;
         let Tree::List(keys) = &listed.tree else { return fault(listed.at, "the priority keys must be a list") };
         let keys = keys.iter().map(|key| self.text(key).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
         if keys.len() > most {
@@ -227,14 +328,36 @@ impl<'s> Arguments<'s> {
         Ok(MapEdit::Limit { most, keys })
     }
 
-    fn flatten(&self) -> Result<MapEdit, Fault> {
-        if let Some(spot) = self.get("resolveConflicts")
-            && spot.tree != Tree::Bool(false)
-        {
-            return not_built(spot.at, "podgate does not have `resolveConflicts` of `flatten`");
+    fn truth(&self, parameter: &str, default: bool) -> Result<bool, Fault> {
+        match self.get(parameter) {
+            None => Ok(default),
+            Some(Spot { tree: Tree::Bool(truth), .. }) => Ok(*truth),
+            Some(spot) => fault(spot.at, format!("`{parameter}` must be true or false")),
         }
+    }
+
+    fn truncate(&self) -> Result<MapEdit, Fault> {
+        let most = self.count("limit")?;
+        let marker = match self.get("truncationMarker") {
+            Some(spot) if self.text(spot)?.len() > most => {
+                return fault(spot.at, "the marker is longer than the limit");
+            }
+            Some(spot) => self.text(spot)?.to_owned(),
+            None => String::new(),
+        };
+        Ok(MapEdit::Truncate { most, whole: self.truth("utf8Safe", true)?, marker })
+    }
+
+    fn flatten(&self) -> Result<MapEdit, Fault> {
         let depth = if self.get("depth").is_some() { self.count("depth")? } else { usize::MAX };
-        Ok(MapEdit::Flatten { prefix: self.optional("prefix")?, depth })
+        if depth == 0 {
+            return fault(self.need("depth")?.at, "`depth` must be above zero");
+        }
+        let prefix = match self.get("prefix") {
+            Some(spot) => self.text(spot)?.to_owned(),
+            None => String::new(),
+        };
+        Ok(MapEdit::Flatten { prefix, depth, resolve: self.truth("resolveConflicts", false)? })
     }
 
     fn strategy(&self) -> Result<Merge, Fault> {
@@ -247,22 +370,15 @@ impl<'s> Arguments<'s> {
         }
     }
 
-    fn glob(&self) -> Result<regex::Regex, Fault> {
-        let spot = self.need("pattern")?;
-        let text = self.text(spot)?;
-        glob::compile(text).map_or_else(|| fault(spot.at, format!("{text:?} is not a glob pattern")), Ok)
-    }
-
     fn replacement(&self) -> Result<Replacement, Fault> {
-        let text = self.value("replacement")?;
+        let text = self.wanted("replacement", Want::Text)?;
         let function = self.get("function").map(function).transpose()?;
-        let format = match self.get("replacementFormat") {
-            None => None,
-            Some(spot) => match self.text(spot)?.split_once("%s") {
-                Some((before, after)) if !after.contains("%s") => Some((before.to_owned(), after.to_owned())),
-                _ => return fault(spot.at, "the format needs exactly one %s"),
-            },
-        };
+        let format = self.get("replacementFormat").map(|_| self.wanted("replacementFormat", Want::Text)).transpose()?;
+        if let Some(Node::Text(written)) = &format
+            && Replacement::around(written).is_none()
+        {
+            return fault(self.need("replacementFormat")?.at, "the format needs exactly one %s");
+        }
         Ok(Replacement { text, function, format })
     }
 }
@@ -274,9 +390,11 @@ fn function(spot: &Spot) -> Result<Converter, Fault> {
         Tree::Path(segments) if segments.len() == 1 && segments[0].keys.is_empty() => &segments[0].name,
         _ => return fault(spot.at, "the name of a function is expected"),
     };
-    match CONVERTERS.iter().find(|known| known.name == name) {
-        Some(known) if known.fewest <= 1 && known.most >= 1 => Ok(known.converter),
-        Some(_) => fault(spot.at, format!("`{name}` does not take one text alone")),
-        None => fault(spot.at, format!("podgate has no function `{name}`")),
+    let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
+        return fault(spot.at, format!("podgate has no function `{name}`"));
+    };
+    match known.parameters {
+        [one] if one.want == Want::Text => Ok(known.converter),
+        _ => fault(spot.at, format!("`{name}` does not take one text alone")),
     }
 }

@@ -3,12 +3,15 @@
 //! Built against the flow (exporters, then processors from last to first, then receivers), started consumers first,
 //! drained producers first. Building does no I/O and cannot fail: every fault was found by the plan.
 
+mod collector;
 mod graph;
+pub mod left;
 pub mod plan;
 mod unsupported;
+mod waits;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::core::component::{Component, ComponentId};
 use crate::core::consumer::Next;
@@ -58,7 +61,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
             let Some(connector) = plan.connectors.get(id) else { continue };
             let cx = build_context("connectors", id, host);
             let path = cx.path.clone();
-            let exporter = connector.build(cx, outputs_of(plan, id, &entries, host));
+            let exporter = connector.build(cx, outputs_of(plan, id, &entries));
             exits.insert(id, exporter.clone());
             wired.processors.push(Running { path, component: exporter });
         }
@@ -68,7 +71,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
     for (id, receiver) in &plan.receivers {
         let cx = build_context("receivers", id, host);
         let path = cx.path.clone();
-        let outputs = outputs_of(plan, id, &entries, host);
+        let outputs = outputs_of(plan, id, &entries);
         wired.receivers.push(Running { path, component: receiver.build(cx, outputs) });
     }
     wired
@@ -83,8 +86,8 @@ fn wire_pipeline(
     wired: &mut Wired,
 ) -> Next {
     let branches: Vec<Next> = pipeline.exporters.iter().filter_map(|id| exits.get(id).cloned()).collect();
-    let mut next = FanOut::over(branches, host.balance.clone());
-    let late_binding = Arc::new(OnceLock::new());
+    let mut next = FanOut::over(branches);
+    let longest_wait = waits::longest(pipeline, &plan.processors);
     let mut bound_late = false;
     for id in pipeline.processors.iter().rev() {
         let Some(processor) = plan.processors.get(id) else { continue };
@@ -97,7 +100,7 @@ fn wire_pipeline(
             pipeline: pipeline.name.clone(),
             exporters: pipeline.exporters.iter().map(ComponentId::to_string).collect(),
             bound_late,
-            late_binding: late_binding.clone(),
+            longest_wait,
         };
         next = match processor.build(cx, next.clone()) {
             Stage::Transform(transform) => Arc::new(TransformStage::new(transform, next, flow)),
@@ -106,19 +109,20 @@ fn wire_pipeline(
                 consumer
             }
         };
-        bound_late |= processor.binds_late();
+        // Who reads or changes resources must find them complete.
+        bound_late = processor.binds_late() || (bound_late && !processor.touches_resources());
     }
     next
 }
 
 /// First stages of the pipelines that name `id` as a receiver, one fan-out per signal.
-fn outputs_of(plan: &Plan, id: &ComponentId, entries: &HashMap<&str, Next>, host: &Arc<Host>) -> Outputs {
+fn outputs_of(plan: &Plan, id: &ComponentId, entries: &HashMap<&str, Next>) -> Outputs {
     let mut outputs = Outputs::default();
     for signal in Signal::ALL {
         let fed = plan.pipelines.iter().filter(|pipeline| pipeline.signal == signal && pipeline.receivers.contains(id));
         let branches: Vec<Next> = fed.filter_map(|pipeline| entries.get(pipeline.name.as_str()).cloned()).collect();
         if !branches.is_empty() {
-            outputs.set(signal, FanOut::over(branches, host.balance.clone()));
+            outputs.set(signal, FanOut::over(branches));
         }
     }
     outputs

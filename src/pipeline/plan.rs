@@ -3,7 +3,9 @@
 //! This is the whole of `validate`: a plan without errors can be wired and started.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use crate::config::address;
 use crate::config::check::nearest;
 use crate::config::document::{Declared, Document, Named, PipelineDeclared};
 use crate::config::telemetry::Telemetry;
@@ -12,10 +14,11 @@ use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::factory::{
     About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
 };
+use crate::core::limits;
 use crate::core::node::Place;
 use crate::core::payload::Signal;
 use crate::pipeline::graph::{self, Joint};
-use crate::pipeline::unsupported;
+use crate::pipeline::{collector, unsupported, waits};
 use crate::registry::{self, Match};
 
 /// What to do with components podgate does not have (`--unsupported`).
@@ -23,8 +26,11 @@ use crate::registry::{self, Match};
 pub enum Unsupported {
     #[default]
     Refuse,
-    /// Leave them out, and pipelines that end up without receiver or exporter; one warning each.
+    /// Leave them out, and pipelines that end up without receiver or exporter; one warning each. What protects data, and
+    /// the last exporter that delivered it, are not left out so.
     Skip,
+    /// These too.
+    SkipAll,
 }
 
 /// A checked configuration, ready to be wired.
@@ -37,6 +43,8 @@ pub struct Plan {
     pub pipelines: Vec<PipelinePlan>,
     pub telemetry: Telemetry,
     pub memory_limit: Option<MemoryLimit>,
+    /// How long listeners wait for a port that another process holds.
+    pub port_wait: Duration,
 }
 
 /// One pipeline with its references resolved to ids under current names.
@@ -47,6 +55,13 @@ pub struct PipelinePlan {
     pub receivers: Vec<ComponentId>,
     pub processors: Vec<ComponentId>,
     pub exporters: Vec<ComponentId>,
+}
+
+impl PipelinePlan {
+    /// Everything that comes in is dropped, which senders are not told.
+    pub fn ends_in_nop(&self) -> bool {
+        self.exporters.iter().all(|id| id.component_type == "nop")
+    }
 }
 
 impl Plan {
@@ -75,16 +90,20 @@ pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Op
     let first_pipeline = document.pipelines.first().map(|pipeline| pipeline.place);
     let document = match unsupported {
         Unsupported::Refuse => document,
-        Unsupported::Skip => unsupported::without(document, &checks.diagnostics),
+        Unsupported::Skip => unsupported::without(document, Severity::Error, &checks.diagnostics),
+        Unsupported::SkipAll => unsupported::without(document, Severity::Warning, &checks.diagnostics),
     };
     let mut planner = Planner { checks, known: Vec::new(), plans: Plans::default() };
     for declared in &document.components {
-        planner.declare(declared);
+        planner.declare(declared, document.uses(declared));
     }
+    planner.claim_readers(&document.telemetry);
     let extensions = planner.use_extensions(&document.extensions);
     let pipelines = planner.pipelines(&document.pipelines);
     graph::check(&pipelines, &planner.joints(&document), &checks.diagnostics);
+    waits::check(&pipelines, &planner.plans.processors, &checks.diagnostics);
     planner.lint(&document);
+    let memory_limit = planner.memory_limit(&pipelines);
     if let (Some(place), []) = (first_pipeline, pipelines.as_slice()) {
         let path = "service::pipelines".to_owned();
         let expected = Some("all were left out".to_owned());
@@ -118,8 +137,15 @@ pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Op
         receivers: plans.receivers,
         pipelines,
         telemetry: document.telemetry,
-        memory_limit: checks.memory_limit.get().map(|(limit, _)| *limit),
+        memory_limit,
+        port_wait: document.port_wait.unwrap_or_else(|| default_port_wait(checks)),
     })
+}
+
+/// In a pod whoever holds the port is the pod before, which ends; elsewhere it is a mistake, told at once.
+fn default_port_wait(checks: &Checks) -> Duration {
+    let in_a_pod = checks.environment.variable("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty());
+    if in_a_pod { limits::PORT_WAIT_IN_A_POD } else { Duration::ZERO }
 }
 
 #[derive(Default)]
@@ -148,10 +174,10 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn declare(&mut self, declared: &Declared) {
+    fn declare(&mut self, declared: &Declared, used: bool) {
         let abouts: Vec<&'static About> = abouts_of(declared.kind);
         let Some(found) = registry::find(abouts.iter().copied(), &declared.id.component_type) else {
-            self.unknown_component(declared, &abouts);
+            self.foreign_component(declared, used, &abouts);
             // References to it are not faults of their own.
             let signals = &Signal::ALL;
             self.known.push(Known {
@@ -185,7 +211,37 @@ impl Planner<'_> {
             id: id.clone(),
             signals: about.signals,
         });
-        self.check(declared, id, at);
+        // Not used and without a body: what it lacks, nobody misses. The lint says that it is not used.
+        if used || !declared.body.is_null() || declared.kind != Kind::Processor {
+            self.check(declared, id, at);
+        }
+    }
+
+    /// A component of another program: an error where something uses it, and one warning where nothing does.
+    fn foreign_component(&self, declared: &Declared, used: bool, abouts: &[&'static About]) {
+        let (kind, written) = (declared.kind.name(), &declared.id.component_type);
+        if let Some(why) = collector::without_effect(declared.kind, written) {
+            let message = format!("{kind} `{}` has no effect: {why}", declared.id);
+            return self.report(code::IGNORED_KEY, Severity::Warning, declared.place, path_of(declared), message, None);
+        }
+        if used || !collector::has(declared.kind, written) {
+            return self.unknown_component(declared, abouts);
+        }
+        let message = format!("{kind} `{}` is the Collector's and not podgate's; nothing uses it", declared.id);
+        self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
+    }
+
+    /// The metrics pages that are written take their ports as every other listener does.
+    fn claim_readers(&self, telemetry: &Telemetry) {
+        for (at, reader) in telemetry.metrics.iter().enumerate().filter(|(_, reader)| reader.place.line > 0) {
+            let path = format!("service::telemetry::metrics::readers::{at}");
+            let address = address::fixed(&format!("{}:{}", reader.host, reader.port));
+            let other = address.and_then(|address| self.checks.claim_address(address, &path, reader.place));
+            if let Some(other) = other {
+                let message = format!("{}:{} is already taken by {other}", reader.host, reader.port);
+                self.report(code::CONFLICT, Severity::Error, reader.place, path, message, None);
+            }
+        }
     }
 
     fn check(&mut self, declared: &Declared, id: ComponentId, at: usize) {
@@ -229,7 +285,7 @@ impl Planner<'_> {
                 abouts.iter().map(|about| about.name).collect::<Vec<_>>().join(", ")
             ),
         };
-        let (message, help) = if unsupported::is_collectors(declared.kind, written) {
+        let (message, help) = if collector::has(declared.kind, written) {
             (
                 format!("podgate does not have the Collector's {kind} `{written}`"),
                 Some("remove it, or start with --unsupported=skip to leave out what podgate does not have".to_owned()),
@@ -316,8 +372,12 @@ impl Planner<'_> {
 
     fn check_signal(&self, known: &Known, named: &Named, signal: Signal, path: &str) {
         if known.signals.contains(&signal) {
-            let plan = self.plans.processors.get(&known.id).filter(|_| known.kind == Kind::Processor);
-            if let Some(why) = plan.and_then(|plan| plan.unfit(signal)) {
+            let unfit = match known.kind {
+                Kind::Processor => self.plans.processors.get(&known.id).and_then(|plan| plan.unfit(signal)),
+                Kind::Exporter => self.plans.exporters.get(&known.id).and_then(|plan| plan.unfit(signal)),
+                _ => None,
+            };
+            if let Some(why) = unfit {
                 let message = format!("`{}` does not fit into a pipeline of {}: {why}", named.id, signal.name());
                 self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, None);
             }
@@ -327,6 +387,23 @@ impl Planner<'_> {
         let message = format!("`{}` does not take {}", named.id, signal.name());
         let expected = Some(format!("it takes {}", signals.join(", ")));
         self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, expected);
+    }
+
+    /// The limits of the memory_limiters that pipelines use. The budget is one for the process, so they have to agree; one
+    /// that is declared alone limits nothing.
+    fn memory_limit(&self, pipelines: &[PipelinePlan]) -> Option<MemoryLimit> {
+        let limits = self.checks.memory_limits.borrow();
+        let used = |id: &ComponentId| pipelines.iter().any(|pipeline| pipeline.processors.contains(id));
+        let mut used = limits.iter().filter(|(id, ..)| used(id));
+        let (_, first, first_place) = used.next()?;
+        for (id, _, place) in used.filter(|(_, limit, _)| limit != first) {
+            let message = "another memory_limiter has other limits, and the memory budget is one for the whole process; \
+                           name the same memory_limiter in every pipeline";
+            let expected = Some(format!("the limits of line {}", first_place.line));
+            let path = format!("processors::{id}");
+            self.report(code::CONFLICT, Severity::Error, *place, path, message.to_owned(), expected);
+        }
+        Some(*first)
     }
 
     /// Findings about the whole that are legal and almost never meant.
@@ -345,7 +422,8 @@ impl Planner<'_> {
             self.lint_enrichment(pipeline);
         }
         for declared in &document.components {
-            if !is_used(document, declared) {
+            let has_it = registry::find(abouts_of(declared.kind).into_iter(), &declared.id.component_type).is_some();
+            if has_it && !document.uses(declared) && !document.overlays(declared) {
                 let message = format!("{} `{}` is declared but not used", declared.kind.name(), declared.id);
                 self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
             }
@@ -391,15 +469,6 @@ impl Planner<'_> {
             help: None,
         });
     }
-}
-
-fn is_used(document: &Document, declared: &Declared) -> bool {
-    let names = |named: &[Named]| named.iter().any(|named| named.id == declared.id);
-    let in_pipelines = document
-        .pipelines
-        .iter()
-        .any(|pipeline| names(&pipeline.receivers) || names(&pipeline.processors) || names(&pipeline.exporters));
-    in_pipelines || (declared.kind == Kind::Extension && names(&document.extensions))
 }
 
 fn path_of(declared: &Declared) -> String {

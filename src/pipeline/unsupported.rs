@@ -10,191 +10,30 @@ use crate::core::component::{ComponentId, Kind};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::factory::{CheckContext, Checks};
 use crate::core::node::{Node, Place, Value};
+use crate::pipeline::collector;
 use crate::registry::{self, Match};
 
-/// Component types of the Collector distributions that podgate does not have, so that a message can tell a foreign
-/// component from a slip of the pen. Read from the distributions' lists of 2026-08.
-const COLLECTORS: &[(Kind, &[&str])] = &[
-    (
-        Kind::Receiver,
-        &[
-            "prometheus",
-            "jaeger",
-            "zipkin",
-            "file_log",
-            "filelog",
-            "kubelet_stats",
-            "kubeletstats",
-            "host_metrics",
-            "hostmetrics",
-            "receiver_creator",
-            "k8s_cluster",
-            "k8s_objects",
-            "k8sobjects",
-            "k8s_events",
-            "journald",
-            "statsd",
-            "kafka",
-            "opencensus",
-            "fluentforward",
-            "fluent_forward",
-            "nginx",
-            "redis",
-            "postgresql",
-            "docker_stats",
-            "httpcheck",
-            "http_check",
-            "carbon",
-            "signalfx",
-            "syslog",
-            "tcp_log",
-            "tcplog",
-            "udplog",
-            "nop",
-            "splunk_hec",
-            "awsxray",
-            "datadog",
-            "loki",
-            "webhookevent",
-        ],
-    ),
-    (
-        Kind::Processor,
-        &[
-            "span",
-            "metricstransform",
-            "metrics_transform",
-            "groupbyattrs",
-            "groupbytrace",
-            "group_by_attrs",
-            "group_by_trace",
-            "redaction",
-            "cumulative_to_delta",
-            "cumulativetodelta",
-            "deltatocumulative",
-            "deltatorate",
-            "metric_start_time",
-            "metricstarttime",
-            "gen_ai_normalizer",
-            "elasticapm",
-            "elastictrace",
-            "log_dedup",
-            "logdedup",
-            "interval",
-            "sumologic",
-            "geoip",
-            "remotetap",
-            "logstransform",
-            "metricsgeneration",
-            "schema",
-            "isolationforest",
-            "dns_lookup",
-            "unroll",
-            "coralogix",
-        ],
-    ),
-    (
-        Kind::Exporter,
-        &[
-            "elasticsearch",
-            "prometheus",
-            "prometheusremotewrite",
-            "prometheus_remote_write",
-            "load_balancing",
-            "loadbalancing",
-            "kafka",
-            "opensearch",
-            "signalfx",
-            "splunk_hec",
-            "coralogix",
-            "logzio",
-            "awsemf",
-            "awsxray",
-            "datadog",
-            "zipkin",
-            "jaeger",
-            "loki",
-            "googlecloud",
-            "googlemanagedprometheus",
-            "sapm",
-            "azuremonitor",
-            "clickhouse",
-            "influxdb",
-            "sumologic",
-            "otelarrow",
-            "rabbitmq",
-            "pulsar",
-        ],
-    ),
-    (
-        Kind::Connector,
-        &[
-            "span_metrics",
-            "spanmetrics",
-            "service_graph",
-            "servicegraph",
-            "routing",
-            "count",
-            "sum",
-            "elasticapm",
-            "failover",
-            "exceptions",
-            "grafanacloud",
-            "signaltometrics",
-            "roundrobin",
-            "datadog",
-        ],
-    ),
-    (
-        Kind::Extension,
-        &[
-            "zpages",
-            "pprof",
-            "file_storage",
-            "headers_setter",
-            "k8s_observer",
-            "k8s_leader_elector",
-            "opamp",
-            "memory_ballast",
-            "bearertokenauth",
-            "basicauth",
-            "basic_auth",
-            "bearer_token_auth",
-            "oauth2client",
-            "oidc",
-            "sigv4auth",
-            "health_check_v2",
-            "healthcheckv2",
-            "host_observer",
-            "docker_observer",
-            "http_forwarder",
-            "memory_limiter",
-            "storage",
-            "apikeyauth",
-            "ack",
-            "cgroupruntime",
-            "smartagent",
-            "googleclientauth",
-            "remotetap",
-            "jaegerremotesampling",
-            "encoding",
-            "k8s_leader_election",
-        ],
-    ),
-];
-
-/// True for a component type that a Collector distribution has.
-pub fn is_collectors(kind: Kind, component_type: &str) -> bool {
-    COLLECTORS.iter().any(|(of, names)| *of == kind && names.contains(&component_type))
-}
+/// Keys without which a component would do what its owner protects against: leaving them out takes it along.
+const PROTECTING: [&str; 7] =
+    ["tls", "auth", "middlewares", "cipher_suites", "curve_preferences", "tpm", "metadata_keys"];
+/// Processors that hide data.
+const HIDING: [&str; 1] = ["redaction"];
+/// Exporters that deliver nowhere.
+const SHOWING: [&str; 4] = ["debug", "logging", "nop", "file"];
 
 /// The document without what podgate does not have.
-pub fn without(mut document: Document, diagnostics: &Diagnostics) -> Document {
+/// `unprotected` is what it is that something protecting goes, or that a pipeline delivers nowhere any more.
+pub fn without(mut document: Document, unprotected: Severity, diagnostics: &Diagnostics) -> Document {
     diagnostics.soften(code::NOT_YET);
+    diagnostics.soften(code::RETIRED);
     let declared: BTreeSet<(Kind, ComponentId)> =
         document.components.iter().map(|declared| (declared.kind, declared.id.clone())).collect();
     let mut gone: BTreeSet<(Kind, ComponentId)> = BTreeSet::new();
+    let before = document.clone();
     for declared in &mut document.components {
+        if collector::without_effect(declared.kind, &declared.id.component_type).is_some() {
+            continue;
+        }
         if let Some(why) = trim(declared, diagnostics) {
             warn(diagnostics, declared.place, path_of(declared), format!("left out: {why}"));
             gone.insert((declared.kind, declared.id.clone()));
@@ -216,7 +55,45 @@ pub fn without(mut document: Document, diagnostics: &Diagnostics) -> Document {
         foreign.leave_out(&[Kind::Exporter, Kind::Connector], &mut pipeline.exporters);
     }
     drop_emptied(&mut document, diagnostics);
+    for finding in unprotected_pipelines(&before, &document) {
+        diagnostics.push(Diagnostic { severity: unprotected, ..finding });
+    }
     document
+}
+
+/// Pipelines that lost what hides data, or whose exporters are all left out but those that only show it: their senders
+/// hear success.
+fn unprotected_pipelines(before: &Document, after: &Document) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for pipeline in &after.pipelines {
+        let Some(was) = before.pipelines.iter().find(|was| was.name == pipeline.name) else { continue };
+        let mut report = |named: &Named, list: &str, message: String| {
+            found.push(Diagnostic {
+                code: code::UNPROTECTED,
+                severity: Severity::Error,
+                place: Some(named.place),
+                path: format!("service::pipelines::{}::{list}", pipeline.name),
+                message,
+                expected: None,
+                help: Some("start with --unsupported=skip-all where that is meant".to_owned()),
+            });
+        };
+        let of = |named: &Named, types: &[&str]| types.contains(&named.id.component_type.as_str());
+        for gone in was.processors.iter().filter(|named| of(named, &HIDING) && !pipeline.processors.contains(named)) {
+            let message = format!("`{}` hides data and is left out: what it hides would be sent on", gone.id);
+            report(gone, "processors", message);
+        }
+        let showing = pipeline.exporters.iter().all(|named| of(named, &SHOWING));
+        let gone = was.exporters.iter().find(|named| !of(named, &SHOWING));
+        if let (true, Some(gone)) = (showing, gone) {
+            let message = format!(
+                "pipeline `{}` would deliver nowhere: `{}` is left out, and senders hear success",
+                pipeline.name, gone.id
+            );
+            report(gone, "exporters", message);
+        }
+    }
+    found
 }
 
 /// References to components that podgate does not have and that nobody declared: an overlay read without its base.
@@ -295,14 +172,22 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
     let Some(Match::Name(at) | Match::Alias(at, _)) = registry::find(abouts, &component_type) else {
         return Some(format!("podgate does not have the {} `{component_type}`", kind.name()));
     };
+    let mut removed: Vec<String> = Vec::new();
     // The last first, so that places in lists stay right.
     for finding in not_yet(declared, at).into_iter().rev() {
         let key = finding.path.rsplit("::").next().unwrap_or_default().to_owned();
-        if matches!(key.as_str(), "tls" | "auth") {
+        if PROTECTING.contains(&key.as_str()) {
             return Some(format!("its `{key}` is not supported yet, and it must not run without"));
         }
         let inside = finding.path.strip_prefix(&format!("{}::", path_of(declared))).unwrap_or_default().to_owned();
-        let keys: Vec<&str> = inside.split("::").collect();
+        let keys = with_what_depends(inside.split("::").collect());
+        let whole = keys.join("::");
+        // Went with another finding's group; what has its place now is not meant.
+        if removed.iter().any(|gone| whole == *gone || whole.starts_with(&format!("{gone}::"))) {
+            continue;
+        }
+        removed.push(whole);
+        let key = keys.last().copied().unwrap_or_default().to_owned();
         if inside.is_empty() || !remove(&mut declared.body, &keys) {
             return Some(finding.message);
         }
@@ -310,7 +195,7 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
             code: code::SKIPPED,
             severity: Severity::Warning,
             message: match key.parse::<usize>() {
-                Ok(_) => format!("left out: {}", finding.message),
+                Ok(_) => format!("left out, and what it would change or drop goes on as it is: {}", finding.message),
                 Err(_) => format!("`{key}` left out: it is not supported yet"),
             },
             expected: None,
@@ -319,6 +204,15 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
         });
     }
     None
+}
+
+/// The path of what goes with the value at `keys`: a group of statements with its condition, which would set them free,
+/// and an action with the place its value comes from.
+fn with_what_depends(mut keys: Vec<&str>) -> Vec<&str> {
+    let condition = keys.iter().position(|key| *key == "conditions").filter(|at| *at > 1);
+    let depends = condition.or_else(|| keys.iter().position(|key| *key == "from_context").filter(|at| *at > 1));
+    keys.truncate(depends.unwrap_or(keys.len()));
+    keys
 }
 
 /// The component's findings that something is not supported yet, from a check of its own.
@@ -332,7 +226,12 @@ fn not_yet(declared: &Declared, at: usize) -> Vec<Diagnostic> {
         Kind::Connector => drop((registry::CONNECTORS[at].check)(&cx, &declared.body)),
         Kind::Extension => drop((registry::EXTENSIONS[at].check)(&cx, &declared.body)),
     }
-    checks.diagnostics.sorted().into_iter().filter(|finding| finding.code == code::NOT_YET).collect()
+    checks
+        .diagnostics
+        .sorted()
+        .into_iter()
+        .filter(|finding| [code::NOT_YET, code::RETIRED].contains(&finding.code))
+        .collect()
 }
 
 /// Removes the value at a path of keys and list positions; false when there is none.

@@ -3,10 +3,9 @@
 //! Copying an item costs less than counting a reference to it, and what stands side by side leaves as one slice. Nothing
 //! is copied before the first difference. The new buffer is charged before it grows. It must not know what an item is.
 
-use bytes::Bytes;
-
-use crate::core::budget::Ticket;
+use crate::core::budget::OverBudget;
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::granted::{Allowance, Granted};
 use crate::core::items::{Extent, Items};
 use crate::otlp::write;
 
@@ -21,9 +20,10 @@ pub enum Fate {
 
 /// Decides over one item after the other.
 pub trait Change {
-    fn decide(&mut self, item: &[u8]) -> Fate;
+    /// An error means that there is no memory for the change.
+    fn decide(&mut self, item: &[u8]) -> Result<Fate, OverBudget>;
 
-    /// Adds the new bytes of the item decided last, which changes.
+    /// Adds the new bytes of the item decided last, which changes: as many as were said.
     fn write_to(&self, out: &mut Vec<u8>);
 }
 
@@ -38,71 +38,61 @@ pub fn rebuild(
     items: &Items,
     change: &mut impl Change,
     expected: usize,
-    ticket: &Ticket,
+    room: &mut Allowance,
 ) -> Result<Option<Items>, ConsumeError> {
-    let mut fresh: Option<Fresh<'_>> = None;
+    let mut fresh: Option<Fresh> = None;
     for (at, item) in items.iter().enumerate() {
-        let fate = change.decide(item);
+        let fate = change.decide(item).map_err(no_memory)?;
         let fresh = match (&mut fresh, fate) {
             (Some(fresh), _) => fresh,
             (None, Fate::Stays) => continue,
             (none, _) => {
-                let extents = Vec::with_capacity(items.len());
-                let mut begun = Fresh { bytes: Vec::new(), extents, ticket, expected, charged: 0 };
-                items.range(0, at).try_for_each(|earlier| begun.keep(earlier))?;
+                let mut begun = Fresh::default();
+                begun.bytes.reserve(expected, room).map_err(no_memory)?;
+                begun.extents.reserve(items.len(), room).map_err(no_memory)?;
+                items.range(0, at).try_for_each(|earlier| begun.keep(earlier, room))?;
                 none.insert(begun)
             }
         };
         match fate {
-            Fate::Stays => fresh.keep(item)?,
-            Fate::Changes(length) => {
-                fresh.open(length)?;
-                change.write_to(&mut fresh.bytes);
-            }
+            Fate::Stays => fresh.keep(item, room)?,
+            Fate::Changes(length) => change.write_to(fresh.open(length, room)?),
             Fate::Goes => {}
         }
     }
-    Ok(fresh.map(|fresh| Items::within(Bytes::from(fresh.bytes), fresh.extents)))
+    let Some(fresh) = fresh else { return Ok(None) };
+    let bytes = fresh.bytes.freeze(room).map_err(no_memory)?;
+    Ok(Some(Items::within(bytes, fresh.extents.finish(room))))
 }
 
-struct Fresh<'a> {
-    bytes: Vec<u8>,
-    extents: Vec<Extent>,
-    ticket: &'a Ticket,
-    expected: usize,
-    charged: usize,
+fn no_memory(why: OverBudget) -> ConsumeError {
+    ConsumeError::refused(Reason::MEMORY, format!("no memory for changed items: {why}"))
 }
 
-impl Fresh<'_> {
-    fn keep(&mut self, item: &[u8]) -> Result<(), ConsumeError> {
-        self.open(item.len())?;
-        self.bytes.extend_from_slice(item);
+#[derive(Default)]
+struct Fresh {
+    bytes: Granted<u8>,
+    extents: Granted<Extent>,
+}
+
+impl Fresh {
+    fn keep(&mut self, item: &[u8], room: &mut Allowance) -> Result<(), ConsumeError> {
+        self.open(item.len(), room)?.extend_from_slice(item);
         Ok(())
     }
 
     /// Writes key and length of an item of `length` bytes, which the caller writes next.
-    fn open(&mut self, length: usize) -> Result<(), ConsumeError> {
-        self.make_room(length + HEAD_BYTES)?;
-        write::key(&mut self.bytes, ITEM, write::LEN);
-        write::varint(&mut self.bytes, length as u64);
-        let from = self.bytes.len();
+    fn open(&mut self, length: usize, room: &mut Allowance) -> Result<&mut Vec<u8>, ConsumeError> {
+        self.bytes.reserve(length + HEAD_BYTES, room).map_err(no_memory)?;
+        let bytes = self.bytes.within();
+        write::key(bytes, ITEM, write::LEN);
+        write::varint(bytes, length as u64);
+        let from = bytes.len();
         let place = |at: usize| {
             u32::try_from(at).map_err(|_| ConsumeError::rejected(Reason::TOO_LARGE, "changed items exceed 4 GiB"))
         };
-        self.extents.push(Extent { from: place(from)?, to: place(from + length)? });
-        Ok(())
-    }
-
-    fn make_room(&mut self, more: usize) -> Result<(), ConsumeError> {
-        let needed = self.bytes.len() + more;
-        if needed > self.charged {
-            let target = needed.max(self.charged + self.charged / 2).max(self.expected);
-            self.ticket
-                .grow((target - self.charged) as u64)
-                .map_err(|why| ConsumeError::refused(Reason::MEMORY, format!("no memory for changed items: {why}")))?;
-            self.charged = target;
-            self.bytes.reserve_exact(target - self.bytes.len());
-        }
-        Ok(())
+        let extent = Extent { from: place(from)?, to: place(from + length)? };
+        self.extents.push(extent, room).map_err(no_memory)?;
+        Ok(bytes)
     }
 }

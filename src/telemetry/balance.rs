@@ -79,17 +79,21 @@ pub fn line(sheets: &BTreeMap<&'static str, Sheet>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::core::balance::Balance;
     use crate::core::error::Reason;
+    use crate::core::settlement::{End, Settlement};
 
     #[test]
     fn the_final_line_names_every_loss() {
-        let balance = Balance::default();
-        balance.received(Signal::Traces, 10);
-        balance.delivered(Signal::Traces, 6);
-        balance.sampled_out(Signal::Traces, 3);
-        balance.dropped(Signal::Traces, Reason::SHUTDOWN, 1);
+        let balance = Arc::new(Balance::default());
+        let (receipt, mut share) = Settlement::receive(&balance, Signal::Traces, 10);
+        share.split(6).end(End::Delivered);
+        share.split(3).end(End::SampledOut);
+        share.end(End::Dropped(Reason::SHUTDOWN, ""));
+        receipt.answer(Ok(()));
         let sheets = BTreeMap::from([("traces", balance.sheet(Signal::Traces)), ("logs", balance.sheet(Signal::Logs))]);
         assert_eq!(
             line(&sheets),

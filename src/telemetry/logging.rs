@@ -13,6 +13,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::telemetry::{Encoding, LogLevel, Logs};
+use crate::core::time::UnixNanos;
+use crate::core::visible;
 
 /// Installs the process's logger; later calls do nothing (several gateways in one test process).
 pub fn install(logs: &Logs) {
@@ -90,19 +92,16 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
         let mut collected = Collected::default();
         event.record(&mut collected);
-        let time = jiff::Timestamp::now();
+        let time = UnixNanos::now().timestamp();
         let level = *event.metadata().level();
         if self.json {
             return self.write_json(&mut writer, time, level, collected);
         }
-        write!(writer, "{time:.3} {:<5} {}", level.as_str().to_lowercase(), one_line(&collected.message))?;
+        write!(writer, "{time:.3} {:<5} {}", level.as_str().to_lowercase(), visible::escape(&collected.message))?;
         let initial = self.initial.iter().map(|(key, value)| (key.clone(), value.clone().into()));
         for (key, value) in collected.fields.into_iter().chain(initial) {
             match value {
-                serde_json::Value::String(text) if needs_quotes(&text) => {
-                    write!(writer, " {key}={}", serde_json::Value::String(text))?
-                }
-                serde_json::Value::String(text) => write!(writer, " {key}={text}")?,
+                serde_json::Value::String(text) => write!(writer, " {key}={}", field_text(&text))?,
                 other => write!(writer, " {key}={other}")?,
             }
         }
@@ -126,18 +125,18 @@ impl Lines {
             object.insert(key.clone(), value.clone().into());
         }
         object.extend(collected.fields);
-        writeln!(writer, "{}", serde_json::Value::Object(object))
+        writeln!(writer, "{}", visible::escape_json(&serde_json::Value::Object(object).to_string()))
     }
 }
 
-/// Data may hold line breaks and terminal escapes; a log line must not.
-fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
-}
-
-fn needs_quotes(text: &str) -> bool {
-    text.is_empty()
-        || text.chars().any(|letter| letter.is_whitespace() || letter.is_control() || letter == '"' || letter == '=')
+/// A field's text: bare, or as a JSON string where blanks or signs would make it unclear where it ends.
+fn field_text(text: &str) -> String {
+    let unclear =
+        |letter: char| letter.is_whitespace() || letter == '"' || letter == '=' || visible::is_dangerous(letter);
+    if text.is_empty() || text.chars().any(unclear) {
+        return visible::escape_json(&serde_json::Value::String(text.to_owned()).to_string()).into_owned();
+    }
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -146,7 +145,15 @@ mod tests {
 
     #[test]
     fn control_characters_never_reach_the_log() {
-        assert_eq!(one_line("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
-        assert!(needs_quotes("two words") && !needs_quotes("one"));
+        for (text, shown) in [
+            ("one", "one"),
+            ("two words", "\"two words\""),
+            ("", "\"\""),
+            ("a\nb\u{1b}[31m", "\"a\\nb\\u001b[31m\""),
+            ("\u{9b}2J", "\"\\u009b2J\""),
+            ("\u{202e}txt", "\"\\u202etxt\""),
+        ] {
+            assert_eq!(field_text(text), shown);
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! What podgate says of itself: metrics in Prometheus form, logs, process figures, the balance.
 
 pub mod balance;
+pub mod cgroup;
+pub mod limits;
 pub mod logging;
 pub mod process;
 pub mod prometheus;
+pub mod state;
+pub mod waits;
 
 use std::sync::Arc;
 
@@ -14,7 +18,8 @@ use crate::core::component::{Component, Task};
 use crate::core::error::StartError;
 use crate::core::host::Host;
 use crate::net::page_listener::PageListener;
-use crate::net::pages::{PageFn, PageResponse};
+use crate::net::pages::PageResponse;
+use crate::net::router::Pages;
 use crate::telemetry::prometheus::Spelling;
 
 /// The metrics listeners of `service::telemetry::metrics::readers`, each with its path for messages.
@@ -37,7 +42,8 @@ pub fn listeners(telemetry: &Telemetry, host: &Arc<Host>) -> Vec<(String, Arc<dy
             implicit: reader.place.line == 0,
             spelling,
             host: host.clone(),
-            listener: PageListener::default(),
+            // A reader has a number and no name.
+            listener: PageListener::labelled("metrics"),
         });
         (path, component)
     };
@@ -57,24 +63,18 @@ struct MetricsListener {
 impl Component for MetricsListener {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let (stats, spelling) = (self.host.stats.clone(), self.spelling.clone());
-        let pages: PageFn = Arc::new(move |request| {
-            let response = match request.path.as_str() {
-                "/metrics" => {
-                    let text = prometheus::render(&stats, &spelling);
-                    PageResponse::full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
-                }
-                _ => PageResponse::text(404, "metrics are at /metrics\n"),
-            };
-            Box::pin(std::future::ready(response))
+        let pages = Pages::new(|_| PageResponse::text(404, "metrics are at /metrics\n")).page("/metrics", move |_| {
+            let text = prometheus::render(&stats, &spelling);
+            PageResponse::full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
         });
         Box::pin(async move {
-            match self.listener.start(&self.host, &self.path, &self.address, pages).await {
-                Err(error) if self.implicit => {
-                    tracing::warn!(%error, "no metrics page: name a reader with another port to have one");
-                    Ok(())
-                }
-                started => started,
+            if !self.implicit {
+                return self.listener.start(&self.host, &self.path, &self.address, pages).await;
             }
+            if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.address, pages).await {
+                tracing::warn!(%error, "no metrics page: name a reader with another port to have one");
+            }
+            Ok(())
         })
     }
 

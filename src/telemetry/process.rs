@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::core::build_info;
 use crate::core::host::Host;
 use crate::core::stats::Metric;
+use crate::telemetry::cgroup::{self, Granted};
 
 /// `otelcol_process_*` and the budget's gauges.
 pub fn register(host: &Arc<Host>) {
     let started = Instant::now();
+    let labels = [("version", build_info::VERSION), ("commit", build_info::COMMIT), ("target", build_info::TARGET)];
+    host.stats.gauge("podgate_build_info", "What this binary was built from and for; always 1.", &labels).set(1);
     let counter = |name: &str, help, read: Arc<dyn Fn() -> f64 + Send + Sync>| {
         host.stats.read(name, help, &[], Metric::ReadCounter(read))
     };
@@ -66,28 +70,22 @@ pub fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) as f64 / 100.0
 }
 
-/// The memory limit of the process's cgroup (v2, then v1) in bytes; `None` when there is none.
-pub fn cgroup_memory_limit() -> Option<u64> {
-    let read = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let v2_path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let limit = read(&format!("/sys/fs/cgroup{}/memory.max", v2_path.trim_end_matches('/')))
-        .or_else(|| read("/sys/fs/cgroup/memory.max"))
-        .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-    // v1 writes a number near 2^63 for "no limit".
-    limit.filter(|bytes| *bytes < 1 << 60)
+/// What the process's cgroups grant it now.
+pub fn granted() -> Granted {
+    cgroup::read(&|path| fs::read_to_string(path).ok())
+}
+
+/// All memory of the machine, in bytes.
+pub fn machine_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// Worker threads: the cgroup's CPU quota rounded up, at least 1, at most the CPUs there are.
 pub fn worker_threads() -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let quota = fs::read_to_string("/sys/fs/cgroup/cpu.max").ok().and_then(|text| {
-        let mut parts = text.split_whitespace();
-        let quota: f64 = parts.next()?.parse().ok()?;
-        let period: f64 = parts.next()?.parse().ok()?;
-        Some((quota / period).ceil() as usize)
-    });
-    quota.unwrap_or(cpus).clamp(1, cpus)
+    granted().cpus.map_or(cpus, |quota| quota.ceil() as usize).clamp(1, cpus)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Knows factories, not components.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::config::yaml;
 use crate::core::component::{Component, ComponentId};
@@ -81,7 +81,7 @@ pub fn bench_of(plan: &dyn ProcessorPlan, name: &str, signal: Signal, host: Arc<
         pipeline: signal.name().to_owned(),
         exporters: Vec::new(),
         bound_late: false,
-        late_binding: Arc::new(OnceLock::new()),
+        longest_wait: std::time::Duration::ZERO,
     };
     let (consumer, component): (Arc<dyn Consumer>, _) = match plan.build(cx, sink.clone()) {
         Stage::Transform(transform) => (Arc::new(TransformStage::new(transform, sink.clone(), flow)), None),

@@ -11,6 +11,7 @@ use crate::cli::loadgen::generate::{Mix, TraceStream, attribute, field_resource,
 use crate::core::budget::Ticket;
 use crate::core::origin::Origin;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::Share;
 use crate::core::time::UnixNanos;
 use crate::otlp::{envelope, write};
 
@@ -82,11 +83,12 @@ fn request(items: &[Vec<u8>]) -> Bytes {
     Bytes::from(out)
 }
 
-/// The payload a receiver would make of request bytes; without peer and without a ticket's charge.
+/// The payload a receiver would make of request bytes; without peer, without a ticket's charge, and answering for nothing.
 pub fn payload(signal: Signal, body: Bytes, now: UnixNanos) -> Payload {
     let envelope = envelope::decode(body).expect("generated requests are valid");
     let items = envelope::count_items(signal, &envelope);
-    Payload { signal, envelope, items, origin: Arc::new(Origin::internal(now)), ticket: Ticket::free() }
+    let origin = Arc::new(Origin::internal(now));
+    Payload { signal, envelope, items, origin, ticket: Ticket::free(), share: Share::none() }
 }
 
 #[cfg(test)]

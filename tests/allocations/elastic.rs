@@ -19,7 +19,14 @@ fn documents_for_elasticsearch_cost_no_allocation_of_their_own_once_the_buffers_
         let (mut deltas, mut bulk) = (Deltas::default(), Bulk::default());
         let mut map = || {
             bulk.clear();
-            let request = Request { signal: Signal::Traces, envelope: &request, mode: None, now: UnixNanos(0) };
+            let request = Request {
+                signal: Signal::Traces,
+                envelope: &request,
+                mode: None,
+                now: UnixNanos(0),
+                arrived: UnixNanos(0),
+                nonce: 0,
+            };
             mapper.map(&request, &mut deltas, &mut bulk);
             bulk.documents.len()
         };

@@ -7,11 +7,13 @@ use foldhash::fast::RandomState;
 use podgate::core::budget::{Budget, Ticket};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::account::Account;
 use podgate::processors::tail_sampling::admission::{Admission, Incoming};
 use podgate::processors::tail_sampling::core::{Bounds, Core};
+use podgate::processors::tail_sampling::policies::meter::Meters;
 use serde_json::json;
 
 use crate::load::Load;
@@ -39,19 +41,21 @@ fn per_request(wire: Vec<u8>, alone: bool) -> f64 {
     let account = Account::new(1 << 40, &Budget::unlimited());
     let origin = Arc::new(Origin::internal(UnixNanos::default()));
     let mut now = UnixNanos::from_secs(1_760_000_000);
+    let meters = Arc::new(Meters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 1 << 30 };
     let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
-    let mut core = Core::new(settings.clone(), bounds, RandomState::default(), clock);
-    let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1 };
+    let mut core = Core::new(settings.clone(), meters, bounds, RandomState::default(), clock);
+    let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 1 };
     let (mut total, mut released) = (0, 0);
     for number in 0..HELD + 2 * MEASURED {
         now = now.saturating_add(Duration::from_secs(1) / HELD as u32);
         let envelope = envelope::decode(load.request(number)).expect("a valid request");
         let items = envelope.messages() as u64;
+        let share = Share::none();
         let payload =
-            Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() };
+            Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free(), share };
         let (count, spans) = allocations(|| {
-            let admitted = admission.read(&payload);
+            let admitted = admission.read(&payload).expect("memory without limit");
             let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
             core.accept(incoming, &admitted.runs[0], now);
             while core.decide_due(now, 100) {}

@@ -14,6 +14,8 @@ use podgate::core::factory::{BuildContext, CheckContext, Checks, Outputs};
 use podgate::core::host::Host;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::End;
+use podgate::extensions::health_check;
 use podgate::net::listen::Bound;
 use podgate::receivers::otlp::FACTORY;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,7 +42,6 @@ pub struct Sink {
     pub script: Mutex<VecDeque<Answer>>,
     /// Answer of everything after the script.
     pub always: Mutex<Option<ConsumeError>>,
-    host: Mutex<Option<Arc<Host>>>,
 }
 
 impl Sink {
@@ -54,7 +55,7 @@ impl Sink {
 }
 
 impl Consumer for Sink {
-    fn consume(&self, payload: Payload) -> Consumed<'_> {
+    fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
             let answer = self.script.lock().unwrap().pop_front();
             match answer {
@@ -68,8 +69,7 @@ impl Consumer for Sink {
                     }
                 }
             }
-            let host = self.host.lock().unwrap().clone().unwrap();
-            host.balance.delivered(payload.signal, payload.items);
+            std::mem::take(&mut payload.share).end(End::Delivered);
             self.payloads.lock().unwrap().push(payload);
             Ok(())
         })
@@ -97,7 +97,6 @@ impl Running {
         let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
         let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
-        *sink.host.lock().unwrap() = Some(host.clone());
         let mut outputs = Outputs::default();
         for signal in signals {
             outputs.set(*signal, sink.clone());
@@ -126,6 +125,20 @@ impl Running {
         begun.elapsed()
     }
 
+    /// Probes beside the receiver, as `health_check` serves them: their address and what must be kept for it.
+    pub async fn pages(&self) -> (SocketAddr, Arc<dyn Component>) {
+        let checks = Checks::default();
+        let node = podgate::config::yaml::parse("endpoint: 0.0.0.0:0", SourceId(0), &checks.diagnostics).expect("YAML");
+        let id = ComponentId::parse("health_check").unwrap();
+        let path = "extensions::health_check".to_owned();
+        let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
+        let plan = (health_check::FACTORY.check)(&cx, &node).expect("a sound configuration");
+        let pages = plan.build(BuildContext { id, path: path.clone(), host: self.host.clone() });
+        pages.start().await.unwrap();
+        let bound = self.host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        (SocketAddr::from(([127, 0, 0, 1], bound.get(&path).unwrap().port())), pages)
+    }
+
     pub fn counter(&self, name: &str) -> u64 {
         self.host.stats.total(name)
     }
@@ -137,6 +150,20 @@ impl Running {
         let matching =
             all.iter().filter(|series| series.name == name && series.labels.iter().any(|(_, label)| label == value));
         matching.map(|series| if let Metric::Counter(counter) = &series.metric { counter.get() } else { 0 }).sum()
+    }
+
+    /// What was counted under names that begin so, for whoever reads why a test failed.
+    pub fn counted(&self, name: &str) -> Vec<String> {
+        use podgate::core::stats::Metric;
+        let all = self.host.stats.all();
+        let named = all.iter().filter(|series| series.name.starts_with(name));
+        let counters = named.filter_map(|series| match &series.metric {
+            Metric::Counter(counter) if counter.get() > 0 => {
+                Some(format!("{} {:?} {}", series.name, series.labels, counter.get()))
+            }
+            _ => None,
+        });
+        counters.collect()
     }
 
     pub fn assert_balance(&self) {
@@ -209,7 +236,14 @@ impl Reply {
 
 /// One HTTP/1.1 request on a connection of its own, written by hand.
 pub async fn http1(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let mut stream = TcpStream::connect(to).await.unwrap();
+    http1_over(TcpStream::connect(to).await.unwrap(), method, path, headers, body).await
+}
+
+/// The same on this connection.
+pub async fn http1_over<S>(stream: S, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
+{
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -218,7 +252,7 @@ pub async fn http1(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &
         request.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     request.push_str("\r\n");
-    let (mut reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
         // A refused body may be cut off; the answer tells.
         let _ = writer.write_all(request.as_bytes()).await;

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::support::free_port;
-
 /// `PODGATE_BIN`, for the long forms a release build; else what cargo built.
 fn binary() -> PathBuf {
     std::env::var_os("PODGATE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_podgate").into(), PathBuf::from)
+}
+
+/// Ports that are free on every interface; all are bound at once, so that they differ.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| std::net::TcpListener::bind("0.0.0.0:0").unwrap());
+    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A number from the environment, for the long forms.
@@ -75,12 +79,17 @@ pub fn real_time() -> bool {
     run("chrt", &["-r", "1", "true"])
 }
 
+/// A state of `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
 /// Runs until it is ended or dropped.
 pub struct Process {
     child: Child,
     folder: tempfile::TempDir,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    /// Of `health_check`, where the configuration lists it under its extensions.
+    pub pages: SocketAddr,
 }
 
 /// How a process ended.
@@ -103,9 +112,19 @@ impl Process {
     /// Starts podgate with an `otlp` receiver on two ports of all interfaces and the rest of the configuration from
     /// `rest`; returns when it is ready.
     pub async fn start(receiver: &str, rest: &str) -> Process {
-        let (grpc, http) = (free_port(), free_port());
+        for _ in 0..5 {
+            if let Some(process) = Process::try_start(receiver, rest).await {
+                return process;
+            }
+        }
+        panic!("no free ports in five attempts");
+    }
+
+    /// `None` when somebody took one of the ports meanwhile.
+    async fn try_start(receiver: &str, rest: &str) -> Option<Process> {
+        let [grpc, http, pages] = free_ports();
         let yaml = format!(
-            "receivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: '0.0.0.0:{grpc}'{receiver}}}\n      \
+            "extensions:\n  health_check: {{endpoint: '0.0.0.0:{pages}'}}\nreceivers:\n  otlp:\n    protocols:\n      grpc: {{endpoint: '0.0.0.0:{grpc}'{receiver}}}\n      \
              http: {{endpoint: '0.0.0.0:{http}'{receiver}}}\n{rest}"
         );
         let folder = tempfile::tempdir().unwrap();
@@ -116,10 +135,15 @@ impl Process {
         let command = command.args(["--config".as_ref(), config.as_os_str()]).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let process = Process { child, folder, grpc: address(grpc), http: address(http) };
+        let process = Process { child, folder, grpc: address(grpc), http: address(http), pages: address(pages) };
         for _ in 0..1_000 {
-            if process.log().contains("everything is ready") {
-                return process;
+            let log = process.log();
+            if log.contains("everything is ready") {
+                return Some(process);
+            }
+            // The admin page does without its port and only warns.
+            if log.lines().any(|line| line.contains("cannot start") && line.contains("Address already in use")) {
+                return None;
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -143,6 +167,28 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap() / 1024.0
+    }
+
+    /// Connections that clients have to this port of the process, each a file descriptor of it.
+    pub fn connections(&self, port: u16) -> usize {
+        self.sockets(1, port)
+    }
+
+    /// Connections of the process to this port of a next hop.
+    pub fn connections_to(&self, port: u16) -> usize {
+        self.sockets(2, port)
+    }
+
+    /// Its TCP sockets, listeners aside, with this port in that column of the kernel's table.
+    fn sockets(&self, column: usize, port: u16) -> usize {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).into_iter().flatten().flatten();
+        let links = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let own: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id())).unwrap();
+        let port = format!(":{port:04X}");
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let matching = rows.filter(|row| row[column].ends_with(&port) && row[3] != LISTEN);
+        matching.filter(|row| own.contains(&format!("socket:[{}]", row[9]))).count()
     }
 
     /// SIGTERM, then the end; killed and failed after 30 seconds.

@@ -9,12 +9,13 @@ pub fn write(title: &str, body: &str) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/hardening.md");
     let document = std::fs::read_to_string(path).unwrap();
     let (before, measured) = document.split_once("## Measured\n").expect("the document has its measured part");
+    let (measured, after) = measured.split_at(measured.find("\n## ").unwrap_or(measured.len()));
     let mut sections: Vec<String> =
         measured.split("### ").skip(1).map(|section| format!("### {}\n", section.trim_end())).collect();
     sections.retain(|section| !section.starts_with(&format!("### {title}\n")));
     sections.push(text);
     sections.sort();
-    std::fs::write(path, format!("{before}## Measured\n\n{}", sections.join("\n"))).unwrap();
+    std::fs::write(path, format!("{before}## Measured\n\n{}{after}", sections.join("\n"))).unwrap();
 }
 
 /// Today and how busy the machine was, for the figures' sake.

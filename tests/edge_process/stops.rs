@@ -16,6 +16,8 @@ use crate::harness::{H2, TRACES, framed, spans};
 use crate::support::Sink;
 
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// A next hop that hangs is given up when the requests on the wire have had the exporter's `timeout`, five seconds here.
+const STOP_MAX_HANGING: Duration = Duration::from_secs(8);
 const SPANS: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +90,10 @@ async fn stop(back_end: BackEnd, queued: bool) -> (Ended, u64, u64) {
 
 fn check(back_end: BackEnd, ended: &Ended, acked: u64, arrived: u64) {
     let Ended { code, took, log, .. } = ended;
-    assert_eq!(*code, Some(0), "{log}");
-    assert!(*took < STOP_MAX, "took {took:?}\n{log}");
+    let lost = ended.items("dropped(shutdown)") > 0;
+    assert_eq!(*code, Some(if lost { 3 } else { 0 }), "{log}");
+    let most = if back_end == BackEnd::Hanging { STOP_MAX_HANGING } else { STOP_MAX };
+    assert!(*took < most, "took {took:?}\n{log}");
     let (received, delivered) = (ended.items("received"), ended.items("delivered"));
     let (refused, dropped) = (ended.items("refused"), ended.items("dropped"));
     assert_eq!(received, delivered + refused + dropped, "{log}");
@@ -130,7 +134,8 @@ async fn every_stop_is_quick_and_names_what_it_loses() {
         ));
     }
     let how = "SIGTERM under the load of four clients, with a silent connection, a half-sent HTTP/1.1 body and a half-sent \
-               gRPC message open; half of the stops with a sending_queue. Each exited with 0 in under five seconds, and its \
+               gRPC message open; half of the stops with a sending_queue. Each exited with 3 where the stop lost items and with 0 \
+               elsewhere, in under five seconds, or eight where the back end hangs, and its \
                final line added up; with the back end up nothing was dropped and every delivered span had arrived once.";
     report::write("Stops", &format!("`make test-stops N={stops}`, {}.\n{how}\n\n{rows}", report::circumstances()));
 }

@@ -1,6 +1,6 @@
 //! The processor as a gateway builds it, over a pods file, with an end that keeps what arrives.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use podgate::config::yaml;
@@ -12,6 +12,7 @@ use podgate::core::host::Host;
 use podgate::core::node::SourceId;
 use podgate::core::origin::{Origin, Transport};
 use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::write;
@@ -55,7 +56,7 @@ pub fn rig(body: &str, forget: bool) -> Rig {
         pipeline: "logs".to_owned(),
         exporters: Vec::new(),
         bound_late: false,
-        late_binding: Arc::new(OnceLock::new()),
+        longest_wait: std::time::Duration::ZERO,
     };
     match plan.build(cx, end.clone()) {
         Stage::Consumer { consumer, component: Some(component) } => Rig { consumer, component, host, end },
@@ -116,7 +117,7 @@ pub fn resource(pairs: &[(&str, &str)]) -> Bytes {
     for (key, value) in pairs {
         edit.append(key, *value);
     }
-    edit.finish()
+    edit.finish().expect("unlimited")
 }
 
 /// A log record with its time.
@@ -143,5 +144,6 @@ pub fn payload(resources: &[Bytes], made: UnixNanos) -> Payload {
         items: resources.len() as u64,
         origin: Arc::new(Origin::new(None, 7, accepted, now, Transport::Grpc)),
         ticket: Ticket::free(),
+        share: Share::none(),
     }
 }

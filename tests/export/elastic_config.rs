@@ -20,7 +20,7 @@ fn every_key_of_the_collector_that_is_supported_is_taken_without_a_word() {
         "user: elastic, password: secret",
         "api_key: aWQ6a2V5",
         "headers: {X-A: b}, timeout: 30s, pipeline: p",
-        "tls: {ca_file: /ca.pem, cert_file: /c.pem, key_file: /k.pem, insecure_skip_verify: true}",
+        "tls: {ca_file: /ca.pem, cert_file: /c.pem, key_file: /k.pem}",
         "compression: none",
         "compression: gzip, compression_params: {level: 9}",
         "sending_queue: {enabled: true, num_consumers: 4, queue_size: 100, sizer: items, block_on_overflow: true, wait_for_result: true, batch: {flush_timeout: 5s, min_size: 1000, max_size: 2000, sizer: bytes}}",
@@ -42,7 +42,8 @@ fn every_key_of_the_collector_that_is_supported_is_taken_without_a_word() {
 #[test]
 fn retired_keys_are_warned_about_with_what_to_do() {
     for (body, wanted) in [
-        ("mapping: {mode: ecs}", "`mode` has no effect"),
+        ("mapping: {mode: ecs}", "documents are not of mode ecs"),
+        ("tls: {insecure_skip_verify: true}", "certificates of the next hop are not verified"),
         ("num_workers: 4", "num_consumers"),
         ("flush: {bytes: 5000000}", "sending_queue"),
         ("logs_dynamic_index: {enabled: true}", "routing follows attributes"),

@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use podgate::exporters::elasticsearch::delivery::dead_letter::Letter;
@@ -200,5 +202,54 @@ async fn any_mixture_of_answers_balances() {
         }
         let sheet = bench.drain(Duration::from_secs(8)).await;
         assert!(sheet.delivered > 100, "seed {seed}: {sheet:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_requests_sent_together_each_sender_hears_of_its_own_documents() {
+    let cluster = Cluster::start(|_, _| Whole::Items, refuse_bad).await;
+    let queue = "{wait_for_result: true, batch: {min_size: 7, flush_timeout: 5s, sizer: items}}";
+    let bench = cluster.exporter(&format!("sending_queue: {queue}")).await;
+    let (one, other) = (request(["a", "bad1", "b", "bad2"]), request(["bad3", "c", "d"]));
+    let (one, other) = tokio::join!(bench.hear(&one), bench.hear(&other));
+    for ((answer, losses), items) in [(one, 2), (other, 1)] {
+        answer.expect("the others were taken");
+        assert_eq!(losses.iter().map(|loss| loss.items).sum::<u64>(), items, "{losses:?}");
+        assert!(losses[0].words.contains("document_parsing_exception"), "in the cluster's own words: {losses:?}");
+    }
+    assert_eq!(cluster.requests(), 1, "they were sent together");
+    bench.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_waiting_sender_gets_back_what_was_not_taken_and_nothing_is_there_twice_when_it_sends_again() {
+    for queue in ["{enabled: false}", "{wait_for_result: true, batch: {flush_timeout: 10ms}}"] {
+        let busy = Arc::new(AtomicBool::new(true));
+        let gate = busy.clone();
+        let rule = move |_: usize, sent: &Sent| match sent.name() {
+            "a" => Says::Fine,
+            _ if gate.load(Ordering::Relaxed) => Says::Item(429, "es_rejected_execution_exception"),
+            _ => Says::Fine,
+        };
+        let cluster = Cluster::start(|_, _| Whole::Items, rule).await;
+        let bench = cluster.exporter(&format!("timeout: 300ms, sending_queue: {queue}")).await;
+        // Items without an identity of their own, as log records are.
+        let sent = request(["a", "b", "c"]);
+        let error = bench.send(&sent).await.expect_err("not all of it was taken");
+        assert!(
+            error.is_retryable() && error.to_string().contains("es_rejected_execution_exception"),
+            "{queue}: {error}"
+        );
+        let sheet = bench.settled().await;
+        assert_eq!((sheet.delivered, sheet.refused, sheet.dropped_total()), (1, 2, 0), "{queue}: {sheet:?}");
+        busy.store(false, Ordering::Relaxed);
+        bench.send(&sent).await.expect("taken now");
+        let sheet = bench.settled().await;
+        assert_eq!((sheet.received, sheet.delivered, sheet.dropped_total()), (6, 4, 0), "{queue}: {sheet:?}");
+        assert_eq!(cluster.names(), ["a", "b", "c"], "{queue}");
+        // An equal request is another one.
+        bench.send(&sent).await.expect("taken");
+        assert_eq!(cluster.names().len(), 6, "{queue}");
+        bench.drain(Duration::from_secs(5)).await;
     }
 }

@@ -18,6 +18,7 @@ use podgate::core::host::Host;
 use podgate::core::node::Place;
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::{Loss, Share};
 use podgate::core::time::UnixNanos;
 use podgate::exporters::otlp::{GRPC_FACTORY, HTTP_FACTORY};
 use podgate::otlp::envelope::{count_items, decode};
@@ -72,17 +73,17 @@ pub async fn start(name: &str, body: &str) -> Bench {
 
 impl Bench {
     pub async fn send(&self, request: &ExportTraceServiceRequest) -> Result<(), ConsumeError> {
-        let payload = payload(request);
-        let items = payload.items;
-        self.host.balance.received(Signal::Traces, items);
+        self.hear(request).await.0
+    }
+
+    /// The answer, and what the sender is told went no further.
+    pub async fn hear(&self, request: &ExportTraceServiceRequest) -> (Result<(), ConsumeError>, Vec<Loss>) {
+        let (receipt, payload) = payload(request).received(&self.host.balance);
+        let settlement = receipt.settlement().clone();
         let answer = self.exporter.consume(payload).await;
         // The part of a receiver: what went back to it ends there.
-        match &answer {
-            Ok(()) => {}
-            Err(error) if error.is_retryable() => self.host.balance.refused(Signal::Traces, items),
-            Err(error) => self.host.balance.dropped(Signal::Traces, error.reason(), items),
-        }
-        answer
+        receipt.answer(answer.as_ref().copied());
+        (answer, settlement.losses())
     }
 
     pub fn sheet(&self) -> Sheet {
@@ -124,7 +125,7 @@ pub fn payload(request: &ExportTraceServiceRequest) -> Payload {
     let transport = podgate::core::origin::Transport::Grpc;
     let origin = Arc::new(Origin::new(peer, 1, UnixNanos(0), UnixNanos(0), transport));
     let items = count_items(Signal::Traces, &envelope);
-    Payload { signal: Signal::Traces, items, envelope, origin, ticket: Ticket::free() }
+    Payload { signal: Signal::Traces, items, envelope, origin, ticket: Ticket::free(), share: Share::none() }
 }
 
 /// A request of spans with these names.

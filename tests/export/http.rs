@@ -182,6 +182,59 @@ async fn partial_success_in_a_200_is_counted() {
 }
 
 #[tokio::test]
+async fn partial_success_in_json_is_counted_too() {
+    let body = br#"{"partialSuccess":{"rejectedSpans":"1","errorMessage":"no detector matches"}}"#;
+    let peer = HttpPeer::start(|_, _| answer(200, "content-type: application/json\r\n", body)).await;
+    let bench = peer.exporter("").await;
+    bench.send(&request(["a", "b", "c"])).await.unwrap();
+    let sheet = bench.drain(Duration::from_secs(5)).await;
+    assert_eq!((sheet.delivered, sheet.dropped["partial_success"]), (2, 1));
+}
+
+#[tokio::test]
+async fn a_next_hop_that_cannot_decompress_gets_the_same_data_plain_and_the_next_at_once() {
+    for (status, words) in [(415, ""), (400, "invalid content-encoding: gzip")] {
+        let peer = HttpPeer::start(move |_, wire| match wire.head.contains("content-encoding: gzip") {
+            true => answer(status, "", words.as_bytes()),
+            false => ok(),
+        });
+        let peer = peer.await;
+        let more = format!("{{endpoint: 'http://{}', compression: gzip}}", peer.address);
+        let bench = start("otlp_http", &more).await;
+        bench.send(&request(["a"])).await.unwrap();
+        let learnt = async {
+            while peer.seen().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), learnt).await.expect("sent again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.send(&request(["b"])).await.unwrap();
+        let sheet = bench.drain(Duration::from_secs(5)).await;
+        assert_eq!((sheet.delivered, peer.seen().len()), (2, 3), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_on_the_same_host_and_credentials_go_to_no_other() {
+    let other = HttpPeer::start(|_, _| ok()).await;
+    let elsewhere = format!("location: http://{}/v1/traces\r\n", other.address);
+    let peer = HttpPeer::start(move |_, wire| {
+        let first = wire.head.lines().next().unwrap_or_default().to_owned();
+        if first.contains("/moved") { ok() } else { answer(308, "location: /moved/v1/traces\r\n", b"") }
+    });
+    let peer = peer.await;
+    let bench = peer.exporter("").await;
+    bench.send(&request(["a"])).await.unwrap();
+    assert_eq!(bench.drain(Duration::from_secs(5)).await.delivered, 1);
+    let peer = HttpPeer::start(move |_, _| answer(307, &elsewhere, b"")).await;
+    let bench = peer.exporter("").await;
+    bench.send(&request(["a"])).await.unwrap();
+    let sheet = bench.drain(Duration::from_secs(5)).await;
+    assert_eq!((sheet.dropped["permanent"], other.seen().len()), (1, 0));
+}
+
+#[tokio::test]
 async fn an_answer_that_inflates_beyond_the_limit_is_a_final_error() {
     let bomb = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(9));

@@ -45,6 +45,7 @@ impl World {
             keep: Keep { labels: vec![KeepKey::All], related_labels: vec![KeepKey::All], ..Keep::default() },
             grace: Duration::from_secs(120),
             pods_file: None,
+            node_logs: None,
         }
     }
 

@@ -11,12 +11,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use podgate::core::payload::{Envelope, Signal};
+use podgate::core::payload::{Envelope, Payload, Signal};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::{Appender, Value};
 use podgate::otlp::span::{self, StatusCode};
 use podgate::otlp::split::{self, Place};
-use podgate::otlp::{envelope, latest};
+use podgate::otlp::{envelope, latest, portion};
+use podgate::testing::telemetry;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -102,8 +103,11 @@ proptest! {
     fn joined_requests_mean_what_both_meant(seed in any::<u64>()) {
         let mut some = Arbitrary::new(seed);
         let (mut first, second) = (some.traces(), some.traces());
-        let mut joined = decoded(&first);
-        envelope::append(&mut joined, decoded(&second));
+        let of = |envelope| {
+            let empty = telemetry::payload(Signal::Traces, Bytes::new(), UnixNanos(0));
+            Payload { envelope, ..empty }
+        };
+        let joined = portion::join([of(decoded(&first)), of(decoded(&second))]).unwrap().envelope;
         first.resource_spans.extend(second.resource_spans);
         prop_assert_eq!(ExportTraceServiceRequest::decode(envelope::encode(&joined)).unwrap(), first);
     }
@@ -136,7 +140,7 @@ proptest! {
         for _ in 0..some.rng.usize(0..8) {
             edit_both(&mut some, &mut edit, &mut resource);
         }
-        prop_assert_eq!(Resource::decode(edit.finish()).unwrap(), resource);
+        prop_assert_eq!(Resource::decode(edit.finish().unwrap()).unwrap(), resource);
     }
 
     #[test]

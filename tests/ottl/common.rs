@@ -16,6 +16,7 @@ use podgate::core::host::Host;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::core::transform::Transform;
 use podgate::exporters::nop;
@@ -110,7 +111,7 @@ pub fn rig(yaml: &str, signal: Signal) -> Rig {
         pipeline: signal.name().into(),
         exporters: Vec::new(),
         bound_late: false,
-        late_binding: Arc::default(),
+        longest_wait: std::time::Duration::ZERO,
     };
     match plan.build(cx, end) {
         Stage::Transform(stage) => Rig { host, stage, signal },
@@ -124,7 +125,7 @@ impl Rig {
         let items = envelope::count_items(self.signal, &envelope);
         let ticket = self.host.budget.take(request.len() as u64).unwrap_or_else(|_| Ticket::free());
         let origin = Arc::new(Origin::internal(UnixNanos::from_secs(1)));
-        Payload { signal: self.signal, envelope, items, origin, ticket }
+        Payload { signal: self.signal, envelope, items, origin, ticket, share: Share::none() }
     }
 
     pub fn run(&self, payload: Payload) -> Result<Payload, ConsumeError> {

@@ -21,6 +21,7 @@ use podgate::core::host::Host;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::{End, Share};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::filter::FACTORY;
@@ -86,7 +87,7 @@ fn rig(yaml: &str, signal: Signal) -> Rig {
         pipeline: signal.name().into(),
         exporters: Vec::new(),
         bound_late: false,
-        late_binding: Arc::default(),
+        longest_wait: std::time::Duration::ZERO,
     };
     match plan.build(cx, sink.clone()) {
         Stage::Consumer { consumer, .. } => Rig { host, sink, stage: consumer },
@@ -125,24 +126,22 @@ fn payload(signal: Signal, bytes: Bytes) -> Payload {
     let envelope = envelope::decode(bytes).expect("valid");
     let items = envelope::count_items(signal, &envelope);
     let origin = Arc::new(Origin::internal(UnixNanos::from_secs(1)));
-    Payload { signal, envelope, items, origin, ticket: Ticket::free() }
+    Payload { signal, envelope, items, origin, ticket: Ticket::free(), share: Share::none() }
 }
 
 impl Rig {
     /// Names of the items that came through, with what is in them, and how many did not.
     async fn pass(&self, signal: Signal, bytes: Bytes) -> Result<(Vec<String>, u64), ConsumeError> {
-        let payload = payload(signal, bytes);
-        let items = payload.items;
-        self.host.balance.received(signal, items);
+        let (receipt, payload) = payload(signal, bytes).received(&self.host.balance);
         self.stage.consume(payload).await?;
+        receipt.answer(Ok(()));
         let mut names = Vec::new();
-        let mut left = 0;
         for payload in self.sink.take() {
             assert_eq!(payload.items, envelope::count_items(signal, &payload.envelope), "the payload's own count");
-            left += payload.items;
+            assert_eq!(payload.items, payload.share.items(), "and what it answers for");
             names.extend(named(signal, envelope::encode(&payload.envelope)));
+            payload.share.end(End::Delivered);
         }
-        self.host.balance.delivered(signal, left);
         let sheet = self.host.balance.sheet(signal);
         assert!(sheet.holds(0) && sheet.held == 0, "{sheet:?}");
         let filtered = sheet.dropped.get(Reason::FILTERED.0).copied().unwrap_or(0);
@@ -258,8 +257,8 @@ async fn what_stays_keeps_its_bytes() {
 async fn a_refusal_from_behind_leaves_every_item_with_the_caller() {
     let rig = rig("traces: {span: ['name == \"db\"']}", Signal::Traces);
     rig.sink.closed.store(true, Ordering::Relaxed);
-    rig.host.balance.received(Signal::Traces, 4);
-    assert!(rig.stage.consume(payload(Signal::Traces, traces())).await.is_err());
+    let (_receipt, sent) = payload(Signal::Traces, traces()).received(&rig.host.balance);
+    assert!(rig.stage.consume(sent).await.is_err());
     assert_eq!(rig.host.balance.sheet(Signal::Traces).held, 4);
     assert_eq!(rig.host.stats.total("otelcol_processor_filter_spans_filtered"), 0);
 }

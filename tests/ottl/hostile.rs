@@ -21,7 +21,7 @@ const TEXTS: &[&str] = &[
     r#"replace_all_patterns(attributes, "key", "(?P<n>a)b*", "$n${1}", SHA256, "<%s>") where Len(attributes) > 0"#,
     r#"merge_maps(attributes, ParseKeyValue("a=1 b='2 3'", "=", " "), "upsert")"#,
     r#"flatten(attributes, "p", depth=2)"#,
-    r#"append(attributes["l"], values=Split("a|b", "|"))"#,
+    r#"append(attributes["l"], Split("a|b", "|"))"#,
     r#"set(cache, attributes)"#,
     r#"limit(attributes, 2, ["a"])"#,
     r#"truncate_all(attributes, 3)"#,

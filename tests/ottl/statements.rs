@@ -1,6 +1,6 @@
 //! Statement, what goes in, what comes out: the facts of contrib's pkg/ottl/e2e tests (v0.161) and some of our own.
 
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -123,8 +123,10 @@ fn editors_change_what_the_collectors_do() {
         (r#"delete_matching_keys(attributes, "^http")"#, http.clone()),
         (r#"keep_matching_keys(attributes, "^http")"#, json!({ "flags": null, "total.string": null, "foo": null })),
         (r#"flatten(attributes)"#, with(&flat, json!({ "foo.nested.test": "pass" }))),
-        (r#"flatten(attributes, depth=0)"#, json!({})),
-        (r#"flatten(attributes, depth=1)"#, with(&flat, json!({ "foo.nested": nested }))),
+        (
+            r#"flatten(attributes, depth=1)"#,
+            with(&flat, json!({ "foo.nested": nested, "foo.slice": slice, "foo.slice.0": null })),
+        ),
         (
             r#"flatten(attributes["foo"], "p")"#,
             json!({ "foo": { "p.bar": "pass", "p.flags": "pass", "p.slice.0": "val", "p.nested.test": "pass" } }),
@@ -165,8 +167,6 @@ fn editors_change_what_the_collectors_do() {
         ),
         (r#"replace_pattern(attributes["absent"], "/", "@")"#, json!({})),
         (r#"set(attributes["test"], "pass")"#, json!({ "test": "pass" })),
-        (r#"set(attributes["test"], nil)"#, json!({})),
-        (r#"set(attributes["test"], attributes["unknown"])"#, json!({})),
         (r#"set(attributes["http.method"], "get")"#, json!({})),
         (r#"set(attributes["foo"]["test"], "pass")"#, json!({ "foo": with(&foo, json!({ "test": "pass" })) })),
         (r#"set(attributes["foo"]["slice"][0], 7)"#, json!({ "foo": with(&foo, json!({ "slice": [7] })) })),
@@ -272,7 +272,7 @@ fn times_numbers_and_literals_are_what_they_are_upstream() {
         set("(2 + 3) * 4 - 6 / 4", json!(19)),
         set("1.5 + 1", json!(2.5)),
         set("trace_id.string", json!("0102030405060708090a0b0c0d0e0f10")),
-        set("Hex(span_id)", json!("0102030405060708")),
+        set("span_id.string", json!("0102030405060708")),
         set(r#""\\""#, json!("\\")),
         set(r#""\\\\""#, json!("\\\\")),
         set(r#""\"""#, json!("\"")),
@@ -331,7 +331,7 @@ fn every_field_of_a_record_can_be_set_and_the_rest_stays() {
         (r#"set(time, TruncateTime(time, Duration("1s")))"#, |record| {
             record.time_unix_nano = TIME / 1_000_000_000 * 1_000_000_000
         }),
-        ("set(span_id, SpanID(0x0000000000000000))", |record| record.span_id = vec![0; 8]),
+        ("set(span_id, SpanID(0x0000000000000000))", |record| record.span_id = Vec::new()),
         (r#"set(trace_id.string, "ffffffffffffffffffffffffffffffff")"#, |record| record.trace_id = vec![255; 16]),
         ("set(flags, 0)", |record| record.flags = 0),
         ("set(dropped_attributes_count, 9)", |record| record.dropped_attributes_count = 9),
@@ -380,10 +380,9 @@ fn statements_that_cannot_be_done_fail_and_change_nothing() {
         r#"set(attributes["foo"]["slice"][5], 1)"#,
         r#"set(attributes["when"], time)"#,
         r#"delete_matching_keys(attributes["http.method"], "a")"#,
-        "delete_key(attributes, 5)",
-        r#"merge_maps(attributes, "text", "insert")"#,
+        r#"delete_key(attributes, attributes["foo"])"#,
+        r#"merge_maps(attributes, attributes["http.method"], "insert")"#,
         r#"set(attributes["x"], 1 / 0)"#,
-        r#"set(attributes["x"], 9223372036854775807 + 1)"#,
         r#"set(attributes["x"], Substring("abc", 2, 9))"#,
         r#"set(attributes["x"], ParseJSON("{"))"#,
     ] {
@@ -400,8 +399,11 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"set(attributes["a"], "#, 21, "a value is missing"),
         (r#"attributes["a"] == 1"#, 0, "call of a function"),
         (r#"sett(attributes["a"], 1)"#, 0, "no editor `sett`; known are set,"),
-        (r#"set_semconv_span_name("1.43.0", "x")"#, 0, "podgate does not have the function `set_semconv_span_name`"),
-        (r#"convert_sum_to_gauge()"#, 0, "podgate does not have the function `convert_sum_to_gauge`"),
+        (r#"set_semconv_span_name("1.43.0", "x")"#, 0, "`set_semconv_span_name` changes a span"),
+        (r#"convert_sum_to_gauge()"#, 0, "`convert_sum_to_gauge` changes a metric"),
+        (r#"copy_metric()"#, 0, "podgate does not have the function `copy_metric`"),
+        (r#"set(attributes["a"], Map(body, (x) => x))"#, 31, "functions of functions"),
+        (r#"set(attributes["a"], "\d")"#, 22, "no escape of a string; a backslash is `\\\\`"),
         (r#"set(attributes["a"])"#, 0, "needs an argument `value`"),
         (r#"set("a", 1)"#, 4, "must be a path"),
         (r#"set(nosuch, 1)"#, 4, "no `nosuch` in a log"),
@@ -409,7 +411,7 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"set(span.name, 1)"#, 4, "out of sight"),
         (r#"set(otelcol.client.addr, 1)"#, 4, "podgate does not have the path"),
         (r#"set(attributes["a"], UserAgent("x"))"#, 21, "podgate has no function `UserAgent`"),
-        (r#"set(attributes["a"], Now())"#, 21, "podgate has no function `Now`"),
+        (r#"set(attributes["a"], Time("x", "%H%L"))"#, 31, "dot or comma"),
         (r#"set(attributes["a"], Time("x", "%Q"))"#, 31, "directive"),
         (r#"set(attributes["a"], NO_SUCH)"#, 21, "no known constant"),
         (r#"set(attributes["a"], 1) where"#, 29, "a value is missing"),
@@ -417,10 +419,12 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"set(attributes["a"], 1) where true true"#, 35, "should end here"),
         (r#"delete_key(body.string, "a")"#, 11, "is no map"),
         (r#"delete_matching_keys(attributes, "(")"#, 33, "not a regular expression"),
+        (r#"delete_key(attributes, 5)"#, 23, "expected a string"),
+        (r#"append(attributes["l"], values=Split("a|b", "|"))"#, 31, "must be a list"),
         (r#"limit(attributes, 1, ["a", "b"])"#, 21, "do not fit"),
         (r#"limit(attributes, -1, [])"#, 18, "0 or more"),
         (r#"merge_maps(attributes, body, "sometimes")"#, 29, "strategy"),
-        (r#"flatten(attributes, resolveConflicts=true)"#, 37, "resolveConflicts"),
+        (r#"flatten(attributes, depth=0)"#, 26, "above zero"),
         (r#"flatten(attributes, deep=1)"#, 20, "no argument `deep`"),
         (r#"replace_pattern(body, "a", "b", SHA256, "none")"#, 40, "exactly one %s"),
         (r#"replace_pattern(body, "a", "b", Nope)"#, 32, "no function `Nope`"),
@@ -428,10 +432,28 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"append(severity_text, "x")"#, 7, "no list"),
         (r#"set(attributes["a"], ExtractPatterns(body, "a"))"#, 43, "named group"),
         (r#"set(attributes["a"], {"k": })"#, 27, "a value is missing"),
+        (r#"set(attributes["a"], {1: 2})"#, 22, "a key is a string"),
     ];
     for (text, at, message) in cases {
         let fault = Statement::parse(text, LOG).err().unwrap_or_else(|| panic!("{text} is accepted"));
         assert!(fault.message.contains(message) && fault.at == at, "{text}: {fault:?}");
+    }
+}
+
+/// contrib #51094: since v0.161 nil is set, not left undone.
+#[test]
+fn nil_empties_what_can_be_empty_and_fails_elsewhere() {
+    let empty = |key: &str| KeyValue { key: key.into(), value: Some(AnyValue::default()), ..KeyValue::default() };
+    for text in [r#"set(attributes["test"], nil)"#, r#"set(attributes["test"], attributes["unknown"])"#] {
+        let after = run(&[text]);
+        assert_eq!((after.outcome, after.record.attributes.last()), (Ok(()), Some(&empty("test"))), "{text}");
+    }
+    let after = run(&["set(attributes, nil)", "set(body, nil)"]);
+    assert_eq!((after.outcome, after.record.attributes.len()), (Ok(()), 0));
+    assert_eq!(after.record.body, Some(AnyValue::default()));
+    for text in ["set(severity_text, nil)", "set(time, nil)", "set(trace_id, nil)"] {
+        let after = run(&[text]);
+        assert!(after.outcome.is_err() && !after.changed, "{text}");
     }
 }
 

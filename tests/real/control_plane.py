@@ -6,6 +6,7 @@ control_plane.py build` builds only, so that CI can pay for it in a step of its 
 
 import json
 import os
+import signal
 import ssl
 import sys
 import urllib.error
@@ -14,7 +15,7 @@ import urllib.request
 from toolbox import HERE, Gone, Process, cache, fingerprint, free_ports, run, say, version_of, wait_for
 
 SOURCE = HERE / "k8s"
-VERSION = "1.35.4"
+VERSION = "1.36.3"
 TOKEN = "admin-token"
 # A user with the rights of the cluster role `pods`, which each scenario writes as it needs it.
 USER, USER_TOKEN = "gateway", "gateway-token"
@@ -35,7 +36,7 @@ def build():
     folder.mkdir(parents=True, exist_ok=True)
     say(f"building kube-apiserver {VERSION} and etcd from their modules into {folder} (minutes, once)")
     stamp = "k8s.io/component-base/version."
-    flags = f"-s -w -X {stamp}gitVersion=v{VERSION} -X {stamp}gitMajor=1 -X {stamp}gitMinor=35"
+    flags = f"-s -w -X {stamp}gitVersion=v{VERSION} -X {stamp}gitMajor=1 -X {stamp}gitMinor={VERSION.split('.')[1]}"
     for tool in TOOLS:
         # Linked under another name first: an interrupted build must not look like a finished one.
         part = folder / f"{tool}.part"
@@ -109,6 +110,13 @@ class ControlPlane:
     def kill_etcd(self):
         self.etcd.kill()
 
+    def freeze_api(self):
+        """SIGSTOP: every connection stays open and nothing comes on it."""
+        self.api.child.send_signal(signal.SIGSTOP)
+
+    def thaw_api(self):
+        self.api.child.send_signal(signal.SIGCONT)
+
     def kill_api(self):
         """SIGKILL: watches end without a last chunk and without a TLS goodbye."""
         self.api.kill()
@@ -119,8 +127,8 @@ class ControlPlane:
             if process is not None:
                 process.stop(grace=8)
 
-    def kubeconfig(self, name="kubeconfig", token=TOKEN):
-        """Writes a kubeconfig with this token and returns its path."""
+    def kubeconfig(self, name="kubeconfig", token=TOKEN, url=None):
+        """Writes a kubeconfig with this token, and another address if there is one, and returns its path."""
         path = self.folder / name
         path.write_text(
             json.dumps(
@@ -130,7 +138,7 @@ class ControlPlane:
                     "clusters": [
                         {
                             "name": "t",
-                            "cluster": {"server": self.url, "certificate-authority": str(self.folder / "ca.crt")},
+                            "cluster": {"server": url or self.url, "certificate-authority": str(self.folder / "ca.crt")},
                         }
                     ],
                     "users": [{"name": "u", "user": {"token": token}}],

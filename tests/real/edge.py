@@ -1,8 +1,9 @@
 """The OTLP receiver from outside: stock Python and Node SDKs and hand-written requests against a podgate process.
 
-Usage: python3 tests/real/edge.py PODGATE-BINARY [--only WORD] [--keep] [--report PAGE]. Every refusal is podgate's own: its
+Usage: python3 tests/real/edge.py PODGATE-BINARY [--only WORD] [--keep] [--report PAGE] [--long SECONDS]. Every refusal is podgate's own: its
 limits are small, its memory is taken by somebody else, or its next hop refuses and podgate, without a queue, passes that
-on. The next hop decodes with the published opentelemetry-proto classes. Takes half a minute once the packages are there.
+on. The next hop decodes with the published opentelemetry-proto classes. Takes a minute once the packages are there; the
+long form has stock gRPC clients send an hour's requests over one connection each (`stock.py`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import time
 import urllib.request
 
 import peers
+import stock
 from run import Suite
 from toolbox import HERE, Process, free_ports, say, version_of, wait_for
 
@@ -141,8 +143,8 @@ class Sender:
 class Stage:
     """What the scenarios share."""
 
-    def __init__(self, binary, folder):
-        self.binary, self.folder = binary, folder
+    def __init__(self, binary, folder, long):
+        self.binary, self.folder, self.long = binary, folder, long
         self.python, node = peers.python(), peers.node()
         shutil.copy(EDGE / "sender.js", node / "sender.js")
         self.hop = Hop(self.python, folder / "hop")
@@ -389,7 +391,7 @@ def page(stage, binary):
     return "\n".join(lines) + "\n"
 
 
-SCENARIOS = (as_sent, unix_socket, refusals, short_memory, rules)
+SCENARIOS = (as_sent, unix_socket, refusals, short_memory, rules, stock.stock_clients)
 
 
 def main():
@@ -398,6 +400,7 @@ def main():
     parser.add_argument("--only", default="", help="run the scenarios whose name holds this word")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations and say where they are")
     parser.add_argument("--report", type=pathlib.Path, help="write what the run showed to this Markdown file")
+    parser.add_argument("--long", type=int, default=0, metavar="SECONDS", help="seconds of each stock client; figures go to docs/hardening.md")
     arguments = parser.parse_args()
     suite = Suite()
     lacking = peers.python_missing() or peers.node_missing()
@@ -405,7 +408,7 @@ def main():
         suite.skip(f"the edge from outside: {lacking}")
         return int(bool(suite.failed))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-edge-"))
-    stage = Stage(arguments.binary.resolve(), folder)
+    stage = Stage(arguments.binary.resolve(), folder, arguments.long)
     try:
         for one in SCENARIOS:
             if arguments.only in one.__name__:

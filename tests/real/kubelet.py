@@ -6,12 +6,28 @@ are whole seconds because the API server keeps no fractions. The truth about eve
 
 import datetime
 import json
+import os
 import secrets
+import shutil
 import time
 import urllib.error
 import urllib.request
 
 IMAGE = "registry.example/shop/{name}:1.4.2"
+
+
+class Clock:
+    """The node's wall clock, which a story may set off this machine's."""
+
+    ahead = 0
+
+    def ns(self):
+        return time.time_ns() + self.ahead * 1_000_000_000
+
+
+CLOCK = Clock()
+# What containers ask for, before and after a resize.
+CPU = [{"requests": {"cpu": cpu}, "limits": {"cpu": "400m"}} for cpu in ("100m", "200m")]
 
 
 class ApiError(Exception):
@@ -21,7 +37,8 @@ class ApiError(Exception):
 
 
 def now():
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=CLOCK.ahead)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Api:
@@ -78,11 +95,14 @@ class Api:
 class Cluster:
     """One namespace on one node, and the deployments in it."""
 
-    def __init__(self, api, namespace="shop", node="node-1"):
-        self.api, self.namespace, self.node = api, namespace, node
+    def __init__(self, api, namespace="shop", node="node-1", logs=None):
+        """`logs`: a folder that stands for the node's /var/log; without it the kubelet writes none."""
+        self.api, self.namespace, self.node, self.logs = api, namespace, node, logs
         self.addresses, self.touched = 10, 0
         api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         api.create("/api/v1/nodes", {"metadata": {"name": node}})
+        room = {"cpu": "64", "memory": "64Gi", "pods": "250"}
+        api.patch(f"/api/v1/nodes/{node}/status", {"status": {"capacity": room, "allocatable": room}})
 
     def deployment(self, name):
         """Deployment and ReplicaSet as their controllers would leave them; returns the ReplicaSet."""
@@ -121,8 +141,8 @@ class Cluster:
         self.addresses += 1
         return f"10.244.1.{self.addresses}"
 
-    def pod(self, name, replica_set=None, containers=("app",), ip=None):
-        return Pod(self, name, replica_set, containers, ip or self.address())
+    def pod(self, name, replica_set=None, containers=("app",), ip=None, **spec):
+        return Pod(self, name, replica_set, containers, ip or self.address(), **spec)
 
 
 def owner(version, kind, target):
@@ -133,11 +153,13 @@ def owner(version, kind, target):
 class Pod:
     """One pod and the truth about the runs of its containers."""
 
-    def __init__(self, cluster, name, replica_set, containers, ip):
-        self.cluster, self.name, self.ip = cluster, name, ip
+    def __init__(self, cluster, name, replica_set, containers, ip, init=(), container=None):
+        """`container` holds further fields of every container."""
+        self.cluster, self.name, self.ip, self.init = cluster, name, ip, init
         self.base = f"/api/v1/namespaces/{cluster.namespace}/pods"
         labels = dict(replica_set["metadata"]["labels"]) if replica_set else {}
         owners = [owner("apps/v1", "ReplicaSet", replica_set)] if replica_set else []
+        one = lambda name: {"name": name, "image": IMAGE.format(name=name)}  # noqa: E731
         made = cluster.api.create(
             self.base,
             {
@@ -145,13 +167,18 @@ class Pod:
                 "spec": {
                     "nodeName": cluster.node,
                     "terminationGracePeriodSeconds": 30,
-                    "containers": [{"name": one, "image": IMAGE.format(name=one)} for one in containers],
+                    "containers": [{**one(name), "resources": CPU[0], **(container or {})} for name in containers],
+                    "initContainers": [one(name) for name in init],
                 },
             },
         )
         self.uid = made["metadata"]["uid"]
         self.started = now()
-        self.runs = {one: [] for one in containers}
+        self.cpu = 0
+        self.runs = {one: [] for one in (*init, *containers)}
+        for name in init:
+            self.start(name)
+            self.end(name)
 
     def start(self, container="app"):
         """A new run begins, unknown to the API server until `publish`; returns its bare id.
@@ -162,7 +189,25 @@ class Pod:
         if runs and runs[-1]["finished"] is None:
             runs[-1]["finished"] = run["started"]
         runs.append(run)
+        if self.cluster.logs:
+            self.log(container, len(runs) - 1, run["id"])
         return run["id"]
+
+    def log(self, container, number, identity):
+        """The log of a run and its link, as a kubelet leaves them right after the start."""
+        logs, namespace = self.cluster.logs, self.cluster.namespace
+        folder = f"{namespace}_{self.name}_{self.uid}"
+        (logs / "pods" / folder / container).mkdir(parents=True, exist_ok=True)
+        (logs / "containers").mkdir(exist_ok=True)
+        log = logs / "pods" / folder / container / f"{number}.log"
+        log.touch()
+        os.utime(log, ns=(CLOCK.ns(), CLOCK.ns()))
+        link = logs / "containers" / f"{self.name}_{namespace}_{container}-{identity}.log"
+        # Renamed, so that what the kernel's clock says of it is never seen.
+        made = link.with_suffix(".part")
+        made.symlink_to(f"/var/log/pods/{folder}/{container}/{number}.log")
+        os.utime(made, ns=(CLOCK.ns(), CLOCK.ns()), follow_symlinks=False)
+        made.rename(link)
 
     def end(self, container="app"):
         run = self.runs[container][-1]
@@ -178,20 +223,41 @@ class Pod:
     def publish(self, phase="Running", waiting=None, reason=None):
         """Writes the status a kubelet would write now. `waiting` is the reason a dead container is not started,
         `reason` the pod's, as `Evicted`."""
-        statuses = [self.status(name, waiting) for name, runs in self.runs.items() if runs]
+        statuses = {name: self.status(name, waiting) for name, runs in self.runs.items() if runs}
+        self.write(statuses, phase, reason)
+        for runs in self.runs.values():
+            for run in runs[-2:]:
+                run["told"] = run["told"] or time.time()
+
+    def publish_removed(self):
+        """All containers were killed and removed to be restarted in place: what a kubelet of 1.36 writes of them."""
+        words = {"reason": "RestartingAllContainers", "message": "The container is removed because RestartAllContainers in place"}
+        statuses = {}
+        for name, runs in self.runs.items():
+            gone = {"state": {"waiting": words}, "lastState": {"terminated": {**words, "exitCode": 137}}, "ready": False}
+            statuses[name] = {**self.status(name, None), **gone, "restartCount": len(runs), "containerID": "", "imageID": ""}
+        self.write(statuses, "Pending", None)
+
+    def resize(self):
+        """More or less CPU, in place; nothing restarts by it."""
+        self.cpu = 1 - self.cpu
+        containers = [{"name": name, "resources": CPU[self.cpu]} for name in self.runs if name not in self.init]
+        body = {"spec": {"containers": containers}}
+        self.cluster.api.call("PATCH", f"{self.base}/{self.name}/resize", body, "application/strategic-merge-patch+json")
+
+    def write(self, statuses, phase, reason):
+        of = lambda wanted: [status for name, status in statuses.items() if (name in self.init) == wanted]  # noqa: E731
         status = {
             "phase": phase,
             "hostIP": "10.0.0.1",
             "podIP": self.ip,
             "podIPs": [{"ip": self.ip}],
             "startTime": self.started,
-            "containerStatuses": statuses,
+            "containerStatuses": of(False),
+            "initContainerStatuses": of(True),
             **({"reason": reason} if reason else {}),
         }
         self.cluster.api.patch(f"{self.base}/{self.name}/status", {"status": status})
-        for runs in self.runs.values():
-            for run in runs[-2:]:
-                run["told"] = run["told"] or time.time()
 
     def status(self, name, waiting):
         runs = self.runs[name]
@@ -207,6 +273,8 @@ class Pod:
         }
         if run["finished"] is None:
             status["state"] = {"running": {"startedAt": run["started"]}}
+            # What a kubelet that can resize writes; without it the API server takes no resize.
+            status["resources"] = CPU[self.cpu] if name not in self.init else {}
         elif waiting:
             # Between crashes the dead run stands in both places, under the same id.
             status["state"] = {"waiting": {"reason": waiting, "message": "back-off restarting failed container"}}
@@ -220,6 +288,11 @@ class Pod:
 
     def forget(self):
         """Deletes what may be gone already."""
+        if self.cluster.logs:
+            folder = f"{self.cluster.namespace}_{self.name}_{self.uid}"
+            shutil.rmtree(self.cluster.logs / "pods" / folder, ignore_errors=True)
+            for link in (self.cluster.logs / "containers").glob(f"{self.name}_{self.cluster.namespace}_*.log"):
+                link.unlink(missing_ok=True)
         try:
             self.delete()
         except ApiError as error:

@@ -20,7 +20,8 @@ class Lab:
         # Runs that began before are no change that podgate has to follow.
         self.opened = 0.0
         self.sink = Sink(stage.python, self.room)
-        options = {"policies": KEEP_ALL, "wait": "500ms", **options}
+        logs = stage.cluster.logs
+        options = {"policies": KEEP_ALL, "wait": "500ms", "node_logs": logs or "off", **options}
         config = kubeconfig or stage.plane.kubeconfig()
         self.gateway = Gateway(stage.binary, self.room, self.sink, config, **options)
         self.gateway.ready()

@@ -58,6 +58,7 @@ class Sink:
     """The next hop, with everything that arrived as dictionaries."""
 
     def __init__(self, environment, folder):
+        folder.mkdir(parents=True, exist_ok=True)
         self.output, self.ports = folder / "received.jsonl", folder / "sink.ports"
         self.output.touch()
         command = [environment / "bin/python", PYTHON / "sink.py", self.output, self.ports]
@@ -68,6 +69,13 @@ class Sink:
 
     def spans(self):
         """All spans that arrived until now."""
+        return [line for line in self.lines() if "span" in line]
+
+    def batches(self):
+        """What arrived of batches: lines with signal, batch, number of items and resource; one batch may be several."""
+        return [line for line in self.lines() if "batch" in line]
+
+    def lines(self):
         with self.output.open("rb") as output:
             output.seek(self.read)
             # The last line may be half written.
@@ -98,10 +106,12 @@ extensions:
 receivers:
   otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}, http: {{endpoint: "127.0.0.1:{http}"}}}}}}
   otlp/unsampled: {{protocols: {{http: {{endpoint: "127.0.0.1:{unsampled}"}}}}}}
+  otlp/between: {{protocols: {{http: {{endpoint: "127.0.0.1:{between}"}}}}}}
 processors:
   k8s_attributes:
     auth_type: kubeConfig
     filter: {filter}
+    podgate: {{node_logs: {node_logs}}}
     extract:
       metadata: [k8s.namespace.name, k8s.pod.name, k8s.pod.uid, k8s.pod.start_time, k8s.node.name,
                  k8s.deployment.name, k8s.container.name, container.id, container.image.name, container.image.tag]
@@ -110,6 +120,8 @@ processors:
       - sources: [{{from: resource_attribute, name: k8s.pod.ip}}]
       - sources: [{{from: connection}}]
       - sources: [{{from: resource_attribute, name: k8s.pod.name}}, {{from: resource_attribute, name: k8s.namespace.name}}]
+  # As migrated files have it between enrichment and sampling: it reads and changes what was added.
+  resource/between: {{attributes: [{{action: upsert, key: seen.container.id, from_attribute: container.id}}]}}
   tail_sampling:
     decision_wait: {wait}
     policies: {policies}
@@ -122,6 +134,12 @@ service:
   pipelines:
     traces: {{receivers: [otlp], processors: [k8s_attributes, tail_sampling], exporters: [{exporter}]}}
     traces/unsampled: {{receivers: [otlp/unsampled], processors: [k8s_attributes], exporters: [{exporter}]}}
+    traces/between:
+      receivers: [otlp/between]
+      processors: [k8s_attributes, resource/between, tail_sampling]
+      exporters: [{exporter}]
+    metrics: {{receivers: [otlp, otlp/unsampled, otlp/between], processors: [k8s_attributes], exporters: [{exporter}]}}
+    logs: {{receivers: [otlp, otlp/unsampled, otlp/between], processors: [k8s_attributes], exporters: [{exporter}]}}
 """
 
 KEEP_ALL = "[{name: all, type: always_sample}]"
@@ -134,11 +152,12 @@ KEEP_SLOW = (
 class Gateway:
     """podgate as a process with the field's pipeline, every port a free one."""
 
-    def __init__(self, binary, folder, sink, kubeconfig, **options):
-        names = ("grpc", "http", "unsampled", "health", "admin", "metrics")
+    def __init__(self, binary, folder, sink, kubeconfig, env=None, **options):
+        names = ("grpc", "http", "unsampled", "between", "health", "admin", "metrics")
         self.ports = dict(zip(names, free_ports(len(names))))
         fields = {
             "filter": "{node: node-1}",
+            "node_logs": "off",
             "wait": "2s",
             "policies": KEEP_SLOW,
             "exporter": "otlp_http",
@@ -151,7 +170,7 @@ class Gateway:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "podgate.yaml"
         config.write_text(GATEWAY.format(**fields))
-        env = {"KUBECONFIG": str(kubeconfig)}
+        env = {"KUBECONFIG": str(kubeconfig), **(env or {})}
         self.process = Process("podgate", [binary, "--config", config], folder / "podgate.log", env=env)
 
     def url(self, port, path):

@@ -8,9 +8,11 @@ import time
 from lab import Lab
 from outages import OUTAGES
 from peers import ExpressApp, FlaskApp, Gateway, Sink, get
+from reference import reference_deployment
 from schedule import SCHEDULE
 from score import tally
 from stories import STORIES
+from batching import TALES
 from toolbox import wait_for
 
 # A story whose statuses were written too late, because the machine was busy, is told again.
@@ -226,6 +228,24 @@ def scored(story):
     return run
 
 
+def with_folder(story):
+    """The same story on a node whose log folder is read; played in the long form."""
+
+    def run(stage, suite):
+        if not stage.long:
+            suite.figure("only make test-real-long plays this")
+            return
+        before, stage.cluster.logs = stage.cluster.logs, stage.log_folder("log-of-the-node")
+        try:
+            scored(told)(stage, suite)
+        finally:
+            stage.cluster.logs = before
+
+    told = story._replace(title=f"{story.title}; with the node's folder", name=f"{story.name}_with_folder")
+    run.__doc__, run.__name__ = told.title, told.name
+    return run
+
+
 def judge(suite, story, score):
     suite.score(story.title, score)
     suite.equal(f"of {score.total} resources of {len(score.runs)} runs none has another run's id", score.wrong, [])
@@ -241,4 +261,7 @@ ALL = [
     a_restart_with_the_status_published_late,
     *map(scored, [*STORIES, SCHEDULE, *OUTAGES]),
     podgate_starts_before_the_api_server,
+    *map(with_folder, [*STORIES, SCHEDULE]),
+    *(tale.scenario() for tale in TALES),
+    reference_deployment,
 ]

@@ -19,15 +19,22 @@ class Player:
         self.starts_at = self.publish_at = None
         self.dies_at = time.monotonic() + dice.uniform(0, 5)
 
+    def die(self):
+        self.actor.die()
+
+    def lives(self):
+        """How long the next run will."""
+        return self.dice.uniform(3, 8)
+
     def step(self, now):
         if self.starts_at is None and self.publish_at is None and now >= self.dies_at:
-            self.actor.die()
+            self.die()
             self.starts_at = now + self.dice.uniform(0.3, 2)
         if self.starts_at is not None and now >= self.starts_at:
             self.starts_at = None
             self.actor.rise()
             self.publish_at = now + self.dice.uniform(0, LATEST)
-            self.dies_at = now + self.dice.uniform(3, 8)
+            self.dies_at = now + self.lives()
         if self.publish_at is not None and now >= self.publish_at:
             self.publish_at = None
             self.actor.pod.publish()

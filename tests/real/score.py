@@ -128,7 +128,7 @@ class Score:
             self.judge(span, lab.truth[span["trace"]])
         self.unconfirmed = int(lab.gateway.metric(RESOURCES, 'outcome="unconfirmed"') or 0)
         self.corrected = int(lab.gateway.metric(RESOURCES, 'outcome="corrected"') or 0)
-        self.reasons = reasons(lab)
+        self.reasons = reasons(lab.gateway)
 
     @property
     def missing(self):
@@ -177,10 +177,10 @@ class Score:
 RESOURCES = "podgate_k8s_container_id_resources"
 
 
-def reasons(lab):
+def reasons(gateway):
     """How many resources podgate says have no container id, by its reason."""
     found = Counter()
-    for line in lab.gateway.metrics():
+    for line in gateway.metrics():
         if line.startswith(RESOURCES) and 'outcome="missing"' in line:
             found[line.split('reason="')[1].split('"')[0]] += int(float(line.rsplit(" ", 1)[1]))
     return {reason: count for reason, count in sorted(found.items()) if count}

@@ -73,7 +73,9 @@ def jump(lab):
         if life != 0.4:
             each(actors, Actor.die)
     tell(actors)
-    time.sleep(3)
+    # A lasting connection sends one request at a time: the first of the run waits for its proof and may have been made in
+    # the second that the run before shares, the next one waits again.
+    time.sleep(8)
 
 
 def successors(lab, actors, name):

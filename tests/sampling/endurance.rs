@@ -11,11 +11,13 @@ use serde_json::json;
 use podgate::core::budget::{Budget, Ticket};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::{Settlement, Share};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::account::Account;
 use podgate::processors::tail_sampling::admission::{Admission, Incoming};
 use podgate::processors::tail_sampling::core::{Bounds, Core};
+use podgate::processors::tail_sampling::policies::meter::Meters;
 
 use crate::promises::everything;
 use crate::rig::Rig;
@@ -79,9 +81,10 @@ async fn damaged_requests_neither_panic_nor_fall_out_of_the_account() {
         let items = envelope.messages() as u64;
         let origin = Arc::new(Origin::internal(UnixNanos::now()));
         let ticket = rig.host.budget.take(1000).expect("holds in this test");
-        rig.host.balance.received(Signal::Traces, items);
-        let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket };
+        let (receipt, share) = Settlement::receive(&rig.host.balance, Signal::Traces, items);
+        let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket, share };
         rig.consumer.consume(payload).await.unwrap_or_else(|error| panic!("PODGATE_SEED={seed} {round}: {error}"));
+        receipt.answer(Ok(()));
         sent += items;
         if rng.u8(0..20) == 0 {
             tokio::time::sleep(Duration::from_millis(rng.u64(0..300))).await;
@@ -107,10 +110,11 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
     let account = Account::new(1 << 40, &Budget::unlimited());
     let mut now = UnixNanos::from_secs(1_760_000_000);
     let origin = Arc::new(Origin::internal(now));
+    let meters = Arc::new(Meters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: 1 << 20, spare_bytes: 1 << 20 };
     let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
-    let mut core = Core::new(settings.clone(), bounds, Default::default(), clock);
-    let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1 };
+    let mut core = Core::new(settings.clone(), meters, bounds, Default::default(), clock);
+    let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 1 };
     let (mut received, mut released, mut trace) = (0, 0, 0);
     for round in 0..4000u64 {
         now = now.saturating_add(Duration::from_millis(25));
@@ -129,9 +133,9 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
         let envelope = envelope::decode(request(spans).encode_to_vec().into()).expect("holds in this test");
         let items = envelope.messages() as u64;
         received += items;
-        let payload =
-            Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free() };
-        let admitted = admission.read(&payload);
+        let (origin, ticket, share) = (origin.clone(), Ticket::free(), Share::none());
+        let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket, share };
+        let admitted = admission.read(&payload).expect("memory without limit");
         let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
         core.accept(incoming, &admitted.runs[0], now);
         while core.decide_due(now, 100) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use podgate::core::budget::Budget;
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::Settlement;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use serde_json::json;
@@ -38,11 +39,12 @@ async fn hold(load: Load, requests: u64, bytes_a_trace: u64, traces_a_request: u
         let items = envelope.messages() as u64;
         let ticket = rig.host.budget.take(1).expect("holds in this test");
         let origin = std::sync::Arc::new(Origin::internal(UnixNanos::now()));
-        rig.host.balance.received(Signal::Traces, items);
+        let (receipt, share) = Settlement::receive(&rig.host.balance, Signal::Traces, items);
         rig.consumer
-            .consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket })
+            .consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket, share })
             .await
             .expect("holds in this test");
+        receipt.answer(Ok(()));
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::Value as Json;
 
+use podgate::core::binding::Later;
 use podgate::core::budget::Budget;
 use podgate::core::component::{Component, ComponentId};
 use podgate::core::consumer::{Consumed, Consumer};
@@ -20,6 +21,7 @@ use podgate::core::host::Host;
 use podgate::core::node::{Entry, Node, Place, Value};
 use podgate::core::origin::Origin;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::{End, Settlement};
 use podgate::core::stats::Metric;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
@@ -67,11 +69,10 @@ pub struct Sink {
     pub answers: Mutex<Vec<ConsumeError>>,
     /// While set, nothing is answered.
     pub stalled: AtomicBool,
-    pub host: Mutex<Option<Arc<Host>>>,
 }
 
 impl Consumer for Sink {
-    fn consume(&self, payload: Payload) -> Consumed<'_> {
+    fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
             while self.stalled.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -79,9 +80,7 @@ impl Consumer for Sink {
             if let Some(error) = self.answers.lock().expect("holds in this test").pop() {
                 return Err(error);
             }
-            if let Some(host) = &*self.host.lock().expect("holds in this test") {
-                host.balance.delivered(Signal::Traces, payload.items);
-            }
+            std::mem::take(&mut payload.share).end(End::Delivered);
             assert_eq!(payload.items, payload.envelope.messages() as u64);
             self.spans.lock().expect("holds in this test").extend(payload.envelope.items().map(Bytes::copy_from_slice));
             self.payloads.lock().expect("holds in this test").push(payload);
@@ -108,33 +107,25 @@ pub struct Rig {
     pub component: Arc<dyn Component>,
     pub host: Arc<Host>,
     pub sink: Arc<Sink>,
+    /// What every group that is sent carries.
+    pub later: Later,
 }
 
 impl Rig {
     pub async fn start(config: &Json) -> Rig {
-        Rig::start_with(config, Budget::new(1 << 30, 1 << 29), Arc::default()).await
+        Rig::start_with(config, Budget::new(1 << 30, 1 << 29), Later::default()).await
     }
 
-    pub async fn start_with(
-        config: &Json,
-        budget: Arc<Budget>,
-        late_binding: Arc<std::sync::OnceLock<Arc<dyn podgate::core::binding::LateBinding>>>,
-    ) -> Rig {
-        Rig::start_as("tail_sampling", config, budget, late_binding).await
+    pub async fn start_with(config: &Json, budget: Arc<Budget>, later: Later) -> Rig {
+        Rig::start_as("tail_sampling", config, budget, later).await
     }
 
     /// `id` is the component's, which its metrics carry.
-    pub async fn start_as(
-        id: &str,
-        config: &Json,
-        budget: Arc<Budget>,
-        late_binding: Arc<std::sync::OnceLock<Arc<dyn podgate::core::binding::LateBinding>>>,
-    ) -> Rig {
+    pub async fn start_as(id: &str, config: &Json, budget: Arc<Budget>, later: Later) -> Rig {
         let (plan, findings) = check(config);
         let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
         let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
-        *sink.host.lock().expect("holds in this test") = Some(host.clone());
         let cx = StageContext {
             build: BuildContext {
                 id: ComponentId::parse(id).expect("holds in this test"),
@@ -145,26 +136,26 @@ impl Rig {
             pipeline: "traces".into(),
             exporters: Vec::new(),
             bound_late: false,
-            late_binding,
+            longest_wait: Duration::ZERO,
         };
         let Stage::Consumer { consumer, component: Some(component) } = plan.build(cx, sink.clone()) else {
             panic!("a stage with a lifecycle");
         };
         component.start().await.expect("holds in this test");
-        Rig { consumer, component, host, sink }
+        Rig { consumer, component, host, sink, later }
     }
 
     /// Sends a request as a receiver does.
     pub async fn send(&self, request: &ExportTraceServiceRequest) -> Result<(), ConsumeError> {
-        let envelope = envelope::decode(Bytes::from(request.encode_to_vec())).expect("holds in this test");
+        let mut envelope = envelope::decode(Bytes::from(request.encode_to_vec())).expect("holds in this test");
+        envelope.groups.iter_mut().for_each(|group| group.later = self.later.clone());
         let items = envelope.messages() as u64;
         let origin = Arc::new(Origin::internal(UnixNanos::now()));
         let ticket = self.host.budget.take(request.encoded_len() as u64).expect("holds in this test");
-        self.host.balance.received(Signal::Traces, items);
-        let answer = self.consumer.consume(Payload { signal: Signal::Traces, envelope, items, origin, ticket }).await;
-        if answer.is_err() {
-            self.host.balance.refused(Signal::Traces, items);
-        }
+        let (receipt, share) = Settlement::receive(&self.host.balance, Signal::Traces, items);
+        let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket, share };
+        let answer = self.consumer.consume(payload).await;
+        receipt.answer(answer.as_ref().copied());
         answer
     }
 

@@ -57,7 +57,7 @@ pub fn sets() -> BTreeMap<String, Json> {
 /// What a policy set keeps of the corpus, late spans included: spans by trace index; and what was counted.
 pub async fn outcome(name: &str, config: &Json) -> (BTreeMap<u64, u64>, Arc<Host>) {
     let id = format!("tail_sampling/{name}");
-    let rig = Rig::start_as(&id, config, Budget::new(1 << 30, 1 << 29), Arc::default()).await;
+    let rig = Rig::start_as(&id, config, Budget::new(1 << 30, 1 << 29), Default::default()).await;
     for request in corpus(0) {
         rig.send(&request).await.expect("holds in this test");
     }

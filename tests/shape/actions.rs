@@ -2,6 +2,7 @@
 //! and which lists of actions are refused where.
 
 use podgate::config::check::Section;
+use podgate::core::budget::Ticket;
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::origin::Origin;
 use podgate::core::origin::Transport;
@@ -38,10 +39,10 @@ fn shown(message: &[u8]) -> String {
 
 fn act_from(origin: &Origin, list: &str, before: &str) -> (bool, String) {
     let actions = actions(list).unwrap_or_else(|faults| panic!("{list}: {faults:?}"));
-    let mut bench = actions.workbench();
+    let mut bench = actions.workbench(&Ticket::free());
     let message = message(before);
     let changed = actions.apply(&mut bench, &message, 1, origin).expect("walkable");
-    let after = bench.edit.take();
+    let after = bench.edit.take().expect("memory without limit");
     assert_eq!(changed, after != message, "{list} on {before}: unchanged means the same bytes");
     (changed, shown(&after))
 }
@@ -170,7 +171,7 @@ fn what_cannot_be_converted_stays() {
         let (changed, _) = act_from(&Origin::internal(UnixNanos(0)), &list, &format!("{{a: {before}}}"));
         assert_eq!(changed, before != after, "{to} {before}");
         let actions = actions(&list).expect("sound");
-        let mut bench = actions.workbench();
+        let mut bench = actions.workbench(&Ticket::free());
         let message = message(&format!("{{a: {before}}}"));
         actions.apply(&mut bench, &message, 1, &Origin::internal(UnixNanos(0))).expect("walkable");
         assert_eq!(bench.edit.get("a"), AnyValue::read(&any_value(&node(after))).ok(), "{to} {before}");
@@ -229,8 +230,8 @@ fn a_faulty_list_is_refused_at_the_fault() {
 #[test]
 fn a_message_that_cannot_be_walked_is_an_error_and_the_next_one_is_not() {
     let actions = actions("[{pattern: '.*', action: delete}]").expect("sound");
-    let (mut bench, nobody) = (actions.workbench(), Origin::internal(UnixNanos(0)));
+    let (mut bench, nobody) = (actions.workbench(&Ticket::free()), Origin::internal(UnixNanos(0)));
     assert_eq!(actions.apply(&mut bench, &[0x0a, 0x7f], 1, &nobody), Err(Malformed::Length));
     assert_eq!(actions.apply(&mut bench, &message("{a: 1, b: 2}"), 1, &nobody), Ok(true));
-    assert_eq!(bench.edit.take().len(), 0);
+    assert_eq!(bench.edit.take().unwrap().len(), 0);
 }

@@ -36,7 +36,7 @@ fn through(bench: &Bench) -> impl Fn(&str) -> Option<String> + use<> {
     let mut edit = Appender::new(b"").expect("valid");
     [("service.name", "cart"), ("env", "test"), ("zone", "")].iter().for_each(|(key, value)| edit.append(key, *value));
     let mut payload = telemetry::payload(Signal::Traces, telemetry::traces(2, UnixNanos(0), 1), UnixNanos(0));
-    payload.envelope.groups[0].resource = Some(edit.finish());
+    payload.envelope.groups[0].resource = Some(edit.finish().expect("unlimited"));
     let resource = bench.send(payload).remove(0).envelope.groups.remove(0).resource.expect("a resource");
     move |key| match find(&resource, key) {
         Some(AnyValue::Str(text)) => Some(String::from_utf8_lossy(text).into_owned()),

@@ -21,7 +21,7 @@ const BODY: &str = "{attributes: [{key: cloud.availability_zone, value: zone-1, 
 fn resource(attributes: &[(&str, &str)]) -> Bytes {
     let mut edit = Appender::new(b"").expect("valid");
     attributes.iter().for_each(|(key, value)| edit.append(key, *value));
-    edit.finish()
+    edit.finish().expect("unlimited")
 }
 
 fn payload(signal: Signal, resources: Vec<Option<Bytes>>) -> Payload {

@@ -12,6 +12,7 @@ use podgate::core::budget::Budget;
 use podgate::core::error::{ConsumeError, Reason};
 use podgate::core::host::Host;
 use podgate::core::payload::{Payload, Signal};
+use podgate::core::settlement::{Receipt, Settlement};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::probabilistic_sampler::FACTORY;
@@ -61,9 +62,16 @@ fn payload(signal: Signal, request: &impl Message) -> Payload {
     telemetry::payload(signal, Bytes::from(request.encode_to_vec()), UnixNanos(0))
 }
 
+/// A request whose items the bench's balance knows; the receipt lasts as long as the call.
+fn received(bench: &Bench, signal: Signal, request: &impl Message) -> (Receipt, Payload) {
+    let payload = payload(signal, request);
+    let (receipt, share) = Settlement::receive(&bench.host.balance, signal, payload.items);
+    (receipt, Payload { share, ..payload })
+}
+
 /// Sends a request whole and asserts the account; what came out, if anything did.
 fn through<M: Message + Default>(bench: &Bench, signal: Signal, request: &M) -> Option<M> {
-    let payload = payload(signal, request);
+    let (_receipt, payload) = received(bench, signal, request);
     let before = payload.items;
     let gone_before = bench.host.balance.sheet(signal).sampled_out;
     let sent = bench.send(payload).pop();
@@ -210,6 +218,24 @@ fn a_spans_priority_overrules_the_share() {
     assert_eq!(overruled, [with(Value::IntValue(1), "ot=th:4")], "a share can only fall");
 }
 
+#[test]
+fn a_records_priority_of_nothing_keeps_nothing_and_of_a_hundred_everything() {
+    for (value, kept) in [
+        (Value::IntValue(0), 0),
+        (Value::DoubleValue(0.0), 0),
+        (Value::IntValue(100), 40),
+        (Value::DoubleValue(100.0), 40),
+    ] {
+        let record = |at: u8| LogRecord {
+            trace_id: vec![at + 1; 16],
+            attributes: attributes(vec![("priority", value.clone())]),
+            ..LogRecord::default()
+        };
+        let out = records("{sampling_percentage: 50, sampling_priority: priority}", (0..40).map(record).collect());
+        assert_eq!(out.len(), kept, "{value:?}");
+    }
+}
+
 /// FNV-1a 32 over the seed's bytes and these.
 fn fnv(bytes: &[u8], seed: u32) -> u32 {
     let all = seed.to_le_bytes().into_iter().chain(bytes.iter().copied());
@@ -335,10 +361,13 @@ async fn nothing_is_counted_as_gone_when_the_next_stage_refuses() {
     let bench = stage("{mode: proportional, sampling_percentage: 50}", Signal::Traces);
     let request = traces(vec![span(HALF, ""), span("00000000000000000010000000000000", "")]);
     bench.sink.answer_with(Some(ConsumeError::refused(Reason::UNAVAILABLE, "later")));
-    assert!(bench.consumer.consume(payload(Signal::Traces, &request)).await.is_err());
+    let (receipt, refused) = received(&bench, Signal::Traces, &request);
+    assert!(bench.consumer.consume(refused).await.is_err());
+    drop(receipt);
     assert_eq!(bench.host.balance.sheet(Signal::Traces).sampled_out, 0);
     bench.sink.answer_with(None);
-    assert!(bench.consumer.consume(payload(Signal::Traces, &request)).await.is_ok());
+    let (_receipt, taken) = received(&bench, Signal::Traces, &request);
+    assert!(bench.consumer.consume(taken).await.is_ok());
     assert_eq!((bench.sink.items(), bench.host.balance.sheet(Signal::Traces).sampled_out), (1, 1));
     let judged = "otelcol_processor_probabilistic_sampler_count_traces_sampled";
     assert_eq!(bench.host.stats.total(judged), 4);

@@ -85,9 +85,13 @@ impl TraceService for Recorder {
 }
 
 impl Sink {
-    #[expect(clippy::disallowed_methods, reason = "the test owns this server and aborts it on drop")]
     pub async fn start() -> Sink {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        Sink::at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test owns this server and aborts it on drop")]
+    pub async fn at(address: SocketAddr) -> Sink {
+        let listener = TcpListener::bind(address).await.expect("loopback has ports");
         let address = listener.local_addr().expect("bound");
         let received = Arc::<Mutex<Vec<ExportTraceServiceRequest>>>::default();
         let service = TraceServiceServer::new(Recorder { received: received.clone() })

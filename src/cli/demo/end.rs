@@ -1,12 +1,14 @@
 //! The receiving end: an OTLP/HTTP sink that compares every container.id with the truth.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use crate::cli::demo::truth::{Runs, Verdict, read_span_id};
+use crate::cli::demo::screen::scene::Marks;
+use crate::cli::demo::truth::{Runs, Stamp, Verdict, read_span_id};
 use crate::core::payload::Group;
+use crate::core::time::UnixNanos;
 use crate::net::pages::{PageFn, PageRequest, PageResponse};
 use crate::otlp::attributes::attributes;
 use crate::otlp::walk::AnyValue;
@@ -33,6 +35,37 @@ impl Score {
     }
 }
 
+/// So many slots of a run are remembered: more than the widest window shows.
+const SLOTS_MAX: usize = 1_200;
+/// Runs whose spans are remembered.
+const RUNS_SHOWN_MAX: usize = 256;
+
+/// What the spans of one run were given, by the time at which they were made.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub podgate: Score,
+    pub collector: Score,
+    pub slots: BTreeMap<u64, Slot>,
+}
+
+/// Spans of one run and one slot of time.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    pub podgate: Score,
+    pub collector: Score,
+    /// The run that the rule named in place of the true one, latest.
+    pub named: u32,
+}
+
+/// A span that the Collector's rule gets wrong and podgate right.
+#[derive(Clone, Debug)]
+pub struct Contrast {
+    pub service: String,
+    pub stamp: Stamp,
+    /// When the span was made.
+    pub at: UnixNanos,
+}
+
 /// Everything that arrived so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -46,6 +79,31 @@ pub struct Seen {
     pub guests: BTreeMap<String, Guest>,
     /// The latest wrong id with the true one: never to be seen.
     pub wrong_example: Option<(String, String)>,
+    /// By the number of the run that made the spans.
+    pub by_run: HashMap<u32, Tally>,
+    pub contrast: Option<Contrast>,
+}
+
+impl Seen {
+    fn mark(&mut self, stamp: Stamp, verdict: Verdict, at: UnixNanos) {
+        if self.by_run.len() >= RUNS_SHOWN_MAX && !self.by_run.contains_key(&stamp.run) {
+            // Numbers are given in order: the smallest is the oldest.
+            let oldest = self.by_run.keys().min().copied();
+            oldest.and_then(|oldest| self.by_run.remove(&oldest));
+        }
+        let tally = self.by_run.entry(stamp.run).or_default();
+        tally.podgate.count(verdict);
+        tally.collector.count(stamp.collector);
+        let slot = tally.slots.entry(Marks::slot(at)).or_default();
+        slot.podgate.count(verdict);
+        slot.collector.count(stamp.collector);
+        if stamp.collector == Verdict::Wrong {
+            slot.named = stamp.named;
+        }
+        if tally.slots.len() > SLOTS_MAX {
+            tally.slots.pop_first();
+        }
+    }
 }
 
 /// An application of whoever watches.
@@ -107,14 +165,19 @@ impl End {
         }
         let written = find("container.id");
         for item in spans {
-            let Some((run, collector)) = span::read(item).ok().and_then(|facts| read_span_id(facts.span_id)) else {
-                continue;
-            };
-            let Some(truth) = self.runs.id(run) else { continue };
+            let Ok(facts) = span::read(item) else { continue };
+            let Some(stamp) = read_span_id(facts.span_id) else { continue };
+            let Some(truth) = self.runs.id(stamp.run) else { continue };
             let verdict = Verdict::of(written, &truth);
             seen.spans += 1;
             seen.podgate.count(verdict);
-            seen.collector.count(collector);
+            seen.collector.count(stamp.collector);
+            let at = UnixNanos(facts.end);
+            seen.mark(stamp, verdict, at);
+            if verdict == Verdict::Right && stamp.collector == Verdict::Wrong {
+                let service = find("service.name").unwrap_or_default().to_owned();
+                seen.contrast = Some(Contrast { service, stamp, at });
+            }
             if verdict == Verdict::Wrong {
                 seen.wrong_example = Some((written.unwrap_or_default().to_owned(), truth.to_string()));
             }
@@ -142,7 +205,6 @@ mod tests {
     use super::*;
     use crate::cli::demo::truth::span_id;
     use crate::cli::loadgen::generate::{SpanFacts, Templates, request, resource};
-    use crate::core::time::UnixNanos;
 
     fn post(end: &End, attributes: &[(&str, &str)], span: [u8; 8]) {
         let mut items = Vec::new();
@@ -161,13 +223,19 @@ mod tests {
         let end = End::new(runs.clone(), HashSet::from(["uid-1".to_owned()]));
         let (dead, alive) = (runs.number("dead"), runs.number("alive"));
         let pod = ("k8s.pod.uid", "uid-1");
-        post(&end, &[pod, ("container.id", "alive")], span_id(1, alive, Verdict::Missing));
-        post(&end, &[pod, ("container.id", "alive")], span_id(2, dead, Verdict::Wrong));
-        post(&end, &[pod], span_id(3, alive, Verdict::Right));
+        let stamp = |run, collector, named| Stamp { run, collector, named };
+        post(&end, &[pod, ("container.id", "alive")], span_id(1, stamp(alive, Verdict::Missing, alive)));
+        post(&end, &[pod, ("container.id", "alive")], span_id(2, stamp(dead, Verdict::Wrong, alive)));
+        post(&end, &[pod], span_id(3, stamp(alive, Verdict::Right, alive)));
         post(&end, &[("service.name", "mine")], [1; 8]);
         let seen = end.seen();
         assert_eq!(seen.podgate, Score { right: 1, wrong: 1, missing: 1 });
         assert_eq!(seen.collector, Score { right: 1, wrong: 1, missing: 1 });
+        let slots = &seen.by_run[&dead].slots;
+        assert_eq!(slots.iter().map(|(slot, mark)| (*slot, mark.named)).collect::<Vec<_>>(), [(8, alive)]);
+        assert!(seen.contrast.is_none(), "podgate is wrong there too");
+        post(&end, &[pod, ("container.id", "alive")], span_id(4, stamp(alive, Verdict::Wrong, dead)));
+        assert_eq!(end.seen().contrast.map(|contrast| contrast.stamp.named), Some(dead));
         assert_eq!(seen.wrong_example, Some(("alive".to_owned(), "dead".to_owned())));
         assert_eq!(seen.guests, BTreeMap::from([("mine".to_owned(), Guest { spans: 1, container_id: None })]));
     }

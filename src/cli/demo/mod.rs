@@ -4,25 +4,32 @@
 //! the shipped pipeline with sampling, and a receiving end that compares every container.id with what really ran. It
 //! uses the gateway by its YAML only.
 
+mod asked;
 mod cast;
 mod end;
 mod print;
 mod published;
+mod screen;
 mod stage;
 mod traffic;
 mod truth;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::cli::demo::asked::Asked;
 use crate::cli::demo::cast::{Cast, Tier};
 use crate::cli::demo::end::End;
 use crate::cli::demo::print::{Account, Moment, Printer};
 use crate::cli::demo::published::Reader;
+use crate::cli::demo::screen::compose::{Facts, Figures};
+use crate::cli::demo::screen::scene::Scene;
+use crate::cli::demo::screen::{Instead, Screen};
 use crate::cli::demo::stage::Surroundings;
 use crate::cli::demo::traffic::{ROUND, Traffic};
 use crate::cli::demo::truth::Runs;
@@ -32,6 +39,7 @@ use crate::config::duration;
 use crate::core::limits;
 use crate::core::routes::Query;
 use crate::core::stats::{Metric, Stats};
+use crate::core::time::UnixNanos;
 use crate::gateway::Gateway;
 use crate::kube::sandbox::{Sandbox, TrueRun};
 use crate::net::client::target::Target;
@@ -40,8 +48,11 @@ use crate::telemetry;
 /// Statuses are published this long after the fact, as kubelets do.
 const PUBLISH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
 const PRINT_EVERY: Duration = Duration::from_secs(2);
+const DRAW_EVERY: Duration = Duration::from_millis(250);
 const FIRST_RESTART: Duration = Duration::from_secs(5);
 const RESTART_EVERY: Duration = Duration::from_secs(6);
+/// From the last span until its trace is decided and its run is proved: `decision_wait`, and a second.
+const LAST_DECISIONS: Duration = Duration::from_millis(6_500);
 /// No restart this near to a known end: its spans would be decided before its status can be there.
 const CALM_AT_END: Duration = Duration::from_secs(8);
 
@@ -56,6 +67,12 @@ pub struct Args {
     /// Text for people, or one JSON object a line with a summary at the end
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+    /// Lines instead of a screen
+    #[arg(long)]
+    pub plain: bool,
+    /// Write the screen of the last moment as a picture
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Fails when a single container.id was wrong.
@@ -87,10 +104,13 @@ async fn play(args: &Args) -> Result<Exit, String> {
     let end = End::new(runs.clone(), pods);
     let around = Surroundings::start(&sandbox, end.pages()).await.map_err(|error| error.to_string())?;
     let (gateway, doors, admin) = stage::gateway(&around).await?;
-    let printer = Printer::new(args.format);
+    let mut printer = Printer::new(args.format);
     printer.opening(&cast, &doors, &admin);
+    let screen = open_screen(args);
+    printer.silent = screen.is_some();
+    let endpoint = doors.http.clone();
     let reader = Reader::new(Target::parse(&around.api, None)?);
-    let traffic = Traffic::new(sandbox, runs, doors, reader, cast.members);
+    let traffic = Traffic::new(sandbox, runs.clone(), doors, reader, cast.members);
     let mut play = Play {
         started: Instant::now(),
         printer,
@@ -100,8 +120,22 @@ async fn play(args: &Args) -> Result<Exit, String> {
         restarts: 0,
         announced: None,
         last: Last::default(),
+        view: View {
+            asked: Asked::listen(screen.as_ref().map(Screen::keys)),
+            screen,
+            runs,
+            restart: None,
+            endpoint,
+            figures: Figures::default(),
+            ended: None,
+        },
     };
     play.until_the_end(args).await;
+    play.last_decisions().await;
+    if let Some(path) = &args.svg {
+        let picture = screen::picture(&play.scene());
+        std::fs::write(path, picture).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
     let exit = play.close().await;
     around.stop().await;
     Ok(exit)
@@ -118,6 +152,20 @@ struct Play {
     /// A restart that was ordered and whose new run has not begun: member and the run that ended.
     announced: Option<(usize, TrueRun)>,
     last: Last,
+    view: View,
+}
+
+/// What the screen needs beside the play itself.
+struct View {
+    screen: Option<Screen>,
+    asked: Asked,
+    runs: Arc<Runs>,
+    /// The latest restart: place of the member, and the run that began.
+    restart: Option<(usize, TrueRun)>,
+    endpoint: String,
+    figures: Figures,
+    /// When the traffic ended.
+    ended: Option<UnixNanos>,
 }
 
 /// The figures of the last print, for rates.
@@ -141,12 +189,15 @@ impl Play {
             }
         };
         let mut over = std::pin::pin!(over);
+        let mut draws = interval(DRAW_EVERY);
+        draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let per_round = (args.traces as usize * ROUND.as_millis() as usize / 1_000).max(1);
         loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => return,
+                () = self.view.asked.again() => return,
                 () = &mut over => return,
                 _ = prints.tick() => self.print(),
+                _ = draws.tick() => self.draw(),
                 _ = rounds.tick() => {
                     self.direct(args.duration);
                     self.traffic.round(per_round).await;
@@ -154,6 +205,48 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// The last traces are decided in their time: at a stop they would be decided before it is known which runs made them.
+    async fn last_decisions(&mut self) {
+        self.printer.ending(LAST_DECISIONS);
+        self.view.ended = Some(self.traffic.now());
+        let mut draws = interval(DRAW_EVERY);
+        let mut over = std::pin::pin!(tokio::time::sleep(LAST_DECISIONS));
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                () = self.view.asked.again() => return,
+                _ = draws.tick() => self.draw(),
+            }
+        }
+    }
+
+    fn draw(&mut self) {
+        if self.view.screen.is_none() {
+            return;
+        }
+        let scene = self.scene();
+        if let Some(screen) = &mut self.view.screen {
+            screen.draw(&scene);
+        }
+    }
+
+    fn scene(&self) -> Scene {
+        let (truth, seen, view) = (self.traffic.truth(), self.end.seen(), &self.view);
+        screen::compose::scene(&Facts {
+            members: self.traffic.members(),
+            truth: &truth,
+            runs: &view.runs,
+            seen: &seen,
+            sampling: &page(&self.gateway, "/v1/sampling"),
+            figures: view.figures,
+            restart: view.restart.as_ref().map(|(lane, run)| (*lane, run)),
+            since_start: self.started.elapsed(),
+            now: view.ended.unwrap_or_else(|| self.traffic.now()),
+            endpoint: &view.endpoint,
+            ending: view.ended.is_some(),
+        })
     }
 
     /// Restarts a container when it is time: checkout and payments in turn, every other one by way of a crash loop.
@@ -178,6 +271,7 @@ impl Play {
         let Some((member, before)) = &self.announced else { return };
         let Some(after) = self.traffic.running(*member).filter(|run| run.id != before.id) else { return };
         self.printer.restarted(self.traffic.members()[*member].service, before, after);
+        self.view.restart = Some((*member, after.clone()));
         self.announced = None;
     }
 
@@ -186,10 +280,15 @@ impl Play {
         let sampling = page(&self.gateway, "/v1/sampling");
         let moment = self.last.moment(self.started.elapsed(), &seen, &self.traffic, &sampling);
         self.printer.moment(&moment);
+        self.view.figures =
+            Figures { spans_per_second: moment.rate, cpu_share: moment.cpu_share, rss_bytes: moment.rss_bytes };
     }
 
     /// Lets everything arrive, then says the sums.
     async fn close(mut self) -> Exit {
+        // Lines come again once the terminal is as it was.
+        self.view.screen = None;
+        self.printer.silent = false;
         self.traffic.finish().await;
         let host = self.gateway.host().clone();
         let sheets = self.gateway.drain(limits::DRAIN_DEADLINE).await;
@@ -200,6 +299,21 @@ impl Play {
         let account = Account { line, sheets: serde_json::json!(sheets), missing: missing(&host.stats) };
         self.printer.summary(&last, &account);
         if seen.podgate.wrong == 0 && seen.podgate.right > 0 { Exit::Ok } else { Exit::Failure }
+    }
+}
+
+/// A screen where there is a terminal that can show it, and lines are not asked for.
+fn open_screen(args: &Args) -> Option<Screen> {
+    if args.plain || args.format == Format::Json {
+        return None;
+    }
+    match Screen::open() {
+        Ok(screen) => Some(screen),
+        Err(Instead::NoTerminal) => None,
+        Err(Instead::TooSmall) => {
+            out::line("this window is smaller than 80 x 24: lines instead of the screen\n");
+            None
+        }
     }
 }
 

@@ -42,11 +42,13 @@ pub struct Moment<'a> {
 
 pub struct Printer {
     format: Format,
+    /// A screen shows what happens; lines come before it and after it.
+    pub silent: bool,
 }
 
 impl Printer {
     pub fn new(format: Format) -> Printer {
-        Printer { format }
+        Printer { format, silent: false }
     }
 
     pub fn opening(&self, cast: &Cast, doors: &Doors, admin: &str) {
@@ -74,6 +76,9 @@ impl Printer {
     }
 
     pub fn restarted(&self, service: &str, before: &TrueRun, after: &TrueRun) {
+        if self.silent {
+            return;
+        }
         match self.format {
             Format::Json => out::line(
                 &json!({ "event": "restart", "service": service, "pod": after.pod, "hint": 0, "truth": after.number,
@@ -86,7 +91,18 @@ impl Printer {
         }
     }
 
+    /// Nothing is sent any more, and the end follows.
+    pub fn ending(&self, after: Duration) {
+        if matches!(self.format, Format::Text) && !self.silent {
+            let seconds = after.as_secs_f64();
+            out::line(&format!("the last traces are decided within {seconds} s; Ctrl-C ends at once"));
+        }
+    }
+
     pub fn moment(&self, moment: &Moment<'_>) {
+        if self.silent {
+            return;
+        }
         match self.format {
             Format::Json => out::line(&moment.json().to_string()),
             Format::Text => out::line(&moment.text()),
@@ -191,7 +207,7 @@ impl Moment<'_> {
     }
 }
 
-fn guest_text(service: &str, guest: &Guest) -> String {
+pub fn guest_text(service: &str, guest: &Guest) -> String {
     match &guest.container_id {
         Some(id) => format!("{service} {} spans, {}", guest.spans, shorten("container.id", id)),
         None => format!("{service} {} spans, no container.id (is OTEL_RESOURCE_ATTRIBUTES set as above?)", guest.spans),
@@ -217,7 +233,7 @@ fn shorten(key: &str, value: &str) -> String {
 }
 
 /// Kept and dropped traces, and how many each policy wanted; a trace can please several policies.
-fn traces(sampling: &Value) -> Value {
+pub fn traces(sampling: &Value) -> Value {
     let sampler = &sampling["samplers"][0];
     let count = |name: &str| sampler["traces"][name].as_u64().unwrap_or(0);
     let policies = sampler["policies"].as_array().into_iter().flatten();

@@ -65,8 +65,22 @@ async fn door(usual: u16) -> std::io::Result<String> {
     Err(std::io::Error::other("no port of 127.0.0.1 is free"))
 }
 
+/// How often a port that was free may have been taken by somebody else, such as another demo, before it is listened on.
+const STARTS_MAX: usize = 3;
+
 /// Starts the gateway from YAML, by the same way as `run`. The error is for a person.
 pub async fn gateway(around: &Surroundings) -> Result<(Gateway, Doors, String), String> {
+    let mut last = String::new();
+    for _ in 0..STARTS_MAX {
+        match start(around).await {
+            Err(why) => last = why,
+            started => return started,
+        }
+    }
+    Err(last)
+}
+
+async fn start(around: &Surroundings) -> Result<(Gateway, Doors, String), String> {
     let said = |error: std::io::Error| error.to_string();
     let doors = Doors { grpc: door(GRPC_PORT).await.map_err(said)?, http: door(HTTP_PORT).await.map_err(said)? };
     let admin = door(ADMIN_PORT).await.map_err(said)?;

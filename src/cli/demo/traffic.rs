@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::cli::demo::cast::{Member, Tier};
 use crate::cli::demo::published::{Reader, Statuses};
-use crate::cli::demo::truth::{Runs, Verdict, collectors_rule, span_id};
+use crate::cli::demo::truth::{Runs, Stamp, Verdict, collectors_rule, span_id};
 use crate::cli::loadgen::generate::{SpanFacts, Templates, request};
 use crate::cli::loadgen::sender::{self, Protocol, Sender};
 use crate::core::time::UnixNanos;
@@ -106,6 +106,15 @@ impl Traffic {
 
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Every run that there was, as it really was.
+    pub fn truth(&self) -> Vec<TrueRun> {
+        self.sandbox.truth()
+    }
+
+    pub fn now(&self) -> UnixNanos {
+        self.sandbox.now()
     }
 
     /// The truth about a member at this moment, when it runs.
@@ -216,10 +225,10 @@ impl Traffic {
     fn spans(&mut self, member: usize, spans: u32, walk: &mut Walk, batches: &mut BTreeMap<usize, Batch>) -> bool {
         let Some(process) = &self.processes[member] else { return false };
         let (number, began) = (process.number, process.run.started);
-        let collector = self.collectors_verdict(member, &process.run.id);
+        let stamp = self.stamp(member, &process.run.id, number);
         let batch = batches.entry(member).or_default();
         for operation in 0..spans {
-            let span = span_id(self.random.u64(..), number, collector);
+            let span = span_id(self.random.u64(..), stamp);
             // Nothing can have begun before its process did.
             let start = walk.start.max(began).min(walk.end);
             let facts = SpanFacts {
@@ -242,10 +251,14 @@ impl Traffic {
         true
     }
 
-    fn collectors_verdict(&self, member: usize, truth: &str) -> Verdict {
+    /// The truth, and what the Collector's rule makes of the member at this moment.
+    fn stamp(&self, member: usize, truth: &str, run: u32) -> Stamp {
         let member = &self.members[member];
         let published = self.statuses.of(&member.pod.uid, member.container);
-        Verdict::of(collectors_rule(published, member.says_zero.then_some(0)), truth)
+        let named = collectors_rule(published, member.says_zero.then_some(0));
+        let collector = Verdict::of(named, truth);
+        let named = named.filter(|_| collector == Verdict::Wrong).map_or(run, |id| self.runs.number(id));
+        Stamp { run, collector, named }
     }
 
     /// Spans that end now and leave when the next run is already at work.

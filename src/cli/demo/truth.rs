@@ -1,7 +1,7 @@
 //! What is true of every span, and what the Collector's rule would have made of it.
 //!
 //! The truth travels in the span ids the demo makes up, which no gateway may change: run number and the other verdict
-//! stand in their low bits. So the receiving end needs no list of spans, and nothing of it is visible to the pipeline.
+//! stand in its bits. So the receiving end needs no list of spans, and nothing of it is visible to the pipeline.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,22 +65,35 @@ impl Runs {
     }
 }
 
-/// A span id: 40 random bits, 20 of the run's number, 3 of the verdict, and a one so that it is never zero.
-pub fn span_id(random: u64, run: u32, collector: Verdict) -> [u8; 8] {
-    let low = u64::from(run) << 4 | (collector as u64) << 1 | 1;
-    (random << 24 | low & 0xff_ffff).to_be_bytes()
+/// What a span id of the demo carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The run that made the span.
+    pub run: u32,
+    /// What the Collector's rule would have made of it.
+    pub collector: Verdict,
+    /// The run that the rule names; `run` unless the verdict is wrong.
+    pub named: u32,
 }
 
-/// The run's number and the other verdict; `None` when the demo did not make this id.
-pub fn read_span_id(id: &[u8]) -> Option<(u32, Verdict)> {
-    let low = u64::from_be_bytes(id.try_into().ok()?) & 0xff_ffff;
-    let collector = match low >> 1 & 7 {
+/// A span id: 20 random bits, 20 of the number of the run that the rule names, 20 of the true one's, 3 of the verdict, and
+/// a one so that it is never zero. Ids need to differ within a trace only.
+pub fn span_id(random: u64, stamp: Stamp) -> [u8; 8] {
+    let low = u64::from(stamp.run) << 4 | (stamp.collector as u64) << 1 | 1;
+    (random << 44 | u64::from(stamp.named) << 24 | low & 0xff_ffff).to_be_bytes()
+}
+
+/// What the id carries; `None` when the demo did not make it.
+pub fn read_span_id(id: &[u8]) -> Option<Stamp> {
+    let bits = u64::from_be_bytes(id.try_into().ok()?);
+    let collector = match bits >> 1 & 7 {
         0 => Verdict::Right,
         1 => Verdict::Wrong,
         2 => Verdict::Missing,
         _ => return None,
     };
-    (low & 1 == 1).then_some(((low >> 4) as u32, collector))
+    let number = |shift: u32| (bits >> shift) as u32 & (RUNS_MAX as u32 - 1);
+    (bits & 1 == 1).then_some(Stamp { run: number(4), collector, named: number(24) })
 }
 
 /// What is published of a container: the newest run known to the API server.
@@ -102,12 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_id_carries_run_and_verdict_and_is_never_zero() {
+    fn a_span_id_carries_both_runs_and_the_verdict_and_is_never_zero() {
         for run in [0, 1, 77, (1 << 20) - 1] {
             for verdict in [Verdict::Right, Verdict::Wrong, Verdict::Missing] {
-                let id = span_id(0, run, verdict);
+                let stamp = Stamp { run, collector: verdict, named: (1 << 20) - 1 - run };
+                let id = span_id(0, stamp);
                 assert_ne!(id, [0; 8]);
-                assert_eq!(read_span_id(&id), Some((run, verdict)));
+                assert_eq!(read_span_id(&id), Some(stamp));
+                assert_eq!(read_span_id(&span_id(u64::MAX, stamp)), Some(stamp));
             }
         }
         assert_eq!(read_span_id(&[0; 8]), None);

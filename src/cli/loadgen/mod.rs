@@ -152,7 +152,8 @@ async fn load(args: &Args, sender: Arc<Sender>) -> Report {
     let pace = Pace { spans_per_request: args.spans_per_request, rate: args.rate, until: started + args.duration };
     let (pacer, due) = pace::start(pace, stream, args.workers as usize);
     let tally = worker::run(due, sender.clone(), args.workers as usize).await;
-    let took = started.elapsed();
+    // The last request is due before the time is over; a rate is of all of it.
+    let took = started.elapsed().max(args.duration);
     sender.close().await;
     let paced = pacer.join().unwrap_or(Paced { bytes: 0, unsent_spans: 0 });
     Report { tally, sent_bytes: paced.bytes, unsent_spans: paced.unsent_spans, took }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
-use crate::net::client::grpc::{Code, GrpcCall};
+use crate::net::client::grpc::{Code, GrpcMethod};
 use crate::net::client::http::HttpRequest;
 use crate::net::client::settings::{ClientSettings, Speech};
 use crate::net::client::target::{Scheme, Target};
@@ -59,6 +59,7 @@ pub enum Verdict {
 
 pub struct Sender {
     client: Client,
+    method: GrpcMethod,
     protocol: Protocol,
     compression: Compression,
     path: String,
@@ -86,7 +87,8 @@ impl Sender {
         let mut settings = ClientSettings::new(target, speech);
         settings.connections = connections.max(1);
         settings.http1_max = 1_000;
-        Ok(Sender { client: Client::new(settings), protocol, compression, path, piece_bytes: 0 })
+        let method = GrpcMethod::new(GRPC_PATH, compression, HeaderMap::new());
+        Ok(Sender { client: Client::new(settings), method, protocol, compression, path, piece_bytes: 0 })
     }
 
     /// Sends bodies in pieces of at most `bytes`, as clients with small frames do; 0 leaves them whole.
@@ -117,9 +119,7 @@ impl Sender {
     }
 
     async fn send_grpc(&self, body: Bytes, deadline: Instant) -> Verdict {
-        let (compression, headers) = (self.compression, HeaderMap::new());
-        let call = GrpcCall { path: GRPC_PATH, parts: self.parts(body), compression, headers, deadline };
-        let reply = match self.client.grpc_unary(call).await {
+        let reply = match self.client.grpc_unary(&self.method, self.parts(body), deadline).await {
             Ok(reply) => reply,
             Err(failure) => return Verdict::Failed(failure.to_string()),
         };

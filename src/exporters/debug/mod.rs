@@ -1,7 +1,7 @@
 //! `debug`: prints what arrives, from one line per request to every field of every item.
 //!
 //! For looking at data by eye, on standard output, in the Collector's layout. `basic` counts and decodes nothing; the other
-//! two go through OTLP/JSON, which is slow and fine here.
+//! two go through OTLP/JSON, item by item, which is slow and fine here. What is longer than 64 KiB is shown by its length.
 //!
 //! ```yaml
 //! debug:
@@ -10,26 +10,31 @@
 //!   sampling_thereafter: 200
 //! ```
 
+pub mod page;
 mod sampling;
-mod text;
+pub mod text;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use crate::config::check::Section;
-use crate::core::component::Component;
+use crate::core::budget::OverBudget;
+use crate::core::component::{Component, Task};
 use crate::core::consumer::{Consumed, Consumer};
 use crate::core::diagnostic::code;
-use crate::core::error::{ConsumeError, Reason};
+use crate::core::error::StartError;
 use crate::core::factory::{About, Alias, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
-use crate::core::host::Host;
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
-use crate::core::stats::Counter;
+use crate::exporters::debug::page::Page;
 use crate::exporters::debug::sampling::Sampling;
-use crate::otlp::json::from_wire;
+use crate::exporters::debug::text::Style;
+use crate::exporters::writing::records::{Descriptor, Medium, Records};
+use crate::exporters::writing::{Scribe, Unwritten, Writer};
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -54,7 +59,7 @@ const LEVELS: &[(&str, Verbosity)] =
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    let mut verbosity = keys.choice("verbosity", LEVELS).unwrap_or(Verbosity::Basic);
+    let mut verbosity = keys.level("verbosity", LEVELS).unwrap_or(Verbosity::Basic);
     // `logging` had loglevel: debug printed everything, the others one line.
     let levels = [
         ("debug", Verbosity::Detailed),
@@ -91,69 +96,85 @@ struct Plan {
 
 impl ExporterPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        Arc::new(Debug::new(cx, self, Box::new(io::stdout())))
+        Arc::new(self.over(cx, || {
+            // Without std's buffer, which would keep a part of a record that failed and print it later.
+            Descriptor::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        }))
     }
 }
+
+impl Plan {
+    fn over<M: Medium + 'static>(
+        &self,
+        cx: BuildContext,
+        open: impl Fn() -> io::Result<M> + Send + Sync + 'static,
+    ) -> Debug {
+        let (verbosity, sampling) = (self.verbosity, self.sampling);
+        let open: Open = Box::new(move || {
+            let out = Records::new(open()?, false);
+            Ok(Box::new(Screen { verbosity, sampling, out }))
+        });
+        Debug { writer: Writer::new(cx, "standard output".to_owned()), open }
+    }
+}
+
+type Open = Box<dyn Fn() -> io::Result<Box<dyn Scribe>> + Send + Sync>;
 
 struct Debug {
-    host: Arc<Host>,
-    verbosity: Verbosity,
-    sampling: Mutex<Sampling>,
-    // One request's lines stay together.
-    out: Mutex<Box<dyn Write + Send>>,
-    sent: [Arc<Counter>; 4],
+    writer: Writer,
+    open: Open,
 }
 
-impl Debug {
-    fn new(cx: BuildContext, plan: &Plan, out: Box<dyn Write + Send>) -> Debug {
-        let id = cx.id.to_string();
-        let sent = Signal::ALL.map(|signal| {
-            let name = format!("otelcol_exporter_sent_{}", signal.items_name());
-            cx.host.stats.counter(&name, "Items printed.", &[("exporter", &id)])
-        });
-        let (verbosity, sampling) = (plan.verbosity, Mutex::new(plan.sampling));
-        Debug { host: cx.host, verbosity, sampling, out: Mutex::new(out), sent }
-    }
+/// Prints each payload as the lines its verbosity asks for, which stay together.
+struct Screen<M> {
+    verbosity: Verbosity,
+    sampling: Sampling,
+    out: Records<M>,
+}
 
-    fn print(&self, payload: &Payload) -> Result<(), ConsumeError> {
-        let shown = self.sampling.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).show(Instant::now());
-        if shown {
-            let lines = self.lines(payload);
-            let mut out = self.out.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            out.write_all(lines.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|error| ConsumeError::refused(Reason::UNAVAILABLE, format!("standard output: {error}")))?;
+impl<M: Medium + 'static> Scribe for Screen<M> {
+    fn write(&mut self, payload: &Payload) -> Result<u64, Unwritten> {
+        if self.sampling.show(Instant::now()) {
+            self.out.append(page(self.verbosity, payload)?.text.as_bytes())?;
         }
-        self.host.balance.delivered(payload.signal, payload.items);
-        self.sent[payload.signal.index()].add(payload.items);
-        Ok(())
+        Ok(0)
     }
+}
 
-    fn lines(&self, payload: &Payload) -> String {
-        let mut lines = text::summary(payload);
-        if self.verbosity == Verbosity::Basic {
-            return lines;
+fn page(verbosity: Verbosity, payload: &Payload) -> Result<Page, OverBudget> {
+    let mut page = Page::within(&payload.ticket);
+    page.text = text::summary(payload);
+    match verbosity {
+        Verbosity::Basic => {}
+        Verbosity::Normal => page.show(payload, Style::Normal)?,
+        Verbosity::Detailed => {
+            page.show(payload, Style::Detailed)?;
+            page.text.push('\n'); // granted: one byte
         }
-        let mut json = Vec::new();
-        let read = from_wire(payload.signal, &payload.envelope, &mut json).map_err(|fault| fault.to_string());
-        match read.and_then(|()| serde_json::from_slice(&json).map_err(|error| error.to_string())) {
-            Ok(request) if self.verbosity == Verbosity::Detailed => {
-                text::detailed(payload.signal, &request, &mut lines)
-            }
-            Ok(request) => text::normal(payload.signal, &request, &mut lines),
-            Err(fault) => lines.push_str(&format!("(cannot be shown: {fault})\n")),
-        }
-        lines
     }
+    Ok(page)
 }
 
 impl Consumer for Debug {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        Box::pin(std::future::ready(self.print(&payload)))
+        Box::pin(self.writer.consume(payload))
     }
 }
 
-impl Component for Debug {}
+impl Component for Debug {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        let opened = (self.open)().map(|screen| self.writer.start(screen)).map_err(|error| StartError {
+            component: self.writer.path().to_owned(),
+            message: format!("cannot write to standard output: {error}"),
+            help: Some("start podgate with a standard output, for example > /dev/null".to_owned()),
+        });
+        Box::pin(std::future::ready(opened))
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.writer.drain(deadline))
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,25 +1,35 @@
-//! Requests as readable lines, in the Collector's layout (internal/otlptext). Works on OTLP/JSON values and trusts no field
-//! to be there.
-
-use std::fmt::Write;
+//! Requests as readable lines, laid out as the Collector's (internal/normal, internal/otlptext), but for the buckets of
+//! exponential histograms, which only `detailed` has, and for what `normal` says of a span's and a record's time. Works on OTLP/JSON values and trusts no field to be there, nor to be
+//! harmless: what a terminal would obey is written out.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::core::payload::{Payload, Signal};
+use crate::core::visible;
+
+const KINDS: &[&str] = &["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+const STATUS: &[&str] = &["Unset", "Ok", "Error"];
+
+/// How much is shown of each item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Normal,
+    Detailed,
+}
 
 /// What the layers of one signal are called, in the request and on the screen.
-struct Words {
+pub struct Words {
     title: &'static str,
-    groups: &'static str,
-    scopes: &'static str,
-    items: &'static str,
+    pub groups: &'static str,
+    pub scopes: &'static str,
+    pub items: &'static str,
     group_title: &'static str,
     scope_title: &'static str,
     item_title: &'static str,
 }
 
-fn words(signal: Signal) -> Words {
+pub fn words(signal: Signal) -> Words {
     let (title, groups, scopes, items, group_title, scope_title, item_title) = match signal {
         Signal::Traces => ("Traces", "resourceSpans", "scopeSpans", "spans", "ResourceSpans", "ScopeSpans", "Span"),
         Signal::Metrics => {
@@ -53,63 +63,131 @@ pub fn summary(payload: &Payload) -> String {
     format!("{title}\t{{{counts}}}\n")
 }
 
-/// One line per item.
-pub fn normal(signal: Signal, request: &Value, out: &mut String) {
-    let words = words(signal);
-    for (at, group) in list(request, words.groups).enumerate() {
-        let resource = pairs(&group["resource"]["attributes"]);
-        line(out, format_args!("{} #{at} {resource}", words.group_title));
-        for (at, scope) in list(group, words.scopes).enumerate() {
-            let named = &scope["scope"];
-            line(out, format_args!("{} #{at} {} {}", words.scope_title, text(named, "name"), text(named, "version")));
-            list(scope, words.items).for_each(|item| line(out, format_args!("{}", brief(signal, item))));
-        }
+/// The head of a group, `at`th of its request: its resource.
+pub fn group(signal: Signal, style: Style, at: usize, group: &Value, out: &mut String) {
+    let title = words(signal).group_title;
+    if style == Style::Normal {
+        return line(out, format_args!("{title} #{at} {}", pairs(&group["resource"]["attributes"])));
     }
+    line(out, format_args!("{title} #{at}"));
+    line(out, format_args!("Resource SchemaURL: {}", text(group, "schemaUrl")));
+    attributes("Resource attributes:", &group["resource"], "", out);
+}
+
+/// The head of a scope, `at`th of its group.
+pub fn scope(signal: Signal, style: Style, at: usize, scope: &Value, out: &mut String) {
+    let (title, named) = (words(signal).scope_title, &scope["scope"]);
+    let (name, version) = (text(named, "name"), text(named, "version"));
+    if style == Style::Normal {
+        return line(out, format_args!("{title} #{at} {name} {version}"));
+    }
+    line(out, format_args!("{title} #{at}"));
+    line(out, format_args!("{title} SchemaURL: {}", text(scope, "schemaUrl")));
+    line(out, format_args!("InstrumentationScope {name} {version}"));
+    attributes("InstrumentationScope attributes:", named, "", out);
+}
+
+/// An item, `at`th of its scope: one line, or every field of it.
+pub fn item(signal: Signal, style: Style, at: usize, item: &Value, out: &mut String) {
+    if style == Style::Normal {
+        return match signal {
+            Signal::Metrics => brief_metric(item, out),
+            _ => line(out, format_args!("{}", brief(signal, item))),
+        };
+    }
+    line(out, format_args!("{} #{at}", words(signal).item_title));
+    match signal {
+        Signal::Traces => span(item, out),
+        Signal::Logs => log_record(item, out),
+        Signal::Metrics => metric(item, out),
+        Signal::Profiles => line(out, format_args!("{item}")),
+    }
+}
+
+/// Instead of what is not shown.
+pub fn instead(why: std::fmt::Arguments<'_>, out: &mut String) {
+    line(out, format_args!("({why})"));
 }
 
 fn brief(signal: Signal, item: &Value) -> String {
     let attributes = pairs(&item["attributes"]);
     match signal {
         Signal::Traces => {
-            format!("{} {} {} {attributes}", text(item, "name"), text(item, "traceId"), text(item, "spanId"))
+            let ids = format!("{} {} {}", text(item, "name"), text(item, "traceId"), text(item, "spanId"));
+            format!("{ids} {} {attributes}", of_span(item))
         }
-        Signal::Logs => format!("{} {attributes}", plain(&item["body"])),
-        Signal::Metrics => {
-            let points = points(item).map(|(_, point)| {
-                let value = ["asInt", "asDouble", "count"].iter().find_map(|key| point.get(key)).map(scalar);
-                format!("{}{{{}}} {}", text(item, "name"), pairs(&point["attributes"]), value.unwrap_or_default())
-            });
-            points.collect::<Vec<_>>().join("\n")
+        Signal::Logs => format!("{} {}{attributes}", plain(&item["body"]), of_record(item)),
+        Signal::Metrics | Signal::Profiles => {
+            format!("{} samples={}", text(item, "profileId"), list(item, "samples").count())
         }
-        Signal::Profiles => format!("{} samples={}", text(item, "profileId"), list(item, "samples").count()),
     }
 }
 
-/// Every field of every item.
-pub fn detailed(signal: Signal, request: &Value, out: &mut String) {
-    let words = words(signal);
-    for (at, group) in list(request, words.groups).enumerate() {
-        line(out, format_args!("{} #{at}", words.group_title));
-        line(out, format_args!("Resource SchemaURL: {}", text(group, "schemaUrl")));
-        attributes("Resource attributes:", &group["resource"], "", out);
-        for (at, scope) in list(group, words.scopes).enumerate() {
-            line(out, format_args!("{} #{at}", words.scope_title));
-            line(out, format_args!("{} SchemaURL: {}", words.scope_title, text(scope, "schemaUrl")));
-            let named = &scope["scope"];
-            line(out, format_args!("InstrumentationScope {} {}", text(named, "name"), text(named, "version")));
-            attributes("InstrumentationScope attributes:", named, "", out);
-            for (at, item) in list(scope, words.items).enumerate() {
-                line(out, format_args!("{} #{at}", words.item_title));
-                match signal {
-                    Signal::Traces => span(item, out),
-                    Signal::Logs => log_record(item, out),
-                    Signal::Metrics => metric(item, out),
-                    Signal::Profiles => line(out, format_args!("{item}")),
-                }
-            }
+/// What one wants to know of a span before its attributes, and the Collector does not print: when, how long, how it went.
+fn of_span(span: &Value) -> String {
+    let (from, to) = (nanos(span, "startTimeUnixNano"), nanos(span, "endTimeUnixNano"));
+    let (status, kind) = (named(&span["status"], "code", STATUS), named(span, "kind", KINDS));
+    let mut words = format!("start={} duration={} status={status} kind={kind}", moment(from), span_of(to - from));
+    for (key, name) in [("message", "message"), ("parentSpanId", "parent")] {
+        let owner = if key == "message" { &span["status"] } else { span };
+        let value = text(owner, key);
+        if !value.is_empty() {
+            words = format!("{words} {name}={value}");
         }
     }
-    out.push('\n');
+    words
+}
+
+/// A record's time and severity, each with a blank behind it; what it does not have is left out.
+fn of_record(record: &Value) -> String {
+    let times = [nanos(record, "timeUnixNano"), nanos(record, "observedTimeUnixNano")];
+    let time = times.into_iter().find(|nanos| *nanos > 0).map(|nanos| format!("time={} ", moment(nanos)));
+    let severity = Some(text(record, "severityText")).filter(|text| !text.is_empty());
+    time.unwrap_or_default() + &severity.map(|severity| format!("severity={severity} ")).unwrap_or_default()
+}
+
+/// `2026-11-30T09:31:46.123Z`: milliseconds are what an eye compares.
+fn moment(nanos: i128) -> String {
+    Timestamp::from_nanosecond(nanos).map_or_else(|_| nanos.to_string(), |at| format!("{at:.3}"))
+}
+
+/// `550ms`, `1.2s`, `17.35us`: two digits behind the point at most.
+fn span_of(nanos: i128) -> String {
+    let (unit, name) = match nanos.unsigned_abs() {
+        0..1_000 => (1.0, "ns"),
+        1_000..1_000_000 => (1e3, "us"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let digits = format!("{:.2}", nanos as f64 / unit);
+    format!("{}{name}", digits.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// One line per data point.
+fn brief_metric(metric: &Value, out: &mut String) {
+    for (_, point) in points(metric) {
+        let (name, attributes) = (text(metric, "name"), pairs(&point["attributes"]));
+        line(out, format_args!("{name}{{{attributes}}} {}", brief_value(point)));
+    }
+}
+
+/// A number; of a distribution its count, sum and extremes, then its buckets or quantiles.
+fn brief_value(point: &Value) -> String {
+    if let Some(number) = ["asInt", "asDouble"].iter().find_map(|key| point.get(key)) {
+        return scalar(number);
+    }
+    let sums = ["count", "sum", "min", "max"].iter();
+    let mut words: Vec<String> = sums.filter_map(|key| Some(format!("{key}={}", scalar(point.get(key)?)))).collect();
+    let mut bounds = list(point, "explicitBounds");
+    // granted: within the tree's room, of which a bucket takes a tenth
+    words.extend(list(point, "bucketCounts").map(|count| match bounds.next() {
+        Some(bound) => format!("le{}={}", scalar(bound), scalar(count)),
+        None => scalar(count),
+    }));
+    let quantiles = list(point, "quantileValues");
+    // granted: as above
+    words.extend(quantiles.map(|value| format!("q{}={}", text(value, "quantile"), text(value, "value"))));
+    words.join(" ")
 }
 
 fn span(span: &Value, out: &mut String) {
@@ -118,10 +196,10 @@ fn span(span: &Value, out: &mut String) {
     field(out, "Parent ID", text(span, "parentSpanId"));
     field(out, "ID", text(span, "spanId"));
     field(out, "Name", text(span, "name"));
-    field(out, "Kind", named(span, "kind", &["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"]));
+    field(out, "Kind", named(span, "kind", KINDS));
     field(out, "Start time", time(span, "startTimeUnixNano"));
     field(out, "End time", time(span, "endTimeUnixNano"));
-    field(out, "Status code", named(status, "code", &["Unset", "Ok", "Error"]));
+    field(out, "Status code", named(status, "code", STATUS));
     field(out, "Status message", text(status, "message"));
     if let Some(state) = span.get("traceState") {
         field(out, "TraceState", scalar(state));
@@ -286,9 +364,13 @@ fn named(owner: &Value, key: &str, names: &[&str]) -> String {
     known.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
+fn nanos(owner: &Value, key: &str) -> i128 {
+    text(owner, key).parse().unwrap_or(0)
+}
+
 /// `2026-11-21 08:49:37.000000001 +0000 UTC`, as Go prints times; zero is the epoch.
 fn time(owner: &Value, key: &str) -> String {
-    let nanos: i128 = text(owner, key).parse().unwrap_or(0);
+    let nanos = nanos(owner, key);
     match Timestamp::from_nanosecond(nanos) {
         Ok(at) => at.to_string().replace('T', " ").replace('Z', " +0000 UTC"),
         Err(_) => nanos.to_string(),
@@ -300,6 +382,6 @@ fn field(out: &mut String, name: &str, value: String) {
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{text}");
+    out.push_str(&visible::escape(&text.to_string()));
+    out.push('\n');
 }

@@ -20,6 +20,7 @@ pub mod templates;
 use std::sync::Arc;
 
 use crate::core::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::outside::Outside;
 use crate::core::payload::Signal;
 use crate::core::probe::Probe;
 use crate::core::replay::Replay;
@@ -53,9 +54,9 @@ impl ExporterPlan for Plan {
         Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue, Box::new(delivery)))
     }
 
-    fn probe(&self) -> Option<Box<dyn Probe>> {
+    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
         let DeliverySettings { post, mapping, .. } = &self.settings.delivery;
-        Some(Box::new(Preflight::new(post, mapping)))
+        Some(Box::new(Preflight::new(post, mapping, &Outside::default())))
     }
 
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {

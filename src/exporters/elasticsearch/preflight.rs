@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::core::component::Task;
+use crate::core::outside::Outside;
 use crate::core::probe::{Finding, Health, Probe, Remedy, Report};
 use crate::exporters::elasticsearch::capability::{self, Capability, Product, TESTED, Version};
 use crate::exporters::elasticsearch::delivery::post::PostSettings;
@@ -37,8 +38,8 @@ struct Cluster {
 
 impl Preflight {
     /// Opens nothing yet.
-    pub fn new(post: &PostSettings, settings: &Settings) -> Preflight {
-        Preflight { peer: Peer::new(post), settings: settings.clone() }
+    pub fn new(post: &PostSettings, settings: &Settings, outside: &Outside) -> Preflight {
+        Preflight { peer: Peer::new(post, outside), settings: settings.clone() }
     }
 
     async fn run(&self) -> (Report, Option<Capability>) {

@@ -1,9 +1,10 @@
 //! `file`: OTLP/JSON lines on disk, one request a line, as the Collector writes them.
 //!
-//! For archives and tests. Writes are buffered and flushed by `flush_interval`, so a killed process loses what was not
-//! flushed yet. A file that outgrows `rotation.max_megabytes` is renamed with the time and a new one begun. A full disk
-//! refuses data, retryably. Parent directories are not made unless `create_directory` says so: a missing mount should
-//! show at start.
+//! For archives and tests. A sender hears success when its line is written (to the operating system: a killed process
+//! loses nothing of it), so `flush_interval` is read and has nothing to do. A file never holds a part of a line: what a
+//! full disk left of one is taken away again. A file that outgrows `rotation.max_megabytes` is renamed with the time and
+//! a new one begun. A full or hanging disk refuses data, retryably, stands in `/status` and in the log, and holds up
+//! nothing else. Parent directories are not made unless `create_directory` says so: a missing mount should show at start.
 //!
 //! ```yaml
 //! file:
@@ -14,27 +15,26 @@
 
 mod journal;
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::config::check::Section;
 use crate::core::component::{Component, Task};
 use crate::core::consumer::{Consumed, Consumer};
-use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::diagnostic::code;
+use crate::core::error::StartError;
 use crate::core::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
-use crate::core::host::Host;
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
-use crate::core::stats::Counter;
-use crate::core::tasks::Pulse;
-use crate::exporters::file::journal::{Journal, Rotation};
-use crate::otlp::json::from_wire;
-use crate::otlp::portion::halve;
+use crate::exporters::file::journal::{Journal, Rotation, Start as JournalStart};
+use crate::exporters::writing::{Scribe, Unwritten, Writer};
+use crate::otlp::json::line::Line;
+use crate::otlp::json::readable_from_wire;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -52,13 +52,12 @@ struct Settings {
     path: PathBuf,
     append: bool,
     create_directory: bool,
-    flush_interval: Duration,
     rotation: Option<Rotation>,
 }
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    for key in ["compression", "encoding", "group_by"] {
+    for key in ["compression", "compression_params", "encoding", "group_by"] {
         if keys.node(key).is_some_and(|node| !node.is_null()) {
             keys.not_yet(&[key]);
         }
@@ -84,16 +83,18 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
     if append && rotation.is_some() {
         keys.invalid::<()>("append", "`append` beside `rotation`", "one of the two: rotation always appends");
     }
+    // Checked as ever; nothing waits for it.
+    keys.duration("flush_interval");
     let settings = Settings {
         append: append || rotation.is_some(),
         create_directory: keys.bool("create_directory").unwrap_or(false),
-        flush_interval: keys
-            .duration("flush_interval")
-            .unwrap_or(Duration::from_secs(1))
-            .max(Duration::from_millis(10)),
         rotation,
         path: PathBuf::from(path.clone().unwrap_or_default()),
     };
+    if let Some(other) = path.as_ref().and_then(|file| cx.checks.claim_file(file, &cx.path)) {
+        let help = Some("give each exporter a file of its own, or name one exporter in both pipelines");
+        keys.error("path", code::CONFLICT, format!("{other} writes this file already"), help);
+    }
     if path.is_none() {
         keys.missing::<()>("path", "the file to write");
     }
@@ -107,161 +108,74 @@ struct Plan {
 
 impl ExporterPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        let id = cx.id.to_string();
-        let counters = |what: &str, help| {
-            Signal::ALL.map(|signal| {
-                let name = format!("otelcol_exporter_{what}_{}", signal.items_name());
-                cx.host.stats.counter(&name, help, &[("exporter", &id)])
-            })
-        };
-        let (sent, send_failed) = (counters("sent", "Items written."), counters("send_failed", "Items not written."));
-        let shared = Arc::new(Shared { journal: Mutex::default(), stop: Notify::new() });
-        let owner = Mutex::default();
-        Arc::new(File {
-            settings: self.settings.clone(),
-            path: cx.path,
-            host: cx.host,
-            sent,
-            send_failed,
-            shared,
-            owner,
-        })
+        let writer = Writer::new(cx, self.settings.path.display().to_string());
+        Arc::new(File { settings: self.settings.clone(), writer })
     }
 }
 
 struct File {
     settings: Settings,
-    path: String,
-    host: Arc<Host>,
-    sent: [Arc<Counter>; 4],
-    send_failed: [Arc<Counter>; 4],
-    shared: Arc<Shared>,
-    // Taken by drain; locked at start and drain only.
-    owner: Mutex<Option<JoinHandle<()>>>,
+    writer: Writer,
 }
 
-struct Shared {
-    // Empty before start and after drain. Held while one request is written.
-    journal: Mutex<Option<Journal>>,
-    stop: Notify,
+/// Writes each payload as a line of the journal.
+struct LineByLine {
+    journal: Journal,
 }
 
-impl Shared {
-    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
-        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// The request as a line, and how many items it is without, because they cannot be read. Nothing when none can be.
+fn line(payload: &Payload) -> (Line, u64) {
+    let mut line = Line::within(&payload.ticket);
+    let unreadable = readable_from_wire(payload.signal, &payload.envelope, &mut line);
+    if unreadable > 0 && unreadable >= payload.items {
+        line.truncate(0);
+    } else {
+        line.push(b'\n'); // granted: by the line
+    }
+    (line, unreadable)
+}
+
+impl Scribe for LineByLine {
+    fn write(&mut self, payload: &Payload) -> Result<u64, Unwritten> {
+        let (line, unreadable) = line(payload);
+        self.journal.write(line.text()?)?;
+        Ok(unreadable)
     }
 
-    fn flush(&self) -> std::io::Result<()> {
-        self.journal().as_mut().map_or(Ok(()), Journal::flush)
-    }
-}
-
-/// Requests as lines; items that cannot be read are left out and counted.
-#[derive(Default)]
-struct Lines {
-    text: Vec<u8>,
-    unreadable: u64,
-}
-
-impl Lines {
-    /// Halves a request that cannot be transcoded until the unreadable items stand alone.
-    fn add(&mut self, payload: &Payload) {
-        let before = self.text.len();
-        if from_wire(payload.signal, &payload.envelope, &mut self.text).is_ok() {
-            self.text.push(b'\n');
-            return;
-        }
-        self.text.truncate(before);
-        match halve(payload) {
-            Some((first, second)) => {
-                self.add(&first);
-                self.add(&second);
-            }
-            None => self.unreadable += payload.items,
-        }
-    }
-}
-
-impl File {
-    fn write(&self, payload: &Payload) -> Result<(), ConsumeError> {
-        let at = payload.signal.index();
-        let mut lines = Lines::default();
-        lines.add(payload);
-        let written = match self.shared.journal().as_mut() {
-            Some(journal) => journal.write(&lines.text).map_err(|error| error.to_string()),
-            None => Err("the exporter is not running".to_owned()),
-        };
-        if let Err(why) = written {
-            self.send_failed[at].add(payload.items);
-            let message = format!("{}: {why}", self.settings.path.display());
-            return Err(ConsumeError::refused(Reason::UNAVAILABLE, message));
-        }
-        let unreadable = lines.unreadable.min(payload.items);
-        self.host.balance.delivered(payload.signal, payload.items - unreadable);
-        self.sent[at].add(payload.items - unreadable);
-        self.host.balance.dropped(payload.signal, Reason::MALFORMED, unreadable);
-        self.send_failed[at].add(unreadable);
-        payload.origin.reject_items(unreadable);
-        Ok(())
+    fn notice(&mut self) -> Option<io::Error> {
+        self.journal.notice()
     }
 }
 
 impl Consumer for File {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        Box::pin(std::future::ready(self.write(&payload)))
+        Box::pin(self.writer.consume(payload))
     }
 }
 
 impl Component for File {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
-            let Settings { path, append, create_directory, rotation, flush_interval } = self.settings.clone();
-            let opened = Journal::open(&path, append, create_directory, rotation);
-            let journal = opened.map_err(|error| StartError {
-                component: self.path.clone(),
-                message: format!("cannot write {}: {error}", path.display()),
+            let Settings { path, append, create_directory, rotation } = self.settings.clone();
+            let named = path.display().to_string();
+            // A network file system that is away, or a pipe without a reader, blocks here.
+            let start = JournalStart { append, make_directory: create_directory, rotation };
+            let outside = self.writer.host().outside.clone();
+            let opened = spawn_blocking(move || Journal::open(outside, path, start)).await;
+            let journal = opened.map_err(io::Error::other).flatten().map_err(|error| StartError {
+                component: self.writer.path().to_owned(),
+                message: format!("cannot write {named}: {error}"),
                 help: Some(
                     "make the directory (or set create_directory: true) and let podgate's user write there".to_owned(),
                 ),
             })?;
-            *self.shared.journal() = Some(journal);
-            let shared = self.shared.clone();
-            let name = self.path.clone();
-            let owner =
-                self.host.tasks.spawn(&self.path, move |pulse| flush_by_time(shared, name, flush_interval, pulse));
-            *self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(owner);
+            self.writer.start(Box::new(LineByLine { journal }));
             Ok(())
         })
     }
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
-        Box::pin(async move {
-            let owner = self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            if let Some(owner) = owner {
-                self.shared.stop.notify_one();
-                let _ = timeout_at(deadline, owner).await;
-            }
-            if let Err(error) = self.shared.flush() {
-                tracing::error!(exporter = %self.path, %error, "the last lines were not written");
-            }
-            *self.shared.journal() = None;
-        })
-    }
-}
-
-async fn flush_by_time(shared: Arc<Shared>, name: String, interval: Duration, pulse: Arc<Pulse>) {
-    let mut failing = false;
-    loop {
-        pulse.beat();
-        tokio::select! {
-            () = shared.stop.notified() => return,
-            () = sleep(interval.min(Pulse::INTERVAL)) => {}
-        }
-        let flushed = shared.flush();
-        if let (Err(error), false) = (&flushed, failing) {
-            tracing::error!(exporter = %name, %error, "lines cannot be written");
-        }
-        failing = flushed.is_err();
+        Box::pin(self.writer.drain(deadline))
     }
 }
 

@@ -6,35 +6,32 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use super::*;
 use crate::core::budget::{Budget, Ticket};
 use crate::core::component::ComponentId;
+use crate::core::host::Host;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, ScopeGroup};
+use crate::core::settlement::{Receipt, Share};
 use crate::core::time::UnixNanos;
 
 fn exporter(path: PathBuf) -> (Arc<Host>, Arc<dyn Exporter>) {
     let host = Host::new(Budget::unlimited());
     let id = ComponentId::parse("file").unwrap();
-    let settings = Settings {
-        path,
-        append: false,
-        create_directory: false,
-        flush_interval: Duration::from_secs(1),
-        rotation: None,
-    };
+    let settings = Settings { path, append: false, create_directory: false, rotation: None };
     let cx = BuildContext { id, path: "exporters::file".to_owned(), host: host.clone() };
     (host, (Plan { settings }).build(cx))
 }
 
-fn payload(host: &Host, items: &[&'static [u8]]) -> Payload {
+fn payload(host: &Host, items: &[&'static [u8]]) -> (Receipt, Payload) {
     let items: Vec<Bytes> = items.iter().map(|item| Bytes::from_static(item)).collect();
-    host.balance.received(Signal::Traces, items.len() as u64);
     let scope = ScopeGroup { items: items.into(), ..ScopeGroup::default() };
-    Payload {
+    let payload = Payload {
         signal: Signal::Traces,
         items: scope.items.len() as u64,
         envelope: Envelope { groups: vec![Group { scopes: vec![scope], ..Group::default() }], dictionary: None },
         origin: Arc::new(Origin::internal(UnixNanos(0))),
         ticket: Ticket::free(),
-    }
+        share: Share::none(),
+    };
+    payload.received(&host.balance)
 }
 
 #[tokio::test]
@@ -44,7 +41,9 @@ async fn each_request_is_one_line_that_stock_code_reads() {
     let (host, file) = exporter(path.clone());
     file.start().await.unwrap();
     for _ in 0..2 {
-        file.consume(payload(&host, &[b"\x2a\x01a", b"\x2a\x01b"])).await.unwrap();
+        let (receipt, sent) = payload(&host, &[b"\x2a\x01a", b"\x2a\x01b"]);
+        file.consume(sent).await.unwrap();
+        receipt.answer(Ok(()));
     }
     file.drain(Instant::now() + Duration::from_secs(5)).await;
     file.drain(Instant::now()).await;
@@ -58,7 +57,7 @@ async fn each_request_is_one_line_that_stock_code_reads() {
     }
     let sheet = host.balance.sheet(Signal::Traces);
     assert!(sheet.holds(0) && sheet.delivered == 4, "{sheet:?}");
-    let late = payload(&host, &[b"\x2a\x01a"]);
+    let (_receipt, late) = payload(&host, &[b"\x2a\x01a"]);
     assert!(file.consume(late).await.unwrap_err().is_retryable(), "after the drain it refuses");
 }
 
@@ -68,13 +67,14 @@ async fn an_unreadable_item_is_dropped_alone() {
     let path = directory.path().join("otlp.jsonl");
     let (host, file) = exporter(path.clone());
     file.start().await.unwrap();
-    let sent = payload(&host, &[b"\x2a\x01a", b"\x2a\x50", b"\x2a\x01c"]);
-    let origin = sent.origin.clone();
+    let (receipt, sent) = payload(&host, &[b"\x2a\x01a", b"\x2a\x50", b"\x2a\x01c"]);
     file.consume(sent).await.unwrap();
+    let losses = receipt.settlement().losses();
+    receipt.answer(Ok(()));
     file.drain(Instant::now() + Duration::from_secs(5)).await;
     let sheet = host.balance.sheet(Signal::Traces);
     assert!(sheet.holds(0), "{sheet:?}");
-    assert_eq!((sheet.delivered, sheet.dropped["malformed"], origin.rejected_items()), (2, 1, 1));
+    assert_eq!((sheet.delivered, sheet.dropped["malformed"], losses[0].items), (2, 1, 1));
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"a\"") && text.contains("\"c\""), "{text}");
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::config::address;
 use crate::config::check::Section;
 use crate::config::client::{CompressionKey, TlsKeys, compression, headers, tls};
 use crate::core::diagnostic::code;
 use crate::core::factory::CheckContext;
-use crate::core::node::Node;
+use crate::core::node::{Node, Value};
 use crate::core::payload::Signal;
+use crate::exporters::otlp::preset::{Beside, Preset};
 use crate::exporters::sending::client::tls_settings;
 use crate::exporters::sending::config::SendingSettings;
-use crate::exporters::sending::status::Profile;
 use crate::net::client::compress::Compression;
 use crate::net::client::settings::{ClientSettings, Keepalive, Speech};
 use crate::net::client::target::{Scheme, Target};
 
+const NO_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// APM Server's port; its habits are expected there unless the configuration says otherwise.
 const APM_SERVER_PORT: u16 = 8200;
-/// APM Server takes gRPC messages of 4 MiB (grpc-go's default) and answers larger ones like a rate limit.
-const APM_SERVER_BYTES_MAX: u64 = 4 << 20;
 
 /// A checked OTLP exporter.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct OtlpSettings {
     pub routes: [Option<Route>; 4],
     pub compression: Compression,
     pub headers: HeaderMap,
-    pub profile: Profile,
+    pub preset: Preset,
     pub sending: SendingSettings,
 }
 
@@ -50,19 +50,20 @@ struct Common {
     compression: Compression,
     sending: SendingSettings,
     connections: usize,
-    apm_server: Option<bool>,
+    /// As written; else it is guessed from the port.
+    preset: Option<Preset>,
 }
 
 fn common(keys: &Section<'_>, timeout: Duration) -> Common {
     keys.not_yet(&["auth", "middlewares"]);
     let own = keys.section("podgate");
-    let (mut connections, mut apm_server) = (1, None);
+    let (mut connections, mut preset) = (1, None);
     if let Some(own) = own {
         connections = own.usize("connections").unwrap_or(1);
         if !(1..=64).contains(&connections) {
             own.invalid::<()>("connections", format!("{connections} connections"), "a number from 1 to 64");
         }
-        apm_server = own.bool("apm_server");
+        preset = Preset::read(&own);
         own.finish();
     }
     let compression = match compression(keys) {
@@ -70,18 +71,26 @@ fn common(keys: &Section<'_>, timeout: Duration) -> Common {
         CompressionKey::Gzip => Compression::Gzip,
         CompressionKey::Zstd => Compression::Zstd,
     };
-    let sending = SendingSettings::check(keys, timeout);
-    if sending.timeout.is_zero() {
-        keys.invalid::<()>("timeout", "`timeout` is 0, an attempt without end", "a duration such as 5s");
+    let sending = SendingSettings::check(keys, preset.unwrap_or_default().timeout(timeout));
+    let sending = within(keys, sending);
+    Common { tls: tls(keys), headers: headers(keys), compression, sending, connections, preset }
+}
+
+/// No timeout in the Collector; every wait of ours has an end.
+fn within(keys: &Section<'_>, sending: SendingSettings) -> SendingSettings {
+    if !sending.timeout.is_zero() {
+        return sending;
     }
-    Common { tls: tls(keys), headers: headers(keys), compression, sending, connections, apm_server }
+    let message = "`timeout: 0` waits without end in the Collector; here an attempt ends after an hour";
+    keys.warn("timeout", code::LINT, message, Some("write the time that an answer may take, such as 30s"));
+    SendingSettings { timeout: NO_TIMEOUT, ..sending }
 }
 
 /// Checks an `otlp_grpc` body.
 pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     let common = common(&keys, Duration::from_secs(5));
-    keys.not_yet(&["authority"]);
+    keys.not_yet(&["authority", "dialer"]);
     for (key, why) in [
         ("balancer_name", "every address of the name is used in turn"),
         ("wait_for_ready", "requests wait for a connection within their timeout, then are retried"),
@@ -104,13 +113,21 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     if keys.node("endpoint").is_none_or(Node::is_null) {
         keys.missing::<()>("endpoint", "host:port of an OTLP/gRPC receiver, such as gateway:4317");
     }
+    if target.as_ref().is_some_and(|target| target.scheme == Scheme::Http) && !common.tls.insecure {
+        let message =
+            "TLS is spoken to this endpoint all the same: a gRPC exporter sends plainly only by tls: {insecure: true}";
+        keys.warn("endpoint", code::LINT, message, Some("add tls: {insecure: true}, or leave `http://` away"));
+    }
     if target.as_ref().is_some_and(|target| !target.path.trim_matches('/').is_empty()) {
         keys.invalid::<()>("endpoint", "a gRPC endpoint has no path", "host:port");
     }
+    let checked = target.map(|target| {
+        let clients = vec![ClientSettings { keepalive, ..client(target, Speech::Http2, &common) }];
+        let routes = std::array::from_fn(|_| Some(Route { client: 0, path: String::new() }));
+        settings(&keys, common, clients, routes)
+    });
     keys.finish();
-    let clients = vec![ClientSettings { keepalive, ..client(target?, Speech::Http2, &common) }];
-    let routes = std::array::from_fn(|_| Some(Route { client: 0, path: String::new() }));
-    Some(settings(common, clients, routes))
+    checked
 }
 
 const PATHS: [(&str, &str); 4] = [
@@ -124,7 +141,14 @@ const PATHS: [(&str, &str); 4] = [
 pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     let common = common(&keys, Duration::from_secs(30));
-    keys.not_yet(&["proxy_url", "cookies", "compression_params", "force_attempt_http2", "http2_read_idle_timeout"]);
+    keys.not_yet(&[
+        "dialer",
+        "proxy_url",
+        "cookies",
+        "compression_params",
+        "force_attempt_http2",
+        "http2_read_idle_timeout",
+    ]);
     for key in
         ["read_buffer_size", "write_buffer_size", "max_idle_conns", "max_idle_conns_per_host", "http2_ping_timeout"]
     {
@@ -140,11 +164,11 @@ pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     }
     let base = endpoint(&keys, "endpoint", Some(url_port));
     let own = PATHS.map(|(key, _)| endpoint(&keys, key, Some(url_port)));
-    let written = |key| keys.node(key).is_some_and(|node| !node.is_null());
+    let written =
+        |key| keys.node(key).is_some_and(|node| !node.is_null() && node.value != Value::String(String::new()));
     if !written("endpoint") && !PATHS.iter().any(|(key, _)| written(key)) {
         keys.missing::<()>("endpoint", "the URL of an OTLP/HTTP receiver, such as http://gateway:4318");
     }
-    keys.finish();
     let (mut clients, mut routes) = (Vec::new(), [None, None, None, None]);
     for signal in Signal::ALL {
         let at = signal.index();
@@ -167,18 +191,34 @@ pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
         });
         routes[at] = Some(Route { client: known, path });
     }
-    (!clients.is_empty()).then(|| settings(common, clients, routes))
+    let checked = (!clients.is_empty()).then(|| settings(&keys, common, clients, routes));
+    keys.finish();
+    checked
 }
 
-fn settings(common: Common, clients: Vec<ClientSettings>, routes: [Option<Route>; 4]) -> OtlpSettings {
+fn settings(
+    keys: &Section<'_>,
+    common: Common,
+    clients: Vec<ClientSettings>,
+    routes: [Option<Route>; 4],
+) -> OtlpSettings {
     let at_its_port = clients.iter().any(|client| client.target.port == APM_SERVER_PORT);
-    let apm_server = common.apm_server.unwrap_or(at_its_port);
+    let guess = if at_its_port { Preset::ApmServer } else { Preset::Any };
+    let preset = common.preset.unwrap_or(guess);
+    let speech = clients.first().map_or(Speech::ByAgreement, |client| client.speech);
+    let targets: Vec<&Target> = clients.iter().map(|client| &client.target).collect();
+    let beside = Beside {
+        headers: &common.headers,
+        compression: common.compression,
+        targets: &targets,
+        plaintext: clients.iter().any(|client| client.tls.is_none()),
+        speech,
+        endless: common.sending.timeout == NO_TIMEOUT,
+    };
+    preset.check(keys, common.preset.is_some(), &beside);
     let mut sending = common.sending;
-    if apm_server {
-        sending.request_bytes_max = sending.request_bytes_max.min(APM_SERVER_BYTES_MAX);
-    }
-    let profile = if apm_server { Profile::ApmServer } else { Profile::Standard };
-    OtlpSettings { clients, routes, compression: common.compression, headers: common.headers, profile, sending }
+    sending.request_bytes_max = sending.request_bytes_max.min(preset.bytes_max(speech));
+    OtlpSettings { clients, routes, compression: common.compression, headers: common.headers, preset, sending }
 }
 
 fn url_port(scheme: Scheme) -> u16 {
@@ -187,7 +227,8 @@ fn url_port(scheme: Scheme) -> u16 {
 
 /// An endpoint key, `None` when absent or wrong (then reported).
 fn endpoint(keys: &Section<'_>, key: &str, default_port: Option<fn(Scheme) -> u16>) -> Option<Target> {
-    let text = keys.string(key)?;
+    let text = keys.string(key).filter(|text| !text.is_empty() || key == "endpoint")?;
+    let text = keys.node(key).and_then(address::text).unwrap_or(text);
     let expected =
         if default_port.is_some() { "a URL such as http://gateway:4318" } else { "host:port, such as gateway:4317" };
     match Target::parse(&text, default_port) {
@@ -202,7 +243,8 @@ fn endpoint(keys: &Section<'_>, key: &str, default_port: Option<fn(Scheme) -> u1
 fn client(target: Target, speech: Speech, common: &Common) -> ClientSettings {
     let keys = &common.tls;
     let plaintext = match target.scheme {
-        Scheme::Http => true,
+        // gRPC's scheme says nothing of TLS in the Collector: `insecure` alone does.
+        Scheme::Http => speech != Speech::Http2 || (keys.insecure && keys.ca.is_none()),
         Scheme::Https => false,
         // The Collector verifies even with `insecure` when a CA is given.
         Scheme::Unstated => keys.insecure && keys.ca.is_none(),

@@ -2,28 +2,36 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::Method;
 use http::header::AUTHORIZATION;
+use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::core::component::Task;
+use crate::core::outside::Outside;
 use crate::core::payload::{Payload, Signal};
-use crate::exporters::otlp::answer::{clipped, partial_success, status};
+use crate::exporters::otlp::answer::{PartialSuccess, clipped, partial_success, partial_success_json, status};
 use crate::exporters::otlp::config::{OtlpSettings, Route};
-use crate::exporters::otlp::cure::Scene;
+use crate::exporters::otlp::cure::{NO_COMPRESSION_THERE, Scene, is_about_compression};
 use crate::exporters::sending::condition::Trouble;
 use crate::exporters::sending::deliver::{Answer, Courier};
-use crate::exporters::sending::status::{Class, Fault, Profile, of_grpc, of_http};
+use crate::exporters::sending::status::{Class, Fault, of_grpc, of_http};
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::failure::Failure;
-use crate::net::client::grpc::{Code, GrpcCall, GrpcReply};
+use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply};
 use crate::net::client::http::{HttpReply, HttpRequest};
+use crate::net::client::target::Scheme;
 use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
 
+/// A request is sent again at once without compression, or to where it is redirected, so often at most in all.
+const SENDS_MAX: usize = 4;
 /// Bytes gathered into one piece of a request; longer items go out as they are.
 const PIECE_BYTES: usize = 64 << 10;
+/// The list of pieces, and the short buffers between long ones, take this part of the request at most: an entry and a
+/// head for each 4 KiB.
+const PIECE_LISTED_PART: usize = 32;
 
 /// The protocol of an exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +45,11 @@ pub struct OtlpCourier {
     settings: OtlpSettings,
     scene: Scene,
     clients: Vec<Client>,
+    /// As configured and without compression, by signal.
+    methods: [[GrpcMethod; 4]; 2],
     destination: String,
+    /// The next hop said that it cannot decompress; it is believed until the next start.
+    plain: AtomicBool,
 }
 
 /// gRPC methods by signal (opentelemetry-proto, collector/*/v1).
@@ -49,28 +61,82 @@ const METHODS: [&str; 4] = [
 ];
 
 impl OtlpCourier {
-    pub fn new(protocol: Protocol, settings: OtlpSettings) -> OtlpCourier {
-        let clients: Vec<Client> = settings.clients.iter().cloned().map(Client::new).collect();
+    pub fn new(protocol: Protocol, settings: OtlpSettings, outside: &Outside) -> OtlpCourier {
+        let client = |settings| Client::within(outside.clone(), settings);
+        let clients: Vec<Client> = settings.clients.iter().cloned().map(client).collect();
         let addresses: Vec<&str> = settings.clients.iter().map(|client| client.target.authority().as_str()).collect();
-        let scene = Scene {
-            authorized: settings.headers.contains_key(AUTHORIZATION),
-            apm_server: settings.profile == Profile::ApmServer,
-        };
-        OtlpCourier { protocol, scene, destination: addresses.join(", "), clients, settings }
+        let scene = Scene { authorized: settings.headers.contains_key(AUTHORIZATION), preset: settings.preset };
+        let compressions = [settings.compression, Compression::None];
+        let methods = compressions
+            .map(|compression| METHODS.map(|path| GrpcMethod::new(path, compression, settings.headers.clone())));
+        OtlpCourier {
+            protocol,
+            scene,
+            destination: addresses.join(", "),
+            clients,
+            methods,
+            settings,
+            plain: AtomicBool::new(false),
+        }
+    }
+
+    /// Every address, for people.
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    /// Where requests of a signal go, and who brings them there.
+    fn client(&self, signal: Signal) -> Option<(&Route, &Client)> {
+        let route = self.settings.routes[signal.index()].as_ref()?;
+        Some((route, self.clients.get(route.client)?))
+    }
+
+    fn compression(&self) -> Compression {
+        if self.plain.load(Ordering::Relaxed) { Compression::None } else { self.settings.compression }
+    }
+
+    /// True the first time a compressed request is refused for its compression: it may be sent again without.
+    fn may_go_plain(&self, compression: Compression, refused: bool) -> bool {
+        refused && compression != Compression::None
+    }
+
+    /// An uncompressed request was taken where a compressed one was refused.
+    fn go_plain(&self, answer: &Answer) {
+        if matches!(answer, Answer::Taken { .. }) && !self.plain.swap(true, Ordering::Relaxed) {
+            let cure = NO_COMPRESSION_THERE;
+            tracing::warn!(next_hop = %self.destination, cure, "compression is refused there; sending without it from now on");
+        }
     }
 
     async fn grpc(&self, client: &Client, payload: &Payload, deadline: Instant) -> Answer {
-        let call = GrpcCall {
-            path: METHODS[payload.signal.index()],
-            parts: encode_chunks(&payload.envelope, PIECE_BYTES),
-            compression: self.settings.compression,
-            headers: self.settings.headers.clone(),
-            deadline,
-        };
-        match client.grpc_unary(call).await {
+        let compression = self.compression();
+        match self.grpc_once(client, payload, deadline, compression).await {
+            Ok(reply)
+                if self.may_go_plain(
+                    compression,
+                    reply.code == Code::UNIMPLEMENTED && is_about_compression(&reply.message),
+                ) =>
+            {
+                let again = self.grpc_once(client, payload, deadline, Compression::None).await;
+                let answer =
+                    again.map_or_else(|failure| self.no_answer(&failure), |reply| self.understand_grpc(&reply));
+                self.go_plain(&answer);
+                answer
+            }
             Ok(reply) => self.understand_grpc(&reply),
             Err(failure) => self.no_answer(&failure),
         }
+    }
+
+    async fn grpc_once(
+        &self,
+        client: &Client,
+        payload: &Payload,
+        deadline: Instant,
+        compression: Compression,
+    ) -> Result<GrpcReply, Failure> {
+        let method = &self.methods[usize::from(compression == Compression::None)][payload.signal.index()];
+        client.grpc_unary(method, encode_chunks(&payload.envelope, PIECE_BYTES), deadline).await
     }
 
     fn understand_grpc(&self, reply: &GrpcReply) -> Answer {
@@ -79,29 +145,49 @@ impl OtlpCourier {
         }
         let details = status(reply.details.as_deref().unwrap_or_default());
         let after = details.retry_after.or(reply.pushback);
-        let class = of_grpc(reply.code, after.is_some(), self.settings.profile);
+        let class = of_grpc(reply.code, after.is_some(), self.settings.preset.profile());
         let trouble = self.scene.grpc_status(reply.code, clipped(reply.message.as_bytes()));
         classed(class, after, trouble)
     }
 
     async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> Answer {
-        let request = HttpRequest {
-            method: Method::POST,
-            path: route.path.clone(),
-            content_type: "application/x-protobuf",
-            headers: self.settings.headers.clone(),
-            parts: encode_chunks(&payload.envelope, PIECE_BYTES),
-            compression: self.settings.compression,
-            deadline,
-        };
-        match client.http(request).await {
-            Ok(reply) => self.understand_http(&reply),
-            Err(failure) => self.no_answer(&failure),
+        let (mut compression, mut path, mut plain) = (self.compression(), route.path.clone(), false);
+        for _ in 0..SENDS_MAX {
+            let request = HttpRequest {
+                method: Method::POST,
+                path: path.clone(),
+                content_type: "application/x-protobuf",
+                headers: self.settings.headers.clone(),
+                parts: encode_chunks(&payload.envelope, PIECE_BYTES),
+                compression,
+                deadline,
+            };
+            let reply = match client.http(request).await {
+                Ok(reply) => reply,
+                Err(failure) => return self.no_answer(&failure),
+            };
+            let words = String::from_utf8_lossy(&reply.body[..reply.body.len().min(1024)]);
+            let refused = reply.status == 415 || reply.status == 400 && is_about_compression(&words);
+            if self.may_go_plain(compression, refused) {
+                (compression, plain) = (Compression::None, true);
+                continue;
+            }
+            if let Some(moved) = redirect(&reply, client, &path) {
+                path = moved;
+                continue;
+            }
+            let answer = self.understand_http(&reply);
+            if plain {
+                self.go_plain(&answer);
+            }
+            return answer;
         }
+        let message = format!("the next hop redirects without end, at last to {path}");
+        classed(Class::Never(Fault::Request), None, self.scene.http_status(308, message))
     }
 
     fn understand_http(&self, reply: &HttpReply) -> Answer {
-        let class = of_http(reply.status, self.settings.profile);
+        let class = of_http(reply.status, self.settings.preset.profile());
         let protobuf = reply.content_type.starts_with("application/x-protobuf");
         if class == Class::Taken
             && ["application/grpc", "text/html"].iter().any(|other| reply.content_type.starts_with(other))
@@ -111,7 +197,13 @@ impl OtlpCourier {
             return classed(Class::Never(Fault::Request), None, self.scene.not_otlp(reply.status, message));
         }
         if class == Class::Taken {
-            return if protobuf { taken(&reply.body) } else { Answer::Taken { rejected: 0, message: String::new() } };
+            let json = reply.content_type.starts_with("application/json");
+            let partial = match (protobuf, json) {
+                (true, _) => partial_success(&reply.body),
+                (false, true) => partial_success_json(&reply.body),
+                (false, false) => PartialSuccess::default(),
+            };
+            return Answer::Taken { rejected: partial.rejected, message: partial.message };
         }
         let details = status(if protobuf { &reply.body } else { b"" });
         let message = if protobuf { details.message } else { clipped(&reply.body) };
@@ -127,6 +219,25 @@ impl OtlpCourier {
             _ => Answer::Later { after: None, off_spec: false, trouble },
         }
     }
+}
+
+/// The path a 307 or 308 leads to, when it is another one on the same scheme, host and port: credentials go nowhere else.
+fn redirect(reply: &HttpReply, client: &Client, path: &str) -> Option<String> {
+    if !matches!(reply.status, 307 | 308) {
+        return None;
+    }
+    let location = reply.location.parse::<Uri>().ok()?;
+    let target = &client.settings().target;
+    let same = match (location.scheme_str(), location.authority()) {
+        (None, None) => true,
+        (Some(scheme), Some(authority)) => {
+            let own = if target.scheme == Scheme::Https { "https" } else { "http" };
+            scheme.eq_ignore_ascii_case(own) && authority.as_str().eq_ignore_ascii_case(target.authority().as_str())
+        }
+        _ => false,
+    };
+    let moved = location.path_and_query()?.as_str();
+    (same && moved.starts_with('/') && moved != path).then(|| moved.to_owned())
 }
 
 fn taken(response: &[u8]) -> Answer {
@@ -150,8 +261,7 @@ impl Courier for OtlpCourier {
         deadline: Instant,
     ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
         Box::pin(async move {
-            let route = self.settings.routes[payload.signal.index()].as_ref();
-            let Some((route, client)) = route.and_then(|route| Some((route, self.clients.get(route.client)?))) else {
+            let Some((route, client)) = self.client(payload.signal) else {
                 return no_endpoint(payload.signal);
             };
             match self.protocol {
@@ -161,14 +271,26 @@ impl Courier for OtlpCourier {
         })
     }
 
+    fn is_ready(&self, signal: Signal) -> bool {
+        self.client(signal).is_none_or(|(_, client)| client.is_ready())
+    }
+
+    fn ready(&self, signal: Signal, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            if let Some((_, client)) = self.client(signal) {
+                client.ready(deadline).await;
+            }
+        })
+    }
+
     fn working_bytes(&self, payload: &Payload) -> u64 {
-        let copied = copied_len(&payload.envelope);
+        let (copied, length) = (copied_len(&payload.envelope), encoded_len(&payload.envelope));
         let packed = match self.settings.compression {
             Compression::None => 0,
             // At most, for data that does not compress.
-            Compression::Gzip | Compression::Zstd => encoded_len(&payload.envelope),
+            Compression::Gzip | Compression::Zstd => length,
         };
-        (copied + packed) as u64
+        (copied + packed + length / PIECE_LISTED_PART) as u64
     }
 
     fn destination(&self) -> &str {

@@ -2,6 +2,7 @@
 //!
 //! The sentences are part of the product: the README quotes them. One place, so that both protocols say the same.
 
+use crate::exporters::otlp::preset::Preset;
 use crate::exporters::sending::condition::Trouble;
 use crate::net::client::failure::Failure;
 use crate::net::client::grpc::Code;
@@ -11,10 +12,18 @@ use crate::net::client::grpc::Code;
 pub struct Scene {
     /// An Authorization header is configured.
     pub authorized: bool,
-    pub apm_server: bool,
+    pub preset: Preset,
 }
 
 const NO_OTLP_HERE: &str = "no OTLP service answers there: check port and path (4317 is OTLP/gRPC, 4318 OTLP/HTTP with /v1/traces, 8200 APM Server)";
+
+pub const NO_COMPRESSION_THERE: &str = "the next hop cannot read this compression: set compression: none";
+
+/// The words of servers that cannot decompress.
+pub fn is_about_compression(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["compress", "encoding", "gzip", "zstd"].iter().any(|word| message.contains(word))
+}
 
 impl Scene {
     /// No answer came.
@@ -61,6 +70,7 @@ impl Scene {
     pub fn grpc_status(&self, code: Code, message: String) -> Trouble {
         let cure = match code {
             Code::UNAUTHENTICATED | Code::PERMISSION_DENIED => Some(self.credentials()),
+            Code::UNIMPLEMENTED if is_about_compression(&message) => Some(NO_COMPRESSION_THERE.to_owned()),
             Code::UNIMPLEMENTED => Some(NO_OTLP_HERE.to_owned()),
             Code::RESOURCE_EXHAUSTED => Some(
                 "the next hop limits rate or message size: raise its limits, or set sending_queue.batch.max_size"
@@ -77,11 +87,12 @@ impl Scene {
         let cure = match status {
             401 | 403 => Some(self.credentials()),
             404 | 405 => Some(NO_OTLP_HERE.to_owned()),
+            400 if is_about_compression(&message) => Some(NO_COMPRESSION_THERE.to_owned()),
             300..=399 => Some("the endpoint moved: configure the address it redirects to".to_owned()),
             413 => Some("the next hop takes only smaller requests: set sending_queue.batch.max_size".to_owned()),
             415 => Some("the next hop does not take protobuf or this compression: try compression: none".to_owned()),
             429 | 503 => Some("the next hop is overloaded: look at its log".to_owned()),
-            500 if self.apm_server => {
+            500 if self.preset == Preset::ApmServer => {
                 Some("APM Server answers 500 also to missing credentials: check Authorization and its log".to_owned())
             }
             _ => None,
@@ -95,21 +106,6 @@ impl Scene {
     }
 
     fn credentials(&self) -> String {
-        let header =
-            "headers: {Authorization: \"ApiKey <base64 of id:key>\"} or {Authorization: \"Bearer <secret token>\"}";
-        match (self.apm_server, self.authorized) {
-            (true, false) => {
-                format!("APM Server wants an API key or its secret token and none is configured: set {header}")
-            }
-            (true, true) => {
-                "APM Server refuses the configured credentials: the API key needs the privilege event:write of \
-                             application apm, the secret token must be the server's own"
-                    .to_owned()
-            }
-            (false, false) => {
-                "the next hop wants credentials and none is configured: set headers: {Authorization: ...}".to_owned()
-            }
-            (false, true) => "the next hop refuses the configured Authorization header".to_owned(),
-        }
+        self.preset.credentials(self.authorized).to_owned()
     }
 }

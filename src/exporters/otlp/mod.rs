@@ -16,13 +16,17 @@ mod answer;
 pub mod config;
 mod courier;
 mod cure;
+mod preset;
+mod probe;
 
 use std::sync::Arc;
 
 use crate::core::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::payload::Signal;
+use crate::core::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::courier::{OtlpCourier, Protocol};
+use crate::exporters::otlp::probe::NextHop;
 use crate::exporters::sending::Sending;
 
 pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
@@ -57,8 +61,18 @@ fn plan(settings: Option<OtlpSettings>, protocol: Protocol) -> Option<Box<dyn Ex
 }
 
 impl ExporterPlan for Plan {
+    fn unfit(&self, signal: Signal) -> Option<String> {
+        let name = signal.name();
+        let none = self.settings.routes[signal.index()].is_none();
+        none.then(|| format!("it has neither `endpoint` nor `{name}_endpoint`, so every item would be lost"))
+    }
+
+    fn probe(&self, signals: &[Signal]) -> Option<Box<dyn Probe>> {
+        Some(Box::new(NextHop::new(self.protocol, &self.settings, signals)))
+    }
+
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        let courier = OtlpCourier::new(self.protocol, self.settings.clone());
+        let courier = OtlpCourier::new(self.protocol, self.settings.clone(), &cx.host.outside);
         Arc::new(Sending::new(cx, self.settings.sending, Box::new(courier)))
     }
 }

@@ -1,31 +1,38 @@
-//! The account of one exporter: balance, counters and the last line's losses move together, so that they never disagree.
+//! The account of one exporter: settlement, counters and the last line's losses move together, so that they never disagree.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use crate::core::balance::Balance;
 use crate::core::error::Reason;
 use crate::core::payload::Signal;
+use crate::core::settlement::End;
 use crate::exporters::sending::meters::Meters;
+use crate::exporters::sending::tally::{Lost, Tally};
 
 pub struct Account {
-    balance: Arc<Balance>,
     pub meters: Meters,
     losses: Losses,
 }
 
 impl Account {
-    pub fn new(balance: Arc<Balance>, meters: Meters) -> Account {
-        Account { balance, meters, losses: Losses::default() }
+    pub fn new(meters: Meters) -> Account {
+        Account { meters, losses: Losses::default() }
     }
 
-    pub fn delivered(&self, signal: Signal, items: u64) {
-        self.balance.delivered(signal, items);
-        self.meters.of(signal).sent.add(items);
+    /// Every item of the tally ends, once.
+    pub fn settle(&self, signal: Signal, tally: Tally) {
+        if tally.delivered > 0 {
+            self.meters.of(signal).sent.add(tally.delivered);
+        }
+        tally.delivered_share.end(End::Delivered);
+        for Lost { reason, words, items, share } in tally.lost {
+            self.lost(signal, reason, items);
+            share.end(End::Dropped(reason, &words));
+        }
     }
 
+    /// Items lost whose share ends elsewhere.
     pub fn lost(&self, signal: Signal, reason: Reason, items: u64) {
-        self.balance.dropped(signal, reason, items);
         self.meters.of(signal).send_failed.add(items);
         self.losses.add(signal, reason, items);
     }

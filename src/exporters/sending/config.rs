@@ -109,10 +109,16 @@ fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -
     keys.not_yet(&["partition"]);
     // An `enabled: false` written into the block is how the Collector's users turn it off in an overlay.
     let enabled = keys.bool("enabled").unwrap_or(true);
+    let min_size = keys.u64("min_size").unwrap_or(default.min_size);
     let rule = BatchRule {
         flush_timeout: keys.duration("flush_timeout").unwrap_or(default.flush_timeout),
-        min_size: keys.u64("min_size").unwrap_or(default.min_size),
-        max_size: keys.u64("max_size").unwrap_or(default.max_size),
+        min_size,
+        // A smallest size above the default of the largest one moves it along.
+        max_size: keys.u64("max_size").unwrap_or(if default.max_size == 0 {
+            0
+        } else {
+            default.max_size.max(min_size)
+        }),
         sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(default.sizer),
         apart_by: default.apart_by,
     };

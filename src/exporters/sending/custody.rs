@@ -1,11 +1,11 @@
-//! Who answers for items on their way: a custody settles each exactly once, even when its delivery dies.
+//! Who counts a delivery that dies: its share ends by itself when it drops, the exporter's counters do here.
 
 use crate::core::error::Reason;
 use crate::core::payload::Signal;
 use crate::exporters::sending::Shared;
-use crate::exporters::sending::deliver::Tally;
+use crate::exporters::sending::tally::Tally;
 
-/// Items in this exporter's hands. What is not settled when it drops is counted as lost.
+/// Items in this exporter's hands. What is not settled when it drops was lost with its delivery.
 pub struct Custody<'a> {
     shared: &'a Shared,
     signal: Signal,
@@ -17,35 +17,27 @@ impl<'a> Custody<'a> {
         Custody { shared, signal, open: items }
     }
 
-    /// Counts what the tally says.
-    pub fn settle(mut self, tally: &Tally) {
-        let kept = tally.kept.min(self.open);
-        self.open -= kept;
-        let delivered = tally.delivered.min(self.open);
-        self.open -= delivered;
-        self.shared.account.delivered(self.signal, delivered);
-        for (reason, items) in &tally.lost {
-            self.lose(*reason, *items);
-        }
+    /// Every item ends as the tally says.
+    pub fn settle(mut self, tally: Tally) {
+        let ended = tally.delivered + tally.lost_items();
+        let back = if tally.again.is_some() { self.open.saturating_sub(ended) } else { 0 };
+        self.shared.account.meters.of(self.signal).send_failed.add(back);
+        self.open = 0;
+        self.shared.account.settle(self.signal, tally);
     }
 
     /// The caller answers for the items again: nothing is counted but the failed attempt.
-    pub fn give_back(&mut self, items: u64) {
-        let items = items.min(self.open);
-        self.open -= items;
-        self.shared.account.meters.of(self.signal).send_failed.add(items);
-    }
-
-    pub fn lose(&mut self, reason: Reason, items: u64) {
-        let items = items.min(self.open);
-        self.open -= items;
-        self.shared.account.lost(self.signal, reason, items);
+    pub fn give_back(mut self, tally: Tally) {
+        drop(tally);
+        self.shared.account.meters.of(self.signal).send_failed.add(std::mem::take(&mut self.open));
     }
 }
 
 impl Drop for Custody<'_> {
     fn drop(&mut self) {
         let reason = if self.shared.delivery.gate().is_over() { Reason::SHUTDOWN } else { Reason::INTERNAL };
-        self.lose(reason, self.open);
+        if self.open > 0 {
+            self.shared.account.lost(self.signal, reason, self.open);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! From one payload to its end: attempts with backoff, parts of a size the peer takes, the faulty message found alone.
 //!
-//! Nothing is counted here: a [`Tally`] says what became of each item, and whoever holds the items settles it once.
+//! Nothing is counted here: a [`Tally`] says what became of each item, and whoever asked for the delivery settles it once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,14 +16,19 @@ use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::host::Host;
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::Share;
 use crate::core::stats::Counter;
 use crate::core::status::{State, StatusBoard};
 use crate::exporters::sending::account::Account;
 use crate::exporters::sending::backoff::{Backoff, RetrySettings, THROTTLE_MAX};
 use crate::exporters::sending::condition::{Condition, Line, Trouble};
+use crate::exporters::sending::end::{End, finish, take};
 use crate::exporters::sending::gate::{Gate, Over};
 use crate::exporters::sending::isolation::{Allowance, Isolation, Step};
+use crate::exporters::sending::owners::Owners;
+use crate::exporters::sending::progress::Progress;
 use crate::exporters::sending::status::Fault;
+use crate::exporters::sending::tally::Tally;
 use crate::exporters::sending::workroom::Workroom;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::portion::{halve, part};
@@ -42,7 +47,7 @@ const SIZE_FLOOR_BYTES: u64 = 256 << 10;
 /// Brings payloads to their end: what [`Sending`](crate::exporters::sending::Sending) puts a queue in front of. Most exporters use
 /// [`Delivery`] over a [`Courier`]; one whose next hop answers for each document brings its own.
 pub trait Deliver: Send + Sync + 'static {
-    /// Ends with every item settled in the tally, or passed on to the account.
+    /// Ends with every item in the tally, or kept by whoever ends it later.
     fn deliver(&self, whole: Payload) -> Pin<Box<dyn Future<Output = Tally> + Send + '_>>;
 
     /// Begins what runs beside deliveries.
@@ -54,15 +59,15 @@ pub trait Deliver: Send + Sync + 'static {
     fn end(&self, whole: Payload) -> Tally {
         let mut tally = Tally::default();
         let error = ConsumeError::refused(Reason::SHUTDOWN, "the exporter stopped before it was sent");
-        tally.lose(Reason::SHUTDOWN, whole.items, error);
+        tally.lose(whole.items, whole.share, error);
         tally
     }
 
     /// After the last delivery: ends what is still held and closes connections.
     fn drain(&self, deadline: Instant) -> Task<'_, ()>;
 
-    /// Requests the next hop has taken so far.
-    fn taken(&self) -> u64;
+    /// Whether the next hop still moves, for the drain.
+    fn progress(&self) -> &Progress;
 
     fn gate(&self) -> &Gate;
 
@@ -78,6 +83,16 @@ pub trait Courier: Send + Sync + 'static {
     /// Ends by `deadline` at the latest.
     fn send<'a>(&'a self, payload: &'a Payload, deadline: Instant)
     -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+    /// Whether a request of this signal can leave at once.
+    fn is_ready(&self, _: Signal) -> bool {
+        true
+    }
+
+    /// Waits, until the deadline at most, for whatever a request needs before any of it leaves.
+    fn ready(&self, _: Signal, _: Instant) -> Task<'_, ()> {
+        Box::pin(async {})
+    }
 
     /// Memory that one attempt takes beside the payload, in bytes, at most.
     fn working_bytes(&self, payload: &Payload) -> u64;
@@ -108,27 +123,6 @@ pub enum Answer {
     },
 }
 
-/// What became of a payload's items.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub delivered: u64,
-    pub lost: Vec<(Reason, u64)>,
-    /// True when the next hop took a request: the sender cannot be told to send everything again.
-    pub answered: bool,
-    /// Items that the deliverer keeps, to end them in the account later.
-    pub kept: u64,
-    /// Why the last lost part was lost.
-    pub error: Option<ConsumeError>,
-}
-
-/// How one request ended.
-enum End {
-    Taken { rejected: u64, message: String },
-    Never { fault: Fault, trouble: Trouble },
-    GaveUp { reason: Reason, after: Option<Duration>, trouble: Trouble },
-    Over,
-}
-
 /// What deliveries of one exporter share.
 pub struct Delivery {
     pub courier: Box<dyn Courier>,
@@ -140,14 +134,14 @@ pub struct Delivery {
     pub status: Arc<StatusBoard>,
     pub off_spec_retries: Arc<Counter>,
     sender_waits: bool,
+    stored: bool,
     work: Workroom,
     /// The largest request we may send at all.
     request_bytes_max: u64,
     /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
     /// cut is still tried.
     cut_above: AtomicU64,
-    /// Requests taken so far.
-    taken: AtomicU64,
+    progress: Progress,
     // All are locked for a few instructions and never across an await.
     condition: Mutex<Condition>,
     allowance: Mutex<Allowance>,
@@ -171,6 +165,8 @@ pub struct DeliveryParts {
     pub off_spec_retries: Arc<Counter>,
     /// Whoever sent the payload waits for its end: there is no queue.
     pub sender_waits: bool,
+    /// A queue has answered for the payload: whether its sender still waits means nothing any more.
+    pub stored: bool,
     pub budget: Arc<Budget>,
 }
 
@@ -185,10 +181,11 @@ impl Delivery {
             status: parts.status,
             off_spec_retries: parts.off_spec_retries,
             sender_waits: parts.sender_waits,
+            stored: parts.stored,
             work: Workroom::new(parts.budget),
             request_bytes_max: parts.request_bytes_max.min(REQUEST_BYTES_MAX),
             cut_above: AtomicU64::new(u64::MAX),
-            taken: AtomicU64::new(0),
+            progress: Progress::new(parts.timeout),
             condition: Mutex::default(),
             allowance: Mutex::new(Allowance::new(Instant::now())),
             hold: Mutex::default(),
@@ -206,7 +203,7 @@ impl Delivery {
         }
         let started = Instant::now();
         let mut work = vec![whole];
-        while let Some(payload) = work.pop() {
+        while let Some(mut payload) = work.pop() {
             let bytes = encoded_len(&payload.envelope) as u64;
             let worth_cutting = bytes > self.cut_above.load(Ordering::Relaxed) && can_be_cut(&payload);
             if worth_cutting || bytes > self.request_bytes_max {
@@ -215,12 +212,12 @@ impl Delivery {
             }
             match self.send_until_final(&payload, started).await {
                 End::Never { fault: Fault::Message, trouble } if can_be_cut(&payload) && !self.is_hopeless() => {
-                    self.isolate(&payload, started, trouble, &mut tally).await;
+                    self.isolate(&mut payload, started, trouble, &mut tally).await;
                 }
                 End::Never { fault: Fault::Size, .. } if self.learn(&payload) => {
                     self.smaller(payload, &mut work, &mut tally);
                 }
-                end => tally.take(payload.items, end),
+                end => take(&mut tally, payload.items, payload.share, end),
             }
         }
         self.say_losses(&tally);
@@ -229,13 +226,13 @@ impl Delivery {
 
     /// Halves go back to work; one message too large for the peer is lost.
     fn smaller(&self, payload: Payload, work: &mut Vec<Payload>, tally: &mut Tally) {
-        if let Some((first, second)) = halve(&payload) {
-            work.extend([second, first]);
-            return;
-        }
+        let payload = match halve(payload) {
+            (first, Some(second)) => return work.extend([second, first]), // granted: one more of the halves under way
+            (whole, None) => whole,
+        };
         let (limit, endpoint) = (self.request_bytes_max, self.courier.destination());
         let message = format!("one message is larger than the {limit} bytes that may be sent to {endpoint}");
-        tally.lose(Reason::TOO_LARGE, payload.items, ConsumeError::rejected(Reason::TOO_LARGE, message));
+        tally.lose(payload.items, payload.share, ConsumeError::rejected(Reason::TOO_LARGE, message));
     }
 
     /// After a refusal for size: true when smaller parts are worth a try.
@@ -250,42 +247,51 @@ impl Delivery {
     }
 
     /// Finds the message a permanent error is about, sending the others on the way.
-    async fn isolate(&self, payload: &Payload, started: Instant, trouble: Trouble, tally: &mut Tally) {
+    async fn isolate(&self, payload: &mut Payload, started: Instant, trouble: Trouble, tally: &mut Tally) {
         let messages = payload.envelope.messages();
         let mut search = Isolation::new(messages);
-        let taken_before = self.taken.load(Ordering::Relaxed);
+        // Without memory for the search all of it ends as its next hop said.
+        let Ok(mut owners) = Owners::of(payload) else {
+            let share = std::mem::take(&mut payload.share);
+            return take(tally, payload.items, share, End::Never { fault: Fault::Message, trouble });
+        };
+        let taken_before = self.progress.taken();
         loop {
             let ranges = match search.step() {
                 // Another search has shown meanwhile that nothing passes.
                 Step::Send(_) if self.is_hopeless() => {
-                    let open = part(payload, &search.abandon());
-                    return tally.take(open.items, End::Never { fault: Fault::Message, trouble });
+                    let end = End::Never { fault: Fault::Message, trouble };
+                    return finish(payload, &mut owners, &search.abandon(), end, tally);
                 }
                 Step::Send(ranges) => ranges,
                 Step::Done(lost) => {
                     // A small batch proves little, and one answer to anybody proves the contrary.
-                    if messages >= HOPELESS_MESSAGES_MIN && self.taken.load(Ordering::Relaxed) == taken_before {
+                    if messages >= HOPELESS_MESSAGES_MIN && self.progress.taken() == taken_before {
                         *lock(&self.hopeless_until) = Some(Instant::now() + HOPELESS);
                     }
-                    let items = if lost.is_empty() { 0 } else { part(payload, &lost).items };
-                    return tally.take(items, End::Never { fault: Fault::Message, trouble });
+                    let end = End::Never { fault: Fault::Message, trouble };
+                    return finish(payload, &mut owners, &lost, end, tally);
                 }
             };
-            let tried = part(payload, &ranges);
+            let mut tried = part(payload, &ranges);
+            tried.share = owners.take(&ranges, tried.items);
             let end = match self.allowed().await {
                 Ok(()) => self.send_until_final(&tried, started).await,
                 Err(Over) => End::Over,
             };
             match end {
                 End::Taken { .. } => {
-                    tally.take(tried.items, end);
+                    take(tally, tried.items, tried.share, end);
                     search.answered(true);
                 }
-                End::Never { fault: Fault::Message | Fault::Size, .. } => search.answered(false),
+                End::Never { fault: Fault::Message | Fault::Size, .. } => {
+                    owners.put_back(&ranges, tried.share);
+                    search.answered(false);
+                }
                 // The peer went away or changed its mind about us: what is open ends as this part does.
                 end => {
-                    let open = part(payload, &search.abandon());
-                    return tally.take(open.items, end);
+                    owners.put_back(&ranges, tried.share);
+                    return finish(payload, &mut owners, &search.abandon(), end, tally);
                 }
             }
         }
@@ -314,18 +320,13 @@ impl Delivery {
                 return End::GaveUp { reason: Reason::UNAVAILABLE, after: Some(held), trouble: throttled(held) };
             }
             if !held.is_zero()
-                && let Err(Over) = self.gate.pause(held).await
+                && let Err(end) = self.pause(held, &payload.share).await
             {
-                return End::Over;
+                return end;
             }
-            let attempt = async {
-                let _room = self.work.enter(self.courier.working_bytes(payload)).await;
-                self.courier.send(payload, Instant::now() + self.timeout).await
-            };
-            let answer = tokio::select! {
-                biased;
-                answer = attempt => answer,
-                () = self.gate.over() => return End::Over,
+            let answer = match self.attempt(payload).await {
+                Ok(answer) => answer,
+                Err(end) => return end,
             };
             let (after, off_spec, trouble) = match answer {
                 Answer::Taken { rejected, message } => {
@@ -356,9 +357,50 @@ impl Delivery {
             let Some(wait) = backoff.next(Instant::now(), after, fastrand::f64()) else {
                 return End::GaveUp { reason: Reason::RETRIES_EXHAUSTED, after, trouble };
             };
-            if let Err(Over) = self.gate.pause(wait).await {
-                return End::Over;
+            if let Err(end) = self.pause(wait, &payload.share).await {
+                return end;
             }
+        }
+    }
+
+    /// Sends once, for somebody who still waits; what is on the wire runs to its end.
+    async fn attempt(&self, payload: &Payload) -> Result<Answer, End> {
+        if !self.stored && payload.share.is_abandoned() {
+            return Err(End::Abandoned);
+        }
+        let _room = tokio::select! {
+            biased;
+            room = self.work.enter(self.courier.working_bytes(payload)) => room,
+            () = self.gate.over() => return Err(End::Over),
+            () = payload.share.abandoned(), if !self.stored => return Err(End::Abandoned),
+        };
+        let began = Instant::now();
+        // Of what waits for a connection nothing is on the wire yet: it goes with its caller.
+        if self.sender_waits && !self.courier.is_ready(payload.signal) {
+            tokio::select! {
+                biased;
+                () = self.courier.ready(payload.signal, began + self.timeout) => {}
+                () = self.gate.over() => return Err(End::Over),
+                () = payload.share.abandoned() => return Err(End::Abandoned),
+            }
+            if payload.share.is_abandoned() {
+                return Err(End::Abandoned);
+            }
+        }
+        let _wire = self.progress.attempt(began);
+        tokio::select! {
+            biased;
+            answer = self.courier.send(payload, began + self.timeout) => Ok(answer),
+            () = self.gate.over() => Err(End::Over),
+        }
+    }
+
+    /// Between two attempts: no longer than the exporter lives, and only as long as somebody waits for the answer.
+    async fn pause(&self, wait: Duration, share: &Share) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            paused = self.gate.pause(wait) => paused.map_err(|Over| End::Over),
+            () = share.abandoned(), if !self.stored => Err(End::Abandoned),
         }
     }
 
@@ -378,7 +420,7 @@ impl Delivery {
     }
 
     fn say_works(&self) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.progress.took();
         *lock(&self.hopeless_until) = None;
         let Some(line) = lock(&self.condition).works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
@@ -399,11 +441,11 @@ impl Delivery {
     }
 
     fn say_losses(&self, tally: &Tally) {
-        let items: u64 = tally.lost.iter().map(|(_, items)| items).sum();
+        let items = tally.lost_items();
         let Some(error) = tally.error.as_ref().filter(|_| items > 0) else { return };
         let Some(unsaid) = lock(&self.condition).drops(items, Instant::now()) else { return };
         let endpoint = self.courier.destination();
-        tracing::warn!(exporter = %self.path, endpoint, items, %error, earlier_items_not_logged = unsaid, "items were not delivered");
+        tracing::warn!(exporter = %self.path, endpoint, items, %error, suppressed = unsaid, "items were not delivered");
     }
 }
 
@@ -416,8 +458,8 @@ impl Deliver for Delivery {
         self.courier.close()
     }
 
-    fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     fn gate(&self) -> &Gate {
@@ -440,48 +482,4 @@ fn throttled(held: Duration) -> Trouble {
 
 fn can_be_cut(payload: &Payload) -> bool {
     payload.signal != Signal::Profiles && payload.envelope.messages() > 1
-}
-
-impl Tally {
-    pub fn lose(&mut self, reason: Reason, items: u64, error: ConsumeError) {
-        if items > 0 {
-            self.lost.push((reason, items));
-            self.error = Some(error);
-        }
-    }
-
-    fn take(&mut self, items: u64, end: End) {
-        match end {
-            End::Taken { rejected, message } => {
-                self.answered = true;
-                self.delivered += items - rejected;
-                if rejected > 0 {
-                    let message = format!("the next hop took the request without {rejected} items: {message}");
-                    let error = ConsumeError::rejected(Reason::PARTIAL_SUCCESS, message);
-                    self.lose(Reason::PARTIAL_SUCCESS, rejected, error);
-                }
-            }
-            End::Never { fault, trouble } => {
-                let reason = if fault == Fault::Size { Reason::TOO_LARGE } else { Reason::PERMANENT };
-                let message = format!("{}: {}", trouble.code, trouble.message);
-                self.lose(reason, items, ConsumeError::Rejected { reason, message });
-            }
-            End::GaveUp { reason, after, trouble } => {
-                let message = format!("{}: {}", trouble.code, trouble.message);
-                self.lose(reason, items, ConsumeError::Refused { reason, after, message });
-            }
-            End::Over => {
-                self.lose(Reason::SHUTDOWN, items, ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
-            }
-        }
-    }
-
-    /// Joins the tally of another part.
-    pub fn add(&mut self, other: Tally) {
-        self.delivered += other.delivered;
-        self.kept += other.kept;
-        self.lost.extend(other.lost);
-        self.answered |= other.answered;
-        self.error = other.error.or(self.error.take());
-    }
 }

@@ -17,12 +17,16 @@ pub mod condition;
 pub mod config;
 mod custody;
 pub mod deliver;
+mod end;
 pub mod gate;
 pub mod isolation;
 mod meters;
 mod owner;
+mod owners;
+pub mod progress;
 pub mod queue;
 pub mod status;
+pub mod tally;
 pub mod workroom;
 
 use std::sync::atomic::AtomicUsize;
@@ -113,6 +117,7 @@ impl Sending {
             status: cx.host.status.clone(),
             off_spec_retries: meters::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
             sender_waits: settings.queue.is_none(),
+            stored: settings.queue.is_some_and(|queue| !queue.wait_for_result),
             budget: cx.host.budget.clone(),
         });
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
@@ -127,7 +132,7 @@ impl Sending {
     ) -> Sending {
         let capacity = queue.map(|queue| queue.queue_size);
         let meters = Meters::new(host.stats.clone(), &id.to_string(), capacity);
-        let account = Arc::new(Account::new(host.balance.clone(), meters));
+        let account = Arc::new(Account::new(meters));
         let lanes = Signal::ALL.map(|signal| {
             let queue = queue.as_ref().map_or_else(
                 || Queue::new(0, queue::Sizer::Requests, None),
@@ -160,23 +165,21 @@ impl Shared {
 
     /// Sends while the caller waits; what failed as a whole goes back to the caller uncounted.
     async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
-        let (signal, items, origin) = (payload.signal, payload.items, payload.origin.clone());
+        let (signal, items) = (payload.signal, payload.items);
         let meters = self.account.meters.of(signal);
         let call = Call { shared: self, in_flight: Some(InFlight::new(&meters.in_flight)) };
-        let tally = self.delivery.deliver(payload).await;
-        let mut custody = Custody::new(self, signal, items);
+        let custody = Custody::new(self, signal, items);
+        let mut tally = self.delivery.deliver(payload).await;
         if !tally.answered
-            && let Some(error) = tally.error
+            && let Some(error) = tally.error.take()
         {
-            custody.give_back(items);
+            custody.give_back(tally);
             return Err(error);
         }
-        let lost: u64 = tally.lost.iter().map(|(_, items)| items).sum();
-        custody.settle(&tally);
+        let again = tally.again.clone();
+        custody.settle(tally);
         drop(call);
-        // The sender still waits: it is told how many of its items went no further.
-        origin.reject_items(lost);
-        Ok(())
+        again.map_or(Ok(()), Err)
     }
 
     async fn enqueue(&self, payload: Payload, settings: &QueueSettings) -> Result<(), ConsumeError> {
@@ -195,8 +198,8 @@ impl Shared {
         }
         match result {
             None => Ok(()),
-            // The sender is dropped only by a delivery that died; its items are counted there.
-            Some(result) => result.await.unwrap_or(Ok(())),
+            // The sender is dropped only by a delivery that died; its items came back here.
+            Some(result) => result.await.unwrap_or_else(|_| Err(died())),
         }
     }
 
@@ -221,7 +224,7 @@ impl Shared {
             room.as_mut().enable();
             held = match self.push(held.0, held.1) {
                 Ok(()) => return Ok(()),
-                Err(Full(payload, waiter)) => (payload, waiter),
+                Err(Full(back)) => *back,
             };
             if self.delivery.gate().is_closing() || tokio::time::timeout_at(give_up_at, room).await.is_err() {
                 return Err(());
@@ -244,6 +247,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn died() -> ConsumeError {
+    ConsumeError::refused(Reason::INTERNAL, "the delivery ended by an internal error")
 }
 
 impl Consumer for Sending {
@@ -288,7 +295,8 @@ impl Component for Sending {
             if let Some(mut owner) = owner
                 && tokio::time::timeout_at(deadline + DRAIN_GRACE, &mut owner).await.is_err()
             {
-                // Its deliveries are dropped with it and count their items as lost.
+                // Its deliveries are dropped with it, and their items are lost with them.
+                shared.host.balance.close();
                 owner.abort();
                 let _ = owner.await;
             }

@@ -12,20 +12,21 @@ use crate::core::payload::Payload;
 use crate::core::tasks::Pulse;
 use crate::exporters::sending::config::QueueSettings;
 use crate::exporters::sending::custody::Custody;
-use crate::exporters::sending::deliver::Tally;
 use crate::exporters::sending::meters::InFlight;
-use crate::exporters::sending::queue::{Entry, Sizer, Taken, Waiter};
+use crate::exporters::sending::queue::{BatchRule, Entry, Sizer, Taken, Waiter};
+use crate::exporters::sending::tally::Tally;
 use crate::exporters::sending::{Lane, Shared};
 use crate::otlp::portion;
 
-/// While draining, a next hop that has taken nothing for this long is given up: whoever stops a process waits for it,
-/// and a dead next hop would cost the whole deadline for nothing.
+/// While draining, a next hop that has taken nothing for this long, with no request on the wire that it may still answer, is
+/// given up: whoever stops a process waits for it, and a dead next hop would cost the whole deadline for nothing.
 const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until draining has emptied the queues, or its deadline has.
 pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {
     let mut deliveries = JoinSet::new();
-    let mut progress = Progress::default();
+    let mut progress = Quiet::default();
+    pulse.waits_for("queued requests, or the next hop's answers");
     loop {
         pulse.beat();
         while deliveries.try_join_next().is_some() {}
@@ -37,7 +38,9 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
         }
         let gate = shared.delivery.gate();
         if gate.is_closing() && !gate.is_over() {
-            let give_up_at = progress.since(shared.delivery.taken(), Instant::now()) + DRAIN_WITHOUT_PROGRESS_MAX;
+            let hop = shared.delivery.progress();
+            let quiet = progress.since(hop.taken(), Instant::now()) + DRAIN_WITHOUT_PROGRESS_MAX;
+            let give_up_at = hop.answer_due().map_or(quiet, |due| due.max(quiet));
             match give_up_at <= Instant::now() {
                 true => gate.close_at(Instant::now()),
                 false => wake_at = wake_at.min(give_up_at),
@@ -60,11 +63,11 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
 
 /// When the next hop last took something, as seen from the drain.
 #[derive(Default)]
-struct Progress {
+struct Quiet {
     last: Option<(u64, Instant)>,
 }
 
-impl Progress {
+impl Quiet {
     /// The time since which the count of requests taken has stood still.
     fn since(&mut self, taken: u64, now: Instant) -> Instant {
         match self.last {
@@ -126,42 +129,54 @@ impl Drop for Busy {
 }
 
 /// Merges the entries, sends them, and tells whoever waits.
-async fn deliver(shared: &Shared, settings: QueueSettings, mut entries: Vec<Entry>) {
-    // A sender that dropped its call has answered for its items itself.
-    entries.retain(|entry| entry.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
+async fn deliver(shared: &Shared, settings: QueueSettings, entries: Vec<Entry>) {
+    let entries: Vec<Entry> = entries.into_iter().filter_map(still_wanted).collect();
     let items = entries.iter().map(|entry| entry.payload.items).sum();
-    let (payloads, senders): (Vec<Payload>, Vec<(u64, Option<Waiter>)>) = entries.into_iter().map(Entry::split).unzip();
+    let (payloads, waiters): (Vec<Payload>, Vec<Option<Waiter>>) = entries.into_iter().map(Entry::split).unzip();
     let Some(whole) = portion::join(payloads) else { return };
     let signal = whole.signal;
-    let mut custody = Custody::new(shared, signal, items);
+    let custody = Custody::new(shared, signal, items);
     let mut tally = Tally::default();
     for part in cut(whole, settings) {
         shared.account.meters.of(signal).batch_send_size.record(part.items);
         tally.add(shared.delivery.deliver(part).await);
     }
-    let failed = tally.error.clone().filter(|_| !tally.answered);
-    for (items, waiter) in senders {
-        let Some(waiter) = waiter else { continue };
-        match &failed {
-            Some(error) => {
-                custody.give_back(items);
-                drop(waiter.send(Err(error.clone())));
-            }
-            None => drop(waiter.send(Ok(()))),
-        }
+    let again = tally.again.clone();
+    let failed = tally.error.clone().filter(|_| !tally.answered && settings.wait_for_result);
+    // The items have their end, or are the senders' again, before anybody is told.
+    match failed {
+        Some(_) => custody.give_back(tally),
+        None => custody.settle(tally),
     }
-    custody.settle(&tally);
+    let answer = failed.or(again).map_or(Ok(()), Err);
+    waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(answer.clone())));
 }
 
-fn cut(whole: Payload, settings: QueueSettings) -> Vec<Payload> {
-    match settings.batch {
-        Some(rule) if rule.max_size > 0 && rule.sizer.of(&whole) > rule.max_size => match rule.sizer {
-            Sizer::Items => portion::cut(whole, rule.max_size, portion::items_of),
-            Sizer::Bytes => portion::cut(whole, rule.max_size, portion::bytes_of),
-            Sizer::Requests => vec![whole],
-        },
-        _ => vec![whole],
+/// An entry whose sender still waits, or has its answer already.
+fn still_wanted(entry: Entry) -> Option<Entry> {
+    if entry.waiter.is_none() || !entry.payload.share.is_abandoned() {
+        return Some(entry);
     }
+    let (payload, waiter) = entry.split();
+    drop(payload);
+    if let Some(waiter) = waiter {
+        let message = "whoever sent it does not wait for the answer any more";
+        drop(waiter.send(Err(ConsumeError::refused(Reason::ABANDONED, message))));
+    }
+    None
+}
+
+fn cut(whole: Payload, settings: QueueSettings) -> portion::Cut {
+    let (max, size): (u64, portion::Size) = match settings.batch {
+        Some(BatchRule { max_size, sizer: Sizer::Items, .. }) if whole.items > max_size => {
+            (max_size, portion::items_of)
+        }
+        Some(BatchRule { max_size, sizer: Sizer::Bytes, .. }) if Sizer::Bytes.of(&whole) > max_size => {
+            (max_size, portion::bytes_of)
+        }
+        _ => (0, portion::items_of),
+    };
+    portion::cut(whole, max, size)
 }
 
 impl Shared {
@@ -174,14 +189,15 @@ impl Shared {
             }
             self.account.meters.of(lane.signal).queue_size.set(0);
             for Entry { payload, waiter, .. } in entries {
-                let mut custody = Custody::new(self, lane.signal, payload.items);
+                let custody = Custody::new(self, lane.signal, payload.items);
                 match waiter {
                     Some(waiter) => {
-                        custody.give_back(payload.items);
+                        drop(payload);
+                        custody.give_back(Tally::default());
                         let message = "the exporter stopped before it was sent";
                         drop(waiter.send(Err(ConsumeError::refused(Reason::SHUTDOWN, message))));
                     }
-                    None => custody.settle(&self.delivery.end(payload)),
+                    None => custody.settle(self.delivery.end(payload)),
                 }
             }
         }

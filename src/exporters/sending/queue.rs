@@ -65,10 +65,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The payload, and who waits for how many items.
-    pub fn split(self) -> (Payload, (u64, Option<Waiter>)) {
-        let items = self.payload.items;
-        (self.payload, (items, self.waiter))
+    /// The payload, and who waits for its end.
+    pub fn split(self) -> (Payload, Option<Waiter>) {
+        (self.payload, self.waiter)
     }
 }
 
@@ -92,7 +91,7 @@ pub enum Taken {
 }
 
 /// The queue has no room, or takes nothing more; what was pushed comes back.
-pub struct Full(pub Payload, pub Option<Waiter>);
+pub struct Full(pub Box<(Payload, Option<Waiter>)>);
 
 impl Queue {
     pub fn new(capacity: u64, sizer: Sizer, batch: Option<BatchRule>) -> Queue {
@@ -117,7 +116,7 @@ impl Queue {
     pub fn push(&mut self, payload: Payload, waiter: Option<Waiter>, now: Instant) -> Result<(), Full> {
         let size = self.sizer.of(&payload);
         if self.ending || (self.used > 0 && self.used.saturating_add(size) > self.capacity) {
-            return Err(Full(payload, waiter));
+            return Err(Full(Box::new((payload, waiter))));
         }
         let batch_size = self.batch.map_or(0, |rule| rule.sizer.of(&payload));
         self.used += size;
@@ -186,6 +185,7 @@ mod tests {
     use crate::core::budget::Ticket;
     use crate::core::origin::Origin;
     use crate::core::payload::{Envelope, Group, ScopeGroup};
+    use crate::core::settlement::Share;
     use crate::core::time::UnixNanos;
 
     fn payload(items: usize) -> Payload {
@@ -197,6 +197,7 @@ mod tests {
             envelope: Envelope { groups: vec![group], dictionary: None },
             origin: Arc::new(Origin::internal(UnixNanos(0))),
             ticket: Ticket::free(),
+            share: Share::none(),
         }
     }
 

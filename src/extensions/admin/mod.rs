@@ -20,7 +20,8 @@ use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::routes::Page;
 use crate::net::page_listener::PageListener;
-use crate::net::pages::{PageFn, PageRequest, PageResponse};
+use crate::net::pages::{PageRequest, PageResponse};
+use crate::net::router::Pages;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
     about: About {
@@ -49,7 +50,7 @@ pub fn implicit() -> Box<dyn ExtensionPlan> {
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
-    let endpoint = crate::config::check::listen_address(&section, "endpoint", DEFAULT_ENDPOINT);
+    let endpoint = crate::config::address::listen(cx.checks, &section, "endpoint", DEFAULT_ENDPOINT);
     section.finish();
     Some(Box::new(Plan { endpoint: endpoint?, implicit: false }))
 }
@@ -70,19 +71,16 @@ struct Admin {
 impl Component for Admin {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let host = self.host.clone();
-        let pages: PageFn = Arc::new(move |request| {
-            let response = answer(&host, &request);
-            Box::pin(std::future::ready(response))
-        });
+        // Pages are registered by components at any time, so there are no fixed routes.
+        let pages = Pages::new(move |request| answer(&host, request));
         Box::pin(async move {
-            let started = self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
-            match started {
-                Err(error) if self.plan.implicit => {
-                    tracing::warn!(%error, "no admin page: name the extension `admin` with another endpoint to have one");
-                    Ok(())
-                }
-                started => started,
+            if !self.plan.implicit {
+                return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
             }
+            if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.plan.endpoint, pages).await {
+                tracing::warn!(%error, "no admin page: name the extension `admin` with another endpoint to have one");
+            }
+            Ok(())
         })
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::check::Section;
@@ -20,8 +20,10 @@ use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::status::State;
 use crate::core::tasks::Pulse;
+use crate::core::time::UnixNanos;
 use crate::net::page_listener::PageListener;
-use crate::net::pages::{PageFn, PageRequest, PageResponse};
+use crate::net::pages::{PageRequest, PageResponse};
+use crate::net::router::Pages;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
     about: About {
@@ -45,7 +47,7 @@ struct Plan {
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
-    let endpoint = crate::config::check::listen_address(&section, "endpoint", "localhost:13133");
+    let endpoint = crate::config::address::listen(cx.checks, &section, "endpoint", "localhost:13133");
     let path = section.string("path").unwrap_or_else(|| "/".to_owned());
     if !path.starts_with('/') {
         section.invalid::<()>("path", format!("{path:?} does not begin with a slash"), "a path such as /health");
@@ -79,11 +81,7 @@ struct HealthCheck {
 
 impl Component for HealthCheck {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
-        let (host, root) = (self.host.clone(), self.plan.path.clone());
-        let pages: PageFn = Arc::new(move |request| {
-            let response = answer(&host, &root, &request);
-            Box::pin(std::future::ready(response))
-        });
+        let pages = pages(&self.host, &self.plan.path);
         Box::pin(async move { self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await })
     }
 
@@ -92,22 +90,37 @@ impl Component for HealthCheck {
     }
 }
 
-fn answer(host: &Host, root: &str, request: &PageRequest) -> PageResponse {
-    match request.path.as_str() {
-        "/readyz" => readyz(host, request.query.contains_key("verbose")),
-        "/status" => json_page(200, &json!(host.status.all())),
-        path if path == "/livez" || path == root => livez(host),
-        _ => json_page(404, &json!({ "error": "pages: /livez, /readyz, /readyz?verbose, /status" })),
+/// `root` is the configuration's, any text, so it is no route.
+fn pages(host: &Arc<Host>, root: &str) -> Pages {
+    let (live, ready, status, rest, root) = (host.clone(), host.clone(), host.clone(), host.clone(), root.to_owned());
+    let started = UnixNanos::now();
+    let otherwise = move |request: &PageRequest| match request.path == root {
+        true => aged(livez(&rest), started, UnixNanos::now()),
+        false => json_page(404, &json!({ "error": "pages: /livez, /readyz, /readyz?verbose, /status" })),
+    };
+    Pages::new(otherwise)
+        .page("/livez", move |_| {
+            let (status, body) = livez(&live);
+            json_page(status, &body)
+        })
+        .page("/readyz", move |request| readyz(&ready, request.query.contains_key("verbose")))
+        .page("/status", move |_| json_page(200, &json!(status.status.all())))
+}
+
+fn livez(host: &Host) -> (u16, Value) {
+    match host.tasks.slowest() {
+        Some((task, age)) if age > Pulse::INTERVAL * MISSED_BEATS_MAX => {
+            (503, json!({ "status": "stuck", "task": task, "silent_seconds": age.as_secs() }))
+        }
+        _ => (200, json!({ "status": "Server available" })),
     }
 }
 
-fn livez(host: &Host) -> PageResponse {
-    match host.tasks.slowest() {
-        Some((task, age)) if age > Pulse::INTERVAL * MISSED_BEATS_MAX => {
-            json_page(503, &json!({ "status": "stuck", "task": task, "silent_seconds": age.as_secs() }))
-        }
-        _ => json_page(200, &json!({ "status": "Server available" })),
-    }
+/// The old page says for how long, as the Collector's does.
+fn aged((status, mut body): (u16, Value), started: UnixNanos, now: UnixNanos) -> PageResponse {
+    body["upSince"] = started.timestamp().to_string().into();
+    body["uptime"] = format!("{}s", now.since(started).as_secs_f64()).into();
+    json_page(status, &body)
 }
 
 fn readyz(host: &Host, verbose: bool) -> PageResponse {
@@ -124,6 +137,9 @@ fn readyz(host: &Host, verbose: bool) -> PageResponse {
     json_page(status, &json!({ "status": word }))
 }
 
-fn json_page(status: u16, body: &serde_json::Value) -> PageResponse {
+fn json_page(status: u16, body: &Value) -> PageResponse {
     PageResponse::json(status, body)
 }
+
+#[cfg(test)]
+mod tests;

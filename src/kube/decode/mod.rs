@@ -113,6 +113,13 @@ pub struct ApiStatus {
     pub version_too_large: bool,
 }
 
+impl ApiStatus {
+    /// The answer of a server that knows no streaming lists to somebody who asks for one.
+    pub fn refuses_streaming(&self) -> bool {
+        matches!(self.code, 400 | 404 | 405 | 406 | 415 | 422)
+    }
+}
+
 /// One line of a watch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

@@ -8,19 +8,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::kube::watch::After;
+
 /// An answer that takes longer is owed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What kubelets could not write they write again after at most ten seconds (the status manager's period).
 const CATCHING_UP: Duration = Duration::from_secs(12);
 
+/// An answer that took longer than statuses may is the end of an outage, though nothing failed: a server that stood still
+/// answers when it goes on, and kubelets still have to write what they could not.
+const STOOD_STILL: Duration = crate::kube::ledger::FRESHNESS;
+
+/// Longer than anything waits for an id.
+const LONG: Duration = Duration::from_secs(3_600);
+
 /// How a read of one pod ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// The store was asked: the pod, or that there is none.
     ByStore,
-    /// By the server alone (no right, too many requests): nothing is known of the store.
+    /// By the server alone (too many requests): nothing is known of the store.
     ByServer,
+    /// By the server alone, which does not let us ask.
+    Forbidden,
     /// Not at all, or with an error of the server.
     Failed,
 }
@@ -42,8 +53,11 @@ pub struct Contact {
     /// When the latest read was asked that succeeded.
     good: Option<Instant>,
     doubt: Option<Doubt>,
-    /// The server was away since the first of these times; until the second, statuses of then are on their way.
-    away: Option<(Instant, Instant)>,
+    /// The server was away since the first of these times (`None`: for as long as we have been asking); until the second,
+    /// statuses of then are on their way.
+    away: Option<(Option<Instant>, Instant)>,
+    /// The last answer was that we have no right to ask.
+    mute: bool,
 }
 
 impl Contact {
@@ -56,15 +70,20 @@ impl Contact {
         if let Some(at) = self.under_way.iter().position(|at| *at == asked) {
             self.under_way.swap_remove(at);
         }
+        self.mute = how == Answered::Forbidden || self.mute && how != Answered::ByStore;
         match how {
             Answered::ByStore => {
+                if now.duration_since(asked) > STOOD_STILL {
+                    // It may have stood still since the last answer before.
+                    self.back(self.good.filter(|good| *good < asked), now);
+                }
                 self.good = self.good.max(Some(asked));
                 if let Some(over) = self.doubt.take_if(|doubt| asked > doubt.since) {
-                    self.back(over.since, now);
+                    self.back(Some(over.since), now);
                 }
                 false
             }
-            Answered::ByServer => false,
+            Answered::ByServer | Answered::Forbidden => false,
             Answered::Failed => {
                 let since = self.good.map_or(asked, |good| good.max(asked));
                 let before = self.doubt;
@@ -75,17 +94,41 @@ impl Contact {
         }
     }
 
-    /// The server is back after it was away since `since`, as the end of a doubt or the stream shows.
-    pub fn back(&mut self, since: Instant, now: Instant) {
+    /// When the latest read was asked that the store answered.
+    pub fn answered_since(&self) -> Option<Instant> {
+        self.good
+    }
+
+    /// We have no right to read single pods: nothing can be asked.
+    pub fn is_mute(&self) -> bool {
+        self.mute
+    }
+
+    /// The stream is answered again after it was not since `since`. What the store answered meanwhile shows that it was
+    /// not away then: a stream that was silent for itself is no outage.
+    pub fn reached_again(&mut self, after: After, since: Option<Instant>, now: Instant) {
+        if after == After::Failures || self.good <= since {
+            self.back(since.max(self.good), now);
+        }
+    }
+
+    /// The server is back after it was away since `since`.
+    fn back(&mut self, since: Option<Instant>, now: Instant) {
+        // An unknown time is before every known one.
         let since = self.away.filter(|(_, until)| now < *until).map_or(since, |(before, _)| before.min(since));
         self.away = Some((since, now + CATCHING_UP));
+    }
+
+    /// What began then could not be told at once: how long that took says nothing of kubelets.
+    pub fn was_away(&self, at: Instant) -> bool {
+        self.away.is_some_and(|(since, until)| since.is_none_or(|since| since <= at) && at < until)
     }
 
     /// The one who repeats its read goes on doing so. It ends by success, or by what the stream brought since.
     pub fn still_doubted(&mut self, alive: Option<Instant>) -> bool {
         let over = self.doubt.take_if(|doubt| alive.is_some_and(|alive| alive > doubt.known_at));
         if let (Some(over), Some(alive)) = (over, alive) {
-            self.back(over.since, alive);
+            self.back(Some(over.since), alive);
         }
         self.doubt.is_some()
     }
@@ -94,7 +137,8 @@ impl Contact {
     /// last brought an event or a bookmark.
     pub fn doubted_since(&self, now: Instant, alive: Option<Instant>) -> Option<Instant> {
         let until_heard = |since: Instant| alive.map_or(since, |alive| alive.max(since));
-        let away = self.away.filter(|(_, until)| now < *until).map(|(since, _)| since);
+        let long_ago = || now.checked_sub(LONG).unwrap_or(now);
+        let away = self.away.filter(|(_, until)| now < *until).map(|(since, _)| since.unwrap_or_else(long_ago));
         let owed = self.under_way.iter().filter(|asked| now.duration_since(**asked) > PATIENCE);
         // A doubt that the stream has ended since leaves what an outage leaves.
         let ended = |doubt: &Doubt| alive.is_some_and(|alive| alive > doubt.known_at);
@@ -123,8 +167,14 @@ mod tests {
         assert_eq!(contact.doubted_since(at(11), None), None, "it may still come");
         assert_eq!(contact.doubted_since(at(12), None), Some(at(10)));
         assert_eq!(contact.doubted_since(at(14), Some(at(13))), Some(at(13)), "the stream brought something since");
-        assert!(!contact.answered(at(10), Answered::ByStore, at(15)));
-        assert_eq!(contact.doubted_since(at(16), None), None, "a slow answer is no outage");
+        assert!(!contact.answered(at(10), Answered::ByStore, at(13)));
+        assert_eq!(contact.doubted_since(at(14), None), None, "a slow answer is no outage");
+        contact.asked(at(20));
+        contact.asked(at(21));
+        contact.answered(at(20), Answered::ByStore, at(32));
+        contact.answered(at(21), Answered::ByStore, at(32));
+        assert_eq!(contact.doubted_since(at(33), Some(at(32))), Some(at(10)), "it stood still, and kubelets too");
+        assert_eq!(contact.doubted_since(at(45), Some(at(32))), None);
     }
 
     #[tokio::test]
@@ -165,10 +215,28 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| second(start, seconds);
         let mut contact = Contact::default();
-        contact.back(at(10), at(20));
-        contact.back(at(25), at(30));
+        contact.back(Some(at(10)), at(20));
+        contact.back(Some(at(25)), at(30));
         assert_eq!(contact.doubted_since(at(41), None), Some(at(10)));
         assert_eq!(contact.doubted_since(at(42), None), None);
+        assert!(contact.was_away(at(10)) && contact.was_away(at(41)));
+        assert!(!contact.was_away(at(9)) && !contact.was_away(at(42)));
+        contact.back(None, at(60));
+        assert!(contact.doubted_since(at(61), None).is_some_and(|since| since < at(0)), "never reached before");
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_is_no_outage_while_reads_are_answered() {
+        let start = Instant::now();
+        let at = |seconds| second(start, seconds);
+        let mut contact = Contact::default();
+        contact.asked(at(80));
+        contact.answered(at(80), Answered::ByStore, at(80));
+        contact.reached_again(After::Silence, Some(at(10)), at(85));
+        assert_eq!(contact.doubted_since(at(86), None), None);
+        contact.reached_again(After::Failures, Some(at(10)), at(85));
+        assert_eq!(contact.doubted_since(at(86), None), Some(at(80)));
+        assert!(!contact.was_away(at(79)));
     }
 
     #[tokio::test]

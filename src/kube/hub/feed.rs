@@ -11,6 +11,7 @@ use super::{Shared, WatchSpec};
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::kube::decode::Seen;
+use crate::kube::node_logs::LogChange;
 use crate::kube::pod::Pod;
 use crate::kube::table::{Change, Snapshot, Table};
 
@@ -35,10 +36,15 @@ pub enum Update {
         reader: usize,
         seen: Vec<Seen>,
     },
-    /// The answer to a single GET.
-    Fetched(Seen),
+    /// The answer to a single GET that was asked then: it proves what the pod was at that time.
+    Fetched {
+        seen: Seen,
+        asked: Instant,
+    },
     /// A single GET found no pod of this uid.
     Absent(Arc<str>),
+    /// The node's log folder shows something new.
+    Logged(LogChange),
 }
 
 /// How many pods were added, updated and deleted by one update.
@@ -47,6 +53,8 @@ pub struct Tally {
     pub added: u64,
     pub updated: u64,
     pub deleted: u64,
+    /// A run that was shown for the first time: how long its status certainly took.
+    pub delay: Option<Duration>,
 }
 
 /// Table and versions. Invariant: `versions` has exactly the pods that live, and each is in one reader's set.
@@ -58,7 +66,91 @@ pub struct Feed {
     unlisted: Vec<bool>,
     /// Pods that a GET may add before the watch shows them: those of this node.
     node: Option<String>,
+    heard: Words,
+    even: Even,
 }
+
+/// When the stream brought something. What comes in one burst may have been held back together, by a server or a network
+/// that stalled: each word of it says nothing of when the others were written.
+#[derive(Debug, Default)]
+struct Words {
+    /// Begin of the second that `latest` is in; the words of a second count together.
+    since: Option<Instant>,
+    latest: Option<Instant>,
+    /// The last words of the two seconds before in which there were any.
+    before: [Option<Instant>; 2],
+}
+
+impl Words {
+    fn add(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= BURST) {
+            self.before = [self.before[1], self.latest];
+            self.since = Some(now);
+        }
+        self.latest = Some(now);
+    }
+
+    /// The latest that is certainly of no burst with what comes now.
+    fn apart(&self, now: Instant) -> Option<Instant> {
+        let all = [self.latest, self.before[1], self.before[0]];
+        all.into_iter().flatten().find(|word| now.saturating_duration_since(*word) >= BURST)
+    }
+}
+
+/// One moment on both clocks. Starts of runs are told by the wall clock; what passed between two words, the other measures.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub wall: UnixNanos,
+    pub at: Instant,
+}
+
+impl Now {
+    pub fn read() -> Now {
+        Now { wall: UnixNanos::now(), at: Instant::now() }
+    }
+
+    /// The wall time of a moment of the past.
+    fn wall_at(&self, at: Instant) -> UnixNanos {
+        self.wall.saturating_sub(self.at.saturating_duration_since(at))
+    }
+}
+
+/// Since when the wall clock has run evenly: a time that it told before a step says nothing of how long ago that was.
+#[derive(Debug, Default)]
+struct Even {
+    /// The last look, and since when nothing was wrong.
+    seen: Option<(Now, Instant)>,
+}
+
+impl Even {
+    /// How long the wall clock has run evenly.
+    fn look(&mut self, now: Now) -> Duration {
+        let since = match self.seen {
+            Some((before, since)) => {
+                let passed = now.at.saturating_duration_since(before.at);
+                let expected = before.wall.saturating_add(passed);
+                let even = expected.0.abs_diff(now.wall.0) <= u64::try_from(STEP.as_nanos()).unwrap_or(u64::MAX);
+                if even { since } else { now.at }
+            }
+            // What was before the first look nobody knows, and nothing speaks against it.
+            None => now.at.checked_sub(LONG).unwrap_or(now.at),
+        };
+        self.seen = Some((now, since));
+        now.at.saturating_duration_since(since)
+    }
+}
+
+/// A difference between both clocks that slewing does not make between two words.
+const STEP: Duration = Duration::from_millis(250);
+
+/// Longer than any delay that counts.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// What was held back together comes within this time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// A status that certainly took this long was slow, so all of its time counts.
+const SLOW: Duration = Duration::from_secs(2);
 
 impl Feed {
     pub fn new(grace: Duration, readers: usize, spec: &WatchSpec) -> Feed {
@@ -69,6 +161,8 @@ impl Feed {
             members: vec![HashSet::new(); readers],
             unlisted: vec![true; readers],
             node: spec.node.clone().filter(|_| selected),
+            heard: Words::default(),
+            even: Even::default(),
         }
     }
 
@@ -81,19 +175,34 @@ impl Feed {
         self.versions.len()
     }
 
-    pub fn apply(&mut self, update: Update, now: UnixNanos) -> Tally {
+    pub fn apply(&mut self, update: Update, now: Now) -> Tally {
+        let even = self.even.look(now);
+        let of_stream = !matches!(&update, Update::Fetched { .. } | Update::Absent(_) | Update::Logged(_));
+        let tally = self.take_in(update, now);
+        if of_stream {
+            self.heard.add(now.at);
+            self.table.heard(now.wall);
+        }
+        Tally { delay: tally.delay.filter(|delay| *delay < even), ..tally }
+    }
+
+    fn take_in(&mut self, update: Update, now: Now) -> Tally {
         match update {
             Update::Applied { reader, seen } => self.upsert(reader, seen, now),
             Update::Deleted { reader, uid, last, version } => {
                 let newer = self.is_newer(&uid, &version);
-                self.remove(reader, uid, last.filter(|_| newer), now)
+                self.removed(reader, Change::Deleted { uid, last: last.filter(|_| newer) }, now)
             }
             Update::Listed { reader, seen } => self.replace(reader, seen, now),
-            Update::Fetched(seen) => self.fetched(seen, now),
+            Update::Fetched { seen, asked } => self.fetched(seen, asked, now),
             Update::Absent(uid) => match self.members.iter().position(|members| members.contains(&uid)) {
-                Some(reader) => self.remove(reader, uid, None, now),
+                Some(reader) => self.removed(reader, Change::Missing(uid), now),
                 None => Tally::default(),
             },
+            Update::Logged(change) => {
+                self.table.apply(Change::Logged(change), now.wall);
+                Tally::default()
+            }
         }
     }
 
@@ -114,32 +223,45 @@ impl Feed {
         }
     }
 
-    fn upsert(&mut self, reader: usize, seen: Seen, now: UnixNanos) -> Tally {
+    fn upsert(&mut self, reader: usize, seen: Seen, now: Now) -> Tally {
         if !self.is_newer(&seen.pod.uid, &seen.version) {
             return Tally::default();
         }
         if let Some(members) = self.members.get_mut(reader) {
             members.insert(seen.pod.uid.clone());
         }
-        let before = self.versions.insert(seen.pod.uid.clone(), number(&seen.version));
-        self.table.apply(Change::Applied(seen.pod), now);
+        let uid = seen.pod.uid.clone();
+        let before = self.versions.insert(uid.clone(), number(&seen.version));
+        let read = self.table.get(&uid).and_then(|entry| entry.proved);
+        self.table.apply(Change::Applied(seen.pod), now.wall);
+        let learned = self.table.get(&uid).and_then(|entry| entry.ledger.learned(now.wall));
+        let delay = learned.map(|started| self.delay(started, read, now));
         match before {
-            Some(_) => Tally { updated: 1, ..Tally::default() },
-            None => Tally { added: 1, ..Tally::default() },
+            Some(_) => Tally { updated: 1, delay, ..Tally::default() },
+            None => Tally { added: 1, delay, ..Tally::default() },
         }
     }
 
-    fn remove(&mut self, reader: usize, uid: Arc<str>, last: Option<Pod>, now: UnixNanos) -> Tally {
+    /// How long a run's status certainly took: until the last word that did not tell of it. Without one the silence may be
+    /// the server's, and what a proof is worth is measured by proofs.
+    fn delay(&self, started: UnixNanos, read: Option<Instant>, now: Now) -> Duration {
+        let word = read.max(self.heard.apart(now.at)).map_or(UnixNanos(0), |at| now.wall_at(at));
+        let certain = word.since(started);
+        if certain > SLOW { now.wall.since(started) } else { certain }
+    }
+
+    fn removed(&mut self, reader: usize, change: Change, now: Now) -> Tally {
+        let (Change::Deleted { uid, .. } | Change::Missing(uid)) = &change else { return Tally::default() };
         if let Some(members) = self.members.get_mut(reader) {
-            members.remove(&uid);
+            members.remove(uid);
         }
-        let known = self.versions.remove(&uid).is_some();
-        self.table.apply(Change::Deleted { uid, last }, now);
+        let known = self.versions.remove(uid).is_some();
+        self.table.apply(change, now.wall);
         Tally { deleted: u64::from(known), ..Tally::default() }
     }
 
     /// A complete list of one reader. Versions start anew with it: a restored server may count from lower numbers.
-    fn replace(&mut self, reader: usize, seen: Vec<Seen>, now: UnixNanos) -> Tally {
+    fn replace(&mut self, reader: usize, seen: Vec<Seen>, now: Now) -> Tally {
         let present: HashSet<Arc<str>> = seen.iter().map(|seen| seen.pod.uid.clone()).collect();
         let before = self.members.get_mut(reader).map(|known| std::mem::replace(known, present)).unwrap_or_default();
         if let Some(unlisted) = self.unlisted.get_mut(reader) {
@@ -158,26 +280,31 @@ impl Feed {
         let gone: Vec<Arc<str>> = before.into_iter().filter(|uid| !self.versions.contains_key(uid)).collect();
         tally.deleted = u64::try_from(gone.len()).unwrap_or(u64::MAX);
         if self.members.len() == 1 {
-            self.table.apply(Change::Listed(seen.into_iter().map(|seen| seen.pod).collect()), now);
+            self.table.apply(Change::Listed(seen.into_iter().map(|seen| seen.pod).collect()), now.wall);
             return tally;
         }
         for uid in gone {
-            self.table.apply(Change::Deleted { uid, last: None }, now);
+            self.table.apply(Change::Missing(uid), now.wall);
         }
         for seen in seen {
-            self.table.apply(Change::Applied(seen.pod), now);
+            self.table.apply(Change::Applied(seen.pod), now.wall);
         }
         tally
     }
 
     /// A pod that no watch has shown may lie outside of what is watched; then nobody would ever delete it.
-    fn fetched(&mut self, seen: Seen, now: UnixNanos) -> Tally {
+    fn fetched(&mut self, seen: Seen, asked: Instant, now: Now) -> Tally {
+        let uid = seen.pod.uid.clone();
+        // An answer older than what is known proves nothing: it may come from a cache.
+        let proves = self.is_newer(&uid, &seen.version);
         let reader = self.members.iter().position(|members| members.contains(&seen.pod.uid));
         let ours = self.is_synced() && self.node.as_deref() == Some(&*seen.pod.node);
-        match reader.or_else(|| ours.then_some(0)) {
-            Some(reader) => self.upsert(reader, seen, now),
-            None => Tally::default(),
+        let Some(reader) = reader.or_else(|| ours.then_some(0)) else { return Tally::default() };
+        let tally = self.upsert(reader, seen, Now { wall: now.wall_at(asked), at: asked });
+        if proves {
+            self.table.apply(Change::Proved { uid, asked }, now.wall);
         }
+        tally
     }
 }
 
@@ -197,13 +324,18 @@ pub(super) async fn run(
     let mut tick_at = Instant::now() + TICK;
     let mut publish_from = Instant::now();
     let mut changed = false;
+    pulse.waits_for("what the watches heard");
     loop {
         let publish_at = if changed { publish_from } else { tick_at };
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             update = updates.recv() => {
                 let Some(update) = update else { return };
-                shared.tell.counted(feed.apply(update, UnixNanos::now()), feed.len());
+                let tally = feed.apply(update, Now::read());
+                if let Some(delay) = tally.delay.filter(|_| feed.is_synced()) {
+                    shared.run_learned(delay);
+                }
+                shared.tell.counted(tally, feed.len());
                 changed = true;
             }
             () = sleep_until(tick_at.min(publish_at)) => {}

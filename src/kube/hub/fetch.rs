@@ -1,4 +1,4 @@
-//! Single GETs: refreshed pods, owners, namespaces and nodes. Few at a time, at a bounded rate, each on its own.
+//! Single GETs: refreshed pods, owners, namespaces and nodes. Few at a time; what was known before at a bounded rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,32 +7,42 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::Shared;
 use super::contact::Answered;
 use super::feed::Update;
-use super::paths::encode;
+use super::related::{self, Job, Queue};
+use super::rights::Right;
+use super::single::{RIGHT_AGAIN_FIRST, RIGHT_AGAIN_MAX, Reading};
+use super::{Shared, Wanted};
 use crate::core::tasks::Pulse;
 use crate::kube::client::{Api, Form};
 use crate::kube::decode::{ApiStatus, Decoder, Keep, Related, api_status};
-use crate::kube::owners::{Found, Shelf, Want, plural};
+use crate::kube::owners::{Found, Want};
 use crate::kube::watch::{Cause, Verb};
 
 /// One GET, from request to its last byte.
 pub const WAIT: Duration = Duration::from_secs(10);
-const AT_ONCE_MAX: usize = 4;
-const OBJECT_BYTES_MAX: usize = 8 << 20;
-/// Five a second with bursts of ten, as the Collector's own client is bounded.
-const REFILL: Duration = Duration::from_millis(200);
-const BURST: u32 = 10;
+const AT_ONCE_MAX: usize = 8;
+/// Objects that were never asked for are read without waiting for their turn by the clock, so many at once.
+const FIRSTS_AT_ONCE: usize = 8;
+const FIRSTS_MAX: usize = 8_192;
+pub const OBJECT_BYTES_MAX: usize = 8 << 20;
+/// Twenty a second, in bursts of fifty: a proof is of one pod, and after a start every process of a node is seen for the
+/// first time.
+const REFILL: Duration = Duration::from_millis(50);
+const BURST: u32 = 50;
 /// A read that failed is repeated, by one task at a time, until the server answers: first after this, later less often.
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_MAX: Duration = Duration::from_secs(10);
+/// When nothing was heard for this long a pod is read, though nobody asked: an outage in which nobody asks would not be
+/// noticed, and the first answer after it would be believed while kubelets still have to write what they could not. One
+/// that lasts for three seconds longer than this is noticed always.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub(super) struct Fetcher {
-    api: Arc<Api>,
-    keep: Keep,
-    shared: Arc<Shared>,
+    pub api: Arc<Api>,
+    pub keep: Keep,
+    pub shared: Arc<Shared>,
     updates: mpsc::Sender<Update>,
 }
 
@@ -60,61 +70,150 @@ impl Fetcher {
         Fetcher { api, keep, shared, updates }
     }
 
-    pub async fn run(self, mut wants: mpsc::Receiver<Want>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
-        let mut under_way = JoinSet::new();
+    pub async fn run(self, wanted: Wanted, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+        let Wanted { mut first, mut again } = wanted;
+        let (mut under_way, mut firsts) = (JoinSet::new(), JoinSet::new());
+        pulse.waits_for("objects to ask the API server for");
         let mut bucket = Bucket { tokens: BURST, refilled: Instant::now() };
+        let mut queue = Queue::default();
+        let mut more = Vec::new();
+        under_way.spawn(self.clone().find_out_rights());
+        under_way.spawn(self.clone().keep_in_touch());
         loop {
             let now = Instant::now();
             bucket.refill(now);
             pulse.beat();
-            let open = under_way.len() < AT_ONCE_MAX && bucket.tokens > 0;
+            while firsts.len() < FIRSTS_AT_ONCE
+                && let Some(job) = queue.take()
+            {
+                let fetcher = self.clone();
+                firsts.spawn(async move { fetcher.carry_out(job).await });
+            }
+            // Two more for the tasks that find out about rights and outages.
+            let open = under_way.len() < AT_ONCE_MAX + 2 && bucket.tokens > 0;
             let wake = if bucket.tokens == 0 { bucket.refilled + REFILL } else { now + Pulse::INTERVAL / 2 };
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                want = wants.recv(), if open => {
+                want = again.recv(), if open => {
                     let Some(want) = want else { return };
                     bucket.tokens -= 1;
                     let fetcher = self.clone();
                     under_way.spawn(async move { fetcher.fetch(want).await });
                 }
+                count = first.recv_many(&mut more, FIRSTS_MAX), if queue.waiting() < FIRSTS_MAX => {
+                    if count == 0 {
+                        return;
+                    }
+                    more.drain(..).for_each(|want| queue.push(want));
+                }
                 Some(_ended) = under_way.join_next() => {}
+                Some(_ended) = firsts.join_next() => {}
                 () = sleep_until(wake) => {}
             }
         }
     }
 
-    async fn fetch(self, want: Want) {
-        match &want {
-            Want::Pod { uid, namespace, name } => self.pod(uid, namespace, name).await,
-            Want::Owner { owner, namespace } => {
-                let found = self.related(&owner_path(&owner.api_version, &owner.kind, &owner.name, namespace)).await;
-                let found = match found {
-                    Found::Object(object) if object.uid != owner.uid => Found::Absent,
-                    found => found,
-                };
-                self.settle(&self.shared.shelves.owners, &owner.uid, found);
-            }
-            Want::Namespace(name) => {
-                let found = self.related(&format!("/api/v1/namespaces/{}", encode(name))).await;
-                self.settle(&self.shared.shelves.namespaces, name, found);
-            }
-            Want::Node(name) => {
-                let found = self.related(&format!("/api/v1/nodes/{}", encode(name))).await;
-                self.settle(&self.shared.shelves.nodes, name, found);
+    async fn carry_out(self, job: Job) {
+        match job {
+            Job::One(want) => self.fetch(want).await,
+            Job::List { path, wants } => {
+                // Without the right to list, or with too much to read, each is read by itself.
+                for want in self.list(&path, wants).await {
+                    self.clone().fetch(want).await;
+                }
             }
         }
     }
 
-    fn settle(&self, shelf: &Shelf, key: &str, found: Found) {
+    /// One read of some pod after the first list: whether single pods may be read is better known before it matters. What
+    /// is denied is asked again, because rights change by hand, and because a server that has just started knows nobody's.
+    async fn find_out_rights(self) {
+        let mut synced = self.shared.synced.subscribe();
+        if synced.wait_for(|synced| *synced).await.is_err() {
+            return;
+        }
+        let mut changed = self.shared.generation.subscribe();
+        let mut pause = RIGHT_AGAIN_FIRST;
+        loop {
+            let some_pod = self.shared.published.load().pods().find(|entry| entry.removed_at.is_none()).cloned();
+            let Some(entry) = some_pod else {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            self.shared.ways.forget();
+            let pod = &entry.pod;
+            self.pod(&pod.uid, &pod.namespace, &pod.name).await;
+            if !self.is_restricted() {
+                self.shared.denied.notified().await;
+                pause = RIGHT_AGAIN_FIRST;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(RIGHT_AGAIN_MAX);
+        }
+    }
+
+    /// Reads some pod whenever nothing was heard of the store for long. By the detour of a list it would cost the server
+    /// too much.
+    async fn keep_in_touch(self) {
+        let mut synced = self.shared.synced.subscribe();
+        if synced.wait_for(|synced| *synced).await.is_err() {
+            return;
+        }
+        loop {
+            let heard = self.shared.alive().max(self.shared.contact().answered_since());
+            let due = heard.map_or_else(Instant::now, |heard| heard + HEARTBEAT);
+            if due > Instant::now() {
+                sleep_until(due).await;
+                continue;
+            }
+            let some_pod = self.shared.published.load().pods().find(|entry| entry.removed_at.is_none()).cloned();
+            if let Some(entry) = some_pod.filter(|_| !self.is_restricted()) {
+                let pod = &entry.pod;
+                self.pod(&pod.uid, &pod.namespace, &pod.name).await;
+            }
+            // Nodes that were started together do not ask together for ever.
+            sleep(HEARTBEAT + HEARTBEAT.mul_f64(fastrand::f64() / 10.0)).await;
+        }
+    }
+
+    /// Single pods are read by a detour, or not at all.
+    fn is_restricted(&self) -> bool {
+        self.shared.ways.is_detour() || self.shared.contact().is_mute()
+    }
+
+    async fn fetch(self, want: Want) {
+        if let Want::Pod { uid, namespace, name } = &want {
+            self.pod(uid, namespace, name).await;
+            return;
+        }
+        let (path, right) = (related::path(&want), related::right(&want));
+        let found = self.related(&path, &right).await;
+        self.settle(&want, found);
+    }
+
+    /// Puts what was found where it is looked for. An owner of the same name but another uid is not it.
+    pub fn settle(&self, want: &Want, found: Found) {
+        let shelves = &self.shared.shelves;
+        let (shelf, key) = match want {
+            Want::Pod { .. } => return,
+            Want::Owner { owner, .. } => (&shelves.owners, &*owner.uid),
+            Want::Namespace(name) => (&shelves.namespaces, &**name),
+            Want::Node(name) => (&shelves.nodes, &**name),
+        };
+        let found = match (want, found) {
+            (Want::Owner { owner, .. }, Found::Object(object)) if object.uid != owner.uid => Found::Absent,
+            (_, found) => found,
+        };
         shelf.settle(key, found, Instant::now());
         self.shared.bump();
     }
 
     async fn pod(&self, uid: &Arc<str>, namespace: &str, name: &str) {
-        let path = format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name));
         let (mut pause, mut probes) = (PROBE_FIRST, false);
         loop {
-            probes |= self.read_pod(uid, &path).await;
+            probes |= self.read_pod(uid, namespace, name).await;
             if !probes || !self.still_doubted() {
                 break;
             }
@@ -134,31 +233,26 @@ impl Fetcher {
     }
 
     /// Reads one pod; true when it failed and is to be read again.
-    async fn read_pod(&self, uid: &Arc<str>, path: &str) -> bool {
+    async fn read_pod(&self, uid: &Arc<str>, namespace: &str, name: &str) -> bool {
         let asked = Instant::now();
         self.shared.contact().asked(asked);
-        let answer = self.get(path, Form::Whole).await;
+        let answer = self.ask_store(namespace, name).await;
         let how = match &answer {
             Ok(_) => Answered::ByStore,
-            Err(status) if status.code == 404 => Answered::ByStore,
+            Err(status) if status.code == 403 => Answered::Forbidden,
             Err(status) if (400..500).contains(&status.code) => Answered::ByServer,
             Err(_) => Answered::Failed,
         };
         let probes = self.shared.contact().answered(asked, how, Instant::now());
+        self.tell_of_right(how, namespace, name);
         let update = match answer {
-            Ok(body) => match Decoder::new(self.keep.clone()).pod(&body) {
-                Ok(seen) if seen.pod.uid == *uid => Some(Update::Fetched(seen)),
-                Ok(successor) => {
-                    let _ = self.updates.send(Update::Absent(uid.clone())).await;
-                    Some(Update::Fetched(successor))
-                }
-                Err(_) => {
-                    self.shared.tell.undecodable(1);
-                    None
-                }
-            },
-            Err(status) if status.code == 404 && status.reason == "NotFound" => Some(Update::Absent(uid.clone())),
-            Err(_) => None,
+            Ok(Reading::Pod(seen)) if seen.pod.uid == *uid => Some(Update::Fetched { seen: *seen, asked }),
+            Ok(Reading::Pod(seen)) => {
+                let _ = self.updates.send(Update::Absent(uid.clone())).await;
+                Some(Update::Fetched { seen: *seen, asked })
+            }
+            Ok(Reading::Absent) => Some(Update::Absent(uid.clone())),
+            Ok(Reading::Unclear) | Err(_) => None,
         };
         if let Some(update) = update {
             // Without a feed there is nobody left to tell.
@@ -167,8 +261,26 @@ impl Fetcher {
         probes
     }
 
-    async fn related(&self, path: &str) -> Found {
-        match self.get(path, Form::MetadataOnly).await {
+    fn tell_of_right(&self, how: Answered, namespace: &str, name: &str) {
+        let right = Right { group: String::new(), resource: "pods".to_owned() };
+        let detour = self.shared.ways.is_detour();
+        let lost = match how {
+            Answered::Forbidden => {
+                "containers that restart are told apart by what the watch brings alone, so that more of their container.id is left out"
+            }
+            Answered::ByStore if detour => {
+                "single pods are asked for by lists of one name instead, which cost the API server more"
+            }
+            Answered::ByStore => return self.shared.tell.rights.granted(&right),
+            Answered::ByServer | Answered::Failed => return,
+        };
+        self.shared.tell.rights.denied(right, &format!("/api/v1/namespaces/{namespace}/pods/{name}"), lost);
+        self.shared.denied.notify_one();
+    }
+
+    async fn related(&self, path: &str, right: &Right) -> Found {
+        let answer = self.get(path, Form::MetadataOnly).await;
+        let found = match answer {
             Ok(body) => match Decoder::new(self.keep.clone()).related(&body) {
                 Ok(object) => Found::Object(Arc::<Related>::new(object)),
                 Err(_) => {
@@ -177,16 +289,22 @@ impl Fetcher {
                 }
             },
             Err(status) if status.code == 404 => Found::Absent,
-            Err(status) if status.code == 403 => {
-                tracing::debug!(path, message = %status.message, "no right to get an object");
-                Found::Forbidden
-            }
+            Err(status) if status.code == 403 => Found::Forbidden,
             Err(_) => Found::Failed,
+        };
+        match found {
+            Found::Forbidden => {
+                self.shared.tell.rights.denied(right.clone(), path, "attributes that come from them are left out");
+            }
+            Found::Object(_) | Found::Absent => self.shared.tell.rights.granted(right),
+            Found::Failed => {}
         }
+        self.shared.tell.object(&right.resource, &found);
+        found
     }
 
     /// The body of a 200; anything else as a status, with code 0 when there was no answer.
-    async fn get(&self, path: &str, form: Form) -> Result<Vec<u8>, ApiStatus> {
+    pub async fn get(&self, path: &str, form: Form) -> Result<Vec<u8>, ApiStatus> {
         let asked = async {
             let mut answer = self.api.get(path, form).await?;
             if answer.status != 200 {
@@ -212,16 +330,4 @@ impl Fetcher {
             Err(message) => Err(ApiStatus { message, ..ApiStatus::default() }),
         }
     }
-}
-
-/// `apps/v1` ReplicaSet `web-1` in `shop` -> `/apis/apps/v1/namespaces/shop/replicasets/web-1`.
-fn owner_path(api_version: &str, kind: &str, name: &str, namespace: &str) -> String {
-    let group: Vec<String> = api_version.split('/').map(encode).collect();
-    let root = if group.len() == 1 { "/api" } else { "/apis" };
-    let (namespace, resource, name) = (encode(namespace), encode(&plural(kind)), encode(name));
-    // The one cluster-wide owner of pods: mirror pods belong to their node.
-    if kind == "Node" {
-        return format!("{root}/{}/{resource}/{name}", group.join("/"));
-    }
-    format!("{root}/{}/namespaces/{namespace}/{resource}/{name}", group.join("/"))
 }

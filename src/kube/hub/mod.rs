@@ -5,10 +5,15 @@
 //! It must not know what a resource or an attribute is.
 
 mod contact;
+mod delays;
 mod feed;
 mod fetch;
+mod logs;
 mod paths;
 mod reader;
+mod related;
+mod rights;
+mod single;
 mod tell;
 
 use std::collections::HashMap;
@@ -18,27 +23,34 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::host::Host;
+use crate::core::outside::Outside;
 use crate::core::time::UnixNanos;
 use crate::kube::client::{Api, Auth};
-use crate::kube::decode::{Keep, Related};
-use crate::kube::owners::{Shelf, Want};
+use crate::kube::decode::Keep;
+use crate::kube::owners::{Lookup, Shelf, Want, Wants};
 use crate::kube::pod::Owner;
+use crate::kube::selection::Selection;
 use crate::kube::static_pods;
 use crate::kube::table::{Snapshot, Table};
 use crate::kube::watch::{Health, Heard};
 
 use self::contact::Contact;
+use self::delays::Delays;
+use self::logs::Watched;
+use self::single::Ways;
 use self::tell::Tell;
 
 /// Updates between readers and table.
 const UPDATES_MAX: usize = 256;
 /// Single GETs waiting to be made; what does not fit is asked for again by the next lookup.
 const WANTS_MAX: usize = 256;
+/// Objects that pods were announced with and that were never asked for.
+const FIRST_MAX: usize = 8_192;
 /// Pods whose refresh is remembered.
 const REFRESHES_MAX: usize = 4_096;
 /// A pod is not asked for more often.
@@ -59,6 +71,8 @@ pub struct WatchSpec {
     pub grace: Duration,
     /// A PodList in YAML or JSON, in place of an API server.
     pub pods_file: Option<PathBuf>,
+    /// The node's `/var/log`, whose names tell of runs before the API server does.
+    pub node_logs: Option<PathBuf>,
 }
 
 /// How current the view is. Times are on our own clock; `age` never follows clock steps.
@@ -73,6 +87,15 @@ pub struct Freshness {
     /// Since the request of a single read that the API server failed to answer: the stream may be silent for the same
     /// reason. `None` when nothing speaks against the stream.
     pub doubt: Option<Duration>,
+    /// Since the last proof that what the store knew has reached the snapshot: an event, or a bookmark or list of another
+    /// version than before, of the watch that had none for longest. `None` before the first list.
+    pub proof: Option<Duration>,
+    /// Single reads are forbidden, so nothing can be asked.
+    pub mute: bool,
+    /// How long statuses lately took from a container's start to us, as far as that is known for certain.
+    pub delay: Duration,
+    /// Since the time until which the node's log folder is known; `None` where it is not.
+    pub logs: Option<Duration>,
 }
 
 pub struct Hub {
@@ -86,6 +109,7 @@ pub struct Hub {
 
 struct HostParts {
     tasks: Arc<crate::core::tasks::Tasks>,
+    outside: Outside,
     /// `k8s`, `k8s/2`, ...: prefix of task names and place on the status board.
     name: String,
 }
@@ -94,7 +118,13 @@ struct HostParts {
 struct Running {
     started: bool,
     tasks: Vec<JoinHandle<()>>,
-    wants: Option<mpsc::Receiver<Want>>,
+    wants: Option<Wanted>,
+}
+
+/// Both queues of single reads.
+struct Wanted {
+    first: mpsc::Receiver<Want>,
+    again: mpsc::Receiver<Want>,
 }
 
 /// What tasks write and users read.
@@ -104,11 +134,21 @@ struct Shared {
     synced: watch::Sender<bool>,
     // One entry per reader, written at every chunk, read by status pages.
     readers: Mutex<Vec<(Health, Heard)>>,
-    wants: mpsc::Sender<Want>,
+    wants: Wants,
     // By pod uid: when it was last asked for. Locked on misses only.
     refreshes: Mutex<HashMap<Arc<str>, Instant>>,
     // Locked once per single read and per look at the freshness.
     contact: Mutex<Contact>,
+    // By which requests single pods may be read.
+    ways: Ways,
+    // Somebody was told that a right is missing.
+    denied: Notify,
+    // Locked once per new run and per look at the freshness.
+    delays: Mutex<Delays>,
+    // Locked once per change of the log folder and per look at the freshness.
+    logs: Mutex<Watched>,
+    /// Pods come from a file, which has nothing on its way.
+    fixed: bool,
     shelves: Shelves,
     tell: Tell,
 }
@@ -133,15 +173,41 @@ impl Shared {
         self.contact.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// When the quietest watch last brought an event or a bookmark.
+    /// When the quietest watch last proved that it hears of the store.
     fn alive(&self) -> Option<Instant> {
-        self.readers().iter().map(|(_, heard)| heard.event.max(heard.bookmark)).min().flatten()
+        self.readers().iter().map(|(_, heard)| heard.proof()).min().flatten()
+    }
+
+    /// A run was learned of by the stream, so long after its start.
+    fn run_learned(&self, after: Duration) {
+        let now = Instant::now();
+        let alive = self.alive();
+        let contact = self.contact();
+        // What an outage held back says nothing of kubelets.
+        let held_back = now.checked_sub(after).is_none_or(|began| contact.was_away(began));
+        if !held_back && contact.doubted_since(now, alive).is_none() {
+            drop(contact);
+            self.delays.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).note(after, now);
+        }
+    }
+
+    fn logs(&self) -> MutexGuard<'_, Watched> {
+        self.logs.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn delay(&self, now: Instant) -> Duration {
+        self.delays.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).largest(now)
     }
 
     fn freshness(&self) -> Freshness {
         let alive = self.alive();
         let now = Instant::now();
         let wall = |at: Option<Instant>| at.map(|at| UnixNanos::now().saturating_sub(now.duration_since(at)));
+        let (delay, logs) = (self.delay(now), self.logs().until(now));
+        // One lock at a time: what a struct's fields borrow is held to its end.
+        let contact = self.contact();
+        let (doubted_since, mute) = (contact.doubted_since(now, alive), contact.is_mute());
+        drop(contact);
         let readers = self.readers();
         let worst = readers.iter().max_by_key(|(_, heard)| heard.latest().map_or(Duration::MAX, |at| now - at));
         let heard = worst.map(|(_, heard)| *heard).unwrap_or_default();
@@ -156,7 +222,11 @@ impl Shared {
             last_bookmark: wall(heard.bookmark),
             listed_at: wall(heard.listed),
             age: heard.latest().map(|at| now.duration_since(at)),
-            doubt: self.contact().doubted_since(now, alive).map(|since| now.duration_since(since)),
+            doubt: doubted_since.map(|since| now.duration_since(since)),
+            proof: if self.fixed { Some(Duration::ZERO) } else { alive.map(|at| now.duration_since(at)) },
+            mute,
+            delay,
+            logs: logs.map(|until| now.duration_since(until)),
         }
     }
 }
@@ -165,9 +235,9 @@ impl Hub {
     /// The hub of this watch, made on first use. Users that differ only in what they keep share one and keep the union;
     /// the longer grace wins. Does no I/O.
     pub fn of(host: &Host, spec: WatchSpec) -> Arc<Hub> {
-        let WatchSpec { auth, node, namespaces, label_selector, field_selector, pods_file, .. } = &spec;
+        let WatchSpec { auth, node, namespaces, label_selector, field_selector, pods_file, node_logs, .. } = &spec;
         let selection = (node, namespaces, label_selector, field_selector);
-        let key = format!("kubernetes hub {auth:?} {selection:?} {pods_file:?}");
+        let key = format!("kubernetes hub {auth:?} {selection:?} {pods_file:?} {node_logs:?}");
         // Asked for before: what `shared` makes must not ask it again.
         let hubs = host.shared("kubernetes hubs", || Arc::new(AtomicU64::new(0)));
         let hub = host.shared(&key, || Arc::new(Hub::new(host, &hubs, spec.clone())));
@@ -178,24 +248,36 @@ impl Hub {
         hub
     }
 
+    /// Deleted pods are found for at least this long. Counts until the start.
+    pub fn remember_for(&self, grace: Duration) {
+        let mut spec = self.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        spec.grace = spec.grace.max(grace);
+    }
+
     fn new(host: &Host, hubs: &AtomicU64, spec: WatchSpec) -> Hub {
         let count = hubs.fetch_add(1, Ordering::Relaxed);
         let name = if count == 0 { "k8s".to_owned() } else { format!("k8s/{}", count + 1) };
-        let (wants, wanted) = mpsc::channel(WANTS_MAX);
+        let ((first, wanted), (again, wanted_again)) = (mpsc::channel(FIRST_MAX), mpsc::channel(WANTS_MAX));
+        let wanted = Wanted { first: wanted, again: wanted_again };
         let shared = Arc::new(Shared {
             published: ArcSwap::new(Table::new(spec.grace).snapshot()),
             generation: watch::Sender::new(0),
             synced: watch::Sender::new(false),
             readers: Mutex::default(),
-            wants,
+            wants: Wants { first, again },
             refreshes: Mutex::default(),
             contact: Mutex::default(),
+            ways: Ways::default(),
+            denied: Notify::new(),
+            delays: Mutex::default(),
+            logs: Mutex::default(),
+            fixed: spec.pods_file.is_some(),
             shelves: Shelves::default(),
             tell: Tell::new(&host.stats, host.status.clone(), &name),
         });
         tell::read_staleness(&host.stats, &name, &shared);
         Hub {
-            host: HostParts { tasks: host.tasks.clone(), name },
+            host: HostParts { tasks: host.tasks.clone(), outside: host.outside.clone(), name },
             spec: Mutex::new(spec),
             shared,
             running: Mutex::new(Running { wants: Some(wanted), ..Running::default() }),
@@ -223,14 +305,20 @@ impl Hub {
         running.tasks.push(self.spawn("table", |pulse| {
             feed::run(self.shared.clone(), feed::Feed::new(spec.grace, readers, &spec), updated, self.stopped(), pulse)
         }));
+        if let Some(root) = spec.node_logs.clone() {
+            let (shared, updates) = (self.shared.clone(), updates.clone());
+            running.tasks.push(self.spawn("logs", |pulse| logs::run(root, shared, updates, self.stopped(), pulse)));
+        }
         if let Some(file) = spec.pods_file.clone() {
-            let source = reader::File { file, keep: spec.keep.clone(), updates };
+            let (selection, mut keep) = (Selection::of(&spec), spec.keep.clone());
+            keep.join(Keep { labels: selection.keys().collect(), ..Keep::default() });
+            let source = reader::File { file, keep, selection, updates };
             let task =
                 self.spawn("pods_file", |pulse| reader::read_file(source, self.shared.clone(), self.stopped(), pulse));
             running.tasks.push(task);
             return;
         }
-        let api = Arc::new(Api::new(spec.auth.clone()));
+        let api = Arc::new(Api::within(&self.host.outside, spec.auth.clone()));
         for (index, namespace) in scopes.into_iter().enumerate() {
             let scope = paths::Scope::new(&spec, namespace.map(String::as_str));
             let name = namespace.map_or("watch".to_owned(), |namespace| format!("watch/{namespace}"));
@@ -288,23 +376,23 @@ impl Hub {
         }
         let uid: Arc<str> = Arc::from(uid);
         let want = Want::Pod { uid: uid.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
-        if self.shared.wants.try_send(want).is_ok() {
+        if self.shared.wants.again.try_send(want).is_ok() {
             // While the request is under way its time lies ahead, so that no second one is made.
             refreshes.insert(uid, now + fetch::WAIT);
         }
     }
 
-    /// Namespace, uid and labels of an owner; `None` asks for it, and [`Hub::changed`] tells when it is there.
-    pub fn owner(&self, owner: &Owner, namespace: &str) -> Option<Arc<Related>> {
+    /// Namespace, uid and labels of an owner; what is pending is asked for, and [`Hub::changed`] tells when it is there.
+    pub fn owner(&self, owner: &Owner, namespace: &str) -> Lookup {
         let want = || Want::Owner { owner: owner.clone(), namespace: namespace.to_owned() };
         self.shared.shelves.owners.get(&owner.uid, &self.shared.wants, want)
     }
 
-    pub fn namespace(&self, name: &str) -> Option<Arc<Related>> {
+    pub fn namespace(&self, name: &str) -> Lookup {
         self.shared.shelves.namespaces.get(name, &self.shared.wants, || Want::Namespace(name.to_owned()))
     }
 
-    pub fn node(&self, name: &str) -> Option<Arc<Related>> {
+    pub fn node(&self, name: &str) -> Lookup {
         self.shared.shelves.nodes.get(name, &self.shared.wants, || Want::Node(name.to_owned()))
     }
 
@@ -320,6 +408,11 @@ impl Hub {
 
     pub fn freshness(&self) -> Freshness {
         self.shared.freshness()
+    }
+
+    /// The number to which [`Hub::changed`] has counted.
+    pub fn generation(&self) -> u64 {
+        *self.shared.generation.borrow()
     }
 
     /// Counts up whenever something a resource could be given has changed.

@@ -1,6 +1,7 @@
 //! Request paths of the API server, from what is asked for.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::kube::hub::WatchSpec;
 use crate::kube::watch::Ask;
@@ -64,6 +65,19 @@ impl Scope {
         query.push_str(&self.selectors);
         format!("{}?{}", self.base, query.trim_start_matches('&'))
     }
+}
+
+/// A list of the pods of this name: none or one, as the store knows it now. With `streaming` as a watch of at most that
+/// long which begins with them.
+pub fn one_pod(namespace: &str, name: &str, streaming: Option<Duration>) -> String {
+    let mut query = String::new();
+    push(&mut query, "fieldSelector", &format!("metadata.name={name}"));
+    if let Some(at_most) = streaming {
+        push(&mut query, "resourceVersionMatch", "NotOlderThan");
+        push(&mut query, "sendInitialEvents", "true");
+        watching(&mut query, u32::try_from(at_most.as_secs()).unwrap_or(u32::MAX));
+    }
+    format!("/api/v1/namespaces/{}/pods?{}", encode(namespace), query.trim_start_matches('&'))
 }
 
 fn watching(query: &mut String, timeout_seconds: u32) {

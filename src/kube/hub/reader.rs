@@ -18,6 +18,7 @@ use crate::kube::client::{Answer, Api, Form};
 use crate::kube::decode::{
     ApiStatus, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Seen, Undecodable, api_status,
 };
+use crate::kube::selection::Selection;
 use crate::kube::watch::{Ask, Cause, Effect, Health, Heard, Input, Verb, Watch};
 
 pub(super) struct Setup {
@@ -62,6 +63,7 @@ pub(super) async fn run(setup: Setup, shared: Arc<Shared>, mut stop: watch::Rece
     let watch = Watch::new(Instant::now(), fastrand::Rng::new());
     shared.tell.health(watch.health());
     let mut reader = Reader { setup, shared, decoder, watch, link: Link::Idle, verb: Verb::List };
+    pulse.waits_for("the API server's answer, or the next event of its watch");
     loop {
         let wake = reader.watch.deadline().min(Instant::now() + Pulse::INTERVAL / 2);
         let mut effects = Vec::new();
@@ -207,17 +209,15 @@ impl Reader {
 
     /// Shows state and times to readers of the hub.
     fn note(&self) {
+        let heard = self.watch.heard();
         let mut back_after = None;
         if let Some(place) = self.shared.readers().get_mut(self.setup.index) {
-            if place.0 != *self.watch.health() {
-                let is_back = matches!(place.0, Health::Stale(_)) && *self.watch.health() == Health::Fresh;
-                back_after = place.1.latest().filter(|_| is_back);
-                place.0 = self.watch.health().clone();
-            }
-            place.1 = self.watch.heard();
+            let again = heard.reached_again.filter(|_| place.1.reached_again != heard.reached_again);
+            back_after = again.map(|(_, after)| (after, place.1.latest()));
+            *place = (self.watch.health().clone(), heard);
         }
-        if let Some(last_heard) = back_after {
-            self.shared.contact().back(last_heard, Instant::now());
+        if let Some((after, last_heard)) = back_after {
+            self.shared.contact().reached_again(after, last_heard, Instant::now());
         }
     }
 }
@@ -241,6 +241,8 @@ fn read_item(decoder: &mut Decoder, piece: Piece<'_>) -> Option<Seen> {
 pub(super) struct File {
     pub file: PathBuf,
     pub keep: Keep,
+    /// Which of its pods are meant.
+    pub selection: Selection,
     pub updates: mpsc::Sender<Update>,
 }
 
@@ -262,11 +264,13 @@ const FILE_POLL: Duration = Duration::from_secs(3);
 /// Reads the file, again whenever it is replaced, until the stop.
 pub(super) async fn read_file(source: File, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
     let mut known = None;
+    pulse.waits_for("another version of the file of pods");
     loop {
         let modified = tokio::fs::metadata(&source.file).await.and_then(|file| file.modified()).ok();
         if known.is_none() || known != Some(modified) {
             match beating(static_pods::read(&source.file, source.keep.clone()), &pulse).await {
-                Ok(read) => {
+                Ok(mut read) => {
+                    read.seen.retain(|seen| source.selection.takes(&seen.pod));
                     shared.tell.undecodable(read.skipped);
                     shared.tell.file(Ok(read.seen.len()));
                     let listed = Some(Instant::now());

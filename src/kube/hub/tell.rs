@@ -1,11 +1,17 @@
 //! What the hub says of itself: metrics, one place on the status board, one log line per change of state.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::Shared;
 use super::feed::Tally;
+use super::rights::Rights;
 use crate::core::stats::{Counter, Gauge, Metric, Stats};
 use crate::core::status::{State, StatusBoard};
+use crate::kube::owners::Found;
 use crate::kube::watch::{Health, Verb};
 
 pub(super) struct Tell {
@@ -17,12 +23,20 @@ pub(super) struct Tell {
     relists: Arc<Counter>,
     clock_skew: Arc<Gauge>,
     requests: Vec<(Verb, &'static str, Arc<Counter>)>,
+    objects: Vec<(&'static str, &'static str, Arc<Counter>)>,
     board: Arc<StatusBoard>,
     name: String,
+    pub rights: Rights,
 }
 
 /// How requests end: with a head (`ok`), or one of the causes of failure.
 const OUTCOMES: [&str; 8] = ["ok", "unreachable", "silent", "unauthorized", "forbidden", "busy", "expired", "failing"];
+
+/// Kinds that the metric tells apart.
+const KINDS: [&str; 9] =
+    ["namespaces", "nodes", "replicasets", "deployments", "statefulsets", "daemonsets", "jobs", "cronjobs", "other"];
+
+const FOUND: [&str; 4] = ["ok", "absent", "forbidden", "failed"];
 
 impl Tell {
     pub fn new(stats: &Stats, board: Arc<StatusBoard>, name: &str) -> Tell {
@@ -36,7 +50,16 @@ impl Tell {
                 requests.push((verb, outcome, stats.counter("otelcol_otelsvc_k8s_requests", help, &labels)));
             }
         }
+        let mut objects = Vec::new();
+        for kind in KINDS {
+            for outcome in FOUND {
+                let labels = [("watch", name), ("kind", kind), ("outcome", outcome)];
+                let help = "Single reads of owners, namespaces and nodes by kind and outcome";
+                objects.push((kind, outcome, stats.counter("podgate_k8s_object_reads", help, &labels)));
+            }
+        }
         Tell {
+            objects,
             pod_added: counter("pod_added", "Pods added to the table"),
             pod_updated: counter("pod_updated", "Pods updated in the table"),
             pod_deleted: counter("pod_deleted", "Pods deleted from the API server"),
@@ -52,6 +75,7 @@ impl Tell {
                 &labels,
             ),
             requests,
+            rights: Rights::new(board.clone(), name),
             board,
             name: name.to_owned(),
         }
@@ -84,6 +108,20 @@ impl Tell {
         }
     }
 
+    /// A single read of an owner, a namespace or a node.
+    pub fn object(&self, resource: &str, found: &Found) {
+        let kind = if KINDS.contains(&resource) { resource } else { "other" };
+        let outcome = match found {
+            Found::Object(_) => "ok",
+            Found::Absent => "absent",
+            Found::Forbidden => "forbidden",
+            Found::Failed => "failed",
+        };
+        if let Some((.., counter)) = self.objects.iter().find(|(k, o, _)| *k == kind && *o == outcome) {
+            counter.add(1);
+        }
+    }
+
     /// Puts the state on the board and logs it when it changed.
     pub fn health(&self, health: &Health) {
         let (state, message) = match health {
@@ -103,6 +141,33 @@ impl Tell {
         }
     }
 
+    /// What the node's log folder is: with how many containers, or why it cannot be read.
+    pub fn logs(&self, root: &Path, containers: io::Result<usize>, ringing: bool) {
+        let shown = root.display();
+        let (state, message) = match containers {
+            Ok(containers) => {
+                let how = if ringing { "" } else { "; the kernel gives no watch, so it is read once a second" };
+                (State::Ok, format!("{containers} containers in {shown} tell of their runs at once{how}"))
+            }
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+                let cure = "mount it read-only (manifests/components/node-logs) and first data waits no longer";
+                (State::Ok, format!("{shown} has no folders containers and pods: {cure}"))
+            }
+            Err(fault) => {
+                let cure = "let podgate's group read it (securityContext: {supplementalGroups: [0]})";
+                (State::Degraded, format!("{shown} cannot be read: {fault}; {cure}"))
+            }
+        };
+        let place = format!("{}/node_logs", self.name);
+        if !self.board.set(&place, state, message.clone()) {
+            return;
+        }
+        match state {
+            State::Degraded => tracing::warn!(watch = %self.name, "{message}"),
+            _ => tracing::info!(watch = %self.name, "{message}"),
+        }
+    }
+
     /// A state of the pods file.
     pub fn file(&self, outcome: Result<usize, &str>) {
         let (state, message) = match outcome {
@@ -118,9 +183,17 @@ impl Tell {
     }
 }
 
-/// Staleness is computed when scraped: seconds since the last sign of life, -1 before the first list.
+/// Computed when scraped: seconds since the last sign of life, -1 before the first list; how long statuses take.
 pub(super) fn read_staleness(stats: &Stats, name: &str, shared: &Arc<Shared>) {
     let shared = Arc::downgrade(shared);
+    let of_delay = shared.clone();
+    let delay = move || of_delay.upgrade().map_or(0.0, |shared| shared.delay(Instant::now()).as_secs_f64());
+    stats.read(
+        "podgate_k8s_status_delay_seconds",
+        "Longest time from a container's start to its status of the last five to ten minutes, less the second that is not told",
+        &[("watch", name)],
+        Metric::ReadGauge(Arc::new(delay)),
+    );
     let read = move || {
         let age = shared.upgrade().and_then(|shared| shared.freshness().age);
         age.map_or(-1.0, |age| age.as_secs_f64())

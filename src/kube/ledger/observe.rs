@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::resolve::SLIP;
 use super::{ContainerLedger, FRESHNESS, Look, Moment, RUNS_MAX, Run};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{ContainerStatus, Ended, RunState};
@@ -10,6 +11,7 @@ impl ContainerLedger {
     /// Takes in one status. The predecessor goes first, so that it stands before the current run.
     pub(super) fn observe(&mut self, status: &ContainerStatus, image: Arc<str>, look: Look) {
         let current_id = current_id(status);
+        let newest_before = self.runs.last().map(|run| run.id.clone());
         let last = status.last.as_ref().filter(|last| !last.id.is_empty());
         let mut follows_directly = false;
         if let Some(last) = last.filter(|last| *last.id != *current_id) {
@@ -32,25 +34,34 @@ impl ContainerLedger {
         }
         self.tighten();
         self.shorten();
+        // A status that shows a newer run than the log folder does: the folder is behind, or its names are cut.
+        self.logged &= self.runs.last().map(|run| &run.id) == newest_before.as_ref();
     }
 
     /// Merges a run that is known, adds one that is not.
-    fn place(&mut self, run: Run, look: Look, follows_directly: bool) {
+    pub(super) fn place(&mut self, run: Run, look: Look, follows_directly: bool) {
         let newest = self.runs.len().checked_sub(1);
         match self.runs.iter().position(|known| known.id == run.id) {
             Some(index) => merge(&mut self.runs[index], run, Some(index) == newest),
             None if self.is_past(&run) => self.insert_past(run),
+            // A status that was on its way while the log folder told of newer runs, and that tells no start.
+            None if self.is_overtaken(&run) => {}
             None => self.append(run, look, follows_directly),
         }
     }
 
     /// An unknown run that began before the newest known one: from an event that came late. Its number must say so too,
     /// because a clock that was set back makes newer runs look older.
-    fn is_past(&self, run: &Run) -> bool {
+    pub(super) fn is_past(&self, run: &Run) -> bool {
         self.runs.last().is_some_and(|newest| {
             let both_known = run.start.is_known() && newest.start.is_known();
             both_known && run.start.lo < newest.start.lo && run.restart < newest.restart
         })
+    }
+
+    fn is_overtaken(&self, run: &Run) -> bool {
+        let newest = self.runs.last();
+        !run.start.is_known() && newest.is_some_and(|newest| newest.is_logged() && run.restart < newest.restart)
     }
 
     fn insert_past(&mut self, mut run: Run) {
@@ -84,13 +95,13 @@ impl ContainerLedger {
 
     /// Neighbours bound each other: a run begins after its predecessor's end, and an end that was only inferred lies
     /// before the successor's start.
-    fn tighten(&mut self) {
+    pub(super) fn tighten(&mut self) {
         for at in 1..self.runs.len() {
             let (before, after) = self.runs.split_at_mut(at);
             let (previous, next) = (&mut before[at - 1], &mut after[0]);
             if let Some(end) = &mut previous.end {
                 if !previous.end_reported {
-                    end.hi = next.start.hi;
+                    end.hi = over_before(next, previous.start.lo);
                     end.lo = end.lo.min(end.hi);
                 }
                 if !next.start.is_known() {
@@ -100,12 +111,17 @@ impl ContainerLedger {
         }
     }
 
-    fn shorten(&mut self) {
+    pub(super) fn shorten(&mut self) {
         while self.runs.len() > RUNS_MAX {
             self.runs.remove(0);
             self.runs[0].gap_before = true;
         }
     }
+}
+
+/// By when the run before this one was over. A log is made when it has been over for longer than times may slip.
+fn over_before(next: &Run, began: UnixNanos) -> UnixNanos {
+    if next.is_logged() { next.start.lo.saturating_sub(SLIP).max(began) } else { next.start.hi }
 }
 
 /// The id of the run that the state speaks of; empty while there is none.
@@ -150,10 +166,11 @@ fn current_run(status: &ContainerStatus, id: &Arc<str>, now: UnixNanos) -> Run {
     Run { id: id.clone(), image_id: status.image_id.clone(), ..run }
 }
 
-/// What an event adds to a known run. Times that differ (a kubelet that restarted refills them) widen the moment.
+/// What an event adds to a known run. Of a whole second and a time within it the latter is meant; times that differ (a
+/// kubelet that restarted refills them) widen the moment.
 fn merge(known: &mut Run, seen: Run, is_newest: bool) {
     known.start = match (known.start.is_known(), seen.start.is_known()) {
-        (true, true) => known.start.union(seen.start),
+        (true, true) => known.start.both(seen.start),
         (false, true) => seen.start,
         _ => known.start,
     };

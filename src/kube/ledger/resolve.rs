@@ -10,11 +10,14 @@ use crate::core::time::UnixNanos;
 
 /// Times of one process and of the kubelet come from the same clock but not from the same instruction: a process can
 /// speak this much before its recorded start, and an accepted connection can be read this much after its end.
-const SLIP: Duration = Duration::from_millis(100);
+pub(super) const SLIP: Duration = Duration::from_millis(100);
 
 /// A process that began later than its run is a worker of it, or of a run whose status is still on its way; a status
 /// seen this much after its start tells. The slowest that a kubelet under pressure was seen to be.
 const SLOWEST_STATUS: Duration = Duration::from_secs(60);
+
+/// How far the clocks of two machines may differ.
+const APART_MAX: Duration = Duration::from_secs(10);
 
 /// What is known about the process that made a resource.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +30,17 @@ pub struct Query {
     pub began: Option<UnixNanos>,
     /// Every run that began at or before this time is in the ledger.
     pub horizon: UnixNanos,
+    /// The same, as the node itself shows: then no status is on its way either.
+    pub witnessed: Option<UnixNanos>,
     /// The pod was last seen then; a status seen well after `alive_from` confirms what age alone suggests.
     pub seen_at: UnixNanos,
     /// A restart number that decides between runs that nothing else tells apart; only when the configuration says so.
     pub trusted_number: Option<i64>,
+    /// A time of our own clock by which the process had begun, where the times above are those of another machine's clock:
+    /// that is what can be compared with `horizon` and `seen_at`.
+    pub ours: Option<UnixNanos>,
+    /// How far the times above may be off those of the runs.
+    pub slack: Duration,
 }
 
 /// How sure an answer is.
@@ -115,14 +125,29 @@ pub enum Resolution<'a> {
 }
 
 impl Query {
+    /// Whatever the process is of had begun and was known by then.
+    fn is_witnessed(&self) -> bool {
+        self.witnessed.is_some_and(|until| self.began.unwrap_or(self.from()) <= until)
+    }
+
     fn from(&self) -> UnixNanos {
         self.began.map_or(self.alive_from, |began| began.min(self.alive_from))
+    }
+
+    /// By when a status must show the run, by our clock.
+    fn shown_by(&self) -> UnixNanos {
+        self.ours.unwrap_or_else(|| self.from())
+    }
+
+    fn slip(&self) -> Duration {
+        SLIP.saturating_add(self.slack)
     }
 
     /// The whole of `[from, to]` may lie in a life that began at `start` or later and ended at `end` or before.
     fn fits(&self, start: UnixNanos, end: Option<UnixNanos>) -> bool {
         let latest = self.began.map_or(self.alive_to, |began| began.max(self.alive_to));
-        start <= self.from().saturating_add(SLIP) && end.is_none_or(|end| latest <= end.saturating_add(SLIP))
+        start <= self.from().saturating_add(self.slip())
+            && end.is_none_or(|end| latest <= end.saturating_add(self.slip()))
     }
 
     /// The process began in the second in which the run did.
@@ -138,10 +163,13 @@ impl Query {
 impl Query {
     /// The process tells when it began, and no status was seen since that could show another run.
     fn began_unseen(&self, run: &Run) -> bool {
-        self.began.is_some_and(|began| {
-            let before_end = run.end.is_some_and(|end| run.end_reported && began < end.lo);
-            !before_end && !self.began_with(run) && self.seen_at < began.saturating_add(SLOWEST_STATUS)
-        })
+        !self.is_witnessed()
+            && self.began.is_some_and(|began| {
+                let before_end = run.end.is_some_and(|end| run.end_reported && began < end.lo);
+                let apart = if self.ours.is_some() { APART_MAX } else { Duration::ZERO };
+                let told = began.saturating_add(SLOWEST_STATUS).saturating_add(apart);
+                !before_end && !self.began_with(run) && self.seen_at < told
+            })
     }
 }
 
@@ -168,12 +196,12 @@ impl ContainerLedger {
 
     /// A run that is not known yet may have made it: it began after what is known, and too recently to be known.
     fn may_be_next(&self, query: &Query) -> bool {
-        if query.from() <= query.horizon {
+        if query.shown_by() <= query.horizon.max(query.witnessed.unwrap_or(UnixNanos(0))) {
             return false;
         }
         let Some(newest) = self.runs.last() else { return true };
         let earliest = newest.end.map_or(newest.start.lo, |end| end.lo);
-        earliest <= query.alive_to.max(query.alive_from).saturating_add(SLIP)
+        earliest <= query.alive_to.max(query.alive_from).saturating_add(query.slip())
     }
 
     fn may_be_in_gap(&self, query: &Query) -> bool {
@@ -195,8 +223,8 @@ impl ContainerLedger {
 }
 
 fn confidence(run: &Run, query: &Query) -> Confidence {
-    let seen_later = query.seen_at.saturating_sub(super::FRESHNESS) >= query.from();
-    if run.end_reported || seen_later || query.began_with(run) {
+    let seen_later = query.seen_at.saturating_sub(super::FRESHNESS) >= query.shown_by();
+    if run.end_reported || seen_later || query.is_witnessed() || query.began_with(run) {
         Confidence::Confirmed
     } else {
         Confidence::Unconfirmed

@@ -197,8 +197,11 @@ fn ask(ledger: &PodLedger, seconds: f64, horizon: f64) -> String {
         alive_to: at(seconds),
         began: None,
         horizon: at(horizon),
+        witnessed: None,
         seen_at: at(horizon),
         trusted_number: None,
+        ours: None,
+        slack: Duration::ZERO,
     };
     told(ledger.container("app").expect("known").resolve(&query))
 }
@@ -283,8 +286,11 @@ fn a_process_that_began_later_than_its_run_waits_for_a_status_seen_after_that() 
         alive_to: at(500.0),
         began: Some(at(began)),
         horizon: at(600.0),
+        witnessed: None,
         seen_at: at(seen),
         trusted_number: None,
+        ours: None,
+        slack: Duration::ZERO,
     };
     let container = ledger.container("app").expect("known");
     assert_eq!(told(container.resolve(&query(100.4, 101.0))), "a", "the main process");
@@ -300,8 +306,11 @@ fn data_that_nothing_dates_belongs_to_a_run_only_when_there_never_was_another() 
             alive_to: UnixNanos(0),
             began: None,
             horizon: at(arrived),
+            witnessed: None,
             seen_at: at(arrived),
             trusted_number: None,
+            ours: None,
+            slack: Duration::ZERO,
         };
         told(ledger.container("app").expect("known").resolve(&query))
     };
@@ -322,8 +331,11 @@ fn a_restart_count_selects_only_where_it_is_trusted() {
             alive_to: at(200.5),
             began: None,
             horizon: at(1000.0),
+            witnessed: None,
             seen_at: at(1000.0),
             trusted_number,
+            ours: None,
+            slack: Duration::ZERO,
         };
         told(ledger.container("app").expect("known").resolve(&query))
     };

@@ -16,12 +16,13 @@ use crate::net::pages::{PageBody, PageRequest, PageResponse};
 pub struct Selection {
     pub namespace: Option<String>,
     pub node: Option<String>,
+    pub name: Option<String>,
 }
 
 impl Selection {
-    pub fn takes(&self, namespace: &str, node: &str) -> bool {
-        self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
-            && self.node.as_deref().is_none_or(|wanted| wanted == node)
+    pub fn takes(&self, namespace: &str, node: &str, name: &str) -> bool {
+        let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        fits(&self.namespace, namespace) && fits(&self.node, node) && fits(&self.name, name)
     }
 }
 
@@ -39,6 +40,7 @@ pub async fn answer(sandbox: &std::sync::Arc<Sandbox>, request: PageRequest) -> 
     match fault {
         Some(Fault::Silent) => return pending().await,
         Some(Fault::Status { code, retry_after }) => return refused(&request, code, retry_after),
+        Some(Fault::NoRight { verbs }) if verbs.contains(&verb(&request)) => return refused(&request, 403, None),
         Some(Fault::GoneAsStatus) => {
             return failure(410, "Expired", "The resourceVersion for the provided list is too old.");
         }
@@ -54,6 +56,17 @@ pub async fn answer(sandbox: &std::sync::Arc<Sandbox>, request: PageRequest) -> 
     list(sandbox, &request, &selection, fault)
 }
 
+/// As roles spell it; empty for what is not about pods.
+fn verb(request: &PageRequest) -> &'static str {
+    let pods = request.path.split('/').any(|part| part == "pods");
+    match (pods, collection(request), request.query.contains_key("watch")) {
+        (false, ..) => "",
+        (true, None, _) => "get",
+        (true, Some(_), true) => "watch",
+        (true, Some(_), false) => "list",
+    }
+}
+
 /// The pods that a path and its selectors mean; `None` when it is not a collection of pods.
 fn collection(request: &PageRequest) -> Option<Selection> {
     let rest = request.path.strip_prefix("/api/v1/")?;
@@ -62,8 +75,9 @@ fn collection(request: &PageRequest) -> Option<Selection> {
         _ => Some(rest.strip_prefix("namespaces/")?.strip_suffix("/pods").filter(|name| !name.contains('/'))?),
     };
     let fields = request.query.get("fieldSelector").map_or("", String::as_str);
-    let node = fields.split(',').find_map(|field| field.strip_prefix("spec.nodeName="));
-    Some(Selection { namespace: namespace.map(str::to_owned), node: node.map(str::to_owned) })
+    let field = |key: &str| fields.split(',').find_map(|field| field.strip_prefix(key)).map(str::to_owned);
+    let (node, name) = (field("spec.nodeName="), field("metadata.name="));
+    Some(Selection { namespace: namespace.map(str::to_owned), node, name })
 }
 
 fn single(sandbox: &Sandbox, path: &str) -> PageResponse {
@@ -71,7 +85,7 @@ fn single(sandbox: &Sandbox, path: &str) -> PageResponse {
     let pod = path.strip_prefix("/api/v1/namespaces/").and_then(|rest| rest.split_once("/pods/"));
     let object = match pod {
         Some((namespace, name)) => cluster.pod(namespace, name),
-        None => cluster.other(path).cloned(),
+        None => cluster.other(path).cloned().or_else(|| cluster.others(path)),
     };
     match object {
         Some(object) => PageResponse::json(200, &object),
@@ -93,7 +107,7 @@ fn list(sandbox: &Sandbox, request: &PageRequest, selection: &Selection, fault: 
         return failure(410, "Expired", "The provided continue parameter is too old");
     }
     let limit = usize::try_from(number("limit")).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-    let matching = cluster.pods().filter(|(pod, _)| selection.takes(&pod.namespace, &pod.node));
+    let matching = cluster.pods().filter(|(pod, _)| selection.takes(&pod.namespace, &pod.node, &pod.name));
     let mut items: Vec<Value> = matching.map(|(_, object)| object).skip(skip).collect();
     let more = items.len() > limit;
     items.truncate(limit);

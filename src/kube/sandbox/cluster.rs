@@ -13,9 +13,9 @@ use crate::core::time::UnixNanos;
 use crate::kube::pod::Owner;
 
 /// Events a watch may start behind.
-const LOG_MAX: usize = 10_000;
+const LOG_MAX: usize = 1_000;
 /// Runs of deleted pods that the truth remembers.
-const PAST_RUNS_MAX: usize = 10_000;
+const PAST_RUNS_MAX: usize = 1_000;
 
 pub type Clock = (Instant, UnixNanos);
 
@@ -74,6 +74,8 @@ pub struct Run {
     pub number: i64,
     pub started: UnixNanos,
     pub ended: Option<UnixNanos>,
+    /// When it begins, whatever the node's clock shows then.
+    pub begins: Instant,
 }
 
 /// What the published status says of a container; the number is that of the current run.
@@ -108,6 +110,7 @@ pub struct Logged {
     pub version: u64,
     pub node: String,
     pub namespace: String,
+    pub name: String,
     pub line: String,
 }
 
@@ -152,7 +155,7 @@ impl Cluster {
         let containers = spec.containers.into_iter().map(|(name, image)| Container {
             name,
             image,
-            runs: vec![Run { id: self.hex(64), number: 0, started: clock.1, ended: None }],
+            runs: vec![Run { id: self.hex(64), number: 0, started: clock.1, ended: None, begins: clock.0 }],
             shown: Shown::Nothing,
         });
         let containers: Vec<Container> = containers.collect();
@@ -248,6 +251,16 @@ impl Cluster {
         uid.unwrap_or_default().to_owned()
     }
 
+    /// The list at a path, when there is any object in it.
+    pub fn others(&self, path: &str) -> Option<Value> {
+        let folder = format!("{path}/");
+        let below = self.others.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder));
+        let items: Vec<&Value> =
+            below.filter(|(path, _)| !path[folder.len()..].contains('/')).map(|(_, item)| item).collect();
+        let metadata = json!({ "resourceVersion": self.version().to_string() });
+        (!items.is_empty()).then(|| json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items }))
+    }
+
     pub fn other(&self, path: &str) -> Option<&Value> {
         self.others.get(path)
     }
@@ -260,9 +273,10 @@ impl Cluster {
         let uid = pod.uid.clone();
         let found = pod.containers.iter_mut().find(|found| found.name == spot.container)?;
         let number = found.runs.len();
-        let last = found.runs.last_mut().filter(|run| run.ended.is_none() && run.started <= clock.1)?;
+        let last = found.runs.last_mut().filter(|run| run.ended.is_none() && run.begins <= clock.0)?;
         last.ended = Some(clock.1);
-        let next = Run { id, number: last.number + 1, started: clock.1.saturating_add(gap), ended: None };
+        let (started, begins) = (clock.1.saturating_add(gap), clock.0 + gap);
+        let next = Run { id, number: last.number + 1, started, ended: None, begins };
         found.runs.push(next);
         let ended = clock.0 + delays[0];
         // A kubelet never publishes out of order.
@@ -288,7 +302,7 @@ impl Cluster {
         let Some(pod) = self.pods.get_mut(&key) else { return };
         pod.phase = "Succeeded";
         for container in &mut pod.containers {
-            end(container, clock.1);
+            end(container, clock);
             container.shown = Shown::Terminated(container.runs.len().saturating_sub(1));
         }
         self.record(&key, "MODIFIED");
@@ -300,29 +314,36 @@ impl Cluster {
         let Some(pod) = self.pods.get_mut(&key) else { return };
         pod.deleting = Some(clock.1);
         for container in &mut pod.containers {
-            end(container, clock.1);
+            end(container, clock);
             container.shown = Shown::Terminated(container.runs.len().saturating_sub(1));
         }
         self.record(&key, "DELETED");
         let Some(pod) = self.pods.remove(&key) else { return };
         for container in &pod.containers {
-            self.past.extend(container.runs.iter().map(|run| true_run(&pod, container, run)));
+            let begun = container.runs.iter().filter(|run| run.begins <= clock.0);
+            self.past.extend(begun.map(|run| true_run(&pod, container, run)));
         }
         while self.past.len() > PAST_RUNS_MAX {
             self.past.pop_front();
         }
     }
 
-    pub fn truth(&self, now: UnixNanos) -> Vec<TrueRun> {
+    pub fn truth(&self, clock: Clock) -> Vec<TrueRun> {
         let mut runs: Vec<TrueRun> = self.past.iter().cloned().collect();
         for pod in self.pods.values() {
             for container in &pod.containers {
-                runs.extend(container.runs.iter().map(|run| true_run(pod, container, run)));
+                let begun = container.runs.iter().filter(|run| run.begins <= clock.0);
+                runs.extend(begun.map(|run| true_run(pod, container, run)));
             }
         }
-        runs.retain(|run| run.started <= now);
         runs.sort_by_key(|run| run.started);
         runs
+    }
+
+    pub fn latest_run(&self, pod_uid: &str, container: &str) -> Option<TrueRun> {
+        let pod = self.pods.values().find(|pod| pod.uid == pod_uid)?;
+        let container = pod.containers.iter().find(|found| found.name == container)?;
+        container.runs.last().map(|run| true_run(pod, container, run))
     }
 
     pub fn next_due(&self) -> Option<Instant> {
@@ -353,7 +374,8 @@ impl Cluster {
         let Some(pod) = self.pods.get_mut(key) else { return };
         pod.version = version;
         let line = json!({ "type": kind, "object": objects::pod(pod, version) }).to_string();
-        let logged = Logged { version, node: pod.node.clone(), namespace: pod.namespace.clone(), line };
+        let (node, namespace, name) = (pod.node.clone(), pod.namespace.clone(), pod.name.clone());
+        let logged = Logged { version, node, namespace, name, line };
         self.log.push_back(logged);
         if self.log.len() > LOG_MAX {
             self.oldest = self.log.pop_front().map_or(self.oldest, |first| first.version);
@@ -416,9 +438,11 @@ impl Cluster {
     }
 }
 
-fn end(container: &mut Container, now: UnixNanos) {
+/// By the node's clock it may end before it began.
+fn end(container: &mut Container, clock: Clock) {
     if let Some(run) = container.runs.last_mut() {
-        run.ended = run.ended.or(Some(now.max(run.started)));
+        let end = if run.begins <= clock.0 { clock.1 } else { run.started };
+        run.ended = run.ended.or(Some(end));
     }
 }
 

@@ -19,6 +19,10 @@ pub enum Fault {
         code: u16,
         retry_after: Option<Duration>,
     },
+    /// 403 to requests for pods with one of these verbs.
+    NoRight {
+        verbs: &'static [&'static str],
+    },
     /// Watches answer 200 with one ERROR event of this code.
     ErrorEvent {
         code: u16,

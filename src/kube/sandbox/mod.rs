@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,7 +36,7 @@ use self::cluster::{Cluster, Restart, Spot};
 pub use self::fault::Fault;
 
 /// Requests that are remembered for tests.
-const REQUESTS_MAX: usize = 10_000;
+const REQUESTS_MAX: usize = 1_000;
 
 /// A pod to be made.
 #[derive(Clone, Debug, Default)]
@@ -114,9 +114,12 @@ pub struct Sandbox {
     conduct: Mutex<Conduct>,
     /// The latest version: wakes watches.
     version: watch::Sender<u64>,
+    /// Something may be due earlier than was known.
+    scheduled: Notify,
     streams: Mutex<JoinSet<()>>,
-    started: Instant,
-    started_at: UnixNanos,
+    /// Nothing is sent while true; connections stay as they are.
+    frozen: watch::Sender<bool>,
+    clock: Box<dyn Fn() -> UnixNanos + Send + Sync>,
 }
 
 /// How the server behaves.
@@ -128,17 +131,25 @@ struct Conduct {
 }
 
 impl Sandbox {
-    /// An empty cluster with one node. Ids, names and delays follow from the seed.
+    /// An empty cluster with one node. Ids, names and delays follow from the seed. Its clock is the wall clock of now,
+    /// which goes on with tokio's.
     pub fn new(seed: u64) -> Arc<Sandbox> {
+        let (started, started_at) = (Instant::now(), UnixNanos::now());
+        Sandbox::by_clock(seed, move || started_at.saturating_add(started.elapsed()))
+    }
+
+    /// As [`Sandbox::new`], with the clock of its node.
+    pub fn by_clock(seed: u64, clock: impl Fn() -> UnixNanos + Send + Sync + 'static) -> Arc<Sandbox> {
         let conduct =
             Conduct { fault: None, token: None, bookmark_every: Duration::from_secs(60), requests: Vec::new() };
         Arc::new(Sandbox {
             cluster: Mutex::new(Cluster::new(fastrand::Rng::with_seed(seed))),
             conduct: Mutex::new(conduct),
             version: watch::Sender::new(0),
+            scheduled: Notify::new(),
             streams: Mutex::default(),
-            started: Instant::now(),
-            started_at: UnixNanos::now(),
+            frozen: watch::Sender::new(false),
+            clock: Box::new(clock),
         })
     }
 
@@ -190,10 +201,15 @@ impl Sandbox {
 
     /// Every run of every container, also of deleted pods, in the order they began.
     pub fn truth(&self) -> Vec<TrueRun> {
-        self.cluster().truth(self.clock().1)
+        self.cluster().truth(self.clock())
     }
 
-    /// The sandbox's own clock, which follows tokio's.
+    /// The latest run of a container.
+    pub fn latest_run(&self, pod_uid: &str, container: &str) -> Option<TrueRun> {
+        self.cluster().latest_run(pod_uid, container)
+    }
+
+    /// The clock of the sandbox's node.
     pub fn now(&self) -> UnixNanos {
         self.clock().1
     }
@@ -215,6 +231,17 @@ impl Sandbox {
         self.cut_watches();
     }
 
+    /// A server that is stopped, or a network that swallows everything: from now on nothing is sent, and no connection
+    /// ends. The truth goes on.
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+
+    async fn thawed(&self) {
+        // The sender lives as long as the sandbox.
+        let _ = self.frozen.subscribe().wait_for(|frozen| !*frozen).await;
+    }
+
     /// Ends open watches in the middle, as a server that goes away.
     pub fn cut_watches(&self) {
         self.streams().abort_all();
@@ -229,47 +256,61 @@ impl Sandbox {
         self.conduct().bookmark_every = every;
     }
 
-    /// The last 10,000 requests.
+    /// The last 1,000 requests.
     pub fn requests(&self) -> Vec<Asked> {
         self.conduct().requests.clone()
     }
 
     /// Answers requests and publishes statuses until the stop. Spawn it through `Tasks`.
     pub async fn serve(self: Arc<Sandbox>, listener: TcpListener, stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
-        let sandbox = self.clone();
-        let pages: PageFn = Arc::new(move |request| {
-            let sandbox = sandbox.clone();
-            Box::pin(async move { answer::answer(&sandbox, request).await })
-        });
         tokio::select! {
-            () = pages::serve(listener, pages, stop) => {}
+            () = pages::serve(listener, self.pages(), stop) => {}
             () = self.publish(&pulse) => {}
         }
         self.cut_watches();
     }
 
+    /// The answers alone, for whoever brings the connections.
+    pub fn pages(self: &Arc<Sandbox>) -> PageFn {
+        let sandbox = self.clone();
+        Arc::new(move |request| {
+            let sandbox = sandbox.clone();
+            Box::pin(async move {
+                let answer = answer::answer(&sandbox, request).await;
+                sandbox.thawed().await;
+                answer
+            })
+        })
+    }
+
     /// Publishes what is due, for ever.
-    async fn publish(&self, pulse: &Pulse) {
-        /// Restarts may be scheduled at any time; they are seen this soon.
-        const LOOK_EVERY: Duration = Duration::from_millis(50);
+    pub async fn publish(&self, pulse: &Pulse) {
         loop {
             pulse.beat();
             self.cluster().publish_due(self.clock());
-            self.announce();
-            let soon = Instant::now() + LOOK_EVERY;
-            let due = self.cluster().next_due();
-            sleep_until(due.map_or(soon, |due| due.min(soon).max(Instant::now() + Duration::from_millis(1)))).await;
+            self.wake_watches();
+            let now = Instant::now();
+            let idle = now + Pulse::INTERVAL / 2;
+            let due = self.cluster().next_due().map_or(idle, |due| due.min(idle).max(now + Duration::from_millis(1)));
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.scheduled.notified() => {}
+            }
         }
     }
 
     fn announce(&self) {
+        self.scheduled.notify_one();
+        self.wake_watches();
+    }
+
+    fn wake_watches(&self) {
         let version = self.cluster().version();
         self.version.send_if_modified(|known| std::mem::replace(known, version) != version);
     }
 
     fn clock(&self) -> (Instant, UnixNanos) {
-        let now = Instant::now();
-        (now, self.started_at.saturating_add(now.duration_since(self.started)))
+        (Instant::now(), (self.clock)())
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {

@@ -117,10 +117,12 @@ async fn follow(sandbox: &Sandbox, plan: Plan, lines: &Lines) -> Result<(), Gone
     let every = sandbox.conduct().bookmark_every;
     let mut bookmark_at = Instant::now() + every;
     loop {
+        sandbox.thawed().await;
         versions.borrow_and_update();
         let (news, latest) = {
             let cluster = sandbox.cluster();
-            let ours = cluster.since(sent).filter(|event| plan.selection.takes(&event.namespace, &event.node));
+            let ours =
+                cluster.since(sent).filter(|event| plan.selection.takes(&event.namespace, &event.node, &event.name));
             (ours.map(|event| event.line.clone()).collect::<Vec<String>>(), cluster.version())
         };
         for line in news {
@@ -130,6 +132,7 @@ async fn follow(sandbox: &Sandbox, plan: Plan, lines: &Lines) -> Result<(), Gone
         tokio::select! {
             changed = versions.changed() => changed.map_err(|_| Gone)?,
             () = sleep_until(bookmark_at), if plan.bookmarks => {
+                sandbox.thawed().await;
                 lines.send(&objects::bookmark(sent, false).to_string()).await?;
                 bookmark_at += every;
             }
@@ -141,7 +144,7 @@ async fn follow(sandbox: &Sandbox, plan: Plan, lines: &Lines) -> Result<(), Gone
 
 fn initial_lines(sandbox: &Sandbox, plan: &Plan) -> Vec<String> {
     let cluster = sandbox.cluster();
-    let ours = cluster.pods().filter(|(pod, _)| plan.selection.takes(&pod.namespace, &pod.node));
+    let ours = cluster.pods().filter(|(pod, _)| plan.selection.takes(&pod.namespace, &pod.node, &pod.name));
     let mut lines: Vec<String> = ours.map(|(_, object)| added(&object)).collect();
     if plan.fault == Some(Fault::BadObject) {
         lines.push(added(&json!({ "metadata": { "name": "bad", "uid": 7, "resourceVersion": "5" }, "spec": "no" })));

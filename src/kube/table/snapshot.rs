@@ -3,8 +3,10 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use tokio::time::Instant;
 
 use super::shards::{Index, Shards};
 use crate::core::time::UnixNanos;
@@ -20,6 +22,11 @@ pub struct Entry {
     pub seen_at: UnixNanos,
     /// When it was deleted; it is kept for the grace period after that.
     pub removed_at: Option<UnixNanos>,
+    /// Of a deleted pod: until when its life is known. The deletion's own event tells all of it; where the pod was merely
+    /// found missing, what it did since it was last known to be there is not known.
+    pub known_until: Option<UnixNanos>,
+    /// When the last single read of it was asked that was answered from the store: what is known here was true then.
+    pub proved: Option<Instant>,
 }
 
 /// Addresses of the pod's node, as long as the pod lives.
@@ -34,6 +41,17 @@ pub(super) struct Tenure {
     pub from: UnixNanos,
     pub to: Option<UnixNanos>,
 }
+
+/// A pod that is announced and has no address yet.
+#[derive(Clone, Debug)]
+pub(super) struct Young {
+    pub uid: Arc<str>,
+    pub node: Arc<str>,
+    pub created: UnixNanos,
+}
+
+/// How far the clocks of two machines may differ: a pod's start is told by its node's clock.
+pub(super) const APART_MAX: Duration = Duration::from_secs(10);
 
 /// Container ids are found by their first twelve characters, so that shortened ids cost nothing extra.
 pub(super) const ID_PREFIX: usize = 12;
@@ -62,6 +80,19 @@ pub struct Snapshot {
     pub(super) hosts: Shards<IpAddr, u32>,
     pub(super) names: Index<u64, Arc<str>>,
     pub(super) containers: Index<IdKey, (Arc<str>, Arc<str>)>,
+    pub(super) young: Arc<Vec<Young>>,
+    pub(super) several_nodes: bool,
+}
+
+/// The only pod that had the address around that time, when its clock says that it began a little later.
+fn about_to_hold(held: &[Tenure], at: UnixNanos) -> Option<&Tenure> {
+    let around = |tenure: &&Tenure| {
+        let ended = tenure.to.map(|to| to.saturating_add(APART_MAX));
+        tenure.from <= at.saturating_add(APART_MAX) && ended.is_none_or(|ended| at <= ended)
+    };
+    let mut near = held.iter().filter(around);
+    let first = near.next().filter(|tenure| tenure.from > at)?;
+    if near.next().is_some() { None } else { Some(first) }
 }
 
 impl Snapshot {
@@ -71,15 +102,36 @@ impl Snapshot {
     }
 
     /// The pod that held the address at that time. Never a host-network pod; a finished pod has let go of it. An address
-    /// that other pods name as their node's is nobody's, whoever claims it.
+    /// that other pods name as their node's is nobody's, whoever claims it. So is that of a pod being deleted, as soon as
+    /// another pod of its node that existed by then waits for an address: it may have got this one.
     pub fn by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<Entry>> {
         let ip = ip.to_canonical();
-        let held = self.ips.list(&ip).iter();
-        let owner = held.filter(|tenure| tenure.from <= at && tenure.to.is_none_or(|to| at <= to));
-        let entry = self.pods.get(&owner.max_by_key(|tenure| tenure.from)?.uid)?;
+        let held = self.ips.list(&ip);
+        let owners = held.iter().filter(|tenure| tenure.from <= at && tenure.to.is_none_or(|to| at <= to));
+        let owner = owners.max_by_key(|tenure| tenure.from).or_else(|| about_to_hold(held, at))?;
+        let entry = self.pods.get(&owner.uid).filter(|entry| !self.may_be_a_successors(entry, at))?;
         // Where each pod has a machine of its own, its address is its node's too.
         let own = u32::from(hosts_of(entry).contains(&ip));
         (self.hosts.get(&ip).copied().unwrap_or(0) <= own).then_some(entry)
+    }
+
+    /// The pod that holds the address when times came twice, so that none of them tells before whom it was and after: the only
+    /// one that is known to have had it, while it lives.
+    pub fn only_by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<Entry>> {
+        match self.ips.list(&ip.to_canonical()) {
+            [only] if only.to.is_none() => self.by_ip(ip, at.max(only.from)),
+            _ => None,
+        }
+    }
+
+    fn may_be_a_successors(&self, entry: &Entry, at: UnixNanos) -> bool {
+        let follows = |young: &Young| young.node == entry.pod.node && young.created <= at;
+        entry.removed_at.is_none() && entry.pod.deleting.is_some() && self.young.iter().any(follows)
+    }
+
+    /// Pods of more than one node are known.
+    pub fn has_nodes(&self) -> bool {
+        self.several_nodes
     }
 
     /// Some living pod names the address as its node's.
@@ -95,6 +147,15 @@ impl Snapshot {
         entries
             .filter(|entry| *entry.pod.namespace == *namespace && *entry.pod.name == *name && entry.pod.created <= at)
             .max_by_key(|entry| entry.pod.created)
+    }
+
+    /// The only pod of this name that is known, while it lives: for times that came twice.
+    pub fn only_by_name(&self, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
+        let uids = self.names.list(&name_key(namespace, name)).iter();
+        let entries = uids.filter_map(|uid| self.pods.get(uid));
+        let mut named = entries.filter(|entry| *entry.pod.namespace == *namespace && *entry.pod.name == *name);
+        let first = named.next().filter(|entry| entry.removed_at.is_none())?;
+        if named.next().is_some() { None } else { Some(first) }
     }
 
     /// By the id of any known run, bare or with its scheme, whole or shortened to at least twelve characters; a

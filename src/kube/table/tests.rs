@@ -57,6 +57,24 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
+fn of_a_pod_that_is_merely_found_missing_nothing_is_known_after_the_last_word() {
+    let mut table = Table::new(GRACE);
+    table.apply(Change::Applied(pod("a", "shop", "10.0.0.1", 5)), at(5));
+    table.heard(at(20));
+    table.apply(Change::Missing("a".into()), at(60));
+    let snapshot = table.snapshot();
+    let entry = snapshot.by_uid("a").unwrap();
+    assert_eq!((entry.removed_at, entry.known_until), (Some(at(60)), Some(at(20))));
+    let holder = |seconds| snapshot.by_ip(ip("10.0.0.1"), at(seconds)).map(|entry| entry.pod.uid.to_string());
+    assert_eq!((holder(20).as_deref(), holder(21)), (Some("a"), None), "it may be another pod's since");
+    // The event came after all.
+    table.apply(Change::Deleted { uid: "a".into(), last: Some(pod("a", "shop", "10.0.0.1", 5)) }, at(61));
+    let snapshot = table.snapshot();
+    assert_eq!(snapshot.by_uid("a").unwrap().known_until, Some(at(61)));
+    assert!(snapshot.by_ip(ip("10.0.0.1"), at(60)).is_some());
+}
+
+#[test]
 fn a_reused_address_belongs_to_whoever_held_it_then() {
     let mut table = Table::new(GRACE);
     table.apply(Change::Applied(pod("a", "a", "10.1.0.9", 0)), at(1));

@@ -79,17 +79,36 @@ pub enum Effect {
     Report(Health),
 }
 
+/// What came before the server was reached again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Requests failed.
+    Failures,
+    /// The stream was open, and nothing came.
+    Silence,
+}
+
 /// When the watch last heard what; all on the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Heard {
     pub event: Option<Instant>,
     pub bookmark: Option<Instant>,
     pub listed: Option<Instant>,
+    /// A request was answered after something else: what could not be told meanwhile is still on its way.
+    pub reached_again: Option<(Instant, After)>,
+    /// A bookmark or a list whose version was not the one we had: the server heard of its store. The same version again
+    /// proves only that the server itself lives.
+    pub advanced: Option<Instant>,
 }
 
 impl Heard {
     /// The latest sign of life.
     pub fn latest(&self) -> Option<Instant> {
         self.event.max(self.bookmark).max(self.listed)
+    }
+
+    /// The latest proof that what the store knew has reached us.
+    pub fn proof(&self) -> Option<Instant> {
+        self.event.max(self.advanced)
     }
 }

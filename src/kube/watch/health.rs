@@ -79,6 +79,15 @@ impl Cause {
         }
     }
 
+    /// Others may have been cut off as well, so that they could not tell either.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Cause::Unreachable(_) | Cause::Silent | Cause::EndedEarly | Cause::Garbage(_) => true,
+            Cause::Busy(_) | Cause::Failing { .. } => true,
+            Cause::Unauthorized | Cause::Forbidden { .. } | Cause::Expired => false,
+        }
+    }
+
     /// Known from one answer; others may be a hiccup and are told at the second failure.
     pub(super) fn is_certain(&self) -> bool {
         matches!(self, Cause::Unauthorized | Cause::Forbidden { .. })

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::kube::decode::{ApiStatus, Event, ListEnd, Seen};
 
 use self::backoff::Backoff;
-pub use self::exchange::{Ask, Effect, Heard, Input};
+pub use self::exchange::{After, Ask, Effect, Heard, Input};
 pub use self::health::{Cause, Health, Verb};
 
 /// Between two requests of one watch, whatever the server does.
@@ -85,6 +85,10 @@ pub struct Watch {
     backoff: Backoff,
     health: Health,
     heard: Heard,
+    /// What may have cut off others too, when nothing was answered since.
+    cut_off: Option<After>,
+    /// The stream before ended as it should.
+    follows_sound: bool,
 }
 
 impl Watch {
@@ -106,6 +110,8 @@ impl Watch {
             backoff,
             health: Health::Starting,
             heard: Heard::default(),
+            cut_off: None,
+            follows_sound: false,
         }
     }
 
@@ -130,7 +136,9 @@ impl Watch {
             State::Paging { at } => *at + PAGE_WAIT,
             State::Initial { heard, .. } => *heard + INITIAL_WAIT,
             State::Watching { opened, settled } => {
-                let doubted = self.heard.latest().unwrap_or(*opened) + LIVENESS;
+                let alive = self.heard.latest().unwrap_or(*opened);
+                // Bookmarks of a stream that follows a sound one are counted from its beginning.
+                let doubted = if self.follows_sound { alive.max(*opened) } else { alive } + LIVENESS;
                 if *settled { doubted } else { doubted.min(*opened + SETTLED_AFTER) }
             }
         }
@@ -183,6 +191,7 @@ impl Watch {
     /// Nothing was heard for too long: list again, at once if spacing allows.
     fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.need = Need::List;
+        self.cut_off = Some(After::Silence);
         self.report(Health::Stale(Cause::Silent), effects);
         self.state = State::Waiting { until: self.backoff.earliest(now) };
     }
@@ -207,6 +216,9 @@ impl Watch {
 
     fn opened(&mut self, now: Instant) {
         let State::Asked { ask, at } = &self.state else { return };
+        if let Some(after) = self.cut_off.take() {
+            self.heard.reached_again = Some((now, after));
+        }
         self.state = match ask {
             Ask::StreamingList { .. } => State::Initial { opened: now, heard: now },
             Ask::List { .. } => State::Paging { at: *at },
@@ -217,7 +229,7 @@ impl Watch {
     fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
         let State::Asked { ask, .. } = &self.state else { return };
         let no_streaming = matches!(ask, Ask::StreamingList { .. })
-            && matches!(status.code, 400 | 404 | 405 | 406 | 415 | 422)
+            && status.refuses_streaming()
             && std::mem::take(&mut self.streaming);
         if no_streaming {
             // Servers without streaming lists say so with a 4xx; no failure of theirs.
@@ -280,8 +292,10 @@ impl Watch {
             Event::Bookmark { version, initial_events_end } => {
                 self.heard.bookmark = Some(now);
                 if !initial {
+                    self.vouched(&version, now);
                     self.advance(version);
                 } else if initial_events_end {
+                    self.vouched(&version, now);
                     self.version = Some(version).filter(|version| !version.is_empty());
                     self.state = State::Watching { opened: self.opened_at(now), settled: false };
                     self.endless_lists = 0;
@@ -320,6 +334,13 @@ impl Watch {
         }
     }
 
+    /// A version other than ours comes from the store; ours again may come from a cache that is cut off from it.
+    fn vouched(&mut self, version: &str, now: Instant) {
+        if self.version.as_deref() != Some(version) {
+            self.heard.advanced = Some(now);
+        }
+    }
+
     fn advance(&mut self, version: String) {
         if !version.is_empty() {
             self.version = Some(version);
@@ -336,6 +357,7 @@ impl Watch {
             self.wait_in_list(self.backoff.earliest(now));
             return;
         }
+        self.vouched(&end.version, now);
         self.version = Some(end.version).filter(|version| !version.is_empty());
         self.listed(now, effects);
         self.wait(self.backoff.earliest(now));
@@ -357,6 +379,7 @@ impl Watch {
         match &self.state {
             State::Watching { opened, .. } if now >= *opened + SETTLED_AFTER => {
                 self.backoff.reset();
+                self.follows_sound = true;
                 self.wait(self.backoff.earliest(now));
             }
             State::Waiting { .. } => {}
@@ -381,6 +404,10 @@ impl Watch {
         if matches!(cause, Cause::Garbage(_)) {
             self.suspect();
         }
+        if cause.is_outage() {
+            self.cut_off = Some(After::Failures);
+        }
+        self.follows_sound = false;
         let lived = match &self.state {
             State::Watching { opened, .. } => now.duration_since(*opened),
             _ => Duration::ZERO,

@@ -187,6 +187,41 @@ fn silence_is_doubted_after_75_seconds_and_resolved_by_a_list() {
 }
 
 #[test]
+fn what_may_have_cut_off_others_too_is_told_with_the_first_answer_after_it() {
+    let failures: [(fn() -> Input, bool); 6] = [
+        (|| Input::Failed("reset".to_owned()), true),
+        (|| Input::Event(Event::Error(status(500))), true),
+        (|| Input::Garbage("no JSON".to_owned()), true),
+        (|| Input::Ended, false),
+        (|| Input::Event(Event::Error(status(410))), false),
+        (|| Input::Event(Event::Error(status(403))), false),
+    ];
+    for (failure, outage) in failures {
+        let mut lab = Lab::listed_and_settled(7);
+        assert_eq!(lab.watch.heard().reached_again, None);
+        let what = format!("{:?}", failure());
+        lab.give(failure());
+        lab.next_request();
+        assert_eq!(lab.watch.heard().reached_again, None, "{what}");
+        lab.give(Input::Opened);
+        assert_eq!(lab.watch.heard().reached_again, outage.then_some((lab.now, After::Failures)), "{what}");
+    }
+}
+
+#[test]
+fn a_stream_that_was_opened_anew_is_given_its_own_time_before_it_is_doubted() {
+    let mut lab = Lab::listed_and_settled(8);
+    lab.pass(Duration::from_secs(40));
+    lab.give(Input::Ended);
+    assert!(matches!(lab.next_request(), Ask::Watch { .. }));
+    lab.give(Input::Opened);
+    lab.pass(Duration::from_secs(60));
+    lab.give(Input::Timer);
+    lab.give(bookmark("11", false));
+    assert_eq!(*lab.watch.health(), Health::Fresh, "a hundred seconds after the last word");
+}
+
+#[test]
 fn bookmarks_keep_a_quiet_watch_from_being_doubted() {
     let mut lab = Lab::listed_and_settled(6);
     for minute in 0..10 {
@@ -389,4 +424,17 @@ fn any_sequence_of_inputs_keeps_the_spacing() {
         let reports: Vec<&Effect> = lab.effects.iter().filter(|effect| matches!(effect, Effect::Report(_))).collect();
         assert!(reports.windows(2).all(|pair| pair[0] != pair[1]), "seed {seed}");
     }
+}
+
+#[test]
+fn a_bookmark_of_the_version_we_have_proves_that_the_server_lives_and_nothing_of_its_store() {
+    let mut lab = Lab::listed_and_settled(30);
+    let listed = lab.watch.heard().proof().expect("a list of a version that we had not is proof");
+    lab.pass(Duration::from_secs(60));
+    lab.give(bookmark("10", false));
+    let heard = lab.watch.heard();
+    assert!(heard.bookmark > Some(listed), "it is a sign of life");
+    assert_eq!(heard.proof(), Some(listed), "a server that is cut off from its store sends it, too");
+    lab.give(bookmark("11", false));
+    assert!(lab.watch.heard().proof() > Some(listed));
 }

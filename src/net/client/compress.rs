@@ -4,9 +4,13 @@
 
 use std::io::{self, Read, Write};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::core::aside::Aside;
 use crate::net::client::failure::Failure;
+
+/// How many bytes of protobuf are read while one is compressed, roughly.
+const EFFORT: u64 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -25,10 +29,20 @@ impl Compression {
         }
     }
 
-    /// Compresses the pieces into one; without compression they stay as they are.
+    /// Compresses the pieces into one, long ones beside the worker's other tasks; without compression they stay as they
+    /// are.
+    pub async fn pack(self, parts: Vec<Bytes>) -> io::Result<Vec<Bytes>> {
+        if self == Compression::None {
+            return Ok(parts);
+        }
+        let bytes = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        Aside::shared().run(bytes.saturating_mul(EFFORT), move || self.apply(parts)).await
+    }
+
+    /// The same at once.
     pub fn apply(self, parts: Vec<Bytes>) -> io::Result<Vec<Bytes>> {
         let size: usize = parts.iter().map(Bytes::len).sum();
-        let out = BytesMut::with_capacity(size / 4 + 64).writer();
+        let out = Pieces::of(size);
         let packed = match self {
             Compression::None => return Ok(parts),
             Compression::Gzip => {
@@ -42,7 +56,50 @@ impl Compression {
                 encoder.finish()?
             }
         };
-        Ok(vec![packed.into_inner().freeze()])
+        Ok(packed.finish())
+    }
+}
+
+/// What is compressed leaves in pieces of at most this length.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Takes what an encoder makes: no more memory than it makes, where one growing buffer took up to three times as much
+/// while it moved.
+struct Pieces {
+    full: Vec<Bytes>,
+    open: Vec<u8>,
+    length: usize,
+}
+
+impl Pieces {
+    /// For what `size` bytes are compressed to.
+    fn of(size: usize) -> Pieces {
+        let length = (size / 4 + 64).min(PIECE_BYTES);
+        // granted: by the courier's `working_bytes`, as all that is compressed
+        Pieces { full: Vec::new(), open: Vec::with_capacity(length), length }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.open.is_empty() {
+            self.full.push(self.open.into()); // granted: see above
+        }
+        self.full
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.open.len() == self.length {
+            let full = std::mem::replace(&mut self.open, Vec::with_capacity(self.length)); // granted: see above
+            self.full.push(full.into()); // granted: see above
+        }
+        let taken = bytes.len().min(self.length - self.open.len());
+        self.open.extend_from_slice(&bytes[..taken]); // granted: within its capacity
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -52,6 +109,7 @@ pub fn inflate_answer(encoding: &str, body: Bytes, limit: usize) -> Result<Bytes
     let mut read = |reader: &mut dyn Read| {
         reader
             .take(limit as u64 + 1)
+            // granted: the limit of an answer
             .read_to_end(&mut inflated)
             .map_err(|error| Failure::Malformed(format!("its {encoding} body does not inflate: {error}")))
     };

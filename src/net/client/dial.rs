@@ -10,11 +10,12 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::core::outside::Network;
 use crate::net::client::chunks::Outgoing;
 use crate::net::client::failure::Failure;
 use crate::net::client::http2;
 use crate::net::client::settings::{ClientSettings, Speech};
-use crate::net::client::stream::{FirstBytes, Stream};
+use crate::net::client::stream::{FirstBytes, Stream, Transport};
 use crate::net::client::tls::{TlsSource, handshake_failure};
 
 /// Addresses of one name that are tried in one attempt.
@@ -44,18 +45,24 @@ impl Spawner {
     }
 }
 
+/// What a dial needs beside the settings.
+pub struct Line<'a> {
+    pub tls: Option<&'a TlsSource>,
+    /// `None`: the kernel's.
+    pub network: Option<&'a dyn Network>,
+    pub spawner: &'a Spawner,
+}
+
 /// Dials the target. `turn` rotates through the addresses of a name, so that parallel connections spread over them.
-pub async fn dial(
-    settings: &ClientSettings,
-    tls: Option<&TlsSource>,
-    spawner: &Spawner,
-    turn: usize,
-) -> Result<(Sender, FirstBytes), Failure> {
+pub async fn dial(settings: &ClientSettings, line: Line<'_>, turn: usize) -> Result<(Sender, FirstBytes), Failure> {
     let attempt = async {
-        let tcp = connect(settings, turn).await?;
+        let transport = match line.network {
+            Some(network) => connect_in(network, settings).await?,
+            None => Transport::Tcp(connect(settings, turn).await?),
+        };
         let first = FirstBytes::default();
-        let (stream, http2) = secure(settings, tls, tcp, &first).await?;
-        let sender = shake_hands(settings, spawner, stream, http2).await?;
+        let (stream, http2) = secure(settings, line.tls, transport, &first).await?;
+        let sender = shake_hands(settings, line.spawner, stream, http2).await?;
         Ok((sender, first))
     };
     tokio::time::timeout(settings.connect_timeout, attempt).await.unwrap_or_else(|_| {
@@ -63,6 +70,18 @@ pub async fn dial(
             address: settings.target.authority().to_string(),
             after: settings.connect_timeout,
         })
+    })
+}
+
+async fn connect_in(network: &dyn Network, settings: &ClientSettings) -> Result<Transport, Failure> {
+    let target = &settings.target;
+    network.connect(&target.host, target.port).await.map(Transport::Given).map_err(|error| {
+        let address = target.authority().to_string();
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Failure::Refused { address },
+            io::ErrorKind::NotFound => Failure::Resolve { host: target.host.clone(), why: error.to_string() },
+            _ => Failure::Connect { address, why: error.to_string() },
+        }
     })
 }
 
@@ -107,15 +126,15 @@ fn tune(tcp: &TcpStream) -> io::Result<()> {
 async fn secure(
     settings: &ClientSettings,
     tls: Option<&TlsSource>,
-    tcp: TcpStream,
+    transport: Transport,
     first: &FirstBytes,
 ) -> Result<(Stream, bool), Failure> {
     let Some(source) = tls else {
-        return Ok((Stream::Plain(tcp, first.clone()), settings.speech == Speech::Http2));
+        return Ok((Stream::Plain(transport, first.clone()), settings.speech == Speech::Http2));
     };
     let name = source.server_name(&settings.target.host)?;
     let connector = TlsConnector::from(source.current().await?);
-    let stream = connector.connect(name, tcp).await.map_err(|error| handshake_failure(&error))?;
+    let stream = connector.connect(name, transport).await.map_err(|error| handshake_failure(&error))?;
     let agreed_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // A gRPC server behind an old proxy may not answer ALPN at all; gRPC is HTTP/2 whatever it says.
     let http2 = agreed_http2 || settings.speech == Speech::Http2;

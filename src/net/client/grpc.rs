@@ -3,6 +3,7 @@
 //! The framing is ours (gRPC over HTTP/2 protocol, PROTOCOL-HTTP2.md): five bytes of prefix, then the message's slices.
 //! Which codes may be retried is the caller's business.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, TE, USER_AGENT as AGENT};
@@ -99,53 +100,60 @@ pub struct GrpcReply {
 
 pub type GrpcAnswer = Result<GrpcReply, Failure>;
 
-/// One call: `path` is `/package.Service/Method`, `parts` joined are the request message.
+/// A method with what is the same for all its calls, made once.
 #[derive(Clone, Debug)]
-pub struct GrpcCall {
-    pub path: &'static str,
-    pub parts: Vec<Bytes>,
-    pub compression: Compression,
-    pub headers: HeaderMap,
-    pub deadline: Instant,
+pub struct GrpcMethod {
+    path: PathAndQuery,
+    headers: HeaderMap,
+    compression: Compression,
 }
 
-impl Client {
-    /// Sends one message and reads the answer with its trailers before the call's deadline.
-    pub async fn grpc_unary(&self, call: GrpcCall) -> GrpcAnswer {
-        let packed = call.compression.apply(call.parts);
-        let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
-        let mut headers = call.headers;
+impl GrpcMethod {
+    /// `path` is `/package.Service/Method`.
+    pub fn new(path: &'static str, compression: Compression, mut headers: HeaderMap) -> GrpcMethod {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.entry(AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
-        headers.insert(TIMEOUT, timeout_value(call.deadline.saturating_duration_since(Instant::now())));
-        if let Some(token) = call.compression.token() {
+        if let Some(token) = compression.token() {
             headers.insert(ENCODING, HeaderValue::from_static(token));
         }
-        let body = frame(packed, call.compression != Compression::None)?;
+        GrpcMethod { path: PathAndQuery::from_static(path), headers, compression }
+    }
+}
+
+impl Client {
+    /// Calls the method with one message, which `parts` joined are, and reads the answer with its trailers before the
+    /// deadline.
+    pub async fn grpc_unary(&self, method: &GrpcMethod, parts: Vec<Bytes>, deadline: Instant) -> GrpcAnswer {
+        let packed = method.compression.pack(parts).await;
+        let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
         let request = Call {
             method: Method::POST,
-            path: PathAndQuery::from_static(call.path),
-            headers,
-            body,
+            path: method.path.clone(),
+            headers: Cow::Borrowed(&method.headers),
+            header: Some((TIMEOUT, timeout_value(deadline.saturating_duration_since(Instant::now())))),
+            body: frame(packed, method.compression != Compression::None)?,
             states_length: false,
         };
-        let reply = self.exchange(&request, call.deadline).await?;
+        let reply = self.exchange(&request, deadline).await?;
         understand(reply, self.settings().response_bytes_max)
     }
 }
 
 /// `grpc-timeout` has at most eight digits.
 fn timeout_value(left: Duration) -> HeaderValue {
-    let millis = left.as_millis().clamp(1, 99_999_999);
-    HeaderValue::from_str(&format!("{millis}m")).unwrap_or(HeaderValue::from_static("5S"))
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(left.as_millis().clamp(1, 99_999_999) as u64).as_bytes();
+    let mut text = [b'm'; 9];
+    text[..digits.len()].copy_from_slice(digits);
+    HeaderValue::from_bytes(&text[..=digits.len()]).unwrap_or(HeaderValue::from_static("5S"))
 }
 
 fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, Failure> {
     let size: usize = parts.iter().map(Bytes::len).sum();
     let size = u32::try_from(size).map_err(|_| Failure::Setup(format!("a message of {size} bytes is beyond gRPC")))?;
-    let mut prefix = BytesMut::with_capacity(PREFIX_BYTES);
+    let mut prefix = BytesMut::with_capacity(PREFIX_BYTES); // granted: five bytes
     prefix.put_u8(u8::from(compressed));
     prefix.put_u32(size);
     Ok(Chunks::new(std::iter::once(prefix.freeze()).chain(parts)))
@@ -199,7 +207,7 @@ fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, Failu
 
 /// `grpc-message` is percent-encoded; what is not valid stays as it stands.
 fn percent_decode(text: &[u8]) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
+    let mut decoded = Vec::with_capacity(text.len()); // granted: a header
     let mut at = 0;
     while at < text.len() {
         let hex = (text[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
@@ -220,7 +228,7 @@ fn percent_decode(text: &[u8]) -> String {
 /// Base64 with or without padding; `None` for anything else.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    let mut decoded = Vec::with_capacity(text.len() * 3 / 4); // granted: a header
     let (mut bits, mut held) = (0u32, 0u32);
     for letter in text {
         let six = match letter {

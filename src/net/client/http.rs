@@ -1,8 +1,11 @@
 //! Plain HTTP requests: POST and the like, with Retry-After understood in both of its forms.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT as AGENT};
+use ::http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT as AGENT,
+};
 use ::http::uri::PathAndQuery;
 use ::http::{HeaderMap, Method};
 use bytes::Bytes;
@@ -32,6 +35,8 @@ pub struct HttpRequest {
 pub struct HttpReply {
     pub status: u16,
     pub content_type: String,
+    /// Where a redirect leads, as sent; empty when it leads nowhere.
+    pub location: String,
     /// How long the peer asks us to stay away.
     pub retry_after: Option<Duration>,
     /// Inflated, at most `response_bytes_max`.
@@ -45,7 +50,7 @@ impl Client {
     pub async fn http(&self, request: HttpRequest) -> HttpAnswer {
         let path = PathAndQuery::try_from(request.path.as_str())
             .map_err(|error| Failure::Setup(format!("{:?} is not a path: {error}", request.path)))?;
-        let packed = request.compression.apply(request.parts);
+        let packed = request.compression.pack(request.parts).await;
         let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
         let mut headers = request.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
@@ -53,12 +58,14 @@ impl Client {
         if let Some(token) = request.compression.token() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(token));
         }
-        let call = Call { method: request.method, path, headers, body: Chunks::new(packed), states_length: true };
+        let (headers, body) = (Cow::Owned(headers), Chunks::new(packed));
+        let call = Call { method: request.method, path, headers, header: None, body, states_length: true };
         let reply = self.exchange(&call, request.deadline).await?;
         let limit = self.settings().response_bytes_max;
         Ok(HttpReply {
             status: reply.status,
             content_type: text(&reply.headers, &CONTENT_TYPE).to_owned(),
+            location: text(&reply.headers, &LOCATION).to_owned(),
             retry_after: retry_after(text(&reply.headers, &RETRY_AFTER), UnixNanos::now()),
             body: inflate_answer(text(&reply.headers, &CONTENT_ENCODING), reply.body, limit)?,
         })

@@ -162,7 +162,7 @@ async fn read(response: Response<RecvStream>, limit: usize) -> Result<Reply, Cau
         if gathered.len() + bytes.len() > limit {
             return Err(Cause::TooLarge(limit));
         }
-        gathered.extend_from_slice(&bytes);
+        gathered.extend_from_slice(&bytes); // granted: the limit of an answer
         // Fails only when the stream is gone, which the next read tells.
         let _ = body.flow_control().release_capacity(bytes.len());
     }
@@ -180,7 +180,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::net::client::stream::FirstBytes;
+    use crate::net::client::stream::{FirstBytes, Transport};
 
     /// A client and the server's end of its connection.
     async fn connected(keepalive: Option<Keepalive>) -> (Sender, TcpStream, Spawner) {
@@ -188,7 +188,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let spawner = Spawner::default();
-        let stream = Stream::Plain(client.unwrap(), FirstBytes::default());
+        let stream = Stream::Plain(Transport::Tcp(client.unwrap()), FirstBytes::default());
         (shake_hands(stream, keepalive, &spawner).await.unwrap(), server.unwrap().0, spawner)
     }
 
@@ -202,7 +202,7 @@ mod tests {
             answers.spawn(async move {
                 let (mut body, mut gathered) = (request.into_body(), BytesMut::new());
                 while let Some(Ok(bytes)) = body.data().await {
-                    gathered.extend_from_slice(&bytes);
+                    gathered.extend_from_slice(&bytes); // granted: the limit of an answer
                     body.flow_control().release_capacity(bytes.len()).unwrap();
                 }
                 let mut stream = respond.send_response(Response::new(()), false).unwrap();

@@ -7,6 +7,7 @@ pub mod chunks;
 pub mod compress;
 mod dial;
 pub mod failure;
+pub mod given;
 pub mod grpc;
 pub mod http;
 mod http2;
@@ -17,7 +18,9 @@ mod stream;
 pub mod target;
 mod tls;
 
-use ::http::header::{CONTENT_LENGTH, HOST};
+use std::borrow::Cow;
+
+use ::http::header::{CONTENT_LENGTH, HOST, HeaderName};
 use ::http::uri::{PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use bytes::{Buf, Bytes, BytesMut};
@@ -25,6 +28,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
+use crate::core::outside::Outside;
 use crate::net::client::chunks::{Chunks, Outgoing};
 use crate::net::client::failure::Failure;
 use crate::net::client::pool::{Lent, Pool};
@@ -41,10 +45,13 @@ pub struct Client {
 }
 
 /// A request as the caller means it; host, length and framing are added on the way.
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     pub method: Method,
     pub path: PathAndQuery,
-    pub headers: HeaderMap,
+    /// The same for every call of its kind, or this call's own.
+    pub headers: Cow<'a, HeaderMap>,
+    /// One that is this call's alone.
+    pub header: Option<(HeaderName, HeaderValue)>,
     pub body: Chunks,
     /// Whether HTTP/2 has content-length too; a gRPC message states its length itself.
     pub states_length: bool,
@@ -59,8 +66,13 @@ pub(crate) struct Reply {
 }
 
 impl Client {
+    /// A client on the kernel's network.
     pub fn new(settings: ClientSettings) -> Client {
-        Client { pool: Pool::new(settings) }
+        Client::within(Outside::default(), settings)
+    }
+
+    pub fn within(outside: Outside, settings: ClientSettings) -> Client {
+        Client { pool: Pool::new(settings, outside) }
     }
 
     pub fn settings(&self) -> &ClientSettings {
@@ -72,8 +84,18 @@ impl Client {
         self.pool.close().await;
     }
 
+    /// Whether a request can leave at once, as far as connections go.
+    pub fn is_ready(&self) -> bool {
+        self.pool.is_ready()
+    }
+
+    /// Waits until a request can leave, or certainly cannot, by the deadline.
+    pub async fn ready(&self, deadline: Instant) {
+        let _ = timeout_at(deadline, self.pool.ready()).await;
+    }
+
     /// One request and its whole answer, or the reason why there is none.
-    pub(crate) async fn exchange(&self, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
+    pub(crate) async fn exchange(&self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
         let mut last = Failure::Deadline;
         for _ in 0..SENDS_MAX {
             match self.send_once(call, deadline).await {
@@ -84,7 +106,7 @@ impl Client {
         Err(last)
     }
 
-    async fn send_once(&self, call: &Call, deadline: Instant) -> Result<Reply, Failure> {
+    async fn send_once(&self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
         let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| Failure::Deadline)??;
         match lent {
             Lent::Http1 { mut sender, first, _permit } => {
@@ -117,10 +139,13 @@ impl Client {
         }
     }
 
-    fn head(&self, call: &Call, http2: bool) -> Request<()> {
+    fn head(&self, call: &Call<'_>, http2: bool) -> Request<()> {
         let settings = self.settings();
         let authority = settings.target.authority();
-        let mut headers = call.headers.clone();
+        let mut headers = HeaderMap::clone(&call.headers);
+        if let Some((name, value)) = &call.header {
+            headers.insert(name, value.clone());
+        }
         let mut parts = ::http::uri::Parts::default();
         parts.path_and_query = Some(call.path.clone());
         if http2 {
@@ -154,7 +179,7 @@ impl Client {
         while let Some(frame) = body.frame().await {
             match frame.map_err(|error| classify(false, &error))?.into_data() {
                 Ok(bytes) if gathered.len() + bytes.len() > limit => return Err(Failure::AnswerTooLarge { limit }),
-                Ok(bytes) => gathered.extend_from_slice(&bytes),
+                Ok(bytes) => gathered.extend_from_slice(&bytes), // granted: the limit of an answer
                 Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }
         }

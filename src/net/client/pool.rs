@@ -10,8 +10,9 @@ use hyper::client::conn::http1;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::core::outside::Outside;
 use crate::net::client::chunks::Outgoing;
-use crate::net::client::dial::{Sender, Spawner, dial};
+use crate::net::client::dial::{Line, Sender, Spawner, dial};
 use crate::net::client::failure::Failure;
 use crate::net::client::http2;
 use crate::net::client::redial::Redial;
@@ -23,6 +24,7 @@ const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
 
 pub struct Pool {
     settings: ClientSettings,
+    outside: Outside,
     tls: Option<TlsSource>,
     spawner: Spawner,
     lanes: Vec<Lane>,
@@ -71,7 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    pub fn new(settings: ClientSettings) -> Pool {
+    pub fn new(settings: ClientSettings, outside: Outside) -> Pool {
         let alpn: &[&[u8]] = if settings.speech == Speech::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
         Pool {
             tls: settings.tls.clone().map(|tls| TlsSource::new(tls, alpn)),
@@ -83,6 +85,7 @@ impl Pool {
             http1: AtomicBool::new(settings.speech == Speech::ByAgreement && settings.tls.is_none()),
             redial: Mutex::default(),
             settings,
+            outside,
         }
     }
 
@@ -100,6 +103,21 @@ impl Pool {
             }
         }
         self.lend_http1(turn).await
+    }
+
+    /// Whether the next request finds a connection that is up.
+    pub fn is_ready(&self) -> bool {
+        if self.http1.load(Ordering::Relaxed) {
+            return !lock(&self.idle).is_empty();
+        }
+        self.lanes.iter().all(|lane| lock(&lane.live).as_ref().is_some_and(|live| !live.sender.is_closed()))
+    }
+
+    /// Waits until there is a connection, or none can be had, which the next request will be told.
+    pub async fn ready(&self) {
+        if let Ok(Lent::Http1 { sender, first, _permit }) = self.lend().await {
+            lock(&self.idle).push((sender, first, Instant::now()));
+        }
     }
 
     /// `None` when the peer turned out to speak HTTP/1.1.
@@ -173,7 +191,9 @@ impl Pool {
         if let Some(cause) = lock(&self.redial).too_early(Instant::now()) {
             return Err(cause);
         }
-        let dialled = dial(&self.settings, self.tls.as_ref(), &self.spawner, turn).await;
+        let network = self.outside.network.as_deref();
+        let line = Line { tls: self.tls.as_ref(), network, spawner: &self.spawner };
+        let dialled = dial(&self.settings, line, turn).await;
         dialled.inspect_err(|cause| {
             lock(&self.redial).failed(Instant::now(), cause.clone(), fastrand::f64());
         })

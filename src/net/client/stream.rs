@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::core::outside::BoxSocket;
 use crate::net::client::failure::Failure;
 
 /// The first seven bytes the peer sent, with their count in the top byte.
@@ -50,9 +51,10 @@ impl FirstBytes {
 
 impl FirstBytes {
     /// A write failed before anything was read: what the peer said before it hung up still waits in the socket.
-    fn last_words(&self, tcp: &TcpStream) {
+    fn last_words(&self, transport: &Transport) {
         let mut bytes = [0; 8];
         if !self.full()
+            && let Transport::Tcp(tcp) = transport
             && let Ok(read) = (&*socket2::SockRef::from(tcp)).read(&mut bytes)
         {
             self.note(&bytes[..read]);
@@ -60,9 +62,66 @@ impl FirstBytes {
     }
 }
 
+/// What carries the bytes.
+pub enum Transport {
+    Tcp(TcpStream),
+    /// Of a network that was given in place of the kernel's.
+    Given(BoxSocket),
+}
+
 pub enum Stream {
-    Plain(TcpStream, FirstBytes),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Transport, FirstBytes),
+    Tls(Box<TlsStream<Transport>>),
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Transport::Given(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Transport::Given(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Transport::Given(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Transport::Tcp(tcp) => tcp.is_write_vectored(),
+            Transport::Given(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Given(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Given(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

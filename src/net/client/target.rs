@@ -75,10 +75,10 @@ fn scheme_of(text: &str) -> Result<(Scheme, &str), String> {
     match scheme.to_ascii_lowercase().as_str() {
         "http" => Ok((Scheme::Http, rest)),
         "https" => Ok((Scheme::Https, rest)),
-        // gRPC naming: dns://[resolver]/host:port. A resolver of one's own cannot be honoured.
-        "dns" => match rest.split_once('/') {
-            Some(("", name)) => Ok((Scheme::Unstated, name)),
-            _ => Err(format!("{text:?} names a resolver; only dns:///host:port is supported")),
+        // gRPC naming: dns://[resolver]/host:port, passthrough:///host:port. Names are looked up by the system's resolver.
+        "dns" | "passthrough" => match rest.split_once('/') {
+            Some((_, name)) => Ok((Scheme::Unstated, name)),
+            None => Err(format!("{text:?} names no host; write {scheme}:///host:port")),
         },
         "unix" | "unix-abstract" => Err("unix sockets are not supported yet".to_owned()),
         other => Err(format!("{other:?} is not a scheme an exporter can use")),
@@ -127,6 +127,8 @@ mod tests {
             ("https://apm.example.com/", Scheme::Https, "apm.example.com:443", "/"),
             ("https://api.example.com/otlp/v1", Scheme::Https, "api.example.com:443", "/otlp/v1"),
             ("dns:///gateway.ns.svc:4317", Scheme::Unstated, "gateway.ns.svc:4317", ""),
+            ("dns://8.8.8.8/gateway:4317", Scheme::Unstated, "gateway:4317", ""),
+            ("passthrough:///10.0.0.1:4317", Scheme::Unstated, "10.0.0.1:4317", ""),
             ("HTTP://Gateway:4318", Scheme::Http, "Gateway:4318", ""),
         ] {
             let target = Target::parse(text, Some(url_port)).unwrap_or_else(|why| panic!("{text}: {why}"));
@@ -148,7 +150,7 @@ mod tests {
             "[::1]x:1",
             "ftp://x:1",
             "unix:///tmp/x",
-            "dns://8.8.8.8/x:1",
+            "dns://8.8.8.8",
             "http://u:p@x:1",
             "http://x:1/?q",
             "a b:1",

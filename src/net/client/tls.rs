@@ -35,6 +35,7 @@ struct Material {
 
 impl TlsSource {
     pub fn new(settings: TlsSettings, alpn: &[&[u8]]) -> TlsSource {
+        // granted: a name of ALPN
         TlsSource { settings, alpn: alpn.iter().map(|name| name.to_vec()).collect(), built: Mutex::default() }
     }
 

@@ -2,15 +2,16 @@
 
 use std::io::{Read, Write};
 
-use bytes::Bytes;
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use libdeflater::{DecompressionError, Decompressor};
 
-use crate::net::compression::stream::read_all;
-use crate::net::compression::{InflateError, Output, corrupt};
+use crate::net::compression::stream::{none, read_all};
+use crate::net::compression::{InflateError, Output, corrupt, is_long};
 
-/// Larger outputs are inflated in steps, so that other requests get their turn.
+/// Larger outputs are inflated in steps, all but the first by another thread.
 const ONE_SHOT_MAX: u64 = 512 << 10;
 /// Fixed head and trailer of a member.
 const MEMBER_BYTES_MIN: usize = 18;
@@ -18,10 +19,12 @@ const MEMBER_BYTES_MIN: usize = 18;
 const MEMBERS_MAX: usize = 10_000;
 
 pub(super) async fn inflate(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
-    if let Some(bytes) = one_member(input, output) {
+    if !is_long(input)
+        && let Some(bytes) = one_member(input, output)
+    {
         return Ok(bytes);
     }
-    read_all(Members::new(input), "gzip", output, 0).await
+    read_all(Members::new(input.clone()), ("gzip", input), output, none).await
 }
 
 /// The whole output when the body is one member whose trailer states its true length and checksum; the claimed length
@@ -36,7 +39,7 @@ fn one_member(input: &[u8], output: &Output<'_>) -> Option<Bytes> {
         return None;
     }
     let mut bytes = output.exactly(claimed).ok()?;
-    bytes.resize(usize::try_from(claimed).ok()?, 0);
+    bytes.resize(usize::try_from(claimed).ok()?, 0); // granted: the ticket has grown for it
     let written: Result<usize, DecompressionError> = Decompressor::new().gzip_decompress(input, &mut bytes);
     if written == Ok(bytes.len()) && is_single(input, &bytes) {
         return Some(Bytes::from(bytes));
@@ -59,22 +62,22 @@ fn is_single(input: &[u8], decoded: &[u8]) -> bool {
 }
 
 /// Reads member after member; bytes that are no member are an error, as in the Collector.
-struct Members<'a> {
-    decoder: GzDecoder<&'a [u8]>,
+struct Members {
+    decoder: GzDecoder<Reader<Bytes>>,
     left: usize,
 }
 
-impl<'a> Members<'a> {
-    fn new(input: &'a [u8]) -> Members<'a> {
-        Members { decoder: GzDecoder::new(input), left: MEMBERS_MAX }
+impl Members {
+    fn new(input: Bytes) -> Members {
+        Members { decoder: GzDecoder::new(input.reader()), left: MEMBERS_MAX }
     }
 }
 
-impl Read for Members<'_> {
+impl Read for Members {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
             let read = self.decoder.read(buffer)?;
-            let rest: &[u8] = self.decoder.get_ref();
+            let rest = self.decoder.get_ref().get_ref();
             if read > 0 || buffer.is_empty() || rest.is_empty() {
                 return Ok(read);
             }
@@ -82,13 +85,14 @@ impl Read for Members<'_> {
             if self.left == 0 {
                 return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "too many members"));
             }
-            self.decoder = GzDecoder::new(rest);
+            self.decoder = GzDecoder::new(rest.clone().reader());
         }
     }
 }
 
 /// Compresses an answer, quickly rather than well.
 pub fn deflate_gzip(bytes: &[u8]) -> Result<Bytes, InflateError> {
+    // granted: an answer of ours
     let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
     encoder.write_all(bytes).map_err(|error| corrupt("gzip", error))?;
     encoder.finish().map(Bytes::from).map_err(|error| corrupt("gzip", error))

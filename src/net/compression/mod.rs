@@ -1,7 +1,7 @@
 //! Compressed bodies in, compressed answers out.
 //!
 //! Decoded sizes are capped before anything is allocated for them, output grows under the budget, and long inflations
-//! yield, so that one of them never blocks the others. The codecs are libraries; the rules here are ours. It must not
+//! leave the worker, so that one of them never blocks the others. The codecs are libraries; the rules here are ours. It must not
 //! know what the bytes mean.
 
 mod gzip;
@@ -11,10 +11,10 @@ mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::core::aside::Aside;
 use crate::core::budget::{OverBudget, Ticket};
-use crate::net::aside::Aside;
+use crate::core::limits::LONG_WORK_BYTES;
 use crate::net::body::Gathered;
 
 pub use gzip::deflate_gzip;
@@ -72,21 +72,14 @@ pub enum InflateError {
 }
 
 /// Inflates bodies, as many long ones at once as there are cores.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Inflater {
-    places: Arc<Semaphore>,
     aside: Arc<Aside>,
-}
-
-impl Default for Inflater {
-    fn default() -> Inflater {
-        Inflater::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-    }
 }
 
 impl Inflater {
     pub fn new(at_once: usize) -> Inflater {
-        Inflater { places: Arc::new(Semaphore::new(at_once.max(1))), aside: Arc::default() }
+        Inflater { aside: Arc::new(Aside::new(at_once)) }
     }
 
     /// The decoded body, at most `limit` bytes; its ticket covers it, the compressed one is given back.
@@ -95,7 +88,7 @@ impl Inflater {
             return Ok(body);
         }
         let limit = Cap::of(body.bytes.len() as u64, limit);
-        let output = Output { limit, ticket: &body.ticket, places: &self.places, aside: &self.aside };
+        let output = Output { limit, ticket: &body.ticket, aside: &self.aside };
         let bytes = match encoding {
             Encoding::Identity => body.bytes.clone(),
             Encoding::Gzip => gzip::inflate(&body.bytes, &output).await?,
@@ -134,22 +127,26 @@ impl Cap {
 struct Output<'a> {
     limit: Cap,
     ticket: &'a Ticket,
-    places: &'a Semaphore,
     aside: &'a Aside,
 }
 
-impl Output<'_> {
-    /// A place among the long bodies. The semaphore is never closed; without a place the work would only be done sooner.
-    async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        self.places.acquire().await.ok()
-    }
+/// How many bytes of protobuf are read while one compressed byte is inflated, at most: twenty bytes can state codes that
+/// take microseconds to set up, and give nothing.
+const EFFORT: u64 = 8;
 
+/// Whether so many compressed bytes are inflated beside the worker's other tasks whatever comes of them.
+fn is_long(input: &Bytes) -> bool {
+    input.len() as u64 * EFFORT >= LONG_WORK_BYTES
+}
+
+impl Output<'_> {
     /// Room for a size that is known beforehand.
     fn exactly(&self, bytes: u64) -> Result<Vec<u8>, InflateError> {
         if bytes > self.limit.bytes {
             return Err(self.limit.error());
         }
         self.ticket.grow(bytes)?;
+        // granted: the ticket has grown for it
         Ok(Vec::with_capacity(usize::try_from(bytes).unwrap_or(usize::MAX)))
     }
 }

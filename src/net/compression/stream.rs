@@ -1,16 +1,18 @@
-//! Streaming decoders: output grows step by step under the cap and the budget, yielding between steps.
+//! Streaming decoders: output grows step by step under the cap and the budget.
 //!
-//! The first step is everybody's; only what is longer waits for a place. So a short body never queues behind a long one,
-//! and only as many long ones as there are cores hold memory for their output. What the bytes mean is not known here.
+//! The first step of a short body is everybody's; whatever is longer waits for a place and is done by a thread of its own.
+//! So a short body never queues behind a long one, no body holds up a worker however little comes of its bytes, and only as
+//! many long ones as there are cores hold memory for their output. What the bytes mean is not known here.
 
 use std::io::Read;
 
-use bytes::Bytes;
-use tokio::task::yield_now;
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
 
-use crate::net::compression::{InflateError, Output, corrupt};
+use crate::core::budget::Ticket;
+use crate::net::compression::{Cap, InflateError, Output, corrupt, is_long};
 
-/// Output between two yields to other tasks, and the first buffer.
+/// Output between two looks at the cap and the budget, the first buffer, and what is done on the worker.
 const STEP_BYTES: u64 = 128 << 10;
 /// Address space taken at once for a long body.
 const AHEAD_BYTES: u64 = 64 << 20;
@@ -20,53 +22,88 @@ const DECODER_BYTES: u64 = 64 << 10;
 /// the frame asks for before it gives anything.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Reads `decoder` to its end. `format` names it in errors; `window` is what it keeps of a long output beside it, of which
-/// it has written no more than it has read.
+/// Reads `decoder` to its end. `format` names it in errors; `input` is what it reads; `window` tells of the input what it
+/// keeps of a long output beside it, of which it has written no more than it has read.
 pub(super) async fn read_all(
-    mut decoder: impl Read,
-    format: &'static str,
+    decoder: impl Read + Send + 'static,
+    (format, input): (&'static str, &Bytes),
     output: &Output<'_>,
-    window: u64,
+    window: fn(&[u8]) -> u64,
 ) -> Result<Bytes, InflateError> {
-    output.ticket.grow(DECODER_BYTES + window.min(STEP_BYTES))?;
-    let mut place = None;
-    let mut granted = STEP_BYTES.min(output.limit.bytes);
-    let mut bytes = output.exactly(granted)?;
-    loop {
-        let length = bytes.len() as u64;
-        let room = granted - length;
-        // One byte more than the cap tells "exactly full" from "too large".
-        let at_cap = granted == output.limit.bytes;
-        let step = room.min(STEP_BYTES) + u64::from(at_cap && room <= STEP_BYTES);
-        let read = decoder.by_ref().take(step).read_to_end(&mut bytes).map_err(|error| corrupt(format, error))?;
-        if bytes.len() as u64 > output.limit.bytes {
-            return Err(output.limit.error());
+    output.ticket.grow(DECODER_BYTES)?;
+    let granted = STEP_BYTES.min(output.limit.bytes);
+    let bytes = output.exactly(granted)?;
+    // The work outlives a caller that stops waiting, and so must what it is charged to.
+    let mut reading = Reading { decoder, format, cap: output.limit, ticket: output.ticket.clone(), bytes, granted };
+    let mut kept = 0;
+    if !is_long(input) {
+        kept = window(input).min(STEP_BYTES);
+        reading.ticket.grow(kept)?;
+        if reading.step()? {
+            return Ok(Bytes::from(reading.bytes));
         }
-        if (read as u64) < step {
-            return Ok(Bytes::from(bytes));
-        }
-        if place.is_none() {
-            place = output.place().await;
-            output.ticket.grow(window.saturating_sub(STEP_BYTES))?;
-        }
-        if bytes.len() as u64 == granted && !at_cap {
-            let next = (granted * 2).min(output.limit.bytes);
-            output.ticket.grow(next - granted)?;
-            granted = next;
-            // Addresses ahead, so that growing copies nothing; pages come as they are written.
-            let ahead = output.limit.bytes.min(granted.max(AHEAD_BYTES)) + 1;
-            bytes.reserve_exact(usize::try_from(ahead).unwrap_or(usize::MAX).saturating_sub(bytes.len()));
-        }
-        yield_now().await;
     }
+    let input = input.clone();
+    let rest = move || -> Result<Bytes, InflateError> {
+        reading.ticket.grow(window(&input).saturating_sub(kept))?;
+        while !reading.step()? {}
+        Ok(Bytes::from(reading.bytes))
+    };
+    output.aside.run(u64::MAX, rest).await
+}
+
+/// A body being inflated. The ticket has grown by `granted`.
+struct Reading<D> {
+    decoder: D,
+    format: &'static str,
+    cap: Cap,
+    ticket: Ticket,
+    bytes: Vec<u8>,
+    granted: u64,
+}
+
+impl<D: Read> Reading<D> {
+    /// Inflates some more; true at the end.
+    fn step(&mut self) -> Result<bool, InflateError> {
+        self.make_room()?;
+        let room = self.granted - self.bytes.len() as u64;
+        // One byte more than the cap tells "exactly full" from "too large".
+        let at_cap = self.granted == self.cap.bytes;
+        let step = room.min(STEP_BYTES) + u64::from(at_cap && room <= STEP_BYTES);
+        let read = self.decoder.by_ref().take(step).read_to_end(&mut self.bytes); // granted: within what was reserved
+        let read = read.map_err(|error| corrupt(self.format, error))?;
+        if self.bytes.len() as u64 > self.cap.bytes {
+            return Err(self.cap.error());
+        }
+        Ok((read as u64) < step)
+    }
+
+    fn make_room(&mut self) -> Result<(), InflateError> {
+        if (self.bytes.len() as u64) < self.granted || self.granted == self.cap.bytes {
+            return Ok(());
+        }
+        let next = (self.granted * 2).min(self.cap.bytes);
+        self.ticket.grow(next - self.granted)?;
+        self.granted = next;
+        // Addresses ahead, so that growing copies nothing; pages come as they are written.
+        let ahead = usize::try_from(self.cap.bytes.min(next.max(AHEAD_BYTES)) + 1).unwrap_or(usize::MAX);
+        self.bytes.reserve_exact(ahead.saturating_sub(self.bytes.len())); // granted: the ticket has grown for it
+        Ok(())
+    }
+}
+
+/// The window of a decoder that keeps none beside its tables.
+pub(super) fn none(_: &[u8]) -> u64 {
+    0
 }
 
 /// Every frame of a zstd body (RFC 8878, section 3: frames follow each other). The decoder keeps a window beside the
 /// output, which the frame's head states and the ticket covers for as long.
 pub(super) async fn zstd(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(&input[..]).map_err(|error| corrupt("zstd", error))?;
+    let decoder = zstd::stream::read::Decoder::with_buffer(input.clone().reader());
+    let mut decoder = decoder.map_err(|error| corrupt("zstd", error))?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| corrupt("zstd", error))?;
-    read_all(decoder, "zstd", output, zstd_window(input)).await
+    read_all(decoder, ("zstd", input), output, zstd_window).await
 }
 
 /// The largest window that a frame of the body asks for, as far as a decoder would grant it.
@@ -107,9 +144,11 @@ fn frame_window(input: &[u8]) -> Option<u64> {
 /// zlib where the header says so, else the raw stream.
 pub(super) async fn deflate(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
     if is_zlib(input) {
-        read_all(Whole(flate2::bufread::ZlibDecoder::new(&input[..])), "deflate", output, 0).await
+        read_all(Whole(flate2::bufread::ZlibDecoder::new(input.clone().reader())), ("deflate", input), output, none)
+            .await
     } else {
-        read_all(Whole(flate2::bufread::DeflateDecoder::new(&input[..])), "deflate", output, 0).await
+        let decoder = flate2::bufread::DeflateDecoder::new(input.clone().reader());
+        read_all(Whole(decoder), ("deflate", input), output, none).await
     }
 }
 
@@ -119,7 +158,7 @@ fn is_zlib(input: &[u8]) -> bool {
 }
 
 pub(super) async fn snappy_framed(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {
-    read_all(snap::read::FrameDecoder::new(&input[..]), "snappy", output, 0).await
+    read_all(snap::read::FrameDecoder::new(input.clone().reader()), ("snappy", input), output, none).await
 }
 
 /// A deflate stream that must use up its input: what follows it is garbage.
@@ -129,15 +168,15 @@ trait Rest {
     fn rest(&self) -> usize;
 }
 
-impl Rest for flate2::bufread::ZlibDecoder<&[u8]> {
+impl Rest for flate2::bufread::ZlibDecoder<Reader<Bytes>> {
     fn rest(&self) -> usize {
-        self.get_ref().len()
+        self.get_ref().get_ref().len()
     }
 }
 
-impl Rest for flate2::bufread::DeflateDecoder<&[u8]> {
+impl Rest for flate2::bufread::DeflateDecoder<Reader<Bytes>> {
     fn rest(&self) -> usize {
-        self.get_ref().len()
+        self.get_ref().get_ref().len()
     }
 }
 

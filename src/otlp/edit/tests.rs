@@ -11,12 +11,12 @@ fn keys(resource: &[u8]) -> Vec<String> {
 fn appending_keeps_the_old_bytes_as_a_prefix() {
     let mut first = Appender::new(b"").expect("valid");
     first.append("a", 1i64);
-    let first = first.finish();
+    let first = first.finish().unwrap();
     let mut edit = Appender::new(&first).expect("valid");
     edit.append("b", &["x", "y"][..]);
     edit.append("c", 1.5);
     edit.append("d", true);
-    let edited = edit.finish();
+    let edited = edit.finish().unwrap();
     assert_eq!(edited[..first.len()], first[..]);
     assert_eq!(keys(&edited), ["a", "b", "c", "d"]);
     assert_eq!(find(&edited, "c"), Some(AnyValue::Double(1.5)));
@@ -32,7 +32,7 @@ fn only_an_absent_or_empty_attribute_is_filled() {
     assert!(!edit.set_if_absent_or_empty("full", "theirs"));
     assert!(edit.set_if_absent_or_empty("absent", 7i64));
     assert!(!edit.set_if_absent_or_empty("absent", 8i64));
-    let edited = edit.finish();
+    let edited = edit.finish().unwrap();
     assert_eq!(keys(&edited), ["full", "empty", "absent"]);
     assert_eq!(find(&edited, "empty"), Some(AnyValue::Str(b"filled")));
     assert_eq!(find(&edited, "absent"), Some(AnyValue::Int(7)));
@@ -46,7 +46,7 @@ fn deleting_takes_every_duplicate_and_nothing_else() {
     edit.append("a", "3");
     assert!(edit.delete("a"));
     assert!(!edit.delete("a"));
-    let edited = edit.finish();
+    let edited = edit.finish().unwrap();
     assert_eq!(keys(&edited), ["b"]);
     assert_eq!(edited[..2], [0x10, 0x05]);
 }
@@ -60,7 +60,7 @@ fn attributes_of_any_message_are_edited_in_the_memory_of_the_last_one() {
         let mut first = Appender::new(b"").expect("valid");
         first.append(key, value);
         span.extend_from_slice(&[0x4a]);
-        span.extend_from_slice(&first.finish()[1..]);
+        span.extend_from_slice(&first.finish().unwrap()[1..]);
     }
     span.extend_from_slice(&[0xf8, 0x07, 0x05]);
     for _ in 0..2 {
@@ -78,7 +78,7 @@ fn attributes_of_any_message_are_edited_in_the_memory_of_the_last_one() {
         let mut out = vec![9];
         edit.write_to(&mut out);
         assert_eq!(out.len(), 1 + edit.new_len());
-        assert_eq!(out[1..], edit.take()[..]);
+        assert_eq!(out[1..], edit.take().unwrap()[..]);
         let read = |key| crate::otlp::attributes::find_in(&out[1..], 9, key);
         assert_eq!(read("a"), Some(AnyValue::Int(7)));
         assert_eq!((read("b"), read("c")), (Some(AnyValue::Str(b"\xff")), Some(AnyValue::Str(b"1"))));

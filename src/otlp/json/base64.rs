@@ -1,5 +1,6 @@
 //! Base64 as protobuf's JSON mapping wants it: written in the standard alphabet with padding, read in either alphabet
 //! with or without padding (RFC 4648 sections 4 and 5).
+//! Granted: whoever calls has made room for what is written.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -7,14 +7,15 @@
 //! through and we do not: text after the request.
 
 pub mod base64;
+pub mod line;
 pub mod number;
 mod profiles;
 mod read;
 mod scan;
-mod schema;
+pub mod schema;
 pub mod text;
 mod write;
 
-pub use read::{TranscodeError, to_wire, to_wire_within};
+pub use read::{TranscodeError, Transcoded, to_wire, to_wire_within, transcode};
 pub use scan::JsonError;
-pub use write::from_wire;
+pub use write::{from_wire, readable_from_wire};

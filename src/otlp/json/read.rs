@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::core::budget::{OverBudget, Ticket};
+use crate::core::granted::{Allowance, Granted};
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::Signal;
 use crate::otlp::ids::hex_to_bytes;
@@ -41,28 +42,44 @@ type Read<T> = Result<T, TranscodeError>;
 ///
 /// Unknown fields are skipped, null leaves a field unset, of a repeated key the last value counts. Text that is not
 /// UTF-8 becomes U+FFFD. A value that nests deeper than `DEPTH_MAX` is cut one level below that, where `check_depth`
-/// finds its item and drops it alone.
+/// finds its item and drops it alone; so does an id that cannot be one.
 pub fn to_wire(signal: Signal, body: &[u8]) -> Result<Bytes, TranscodeError> {
     to_wire_within(signal, body, &Ticket::free())
 }
 
-/// The same under a budget: `ticket` grows by what is allocated, before it is.
+/// The same under a budget: `ticket` has grown by what is allocated before it is, and keeps the result's.
 pub fn to_wire_within(signal: Signal, body: &[u8], ticket: &Ticket) -> Result<Bytes, TranscodeError> {
-    let mut reader = Reader { scan: Scanner::new(body), out: Vec::new(), ticket, depth: 0, repeats: REPEATED_KEYS_MAX };
+    transcode(signal, body, ticket).map(|transcoded| transcoded.wire)
+}
+
+/// A request in protobuf.
+#[derive(Debug)]
+pub struct Transcoded {
+    pub wire: Bytes,
+    /// Where the first id stands that cannot be one. Its bytes have a length that no id has.
+    pub bad_id: Option<JsonError>,
+}
+
+/// As [`to_wire_within`], and says where a bad id was.
+pub fn transcode(signal: Signal, body: &[u8], ticket: &Ticket) -> Result<Transcoded, TranscodeError> {
+    let (out, room) = (Granted::new(), Allowance::of(ticket));
+    let scan = Scanner::new(body);
+    let mut reader = Reader { scan, out, room, depth: 0, repeats: REPEATED_KEYS_MAX, bad_id: None };
     reader.room(body.len() / 2 + FIELD_BYTES)?;
     reader.message(schema::request(signal))?;
     reader.scan.end()?;
-    Ok(Bytes::from(reader.out))
+    Ok(Transcoded { wire: reader.out.freeze(&mut reader.room)?, bad_id: reader.bad_id })
 }
 
 struct Reader<'j> {
     scan: Scanner<'j>,
-    /// Whole fields of every message that is still open. Invariant: the ticket has grown by its capacity.
-    out: Vec<u8>,
-    ticket: &'j Ticket,
+    /// Whole fields of every message that is still open.
+    out: Granted<u8>,
+    room: Allowance,
     /// Lists and maps around the value being read.
     depth: usize,
     repeats: usize,
+    bad_id: Option<JsonError>,
 }
 
 /// A message whose length is not known yet.
@@ -103,15 +120,7 @@ impl<'j> Reader<'j> {
     /// Grows the output for so many bytes more, once the ticket covers them.
     #[inline]
     fn room(&mut self, more: usize) -> Read<()> {
-        if self.out.capacity() - self.out.len() >= more { Ok(()) } else { self.grow(more) }
-    }
-
-    #[cold]
-    fn grow(&mut self, more: usize) -> Read<()> {
-        let wanted = (self.out.len() + more).max(2 * self.out.capacity());
-        self.ticket.grow((wanted - self.out.capacity()) as u64)?;
-        self.out.reserve_exact(wanted - self.out.len());
-        Ok(())
+        Ok(self.out.reserve(more, &mut self.room)?)
     }
 
     /// The value of a known key. `start` is where the fields of its message begin, `again` says the key came before.
@@ -150,7 +159,7 @@ impl<'j> Reader<'j> {
             Kind::Message(inner) => loop {
                 if self.scan.literal("null") {
                     self.room(FIELD_BYTES)?;
-                    write::bytes(&mut self.out, field.number, b"");
+                    write::bytes(self.out.within(), field.number, b"");
                 } else {
                     self.nested(field, inner)?;
                 }
@@ -158,7 +167,7 @@ impl<'j> Reader<'j> {
                     return Ok(());
                 }
             },
-            Kind::String | Kind::Bytes | Kind::Id(_) => loop {
+            Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_) => loop {
                 self.scalar(field, Some(field.number))?;
                 if !self.scan.more(b']')? {
                     return Ok(());
@@ -197,10 +206,11 @@ impl<'j> Reader<'j> {
 
     fn open(&mut self, number: u32, padded: bool) -> Read<Open> {
         self.room(FIELD_BYTES)?;
-        write::key(&mut self.out, number, write::LEN);
+        write::key(self.out.within(), number, write::LEN);
         let width = if padded { PADDED_LENGTH } else { 1 };
-        self.out.resize(self.out.len() + width, 0);
-        Ok(Open { body: self.out.len(), padded })
+        let body = self.out.len() + width;
+        self.out.within().resize(body, 0);
+        Ok(Open { body, padded })
     }
 
     fn close(&mut self, open: &Open) -> Read<()> {
@@ -217,7 +227,7 @@ impl<'j> Reader<'j> {
         } else {
             let width = write::varint_len(length as u64);
             let end = self.out.len();
-            self.out.resize(end + width - 1, 0);
+            self.out.within().resize(end + width - 1, 0);
             self.out.copy_within(open.body..end, open.body + width - 1);
             for index in 0..width {
                 let more = if index + 1 < width { 0x80 } else { 0 };
@@ -256,7 +266,7 @@ impl<'j> Reader<'j> {
         self.scan.peek();
         let at = self.scan.position();
         match field.kind {
-            Kind::String | Kind::Bytes | Kind::Id(_) => self.text(field, at),
+            Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_) => self.text(field, at),
             Kind::Double => {
                 let value = self.double(field, at)?;
                 self.fixed64(number, value.to_bits());
@@ -348,18 +358,19 @@ impl<'j> Reader<'j> {
         }
         let quoted = self.scan.string("a string")?;
         // Escapes and base64 only shrink; a byte that is not UTF-8 becomes the three of U+FFFD.
-        let utf8 = matches!(field.kind, Kind::Bytes | Kind::Id(_)) || std::str::from_utf8(quoted.raw).is_ok();
+        let utf8 = matches!(field.kind, Kind::Bytes | Kind::Id(_) | Kind::LooseId(_))
+            || std::str::from_utf8(quoted.raw).is_ok();
         self.room(quoted.raw.len() * if utf8 { 1 } else { 3 } + FIELD_BYTES)?;
         let open = self.open(field.number, false)?;
         match field.kind {
             Kind::Bytes => {
-                if base64::decode(&mut self.out, quoted.raw).is_none() {
+                if base64::decode(self.out.within(), quoted.raw).is_none() {
                     return Err(self.fault(at, format!("expected base64 for `{}`", field.name)));
                 }
             }
-            Kind::Id(length) => self.id(field, &quoted, length, at)?,
+            Kind::Id(length) | Kind::LooseId(length) => self.id(field, &quoted, length, at)?,
             _ => {
-                if quoted.push_to(&mut self.out).is_none() {
+                if quoted.push_to(self.out.within()).is_none() {
                     return Err(self.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
                 }
             }
@@ -374,38 +385,49 @@ impl<'j> Reader<'j> {
         }
         let start = self.out.len();
         match length {
-            8 => self.out.extend(hex_to_bytes::<8>(quoted.raw).into_iter().flatten()),
-            _ => self.out.extend(hex_to_bytes::<16>(quoted.raw).into_iter().flatten()),
+            8 => self.out.within().extend(hex_to_bytes::<8>(quoted.raw).into_iter().flatten()),
+            _ => self.out.within().extend(hex_to_bytes::<16>(quoted.raw).into_iter().flatten()),
         }
-        if self.out.len() == start {
-            let digits = 2 * length;
-            return Err(self.fault(at, format!("expected {digits} hex digits or an empty string for `{}`", field.name)));
+        if self.out.len() > start {
+            return Ok(());
         }
+        // The place is counted from the start of the text: once in a request.
+        let fault = || {
+            let message = format!("expected {} hex digits or an empty string for `{}`", 2 * length, field.name);
+            self.scan.fault(at, message)
+        };
+        if matches!(field.kind, Kind::Id(_)) {
+            return Err(fault().into());
+        }
+        if self.bad_id.is_none() {
+            self.bad_id = Some(fault());
+        }
+        self.out.within().push(0);
         Ok(())
     }
 
     #[inline]
     fn varint(&mut self, number: Option<u32>, value: u64) {
         if let Some(number) = number {
-            write::key(&mut self.out, number, write::VARINT);
+            write::key(self.out.within(), number, write::VARINT);
         }
-        write::varint(&mut self.out, value);
+        write::varint(self.out.within(), value);
     }
 
     #[inline]
     fn fixed64(&mut self, number: Option<u32>, value: u64) {
         if let Some(number) = number {
-            write::key(&mut self.out, number, write::FIXED64);
+            write::key(self.out.within(), number, write::FIXED64);
         }
-        self.out.extend_from_slice(&value.to_le_bytes());
+        self.out.within().extend_from_slice(&value.to_le_bytes());
     }
 
     #[inline]
     fn fixed32(&mut self, number: Option<u32>, value: u32) {
         if let Some(number) = number {
-            write::key(&mut self.out, number, write::FIXED32);
+            write::key(self.out.within(), number, write::FIXED32);
         }
-        self.out.extend_from_slice(&value.to_le_bytes());
+        self.out.within().extend_from_slice(&value.to_le_bytes());
     }
 
     #[cold]
@@ -419,11 +441,17 @@ impl<'j> Reader<'j> {
     }
 }
 
+/// No known key is longer than this with all its characters escaped.
+const ESCAPED_KEY_MAX: usize = 512;
+
 /// Row of a key as it stands in the text; a key with escapes is unescaped first.
 #[inline]
 fn row_of(message: &Message, key: &Quoted<'_>, hint: usize) -> Option<usize> {
     if !key.escaped {
         return message.row(key.raw, hint);
+    }
+    if key.raw.len() > ESCAPED_KEY_MAX {
+        return None;
     }
     let mut plain = Vec::new();
     key.push_to(&mut plain)?;

@@ -1,6 +1,7 @@
 //! The JSON scanner: walks a body from its first to its last byte, yields borrowed tokens, allocates nothing.
 //!
 //! It knows JSON and no OTLP. Every fault says where: line, column and what was expected instead.
+//! Granted: whoever calls has made room for three bytes of each.
 
 use crate::otlp::json::text::plain_run;
 

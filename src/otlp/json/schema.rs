@@ -34,6 +34,9 @@ pub enum Kind {
     Bytes,
     /// A trace (16), span (8) or profile (16) id: hex in JSON, this many bytes.
     Id(usize),
+    /// The same where one that cannot be an id costs its item or less: it is written with a length that no id has, and met
+    /// where those of protobuf are (`otlp::readable`).
+    LooseId(usize),
     Bool,
     Int32,
     Sint32,
@@ -237,10 +240,10 @@ static ARRAY_VALUE: Message = Message::nesting(&[repeated("values", 1, Kind::Mes
 static KEY_VALUE_LIST: Message = Message::nesting(&[repeated("values", 1, Kind::Message(&KEY_VALUE))]);
 
 static SPAN: Message = Message::new(&[
-    plain("traceId", 1, Kind::Id(16)),
-    plain("spanId", 2, Kind::Id(8)),
+    plain("traceId", 1, Kind::LooseId(16)),
+    plain("spanId", 2, Kind::LooseId(8)),
     plain("traceState", 3, Kind::String),
-    plain("parentSpanId", 4, Kind::Id(8)),
+    plain("parentSpanId", 4, Kind::LooseId(8)),
     plain("flags", 16, Kind::Fixed32),
     plain("name", 5, Kind::String),
     plain("kind", 6, Kind::Enum(SPAN_KIND)),
@@ -269,8 +272,8 @@ static EVENT: Message = Message::new(&[
     plain("droppedAttributesCount", 4, Kind::Uint32),
 ]);
 static LINK: Message = Message::new(&[
-    plain("traceId", 1, Kind::Id(16)),
-    plain("spanId", 2, Kind::Id(8)),
+    plain("traceId", 1, Kind::LooseId(16)),
+    plain("spanId", 2, Kind::LooseId(8)),
     plain("traceState", 3, Kind::String),
     attributes(4),
     plain("droppedAttributesCount", 5, Kind::Uint32),
@@ -290,8 +293,8 @@ static LOG_RECORD: Message = Message::new(&[
     attributes(6),
     plain("droppedAttributesCount", 7, Kind::Uint32),
     plain("flags", 8, Kind::Fixed32),
-    plain("traceId", 9, Kind::Id(16)),
-    plain("spanId", 10, Kind::Id(8)),
+    plain("traceId", 9, Kind::LooseId(16)),
+    plain("spanId", 10, Kind::LooseId(8)),
     plain("eventName", 12, Kind::String),
 ]);
 #[rustfmt::skip]
@@ -388,6 +391,6 @@ static EXEMPLAR: Message = Message::new(&[
     plain("timeUnixNano", 2, Kind::Fixed64),
     member("asDouble", 3, Kind::Double),
     member("asInt", 6, Kind::Sfixed64),
-    plain("spanId", 4, Kind::Id(8)),
-    plain("traceId", 5, Kind::Id(16)),
+    plain("spanId", 4, Kind::LooseId(8)),
+    plain("traceId", 5, Kind::LooseId(16)),
 ]);

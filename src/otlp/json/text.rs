@@ -1,4 +1,5 @@
 //! JSON text out of bytes: strings, numbers, base64. The output is valid JSON whatever the input bytes are.
+//! Granted: whoever calls has made room for what is written.
 
 use crate::otlp::json::base64;
 

@@ -5,23 +5,47 @@
 
 use crate::core::limits::DEPTH_MAX;
 use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
+use crate::otlp::envelope::count_item;
 use crate::otlp::ids::push_hex;
+use crate::otlp::json::line::Line;
 use crate::otlp::json::schema::{self, Field, Kind, Message, Presence};
 use crate::otlp::json::text;
 use crate::otlp::walk::{self, Fields, Malformed, Wire};
 
 /// Appends the request as one JSON object, without a line feed. Text that is not UTF-8 becomes U+FFFD, so the line is
-/// valid JSON whatever came in. On an error nothing is appended.
+/// valid JSON whatever came in. On an error nothing is appended. Its memory is accounted elsewhere.
 pub fn from_wire(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let before = out.len();
-    let written = write_request(signal, envelope, out);
+    let mut line = Line::behind(std::mem::take(out));
+    let written = write_request(signal, envelope, &mut line, &mut |_, fault| Err(fault));
+    *out = line.into_text();
     if written.is_err() {
         out.truncate(before);
     }
     written
 }
 
-fn write_request(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// The same without the items that cannot be written, which is found out in the one walk; returns how many they are, in
+/// the unit of the balance. Of a resource or scope that cannot be written all items are left out. Without memory for all
+/// of it the line says so.
+pub fn readable_from_wire(signal: Signal, envelope: &Envelope, out: &mut Line) -> u64 {
+    let (before, mut left_out) = (out.len(), 0);
+    let written = write_request(signal, envelope, out, &mut |item, _| {
+        left_out += count_item(signal, item);
+        Ok(())
+    });
+    if written.is_err() {
+        // A dictionary that cannot be written.
+        out.truncate(before);
+        return envelope.items().map(|item| count_item(signal, item)).sum();
+    }
+    left_out
+}
+
+/// Told of every item that cannot be written; an error ends the request.
+type OnFault<'f> = &'f mut dyn FnMut(&[u8], Malformed) -> Result<(), Malformed>;
+
+fn write_request(signal: Signal, envelope: &Envelope, out: &mut Line, on_fault: OnFault<'_>) -> Result<(), Malformed> {
     let request = schema::request(signal);
     out.push(b'{');
     if !envelope.groups.is_empty() {
@@ -29,8 +53,13 @@ fn write_request(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Resu
         key(out, groups.name);
         out.push(b'[');
         for group in &envelope.groups {
+            let before = out.len();
             separate(out);
-            write_group(out, inner(groups), group)?;
+            // Only its resource: what its scopes hold is settled within.
+            if let Err(fault) = write_group(out, inner(groups), group, on_fault)? {
+                out.truncate(before);
+                group.scopes.iter().flat_map(|scope| &scope.items).try_for_each(|item| on_fault(item, fault))?;
+            }
         }
         out.push(b']');
     }
@@ -42,48 +71,66 @@ fn write_request(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-fn write_group(out: &mut Vec<u8>, rows: &Message, group: &Group) -> Result<(), Malformed> {
-    let [resource, scopes, url] = rows.fields else { return Ok(()) };
+/// What cannot be written of itself is given back; an error is the end of the request.
+type Written = Result<Result<(), Malformed>, Malformed>;
+
+fn write_group(out: &mut Line, rows: &Message, group: &Group, on_fault: OnFault<'_>) -> Written {
+    let [resource, scopes, url] = rows.fields else { return Ok(Ok(())) };
     out.push(b'{');
     key(out, resource.name);
-    message(out, inner(resource), group.resource.as_deref().unwrap_or_default(), 0)?;
+    if let Err(fault) = message(out, inner(resource), group.resource.as_deref().unwrap_or_default(), 0) {
+        return Ok(Err(fault));
+    }
     if !group.scopes.is_empty() {
         key(out, scopes.name);
         out.push(b'[');
         for scope in &group.scopes {
+            let before = out.len();
             separate(out);
-            write_scope(out, inner(scopes), scope)?;
+            if let Err(fault) = write_scope(out, inner(scopes), scope, on_fault)? {
+                out.truncate(before);
+                scope.items.iter().try_for_each(|item| on_fault(item, fault))?;
+            }
         }
         out.push(b']');
     }
     write_url(out, url, &group.schema_url);
     out.push(b'}');
-    Ok(())
+    Ok(Ok(()))
 }
 
-fn write_scope(out: &mut Vec<u8>, rows: &Message, group: &ScopeGroup) -> Result<(), Malformed> {
-    let [scope, items, url] = rows.fields else { return Ok(()) };
+fn write_scope(out: &mut Line, rows: &Message, group: &ScopeGroup, on_fault: OnFault<'_>) -> Written {
+    let [scope, items, url] = rows.fields else { return Ok(Ok(())) };
     out.push(b'{');
     key(out, scope.name);
-    message(out, inner(scope), group.scope.as_deref().unwrap_or_default(), 0)?;
+    if let Err(fault) = message(out, inner(scope), group.scope.as_deref().unwrap_or_default(), 0) {
+        return Ok(Err(fault));
+    }
     if !group.items.is_empty() {
         key(out, items.name);
         out.push(b'[');
         for item in &group.items {
+            if out.is_refused() {
+                break;
+            }
+            let before = out.len();
             separate(out);
-            message(out, inner(items), item, 0)?;
+            if let Err(fault) = message(out, inner(items), item, 0) {
+                out.truncate(before);
+                on_fault(item, fault)?;
+            }
         }
         out.push(b']');
     }
     write_url(out, url, &group.schema_url);
     out.push(b'}');
-    Ok(())
+    Ok(Ok(()))
 }
 
-fn write_url(out: &mut Vec<u8>, row: &Field, url: &[u8]) {
+fn write_url(out: &mut Line, row: &Field, url: &[u8]) {
     if !url.is_empty() {
         key(out, row.name);
-        text::push_string(out, url);
+        out.string(url);
     }
 }
 
@@ -95,22 +142,22 @@ fn inner(row: &Field) -> &'static Message {
     }
 }
 
-fn separate(out: &mut Vec<u8>) {
+fn separate(out: &mut Line) {
     // Strings end with a quote, so an opening bracket at the end is one of ours.
     if !matches!(out.last(), Some(b'{' | b'[')) {
         out.push(b',');
     }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
+fn key(out: &mut Line, name: &str) {
     separate(out);
     out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+    out.add(name.as_bytes());
+    out.add(b"\":");
 }
 
 /// One message as an object. `depth` is the number of lists and maps around it.
-fn message(out: &mut Vec<u8>, rows: &'static Message, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn message(out: &mut Line, rows: &'static Message, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let depth = depth + usize::from(rows.nests);
     if depth > DEPTH_MAX {
         return Err(Malformed::Depth);
@@ -147,7 +194,7 @@ fn occurrences<'a>(bytes: &'a [u8], field: &Field) -> impl Iterator<Item = Wire<
     Fields::new(bytes).filter_map(Result::ok).filter(move |found| found.number == number).map(|found| found.wire)
 }
 
-fn single(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn single(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let Some(last) = occurrences(bytes, field).last() else { return Ok(()) };
     if let Kind::Message(inner) = field.kind {
         key(out, field.name);
@@ -156,11 +203,9 @@ fn single(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Resul
         if second.is_none() {
             return message(out, inner, wire_bytes(field, first.unwrap_or(last))?, depth);
         }
-        let mut merged = Vec::new();
-        for part in occurrences(bytes, field) {
-            merged.extend_from_slice(wire_bytes(field, part)?);
-        }
-        return message(out, inner, &merged, depth);
+        occurrences(bytes, field).try_for_each(|part| wire_bytes(field, part).map(drop))?;
+        let parts = occurrences(bytes, field).filter_map(|part| wire_bytes(field, part).ok());
+        return out.with_joined(parts, |out, merged| message(out, inner, merged, depth)).unwrap_or(Ok(()));
     }
     if field.presence != Presence::Plain || !is_zero(field, last)? {
         key(out, field.name);
@@ -169,7 +214,7 @@ fn single(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Resul
     Ok(())
 }
 
-fn list(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn list(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let before = out.len();
     key(out, field.name);
     out.push(b'[');
@@ -180,7 +225,7 @@ fn list(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<
                 separate(out);
                 message(out, inner, wire_bytes(field, wire)?, depth)?;
             }
-            (Kind::String | Kind::Bytes | Kind::Id(_), _) => {
+            (Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_), _) => {
                 separate(out);
                 scalar(out, field, wire)?;
             }
@@ -200,7 +245,7 @@ fn list(out: &mut Vec<u8>, field: &Field, bytes: &[u8], depth: usize) -> Result<
     Ok(())
 }
 
-fn unpack(out: &mut Vec<u8>, field: &Field, mut packed: &[u8]) -> Result<(), Malformed> {
+fn unpack(out: &mut Line, field: &Field, mut packed: &[u8]) -> Result<(), Malformed> {
     while !packed.is_empty() {
         let (wire, length) = match field.kind {
             Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => {
@@ -230,7 +275,9 @@ fn wire_bytes<'a>(field: &Field, wire: Wire<'a>) -> Result<&'a [u8], Malformed> 
 fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
     Ok(match wire {
         // As in the Collector, an id of zeros is none.
-        Wire::Bytes(bytes) if matches!(field.kind, Kind::Id(_)) => bytes.iter().all(|byte| *byte == 0),
+        Wire::Bytes(bytes) if matches!(field.kind, Kind::Id(_) | Kind::LooseId(_)) => {
+            bytes.iter().all(|byte| *byte == 0)
+        }
         Wire::Bytes(bytes) => bytes.is_empty(),
         Wire::Varint(value) | Wire::Fixed64(value) => value == 0,
         Wire::Fixed32(value) => value == 0,
@@ -239,34 +286,63 @@ fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
 }
 
 /// One value that is no message; the wire type must be the one OTLP gives it.
-fn scalar(out: &mut Vec<u8>, field: &Field, wire: Wire<'_>) -> Result<(), Malformed> {
+fn scalar(out: &mut Line, field: &Field, wire: Wire<'_>) -> Result<(), Malformed> {
     let found = walk::Field { number: field.number, wire };
     let quotes: &[u8] =
         if matches!(field.kind, Kind::Int64 | Kind::Uint64 | Kind::Fixed64 | Kind::Sfixed64) { b"\"" } else { b"" };
-    out.extend_from_slice(quotes);
+    out.add(quotes);
     match field.kind {
-        Kind::String => text::push_string(out, found.bytes()?),
-        Kind::Bytes => text::push_base64(out, found.bytes()?),
-        Kind::Id(_) => {
+        Kind::String => out.string(found.bytes()?),
+        Kind::Bytes => {
+            let bytes = found.bytes()?;
+            out.put(bytes.len() / 3 * 4 + 8, |out| text::push_base64(out, bytes));
+        }
+        Kind::Id(_) | Kind::LooseId(_) => {
+            let id = found.bytes()?;
             out.push(b'"');
-            push_hex(out, found.bytes()?);
+            out.put(2 * id.len(), |out| push_hex(out, id));
             out.push(b'"');
         }
-        Kind::Bool => out.extend_from_slice(if found.varint()? == 0 { b"false" } else { b"true" }),
-        Kind::Int32 | Kind::Enum(_) => text::push_signed(out, i64::from(found.varint()? as i32)),
+        Kind::Bool => out.add(if found.varint()? == 0 { b"false" } else { b"true" }),
+        Kind::Int32 | Kind::Enum(_) => {
+            let value = i64::from(found.varint()? as i32);
+            out.number(|out| text::push_signed(out, value));
+        }
         Kind::Sint32 => {
             let value = found.varint()? as u32;
-            text::push_signed(out, i64::from((value >> 1) as i32 ^ -((value & 1) as i32)));
+            let value = i64::from((value >> 1) as i32 ^ -((value & 1) as i32));
+            out.number(|out| text::push_signed(out, value));
         }
-        Kind::Uint32 => text::push_unsigned(out, u64::from(found.varint()? as u32)),
-        Kind::Fixed32 => text::push_unsigned(out, u64::from(found.fixed32()?)),
-        Kind::Int64 => text::push_signed(out, found.varint()? as i64),
-        Kind::Uint64 => text::push_unsigned(out, found.varint()?),
-        Kind::Fixed64 => text::push_unsigned(out, found.fixed64()?),
-        Kind::Sfixed64 => text::push_signed(out, found.fixed64()? as i64),
-        Kind::Double => text::push_double(out, f64::from_bits(found.fixed64()?)),
+        Kind::Uint32 => {
+            let value = u64::from(found.varint()? as u32);
+            out.number(|out| text::push_unsigned(out, value));
+        }
+        Kind::Fixed32 => {
+            let value = u64::from(found.fixed32()?);
+            out.number(|out| text::push_unsigned(out, value));
+        }
+        Kind::Int64 => {
+            let value = found.varint()? as i64;
+            out.number(|out| text::push_signed(out, value));
+        }
+        Kind::Uint64 => {
+            let value = found.varint()?;
+            out.number(|out| text::push_unsigned(out, value));
+        }
+        Kind::Fixed64 => {
+            let value = found.fixed64()?;
+            out.number(|out| text::push_unsigned(out, value));
+        }
+        Kind::Sfixed64 => {
+            let value = found.fixed64()? as i64;
+            out.number(|out| text::push_signed(out, value));
+        }
+        Kind::Double => {
+            let value = f64::from_bits(found.fixed64()?);
+            out.number(|out| text::push_double(out, value));
+        }
         Kind::Message(_) => return Err(Malformed::Unexpected(field.number)),
     }
-    out.extend_from_slice(quotes);
+    out.add(quotes);
     Ok(())
 }

@@ -1,124 +1,182 @@
-//! Converters from text to text.
+//! Converters from text to text, with checked arguments.
 
 use std::borrow::Cow;
 
 use crate::otlp::json::base64;
 use crate::ottl::Failure;
-use crate::ottl::convert::{Converter, TEXT_MAX, made, text};
+use crate::ottl::convert::{TEXT_MAX, case, text_value};
 use crate::ottl::value::Value;
 
 /// The cases `ConvertCase` knows.
 pub const CASES: &[&str] = &["lower", "upper", "snake", "camel"];
 
-/// `None` when the converter is none of these.
-pub fn apply<'a>(converter: Converter, first: &Value<'_>, second: &Value<'_>) -> Option<Result<Value<'a>, Failure>> {
-    let made = match converter {
-        Converter::Concat => concat(first, second),
-        Converter::ConvertCase => text(second).and_then(|case| convert_case(first, &case)),
-        Converter::ToLowerCase => text(first).map(|text| made(text.to_lowercase())),
-        Converter::ToUpperCase => text(first).map(|text| made(text.to_uppercase())),
-        Converter::Trim => trim(first, second),
-        Converter::TrimPrefix => both(first, second, |text, end| made(text.strip_prefix(end).unwrap_or(text).into())),
-        Converter::TrimSuffix => both(first, second, |text, end| made(text.strip_suffix(end).unwrap_or(text).into())),
-        Converter::HasPrefix => both(first, second, |text, end| Value::Bool(text.starts_with(end))),
-        Converter::HasSuffix => both(first, second, |text, end| Value::Bool(text.ends_with(end))),
-        Converter::Split => both(first, second, split),
-        Converter::Base64Decode => base64_decode(first),
-        _ => return None,
+pub fn concat<'a>(values: &Value<'_>, between: &str) -> Result<Value<'a>, Failure> {
+    let Value::List(values) = values else { return Err(Failure("Concat wants a list of values")) };
+    let shown = |value: &Value<'_>| match value {
+        Value::Text(text) => text.len(),
+        _ => "<nil>".len(),
     };
-    Some(made)
-}
-
-fn both<'a>(
-    first: &Value<'_>,
-    second: &Value<'_>,
-    make: impl FnOnce(&str, &str) -> Value<'a>,
-) -> Result<Value<'a>, Failure> {
-    Ok(make(&text(first)?, &text(second)?))
-}
-
-fn concat<'a>(values: &Value<'_>, between: &Value<'_>) -> Result<Value<'a>, Failure> {
-    let values = match values {
-        Value::List(values) => Cow::Borrowed(values),
-        other => Cow::Owned(other.elements().ok_or(Failure("Concat wants a list of values"))?),
-    };
-    let parts: Vec<Cow<'_, str>> = values.iter().map(|value| value.to_text().unwrap_or("<nil>".into())).collect();
-    let between = text(between)?;
-    let length = parts.iter().map(|part| part.len() + between.len()).fold(0usize, usize::saturating_add);
+    let length = values.iter().map(|value| shown(value) + between.len()).fold(0usize, usize::saturating_add);
     if length > TEXT_MAX + between.len() {
         return Err(Failure("the text is too long"));
     }
-    Ok(made(parts.join(&*between)))
+    let mut made = String::with_capacity(length);
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            made.push_str(between);
+        }
+        made.push_str(if let Value::Text(text) = value { text } else { "<nil>" });
+    }
+    Ok(Value::Text(Cow::Owned(made)))
 }
 
-fn convert_case<'a>(value: &Value<'_>, case: &str) -> Result<Value<'a>, Failure> {
-    let text = text(value)?;
-    let converted = match case {
+pub fn convert_case<'a>(text: &str, into: &str) -> Result<Value<'a>, Failure> {
+    let converted = match into {
         "lower" => text.to_lowercase(),
         "upper" => text.to_uppercase(),
-        "snake" => words(&text).join("_"),
-        "camel" => words(&text).iter().map(|word| capital(word)).collect(),
+        "snake" => case::snake(text),
+        "camel" => case::camel(text),
         _ => return Err(Failure("ConvertCase knows lower, upper, snake and camel")),
     };
-    Ok(made(converted))
+    Ok(Value::Text(Cow::Owned(converted)))
 }
 
-/// The words of a text in lower case: they end at signs and before capitals.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = vec![String::new()];
-    let mut before = ' ';
-    for c in text.chars() {
-        let boundary = !c.is_alphanumeric() || (c.is_uppercase() && !before.is_uppercase());
-        if boundary && words.last().is_some_and(|word| !word.is_empty()) {
-            words.push(String::new());
-        }
-        if c.is_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.extend(c.to_lowercase());
-        }
-        before = c;
-    }
-    words.retain(|word| !word.is_empty());
-    words
+pub fn trim<'a>(text: &str, of: Option<&str>) -> Value<'a> {
+    let of = of.unwrap_or(" ");
+    text_value(text.trim_matches(|c| of.contains(c)))
 }
 
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
-    first + letters.as_str()
-}
-
-fn trim<'a>(value: &Value<'_>, of: &Value<'_>) -> Result<Value<'a>, Failure> {
-    let text = text(value)?;
-    let of = match of {
-        Value::Nil => Cow::Borrowed(" "),
-        of => self::text(of)?,
-    };
-    Ok(made(text.trim_matches(|c| of.contains(c)).to_owned()))
-}
-
-fn split<'a>(text: &str, by: &str) -> Value<'a> {
+pub fn split<'a>(text: &str, by: &str) -> Value<'a> {
     if by.is_empty() {
-        return Value::List(text.chars().map(|c| made(c.to_string())).collect());
+        return Value::List(text.chars().map(|c| text_value(c.encode_utf8(&mut [0; 4]))).collect());
     }
-    Value::List(text.split(by).map(|part| made(part.to_owned())).collect())
+    Value::List(text.split(by).map(text_value).collect())
 }
 
-/// Start and length count bytes, as upstream's do.
-pub fn substring<'a>(value: &Value<'_>, start: &Value<'_>, length: &Value<'_>) -> Result<Value<'a>, Failure> {
-    let (Value::Int(start), Value::Int(length)) = (start, length) else {
-        return Err(Failure("Substring wants a start and a length"));
+/// Start and length count bytes. What is cut through a character gets a sign in its place, or ends beside it.
+pub fn substring<'a>(text: &str, start: i64, length: i64, whole_characters: bool) -> Result<Value<'a>, Failure> {
+    const OUTSIDE: Failure = Failure("the range does not lie in the text");
+    if length <= 0 {
+        return Err(Failure("the length of a part must be above zero"));
+    }
+    let start = usize::try_from(start).map_err(|_| OUTSIDE)?;
+    let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length)).ok_or(OUTSIDE)?;
+    let bytes = text.as_bytes();
+    if end > bytes.len() {
+        return Err(OUTSIDE);
+    }
+    let (mut from, mut to) = (start, end);
+    if whole_characters {
+        while from < bytes.len() && !text.is_char_boundary(from) {
+            from += 1;
+        }
+        while from < to && to < bytes.len() && !text.is_char_boundary(to) {
+            to -= 1;
+        }
+        to = to.max(from);
+    }
+    Ok(Value::Text(Cow::Owned(String::from_utf8_lossy(&bytes[from..to]).into_owned())))
+}
+
+/// The alphabets of base64.
+fn variant(name: &str) -> Option<(bool, bool)> {
+    match name {
+        "base64" => Some((false, true)),
+        "base64-raw" => Some((false, false)),
+        "base64-url" => Some((true, true)),
+        "base64-raw-url" => Some((true, false)),
+        _ => None,
+    }
+}
+
+pub fn base64_encode<'a>(text: &str, name: &str) -> Result<Value<'a>, Failure> {
+    let (url, padded) = variant(name).ok_or(Failure("there is no such variant of base64"))?;
+    let mut out = Vec::new();
+    base64::encode(&mut out, text.as_bytes());
+    let mut made = String::from_utf8(out).unwrap_or_default();
+    if url {
+        made = made.replace('+', "-").replace('/', "_");
+    }
+    if !padded {
+        made.truncate(made.trim_end_matches('=').len());
+    }
+    Ok(Value::Text(Cow::Owned(made)))
+}
+
+fn base64_decode(text: &[u8], url: bool, padded: bool) -> Option<Vec<u8>> {
+    // Lines may be broken.
+    let mut text: Vec<u8> = text.iter().copied().filter(|c| *c != b'\n' && *c != b'\r').collect();
+    if text.iter().any(|c| if url { b"+/".contains(c) } else { b"-_".contains(c) }) {
+        return None;
+    }
+    if padded && !text.len().is_multiple_of(4) || !padded && text.contains(&b'=') {
+        return None;
+    }
+    if url {
+        text.iter_mut().for_each(|c| {
+            *c = if *c == b'-' {
+                b'+'
+            } else if *c == b'_' {
+                b'/'
+            } else {
+                *c
+            }
+        });
+    }
+    while !text.len().is_multiple_of(4) {
+        text.push(b'=');
+    }
+    let mut out = Vec::new();
+    base64::decode(&mut out, &text)?;
+    Some(out)
+}
+
+/// The encodings that `Decode` knows, beside those of base64.
+const ENCODINGS: &[&str] = &[
+    "utf-8",
+    "utf8",
+    "utf-8-raw",
+    "utf8-raw",
+    "ascii",
+    "us-ascii",
+    "nop",
+    "",
+    "utf-16",
+    "utf16",
+    "iso-8859-1",
+    "latin1",
+];
+
+pub fn knows_encoding(name: &str) -> bool {
+    variant(name).is_some() || ENCODINGS.contains(&name.to_lowercase().as_str())
+}
+
+pub fn decode<'a>(value: &Value<'_>, encoding: &str) -> Result<Value<'a>, Failure> {
+    let bytes: &[u8] = match value {
+        Value::Text(text) => text.as_bytes(),
+        Value::Bytes(bytes) => bytes,
+        _ => return Err(Failure("expected a text or bytes")),
     };
-    let text = text(value)?;
-    let range = usize::try_from(*start).ok().zip(usize::try_from(*length).ok());
-    let range = range.and_then(|(start, length)| Some(start..start.checked_add(length)?));
-    let cut = range.and_then(|range| text.get(range));
-    cut.map(|cut| made(cut.to_owned())).ok_or(Failure("the range does not lie in the text"))
-}
-
-fn base64_decode<'a>(value: &Value<'_>) -> Result<Value<'a>, Failure> {
-    let mut bytes = Vec::new();
-    base64::decode(&mut bytes, text(value)?.as_bytes()).ok_or(Failure("the text is not base64"))?;
-    String::from_utf8(bytes).map(made).map_err(|_| Failure("the decoded bytes are no text"))
+    if bytes.len() > TEXT_MAX {
+        return Err(Failure("the text is too long"));
+    }
+    let decoded = match variant(encoding) {
+        Some((url, padded)) => {
+            let bytes = base64_decode(bytes, url, padded).ok_or(Failure("the text is not base64"))?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        None => match encoding.to_lowercase().as_str() {
+            "utf-16" | "utf16" => {
+                let units = bytes.chunks(2).map(|unit| match unit {
+                    [low, high] => u16::from_le_bytes([*low, *high]),
+                    _ => 0xfffd,
+                });
+                char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+            }
+            "iso-8859-1" | "latin1" => bytes.iter().map(|byte| char::from(*byte)).collect(),
+            name if ENCODINGS.contains(&name) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => return Err(Failure("there is no such encoding")),
+        },
+    };
+    Ok(Value::Text(Cow::Owned(decoded)))
 }

@@ -1,138 +1,140 @@
-//! Converters of moments and durations. No clock is read here: moments come from the data or from a text.
+//! Converters of moments and durations. No clock is read here: moments come from the data, from a text or from the item.
 
-use std::borrow::Cow;
-
-use jiff::fmt::strtime::BrokenDownTime;
-use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, Zoned};
-
-use crate::config::duration;
 use crate::ottl::Failure;
-use crate::ottl::convert::{Converter, made, text};
-use crate::ottl::value::Value;
+use crate::ottl::convert::Converter;
+use crate::ottl::value::{Moment, Value};
 
 const SECOND: i64 = 1_000_000_000;
 /// Seconds from the year one, where Go's zero time stands, to 1970.
 const YEAR_ONE: i128 = 62_135_596_800;
 
-/// Directives of time formats that mean here what they mean upstream.
-const DIRECTIVES: &str = "YmdHMSyBbAapIejzTFDs%";
-
-/// True when every directive of the format is known.
-pub fn knows(format: &str) -> bool {
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c == '%' && !chars.next().is_some_and(|directive| DIRECTIVES.contains(directive)) {
-            return false;
-        }
-    }
-    true
-}
-
 pub fn apply<'a>(converter: Converter, first: &Value<'_>, second: &Value<'_>) -> Result<Value<'a>, Failure> {
+    let civil = || moment(first).map(Moment::civil);
+    let whole = |unit: i64| moment(first).map(|moment| Value::Int(moment.whole(i128::from(unit))));
     match converter {
-        Converter::Duration => {
-            let parsed = duration::parse(&text(first)?).map_err(|_| Failure("the text is no duration"))?;
-            i64::try_from(parsed.as_nanos()).map(Value::Duration).map_err(|_| Failure("the duration is too long"))
-        }
-        Converter::Time => parse(&text(first)?, &known(second)?),
-        Converter::FormatTime => {
-            let (time, format) = (utc(first)?, known(second)?);
-            let shown = jiff::fmt::strtime::format(format.as_bytes(), &time);
-            shown.map(made).map_err(|_| Failure("the time cannot be shown in this format"))
-        }
+        Converter::Duration => match first {
+            Value::Text(text) => parse_duration(text).map(Value::Duration).ok_or(Failure("the text is no duration")),
+            _ => Err(Failure("expected a string")),
+        },
         Converter::TruncateTime => truncate(moment(first)?, span(second)?),
         Converter::Unix => {
             let (Value::Int(seconds), nanos) = (first, second) else { return Err(Failure("expected seconds")) };
-            let nanos = match nanos {
-                Value::Nil => 0,
-                Value::Int(nanos) => *nanos,
-                _ => return Err(Failure("expected nanoseconds")),
-            };
-            let whole = seconds.checked_mul(SECOND).and_then(|whole| whole.checked_add(nanos));
-            whole.map(Value::Time).ok_or(Failure("the time is out of range"))
+            let nanos = if let Value::Int(nanos) = nanos { *nanos } else { 0 };
+            let all = i128::from(*seconds) * i128::from(SECOND) + i128::from(nanos);
+            let at = jiff::Timestamp::from_nanosecond(all).map_err(|_| Failure("the time is out of range"))?;
+            Ok(Value::Time(Moment::new(at, jiff::tz::TimeZone::UTC)))
         }
-        Converter::UnixNano => moment(first).map(Value::Int),
-        Converter::UnixMicro => moment(first).map(|nanos| Value::Int(nanos.div_euclid(1_000))),
-        Converter::UnixMilli => moment(first).map(|nanos| Value::Int(nanos.div_euclid(1_000_000))),
-        Converter::UnixSeconds => moment(first).map(|nanos| Value::Int(nanos.div_euclid(SECOND))),
+        Converter::UnixNano => moment(first).map(|moment| Value::Int(moment.nanos())),
+        Converter::UnixMicro => whole(1_000),
+        Converter::UnixMilli => whole(1_000_000),
+        Converter::UnixSeconds => whole(SECOND),
         Converter::Nanoseconds => span(first).map(Value::Int),
         Converter::Microseconds => span(first).map(|nanos| Value::Int(nanos / 1_000)),
         Converter::Milliseconds => span(first).map(|nanos| Value::Int(nanos / 1_000_000)),
-        Converter::Seconds => span(first).map(|nanos| Value::Float(nanos as f64 / SECOND as f64)),
-        Converter::Minutes => span(first).map(|nanos| Value::Float(nanos as f64 / (60 * SECOND) as f64)),
-        Converter::Hours => span(first).map(|nanos| Value::Float(nanos as f64 / (3600 * SECOND) as f64)),
-        Converter::Year => utc(first).map(|time| Value::Int(time.year().into())),
-        Converter::Month => utc(first).map(|time| Value::Int(time.month().into())),
-        Converter::Day => utc(first).map(|time| Value::Int(time.day().into())),
-        Converter::Weekday => utc(first).map(|time| Value::Int(time.weekday().to_sunday_zero_offset().into())),
-        Converter::Hour => utc(first).map(|time| Value::Int(time.hour().into())),
-        Converter::Minute => utc(first).map(|time| Value::Int(time.minute().into())),
-        Converter::Second => utc(first).map(|time| Value::Int(time.second().into())),
-        Converter::Nanosecond => utc(first).map(|time| Value::Int(time.subsec_nanosecond().into())),
+        // Go divides the whole units and the rest apart.
+        Converter::Seconds => span(first).map(|nanos| Value::Float(parts(nanos, SECOND))),
+        Converter::Minutes => span(first).map(|nanos| Value::Float(parts(nanos, 60 * SECOND))),
+        Converter::Hours => span(first).map(|nanos| Value::Float(parts(nanos, 3600 * SECOND))),
+        Converter::Year => civil().map(|time| Value::Int(time.year().into())),
+        Converter::Month => civil().map(|time| Value::Int(time.month().into())),
+        Converter::Day => civil().map(|time| Value::Int(time.day().into())),
+        Converter::Weekday => civil().map(|time| Value::Int(time.weekday().to_sunday_zero_offset().into())),
+        Converter::Hour => civil().map(|time| Value::Int(time.hour().into())),
+        Converter::Minute => civil().map(|time| Value::Int(time.minute().into())),
+        Converter::Second => civil().map(|time| Value::Int(time.second().into())),
+        Converter::Nanosecond => civil().map(|time| Value::Int(time.subsec_nanosecond().into())),
         _ => Err(Failure("this is no function of times")),
     }
 }
 
-/// A format that was not written out is looked at here.
-fn known<'v>(format: &'v Value<'_>) -> Result<Cow<'v, str>, Failure> {
-    let format = text(format)?;
-    if knows(&format) { Ok(format) } else { Err(Failure("the time format has an unknown directive")) }
+fn parts(nanos: i64, unit: i64) -> f64 {
+    (nanos / unit) as f64 + (nanos % unit) as f64 / unit as f64
 }
 
-fn moment(value: &Value<'_>) -> Result<i64, Failure> {
-    if let Value::Time(nanos) = value { Ok(*nanos) } else { Err(Failure("expected a time")) }
+fn moment<'v>(value: &'v Value<'_>) -> Result<&'v Moment, Failure> {
+    if let Value::Time(moment) = value { Ok(moment) } else { Err(Failure("expected a time")) }
 }
 
 fn span(value: &Value<'_>) -> Result<i64, Failure> {
     if let Value::Duration(nanos) = value { Ok(*nanos) } else { Err(Failure("expected a duration")) }
 }
 
-fn utc(value: &Value<'_>) -> Result<Zoned, Failure> {
-    let time =
-        Timestamp::from_nanosecond(i128::from(moment(value)?)).map_err(|_| Failure("the time is out of range"))?;
-    Ok(time.to_zoned(TimeZone::UTC))
-}
-
-/// What the format does not give is the beginning of 1970, in UTC.
-fn parse<'a>(text: &str, format: &str) -> Result<Value<'a>, Failure> {
-    const NO_TIME: Failure = Failure("the text is no time of this format");
-    let mut broken = BrokenDownTime::parse(format.as_bytes(), text.as_bytes()).map_err(|_| NO_TIME)?;
-    if let Ok(time) = broken.to_timestamp() {
-        return i64::try_from(time.as_nanosecond()).map(Value::Time).map_err(|_| NO_TIME);
-    }
-    let fill = |broken: &mut BrokenDownTime| -> Result<(), jiff::Error> {
-        if broken.year().is_none() {
-            broken.set_year(Some(1970))?;
-        }
-        if broken.day_of_year().is_none() {
-            broken.set_month(Some(broken.month().unwrap_or(1)))?;
-            broken.set_day(Some(broken.day().unwrap_or(1)))?;
-        }
-        if broken.hour().is_none() {
-            broken.set_hour(Some(0))?;
-        }
-        if broken.minute().is_none() {
-            broken.set_minute(Some(0))?;
-        }
-        if broken.second().is_none() {
-            broken.set_second(Some(0))?;
-        }
-        if broken.offset().is_none() {
-            broken.set_offset(Some(Offset::UTC));
-        }
-        Ok(())
-    };
-    fill(&mut broken).map_err(|_| NO_TIME)?;
-    let time = broken.to_timestamp().map_err(|_| NO_TIME)?;
-    i64::try_from(time.as_nanosecond()).map(Value::Time).map_err(|_| NO_TIME)
-}
-
-fn truncate<'a>(nanos: i64, to: i64) -> Result<Value<'a>, Failure> {
+fn truncate<'a>(moment: &Moment, to: i64) -> Result<Value<'a>, Failure> {
     if to <= 0 {
-        return Ok(Value::Time(nanos));
+        return Ok(Value::Time(moment.clone()));
     }
-    let since = i128::from(nanos) + YEAR_ONE * i128::from(SECOND);
+    let since = moment.at().as_nanosecond() + YEAR_ONE * i128::from(SECOND);
     let rest = since.rem_euclid(i128::from(to));
-    i64::try_from(i128::from(nanos) - rest).map(Value::Time).map_err(|_| Failure("the time is out of range"))
+    moment.plus(-i64::try_from(rest).unwrap_or_default()).map(Value::Time)
+}
+
+const UNITS: [(&str, i64); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("\u{b5}s", 1_000),
+    ("\u{3bc}s", 1_000),
+    ("ms", 1_000_000),
+    ("s", SECOND),
+    ("m", 60 * SECOND),
+    ("h", 3600 * SECOND),
+];
+
+/// Nanoseconds of what Go's `time.ParseDuration` takes: `1h15m30.918s`, with a sign.
+fn parse_duration(text: &str) -> Option<i64> {
+    let negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (whole, fraction) = rest[..end].split_once('.').unwrap_or((&rest[..end], ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return None;
+        }
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rest[..end])?;
+        rest = &rest[end..];
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse::<i64>().ok()?.into() };
+        total += whole * i128::from(*unit);
+        let digits = &fraction[..fraction.len().min(18)];
+        if !digits.is_empty() {
+            let scale = 10f64.powi(digits.len() as i32);
+            total += (digits.parse::<i64>().ok()? as f64 * (*unit as f64 / scale)) as i128;
+        }
+    }
+    i64::try_from(if negative { -total } else { total }).ok()
+}
+
+/// A duration as Go shows it: `1h15m30.918s`, `1.5ms`.
+pub fn shown_duration(nanos: i64) -> String {
+    let size = nanos.unsigned_abs();
+    let sign = if nanos < 0 { "-" } else { "" };
+    let decimal = |nanos: u64, unit: u64| {
+        let fraction = format!("{:0width$}", nanos % unit, width = unit.ilog10() as usize);
+        let fraction = fraction.trim_end_matches('0');
+        let dot = if fraction.is_empty() { "" } else { "." };
+        format!("{}{dot}{fraction}", nanos / unit)
+    };
+    let second = SECOND as u64;
+    match size {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{size}ns"),
+        1_000..1_000_000 => format!("{sign}{}\u{b5}s", decimal(size, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(size, 1_000_000)),
+        _ => {
+            let (hours, minutes) = (size / second / 3600, size / second / 60 % 60);
+            let seconds = decimal(size % (60 * second), second);
+            match (hours, minutes) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, _) => format!("{sign}{minutes}m{seconds}s"),
+                _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
 }

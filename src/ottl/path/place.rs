@@ -4,23 +4,23 @@
 use std::ops::Range;
 
 use crate::otlp::ids::hex_to_bytes;
-use crate::otlp::walk::Fields;
+use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
-use crate::ottl::draft::{Draft, places, slot};
+use crate::ottl::draft::{Draft, places, slot, without};
 use crate::ottl::encode::{Entry, check_nesting, entries, put_attribute, put_double, put_value, set_in};
-use crate::ottl::parse::Key;
 use crate::ottl::path::tables::{Part, PointPart, Points};
-use crate::ottl::path::{KINDS, Path, bytes, points_of};
+use crate::ottl::path::{KIND_CONSTANTS, KINDS, POINTS, Path, bytes, points_of, state};
 use crate::ottl::scene::Scene;
-use crate::ottl::value::Value;
+use crate::ottl::value::{Step, Value};
 use crate::ottl::{Failure, Item};
 
-/// Sets what the path names. Nil sets nothing, as upstream's `set`.
+/// Sets what the path names. Nil empties maps, lists and values that may be of any kind, and is a failure elsewhere.
 pub fn set(
     scene: &mut Scene<'_>,
     path: &Path,
     plan: impl FnOnce(&Item<'_>, &mut Buffers) -> Result<Option<Range<usize>>, Failure>,
 ) -> Result<(), Failure> {
+    scene.draft(path.owner).may_change()?;
     let mut buffers = std::mem::take(&mut scene.buffers);
     buffers.ready();
     let planned = plan(&scene.view(), &mut buffers);
@@ -74,26 +74,24 @@ impl Path {
         value: &Value<'_>,
         buffers: &mut Buffers,
     ) -> Result<Option<Range<usize>>, Failure> {
-        if *value == Value::Nil {
-            return Ok(None);
-        }
         let message = item.message(self.owner);
         let part = match self.part {
-            Part::Point(part) => match part.within(item.points) {
-                Some(part) => part,
-                None => return Ok(None),
-            },
+            Part::Point(part) => part.within(item.points).ok_or(Failure("such points have nothing of this name"))?,
             part => part,
         };
         let bytes = &mut buffers.out;
         let range = match part {
-            Part::Attributes(number) => attributes(message, number, &self.keys, value, buffers)?,
+            Part::Attributes(number) => self.attributes(number, value, item, buffers)?,
             Part::Any(number) => {
-                any(message, number, &self.keys, value, bytes)?;
+                self.any(number, value, item, bytes)?;
                 slot(message, number)
             }
-            Part::TraceState => {
-                trace_state(message, &self.keys, value, bytes)?;
+            Part::TraceState if !self.keys.is_empty() => {
+                let Value::Text(text) = value else { return Err(Failure("expected a string")) };
+                let Some(state) = state::with_member(super::bytes(message, 3), &self.keys, text)? else {
+                    return Ok(None);
+                };
+                write::bytes(bytes, 3, &state);
                 slot(message, 3)
             }
             Part::StatusCode | Part::StatusMessage => {
@@ -104,9 +102,119 @@ impl Path {
                 Some(number) => slot(message, number),
                 None => return Ok(None),
             },
+            Part::Pieces(number) => {
+                emptied(value)?;
+                *bytes = without(message, number);
+                0..message.len()
+            }
+            Part::DataPoints => {
+                emptied(value)?;
+                let Some((points, inside)) = points_of(message) else { return Ok(None) };
+                *bytes = without(message, points.field());
+                write::bytes(bytes, points.field(), &without(&inside, POINTS));
+                0..message.len()
+            }
+            Part::Counts(number) | Part::Doubles(number) => {
+                *bytes = without(message, number);
+                write::bytes(bytes, number, &words(part, value)?);
+                0..message.len()
+            }
+            Part::Offset(number) | Part::Buckets(number) => {
+                let mut inside =
+                    without(super::bytes(message, number), if part == Part::Offset(number) { 1 } else { 2 });
+                inside.extend_from_slice(&buckets(part, value)?);
+                write::bytes(bytes, number, &inside);
+                slot(message, number)
+            }
             part => slot(message, scalar(part, value, bytes)?),
         };
         Ok(Some(range))
+    }
+
+    /// One attribute, or all of them.
+    fn attributes(
+        &self,
+        number: u32,
+        value: &Value<'_>,
+        item: &Item<'_>,
+        Buffers { out, made }: &mut Buffers,
+    ) -> Result<Range<usize>, Failure> {
+        let (message, keys) = (item.message(self.owner), &self.keys[..]);
+        let Some((first, rest)) = keys.split_first() else {
+            let entries = if value.is_nil() { Vec::new() } else { entries(value)? };
+            entries.iter().try_for_each(|entry| check_nesting(&entry.value))?;
+            all(message, number, &entries, out);
+            return Ok(0..message.len());
+        };
+        let Step::Name(name) = first.step(item)? else { return Err(Failure("attributes have no index")) };
+        made.clear();
+        put_value(made, value)?;
+        let found = find(message, number, name.as_bytes());
+        if !rest.is_empty() {
+            *made = set_in(found.as_ref().map_or(b"", |(_, value)| value), rest, item, made)?;
+        }
+        check_nesting(made)?;
+        put_attribute(out, number, name.as_bytes(), made);
+        Ok(found.map_or(message.len()..message.len(), |(range, _)| range))
+    }
+
+    /// A value that is of any kind, or a part of it, which a map or list must be there for.
+    fn any(&self, number: u32, value: &Value<'_>, item: &Item<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut made = Vec::new();
+        put_value(&mut made, value)?;
+        if !self.keys.is_empty() {
+            let old = bytes(item.message(self.owner), number);
+            if !matches!(AnyValue::read(old), Ok(AnyValue::KvList(_) | AnyValue::Array(_))) {
+                return Err(Failure("the value has no such keys"));
+            }
+            made = set_in(old, &self.keys, item, &made)?;
+        }
+        check_nesting(&made)?;
+        write::bytes(out, number, &made);
+        Ok(())
+    }
+}
+
+/// Messages of other kinds than attributes can be emptied and nothing else.
+fn emptied(value: &Value<'_>) -> Result<(), Failure> {
+    if value.is_nil() { Ok(()) } else { Err(Failure("this can only be set to nil")) }
+}
+
+/// A list of numbers as words of eight bytes.
+fn words(part: Part, value: &Value<'_>) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    for element in numbers(value)? {
+        match (part, element) {
+            (Part::Counts(_), Value::Int(count)) => out.extend_from_slice(&count.to_le_bytes()),
+            (Part::Doubles(_), Value::Float(bound)) => out.extend_from_slice(&bound.to_le_bytes()),
+            _ => return Err(Failure("an element of the list is of another kind")),
+        }
+    }
+    Ok(out)
+}
+
+/// The field of an exponential histogram's side that this is.
+fn buckets(part: Part, value: &Value<'_>) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    match (part, value) {
+        (Part::Offset(_), Value::Int(offset)) => put_signed(&mut out, 1, *offset),
+        (Part::Offset(_), _) => return Err(EXPECTED_INT),
+        _ => {
+            let mut counts = Vec::new();
+            for element in numbers(value)? {
+                let Value::Int(count) = element else { return Err(EXPECTED_INT) };
+                write::varint(&mut counts, count as u64);
+            }
+            write::bytes(&mut out, 2, &counts);
+        }
+    }
+    Ok(out)
+}
+
+fn numbers<'a>(value: &Value<'a>) -> Result<Vec<Value<'a>>, Failure> {
+    match value {
+        Value::Nil => Ok(Vec::new()),
+        list => list.elements().ok_or(Failure("expected a list of numbers")),
     }
 }
 
@@ -121,6 +229,10 @@ fn scalar(part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<u32, Failu
             write::bytes(out, number, text()?);
             number
         }
+        Part::TraceState => {
+            write::bytes(out, 3, text()?);
+            3
+        }
         Part::AnyText(number) => {
             text()?;
             let mut any = Vec::new();
@@ -129,8 +241,8 @@ fn scalar(part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<u32, Failu
             number
         }
         Part::Id(number, length) => match value {
-            Value::Bytes(id) if id.len() == length || id.is_empty() => {
-                write::bytes(out, number, id);
+            Value::Id(id) if id.bytes().len() == length => {
+                put_id(out, number, id.bytes());
                 number
             }
             _ => return Err(Failure("expected an id")),
@@ -141,17 +253,19 @@ fn scalar(part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<u32, Failu
                 16 => hex_to_bytes::<16>(digits).map(|id| id.to_vec()),
                 _ => hex_to_bytes::<8>(digits).map(|id| id.to_vec()),
             };
-            write::bytes(out, number, &id.ok_or(Failure("expected the hex digits of an id"))?);
+            put_id(out, number, &id.ok_or(Failure("expected the hex digits of an id"))?);
             number
         }
-        Part::Number(number) => put_varint(out, number, whole()? as u64),
+        // What is wider loses its upper bits, as in a Collector.
+        Part::Number(number) => put_varint(out, number, i64::from(whole()? as i32) as u64),
+        Part::Unsigned(number) => put_varint(out, number, u64::from(whole()? as u32)),
         Part::Signed(number) => {
-            let value = whole()?;
-            put_varint(out, number, (value << 1 ^ value >> 63) as u64)
+            put_signed(out, number, whole()?);
+            number
         }
         Part::Fixed(number) => put_fixed(out, number, whole()?),
         Part::Moment(number) => match value {
-            Value::Time(nanos) => put_fixed(out, number, *nanos),
+            Value::Time(moment) => put_fixed(out, number, moment.nanos()),
             _ => return Err(Failure("expected a time")),
         },
         Part::Double(number) => match value {
@@ -161,20 +275,35 @@ fn scalar(part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<u32, Failu
             }
             _ => return Err(Failure("expected a double")),
         },
-        Part::Flags(number) => {
-            let flags = u32::try_from(whole()?).map_err(|_| Failure("the flags have more than 32 bits"))?;
+        Part::Flags(number, strict) => {
+            let flags = match u32::try_from(whole()?) {
+                Err(_) if strict => return Err(Failure("the flags have more than 32 bits")),
+                flags => flags.unwrap_or(whole()? as u32),
+            };
             write::key(out, number, write::FIXED32);
             out.extend_from_slice(&flags.to_le_bytes());
             number
         }
-        Part::KindName => {
-            let name = text()?;
-            let kind = KINDS.iter().position(|kind| kind.as_bytes() == name);
+        Part::KindName | Part::KindConstant => {
+            let (name, names) = (text()?, if part == Part::KindName { &KINDS } else { &KIND_CONSTANTS });
+            let kind = names.iter().position(|kind| kind.as_bytes() == name);
             put_varint(out, 6, kind.ok_or(Failure("there is no such span kind"))? as u64)
         }
         _ => return Err(Failure("this cannot be set")),
     };
     Ok(number)
+}
+
+/// An id of zeros is none.
+fn put_id(out: &mut Vec<u8>, number: u32, id: &[u8]) {
+    let id = if id.iter().all(|byte| *byte == 0) { b"" } else { id };
+    write::bytes(out, number, id);
+}
+
+/// A number of 32 bits, its sign last.
+fn put_signed(out: &mut Vec<u8>, number: u32, value: i64) {
+    let value = value as i32;
+    put_varint(out, number, u64::from((value << 1 ^ value >> 31) as u32));
 }
 
 fn put_varint(out: &mut Vec<u8>, number: u32, value: u64) -> u32 {
@@ -187,35 +316,6 @@ fn put_fixed(out: &mut Vec<u8>, number: u32, value: i64) -> u32 {
     write::key(out, number, write::FIXED64);
     out.extend_from_slice(&value.to_le_bytes());
     number
-}
-
-/// One attribute, or all of them.
-fn attributes(
-    message: &[u8],
-    number: u32,
-    keys: &[Key],
-    value: &Value<'_>,
-    Buffers { out, made }: &mut Buffers,
-) -> Result<Range<usize>, Failure> {
-    let (name, rest) = match keys {
-        [] => {
-            let entries = entries(value)?;
-            entries.iter().try_for_each(|entry| check_nesting(&entry.value))?;
-            all(message, number, &entries, out);
-            return Ok(0..message.len());
-        }
-        [Key::Name(name), rest @ ..] => (name, rest),
-        [Key::Index(_), ..] => return Err(Failure("attributes have no index")),
-    };
-    made.clear();
-    put_value(made, value)?;
-    let found = find(message, number, name.as_bytes());
-    if !rest.is_empty() {
-        *made = set_in(found.as_ref().map_or(b"", |(_, value)| value), rest, made)?;
-    }
-    check_nesting(made)?;
-    put_attribute(out, number, name.as_bytes(), made);
-    Ok(found.map_or(message.len()..message.len(), |(range, _)| range))
 }
 
 /// The message with these entries where its first one stood.
@@ -251,18 +351,6 @@ pub fn find<'a>(message: &'a [u8], number: u32, name: &[u8]) -> Option<(Range<us
     }
 }
 
-/// A value that is of any kind, or a part of it.
-fn any(message: &[u8], number: u32, keys: &[Key], value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let mut made = Vec::new();
-    put_value(&mut made, value)?;
-    if !keys.is_empty() {
-        made = set_in(bytes(message, number), keys, &made)?;
-    }
-    check_nesting(&made)?;
-    write::bytes(out, number, &made);
-    Ok(())
-}
-
 fn status(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<(), Failure> {
     let inner = match part {
         Part::StatusCode => Part::Number(3),
@@ -276,6 +364,11 @@ fn status(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) 
 
 /// Temporality and monotony stand in the message that holds the points; gives that message's field number.
 fn holder(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<Option<u32>, Failure> {
+    match (part, value) {
+        (Part::Temporality, Value::Int(_)) | (Part::Monotonic, Value::Bool(_)) => {}
+        (Part::Temporality, _) => return Err(EXPECTED_INT),
+        _ => return Err(Failure("expected true or false")),
+    }
     let Some((points, _)) = points_of(message) else { return Ok(None) };
     let number = match (part, points) {
         (Part::Temporality, Points::Sum | Points::Histogram | Points::Exponential) => points.field(),
@@ -301,27 +394,4 @@ fn put_spliced(out: &mut Vec<u8>, (number, message): (u32, &[u8]), (inner, field
     write::key(out, number, write::LEN);
     write::varint(out, (before.len() + field.len() + behind.len()) as u64);
     [before, field, behind].into_iter().for_each(|part| out.extend_from_slice(part));
-}
-
-fn trace_state(message: &[u8], keys: &[Key], value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let Value::Text(text) = value else { return Err(Failure("expected a string")) };
-    let name = match keys {
-        [] => {
-            write::bytes(out, 3, text.as_bytes());
-            return Ok(());
-        }
-        [Key::Name(name)] => name,
-        _ => return Err(Failure("trace_state has one key")),
-    };
-    // The member that changed goes first (W3C Trace Context, 3.3.1.4).
-    let old = bytes(message, 3);
-    let mut state = format!("{name}={text}").into_bytes();
-    for member in old.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
-        if member.split(|byte| *byte == b'=').next() != Some(name.as_bytes()) {
-            state.push(b',');
-            state.extend_from_slice(member);
-        }
-    }
-    write::bytes(out, 3, &state);
-    Ok(())
 }

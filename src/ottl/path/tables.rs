@@ -10,8 +10,10 @@ pub enum Part {
     /// An id: empty or so many bytes.
     Id(u32, usize),
     Hex(u32, usize),
-    /// Varint as an integer.
+    /// Varint as an enumeration: 32 bits with a sign.
     Number(u32),
+    /// Varint as a count: 32 bits without a sign.
+    Unsigned(u32),
     /// Zigzag varint.
     Signed(u32),
     /// Eight bytes as an integer: times in nanoseconds, counts.
@@ -19,8 +21,8 @@ pub enum Part {
     /// Eight bytes as a moment.
     Moment(u32),
     Double(u32),
-    /// Four bytes.
-    Flags(u32),
+    /// Four bytes. Wider numbers are refused, or lose their upper bits.
+    Flags(u32, bool),
     Attributes(u32),
     /// An `AnyValue` message.
     Any(u32),
@@ -29,7 +31,20 @@ pub enum Part {
     StatusCode,
     StatusMessage,
     KindName,
+    /// The name that the kind had in protobuf.
+    KindConstant,
     TraceState,
+    /// Messages of which there is only a number.
+    Pieces(u32),
+    /// The points of a metric.
+    DataPoints,
+    /// Numbers of eight bytes, side by side.
+    Counts(u32),
+    Doubles(u32),
+    /// Where the buckets in this field begin.
+    Offset(u32),
+    /// The buckets in this field.
+    Buckets(u32),
     MetricType,
     Temporality,
     Monotonic,
@@ -48,6 +63,14 @@ pub enum PointPart {
     Sum,
     Scale,
     ZeroCount,
+    Exemplars,
+    BucketCounts,
+    ExplicitBounds,
+    PositiveOffset,
+    PositiveCounts,
+    NegativeOffset,
+    NegativeCounts,
+    Quantiles,
 }
 
 /// The kind of a metric: field of the metric that holds its points.
@@ -105,13 +128,23 @@ impl PointPart {
             (PointPart::ValueDouble, _) if number => Part::Double(4),
             (PointPart::ValueInt, _) if number => Part::Fixed(6),
             (PointPart::ValueDouble | PointPart::ValueInt, _) => return None,
-            (PointPart::Flags, Points::Histogram | Points::Exponential) => Part::Number(10),
-            (PointPart::Flags, _) => Part::Number(8),
+            (PointPart::Flags, Points::Histogram | Points::Exponential) => Part::Unsigned(10),
+            (PointPart::Flags, _) => Part::Unsigned(8),
             (PointPart::Count, _) if !number => Part::Fixed(4),
             (PointPart::Sum, _) if !number => Part::Double(5),
             (PointPart::Scale, Points::Exponential) => Part::Signed(6),
             (PointPart::ZeroCount, Points::Exponential) => Part::Fixed(7),
-            (PointPart::Count | PointPart::Sum | PointPart::Scale | PointPart::ZeroCount, _) => return None,
+            (PointPart::Exemplars, Points::Histogram) => Part::Pieces(8),
+            (PointPart::Exemplars, Points::Exponential) => Part::Pieces(11),
+            (PointPart::Exemplars, _) if number => Part::Pieces(5),
+            (PointPart::BucketCounts, Points::Histogram) => Part::Counts(6),
+            (PointPart::ExplicitBounds, Points::Histogram) => Part::Doubles(7),
+            (PointPart::PositiveOffset, Points::Exponential) => Part::Offset(8),
+            (PointPart::PositiveCounts, Points::Exponential) => Part::Buckets(8),
+            (PointPart::NegativeOffset, Points::Exponential) => Part::Offset(9),
+            (PointPart::NegativeCounts, Points::Exponential) => Part::Buckets(9),
+            (PointPart::Quantiles, Points::Summary) => Part::Pieces(6),
+            _ => return None,
         };
         Some(part)
     }
@@ -131,16 +164,19 @@ const SPAN: Table = &[
     ("name", Part::Text(5)),
     ("kind", Part::Number(6)),
     ("kind.string", Part::KindName),
+    ("kind.deprecated_string", Part::KindConstant),
+    ("events", Part::Pieces(11)),
+    ("links", Part::Pieces(13)),
     ("start_time_unix_nano", Part::Fixed(7)),
     ("end_time_unix_nano", Part::Fixed(8)),
     ("start_time", Part::Moment(7)),
     ("end_time", Part::Moment(8)),
-    ("dropped_attributes_count", Part::Number(10)),
-    ("dropped_events_count", Part::Number(12)),
-    ("dropped_links_count", Part::Number(14)),
+    ("dropped_attributes_count", Part::Unsigned(10)),
+    ("dropped_events_count", Part::Unsigned(12)),
+    ("dropped_links_count", Part::Unsigned(14)),
     ("status.code", Part::StatusCode),
     ("status.message", Part::StatusMessage),
-    ("flags", Part::Flags(16)),
+    ("flags", Part::Flags(16, true)),
 ];
 
 const EVENT: Table = &[
@@ -148,7 +184,7 @@ const EVENT: Table = &[
     ("time_unix_nano", Part::Fixed(1)),
     ("time", Part::Moment(1)),
     ("name", Part::Text(2)),
-    ("dropped_attributes_count", Part::Number(4)),
+    ("dropped_attributes_count", Part::Unsigned(4)),
 ];
 
 const LOG: Table = &[
@@ -161,8 +197,8 @@ const LOG: Table = &[
     ("observed_time", Part::Moment(11)),
     ("severity_number", Part::Number(2)),
     ("severity_text", Part::Text(3)),
-    ("dropped_attributes_count", Part::Number(7)),
-    ("flags", Part::Flags(8)),
+    ("dropped_attributes_count", Part::Unsigned(7)),
+    ("flags", Part::Flags(8, false)),
     ("trace_id", Part::Id(9, 16)),
     ("trace_id.string", Part::Hex(9, 16)),
     ("span_id", Part::Id(10, 8)),
@@ -178,6 +214,7 @@ const METRIC: Table = &[
     ("aggregation_temporality", Part::Temporality),
     ("is_monotonic", Part::Monotonic),
     ("metadata", Part::Attributes(12)),
+    ("data_points", Part::DataPoints),
 ];
 
 const POINT: Table = &[
@@ -193,16 +230,24 @@ const POINT: Table = &[
     ("sum", Part::Point(PointPart::Sum)),
     ("scale", Part::Point(PointPart::Scale)),
     ("zero_count", Part::Point(PointPart::ZeroCount)),
+    ("exemplars", Part::Point(PointPart::Exemplars)),
+    ("bucket_counts", Part::Point(PointPart::BucketCounts)),
+    ("explicit_bounds", Part::Point(PointPart::ExplicitBounds)),
+    ("positive.offset", Part::Point(PointPart::PositiveOffset)),
+    ("positive.bucket_counts", Part::Point(PointPart::PositiveCounts)),
+    ("negative.offset", Part::Point(PointPart::NegativeOffset)),
+    ("negative.bucket_counts", Part::Point(PointPart::NegativeCounts)),
+    ("quantile_values", Part::Point(PointPart::Quantiles)),
 ];
 
 const SCOPE: Table = &[
     ("attributes", Part::Attributes(3)),
     ("name", Part::Text(1)),
     ("version", Part::Text(2)),
-    ("dropped_attributes_count", Part::Number(4)),
+    ("dropped_attributes_count", Part::Unsigned(4)),
 ];
 
-const RESOURCE: Table = &[("attributes", Part::Attributes(1)), ("dropped_attributes_count", Part::Number(2))];
+const RESOURCE: Table = &[("attributes", Part::Attributes(1)), ("dropped_attributes_count", Part::Unsigned(2))];
 
 /// What a context knows under its own name.
 pub fn names(context: Context) -> Table {
@@ -218,21 +263,7 @@ pub fn names(context: Context) -> Table {
 }
 
 /// Names a Collector has and podgate has not, so that a fault can tell them from a slip of the pen.
-pub const NOT_BUILT: &[&str] = &[
-    "events",
-    "links",
-    "status",
-    "data_points",
-    "exemplars",
-    "bucket_counts",
-    "explicit_bounds",
-    "positive",
-    "negative",
-    "quantile_values",
-    "schema_url",
-    "event_index",
-    "kind.deprecated_string",
-];
+pub const NOT_BUILT: &[&str] = &["status", "positive", "negative", "schema_url"];
 
 /// The same for contexts: first names of paths.
-pub const CONTEXTS_NOT_BUILT: &[&str] = &["otelcol", "spanlink", "profile", "profilesample", "exemplar"];
+pub const CONTEXTS_NOT_BUILT: &[&str] = &["otelcol", "profile", "profilesample", "exemplar"];

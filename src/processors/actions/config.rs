@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 use super::literal::any_value;
 use super::{Action, Actions, Kind, Source, Target, When};
 use crate::config::check::Section;
+use crate::config::pattern::compile_bytes;
 use crate::core::diagnostic::code;
 
 /// More actions than this on every message are a mistake.
@@ -35,9 +36,13 @@ pub fn read(section: &Section<'_>, key: &str) -> Option<Actions> {
 /// A regular expression; `None` when the key is absent or empty, or after reporting that it is none.
 pub fn pattern(section: &Section<'_>, key: &str) -> Option<Regex> {
     let text = section.string(key).filter(|text| !text.is_empty())?;
-    Regex::new(&text).ok().or_else(|| {
-        section.invalid(key, format!("{text:?} is not a regular expression"), "a regular expression in RE2's syntax")
-    })
+    match compile_bytes(&text) {
+        Ok(pattern) => Some(pattern),
+        Err(why) => {
+            let message = format!("{text:?} is not a regular expression: {why}");
+            section.invalid(key, message, "a regular expression in Go's syntax")
+        }
+    }
 }
 
 /// The keys an action may have beside `key` and `action`.

@@ -18,6 +18,7 @@ pub use literal::any_value;
 pub use resources::change_resources;
 pub use text::{parse_double, push_text};
 
+use crate::core::budget::Ticket;
 use crate::core::origin::Origin;
 use crate::otlp::edit::{Appender, Value};
 use crate::otlp::ids::push_hex;
@@ -84,16 +85,17 @@ pub struct Workbench {
 }
 
 impl Actions {
-    pub fn workbench(&self) -> Workbench {
+    /// Memory to work in, which the ticket pays for.
+    pub fn workbench(&self, ticket: &Ticket) -> Workbench {
         let patterns = self.list.iter().filter_map(|action| match action {
             Action::Extract { pattern, .. } => Some(pattern.capture_locations()),
             _ => None,
         });
-        Workbench { edit: Appender::idle(), scratch: Vec::new(), captures: patterns.collect() }
+        Workbench { edit: Appender::within(ticket), scratch: Vec::new(), captures: patterns.collect() }
     }
 
     /// Loads a message that holds its attributes in field `number` and acts on them; true when something changed, which
-    /// `bench.edit` then has. A message that cannot be walked is left alone.
+    /// `bench.edit` then has, or the refusal of what there was no memory for. A message that cannot be walked is left alone.
     pub fn apply(
         &self,
         bench: &mut Workbench,
@@ -209,8 +211,12 @@ fn hash(bench: &mut Workbench, place: usize) {
 /// Sets one attribute for each named group. A group that took no part in the match gives an empty string, as in Go.
 fn extract(bench: &mut Workbench, at: usize, key: &str, pattern: &Regex, names: &[String]) {
     let Workbench { edit, scratch, captures } = bench;
-    let (Some(AnyValue::Str(text)), Some(captures)) = (edit.get(key), captures.get_mut(at)) else { return };
-    scratch.clear();
+    let (Some(place), Some(captures)) = (edit.find(key), captures.get_mut(at)) else { return };
+    let length = edit.message_at(place).len();
+    if !edit.clear_scratch(scratch, length) {
+        return;
+    }
+    let Ok(AnyValue::Str(text)) = AnyValue::read(edit.message_at(place)) else { return };
     scratch.extend_from_slice(text);
     if pattern.captures_read(captures, scratch).is_none() {
         return;
@@ -221,15 +227,22 @@ fn extract(bench: &mut Workbench, at: usize, key: &str, pattern: &Regex, names: 
     }
 }
 
+/// A number or bool as text takes at most this many bytes.
+const NUMBER_BYTES: usize = 32;
+
 /// What cannot be converted stays as it is.
 fn convert(bench: &mut Workbench, key: &str, to: Kind) {
     let Workbench { edit, scratch, .. } = bench;
     let Some(place) = edit.find(key) else { return };
+    // As text an unprintable byte becomes six characters, in a list or map.
+    let length = if to == Kind::Text { 6 * edit.message_at(place).len() + NUMBER_BYTES } else { 0 };
+    if !edit.clear_scratch(scratch, length) {
+        return;
+    }
     let Ok(value) = AnyValue::read(edit.message_at(place)) else { return };
     match (to, value) {
         (Kind::Text, AnyValue::Str(_)) | (Kind::Int, AnyValue::Int(_)) | (Kind::Double, AnyValue::Double(_)) => {}
         (Kind::Text, value) => {
-            scratch.clear();
             push_text(scratch, value);
             edit.set_at(place, Value::Text(scratch));
         }

@@ -5,28 +5,28 @@
 
 use bytes::Bytes;
 
+use crate::core::budget::OverBudget;
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::origin::Origin;
 use crate::core::payload::{Payload, Signal};
 use crate::otlp::attributes::attributes;
 
-/// Asks `change` for the new bytes of every resource; those it does not change stay the slices they are. An error means
-/// that there is no memory for a change.
+/// Asks `change` for the new bytes of every resource, which the payload's ticket has paid for; those it does not change
+/// stay the slices they are. An error means that there is no memory for a change.
 pub fn change_resources(
     payload: &mut Payload,
-    mut change: impl FnMut(&[u8], &Origin) -> Option<Bytes>,
+    mut change: impl FnMut(&[u8], &Origin) -> Result<Option<Bytes>, OverBudget>,
 ) -> Result<(), ConsumeError> {
     for group in &mut payload.envelope.groups {
         let resource = group.resource.as_deref().unwrap_or_default();
         if payload.signal == Signal::Profiles && names_through_dictionary(resource) {
             continue;
         }
-        let Some(changed) = change(resource, &payload.origin) else { continue };
-        payload
-            .ticket
-            .grow(changed.len() as u64)
+        let changed = change(resource, &payload.origin)
             .map_err(|why| ConsumeError::refused(Reason::MEMORY, format!("no memory for a changed resource: {why}")))?;
-        group.resource = Some(changed);
+        if changed.is_some() {
+            group.resource = changed;
+        }
     }
     Ok(())
 }

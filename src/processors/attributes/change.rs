@@ -3,6 +3,8 @@
 //! The memory is used again for the next item. An item that cannot be walked is left alone.
 
 use super::matching::{Rules, Standing};
+use crate::core::budget::{OverBudget, Ticket};
+use crate::core::granted::{Allowance, Granted};
 use crate::core::origin::Origin;
 use crate::core::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN};
@@ -19,10 +21,11 @@ pub struct Change<'a> {
     actions: &'a Actions,
     origin: &'a Origin,
     bench: Workbench,
+    room: Allowance,
     /// The metric's new bytes.
-    metric: Vec<u8>,
+    metric: Granted<u8>,
     /// The new bytes of its gauge, sum, histogram or summary.
-    points: Vec<u8>,
+    points: Granted<u8>,
 }
 
 /// Field numbers of a metric's kinds of data, and those of the attributes in their points (opentelemetry-proto
@@ -30,14 +33,41 @@ pub struct Change<'a> {
 const KINDS: [(u32, u32); 5] = [(5, 7), (7, 7), (9, 9), (10, 1), (11, 7)];
 /// Field number of the points in all of them.
 const POINTS: u32 = 1;
+/// Key and length take at most this many bytes.
+const HEAD_BYTES: usize = 6;
+
+/// Why an item stays as it is.
+enum Unchanged {
+    Malformed,
+    NoMemory(OverBudget),
+}
+
+impl From<Malformed> for Unchanged {
+    fn from(_: Malformed) -> Unchanged {
+        Unchanged::Malformed
+    }
+}
+
+impl From<OverBudget> for Unchanged {
+    fn from(why: OverBudget) -> Unchanged {
+        Unchanged::NoMemory(why)
+    }
+}
 
 impl<'a> Change<'a> {
-    pub fn new(signal: Signal, rules: &'a Rules, actions: &'a Actions, origin: &'a Origin) -> Change<'a> {
-        let (bench, standing) = (actions.workbench(), Standing::default());
-        Change { signal, rules, standing, actions, origin, bench, metric: Vec::new(), points: Vec::new() }
+    pub fn new(
+        signal: Signal,
+        rules: &'a Rules,
+        actions: &'a Actions,
+        origin: &'a Origin,
+        ticket: &Ticket,
+    ) -> Change<'a> {
+        let (bench, room, standing) = (actions.workbench(ticket), Allowance::working(ticket), Standing::default());
+        let (metric, points) = (Granted::new(), Granted::new());
+        Change { signal, rules, standing, actions, origin, bench, room, metric, points }
     }
 
-    fn make_metric(&mut self, metric: &[u8]) -> Result<bool, Malformed> {
+    fn make_metric(&mut self, metric: &[u8]) -> Result<bool, Unchanged> {
         self.metric.clear();
         let (mut changed, mut start) = (false, 0);
         let mut fields = Fields::new(metric);
@@ -48,16 +78,17 @@ impl<'a> Change<'a> {
             match kind {
                 Some((number, attributes)) if self.make_points(field.bytes()?, *attributes)? => {
                     changed = true;
-                    write::bytes(&mut self.metric, *number, &self.points);
+                    self.metric.reserve(self.points.len() + HEAD_BYTES, &mut self.room)?;
+                    write::bytes(self.metric.within(), *number, &self.points);
                 }
-                _ => self.metric.extend_from_slice(&metric[start..end]),
+                _ => self.metric.extend(&metric[start..end], &mut self.room)?,
             }
             start = end;
         }
         Ok(changed)
     }
 
-    fn make_points(&mut self, message: &[u8], attributes: u32) -> Result<bool, Malformed> {
+    fn make_points(&mut self, message: &[u8], attributes: u32) -> Result<bool, Unchanged> {
         self.points.clear();
         let (mut changed, mut start) = (false, 0);
         let mut fields = Fields::new(message);
@@ -66,11 +97,15 @@ impl<'a> Change<'a> {
             let end = fields.position();
             if field.number == POINTS && self.actions.apply(&mut self.bench, field.bytes()?, attributes, self.origin)? {
                 changed = true;
-                write::key(&mut self.points, POINTS, write::LEN);
-                write::varint(&mut self.points, self.bench.edit.new_len() as u64);
-                self.bench.edit.write_to(&mut self.points);
+                let edit = &self.bench.edit;
+                edit.refused().map_or(Ok(()), Err)?;
+                self.points.reserve(edit.new_len() + HEAD_BYTES, &mut self.room)?;
+                let points = self.points.within();
+                write::key(points, POINTS, write::LEN);
+                write::varint(points, edit.new_len() as u64);
+                edit.write_to(points);
             } else {
-                self.points.extend_from_slice(&message[start..end]);
+                self.points.extend(&message[start..end], &mut self.room)?;
             }
             start = end;
         }
@@ -79,20 +114,24 @@ impl<'a> Change<'a> {
 }
 
 impl rebuild::Change for Change<'_> {
-    fn decide(&mut self, item: &[u8]) -> Fate {
+    fn decide(&mut self, item: &[u8]) -> Result<Fate, OverBudget> {
         if !self.rules.means(self.signal, self.standing, item) {
-            return Fate::Stays;
+            return Ok(Fate::Stays);
         }
         let changed = match self.signal {
-            Signal::Traces => self.actions.apply(&mut self.bench, item, SPAN, self.origin),
-            Signal::Logs => self.actions.apply(&mut self.bench, item, LOG_RECORD, self.origin),
+            Signal::Traces => self.actions.apply(&mut self.bench, item, SPAN, self.origin).map_err(Unchanged::from),
+            Signal::Logs => self.actions.apply(&mut self.bench, item, LOG_RECORD, self.origin).map_err(Unchanged::from),
             Signal::Metrics => self.make_metric(item),
             Signal::Profiles => Ok(false),
         };
         match (changed, self.signal) {
-            (Ok(true), Signal::Metrics) => Fate::Changes(self.metric.len()),
-            (Ok(true), _) => Fate::Changes(self.bench.edit.new_len()),
-            _ => Fate::Stays,
+            (Ok(true), Signal::Metrics) => Ok(Fate::Changes(self.metric.len())),
+            (Ok(true), _) => {
+                let edit = &self.bench.edit;
+                edit.refused().map_or(Ok(Fate::Changes(edit.new_len())), Err)
+            }
+            (Err(Unchanged::NoMemory(why)), _) => Err(why),
+            (Ok(false) | Err(Unchanged::Malformed), _) => Ok(Fate::Stays),
         }
     }
 

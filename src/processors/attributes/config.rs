@@ -1,9 +1,8 @@
 //! `include` and `exclude` from the Collector's YAML, every fault with its place.
 
-use regex::bytes::RegexSet;
-
 use super::matching::{Expected, Library, Properties, Severity, Wanted, Words, kind_name};
 use crate::config::check::Section;
+use crate::config::pattern;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
 use crate::processors::actions::{any_value, pattern};
@@ -82,7 +81,7 @@ impl Reader<'_> {
         if self.match_type == MatchType::Strict {
             return Some(Words::Strict(texts));
         }
-        match RegexSet::new(&texts) {
+        match pattern::set_bytes(&texts) {
             Ok(set) => Some(Words::Regexp(set)),
             Err(why) => {
                 let message = format!("not a regular expression: {why}");
@@ -104,7 +103,7 @@ impl Reader<'_> {
     }
 
     fn entries(&self, key: &str) -> Option<Vec<Section<'_>>> {
-        let Some(items) = self.section.list(key) else {
+        let Some(items) = self.section.strict_list(key) else {
             let absent = self.section.node(key).is_none_or(Node::is_null);
             return absent.then(Vec::new);
         };

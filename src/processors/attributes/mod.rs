@@ -27,6 +27,7 @@ use crate::config::check::Section;
 use crate::core::consumer::Next;
 use crate::core::error::ConsumeError;
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::granted::Allowance;
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
 use crate::core::transform::Transform;
@@ -84,7 +85,8 @@ impl Transform for Attributes {
     fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
         let Payload { signal, envelope, origin, ticket, .. } = &mut payload;
         let Work { rules, actions } = &*self.work;
-        let mut change = Change::new(*signal, rules, actions, origin);
+        let mut room = Allowance::of(ticket);
+        let mut change = Change::new(*signal, rules, actions, origin, ticket);
         for group in &mut envelope.groups {
             let Some(standing) = rules.at_resource(group.resource.as_deref().unwrap_or_default()) else { continue };
             for scope in &mut group.scopes {
@@ -92,7 +94,7 @@ impl Transform for Attributes {
                 let Some(standing) = rules.at_scope(standing, bytes) else { continue };
                 change.standing = standing;
                 let expected = scope.items.byte_len() + scope.items.len() * GROWTH_BYTES;
-                if let Some(items) = rebuild(&scope.items, &mut change, expected, ticket)? {
+                if let Some(items) = rebuild(&scope.items, &mut change, expected, &mut room)? {
                     scope.items = items;
                 }
             }

@@ -21,13 +21,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::check::Section;
-use crate::core::balance::Balance;
 use crate::core::component::{Component, Task};
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::End;
 use crate::core::stats::{Counter, Flow, Histogram};
 use crate::core::tasks::{Pulse, Tasks};
 use crate::otlp::portion;
@@ -88,7 +88,6 @@ impl ProcessorPlan for Plan {
             next,
             pending: Mutex::default(),
             wake: Notify::new(),
-            balance: host.balance.clone(),
             flow: Flow::of(&host.stats, &id, cx.signal),
             sent_by_size: sends("batch_size", "Batches sent because they were large enough."),
             sent_by_timeout: sends("timeout", "Batches sent because they were old enough."),
@@ -102,6 +101,14 @@ impl ProcessorPlan for Plan {
         let name = format!("{} in {}", cx.build.path, cx.pipeline);
         let batch = Arc::new(Batch { shared, name, tasks: host.tasks.clone(), owner: Mutex::default() });
         Stage::Consumer { consumer: batch.clone(), component: Some(batch) }
+    }
+
+    fn touches_resources(&self) -> bool {
+        false
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.rule.timeout
     }
 }
 
@@ -119,7 +126,6 @@ struct Shared {
     // Locked to push and take, never across an await. Bounded by the byte budget: each entry's sender waits with its ticket.
     pending: Mutex<Pending>,
     wake: Notify,
-    balance: Arc<Balance>,
     flow: Flow,
     sent_by_size: Arc<Counter>,
     sent_by_timeout: Arc<Counter>,
@@ -156,11 +162,15 @@ impl Shared {
             Trigger::Size => self.sent_by_size.add(1),
             Trigger::Timeout => self.sent_by_timeout.add(1),
         }
-        // A sender that dropped its call has answered for its items itself.
-        let entries = entries.into_iter().filter(|entry| !entry.waiter.is_closed());
         let mut senders = Vec::new();
         let mut payloads = Vec::new();
         for Entry { payload, waiter, .. } in entries {
+            if payload.share.is_abandoned() {
+                drop(payload);
+                let message = "whoever sent it does not wait for the answer any more";
+                drop(waiter.send(Err(ConsumeError::refused(Reason::ABANDONED, message))));
+                continue;
+            }
             senders.push(waiter);
             payloads.push(payload);
         }
@@ -172,34 +182,42 @@ impl Shared {
     /// Sends a batch, in parts when it is one payload beyond the maximum.
     async fn hand_on(&self, whole: Payload) -> Result<(), ConsumeError> {
         let max = self.rule.send_batch_max_size;
-        let (signal, origin) = (whole.signal, whole.origin.clone());
+        if max == 0 || whole.items <= max {
+            return self.pass(whole).await;
+        }
         let (mut any_taken, mut failed, mut error) = (false, Vec::new(), None);
-        let parts =
-            if max > 0 && whole.items > max { portion::cut(whole, max, portion::items_of) } else { vec![whole] };
-        for part in parts {
-            let items = part.items;
-            self.sizes.record(items);
-            self.flow.outgoing.add(items);
-            match self.next.consume(part).await {
-                Ok(()) => any_taken = true,
+        for mut part in portion::cut(whole, max, portion::items_of) {
+            let (loan, mut shares) = std::mem::take(&mut part.share).lend(1);
+            part.share = shares.pop().unwrap_or_default();
+            match self.pass(part).await {
+                Ok(()) => {
+                    any_taken = true;
+                    loan.accept();
+                }
                 Err(why) => {
-                    failed.push((why.reason(), items));
+                    failed.push((why.clone(), loan.take_back(0, why.reason())));
                     error = Some(why);
                 }
             }
         }
         match error {
             None => Ok(()),
+            // The shares go back to the senders, who hear of it.
             Some(error) if !any_taken => Err(error),
             Some(error) => {
                 tracing::debug!(%error, "part of a batch was not taken");
-                for (reason, items) in failed {
-                    self.balance.dropped(signal, reason, items);
-                    origin.reject_items(items);
+                for (why, share) in failed {
+                    share.end(End::Dropped(why.reason(), &format!("a part of the batch was not taken: {why}")));
                 }
                 Ok(())
             }
         }
+    }
+
+    async fn pass(&self, payload: Payload) -> Result<(), ConsumeError> {
+        self.sizes.record(payload.items);
+        self.flow.outgoing.add(payload.items);
+        self.next.consume(payload).await
     }
 }
 
@@ -237,6 +255,7 @@ impl Component for Batch {
 /// The owner task: sends what is ready until drained.
 async fn run(shared: Arc<Shared>, pulse: Arc<Pulse>) {
     let mut batches = JoinSet::new();
+    pulse.waits_for("requests, a batch's time, or the next stage's answers");
     loop {
         pulse.beat();
         while batches.try_join_next().is_some() {}

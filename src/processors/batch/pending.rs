@@ -103,6 +103,7 @@ mod tests {
     use crate::core::budget::Ticket;
     use crate::core::origin::Origin;
     use crate::core::payload::{Envelope, Signal};
+    use crate::core::settlement::Share;
     use crate::core::time::UnixNanos;
 
     const RULE: Rule = Rule { timeout: Duration::from_millis(200), send_batch_size: 10, send_batch_max_size: 12 };
@@ -110,7 +111,7 @@ mod tests {
     fn push(pending: &mut Pending, items: u64, now: Instant) {
         let origin = Arc::new(Origin::internal(UnixNanos(0)));
         let (signal, envelope) = (Signal::Traces, Envelope::default());
-        let payload = Payload { signal, envelope, items, origin, ticket: Ticket::free() };
+        let payload = Payload { signal, envelope, items, origin, ticket: Ticket::free(), share: Share::none() };
         pending.push(payload, oneshot::channel().0, now);
     }
 

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::*;
+use crate::core::balance::Sheet;
 use crate::core::budget::{Budget, Ticket};
 use crate::core::component::ComponentId;
 use crate::core::factory::BuildContext;
 use crate::core::host::Host;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, ScopeGroup};
+use crate::core::settlement::{Loss, Receipt, Share};
 use crate::core::time::UnixNanos;
 
 /// Remembers the sizes of what it took; refuses on demand, or whatever holds an item "bad".
@@ -28,6 +30,7 @@ impl Consumer for Sink {
                 return Err(ConsumeError::rejected(Reason::PERMANENT, "no"));
             }
             self.taken.lock().unwrap().push(payload.items);
+            payload.share.end(End::Delivered);
             Ok(())
         })
     }
@@ -51,7 +54,7 @@ async fn bench(rule: Rule) -> Bench {
         pipeline: "traces".to_owned(),
         exporters: Vec::new(),
         bound_late: false,
-        late_binding: Arc::default(),
+        longest_wait: std::time::Duration::ZERO,
     };
     let Stage::Consumer { consumer, component: Some(component) } = (Plan { rule }).build(cx, sink.clone()) else {
         panic!("batch is a stage of its own")
@@ -60,16 +63,32 @@ async fn bench(rule: Rule) -> Bench {
     Bench { host, sink, stage: consumer, component }
 }
 
-fn payload(host: &Host, items: &[&'static str]) -> Payload {
-    host.balance.received(Signal::Traces, items.len() as u64);
+fn payload(host: &Host, items: &[&'static str]) -> (Receipt, Payload) {
     let items: Vec<Bytes> = items.iter().map(|item| Bytes::from_static(item.as_bytes())).collect();
     let scope = ScopeGroup { items: items.into(), ..ScopeGroup::default() };
-    Payload {
+    let payload = Payload {
         signal: Signal::Traces,
         items: scope.items.len() as u64,
         envelope: Envelope { groups: vec![Group { scopes: vec![scope], ..Group::default() }], dictionary: None },
         origin: Arc::new(Origin::internal(UnixNanos(0))),
         ticket: Ticket::free(),
+        share: Share::none(),
+    };
+    payload.received(&host.balance)
+}
+
+impl Bench {
+    /// Sends as a receiver does, and says what it heard and what went no further.
+    async fn send(&self, items: &[&'static str]) -> (Result<(), ConsumeError>, Vec<Loss>) {
+        let (receipt, payload) = payload(&self.host, items);
+        let settlement = receipt.settlement().clone();
+        let answer = self.stage.consume(payload).await;
+        receipt.answer(answer.as_ref().copied());
+        (answer, settlement.losses())
+    }
+
+    fn sheet(&self) -> Sheet {
+        self.host.balance.sheet(Signal::Traces)
     }
 }
 
@@ -80,21 +99,19 @@ async fn senders_share_a_batch_and_its_outcome() {
     let bench = bench(RULE).await;
     for refuses in [false, true] {
         bench.sink.refuses.store(refuses, Ordering::Relaxed);
-        let (first, second) = tokio::join!(
-            bench.stage.consume(payload(&bench.host, &["a", "b"])),
-            bench.stage.consume(payload(&bench.host, &["c", "d"])),
-        );
-        assert_eq!((first.is_err(), second.is_err()), (refuses, refuses));
+        let (first, second) = tokio::join!(bench.send(&["a", "b"]), bench.send(&["c", "d"]),);
+        assert_eq!((first.0.is_err(), second.0.is_err()), (refuses, refuses));
     }
     assert_eq!(*bench.sink.taken.lock().unwrap(), [4]);
-    assert_eq!(bench.host.balance.sheet(Signal::Traces).dropped_total(), 0, "errors go up uncounted");
+    let sheet = bench.sheet();
+    assert!(sheet.holds(0) && sheet.delivered == 4 && sheet.dropped["permanent"] == 4, "{sheet:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_payload_waits_for_the_timeout_and_no_longer() {
     let bench = bench(RULE).await;
     let start = Instant::now();
-    bench.stage.consume(payload(&bench.host, &["a"])).await.unwrap();
+    bench.send(&["a"]).await.0.unwrap();
     assert_eq!(start.elapsed().as_millis() / 10, 20);
 }
 
@@ -102,34 +119,48 @@ async fn a_lone_payload_waits_for_the_timeout_and_no_longer() {
 async fn a_payload_above_the_maximum_is_cut_and_a_failed_part_is_counted() {
     let bench = bench(RULE).await;
     let items = ["a", "b", "c", "d", "e", "f", "g", "bad", "i", "j", "k"];
-    let sent = payload(&bench.host, &items);
-    let origin = sent.origin.clone();
-    bench.stage.consume(sent).await.unwrap();
+    let (answer, losses) = bench.send(&items).await;
+    answer.unwrap();
     assert_eq!(*bench.sink.taken.lock().unwrap(), [5, 1]);
-    let sheet = bench.host.balance.sheet(Signal::Traces);
-    assert_eq!((sheet.dropped["permanent"], origin.rejected_items()), (5, 5));
+    let sheet = bench.sheet();
+    assert!(sheet.holds(0) && sheet.dropped["permanent"] == 5, "{sheet:?}");
+    assert_eq!((losses.len(), losses[0].items), (1, 5), "{losses:?}");
+    assert!(losses[0].words.ends_with("no"), "the sender hears the cause: {losses:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn draining_sends_what_waits_at_once() {
     let bench = bench(Rule { timeout: Duration::from_secs(3600), ..RULE }).await;
     let start = Instant::now();
-    let (outcome, ()) = tokio::join!(bench.stage.consume(payload(&bench.host, &["a"])), async {
+    let (outcome, ()) = tokio::join!(bench.send(&["a"]), async {
         tokio::task::yield_now().await;
         bench.component.drain(Instant::now() + Duration::from_secs(20)).await;
     });
-    outcome.unwrap();
+    outcome.0.unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "paused time: only the timeout could move it");
     bench.component.drain(Instant::now()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_that_dropped_its_call_answers_for_its_items_alone() {
+async fn items_whose_sender_dropped_its_call_still_end_once() {
     let bench = bench(RULE).await;
-    let gone = tokio::time::timeout(Duration::from_millis(10), bench.stage.consume(payload(&bench.host, &["a"])));
+    let gone = tokio::time::timeout(Duration::from_millis(10), bench.send(&["a"]));
     assert!(gone.await.is_err());
-    bench.host.balance.dropped(Signal::Traces, Reason::INTERNAL, 1);
+    assert_eq!(bench.sheet().held, 1);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(bench.sink.taken.lock().unwrap().is_empty(), "what was given up is not sent");
-    assert!(bench.host.balance.sheet(Signal::Traces).holds(0));
+    let sheet = bench.sheet();
+    assert!(sheet.holds(0) && sheet.delivered == 1, "{sheet:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_abandoned_before_its_batch_left_is_refused_and_not_sent() {
+    let bench = bench(RULE).await;
+    let (receipt, payload) = payload(&bench.host, &["a"]);
+    receipt.settlement().abandon();
+    let (answer, (other, _)) = tokio::join!(bench.stage.consume(payload), bench.send(&["b"]));
+    other.unwrap();
+    receipt.answer(answer.as_ref().copied());
+    assert_eq!(*bench.sink.taken.lock().unwrap(), [1]);
+    let sheet = bench.sheet();
+    assert!(sheet.holds(0) && (sheet.delivered, sheet.refused) == (1, 1), "{sheet:?}");
 }

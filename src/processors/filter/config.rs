@@ -37,6 +37,16 @@ impl Rules {
 }
 
 impl Pass {
+    /// What is asked, as it is written; of properties that they are.
+    pub fn texts(&self) -> Vec<&str> {
+        let tests = [&self.resource, &self.scope, &self.item, &self.piece].into_iter().flatten();
+        let texts = tests.flat_map(|test| match test {
+            Test::Conditions(conditions) => conditions.texts().collect(),
+            Test::Properties(_) => vec!["include/exclude"],
+        });
+        texts.collect()
+    }
+
     fn set(&mut self, context: Context, test: Test) {
         let level = match context {
             Context::Resource => &mut self.resource,

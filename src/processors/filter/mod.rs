@@ -19,12 +19,14 @@ mod stage;
 use std::sync::Arc;
 
 use crate::config::check::Section;
+use crate::core::component::{Component, Task};
 use crate::core::consumer::Next;
+use crate::core::error::StartError;
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::stats::Flow;
-use crate::ottl::Failures;
+use crate::ottl::{self, Failures};
 use crate::processors::filter::config::Rules;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -42,10 +44,11 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     let rules = config::read(&keys);
     keys.finish();
-    Some(Box::new(Plan { rules: Arc::new(rules) }))
+    Some(Box::new(Plan { names_resources: ottl::names_resources(node), rules: Arc::new(rules) }))
 }
 
 struct Plan {
+    names_resources: bool,
     rules: Arc<Rules>,
 }
 
@@ -61,12 +64,12 @@ impl ProcessorPlan for Plan {
         };
         let name = format!("otelcol_processor_filter_{what}_filtered");
         let failed = "Conditions and statements that failed on an item.";
+        let told = Told { processor: id.clone(), pipeline: cx.pipeline, signal: cx.signal, rules: self.rules.clone() };
         Stage::Consumer {
             consumer: Arc::new(stage::Filter {
                 rules: self.rules.clone(),
                 next,
                 flow: Flow::of(&host.stats, &id, cx.signal),
-                balance: host.balance.clone(),
                 filtered: host.stats.counter(&name, "Items dropped by the filter.", &[("filter", &id)]),
                 failures: Failures(host.stats.counter(
                     "podgate_processor_ottl_failures",
@@ -74,7 +77,31 @@ impl ProcessorPlan for Plan {
                     &[("processor", &id)],
                 )),
             }),
-            component: None,
+            component: Some(Arc::new(told)),
         }
+    }
+
+    fn touches_resources(&self) -> bool {
+        self.names_resources
+    }
+}
+
+/// Says at the start what a pipeline will drop: nobody should have to find out by missing it.
+struct Told {
+    processor: String,
+    pipeline: String,
+    signal: Signal,
+    rules: Arc<Rules>,
+}
+
+impl Component for Told {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        let texts: Vec<&str> = self.rules.of(self.signal).iter().flat_map(config::Pass::texts).collect();
+        if !texts.is_empty() {
+            let Told { processor, pipeline, signal, .. } = self;
+            let (items, conditions) = (signal.items_name(), texts.join(" or "));
+            tracing::info!(%processor, %pipeline, items, conditions, "drops what these conditions hold for, and counts it");
+        }
+        Box::pin(std::future::ready(Ok(())))
     }
 }

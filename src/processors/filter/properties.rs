@@ -6,6 +6,8 @@
 use regex::RegexSet;
 
 use crate::config::check::Section;
+use crate::config::pattern;
+use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value as Scalar};
 use crate::core::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SPAN, find_in};
@@ -202,7 +204,8 @@ fn matched(keys: &Section<'_>, signal: Signal) -> Properties {
         Some("strict") => false,
         Some("regexp") => true,
         Some("expr") => {
-            keys.invalid::<()>("match_type", "podgate does not have `expr`", "strict or regexp");
+            let help = Some("write the expression as an OTTL condition");
+            keys.error("match_type", code::NOT_YET, "podgate does not have `expr`", help);
             keys.node("expressions");
             false
         }
@@ -210,6 +213,8 @@ fn matched(keys: &Section<'_>, signal: Signal) -> Properties {
             keys.invalid::<()>("match_type", format!("`match_type` cannot be {other:?}"), "strict or regexp");
             false
         }
+        // A lowest severity needs no way to compare texts.
+        None if keys.node("severity_number").is_some() => false,
         None => {
             keys.missing::<()>("match_type", "strict or regexp");
             false
@@ -259,13 +264,9 @@ fn names_of(keys: &Section<'_>, key: &str, names: Vec<String>, patterns: bool) -
     if !patterns {
         return Some(Names::Strict(names));
     }
-    match RegexSet::new(&names) {
+    match pattern::set(&names) {
         Ok(patterns) => Some(Names::Patterns(patterns)),
-        Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim().to_owned();
-            keys.invalid(key, format!("a name is not a regular expression: {why}"), "regular expressions")
-        }
+        Err(why) => keys.invalid(key, format!("a name is not a regular expression: {why}"), "regular expressions"),
     }
 }
 

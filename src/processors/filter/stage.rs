@@ -3,28 +3,34 @@
 
 use std::sync::Arc;
 
-use crate::core::balance::Balance;
+use crate::core::aside::Aside;
+use crate::core::budget::OverBudget;
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::granted::Allowance;
 use crate::core::items::Items;
+use crate::core::limits::LONG_WORK_BYTES;
 use crate::core::payload::{Group, Payload, ScopeGroup, Signal};
+use crate::core::settlement::{End, Share};
 use crate::core::stats::{Counter, Flow};
 use crate::otlp::envelope::count_item;
 use crate::otlp::rewrite::Rewrite;
 use crate::otlp::write;
-use crate::ottl::{Failure, Failures, Item, is_too_much, places, points_in, points_of, without};
+use crate::ottl::{
+    Failure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, without, without_points,
+};
 use crate::processors::filter::config::{Pass, Rules, Test};
 
 /// Field of `Span` that holds its events.
 const EVENTS: u32 = 11;
-/// Field of every kind of metric that holds its points.
-const POINTS: u32 = 1;
+
+/// An item without its pieces, without some of them, the verdicts on them, and the item made anew.
+const BUFFERS: usize = 4;
 
 pub struct Filter {
     pub rules: Arc<Rules>,
     pub next: Next,
     pub flow: Flow,
-    pub balance: Arc<Balance>,
     pub filtered: Arc<Counter>,
     pub failures: Failures,
 }
@@ -33,53 +39,67 @@ impl Consumer for Filter {
     fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         let came = payload.items;
         self.flow.incoming.add(came);
-        let signal = payload.signal;
-        let dropped = match self.filter(&mut payload) {
-            Ok(dropped) => dropped.min(came),
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
+        if payload.ticket.bytes() >= LONG_WORK_BYTES {
+            return Box::pin(self.aside(payload));
+        }
+        match filter(&self.rules, &self.failures, &mut payload) {
+            Ok(dropped) => self.hand_on(payload, dropped.min(came)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+impl Filter {
+    /// The same beside the worker's other tasks.
+    async fn aside(&self, mut payload: Payload) -> Result<(), ConsumeError> {
+        let (rules, failures, came) = (self.rules.clone(), self.failures.clone(), payload.items);
+        let work = move || filter(&rules, &failures, &mut payload).map(|dropped| (payload, dropped));
+        let (payload, dropped) = Aside::shared().run(u64::MAX, work).await?;
+        self.hand_on(payload, dropped.min(came)).await
+    }
+
+    fn hand_on(&self, mut payload: Payload, dropped: u64) -> Consumed<'_> {
         payload.items -= dropped;
         if dropped > 0 && payload.envelope.messages() == 0 {
-            self.count(signal, dropped);
+            self.count(payload.share, dropped);
             return Box::pin(std::future::ready(Ok(())));
         }
         self.flow.outgoing.add(payload.items);
         if dropped == 0 {
             return self.next.consume(payload);
         }
+        let gone = payload.share.spread(dropped);
         Box::pin(async move {
             // What is refused behind here comes again as a whole, and is filtered again.
             self.next.consume(payload).await?;
-            self.count(signal, dropped);
+            self.count(gone, dropped);
             Ok(())
         })
     }
+
+    fn count(&self, gone: Share, dropped: u64) {
+        self.filtered.add(dropped);
+        gone.end(End::Dropped(Reason::FILTERED, "a condition of the filter held"));
+    }
 }
 
-impl Filter {
-    fn count(&self, signal: Signal, dropped: u64) {
-        self.filtered.add(dropped);
-        self.balance.dropped(signal, Reason::FILTERED, dropped);
-    }
-
-    /// How many items went.
-    fn filter(&self, payload: &mut Payload) -> Result<u64, ConsumeError> {
-        let mut walk =
-            Walk { signal: payload.signal, failures: &self.failures, dropped: 0, made: 0, rewrite: Rewrite::default() };
-        for pass in self.rules.of(payload.signal) {
-            let passed = payload.envelope.groups.iter_mut().try_for_each(|group| walk.group(pass, group));
-            if let Err(failure) = passed {
-                return Err(ConsumeError::rejected(Reason::STATEMENT, format!("filter: {failure}")));
-            }
-            if walk.dropped > 0 {
-                payload.envelope.groups.retain(|group| !group.scopes.is_empty());
-            }
+/// How many items went.
+fn filter(rules: &Rules, failures: &Failures, payload: &mut Payload) -> Result<u64, ConsumeError> {
+    let (rewrite, working) = (Rewrite::within(&payload.ticket), Allowance::working(&payload.ticket));
+    let mut walk = Walk { signal: payload.signal, failures, dropped: 0, refused: None, working, covered: 0, rewrite };
+    for pass in rules.of(payload.signal) {
+        let passed = payload.envelope.groups.iter_mut().try_for_each(|group| walk.group(pass, group));
+        if let Err(failure) = passed {
+            return Err(ConsumeError::rejected(Reason::STATEMENT, format!("filter: {failure}")));
         }
-        if walk.made > 0 && payload.ticket.grow(walk.made).is_err() {
-            return Err(ConsumeError::refused(Reason::MEMORY, "no memory for spans without their events"));
+        if walk.dropped > 0 {
+            payload.envelope.groups.retain(|group| !group.scopes.is_empty());
         }
-        Ok(walk.dropped)
     }
+    if let Some(why) = walk.refused {
+        return Err(ConsumeError::refused(Reason::MEMORY, format!("no memory for what is left: {why}")));
+    }
+    Ok(walk.dropped)
 }
 
 struct Walk<'f> {
@@ -87,8 +107,11 @@ struct Walk<'f> {
     failures: &'f Failures,
     /// Items gone.
     dropped: u64,
-    /// Bytes of items that had to be made anew.
-    made: u64,
+    /// There was no memory for what is left.
+    refused: Option<OverBudget>,
+    /// Pays for copies of the longest item so far that is asked about piece by piece.
+    working: Allowance,
+    covered: usize,
     rewrite: Rewrite,
 }
 
@@ -113,7 +136,8 @@ impl Walk<'_> {
             return Ok(());
         }
         let below = group.scopes.iter().map(|scope| scope.items.len()).sum();
-        if is_too_much(below, resource) {
+        let bytes = group.scopes.iter().map(|scope| scope.items.byte_len()).sum();
+        if is_too_much(below, bytes, resource) {
             return self.give_up(pass);
         }
         let before = self.dropped;
@@ -133,7 +157,7 @@ impl Walk<'_> {
             group.items.clear();
             return Ok(());
         }
-        if is_too_much(group.items.len(), about.scope) {
+        if is_too_much(group.items.len(), group.items.byte_len(), about.scope) {
             return self.give_up(pass);
         }
         for (at, item) in group.items.iter().enumerate() {
@@ -145,20 +169,27 @@ impl Walk<'_> {
                 self.pieces(pass, &about, &group.items, at)?;
             }
         }
-        if let Some((items, made)) = self.rewrite.finish(&group.items) {
-            group.items = items;
-            self.made += made as u64;
+        match self.rewrite.finish(&group.items) {
+            Ok(Some(items)) => group.items = items,
+            Ok(None) => {}
+            Err(why) => self.refused = Some(why),
         }
         Ok(())
     }
 
     /// Asks about the events of a span or the points of a metric; a metric that is left without points goes.
     fn pieces(&mut self, pass: &Pass, about: &Item<'_>, items: &Items, at: usize) -> Result<(), Failure> {
+        let bytes = about.item.len() * BUFFERS;
+        if let Err(why) = self.working.take(bytes.saturating_sub(self.covered)) {
+            self.refused = Some(why);
+            return Ok(());
+        }
+        self.covered = self.covered.max(bytes);
         if self.signal == Signal::Traces {
             // Without its events, which would be walked for each other.
             let shell = without(about.item, EVENTS);
             let about_span = Item { item: &shell, ..*about };
-            if is_too_much(about.events().count(), &shell) {
+            if is_too_much(about.events().count(), about.item.len(), &shell) {
                 return self.give_up(pass);
             }
             let gone = self.gone(pass, about.events().map(|event| about_span.with_event(event)))?;
@@ -168,10 +199,12 @@ impl Walk<'_> {
             return Ok(());
         }
         let Some((points, holder)) = points_of(about.item) else { return Ok(()) };
-        if is_too_much(points_in(&holder).count(), about.item) {
+        let shell = without_points(about.item, points, &holder);
+        let about_metric = Item { item: &shell, ..*about };
+        if is_too_much(points_in(&holder).count(), holder.len(), &shell) {
             return self.give_up(pass);
         }
-        let gone = self.gone(pass, points_in(&holder).map(|point| about.with_point(point, points)))?;
+        let gone = self.gone(pass, points_in(&holder).map(|point| about_metric.with_point(point, points)))?;
         let left = gone.iter().filter(|gone| !**gone).count();
         self.dropped += (gone.len() - left) as u64;
         if left == 0 {

@@ -4,18 +4,25 @@
 //! the next rule its chance. All sources of a rule must fit the same pod.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use super::bindings::Clock;
 use super::config::{Range, Rule, Source};
-use super::container;
 use super::facts::{Facts, Known};
+use super::roles::only_forwards;
+use super::strangers::may_be_a_pods;
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::table::{Entry, Snapshot};
 
 /// Attributes that hold an address.
 const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
+
+/// Attributes that a pod has and, alone or together, no other.
+const PODS_OWN: [&str; 5] =
+    ["k8s.pod.uid", "k8s.pod.name", "k8s.namespace.name", "k8s.node.name", "k8s.container.name"];
 
 /// What a rule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +68,12 @@ pub struct Seeker<'a> {
     pub facts: &'a Facts<'a>,
     pub origin: &'a Origin,
     pub proxies: &'a [Range],
+    /// Further names of containers that only forward.
+    pub relays: &'a [String],
     /// When the resource's data was made, where the arrival is too late to tell an address's owner.
     pub made_at: &'a dyn Fn() -> Option<UnixNanos>,
+    /// Steps of the wall clock that times must not be compared across.
+    pub clock: Clock,
 }
 
 impl Seeker<'_> {
@@ -73,11 +84,16 @@ impl Seeker<'_> {
     /// The pod at the other end of the connection; `None` for one that only forwards what others made.
     pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
         // A connection belongs to whoever had the address when it was accepted.
-        self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !container::only_forwards(&entry.pod))
+        self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !only_forwards(&entry.pod, self.relays))
     }
 
     fn holder<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
-        if self.is_proxy(ip) { None } else { snapshot.by_ip(ip, at) }
+        if self.is_proxy(ip) { None } else { self.at_address(ip, at, snapshot) }
+    }
+
+    /// Before or after whom a time was that came twice, it does not tell.
+    fn at_address<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+        if self.clock.came_twice(at) { snapshot.only_by_ip(ip, at) } else { snapshot.by_ip(ip, at) }
     }
 
     fn is_proxy(&self, ip: IpAddr) -> bool {
@@ -93,8 +109,8 @@ impl Seeker<'_> {
                 Source::Attribute(_) => None,
             };
             let forwards = |ip| {
-                let there = snapshot.by_ip(ip, self.accepted_at());
-                *source == Source::Connection && there.is_some_and(|entry| container::only_forwards(&entry.pod))
+                let there = self.at_address(ip, self.accepted_at(), snapshot);
+                *source == Source::Connection && there.is_some_and(|entry| only_forwards(&entry.pod, self.relays))
             };
             ip.is_some_and(|ip| self.is_proxy(ip) || snapshot.is_node_address(ip) || forwards(ip))
         })
@@ -112,6 +128,36 @@ impl Association {
 
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// True for a rule that looks at addresses only.
+    pub fn is_by_address(&self, rule: usize) -> bool {
+        let is_address = |source: &Source| match source {
+            Source::Connection => true,
+            Source::Attribute(name) => ADDRESSES.contains(&name.as_str()),
+        };
+        self.rules.get(rule).is_some_and(|rule| rule.sources.iter().all(is_address))
+    }
+
+    /// True when a rule that missed may yet find a pod that is announced late: by what names one pod, or an address that a
+    /// pod can have. Its values go into `sign`.
+    pub fn hopes(&self, rule: usize, seeker: &Seeker<'_>, sign: &mut impl Hasher) -> bool {
+        let Some(Rule { sources, .. }) = self.rules.get(rule) else { return false };
+        let may = |source: &Source| match source {
+            Source::Connection => seeker.peer().is_some_and(may_be_a_pods),
+            Source::Attribute(name) if ADDRESSES.contains(&name.as_str()) => {
+                seeker.facts.ip(name).is_some_and(may_be_a_pods)
+            }
+            Source::Attribute(name) => PODS_OWN.contains(&name.as_str()),
+        };
+        rule.hash(sign);
+        for source in sources {
+            match source {
+                Source::Connection => seeker.peer().hash(sign),
+                Source::Attribute(name) => seeker.facts.named(name).hash(sign),
+            }
+        }
+        sources.iter().all(may)
     }
 
     /// The pod and the number of the rule that found it. `tried` hears of every rule on the way.
@@ -239,7 +285,11 @@ fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) ->
             "k8s.pod.name" => {
                 let namespace = facts.text(Known::NamespaceName)?;
                 let arrived = seeker.origin.arrived_at;
-                let entry = snapshot.by_name(namespace, facts.text(Known::PodName)?, arrived)?;
+                let name = facts.text(Known::PodName)?;
+                if seeker.clock.came_twice(arrived) {
+                    return snapshot.only_by_name(namespace, name);
+                }
+                let entry = snapshot.by_name(namespace, name, arrived)?;
                 // The successor of a deleted pod may speak under its name before the watch has told of it.
                 let made = || (seeker.made_at)().unwrap_or(arrived);
                 if entry.removed_at.is_some_and(|removed| made() > removed) { None } else { Some(entry) }
@@ -272,6 +322,10 @@ fn agrees(
             "k8s.pod.name" => facts.text(Known::PodName) == Some(&*pod.name),
             "k8s.namespace.name" => facts.text(Known::NamespaceName) == Some(&*pod.namespace),
             "k8s.node.name" => facts.text(Known::NodeName) == Some(&*pod.node),
+            "k8s.container.name" => {
+                let name = facts.text(Known::ContainerName);
+                pod.containers.iter().any(|container| name == Some(&*container.name))
+            }
             name => facts.named(name).is_some_and(|wanted| pods.value(entry, name).as_deref() == Some(wanted)),
         },
     }

@@ -22,6 +22,10 @@ use crate::kube::ledger::{Absence, Confidence, ContainerLedger, Query, Resolutio
 const CONTINUOUS: Duration = Duration::from_millis(100);
 /// Item times may be this much ahead of their arrival before they count as nonsense.
 const AHEAD_MAX: Duration = Duration::from_secs(1);
+/// The same for items of another machine, whose clock may be ahead.
+const AHEAD_MAX_APART: Duration = Duration::from_secs(60);
+/// How far the clocks of two machines may differ where a time of one must be compared with a time of the other.
+const APART_MAX: Duration = Duration::from_secs(10);
 
 /// One resource that wants to know its run.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +48,8 @@ pub struct Sighting<'a> {
 pub struct Times {
     pub first: UnixNanos,
     pub last: UnixNanos,
-    /// Start of cumulative metric points: the process lived then, and it began not long before.
+    /// Start of cumulative metric points: the process lived then. A counter may be made long after the process began, so it
+    /// says nothing of that.
     pub counting_since: Option<UnixNanos>,
 }
 
@@ -84,10 +89,15 @@ pub struct Horizon {
     pub known_until: UnixNanos,
     /// The pod was last seen then.
     pub seen_at: UnixNanos,
+    /// Every run that began at or before this time is in the ledger and none is on its way, as the node itself shows.
+    pub witnessed: Option<UnixNanos>,
     /// The watch is cut off: waiting a little will not help.
     pub stale: bool,
     /// How far times can be compared with each other.
     pub clock: Clock,
+    /// The pod's node has a clock of its own: times of items and of runs are comparable with each other, and neither with
+    /// arrival, accept time and what is known.
+    pub apart: bool,
 }
 
 /// What steps of the wall clock leave behind.
@@ -97,9 +107,25 @@ pub struct Clock {
     pub unsteady: bool,
     /// Times that came twice, because the clock was set back: what they belong to cannot be told.
     pub doubled: Option<(UnixNanos, UnixNanos)>,
+    /// How long ago a step forwards (or a sleep of the machine) was, and by how much: what is older by the monotonic clock is
+    /// older by that much more.
+    pub skipped: Option<(Duration, Duration)>,
 }
 
 impl Clock {
+    /// The wall time of something of which the monotonic clock says that it was at `at`.
+    pub fn across_step(&self, at: UnixNanos, now: UnixNanos) -> UnixNanos {
+        match self.skipped {
+            Some((since, by)) if now.since(at) > since => at.saturating_sub(by),
+            _ => at,
+        }
+    }
+
+    /// A step backwards made this time come a second time.
+    pub fn came_twice(&self, at: UnixNanos) -> bool {
+        self.doubled.is_some_and(|(from, to)| from <= at && at <= to)
+    }
+
     fn tells(&self, times: Times) -> bool {
         self.doubled.is_none_or(|(from, to)| times.last < from || to < times.alive_from())
     }
@@ -192,7 +218,8 @@ impl Bindings {
         }
         // The connection may just have been found out to be a relay's.
         let direct = direct.filter(|(number, ..)| !self.store.connection(*number, &case.keys).shared);
-        let times = times().filter(|times| times.last <= sighting.arrived_at.saturating_add(AHEAD_MAX));
+        let ahead_max = if horizon.apart { AHEAD_MAX_APART } else { AHEAD_MAX };
+        let times = times().filter(|times| times.last <= sighting.arrived_at.saturating_add(ahead_max));
         case.first_sight(direct.map(|(number, at, _)| (number, at)), times)
     }
 
@@ -282,7 +309,9 @@ impl<'l> Case<'_, 'l> {
     /// A process that was never seen: what is known of it must leave one run only.
     fn first_sight(&mut self, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
         let clock = self.horizon.clock;
-        let comparable = times.filter(|times| !clock.unsteady && clock.tells(*times));
+        // What our clock did says nothing of times that another machine's clock told.
+        let told = |times: &Times| self.horizon.apart || (!clock.unsteady && clock.tells(*times));
+        let comparable = times.filter(told);
         if let Some((run, how)) = comparable.and_then(|times| self.continues(times)) {
             return self.bind(run, how, direct, (times, Basis::Continuity));
         }
@@ -329,28 +358,77 @@ impl<'l> Case<'_, 'l> {
 
     fn ask(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
         let arrived = self.sighting.arrived_at;
+        if self.horizon.apart {
+            return self.ask_apart(accepted_at, times);
+        }
         let (first, last) = match (times, accepted_at) {
-            (Some(times), _) => (times.first, times.last),
+            (Some(times), _) => (times.alive_from(), times.last),
             (None, Some(accepted)) => (accepted, accepted),
             // Nothing but the arrival: the data was made before it, and how long before is not known.
             (None, None) => (arrived, UnixNanos(0)),
         };
         let first = accepted_at.map_or(first, |accepted| accepted.min(first));
         let clock = self.horizon.clock;
-        let began = self.began(times);
+        let began = self.sighting.began;
         let began_tells = began.is_none_or(|began| clock.tells(Times::at(began)));
         if !began_tells || !clock.tells(Times::between(first, last.max(first))) {
-            return Resolution::Missing(Absence::Ambiguous);
+            // What nothing dates but its arrival may be older than all that came twice.
+            let dated = last.0 > 0;
+            return if dated { self.ask_doubled() } else { Resolution::Missing(Absence::Ambiguous) };
         }
         let query = Query {
             alive_from: first,
             alive_to: last,
             began,
             horizon: self.horizon.known_until,
+            witnessed: self.horizon.witnessed,
             seen_at: self.horizon.seen_at,
             trusted_number: self.sighting.trusted_number,
+            ours: None,
+            slack: Duration::ZERO,
         };
         self.ledger.resolve(&query)
+    }
+
+    /// The evidence is of a time that came twice. A run that began before both and goes on is right either way, and so is
+    /// the only one there ever was, once every run that began before the arrival must be published.
+    fn ask_doubled(&self) -> Resolution<'l> {
+        let ambiguous = Resolution::Missing(Absence::Ambiguous);
+        let Some((from, _)) = self.horizon.clock.doubled else { return ambiguous };
+        let only = |run: &Run| self.ledger.runs.len() == 1 && !run.gap_before;
+        let lasting = self.ledger.newest().filter(|run| run.end.is_none() && (run.start.hi < from || only(run)));
+        let known = self.horizon.known_until.max(self.horizon.witnessed.unwrap_or(UnixNanos(0)));
+        match lasting {
+            Some(_) if self.sighting.arrived_at > known => Resolution::Pending(Absence::Ambiguous),
+            Some(run) => Resolution::Found { run, confidence: Confidence::Unconfirmed },
+            None => ambiguous,
+        }
+    }
+
+    /// The process was alive when its connection was accepted, or had been by the arrival: from then on by our clock its run
+    /// must be published. Which run it is, its own times tell, by the clock that the runs' times come from.
+    fn ask_apart(&self, accepted_at: Option<UnixNanos>, times: Option<Times>) -> Resolution<'l> {
+        let ours = accepted_at.unwrap_or(self.sighting.arrived_at);
+        // Without times of its own the process is dated by our clock alone.
+        if times.is_none() && !self.horizon.clock.tells(Times::at(ours)) {
+            return Resolution::Missing(Absence::Ambiguous);
+        }
+        let (alive_from, alive_to, slack) = match (times, accepted_at) {
+            (Some(times), _) => (times.alive_from(), times.last, Duration::ZERO),
+            (None, Some(accepted)) => (accepted, accepted, APART_MAX),
+            (None, None) => (ours, UnixNanos(0), APART_MAX),
+        };
+        self.ledger.resolve(&Query {
+            alive_from,
+            alive_to,
+            began: self.sighting.began,
+            horizon: self.horizon.known_until,
+            witnessed: self.horizon.witnessed,
+            seen_at: self.horizon.seen_at,
+            trusted_number: self.sighting.trusted_number,
+            ours: Some(ours),
+            slack,
+        })
     }
 
     fn pending(&self, absence: Absence, direct: Option<(u64, UnixNanos)>, times: Option<Times>) -> Verdict<'l> {
@@ -358,14 +436,13 @@ impl<'l> Case<'_, 'l> {
             return Verdict::Missing(Absence::Stale);
         }
         let accepted = direct.map(|(_, at)| at);
-        let first = times.map_or(self.sighting.arrived_at, |times| times.first);
-        let until = [accepted, self.began(times)].into_iter().flatten().fold(first, UnixNanos::min);
+        if self.horizon.apart || absence == Absence::Ambiguous {
+            let accepted = accepted.filter(|_| absence != Absence::Ambiguous);
+            return Verdict::Pending { absence, until: accepted.unwrap_or(self.sighting.arrived_at) };
+        }
+        let first = times.map_or(self.sighting.arrived_at, Times::alive_from);
+        let until = [accepted, self.sighting.began].into_iter().flatten().fold(first, UnixNanos::min);
         Verdict::Pending { absence, until }
-    }
-
-    /// What the process says of its start, by its resource or by what it counts.
-    fn began(&self, times: Option<Times>) -> Option<UnixNanos> {
-        self.sighting.began.or_else(|| times?.counting_since)
     }
 
     /// The strongest of what there was.

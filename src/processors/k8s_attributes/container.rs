@@ -1,29 +1,22 @@
-//! Which container of the pod, and what its image says: by name, by a run's id, or because there is only one.
+//! Which container of the pod, and what its image says: by name, by a run's id, or because only one can be meant.
 
 use std::sync::Arc;
 
 use super::facts::{Facts, Known};
+use super::roles::{Role, living};
+use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, ContainerLedger, Run};
 use crate::kube::pod::{Container, ContainerKind, Pod};
 use crate::kube::table::Entry;
 
-/// Sidecars that carry other containers' data: never the sole candidate, and their connections belong to nobody.
-const PROXIES: [&str; 11] = [
-    "istio-proxy",
-    "ztunnel",
-    "linkerd-proxy",
-    "envoy",
-    "envoy-sidecar",
-    "consul-dataplane",
-    "kuma-sidecar",
-    "kgateway-proxy",
-    "otc-container",
-    "otel-collector",
-    "opentelemetry-collector",
-];
+/// SDKs that are proxies: their spans are theirs, whatever else runs in the pod.
+const MESH_SDKS: [&str; 3] = ["envoy", "linkerd", "linkerd-proxy"];
 
-/// Those whose pods, when nothing else runs in them, send what others made.
-const RELAYS: [&str; 4] = ["ztunnel", "otc-container", "otel-collector", "opentelemetry-collector"];
+/// How much the times of one node may differ between a process and the kubelet.
+const SLIP: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Data of an init container comes at most this much after its pod's work began.
+const INIT_LATE_MAX: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The container a resource belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -33,27 +26,113 @@ pub struct Chosen<'a> {
     pub ledger: Option<&'a ContainerLedger>,
     /// The run that the resource's own container.id names.
     pub named_run: Option<&'a Run>,
-    /// The resource gave another name, which no container of the pod has.
+    /// The resource gave another name, and this one takes its place.
     pub renamed: bool,
 }
 
-/// `repair`: an unknown name is taken for a slip when there is only one container it can mean.
-pub fn choose<'a>(entry: &'a Entry, facts: &Facts<'_>, repair: bool) -> Result<Chosen<'a>, Absence> {
-    let pod = &entry.pod;
-    if let Some((ledger, run)) = claimed_run(entry, facts)
-        && let Some(container) = by_name(pod, &ledger.name)
-    {
-        return Ok(Chosen { container, ledger: Some(ledger), named_run: Some(run), renamed: false });
+/// Why there is no container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchosen {
+    Missing(Absence),
+    /// The pod is beginning, and what runs in it now is not known yet.
+    Unsettled,
+}
+
+/// What the choice may rest on beside the resource.
+pub struct Choice<'a> {
+    /// An unknown name is taken for a slip when there is only one container it can mean.
+    pub repair: bool,
+    /// Further names of relays.
+    pub relays: &'a [String],
+    /// When the resource's items were made, by the node's clock; the arrival where they do not say.
+    pub made_at: &'a dyn Fn() -> UnixNanos,
+    /// Every run that began until then is in the ledger, as far as data made at a time goes.
+    pub is_known: &'a dyn Fn(UnixNanos) -> bool,
+}
+
+impl Choice<'_> {
+    pub fn of<'a>(&self, entry: &'a Entry, facts: &Facts<'_>) -> Result<Chosen<'a>, Unchosen> {
+        let pod = &entry.pod;
+        let name = facts.text(Known::ContainerName);
+        if let Some((ledger, run)) = claimed_run(entry, facts)
+            && let Some(container) = by_name(pod, &ledger.name)
+        {
+            let renamed = self.repair && name.is_some_and(|name| *name != *container.name);
+            return Ok(Chosen { container, ledger: Some(ledger), named_run: Some(run), renamed });
+        }
+        let (container, renamed) = match (name.and_then(|name| by_name(pod, name)), name) {
+            (Some(container), _) => (container, false),
+            (None, Some(_)) if !self.repair => return Err(Unchosen::Missing(Absence::ContainerNameUnknown)),
+            (None, Some(_)) => (self.only_one(pod).ok_or(Unchosen::Missing(Absence::ContainerNameUnknown))?, true),
+            (None, None) => (self.unnamed(entry, facts)?, false),
+        };
+        Ok(Chosen { container, ledger: entry.ledger.container(&container.name), named_run: None, renamed })
     }
-    let name = facts.text(Known::ContainerName);
-    let named = name.and_then(|name| by_name(pod, name));
-    let (container, renamed) = match (named, name) {
-        (Some(container), _) => (container, false),
-        (None, Some(_)) if !repair => return Err(Absence::ContainerNameUnknown),
-        (None, Some(_)) => (only_one(pod).ok_or(Absence::ContainerNameUnknown)?, true),
-        (None, None) => (only_one(pod).ok_or(Absence::ContainerNameMissing)?, false),
-    };
-    Ok(Chosen { container, ledger: entry.ledger.container(&container.name), named_run: None, renamed })
+
+    fn unnamed<'a>(&self, entry: &'a Entry, facts: &Facts<'_>) -> Result<&'a Container, Unchosen> {
+        let missing = Unchosen::Missing(Absence::ContainerNameMissing);
+        if facts.text(Known::SdkName).is_some_and(|sdk| MESH_SDKS.contains(&sdk)) {
+            return self.mesh_proxy(&entry.pod).ok_or(missing);
+        }
+        let main = self.only_one(&entry.pod);
+        if !entry.pod.containers.iter().any(|container| container.kind == ContainerKind::Init) {
+            return main.ok_or(missing);
+        }
+        self.beside_init(entry, main)
+    }
+
+    fn mesh_proxy<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
+        let proxy = living(pod).find(|container| Role::of(container, self.relays) == Role::Mesh);
+        proxy.or_else(|| only(living(pod)))
+    }
+
+    /// The only container that works; in a pod without one, the only one that sends at all.
+    fn only_one<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
+        let mut workers = living(pod).filter(|container| Role::of(container, self.relays) == Role::Worker);
+        match (workers.next(), workers.next()) {
+            (Some(worker), None) => Some(worker),
+            (Some(_), Some(_)) => None,
+            (None, _) => only(living(pod).filter(|container| Role::of(container, self.relays) != Role::Helper)),
+        }
+    }
+
+    /// Init containers send too: until the pod's work has begun, and of what was made before that, the sender is whichever
+    /// container lived then.
+    fn beside_init<'a>(&self, entry: &'a Entry, main: Option<&'a Container>) -> Result<&'a Container, Unchosen> {
+        let missing = Unchosen::Missing(Absence::ContainerNameMissing);
+        let runs =
+            |container: &Container| entry.ledger.container(&container.name).map_or(&[][..], |ledger| &ledger.runs[..]);
+        let init = || entry.pod.containers.iter().filter(|container| container.kind == ContainerKind::Init);
+        let is_open = |container: &Container| runs(container).last().is_some_and(|run| run.end.is_none());
+        // A regular container runs only when all of these have ended.
+        let init_runs = init().any(is_open) && !main.is_some_and(is_open);
+        let began = main.and_then(|main| runs(main).first()).filter(|run| !run.gap_before).map(|run| run.start.lo);
+        let works = !init_runs && main.is_some_and(|main| !runs(main).is_empty());
+        if works {
+            let Some(began) = began.filter(|began| entry.seen_at.since(*began) < INIT_LATE_MAX) else {
+                return main.ok_or(missing);
+            };
+            if (self.made_at)().saturating_add(SLIP) >= began {
+                return main.ok_or(missing);
+            }
+        }
+        let made_at = (self.made_at)();
+        if !(self.is_known)(made_at) {
+            return Err(Unchosen::Unsettled);
+        }
+        let lived = |container: &&Container| {
+            runs(container).iter().any(|run| {
+                let end = run.end.map(|end| end.hi.saturating_add(SLIP));
+                run.start.lo <= made_at.saturating_add(SLIP) && end.is_none_or(|end| made_at <= end)
+            })
+        };
+        only(init().chain(main).filter(lived)).ok_or(missing)
+    }
+}
+
+fn only<'a>(mut containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
+    let first = containers.next()?;
+    if containers.next().is_some() { None } else { Some(first) }
 }
 
 /// Shortened ids count from twelve characters on, as the container tools print them.
@@ -64,34 +143,6 @@ fn claimed_run<'a>(entry: &'a Entry, facts: &Facts<'_>) -> Option<(&'a Container
 
 fn by_name<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     pod.containers.iter().find(|container| *container.name == *name)
-}
-
-/// The only regular container; init and ephemeral ones are meant only when named.
-fn only_one(pod: &Pod) -> Option<&Container> {
-    let mut candidates = pod.containers.iter().filter(|container| may_be_meant(container));
-    let first = candidates.next()?;
-    if candidates.next().is_some() { None } else { Some(first) }
-}
-
-fn may_be_meant(container: &Container) -> bool {
-    let lives_with_the_pod = matches!(container.kind, ContainerKind::Regular | ContainerKind::Sidecar);
-    lives_with_the_pod && !is_proxy(container)
-}
-
-fn is_proxy(container: &Container) -> bool {
-    PROXIES.contains(&&*container.name)
-}
-
-/// True for a pod that is there to forward (a collector, a node's mesh proxy, with or without a proxy of its own): the
-/// data it sends is others'. A gateway's proxy is not: the spans it sends are its own.
-pub fn only_forwards(pod: &Pod) -> bool {
-    let living = || pod.containers.iter().filter(|c| matches!(c.kind, ContainerKind::Regular | ContainerKind::Sidecar));
-    living().any(|container| RELAYS.contains(&&*container.name)) && living().all(is_proxy)
-}
-
-/// True when another container of the pod may have opened the connection on behalf of this one.
-pub fn is_behind_proxy(pod: &Pod, container: &Container) -> bool {
-    pod.containers.iter().any(|other| is_proxy(other) && other.name != container.name)
 }
 
 /// An image reference taken apart: `registry:5000/team/app:1.2@sha256:...`.

@@ -14,6 +14,7 @@ pub struct Counters {
     rules: Vec<[Arc<Counter>; 3]>,
     found: Vec<(Found, Arc<Counter>)>,
     absent: Vec<(Absence, Arc<Counter>)>,
+    scored: [Arc<Counter>; Scored::ALL.len()],
     /// No rule found a pod; the Collector's name for it.
     pub lookup_miss: Arc<Counter>,
     pub hint_conflict: Arc<Counter>,
@@ -54,6 +55,33 @@ impl Found {
     }
 }
 
+/// What podgate would have made of a resource that tells its own container.id, had it not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scored {
+    Right,
+    Wrong,
+    /// It would have got none.
+    Missing,
+    /// It would have waited, and may have been right a little later.
+    Waiting,
+    /// No run of that id is known here: not compared.
+    Unknown,
+}
+
+impl Scored {
+    const ALL: [Scored; 5] = [Scored::Right, Scored::Wrong, Scored::Missing, Scored::Waiting, Scored::Unknown];
+
+    fn name(self) -> &'static str {
+        match self {
+            Scored::Right => "right",
+            Scored::Wrong => "wrong",
+            Scored::Missing => "missing",
+            Scored::Waiting => "waiting",
+            Scored::Unknown => "unknown",
+        }
+    }
+}
+
 const CONTAINER_ID: &str = "podgate_k8s_container_id_resources";
 const CONTAINER_ID_HELP: &str = "Resources by what their container.id rests on, or why it is missing.";
 
@@ -72,6 +100,11 @@ impl Counters {
             let labels = [("processor", processor), ("outcome", outcome), ("reason", reason)];
             stats.counter(CONTAINER_ID, CONTAINER_ID_HELP, &labels)
         };
+        let scored = |scored: Scored| {
+            let labels = [("processor", processor), ("outcome", scored.name())];
+            let help = "Resources that tell their own container.id, by what they would have got without it.";
+            stats.counter("podgate_k8s_self_scored", help, &labels)
+        };
         Counters {
             rules: rules
                 .iter()
@@ -79,6 +112,7 @@ impl Counters {
                 .collect(),
             found: Found::ALL.map(|found| (found, outcome(found.name(), ""))).into(),
             absent: Absence::ALL.map(|absence| (absence, outcome("missing", absence.name()))).into(),
+            scored: Scored::ALL.map(scored),
             lookup_miss: own("otelcol_otelsvc_k8s_ip_lookup_miss", "Resources for which no pod was found."),
             hint_conflict: own(
                 "podgate_k8s_restart_hint_conflict",
@@ -120,6 +154,10 @@ impl Counters {
         if let Some((_, counter)) = self.found.iter().find(|(known, _)| *known == found) {
             counter.add(1);
         }
+    }
+
+    pub fn scored(&self, scored: Scored) {
+        self.scored[scored as usize].add(1);
     }
 
     pub fn absent(&self, absence: Absence) {

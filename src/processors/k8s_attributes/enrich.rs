@@ -3,34 +3,38 @@
 //! The one place where association, bindings and attributes meet; the stage calls it at arrival, the sampler's late
 //! binding at the decision. It never waits: what may be known a little later is an answer of its own.
 
+mod run;
+mod score;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use self::run::Step;
 use super::association::{Association, Seeker, Tried};
-use super::bindings::{Bindings, Clock, Horizon, Sighting, Times, Verdict};
+use super::bindings::{Bindings, Clock};
 use super::cluster::Cluster;
-use super::config::{Config, Field, Hint, OnConflict};
-use super::container::{self, Chosen};
-use super::counters::{Counters, Found};
+use super::config::{Config, Field, OnConflict};
+use super::counters::Counters;
 use super::facts::{Facts, Known};
 use super::misses::Misses;
+use super::moment::{KnownPod, Mode, Moment, Subject, Whose};
 use super::pod_attributes::{self, PodAttributes};
 use super::profiles::Profiles;
-use super::steady::Steady;
-use super::write::{Instance, Writing};
+use super::strangers::{Sign, Strangers};
+use super::write::Writing;
+use crate::core::budget::OverBudget;
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
-use crate::kube::ledger::{Absence, ContainerLedger, FRESHNESS};
-use crate::kube::table::{Entry, Snapshot};
+use crate::kube::ledger::{Absence, FRESHNESS};
+use crate::kube::table::Entry;
+use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::Appender;
 
 /// A resource that waits is looked at again this often, beside every change of the cluster.
 const RETRY_SPACING: Duration = Duration::from_millis(100);
-
-/// Data waits for the first list only this long after the start.
-const STARTING: Duration = Duration::from_secs(10);
 
 /// What one processor knows and remembers, shared by its stages in all pipelines.
 pub struct Enricher {
@@ -38,54 +42,14 @@ pub struct Enricher {
     pub association: Association,
     pub cluster: Arc<dyn Cluster>,
     pub bindings: Bindings,
+    /// What was found out of processes that tell their container.id, without it; emitted data never rests on it.
+    blind: Bindings,
     pub profiles: Profiles,
     pub counters: Counters,
     pub misses: Misses,
-    /// How old evidence must be before every run that began until then counts as known.
+    pub strangers: Strangers,
+    /// How old evidence must be, at the least, before every run that began until then counts as known.
     pub freshness: Duration,
-}
-
-/// Which attributes are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// All of them, now.
-    Full,
-    /// The pod's and the container's; the run's follow at the decision.
-    PodOnly,
-    /// The run's, at the decision.
-    RunOnly,
-}
-
-/// The moment at which a resource is looked at.
-#[derive(Clone)]
-pub struct Moment {
-    pub snapshot: Arc<Snapshot>,
-    pub now: UnixNanos,
-    /// The snapshot shows everything that the API server knew at this time.
-    pub in_touch: UnixNanos,
-    pub clock: Clock,
-    /// The first list may come any moment. Soon after the start it no longer does, and data must not wait for it.
-    pub starting: bool,
-    pub mode: Mode,
-    /// Not the first time: its rules were counted before.
-    pub again: bool,
-    /// The last chance: what is pending counts as missing.
-    pub give_up: bool,
-}
-
-impl Moment {
-    pub fn new(enricher: &Enricher, steady: &Steady, now: UnixNanos, mode: Mode) -> Moment {
-        Moment {
-            snapshot: enricher.cluster.snapshot(),
-            now,
-            in_touch: enricher.cluster.in_touch(now),
-            clock: steady.look(steady.wall()),
-            starting: steady.age() < STARTING && !enricher.cluster.synced(),
-            mode,
-            again: false,
-            give_up: false,
-        }
-    }
 }
 
 /// What became of a resource.
@@ -97,18 +61,15 @@ pub enum Outcome {
     Pending {
         retry_at: UnixNanos,
     },
+    /// There is no memory for the new bytes.
+    Refused(OverBudget),
 }
 
-/// A resource with where it came from. `times` tells when its items were made, when that is needed.
-#[derive(Clone, Copy)]
-pub struct Subject<'a> {
-    pub resource: &'a [u8],
-    pub origin: &'a Origin,
-    pub times: &'a dyn Fn() -> Option<Times>,
+impl Outcome {
+    fn of(made: Result<Bytes, OverBudget>) -> Outcome {
+        made.map_or_else(Outcome::Refused, Outcome::Changed)
+    }
 }
-
-/// The run that was found, or why none was.
-type Resolved<'a> = Result<Instance<'a>, Absence>;
 
 /// One resource at one moment.
 #[derive(Clone, Copy)]
@@ -118,11 +79,29 @@ struct Case<'a> {
     moment: &'a Moment,
 }
 
+impl Case<'_> {
+    /// The resource's bytes, to be edited; `None` when they cannot be walked.
+    fn edit(&self) -> Option<Appender> {
+        let mut edit = Appender::within(self.subject.ticket);
+        edit.load(self.subject.resource, RESOURCE).is_ok().then_some(edit)
+    }
+}
+
 /// The pod's part of the way.
 struct Located {
-    entry: Arc<Entry>,
+    pod: KnownPod,
     /// The resource's claim to be another pod gives way to the address.
     overrule: bool,
+    /// Nothing but an address names it, which another pod may have got.
+    by_address: bool,
+}
+
+/// Why no pod is taken.
+enum Lost {
+    /// No rule finds one. The sign is of what a pod that is announced late would be found by.
+    NoPod { hope: Option<Sign> },
+    /// The resource names a pod that is not known, and another one is at its address.
+    Conflict { hope: Option<Sign> },
 }
 
 impl Enricher {
@@ -130,62 +109,135 @@ impl Enricher {
         Enricher {
             association: Association::new(config.rules.clone()),
             bindings: Bindings::default(),
+            blind: Bindings::default(),
             profiles: Profiles::default(),
             // No status of a pods file is still on its way: there is nothing to wait for.
             freshness: if config.own.pods_file.is_some() { Duration::ZERO } else { config.own.hold.max(FRESHNESS) },
             cluster,
             counters,
             misses: Misses::default(),
+            strangers: Strangers::default(),
             config,
         }
     }
 
     /// Enriches one resource.
+    #[cfg(test)]
     pub fn enrich(&self, subject: &Subject<'_>, moment: &Moment) -> Outcome {
+        self.enrich_at_arrival(subject, moment).0
+    }
+
+    /// Enriches one resource and tells whose it is, for what is bound later.
+    pub fn enrich_at_arrival(&self, subject: &Subject<'_>, moment: &Moment) -> (Outcome, Whose) {
         let Ok(facts) = Facts::read(subject.resource) else {
             self.counters.malformed.add(1);
-            return Outcome::Unchanged;
+            return (Outcome::Unchanged, Whose::Nobodys);
         };
         let case = Case { subject, facts: &facts, moment };
         if self.config.passthrough {
-            return pass_through(&case);
+            return (pass_through(&case), Whose::Nobodys);
         }
-        let late = moment.mode == Mode::RunOnly;
         match self.locate(&case) {
-            Ok(Some(located)) => self.enrich_located(&case, &located),
+            // Whose the address is the decision knows better, if the server answers by then.
+            Ok(located) if located.by_address && moment.mode == Mode::PodOnly && moment.touch.silent => {
+                (Outcome::Unchanged, Whose::Unknown)
+            }
+            Ok(located) => self.enrich_located(&case, &located),
             // Before the first list nothing can be found: wait for it.
-            Ok(None) if moment.starting && !moment.give_up && !late => {
-                Outcome::Pending { retry_at: moment.now.saturating_add(RETRY_SPACING) }
+            Err(Lost::NoPod { .. }) if moment.starting && !moment.give_up => (self.retry(moment), Whose::Unknown),
+            Err(Lost::NoPod { hope } | Lost::Conflict { hope }) if self.may_come(&case, hope) => {
+                (self.retry(moment), Whose::Unknown)
             }
-            Ok(None) if late => {
-                self.counters.absent(Absence::PodNotFound);
-                Outcome::Unchanged
+            Err(Lost::NoPod { .. }) => (self.without_pod(&case), Whose::Unknown),
+            // The claimed pod may be announced by the decision.
+            Err(Lost::Conflict { hope: Some(_) }) if moment.mode == Mode::PodOnly => {
+                (Outcome::Unchanged, Whose::Unknown)
             }
-            Ok(None) => self.without_pod(&case),
-            Err(absence) => {
-                self.count_absence(moment, absence);
+            Err(Lost::Conflict { .. }) => {
+                self.count_absence(moment, Absence::Conflict);
+                (Outcome::Unchanged, Whose::Nobodys)
+            }
+        }
+    }
+
+    /// At the decision: `known` is the pod that was found at arrival, as it is known now.
+    pub fn enrich_known(&self, subject: &Subject<'_>, moment: &Moment, known: Option<KnownPod>) -> Outcome {
+        let Ok(facts) = Facts::read(subject.resource) else { return Outcome::Unchanged };
+        let case = Case { subject, facts: &facts, moment };
+        let located = match known {
+            Some(pod) => Ok(Located { pod, overrule: false, by_address: false }),
+            None => self.locate(&case),
+        };
+        match located {
+            Ok(located) => self.enrich_located(&case, &located).0,
+            Err(Lost::NoPod { hope } | Lost::Conflict { hope }) if self.may_come(&case, hope) => self.retry(moment),
+            Err(lost) => {
+                let absence = match lost {
+                    Lost::NoPod { .. } => Absence::PodNotFound,
+                    Lost::Conflict { .. } => Absence::Conflict,
+                };
+                self.counters.absent(absence);
                 Outcome::Unchanged
             }
         }
     }
 
+    fn retry(&self, moment: &Moment) -> Outcome {
+        Outcome::Pending { retry_at: moment.now.saturating_add(RETRY_SPACING) }
+    }
+
+    /// The first data of a pod comes before the pod is announced, or before its address is. Nobody is waited for in vain a
+    /// second time.
+    fn may_come(&self, case: &Case<'_>, hope: Option<Sign>) -> bool {
+        let (moment, now) = (case.moment, Instant::now());
+        let Some(sign) = hope else { return false };
+        if moment.give_up {
+            // Room that was refused was no wait.
+            if moment.now >= case.subject.origin.arrived_at.saturating_add(self.config.own.hold) {
+                self.strangers.add(sign, now);
+            }
+            return false;
+        }
+        let hears = self.cluster.synced() && !moment.touch.cut_off;
+        let young = moment.now < case.subject.origin.arrived_at.saturating_add(self.freshness);
+        let waits = match moment.mode {
+            Mode::Full => true,
+            Mode::PodOnly => false,
+            Mode::RunOnly => young,
+        };
+        waits && hears && !self.freshness.is_zero() && !self.strangers.knows(sign, now)
+    }
+
     /// Finds the pod and settles a contradiction between claim and address.
-    fn locate(&self, case: &Case<'_>) -> Result<Option<Located>, Absence> {
+    fn locate(&self, case: &Case<'_>) -> Result<Located, Lost> {
         let Case { subject, facts, moment } = *case;
         let made_at = || (subject.times)().map(|times| times.last);
-        let seeker = self.seeker(facts, subject.origin, &made_at);
+        let seeker = self.seeker(facts, subject.origin, &made_at, moment.clock);
         let counted = moment.mode != Mode::RunOnly && !moment.again;
-        let mut tried = |rule: usize, tried: Tried| match tried {
-            Tried::Hit if counted => self.counters.rule_hit(rule),
-            Tried::Miss if counted => self.counters.rule_miss(rule),
-            Tried::Refused if counted => self.counters.rule_refused(rule),
-            _ => {}
+        // At most 64 rules.
+        let mut missed = 0u64;
+        let mut tried = |rule: usize, tried: Tried| {
+            missed |= u64::from(tried == Tried::Miss) << rule.min(63);
+            match tried {
+                Tried::Hit if counted => self.counters.rule_hit(rule),
+                Tried::Miss if counted => self.counters.rule_miss(rule),
+                Tried::Refused if counted => self.counters.rule_refused(rule),
+                _ => {}
+            }
         };
-        let Some((entry, _)) = self.association.find(&seeker, &moment.snapshot, self, &mut tried) else {
-            return Ok(None);
+        let Some((entry, rule)) = self.association.find(&seeker, &moment.snapshot, self, &mut tried) else {
+            let mut rules = (0..64).filter(|rule| (missed >> rule) & 1 == 1);
+            let hope =
+                rules.find_map(|rule| self.strangers.sign_if(|sign| self.association.hopes(rule, &seeker, sign)));
+            return Err(Lost::NoPod { hope });
+        };
+        let located = |entry: Arc<Entry>, overrule| {
+            let in_touch = moment.in_touch(&entry);
+            Located { pod: KnownPod { entry, in_touch }, overrule, by_address: false }
         };
         let Some(claimed) = facts.text(Known::PodUid) else {
-            return Ok(Some(Located { entry, overrule: false }));
+            let by_address = self.association.is_by_address(rule);
+            return Ok(Located { by_address, ..located(entry, false) });
         };
         let found_is_claimed = is_named(&entry, claimed);
         let at_address = if found_is_claimed {
@@ -195,152 +247,87 @@ impl Enricher {
             Some(entry.clone())
         };
         let Some(other) = at_address.filter(|other| !is_named(other, claimed)) else {
-            return Ok(Some(Located { entry, overrule: false }));
+            return Ok(located(entry, false));
         };
         if counted {
             self.counters.identity_conflict.add(1);
         }
         match self.config.own.on_conflict {
-            OnConflict::Keep if found_is_claimed => Ok(Some(Located { entry, overrule: false })),
-            OnConflict::Replace => Ok(Some(Located { entry: other, overrule: true })),
-            OnConflict::Keep | OnConflict::Refuse => Err(Absence::Conflict),
+            OnConflict::Keep if found_is_claimed => Ok(located(entry, false)),
+            OnConflict::Replace => Ok(located(other, true)),
+            OnConflict::Keep => Err(Lost::Conflict { hope: Some(self.strangers.sign(claimed)) }),
+            OnConflict::Refuse => Err(Lost::Conflict { hope: None }),
         }
     }
 
     fn without_pod(&self, case: &Case<'_>) -> Outcome {
+        let names = (case.facts.text(Known::NamespaceName), case.facts.text(Known::NodeName));
+        let found = pod_attributes::without_pod(&self.config.extract, &*self.cluster, names.0, names.1);
+        if found.incomplete && !case.moment.give_up {
+            return self.retry(case.moment);
+        }
         self.counters.lookup_miss.add(1);
         // A pod that is reported between arrival and decision is found then.
         if case.moment.mode == Mode::Full {
             self.counters.absent(Absence::PodNotFound);
             self.misses.pod(case.facts.text(Known::ServiceName).unwrap_or(""), case.moment.now, || {
-                let seeker = self.seeker(case.facts, case.subject.origin, &|| None);
+                let seeker = self.seeker(case.facts, case.subject.origin, &|| None, case.moment.clock);
                 self.association.attempts(&seeker, &case.moment.snapshot, self)
             });
         }
-        let names = (case.facts.text(Known::NamespaceName), case.facts.text(Known::NodeName));
-        let values = pod_attributes::without_pod(&self.config.extract, &*self.cluster, names.0, names.1);
-        if values.is_empty() {
+        if found.values.is_empty() {
             return Outcome::Unchanged;
         }
-        let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
-        for (key, value) in &values {
+        let Some(mut edit) = case.edit() else { return Outcome::Unchanged };
+        for (key, value) in &found.values {
             edit.set_if_absent_or_empty(key, &**value);
         }
-        Outcome::Changed(edit.finish())
+        Outcome::of(edit.take())
     }
 
-    fn enrich_located(&self, case: &Case<'_>, located: &Located) -> Outcome {
-        let moment = case.moment;
-        let profile = self.profile(&located.entry, moment.now);
+    fn enrich_located(&self, case: &Case<'_>, located: &Located) -> (Outcome, Whose) {
+        let (moment, entry) = (case.moment, &located.pod.entry);
+        let profile = self.profile(entry, moment.now);
         if profile.ignored {
-            return Outcome::Unchanged;
+            return (Outcome::Unchanged, Whose::Nobodys);
         }
-        let chosen = container::choose(&located.entry, case.facts, self.config.own.repair);
+        if profile.incomplete && moment.mode != Mode::RunOnly && !moment.give_up {
+            let retry_at = moment.now.saturating_add(RETRY_SPACING);
+            return (Outcome::Pending { retry_at }, Whose::Pods(located.pod.clone()));
+        }
+        let whose = || Whose::Pods(located.pod.clone());
+        let chosen = self.choose(case, &located.pod);
         let run = match &chosen {
-            Ok(chosen) => self.run(case, &located.entry, chosen),
-            Err(absence) => Step::Done(Err(*absence)),
+            Step::Done(Ok(chosen)) => self.run(case, &located.pod, chosen),
+            Step::Done(Err(absence)) => Step::Done(Err(*absence)),
+            Step::NotAsked => Step::NotAsked,
+            Step::Wait(retry_at) => Step::Wait(*retry_at),
         };
         let resolved = match run {
             Step::Done(resolved) => Some(resolved),
             Step::NotAsked => None,
-            Step::Wait(retry_at) => return Outcome::Pending { retry_at },
+            Step::Wait(retry_at) => return (Outcome::Pending { retry_at }, whose()),
         };
         if let Some(Err(absence)) = &resolved
             && self.count_absence(moment, *absence)
         {
-            self.misses.run(&located.entry, case.facts.text(Known::ContainerName), *absence, moment.now);
+            self.misses.run(entry, case.facts.text(Known::ContainerName), *absence, moment.now);
         }
-        let Ok(mut edit) = Appender::new(case.subject.resource) else { return Outcome::Unchanged };
+        if let Some(resolved) = &resolved {
+            self.score(case, resolved.as_ref().ok());
+        }
+        let Some(mut edit) = case.edit() else { return (Outcome::Unchanged, Whose::Nobodys) };
         // At the decision the pod's attributes are there, unless the pod was reported since the arrival.
         let reported_since = || profile.values.first().is_some_and(|(key, _)| case.facts.named(key).is_none());
         let mode = if moment.mode == Mode::RunOnly && reported_since() { Mode::Full } else { moment.mode };
         if mode != Mode::RunOnly {
             write_pod(&mut edit, &profile, located);
         }
-        if let Ok(chosen) = &chosen {
+        if let Step::Done(Ok(chosen)) = &chosen {
             let writing = Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode };
-            writing.container(&mut edit, chosen, &located.entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
+            writing.container(&mut edit, chosen, entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
         }
-        Outcome::Changed(edit.finish())
-    }
-
-    /// The run that made the resource, when it is wanted now.
-    fn run<'a>(&self, case: &Case<'_>, entry: &'a Entry, chosen: &Chosen<'a>) -> Step<'a> {
-        if !self.config.extract.has(Field::ContainerId) {
-            return Step::NotAsked;
-        }
-        if let Some(run) = chosen.named_run {
-            return match case.moment.mode {
-                Mode::PodOnly => Step::NotAsked,
-                Mode::Full | Mode::RunOnly => Step::Done(Ok(Instance { run, found: Found::Given })),
-            };
-        }
-        let sighting = self.sighting(case, entry, chosen);
-        if case.moment.mode == Mode::PodOnly {
-            self.bindings.note(&sighting);
-            return Step::NotAsked;
-        }
-        let Some(ledger) = chosen.ledger else {
-            // Reported by no status yet: the same as a ledger without runs.
-            let empty = ContainerLedger::unreported(&chosen.container.name, chosen.container.kind);
-            return match self.ask(case, entry, &empty, &sighting) {
-                Step::Wait(retry_at) => Step::Wait(retry_at),
-                _ => Step::Done(Err(Absence::NoStatus)),
-            };
-        };
-        self.ask(case, entry, ledger, &sighting)
-    }
-
-    fn ask<'a>(
-        &self,
-        case: &Case<'_>,
-        entry: &Entry,
-        ledger: &'a ContainerLedger,
-        sighting: &Sighting<'_>,
-    ) -> Step<'a> {
-        let horizon = self.horizon(entry, case.moment);
-        let times = || (case.subject.times)().map(|times| times.of_pod(entry.pod.created));
-        match self.bindings.resolve(ledger, sighting, &horizon, &times) {
-            Verdict::Found { run, how } => Step::Done(Ok(Instance { run, found: Found::By(how) })),
-            Verdict::Missing(absence) => self.unknown(sighting, absence, case),
-            Verdict::Pending { absence, .. } if case.moment.give_up => self.unknown(sighting, absence, case),
-            Verdict::Pending { until, .. } => {
-                let pod = &entry.pod;
-                self.cluster.refresh(&pod.uid, &pod.namespace, &pod.name);
-                Step::Wait(until.saturating_add(self.freshness).max(case.moment.now.saturating_add(RETRY_SPACING)))
-            }
-        }
-    }
-
-    fn unknown<'a>(&self, sighting: &Sighting<'_>, absence: Absence, case: &Case<'_>) -> Step<'a> {
-        self.bindings.note_absence(sighting, absence, case.moment.now);
-        Step::Done(Err(absence))
-    }
-
-    fn sighting<'a>(&self, case: &Case<'a>, entry: &'a Entry, chosen: &Chosen<'a>) -> Sighting<'a> {
-        let (origin, facts) = (case.subject.origin, case.facts);
-        let known = origin.connection != 0 && origin.accepted_at.0 > 0;
-        let own = known && !container::is_behind_proxy(&entry.pod, chosen.container);
-        let trusts = self.config.own.hint == Hint::Trust;
-        Sighting {
-            pod_uid: &entry.pod.uid,
-            container: &chosen.container.name,
-            identity: facts.identity(&entry.pod.uid),
-            connection: own.then_some((origin.connection, origin.accepted_at)),
-            began: facts.process_began(),
-            arrived_at: origin.arrived_at,
-            trusted_number: if trusts { facts.restart_count() } else { None },
-        }
-    }
-
-    fn horizon(&self, entry: &Entry, moment: &Moment) -> Horizon {
-        let in_touch = moment.in_touch.min(moment.now);
-        Horizon {
-            known_until: in_touch.saturating_sub(self.freshness),
-            seen_at: entry.seen_at,
-            stale: moment.now.since(in_touch) > self.freshness,
-            clock: moment.clock,
-        }
+        (Outcome::of(edit.take()), whose())
     }
 
     /// True when it is counted now.
@@ -361,7 +348,8 @@ impl Enricher {
 
     /// The pod's attributes, worked out once per state of the pod.
     pub fn profile(&self, entry: &Arc<Entry>, now: UnixNanos) -> Arc<PodAttributes> {
-        self.profiles.get(entry, now, || pod_attributes::gather(&entry.pod, &self.config, &*self.cluster))
+        let generation = || self.cluster.generation();
+        self.profiles.get(entry, now, &generation, || pod_attributes::gather(&entry.pod, &self.config, &*self.cluster))
     }
 
     pub fn seeker<'a>(
@@ -369,15 +357,17 @@ impl Enricher {
         facts: &'a Facts<'a>,
         origin: &'a Origin,
         made_at: &'a dyn Fn() -> Option<UnixNanos>,
+        clock: Clock,
     ) -> Seeker<'a> {
-        Seeker { facts, origin, proxies: &self.config.own.proxies, made_at }
+        let own = &self.config.own;
+        Seeker { facts, origin, proxies: &own.proxies, relays: &own.relays, made_at, clock }
     }
 
     /// The label of the rule that finds the resource's pod, asked again for a log line; nothing is counted.
     pub fn matched_rule(&self, subject: &Subject<'_>, moment: &Moment) -> &str {
         let Ok(facts) = Facts::read(subject.resource) else { return "" };
         let made_at = || (subject.times)().map(|times| times.last);
-        let seeker = self.seeker(&facts, subject.origin, &made_at);
+        let seeker = self.seeker(&facts, subject.origin, &made_at, moment.clock);
         let found = self.association.find(&seeker, &moment.snapshot, self, &mut |_, _| {});
         found.map_or("", |(_, rule)| self.rule_label(rule))
     }
@@ -391,24 +381,18 @@ impl Enricher {
 /// The agent's half of agent and gateway: the address is all it knows.
 fn pass_through(case: &Case<'_>) -> Outcome {
     let peer = case.subject.origin.peer.filter(|_| case.facts.text(Known::PodIp).is_none());
-    let (Some(peer), Ok(mut edit)) = (peer, Appender::new(case.subject.resource)) else { return Outcome::Unchanged };
+    let (Some(peer), Some(mut edit)) = (peer, case.edit()) else { return Outcome::Unchanged };
     edit.set_if_absent_or_empty(Field::PodIp.name(), &peer.ip().to_canonical().to_string());
-    Outcome::Changed(edit.finish())
+    Outcome::of(edit.take())
 }
 
 fn write_pod(edit: &mut Appender, profile: &PodAttributes, located: &Located) {
     if located.overrule {
-        edit.replace(Field::PodUid.name(), &*located.entry.pod.uid);
+        edit.replace(Field::PodUid.name(), &*located.pod.entry.pod.uid);
     }
     for (key, value) in &profile.values {
         edit.set_if_absent_or_empty(key, &**value);
     }
-}
-
-enum Step<'a> {
-    Done(Resolved<'a>),
-    NotAsked,
-    Wait(UnixNanos),
 }
 
 /// By its uid, or by the hash under which a static pod's containers know themselves.

@@ -1,6 +1,6 @@
 //! Pages of the admin extension: all pods, and why one resource would get what it gets.
 //!
-//! `/v1/explain?uid=|ip=|container=` runs the real rules over a resource that carries just that key, so the answer is
+//! `/v1/explain?uid=|ip=|container=|pod=` runs the real rules over a resource that carries just that key, so the answer is
 //! what data would meet: rules tried, pod found or not, runs with their intervals, and what is remembered.
 
 use std::collections::BTreeMap;
@@ -9,16 +9,20 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::association::Attempt;
+use super::bindings::Clock;
 use super::enrich::Enricher;
 use super::facts::Facts;
 use crate::core::host::Host;
 use crate::core::origin::{Origin, Transport};
 use crate::core::routes::{Page, Query};
 use crate::core::time::UnixNanos;
-use crate::kube::ledger::{ContainerLedger, Moment, Run};
+use crate::kube::ledger::{ContainerLedger, FRESHNESS, Moment, Run};
 use crate::kube::pod::ContainerKind;
 use crate::kube::table::Entry;
 use crate::otlp::edit::Appender;
+
+/// A run that was heard of this long after its start, by either clock, was not found by a list.
+const HEARD_SOON: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Pods on one page.
 const PODS_MAX: usize = 1_000;
@@ -37,18 +41,18 @@ pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
     );
     host.routes.add(
         "/v1/explain",
-        "why a resource gets its pod and container.id (?uid=, ?ip= or ?container=)",
+        "why a resource gets its pod and container.id (?uid=, ?ip=, ?container= or ?pod=[namespace/]name)",
         Arc::new(move |query| for_each(&listed, |enricher| explain(enricher, query, UnixNanos::now()))),
     );
 }
 
-fn for_each(listed: &Listed, page: impl Fn(&Enricher) -> Result<Value, &'static str>) -> Page {
+fn for_each(listed: &Listed, page: impl Fn(&Enricher) -> Result<Value, String>) -> Page {
     let listed = listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut processors = serde_json::Map::new();
     for (name, enricher) in listed.iter() {
         match page(enricher) {
             Ok(value) => processors.insert(name.clone(), value),
-            Err(fault) => return Page::error(400, fault),
+            Err(fault) => return Page::error(400, &fault),
         };
     }
     Page::ok(json!({ "processors": processors }))
@@ -90,19 +94,27 @@ fn row(entry: &Entry) -> Value {
 }
 
 /// `Err` tells what is wrong with the question.
-pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Value, &'static str> {
+pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Value, String> {
     let keys = [("uid", "k8s.pod.uid"), ("ip", "k8s.pod.ip"), ("container", "container.id")];
-    let asked = keys.iter().find_map(|(key, attribute)| Some((*attribute, query.get(*key)?)));
-    let Some((attribute, value)) = asked else { return Err("ask with ?uid=, ?ip= or ?container=") };
-    let mut edit = Appender::new(b"").map_err(|_| "internal")?;
+    let asked = keys.iter().find_map(|(key, attribute)| Some((*attribute, query.get(*key)?.clone())));
+    let by_name = || query.get("pod").map(|name| uid_of(enricher, name)).transpose();
+    let asked = match asked {
+        None => by_name()?.map(|uid| ("k8s.pod.uid", uid)),
+        asked => asked,
+    };
+    let Some((attribute, value)) = asked else {
+        return Err("ask with ?uid=, ?ip=, ?container= or ?pod=[namespace/]name".to_owned());
+    };
+    let value = value.as_str();
+    let mut edit = Appender::new(b"").map_err(|_| "internal".to_owned())?;
     edit.append(attribute, value);
-    let resource = edit.finish();
-    let facts = Facts::read(&resource).map_err(|_| "internal")?;
+    let resource = edit.finish().map_err(|_| "internal".to_owned())?;
+    let facts = Facts::read(&resource).map_err(|_| "internal".to_owned())?;
     // An address is asked for as a sender would have it, too: at the other end of the connection.
     let peer = if attribute == "k8s.pod.ip" { value.parse().ok() } else { None };
     let peer = peer.map(|ip| std::net::SocketAddr::new(ip, 0));
     let origin = Origin::new(peer, 0, now, now, Transport::Internal);
-    let seeker = enricher.seeker(&facts, &origin, &|| None);
+    let seeker = enricher.seeker(&facts, &origin, &|| None, Clock::default());
     let snapshot = enricher.cluster.snapshot();
     let attempts = enricher.association.attempts(&seeker, &snapshot, enricher);
     let found = enricher.association.find(&seeker, &snapshot, enricher, &mut |_, _| {});
@@ -125,9 +137,31 @@ pub fn explain(enricher: &Enricher, query: &Query, now: UnixNanos) -> Result<Val
         "rules": attempts.iter().map(|attempt| rule(enricher, attempt)).collect::<Vec<_>>(),
         "found": by_rules,
         "why_not": why_not,
-        "view_age_seconds": now.since(enricher.cluster.in_touch(now)).as_secs(),
+        "view_age_seconds": now.since(enricher.cluster.touch(now).of(None)).as_secs(),
         "pod": entry.map(|entry| pod(enricher, &entry, now)),
     }))
+}
+
+/// A pod by the name that people have in their hands; of several runs of one name (a StatefulSet's) the living one.
+fn uid_of(enricher: &Enricher, name: &str) -> Result<String, String> {
+    let (namespace, name) = name.split_once('/').map_or((None, name), |(namespace, name)| (Some(namespace), name));
+    let snapshot = enricher.cluster.snapshot();
+    let is_meant = |entry: &&Arc<Entry>| {
+        *entry.pod.name == *name && namespace.is_none_or(|namespace| *entry.pod.namespace == *namespace)
+    };
+    let mut found: Vec<&Arc<Entry>> = snapshot.pods().filter(is_meant).collect();
+    if found.iter().any(|entry| entry.removed_at.is_none()) {
+        found.retain(|entry| entry.removed_at.is_none());
+    }
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.removed_at));
+    let mut namespaces: Vec<&str> = found.iter().map(|entry| &*entry.pod.namespace).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    match (found.first(), namespaces.as_slice()) {
+        (Some(entry), [_]) => Ok(entry.pod.uid.to_string()),
+        (None, _) => Err(format!("no pod named {name:?} is known; /v1/pods lists those that are")),
+        (_, several) => Err(format!("pods named {name:?} are in {}: ask for NAMESPACE/{name}", several.join(", "))),
+    }
 }
 
 fn is_node_address(snapshot: &crate::kube::table::Snapshot, value: &str) -> bool {
@@ -159,7 +193,9 @@ fn pod(enricher: &Enricher, entry: &Arc<Entry>, now: UnixNanos) -> Value {
         "ignored": profile.ignored,
         "attributes": attributes,
         "incomplete": profile.incomplete,
+        "lacking": profile.lacking,
         "seen_at": time(entry.seen_at),
+        "node_clock_ahead_seconds": node_clock(&enricher.cluster.snapshot(), &entry.pod.node),
         "containers": ledgers.collect::<Vec<_>>(),
     })
 }
@@ -218,4 +254,24 @@ fn interval(moment: Moment) -> Value {
 
 fn time(time: UnixNanos) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time.0)).map_or_else(|_| time.0.to_string(), |time| time.to_string())
+}
+
+/// How far a node's clock is ahead of ours, in seconds, as far as it can be told: a run is heard of after its start, and,
+/// where that was not by a list, soon after it.
+fn node_clock(snapshot: &crate::kube::table::Snapshot, node: &str) -> Value {
+    let (mut least, mut most) = (f64::MIN, f64::MAX);
+    for entry in snapshot.pods().filter(|entry| !node.is_empty() && *entry.pod.node == *node) {
+        for run in entry.ledger.containers().iter().flat_map(|ledger| &ledger.runs) {
+            let seconds = |from: UnixNanos, to: UnixNanos| (from.0 as f64 - to.0 as f64) / 1e9;
+            if run.start.hi.0 == u64::MAX {
+                continue;
+            }
+            least = least.max(seconds(run.start.lo, run.learned_at));
+            if seconds(run.learned_at, run.start.lo).abs() < HEARD_SOON.as_secs_f64() {
+                most = most.min(seconds(run.start.hi, run.learned_at.saturating_sub(FRESHNESS)));
+            }
+        }
+    }
+    let known = |bound: f64| (bound.abs() < f64::MAX).then_some((bound * 10.0).round() / 10.0);
+    json!({ "at_least": known(least), "at_most": known(most) })
 }

@@ -43,6 +43,7 @@ known! {
     Ip = "ip",
     HostName = "host.name",
     ServiceName = "service.name",
+    SdkName = "telemetry.sdk.name",
 }
 
 /// The attributes of one resource that decide where it belongs. Of a repeated key the first counts.
@@ -62,6 +63,13 @@ impl<'a> Facts<'a> {
             }
         }
         Ok(Facts { resource, values })
+    }
+
+    /// The same as if the resource did not tell this.
+    pub fn without(&self, known: Known) -> Facts<'a> {
+        let mut facts = *self;
+        facts.values[known as usize] = None;
+        facts
     }
 
     pub fn value(&self, known: Known) -> Option<AnyValue<'a>> {
@@ -148,7 +156,7 @@ mod tests {
     fn with(edit: impl FnOnce(&mut Appender)) -> Vec<u8> {
         let mut appender = Appender::new(b"").expect("empty is valid");
         edit(&mut appender);
-        appender.finish().to_vec()
+        appender.finish().expect("unlimited").to_vec()
     }
 
     #[test]

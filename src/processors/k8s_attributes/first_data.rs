@@ -1,4 +1,5 @@
 //! One log line for the first data of each service and pod, so that a newcomer sees at once what was found and why not.
+//! That there is data at all is the receiver's line.
 
 use std::hash::BuildHasher;
 use std::sync::Mutex;
@@ -7,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
 
-use super::enrich::{Enricher, Mode, Moment, Subject};
+use super::config::Field;
+use super::enrich::Enricher;
 use super::facts::{Facts, Known};
+use super::moment::{Mode, Moment, Subject};
 use crate::core::limits::FIRST_DATA_LINES_MAX;
 
 /// Resources and (service, pod) pairs remembered before it stops looking.
@@ -56,7 +59,9 @@ impl FirstData {
             self.full.store(true, Ordering::Relaxed);
             return;
         }
+        let asked = enricher.config.extract.has(Field::ContainerId);
         let container_id = facts.container_id().unwrap_or(match moment.mode {
+            _ if !asked => "not asked for",
             Mode::PodOnly => "bound when the trace is decided",
             Mode::Full | Mode::RunOnly => "none; `podgate explain resource --uid` tells why",
         });
@@ -69,7 +74,7 @@ impl FirstData {
             rule = enricher.matched_rule(subject, moment),
             container_id,
             next_hop = %self.next_hop,
-            "first data of a service"
+            "pod of a service found"
         );
     }
 

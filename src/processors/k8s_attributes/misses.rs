@@ -23,7 +23,8 @@ pub struct Misses {
 
 fn is_due(last: &AtomicU64, now: UnixNanos) -> bool {
     let before = last.load(Ordering::Relaxed);
-    now.0.saturating_sub(before) >= SPACING_NANOS
+    // A clock that was set back must not silence the log until it has caught up.
+    (now.0 < before || now.0 - before >= SPACING_NANOS)
         && last.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 

@@ -17,6 +17,7 @@
 //!     - sources: [{from: connection}]
 //! ```
 
+mod announce;
 mod association;
 mod bindings;
 mod cluster;
@@ -30,12 +31,16 @@ mod first_data;
 mod hold;
 mod late;
 mod misses;
+mod moment;
 mod peers;
 mod plan;
 mod pod_attributes;
+mod probe;
 mod profiles;
+mod roles;
 mod stage;
 mod steady;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod watched;

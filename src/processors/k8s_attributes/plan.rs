@@ -1,28 +1,37 @@
 //! From a checked configuration to stages: one enricher per processor, one stage per pipeline.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::announce;
 use super::cluster::{Cluster, Nothing};
 use super::config::{self, Config};
 use super::counters::Counters;
-use super::enrich::{Enricher, Mode};
+use super::enrich::Enricher;
 use super::explain;
 use super::first_data::FirstData;
 use super::hold::Hold;
-use super::late::Late;
+use super::late::Binder;
+use super::moment::Mode;
 use super::peers::Peers;
+use super::probe::ApiServer;
 use super::stage::Stage;
 use super::steady::Steady;
 use super::watched;
+use crate::core::access::Access;
 use crate::core::component::{Component, Task};
 use crate::core::consumer::Next;
 use crate::core::error::StartError;
 use crate::core::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage as Built, StageContext};
-use crate::core::node::Node;
+use crate::core::node::{Node, Place};
 use crate::core::payload::Signal;
+use crate::core::probe::Probe;
 use crate::core::stats::{Flow, Metric};
+use crate::core::tasks::Tasks;
 use crate::kube::hub::Hub;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -50,6 +59,29 @@ struct Shared {
     hub: Option<Arc<Hub>>,
     hold: Arc<Hold>,
     steady: Arc<Steady>,
+    announcing: Announcing,
+    /// Every pipeline starts the processor; its task is started once.
+    announced: AtomicBool,
+    /// The processor's id.
+    name: String,
+}
+
+/// The task that works out the attributes of announced pods.
+struct Announcing {
+    tasks: Arc<Tasks>,
+    stop: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn announce(&self) {
+        if !self.enricher.config.borrows() {
+            return;
+        }
+        let name = format!("{}/announce", self.name);
+        let stop = self.announcing.stop.subscribe();
+        // It ends with the stop; nobody waits for it.
+        drop(self.announcing.tasks.spawn(&name, |pulse| announce::run(self.enricher.clone(), stop, pulse)));
+    }
 }
 
 impl Plan {
@@ -78,32 +110,58 @@ impl Plan {
                 let _ = host.peer_identity.set(Arc::new(Peers { enricher: enricher.clone() }));
             }
             let steady = Arc::new(Steady::new(enricher.freshness));
-            Arc::new(Shared { enricher, hub, hold, steady })
+            let announcing = Announcing { tasks: host.tasks.clone(), stop: watch::Sender::new(false) };
+            Arc::new(Shared {
+                enricher,
+                hub,
+                hold,
+                steady,
+                announcing,
+                announced: AtomicBool::default(),
+                name: processor,
+            })
         })
     }
 }
 
 impl ProcessorPlan for Plan {
+    fn access(&self) -> Vec<Access> {
+        self.config.rights()
+    }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        let access = self.access();
+        let auth = watched::spec(&self.config).auth;
+        (!access.is_empty()).then(|| Box::new(ApiServer::new(auth, access)) as Box<dyn Probe>)
+    }
+
     fn build(&self, cx: StageContext, next: Next) -> Built {
         let shared = self.shared(&cx);
-        let late = cx.bound_late && cx.signal == Signal::Traces && !self.config.passthrough;
-        if late {
-            let binding = Late { enricher: shared.enricher.clone(), steady: shared.steady.clone() };
-            // A second processor of this kind in one pipeline leaves the slot to the first.
-            let _ = cx.late_binding.set(Arc::new(binding));
+        if let Some(hub) = &shared.hub {
+            hub.remember_for(self.config.remembers_for(cx.longest_wait));
         }
+        let late = cx.bound_late && cx.signal == Signal::Traces && !self.config.passthrough;
+        let binder = || Arc::new(Binder { enricher: shared.enricher.clone(), steady: shared.steady.clone() });
         let host = &cx.build.host;
         let stage = Stage {
             enricher: shared.enricher.clone(),
             next,
             flow: Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal),
             mode: if late { Mode::PodOnly } else { Mode::Full },
+            binder: late.then(binder),
             hold: shared.hold.clone(),
             steady: shared.steady.clone(),
             first_data: FirstData::new(cx.pipeline.clone(), cx.exporters.join(",")),
-            balance: host.balance.clone(),
         };
         Built::Consumer { consumer: Arc::new(stage), component: Some(Arc::new(Running { shared })) }
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.config.own.hold
+    }
+
+    fn remembers_for(&self) -> Option<(Duration, Place)> {
+        if self.config.passthrough { None } else { self.config.grace }
     }
 }
 
@@ -116,6 +174,9 @@ impl Component for Running {
         Box::pin(async {
             let Some(hub) = &self.shared.hub else { return Ok(()) };
             hub.start();
+            if !self.shared.announced.swap(true, Ordering::Relaxed) {
+                self.shared.announce();
+            }
             if let Some(wait) = self.shared.enricher.config.wait_for_metadata
                 && !hub.wait_synced(Instant::now() + wait).await
             {
@@ -129,6 +190,7 @@ impl Component for Running {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             self.shared.hold.drain();
+            self.shared.announcing.stop.send_replace(true);
             if let Some(hub) = &self.shared.hub {
                 hub.drain(deadline).await;
             }

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::config::{Config, Extract, Field, FromObject, KeyRule};
 use crate::core::time::UnixNanos;
 use crate::kube::decode::Related;
+use crate::kube::owners::Lookup;
 use crate::kube::pod::{Owner, Pod};
 
 pub const OPT_OUT: &str = "opentelemetry.io/k8s-processor.ignore";
@@ -18,6 +20,11 @@ pub const APP_NAME: &str = "app.kubernetes.io/name";
 pub const APP_INSTANCE: &str = "app.kubernetes.io/instance";
 pub const APP_VERSION: &str = "app.kubernetes.io/version";
 
+/// Minutes since 1970 have eight digits from 1989 to 2160.
+const MINUTE_DIGITS: usize = 8;
+/// Between the minute that a job is named after and its pod: late starts, retries and clocks included.
+const SCHEDULED_WITHIN: Duration = Duration::from_secs(400 * 24 * 3_600);
+
 /// What is appended to every resource of one pod.
 #[derive(Clone, Debug, Default)]
 pub struct PodAttributes {
@@ -25,8 +32,10 @@ pub struct PodAttributes {
     pub ignored: bool,
     /// Keys and values, each key once, no empty value.
     pub values: Vec<(Arc<str>, Arc<str>)>,
-    /// Something was not known yet: work it out again soon.
+    /// Something is on its way from the API server: work it out again when it is there.
     pub incomplete: bool,
+    /// Objects that could not be read, as people name them: `namespace shop`.
+    pub lacking: Vec<String>,
     /// Took something from other objects, which change without the pod changing.
     pub borrowed: bool,
 }
@@ -44,6 +53,7 @@ struct Gathering<'a> {
     // Ordered, and a later rule of the same name replaces an earlier one, as in the Collector.
     values: BTreeMap<String, Arc<str>>,
     incomplete: bool,
+    lacking: Vec<String>,
     borrowed: bool,
 }
 
@@ -51,7 +61,8 @@ pub fn gather(pod: &Pod, config: &Config, cluster: &dyn Cluster) -> PodAttribute
     if is_ignored(pod, config) {
         return PodAttributes { ignored: true, ..PodAttributes::default() };
     }
-    let mut gathering = Gathering { pod, cluster, values: BTreeMap::new(), incomplete: false, borrowed: false };
+    let mut gathering =
+        Gathering { pod, cluster, values: BTreeMap::new(), incomplete: false, lacking: Vec::new(), borrowed: false };
     for field in &config.extract.fields {
         if let Some(value) = gathering.field(*field).filter(|value| !value.is_empty()) {
             gathering.values.insert(field.name().to_owned(), value);
@@ -66,6 +77,7 @@ pub fn gather(pod: &Pod, config: &Config, cluster: &dyn Cluster) -> PodAttribute
         ignored: false,
         values: gathering.values.into_iter().map(|(key, value)| (Arc::from(key), value)).collect(),
         incomplete: gathering.incomplete,
+        lacking: gathering.lacking,
         borrowed: gathering.borrowed,
     }
 }
@@ -77,6 +89,11 @@ fn is_ignored(pod: &Pod, config: &Config) -> bool {
 
 fn value_of<'p>(pairs: &'p [(Arc<str>, Arc<str>)], key: &str) -> Option<&'p Arc<str>> {
     pairs.iter().find(|(known, _)| **known == *key).map(|(_, value)| value)
+}
+
+/// A label that a chart rendered empty is none.
+fn filled<'p>(pairs: &'p [(Arc<str>, Arc<str>)], key: &str) -> Option<&'p Arc<str>> {
+    value_of(pairs, key).filter(|value| !value.is_empty())
 }
 
 #[derive(Clone, Copy)]
@@ -110,9 +127,11 @@ impl Gathering<'_> {
             Field::DaemonSetUid => self.owner("DaemonSet").map(|owner| owner.uid),
             Field::JobName => self.owner("Job").map(|owner| owner.name),
             Field::JobUid => self.owner("Job").map(|owner| owner.uid),
-            Field::CronJobName => self.controller_of("Job", "CronJob").map(|owner| owner.name),
+            Field::CronJobName => self.cron_job_name(),
             Field::CronJobUid => self.controller_of("Job", "CronJob").map(|owner| owner.uid),
             Field::ServiceName => self.service_name(),
+            // Needs no container; the image's, which does, is written where the pod has no label.
+            Field::ServiceVersion => filled(&pod.labels, APP_VERSION).cloned(),
             // Written with the container or the run.
             _ => None,
         }
@@ -123,24 +142,32 @@ impl Gathering<'_> {
     }
 
     fn node(&mut self) -> Option<Arc<Related>> {
+        let name = self.pod.node.clone();
+        if name.is_empty() {
+            return None;
+        }
+        let found = self.cluster.node(&name);
+        self.borrow(found, || format!("node {name}"))
+    }
+
+    fn borrow(&mut self, found: Lookup, what: impl Fn() -> String) -> Option<Arc<Related>> {
         self.borrowed = true;
-        let node = self.cluster.node(&self.pod.node);
-        self.incomplete |= node.is_none() && !self.pod.node.is_empty();
-        node
+        self.incomplete |= found == Lookup::Pending;
+        let object = found.known();
+        if object.is_none() && !self.lacking.contains(&what()) {
+            self.lacking.push(what());
+        }
+        object
     }
 
     fn namespace(&mut self, name: &str) -> Option<Arc<Related>> {
-        self.borrowed = true;
-        let namespace = self.cluster.namespace(name);
-        self.incomplete |= namespace.is_none();
-        namespace
+        let found = self.cluster.namespace(name);
+        self.borrow(found, || format!("namespace {name}"))
     }
 
     fn related_owner(&mut self, owner: &Owner) -> Option<Arc<Related>> {
-        self.borrowed = true;
-        let related = self.cluster.owner(&self.pod.namespace, owner);
-        self.incomplete |= related.is_none();
-        related
+        let found = self.cluster.owner(&self.pod.namespace, owner);
+        self.borrow(found, || format!("{} {}", owner.kind, owner.name))
     }
 
     /// The controller of the pod's own controller.
@@ -162,16 +189,32 @@ impl Gathering<'_> {
         }
     }
 
+    /// The job's name without the minute it was scheduled for, as its controller writes it (`<name>-<minutes since 1970>`)
+    /// and the Collector reads it. A number that is no such minute (a date that a person wrote) asks the job itself.
+    fn cron_job_name(&mut self) -> Option<Arc<str>> {
+        let job = self.owner("Job")?;
+        let scheduled = job.name.rsplit_once('-').filter(|(name, minute)| {
+            let digits = minute.len() == MINUTE_DIGITS && minute.bytes().all(|byte| byte.is_ascii_digit());
+            let at = minute.parse().ok().filter(|_| digits).map(|minutes: u64| UnixNanos::from_secs(minutes * 60));
+            let near = |at: UnixNanos| at.since(self.pod.created).max(self.pod.created.since(at)) < SCHEDULED_WITHIN;
+            !name.is_empty() && at.is_some_and(near)
+        });
+        match scheduled {
+            Some((name, _)) => Some(Arc::from(name)),
+            None => self.controller_of("Job", "CronJob").map(|owner| owner.name),
+        }
+    }
+
     /// From the nearest to the most deliberate: pod, controller, deployment or cron job, the two labels that applications
     /// are named by (semantic conventions, service attributes on Kubernetes). The annotation comes with its rule.
     fn service_name(&mut self) -> Option<Arc<str>> {
         let labels = &self.pod.labels;
-        if let Some(named) = value_of(labels, APP_INSTANCE).or_else(|| value_of(labels, APP_NAME)) {
+        if let Some(named) = filled(labels, APP_INSTANCE).or_else(|| filled(labels, APP_NAME)) {
             return Some(named.clone());
         }
         let above = match self.pod.owner.as_ref().map(|owner| &*owner.kind) {
             Some("ReplicaSet") => self.deployment_name(),
-            Some("Job") => self.controller_of("Job", "CronJob").map(|owner| owner.name),
+            Some("Job") => self.cron_job_name(),
             _ => None,
         };
         let known = ["ReplicaSet", "DaemonSet", "StatefulSet", "Job"];
@@ -237,27 +280,33 @@ fn rfc3339(time: UnixNanos) -> Option<Arc<str>> {
     Some(Arc::from(time.to_string()))
 }
 
+/// What a resource without a pod can still be given.
+pub struct Podless {
+    pub values: Vec<(String, Arc<str>)>,
+    /// The node or the namespace is on its way from the API server.
+    pub incomplete: bool,
+}
+
 /// Attributes of nodes and namespaces that a resource without a pod can still be given, by what it names itself.
-pub fn without_pod(
-    extract: &Extract,
-    cluster: &dyn Cluster,
-    namespace: Option<&str>,
-    node: Option<&str>,
-) -> Vec<(String, Arc<str>)> {
-    let mut values = Vec::new();
+pub fn without_pod(extract: &Extract, cluster: &dyn Cluster, namespace: Option<&str>, node: Option<&str>) -> Podless {
+    let (mut values, mut incomplete) = (Vec::new(), false);
+    let mut known = |found: Lookup| {
+        incomplete |= found == Lookup::Pending;
+        found.known()
+    };
     let wants = |from: FromObject| extract.labels.iter().chain(&extract.annotations).any(|rule| rule.from == from);
     let wants_node = extract.has(Field::NodeUid) || wants(FromObject::Node);
-    if let Some(node) = node.filter(|_| wants_node).and_then(|name| cluster.node(name)) {
+    if let Some(node) = node.filter(|_| wants_node).and_then(|name| known(cluster.node(name))) {
         if extract.has(Field::NodeUid) {
             values.push((Field::NodeUid.name().to_owned(), node.uid.clone()));
         }
         ruled(&mut values, extract, FromObject::Node, &node);
     }
-    if let Some(namespace) = namespace.filter(|_| wants(FromObject::Namespace)).and_then(|name| cluster.namespace(name))
-    {
+    let wanted = namespace.filter(|_| wants(FromObject::Namespace));
+    if let Some(namespace) = wanted.and_then(|name| known(cluster.namespace(name))) {
         ruled(&mut values, extract, FromObject::Namespace, &namespace);
     }
-    values
+    Podless { values, incomplete }
 }
 
 fn ruled(values: &mut Vec<(String, Arc<str>)>, extract: &Extract, from: FromObject, related: &Related) {

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
-use super::enrich::{Enricher, Mode, Moment, Outcome, Subject};
+use super::enrich::{Enricher, Outcome};
 use super::first_data::FirstData;
 use super::hold::Hold;
+use super::late::{Binder, Late};
+use super::moment::{Mode, Moment, Subject};
 use super::steady::Steady;
 use super::witness::item_times;
-use crate::core::balance::Balance;
+use crate::core::binding::Later;
+use crate::core::budget::{OverBudget, Ticket};
 use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::granted::{Allowance, Granted};
+use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, Signal};
+use crate::core::settlement::Share;
 use crate::core::stats::Flow;
 use crate::core::time::UnixNanos;
 use crate::otlp::envelope;
@@ -19,10 +26,18 @@ pub struct Stage {
     pub next: Next,
     pub flow: Flow,
     pub mode: Mode,
+    /// Makes the bindings of what is bound at the decision.
+    pub binder: Option<Arc<Binder>>,
     pub hold: Arc<Hold>,
     pub steady: Arc<Steady>,
     pub first_data: FirstData,
-    pub balance: Arc<Balance>,
+}
+
+/// What the groups of a payload have in common.
+pub struct Around<'a> {
+    pub signal: Signal,
+    pub origin: &'a Arc<Origin>,
+    pub ticket: &'a Ticket,
 }
 
 /// A group whose run is not known yet.
@@ -33,47 +48,60 @@ pub struct Waiting {
 
 impl Stage {
     pub fn moment(&self) -> Moment {
-        Moment::new(&self.enricher, &self.steady, self.steady.wall(), self.mode)
+        Moment::new(&self.enricher, &self.steady, self.mode)
     }
 
-    /// Enriches the groups; those that have to wait are left as they are and named.
-    fn enrich_all(&self, payload: &mut Payload, moment: &Moment) -> Vec<Waiting> {
-        let mut waiting = Vec::new();
+    /// Enriches the groups; those that have to wait are left as they are and named. What they wait in is paid for too.
+    fn enrich_all(&self, payload: &mut Payload, moment: &Moment) -> Result<Vec<Waiting>, ConsumeError> {
+        let mut waiting = Granted::new();
+        let mut room = Allowance::of(&payload.ticket);
+        let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
         for (index, group) in payload.envelope.groups.iter_mut().enumerate() {
-            if let Some(retry_at) = self.enrich_group(group, payload.signal, &payload.origin, moment) {
-                waiting.push(Waiting { group: index, retry_at });
+            match self.enrich_group(group, &around, moment)? {
+                Some(retry_at) if self.hold.may_wait(retry_at, moment.now) => {
+                    waiting.push(Waiting { group: index, retry_at }, &mut room).map_err(no_memory)?;
+                }
+                Some(_) => {
+                    let last = Moment { again: true, give_up: true, ..moment.clone() };
+                    self.enrich_group(group, &around, &last)?;
+                }
+                None => {}
             }
         }
-        waiting
+        Ok(waiting.finish(&mut room))
     }
 
-    /// Enriches one group in place; the time to ask again when that must wait.
+    /// Enriches one group in place; the time to ask again when that must wait. An error means that there is no memory for
+    /// the new bytes.
     pub fn enrich_group(
         &self,
         group: &mut Group,
-        signal: Signal,
-        origin: &crate::core::origin::Origin,
+        around: &Around<'_>,
         moment: &Moment,
-    ) -> Option<UnixNanos> {
-        let times = || item_times(signal, group);
+    ) -> Result<Option<UnixNanos>, ConsumeError> {
+        let times = || item_times(around.signal, group);
         let resource = group.resource.as_deref().unwrap_or_default();
-        let subject = Subject { resource, origin, times: &times };
-        match self.enricher.enrich(&subject, moment) {
-            Outcome::Pending { retry_at } => return Some(retry_at),
+        let subject = Subject { resource, origin: around.origin, times: &times, ticket: around.ticket };
+        let (outcome, whose) = self.enricher.enrich_at_arrival(&subject, moment);
+        let later = self.binder.as_ref().zip(whose.found_or_not_yet()).map(|(binder, known)| {
+            Later::by(Arc::new(Late { binder: binder.clone(), origin: around.origin.clone(), known }))
+        });
+        match outcome {
+            Outcome::Pending { retry_at } => return Ok(Some(retry_at)),
+            Outcome::Refused(why) => return Err(no_memory(why)),
             Outcome::Unchanged => self.first_data.see(&subject, resource, &self.enricher, moment),
             Outcome::Changed(bytes) => {
                 self.first_data.see(&subject, &bytes, &self.enricher, moment);
                 group.resource = Some(bytes);
             }
         }
-        None
+        group.later = later.unwrap_or_default();
+        Ok(None)
     }
 
     /// The ready part goes on at once; the waiting part follows when its runs are known, and the caller hears of both.
-    async fn hold(&self, payload: Payload, waiting: Vec<Waiting>) -> Result<(), crate::core::error::ConsumeError> {
-        let signal = payload.signal;
+    async fn hold(&self, payload: Payload, waiting: Vec<Waiting>) -> Result<(), ConsumeError> {
         let (ready, held) = part(payload, &waiting);
-        let ready_items = ready.items;
         let forward_ready = async {
             if ready.envelope.groups.is_empty() {
                 return None;
@@ -82,24 +110,17 @@ impl Stage {
             Some(self.next.consume(ready).await)
         };
         let forward_held = async {
-            let held = self.hold.settle(self, held, &waiting).await;
             let items = held.items;
+            let held = self.hold.settle(self, held, &waiting).await?;
             self.flow.outgoing.add(items);
-            (items, self.next.consume(held).await)
+            self.next.consume(held).await
         };
-        let (ready, (held_items, held)) = futures_util::future::join(forward_ready, forward_held).await;
+        let (ready, held) = futures_util::future::join(forward_ready, forward_held).await;
         match (ready, held) {
             (None, held) => held,
             (Some(Ok(())), Ok(())) => Ok(()),
-            // One part was taken and the sender will send both again, as behind a fan-out: the part taken counts twice.
-            (Some(Ok(())), Err(error)) => {
-                self.balance.copied(signal, ready_items);
-                Err(error)
-            }
-            (Some(Err(error)), Ok(())) => {
-                self.balance.copied(signal, held_items);
-                Err(error)
-            }
+            // One part was taken and ends behind; the sender, who gets the other back, will send both again.
+            (Some(Ok(())), Err(error)) | (Some(Err(error)), Ok(())) => Err(error),
             (Some(Err(first)), Err(second)) => Err(if first.is_retryable() { first } else { second }),
         }
     }
@@ -113,10 +134,13 @@ impl Consumer for Stage {
             self.flow.outgoing.add(payload.items);
             return self.next.consume(payload);
         }
-        let mut waiting = self.enrich_all(&mut payload, &self.moment());
+        let mut waiting = match self.enrich_all(&mut payload, &self.moment()) {
+            Ok(waiting) => waiting,
+            Err(refused) => return Box::pin(std::future::ready(Err(refused))),
+        };
         if !waiting.is_empty() {
             let bytes = waiting.iter().filter_map(|waiting| payload.envelope.groups.get(waiting.group)).map(size).sum();
-            match self.hold.admit(bytes) {
+            match self.hold.admit(payload.origin.peer, bytes) {
                 Some(room) => {
                     return Box::pin(async move {
                         let answer = self.hold(payload, waiting).await;
@@ -125,7 +149,9 @@ impl Consumer for Stage {
                     });
                 }
                 None => {
-                    self.hold.refuse(self, &mut payload, &waiting);
+                    if let Err(refused) = self.hold.refuse(self, &mut payload, &waiting) {
+                        return Box::pin(std::future::ready(Err(refused)));
+                    }
                     waiting.clear();
                 }
             }
@@ -141,21 +167,52 @@ fn size(group: &Group) -> u64 {
     (items + group.resource.as_ref().map_or(0, bytes::Bytes::len)) as u64
 }
 
-/// Splits the waiting groups off.
+fn group_items(signal: Signal, group: &Group) -> u64 {
+    group.scopes.iter().flat_map(|scope| scope.items.iter()).map(|item| envelope::count_item(signal, item)).sum()
+}
+
+/// Splits the waiting groups off. They are copied, so that what waits does not keep the whole receive buffer; where there
+/// is no memory for the copy, or nothing but them, they keep it and the whole ticket with it.
 fn part(payload: Payload, waiting: &[Waiting]) -> (Payload, Payload) {
-    let Payload { signal, envelope, items, origin, ticket } = payload;
+    let Payload { signal, envelope, items, origin, ticket, mut share } = payload;
     let Envelope { groups, dictionary } = envelope;
-    let mut ready = Vec::with_capacity(groups.len() - waiting.len().min(groups.len()));
-    let mut held = Vec::with_capacity(waiting.len());
+    let mut ready = Vec::with_capacity(groups.len() - waiting.len().min(groups.len())); // granted: by the groups it takes over
+    let mut held = Vec::with_capacity(waiting.len()); // granted: by the groups it takes over
+    let (mut ready_share, mut held_share) = (Share::none(), Share::none());
     for (index, group) in groups.into_iter().enumerate() {
         let waits = waiting.binary_search_by_key(&index, |waiting| waiting.group).is_ok();
+        // Whose group it is matters only where several requests were merged.
+        if share.is_merged() {
+            let part = share.split(group_items(signal, &group));
+            if waits { held_share.join(part) } else { ready_share.join(part) }
+        }
         if waits { held.push(group) } else { ready.push(group) }
     }
     let held = Envelope { groups: held, dictionary: None };
     let held_items = envelope::count_items(signal, &held).min(items);
-    let bytes: u64 = held.groups.iter().map(size).sum();
-    let part =
-        Payload { signal, envelope: held, items: held_items, origin: origin.clone(), ticket: ticket.split(bytes) };
+    let copied = if ready.is_empty() { None } else { copy(&held, &ticket) };
+    let (held, held_ticket) = copied.unwrap_or_else(|| (held, ticket.clone()));
+    held_share.join(share.split(held_items - held_share.items().min(held_items)));
+    ready_share.join(share);
+    let part = Payload {
+        signal,
+        envelope: held,
+        items: held_items,
+        origin: origin.clone(),
+        ticket: held_ticket,
+        share: held_share,
+    };
     let ready = Envelope { groups: ready, dictionary };
-    (Payload { signal, envelope: ready, items: items - held_items, origin, ticket }, part)
+    (Payload { signal, envelope: ready, items: items - held_items, origin, ticket, share: ready_share }, part)
+}
+
+/// The same in memory of its own, and the ticket that pays for it.
+fn copy(envelope: &Envelope, ticket: &Ticket) -> Option<(Envelope, Ticket)> {
+    let own = ticket.beside(envelope::encoded_len(envelope) as u64).ok()?;
+    let copied = envelope::decode_within(envelope::encode(envelope), &own, |_| true).ok()?;
+    (copied.groups.len() == envelope.groups.len()).then_some((copied, own))
+}
+
+fn no_memory(why: OverBudget) -> ConsumeError {
+    ConsumeError::refused(Reason::MEMORY, format!("no memory for an enriched resource: {why}"))
 }

@@ -1,20 +1,26 @@
 //! The cluster as the hub watches it, and what the hub must keep for this configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use regex::Regex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::cluster::Cluster;
-use super::config::{Auth, Config, Field, FromObject, KeyRule, KeyWanted};
+use super::cluster::{Cluster, Touch};
+use super::config::{Auth, Config, Field, FromObject, KeyRule, KeyWanted, NodeLogs};
 use super::pod_attributes::{APP_INSTANCE, APP_NAME, APP_VERSION, OPT_OUT, OTEL_ANNOTATION, POD_TEMPLATE_HASH};
 use crate::core::time::UnixNanos;
 use crate::kube::client;
-use crate::kube::decode::{Keep, KeepKey, Related};
-use crate::kube::hub::{Hub, WatchSpec};
+use crate::kube::decode::{Keep, KeepKey};
+use crate::kube::hub::{Freshness, Hub, WatchSpec};
+use crate::kube::owners::Lookup;
 use crate::kube::pod::Owner;
 use crate::kube::table::Snapshot;
 use crate::kube::watch::Health;
+
+/// Where a kubelet keeps the logs of its containers.
+const NODE_LOGS: &str = "/var/log";
 
 pub fn spec(config: &Config) -> WatchSpec {
     let selector = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -30,8 +36,21 @@ pub fn spec(config: &Config) -> WatchSpec {
         label_selector: selector(&config.filter.label_selector),
         field_selector: selector(&config.filter.field_selector),
         keep: keep(config),
-        grace: config.grace,
+        grace: config.remembers_for(std::time::Duration::ZERO),
         pods_file: config.own.pods_file.as_ref().map(Into::into),
+        node_logs: node_logs(config),
+    }
+}
+
+/// Unless told otherwise, an agent of one node looks for the node's folder; pods of a file have none.
+fn node_logs(config: &Config) -> Option<PathBuf> {
+    match &config.own.node_logs {
+        NodeLogs::At(path) => Some(path.into()),
+        NodeLogs::Off => None,
+        NodeLogs::Auto => {
+            let agent = config.filter.node.is_some() && config.own.pods_file.is_none();
+            agent.then(|| PathBuf::from(NODE_LOGS))
+        }
     }
 }
 
@@ -77,15 +96,15 @@ impl Cluster for Hub {
         Hub::snapshot(self)
     }
 
-    fn namespace(&self, name: &str) -> Option<Arc<Related>> {
+    fn namespace(&self, name: &str) -> Lookup {
         Hub::namespace(self, name)
     }
 
-    fn node(&self, name: &str) -> Option<Arc<Related>> {
+    fn node(&self, name: &str) -> Lookup {
         Hub::node(self, name)
     }
 
-    fn owner(&self, namespace: &str, owner: &Owner) -> Option<Arc<Related>> {
+    fn owner(&self, namespace: &str, owner: &Owner) -> Lookup {
         Hub::owner(self, owner, namespace)
     }
 
@@ -93,12 +112,18 @@ impl Cluster for Hub {
         Hub::refresh(self, uid, namespace, name);
     }
 
-    fn in_touch(&self, now: UnixNanos) -> UnixNanos {
-        let freshness = self.freshness();
-        match (freshness.state, freshness.age) {
-            (Health::Fresh, _) => now.saturating_sub(freshness.doubt.unwrap_or_default()),
-            (_, Some(age)) => now.saturating_sub(age),
-            (_, None) => UnixNanos(0),
+    fn touch(&self, now: UnixNanos) -> Touch {
+        let Freshness { state, proof, doubt, mute, delay, logs, .. } = self.freshness();
+        let silent = doubt.is_some() || !matches!(state, Health::Fresh | Health::Starting);
+        Touch {
+            now,
+            at: Instant::now(),
+            proved: proof.map_or(UnixNanos(0), |age| now.saturating_sub(age)),
+            ceiling: now.saturating_sub(doubt.unwrap_or_default()),
+            cut_off: mute || silent,
+            silent,
+            delay,
+            logs: logs.map(|age| now.saturating_sub(age)),
         }
     }
 
@@ -108,5 +133,9 @@ impl Cluster for Hub {
 
     fn changed(&self) -> watch::Receiver<u64> {
         Hub::changed(self)
+    }
+
+    fn generation(&self) -> u64 {
+        Hub::generation(self)
     }
 }

@@ -3,9 +3,8 @@
 use super::config::{Config, Field, Hint, RestartCount};
 use super::container::{Chosen, Image, image_of, repo_digest};
 use super::counters::{Counters, Found};
-use super::enrich::Mode;
 use super::facts::{Facts, Known};
-use super::pod_attributes::APP_VERSION;
+use super::moment::Mode;
 use crate::kube::ledger::Run;
 use crate::kube::table::Entry;
 use crate::otlp::edit::Appender;
@@ -29,7 +28,8 @@ pub struct Writing<'a> {
 impl Writing<'_> {
     /// Container and run; `instance` is `None` when the run is not known or not asked for.
     pub fn container(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &Entry, instance: Option<&Instance<'_>>) {
-        if self.mode != Mode::RunOnly {
+        // At the decision they are there, unless what ran in a beginning pod was not known at arrival.
+        if self.mode != Mode::RunOnly || self.facts.text(Known::ContainerName).is_none() {
             self.names(edit, chosen, entry);
         }
         if self.mode == Mode::PodOnly {
@@ -39,7 +39,7 @@ impl Writing<'_> {
             self.id(edit, instance);
             self.restart_count(edit, instance.run);
         }
-        self.image(edit, chosen, entry, instance.map(|instance| instance.run));
+        self.image(edit, chosen, instance.map(|instance| instance.run));
     }
 
     fn wants(&self, field: Field) -> bool {
@@ -101,7 +101,7 @@ impl Writing<'_> {
         }
     }
 
-    fn image(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &Entry, run: Option<&Run>) {
+    fn image(&self, edit: &mut Appender, chosen: &Chosen<'_>, run: Option<&Run>) {
         let image = image_of(chosen, run);
         let Some(image) = image.as_deref().and_then(Image::parse) else { return };
         if self.wants(Field::ImageName) {
@@ -116,12 +116,11 @@ impl Writing<'_> {
         {
             edit.set_if_absent_or_empty(Field::RepoDigests.name(), &[digest][..]);
         }
-        if self.wants(Field::ServiceVersion) {
-            let labelled = entry.pod.labels.iter().find(|(key, _)| **key == *APP_VERSION);
-            let version = labelled.map(|(_, value)| value.to_string()).or_else(|| image.version());
-            if let Some(version) = version {
-                edit.set_if_absent_or_empty(Field::ServiceVersion.name(), &version);
-            }
+        // The pod's label, written with the pod, wins.
+        if self.wants(Field::ServiceVersion)
+            && let Some(version) = image.version()
+        {
+            edit.set_if_absent_or_empty(Field::ServiceVersion.name(), &version);
         }
     }
 }

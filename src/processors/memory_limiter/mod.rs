@@ -16,15 +16,12 @@ use std::sync::Arc;
 use crate::config::check::Section;
 use crate::core::budget::Budget;
 use crate::core::consumer::Next;
-use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::factory::{About, CheckContext, MemoryLimit, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::core::limits::BUDGET_DEFAULT_BYTES;
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
 use crate::core::stats::Counter;
 use crate::core::transform::Transform;
-use crate::telemetry::process;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -38,32 +35,18 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
 };
 
 const MIB: u64 = 1 << 20;
-/// The spike is this share of the limit when it is not written (Collector, memorylimiter).
-const SPIKE_PERCENT: u64 = 20;
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    keys.without_effect("check_interval", "every payload is charged before it is read, nothing is polled");
+    // Every Collector's configuration has it; nothing is polled here, so there is nothing to say.
+    keys.node("check_interval");
     for key in ["min_gc_interval_when_soft_limited", "min_gc_interval_when_hard_limited"] {
         keys.without_effect(key, "there is no garbage collector");
     }
     let limit = limits(&keys);
     keys.finish();
-    let limit = limit?;
-    let (first, place) = *cx.checks.memory_limit.get_or_init(|| (limit, cx.place));
-    if first != limit {
-        cx.checks.diagnostics.push(Diagnostic {
-            code: code::CONFLICT,
-            severity: Severity::Error,
-            place: Some(cx.place),
-            path: cx.path.clone(),
-            message: "another memory_limiter has other limits, and the memory budget is one for the whole process"
-                .to_owned(),
-            expected: Some(format!("the limits of line {}", place.line)),
-            help: Some("name the same memory_limiter in every pipeline".to_owned()),
-        });
-        return None;
-    }
+    // Whether it counts is known when the pipelines are: one that no pipeline uses limits nothing.
+    cx.checks.memory_limits.borrow_mut().push((cx.id.clone(), limit?, cx.place));
     Some(Box::new(Plan))
 }
 
@@ -79,24 +62,16 @@ fn limits(keys: &Section<'_>) -> Option<MemoryLimit> {
     let (hard, spike, key) = match (limit_mib, limit_percent) {
         // The absolute limit wins, as in the Collector.
         (1.., _) => (limit_mib.saturating_mul(MIB), spike_mib.saturating_mul(MIB), "spike_limit_mib"),
-        (0, Some(share)) => {
-            // Without a cgroup limit the share is one of the machine's memory, as in the Collector.
-            let memory = process::cgroup_memory_limit().or_else(machine_memory).unwrap_or(BUDGET_DEFAULT_BYTES);
-            (memory / 100 * share, memory / 100 * spike_percent.unwrap_or(0), "spike_limit_percentage")
-        }
+        (0, Some(share)) => (share, spike_percent.unwrap_or(0), "spike_limit_percentage"),
         (0, None) => return keys.missing("limit_mib", "limit_mib or limit_percentage"),
     };
     if spike >= hard {
         return keys.invalid(key, "the spike is not below the limit", "less than the limit");
     }
-    let spike = if spike == 0 { hard / 100 * SPIKE_PERCENT } else { spike };
-    Some(MemoryLimit { hard_bytes: hard, soft_bytes: hard - spike })
-}
-
-fn machine_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+    Some(match limit_mib {
+        0 => MemoryLimit::Percent { limit: hard, spike },
+        1.. => MemoryLimit::bytes(hard, spike),
+    })
 }
 
 struct Plan;
@@ -114,6 +89,10 @@ impl ProcessorPlan for Plan {
             accepted: counter("accepted", "Items the memory limiter let through."),
             refused: counter("refused", "Items the memory limiter refused."),
         }))
+    }
+
+    fn touches_resources(&self) -> bool {
+        false
     }
 }
 

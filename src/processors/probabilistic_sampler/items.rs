@@ -7,6 +7,8 @@ use super::threshold::{
     ALWAYS, NEVER, hashed, of_probability, of_trace_id, push_randomness, push_threshold, read_randomness,
     read_threshold,
 };
+use crate::core::budget::{OverBudget, Ticket};
+use crate::core::granted::{Allowance, Granted};
 use crate::core::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN, find_in};
 use crate::otlp::edit::{Appender, Value};
@@ -23,22 +25,29 @@ const THRESHOLD: &str = "sampling.threshold";
 const TRACE_STATE: u32 = 3;
 const RECORD_TRACE_ID: u32 = 9;
 
+/// The marks as text, in a tracestate or an attribute, take at most this many bytes.
+const MARKS_BYTES: usize = 128;
+/// Key and length of a field take at most this many bytes.
+const HEAD_BYTES: usize = 6;
+
 /// Judges the items of one payload and counts the verdicts.
 pub struct Sampling<'a> {
     pub settings: &'a Settings,
     pub signal: Signal,
     edit: Appender,
     scratch: Vec<u8>,
+    room: Allowance,
     /// The span's new bytes.
-    span: Vec<u8>,
+    span: Granted<u8>,
     /// Kept and gone, by `Policy::ALL`.
     pub counts: [[u64; 2]; Policy::ALL.len()],
 }
 
 impl<'a> Sampling<'a> {
-    pub fn new(settings: &'a Settings, signal: Signal) -> Sampling<'a> {
-        let (edit, counts) = (Appender::idle(), Default::default());
-        Sampling { settings, signal, edit, scratch: Vec::new(), span: Vec::new(), counts }
+    pub fn new(settings: &'a Settings, signal: Signal, ticket: &Ticket) -> Sampling<'a> {
+        let (edit, counts) = (Appender::within(ticket), Default::default());
+        let (room, span) = (Allowance::working(ticket), Granted::new());
+        Sampling { settings, signal, edit, scratch: Vec::new(), room, span, counts }
     }
 
     fn count(&mut self, verdict: &Verdict) {
@@ -46,9 +55,9 @@ impl<'a> Sampling<'a> {
         self.counts[at][usize::from(!verdict.kept)] += 1;
     }
 
-    fn decide_span(&mut self, span: &[u8]) -> Fate {
+    fn decide_span(&mut self, span: &[u8]) -> Result<Fate, OverBudget> {
         // What cannot be walked was left out when the request was read; should it come, it passes as it is.
-        let Ok(facts) = span::read(span) else { return Fate::Stays };
+        let Ok(facts) = span::read(span) else { return Ok(Fate::Stays) };
         let id = TraceId::from_wire(facts.trace_id);
         let marks = state::read(facts.trace_state);
         let judge = &self.settings.judge;
@@ -57,25 +66,35 @@ impl<'a> Sampling<'a> {
         let verdict = judge.judge(reading, span_priority(span));
         self.count(&verdict);
         if !verdict.kept {
-            return Fate::Goes;
+            return Ok(Fate::Goes);
         }
-        let Some(marks) = verdict.marks else { return Fate::Stays };
-        self.scratch.clear();
+        let Some(marks) = verdict.marks else { return Ok(Fate::Stays) };
+        if !self.edit.clear_scratch(&mut self.scratch, facts.trace_state.len() + MARKS_BYTES) {
+            return self.edit.refused().map_or(Ok(Fate::Stays), Err);
+        }
         state::write(&mut self.scratch, facts.trace_state, marks);
         if self.scratch == facts.trace_state {
-            return Fate::Stays;
+            return Ok(Fate::Stays);
         }
         self.span.clear();
-        push_with_state(&mut self.span, span, &self.scratch);
-        Fate::Changes(self.span.len())
+        self.span.reserve(span.len() + self.scratch.len() + HEAD_BYTES, &mut self.room)?;
+        push_with_state(self.span.within(), span, &self.scratch);
+        Ok(Fate::Changes(self.span.len()))
     }
 
-    fn decide_record(&mut self, record: &[u8]) -> Fate {
+    fn decide_record(&mut self, record: &[u8]) -> Result<Fate, OverBudget> {
         if self.edit.load(record, LOG_RECORD).is_err() {
-            return Fate::Stays;
+            return Ok(Fate::Stays);
         }
         let settings = self.settings;
         let judge = &settings.judge;
+        // As text an unprintable byte becomes six characters, in a list or map.
+        let source = settings.from_attribute.as_deref().and_then(|key| self.edit.find(key));
+        let length = source.map_or(0, |place| 6 * self.edit.message_at(place).len());
+        self.edit.clear_scratch(&mut self.scratch, length + MARKS_BYTES);
+        if let Some(why) = self.edit.refused() {
+            return Err(why);
+        }
         let id = trace_id_of(record);
         let reading = judge.read(
             record_marks(&self.edit),
@@ -97,9 +116,9 @@ impl<'a> Sampling<'a> {
         let verdict = judge.judge(reading, record_priority(settings, &self.edit));
         self.count(&verdict);
         if !verdict.kept {
-            return Fate::Goes;
+            return Ok(Fate::Goes);
         }
-        let Some(marks) = verdict.marks else { return Fate::Stays };
+        let Some(marks) = verdict.marks else { return Ok(Fate::Stays) };
         let mut put = |key: &str, value: Option<u64>, push: fn(&mut Vec<u8>, u64)| {
             let Some(value) = value else { return };
             self.scratch.clear();
@@ -108,16 +127,20 @@ impl<'a> Sampling<'a> {
         };
         put(RANDOMNESS, marks.randomness, push_randomness);
         put(THRESHOLD, marks.threshold, push_threshold);
-        if self.edit.is_changed() { Fate::Changes(self.edit.new_len()) } else { Fate::Stays }
+        match self.edit.refused() {
+            Some(why) => Err(why),
+            None if self.edit.is_changed() => Ok(Fate::Changes(self.edit.new_len())),
+            None => Ok(Fate::Stays),
+        }
     }
 }
 
 impl Change for Sampling<'_> {
-    fn decide(&mut self, item: &[u8]) -> Fate {
+    fn decide(&mut self, item: &[u8]) -> Result<Fate, OverBudget> {
         match self.signal {
             Signal::Traces => self.decide_span(item),
             Signal::Logs => self.decide_record(item),
-            Signal::Metrics | Signal::Profiles => Fate::Stays,
+            Signal::Metrics | Signal::Profiles => Ok(Fate::Stays),
         }
     }
 
@@ -153,6 +176,9 @@ fn record_priority(settings: &Settings, record: &Appender) -> Priority {
         Some(AnyValue::Int(value)) => value as f64 / 100.0,
         _ => return Priority::None,
     };
+    if share == 0.0 {
+        return Priority::Threshold(NEVER);
+    }
     of_probability(share, settings.judge.precision).map_or(Priority::None, Priority::Threshold)
 }
 

@@ -21,12 +21,13 @@ use self::config::Settings;
 use self::items::Sampling;
 use self::judge::Policy;
 use super::rebuild::rebuild;
-use crate::core::balance::Balance;
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::ConsumeError;
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::granted::Allowance;
 use crate::core::node::Node;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::End;
 use crate::core::stats::{Counter, Flow, Stats};
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -60,10 +61,14 @@ impl ProcessorPlan for Plan {
             settings: self.settings.clone(),
             next,
             flow: Flow::of(&host.stats, &processor, cx.signal),
-            balance: host.balance.clone(),
             verdicts: verdicts(&host.stats, &processor, cx.signal, self.settings.from_attribute.as_deref()),
         };
         Stage::Consumer { consumer: Arc::new(consumer), component: None }
+    }
+
+    // Judges items by their trace id or an attribute of their own.
+    fn touches_resources(&self) -> bool {
+        false
     }
 }
 
@@ -93,19 +98,18 @@ struct Sampler {
     settings: Settings,
     next: Next,
     flow: Flow,
-    balance: Arc<Balance>,
     verdicts: Verdicts,
 }
 
 impl Sampler {
     /// The payload with what is kept. Items count as messages here: neither signal has others.
     fn sample(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
-        let mut sampling = Sampling::new(&self.settings, payload.signal);
-        let (envelope, ticket) = (&mut payload.envelope, &payload.ticket);
+        let mut sampling = Sampling::new(&self.settings, payload.signal, &payload.ticket);
+        let (envelope, mut room) = (&mut payload.envelope, Allowance::of(&payload.ticket));
         for scope in envelope.groups.iter_mut().flat_map(|group| &mut group.scopes) {
             let whole = scope.items.byte_len() + scope.items.len() * GROWTH_BYTES;
             let expected = (whole as f64 * (self.settings.share * SPARE).min(1.0)) as usize;
-            if let Some(items) = rebuild(&scope.items, &mut sampling, expected, ticket)? {
+            if let Some(items) = rebuild(&scope.items, &mut sampling, expected, &mut room)? {
                 scope.items = items;
             }
         }
@@ -125,9 +129,9 @@ impl Sampler {
 
 impl Consumer for Sampler {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        let (signal, before) = (payload.signal, payload.items);
+        let before = payload.items;
         self.flow.incoming.add(before);
-        let payload = match self.sample(payload) {
+        let mut payload = match self.sample(payload) {
             Ok(payload) => payload,
             Err(refused) => return Box::pin(std::future::ready(Err(refused))),
         };
@@ -137,13 +141,14 @@ impl Consumer for Sampler {
             return self.next.consume(payload);
         }
         if payload.items == 0 {
-            self.balance.sampled_out(signal, gone);
+            payload.share.end(End::SampledOut);
             return Box::pin(std::future::ready(Ok(())));
         }
+        let gone = payload.share.spread(gone);
         Box::pin(async move {
             // What was refused behind comes again as a whole: only then is it known that the others are gone.
             self.next.consume(payload).await?;
-            self.balance.sampled_out(signal, gone);
+            gone.end(End::SampledOut);
             Ok(())
         })
     }

@@ -56,11 +56,11 @@ struct Resources {
 
 impl Transform for Resources {
     fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
-        let mut bench = self.actions.workbench();
+        let mut bench = self.actions.workbench(&payload.ticket);
         change_resources(&mut payload, |resource, origin| {
             // A resource that cannot be walked passes as it is.
             let changed = self.actions.apply(&mut bench, resource, RESOURCE, origin).unwrap_or(false);
-            changed.then(|| bench.edit.take())
+            changed.then(|| bench.edit.take()).transpose()
         })?;
         Ok(payload)
     }

@@ -57,6 +57,11 @@ impl Detector {
         }
     }
 
+    /// The API server is asked for the node.
+    pub fn reads_node(&self) -> bool {
+        matches!(self.source, Source::K8sApi(_)) && self.wants(k8s_api::NODE_UID)
+    }
+
     fn wants(&self, key: &str) -> bool {
         self.enabled.as_ref().is_none_or(|enabled| enabled.contains(&key))
     }

@@ -28,6 +28,7 @@ use std::time::Duration;
 use self::detector::Detector;
 use self::run::{Detection, Plans, Running};
 use super::actions::change_resources;
+use crate::core::access::Access;
 use crate::core::consumer::Next;
 use crate::core::error::ConsumeError;
 use crate::core::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
@@ -62,6 +63,18 @@ struct Plan {
 }
 
 impl ProcessorPlan for Plan {
+    fn access(&self) -> Vec<Access> {
+        let asks = self.detectors.iter().any(|detector| detector.reads_node());
+        let node = || Access {
+            group: "",
+            resource: "nodes",
+            verbs: &["get"],
+            namespaces: Vec::new(),
+            reason: "the detector k8s_api reads k8s.node.uid".to_owned(),
+        };
+        asks.then(node).into_iter().collect()
+    }
+
     fn build(&self, cx: StageContext, next: Next) -> Stage {
         let host = &cx.build.host;
         let detection = host.shared(&format!("resource_detection {}", cx.build.path), || {
@@ -86,16 +99,18 @@ impl Transform for Detected {
         if found.is_empty() {
             return Ok(payload);
         }
-        let mut edit = Appender::idle();
+        let mut edit = Appender::within(&payload.ticket);
         change_resources(&mut payload, |resource, _| {
             // A resource that cannot be walked passes as it is.
-            edit.load(resource, RESOURCE).ok()?;
+            if edit.load(resource, RESOURCE).is_err() {
+                return Ok(None);
+            }
             for (key, value) in found.iter() {
                 if self.overrides || edit.find(key).is_none() {
                     edit.set(key, Value::Any(value));
                 }
             }
-            edit.is_changed().then(|| edit.take())
+            edit.is_changed().then(|| edit.take()).transpose()
         })?;
         Ok(payload)
     }

@@ -100,6 +100,7 @@ impl Detection {
     /// Attempts until nothing is left to do or the owner stops it.
     async fn keep_on(self: Arc<Self>, mut failed: Vec<usize>, pulse: Arc<Pulse>) {
         let mut stop = self.stop.subscribe();
+        pulse.waits_for("the next attempt of detectors that failed, or the refresh");
         let mut pause = RETRY_FIRST;
         let mut refresh_at = self.plans.refresh.map(|every| Instant::now() + every);
         loop {

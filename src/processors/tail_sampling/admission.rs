@@ -3,13 +3,17 @@
 //! Runs in the sender's task, so that walking and matching scale with the senders; the shard only files the result.
 //! Knows leaves and bytes, nothing of decisions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
+use crate::core::binding::Later;
+use crate::core::budget::OverBudget;
+use crate::core::granted::{Allowance, Granted, SHARED_BYTES};
 use crate::core::items::Items;
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload};
+use crate::core::settlement::Share;
 use crate::core::time::UnixNanos;
 use crate::otlp::write::{self, field_len};
 use crate::ottl::Item;
@@ -25,9 +29,13 @@ pub struct HeldGroup {
     pub scopes: Vec<HeldScope>,
     /// Latest end among the group's spans in its request.
     pub latest: UnixNanos,
+    /// Writes what is known of the run when its traces are decided.
+    pub later: Later,
     /// Bytes of its message in the Collector's count of a trace, spans aside.
     pub overhead: u64,
     charge: Charge,
+    /// Answers for its spans that have no verdict yet; each run's verdict takes its part. Locked for a few instructions.
+    share: Mutex<Share>,
 }
 
 pub struct HeldScope {
@@ -42,16 +50,40 @@ impl HeldGroup {
         self.charge.bytes()
     }
 
+    fn share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The request was taken: from now on this group answers for its spans.
+    pub fn own(&self, share: Share) {
+        self.share().join(share);
+    }
+
+    /// The share of so many of its spans, for whoever ends them or hands them on.
+    pub fn take(&self, spans: u64) -> Share {
+        self.share().split(spans)
+    }
+
+    /// What of a group is copied.
+    fn parts(group: &Group) -> impl Iterator<Item = &Bytes> {
+        let scopes = group.scopes.iter().flat_map(|scope| [scope.scope.as_ref(), Some(&scope.schema_url)]);
+        [group.resource.as_ref(), Some(&group.schema_url)].into_iter().chain(scopes).flatten()
+    }
+
+    /// Bytes of the copy, with the counts that share it.
+    fn footprint(group: &Group) -> usize {
+        let copied: usize = HeldGroup::parts(group).map(Bytes::len).sum();
+        let later = usize::try_from(group.later.bytes()).unwrap_or(usize::MAX);
+        copied + later + 2 * SHARED_BYTES + size_of::<HeldGroup>() + group.scopes.len() * size_of::<HeldScope>()
+    }
+
     pub(super) fn copy(group: &Group, origin: &Arc<Origin>, latest: UnixNanos, account: &Arc<Account>) -> HeldGroup {
-        let parts = || {
-            let scopes = group.scopes.iter().flat_map(|scope| [scope.scope.as_ref(), Some(&scope.schema_url)]);
-            [group.resource.as_ref(), Some(&group.schema_url)].into_iter().chain(scopes).flatten()
-        };
+        let parts = || HeldGroup::parts(group);
         // One allocation for all of them, so that no receive buffer stays behind for a few bytes.
-        let mut copied = Vec::with_capacity(parts().map(Bytes::len).sum());
+        let mut copied = Vec::with_capacity(parts().map(Bytes::len).sum()); // granted: `footprint`
         parts().for_each(|part| copied.extend_from_slice(part));
         let mut rest = Bytes::from(copied);
-        let charge = (rest.len() + size_of::<HeldGroup>() + group.scopes.len() * size_of::<HeldScope>()) as u64;
+        let charge = HeldGroup::footprint(group) as u64;
         let mut cut = |part: &Bytes| rest.split_to(part.len());
         let resource = group.resource.as_ref().map(&mut cut);
         let schema_url = cut(&group.schema_url);
@@ -68,7 +100,9 @@ impl HeldGroup {
             schema_url,
             scopes,
             latest,
+            later: group.later.clone(),
             charge: Charge::new(account, charge),
+            share: Mutex::default(),
         }
     }
 }
@@ -136,6 +170,8 @@ impl Run {
 /// A request ready for the shards.
 pub struct Admitted {
     pub groups: Vec<Arc<HeldGroup>>,
+    /// Spans of each group: all of them, and those that are malformed.
+    pub spans: Vec<(u64, u64)>,
     /// Runs by shard.
     pub runs: Vec<Vec<Run>>,
     /// For each item of the request the next one of its run.
@@ -204,6 +240,26 @@ pub struct Admission<'a> {
     pub leaves: &'a Leaves,
     pub account: &'a Arc<Account>,
     pub shards: usize,
+    /// Random, another one for each request: makes the stand-ins of ids that spans lack.
+    pub seed: u64,
+}
+
+/// How the stand-ins of missing trace ids begin. A sender that writes it into an id of its own gains nothing by it.
+const STAND_IN: [u8; 8] = *b"\xd6no id\x9a\x17";
+
+/// The id under which a span without a trace id is filed, so that it is judged alone: spans of different traces, and of
+/// different services, would else be one trace for ever (issue 13, L1). It is not written anywhere.
+fn stand_in(seed: u64, number: u32) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&STAND_IN);
+    let mixed = (seed ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    id[8..].copy_from_slice(&mixed.to_be_bytes());
+    id
+}
+
+/// The id as policies see it: what stands in for a missing one is zeros again, as in the Collector.
+pub fn as_sent(trace_id: &[u8; 16]) -> [u8; 16] {
+    if trace_id.starts_with(&STAND_IN) { [0; 16] } else { *trace_id }
 }
 
 /// Which of `shards` shards owns a trace: the finaliser of splitmix64 over the id's right half.
@@ -218,74 +274,110 @@ pub fn shard_of(trace_id: &[u8; 16], shards: usize) -> usize {
 }
 
 impl Admission<'_> {
-    pub fn read(&self, payload: &Payload) -> Admitted {
+    /// Walks the request; its ticket pays for what is made until the request is stored. An error means that there is no
+    /// memory for it.
+    pub fn read(&self, payload: &Payload) -> Result<Admitted, OverBudget> {
         let envelope = &payload.envelope;
         let items = envelope.messages();
-        let mut admitted = Admitted {
-            groups: Vec::with_capacity(envelope.groups.len()),
-            runs: vec![Vec::new(); self.shards],
-            links: vec![0; items],
-            cost: 0,
+        let mut room = Allowance::of(&payload.ticket);
+        let mut groups = Granted::new();
+        groups.reserve(envelope.groups.len(), &mut room)?;
+        let mut spans = Granted::new();
+        spans.reserve(envelope.groups.len(), &mut room)?;
+        room.take(items * size_of::<u32>())?;
+        let mut reading = Reading {
+            runs: (0..self.shards).map(|_| Granted::new()).collect(),
+            links: vec![0; items], // granted: taken above
+            room,
+            recent: Recent::default(),
             malformed: 0,
             failures: 0,
         };
-        if let [runs] = &mut admitted.runs[..] {
-            runs.reserve(items.min(RUNS_USUAL));
+        if let [runs] = &mut reading.runs[..] {
+            runs.reserve(items.min(RUNS_USUAL), &mut reading.room)?;
         }
-        let mut recent = Recent::default();
         let mut base = 0;
         for (at, group) in envelope.groups.iter().enumerate() {
             let place = Place { group: at as u32, scope: 0, base };
-            let latest = self.read_group(group, place, &mut recent, &mut admitted);
-            base += group.scopes.iter().map(|scope| scope.items.len() as u32).sum::<u32>();
+            let malformed = reading.malformed;
+            let latest = self.read_group(group, place, &mut reading)?;
+            let of_group = group.scopes.iter().map(|scope| scope.items.len() as u32).sum::<u32>();
+            spans.push((u64::from(of_group), reading.malformed - malformed), &mut reading.room)?;
+            base += of_group;
+            // The account charges what it holds; until then there may be no room for it.
+            reading.room.take(HeldGroup::footprint(group))?;
             let held = HeldGroup::copy(group, &payload.origin, latest, self.account);
-            admitted.groups.push(Arc::new(held));
+            groups.push(Arc::new(held), &mut reading.room)?;
         }
-        admitted.cost = admitted.runs.iter().flatten().map(Run::cost).sum();
-        admitted
+        let Reading { runs, links, mut room, malformed, failures, .. } = reading;
+        let runs: Vec<Vec<Run>> = runs.into_iter().map(|runs| runs.finish(&mut room)).collect();
+        let cost = runs.iter().flatten().map(Run::cost).sum();
+        let (groups, spans) = (groups.finish(&mut room), spans.finish(&mut room));
+        Ok(Admitted { groups, spans, runs, links, cost, malformed, failures })
     }
 
     /// Returns the latest end of the group's spans.
-    fn read_group(&self, group: &Group, at: Place, recent: &mut Recent, admitted: &mut Admitted) -> UnixNanos {
+    fn read_group(&self, group: &Group, at: Place, reading: &mut Reading) -> Result<UnixNanos, OverBudget> {
         let resource = group.resource.as_deref().unwrap_or_default();
         let Ok(resource_bits) = self.leaves.read_resource(resource) else {
-            admitted.malformed += group.scopes.iter().map(|scope| scope.items.len() as u64).sum::<u64>();
-            return UnixNanos::default();
+            reading.malformed += group.scopes.iter().map(|scope| scope.items.len() as u64).sum::<u64>();
+            return Ok(UnixNanos::default());
         };
         let mut latest = 0;
         let mut place = at;
+        let (spans, bytes) = group.scopes.iter().fold((0, 0), |(spans, bytes), scope| {
+            (spans + scope.items.len(), bytes + if self.leaves.has_conditions() { scope.items.byte_len() } else { 0 })
+        });
+        let resource_too_much = self.leaves.is_too_much(spans, bytes, resource);
         for (scope_at, scope) in group.scopes.iter().enumerate() {
             place.scope = scope_at as u32;
-            recent.open = None;
+            reading.recent.open = None;
+            let about = scope.scope.as_deref().unwrap_or_default();
+            let too_much = resource_too_much || self.leaves.is_too_much(scope.items.len(), bytes, about);
             for (number, span) in (place.base..).zip(&scope.items) {
                 let mut facts = SpanFacts::default();
                 if self.leaves.read_span(span, &mut facts).is_err() {
-                    admitted.malformed += 1;
+                    reading.malformed += 1;
                     continue;
                 }
-                if self.leaves.has_conditions() {
-                    let item = Item::span(span, scope.scope.as_deref().unwrap_or_default(), resource);
-                    admitted.failures += self.leaves.evaluate(&item, &mut facts.bits);
+                if facts.trace_id == [0; 16] {
+                    facts.trace_id = stand_in(self.seed, number);
+                }
+                if too_much {
+                    reading.failures += 1;
+                } else if self.leaves.has_conditions() {
+                    let item = Item::span(span, about, resource);
+                    reading.failures += self.leaves.evaluate(&item, &mut facts.bits);
                 }
                 latest = latest.max(facts.end);
                 let length = field_len(ITEM, span.len()) as u32;
-                let runs = &mut admitted.runs;
-                if let Some(run) = recent.find(runs, &facts, length, place) {
-                    admitted.links[run.last as usize] = number;
+                if let Some(run) = reading.recent.find(&mut reading.runs, &facts, length, place) {
+                    reading.links[run.last as usize] = number;
                     run.last = number;
                     run.add(&facts, length);
                     continue;
                 }
                 let shard = shard_of(&facts.trace_id, self.shards);
-                recent.opened(&facts, shard, runs[shard].len());
+                let runs = &mut reading.runs[shard];
+                reading.recent.opened(&facts, shard, runs.len());
                 let mut run = place.run(facts.trace_id, number, resource_bits);
                 run.add(&facts, length);
-                runs[shard].push(run);
+                runs.push(run, &mut reading.room)?;
             }
             place.base += scope.items.len() as u32;
         }
-        UnixNanos(latest)
+        Ok(UnixNanos(latest))
     }
+}
+
+/// A request that is being read.
+struct Reading {
+    runs: Vec<Granted<Run>>,
+    links: Vec<u32>,
+    room: Allowance,
+    recent: Recent,
+    malformed: u64,
+    failures: u64,
 }
 
 /// Room for the runs of a usual request.
@@ -339,7 +431,7 @@ impl Recent {
     #[inline(always)]
     fn find<'a>(
         &mut self,
-        runs: &'a mut [Vec<Run>],
+        runs: &'a mut [Granted<Run>],
         facts: &SpanFacts,
         length: u32,
         place: Place,

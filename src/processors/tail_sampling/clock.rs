@@ -1,4 +1,5 @@
-//! Wall-clock time that never jumps: the time at the start plus what tokio's clock, which tests can pause, has counted.
+//! The time of the sampler's own waits: what the wall clock showed at the start plus what tokio's clock, which tests can
+//! pause, has counted. It never jumps, and so it is not the wall clock's: nothing but waits is measured by it.
 
 use tokio::time::Instant;
 

@@ -99,12 +99,13 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
         diagnostics: &cx.checks.diagnostics,
         leaves: LeavesBuilder::default(),
         meters: Vec::new(),
-        invert: podgate.invert,
-        shards,
+        invert: podgate.invert.unwrap_or_default(),
+        invert_chosen: podgate.invert.is_some(),
     };
     let policies = check_policies(&section, &mut policy_check);
     let first_match = section.bool("sample_on_first_match").unwrap_or(false);
     check_strategy(&section, cx, strategy, &policies);
+    lint_only_drops(&section, &policies, podgate.fallback);
     if policy_check.leaves.overflowed() {
         section.error("policies", code::LIMIT, format!("the policies ask more than {LEAVES_MAX} questions"), None);
     }
@@ -179,7 +180,7 @@ fn check_cache(section: &Section<'_>, strategy: Strategy) -> (usize, usize) {
 struct Own {
     max_bytes: Option<u64>,
     fallback: Fallback,
-    invert: InvertMeaning,
+    invert: Option<InvertMeaning>,
 }
 
 fn check_podgate(section: &Section<'_>) -> Own {
@@ -188,14 +189,12 @@ fn check_podgate(section: &Section<'_>) -> Own {
     let checked = Own {
         max_bytes: own.bytes("max_bytes"),
         fallback: own.choice("default", &[("keep", Fallback::Keep), ("drop", Fallback::Drop)]).unwrap_or_default(),
-        invert: own
-            .choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)])
-            .unwrap_or_default(),
+        invert: own.choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)]),
     };
     if checked.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
         own.invalid::<()>("max_bytes", "too small to hold anything", "4MiB or more");
     }
-    if checked.invert == InvertMeaning::Veto {
+    if checked.invert == Some(InvertMeaning::Veto) {
         let message = "`invert_match` has the meaning it had before v0.144: a match vetoes the trace";
         own.warn("invert_match", code::DEPRECATED, message, Some("use a drop policy, which says the same"));
     }
@@ -239,6 +238,20 @@ fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy
     }
     checked.sort_by_key(|policy| (policy.role == Role::Voter, policy.place));
     checked
+}
+
+/// Without a policy that votes for a trace none is kept, which is not what a set of drop policies is written for.
+fn lint_only_drops(section: &Section<'_>, policies: &[Policy], fallback: Fallback) {
+    if policies.is_empty() || fallback == Fallback::Keep || policies.iter().any(|policy| policy.role == Role::Voter) {
+        return;
+    }
+    let help = "add {name: rest, type: always_sample}, or podgate: {default: keep}";
+    section.warn(
+        "policies",
+        code::LINT,
+        "there are drop policies only: no policy votes for a trace, so nothing is kept",
+        Some(help),
+    );
 }
 
 /// Policies that cannot work at span ingest are refused, as in the Collector; a drop policy too, which there makes the

@@ -83,7 +83,6 @@ pub struct Counts {
     /// Spans.
     pub released: u64,
     pub sampled_out: u64,
-    pub abandoned: u64,
     /// Traces, by [`Undecided`].
     pub undecided: [u64; 2],
     pub late_ages: Ages,

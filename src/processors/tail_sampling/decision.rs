@@ -130,7 +130,7 @@ impl Votes {
 
 /// The state a decision may change: limiters, and the count of votes. `votes` has one place per policy.
 pub struct Ballot<'a> {
-    pub meters: &'a mut Meters,
+    pub meters: &'a Meters,
     pub votes: &'a mut [Votes],
     pub now: UnixNanos,
     /// When given, the time of each policy is measured.

@@ -4,24 +4,22 @@
 //! instance attributes is asked again for a while, and every loss is counted by cause. While the next stage refuses,
 //! parcels stay here, the shard stops deciding, its account fills, and senders are refused.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::core::balance::Balance;
-use crate::core::binding::LateBinding;
 use crate::core::budget::Ticket;
 use crate::core::consumer::Next;
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::payload::{Payload, Signal};
+use crate::core::payload::Payload;
+use crate::core::settlement::{End, Share};
 use crate::core::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::account::Delivering;
 use crate::processors::tail_sampling::admission::HeldGroup;
-use crate::processors::tail_sampling::clock::Clock;
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::release::Parcel;
 
@@ -31,8 +29,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// From the first refusal to giving up, as long as the exporters' own retries last by default.
 const RETRY_FOR: Duration = Duration::from_secs(300);
-/// How long instance attributes are waited for, how often they are asked for, and for how many parcels at a time.
-const BIND_FOR: Duration = Duration::from_secs(3);
+/// How long instance attributes are waited for (a status, and then the answer to a read that proves it), how often they
+/// are asked for, and for how many parcels at a time.
+pub const BIND_FOR: Duration = Duration::from_millis(4_250);
 const BIND_EVERY: Duration = Duration::from_millis(250);
 const UNBOUND_MAX: usize = 256;
 
@@ -45,20 +44,23 @@ pub struct Shipment {
 
 impl Shipment {
     /// Asks for instance attributes; what is still pending is split off.
-    fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Shipment> {
-        let parcel = self.parcel.bind(binding, now, last_chance)?;
+    fn bind(&mut self, last_chance: bool) -> Option<Shipment> {
+        let pending = self.parcel.bind(last_chance);
+        // Decided so that memory comes free: what that takes may be beyond the limit.
+        self.ticket.grow_anyway(std::mem::take(&mut self.parcel.made));
+        let parcel = pending?;
         let (ticket, delivering) = (self.ticket.split(parcel.bytes), self.delivering.split(parcel.bytes));
         Some(Shipment { parcel, ticket, delivering })
     }
 
     /// What is sent; nothing when all of it was split off.
-    fn ready(self, now: UnixNanos) -> Option<Ready> {
+    fn ready(self) -> Option<Ready> {
         let Shipment { parcel, ticket, delivering } = self;
         if parcel.spans() == 0 {
             return None;
         }
         let groups = parcel.held();
-        Some(Ready { payload: parcel.into_payload(ticket, now), _delivering: delivering, _groups: groups })
+        Some(Ready { payload: parcel.into_payload(ticket, UnixNanos::now()), _delivering: delivering, _groups: groups })
     }
 }
 
@@ -78,10 +80,7 @@ struct Unbound {
 /// What the delivery task works with.
 pub struct Delivery {
     pub next: Next,
-    pub late_binding: Arc<OnceLock<Arc<dyn LateBinding>>>,
-    pub balance: Arc<Balance>,
     pub metrics: Arc<Metrics>,
-    pub clock: Clock,
     /// The drain's deadline, once there is one.
     pub deadline: watch::Receiver<Option<Instant>>,
 }
@@ -92,15 +91,16 @@ impl Delivery {
         let mut in_flight = FuturesUnordered::new();
         let mut unbound: Vec<Unbound> = Vec::new();
         let mut open = true;
+        pulse.waits_for("decided traces, and the next stage's answers");
         while open || !in_flight.is_empty() || !unbound.is_empty() {
             pulse.beat();
-            for ready in self.bind_again(&mut unbound, open) {
+            for ready in Delivery::bind_again(&mut unbound, open) {
                 in_flight.push(self.deliver(ready));
             }
             let pause = if unbound.is_empty() { Pulse::INTERVAL } else { BIND_EVERY };
             tokio::select! {
                 shipment = shipments.recv(), if open && in_flight.len() < IN_FLIGHT_MAX => match shipment {
-                    Some(shipment) => in_flight.extend(self.bind(shipment, &mut unbound).map(|ready| self.deliver(ready))),
+                    Some(shipment) => in_flight.extend(Delivery::bind(shipment, &mut unbound).map(|ready| self.deliver(ready))),
                     None => open = false,
                 },
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
@@ -110,25 +110,24 @@ impl Delivery {
     }
 
     /// Asks for instance attributes; what is still pending is put aside. Returns what is ready.
-    fn bind(&self, mut shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Ready> {
-        let now = self.clock.now();
-        let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, false));
+    fn bind(mut shipment: Shipment, unbound: &mut Vec<Unbound>) -> Option<Ready> {
+        let pending = shipment.bind(false);
         unbound.extend(pending.map(|shipment| Unbound { shipment, until: Instant::now() + BIND_FOR }));
-        shipment.ready(now)
+        shipment.ready()
     }
 
     /// Asks again; what waited long enough, or one too many, goes as it is.
-    fn bind_again(&self, unbound: &mut Vec<Unbound>, open: bool) -> Vec<Ready> {
-        let (now, instant) = (self.clock.now(), Instant::now());
+    fn bind_again(unbound: &mut Vec<Unbound>, open: bool) -> Vec<Ready> {
+        let instant = Instant::now();
         let mut ready = Vec::new();
         let waiting = std::mem::take(unbound);
         let surplus = waiting.len().saturating_sub(UNBOUND_MAX);
         for (at, Unbound { mut shipment, until }) in waiting.into_iter().enumerate() {
             let last_chance = until <= instant || at < surplus || !open;
-            let pending = self.late_binding.get().and_then(|binding| shipment.bind(&**binding, now, last_chance));
-            ready.extend(shipment.ready(now));
+            let pending = shipment.bind(last_chance);
+            ready.extend(shipment.ready());
             match pending {
-                Some(pending) if last_chance => ready.extend(pending.ready(now)),
+                Some(pending) if last_chance => ready.extend(pending.ready()),
                 Some(shipment) => unbound.push(Unbound { shipment, until }),
                 None => {}
             }
@@ -137,38 +136,47 @@ impl Delivery {
     }
 
     async fn deliver(&self, ready: Ready) {
-        let payload = &ready.payload;
-        let items = payload.items;
+        let Ready { mut payload, _delivering, _groups } = ready;
+        let mut share = std::mem::take(&mut payload.share);
         let give_up = Instant::now() + RETRY_FOR;
         let mut deadline = self.deadline.clone();
         let mut backoff = BACKOFF_FIRST;
         loop {
+            // Lent, because what is refused is tried again.
+            let (loan, mut lent) = share.lend(1);
+            let attempt = Payload { share: lent.pop().unwrap_or_default(), ..payload.copy() };
             let answer = tokio::select! {
-                answer = self.next.consume(payload.clone()) => answer,
-                () = passed(&mut deadline) => return self.lose(items, Reason::SHUTDOWN),
+                answer = self.next.consume(attempt) => answer,
+                () = passed(&mut deadline) => {
+                    let share = loan.take_back(0, Reason::SHUTDOWN);
+                    return self.lose(payload.items, share, Reason::SHUTDOWN, DEADLINE);
+                }
             };
-            let after = match answer {
-                Ok(()) => return,
-                Err(ConsumeError::Rejected { reason, .. }) => return self.lose(items, reason),
-                Err(ConsumeError::Refused { after, .. }) => after.unwrap_or_default().clamp(backoff, RETRY_FOR),
+            let Err(error) = answer else { return loan.accept() };
+            share = loan.take_back(0, error.reason());
+            let after = match error {
+                ConsumeError::Rejected { reason, message } => return self.lose(payload.items, share, reason, &message),
+                ConsumeError::Refused { after, .. } => after.unwrap_or_default().clamp(backoff, RETRY_FOR),
             };
             self.metrics.delivery_refused.add(1);
             if Instant::now() + after > give_up {
-                return self.lose(items, Reason::RETRIES_EXHAUSTED);
+                return self.lose(payload.items, share, Reason::RETRIES_EXHAUSTED, "refused for five minutes");
             }
             tokio::select! {
                 () = tokio::time::sleep(after) => {}
-                () = passed(&mut deadline) => return self.lose(items, Reason::SHUTDOWN),
+                () = passed(&mut deadline) => return self.lose(payload.items, share, Reason::SHUTDOWN, DEADLINE),
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    fn lose(&self, items: u64, reason: Reason) {
-        self.balance.dropped(Signal::Traces, reason, items);
+    fn lose(&self, items: u64, share: Share, reason: Reason, words: &str) {
+        share.end(End::Dropped(reason, words));
         self.metrics.delivery_lost.add(items);
     }
 }
+
+const DEADLINE: &str = "the drain's deadline came first";
 
 /// Completes when there is a deadline and it has passed.
 async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {

@@ -202,6 +202,12 @@ impl Leaves {
         !self.conditions.is_empty()
     }
 
+    /// True when spans of so many bytes are too small for what each would walk of this message above them; each then counts
+    /// as one failed evaluation.
+    pub fn is_too_much(&self, spans: usize, bytes: usize, message: &[u8]) -> bool {
+        self.has_conditions() && is_too_much(spans, bytes, message)
+    }
+
     /// Evaluates OTTL conditions on one span; returns how many evaluations failed.
     pub fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
         self.conditions.iter().map(|conditions| conditions.evaluate(item, bits)).sum()
@@ -226,7 +232,7 @@ impl Conditions {
         // A question about the span itself would walk all its events once more for each of them.
         let shell = (events >= MANY_EVENTS).then(|| without(item.item, u32::from(EVENTS >> 3)));
         let about = Item { item: shell.as_deref().unwrap_or(item.item), ..*item };
-        if is_too_much(events, about.item) {
+        if is_too_much(events, item.item.len(), about.item) {
             return failures + 1;
         }
         for event in item.events() {

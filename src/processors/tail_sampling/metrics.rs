@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::core::balance::Balance;
-use crate::core::error::Reason;
-use crate::core::payload::Signal;
 use crate::core::stats::{Counter, Histogram, Metric, Stats};
 use crate::processors::tail_sampling::account::Account;
 use crate::processors::tail_sampling::core::MEASURED_EVERY;
@@ -150,7 +147,7 @@ impl Metrics {
     }
 
     /// Takes what a shard counted since the last step.
-    pub fn take(&self, counts: &mut Counts, balance: &Balance) {
+    pub fn take(&self, counts: &mut Counts) {
         for (policy, votes) in self.policies.iter().zip(&mut counts.votes) {
             let votes = std::mem::take(votes);
             policy.executions.add(votes.total());
@@ -175,8 +172,7 @@ impl Metrics {
         let early = self.early.iter().zip(&mut counts.early);
         let moves = moves.into_iter().chain(early).chain(self.undecided.iter().zip(&mut counts.undecided));
         moves.filter(|(_, count)| **count > 0).for_each(|(counter, count)| counter.add(std::mem::take(count)));
-        balance.sampled_out(Signal::Traces, std::mem::take(&mut counts.sampled_out));
-        balance.dropped(Signal::Traces, Reason::SHUTDOWN, std::mem::take(&mut counts.abandoned));
+        counts.sampled_out = 0;
         for (histogram, ages) in
             [(&self.late_age, &mut counts.late_ages), (&self.removal_age, &mut counts.removal_ages)]
         {

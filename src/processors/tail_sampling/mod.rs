@@ -41,6 +41,7 @@ pub mod traces;
 pub mod wheel;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::consumer::Next;
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
@@ -54,7 +55,7 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
         name: "tail_sampling",
         aliases: &[],
         signals: &[Signal::Traces],
-        summary: "Keeps or drops whole traces by policy, once they are complete.",
+        summary: "keeps or drops whole traces by policy, once they are complete",
         example: EXAMPLE,
     },
     check,
@@ -81,5 +82,9 @@ impl ProcessorPlan for Plan {
 
     fn binds_late(&self) -> bool {
         !self.0.asks_for_runs
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.0.decision_wait.saturating_add(delivery::BIND_FOR)
     }
 }

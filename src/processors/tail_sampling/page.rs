@@ -18,6 +18,9 @@ pub struct Shown {
     pub metrics: Arc<Metrics>,
 }
 
+const NOT_KNOWN: &str = "no recent decision on this trace: it is still held until its decision_wait is over, was decided too \
+                         long ago to be remembered, or never came here";
+
 /// All samplers of the gateway. Locked at build time and when the page is asked for.
 #[derive(Default)]
 struct Samplers(Mutex<Vec<Shown>>);
@@ -39,7 +42,7 @@ fn answer(samplers: &Samplers, query: &Query) -> Page {
         return Page::error(400, "trace_id is not 32 hex digits");
     };
     let known = samplers.iter().find_map(|shown| shown.metrics.explain(&trace_id));
-    known.map_or_else(|| Page::error(404, "no recent decision on this trace"), Page::ok)
+    known.map_or_else(|| Page::error(404, NOT_KNOWN), Page::ok)
 }
 
 fn describe(shown: &Shown) -> Value {

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use crate::core::binding::{Bound, Evidence, LateBinding};
+use crate::core::binding::{Bound, Evidence, Later};
 use crate::core::budget::Ticket;
+use crate::core::granted::{BLOCK_BYTES, SHARED_BYTES};
 use crate::core::items::{Extent, Items};
 use crate::core::origin::Origin;
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::core::settlement::{End, Share};
 use crate::core::time::UnixNanos;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
@@ -91,14 +93,17 @@ impl Gathering {
             let of_scopes = || pieces.chunk_by(|one, other| one.scope == other.scope);
             let mut scopes = Vec::with_capacity(of_scopes().count());
             scopes.extend(of_scopes().map(|pieces| scope_of(held, pieces, &bytes)));
-            let group = Group { resource: held.resource.clone(), scopes, schema_url: held.schema_url.clone() };
-            groups.push(ParcelGroup { held: held.clone(), group });
+            let (resource, schema_url) = (held.resource.clone(), held.schema_url.clone());
+            // Bound below, and not again behind the sampler.
+            let group = Group { resource, scopes, schema_url, later: Later::default() };
+            let spans = pieces.iter().map(|piece| piece.spans).sum();
+            groups.push(ParcelGroup { held: held.clone(), group, share: held.take(spans) });
         }
         self.groups.clear();
         self.places.clear();
         self.pieces.clear();
         self.spans = 0;
-        Parcel { groups, bytes: bytes.len() as u64 }
+        Parcel { groups, bytes: bytes.len() as u64, made: 0 }
     }
 }
 
@@ -124,6 +129,7 @@ const SPANS: u8 = 2 << 3 | write::LEN;
 pub struct ParcelGroup {
     held: Arc<HeldGroup>,
     group: Group,
+    share: Share,
 }
 
 impl ParcelGroup {
@@ -137,6 +143,8 @@ pub struct Parcel {
     groups: Vec<ParcelGroup>,
     /// Bytes of the spans.
     pub bytes: u64,
+    /// Bytes of resources that were made for it and are not on its ticket yet.
+    pub made: u64,
 }
 
 impl Parcel {
@@ -149,17 +157,23 @@ impl Parcel {
         self.groups.iter().map(|group| group.held.clone()).collect()
     }
 
-    /// Asks the binding for every group once. What it is still waiting for is split off and returned.
-    pub fn bind(&mut self, binding: &dyn LateBinding, now: UnixNanos, last_chance: bool) -> Option<Parcel> {
+    /// Ends all its spans.
+    pub fn end(self, end: End<'_>) {
+        self.groups.into_iter().for_each(|group| group.share.end(end));
+    }
+
+    /// Asks the binding of every group once. What is still waited for is split off and returned.
+    pub fn bind(&mut self, last_chance: bool) -> Option<Parcel> {
         let mut pending = Vec::new();
         let mut ready = Vec::with_capacity(self.groups.len());
         for mut group in std::mem::take(&mut self.groups) {
             let held = &group.held;
             let resource = held.resource.clone().unwrap_or_default();
             let evidence = Evidence { latest: held.latest, last_chance };
-            match binding.resolve(&held.origin, &resource, evidence, now) {
+            match held.later.resolve(&resource, evidence) {
                 Bound::Unchanged => ready.push(group),
                 Bound::Resource(bound) => {
+                    self.made += (bound.len() + SHARED_BYTES + BLOCK_BYTES) as u64;
                     group.group.resource = Some(bound);
                     ready.push(group);
                 }
@@ -173,7 +187,7 @@ impl Parcel {
         let bytes = |groups: &[ParcelGroup]| -> u64 {
             groups.iter().flat_map(|group| &group.group.scopes).map(|scope| scope.items.byte_len() as u64).sum()
         };
-        let split = Parcel { bytes: bytes(&pending), groups: pending };
+        let split = Parcel { bytes: bytes(&pending), groups: pending, made: 0 };
         self.bytes -= split.bytes.min(self.bytes);
         Some(split)
     }
@@ -184,13 +198,19 @@ impl Parcel {
         let mut origins = self.groups.iter().map(|group| &group.held.origin);
         let first = origins.next().cloned();
         let same = first.filter(|first| origins.all(|other| Arc::ptr_eq(first, other)));
-        let groups = self.groups.into_iter().map(|group| group.group).collect();
+        let mut share = Share::none();
+        let groups = self.groups.into_iter().map(|group| {
+            share.join(group.share);
+            group.group
+        });
+        let groups = groups.collect();
         Payload {
             signal: Signal::Traces,
             envelope: Envelope { groups, dictionary: None },
             items,
             origin: same.unwrap_or_else(|| Arc::new(Origin::internal(now))),
             ticket,
+            share,
         }
     }
 }
@@ -198,14 +218,15 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::binding::LateBinding;
     use crate::core::budget::Budget;
     use crate::otlp::envelope;
     use crate::processors::tail_sampling::account::Account;
 
     fn held(account: &Arc<Account>, resource: &'static [u8], scopes: usize) -> Arc<HeldGroup> {
         let scope = |at| ScopeGroup { scope: Some(Bytes::from(vec![at as u8])), ..ScopeGroup::default() };
-        let scopes = (0..scopes).map(scope).collect();
-        let group = Group { resource: Some(Bytes::from_static(resource)), scopes, ..Group::default() };
+        let (resource, scopes) = (Some(Bytes::from_static(resource)), (0..scopes).map(scope).collect());
+        let group = Group { resource, scopes, later: Later::by(Arc::new(Knows)), ..Group::default() };
         let origin = Arc::new(Origin::internal(UnixNanos(1)));
         Arc::new(HeldGroup::copy(&group, &origin, UnixNanos(7), account))
     }
@@ -261,7 +282,11 @@ mod tests {
     struct Knows;
 
     impl LateBinding for Knows {
-        fn resolve(&self, _: &Origin, resource: &Bytes, evidence: Evidence, _: UnixNanos) -> Bound {
+        fn bytes(&self) -> u64 {
+            0
+        }
+
+        fn resolve(&self, resource: &Bytes, evidence: Evidence) -> Bound {
             assert_eq!(evidence.latest, UnixNanos(7));
             match &resource[..] {
                 b"known" => Bound::Resource(Bytes::from_static(b"bound")),
@@ -280,7 +305,7 @@ mod tests {
         }
         let mut parcel = gathering.finish();
         let before = parcel.bytes;
-        let pending = parcel.bind(&Knows, UnixNanos(9), false).expect("one group waits");
+        let pending = parcel.bind(false).expect("one group waits");
         assert_eq!((pending.spans(), pending.bytes, parcel.bytes), (1, 5, before - 5));
         let payload = parcel.into_payload(Ticket::free(), UnixNanos(9));
         let resources: Vec<_> = payload.envelope.groups.iter().filter_map(|group| group.resource.as_deref()).collect();

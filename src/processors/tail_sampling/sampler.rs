@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::core::aside::Aside;
 use crate::core::component::{Component, Task};
 use crate::core::consumer::{Consumed, Consumer, Next};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::factory::StageContext;
 use crate::core::host::Host;
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::{End, Share};
 use crate::core::stats::Flow;
 use crate::processors::tail_sampling::account::Account;
 use crate::processors::tail_sampling::admission::{Admission, Admitted, Run};
@@ -27,6 +29,7 @@ use crate::processors::tail_sampling::core::{Bounds, Core};
 use crate::processors::tail_sampling::delivery::{Delivery, Shipment};
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::page::{self, Shown};
+use crate::processors::tail_sampling::policies::meter::Meters;
 use crate::processors::tail_sampling::shard::{Arrival, Message, Request, Shard};
 
 /// Requests that wait in one shard's queue; the account bounds their bytes.
@@ -75,6 +78,7 @@ impl Sampler {
         page::show(&host, shown);
         let deadline = watch::Sender::new(None);
         let clock = Clock::start();
+        let meters = Arc::new(Meters::new(&settings.meters, clock.now()));
         let (mut arrivals, mut shards) = (Vec::new(), Vec::new());
         for _ in 0..settings.shards {
             let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
@@ -82,27 +86,20 @@ impl Sampler {
             let shard = Shard {
                 core: Core::new(
                     settings.clone(),
+                    meters.clone(),
                     bounds(settings, &account),
                     RandomState::default(),
                     (clock.now(), Instant::now),
                 ),
                 clock,
                 account: account.clone(),
-                balance: host.balance.clone(),
                 metrics: metrics.clone(),
                 shipments,
                 settled_bytes: 0,
                 settled_traces: 0,
                 deciding: Duration::ZERO,
             };
-            let delivery = Delivery {
-                next: next.clone(),
-                late_binding: cx.late_binding.clone(),
-                balance: host.balance.clone(),
-                metrics: metrics.clone(),
-                clock,
-                deadline: deadline.subscribe(),
-            };
+            let delivery = Delivery { next: next.clone(), metrics: metrics.clone(), deadline: deadline.subscribe() };
             arrivals.push(queue);
             shards.push((shard, queued, delivery, shipped));
         }
@@ -124,6 +121,7 @@ impl Sampler {
 
     async fn admit(&self, payload: Payload) -> Result<(), ConsumeError> {
         self.flow.incoming.add(payload.items);
+        let bytes = payload.ticket.bytes();
         if self.draining.load(Ordering::Acquire) {
             return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
         }
@@ -132,14 +130,23 @@ impl Sampler {
             self.metrics.refused.add(payload.items);
             return Err(self.full());
         }
-        let admission =
-            Admission { leaves: &self.settings.leaves, account: &self.account, shards: self.settings.shards };
-        let admitted = admission.read(&payload);
+        let (leaves, account, shards) = (self.settings.leaves.clone(), self.account.clone(), self.settings.shards);
+        let seed = fastrand::u64(..);
+        let read = move || {
+            let admitted = Admission { leaves: &leaves, account: &account, shards, seed }.read(&payload);
+            (payload, admitted)
+        };
+        let (mut payload, admitted) = Aside::shared().run(bytes, read).await;
+        let admitted = admitted.map_err(|why| {
+            self.metrics.refused.add(payload.items);
+            ConsumeError::refused(Reason::MEMORY, format!("no memory to read spans into: {why}"))
+        })?;
         let room = self.reserve(admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
         let places = self.places(&admitted).await?;
         // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
         room.keep();
-        self.count(&admitted, &payload);
+        self.count(&admitted, payload.items);
+        own(&admitted, std::mem::take(&mut payload.share));
         let request = Arc::new(Request { payload, groups: admitted.groups, links: admitted.links });
         for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
             let cost = runs.iter().map(Run::cost).sum();
@@ -185,13 +192,9 @@ impl Sampler {
         Ok(places)
     }
 
-    fn count(&self, admitted: &Admitted, payload: &Payload) {
-        self.flow.outgoing.add(payload.items - admitted.malformed.min(payload.items));
+    fn count(&self, admitted: &Admitted, items: u64) {
+        self.flow.outgoing.add(items - admitted.malformed.min(items));
         self.metrics.evaluation_errors.add(admitted.failures);
-        if admitted.malformed > 0 {
-            self.host.balance.dropped(Signal::Traces, Reason::MALFORMED, admitted.malformed);
-            payload.origin.reject_items(admitted.malformed);
-        }
     }
 
     fn take_unstarted(&self) -> Vec<Parts> {
@@ -230,6 +233,16 @@ impl Sampler {
                 task.abort();
             }
         }
+    }
+}
+
+/// Each group answers for its spans from now on; those that cannot be read end here.
+fn own(admitted: &Admitted, mut share: Share) {
+    for (group, (spans, malformed)) in admitted.groups.iter().zip(&admitted.spans) {
+        let mut own = share.split(*spans);
+        let unreadable = End::Dropped(Reason::MALFORMED, "not sampled: the span or its resource cannot be read");
+        own.split(*malformed).end(unreadable);
+        group.own(own);
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::core::balance::Balance;
 use crate::core::error::Reason;
-use crate::core::payload::{Payload, Signal};
+use crate::core::payload::Payload;
+use crate::core::settlement::End;
 use crate::core::tasks::Pulse;
 use crate::processors::tail_sampling::account::{Account, Delivering};
 use crate::processors::tail_sampling::admission::{HeldGroup, Incoming, Run};
@@ -52,7 +52,6 @@ pub struct Shard {
     pub core: Core,
     pub clock: Clock,
     pub account: Arc<Account>,
-    pub balance: Arc<Balance>,
     pub metrics: Arc<Metrics>,
     pub shipments: mpsc::Sender<Shipment>,
     /// What the account knows of this shard.
@@ -68,6 +67,7 @@ impl Shard {
         let mut batch = Vec::with_capacity(MESSAGES_A_STEP);
         let mut more_due = false;
         let shipments = self.shipments.clone();
+        pulse.waits_for("spans, the next decision, or room behind it");
         loop {
             pulse.beat();
             self.step();
@@ -155,7 +155,7 @@ impl Shard {
     fn step(&mut self) {
         self.core.tidy(self.clock.now());
         self.settle();
-        self.metrics.take(&mut self.core.counts, &self.balance);
+        self.metrics.take(&mut self.core.counts);
     }
 
     fn settle(&mut self) {
@@ -193,8 +193,8 @@ impl Shard {
     fn abandon(&mut self) {
         self.core.abandon_all();
         while let Some(parcel) = self.core.take_parcel() {
-            self.balance.dropped(Signal::Traces, Reason::SHUTDOWN, parcel.spans());
             self.metrics.delivery_lost.add(parcel.spans());
+            parcel.end(End::Dropped(Reason::SHUTDOWN, "the drain's deadline came first"));
         }
         self.step();
         self.account.give_back(self.settled_bytes);

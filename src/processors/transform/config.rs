@@ -32,7 +32,7 @@ pub fn read(keys: &Section<'_>) -> Groups {
     if keys.node("flatten_data").is_some_and(|node| node.value != Value::Bool(false)) {
         keys.not_yet(&["flatten_data"]);
     }
-    keys.not_yet(&["profile_statements"]);
+    keys.not_yet(&["profile_statements", "shared_cache"]);
     groups
 }
 

@@ -22,7 +22,7 @@ use crate::core::consumer::Next;
 use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
 use crate::core::payload::Signal;
-use crate::ottl::Failures;
+use crate::ottl::{self, Failures};
 use crate::processors::transform::config::Groups;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -40,10 +40,11 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     let groups = config::read(&keys);
     keys.finish();
-    Some(Box::new(Plan { groups: Arc::new(groups) }))
+    Some(Box::new(Plan { names_resources: ottl::names_resources(node), groups: Arc::new(groups) }))
 }
 
 struct Plan {
+    names_resources: bool,
     groups: Arc<Groups>,
 }
 
@@ -53,5 +54,9 @@ impl ProcessorPlan for Plan {
         let help = "Conditions and statements that failed on an item.";
         let failed = cx.build.host.stats.counter("podgate_processor_ottl_failures", help, &[("processor", &id)]);
         Stage::Transform(Arc::new(stage::Transformer { groups: self.groups.clone(), failures: Failures(failed) }))
+    }
+
+    fn touches_resources(&self) -> bool {
+        self.names_resources
     }
 }

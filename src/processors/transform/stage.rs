@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::budget::OverBudget;
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::granted::{Allowance, SHARED_BYTES};
 use crate::core::payload::{Group, Payload, ScopeGroup};
 use crate::core::transform::Transform;
 use crate::otlp::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Buffers, Context, Draft, Edits, Failure, Failures, Points, Scene, Statements, is_too_much, places, points_of,
-    without,
+    Buffers, Context, Draft, Edits, Failure, Failures, POINTS, Points, Scene, Statements, is_too_much, places,
+    points_of, without, without_points,
 };
 use crate::processors::transform::config::Groups;
 
@@ -30,19 +32,26 @@ impl Transform for Transformer {
         }
         let mut run = Run {
             failures: &self.failures,
-            made: 0,
+            room: Allowance::of(&payload.ticket),
+            working: Allowance::working(&payload.ticket),
+            covered: 0,
+            refused: None,
             shared_cache: Edits::default(),
             spare: Spare::default(),
-            rewrite: Rewrite::default(),
+            rewrite: Rewrite::within(&payload.ticket),
         };
+        if rows.iter().any(|row| row.shared_cache) {
+            let bytes = payload.envelope.items().map(<[u8]>::len).sum();
+            run.shared_cache.allow(moved_max(bytes, b""));
+        }
         for row in rows {
             let mut groups = payload.envelope.groups.iter_mut();
             if let Err(failure) = groups.try_for_each(|group| run.group(row, group)) {
                 return Err(ConsumeError::rejected(Reason::STATEMENT, format!("transform: {failure}")));
             }
         }
-        if run.made > 0 && payload.ticket.grow(run.made).is_err() {
-            return Err(ConsumeError::refused(Reason::MEMORY, "no memory for what the transform made"));
+        if let Some(why) = run.refused {
+            return Err(ConsumeError::refused(Reason::MEMORY, format!("no memory for what the transform made: {why}")));
         }
         Ok(payload)
     }
@@ -50,8 +59,10 @@ impl Transform for Transformer {
 
 /// Field of `Span` that holds its events.
 const EVENTS: u32 = 11;
-/// Field of every kind of metric that holds its points.
-const POINTS: u32 = 1;
+
+/// While a message is edited there are its new bytes, the ones before them, and, of a message whose pieces are edited one by
+/// one, all of these for the pieces together.
+const BUFFERS: usize = 6;
 
 /// Pieces that changed, by their place among the pieces of their item.
 type Changed = Vec<(usize, Vec<u8>)>;
@@ -69,8 +80,13 @@ struct Spare {
 
 struct Run<'f> {
     failures: &'f Failures,
-    /// Bytes that were made, charged at the end: the receive buffer stays as long as one slice of it does.
-    made: u64,
+    /// Pays for what is made beside the receive buffer, which stays as long as one slice of it does.
+    room: Allowance,
+    /// Pays for the buffers of the longest item so far.
+    working: Allowance,
+    covered: usize,
+    /// There was no memory for something that was made.
+    refused: Option<OverBudget>,
     /// What flat statements remember, across items and statements.
     shared_cache: Edits,
     spare: Spare,
@@ -86,14 +102,21 @@ struct Around<'a> {
 impl Run<'_> {
     fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), Failure> {
         let below = group.scopes.iter().map(|scope| scope.items.len()).sum();
-        if is_too_much(below, group.resource.as_deref().unwrap_or_default()) {
+        let bytes: usize = group.scopes.iter().map(|scope| scope.items.byte_len()).sum();
+        if is_too_much(below, bytes, group.resource.as_deref().unwrap_or_default()) {
             return row.give_up(self.failures);
+        }
+        if !self.cover(group.resource.as_ref().map_or(0, Bytes::len)) {
+            return Ok(());
         }
         let resource = group.resource.take();
         let mut around = Around {
             resource: (resource.as_deref().unwrap_or_default(), take(&mut self.spare.resource)),
             scope: (b"", Edits::default()),
         };
+        if row.context != Context::Resource {
+            around.resource.1.allow(moved_max(bytes, around.resource.0));
+        }
         let done = if row.context == Context::Resource {
             self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
         } else {
@@ -113,7 +136,8 @@ impl Run<'_> {
         edits: &mut Edits,
         group: &mut ScopeGroup,
     ) -> Result<(), Failure> {
-        if is_too_much(group.items.len(), group.scope.as_deref().unwrap_or_default()) {
+        let bytes = group.items.byte_len();
+        if is_too_much(group.items.len(), bytes, group.scope.as_deref().unwrap_or_default()) {
             return row.give_up(self.failures);
         }
         let scope = group.scope.take();
@@ -121,6 +145,9 @@ impl Run<'_> {
             resource: (resource, take(edits)),
             scope: (scope.as_deref().unwrap_or_default(), take(&mut self.spare.scope)),
         };
+        if row.context != Context::Scope {
+            around.scope.1.allow(moved_max(bytes, around.scope.0));
+        }
         let done = if row.context == Context::Scope {
             self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
         } else {
@@ -135,6 +162,9 @@ impl Run<'_> {
 
     fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
         for (at, item) in group.items.iter().enumerate() {
+            if !self.cover(around.resource.0.len() + around.scope.0.len() + item.len()) {
+                return Ok(());
+            }
             let mut edits = match row.context {
                 Context::SpanEvent => self.events(row, around, item)?,
                 Context::DataPoint => self.points(row, around, item)?,
@@ -149,11 +179,23 @@ impl Run<'_> {
             edits.clear();
             self.spare.item = edits;
         }
-        if let Some((items, made)) = self.rewrite.finish(&group.items) {
-            group.items = items;
-            self.made += made as u64;
+        match self.rewrite.finish(&group.items) {
+            Ok(Some(items)) => group.items = items,
+            Ok(None) => {}
+            Err(why) => self.refused = Some(why),
         }
         Ok(())
+    }
+
+    /// Pays for the buffers in which a message of this length is edited; false without memory for them.
+    fn cover(&mut self, length: usize) -> bool {
+        let bytes = length * BUFFERS;
+        if let Err(why) = self.working.take(bytes.saturating_sub(self.covered)) {
+            self.refused = Some(why);
+            return false;
+        }
+        self.covered = self.covered.max(bytes);
+        true
     }
 
     /// Runs the row on each event of a span. Meanwhile the span is without its events: they would be walked for each other.
@@ -175,18 +217,23 @@ impl Run<'_> {
         renew(span, edits, &new)
     }
 
-    /// Runs the row on each point of a metric.
+    /// Runs the row on each point of a metric. Meanwhile the metric is without its points, as a span without its events.
     fn points(&mut self, row: &Statements, around: &mut Around<'_>, metric: &[u8]) -> Result<Edits, Failure> {
         let edits = take(&mut self.spare.item);
         let Some((points, holder)) = points_of(metric) else { return Ok(edits) };
-        let (edits, changed) = self.pieces(row, around, (metric, edits), (&holder, POINTS, points))?;
-        if changed.is_empty() {
+        let shell = without_points(metric, points, &holder);
+        let (edits, changed) = self.pieces(row, around, (&shell, edits), (&holder, POINTS, points))?;
+        if changed.is_empty() && edits.bytes().is_none() {
             return Ok(edits);
         }
-        let current = edits.bytes().unwrap_or(metric);
-        let Some((points, holder)) = points_of(current) else { return Ok(edits) };
+        let current = edits.bytes().unwrap_or(&shell);
+        let mut inside = points_of(current).map_or_else(Vec::new, |(_, inside)| inside.into_owned());
+        let holder_with = with_pieces(&holder, POINTS, &changed);
+        for (_, range) in places(&holder_with).filter(|(found, _)| *found == POINTS) {
+            inside.extend_from_slice(&holder_with[range]);
+        }
         let mut new = without(current, points.field());
-        write::bytes(&mut new, points.field(), &with_pieces(&holder, POINTS, &changed));
+        write::bytes(&mut new, points.field(), &inside);
         renew(metric, edits, &new)
     }
 
@@ -201,7 +248,7 @@ impl Run<'_> {
     ) -> Result<(Edits, Changed), Failure> {
         let mut changed = Changed::new();
         let all = || places(holder).filter(|(found, _)| *found == number);
-        if is_too_much(all().count(), item) {
+        if is_too_much(all().count(), holder.len(), item) {
             row.give_up(self.failures)?;
             return Ok((edits, changed));
         }
@@ -237,6 +284,7 @@ impl Run<'_> {
             points,
             cache: Draft::new(b"", take(cache)),
             buffers: take(&mut self.spare.buffers),
+            ..Scene::default()
         };
         let done = row.run(&mut scene, self.failures);
         around.resource.1 = scene.resource.edits;
@@ -251,10 +299,21 @@ impl Run<'_> {
     }
 
     fn renewed(&mut self, edits: &Edits) -> Option<Bytes> {
-        let new = Bytes::copy_from_slice(edits.bytes()?);
-        self.made += new.len() as u64;
-        Some(new)
+        let new = edits.bytes()?;
+        match self.room.take(new.len() + SHARED_BYTES) {
+            Ok(()) => Some(Bytes::copy_from_slice(new)), // granted: taken above
+            Err(why) => {
+                self.refused = Some(why);
+                None
+            }
+        }
     }
+}
+
+/// Bytes that all items below a message may move in it together: for each of their bytes a few, and a usual message as
+/// often as a usual request has items.
+fn moved_max(below: usize, message: &[u8]) -> usize {
+    (below + message.len()).saturating_mul(32).saturating_add(256 << 10)
 }
 
 /// The edits that make `new` of an item.

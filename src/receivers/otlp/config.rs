@@ -4,11 +4,11 @@
 //! belongs to one listener stands in [`Door`].
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
+use crate::config::address;
 use crate::config::check::Section;
 use crate::core::diagnostic::{Severity, code};
 use crate::core::factory::CheckContext;
@@ -124,11 +124,9 @@ fn check_grpc(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
         match mebibytes.checked_mul(1 << 20).filter(|bytes| *bytes <= u64::from(u32::MAX)) {
             Some(bytes) => protocols.grpc_bytes_max = bytes,
             None => {
-                section.invalid::<()>(
-                    "max_recv_msg_size_mib",
-                    "this is more than a gRPC message can be",
-                    "at most 4095",
-                );
+                protocols.grpc_bytes_max = u64::from(u32::MAX);
+                let message = "this is more than a gRPC message can be: 4 GiB is the limit";
+                section.warn("max_recv_msg_size_mib", code::LINT, message, Some("at most 4095 means something"));
             }
         }
     }
@@ -218,6 +216,11 @@ fn check_response_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue
 fn check_encodings(section: &Section<'_>) -> Option<Vec<Encoding>> {
     let names = section.strings("compression_algorithms")?;
     let encodings = names.iter().filter_map(|name| {
+        if name == "lz4" {
+            let message = "podgate does not decode lz4: requests that are compressed so are answered with 415";
+            section.warn("compression_algorithms", code::IGNORED_KEY, message, None);
+            return None;
+        }
         Encoding::parse(name).or_else(|| {
             let message = format!("{name:?} is not known here");
             section.invalid("compression_algorithms", message, "gzip, zstd, deflate, zlib, snappy or x-snappy-framed")
@@ -277,11 +280,14 @@ fn nonzero(duration: Option<Duration>) -> Option<Duration> {
 fn check_endpoint(cx: &CheckContext<'_>, section: &Section<'_>, default: &str) -> Option<Endpoint> {
     let transports = [("tcp", false), ("tcp4", false), ("tcp6", false), ("unix", true)];
     let unix = section.choice("transport", &transports).unwrap_or(false);
-    let text = section.string("endpoint").filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned());
+    section.string("endpoint");
+    let text = section.node("endpoint").and_then(address::text).filter(|text| !text.is_empty());
+    let text = text.unwrap_or_else(|| default.to_owned());
     let parsed =
         if unix || text.starts_with("unix:") { Endpoint::parse_unix(&text) } else { Endpoint::parse_tcp(&text) };
     match parsed {
         Ok(endpoint) => {
+            address::warn_of_every_interface(section, "endpoint", matches!(endpoint, Endpoint::All { .. }));
             claim(cx, section, &endpoint);
             Some(endpoint)
         }
@@ -291,18 +297,11 @@ fn check_endpoint(cx: &CheckContext<'_>, section: &Section<'_>, default: &str) -
 
 /// Two listeners on one port are found here and not at start.
 fn claim(cx: &CheckContext<'_>, section: &Section<'_>, endpoint: &Endpoint) {
-    let Some(address) = endpoint.fixed_address() else { return };
-    let mut listeners = cx.checks.listeners.borrow_mut();
-    if let Some((_, other, _)) = listeners.iter().find(|(taken, ..)| clash(*taken, address)) {
+    let Some(fixed) = endpoint.fixed_address() else { return };
+    if let Some(other) = cx.checks.claim_address(fixed, section.path(), section.place_of("endpoint")) {
         let message = format!("{endpoint} is already taken by {other}");
         section.error("endpoint", code::CONFLICT, message, Some("give each listener a port of its own"));
-        return;
     }
-    listeners.push((address, section.path().to_owned(), section.place_of("endpoint")));
-}
-
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 #[cfg(test)]

@@ -17,10 +17,9 @@ pub struct ItemCounts {
 }
 
 pub struct Counts {
-    stats: Arc<Stats>,
-    receiver: String,
     items: Vec<ItemCounts>,
     requests: [Arc<Counter>; 2],
+    without_ids: [Arc<Counter>; 2],
     panics: Arc<Counter>,
 }
 
@@ -32,7 +31,7 @@ fn index(transport: Transport) -> usize {
 
 impl Counts {
     /// `receiver` is the component id.
-    pub fn new(stats: Arc<Stats>, receiver: &str) -> Counts {
+    pub fn new(stats: &Stats, receiver: &str) -> Counts {
         let series = |transport: Transport, signal: Signal| {
             let labels = [("receiver", receiver), ("transport", transport.name())];
             let counter = |outcome: &str, help| {
@@ -49,16 +48,20 @@ impl Counts {
             let labels = [("receiver", receiver), ("transport", transport.name())];
             stats.counter("otelcol_receiver_requests", "Requests answered.", &labels)
         });
+        let without_ids = TRANSPORTS.map(|transport| {
+            let labels = [("receiver", receiver), ("transport", transport.name())];
+            let help = "Log records, and metrics with exemplars, that were kept without a trace or span id that cannot be one.";
+            stats.counter("podgate_receiver_items_without_ids", help, &labels)
+        });
         Counts {
             items: items.collect(),
             requests,
+            without_ids,
             panics: stats.counter(
                 "podgate_receiver_panics",
                 "Requests answered with an internal error; each is a bug.",
                 &[("receiver", receiver)],
             ),
-            receiver: receiver.to_owned(),
-            stats,
         }
     }
 
@@ -70,11 +73,8 @@ impl Counts {
         self.requests[index(transport)].add(1);
     }
 
-    pub fn bad_request(&self, transport: Transport, reason: &'static str) {
-        let labels = [("receiver", self.receiver.as_str()), ("transport", transport.name()), ("reason", reason)];
-        self.stats
-            .counter("podgate_receiver_bad_requests", "Requests that could not be taken, by reason.", &labels)
-            .add(1);
+    pub fn without_ids(&self, transport: Transport, items: u64) {
+        self.without_ids[index(transport)].add(items);
     }
 
     pub fn panicked(&self) {

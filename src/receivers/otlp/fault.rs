@@ -14,6 +14,7 @@ use crate::net::client::grpc::Code;
 use crate::net::compression::InflateError;
 use crate::net::grpc::FrameError;
 use crate::net::status::Status;
+use crate::otlp::envelope::Unreadable;
 use crate::otlp::json::TranscodeError;
 
 /// Retry hint where nothing better is known: whole seconds, because Retry-After has no smaller unit.
@@ -45,6 +46,8 @@ pub enum Fault {
     UnknownEncoding(String),
     UnknownMethod(String),
     NotFound(String),
+    /// The signal goes nowhere in this configuration.
+    NoPipeline(String),
     MethodNotAllowed,
     MediaType(String),
     /// gRPC over HTTP/1.1.
@@ -75,7 +78,9 @@ impl Fault {
             Fault::Deadline => (Code::DEADLINE_EXCEEDED, StatusCode::GATEWAY_TIMEOUT, Final),
             Fault::Gone => (Code::CANCELLED, StatusCode::BAD_REQUEST, Final),
             Fault::UnknownEncoding(_) => (Code::UNIMPLEMENTED, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
-            Fault::UnknownMethod(_) | Fault::NotFound(_) => (Code::UNIMPLEMENTED, StatusCode::NOT_FOUND, Final),
+            Fault::UnknownMethod(_) | Fault::NotFound(_) | Fault::NoPipeline(_) => {
+                (Code::UNIMPLEMENTED, StatusCode::NOT_FOUND, Final)
+            }
             Fault::MethodNotAllowed => (Code::UNIMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED, Final),
             Fault::MediaType(_) => (Code::INVALID_ARGUMENT, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
             Fault::NeedsHttp2 => (Code::UNIMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED, Final),
@@ -102,7 +107,7 @@ impl Fault {
         status
     }
 
-    fn message(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
             Fault::Undecodable(message)
             | Fault::TooLarge(message)
@@ -110,6 +115,7 @@ impl Fault {
             | Fault::Refused { message, .. }
             | Fault::Rejected { message, .. }
             | Fault::NotFound(message)
+            | Fault::NoPipeline(message)
             | Fault::Origin(message) => message.clone(),
             Fault::TooSlow => "the request came too slowly".to_owned(),
             Fault::Deadline => "the caller's deadline passed".to_owned(),
@@ -126,23 +132,129 @@ impl Fault {
         }
     }
 
-    /// Label of the metric that counts bad requests; `None` when the sender did nothing wrong.
-    pub fn bad_request_reason(&self) -> Option<&'static str> {
+    /// What it is counted and told as; `None` where the stages behind speak for themselves.
+    pub fn kind(&self) -> Option<Kind> {
         Some(match self {
-            Fault::Undecodable(_) => "undecodable",
-            Fault::TooLarge(_) => "too_large",
-            Fault::TooSlow => "too_slow",
-            Fault::Gone => "cancelled",
-            Fault::Deadline => "deadline",
-            Fault::UnknownEncoding(_) => "unknown_encoding",
-            Fault::UnknownMethod(_) => "unknown_method",
-            Fault::NotFound(_) => "not_found",
-            Fault::MethodNotAllowed => "method_not_allowed",
-            Fault::MediaType(_) => "media_type",
-            Fault::NeedsHttp2 => "grpc_over_http1",
-            Fault::BadTimeout(_) => "bad_timeout",
-            Fault::Origin(_) => "origin",
-            Fault::Overloaded(_) | Fault::Refused { .. } | Fault::Rejected { .. } | Fault::Panicked => return None,
+            Fault::Undecodable(_) => Kind::Undecodable,
+            Fault::TooLarge(_) => Kind::TooLarge,
+            Fault::TooSlow => Kind::TooSlow,
+            Fault::Gone => Kind::Cancelled,
+            Fault::Deadline => Kind::Deadline,
+            Fault::UnknownEncoding(_) => Kind::UnknownEncoding,
+            Fault::UnknownMethod(_) => Kind::UnknownMethod,
+            Fault::NotFound(_) => Kind::NotFound,
+            Fault::NoPipeline(_) => Kind::NoPipeline,
+            Fault::MethodNotAllowed => Kind::MethodNotAllowed,
+            Fault::MediaType(_) => Kind::MediaType,
+            Fault::NeedsHttp2 => Kind::GrpcOverHttp1,
+            Fault::BadTimeout(_) => Kind::BadTimeout,
+            Fault::Origin(_) => Kind::Origin,
+            Fault::Overloaded(_) => Kind::Overloaded,
+            Fault::Refused { .. } | Fault::Rejected { .. } | Fault::Panicked => return None,
+        })
+    }
+}
+
+/// Kinds of requests that are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Undecodable,
+    TooLarge,
+    TooSlow,
+    Cancelled,
+    Deadline,
+    UnknownEncoding,
+    UnknownMethod,
+    NotFound,
+    NoPipeline,
+    MethodNotAllowed,
+    MediaType,
+    GrpcOverHttp1,
+    BadTimeout,
+    Origin,
+    Overloaded,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 15] = [
+        Kind::Undecodable,
+        Kind::TooLarge,
+        Kind::TooSlow,
+        Kind::Cancelled,
+        Kind::Deadline,
+        Kind::UnknownEncoding,
+        Kind::UnknownMethod,
+        Kind::NotFound,
+        Kind::NoPipeline,
+        Kind::MethodNotAllowed,
+        Kind::MediaType,
+        Kind::GrpcOverHttp1,
+        Kind::BadTimeout,
+        Kind::Origin,
+        Kind::Overloaded,
+    ];
+
+    /// The word in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Undecodable => "undecodable",
+            Kind::TooLarge => "too_large",
+            Kind::TooSlow => "too_slow",
+            Kind::Cancelled => "cancelled",
+            Kind::Deadline => "deadline",
+            Kind::UnknownEncoding => "unknown_encoding",
+            Kind::UnknownMethod => "unknown_method",
+            Kind::NotFound => "not_found",
+            Kind::NoPipeline => "no_pipeline",
+            Kind::MethodNotAllowed => "method_not_allowed",
+            Kind::MediaType => "media_type",
+            Kind::GrpcOverHttp1 => "grpc_over_http1",
+            Kind::BadTimeout => "bad_timeout",
+            Kind::Origin => "origin",
+            Kind::Overloaded => "overloaded",
+        }
+    }
+
+    /// Label of the metric that counts bad requests; `None` when the sender did nothing wrong.
+    pub fn reason(self) -> Option<&'static str> {
+        if self == Kind::Overloaded { None } else { Some(self.name()) }
+    }
+
+    /// What the sender's owner, or podgate's, can do; `None` for what needs nobody.
+    pub fn cure(self) -> Option<&'static str> {
+        Some(match self {
+            Kind::Cancelled | Kind::Deadline => return None,
+            Kind::Undecodable => {
+                "check the exporter: protocol (http/protobuf, http/json or grpc), the path of the signal, ids in hexadecimal"
+            }
+            Kind::TooLarge => {
+                "send smaller batches, or raise max_recv_msg_size_mib (gRPC) or max_request_body_size (HTTP)"
+            }
+            Kind::TooSlow => {
+                "a lost network or a stuck sender; if it is meant, raise podgate.body_timeout or min_body_rate"
+            }
+            Kind::UnknownEncoding => "set the exporter's compression to gzip or none",
+            Kind::UnknownMethod => "this is OTLP/gRPC: check that the client is an OTLP exporter",
+            Kind::NotFound => {
+                "set OTEL_EXPORTER_OTLP_ENDPOINT to scheme, host and port alone: SDKs add /v1/traces and the like"
+            }
+            Kind::NoPipeline => {
+                "add a pipeline for this signal under service::pipelines, or turn the sender's exporter off"
+            }
+            Kind::MethodNotAllowed => "OTLP is sent by POST: this is no OTLP exporter, or a proxy changed the request",
+            Kind::MediaType => {
+                "set the exporter's protocol: content-type is application/x-protobuf or application/json"
+            }
+            Kind::GrpcOverHttp1 => {
+                "a proxy before podgate speaks HTTP/1.1: set the exporter's protocol to http/protobuf"
+            }
+            Kind::BadTimeout => "the client's grpc-timeout header is malformed",
+            Kind::Origin => {
+                "add the page's origin (or the header) to protocols::http::cors, allowed_origins or allowed_headers"
+            }
+            Kind::Overloaded => {
+                "memory is short: raise limit_mib of memory_limiter, or look whether the next hop takes data"
+            }
         })
     }
 }
@@ -165,6 +277,15 @@ impl From<ConsumeError> for Fault {
 impl From<OverBudget> for Fault {
     fn from(error: OverBudget) -> Fault {
         Fault::Overloaded(error.to_string())
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(error: Unreadable) -> Fault {
+        match error {
+            Unreadable::Malformed(error) => Fault::Undecodable(error.to_string()),
+            Unreadable::OverBudget(error) => error.into(),
+        }
     }
 }
 

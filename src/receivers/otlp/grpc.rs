@@ -12,6 +12,7 @@ use crate::net::compression::Encoding;
 use crate::net::grpc;
 use crate::receivers::otlp::fault::Fault;
 use crate::receivers::otlp::intake::{Delivery, Notation, no_pipeline};
+use crate::receivers::otlp::refusals::Asked;
 use crate::receivers::otlp::reply::Accepted;
 use crate::receivers::otlp::service::{METHODS, OtlpService};
 
@@ -29,11 +30,22 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
     match taken {
         Ok(accepted) => grpc::success(accepted.to_wire(), content_type),
         Err(fault) => {
-            service.count_fault(Transport::Grpc, &fault);
+            let peer = body.connection().peer;
+            service.refusals.note(&fault, Asked { transport: Transport::Grpc, peer, path: head.uri.path() });
             body.discard(service.protocols.grpc_bytes_max);
             grpc::failure(&fault.status(), content_type)
         }
     }
+}
+
+/// Refuses a call before it is looked at.
+pub fn refuse(service: &OtlpService, request: Request<RequestBody>, fault: &Fault) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    let asked = Asked { transport: Transport::Grpc, peer: body.connection().peer, path: head.uri.path() };
+    service.refusals.note(fault, asked);
+    body.discard(service.protocols.grpc_bytes_max);
+    let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(DEFAULT_CONTENT_TYPE);
+    grpc::failure(&fault.status(), content_type)
 }
 
 fn route(service: &OtlpService, method: &Method, path: &str, content_type: &HeaderValue) -> Result<Signal, Fault> {

@@ -12,6 +12,7 @@ use crate::net::compression::{Encoding, deflate_gzip, is_worthwhile};
 use crate::receivers::otlp::cors::Cors;
 use crate::receivers::otlp::fault::Fault;
 use crate::receivers::otlp::intake::{Delivery, Notation, no_pipeline};
+use crate::receivers::otlp::refusals::Asked;
 use crate::receivers::otlp::reply::Accepted;
 use crate::receivers::otlp::service::OtlpService;
 
@@ -46,11 +47,12 @@ impl Speech {
 pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Response<AnswerBody> {
     let (head, mut body) = request.into_parts();
     let cors = service.protocols.cors.as_ref();
+    let asked = Asked { transport: Transport::Http, peer: body.connection().peer, path: head.uri.path() };
     if let Some(preflight) = cors.and_then(|cors| cors.preflight(&head.method, &head.headers)) {
         return match preflight {
             Ok(headers) => preflight_allowed(headers),
             Err(fault) => {
-                service.count_fault(Transport::Http, &fault);
+                service.refusals.note(&fault, asked);
                 failure(Speech::Json, &fault, &head.headers)
             }
         };
@@ -60,7 +62,7 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
     let mut response = match taken {
         Ok(accepted) => success(speech.unwrap_or(Speech::Protobuf), &accepted, &head.headers),
         Err(fault) => {
-            service.count_fault(Transport::Http, &fault);
+            service.refusals.note(&fault, asked);
             body.discard(service.protocols.http_bytes_max);
             failure(speech.unwrap_or(Speech::Json), &fault, &head.headers)
         }
@@ -70,11 +72,19 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
 }
 
 /// Refuses a request that is not this door's.
-pub fn refuse(service: &OtlpService, request: Request<RequestBody>, fault: &Fault) -> Response<AnswerBody> {
-    service.count_fault(Transport::Grpc, fault);
+pub fn refuse(
+    service: &OtlpService,
+    request: Request<RequestBody>,
+    fault: &Fault,
+    transport: Transport,
+) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
+    service.refusals.note(fault, Asked { transport, peer: body.connection().peer, path: head.uri.path() });
     body.discard(service.protocols.http_bytes_max);
-    failure(Speech::Protobuf, fault, &head.headers)
+    let speech = Speech::of(head.headers.get(CONTENT_TYPE)).unwrap_or(Speech::Protobuf);
+    let mut response = failure(speech, fault, &head.headers);
+    finish(service, service.protocols.cors.as_ref(), &head.headers, response.headers_mut());
+    response
 }
 
 async fn take(

@@ -8,23 +8,26 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::balance::Balance;
+use crate::core::aside::Aside;
 use crate::core::budget::Ticket;
 use crate::core::consumer::Next;
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::factory::Outputs;
 use crate::core::host::Host;
 use crate::core::origin::Origin;
-use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use crate::net::aside::Aside;
+use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::{End, Receipt, Settlement};
 use crate::net::body::Gathered;
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::leftovers::{Leftovers, Unabandoned};
+use crate::net::tally::Throttle;
 use crate::otlp::json;
 use crate::otlp::readable::{self, Readable};
 use crate::receivers::otlp::counts::{Counts, ItemCounts};
 use crate::receivers::otlp::fault::Fault;
+use crate::receivers::otlp::first_data::FirstData;
 use crate::receivers::otlp::reply::Accepted;
+use crate::receivers::otlp::unread;
 
 /// How the message itself is written, once decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub struct Intake {
     pub inflater: Inflater,
     pub aside: Aside,
     pub leftovers: Arc<Leftovers>,
+    pub first_data: FirstData,
+    pub unread_line: Throttle,
+    pub ids_line: Throttle,
 }
 
 impl Intake {
@@ -72,33 +78,34 @@ impl Intake {
         let next = self.outputs.get(signal).ok_or_else(|| no_pipeline(signal))?;
         let body = self.inflater.inflate(encoding, body, bytes_max).await?;
         let work = body.bytes.len() as u64 * notation.effort();
-        let (Readable { envelope, items, malformed }, ticket) =
+        let Decoded { readable, ticket, note, bad_id } =
             self.aside.run(work, move || decode(notation, signal, body)).await?;
-        ticket.grow(structure_bytes(&envelope))?;
+        let Readable { envelope, items, malformed, without_ids } = readable;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Fault::Deadline);
         }
 
         let transport = origin.transport;
-        let balance = &self.host.balance;
-        balance.received(signal, items + malformed);
-        balance.dropped(signal, Reason::MALFORMED, malformed);
-        origin.reject_items(malformed);
-        if envelope.messages() == 0 {
-            // Nothing left of something is no partial success, it is bad data.
-            return if malformed == 0 { Ok(Accepted { signal, rejected: 0 }) } else { Err(nothing_readable(signal)) };
+        let (receipt, mut share) = Settlement::receive(&self.host.balance, signal, items + malformed);
+        share.split(malformed).end(End::Dropped(Reason::MALFORMED, bad_id.as_deref().unwrap_or(UNREADABLE)));
+        let settlement = receipt.settlement().clone();
+        if let Some(note) = &note {
+            Intake::tell((&self.unread_line, "request holds nothing that is read here"), signal, &origin, note);
         }
+        if envelope.messages() == 0 {
+            receipt.answer(Ok(()));
+            // Nothing left of something is no partial success, it is bad data.
+            let taken = Accepted { note: note.map(str::to_owned), ..Accepted::all(signal) };
+            return if malformed == 0 { Ok(taken) } else { Err(nothing_readable(signal, bad_id)) };
+        }
+        let note = note.map(str::to_owned).or_else(|| self.without_ids(signal, &origin, without_ids, bad_id));
+        self.first_data.see(signal, &envelope, origin.peer);
 
-        let origin = Arc::new(origin);
-        let payload = Payload { signal, envelope, items, origin: origin.clone(), ticket };
-        let counted = Counted {
-            balance: balance.clone(),
-            counts: self.counts.items(transport, signal).clone(),
-            signal,
-            items,
-            ended: false,
-        };
-        let call = Unabandoned::new(consume(next.clone(), payload, counted), self.leftovers.clone());
+        let payload = Payload { signal, envelope, items, origin: Arc::new(origin), ticket, share };
+        let counts = self.counts.items(transport, signal).clone();
+        let counted = Counted { receipt: Some(receipt), counts, items };
+        let work = consume(next.clone(), payload, counted);
+        let call = Unabandoned::new(work, self.leftovers.clone(), settlement.clone());
         let answer = match deadline {
             Some(deadline) => timeout_at(deadline, call).await.map_err(|_| Fault::Deadline)?,
             None => call.await,
@@ -106,7 +113,27 @@ impl Intake {
         if answer == Err(Fault::Panicked) {
             self.counts.panicked();
         }
-        answer.map(|()| Accepted { signal, rejected: origin.rejected_items() })
+        answer.map(|()| Accepted { signal, losses: settlement.losses(), note })
+    }
+
+    /// Counts items that lost their ids; what their sender is told.
+    fn without_ids(&self, signal: Signal, origin: &Origin, items: u64, first: Option<String>) -> Option<String> {
+        if items == 0 {
+            return None;
+        }
+        self.counts.without_ids(origin.transport, items);
+        let why = first.unwrap_or_else(|| "a trace id has 16 bytes and a span id 8".to_owned());
+        let note = format!("{items} kept without trace or span ids that cannot be any: {why}");
+        Intake::tell((&self.ids_line, "ids of a request are left out"), signal, origin, &note);
+        Some(note)
+    }
+
+    /// What is wrong with a request that is a success all the same.
+    fn tell((line, message): (&Throttle, &str), signal: Signal, origin: &Origin, note: &str) {
+        if let Some(suppressed) = line.pass() {
+            let peer = origin.peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string());
+            tracing::warn!(peer, signal = signal.name(), note, suppressed, "{message}");
+        }
     }
 
     pub fn takes(&self, signal: Signal) -> bool {
@@ -116,11 +143,15 @@ impl Intake {
 
 /// What a sender of a signal that goes nowhere is told.
 pub fn no_pipeline(signal: Signal) -> Fault {
-    Fault::NotFound(format!("no pipeline takes {} here", signal.name()))
+    Fault::NoPipeline(format!("no pipeline takes {} here", signal.name()))
 }
 
-fn nothing_readable(signal: Signal) -> Fault {
-    Fault::Undecodable(format!("none of the request's items is a valid {} item", signal.name()))
+/// Why items end at the door.
+const UNREADABLE: &str = "malformed, an id of a wrong length, or values nested deeper than 64";
+
+fn nothing_readable(signal: Signal, bad_id: Option<String>) -> Fault {
+    let why = bad_id.map_or_else(String::new, |why| format!(": {why}"));
+    Fault::Undecodable(format!("none of the request's items is a valid {} item{why}", signal.name()))
 }
 
 /// Hands on and counts the outcome, whoever still waits for it.
@@ -136,65 +167,65 @@ async fn consume(next: Next, payload: Payload, counted: Counted) -> Result<(), F
     }
 }
 
-/// Answers in the balance for the items of one call; a call that never answers lost them to a bug of ours.
+/// Answers for one call; one that never answers lost its items to a bug of ours.
 struct Counted {
-    balance: Arc<Balance>,
+    receipt: Option<Receipt>,
     counts: ItemCounts,
-    signal: Signal,
     items: u64,
-    ended: bool,
 }
 
 impl Counted {
     fn end(mut self, error: Option<&ConsumeError>) {
-        self.ended = true;
         match error {
             None => self.counts.accepted.add(self.items),
-            Some(ConsumeError::Refused { .. }) => {
-                self.counts.refused.add(self.items);
-                self.balance.refused(self.signal, self.items);
-            }
-            Some(ConsumeError::Rejected { reason, .. }) => {
-                self.counts.failed.add(self.items);
-                self.balance.dropped(self.signal, *reason, self.items);
-            }
+            Some(ConsumeError::Refused { .. }) => self.counts.refused.add(self.items),
+            Some(ConsumeError::Rejected { .. }) => self.counts.failed.add(self.items),
+        }
+        if let Some(receipt) = self.receipt.take() {
+            receipt.answer(error.map_or(Ok(()), Err));
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.receipt.is_some() {
             self.counts.failed.add(self.items);
-            self.balance.dropped(self.signal, Reason::INTERNAL, self.items);
         }
     }
 }
 
-fn decode(notation: Notation, signal: Signal, body: Gathered) -> Result<(Readable, Ticket), Fault> {
-    let Gathered { bytes, ticket } = to_protobuf(notation, signal, body)?;
-    let readable = readable::read(signal, bytes).map_err(|error| Fault::Undecodable(error.to_string()))?;
-    Ok((readable, ticket))
+/// A request's items with the memory they hold.
+struct Decoded {
+    readable: Readable,
+    ticket: Ticket,
+    /// What the request holds instead, when nothing of it was read.
+    note: Option<&'static str>,
+    /// Where the first id stands that cannot be one, where that can be told.
+    bad_id: Option<String>,
 }
 
-fn to_protobuf(notation: Notation, signal: Signal, body: Gathered) -> Result<Gathered, Fault> {
-    match notation {
-        Notation::Protobuf => Ok(body),
+fn decode(notation: Notation, signal: Signal, body: Gathered) -> Result<Decoded, Fault> {
+    // Kept to the end of this function: only a request without items is looked into again.
+    let Gathered { bytes: body, ticket } = body;
+    let of_text = ticket.bytes();
+    let (wire, bad_id) = match notation {
+        Notation::Protobuf => (body.clone(), None),
         Notation::Json => {
-            let bytes = json::to_wire_within(signal, &body.bytes, &body.ticket)?;
-            let Gathered { bytes: text, ticket } = body;
-            drop(text);
-            ticket.shrink_to(bytes.len() as u64);
-            Ok(Gathered { bytes, ticket })
+            let json::Transcoded { wire, bad_id } = json::transcode(signal, &body, &ticket)?;
+            (wire, bad_id.map(|fault| fault.to_string()))
         }
+    };
+    let readable = readable::read(signal, wire, &ticket)?;
+    let is_empty = readable.items == 0 && readable.malformed == 0;
+    let hint = match notation {
+        Notation::Protobuf => unread::hint_of_wire,
+        Notation::Json => unread::hint,
+    };
+    let note = if is_empty { hint(signal, &body) } else { None };
+    if notation == Notation::Json {
+        drop(body);
+        ticket.give_back(of_text);
     }
-}
-
-/// Memory of the envelope's own lists.
-fn structure_bytes(envelope: &Envelope) -> u64 {
-    let scopes: usize = envelope.groups.iter().map(|group| group.scopes.len()).sum();
-    let lists: usize =
-        envelope.groups.iter().flat_map(|group| &group.scopes).map(|scope| scope.items.structure_bytes()).sum();
-    let bytes = envelope.groups.len() * size_of::<Group>() + scopes * size_of::<ScopeGroup>() + lists;
-    bytes as u64
+    Ok(Decoded { readable, ticket, note, bad_id })
 }

@@ -13,11 +13,15 @@ mod config;
 mod cors;
 mod counts;
 mod fault;
+mod first_data;
 mod grpc;
 mod http;
 mod intake;
+mod peers;
+mod refusals;
 mod reply;
 mod service;
+mod unread;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,24 +30,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::core::aside::Aside;
 use crate::core::component::{Component, Task};
 use crate::core::error::StartError;
 use crate::core::factory::{About, BuildContext, CheckContext, Outputs, ReceiverFactory, ReceiverPlan};
 use crate::core::node::Node;
 use crate::core::payload::Signal;
 use crate::core::status::State;
-use crate::net::aside::Aside;
 use crate::net::charges::Charges;
 use crate::net::compression::Inflater;
-use crate::net::gate::Gate;
+use crate::net::gate::{Caps, Gate};
+use crate::net::home::Home;
 use crate::net::leftovers::Leftovers;
 use crate::net::listen::{Bound, Listener};
 use crate::net::server::{Server, run};
 use crate::net::shares::Shares;
-use crate::net::tally::Tally;
+use crate::net::tally::{Tally, Throttle};
 use crate::receivers::otlp::config::{Door, OtlpConfig};
 use crate::receivers::otlp::counts::Counts;
+use crate::receivers::otlp::first_data::FirstData;
 use crate::receivers::otlp::intake::Intake;
+use crate::receivers::otlp::refusals::Refusals;
 use crate::receivers::otlp::service::{OtlpService, Shared};
 
 /// Wait for calls whose client has gone, once every connection has ended.
@@ -96,11 +103,12 @@ impl OtlpReceiver {
     async fn bind(&self) -> Result<Vec<(Door, Listener)>, StartError> {
         let mut bound = Vec::new();
         for door in &self.config.doors {
-            let listener = door.endpoint.bind().await.map_err(|error| StartError {
-                component: door.path.clone(),
-                message: format!("cannot listen on {}: {error}", door.endpoint),
-                help: Some(cure(&error).to_owned()),
-            })?;
+            let listener =
+                door.endpoint.bind_when_free(&self.cx.host, &door.path).await.map_err(|error| StartError {
+                    component: door.path.clone(),
+                    message: format!("cannot listen on {}: {error}", door.endpoint),
+                    help: Some(cure(&error).to_owned()),
+                })?;
             bound.push((door.clone(), listener));
         }
         Ok(bound)
@@ -113,12 +121,19 @@ impl OtlpReceiver {
         let intake = Intake {
             outputs: self.outputs.clone(),
             host: host.clone(),
-            counts: Arc::new(Counts::new(host.stats.clone(), &id)),
+            counts: Arc::new(Counts::new(&host.stats, &id)),
             inflater: Inflater::default(),
             aside: Aside::default(),
             leftovers: leftovers.clone(),
+            first_data: FirstData::new(&id),
+            unread_line: Throttle::default(),
+            ids_line: Throttle::default(),
         };
-        let service = Arc::new(Shared(Arc::new(OtlpService { intake, protocols: self.config.protocols.clone() })));
+        let service = Arc::new(Shared(Arc::new(OtlpService {
+            intake,
+            protocols: self.config.protocols.clone(),
+            refusals: Refusals::new(&host.stats, &id),
+        })));
         let addresses = host.shared(Bound::KEY, || Arc::new(Bound::default()));
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
         let mut doors = Vec::new();
@@ -129,8 +144,14 @@ impl OtlpReceiver {
             }
             tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, "listening");
             let server = Arc::new(Server {
-                gate: Gate::new(door.limits.connections_max, door.limits.connections_per_address_max),
-                tally: Tally::new(host.stats.clone(), &id),
+                gate: Gate::new(Caps {
+                    all: door.limits.connections_max,
+                    per_address: door.limits.connections_per_address_max,
+                    kept: 0,
+                    renews: false,
+                }),
+                home: Home::default(),
+                tally: Tally::new(&host.stats, &id),
                 budget: host.budget.clone(),
                 leftovers: leftovers.clone(),
                 shares: shares.clone(),
@@ -138,6 +159,7 @@ impl OtlpReceiver {
                 opened,
                 limits: door.limits,
             });
+            peers::show(host, &server.gate);
             let (service, stop) = (service.clone(), self.stop.subscribe());
             doors.push(host.tasks.spawn(&door.path, |pulse| run(server, listener, service, stop, pulse)));
         }

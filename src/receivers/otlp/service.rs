@@ -19,12 +19,14 @@ use crate::net::server::{Responding, Service};
 use crate::receivers::otlp::config::Protocols;
 use crate::receivers::otlp::fault::Fault;
 use crate::receivers::otlp::intake::Intake;
+use crate::receivers::otlp::refusals::Refusals;
 use crate::receivers::otlp::{grpc as grpc_door, http as http_door};
 
 /// What all requests of a receiver share.
 pub struct OtlpService {
     pub intake: Intake,
     pub protocols: Protocols,
+    pub refusals: Refusals,
 }
 
 /// Cheap to clone: one pointer per request.
@@ -42,7 +44,7 @@ impl Service for Shared {
             let answered = AssertUnwindSafe(async {
                 match speaks_grpc {
                     true if http2 => grpc_door::answer(&service, request).await,
-                    true => http_door::refuse(&service, request, &Fault::NeedsHttp2),
+                    true => http_door::refuse(&service, request, &Fault::NeedsHttp2, transport),
                     false => http_door::answer(&service, request).await,
                 }
             });
@@ -53,6 +55,18 @@ impl Service for Shared {
                 service.panicked(content_type.filter(|_| speaks_grpc && http2))
             })
         })
+    }
+
+    fn overloaded(&self, request: Request<RequestBody>) -> Responding {
+        let fault = Fault::Overloaded("there is no memory for this connection's requests now".to_owned());
+        let speaks_grpc = is_grpc(request.headers());
+        let transport = if speaks_grpc { Transport::Grpc } else { Transport::Http };
+        let response = match speaks_grpc && request.version() == Version::HTTP_2 {
+            true => grpc_door::refuse(&self.0, request, &fault),
+            false => http_door::refuse(&self.0, request, &fault, transport),
+        };
+        self.0.intake.counts.request(transport);
+        Box::pin(std::future::ready(response))
     }
 }
 
@@ -89,12 +103,6 @@ impl OtlpService {
             let peer = body.connection().peer?;
             self.intake.host.peer_identity.get()?.identify(peer.ip())
         })
-    }
-
-    pub fn count_fault(&self, transport: Transport, fault: &Fault) {
-        if let Some(reason) = fault.bad_request_reason() {
-            self.intake.counts.bad_request(transport, reason);
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 """The next hop: takes OTLP over gRPC and HTTP/protobuf and writes each span with its resource as one JSON line.
 
+Items of a scope whose name begins with `batch-`, of any signal, are one line with their number.
+
 Decodes with the published opentelemetry-proto classes, so that it is also an independent judge of podgate's bytes.
 Usage: sink.py OUTPUT PORTS-FILE; the ports file gets "grpc http" once both listen.
 """
@@ -14,9 +16,17 @@ import threading
 import time
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 LOCK = threading.Lock()
+# The fields of groups, scopes and items, and the messages, by signal.
+SIGNALS = {
+    "traces": ("resource_spans", "scope_spans", "spans", trace_service_pb2.ExportTraceServiceRequest),
+    "metrics": ("resource_metrics", "scope_metrics", "metrics", metrics_service_pb2.ExportMetricsServiceRequest),
+    "logs": ("resource_logs", "scope_logs", "log_records", logs_service_pb2.ExportLogsServiceRequest),
+}
 
 
 def value(any_value):
@@ -30,14 +40,20 @@ def attributes(pairs):
     return {pair.key: value(pair.value) for pair in pairs}
 
 
-def record(request, transport, out):
+def record(signal, request, transport, out):
     lines, arrived = [], time.time()
-    for group in request.resource_spans:
+    of_groups, of_scopes, of_items, _ = SIGNALS[signal]
+    for group in getattr(request, of_groups):
         resource = attributes(group.resource.attributes)
         # One line for each attribute: a key written twice would hide behind a dictionary.
         doubled = len(group.resource.attributes) - len(resource)
-        for scope in group.scope_spans:
-            for span in scope.spans:
+        for scope in getattr(group, of_scopes):
+            items = getattr(scope, of_items)
+            if scope.scope.name.startswith("batch-"):
+                line = {"signal": signal, "batch": scope.scope.name, "items": len(items)}
+                lines.append({**line, "arrived": arrived, "resource": resource, "doubled_keys": doubled})
+                continue
+            for span in items if signal == "traces" else ():
                 lines.append(
                     {
                         "transport": transport,
@@ -58,12 +74,27 @@ def record(request, transport, out):
         out.flush()
 
 
-class Traces(trace_service_pb2_grpc.TraceServiceServicer):
+class Taker:
     def __init__(self, out):
         self.out = out
 
+
+class Metrics(Taker, metrics_service_pb2_grpc.MetricsServiceServicer):
     def Export(self, request, context):  # noqa: N802 - the name is the protocol's
-        record(request, "grpc", self.out)
+        record("metrics", request, "grpc", self.out)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class Logs(Taker, logs_service_pb2_grpc.LogsServiceServicer):
+    def Export(self, request, context):  # noqa: N802 - the name is the protocol's
+        record("logs", request, "grpc", self.out)
+        return logs_service_pb2.ExportLogsServiceResponse()
+
+
+class Traces(Taker, trace_service_pb2_grpc.TraceServiceServicer):
+
+    def Export(self, request, context):  # noqa: N802 - the name is the protocol's
+        record("traces", request, "grpc", self.out)
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -75,8 +106,9 @@ def http_server(out):
             body = self.body()
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            if self.path == "/v1/traces":
-                record(trace_service_pb2.ExportTraceServiceRequest.FromString(body), "http", out)
+            signal = self.path.removeprefix("/v1/")
+            if signal in SIGNALS:
+                record(signal, SIGNALS[signal][3].FromString(body), "http", out)
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")
@@ -104,6 +136,8 @@ def main():
     with output.open("a") as out:
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(out), server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(out), server)
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(Logs(out), server)
         grpc_port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         plain = http_server(out)

@@ -59,6 +59,7 @@ fn spec(node: String) -> WatchSpec {
         keep: Keep { labels, ..Keep::default() },
         grace: Duration::from_secs(120),
         pods_file: None,
+        node_logs: None,
     }
 }
 

@@ -48,8 +48,10 @@ fn mapping(keys: &Section<'_>, settings: &mut Settings) {
         let help = "set the scope attribute elastic.mapping.mode, or let senders set the header X-Elastic-Mapping-Mode (receivers: include_metadata: true); without either documents are of mode otel";
         if Mode::parse(mode.as_bytes()).is_none() {
             block.invalid::<()>("mode", format!("{mode:?} is no mapping mode"), "otel, ecs, none, raw or bodymap");
-        } else {
-            let message = "`mode` has no effect since v0.147 of the Collector, nor here";
+        } else if mode != "otel" {
+            let message = format!(
+                "documents are not of mode {mode}: the key has no effect since v0.147 of the Collector, nor here, and they get another shape than before"
+            );
             block.warn("mode", code::IGNORED_KEY, message, Some(help));
         }
     }

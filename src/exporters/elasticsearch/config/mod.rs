@@ -110,7 +110,17 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
 
 /// Keys the Collector had: those it still takes without effect are warned about, those it refuses are refused with the cure.
 fn retired(keys: &Section<'_>) {
-    keys.not_yet(&["auth", "middlewares", "metadata_keys", "proxy_url", "cookies", "http2_read_idle_timeout"]);
+    keys.not_yet(&[
+        "auth",
+        "middlewares",
+        "metadata_keys",
+        "proxy_url",
+        "cookies",
+        "http2_read_idle_timeout",
+        "dialer",
+        "suppress_conflict_errors",
+        "bulk_response_filter_path",
+    ]);
     keys.without_effect("num_workers", "it ended upstream with v0.162; use sending_queue: {num_consumers: ...}");
     keys.without_effect("flush", "requests are sized by sending_queue: {batch: {min_size, max_size, flush_timeout}}");
     keys.misplaced("batcher", "it ended upstream with v0.138: write sending_queue: {batch: ...}");

@@ -59,7 +59,7 @@ pub fn check(section: &Section<'_>) -> RetryRule {
 fn statuses(keys: &Section<'_>, key: &str) -> Option<Statuses> {
     let list = keys.list(key)?;
     let mut read = Vec::new();
-    for node in list {
+    for node in list.iter() {
         match node.value {
             Value::Int(status @ 100..=599) => read.extend(u16::try_from(status)),
             _ => return keys.invalid(key, "an entry is no HTTP status", "numbers from 100 to 599, such as [429, 503]"),

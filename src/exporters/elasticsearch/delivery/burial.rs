@@ -9,11 +9,11 @@ use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner};
 
 impl Carrier {
     pub(super) fn bury_all(&self, way: &mut Way<'_>, documents: Vec<Document>, cause: &Cause) {
-        documents.iter().for_each(|document| self.bury(way, document, cause));
+        documents.into_iter().for_each(|document| self.bury(way, document, cause));
     }
 
-    pub(super) fn bury(&self, way: &mut Way<'_>, document: &Document, cause: &Cause) {
-        let why = self.keep_or_drop(&way.lines[document.range.clone()], document, cause);
+    pub(super) fn bury(&self, way: &mut Way<'_>, document: Document, cause: &Cause) {
+        let why = self.keep_or_drop(&way.lines[document.range.clone()], &document, cause);
         way.outcome.lose(document, why, cause);
     }
 
@@ -54,16 +54,18 @@ impl Carrier {
         }
     }
 
-    /// A sender that still waits gets everything back when nothing of it was settled; else what is left is buried.
+    /// A sender that still waits gets back what was not delivered: what was is found to be there when it is sent again.
+    /// Without such a sender it is buried.
     pub(super) fn end_given_up(&self, way: &mut Way<'_>) {
         let given_up = std::mem::take(&mut way.given_up);
         let Some((_, cause)) = given_up.last() else { return };
-        if way.manner == Manner::SenderWaits && !way.outcome.is_settled() {
-            way.outcome.error = Some(cause.refusal());
+        if way.manner == Manner::SenderWaits {
+            // The shares go back with the documents.
+            way.outcome.again = Some(cause.refusal());
             return;
         }
-        for (document, cause) in &given_up {
-            self.bury(way, document, cause);
+        for (document, cause) in given_up {
+            self.bury(way, document, &cause);
         }
     }
 }

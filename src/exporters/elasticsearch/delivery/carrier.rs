@@ -4,7 +4,7 @@
 //! parking lot or in the dead-letter file.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use crate::exporters::elasticsearch::delivery::dead_letter::DeadLetter;
 use crate::exporters::elasticsearch::delivery::load::{Batch, Document, cut};
 use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
 use crate::exporters::elasticsearch::delivery::parked::Parked;
-use crate::exporters::elasticsearch::delivery::post::Post;
+use crate::exporters::elasticsearch::delivery::post::{self, Post};
 use crate::exporters::elasticsearch::delivery::ramp::{Kind, Ramp, Turn, Waits};
 use crate::exporters::elasticsearch::delivery::verdict::{Class, Statuses, class, request_error};
 use crate::exporters::elasticsearch::delivery::voice::Voice;
 use crate::exporters::sending::condition::Trouble;
 use crate::exporters::sending::gate::{Gate, Over};
 use crate::exporters::sending::isolation::Allowance;
+use crate::exporters::sending::progress::Progress;
 use crate::net::client::failure::Failure;
 use crate::net::client::http::HttpAnswer;
 
@@ -72,8 +73,8 @@ pub struct Carrier {
     pub telemetry: Telemetry,
     /// Largest body to begin with, and what refusals for size taught.
     pub bulk_bytes: AtomicUsize,
-    /// Requests that were taken.
-    pub taken: AtomicU64,
+    /// Requests that were taken, and those on the wire.
+    pub progress: Progress,
     /// Somebody waits for something to be parked.
     pub parked_more: Notify,
     pub(super) turn: Notify,
@@ -142,6 +143,7 @@ impl Carrier {
     pub fn new(parts: CarrierParts) -> Carrier {
         Carrier {
             ramp: Mutex::new(Ramp::new(parts.retry.waits, parts.requests_at_once)),
+            progress: Progress::new(parts.post.timeout()),
             post: parts.post,
             retry: parts.retry,
             gate: Gate::default(),
@@ -151,7 +153,6 @@ impl Carrier {
             show_reasons: parts.show_reasons,
             telemetry: parts.telemetry,
             bulk_bytes: AtomicUsize::new(parts.bulk_bytes),
-            taken: AtomicU64::new(0),
             parked_more: Notify::new(),
             turn: Notify::new(),
             parked: Mutex::new(Parked::new(parts.parked_bytes)),
@@ -199,12 +200,20 @@ impl Carrier {
             Ok(running) => running,
             Err(stop) => {
                 let cause = match stop {
-                    Stop::Over => Cause::own(Reason::SHUTDOWN, "shutting down"),
-                    Stop::Patience => Cause::own(Reason::UNAVAILABLE, "Elasticsearch did not take it in time"),
+                    Stop::Over => way.cut_off(&batch),
+                    Stop::Patience => batch
+                        .last
+                        .take()
+                        .unwrap_or_else(|| Cause::own(Reason::UNAVAILABLE, "Elasticsearch did not take it in time")),
                 };
                 return way.give_up(batch.documents, &cause);
             }
         };
+        // Nobody waits any more: what is sent now would be sent again by whoever repeats it.
+        if way.manner == Manner::SenderWaits && batch.is_abandoned() {
+            let cause = Cause::own(Reason::ABANDONED, "whoever sent it does not wait for the answer any more");
+            return way.give_up(batch.documents, &cause);
+        }
         if batch.attempts > 0 {
             self.counts.retried.add(batch.documents.len() as u64);
         }
@@ -214,14 +223,18 @@ impl Carrier {
             let body = batch.parts(way.lines).concat();
             tracing::debug!(exporter = %self.voice.path, body = %clipped(&body), "bulk request");
         }
+        let wire = self.progress.attempt(Instant::now());
         let posted = tokio::select! {
             biased;
             posted = self.post.bulk(batch.parts(way.lines), batch.documents.len()) => posted,
             () = self.gate.over() => {
-                return way.give_up(batch.documents, &Cause::own(Reason::SHUTDOWN, "shutting down"));
+                // It was on its way.
+                batch.doubt();
+                let cause = way.cut_off(&batch);
+                return way.give_up(batch.documents, &cause);
             }
         };
-        drop(running);
+        drop((running, wire));
         self.counts.flushed_bytes.add(posted.sent_bytes);
         self.understand(way, batch, posted.answer).await;
     }
@@ -261,7 +274,10 @@ impl Carrier {
     }
 
     /// Whether the documents were indexed is unknown, unless no connection came up.
-    fn unanswered(&self, way: &mut Way<'_>, batch: Batch, failure: &Failure) {
+    fn unanswered(&self, way: &mut Way<'_>, mut batch: Batch, failure: &Failure) {
+        if !post::is_unseen(failure) {
+            batch.doubt();
+        }
         let trouble = cure::no_answer(failure);
         let Trouble { code: kind, message: reason, .. } = trouble.clone();
         let cause = Cause { status: 0, kind, reason, why: Reason::UNAVAILABLE };
@@ -293,6 +309,7 @@ impl Carrier {
         }
         // The ramp makes everybody wait; this batch needs no wait of its own.
         batch.not_before = None;
+        batch.last = Some(cause.clone());
         way.work.push_front(batch);
     }
 
@@ -361,6 +378,14 @@ impl Carrier {
 }
 
 impl Way<'_> {
+    /// Why the exporter's end cut a batch off.
+    fn cut_off(&self, batch: &Batch) -> Cause {
+        if batch.held > 0 || self.manner == Manner::Parked {
+            return Cause::own(Reason::BLOCKED, "its index took no writes to the end");
+        }
+        Cause::own(Reason::SHUTDOWN, "shutting down")
+    }
+
     pub(super) fn give_up(&mut self, documents: Vec<Document>, cause: &Cause) {
         self.given_up.extend(documents.into_iter().map(|document| (document, cause.clone())));
     }

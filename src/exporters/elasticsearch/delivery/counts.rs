@@ -16,6 +16,8 @@ pub struct Counts {
     pub too_many: Arc<Counter>,
     pub buried: Arc<Counter>,
     pub dropped: Arc<Counter>,
+    /// Values written as text, because no index can store them as what they are.
+    pub as_text: Arc<Counter>,
     pub flushed_bytes: Arc<Counter>,
     pub flushed_uncompressed: Arc<Counter>,
     pub requests: Arc<Counter>,
@@ -50,6 +52,10 @@ impl Counts {
             too_many: processed("too_many"),
             buried: plain("podgate_elasticsearch_docs_dead_lettered", "Documents written to the dead-letter file."),
             dropped: plain("podgate_elasticsearch_docs_dropped", "Documents given up and kept nowhere."),
+            as_text: plain(
+                "podgate_elasticsearch_values_as_text",
+                "Times out of range and values nested too deep for an index, written as text instead.",
+            ),
             flushed_bytes: plain("otelcol_elasticsearch_flushed_bytes", "Bytes of bulk requests as sent."),
             flushed_uncompressed: plain(
                 "otelcol_elasticsearch_flushed_uncompressed_bytes",

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::core::payload::Signal;
+use crate::core::time::UnixNanos;
 
 /// A `podgate: {dead_letter: ...}` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl DeadLetter {
     fn line(&self, grave: &Grave<'_>) -> Result<Vec<u8>, serde_json::Error> {
         let (action, document) = super::load::lines_of(grave.lines);
         let letter = Letter {
-            time: jiff::Timestamp::now().to_string(),
+            time: UnixNanos::now().timestamp().to_string(),
             exporter: self.exporter.clone(),
             signal: grave.signal.name().to_owned(),
             items: grave.items,

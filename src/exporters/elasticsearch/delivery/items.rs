@@ -1,6 +1,6 @@
 //! What each document's verdict asks for: ended, sent again alone, parked or buried. Part of the [`Carrier`].
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,13 +13,26 @@ use crate::exporters::elasticsearch::delivery::ramp::{Kind, Waits};
 use crate::exporters::elasticsearch::delivery::verdict::{Said, Verdict, judge, read};
 use crate::net::client::http::HttpReply;
 
+/// A closed index whose lot is full is asked again after this, then after twice as long.
+const HELD_FIRST: Duration = Duration::from_secs(1);
+const HELD_LONGEST: Duration = Duration::from_secs(30);
+
+/// What an answer left open.
+#[derive(Default)]
+struct Open {
+    /// May pass later, alone.
+    again: Vec<(Document, Cause)>,
+    /// Their index is closed and the parking lot is full.
+    without_room: Vec<(Document, Cause)>,
+}
+
 impl Carrier {
-    pub(super) fn read_verdicts(&self, way: &mut Way<'_>, batch: Batch, reply: &HttpReply) {
+    pub(super) fn read_verdicts(&self, way: &mut Way<'_>, mut batch: Batch, reply: &HttpReply) {
         // Most documents are indexed; only the others are remembered, by position.
         let mut others: Vec<(usize, Verdict, Said<'_>)> = Vec::new();
         let read = read(&reply.body, batch.documents.len(), |at, said| {
-            let own_id = batch.documents.get(at).is_some_and(|document| document.own_id);
-            let verdict = judge(&said, own_id, &self.retry.document_statuses);
+            let repeats = batch.documents.get(at).is_some_and(|document| document.own_id || document.in_doubt);
+            let verdict = judge(&said, repeats, &self.retry.document_statuses);
             if verdict != Verdict::Indexed {
                 others.push((at, verdict, said));
             }
@@ -28,26 +41,32 @@ impl Carrier {
             self.counts.requests_failed.add(1);
             let cause = Cause { status: reply.status, ..Cause::own(Reason::UNAVAILABLE, &unusable.to_string()) };
             self.fail(&cause, Kind::Passing, None);
+            batch.doubt();
             return self.later(way, batch, &cause);
         }
         self.counts.requests.add(1);
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        self.voice.works();
-        lock(&self.ramp).works();
-        self.turn.notify_waiters();
-        let attempts = batch.attempts;
-        let mut again = Vec::new();
+        self.progress.took();
+        let all_closed =
+            others.len() == batch.documents.len() && others.iter().all(|(_, verdict, _)| verdict.is_closed());
+        if !all_closed {
+            self.voice.works();
+            lock(&self.ramp).works();
+            self.turn.notify_waiters();
+        }
+        let (attempts, held) = (batch.attempts, batch.held);
+        let mut open = Open::default();
         let mut others = others.into_iter().peekable();
         for (at, document) in batch.documents.into_iter().enumerate() {
             match others.next_if(|(other, ..)| *other == at) {
                 None => {
                     self.counts.success.add(1);
-                    way.outcome.deliver(&document);
+                    way.outcome.deliver(document);
                 }
-                Some((_, verdict, said)) => self.end_or_repeat(way, document, (verdict, &said), &mut again),
+                Some((_, verdict, said)) => self.end_or_repeat(way, document, (verdict, &said), &mut open),
             }
         }
-        self.repeat(way, again, attempts);
+        self.repeat(way, open.again, attempts);
+        self.hold(way, open.without_room, (all_closed, attempts, held));
     }
 
     /// Does what a verdict other than `Indexed` asks for.
@@ -56,35 +75,35 @@ impl Carrier {
         way: &mut Way<'_>,
         document: Document,
         (verdict, said): (Verdict, &Said<'_>),
-        again: &mut Vec<(Document, Cause)>,
+        open: &mut Open,
     ) {
         let cause =
             |why| Cause { status: said.status, kind: said.error.to_string(), reason: said.reason.to_string(), why };
         match verdict {
-            Verdict::Indexed => way.outcome.deliver(&document),
+            Verdict::Indexed => way.outcome.deliver(document),
             Verdict::FailureStore => {
                 self.counts.failure_store.add(1);
-                way.outcome.deliver(&document);
+                way.outcome.deliver(document);
             }
             Verdict::Present => {
                 self.counts.present.add(1);
-                way.outcome.deliver(&document);
+                way.outcome.deliver(document);
             }
             Verdict::Later => {
                 self.counts.refused(said.status);
-                again.push((document, cause(Reason::UNAVAILABLE)));
+                open.again.push((document, cause(Reason::UNAVAILABLE)));
             }
             Verdict::Blocked => {
                 self.counts.refused(said.status);
-                self.park(way, document, cause(Reason::BLOCKED));
+                self.park(way, document, cause(Reason::BLOCKED), open);
             }
             Verdict::Never => {
                 self.counts.refused(said.status);
-                self.bury(way, &document, &cause(Reason::PERMANENT));
+                self.bury(way, document, &cause(Reason::PERMANENT));
             }
             Verdict::Conflict => {
                 self.counts.refused(said.status);
-                self.bury(way, &document, &cause(Reason::CONFLICT));
+                self.bury(way, document, &cause(Reason::CONFLICT));
             }
         }
     }
@@ -101,13 +120,32 @@ impl Carrier {
         }
         let Waits { initial, longest } = self.retry.waits;
         let wait = initial.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(longest);
+        let last = again.last().map(|(_, cause)| cause.clone());
         let documents = again.into_iter().map(|(document, _)| document).collect();
         let not_before = Some(Instant::now() + wait.mul_f64(0.5 + fastrand::f64()));
-        way.work.push_back(Batch { documents, attempts, not_before });
+        way.work.push_back(Batch { documents, attempts, not_before, held: 0, last });
     }
 
-    fn park(&self, way: &mut Way<'_>, document: Document, cause: Cause) {
-        if way.manner != Manner::Queued {
+    /// The parking lot has no room for these: they wait here, so that the queue and then the senders feel it, instead of
+    /// being lost (issue 13, H4). Where only some indices are closed the rest flows, and the dead-letter file takes what
+    /// it has room for; where all are, everybody waits.
+    fn hold(&self, way: &mut Way<'_>, blocked: Vec<(Document, Cause)>, (all_closed, attempts, held): (bool, u32, u32)) {
+        let Some((_, cause)) = blocked.last() else { return };
+        if all_closed {
+            self.fail(cause, Kind::Standing, None);
+        } else if self.dead_letter.as_ref().is_some_and(|file| !file.is_full()) {
+            return blocked.into_iter().for_each(|(document, cause)| self.bury(way, document, &cause));
+        }
+        self.voice.holds(blocked.len() as u64, &cause.shown(self.show_reasons));
+        let wait = HELD_FIRST.saturating_mul(1 << held.min(16)).min(HELD_LONGEST);
+        let not_before = Some(Instant::now() + wait.mul_f64(0.5 + fastrand::f64()));
+        let last = Some(cause.clone());
+        let documents = blocked.into_iter().map(|(document, _)| document).collect();
+        way.work.push_back(Batch { documents, attempts: attempts.saturating_sub(1), not_before, held: held + 1, last });
+    }
+
+    fn park(&self, way: &mut Way<'_>, mut document: Document, cause: Cause, open: &mut Open) {
+        if !matches!(way.manner, Manner::Queued | Manner::Parked) {
             way.outcome.blocked = true;
             return way.given_up.push((document, cause));
         }
@@ -117,24 +155,29 @@ impl Carrier {
             lines: lines.into(),
             items: document.items,
             own_id: document.own_id,
+            in_doubt: document.in_doubt,
             signal: document.signal,
             cause: (cause.status, cause.kind.clone(), cause.reason.clone()),
+            share: std::mem::take(&mut document.share),
         };
         let parked = {
             let mut parked = self.parked();
-            let result = parked.park(&index, waiting, Instant::now());
+            let result = match way.manner {
+                Manner::Parked => Ok(parked.put(&index, waiting, Instant::now())),
+                _ => parked.park(&index, waiting, Instant::now()),
+            };
             self.counts.parked_bytes.set(i64::try_from(parked.bytes()).unwrap_or(i64::MAX));
             result
         };
         match parked {
             Ok(new) => {
-                way.outcome.keep(&document);
+                way.outcome.keep();
                 if new {
                     self.voice.parks(&index, &cause.shown(self.show_reasons));
                     self.parked_more.notify_one();
                 }
             }
-            Err(_) => self.bury(way, &document, &cause),
+            Err(waiting) => open.without_room.push((Document { share: waiting.share, ..document }, cause)),
         }
     }
 }

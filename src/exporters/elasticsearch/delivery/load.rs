@@ -8,9 +8,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::core::payload::Signal;
+use crate::core::settlement::Share;
+use crate::exporters::elasticsearch::delivery::outcome::Cause;
 
 /// One document that is still open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Document {
     /// Action line and document line within the lines of its load.
     pub range: Range<usize>,
@@ -18,20 +20,39 @@ pub struct Document {
     pub items: u32,
     pub own_id: bool,
     pub signal: Signal,
+    /// An attempt was sent whose outcome is not known: a conflict may be that attempt, indexed after all.
+    pub in_doubt: bool,
+    /// Answers for its items; whoever ends the document ends it.
+    pub share: Share,
 }
 
 /// Documents that go out as one request.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Batch {
     pub documents: Vec<Document>,
     /// Attempts made so far.
     pub attempts: u32,
     pub not_before: Option<Instant>,
+    /// How often in a row it found its index closed and the parking lot full.
+    pub held: u32,
+    /// Why the last attempt did not end it.
+    pub last: Option<Cause>,
 }
 
 impl Batch {
+    /// The outcome of an attempt is not known.
+    pub fn doubt(&mut self) {
+        self.documents.iter_mut().for_each(|document| document.in_doubt = true);
+    }
+
     pub fn new(documents: Vec<Document>) -> Batch {
-        Batch { documents, attempts: 0, not_before: None }
+        Batch { documents, attempts: 0, not_before: None, held: 0, last: None }
+    }
+
+    /// True when nobody waits any more for the answer of any of its requests.
+    pub fn is_abandoned(&self) -> bool {
+        let mut counted = self.documents.iter().filter(|document| document.items > 0).peekable();
+        counted.peek().is_some() && counted.all(|document| document.share.is_abandoned())
     }
 
     pub fn bytes(&self) -> usize {
@@ -61,7 +82,13 @@ impl Batch {
             return None;
         }
         let second = self.documents.split_off(self.documents.len().div_ceil(2));
-        let second = Batch { documents: second, attempts: self.attempts, not_before: None };
+        let second = Batch {
+            documents: second,
+            attempts: self.attempts,
+            not_before: None,
+            held: self.held,
+            last: self.last.clone(),
+        };
         self.not_before = None;
         Some((self, second))
     }
@@ -108,7 +135,14 @@ mod tests {
         let mut start = 0;
         let document = |size: &usize| {
             start += size;
-            Document { range: start - size..start, items: 1, own_id: true, signal: Signal::Traces }
+            Document {
+                range: start - size..start,
+                items: 1,
+                own_id: true,
+                signal: Signal::Traces,
+                in_doubt: false,
+                share: Share::none(),
+            }
         };
         sizes.iter().map(document).collect()
     }

@@ -8,6 +8,7 @@ pub mod carrier;
 mod counts;
 mod cure;
 pub mod dead_letter;
+mod given_back;
 mod gzip;
 mod items;
 pub mod load;
@@ -24,7 +25,6 @@ mod voice;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,15 +33,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::core::aside::Aside;
 use crate::core::component::Task;
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::host::Host;
 use crate::core::payload::Payload;
+use crate::core::settlement::Share;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
 use crate::exporters::elasticsearch::delivery::counts::Counts;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
+use crate::exporters::elasticsearch::delivery::given_back::GivenBack;
 use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
 use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
@@ -49,8 +52,10 @@ use crate::exporters::elasticsearch::delivery::voice::Voice;
 use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::exporters::sending::account::Account;
-use crate::exporters::sending::deliver::{Deliver, Tally};
+use crate::exporters::sending::deliver::Deliver;
 use crate::exporters::sending::gate::Gate;
+use crate::exporters::sending::progress::Progress;
+use crate::exporters::sending::tally::Tally;
 use crate::exporters::sending::workroom::Workroom;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::portion;
@@ -88,10 +93,12 @@ pub struct DeliverySettings {
 /// The exporter's way to deliver.
 pub struct Bulks {
     carrier: Arc<Carrier>,
-    rooms: Rooms,
+    rooms: Arc<Rooms>,
     allowed_modes: Vec<Mode>,
     sender_waits: Option<Duration>,
     work: Workroom,
+    // Locked for a few instructions.
+    given_back: Mutex<GivenBack>,
     preflight: Arc<Preflight>,
     /// Whether the cluster was asked what it takes.
     asked: watch::Sender<bool>,
@@ -107,7 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the component's.
 pub fn carrier(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Carrier {
-    let post = Post::new(&settings.post);
+    let post = Post::new(&settings.post, &host.outside);
     let voice = Voice::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
     Carrier::new(CarrierParts {
         post,
@@ -128,11 +135,12 @@ impl Bulks {
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Bulks {
         Bulks {
             carrier: Arc::new(carrier(settings, id, path, host)),
-            rooms: Rooms::new(settings.mapping.clone()),
+            rooms: Arc::new(Rooms::new(settings.mapping.clone())),
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
             work: Workroom::new(host.budget.clone()),
-            preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping)),
+            given_back: Mutex::default(),
+            preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping, &host.outside)),
             asked: watch::Sender::new(false),
             parking: Mutex::default(),
             asking: Mutex::default(),
@@ -148,25 +156,29 @@ impl Bulks {
         let mode = match self.wanted_mode(&whole) {
             Ok(mode) => mode,
             Err(error) => {
-                tally.lose(Reason::PERMANENT, whole.items, error);
+                tally.lose(whole.items, whole.share, error);
                 return tally;
             }
         };
         let manner = if self.sender_waits.is_some() { Manner::SenderWaits } else { Manner::Queued };
         let signal = whole.signal;
-        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
+        let (nonce, print) = self.nonce(&whole);
+        for (at, mut part) in (0u64..).zip(portion::cut(whole, PORTION_BYTES, portion::bytes_of)) {
             // At the end of the exporter's life what is left is only buried, and waits for no room.
             let mut room = tokio::select! {
                 room = self.work.enter(self.working_bytes(encoded_len(&part.envelope) as u64)) => Some(room),
                 () = self.carrier.gate.over() => None,
             };
-            let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
-            drop(part);
+            // Documents are about five times as large, and as long in the making.
+            let (rooms, effort) = (self.rooms.clone(), part.ticket.bytes().saturating_mul(DOCUMENTS_PER_PAYLOAD_BYTE));
+            let map = move || rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
+            let Mapped { lines, documents, unmappable, as_text } = Aside::shared().run(effort, map).await;
+            self.carrier.counts.as_text.add(as_text);
             room.iter_mut().for_each(|room| room.measured(self.sending_bytes(lines.len() as u64)));
-            lose_unmappable(&mut tally, &unmappable);
-            if let Some(fault) = unmappable.first() {
-                self.carrier.voice.gives_up(unmappable.len() as u64, &fault.to_string(), false);
+            if !unmappable.is_empty() {
+                self.carrier.voice.gives_up(unmappable.len() as u64, &causes(&unmappable), false);
             }
+            lose_unmappable(&mut tally, unmappable);
             if documents.is_empty() {
                 tally.answered = true;
                 continue;
@@ -174,8 +186,25 @@ impl Bulks {
             self.carrier.counts.received.add(documents.len() as u64);
             let outcome = self.carrier.carry(&lines, documents, manner, self.sender_waits).await;
             add(&mut tally, outcome, signal.index());
+            if tally.again.is_some() {
+                // The shares of what was not sent go back with their parts.
+                print.iter().for_each(|print| lock(&self.given_back).remember(*print, nonce, Instant::now()));
+                break;
+            }
         }
         tally
+    }
+
+    /// The number that tells the records of this payload from all others, and what its bytes are known by when its sender
+    /// may get it back.
+    fn nonce(&self, whole: &Payload) -> (u64, Option<u64>) {
+        if self.sender_waits.is_none() {
+            return (fastrand::u64(..), None);
+        }
+        let mut given_back = lock(&self.given_back);
+        let print = given_back.print(&whole.envelope);
+        let nonce = given_back.take(print, Instant::now());
+        (nonce.unwrap_or_else(|| fastrand::u64(..)), Some(print))
     }
 
     /// Memory that a portion of a payload takes as documents and on the wire, guessed before it is mapped.
@@ -219,25 +248,34 @@ async fn ask(
     }
 }
 
-/// Items that no document can show end here, each under its own reason.
-fn lose_unmappable(tally: &mut Tally, faults: &[Fault]) {
-    for fault in faults {
-        let reason = Reason(fault.reason());
-        tally.answered = true;
-        match tally.lost.iter_mut().find(|(known, _)| *known == reason) {
+/// Every cause once, with how many items it cost: `2: the value is not a finite number; 1: ...`.
+fn causes(faults: &[(Fault, Share)]) -> String {
+    let mut causes: Vec<(String, u64)> = Vec::new();
+    for (fault, _) in faults {
+        let text = fault.to_string();
+        match causes.iter_mut().find(|(known, _)| *known == text) {
             Some((_, items)) => *items += 1,
-            None => tally.lose(reason, 1, ConsumeError::rejected(reason, fault.to_string())),
+            None => causes.push((text, 1)),
         }
+    }
+    let texts: Vec<String> = causes.iter().map(|(text, items)| format!("{items}: {text}")).collect();
+    texts.join("; ")
+}
+
+/// Items that no document can show end here, each under its own reason.
+fn lose_unmappable(tally: &mut Tally, faults: Vec<(Fault, Share)>) {
+    for (fault, share) in faults {
+        tally.answered = true;
+        tally.lose(1, share, ConsumeError::rejected(Reason(fault.reason()), fault.to_string()));
     }
 }
 
 /// Counts an outcome into the payload's tally.
 fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
     tally.answered |= outcome.is_settled();
-    tally.delivered += outcome.delivered[signal];
-    tally.kept += outcome.kept[signal];
-    tally.lost.extend(outcome.lost.iter().map(|(_, reason, items)| (*reason, *items)).filter(|(_, items)| *items > 0));
+    outcome.tallies.into_iter().skip(signal).take(1).for_each(|other| tally.add(other));
     tally.error = outcome.error.or(tally.error.take());
+    tally.again = outcome.again.or(tally.again.take());
 }
 
 impl Deliver for Bulks {
@@ -274,17 +312,20 @@ impl Deliver for Bulks {
         let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
         // Mapping what cannot be kept would only hold up the exit.
         if self.carrier.dead_letter.as_ref().is_none_or(DeadLetter::is_full) {
-            tally.lose(Reason::SHUTDOWN, whole.items, cause.refusal());
+            tally.lose(whole.items, whole.share, cause.refusal());
             return tally;
         }
         let mode = self.wanted_mode(&whole).unwrap_or_default();
         let signal = whole.signal.index();
-        for part in portion::cut(whole, PORTION_BYTES, portion::bytes_of) {
-            let Mapped { lines, documents, unmappable } = self.rooms.map(&part, mode, UnixNanos::now());
-            lose_unmappable(&mut tally, &unmappable);
+        let nonce = fastrand::u64(..);
+        for (at, mut part) in (0u64..).zip(portion::cut(whole, PORTION_BYTES, portion::bytes_of)) {
+            let mapped = self.rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
+            let Mapped { lines, documents, unmappable, as_text } = mapped;
+            self.carrier.counts.as_text.add(as_text);
+            lose_unmappable(&mut tally, unmappable);
             let mut outcome = Outcome::default();
-            for document in &documents {
-                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
+            for document in documents {
+                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], &document, &cause);
                 outcome.lose(document, why, &cause);
             }
             add(&mut tally, outcome, signal);
@@ -315,8 +356,8 @@ impl Deliver for Bulks {
         })
     }
 
-    fn taken(&self) -> u64 {
-        self.carrier.taken.load(Ordering::Relaxed)
+    fn progress(&self) -> &Progress {
+        &self.carrier.progress
     }
 
     fn gate(&self) -> &Gate {

@@ -1,15 +1,17 @@
-//! What became of documents, in items: the numbers that go into the account, and why the last ones were lost.
+//! What became of documents, in items and shares: what goes into the account, and why the last ones were lost.
 
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::payload::Signal;
 use crate::exporters::elasticsearch::delivery::dead_letter::Grave;
 use crate::exporters::elasticsearch::delivery::load::Document;
+use crate::exporters::sending::tally::Tally;
 
 /// Who waits for the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// The sender has its answer: documents may wait here.
     Queued,
+    /// Another attempt of what waits in the parking lot, which has room for it.
+    Parked,
     /// What cannot be delivered now is the sender's again.
     SenderWaits,
     /// A replay: nothing is parked, what is not taken is buried again.
@@ -44,7 +46,8 @@ impl Cause {
             lines,
             signal: document.signal,
             items: document.items,
-            own_id: document.own_id,
+            // Whoever sends it again may find it there.
+            own_id: document.own_id || document.in_doubt,
             status: self.status,
             kind: &self.kind,
             reason: &self.reason,
@@ -56,18 +59,18 @@ impl Cause {
     }
 }
 
-/// Ends of documents, counted in the items that end with them.
+/// Ends of documents, by the items and shares that end with them.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub delivered: [u64; 4],
-    pub lost: Vec<(Signal, Reason, u64)>,
-    /// In the parking lot.
-    pub kept: [u64; 4],
+    /// By signal.
+    pub tallies: [Tally; 4],
     pub buried: usize,
     /// Of those, how many stand in the dead-letter file.
     pub kept_on_disk: u64,
-    /// The sender gets everything back; or why the last document was lost.
+    /// Why the last document was lost.
     pub error: Option<ConsumeError>,
+    /// What was neither delivered nor lost is the sender's again, for this reason.
+    pub again: Option<ConsumeError>,
     /// An index was closed to us.
     pub blocked: bool,
     documents_delivered: u64,
@@ -75,27 +78,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub fn deliver(&mut self, document: &Document) {
+    pub fn deliver(&mut self, document: Document) {
         self.documents_delivered += 1;
-        self.delivered[document.signal.index()] += u64::from(document.items);
+        self.tallies[document.signal.index()].deliver(u64::from(document.items), document.share);
     }
 
-    pub fn keep(&mut self, document: &Document) {
+    /// The document waits in the parking lot, which ends it later.
+    pub fn keep(&mut self) {
         self.blocked = true;
         self.documents_kept += 1;
-        self.kept[document.signal.index()] += u64::from(document.items);
     }
 
-    pub fn lose(&mut self, document: &Document, why: Reason, cause: &Cause) {
+    pub fn lose(&mut self, document: Document, why: Reason, cause: &Cause) {
         self.buried += 1;
         self.kept_on_disk += u64::from(why == Reason::DEAD_LETTER);
-        let items = u64::from(document.items);
-        match self.lost.iter_mut().find(|(signal, reason, _)| (*signal, *reason) == (document.signal, why)) {
-            Some((_, _, sum)) => *sum += items,
-            None => self.lost.push((document.signal, why, items)),
-        }
-        let message = format!("{} {}: {}", cause.status, cause.kind, cause.reason);
-        self.error = Some(ConsumeError::rejected(why, message));
+        let error = ConsumeError::rejected(why, format!("{} {}: {}", cause.status, cause.kind, cause.reason));
+        let tally = &mut self.tallies[document.signal.index()];
+        tally.lose(u64::from(document.items), document.share, error.clone());
+        self.error = Some(error);
     }
 
     /// Elasticsearch took something.

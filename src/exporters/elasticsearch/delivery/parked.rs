@@ -9,23 +9,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::payload::Signal;
+use crate::core::settlement::Share;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What a document costs beside its lines.
 const OVERHEAD_BYTES: usize = 128;
+/// Lines tried at once: enough to empty a lot quickly, little to repeat while the index stays closed.
+pub const TRY_BYTES: usize = 1 << 20;
 /// Names of indices come from data: more than these at once are not worth their state.
 const LOTS_MAX: usize = 1_000;
 
 /// One document that waits, with its lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Waiting {
     pub lines: Box<[u8]>,
     pub items: u32,
     pub own_id: bool,
+    pub in_doubt: bool,
     pub signal: Signal,
     /// What Elasticsearch said: status, type and reason.
     pub cause: (u16, String, String),
+    pub share: Share,
 }
 
 impl Waiting {
@@ -60,16 +65,22 @@ impl Parked {
     }
 
     /// Takes a document in; gives it back when there is no room. True when its index is new here, which is worth a line.
-    pub fn park(&mut self, index: &str, document: Waiting, now: Instant) -> Result<bool, Waiting> {
+    pub fn park(&mut self, index: &str, document: Waiting, now: Instant) -> Result<bool, Box<Waiting>> {
         let known = self.lots.contains_key(index);
         if self.bytes + document.bytes() > self.bytes_max || (!known && self.lots.len() >= LOTS_MAX) {
-            return Err(document);
+            return Err(Box::new(document));
         }
+        Ok(self.put(index, document, now))
+    }
+
+    /// Takes back what was out for another attempt: it had its room before, and at most [`TRY_BYTES`] are out at a time.
+    pub fn put(&mut self, index: &str, document: Waiting, now: Instant) -> bool {
+        let known = self.lots.contains_key(index);
         self.bytes += document.bytes();
         let fresh = || Lot { documents: Vec::new(), due: now + FIRST_WAIT, wait: FIRST_WAIT, out: false };
         let lot = self.lots.entry(index.to_owned()).or_insert_with(fresh);
         lot.documents.push(document);
-        Ok(!known)
+        !known
     }
 
     /// When the next lot is due.
@@ -122,25 +133,33 @@ mod tests {
 
     fn document(bytes: usize) -> Waiting {
         let cause = (403, String::new(), String::new());
-        Waiting { lines: vec![b'x'; bytes].into(), items: 1, own_id: true, signal: Signal::Logs, cause }
+        Waiting {
+            lines: vec![b'x'; bytes].into(),
+            items: 1,
+            own_id: true,
+            in_doubt: false,
+            signal: Signal::Logs,
+            cause,
+            share: Share::none(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn documents_wait_within_bytes_and_come_back_when_due() {
         let start = Instant::now();
         let mut parked = Parked::new(3 * (100 + OVERHEAD_BYTES));
-        assert_eq!(parked.park("a", document(100), start), Ok(true));
-        assert_eq!(parked.park("a", document(100), start), Ok(false));
-        assert_eq!(parked.park("b", document(100), start), Ok(true));
-        assert_eq!(parked.park("b", document(1), start), Err(document(1)), "no room");
+        assert!(matches!(parked.park("a", document(100), start), Ok(true)));
+        assert!(matches!(parked.park("a", document(100), start), Ok(false)));
+        assert!(matches!(parked.park("b", document(100), start), Ok(true)));
+        assert!(parked.park("b", document(1), start).is_err(), "no room");
         assert_eq!(parked.next_due(), Some(start + FIRST_WAIT));
-        assert_eq!(parked.take_due(start, 1000), None);
+        assert!(parked.take_due(start, 1000).is_none());
         let later = start + FIRST_WAIT;
         assert_eq!(parked.take_due(later, 150).map(|(index, taken)| (index, taken.len())), Some(("a".to_owned(), 1)));
         assert_eq!(parked.take_due(later, 1).map(|(index, taken)| (index, taken.len())), Some(("b".to_owned(), 1)));
-        assert_eq!(parked.take_due(later, 1000), None, "both are out");
+        assert!(parked.take_due(later, 1000).is_none(), "both are out");
         parked.attempted("b", false, later);
-        assert_eq!(parked.park("a", document(100), later), Ok(false));
+        assert!(matches!(parked.park("a", document(100), later), Ok(false)));
         parked.attempted("a", true, later);
         assert_eq!(parked.next_due(), Some(later + 2 * FIRST_WAIT), "the wait doubles");
         assert_eq!(parked.take_all().len(), 2);

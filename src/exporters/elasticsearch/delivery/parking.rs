@@ -1,7 +1,6 @@
 //! The owner task of the parking lot: tries each closed index again when it is due, and settles what comes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -12,14 +11,12 @@ use crate::core::tasks::Pulse;
 use crate::exporters::elasticsearch::delivery::carrier::Carrier;
 use crate::exporters::elasticsearch::delivery::load::Document;
 use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
-use crate::exporters::elasticsearch::delivery::parked::Waiting;
+use crate::exporters::elasticsearch::delivery::parked::{TRY_BYTES, Waiting};
 use crate::exporters::sending::account::Account;
-
-/// Lines tried at once: enough to empty a lot quickly, little to repeat while the index stays closed.
-const TRY_BYTES: usize = 1 << 20;
 
 /// Runs until draining begins; then everything due or not gets one more attempt and what is left stays for the caller.
 pub async fn run(carrier: Arc<Carrier>, account: Arc<Account>, pulse: Arc<Pulse>) {
+    pulse.waits_for("documents of an index that takes no writes for now");
     loop {
         pulse.beat();
         let due = carrier.parked().take_due(Instant::now(), TRY_BYTES);
@@ -48,12 +45,11 @@ pub async fn run(carrier: Arc<Carrier>, account: Arc<Account>, pulse: Arc<Pulse>
 }
 
 async fn retry(carrier: &Carrier, account: &Account, index: &str, waiting: Vec<Waiting>) {
-    let (lines, documents) = assemble(&waiting);
-    drop(waiting);
-    let outcome = carrier.carry(&lines, documents, Manner::Queued, None).await;
-    let blocked = outcome.blocked;
-    settle(account, &outcome);
-    if !blocked && outcome.taken_any() {
+    let (lines, documents) = assemble(waiting);
+    let outcome = carrier.carry(&lines, documents, Manner::Parked, None).await;
+    let (blocked, taken_any) = (outcome.blocked, outcome.taken_any());
+    settle(account, outcome);
+    if !blocked && taken_any {
         carrier.voice.unparks(index);
     }
     let mut parked = carrier.parked();
@@ -62,36 +58,37 @@ async fn retry(carrier: &Carrier, account: &Account, index: &str, waiting: Vec<W
 }
 
 /// Lines side by side, and where each document stands in them.
-pub fn assemble(waiting: &[Waiting]) -> (Bytes, Vec<Document>) {
+pub fn assemble(waiting: Vec<Waiting>) -> (Bytes, Vec<Document>) {
     let mut lines = Vec::with_capacity(waiting.iter().map(|document| document.lines.len()).sum());
-    let documents = waiting.iter().map(|document| {
+    let documents = waiting.into_iter().map(|document| {
         let start = lines.len();
         lines.extend_from_slice(&document.lines);
-        Document { range: start..lines.len(), items: document.items, own_id: document.own_id, signal: document.signal }
+        let Waiting { items, own_id, in_doubt, signal, share, .. } = document;
+        Document { range: start..lines.len(), items, own_id, signal, in_doubt, share }
     });
     let documents = documents.collect();
     (Bytes::from(lines), documents)
 }
 
-fn settle(account: &Account, outcome: &Outcome) {
-    for signal in Signal::ALL {
-        account.delivered(signal, outcome.delivered[signal.index()]);
-    }
-    for (signal, reason, items) in &outcome.lost {
-        account.lost(*signal, *reason, *items);
+fn settle(account: &Account, outcome: Outcome) {
+    for (signal, tally) in Signal::ALL.into_iter().zip(outcome.tallies) {
+        account.settle(signal, tally);
     }
 }
 
 /// The exporter ends: what still waits is kept on disk, or lost with a count.
 pub fn bury_all(carrier: &Carrier, account: &Account) {
-    let waiting = carrier.parked().take_all();
-    let (lines, documents) = assemble(&waiting);
-    for (document, waiting) in documents.iter().zip(&waiting) {
-        let (status, kind, reason) = waiting.cause.clone();
+    let mut outcome = Outcome::default();
+    for mut waiting in carrier.parked().take_all() {
+        let (status, kind, reason) = std::mem::take(&mut waiting.cause);
         let cause = Cause { status, kind, reason, why: Reason::BLOCKED };
-        let why = carrier.keep_or_drop(&lines[document.range.clone()], document, &cause);
-        account.lost(document.signal, why, u64::from(document.items));
+        let (lines, documents) = assemble(vec![waiting]);
+        for document in documents {
+            let why = carrier.keep_or_drop(&lines, &document, &cause);
+            outcome.lose(document, why, &cause);
+        }
     }
+    settle(account, outcome);
     carrier.counts.parked_bytes.set(0);
-    tracing::debug!(exporter = %carrier.voice.path, requests = carrier.taken.load(Ordering::Relaxed), "delivery ended");
+    tracing::debug!(exporter = %carrier.voice.path, requests = carrier.progress.taken(), "delivery ended");
 }

@@ -8,6 +8,7 @@ use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
+use crate::core::outside::Outside;
 use crate::exporters::elasticsearch::delivery::gzip::Gzip;
 use crate::exporters::elasticsearch::delivery::rota::Rota;
 use crate::net::client::Client;
@@ -55,14 +56,14 @@ pub struct Posted {
 }
 
 impl Post {
-    pub fn new(settings: &PostSettings) -> Post {
+    pub fn new(settings: &PostSettings, outside: &Outside) -> Post {
         let mut query = FILTER.to_owned();
         for (key, value) in &settings.query {
             query.push_str(&format!("&{key}={}", escaped(value)));
         }
         let node = |client: &ClientSettings| Node {
             path: format!("{}/_bulk?{query}", client.target.path.trim_end_matches('/')),
-            client: Client::new(client.clone()),
+            client: Client::within(outside.clone(), client.clone()),
         };
         let names: Vec<&str> = settings.nodes.iter().map(|node| node.target.authority().as_str()).collect();
         Post {
@@ -77,6 +78,11 @@ impl Post {
 
     pub fn compresses(&self) -> bool {
         self.gzip.is_some()
+    }
+
+    /// Of one request.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     pub fn destination(&self) -> &str {
@@ -160,7 +166,7 @@ impl Post {
 }
 
 /// No connection came up, so nothing can have been indexed.
-fn is_unseen(failure: &Failure) -> bool {
+pub fn is_unseen(failure: &Failure) -> bool {
     matches!(
         failure,
         Failure::Resolve { .. }

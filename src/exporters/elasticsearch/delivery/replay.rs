@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::core::component::Task;
 use crate::core::replay::{Replay, Summary};
+use crate::core::settlement::Share;
 use crate::exporters::elasticsearch::delivery::carrier::Carrier;
 use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, Letter, private_file};
 use crate::exporters::elasticsearch::delivery::load::Document;
@@ -102,7 +103,8 @@ impl Gathered {
             return None;
         }
         let (signal, own_id) = (letter.signal(), letter.own_id);
-        self.documents.push(Document { range, items: letter.items, own_id, signal });
+        let (range, items, share) = (range, letter.items, Share::none());
+        self.documents.push(Document { range, items, own_id, signal, in_doubt: false, share });
         Some(())
     }
 

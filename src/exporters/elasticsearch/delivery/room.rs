@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::core::payload::{Payload, Signal};
+use crate::core::settlement::Share;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::load::Document;
@@ -13,8 +14,10 @@ use crate::exporters::elasticsearch::mapping::{Bulk, Deltas, Fault, Mapper, Mode
 
 /// Rooms and buffers kept for the next payload; more at once are made and thrown away.
 const KEPT_MAX: usize = 4;
-/// A buffer that one large payload blew up is not kept.
-const KEPT_BYTES_MAX: usize = 16 << 20;
+/// What lies idle is charged to nobody, so all buffers together are kept up to this only: the documents of one portion.
+const KEPT_BYTES_MAX: usize = 12 << 20;
+/// Lists that a payload of tiny records blew up are not kept: at most a MiB in all rooms.
+const KEPT_DOCUMENTS_MAX: usize = 4 << 10;
 
 /// A mapper with the lists it fills.
 struct Room {
@@ -45,7 +48,8 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut home = lock(&self.home);
-        if home.len() < KEPT_MAX && self.lines.capacity() <= KEPT_BYTES_MAX {
+        let kept: usize = home.iter().map(Vec::capacity).sum();
+        if home.len() < KEPT_MAX && kept.saturating_add(self.lines.capacity()) <= KEPT_BYTES_MAX {
             home.push(std::mem::take(&mut self.lines));
         }
     }
@@ -56,7 +60,9 @@ pub struct Mapped {
     pub lines: Bytes,
     pub documents: Vec<Document>,
     /// One for each item without a document.
-    pub unmappable: Vec<Fault>,
+    pub unmappable: Vec<(Fault, Share)>,
+    /// Values written as text, because no index can store them as what they are.
+    pub as_text: u64,
 }
 
 pub struct Rooms {
@@ -81,7 +87,8 @@ impl Rooms {
         self.takes.clone()
     }
 
-    pub fn map(&self, payload: &Payload, mode: Option<Mode>, now: UnixNanos) -> Mapped {
+    /// The payload's share goes to its documents. `nonce`: see [`Request::nonce`].
+    pub fn map(&self, payload: &mut Payload, (mode, nonce): (Option<Mode>, u64), now: UnixNanos) -> Mapped {
         let kept = lock(&self.idle).pop();
         let mut room = kept.unwrap_or_else(|| Room {
             mapper: Mapper::new(self.settings.clone()),
@@ -92,25 +99,70 @@ impl Rooms {
         room.bulk.clear();
         room.bulk.lines = lock(&self.buffers).pop().unwrap_or_default();
         room.bulk.lines.clear();
-        let request = Request { signal: payload.signal, envelope: &payload.envelope, mode, now };
+        let request = Request {
+            signal: payload.signal,
+            envelope: &payload.envelope,
+            mode,
+            now,
+            arrived: payload.origin.arrived_at,
+            nonce,
+        };
         if payload.signal == Signal::Metrics {
             room.mapper.map(&request, &mut lock(&self.deltas), &mut room.bulk);
         } else {
             room.mapper.map(&request, &mut room.no_series, &mut room.bulk);
         }
-        let mut start = 0;
-        let documents = room.bulk.documents.iter().map(|document| {
-            let range = start..document.end;
-            start = document.end;
-            Document { range, items: document.items, own_id: document.own_id, signal: payload.signal }
-        });
-        let documents = documents.collect();
-        let unmappable = room.bulk.faulty.iter().map(|(_, fault)| *fault).collect();
+        let (documents, unmappable) = owned(&room.bulk, payload);
+        let as_text = room.bulk.as_text;
         let lines = Lent { lines: std::mem::take(&mut room.bulk.lines), home: self.buffers.clone() };
+        room.bulk.shed(KEPT_DOCUMENTS_MAX);
         let mut idle = lock(&self.idle);
         if idle.len() < KEPT_MAX {
             idle.push(room);
         }
-        Mapped { lines: Bytes::from_owner(lines), documents, unmappable }
+        Mapped { lines: Bytes::from_owner(lines), documents, unmappable, as_text }
+    }
+}
+
+/// Documents and faults with the share of their items, which is given out in the order of the items where it matters whose
+/// they are. The points of a metrics document count where its first one stands.
+fn owned(bulk: &Bulk, payload: &mut Payload) -> (Vec<Document>, Vec<(Fault, Share)>) {
+    let mut start = 0;
+    let documents = bulk.documents.iter().map(|document| {
+        let range = start..document.end;
+        start = document.end;
+        let (items, own_id, signal) = (document.items, document.own_id, payload.signal);
+        Document { range, items, own_id, signal, in_doubt: false, share: Share::none() }
+    });
+    let mut documents: Vec<Document> = documents.collect();
+    let mut faults: Vec<(Fault, Share)> = bulk.faulty.iter().map(|(_, fault)| (*fault, Share::none())).collect();
+    let share = &mut payload.share;
+    if share.is_merged() {
+        let of_documents = bulk.documents.iter().zip(&mut documents);
+        let of_documents = of_documents.map(|(mapped, document)| (mapped.place, mapped.items, &mut document.share));
+        let of_faults = bulk.faulty.iter().zip(&mut faults).map(|((place, _), (_, share))| (*place, 1, share));
+        let mut places: Vec<_> = of_documents.chain(of_faults).collect();
+        places.sort_by_key(|(place, ..)| *place);
+        places.into_iter().for_each(|(_, items, owner)| *owner = share.split(u64::from(items)));
+    } else {
+        documents.iter_mut().for_each(|document| document.share = share.split(u64::from(document.items)));
+        faults.iter_mut().for_each(|(_, owner)| *owner = share.split(1));
+    }
+    (documents, faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_lie_idle_are_bounded_together() {
+        let home: Buffers = Arc::default();
+        let sizes = [5 << 20, 5 << 20, 5 << 20, 1 << 20, 16 << 20];
+        for size in sizes {
+            drop(Lent { lines: Vec::with_capacity(size), home: home.clone() });
+        }
+        let kept: Vec<usize> = lock(&home).iter().map(Vec::capacity).collect();
+        assert_eq!(kept, [5 << 20, 5 << 20, 1 << 20]);
     }
 }

@@ -25,6 +25,13 @@ pub enum Verdict {
     Conflict,
 }
 
+impl Verdict {
+    /// The index is closed; it says nothing about the document.
+    pub fn is_closed(self) -> bool {
+        self == Verdict::Blocked
+    }
+}
+
 /// What Elasticsearch said of one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said<'a> {
@@ -58,17 +65,20 @@ impl Default for Statuses {
     }
 }
 
-/// Errors of an index that is closed for everybody, whatever their status.
-const BLOCKS: [&str; 3] = ["cluster_block_exception", "security_exception", "index_closed_exception"];
+/// Errors of an index that is closed for everybody, or that nobody has set up yet (a template is missing, or indices may
+/// not be made by writing to them), whatever their status.
+const BLOCKS: [&str; 4] =
+    ["cluster_block_exception", "security_exception", "index_closed_exception", "index_not_found_exception"];
 
-/// The verdict on one document. `own_id`: its action line carries an id that stays the same on every attempt.
-pub fn judge(said: &Said<'_>, own_id: bool, retry: &Statuses) -> Verdict {
+/// The verdict on one document. `repeats`: what is there under its identity may be itself, because its action line
+/// carries an id of its own or because an earlier attempt's outcome is not known.
+pub fn judge(said: &Said<'_>, repeats: bool, retry: &Statuses) -> Verdict {
     match said.status {
         200..=299 if said.error.is_empty() && said.failure_store => Verdict::FailureStore,
         200..=299 if said.error.is_empty() => Verdict::Indexed,
         _ if BLOCKS.contains(&said.error.as_ref()) => Verdict::Blocked,
         401 | 403 => Verdict::Blocked,
-        409 if own_id => Verdict::Present,
+        409 if repeats => Verdict::Present,
         409 => Verdict::Conflict,
         status if retry.has(status) => Verdict::Later,
         _ => Verdict::Never,

@@ -41,8 +41,8 @@ const WANTED: &[(&str, Wanted)] = &[
     ("missing-index", Whole(Class::Faulty)),
     ("unknown-pipeline", Items(&[Never, Indexed])),
     ("unknown-dynamic-template", Items(&[Never])),
-    ("require-data-stream-query", Items(&[Never, Never, Indexed])),
-    ("require-data-stream-action", Items(&[Never])),
+    ("require-data-stream-query", Items(&[Blocked, Never, Indexed])),
+    ("require-data-stream-action", Items(&[Blocked])),
     ("unknown-query-parameter", Whole(Class::Faulty)),
     ("no-final-newline", Whole(Class::Faulty)),
     ("empty-body", Whole(Class::Faulty)),
@@ -153,7 +153,8 @@ fn blocks_are_told_by_their_type_whatever_their_status() {
         (503, "unavailable_shards_exception", Later),
         (429, "circuit_breaking_exception", Later),
         (500, "exception", Never),
-        (404, "index_not_found_exception", Never),
+        (404, "index_not_found_exception", Blocked),
+        (404, "other", Never),
     ] {
         let said = Said { status, error: kind.into(), ..Said::default() };
         assert_eq!(judge(&said, true, &Statuses::default()), wanted, "{status} {kind}");

@@ -46,7 +46,7 @@ impl Voice {
     pub fn gives_up(&self, documents: u64, cause: &str, kept: bool) {
         let Some(unsaid) = self.condition().drops(documents, Instant::now()) else { return };
         let text = if kept { "documents were dead-lettered" } else { "documents were not delivered" };
-        tracing::warn!(exporter = %self.path, endpoint = %self.destination, documents, cause, earlier_documents_not_logged = unsaid, "{text}");
+        tracing::warn!(exporter = %self.path, endpoint = %self.destination, documents, cause, suppressed = unsaid, "{text}");
     }
 
     /// An index is closed to us.
@@ -56,6 +56,20 @@ impl Voice {
             index,
             cause,
             "documents wait until their index takes them: check its blocks, the disk's flood stage and the privileges"
+        );
+    }
+
+    /// The parking lot is full: documents wait in their requests, and the queue behind them fills. At most a line a minute.
+    pub fn holds(&self, documents: u64, cause: &str) {
+        let Some(unsaid) = self.condition().drops(documents, Instant::now()) else { return };
+        tracing::warn!(
+            exporter = %self.path,
+            endpoint = %self.destination,
+            documents,
+            cause,
+            suppressed = unsaid,
+            "closed indices have more documents waiting than parked_bytes allows: everything waits behind them until they open; \
+             free disk space or lift the block, raise parked_bytes, or name a dead_letter file"
         );
     }
 

@@ -46,6 +46,7 @@ fn push_record(
     let own = (wanted != Wanted::default()).then(|| router.target(kind(routed), routed));
     let target = own.as_ref().unwrap_or(target);
     let naming = Naming::new(&id, &wanted, Kind::Logs, router.settings);
+    let time = work.storable_or_arrival(record.timestamp());
     let head = work.bulk.begin_document(target, &naming);
     let out = &mut work.bulk.lines;
     out.pop();
@@ -53,7 +54,7 @@ fn push_record(
     if !holds_time(map)? {
         out.pop();
         out.extend_from_slice(if out.last() == Some(&b'{') { b"\"@timestamp\":" } else { b",\"@timestamp\":" });
-        tree::push_iso(out, record.timestamp());
+        tree::push_iso(out, time.nanos);
         out.push(b'}');
     }
     out.push(b'\n');

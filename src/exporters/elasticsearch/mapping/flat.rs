@@ -7,9 +7,9 @@ use crate::exporters::elasticsearch::mapping::record::{Part, Record, Span};
 use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::Scope;
 use crate::exporters::elasticsearch::mapping::settings::Mode;
-use crate::exporters::elasticsearch::mapping::tree::{Style, Tree};
+use crate::exporters::elasticsearch::mapping::tree::Style;
 use crate::exporters::elasticsearch::mapping::value::Seen;
-use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::exporters::elasticsearch::mapping::{DATE_NANOS_MAX, Head, Work};
 use crate::otlp::ids::push_hex;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
 
@@ -26,7 +26,7 @@ const KINDS: [&str; 6] = [
 pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     each(router, (scope, Kind::Traces), work, |bytes, prefixes, work| {
         let span = Span::read(bytes)?;
-        add_span(&span, prefixes, work.tree, work.seen)?;
+        add_span(&span, prefixes, work)?;
         Ok((work.ids.of_span(&span, bytes), wanted(&span.attributes)?))
     })
 }
@@ -35,7 +35,7 @@ pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Res
 pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     each(router, (scope, Kind::Logs), work, |bytes, prefixes, work| {
         let record = Record::read(bytes)?;
-        add_record(&record, prefixes, work.tree, work.seen)?;
+        add_record(&record, prefixes, work)?;
         Ok((work.ids.of_bytes(record.timestamp(), bytes), wanted(&record.attributes)?))
     })
 }
@@ -100,7 +100,8 @@ fn wanted<'a>(attributes: &Repeated<'a>) -> Result<Wanted<'a>, Malformed> {
     Ok(wanted)
 }
 
-fn add_span(span: &Span<'_>, prefixes: Prefixes, tree: &mut Tree, seen: &mut Seen) -> Result<(), Malformed> {
+fn add_span(span: &Span<'_>, prefixes: Prefixes, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let (tree, seen) = (&mut *work.tree, &mut *work.seen);
     tree.add_attributes(prefixes.attributes.as_bytes(), &span.attributes, seen)?;
     for event in span.events.entries() {
         let event = Part::read_event(event?)?;
@@ -110,8 +111,10 @@ fn add_span(span: &Span<'_>, prefixes: Prefixes, tree: &mut Tree, seen: &mut See
             Ok(())
         })?;
     }
-    tree.add_time("@timestamp", span.start);
-    tree.add_time("EndTimestamp", span.end);
+    let time = work.storable(span.start);
+    work.add_timestamp(time);
+    let (tree, seen) = (&mut *work.tree, &mut *work.seen);
+    tree.add_time("EndTimestamp", span.end.min(DATE_NANOS_MAX));
     tree.add_id("TraceId", span.trace_id);
     tree.add_id("SpanId", span.span_id);
     tree.add_id("ParentSpanId", span.parent_span_id);
@@ -145,9 +148,11 @@ fn push_links(out: &mut Vec<u8>, span: &Span<'_>, seen: &mut Seen) -> Result<(),
     Ok(())
 }
 
-fn add_record(record: &Record<'_>, prefixes: Prefixes, tree: &mut Tree, seen: &mut Seen) -> Result<(), Malformed> {
-    tree.add_attributes(prefixes.attributes.as_bytes(), &record.attributes, seen)?;
-    tree.add_time("@timestamp", record.timestamp());
+fn add_record(record: &Record<'_>, prefixes: Prefixes, work: &mut Work<'_>) -> Result<(), Malformed> {
+    work.tree.add_attributes(prefixes.attributes.as_bytes(), &record.attributes, work.seen)?;
+    let time = work.storable_or_arrival(record.timestamp());
+    work.add_timestamp(time);
+    let (tree, seen) = (&mut *work.tree, &mut *work.seen);
     tree.add_id("TraceId", record.trace_id);
     tree.add_id("SpanId", record.span_id);
     tree.add_int("TraceFlags", i64::from(record.flags));

@@ -69,6 +69,17 @@ pub struct Entry<'a> {
     next: u32,
 }
 
+impl Entry<'_> {
+    /// How many documents this one stands for: the observations of a histogram or summary, one for a number (contrib,
+    /// `datapoints`: `DocCount` of a number is 1).
+    pub fn doc_count(&self) -> u64 {
+        match self.field {
+            FieldType::Number { .. } => 1,
+            FieldType::Histogram { .. } | FieldType::Summary => self.point.count,
+        }
+    }
+}
+
 /// The field type of a value: which dynamic template Elasticsearch is told to use, and the value in its form.
 #[derive(Clone, Copy)]
 pub enum FieldType {

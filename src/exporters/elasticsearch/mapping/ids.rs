@@ -2,8 +2,9 @@
 //! answer got lost is not indexed again.
 //!
 //! A span is known by its trace, its id, its start and its kind: with some tracers both ends of a call share one span
-//! id. An event adds its place in the span. A record, or a span without ids, is known by its bytes, its resource and its
-//! scope; how many equal ones came before it in the request tells equal ones apart.
+//! id. An event adds its place in the span. A record, or a span without ids, has no identity of its own: it is known by its
+//! bytes, its resource, its scope, the nonce of the payload it came with, and how many equal ones came before it there. Without
+//! the nonce an equal record of another request would be taken for a repeat of this one and be lost (issue 13, H6).
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -52,22 +53,26 @@ impl Id {
 #[derive(Debug, Default)]
 pub struct Ids {
     on: bool,
-    /// Hash of resource and scope of the items that come.
+    /// Tells the records of this payload from equal ones of every other.
+    nonce: u64,
+    /// Hash of nonce, resource and scope of the items that come.
     scope: u64,
     /// How often each fingerprint came in this request.
     seen: HashMap<[u64; 3], u32, RandomState>,
 }
 
 impl Ids {
-    pub fn begin_request(&mut self, on: bool) {
+    /// `nonce` stays the same for every attempt of one payload and differs between payloads.
+    pub fn begin_request(&mut self, on: bool, nonce: u64) {
         self.on = on;
+        self.nonce = nonce;
         self.seen.clear();
     }
 
     pub fn begin_scope(&mut self, group: &Group, scope: &ScopeGroup) {
         if self.on {
             let resource = xxh64::hash(group.resource.as_deref().unwrap_or_default());
-            self.scope = xxh64::hash(scope.scope.as_deref().unwrap_or_default()).rotate_left(1) ^ resource;
+            self.scope = xxh64::hash(scope.scope.as_deref().unwrap_or_default()).rotate_left(1) ^ resource ^ self.nonce;
         }
     }
 
@@ -87,10 +92,9 @@ impl Ids {
         Id::of(&parts)
     }
 
-    /// The id of an item that has no identity of its own; none without a time, when equal items of later requests would
-    /// be taken for repeats.
+    /// The id of an item that has no identity of its own.
     pub fn of_bytes(&mut self, time: u64, bytes: &[u8]) -> Id {
-        if !self.on || time == 0 {
+        if !self.on {
             return Id::NONE;
         }
         let fingerprint = [time, self.scope, xxh64::hash(bytes)];
@@ -123,19 +127,21 @@ mod tests {
     #[test]
     fn equal_records_have_ids_of_their_own_and_the_same_ones_next_time() {
         let mut ids = Ids::default();
-        let mut round = || {
-            ids.begin_request(true);
+        let mut round = |nonce| {
+            ids.begin_request(true, nonce);
+            ids.begin_scope(&Group::default(), &ScopeGroup::default());
             [&b"a"[..], b"a", b"b"].map(|bytes| ids.of_bytes(7, bytes).letters().to_vec())
         };
-        let first = round();
+        let first = round(1);
         assert!(first[0] != first[1] && first[0] != first[2] && first[1] != first[2]);
-        assert_eq!(round(), first);
+        assert_eq!(round(1), first, "an attempt of the same payload");
+        assert!(round(2).iter().all(|id| !first.contains(id)), "equal records of another payload");
     }
 
     #[test]
     fn both_ends_of_a_call_may_share_a_span_id() {
         let mut ids = Ids::default();
-        ids.begin_request(true);
+        ids.begin_request(true, 1);
         let mut span = Span { trace_id: &[1; 16], span_id: &[2; 8], start: 5, kind: 2, ..Span::default() };
         let server = ids.of_span(&span, b"").letters().to_vec();
         span.kind = 3;

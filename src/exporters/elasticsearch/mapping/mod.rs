@@ -40,6 +40,7 @@ use crate::exporters::elasticsearch::mapping::value::Seen;
 use crate::otlp::envelope;
 use crate::otlp::split::Place;
 use crate::otlp::walk::Malformed;
+use crate::ottl::is_too_much;
 
 /// Lines for one `_bulk` request and which part of the envelope each document speaks of.
 #[derive(Debug, Default)]
@@ -50,6 +51,9 @@ pub struct Bulk {
     /// Items (for metrics data points) that could not be mapped, and why; they have no document. Together with the
     /// documents' items they are all that came in.
     pub faulty: Vec<(Place, Fault)>,
+    /// Values that no index can store as what they are, and that were written as text instead: times outside of
+    /// [`DATE_NANOS_MAX`], maps and lists below [`value::LEVELS_MAX`].
+    pub as_text: u64,
 }
 
 /// One document; it begins where the one before ends.
@@ -67,6 +71,12 @@ pub struct Document {
     /// The action line carries an `_id`: a conflict then means that the document is there already.
     pub own_id: bool,
 }
+
+/// The last time that a field of type `date_nanos` holds, in nanoseconds since 1970: 2262-04-11T23:47:16.854775807Z
+/// (Elasticsearch, "Date nanoseconds field type").
+pub const DATE_NANOS_MAX: u64 = i64::MAX as u64;
+/// The attribute that keeps a time which no index can store.
+const ORIGINAL_TIME: &str = "podgate.timestamp";
 
 /// Why an item, or a data point, has no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +143,10 @@ pub struct Request<'a> {
     /// The mode that the request's metadata names (`X-Elastic-Mapping-Mode`); a scope's attribute comes before it.
     pub mode: Option<Mode>,
     pub now: UnixNanos,
+    /// When the request arrived: the time of what has none, or one that no index can store.
+    pub arrived: UnixNanos,
+    /// Drawn once for a payload and kept for every attempt: part of the ids of what has no identity of its own.
+    pub nonce: u64,
 }
 
 /// Turns envelopes into documents. Holds room that is used again, so one belongs to whoever builds bulk requests.
@@ -144,6 +158,13 @@ pub struct Mapper {
     tree: Tree,
 }
 
+/// A time as it is stored, and the one that could not be.
+#[derive(Clone, Copy)]
+struct Stored {
+    nanos: u64,
+    original: Option<u64>,
+}
+
 /// What mapping writes into and works with.
 struct Work<'w> {
     bulk: &'w mut Bulk,
@@ -151,6 +172,31 @@ struct Work<'w> {
     ids: &'w mut Ids,
     tree: &'w mut Tree,
     deltas: &'w mut Deltas,
+    /// See [`Request::arrived`].
+    arrived: u64,
+}
+
+impl Work<'_> {
+    /// The time as an index can store it: the arrival for one out of range.
+    fn storable(&mut self, nanos: u64) -> Stored {
+        let keep_original = nanos > DATE_NANOS_MAX;
+        self.bulk.as_text += u64::from(keep_original);
+        Stored { nanos: if keep_original { self.arrived } else { nanos }, original: keep_original.then_some(nanos) }
+    }
+
+    /// The same of a record, which has the time of its arrival when it has none (OpenTelemetry, logs data model: data
+    /// that was never observed is observed when it comes).
+    fn storable_or_arrival(&mut self, nanos: u64) -> Stored {
+        self.storable(if nanos == 0 { self.arrived } else { nanos })
+    }
+
+    /// `@timestamp` in the modes that write paths, with the original beside it if it is out of range.
+    fn add_timestamp(&mut self, time: Stored) {
+        self.tree.add_time("@timestamp", time.nanos);
+        if let Some(original) = time.original {
+            self.tree.add_time(ORIGINAL_TIME, original);
+        }
+    }
 }
 
 impl Mapper {
@@ -167,17 +213,27 @@ impl Mapper {
     /// cumulative series move on with every call.
     pub fn map(&mut self, request: &Request<'_>, deltas: &mut Deltas, bulk: &mut Bulk) {
         deltas.begin(request.now);
-        self.ids.begin_request(self.settings.deterministic_ids);
+        self.ids.begin_request(self.settings.deterministic_ids, request.nonce);
         let date = self.settings.logstash.as_ref().and_then(|logstash| logstash.suffix(request.now));
         let Mapper { settings, seen, ids, tree } = self;
-        let mut work = Work { bulk, seen, ids, tree, deltas };
+        let mut work = Work { bulk, seen, ids, tree, deltas, arrived: request.arrived.0 };
         for (group, resource) in (0u32..).zip(&request.envelope.groups) {
-            for (scope, items) in (0u32..).zip(&resource.scopes) {
+            // Every scope reads its resource anew, which shows in no document when the resource has nothing to show.
+            let bytes = resource.scopes.iter().map(|scope| scope.items.byte_len()).sum();
+            let shared = resource.resource.as_deref().unwrap_or_default();
+            let crowded = is_too_much(resource.scopes.len(), bytes, shared);
+            for (scope, items) in (0u32..).zip(&resource.scopes).filter(|(_, items)| !items.items.is_empty()) {
                 let at = ItemsAt { items: &items.items, group, scope };
+                if crowded {
+                    let fault = Fault::Malformed(Malformed::Crowded);
+                    at.iter().for_each(|(place, bytes)| work.bulk.fault_all(request.signal, place, bytes, fault));
+                    continue;
+                }
                 work.ids.begin_scope(resource, items);
                 let mapped = Scope::read(resource, items, at)
                     .map_err(Fault::from)
                     .and_then(|scope| map_scope(settings, request, (&scope, date.as_deref()), &mut work));
+                work.bulk.as_text += std::mem::take(&mut work.seen.as_text);
                 if let Err(fault) = mapped {
                     work.seen.reset();
                     at.iter().for_each(|(place, bytes)| work.bulk.fault_all(request.signal, place, bytes, fault));
@@ -231,6 +287,15 @@ impl Bulk {
         self.lines.clear();
         self.documents.clear();
         self.faulty.clear();
+        self.as_text = 0;
+    }
+
+    /// Empties the lists, and gives back what they have beyond this many.
+    pub fn shed(&mut self, most: usize) {
+        self.documents.clear();
+        self.faulty.clear();
+        self.documents.shrink_to(most);
+        self.faulty.shrink_to(most);
     }
 
     /// Notes an item message without documents, once for each item it counts for.

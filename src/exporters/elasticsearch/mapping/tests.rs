@@ -1,5 +1,6 @@
 //! Against what the Collector sent for the same input, and against what Elasticsearch refuses.
 
+mod bounds;
 mod modes;
 mod naming;
 mod shields;
@@ -52,7 +53,7 @@ fn plain(mode: Mode) -> Settings {
 
 fn map_as(settings: Settings, signal: Signal, envelope: &Envelope) -> Bulk {
     let mut bulk = Bulk::default();
-    let request = Request { signal, envelope, mode: None, now: NOW };
+    let request = Request { signal, envelope, mode: None, now: NOW, arrived: NOW, nonce: 0 };
     Mapper::new(settings).map(&request, &mut Deltas::default(), &mut bulk);
     bulk
 }
@@ -221,6 +222,17 @@ fn hints_choose_the_aggregate_form_and_the_document_count() {
     assert_eq!(pair["doc"]["_doc_count"], 7);
     assert_eq!(pair["doc"]["metrics"]["h"], serde_json::json!({"sum": 3.5, "value_count": 7}));
     assert_eq!(pair["action"]["create"]["dynamic_templates"]["metrics.h"], "summary");
+}
+
+#[test]
+fn a_number_that_asks_for_a_document_count_counts_as_one_document() {
+    for data in [r#""gauge":{"dataPoints":[{"asInt":5,HINT}]}"#, r#""sum":{"dataPoints":[{"asDouble":5,HINT}]}"#] {
+        let hint = r#""attributes":[{"key":"elasticsearch.mapping.hints","value":{"arrayValue":{"values":[{"stringValue":"_doc_count"}]}}}]"#;
+        let data = data.replace("HINT", hint);
+        let input = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"g",{data}}}]}}]}}]}}"#);
+        let (_, bulk) = mapped(Signal::Metrics, &input);
+        assert_eq!(pairs(&bulk)[0]["doc"]["_doc_count"], 1, "{data}");
+    }
 }
 
 /// Documents of one span with these attributes (OTLP/JSON).

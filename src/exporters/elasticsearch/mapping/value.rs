@@ -22,6 +22,11 @@ const FEW_KEYS: usize = 64;
 pub struct Seen {
     hashes: Vec<u64>,
     hasher: RandomState,
+    /// What is written now stands inside a JSON string: no string of JSON is made within it, because each one in another
+    /// doubles the backslashes of what it holds.
+    in_text: bool,
+    /// Maps and lists written as text because they lie too deep.
+    pub as_text: u64,
 }
 
 /// The keys of one object.
@@ -42,6 +47,7 @@ impl Seen {
     /// Forgets objects that a fault left open.
     pub fn reset(&mut self) {
         self.hashes.clear();
+        self.in_text = false;
     }
 
     /// True when the key is new in its object. Keys are compared by a 64-bit hash seeded at start.
@@ -70,6 +76,10 @@ pub fn same_key(key: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// Levels of maps and lists that stay objects and lists: Elasticsearch's `index.mapping.depth.limit` and the limit of its
+/// flattened fields are 20, of which the field itself and what it stands in take two.
+pub const LEVELS_MAX: usize = 18;
+
 /// Appends one value. `depth` is the number of lists and maps around it.
 #[inline]
 pub fn push_value(out: &mut Vec<u8>, value: AnyValue<'_>, seen: &mut Seen, depth: usize) -> Result<(), Malformed> {
@@ -83,6 +93,10 @@ pub fn push_value(out: &mut Vec<u8>, value: AnyValue<'_>, seen: &mut Seen, depth
             out.push(b'"');
             push_hex(out, bytes);
             out.push(b'"');
+        }
+        AnyValue::Array(_) | AnyValue::KvList(_) if depth >= LEVELS_MAX && !seen.in_text => {
+            seen.as_text += 1;
+            push_json_text(out, value, seen, depth)?;
         }
         AnyValue::Array(message) => push_array(out, message, seen, deeper(depth)?)?,
         AnyValue::KvList(message) => push_map(out, message, seen, deeper(depth)?)?,
@@ -123,7 +137,7 @@ pub fn push_middles(out: &mut Vec<u8>, values: &[(f64, u64)]) {
 }
 
 fn push_array(out: &mut Vec<u8>, message: &[u8], seen: &mut Seen, depth: usize) -> Result<(), Malformed> {
-    let mixed = is_mixed(message)?;
+    let mixed = !seen.in_text && is_mixed(message)?;
     let mut first = true;
     out.push(b'[');
     for field in Fields::new(message) {
@@ -173,7 +187,10 @@ fn push_as_string(out: &mut Vec<u8>, value: AnyValue<'_>, seen: &mut Seen, depth
 /// A value's JSON inside a JSON string.
 pub fn push_json_text(out: &mut Vec<u8>, value: AnyValue<'_>, seen: &mut Seen, depth: usize) -> Result<(), Malformed> {
     let mut json = Vec::new();
-    push_value(&mut json, value, seen, depth)?;
+    let outer = std::mem::replace(&mut seen.in_text, true);
+    let pushed = push_value(&mut json, value, seen, depth);
+    seen.in_text = outer;
+    pushed?;
     text::push_string(out, &json);
     Ok(())
 }

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::core::outside::Outside;
 use crate::exporters::elasticsearch::delivery::post::PostSettings;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
@@ -46,9 +47,10 @@ impl fmt::Display for Said {
 }
 
 impl Peer {
-    pub fn new(post: &PostSettings) -> Peer {
+    pub fn new(post: &PostSettings, outside: &Outside) -> Peer {
+        let client = |settings| Client::within(outside.clone(), settings);
         Peer {
-            nodes: post.nodes.iter().cloned().map(Client::new).collect(),
+            nodes: post.nodes.iter().cloned().map(client).collect(),
             headers: post.headers.clone(),
             timeout: post.timeout.min(TIMEOUT),
             preferred: AtomicUsize::new(0),

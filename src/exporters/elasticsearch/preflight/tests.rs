@@ -76,7 +76,7 @@ impl Fake {
             gzip: None,
             timeout: std::time::Duration::from_secs(5),
         };
-        Preflight::new(&post, settings)
+        Preflight::new(&post, settings, &Outside::default())
     }
 
     fn asked(&self) -> Vec<String> {

@@ -3,6 +3,9 @@
 //!
 //! `PODGATE_SCHEDULES=n` runs n schedules (300 unless told); `SEED=n` replays one.
 
+mod counting;
+mod logged;
+
 use fastrand::Rng;
 
 use super::*;
@@ -49,10 +52,16 @@ struct Rules {
     delay_max: u64,
     /// Shortest time between two starts.
     spacing_min: u64,
-    /// Every process tells when it began, or since when it counts.
+    /// Every process tells when it began.
     tells_start: bool,
     outages: bool,
     clock_steps: bool,
+    /// The node's clock is off ours by up to this many seconds either way.
+    skew_max: u64,
+    /// The node's log folder is mounted.
+    logged: bool,
+    /// All containers of the pod are removed and begin anew: no status ever tells how a run ended.
+    restarts_all: bool,
 }
 
 struct World {
@@ -66,6 +75,8 @@ struct World {
     outage: Option<(u64, u64)>,
     /// The clock is set back or forth at this true time.
     step: Option<(u64, i64)>,
+    /// The node's clock less ours.
+    skew: i64,
 }
 
 impl World {
@@ -78,7 +89,11 @@ impl World {
             sent: Vec::new(),
             outage: None,
             step: None,
+            skew: 0,
         };
+        if rules.skew_max > 0 {
+            world.skew = world.rng.i64(-(rules.skew_max as i64)..=rules.skew_max as i64) * SECOND as i64;
+        }
         world.live();
         let end = world.lives.last().map_or(0, |life| life.end);
         let begin = world.lives[0].start;
@@ -103,6 +118,11 @@ impl World {
         }
     }
 
+    /// What the kubelet and the processes read and stamp.
+    fn node(&self, time: u64) -> u64 {
+        self.wall(time).saturating_add_signed(self.skew)
+    }
+
     fn live(&mut self) {
         let mut at = 1_000 * SECOND + self.rng.u64(0..SECOND);
         for number in 0..self.rng.usize(1..9) {
@@ -117,7 +137,7 @@ impl World {
 
     fn ended(&mut self, number: usize) -> Ended {
         let life = self.lives[number].clone();
-        let whole = |world: &World, time| Some(UnixNanos(world.wall(time) / SECOND * SECOND));
+        let whole = |world: &World, time| Some(UnixNanos(world.node(time) / SECOND * SECOND));
         // A kubelet that restarted sometimes has no times of a dead run.
         let told = self.rng.u8(0..10) > 0;
         Ended {
@@ -136,7 +156,7 @@ impl World {
             let life = self.lives[number].clone();
             let before = number.checked_sub(1).map(|before| self.ended(before));
             let dead = self.ended(number);
-            let started = UnixNanos(self.wall(life.start) / SECOND * SECOND);
+            let started = UnixNanos(self.node(life.start) / SECOND * SECOND);
             let mut states = vec![
                 (life.start, RunState::Running { started: Some(started) }, before.clone()),
                 (life.end, RunState::Terminated(dead.clone()), before.clone()),
@@ -148,10 +168,15 @@ impl World {
                 // Created, not yet started: number and id are the new ones already.
                 states.insert(0, (life.start, RunState::Waiting { reason: "".into() }, before));
             }
-            for (at, state, last) in states {
+            for (at, mut state, mut last) in states {
+                let removed = self.rules.restarts_all && at >= life.end;
+                if removed {
+                    (state, last) = (RunState::Waiting { reason: "PodInitializing".into() }, None);
+                }
+                let id = if removed { "" } else { &life.id };
                 let published = (at + self.rng.u64(0..=self.rules.delay_max)).max(last_published);
                 last_published = published;
-                self.published.push((published, pod(&life.id, number, state, last)));
+                self.published.push((published, pod(id, number, state, last)));
             }
         }
         self.lose();
@@ -201,7 +226,8 @@ impl World {
         let tells_start = self.rules.tells_start || self.rng.u8(0..4) == 0;
         let connected = self.rng.u8(0..3) > 0;
         let accepted = self.rng.u64(start.min(life.end - 1)..life.end);
-        let counts = tells_start && self.rng.bool();
+        // Since when it counts is no start, but a time at which it lived: statuses must come in time.
+        let counts = tells_start && !self.rules.tells_start && self.rng.bool();
         let since = Some(start + self.rng.u64(0..5 * SECOND)).filter(|since| *since < life.end).unwrap_or(start);
         for _ in 0..self.rng.u32(1..12) {
             let earliest = if counts { since } else { start };
@@ -220,11 +246,11 @@ impl World {
             self.sent.push(Sent {
                 life: number,
                 arrived,
-                times: timed.then(|| (self.wall(made), self.wall(made + spread))),
+                times: timed.then(|| (self.node(made), self.node(made + spread))),
                 identity: has_identity.then(|| format!("c7b2a9be-45b7-4a3f-9f5b-{number:06x}{process:06x}")),
                 connection: connected.then(|| ((number as u64) * 10 + process + 1, self.wall(accepted))),
-                began: (tells_start && !counts).then(|| self.wall(start)),
-                counting_since: counts.then(|| self.wall(since)),
+                began: (tells_start && !counts).then(|| self.node(start)),
+                counting_since: counts.then(|| self.node(since)),
             });
         }
     }
@@ -237,12 +263,15 @@ impl World {
         let doubled = stepped.filter(|(_, by)| *by < 0).map(|(at, by)| {
             (UnixNanos(self.wall(at)).saturating_sub(FRESHNESS), UnixNanos(self.wall(at) + by.unsigned_abs()))
         });
-        let clock = Clock { unsteady: stepped.is_some_and(|(at, _)| now < at + budget), doubled };
+        let unsteady = stepped.is_some_and(|(at, _)| now < at + budget);
+        let clock = Clock { unsteady, doubled, ..Clock::default() };
         Horizon {
             known_until: UnixNanos(in_touch.saturating_sub(budget)),
             seen_at,
+            witnessed: None,
             stale: cut.is_some_and(|(from, _)| now - from > budget),
             clock,
+            apart: self.rules.skew_max > 0,
         }
     }
 
@@ -256,7 +285,14 @@ impl World {
         let mut asks: std::collections::BinaryHeap<std::cmp::Reverse<(u64, usize)>> =
             sent.iter().enumerate().map(|(at, sent)| std::cmp::Reverse((sent.arrived, at))).collect();
         let published = std::mem::take(&mut self.published);
+        if self.rules.skew_max > 0 {
+            let elsewhere = pod("elsewhere", 0, RunState::Unknown, None);
+            let elsewhere = Pod { uid: "elsewhere".into(), node: "node-b".into(), ..elsewhere };
+            table.apply(Change::Applied(elsewhere), UnixNanos(SECOND));
+        }
         let mut events = published.iter().peekable();
+        let logs = if self.rules.logged { logged::changes(&self.lives, &mut self.rng) } else { Vec::new() };
+        let mut logs = logs.iter().peekable();
         while let Some(std::cmp::Reverse((now, at))) = asks.pop() {
             while let Some((at, pod)) = events.next_if(|(published, _)| *published <= now) {
                 // Seen when it was published: whoever reads it later cannot say that the pod was looked at later.
@@ -267,6 +303,9 @@ impl World {
                     table.apply(Change::Applied(old.clone()), UnixNanos(self.wall(*at)));
                     table.apply(Change::Applied(pod.clone()), UnixNanos(self.wall(*at)));
                 }
+            }
+            while let Some((at, change)) = logs.next_if(|(made, _)| *made <= now) {
+                table.apply(Change::Logged(change.clone()), UnixNanos(*at));
             }
             let snapshot = table.snapshot();
             let Some(entry) = snapshot.by_uid(UID).cloned() else { continue };
@@ -279,7 +318,9 @@ impl World {
                     .map(|(first, last)| Times { counting_since, ..Times::between(UnixNanos(first), UnixNanos(last)) })
             };
             let ledger = entry.ledger.container("app").expect("every event has a status");
-            let verdict = bindings.resolve(ledger, &sighting, &self.horizon(now, entry.seen_at), &times);
+            let witnessed = ledger.logged.then(|| UnixNanos(now - logged::LAG));
+            let horizon = Horizon { witnessed, ..self.horizon(now, entry.seen_at) };
+            let verdict = bindings.resolve(ledger, &sighting, &horizon, &times);
             let deadline = item.arrived + 3 * SECOND + 20 * MILLI;
             match verdict {
                 Verdict::Found { run, .. } if *run.id == *self.lives[item.life].id => tally.right += 1,
@@ -287,8 +328,8 @@ impl World {
                     tally.wrong += 1;
                     let fault = format!("{item:?} got {} ({how:?}) of {:?}", run.id, self.lives);
                     faults.push(format!(
-                        "{fault}\nledger {ledger:?}\nat {now} outage {:?} step {:?}",
-                        self.outage, self.step
+                        "{fault}\nledger {ledger:?}\nat {now} outage {:?} step {:?} skew {}",
+                        self.outage, self.step, self.skew
                     ));
                 }
                 Verdict::Pending { .. } if now < deadline => {
@@ -364,8 +405,16 @@ fn check(rules: Rules, right_percent_min: u32) {
     }
 }
 
-const PLAIN: Rules =
-    Rules { delay_max: 2_900 * MILLI, spacing_min: 0, tells_start: false, outages: false, clock_steps: false };
+const PLAIN: Rules = Rules {
+    delay_max: 2_900 * MILLI,
+    spacing_min: 0,
+    tells_start: false,
+    outages: false,
+    clock_steps: false,
+    skew_max: 0,
+    logged: false,
+    restarts_all: false,
+};
 
 #[test]
 fn no_answer_is_wrong_while_statuses_come_within_the_freshness_budget() {
@@ -388,83 +437,12 @@ fn no_answer_is_wrong_when_the_clock_steps() {
 }
 
 #[test]
+fn no_answer_is_wrong_when_the_nodes_clock_is_ahead_of_ours_or_behind_it() {
+    check(Rules { skew_max: 9, ..PLAIN }, 30);
+}
+
+#[test]
 fn a_process_that_tells_its_start_is_never_given_a_run_it_cannot_be_of_whatever_the_delay() {
     let rules = Rules { delay_max: 60 * SECOND, spacing_min: 1_200 * MILLI, tells_start: true, ..PLAIN };
     check(rules, 10);
-}
-
-/// Runs `run-0` (1000 s to 1200 s) and `run-1` (from 1203 s), the last of which was published at `published`.
-fn restarted(published: u64) -> Table {
-    let mut table = Table::new(Duration::from_secs(120));
-    let running = |at: u64| RunState::Running { started: Some(UnixNanos(at * SECOND)) };
-    let dead = Ended {
-        id: "run-0".into(),
-        started: Some(UnixNanos(1_000 * SECOND)),
-        finished: Some(UnixNanos(1_200 * SECOND)),
-        reason: "Error".into(),
-        exit_code: 1,
-    };
-    table.apply(Change::Applied(pod("run-0", 0, running(1_000), None)), UnixNanos(1_001 * SECOND));
-    if published > 0 {
-        let state = pod("run-1", 1, running(1_203), Some(dead));
-        table.apply(Change::Applied(state), UnixNanos(published * SECOND));
-    }
-    table
-}
-
-/// The answer at `now` for points at `now` that count since `since`, from a sender that tells nothing else.
-fn counted(bindings: &Bindings, table: &mut Table, now: u64, since: f64) -> Result<String, Absence> {
-    let snapshot = table.snapshot();
-    let entry = snapshot.by_uid(UID).expect("known");
-    let ledger = entry.ledger.container("app").expect("a status");
-    let at = |seconds: u64| UnixNanos(seconds * SECOND);
-    let sighting = Sighting {
-        pod_uid: UID,
-        container: "app",
-        identity: None,
-        connection: None,
-        began: None,
-        arrived_at: at(now),
-        trusted_number: None,
-    };
-    let horizon = Horizon { known_until: at(now - 3), seen_at: entry.seen_at, stale: false, clock: Clock::default() };
-    let counting_since = Some(UnixNanos((since * SECOND as f64) as u64));
-    let times = || Some(Times { counting_since, ..Times::at(at(now)) });
-    match bindings.resolve(ledger, &sighting, &horizon, &times) {
-        Verdict::Found { run, .. } => Ok(run.id.to_string()),
-        Verdict::Missing(absence) | Verdict::Pending { absence, .. } => Err(absence),
-    }
-}
-
-#[test]
-fn points_that_count_since_the_second_of_a_runs_start_are_that_runs_at_once() {
-    let mut table = restarted(1_204);
-    assert_eq!(counted(&Bindings::default(), &mut table, 1_210, 1_203.4), Ok("run-1".to_owned()));
-    assert_eq!(counted(&Bindings::default(), &mut table, 1_199, 1_000.2), Ok("run-0".to_owned()));
-}
-
-#[test]
-fn points_that_count_since_long_after_the_start_wait_for_a_status_that_still_shows_the_run() {
-    // The restart at 1,203 s is not published: half a minute later nothing but the start of counting tells of it.
-    assert_eq!(counted(&Bindings::default(), &mut restarted(0), 1_240, 1_204.0), Err(Absence::AwaitingStatus));
-    let mut table = restarted(1_241);
-    assert_eq!(counted(&Bindings::default(), &mut table, 1_242, 1_204.5), Err(Absence::AwaitingStatus));
-    let again = pod("run-1", 1, RunState::Running { started: Some(UnixNanos(1_203 * SECOND)) }, None);
-    table.apply(Change::Applied(again), UnixNanos(1_266 * SECOND));
-    assert_eq!(counted(&Bindings::default(), &mut table, 1_267, 1_204.5), Ok("run-1".to_owned()));
-}
-
-#[test]
-fn points_that_count_since_before_a_restart_and_are_made_after_it_are_nobodys() {
-    assert_eq!(counted(&Bindings::default(), &mut restarted(1_204), 1_300, 1_100.0), Err(Absence::Outside));
-}
-
-#[test]
-fn points_of_a_process_that_lived_while_a_known_run_did_are_that_runs() {
-    let bindings = Bindings::default();
-    let mut table = restarted(1_204);
-    assert_eq!(counted(&bindings, &mut table, 1_220, 1_203.4), Ok("run-1".to_owned()));
-    // Another reader of the same process, later begun: the process lived in a time that is certain.
-    assert_eq!(counted(&bindings, &mut table, 1_230, 1_215.0), Ok("run-1".to_owned()));
-    assert_eq!(counted(&bindings, &mut table, 1_231, 1_230.8), Err(Absence::AwaitingStatus));
 }

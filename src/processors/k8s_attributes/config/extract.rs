@@ -115,6 +115,13 @@ const FROM: [(&str, FromObject); 9] = [
     ("cronjob", FromObject::CronJob),
 ];
 
+impl FromObject {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        FROM.iter().find(|(_, from)| *from == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// One entry of `labels` or `annotations`.
 #[derive(Clone, Debug)]
 pub struct KeyRule {
@@ -174,19 +181,35 @@ impl KeyRule {
     }
 }
 
-pub(super) fn read(body: &Section<'_>, generation: Generation) -> Extract {
+/// `generation`: `None` when the configuration does not choose.
+pub(super) fn read(body: &Section<'_>, generation: Option<Generation>) -> Extract {
     let Some(section) = body.section("extract") else {
         return Extract { fields: sorted(DEFAULTS.to_vec()), ..Extract::default() };
     };
     if section.node("deployment_name_from_replicaset").is_some() {
         retired_deployment_name(&section);
     }
+    let (chosen, generation) = (generation.is_some(), generation.unwrap_or_default());
     let extract = Extract {
         fields: fields(&section),
         labels: key_rules(&section, "label", generation),
         annotations: key_rules(&section, "annotation", generation),
         otel_annotations: section.bool("otel_annotations").unwrap_or(false),
     };
+    let renamed = |rule: &&KeyRule| {
+        rule.tag_name.is_empty() && matches!(rule.from, FromObject::Pod | FromObject::Namespace | FromObject::Node)
+    };
+    for (key, rules) in [("labels", &extract.labels), ("annotations", &extract.annotations)] {
+        if let Some(rule) = rules.iter().find(renamed).filter(|_| !chosen) {
+            let old = rule.prefix.replacen(".label.", ".labels.", 1).replacen(".annotation.", ".annotations.", 1);
+            let message = format!(
+                "without `tag_name` the attributes are {}<key> since v0.161; before they were {old}<key>",
+                rule.prefix
+            );
+            let help = "write tag_name, or podgate: {label_names: old | both | new}";
+            section.warn(key, code::LINT, message, Some(help));
+        }
+    }
     section.finish();
     extract
 }
@@ -248,8 +271,8 @@ fn unknown_field(section: &Section<'_>, item: &Node, path: String, name: &str) {
 fn key_rules(section: &Section<'_>, what: &str, generation: Generation) -> Vec<KeyRule> {
     let key = format!("{what}s");
     let path = section.child_path(&key);
-    let items = section.list(&key).unwrap_or_default().iter().enumerate();
-    let read = items.filter_map(|(at, item)| {
+    let items = section.list(&key).unwrap_or_default();
+    let read = items.iter().enumerate().filter_map(|(at, item)| {
         let rule = Section::new(item, format!("{path}::{at}"), section.diagnostics());
         let read = key_rule(&rule, what, generation);
         rule.finish();

@@ -76,8 +76,8 @@ fn namespaces(section: &Section<'_>) -> Vec<String> {
 
 fn selectors(section: &Section<'_>, key: &str, ops: &[(&str, Op)]) -> String {
     let path = section.child_path(key);
-    let items = section.list(key).unwrap_or_default().iter().enumerate();
-    let read = items.filter_map(|(at, item)| {
+    let items = section.list(key).unwrap_or_default();
+    let read = items.iter().enumerate().filter_map(|(at, item)| {
         let filter = Section::new(item, format!("{path}::{at}"), section.diagnostics());
         let read = selector(&filter, ops);
         filter.finish();

@@ -3,6 +3,7 @@
 use super::{Auth, Config, Field, Hint, KeyWanted, Source};
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
+use crate::kube::selection::FIELDS;
 
 /// Sources that find a pod whatever is extracted.
 const ALWAYS: [&str; 8] = [
@@ -54,7 +55,7 @@ pub(super) fn lint(body: &Section<'_>, config: &Config) {
         own(body, |own| own.without_effect("api_server", "`pods_file` takes the place of an API server"));
     }
     rules(body, config);
-    filters(body);
+    filters(body, config);
     hints(body, config);
 }
 
@@ -80,7 +81,9 @@ fn rules(body: &Section<'_>, config: &Config) {
     let path = body.child_path("pod_association");
     for (at, (item, rule)) in items.iter().zip(&config.rules).enumerate() {
         let section = Section::new(item, format!("{path}::{at}"), body.diagnostics());
-        let impossible = rule.sources.iter().find(|source| !can_find(source, config));
+        // A container's name narrows a rule that names a pod, and finds none alone.
+        let narrows = |source: &Source| source.name() == "k8s.container.name" && rule.sources.iter().any(names_pods);
+        let impossible = rule.sources.iter().find(|source| !narrows(source) && !can_find(source, config));
         if let Some(source) = impossible {
             let name = source.name();
             let (why, help) = if is_container_level(name) {
@@ -103,6 +106,10 @@ fn rules(body: &Section<'_>, config: &Config) {
             section.warn("sources", code::LINT, message, Some("put the rule that asks for more first"));
         }
     }
+}
+
+fn names_pods(source: &Source) -> bool {
+    *source == Source::Connection || UNIQUE.contains(&source.name()) || source.name() == "k8s.pod.name"
 }
 
 fn can_find(source: &Source, config: &Config) -> bool {
@@ -133,7 +140,7 @@ fn shadows(earlier: &[Source], later: &[Source]) -> bool {
     earlier.len() < later.len() && earlier.iter().all(|source| later.contains(source)) && earlier.iter().any(unique)
 }
 
-fn filters(body: &Section<'_>) {
+fn filters(body: &Section<'_>, config: &Config) {
     let Some(filter) = body.section("filter") else { return };
     if filter.node("node_from_env_var").is_some() {
         filter.without_effect("node", "`node_from_env_var` names the node");
@@ -141,7 +148,12 @@ fn filters(body: &Section<'_>) {
     let path = filter.child_path("fields");
     for (at, item) in filter.list("fields").unwrap_or_default().iter().enumerate() {
         let field = Section::new(item, format!("{path}::{at}"), body.diagnostics());
-        let Some(key) = field.string("key").filter(|key| !SELECTABLE.contains(&key.as_str())) else { continue };
+        let key = field.string("key");
+        if config.own.pods_file.is_some() && key.as_ref().is_some_and(|key| !FIELDS.contains(&key.as_str())) {
+            field.without_effect("key", "pods of a file are not selected by this field");
+            continue;
+        }
+        let Some(key) = key.filter(|key| !SELECTABLE.contains(&key.as_str())) else { continue };
         field.warn(
             "key",
             code::LINT,

@@ -8,6 +8,7 @@ mod extract;
 mod filter;
 mod lint;
 mod range;
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,10 @@ pub use filter::Filter;
 pub use range::Range;
 
 use crate::config::check::Section;
+use crate::config::pattern::compile;
 use crate::core::diagnostic::code;
 use crate::core::factory::CheckContext;
-use crate::core::node::Node;
+use crate::core::node::{Node, Place};
 
 /// What the processor does, checked and with defaults filled in.
 #[derive(Clone, Debug)]
@@ -33,8 +35,8 @@ pub struct Config {
     pub passthrough: bool,
     /// Hold the start until the first list is there, at most this long; then serve without it.
     pub wait_for_metadata: Option<Duration>,
-    /// How long a deleted pod is still found.
-    pub grace: Duration,
+    /// How long a deleted pod is still found, and where that is written.
+    pub grace: Option<(Duration, Place)>,
     pub extract: Extract,
     pub rules: Vec<Rule>,
     pub filter: Filter,
@@ -67,8 +69,23 @@ pub struct Own {
     pub repair: bool,
     /// Addresses of relays: whose data comes from them cannot be told by the address.
     pub proxies: Vec<Range>,
+    /// Containers that pass on what others made, beside the well-known ones: their names, or their images' last parts.
+    pub relays: Vec<String>,
+    /// The node that podgate runs on, where it is known: only its clock is ours.
+    pub node: Option<String>,
     /// Names of labels and annotations without `tag_name`.
-    pub generation: Generation,
+    /// `None` when the configuration does not choose.
+    pub generation: Option<Generation>,
+    pub node_logs: NodeLogs,
+}
+
+/// Where the node's log folder is, whose file names tell of runs before the API server does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeLogs {
+    /// `/var/log`, when pods of one node are watched and it is there.
+    Auto,
+    At(String),
+    Off,
 }
 
 /// What happens when the resource names another pod than the one found by address.
@@ -105,10 +122,22 @@ pub enum Hint {
 }
 
 const DEFAULT_EXCLUDE: [&str; 2] = ["jaeger-agent", "jaeger-collector"];
+/// A deleted pod is found for this long, and for the pipeline's longest wait and this margin for data on its way.
 const GRACE: Duration = Duration::from_secs(120);
+const GRACE_MARGIN: Duration = Duration::from_secs(30);
 const HOLD: Duration = crate::kube::ledger::FRESHNESS;
-const HOLD_MAX: Duration = Duration::from_secs(30);
+pub const HOLD_MAX: Duration = Duration::from_secs(30);
 const WAIT_FOR_METADATA: Duration = Duration::from_secs(10);
+
+impl Config {
+    /// How long a deleted pod is found in a pipeline that holds data for up to `wait`.
+    pub fn remembers_for(&self, wait: Duration) -> Duration {
+        match self.grace {
+            Some((grace, _)) => grace,
+            None => GRACE.max(wait.saturating_add(GRACE_MARGIN)),
+        }
+    }
+}
 
 pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
     let diagnostics = &cx.checks.diagnostics;
@@ -116,15 +145,16 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Config> {
     let faults_before = error_count(cx);
     let wait = body.bool("wait_for_metadata").unwrap_or(false);
     let wait_timeout = body.duration("wait_for_metadata_timeout").unwrap_or(WAIT_FOR_METADATA);
-    let own = own(&body);
+    let filter = filter::read(cx, &body);
+    let own = Own { node: own_node(cx, &filter), ..own(&body) };
     let config = Config {
         auth: auth(&body),
         passthrough: body.bool("passthrough").unwrap_or(false),
         wait_for_metadata: wait.then_some(wait_timeout),
-        grace: body.duration("pod_delete_grace_period").unwrap_or(GRACE),
+        grace: body.duration("pod_delete_grace_period").map(|grace| (grace, body.place_of("pod_delete_grace_period"))),
         extract: extract::read(&body, own.generation),
         rules: association::read(&body),
-        filter: filter::read(cx, &body),
+        filter,
         exclude: exclude(&body),
         own,
     };
@@ -179,11 +209,9 @@ fn exclude(body: &Section<'_>) -> Vec<Regex> {
 
 /// Compiles a pattern or reports why it cannot be.
 fn regex(section: &Section<'_>, key: &str, pattern: &str) -> Option<Regex> {
-    match Regex::new(pattern) {
+    match compile(pattern) {
         Ok(regex) => Some(regex),
-        Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or("it cannot be read");
+        Err(why) => {
             section.invalid(key, format!("{pattern:?} is not a regular expression: {why}"), "a regular expression")
         }
     }
@@ -199,7 +227,10 @@ fn own(body: &Section<'_>) -> Own {
         hold: HOLD,
         repair: true,
         proxies: Vec::new(),
-        generation: Generation::New,
+        relays: Vec::new(),
+        node: None,
+        generation: None,
+        node_logs: NodeLogs::Auto,
     };
     let Some(section) = body.section("podgate") else { return own };
     own.pods_file = section.string("pods_file").filter(|file| !file.is_empty());
@@ -215,8 +246,22 @@ fn own(body: &Section<'_>) -> Own {
     own.hint = section.choice("hint", &hints).unwrap_or(own.hint);
     own.repair = section.bool("repair").unwrap_or(own.repair);
     own.proxies = proxies(&section);
+    own.relays = relays(&section);
     let generations = [("new", Generation::New), ("old", Generation::Old), ("both", Generation::Both)];
-    own.generation = section.choice("label_names", &generations).unwrap_or_default();
+    own.generation = section.choice("label_names", &generations);
+    own.node_logs = match section.string("node_logs").as_deref() {
+        None | Some("auto" | "") => NodeLogs::Auto,
+        Some("off") => NodeLogs::Off,
+        Some(path) if path.starts_with('/') => NodeLogs::At(path.to_owned()),
+        Some(path) => {
+            section.invalid::<()>(
+                "node_logs",
+                format!("{path:?} is no absolute path"),
+                "auto, off, or a path: /var/log",
+            );
+            NodeLogs::Auto
+        }
+    };
     if let Some(hold) = section.duration("hold") {
         own.hold = hold;
         if hold > HOLD_MAX {
@@ -225,6 +270,30 @@ fn own(body: &Section<'_>) -> Own {
     }
     section.finish();
     own
+}
+
+/// Names that are compared with every container of a pod.
+const RELAYS_MAX: usize = 64;
+
+fn relays(section: &Section<'_>) -> Vec<String> {
+    let names = section.strings("relays").unwrap_or_default();
+    if names.len() > RELAYS_MAX {
+        section.invalid::<()>("relays", format!("{} names", names.len()), "at most 64 names");
+    }
+    if names.iter().any(|name| name.is_empty() || name.contains(['/', ':', '@'])) {
+        let expected = "a container's name, or the last part of an image's name without its tag: `router`";
+        section.invalid::<()>("relays", "an empty name, or one with `/`, `:` or `@`", expected);
+    }
+    names
+}
+
+/// Variables in which manifests put the node's name by the downward API.
+const NODE_VARIABLES: [&str; 4] = ["OTEL_K8S_NODE_NAME", "K8S_NODE_NAME", "KUBE_NODE_NAME", "NODE_NAME"];
+
+/// The node of the filter, else what the environment says.
+fn own_node(cx: &CheckContext<'_>, filter: &Filter) -> Option<String> {
+    let said = || NODE_VARIABLES.iter().find_map(|variable| cx.checks.environment.variable(variable));
+    filter.node.clone().or_else(said).filter(|node| !node.is_empty())
 }
 
 /// Ranges that are looked through for every address.

@@ -1,6 +1,7 @@
 //! Configuration: what is refused with its place, what is only warned of, and what defaults are filled in.
 
 use super::super::tests::{checked, checked_in, config};
+use super::super::watched;
 use super::*;
 use crate::core::diagnostic::Severity;
 use crate::core::factory::Environment;
@@ -49,6 +50,7 @@ fn every_fault_is_reported_at_its_place() {
         ("{pod_delete_grace_period: -1s}", "pod_delete_grace_period", ""),
         ("{podgate: {hint: obey}}", "podgate::hint", "obey"),
         ("{podgate: {hold: 5m}}", "podgate::hold", ""),
+        ("{podgate: {node_logs: var/log}}", "podgate::node_logs", ""),
     ];
     for (body, path, message) in table {
         let found = findings(body, Severity::Error);
@@ -78,13 +80,20 @@ fn what_is_legal_and_never_meant_is_accepted_with_a_warning_at_its_place() {
     let second = "pod_association::1::sources";
     let table = [
         (rules(&[&["k8s.container.name"]]), Some((rule, "k8s.container.name is the same in many pods"))),
-        (rules(&[&["k8s.pod.uid", "k8s.container.name"]]), Some((rule, "k8s.container.name is the same in many pods"))),
+        (rules(&[&["k8s.pod.uid", "k8s.container.name"]]), None),
         (rules(&[&["k8s.cronjob.name"]]), Some((rule, "k8s.cronjob.name is not extracted"))),
         (rules(&[&["k8s.deployment.name"]]), None),
         (rules(&[&["app"]]), Some((rule, "app is not extracted"))),
         (format!("{}, extract: {{labels: [{{key: x, tag_name: app}}]}}", rules(&[&["app"]])), None),
         (format!("{}, extract: {{labels: [{{key_regex: (.*), tag_name: $1}}]}}", rules(&[&["app"]])), None),
-        (format!("{}, extract: {{labels: [{{key: x}}]}}", rules(&[&["k8s.pod.label.x"]])), None),
+        (
+            format!(
+                "{}, extract: {{labels: [{{key: x}}]}}, podgate: {{label_names: new}}",
+                rules(&[&["k8s.pod.label.x"]])
+            ),
+            None,
+        ),
+        ("extract: {labels: [{key: x}]}".to_owned(), Some(("extract::labels", "since v0.161"))),
         (format!("{}, extract: {{otel_annotations: true}}", rules(&[&["app"]])), None),
         (
             rules(&[&["k8s.pod.uid"], &["k8s.pod.uid", "connection"]]),
@@ -176,7 +185,9 @@ fn an_empty_body_is_the_collectors_default_with_the_container() {
     assert_eq!(rules, ["k8s.pod.uid", "k8s.pod.ip", "ip", "connection", "host.name"]);
     assert!(config.extract.has(Field::ContainerId) && config.extract.has(Field::ImageTag));
     assert!(!config.extract.has(Field::PodIp));
-    assert_eq!((config.grace, config.own.hold), (Duration::from_secs(120), Duration::from_secs(3)));
+    assert_eq!(config.own.hold, Duration::from_secs(3));
+    let waits = [0, 10, 300].map(|wait| config.remembers_for(Duration::from_secs(wait)).as_secs());
+    assert_eq!(waits, [120, 120, 330], "a deleted pod is found for as long as data can stay in the pipeline");
 }
 
 #[test]
@@ -192,4 +203,14 @@ fn accepted_keys_without_effect_are_named_once_each() {
     let body = "{kube_api_qps: 5, kube_api_burst: 10, watch_sync_period: 5m}";
     assert_eq!(findings(body, Severity::Warning).len(), 3);
     assert!(findings(body, Severity::Error).is_empty());
+}
+
+#[test]
+fn the_nodes_logs_are_looked_for_where_pods_of_one_node_are_watched_and_where_told() {
+    let path = |body: &str| watched::spec(&config(body)).node_logs.map(|path| path.display().to_string());
+    assert_eq!(path("{filter: {node: a}}").as_deref(), Some("/var/log"));
+    assert_eq!(path("{}"), None);
+    assert_eq!(path("{filter: {node: a}, podgate: {node_logs: off}}"), None);
+    assert_eq!(path("{podgate: {node_logs: /host/log}}").as_deref(), Some("/host/log"));
+    assert_eq!(path("{filter: {node: a}, podgate: {pods_file: pods.yaml}}"), None);
 }

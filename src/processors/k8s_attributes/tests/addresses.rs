@@ -4,8 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stage::{UID, pod};
-use super::{MadeUp, NOW, enriched, enricher, origin, resource};
+use super::{MadeUp, NOW, enriched, enricher, moment, origin, resource};
+use crate::core::budget::Ticket;
 use crate::kube::pod::{Container, ContainerKind, Pod};
+use crate::kube::table::Change;
+use crate::processors::k8s_attributes::bindings::Clock;
+use crate::processors::k8s_attributes::enrich::Outcome;
+use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject, Whose};
 
 fn ip(text: &str) -> std::net::IpAddr {
     text.parse().expect("an address")
@@ -76,4 +81,55 @@ fn a_pod_that_only_forwards_is_not_taken_for_the_sender_and_no_conflict() {
     // What it says of itself is believed.
     assert_eq!(from("{}", &cluster, "10.1.0.9", &[("k8s.pod.uid", "relay")]).0.as_deref(), Some("relay"));
     assert_eq!(from("{}", &cluster, "10.1.0.5", &[("k8s.pod.uid", UID)]).0, None, "an unknown claim gets nothing");
+}
+
+#[test]
+fn while_the_server_is_silent_an_address_alone_is_left_to_the_decision_and_a_name_is_not() {
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"])]);
+    let (enricher, _) = enricher("{}", &cluster);
+    let origin = origin(Some("10.1.0.5"), 7, NOW);
+    let at_arrival = |pairs: &[(&str, &str)]| {
+        let resource = resource(pairs);
+        let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
+        let (outcome, whose) = enricher.enrich_at_arrival(&subject, &moment(&enricher, NOW, Mode::PodOnly));
+        (matches!(outcome, Outcome::Changed(_)), matches!(whose, Whose::Pods(_)))
+    };
+    assert_eq!(at_arrival(&[]), (true, true));
+    *cluster.in_touch.lock().expect("not poisoned") = Some(NOW.saturating_sub(Duration::from_secs(20)));
+    assert_eq!(at_arrival(&[]), (false, false), "another pod may have got the address");
+    assert_eq!(at_arrival(&[("k8s.pod.uid", "cart")]), (true, true));
+}
+
+/// A clock that was set back by an hour a minute ago.
+fn set_back() -> Clock {
+    let until = NOW.saturating_add(Duration::from_secs(3_540));
+    Clock { doubled: Some((NOW.saturating_sub(Duration::from_secs(63)), until)), ..Clock::default() }
+}
+
+#[test]
+fn after_the_clock_was_set_back_an_address_or_a_name_is_the_only_pods_that_ever_had_it() {
+    let ahead = NOW.saturating_add(Duration::from_secs(1_800));
+    let mut cart = named("cart", "10.1.0.5", &["app"]);
+    (cart.created, cart.started) = (ahead, Some(ahead));
+    let cluster = MadeUp::with([cart.clone()]);
+    let found = |pairs: &[(&str, &str)], clock: Clock| {
+        let (enricher, _) = enricher("{}", &cluster);
+        let (resource, origin) = (resource(pairs), origin(Some("10.1.0.5"), 7, NOW));
+        let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
+        let moment = Moment { clock, ..moment(&enricher, NOW, Mode::PodOnly) };
+        match enricher.enrich_at_arrival(&subject, &moment).0 {
+            Outcome::Changed(bytes) => super::read(&bytes).get("k8s.pod.name").cloned(),
+            _ => None,
+        }
+    };
+    assert_eq!(found(&[], Clock::default()), None, "by its clock it begins in half an hour");
+    assert_eq!(found(&[], set_back()).as_deref(), Some("cart"));
+    assert_eq!(found(&[("k8s.pod.ip", "10.1.0.5")], set_back()).as_deref(), Some("cart"));
+    // Its successor got the address at a time that came twice: whoever connected then may be either.
+    cluster.apply(Change::Deleted { uid: "cart".into(), last: None }, ahead.saturating_add(Duration::from_secs(60)));
+    let mut next = named("next", "10.1.0.5", &["app"]);
+    (next.created, next.started) = (NOW, Some(NOW));
+    cluster.apply(Change::Applied(next), NOW);
+    assert_eq!(found(&[], set_back()), None);
+    assert_eq!(found(&[("k8s.pod.uid", "next")], set_back()).as_deref(), Some("next"));
 }

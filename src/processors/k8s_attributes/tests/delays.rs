@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enricher, moment, read, resource};
+use crate::core::budget::Ticket;
 use crate::core::origin::{Origin, Transport};
 use crate::core::stats::{Metric, Stats};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Pod};
 use crate::kube::table::Change;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::{Enricher, Mode, Moment, Outcome, Subject};
+use crate::processors::k8s_attributes::enrich::{Enricher, Outcome};
+use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
 
 const HOLD: Duration = Duration::from_secs(3);
 
@@ -42,7 +44,7 @@ struct Sent<'a> {
 impl Sent<'_> {
     fn id(&self, resource: &[u8], made: UnixNanos, origin: &Origin) -> Option<String> {
         let times = || Some(Times::at(made));
-        let subject = Subject { resource, origin, times: &times };
+        let subject = Subject { resource, origin, times: &times, ticket: &Ticket::free() };
         let mut now = made;
         loop {
             if self.published <= now && self.cluster.snapshot_knows("run-1").is_none() {
@@ -51,6 +53,7 @@ impl Sent<'_> {
             let give_up = now >= made.saturating_add(HOLD);
             let moment = Moment { give_up, ..moment(self.enricher, now, Mode::Full) };
             match self.enricher.enrich(&subject, &moment) {
+                Outcome::Refused(why) => panic!("{why}"),
                 Outcome::Pending { .. } => now = now.saturating_add(Duration::from_millis(100)),
                 Outcome::Unchanged => return None,
                 Outcome::Changed(bytes) => return read(&bytes).get("container.id").cloned(),
@@ -112,7 +115,7 @@ fn the_first_data_of_a_run_is_right_up_to_the_budget_and_with_a_told_start_never
 fn got(enricher: &Enricher, pairs: &[(&str, &str)], origin: &Origin, made: UnixNanos) -> Attributes {
     let times = || Some(Times::at(made));
     let resource = resource(pairs);
-    let subject = Subject { resource: &resource, origin, times: &times };
+    let subject = Subject { resource: &resource, origin, times: &times, ticket: &Ticket::free() };
     match enricher.enrich(&subject, &moment(enricher, made.saturating_add(Duration::from_secs(10)), Mode::Full)) {
         Outcome::Changed(bytes) => read(&bytes),
         other => panic!("{other:?}"),

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stage::{UID, pod};
-use super::{Attributes, MadeUp, NOW, enriched, enricher, origin, resource};
+use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, resource};
+use crate::core::budget::Ticket;
 use crate::kube::decode::{Keep, Related};
 use crate::kube::pod::{Owner, Pod};
 use crate::kube::table::Change;
+use crate::processors::k8s_attributes::enrich::Outcome;
+use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
 use crate::processors::k8s_attributes::watched;
 
 const ALL: &str = "[k8s.deployment.name, k8s.deployment.uid, k8s.replicaset.name, k8s.replicaset.uid, \
@@ -246,5 +249,74 @@ fn what_is_not_known_yet_is_left_out_and_asked_for_again() {
     assert_eq!(got(body, &cluster, &[("k8s.pod.uid", UID)]), attributes(&[("k8s.pod.name", "cart-1")]));
     let (enricher, _) = enricher(body, &cluster);
     let entry = enricher.cluster.snapshot().by_uid(UID).cloned().expect("known");
-    assert!(enricher.profile(&entry, NOW).incomplete, "so it is worked out anew a second later");
+    let profile = enricher.profile(&entry, NOW);
+    assert_eq!(profile.lacking, ["ReplicaSet web-5c4d", "namespace kube-system"]);
+    assert!(profile.borrowed && !profile.incomplete, "so it is worked out anew some seconds later");
+}
+
+#[test]
+fn data_waits_for_owners_and_namespaces_that_are_on_their_way_and_not_for_those_that_never_come() {
+    let body = "{extract: {metadata: [k8s.pod.name], labels: [{tag_name: tier, key: tier, from: namespace}]}}";
+    let cluster = known(with_neighbours(), plain());
+    cluster.set_asking(true);
+    let (enricher, _) = enricher(body, &cluster);
+    let sent = resource(&[("k8s.pod.uid", UID)]);
+    let from = origin(None, 0, NOW);
+    for mode in [Mode::Full, Mode::PodOnly] {
+        let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
+        let ask = |give_up| enricher.enrich(&subject, &Moment { give_up, ..moment(&enricher, NOW, mode) });
+        assert!(matches!(ask(false), Outcome::Pending { .. }), "{mode:?}");
+        assert!(matches!(ask(true), Outcome::Changed(_)), "{mode:?}: its time is over");
+    }
+    cluster.set_asking(false);
+    let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
+    let Outcome::Changed(bytes) = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)) else {
+        panic!("the label is there, at once after it came");
+    };
+    assert_eq!(read(&bytes)["tier"], "of-namespace");
+}
+
+#[test]
+fn data_without_a_pod_waits_for_its_namespace_and_node_that_are_on_their_way() {
+    let body = "{extract: {metadata: [k8s.node.uid], labels: [{tag_name: tier, key: tier, from: namespace}]}}";
+    let cluster = known(with_neighbours(), plain());
+    cluster.set_asking(true);
+    let (enricher, _) = enricher(body, &cluster);
+    let from = origin(None, 0, NOW);
+    let ask = |key: &str, name: &str, mode, give_up| {
+        let sent = resource(&[(key, name)]);
+        let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
+        enricher.enrich(&subject, &Moment { give_up, ..moment(&enricher, NOW, mode) })
+    };
+    for (key, name) in [("k8s.namespace.name", "shop"), ("k8s.node.name", "node-1")] {
+        for mode in [Mode::Full, Mode::PodOnly] {
+            assert!(matches!(ask(key, name, mode, false), Outcome::Pending { .. }), "{key} {mode:?}");
+            assert_eq!(ask(key, name, mode, true), Outcome::Unchanged, "{key} {mode:?}: its time is over");
+        }
+    }
+    assert_eq!(ask("service.name", "x", Mode::Full, false), Outcome::Unchanged, "nothing is on its way");
+    cluster.set_asking(false);
+    let Outcome::Changed(bytes) = ask("k8s.namespace.name", "shop", Mode::Full, false) else {
+        panic!("the label is there")
+    };
+    assert_eq!(read(&bytes)["tier"], "of-namespace");
+}
+
+#[test]
+fn a_cron_jobs_name_is_read_off_its_jobs_name_and_a_date_is_no_minute() {
+    let body = "{extract: {metadata: [k8s.cronjob.name, service.name]}}";
+    // 2026-11-21T06:05Z in minutes.
+    let cases = [
+        ("backup-29920685", Some("backup"), "backup"),
+        ("a-b-29920000", Some("a-b"), "a-b"),
+        ("backup-20261121", None, "backup-20261121"),
+        ("backup-2992068", None, "backup-2992068"),
+        ("backup", None, "backup"),
+    ];
+    for (job, cron_job, service) in cases {
+        let made = Pod { owner: Some(owner("Job", job, "job-unknown")), ..plain() };
+        let read = got(body, &known(MadeUp::default(), made), &[("k8s.pod.uid", UID)]);
+        assert_eq!(read.get("k8s.cronjob.name").map(String::as_str), cron_job, "{job}");
+        assert_eq!(read["service.name"], service, "{job}");
+    }
 }

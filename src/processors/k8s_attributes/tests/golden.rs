@@ -10,9 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Attributes, MadeUp, NOW, decoded, enricher, origin};
+use crate::core::origin::Origin;
 use crate::kube::decode::{Decoder, Related};
 use crate::kube::table::Change;
 use crate::otlp::edit::Appender;
+use crate::processors::k8s_attributes::enrich::Enricher;
 use crate::processors::k8s_attributes::watched;
 
 const RECORDED: &str = include_str!("../../../../tests/golden/k8s_attributes/collector.json");
@@ -166,6 +168,12 @@ fn related(json: &Value) -> Arc<Related> {
     Arc::new(Decoder::new(keep).related(json.to_string().as_bytes()).expect("an object"))
 }
 
+/// What the wait for pods of other nodes comes to.
+fn settled(enricher: &Enricher, resource: &[u8], from: &Origin) -> Attributes {
+    let later = NOW.saturating_add(Duration::from_secs(4));
+    super::enriched_at(enricher, resource, from, Duration::from_secs(10), later).expect("old enough")
+}
+
 fn cluster(objects: &Value, body: &str) -> Arc<MadeUp> {
     let keep = watched::spec(&super::config(body)).keep;
     let mut cluster = MadeUp::default();
@@ -219,9 +227,9 @@ fn every_recorded_case_is_equal_or_better_for_a_stated_reason() {
                     value => edit.append(key, value.as_str().expect("a text")),
                 }
             }
-            let resource = edit.finish();
+            let resource = edit.finish().expect("unlimited");
             let from = origin(Some("127.0.0.1"), 1, NOW.saturating_sub(Duration::from_secs(30)));
-            let ours = super::enriched(&enricher, &resource, &from, Duration::from_secs(10)).expect("old enough");
+            let ours = settled(&enricher, &resource, &from);
             let theirs = recorded(&case["output"][name]);
             compared += 1;
             for difference in differences(&ours, &theirs) {
@@ -252,7 +260,7 @@ fn a_restarted_container_gets_its_current_id_whatever_the_hint_says() {
             ("k8s.container.restart_count", hint),
         ]);
         let from = origin(Some("127.0.0.1"), 1, NOW.saturating_sub(Duration::from_secs(30)));
-        let ours = super::enriched(&enricher, &resource, &from, Duration::from_secs(10)).expect("old enough");
+        let ours = settled(&enricher, &resource, &from);
         assert_eq!(ours["container.id"], "01".repeat(32), "hint {hint}");
         assert_eq!(ours["k8s.container.restart_count"], "1", "hint {hint}");
         assert_eq!(stats.total("podgate_k8s_restart_hint_conflict"), u64::from(hint != "1"), "hint {hint}");

@@ -4,8 +4,12 @@ mod addresses;
 mod delays;
 mod extraction;
 mod golden;
+mod late;
+mod proof;
+mod scores;
 mod stage;
 mod upstream;
+mod who;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -15,11 +19,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::bindings::{Clock, Times};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Touch};
 use super::config::{self, Config};
 use super::counters::Counters;
-use super::enrich::{Enricher, Mode, Moment, Outcome, Subject};
+use super::enrich::{Enricher, Outcome};
+use super::moment::{Mode, Moment, Subject, Whose};
 use crate::config::yaml;
+use crate::core::budget::Ticket;
 use crate::core::component::ComponentId;
 use crate::core::diagnostic::Diagnostic;
 use crate::core::factory::{CheckContext, Checks, Environment};
@@ -28,6 +34,7 @@ use crate::core::origin::{Origin, Transport};
 use crate::core::stats::Stats;
 use crate::core::time::UnixNanos;
 use crate::kube::decode::{Decoder, Related};
+use crate::kube::owners::Lookup;
 use crate::kube::pod::{Owner, Pod};
 use crate::kube::table::{Change, Snapshot, Table};
 use crate::otlp::attributes::attributes;
@@ -44,6 +51,10 @@ pub struct MadeUp {
     nodes: HashMap<String, Arc<Related>>,
     owners: HashMap<String, Arc<Related>>,
     pub in_touch: Mutex<Option<UnixNanos>>,
+    proved: Mutex<Option<UnixNanos>>,
+    delay: Mutex<Duration>,
+    asking: Mutex<bool>,
+    watches_logs: Mutex<bool>,
     pub synced: Mutex<bool>,
     pub refreshed: Mutex<Vec<String>>,
     changed: watch::Sender<u64>,
@@ -57,6 +68,10 @@ impl Default for MadeUp {
             nodes: HashMap::new(),
             owners: HashMap::new(),
             in_touch: Mutex::default(),
+            proved: Mutex::default(),
+            delay: Mutex::default(),
+            asking: Mutex::default(),
+            watches_logs: Mutex::default(),
             synced: Mutex::new(true),
             refreshed: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -78,6 +93,35 @@ impl MadeUp {
         self.changed.send_modify(|generation| *generation += 1);
     }
 
+    /// The last proof of contact, without the connection being known to be lost.
+    pub fn set_proved(&self, at: Option<UnixNanos>) {
+        *self.proved.lock().expect("not poisoned") = at;
+    }
+
+    /// The node's log folder is mounted.
+    pub fn watch_logs(&self) {
+        *self.watches_logs.lock().expect("not poisoned") = true;
+    }
+
+    fn look_up(&self, objects: &HashMap<String, Arc<Related>>, key: &str) -> Lookup {
+        match objects.get(key) {
+            _ if *self.asking.lock().expect("not poisoned") => Lookup::Pending,
+            Some(object) => Lookup::Known(object.clone()),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Whether owners, namespaces and nodes are still on their way.
+    pub fn set_asking(&self, asking: bool) {
+        *self.asking.lock().expect("not poisoned") = asking;
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    /// How long statuses lately took.
+    pub fn set_delay(&self, delay: Duration) {
+        *self.delay.lock().expect("not poisoned") = delay;
+    }
+
     pub fn tick(&self, now: UnixNanos) {
         self.table.lock().expect("not poisoned").tick(now);
     }
@@ -93,24 +137,30 @@ impl Cluster for MadeUp {
         self.table.lock().expect("not poisoned").snapshot()
     }
 
-    fn namespace(&self, name: &str) -> Option<Arc<Related>> {
-        self.namespaces.get(name).cloned()
+    fn namespace(&self, name: &str) -> Lookup {
+        self.look_up(&self.namespaces, name)
     }
 
-    fn node(&self, name: &str) -> Option<Arc<Related>> {
-        self.nodes.get(name).cloned()
+    fn node(&self, name: &str) -> Lookup {
+        self.look_up(&self.nodes, name)
     }
 
-    fn owner(&self, _namespace: &str, owner: &Owner) -> Option<Arc<Related>> {
-        self.owners.get(&*owner.uid).cloned()
+    fn owner(&self, _namespace: &str, owner: &Owner) -> Lookup {
+        self.look_up(&self.owners, &owner.uid)
     }
 
     fn refresh(&self, uid: &str, _namespace: &str, _name: &str) {
         self.refreshed.lock().expect("not poisoned").push(uid.to_owned());
     }
 
-    fn in_touch(&self, now: UnixNanos) -> UnixNanos {
-        self.in_touch.lock().expect("not poisoned").unwrap_or(now)
+    fn touch(&self, now: UnixNanos) -> Touch {
+        let cut_off_at = *self.in_touch.lock().expect("not poisoned");
+        let proved = cut_off_at.or(*self.proved.lock().expect("not poisoned")).unwrap_or(now);
+        let delay = *self.delay.lock().expect("not poisoned");
+        let watched = *self.watches_logs.lock().expect("not poisoned");
+        let logs = watched.then(|| now.saturating_sub(Duration::from_millis(30)));
+        let silent = cut_off_at.is_some();
+        Touch { proved, cut_off: silent, silent, delay, logs, ..Touch::full(now) }
     }
 
     fn synced(&self) -> bool {
@@ -119,6 +169,10 @@ impl Cluster for MadeUp {
 
     fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    fn generation(&self) -> u64 {
+        *self.changed.borrow()
     }
 }
 
@@ -159,7 +213,7 @@ pub fn resource(pairs: &[(&str, &str)]) -> Bytes {
     for (key, value) in pairs {
         edit.append(key, *value);
     }
-    edit.finish()
+    edit.finish().expect("unlimited")
 }
 
 /// Numbers in digits, lists in brackets; a key that comes twice fails the test.
@@ -198,24 +252,45 @@ pub fn moment(enricher: &Enricher, now: UnixNanos, mode: Mode) -> Moment {
     Moment {
         snapshot: enricher.cluster.snapshot(),
         now,
-        in_touch: enricher.cluster.in_touch(now),
+        touch: enricher.cluster.touch(now),
         clock: Clock::default(),
         starting: false,
         mode,
         again: false,
         give_up: false,
+        no_room: false,
     }
 }
 
 /// Enriches at [`NOW`] data that was made `age` before; what waits gives `None`.
 pub fn enriched(enricher: &Enricher, resource: &[u8], origin: &Origin, age: Duration) -> Option<Attributes> {
+    enriched_at(enricher, resource, origin, age, NOW)
+}
+
+/// The same at a later time.
+pub fn enriched_at(
+    enricher: &Enricher,
+    resource: &[u8],
+    origin: &Origin,
+    age: Duration,
+    now: UnixNanos,
+) -> Option<Attributes> {
     let made = NOW.saturating_sub(age);
     let times = || Some(Times::at(made));
-    let subject = Subject { resource, origin, times: &times };
-    match enricher.enrich(&subject, &moment(enricher, NOW, Mode::Full)) {
-        Outcome::Unchanged => Some(read(resource)),
-        Outcome::Changed(bytes) => Some(read(&bytes)),
-        Outcome::Pending { .. } => None,
+    let subject = Subject { resource, origin, times: &times, ticket: &Ticket::free() };
+    match enricher.enrich_at_arrival(&subject, &moment(enricher, now, Mode::Full)) {
+        // What waits for a pod in vain goes on without one.
+        (Outcome::Pending { .. }, Whose::Unknown) => {
+            let last = Moment { give_up: true, ..moment(enricher, now, Mode::Full) };
+            match enricher.enrich(&subject, &last) {
+                Outcome::Changed(bytes) => Some(read(&bytes)),
+                _ => Some(read(resource)),
+            }
+        }
+        (Outcome::Pending { .. }, _) => None,
+        (Outcome::Refused(why), _) => panic!("{why}"),
+        (Outcome::Unchanged, _) => Some(read(resource)),
+        (Outcome::Changed(bytes), _) => Some(read(&bytes)),
     }
 }
 

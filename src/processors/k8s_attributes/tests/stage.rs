@@ -10,15 +10,17 @@ use crate::core::balance::Balance;
 use crate::core::budget::Ticket;
 use crate::core::consumer::{Consumed, Consumer};
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::origin::{Origin, Transport};
 use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::core::settlement::{End, Share};
 use crate::core::stats::{Flow, Stats};
-use crate::core::time::UnixNanos;
+use crate::core::time::{StandIn, UnixNanos};
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Phase, Pod, RunState};
 use crate::kube::table::Change;
 use crate::otlp::write;
-use crate::processors::k8s_attributes::enrich::Mode;
 use crate::processors::k8s_attributes::first_data::FirstData;
 use crate::processors::k8s_attributes::hold::Hold;
+use crate::processors::k8s_attributes::moment::Mode;
 use crate::processors::k8s_attributes::stage::Stage;
 use crate::processors::k8s_attributes::steady::Steady;
 
@@ -91,27 +93,29 @@ struct Rig {
     stats: Stats,
     balance: Arc<Balance>,
     hold: Arc<Hold>,
+    began: tokio::time::Instant,
+    _clock: StandIn,
 }
 
 fn rig(body: &str) -> Rig {
+    let (began, clock) = (tokio::time::Instant::now(), StandIn::with_tokio(NOW));
     let cluster = MadeUp::with([pod("run-0", 0, ago(600), None)]);
     let (enricher, stats) = enricher(body, &cluster);
     let sink: Arc<Sink> = Arc::default();
     let balance: Arc<Balance> = Arc::default();
     let hold = Hold::new(enricher.config.own.hold);
-    let mut steady = Steady::new(enricher.freshness);
-    steady.follow_from = Some(NOW);
+    let steady = Steady::new(enricher.freshness);
     let stage = Stage {
         enricher: Arc::new(enricher),
         next: sink.clone(),
         flow: Flow::of(&stats, "k8s_attributes", Signal::Logs),
         mode: Mode::Full,
+        binder: None,
         hold: hold.clone(),
         steady: Arc::new(steady),
         first_data: FirstData::new("logs".to_owned(), "nop".to_owned()),
-        balance: balance.clone(),
     };
-    Rig { stage: Arc::new(stage), cluster, sink, stats, balance, hold }
+    Rig { stage: Arc::new(stage), cluster, sink, stats, balance, hold, began, _clock: clock }
 }
 
 /// A log record with its time.
@@ -136,7 +140,8 @@ fn payload(groups: Vec<Group>) -> Payload {
     let items = groups.len() as u64;
     let envelope = Envelope { groups, dictionary: None };
     // No connection, so that only the records' times tell.
-    Payload { signal: Signal::Logs, envelope, items, origin: Arc::new(origin(None, 0, NOW)), ticket: Ticket::free() }
+    let origin = Arc::new(origin(None, 0, NOW));
+    Payload { signal: Signal::Logs, envelope, items, origin, ticket: Ticket::free(), share: Share::none() }
 }
 
 /// Attributes of everything that arrived, in order.
@@ -173,7 +178,7 @@ async fn fresh_data_waits_for_the_status_of_its_run_while_the_rest_goes_on() {
     assert_eq!(answer, Ok(()));
     let late = arrived(&rig.sink);
     assert_eq!((&*late[0]["service.name"], &*late[0]["container.id"]), ("fresh", "run-1"));
-    assert_eq!(*rig.cluster.refreshed.lock().expect("fine").first().expect("a refresh was asked for"), UID);
+    assert_eq!(*rig.cluster.refreshed.lock().expect("fine"), Vec::<String>::new(), "what is proved is not asked for");
     assert_eq!((rig.stats.total("podgate_k8s_held_resources"), rig.hold.used()), (1, 0));
 }
 
@@ -239,19 +244,18 @@ async fn before_the_first_list_data_waits_for_it() {
 async fn a_part_that_is_refused_makes_the_sender_keep_all_and_the_balance_still_holds() {
     let rig = rig("{}");
     let stage = rig.stage.clone();
-    rig.balance.received(Signal::Logs, 2);
     let refuse = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         // What had gone on is delivered by somebody behind us.
-        rig.balance.delivered(Signal::Logs, rig.sink.take().iter().map(|payload| payload.items).sum());
+        rig.sink.take().into_iter().for_each(|payload| payload.share.end(End::Delivered));
         *rig.sink.answer.lock().expect("not poisoned") = Some(ConsumeError::refused(Reason::QUEUE_FULL, "full"));
     };
-    let sent = payload(vec![group("old", ago(10)), group("fresh", NOW)]);
+    let (receipt, sent) = payload(vec![group("old", ago(10)), group("fresh", NOW)]).received(&rig.balance);
     let (answer, ()) = futures_util::future::join(stage.consume(sent), refuse).await;
+    receipt.answer(answer.as_ref().copied());
     assert!(answer.is_err_and(|error| error.is_retryable()));
-    rig.balance.refused(Signal::Logs, 2);
     let sheet = rig.balance.sheet(Signal::Logs);
-    assert!(sheet.holds(0), "{sheet:?}");
+    assert!(sheet.holds(0) && sheet.delivered == 1 && sheet.refused == 1, "{sheet:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,4 +265,68 @@ async fn a_request_without_anything_to_wait_for_is_forwarded_in_order() {
     assert_eq!(rig.stage.consume(payload(groups)).await, Ok(()));
     let names: Vec<String> = arrived(&rig.sink).iter().map(|read| read["service.name"].clone()).collect();
     assert_eq!(names, ["s0", "s1", "s2", "s3", "s4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_data_of_a_pod_that_is_not_announced_yet_waits_for_it_and_a_strangers_only_once() {
+    let rig = rig("{}");
+    let unknown = |uid: &str| {
+        let mut group = group("early", ago(10));
+        group.resource = Some(super::resource(&[("k8s.pod.uid", uid)]));
+        payload(vec![group])
+    };
+    let announced = async {
+        tokio::time::sleep(SECOND).await;
+        assert!(arrived(&rig.sink).is_empty(), "it waits");
+        let mut other = pod("run-9", 0, ago(600), None);
+        other.uid = "another".into();
+        rig.cluster.apply(Change::Applied(other), NOW.saturating_add(SECOND));
+    };
+    let stage = rig.stage.clone();
+    let (answer, ()) = futures_util::future::join(stage.consume(unknown("another")), announced).await;
+    assert_eq!(answer, Ok(()));
+    assert_eq!(arrived(&rig.sink)[0]["container.id"], "run-9");
+
+    for (time, waits) in [("first", true), ("second", false)] {
+        let began = tokio::time::Instant::now();
+        let mut sent = unknown("of another cluster");
+        let arrived_at = NOW.saturating_add(began.duration_since(rig.began));
+        sent.origin = Arc::new(Origin::new(None, 0, arrived_at, arrived_at, Transport::Grpc));
+        assert_eq!(rig.stage.consume(sent).await, Ok(()));
+        assert!(!arrived(&rig.sink)[0].contains_key("k8s.pod.name"));
+        assert_eq!(began.elapsed() >= SECOND * 3, waits, "{time}: {:?}", began.elapsed());
+        // The hold, and the time that a read of a pod may take.
+        assert!(began.elapsed() < Duration::from_millis(4_500));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_no_pod_has_yet_is_waited_for_where_pods_have_such_addresses() {
+    let rig = rig("{}");
+    for (peer, waits) in [("10.1.0.77", true), ("8.8.8.8", false)] {
+        let began = tokio::time::Instant::now();
+        let now = NOW.saturating_add(began.duration_since(rig.began));
+        let mut sent = payload(vec![group("x", ago(10))]);
+        sent.envelope.groups[0].resource = Some(super::resource(&[("service.name", "x")]));
+        let peer_address = std::net::SocketAddr::new(peer.parse().expect("an address"), 40_000);
+        sent.origin = Arc::new(Origin::new(Some(peer_address), 5, now, now, Transport::Grpc));
+        assert_eq!(rig.stage.consume(sent).await, Ok(()));
+        assert_eq!(began.elapsed() >= SECOND * 3, waits, "{peer}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn one_sender_cannot_take_the_room_of_all() {
+    let hold = Hold::new(SECOND * 3);
+    let peer = |last: u8| Some(std::net::SocketAddr::from(([10, 1, 0, last], 40_000)));
+    let greedy: Vec<_> = std::iter::from_fn(|| hold.admit(peer(1), 1 << 20)).collect();
+    assert_eq!(greedy.len(), 8, "half of the room");
+    let rooms: Vec<_> = (2..6).map(|other| hold.admit(peer(other), 64 << 10)).collect();
+    assert!(rooms.iter().all(Option::is_some), "everybody else has a part");
+    // Another connection of the same sender is the same sender.
+    let again = std::net::SocketAddr::from(([10, 1, 0, 1], 40_001));
+    assert!(hold.admit(Some(again), 1 << 20).is_none());
+    drop((greedy, rooms));
+    assert_eq!(hold.used(), 0);
+    assert!(hold.admit(Some(again), 1 << 20).is_some());
 }

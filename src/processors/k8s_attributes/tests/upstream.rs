@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, resource};
+use crate::core::budget::Ticket;
 use crate::core::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState};
 use crate::kube::table::Change;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::{Mode, Outcome, Subject};
+use crate::processors::k8s_attributes::enrich::Outcome;
+use crate::processors::k8s_attributes::moment::{Mode, Subject};
 
 const OLD: Duration = Duration::from_secs(10);
 
@@ -72,7 +74,7 @@ fn nothing_to_go_by_adds_nothing_and_does_not_fail() {
     let (enricher, stats) = enricher("{}", &cluster);
     let broken = [0x0a, 0x7f];
     let from = origin(None, 0, NOW);
-    let subject = Subject { resource: &broken, origin: &from, times: &|| None };
+    let subject = Subject { resource: &broken, origin: &from, times: &|| None, ticket: &Ticket::free() };
     assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::Full)), Outcome::Unchanged);
     assert_eq!(stats.total("podgate_k8s_malformed_resources"), 1);
 }
@@ -159,7 +161,7 @@ fn what_was_made_after_a_pod_was_deleted_is_not_its_by_name() {
     let origin = origin(None, 3, ago(20));
     for (made, found) in [(ago(51), true), (ago(49), false)] {
         let times = || Some(Times { first: made, last: made, counting_since: None });
-        let subject = Subject { resource: &resource, origin: &origin, times: &times };
+        let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
         let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly));
         assert_eq!(matches!(outcome, Outcome::Changed(_)), found, "made at {made:?}");
     }
@@ -173,7 +175,7 @@ fn a_new_process_waits_for_a_status_of_the_watch_and_never_for_one_of_a_file() {
         let resource = resource(&[("k8s.pod.uid", UID)]);
         let origin = origin(None, 3, NOW);
         let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
-        let subject = Subject { resource: &resource, origin: &origin, times: &times };
+        let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
         let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::Full));
         assert_eq!(matches!(outcome, Outcome::Pending { .. }), waits, "{body}: {outcome:?}");
     }
@@ -363,15 +365,16 @@ fn pod_attributes_come_at_arrival_and_the_runs_at_the_decision() {
     let from = origin(Some("10.1.0.5"), 3, ago(20));
     let resource = resource(&[("k8s.pod.uid", UID)]);
     let times = || Some(Times::at(NOW));
-    let subject = Subject { resource: &resource, origin: &from, times: &times };
+    let subject = Subject { resource: &resource, origin: &from, times: &times, ticket: &Ticket::free() };
     let Outcome::Changed(early) = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)) else {
         panic!("the pod is known at arrival");
     };
     let read_early = read(&early);
     assert_eq!((name(&read_early), id(&read_early)), (Some("cart-1"), None));
     let later = NOW.saturating_add(Duration::from_secs(10));
-    let subject = Subject { resource: &early, origin: &from, times: &times };
-    let Outcome::Changed(bound) = enricher.enrich(&subject, &moment(&enricher, later, Mode::RunOnly)) else {
+    let subject = Subject { resource: &early, origin: &from, times: &times, ticket: &Ticket::free() };
+    let Outcome::Changed(bound) = enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None)
+    else {
         panic!("the run is known at the decision");
     };
     assert_eq!(id(&read(&bound)), Some("run-0"));
@@ -386,14 +389,15 @@ fn a_pod_that_is_reported_between_arrival_and_decision_gives_all_its_attributes_
     let from = origin(Some("10.1.0.5"), 3, ago(20));
     let resource = resource(&[("service.name", "cart")]);
     let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
-    let subject = Subject { resource: &resource, origin: &from, times: &times };
+    let subject = Subject { resource: &resource, origin: &from, times: &times, ticket: &Ticket::free() };
     assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)), Outcome::Unchanged);
     assert_eq!(missing(), 0, "nobody knows yet");
     let later = NOW.saturating_add(Duration::from_secs(10));
-    assert_eq!(enricher.enrich(&subject, &moment(&enricher, later, Mode::RunOnly)), Outcome::Unchanged);
+    assert_eq!(enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None), Outcome::Unchanged);
     assert_eq!(missing(), 1);
     cluster.apply(Change::Applied(plain()), later);
-    let Outcome::Changed(bound) = enricher.enrich(&subject, &moment(&enricher, later, Mode::RunOnly)) else {
+    let Outcome::Changed(bound) = enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None)
+    else {
         panic!("the pod is known at the decision");
     };
     let bound = read(&bound);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::core::settlement::End;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::admission::{HeldGroup, Incoming, Run};
 use crate::processors::tail_sampling::cache::Past;
@@ -164,6 +165,7 @@ impl Core {
             Past::Dropped => {
                 self.counts.late_dropped += 1;
                 self.counts.sampled_out += u64::from(run.spans);
+                coming.held.take(u64::from(run.spans)).end(End::SampledOut);
             }
             Past::Kept(kept) => {
                 self.decided.used(hash, &run.trace_id);

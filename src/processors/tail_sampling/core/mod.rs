@@ -7,10 +7,12 @@ mod filing;
 mod relief;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
+use crate::core::settlement::End;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::cache::{Decided, Kept};
 use crate::processors::tail_sampling::clock::Watch;
@@ -59,7 +61,7 @@ pub struct Core {
     /// Traces that once grew heavy: pressure looks at them first.
     heavy: Vec<Entry>,
     decided: Decided,
-    meters: Meters,
+    meters: Arc<Meters>,
     gathering: Gathering,
     parcels: VecDeque<Parcel>,
     touched: Vec<u32>,
@@ -84,7 +86,14 @@ pub const MEASURED_EVERY: u64 = 64;
 
 impl Core {
     /// `watch` is read for nothing but the time that policies take.
-    pub fn new(settings: Settings, bounds: Bounds, seed: RandomState, (now, watch): (UnixNanos, Watch)) -> Core {
+    /// `meters` are shared by all shards of a sampler.
+    pub fn new(
+        settings: Settings,
+        meters: Arc<Meters>,
+        bounds: Bounds,
+        seed: RandomState,
+        (now, watch): (UnixNanos, Watch),
+    ) -> Core {
         let shards = settings.shards;
         let divided = |count: usize| count.div_ceil(shards);
         Core {
@@ -97,7 +106,7 @@ impl Core {
             taken: Vec::new(),
             heavy: Vec::new(),
             decided: Decided::new(divided(settings.kept_remembered), divided(settings.dropped_remembered)),
-            meters: Meters::new(&settings.meters, now),
+            meters,
             gathering: Gathering::default(),
             parcels: VecDeque::new(),
             touched: Vec::new(),
@@ -139,7 +148,7 @@ impl Core {
         self.asked += 1;
         let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
         let summary = &self.traces.at(slot).summary;
-        let mut ballot = Ballot { meters: &mut self.meters, votes: &mut self.counts.votes, now, watch };
+        let mut ballot = Ballot { meters: &self.meters, votes: &mut self.counts.votes, now, watch };
         decide(&self.settings.policies, rules, summary, &mut ballot)
     }
 
@@ -170,18 +179,23 @@ impl Core {
             self.release(last);
         } else {
             self.decided.remember_dropped(hash);
-            self.discard(last);
+            self.counts.sampled_out += self.discard(last, End::SampledOut);
         }
     }
 
-    fn discard(&mut self, last: RunAt) {
-        let mut at = last;
+    /// Ends the spans of a trace; says how many there were.
+    fn discard(&mut self, last: RunAt, end: End<'_>) -> u64 {
+        let (mut at, mut spans) = (last, 0);
         while !at.is_none() {
             let header = self.store.free(at);
+            if let Some(held) = self.groups.get(header.group) {
+                held.take(u64::from(header.spans)).end(end);
+            }
             self.groups.free(header.group);
-            self.counts.sampled_out += u64::from(header.spans);
+            spans += u64::from(header.spans);
             at = header.previous;
         }
+        spans
     }
 
     fn release(&mut self, last: RunAt) {

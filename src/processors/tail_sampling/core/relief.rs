@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::core::error::Reason;
+use crate::core::settlement::End;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::AtShutdown;
 use crate::processors::tail_sampling::core::{Cause, Core};
@@ -118,12 +120,9 @@ impl Core {
 
     fn abandon(&mut self, slot: u32, cause: Undecided) {
         let trace = self.traces.at(slot);
-        let (last, spans, id) = (trace.last, trace.summary.spans, trace.summary.trace_id);
+        let (last, id) = (trace.last, trace.summary.trace_id);
         self.traces.remove(slot, self.traces.hash(&id));
-        let before = self.counts.sampled_out;
-        self.discard(last);
-        self.counts.sampled_out = before;
-        self.counts.abandoned += spans;
+        self.discard(last, End::Dropped(Reason::SHUTDOWN, cause.name()));
         self.counts.undecided[cause as usize] += 1;
     }
 }

@@ -13,7 +13,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     Some(Rule::And(rules.into_iter().map(|(_, rule)| rule).collect()))
 }
 
-pub fn vote(rules: &[Rule], summary: &Summary, meters: &mut Meters, now: UnixNanos) -> Vote {
+pub fn vote(rules: &[Rule], summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
     for rule in rules {
         match rule.vote(summary, meters, now) {
             Vote::Sampled | Vote::WeaklySampled => {}

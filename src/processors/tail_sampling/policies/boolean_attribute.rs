@@ -12,6 +12,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     let key = section.string("key").or_else(|| section.missing("key", "the name of an attribute"));
     let value = section.bool("value").unwrap_or(false);
     let invert = section.bool("invert_match");
+    Leaf::lint_invert(section, invert, cx, depth);
     let leaf = cx.leaves.attribute(&key?, Test::Is(value));
     Some(Rule::Leaf(Leaf::with_invert(leaf, invert, cx.invert, depth)))
 }

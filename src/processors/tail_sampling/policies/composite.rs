@@ -1,8 +1,8 @@
 //! `composite`: the first sub-policy that wants the trace owns it, and each has a share of the spans a second.
 //!
 //! YAML: `composite: {max_total_spans_per_second: 1000, policy_order: [a, b], composite_sub_policy: [{name: a, type: ...},
-//! ...], rate_allocation: [{policy: a, percent: 50}]}`. Without an allocation a sub-policy gets an equal share of the
-//! maximum (contrib #49828). Over its share a trace is not kept, and later sub-policies are not asked (contrib #36959).
+//! ...], rate_allocation: [{policy: a, percent: 50}]}`. Without an allocation, or with one of 0 percent or without a number,
+//! a sub-policy gets an equal share of the maximum (contrib #49828, #49857). Over its share a trace is not kept, and later sub-policies are not asked (contrib #36959).
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
@@ -27,7 +27,7 @@ impl Composite {
         self.shares.iter().map(|share| &share.rule)
     }
 
-    pub fn vote(&self, summary: &Summary, meters: &mut Meters, now: UnixNanos) -> Vote {
+    pub fn vote(&self, summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
         for share in &self.shares {
             match share.rule.vote(summary, meters, now) {
                 Vote::Sampled | Vote::WeaklySampled if meters.take(share.meter, summary.spans, now) => {
@@ -48,7 +48,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     let order = section.strings("policy_order").unwrap_or_default();
     let percents = check_allocation(section, cx);
     let rules = check_list(section, "composite_sub_policy", cx, depth)?;
-    let total = (total? / cx.shards).max(1);
+    let total = total?.max(1);
     let equal_share = total / rules.len() as u64;
     let names: Vec<String> = rules.iter().map(|(name, _)| name.clone()).collect();
     for (name, _) in percents.iter().filter(|(name, _)| !names.contains(name)) {
@@ -64,6 +64,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     }
     let shares = rules.into_iter().map(|(_, name, rule)| {
         let percent = percents.iter().find(|(policy, _)| *policy == name).map(|(_, percent)| *percent);
+        let percent = percent.filter(|percent| *percent != 0.0);
         let allowed = percent.map_or(equal_share, |percent| (total as f64 * percent / 100.0) as u64);
         Share { rule, meter: meter::add(&mut cx.meters, MeterPlan::PerSecond { allowed: allowed.min(total) }) }
     });

@@ -14,7 +14,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     Some(Rule::Drop(rules.into_iter().map(|(_, rule)| rule).collect()))
 }
 
-pub fn vote(rules: &[Rule], summary: &Summary, meters: &mut Meters, now: UnixNanos) -> Vote {
+pub fn vote(rules: &[Rule], summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
     match and::vote(rules, summary, meters, now) {
         Vote::Sampled => Vote::Dropped,
         other => other,

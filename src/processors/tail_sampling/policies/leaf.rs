@@ -1,8 +1,10 @@
 //! A rule that is one bit: did any span or resource of the trace match?
 
+use crate::config::check::Section;
+use crate::core::diagnostic::code;
 use crate::processors::tail_sampling::decision::{Summary, Vote};
 use crate::processors::tail_sampling::leaves::LeafId;
-use crate::processors::tail_sampling::policies::InvertMeaning;
+use crate::processors::tail_sampling::policies::{InvertMeaning, PolicyCheck};
 
 /// What a match of the bit means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,17 @@ impl Leaf {
         let meaning = if depth == 0 { meaning } else { InvertMeaning::Plain };
         let sense = if invert == Some(true) { Sense::Inverted(meaning) } else { Sense::Plain };
         Leaf { leaf, sense }
+    }
+
+    /// Says once for each policy that the meaning of a top-level `invert_match` changed.
+    pub fn lint_invert(section: &Section<'_>, invert: Option<bool>, cx: &PolicyCheck<'_>, depth: usize) {
+        if invert != Some(true) || depth > 0 || cx.invert_chosen {
+            return;
+        }
+        let message = "since v0.144 `invert_match` at the top level keeps every trace without a match; before, a match dropped the trace \
+                       whatever other policies said";
+        let help = "use a drop policy to drop what matches; podgate: {invert_match: plain} says that this is meant, veto that the old meaning is";
+        section.warn("invert_match", code::LINT, message, Some(help));
     }
 
     pub fn vote(&self, summary: &Summary) -> Vote {

@@ -1,5 +1,7 @@
 //! The state of limiting policies: token buckets, and counters per second. Pure; time comes as an argument.
 
+use std::sync::Mutex;
+
 use crate::core::time::UnixNanos;
 
 /// Place of a meter in [`Meters`].
@@ -22,9 +24,10 @@ struct State {
     at: UnixNanos,
 }
 
-/// All meters of one shard.
+/// All meters of one sampler, shared by its shards: a limit is one limit, however many shards there are (issue 13, M4).
 pub struct Meters {
-    meters: Vec<(MeterPlan, State)>,
+    // Locked for a few instructions, and only by traces that reach a limiting policy.
+    meters: Vec<(MeterPlan, Mutex<State>)>,
 }
 
 impl Meters {
@@ -33,17 +36,20 @@ impl Meters {
             MeterPlan::Bucket { burst, .. } => *burst,
             MeterPlan::PerSecond { .. } => 0.0,
         };
-        Meters { meters: plans.iter().map(|plan| (*plan, State { tokens: full(plan), at: now })).collect() }
+        let meter = |plan: &MeterPlan| (*plan, Mutex::new(State { tokens: full(plan), at: now }));
+        Meters { meters: plans.iter().map(meter).collect() }
     }
 
-    /// Takes `amount` if all of it is there; takes nothing otherwise.
-    pub fn take(&mut self, id: MeterId, amount: u64, now: UnixNanos) -> bool {
+    /// Takes `amount` if all of it is there; takes nothing otherwise. Shards may be some milliseconds apart: a time before
+    /// the latest one counts as the latest.
+    pub fn take(&self, id: MeterId, amount: u64, now: UnixNanos) -> bool {
         let amount = amount as f64;
-        let (plan, state) = &mut self.meters[id.0];
-        match plan {
+        let (plan, state) = &self.meters[id.0];
+        let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = now.max(state.at);
+        let granted = match plan {
             MeterPlan::Bucket { rate, burst } => {
                 state.tokens = (state.tokens + now.since(state.at).as_secs_f64() * *rate).min(*burst);
-                state.at = state.at.max(now);
                 let granted = amount <= state.tokens;
                 if granted {
                     state.tokens -= amount;
@@ -54,14 +60,15 @@ impl Meters {
                 if state.at.0 / 1_000_000_000 != now.0 / 1_000_000_000 {
                     state.tokens = 0.0;
                 }
-                state.at = now;
                 let granted = state.tokens + amount <= *allowed as f64;
                 if granted {
                     state.tokens += amount;
                 }
                 granted
             }
-        }
+        };
+        state.at = now;
+        granted
     }
 }
 
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_bucket_begins_full_refills_with_time_and_never_lets_more_than_its_burst_pass() {
-        let mut meters = Meters::new(&[MeterPlan::Bucket { rate: 10.0, burst: 20.0 }], at(0));
+        let meters = Meters::new(&[MeterPlan::Bucket { rate: 10.0, burst: 20.0 }], at(0));
         let id = MeterId(0);
         assert!(!meters.take(id, 21, at(0)));
         assert!(meters.take(id, 20, at(0)));
@@ -93,10 +100,12 @@ mod tests {
 
     #[test]
     fn a_counter_starts_anew_with_each_second_of_the_clock() {
-        let mut meters = Meters::new(&[MeterPlan::PerSecond { allowed: 5 }], at(0));
+        let meters = Meters::new(&[MeterPlan::PerSecond { allowed: 5 }], at(0));
         let id = MeterId(0);
         assert!(meters.take(id, 5, at(10)));
         assert!(!meters.take(id, 1, at(999)));
         assert!(meters.take(id, 5, at(1000)));
+        assert!(!meters.take(id, 1, at(999)), "a shard that is behind does not begin the second anew");
+        assert!(!meters.take(id, 1, at(1001)));
     }
 }

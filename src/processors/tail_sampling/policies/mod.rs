@@ -49,7 +49,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub fn vote(&self, summary: &Summary, meters: &mut Meters, now: UnixNanos) -> Vote {
+    pub fn vote(&self, summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
         match self {
             Rule::Always => Vote::Sampled,
             Rule::Leaf(leaf) => leaf.vote(summary),
@@ -127,8 +127,8 @@ pub struct PolicyCheck<'a> {
     pub leaves: LeavesBuilder,
     pub meters: Vec<MeterPlan>,
     pub invert: InvertMeaning,
-    /// Limits are divided among shards.
-    pub shards: u64,
+    /// Whether the old meaning of `invert_match` was asked for, so that nobody has to be told of the new one.
+    pub invert_chosen: bool,
 }
 
 /// How far policies may nest; a limit on recursion, not on taste.

@@ -16,7 +16,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     Some(Rule::Not(Box::new(rule)))
 }
 
-pub fn vote(rule: &Rule, summary: &Summary, meters: &mut Meters, now: UnixNanos) -> Vote {
+pub fn vote(rule: &Rule, summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
     match rule.vote(summary, meters, now) {
         Vote::Sampled | Vote::WeaklySampled => Vote::NotSampled,
         Vote::NotSampled | Vote::Veto => Vote::Sampled,

@@ -13,6 +13,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     let min = section.i64("min_value").filter(|bound| *bound != 0);
     let max = section.i64("max_value").filter(|bound| *bound != 0);
     let invert = section.bool("invert_match");
+    Leaf::lint_invert(section, invert, cx, depth);
     if min.is_none() && max.is_none() {
         return section.missing("min_value", "min_value or max_value other than 0");
     }

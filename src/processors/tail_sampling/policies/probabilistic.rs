@@ -4,6 +4,7 @@
 //! above that share of 2^64; agrees with the Collector on every id.
 
 use crate::config::check::Section;
+use crate::processors::tail_sampling::admission::as_sent;
 use crate::processors::tail_sampling::policies::{PolicyCheck, Rule};
 
 const DEFAULT_SALT: &str = "default-hash-seed";
@@ -35,7 +36,7 @@ impl Probabilistic {
     }
 
     pub fn matches(&self, trace_id: &[u8; 16]) -> bool {
-        self.share > 0.0 && fnv1a(self.salted, trace_id) <= self.threshold
+        self.share > 0.0 && fnv1a(self.salted, &as_sent(trace_id)) <= self.threshold
     }
 
     pub fn weight(&self) -> f32 {

@@ -7,7 +7,10 @@ use std::num::NonZeroUsize;
 
 use regex::bytes::Regex;
 
-use crate::config::check::Section;
+use crate::config::check::{Section, text_of};
+use crate::config::pattern::compile_bytes;
+use crate::core::diagnostic::code;
+use crate::core::node::Value;
 use crate::processors::tail_sampling::matching::{Patterns, Test};
 use crate::processors::tail_sampling::policies::leaf::Leaf;
 use crate::processors::tail_sampling::policies::{PolicyCheck, Rule};
@@ -18,7 +21,9 @@ const REMEMBERED_MAX: usize = 65_536;
 pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<Rule> {
     let key = section.string("key").or_else(|| section.missing("key", "the name of an attribute"));
     let values = section.strings("values").unwrap_or_default();
+    lint_values(section);
     let invert = section.bool("invert_match");
+    Leaf::lint_invert(section, invert, cx, depth);
     let remembered = section.usize("cache_max_size").and_then(|size| NonZeroUsize::new(size.min(REMEMBERED_MAX)));
     let test = match section.bool("enabled_regex_matching") {
         Some(true) => {
@@ -35,12 +40,27 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     Some(Rule::Leaf(Leaf::with_invert(leaf, invert, cx.invert, depth)))
 }
 
+/// Values that were not written as text stand for texts that attributes rarely have.
+fn lint_values(section: &Section<'_>) {
+    for item in section.list("values").unwrap_or_default().iter() {
+        let other = match item.value {
+            Value::Bool(_) => "boolean_attribute",
+            Value::Int(_) | Value::Float(_) => "numeric_attribute",
+            _ => continue,
+        };
+        let text = text_of(item).unwrap_or_default();
+        let message =
+            format!("an attribute matches only if it is the text {text:?}; as a number or boolean it never does");
+        let help = format!("use {other} for such attributes, or quote the value if text is meant");
+        section.warn("values", code::LINT, message, Some(&help));
+        return;
+    }
+}
+
 fn pattern(section: &Section<'_>, text: &str) -> Option<Regex> {
-    match Regex::new(text) {
+    match compile_bytes(text) {
         Ok(pattern) => Some(pattern),
-        Err(fault) => {
-            let why = fault.to_string();
-            let why = why.lines().last().unwrap_or("not valid").trim().to_owned();
+        Err(why) => {
             section.invalid("values", format!("{text:?} is not a regular expression: {why}"), "an RE2 expression")
         }
     }

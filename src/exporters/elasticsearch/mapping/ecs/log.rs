@@ -39,8 +39,9 @@ fn push_record(
     let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;
     let own = (wanted != Wanted::default()).then(|| router.target(Kind::Logs, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);
+    let time = work.storable_or_arrival(record.timestamp());
+    work.add_timestamp(time);
     let tree = &mut *work.tree;
-    tree.add_time("@timestamp", record.timestamp());
     tree.add_id("trace.id", record.trace_id);
     tree.add_id("span.id", record.span_id);
     if record.severity_number != 0 {

@@ -45,7 +45,7 @@ fn push_group<'a>(
         add_measure(work.tree, entry, groups);
     }
     if let Some(counted) = groups.entries(group).find(|entry| entry.doc_count) {
-        work.tree.add_int("_doc_count", i64::try_from(counted.point.count).unwrap_or(i64::MAX));
+        work.tree.add_int("_doc_count", i64::try_from(counted.doc_count()).unwrap_or(i64::MAX));
     }
     work.tree.add_time("@timestamp", point.time);
     work.tree.add_stream("", target);

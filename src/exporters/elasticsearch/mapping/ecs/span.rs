@@ -79,8 +79,9 @@ fn push_span(targets: &Targets<'_>, (place, bytes): (Place, &[u8]), work: &mut W
 }
 
 fn add_fields(span: &Span<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let time = work.storable(span.start);
+    work.add_timestamp(time);
     let tree = &mut *work.tree;
-    tree.add_time("@timestamp", span.start);
     tree.add_id("trace.id", span.trace_id);
     tree.add_id("span.id", span.span_id);
     tree.add_id("parent.id", span.parent_span_id);
@@ -129,8 +130,9 @@ fn push_event(
 ) -> Result<Head, Malformed> {
     let error = is_exception(event);
     add_renamed(work.tree, &event.attributes, rename::of_event, work.seen)?;
+    let time = work.storable(event.time);
+    work.add_timestamp(time);
     let tree = &mut *work.tree;
-    tree.add_time("@timestamp", event.time);
     tree.add_id("trace.id", span.trace_id);
     let target = if error {
         tree.add_id("parent.id", span.span_id);

@@ -2,12 +2,12 @@
 
 use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found};
 use crate::exporters::elasticsearch::mapping::json::{push_count, push_id, push_text};
-use crate::exporters::elasticsearch::mapping::otel::{frame, push_time};
+use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::Record;
 use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::Scope;
 use crate::exporters::elasticsearch::mapping::value::{self, Seen};
-use crate::exporters::elasticsearch::mapping::{Bulk, Head, Work};
+use crate::exporters::elasticsearch::mapping::{Bulk, DATE_NANOS_MAX, Head, Stored, Work};
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
 /// Where one document goes and what it shares with its neighbours.
@@ -44,10 +44,11 @@ fn push_record(
 ) -> Result<Head, Malformed> {
     let record = Record::read(bytes)?;
     let id = work.ids.of_bytes(record.timestamp(), bytes);
+    let time = work.storable_or_arrival(record.timestamp());
     let Work { bulk, seen, .. } = work;
     let cover = Cover { naming: Naming { made: id.letters(), ..Naming::default() }, ..cover };
     let start = bulk.lines.len();
-    let (head, found) = push_document(bulk, &record, cover, seen)?;
+    let (head, found) = push_document(bulk, (&record, time), cover, seen)?;
     if found.wanted == Wanted::default() {
         return Ok(head);
     }
@@ -55,26 +56,31 @@ fn push_record(
     bulk.lines.truncate(start);
     let target = router.target(Kind::Logs, found.wanted.or(general));
     let naming = Naming::new(&id, &found.wanted, Kind::Logs, router.settings);
-    let (head, _) = push_document(bulk, &record, Cover { target: &target, naming, ..cover }, seen)?;
+    let (head, _) = push_document(bulk, (&record, time), Cover { target: &target, naming, ..cover }, seen)?;
     Ok(head)
 }
 
 fn push_document<'a>(
     bulk: &mut Bulk,
-    record: &Record<'a>,
+    (record, time): (&Record<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut Seen,
 ) -> Result<(Head, Found<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
-    push_time(out, "@timestamp", record.timestamp());
-    push_time(out, "observed_timestamp", record.observed);
+    push_time(out, "@timestamp", time.nanos);
+    let observed =
+        if record.timestamp() == 0 || record.observed > DATE_NANOS_MAX { time.nanos } else { record.observed };
+    push_time(out, "observed_timestamp", observed);
     out.extend_from_slice(&cover.target.stream_json);
     push_text(out, "severity_text", record.severity_text);
     push_count(out, "severity_number", record.severity_number);
     push_id(out, "trace_id", record.trace_id);
     push_id(out, "span_id", record.span_id);
     let found = attributes::push_attributes(out, &record.attributes, seen, Composites::Json)?;
+    if let Some(original) = time.original {
+        push_original_time(out, record.attributes.count > 0, original);
+    }
     push_count(out, "dropped_attributes_count", record.dropped.saturating_add(found.dropped));
     let named = if record.event_name.is_empty() { found.event_name.unwrap_or_default() } else { record.event_name };
     push_text(out, "event_name", named);

@@ -84,7 +84,7 @@ impl<'a> Sheet<'a, '_> {
         close_object(out);
         out.push(b',');
         if let Some(counted) = self.groups.entries(group).find(|entry| entry.doc_count) {
-            push_count(out, "_doc_count", counted.point.count);
+            push_count(out, "_doc_count", counted.doc_count());
         }
         self.push_names_hash(out, group);
     }

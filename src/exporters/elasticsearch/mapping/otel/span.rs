@@ -3,12 +3,12 @@
 use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found, Repeated};
 use crate::exporters::elasticsearch::mapping::ids::Id;
 use crate::exporters::elasticsearch::mapping::json::{close_object, push_count, push_id, push_key, push_text};
-use crate::exporters::elasticsearch::mapping::otel::{frame, push_time};
+use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::{Part, Span};
 use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::Scope;
 use crate::exporters::elasticsearch::mapping::value::Seen;
-use crate::exporters::elasticsearch::mapping::{Bulk, Head, Work};
+use crate::exporters::elasticsearch::mapping::{Bulk, Head, Stored, Work};
 use crate::otlp::json::text;
 use crate::otlp::split::Place;
 use crate::otlp::walk::Malformed;
@@ -55,36 +55,38 @@ pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Res
 fn push_span(frame: &Frame<'_>, bytes: &[u8], place: Place, work: &mut Work<'_>) -> Result<(), Malformed> {
     let span = Span::read(bytes)?;
     let id = work.ids.of_span(&span, bytes);
+    let time = work.storable(span.start);
     let Work { bulk, seen, .. } = work;
     let naming = Naming { made: id.letters(), ..Naming::default() };
     let cover = Cover { target: &frame.spans, naming, tail: &frame.tail };
     let start = bulk.lines.len();
-    let (mut head, found) = push_span_document(bulk, &span, cover, seen)?;
+    let (mut head, found) = push_span_document(bulk, (&span, time), cover, seen)?;
     if found.wanted != Wanted::default() {
         // Rare: the span names its own destination, which stands before it.
         bulk.lines.truncate(start);
         let target = frame.router.target(Kind::Traces, found.wanted.or(frame.wanted));
         let naming = Naming::new(&id, &found.wanted, Kind::Traces, frame.router.settings);
-        (head, _) = push_span_document(bulk, &span, Cover { target: &target, naming, tail: &frame.tail }, seen)?;
+        (head, _) =
+            push_span_document(bulk, (&span, time), Cover { target: &target, naming, tail: &frame.tail }, seen)?;
     }
     bulk.end_document(place, 1, head);
     for (number, event) in span.events.entries().enumerate() {
         let event = Part::read_event(event?)?;
-        let head = push_event(frame, (&span, &event), (&id, number), bulk, seen)?;
-        bulk.end_document(place, 0, head);
+        let head = push_event(frame, (&span, &event), (&id, number), work)?;
+        work.bulk.end_document(place, 0, head);
     }
     Ok(())
 }
 
 fn push_span_document<'a>(
     bulk: &mut Bulk,
-    span: &Span<'a>,
+    (span, time): (&Span<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut Seen,
 ) -> Result<(Head, Found<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
-    push_time(out, "@timestamp", span.start);
+    push_time(out, "@timestamp", time.nanos);
     out.extend_from_slice(&cover.target.stream_json);
     push_id(out, "trace_id", span.trace_id);
     push_id(out, "span_id", span.span_id);
@@ -97,6 +99,9 @@ fn push_span_document<'a>(
     text::push_unsigned(out, span.duration());
     out.push(b',');
     let found = attributes::push_attributes(out, &span.attributes, seen, Composites::Json)?;
+    if let Some(original) = time.original {
+        push_original_time(out, span.attributes.count > 0, original);
+    }
     push_count(out, "dropped_attributes_count", span.dropped_attributes.saturating_add(found.dropped));
     push_count(out, "dropped_events_count", span.dropped_events);
     push_links(out, &span.links, seen)?;
@@ -139,36 +144,40 @@ fn push_event(
     frame: &Frame<'_>,
     (span, event): (&Span<'_>, &Part<'_>),
     (id, number): (&Id, usize),
-    bulk: &mut Bulk,
-    seen: &mut Seen,
+    work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
+    let time = work.storable(event.time);
+    let Work { bulk, seen, .. } = work;
     let naming = Naming { made: id.letters(), event: Some(number), ..Naming::default() };
     let cover = Cover { target: &frame.events, naming, tail: &frame.tail };
     let start = bulk.lines.len();
-    let (head, found) = push_event_document(bulk, (span, event), cover, seen)?;
+    let (head, found) = push_event_document(bulk, (span, event, time), cover, seen)?;
     if found.wanted == Wanted::default() {
         return Ok(head);
     }
     bulk.lines.truncate(start);
     let target = frame.router.target(Kind::Logs, found.wanted.or(frame.wanted));
-    let (head, _) = push_event_document(bulk, (span, event), Cover { target: &target, ..cover }, seen)?;
+    let (head, _) = push_event_document(bulk, (span, event, time), Cover { target: &target, ..cover }, seen)?;
     Ok(head)
 }
 
 fn push_event_document<'a>(
     bulk: &mut Bulk,
-    (span, event): (&Span<'_>, &Part<'a>),
+    (span, event, time): (&Span<'_>, &Part<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut Seen,
 ) -> Result<(Head, Found<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
-    push_time(out, "@timestamp", event.time);
+    push_time(out, "@timestamp", time.nanos);
     out.extend_from_slice(&cover.target.stream_json);
     push_id(out, "trace_id", span.trace_id);
     push_id(out, "span_id", span.span_id);
     push_text(out, "event_name", event.name);
     let found = push_event_attributes(out, event, seen)?;
+    if let Some(original) = time.original {
+        push_original_time(out, event.attributes.count > 0 || !event.name.is_empty(), original);
+    }
     push_count(out, "dropped_attributes_count", event.dropped.saturating_add(found.dropped));
     out.extend_from_slice(cover.tail);
     out.extend_from_slice(b"}\n");

@@ -85,7 +85,8 @@ fn index_of(settings: Settings, request: Option<Mode>, scope: Option<&str>) -> R
     let input = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{{scope}"logRecords":[{{}}]}}]}}]}}"#);
     let envelope = envelope_of(Signal::Logs, &input);
     let mut bulk = Bulk::default();
-    let request = Request { signal: Signal::Logs, envelope: &envelope, mode: request, now: NOW };
+    let request =
+        Request { signal: Signal::Logs, envelope: &envelope, mode: request, now: NOW, arrived: NOW, nonce: 0 };
     Mapper::new(settings).map(&request, &mut Deltas::default(), &mut bulk);
     match bulk.faulty.first() {
         Some((_, fault)) => Err(*fault),

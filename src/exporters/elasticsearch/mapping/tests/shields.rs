@@ -174,7 +174,8 @@ fn a_cumulative_histogram_is_written_as_what_came_in_since_the_point_before() {
         let mut at_second = |second: u64, counts: [u64; 2]| {
             let mut bulk = Bulk::default();
             let envelope = cumulative(second, counts);
-            let request = Request { signal: Signal::Metrics, envelope: &envelope, mode: None, now: NOW };
+            let request =
+                Request { signal: Signal::Metrics, envelope: &envelope, mode: None, now: NOW, arrived: NOW, nonce: 0 };
             mapper.map(&request, &mut deltas, &mut bulk);
             assert_eq!(bulk.documents.len() + bulk.faulty.len(), 1);
             pairs(&bulk).first().and_then(|pair| pair.pointer(at).cloned())

@@ -1,0 +1,146 @@
+//! The client of the admin page: one GET over HTTP/1.0, which ends with the connection. Blocking, bounded in time and size.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::loadgen::Format;
+
+/// A page is at most as long as a thousand pods.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug, Args)]
+pub struct AdminArgs {
+    /// Where the gateway's admin extension listens; in a pod: kubectl exec PODGATE-POD -- /podgate status
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:13134")]
+    pub admin: String,
+    /// Text for people, or the page as it is
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// Why there is no page.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nobody answers as an admin page does.
+    Silent { admin: String, why: String },
+    /// It answers that there is no such thing; the sentence is its own.
+    Refused { status: u16, why: String },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Silent { admin, why } => write!(
+                f,
+                "no answer from the admin page at {admin}: {why}\n  -> is podgate running here? In a cluster it listens \
+                 inside its pod alone: kubectl exec, or kubectl port-forward and --admin"
+            ),
+            Fault::Refused { why, .. } => f.write_str(why),
+        }
+    }
+}
+
+/// The page at `path` (with its query).
+pub fn get(admin: &str, path: &str) -> Result<Value, Fault> {
+    let silent = |why: String| Fault::Silent { admin: admin.to_owned(), why };
+    let answer = ask(admin, path).map_err(|error| silent(error.to_string()))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| silent("the answer is no HTTP".to_owned()))?;
+    let status = head.lines().next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0u16);
+    let page: Result<Value, _> = serde_json::from_str(body.trim());
+    match (status, page) {
+        (200, Ok(page)) => Ok(page),
+        (200, Err(error)) => Err(silent(format!("the answer is no JSON: {error}"))),
+        (status, page) => {
+            let page = page.unwrap_or_default();
+            let why = match (page["error"].as_str(), page["pages"].is_object()) {
+                (Some(why), _) => why.to_owned(),
+                (None, true) => {
+                    let page = path.split('?').next().unwrap_or(path);
+                    format!("there is no page {page}: no component of the configuration that runs there has one")
+                }
+                (None, false) => format!("{admin} answers {status}: {}", body.trim()),
+            };
+            Err(Fault::Refused { status, why })
+        }
+    }
+}
+
+fn ask(admin: &str, path: &str) -> io::Result<Vec<u8>> {
+    let mut stream = connect(admin)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+fn connect(admin: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::other("the name has no address");
+    for address in admin.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A value as a query carries it: what a person types cannot change the question.
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request so.
+    fn answering(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") && (&stream).take(1).read_to_end(&mut asked).is_ok_and(|read| read > 0)
+            {
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        address
+    }
+
+    #[test]
+    fn a_page_is_read_and_a_refusal_keeps_its_own_words() {
+        let page = get(&answering("HTTP/1.0 200 OK\r\na: b\r\n\r\n{\"x\": 1}"), "/v1/status");
+        assert_eq!(page.map(|page| page["x"].clone()).unwrap(), 1);
+        for (answer, said) in [
+            ("HTTP/1.0 404 Not Found\r\n\r\n{\"pages\": {}}", "there is no page /v1/sampling"),
+            ("HTTP/1.0 400 Bad Request\r\n\r\n{\"error\": \"no pod named x\"}", "no pod named x"),
+            ("HTTP/1.0 500 Oops\r\n\r\nhm", "answers 500: hm"),
+            ("220 mail.example ESMTP", "the answer is no HTTP"),
+            ("HTTP/1.0 200 OK\r\n\r\n<html>", "the answer is no JSON"),
+        ] {
+            let fault = get(&answering(answer), "/v1/sampling?x=y").unwrap_err().to_string();
+            assert!(fault.contains(said), "{answer}: {fault}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_listens_the_cure_is_told() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let fault = get(&free, "/v1/status").unwrap_err().to_string();
+        assert!(fault.contains(&free) && fault.contains("kubectl exec"), "{fault}");
+    }
+}

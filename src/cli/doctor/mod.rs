@@ -1,0 +1,180 @@
+//! `podgate doctor`: whether the world around a configuration will let it work, and whether a running gateway does.
+//!
+//! Components contribute the questions to their own worlds (`core/probe.rs`); ports, memory and the running gateway are
+//! asked here. What an answer means is decided by pure functions.
+
+mod mark;
+mod ports;
+pub mod report;
+mod running;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::cli::ask::admin::{self, AdminArgs};
+use crate::cli::doctor::report::Section;
+use crate::cli::doctor::running::Pages;
+use crate::cli::loadgen::Format;
+use crate::cli::sources::{self, Checked, ConfigArgs};
+use crate::cli::{Exit, out, run};
+use crate::config::diagnose;
+use crate::core::component::ComponentId;
+use crate::core::payload::Signal;
+use crate::core::probe::{Finding, Health, Probe, Report};
+use crate::pipeline::plan::Plan;
+use crate::telemetry::limits::{self, Machine};
+
+/// Between the two looks at a running gateway.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Send a marked trace through the running gateway and follow it; it arrives at the back end
+    #[arg(long)]
+    pub trace: bool,
+}
+
+pub fn run(args: &Args) -> Exit {
+    if let Err(exit) = sources::require_config(&args.config) {
+        return exit;
+    }
+    let checked = sources::check(&args.config);
+    let text = args.admin.format == Format::Text;
+    if text {
+        checked.report();
+    }
+    let Some(plan) = &checked.plan else {
+        if !text {
+            let findings = diagnose::as_json(&checked.findings, &checked.sources);
+            out::line(&json!({ "healthy": false, "configuration": findings, "sections": [] }).to_string());
+        }
+        return Exit::Configuration;
+    };
+    if text {
+        out::line("configuration: valid");
+    }
+    // Long answers are told one by one, so that a person sees what is waited for.
+    let told = |section: &Section| {
+        if text {
+            section.text().iter().for_each(|line| out::line(line));
+        }
+    };
+    match run::to_end(examine(args, &checked, plan, &told)) {
+        Err(exit) => exit,
+        Ok(sections) => conclude(&checked, &sections, text),
+    }
+}
+
+fn conclude(checked: &Checked, sections: &[Section], text: bool) -> Exit {
+    let healthy = sections.iter().all(|section| section.worst() != Health::Bad);
+    if text {
+        out::line(&report::summary(sections));
+    } else {
+        let findings = diagnose::as_json(&checked.findings, &checked.sources);
+        let sections: Vec<Value> = sections.iter().map(Section::json).collect();
+        out::line(&json!({ "healthy": healthy, "configuration": findings, "sections": sections }).to_string());
+    }
+    if healthy { Exit::Ok } else { Exit::Failure }
+}
+
+async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Section)) -> Vec<Section> {
+    let mut sections = Vec::new();
+    let mut add = |section: Section| {
+        if !section.findings.is_empty() {
+            told(&section);
+            sections.push(section);
+        }
+    };
+    let status = admin::get(&args.admin.admin, "/v1/status").ok();
+    add(Section::new("ports", ports::ask(&checked.listeners, status.as_ref())));
+    add(Section::new("memory", vec![memory(plan, Machine::look())]));
+    for (path, probe) in probes(plan) {
+        let Report { findings, .. } = probe.ask().await;
+        add(Section::new(path, findings));
+    }
+    let Some(status) = status else {
+        let message =
+            format!("none answers at {}: rates, connections and a marked trace were not looked at", args.admin.admin);
+        let health = if args.trace { Health::Bad } else { Health::Doubtful };
+        add(Section::new("running gateway", vec![Finding::new(health, "gateway", message)]));
+        return sections;
+    };
+    add(Section::new("running gateway", look_twice(&args.admin.admin).await));
+    if args.trace {
+        let admin = args.admin.admin.clone();
+        let followed = tokio::task::spawn_blocking(move || mark::follow(&admin, &status)).await;
+        add(Section::new("marked trace", followed.unwrap_or_default()));
+    }
+    sections
+}
+
+async fn look_twice(admin: &str) -> Vec<Finding> {
+    let (before, asked) = (pages(admin), Instant::now());
+    tokio::time::sleep(LOOK_AGAIN).await;
+    let seconds = asked.elapsed().as_secs_f64();
+    running::judge(&before, &pages(admin), seconds)
+}
+
+fn pages(admin: &str) -> Pages {
+    let page = |path| admin::get(admin, path).unwrap_or_default();
+    Pages {
+        status: page("/v1/status"),
+        balance: page("/v1/balance"),
+        sampling: page("/v1/sampling"),
+        peers: page("/v1/peers"),
+        pods: page("/v1/pods"),
+    }
+}
+
+/// The budget against what the process may have.
+fn memory(plan: &Plan, machine: Machine) -> Finding {
+    let (hard, _) = limits::of(plan.memory_limit, machine);
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let budget = format!("payloads may take {:.0} MiB", mebibytes(hard));
+    let granted = machine.granted.memory_bytes;
+    let wanted = plan.memory_limit.zip(granted.or(machine.memory_bytes)).map(|(limit, memory)| limit.of(memory).0);
+    match (granted, wanted) {
+        (Some(granted), Some(wanted)) if wanted > granted => {
+            let message = format!(
+                "memory_limiter allows {:.0} MiB where the cgroup grants {:.0}; {budget}",
+                mebibytes(wanted),
+                mebibytes(granted)
+            );
+            Finding::new(Health::Doubtful, "limit", message)
+                .with_help("write limit_percentage: 75, which follows the cgroup's limit")
+        }
+        (Some(granted), Some(_)) => {
+            Finding::new(Health::Good, "limit", format!("{budget} of the cgroup's {:.0}", mebibytes(granted)))
+        }
+        (None, Some(_)) => Finding::new(Health::Good, "limit", format!("{budget}; no cgroup limits this process")),
+        (_, None) => Finding::new(Health::Doubtful, "limit", format!("{budget}; no memory_limiter says how much"))
+            .with_help("add memory_limiter: {limit_percentage: 75} as the first processor"),
+    }
+}
+
+/// Every probe that the plan's components contribute, with the component's path.
+pub fn probes(plan: &Plan) -> impl Iterator<Item = (String, Box<dyn Probe>)> {
+    let processors = plan.processors.iter().filter_map(|(id, plan)| Some((format!("processors::{id}"), plan.probe()?)));
+    processors.chain(exporter_probes(plan))
+}
+
+/// Those of the exporters alone.
+pub fn exporter_probes(plan: &Plan) -> impl Iterator<Item = (String, Box<dyn Probe>)> {
+    plan.exporters
+        .iter()
+        .filter_map(|(id, exporter)| Some((format!("exporters::{id}"), exporter.probe(&signals(plan, id))?)))
+}
+
+/// The signals that pipelines send to an exporter.
+fn signals(plan: &Plan, exporter: &ComponentId) -> Vec<Signal> {
+    let ends_there = plan.pipelines.iter().filter(|pipeline| pipeline.exporters.contains(exporter));
+    let used: BTreeSet<usize> = ends_there.map(|pipeline| pipeline.signal.index()).collect();
+    Signal::ALL.into_iter().filter(|signal| used.contains(&signal.index())).collect()
+}

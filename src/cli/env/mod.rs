@@ -1,0 +1,100 @@
+//! `podgate env`: what an application's pod needs so that podgate knows its containers, as YAML to copy or to apply.
+
+mod block;
+mod workloads;
+
+use std::fmt::Write as _;
+
+use crate::cli::env::workloads::Workload;
+use crate::cli::{Exit, out};
+use crate::config::manifest;
+use crate::config::source::read_file;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// A manifest: print a Kustomize patch for the containers of its workloads
+    #[arg(long = "for", value_name = "FILE", conflicts_with = "container")]
+    pub manifest: Option<String>,
+    /// Where podgate is for the application
+    #[arg(long, value_enum, default_value = "hostport")]
+    pub mode: Mode,
+    /// Name of podgate's Service, with --mode service
+    #[arg(long, default_value = "podgate.podgate.svc")]
+    pub service: String,
+    /// Name of the container that the printed block is for
+    #[arg(long, default_value = "CONTAINER")]
+    pub container: String,
+    /// The nodes' addresses are IPv6: brackets around them
+    #[arg(long)]
+    pub ipv6: bool,
+    /// Print an Instrumentation resource for the OpenTelemetry operator
+    #[arg(long, conflicts_with_all = ["manifest", "container"])]
+    pub instrumentation: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// A DaemonSet on the node's own ports: the node's address
+    Hostport,
+    /// A DaemonSet behind a Service with internalTrafficPolicy: Local
+    Service,
+    /// A container beside the application's, in its own pod
+    Sidecar,
+}
+
+pub fn run(args: &Args) -> Exit {
+    let Some(path) = &args.manifest else {
+        let text =
+            if args.instrumentation { instrumentation(args) } else { block::variables(args, &args.container, None, 0) };
+        out::line(text.trim_end());
+        return Exit::Ok;
+    };
+    match read_file(path).and_then(|text| patch(args, path, &text)) {
+        Ok(text) => {
+            out::line(text.trim_end());
+            Exit::Ok
+        }
+        Err(why) => {
+            out::error_line(&format!("{path}: {why}"));
+            Exit::Configuration
+        }
+    }
+}
+
+/// A kustomization that adds the variables to every container of the manifest's workloads.
+pub fn patch(args: &Args, path: &str, text: &str) -> Result<String, String> {
+    let objects =
+        manifest::objects(text).ok_or("this is no Kubernetes manifest: no apiVersion and kind, or no YAML")?;
+    let workloads: Vec<Workload> = objects.iter().filter_map(Workload::of).collect();
+    if workloads.is_empty() {
+        return Err("no Deployment, DaemonSet, StatefulSet, ReplicaSet, Job, CronJob or Pod is in it".to_owned());
+    }
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let mut yaml = format!(
+        "# kustomization.yaml beside {file}; then: kubectl apply -k .\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {}\npatches:\n",
+        block::quoted(file)
+    );
+    for workload in &workloads {
+        let (kind, name) = (&workload.kind, block::quoted(&workload.name));
+        let _ = write!(yaml, "  - target:\n      kind: {kind}\n      name: {name}\n    patch: |-\n");
+        for line in workload.patch(args).lines() {
+            let _ = writeln!(yaml, "      {line}");
+        }
+    }
+    Ok(yaml)
+}
+
+/// The operator writes pod and container into OTEL_RESOURCE_ATTRIBUTES itself, the pod's uid when it is told to.
+pub fn instrumentation(args: &Args) -> String {
+    let endpoint = block::endpoint(args);
+    let node = if args.mode == Mode::Hostport { format!("  env:\n{}", block::node_ip(4)) } else { String::new() };
+    format!(
+        "apiVersion: opentelemetry.io/v1alpha1\nkind: Instrumentation\nmetadata:\n  name: podgate\nspec:\n  exporter:\n    \
+         endpoint: \"{endpoint}\"\n  resource:\n    # podgate finds the pod by its uid.\n    addK8sUIDAttributes: true\n\
+         \x20 propagators: [tracecontext, baggage]\n{node}"
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! `podgate rbac`: the least that a configuration must be allowed to read of the Kubernetes API, as YAML to apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::cli::sources::{self, ConfigArgs};
+use crate::cli::{Exit, out};
+use crate::core::access::Access;
+use crate::pipeline::plan::Plan;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Name of the roles and bindings
+    #[arg(long, default_value = "podgate")]
+    pub name: String,
+    /// Service account that podgate runs as
+    #[arg(long, default_value = "podgate")]
+    pub service_account: String,
+    /// Namespace of the service account
+    #[arg(long, default_value = "podgate")]
+    pub namespace: String,
+}
+
+pub fn run(args: &Args) -> Exit {
+    if let Err(exit) = sources::require_config(&args.config) {
+        return exit;
+    }
+    let checked = sources::check_before_deploying(&args.config);
+    checked.report();
+    let Some(plan) = &checked.plan else { return Exit::Configuration };
+    let yaml = roles(&access(plan), args);
+    if yaml.is_empty() {
+        out::line("# nothing of this configuration reads the Kubernetes API");
+    } else {
+        out::line(yaml.trim_end());
+    }
+    Exit::Ok
+}
+
+/// What the processors of a plan read, each thing once.
+pub fn access(plan: &Plan) -> Vec<Access> {
+    let all: BTreeSet<Access> = plan.processors.values().flat_map(|processor| processor.access()).collect();
+    all.into_iter().collect()
+}
+
+/// Roles and bindings, one for the cluster and one for each namespace, as far as they are needed.
+pub fn roles(access: &[Access], args: &Args) -> String {
+    let mut scopes: BTreeMap<Option<&str>, Vec<&Access>> = BTreeMap::new();
+    for one in access {
+        if one.namespaces.is_empty() {
+            scopes.entry(None).or_default().push(one);
+        }
+        for namespace in &one.namespaces {
+            scopes.entry(Some(namespace)).or_default().push(one);
+        }
+    }
+    let documents: Vec<String> = scopes.iter().map(|(namespace, access)| role(*namespace, access, args)).collect();
+    documents.join("---\n")
+}
+
+fn role(namespace: Option<&str>, access: &[&Access], args: &Args) -> String {
+    let prefix = if namespace.is_some() { "" } else { "Cluster" };
+    let mut yaml = String::new();
+    head(&mut yaml, &format!("{prefix}Role"), namespace, args);
+    yaml.push_str("rules:\n");
+    for one in access {
+        let _ = writeln!(yaml, "  # {}", one.reason);
+        let _ = writeln!(yaml, "  - apiGroups: [\"{}\"]", one.group);
+        let _ = writeln!(yaml, "    resources: [{}]", one.resource);
+        let _ = writeln!(yaml, "    verbs: [{}]", one.verbs.join(", "));
+    }
+    yaml.push_str("---\n");
+    head(&mut yaml, &format!("{prefix}RoleBinding"), namespace, args);
+    let (name, account, home) = (&args.name, &args.service_account, &args.namespace);
+    let _ = write!(
+        yaml,
+        "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {prefix}Role\n  name: {name}\n\
+         subjects:\n  - kind: ServiceAccount\n    name: {account}\n    namespace: {home}\n"
+    );
+    yaml
+}
+
+fn head(yaml: &mut String, kind: &str, namespace: Option<&str>, args: &Args) {
+    let _ = write!(yaml, "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {}\n", args.name);
+    if let Some(namespace) = namespace {
+        let _ = writeln!(yaml, "  namespace: {namespace}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(processors: &str) -> String {
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:0}}}}}}}}\nexporters: {{nop: }}\n\
+             processors: {processors}\n\
+             service: {{pipelines: {{traces: {{receivers: [otlp], processors: [k8s_attributes], exporters: [nop]}}}}}}\n"
+        );
+        let config = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
+        let name = || "podgate".to_owned();
+        let args = Args { config, name: name(), service_account: name(), namespace: name() };
+        let checked = sources::check(&args.config);
+        let plan = checked.plan.unwrap_or_else(|| panic!("{:?}", checked.findings));
+        roles(&access(&plan), &args)
+    }
+
+    /// `kind resource verbs`, in order.
+    fn granted(yaml: &str) -> Vec<String> {
+        let wanted = ["kind: ", "resources: ", "verbs: "];
+        let lines = yaml.lines().map(str::trim).filter(|line| wanted.iter().any(|start| line.starts_with(start)));
+        lines.map(|line| line.split_once(": ").map_or("", |(_, value)| value).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_configuration_of_pods_alone_needs_pods_alone() {
+        let expected = ["ClusterRole", "[pods]", "[get, list, watch]", "ClusterRoleBinding", "ClusterRole"];
+        assert_eq!(granted(&printed("{k8s_attributes: {}}")), expected);
+        assert_eq!(printed("{k8s_attributes: {passthrough: true}}"), "");
+    }
+
+    #[test]
+    fn attributes_of_other_objects_need_those_objects_and_say_why() {
+        let yaml = printed(
+            "{k8s_attributes: {extract: {metadata: [k8s.pod.name, k8s.deployment.uid], \
+             labels: [{tag_name: team, key: team, from: namespace}, {tag_name: c, key: c, from: cronjob}]}}}",
+        );
+        for resource in ["[namespaces]", "[replicasets]", "[jobs]", "[cronjobs]"] {
+            assert!(yaml.contains(&format!("resources: {resource}\n    verbs: [get, list]\n")), "{resource}: {yaml}");
+        }
+        assert!(!yaml.contains("nodes") && !yaml.contains("[deployments]"), "{yaml}");
+        assert!(yaml.contains("# labels or annotations from: namespace\n"), "{yaml}");
+    }
+
+    #[test]
+    fn a_filter_by_namespace_needs_no_right_beyond_it() {
+        let yaml = printed("{k8s_attributes: {filter: {namespace: shop}}}");
+        assert_eq!(granted(&yaml)[0], "Role");
+        assert!(yaml.contains("  namespace: shop\n") && !yaml.contains("ClusterRole"), "{yaml}");
+    }
+}

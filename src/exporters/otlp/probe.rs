@@ -1,0 +1,81 @@
+//! What `doctor` asks a next hop: an empty request of each signal, by the way that data takes. Whoever answers it as an
+//! OTLP receiver is reached, lets us in and takes that signal; nothing is delivered by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::budget::Ticket;
+use crate::core::component::Task;
+use crate::core::origin::Origin;
+use crate::core::outside::Outside;
+use crate::core::payload::{Envelope, Payload, Signal};
+use crate::core::probe::{Finding, Health, Probe, Remedy, Report};
+use crate::core::settlement::Share;
+use crate::core::time::UnixNanos;
+use crate::exporters::otlp::config::OtlpSettings;
+use crate::exporters::otlp::courier::{OtlpCourier, Protocol};
+use crate::exporters::sending::condition::Trouble;
+use crate::exporters::sending::deliver::{Answer, Courier};
+
+/// Connection and answer together, for each signal.
+const WAIT: Duration = Duration::from_secs(8);
+
+pub struct NextHop {
+    courier: OtlpCourier,
+    signals: Vec<Signal>,
+}
+
+impl NextHop {
+    /// Opens nothing yet.
+    pub fn new(protocol: Protocol, settings: &OtlpSettings, signals: &[Signal]) -> NextHop {
+        let routed = signals.iter().copied().filter(|signal| settings.routes[signal.index()].is_some()).collect();
+        NextHop { courier: OtlpCourier::new(protocol, settings.clone(), &Outside::default()), signals: routed }
+    }
+
+    async fn run(&self) -> Report {
+        let mut findings: Vec<Finding> = Vec::new();
+        for signal in &self.signals {
+            let payload = Payload {
+                signal: *signal,
+                envelope: Envelope::default(),
+                items: 0,
+                origin: Arc::new(Origin::internal(UnixNanos(0))),
+                ticket: Ticket::free(),
+                share: Share::none(),
+            };
+            let answer = self.courier.send(&payload, Instant::now() + WAIT).await;
+            let finding = judged(*signal, self.courier.destination(), &answer);
+            // What holds for all signals is said once.
+            let same = |known: &&mut Finding| (known.health, &known.message) == (finding.health, &finding.message);
+            match findings.iter_mut().find(same) {
+                Some(known) => known.subject = format!("{}, {}", known.subject, finding.subject),
+                None => findings.push(finding),
+            }
+        }
+        Report { findings, remedies: Vec::new() }
+    }
+}
+
+fn judged(signal: Signal, destination: &str, answer: &Answer) -> Finding {
+    let of = |trouble: &Trouble| format!("{destination}: {}: {}", trouble.code, trouble.message);
+    let finding = |health, message: String| Finding::new(health, signal.name(), message);
+    match answer {
+        Answer::Taken { .. } => finding(Health::Good, format!("{destination} takes them")),
+        Answer::Later { trouble, .. } | Answer::Never { trouble, .. } => {
+            let help = trouble.cure.clone();
+            Finding { help, ..finding(Health::Bad, of(trouble)) }
+        }
+    }
+}
+
+impl Probe for NextHop {
+    fn ask(&self) -> Task<'_, Report> {
+        Box::pin(self.run())
+    }
+
+    fn apply<'a>(&'a self, _: &'a Remedy) -> Task<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Err("nothing can be changed at a next hop".to_owned())))
+    }
+}

@@ -1,0 +1,252 @@
+//! Calls of converters: arguments put in their places, looked at as far as they stand in the text, and made into what
+//! is needed at run time.
+
+use jiff::tz::TimeZone;
+
+use crate::ottl::check::{Call, Dialect, Made, Node, Pattern, Wanted, fault, node, not_built};
+use crate::ottl::convert::grok::Grok;
+use crate::ottl::convert::layout::{Layout, location};
+use crate::ottl::convert::{
+    CASES, CONVERTERS, Converter, Known, NOT_BUILT, Network, Parameter, Quotes, Severities, Want, knows_encoding,
+};
+use crate::ottl::parse::{Key, Spot, Tree};
+use crate::ottl::path::Place;
+use crate::ottl::value::Value;
+use crate::ottl::{Context, Fault, Syntax};
+
+/// A name as arguments have it, so that `pairDelimiter` and `pair_delimiter` are one.
+fn bare(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// `name`, ordered as the function wants it: what stands at its place and what is called by its name.
+pub fn arrange<'s>(
+    at: usize,
+    name: &str,
+    arguments: &'s [Spot],
+    parameters: &[&str],
+) -> Result<Vec<Option<&'s Spot>>, Fault> {
+    let mut ordered: Vec<Option<&Spot>> = vec![None; parameters.len()];
+    let mut named = false;
+    for (place, argument) in arguments.iter().enumerate() {
+        let (slot, spot) = match &argument.tree {
+            Tree::Named(called, spot) => {
+                named = true;
+                match parameters.iter().position(|parameter| bare(parameter) == bare(called)) {
+                    Some(slot) => (slot, &**spot),
+                    None => return fault(argument.at, format!("`{name}` has no argument `{called}`")),
+                }
+            }
+            _ if named => return fault(argument.at, "an argument without a name stands behind one with a name"),
+            _ => (place, argument),
+        };
+        match ordered.get_mut(slot) {
+            Some(free @ None) => *free = Some(spot),
+            Some(_) => return fault(argument.at, format!("`{}` is given twice", parameters[slot])),
+            None => {
+                return fault(at, format!("`{name}` takes {} arguments, not {}", parameters.len(), arguments.len()));
+            }
+        }
+    }
+    Ok(ordered)
+}
+
+pub fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
+    let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
+        if NOT_BUILT.contains(&name) {
+            return not_built(at, format!("podgate has no function `{name}`"));
+        }
+        let known = CONVERTERS.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
+        return fault(at, format!("there is no converter `{name}`; known are {known}"));
+    };
+    let parameters: Vec<&str> = known.parameters.iter().map(|parameter| parameter.name).collect();
+    let ordered = arrange(at, name, arguments, &parameters)?;
+    let fewest = known.parameters.iter().filter(|parameter| !parameter.optional).count();
+    let missing =
+        known.parameters.iter().zip(&ordered).any(|(parameter, given)| given.is_none() && !parameter.optional);
+    if missing {
+        let most = if parameters.len() > fewest { format!(" to {}", parameters.len()) } else { String::new() };
+        return fault(at, format!("`{name}` takes {fewest}{most} arguments, not {}", arguments.len()));
+    }
+    asked_of(at, known, syntax)?;
+    let mut checked = Vec::with_capacity(parameters.len());
+    for (parameter, given) in known.parameters.iter().zip(&ordered) {
+        checked.push(match given {
+            Some(spot) => argument(parameter, spot, syntax)?,
+            None => Node::Nil,
+        });
+    }
+    validate(known.converter, &checked, &ordered)?;
+    let made = make(known.converter, &mut checked, &ordered)?;
+    let keys = Place::check(keys, syntax)?;
+    let arguments = known.parameters.iter().map(|parameter| parameter.want).zip(checked).collect();
+    Ok(Node::Call(Box::new(Call { converter: known.converter, arguments, keys, made, at })))
+}
+
+/// Some functions are asked of one kind of item.
+fn asked_of(at: usize, known: &Known, syntax: Syntax) -> Result<(), Fault> {
+    match known.converter {
+        Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint if syntax.context != Context::Metric => {
+            fault(at, format!("`{}` is asked of a metric", known.name))
+        }
+        Converter::IsRootSpan if !matches!(syntax.context, Context::Span | Context::SpanEvent) => {
+            fault(at, "`IsRootSpan` is asked of a span")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn argument(parameter: &Parameter, spot: &Spot, syntax: Syntax) -> Result<Node, Fault> {
+    let (name, want) = (parameter.name, parameter.want);
+    if want.is_written_list() && !matches!(spot.tree, Tree::List(_)) {
+        return fault(spot.at, format!("`{name}` must be a list such as [\"a\", \"b\"]"));
+    }
+    let node = node(spot, syntax, Wanted::Value)?;
+    match node.literal() {
+        Some(literal) if parameter.optional && literal.is_nil() => Ok(node),
+        Some(literal) => match want.take(literal) {
+            Ok(_) => Ok(node),
+            Err(failure) => fault(spot.at, format!("`{name}`: {failure}")),
+        },
+        None if want.is_fixed() => fault(spot.at, format!("`{name}` must be written out")),
+        None => Ok(node),
+    }
+}
+
+fn text(node: Option<&Node>) -> Option<&str> {
+    if let Some(Node::Text(text)) = node { Some(text) } else { None }
+}
+
+/// What arguments that are written out must be.
+fn validate(converter: Converter, arguments: &[Node], spots: &[Option<&Spot>]) -> Result<(), Fault> {
+    let place = |at: usize| spots.get(at).copied().flatten().map_or(0, |spot| spot.at);
+    let part = |at: usize| text(arguments.get(at));
+    let one_letter = |at: usize| match part(at) {
+        Some(letter) if letter.chars().count() != 1 => fault(place(at), "a delimiter of fields is one character"),
+        _ => Ok(()),
+    };
+    let literal = arguments.first().and_then(Node::literal);
+    match (converter, &literal) {
+        // Of what stands in the text this is known: it is a slip.
+        (
+            Converter::IsString | Converter::IsInt | Converter::IsDouble | Converter::IsBool | Converter::IsMap,
+            Some(value),
+        ) if !is_of(converter, value) => {
+            return fault(place(0), "this is never of that kind");
+        }
+        (Converter::TraceId | Converter::SpanId, Some(value)) => {
+            let made = Want::BytesLike.take(value.clone()).and_then(|bytes| converter.apply(vec![bytes]));
+            made.map(drop).or_else(|failure| fault(place(0), failure.to_string()))?;
+        }
+        _ => {}
+    }
+    match converter {
+        Converter::ConvertCase if part(1).is_some_and(|case| !CASES.contains(&case)) => {
+            fault(place(1), format!("ConvertCase knows {}", CASES.join(", ")))
+        }
+        Converter::Sort if part(1).is_some_and(|order| order != "asc" && order != "desc") => {
+            fault(place(1), "the order is \"asc\" or \"desc\"")
+        }
+        Converter::ParseKeyValue | Converter::ToKeyValueString => {
+            if part(1) == Some("") || part(2) == Some("") {
+                return fault(place(1), "a delimiter is a text that is not empty");
+            }
+            if part(1).unwrap_or("=") == part(2).unwrap_or(" ") {
+                return fault(place(1), "the delimiters are the same");
+            }
+            Ok(())
+        }
+        Converter::ParseCsv => {
+            one_letter(2)?;
+            one_letter(3)?;
+            match part(4) {
+                Some(mode) if Quotes::named(mode).is_none() => {
+                    fault(place(4), "the mode is \"strict\", \"lazyQuotes\" or \"ignoreQuotes\"")
+                }
+                _ => Ok(()),
+            }
+        }
+        Converter::Decode if part(1).is_some_and(|encoding| !knows_encoding(encoding)) => {
+            not_built(place(1), format!("podgate does not have the encoding {:?}", part(1).unwrap_or_default()))
+        }
+        Converter::Coalesce => match arguments.first() {
+            Some(Node::List(values)) if values.is_empty() => fault(place(0), "Coalesce wants at least one value"),
+            _ => Ok(()),
+        },
+        Converter::IsInCidr => {
+            let Some(Node::List(networks)) = arguments.get(1) else { return Ok(()) };
+            let wrong =
+                networks.iter().filter_map(|network| text(Some(network))).find(|text| Network::parse(text).is_none());
+            match wrong {
+                Some(text) => fault(place(1), format!("{text:?} is no network such as 10.0.0.0/8")),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_of(converter: Converter, value: &Value<'_>) -> bool {
+    match converter {
+        Converter::IsString => matches!(value, Value::Text(_)),
+        Converter::IsInt => matches!(value, Value::Int(_)),
+        Converter::IsDouble => matches!(value, Value::Float(_)),
+        Converter::IsBool => matches!(value, Value::Bool(_)),
+        _ => value.is_map(),
+    }
+}
+
+/// What is made of arguments beforehand; a pattern leaves its place.
+fn make(converter: Converter, arguments: &mut [Node], spots: &[Option<&Spot>]) -> Result<Made, Fault> {
+    let place = |at: usize| spots.get(at).copied().flatten().map_or(0, |spot| spot.at);
+    match converter {
+        Converter::IsMatch | Converter::ExtractPatterns => {
+            let written = arguments.get_mut(1).map_or(Node::Nil, |node| std::mem::replace(node, Node::Nil));
+            let pattern = Pattern::of(written, Dialect::Regex).or_else(|why| fault(place(1), why))?;
+            let nameless = pattern.known().is_some_and(|known| known.capture_names().flatten().next().is_none());
+            if converter == Converter::ExtractPatterns && nameless {
+                return fault(place(1), "the pattern has no named group such as (?P<name>...)");
+            }
+            Ok(Made::Pattern(pattern))
+        }
+        Converter::ExtractGrokPatterns => {
+            let named_only = matches!(arguments.get(2), Some(Node::Bool(true)));
+            let definitions = match arguments.get(3) {
+                Some(Node::List(texts)) => {
+                    texts.iter().filter_map(|node| text(Some(node))).map(str::to_owned).collect()
+                }
+                _ => Vec::new(),
+            };
+            match text(arguments.get(1)) {
+                Some(pattern) => {
+                    let grok = Grok::compile(pattern, named_only, &definitions, false);
+                    grok.map(|grok| Made::Grok(Box::new(grok))).or_else(|why| fault(place(1), why))
+                }
+                None => Ok(Made::GrokOf(named_only, definitions)),
+            }
+        }
+        Converter::Time | Converter::FormatTime => {
+            let format = text(arguments.get(1)).unwrap_or_default();
+            let layout = Layout::parse(format).or_else(|why| fault(place(1), why))?;
+            if let Some(locale) = text(arguments.get(3))
+                && !locale.is_empty()
+                && !locale.starts_with("en")
+            {
+                return not_built(place(3), format!("podgate does not read times in the language {locale:?}"));
+            }
+            let zone = match text(arguments.get(2)) {
+                Some(name) => match location(name) {
+                    Some(zone) => zone,
+                    None => return fault(place(2), format!("there is no location {name:?} in the time zone database")),
+                },
+                None => TimeZone::UTC,
+            };
+            Ok(Made::Layout(Box::new(layout), zone))
+        }
+        Converter::ParseSeverity => {
+            let mapping = arguments.get(1).and_then(Node::literal).unwrap_or(Value::Nil);
+            Severities::read(&mapping).map(Made::Severities).or_else(|why| fault(place(1), why))
+        }
+        _ => Ok(Made::Nothing),
+    }
+}

@@ -1,0 +1,43 @@
+//! How long data stays in a pipeline, and whether what it is enriched from is still known by then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::component::ComponentId;
+use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::factory::ProcessorPlan;
+use crate::pipeline::plan::PipelinePlan;
+
+type Processors = BTreeMap<ComponentId, Box<dyn ProcessorPlan>>;
+
+/// All waits of the pipeline's processors together.
+pub fn longest(pipeline: &PipelinePlan, processors: &Processors) -> Duration {
+    let waits = pipeline.processors.iter().filter_map(|id| processors.get(id)).map(|plan| plan.longest_wait());
+    waits.fold(Duration::ZERO, Duration::saturating_add)
+}
+
+/// Warns of each processor that forgets what it enriches from before the pipeline's data is through.
+pub fn check(pipelines: &[PipelinePlan], processors: &Processors, diagnostics: &Diagnostics) {
+    for pipeline in pipelines {
+        let wait = longest(pipeline, processors);
+        for id in &pipeline.processors {
+            let Some((memory, place)) = processors.get(id).and_then(|plan| plan.remembers_for()) else { continue };
+            if memory >= wait {
+                continue;
+            }
+            diagnostics.push(Diagnostic {
+                code: code::LINT,
+                severity: Severity::Warning,
+                place: Some(place),
+                path: format!("processors::{id}"),
+                message: format!(
+                    "what is deleted is forgotten after {memory:?}, and data stays in pipeline `{}` for up to {wait:?}: \
+                     the last data of a pod may miss its container.id",
+                    pipeline.name
+                ),
+                expected: None,
+                help: Some("leave the key out: the memory then outlasts the pipeline's longest wait".to_owned()),
+            });
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Recorded answers of upstream's own package (contrib pkg/ottl and processor/transformprocessor v0.161, Go's regexp), replayed:
+//! the same text on the same item must be refused, fail, or come to the same value here.
+//!
+//! A row of `answers.jsonl` is a context, a kind (`v` value, `c` condition, `s` statement, `u` one whose
+//! paths do not say whose they are, `t` a transform's statements), which item,
+//! the text, and what came of it; of statements what changed in the request. `patterns.jsonl` are pairs of a pattern and
+//! a text with the places of all groups of all matches. What differs stands in `differences.txt` with its reason.
+
+use std::collections::BTreeMap;
+
+use podgate::config::pattern;
+use podgate::core::payload::Signal;
+use podgate::core::time::UnixNanos;
+use podgate::otlp::walk::Fields;
+use podgate::otlp::write;
+use podgate::ottl::{
+    Condition, Context, Draft, Edits, Item, Points, Scene, Statement, Syntax, World, evaluate, functions, paths,
+    points_in, points_of,
+};
+use serde_json::{Value as Json, json};
+
+use super::common::{checked, rig};
+use super::recorded::{Request, as_json, differences, field, leaves_nothing, put_together, request, rows, same};
+
+fn context(name: &str) -> (Context, Signal) {
+    match name {
+        "log" => (Context::Log, Signal::Logs),
+        "span" => (Context::Span, Signal::Traces),
+        "spanevent" => (Context::SpanEvent, Signal::Traces),
+        "metric" => (Context::Metric, Signal::Metrics),
+        _ => (Context::DataPoint, Signal::Metrics),
+    }
+}
+
+/// What podgate makes of a row, in the words of the table.
+fn ours(kind: &str, name: &str, at: usize, text: &str) -> Json {
+    if kind == "t" {
+        return transformed(name, text);
+    }
+    let (context, signal) = context(name);
+    let syntax = Syntax { context, prefixed: kind != "u", cache: true };
+    let refused = |fault: podgate::ottl::Fault| json!(if fault.not_built { "not built" } else { "refused" });
+    let (wire, mut request) = request(signal);
+    let item = request.items[at].clone();
+    let (points, piece) = match context {
+        Context::DataPoint => match points_of(&item) {
+            Some((points, holder)) => (points, points_in(&holder).next().unwrap_or_default().to_vec()),
+            None => (Points::None, Vec::new()),
+        },
+        Context::SpanEvent => (Points::None, field(&item, 11)),
+        _ => (Points::None, Vec::new()),
+    };
+    // The time at which the answers were recorded, to the year.
+    let world = World { now: UnixNanos(1_796_000_000_000_000_000), seed: 1 };
+    let about = Item {
+        resource: &request.resource,
+        scope: &request.scope,
+        item: &item,
+        piece: &piece,
+        points,
+        world,
+        ..Item::default()
+    };
+    match kind {
+        "v" => match evaluate(text, syntax, &about) {
+            Err(fault) => refused(fault),
+            Ok(Err(_)) => json!("failed"),
+            Ok(Ok(value)) => value,
+        },
+        "c" => match Condition::parse_as(text, syntax).map(|condition| condition.matches(&about)) {
+            Err(fault) => refused(fault),
+            Ok(Err(_)) => json!("failed"),
+            Ok(Ok(truth)) => json!(truth),
+        },
+        _ => {
+            let statement = match Statement::parse(text, syntax) {
+                Ok(statement) => statement,
+                Err(fault) => return refused(fault),
+            };
+            let draft = |bytes| Draft::new(bytes, Edits::default());
+            let mut scene = Scene {
+                resource: draft(&request.resource),
+                scope: draft(&request.scope),
+                item: draft(&item),
+                piece: draft(&piece),
+                points,
+                world,
+                ..Scene::default()
+            };
+            let failed = statement.run(&mut scene).is_err();
+            let (resource, scope) = (scene.resource.bytes().to_vec(), scene.scope.bytes().to_vec());
+            let mut changed = scene.item.bytes().to_vec();
+            if scene.piece.is_changed() {
+                changed = with_first_piece(&changed, context, points, scene.piece.bytes());
+            }
+            request = Request { resource, scope, items: request.items };
+            request.items[at] = changed;
+            let after = as_json(signal, &put_together(&wire, &request));
+            if failed { json!({ "failed": 1, "after": after }) } else { json!({ "after": after }) }
+        }
+    }
+}
+
+fn with_first_piece(item: &[u8], context: Context, points: Points, piece: &[u8]) -> Vec<u8> {
+    let replace = |message: &[u8], number: u32| {
+        let (mut out, mut pending, mut from) = (Vec::new(), true, 0);
+        let mut fields = Fields::new(message);
+        while let Some(Ok(field)) = fields.next() {
+            let range = from..fields.position();
+            from = range.end;
+            if field.number == number && std::mem::take(&mut pending) {
+                write::bytes(&mut out, number, piece);
+            } else {
+                out.extend_from_slice(&message[range]);
+            }
+        }
+        out
+    };
+    if context == Context::SpanEvent {
+        return replace(item, 11);
+    }
+    let (_, holder) = points_of(item).expect("points");
+    let mut out = Vec::new();
+    let mut fields = Fields::new(item);
+    let mut from = 0;
+    while let Some(Ok(field)) = fields.next() {
+        let range = from..fields.position();
+        from = range.end;
+        if field.number == points.field() {
+            write::bytes(&mut out, points.field(), &replace(&holder, 1));
+        } else {
+            out.extend_from_slice(&item[range]);
+        }
+    }
+    out
+}
+
+/// The whole processor with these statements, which propagate what fails.
+fn transformed(name: &str, list: &str) -> Json {
+    let (signal, key) = match name {
+        "traces" => (Signal::Traces, "trace_statements"),
+        "metrics" => (Signal::Metrics, "metric_statements"),
+        _ => (Signal::Logs, "log_statements"),
+    };
+    let yaml = format!("error_mode: propagate\n{key}: {list}\n");
+    if checked(&yaml).is_err() {
+        return json!("refused");
+    }
+    let rig = rig(&yaml, signal);
+    let (wire, _) = request(signal);
+    match rig.run(rig.payload(&wire)) {
+        Ok(made) => json!({ "after": as_json(signal, &podgate::otlp::envelope::encode(&made.envelope)) }),
+        Err(_) => json!("failed"),
+    }
+}
+
+#[test]
+fn every_text_comes_to_what_upstreams_package_makes_of_it() {
+    let known = differences();
+    let (mut wrong, mut explained, mut rows_seen) = (Vec::new(), BTreeMap::new(), 0usize);
+    let mut unused = known.clone();
+    for row in rows("answers.jsonl") {
+        let [name, kind, at, text, theirs] = &row[..] else { panic!("a row of five: {row:?}") };
+        let (name, kind, text) = (name.as_str().expect("a"), kind.as_str().expect("b"), text.as_str().expect("c"));
+        let signal = match name {
+            "traces" => Signal::Traces,
+            "metrics" => Signal::Metrics,
+            "logs" => Signal::Logs,
+            name => context(name).1,
+        };
+        rows_seen += 1;
+        let ours = ours(kind, name, at.as_u64().expect("d") as usize, text);
+        if same(&ours, theirs, signal) {
+            continue;
+        }
+        if ours == json!("not built") {
+            *explained.entry("not built".to_owned()).or_insert(0) += 1;
+            continue;
+        }
+        if leaves_nothing(&ours, theirs, signal) {
+            *explained.entry("a statement that fails changes nothing".to_owned()).or_insert(0) += 1;
+            continue;
+        }
+        match known.get(text) {
+            Some(reason) => {
+                *explained.entry(reason.clone()).or_insert(0) += 1;
+                unused.remove(text);
+            }
+            None => wrong.push(format!("{name} {kind} {at} {text}\n    upstream {theirs}\n    podgate  {ours}")),
+        }
+    }
+    if let Ok(file) = std::env::var("ORACLE_WRONG") {
+        std::fs::write(file, wrong.join("\n")).expect("writable");
+    }
+    assert!(unused.is_empty(), "reasons for what does not differ: {unused:?}");
+    println!(
+        "{rows_seen} rows, {} as upstream, differences on purpose: {explained:?}",
+        rows_seen - wrong.len() - explained.values().sum::<usize>()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    );
+}
+
+/// Each text with letters taken out, doubled, exchanged with another text's: refused or run, in every context.
+#[test]
+fn damaged_texts_are_refused_or_run() {
+    let texts: Vec<String> =
+        rows("answers.jsonl").iter().map(|row| row[3].as_str().expect("a text").to_owned()).collect();
+    let seed = 20_251_129;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let contexts =
+        [Context::Log, Context::Span, Context::SpanEvent, Context::Metric, Context::DataPoint, Context::Resource];
+    let logs = request(Signal::Logs).1;
+    let mut run = 0;
+    for text in texts.iter().step_by(2) {
+        let mut letters: Vec<char> = text.chars().collect();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(0..=letters.len().saturating_sub(1));
+            let other: Vec<char> = texts[random.usize(0..texts.len())].chars().collect();
+            match random.u8(0..5) {
+                0 if !letters.is_empty() => _ = letters.remove(at),
+                1 if !letters.is_empty() => letters.insert(at, letters[at]),
+                2 if !other.is_empty() => letters.insert(at.min(letters.len()), other[random.usize(0..other.len())]),
+                3 => letters.insert(
+                    at.min(letters.len()),
+                    ['\u{e9}', '\\', '"', '%', '\u{1f600}', '{', '(', '0'][random.usize(0..8)],
+                ),
+                _ => letters.extend(other.iter().skip(random.usize(0..=other.len()))),
+            }
+        }
+        let damaged: String = letters.into_iter().collect();
+        let syntax = Syntax { context: contexts[random.usize(0..6)], prefixed: random.bool(), cache: true };
+        let draft = |bytes| Draft::new(bytes, Edits::default());
+        let item = &logs.items[random.usize(0..5)];
+        let mut scene = Scene {
+            resource: draft(&logs.resource),
+            item: draft(item),
+            piece: draft(item),
+            points: Points::Histogram,
+            ..Scene::default()
+        };
+        run += usize::from(evaluate(&damaged, syntax, &scene.view()).is_ok());
+        if let Ok(condition) = Condition::parse_as(&damaged, syntax) {
+            _ = condition.matches(&scene.view());
+        }
+        if let Ok(statement) = Statement::parse(&damaged, syntax) {
+            let failed = statement.run(&mut scene).is_err();
+            assert!(!failed || !scene.item.is_changed(), "seed {seed}: {damaged:?} fails half-way");
+        }
+    }
+    for (at, row) in rows("patterns.jsonl").iter().enumerate() {
+        let mut letters: Vec<char> = row[0].as_str().expect("a pattern").chars().collect();
+        letters.insert(at % (letters.len() + 1), ['\u{e9}', '\\', '[', '(', '{', '?'][at % 6]);
+        _ = pattern::compile(&letters.into_iter().collect::<String>());
+    }
+    assert!(run > 100, "{run} were run");
+}
+
+/// docs/ottl.md names every function and path that is built, and every function that is not.
+#[test]
+fn the_documents_say_what_is_built() {
+    let text = std::fs::read_to_string("docs/ottl.md").expect("readable");
+    let (built, missing) = text.split_once("## Not built").expect("a section");
+    let names = |text: &str, name: &str| text.contains(&format!("`{name}`"));
+    let wrong: Vec<String> = functions()
+        .into_iter()
+        .filter(|(name, is_built)| {
+            !names(if *is_built { built } else { missing }, name) || (!is_built && names(built, name))
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert!(wrong.is_empty(), "docs/ottl.md does not have right: {}", wrong.join(", "));
+    for context in [
+        Context::Resource,
+        Context::Scope,
+        Context::Span,
+        Context::SpanEvent,
+        Context::Metric,
+        Context::DataPoint,
+        Context::Log,
+    ] {
+        let row = built.lines().find(|line| line.starts_with(&format!("| `{}`", context.name()))).expect("a row");
+        let wrong: Vec<&str> = paths(context).filter(|path| !names(row, path)).collect();
+        assert!(wrong.is_empty(), "docs/ottl.md does not have the paths of {}: {}", context.name(), wrong.join(", "));
+    }
+}
+
+#[test]
+fn every_pattern_matches_what_gos_regexp_matches() {
+    let known = differences();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for row in rows("patterns.jsonl") {
+        let [pattern, text, theirs] = &row[..] else { panic!("a row of three: {row:?}") };
+        let (pattern, text) = (pattern.as_str().expect("a"), text.as_str().expect("b"));
+        seen += 1;
+        let ours = match pattern::compile(pattern) {
+            Err(_) => json!("refused"),
+            Ok(regex) => {
+                let places = |found: regex::Captures<'_>| -> Vec<i64> {
+                    let group = |group: Option<regex::Match<'_>>| match group {
+                        Some(group) => [group.start() as i64, group.end() as i64],
+                        None => [-1, -1],
+                    };
+                    found.iter().flat_map(group).collect()
+                };
+                json!(regex.captures_iter(text).map(places).collect::<Vec<_>>())
+            }
+        };
+        if ours != *theirs && !known.contains_key(pattern) {
+            wrong.push(format!("{pattern:?} on {text:?}\n    Go      {theirs}\n    podgate {ours}"));
+        }
+    }
+    if let Ok(file) = std::env::var("ORACLE_WRONG") {
+        std::fs::write(format!("{file}.patterns"), wrong.join("\n")).expect("writable");
+    }
+    println!("{seen} pairs, {} differ", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    );
+}

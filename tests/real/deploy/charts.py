@@ -1,0 +1,162 @@
+"""The chart: linted, rendered in every mode, admitted by the API server, its rights compared with the binary's, and started."""
+
+import re
+import subprocess
+
+import control_plane
+from manifests import admitted, judge
+from playing import play, together, workload
+from tools import needing
+from toolbox import ROOT
+
+CHART = ROOT / "charts/podgate"
+MONITORS = ["--set=serviceMonitor.enabled=true", "--set=podMonitor.enabled=true"]
+HOST_PORTS = ["--set=ports.otlp.hostPort=4317", "--set=ports.otlp-http.hostPort=4318"]
+EXTRAS = [
+    "--set=networkPolicy.enabled=true",
+    "--set=networkPolicy.allowIngressFrom[0].podSelector.matchLabels.app=shop",
+    "--set=podDisruptionBudget.enabled=true",
+    "--set=extraVolumes[0].name=letters,extraVolumes[0].emptyDir.sizeLimit=64Mi",
+    "--set=extraVolumeMounts[0].name=letters,extraVolumeMounts[0].mountPath=/var/lib/podgate",
+    "--set=extraEnvs[0].name=TEAM,extraEnvs[0].value=shop",
+    "--set=serviceAccount.annotations.a=b",
+    "--set=priorityClassName=system-cluster-critical",
+]
+CLAIM = [
+    "--set=statefulset.volumeClaimTemplates[0].metadata.name=letters",
+    "--set=statefulset.volumeClaimTemplates[0].spec.accessModes[0]=ReadWriteOnce",
+    "--set=statefulset.volumeClaimTemplates[0].spec.resources.requests.storage=1Gi",
+]
+# Name, values, the Pod Security level its pods pass.
+FORMS = [
+    ("daemonset", [], "restricted"),
+    ("daemonset with host ports", HOST_PORTS, "privileged"),
+    ("daemonset with monitors and extras", MONITORS + EXTRAS, "restricted"),
+    ("deployment", ["--set=mode=deployment", *MONITORS, *EXTRAS], "restricted"),
+    ("statefulset", ["--set=mode=statefulset", *MONITORS, *CLAIM], "restricted"),
+]
+REFUSED = [
+    ("a mode that is none", ["--set=mode=sidekick"], "mode"),
+    ("a number in quotes", ["--set-string=replicaCount=2"], "replicaCount"),
+    ("a misspelt value", ["--set=imagee.tag=v1"], "imagee"),
+    ("a digest that is none", ["--set=image.digest=sha256:12"], "digest"),
+    ("a port out of range", ["--set=ports.otlp.containerPort=70000"], "containerPort"),
+]
+K8S = "config.processors.k8s_attributes"
+RIGHTS = [
+    ("pods alone", []),
+    ("no API server", [f"--set={K8S}.passthrough=true"]),
+    ("labels of namespaces and nodes", [f"--set-json={K8S}.extract.labels=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"namespace\"}},{{\"tag_name\":\"z\",\"key\":\"z\",\"from\":\"node\"}}]"]),
+    ("owners", [f"--set-json={K8S}.extract.metadata=[\"k8s.deployment.uid\",\"k8s.cronjob.uid\",\"k8s.cluster.uid\",\"k8s.node.uid\"]"]),
+    ("annotations of owners", [f"--set-json={K8S}.extract.annotations=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"deployment\"}},{{\"tag_name\":\"c\",\"key\":\"c\",\"from\":\"cronjob\"}},{{\"tag_name\":\"s\",\"key\":\"s\",\"from\":\"statefulset\"}},{{\"tag_name\":\"d\",\"key\":\"d\",\"from\":\"daemonset\"}}]"]),
+]
+
+
+def helm(stage, *words):
+    # helm asks no server here; without the version it takes one of its own.
+    command = [str(stage.tools / "helm"), *map(str, words), f"--kube-version={control_plane.VERSION}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def rendered(stage, values):
+    """The chart's objects as YAML; raises with helm's words."""
+    done = helm(stage, "template", "podgate", CHART, "--namespace=charted", *values)
+    if done.returncode:
+        raise ValueError(done.stderr)
+    return done.stdout
+
+
+def stored(stage, values):
+    """The chart's objects as the API server would store them, and its warnings."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "charted"}}
+    stage.kube.objects("apply", "-f", "-", given=space)
+    return stage.kube.objects("apply", "--dry-run=server", "-f", "-", given=rendered(stage, values))
+
+
+@needing("go")
+def the_chart_is_linted_and_admitted(stage, suite):
+    """helm lints and renders the chart in every mode, and a real API server takes all of it"""
+    for name, values, level in FORMS:
+        done = helm(stage, "lint", "--strict", CHART, *values)
+        suite.check(f"{name}: helm lint --strict", done.returncode == 0, done.stdout + done.stderr)
+        objects, warnings = stored(stage, values)
+        kinds = sorted({one["kind"] for one in objects})
+        suite.check(f"{name}: the server takes {', '.join(kinds)}", "ConfigMap" in kinds, warnings)
+        suite.check(f"{name}: without a warning", "Warning" not in warnings, warnings)
+        suite.equal(f"{name}: Pod Security {level} takes its pod", admitted(stage, objects, level), "")
+    for name, values, word in REFUSED:
+        done = helm(stage, "template", "podgate", CHART, *values)
+        suite.check(f"values.schema.json refuses {name}", done.returncode and word in done.stderr, done.stdout[:300] + done.stderr)
+
+
+@needing("go")
+def a_configuration_change_is_a_rollout(stage, suite):
+    """The pods' annotation follows the configuration and nothing else"""
+    mark = lambda values: re.search(r"checksum/config: (\w{64})", rendered(stage, values))[1]  # noqa: E731
+    same = [mark([]), mark(["--set=resources.limits.memory=512Mi"])]
+    suite.equal("the same configuration, the same annotation", same[0], same[1])
+    other = mark(["--set=config.exporters.otlp_grpc.endpoint=apm.example:8200"])
+    suite.check("another endpoint, another annotation", other != same[0], other)
+    whole = rendered(stage, ["--set-json=alternateConfig={\"receivers\":{\"otlp\":null}}"])
+    suite.check("alternateConfig stands for itself", "k8s_attributes" not in whole and "otlp: null" in whole, whole[:500])
+
+
+@needing("go")
+def the_charts_rights_are_the_binarys(stage, suite):
+    """The chart's role for a configuration grants what `podgate rbac` prints for it, no more and no less"""
+    for name, values in RIGHTS:
+        objects, _ = stored(stage, values)
+        role = next((one for one in objects if one["kind"] == "ClusterRole"), {"rules": []})
+        granted = {(rule["apiGroups"][0], *rule["resources"], *rule["verbs"]) for rule in role["rules"]}
+        relay = next(one["data"]["relay"] for one in objects if one["kind"] == "ConfigMap")
+        environment = {"MY_POD_IP": "10.0.0.7", "OTEL_K8S_NODE_IP": "10.0.0.1", "OTEL_K8S_NODE_NAME": "node-1"}
+        command = [stage.binary, "rbac", "--config", f"yaml:{relay}"]
+        told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+        pattern = r'apiGroups: \["(\w*)"\]\s+resources: \[(\w+)\]\s+verbs: \[([\w, ]+)\]'
+        wanted = {(group, resource, *verbs.split(", ")) for group, resource, verbs in re.findall(pattern, told)}
+        suite.equal(f"{name}: {len(wanted)} rules", sorted(granted), sorted(wanted))
+
+
+@needing("go", "root")
+def every_mode_starts(stage, suite):
+    """The image started with what the chart renders in every mode, with IPv4 alone and with IPv6 alone"""
+    cases = []
+    for name, values, _ in FORMS:
+        objects, _ = stored(stage, values)
+        pod = workload(objects)["spec"]["template"]["spec"]
+        cases += [(f"chart {name}", pod, objects, family) for family in (4, 6)]
+    seen = together([lambda case=case: play(case[0], stage, *case[1:]) for case in cases])
+    for (name, _, _, family), one in zip(cases, seen):
+        judge(suite, f"{name}, IPv{family}", one, ("traces", "metrics", "logs"))
+
+
+@needing("go", "root")
+def a_sidecar_joins_a_deployment(stage, suite):
+    """The patch of mode sidecar, applied to a Deployment by a real API server, and its container started"""
+    objects, _ = stored(stage, ["--set=mode=sidecar"])
+    kinds = {one["kind"] for one in objects}
+    suite.equal("there is no workload and no right", kinds, {"ConfigMap"})
+    labels = {"app": "shop"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "shop", "image": "shop:1"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    app = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop", "namespace": "charted"}, "spec": spec}
+    stage.kube.objects("apply", "-f", "-", given=app)
+    path = stage.folder / "patch.yaml"
+    path.write_text(next(one["data"]["patch.yaml"] for one in objects if "patch.yaml" in one["data"]))
+    patched, _ = stage.kube.objects("patch", "deployment", "shop", "--namespace=charted", "--patch-file", path, "--dry-run=server")
+    pod = patched[0]["spec"]["template"]["spec"]
+    container = pod["initContainers"][0]
+    suite.equal("it starts before the application and ends after it", container["restartPolicy"], "Always")
+    pod["securityContext"] = {"runAsUser": 10001}
+    for family in (4, 6):
+        seen = play("sidecar", stage, pod, objects, family, container=container, sidecar=True)
+        judge(suite, f"sidecar, IPv{family}", seen, ("traces", "metrics", "logs"))
+
+
+ALL = [
+    the_chart_is_linted_and_admitted,
+    a_configuration_change_is_a_rollout,
+    the_charts_rights_are_the_binarys,
+    every_mode_starts,
+    a_sidecar_joins_a_deployment,
+]

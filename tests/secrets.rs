@@ -1,0 +1,179 @@
+//! No secret of a configuration is seen anywhere: canaries in every place that may hold one, and every way to look.
+
+#[path = "support/process.rs"]
+#[expect(dead_code, reason = "the tests of signals use the rest of it")]
+mod process;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use process::{Running, ask, free_port, one_span, text};
+
+/// Part of every canary: no word of the product or of YAML.
+const CANARY: &str = "kanari";
+
+/// A sound configuration, with `more` exporters.
+fn yaml(folder: &str, ports: [u16; 4], more: &str) -> String {
+    let [otlp, admin, health, metrics] = ports;
+    format!(
+        r#"
+receivers:
+  otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{otlp}", response_headers: {{x-tenant-key: kanari01}}}}}}}}
+processors:
+  resource: {{attributes: [{{key: fixed, action: upsert, value: "${{env:CANARY_VALUE}}"}}]}}
+  transform:
+    trace_statements:
+    - set(span.attributes["k"], "${{env:CANARY_VALUE}}") where span.name == "kanari-free"
+exporters:
+  otlp_http/block:
+    endpoint: http://127.0.0.1:1
+    headers:
+      x-honeycomb-team: kanari02
+      "signoz-ingestion-key": 'kanari03' # a comment
+      uptrace-dsn: >-
+        kanari04
+      x-sentry-auth: "kanari05
+        kanari06"
+  otlp_http/flow: {{endpoint: "http://127.0.0.1:1", headers: {{Authorization: ApiKey kanari07, x-any: "${{env:CANARY_HEADER}}"}}}}
+  otlp_grpc:
+    endpoint: ${{env:CANARY_HOST}}:1
+    tls: {{insecure: true}}
+    headers:
+    - name: x-listed
+      value: kanari08
+    - {{name: x-file, value: "${{file:{folder}/secret}}"}}
+  otlp_grpc/pem:
+    endpoint: 127.0.0.1:1
+    tls: {{cert_pem: none, key_pem: "kanari10"}}
+  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11}}
+  elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
+{more}
+extensions:
+  admin: {{endpoint: "127.0.0.1:{admin}"}}
+  health_check: {{endpoint: "127.0.0.1:{health}"}}
+service:
+  extensions: [admin, health_check]
+  telemetry:
+    logs: {{level: debug}}
+    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
+  pipelines:
+    traces:
+      receivers: [otlp]
+      processors: [resource, transform]
+      exporters: [otlp_http/block, otlp_http/flow, otlp_grpc, otlp_grpc/pem, elasticsearch, elasticsearch/key]
+"#
+    )
+    .replace("kanari-free", "free")
+}
+
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("CANARY_VALUE", "kanari20-value"),
+    ("CANARY_HEADER", "kanari21-header"),
+    ("CANARY_HOST", "127.0.0.1"),
+    ("CANARY_URL", "https://kanari22:kanari23@h:kanari24/"),
+];
+
+fn run(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_podgate")).args(arguments).envs(ENVIRONMENT).output();
+    let output = output.expect("the binary runs");
+    format!("{}\n{}", text(&output.stdout), text(&output.stderr))
+}
+
+fn assert_clean(seen: &str, of: &str) {
+    let lines: Vec<&str> = seen.lines().filter(|line| line.to_lowercase().contains(CANARY)).collect();
+    assert!(lines.is_empty(), "{of} shows\n{}\nin\n{seen}", lines.join("\n"));
+}
+
+#[test]
+fn print_config_shows_names_of_secrets_and_never_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    fs::write(folder.path().join("secret"), "kanari30").expect("written");
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, yaml(&place, [0; 4].map(|_: u16| free_port()), "")).expect("written");
+    let seen = run(&["print-config", "--config", &path.to_string_lossy()]);
+    assert_clean(&seen, "print-config");
+    for word in [
+        "x-any: \"${env:CANARY_HEADER}\"",
+        "${file:",
+        "x-honeycomb-team: \"[redacted]\"",
+        "value: \"${env:CANARY_VALUE}\"",
+    ] {
+        assert!(seen.contains(word), "{word} is not in\n{seen}");
+    }
+    let shown = run(&["print-config", "--unredacted", "--config", &path.to_string_lossy()]);
+    assert!(shown.contains("kanari02") && shown.contains("kanari20-value"), "{shown}");
+}
+
+/// Each is a fault or a warning on the line of a canary.
+const FAULTY: [&str; 16] = [
+    "  otlp_http/a: {endpoint: \"https://user:kanari40@h:notaport/\"}",
+    "  otlp_http/b: {endpoint: \"https://user:kanari40@h:1/\", timeout: 5}",
+    "  otlp_http/c: {endpoint: \"http://h:1\", headers: {x-any: kanari40}, timeuot: 5s}",
+    "  otlp_http/d:\n    headers:\n      x-any: kanari40\n      x-any: kanari41\n    endpoint: http://h:1",
+    "  otlp_http/e: {endpoint: \"http://h:1\", headers: {Authorization:ApiKey kanari40}}",
+    "  otlp_http/f: {endpoint: \"http://h:1\", headers: {Authorization: [kanari40]}}",
+    "  otlp_http/g: {endpoint: \"http://h:1\", headers: \"Authorization=kanari40\"}",
+    "  otlp_http/h: {endpoint: \"${env:CANARY_URL}\"}",
+    "  otlp_http/i: {endpoint: \"http://h:1\", timeout: \"${env:CANARY_VALUE}\", compression: \"${env:CANARY_HEADER}\"}",
+    "  otlp_http/j: {endpoint: \"http://h:1\", headers: {x-any: \"kanari40\\n\"}}",
+    "  otlp_grpc/k: {endpoint: \"h:1\", tls: {key_pem: kanari40, min_version: \"${env:CANARY_VALUE}\"}}",
+    "  elasticsearch/l: {endpoint: \"http://user:kanari40@h:1\", password: kanari41, api_key: kanari42, unknown: 1}",
+    "  otlp_http/m: {endpoint: \"http://h:1\", headers: {x: kanari40, \"a b\": kanari41}, ${env:X}: 1}",
+    "  otlp_http/n: {endpoint: \"http://h:1\", headers: {x: kanari40",
+    "  otlp_http/o:\n    headers:\n      x: kanari40\n     y: kanari41\n",
+    "  debug: {verbosity: \"${env:CANARY_VALUE}\", sampling_initial: \"${env:CANARY_HEADER}\"}",
+];
+
+#[test]
+fn findings_on_a_line_with_a_secret_show_the_line_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    fs::write(folder.path().join("secret"), "kanari30").expect("written");
+    for (at, more) in FAULTY.iter().enumerate() {
+        let path = folder.path().join(format!("{at}.yaml"));
+        fs::write(&path, yaml(&place, [0; 4].map(|_: u16| free_port()), more)).expect("written");
+        for command in ["validate", "print-config"] {
+            let seen = run(&[command, "--config", &path.to_string_lossy()]);
+            assert_clean(&seen, &format!("{command} of {more}"));
+            assert!(seen.contains("error["), "{more} is faulty:\n{seen}");
+        }
+        let set = "exporters.otlp_http/p.headers.x-any=kanari50";
+        let seen = run(&["validate", "--config", &path.to_string_lossy(), "--set", set]);
+        assert_clean(&seen, set);
+    }
+}
+
+#[test]
+fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    fs::write(folder.path().join("secret"), "kanari30").expect("written");
+    let ports = [0; 4].map(|_: u16| free_port());
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, yaml(&place, ports, "")).expect("written");
+    let mut running = Running::start_with(&path.to_string_lossy(), &ENVIRONMENT, Stdio::null());
+    let mut log = running.wait_for("everything is ready");
+    ask(ports[0], "POST", "/v1/traces", &one_span("a"));
+    ask(ports[0], "GET", "/nothing", "");
+    log += &running.wait_for("next hop does not take data");
+    for (port, page) in [
+        (ports[1], "/"),
+        (ports[1], "/v1/balance"),
+        (ports[1], "/v1/components"),
+        (ports[1], "/v1/elasticsearch"),
+        (ports[2], "/status"),
+        (ports[2], "/readyz?verbose"),
+        (ports[3], "/metrics"),
+    ] {
+        assert_clean(&ask(port, "GET", page, ""), page);
+    }
+    running.signal("QUIT");
+    log += &running.wait_for("balance: traces: received 1");
+    running.signal("TERM");
+    log += &running.wait_for("SIGTERM: draining");
+    running.signal("TERM");
+    log += &running.end().1;
+    assert!(log.contains("debug") && log.contains("next hop does not take data"), "{log}");
+    assert_clean(&log, "the log");
+}
