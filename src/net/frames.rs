@@ -22,6 +22,8 @@ const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITISED: u8 = 0x20;
 
 /// WINDOW_UPDATE frames allowed for each other control frame.
 const WINDOW_UPDATES_FACTOR: u32 = 100;
@@ -166,6 +168,13 @@ impl FrameMeter {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.payload_left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.of_block = matches!(kind, HEADERS | CONTINUATION);
+        match (&mut self.authority, kind) {
+            (Some(authority), HEADERS) => {
+                authority.begin(self.payload_left, flags & PADDED != 0, flags & PRIORITISED != 0);
+            }
+            (Some(authority), CONTINUATION) => authority.go_on(self.payload_left),
+            _ => {}
+        }
         match kind {
             // An empty last frame is how most clients end a request.
             DATA if self.payload_left == 0 && flags & END_STREAM == 0 => self.count(Flood::EmptyData),
@@ -336,7 +345,7 @@ mod tests {
 
     #[test]
     fn only_header_blocks_of_local_connections_have_their_authority_mended() {
-        let literal = b"\n:authority\x0ctmp%2Fd.sock";
+        let literal = b"@\n:authority\x0ctmp%2Fd.sock";
         let mut stream = PREFACE.to_vec();
         for kind in [HEADERS, CONTINUATION, DATA] {
             let mut one = frame(kind, END_HEADERS, literal.len());
