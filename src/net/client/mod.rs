@@ -109,7 +109,7 @@ impl Client {
     async fn send_once(&self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
         let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| Failure::Deadline)??;
         match lent {
-            Lent::Http1 { mut sender, first, _permit } => {
+            Lent::Http1 { mut sender, first, old_at, _permit } => {
                 let request = self.head(call, false).map(|()| Outgoing::new(call.body.clone()));
                 let answer = timeout_at(deadline, async {
                     let sent = sender.try_send_request(request).await;
@@ -117,7 +117,7 @@ impl Client {
                 });
                 let reply = answer.await.map_err(|_| Failure::Deadline)?;
                 let reply = reply.map_err(|failure| first.mix_up(false).unwrap_or(failure))?;
-                self.pool.give_back(Lent::Http1 { sender, first, _permit });
+                self.pool.give_back(Lent::Http1 { sender, first, old_at, _permit });
                 Ok(reply)
             }
             Lent::Http2 { lane, live } => {

@@ -1,14 +1,16 @@
 //! The connections of one client: HTTP/2 lanes shared by all requests, HTTP/1.1 connections lent to one request at a time.
 //!
 //! A lane is dialled by the first request that needs it while others wait; after a failure nobody dials before the backoff
-//! allows it. A connection on which two requests in a row timed out is replaced: the peer may be gone without a word.
+//! allows it. A connection on which two requests in a row timed out is replaced: the peer may be gone without a word. One
+//! that has grown old is replaced by one to where the name leads now, if there is any: next hops move and are scaled.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use hyper::client::conn::http1;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::core::outside::Outside;
 use crate::net::client::chunks::Outgoing;
@@ -21,6 +23,12 @@ use crate::net::client::stream::FirstBytes;
 use crate::net::client::tls::TlsSource;
 
 const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
+/// A connection this old is replaced, up to a fifth later, so that those of many nodes do not move together.
+const AGE_MAX: Duration = Duration::from_secs(600);
+/// The request that finds it old waits so long for the new one, and uses the old one then.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
+/// When the new one could not be had the old one is good for so long again.
+const RENEWED_AGAIN: Duration = Duration::from_secs(60);
 
 pub struct Pool {
     settings: ClientSettings,
@@ -30,7 +38,7 @@ pub struct Pool {
     lanes: Vec<Lane>,
     turn: AtomicUsize,
     // Waiting HTTP/1.1 connections with the time of their last use; locked to push and pop only.
-    idle: Mutex<Vec<(http1::SendRequest<Outgoing>, FirstBytes, Instant)>>,
+    idle: Mutex<Vec<Idle>>,
     http1_permits: Semaphore,
     /// The peer speaks HTTP/1.1: known from the start on plaintext, learnt by ALPN on TLS.
     http1: AtomicBool,
@@ -45,17 +53,38 @@ struct Lane {
     dialling: tokio::sync::Mutex<()>,
 }
 
+/// An HTTP/1.1 connection that nobody uses.
+struct Idle {
+    sender: http1::SendRequest<Outgoing>,
+    first: FirstBytes,
+    old_at: Instant,
+    used: Instant,
+}
+
+impl Idle {
+    fn is_good(&self, now: Instant, timeout: Duration) -> bool {
+        !self.sender.is_closed() && now < self.old_at && now.saturating_duration_since(self.used) < timeout
+    }
+}
+
+/// When a connection that is opened now has grown old.
+fn old_at() -> Instant {
+    Instant::now() + AGE_MAX + AGE_MAX.mul_f64(fastrand::f64() / 5.0)
+}
+
 /// One HTTP/2 connection and how it has been doing.
 pub struct Live {
     pub sender: http2::Sender,
     first: FirstBytes,
+    // Locked once a request.
+    old_at: Mutex<Instant>,
     answered: AtomicBool,
     timeouts_in_a_row: AtomicU32,
 }
 
 /// A connection a request may use now.
 pub enum Lent<'a> {
-    Http1 { sender: http1::SendRequest<Outgoing>, first: FirstBytes, _permit: SemaphorePermit<'a> },
+    Http1 { sender: http1::SendRequest<Outgoing>, first: FirstBytes, old_at: Instant, _permit: SemaphorePermit<'a> },
     Http2 { lane: usize, live: Arc<Live> },
 }
 
@@ -115,8 +144,8 @@ impl Pool {
 
     /// Waits until there is a connection, or none can be had, which the next request will be told.
     pub async fn ready(&self) {
-        if let Ok(Lent::Http1 { sender, first, _permit }) = self.lend().await {
-            lock(&self.idle).push((sender, first, Instant::now()));
+        if let Ok(Lent::Http1 { sender, first, old_at, _permit }) = self.lend().await {
+            lock(&self.idle).push(Idle { sender, first, old_at, used: Instant::now() });
         }
     }
 
@@ -124,6 +153,7 @@ impl Pool {
     async fn lend_lane(&self, at: usize, turn: usize) -> Result<Option<Lent<'_>>, Failure> {
         let lane = &self.lanes[at];
         if let Some(live) = self.usable(lane) {
+            let live = self.renewed(lane, live, turn).await;
             return Ok(Some(Lent::Http2 { lane: at, live }));
         }
         let _dialling = lane.dialling.lock().await;
@@ -132,20 +162,35 @@ impl Pool {
         }
         match self.dial(turn).await? {
             (Sender::Http2(sender), first) => {
-                let live = Arc::new(Live {
-                    sender,
-                    first,
-                    answered: AtomicBool::new(false),
-                    timeouts_in_a_row: AtomicU32::new(0),
-                });
+                let live = Live::new(sender, first);
                 *lock(&lane.live) = Some(live.clone());
                 Ok(Some(Lent::Http2 { lane: at, live }))
             }
             (Sender::Http1(sender), first) => {
                 self.http1.store(true, Ordering::Relaxed);
-                lock(&self.idle).push((sender, first, Instant::now()));
+                lock(&self.idle).push(Idle { sender, first, old_at: old_at(), used: Instant::now() });
                 Ok(None)
             }
+        }
+    }
+
+    /// The same connection, or in place of an old one a new one. Requests under way on the old one finish there; nobody but
+    /// the one that dials waits.
+    async fn renewed(&self, lane: &Lane, live: Arc<Live>, turn: usize) -> Arc<Live> {
+        let now = Instant::now();
+        if now < *lock(&live.old_at) {
+            return live;
+        }
+        let Ok(_dialling) = lane.dialling.try_lock() else { return live };
+        *lock(&live.old_at) = now + RENEWED_AGAIN;
+        // That there is none says nothing about the connection there is, which goes on.
+        match timeout(RENEWED_WITHIN, self.dial_anyway(turn)).await {
+            Ok(Ok((Sender::Http2(sender), first))) => {
+                let new = Live::new(sender, first);
+                *lock(&lane.live) = Some(new.clone());
+                new
+            }
+            _ => live,
         }
     }
 
@@ -172,13 +217,14 @@ impl Pool {
         // The semaphore lives as long as the pool and is never closed.
         let permit = self.http1_permits.acquire().await.map_err(|_| Failure::Broken("pool closed".to_owned()))?;
         loop {
-            let Some((mut sender, first, used)) = lock(&self.idle).pop() else { break };
-            if used.elapsed() < self.settings.idle_timeout && sender.ready().await.is_ok() {
-                return Ok(Lent::Http1 { sender, first, _permit: permit });
+            let Some(mut idle) = lock(&self.idle).pop() else { break };
+            if idle.is_good(Instant::now(), self.settings.idle_timeout) && idle.sender.ready().await.is_ok() {
+                let Idle { sender, first, old_at, .. } = idle;
+                return Ok(Lent::Http1 { sender, first, old_at, _permit: permit });
             }
         }
         match self.dial(turn).await? {
-            (Sender::Http1(sender), first) => Ok(Lent::Http1 { sender, first, _permit: permit }),
+            (Sender::Http1(sender), first) => Ok(Lent::Http1 { sender, first, old_at: old_at(), _permit: permit }),
             (Sender::Http2(_), _) => {
                 // The peer was upgraded meanwhile: the next request asks for a lane.
                 self.http1.store(false, Ordering::Relaxed);
@@ -191,22 +237,25 @@ impl Pool {
         if let Some(cause) = lock(&self.redial).too_early(Instant::now()) {
             return Err(cause);
         }
-        let network = self.outside.network.as_deref();
-        let line = Line { tls: self.tls.as_ref(), network, spawner: &self.spawner };
-        let dialled = dial(&self.settings, line, turn).await;
-        dialled.inspect_err(|cause| {
+        self.dial_anyway(turn).await.inspect_err(|cause| {
             lock(&self.redial).failed(Instant::now(), cause.clone(), fastrand::f64());
         })
+    }
+
+    async fn dial_anyway(&self, turn: usize) -> Result<(Sender, FirstBytes), Failure> {
+        let network = self.outside.network.as_deref();
+        let line = Line { tls: self.tls.as_ref(), network, spawner: &self.spawner };
+        dial(&self.settings, line, turn).await
     }
 
     /// An answer arrived completely: the connection is good and, when HTTP/1.1, free again.
     pub fn give_back(&self, lent: Lent<'_>) {
         match lent {
-            Lent::Http1 { sender, first, .. } => {
+            Lent::Http1 { sender, first, old_at, .. } => {
                 let now = Instant::now();
                 let mut idle = lock(&self.idle);
-                idle.retain(|(sender, _, used)| !sender.is_closed() && now - *used < self.settings.idle_timeout);
-                idle.push((sender, first, now));
+                idle.retain(|idle| idle.is_good(now, self.settings.idle_timeout));
+                idle.push(Idle { sender, first, old_at, used: now });
                 drop(idle);
                 lock(&self.redial).worked();
             }
@@ -243,6 +292,99 @@ impl Pool {
     }
 }
 
+impl Live {
+    fn new(sender: http2::Sender, first: FirstBytes) -> Arc<Live> {
+        Arc::new(Live {
+            sender,
+            first,
+            old_at: Mutex::new(old_at()),
+            answered: AtomicBool::new(false),
+            timeouts_in_a_row: AtomicU32::new(0),
+        })
+    }
+}
+
 fn closed_unused() -> Failure {
     Failure::Broken("the peer closed the connection before its first answer".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::core::outside::{BoxSocket, Incoming, Network, Pending};
+    use crate::net::client::target::Target;
+
+    /// A name that leads to a server of HTTP/2 while it leads anywhere.
+    #[derive(Default)]
+    struct Name {
+        dialled: AtomicUsize,
+        dangles: AtomicBool,
+    }
+
+    impl Network for Name {
+        fn listen(&self, _at: SocketAddr) -> io::Result<Box<dyn Incoming>> {
+            Err(io::Error::other("nobody listens here"))
+        }
+
+        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, BoxSocket> {
+            self.dialled.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async {
+                if self.dangles.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+                let (ours, theirs) = tokio::io::duplex(1 << 16);
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(theirs).await.expect("a client");
+                    while connection.accept().await.is_some() {}
+                });
+                Ok(Box::new(ours) as BoxSocket)
+            })
+        }
+    }
+
+    fn pool() -> (Arc<Name>, Pool) {
+        let name = Arc::<Name>::default();
+        let target = Target::parse("http://hop:4317", None).expect("a target");
+        let outside = Outside { network: Some(name.clone()), ..Outside::default() };
+        (name, Pool::new(ClientSettings::new(target, Speech::Http2), outside))
+    }
+
+    async fn lent(pool: &Pool) -> Arc<Live> {
+        match pool.lend().await {
+            Ok(Lent::Http2 { live, .. }) => live,
+            _ => panic!("it speaks HTTP/2"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_grew_old_is_replaced_by_one_to_where_the_name_leads_now() {
+        let (name, pool) = pool();
+        let first = lent(&pool).await;
+        tokio::time::advance(AGE_MAX - Duration::from_secs(1)).await;
+        assert!(Arc::ptr_eq(&first, &lent(&pool).await));
+        tokio::time::advance(AGE_MAX / 4).await;
+        let second = lent(&pool).await;
+        assert!(!Arc::ptr_eq(&first, &second) && !first.sender.is_closed(), "what is under way ends on the old one");
+        assert!(Arc::ptr_eq(&second, &lent(&pool).await));
+        assert_eq!(name.dialled.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_connection_goes_on_while_its_name_leads_nowhere_and_costs_one_request_a_second_at_most() {
+        let (name, pool) = pool();
+        let first = lent(&pool).await;
+        name.dangles.store(true, Ordering::Relaxed);
+        tokio::time::advance(AGE_MAX * 2).await;
+        let begun = Instant::now();
+        let (one, other) = tokio::join!(lent(&pool), lent(&pool));
+        assert!(Arc::ptr_eq(&one, &first) && Arc::ptr_eq(&other, &first));
+        assert_eq!((name.dialled.load(Ordering::Relaxed), begun.elapsed().as_secs()), (2, RENEWED_WITHIN.as_secs()));
+        assert!(Arc::ptr_eq(&first, &lent(&pool).await) && begun.elapsed() < RENEWED_WITHIN * 2, "not each tries");
+        name.dangles.store(false, Ordering::Relaxed);
+        tokio::time::advance(RENEWED_AGAIN).await;
+        assert!(!Arc::ptr_eq(&first, &lent(&pool).await));
+    }
 }
