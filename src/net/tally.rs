@@ -117,6 +117,45 @@ mod tests {
         assert_eq!(throttle.pass(), Some(2));
     }
 
+    /// What was logged meanwhile, a line each.
+    fn logged(during: impl FnOnce()) -> Vec<String> {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let written = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || written.clone()).finish();
+        tracing::subscriber::with_default(subscriber, during);
+        let bytes = lines.0.lock().expect("not poisoned").clone();
+        String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_closed_for_a_reason_has_one_line_with_peer_cause_and_cure() {
+        let peer = "10.1.2.3:4567".parse().ok();
+        for cause in Cause::ALL {
+            let tally = Tally::new(&Stats::default(), "otlp");
+            let lines = logged(|| (0..3).for_each(|_| tally.closed(cause, peer)));
+            let Some(cure) = cause.cure() else {
+                assert!(lines.is_empty(), "{}: {lines:?}", cause.name());
+                continue;
+            };
+            let parts = ["WARN", "receiver=otlp", "10.1.2.3:4567", cause.name(), cure, "connection closed"];
+            assert!(lines.len() == 1 && parts.iter().all(|part| lines[0].contains(part)), "{lines:?}");
+        }
+        let tally = Tally::new(&Stats::default(), "otlp");
+        let floods = [Cause::PingFlood, Cause::Memory];
+        assert_eq!(logged(|| floods.iter().for_each(|cause| tally.closed(*cause, None))).len(), 2, "each has its own");
+    }
+
     #[tokio::test]
     async fn every_series_is_there_before_anything_ends_and_ends_are_told_apart() {
         let stats = Stats::default();

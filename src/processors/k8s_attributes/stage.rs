@@ -216,3 +216,66 @@ fn copy(envelope: &Envelope, ticket: &Ticket) -> Option<(Envelope, Ticket)> {
 fn no_memory(why: OverBudget) -> ConsumeError {
     ConsumeError::refused(Reason::MEMORY, format!("no memory for an enriched resource: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::core::budget::Budget;
+    use crate::core::origin::Transport;
+    use crate::otlp::write;
+
+    /// A receive buffer that tells when nothing is kept of it any more.
+    struct Buffer(Vec<u8>, Arc<AtomicBool>);
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Buffer {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Resource, scope and one record of so many bytes of body.
+    fn group(out: &mut Vec<u8>, body: usize) {
+        let field = |number, bytes: &[u8]| {
+            let mut out = Vec::new();
+            write::bytes(&mut out, number, bytes);
+            out
+        };
+        let record = field(5, &field(1, &vec![b'x'; body]));
+        write::bytes(out, 1, &[field(1, b""), field(2, &field(2, &record))].concat());
+    }
+
+    #[test]
+    fn what_waits_does_not_keep_the_whole_receive_buffer_and_pays_for_what_it_keeps() {
+        let mut body = Vec::new();
+        group(&mut body, 4 << 20);
+        group(&mut body, 300);
+        let (length, gone) = (body.len() as u64, Arc::<AtomicBool>::default());
+        let budget = Budget::new(64 << 20, 64 << 20);
+        let ticket = budget.take(length).expect("there is room");
+        let body = Bytes::from_owner(Buffer(body, gone.clone()));
+        let envelope = envelope::decode_within(body, &ticket, |_| true).expect("it is well formed");
+        let origin = Arc::new(Origin::new(None, 0, UnixNanos(0), UnixNanos(0), Transport::Grpc));
+        let payload = Payload { signal: Signal::Logs, envelope, items: 2, origin, ticket, share: Share::none() };
+        let waiting = [Waiting { group: 1, retry_at: UnixNanos(0) }];
+        let (ready, held) = part(payload, &waiting);
+        assert_eq!((ready.items, held.items, held.envelope.groups.len()), (1, 1, 1));
+        drop(ready);
+        assert!(gone.load(Ordering::Relaxed), "300 bytes that wait keep four megabytes");
+        let kept = held.ticket.bytes();
+        assert!(
+            (300..4_096).contains(&kept) && budget.used() == kept,
+            "{kept} bytes of {} are paid for",
+            budget.used()
+        );
+    }
+}
