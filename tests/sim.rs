@@ -111,6 +111,16 @@ fn what_was_acknowledged_arrives_or_is_named_whatever_happens() {
     }
 }
 
+/// Found among ten thousand: an address given on while the API server was silent, two restarts within a second, clocks that
+/// were set back twice.
+#[test]
+fn cases_that_once_broke_the_law_keep_it() {
+    if number("PODGATE_SIM_SEED").is_none() && number("PODGATE_SIM_SEEDS").is_none() {
+        let cases = [("silent_api", 223), ("silent_api", 300), ("stepped_clock", 234), ("stepped_clock", 288)];
+        cases.into_iter().for_each(|(kind, seed)| run::one_of(kind, seed));
+    }
+}
+
 #[test]
 fn two_runs_of_a_seed_take_the_same_course() {
     if number("PODGATE_SIM_SEED").is_none() {

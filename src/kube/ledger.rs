@@ -45,7 +45,7 @@ impl Moment {
 
     const UNKNOWN: Moment = Moment { lo: UnixNanos(0), hi: UnixNanos(u64::MAX) };
 
-    fn is_known(self) -> bool {
+    pub fn is_known(self) -> bool {
         self.hi != Moment::UNKNOWN.hi
     }
 

@@ -57,6 +57,8 @@ pub struct Table {
     working: Snapshot,
     /// When the watch last brought something: until then no known pod had gone.
     heard_at: UnixNanos,
+    /// Everything was listed once: what comes now is new.
+    listed: bool,
     /// The last snapshot handed out; `None` when something changed since.
     published: Option<Arc<Snapshot>>,
     /// Deleted pods by the time at which they are forgotten.
@@ -76,6 +78,7 @@ impl Table {
             grace,
             working: Snapshot::default(),
             heard_at: UnixNanos(0),
+            listed: false,
             published: None,
             leaving: BTreeSet::new(),
             given_up: HashMap::new(),
@@ -104,6 +107,11 @@ impl Table {
     /// The watch brought something. Call it after the change is applied.
     pub fn heard(&mut self, at: UnixNanos) {
         self.heard_at = at;
+    }
+
+    /// All that there was at the start is here.
+    pub fn listed(&mut self) {
+        self.listed = true;
     }
 
     /// The pod as it is known now, deleted ones in their grace included.
@@ -204,7 +212,8 @@ impl Table {
         let proved = before.as_ref().and_then(|entry| entry.proved);
         // The answer to a read is as old as its question; an event may have come since.
         let seen_at = before.as_ref().map_or(now, |entry| entry.seen_at.max(now));
-        let after = Arc::new(Entry { pod, ledger, seen_at, removed_at: None, known_until: None, proved });
+        let from_start = before.as_ref().map_or(!self.listed, |entry| entry.from_start);
+        let after = Arc::new(Entry { pod, ledger, seen_at, removed_at: None, known_until: None, proved, from_start });
         self.index(before.as_deref(), &after, now);
         self.working.pods.insert(after.pod.uid.clone(), after);
     }

@@ -296,6 +296,14 @@ pub fn many(cases: std::ops::Range<u64>, only: Option<&str>) {
     assert!(count == 0, "{count} of {cases:?} failed: {}\n{}", all.join(", "), shown.join("\n"));
 }
 
+/// Plays one case, which must keep the law.
+pub fn one_of(name: &str, seed: u64) {
+    let kind = KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("no kind has the name {name}"));
+    if let Err(text) = apart(kind, seed) {
+        panic!("{}", told(&text));
+    }
+}
+
 /// What matters of a child's text.
 fn told(text: &str) -> String {
     let begin = text.find("breaks the law").map_or(0, |at| text[..at].rfind("seed ").unwrap_or(at));

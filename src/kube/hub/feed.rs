@@ -14,6 +14,7 @@ use crate::kube::decode::Seen;
 use crate::kube::node_logs::LogChange;
 use crate::kube::pod::Pod;
 use crate::kube::table::{Change, Snapshot, Table};
+use crate::kube::watch::{BURST, Told};
 
 /// Snapshots are published at most this often, so that a roll-out does not copy the table per event.
 const PUBLISH_SPACING: Duration = Duration::from_millis(10);
@@ -67,6 +68,7 @@ pub struct Feed {
     /// Pods that a GET may add before the watch shows them: those of this node.
     node: Option<String>,
     heard: Words,
+    told: Told,
     even: Even,
 }
 
@@ -146,9 +148,6 @@ const STEP: Duration = Duration::from_millis(250);
 /// Longer than any delay that counts.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// What was held back together comes within this time.
-const BURST: Duration = Duration::from_secs(1);
-
 /// A status that certainly took this long was slow, so all of its time counts.
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -162,6 +161,7 @@ impl Feed {
             unlisted: vec![true; readers],
             node: spec.node.clone().filter(|_| selected),
             heard: Words::default(),
+            told: Told::default(),
             even: Even::default(),
         }
     }
@@ -178,10 +178,18 @@ impl Feed {
     pub fn apply(&mut self, update: Update, now: Now) -> Tally {
         let even = self.even.look(now);
         let of_stream = !matches!(&update, Update::Fetched { .. } | Update::Absent(_) | Update::Logged(_));
+        let listed = matches!(&update, Update::Listed { .. });
         let tally = self.take_in(update, now);
+        if self.is_synced() {
+            self.table.listed();
+        }
         if of_stream {
             self.heard.add(now.at);
-            self.table.heard(now.wall);
+            self.told.add(now.at);
+            let proof = if listed { Some(now.at) } else { self.told.proof(now.at) };
+            if let Some(proof) = proof {
+                self.table.heard(now.wall_at(proof));
+            }
         }
         Tally { delay: tally.delay.filter(|delay| *delay < even), ..tally }
     }

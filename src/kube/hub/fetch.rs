@@ -162,7 +162,7 @@ impl Fetcher {
             return;
         }
         loop {
-            let heard = self.shared.alive().max(self.shared.contact().answered_since());
+            let heard = self.shared.told().max(self.shared.contact().answered_since());
             let due = heard.map_or_else(Instant::now, |heard| heard + HEARTBEAT);
             if due > Instant::now() {
                 sleep_until(due).await;
@@ -228,7 +228,7 @@ impl Fetcher {
     }
 
     fn still_doubted(&self) -> bool {
-        let alive = self.shared.alive();
+        let alive = self.shared.alive(Instant::now());
         self.shared.contact().still_doubted(alive)
     }
 

@@ -173,15 +173,20 @@ impl Shared {
         self.contact.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// When the quietest watch last proved that it hears of the store.
-    fn alive(&self) -> Option<Instant> {
-        self.readers().iter().map(|(_, heard)| heard.proof()).min().flatten()
+    /// What the store knew then the quietest watch has told.
+    fn alive(&self, now: Instant) -> Option<Instant> {
+        self.readers().iter().map(|(_, heard)| heard.proof(now)).min().flatten()
+    }
+
+    /// When the quietest watch last told something of the store, however old.
+    fn told(&self) -> Option<Instant> {
+        self.readers().iter().map(|(_, heard)| heard.of_store()).min().flatten()
     }
 
     /// A run was learned of by the stream, so long after its start.
     fn run_learned(&self, after: Duration) {
         let now = Instant::now();
-        let alive = self.alive();
+        let alive = self.alive(now);
         let contact = self.contact();
         // What an outage held back says nothing of kubelets.
         let held_back = now.checked_sub(after).is_none_or(|began| contact.was_away(began));
@@ -200,8 +205,8 @@ impl Shared {
     }
 
     fn freshness(&self) -> Freshness {
-        let alive = self.alive();
         let now = Instant::now();
+        let alive = self.alive(now);
         let wall = |at: Option<Instant>| at.map(|at| UnixNanos::now().saturating_sub(now.duration_since(at)));
         let (delay, logs) = (self.delay(now), self.logs().until(now));
         // One lock at a time: what a struct's fields borrow is held to its end.

@@ -278,8 +278,11 @@ impl Cluster {
         let (started, begins) = (clock.1.saturating_add(gap), clock.0 + gap);
         let next = Run { id, number: last.number + 1, started, ended: None, begins };
         found.runs.push(next);
-        let ended = clock.0 + delays[0];
-        // A kubelet never publishes out of order.
+        // A kubelet never publishes out of order, what it has not told of earlier restarts included.
+        let owed =
+            self.due.iter().filter(|due| due.pod == key && due.container == spot.container).map(|due| due.at).max();
+        let after_owed = owed.map_or(clock.0, |owed| owed + Duration::from_millis(1));
+        let ended = (clock.0 + delays[0]).max(after_owed);
         let running = (clock.0 + gap + delays[1]).max(ended + Duration::from_millis(1));
         let mut steps = vec![(ended, Shown::Terminated(number - 1)), (running, Shown::Running(number))];
         if how == Restart::CrashLoop {

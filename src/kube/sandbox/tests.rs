@@ -44,6 +44,22 @@ async fn advance(sandbox: &Sandbox, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_restart_is_published_after_the_first_however_quickly_it_follows() {
+    for seed in 0..20 {
+        let sandbox = Sandbox::new(seed);
+        let pod = sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
+        sandbox.set_publish_delay(Duration::ZERO..=Duration::from_secs(3));
+        for _ in 0..3 {
+            advance(&sandbox, Duration::from_millis(700)).await;
+            sandbox.restart_container("shop", &pod.name, "app").expect("it runs");
+        }
+        advance(&sandbox, Duration::from_secs(10)).await;
+        let numbers: Vec<i64> = published(&sandbox, "app").iter().map(|status| status.restart_count).collect();
+        assert!(numbers.is_sorted() && numbers.last() == Some(&3), "seed {seed}: {numbers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_is_true_at_once_and_published_late() {
     let sandbox = Sandbox::new(1);
     let pod = sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app", "proxy"]));

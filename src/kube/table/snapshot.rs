@@ -27,6 +27,8 @@ pub struct Entry {
     pub known_until: Option<UnixNanos>,
     /// When the last single read of it was asked that was answered from the store: what is known here was true then.
     pub proved: Option<Instant>,
+    /// It was there when everything was listed for the first time.
+    pub from_start: bool,
 }
 
 /// Addresses of the pod's node, as long as the pod lives.

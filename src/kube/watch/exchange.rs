@@ -96,9 +96,45 @@ pub struct Heard {
     pub listed: Option<Instant>,
     /// A request was answered after something else: what could not be told meanwhile is still on its way.
     pub reached_again: Option<(Instant, After)>,
-    /// A bookmark or a list whose version was not the one we had: the server heard of its store. The same version again
-    /// proves only that the server itself lives.
-    pub advanced: Option<Instant>,
+    /// A list whose version was not the one we had: the server heard of its store. The same version again proves only that
+    /// the server itself lives.
+    pub listed_anew: Option<Instant>,
+    /// Events, and bookmarks of another version.
+    pub told: Told,
+}
+
+/// What was held back together comes within this time.
+pub const BURST: Duration = Duration::from_secs(1);
+
+/// When a stream told something. After a silence the first words may have been held back, by a server or a network that
+/// stalled: that they came proves nothing of what was written behind them, until what was held back with them has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// When the first word after the last silence came.
+    since: Option<Instant>,
+    latest: Option<Instant>,
+    /// The last word before that silence.
+    before: Option<Instant>,
+}
+
+impl Told {
+    pub fn add(&mut self, now: Instant) {
+        if self.latest.is_none_or(|latest| now.saturating_duration_since(latest) >= BURST) {
+            (self.before, self.since) = (self.latest, Some(now));
+        }
+        self.latest = Some(now);
+    }
+
+    /// Everything that was written until then has come.
+    pub fn proof(&self, now: Instant) -> Option<Instant> {
+        let over = self.since.is_some_and(|since| now.saturating_duration_since(since) >= BURST);
+        if over { self.latest } else { self.before }
+    }
+
+    /// When the last word came.
+    pub fn latest(&self) -> Option<Instant> {
+        self.latest
+    }
 }
 
 impl Heard {
@@ -107,8 +143,13 @@ impl Heard {
         self.event.max(self.bookmark).max(self.listed)
     }
 
-    /// The latest proof that what the store knew has reached us.
-    pub fn proof(&self) -> Option<Instant> {
-        self.event.max(self.advanced)
+    /// The latest word of the server that came from its store.
+    pub fn of_store(&self) -> Option<Instant> {
+        self.told.latest().max(self.listed_anew)
+    }
+
+    /// Everything that the store knew then has reached us.
+    pub fn proof(&self, now: Instant) -> Option<Instant> {
+        self.told.proof(now).max(self.listed_anew)
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::kube::decode::{ApiStatus, Event, ListEnd, Seen};
 
 use self::backoff::Backoff;
-pub use self::exchange::{After, Ask, Effect, Heard, Input};
+pub use self::exchange::{After, Ask, BURST, Effect, Heard, Input, Told};
 pub use self::health::{Cause, Health, Verb};
 
 /// Between two requests of one watch, whatever the server does.
@@ -292,10 +292,12 @@ impl Watch {
             Event::Bookmark { version, initial_events_end } => {
                 self.heard.bookmark = Some(now);
                 if !initial {
-                    self.vouched(&version, now);
+                    if self.is_new(&version) {
+                        self.heard.told.add(now);
+                    }
                     self.advance(version);
                 } else if initial_events_end {
-                    self.vouched(&version, now);
+                    self.listed_as_of(&version, self.opened_at(now));
                     self.version = Some(version).filter(|version| !version.is_empty());
                     self.state = State::Watching { opened: self.opened_at(now), settled: false };
                     self.endless_lists = 0;
@@ -303,7 +305,7 @@ impl Watch {
                 }
             }
             Event::Skipped { version, .. } => {
-                self.heard.event = Some(now);
+                self.told(now);
                 if let (false, Some(version)) = (initial, version) {
                     self.advance(version);
                 }
@@ -315,12 +317,12 @@ impl Watch {
                 self.collected.remove(&uid);
             }
             Event::Applied(seen) => {
-                self.heard.event = Some(now);
+                self.told(now);
                 self.advance(seen.version.clone());
                 effects.push(Effect::Applied(seen));
             }
             Event::Deleted { uid, last, version } => {
-                self.heard.event = Some(now);
+                self.told(now);
                 self.advance(version.clone());
                 effects.push(Effect::Deleted { uid, last, version });
             }
@@ -334,10 +336,19 @@ impl Watch {
         }
     }
 
+    fn told(&mut self, now: Instant) {
+        self.heard.event = Some(now);
+        self.heard.told.add(now);
+    }
+
     /// A version other than ours comes from the store; ours again may come from a cache that is cut off from it.
-    fn vouched(&mut self, version: &str, now: Instant) {
-        if self.version.as_deref() != Some(version) {
-            self.heard.advanced = Some(now);
+    fn is_new(&self, version: &str) -> bool {
+        self.version.as_deref() != Some(version)
+    }
+
+    fn listed_as_of(&mut self, version: &str, at: Instant) {
+        if self.is_new(version) {
+            self.heard.listed_anew = Some(at);
         }
     }
 
@@ -348,16 +359,14 @@ impl Watch {
     }
 
     fn page_ended(&mut self, end: ListEnd, now: Instant, effects: &mut Vec<Effect>) {
-        if !matches!(self.state, State::Paging { .. }) {
-            return;
-        }
+        let State::Paging { at } = self.state else { return };
         self.pages += 1;
         if !end.rest.is_empty() && self.pages < PAGES_MAX {
             self.page = Some(end.rest);
             self.wait_in_list(self.backoff.earliest(now));
             return;
         }
-        self.vouched(&end.version, now);
+        self.listed_as_of(&end.version, at);
         self.version = Some(end.version).filter(|version| !version.is_empty());
         self.listed(now, effects);
         self.wait(self.backoff.earliest(now));

@@ -429,12 +429,30 @@ fn any_sequence_of_inputs_keeps_the_spacing() {
 #[test]
 fn a_bookmark_of_the_version_we_have_proves_that_the_server_lives_and_nothing_of_its_store() {
     let mut lab = Lab::listed_and_settled(30);
-    let listed = lab.watch.heard().proof().expect("a list of a version that we had not is proof");
+    let listed = lab.watch.heard().proof(lab.now).expect("a list of a version that we had not is proof");
     lab.pass(Duration::from_secs(60));
     lab.give(bookmark("10", false));
     let heard = lab.watch.heard();
     assert!(heard.bookmark > Some(listed), "it is a sign of life");
-    assert_eq!(heard.proof(), Some(listed), "a server that is cut off from its store sends it, too");
+    assert_eq!(heard.of_store(), Some(listed), "a server that is cut off from its store sends it, too");
     lab.give(bookmark("11", false));
-    assert!(lab.watch.heard().proof() > Some(listed));
+    assert!(lab.watch.heard().of_store() > Some(listed));
+}
+
+#[test]
+fn the_first_words_after_a_silence_prove_nothing_until_what_was_held_back_with_them_has_come() {
+    let start = Instant::now();
+    let at = |millis: u64| start + Duration::from_millis(millis);
+    let mut told = Told::default();
+    told.add(at(0));
+    assert_eq!((told.proof(at(0)), told.proof(at(999)), told.proof(at(1_000))), (None, None, Some(at(0))));
+    for word in [20_000, 20_010, 20_400] {
+        told.add(at(word));
+        assert_eq!(told.proof(at(word)), Some(at(0)), "its successor may be on its way, written long ago");
+    }
+    assert_eq!(told.proof(at(21_000)), Some(at(20_400)));
+    for word in [21_200, 21_900, 22_800] {
+        told.add(at(word));
+        assert_eq!(told.proof(at(word)), Some(at(word)), "a stream that goes on held nothing back");
+    }
 }

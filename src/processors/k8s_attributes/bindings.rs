@@ -6,12 +6,17 @@
 //! per process; after it a lookup answers. Pure: times are arguments. It knows no bytes and no Kubernetes watch.
 //! Invariant: a binding names a run only after the ledger left no other candidate.
 
+mod aged;
+mod clock;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+pub use self::clock::{Clock, Shown};
 use self::store::{Bound, Connection, Keys, Store};
 pub use self::store::{Remembered, Stream};
 use super::facts::Identity;
@@ -95,40 +100,11 @@ pub struct Horizon {
     pub stale: bool,
     /// How far times can be compared with each other.
     pub clock: Clock,
+    /// The pod came after we began to look: nothing of it was made before.
+    pub is_new: bool,
     /// The pod's node has a clock of its own: times of items and of runs are comparable with each other, and neither with
     /// arrival, accept time and what is known.
     pub apart: bool,
-}
-
-/// What steps of the wall clock leave behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
-    /// A step was a moment ago.
-    pub unsteady: bool,
-    /// Times that came twice, because the clock was set back: what they belong to cannot be told.
-    pub doubled: Option<(UnixNanos, UnixNanos)>,
-    /// How long ago a step forwards (or a sleep of the machine) was, and by how much: what is older by the monotonic clock is
-    /// older by that much more.
-    pub skipped: Option<(Duration, Duration)>,
-}
-
-impl Clock {
-    /// The wall time of something of which the monotonic clock says that it was at `at`.
-    pub fn across_step(&self, at: UnixNanos, now: UnixNanos) -> UnixNanos {
-        match self.skipped {
-            Some((since, by)) if now.since(at) > since => at.saturating_sub(by),
-            _ => at,
-        }
-    }
-
-    /// A step backwards made this time come a second time.
-    pub fn came_twice(&self, at: UnixNanos) -> bool {
-        self.doubled.is_some_and(|(from, to)| from <= at && at <= to)
-    }
-
-    fn tells(&self, times: Times) -> bool {
-        self.doubled.is_none_or(|(from, to)| times.last < from || to < times.alive_from())
-    }
 }
 
 /// The answer for one resource.
@@ -221,6 +197,11 @@ impl Bindings {
         let ahead_max = if horizon.apart { AHEAD_MAX_APART } else { AHEAD_MAX };
         let times = times().filter(|times| times.last <= sighting.arrived_at.saturating_add(ahead_max));
         case.first_sight(direct.map(|(number, at, _)| (number, at)), times)
+    }
+
+    /// From time to time: what was not used for hours is forgotten.
+    pub fn tell_time(&self, now: Instant) {
+        self.store.tell_time(now);
     }
 
     /// Tells of a connection that carries this stream, so that a relay is recognised before it matters.
@@ -374,7 +355,8 @@ impl<'l> Case<'_, 'l> {
         if !began_tells || !clock.tells(Times::between(first, last.max(first))) {
             // What nothing dates but its arrival may be older than all that came twice.
             let dated = last.0 > 0;
-            return if dated { self.ask_doubled() } else { Resolution::Missing(Absence::Ambiguous) };
+            let between = Times::between(first, last.max(first));
+            return if dated { self.ask_doubled(between) } else { Resolution::Missing(Absence::Ambiguous) };
         }
         let query = Query {
             alive_from: first,
@@ -391,18 +373,33 @@ impl<'l> Case<'_, 'l> {
     }
 
     /// The evidence is of a time that came twice. A run that began before both and goes on is right either way, and so is
-    /// the only one there ever was, once every run that began before the arrival must be published.
-    fn ask_doubled(&self) -> Resolution<'l> {
+    /// the only one there ever was, and the one in which all evidence lies that came but once as long as the pod lives;
+    /// once every run that began before the arrival must be published.
+    fn ask_doubled(&self, evidence: Times) -> Resolution<'l> {
         let ambiguous = Resolution::Missing(Absence::Ambiguous);
         let Some((from, _)) = self.horizon.clock.doubled else { return ambiguous };
         let only = |run: &Run| self.ledger.runs.len() == 1 && !run.gap_before;
-        let lasting = self.ledger.newest().filter(|run| run.end.is_none() && (run.start.hi < from || only(run)));
+        let right = |run: &Run| run.start.hi < from || only(run) || self.is_of_fresh(run, evidence);
+        let lasting = self.ledger.newest().filter(|run| run.end.is_none() && right(run));
         let known = self.horizon.known_until.max(self.horizon.witnessed.unwrap_or(UnixNanos(0)));
         match lasting {
             Some(_) if self.sighting.arrived_at > known => Resolution::Pending(Absence::Ambiguous),
             Some(run) => Resolution::Found { run, confidence: Confidence::Unconfirmed },
             None => ambiguous,
         }
+    }
+
+    /// Evidence and begin of the run are of times that the clock has shown once since the pod is there.
+    fn is_of_fresh(&self, run: &Run, evidence: Times) -> bool {
+        let clock = self.horizon.clock;
+        let began = self.sighting.began.unwrap_or(evidence.first);
+        let fresh = |at: UnixNanos| clock.is_fresh(at);
+        let all = fresh(run.start.lo) && fresh(evidence.first) && fresh(evidence.last) && fresh(began);
+        // The first run began at a later time than this, so that the clock had not been set back yet.
+        let earlier = self.ledger.runs.first().is_some_and(|first| {
+            first.restart == 0 && !first.gap_before && first.start.is_known() && evidence.last < first.start.lo
+        });
+        all && run.start.hi <= began.min(evidence.first) && (self.horizon.is_new || earlier)
     }
 
     /// The process was alive when its connection was accepted, or had been by the arrival: from then on by our clock its run

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bindings::Clock;
+use super::bindings::{Clock, Shown};
 use crate::core::time::UnixNanos;
 
 /// A difference between wall and monotonic clock that slewing does not make between two requests.
@@ -43,11 +43,14 @@ pub struct Watchman {
     doubled: Option<(UnixNanos, UnixNanos)>,
     /// When the last step forwards was seen, and by how much all of them were.
     skipped: Option<(Duration, Duration)>,
+    /// The earliest time that the wall clock may have shown since it was last set.
+    from: Option<UnixNanos>,
+    shown: Option<Shown>,
 }
 
 impl Watchman {
     pub fn new(settle: Duration) -> Watchman {
-        Watchman { settle, offset: None, stepped_at: None, doubled: None, skipped: None }
+        Watchman { settle, offset: None, stepped_at: None, doubled: None, skipped: None, from: None, shown: None }
     }
 
     /// Unsteady for the settle time after a step; what the last step backwards doubled and the last one forwards left out
@@ -58,16 +61,24 @@ impl Watchman {
         }
         let since = |at: Duration| reading.after.saturating_sub(at);
         let unsteady = self.stepped_at.is_some_and(|at| since(at) < self.settle);
-        Clock { unsteady, doubled: self.doubled, skipped: self.skipped.map(|(at, by)| (since(at), by)) }
+        let skipped = self.skipped.map(|(at, by)| (since(at), by));
+        Clock { unsteady, doubled: self.doubled, skipped, shown: self.shown }
     }
 
     fn compare(&mut self, Reading { wall, after, .. }: Reading) {
         let offset = i128::from(wall.0) - i128::try_from(after.as_nanos()).unwrap_or(i128::MAX);
+        let from = *self.from.get_or_insert(wall);
         let Some((before, seen_at)) = self.offset.replace((offset, after)) else { return };
         if before.abs_diff(offset) <= STEP.as_nanos() {
             return;
         }
         self.stepped_at = Some(after);
+        // It was set at some time since the last look: until then it may have gone on as before, since then as now.
+        let unseen = after.saturating_sub(seen_at).saturating_add(self.settle);
+        let seen = u64::try_from(before.saturating_add(i128::try_from(seen_at.as_nanos()).unwrap_or(i128::MAX)));
+        let ended = (from.saturating_sub(self.settle), UnixNanos(seen.unwrap_or(0)).saturating_add(unseen));
+        self.shown = Some(self.shown.unwrap_or(Shown::new(from)).next(ended, wall));
+        self.from = Some(wall.saturating_sub(unseen));
         let by = Duration::from_nanos(u64::try_from(before.abs_diff(offset)).unwrap_or(u64::MAX));
         if offset < before {
             self.set_back(wall, after.saturating_sub(seen_at), by);
@@ -160,6 +171,28 @@ mod tests {
         look(&mut watchman, 1.0, 901.0);
         let (from, to) = look(&mut watchman, 11.0, 811.0).doubled.expect("set back again");
         assert!(from <= second(811.0) && to >= second(1_001.0));
+    }
+
+    #[test]
+    fn it_knows_which_times_it_has_shown_but_once() {
+        let mut watchman = Watchman::new(Duration::from_secs(3));
+        look(&mut watchman, 0.0, 1_000.0);
+        look(&mut watchman, 10.0, 1_010.0);
+        let once = |clock: Clock| {
+            let fresh: Vec<u64> = (800..1_100).filter(|at| clock.is_fresh(second(*at as f64))).collect();
+            (fresh.first().copied().unwrap_or(0), fresh.len())
+        };
+        assert_eq!(once(look(&mut watchman, 10.0, 1_010.0)), (0, 0), "never set");
+        // 997 to 1014 were shown before.
+        assert_eq!(once(look(&mut watchman, 11.0, 901.0)), (901, 96 + 85));
+        look(&mut watchman, 21.0, 911.0);
+        // 894 to 914 as well.
+        assert_eq!(once(look(&mut watchman, 21.0, 851.0)), (851, 43 + 82 + 85));
+        for at in 22..40 {
+            once(look(&mut watchman, f64::from(at), 2_000.0 + f64::from(at) * 100.0));
+        }
+        let shown = look(&mut watchman, 41.0, 900.0).shown.expect("it was set");
+        assert!(shown.earlier.iter().any(|(from, to)| *from <= second(851.0) && second(1_010.0) <= *to), "as one");
     }
 
     #[test]

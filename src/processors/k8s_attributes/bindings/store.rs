@@ -1,14 +1,18 @@
-//! Bounded maps behind the bindings: identities, connections and streams, the least recently used forgotten first.
+//! Bounded maps behind the bindings: identities, connections and streams, the least recently used forgotten first, and
+//! whatever was not used for hours: pods come and go, and what was bound in a pod that is gone is never asked for again.
 //!
 //! Keys are 128-bit keyed hashes, so that nothing a sender chooses is stored or can be made to collide.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
-use lru::LruCache;
+use tokio::time::Instant;
 
+use super::aged::Aged;
 use super::{Basis, Sighting};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::Absence;
@@ -17,6 +21,10 @@ use crate::kube::ledger::Absence;
 const PARTS: usize = 16;
 /// Entries per map and part: 16 x 4,096 = 65,536 processes.
 const ENTRIES_MAX: usize = 4_096;
+/// The unit of age. What was not used for [`AGE_MAX`] of them is forgotten, so that churn leaves nothing behind.
+const AGE: Duration = Duration::from_secs(3_600);
+/// Longer than any process is silent that is worth a memory: one that comes back is seen for the first time again.
+const AGE_MAX: u32 = 6;
 
 type Key = u128;
 
@@ -74,33 +82,49 @@ pub struct Remembered {
 }
 
 struct Part {
-    identities: LruCache<Key, Bound, RandomState>,
-    streams: LruCache<Key, Stream, RandomState>,
-    connections: LruCache<u64, Connection, RandomState>,
-    absences: LruCache<Key, (Absence, UnixNanos), RandomState>,
+    identities: Aged<Key, Bound>,
+    streams: Aged<Key, Stream>,
+    connections: Aged<u64, Connection>,
+    absences: Aged<Key, (Absence, UnixNanos)>,
     /// Answers of a stream that turned out wrong and were not followed by the right one yet.
-    owed: LruCache<Key, u32, RandomState>,
+    owed: Aged<Key, u32>,
 }
 
 pub(super) struct Store {
     // Locks are held for one lookup each, never across a call out.
     parts: Vec<Mutex<Part>>,
     hashers: [RandomState; 2],
+    born: OnceLock<Instant>,
+    /// How many units of [`AGE`] ago that was.
+    age: AtomicU32,
 }
 
 impl Store {
     pub fn new() -> Store {
         let part = || Part {
-            identities: LruCache::unbounded_with_hasher(RandomState::default()),
-            streams: LruCache::unbounded_with_hasher(RandomState::default()),
-            connections: LruCache::unbounded_with_hasher(RandomState::default()),
-            absences: LruCache::unbounded_with_hasher(RandomState::default()),
-            owed: LruCache::unbounded_with_hasher(RandomState::default()),
+            identities: Aged::new(ENTRIES_MAX, AGE_MAX),
+            streams: Aged::new(ENTRIES_MAX, AGE_MAX),
+            connections: Aged::new(ENTRIES_MAX, AGE_MAX),
+            absences: Aged::new(ENTRIES_MAX, AGE_MAX),
+            owed: Aged::new(ENTRIES_MAX, AGE_MAX),
         };
         Store {
             parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
             hashers: [RandomState::default(), RandomState::default()],
+            born: OnceLock::new(),
+            age: AtomicU32::new(0),
         }
+    }
+
+    /// What is used from now on is used now.
+    pub fn tell_time(&self, now: Instant) {
+        let lived = now.saturating_duration_since(*self.born.get_or_init(|| now));
+        let age = u32::try_from(lived.as_secs() / AGE.as_secs()).unwrap_or(u32::MAX);
+        self.age.fetch_max(age, Ordering::Relaxed);
+    }
+
+    fn age(&self) -> u32 {
+        self.age.load(Ordering::Relaxed)
     }
 
     fn key(&self, value: impl Hash) -> Key {
@@ -126,50 +150,44 @@ impl Store {
     /// The connection as it is with this process on it.
     pub fn connection(&self, number: u64, keys: &Keys) -> Connection {
         let mut part = self.part_of(number);
-        if let Some(known) = part.connections.get_mut(&number) {
+        if let Some(known) = part.connections.get_mut(&number, self.age()) {
             known.shared |= known.owner != *keys;
             return known.clone();
         }
         let made = Connection { owner: *keys, shared: false, bound: None };
-        part.connections.put(number, made.clone());
-        if part.connections.len() > ENTRIES_MAX {
-            part.connections.pop_lru();
-        }
+        part.connections.put(number, made.clone(), self.age());
         made
     }
 
     pub fn share_connection(&self, number: u64) {
-        if let Some(known) = self.part_of(number).connections.get_mut(&number) {
+        if let Some(known) = self.part_of(number).connections.get_mut(&number, self.age()) {
             known.shared = true;
         }
     }
 
     pub fn bind_connection(&self, number: u64, bound: Bound) {
-        if let Some(known) = self.part_of(number).connections.get_mut(&number) {
+        if let Some(known) = self.part_of(number).connections.get_mut(&number, self.age()) {
             known.bound = Some(bound);
         }
     }
 
     pub fn identity(&self, key: Key) -> Option<Bound> {
-        self.part(key).identities.get(&key).cloned()
+        self.part(key).identities.get_mut(&key, self.age()).cloned()
     }
 
     pub fn bind_identity(&self, key: Key, bound: Bound) {
         let mut part = self.part(key);
-        part.identities.put(key, bound);
-        if part.identities.len() > ENTRIES_MAX {
-            part.identities.pop_lru();
-        }
+        part.identities.put(key, bound, self.age());
     }
 
     pub fn void_identity(&self, key: Key) {
-        if let Some(known) = self.part(key).identities.get_mut(&key) {
+        if let Some(known) = self.part(key).identities.get_mut(&key, self.age()) {
             known.void = true;
         }
     }
 
     pub fn stream_by_key(&self, key: Key) -> Option<Stream> {
-        self.part(key).streams.get(&key).cloned()
+        self.part(key).streams.get_mut(&key, self.age()).cloned()
     }
 
     pub fn stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
@@ -179,7 +197,7 @@ impl Store {
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
     pub fn extend_stream(&self, key: Key, seen: Stream) {
         let mut part = self.part(key);
-        match part.streams.get_mut(&key) {
+        match part.streams.get_mut(&key, self.age()) {
             Some(stream) if stream.run == seen.run => {
                 stream.since = stream.since.min(seen.since);
                 stream.until = stream.until.max(seen.until);
@@ -187,22 +205,14 @@ impl Store {
                 stream.unconfirmed &= seen.unconfirmed;
             }
             Some(stream) if seen.until <= stream.until => {}
-            _ => {
-                part.streams.put(key, seen);
-                if part.streams.len() > ENTRIES_MAX {
-                    part.streams.pop_lru();
-                }
-            }
+            _ => part.streams.put(key, seen, self.age()),
         }
     }
 
     pub fn owe_correction(&self, stream: Key) {
         let mut part = self.part(stream);
-        let owed = part.owed.get(&stream).copied().unwrap_or(0);
-        part.owed.put(stream, owed.saturating_add(1));
-        if part.owed.len() > ENTRIES_MAX {
-            part.owed.pop_lru();
-        }
+        let owed = part.owed.peek(&stream).copied().unwrap_or(0);
+        part.owed.put(stream, owed.saturating_add(1), self.age());
     }
 
     /// True when one was owed.
@@ -211,7 +221,7 @@ impl Store {
         match part.owed.peek(&stream).copied() {
             None => return false,
             Some(0 | 1) => drop(part.owed.pop(&stream)),
-            Some(owed) => drop(part.owed.put(stream, owed - 1)),
+            Some(owed) => part.owed.put(stream, owed - 1, self.age()),
         }
         true
     }
@@ -219,10 +229,7 @@ impl Store {
     /// The stream's run could not be told.
     pub fn note_absence(&self, key: Key, absence: Absence, now: UnixNanos) {
         let mut part = self.part(key);
-        part.absences.put(key, (absence, now));
-        if part.absences.len() > ENTRIES_MAX {
-            part.absences.pop_lru();
-        }
+        part.absences.put(key, (absence, now), self.age());
     }
 
     /// Looks through everything: for people, not for data.

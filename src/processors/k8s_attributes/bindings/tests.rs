@@ -5,6 +5,7 @@
 
 mod counting;
 mod logged;
+mod set_back;
 
 use fastrand::Rng;
 
@@ -264,13 +265,19 @@ impl World {
             (UnixNanos(self.wall(at)).saturating_sub(FRESHNESS), UnixNanos(self.wall(at) + by.unsigned_abs()))
         });
         let unsteady = stepped.is_some_and(|(at, _)| now < at + budget);
-        let clock = Clock { unsteady, doubled, ..Clock::default() };
+        // We look since the first run began.
+        let shown = stepped.map(|(at, by)| {
+            let ended = (UnixNanos(self.lives[0].start), UnixNanos(self.wall(at).wrapping_sub_signed(by)));
+            Shown::new(ended.0).next(ended, UnixNanos(self.wall(at)))
+        });
+        let clock = Clock { unsteady, doubled, shown, ..Clock::default() };
         Horizon {
             known_until: UnixNanos(in_touch.saturating_sub(budget)),
             seen_at,
             witnessed: None,
             stale: cut.is_some_and(|(from, _)| now - from > budget),
             clock,
+            is_new: true,
             apart: self.rules.skew_max > 0,
         }
     }

@@ -69,6 +69,8 @@ impl Enricher {
                 Mode::Full | Mode::RunOnly => Step::Done(Ok(Instance { run, found: Found::Given })),
             };
         }
+        self.bindings.tell_time(case.moment.touch.at);
+        self.blind.tell_time(case.moment.touch.at);
         let sighting = self.sighting(case, pod, chosen);
         if case.moment.mode == Mode::PodOnly {
             self.bindings.note(&sighting);
@@ -179,6 +181,7 @@ impl Enricher {
                 && witnessed.is_none()
                 && moment.now.since(in_touch) > budget,
             clock: moment.clock,
+            is_new: !known.entry.from_start,
             // What this node's folder shows runs on this node.
             apart: witnessed.is_none() && self.is_apart(known, moment),
         }

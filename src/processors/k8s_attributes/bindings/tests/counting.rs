@@ -42,6 +42,7 @@ fn counted(bindings: &Bindings, table: &mut Table, now: u64, since: f64) -> Resu
         witnessed: None,
         stale: false,
         clock: Clock::default(),
+        is_new: false,
         apart: false,
     };
     let counting_since = Some(UnixNanos((since * SECOND as f64) as u64));
