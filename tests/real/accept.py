@@ -86,6 +86,11 @@ class Accept:
                 raise
         return self.marked()
 
+    def remove(self):
+        """As `kubectl delete namespace` does, whoever asked for it before."""
+        self.stage.api.delete(f"/api/v1/namespaces/{self.namespace}")
+        wait_for(f"namespace {self.namespace} is gone", lambda: self.namespace not in self.left(), 60)
+
     def marked(self):
         """Objects with the run's label that the namespace did not take along."""
         rbac, label = "/apis/rbac.authorization.k8s.io/v1", f"labelSelector={MARK}%3D{self.namespace}"
@@ -161,13 +166,43 @@ def ctrl_c_cleans_up(stage, suite):
     suite.equal("nothing of it is left", accept.left(), [])
 
 
+def a_second_ctrl_c_does_not_wait(stage, suite):
+    """Ctrl-C during the clean-up ends at once and says what is left and how it goes away"""
+    accept = stage.accept("impatient", "--duration=10m")
+    yield
+    accept.says("everything runs", 60)
+    accept.process.child.send_signal(signal.SIGINT)
+    accept.says("cleaning up", 10)
+    accept.process.child.send_signal(signal.SIGINT)
+    suite.equal("the exit code is 1", accept.wait(5), 1)
+    said = accept.process.text()
+    for words in ("namespace impatient is left: SIGINT during the clean-up", "kubectl delete namespace impatient"):
+        suite.check(f"it says: {words}", words in said, said)
+    accept.remove()
+    suite.equal("then nothing of it is left", accept.left(), [])
+
+
+def a_killed_run_is_found_by_its_label(stage, suite):
+    """What a run that was killed leaves is one namespace with the label"""
+    accept = stage.accept("killed", "--duration=10m")
+    yield
+    accept.says("everything runs", 60)
+    accept.process.kill()
+    spaces = stage.api.call("GET", f"/api/v1/namespaces?labelSelector={MARK}")["items"]
+    suite.check("it is found by the label", "killed" in [one["metadata"]["name"] for one in spaces])
+    accept.remove()
+    suite.equal("with it everything is gone", accept.left(), [])
+
+
 def an_image_that_cannot_be_pulled_is_named(stage, suite):
     """Pods that do not start end the run, with what their status says"""
     accept = stage.accept("unpulled", "--timeout=12s", image="nowhere/podgate:0")
     yield
     suite.equal("the exit code is 1", accept.wait(90), 1)
     said = accept.process.text()
-    for words in ("not everything runs after 12 s", "0 of 1 pods of sink run", 'ImagePullBackOff: Back-off pulling image "nowhere/podgate:0"'):
+    pull = 'ImagePullBackOff: Back-off pulling image "nowhere/podgate:0"'
+    event = 'Failed: Failed to pull image "nowhere/podgate:0"'
+    for words in ("not everything runs after 12 s", "0 of 1 pods of sink run", pull, event):
         suite.check(f"it says: {words}", words in said, said)
     suite.equal("nothing of it is left", accept.left(), [])
 
@@ -186,6 +221,8 @@ def a_namespace_of_somebody_else_is_left(stage, suite):
 # Each begins its run before the first yield: all run at once, each in a namespace of its own, and are judged in this order.
 ALL = [
     ctrl_c_cleans_up,
+    a_second_ctrl_c_does_not_wait,
+    a_killed_run_is_found_by_its_label,
     a_namespace_of_somebody_else_is_left,
     an_image_that_cannot_be_pulled_is_named,
     a_wrong_podgate_is_found_out,

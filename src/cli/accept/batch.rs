@@ -145,7 +145,7 @@ mod tests {
             assert_eq!(request.items, if signal == Signal::Metrics { 1 } else { 3 });
             tally.take(signal, &envelope::decode(request.body).expect("OTLP"));
         }
-        let seen: Vec<_> = tally.entries().map(|(nonce, signal, id, items)| (nonce, signal, id, items)).collect();
+        let seen: Vec<_> = tally.entries().collect();
         let nonce = "00000000000000aa";
         assert_eq!(
             seen,

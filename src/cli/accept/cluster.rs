@@ -12,7 +12,8 @@ use crate::kube::client::{Answer, Api, Form, Verb};
 use crate::kube::decode::{LineSplitter, Piece};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// A list of the pods of the largest clusters, with a podgate on each of 5,000 nodes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// A watch is ended by the server after this and begun anew.
 const WATCH_SECONDS: u32 = 240;
 /// A watch gives a bookmark about once a minute.
@@ -190,5 +191,95 @@ impl<'a> Eyes<'a> {
         if ended {
             (self.watch, self.version) = (None, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::cli::accept::note::Note;
+    use crate::cli::accept::pods::PART;
+    use crate::kube::client::Auth;
+    use crate::net::pages::{self, PageFn, PageResponse};
+
+    fn pod(name: &str, version: &str, status: Value) -> Value {
+        let labels = json!({PART: "rolling"});
+        json!({"metadata": {"name": name, "uid": name, "resourceVersion": version, "labels": labels}, "status": status})
+    }
+
+    /// The run with this nonce has ended as this container.
+    fn ended(nonce: u64, id: &str) -> Value {
+        let end = json!({"containerID": format!("containerd://{id}"), "message": Note::new(nonce, None).text(), "exitCode": 1});
+        json!({"containerStatuses": [{"containerID": format!("containerd://{id}"), "state": {"terminated": end}}]})
+    }
+
+    fn event(kind: &str, object: Value) -> String {
+        format!("{}\n", json!({"type": kind, "object": object}))
+    }
+
+    /// An API server that answers each request with the next of these bodies, and notes what was asked.
+    async fn scripted(bodies: Vec<String>) -> (Cluster, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (notes, bodies) = (asked.clone(), Mutex::new(bodies.into_iter()));
+        let pages: PageFn = Arc::new(move |request| {
+            let version = request.query.get("resourceVersion").map_or("list", String::as_str);
+            notes.lock().unwrap().push(version.to_owned());
+            let body = bodies.lock().unwrap().next();
+            let status = if body.is_some() { 200 } else { 503 };
+            Box::pin(std::future::ready(PageResponse::text(status, body.unwrap_or_default())))
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let (_stop, stopped) = tokio::sync::watch::channel(false);
+            pages::serve(listener, pages, stopped).await;
+        });
+        (Cluster { api: Api::new(Auth::Url(url)) }, asked, server)
+    }
+
+    fn stage() -> Stage {
+        let text = |text: &str| text.to_owned();
+        let crash_after = Duration::from_secs(9);
+        Stage { namespace: text("x"), run: text("r"), image: text("podgate:1"), crash_after }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ended_goes_on_where_it_was_and_one_that_is_too_old_begins_with_a_list() {
+        let list =
+            |version: &str, pods: Value| json!({"metadata": {"resourceVersion": version}, "items": pods}).to_string();
+        let (cluster, asked, _server) = scripted(vec![
+            list("5", json!([pod("a", "4", json!({})), pod("b", "5", json!({}))])),
+            event("MODIFIED", pod("a", "7", ended(1, "id-1"))),
+            event("DELETED", pod("a", "9", ended(2, "id-2")))
+                + &event("BOOKMARK", json!({"metadata": {"resourceVersion": "11"}})),
+            event("ERROR", json!({"kind": "Status", "code": 410})),
+            list("20", json!([pod("c", "20", json!({}))])),
+            event("MODIFIED", pod("c", "21", ended(3, "id-3"))),
+        ])
+        .await;
+        let (stage, limit) = (stage(), Instant::now() + Duration::from_secs(30));
+        let mut eyes = Eyes::new(&cluster, &stage);
+        assert_eq!(eyes.until(limit, |pods| pods.truths.len() == 3).await, Ok(true));
+        assert_eq!(asked.lock().unwrap()[..6], ["list", "5", "7", "11", "list", "20"]);
+        let ids: Vec<_> = eyes.pods.truths.values().filter_map(|truth| truth.id.as_deref()).collect();
+        assert_eq!((ids, eyes.pods.senders().len()), (vec!["id-1", "id-2", "id-3"], 1), "b was not in the second list");
+    }
+
+    #[tokio::test]
+    async fn a_moment_that_comes_ends_a_wait_and_a_refusal_is_told_in_the_servers_words() {
+        let (cluster, _asked, _server) =
+            scripted(vec![json!({"metadata": {"resourceVersion": "1"}}).to_string()]).await;
+        let stage = stage();
+        let mut eyes = Eyes::new(&cluster, &stage);
+        assert_eq!(eyes.until(Instant::now() + Duration::from_millis(200), |_| false).await, Ok(false));
+        let fault = cluster.delete("/api/v1/namespaces/x").await.expect_err("the script is over");
+        assert!(fault.is(503) && fault.to_string() == "503: no reason given", "{fault}");
     }
 }

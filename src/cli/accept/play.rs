@@ -34,6 +34,8 @@ const ARRIVAL_WAIT: Duration = Duration::from_secs(20);
 const CLEAN_UP_WAIT: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Lines of what is awaited that are shown while there is time left.
+const AWAITED_SHOWN: usize = 3;
 /// Warnings of the namespace's events that are shown beside what is awaited.
 const WARNINGS_MAX: usize = 5;
 
@@ -71,7 +73,7 @@ fn duration_of_run(text: &str) -> Result<Duration, String> {
 
 /// Fails when anything was wrong or lost, or nothing was proved, or something of the run is left on the cluster.
 pub fn run(args: &PlayArgs) -> Exit {
-    let played = run::to_end(play(args)).unwrap_or_else(|exit| Err(format!("no threads: {exit:?}")));
+    let played = run::to_end(play(args)).unwrap_or_else(|exit| Err(format!("cannot start threads ({exit:?})")));
     let text = args.format == Format::Text;
     match (&played, text) {
         (Ok(report), true) => table::text(report).iter().for_each(|line| out::line(line)),
@@ -208,7 +210,8 @@ impl Act<'_> {
                 let seconds = age(limit.as_secs());
                 return Err(format!("not everything runs after {seconds} (--timeout):\n  {}", awaited.join("\n  ")));
             }
-            told(&awaited.join("; "));
+            let first: Vec<&str> = awaited.iter().map(|line| line.trim()).take(AWAITED_SHOWN).collect();
+            told(&format!("waiting: {}", first.join("; ")));
         }
     }
 

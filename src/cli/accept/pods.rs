@@ -9,8 +9,8 @@ use crate::cli::accept::note::Note;
 use crate::cli::accept::score::Truth;
 use crate::core::visible;
 
-/// Pods and runs that are remembered; a run of a day with every crash stays below.
-const PODS_MAX: usize = 1_024;
+/// Pods and runs that are remembered: a podgate on each node of the largest clusters, and an hour of runs with room.
+const PODS_MAX: usize = 8_192;
 const RUNS_MAX: usize = 8_192;
 /// Characters of somebody else's text that are shown.
 const TEXT_MAX: usize = 400;
@@ -165,7 +165,10 @@ impl Pod {
 fn read(name: &str, part: Part, pod: &Value) -> Pod {
     let condition = |kind: &str| {
         let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-        conditions.filter(|condition| condition["type"] == kind).map(|condition| condition["status"] == "True").last()
+        conditions
+            .filter(|condition| condition["type"] == kind)
+            .map(|condition| condition["status"] == "True")
+            .next_back()
     };
     let status = &pod["status"]["containerStatuses"][0];
     Pod {

@@ -20,7 +20,7 @@ from running import Running
 TURN = 0.2
 MARK = "podgate.io/accept"
 GROUPS = {
-    "": ["configmaps", "services", "serviceaccounts"],
+    "": ["configmaps", "events", "services", "serviceaccounts"],
     "apps": ["daemonsets", "deployments", "replicasets"],
     "batch": ["jobs"],
     "rbac.authorization.k8s.io": ["roles", "rolebindings"],

@@ -64,6 +64,10 @@ class Running:
     def cannot_pull(self):
         image = self.container["image"]
         self.change(waiting={"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}": not found'})
+        about = {"kind": "Pod", "name": self.name, "namespace": self.namespace, "uid": self.uid}
+        event = {"type": "Warning", "reason": "Failed", "message": f'Failed to pull image "{image}"', "involvedObject": about}
+        event["metadata"] = {"name": f"{self.name}.{secrets.token_hex(4)}", "namespace": self.namespace}
+        self.machine.api.create(f"/api/v1/namespaces/{self.namespace}/events", event)
         self.stopping.wait()
 
     def run_by_policy(self):
