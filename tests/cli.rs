@@ -79,11 +79,12 @@ fn accept_wants_an_image_and_a_run_that_can_prove_something_and_makes_nothing_wh
         r#"{{"clusters": [{cluster}], "contexts": [{context}], "users": [{{"name": "u", "user": {{}}}}], "current-context": "c"}}"#
     );
     fs::write(&path, config).expect("writable");
-    for (path, said) in [(missing, "no-such-file"), (path, "127.0.0.1:1")] {
+    for (path, said) in [(missing, "no-such-file names: "), (path, "kubeconfig names: ")] {
         let output = podgate(&["accept", "--image", "podgate:1", "--kubeconfig", &path.to_string_lossy()]);
         let seen = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{seen}");
-        assert!(seen.starts_with("cannot reach the cluster: ") && seen.contains(said), "{seen}");
+        assert!(seen.starts_with("cannot reach the cluster that /") && seen.contains(said), "{seen}");
+        assert!(seen.contains("-> kubectl --kubeconfig /"), "{seen}");
         let output =
             podgate(&["accept", "--image=podgate:1", "--format=json", "--kubeconfig", &path.to_string_lossy()]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -119,7 +119,7 @@ async fn play(args: &PlayArgs) -> Result<Report, String> {
     let auth = Auth::KubeConfig { context: args.context.clone(), file: args.kubeconfig.clone() };
     let cluster = Cluster { api: Api::new(auth) };
     let version = tokio::select! {
-        version = cluster.get("/version") => version.map_err(|fault| format!("cannot reach the cluster: {fault}"))?,
+        version = cluster.get("/version") => version.map_err(|fault| unreachable(args, &fault))?,
         name = stop.asked() => return Err(format!("{name} before anything was made")),
     };
     let version = short(version["gitVersion"].as_str().unwrap_or("of an unknown version"));
@@ -151,6 +151,16 @@ async fn play(args: &PlayArgs) -> Result<Report, String> {
             Err(format!("namespace {namespace} is left: {why}\n  -> kubectl delete namespace {namespace}"))
         }
     }
+}
+
+fn unreachable(args: &PlayArgs, fault: &Fault) -> String {
+    let file = args.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let (named, flag) = match &file {
+        Some(path) => (path.as_str(), format!(" --kubeconfig {path}")),
+        None => ("KUBECONFIG, or ~/.kube/config,", String::new()),
+    };
+    let context = args.context.as_ref().map(|context| format!(" --context {context}")).unwrap_or_default();
+    format!("cannot reach the cluster that {named} names: {fault}\n  -> kubectl{flag}{context} version should answer")
 }
 
 fn told(line: &str) {
