@@ -22,7 +22,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo demo-picture deny ci image test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
+	python3 tests/real/accept.py target/release/podgate
 	$(MAKE) test-deploy
 
 # image: which architectures, and cargo's profile (dev builds faster, for the tests of the image alone).
@@ -151,6 +152,18 @@ fuzz: ## every way in, T seconds each, by libFuzzer: make fuzz T=60 TARGETS="jso
 
 fuzz-check: ## the fuzz targets compile (their corpora are replayed by make test)
 	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-check -- -D warnings
+
+# accept: the image that the cluster's nodes pull, and how to reach the cluster.
+IMAGE ?= podgate:0.1.0
+DURATION ?= 2m
+
+accept: ## the proof on your cluster: make accept KUBECONFIG=~/.kube/config IMAGE=registry.example/podgate:0.1.0 (DURATION=10m, NAMESPACE=name)
+	$(CARGO) build --locked --release --bin podgate
+	target/release/podgate accept --image $(IMAGE) --duration $(DURATION) $(if $(filter command,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG)) $(if $(NAMESPACE),--namespace $(NAMESPACE))
+
+test-accept: ## the same against a real API server and a stand-in of a node; needs Go and root, a minute; part of test-real
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/accept.py target/release/podgate
 
 run: ## run a configuration: make run CONFIG=examples/local.yaml
 	$(CARGO) run --locked --release -- --config $(CONFIG)

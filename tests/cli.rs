@@ -47,6 +47,7 @@ fn help_names_every_command_and_the_exit_codes() {
     let help = text(&podgate(&["--help"]).stdout);
     for word in [
         "run",
+        "accept",
         "validate",
         "components",
         "print-config",
@@ -60,6 +61,37 @@ fn help_names_every_command_and_the_exit_codes() {
     ] {
         assert!(help.contains(word), "{word} is not in:\n{help}");
     }
+}
+
+#[test]
+fn accept_wants_an_image_and_a_run_that_can_prove_something_and_makes_nothing_where_no_cluster_answers() {
+    let without = podgate(&["accept"]);
+    assert_eq!(without.status.code(), Some(2), "{}", text(&without.stderr));
+    assert!(text(&without.stderr).contains("--image"), "{}", text(&without.stderr));
+    let short = podgate(&["accept", "--image", "podgate:1", "--duration", "3s"]);
+    assert_eq!(short.status.code(), Some(2));
+    assert!(text(&short.stderr).contains("20s at least"), "{}", text(&short.stderr));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (missing, path) = (folder.path().join("no-such-file"), folder.path().join("kubeconfig"));
+    let cluster = r#"{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}"#;
+    let context = r#"{"name": "c", "context": {"cluster": "c", "user": "u"}}"#;
+    let config = format!(
+        r#"{{"clusters": [{cluster}], "contexts": [{context}], "users": [{{"name": "u", "user": {{}}}}], "current-context": "c"}}"#
+    );
+    fs::write(&path, config).expect("writable");
+    for (path, said) in [(missing, "no-such-file names: "), (path, "kubeconfig names: ")] {
+        let output = podgate(&["accept", "--image", "podgate:1", "--kubeconfig", &path.to_string_lossy()]);
+        let seen = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{seen}");
+        assert!(seen.starts_with("cannot reach the cluster that /") && seen.contains(said), "{seen}");
+        assert!(seen.contains("-> kubectl --kubeconfig /"), "{seen}");
+        let output =
+            podgate(&["accept", "--image=podgate:1", "--format=json", "--kubeconfig", &path.to_string_lossy()]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(json["passed"], false, "{json}");
+    }
+    // What its pods are started with is no business of a person's.
+    assert!(!text(&podgate(&["accept", "--help"]).stdout).contains("sender"));
 }
 
 #[test]
@@ -313,7 +345,7 @@ fn every_shell_gets_completions_of_every_command() {
         let output = podgate(&["completion", shell]);
         let script = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{shell}");
-        for word in ["validate", "print-config", "loadgen", "completion"] {
+        for word in ["validate", "print-config", "accept", "loadgen", "completion"] {
             assert!(script.contains(word), "{shell} lacks {word}");
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: what a person types, one file per subcommand. Prints through `out`; exit codes in one place.
 
+pub mod accept;
 pub mod ask;
 pub mod completion;
 pub mod components;
@@ -64,6 +65,8 @@ enum Command {
     Explain(ask::explain::Args),
     /// Ask the world around a configuration whether it will work, and a running gateway whether it does
     Doctor(doctor::Args),
+    /// Prove on a cluster that every container.id is right: deploys podgate beside containers that restart, scores, cleans up
+    Accept(accept::Args),
     /// Print the least role of the Kubernetes API that a configuration needs, and its binding
     Rbac(rbac::Args),
     /// Show what an OTTL statement or condition makes of items, expression by expression
@@ -117,6 +120,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Replay(args) => replay::run(&replay::Args { config: args.config.or(before), ..args }),
         Command::Components(args) => components::run(&args),
         Command::Env(args) => env::run(&args),
+        Command::Accept(args) => accept::run(&args),
         Command::Status(args) => ask::status::run(&args),
         Command::Balance(args) => ask::balance::run(&args),
         Command::Pods(args) => ask::pods::run(&args),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http_body::Body as _;
 use kube::client::{Body, ClientBuilder, ConfigExt};
@@ -65,6 +66,17 @@ pub struct Answer {
 /// Metadata only, where the server can; the whole object otherwise.
 const PARTIAL: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
 
+const JSON: &str = "application/json";
+
+/// What is done to an object, beside reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Post,
+    /// By a merge patch (RFC 7386).
+    Patch,
+    Delete,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Whole,
@@ -89,18 +101,28 @@ impl Api {
     pub async fn get(&self, path: &str, form: Form) -> Result<Answer, String> {
         let client = self.client().await?;
         let accept = match form {
-            Form::Whole => "application/json",
+            Form::Whole => JSON,
             Form::MetadataOnly => PARTIAL,
         };
         let request = http::Request::get(path).header(ACCEPT, accept).body(Body::empty());
         self.send(&client, request.map_err(|error| describe(&error))?).await
     }
 
-    /// Sends POST `path` with a JSON body: a question that has no address of its own, such as an access review.
+    /// Sends POST `path` with a JSON body: a new object, or a question that has no address of its own, such as an access review.
     pub async fn post(&self, path: &str, body: String) -> Result<Answer, String> {
+        self.send_body(Verb::Post, path, body).await
+    }
+
+    /// Sends `path` with a JSON body, which may be empty.
+    pub async fn send_body(&self, verb: Verb, path: &str, body: String) -> Result<Answer, String> {
         let client = self.client().await?;
-        let json = "application/json";
-        let request = http::Request::post(path).header(ACCEPT, json).header(CONTENT_TYPE, json);
+        let (method, content) = match verb {
+            Verb::Post => (Method::POST, JSON),
+            Verb::Patch => (Method::PATCH, "application/merge-patch+json"),
+            Verb::Delete => (Method::DELETE, JSON),
+        };
+        let request =
+            http::Request::builder().method(method).uri(path).header(ACCEPT, JSON).header(CONTENT_TYPE, content);
         let request = request.body(Body::from(body.into_bytes())).map_err(|error| describe(&error))?;
         self.send(&client, request).await
     }

@@ -32,7 +32,7 @@ fn show(args: &AdminArgs, path: &str, text: impl Fn(&Value) -> Vec<String>, exit
 }
 
 /// Rows with their columns one under the other; all but the first are right-aligned when `numbers`.
-fn table(rows: &[Vec<String>], numbers: bool) -> Vec<String> {
+pub fn table(rows: &[Vec<String>], numbers: bool) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let length = |text: &String| text.chars().count();
     let widths: Vec<usize> =
