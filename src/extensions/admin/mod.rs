@@ -72,7 +72,7 @@ impl Component for Admin {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let host = self.host.clone();
         // Pages are registered by components at any time, so there are no fixed routes.
-        let pages = Pages::new(move |request| answer(&host, request));
+        let pages = Pages::asking(move |request| Box::pin(answer(host.clone(), request.clone())));
         Box::pin(async move {
             if !self.plan.implicit {
                 return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
@@ -89,11 +89,11 @@ impl Component for Admin {
     }
 }
 
-fn answer(host: &Host, request: &PageRequest) -> PageResponse {
+async fn answer(host: Arc<Host>, request: PageRequest) -> PageResponse {
     let page = if request.method != "GET" {
         Page::error(405, "read-only: use GET")
-    } else if let Some(page) = host.routes.find(&request.path) {
-        page(&request.query)
+    } else if let Some(asked) = host.routes.ask(&request.path, &request.query) {
+        asked.await
     } else {
         let index: serde_json::Map<String, serde_json::Value> =
             host.routes.index().into_iter().map(|(path, about)| (path, about.into())).collect();
