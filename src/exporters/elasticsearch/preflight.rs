@@ -173,7 +173,8 @@ impl Preflight {
         let mut report = Report::default();
         report.findings.push(of_version(cluster.product, capability::parse_version(number).unwrap_or(TESTED), number));
         if cluster.takes.own_templates {
-            let message = "this version brings templates of its own for these data streams, which --ask and --apply find";
+            let message =
+                "this version brings templates of its own for these data streams, which --ask and --apply find";
             report.findings.push(Finding::new(Health::Good, "templates", message));
         }
         for (kind, stream) in self.streams() {
