@@ -45,6 +45,14 @@ struct Manner {
     apply: bool,
 }
 
+impl Args {
+    /// With what stood before the subcommand, and what the environment says.
+    pub fn configured(self, whole: impl FnOnce(ConfigArgs) -> ConfigArgs) -> Args {
+        let What::Setup(setup) = self.what;
+        Args { what: What::Setup(Setup { config: whole(setup.config), ..setup }) }
+    }
+}
+
 pub fn run(args: &Args) -> Exit {
     let What::Setup(setup) = &args.what;
     if let Err(exit) = sources::require_config(&setup.config) {
@@ -108,7 +116,8 @@ async fn all(clusters: &[(String, Box<dyn Probe>)], apply: bool) -> Exit {
 
 /// As a console of the cluster's takes it.
 fn show(path: &str, remedy: &Remedy) {
-    let body = serde_json::from_str(&remedy.body).and_then(|body: serde_json::Value| serde_json::to_string_pretty(&body));
+    let body =
+        serde_json::from_str(&remedy.body).and_then(|body: serde_json::Value| serde_json::to_string_pretty(&body));
     let body = body.unwrap_or_else(|_| remedy.body.clone());
     out::line(&format!("# {path}: {}\n{} {}\n{body}\n", remedy.reason, remedy.method, remedy.path));
 }
