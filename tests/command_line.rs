@@ -1,13 +1,16 @@
-//! What the binary takes beside flags: variables of the environment, manual pages, the version as a command.
+//! What the binary takes beside flags (variables of the environment, commands about itself), and what its first line and its
+//! pages tell a stranger.
 
 #[path = "support/process.rs"]
 #[expect(dead_code, reason = "the tests of signals use the rest of it")]
 mod process;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
-use process::{Running, free_port, text};
+use process::{Running, ask, free_port, text};
 
 const MINIMAL: &str = "\
 receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}
@@ -88,4 +91,58 @@ fn every_command_has_a_help_and_a_manual_page() {
     assert!(text(&podgate(&["man", "elastic", "setup"], &[]).stdout).contains(".TH podgate-elastic-setup 1"));
     let unknown = podgate(&["man", "nothing"], &[]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+}
+
+/// The answer to a browser.
+fn browse(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    let accept = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn a_start_names_every_port_and_every_page_tells_where_the_others_are() {
+    let [health, admin, metrics] = [free_port(), free_port(), free_port()];
+    let yaml = format!(
+        "yaml:receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}\n\
+         exporters: {{otlp_http/away: {{endpoint: 'http://127.0.0.1:1'}}, debug: {{verbosity: basic}}}}\n\
+         extensions: {{health_check: {{endpoint: '127.0.0.1:{health}', path: /old}}, admin: {{endpoint: '127.0.0.1:{admin}'}}}}\n\
+         service:\n  extensions: [health_check, admin]\n  \
+         telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}\n  \
+         pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_http/away, debug]}}}}\n"
+    );
+    let mut running = Running::start(&yaml);
+    let log = running.wait_for("everything is ready");
+    let line = log.lines().find(|line| line.contains("everything is ready")).expect("a line");
+    for listener in [
+        "otlp/http 127.0.0.1:".to_owned(),
+        format!("health_check 127.0.0.1:{health}"),
+        format!("admin 127.0.0.1:{admin}"),
+        format!("metrics 127.0.0.1:{metrics}"),
+    ] {
+        assert!(line.contains(&listener), "{listener} is not in {line}");
+    }
+    let status = ask(health, "GET", "/status", "");
+    for exporter in ["exporters::otlp_http/away", "exporters::debug"] {
+        assert!(
+            status.contains(&format!("\"{exporter}\":{{\"message\":\"\",\"state\":\"ok\"}}")),
+            "{exporter}: {status}"
+        );
+    }
+    let astray = ask(health, "GET", "/helthz", "");
+    assert!(astray.starts_with("HTTP/1.1 404") && astray.contains("/helthz") && astray.contains("/livez"), "{astray}");
+    assert!(astray.contains("/old"), "the configured page is named: {astray}");
+    let old = ask(health, "GET", "/old", "");
+    assert!(["\"status\":\"Server available\"", "upSince", "uptime"].iter().all(|word| old.contains(word)), "{old}");
+    let listed = browse(admin, "/");
+    assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("content-type: text/html"), "{listed}");
+    assert!(listed.contains("<a href=\"/v1/balance\">") && !listed.contains("<script"), "{listed}");
+    assert!(listed.contains("content-security-policy: default-src 'none'"), "{listed}");
+    assert!(browse(admin, "/v1/nothing").starts_with("HTTP/1.1 404"));
+    assert!(ask(admin, "GET", "/", "").contains("application/json"), "a program is answered as ever");
 }
