@@ -146,3 +146,25 @@ fn a_start_names_every_port_and_every_page_tells_where_the_others_are() {
     assert!(browse(admin, "/v1/nothing").starts_with("HTTP/1.1 404"));
     assert!(ask(admin, "GET", "/", "").contains("application/json"), "a program is answered as ever");
 }
+
+#[test]
+fn a_manifest_that_cannot_be_read_or_has_no_workload_is_told_with_what_to_do() {
+    let missing = podgate(&["env", "--for", "/nowhere/deployment.yaml"], &[]);
+    let said = text(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("/nowhere/deployment.yaml: No such file") && said.contains("kubectl get deployment"),
+        "{said}"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = folder.path().join("service.yaml");
+    fs::write(&service, "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\n").expect("writable");
+    let unfit = podgate(&["env", "--for", &service.to_string_lossy()], &[]);
+    let said = text(&unfit.stderr);
+    assert_eq!(unfit.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("no Deployment") && said.contains("-> name a file with the application's workload"),
+        "{said}"
+    );
+    assert!(text(&missing.stdout).is_empty() && text(&unfit.stdout).is_empty());
+}
