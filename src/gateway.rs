@@ -79,6 +79,8 @@ impl Gateway {
             tracing::debug!(component = %path, "starting");
             component.start().await?;
         }
+        // They tell of failures; one that has not failed is there all the same.
+        wired.exporters.iter().for_each(|Running { path, .. }| self.host.status.begin(path));
         Ok(())
     }
 

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use podgate::cli::{Cli, dispatch};
+use podgate::cli::{arguments, dispatch};
 
 // Faster than glibc's on small buffers, and returns memory sooner (ARCHITECTURE.md, dependencies).
 #[global_allocator]
@@ -32,5 +31,5 @@ fn load_with_allocator_options() {
 fn main() -> ExitCode {
     load_with_allocator_options();
     // clap exits with 2 on wrong usage by itself.
-    ExitCode::from(dispatch(Cli::parse()) as u8)
+    ExitCode::from(dispatch(arguments()) as u8)
 }

@@ -103,7 +103,30 @@ fn a_pod_is_explained_by_the_name_people_have() {
     let (code, _, err) = gateway.ask(&["explain", "resource", "nobody"]);
     assert!(code == Some(1) && err.contains("no pod named \"nobody\" is known"), "{err}");
     let (code, _, err) = gateway.ask(&["explain", "trace", "0102030405060708090a0b0c0d0e0f10"]);
-    assert!(code == Some(1) && err.contains("still held"), "{err}");
+    assert!(code == Some(1) && err.contains("never came here"), "{err}");
+}
+
+#[test]
+fn a_trace_is_explained_while_it_is_held_and_after_it_was_dropped() {
+    let gateway = start(free_port());
+    let answer = ask(gateway.http, "POST", "/v1/traces", &one_span("GET /"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut said = String::new();
+    // Twenty seconds for a wait of one.
+    for _ in 0..400 {
+        let (code, out, err) = gateway.ask(&["explain", "trace", "0102030405060708090a0b0c0d0e0f10"]);
+        assert!(
+            code == Some(0) && (out.starts_with("held: 1 spans since ") || out.starts_with("dropped: ")),
+            "{out}{err}"
+        );
+        assert!(out.starts_with("dropped: ") || out.contains("at the latest, in "), "{out}");
+        said = out;
+        if said.starts_with("dropped") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(said.contains("policy failed: no vote for it"), "{said}");
 }
 
 #[test]

@@ -190,6 +190,31 @@ fn secrets_are_printed_only_when_asked_for() {
 }
 
 #[test]
+fn index_templates_are_shown_without_a_cluster_and_where_none_is_wanted_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml =
+        MINIMAL.replace("  nop:", "  elasticsearch: {endpoint: 'http://127.0.0.1:1'}").replace("nop", "elasticsearch");
+    let elastic = config(&folder, &yaml);
+    let setup = |more: &[&str]| podgate(&[&["elastic", "setup", "--config", &elastic], more].concat());
+    let shown = setup(&["--print"]);
+    let said = text(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    assert!(said.contains("for version 8.19, which was not asked"), "{said}");
+    assert!(said.contains("PUT /_index_template/podgate-traces-otel\n{\n"), "{said}");
+    let older = text(&setup(&["--print", "--assume", "8.12"]).stdout);
+    assert!(older.contains("PUT /_ilm/policy/podgate-retention") && !said.contains("_ilm"), "{older}");
+    assert_eq!(setup(&["--print", "--assume", "nine"]).status.code(), Some(2));
+    assert_eq!(setup(&["--ask"]).status.code(), Some(1), "nobody is there to be asked");
+    let none = config(&folder, MINIMAL);
+    for manner in ["--print", "--ask", "--apply"] {
+        let output = podgate(&["elastic", "setup", manner, "--config", &none]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{manner}: {said}");
+        assert!(said.contains("ends in an elasticsearch exporter"), "{manner}: {said}");
+    }
+}
+
+#[test]
 fn components_lists_old_names_beside_new_ones() {
     let listed = text(&podgate(&["components"]).stdout);
     assert!(listed.contains("k8s_attributes (k8sattributes)") && listed.contains("otlp_grpc (otlp)"), "{listed}");

@@ -210,7 +210,7 @@ fn each_example_of_the_error_list_gives_its_code() {
         let mut args = ConfigArgs { config: vec![format!("yaml:{base}")], ..ConfigArgs::default() };
         let example = match example.strip_prefix("--unsupported=skip ") {
             Some(rest) => {
-                args.unsupported = UnsupportedArg::Skip;
+                args.unsupported = Some(UnsupportedArg::Skip);
                 rest
             }
             None => example,

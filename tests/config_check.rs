@@ -170,3 +170,27 @@ fn the_wait_for_ports_is_read_and_bounded() {
         assert_eq!(found.as_deref(), code, "{text}");
     }
 }
+
+#[test]
+fn what_is_no_map_is_told_once_and_not_for_every_key_it_lacks() {
+    let (_, found) = check("text", |section| section.missing::<()>("k", "something"));
+    assert_eq!(found, ["E0202 x: `x` is a string (expected a map of keys)"]);
+    let (_, found) = check("{}", |section| section.missing::<()>("k", "something"));
+    assert_eq!(found, ["E0204 x::k: `k` is required (expected something)"]);
+}
+
+#[test]
+fn a_missing_colon_is_told_at_the_key_that_lacks_it() {
+    for (text, line, column, key) in [
+        ("receivers:\n  otlp: {}\nexporters\n  nop:\nservice: {}\n", 3, 1, Some("exporters")),
+        ("receivers:\n  otlp\n    protocols:\n      grpc:\n", 2, 3, Some("otlp")),
+        ("receivers:\n  otlp/a\n\n    # a note\n    protocols:\n", 2, 3, Some("otlp/a")),
+        ("a: b\n  c: d\n", 2, 4, None),
+        ("a: one: two\n", 1, 7, None),
+    ] {
+        let fault = yaml::parse(text, SourceId(0), &Diagnostics::default()).expect_err(text);
+        assert_eq!((fault.place.line, fault.place.column), (line, column), "{text}: {fault:?}");
+        let told = key.map(|key| format!("this is not YAML: a colon is missing behind `{key}`"));
+        assert!(told.is_none_or(|told| told == fault.message), "{text}: {fault:?}");
+    }
+}

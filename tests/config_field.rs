@@ -33,7 +33,8 @@ fn traces(yaml: &str, processors: &str, exporters: &str) -> String {
 fn check(yaml: &str, unsupported: UnsupportedArg, env: &[(&str, &str)]) -> Checked {
     let env: BTreeMap<String, String> =
         env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let args = ConfigArgs { config: vec![format!("yaml:{yaml}")], unsupported, ..ConfigArgs::default() };
+    let args =
+        ConfigArgs { config: vec![format!("yaml:{yaml}")], unsupported: Some(unsupported), ..ConfigArgs::default() };
     check_with(&args, Environment::of(move |name| env.get(name).cloned()))
 }
 

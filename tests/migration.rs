@@ -51,7 +51,11 @@ struct Outcome {
 fn outcome(config: &str, env: &BTreeMap<String, String>) -> Outcome {
     let mut refused = Vec::new();
     for (unsupported, way) in WAYS {
-        let args = ConfigArgs { config: vec![format!("yaml:{config}")], unsupported, ..ConfigArgs::default() };
+        let args = ConfigArgs {
+            config: vec![format!("yaml:{config}")],
+            unsupported: Some(unsupported),
+            ..ConfigArgs::default()
+        };
         let env = env.clone();
         let checked = check_with(&args, Environment::of(move |name| env.get(name).cloned()));
         let component = |path: &str| path.split("::").nth(1).map(str::to_owned);
@@ -69,7 +73,7 @@ fn outcome(config: &str, env: &BTreeMap<String, String>) -> Outcome {
     }
     let args = ConfigArgs {
         config: vec![format!("yaml:{config}")],
-        unsupported: UnsupportedArg::SkipAll,
+        unsupported: Some(UnsupportedArg::SkipAll),
         ..ConfigArgs::default()
     };
     let env = env.clone();

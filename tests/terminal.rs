@@ -1,4 +1,5 @@
-//! The demo at a terminal: a pseudo-terminal of two sizes, its bytes read by a terminal emulator, keys pressed.
+//! The program at a terminal: a pseudo-terminal, its bytes read by a terminal emulator, keys pressed. The demo at two sizes,
+//! and the colours of the log.
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -166,4 +167,21 @@ fn a_smaller_window_gets_lines() {
     terminal.wait_for("line", |screen| screen.contents().contains("decided within"));
     terminal.press("\u{3}");
     terminal.wait_for("account", |screen| screen.contents().contains("balance:"));
+}
+
+#[test]
+fn levels_of_the_log_have_colours_at_a_terminal_unless_they_are_not_wanted() {
+    let config = "yaml:{receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}, exporters: {debug: {verbosity: basic}}, \
+                  extensions: {admin: {endpoint: '127.0.0.1:0'}}, service: {extensions: [admin], telemetry: {metrics: {level: none}}, \
+                  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}}";
+    for (environment, colored) in [(&[][..], true), (&[("NO_COLOR", "1")][..], false), (&[("NO_COLOR", "")][..], true)]
+    {
+        let mut terminal = Terminal::running(200, 24, environment, &["--config", config]);
+        terminal.wait_for("start", |screen| screen.contents().contains("everything is ready"));
+        terminal.press("\u{3}");
+        terminal.wait_for("account", |screen| screen.contents().contains("balance:"));
+        let bytes = String::from_utf8_lossy(&terminal.bytes).into_owned();
+        assert_eq!(bytes.contains("\u{1b}[32minfo \u{1b}[0m"), colored, "{environment:?}: {bytes:?}");
+        assert!(terminal.text().contains(" info  everything is ready"), "{}", terminal.text());
+    }
 }

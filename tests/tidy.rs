@@ -216,6 +216,38 @@ fn the_readme_has_a_row_for_each_component() {
 }
 
 #[test]
+fn the_readmes_row_of_a_component_says_which_signals_it_takes() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut faults = Vec::new();
+    for (kind, about) in registry::about() {
+        let signals = registry::signals(kind, about);
+        let wanted = if signals.len() == 4 { "all".to_owned() } else { signals.join(", ") };
+        let cells = readme.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        let own = |cells: &Vec<&str>| {
+            let names = cells.get(1).is_some_and(|names| names.starts_with(&format!("`{}`", about.name)));
+            names && cells.get(2) == Some(&kind.name())
+        };
+        let said = cells.filter(own).filter_map(|cells| cells.get(3).map(|cell| (*cell).to_owned())).next();
+        let all_by_name = signals.join(", ");
+        if !said.as_ref().is_some_and(|said| *said == wanted || *said == all_by_name) {
+            faults.push(format!("{} {}: {said:?}, and the registry has {wanted:?}", kind.name(), about.name));
+        }
+    }
+    assert_none(faults, "signals in README.md's component table");
+}
+
+#[test]
+fn every_summary_says_what_the_component_does_in_one_style() {
+    let faults = registry::about().into_iter().filter(|(_, about)| {
+        let verb = about.summary.split([' ', ',']).next().unwrap_or_default();
+        let lower = verb.chars().all(|letter| letter.is_ascii_lowercase()) && verb.ends_with('s');
+        !lower || about.summary.ends_with('.')
+    });
+    let faults = faults.map(|(_, about)| format!("{}: {:?}", about.name, about.summary));
+    assert_none(faults.collect(), "begin with a verb in lower case (`drops ...`) and end without a full stop");
+}
+
+#[test]
 fn a_sample_configuration_shows_each_component() {
     let mut samples = String::new();
     for entry in fs::read_dir(root().join("examples")).unwrap() {

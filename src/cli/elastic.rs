@@ -7,7 +7,6 @@ use crate::cli::doctor::report::told;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, out, run};
 use crate::core::probe::{Health, Probe, Remedy};
-use crate::pipeline::plan::Plan;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -27,17 +26,31 @@ struct Setup {
     config: ConfigArgs,
     #[command(flatten)]
     manner: Manner,
+    /// The version of the cluster that --print takes for granted: 9.2, opensearch-3.6, serverless
+    #[arg(long, value_name = "VERSION", default_value = "8.19", conflicts_with_all = ["ask", "apply"])]
+    assume: String,
 }
 
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
 struct Manner {
-    /// Ask the cluster what it lacks and show the requests; nothing is changed
+    /// Show the requests to a cluster that has no templates for these data streams; nobody is asked
     #[arg(long)]
     print: bool,
-    /// Send them
+    /// Ask the cluster what it lacks and show the requests; nothing is changed
+    #[arg(long)]
+    ask: bool,
+    /// Ask the cluster what it lacks and send the requests
     #[arg(long)]
     apply: bool,
+}
+
+impl Args {
+    /// With what stood before the subcommand, and what the environment says.
+    pub fn configured(self, whole: impl FnOnce(ConfigArgs) -> ConfigArgs) -> Args {
+        let What::Setup(setup) = self.what;
+        Args { what: What::Setup(Setup { config: whole(setup.config), ..setup }) }
+    }
 }
 
 pub fn run(args: &Args) -> Exit {
@@ -48,12 +61,41 @@ pub fn run(args: &Args) -> Exit {
     let checked = sources::check(&setup.config);
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
-    run::to_end(all(&plan, setup.manner.apply)).unwrap_or_else(|exit| exit)
+    let clusters = exporter_probes(&plan).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
+    let clusters: Vec<(String, Box<dyn Probe>)> = clusters.collect();
+    if clusters.is_empty() {
+        out::error_line(
+            "no pipeline of this configuration ends in an elasticsearch exporter, so there is nothing to set up; name the \
+             configuration that has one",
+        );
+        return Exit::Usage;
+    }
+    if setup.manner.print {
+        return foreseen(&clusters, &setup.assume);
+    }
+    run::to_end(all(&clusters, setup.manner.apply)).unwrap_or_else(|exit| exit)
 }
 
-async fn all(plan: &Plan, apply: bool) -> Exit {
+/// Opens nothing: what a cluster of this version would be sent.
+fn foreseen(clusters: &[(String, Box<dyn Probe>)], version: &str) -> Exit {
+    for (path, probe) in clusters {
+        let report = match probe.foresee(version) {
+            Ok(report) => report,
+            Err(why) => {
+                out::error_line(&format!("--assume: {why}"));
+                return Exit::Usage;
+            }
+        };
+        let what = format!("{path}: for version {version}, which was not asked; --ask asks the cluster what it lacks");
+        out::line(&format!("# {what}"));
+        report.findings.iter().flat_map(told).for_each(|line| out::line(&format!("#{line}")));
+        report.remedies.iter().for_each(|remedy| show(path, remedy));
+    }
+    Exit::Ok
+}
+
+async fn all(clusters: &[(String, Box<dyn Probe>)], apply: bool) -> Exit {
     let mut failed = false;
-    let clusters = exporter_probes(plan).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
     for (path, probe) in clusters {
         let report = probe.ask().await;
         let unreachable = report.findings.iter().filter(|finding| finding.subject == "connection");
@@ -63,7 +105,7 @@ async fn all(plan: &Plan, apply: bool) -> Exit {
             failed = true;
         }
         for remedy in &report.remedies {
-            failed |= !one(&*probe, &path, remedy, apply).await;
+            failed |= !one(&**probe, path, remedy, apply).await;
         }
         if report.remedies.is_empty() && !failed {
             out::line(&format!("{path}: nothing is missing"));
@@ -72,9 +114,17 @@ async fn all(plan: &Plan, apply: bool) -> Exit {
     if failed { Exit::Failure } else { Exit::Ok }
 }
 
+/// As a console of the cluster's takes it.
+fn show(path: &str, remedy: &Remedy) {
+    let body =
+        serde_json::from_str(&remedy.body).and_then(|body: serde_json::Value| serde_json::to_string_pretty(&body));
+    let body = body.unwrap_or_else(|_| remedy.body.clone());
+    out::line(&format!("# {path}: {}\n{} {}\n{body}\n", remedy.reason, remedy.method, remedy.path));
+}
+
 async fn one(probe: &dyn Probe, path: &str, remedy: &Remedy, apply: bool) -> bool {
     if !apply {
-        out::line(&format!("# {path}: {}\n{} {}\n{}", remedy.reason, remedy.method, remedy.path, remedy.body));
+        show(path, remedy);
         return true;
     }
     match probe.apply(remedy).await {

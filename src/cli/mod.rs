@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod elastic;
 pub mod env;
 pub mod loadgen;
+pub mod man;
 pub mod ottl;
 pub mod out;
 pub mod print_config;
@@ -19,7 +20,7 @@ pub mod signals;
 pub mod sources;
 pub mod validate;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::core::build_info;
 
@@ -32,7 +33,9 @@ use crate::core::build_info;
     after_help = "Exit codes: 0 fine, 1 failure while running, 2 wrong usage, 3 items lost at a stop,\n78 wrong configuration.\n\n\
     Try it without anything else installed:  podgate demo\n\
     What a running gateway does:             podgate status, balance, pods, sampling, top, explain\n\
-    See what your application sends:         podgate --config examples/local.yaml"
+    See what your application sends:         podgate --config examples/local.yaml\n\n\
+    Environment, where the flag is not given: PODGATE_CONFIG for --config (one source),\n\
+    PODGATE_UNSUPPORTED for --unsupported, PODGATE_ADMIN for --admin"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -83,6 +86,10 @@ enum Command {
     Loadgen(loadgen::Args),
     /// Print the completions of a shell: podgate completion bash > /etc/bash_completion.d/podgate
     Completion(completion::Args),
+    /// Print a manual page: podgate man > podgate.1, podgate man validate > podgate-validate.1
+    Man(man::Args),
+    /// Print version, commit and target, as --version does
+    Version,
 }
 
 /// How the process ends.
@@ -99,25 +106,45 @@ pub enum Exit {
 impl Command {
     fn takes_configuration(&self) -> bool {
         use Command::*;
-        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_))
+        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_))
     }
+}
+
+/// The arguments of this process; ends it with a message where they are wrong. Without any, the environment may name a
+/// configuration to run.
+pub fn arguments() -> Cli {
+    let named = std::env::var_os(sources::CONFIG_VARIABLE).is_some_and(|source| !source.is_empty());
+    let matches = Cli::command().arg_required_else_help(!named).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs what was asked for. What stands before the subcommand counts as if it stood behind it.
 pub fn dispatch(cli: Cli) -> Exit {
     let before = cli.run;
-    let Some(command) = cli.command else { return run::run(&before) };
-    if before.is_given() && !command.takes_configuration() {
+    if let Some(command) = &cli.command
+        && !command.takes_configuration()
+        && before.is_given()
+    {
         out::error_line("this command takes no configuration; --config and its companions are not for it");
         return Exit::Usage;
     }
+    let surroundings = match sources::Surroundings::read(|name| std::env::var(name).ok()) {
+        Ok(surroundings) => surroundings,
+        Err(why) => {
+            out::error_line(&why);
+            return Exit::Usage;
+        }
+    };
+    let whole = |args: sources::ConfigArgs| surroundings.complete(args.or(before));
+    let Some(command) = cli.command else { return run::run(&whole(sources::ConfigArgs::default())) };
     match command {
-        Command::Run(args) => run::run(&args.or(before)),
-        Command::Validate(args) => validate::run(&validate::Args { config: args.config.or(before), ..args }),
-        Command::Doctor(args) => doctor::run(&doctor::Args { config: args.config.or(before), ..args }),
-        Command::Rbac(args) => rbac::run(&rbac::Args { config: args.config.or(before), ..args }),
-        Command::PrintConfig(args) => print_config::run(&print_config::Args { config: args.config.or(before), ..args }),
-        Command::Replay(args) => replay::run(&replay::Args { config: args.config.or(before), ..args }),
+        Command::Run(args) => run::run(&whole(args)),
+        Command::Validate(args) => validate::run(&validate::Args { config: whole(args.config), ..args }),
+        Command::Doctor(args) => doctor::run(&doctor::Args { config: whole(args.config), ..args }),
+        Command::Rbac(args) => rbac::run(&rbac::Args { config: whole(args.config), ..args }),
+        Command::PrintConfig(args) => print_config::run(&print_config::Args { config: whole(args.config), ..args }),
+        Command::Replay(args) => replay::run(&replay::Args { config: whole(args.config), ..args }),
+        Command::Elastic(args) => elastic::run(&args.configured(whole)),
         Command::Components(args) => components::run(&args),
         Command::Env(args) => env::run(&args),
         Command::Accept(args) => accept::run(&args),
@@ -128,9 +155,13 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Top(args) => ask::top::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
         Command::Ottl(args) => ottl::run(&args),
-        Command::Elastic(args) => elastic::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Loadgen(args) => loadgen::run(&args),
         Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Version => {
+            out::line(&format!("podgate {}", build_info::LONG));
+            Exit::Ok
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Where commands print. A closed pipe ends the printing, not the process with a panic.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use crate::telemetry::logging;
 
 pub fn line(text: &str) {
     let mut out = io::stdout().lock();
@@ -14,5 +16,5 @@ pub fn error_line(text: &str) {
 
 /// Colours only for a person at a terminal who did not set `NO_COLOR`.
 pub fn colored() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    logging::colored()
 }

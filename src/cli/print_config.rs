@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Exit {
     }
     let checked = sources::check_before_deploying(&args.config);
     checked.report();
-    let left = match args.config.unsupported {
+    let left = match args.config.unsupported.unwrap_or_default() {
         UnsupportedArg::Refuse => checked.tree,
         UnsupportedArg::Skip | UnsupportedArg::SkipAll => checked.tree.as_ref().map(left::without_unsupported),
     };

@@ -1,6 +1,7 @@
 //! `podgate run`: check, start, wait for a signal, drain, say what became of every item.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, out, signals};
@@ -10,6 +11,7 @@ use crate::core::diagnostic::code;
 use crate::core::host::Host;
 use crate::core::limits;
 use crate::gateway::Gateway;
+use crate::net::listen::Bound;
 use crate::pipeline::plan::Plan;
 use crate::telemetry::{self, logging};
 
@@ -101,10 +103,29 @@ async fn serve(plan: &Plan) -> Exit {
     };
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     tell_of_dropping(plan);
-    tracing::info!(version = build_info::VERSION, commit = build_info::COMMIT, pipelines = %pipelines.join(","), "everything is ready, running and taking in data");
+    let (version, commit) = (build_info::VERSION, build_info::COMMIT);
+    let (pipelines, listening) = (pipelines.join(","), listening(&host));
+    tracing::info!(version, commit, %pipelines, %listening, "everything is ready, running and taking in data");
     let exit = until_end(&host, &mut stop).await;
     let sheets = gateway.drain(limits::DRAIN_DEADLINE).await;
     ended(exit, &sheets)
+}
+
+/// Every address that was bound, with who listens there: `otlp/grpc 0.0.0.0:4317, health_check 0.0.0.0:13133`.
+fn listening(host: &Host) -> String {
+    let bound = host.shared(Bound::KEY, || Arc::new(Bound::default())).all();
+    let named = bound.iter().map(|(path, address)| format!("{} {address}", listener_name(path)));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// A listener's path in the configuration as a word.
+fn listener_name(path: &str) -> String {
+    match path.split("::").collect::<Vec<_>>()[..] {
+        ["receivers", id, "protocols", protocol] => format!("{id}/{protocol}"),
+        ["extensions", id] => id.to_owned(),
+        ["service", "telemetry", "metrics", ..] => "metrics".to_owned(),
+        _ => path.to_owned(),
+    }
 }
 
 /// The account as the last line, and what it makes of the exit code.

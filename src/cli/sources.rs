@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::{Exit, out};
 use crate::config::diagnose;
@@ -18,15 +18,16 @@ use crate::pipeline::plan::{self, Plan, Unsupported};
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
     /// Configuration: a path, file:PATH, env:NAME or yaml:TEXT; repeat to merge, later wins (maps join, lists replace).
+    /// Without it the environment's PODGATE_CONFIG, which is one source.
     /// A manifest is read for its ConfigMap or OpenTelemetryCollector; of several, MANIFEST#KEY is one
     #[arg(long, short, value_name = "SOURCE")]
     pub config: Vec<String>,
     /// Set one value after all files: --set processors.batch.timeout=2s
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// What to do with components podgate does not have
-    #[arg(long, value_enum, default_value = "refuse")]
-    pub unsupported: UnsupportedArg,
+    /// What to do with components podgate does not have; refuse, unless PODGATE_UNSUPPORTED says otherwise
+    #[arg(long, value_enum)]
+    pub unsupported: Option<UnsupportedArg>,
     /// Accepted for the Collector's sake; podgate has no feature gates
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
@@ -86,7 +87,7 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
         });
     }
     let (sources, tree) = config::load(&args.config, &args.set, &env, &checks.diagnostics);
-    let unsupported = match args.unsupported {
+    let unsupported = match args.unsupported.unwrap_or_default() {
         UnsupportedArg::Refuse => Unsupported::Refuse,
         UnsupportedArg::Skip => Unsupported::Skip,
         UnsupportedArg::SkipAll => Unsupported::SkipAll,
@@ -103,19 +104,46 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
 
 impl ConfigArgs {
     pub fn is_given(&self) -> bool {
-        !(self.config.is_empty() && self.set.is_empty() && self.feature_gates.is_empty())
-            || self.unsupported != UnsupportedArg::Refuse
+        !(self.config.is_empty() && self.set.is_empty() && self.feature_gates.is_empty()) || self.unsupported.is_some()
     }
 
     /// As the Collector takes them, the flags may stand before the subcommand: `podgate --config F validate`.
     pub fn or(self, before: ConfigArgs) -> ConfigArgs {
-        let own = self.unsupported;
         ConfigArgs {
             config: [before.config, self.config].concat(),
             set: [before.set, self.set].concat(),
-            unsupported: if own == UnsupportedArg::Refuse { before.unsupported } else { own },
+            unsupported: self.unsupported.or(before.unsupported),
             feature_gates: [before.feature_gates, self.feature_gates].concat(),
         }
+    }
+}
+
+/// What the environment says where the flags say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    config: Option<String>,
+    unsupported: Option<UnsupportedArg>,
+}
+
+pub const CONFIG_VARIABLE: &str = "PODGATE_CONFIG";
+const UNSUPPORTED_VARIABLE: &str = "PODGATE_UNSUPPORTED";
+
+impl Surroundings {
+    /// Reads the variables by `named`; empty ones are not set. The error is a sentence for a person.
+    pub fn read(named: impl Fn(&str) -> Option<String>) -> Result<Surroundings, String> {
+        let given = |name| named(name).filter(|value| !value.is_empty());
+        let unsupported = given(UNSUPPORTED_VARIABLE).map(|value| {
+            UnsupportedArg::from_str(&value, false).map_err(|_| {
+                format!("{UNSUPPORTED_VARIABLE} is {value:?} in the environment: write refuse, skip or skip-all, or unset it")
+            })
+        });
+        Ok(Surroundings { config: given(CONFIG_VARIABLE), unsupported: unsupported.transpose()? })
+    }
+
+    /// The arguments, with what only the environment says.
+    pub fn complete(&self, args: ConfigArgs) -> ConfigArgs {
+        let config = if args.config.is_empty() { self.config.iter().cloned().collect() } else { args.config };
+        ConfigArgs { config, unsupported: args.unsupported.or(self.unsupported), ..args }
     }
 }
 
@@ -131,8 +159,35 @@ impl Checked {
 /// The usage answer when no configuration was named.
 pub fn require_config(args: &ConfigArgs) -> Result<(), Exit> {
     if args.config.is_empty() {
-        out::error_line("no configuration: give --config FILE (see examples/), or try `podgate demo`");
+        out::error_line(
+            "no configuration: give --config FILE (see examples/) or set PODGATE_CONFIG, or try `podgate demo`",
+        );
         return Err(Exit::Usage);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_go_before_the_environment() {
+        let read = |config: &'static str, unsupported: &'static str| {
+            Surroundings::read(move |name| Some(if name == CONFIG_VARIABLE { config } else { unsupported }.to_owned()))
+        };
+        let surroundings = read("a.yaml", "skip").expect("sound");
+        let bare = surroundings.complete(ConfigArgs::default());
+        assert_eq!((bare.config, bare.unsupported), (vec!["a.yaml".to_owned()], Some(UnsupportedArg::Skip)));
+        let args = ConfigArgs {
+            config: vec!["b.yaml".to_owned()],
+            unsupported: Some(UnsupportedArg::Refuse),
+            ..ConfigArgs::default()
+        };
+        let flagged = surroundings.complete(args);
+        assert_eq!((flagged.config, flagged.unsupported), (vec!["b.yaml".to_owned()], Some(UnsupportedArg::Refuse)));
+        assert_eq!(read("", ""), Ok(Surroundings::default()), "set and empty is not set");
+        let fault = read("a.yaml", "ignore").expect_err("no such word");
+        assert!(fault.contains("\"ignore\"") && fault.contains("skip-all"), "{fault}");
+    }
 }

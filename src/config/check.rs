@@ -299,6 +299,10 @@ impl<'a> Section<'a> {
     }
 
     pub fn missing<T>(&self, key: &str, expected: &str) -> Option<T> {
+        // What is no map lacks every key; that it is none was told, at this very place.
+        if !self.is_map() {
+            return None;
+        }
         let message = format!("`{key}` is required");
         self.report(
             code::MISSING_KEY,

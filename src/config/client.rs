@@ -159,3 +159,18 @@ pub fn compression(section: &Section<'_>) -> CompressionKey {
     }
     section.choice("compression", &choices).unwrap_or(CompressionKey::Gzip)
 }
+
+/// The form of an Authorization header for a next hop that knows these schemes (`None`: any). Its text is a secret and
+/// never shown; `help` says what to write.
+pub fn authorization(keys: &Section<'_>, given: &HeaderValue, known: Option<&[&str]>, help: &str) {
+    let Ok(given) = given.to_str() else { return };
+    let (scheme, rest) = given.split_once(' ').unwrap_or((given, ""));
+    let is = |other: &str| scheme.eq_ignore_ascii_case(other);
+    if known.is_some_and(|known| !known.iter().any(|known| is(known))) {
+        let message = "the Authorization header has a form that this target does not know";
+        keys.error("headers", code::INVALID_VALUE, message, Some(help));
+    } else if is("ApiKey") && (rest.trim().is_empty() || rest.contains(':')) {
+        let message = "the API key in the Authorization header is empty, or is id:key where its base64 is wanted";
+        keys.error("headers", code::INVALID_VALUE, message, Some(help));
+    }
+}

@@ -107,12 +107,44 @@ fn syntax(text: &str, source: SourceId, error: &ScanError) -> Fault {
     if error.info().contains("recursion limit") {
         return too_deep(place);
     }
+    if let Some(fault) = missing_colon(text, place, error.info()) {
+        return fault;
+    }
     let fault = Fault::new(code::SYNTAX, place, format!("this is not YAML: {}", error.info()));
     let written = text.lines().nth(line as usize - 1).unwrap_or_default();
     let indent = &written[..written.len() - written.trim_start().len()];
     let said = if indent.contains('\t') { "tab" } else { error.info() };
     let cure = CURES.iter().find(|(words, _)| said.contains(words));
     fault.help(cure.map_or("check the indentation and the quotes of this line and the one above", |(_, cure)| cure))
+}
+
+/// A key without its colon shows only at what follows, where the parser gives up; the caret belongs under the key.
+fn missing_colon(text: &str, place: Place, said: &str) -> Option<Fault> {
+    let at_the_next = said.contains("simple key expect");
+    let below =
+        ["mapping values are not allowed", "did not find expected key"].iter().any(|words| said.contains(words));
+    if !(at_the_next || below) {
+        return None;
+    }
+    let lines: Vec<&str> = text.lines().take(place.line as usize).collect();
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let (faulty, above) = lines.split_last()?;
+    let said_something = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let (at, line) = above.iter().enumerate().rfind(|(_, line)| said_something(line))?;
+    let (key, deeper) = (line.trim(), indent(faulty) > indent(line));
+    let is_name = key.chars().all(|letter| letter.is_ascii_alphanumeric() || "_/.-".contains(letter));
+    if !is_name || key.starts_with('-') || (below && !deeper) {
+        return None;
+    }
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let place = Place {
+        source: place.source,
+        line: number(at + 1),
+        column: number(indent(line) + 1),
+        length: number(key.chars().count()),
+    };
+    let fault = Fault::new(code::SYNTAX, place, format!("this is not YAML: a colon is missing behind `{key}`"));
+    Some(fault.help("a key ends with a colon: `key:`, or `key: value`"))
 }
 
 fn too_deep(place: Place) -> Fault {

@@ -58,6 +58,12 @@ pub trait Probe: Send + Sync {
     /// Changes nothing on the other side.
     fn ask(&self) -> Task<'_, Report>;
 
+    /// What would be sent to another side of this version that has none of what is wanted, without asking anybody. The
+    /// error says which versions can be told.
+    fn foresee(&self, _version: &str) -> Result<Report, String> {
+        Ok(Report::default())
+    }
+
     /// Sends one remedy; the error says why it was not taken.
     fn apply<'a>(&'a self, remedy: &'a Remedy) -> Task<'a, Result<(), String>>;
 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use crate::core::component::Task;
+
 /// Query parameters of a request, decoded; the last of a repeated one wins.
 pub type Query = BTreeMap<String, String>;
 
@@ -26,27 +28,57 @@ impl Page {
 }
 
 pub type Answer = Arc<dyn Fn(&Query) -> Page + Send + Sync>;
+/// For what only the owner of some state can tell: the wait is bounded by whoever answers.
+pub type Asking = Arc<dyn Fn(&Query) -> Task<'static, Page> + Send + Sync>;
+
+struct Offered {
+    about: &'static str,
+    answer: Answer,
+    asking: Option<Asking>,
+}
 
 #[derive(Default)]
 pub struct Routes {
-    // Locked when a component is built and when a page is asked for.
-    pages: Mutex<BTreeMap<String, (&'static str, Answer)>>,
+    // Locked when a component is built and when a page is asked for; never across an await.
+    pages: Mutex<BTreeMap<String, Offered>>,
 }
 
 impl Routes {
     /// `path` begins with `/v1/`; `about` is one line for the index page. A second page on a path replaces the first.
     pub fn add(&self, path: &str, about: &'static str, answer: Answer) {
-        self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.to_owned(), (about, answer));
+        self.insert(path, Offered { about, answer, asking: None });
+    }
+
+    /// A page that asks others before it answers over HTTP; `answer` is what is known without asking.
+    pub fn add_asking(&self, path: &str, about: &'static str, answer: Answer, asking: Asking) {
+        self.insert(path, Offered { about, answer, asking: Some(asking) });
+    }
+
+    fn insert(&self, path: &str, offered: Offered) {
+        self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.to_owned(), offered);
+    }
+
+    /// The answer as it goes out; `None` where there is no page.
+    pub fn ask(&self, path: &str, query: &Query) -> Option<Task<'static, Page>> {
+        let (answer, asking) = {
+            let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let offered = pages.get(path)?;
+            (offered.answer.clone(), offered.asking.clone())
+        };
+        Some(match asking {
+            Some(asking) => asking(query),
+            None => Box::pin(std::future::ready(answer(query))),
+        })
     }
 
     pub fn find(&self, path: &str) -> Option<Answer> {
         let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pages.get(path).map(|(_, answer)| answer.clone())
+        pages.get(path).map(|offered| offered.answer.clone())
     }
 
     /// Paths with what they show.
     pub fn index(&self) -> Vec<(String, &'static str)> {
         let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pages.iter().map(|(path, (about, _))| (path.clone(), *about)).collect()
+        pages.iter().map(|(path, offered)| (path.clone(), offered.about)).collect()
     }
 }

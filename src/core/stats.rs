@@ -76,6 +76,10 @@ impl Histogram {
     }
 }
 
+/// HELP texts of the names that every exporter has: a name has one text on the metrics page, whoever is built first.
+pub const SENT_HELP: &str = "Items that were delivered.";
+pub const SEND_FAILED_HELP: &str = "Items that could not be delivered.";
+
 /// One time series' value source. `Read*` are computed when scraped.
 #[derive(Clone)]
 pub enum Metric {

@@ -35,6 +35,13 @@ impl StatusBoard {
         before.is_none_or(|before| before.state != state)
     }
 
+    /// A component that has begun and has nothing to tell yet stands on the board too; what it said itself stays.
+    pub fn begin(&self, component: &str) {
+        let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let fresh = || Report { state: State::Ok, message: String::new() };
+        reports.entry(component.to_owned()).or_insert_with(fresh);
+    }
+
     pub fn all(&self) -> BTreeMap<String, Report> {
         self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }

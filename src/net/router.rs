@@ -17,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 
 use crate::net::answer::AnswerBody;
 use crate::net::body::RequestBody;
-use crate::net::pages::{PageRequest, PageResponse, into_http, page_request};
+use crate::net::pages::{PageFuture, PageRequest, PageResponse, into_http, page_request};
 use crate::net::server::{Responding, Service};
 
 /// Longest page.
@@ -36,6 +36,17 @@ impl Pages {
         let otherwise = Arc::new(otherwise);
         let router = Router::new().fallback(move |request| answer(otherwise.clone(), request));
         Pages { router }
+    }
+
+    /// As [`Pages::new`], where an answer may wait; it has to bound its wait.
+    pub fn asking(otherwise: impl Fn(&PageRequest) -> PageFuture + Send + Sync + 'static) -> Pages {
+        let otherwise = Arc::new(otherwise);
+        let fallback = move |request: AxumRequest| {
+            let (head, _body) = request.into_parts();
+            let answering = otherwise(&page_request(&head, Bytes::new()));
+            async move { into_http(answering.await).map(axum::body::Body::new) }
+        };
+        Pages { router: Router::new().fallback(fallback) }
     }
 
     /// `path` is fixed: no parameters, and each at most once.

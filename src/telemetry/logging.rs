@@ -25,16 +25,31 @@ pub fn install(logs: &Logs) {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let format = Lines { json: logs.encoding == Encoding::Json, initial: logs.initial_fields.clone() };
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .event_format(format);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colored()).event_format(format);
     // Other crates' debug lines are theirs, not a user's; what the API client meets, the watch tells in its own words.
     let targets = tracing_subscriber::filter::Targets::new()
         .with_target("podgate", level)
         .with_target("kube", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN));
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
+}
+
+/// Colours on standard error: for a person at a terminal whose `NO_COLOR` is not set, or empty.
+pub fn colored() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A level as it stands in a line; in colour it is as wide.
+fn level_word(level: Level, colored: bool) -> String {
+    let word = format!("{:<5}", level.as_str().to_lowercase());
+    let color = match level {
+        _ if !colored => return word,
+        Level::ERROR => "1;31",
+        Level::WARN => "33",
+        Level::INFO => "32",
+        _ => "2",
+    };
+    format!("\u{1b}[{color}m{word}\u{1b}[0m")
 }
 
 /// One line per event: time, level, message, then fields; or one JSON object per line.
@@ -97,7 +112,8 @@ where
         if self.json {
             return self.write_json(&mut writer, time, level, collected);
         }
-        write!(writer, "{time:.3} {:<5} {}", level.as_str().to_lowercase(), visible::escape(&collected.message))?;
+        let word = level_word(level, writer.has_ansi_escapes());
+        write!(writer, "{time:.3} {word} {}", visible::escape(&collected.message))?;
         let initial = self.initial.iter().map(|(key, value)| (key.clone(), value.clone().into()));
         for (key, value) in collected.fields.into_iter().chain(initial) {
             match value {
@@ -142,6 +158,16 @@ fn field_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_as_wide_in_colour_as_without() {
+        for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG] {
+            let (plain, colored) = (level_word(level, false), level_word(level, true));
+            let bare: String =
+                colored.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |(_, text)| text)).collect();
+            assert!(plain.len() == 5 && bare == plain && colored != plain, "{colored:?}");
+        }
+    }
 
     #[test]
     fn control_characters_never_reach_the_log() {

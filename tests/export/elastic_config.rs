@@ -33,6 +33,8 @@ fn every_key_of_the_collector_that_is_supported_is_taken_without_a_word() {
         "telemetry: {log_failed_docs_input_rate_limit: 2s}",
         "discover: {on_start: false}",
         "podgate: {dead_letter: {path: /x, max_bytes: 1MiB}, bulk_bytes: 1MiB, parked_bytes: 1MiB, deterministic_ids: false}",
+        "podgate: {target: elasticsearch}, headers: {Authorization: 'ApiKey aWQ6a2V5'}",
+        "podgate: {target: elasticsearch}, api_key: aWQ6a2V5",
     ] {
         let found = findings(body);
         assert!(found.is_empty(), "{body}: {found:?}");
@@ -82,6 +84,15 @@ fn every_fault_is_an_error_at_its_own_path() {
         ("tls: {cert_file: /x}", "exporters::elasticsearch::tls::cert_file"),
         ("podgate: {dead_letter: {}}", "exporters::elasticsearch::podgate::dead_letter"),
         ("podgate: {bulk_bytes: 1GiB}", "exporters::elasticsearch::podgate::bulk_bytes"),
+        ("podgate: {target: apm_server}", "exporters::elasticsearch::podgate::target"),
+        ("podgate: {target: elastic}", "exporters::elasticsearch::podgate::target"),
+        ("endpoint: 'https://es:9200/_otlp', podgate: {target: elasticsearch}", "exporters::elasticsearch::endpoint"),
+        (
+            "headers: {Authorization: 'ApiKey id:key'}, podgate: {target: elasticsearch}",
+            "exporters::elasticsearch::headers",
+        ),
+        ("headers: {Authorization: 'token'}, podgate: {target: elasticsearch}", "exporters::elasticsearch::headers"),
+        ("api_key: 'id:key', podgate: {target: elasticsearch}", "exporters::elasticsearch::api_key"),
         ("metadata_keys: [a]", "exporters::elasticsearch::metadata_keys"),
     ] {
         let found = findings(body);
@@ -91,6 +102,14 @@ fn every_fault_is_an_error_at_its_own_path() {
     }
     let (bench, found) = checked("elasticsearch", "{}");
     assert!(bench.is_none() && found.iter().any(|finding| finding.contains("endpoints")), "{found:?}");
+}
+
+#[test]
+fn a_target_of_another_exporter_is_refused_with_the_exporter_that_has_it() {
+    for target in ["apm_server", "elastic_agent", "managed_otlp"] {
+        let found = findings(&format!("podgate: {{target: {target}}}")).join("\n");
+        assert!(found.contains("E0207") && found.contains("does not take"), "{target}: {found}");
+    }
 }
 
 #[test]

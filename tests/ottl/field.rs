@@ -85,7 +85,7 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [transform, filter
     let codes = |checked: &Checked| -> Vec<&'static str> { checked.findings.iter().map(|found| found.code).collect() };
     assert!(refused.plan.is_none());
     assert_eq!(codes(&refused), ["E0205"; 3]);
-    args.unsupported = UnsupportedArg::Skip;
+    args.unsupported = Some(UnsupportedArg::Skip);
     let skipping = check_with(&args, Environment::default());
     assert!(skipping.plan.is_some(), "{:?}", skipping.findings);
     assert_eq!(codes(&skipping), ["W0404"; 3]);

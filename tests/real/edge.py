@@ -24,7 +24,7 @@ import urllib.request
 import peers
 import stock
 from run import Suite
-from toolbox import HERE, Process, free_ports, say, version_of, wait_for
+from toolbox import HERE, Process, finish, free_ports, version_of, wait_for
 
 EDGE = HERE / "edge"
 LIMIT = 64 << 10
@@ -417,12 +417,8 @@ def main():
             arguments.report.write_text(page(stage, arguments.binary))
     finally:
         stage.end()
-        if arguments.keep or suite.failed:
-            say(f"logs and configurations: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
-    return int(bool(suite.failed) or not suite.passed)
+    # Past the look at what this machine has, a run without a check is a failure.
+    return finish(suite, folder, arguments.keep) or int(not suite.passed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ counted; with PODGATE_REAL_STRICT=1 (as CI sets it) a skip is a failure.
 import argparse
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import reference
 import scenarios
 from batches import SIGNALS
 from kubelet import Api, Cluster
-from toolbox import Gone, say, version_of
+from toolbox import Gone, finish, say, version_of
 
 
 SCORES_HEAD = """
@@ -209,6 +208,7 @@ def main():
         sys.exit(f"{arguments.binary} is not there; build it first (cargo build --release)")
     suite = Suite(arguments.long)
     chosen = [one for one in scenarios.ALL if arguments.only in one.__name__]
+    folder = None
     lacking = control_plane.missing() or peers.python_missing() or peers.node_missing()
     if lacking:
         for one in chosen:
@@ -227,12 +227,7 @@ def main():
                 reference.report(suite.reference, arguments.reference, version)
         finally:
             stage.end()
-            if arguments.keep or suite.failed:
-                say(f"logs and configurations: {folder}")
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
-    sys.exit(1 if suite.failed or not suite.passed + suite.skipped else 0)
+    sys.exit(finish(suite, folder, arguments.keep))
 
 
 if __name__ == "__main__":

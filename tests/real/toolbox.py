@@ -6,6 +6,7 @@ Nothing here knows Kubernetes, OTLP or podgate. Standard library only.
 import hashlib
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -130,6 +131,18 @@ def version_of(command):
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return (done.stdout or done.stderr).strip() if done.returncode == 0 else None
+
+
+def finish(suite, folder, keep):
+    """The end of a runner: its folder (None: there is none) stays when asked for or when something failed, and the sums are
+    said. Returns the exit code: a run that neither checked nor skipped anything is a failure too.
+    """
+    if folder is not None and (keep or suite.failed):
+        say(f"logs and configurations: {folder}")
+    elif folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
+    return 1 if suite.failed or not suite.passed + suite.skipped else 0
 
 
 if __name__ == "__main__":

@@ -282,9 +282,34 @@ async fn the_first_yes_names_the_reason_and_the_page_tells_it() {
     let explain = |trace: u64| page(&[("trace_id".to_owned(), hex(trace))].into()).body;
     assert_eq!(explain(1)["reason"], "policy errors");
     assert_eq!(explain(2)["reason"], "policy all");
+    let vote = |policy: &str, vote: &str| json!({ "policy": policy, "vote": vote });
+    assert_eq!(explain(1)["votes"], json!([vote("errors", "sampled"), vote("all", "sampled")]));
+    assert_eq!(explain(2)["votes"], json!([vote("errors", "not_sampled"), vote("all", "sampled")]));
     assert_eq!(page(&[("trace_id".to_owned(), hex(3))].into()).status, 404);
     let all = page(&Default::default()).body;
     assert_eq!(all["samplers"][0]["policies"][0]["sampled"], 1);
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_trace_says_until_when_it_is_held_and_a_dropped_one_who_voted_how() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    rig.send(&request(vec![span(1, 0), span(1, 1)])).await.expect("holds in this test");
+    seconds(4.0).await;
+    let ask = async |trace: u64| {
+        let query = [("trace_id".to_owned(), hex(trace))].into();
+        rig.host.routes.ask("/v1/sampling", &query).expect("a page").await
+    };
+    let held = ask(1).await;
+    assert_eq!((held.status, &held.body["held"], &held.body["spans"]), (200, &json!(true), &json!(2)));
+    let left = held.body["decided_within_seconds"].as_f64().expect("a number");
+    assert!((5.5..=6.5).contains(&left), "{left} s of a wait of 10 s, 4 s after the first span");
+    assert_eq!(ask(2).await.status, 404, "a trace that never came");
+    seconds(7.0).await;
+    let dropped = ask(1).await.body;
+    assert_eq!((&dropped["kept"], &dropped["held"]), (&json!(false), &json!(null)));
+    assert_eq!(dropped["votes"], json!([{ "policy": "errors", "vote": "not_sampled" }]));
     rig.drain().await;
     rig.assert_settled();
 }

@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Args)]
 pub struct AdminArgs {
     /// Where the gateway's admin extension listens; in a pod: kubectl exec PODGATE-POD -- /podgate status
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:13134")]
+    #[arg(long, env = "PODGATE_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:13134")]
     pub admin: String,
     /// Text for people, or the page as it is
     #[arg(long, value_enum, default_value = "text")]

@@ -84,10 +84,36 @@ fn query(key: &Key) -> String {
 
 /// A decision as a person reads it.
 fn told_of_trace(page: &Value) -> Vec<String> {
+    if page["held"] == true {
+        let at = |key: &str| UnixNanos(page[key].as_u64().unwrap_or(0)).timestamp();
+        let root = if page["root_is_there"] == true { "its root is there" } else { "its root has not come yet" };
+        return vec![format!(
+            "held: {} spans since {}, {root}; it is decided by {} at the latest, in {:.1} s",
+            page["spans"],
+            at("first_span_at_unix_nano"),
+            at("decided_at_latest_unix_nano"),
+            page["decided_within_seconds"].as_f64().unwrap_or(0.0),
+        )];
+    }
     let word = if page["kept"] == true { "kept" } else { "dropped" };
     let at = UnixNanos(page["decided_at_unix_nano"].as_u64().unwrap_or(0)).timestamp();
     let (reason, spans) = (text(&page["reason"]), &page["spans"]);
-    vec![format!("{word}: {reason}; {spans} spans were there when it was decided, at {at}")]
+    let mut lines = vec![format!("{word}: {reason}; {spans} spans were there when it was decided, at {at}")];
+    for vote in page["votes"].as_array().into_iter().flatten() {
+        let word = match text(&vote["vote"]) {
+            "sampled" => "keep",
+            "not_sampled" => "no vote for it",
+            "dropped" => "drop",
+            "veto" => "against it, by invert_match",
+            "weakly_sampled" => "keep unless another is against it, by invert_match",
+            "failed" => "could not be evaluated, so it was skipped",
+            "not_asked" => "not asked: it was decided before",
+            "not_recorded" => "not recorded: the votes of the first 32 policies are",
+            other => other,
+        };
+        lines.push(format!("  policy {}: {word}", text(&vote["policy"])));
+    }
+    lines
 }
 
 /// The page as a person reads it.
@@ -189,6 +215,29 @@ mod tests {
     fn a_decision_is_one_sentence() {
         let page = serde_json::json!({"kept": true, "reason": "policy failed", "spans": 9, "decided_at_unix_nano": 1_000_000_000u64});
         let said = "kept: policy failed; 9 spans were there when it was decided, at 1970-01-01T00:00:01Z";
+        assert_eq!(told_of_trace(&page), [said]);
+    }
+
+    #[test]
+    fn a_dropped_trace_is_told_with_the_vote_of_each_policy() {
+        let votes =
+            serde_json::json!([{"policy": "failed", "vote": "not_sampled"}, {"policy": "slow", "vote": "failed"}]);
+        let page = serde_json::json!({"kept": false, "reason": "no policy voted for it", "spans": 1, "votes": votes});
+        let lines = told_of_trace(&page);
+        assert!(lines[0].starts_with("dropped: no policy voted for it"), "{lines:?}");
+        assert_eq!(
+            lines[1..],
+            ["  policy failed: no vote for it", "  policy slow: could not be evaluated, so it was skipped"]
+        );
+    }
+
+    #[test]
+    fn a_held_trace_is_told_with_the_end_of_its_wait() {
+        let page = serde_json::json!({"held": true, "spans": 3, "root_is_there": false,
+            "first_span_at_unix_nano": 1_000_000_000u64, "decided_at_latest_unix_nano": 11_000_000_000u64,
+            "decided_within_seconds": 9.5});
+        let said = "held: 3 spans since 1970-01-01T00:00:01Z, its root has not come yet; it is decided by \
+                    1970-01-01T00:00:11Z at the latest, in 9.5 s";
         assert_eq!(told_of_trace(&page), [said]);
     }
 

@@ -118,6 +118,11 @@ fn decision(admin: &str, trace: &str, sent: Instant) -> Decided {
     }
     loop {
         match admin::get(admin, &format!("/v1/sampling?trace_id={trace}")) {
+            Ok(page) if page["held"] == true && sent.elapsed() < DECISION_WAIT => sleep(LOOK_EVERY),
+            Ok(page) if page["held"] == true => {
+                let message = format!("no decision after {} s: it is still held", sent.elapsed().as_secs());
+                return Decided::Dropped(Finding::new(Health::Doubtful, "sampler", message));
+            }
             Ok(page) => return of_decision(&page, sent.elapsed()),
             Err(Fault::Refused { .. }) if sent.elapsed() < DECISION_WAIT => sleep(LOOK_EVERY),
             Err(fault) => {

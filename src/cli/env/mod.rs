@@ -49,17 +49,29 @@ pub fn run(args: &Args) -> Exit {
         out::line(text.trim_end());
         return Exit::Ok;
     };
-    match read_file(path).and_then(|text| patch(args, path, &text)) {
+    let text = match read_file(path) {
+        Ok(text) => text,
+        Err(why) => {
+            out::error_line(&format!("--for {path}: {why}\n{UNREAD}"));
+            return Exit::Usage;
+        }
+    };
+    match patch(args, path, &text) {
         Ok(text) => {
             out::line(text.trim_end());
             Exit::Ok
         }
         Err(why) => {
-            out::error_line(&format!("{path}: {why}"));
+            out::error_line(&format!("--for {path}: {why}\n{UNFIT}"));
             Exit::Configuration
         }
     }
 }
+
+const UNREAD: &str = "  -> name the application's manifest as a file (of what runs already: kubectl get deployment NAME -o yaml > \
+                      deployment.yaml), or leave --for away to print the variables themselves";
+const UNFIT: &str =
+    "  -> name a file with the application's workload in it, or leave --for away to print the variables themselves";
 
 /// A kustomization that adds the variables to every container of the manifest's workloads.
 pub fn patch(args: &Args, path: &str, text: &str) -> Result<String, String> {

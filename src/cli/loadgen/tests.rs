@@ -70,6 +70,16 @@ async fn every_span_sent_is_counted_under_the_answer_it_got() {
 }
 
 #[tokio::test]
+async fn the_rate_is_told_of_the_whole_time_and_not_until_the_last_request_alone() {
+    let (url, _seen, _stop) = receiver(&[200]).await;
+    let words = ["--protocol", "http", "--endpoint", &url, "--rate", "200", "--spans-per-request", "100"];
+    let report = report(&args(&[&words[..], &["--duration", "1s"]].concat())).await;
+    assert_eq!(report.tally.accepted_spans, 200, "the second and last request is due after half of the second");
+    assert!(report.took >= Duration::from_secs(1), "{:?}", report.took);
+    assert!(report.text(&url).contains("200 spans accepted in 1."), "{}", report.text(&url));
+}
+
+#[tokio::test]
 async fn an_endpoint_where_nobody_listens_counts_as_failed_with_the_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = listener.local_addr().expect("bound").to_string();

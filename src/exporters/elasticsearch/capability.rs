@@ -78,6 +78,19 @@ pub fn parse_version(text: &str) -> Option<Version> {
     Some((numbers.next()??, numbers.next()??))
 }
 
+/// "9.2", "opensearch-3.6", "serverless": a product and version as a person writes them.
+pub fn parse_product(text: &str) -> Option<(Product, Version)> {
+    let text = text.trim().to_ascii_lowercase();
+    if text == "serverless" {
+        return Some((Product::Serverless, TESTED));
+    }
+    let (product, number) = match text.strip_prefix("opensearch") {
+        Some(rest) => (Product::OpenSearch, rest),
+        None => (Product::Elasticsearch, text.strip_prefix("elasticsearch").unwrap_or(&text)),
+    };
+    Some((product, parse_version(number.trim_start_matches(['-', ' ']))?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +111,16 @@ mod tests {
         assert_eq!(parse_version("9.0.0-SNAPSHOT"), Some((9, 0)));
         assert_eq!(parse_version("next"), None);
         assert_eq!(parse_version("8"), None);
+    }
+
+    #[test]
+    fn a_product_is_read_as_people_write_it() {
+        assert_eq!(parse_product("9.2"), Some((Product::Elasticsearch, (9, 2))));
+        assert_eq!(parse_product("Elasticsearch 8.19.1"), Some((Product::Elasticsearch, (8, 19))));
+        assert_eq!(parse_product("opensearch-3.6"), Some((Product::OpenSearch, (3, 6))));
+        assert_eq!(parse_product("serverless"), Some((Product::Serverless, TESTED)));
+        for text in ["", "nine", "9", "opensearch", "solr-9.1"] {
+            assert_eq!(parse_product(text), None, "{text:?}");
+        }
     }
 }

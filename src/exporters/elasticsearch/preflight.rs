@@ -21,6 +21,7 @@ use crate::exporters::elasticsearch::templates;
 
 /// How long templates made by `setup` keep data.
 const RETENTION: &str = "30d";
+const ONLY_OTEL: &str = "make one with a data_stream section; podgate brings templates for mode otel only";
 const KINDS: [Kind; 3] = [Kind::Traces, Kind::Metrics, Kind::Logs];
 
 /// The questions to one cluster.
@@ -129,8 +130,7 @@ impl Preflight {
                 return;
             }
         };
-        for kind in KINDS.into_iter().filter(|kind| self.settings.index(*kind).is_none()) {
-            let stream = stream_of(kind, self.settings.mode);
+        for (kind, stream) in self.streams() {
             let exists = matches!(
                 self.peer.ask(Method::GET, &format!("/_data_stream/{stream}"), None).await,
                 Said::Answer(200, _)
@@ -151,31 +151,41 @@ impl Preflight {
         }
     }
 
+    /// The data streams that need a template: those of signals without a static index.
+    fn streams(&self) -> impl Iterator<Item = (Kind, String)> {
+        let streamed = KINDS.into_iter().filter(|kind| self.settings.index(*kind).is_none());
+        streamed.map(|kind| (kind, stream_of(kind, self.settings.mode)))
+    }
+
     fn missing_template(&self, kind: Kind, (stream, cluster): (&str, &Cluster), report: &mut Report) {
         let message = format!("no index template for {stream}");
         let finding = Finding::new(Health::Bad, "templates", message);
         if self.settings.mode != Mode::Otel {
-            let help = "make one with a data_stream section; podgate brings templates for mode otel only";
-            report.findings.push(finding.with_help(help));
+            report.findings.push(finding.with_help(ONLY_OTEL));
             return;
         }
-        report.findings.push(finding.with_help("podgate elastic setup --print shows one, --apply installs it"));
-        let takes = &cluster.takes;
-        let needs_policy = !takes.stream_lifecycle && cluster.product == Product::Elasticsearch;
-        if needs_policy && !report.remedies.iter().any(|remedy| remedy.path.starts_with("/_ilm")) {
-            report.remedies.push(Remedy {
-                reason: format!("data is kept for {RETENTION}"),
-                method: "PUT",
-                path: format!("/_ilm/policy/{}", templates::POLICY),
-                body: templates::policy(RETENTION).to_string(),
-            });
+        report.findings.push(finding.with_help("podgate elastic setup --ask shows one, --apply installs it"));
+        push_template(kind, (stream, cluster), &mut report.remedies);
+    }
+
+    /// Without asking: the requests to a cluster of this version that has no template of its own.
+    fn assumed(&self, cluster: &Cluster, number: &str) -> Report {
+        let mut report = Report::default();
+        report.findings.push(of_version(cluster.product, capability::parse_version(number).unwrap_or(TESTED), number));
+        if cluster.takes.own_templates {
+            let message =
+                "this version brings templates of its own for these data streams, which --ask and --apply find";
+            report.findings.push(Finding::new(Health::Good, "templates", message));
         }
-        report.remedies.push(Remedy {
-            reason: format!("{stream} has no template"),
-            method: "PUT",
-            path: format!("/_index_template/{}", templates::name(kind)),
-            body: templates::template(kind, cluster.product, takes, RETENTION).to_string(),
-        });
+        for (kind, stream) in self.streams() {
+            if self.settings.mode == Mode::Otel {
+                push_template(kind, (&stream, cluster), &mut report.remedies);
+            } else {
+                let finding = Finding::new(Health::Doubtful, "templates", format!("none is shown for {stream}"));
+                report.findings.push(finding.with_help(ONLY_OTEL));
+            }
+        }
+        report
     }
 
     /// A key with `create_doc` alone cannot make a new data stream: each document is refused with 403.
@@ -241,6 +251,14 @@ impl Probe for Preflight {
         Box::pin(async { self.run().await.0 })
     }
 
+    fn foresee(&self, version: &str) -> Result<Report, String> {
+        let Some((product, of)) = capability::parse_product(version) else {
+            return Err(format!("{version:?} is no version: write one such as 8.19, opensearch-3.6 or serverless"));
+        };
+        let number = version.trim_start_matches(|c: char| !c.is_ascii_digit());
+        Ok(self.assumed(&Cluster { product, takes: Capability::of(product, of) }, number))
+    }
+
     fn apply<'a>(&'a self, remedy: &'a Remedy) -> Task<'a, Result<(), String>> {
         Box::pin(async move {
             let body = serde_json::from_str(&remedy.body).map_err(|error| error.to_string())?;
@@ -252,6 +270,26 @@ impl Probe for Preflight {
             }
         })
     }
+}
+
+/// The template of a data stream, and the lifecycle policy before the first one that needs it.
+fn push_template(kind: Kind, (stream, cluster): (&str, &Cluster), remedies: &mut Vec<Remedy>) {
+    let takes = &cluster.takes;
+    let needs_policy = !takes.stream_lifecycle && cluster.product == Product::Elasticsearch;
+    if needs_policy && !remedies.iter().any(|remedy| remedy.path.starts_with("/_ilm")) {
+        remedies.push(Remedy {
+            reason: format!("data is kept for {RETENTION}"),
+            method: "PUT",
+            path: format!("/_ilm/policy/{}", templates::POLICY),
+            body: templates::policy(RETENTION).to_string(),
+        });
+    }
+    remedies.push(Remedy {
+        reason: format!("for a cluster in which {stream} has no template"),
+        method: "PUT",
+        path: format!("/_index_template/{}", templates::name(kind)),
+        body: templates::template(kind, cluster.product, takes, RETENTION).to_string(),
+    });
 }
 
 fn of_version(product: Product, version: Version, number: &str) -> Finding {

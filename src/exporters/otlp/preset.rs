@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::config::check::Section;
+use crate::config::client::authorization;
 use crate::core::diagnostic::code;
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::exporters::sending::status::Profile;
@@ -151,26 +152,17 @@ impl Preset {
             }
             return;
         };
-        let Ok(given) = given.to_str() else { return };
-        let (scheme, rest) = given.split_once(' ').unwrap_or((given, ""));
-        let knows = |known: &str| scheme.eq_ignore_ascii_case(known);
-        let fits = match self {
-            Preset::ApmServer => knows("ApiKey") || knows("Bearer"),
-            Preset::ManagedOtlp => knows("ApiKey"),
-            Preset::Elasticsearch => knows("ApiKey") || knows("Basic") || knows("Bearer"),
-            Preset::Any | Preset::ElasticAgent => true,
+        let known = match self {
+            Preset::ApmServer => Some(&["ApiKey", "Bearer"][..]),
+            Preset::ManagedOtlp => Some(&["ApiKey"][..]),
+            Preset::Elasticsearch => Some(&["ApiKey", "Basic", "Bearer"][..]),
+            Preset::Any | Preset::ElasticAgent => None,
         };
         let help = match self {
             Preset::ApmServer => "write \"ApiKey <base64 of id:key>\", or \"Bearer <secret token>\"",
             _ => "write \"ApiKey <base64 of id:key>\"",
         };
-        if !fits {
-            let message = "the Authorization header has a form that this target does not know";
-            keys.error("headers", code::INVALID_VALUE, message, Some(help));
-        } else if knows("ApiKey") && (rest.trim().is_empty() || rest.contains(':')) {
-            let message = "the API key in the Authorization header is empty, or is id:key where its base64 is wanted";
-            keys.error("headers", code::INVALID_VALUE, message, Some(help));
-        }
+        authorization(keys, given, known, help);
     }
 
     /// What a refusal of credentials means, in one sentence. `given`: an Authorization header is configured.

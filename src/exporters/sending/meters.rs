@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::core::payload::Signal;
-use crate::core::stats::{Counter, Gauge, Histogram, Stats};
+use crate::core::stats::{Counter, Gauge, Histogram, SEND_FAILED_HELP, SENT_HELP, Stats};
 
 /// Bounds of `queue_batch_send_size`, the Collector's.
 const BATCH_BOUNDS: &[u64] = &[
@@ -74,8 +74,8 @@ impl Meters {
             gauge.set(i64::try_from(capacity).unwrap_or(i64::MAX));
         }
         SignalMeters {
-            sent: counter("sent", "Items the next hop took."),
-            send_failed: counter("send_failed", "Items that could not be delivered."),
+            sent: counter("sent", SENT_HELP),
+            send_failed: counter("send_failed", SEND_FAILED_HELP),
             enqueue_failed: counter("enqueue_failed", "Items refused because the sending queue was full."),
             queue_size: self.stats.gauge("otelcol_exporter_queue_size", "Current size of the sending queue.", &typed),
             in_flight: self.stats.gauge(

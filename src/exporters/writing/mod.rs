@@ -25,7 +25,7 @@ use crate::core::factory::BuildContext;
 use crate::core::host::Host;
 use crate::core::payload::{Payload, Signal};
 use crate::core::settlement::End;
-use crate::core::stats::Counter;
+use crate::core::stats::{Counter, SEND_FAILED_HELP, SENT_HELP};
 use crate::exporters::writing::owner::Owner;
 
 /// Payloads that wait for the medium; their bytes are on their tickets.
@@ -85,10 +85,7 @@ impl Writer {
     pub fn new(cx: BuildContext, medium: String) -> Writer {
         let BuildContext { id, path, host } = cx;
         let counters = |what, help| Signal::ALL.map(|signal| counter(&host, &id, signal, what, help));
-        let (sent, send_failed) = (
-            counters("sent", "Items the next hop took."),
-            counters("send_failed", "Items that could not be delivered."),
-        );
+        let (sent, send_failed) = (counters("sent", SENT_HELP), counters("send_failed", SEND_FAILED_HELP));
         let (hangs, jobs, owner) = (Arc::default(), Mutex::default(), Mutex::default());
         Writer { host, path, medium, sent, send_failed, hangs, jobs, owner }
     }

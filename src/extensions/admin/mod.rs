@@ -6,12 +6,15 @@
 //! endpoint: 127.0.0.1:13134
 //! ```
 
+mod index;
+
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
+use crate::core::build_info;
 use crate::core::component::{Component, Task};
 use crate::core::error::StartError;
 use crate::core::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
@@ -28,7 +31,7 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
         name: "admin",
         aliases: &[],
         signals: &Signal::ALL,
-        summary: "pods, balance, components and explanations as JSON; on by default on loopback",
+        summary: "shows pods, balance, components and explanations as JSON; on by default on loopback",
         example: "endpoint: 127.0.0.1:13134\n",
     },
     check,
@@ -72,7 +75,7 @@ impl Component for Admin {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let host = self.host.clone();
         // Pages are registered by components at any time, so there are no fixed routes.
-        let pages = Pages::new(move |request| answer(&host, request));
+        let pages = Pages::asking(move |request| Box::pin(answer(host.clone(), request.clone())));
         Box::pin(async move {
             if !self.plan.implicit {
                 return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
@@ -89,16 +92,28 @@ impl Component for Admin {
     }
 }
 
-fn answer(host: &Host, request: &PageRequest) -> PageResponse {
+async fn answer(host: Arc<Host>, request: PageRequest) -> PageResponse {
     let page = if request.method != "GET" {
         Page::error(405, "read-only: use GET")
-    } else if let Some(page) = host.routes.find(&request.path) {
-        page(&request.query)
+    } else if let Some(asked) = host.routes.ask(&request.path, &request.query) {
+        asked.await
     } else {
+        let (pages, status) = (host.routes.index(), if request.path == "/" { 200 } else { 404 });
+        if index::is_wanted(request.header("accept")) {
+            let title = format!("podgate {}", build_info::LONG);
+            return as_html(status, index::html(&title, &pages));
+        }
         let index: serde_json::Map<String, serde_json::Value> =
-            host.routes.index().into_iter().map(|(path, about)| (path, about.into())).collect();
-        let status = if request.path == "/" { 200 } else { 404 };
+            pages.into_iter().map(|(path, about)| (path, about.into())).collect();
         Page { status, body: json!({ "pages": index }) }
     };
     PageResponse::json(page.status, &page.body)
+}
+
+/// A browser is told to load and run nothing.
+fn as_html(status: u16, text: String) -> PageResponse {
+    let mut page = PageResponse::full(status, "text/html; charset=utf-8", text.into());
+    page.headers.push(("content-security-policy", "default-src 'none'".to_owned()));
+    page.headers.push(("x-content-type-options", "nosniff".to_owned()));
+    page
 }

@@ -30,7 +30,7 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
         name: "health_check",
         aliases: &[],
         signals: &Signal::ALL,
-        summary: "probes: /livez, /readyz, /status and the old /",
+        summary: "answers probes: /livez, /readyz, /status and the old /",
         example: "endpoint: 127.0.0.1:13133\npath: /\n",
     },
     check,
@@ -96,7 +96,7 @@ fn pages(host: &Arc<Host>, root: &str) -> Pages {
     let started = UnixNanos::now();
     let otherwise = move |request: &PageRequest| match request.path == root {
         true => aged(livez(&rest), started, UnixNanos::now()),
-        false => json_page(404, &json!({ "error": "pages: /livez, /readyz, /readyz?verbose, /status" })),
+        false => json_page(404, &nothing_at(&request.path, &root)),
     };
     Pages::new(otherwise)
         .page("/livez", move |_| {
@@ -105,6 +105,13 @@ fn pages(host: &Arc<Host>, root: &str) -> Pages {
         })
         .page("/readyz", move |request| readyz(&ready, request.query.contains_key("verbose")))
         .page("/status", move |_| json_page(200, &json!(status.status.all())))
+}
+
+/// `root` is where the old page is.
+fn nothing_at(path: &str, root: &str) -> Value {
+    let shown: String = path.chars().take(100).collect();
+    let pages = ["/livez", "/readyz", "/readyz?verbose", "/status", root];
+    json!({ "error": format!("nothing is at {shown:?}; pages: {}", pages.join(", ")) })
 }
 
 fn livez(host: &Host) -> (u16, Value) {

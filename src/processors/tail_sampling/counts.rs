@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::core::time::UnixNanos;
-use crate::processors::tail_sampling::decision::{Decision, Votes, Why};
+use crate::processors::tail_sampling::decision::{Cast, Decision, Votes, Why};
 
 /// Why a trace was decided before its wait was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Undecided {
 pub struct Verdict {
     pub trace_id: [u8; 16],
     pub decision: Decision,
+    pub votes: Cast,
     pub spans: u64,
     pub at: UnixNanos,
 }

@@ -59,6 +59,45 @@ pub enum Vote {
     Failed,
 }
 
+impl Vote {
+    const ALL: [Vote; 6] =
+        [Vote::Sampled, Vote::NotSampled, Vote::Dropped, Vote::Veto, Vote::WeaklySampled, Vote::Failed];
+
+    /// The word of the admin page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Vote::Sampled => "sampled",
+            Vote::NotSampled => "not_sampled",
+            Vote::Dropped => "dropped",
+            Vote::Veto => "veto",
+            Vote::WeaklySampled => "weakly_sampled",
+            Vote::Failed => "failed",
+        }
+    }
+}
+
+/// How each policy voted on one trace, by its place in the configuration: four bits for each of the first 32, so that
+/// the record of a decision has one size whatever is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cast(u128);
+
+impl Cast {
+    /// Policies beyond these leave no trace here.
+    pub const POLICIES_MAX: u16 = 32;
+
+    fn note(&mut self, place: u16, vote: Vote) {
+        if place < Cast::POLICIES_MAX {
+            self.0 |= (vote as u128 + 1) << (4 * place);
+        }
+    }
+
+    /// `None` when the policy was not asked, or stands beyond [`Cast::POLICIES_MAX`].
+    pub fn of(self, place: u16) -> Option<Vote> {
+        let bits = self.0.checked_shr(4 * u32::from(place))? & 0xf;
+        Vote::ALL.get((bits as usize).checked_sub(1)?).copied()
+    }
+}
+
 /// Why a trace was kept or dropped. Policies are named by their place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
@@ -132,6 +171,8 @@ impl Votes {
 pub struct Ballot<'a> {
     pub meters: &'a Meters,
     pub votes: &'a mut [Votes],
+    /// Filled: what each policy said of this trace.
+    pub cast: Cast,
     pub now: UnixNanos,
     /// When given, the time of each policy is measured.
     pub watch: Option<Watch>,
@@ -166,6 +207,7 @@ pub fn decide(policies: &[Policy], rules: Rules, summary: &Summary, ballot: &mut
         let vote = policy.rule.vote(summary, ballot.meters, ballot.now);
         let votes = &mut ballot.votes[usize::from(policy.place)];
         votes.count(vote);
+        ballot.cast.note(policy.place, vote);
         if let Some(laps) = &mut laps {
             votes.nanos += laps.lap().as_nanos() as u64;
         }
@@ -216,5 +258,24 @@ impl Tally {
             Fallback::Keep => Decision { kept: true, why: Why::NoMatch, weight: 1.0 },
             Fallback::Drop => Decision::dropped(Why::NoMatch),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policys_vote_is_told_by_its_place_and_who_was_not_asked_has_none() {
+        let mut cast = Cast::default();
+        for (place, vote) in Vote::ALL.into_iter().enumerate() {
+            cast.note(5 * place as u16, vote);
+        }
+        cast.note(31, Vote::Failed);
+        cast.note(32, Vote::Sampled);
+        for (place, vote) in Vote::ALL.into_iter().enumerate() {
+            assert_eq!(cast.of(5 * place as u16), Some(vote));
+        }
+        assert_eq!([cast.of(31), cast.of(32), cast.of(1), cast.of(u16::MAX)], [Some(Vote::Failed), None, None, None]);
     }
 }

@@ -12,7 +12,7 @@ use crate::core::stats::{Counter, Histogram, Metric, Stats};
 use crate::processors::tail_sampling::account::Account;
 use crate::processors::tail_sampling::core::MEASURED_EVERY;
 use crate::processors::tail_sampling::counts::{AGES, Ages, Counts, Early, Undecided, Verdict};
-use crate::processors::tail_sampling::decision::Why;
+use crate::processors::tail_sampling::decision::{Cast, Why};
 
 const PREFIX: &str = "otelcol_processor_tail_sampling_";
 /// Milliseconds, the Collector's bounds.
@@ -205,9 +205,21 @@ impl Metrics {
             "kept": verdict.decision.kept,
             "reason": self.reason(verdict.decision.why),
             "weight": verdict.decision.weight,
+            "votes": self.votes(verdict.votes),
             "spans": verdict.spans,
             "decided_at_unix_nano": verdict.at.0,
         }))
+    }
+
+    /// In the order of the configuration.
+    fn votes(&self, cast: Cast) -> Vec<Value> {
+        let word = |place: u16| match cast.of(place) {
+            Some(vote) => vote.name(),
+            None if place < Cast::POLICIES_MAX => "not_asked",
+            None => "not_recorded",
+        };
+        let places = (0..=u16::MAX).zip(&self.policies);
+        places.map(|(place, policy)| json!({ "policy": policy.name, "vote": word(place) })).collect()
     }
 
     fn reason(&self, why: Why) -> String {

@@ -1,14 +1,18 @@
 //! The page `/v1/sampling`: policies with their votes, what is held, and with `?trace_id=` why a trace was kept or dropped.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::core::host::Host;
-use crate::core::routes::{Page, Query};
+use crate::core::routes::{Asking, Page, Query};
+use crate::core::time::UnixNanos;
 use crate::otlp::ids::hex_to_bytes;
 use crate::processors::tail_sampling::account::Account;
 use crate::processors::tail_sampling::metrics::Metrics;
+use crate::processors::tail_sampling::shard::{Arrival, Question, Waiting};
 
 /// One sampler as the page sees it.
 pub struct Shown {
@@ -16,10 +20,14 @@ pub struct Shown {
     pub pipeline: String,
     pub account: Arc<Account>,
     pub metrics: Arc<Metrics>,
+    /// Their queues, which end when the sampler does.
+    pub shards: Vec<mpsc::WeakSender<Arrival>>,
 }
 
-const NOT_KNOWN: &str = "no recent decision on this trace: it is still held until its decision_wait is over, was decided too \
-                         long ago to be remembered, or never came here";
+const NOT_KNOWN: &str = "nothing is known of this trace: it is not held, and its decision was too long ago to be remembered, or it \
+                         never came here";
+/// The longest wait for the shards, which answer between two batches of spans.
+const SHARDS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// All samplers of the gateway. Locked at build time and when the page is asked for.
 #[derive(Default)]
@@ -29,8 +37,10 @@ struct Samplers(Mutex<Vec<Shown>>);
 pub fn show(host: &Arc<Host>, shown: Shown) {
     let samplers = host.shared::<Samplers>("tail_sampling/page", Arc::default);
     samplers.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(shown);
-    let about = "tail sampling: policies, counts, what is held; ?trace_id=<hex> explains a recent decision";
-    host.routes.add("/v1/sampling", about, Arc::new(move |query| answer(&samplers, query)));
+    let about = "tail sampling: policies, counts, what is held; ?trace_id=<hex> tells a recent decision, or until when it is held";
+    let known = samplers.clone();
+    let asking: Asking = Arc::new(move |query| Box::pin(ask(samplers.clone(), query.clone())));
+    host.routes.add_asking("/v1/sampling", about, Arc::new(move |query| answer(&known, query)), asking);
 }
 
 fn answer(samplers: &Samplers, query: &Query) -> Page {
@@ -43,6 +53,51 @@ fn answer(samplers: &Samplers, query: &Query) -> Page {
     };
     let known = samplers.iter().find_map(|shown| shown.metrics.explain(&trace_id));
     known.map_or_else(|| Page::error(404, NOT_KNOWN), Page::ok)
+}
+
+/// As [`answer`]; a trace of which no decision is known may be held, which only the shards know.
+async fn ask(samplers: Arc<Samplers>, query: Query) -> Page {
+    let known = answer(&samplers, &query);
+    let trace_id = query.get("trace_id").and_then(|text| hex_to_bytes(text.as_bytes()));
+    let Some(trace_id) = trace_id.filter(|_| known.status == 404) else { return known };
+    let shards: Vec<mpsc::WeakSender<Arrival>> = {
+        let samplers = samplers.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        samplers.iter().flat_map(|shown| shown.shards.clone()).collect()
+    };
+    let asked = tokio::time::timeout(SHARDS_WAIT_MAX, waiting(shards, trace_id)).await;
+    match asked {
+        Ok(Some(waiting)) => Page::ok(held(&waiting, UnixNanos::now())),
+        // It may have been decided meanwhile.
+        Ok(None) => answer(&samplers, &query),
+        Err(_) => Page::error(503, "the sampler did not answer within a second: it is busy; ask again"),
+    }
+}
+
+async fn waiting(shards: Vec<mpsc::WeakSender<Arrival>>, trace_id: [u8; 16]) -> Option<Waiting> {
+    for shard in shards {
+        // A shard that has ended holds nothing.
+        let Some(shard) = shard.upgrade() else { continue };
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Arrival::Question(Question { trace_id, answer })).await.is_ok()
+            && let Ok(Some(waiting)) = answered.await
+        {
+            return Some(waiting);
+        }
+    }
+    None
+}
+
+/// Times by the wall clock of this moment, which the shards' own clock is not.
+fn held(waiting: &Waiting, now: UnixNanos) -> Value {
+    json!({
+        "held": true,
+        "spans": waiting.held.spans,
+        "bytes": waiting.held.bytes,
+        "root_is_there": waiting.held.has_root,
+        "first_span_at_unix_nano": now.saturating_sub(waiting.since).0,
+        "decided_at_latest_unix_nano": now.saturating_add(waiting.left).0,
+        "decided_within_seconds": waiting.left.as_secs_f64(),
+    })
 }
 
 fn describe(shown: &Shown) -> Value {

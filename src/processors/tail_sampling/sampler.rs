@@ -69,13 +69,6 @@ impl Sampler {
         let account = Account::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
         let metrics = Metrics::new(&host.stats, &processor, settings.names());
         Metrics::watch(&host.stats, &processor, &account);
-        let shown = Shown {
-            processor: processor.clone(),
-            pipeline: cx.pipeline.clone(),
-            account: account.clone(),
-            metrics: metrics.clone(),
-        };
-        page::show(&host, shown);
         let deadline = watch::Sender::new(None);
         let clock = Clock::start();
         let meters = Arc::new(Meters::new(&settings.meters, clock.now()));
@@ -103,6 +96,14 @@ impl Sampler {
             arrivals.push(queue);
             shards.push((shard, queued, delivery, shipped));
         }
+        let shown = Shown {
+            processor: processor.clone(),
+            pipeline: cx.pipeline.clone(),
+            account: account.clone(),
+            metrics: metrics.clone(),
+            shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
+        };
+        page::show(&host, shown);
         Sampler {
             settings: settings.clone(),
             flow: Flow::of(&host.stats, &processor, Signal::Traces),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::core::error::Reason;
@@ -13,7 +13,7 @@ use crate::core::tasks::Pulse;
 use crate::processors::tail_sampling::account::{Account, Delivering};
 use crate::processors::tail_sampling::admission::{HeldGroup, Incoming, Run};
 use crate::processors::tail_sampling::clock::Clock;
-use crate::processors::tail_sampling::core::Core;
+use crate::processors::tail_sampling::core::{Core, Held};
 use crate::processors::tail_sampling::delivery::Shipment;
 use crate::processors::tail_sampling::metrics::Metrics;
 use crate::processors::tail_sampling::release::Parcel;
@@ -35,9 +35,24 @@ pub struct Request {
     pub links: Vec<u32>,
 }
 
+/// Whether a trace is held here. Its asker may have gone when the answer comes.
+pub struct Question {
+    pub trace_id: [u8; 16],
+    pub answer: oneshot::Sender<Option<Waiting>>,
+}
+
+/// A held trace, and what is left of its wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    pub held: Held,
+    pub since: Duration,
+    pub left: Duration,
+}
+
 /// What comes through a shard's queue.
 pub enum Arrival {
     Spans(Message),
+    Question(Question),
     /// Nothing comes after this.
     Drain {
         deadline: Instant,
@@ -91,6 +106,7 @@ impl Shard {
             for arrival in batch.drain(..) {
                 match arrival {
                     Arrival::Spans(message) => self.accept(message),
+                    Arrival::Question(question) => self.tell(question),
                     Arrival::Drain { deadline } => drain_by = Some(deadline),
                 }
             }
@@ -125,6 +141,12 @@ impl Shard {
                 self.accept(message);
             }
         }
+    }
+
+    fn tell(&self, question: Question) {
+        let now = self.clock.now();
+        let waiting = |held: Held| Waiting { held, since: now.since(held.first_seen), left: held.due.since(now) };
+        let _ = question.answer.send(self.core.held(&question.trace_id).map(waiting));
     }
 
     fn wake(&self, more_due: bool) -> Instant {

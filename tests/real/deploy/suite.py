@@ -22,7 +22,7 @@ import images  # noqa: E402
 import manifests  # noqa: E402
 import tools  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import say  # noqa: E402
+from toolbox import finish  # noqa: E402
 
 NAMES = ("otelcol", "otelcol-contrib", "otelcol-k8s", "otelcontribcol")
 
@@ -108,14 +108,7 @@ def main():
                 suite.scenario(title, lambda one=one: one(stage, suite))
     finally:
         stage.end()
-        if arguments.keep or suite.failed:
-            say(f"logs and configurations: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
-    sys.exit(1 if suite.failed or not suite.passed + suite.skipped else 0)
-
-
+    sys.exit(finish(suite, folder, arguments.keep))
 
 
 if __name__ == "__main__":

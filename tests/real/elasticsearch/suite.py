@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import node as elastic  # noqa: E402
 from peers import get  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import HERE, Process, free_ports, say, wait_for  # noqa: E402
+from toolbox import HERE, Process, finish, free_ports, wait_for  # noqa: E402
 
 # What podgate itself says of data points that no document can show.
 UNMAPPABLE = {"cumulative_baseline", "cumulative_stale", "temporality", "not_finite", "no_recorded_value", "duplicate_point",
@@ -364,12 +363,7 @@ def main():
                 (folder / scenario.__name__).mkdir()
                 suite.scenario(scenario.__doc__, lambda: scenario(lab, suite))  # noqa: B023
                 lab.end()
-    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
-    if args.keep or suite.failed:
-        say(f"logs are in {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 1 if suite.failed else 0
+    return finish(suite, folder, args.keep)
 
 
 if __name__ == "__main__":

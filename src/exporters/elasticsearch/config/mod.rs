@@ -6,6 +6,7 @@
 mod documents;
 mod nodes;
 mod retry;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +65,8 @@ struct Own {
     bulk_bytes: u64,
     parked_bytes: u64,
     deterministic_ids: bool,
+    /// `target: elasticsearch` is written.
+    stated: bool,
 }
 
 /// Checks an `elasticsearch` body.
@@ -87,6 +90,9 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
         gzip: compression(&keys),
         timeout,
     };
+    if own.stated {
+        target::check(&keys, &post.nodes, &post.headers);
+    }
     let retry = retry::check(&keys);
     let telemetry = telemetry(&keys);
     keys.finish();
@@ -151,9 +157,15 @@ fn retired(keys: &Section<'_>) {
 }
 
 fn own(keys: &Section<'_>) -> Own {
-    let mut own =
-        Own { dead_letter: None, bulk_bytes: BULK_BYTES, parked_bytes: PARKED_BYTES, deterministic_ids: true };
+    let mut own = Own {
+        dead_letter: None,
+        bulk_bytes: BULK_BYTES,
+        parked_bytes: PARKED_BYTES,
+        deterministic_ids: true,
+        stated: false,
+    };
     let Some(block) = keys.section("podgate") else { return own };
+    own.stated = target::read(&block);
     own.dead_letter = dead_letter(&block);
     own.bulk_bytes = block.bytes("bulk_bytes").unwrap_or(BULK_BYTES);
     if !(64 << 10..=BULK_BYTES_MAX).contains(&own.bulk_bytes) {

@@ -149,6 +149,49 @@ async fn a_bare_cluster_is_offered_templates_that_setup_can_install() {
     assert_eq!(installed, 4);
 }
 
+/// Where nobody listens: a question would be a failure.
+fn alone(settings: &Settings) -> Preflight {
+    let target = Target::parse("http://127.0.0.1:1", Some(|_: Scheme| 80)).unwrap();
+    let post = PostSettings {
+        nodes: vec![ClientSettings::new(target, Speech::ByAgreement)],
+        headers: http::HeaderMap::new(),
+        query: Vec::new(),
+        gzip: None,
+        timeout: std::time::Duration::from_secs(5),
+    };
+    Preflight::new(&post, settings, &Outside::default())
+}
+
+#[tokio::test]
+async fn what_a_cluster_of_a_version_would_be_sent_is_the_same_asked_or_not() {
+    let fake = fake(|line| match line {
+        "GET / HTTP/1.1" => (200, r#"{"version":{"number":"8.12.2"}}"#.to_owned()),
+        line if line.starts_with("GET /_index_template") => (200, "{}".to_owned()),
+        line if line.starts_with("GET /_data_stream") => (404, "{}".to_owned()),
+        _ => (200, "{}".to_owned()),
+    })
+    .await;
+    let asked = fake.preflight(&Settings::default()).ask().await;
+    let foreseen = alone(&Settings::default()).foresee("8.12.2").unwrap();
+    assert_eq!(asked.remedies, foreseen.remedies);
+    assert!(said(&foreseen).contains("Elasticsearch 8.12.2: untested"), "{}", said(&foreseen));
+}
+
+#[test]
+fn without_asking_nothing_is_shown_that_would_not_be_sent() {
+    let report = alone(&Settings::default()).foresee("9.2").unwrap();
+    assert_eq!(report.remedies.len(), 3, "no policy where retention is part of a data stream");
+    assert!(said(&report).contains("brings templates of its own"), "{}", said(&report));
+    let open = alone(&Settings::default()).foresee("opensearch-3.6").unwrap();
+    assert!(open.remedies.iter().all(|remedy| !remedy.body.contains("passthrough")));
+    let fixed = Settings { traces_index: Some("t".to_owned()), ..Settings::default() };
+    assert_eq!(alone(&fixed).foresee("8.19").unwrap().remedies.len(), 2, "a static index needs no template");
+    let ecs = Settings { mode: Mode::Ecs, ..Settings::default() };
+    let report = alone(&ecs).foresee("8.19").unwrap();
+    assert!(report.remedies.is_empty() && said(&report).contains("none is shown for traces-generic-default"));
+    assert!(alone(&ecs).foresee("nine").unwrap_err().contains("such as 8.19"));
+}
+
 #[tokio::test]
 async fn a_key_that_may_not_make_data_streams_is_named() {
     let fake = fake(|line| match line {

@@ -12,7 +12,7 @@ use crate::processors::tail_sampling::cache::Past;
 use crate::processors::tail_sampling::config::Strategy;
 use crate::processors::tail_sampling::core::{Cause, Core};
 use crate::processors::tail_sampling::counts::Early;
-use crate::processors::tail_sampling::decision::{Decision, Fallback, Rules, Why};
+use crate::processors::tail_sampling::decision::{Cast, Decision, Fallback, Rules, Why};
 use crate::processors::tail_sampling::store::RunHeader;
 use crate::processors::tail_sampling::wheel::Entry;
 
@@ -116,7 +116,7 @@ impl Core {
         let entry = Entry { slot, generation: trace.generation };
         if self.settings.trace_bytes_max.is_some_and(|most| trace.summary.bytes > most) {
             self.counts.too_large += 1;
-            return self.conclude(slot, Decision::dropped(Why::TooLarge), now);
+            return self.conclude(slot, (Decision::dropped(Why::TooLarge), Cast::default()), now);
         }
         if trace.held > self.bounds.giant_bytes {
             return self.decide_slot(slot, Cause::Early(Early::Giant), now);
@@ -151,9 +151,9 @@ impl Core {
                 continue;
             }
             let rules = Rules { fallback: Fallback::Drop, ..self.settings.rules };
-            let decision = self.vote(slot, rules, now);
+            let (decision, votes) = self.vote(slot, rules, now);
             if decision.kept || matches!(decision.why, Why::DroppedBy(_)) {
-                self.conclude(slot, decision, now);
+                self.conclude(slot, (decision, votes), now);
             }
         }
         self.touched = touched;

@@ -19,7 +19,7 @@ use crate::processors::tail_sampling::clock::Watch;
 use crate::processors::tail_sampling::config::{Settings, Strategy};
 use crate::processors::tail_sampling::core::filing::Known;
 use crate::processors::tail_sampling::counts::{Counts, Early, Verdict};
-use crate::processors::tail_sampling::decision::{Ballot, Decision, Fallback, Rules, Why, decide};
+use crate::processors::tail_sampling::decision::{Ballot, Cast, Decision, Fallback, Rules, Why, decide};
 use crate::processors::tail_sampling::fragments;
 use crate::processors::tail_sampling::groups::Groups;
 use crate::processors::tail_sampling::policies::meter::Meters;
@@ -34,6 +34,18 @@ pub enum Cause {
     /// Its wait is over.
     Due,
     Early(Early),
+}
+
+/// What is told of an undecided trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub first_seen: UnixNanos,
+    /// When it is decided at the latest; pressure, or the root where it is waited for, decides sooner.
+    pub due: UnixNanos,
+    pub spans: u64,
+    /// In the store.
+    pub bytes: u64,
+    pub has_root: bool,
 }
 
 /// Limits of one shard.
@@ -127,6 +139,18 @@ impl Core {
         self.traces.len() as u64
     }
 
+    /// An undecided trace by its id.
+    pub fn held(&self, trace_id: &[u8; 16]) -> Option<Held> {
+        let trace = self.traces.at(self.traces.find(self.traces.hash(trace_id), trace_id)?);
+        Some(Held {
+            first_seen: trace.first_seen,
+            due: self.wheel.time_of(trace.tick),
+            spans: trace.summary.spans,
+            bytes: trace.held,
+            has_root: trace.has_root,
+        })
+    }
+
     /// Bytes of undecided spans.
     pub fn live_bytes(&self) -> u64 {
         self.store.live()
@@ -144,31 +168,36 @@ impl Core {
         self.decided.footprint()
     }
 
-    fn vote(&mut self, slot: u32, rules: Rules, now: UnixNanos) -> Decision {
+    fn vote(&mut self, slot: u32, rules: Rules, now: UnixNanos) -> (Decision, Cast) {
         self.asked += 1;
         let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
         let summary = &self.traces.at(slot).summary;
-        let mut ballot = Ballot { meters: &self.meters, votes: &mut self.counts.votes, now, watch };
-        decide(&self.settings.policies, rules, summary, &mut ballot)
+        let cast = Cast::default();
+        let mut ballot = Ballot { meters: &self.meters, votes: &mut self.counts.votes, cast, now, watch };
+        let decision = decide(&self.settings.policies, rules, summary, &mut ballot);
+        (decision, ballot.cast)
     }
 
     fn decide_slot(&mut self, slot: u32, cause: Cause, now: UnixNanos) {
-        let decision = match (self.settings.strategy, self.settings.rules.fallback) {
+        let unasked = Cast::default();
+        let (decision, votes) = match (self.settings.strategy, self.settings.rules.fallback) {
             (Strategy::TraceComplete, _) => self.vote(slot, self.settings.rules, now),
-            (Strategy::SpanIngest, Fallback::Drop) => Decision::dropped(Why::NoMatch),
-            (Strategy::SpanIngest, Fallback::Keep) => Decision { kept: true, why: Why::NoMatch, weight: 1.0 },
+            (Strategy::SpanIngest, Fallback::Drop) => (Decision::dropped(Why::NoMatch), unasked),
+            (Strategy::SpanIngest, Fallback::Keep) => {
+                (Decision { kept: true, why: Why::NoMatch, weight: 1.0 }, unasked)
+            }
         };
         if let Cause::Early(early) = cause {
             self.counts.early(early, decision.kept);
         }
-        self.conclude(slot, decision, now);
+        self.conclude(slot, (decision, votes), now);
     }
 
     /// Carries a decision out and remembers it.
-    fn conclude(&mut self, slot: u32, decision: Decision, now: UnixNanos) {
+    fn conclude(&mut self, slot: u32, (decision, votes): (Decision, Cast), now: UnixNanos) {
         let trace = self.traces.at(slot);
         let (id, last) = (trace.summary.trace_id, trace.last);
-        self.counts.decided(Verdict { trace_id: id, decision, spans: trace.summary.spans, at: now });
+        self.counts.decided(Verdict { trace_id: id, decision, votes, spans: trace.summary.spans, at: now });
         self.counts.removal_ages.record(now.since(trace.first_seen));
         self.counts.fragments_without_root += u64::from(!trace.has_root);
         let hash = self.traces.hash(&id);

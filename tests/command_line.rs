@@ -1,0 +1,170 @@
+//! What the binary takes beside flags (variables of the environment, commands about itself), and what its first line and its
+//! pages tell a stranger.
+
+#[path = "support/process.rs"]
+#[expect(dead_code, reason = "the tests of signals use the rest of it")]
+mod process;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+use process::{Running, ask, free_port, text};
+
+const MINIMAL: &str = "\
+receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}
+exporters: {nop: }
+service: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}
+";
+
+fn podgate(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    program.args(arguments).envs(environment.iter().copied());
+    program.output().expect("the binary runs")
+}
+
+#[test]
+fn the_environment_names_the_configuration_where_no_flag_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sound, faulty) = (folder.path().join("sound.yaml"), folder.path().join("faulty.yaml"));
+    fs::write(&sound, MINIMAL).expect("writable");
+    fs::write(&faulty, MINIMAL.replace("[nop]", "[nopp]")).expect("writable");
+    let (sound, faulty) = (sound.to_string_lossy(), faulty.to_string_lossy());
+    let code = |arguments: &[&str], source: &str| podgate(arguments, &[("PODGATE_CONFIG", source)]).status.code();
+    assert_eq!(code(&["validate"], &sound), Some(0));
+    assert_eq!(code(&["validate"], &faulty), Some(78));
+    assert_eq!(code(&["validate", "--config", &sound], &faulty), Some(0), "the flag goes first");
+    assert_eq!(code(&["--config", &sound, "validate"], &faulty), Some(0), "wherever it stands");
+    assert_eq!(code(&["components"], &faulty), Some(0), "a command without a configuration is not disturbed");
+    assert_eq!(code(&["validate"], ""), Some(2), "set and empty is not set");
+    let strange = MINIMAL.replace("{nop: }", "{nop: , kafka: }").replace("[nop]", "[nop, kafka]");
+    let strange = format!("yaml:{strange}");
+    let skipping = |word: &str| podgate(&["validate"], &[("PODGATE_CONFIG", &strange), ("PODGATE_UNSUPPORTED", word)]);
+    assert_eq!(skipping("refuse").status.code(), Some(78));
+    assert_eq!(skipping("skip-all").status.code(), Some(0), "{}", text(&skipping("skip-all").stderr));
+    let wrong = skipping("ignore");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("refuse, skip or skip-all"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn podgate_alone_runs_what_the_environment_names_and_explains_itself_otherwise() {
+    let alone = podgate(&[], &[("PODGATE_CONFIG", "")]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(text(&alone.stderr).contains("PODGATE_CONFIG for --config"), "{}", text(&alone.stderr));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_podgate"));
+    program.env("PODGATE_CONFIG", format!("yaml:{MINIMAL}")).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = Running(program.spawn().expect("the binary runs"));
+    running.wait_for("everything is ready");
+}
+
+#[test]
+fn the_admin_page_is_found_by_the_environment() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let output = podgate(&["status"], &[("PODGATE_ADMIN", &admin)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&admin), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_version_is_a_command_too() {
+    assert_eq!(text(&podgate(&["version"], &[]).stdout), text(&podgate(&["--version"], &[]).stdout));
+}
+
+#[test]
+fn every_command_has_a_help_and_a_manual_page() {
+    let help = text(&podgate(&["--help"], &[]).stdout);
+    let listed =
+        help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1).take_while(|line| !line.is_empty());
+    let named = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|name| !name.is_empty());
+    let names: Vec<&str> = named.filter(|name| *name != "help").collect();
+    assert!(names.len() > 20 && names.contains(&"completion"), "{names:?}");
+    for name in names {
+        let helped = podgate(&["help", name], &[]);
+        assert_eq!(helped.status.code(), Some(0), "{name}: {}", text(&helped.stderr));
+        let page = text(&podgate(&["man", name], &[]).stdout);
+        assert!(page.contains(&format!(".TH podgate-{name} 1")) && page.contains(".SH SYNOPSIS"), "{name}: {page}");
+    }
+    let own = text(&podgate(&["man"], &[]).stdout);
+    assert!(own.contains(".TH podgate 1") && own.contains("PODGATE_CONFIG") && own.contains("78 wrong"), "{own}");
+    assert!(text(&podgate(&["man", "elastic", "setup"], &[]).stdout).contains(".TH podgate-elastic-setup 1"));
+    let unknown = podgate(&["man", "nothing"], &[]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
+}
+
+/// The answer to a browser.
+fn browse(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    let accept = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn a_start_names_every_port_and_every_page_tells_where_the_others_are() {
+    let [health, admin, metrics] = [free_port(), free_port(), free_port()];
+    let yaml = format!(
+        "yaml:receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}\n\
+         exporters: {{otlp_http/away: {{endpoint: 'http://127.0.0.1:1'}}, debug: {{verbosity: basic}}}}\n\
+         extensions: {{health_check: {{endpoint: '127.0.0.1:{health}', path: /old}}, admin: {{endpoint: '127.0.0.1:{admin}'}}}}\n\
+         service:\n  extensions: [health_check, admin]\n  \
+         telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}\n  \
+         pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_http/away, debug]}}}}\n"
+    );
+    let mut running = Running::start(&yaml);
+    let log = running.wait_for("everything is ready");
+    let line = log.lines().find(|line| line.contains("everything is ready")).expect("a line");
+    for listener in [
+        "otlp/http 127.0.0.1:".to_owned(),
+        format!("health_check 127.0.0.1:{health}"),
+        format!("admin 127.0.0.1:{admin}"),
+        format!("metrics 127.0.0.1:{metrics}"),
+    ] {
+        assert!(line.contains(&listener), "{listener} is not in {line}");
+    }
+    let status = ask(health, "GET", "/status", "");
+    for exporter in ["exporters::otlp_http/away", "exporters::debug"] {
+        assert!(
+            status.contains(&format!("\"{exporter}\":{{\"message\":\"\",\"state\":\"ok\"}}")),
+            "{exporter}: {status}"
+        );
+    }
+    let astray = ask(health, "GET", "/helthz", "");
+    assert!(astray.starts_with("HTTP/1.1 404") && astray.contains("/helthz") && astray.contains("/livez"), "{astray}");
+    assert!(astray.contains("/old"), "the configured page is named: {astray}");
+    let old = ask(health, "GET", "/old", "");
+    assert!(["\"status\":\"Server available\"", "upSince", "uptime"].iter().all(|word| old.contains(word)), "{old}");
+    let listed = browse(admin, "/");
+    assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("content-type: text/html"), "{listed}");
+    assert!(listed.contains("<a href=\"/v1/balance\">") && !listed.contains("<script"), "{listed}");
+    assert!(listed.contains("content-security-policy: default-src 'none'"), "{listed}");
+    assert!(browse(admin, "/v1/nothing").starts_with("HTTP/1.1 404"));
+    assert!(ask(admin, "GET", "/", "").contains("application/json"), "a program is answered as ever");
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_or_has_no_workload_is_told_with_what_to_do() {
+    let missing = podgate(&["env", "--for", "/nowhere/deployment.yaml"], &[]);
+    let said = text(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("/nowhere/deployment.yaml: No such file") && said.contains("kubectl get deployment"),
+        "{said}"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = folder.path().join("service.yaml");
+    fs::write(&service, "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\n").expect("writable");
+    let unfit = podgate(&["env", "--for", &service.to_string_lossy()], &[]);
+    let said = text(&unfit.stderr);
+    assert_eq!(unfit.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("no Deployment") && said.contains("-> name a file with the application's workload"),
+        "{said}"
+    );
+    assert!(text(&missing.stdout).is_empty() && text(&unfit.stdout).is_empty());
+}
