@@ -313,6 +313,8 @@ mod tests {
     use std::io;
     use std::net::SocketAddr;
 
+    use tokio::io::DuplexStream;
+
     use super::*;
     use crate::core::outside::{BoxSocket, Incoming, Network, Pending};
     use crate::net::client::target::Target;
@@ -322,6 +324,12 @@ mod tests {
     struct Name {
         dialled: AtomicUsize,
         dangles: AtomicBool,
+        servers: Spawner,
+    }
+
+    async fn serve(socket: DuplexStream) {
+        let mut connection = h2::server::handshake(socket).await.expect("a client");
+        while connection.accept().await.is_some() {}
     }
 
     impl Network for Name {
@@ -336,10 +344,7 @@ mod tests {
                     std::future::pending::<()>().await;
                 }
                 let (ours, theirs) = tokio::io::duplex(1 << 16);
-                tokio::spawn(async move {
-                    let mut connection = h2::server::handshake(theirs).await.expect("a client");
-                    while connection.accept().await.is_some() {}
-                });
+                self.servers.spawn(serve(theirs));
                 Ok(Box::new(ours) as BoxSocket)
             })
         }
