@@ -52,8 +52,9 @@ fn scenario() -> Scenario {
         "{{auth_type: kubeConfig, wait_for_metadata: true, filter: {{node: node-a}}, extract: {{metadata: {metadata}}}, \
          pod_association: [{{sources: [{{from: resource_attribute, name: k8s.pod.uid}}]}}, {{sources: [{{from: connection}}]}}]}}"
     );
-    let sampling =
-        "{decision_wait: 5s, policies: [{name: some, type: probabilistic, probabilistic: {sampling_percentage: 50}}]}";
+    // Verdicts are remembered up to a number: a small one, so that they are full within hours and what else grows shows.
+    let sampling = "{decision_wait: 5s, decision_cache: {sampled_cache_size: 2000, non_sampled_cache_size: 2000}, \
+         policies: [{name: some, type: probabilistic, probabilistic: {sampling_percentage: 50}}]}";
     Scenario {
         processors: vec![
             ("memory_limiter".to_owned(), "{limit_mib: 256, spike_limit_mib: 38}".to_owned()),
