@@ -66,17 +66,21 @@ async fn next_request(stream: &mut tokio::net::TcpStream, read: &mut Vec<u8>) ->
     }
 }
 
+fn preflight(url: &str, settings: &Settings) -> Preflight {
+    let target = Target::parse(url, Some(|_: Scheme| 80)).unwrap();
+    let post = PostSettings {
+        nodes: vec![ClientSettings::new(target, Speech::ByAgreement)],
+        headers: http::HeaderMap::new(),
+        query: Vec::new(),
+        gzip: None,
+        timeout: std::time::Duration::from_secs(5),
+    };
+    Preflight::new(&post, settings, &Outside::default())
+}
+
 impl Fake {
     fn preflight(&self, settings: &Settings) -> Preflight {
-        let target = Target::parse(&format!("http://{}", self.address), Some(|_: Scheme| 80)).unwrap();
-        let post = PostSettings {
-            nodes: vec![ClientSettings::new(target, Speech::ByAgreement)],
-            headers: http::HeaderMap::new(),
-            query: Vec::new(),
-            gzip: None,
-            timeout: std::time::Duration::from_secs(5),
-        };
-        Preflight::new(&post, settings, &Outside::default())
+        preflight(&format!("http://{}", self.address), settings)
     }
 
     fn asked(&self) -> Vec<String> {
@@ -151,15 +155,7 @@ async fn a_bare_cluster_is_offered_templates_that_setup_can_install() {
 
 /// Where nobody listens: a question would be a failure.
 fn alone(settings: &Settings) -> Preflight {
-    let target = Target::parse("http://127.0.0.1:1", Some(|_: Scheme| 80)).unwrap();
-    let post = PostSettings {
-        nodes: vec![ClientSettings::new(target, Speech::ByAgreement)],
-        headers: http::HeaderMap::new(),
-        query: Vec::new(),
-        gzip: None,
-        timeout: std::time::Duration::from_secs(5),
-    };
-    Preflight::new(&post, settings, &Outside::default())
+    preflight("http://127.0.0.1:1", settings)
 }
 
 #[tokio::test]

@@ -362,6 +362,19 @@ fn sighting<'a>(sent: &'a Sent, arrived: u64) -> Sighting<'a> {
     }
 }
 
+/// A process that tells nothing of itself.
+fn unnamed(arrived_at: UnixNanos) -> Sighting<'static> {
+    Sighting {
+        pod_uid: UID,
+        container: "app",
+        identity: None,
+        connection: None,
+        began: None,
+        arrived_at,
+        trusted_number: None,
+    }
+}
+
 fn pod(id: &str, number: usize, state: RunState, last: Option<Ended>) -> Pod {
     Pod {
         uid: UID.into(),

@@ -27,15 +27,7 @@ fn counted(bindings: &Bindings, table: &mut Table, now: u64, since: f64) -> Resu
     let entry = snapshot.by_uid(UID).expect("known");
     let ledger = entry.ledger.container("app").expect("a status");
     let at = |seconds: u64| UnixNanos(seconds * SECOND);
-    let sighting = Sighting {
-        pod_uid: UID,
-        container: "app",
-        identity: None,
-        connection: None,
-        began: None,
-        arrived_at: at(now),
-        trusted_number: None,
-    };
+    let sighting = unnamed(at(now));
     let horizon = Horizon {
         known_until: at(now - 3),
         seen_at: entry.seen_at,

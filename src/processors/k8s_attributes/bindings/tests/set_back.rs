@@ -27,15 +27,7 @@ fn told(since: u64, is_new: bool, made: u64, now: u64) -> Result<String, Absence
     let mut table = restarted();
     let snapshot = table.snapshot();
     let entry = snapshot.by_uid(UID).expect("known");
-    let sighting = Sighting {
-        pod_uid: UID,
-        container: "app",
-        identity: None,
-        connection: None,
-        began: None,
-        arrived_at: at(now),
-        trusted_number: None,
-    };
+    let sighting = unnamed(at(now));
     let clock = Clock {
         doubled: Some((at(1_097), at(1_211))),
         shown: Some(Shown::new(at(since)).next((at(since), at(1_210)), at(1_100))),
