@@ -9,9 +9,9 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use podgate::core::payload::{Envelope, Signal};
+use podgate::core::data::payload::{Envelope, Signal};
 use podgate::core::time::UnixNanos;
-use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Mode, Request, Settings};
+use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, MappingMode, MappingRequest, MappingSettings};
 use podgate::otlp::envelope;
 
 #[path = "support/rows.rs"]
@@ -32,14 +32,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(mode: Mode, deterministic_ids: bool) -> Writer {
-        let settings = Settings { mode, deterministic_ids, ..Settings::default() };
+    fn new(mode: MappingMode, deterministic_ids: bool) -> Writer {
+        let settings = MappingSettings { mode, deterministic_ids, ..MappingSettings::default() };
         Writer { mapper: Mapper::new(settings), deltas: Deltas::default(), bulk: Bulk::default() }
     }
 
     fn write(&mut self, envelope: &Envelope) -> &Bulk {
         self.bulk.clear();
-        let request = Request {
+        let request = MappingRequest {
             signal: Signal::Traces,
             envelope,
             mode: None,
@@ -59,10 +59,10 @@ fn main() {
     let envelopes = &envelopes;
     let mut rows = Rows::new(w1::SPANS);
     let modes = [
-        ("otel", Mode::Otel, true),
-        ("otel without ids", Mode::Otel, false),
-        ("ecs", Mode::Ecs, true),
-        ("none", Mode::None, true),
+        ("otel", MappingMode::Otel, true),
+        ("otel without ids", MappingMode::Otel, false),
+        ("ecs", MappingMode::Ecs, true),
+        ("none", MappingMode::None, true),
     ];
     for (name, mode, ids) in modes {
         let mut writer = Writer::new(mode, ids);
@@ -73,7 +73,7 @@ fn main() {
         rows.row(name, move |at| _ = black_box(writer.write(&envelopes[at])));
     }
     for (name, ids) in [("otel, gzip 1", true), ("otel without ids, gzip 1", false)] {
-        let mut writer = Writer::new(Mode::Otel, ids);
+        let mut writer = Writer::new(MappingMode::Otel, ids);
         let mut body = Vec::new();
         rows.row(name, move |at| {
             body.clear();

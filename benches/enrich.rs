@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use podgate::core::payload::Payload;
+use podgate::core::data::payload::Payload;
 use podgate::core::time::UnixNanos;
 use podgate::kube::decode::{Decoder, Event, Keep};
 use podgate::otlp::walk::Fields;

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use podgate::core::budget::Budget;
-use podgate::core::factory::ProcessorFactory;
-use podgate::core::host::Host;
-use podgate::core::payload::Signal;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
+use podgate::core::stage::factory::ProcessorFactory;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
-use podgate::otlp::{envelope, json, latest, span, split};
+use podgate::otlp::regroup::{latest_time, split};
+use podgate::otlp::{envelope, json, span};
 use podgate::processors::{attributes, probabilistic_sampler, resource};
 use podgate::testing::{stage, telemetry};
 use prost::Message;
@@ -77,7 +78,7 @@ fn main() {
     });
     rows.row("facts and grouping by trace", |at| _ = black_box(split::by_trace(&envelopes[at])));
     rows.row("latest time", |at| {
-        black_box(latest::latest_time(Signal::Traces, &envelopes[at].groups[0].scopes));
+        black_box(latest_time::latest_time(Signal::Traces, &envelopes[at].groups[0].scopes));
     });
     rows.row("JSON in", |at| _ = black_box(json::to_wire(Signal::Traces, &texts[at])));
     rows.row("JSON out", |at| {

@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::Share;
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
-use podgate::processors::tail_sampling::account::Account;
-use podgate::processors::tail_sampling::admission::{Admission, Incoming};
-use podgate::processors::tail_sampling::cache::Decided;
-use podgate::processors::tail_sampling::config::Settings;
-use podgate::processors::tail_sampling::core::{Bounds, Core};
-use podgate::processors::tail_sampling::policies::meter::Meters;
+use podgate::processors::tail_sampling::config::SamplingSettings;
+use podgate::processors::tail_sampling::decided::cache::Decided;
+use podgate::processors::tail_sampling::engine::{Bounds, Engine};
+use podgate::processors::tail_sampling::held::account::ByteAccount;
+use podgate::processors::tail_sampling::held::admission::{Admission, AdmittedRequest};
+use podgate::processors::tail_sampling::policies::meter::RateMeters;
 use tokio::time::Instant;
 
 #[path = "../tests/sampling/load.rs"]
@@ -69,7 +69,7 @@ fn attribute_policies() -> String {
     format!("[{}]", texts.chain(numbers).collect::<Vec<_>>().join(","))
 }
 
-fn settings_of(policies: &str) -> Settings {
+fn settings_of(policies: &str) -> SamplingSettings {
     let json = format!(r#"{{"decision_wait": "{}s", "policies": {policies}}}"#, WAIT.as_secs());
     settings::settings(&serde_json::from_str(&json).expect("valid JSON"))
 }
@@ -124,10 +124,10 @@ struct Figures {
 }
 
 struct Bench<'a> {
-    settings: &'a Settings,
+    settings: &'a SamplingSettings,
     load: &'a load::Load,
-    core: Core,
-    account: Arc<Account>,
+    core: Engine,
+    account: Arc<ByteAccount>,
     origin: Arc<Origin>,
     now: UnixNanos,
 }
@@ -143,7 +143,8 @@ impl Bench<'_> {
         let start = Instant::now();
         let admitted = admission.read(&payload).expect("memory without limit");
         let read = Instant::now();
-        let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+        let incoming =
+            AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
         self.core.accept(incoming, &admitted.runs[0], self.now);
         (length, read - start, read.elapsed())
     }
@@ -164,16 +165,16 @@ impl Bench<'_> {
 }
 
 /// Fills a store with two million spans, then takes in as many more while those that came first are decided.
-fn round(settings: &Settings, load: &load::Load) -> Figures {
+fn round(settings: &SamplingSettings, load: &load::Load) -> Figures {
     let before = resident_bytes();
     let now = UnixNanos::from_secs(1_760_000_000);
-    let meters = Arc::new(Meters::new(&settings.meters, now));
+    let meters = Arc::new(RateMeters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 256 << 20 };
     let mut bench = Bench {
         settings,
         load,
-        core: Core::new(settings.clone(), meters, bounds, RandomState::default(), (now, Instant::now)),
-        account: Account::new(u64::MAX / 2, &Budget::unlimited()),
+        core: Engine::new(settings.clone(), meters, bounds, RandomState::default(), (now, Instant::now)),
+        account: ByteAccount::new(u64::MAX / 2, &Budget::unlimited()),
         origin: Arc::new(Origin::internal(now)),
         now,
     };

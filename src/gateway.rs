@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::balance::Sheet;
+use crate::core::data::balance::Sheet;
 use crate::core::error::StartError;
-use crate::core::host::Host;
 use crate::core::limits;
 use crate::core::outside::Outside;
-use crate::core::routes::Page;
-use crate::core::status::State;
+use crate::core::report::routes::Page;
+use crate::core::report::status::State;
+use crate::core::stage::host::Host;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::{self, Running, Wired};
+use crate::pipeline::{self, BuiltComponent, Wired};
 use crate::registry;
 use crate::telemetry;
 
@@ -55,9 +55,9 @@ impl Gateway {
         host.routes.add("/v1/components", "components, their old names and signals", components);
         let mut wired = pipeline::wire(plan, &host);
         let listeners = telemetry::listeners(&plan.telemetry, &host).into_iter();
-        wired.extensions.extend(listeners.map(|(path, component)| Running { path, component }));
+        wired.extensions.extend(listeners.map(|(path, component)| BuiltComponent { path, component }));
         let watch = telemetry::limits::LimitWatch::new(&host, plan.memory_limit);
-        wired.extensions.push(Running { path: "service::limits".to_owned(), component: watch });
+        wired.extensions.push(BuiltComponent { path: "service::limits".to_owned(), component: watch });
         Gateway { host, wired }
     }
 
@@ -75,12 +75,12 @@ impl Gateway {
         self.host.status.set("service", State::Starting, "");
         let wired = &self.wired;
         let in_order = wired.extensions.iter().chain(&wired.exporters).chain(&wired.processors).chain(&wired.receivers);
-        for Running { path, component } in in_order {
+        for BuiltComponent { path, component } in in_order {
             tracing::debug!(component = %path, "starting");
             component.start().await?;
         }
         // They tell of failures; one that has not failed is there all the same.
-        wired.exporters.iter().for_each(|Running { path, .. }| self.host.status.begin(path));
+        wired.exporters.iter().for_each(|BuiltComponent { path, .. }| self.host.status.begin(path));
         Ok(())
     }
 

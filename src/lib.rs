@@ -14,6 +14,10 @@ pub mod ottl;
 
 pub mod telemetry;
 
+pub mod change;
+
+pub mod sending;
+
 pub mod receivers;
 
 pub mod processors;
@@ -29,6 +33,8 @@ pub mod registry;
 pub mod pipeline;
 
 pub mod gateway;
+
+pub mod lab;
 
 pub mod cli;
 

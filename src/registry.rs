@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::component::Kind;
-use crate::core::factory::{
+use crate::core::stage::component::Kind;
+use crate::core::stage::factory::{
     About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
 };
 use crate::extensions::{admin, health_check};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
-use podgate::otlp::{envelope, split};
+use podgate::otlp::envelope;
+use podgate::otlp::regroup::split;
 
 #[path = "allocations/counting.rs"]
 mod counting;

@@ -13,10 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
+use podgate::core::data::budget::Budget;
+use podgate::core::stage::host::Host;
 use podgate::core::time::{StandIn, UnixNanos};
-use podgate::kube::sandbox::{PodSpec, Sandbox};
+use podgate::lab::api_double::{PodSpec, Sandbox};
 use support::{Sink, attribute, attribute_of, free_port, post_spans, request, span};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

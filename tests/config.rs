@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use podgate::config::check::Section;
-use podgate::config::print::{Secrets, to_yaml};
-use podgate::config::{self, Sources, diagnose, document};
-use podgate::core::component::ComponentId;
+use podgate::config::show::diagnose;
+use podgate::config::show::print::{Secrets, to_yaml};
+use podgate::config::{self, Sources, document};
 use podgate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use podgate::core::node::{Node, SourceId, Value};
+use podgate::core::stage::component::ComponentId;
 use proptest::prelude::*;
 
 /// What came of reading one configuration.
@@ -47,7 +48,7 @@ fn load_text(text: &str, env: &[(&str, &str)]) -> Outcome {
 }
 
 /// Reads the top level too, as `validate` does before the registry comes in.
-fn read_document(outcome: &mut Outcome) -> document::Document {
+fn read_document(outcome: &mut Outcome) -> document::ConfigDocument {
     let diagnostics = Diagnostics::default();
     let tree = outcome.tree.clone().expect("the text has a tree");
     let document = document::read(&tree, &diagnostics);
@@ -436,7 +437,7 @@ proptest! {
     fn what_was_read_prints_as_yaml_that_reads_the_same(text in yamlish()) {
         if let Some(tree) = load_text(&text, &[]).tree {
             let shown = to_yaml(&tree, Secrets::Shown);
-            let again = config::yaml::parse(&shown, SourceId(0), &Diagnostics::default());
+            let again = config::read::yaml::parse(&shown, SourceId(0), &Diagnostics::default());
             let again = again.expect("printed YAML parses");
             prop_assert!(same(&tree, &again), "{shown}");
         }
@@ -451,6 +452,6 @@ proptest! {
 
     #[test]
     fn duration_and_size_take_any_text(text in "\\PC{0,16}") {
-        let _ = (config::duration::parse(&text), config::size::parse(&text), config::scalar::resolve(&text));
+        let _ = (config::value::duration::parse(&text), config::value::size::parse(&text), config::read::scalar::resolve(&text));
     }
 }

@@ -6,9 +6,9 @@ use std::fs;
 use std::process::Command;
 
 use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
-use podgate::config::diagnose;
+use podgate::config::show::diagnose;
 use podgate::core::diagnostic::Severity;
-use podgate::core::factory::Environment;
+use podgate::core::stage::factory::Environment;
 use serde_json::Value;
 
 fn check(args: &ConfigArgs, env: &BTreeMap<String, String>) -> Checked {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use podgate::config::check::Section;
-use podgate::config::{document, yaml};
-use podgate::core::component::Kind;
+use podgate::config::document;
+use podgate::config::read::yaml;
+use podgate::core::data::payload::Signal;
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::node::{Node, SourceId};
-use podgate::core::payload::Signal;
+use podgate::core::stage::component::Kind;
 
 fn tree(text: &str) -> Node {
     yaml::parse(text, SourceId(0), &Diagnostics::default()).expect("test YAML parses")

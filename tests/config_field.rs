@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
-use podgate::config::diagnose;
-use podgate::core::factory::Environment;
+use podgate::config::show::diagnose;
+use podgate::core::stage::factory::Environment;
 use process::{Running, ask, free_port, one_span, text};
 
 const REFUSE: UnsupportedArg = UnsupportedArg::Refuse;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::core::factory::Environment;
-use podgate::core::routes::Query;
+use podgate::core::report::routes::PageQuery;
+use podgate::core::stage::factory::Environment;
 use podgate::core::time::UnixNanos;
 use podgate::kube::decode::{Decoder, Keep};
-use podgate::kube::table::{Change, Table};
+use podgate::kube::table::{PodChange, Table};
 use podgate::otlp::attributes::find;
 use tokio::time::Instant;
 
@@ -82,7 +82,7 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let (rig, _file) = started(3).await;
     let ask = |key: &str, value: &str| {
         let page = rig.host.routes.find("/v1/explain").expect("offered");
-        let answer = page(&Query::from([(key.to_owned(), value.to_owned())]));
+        let answer = page(&PageQuery::from([(key.to_owned(), value.to_owned())]));
         assert_eq!(answer.status, 200);
         answer.body["processors"]["k8s_attributes"].clone()
     };
@@ -115,8 +115,8 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let nobody = ask("ip", "203.0.113.9");
     assert!(nobody["why_not"].as_str().expect("a reason").contains("other node"));
     let page = rig.host.routes.find("/v1/explain").expect("offered");
-    assert_eq!(page(&Query::new()).status, 400);
-    let pods = rig.host.routes.find("/v1/pods").expect("offered")(&Query::new());
+    assert_eq!(page(&PageQuery::new()).status, 400);
+    let pods = rig.host.routes.find("/v1/pods").expect("offered")(&PageQuery::new());
     assert_eq!(pods.body["processors"]["k8s_attributes"]["total"], 3);
     rig.component.drain(Instant::now() + Duration::from_secs(5)).await;
 }
@@ -186,7 +186,7 @@ fn taken_by(count: usize) -> Option<u64> {
     let before = resident()?;
     let mut table = Table::new(Duration::from_secs(120));
     let pods = (0..count).map(|at| decoder.pod(rig::pod(at).to_string().as_bytes()).expect("a pod").pod).collect();
-    table.apply(Change::Listed(pods), UnixNanos::now());
+    table.apply(PodChange::Listed(pods), UnixNanos::now());
     let snapshot = table.snapshot();
     assert_eq!(snapshot.len(), count);
     Some(resident()?.saturating_sub(before))

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use podgate::cli::sources::{Checked, ConfigArgs, check_with};
-use podgate::config::diagnose;
-use podgate::core::component::Kind;
-use podgate::core::factory::Environment;
+use podgate::config::show::diagnose;
+use podgate::core::stage::component::Kind;
+use podgate::core::stage::factory::Environment;
 use podgate::registry;
 
 fn check(configs: Vec<String>) -> Checked {

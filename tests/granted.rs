@@ -10,22 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::consumer::{Consumed, Consumer, Next};
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::fan_out::FanOut;
+use podgate::core::data::origin::{Origin, Transport};
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::Share;
 use podgate::core::error::Reason;
-use podgate::core::factory::ProcessorFactory;
-use podgate::core::fan_out::FanOut;
-use podgate::core::host::Host;
-use podgate::core::origin::{Origin, Transport};
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::Share;
+use podgate::core::stage::consumer::{Consumed, Consumer, Next};
+use podgate::core::stage::factory::ProcessorFactory;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
-use podgate::exporters::debug::page::Page;
-use podgate::exporters::debug::text::Style;
-use podgate::otlp::json::line::Line;
-use podgate::otlp::{json, portion, readable};
-use podgate::processors::tail_sampling::account::Account;
-use podgate::processors::tail_sampling::admission::Admission;
+use podgate::exporters::debug::page::DebugPage;
+use podgate::exporters::debug::text::Detail;
+use podgate::otlp::json::line::JsonLine;
+use podgate::otlp::regroup::portion;
+use podgate::otlp::{json, readable};
+use podgate::processors::tail_sampling::held::account::ByteAccount;
+use podgate::processors::tail_sampling::held::admission::Admission;
 use podgate::processors::{attributes, filter, probabilistic_sampler, resource, transform};
 use podgate::testing::stage;
 
@@ -167,7 +168,7 @@ fn what_payloads_are_cut_into_and_joined_from_was_granted() {
 fn what_a_request_is_printed_as_was_granted() {
     for (name, signal, body) in worst::bodies(BODY_BYTES) {
         hold(&format!("{name} as a line of JSON"), &body, |bytes, ticket| {
-            let mut line = Line::within(&ticket);
+            let mut line = JsonLine::within(&ticket);
             let payload = payload(signal, bytes, ticket);
             let unread = payload.iter().map(|payload| json::readable_from_wire(signal, &payload.envelope, &mut line));
             assert!(unread.sum::<u64>() < u64::MAX);
@@ -176,9 +177,9 @@ fn what_a_request_is_printed_as_was_granted() {
     }
     for (name, signal, body) in worst::bodies(PROCESSED_BYTES) {
         hold(&format!("{name} on a page"), &body, |bytes, ticket| {
-            let mut page = Page::within(&ticket);
+            let mut page = DebugPage::within(&ticket);
             let payload = payload(signal, bytes, ticket);
-            payload.iter().for_each(|payload| page.show(payload, Style::Detailed).expect("memory without limit"));
+            payload.iter().for_each(|payload| page.show(payload, Detail::Detailed).expect("memory without limit"));
             Box::new((page, payload))
         });
     }
@@ -261,7 +262,7 @@ fn what_the_sampler_reads_a_request_into_was_granted() {
             continue;
         }
         hold(&format!("{name} to the sampler"), &request, |bytes, ticket| {
-            let account = Account::new(1 << 40, &ticket.budget());
+            let account = ByteAccount::new(1 << 40, &ticket.budget());
             let admission = Admission { leaves: &settings.leaves, account: &account, shards: 2, seed: 1 };
             let admitted =
                 payload(signal, bytes, ticket).map(|payload| (admission.read(&payload).map_err(|_| ()), payload));

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
-use podgate::kube::client::Auth;
+use podgate::core::data::budget::Budget;
+use podgate::core::stage::host::Host;
+use podgate::kube::client::Credentials;
 use podgate::kube::hub::{Hub, WatchSpec};
 use podgate::kube::owners::Lookup;
-use podgate::kube::sandbox::{Fault, MadePod, PodSpec, Sandbox};
-use podgate::kube::watch::Health;
+use podgate::kube::watch::WatchHealth;
+use podgate::lab::api_double::{ApiFault, MadePod, PodSpec, Sandbox};
 use tokio::time::{Instant, sleep};
 
 #[path = "kube_watch/credentials.rs"]
@@ -42,7 +42,7 @@ async fn pods_are_listed_and_followed_through_restart_and_deletion() {
     let hub = world.synced().await;
     assert!(knows(&hub, &cart));
     assert!(!knows(&hub, &elsewhere), "the node filter leaves other nodes' pods out");
-    assert_eq!(hub.freshness().state, Health::Fresh);
+    assert_eq!(hub.freshness().state, WatchHealth::Fresh);
 
     let before = true_id(&world.sandbox, &cart, "app");
     assert_eq!(shown_id(&hub, &cart, "app"), Some(before.clone()));
@@ -95,12 +95,12 @@ async fn several_namespaces_are_watched_each_by_itself() {
 }
 
 /// Fault while it runs, then health: the view must be right again within the promised minute.
-async fn heals_from(fault: Fault, seed: u64) {
+async fn heals_from(fault: ApiFault, seed: u64) {
     let world = World::new(seed).await;
     let old = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
     let hub = world.synced().await;
     world.sandbox.set_fault(Some(fault));
-    if matches!(fault, Fault::GoneAsEvent | Fault::GoneAsStatus) {
+    if matches!(fault, ApiFault::GoneAsEvent | ApiFault::GoneAsStatus) {
         world.sandbox.compact();
     }
     // Reads of single pods have a pace of their own.
@@ -128,17 +128,17 @@ async fn heals_from(fault: Fault, seed: u64) {
 
 #[tokio::test]
 async fn the_view_heals_from_every_way_a_server_fails() {
-    let refused = |code, seconds: Option<u64>| Fault::Status { code, retry_after: seconds.map(Duration::from_secs) };
+    let refused = |code, seconds: Option<u64>| ApiFault::Status { code, retry_after: seconds.map(Duration::from_secs) };
     let faults = [
-        Fault::EndAtOnce,
-        Fault::GoneAsEvent,
-        Fault::GoneAsStatus,
-        Fault::ErrorEvent { code: 500 },
-        Fault::Garbage,
-        Fault::Truncated,
-        Fault::NoBookmarks,
-        Fault::Duplicates,
-        Fault::Slow,
+        ApiFault::EndAtOnce,
+        ApiFault::GoneAsEvent,
+        ApiFault::GoneAsStatus,
+        ApiFault::ErrorEvent { code: 500 },
+        ApiFault::Garbage,
+        ApiFault::Truncated,
+        ApiFault::NoBookmarks,
+        ApiFault::Duplicates,
+        ApiFault::Slow,
         refused(401, None),
         refused(403, None),
         refused(429, Some(2)),
@@ -155,7 +155,7 @@ async fn a_server_without_streaming_lists_is_listed_in_pages() {
     for number in 0..501 {
         world.sandbox.add_pod(PodSpec::deployed("shop", &format!("web{number}"), &["app"]));
     }
-    world.sandbox.set_fault(Some(Fault::NoStreamingLists));
+    world.sandbox.set_fault(Some(ApiFault::NoStreamingLists));
     let hub = world.synced().await;
     assert_eq!(hub.snapshot().len(), 501);
     let targets: Vec<String> = world.sandbox.requests().into_iter().map(|asked| asked.target).collect();
@@ -171,7 +171,7 @@ async fn a_server_without_streaming_lists_is_listed_in_pages() {
 async fn one_unreadable_object_costs_itself_only() {
     let world = World::new(6).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
-    world.sandbox.set_fault(Some(Fault::BadObject));
+    world.sandbox.set_fault(Some(ApiFault::BadObject));
     let hub = world.synced().await;
     assert!(knows(&hub, &pod));
     assert_eq!(hub.snapshot().len(), 1);
@@ -185,7 +185,7 @@ async fn a_rotated_token_is_read_again_at_once() {
     let path = folder.path().join("token");
     std::fs::write(&path, "first").unwrap();
     world.sandbox.require_token(Some("first"));
-    let auth = Auth::TokenFile { url: world.url.clone(), path: path.clone() };
+    let auth = Credentials::TokenFile { url: world.url.clone(), path: path.clone() };
     let hub = Hub::of(&world.host, WatchSpec { auth, ..world.spec() });
     hub.start();
     assert!(hub.wait_synced(Instant::now() + PATIENCE).await);
@@ -201,9 +201,9 @@ async fn a_rotated_token_is_read_again_at_once() {
 #[tokio::test]
 async fn a_missing_right_names_verb_and_cure_on_the_status_board() {
     let world = World::new(8).await;
-    world.sandbox.set_fault(Some(Fault::Status { code: 403, retry_after: None }));
+    world.sandbox.set_fault(Some(ApiFault::Status { code: 403, retry_after: None }));
     let hub = world.hub();
-    until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    until(&hub, "the state", |hub| matches!(hub.freshness().state, WatchHealth::Stale(_))).await;
     let board = world.host.status.all();
     let message = &board["k8s"].message;
     assert!(message.contains("no right to watch pods: grant verbs get, list, watch on pods"), "{message}");
@@ -235,7 +235,7 @@ async fn a_refresh_asks_once_for_one_pod_and_shows_what_it_found() {
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
     let path = format!("/pods/{}?", pod.name);
     let hub = world.synced().await;
-    world.sandbox.set_fault(Some(Fault::SilentAfterHead));
+    world.sandbox.set_fault(Some(ApiFault::SilentAfterHead));
     sleep(Duration::from_millis(1_500)).await;
     let run = world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
     sleep(Duration::from_millis(700)).await;
@@ -259,14 +259,14 @@ async fn a_read_that_fails_casts_doubt_on_a_watch_that_looks_alive_until_the_ser
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
     let hub = world.synced().await;
     assert_eq!(hub.freshness().doubt, None);
-    world.sandbox.set_fault(Some(Fault::Status { code: 500, retry_after: None }));
+    world.sandbox.set_fault(Some(ApiFault::Status { code: 500, retry_after: None }));
     let asked = Instant::now();
     hub.refresh(&pod.uid, "shop", &pod.name);
     while hub.freshness().doubt.is_none() {
         assert!(asked.elapsed() < PATIENCE, "the failure is not noticed");
         sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(hub.freshness().state, Health::Fresh, "the stream goes on, silently");
+    assert_eq!(hub.freshness().state, WatchHealth::Fresh, "the stream goes on, silently");
     world.sandbox.set_fault(None);
     while hub.freshness().doubt.is_some() {
         assert!(asked.elapsed() < PATIENCE, "the read is not repeated");
@@ -285,7 +285,7 @@ async fn a_server_that_says_nothing_proves_nothing_until_a_read_is_answered() {
     world.sandbox.freeze(true);
     sleep(Duration::from_millis(1_500)).await;
     let freshness = hub.freshness();
-    assert_eq!(freshness.state, Health::Fresh);
+    assert_eq!(freshness.state, WatchHealth::Fresh);
     assert!(freshness.proof.is_some_and(|age| age >= Duration::from_millis(1_500)), "{freshness:?}");
     let before = proved(&hub);
     hub.refresh(&pod.uid, "shop", &pod.name);
@@ -302,7 +302,7 @@ async fn what_an_outage_held_back_is_not_taken_for_a_slow_kubelet() {
     let pods = ["cart", "pay", "ship"].map(|name| world.sandbox.add_pod(PodSpec::deployed("shop", name, &["app"])));
     let hub = world.synced().await;
     sleep(Duration::from_millis(5_500)).await;
-    world.sandbox.set_fault(Some(Fault::Status { code: 503, retry_after: None }));
+    world.sandbox.set_fault(Some(ApiFault::Status { code: 503, retry_after: None }));
     for pod in &pods {
         world.sandbox.restart_container("shop", &pod.name, "app").unwrap();
     }
@@ -324,7 +324,7 @@ async fn without_the_right_to_get_pods_are_asked_for_by_a_list_of_one_name_and_e
         let world = World::new(15).await;
         let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
         world.sandbox.add_pod(PodSpec::deployed("shop", "other", &["app"]));
-        world.sandbox.set_fault(Some(Fault::NoRight { verbs }));
+        world.sandbox.set_fault(Some(ApiFault::NoRight { verbs }));
         let hub = world.synced().await;
         let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
         let before = Instant::now();
@@ -350,11 +350,11 @@ async fn without_the_right_to_get_pods_are_asked_for_by_a_list_of_one_name_and_e
 async fn a_token_that_expires_on_the_detour_is_not_taken_for_a_missing_right() {
     let world = World::new(18).await;
     let pod = world.sandbox.add_pod(PodSpec::deployed("shop", "cart", &["app"]));
-    world.sandbox.set_fault(Some(Fault::NoRight { verbs: &["get", "list"] }));
+    world.sandbox.set_fault(Some(ApiFault::NoRight { verbs: &["get", "list"] }));
     let hub = world.synced().await;
     let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
     until(&hub, "a proof by a stream", |hub| proved(hub).is_some()).await;
-    world.sandbox.set_fault(Some(Fault::Status { code: 401, retry_after: None }));
+    world.sandbox.set_fault(Some(ApiFault::Status { code: 401, retry_after: None }));
     let unauthorized = || world.metric("otelcol_otelsvc_k8s_requests", Some("unauthorized"));
     let before = unauthorized();
     until(&hub, "reads that meet the 401", |hub| {
@@ -374,13 +374,13 @@ async fn a_right_that_is_denied_for_a_moment_is_asked_for_again() {
     let proved = |hub: &Hub| hub.snapshot().by_uid(&pod.uid).and_then(|entry| entry.proved);
     until(&hub, "the first read", |hub| proved(hub).is_some()).await;
     // A server that has just started knows nobody's rights yet.
-    world.sandbox.set_fault(Some(Fault::NoRight { verbs: &["get", "list", "watch"] }));
+    world.sandbox.set_fault(Some(ApiFault::NoRight { verbs: &["get", "list", "watch"] }));
     sleep(Duration::from_millis(1_100)).await;
     hub.refresh(&pod.uid, "shop", &pod.name);
     until(&hub, "the refusal", |hub| hub.freshness().mute).await;
     world.sandbox.set_fault(None);
     until(&hub, "the right", |hub| !hub.freshness().mute).await;
-    assert_eq!(world.host.status.all()["k8s/rights"].state, podgate::core::status::State::Ok);
+    assert_eq!(world.host.status.all()["k8s/rights"].state, podgate::core::report::status::State::Ok);
     hub.drain(Instant::now() + PATIENCE).await;
 }
 
@@ -434,9 +434,9 @@ async fn many_owners_of_a_kind_are_listed_once_and_do_not_wait_their_turn() {
 async fn no_server_at_all_leaves_an_empty_view_that_says_so() {
     let host = Host::new(Budget::unlimited());
     let world = World::new(12).await;
-    let hub = Hub::of(&host, WatchSpec { auth: Auth::Url("http://127.0.0.1:1".to_owned()), ..world.spec() });
+    let hub = Hub::of(&host, WatchSpec { auth: Credentials::Url("http://127.0.0.1:1".to_owned()), ..world.spec() });
     hub.start();
-    until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    until(&hub, "the state", |hub| matches!(hub.freshness().state, WatchHealth::Stale(_))).await;
     assert!(hub.snapshot().is_empty());
     assert!(!hub.wait_synced(Instant::now() + Duration::from_millis(10)).await);
     assert!(host.status.all()["k8s"].message.contains("not reachable"));

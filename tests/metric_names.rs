@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::core::factory::Environment;
-use podgate::core::stats::{Series, Stats};
+use podgate::core::report::stats::{Series, Stats};
+use podgate::core::stage::factory::Environment;
 use podgate::gateway::Gateway;
 use podgate::telemetry::prometheus::{Spelling, render};
 use support::{Sink, drain, free_port, post_spans, request, span, start};
@@ -35,7 +35,7 @@ fn with_every_component() -> Gateway {
         .replace("compression: zstd", "compression: gzip");
     let args = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
     let checked = check_with(&args, Environment::of(|_| None));
-    let findings = podgate::config::diagnose::render(&checked.findings, &checked.sources, false);
+    let findings = podgate::config::show::diagnose::render(&checked.findings, &checked.sources, false);
     Gateway::build(&checked.plan.unwrap_or_else(|| panic!("{findings}")))
 }
 

@@ -10,7 +10,7 @@ use std::fs;
 
 use podgate::cli::sources::{ConfigArgs, UnsupportedArg, check_with};
 use podgate::core::diagnostic::Severity;
-use podgate::core::factory::Environment;
+use podgate::core::stage::factory::Environment;
 use serde_json::Value;
 
 /// What each variable that workloads set comes to.

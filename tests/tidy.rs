@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use podgate::registry;
 
+#[path = "tidy/house.rs"]
+mod house;
+
 const FILE_LINES_MAX: usize = 500;
 
 /// Where our sources stand. The fuzz targets are a workspace of their own and under the same law.
@@ -19,15 +22,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ottl", &["config", "core", "otlp"]),
     ("kube", &["config", "core", "net", "otlp"]),
     ("telemetry", &["config", "core", "net", "otlp"]),
+    ("change", &["config", "core", "otlp"]),
+    ("sending", &["config", "core", "net", "otlp"]),
     ("receivers", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
-    ("processors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
-    ("exporters", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("processors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry", "change"]),
+    ("exporters", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry", "sending"]),
     ("connectors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
     ("extensions", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
     ("registry", &["core", "receivers", "processors", "exporters", "connectors", "extensions"]),
     ("pipeline", &["config", "core", "registry"]),
     ("gateway", &["config", "core", "pipeline", "telemetry", "registry"]),
-    ("testing", &["cli", "config", "core", "net", "otlp", "kube"]),
+    ("testing", &["config", "core", "lab", "net", "otlp", "kube"]),
+    ("lab", &["config", "core", "kube", "net", "otlp", "telemetry"]),
     (
         "cli",
         &[
@@ -42,6 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pipeline",
             "gateway",
             "extensions",
+            "lab",
         ],
     ),
 ];
@@ -297,7 +304,7 @@ const GRANTED: &[&str] = &[
     "src/exporters/debug/",
     "src/exporters/file/",
     "src/exporters/otlp/",
-    "src/exporters/sending/",
+    "src/sending/",
     "src/exporters/writing/",
 ];
 

@@ -7,10 +7,10 @@ use std::io::{Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use podgate::cli::loadgen::generate::{Mix, TraceStream, field_resource, pod_uid};
-use podgate::cli::loadgen::latency::Latency;
-use podgate::cli::out;
 use podgate::core::time::UnixNanos;
+use podgate::lab::loadgen::generate::{Mix, TraceStream, field_resource, pod_uid};
+use podgate::lab::loadgen::latency::LatencyHistogram;
+use podgate::telemetry::stdout;
 use tokio::time::Instant;
 
 const CONNECTIONS: u32 = 4;
@@ -18,7 +18,7 @@ const CONNECTIONS: u32 = 4;
 /// Accepts on a free port, which it prints, and gives every connection a thread.
 fn listen(serve: impl FnMut(TcpStream) -> Result<()> + Clone + Send + 'static) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    out::line(&listener.local_addr().expect("bound").to_string());
+    stdout::line(&listener.local_addr().expect("bound").to_string());
     while let Ok((stream, _)) = listener.accept() {
         let _ = stream.set_nodelay(true);
         let mut serve = serve.clone();
@@ -76,16 +76,16 @@ pub fn load(words: &[String]) {
         let address = words.first().cloned().unwrap_or_default();
         std::thread::spawn(move || send(&address, Schedule { connection, rate, spans, started, until }))
     });
-    let mut latency = Latency::default();
+    let mut latency = LatencyHistogram::default();
     for sender in senders.collect::<Vec<_>>() {
         match sender.join() {
             Ok(Ok(part)) => latency.merge(&part),
-            _ => out::error_line("a sender of the floor failed"),
+            _ => stdout::error_line("a sender of the floor failed"),
         }
     }
     let accepted = latency.count() * u64::from(spans);
     let micros = |quantile: f64| latency.quantile(quantile).as_micros() as u64;
-    out::line(
+    stdout::line(
         &serde_json::json!({
             "seconds": started.elapsed().as_secs_f64(),
             "spans": { "accepted": accepted, "refused": 0, "rejected": 0, "failed": 0, "unsent": 0 },
@@ -105,12 +105,12 @@ struct Schedule {
 }
 
 /// One connection's share: every `CONNECTIONS`th request of the schedule, or as fast as answered when the rate is 0.
-fn send(address: &str, schedule: Schedule) -> Result<Latency> {
+fn send(address: &str, schedule: Schedule) -> Result<LatencyHistogram> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let resource = field_resource("service-0", &pod_uid(0), "service-0-0", "app");
     let mut traces = TraceStream::new(vec![resource], Mix::default(), u64::from(schedule.connection));
-    let mut latency = Latency::default();
+    let mut latency = LatencyHistogram::default();
     let mut acknowledgement = [0];
     for turn in 0u32.. {
         let mut due = Instant::now();

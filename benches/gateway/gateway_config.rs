@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use podgate::cli::loadgen::generate::pod_uid;
+use podgate::lab::loadgen::generate::pod_uid;
 
 /// The stages between receiver and exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ mod obvious_sampling;
 mod process;
 mod sink;
 
-use podgate::cli::out;
+use podgate::telemetry::stdout;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,7 +33,7 @@ fn main() {
         // cargo passes --bench.
         _ => {
             if let Err(why) = measure::all() {
-                out::error_line(&format!("the bench ended early: {why}"));
+                stdout::error_line(&format!("the bench ended early: {why}"));
                 std::process::exit(1);
             }
         }

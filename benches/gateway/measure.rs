@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::gateway_config::{self, Stages};
 use crate::process::Pinned;
-use podgate::cli::out;
+use podgate::telemetry::stdout;
 
 const CORE_LOAD: u8 = 0;
 const CORE_TEST: u8 = 1;
@@ -104,13 +104,13 @@ pub fn all() -> Result<(), String> {
     let wanted = std::env::var("BENCH_CASES").unwrap_or_default();
     let itself = std::env::current_exe().map_err(|error| error.to_string())?;
     let bench = Bench { itself, podgate: env!("CARGO_BIN_EXE_podgate").into(), seconds, pods_file };
-    out::line(&format!(
+    stdout::line(&format!(
         "each case: {WARM_UP_SECONDS} s to warm up (W5: {WARM_UP_W5_SECONDS}), {seconds} s measured; process under test on core 1"
     ));
     let mut rows = Vec::new();
     for case in CASES.iter().filter(|case| case.name.contains(&wanted)) {
         let row = bench.run(case).map_err(|why| format!("{}: {why}", case.name))?;
-        out::line(&format!("{:<42} {:>6.0} ns/span", row.name, row.nanos_per_span));
+        stdout::line(&format!("{:<42} {:>6.0} ns/span", row.name, row.nanos_per_span));
         rows.push(row);
     }
     print(&rows);
@@ -118,12 +118,12 @@ pub fn all() -> Result<(), String> {
 }
 
 fn print(rows: &[Row]) {
-    out::line("");
-    out::line("| case | CPU ns/span | spans/s | p50 us | p99 us | RSS idle / peak MiB | lost |");
-    out::line("|---|---|---|---|---|---|---|");
+    stdout::line("");
+    stdout::line("| case | CPU ns/span | spans/s | p50 us | p99 us | RSS idle / peak MiB | lost |");
+    stdout::line("|---|---|---|---|---|---|---|");
     for row in rows {
         let lost = if row.sampled { "sampled".to_owned() } else { row.lost.to_string() };
-        out::line(&format!(
+        stdout::line(&format!(
             "| {} | {:.0} | {:.0} | {} | {} | {:.1} / {:.1} | {lost} |",
             row.name,
             row.nanos_per_span,

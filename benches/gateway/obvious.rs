@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
-use podgate::cli::out;
+use podgate::telemetry::stdout;
 
 const ADDED: [(&str, &str); 10] = [
     ("k8s.namespace.name", "shop"),
@@ -69,7 +69,7 @@ pub fn serve<S: TraceService, F: Future<Output = ()>>(
     runtime.block_on(async {
         let next = TraceServiceClient::new(channel(sink));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        out::line(&listener.local_addr().expect("bound").to_string());
+        stdout::line(&listener.local_addr().expect("bound").to_string());
         let incoming = futures_util::stream::unfold(listener, |listener| async {
             let accepted: std::io::Result<TcpStream> = listener.accept().await.map(|(stream, _)| {
                 let _ = stream.set_nodelay(true);
@@ -81,7 +81,7 @@ pub fn serve<S: TraceService, F: Future<Output = ()>>(
         let served = Server::builder().add_service(service).serve_with_incoming(incoming);
         let (served, ()) = futures_util::future::join(served, beside(next)).await;
         if let Err(error) = served {
-            out::error_line(&error.to_string());
+            stdout::error_line(&error.to_string());
         }
     });
 }

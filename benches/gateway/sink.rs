@@ -14,15 +14,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use podgate::cli::out;
 use podgate::otlp::envelope;
+use podgate::telemetry::stdout;
 
 pub fn run() {
     let spans = Arc::new(AtomicU64::new(0));
     let counted = spans.clone();
     std::thread::spawn(move || {
         for _ in std::io::stdin().lock().lines() {
-            out::line(&counted.load(Ordering::Relaxed).to_string());
+            stdout::line(&counted.load(Ordering::Relaxed).to_string());
         }
         std::process::exit(0);
     });
@@ -32,7 +32,7 @@ pub fn run() {
 
 async fn serve(spans: Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    out::line(&listener.local_addr().expect("bound").to_string());
+    stdout::line(&listener.local_addr().expect("bound").to_string());
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);

@@ -1,8 +1,8 @@
 //! Configuration: any YAML ends in a plan or in findings that can be shown, never in a panic or in endless expansion.
 
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::config::diagnose;
-use podgate::core::factory::Environment;
+use podgate::config::show::diagnose;
+use podgate::core::stage::factory::Environment;
 
 pub fn yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

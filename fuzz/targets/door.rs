@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use podgate::net::frames::{FrameMeter, PREFACE};
 use podgate::net::grpc;
-use podgate::net::listen::Endpoint;
-use podgate::net::sniff::protocol_of;
+use podgate::net::server::connection::frames::{FrameMeter, PREFACE};
+use podgate::net::server::listen::Endpoint;
+use podgate::net::server::sniff::protocol_of;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use podgate::core::budget::Budget;
-use podgate::net::body::Gathered;
+use podgate::core::data::budget::Budget;
 use podgate::net::compression::{Encoding, InflateError, Inflater};
+use podgate::net::server::body::Gathered;
 use tokio::runtime::{Builder, Runtime};
 
 /// Largest output allowed here; small, so that a bomb is cheap.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use podgate::ottl::{Condition, Context, Draft, Edits, Points, Scene, Statement, Syntax};
+use podgate::ottl::{Condition, Context, EditTarget, Edits, MessageEdit, Points, Statement, Syntax};
 use prost::Message;
 
 static RECORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -65,14 +65,14 @@ pub fn text(data: &[u8]) {
     }
 }
 
-fn scene(message: &[u8]) -> Scene<'_> {
-    let draft = || Draft::new(message, Edits::default());
-    Scene {
+fn scene(message: &[u8]) -> EditTarget<'_> {
+    let draft = || MessageEdit::new(message, Edits::default());
+    EditTarget {
         resource: draft(),
         scope: draft(),
         item: draft(),
         piece: draft(),
         points: Points::Gauge,
-        ..Scene::default()
+        ..EditTarget::default()
     }
 }

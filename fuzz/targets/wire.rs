@@ -5,11 +5,12 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use podgate::core::budget::Ticket;
-use podgate::core::payload::{Envelope, Signal};
+use podgate::core::data::budget::Ticket;
+use podgate::core::data::payload::{Envelope, Signal};
 use podgate::otlp::edit::Appender;
+use podgate::otlp::regroup::{latest_time, split};
 use podgate::otlp::walk::Malformed;
-use podgate::otlp::{attributes, depth, envelope, json, latest, readable, span, split};
+use podgate::otlp::{attributes, depth, envelope, json, readable, span};
 use prost::Message;
 
 /// One export request, of every signal.
@@ -62,7 +63,7 @@ fn read_on(signal: Signal, read: &Envelope) {
     by_trace.traces().for_each(|(_, spans)| places.extend(spans.map(|span| span.place)));
     assert_eq!(split::pick(read, &mut places).messages(), read.messages());
     for group in &read.groups {
-        latest::latest_time(signal, &group.scopes);
+        latest_time::latest_time(signal, &group.scopes);
         group.resource.iter().for_each(|resource| edit(resource));
     }
     for item in read.items() {

@@ -5,8 +5,9 @@ use clap::{Args as ClapArgs, Subcommand};
 use crate::cli::doctor::exporter_probes;
 use crate::cli::doctor::report::told;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, out, run};
-use crate::core::probe::{Health, Probe, Remedy};
+use crate::cli::{Exit, run};
+use crate::core::stage::probe::{Probe, ProbeHealth, Remedy};
+use crate::telemetry::stdout;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> Exit {
     let clusters = exporter_probes(&plan).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
     let clusters: Vec<(String, Box<dyn Probe>)> = clusters.collect();
     if clusters.is_empty() {
-        out::error_line(
+        stdout::error_line(
             "no pipeline of this configuration ends in an elasticsearch exporter, so there is nothing to set up; name the \
              configuration that has one",
         );
@@ -82,13 +83,13 @@ fn foreseen(clusters: &[(String, Box<dyn Probe>)], version: &str) -> Exit {
         let report = match probe.foresee(version) {
             Ok(report) => report,
             Err(why) => {
-                out::error_line(&format!("--assume: {why}"));
+                stdout::error_line(&format!("--assume: {why}"));
                 return Exit::Usage;
             }
         };
         let what = format!("{path}: for version {version}, which was not asked; --ask asks the cluster what it lacks");
-        out::line(&format!("# {what}"));
-        report.findings.iter().flat_map(told).for_each(|line| out::line(&format!("#{line}")));
+        stdout::line(&format!("# {what}"));
+        report.findings.iter().flat_map(told).for_each(|line| stdout::line(&format!("#{line}")));
         report.remedies.iter().for_each(|remedy| show(path, remedy));
     }
     Exit::Ok
@@ -99,16 +100,17 @@ async fn all(clusters: &[(String, Box<dyn Probe>)], apply: bool) -> Exit {
     for (path, probe) in clusters {
         let report = probe.ask().await;
         let unreachable = report.findings.iter().filter(|finding| finding.subject == "connection");
-        if unreachable.clone().all(|finding| finding.health == Health::Bad) && unreachable.clone().next().is_some() {
-            out::error_line(&format!("{path}:"));
-            unreachable.flat_map(told).for_each(|line| out::error_line(&line));
+        if unreachable.clone().all(|finding| finding.health == ProbeHealth::Bad) && unreachable.clone().next().is_some()
+        {
+            stdout::error_line(&format!("{path}:"));
+            unreachable.flat_map(told).for_each(|line| stdout::error_line(&line));
             failed = true;
         }
         for remedy in &report.remedies {
             failed |= !one(&**probe, path, remedy, apply).await;
         }
         if report.remedies.is_empty() && !failed {
-            out::line(&format!("{path}: nothing is missing"));
+            stdout::line(&format!("{path}: nothing is missing"));
         }
     }
     if failed { Exit::Failure } else { Exit::Ok }
@@ -119,7 +121,7 @@ fn show(path: &str, remedy: &Remedy) {
     let body =
         serde_json::from_str(&remedy.body).and_then(|body: serde_json::Value| serde_json::to_string_pretty(&body));
     let body = body.unwrap_or_else(|_| remedy.body.clone());
-    out::line(&format!("# {path}: {}\n{} {}\n{body}\n", remedy.reason, remedy.method, remedy.path));
+    stdout::line(&format!("# {path}: {}\n{} {}\n{body}\n", remedy.reason, remedy.method, remedy.path));
 }
 
 async fn one(probe: &dyn Probe, path: &str, remedy: &Remedy, apply: bool) -> bool {
@@ -129,11 +131,11 @@ async fn one(probe: &dyn Probe, path: &str, remedy: &Remedy, apply: bool) -> boo
     }
     match probe.apply(remedy).await {
         Ok(()) => {
-            out::line(&format!("{path}: {} {}: done", remedy.method, remedy.path));
+            stdout::line(&format!("{path}: {} {}: done", remedy.method, remedy.path));
             true
         }
         Err(why) => {
-            out::error_line(&format!("{path}: {} {}: {why}", remedy.method, remedy.path));
+            stdout::error_line(&format!("{path}: {} {}: {why}", remedy.method, remedy.path));
             false
         }
     }

@@ -2,16 +2,13 @@
 
 pub mod accept;
 pub mod ask;
-pub mod completion;
-pub mod components;
 pub mod demo;
+pub mod describe;
 pub mod doctor;
 pub mod elastic;
 pub mod env;
 pub mod loadgen;
-pub mod man;
 pub mod ottl;
-pub mod out;
 pub mod print_config;
 pub mod rbac;
 pub mod replay;
@@ -51,7 +48,7 @@ enum Command {
     /// Check a configuration completely, without opening a socket
     Validate(validate::Args),
     /// List the components, their old names and the signals they take
-    Components(components::Args),
+    Components(describe::components::Args),
     /// Print the variables an application's pod needs, a Kustomize patch or an Instrumentation resource
     Env(env::Args),
     /// Age, memory, listeners and state of a running gateway
@@ -85,9 +82,9 @@ enum Command {
     /// Send generated traces to an OTLP endpoint and say what became of them
     Loadgen(loadgen::Args),
     /// Print the completions of a shell: podgate completion bash > /etc/bash_completion.d/podgate
-    Completion(completion::Args),
+    Completion(describe::completion::Args),
     /// Print a manual page: podgate man > podgate.1, podgate man validate > podgate-validate.1
-    Man(man::Args),
+    Man(describe::man::Args),
     /// Print version, commit and target, as --version does
     Version,
 }
@@ -125,13 +122,15 @@ pub fn dispatch(cli: Cli) -> Exit {
         && !command.takes_configuration()
         && before.is_given()
     {
-        out::error_line("this command takes no configuration; --config and its companions are not for it");
+        crate::telemetry::stdout::error_line(
+            "this command takes no configuration; --config and its companions are not for it",
+        );
         return Exit::Usage;
     }
-    let surroundings = match sources::Surroundings::read(|name| std::env::var(name).ok()) {
+    let surroundings = match sources::EnvironmentSources::read(|name| std::env::var(name).ok()) {
         Ok(surroundings) => surroundings,
         Err(why) => {
-            out::error_line(&why);
+            crate::telemetry::stdout::error_line(&why);
             return Exit::Usage;
         }
     };
@@ -145,7 +144,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::PrintConfig(args) => print_config::run(&print_config::Args { config: whole(args.config), ..args }),
         Command::Replay(args) => replay::run(&replay::Args { config: whole(args.config), ..args }),
         Command::Elastic(args) => elastic::run(&args.configured(whole)),
-        Command::Components(args) => components::run(&args),
+        Command::Components(args) => describe::components::run(&args),
         Command::Env(args) => env::run(&args),
         Command::Accept(args) => accept::run(&args),
         Command::Status(args) => ask::status::run(&args),
@@ -157,10 +156,10 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Ottl(args) => ottl::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Loadgen(args) => loadgen::run(&args),
-        Command::Completion(args) => completion::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Completion(args) => describe::completion::run(&args),
+        Command::Man(args) => describe::man::run(&args),
         Command::Version => {
-            out::line(&format!("podgate {}", build_info::LONG));
+            crate::telemetry::stdout::line(&format!("podgate {}", build_info::LONG));
             Exit::Ok
         }
     }

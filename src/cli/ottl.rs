@@ -6,16 +6,17 @@ use std::io::Read;
 use clap::Args as ClapArgs;
 use serde_json::Value;
 
-use crate::cli::{Exit, out};
-use crate::core::payload::Signal;
+use crate::cli::Exit;
+use crate::core::data::payload::Signal;
 use crate::otlp::envelope;
 use crate::otlp::json::{from_wire, to_wire};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Condition, Context, Draft, Edits, Fault, Grammar, Points, Scene, Statement, Step, Syntax, World, explain,
-    points_in, points_of,
+    Condition, Context, EditTarget, Edits, ExplainedStep, Grammar, MessageEdit, Points, Statement, Syntax, TextFault,
+    World, explain, points_in, points_of,
 };
+use crate::telemetry::stdout;
 
 /// Longer inputs are refused.
 const INPUT_MAX: u64 = 64 << 20;
@@ -37,7 +38,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Exit {
     let Some(context) = Context::named(&args.context) else {
-        out::error_line(&format!(
+        stdout::error_line(&format!(
             "there is no context {:?}: resource, scope, span, spanevent, metric, datapoint, log",
             args.context
         ));
@@ -48,18 +49,18 @@ pub fn run(args: &Args) -> Exit {
     let text = match Text::parse(&args.text, syntax) {
         Ok(text) => text,
         Err(fault) => {
-            out::error_line(&caret(&args.text, &fault));
+            stdout::error_line(&caret(&args.text, &fault));
             return Exit::Configuration;
         }
     };
     let Some(input) = &args.input else {
-        out::line(&format!("a {} about a {}", text.name(), context.name()));
+        stdout::line(&format!("a {} about a {}", text.name(), context.name()));
         return Exit::Ok;
     };
     let body = match read(input) {
         Ok(body) => body,
         Err(why) => {
-            out::error_line(&format!("{input}: {why}"));
+            stdout::error_line(&format!("{input}: {why}"));
             return Exit::Failure;
         }
     };
@@ -76,17 +77,17 @@ pub fn run(args: &Args) -> Exit {
     let wire = match to_wire(signal, &body) {
         Ok(wire) => wire,
         Err(fault) => {
-            out::error_line(&format!("{input} is no request of {}: {fault}", signal.name()));
+            stdout::error_line(&format!("{input} is no request of {}: {fault}", signal.name()));
             return Exit::Failure;
         }
     };
     let seen = each(&wire, context, |at, found| {
         if at < SHOWN_MAX {
-            out::line(&format!("{} {}", context.name(), at + 1));
+            stdout::line(&format!("{} {}", context.name(), at + 1));
             show(&args.text, &text, syntax, signal, &found);
         }
     });
-    out::line(&format!("{seen} of kind {} in the request", context.name()));
+    stdout::line(&format!("{seen} of kind {} in the request", context.name()));
     Exit::Ok
 }
 
@@ -97,7 +98,7 @@ enum Text {
 
 impl Text {
     /// A text that is neither is told as what it begins like.
-    fn parse(text: &str, syntax: Syntax) -> Result<Text, Fault> {
+    fn parse(text: &str, syntax: Syntax) -> Result<Text, TextFault> {
         let statement = Statement::parse(text, syntax).map(Box::new).map(Text::Statement);
         if statement.is_ok() || text.trim_start().starts_with(|c: char| c.is_ascii_lowercase()) && text.contains('(') {
             let condition = Condition::parse_as(text, syntax).map(Text::Condition);
@@ -176,45 +177,45 @@ fn pieces(item: &[u8], context: Context, visit: &mut impl FnMut(&[u8], Points)) 
 }
 
 fn show(written: &str, text: &Text, syntax: Syntax, signal: Signal, found: &Found<'_>) {
-    let draft = |bytes| Draft::new(bytes, Edits::default());
-    let mut scene = Scene {
+    let draft = |bytes| MessageEdit::new(bytes, Edits::default());
+    let mut scene = EditTarget {
         resource: draft(found.resource),
         scope: draft(found.scope),
         item: draft(found.item),
         piece: draft(found.piece),
         points: found.points,
         world: World::real(),
-        ..Scene::default()
+        ..EditTarget::default()
     };
     let grammar = if matches!(text, Text::Statement(_)) { Grammar::Statement } else { Grammar::Condition };
     // Of a statement the expressions of its condition come first, and they stand behind its call.
     let behind = written.find(" where ").map_or(usize::MAX, |at| written[..at].chars().count());
     for step in explain(written, grammar, syntax, &scene.view()).unwrap_or_default() {
         let of_condition = grammar == Grammar::Statement && step.depth == 0 && step.at > behind;
-        out::line(&format!("{}{}", if of_condition { "  where\n" } else { "" }, line(&step)));
+        stdout::line(&format!("{}{}", if of_condition { "  where\n" } else { "" }, line(&step)));
     }
     match text {
         Text::Condition(condition) => match condition.matches(&scene.view()) {
-            Ok(truth) => out::line(&format!("  -> {truth}")),
-            Err(failure) => out::line(&format!("  -> fails: {failure}")),
+            Ok(truth) => stdout::line(&format!("  -> {truth}")),
+            Err(failure) => stdout::line(&format!("  -> fails: {failure}")),
         },
         Text::Statement(statement) => {
             let before = flat(signal, &scene);
             match statement.run(&mut scene) {
-                Err(failure) => out::line(&format!("  -> fails: {failure}")),
+                Err(failure) => stdout::line(&format!("  -> fails: {failure}")),
                 Ok(()) => differences(&before, &flat(signal, &scene)),
             }
         }
     }
 }
 
-fn line(step: &Step) -> String {
+fn line(step: &ExplainedStep) -> String {
     let sign = if step.outcome.is_ok() { "=" } else { "fails:" };
     format!("  {}{} {sign} {}", "  ".repeat(step.depth), step.text, step.shown)
 }
 
 /// Everything the statement can change, by path.
-fn flat(signal: Signal, scene: &Scene<'_>) -> BTreeMap<String, String> {
+fn flat(signal: Signal, scene: &EditTarget<'_>) -> BTreeMap<String, String> {
     let mut inner = Vec::new();
     write::bytes(&mut inner, 1, scene.scope.bytes());
     if !scene.item.bytes().is_empty() {
@@ -271,15 +272,15 @@ fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, Strin
         }
         same = false;
         let shown = path.trim_start_matches('.');
-        old.iter().for_each(|old| out::line(&format!("  - {shown}: {old}")));
-        new.iter().for_each(|new| out::line(&format!("  + {shown}: {new}")));
+        old.iter().for_each(|old| stdout::line(&format!("  - {shown}: {old}")));
+        new.iter().for_each(|new| stdout::line(&format!("  + {shown}: {new}")));
     }
     if same {
-        out::line("  -> changes nothing");
+        stdout::line("  -> changes nothing");
     }
 }
 
-fn caret(text: &str, fault: &Fault) -> String {
+fn caret(text: &str, fault: &TextFault) -> String {
     format!("{fault}\n  {text}\n  {}^", " ".repeat(fault.at))
 }
 

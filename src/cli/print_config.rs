@@ -2,10 +2,11 @@
 
 use clap::Args as ClapArgs;
 
+use crate::cli::Exit;
 use crate::cli::sources::{self, ConfigArgs, UnsupportedArg};
-use crate::cli::{Exit, out};
-use crate::config::print;
+use crate::config::show::print;
 use crate::pipeline::left;
+use crate::telemetry::stdout;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -27,7 +28,7 @@ pub fn run(args: &Args) -> Exit {
         UnsupportedArg::Skip | UnsupportedArg::SkipAll => checked.tree.as_ref().map(left::without_unsupported),
     };
     if let Some(tree) = &left {
-        out::line(
+        stdout::line(
             print::to_yaml(tree, if args.unredacted { print::Secrets::Shown } else { print::Secrets::Redacted })
                 .trim_end(),
         );

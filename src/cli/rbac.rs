@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::cli::Exit;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, out};
-use crate::core::access::Access;
+use crate::core::stage::access::Access;
 use crate::pipeline::plan::Plan;
+use crate::telemetry::stdout;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -32,9 +33,9 @@ pub fn run(args: &Args) -> Exit {
     let Some(plan) = &checked.plan else { return Exit::Configuration };
     let yaml = roles(&access(plan), args);
     if yaml.is_empty() {
-        out::line("# nothing of this configuration reads the Kubernetes API");
+        stdout::line("# nothing of this configuration reads the Kubernetes API");
     } else {
-        out::line(yaml.trim_end());
+        stdout::line(yaml.trim_end());
     }
     Exit::Ok
 }

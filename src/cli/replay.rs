@@ -8,13 +8,14 @@ use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, out, run};
-use crate::core::budget::Budget;
-use crate::core::component::ComponentId;
-use crate::core::factory::BuildContext;
-use crate::core::host::Host;
-use crate::core::replay::Replay;
+use crate::cli::{Exit, run};
+use crate::core::data::budget::Budget;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::BuildContext;
+use crate::core::stage::host::Host;
+use crate::core::stage::replay::Replay;
 use crate::pipeline::plan::Plan;
+use crate::telemetry::stdout;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -44,14 +45,14 @@ pub fn run(args: &Args) -> Exit {
     let found = replays(plan, args.exporter.as_deref(), &host);
     let [(id, replay)] = &found[..] else {
         let ids: Vec<String> = found.iter().map(|(id, _)| id.to_string()).collect();
-        out::error_line(&match ids.is_empty() {
+        stdout::error_line(&match ids.is_empty() {
             true => "the configuration has no such elasticsearch exporter".to_owned(),
             false => format!("several elasticsearch exporters: choose one with --exporter ({})", ids.join(", ")),
         });
         return Exit::Usage;
     };
     if args.file.is_none() && replay.own_file().is_none() {
-        out::error_line(&format!("{id} has no podgate: {{dead_letter: ...}}: name a --file"));
+        stdout::error_line(&format!("{id} has no podgate: {{dead_letter: ...}}: name a --file"));
         return Exit::Usage;
     }
     run::to_end(send(args, id, &**replay, &host)).unwrap_or_else(|exit| exit)
@@ -76,21 +77,23 @@ async fn send(args: &Args, id: &ComponentId, replay: &dyn Replay, host: &Host) -
     let summary = match replay.run(args.file.as_deref(), deadline).await {
         Ok(summary) => summary,
         Err(error) => {
-            out::error_line(&format!("the dead-letter file cannot be read: {error}"));
+            stdout::error_line(&format!("the dead-letter file cannot be read: {error}"));
             return Exit::Failure;
         }
     };
-    out::line(&format!(
+    stdout::line(&format!(
         "{} letters: {} delivered, {} refused again and back in the dead-letter file, {} refused again and not kept, {} unreadable",
         summary.letters, summary.delivered, summary.back, summary.unkept, summary.unreadable
     ));
     let reports = host.status.all();
     let trouble = reports.get(&path_of(id)).map(|report| report.message.as_str()).unwrap_or_default();
     if !trouble.is_empty() {
-        out::error_line(&format!("{id}: {trouble}"));
+        stdout::error_line(&format!("{id}: {trouble}"));
     }
     if summary.unkept > 0 && args.file.is_none() {
-        out::error_line("the replayed letters stay beside the dead-letter file, ending in .replay; run replay again");
+        stdout::error_line(
+            "the replayed letters stay beside the dead-letter file, ending in .replay; run replay again",
+        );
     }
     match summary.delivered == summary.letters {
         true => Exit::Ok,

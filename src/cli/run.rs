@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, out, signals};
-use crate::core::balance::Sheet;
+use crate::cli::{Exit, signals};
 use crate::core::build_info;
+use crate::core::data::balance::Sheet;
 use crate::core::diagnostic::code;
-use crate::core::host::Host;
 use crate::core::limits;
+use crate::core::stage::host::Host;
 use crate::gateway::Gateway;
-use crate::net::listen::Bound;
+use crate::net::server::listen::BoundAddresses;
 use crate::pipeline::plan::Plan;
+use crate::telemetry::stdout;
 use crate::telemetry::{self, logging};
 
 pub fn run(args: &ConfigArgs) -> Exit {
@@ -60,7 +61,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Runs one command's work to its end; `Err` when no threads start, which it has told then.
 pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     let runtime = runtime().map_err(|error| {
-        out::error_line(&format!("cannot start threads: {error}"));
+        stdout::error_line(&format!("cannot start threads: {error}"));
         Exit::Failure
     })?;
     let result = runtime.block_on(work);
@@ -113,7 +114,7 @@ async fn serve(plan: &Plan) -> Exit {
 
 /// Every address that was bound, with who listens there: `otlp/grpc 0.0.0.0:4317, health_check 0.0.0.0:13133`.
 fn listening(host: &Host) -> String {
-    let bound = host.shared(Bound::KEY, || Arc::new(Bound::default())).all();
+    let bound = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).all();
     let named = bound.iter().map(|(path, address)| format!("{} {address}", listener_name(path)));
     named.collect::<Vec<_>>().join(", ")
 }
@@ -149,7 +150,7 @@ fn tell_of_dropping(plan: &Plan) {
 }
 
 /// Until SIGTERM or SIGINT, or until an owner task panicked.
-async fn until_end(host: &Host, stop: &mut signals::Stop) -> Exit {
+async fn until_end(host: &Host, stop: &mut signals::StopSignal) -> Exit {
     let mut failed = host.tasks.failed();
     tokio::select! {
         _ = stop.asked() => Exit::Ok,

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::Exit;
-use crate::core::host::Host;
+use crate::core::stage::host::Host;
 use crate::telemetry::{balance, waits};
 
 /// How long the last line may take to be written: standard error may be a pipe that nobody reads.
@@ -22,9 +22,9 @@ const LAST_LINE: Duration = Duration::from_secs(1);
 
 /// Which signal asked for the end; nothing until one does.
 #[derive(Clone)]
-pub struct Stop(watch::Receiver<Option<&'static str>>);
+pub struct StopSignal(watch::Receiver<Option<&'static str>>);
 
-impl Stop {
+impl StopSignal {
     /// Until SIGTERM or SIGINT came; its name.
     pub async fn asked(&mut self) -> &'static str {
         match self.0.wait_for(Option::is_some).await {
@@ -36,7 +36,7 @@ impl Stop {
 }
 
 /// Begins to listen; returns once no signal can end the process unheard.
-pub fn listen(host: Arc<Host>) -> io::Result<Stop> {
+pub fn listen(host: Arc<Host>) -> io::Result<StopSignal> {
     let (stop, asked) = watch::channel(None);
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -50,7 +50,7 @@ pub fn listen(host: Arc<Host>) -> io::Result<Stop> {
         }
     })?;
     is_ready.recv().map_err(io::Error::other)??;
-    Ok(Stop(asked))
+    Ok(StopSignal(asked))
 }
 
 struct Listener {

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Exit, out};
-use crate::config::diagnose;
+use crate::cli::Exit;
 use crate::config::document;
-use crate::config::source::read_file;
-use crate::config::{self, Sources, manifest};
+use crate::config::read::manifest;
+use crate::config::read::source::read_file;
+use crate::config::show::diagnose;
+use crate::config::{self, Sources};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::factory::{Checks, Environment};
 use crate::core::node::Node;
+use crate::core::stage::factory::{Checks, Environment};
 use crate::pipeline::plan::{self, Plan, Unsupported};
+use crate::telemetry::stdout;
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConfigArgs {
@@ -120,7 +122,7 @@ impl ConfigArgs {
 
 /// What the environment says where the flags say nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct EnvironmentSources {
     config: Option<String>,
     unsupported: Option<UnsupportedArg>,
 }
@@ -128,16 +130,16 @@ pub struct Surroundings {
 pub const CONFIG_VARIABLE: &str = "PODGATE_CONFIG";
 const UNSUPPORTED_VARIABLE: &str = "PODGATE_UNSUPPORTED";
 
-impl Surroundings {
+impl EnvironmentSources {
     /// Reads the variables by `named`; empty ones are not set. The error is a sentence for a person.
-    pub fn read(named: impl Fn(&str) -> Option<String>) -> Result<Surroundings, String> {
+    pub fn read(named: impl Fn(&str) -> Option<String>) -> Result<EnvironmentSources, String> {
         let given = |name| named(name).filter(|value| !value.is_empty());
         let unsupported = given(UNSUPPORTED_VARIABLE).map(|value| {
             UnsupportedArg::from_str(&value, false).map_err(|_| {
                 format!("{UNSUPPORTED_VARIABLE} is {value:?} in the environment: write refuse, skip or skip-all, or unset it")
             })
         });
-        Ok(Surroundings { config: given(CONFIG_VARIABLE), unsupported: unsupported.transpose()? })
+        Ok(EnvironmentSources { config: given(CONFIG_VARIABLE), unsupported: unsupported.transpose()? })
     }
 
     /// The arguments, with what only the environment says.
@@ -151,7 +153,7 @@ impl Checked {
     /// Prints every finding to standard error.
     pub fn report(&self) {
         if !self.findings.is_empty() {
-            out::error_line(diagnose::render(&self.findings, &self.sources, out::colored()).trim_end());
+            stdout::error_line(diagnose::render(&self.findings, &self.sources, stdout::colored()).trim_end());
         }
     }
 }
@@ -159,7 +161,7 @@ impl Checked {
 /// The usage answer when no configuration was named.
 pub fn require_config(args: &ConfigArgs) -> Result<(), Exit> {
     if args.config.is_empty() {
-        out::error_line(
+        stdout::error_line(
             "no configuration: give --config FILE (see examples/) or set PODGATE_CONFIG, or try `podgate demo`",
         );
         return Err(Exit::Usage);
@@ -174,7 +176,9 @@ mod tests {
     #[test]
     fn flags_go_before_the_environment() {
         let read = |config: &'static str, unsupported: &'static str| {
-            Surroundings::read(move |name| Some(if name == CONFIG_VARIABLE { config } else { unsupported }.to_owned()))
+            EnvironmentSources::read(move |name| {
+                Some(if name == CONFIG_VARIABLE { config } else { unsupported }.to_owned())
+            })
         };
         let surroundings = read("a.yaml", "skip").expect("sound");
         let bare = surroundings.complete(ConfigArgs::default());
@@ -186,7 +190,7 @@ mod tests {
         };
         let flagged = surroundings.complete(args);
         assert_eq!((flagged.config, flagged.unsupported), (vec!["b.yaml".to_owned()], Some(UnsupportedArg::Refuse)));
-        assert_eq!(read("", ""), Ok(Surroundings::default()), "set and empty is not set");
+        assert_eq!(read("", ""), Ok(EnvironmentSources::default()), "set and empty is not set");
         let fault = read("a.yaml", "ignore").expect_err("no such word");
         assert!(fault.contains("\"ignore\"") && fault.contains("skip-all"), "{fault}");
     }

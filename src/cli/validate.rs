@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use crate::cli::loadgen::Format;
+use crate::cli::Exit;
 use crate::cli::sources::{self, Checked, ConfigArgs};
-use crate::cli::{Exit, out};
-use crate::config::diagnose;
-use crate::core::component::ComponentId;
+use crate::config::show::diagnose;
+use crate::core::stage::component::ComponentId;
 use crate::pipeline::plan::Plan;
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -24,10 +25,10 @@ pub fn run(args: &Args) -> Exit {
     }
     let checked = sources::check_before_deploying(&args.config);
     match args.format {
-        Format::Json => out::line(&as_json(&checked).to_string()),
+        Format::Json => stdout::line(&as_json(&checked).to_string()),
         Format::Text => {
             checked.report();
-            checked.plan.iter().flat_map(told).for_each(|line| out::line(&line));
+            checked.plan.iter().flat_map(told).for_each(|line| stdout::line(&line));
         }
     }
     if checked.plan.is_some() { Exit::Ok } else { Exit::Configuration }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::{duration, size};
+use crate::config::value::{duration, size};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::node::{Entry, Node, Place, Value};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::check::{Section, text_of};
-use crate::config::secret::Secret;
+use crate::config::value::secret::Secret;
 use crate::core::diagnostic::code;
 
 /// PEM text by file or in place.

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::config::check::{Section, nearest};
 use crate::config::telemetry::{self, Telemetry};
-use crate::core::component::{ComponentId, Kind};
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::limits::PORT_WAIT_MAX;
 use crate::core::node::{Entry, Node, Place, Value};
-use crate::core::payload::Signal;
+use crate::core::stage::component::{ComponentId, Kind};
 
 /// A configuration with its names read; the bodies of components are still trees.
 #[derive(Clone, Debug, Default)]
-pub struct Document {
+pub struct ConfigDocument {
     /// In the order written, kinds in the order of [`Kind::ALL`].
     pub components: Vec<Declared>,
     /// `service::extensions`, in start order.
@@ -53,7 +53,7 @@ pub struct PipelineDeclared {
     pub exporters: Vec<Named>,
 }
 
-impl Document {
+impl ConfigDocument {
     /// True when a pipeline, or the list of extensions, names the component.
     pub fn uses(&self, declared: &Declared) -> bool {
         let names = |named: &[Named]| named.iter().any(|named| named.id == declared.id);
@@ -77,8 +77,8 @@ impl Document {
 }
 
 /// Reads the top level. All faults are pushed; what could be read is in the document all the same.
-pub fn read(tree: &Node, diagnostics: &Diagnostics) -> Document {
-    let mut document = Document::default();
+pub fn read(tree: &Node, diagnostics: &Diagnostics) -> ConfigDocument {
+    let mut document = ConfigDocument::default();
     let top = Section::new(tree, "", diagnostics);
     for kind in Kind::ALL {
         read_components(&top, kind, &mut document);
@@ -95,7 +95,7 @@ pub fn read(tree: &Node, diagnostics: &Diagnostics) -> Document {
     document
 }
 
-fn read_components(top: &Section<'_>, kind: Kind, document: &mut Document) {
+fn read_components(top: &Section<'_>, kind: Kind, document: &mut ConfigDocument) {
     let Some(section) = top.section(kind.section()) else { return };
     for entry in section.entries() {
         if let Some(id) = read_id(&entry.key, entry.key_place, section.path(), section.diagnostics()) {
@@ -104,7 +104,7 @@ fn read_components(top: &Section<'_>, kind: Kind, document: &mut Document) {
     }
 }
 
-fn read_service(service: Section<'_>, document: &mut Document) {
+fn read_service(service: Section<'_>, document: &mut ConfigDocument) {
     document.extensions = read_names(&service, "extensions");
     let section = service.section("pipelines");
     for entry in section.iter().flat_map(Section::entries) {

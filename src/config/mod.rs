@@ -1,32 +1,20 @@
 //! The Collector's YAML, read into a tree in which every value knows its place.
 //!
 //! `load` takes the command line's sources to one merged and expanded tree, `document::read` takes the tree to declared
-//! components and pipelines, `diagnose::render` shows what was found wrong. Component types are not known here.
+//! components and pipelines, `show::diagnose::render` shows what was found wrong. Component types are not known here.
 
-pub mod address;
 pub mod check;
 pub mod client;
-pub mod diagnose;
 pub mod document;
-pub mod duration;
-pub mod expand;
-pub mod hidden;
-pub mod manifest;
-pub mod mask;
-pub mod merge;
-pub mod pattern;
-pub mod print;
-pub mod scalar;
-pub mod secret;
-pub mod size;
-pub mod source;
+pub mod read;
+pub mod show;
 pub mod telemetry;
-pub mod yaml;
+pub mod value;
 
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::Node;
 
-pub use source::Sources;
+pub use crate::config::read::source::Sources;
 
 /// Reads all sources, joins them in order and expands `${...}`. Every fault is pushed.
 ///
@@ -39,9 +27,9 @@ pub fn load(
     diagnostics: &Diagnostics,
 ) -> (Sources, Option<Node>) {
     let mut sources = Sources::default();
-    let merged = source::read_all(configs, sets, env, &mut sources, diagnostics);
+    let merged = read::source::read_all(configs, sets, env, &mut sources, diagnostics);
     let tree = merged.and_then(|tree| {
-        let (tree, brought) = expand::expand(tree, &sources, env, diagnostics);
+        let (tree, brought) = read::expand::expand(tree, &sources, env, diagnostics);
         sources.hidden.brought(brought);
         tree
     });

@@ -10,11 +10,11 @@
 //!     resource: {service.name: podgate}
 //! ```
 
-use crate::config::address;
 use crate::config::check::{Section, text_of};
+use crate::config::value::address;
 use crate::core::diagnostic::code;
-use crate::core::labels;
 use crate::core::node::{Node, Place, Value};
+use crate::core::report::labels;
 
 /// What podgate tells about itself, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +63,7 @@ impl Default for PrometheusReader {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logs {
     pub level: LogLevel,
-    pub encoding: Encoding,
+    pub encoding: LogEncoding,
     /// Fields that every line carries.
     pub initial_fields: Vec<(String, String)>,
 }
@@ -78,7 +78,7 @@ pub enum LogLevel {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encoding {
+pub enum LogEncoding {
     #[default]
     Console,
     Json,
@@ -193,7 +193,7 @@ const LOG_LEVELS: [(&str, LogLevel); 7] = [
 ];
 
 fn read_logs(section: Section<'_>) -> Logs {
-    let encodings = [("console", Encoding::Console), ("json", Encoding::Json)];
+    let encodings = [("console", LogEncoding::Console), ("json", LogEncoding::Json)];
     let logs = Logs {
         level: section.level("level", &LOG_LEVELS).unwrap_or_default(),
         encoding: section.choice("encoding", &encodings).unwrap_or_default(),
@@ -292,7 +292,7 @@ fn read_attribute(section: Section<'_>) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::yaml;
+    use crate::config::read::yaml;
     use crate::core::diagnostic::Diagnostics;
     use crate::core::node::SourceId;
 
@@ -335,7 +335,7 @@ mod tests {
              logs: {level: WARN, encoding: json, initial_fields: {cluster: eu-1, shard: 007}}",
         );
         assert!(telemetry.metrics[0].without_units && telemetry.metrics[0].without_type_suffix);
-        assert_eq!((telemetry.logs.level, telemetry.logs.encoding), (LogLevel::Warn, Encoding::Json));
+        assert_eq!((telemetry.logs.level, telemetry.logs.encoding), (LogLevel::Warn, LogEncoding::Json));
         let fields = [("cluster", "eu-1"), ("shard", "007")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(telemetry.logs.initial_fields, fields);
         assert_eq!(found, Vec::<String>::new());

@@ -10,12 +10,14 @@
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::component::Component;
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::factory::{About, BuildContext, CheckContext, ConnectorFactory, ConnectorPlan, Exporter, Outputs};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
+use crate::core::stage::component::Component;
+use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::factory::{
+    About, BuildContext, CheckContext, ConnectorFactory, ConnectorPlan, Exporter, Outputs,
+};
 
 pub const FACTORY: ConnectorFactory = ConnectorFactory {
     about: About {

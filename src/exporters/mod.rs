@@ -5,5 +5,4 @@ pub mod elasticsearch;
 pub mod file;
 pub mod nop;
 pub mod otlp;
-pub mod sending;
 pub mod writing;

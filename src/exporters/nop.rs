@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::component::Component;
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
-use crate::core::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::End;
+use crate::core::stage::component::Component;
+use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -43,7 +43,7 @@ struct Nop;
 
 impl Consumer for Nop {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        payload.share.end(End::Dropped(Reason::NOP, "sent to nop"));
+        payload.share.end(ItemEnd::Dropped(Reason::NOP, "sent to nop"));
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -22,7 +22,7 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use crate::core::outside::{Network, Outside};
-use crate::net::client::given;
+use crate::net::client::connect::given;
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Error answers are read this far and this long.
@@ -32,7 +32,7 @@ const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
 /// How we identify ourselves to the API server, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub enum Credentials {
     /// The pod's own service account.
     ServiceAccount,
     /// This file, else the one that `KUBECONFIG` names; without `context`, its current one.
@@ -47,7 +47,7 @@ pub enum Auth {
 
 /// Requests to one API server.
 pub struct Api {
-    auth: Auth,
+    auth: Credentials,
     /// `None`: the kernel's.
     network: Option<Arc<dyn Network>>,
     // Held while a clone is taken or put, never while a request runs.
@@ -55,7 +55,7 @@ pub struct Api {
 }
 
 /// The head of an answer, and its body in chunks.
-pub struct Answer {
+pub struct ApiAnswer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     /// The server's clock, in seconds since the epoch.
@@ -70,7 +70,7 @@ const JSON: &str = "application/json";
 
 /// What is done to an object, beside reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum WriteVerb {
     Post,
     /// By a merge patch (RFC 7386).
     Patch,
@@ -84,11 +84,11 @@ pub enum Form {
 }
 
 impl Api {
-    pub fn new(auth: Auth) -> Api {
+    pub fn new(auth: Credentials) -> Api {
         Api::within(&Outside::default(), auth)
     }
 
-    pub fn within(outside: &Outside, auth: Auth) -> Api {
+    pub fn within(outside: &Outside, auth: Credentials) -> Api {
         Api { auth, network: outside.network.clone(), client: Mutex::default() }
     }
 
@@ -98,7 +98,7 @@ impl Api {
     }
 
     /// Sends GET `path` (with query). The error says what failed in one line.
-    pub async fn get(&self, path: &str, form: Form) -> Result<Answer, String> {
+    pub async fn get(&self, path: &str, form: Form) -> Result<ApiAnswer, String> {
         let client = self.client().await?;
         let accept = match form {
             Form::Whole => JSON,
@@ -109,17 +109,17 @@ impl Api {
     }
 
     /// Sends POST `path` with a JSON body: a new object, or a question that has no address of its own, such as an access review.
-    pub async fn post(&self, path: &str, body: String) -> Result<Answer, String> {
-        self.send_body(Verb::Post, path, body).await
+    pub async fn post(&self, path: &str, body: String) -> Result<ApiAnswer, String> {
+        self.send_body(WriteVerb::Post, path, body).await
     }
 
     /// Sends `path` with a JSON body, which may be empty.
-    pub async fn send_body(&self, verb: Verb, path: &str, body: String) -> Result<Answer, String> {
+    pub async fn send_body(&self, verb: WriteVerb, path: &str, body: String) -> Result<ApiAnswer, String> {
         let client = self.client().await?;
         let (method, content) = match verb {
-            Verb::Post => (Method::POST, JSON),
-            Verb::Patch => (Method::PATCH, "application/merge-patch+json"),
-            Verb::Delete => (Method::DELETE, JSON),
+            WriteVerb::Post => (Method::POST, JSON),
+            WriteVerb::Patch => (Method::PATCH, "application/merge-patch+json"),
+            WriteVerb::Delete => (Method::DELETE, JSON),
         };
         let request =
             http::Request::builder().method(method).uri(path).header(ACCEPT, JSON).header(CONTENT_TYPE, content);
@@ -127,7 +127,7 @@ impl Api {
         self.send(&client, request).await
     }
 
-    async fn send(&self, client: &kube::Client, request: http::Request<Body>) -> Result<Answer, String> {
+    async fn send(&self, client: &kube::Client, request: http::Request<Body>) -> Result<ApiAnswer, String> {
         // The crate logs every failure as an error of its own; ours are told once, by state.
         let sent = client.send(request).with_subscriber(NoSubscriber::default()).await;
         let sent = sent.map_err(|error| {
@@ -137,7 +137,7 @@ impl Api {
         });
         let (head, body) = sent?.into_parts();
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-        Ok(Answer {
+        Ok(ApiAnswer {
             status: head.status.as_u16(),
             retry_after: text(RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
             date: text(DATE)
@@ -161,7 +161,7 @@ impl Api {
     }
 }
 
-impl Answer {
+impl ApiAnswer {
     /// The next chunk; `None` at the clean end of the body. Safe to drop and call again.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
         loop {
@@ -196,10 +196,10 @@ impl Answer {
     }
 }
 
-async fn connect(auth: &Auth, network: Option<&Arc<dyn Network>>) -> Result<kube::Client, String> {
+async fn connect(auth: &Credentials, network: Option<&Arc<dyn Network>>) -> Result<kube::Client, String> {
     let mut config = match auth {
-        Auth::ServiceAccount => Config::incluster().map_err(|error| describe(&error))?,
-        Auth::KubeConfig { context, file } => {
+        Credentials::ServiceAccount => Config::incluster().map_err(|error| describe(&error))?,
+        Credentials::KubeConfig { context, file } => {
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
             let made = match file {
                 Some(file) => {
@@ -210,9 +210,9 @@ async fn connect(auth: &Auth, network: Option<&Arc<dyn Network>>) -> Result<kube
             };
             made.map_err(|error| describe(&error))?
         }
-        Auth::None => cluster_without_credentials()?,
-        Auth::Url(url) => Config::new(parse(url)?),
-        Auth::TokenFile { url, path } => {
+        Credentials::None => cluster_without_credentials()?,
+        Credentials::Url(url) => Config::new(parse(url)?),
+        Credentials::TokenFile { url, path } => {
             let mut config = Config::new(parse(url)?);
             config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
             config
@@ -276,20 +276,20 @@ mod tests {
 
     #[tokio::test]
     async fn requests_over_tls_fail_with_one_line_and_not_with_a_panic() {
-        let api = Api::new(Auth::Url("https://127.0.0.1:1".to_owned()));
+        let api = Api::new(Credentials::Url("https://127.0.0.1:1".to_owned()));
         let Err(fault) = api.get("/api/v1/pods", Form::Whole).await else { panic!("nobody listens there") };
         assert!(fault.contains("refused") && !fault.contains('\n'), "{fault}");
     }
 
     #[tokio::test]
     async fn credentials_that_are_missing_are_named() {
-        let outside = [Auth::ServiceAccount, Auth::None];
+        let outside = [Credentials::ServiceAccount, Credentials::None];
         for auth in outside {
             let Err(fault) = Api::new(auth.clone()).get("/", Form::Whole).await else { panic!("not in a cluster") };
             assert!(fault.contains("KUBERNETES_SERVICE_HOST") || fault.contains("environment"), "{auth:?}: {fault}");
         }
         let path = "/no/such/token".into();
-        let auth = Auth::TokenFile { url: "http://127.0.0.1:1".to_owned(), path };
+        let auth = Credentials::TokenFile { url: "http://127.0.0.1:1".to_owned(), path };
         let Err(fault) = Api::new(auth).get("/", Form::Whole).await else { panic!("no token") };
         assert!(fault.contains("/no/such/token"), "{fault}");
     }

@@ -7,7 +7,6 @@ pub mod ledger;
 pub mod node_logs;
 pub mod owners;
 pub mod pod;
-pub mod sandbox;
 pub mod selection;
 pub mod static_pods;
 pub mod table;

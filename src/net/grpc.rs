@@ -9,10 +9,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
-use crate::net::answer::AnswerBody;
-use crate::net::body::{BodyError, Gathered, RequestBody};
 use crate::net::client::grpc::Code;
 use crate::net::compression::Encoding;
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::{BodyError, Gathered, RequestBody};
 use crate::net::status::Status;
 
 pub const PREFIX_BYTES: usize = 5;
@@ -37,13 +37,13 @@ pub enum FrameError {
 
 /// One message with its compressed flag.
 #[derive(Debug)]
-pub struct Message {
+pub struct GrpcMessage {
     pub compressed: bool,
     pub body: Gathered,
 }
 
 /// The single message of a unary call, at most `limit` bytes as sent.
-pub async fn read_message(body: &mut RequestBody, limit: u64) -> Result<Message, FrameError> {
+pub async fn read_message(body: &mut RequestBody, limit: u64) -> Result<GrpcMessage, FrameError> {
     let mut compressed = false;
     let read = body.gather_framed(|[flag, length @ ..]: [u8; PREFIX_BYTES]| {
         compressed = match flag {
@@ -58,7 +58,7 @@ pub async fn read_message(body: &mut RequestBody, limit: u64) -> Result<Message,
         Ok(length)
     });
     let body = read.await?.ok_or(FrameError::Framing)?;
-    Ok(Message { compressed, body })
+    Ok(GrpcMessage { compressed, body })
 }
 
 /// The encoding of compressed messages of this call. The error is the name nobody knows here.

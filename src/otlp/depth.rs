@@ -3,8 +3,8 @@
 //! whole request; log records and points go on without them. Separate from reading facts, because it has to enter every
 //! attribute.
 
+use crate::core::data::payload::Signal;
 use crate::core::limits::DEPTH_MAX;
-use crate::core::payload::Signal;
 use crate::otlp::walk::{Fields, Malformed, plain_attribute};
 use crate::otlp::write;
 

@@ -7,10 +7,10 @@
 
 use bytes::Bytes;
 
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted};
-use crate::core::items::{Extent, Items};
-use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::items::{Extent, Items};
+use crate::core::data::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 

@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted};
-use crate::core::payload::{Envelope, Signal};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::payload::{Envelope, Signal};
 use crate::otlp::envelope::{Unreadable, count_item, count_items, decode_within};
-use crate::otlp::rewrite::Rewrite;
+use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::{depth, envelope};
 
@@ -128,7 +128,7 @@ fn drop_unreadable_scopes(signal: Signal, envelope: &mut Envelope) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::budget::Budget;
+    use crate::core::data::budget::Budget;
     use crate::otlp::write;
 
     fn nest(path: &[u32], inner: &[u8]) -> Vec<u8> {

@@ -1,9 +1,11 @@
 //! Contexts: what a statement or condition is asked about, what it sees from there, and which one a text means when it
 //! does not say (contrib pkg/ottl/context_inferrer.go: the lowest that any of its paths names).
 
-use crate::core::payload::Signal;
-use crate::ottl::parse::{self, Key, Spot, Tree};
-use crate::ottl::{Fault, lexer};
+use crate::core::data::payload::Signal;
+use crate::ottl::TextFault;
+use crate::ottl::syntax::lexer;
+use crate::ottl::syntax::parse;
+use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
 
 /// What a condition or statement is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub enum Grammar {
 }
 
 /// The lowest context, of those a signal has, that a path of this text names; `None` when no path names one.
-pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Context>, Fault> {
+pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Context>, TextFault> {
     let tokens = lexer::tokens(text)?;
     let mut spots = Vec::with_capacity(2);
     match grammar {
@@ -117,7 +119,7 @@ pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Cont
             let Some(context) = Context::named(name) else { return };
             if !Context::of(signal).contains(&context) {
                 let message = format!("`{name}` is no part of {}", signal.name());
-                fault.get_or_insert(Fault { at, message, not_built: false });
+                fault.get_or_insert(TextFault { at, message, not_built: false });
             }
             found = Context::lower(found, Some(context));
         });
@@ -130,32 +132,34 @@ fn rank(context: Context) -> usize {
 }
 
 /// Calls `seen` with the place and first name of each path that has several.
-fn visit(spot: &Spot, seen: &mut impl FnMut(usize, &str)) {
+fn visit(spot: &LocatedTree, seen: &mut impl FnMut(usize, &str)) {
     match &spot.tree {
-        Tree::Path(segments) => {
+        SyntaxTree::Path(segments) => {
             if segments.len() > 1 && segments[0].keys.is_empty() {
                 seen(spot.at, &segments[0].name);
             }
             segments.iter().for_each(|segment| visit_keys(&segment.keys, seen));
         }
-        Tree::List(parts) | Tree::And(parts) | Tree::Or(parts) => parts.iter().for_each(|part| visit(part, seen)),
-        Tree::Call { arguments, keys, .. } => {
+        SyntaxTree::List(parts) | SyntaxTree::And(parts) | SyntaxTree::Or(parts) => {
+            parts.iter().for_each(|part| visit(part, seen))
+        }
+        SyntaxTree::Call { arguments, keys, .. } => {
             arguments.iter().for_each(|part| visit(part, seen));
             visit_keys(keys, seen);
         }
-        Tree::Map(pairs) => pairs.iter().for_each(|(_, part)| visit(part, seen)),
-        Tree::Compare(_, left, right) | Tree::Sum(_, left, right) => {
+        SyntaxTree::Map(pairs) => pairs.iter().for_each(|(_, part)| visit(part, seen)),
+        SyntaxTree::Compare(_, left, right) | SyntaxTree::Sum(_, left, right) => {
             visit(left, seen);
             visit(right, seen);
         }
-        Tree::Not(part) | Tree::Named(_, part) | Tree::Negated(part) => visit(part, seen),
+        SyntaxTree::Not(part) | SyntaxTree::Named(_, part) | SyntaxTree::Negated(part) => visit(part, seen),
         _ => {}
     }
 }
 
-fn visit_keys(keys: &[Key], seen: &mut impl FnMut(usize, &str)) {
+fn visit_keys(keys: &[PathKey], seen: &mut impl FnMut(usize, &str)) {
     for key in keys {
-        if let Key::Made(made) = key {
+        if let PathKey::Made(made) = key {
             visit(made, seen);
         }
     }

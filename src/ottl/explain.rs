@@ -4,9 +4,11 @@
 use serde_json::{Value as Json, json};
 
 use crate::ottl::context::Grammar;
-use crate::ottl::parse::{self, Compare, Key, Spot, Sum, Tree};
-use crate::ottl::value::{Value, hex};
-use crate::ottl::{Failure, Fault, Item, Syntax, check, eval, lexer};
+use crate::ottl::syntax::lexer;
+use crate::ottl::syntax::parse;
+use crate::ottl::syntax::parse::{Compare, LocatedTree, PathKey, Sum, SyntaxTree};
+use crate::ottl::value::{OttlValue, hex};
+use crate::ottl::{EvalFailure, Item, Syntax, TextFault, check, eval};
 
 /// Texts in messages are cut here.
 const SHOWN_MAX: usize = 80;
@@ -17,20 +19,20 @@ const STEPS_MAX: usize = 500;
 
 /// One expression of a text and its value.
 #[derive(Debug)]
-pub struct Step {
+pub struct ExplainedStep {
     /// How deep it stands in others.
     pub depth: usize,
     /// Characters before it.
     pub at: usize,
     pub text: String,
     /// With its kind: `{"int": "5"}`.
-    pub outcome: Result<Json, Failure>,
+    pub outcome: Result<Json, EvalFailure>,
     /// As a person reads it; the failure where there is one.
     pub shown: String,
 }
 
 /// The value of an expression with its kind, for tests against upstream.
-pub fn evaluate(text: &str, syntax: Syntax, item: &Item<'_>) -> Result<Result<Json, Failure>, Fault> {
+pub fn evaluate(text: &str, syntax: Syntax, item: &Item<'_>) -> Result<Result<Json, EvalFailure>, TextFault> {
     let tokens = lexer::tokens(text)?;
     let tree = parse::value(&tokens)?;
     let node = check::value(&tree, syntax)?;
@@ -38,7 +40,7 @@ pub fn evaluate(text: &str, syntax: Syntax, item: &Item<'_>) -> Result<Result<Js
 }
 
 /// Every expression of the text, outer ones before what they are made of. The target of a statement is one of them.
-pub fn explain(text: &str, grammar: Grammar, syntax: Syntax, item: &Item<'_>) -> Result<Vec<Step>, Fault> {
+pub fn explain(text: &str, grammar: Grammar, syntax: Syntax, item: &Item<'_>) -> Result<Vec<ExplainedStep>, TextFault> {
     let tokens = lexer::tokens(text)?;
     let mut steps = Vec::new();
     let mut walk = Walk { syntax, item, steps: &mut steps };
@@ -49,7 +51,7 @@ pub fn explain(text: &str, grammar: Grammar, syntax: Syntax, item: &Item<'_>) ->
             if let Some(condition) = &condition {
                 walk.spot(condition, 0);
             }
-            if let Tree::Call { arguments, .. } = &call.tree {
+            if let SyntaxTree::Call { arguments, .. } = &call.tree {
                 arguments.iter().for_each(|argument| walk.spot(argument, 0));
             }
         }
@@ -86,21 +88,26 @@ fn with(met: &str) -> String {
 struct Walk<'s, 'i> {
     syntax: Syntax,
     item: &'i Item<'i>,
-    steps: &'s mut Vec<Step>,
+    steps: &'s mut Vec<ExplainedStep>,
 }
 
 impl Walk<'_, '_> {
-    fn spot(&mut self, spot: &Spot, depth: usize) {
+    fn spot(&mut self, spot: &LocatedTree, depth: usize) {
         let below = parts(spot);
         let plain = matches!(
             spot.tree,
-            Tree::Nil | Tree::Bool(_) | Tree::Int(_) | Tree::Float(_) | Tree::Text(_) | Tree::Bytes(_)
+            SyntaxTree::Nil
+                | SyntaxTree::Bool(_)
+                | SyntaxTree::Int(_)
+                | SyntaxTree::Float(_)
+                | SyntaxTree::Text(_)
+                | SyntaxTree::Bytes(_)
         );
         // What stands in the text needs no telling.
         if plain || self.steps.len() == STEPS_MAX {
             return;
         }
-        if let Tree::Named(_, inner) = &spot.tree {
+        if let SyntaxTree::Named(_, inner) = &spot.tree {
             return self.spot(inner, depth);
         }
         // The name of a function as an argument is no expression.
@@ -111,52 +118,52 @@ impl Walk<'_, '_> {
                 Err(failure) => failure.to_string(),
             };
             let outcome = value.and_then(|value| typed(&value, 0));
-            self.steps.push(Step { depth, at: spot.at, text: written(spot), outcome, shown });
+            self.steps.push(ExplainedStep { depth, at: spot.at, text: written(spot), outcome, shown });
             below.iter().for_each(|part| self.spot(part, depth + 1));
         }
     }
 }
 
 /// The expressions that this one is made of.
-fn parts(spot: &Spot) -> Vec<&Spot> {
+fn parts(spot: &LocatedTree) -> Vec<&LocatedTree> {
     match &spot.tree {
-        Tree::List(parts) | Tree::And(parts) | Tree::Or(parts) => parts.iter().collect(),
-        Tree::Map(pairs) => pairs.iter().map(|(_, part)| part).collect(),
-        Tree::Call { arguments, keys, .. } => arguments.iter().chain(made(keys)).collect(),
-        Tree::Path(segments) => segments.iter().flat_map(|segment| made(&segment.keys)).collect(),
-        Tree::Compare(_, left, right) | Tree::Sum(_, left, right) => vec![left, right],
-        Tree::Not(part) | Tree::Negated(part) | Tree::Named(_, part) => vec![part],
+        SyntaxTree::List(parts) | SyntaxTree::And(parts) | SyntaxTree::Or(parts) => parts.iter().collect(),
+        SyntaxTree::Map(pairs) => pairs.iter().map(|(_, part)| part).collect(),
+        SyntaxTree::Call { arguments, keys, .. } => arguments.iter().chain(made(keys)).collect(),
+        SyntaxTree::Path(segments) => segments.iter().flat_map(|segment| made(&segment.keys)).collect(),
+        SyntaxTree::Compare(_, left, right) | SyntaxTree::Sum(_, left, right) => vec![left, right],
+        SyntaxTree::Not(part) | SyntaxTree::Negated(part) | SyntaxTree::Named(_, part) => vec![part],
         _ => Vec::new(),
     }
 }
 
-fn made(keys: &[Key]) -> impl Iterator<Item = &Spot> {
-    keys.iter().filter_map(|key| if let Key::Made(made) = key { Some(&**made) } else { None })
+fn made(keys: &[PathKey]) -> impl Iterator<Item = &LocatedTree> {
+    keys.iter().filter_map(|key| if let PathKey::Made(made) = key { Some(&**made) } else { None })
 }
 
 /// The expression as it may be written.
-fn written(spot: &Spot) -> String {
-    let all = |parts: &[Spot], between: &str| parts.iter().map(written).collect::<Vec<_>>().join(between);
+fn written(spot: &LocatedTree) -> String {
+    let all = |parts: &[LocatedTree], between: &str| parts.iter().map(written).collect::<Vec<_>>().join(between);
     match &spot.tree {
-        Tree::Nil => "nil".to_owned(),
-        Tree::Bool(truth) => truth.to_string(),
-        Tree::Int(number) => number.to_string(),
-        Tree::Float(number) => format!("{number:?}"),
-        Tree::Text(text) => format!("{text:?}"),
-        Tree::Bytes(bytes) => format!("0x{}", hex(bytes)),
-        Tree::List(parts) => format!("[{}]", all(parts, ", ")),
-        Tree::Map(pairs) => {
+        SyntaxTree::Nil => "nil".to_owned(),
+        SyntaxTree::Bool(truth) => truth.to_string(),
+        SyntaxTree::Int(number) => number.to_string(),
+        SyntaxTree::Float(number) => format!("{number:?}"),
+        SyntaxTree::Text(text) => format!("{text:?}"),
+        SyntaxTree::Bytes(bytes) => format!("0x{}", hex(bytes)),
+        SyntaxTree::List(parts) => format!("[{}]", all(parts, ", ")),
+        SyntaxTree::Map(pairs) => {
             let pairs: Vec<String> = pairs.iter().map(|(key, part)| format!("{key:?}: {}", written(part))).collect();
             format!("{{{}}}", pairs.join(", "))
         }
-        Tree::Named(name, part) => format!("{name}={}", written(part)),
-        Tree::Enum(name) => name.clone(),
-        Tree::Path(segments) => {
+        SyntaxTree::Named(name, part) => format!("{name}={}", written(part)),
+        SyntaxTree::Enum(name) => name.clone(),
+        SyntaxTree::Path(segments) => {
             let segments = segments.iter().map(|segment| format!("{}{}", segment.name, written_keys(&segment.keys)));
             segments.collect::<Vec<_>>().join(".")
         }
-        Tree::Call { name, arguments, keys } => format!("{name}({}){}", all(arguments, ", "), written_keys(keys)),
-        Tree::Compare(how, left, right) => {
+        SyntaxTree::Call { name, arguments, keys } => format!("{name}({}){}", all(arguments, ", "), written_keys(keys)),
+        SyntaxTree::Compare(how, left, right) => {
             let sign = match how {
                 Compare::Equal => "==",
                 Compare::NotEqual => "!=",
@@ -167,7 +174,7 @@ fn written(spot: &Spot) -> String {
             };
             format!("{} {sign} {}", written(left), written(right))
         }
-        Tree::Sum(how, left, right) => {
+        SyntaxTree::Sum(how, left, right) => {
             let sign = match how {
                 Sum::Add => "+",
                 Sum::Subtract => "-",
@@ -176,34 +183,34 @@ fn written(spot: &Spot) -> String {
             };
             format!("{} {sign} {}", written(left), written(right))
         }
-        Tree::Negated(part) => format!("-{}", written(part)),
-        Tree::And(parts) => all(parts, " and "),
-        Tree::Or(parts) => all(parts, " or "),
-        Tree::Not(part) => format!("not {}", written(part)),
+        SyntaxTree::Negated(part) => format!("-{}", written(part)),
+        SyntaxTree::And(parts) => all(parts, " and "),
+        SyntaxTree::Or(parts) => all(parts, " or "),
+        SyntaxTree::Not(part) => format!("not {}", written(part)),
     }
 }
 
-fn written_keys(keys: &[Key]) -> String {
-    let key = |key: &Key| match key {
-        Key::Name(name) => format!("[{name:?}]"),
-        Key::Index(index) => format!("[{index}]"),
-        Key::Made(made) => format!("[{}]", written(made)),
+fn written_keys(keys: &[PathKey]) -> String {
+    let key = |key: &PathKey| match key {
+        PathKey::Name(name) => format!("[{name:?}]"),
+        PathKey::Index(index) => format!("[{index}]"),
+        PathKey::Made(made) => format!("[{}]", written(made)),
     };
     keys.iter().map(key).collect()
 }
 
 /// The value as a person reads it, cut where it is long.
-fn shown(value: &Value<'_>, depth: usize) -> String {
+fn shown(value: &OttlValue<'_>, depth: usize) -> String {
     match value {
-        Value::Nil => "nil".to_owned(),
-        Value::Text(text) => {
+        OttlValue::Nil => "nil".to_owned(),
+        OttlValue::Text(text) => {
             let cut: String = text.chars().take(SHOWN_MAX).collect();
             if cut.len() < text.len() { format!("{cut:?}...") } else { format!("{cut:?}") }
         }
-        Value::Float(number) => format!("{number:?}"),
-        Value::Bytes(bytes) => format!("0x{}", hex(&bytes[..bytes.len().min(SHOWN_MAX)])),
-        Value::Id(id) => format!("id {}", hex(id.bytes())),
-        Value::Pieces(count) => format!("{count} messages"),
+        OttlValue::Float(number) => format!("{number:?}"),
+        OttlValue::Bytes(bytes) => format!("0x{}", hex(&bytes[..bytes.len().min(SHOWN_MAX)])),
+        OttlValue::Id(id) => format!("id {}", hex(id.bytes())),
+        OttlValue::Pieces(count) => format!("{count} messages"),
         list if list.is_list() && depth < SHOWN_ELEMENTS => {
             let elements = list.elements().unwrap_or_default();
             let mut all: Vec<String> = elements.iter().take(SHOWN_ELEMENTS).map(|e| shown(e, depth + 1)).collect();
@@ -214,15 +221,16 @@ fn shown(value: &Value<'_>, depth: usize) -> String {
         }
         map if map.is_map() && depth < SHOWN_ELEMENTS => {
             let pairs = map.pairs().unwrap_or_default();
-            let pair =
-                |(key, value): &(std::borrow::Cow<'_, str>, Value<'_>)| format!("{key:?}: {}", shown(value, depth + 1));
+            let pair = |(key, value): &(std::borrow::Cow<'_, str>, OttlValue<'_>)| {
+                format!("{key:?}: {}", shown(value, depth + 1))
+            };
             let mut all: Vec<String> = pairs.iter().take(SHOWN_ELEMENTS).map(pair).collect();
             if pairs.len() > SHOWN_ELEMENTS {
                 all.push("...".to_owned());
             }
             format!("{{{}}}", all.join(", "))
         }
-        Value::Duration(nanos) => crate::ottl::convert::shown_duration(*nanos),
+        OttlValue::Duration(nanos) => crate::ottl::convert::shown_duration(*nanos),
         other => match other.to_text() {
             Ok(text) => text.unwrap_or_default().trim_matches('"').to_owned(),
             Err(failure) => failure.to_string(),
@@ -231,34 +239,34 @@ fn shown(value: &Value<'_>, depth: usize) -> String {
 }
 
 /// The value with its kind, whole: numbers as texts, so that none loses a digit.
-fn typed(value: &Value<'_>, depth: usize) -> Result<Json, Failure> {
+fn typed(value: &OttlValue<'_>, depth: usize) -> Result<Json, EvalFailure> {
     if depth > crate::ottl::value::DEPTH_MAX {
-        return Err(Failure("the value nests too deep"));
+        return Err(EvalFailure("the value nests too deep"));
     }
     Ok(match value {
-        Value::Nil => json!({ "nil": true }),
-        Value::Bool(truth) => json!({ "bool": truth }),
-        Value::Int(number) => json!({ "int": number.to_string() }),
-        Value::Float(number) => json!({ "double": format!("{number:e}") }),
-        Value::Text(text) => json!({ "str": text }),
-        Value::Bytes(bytes) => json!({ "bytes": hex(bytes) }),
-        Value::Id(id) => json!({ "id": hex(id.bytes()) }),
-        Value::Time(moment) => {
+        OttlValue::Nil => json!({ "nil": true }),
+        OttlValue::Bool(truth) => json!({ "bool": truth }),
+        OttlValue::Int(number) => json!({ "int": number.to_string() }),
+        OttlValue::Float(number) => json!({ "double": format!("{number:e}") }),
+        OttlValue::Text(text) => json!({ "str": text }),
+        OttlValue::Bytes(bytes) => json!({ "bytes": hex(bytes) }),
+        OttlValue::Id(id) => json!({ "id": hex(id.bytes()) }),
+        OttlValue::Time(moment) => {
             let (seconds, nanos) = (moment.whole(1_000_000_000), moment.at().subsec_nanosecond());
             let nanos = if nanos < 0 { nanos + 1_000_000_000 } else { nanos };
             json!({ "time": format!("{seconds}.{nanos:09}"), "offset": moment.offset() })
         }
-        Value::Duration(nanos) => json!({ "duration": nanos.to_string() }),
-        Value::Pieces(count) => json!({ "other": count }),
+        OttlValue::Duration(nanos) => json!({ "duration": nanos.to_string() }),
+        OttlValue::Pieces(count) => json!({ "other": count }),
         list if list.is_list() => {
-            let elements = list.elements().ok_or(Failure("the list has too many elements"))?;
+            let elements = list.elements().ok_or(EvalFailure("the list has too many elements"))?;
             let elements = elements.iter().map(|element| typed(element, depth + 1)).collect::<Result<Vec<_>, _>>()?;
             json!({ "list": elements })
         }
         map => {
-            let pairs = map.pairs().ok_or(Failure("the map has too many entries"))?;
+            let pairs = map.pairs().ok_or(EvalFailure("the map has too many entries"))?;
             let pairs = pairs.iter().map(|(key, value)| Ok((key.to_string(), typed(value, depth + 1)?)));
-            json!({ "map": pairs.collect::<Result<serde_json::Map<_, _>, Failure>>()? })
+            json!({ "map": pairs.collect::<Result<serde_json::Map<_, _>, EvalFailure>>()? })
         }
     })
 }

@@ -2,46 +2,41 @@
 //!
 //! Exists for whatever asks or changes arbitrary things of single items. `lexer` and `parse` know grammar and no paths;
 //! `check` and `statement` know paths and functions and no values; `eval` reads an [`Item`]; `editors` change a
-//! [`Scene`], whose messages are spliced in place, so that what nobody touches keeps its bytes. Must not know who asks
+//! [`EditTarget`], whose messages are spliced in place, so that what nobody touches keeps its bytes. Must not know who asks
 //! or what follows from the answer.
 
 mod check;
 mod context;
 mod convert;
-mod draft;
-mod editors;
-mod encode;
+mod edit;
 mod eval;
 mod explain;
-mod glob;
-mod lexer;
-mod parse;
 mod path;
 mod rules;
-mod scene;
 mod statement;
+mod syntax;
 mod value;
 
 use std::fmt;
 
+pub use crate::ottl::edit::message_edit::{Edits, MessageEdit, is_too_much, places, without};
+pub use crate::ottl::edit::target::EditTarget;
 pub use context::{Context, Grammar, Syntax, infer};
-pub use draft::{Draft, Edits, is_too_much, places, without};
-pub use explain::{Step, evaluate, explain};
+pub use explain::{ExplainedStep, evaluate, explain};
 pub use path::place::Buffers;
 pub use path::tables::Points;
 pub use path::{POINTS, points_in, points_of, without_points};
-pub use rules::{Conditions, ErrorMode, Failures, Statements, Texts, names_resources};
-pub use scene::Scene;
+pub use rules::{Conditions, ErrorMode, Failures, StatementTexts, Statements, names_resources};
 pub use statement::Statement;
 
 use crate::core::time::UnixNanos;
 use crate::otlp::walk::{AnyValue, Fields};
-use crate::ottl::lexer::{Kind, Token};
-use crate::ottl::path::Owner;
+use crate::ottl::path::PathOwner;
+use crate::ottl::syntax::lexer::{Token, TokenKind};
 
 /// A text that cannot be parsed or names something that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct TextFault {
     /// Characters before the fault.
     pub at: usize,
     pub message: String,
@@ -49,7 +44,7 @@ pub struct Fault {
     pub not_built: bool,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TextFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at character {}", self.message, self.at + 1)
     }
@@ -58,11 +53,11 @@ impl fmt::Display for Fault {
 /// A condition or statement failed on an item; what that means is the error mode's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Failure(pub &'static str);
+pub struct EvalFailure(pub &'static str);
 
 /// A value as text, as `String` makes one; empty for no value.
 pub fn shown(any: AnyValue<'_>) -> String {
-    let value = value::Value::of(any);
+    let value = value::OttlValue::of(any);
     value.to_text().ok().flatten().unwrap_or_default().into_owned()
 }
 
@@ -100,30 +95,29 @@ impl World {
 
 /// True when a function asks what the time is, or for chance.
 fn asks_world(tokens: &[Token]) -> bool {
-    let asks =
-        |kind: &Kind| matches!(kind, Kind::Word(word) if ["Now", "Time", "UUID", "UUIDv7"].contains(&word.as_str()));
+    let asks = |kind: &TokenKind| matches!(kind, TokenKind::Word(word) if ["Now", "Time", "UUID", "UUIDv7"].contains(&word.as_str()));
     tokens.iter().any(|token| asks(&token.kind))
 }
 
 /// A checked condition.
 #[derive(Debug)]
 pub struct Condition {
-    root: check::Node,
+    root: check::CheckedNode,
     asks_world: bool,
 }
 
 impl Condition {
-    pub fn parse(text: &str, context: Context) -> Result<Condition, Fault> {
+    pub fn parse(text: &str, context: Context) -> Result<Condition, TextFault> {
         Condition::parse_as(text, Syntax { context, prefixed: false, cache: false })
     }
 
-    pub fn parse_as(text: &str, syntax: Syntax) -> Result<Condition, Fault> {
-        let tokens = lexer::tokens(text)?;
-        let tree = parse::condition(&tokens)?;
+    pub fn parse_as(text: &str, syntax: Syntax) -> Result<Condition, TextFault> {
+        let tokens = syntax::lexer::tokens(text)?;
+        let tree = syntax::parse::condition(&tokens)?;
         Ok(Condition { root: check::check(&tree, syntax)?, asks_world: asks_world(&tokens) })
     }
 
-    pub fn matches(&self, item: &Item<'_>) -> Result<bool, Failure> {
+    pub fn matches(&self, item: &Item<'_>) -> Result<bool, EvalFailure> {
         if self.asks_world {
             return eval::truth(&self.root, &Item { world: item.world.or_real(true), ..*item });
         }
@@ -168,13 +162,13 @@ impl<'a> Item<'a> {
         Item { piece: point, points, ..*self }
     }
 
-    fn message(&self, owner: Owner) -> &'a [u8] {
+    fn message(&self, owner: PathOwner) -> &'a [u8] {
         match owner {
-            Owner::Resource => self.resource,
-            Owner::Scope => self.scope,
-            Owner::Item => self.item,
-            Owner::Piece => self.piece,
-            Owner::Cache => self.cache,
+            PathOwner::Resource => self.resource,
+            PathOwner::Scope => self.scope,
+            PathOwner::Item => self.item,
+            PathOwner::Piece => self.piece,
+            PathOwner::Cache => self.cache,
         }
     }
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::config::check::Section;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::node::{Node, Value};
-use crate::core::stats::Counter;
+use crate::core::report::stats::Counter;
 use crate::ottl::explain::failing;
-use crate::ottl::{Condition, Context, Failure, Fault, Grammar, Item, Scene, Statement, Syntax};
+use crate::ottl::{Condition, Context, EditTarget, EvalFailure, Grammar, Item, Statement, Syntax, TextFault};
 
 /// What a failure means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,13 @@ struct Rule<T> {
 
 impl<T> Rule<T> {
     /// The failure where it is the caller's business.
-    fn settle(&self, failure: Failure, item: &Item<'_>, mode: ErrorMode, failures: &Failures) -> Result<(), Failure> {
+    fn settle(
+        &self,
+        failure: EvalFailure,
+        item: &Item<'_>,
+        mode: ErrorMode,
+        failures: &Failures,
+    ) -> Result<(), EvalFailure> {
         failures.0.add(1);
         if mode != ErrorMode::Silent && !self.said.swap(true, Ordering::Relaxed) {
             let (at, met) = failing(&self.text, self.grammar, self.syntax, item).unwrap_or_default();
@@ -93,7 +99,7 @@ impl Conditions {
     }
 
     /// True when any condition holds.
-    pub fn any(&self, item: &Item<'_>, failures: &Failures) -> Result<bool, Failure> {
+    pub fn any(&self, item: &Item<'_>, failures: &Failures) -> Result<bool, EvalFailure> {
         for rule in &self.rules {
             match rule.run.matches(item) {
                 Ok(true) => return Ok(true),
@@ -106,16 +112,16 @@ impl Conditions {
 }
 
 /// Reading one message for all that is under it would take too long.
-const TOO_MUCH: Failure = Failure("there is too much under one message to be asked about");
+const TOO_MUCH: EvalFailure = EvalFailure("there is too much under one message to be asked about");
 
 impl Conditions {
     /// Counts as a failure that these are not asked.
-    pub fn give_up(&self, failures: &Failures) -> Result<(), Failure> {
+    pub fn give_up(&self, failures: &Failures) -> Result<(), EvalFailure> {
         give_up(self.mode, failures)
     }
 }
 
-fn give_up(mode: ErrorMode, failures: &Failures) -> Result<(), Failure> {
+fn give_up(mode: ErrorMode, failures: &Failures) -> Result<(), EvalFailure> {
     failures.0.add(1);
     if mode == ErrorMode::Propagate { Err(TOO_MUCH) } else { Ok(()) }
 }
@@ -133,11 +139,11 @@ pub struct Statements {
 
 impl Statements {
     /// Counts as a failure that these are not run.
-    pub fn give_up(&self, failures: &Failures) -> Result<(), Failure> {
+    pub fn give_up(&self, failures: &Failures) -> Result<(), EvalFailure> {
         give_up(self.mode, failures)
     }
 
-    pub fn run(&self, scene: &mut Scene<'_>, failures: &Failures) -> Result<(), Failure> {
+    pub fn run(&self, scene: &mut EditTarget<'_>, failures: &Failures) -> Result<(), EvalFailure> {
         if !self.conditions.is_empty() && !self.conditions.any(&scene.view(), failures)? {
             return Ok(());
         }
@@ -151,22 +157,22 @@ impl Statements {
 }
 
 /// The texts of one list of the configuration, with their places.
-pub struct Texts<'a> {
+pub struct StatementTexts<'a> {
     section: &'a Section<'a>,
     /// Each with its place in the list.
     found: Vec<(usize, &'a Node, String)>,
     path: String,
 }
 
-impl<'a> Texts<'a> {
+impl<'a> StatementTexts<'a> {
     /// The list under `key`; empty when there is none.
-    pub fn under(section: &'a Section<'a>, key: &str) -> Texts<'a> {
-        Texts::of(section, key, section.strict_list(key).unwrap_or_default())
+    pub fn under(section: &'a Section<'a>, key: &str) -> StatementTexts<'a> {
+        StatementTexts::of(section, key, section.strict_list(key).unwrap_or_default())
     }
 
     /// These nodes of the list under `key`.
-    pub fn of(section: &'a Section<'a>, key: &str, nodes: impl IntoIterator<Item = &'a Node>) -> Texts<'a> {
-        let mut texts = Texts { section, found: Vec::new(), path: section.child_path(key) };
+    pub fn of(section: &'a Section<'a>, key: &str, nodes: impl IntoIterator<Item = &'a Node>) -> StatementTexts<'a> {
+        let mut texts = StatementTexts { section, found: Vec::new(), path: section.child_path(key) };
         let list = section.node(key).map(Node::items).unwrap_or_default();
         for node in nodes {
             let at = list.iter().position(|item| std::ptr::eq(item, node)).unwrap_or_default();
@@ -203,7 +209,7 @@ impl<'a> Texts<'a> {
         &self,
         grammar: Grammar,
         syntax: Syntax,
-        parse: impl Fn(&str, Syntax) -> Result<T, Fault>,
+        parse: impl Fn(&str, Syntax) -> Result<T, TextFault>,
     ) -> Vec<Rule<T>> {
         let mut rules = Vec::with_capacity(self.found.len());
         for (_, _, text) in &self.found {
@@ -223,7 +229,7 @@ impl<'a> Texts<'a> {
     }
 
     /// Reports a fault of one of the texts.
-    pub fn fault(&self, text: &str, fault: &Fault) {
+    pub fn fault(&self, text: &str, fault: &TextFault) {
         let Some((at, node, _)) = self.found.iter().find(|(_, _, known)| known == text) else { return };
         let shown: String = text.chars().take(200).collect();
         let code = if fault.not_built { code::NOT_YET } else { code::INVALID_VALUE };

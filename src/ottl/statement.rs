@@ -1,19 +1,21 @@
 //! Statements: a call of an editor and the condition under which it runs. Checks which editor is meant and what its
 //! arguments must be; what editors do is next door.
 
-use crate::ottl::check::{self, Dialect, Node, Pattern, arrange, fault, not_built};
-use crate::ottl::convert::{CONVERTERS, Converter, Want};
-use crate::ottl::editors::{Editor, MapEdit, Merge, MetricEdit, Replacement};
-use crate::ottl::parse::{self, Spot, Tree};
-use crate::ottl::path::tables::{Part, PointPart};
+use crate::ottl::check::{self, CheckedNode, Dialect, Pattern, arrange, fault, not_built};
+use crate::ottl::convert::{ArgumentKind, CONVERTERS, Converter};
+use crate::ottl::edit::editors::{Editor, MapEdit, Merge, MetricEdit, Replacement};
+use crate::ottl::path::tables::{PathPart, PointPart};
 use crate::ottl::path::{self, Path};
-use crate::ottl::{Context, Failure, Fault, Scene, Syntax, asks_world, eval, lexer};
+use crate::ottl::syntax::lexer;
+use crate::ottl::syntax::parse;
+use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
+use crate::ottl::{Context, EditTarget, EvalFailure, Syntax, TextFault, asks_world, eval};
 
 /// A checked statement.
 #[derive(Debug)]
 pub struct Statement {
     pub(super) editor: Editor,
-    pub(super) condition: Option<Node>,
+    pub(super) condition: Option<CheckedNode>,
     asks_world: bool,
 }
 
@@ -64,7 +66,7 @@ pub fn functions() -> impl Iterator<Item = (&'static str, bool)> {
 }
 
 impl Statement {
-    pub fn parse(text: &str, syntax: Syntax) -> Result<Statement, Fault> {
+    pub fn parse(text: &str, syntax: Syntax) -> Result<Statement, TextFault> {
         let tokens = lexer::tokens(text)?;
         let (call, condition) = parse::statement(&tokens)?;
         let editor = editor(&call, syntax)?;
@@ -73,7 +75,7 @@ impl Statement {
     }
 
     /// Runs the editor where the condition holds.
-    pub fn run(&self, scene: &mut Scene<'_>) -> Result<(), Failure> {
+    pub fn run(&self, scene: &mut EditTarget<'_>) -> Result<(), EvalFailure> {
         scene.world = scene.world.or_real(self.asks_world);
         if let Some(condition) = &self.condition
             && !eval::truth(condition, &scene.view())?
@@ -88,13 +90,13 @@ impl Statement {
 struct Arguments<'s> {
     at: usize,
     name: &'s str,
-    given: Vec<Option<&'s Spot>>,
+    given: Vec<Option<&'s LocatedTree>>,
     parameters: &'static [&'static str],
     syntax: Syntax,
 }
 
-fn editor(call: &Spot, syntax: Syntax) -> Result<Editor, Fault> {
-    let Tree::Call { name, arguments, keys } = &call.tree else {
+fn editor(call: &LocatedTree, syntax: Syntax) -> Result<Editor, TextFault> {
+    let SyntaxTree::Call { name, arguments, keys } = &call.tree else {
         return fault(call.at, "a statement is the call of a function");
     };
     if !keys.is_empty() {
@@ -116,15 +118,15 @@ fn editor(call: &Spot, syntax: Syntax) -> Result<Editor, Fault> {
 }
 
 impl<'s> Arguments<'s> {
-    fn editor(&self) -> Result<Editor, Fault> {
+    fn editor(&self) -> Result<Editor, TextFault> {
         let editor = match self.name {
             "set" => Editor::Set { target: self.target()?, value: self.value("value")? },
             "clear" => Editor::Clear { target: self.target()? },
             "append" => self.append()?,
             "delete_index" => Editor::DeleteIndex {
                 target: self.target()?,
-                start: self.wanted("startIndex", Want::Int)?,
-                end: self.get("endIndex").map(|_| self.wanted("endIndex", Want::Int)).transpose()?,
+                start: self.wanted("startIndex", ArgumentKind::Int)?,
+                end: self.get("endIndex").map(|_| self.wanted("endIndex", ArgumentKind::Int)).transpose()?,
             },
             "replace_match" => Editor::ReplaceMatch {
                 target: self.target()?,
@@ -143,10 +145,10 @@ impl<'s> Arguments<'s> {
         Ok(editor)
     }
 
-    fn map_edit(&self) -> Result<MapEdit, Fault> {
+    fn map_edit(&self) -> Result<MapEdit, TextFault> {
         let edit = match self.name {
-            "delete_key" => MapEdit::DeleteKey(self.wanted("key", Want::Text)?),
-            "keep_keys" => MapEdit::KeepKeys(self.written_list("keys", Want::Texts)?),
+            "delete_key" => MapEdit::DeleteKey(self.wanted("key", ArgumentKind::Text)?),
+            "keep_keys" => MapEdit::KeepKeys(self.written_list("keys", ArgumentKind::Texts)?),
             "delete_matching_keys" => {
                 MapEdit::Matching { pattern: self.pattern("pattern", Dialect::Regex)?, keep: false }
             }
@@ -155,7 +157,7 @@ impl<'s> Arguments<'s> {
             "truncate_all" => self.truncate()?,
             "stringify_all" => MapEdit::Stringify,
             "flatten" => self.flatten()?,
-            "merge_maps" => MapEdit::Merge { source: self.wanted("source", Want::Map)?, how: self.strategy()? },
+            "merge_maps" => MapEdit::Merge { source: self.wanted("source", ArgumentKind::Map)?, how: self.strategy()? },
             "replace_all_matches" => MapEdit::ReplaceMatches {
                 pattern: self.pattern("pattern", Dialect::Glob)?,
                 replacement: self.replacement()?,
@@ -175,7 +177,7 @@ impl<'s> Arguments<'s> {
     }
 
     /// The metric is changed as a whole, which only a statement about metrics can.
-    fn metric_edit(&self) -> Result<MetricEdit, Fault> {
+    fn metric_edit(&self) -> Result<MetricEdit, TextFault> {
         if self.syntax.context != Context::Metric {
             return fault(self.at, format!("`{}` changes a metric", self.name));
         }
@@ -189,23 +191,23 @@ impl<'s> Arguments<'s> {
                     _ => return fault(temporality.at, "the temporality is \"delta\" or \"cumulative\""),
                 };
                 let monotonic = self.need("monotonic")?;
-                let Tree::Bool(monotonic) = monotonic.tree else {
+                let SyntaxTree::Bool(monotonic) = monotonic.tree else {
                     return fault(monotonic.at, "expected true or false");
                 };
                 MetricEdit::GaugeToSum { temporality, monotonic }
             }
             _ => {
                 let multiplier = self.need("multiplier")?;
-                let Tree::Float(by) = multiplier.tree else {
+                let SyntaxTree::Float(by) = multiplier.tree else {
                     return fault(multiplier.at, "the multiplier is a number with a dot, such as 10.0");
                 };
-                let unit = self.get("unit").map(|_| self.wanted("unit", Want::Text)).transpose()?;
+                let unit = self.get("unit").map(|_| self.wanted("unit", ArgumentKind::Text)).transpose()?;
                 MetricEdit::Scale { by, unit }
             }
         })
     }
 
-    fn span_name(&self) -> Result<Editor, Fault> {
+    fn span_name(&self) -> Result<Editor, TextFault> {
         if self.syntax.context != Context::Span {
             return fault(self.at, format!("`{}` changes a span", self.name));
         }
@@ -228,24 +230,24 @@ impl<'s> Arguments<'s> {
         Ok(Editor::SpanName { original })
     }
 
-    fn get(&self, parameter: &str) -> Option<&'s Spot> {
+    fn get(&self, parameter: &str) -> Option<&'s LocatedTree> {
         let at = self.parameters.iter().position(|known| *known == parameter)?;
         self.given.get(at).copied().flatten()
     }
 
-    fn need(&self, parameter: &str) -> Result<&'s Spot, Fault> {
+    fn need(&self, parameter: &str) -> Result<&'s LocatedTree, TextFault> {
         match self.get(parameter) {
             Some(spot) => Ok(spot),
             None => fault(self.at, format!("`{}` needs an argument `{parameter}`", self.name)),
         }
     }
 
-    fn value(&self, parameter: &str) -> Result<Node, Fault> {
+    fn value(&self, parameter: &str) -> Result<CheckedNode, TextFault> {
         check::value(self.need(parameter)?, self.syntax)
     }
 
     /// The argument, which must be of this kind as far as it is written out.
-    fn wanted(&self, parameter: &str, want: Want) -> Result<Node, Fault> {
+    fn wanted(&self, parameter: &str, want: ArgumentKind) -> Result<CheckedNode, TextFault> {
         let node = self.value(parameter)?;
         match node.literal().map(|literal| want.take(literal)) {
             Some(Err(failure)) => fault(self.need(parameter)?.at, format!("`{parameter}`: {failure}")),
@@ -253,74 +255,74 @@ impl<'s> Arguments<'s> {
         }
     }
 
-    fn written_list(&self, parameter: &str, want: Want) -> Result<Node, Fault> {
+    fn written_list(&self, parameter: &str, want: ArgumentKind) -> Result<CheckedNode, TextFault> {
         let spot = self.need(parameter)?;
         match spot.tree {
-            Tree::List(_) => self.wanted(parameter, want),
+            SyntaxTree::List(_) => self.wanted(parameter, want),
             _ => fault(spot.at, format!("`{parameter}` must be a list such as [\"a\", \"b\"]")),
         }
     }
 
-    fn optional(&self, parameter: &str) -> Result<Option<Node>, Fault> {
+    fn optional(&self, parameter: &str) -> Result<Option<CheckedNode>, TextFault> {
         self.get(parameter).map(|spot| check::value(spot, self.syntax)).transpose()
     }
 
-    fn pattern(&self, parameter: &str, dialect: Dialect) -> Result<Pattern, Fault> {
+    fn pattern(&self, parameter: &str, dialect: Dialect) -> Result<Pattern, TextFault> {
         let at = self.need(parameter)?.at;
         Pattern::of(self.value(parameter)?, dialect).or_else(|why| fault(at, why))
     }
 
-    fn text(&self, spot: &'s Spot) -> Result<&'s str, Fault> {
+    fn text(&self, spot: &'s LocatedTree) -> Result<&'s str, TextFault> {
         match &spot.tree {
-            Tree::Text(text) => Ok(text),
+            SyntaxTree::Text(text) => Ok(text),
             _ => fault(spot.at, "this must be a string literal"),
         }
     }
 
-    fn count(&self, parameter: &str) -> Result<usize, Fault> {
+    fn count(&self, parameter: &str) -> Result<usize, TextFault> {
         let spot = self.need(parameter)?;
         match &spot.tree {
-            Tree::Int(number) if *number >= 0 => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
+            SyntaxTree::Int(number) if *number >= 0 => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
             _ => fault(spot.at, format!("`{parameter}` must be a whole number of 0 or more")),
         }
     }
 
     /// The path that is changed.
-    fn target(&self) -> Result<Path, Fault> {
+    fn target(&self) -> Result<Path, TextFault> {
         let spot = self.need("target")?;
-        let Tree::Path(segments) = &spot.tree else { return fault(spot.at, "the target must be a path") };
+        let SyntaxTree::Path(segments) = &spot.tree else { return fault(spot.at, "the target must be a path") };
         let path = path::resolve(segments, self.syntax, spot.at)?;
         if path.can_be_set() { Ok(path) } else { fault(spot.at, format!("`{}` cannot be set", path.name)) }
     }
 
     /// A target that is a map.
-    fn map(&self) -> Result<Path, Fault> {
+    fn map(&self) -> Result<Path, TextFault> {
         let path = self.target()?;
         match path.part {
-            Part::Attributes(_) | Part::Any(_) | Part::Point(PointPart::Attributes) => Ok(path),
+            PathPart::Attributes(_) | PathPart::Any(_) | PathPart::Point(PointPart::Attributes) => Ok(path),
             _ => fault(self.need("target")?.at, format!("`{}` is no map", path.name)),
         }
     }
 
-    fn append(&self) -> Result<Editor, Fault> {
+    fn append(&self) -> Result<Editor, TextFault> {
         let value = self.optional("value")?;
-        let values = self.get("values").map(|_| self.written_list("values", Want::Values)).transpose()?;
+        let values = self.get("values").map(|_| self.written_list("values", ArgumentKind::Values)).transpose()?;
         if value.is_none() && values.is_none() {
             return fault(self.at, "`append` needs a value or values");
         }
         let target = self.target()?;
         match target.part {
-            Part::Any(_) => {}
+            PathPart::Any(_) => {}
             _ if !target.keys.is_empty() => {}
             _ => return fault(self.need("target")?.at, format!("`{}` is no list", target.name)),
         }
         Ok(Editor::Append { target, value, values })
     }
 
-    fn limit(&self) -> Result<MapEdit, Fault> {
+    fn limit(&self) -> Result<MapEdit, TextFault> {
         let most = self.count("limit")?;
         let listed = self.need("priorityKeys")?;
-        let Tree::List(keys) = &listed.tree else { return fault(listed.at, "the priority keys must be a list") };
+        let SyntaxTree::List(keys) = &listed.tree else { return fault(listed.at, "the priority keys must be a list") };
         let keys = keys.iter().map(|key| self.text(key).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
         if keys.len() > most {
             return fault(listed.at, format!("{} priority keys do not fit a limit of {most}", keys.len()));
@@ -328,15 +330,15 @@ impl<'s> Arguments<'s> {
         Ok(MapEdit::Limit { most, keys })
     }
 
-    fn truth(&self, parameter: &str, default: bool) -> Result<bool, Fault> {
+    fn truth(&self, parameter: &str, default: bool) -> Result<bool, TextFault> {
         match self.get(parameter) {
             None => Ok(default),
-            Some(Spot { tree: Tree::Bool(truth), .. }) => Ok(*truth),
+            Some(LocatedTree { tree: SyntaxTree::Bool(truth), .. }) => Ok(*truth),
             Some(spot) => fault(spot.at, format!("`{parameter}` must be true or false")),
         }
     }
 
-    fn truncate(&self) -> Result<MapEdit, Fault> {
+    fn truncate(&self) -> Result<MapEdit, TextFault> {
         let most = self.count("limit")?;
         let marker = match self.get("truncationMarker") {
             Some(spot) if self.text(spot)?.len() > most => {
@@ -348,7 +350,7 @@ impl<'s> Arguments<'s> {
         Ok(MapEdit::Truncate { most, whole: self.truth("utf8Safe", true)?, marker })
     }
 
-    fn flatten(&self) -> Result<MapEdit, Fault> {
+    fn flatten(&self) -> Result<MapEdit, TextFault> {
         let depth = if self.get("depth").is_some() { self.count("depth")? } else { usize::MAX };
         if depth == 0 {
             return fault(self.need("depth")?.at, "`depth` must be above zero");
@@ -360,7 +362,7 @@ impl<'s> Arguments<'s> {
         Ok(MapEdit::Flatten { prefix, depth, resolve: self.truth("resolveConflicts", false)? })
     }
 
-    fn strategy(&self) -> Result<Merge, Fault> {
+    fn strategy(&self) -> Result<Merge, TextFault> {
         let spot = self.need("strategy")?;
         match self.text(spot)? {
             "insert" => Ok(Merge::Insert),
@@ -370,11 +372,12 @@ impl<'s> Arguments<'s> {
         }
     }
 
-    fn replacement(&self) -> Result<Replacement, Fault> {
-        let text = self.wanted("replacement", Want::Text)?;
+    fn replacement(&self) -> Result<Replacement, TextFault> {
+        let text = self.wanted("replacement", ArgumentKind::Text)?;
         let function = self.get("function").map(function).transpose()?;
-        let format = self.get("replacementFormat").map(|_| self.wanted("replacementFormat", Want::Text)).transpose()?;
-        if let Some(Node::Text(written)) = &format
+        let format =
+            self.get("replacementFormat").map(|_| self.wanted("replacementFormat", ArgumentKind::Text)).transpose()?;
+        if let Some(CheckedNode::Text(written)) = &format
             && Replacement::around(written).is_none()
         {
             return fault(self.need("replacementFormat")?.at, "the format needs exactly one %s");
@@ -384,17 +387,17 @@ impl<'s> Arguments<'s> {
 }
 
 /// A converter named as an argument: one that makes a text of a text.
-fn function(spot: &Spot) -> Result<Converter, Fault> {
+fn function(spot: &LocatedTree) -> Result<Converter, TextFault> {
     let name = match &spot.tree {
-        Tree::Enum(name) => name.as_str(),
-        Tree::Path(segments) if segments.len() == 1 && segments[0].keys.is_empty() => &segments[0].name,
+        SyntaxTree::Enum(name) => name.as_str(),
+        SyntaxTree::Path(segments) if segments.len() == 1 && segments[0].keys.is_empty() => &segments[0].name,
         _ => return fault(spot.at, "the name of a function is expected"),
     };
     let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
         return fault(spot.at, format!("podgate has no function `{name}`"));
     };
     match known.parameters {
-        [one] if one.want == Want::Text => Ok(known.converter),
+        [one] if one.want == ArgumentKind::Text => Ok(known.converter),
         _ => fault(spot.at, format!("`{name}` does not take one text alone")),
     }
 }

@@ -4,7 +4,7 @@
 //! Types are compared without underscores: upstream renames `filelog` to `file_log` type by type, and both are written.
 //! Read from the metadata of the core and contrib repositories and of the vendors' distributions, 2026-10.
 
-use crate::core::component::Kind;
+use crate::core::stage::component::Kind;
 
 const RECEIVERS: &str = "activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsight \
     awscontainerinsightreceiver awsecscontainermetrics awsfirehose awslambda awss3 awsxray azureblob azureeventhub \

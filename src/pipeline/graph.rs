@@ -3,9 +3,9 @@
 //! Knows ids and names only. A connector that is fed and feeds nothing would swallow its data, one that feeds and is not
 //! fed would wait for ever, and a circle would turn the same items round without end.
 
-use crate::core::component::{ComponentId, Kind};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::node::Place;
+use crate::core::stage::component::{ComponentId, Kind};
 use crate::pipeline::plan::PipelinePlan;
 
 /// A connector as declared.
@@ -89,7 +89,7 @@ fn report(joint: &Joint, message: String, help: String, diagnostics: &Diagnostic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::payload::Signal;
+    use crate::core::data::payload::Signal;
 
     /// `name: receivers > exporters`, one a line.
     fn pipelines(text: &str) -> Vec<PipelinePlan> {

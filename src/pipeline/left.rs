@@ -1,9 +1,9 @@
 //! The configuration as a tree without what `--unsupported=skip` leaves out: what `print-config` shows then.
 
-use crate::config::document::{self, Document, Named};
-use crate::core::component::Kind;
+use crate::config::document::{self, ConfigDocument, Named};
 use crate::core::diagnostic::{Diagnostics, Severity};
 use crate::core::node::{Entry, Node, Value};
+use crate::core::stage::component::Kind;
 use crate::pipeline::unsupported;
 
 /// The tree without what podgate does not have. Its findings are the check's, which trims for itself.
@@ -28,7 +28,7 @@ pub fn without_unsupported(tree: &Node) -> Node {
 }
 
 /// False for a pipeline that goes; one that stays loses the names of what goes.
-fn keep_pipeline(entry: &mut Entry, document: &Document) -> bool {
+fn keep_pipeline(entry: &mut Entry, document: &ConfigDocument) -> bool {
     let Some(pipeline) = document.pipelines.iter().find(|pipeline| pipeline.place == entry.key_place) else {
         return false;
     };

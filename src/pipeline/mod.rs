@@ -13,18 +13,18 @@ mod waits;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::component::{Component, ComponentId};
-use crate::core::consumer::Next;
-use crate::core::factory::{BuildContext, Outputs, Stage, StageContext};
-use crate::core::fan_out::FanOut;
-use crate::core::host::Host;
-use crate::core::payload::Signal;
-use crate::core::stats::Flow;
-use crate::core::transform::TransformStage;
+use crate::core::data::fan_out::FanOut;
+use crate::core::data::payload::Signal;
+use crate::core::report::stats::Flow;
+use crate::core::stage::component::{Component, ComponentId};
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{BuildContext, Outputs, Stage, StageContext};
+use crate::core::stage::host::Host;
+use crate::core::stage::transform::TransformStage;
 use crate::pipeline::plan::{PipelinePlan, Plan};
 
 /// A component that was built, with its path for messages.
-pub struct Running {
+pub struct BuiltComponent {
     pub path: String,
     pub component: Arc<dyn Component>,
 }
@@ -32,11 +32,11 @@ pub struct Running {
 /// Everything built from one plan. Each list is in start order; drain goes the other way round, producers first.
 #[derive(Default)]
 pub struct Wired {
-    pub extensions: Vec<Running>,
-    pub exporters: Vec<Running>,
+    pub extensions: Vec<BuiltComponent>,
+    pub exporters: Vec<BuiltComponent>,
     /// Last processor of a pipeline first.
-    pub processors: Vec<Running>,
-    pub receivers: Vec<Running>,
+    pub processors: Vec<BuiltComponent>,
+    pub receivers: Vec<BuiltComponent>,
 }
 
 /// Wires the plan over the host's services.
@@ -44,7 +44,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
     let mut wired = Wired::default();
     for (id, extension) in &plan.extensions {
         let cx = build_context("extensions", id, host);
-        wired.extensions.push(Running { path: cx.path.clone(), component: extension.build(cx) });
+        wired.extensions.push(BuiltComponent { path: cx.path.clone(), component: extension.build(cx) });
     }
     let mut exits: HashMap<&ComponentId, Next> = HashMap::new();
     for (id, exporter) in &plan.exporters {
@@ -52,7 +52,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
         let path = cx.path.clone();
         let exporter = exporter.build(cx);
         exits.insert(id, exporter.clone());
-        wired.exporters.push(Running { path, component: exporter });
+        wired.exporters.push(BuiltComponent { path, component: exporter });
     }
     // Connectors feed pipelines, so the pipelines they feed are built before the pipelines that feed them.
     let mut entries: HashMap<&str, Next> = HashMap::new();
@@ -63,7 +63,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
             let path = cx.path.clone();
             let exporter = connector.build(cx, outputs_of(plan, id, &entries));
             exits.insert(id, exporter.clone());
-            wired.processors.push(Running { path, component: exporter });
+            wired.processors.push(BuiltComponent { path, component: exporter });
         }
         let entry = wire_pipeline(plan, pipeline, &exits, host, &mut wired);
         entries.insert(&pipeline.name, entry);
@@ -72,7 +72,7 @@ pub fn wire(plan: &Plan, host: &Arc<Host>) -> Wired {
         let cx = build_context("receivers", id, host);
         let path = cx.path.clone();
         let outputs = outputs_of(plan, id, &entries);
-        wired.receivers.push(Running { path, component: receiver.build(cx, outputs) });
+        wired.receivers.push(BuiltComponent { path, component: receiver.build(cx, outputs) });
     }
     wired
 }
@@ -105,7 +105,7 @@ fn wire_pipeline(
         next = match processor.build(cx, next.clone()) {
             Stage::Transform(transform) => Arc::new(TransformStage::new(transform, next, flow)),
             Stage::Consumer { consumer, component } => {
-                wired.processors.extend(component.map(|component| Running { path, component }));
+                wired.processors.extend(component.map(|component| BuiltComponent { path, component }));
                 consumer
             }
         };

@@ -5,18 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::config::address;
 use crate::config::check::nearest;
-use crate::config::document::{Declared, Document, Named, PipelineDeclared};
+use crate::config::document::{ConfigDocument, Declared, Named, PipelineDeclared};
 use crate::config::telemetry::Telemetry;
-use crate::core::component::{ComponentId, Kind};
+use crate::config::value::address;
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::factory::{
-    About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
-};
 use crate::core::limits;
 use crate::core::node::Place;
-use crate::core::payload::Signal;
+use crate::core::stage::component::{ComponentId, Kind};
+use crate::core::stage::factory::{
+    About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
+};
 use crate::pipeline::graph::{self, Joint};
 use crate::pipeline::{collector, unsupported, waits};
 use crate::registry::{self, Match};
@@ -86,7 +86,7 @@ fn consumers_first(pipelines: &[PipelinePlan]) -> Vec<&PipelinePlan> {
 }
 
 /// Checks the whole document. Findings go to `checks.diagnostics`; the plan is `None` when any is an error.
-pub fn plan(document: Document, unsupported: Unsupported, checks: &Checks) -> Option<Plan> {
+pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks) -> Option<Plan> {
     let first_pipeline = document.pipelines.first().map(|pipeline| pipeline.place);
     let document = match unsupported {
         Unsupported::Refuse => document,
@@ -309,7 +309,7 @@ impl Planner<'_> {
         resolved.map(|known| known.id.clone()).collect()
     }
 
-    fn joints(&self, document: &Document) -> Vec<Joint> {
+    fn joints(&self, document: &ConfigDocument) -> Vec<Joint> {
         let connectors = document.components.iter().filter(|declared| declared.kind == Kind::Connector);
         let named = connectors.filter_map(|declared| {
             let known = |known: &&Known| known.kind == Kind::Connector && known.written == declared.id;
@@ -407,7 +407,7 @@ impl Planner<'_> {
     }
 
     /// Findings about the whole that are legal and almost never meant.
-    fn lint(&self, document: &Document) {
+    fn lint(&self, document: &ConfigDocument) {
         for pipeline in &document.pipelines {
             let path = format!("service::pipelines::{}::processors", pipeline.name);
             let limiter = pipeline.processors.iter().position(|named| named.id.component_type == "memory_limiter");

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::document::{Declared, Document, Named};
-use crate::core::component::{ComponentId, Kind};
+use crate::config::document::{ConfigDocument, Declared, Named};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
-use crate::core::factory::{CheckContext, Checks};
 use crate::core::node::{Node, Place, Value};
+use crate::core::stage::component::{ComponentId, Kind};
+use crate::core::stage::factory::{CheckContext, Checks};
 use crate::pipeline::collector;
 use crate::registry::{self, Match};
 
@@ -23,7 +23,7 @@ const SHOWING: [&str; 4] = ["debug", "logging", "nop", "file"];
 
 /// The document without what podgate does not have.
 /// `unprotected` is what it is that something protecting goes, or that a pipeline delivers nowhere any more.
-pub fn without(mut document: Document, unprotected: Severity, diagnostics: &Diagnostics) -> Document {
+pub fn without(mut document: ConfigDocument, unprotected: Severity, diagnostics: &Diagnostics) -> ConfigDocument {
     diagnostics.soften(code::NOT_YET);
     diagnostics.soften(code::RETIRED);
     let declared: BTreeSet<(Kind, ComponentId)> =
@@ -63,7 +63,7 @@ pub fn without(mut document: Document, unprotected: Severity, diagnostics: &Diag
 
 /// Pipelines that lost what hides data, or whose exporters are all left out but those that only show it: their senders
 /// hear success.
-fn unprotected_pipelines(before: &Document, after: &Document) -> Vec<Diagnostic> {
+fn unprotected_pipelines(before: &ConfigDocument, after: &ConfigDocument) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for pipeline in &after.pipelines {
         let Some(was) = before.pipelines.iter().find(|was| was.name == pipeline.name) else { continue };
@@ -122,7 +122,7 @@ impl Foreign<'_> {
 }
 
 /// A pipeline without an end goes; so may then the connector it shared with another one, hence the loop.
-fn drop_emptied(document: &mut Document, diagnostics: &Diagnostics) {
+fn drop_emptied(document: &mut ConfigDocument, diagnostics: &Diagnostics) {
     loop {
         let before = document.pipelines.len();
         document.pipelines.retain(|pipeline| {

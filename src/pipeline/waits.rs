@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::component::ComponentId;
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
-use crate::core::factory::ProcessorPlan;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::ProcessorPlan;
 use crate::pipeline::plan::PipelinePlan;
 
 type Processors = BTreeMap<ComponentId, Box<dyn ProcessorPlan>>;

@@ -1,12 +1,10 @@
 //! Components that change, hold or decide.
-pub mod actions;
 pub mod attributes;
 pub mod batch;
 pub mod filter;
 pub mod k8s_attributes;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
-mod rebuild;
 pub mod resource;
 pub mod resource_detection;
 pub mod tail_sampling;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::core::balance::Sheet;
-use crate::core::host::Host;
-use crate::core::payload::Signal;
-use crate::core::routes::Page;
-use crate::core::stats::Metric;
+use crate::core::data::balance::Sheet;
+use crate::core::data::payload::Signal;
+use crate::core::report::routes::Page;
+use crate::core::report::stats::Metric;
+use crate::core::stage::host::Host;
 
 /// `podgate_balance_items{signal,entry}` and `/v1/balance`.
 pub fn register(host: &Arc<Host>) {
@@ -82,17 +82,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::balance::Balance;
+    use crate::core::data::balance::Balance;
+    use crate::core::data::settlement::{ItemEnd, Settlement};
     use crate::core::error::Reason;
-    use crate::core::settlement::{End, Settlement};
 
     #[test]
     fn the_final_line_names_every_loss() {
         let balance = Arc::new(Balance::default());
         let (receipt, mut share) = Settlement::receive(&balance, Signal::Traces, 10);
-        share.split(6).end(End::Delivered);
-        share.split(3).end(End::SampledOut);
-        share.end(End::Dropped(Reason::SHUTDOWN, ""));
+        share.split(6).end(ItemEnd::Delivered);
+        share.split(3).end(ItemEnd::SampledOut);
+        share.end(ItemEnd::Dropped(Reason::SHUTDOWN, ""));
         receipt.answer(Ok(()));
         let sheets = BTreeMap::from([("traces", balance.sheet(Signal::Traces)), ("logs", balance.sheet(Signal::Logs))]);
         assert_eq!(

@@ -9,7 +9,7 @@ pub type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// `None` where nothing is limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Granted {
+pub struct CgroupLimits {
     pub memory_bytes: Option<u64>,
     /// CPUs' worth of time: 1.5 is one and a half.
     pub cpus: Option<f64>,
@@ -20,10 +20,10 @@ const LIMIT_BYTES_MAX: u64 = 1 << 60;
 /// Cgroups inside each other that are looked at; Kubernetes nests five.
 const LEVELS_MAX: usize = 32;
 
-pub fn read(read: Read<'_>) -> Granted {
+pub fn read(read: Read<'_>) -> CgroupLimits {
     let own = read("/proc/self/cgroup").unwrap_or_default();
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
-    let mut granted = Granted::default();
+    let mut granted = CgroupLimits::default();
     for hierarchy in own.lines().filter_map(Hierarchy::of) {
         let Some(folders) = hierarchy.folders(&mounts) else { continue };
         for folder in folders {
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn granted(files: &[(&str, &str)]) -> Granted {
+    fn granted(files: &[(&str, &str)]) -> CgroupLimits {
         let files: HashMap<&str, &str> = files.iter().copied().collect();
         read(&|path| files.get(path).map(|text| (*text).to_owned()))
     }
@@ -151,7 +151,7 @@ mod tests {
             ("/sys/fs/cgroup/memory.max", "268435456\n"),
             ("/sys/fs/cgroup/cpu.max", "150000 100000\n"),
         ]);
-        assert_eq!(found, Granted { memory_bytes: Some(256 << 20), cpus: Some(1.5) });
+        assert_eq!(found, CgroupLimits { memory_bytes: Some(256 << 20), cpus: Some(1.5) });
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             ("/sys/fs/cgroup/system.slice/gateways.slice/podgate.service/cpu.max", "max 100000\n"),
             ("/sys/fs/cgroup/system.slice/cpu.max", "50000 100000\n"),
         ]);
-        assert_eq!(found, Granted { memory_bytes: Some(128 << 20), cpus: Some(0.5) });
+        assert_eq!(found, CgroupLimits { memory_bytes: Some(128 << 20), cpus: Some(0.5) });
     }
 
     const V1_MOUNTS: &str = "\
@@ -187,7 +187,7 @@ mod tests {
             ("/sys/fs/cgroup/cpu,cpuacct/elsewhere/cpu.cfs_quota_us", "200000\n"),
             ("/sys/fs/cgroup/cpu,cpuacct/elsewhere/cpu.cfs_period_us", "100000\n"),
         ]);
-        assert_eq!(found, Granted { memory_bytes: Some(512 << 20), cpus: Some(2.0) });
+        assert_eq!(found, CgroupLimits { memory_bytes: Some(512 << 20), cpus: Some(2.0) });
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
             ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("/sys/fs/cgroup/memory/memory.stat", "cache 0\nhierarchical_memory_limit 100000000\nrss 5\n"),
         ]);
-        assert_eq!(found, Granted { memory_bytes: Some(100_000_000), cpus: None });
+        assert_eq!(found, CgroupLimits { memory_bytes: Some(100_000_000), cpus: None });
     }
 
     #[test]
@@ -217,13 +217,13 @@ mod tests {
 
     #[test]
     fn without_cgroups_and_with_nonsense_nothing_is_limited() {
-        assert_eq!(granted(&[]), Granted::default());
+        assert_eq!(granted(&[]), CgroupLimits::default());
         let found = granted(&[
             ("/proc/self/cgroup", "0::/\nnonsense\n:\n"),
             ("/proc/self/mountinfo", "x - cgroup2\n - \n30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"),
             ("/sys/fs/cgroup/memory.max", "a lot\n"),
             ("/sys/fs/cgroup/cpu.max", "0 0\n"),
         ]);
-        assert_eq!(found, Granted::default());
+        assert_eq!(found, CgroupLimits::default());
     }
 }

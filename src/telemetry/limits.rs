@@ -11,13 +11,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::core::budget::{self, Budget};
-use crate::core::component::{Component, Task};
+use crate::core::data::budget;
+use crate::core::data::budget::Budget;
 use crate::core::error::StartError;
-use crate::core::factory::MemoryLimit;
-use crate::core::host::Host;
 use crate::core::limits::{BUDGET_DEFAULT_BYTES, BUDGET_SHARE_PERCENT};
-use crate::telemetry::cgroup::Granted;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::factory::MemoryLimit;
+use crate::core::stage::host::Host;
+use crate::telemetry::cgroup::CgroupLimits;
 use crate::telemetry::process;
 
 /// A change is seen this late at most.
@@ -26,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What there is to take from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Machine {
-    pub granted: Granted,
+    pub granted: CgroupLimits,
     /// All memory of the machine, where it says.
     pub memory_bytes: Option<u64>,
 }
@@ -125,7 +126,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn machine(cgroup_mib: Option<u64>) -> Machine {
-        let granted = Granted { memory_bytes: cgroup_mib.map(|mib| mib * MIB), cpus: None };
+        let granted = CgroupLimits { memory_bytes: cgroup_mib.map(|mib| mib * MIB), cpus: None };
         Machine { granted, memory_bytes: Some(4_096 * MIB) }
     }
 

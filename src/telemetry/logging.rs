@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::telemetry::{Encoding, LogLevel, Logs};
+use crate::config::telemetry::{LogEncoding, LogLevel, Logs};
 use crate::core::time::UnixNanos;
 use crate::core::visible;
 
@@ -24,7 +24,7 @@ pub fn install(logs: &Logs) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let format = Lines { json: logs.encoding == Encoding::Json, initial: logs.initial_fields.clone() };
+    let format = Lines { json: logs.encoding == LogEncoding::Json, initial: logs.initial_fields.clone() };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colored()).event_format(format);
     // Other crates' debug lines are theirs, not a user's; what the API client meets, the watch tells in its own words.
     let targets = tracing_subscriber::filter::Targets::new()

@@ -7,6 +7,7 @@ pub mod logging;
 pub mod process;
 pub mod prometheus;
 pub mod state;
+pub mod stdout;
 pub mod waits;
 
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::config::telemetry::{PrometheusReader, Telemetry};
-use crate::core::component::{Component, Task};
 use crate::core::error::StartError;
-use crate::core::host::Host;
-use crate::net::page_listener::PageListener;
-use crate::net::pages::PageResponse;
-use crate::net::router::Pages;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::host::Host;
+use crate::net::pages::listener::PageListener;
+use crate::net::pages::page::PageResponse;
+use crate::net::pages::router::Pages;
 use crate::telemetry::prometheus::Spelling;
 
 /// The metrics listeners of `service::telemetry::metrics::readers`, each with its path for messages.

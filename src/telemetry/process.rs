@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::core::build_info;
-use crate::core::host::Host;
-use crate::core::stats::Metric;
-use crate::telemetry::cgroup::{self, Granted};
+use crate::core::report::stats::Metric;
+use crate::core::stage::host::Host;
+use crate::telemetry::cgroup::{self, CgroupLimits};
 
 /// `otelcol_process_*` and the budget's gauges.
 pub fn register(host: &Arc<Host>) {
@@ -71,7 +71,7 @@ pub fn cpu_seconds() -> f64 {
 }
 
 /// What the process's cgroups grant it now.
-pub fn granted() -> Granted {
+pub fn granted() -> CgroupLimits {
     cgroup::read(&|path| fs::read_to_string(path).ok())
 }
 

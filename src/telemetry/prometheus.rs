@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::core::labels;
-use crate::core::stats::{Metric, Series, Stats};
+use crate::core::report::labels;
+use crate::core::report::stats::{Metric, Series, Stats};
 
 /// `service.telemetry.metrics.readers[].pull.exporter.prometheus` in what concerns names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::core::build_info;
-use crate::core::host::Host;
-use crate::core::routes::Page;
-use crate::core::stats::{Metric, Series};
+use crate::core::report::routes::Page;
+use crate::core::report::stats::{Metric, Series};
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
-use crate::net::listen::Bound;
+use crate::net::server::listen::BoundAddresses;
 use crate::telemetry::process;
 
 /// Adds the two pages.
@@ -27,7 +27,7 @@ pub fn register(host: &Arc<Host>) {
 
 fn status(host: &Host, started: UnixNanos, now: UnixNanos) -> Value {
     let components = host.status.all();
-    let listeners = host.shared(Bound::KEY, || Arc::new(Bound::default())).all();
+    let listeners = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).all();
     let budget = &host.budget;
     json!({
         "version": build_info::VERSION,
@@ -64,9 +64,9 @@ fn row(series: &Series) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::budget::Budget;
-    use crate::core::routes::Query;
-    use crate::core::status::State;
+    use crate::core::data::budget::Budget;
+    use crate::core::report::routes::PageQuery;
+    use crate::core::report::status::State;
 
     #[test]
     fn the_pages_tell_state_budget_and_every_counter() {
@@ -75,7 +75,7 @@ mod tests {
         host.status.set("service", State::Ok, "");
         host.status.set("exporters::otlp_grpc", State::Degraded, "nobody listens");
         host.stats.counter("made", "Made here.", &[("by", "the test")]).add(3);
-        let page = |path: &str| host.routes.find(path).map(|answer| answer(&Query::new()).body).unwrap_or_default();
+        let page = |path: &str| host.routes.find(path).map(|answer| answer(&PageQuery::new()).body).unwrap_or_default();
         let status = page("/v1/status");
         assert_eq!((&status["state"], &status["budget"]["hard_bytes"]), (&json!("ok"), &json!(100)));
         assert_eq!(status["components"]["exporters::otlp_grpc"]["message"], "nobody listens");

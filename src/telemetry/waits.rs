@@ -3,8 +3,8 @@
 //! Lines for the log, written when an operator sends SIGQUIT. Reads what is counted anyway and takes only short locks, so
 //! that it also answers when every worker is busy or blocked.
 
-use crate::core::host::Host;
-use crate::core::stats::{Metric, Series};
+use crate::core::report::stats::{Metric, Series};
+use crate::core::stage::host::Host;
 use crate::telemetry::balance;
 
 /// Words in the names of gauges that show where something waits.
@@ -47,10 +47,10 @@ fn figure(series: &Series) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::budget::Budget;
-    use crate::core::payload::Signal;
-    use crate::core::settlement::Settlement;
-    use crate::core::status::State;
+    use crate::core::data::budget::Budget;
+    use crate::core::data::payload::Signal;
+    use crate::core::data::settlement::Settlement;
+    use crate::core::report::status::State;
 
     #[tokio::test(start_paused = true)]
     async fn tasks_components_queues_and_held_items_are_told_with_what_they_wait_for() {

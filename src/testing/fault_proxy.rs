@@ -23,7 +23,7 @@ const LIFE: Duration = Duration::from_secs(600);
 
 /// What happens to bytes, in both directions where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ProxyFault {
     None,
     /// Each piece comes so much later.
     Delay(Duration),
@@ -43,7 +43,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
-    fault: watch::Sender<Fault>,
+    fault: watch::Sender<ProxyFault>,
     connections: Arc<AtomicU64>,
     _accepting: JoinSet<()>,
 }
@@ -56,7 +56,7 @@ impl FaultProxy {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (fault, seen) = watch::channel(Fault::None);
+        let (fault, seen) = watch::channel(ProxyFault::None);
         let connections = Arc::<AtomicU64>::default();
         let (count, mut accepting) = (connections.clone(), JoinSet::new());
         accepting.spawn(async move {
@@ -77,12 +77,17 @@ impl FaultProxy {
     }
 
     /// From now on, for open connections too.
-    pub fn set(&self, fault: Fault) {
+    pub fn set(&self, fault: ProxyFault) {
         self.fault.send_replace(fault);
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, fault: watch::Receiver<Fault>, count: Arc<AtomicU64>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    fault: watch::Receiver<ProxyFault>,
+    count: Arc<AtomicU64>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         count.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +98,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, fault: watch::Recei
     }
 }
 
-async fn relay(mut client: TcpStream, upstream: SocketAddr, mut fault: watch::Receiver<Fault>) {
+async fn relay(mut client: TcpStream, upstream: SocketAddr, mut fault: watch::Receiver<ProxyFault>) {
     let Ok(mut server) = TcpStream::connect(upstream).await else { return reset(&client) };
     // Without it small pieces wait for each other; failure only costs that.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -102,7 +107,7 @@ async fn relay(mut client: TcpStream, upstream: SocketAddr, mut fault: watch::Re
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         tokio::select! {
             biased;
-            changed = fault.wait_for(|fault| *fault == Fault::Reset) => changed.is_ok(),
+            changed = fault.wait_for(|fault| *fault == ProxyFault::Reset) => changed.is_ok(),
             _ = async { tokio::join!(pass(from_client, to_server, there, false), pass(from_server, to_client, back, true)) } => false,
         }
     };
@@ -118,33 +123,33 @@ fn reset(stream: &TcpStream) {
 }
 
 /// One direction until its end, which the other side is told.
-async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut fault: watch::Receiver<Fault>, answers: bool) {
+async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut fault: watch::Receiver<ProxyFault>, answers: bool) {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut passed = 0;
     loop {
         let whole = match *fault.borrow_and_update() {
             // A small piece at a time, so that the rate is held within a second.
-            Fault::Throttle(rate) => usize::try_from(rate / 20).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES),
+            ProxyFault::Throttle(rate) => usize::try_from(rate / 20).unwrap_or(CHUNK_BYTES).clamp(1, CHUNK_BYTES),
             _ => CHUNK_BYTES,
         };
         let Ok(read @ 1..) = from.read(&mut buffer[..whole]).await else { break };
         let now = *fault.borrow_and_update();
         match now {
-            Fault::Delay(wait) => sleep(wait).await,
-            Fault::Throttle(rate) => sleep(Duration::from_secs_f64(read as f64 / rate.max(1) as f64)).await,
-            Fault::Garbage(every) => spoil(&mut buffer[..read], passed, every.max(1)),
-            Fault::GarbageAnswers(every) if answers => spoil(&mut buffer[..read], passed, every.max(1)),
-            Fault::None | Fault::Reset | Fault::HalfOpen | Fault::GarbageAnswers(_) => {}
+            ProxyFault::Delay(wait) => sleep(wait).await,
+            ProxyFault::Throttle(rate) => sleep(Duration::from_secs_f64(read as f64 / rate.max(1) as f64)).await,
+            ProxyFault::Garbage(every) => spoil(&mut buffer[..read], passed, every.max(1)),
+            ProxyFault::GarbageAnswers(every) if answers => spoil(&mut buffer[..read], passed, every.max(1)),
+            ProxyFault::None | ProxyFault::Reset | ProxyFault::HalfOpen | ProxyFault::GarbageAnswers(_) => {}
         }
         // A vanished host is vanished until it is back; the bytes wait as they would in the network.
-        if fault.wait_for(|fault| *fault != Fault::HalfOpen).await.is_err()
+        if fault.wait_for(|fault| *fault != ProxyFault::HalfOpen).await.is_err()
             || to.write_all(&buffer[..read]).await.is_err()
         {
             return;
         }
         passed += read;
     }
-    let _ = fault.wait_for(|fault| *fault != Fault::HalfOpen).await;
+    let _ = fault.wait_for(|fault| *fault != ProxyFault::HalfOpen).await;
     let _ = to.shutdown().await;
 }
 
@@ -203,7 +208,9 @@ mod tests {
     #[tokio::test]
     async fn delay_and_throttle_take_their_time() {
         let (proxy, mut client, _server) = echo().await;
-        for (fault, at_least) in [(Fault::Delay(Duration::from_millis(50)), 100), (Fault::Throttle(1_000), 200)] {
+        for (fault, at_least) in
+            [(ProxyFault::Delay(Duration::from_millis(50)), 100), (ProxyFault::Throttle(1_000), 200)]
+        {
             proxy.set(fault);
             let begun = Instant::now();
             assert_eq!(exchange(&mut client, &[1; 110]).await.unwrap(), [1; 110]);
@@ -214,10 +221,10 @@ mod tests {
     #[tokio::test]
     async fn a_half_open_connection_is_silent_until_the_fault_is_mended() {
         let (proxy, mut client, _server) = echo().await;
-        proxy.set(Fault::HalfOpen);
+        proxy.set(ProxyFault::HalfOpen);
         let silent = timeout(Duration::from_millis(100), exchange(&mut client, b"hello")).await;
         assert!(silent.is_err());
-        proxy.set(Fault::None);
+        proxy.set(ProxyFault::None);
         let mut answer = [0; 5];
         client.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"hello");
@@ -227,7 +234,7 @@ mod tests {
     async fn a_reset_ends_open_and_new_connections() {
         let (proxy, mut client, _server) = echo().await;
         exchange(&mut client, b"a").await.unwrap();
-        proxy.set(Fault::Reset);
+        proxy.set(ProxyFault::Reset);
         assert!(exchange(&mut client, b"b").await.is_err());
         let mut second = TcpStream::connect(proxy.address()).await.unwrap();
         assert!(exchange(&mut second, b"c").await.is_err());
@@ -236,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn garbage_replaces_one_byte_in_so_many_wherever_pieces_end() {
         let (proxy, mut client, _server) = echo().await;
-        proxy.set(Fault::Garbage(4));
+        proxy.set(ProxyFault::Garbage(4));
         // Spoiled on the way there and again on the way back: the same bytes, so they are whole again.
         for _ in 0..3 {
             assert_eq!(exchange(&mut client, &[0; 4]).await.unwrap(), [0; 4]);
@@ -245,7 +252,7 @@ mod tests {
         spoil(&mut bytes, 6, 4);
         assert_eq!(bytes, [0, 0, 255, 0, 0, 0, 255, 0, 0, 0]);
         let mut answers = echo().await;
-        answers.0.set(Fault::GarbageAnswers(4));
+        answers.0.set(ProxyFault::GarbageAnswers(4));
         assert_eq!(exchange(&mut answers.1, &[0; 4]).await.unwrap(), [255, 0, 0, 0]);
         assert_eq!(answers.0.connections(), 1);
         assert!(FaultProxy::start(SocketAddr::from(([8, 8, 8, 8], 53))).await.is_err());

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::payload::Payload;
 use crate::core::error::ConsumeError;
-use crate::core::payload::Payload;
+use crate::core::stage::consumer::{Consumed, Consumer};
 
 /// Accepts payloads and keeps them; while an answer is set, every payload gets it and none is kept.
 ///
@@ -53,8 +53,8 @@ impl Consumer for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::data::payload::Signal;
     use crate::core::error::Reason;
-    use crate::core::payload::Signal;
     use crate::core::time::UnixNanos;
     use crate::testing::telemetry;
 

@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
-use crate::config::yaml;
-use crate::core::component::{Component, ComponentId};
-use crate::core::consumer::Consumer;
+use crate::config::read::yaml;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::diagnostic::{Diagnostic, Severity};
-use crate::core::factory::{
+use crate::core::node::{Node, Place, SourceId};
+use crate::core::report::stats::Flow;
+use crate::core::stage::component::{Component, ComponentId};
+use crate::core::stage::consumer::Consumer;
+use crate::core::stage::factory::{
     BuildContext, CheckContext, Checks, Environment, ProcessorFactory, ProcessorPlan, Stage, StageContext,
 };
-use crate::core::host::Host;
-use crate::core::node::{Node, Place, SourceId};
-use crate::core::payload::{Payload, Signal};
-use crate::core::stats::Flow;
-use crate::core::transform::TransformStage;
+use crate::core::stage::host::Host;
+use crate::core::stage::transform::TransformStage;
 use crate::testing::sink::Sink;
 
 /// The tree of a YAML text.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cli::loadgen::generate::{Mix, TraceStream, attribute, field_resource, pod_uid};
-use crate::core::budget::Ticket;
-use crate::core::origin::Origin;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::Share;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::Share;
 use crate::core::time::UnixNanos;
+use crate::lab::loadgen::generate::{Mix, TraceStream, attribute, field_resource, pod_uid};
 use crate::otlp::{envelope, write};
 
 /// A resource with the attributes of the field's shape, for service and pod number `number`.

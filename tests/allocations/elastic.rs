@@ -1,9 +1,9 @@
 //! Documents for Elasticsearch: what mapping allocates once its buffers have grown.
 
 use bytes::Bytes;
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
-use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Mode, Request, Settings};
+use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, MappingMode, MappingRequest, MappingSettings};
 use podgate::otlp::envelope;
 
 use crate::{allocations, w1};
@@ -14,12 +14,12 @@ const PER_SCOPE_MAX: usize = 50;
 #[test]
 fn documents_for_elasticsearch_cost_no_allocation_of_their_own_once_the_buffers_have_grown() {
     let request = envelope::decode(Bytes::from(w1::wire())).unwrap();
-    for mode in [Mode::Otel, Mode::Ecs] {
-        let mut mapper = Mapper::new(Settings { mode, ..Settings::default() });
+    for mode in [MappingMode::Otel, MappingMode::Ecs] {
+        let mut mapper = Mapper::new(MappingSettings { mode, ..MappingSettings::default() });
         let (mut deltas, mut bulk) = (Deltas::default(), Bulk::default());
         let mut map = || {
             bulk.clear();
-            let request = Request {
+            let request = MappingRequest {
                 signal: Signal::Traces,
                 envelope: &request,
                 mode: None,

@@ -1,10 +1,10 @@
 //! Conditions and statements on every span of a request cost a few buffers, whatever its number of spans.
 
 use bytes::Bytes;
-use podgate::core::budget::Budget;
-use podgate::core::factory::ProcessorFactory;
-use podgate::core::host::Host;
-use podgate::core::payload::Signal;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
+use podgate::core::stage::factory::ProcessorFactory;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::processors::{filter, transform};
 use podgate::testing::{stage, telemetry};

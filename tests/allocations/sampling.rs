@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::Share;
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::Share;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
-use podgate::processors::tail_sampling::account::Account;
-use podgate::processors::tail_sampling::admission::{Admission, Incoming};
-use podgate::processors::tail_sampling::core::{Bounds, Core};
-use podgate::processors::tail_sampling::policies::meter::Meters;
+use podgate::processors::tail_sampling::engine::{Bounds, Engine};
+use podgate::processors::tail_sampling::held::account::ByteAccount;
+use podgate::processors::tail_sampling::held::admission::{Admission, AdmittedRequest};
+use podgate::processors::tail_sampling::policies::meter::RateMeters;
 use serde_json::json;
 
 use crate::load::Load;
@@ -38,13 +38,13 @@ fn per_request(wire: Vec<u8>, alone: bool) -> f64 {
         ],
     }));
     let load = Load::new(wire, alone);
-    let account = Account::new(1 << 40, &Budget::unlimited());
+    let account = ByteAccount::new(1 << 40, &Budget::unlimited());
     let origin = Arc::new(Origin::internal(UnixNanos::default()));
     let mut now = UnixNanos::from_secs(1_760_000_000);
-    let meters = Arc::new(Meters::new(&settings.meters, now));
+    let meters = Arc::new(RateMeters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 1 << 30 };
     let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
-    let mut core = Core::new(settings.clone(), meters, bounds, RandomState::default(), clock);
+    let mut core = Engine::new(settings.clone(), meters, bounds, RandomState::default(), clock);
     let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 1 };
     let (mut total, mut released) = (0, 0);
     for number in 0..HELD + 2 * MEASURED {
@@ -56,7 +56,8 @@ fn per_request(wire: Vec<u8>, alone: bool) -> f64 {
             Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free(), share };
         let (count, spans) = allocations(|| {
             let admitted = admission.read(&payload).expect("memory without limit");
-            let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+            let incoming =
+                AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
             core.accept(incoming, &admitted.runs[0], now);
             while core.decide_due(now, 100) {}
             core.tidy(now);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use podgate::core::balance::Balance;
-use podgate::core::payload::Signal;
-use podgate::core::settlement::{End, Settlement};
+use podgate::core::data::balance::Balance;
+use podgate::core::data::payload::Signal;
+use podgate::core::data::settlement::{ItemEnd, Settlement};
 
 use crate::allocations;
 
@@ -14,10 +14,10 @@ fn a_request_of_any_size_is_settled_with_one_allocation() {
     for items in [1, 500, 100_000] {
         let (count, ()) = allocations(|| {
             let (receipt, mut share) = Settlement::receive(&balance, Signal::Traces, items);
-            share.split(items / 3).end(End::SampledOut);
+            share.split(items / 3).end(ItemEnd::SampledOut);
             let mut halves = share.split(items / 3);
             halves.join(share);
-            halves.end(End::Delivered);
+            halves.end(ItemEnd::Delivered);
             receipt.answer(Ok(()));
         });
         assert_eq!(count, 1, "{items} items");
@@ -32,7 +32,7 @@ fn a_fan_out_allocates_for_its_branches_and_not_for_its_items() {
         let (receipt, share) = Settlement::receive(&balance, Signal::Traces, items);
         let (count, ()) = allocations(|| {
             let (loan, shares) = share.lend(branches);
-            shares.into_iter().for_each(|share| share.end(End::Delivered));
+            shares.into_iter().for_each(|share| share.end(ItemEnd::Delivered));
             loan.accept();
         });
         receipt.answer(Ok(()));

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use podgate::core::budget::Budget;
-use podgate::core::component::{Component, ComponentId};
-use podgate::core::consumer::{Consumed, Consumer};
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::ItemEnd;
 use podgate::core::error::ConsumeError;
-use podgate::core::factory::{BuildContext, CheckContext, Checks, Outputs};
-use podgate::core::host::Host;
 use podgate::core::node::{Place, SourceId};
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::End;
+use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::consumer::{Consumed, Consumer};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Outputs};
+use podgate::core::stage::host::Host;
 use podgate::extensions::health_check;
-use podgate::net::listen::Bound;
+use podgate::net::server::listen::BoundAddresses;
 use podgate::receivers::otlp::FACTORY;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -69,7 +69,7 @@ impl Consumer for Sink {
                     }
                 }
             }
-            std::mem::take(&mut payload.share).end(End::Delivered);
+            std::mem::take(&mut payload.share).end(ItemEnd::Delivered);
             self.payloads.lock().unwrap().push(payload);
             Ok(())
         })
@@ -89,7 +89,7 @@ impl Running {
 
     pub async fn with(yaml: &str, budget: Arc<Budget>, signals: &[Signal]) -> Running {
         let checks = Checks::default();
-        let node = podgate::config::yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
+        let node = podgate::config::read::yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
         let id = ComponentId::parse("otlp").unwrap();
         let path = "receivers::otlp".to_owned();
         let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
@@ -107,7 +107,7 @@ impl Running {
     }
 
     pub fn address(&self, protocol: &str) -> SocketAddr {
-        let bound = self.host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        let bound = self.host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         bound.get(&format!("receivers::otlp::protocols::{protocol}")).unwrap()
     }
 
@@ -128,14 +128,15 @@ impl Running {
     /// Probes beside the receiver, as `health_check` serves them: their address and what must be kept for it.
     pub async fn pages(&self) -> (SocketAddr, Arc<dyn Component>) {
         let checks = Checks::default();
-        let node = podgate::config::yaml::parse("endpoint: 0.0.0.0:0", SourceId(0), &checks.diagnostics).expect("YAML");
+        let node =
+            podgate::config::read::yaml::parse("endpoint: 0.0.0.0:0", SourceId(0), &checks.diagnostics).expect("YAML");
         let id = ComponentId::parse("health_check").unwrap();
         let path = "extensions::health_check".to_owned();
         let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
         let plan = (health_check::FACTORY.check)(&cx, &node).expect("a sound configuration");
         let pages = plan.build(BuildContext { id, path: path.clone(), host: self.host.clone() });
         pages.start().await.unwrap();
-        let bound = self.host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        let bound = self.host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         (SocketAddr::from(([127, 0, 0, 1], bound.get(&path).unwrap().port())), pages)
     }
 
@@ -145,7 +146,7 @@ impl Running {
 
     /// The counter's series that has this label value.
     pub fn counter_with(&self, name: &str, value: &str) -> u64 {
-        use podgate::core::stats::Metric;
+        use podgate::core::report::stats::Metric;
         let all = self.host.stats.all();
         let matching =
             all.iter().filter(|series| series.name == name && series.labels.iter().any(|(_, label)| label == value));
@@ -154,7 +155,7 @@ impl Running {
 
     /// What was counted under names that begin so, for whoever reads why a test failed.
     pub fn counted(&self, name: &str) -> Vec<String> {
-        use podgate::core::stats::Metric;
+        use podgate::core::report::stats::Metric;
         let all = self.host.stats.all();
         let named = all.iter().filter(|series| series.name.starts_with(name));
         let counters = named.filter_map(|series| match &series.metric {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::payload::Signal;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};

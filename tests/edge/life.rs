@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use podgate::core::data::payload::Signal;
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::payload::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

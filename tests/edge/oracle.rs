@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use podgate::core::origin::Transport;
+use podgate::core::data::origin::Transport;
 use podgate::otlp::envelope;
 use prost::Message;
 use tonic::codec::CompressionEncoding;

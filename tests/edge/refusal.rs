@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::payload::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,6 +1,6 @@
 //! One bad item among good ones: dropped alone and told by partial success, whatever is wrong with it.
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 
 use super::harness::{BOTH, H2, Running, field, framed, http1};
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::otlp::{envelope, json};
 use prost::Message;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use podgate::testing::fault_proxy::{Fault, FaultProxy};
+use podgate::testing::fault_proxy::{FaultProxy, ProxyFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -82,7 +82,7 @@ fn jain(shares: &[f64]) -> f64 {
 async fn back_end() -> (Running, FaultProxy, JoinSet<()>) {
     let running = Running::start(BOTH).await;
     let proxy = FaultProxy::start(running.grpc()).await.unwrap();
-    proxy.set(Fault::Throttle(CAPACITY));
+    proxy.set(ProxyFault::Throttle(CAPACITY));
     let sink = running.sink.clone();
     let mut emptying = JoinSet::new();
     emptying.spawn(async move {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use podgate::testing::fault_proxy::{Fault, FaultProxy};
+use podgate::testing::fault_proxy::{FaultProxy, ProxyFault};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -65,7 +65,7 @@ async fn stop(back_end: BackEnd, queued: bool) -> (Ended, u64, u64) {
     let sink = Sink::start().await;
     let proxy = FaultProxy::start(sink.address).await.unwrap();
     if back_end == BackEnd::Down {
-        proxy.set(Fault::Reset);
+        proxy.set(ProxyFault::Reset);
     }
     let rest = format!(
         "exporters:\n  otlp:\n    endpoint: http://{}\n    tls: {{insecure: true}}\n    sending_queue: {{enabled: {queued}}}\n\
@@ -78,7 +78,7 @@ async fn stop(back_end: BackEnd, queued: bool) -> (Ended, u64, u64) {
     let _weight = dead_weight(&process).await;
     sleep(Duration::from_millis(fastrand::u64(50..200))).await;
     if back_end == BackEnd::Hanging {
-        proxy.set(Fault::HalfOpen);
+        proxy.set(ProxyFault::HalfOpen);
         sleep(Duration::from_millis(fastrand::u64(0..100))).await;
     }
     let ended = process.stop().await;

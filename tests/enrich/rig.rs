@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use podgate::config::yaml;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::component::{Component, ComponentId};
-use podgate::core::consumer::{Consumed, Consumer};
-use podgate::core::factory::{BuildContext, CheckContext, Checks, Stage, StageContext};
-use podgate::core::host::Host;
+use podgate::config::read::yaml;
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::origin::{Origin, Transport};
+use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::data::settlement::Share;
 use podgate::core::node::SourceId;
-use podgate::core::origin::{Origin, Transport};
-use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use podgate::core::settlement::Share;
+use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::consumer::{Consumed, Consumer};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Stage, StageContext};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::write;

@@ -16,7 +16,7 @@ fn counted(bench: &Bench, name: &str, label: &str) -> u64 {
     let matching = matching.filter(|series| label.is_empty() || series.labels.iter().any(|(_, value)| value == label));
     matching
         .map(|series| match &series.metric {
-            podgate::core::stats::Metric::Counter(counter) => counter.get(),
+            podgate::core::report::stats::Metric::Counter(counter) => counter.get(),
             _ => 0,
         })
         .sum()

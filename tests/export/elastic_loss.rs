@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use podgate::exporters::elasticsearch::delivery::dead_letter::Letter;
+use podgate::exporters::elasticsearch::delivery::dead_letter::file::Letter;
 
 use crate::cluster::{Cluster, Says, Sent, Whole};
 use crate::harness::{checked, request, start};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use podgate::testing::fault_proxy::{Fault, FaultProxy};
+use podgate::testing::fault_proxy::{FaultProxy, ProxyFault};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,21 +83,21 @@ async fn exporter(name: &str, to: SocketAddr) -> Bench {
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
     name: &'static str,
-    faults: &'static [Fault],
+    faults: &'static [ProxyFault],
 }
 
 const TROUBLES: [Trouble; 7] = [
-    Trouble { name: "late", faults: &[Fault::Delay(Duration::from_millis(150))] },
-    Trouble { name: "too late", faults: &[Fault::Delay(Duration::from_millis(600))] },
-    Trouble { name: "slow", faults: &[Fault::Throttle(20_000)] },
+    Trouble { name: "late", faults: &[ProxyFault::Delay(Duration::from_millis(150))] },
+    Trouble { name: "too late", faults: &[ProxyFault::Delay(Duration::from_millis(600))] },
+    Trouble { name: "slow", faults: &[ProxyFault::Throttle(20_000)] },
     // Slow first, so that the reset meets requests half sent.
     Trouble {
         name: "cut in the middle",
-        faults: &[Fault::Throttle(20_000), Fault::Reset, Fault::Throttle(20_000), Fault::Reset],
+        faults: &[ProxyFault::Throttle(20_000), ProxyFault::Reset, ProxyFault::Throttle(20_000), ProxyFault::Reset],
     },
-    Trouble { name: "half open", faults: &[Fault::HalfOpen] },
-    Trouble { name: "garbage", faults: &[Fault::Garbage(1)] },
-    Trouble { name: "garbage for an answer", faults: &[Fault::GarbageAnswers(1)] },
+    Trouble { name: "half open", faults: &[ProxyFault::HalfOpen] },
+    Trouble { name: "garbage", faults: &[ProxyFault::Garbage(1)] },
+    Trouble { name: "garbage for an answer", faults: &[ProxyFault::GarbageAnswers(1)] },
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn survives(name: &str, trouble: Trouble) {
     // Each try may need a connection of its own, and one more when the kept one turns out dead.
     let tries = 2 * CONSUMERS * (FAULTY.as_millis() / PAUSE_MIN.as_millis()) as u64;
     assert!(connections <= tries, "{case}: {connections} connections in {FAULTY:?}");
-    proxy.set(Fault::None);
+    proxy.set(ProxyFault::None);
     let sheet = bench.settled().await;
     assert_eq!((sheet.delivered, sheet.dropped_total()), (sent.len() as u64, 0), "{case}: {sheet:?}");
     let missing: Vec<_> = sent.difference(&back_end.names()).map(|name| name[..5].to_owned()).collect();

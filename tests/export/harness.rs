@@ -8,17 +8,17 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use podgate::core::balance::Sheet;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::component::ComponentId;
+use podgate::core::data::balance::Sheet;
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::{Loss, Share};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::error::ConsumeError;
-use podgate::core::factory::{BuildContext, CheckContext, Checks, Exporter, ExporterFactory};
-use podgate::core::host::Host;
 use podgate::core::node::Place;
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::{Loss, Share};
+use podgate::core::stage::component::ComponentId;
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Exporter, ExporterFactory};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::exporters::otlp::{GRPC_FACTORY, HTTP_FACTORY};
 use podgate::otlp::envelope::{count_items, decode};
@@ -122,7 +122,7 @@ pub async fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
 pub fn payload(request: &ExportTraceServiceRequest) -> Payload {
     let envelope = decode(request.encode_to_vec().into()).expect("encoded by prost");
     let peer = Some(([10, 0, 0, 1], 1000).into());
-    let transport = podgate::core::origin::Transport::Grpc;
+    let transport = podgate::core::data::origin::Transport::Grpc;
     let origin = Arc::new(Origin::new(peer, 1, UnixNanos(0), UnixNanos(0), transport));
     let items = count_items(Signal::Traces, &envelope);
     Payload { signal: Signal::Traces, items, envelope, origin, ticket: Ticket::free(), share: Share::none() }

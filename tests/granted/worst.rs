@@ -1,6 +1,6 @@
 //! Requests that cost most beside their own bytes: many of the smallest things of each kind, and one thing that is huge.
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::otlp::write;
 
 fn message(out: &mut Vec<u8>, number: u32, make: impl FnOnce(&mut Vec<u8>)) {

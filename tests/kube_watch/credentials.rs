@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podgate::kube::client::Auth;
+use podgate::kube::client::Credentials;
 use podgate::kube::hub::{Hub, WatchSpec};
-use podgate::kube::sandbox::{MadePod, PodSpec};
-use podgate::kube::watch::Health;
+use podgate::kube::watch::WatchHealth;
+use podgate::lab::api_double::{MadePod, PodSpec};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ fn kubeconfig(contexts: &[(&str, &str, &str)], authority: Option<&Path>) -> Stri
 }
 
 fn hub(world: &World, file: &Path, context: Option<&str>) -> Arc<Hub> {
-    let auth = Auth::KubeConfig { context: context.map(str::to_owned), file: Some(file.to_path_buf()) };
+    let auth = Credentials::KubeConfig { context: context.map(str::to_owned), file: Some(file.to_path_buf()) };
     let hub = Hub::of(&world.host, WatchSpec { auth, ..world.spec() });
     hub.start();
     hub
@@ -70,7 +70,7 @@ async fn a_context_that_is_missing_is_named_on_the_status_board_and_found_when_i
     let file = folder.path().join("config");
     std::fs::write(&file, kubeconfig(&[("one", &world.url, "t")], None)).expect("written");
     let hub = hub(&world, &file, Some("two"));
-    until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    until(&hub, "the state", |hub| matches!(hub.freshness().state, WatchHealth::Stale(_))).await;
     let message = world.host.status.all()["k8s"].message.clone();
     assert!(message.contains("two"), "{message}");
     std::fs::write(&file, kubeconfig(&[("one", &world.url, "t"), ("two", &world.url, "t")], None)).expect("written");
@@ -164,7 +164,8 @@ async fn an_authority_that_was_swapped_is_trusted_once_its_file_says_so() {
     assert!(hub.wait_synced(Instant::now() + PATIENCE).await, "{:?}", hub.freshness());
     front.swap("second-server.pem", "second-server.key");
     let new = pod(&world, "new");
-    until(&hub, "the refusal of the unknown authority", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+    until(&hub, "the refusal of the unknown authority", |hub| matches!(hub.freshness().state, WatchHealth::Stale(_)))
+        .await;
     assert!(!knows(&hub, &new), "a server that nobody vouches for is not believed");
     std::fs::copy(golden("second-ca.pem"), &authority).expect("copied");
     until(&hub, "the pod behind the new authority", |hub| knows(hub, &new)).await;
@@ -184,7 +185,7 @@ async fn certificates_of_another_time_are_refused_with_a_reason_and_the_watch_he
         let authority = golden("second-ca.pem");
         std::fs::write(&file, kubeconfig(&[("one", &front.url(), "t")], Some(&authority))).expect("written");
         let hub = hub(&world, &file, None);
-        until(&hub, "the state", |hub| matches!(hub.freshness().state, Health::Stale(_))).await;
+        until(&hub, "the state", |hub| matches!(hub.freshness().state, WatchHealth::Stale(_))).await;
         let message = world.host.status.all()["k8s"].message.clone();
         assert!(message.contains(reason), "{certificate}: {message}");
         assert!(hub.snapshot().is_empty() && !hub.synced());

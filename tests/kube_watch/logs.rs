@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podgate::kube::hub::{Hub, WatchSpec};
-use podgate::kube::sandbox::{MadePod, PodSpec, TrueRun};
+use podgate::lab::api_double::{MadePod, PodSpec, TrueRun};
 use tokio::time::{Instant, sleep};
 
 use super::world::{PATIENCE, World, knows, until};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
-use podgate::core::stats::Metric;
-use podgate::kube::client::Auth;
+use podgate::core::data::budget::Budget;
+use podgate::core::report::stats::Metric;
+use podgate::core::stage::host::Host;
+use podgate::kube::client::Credentials;
 use podgate::kube::decode::{Keep, KeepKey};
 use podgate::kube::hub::{Hub, WatchSpec};
-use podgate::kube::sandbox::{MadePod, PodSpec, Sandbox};
+use podgate::lab::api_double::{MadePod, PodSpec, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -37,7 +37,7 @@ impl World {
 
     pub fn spec(&self) -> WatchSpec {
         WatchSpec {
-            auth: Auth::Url(self.url.clone()),
+            auth: Credentials::Url(self.url.clone()),
             node: Some(PodSpec::NODE.to_owned()),
             namespaces: Vec::new(),
             label_selector: None,

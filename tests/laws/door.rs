@@ -1,7 +1,7 @@
 //! The gRPC door: frames of HTTP/2 as they are counted, and a message gathered from as many DATA frames as it came in.
 
 use bytes::Bytes;
-use podgate::net::frames::{FrameMeter, PREFACE};
+use podgate::net::server::connection::frames::{FrameMeter, PREFACE};
 use tokio::runtime::Builder;
 
 use crate::generate::Generator;

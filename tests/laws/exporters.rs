@@ -1,10 +1,10 @@
 //! What exporters make of a request beside its documents: lines for a screen, and what leaves compressed.
 
 use bytes::Bytes;
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
-use podgate::exporters::debug::page::Page;
-use podgate::exporters::debug::text::Style;
+use podgate::exporters::debug::page::DebugPage;
+use podgate::exporters::debug::text::Detail;
 use podgate::net::client::compress::Compression;
 use podgate::otlp::envelope;
 use podgate::testing::telemetry;
@@ -18,7 +18,7 @@ const PAIR_BYTES_MAX: usize = 100 << 10;
 
 #[test]
 fn the_debug_exporter_prints_a_request_in_linear_work() {
-    for style in [Style::Normal, Style::Detailed] {
+    for style in [Detail::Normal, Detail::Detailed] {
         for signal in Signal::ALL {
             let beside = if signal == Signal::Profiles { Vec::new() } else { pairs(signal) };
             let beside = beside.into_iter().map(|pair| {
@@ -31,7 +31,7 @@ fn the_debug_exporter_prints_a_request_in_linear_work() {
                 let mut payload = telemetry::payload(generator.signal, Bytes::new(), UnixNanos(0));
                 let Ok(envelope) = envelope::decode(Bytes::copy_from_slice(body)) else { return 0 };
                 payload.envelope = envelope;
-                let mut page = Page::within(&payload.ticket);
+                let mut page = DebugPage::within(&payload.ticket);
                 page.show(&payload, style).unwrap();
                 page.text.len()
             });

@@ -4,8 +4,8 @@
 //! And pairs of them: a field blown up above or beside many items, events or points, for what reads the one for each of
 //! the others.
 
-use podgate::core::payload::Signal;
-use podgate::otlp::json::schema::{self, Field, Kind, Message, Presence};
+use podgate::core::data::payload::Signal;
+use podgate::otlp::json::schema::{self, FieldKind, FieldSchema, MessageSchema, Presence};
 use podgate::otlp::write;
 
 /// Nesting that is kept.
@@ -26,27 +26,27 @@ enum Made {
 #[derive(Clone)]
 struct Blow {
     /// From the request down to the message whose field is blown up.
-    path: Vec<&'static Field>,
+    path: Vec<&'static FieldSchema>,
     blown: Blown,
     /// Beside it, from the message at this depth of the path: items of half the bytes.
-    beside: Option<(usize, &'static Field)>,
+    beside: Option<(usize, &'static FieldSchema)>,
 }
 
 /// What a field is blown up to.
 #[derive(Clone, Copy)]
 enum Blown {
     /// So many empty ones as fit.
-    Empty(&'static Field),
+    Empty(&'static FieldSchema),
     /// So many with ids and names as fit.
-    Plain(&'static Field),
+    Plain(&'static FieldSchema),
     /// Attributes with keys of their own.
-    Keys(&'static Field),
+    Keys(&'static FieldSchema),
     /// One of all the bytes, filled with this.
-    Huge(&'static Field, u8),
+    Huge(&'static FieldSchema, u8),
     /// Lists in lists, as deep as they are kept.
-    Deep(&'static Field),
+    Deep(&'static FieldSchema),
     /// Numbers in one field.
-    Packed(&'static Field),
+    Packed(&'static FieldSchema),
     /// A field nobody knows: many times, as a group, once.
     Unknown,
     UnknownGroup,
@@ -72,7 +72,7 @@ impl Blow {
         let share = if self.beside.is_some() { size / 2 } else { size };
         let mut inside = self.blown.bytes(share);
         for (depth, field) in self.path.iter().enumerate().rev() {
-            let Kind::Message(message) = field.kind else { continue };
+            let FieldKind::Message(message) = field.kind else { continue };
             let mut body = companions(message, self.blown.field().filter(|_| depth + 1 == self.path.len()));
             body.extend_from_slice(&inside);
             if let Some((at, items)) = self.beside
@@ -88,7 +88,7 @@ impl Blow {
 }
 
 impl Blown {
-    fn field(self) -> Option<&'static Field> {
+    fn field(self) -> Option<&'static FieldSchema> {
         match self {
             Blown::Empty(field)
             | Blown::Plain(field)
@@ -150,9 +150,9 @@ fn repeat(out: &mut Vec<u8>, size: usize, add: impl Fn(&mut Vec<u8>, usize)) {
 }
 
 /// The field once: a message empty or with what names it, a number, an id.
-fn one(out: &mut Vec<u8>, field: &Field, plain: bool) {
+fn one(out: &mut Vec<u8>, field: &FieldSchema, plain: bool) {
     match field.kind {
-        Kind::Message(message) => {
+        FieldKind::Message(message) => {
             let mut body = if plain { companions(message, None) } else { Vec::new() };
             if plain && body.is_empty() {
                 // Something, though nobody knows it: what is joined of many parts has to be copied.
@@ -160,13 +160,13 @@ fn one(out: &mut Vec<u8>, field: &Field, plain: bool) {
             }
             write::bytes(out, field.number, &body);
         }
-        Kind::String | Kind::Bytes => write::bytes(out, field.number, if plain { b"x" } else { b"" }),
-        Kind::Id(length) => write::bytes(out, field.number, &vec![7; if plain { length } else { 0 }]),
-        Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => {
+        FieldKind::String | FieldKind::Bytes => write::bytes(out, field.number, if plain { b"x" } else { b"" }),
+        FieldKind::Id(length) => write::bytes(out, field.number, &vec![7; if plain { length } else { 0 }]),
+        FieldKind::Fixed64 | FieldKind::Sfixed64 | FieldKind::Double => {
             write::key(out, field.number, write::FIXED64);
             out.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
         }
-        Kind::Fixed32 => {
+        FieldKind::Fixed32 => {
             write::key(out, field.number, write::FIXED32);
             out.extend_from_slice(&[1, 0, 0, 0]);
         }
@@ -178,12 +178,12 @@ fn one(out: &mut Vec<u8>, field: &Field, plain: bool) {
 }
 
 /// What makes a message pass as one: its ids, a name and a key; but not the field that is blown up.
-fn companions(message: &Message, but: Option<&Field>) -> Vec<u8> {
+fn companions(message: &MessageSchema, but: Option<&FieldSchema>) -> Vec<u8> {
     let mut out = Vec::new();
     for field in message.fields.iter().filter(|field| but.is_none_or(|but| but.number != field.number)) {
         match field.kind {
-            Kind::Id(length) => write::bytes(&mut out, field.number, &vec![7; length]),
-            Kind::String if matches!(field.name, "name" | "key") => write::bytes(&mut out, field.number, b"n"),
+            FieldKind::Id(length) => write::bytes(&mut out, field.number, &vec![7; length]),
+            FieldKind::String if matches!(field.name, "name" | "key") => write::bytes(&mut out, field.number, b"n"),
             _ => {}
         }
     }
@@ -231,10 +231,10 @@ fn every_pair(signal: Signal) -> Vec<Generator> {
         }
         // The neighbour is asked for each of the others only where it is read for them: above and in the same message.
         for (depth, field) in blow.path.iter().enumerate() {
-            let Kind::Message(message) = field.kind else { continue };
+            let FieldKind::Message(message) = field.kind else { continue };
             let many = message.fields.iter().filter(|field| {
                 field.presence == Presence::Repeated
-                    && matches!(field.kind, Kind::Message(_))
+                    && matches!(field.kind, FieldKind::Message(_))
                     && field.name != "entityRefs"
             });
             for items in many {
@@ -255,7 +255,7 @@ struct Walk<'f> {
 }
 
 impl Walk<'_> {
-    fn message(&mut self, message: &'static Message, path: &mut Vec<&'static Field>) {
+    fn message(&mut self, message: &'static MessageSchema, path: &mut Vec<&'static FieldSchema>) {
         for blown in [Blown::Unknown, Blown::UnknownGroup, Blown::UnknownHuge] {
             self.add(path, blown);
         }
@@ -264,10 +264,10 @@ impl Walk<'_> {
         }
     }
 
-    fn field(&mut self, field: &'static Field, path: &mut Vec<&'static Field>) {
+    fn field(&mut self, field: &'static FieldSchema, path: &mut Vec<&'static FieldSchema>) {
         self.add(path, Blown::Empty(field));
         match field.kind {
-            Kind::Message(inner) => {
+            FieldKind::Message(inner) => {
                 self.add(path, Blown::Plain(field));
                 let is = |name: &str| inner.fields.iter().any(|field| field.name == name);
                 if is("key") && is("value") {
@@ -287,20 +287,20 @@ impl Walk<'_> {
                     self.values_seen |= value && is("key");
                 }
             }
-            Kind::String => {
+            FieldKind::String => {
                 // Text, text with escapes, no text; and what some names are split at.
                 let splits: &[u8] = if matches!(field.name, "key" | "name" | "traceState") { b".,=" } else { b"" };
                 for fill in [b'x', b'"', 0xff].iter().chain(splits) {
                     self.add(path, Blown::Huge(field, *fill));
                 }
             }
-            Kind::Bytes | Kind::Id(_) => self.add(path, Blown::Huge(field, 7)),
+            FieldKind::Bytes | FieldKind::Id(_) => self.add(path, Blown::Huge(field, 7)),
             _ if field.presence == Presence::Repeated => self.add(path, Blown::Packed(field)),
             _ => {}
         }
     }
 
-    fn add(&mut self, path: &[&'static Field], blown: Blown) {
+    fn add(&mut self, path: &[&'static FieldSchema], blown: Blown) {
         let names: Vec<&str> = path.iter().map(|field| field.name).collect();
         let name = format!("{} {}: {}", self.signal.name(), names.join("."), blown.name());
         let made = Made::Blown(Blow { path: path.to_vec(), blown, beside: None });

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use podgate::core::budget::Budget;
-use podgate::net::body::Gathered;
+use podgate::core::data::budget::Budget;
 use podgate::net::compression::{Encoding, Inflater};
+use podgate::net::server::body::Gathered;
 
 use crate::generate::Generator;
 use crate::measure::check;

@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use podgate::cli::out;
+use podgate::telemetry::stdout;
 use tokio::time::Instant;
 
 use crate::counting::allocated;
@@ -112,7 +112,7 @@ fn count(name: &str, generators: &[Generator], way: Way<'_>, wanted: &str) {
         for size in &sizes {
             let body = generator.make(size << 10);
             let made = counted(way, generator, &body);
-            out::line(&format!("counted\t{name}\t{}\t{size}\t{}", generator.name, body.len() + made));
+            stdout::line(&format!("counted\t{name}\t{}\t{size}\t{}", generator.name, body.len() + made));
         }
     }
 }

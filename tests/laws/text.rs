@@ -1,15 +1,15 @@
 //! OTLP/JSON in and out, and texts that no encoder would write.
 
 use bytes::Bytes;
-use podgate::core::payload::Signal;
-use podgate::otlp::json::line::Line;
+use podgate::core::data::payload::Signal;
+use podgate::otlp::json::line::JsonLine;
 use podgate::otlp::{envelope, json};
 
 use crate::generate::{Generator, every_field};
 use crate::measure::check;
 
 fn line(signal: Signal, body: &[u8]) -> Vec<u8> {
-    let mut line = Line::behind(Vec::new());
+    let mut line = JsonLine::behind(Vec::new());
     if let Ok(envelope) = envelope::decode(Bytes::copy_from_slice(body)) {
         json::readable_from_wire(signal, &envelope, &mut line);
     }

@@ -1,10 +1,11 @@
 //! Protobuf in and out: reading with its checks, encoding, grouping, cutting, joining.
 
 use bytes::Bytes;
-use podgate::core::budget::Ticket;
-use podgate::core::payload::Signal;
+use podgate::core::data::budget::Ticket;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
-use podgate::otlp::{envelope, latest, portion, readable, split};
+use podgate::otlp::regroup::{latest_time, portion, split};
+use podgate::otlp::{envelope, readable};
 use podgate::testing::telemetry;
 
 use crate::generate::{Generator, every_field, pairs};
@@ -40,7 +41,7 @@ fn a_request_with_a_large_neighbour_is_read_checked_and_written_in_linear_work()
 fn spans_are_grouped_and_picked_in_linear_work() {
     check("group and pick", &every_field(Signal::Traces), &|_, body| {
         let Ok(envelope) = envelope::decode(Bytes::copy_from_slice(body)) else { return 0 };
-        let mut places: Vec<Vec<split::Place>> = Vec::new();
+        let mut places: Vec<Vec<split::ItemPosition>> = Vec::new();
         for (_, spans) in split::by_trace(&envelope).traces() {
             places.push(spans.map(|span| span.place).collect());
         }
@@ -63,8 +64,8 @@ fn payloads_are_cut_and_joined_in_linear_work_however_small_the_parts() {
     }
 }
 
-fn latest_of(signal: Signal, envelope: &podgate::core::payload::Envelope) -> usize {
-    let latest = envelope.groups.iter().map(|group| latest::latest_time(signal, &group.scopes)).max();
+fn latest_of(signal: Signal, envelope: &podgate::core::data::payload::Envelope) -> usize {
+    let latest = envelope.groups.iter().map(|group| latest_time::latest_time(signal, &group.scopes)).max();
     usize::from(latest == Some(UnixNanos(1)))
 }
 

@@ -11,12 +11,14 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use podgate::core::payload::{Envelope, Payload, Signal};
+use podgate::core::data::payload::{Envelope, Payload, Signal};
 use podgate::core::time::UnixNanos;
-use podgate::otlp::edit::{Appender, Value};
+use podgate::otlp::edit::{Appender, WireValue};
+use podgate::otlp::envelope;
+use podgate::otlp::regroup::split;
+use podgate::otlp::regroup::split::ItemPosition;
+use podgate::otlp::regroup::{latest_time, portion};
 use podgate::otlp::span::{self, StatusCode};
-use podgate::otlp::split::{self, Place};
-use podgate::otlp::{envelope, latest, portion};
 use podgate::testing::telemetry;
 use proptest::prelude::*;
 use prost::Message;
@@ -155,7 +157,7 @@ proptest! {
         let grouped = split::by_trace(&whole);
         let mut places = grouped.faulty.clone();
         for (id, spans) in grouped.traces() {
-            let found: Vec<Place> = spans.map(|span| span.place).collect();
+            let found: Vec<ItemPosition> = spans.map(|span| span.place).collect();
             prop_assert!(found.is_sorted());
             let mut picks = found.clone();
             let part = ExportTraceServiceRequest::decode(envelope::encode(&split::pick(&whole, &mut picks))).unwrap();
@@ -178,7 +180,7 @@ proptest! {
             let bytes = decoded(&ExportTraceServiceRequest { resource_spans: vec![group.clone()] });
             let ends = group.scope_spans.iter().flat_map(|scope| &scope.spans).map(|span| span.end_time_unix_nano);
             let expected = ends.filter(sensible).max().unwrap_or(0);
-            prop_assert_eq!(latest::latest_time(Signal::Traces, &bytes.groups[0].scopes), UnixNanos(expected));
+            prop_assert_eq!(latest_time::latest_time(Signal::Traces, &bytes.groups[0].scopes), UnixNanos(expected));
         }
         for group in some.logs().resource_logs {
             let bytes = decoded(&ExportLogsServiceRequest { resource_logs: vec![group.clone()] });
@@ -188,7 +190,7 @@ proptest! {
                 _ => record.observed_time_unix_nano,
             });
             let expected = times.filter(sensible).max().unwrap_or(0);
-            prop_assert_eq!(latest::latest_time(Signal::Logs, &bytes.groups[0].scopes), UnixNanos(expected));
+            prop_assert_eq!(latest_time::latest_time(Signal::Logs, &bytes.groups[0].scopes), UnixNanos(expected));
         }
     }
 }
@@ -220,13 +222,13 @@ fn edit_both(some: &mut Arbitrary, edit: &mut Appender, resource: &mut Resource)
     };
     let text = some.text();
     let (value, proto) = match some.rng.u8(0..5) {
-        0 => (Value::Str(&text), ProtoValue::StringValue(text.clone())),
-        1 => (Value::Int(-7), ProtoValue::IntValue(-7)),
-        2 => (Value::Bool(true), ProtoValue::BoolValue(true)),
-        3 => (Value::Double(1.5), ProtoValue::DoubleValue(1.5)),
+        0 => (WireValue::Str(&text), ProtoValue::StringValue(text.clone())),
+        1 => (WireValue::Int(-7), ProtoValue::IntValue(-7)),
+        2 => (WireValue::Bool(true), ProtoValue::BoolValue(true)),
+        3 => (WireValue::Double(1.5), ProtoValue::DoubleValue(1.5)),
         _ => {
             let values = ["x", ""].map(|text| AnyValue { value: Some(ProtoValue::StringValue(text.into())) });
-            (Value::StrArray(&["x", ""]), ProtoValue::ArrayValue(ArrayValue { values: values.to_vec() }))
+            (WireValue::StrArray(&["x", ""]), ProtoValue::ArrayValue(ArrayValue { values: values.to_vec() }))
         }
     };
     let attribute = KeyValue { key: key.clone(), value: Some(AnyValue { value: Some(proto) }), ..KeyValue::default() };

@@ -2,12 +2,13 @@
 //! out of proportion.
 
 use bytes::Bytes;
-use podgate::core::payload::{Envelope, Signal};
+use podgate::core::data::payload::{Envelope, Signal};
 use podgate::core::time::UnixNanos;
-use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, Mode, Request, Settings};
+use podgate::exporters::elasticsearch::mapping::{Bulk, Deltas, Mapper, MappingMode, MappingRequest, MappingSettings};
 use podgate::otlp::edit::Appender;
+use podgate::otlp::regroup::{latest_time, split};
 use podgate::otlp::walk::Malformed;
-use podgate::otlp::{attributes, envelope, json, latest, span, split, write};
+use podgate::otlp::{attributes, envelope, json, span, write};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -37,7 +38,7 @@ fn read_everything(bytes: &[u8]) {
         places.extend(by_trace.faulty.iter().copied());
         by_trace.traces().for_each(|(_, spans)| places.extend(spans.map(|span| span.place)));
         assert_eq!(split::pick(&read, &mut places).messages(), read.messages());
-        read.groups.iter().for_each(|group| _ = latest::latest_time(signal, &group.scopes));
+        read.groups.iter().for_each(|group| _ = latest_time::latest_time(signal, &group.scopes));
         map_to_documents(signal, &read);
         let mut line = Vec::new();
         match json::from_wire(signal, &read, &mut line) {
@@ -49,11 +50,12 @@ fn read_everything(bytes: &[u8]) {
 
 /// In every mode each line of a bulk body is JSON without a key twice, and every item has a document or a fault.
 fn map_to_documents(signal: Signal, read: &Envelope) {
-    for mode in Mode::ALL {
+    for mode in MappingMode::ALL {
         let mut bulk = Bulk::default();
-        let settings = Settings { mode, logs_dynamic_id: true, logs_dynamic_pipeline: true, ..Settings::default() };
+        let settings =
+            MappingSettings { mode, logs_dynamic_id: true, logs_dynamic_pipeline: true, ..MappingSettings::default() };
         let request =
-            Request { signal, envelope: read, mode: None, now: UnixNanos(0), arrived: UnixNanos(0), nonce: 0 };
+            MappingRequest { signal, envelope: read, mode: None, now: UnixNanos(0), arrived: UnixNanos(0), nonce: 0 };
         Mapper::new(settings).map(&request, &mut Deltas::default(), &mut bulk);
         let lines: Vec<&[u8]> = bulk.lines.split_inclusive(|byte| *byte == b'\n').collect();
         assert_eq!(lines.len(), 2 * bulk.documents.len());

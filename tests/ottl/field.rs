@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
-use podgate::config::yaml;
-use podgate::core::component::ComponentId;
+use podgate::config::read::yaml;
 use podgate::core::diagnostic::Diagnostics;
-use podgate::core::factory::{CheckContext, Checks, Environment};
 use podgate::core::node::{Place, SourceId};
+use podgate::core::stage::component::ComponentId;
+use podgate::core::stage::factory::{CheckContext, Checks, Environment};
 use podgate::registry::PROCESSORS;
 
 /// What is refused, and the reason it must give.

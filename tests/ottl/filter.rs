@@ -10,18 +10,18 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::{Value as Json, json};
 
-use podgate::config::yaml;
-use podgate::core::budget::Budget;
-use podgate::core::budget::Ticket;
-use podgate::core::component::ComponentId;
-use podgate::core::consumer::{Consumed, Consumer};
+use podgate::config::read::yaml;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::budget::Ticket;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::{ItemEnd, Share};
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
-use podgate::core::host::Host;
 use podgate::core::node::{Place, SourceId};
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::{End, Share};
+use podgate::core::stage::component::ComponentId;
+use podgate::core::stage::consumer::{Consumed, Consumer};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::filter::FACTORY;
@@ -140,7 +140,7 @@ impl Rig {
             assert_eq!(payload.items, envelope::count_items(signal, &payload.envelope), "the payload's own count");
             assert_eq!(payload.items, payload.share.items(), "and what it answers for");
             names.extend(named(signal, envelope::encode(&payload.envelope)));
-            payload.share.end(End::Delivered);
+            payload.share.end(ItemEnd::Delivered);
         }
         let sheet = self.host.balance.sheet(signal);
         assert!(sheet.holds(0) && sheet.held == 0, "{sheet:?}");

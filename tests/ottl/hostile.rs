@@ -10,9 +10,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::json;
 
-use podgate::ottl::{Condition, Context, Draft, Edits, Points, Scene, Statement, Syntax};
+use podgate::ottl::{Condition, Context, EditTarget, Edits, MessageEdit, Points, Statement, Syntax};
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 
 use crate::common::{any, attributes, rig};
 
@@ -59,14 +59,14 @@ fn run(text: &str, message: &[u8]) {
             let condition = Condition::parse_as(text, syntax);
             let statement = Statement::parse(text, syntax);
             for points in [Points::None, Points::Gauge, Points::Histogram, Points::Exponential, Points::Summary] {
-                let draft = || Draft::new(message, Edits::default());
-                let mut scene = Scene {
+                let draft = || MessageEdit::new(message, Edits::default());
+                let mut scene = EditTarget {
                     resource: draft(),
                     scope: draft(),
                     item: draft(),
                     piece: draft(),
                     points,
-                    ..Scene::default()
+                    ..EditTarget::default()
                 };
                 if let Ok(condition) = &condition {
                     _ = condition.matches(&scene.view());
@@ -124,7 +124,7 @@ fn deep_nesting_is_refused_before_it_can_be_walked() {
     for (levels, accepted) in [(1, true), (4, true), (5, false)] {
         let keys = "[\"k\"]".repeat(levels);
         let statement = Statement::parse(&format!("set(attributes{keys}, {nested})"), syntax).expect("60 levels");
-        let mut scene = Scene { item: Draft::new(&message, Edits::default()), ..Scene::default() };
+        let mut scene = EditTarget { item: MessageEdit::new(&message, Edits::default()), ..EditTarget::default() };
         // The first key names the attribute; the others nest.
         assert_eq!(statement.run(&mut scene).is_ok(), accepted || levels + 59 <= 64, "{levels}");
     }
@@ -134,7 +134,7 @@ fn deep_nesting_is_refused_before_it_can_be_walked() {
 fn texts_do_not_grow_without_end() {
     let syntax = Syntax { context: Context::Log, prefixed: false, cache: true };
     let message = message();
-    let mut scene = Scene { item: Draft::new(&message, Edits::default()), ..Scene::default() };
+    let mut scene = EditTarget { item: MessageEdit::new(&message, Edits::default()), ..EditTarget::default() };
     let double =
         Statement::parse(r#"set(attributes["s"], Concat([attributes["s"], attributes["s"]], ""))"#, syntax).unwrap();
     let outcomes: Vec<bool> = (0..40).map(|_| double.run(&mut scene).is_ok()).collect();
@@ -150,15 +150,15 @@ fn valid_messages_stay_valid() {
         .encode_to_vec();
     for text in TEXTS {
         let statement = Statement::parse(text, Syntax { context: Context::Span, prefixed: false, cache: true });
-        let mut scene = Scene { item: Draft::new(&span, Edits::default()), ..Scene::default() };
+        let mut scene = EditTarget { item: MessageEdit::new(&span, Edits::default()), ..EditTarget::default() };
         _ = statement.unwrap_or_else(|fault| panic!("{text}: {fault}")).run(&mut scene);
         Span::decode(scene.item.bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
 }
 
-fn outcome(text: &str, of: &serde_json::Value) -> (Result<(), podgate::ottl::Failure>, usize) {
+fn outcome(text: &str, of: &serde_json::Value) -> (Result<(), podgate::ottl::EvalFailure>, usize) {
     let item = LogRecord { attributes: attributes(of), ..LogRecord::default() }.encode_to_vec();
-    let mut scene = Scene { item: Draft::new(&item, Edits::default()), ..Scene::default() };
+    let mut scene = EditTarget { item: MessageEdit::new(&item, Edits::default()), ..EditTarget::default() };
     let statement = Statement::parse(text, Syntax { context: Context::Log, prefixed: false, cache: true });
     let outcome = statement.unwrap_or_else(|fault| panic!("{text}: {fault}")).run(&mut scene);
     (outcome, scene.item.bytes().len())
@@ -200,7 +200,7 @@ fn a_key_that_comes_a_hundred_thousand_times_goes_in_one_pass() {
     let one = LogRecord { attributes: attributes(&json!({ "k": 1 })), ..LogRecord::default() }.encode_to_vec();
     let other = LogRecord { attributes: attributes(&json!({ "o": 1 })), ..LogRecord::default() }.encode_to_vec();
     let item = [one.repeat(100_000), other.clone(), one].concat();
-    let mut scene = Scene { item: Draft::new(&item, Edits::default()), ..Scene::default() };
+    let mut scene = EditTarget { item: MessageEdit::new(&item, Edits::default()), ..EditTarget::default() };
     let syntax = Syntax { context: Context::Log, prefixed: false, cache: true };
     Statement::parse(r#"delete_key(attributes, "k")"#, syntax).unwrap().run(&mut scene).unwrap();
     assert_eq!(scene.item.bytes(), other);

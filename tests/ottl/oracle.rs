@@ -8,14 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use podgate::config::pattern;
-use podgate::core::payload::Signal;
+use podgate::config::value::pattern;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::walk::Fields;
 use podgate::otlp::write;
 use podgate::ottl::{
-    Condition, Context, Draft, Edits, Item, Points, Scene, Statement, Syntax, World, evaluate, functions, paths,
-    points_in, points_of,
+    Condition, Context, EditTarget, Edits, Item, MessageEdit, Points, Statement, Syntax, World, evaluate, functions,
+    paths, points_in, points_of,
 };
 use serde_json::{Value as Json, json};
 
@@ -39,7 +39,7 @@ fn ours(kind: &str, name: &str, at: usize, text: &str) -> Json {
     }
     let (context, signal) = context(name);
     let syntax = Syntax { context, prefixed: kind != "u", cache: true };
-    let refused = |fault: podgate::ottl::Fault| json!(if fault.not_built { "not built" } else { "refused" });
+    let refused = |fault: podgate::ottl::TextFault| json!(if fault.not_built { "not built" } else { "refused" });
     let (wire, mut request) = request(signal);
     let item = request.items[at].clone();
     let (points, piece) = match context {
@@ -77,15 +77,15 @@ fn ours(kind: &str, name: &str, at: usize, text: &str) -> Json {
                 Ok(statement) => statement,
                 Err(fault) => return refused(fault),
             };
-            let draft = |bytes| Draft::new(bytes, Edits::default());
-            let mut scene = Scene {
+            let draft = |bytes| MessageEdit::new(bytes, Edits::default());
+            let mut scene = EditTarget {
                 resource: draft(&request.resource),
                 scope: draft(&request.scope),
                 item: draft(&item),
                 piece: draft(&piece),
                 points,
                 world,
-                ..Scene::default()
+                ..EditTarget::default()
             };
             let failed = statement.run(&mut scene).is_err();
             let (resource, scope) = (scene.resource.bytes().to_vec(), scene.scope.bytes().to_vec());
@@ -234,14 +234,14 @@ fn damaged_texts_are_refused_or_run() {
         }
         let damaged: String = letters.into_iter().collect();
         let syntax = Syntax { context: contexts[random.usize(0..6)], prefixed: random.bool(), cache: true };
-        let draft = |bytes| Draft::new(bytes, Edits::default());
+        let draft = |bytes| MessageEdit::new(bytes, Edits::default());
         let item = &logs.items[random.usize(0..5)];
-        let mut scene = Scene {
+        let mut scene = EditTarget {
             resource: draft(&logs.resource),
             item: draft(item),
             piece: draft(item),
             points: Points::Histogram,
-            ..Scene::default()
+            ..EditTarget::default()
         };
         run += usize::from(evaluate(&damaged, syntax, &scene.view()).is_ok());
         if let Ok(condition) = Condition::parse_as(&damaged, syntax) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::otlp::json::{from_wire, to_wire};
 use podgate::otlp::walk::Fields;
 use podgate::otlp::write;

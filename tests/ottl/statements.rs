@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use serde_json::{Value as Json, json};
 
-use podgate::ottl::{Context, Draft, Edits, Failure, Scene, Statement, Syntax};
+use podgate::ottl::{Context, EditTarget, Edits, EvalFailure, MessageEdit, Statement, Syntax};
 
 use crate::common::{any, attributes, of_any, shown};
 
@@ -44,7 +44,7 @@ struct After {
     record: LogRecord,
     resource: Resource,
     scope: InstrumentationScope,
-    outcome: Result<(), Failure>,
+    outcome: Result<(), EvalFailure>,
     changed: bool,
 }
 
@@ -52,11 +52,11 @@ fn run(texts: &[&str]) -> After {
     let resource = Resource { attributes: attributes(&json!({ "host.name": "localhost" })), ..Resource::default() };
     let scope = InstrumentationScope { name: "scope".into(), ..InstrumentationScope::default() };
     let (item, resource, scope) = (record().encode_to_vec(), resource.encode_to_vec(), scope.encode_to_vec());
-    let mut scene = Scene {
-        item: Draft::new(&item, Edits::default()),
-        resource: Draft::new(&resource, Edits::default()),
-        scope: Draft::new(&scope, Edits::default()),
-        ..Scene::default()
+    let mut scene = EditTarget {
+        item: MessageEdit::new(&item, Edits::default()),
+        resource: MessageEdit::new(&resource, Edits::default()),
+        scope: MessageEdit::new(&scope, Edits::default()),
+        ..EditTarget::default()
     };
     let mut outcome = Ok(());
     for text in texts {
@@ -462,7 +462,7 @@ fn a_body_that_is_a_map_is_changed_in_place() {
     let mut item = record();
     item.body = Some(any(&json!({ "a": 1, "b": { "c": "x" } })));
     let item = item.encode_to_vec();
-    let mut scene = Scene { item: Draft::new(&item, Edits::default()), ..Scene::default() };
+    let mut scene = EditTarget { item: MessageEdit::new(&item, Edits::default()), ..EditTarget::default() };
     for text in [
         r#"set(body["b"]["c"], "y")"#,
         r#"delete_key(body, "a")"#,

@@ -17,8 +17,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message;
 use serde_json::{Value as Json, json};
 
+use podgate::core::data::payload::Signal;
 use podgate::core::error::Reason;
-use podgate::core::payload::Signal;
 
 use crate::common::{any, attributes, checked, of_any, rig, shown};
 
@@ -189,7 +189,7 @@ fn a_cache_is_an_items_own_in_a_group_and_everyones_in_a_flat_list() {
 fn what_no_statement_changes_stays_the_same_slice() {
     let rig = rig("trace_statements: ['set(span.name, \"n\") where span.name == \"b\"']", Signal::Traces);
     let payload = rig.payload(&traces().encode_to_vec());
-    let place = |payload: &podgate::core::payload::Payload| -> Vec<*const u8> {
+    let place = |payload: &podgate::core::data::payload::Payload| -> Vec<*const u8> {
         let groups = &payload.envelope.groups;
         let resources = groups.iter().map(|group| group.resource.as_ref().expect("a resource").as_ptr());
         resources.chain(payload.envelope.items().map(<[u8]>::as_ptr)).collect()

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use podgate::core::time::UnixNanos;
-use podgate::kube::sandbox::MadePod;
+use podgate::lab::api_double::MadePod;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 

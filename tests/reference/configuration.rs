@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::core::factory::Environment;
+use podgate::core::stage::factory::Environment;
 
 use crate::world::World;
 

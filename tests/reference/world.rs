@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
-use podgate::kube::sandbox::{MadePod, PodSpec, Sandbox};
+use podgate::core::data::budget::Budget;
+use podgate::core::stage::host::Host;
+use podgate::lab::api_double::{MadePod, PodSpec, Sandbox};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 use serde_json::{Value as Json, json};
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 
 use crate::rig::Rig;
 use crate::spans::{attribute, failed, hex, request, request_of, span, text};

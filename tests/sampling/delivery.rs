@@ -5,8 +5,8 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
 
+use podgate::core::data::payload::Signal;
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::payload::Signal;
 
 use crate::promises::{everything, seconds};
 use crate::rig::Rig;

@@ -8,16 +8,16 @@ use fastrand::Rng;
 use prost::Message;
 use serde_json::json;
 
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::{Settlement, Share};
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::{Settlement, Share};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
-use podgate::processors::tail_sampling::account::Account;
-use podgate::processors::tail_sampling::admission::{Admission, Incoming};
-use podgate::processors::tail_sampling::core::{Bounds, Core};
-use podgate::processors::tail_sampling::policies::meter::Meters;
+use podgate::processors::tail_sampling::engine::{Bounds, Engine};
+use podgate::processors::tail_sampling::held::account::ByteAccount;
+use podgate::processors::tail_sampling::held::admission::{Admission, AdmittedRequest};
+use podgate::processors::tail_sampling::policies::meter::RateMeters;
 
 use crate::promises::everything;
 use crate::rig::Rig;
@@ -107,13 +107,13 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
         "decision_wait_after_root_received": "1s",
         "policies": [{ "name": "some", "type": "probabilistic", "probabilistic": { "sampling_percentage": 20 } }],
     }));
-    let account = Account::new(1 << 40, &Budget::unlimited());
+    let account = ByteAccount::new(1 << 40, &Budget::unlimited());
     let mut now = UnixNanos::from_secs(1_760_000_000);
     let origin = Arc::new(Origin::internal(now));
-    let meters = Arc::new(Meters::new(&settings.meters, now));
+    let meters = Arc::new(RateMeters::new(&settings.meters, now));
     let bounds = Bounds { traces: None, giant_bytes: 1 << 20, spare_bytes: 1 << 20 };
     let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
-    let mut core = Core::new(settings.clone(), meters, bounds, Default::default(), clock);
+    let mut core = Engine::new(settings.clone(), meters, bounds, Default::default(), clock);
     let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 1 };
     let (mut received, mut released, mut trace) = (0, 0, 0);
     for round in 0..4000u64 {
@@ -136,7 +136,8 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
         let (origin, ticket, share) = (origin.clone(), Ticket::free(), Share::none());
         let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket, share };
         let admitted = admission.read(&payload).expect("memory without limit");
-        let incoming = Incoming { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+        let incoming =
+            AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
         core.accept(incoming, &admitted.runs[0], now);
         while core.decide_due(now, 100) {
             released += take(&mut core, now);
@@ -157,7 +158,7 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
     assert_eq!((core.traces(), core.live_bytes()), (0, 0));
 }
 
-fn take(core: &mut Core, now: UnixNanos) -> u64 {
+fn take(core: &mut Engine, now: UnixNanos) -> u64 {
     let mut spans = 0;
     while let Some(parcel) = core.take_parcel() {
         let payload = parcel.into_payload(Ticket::free(), now);

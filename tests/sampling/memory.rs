@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::Settlement;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::Settlement;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use serde_json::json;

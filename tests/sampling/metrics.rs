@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use podgate::core::host::Host;
-use podgate::core::stats::{Metric, Series};
+use podgate::core::report::stats::{Metric, Series};
+use podgate::core::stage::host::Host;
 
 use crate::verdicts;
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use podgate::core::binding::{Bound, Evidence, LateBinding, Later};
-use podgate::core::budget::Budget;
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use podgate::core::settlement::Settlement;
+use podgate::core::data::binding::{BindingOutcome, Evidence, LateBinding, Later};
+use podgate::core::data::budget::Budget;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::data::settlement::Settlement;
 use podgate::core::time::UnixNanos;
 
 use crate::rig::Rig;
@@ -202,14 +202,14 @@ impl LateBinding for Slow {
         0
     }
 
-    fn resolve(&self, resource: &Bytes, evidence: Evidence) -> Bound {
+    fn resolve(&self, resource: &Bytes, evidence: Evidence) -> BindingOutcome {
         assert_eq!(evidence.latest, UnixNanos(BASE + 10_000_000));
         self.last_chances.fetch_add(u64::from(evidence.last_chance), std::sync::atomic::Ordering::Relaxed);
         let asked = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if asked < self.answers_after {
-            return Bound::Pending;
+            return BindingOutcome::Pending;
         }
-        Bound::Resource([&resource[..], b"\x0a\x00"].concat().into())
+        BindingOutcome::Resource([&resource[..], b"\x0a\x00"].concat().into())
     }
 }
 

@@ -10,19 +10,19 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::Value as Json;
 
-use podgate::core::binding::Later;
-use podgate::core::budget::Budget;
-use podgate::core::component::{Component, ComponentId};
-use podgate::core::consumer::{Consumed, Consumer};
+use podgate::core::data::binding::Later;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Payload, Signal};
+use podgate::core::data::settlement::{ItemEnd, Settlement};
 use podgate::core::diagnostic::Diagnostic;
 use podgate::core::error::ConsumeError;
-use podgate::core::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
-use podgate::core::host::Host;
 use podgate::core::node::{Entry, Node, Place, Value};
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Payload, Signal};
-use podgate::core::settlement::{End, Settlement};
-use podgate::core::stats::Metric;
+use podgate::core::report::stats::Metric;
+use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::consumer::{Consumed, Consumer};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::FACTORY;
@@ -80,7 +80,7 @@ impl Consumer for Sink {
             if let Some(error) = self.answers.lock().expect("holds in this test").pop() {
                 return Err(error);
             }
-            std::mem::take(&mut payload.share).end(End::Delivered);
+            std::mem::take(&mut payload.share).end(ItemEnd::Delivered);
             assert_eq!(payload.items, payload.envelope.messages() as u64);
             self.spans.lock().expect("holds in this test").extend(payload.envelope.items().map(Bytes::copy_from_slice));
             self.payloads.lock().expect("holds in this test").push(payload);

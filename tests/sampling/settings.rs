@@ -1,11 +1,11 @@
 //! Checked settings of a sampler from JSON, for whoever drives its parts without a gateway.
 
-use podgate::core::component::ComponentId;
-use podgate::core::factory::{CheckContext, Checks};
 use podgate::core::node::{Entry, Node, Place, Value};
-use podgate::processors::tail_sampling::config::{self, Settings};
+use podgate::core::stage::component::ComponentId;
+use podgate::core::stage::factory::{CheckContext, Checks};
+use podgate::processors::tail_sampling::config::{self, SamplingSettings};
 
-pub fn settings(json: &serde_json::Value) -> Settings {
+pub fn settings(json: &serde_json::Value) -> SamplingSettings {
     let checks = Checks::default();
     let id = ComponentId::parse("tail_sampling").expect("an id");
     let cx = CheckContext { id: &id, path: "settings".into(), place: Place::default(), checks: &checks };

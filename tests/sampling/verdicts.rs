@@ -7,8 +7,8 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::Value as Json;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
+use podgate::core::data::budget::Budget;
+use podgate::core::stage::host::Host;
 
 use crate::rig::{Rig, check};
 
@@ -136,7 +136,7 @@ fn the_probabilistic_policy_agrees_with_the_collector_on_every_recorded_id() {
     for result in golden["results"].as_array().expect("holds in this test") {
         let salt = Some(result["hash_salt"].as_str().expect("holds in this test")).filter(|salt| !salt.is_empty());
         let percentage = result["sampling_percentage"].as_f64().expect("holds in this test");
-        let policy = podgate::processors::tail_sampling::policies::probabilistic::Probabilistic::new(
+        let policy = podgate::processors::tail_sampling::policies::kinds::probabilistic::Probabilistic::new(
             salt.unwrap_or("default-hash-seed"),
             percentage,
         );

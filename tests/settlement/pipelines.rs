@@ -10,26 +10,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use podgate::core::budget::{Budget, Ticket};
-use podgate::core::component::{Component, ComponentId, Task};
-use podgate::core::consumer::{Consumed, Consumer, Next};
+use podgate::core::data::budget::{Budget, Ticket};
+use podgate::core::data::fan_out::FanOut;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::data::settlement::{ItemEnd, Settlement};
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::factory::{BuildContext, Stage, StageContext};
-use podgate::core::fan_out::FanOut;
-use podgate::core::host::Host;
-use podgate::core::origin::Origin;
-use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use podgate::core::settlement::{End, Settlement};
+use podgate::core::stage::component::{Component, ComponentId, Task};
+use podgate::core::stage::consumer::{Consumed, Consumer, Next};
+use podgate::core::stage::factory::{BuildContext, Stage, StageContext};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
-use podgate::exporters::sending::Sending;
-use podgate::exporters::sending::backoff::RetrySettings;
-use podgate::exporters::sending::condition::Trouble;
-use podgate::exporters::sending::config::{QueueSettings, SendingSettings};
-use podgate::exporters::sending::deliver::{Answer, Courier};
-use podgate::exporters::sending::queue::{BatchRule, Sizer};
-use podgate::exporters::sending::status::Fault;
-use podgate::otlp::portion::part;
+use podgate::otlp::regroup::portion::part;
 use podgate::processors::batch;
+use podgate::sending::Sending;
+use podgate::sending::backoff::RetrySettings;
+use podgate::sending::config::{QueueSettings, SendingSettings};
+use podgate::sending::deliver::{Courier, SendAnswer};
+use podgate::sending::outcome::answer::AnswerFault;
+use podgate::sending::queue::{BatchRule, Sizer};
+use podgate::sending::report::condition::Trouble;
 use podgate::testing::stage::check;
 use tokio::time::Instant;
 
@@ -90,8 +90,8 @@ impl Consumer for Simple {
         Box::pin(async move {
             tokio::task::yield_now().await;
             match self.habit {
-                Habit::Take => payload.share.end(End::Delivered),
-                Habit::Nop => payload.share.end(End::Dropped(Reason::NOP, "")),
+                Habit::Take => payload.share.end(ItemEnd::Delivered),
+                Habit::Nop => payload.share.end(ItemEnd::Dropped(Reason::NOP, "")),
                 Habit::Refuse => return Err(ConsumeError::refused(Reason::UNAVAILABLE, "not now")),
                 Habit::Reject => return Err(ConsumeError::rejected(Reason::PERMANENT, "never")),
                 Habit::Panic => panic!("a stage panics on purpose"),
@@ -110,7 +110,7 @@ struct Hop {
 }
 
 impl Courier for Hop {
-    fn send<'a>(&'a self, payload: &'a Payload, _: Instant) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    fn send<'a>(&'a self, payload: &'a Payload, _: Instant) -> Pin<Box<dyn Future<Output = SendAnswer> + Send + 'a>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let trouble = Trouble { code: "X".to_owned(), message: "no".to_owned(), cure: None };
@@ -120,19 +120,19 @@ impl Courier for Hop {
                 *asked
             };
             if self.fails_every.is_some_and(|every| asked.is_multiple_of(every)) {
-                return Answer::Later { after: None, off_spec: false, trouble };
+                return SendAnswer::Later { after: None, off_spec: false, trouble };
             }
             let items: Vec<&[u8]> = payload.envelope.items().collect();
             let bad: Vec<u8> = items.iter().filter(|item| item[1] == BAD).map(|item| request_of(item)).collect();
             if !bad.is_empty() {
                 self.truth.bad.lock().expect("not poisoned").extend(bad);
-                return Answer::Never { fault: Fault::Message, trouble };
+                return SendAnswer::Never { fault: AnswerFault::Message, trouble };
             }
             let rejected = self.rejects.min(items.len() as u64);
             if let Some(first) = items.first() {
                 *self.truth.rejected.lock().expect("not poisoned").entry(request_of(first)).or_default() += rejected;
             }
-            Answer::Taken { rejected, message: "quota".to_owned() }
+            SendAnswer::Taken { rejected, message: "quota".to_owned() }
         })
     }
 
@@ -162,7 +162,7 @@ impl Consumer for Filter {
                 let rest = part(&payload, std::slice::from_ref(&(1..payload.items as usize)));
                 self.next.consume(Payload { share: std::mem::take(&mut payload.share), ..rest }).await?;
             }
-            first.end(End::Dropped(Reason::FILTERED, ""));
+            first.end(ItemEnd::Dropped(Reason::FILTERED, ""));
             Ok(())
         })
     }
@@ -180,7 +180,7 @@ impl Consumer for Sampler {
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(30)).await;
             let gone = payload.items / 3;
-            payload.share.split(gone).end(End::SampledOut);
+            payload.share.split(gone).end(ItemEnd::SampledOut);
             let mut share = std::mem::take(&mut payload.share);
             let kept = part(&payload, std::slice::from_ref(&(gone as usize..payload.items as usize)));
             for _ in 0..3 {
@@ -191,7 +191,7 @@ impl Consumer for Sampler {
                 }
                 share = loan.take_back(0, Reason::UNAVAILABLE);
             }
-            share.end(End::Dropped(Reason::RETRIES_EXHAUSTED, "three times"));
+            share.end(ItemEnd::Dropped(Reason::RETRIES_EXHAUSTED, "three times"));
         });
         Box::pin(std::future::ready(Ok(())))
     }

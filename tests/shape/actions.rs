@@ -1,15 +1,15 @@
 //! What each action does and leaves alone, as the Collector's own tests have it (contrib attraction_test.go, v0.161),
 //! and which lists of actions are refused where.
 
+use podgate::change::actions::{Actions, any_value, push_text, read};
 use podgate::config::check::Section;
-use podgate::core::budget::Ticket;
+use podgate::core::data::budget::Ticket;
+use podgate::core::data::origin::Origin;
+use podgate::core::data::origin::Transport;
 use podgate::core::diagnostic::Diagnostics;
-use podgate::core::origin::Origin;
-use podgate::core::origin::Transport;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::ids::push_hex;
 use podgate::otlp::walk::{AnyValue, Malformed};
-use podgate::processors::actions::{Actions, any_value, push_text, read};
 use podgate::testing::stage::node;
 
 /// The attributes of a YAML map as a resource would have them.

@@ -16,10 +16,10 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
-use podgate::core::budget::Budget;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::diagnostic::Severity;
-use podgate::core::host::Host;
-use podgate::core::payload::{Payload, Signal};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::attributes::FACTORY;

@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
 use podgate::core::diagnostic::{Severity, code};
-use podgate::core::factory::Environment;
-use podgate::core::host::Host;
-use podgate::core::payload::Signal;
+use podgate::core::stage::factory::Environment;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::attributes::find;
 use podgate::otlp::edit::Appender;

@@ -1,10 +1,10 @@
 //! Bytes nobody meant: whatever an item holds, no processor panics, none makes more of it, and the account holds.
 
 use bytes::Bytes;
-use podgate::core::budget::Budget;
-use podgate::core::factory::ProcessorFactory;
-use podgate::core::host::Host;
-use podgate::core::payload::Signal;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::Signal;
+use podgate::core::stage::factory::ProcessorFactory;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::processors::{attributes, probabilistic_sampler, resource};
 use podgate::testing::stage::bench;

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use podgate::core::budget::Budget;
+use podgate::core::data::budget::Budget;
+use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use podgate::core::error::Reason;
-use podgate::core::host::Host;
-use podgate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::attributes::find;
 use podgate::otlp::edit::Appender;

@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use podgate::kube::sandbox::Sandbox;
-use podgate::net::pages::{PageBody, PageFn, PageRequest, parse_query};
+use podgate::lab::api_double::Sandbox;
+use podgate::net::pages::page::{PageBody, PageFn, PageRequest, parse_query};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

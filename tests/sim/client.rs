@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::net::Net;

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use fastrand::Rng;
-use podgate::core::stats::Metric;
+use podgate::core::report::stats::Metric;
 use podgate::gateway::Gateway;
-use podgate::kube::sandbox::{MadePod, PodSpec};
+use podgate::lab::api_double::{MadePod, PodSpec};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 

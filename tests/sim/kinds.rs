@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 
 use crate::client::Habits;
 use crate::net::Way;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use podgate::core::outside::{BoxSocket, Incoming, Network, Pending};
+use podgate::core::outside::{BoxSocket, GivenListener, Network, PendingIo};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -132,12 +132,12 @@ impl Net {
 const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
 impl Network for Net {
-    fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Incoming>> {
+    fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn GivenListener>> {
         let knocks = tokio::sync::Mutex::new(self.door(at.port()));
         Ok(Box::new(Listening { at, knocks }))
     }
 
-    fn connect<'a>(&'a self, _: &'a str, port: u16) -> Pending<'a, BoxSocket> {
+    fn connect<'a>(&'a self, _: &'a str, port: u16) -> PendingIo<'a, BoxSocket> {
         Box::pin(self.connect_from(GATEWAY, port))
     }
 }
@@ -153,12 +153,12 @@ impl std::fmt::Debug for Listening {
     }
 }
 
-impl Incoming for Listening {
+impl GivenListener for Listening {
     fn local_addr(&self) -> SocketAddr {
         self.at
     }
 
-    fn accept(&self) -> Pending<'_, (BoxSocket, SocketAddr)> {
+    fn accept(&self) -> PendingIo<'_, (BoxSocket, SocketAddr)> {
         Box::pin(async {
             // The net keeps the sender as long as the simulation runs.
             match self.knocks.lock().await.recv().await {

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use podgate::core::balance::Sheet;
-use podgate::core::payload::Signal;
-use podgate::core::stats::{Metric, Stats};
+use podgate::core::data::balance::Sheet;
+use podgate::core::data::payload::Signal;
+use podgate::core::report::stats::{Metric, Stats};
 use podgate::gateway::Gateway;
 use tokio::time::Instant;
 

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
 use prost::Message;
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::core::factory::Environment;
-use podgate::core::payload::Signal;
-use podgate::core::stats::Metric;
+use podgate::core::data::payload::Signal;
+use podgate::core::report::stats::Metric;
+use podgate::core::stage::factory::Environment;
 use podgate::core::time::UnixNanos;
 use podgate::gateway::Gateway;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -77,7 +77,7 @@ pub async fn start(world: &World, scenario: &Scenario) -> Gateway {
     let yaml = scenario.yaml();
     let args = ConfigArgs { config: vec![format!("yaml:{yaml}")], ..ConfigArgs::default() };
     let checked = check_with(&args, Environment::of(|_| None));
-    let findings = podgate::config::diagnose::render(&checked.findings, &checked.sources, false);
+    let findings = podgate::config::show::diagnose::render(&checked.findings, &checked.sources, false);
     let plan = checked.plan.unwrap_or_else(|| panic!("the scenario's configuration is sound:\n{findings}\n{yaml}"));
     let gateway = Gateway::start_within(&plan, world.outside()).await;
     gateway.unwrap_or_else(|error| panic!("the gateway starts: {error}\n{yaml}"))

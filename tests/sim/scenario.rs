@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podgate::kube::sandbox::Fault;
+use podgate::lab::api_double::ApiFault;
 
 use crate::client::Habits;
 use crate::disk::Health;
@@ -23,7 +23,7 @@ pub enum Event {
     Step(i64),
     Disk(Health),
     /// How the API server behaves from now on.
-    Api(Option<Fault>),
+    Api(Option<ApiFault>),
     /// How long statuses of what happens from now on take.
     Kubelet(Duration, Duration),
     /// How Elasticsearch answers from now on.

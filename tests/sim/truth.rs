@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
 use tokio::time::Instant;
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use podgate::core::outside::{DiskRef, Outside};
-use podgate::core::tasks::Tasks;
-use podgate::kube::sandbox::{MadePod, PodSpec, Sandbox, TrueRun};
+use podgate::core::stage::tasks::Tasks;
+use podgate::lab::api_double::{MadePod, PodSpec, Sandbox, TrueRun};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 

@@ -13,9 +13,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use podgate::cli::sources::{ConfigArgs, check_with};
-use podgate::core::balance::Sheet;
-use podgate::core::factory::Environment;
-use podgate::core::payload::Signal;
+use podgate::core::data::balance::Sheet;
+use podgate::core::data::payload::Signal;
+use podgate::core::stage::factory::Environment;
 use podgate::gateway::Gateway;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,7 +32,7 @@ pub fn free_port() -> u16 {
 pub async fn start(yaml: &str) -> Gateway {
     let args = ConfigArgs { config: vec![format!("yaml:{yaml}")], ..ConfigArgs::default() };
     let checked = check_with(&args, Environment::of(|_| None));
-    let findings = podgate::config::diagnose::render(&checked.findings, &checked.sources, false);
+    let findings = podgate::config::show::diagnose::render(&checked.findings, &checked.sources, false);
     let plan = checked.plan.unwrap_or_else(|| panic!("the configuration is sound:\n{findings}"));
     Gateway::start(&plan).await.unwrap_or_else(|error| panic!("the gateway starts: {error}"))
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::cli::accept::note::Counts;
+use crate::cli::accept::note::SignalCounts;
 use crate::cli::accept::tally::SCOPE;
-use crate::core::payload::Signal;
+use crate::core::data::payload::Signal;
 use crate::core::time::UnixNanos;
 use crate::otlp::json::to_wire;
 
@@ -24,12 +24,12 @@ pub struct Maker {
     records: VecDeque<Value>,
     made: u64,
     /// What found no room.
-    pub given_up: Counts,
+    pub given_up: SignalCounts,
 }
 
 /// One request: its body in protobuf, and how many items it holds.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct AcceptRequest {
     pub signal: Signal,
     pub body: Bytes,
     pub items: u64,
@@ -47,7 +47,7 @@ impl Maker {
             spans: VecDeque::new(),
             records: VecDeque::new(),
             made: 0,
-            given_up: Counts::default(),
+            given_up: SignalCounts::default(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Maker {
     }
 
     /// Everything of a signal that waits; metrics are observed now. `None` when there is nothing.
-    pub fn batch(&mut self, signal: Signal, now: UnixNanos) -> Option<Request> {
+    pub fn batch(&mut self, signal: Signal, now: UnixNanos) -> Option<AcceptRequest> {
         let items: Vec<Value> = match signal {
             Signal::Traces => self.spans.drain(..).collect(),
             Signal::Logs => self.records.drain(..).collect(),
@@ -92,7 +92,7 @@ impl Maker {
         let request = json!({groups: [{"resource": self.resource, scopes: [{"scope": self.scope, list: items}]}]});
         // What is made here is OTLP/JSON.
         let body = to_wire(signal, request.to_string().as_bytes()).ok()?;
-        (count > 0).then_some(Request { signal, body, items: count })
+        (count > 0).then_some(AcceptRequest { signal, body, items: count })
     }
 
     /// A cumulative counter since the start of the process, one point.
@@ -127,7 +127,7 @@ fn decoded(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::accept::note::SIGNALS;
-    use crate::cli::accept::tally::Tally;
+    use crate::cli::accept::tally::ArrivalTally;
     use crate::otlp::envelope;
 
     fn maker() -> Maker {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_is_made_arrives_at_the_sink_under_its_nonce() {
-        let (mut maker, mut random, mut tally) = (maker(), fastrand::Rng::with_seed(7), Tally::default());
+        let (mut maker, mut random, mut tally) = (maker(), fastrand::Rng::with_seed(7), ArrivalTally::default());
         assert!(SIGNALS.iter().all(|signal| maker.batch(*signal, UnixNanos::from_secs(100)).is_none()));
         (101..104).for_each(|second| maker.work(UnixNanos::from_secs(second), &mut random));
         for signal in SIGNALS {
@@ -158,7 +158,7 @@ mod tests {
     fn what_nobody_takes_is_bounded_and_counted() {
         let (mut maker, mut random) = (maker(), fastrand::Rng::with_seed(7));
         (0..2_050).for_each(|_| maker.work(UnixNanos::from_secs(101), &mut random));
-        assert_eq!(maker.given_up, Counts { traces: 2, metrics: 0, logs: 2 });
+        assert_eq!(maker.given_up, SignalCounts { traces: 2, metrics: 0, logs: 2 });
         assert_eq!(maker.batch(Signal::Logs, UnixNanos::from_secs(102)).map(|request| request.items), Some(2_048));
     }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::cli::accept::objects::{LABEL, Object, Stage};
+use crate::cli::accept::objects::{LABEL, ObjectParts, PlannedObject};
 use crate::cli::accept::pods::{Pods, short};
-use crate::kube::client::{Answer, Api, Form, Verb};
+use crate::kube::client::{Api, ApiAnswer, Form, WriteVerb};
 use crate::kube::decode::{LineSplitter, Piece};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
@@ -24,25 +24,25 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Why a request did not do what it should.
 #[derive(Debug)]
-pub enum Fault {
+pub enum ApiRefusal {
     /// The server refused: its code and its words.
     Refused { code: u16, message: String },
     /// No answer, or none that can be read.
     Silent(String),
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for ApiRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::Refused { code, message } => write!(f, "{code}: {}", short(message)),
-            Fault::Silent(why) => f.write_str(&short(why)),
+            ApiRefusal::Refused { code, message } => write!(f, "{code}: {}", short(message)),
+            ApiRefusal::Silent(why) => f.write_str(&short(why)),
         }
     }
 }
 
-impl Fault {
+impl ApiRefusal {
     pub fn is(&self, wanted: u16) -> bool {
-        matches!(self, Fault::Refused { code, .. } if *code == wanted)
+        matches!(self, ApiRefusal::Refused { code, .. } if *code == wanted)
     }
 }
 
@@ -51,25 +51,25 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn get(&self, path: &str) -> Result<Value, Fault> {
+    pub async fn get(&self, path: &str) -> Result<Value, ApiRefusal> {
         in_time(self.api.get(path, Form::Whole)).await
     }
 
-    pub async fn create(&self, object: &Object) -> Result<Value, Fault> {
+    pub async fn create(&self, object: &PlannedObject) -> Result<Value, ApiRefusal> {
         in_time(self.api.post(&object.collection, object.body.to_string())).await
     }
 
     /// A merge patch.
-    pub async fn patch(&self, path: &str, patch: &Value) -> Result<Value, Fault> {
-        in_time(self.api.send_body(Verb::Patch, path, patch.to_string())).await
+    pub async fn patch(&self, path: &str, patch: &Value) -> Result<Value, ApiRefusal> {
+        in_time(self.api.send_body(WriteVerb::Patch, path, patch.to_string())).await
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Value, Fault> {
-        in_time(self.api.send_body(Verb::Delete, path, String::new())).await
+    pub async fn delete(&self, path: &str) -> Result<Value, ApiRefusal> {
+        in_time(self.api.send_body(WriteVerb::Delete, path, String::new())).await
     }
 }
 
-async fn in_time(asked: impl Future<Output = Result<Answer, String>>) -> Result<Value, Fault> {
+async fn in_time(asked: impl Future<Output = Result<ApiAnswer, String>>) -> Result<Value, ApiRefusal> {
     let whole = async {
         let mut answer = asked.await?;
         let body = answer.whole(ANSWER_BYTES_MAX).await?;
@@ -78,14 +78,14 @@ async fn in_time(asked: impl Future<Output = Result<Answer, String>>) -> Result<
     let answered = timeout(ANSWER_WAIT, whole).await;
     let (status, body) = answered
         .unwrap_or_else(|_| Err(format!("the API server did not answer within {} s", ANSWER_WAIT.as_secs())))
-        .map_err(Fault::Silent)?;
+        .map_err(ApiRefusal::Silent)?;
     let body: Result<Value, _> = serde_json::from_slice(&body);
     match (status, body) {
         (200..=299, Ok(body)) => Ok(body),
-        (200..=299, Err(error)) => Err(Fault::Silent(format!("the API server's answer is no JSON: {error}"))),
+        (200..=299, Err(error)) => Err(ApiRefusal::Silent(format!("the API server's answer is no JSON: {error}"))),
         (code, body) => {
             let message = body.ok().and_then(|body| body["message"].as_str().map(str::to_owned));
-            Err(Fault::Refused { code, message: message.unwrap_or_else(|| "no reason given".to_owned()) })
+            Err(ApiRefusal::Refused { code, message: message.unwrap_or_else(|| "no reason given".to_owned()) })
         }
     }
 }
@@ -95,7 +95,7 @@ pub struct Eyes<'a> {
     cluster: &'a Cluster,
     list: String,
     pub pods: Pods,
-    watch: Option<Answer>,
+    watch: Option<ApiAnswer>,
     lines: LineSplitter,
     /// What the watch goes on from: an end that is shown between two watches is not missed. `None`: from a list.
     version: Option<String>,
@@ -103,7 +103,7 @@ pub struct Eyes<'a> {
 }
 
 impl<'a> Eyes<'a> {
-    pub fn new(cluster: &'a Cluster, stage: &Stage) -> Eyes<'a> {
+    pub fn new(cluster: &'a Cluster, stage: &ObjectParts) -> Eyes<'a> {
         let list = format!("{}?labelSelector={LABEL}%3D{}", stage.pods_path(), stage.namespace);
         let (pods, lines) = (Pods::default(), LineSplitter::default());
         Eyes { cluster, list, pods, watch: None, lines, version: None, heard: Instant::now() }
@@ -145,7 +145,7 @@ impl<'a> Eyes<'a> {
         Ok(())
     }
 
-    async fn open(&mut self) -> Result<(), Fault> {
+    async fn open(&mut self) -> Result<(), ApiRefusal> {
         let version = match &self.version {
             Some(version) => version.clone(),
             None => {
@@ -157,10 +157,11 @@ impl<'a> Eyes<'a> {
         let options = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}");
         let path = format!("{}&{options}&resourceVersion={version}", self.list);
         let opened = timeout(ANSWER_WAIT, self.cluster.api.get(&path, Form::Whole)).await;
-        let answer =
-            opened.unwrap_or_else(|_| Err("the watch was not opened in time".to_owned())).map_err(Fault::Silent)?;
+        let answer = opened
+            .unwrap_or_else(|_| Err("the watch was not opened in time".to_owned()))
+            .map_err(ApiRefusal::Silent)?;
         if answer.status != 200 {
-            return Err(Fault::Refused {
+            return Err(ApiRefusal::Refused {
                 code: answer.status,
                 message: "the watch of the pods was refused".to_owned(),
             });
@@ -205,8 +206,9 @@ mod tests {
     use super::*;
     use crate::cli::accept::note::Note;
     use crate::cli::accept::pods::PART;
-    use crate::kube::client::Auth;
-    use crate::net::pages::{self, PageFn, PageResponse};
+    use crate::kube::client::Credentials;
+    use crate::net::pages::page;
+    use crate::net::pages::page::{PageFn, PageResponse};
 
     fn pod(name: &str, version: &str, status: Value) -> Value {
         let labels = json!({PART: "rolling"});
@@ -239,15 +241,15 @@ mod tests {
         let mut server = JoinSet::new();
         server.spawn(async move {
             let (_stop, stopped) = tokio::sync::watch::channel(false);
-            pages::serve(listener, pages, stopped).await;
+            page::serve(listener, pages, stopped).await;
         });
-        (Cluster { api: Api::new(Auth::Url(url)) }, asked, server)
+        (Cluster { api: Api::new(Credentials::Url(url)) }, asked, server)
     }
 
-    fn stage() -> Stage {
+    fn stage() -> ObjectParts {
         let text = |text: &str| text.to_owned();
         let crash_after = Duration::from_secs(9);
-        Stage { namespace: text("x"), run: text("r"), image: text("podgate:1"), crash_after }
+        ObjectParts { namespace: text("x"), run: text("r"), image: text("podgate:1"), crash_after }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::payload::Signal;
+use crate::core::data::payload::Signal;
 
 /// The signals that are sent and scored.
 pub const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
@@ -16,13 +16,13 @@ const ID_DIGITS: usize = 64;
 
 /// One number for each signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct SignalCounts {
     pub traces: u64,
     pub metrics: u64,
     pub logs: u64,
 }
 
-impl Counts {
+impl SignalCounts {
     pub fn of(&self, signal: Signal) -> u64 {
         match signal {
             Signal::Traces => self.traces,
@@ -49,9 +49,9 @@ impl Counts {
 pub struct Note {
     pub nonce: String,
     /// Items that podgate answered with success.
-    pub accepted: Counts,
+    pub accepted: SignalCounts,
     /// Items that were given up: the run's queue was full, or podgate refused them for good.
-    pub given_up: Counts,
+    pub given_up: SignalCounts,
     /// The container's id as the process's own cgroup tells it, where it does: a second witness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::accept::pods::{PART, Part, Wanted};
-use crate::config::yaml;
+use crate::cli::accept::pods::{PART, PodPurpose, Wanted};
+use crate::config::read::yaml;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, SourceId, Value as Yaml};
 
@@ -23,15 +23,15 @@ pub const TALLY: &str = "tally";
 pub const SINK_PORT: u16 = 4318;
 
 const SENDER: &str = "sender";
-const BASE: &str = include_str!("../../../manifests/base/config/base.yaml");
-const DAEMON_SET: &str = include_str!("../../../manifests/base/daemonset.yaml");
+const BASE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/config/base.yaml"));
+const DAEMON_SET: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/daemonset.yaml"));
 /// How long a container has to end after SIGTERM: senders flush what they have.
 const GRACE_SECONDS: u32 = 10;
 pub const WANTED: Wanted = Wanted { crashing: 2, rolling: 2 };
 
 /// What the objects differ by.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct ObjectParts {
     pub namespace: String,
     /// Random, so that a namespace of the same name is not taken for ours.
     pub run: String,
@@ -42,12 +42,12 @@ pub struct Stage {
 
 /// One object and the collection it is created in.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct PlannedObject {
     pub collection: String,
     pub body: Value,
 }
 
-impl Object {
+impl PlannedObject {
     /// `DaemonSet podgate`, for messages.
     pub fn title(&self) -> String {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -55,7 +55,7 @@ impl Object {
     }
 }
 
-impl Stage {
+impl ObjectParts {
     pub fn namespace_path(&self) -> String {
         format!("/api/v1/namespaces/{}", self.namespace)
     }
@@ -82,57 +82,57 @@ impl Stage {
 
     /// The Deployment's and the Job's own paths, which are patched.
     pub fn rolling_path(&self) -> String {
-        format!("{}/{}", self.group("apps", "deployments"), Part::Rolling.name())
+        format!("{}/{}", self.group("apps", "deployments"), PodPurpose::Rolling.name())
     }
 
     pub fn crashing_path(&self) -> String {
-        format!("{}/{}", self.group("batch", "jobs"), Part::Crashing.name())
+        format!("{}/{}", self.group("batch", "jobs"), PodPurpose::Crashing.name())
     }
 
     /// The first to be made and the last to go.
-    pub fn home(&self) -> Object {
+    pub fn home(&self) -> PlannedObject {
         let mut labels = json!({LABEL: self.namespace});
         for level in ["enforce", "warn"] {
             labels[format!("pod-security.kubernetes.io/{level}")] = json!("restricted");
         }
         let metadata = json!({"name": self.namespace, "labels": labels, "annotations": {RUN: self.run}});
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
-        Object { collection: "/api/v1/namespaces".to_owned(), body }
+        PlannedObject { collection: "/api/v1/namespaces".to_owned(), body }
     }
 
     /// In the order in which they are made.
-    pub fn objects(&self) -> Vec<Object> {
+    pub fn objects(&self) -> Vec<PlannedObject> {
         let mut all = self.accounts();
         all.extend(self.configurations());
-        all.extend([self.service(Part::Podgate), self.service(Part::Sink), self.sink(), self.podgate()]);
+        all.extend([self.service(PodPurpose::Podgate), self.service(PodPurpose::Sink), self.sink(), self.podgate()]);
         all.extend([self.crashing(), self.rolling()]);
         all
     }
 
-    fn object(&self, collection: String, kind: [&str; 2], name: &str, rest: Value) -> Object {
+    fn object(&self, collection: String, kind: [&str; 2], name: &str, rest: Value) -> PlannedObject {
         let mut body = json!({"apiVersion": kind[0], "kind": kind[1], "metadata": self.metadata(name)});
         merge(&mut body, rest);
-        Object { collection, body }
+        PlannedObject { collection, body }
     }
 
     fn metadata(&self, name: &str) -> Value {
         json!({"name": name, "labels": {LABEL: self.namespace}})
     }
 
-    fn labels(&self, part: Part) -> Value {
+    fn labels(&self, part: PodPurpose) -> Value {
         json!({LABEL: self.namespace, PART: part.name()})
     }
 
     /// Service accounts, what podgate may read and what the sink may write.
-    fn accounts(&self) -> Vec<Object> {
+    fn accounts(&self) -> Vec<PlannedObject> {
         let rbac = "rbac.authorization.k8s.io";
         let rights = [
             (
-                Part::Podgate.name(),
+                PodPurpose::Podgate.name(),
                 json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]),
             ),
             (
-                Part::Sink.name(),
+                PodPurpose::Sink.name(),
                 json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [RESULTS], "verbs": ["get", "patch"]}]),
             ),
         ];
@@ -154,7 +154,7 @@ impl Stage {
         all
     }
 
-    fn configurations(&self) -> [Object; 2] {
+    fn configurations(&self) -> [PlannedObject; 2] {
         let map = |name: &str, data: Value| {
             self.object(self.core("configmaps"), ["v1", "ConfigMap"], name, json!({"data": data}))
         };
@@ -172,9 +172,9 @@ impl Stage {
         )
     }
 
-    fn service(&self, part: Part) -> Object {
+    fn service(&self, part: PodPurpose) -> PlannedObject {
         let mut spec = json!({"selector": self.labels(part), "ports": [{"name": "otlp", "port": SINK_PORT}]});
-        if part == Part::Podgate {
+        if part == PodPurpose::Podgate {
             // As manifests/service: senders reach the podgate of their own node and no other.
             spec["internalTrafficPolicy"] = json!("Local");
         }
@@ -182,12 +182,12 @@ impl Stage {
     }
 
     /// The shape of manifests/base, without what is the whole cluster's (priority) and without tainted nodes.
-    fn podgate(&self) -> Object {
+    fn podgate(&self) -> PlannedObject {
         let mut body = plain(&yaml::parse(DAEMON_SET, SourceId::default(), &Diagnostics::default()));
         body["metadata"] = self.metadata("podgate");
-        body["spec"]["selector"] = json!({"matchLabels": self.labels(Part::Podgate)});
+        body["spec"]["selector"] = json!({"matchLabels": self.labels(PodPurpose::Podgate)});
         let template = &mut body["spec"]["template"];
-        template["metadata"] = json!({"labels": self.labels(Part::Podgate)});
+        template["metadata"] = json!({"labels": self.labels(PodPurpose::Podgate)});
         let spec = &mut template["spec"];
         for key in ["priorityClassName", "tolerations"] {
             spec.as_object_mut().map(|spec| spec.remove(key));
@@ -197,10 +197,10 @@ impl Stage {
         container["image"] = json!(self.image);
         container["args"] = json!(["--config=/conf/base.yaml", "--config=/conf/accept.yaml"]);
         container["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
-        Object { collection: self.group("apps", "daemonsets"), body }
+        PlannedObject { collection: self.group("apps", "daemonsets"), body }
     }
 
-    fn sink(&self) -> Object {
+    fn sink(&self) -> PlannedObject {
         let mut spec = self.pod(
             "sink",
             "Always",
@@ -209,30 +209,35 @@ impl Stage {
         spec["containers"][0]["readinessProbe"] =
             json!({"httpGet": {"path": "/readyz", "port": SINK_PORT}, "periodSeconds": 1});
         let mut object = self.object(self.core("pods"), ["v1", "Pod"], "sink", json!({"spec": spec}));
-        object.body["metadata"]["labels"] = self.labels(Part::Sink);
+        object.body["metadata"]["labels"] = self.labels(PodPurpose::Sink);
         object
     }
 
-    fn crashing(&self) -> Object {
+    fn crashing(&self) -> PlannedObject {
         let after = format!("{}ms", self.crash_after.as_millis());
         let spec = self.pod(SENDER, "OnFailure", json!(["accept", "sender", "--crash-after", after]));
         let job = json!({"spec": {
             // It never succeeds: the pods go on until the run is over.
-            "parallelism": WANTED.crashing, "backoffLimit": 10_000, "template": self.template(Part::Crashing, spec),
+            "parallelism": WANTED.crashing, "backoffLimit": 10_000, "template": self.template(PodPurpose::Crashing, spec),
         }});
-        self.object(self.group("batch", "jobs"), ["batch/v1", "Job"], Part::Crashing.name(), job)
+        self.object(self.group("batch", "jobs"), ["batch/v1", "Job"], PodPurpose::Crashing.name(), job)
     }
 
-    fn rolling(&self) -> Object {
+    fn rolling(&self) -> PlannedObject {
         let spec = self.pod(SENDER, "Always", json!(["accept", "sender"]));
         let deployment = json!({"spec": {
-            "replicas": WANTED.rolling, "selector": {"matchLabels": self.labels(Part::Rolling)},
-            "template": self.template(Part::Rolling, spec),
+            "replicas": WANTED.rolling, "selector": {"matchLabels": self.labels(PodPurpose::Rolling)},
+            "template": self.template(PodPurpose::Rolling, spec),
         }});
-        self.object(self.group("apps", "deployments"), ["apps/v1", "Deployment"], Part::Rolling.name(), deployment)
+        self.object(
+            self.group("apps", "deployments"),
+            ["apps/v1", "Deployment"],
+            PodPurpose::Rolling.name(),
+            deployment,
+        )
     }
 
-    fn template(&self, part: Part, spec: Value) -> Value {
+    fn template(&self, part: PodPurpose, spec: Value) -> Value {
         json!({"metadata": {"labels": self.labels(part)}, "spec": spec})
     }
 
@@ -315,10 +320,10 @@ mod tests {
     use super::*;
     use crate::cli::rbac;
     use crate::cli::sources::{self, ConfigArgs};
-    use crate::core::factory::Environment;
+    use crate::core::stage::factory::Environment;
 
-    fn stage() -> Stage {
-        Stage {
+    fn stage() -> ObjectParts {
+        ObjectParts {
             namespace: "podgate-accept-x".to_owned(),
             run: "r".to_owned(),
             image: "registry.example/podgate:1".to_owned(),

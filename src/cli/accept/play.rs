@@ -8,17 +8,18 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::accept::cluster::{Cluster, Eyes, Fault};
-use crate::cli::accept::objects::{self, RUN, Stage, TALLY, WANTED};
+use crate::cli::accept::cluster::{ApiRefusal, Cluster, Eyes};
+use crate::cli::accept::objects::{self, ObjectParts, RUN, TALLY, WANTED};
 use crate::cli::accept::pods::short;
-use crate::cli::accept::score::{Report, score};
+use crate::cli::accept::score::{AcceptReport, score};
 use crate::cli::accept::table;
-use crate::cli::accept::tally::Tally;
+use crate::cli::accept::tally::ArrivalTally;
 use crate::cli::ask::age;
-use crate::cli::loadgen::Format;
-use crate::cli::{Exit, out, run};
-use crate::config::duration;
-use crate::kube::client::{Api, Auth};
+use crate::cli::{Exit, run};
+use crate::config::value::duration;
+use crate::kube::client::{Api, Credentials};
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 /// Long enough for a crash, a restart and what is sent after it; short enough that the senders' memory does not matter.
 const DURATION: std::ops::RangeInclusive<Duration> = Duration::from_secs(20)..=Duration::from_secs(3_600);
@@ -76,10 +77,10 @@ pub fn run(args: &PlayArgs) -> Exit {
     let played = run::to_end(play(args)).unwrap_or_else(|exit| Err(format!("cannot start threads ({exit:?})")));
     let text = args.format == Format::Text;
     match (&played, text) {
-        (Ok(report), true) => table::text(report).iter().for_each(|line| out::line(line)),
-        (Ok(report), false) => out::line(&table::json(report).to_string()),
-        (Err(why), true) => out::error_line(why),
-        (Err(why), false) => out::line(&table::failed(why).to_string()),
+        (Ok(report), true) => table::text(report).iter().for_each(|line| stdout::line(line)),
+        (Ok(report), false) => stdout::line(&table::json(report).to_string()),
+        (Err(why), true) => stdout::error_line(why),
+        (Err(why), false) => stdout::line(&table::failed(why).to_string()),
     }
     match played {
         Ok(report) if report.faults().is_empty() => Exit::Ok,
@@ -107,23 +108,23 @@ impl Stop {
     }
 }
 
-async fn play(args: &PlayArgs) -> Result<Report, String> {
+async fn play(args: &PlayArgs) -> Result<AcceptReport, String> {
     let mut stop = Stop::listen()?;
     let letters = |count| (0..count).map(|_| fastrand::lowercase()).collect::<String>();
-    let stage = Stage {
+    let stage = ObjectParts {
         namespace: args.namespace.clone().unwrap_or_else(|| format!("podgate-accept-{}", letters(5))),
         run: letters(20),
         image: args.image.clone().unwrap_or_default(),
         crash_after: CRASH_AFTER,
     };
-    let auth = Auth::KubeConfig { context: args.context.clone(), file: args.kubeconfig.clone() };
+    let auth = Credentials::KubeConfig { context: args.context.clone(), file: args.kubeconfig.clone() };
     let cluster = Cluster { api: Api::new(auth) };
     let version = tokio::select! {
         version = cluster.get("/version") => version.map_err(|fault| unreachable(args, &fault))?,
         name = stop.asked() => return Err(format!("{name} before anything was made")),
     };
     let version = short(version["gitVersion"].as_str().unwrap_or("of an unknown version"));
-    let Stage { image, namespace, .. } = &stage;
+    let ObjectParts { image, namespace, .. } = &stage;
     let seconds = age(args.duration.as_secs());
     told(&format!("{image} in namespace {namespace} of Kubernetes {version}, for {seconds}"));
     let act = Act { args, cluster: &cluster, stage: &stage, made: Cell::new(false) };
@@ -153,7 +154,7 @@ async fn play(args: &PlayArgs) -> Result<Report, String> {
     }
 }
 
-fn unreachable(args: &PlayArgs, fault: &Fault) -> String {
+fn unreachable(args: &PlayArgs, fault: &ApiRefusal) -> String {
     let file = args.kubeconfig.as_ref().map(|path| path.display().to_string());
     let (named, flag) = match &file {
         Some(path) => (path.as_str(), format!(" --kubeconfig {path}")),
@@ -164,19 +165,19 @@ fn unreachable(args: &PlayArgs, fault: &Fault) -> String {
 }
 
 fn told(line: &str) {
-    out::error_line(&format!("podgate accept: {line}"));
+    stdout::error_line(&format!("podgate accept: {line}"));
 }
 
 struct Act<'a> {
     args: &'a PlayArgs,
     cluster: &'a Cluster,
-    stage: &'a Stage,
+    stage: &'a ObjectParts,
     /// Something is on the cluster, as far as is known.
     made: Cell<bool>,
 }
 
 impl Act<'_> {
-    async fn to_the_score(&self) -> Result<Report, String> {
+    async fn to_the_score(&self) -> Result<AcceptReport, String> {
         self.make().await?;
         let mut eyes = Eyes::new(self.cluster, self.stage);
         self.wait_for_the_start(&mut eyes).await?;
@@ -190,7 +191,7 @@ impl Act<'_> {
         // Before the answer, which may be lost on its way.
         self.made.set(true);
         if let Err(fault) = self.cluster.create(&home).await {
-            self.made.set(matches!(fault, Fault::Silent(_)));
+            self.made.set(matches!(fault, ApiRefusal::Silent(_)));
             let name = &self.stage.namespace;
             return Err(match fault.is(409) {
                 true => format!("namespace {name} is there already and is left as it is; give another --namespace"),
@@ -272,7 +273,7 @@ impl Act<'_> {
     }
 
     /// The score, once everything that was accepted has arrived or would have.
-    async fn read(&self, eyes: &Eyes<'_>) -> Result<Report, String> {
+    async fn read(&self, eyes: &Eyes<'_>) -> Result<AcceptReport, String> {
         let limit = Instant::now() + ARRIVAL_WAIT;
         loop {
             let read = self.tally().await;
@@ -291,16 +292,16 @@ impl Act<'_> {
         }
     }
 
-    async fn tally(&self) -> Result<Tally, String> {
+    async fn tally(&self) -> Result<ArrivalTally, String> {
         let path = self.stage.results_path();
         let object = self.cluster.get(&path).await.map_err(|fault| format!("cannot read {path}: {fault}"))?;
-        Tally::read(object["data"][TALLY].as_str().unwrap_or_default())
+        ArrivalTally::read(object["data"][TALLY].as_str().unwrap_or_default())
             .ok_or_else(|| format!("{path} holds no tally; is the image's podgate of another version than this one?"))
     }
 }
 
 /// Deletes the namespace that this run made, and waits until it is gone. A namespace that somebody else made is left.
-async fn clean_up(cluster: &Cluster, stage: &Stage) -> Result<(), String> {
+async fn clean_up(cluster: &Cluster, stage: &ObjectParts) -> Result<(), String> {
     let (path, limit) = (stage.namespace_path(), Instant::now() + CLEAN_UP_WAIT);
     let mut deleted = false;
     loop {
@@ -315,7 +316,7 @@ async fn clean_up(cluster: &Cluster, stage: &Stage) -> Result<(), String> {
                 Err(fault) => fault.to_string(),
             },
             Ok(namespace) => still_there(&namespace),
-            Err(fault @ Fault::Refused { .. }) => return Err(fault.to_string()),
+            Err(fault @ ApiRefusal::Refused { .. }) => return Err(fault.to_string()),
             Err(fault) => fault.to_string(),
         };
         if Instant::now() >= limit {

@@ -18,30 +18,32 @@ const TEXT_MAX: usize = 400;
 pub const PART: &str = "podgate.io/part";
 /// What a pod is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum PodPurpose {
     Podgate,
     Sink,
     Crashing,
     Rolling,
 }
 
-impl Part {
+impl PodPurpose {
     pub fn name(self) -> &'static str {
         match self {
-            Part::Podgate => "podgate",
-            Part::Sink => "sink",
-            Part::Crashing => "crashing",
-            Part::Rolling => "rolling",
+            PodPurpose::Podgate => "podgate",
+            PodPurpose::Sink => "sink",
+            PodPurpose::Crashing => "crashing",
+            PodPurpose::Rolling => "rolling",
         }
     }
 
-    fn of(pod: &Value) -> Option<Part> {
+    fn of(pod: &Value) -> Option<PodPurpose> {
         let label = pod["metadata"]["labels"][PART].as_str()?;
-        [Part::Podgate, Part::Sink, Part::Crashing, Part::Rolling].into_iter().find(|part| part.name() == label)
+        [PodPurpose::Podgate, PodPurpose::Sink, PodPurpose::Crashing, PodPurpose::Rolling]
+            .into_iter()
+            .find(|part| part.name() == label)
     }
 
     fn sends(self) -> bool {
-        matches!(self, Part::Crashing | Part::Rolling)
+        matches!(self, PodPurpose::Crashing | PodPurpose::Rolling)
     }
 }
 
@@ -55,7 +57,7 @@ pub struct Wanted {
 #[derive(Clone, Debug)]
 struct Pod {
     name: String,
-    part: Part,
+    part: PodPurpose,
     /// Empty until it is scheduled.
     node: String,
     ready: bool,
@@ -76,7 +78,7 @@ pub struct Pods {
 impl Pods {
     /// A pod as a list or an event shows it; `gone` when the event says that it was deleted.
     pub fn see(&mut self, pod: &Value, gone: bool) {
-        let (Some(part), Some(uid)) = (Part::of(pod), pod["metadata"]["uid"].as_str()) else { return };
+        let (Some(part), Some(uid)) = (PodPurpose::of(pod), pod["metadata"]["uid"].as_str()) else { return };
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         if part.sends() {
             self.learn(name, pod);
@@ -128,8 +130,10 @@ impl Pods {
     /// What is not there yet of a run that works, a line each. Empty: every sender runs, and podgate on its node is ready.
     pub fn awaited(&self, wanted: Wanted) -> Vec<String> {
         let mut awaited = Vec::new();
-        let of = |part: Part| self.there.values().filter(move |pod| pod.part == part);
-        for (part, count) in [(Part::Sink, 1), (Part::Crashing, wanted.crashing), (Part::Rolling, wanted.rolling)] {
+        let of = |part: PodPurpose| self.there.values().filter(move |pod| pod.part == part);
+        for (part, count) in
+            [(PodPurpose::Sink, 1), (PodPurpose::Crashing, wanted.crashing), (PodPurpose::Rolling, wanted.rolling)]
+        {
             let works = |pod: &&Pod| if part.sends() { pod.started } else { pod.ready };
             let working = of(part).filter(works).count();
             if working < count {
@@ -140,7 +144,7 @@ impl Pods {
         }
         let nodes: BTreeSet<&str> = self.there.values().filter(|pod| pod.part.sends()).map(|pod| &*pod.node).collect();
         for node in nodes.into_iter().filter(|node| !node.is_empty()) {
-            let mut here = of(Part::Podgate).filter(|pod| pod.node == node);
+            let mut here = of(PodPurpose::Podgate).filter(|pod| pod.node == node);
             if !here.clone().any(|pod| pod.ready) {
                 awaited.push(format!("podgate is not ready on node {node}, where a sender runs"));
                 awaited.extend(here.by_ref().map(Pod::shown));
@@ -162,7 +166,7 @@ impl Pod {
     }
 }
 
-fn read(name: &str, part: Part, pod: &Value) -> Pod {
+fn read(name: &str, part: PodPurpose, pod: &Value) -> Pod {
     let condition = |kind: &str| {
         let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
         conditions

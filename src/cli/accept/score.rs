@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::accept::note::{Counts, SIGNALS};
-use crate::cli::accept::tally::Tally;
-use crate::core::payload::Signal;
+use crate::cli::accept::note::{SIGNALS, SignalCounts};
+use crate::cli::accept::tally::ArrivalTally;
+use crate::core::data::payload::Signal;
 
 /// Wrong kinds that are shown; the rest is counted.
 const EXAMPLES_MAX: usize = 5;
@@ -17,13 +17,13 @@ pub struct Truth {
     pub pod: String,
     /// How many runs the container had before.
     pub restart: u64,
-    pub accepted: Counts,
-    pub given_up: Counts,
+    pub accepted: SignalCounts,
+    pub given_up: SignalCounts,
 }
 
 /// Items of one signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Score {
+pub struct SignalScore {
     pub right: u64,
     /// With the id of another container, or of another run.
     pub wrong: u64,
@@ -47,8 +47,8 @@ pub struct Wrong {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub signals: BTreeMap<Signal, Score>,
+pub struct AcceptReport {
+    pub signals: BTreeMap<Signal, SignalScore>,
     /// Runs whose truth is known, and how many of them came after a restart.
     pub runs: u64,
     pub restarted: u64,
@@ -61,20 +61,20 @@ pub struct Report {
 }
 
 /// `truths` by nonce.
-pub fn score(tally: &Tally, truths: &BTreeMap<String, Truth>) -> Report {
-    let mut report = Report {
-        signals: SIGNALS.map(|signal| (signal, Score::default())).into(),
+pub fn score(tally: &ArrivalTally, truths: &BTreeMap<String, Truth>) -> AcceptReport {
+    let mut report = AcceptReport {
+        signals: SIGNALS.map(|signal| (signal, SignalScore::default())).into(),
         runs: truths.values().filter(|truth| truth.id.is_some()).count() as u64,
         restarted: truths.values().filter(|truth| truth.id.is_some() && truth.restart > 0).count() as u64,
         disputed: truths.values().filter(|truth| truth.id.is_none()).count() as u64,
         beyond: tally.beyond,
-        ..Report::default()
+        ..AcceptReport::default()
     };
     let mut pods: Vec<&str> = truths.values().map(|truth| truth.pod.as_str()).collect();
     pods.sort_unstable();
     pods.dedup();
     report.pods = pods.len() as u64;
-    let mut arrived: BTreeMap<&str, Counts> = BTreeMap::new();
+    let mut arrived: BTreeMap<&str, SignalCounts> = BTreeMap::new();
     for (nonce, signal, given, items) in tally.entries() {
         arrived.entry(nonce).or_default().add(signal, items);
         let truth = truths.get(nonce);
@@ -111,7 +111,7 @@ pub fn score(tally: &Tally, truths: &BTreeMap<String, Truth>) -> Report {
     report
 }
 
-impl Report {
+impl AcceptReport {
     /// Everything that was answered with success has arrived.
     pub fn is_complete(&self) -> bool {
         self.signals.values().all(|score| score.lost == 0)
@@ -159,16 +159,16 @@ mod tests {
             id: (!id.is_empty()).then(|| id.to_owned()),
             pod: "crashing-1".to_owned(),
             restart,
-            accepted: Counts { traces: accepted, metrics: accepted, logs: accepted },
-            given_up: Counts::default(),
+            accepted: SignalCounts { traces: accepted, metrics: accepted, logs: accepted },
+            given_up: SignalCounts::default(),
         };
         [("n0", run("dead", 0, 5)), ("n1", run("alive", 1, 5)), ("n2", run("", 2, 0))]
             .map(|(nonce, truth)| (nonce.to_owned(), truth))
             .into()
     }
 
-    fn tally(entries: &[(&str, Signal, &str, u64)]) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(entries: &[(&str, Signal, &str, u64)]) -> ArrivalTally {
+        let mut tally = ArrivalTally::default();
         entries.iter().for_each(|(nonce, signal, id, items)| tally.add(nonce, *signal, id, *items));
         tally
     }
@@ -183,7 +183,10 @@ mod tests {
         let mut truths = truths();
         truths.remove("n2");
         let report = score(&tally(&sound()), &truths);
-        assert!(report.signals.values().all(|score| *score == Score { right: 10, ..Score::default() }), "{report:?}");
+        assert!(
+            report.signals.values().all(|score| *score == SignalScore { right: 10, ..SignalScore::default() }),
+            "{report:?}"
+        );
         assert_eq!((report.runs, report.restarted, report.pods), (2, 1, 1));
         assert!(report.is_complete() && report.faults().is_empty(), "{:?}", report.faults());
     }
@@ -215,7 +218,7 @@ mod tests {
         entries.push(("never-seen", Signal::Logs, "", 4));
         let report = score(&tally(&entries), &truths());
         let logs = report.signals[&Signal::Logs];
-        assert_eq!(logs, Score { right: 10, missing: 7, unknown: 3, ..Score::default() });
+        assert_eq!(logs, SignalScore { right: 10, missing: 7, unknown: 3, ..SignalScore::default() });
         assert_eq!(report.disputed, 1, "two witnesses that disagree are none");
     }
 
@@ -231,7 +234,7 @@ mod tests {
 
     #[test]
     fn nothing_proved_is_a_fault() {
-        let faults = score(&Tally::default(), &BTreeMap::new()).faults();
+        let faults = score(&ArrivalTally::default(), &BTreeMap::new()).faults();
         assert_eq!(faults.len(), 4, "three signals and the restarts: {faults:?}");
         let mut one_run = truths();
         one_run.retain(|nonce, _| nonce == "n0");

@@ -13,17 +13,18 @@ use http::{HeaderMap, Method};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::cli::accept::batch::{Maker, Request, resource_attributes};
+use crate::cli::accept::batch::{AcceptRequest, Maker, resource_attributes};
 use crate::cli::accept::note::{Note, SIGNALS, cgroup_id};
-use crate::cli::{Exit, out, run};
-use crate::config::duration;
-use crate::core::payload::Signal;
+use crate::cli::{Exit, run};
+use crate::config::value::duration;
+use crate::core::data::payload::Signal;
 use crate::core::time::UnixNanos;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::http::HttpRequest;
-use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::{Scheme, Target};
+use crate::telemetry::stdout;
 
 const WORK_EVERY: Duration = Duration::from_millis(250);
 /// A request without an answer is tried again after this.
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Exit {
         Err(exit) => exit,
         Ok(Ok(exit)) => exit,
         Ok(Err(why)) => {
-            out::error_line(&why);
+            stdout::error_line(&why);
             Exit::Failure
         }
     }
@@ -58,7 +59,7 @@ async fn live(args: &Args) -> Result<Exit, String> {
     let attributes = resource_attributes(&variable("OTEL_RESOURCE_ATTRIBUTES")?);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot hear SIGTERM: {error}"))?;
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| cgroup_id(&text));
-    let mut settings = ClientSettings::new(target, Speech::ByAgreement);
+    let mut settings = ClientSettings::new(target, ClientHttp::ByAgreement);
     // One for each exporter, as SDKs have them.
     settings.http1_max = SIGNALS.len();
     let note = Note::new(fastrand::u64(..), cgroup);
@@ -96,7 +97,7 @@ struct Process {
     note: RefCell<Note>,
     maker: RefCell<Maker>,
     /// Requests that were not answered with success yet; one of each signal at most.
-    held: RefCell<Vec<Request>>,
+    held: RefCell<Vec<AcceptRequest>>,
 }
 
 fn export_every(signal: Signal) -> Duration {
@@ -148,24 +149,24 @@ impl Process {
         match self.send(request).await {
             Ok(200..=299) => self.note.borrow_mut().accepted.add(signal, items),
             // Not now: tried again at the next turn.
-            Err(why) => return out::error_line(&format!("{}: {why}", signal.name())),
+            Err(why) => return stdout::error_line(&format!("{}: {why}", signal.name())),
             Ok(status @ (429 | 502 | 503 | 504)) => {
-                return out::error_line(&format!("{}: answered {status}", signal.name()));
+                return stdout::error_line(&format!("{}: answered {status}", signal.name()));
             }
             Ok(status) => {
-                out::error_line(&format!("{}: {items} items were refused with {status}", signal.name()));
+                stdout::error_line(&format!("{}: {items} items were refused with {status}", signal.name()));
                 self.maker.borrow_mut().given_up.add(signal, items);
             }
         }
         self.held.borrow_mut().retain(|request| request.signal != signal);
         self.note.borrow_mut().given_up = self.maker.borrow().given_up;
         if let Err(why) = self.write_note() {
-            out::error_line(&why);
+            stdout::error_line(&why);
         }
     }
 
     /// What is sent next. It stays held until it is answered: a crash or the end of the flush may come while it is on its way.
-    fn due(&self, signal: Signal) -> Option<Request> {
+    fn due(&self, signal: Signal) -> Option<AcceptRequest> {
         let mut held = self.held.borrow_mut();
         if let Some(request) = held.iter().find(|request| request.signal == signal) {
             return Some(request.clone());
@@ -175,8 +176,8 @@ impl Process {
         Some(made)
     }
 
-    async fn send(&self, request: Request) -> Result<u16, String> {
-        let Request { signal, body, .. } = request;
+    async fn send(&self, request: AcceptRequest) -> Result<u16, String> {
+        let AcceptRequest { signal, body, .. } = request;
         let request = HttpRequest {
             method: Method::POST,
             path: format!("/v1/{}", signal.name()),

@@ -15,12 +15,14 @@ use tokio::time::sleep;
 use crate::cli::accept::cluster::Cluster;
 use crate::cli::accept::note::SIGNALS;
 use crate::cli::accept::objects::{RESULTS, SINK_PORT, TALLY};
-use crate::cli::accept::tally::Tally;
-use crate::cli::{Exit, out, run};
-use crate::core::payload::Signal;
-use crate::kube::client::{Api, Auth};
-use crate::net::pages::{self, PageFn, PageRequest, PageResponse};
+use crate::cli::accept::tally::ArrivalTally;
+use crate::cli::{Exit, run};
+use crate::core::data::payload::Signal;
+use crate::kube::client::{Api, Credentials};
+use crate::net::pages::page;
+use crate::net::pages::page::{PageFn, PageRequest, PageResponse};
 use crate::otlp::envelope;
+use crate::telemetry::stdout;
 
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,7 +41,7 @@ pub fn run(args: &Args) -> Exit {
         Err(exit) => exit,
         Ok(Ok(())) => Exit::Ok,
         Ok(Err(why)) => {
-            out::error_line(&why);
+            stdout::error_line(&why);
             Exit::Failure
         }
     }
@@ -48,7 +50,7 @@ pub fn run(args: &Args) -> Exit {
 async fn serve(args: &Args) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot hear SIGTERM: {error}"))?;
     let results = Results {
-        cluster: Cluster { api: Api::new(Auth::ServiceAccount) },
+        cluster: Cluster { api: Api::new(Credentials::ServiceAccount) },
         path: format!("/api/v1/namespaces/{}/configmaps/{RESULTS}", args.namespace),
     };
     // A sink that was restarted goes on where its predecessor wrote last.
@@ -65,7 +67,7 @@ async fn serve(args: &Args) -> Result<(), String> {
         }
     };
     tokio::select! {
-        () = pages::serve(listener, pages, stopped) => {}
+        () = page::serve(listener, pages, stopped) => {}
         () = write => {}
         _ = terminate.recv() => {}
     }
@@ -81,10 +83,10 @@ struct Results {
 }
 
 impl Results {
-    async fn read(&self) -> Result<Tally, String> {
+    async fn read(&self) -> Result<ArrivalTally, String> {
         let object =
             self.cluster.get(&self.path).await.map_err(|fault| format!("cannot read {}: {fault}", self.path))?;
-        Tally::read(object["data"][TALLY].as_str().unwrap_or_default())
+        ArrivalTally::read(object["data"][TALLY].as_str().unwrap_or_default())
             .ok_or_else(|| format!("{} holds no tally under {TALLY}", self.path))
     }
 
@@ -96,14 +98,14 @@ impl Results {
         }
         match self.cluster.patch(&self.path, &json!({"data": {TALLY: text}})).await {
             Ok(_) => *written = text,
-            Err(fault) => out::error_line(&format!("cannot write {}: {fault}", self.path)),
+            Err(fault) => stdout::error_line(&format!("cannot write {}: {fault}", self.path)),
         }
     }
 }
 
 struct Sink {
     // Short, never across an await.
-    tally: Mutex<Tally>,
+    tally: Mutex<ArrivalTally>,
 }
 
 impl Sink {
@@ -111,7 +113,7 @@ impl Sink {
         Arc::new(move |request| Box::pin(std::future::ready(self.answer(request))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tally> {
+    fn lock(&self) -> MutexGuard<'_, ArrivalTally> {
         self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

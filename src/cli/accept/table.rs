@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::accept::score::Report;
+use crate::cli::accept::score::AcceptReport;
 use crate::cli::ask::table;
 
 /// Digits of an id that are shown.
 const SHOWN: usize = 12;
 
-pub fn text(report: &Report) -> Vec<String> {
+pub fn text(report: &AcceptReport) -> Vec<String> {
     let heads = ["", "right", "wrong", "missing", "unknown", "lost"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for (signal, score) in &report.signals {
@@ -35,7 +35,7 @@ pub fn text(report: &Report) -> Vec<String> {
     lines
 }
 
-pub fn json(report: &Report) -> Value {
+pub fn json(report: &AcceptReport) -> Value {
     let faults = report.faults();
     let signals: serde_json::Map<String, Value> =
         report.signals.iter().map(|(signal, score)| (signal.name().to_owned(), json!(score))).collect();
@@ -65,17 +65,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cli::accept::note::Counts;
+    use crate::cli::accept::note::SignalCounts;
     use crate::cli::accept::score::{Truth, score};
-    use crate::cli::accept::tally::Tally;
-    use crate::core::payload::Signal;
+    use crate::cli::accept::tally::ArrivalTally;
+    use crate::core::data::payload::Signal;
 
-    fn report(given: &str) -> Report {
+    fn report(given: &str) -> AcceptReport {
         let id = "9b27".repeat(16);
-        let accepted = Counts { traces: 40, metrics: 8, logs: 1200 };
+        let accepted = SignalCounts { traces: 40, metrics: 8, logs: 1200 };
         let (pod, restart) = ("crashing-x2x4z".to_owned(), 1);
-        let truth = Truth { id: Some(id.clone()), pod, restart, accepted, given_up: Counts::default() };
-        let mut tally = Tally::default();
+        let truth = Truth { id: Some(id.clone()), pod, restart, accepted, given_up: SignalCounts::default() };
+        let mut tally = ArrivalTally::default();
         tally.add("n", Signal::Traces, given, 40);
         tally.add("n", Signal::Metrics, &id, 8);
         tally.add("n", Signal::Logs, &id, 1_195);

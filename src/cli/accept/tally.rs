@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cli::accept::note::{SIGNALS, is_nonce};
-use crate::core::payload::{Envelope, Group, Signal};
+use crate::core::data::payload::{Envelope, Group, Signal};
 use crate::otlp::attributes;
 use crate::otlp::walk::{AnyValue, Fields};
 
@@ -19,7 +19,7 @@ const ID_BYTES_MAX: usize = 80;
 
 /// Items by nonce, signal and container.id; the id is empty where there was none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ArrivalTally {
     items: BTreeMap<(String, Signal, String), u64>,
     /// Items that no sender of this kind made.
     pub strangers: u64,
@@ -27,7 +27,7 @@ pub struct Tally {
     pub beyond: u64,
 }
 
-impl Tally {
+impl ArrivalTally {
     pub fn take(&mut self, signal: Signal, envelope: &Envelope) {
         for group in &envelope.groups {
             let id = container_id(group);
@@ -59,14 +59,17 @@ impl Tally {
         json!({"items": items, "strangers": self.strangers, "beyond": self.beyond}).to_string()
     }
 
-    /// The inverse of [`Tally::text`]; an empty text is an empty tally. `None` for anything else.
-    pub fn read(text: &str) -> Option<Tally> {
+    /// The inverse of [`ArrivalTally::text`]; an empty text is an empty tally. `None` for anything else.
+    pub fn read(text: &str) -> Option<ArrivalTally> {
         if text.is_empty() {
-            return Some(Tally::default());
+            return Some(ArrivalTally::default());
         }
         let read: Value = serde_json::from_str(text).ok()?;
-        let mut tally =
-            Tally { strangers: read["strangers"].as_u64()?, beyond: read["beyond"].as_u64()?, ..Tally::default() };
+        let mut tally = ArrivalTally {
+            strangers: read["strangers"].as_u64()?,
+            beyond: read["beyond"].as_u64()?,
+            ..ArrivalTally::default()
+        };
         for entry in read["items"].as_array()? {
             let signal = Signal::parse(entry[1].as_str()?).filter(|signal| SIGNALS.contains(signal))?;
             tally.add(entry[0].as_str()?, signal, entry[2].as_str()?, entry[3].as_u64()?);
@@ -100,7 +103,7 @@ mod tests {
     use crate::otlp::envelope;
     use crate::otlp::json::to_wire;
 
-    fn arrived(tally: &mut Tally, resource: Value, scope: Value) {
+    fn arrived(tally: &mut ArrivalTally, resource: Value, scope: Value) {
         let request = json!({"resourceLogs": [{
             "resource": {"attributes": resource},
             "scopeLogs": [{"scope": scope, "logRecords": [{"body": {"stringValue": "a"}}, {"body": {"stringValue": "b"}}]}],
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn items_are_counted_by_run_and_by_what_their_resource_was_given_and_strangers_apart() {
-        let mut tally = Tally::default();
+        let mut tally = ArrivalTally::default();
         let scope = json!({"name": SCOPE, "version": "00000000000000aa"});
         let id = |value: Value| json!([{"key": "service.name", "value": {"stringValue": "x"}}, {"key": "container.id", "value": value}]);
         arrived(&mut tally, id(json!({"stringValue": "4f1c"})), scope.clone());
@@ -127,12 +130,12 @@ mod tests {
         let seen: Vec<_> = tally.entries().map(|(_, _, id, items)| (id, items)).collect();
         assert_eq!(seen, [("", 2), ("4f1c", 4), ("not a string", 2)]);
         assert_eq!(tally.strangers, 4);
-        assert_eq!(Tally::read(&tally.text()), Some(tally));
+        assert_eq!(ArrivalTally::read(&tally.text()), Some(tally));
     }
 
     #[test]
     fn a_tally_is_bounded_and_says_what_is_beyond() {
-        let mut tally = Tally::default();
+        let mut tally = ArrivalTally::default();
         for run in 0..5_000_u32 {
             tally.add(&format!("{run:016x}"), Signal::Traces, &"ab".repeat(40), 2);
         }
@@ -144,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_tally_is_none() {
-        assert_eq!(Tally::read(""), Some(Tally::default()));
+        assert_eq!(ArrivalTally::read(""), Some(ArrivalTally::default()));
         for text in ["x", "{}", r#"{"items": [["a", "profiles", "", 1]], "strangers": 0, "beyond": 0}"#, "[]"] {
-            assert_eq!(Tally::read(text), None, "{text}");
+            assert_eq!(ArrivalTally::read(text), None, "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::loadgen::Format;
+use crate::telemetry::stdout::Format;
 
 /// A page is at most as long as a thousand pods.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -26,29 +26,29 @@ pub struct AdminArgs {
 
 /// Why there is no page.
 #[derive(Debug)]
-pub enum Fault {
+pub enum AdminFault {
     /// Nobody answers as an admin page does.
     Silent { admin: String, why: String },
     /// It answers that there is no such thing; the sentence is its own.
     Refused { status: u16, why: String },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for AdminFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Silent { admin, why } => write!(
+            AdminFault::Silent { admin, why } => write!(
                 f,
                 "no answer from the admin page at {admin}: {why}\n  -> is podgate running here? In a cluster it listens \
                  inside its pod alone: kubectl exec, or kubectl port-forward and --admin"
             ),
-            Fault::Refused { why, .. } => f.write_str(why),
+            AdminFault::Refused { why, .. } => f.write_str(why),
         }
     }
 }
 
 /// The page at `path` (with its query).
-pub fn get(admin: &str, path: &str) -> Result<Value, Fault> {
-    let silent = |why: String| Fault::Silent { admin: admin.to_owned(), why };
+pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
+    let silent = |why: String| AdminFault::Silent { admin: admin.to_owned(), why };
     let answer = ask(admin, path).map_err(|error| silent(error.to_string()))?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| silent("the answer is no HTTP".to_owned()))?;
@@ -67,7 +67,7 @@ pub fn get(admin: &str, path: &str) -> Result<Value, Fault> {
                 }
                 (None, false) => format!("{admin} answers {status}: {}", body.trim()),
             };
-            Err(Fault::Refused { status, why })
+            Err(AdminFault::Refused { status, why })
         }
     }
 }

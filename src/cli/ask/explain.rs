@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::cli::Exit;
 use crate::cli::ask::admin::{AdminArgs, escaped};
 use crate::cli::ask::{show, text};
-use crate::cli::loadgen::Format;
 use crate::core::time::UnixNanos;
+use crate::telemetry::stdout::Format;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {

@@ -11,22 +11,23 @@ pub mod top;
 
 use serde_json::Value;
 
+use crate::cli::Exit;
 use crate::cli::ask::admin::AdminArgs;
-use crate::cli::loadgen::Format;
-use crate::cli::{Exit, out};
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 /// Asks for one page and prints it, or what is made of it; `exit` judges it.
 fn show(args: &AdminArgs, path: &str, text: impl Fn(&Value) -> Vec<String>, exit: impl Fn(&Value) -> Exit) -> Exit {
     let page = match admin::get(&args.admin, path) {
         Ok(page) => page,
         Err(fault) => {
-            out::error_line(&fault.to_string());
+            stdout::error_line(&fault.to_string());
             return Exit::Failure;
         }
     };
     match args.format {
-        Format::Json => out::line(&page.to_string()),
-        Format::Text => text(&page).iter().for_each(|line| out::line(line)),
+        Format::Json => stdout::line(&page.to_string()),
+        Format::Text => text(&page).iter().for_each(|line| stdout::line(line)),
     }
     exit(&page)
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cli::ask::admin::{self, AdminArgs, Fault};
+use crate::cli::Exit;
+use crate::cli::ask::admin::{self, AdminArgs, AdminFault};
 use crate::cli::ask::{entries, mebibytes, table, text};
-use crate::cli::loadgen::Format;
-use crate::cli::{Exit, out};
-use crate::config::duration;
+use crate::config::value::duration;
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,14 +38,14 @@ pub fn run(args: &Args) -> Exit {
     let shown = watch(args);
     shown.map_or_else(
         |fault| {
-            out::error_line(&fault.to_string());
+            stdout::error_line(&fault.to_string());
             Exit::Failure
         },
         |()| Exit::Ok,
     )
 }
 
-fn watch(args: &Args) -> Result<(), Fault> {
+fn watch(args: &Args) -> Result<(), AdminFault> {
     // At a terminal one picture that changes; else one after the other.
     let picture = std::io::stdout().is_terminal() && args.admin.format == Format::Text && args.count != Some(1);
     let mut before = look(&args.admin.admin)?;
@@ -56,10 +57,12 @@ fn watch(args: &Args) -> Result<(), Fault> {
         let flows = flows(&before.balance, &now.balance, seconds);
         let busy = share(&before.status, &now.status, seconds);
         match args.admin.format {
-            Format::Json => out::line(&json!({ "flows": flows, "cpu_share": busy, "status": now.status }).to_string()),
+            Format::Json => {
+                stdout::line(&json!({ "flows": flows, "cpu_share": busy, "status": now.status }).to_string())
+            }
             Format::Text => {
                 let home = if picture { "\x1b[H\x1b[2J" } else { "" };
-                out::line(&format!("{home}{}", told(&now.status, &flows, busy).join("\n")));
+                stdout::line(&format!("{home}{}", told(&now.status, &flows, busy).join("\n")));
             }
         }
         before = now;
@@ -68,7 +71,7 @@ fn watch(args: &Args) -> Result<(), Fault> {
     Ok(())
 }
 
-fn look(admin: &str) -> Result<Look, Fault> {
+fn look(admin: &str) -> Result<Look, AdminFault> {
     Ok(Look {
         status: admin::get(admin, "/v1/status")?,
         balance: admin::get(admin, "/v1/balance")?,

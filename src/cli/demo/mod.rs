@@ -4,15 +4,7 @@
 //! the shipped pipeline with sampling, and a receiving end that compares every container.id with what really ran. It
 //! uses the gateway by its YAML only.
 
-mod asked;
-mod cast;
-mod end;
-mod print;
-mod published;
-mod screen;
 mod stage;
-mod traffic;
-mod truth;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,28 +14,29 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::cli::demo::asked::Asked;
-use crate::cli::demo::cast::{Cast, Tier};
-use crate::cli::demo::end::End;
-use crate::cli::demo::print::{Account, Moment, Printer};
-use crate::cli::demo::published::Reader;
-use crate::cli::demo::screen::compose::{Facts, Figures};
-use crate::cli::demo::screen::scene::Scene;
-use crate::cli::demo::screen::{Instead, Screen};
-use crate::cli::demo::stage::Surroundings;
-use crate::cli::demo::traffic::{ROUND, Traffic};
-use crate::cli::demo::truth::Runs;
-use crate::cli::loadgen::Format;
-use crate::cli::{Exit, out, run};
-use crate::config::duration;
+use crate::cli::demo::stage::DemoSurroundings;
+use crate::cli::{Exit, run};
+use crate::config::value::duration;
 use crate::core::limits;
-use crate::core::routes::Query;
-use crate::core::stats::{Metric, Stats};
+use crate::core::report::routes::PageQuery;
+use crate::core::report::stats::{Metric, Stats};
 use crate::core::time::UnixNanos;
 use crate::gateway::Gateway;
-use crate::kube::sandbox::{Sandbox, TrueRun};
+use crate::lab::api_double::{Sandbox, TrueRun};
+use crate::lab::demo::asked::DemoInput;
+use crate::lab::demo::cast::{Cast, Tier};
+use crate::lab::demo::end::DemoEnd;
+use crate::lab::demo::print::{DemoBalance, DemoState, Printer};
+use crate::lab::demo::published::Reader;
+use crate::lab::demo::screen::compose::{Figures, SceneFacts};
+use crate::lab::demo::screen::scene::DemoScene;
+use crate::lab::demo::screen::{Instead, Screen};
+use crate::lab::demo::traffic::{ROUND, Traffic};
+use crate::lab::demo::truth::Runs;
 use crate::net::client::target::Target;
 use crate::telemetry;
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 /// Statuses are published this long after the fact, as kubelets do.
 const PUBLISH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3);
@@ -80,7 +73,7 @@ pub fn run(args: &Args) -> Exit {
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
+            stdout::error_line(&format!("cannot start threads: {error}"));
             return Exit::Failure;
         }
     };
@@ -89,7 +82,7 @@ pub fn run(args: &Args) -> Exit {
     match outcome {
         Ok(exit) => exit,
         Err(why) => {
-            out::error_line(&why);
+            stdout::error_line(&why);
             Exit::Failure
         }
     }
@@ -101,9 +94,9 @@ async fn play(args: &Args) -> Result<Exit, String> {
     sandbox.set_publish_delay(PUBLISH_DELAY);
     let runs = Arc::new(Runs::default());
     let pods = cast.members.iter().map(|member| member.pod.uid.clone()).collect();
-    let end = End::new(runs.clone(), pods);
-    let around = Surroundings::start(&sandbox, end.pages()).await.map_err(|error| error.to_string())?;
-    let (gateway, doors, admin) = stage::gateway(&around).await?;
+    let end = DemoEnd::new(runs.clone(), pods);
+    let around = DemoSurroundings::start(&sandbox, end.pages()).await.map_err(|error| error.to_string())?;
+    let (gateway, doors, admin) = crate::cli::demo::stage::gateway(&around).await?;
     let mut printer = Printer::new(args.format);
     printer.opening(&cast, &doors, &admin);
     let screen = open_screen(args);
@@ -121,7 +114,7 @@ async fn play(args: &Args) -> Result<Exit, String> {
         announced: None,
         last: Last::default(),
         view: View {
-            asked: Asked::listen(screen.as_ref().map(Screen::keys)),
+            asked: DemoInput::listen(screen.as_ref().map(Screen::keys)),
             screen,
             runs,
             restart: None,
@@ -133,7 +126,7 @@ async fn play(args: &Args) -> Result<Exit, String> {
     play.until_the_end(args).await;
     play.last_decisions().await;
     if let Some(path) = &args.svg {
-        let picture = screen::picture(&play.scene());
+        let picture = crate::lab::demo::screen::picture(&play.scene());
         std::fs::write(path, picture).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     let exit = play.close().await;
@@ -146,7 +139,7 @@ struct Play {
     started: Instant,
     printer: Printer,
     gateway: Gateway,
-    end: Arc<End>,
+    end: Arc<DemoEnd>,
     traffic: Traffic,
     restarts: u32,
     /// A restart that was ordered and whose new run has not begun: member and the run that ended.
@@ -158,7 +151,7 @@ struct Play {
 /// What the screen needs beside the play itself.
 struct View {
     screen: Option<Screen>,
-    asked: Asked,
+    asked: DemoInput,
     runs: Arc<Runs>,
     /// The latest restart: place of the member, and the run that began.
     restart: Option<(usize, TrueRun)>,
@@ -232,9 +225,9 @@ impl Play {
         }
     }
 
-    fn scene(&self) -> Scene {
+    fn scene(&self) -> DemoScene {
         let (truth, seen, view) = (self.traffic.truth(), self.end.seen(), &self.view);
-        screen::compose::scene(&Facts {
+        crate::lab::demo::screen::compose::scene(&SceneFacts {
             members: self.traffic.members(),
             truth: &truth,
             runs: &view.runs,
@@ -292,11 +285,11 @@ impl Play {
         self.traffic.finish().await;
         let host = self.gateway.host().clone();
         let sheets = self.gateway.drain(limits::DRAIN_DEADLINE).await;
-        let sampling = host.routes.find("/v1/sampling").map_or(Value::Null, |answer| answer(&Query::new()).body);
+        let sampling = host.routes.find("/v1/sampling").map_or(Value::Null, |answer| answer(&PageQuery::new()).body);
         let seen = self.end.seen();
         let last = self.last.moment(self.started.elapsed(), &seen, &self.traffic, &sampling);
         let line = telemetry::balance::line(&sheets);
-        let account = Account { line, sheets: serde_json::json!(sheets), missing: missing(&host.stats) };
+        let account = DemoBalance { line, sheets: serde_json::json!(sheets), missing: missing(&host.stats) };
         self.printer.summary(&last, &account);
         if seen.podgate.wrong == 0 && seen.podgate.right > 0 { Exit::Ok } else { Exit::Failure }
     }
@@ -311,7 +304,7 @@ fn open_screen(args: &Args) -> Option<Screen> {
         Ok(screen) => Some(screen),
         Err(Instead::NoTerminal) => None,
         Err(Instead::TooSmall) => {
-            out::line("this window is smaller than 80 x 24: lines instead of the screen\n");
+            stdout::line("this window is smaller than 80 x 24: lines instead of the screen\n");
             None
         }
     }
@@ -331,24 +324,24 @@ fn missing(stats: &Stats) -> BTreeMap<String, u64> {
 }
 
 fn page(gateway: &Gateway, path: &str) -> Value {
-    gateway.host().routes.find(path).map_or(Value::Null, |answer| answer(&Query::new()).body)
+    gateway.host().routes.find(path).map_or(Value::Null, |answer| answer(&PageQuery::new()).body)
 }
 
 impl Last {
     fn moment<'a>(
         &mut self,
         since_start: Duration,
-        seen: &'a end::Seen,
+        seen: &'a crate::lab::demo::end::Arrived,
         traffic: &'a Traffic,
         sampling: &'a Value,
-    ) -> Moment<'a> {
+    ) -> DemoState<'a> {
         let cpu_seconds = telemetry::process::cpu_seconds();
         let seconds = (since_start - self.since_start).as_secs_f64().max(f64::MIN_POSITIVE);
         let rate = (traffic.sent.accepted - self.accepted) as f64 / seconds;
         let cpu_share = (cpu_seconds - self.cpu_seconds) / seconds;
         *self = Last { since_start, accepted: traffic.sent.accepted, cpu_seconds };
         let rss_bytes = telemetry::process::rss_bytes();
-        Moment { since_start, seen, sent: &traffic.sent, rate, sampling, rss_bytes, cpu_seconds, cpu_share }
+        DemoState { since_start, seen, sent: &traffic.sent, rate, sampling, rss_bytes, cpu_seconds, cpu_share }
     }
 }
 

@@ -6,12 +6,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::demo::traffic::Doors;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::core::tasks::Tasks;
+use crate::core::stage::tasks::Tasks;
 use crate::gateway::Gateway;
-use crate::kube::sandbox::{PodSpec, Sandbox};
-use crate::net::pages::{self, PageFn};
+use crate::lab::api_double::{PodSpec, Sandbox};
+use crate::lab::demo::traffic::Doors;
+use crate::net::pages::page;
+use crate::net::pages::page::PageFn;
 
 /// Listeners with their usual ports where these are free, so that an application's defaults find the demo.
 const GRPC_PORT: u16 = 4317;
@@ -19,15 +20,15 @@ const HTTP_PORT: u16 = 4318;
 const ADMIN_PORT: u16 = 13134;
 
 /// What runs beside the gateway; stopped after it, because its drain still asks and delivers.
-pub struct Surroundings {
+pub struct DemoSurroundings {
     pub api: String,
     pub end: String,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Surroundings {
-    pub async fn start(sandbox: &Arc<Sandbox>, end: PageFn) -> std::io::Result<Surroundings> {
+impl DemoSurroundings {
+    pub async fn start(sandbox: &Arc<Sandbox>, end: PageFn) -> std::io::Result<DemoSurroundings> {
         let own = Arc::new(Tasks::default());
         let (stop, stopped) = watch::channel(false);
         let (api, api_url) = listen().await?;
@@ -36,9 +37,9 @@ impl Surroundings {
         let api_stopped = stopped.clone();
         let tasks = vec![
             own.spawn("api", |pulse| serve.serve(api, api_stopped, pulse)),
-            own.spawn_idle("end", pages::serve(receiving, end, stopped)),
+            own.spawn_idle("end", page::serve(receiving, end, stopped)),
         ];
-        Ok(Surroundings { api: api_url, end: end_url, stop, tasks })
+        Ok(DemoSurroundings { api: api_url, end: end_url, stop, tasks })
     }
 
     pub async fn stop(self) {
@@ -69,7 +70,7 @@ async fn door(usual: u16) -> std::io::Result<String> {
 const STARTS_MAX: usize = 3;
 
 /// Starts the gateway from YAML, by the same way as `run`. The error is for a person.
-pub async fn gateway(around: &Surroundings) -> Result<(Gateway, Doors, String), String> {
+pub async fn gateway(around: &DemoSurroundings) -> Result<(Gateway, Doors, String), String> {
     let mut last = String::new();
     for _ in 0..STARTS_MAX {
         match start(around).await {
@@ -80,7 +81,7 @@ pub async fn gateway(around: &Surroundings) -> Result<(Gateway, Doors, String), 
     Err(last)
 }
 
-async fn start(around: &Surroundings) -> Result<(Gateway, Doors, String), String> {
+async fn start(around: &DemoSurroundings) -> Result<(Gateway, Doors, String), String> {
     let said = |error: std::io::Error| error.to_string();
     let doors = Doors { grpc: door(GRPC_PORT).await.map_err(said)?, http: door(HTTP_PORT).await.map_err(said)? };
     let admin = door(ADMIN_PORT).await.map_err(said)?;
@@ -94,7 +95,7 @@ async fn start(around: &Surroundings) -> Result<(Gateway, Doors, String), String
 }
 
 /// The pipeline that manifests/ ships, with the overlay for sampling; a shorter wait, because people watch.
-fn yaml(doors: &Doors, admin: &str, around: &Surroundings) -> String {
+fn yaml(doors: &Doors, admin: &str, around: &DemoSurroundings) -> String {
     let (grpc, http, api, end, node) = (&doors.grpc, &doors.http, &around.api, &around.end, PodSpec::NODE);
     format!(
         r#"

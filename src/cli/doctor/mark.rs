@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cli::ask::admin::{self, Fault};
+use crate::cli::ask::admin::{self, AdminFault};
 use crate::cli::ask::{entries, text};
-use crate::core::probe::{Finding, Health};
+use crate::core::stage::probe::{Finding, ProbeHealth};
 use crate::core::time::UnixNanos;
 
 const DOOR_WAIT: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub fn follow(admin: &str, status: &Value) -> Vec<Finding> {
     let Some(door) = door(status) else {
         let message = "the running gateway has no OTLP listener that this process can reach";
-        return vec![Finding::new(Health::Bad, "door", message)];
+        return vec![Finding::new(ProbeHealth::Bad, "door", message)];
     };
     let before = admin::get(admin, "/v1/stats").unwrap_or_default();
     let trace = format!("{:032x}", fastrand::u128(1..));
@@ -32,7 +32,7 @@ pub fn follow(admin: &str, status: &Value) -> Vec<Finding> {
     let answer = send(door, &body(&trace, fastrand::u64(1..), UnixNanos::now()));
     let at_door = of_door(door, &answer, sent.elapsed());
     let mut findings = vec![at_door];
-    if findings[0].health == Health::Bad {
+    if findings[0].health == ProbeHealth::Bad {
         return findings;
     }
     match decision(admin, &trace, sent) {
@@ -96,12 +96,14 @@ fn send(door: SocketAddr, body: &str) -> Result<(u16, String), String> {
 fn of_door(door: SocketAddr, answer: &Result<(u16, String), String>, took: Duration) -> Finding {
     let took = took.as_millis();
     match answer {
-        Ok((200, _)) => Finding::new(Health::Good, "door", format!("{door} accepted the marked trace in {took} ms")),
+        Ok((200, _)) => {
+            Finding::new(ProbeHealth::Good, "door", format!("{door} accepted the marked trace in {took} ms"))
+        }
         Ok((status, body)) => {
-            Finding::new(Health::Bad, "door", format!("{door} answered {status} after {took} ms: {body}"))
+            Finding::new(ProbeHealth::Bad, "door", format!("{door} answered {status} after {took} ms: {body}"))
                 .with_help("without a queue the answer is the next hop's; podgate's log names the cause")
         }
-        Err(why) => Finding::new(Health::Bad, "door", format!("{door} did not answer: {why}"))
+        Err(why) => Finding::new(ProbeHealth::Bad, "door", format!("{door} did not answer: {why}"))
             .with_help("the gateway says that it listens there: look for a NetworkPolicy or a firewall"),
     }
 }
@@ -121,14 +123,14 @@ fn decision(admin: &str, trace: &str, sent: Instant) -> Decided {
             Ok(page) if page["held"] == true && sent.elapsed() < DECISION_WAIT => sleep(LOOK_EVERY),
             Ok(page) if page["held"] == true => {
                 let message = format!("no decision after {} s: it is still held", sent.elapsed().as_secs());
-                return Decided::Dropped(Finding::new(Health::Doubtful, "sampler", message));
+                return Decided::Dropped(Finding::new(ProbeHealth::Doubtful, "sampler", message));
             }
             Ok(page) => return of_decision(&page, sent.elapsed()),
-            Err(Fault::Refused { .. }) if sent.elapsed() < DECISION_WAIT => sleep(LOOK_EVERY),
+            Err(AdminFault::Refused { .. }) if sent.elapsed() < DECISION_WAIT => sleep(LOOK_EVERY),
             Err(fault) => {
                 let seconds = sent.elapsed().as_secs();
                 let message = format!("no decision after {seconds} s: {fault}");
-                return Decided::Dropped(Finding::new(Health::Doubtful, "sampler", message));
+                return Decided::Dropped(Finding::new(ProbeHealth::Doubtful, "sampler", message));
             }
         }
     }
@@ -137,11 +139,16 @@ fn decision(admin: &str, trace: &str, sent: Instant) -> Decided {
 fn of_decision(page: &Value, took: Duration) -> Decided {
     let (reason, seconds) = (text(&page["reason"]), took.as_secs_f64());
     if page["kept"] == true {
-        return Decided::Goes(Finding::new(Health::Good, "sampler", format!("kept after {seconds:.1} s: {reason}")));
+        return Decided::Goes(Finding::new(
+            ProbeHealth::Good,
+            "sampler",
+            format!("kept after {seconds:.1} s: {reason}"),
+        ));
     }
     let message = format!("dropped after {seconds:.1} s: {reason}; so it goes no further, as configured");
     Decided::Dropped(
-        Finding::new(Health::Doubtful, "sampler", message).with_help("a policy that keeps failed traces would keep it"),
+        Finding::new(ProbeHealth::Doubtful, "sampler", message)
+            .with_help("a policy that keeps failed traces would keep it"),
     )
 }
 
@@ -159,7 +166,7 @@ fn next_hops(admin: &str, before: &Value) -> Vec<Finding> {
 }
 
 fn nothing_moved() -> Finding {
-    Finding::new(Health::Bad, "next hop", format!("no exporter sent a span within {} s", NEXT_HOP_WAIT.as_secs()))
+    Finding::new(ProbeHealth::Bad, "next hop", format!("no exporter sent a span within {} s", NEXT_HOP_WAIT.as_secs()))
         .with_help("podgate status tells which component is degraded, podgate balance where the spans are")
 }
 
@@ -167,8 +174,8 @@ fn nothing_moved() -> Finding {
 fn moved(before: &Value, now: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, health, verb) in [
-        ("otelcol_exporter_sent_spans", Health::Good, "delivered"),
-        ("otelcol_exporter_send_failed_spans", Health::Bad, "lost"),
+        ("otelcol_exporter_sent_spans", ProbeHealth::Good, "delivered"),
+        ("otelcol_exporter_send_failed_spans", ProbeHealth::Bad, "lost"),
     ] {
         for row in now.as_array().into_iter().flatten().filter(|row| row["name"] == name) {
             let old = before
@@ -215,9 +222,9 @@ mod tests {
             let answer = answer.map(|(status, body)| (status, body.to_owned())).map_err(str::to_owned);
             of_door(door, &answer, Duration::from_millis(3))
         };
-        assert_eq!(judged(Ok((200, "{}"))).health, Health::Good);
+        assert_eq!(judged(Ok((200, "{}"))).health, ProbeHealth::Good);
         assert!(judged(Ok((503, "budget"))).message.contains("503"));
-        assert_eq!(judged(Err("timed out")).health, Health::Bad);
+        assert_eq!(judged(Err("timed out")).health, ProbeHealth::Bad);
     }
 
     #[test]
@@ -228,7 +235,7 @@ mod tests {
         );
         let dropped = json!({"kept": false, "reason": "no policy voted for it"});
         assert!(
-            matches!(of_decision(&dropped, Duration::ZERO), Decided::Dropped(finding) if finding.health == Health::Doubtful)
+            matches!(of_decision(&dropped, Duration::ZERO), Decided::Dropped(finding) if finding.health == ProbeHealth::Doubtful)
         );
     }
 
@@ -240,7 +247,10 @@ mod tests {
         assert!(moved(&before, &before).is_empty());
         let now = json!([row(sent, "otlp_grpc", 6.0), row("otelcol_exporter_send_failed_spans", "otlp_http", 1.0)]);
         let findings = moved(&before, &now);
-        assert_eq!(findings.iter().map(|finding| finding.health).collect::<Vec<_>>(), [Health::Good, Health::Bad]);
+        assert_eq!(
+            findings.iter().map(|finding| finding.health).collect::<Vec<_>>(),
+            [ProbeHealth::Good, ProbeHealth::Bad]
+        );
     }
 
     #[test]

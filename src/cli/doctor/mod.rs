@@ -15,17 +15,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::ask::admin::{self, AdminArgs};
-use crate::cli::doctor::report::Section;
-use crate::cli::doctor::running::Pages;
-use crate::cli::loadgen::Format;
+use crate::cli::doctor::report::DoctorSection;
+use crate::cli::doctor::running::FetchedPages;
 use crate::cli::sources::{self, Checked, ConfigArgs};
-use crate::cli::{Exit, out, run};
-use crate::config::diagnose;
-use crate::core::component::ComponentId;
-use crate::core::payload::Signal;
-use crate::core::probe::{Finding, Health, Probe, Report};
+use crate::cli::{Exit, run};
+use crate::config::show::diagnose;
+use crate::core::data::payload::Signal;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport};
 use crate::pipeline::plan::Plan;
 use crate::telemetry::limits::{self, Machine};
+use crate::telemetry::stdout;
+use crate::telemetry::stdout::Format;
 
 /// Between the two looks at a running gateway.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -53,17 +54,17 @@ pub fn run(args: &Args) -> Exit {
     let Some(plan) = &checked.plan else {
         if !text {
             let findings = diagnose::as_json(&checked.findings, &checked.sources);
-            out::line(&json!({ "healthy": false, "configuration": findings, "sections": [] }).to_string());
+            stdout::line(&json!({ "healthy": false, "configuration": findings, "sections": [] }).to_string());
         }
         return Exit::Configuration;
     };
     if text {
-        out::line("configuration: valid");
+        stdout::line("configuration: valid");
     }
     // Long answers are told one by one, so that a person sees what is waited for.
-    let told = |section: &Section| {
+    let told = |section: &DoctorSection| {
         if text {
-            section.text().iter().for_each(|line| out::line(line));
+            section.text().iter().for_each(|line| stdout::line(line));
         }
     };
     match run::to_end(examine(args, &checked, plan, &told)) {
@@ -72,45 +73,45 @@ pub fn run(args: &Args) -> Exit {
     }
 }
 
-fn conclude(checked: &Checked, sections: &[Section], text: bool) -> Exit {
-    let healthy = sections.iter().all(|section| section.worst() != Health::Bad);
+fn conclude(checked: &Checked, sections: &[DoctorSection], text: bool) -> Exit {
+    let healthy = sections.iter().all(|section| section.worst() != ProbeHealth::Bad);
     if text {
-        out::line(&report::summary(sections));
+        stdout::line(&report::summary(sections));
     } else {
         let findings = diagnose::as_json(&checked.findings, &checked.sources);
-        let sections: Vec<Value> = sections.iter().map(Section::json).collect();
-        out::line(&json!({ "healthy": healthy, "configuration": findings, "sections": sections }).to_string());
+        let sections: Vec<Value> = sections.iter().map(DoctorSection::json).collect();
+        stdout::line(&json!({ "healthy": healthy, "configuration": findings, "sections": sections }).to_string());
     }
     if healthy { Exit::Ok } else { Exit::Failure }
 }
 
-async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Section)) -> Vec<Section> {
+async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&DoctorSection)) -> Vec<DoctorSection> {
     let mut sections = Vec::new();
-    let mut add = |section: Section| {
+    let mut add = |section: DoctorSection| {
         if !section.findings.is_empty() {
             told(&section);
             sections.push(section);
         }
     };
     let status = admin::get(&args.admin.admin, "/v1/status").ok();
-    add(Section::new("ports", ports::ask(&checked.listeners, status.as_ref())));
-    add(Section::new("memory", vec![memory(plan, Machine::look())]));
+    add(DoctorSection::new("ports", ports::ask(&checked.listeners, status.as_ref())));
+    add(DoctorSection::new("memory", vec![memory(plan, Machine::look())]));
     for (path, probe) in probes(plan) {
-        let Report { findings, .. } = probe.ask().await;
-        add(Section::new(path, findings));
+        let ProbeReport { findings, .. } = probe.ask().await;
+        add(DoctorSection::new(path, findings));
     }
     let Some(status) = status else {
         let message =
             format!("none answers at {}: rates, connections and a marked trace were not looked at", args.admin.admin);
-        let health = if args.trace { Health::Bad } else { Health::Doubtful };
-        add(Section::new("running gateway", vec![Finding::new(health, "gateway", message)]));
+        let health = if args.trace { ProbeHealth::Bad } else { ProbeHealth::Doubtful };
+        add(DoctorSection::new("running gateway", vec![Finding::new(health, "gateway", message)]));
         return sections;
     };
-    add(Section::new("running gateway", look_twice(&args.admin.admin).await));
+    add(DoctorSection::new("running gateway", look_twice(&args.admin.admin).await));
     if args.trace {
         let admin = args.admin.admin.clone();
         let followed = tokio::task::spawn_blocking(move || mark::follow(&admin, &status)).await;
-        add(Section::new("marked trace", followed.unwrap_or_default()));
+        add(DoctorSection::new("marked trace", followed.unwrap_or_default()));
     }
     sections
 }
@@ -122,9 +123,9 @@ async fn look_twice(admin: &str) -> Vec<Finding> {
     running::judge(&before, &pages(admin), seconds)
 }
 
-fn pages(admin: &str) -> Pages {
+fn pages(admin: &str) -> FetchedPages {
     let page = |path| admin::get(admin, path).unwrap_or_default();
-    Pages {
+    FetchedPages {
         status: page("/v1/status"),
         balance: page("/v1/balance"),
         sampling: page("/v1/sampling"),
@@ -147,14 +148,14 @@ fn memory(plan: &Plan, machine: Machine) -> Finding {
                 mebibytes(wanted),
                 mebibytes(granted)
             );
-            Finding::new(Health::Doubtful, "limit", message)
+            Finding::new(ProbeHealth::Doubtful, "limit", message)
                 .with_help("write limit_percentage: 75, which follows the cgroup's limit")
         }
         (Some(granted), Some(_)) => {
-            Finding::new(Health::Good, "limit", format!("{budget} of the cgroup's {:.0}", mebibytes(granted)))
+            Finding::new(ProbeHealth::Good, "limit", format!("{budget} of the cgroup's {:.0}", mebibytes(granted)))
         }
-        (None, Some(_)) => Finding::new(Health::Good, "limit", format!("{budget}; no cgroup limits this process")),
-        (_, None) => Finding::new(Health::Doubtful, "limit", format!("{budget}; no memory_limiter says how much"))
+        (None, Some(_)) => Finding::new(ProbeHealth::Good, "limit", format!("{budget}; no cgroup limits this process")),
+        (_, None) => Finding::new(ProbeHealth::Doubtful, "limit", format!("{budget}; no memory_limiter says how much"))
             .with_help("add memory_limiter: {limit_percentage: 75} as the first processor"),
     }
 }

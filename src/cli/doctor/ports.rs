@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use serde_json::Value;
 
-use crate::core::probe::{Finding, Health};
+use crate::core::stage::probe::{Finding, ProbeHealth};
 
 /// Binds every fixed address for a moment. `running` is the status page of a gateway that runs here.
 pub fn ask(listeners: &[(SocketAddr, String)], running: Option<&Value>) -> Vec<Finding> {
@@ -16,13 +16,13 @@ pub fn ask(listeners: &[(SocketAddr, String)], running: Option<&Value>) -> Vec<F
 
 fn judge(address: SocketAddr, path: &str, bound: io::Result<()>, running: Option<&Value>) -> Finding {
     let Err(error) = bound else {
-        return Finding::new(Health::Good, "port", format!("{address} is free for {path}"));
+        return Finding::new(ProbeHealth::Good, "port", format!("{address} is free for {path}"));
     };
     let taken = error.kind() == io::ErrorKind::AddrInUse;
     let owner = running.filter(|_| taken).and_then(|status| owner(status, address));
     if let Some(owner) = owner {
         return Finding::new(
-            Health::Good,
+            ProbeHealth::Good,
             "port",
             format!("{address} is held by the podgate that runs here ({owner})"),
         );
@@ -37,7 +37,7 @@ fn judge(address: SocketAddr, path: &str, bound: io::Result<()>, running: Option
         io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
         _ => "check the endpoint",
     };
-    Finding::new(Health::Bad, "port", format!("{path} cannot listen on {address}: {error}")).with_help(help)
+    Finding::new(ProbeHealth::Bad, "port", format!("{path} cannot listen on {address}: {error}")).with_help(help)
 }
 
 /// The listener of the running gateway that has this port.
@@ -60,7 +60,7 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:4317".parse().expect("an address");
         let judged = |bound: io::Result<()>, running| judge(address, "receivers::otlp", bound, running);
         let taken = || Err(io::Error::from(io::ErrorKind::AddrInUse));
-        assert_eq!(judged(Ok(()), None).health, Health::Good);
+        assert_eq!(judged(Ok(()), None).health, ProbeHealth::Good);
         let running = json!({"listeners": {"receivers::otlp::protocols::grpc": "0.0.0.0:4317"}});
         assert!(judged(taken(), Some(&running)).message.contains("podgate that runs here"));
         for (bound, running, help) in [
@@ -70,7 +70,7 @@ mod tests {
             (Err(io::Error::from(io::ErrorKind::PermissionDenied)), None, "below 1024"),
         ] {
             let finding = judged(bound, running);
-            assert_eq!(finding.health, Health::Bad);
+            assert_eq!(finding.health, ProbeHealth::Bad);
             assert!(finding.help.is_some_and(|text| text.contains(help)), "{help}");
         }
     }
@@ -80,6 +80,6 @@ mod tests {
         let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = holder.local_addr().expect("bound");
         let findings = ask(&[(address, "receivers::otlp".to_owned())], None);
-        assert_eq!(findings[0].health, Health::Bad, "{findings:?}");
+        assert_eq!(findings[0].health, ProbeHealth::Bad, "{findings:?}");
     }
 }

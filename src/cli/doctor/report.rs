@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::core::probe::{Finding, Health};
+use crate::core::stage::probe::{Finding, ProbeHealth};
 
 /// Findings about one thing: a component's path, `ports`, `running gateway`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
+pub struct DoctorSection {
     pub about: String,
     pub findings: Vec<Finding>,
 }
 
-impl Section {
-    pub fn new(about: impl Into<String>, findings: Vec<Finding>) -> Section {
-        Section { about: about.into(), findings }
+impl DoctorSection {
+    pub fn new(about: impl Into<String>, findings: Vec<Finding>) -> DoctorSection {
+        DoctorSection { about: about.into(), findings }
     }
 
-    pub fn worst(&self) -> Health {
-        self.findings.iter().map(|finding| finding.health).max().unwrap_or(Health::Good)
+    pub fn worst(&self) -> ProbeHealth {
+        self.findings.iter().map(|finding| finding.health).max().unwrap_or(ProbeHealth::Good)
     }
 
     /// As a person reads it.
@@ -40,20 +40,20 @@ impl Section {
     }
 }
 
-pub fn name(health: Health) -> &'static str {
+pub fn name(health: ProbeHealth) -> &'static str {
     match health {
-        Health::Good => "good",
-        Health::Doubtful => "doubtful",
-        Health::Bad => "bad",
+        ProbeHealth::Good => "good",
+        ProbeHealth::Doubtful => "doubtful",
+        ProbeHealth::Bad => "bad",
     }
 }
 
 /// A finding as a person reads it.
 pub fn told(finding: &Finding) -> Vec<String> {
     let mark = match finding.health {
-        Health::Good => "ok  ",
-        Health::Doubtful => "warn",
-        Health::Bad => "FAIL",
+        ProbeHealth::Good => "ok  ",
+        ProbeHealth::Doubtful => "warn",
+        ProbeHealth::Bad => "FAIL",
     };
     let mut lines = vec![format!("  {mark} {:<12} {}", finding.subject, finding.message)];
     lines.extend(finding.help.iter().map(|help| format!("       {:<12} -> {help}", "")));
@@ -61,11 +61,11 @@ pub fn told(finding: &Finding) -> Vec<String> {
 }
 
 /// The last line: how many of each.
-pub fn summary(sections: &[Section]) -> String {
+pub fn summary(sections: &[DoctorSection]) -> String {
     let of = |health| {
         sections.iter().flat_map(|section| &section.findings).filter(|finding| finding.health == health).count()
     };
-    let (good, doubtful, bad) = (of(Health::Good), of(Health::Doubtful), of(Health::Bad));
+    let (good, doubtful, bad) = (of(ProbeHealth::Good), of(ProbeHealth::Doubtful), of(ProbeHealth::Bad));
     match (bad, doubtful) {
         (0, 0) => format!("{good} things were asked, and all are well"),
         (0, doubtful) => format!("{good} things are well, {doubtful} deserve a look"),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_finding_is_one_line_and_its_cure_another() {
-        let finding = Finding::new(Health::Bad, "templates", "none");
+        let finding = Finding::new(ProbeHealth::Bad, "templates", "none");
         assert_eq!(told(&finding), ["  FAIL templates    none"]);
         assert_eq!(told(&finding.with_help("make one"))[1].trim(), "-> make one");
     }
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn the_worst_finding_is_the_sections_and_the_last_line_counts_all() {
         let finding = |health| Finding::new(health, "x", "y");
-        let section = Section::new("ports", vec![finding(Health::Good), finding(Health::Doubtful)]);
-        assert_eq!(section.worst(), Health::Doubtful);
+        let section = DoctorSection::new("ports", vec![finding(ProbeHealth::Good), finding(ProbeHealth::Doubtful)]);
+        assert_eq!(section.worst(), ProbeHealth::Doubtful);
         assert_eq!(section.json()["findings"][1]["health"], "doubtful");
         assert_eq!(summary(&[section]), "1 things are well, 1 deserve a look");
-        let bad = Section::new("a", vec![finding(Health::Bad)]);
+        let bad = DoctorSection::new("a", vec![finding(ProbeHealth::Bad)]);
         assert_eq!(summary(&[bad]), "1 things are wrong, 0 deserve a look, 0 are well");
     }
 }

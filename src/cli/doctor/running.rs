@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::cli::ask::{age, entries, mebibytes, text};
-use crate::core::probe::{Finding, Health};
+use crate::core::stage::probe::{Finding, ProbeHealth};
 
 /// A store this full has no room for a rate that doubles.
 const FULL_SHARE: f64 = 0.8;
@@ -13,7 +13,7 @@ const CONNECTIONS_MIN: u64 = 3;
 
 /// The pages of one moment, `Null` where the gateway has none.
 #[derive(Clone, Debug, Default)]
-pub struct Pages {
+pub struct FetchedPages {
     pub status: Value,
     pub balance: Value,
     pub sampling: Value,
@@ -22,9 +22,9 @@ pub struct Pages {
 }
 
 /// `seconds` lie between the two looks.
-pub fn judge(before: &Pages, now: &Pages, seconds: f64) -> Vec<Finding> {
+pub fn judge(before: &FetchedPages, now: &FetchedPages, seconds: f64) -> Vec<Finding> {
     let mut findings = vec![Finding::new(
-        Health::Good,
+        ProbeHealth::Good,
         "gateway",
         format!(
             "podgate {} runs here, up {}",
@@ -45,7 +45,7 @@ fn components(status: &Value) -> Vec<Finding> {
     let troubled = entries(&status["components"]).filter(|(_, report)| report["state"] != "ok");
     let troubled = troubled.map(|(name, report)| {
         let message = format!("{name} is {}: {}", text(&report["state"]), text(&report["message"]));
-        Finding::new(Health::Bad, "component", message)
+        Finding::new(ProbeHealth::Bad, "component", message)
     });
     troubled.collect()
 }
@@ -66,14 +66,14 @@ fn rates(before: &Value, now: &Value, seconds: f64) -> Vec<Finding> {
             .collect();
         let flow = format!("{signal}: {received:.0} received since the start, {rate:.0} a second now");
         findings.push(match lost.is_empty() {
-            true => Finding::new(Health::Good, "flow", flow),
-            false => Finding::new(Health::Doubtful, "flow", format!("{flow}; {}", lost.join(", ")))
+            true => Finding::new(ProbeHealth::Good, "flow", flow),
+            false => Finding::new(ProbeHealth::Doubtful, "flow", format!("{flow}; {}", lost.join(", ")))
                 .with_help("podgate balance tells where every item went"),
         });
     }
     if findings.is_empty() {
         let message = "nothing was received since the start";
-        findings.push(Finding::new(Health::Doubtful, "flow", message).with_help(
+        findings.push(Finding::new(ProbeHealth::Doubtful, "flow", message).with_help(
             "set OTEL_EXPORTER_OTLP_ENDPOINT in an application (podgate env prints it); a NetworkPolicy may be in the way",
         ));
     }
@@ -85,13 +85,15 @@ fn budget(budget: &Value) -> Finding {
     let refused = budget["refused"].as_u64().unwrap_or(0);
     let message = format!("{used:.1} of {hard:.1} MiB of the budget in use");
     match (refused, used > hard * FULL_SHARE) {
-        (0, false) => Finding::new(Health::Good, "memory", message),
-        (0, true) => Finding::new(Health::Doubtful, "memory", message)
+        (0, false) => Finding::new(ProbeHealth::Good, "memory", message),
+        (0, true) => Finding::new(ProbeHealth::Doubtful, "memory", message)
             .with_help("raise the memory limit, or find the next hop that does not keep up"),
-        (refused, _) => {
-            Finding::new(Health::Bad, "memory", format!("{message}; {refused} claims were refused since the start"))
-                .with_help("senders were told to come again: raise the memory limit, or shorten decision_wait")
-        }
+        (refused, _) => Finding::new(
+            ProbeHealth::Bad,
+            "memory",
+            format!("{message}; {refused} claims were refused since the start"),
+        )
+        .with_help("senders were told to come again: raise the memory limit, or shorten decision_wait"),
     }
 }
 
@@ -107,20 +109,20 @@ fn sampler(sampler: &Value) -> Finding {
         mebibytes(&held["max_bytes"])
     );
     if used <= 0.0 || max <= 0.0 {
-        return Finding::new(Health::Good, "sampling", message);
+        return Finding::new(ProbeHealth::Good, "sampling", message);
     }
     let message = format!("{message}: room for {:.1} times this rate", max / used);
     match used > max * FULL_SHARE {
-        false => Finding::new(Health::Good, "sampling", message),
-        true => Finding::new(Health::Doubtful, "sampling", message)
+        false => Finding::new(ProbeHealth::Good, "sampling", message),
+        true => Finding::new(ProbeHealth::Doubtful, "sampling", message)
             .with_help("traces are decided early when it is full: raise the memory limit or shorten decision_wait"),
     }
 }
 
 fn pods(page: &Value) -> Vec<Finding> {
     let of = |(processor, answer): (&String, &Value)| match answer["synced"] == true {
-        true => Finding::new(Health::Good, "pods", format!("{processor} knows {} pods", answer["total"])),
-        false => Finding::new(Health::Bad, "pods", format!("{processor} has no list of pods yet")).with_help(
+        true => Finding::new(ProbeHealth::Good, "pods", format!("{processor} knows {} pods", answer["total"])),
+        false => Finding::new(ProbeHealth::Bad, "pods", format!("{processor} has no list of pods yet")).with_help(
             "the API server is not reached, or lists are not allowed; podgate's log and podgate status tell which",
         ),
     };
@@ -137,8 +139,8 @@ fn connections(peers: &Value) -> Option<Finding> {
     let message =
         format!("of {all} open connections {of_pods} come from the address of a pod, {of_node} from the node's own");
     Some(match all < CONNECTIONS_MIN || of_pods * 2 >= all {
-        true => Finding::new(Health::Good, "connections", message),
-        false => Finding::new(Health::Doubtful, "connections", message).with_help(
+        true => Finding::new(ProbeHealth::Good, "connections", message),
+        false => Finding::new(ProbeHealth::Doubtful, "connections", message).with_help(
             "the network may hide pods behind the node (masquerading): the rule `connection` finds none then, so let \
              applications say k8s.pod.uid (podgate env)",
         ),
@@ -151,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    fn pages() -> Pages {
-        Pages {
+    fn pages() -> FetchedPages {
+        FetchedPages {
             status: json!({"version": "0.1.0", "uptime_seconds": 60, "budget": {"used_bytes": 1 << 20, "hard_bytes": 100 << 20, "refused": 0},
                 "components": {"exporters::otlp_grpc": {"state": "ok", "message": ""}}}),
             balance: json!({"traces": {"received": 1_000, "copied": 0, "dropped": {"filter": 0}}}),
@@ -163,7 +165,7 @@ mod tests {
         }
     }
 
-    fn finding(before: &Pages, now: &Pages, subject: &str) -> Finding {
+    fn finding(before: &FetchedPages, now: &FetchedPages, subject: &str) -> Finding {
         let findings = judge(before, now, 2.0);
         findings.into_iter().find(|finding| finding.subject == subject).unwrap_or_else(|| panic!("{subject}"))
     }
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn a_healthy_gateway_gives_no_cause_for_doubt() {
         let findings = judge(&pages(), &pages(), 2.0);
-        assert!(findings.iter().all(|finding| finding.health == Health::Good), "{findings:?}");
+        assert!(findings.iter().all(|finding| finding.health == ProbeHealth::Good), "{findings:?}");
         assert!(finding(&pages(), &pages(), "sampling").message.contains("room for 10.0 times this rate"));
     }
 
@@ -182,7 +184,7 @@ mod tests {
         let flow = finding(&pages(), &now, "flow");
         assert_eq!(
             (flow.health, flow.message.as_str()),
-            (Health::Doubtful, "traces: 3000 received since the start, 1000 a second now; 5 dropped(filter)")
+            (ProbeHealth::Doubtful, "traces: 3000 received since the start, 1000 a second now; 5 dropped(filter)")
         );
         now.balance = json!({});
         assert!(finding(&pages(), &now, "flow").message.contains("nothing was received"));
@@ -192,16 +194,16 @@ mod tests {
     fn a_full_budget_a_degraded_component_and_a_missing_list_are_told() {
         let mut now = pages();
         now.status["budget"] = json!({"used_bytes": 99, "hard_bytes": 100, "refused": 0});
-        assert_eq!(finding(&pages(), &now, "memory").health, Health::Doubtful);
+        assert_eq!(finding(&pages(), &now, "memory").health, ProbeHealth::Doubtful);
         now.status["budget"]["refused"] = json!(7);
-        assert_eq!(finding(&pages(), &now, "memory").health, Health::Bad);
+        assert_eq!(finding(&pages(), &now, "memory").health, ProbeHealth::Bad);
         now.status["components"]["exporters::otlp_grpc"] =
             json!({"state": "degraded", "message": "connection refused"});
         assert!(finding(&pages(), &now, "component").message.ends_with("degraded: connection refused"));
         now.pods["processors"]["k8s_attributes"]["synced"] = json!(false);
-        assert_eq!(finding(&pages(), &now, "pods").health, Health::Bad);
+        assert_eq!(finding(&pages(), &now, "pods").health, ProbeHealth::Bad);
         now.sampling["samplers"][0]["held"]["bytes"] = json!(39 << 20);
-        assert_eq!(finding(&pages(), &now, "sampling").health, Health::Doubtful);
+        assert_eq!(finding(&pages(), &now, "sampling").health, ProbeHealth::Doubtful);
     }
 
     #[test]
@@ -209,8 +211,13 @@ mod tests {
         let mut now = pages();
         now.peers = json!({"connections": 10, "of_pods": 0, "of_node": 10, "others": 0});
         let finding = finding(&pages(), &now, "connections");
-        assert!(finding.health == Health::Doubtful && finding.help.is_some_and(|help| help.contains("masquerading")));
+        assert!(
+            finding.health == ProbeHealth::Doubtful && finding.help.is_some_and(|help| help.contains("masquerading"))
+        );
         now.peers = json!({"connections": 1, "of_pods": 0, "of_node": 1, "others": 0});
-        assert!(judge(&pages(), &now, 2.0).iter().all(|finding| finding.health == Health::Good), "one says nothing");
+        assert!(
+            judge(&pages(), &now, 2.0).iter().all(|finding| finding.health == ProbeHealth::Good),
+            "one says nothing"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::env::{Args, Mode};
+use crate::cli::env::{Args, EndpointMode};
 
 /// Both ports take gRPC and HTTP, so one endpoint serves every SDK.
 const PORT: u16 = 4317;
@@ -10,10 +10,10 @@ const PORT: u16 = 4317;
 /// Without TLS inside of a node or a pod: always http, which an SDK's gRPC exporter reads as "insecure".
 pub fn endpoint(args: &Args) -> String {
     match (args.mode, args.ipv6) {
-        (Mode::Hostport, false) => format!("http://$(NODE_IP):{PORT}"),
-        (Mode::Hostport, true) => format!("http://[$(NODE_IP)]:{PORT}"),
-        (Mode::Service, _) => format!("http://{}:{PORT}", args.service),
-        (Mode::Sidecar, _) => format!("http://localhost:{PORT}"),
+        (EndpointMode::Hostport, false) => format!("http://$(NODE_IP):{PORT}"),
+        (EndpointMode::Hostport, true) => format!("http://[$(NODE_IP)]:{PORT}"),
+        (EndpointMode::Service, _) => format!("http://{}:{PORT}", args.service),
+        (EndpointMode::Sidecar, _) => format!("http://localhost:{PORT}"),
     }
 }
 
@@ -27,7 +27,7 @@ pub fn variables(args: &Args, container: &str, attributes: Option<&str>, indent:
     };
     let mut yaml = format!("{pad}env:\n");
     // A variable is known to those that are written below it.
-    if args.mode == Mode::Hostport {
+    if args.mode == EndpointMode::Hostport {
         yaml.push_str(&node_ip(indent + 2));
     }
     let _ = write!(

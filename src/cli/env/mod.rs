@@ -5,10 +5,11 @@ mod workloads;
 
 use std::fmt::Write as _;
 
+use crate::cli::Exit;
 use crate::cli::env::workloads::Workload;
-use crate::cli::{Exit, out};
-use crate::config::manifest;
-use crate::config::source::read_file;
+use crate::config::read::manifest;
+use crate::config::read::source::read_file;
+use crate::telemetry::stdout;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -17,7 +18,7 @@ pub struct Args {
     pub manifest: Option<String>,
     /// Where podgate is for the application
     #[arg(long, value_enum, default_value = "hostport")]
-    pub mode: Mode,
+    pub mode: EndpointMode,
     /// Name of podgate's Service, with --mode service
     #[arg(long, default_value = "podgate.podgate.svc")]
     pub service: String,
@@ -33,7 +34,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
+pub enum EndpointMode {
     /// A DaemonSet on the node's own ports: the node's address
     Hostport,
     /// A DaemonSet behind a Service with internalTrafficPolicy: Local
@@ -46,23 +47,23 @@ pub fn run(args: &Args) -> Exit {
     let Some(path) = &args.manifest else {
         let text =
             if args.instrumentation { instrumentation(args) } else { block::variables(args, &args.container, None, 0) };
-        out::line(text.trim_end());
+        stdout::line(text.trim_end());
         return Exit::Ok;
     };
     let text = match read_file(path) {
         Ok(text) => text,
         Err(why) => {
-            out::error_line(&format!("--for {path}: {why}\n{UNREAD}"));
+            stdout::error_line(&format!("--for {path}: {why}\n{UNREAD}"));
             return Exit::Usage;
         }
     };
     match patch(args, path, &text) {
         Ok(text) => {
-            out::line(text.trim_end());
+            stdout::line(text.trim_end());
             Exit::Ok
         }
         Err(why) => {
-            out::error_line(&format!("--for {path}: {why}\n{UNFIT}"));
+            stdout::error_line(&format!("--for {path}: {why}\n{UNFIT}"));
             Exit::Configuration
         }
     }
@@ -100,7 +101,8 @@ pub fn patch(args: &Args, path: &str, text: &str) -> Result<String, String> {
 /// The operator writes pod and container into OTEL_RESOURCE_ATTRIBUTES itself, the pod's uid when it is told to.
 pub fn instrumentation(args: &Args) -> String {
     let endpoint = block::endpoint(args);
-    let node = if args.mode == Mode::Hostport { format!("  env:\n{}", block::node_ip(4)) } else { String::new() };
+    let node =
+        if args.mode == EndpointMode::Hostport { format!("  env:\n{}", block::node_ip(4)) } else { String::new() };
     format!(
         "apiVersion: opentelemetry.io/v1alpha1\nkind: Instrumentation\nmetadata:\n  name: podgate\nspec:\n  exporter:\n    \
          endpoint: \"{endpoint}\"\n  resource:\n    # podgate finds the pod by its uid.\n    addK8sUIDAttributes: true\n\

@@ -1,11 +1,11 @@
 //! What is printed, read back as YAML.
 
 use super::*;
-use crate::config::yaml;
+use crate::config::read::yaml;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, SourceId};
 
-fn args(mode: Mode) -> Args {
+fn args(mode: EndpointMode) -> Args {
     Args {
         manifest: None,
         mode,
@@ -50,10 +50,10 @@ fn assert_resolvable(variables: &[(String, String)]) {
 #[test]
 fn the_block_says_where_podgate_is_and_who_the_container_is() {
     for (mode, ipv6, endpoint) in [
-        (Mode::Hostport, false, "http://$(NODE_IP):4317"),
-        (Mode::Hostport, true, "http://[$(NODE_IP)]:4317"),
-        (Mode::Service, false, "http://podgate.podgate.svc:4317"),
-        (Mode::Sidecar, false, "http://localhost:4317"),
+        (EndpointMode::Hostport, false, "http://$(NODE_IP):4317"),
+        (EndpointMode::Hostport, true, "http://[$(NODE_IP)]:4317"),
+        (EndpointMode::Service, false, "http://podgate.podgate.svc:4317"),
+        (EndpointMode::Sidecar, false, "http://localhost:4317"),
     ] {
         let args = Args { ipv6, ..args(mode) };
         let variables = variables(&read(&block::variables(&args, "app", None, 0)));
@@ -62,7 +62,7 @@ fn the_block_says_where_podgate_is_and_who_the_container_is() {
         let attributes =
             ("OTEL_RESOURCE_ATTRIBUTES".to_owned(), "k8s.pod.uid=$(POD_UID),k8s.container.name=app".to_owned());
         assert!(variables.contains(&attributes), "{variables:?}");
-        assert_eq!(variables.iter().any(|(_, value)| value == "status.hostIP"), mode == Mode::Hostport);
+        assert_eq!(variables.iter().any(|(_, value)| value == "status.hostIP"), mode == EndpointMode::Hostport);
     }
 }
 
@@ -99,7 +99,7 @@ spec: {containers: [{name: one}]}
 
 #[test]
 fn a_patch_reaches_every_long_lived_container_of_every_workload() {
-    let kustomization = read(&patch(&args(Mode::Hostport), "deploy/shop.yaml", WORKLOADS).expect("workloads"));
+    let kustomization = read(&patch(&args(EndpointMode::Hostport), "deploy/shop.yaml", WORKLOADS).expect("workloads"));
     assert_eq!(manifest::text_at(&kustomization, &["kind"]), Some("Kustomization"));
     let patches = kustomization.get("patches").map(Node::items).unwrap_or_default();
     let mut seen = Vec::new();
@@ -133,14 +133,14 @@ fn a_patch_reaches_every_long_lived_container_of_every_workload() {
 
 #[test]
 fn what_has_no_containers_is_refused_with_a_sentence() {
-    let refused = |text: &str| patch(&args(Mode::Hostport), "x.yaml", text).expect_err("refused");
+    let refused = |text: &str| patch(&args(EndpointMode::Hostport), "x.yaml", text).expect_err("refused");
     assert!(refused("receivers: {}\n").contains("no Kubernetes manifest"));
     assert!(refused("apiVersion: v1\nkind: Service\nmetadata: {name: x}\n").contains("Deployment"));
 }
 
 #[test]
 fn the_operators_resource_sends_to_podgate_and_names_the_pods_uid() {
-    for mode in [Mode::Hostport, Mode::Service, Mode::Sidecar] {
+    for mode in [EndpointMode::Hostport, EndpointMode::Service, EndpointMode::Sidecar] {
         let resource = read(&instrumentation(&args(mode)));
         assert_eq!(manifest::text_at(&resource, &["kind"]), Some("Instrumentation"));
         let endpoint = manifest::text_at(&resource, &["spec", "exporter", "endpoint"]).expect("an endpoint");

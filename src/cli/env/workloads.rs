@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::env::{Args, block};
-use crate::config::manifest::{Object, pod_spec, text_at};
+use crate::config::read::manifest::{ManifestObject, pod_spec, text_at};
 use crate::core::node::Node;
 
 pub struct Workload {
@@ -23,7 +23,7 @@ struct Container {
 
 impl Workload {
     /// `None` for what runs no containers.
-    pub fn of(object: &Object) -> Option<Workload> {
+    pub fn of(object: &ManifestObject) -> Option<Workload> {
         let spec = pod_spec(object)?;
         let listed = |key: &str| spec.get(key).map(Node::items).unwrap_or_default().iter();
         let containers: Vec<Container> = listed("containers").filter_map(Container::of).collect();

@@ -3,24 +3,19 @@
 //! Open loop: requests are due at fixed times whether or not earlier ones were answered, and latency counts from the due
 //! time, so that a slow receiver cannot hide behind a waiting sender. Knows nothing of the gateway it loads.
 
-pub mod generate;
-pub mod latency;
-mod pace;
-pub mod sender;
-mod worker;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cli::loadgen::generate::{Mix, TraceStream, field_resource, pod_uid};
-use crate::cli::loadgen::pace::{Pace, Paced};
-use crate::cli::loadgen::sender::{Protocol, Sender};
-use crate::cli::loadgen::worker::Tally;
-use crate::cli::{Exit, out, run};
-use crate::config::duration;
+use crate::cli::{Exit, run};
+use crate::config::value::duration;
+use crate::lab::loadgen::generate::{Mix, TraceStream, field_resource, pod_uid};
+use crate::lab::loadgen::pace::{Pace, Paced};
+use crate::lab::loadgen::sender::{LoadProtocol, LoadSender};
+use crate::lab::loadgen::worker::LoadTally;
 use crate::net::client::compress::Compression;
+use crate::telemetry::stdout::{self, Format};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -29,7 +24,7 @@ pub struct Args {
     pub endpoint: Option<String>,
     /// OTLP over gRPC or over HTTP with protobuf bodies
     #[arg(long, value_enum, default_value = "grpc")]
-    pub protocol: Protocol,
+    pub protocol: LoadProtocol,
     /// Spans per second; 0 sends as fast as the workers are answered
     #[arg(long, default_value_t = 1_000)]
     pub rate: u32,
@@ -81,12 +76,6 @@ pub enum CompressionArg {
     Zstd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
-}
-
 impl From<CompressionArg> for Compression {
     fn from(arg: CompressionArg) -> Compression {
         match arg {
@@ -99,29 +88,29 @@ impl From<CompressionArg> for Compression {
 
 pub fn run(args: &Args) -> Exit {
     let endpoint = args.endpoint.clone().unwrap_or_else(|| args.protocol.default_endpoint().to_owned());
-    let sender = match Sender::new(&endpoint, args.protocol, args.compression.into(), args.connections as usize) {
+    let sender = match LoadSender::new(&endpoint, args.protocol, args.compression.into(), args.connections as usize) {
         Ok(sender) => sender.in_pieces(args.frame_bytes),
         Err(why) => {
-            out::error_line(&format!("--endpoint: {why}"));
+            stdout::error_line(&format!("--endpoint: {why}"));
             return Exit::Usage;
         }
     };
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            out::error_line(&format!("cannot start threads: {error}"));
+            stdout::error_line(&format!("cannot start threads: {error}"));
             return Exit::Failure;
         }
     };
     let report = runtime.block_on(load(args, Arc::new(sender)));
     runtime.shutdown_background();
     match args.format {
-        Format::Text => out::line(&report.text(&endpoint)),
-        Format::Json => out::line(&report.json().to_string()),
+        Format::Text => stdout::line(&report.text(&endpoint)),
+        Format::Json => stdout::line(&report.json().to_string()),
     }
     if report.tally.accepted_spans == 0 {
         if let Some(why) = &report.tally.last_failure {
-            out::error_line(&format!("nothing was accepted; the last answer: {why}"));
+            stdout::error_line(&format!("nothing was accepted; the last answer: {why}"));
         }
         return Exit::Failure;
     }
@@ -130,13 +119,13 @@ pub fn run(args: &Args) -> Exit {
 
 /// What was sent and answered.
 struct Report {
-    tally: Tally,
+    tally: LoadTally,
     sent_bytes: u64,
     unsent_spans: u64,
     took: Duration,
 }
 
-async fn load(args: &Args, sender: Arc<Sender>) -> Report {
+async fn load(args: &Args, sender: Arc<LoadSender>) -> Report {
     let resources = (0..args.services as usize).map(|number| {
         let service = format!("service-{number}");
         field_resource(&service, &pod_uid(number), &format!("{service}-0"), "app")
@@ -150,8 +139,8 @@ async fn load(args: &Args, sender: Arc<Sender>) -> Report {
     let stream = TraceStream::new(resources.collect(), mix, args.seed);
     let started = Instant::now();
     let pace = Pace { spans_per_request: args.spans_per_request, rate: args.rate, until: started + args.duration };
-    let (pacer, due) = pace::start(pace, stream, args.workers as usize);
-    let tally = worker::run(due, sender.clone(), args.workers as usize).await;
+    let (pacer, due) = crate::lab::loadgen::pace::start(pace, stream, args.workers as usize);
+    let tally = crate::lab::loadgen::worker::run(due, sender.clone(), args.workers as usize).await;
     // The last request is due before the time is over; a rate is of all of it.
     let took = started.elapsed().max(args.duration);
     sender.close().await;

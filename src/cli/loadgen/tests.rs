@@ -8,7 +8,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::*;
-use crate::net::pages::{self, PageResponse};
+use crate::net::pages::page;
+use crate::net::pages::page::PageResponse;
 use crate::otlp::envelope;
 
 #[derive(Parser)]
@@ -28,13 +29,13 @@ async fn receiver(statuses: &'static [u16]) -> (String, Arc<Mutex<Vec<u64>>>, wa
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (stop, stopped) = watch::channel(false);
     let (spans, turn) = (seen.clone(), Arc::new(AtomicU64::new(0)));
-    let answer: pages::PageFn = Arc::new(move |request| {
+    let answer: page::PageFn = Arc::new(move |request| {
         let body = envelope::decode(request.body).expect("an envelope");
         spans.lock().expect("unpoisoned").push(body.messages() as u64);
         let status = statuses[turn.fetch_add(1, Ordering::Relaxed) as usize % statuses.len()];
         Box::pin(std::future::ready(PageResponse::text(status, "")))
     });
-    JoinSetGuard::spawn(pages::serve(listener, answer, stopped));
+    JoinSetGuard::spawn(page::serve(listener, answer, stopped));
     (url, seen, stop)
 }
 
@@ -49,7 +50,7 @@ impl JoinSetGuard {
 }
 
 async fn report(args: &Args) -> Report {
-    let sender = Sender::new(args.endpoint.as_deref().expect("given"), args.protocol, Compression::None, 1);
+    let sender = LoadSender::new(args.endpoint.as_deref().expect("given"), args.protocol, Compression::None, 1);
     load(args, Arc::new(sender.expect("a usable endpoint"))).await
 }
 

@@ -22,17 +22,17 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
-use crate::core::budget::OverBudget;
-use crate::core::component::{Component, Task};
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::budget::OverBudget;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::diagnostic::code;
 use crate::core::error::StartError;
-use crate::core::factory::{About, Alias, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::exporters::debug::page::Page;
-use crate::exporters::debug::sampling::Sampling;
-use crate::exporters::debug::text::Style;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::factory::{About, Alias, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::exporters::debug::page::DebugPage;
+use crate::exporters::debug::sampling::OutputSampling;
+use crate::exporters::debug::text::Detail;
 use crate::exporters::writing::records::{Descriptor, Medium, Records};
 use crate::exporters::writing::{Scribe, Unwritten, Writer};
 
@@ -84,14 +84,14 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
         keys.without_effect("sending_queue", "printing waits for nothing");
     }
     let sampling =
-        Sampling::new(keys.u64("sampling_initial").unwrap_or(2), keys.u64("sampling_thereafter").unwrap_or(1));
+        OutputSampling::new(keys.u64("sampling_initial").unwrap_or(2), keys.u64("sampling_thereafter").unwrap_or(1));
     keys.finish();
     Some(Box::new(Plan { verbosity, sampling }))
 }
 
 struct Plan {
     verbosity: Verbosity,
-    sampling: Sampling,
+    sampling: OutputSampling,
 }
 
 impl ExporterPlan for Plan {
@@ -128,7 +128,7 @@ struct Debug {
 /// Prints each payload as the lines its verbosity asks for, which stay together.
 struct Screen<M> {
     verbosity: Verbosity,
-    sampling: Sampling,
+    sampling: OutputSampling,
     out: Records<M>,
 }
 
@@ -141,14 +141,14 @@ impl<M: Medium + 'static> Scribe for Screen<M> {
     }
 }
 
-fn page(verbosity: Verbosity, payload: &Payload) -> Result<Page, OverBudget> {
-    let mut page = Page::within(&payload.ticket);
+fn page(verbosity: Verbosity, payload: &Payload) -> Result<DebugPage, OverBudget> {
+    let mut page = DebugPage::within(&payload.ticket);
     page.text = text::summary(payload);
     match verbosity {
         Verbosity::Basic => {}
-        Verbosity::Normal => page.show(payload, Style::Normal)?,
+        Verbosity::Normal => page.show(payload, Detail::Normal)?,
         Verbosity::Detailed => {
-            page.show(payload, Style::Detailed)?;
+            page.show(payload, Detail::Detailed)?;
             page.text.push('\n'); // granted: one byte
         }
     }

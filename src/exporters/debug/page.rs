@@ -5,12 +5,12 @@
 
 use serde_json::Value;
 
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::Allowance;
-use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use crate::exporters::debug::text::{self, Style};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::Allowance;
+use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::exporters::debug::text::{self, Detail};
 use crate::otlp::json::from_wire;
-use crate::otlp::split::{without_items, without_scopes};
+use crate::otlp::regroup::split::{without_items, without_scopes};
 
 /// What is longer on the wire is not shown: nobody reads it by eye, and its tree would be tens of megabytes.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
@@ -23,20 +23,20 @@ const HEAD_BYTES: usize = 1 << 10;
 const TEXT_PER_BYTE: usize = 8;
 
 /// The request as text, in memory that its ticket pays for until the page is dropped.
-pub struct Page {
+pub struct DebugPage {
     pub text: String,
     room: Allowance,
     /// So much of the text's capacity.
     paid: usize,
 }
 
-impl Page {
-    pub fn within(ticket: &Ticket) -> Page {
-        Page { text: String::new(), room: Allowance::working(ticket), paid: 0 }
+impl DebugPage {
+    pub fn within(ticket: &Ticket) -> DebugPage {
+        DebugPage { text: String::new(), room: Allowance::working(ticket), paid: 0 }
     }
 
     /// Every head and item in order.
-    pub fn show(&mut self, payload: &Payload, style: Style) -> Result<(), OverBudget> {
+    pub fn show(&mut self, payload: &Payload, style: Detail) -> Result<(), OverBudget> {
         let signal = payload.signal;
         let words = text::words(signal);
         for (at, group) in payload.envelope.groups.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Page {
         Ok(())
     }
 
-    fn scope(&mut self, signal: Signal, style: Style, at: usize, scope: &ScopeGroup) -> Result<(), OverBudget> {
+    fn scope(&mut self, signal: Signal, style: Detail, at: usize, scope: &ScopeGroup) -> Result<(), OverBudget> {
         let words = text::words(signal);
         let head = without_items(scope);
         let length = head.scope.as_ref().map_or(0, |scope| scope.len()) + head.schema_url.len();

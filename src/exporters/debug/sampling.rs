@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Sampling {
+pub struct OutputSampling {
     initial: u64,
     /// One in so many after the first ones; zero shows none.
     thereafter: u64,
@@ -13,9 +13,9 @@ pub struct Sampling {
     seen: u64,
 }
 
-impl Sampling {
-    pub fn new(initial: u64, thereafter: u64) -> Sampling {
-        Sampling { initial, thereafter, second: None, seen: 0 }
+impl OutputSampling {
+    pub fn new(initial: u64, thereafter: u64) -> OutputSampling {
+        OutputSampling { initial, thereafter, second: None, seen: 0 }
     }
 
     /// Counts a request and says whether it is shown.
@@ -37,7 +37,7 @@ mod tests {
     async fn each_second_shows_its_first_requests_and_then_one_in_so_many() {
         let now = Instant::now();
         let shown = |initial, thereafter| {
-            let mut sampling = Sampling::new(initial, thereafter);
+            let mut sampling = OutputSampling::new(initial, thereafter);
             let first = (0..100).filter(|_| sampling.show(now)).count();
             let later = now + Duration::from_secs(1);
             (first, (0..3).filter(|_| sampling.show(later)).count())

@@ -18,11 +18,11 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message;
 
 use super::*;
-use crate::core::budget::{Budget, Ticket};
-use crate::core::component::ComponentId;
-use crate::core::host::Host;
-use crate::core::origin::Origin;
-use crate::core::settlement::Share;
+use crate::core::data::budget::{Budget, Ticket};
+use crate::core::data::origin::Origin;
+use crate::core::data::settlement::Share;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::otlp::envelope::{count_items, decode};
 
@@ -88,7 +88,7 @@ async fn printed(verbosity: Verbosity, signal: Signal, request: Vec<u8>) -> Stri
     let id = ComponentId::parse("debug").unwrap();
     let cx = BuildContext { id, path: "exporters::debug".to_owned(), host: host.clone() };
     let paper = Paper::default();
-    let plan = Plan { verbosity, sampling: Sampling::new(2, 1) };
+    let plan = Plan { verbosity, sampling: OutputSampling::new(2, 1) };
     let medium = paper.clone();
     let debug = plan.over(cx, move || Ok(medium.clone()));
     debug.start().await.unwrap();
@@ -130,7 +130,7 @@ fn durations_are_written_in_the_unit_that_fits() {
     let span = |nanos: u64| {
         let span = serde_json::json!({"startTimeUnixNano": "1000", "endTimeUnixNano": (1_000 + nanos).to_string()});
         let mut line = String::new();
-        text::item(Signal::Traces, Style::Normal, 0, &span, &mut line);
+        text::item(Signal::Traces, Detail::Normal, 0, &span, &mut line);
         line.split_once("duration=").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default().to_owned()
     };
     for (nanos, shown) in
@@ -140,7 +140,7 @@ fn durations_are_written_in_the_unit_that_fits() {
     }
     let backwards = serde_json::json!({"startTimeUnixNano": "2000000", "endTimeUnixNano": 0});
     let mut line = String::new();
-    text::item(Signal::Traces, Style::Normal, 0, &backwards, &mut line);
+    text::item(Signal::Traces, Detail::Normal, 0, &backwards, &mut line);
     assert!(line.contains("duration=-2ms status=Unset kind=Unspecified"), "{line}");
 }
 

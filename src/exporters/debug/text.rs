@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::core::payload::{Payload, Signal};
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::visible;
 
 const KINDS: &[&str] = &["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
@@ -13,13 +13,13 @@ const STATUS: &[&str] = &["Unset", "Ok", "Error"];
 
 /// How much is shown of each item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum Detail {
     Normal,
     Detailed,
 }
 
 /// What the layers of one signal are called, in the request and on the screen.
-pub struct Words {
+pub struct SignalWords {
     title: &'static str,
     pub groups: &'static str,
     pub scopes: &'static str,
@@ -29,7 +29,7 @@ pub struct Words {
     item_title: &'static str,
 }
 
-pub fn words(signal: Signal) -> Words {
+pub fn words(signal: Signal) -> SignalWords {
     let (title, groups, scopes, items, group_title, scope_title, item_title) = match signal {
         Signal::Traces => ("Traces", "resourceSpans", "scopeSpans", "spans", "ResourceSpans", "ScopeSpans", "Span"),
         Signal::Metrics => {
@@ -46,7 +46,7 @@ pub fn words(signal: Signal) -> Words {
             "Profile",
         ),
     };
-    Words { title, groups, scopes, items, group_title, scope_title, item_title }
+    SignalWords { title, groups, scopes, items, group_title, scope_title, item_title }
 }
 
 /// One line: how many resources and items a request has. Decodes nothing.
@@ -64,9 +64,9 @@ pub fn summary(payload: &Payload) -> String {
 }
 
 /// The head of a group, `at`th of its request: its resource.
-pub fn group(signal: Signal, style: Style, at: usize, group: &Value, out: &mut String) {
+pub fn group(signal: Signal, style: Detail, at: usize, group: &Value, out: &mut String) {
     let title = words(signal).group_title;
-    if style == Style::Normal {
+    if style == Detail::Normal {
         return line(out, format_args!("{title} #{at} {}", pairs(&group["resource"]["attributes"])));
     }
     line(out, format_args!("{title} #{at}"));
@@ -75,10 +75,10 @@ pub fn group(signal: Signal, style: Style, at: usize, group: &Value, out: &mut S
 }
 
 /// The head of a scope, `at`th of its group.
-pub fn scope(signal: Signal, style: Style, at: usize, scope: &Value, out: &mut String) {
+pub fn scope(signal: Signal, style: Detail, at: usize, scope: &Value, out: &mut String) {
     let (title, named) = (words(signal).scope_title, &scope["scope"]);
     let (name, version) = (text(named, "name"), text(named, "version"));
-    if style == Style::Normal {
+    if style == Detail::Normal {
         return line(out, format_args!("{title} #{at} {name} {version}"));
     }
     line(out, format_args!("{title} #{at}"));
@@ -88,8 +88,8 @@ pub fn scope(signal: Signal, style: Style, at: usize, scope: &Value, out: &mut S
 }
 
 /// An item, `at`th of its scope: one line, or every field of it.
-pub fn item(signal: Signal, style: Style, at: usize, item: &Value, out: &mut String) {
-    if style == Style::Normal {
+pub fn item(signal: Signal, style: Detail, at: usize, item: &Value, out: &mut String) {
+    if style == Detail::Normal {
         return match signal {
             Signal::Metrics => brief_metric(item, out),
             _ => line(out, format_args!("{}", brief(signal, item))),

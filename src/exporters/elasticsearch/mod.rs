@@ -19,16 +19,16 @@ pub mod templates;
 
 use std::sync::Arc;
 
-use crate::core::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::data::payload::Signal;
 use crate::core::outside::Outside;
-use crate::core::payload::Signal;
-use crate::core::probe::Probe;
-use crate::core::replay::Replay;
+use crate::core::stage::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::probe::Probe;
+use crate::core::stage::replay::Replay;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
-use crate::exporters::elasticsearch::delivery::replay::DeadLetters;
-use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings, carrier};
+use crate::exporters::elasticsearch::delivery::dead_letter::replay::DeadLetters;
+use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings, bulk_sender};
 use crate::exporters::elasticsearch::preflight::Preflight;
-use crate::exporters::sending::Sending;
+use crate::sending::Sending;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -60,7 +60,7 @@ impl ExporterPlan for Plan {
     }
 
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {
-        let carrier = carrier(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
+        let carrier = bulk_sender(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
         Some(Box::new(DeadLetters { carrier }))
     }
 }

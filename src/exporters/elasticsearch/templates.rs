@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::exporters::elasticsearch::capability::{Capability, Product};
-use crate::exporters::elasticsearch::mapping::Kind;
+use crate::exporters::elasticsearch::mapping::DataStreamType;
 
 /// Below what Elastic installs itself (120 and more), so that an upgrade takes over.
 const PRIORITY: u32 = 110;
@@ -14,12 +14,12 @@ const PRIORITY: u32 = 110;
 pub const POLICY: &str = "podgate-retention";
 
 /// The template's name.
-pub fn name(kind: Kind) -> String {
+pub fn name(kind: DataStreamType) -> String {
     format!("podgate-{}-otel", kind.name())
 }
 
 /// The body of `PUT _index_template/<name>`.
-pub fn template(kind: Kind, product: Product, takes: &Capability, retention: &str) -> Value {
+pub fn template(kind: DataStreamType, product: Product, takes: &Capability, retention: &str) -> Value {
     let mut settings = json!({"index.mapping.total_fields.limit": 2000, "index.mapping.ignore_malformed": true});
     let mut template = json!({"mappings": mappings(kind, product, takes)});
     match product {
@@ -45,7 +45,7 @@ pub fn policy(retention: &str) -> Value {
     }}})
 }
 
-fn mappings(kind: Kind, product: Product, takes: &Capability) -> Value {
+fn mappings(kind: DataStreamType, product: Product, takes: &Capability) -> Value {
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
     let mut properties = json!({
         "@timestamp": {"type": "date"},
@@ -61,7 +61,7 @@ fn mappings(kind: Kind, product: Product, takes: &Capability) -> Value {
         "dropped_attributes_count": {"type": "long"},
     });
     let own = match kind {
-        Kind::Traces => json!({
+        DataStreamType::Traces => json!({
             "parent_span_id": keyword, "name": keyword, "kind": keyword, "trace_state": keyword,
             "duration": {"type": "long"}, "dropped_events_count": {"type": "long"},
             "dropped_links_count": {"type": "long"}, "links": structured(product),
@@ -69,7 +69,7 @@ fn mappings(kind: Kind, product: Product, takes: &Capability) -> Value {
             "trace.id": alias("trace_id"), "span.id": alias("span_id"), "parent.id": alias("parent_span_id"),
             "span.name": alias("name"),
         }),
-        Kind::Logs => json!({
+        DataStreamType::Logs => json!({
             "observed_timestamp": {"type": if product == Product::OpenSearch { "date" } else { "date_nanos" }},
             "severity_text": keyword, "severity_number": {"type": "byte"},
             "event_name": keyword,
@@ -77,7 +77,7 @@ fn mappings(kind: Kind, product: Product, takes: &Capability) -> Value {
             "message": alias("body.text"), "log.level": alias("severity_text"), "trace.id": alias("trace_id"),
             "span.id": alias("span_id"),
         }),
-        Kind::Metrics => json!({
+        DataStreamType::Metrics => json!({
             "start_timestamp": {"type": "date"}, "unit": keyword, "_metric_names_hash": keyword,
             "metrics": attributes(takes, 1),
         }),
@@ -146,9 +146,12 @@ mod tests {
     /// The templates that documents were seen to be taken with by a real Elasticsearch 8.19 name these fields.
     #[test]
     fn every_field_that_the_tested_templates_name_is_named() {
-        let tested: Value =
-            serde_json::from_str(include_str!("../../../tests/golden/elastic/own_es_templates.json")).unwrap();
-        for kind in [Kind::Traces, Kind::Logs, Kind::Metrics] {
+        let tested: Value = serde_json::from_str(include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/golden/elastic/own_es_templates.json"
+        )))
+        .unwrap();
+        for kind in [DataStreamType::Traces, DataStreamType::Logs, DataStreamType::Metrics] {
             let ours = template(kind, Product::Elasticsearch, &Capability::default(), "30d");
             let wanted = &tested[format!("{}-otel", kind.name())];
             assert_eq!(ours["index_patterns"], wanted["index_patterns"]);
@@ -165,12 +168,12 @@ mod tests {
     #[test]
     fn what_a_product_does_not_know_is_not_in_its_template() {
         let open = Capability::of(Product::OpenSearch, (3, 6));
-        let text = template(Kind::Metrics, Product::OpenSearch, &open, "30d").to_string();
+        let text = template(DataStreamType::Metrics, Product::OpenSearch, &open, "30d").to_string();
         for word in ["passthrough", "flattened", "histogram", "aggregate_metric_double", "lifecycle"] {
             assert!(!text.contains(word), "{word} in {text}");
         }
         let old = Capability::of(Product::Elasticsearch, (8, 12));
-        let text = template(Kind::Traces, Product::Elasticsearch, &old, "30d").to_string();
+        let text = template(DataStreamType::Traces, Product::Elasticsearch, &old, "30d").to_string();
         assert!(text.contains(POLICY) && !text.contains("data_retention"));
     }
 }

@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::core::disk::{Disk, Medium};
 use crate::core::outside::Outside;
+use crate::core::outside::disk::{Disk, Medium};
 use crate::core::time::UnixNanos;
 use crate::exporters::writing::records::Records;
 

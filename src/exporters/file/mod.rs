@@ -24,16 +24,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
-use crate::core::component::{Component, Task};
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::diagnostic::code;
 use crate::core::error::StartError;
-use crate::core::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::exporters::file::journal::{Journal, Rotation, Start as JournalStart};
 use crate::exporters::writing::{Scribe, Unwritten, Writer};
-use crate::otlp::json::line::Line;
+use crate::otlp::json::line::JsonLine;
 use crate::otlp::json::readable_from_wire;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
@@ -124,8 +124,8 @@ struct LineByLine {
 }
 
 /// The request as a line, and how many items it is without, because they cannot be read. Nothing when none can be.
-fn line(payload: &Payload) -> (Line, u64) {
-    let mut line = Line::within(&payload.ticket);
+fn line(payload: &Payload) -> (JsonLine, u64) {
+    let mut line = JsonLine::within(&payload.ticket);
     let unreadable = readable_from_wire(payload.signal, &payload.envelope, &mut line);
     if unreadable > 0 && unreadable >= payload.items {
         line.truncate(0);

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
 use super::*;
-use crate::core::budget::{Budget, Ticket};
-use crate::core::component::ComponentId;
-use crate::core::host::Host;
-use crate::core::origin::Origin;
-use crate::core::payload::{Envelope, Group, ScopeGroup};
-use crate::core::settlement::{Receipt, Share};
+use crate::core::data::budget::{Budget, Ticket};
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Envelope, Group, ScopeGroup};
+use crate::core::data::settlement::{Receipt, Share};
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 
 fn exporter(path: PathBuf) -> (Arc<Host>, Arc<dyn Exporter>) {

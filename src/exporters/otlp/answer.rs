@@ -58,14 +58,14 @@ const REJECTED: [&str; 8] = [
 
 /// What is used of a `google.rpc.Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct RpcStatus {
     pub message: String,
     /// `google.rpc.RetryInfo`: the server asks to be tried again, after this.
     pub retry_after: Option<Duration>,
 }
 
-pub fn status(bytes: &[u8]) -> Status {
-    let mut status = Status::default();
+pub fn status(bytes: &[u8]) -> RpcStatus {
+    let mut status = RpcStatus::default();
     for field in fields(bytes) {
         let Ok(value) = field.bytes() else { continue };
         match field.number {
@@ -153,7 +153,7 @@ mod tests {
         let retry_info =
             b"\x1a\x33\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x07\x0a\x05\x08\x02\x10\xe8\x07";
         let with = [&b"\x08\x0e\x12\x04full\x1a\x06\x0a\x04a/b."[..], retry_info].concat();
-        let wanted = Status { message: "full".to_owned(), retry_after: Some(Duration::new(2, 1000)) };
+        let wanted = RpcStatus { message: "full".to_owned(), retry_after: Some(Duration::new(2, 1000)) };
         assert_eq!(status(&with), wanted);
         assert_eq!(status(b"\x08\x0e\x12\x04full").retry_after, None);
     }

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::config::address;
 use crate::config::check::Section;
 use crate::config::client::{CompressionKey, TlsKeys, compression, headers, tls};
+use crate::config::value::address;
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
-use crate::core::factory::CheckContext;
 use crate::core::node::{Node, Value};
-use crate::core::payload::Signal;
+use crate::core::stage::factory::CheckContext;
 use crate::exporters::otlp::preset::{Beside, Preset};
-use crate::exporters::sending::client::tls_settings;
-use crate::exporters::sending::config::SendingSettings;
 use crate::net::client::compress::Compression;
-use crate::net::client::settings::{ClientSettings, Keepalive, Speech};
+use crate::net::client::settings::{ClientHttp, ClientSettings, Keepalive};
 use crate::net::client::target::{Scheme, Target};
+use crate::sending::client::tls_settings;
+use crate::sending::config::SendingSettings;
 
 const NO_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// APM Server's port; its habits are expected there unless the configuration says otherwise.
@@ -122,7 +122,7 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
         keys.invalid::<()>("endpoint", "a gRPC endpoint has no path", "host:port");
     }
     let checked = target.map(|target| {
-        let clients = vec![ClientSettings { keepalive, ..client(target, Speech::Http2, &common) }];
+        let clients = vec![ClientSettings { keepalive, ..client(target, ClientHttp::Http2, &common) }];
         let routes = std::array::from_fn(|_| Some(Route { client: 0, path: String::new() }));
         settings(&keys, common, clients, routes)
     });
@@ -180,7 +180,7 @@ pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
         let wanted = ClientSettings {
             http1_max,
             idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
-            ..client(target.clone(), Speech::ByAgreement, &common)
+            ..client(target.clone(), ClientHttp::ByAgreement, &common)
         };
         let same = |known: &ClientSettings| {
             known.target.authority() == target.authority() && known.target.scheme == target.scheme
@@ -205,7 +205,7 @@ fn settings(
     let at_its_port = clients.iter().any(|client| client.target.port == APM_SERVER_PORT);
     let guess = if at_its_port { Preset::ApmServer } else { Preset::Any };
     let preset = common.preset.unwrap_or(guess);
-    let speech = clients.first().map_or(Speech::ByAgreement, |client| client.speech);
+    let speech = clients.first().map_or(ClientHttp::ByAgreement, |client| client.speech);
     let targets: Vec<&Target> = clients.iter().map(|client| &client.target).collect();
     let beside = Beside {
         headers: &common.headers,
@@ -240,11 +240,11 @@ fn endpoint(keys: &Section<'_>, key: &str, default_port: Option<fn(Scheme) -> u1
     }
 }
 
-fn client(target: Target, speech: Speech, common: &Common) -> ClientSettings {
+fn client(target: Target, speech: ClientHttp, common: &Common) -> ClientSettings {
     let keys = &common.tls;
     let plaintext = match target.scheme {
         // gRPC's scheme says nothing of TLS in the Collector: `insecure` alone does.
-        Scheme::Http => speech != Speech::Http2 || (keys.insecure && keys.ca.is_none()),
+        Scheme::Http => speech != ClientHttp::Http2 || (keys.insecure && keys.ca.is_none()),
         Scheme::Https => false,
         // The Collector verifies even with `insecure` when a CA is given.
         Scheme::Unstated => keys.insecure && keys.ca.is_none(),

@@ -8,22 +8,22 @@ use http::header::AUTHORIZATION;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
-use crate::core::component::Task;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::outside::Outside;
-use crate::core::payload::{Payload, Signal};
+use crate::core::stage::component::Task;
 use crate::exporters::otlp::answer::{PartialSuccess, clipped, partial_success, partial_success_json, status};
 use crate::exporters::otlp::config::{OtlpSettings, Route};
-use crate::exporters::otlp::cure::{NO_COMPRESSION_THERE, Scene, is_about_compression};
-use crate::exporters::sending::condition::Trouble;
-use crate::exporters::sending::deliver::{Answer, Courier};
-use crate::exporters::sending::status::{Class, Fault, of_grpc, of_http};
+use crate::exporters::otlp::cure::{ExporterFacts, NO_COMPRESSION_THERE, is_about_compression};
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
-use crate::net::client::failure::Failure;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply};
 use crate::net::client::http::{HttpReply, HttpRequest};
 use crate::net::client::target::Scheme;
 use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
+use crate::sending::deliver::{Courier, SendAnswer};
+use crate::sending::outcome::answer::{AnswerClass, AnswerFault, of_grpc, of_http};
+use crate::sending::report::condition::Trouble;
 
 /// A request is sent again at once without compression, or to where it is redirected, so often at most in all.
 const SENDS_MAX: usize = 4;
@@ -35,15 +35,15 @@ const PIECE_LISTED_PART: usize = 32;
 
 /// The protocol of an exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum ExportProtocol {
     Grpc,
     Http,
 }
 
 pub struct OtlpCourier {
-    protocol: Protocol,
+    protocol: ExportProtocol,
     settings: OtlpSettings,
-    scene: Scene,
+    scene: ExporterFacts,
     clients: Vec<Client>,
     /// As configured and without compression, by signal.
     methods: [[GrpcMethod; 4]; 2],
@@ -61,11 +61,11 @@ const METHODS: [&str; 4] = [
 ];
 
 impl OtlpCourier {
-    pub fn new(protocol: Protocol, settings: OtlpSettings, outside: &Outside) -> OtlpCourier {
+    pub fn new(protocol: ExportProtocol, settings: OtlpSettings, outside: &Outside) -> OtlpCourier {
         let client = |settings| Client::within(outside.clone(), settings);
         let clients: Vec<Client> = settings.clients.iter().cloned().map(client).collect();
         let addresses: Vec<&str> = settings.clients.iter().map(|client| client.target.authority().as_str()).collect();
-        let scene = Scene { authorized: settings.headers.contains_key(AUTHORIZATION), preset: settings.preset };
+        let scene = ExporterFacts { authorized: settings.headers.contains_key(AUTHORIZATION), preset: settings.preset };
         let compressions = [settings.compression, Compression::None];
         let methods = compressions
             .map(|compression| METHODS.map(|path| GrpcMethod::new(path, compression, settings.headers.clone())));
@@ -101,14 +101,14 @@ impl OtlpCourier {
     }
 
     /// An uncompressed request was taken where a compressed one was refused.
-    fn go_plain(&self, answer: &Answer) {
-        if matches!(answer, Answer::Taken { .. }) && !self.plain.swap(true, Ordering::Relaxed) {
+    fn go_plain(&self, answer: &SendAnswer) {
+        if matches!(answer, SendAnswer::Taken { .. }) && !self.plain.swap(true, Ordering::Relaxed) {
             let cure = NO_COMPRESSION_THERE;
             tracing::warn!(next_hop = %self.destination, cure, "compression is refused there; sending without it from now on");
         }
     }
 
-    async fn grpc(&self, client: &Client, payload: &Payload, deadline: Instant) -> Answer {
+    async fn grpc(&self, client: &Client, payload: &Payload, deadline: Instant) -> SendAnswer {
         let compression = self.compression();
         match self.grpc_once(client, payload, deadline, compression).await {
             Ok(reply)
@@ -134,12 +134,12 @@ impl OtlpCourier {
         payload: &Payload,
         deadline: Instant,
         compression: Compression,
-    ) -> Result<GrpcReply, Failure> {
+    ) -> Result<GrpcReply, CallFailure> {
         let method = &self.methods[usize::from(compression == Compression::None)][payload.signal.index()];
         client.grpc_unary(method, encode_chunks(&payload.envelope, PIECE_BYTES), deadline).await
     }
 
-    fn understand_grpc(&self, reply: &GrpcReply) -> Answer {
+    fn understand_grpc(&self, reply: &GrpcReply) -> SendAnswer {
         if reply.code == Code::OK {
             return taken(&reply.body);
         }
@@ -150,7 +150,7 @@ impl OtlpCourier {
         classed(class, after, trouble)
     }
 
-    async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> Answer {
+    async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> SendAnswer {
         let (mut compression, mut path, mut plain) = (self.compression(), route.path.clone(), false);
         for _ in 0..SENDS_MAX {
             let request = HttpRequest {
@@ -183,27 +183,27 @@ impl OtlpCourier {
             return answer;
         }
         let message = format!("the next hop redirects without end, at last to {path}");
-        classed(Class::Never(Fault::Request), None, self.scene.http_status(308, message))
+        classed(AnswerClass::Never(AnswerFault::Request), None, self.scene.http_status(308, message))
     }
 
-    fn understand_http(&self, reply: &HttpReply) -> Answer {
+    fn understand_http(&self, reply: &HttpReply) -> SendAnswer {
         let class = of_http(reply.status, self.settings.preset.profile());
         let protobuf = reply.content_type.starts_with("application/x-protobuf");
-        if class == Class::Taken
+        if class == AnswerClass::Taken
             && ["application/grpc", "text/html"].iter().any(|other| reply.content_type.starts_with(other))
         {
             // A gRPC server's "no such method" and a proxy's welcome page are 200 too, and took nothing.
             let message = format!("the answer has content type {:?}, so this is not OTLP/HTTP", reply.content_type);
-            return classed(Class::Never(Fault::Request), None, self.scene.not_otlp(reply.status, message));
+            return classed(AnswerClass::Never(AnswerFault::Request), None, self.scene.not_otlp(reply.status, message));
         }
-        if class == Class::Taken {
+        if class == AnswerClass::Taken {
             let json = reply.content_type.starts_with("application/json");
             let partial = match (protobuf, json) {
                 (true, _) => partial_success(&reply.body),
                 (false, true) => partial_success_json(&reply.body),
                 (false, false) => PartialSuccess::default(),
             };
-            return Answer::Taken { rejected: partial.rejected, message: partial.message };
+            return SendAnswer::Taken { rejected: partial.rejected, message: partial.message };
         }
         let details = status(if protobuf { &reply.body } else { b"" });
         let message = if protobuf { details.message } else { clipped(&reply.body) };
@@ -211,12 +211,14 @@ impl OtlpCourier {
         classed(class, after, self.scene.http_status(reply.status, message))
     }
 
-    fn no_answer(&self, failure: &Failure) -> Answer {
+    fn no_answer(&self, failure: &CallFailure) -> SendAnswer {
         let trouble = self.scene.no_answer(failure);
         match failure {
             // The peer answered: it may have taken the data, and its answers will not get better (OTLP client rule C2).
-            Failure::AnswerTooLarge { .. } | Failure::Malformed(_) => Answer::Never { fault: Fault::Request, trouble },
-            _ => Answer::Later { after: None, off_spec: false, trouble },
+            CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => {
+                SendAnswer::Never { fault: AnswerFault::Request, trouble }
+            }
+            _ => SendAnswer::Later { after: None, off_spec: false, trouble },
         }
     }
 }
@@ -240,17 +242,17 @@ fn redirect(reply: &HttpReply, client: &Client, path: &str) -> Option<String> {
     (same && moved.starts_with('/') && moved != path).then(|| moved.to_owned())
 }
 
-fn taken(response: &[u8]) -> Answer {
+fn taken(response: &[u8]) -> SendAnswer {
     let partial = partial_success(response);
-    Answer::Taken { rejected: partial.rejected, message: partial.message }
+    SendAnswer::Taken { rejected: partial.rejected, message: partial.message }
 }
 
-fn classed(class: Class, after: Option<std::time::Duration>, trouble: Trouble) -> Answer {
+fn classed(class: AnswerClass, after: Option<std::time::Duration>, trouble: Trouble) -> SendAnswer {
     match class {
-        Class::Taken => Answer::Taken { rejected: 0, message: String::new() },
-        Class::Later => Answer::Later { after, off_spec: false, trouble },
-        Class::LaterOffSpec => Answer::Later { after, off_spec: true, trouble },
-        Class::Never(fault) => Answer::Never { fault, trouble },
+        AnswerClass::Taken => SendAnswer::Taken { rejected: 0, message: String::new() },
+        AnswerClass::Later => SendAnswer::Later { after, off_spec: false, trouble },
+        AnswerClass::LaterOffSpec => SendAnswer::Later { after, off_spec: true, trouble },
+        AnswerClass::Never(fault) => SendAnswer::Never { fault, trouble },
     }
 }
 
@@ -259,14 +261,14 @@ impl Courier for OtlpCourier {
         &'a self,
         payload: &'a Payload,
         deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = SendAnswer> + Send + 'a>> {
         Box::pin(async move {
             let Some((route, client)) = self.client(payload.signal) else {
                 return no_endpoint(payload.signal);
             };
             match self.protocol {
-                Protocol::Grpc => self.grpc(client, payload, deadline).await,
-                Protocol::Http => self.http(client, route, payload, deadline).await,
+                ExportProtocol::Grpc => self.grpc(client, payload, deadline).await,
+                ExportProtocol::Http => self.http(client, route, payload, deadline).await,
             }
         })
     }
@@ -306,11 +308,11 @@ impl Courier for OtlpCourier {
     }
 }
 
-fn no_endpoint(signal: Signal) -> Answer {
+fn no_endpoint(signal: Signal) -> SendAnswer {
     let trouble = Trouble {
         code: "no endpoint".to_owned(),
         message: format!("neither endpoint nor {}_endpoint is configured", signal.name()),
         cure: Some("set endpoint".to_owned()),
     };
-    Answer::Never { fault: Fault::Request, trouble }
+    SendAnswer::Never { fault: AnswerFault::Request, trouble }
 }

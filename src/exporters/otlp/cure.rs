@@ -3,13 +3,13 @@
 //! The sentences are part of the product: the README quotes them. One place, so that both protocols say the same.
 
 use crate::exporters::otlp::preset::Preset;
-use crate::exporters::sending::condition::Trouble;
-use crate::net::client::failure::Failure;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::grpc::Code;
+use crate::sending::report::condition::Trouble;
 
 /// What is known of the exporter that has the trouble.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene {
+pub struct ExporterFacts {
     /// An Authorization header is configured.
     pub authorized: bool,
     pub preset: Preset,
@@ -25,41 +25,41 @@ pub fn is_about_compression(message: &str) -> bool {
     ["compress", "encoding", "gzip", "zstd"].iter().any(|word| message.contains(word))
 }
 
-impl Scene {
+impl ExporterFacts {
     /// No answer came.
-    pub fn no_answer(&self, failure: &Failure) -> Trouble {
+    pub fn no_answer(&self, failure: &CallFailure) -> Trouble {
         let (code, cure) = match failure {
-            Failure::Resolve { .. } => {
+            CallFailure::Resolve { .. } => {
                 ("name not resolved", "check the host name; a Service is <name>.<namespace>.svc")
             }
-            Failure::Refused { .. } => (
+            CallFailure::Refused { .. } => (
                 "connection refused",
                 "nothing listens there: is the next hop running, and is this its port (4317 gRPC, 4318 HTTP, 8200 APM Server)?",
             ),
-            Failure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
-            Failure::ConnectTimeout { .. } => (
+            CallFailure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
+            CallFailure::ConnectTimeout { .. } => (
                 "no connection",
                 "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address",
             ),
-            Failure::Tls { .. } => {
+            CallFailure::Tls { .. } => {
                 ("TLS failed", "check ca_file, server_name_override and the dates of the next hop's certificate")
             }
-            Failure::PeerIsPlaintext => (
+            CallFailure::PeerIsPlaintext => (
                 "TLS mismatch",
                 "the next hop does not speak TLS: set tls: {insecure: true}, or http:// in the endpoint",
             ),
-            Failure::PeerIsTls => {
+            CallFailure::PeerIsTls => {
                 ("TLS mismatch", "the next hop wants TLS: remove tls.insecure, or write https:// in the endpoint")
             }
-            Failure::PeerIsHttp1 => ("not gRPC", "this is an HTTP port: use otlp_http, or the gRPC port (4317)"),
-            Failure::Setup(_) => {
+            CallFailure::PeerIsHttp1 => ("not gRPC", "this is an HTTP port: use otlp_http, or the gRPC port (4317)"),
+            CallFailure::Setup(_) => {
                 ("client setup", "check the files named in the tls block and that podgate may read them")
             }
-            Failure::Deadline => ("timeout", "the next hop is slow or stuck: look at its load, or raise timeout"),
-            Failure::Broken(_) | Failure::NotTaken(_) => {
+            CallFailure::Deadline => ("timeout", "the next hop is slow or stuck: look at its load, or raise timeout"),
+            CallFailure::Broken(_) | CallFailure::NotTaken(_) => {
                 ("connection broken", "the next hop closed the connection: look at its log and its limits")
             }
-            Failure::AnswerTooLarge { .. } | Failure::Malformed(_) => {
+            CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => {
                 ("answer unreadable", "is this an OTLP receiver? check port and path")
             }
         };

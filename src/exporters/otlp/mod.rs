@@ -21,13 +21,13 @@ mod probe;
 
 use std::sync::Arc;
 
-use crate::core::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
-use crate::core::payload::Signal;
-use crate::core::probe::Probe;
+use crate::core::data::payload::Signal;
+use crate::core::stage::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
-use crate::exporters::otlp::courier::{OtlpCourier, Protocol};
+use crate::exporters::otlp::courier::{ExportProtocol, OtlpCourier};
 use crate::exporters::otlp::probe::NextHop;
-use crate::exporters::sending::Sending;
+use crate::sending::Sending;
 
 pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -37,7 +37,7 @@ pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
         summary: "sends OTLP over gRPC",
         example: "endpoint: gateway:4317\ntls: {insecure: true}\nsending_queue: {queue_size: 1000}\n",
     },
-    check: |cx, node| plan(config::grpc(cx, node), Protocol::Grpc),
+    check: |cx, node| plan(config::grpc(cx, node), ExportProtocol::Grpc),
 };
 
 pub const HTTP_FACTORY: ExporterFactory = ExporterFactory {
@@ -48,15 +48,15 @@ pub const HTTP_FACTORY: ExporterFactory = ExporterFactory {
         summary: "sends OTLP over HTTP with protobuf bodies",
         example: "endpoint: http://gateway:4318\ncompression: gzip\n",
     },
-    check: |cx, node| plan(config::http(cx, node), Protocol::Http),
+    check: |cx, node| plan(config::http(cx, node), ExportProtocol::Http),
 };
 
 struct Plan {
     settings: OtlpSettings,
-    protocol: Protocol,
+    protocol: ExportProtocol,
 }
 
-fn plan(settings: Option<OtlpSettings>, protocol: Protocol) -> Option<Box<dyn ExporterPlan>> {
+fn plan(settings: Option<OtlpSettings>, protocol: ExportProtocol) -> Option<Box<dyn ExporterPlan>> {
     settings.map(|settings| Box::new(Plan { settings, protocol }) as Box<dyn ExporterPlan>)
 }
 

@@ -13,10 +13,10 @@ use crate::config::check::Section;
 use crate::config::client::authorization;
 use crate::core::diagnostic::code;
 use crate::core::limits::REQUEST_BYTES_MAX;
-use crate::exporters::sending::status::Profile;
 use crate::net::client::compress::Compression;
-use crate::net::client::settings::Speech;
+use crate::net::client::settings::ClientHttp;
 use crate::net::client::target::{Scheme, Target};
+use crate::sending::outcome::answer::Profile;
 
 const MIB: u64 = 1 << 20;
 const APM_SERVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub struct Beside<'a> {
     pub compression: Compression,
     pub targets: &'a [&'a Target],
     pub plaintext: bool,
-    pub speech: Speech,
+    pub speech: ClientHttp,
     /// An attempt may take as long as it likes.
     pub endless: bool,
 }
@@ -74,10 +74,10 @@ impl Preset {
     }
 
     /// The largest request it takes, in bytes of protobuf.
-    pub fn bytes_max(self, speech: Speech) -> u64 {
+    pub fn bytes_max(self, speech: ClientHttp) -> u64 {
         match (self, speech) {
             // grpc-go's default for one message, which APM Server does not let anybody change.
-            (Preset::ApmServer, _) | (Preset::ElasticAgent, Speech::Http2) => 4 * MIB,
+            (Preset::ApmServer, _) | (Preset::ElasticAgent, ClientHttp::Http2) => 4 * MIB,
             // confighttp's default, answered with 400 and not 413.
             (Preset::ElasticAgent, _) => 20 * MIB,
             (Preset::Any | Preset::ManagedOtlp | Preset::Elasticsearch, _) => REQUEST_BYTES_MAX,
@@ -129,7 +129,7 @@ impl Preset {
         if self != Preset::Elasticsearch {
             return;
         }
-        if beside.speech == Speech::Http2 {
+        if beside.speech == ClientHttp::Http2 {
             let message = "Elasticsearch takes OTLP by HTTP alone";
             keys.error("endpoint", code::CONFLICT, message, Some("use otlp_http with https://host:9200/_otlp"));
             return;

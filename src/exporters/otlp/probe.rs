@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::budget::Ticket;
-use crate::core::component::Task;
-use crate::core::origin::Origin;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Envelope, Payload, Signal};
+use crate::core::data::settlement::Share;
 use crate::core::outside::Outside;
-use crate::core::payload::{Envelope, Payload, Signal};
-use crate::core::probe::{Finding, Health, Probe, Remedy, Report};
-use crate::core::settlement::Share;
+use crate::core::stage::component::Task;
+use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::time::UnixNanos;
 use crate::exporters::otlp::config::OtlpSettings;
-use crate::exporters::otlp::courier::{OtlpCourier, Protocol};
-use crate::exporters::sending::condition::Trouble;
-use crate::exporters::sending::deliver::{Answer, Courier};
+use crate::exporters::otlp::courier::{ExportProtocol, OtlpCourier};
+use crate::sending::deliver::{Courier, SendAnswer};
+use crate::sending::report::condition::Trouble;
 
 /// Connection and answer together, for each signal.
 const WAIT: Duration = Duration::from_secs(8);
@@ -29,12 +29,12 @@ pub struct NextHop {
 
 impl NextHop {
     /// Opens nothing yet.
-    pub fn new(protocol: Protocol, settings: &OtlpSettings, signals: &[Signal]) -> NextHop {
+    pub fn new(protocol: ExportProtocol, settings: &OtlpSettings, signals: &[Signal]) -> NextHop {
         let routed = signals.iter().copied().filter(|signal| settings.routes[signal.index()].is_some()).collect();
         NextHop { courier: OtlpCourier::new(protocol, settings.clone(), &Outside::default()), signals: routed }
     }
 
-    async fn run(&self) -> Report {
+    async fn run(&self) -> ProbeReport {
         let mut findings: Vec<Finding> = Vec::new();
         for signal in &self.signals {
             let payload = Payload {
@@ -54,24 +54,24 @@ impl NextHop {
                 None => findings.push(finding),
             }
         }
-        Report { findings, remedies: Vec::new() }
+        ProbeReport { findings, remedies: Vec::new() }
     }
 }
 
-fn judged(signal: Signal, destination: &str, answer: &Answer) -> Finding {
+fn judged(signal: Signal, destination: &str, answer: &SendAnswer) -> Finding {
     let of = |trouble: &Trouble| format!("{destination}: {}: {}", trouble.code, trouble.message);
     let finding = |health, message: String| Finding::new(health, signal.name(), message);
     match answer {
-        Answer::Taken { .. } => finding(Health::Good, format!("{destination} takes them")),
-        Answer::Later { trouble, .. } | Answer::Never { trouble, .. } => {
+        SendAnswer::Taken { .. } => finding(ProbeHealth::Good, format!("{destination} takes them")),
+        SendAnswer::Later { trouble, .. } | SendAnswer::Never { trouble, .. } => {
             let help = trouble.cure.clone();
-            Finding { help, ..finding(Health::Bad, of(trouble)) }
+            Finding { help, ..finding(ProbeHealth::Bad, of(trouble)) }
         }
     }
 }
 
 impl Probe for NextHop {
-    fn ask(&self) -> Task<'_, Report> {
+    fn ask(&self) -> Task<'_, ProbeReport> {
         Box::pin(self.run())
     }
 

@@ -18,15 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::core::budget::OverBudget;
-use crate::core::component::ComponentId;
+use crate::core::data::budget::OverBudget;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::ItemEnd;
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::factory::BuildContext;
-use crate::core::host::Host;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::End;
-use crate::core::stats::{Counter, SEND_FAILED_HELP, SENT_HELP};
-use crate::exporters::writing::owner::Owner;
+use crate::core::report::stats::{Counter, SEND_FAILED_HELP, SENT_HELP};
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::BuildContext;
+use crate::core::stage::host::Host;
+use crate::exporters::writing::owner::MediumOwner;
 
 /// Payloads that wait for the medium; their bytes are on their tickets.
 const WAITING_MAX: usize = 64;
@@ -101,7 +101,7 @@ impl Writer {
     /// Begins to take payloads.
     pub fn start(&self, scribe: Box<dyn Scribe>) {
         let (jobs, taken) = mpsc::channel(WAITING_MAX);
-        let owner = Owner {
+        let owner = MediumOwner {
             path: self.path.clone(),
             medium: self.medium.clone(),
             status: self.host.status.clone(),
@@ -118,9 +118,9 @@ impl Writer {
         // Stays here, so that what was given up goes back to the caller whatever becomes of the record.
         let mut share = std::mem::take(&mut payload.share);
         let unreadable = self.write(payload).await.inspect_err(|_| self.send_failed[at].add(items))?.min(items);
-        share.spread(unreadable).end(End::Dropped(Reason::MALFORMED, "not written: it cannot be read"));
+        share.spread(unreadable).end(ItemEnd::Dropped(Reason::MALFORMED, "not written: it cannot be read"));
         self.send_failed[at].add(unreadable);
-        share.end(End::Delivered);
+        share.end(ItemEnd::Delivered);
         self.sent[at].add(items - unreadable);
         Ok(())
     }

@@ -7,15 +7,15 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::core::status::{State, StatusBoard};
-use crate::core::tasks::Pulse;
-use crate::exporters::sending::condition::{Condition, Line, Trouble};
+use crate::core::report::status::{State, StatusBoard};
+use crate::core::stage::tasks::Pulse;
 use crate::exporters::writing::{Job, Scribe, Unwritten, WRITE_MAX, trouble};
+use crate::sending::report::condition::{ConditionLine, HopCondition, Trouble};
 
 /// Payloads handed to the thread at once; each is answered as soon as it is written.
 const AT_ONCE: usize = 16;
 
-pub struct Owner {
+pub struct MediumOwner {
     pub path: String,
     pub medium: String,
     pub status: Arc<StatusBoard>,
@@ -30,10 +30,10 @@ struct Turn {
     trouble: Option<Trouble>,
 }
 
-impl Owner {
+impl MediumOwner {
     /// Runs until nobody can send any more and everything that waits is answered.
     pub async fn run(self, mut scribe: Box<dyn Scribe>, mut jobs: mpsc::Receiver<Job>, pulse: Arc<Pulse>) {
-        let mut condition = Condition::default();
+        let mut condition = HopCondition::default();
         let mut batch = Vec::with_capacity(AT_ONCE); // granted: a constant
         loop {
             pulse.beat();
@@ -76,14 +76,14 @@ impl Owner {
         }
     }
 
-    fn tell(&self, condition: &mut Condition, trouble: Option<Trouble>, written: bool) {
+    fn tell(&self, condition: &mut HopCondition, trouble: Option<Trouble>, written: bool) {
         let now = Instant::now();
         let (exporter, medium) = (&self.path, &self.medium);
         let Some(trouble) = trouble else {
             if !written {
                 return;
             }
-            if let Some(Line::Recovered { after, failures }) = condition.works(now) {
+            if let Some(ConditionLine::Recovered { after, failures }) = condition.works(now) {
                 tracing::info!(%exporter, %medium, after_seconds = after.as_secs(), failures, "writes again");
             }
             self.status.set(exporter, State::Ok, "");

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::thread::sleep;
 use std::time::Duration;
 
-pub use crate::core::disk::{Descriptor, Medium};
+pub use crate::core::outside::disk::{Descriptor, Medium};
 
 /// Appends whole records.
 pub struct Records<M> {

@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::*;
-use crate::core::budget::{Budget, Ticket};
-use crate::core::origin::Origin;
-use crate::core::payload::Envelope;
-use crate::core::settlement::Share;
-use crate::core::status::State;
-use crate::core::tasks::Pulse;
+use crate::core::data::budget::{Budget, Ticket};
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::Envelope;
+use crate::core::data::settlement::Share;
+use crate::core::report::status::State;
+use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
 
 /// Does what it is told for each payload; without an order it hangs.

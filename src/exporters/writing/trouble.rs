@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
-use crate::exporters::sending::condition::Trouble;
+use crate::sending::report::condition::Trouble;
 
 pub fn of(error: &Error) -> Trouble {
     let cure = match error.kind() {

@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use crate::config::check::Section;
 use crate::core::build_info;
-use crate::core::component::{Component, Task};
+use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
-use crate::core::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
-use crate::core::host::Host;
 use crate::core::node::Node;
-use crate::core::payload::Signal;
-use crate::core::routes::Page;
-use crate::net::page_listener::PageListener;
-use crate::net::pages::{PageRequest, PageResponse};
-use crate::net::router::Pages;
+use crate::core::report::routes::Page;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
+use crate::core::stage::host::Host;
+use crate::net::pages::listener::PageListener;
+use crate::net::pages::page::{PageRequest, PageResponse};
+use crate::net::pages::router::Pages;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
     about: About {
@@ -53,7 +53,7 @@ pub fn implicit() -> Box<dyn ExtensionPlan> {
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
-    let endpoint = crate::config::address::listen(cx.checks, &section, "endpoint", DEFAULT_ENDPOINT);
+    let endpoint = crate::config::value::address::listen(cx.checks, &section, "endpoint", DEFAULT_ENDPOINT);
     section.finish();
     Some(Box::new(Plan { endpoint: endpoint?, implicit: false }))
 }

@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::check::Section;
-use crate::core::component::{Component, Task};
+use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
-use crate::core::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
-use crate::core::host::Host;
 use crate::core::node::Node;
-use crate::core::payload::Signal;
-use crate::core::status::State;
-use crate::core::tasks::Pulse;
+use crate::core::report::status::State;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
+use crate::core::stage::host::Host;
+use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
-use crate::net::page_listener::PageListener;
-use crate::net::pages::{PageRequest, PageResponse};
-use crate::net::router::Pages;
+use crate::net::pages::listener::PageListener;
+use crate::net::pages::page::{PageRequest, PageResponse};
+use crate::net::pages::router::Pages;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
     about: About {
@@ -47,7 +47,7 @@ struct Plan {
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
-    let endpoint = crate::config::address::listen(cx.checks, &section, "endpoint", "localhost:13133");
+    let endpoint = crate::config::value::address::listen(cx.checks, &section, "endpoint", "localhost:13133");
     let path = section.string("path").unwrap_or_else(|| "/".to_owned());
     if !path.starts_with('/') {
         section.invalid::<()>("path", format!("{path:?} does not begin with a slash"), "a path such as /health");

@@ -8,17 +8,17 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::core::budget::Budget;
-use crate::net::listen::Bound;
+use crate::core::data::budget::Budget;
+use crate::net::server::listen::BoundAddresses;
 
 async fn started(endpoint: &str) -> (Arc<Host>, Arc<dyn Component>, SocketAddr) {
     let host = Host::new(Budget::unlimited());
     let plan = Plan { endpoint: endpoint.to_owned(), path: "/health".to_owned() };
-    let id = crate::core::component::ComponentId::parse("health_check").unwrap();
+    let id = crate::core::stage::component::ComponentId::parse("health_check").unwrap();
     let path = "extensions::health_check".to_owned();
     let component = plan.build(BuildContext { id, path: path.clone(), host: host.clone() });
     component.start().await.unwrap();
-    let address = host.shared(Bound::KEY, || Arc::new(Bound::default())).get(&path).unwrap();
+    let address = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).get(&path).unwrap();
     (host, component, address)
 }
 

@@ -95,7 +95,7 @@ impl From<serde_json::Error> for Undecodable {
 
 /// A pod with the version of the object it was read from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct DecodedPod {
     pub pod: Pod,
     /// `metadata.resourceVersion`: opaque to clients, except for asking to go on from there.
     pub version: String,
@@ -124,7 +124,7 @@ impl ApiStatus {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// ADDED or MODIFIED.
-    Applied(Seen),
+    Applied(DecodedPod),
     /// `last` is absent when only the identity could be read.
     Deleted {
         uid: Arc<str>,
@@ -164,18 +164,18 @@ impl Decoder {
     }
 
     /// Reads one pod object, as in a list or from a single GET.
-    pub fn pod(&mut self, json: &[u8]) -> Result<Seen, Undecodable> {
+    pub fn pod(&mut self, json: &[u8]) -> Result<DecodedPod, Undecodable> {
         self.pod_text(&text_of(json))
     }
 
-    fn pod_text(&mut self, json: &str) -> Result<Seen, Undecodable> {
-        let raw: raw::Pod<'_> = serde_json::from_str(json)?;
+    fn pod_text(&mut self, json: &str) -> Result<DecodedPod, Undecodable> {
+        let raw: raw::RawPod<'_> = serde_json::from_str(json)?;
         objects::pod(raw, &self.keep, &mut self.strings)
     }
 
     /// Reads identity, labels and annotations of any object (namespace, node, owner).
     pub fn related(&mut self, json: &[u8]) -> Result<Related, Undecodable> {
-        let raw: raw::Object<'_> = serde_json::from_slice(json)?;
+        let raw: raw::RawObject<'_> = serde_json::from_slice(json)?;
         objects::related(raw, &self.keep, &mut self.strings)
     }
 

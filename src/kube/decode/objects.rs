@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::text::{Interner, Text, ip, time};
-use super::{ApiStatus, Event, Keep, KeepKey, Seen, Undecodable, kept, raw};
+use super::{ApiStatus, DecodedPod, Event, Keep, KeepKey, Undecodable, kept, raw};
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState, bare_id};
 
 /// Annotations that carry the uid by which a static pod's containers know themselves.
@@ -29,8 +29,8 @@ pub struct Related {
     pub annotations: Meta,
 }
 
-pub(super) fn pod(raw: raw::Pod<'_>, keep: &Keep, strings: &mut Interner) -> Result<Seen, Undecodable> {
-    let raw::Pod { metadata, spec, status } = raw;
+pub(super) fn pod(raw: raw::RawPod<'_>, keep: &Keep, strings: &mut Interner) -> Result<DecodedPod, Undecodable> {
+    let raw::RawPod { metadata, spec, status } = raw;
     if metadata.uid.is_empty() || metadata.name.is_empty() {
         return Err(Undecodable("pod without uid or name".to_owned()));
     }
@@ -55,10 +55,10 @@ pub(super) fn pod(raw: raw::Pod<'_>, keep: &Keep, strings: &mut Interner) -> Res
         containers: containers(&spec, strings),
         statuses: statuses(&status, strings),
     };
-    Ok(Seen { pod, version: metadata.resource_version.as_str().to_owned() })
+    Ok(DecodedPod { pod, version: metadata.resource_version.as_str().to_owned() })
 }
 
-pub(super) fn related(raw: raw::Object<'_>, keep: &Keep, strings: &mut Interner) -> Result<Related, Undecodable> {
+pub(super) fn related(raw: raw::RawObject<'_>, keep: &Keep, strings: &mut Interner) -> Result<Related, Undecodable> {
     let metadata = raw.metadata;
     if metadata.uid.is_empty() || metadata.name.is_empty() {
         return Err(Undecodable("object without uid or name".to_owned()));
@@ -73,7 +73,7 @@ pub(super) fn related(raw: raw::Object<'_>, keep: &Keep, strings: &mut Interner)
 }
 
 pub(super) fn bookmark(json: &[u8]) -> Result<Event, Undecodable> {
-    let raw: raw::Object<'_> = serde_json::from_slice(json)?;
+    let raw: raw::RawObject<'_> = serde_json::from_slice(json)?;
     let mut strings = Interner::default();
     let marks = pairs(raw.metadata.annotations, &[], &[INITIAL_EVENTS_END], &mut strings)?;
     let initial_events_end = marks.iter().any(|(_, value)| &**value == "true");
@@ -93,7 +93,7 @@ pub(super) fn identity_of(json: &[u8]) -> Option<(String, String)> {
 }
 
 pub(super) fn api_status(json: &[u8], code: u16) -> ApiStatus {
-    let Ok(raw) = serde_json::from_slice::<raw::Failure<'_>>(json) else {
+    let Ok(raw) = serde_json::from_slice::<raw::RawStatus<'_>>(json) else {
         return ApiStatus { code, ..ApiStatus::default() };
     };
     if raw.kind.as_str() != "Status" {
@@ -150,7 +150,7 @@ fn controller(owners: &[raw::OwnerReference<'_>], strings: &mut Interner) -> Opt
 }
 
 fn containers(spec: &raw::Spec<'_>, strings: &mut Interner) -> Vec<Container> {
-    let init_kind = |container: &raw::Container<'_>| match container.restart_policy.as_str() {
+    let init_kind = |container: &raw::RawContainer<'_>| match container.restart_policy.as_str() {
         "Always" => ContainerKind::Sidecar,
         _ => ContainerKind::Init,
     };
@@ -165,7 +165,7 @@ fn containers(spec: &raw::Spec<'_>, strings: &mut Interner) -> Vec<Container> {
     made.collect()
 }
 
-fn statuses(status: &raw::Status<'_>, strings: &mut Interner) -> Vec<ContainerStatus> {
+fn statuses(status: &raw::RawPodStatus<'_>, strings: &mut Interner) -> Vec<ContainerStatus> {
     let all = status.container_statuses.iter().chain(&status.init_container_statuses);
     let all = all.chain(&status.ephemeral_container_statuses);
     let made = all.map(|entry| ContainerStatus {

@@ -12,26 +12,26 @@ fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserialize
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Pod<'a> {
+pub(super) struct RawPod<'a> {
     #[serde(borrow, deserialize_with = "lenient")]
-    pub metadata: Metadata<'a>,
+    pub metadata: RawMetadata<'a>,
     #[serde(borrow, deserialize_with = "lenient")]
     pub spec: Spec<'a>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub status: Status<'a>,
+    pub status: RawPodStatus<'a>,
 }
 
 /// Any object, of which only the metadata matter.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Object<'a> {
+pub(super) struct RawObject<'a> {
     #[serde(borrow, deserialize_with = "lenient")]
-    pub metadata: Metadata<'a>,
+    pub metadata: RawMetadata<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Metadata<'a> {
+pub(super) struct RawMetadata<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     #[serde(borrow)]
@@ -78,16 +78,16 @@ pub(super) struct Spec<'a> {
     #[serde(deserialize_with = "lenient")]
     pub host_network: bool,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub containers: Vec<Container<'a>>,
+    pub containers: Vec<RawContainer<'a>>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub init_containers: Vec<Container<'a>>,
+    pub init_containers: Vec<RawContainer<'a>>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub ephemeral_containers: Vec<Container<'a>>,
+    pub ephemeral_containers: Vec<RawContainer<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Container<'a> {
+pub(super) struct RawContainer<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     #[serde(borrow)]
@@ -98,7 +98,7 @@ pub(super) struct Container<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Status<'a> {
+pub(super) struct RawPodStatus<'a> {
     #[serde(borrow)]
     pub phase: Text<'a>,
     #[serde(borrow)]
@@ -112,11 +112,11 @@ pub(super) struct Status<'a> {
     #[serde(borrow, rename = "podIPs", deserialize_with = "lenient")]
     pub pod_ips: Vec<PodIp<'a>>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub container_statuses: Vec<ContainerStatus<'a>>,
+    pub container_statuses: Vec<RawContainerStatus<'a>>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub init_container_statuses: Vec<ContainerStatus<'a>>,
+    pub init_container_statuses: Vec<RawContainerStatus<'a>>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub ephemeral_container_statuses: Vec<ContainerStatus<'a>>,
+    pub ephemeral_container_statuses: Vec<RawContainerStatus<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -128,7 +128,7 @@ pub(super) struct PodIp<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct ContainerStatus<'a> {
+pub(super) struct RawContainerStatus<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     #[serde(borrow, rename = "containerID")]
@@ -149,23 +149,23 @@ pub(super) struct ContainerStatus<'a> {
 #[serde(default)]
 pub(super) struct State<'a> {
     #[serde(borrow)]
-    pub running: Option<Running<'a>>,
+    pub running: Option<RawRunning<'a>>,
     #[serde(borrow)]
-    pub waiting: Option<Waiting<'a>>,
+    pub waiting: Option<RawWaiting<'a>>,
     #[serde(borrow)]
     pub terminated: Option<Terminated<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Running<'a> {
+pub(super) struct RawRunning<'a> {
     #[serde(borrow)]
     pub started_at: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Waiting<'a> {
+pub(super) struct RawWaiting<'a> {
     #[serde(borrow)]
     pub reason: Text<'a>,
 }
@@ -188,7 +188,7 @@ pub(super) struct Terminated<'a> {
 /// metav1.Status.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Failure<'a> {
+pub(super) struct RawStatus<'a> {
     #[serde(borrow)]
     pub kind: Text<'a>,
     #[serde(deserialize_with = "lenient")]
@@ -206,12 +206,12 @@ pub(super) struct Failure<'a> {
 pub(super) struct Details<'a> {
     pub retry_after_seconds: Option<u64>,
     #[serde(borrow, deserialize_with = "lenient")]
-    pub causes: Vec<Cause<'a>>,
+    pub causes: Vec<RawReason<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Cause<'a> {
+pub(super) struct RawReason<'a> {
     #[serde(borrow)]
     pub reason: Text<'a>,
 }
@@ -240,12 +240,12 @@ pub(super) struct ListMetadata<'a> {
 #[serde(default)]
 pub(super) struct VersionOnly<'a> {
     #[serde(borrow)]
-    pub metadata: Identity<'a>,
+    pub metadata: RawIdentity<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Identity<'a> {
+pub(super) struct RawIdentity<'a> {
     #[serde(borrow)]
     pub uid: Text<'a>,
     #[serde(borrow)]

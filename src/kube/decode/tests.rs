@@ -206,7 +206,7 @@ fn strange_pods_are_read_within_bounds() {
     let many = pod(&format!(r#""status":{{"containerStatuses":[{}],"podIPs":[{ips}]}}"#, statuses(300))).unwrap();
     assert_eq!((many.statuses.len(), many.ips.len()), (300, 16));
     let mut table = crate::kube::table::Table::new(std::time::Duration::ZERO);
-    table.apply(crate::kube::table::Change::Applied(many), UnixNanos(1));
+    table.apply(crate::kube::table::PodChange::Applied(many), UnixNanos(1));
     assert_eq!(table.snapshot().by_uid("u").unwrap().ledger.containers().len(), 256, "a pod made to hurt");
     for wrong in [r#""status":{"podIPs":"10.0.0.1"}"#, r#""spec":7"#, r#""status":{"containerStatuses":[7]}"#] {
         assert!(pod(wrong).is_err(), "{wrong}");

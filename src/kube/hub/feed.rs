@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Shared, WatchSpec};
-use crate::core::tasks::Pulse;
+use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
-use crate::kube::decode::Seen;
+use crate::kube::decode::DecodedPod;
 use crate::kube::node_logs::LogChange;
 use crate::kube::pod::Pod;
-use crate::kube::table::{Change, Snapshot, Table};
+use crate::kube::table::{PodChange, Snapshot, Table};
 use crate::kube::watch::{BURST, Told};
 
 /// Snapshots are published at most this often, so that a roll-out does not copy the table per event.
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub enum Update {
     Applied {
         reader: usize,
-        seen: Seen,
+        seen: DecodedPod,
     },
     Deleted {
         reader: usize,
@@ -35,11 +35,11 @@ pub enum Update {
     },
     Listed {
         reader: usize,
-        seen: Vec<Seen>,
+        seen: Vec<DecodedPod>,
     },
     /// The answer to a single GET that was asked then: it proves what the pod was at that time.
     Fetched {
-        seen: Seen,
+        seen: DecodedPod,
         asked: Instant,
     },
     /// A single GET found no pod of this uid.
@@ -50,7 +50,7 @@ pub enum Update {
 
 /// How many pods were added, updated and deleted by one update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PodChanges {
     pub added: u64,
     pub updated: u64,
     pub deleted: u64,
@@ -175,7 +175,7 @@ impl Feed {
         self.versions.len()
     }
 
-    pub fn apply(&mut self, update: Update, now: Now) -> Tally {
+    pub fn apply(&mut self, update: Update, now: Now) -> PodChanges {
         let even = self.even.look(now);
         let of_stream = !matches!(&update, Update::Fetched { .. } | Update::Absent(_) | Update::Logged(_));
         let listed = matches!(&update, Update::Listed { .. });
@@ -191,25 +191,25 @@ impl Feed {
                 self.table.heard(now.wall_at(proof));
             }
         }
-        Tally { delay: tally.delay.filter(|delay| *delay < even), ..tally }
+        PodChanges { delay: tally.delay.filter(|delay| *delay < even), ..tally }
     }
 
-    fn take_in(&mut self, update: Update, now: Now) -> Tally {
+    fn take_in(&mut self, update: Update, now: Now) -> PodChanges {
         match update {
             Update::Applied { reader, seen } => self.upsert(reader, seen, now),
             Update::Deleted { reader, uid, last, version } => {
                 let newer = self.is_newer(&uid, &version);
-                self.removed(reader, Change::Deleted { uid, last: last.filter(|_| newer) }, now)
+                self.removed(reader, PodChange::Deleted { uid, last: last.filter(|_| newer) }, now)
             }
             Update::Listed { reader, seen } => self.replace(reader, seen, now),
             Update::Fetched { seen, asked } => self.fetched(seen, asked, now),
             Update::Absent(uid) => match self.members.iter().position(|members| members.contains(&uid)) {
-                Some(reader) => self.removed(reader, Change::Missing(uid), now),
-                None => Tally::default(),
+                Some(reader) => self.removed(reader, PodChange::Missing(uid), now),
+                None => PodChanges::default(),
             },
             Update::Logged(change) => {
-                self.table.apply(Change::Logged(change), now.wall);
-                Tally::default()
+                self.table.apply(PodChange::Logged(change), now.wall);
+                PodChanges::default()
             }
         }
     }
@@ -231,9 +231,9 @@ impl Feed {
         }
     }
 
-    fn upsert(&mut self, reader: usize, seen: Seen, now: Now) -> Tally {
+    fn upsert(&mut self, reader: usize, seen: DecodedPod, now: Now) -> PodChanges {
         if !self.is_newer(&seen.pod.uid, &seen.version) {
-            return Tally::default();
+            return PodChanges::default();
         }
         if let Some(members) = self.members.get_mut(reader) {
             members.insert(seen.pod.uid.clone());
@@ -241,12 +241,12 @@ impl Feed {
         let uid = seen.pod.uid.clone();
         let before = self.versions.insert(uid.clone(), number(&seen.version));
         let read = self.table.get(&uid).and_then(|entry| entry.proved);
-        self.table.apply(Change::Applied(seen.pod), now.wall);
+        self.table.apply(PodChange::Applied(seen.pod), now.wall);
         let learned = self.table.get(&uid).and_then(|entry| entry.ledger.learned(now.wall));
         let delay = learned.map(|started| self.delay(started, read, now));
         match before {
-            Some(_) => Tally { updated: 1, delay, ..Tally::default() },
-            None => Tally { added: 1, delay, ..Tally::default() },
+            Some(_) => PodChanges { updated: 1, delay, ..PodChanges::default() },
+            None => PodChanges { added: 1, delay, ..PodChanges::default() },
         }
     }
 
@@ -258,24 +258,24 @@ impl Feed {
         if certain > SLOW { now.wall.since(started) } else { certain }
     }
 
-    fn removed(&mut self, reader: usize, change: Change, now: Now) -> Tally {
-        let (Change::Deleted { uid, .. } | Change::Missing(uid)) = &change else { return Tally::default() };
+    fn removed(&mut self, reader: usize, change: PodChange, now: Now) -> PodChanges {
+        let (PodChange::Deleted { uid, .. } | PodChange::Missing(uid)) = &change else { return PodChanges::default() };
         if let Some(members) = self.members.get_mut(reader) {
             members.remove(uid);
         }
         let known = self.versions.remove(uid).is_some();
         self.table.apply(change, now.wall);
-        Tally { deleted: u64::from(known), ..Tally::default() }
+        PodChanges { deleted: u64::from(known), ..PodChanges::default() }
     }
 
     /// A complete list of one reader. Versions start anew with it: a restored server may count from lower numbers.
-    fn replace(&mut self, reader: usize, seen: Vec<Seen>, now: Now) -> Tally {
+    fn replace(&mut self, reader: usize, seen: Vec<DecodedPod>, now: Now) -> PodChanges {
         let present: HashSet<Arc<str>> = seen.iter().map(|seen| seen.pod.uid.clone()).collect();
         let before = self.members.get_mut(reader).map(|known| std::mem::replace(known, present)).unwrap_or_default();
         if let Some(unlisted) = self.unlisted.get_mut(reader) {
             *unlisted = false;
         }
-        let mut tally = Tally::default();
+        let mut tally = PodChanges::default();
         for uid in &before {
             self.versions.remove(uid);
         }
@@ -288,29 +288,29 @@ impl Feed {
         let gone: Vec<Arc<str>> = before.into_iter().filter(|uid| !self.versions.contains_key(uid)).collect();
         tally.deleted = u64::try_from(gone.len()).unwrap_or(u64::MAX);
         if self.members.len() == 1 {
-            self.table.apply(Change::Listed(seen.into_iter().map(|seen| seen.pod).collect()), now.wall);
+            self.table.apply(PodChange::Listed(seen.into_iter().map(|seen| seen.pod).collect()), now.wall);
             return tally;
         }
         for uid in gone {
-            self.table.apply(Change::Missing(uid), now.wall);
+            self.table.apply(PodChange::Missing(uid), now.wall);
         }
         for seen in seen {
-            self.table.apply(Change::Applied(seen.pod), now.wall);
+            self.table.apply(PodChange::Applied(seen.pod), now.wall);
         }
         tally
     }
 
     /// A pod that no watch has shown may lie outside of what is watched; then nobody would ever delete it.
-    fn fetched(&mut self, seen: Seen, asked: Instant, now: Now) -> Tally {
+    fn fetched(&mut self, seen: DecodedPod, asked: Instant, now: Now) -> PodChanges {
         let uid = seen.pod.uid.clone();
         // An answer older than what is known proves nothing: it may come from a cache.
         let proves = self.is_newer(&uid, &seen.version);
         let reader = self.members.iter().position(|members| members.contains(&seen.pod.uid));
         let ours = self.is_synced() && self.node.as_deref() == Some(&*seen.pod.node);
-        let Some(reader) = reader.or_else(|| ours.then_some(0)) else { return Tally::default() };
+        let Some(reader) = reader.or_else(|| ours.then_some(0)) else { return PodChanges::default() };
         let tally = self.upsert(reader, seen, Now { wall: now.wall_at(asked), at: asked });
         if proves {
-            self.table.apply(Change::Proved { uid, asked }, now.wall);
+            self.table.apply(PodChange::Proved { uid, asked }, now.wall);
         }
         tally
     }

@@ -7,17 +7,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::contact::Answered;
 use super::feed::Update;
-use super::related::{self, Job, Queue};
+use super::related::{self, Job, WantQueue};
 use super::rights::Right;
-use super::single::{RIGHT_AGAIN_FIRST, RIGHT_AGAIN_MAX, Reading};
+use super::single::{PodReading, RIGHT_AGAIN_FIRST, RIGHT_AGAIN_MAX};
 use super::{Shared, Wanted};
-use crate::core::tasks::Pulse;
+use crate::core::stage::tasks::Pulse;
 use crate::kube::client::{Api, Form};
 use crate::kube::decode::{ApiStatus, Decoder, Keep, Related, api_status};
-use crate::kube::owners::{Found, Want};
-use crate::kube::watch::{Cause, Verb};
+use crate::kube::hub::reachability::Answered;
+use crate::kube::owners::{FetchResult, WantedObject};
+use crate::kube::watch::{Verb, WatchCause};
 
 /// One GET, from request to its last byte.
 pub const WAIT: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ impl Fetcher {
         let (mut under_way, mut firsts) = (JoinSet::new(), JoinSet::new());
         pulse.waits_for("objects to ask the API server for");
         let mut bucket = Bucket { tokens: BURST, refilled: Instant::now() };
-        let mut queue = Queue::default();
+        let mut queue = WantQueue::default();
         let mut more = Vec::new();
         under_way.spawn(self.clone().find_out_rights());
         under_way.spawn(self.clone().keep_in_touch());
@@ -183,8 +183,8 @@ impl Fetcher {
         self.shared.ways.is_detour() || self.shared.contact().is_mute()
     }
 
-    async fn fetch(self, want: Want) {
-        if let Want::Pod { uid, namespace, name } = &want {
+    async fn fetch(self, want: WantedObject) {
+        if let WantedObject::Pod { uid, namespace, name } = &want {
             self.pod(uid, namespace, name).await;
             return;
         }
@@ -194,16 +194,18 @@ impl Fetcher {
     }
 
     /// Puts what was found where it is looked for. An owner of the same name but another uid is not it.
-    pub fn settle(&self, want: &Want, found: Found) {
+    pub fn settle(&self, want: &WantedObject, found: FetchResult) {
         let shelves = &self.shared.shelves;
         let (shelf, key) = match want {
-            Want::Pod { .. } => return,
-            Want::Owner { owner, .. } => (&shelves.owners, &*owner.uid),
-            Want::Namespace(name) => (&shelves.namespaces, &**name),
-            Want::Node(name) => (&shelves.nodes, &**name),
+            WantedObject::Pod { .. } => return,
+            WantedObject::Owner { owner, .. } => (&shelves.owners, &*owner.uid),
+            WantedObject::Namespace(name) => (&shelves.namespaces, &**name),
+            WantedObject::Node(name) => (&shelves.nodes, &**name),
         };
         let found = match (want, found) {
-            (Want::Owner { owner, .. }, Found::Object(object)) if object.uid != owner.uid => Found::Absent,
+            (WantedObject::Owner { owner, .. }, FetchResult::Object(object)) if object.uid != owner.uid => {
+                FetchResult::Absent
+            }
             (_, found) => found,
         };
         shelf.settle(key, found, Instant::now());
@@ -246,13 +248,13 @@ impl Fetcher {
         let probes = self.shared.contact().answered(asked, how, Instant::now());
         self.tell_of_right(how, namespace, name);
         let update = match answer {
-            Ok(Reading::Pod(seen)) if seen.pod.uid == *uid => Some(Update::Fetched { seen: *seen, asked }),
-            Ok(Reading::Pod(seen)) => {
+            Ok(PodReading::Pod(seen)) if seen.pod.uid == *uid => Some(Update::Fetched { seen: *seen, asked }),
+            Ok(PodReading::Pod(seen)) => {
                 let _ = self.updates.send(Update::Absent(uid.clone())).await;
                 Some(Update::Fetched { seen: *seen, asked })
             }
-            Ok(Reading::Absent) => Some(Update::Absent(uid.clone())),
-            Ok(Reading::Unclear) | Err(_) => None,
+            Ok(PodReading::Absent) => Some(Update::Absent(uid.clone())),
+            Ok(PodReading::Unclear) | Err(_) => None,
         };
         if let Some(update) = update {
             // Without a feed there is nobody left to tell.
@@ -278,26 +280,26 @@ impl Fetcher {
         self.shared.denied.notify_one();
     }
 
-    async fn related(&self, path: &str, right: &Right) -> Found {
+    async fn related(&self, path: &str, right: &Right) -> FetchResult {
         let answer = self.get(path, Form::MetadataOnly).await;
         let found = match answer {
             Ok(body) => match Decoder::new(self.keep.clone()).related(&body) {
-                Ok(object) => Found::Object(Arc::<Related>::new(object)),
+                Ok(object) => FetchResult::Object(Arc::<Related>::new(object)),
                 Err(_) => {
                     self.shared.tell.undecodable(1);
-                    Found::Failed
+                    FetchResult::Failed
                 }
             },
-            Err(status) if status.code == 404 => Found::Absent,
-            Err(status) if status.code == 403 => Found::Forbidden,
-            Err(_) => Found::Failed,
+            Err(status) if status.code == 404 => FetchResult::Absent,
+            Err(status) if status.code == 403 => FetchResult::Forbidden,
+            Err(_) => FetchResult::Failed,
         };
         match found {
-            Found::Forbidden => {
+            FetchResult::Forbidden => {
                 self.shared.tell.rights.denied(right.clone(), path, "attributes that come from them are left out");
             }
-            Found::Object(_) | Found::Absent => self.shared.tell.rights.granted(right),
-            Found::Failed => {}
+            FetchResult::Object(_) | FetchResult::Absent => self.shared.tell.rights.granted(right),
+            FetchResult::Failed => {}
         }
         self.shared.tell.object(&right.resource, &found);
         found
@@ -317,7 +319,7 @@ impl Fetcher {
             timeout(WAIT, asked).await.unwrap_or_else(|_| silent());
         let outcome = match &answered {
             Ok(Ok(_)) => "ok",
-            Ok(Err(status)) => Cause::of(status, Verb::Get).label(),
+            Ok(Err(status)) => WatchCause::of(status, Verb::Get).label(),
             Err(_) => "unreachable",
         };
         self.shared.tell.requested(Verb::Get, outcome);

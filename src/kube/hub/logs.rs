@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use super::feed::Update;
-use crate::core::tasks::Pulse;
-use crate::kube::node_logs::{Alarm, Folder, LogChange, Place, Rung};
+use crate::core::stage::tasks::Pulse;
+use crate::kube::node_logs::{Alarm, Folder, LogChange, Rung, WatchedFolder};
 
 /// Between two looks at everything, beside the alarm.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
@@ -51,15 +51,15 @@ impl Watcher {
     /// Watches come before names, so that nothing is made unseen between the two.
     fn scan(&mut self) -> io::Result<Vec<LogChange>> {
         self.all_watched = true;
-        self.watch(self.folder.links_path(), Place::Links);
-        self.watch(self.folder.pods_path(), Place::Pods);
+        self.watch(self.folder.links_path(), WatchedFolder::Links);
+        self.watch(self.folder.pods_path(), WatchedFolder::Pods);
         let changes = self.folder.scan()?;
         let folders: Vec<String> = self.folder.pods().map(str::to_owned).collect();
         let more: Vec<LogChange> = folders.iter().flat_map(|folder| self.pod(folder)).collect();
         Ok(changes.into_iter().chain(more).collect())
     }
 
-    fn watch(&mut self, path: PathBuf, place: Place) {
+    fn watch(&mut self, path: PathBuf, place: WatchedFolder) {
         let watched = self.alarm.as_mut().is_some_and(|alarm| alarm.watch(&path, place));
         // A folder that is gone needs no watch.
         self.all_watched &= watched || !path.exists();
@@ -67,11 +67,11 @@ impl Watcher {
 
     fn pod(&mut self, folder: &str) -> Vec<LogChange> {
         let path = self.folder.pods_path().join(folder);
-        self.watch(path.clone(), Place::Pod(folder.to_owned()));
+        self.watch(path.clone(), WatchedFolder::Pod(folder.to_owned()));
         let mut changes = self.folder.pod(folder);
         let containers: Vec<String> = self.folder.containers(folder).map(str::to_owned).collect();
         for container in containers {
-            self.watch(path.join(&container), Place::Container(folder.to_owned(), container.clone()));
+            self.watch(path.join(&container), WatchedFolder::Container(folder.to_owned(), container.clone()));
             changes.extend(self.folder.container(folder, &container));
         }
         changes

@@ -4,17 +4,17 @@
 //! fetcher makes single GETs (refreshed pods, owners, namespaces, nodes). Whatever fails, the last snapshot is served.
 //! It must not know what a resource or an attribute is.
 
-mod contact;
 mod delays;
 mod feed;
 mod fetch;
 mod logs;
 mod paths;
+mod reachability;
 mod reader;
 mod related;
+mod report;
 mod rights;
 mod single;
-mod tell;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,23 +27,23 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::host::Host;
 use crate::core::outside::Outside;
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
-use crate::kube::client::{Api, Auth};
+use crate::kube::client::{Api, Credentials};
 use crate::kube::decode::Keep;
-use crate::kube::owners::{Lookup, Shelf, Want, Wants};
+use crate::kube::owners::{Lookup, Shelf, WantedObject, Wants};
 use crate::kube::pod::Owner;
 use crate::kube::selection::Selection;
 use crate::kube::static_pods;
 use crate::kube::table::{Snapshot, Table};
-use crate::kube::watch::{Health, Heard};
+use crate::kube::watch::{Heard, WatchHealth};
 
-use self::contact::Contact;
 use self::delays::Delays;
 use self::logs::Watched;
+use self::reachability::Reachability;
+use self::report::HubReport;
 use self::single::Ways;
-use self::tell::Tell;
 
 /// Updates between readers and table.
 const UPDATES_MAX: usize = 256;
@@ -59,7 +59,7 @@ const REFRESH_SPACING: Duration = Duration::from_secs(1);
 /// What to watch, and how much of it to keep.
 #[derive(Clone, Debug)]
 pub struct WatchSpec {
-    pub auth: Auth,
+    pub auth: Credentials,
     /// Only pods of this node (field selector `spec.nodeName`).
     pub node: Option<String>,
     /// One watch each; empty means the whole cluster.
@@ -78,7 +78,7 @@ pub struct WatchSpec {
 /// How current the view is. Times are on our own clock; `age` never follows clock steps.
 #[derive(Clone, Debug)]
 pub struct Freshness {
-    pub state: Health,
+    pub state: WatchHealth,
     pub last_event: Option<UnixNanos>,
     pub last_bookmark: Option<UnixNanos>,
     pub listed_at: Option<UnixNanos>,
@@ -108,7 +108,7 @@ pub struct Hub {
 }
 
 struct HostParts {
-    tasks: Arc<crate::core::tasks::Tasks>,
+    tasks: Arc<crate::core::stage::tasks::Tasks>,
     outside: Outside,
     /// `k8s`, `k8s/2`, ...: prefix of task names and place on the status board.
     name: String,
@@ -123,8 +123,8 @@ struct Running {
 
 /// Both queues of single reads.
 struct Wanted {
-    first: mpsc::Receiver<Want>,
-    again: mpsc::Receiver<Want>,
+    first: mpsc::Receiver<WantedObject>,
+    again: mpsc::Receiver<WantedObject>,
 }
 
 /// What tasks write and users read.
@@ -133,12 +133,12 @@ struct Shared {
     generation: watch::Sender<u64>,
     synced: watch::Sender<bool>,
     // One entry per reader, written at every chunk, read by status pages.
-    readers: Mutex<Vec<(Health, Heard)>>,
+    readers: Mutex<Vec<(WatchHealth, Heard)>>,
     wants: Wants,
     // By pod uid: when it was last asked for. Locked on misses only.
     refreshes: Mutex<HashMap<Arc<str>, Instant>>,
     // Locked once per single read and per look at the freshness.
-    contact: Mutex<Contact>,
+    contact: Mutex<Reachability>,
     // By which requests single pods may be read.
     ways: Ways,
     // Somebody was told that a right is missing.
@@ -150,7 +150,7 @@ struct Shared {
     /// Pods come from a file, which has nothing on its way.
     fixed: bool,
     shelves: Shelves,
-    tell: Tell,
+    tell: HubReport,
 }
 
 #[derive(Default)]
@@ -165,11 +165,11 @@ impl Shared {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    fn readers(&self) -> MutexGuard<'_, Vec<(Health, Heard)>> {
+    fn readers(&self) -> MutexGuard<'_, Vec<(WatchHealth, Heard)>> {
         self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn contact(&self) -> MutexGuard<'_, Contact> {
+    fn contact(&self) -> MutexGuard<'_, Reachability> {
         self.contact.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -216,10 +216,10 @@ impl Shared {
         let readers = self.readers();
         let worst = readers.iter().max_by_key(|(_, heard)| heard.latest().map_or(Duration::MAX, |at| now - at));
         let heard = worst.map(|(_, heard)| *heard).unwrap_or_default();
-        let unwell = readers.iter().map(|(health, _)| health).find(|health| **health != Health::Fresh);
+        let unwell = readers.iter().map(|(health, _)| health).find(|health| **health != WatchHealth::Fresh);
         let state = match (readers.is_empty(), unwell) {
-            (true, _) => Health::Starting,
-            (false, unwell) => unwell.cloned().unwrap_or(Health::Fresh),
+            (true, _) => WatchHealth::Starting,
+            (false, unwell) => unwell.cloned().unwrap_or(WatchHealth::Fresh),
         };
         Freshness {
             state,
@@ -278,9 +278,9 @@ impl Hub {
             logs: Mutex::default(),
             fixed: spec.pods_file.is_some(),
             shelves: Shelves::default(),
-            tell: Tell::new(&host.stats, host.status.clone(), &name),
+            tell: HubReport::new(&host.stats, host.status.clone(), &name),
         });
-        tell::read_staleness(&host.stats, &name, &shared);
+        report::read_staleness(&host.stats, &name, &shared);
         Hub {
             host: HostParts { tasks: host.tasks.clone(), outside: host.outside.clone(), name },
             spec: Mutex::new(spec),
@@ -306,7 +306,7 @@ impl Hub {
         let (updates, updated) = mpsc::channel(UPDATES_MAX);
         let scopes = if spec.namespaces.is_empty() { vec![None] } else { spec.namespaces.iter().map(Some).collect() };
         let readers = if spec.pods_file.is_some() { 1 } else { scopes.len() };
-        *self.shared.readers() = vec![(Health::Starting, Heard::default()); readers];
+        *self.shared.readers() = vec![(WatchHealth::Starting, Heard::default()); readers];
         running.tasks.push(self.spawn("table", |pulse| {
             feed::run(self.shared.clone(), feed::Feed::new(spec.grace, readers, &spec), updated, self.stopped(), pulse)
         }));
@@ -325,7 +325,7 @@ impl Hub {
         }
         let api = Arc::new(Api::within(&self.host.outside, spec.auth.clone()));
         for (index, namespace) in scopes.into_iter().enumerate() {
-            let scope = paths::Scope::new(&spec, namespace.map(String::as_str));
+            let scope = paths::PodScope::new(&spec, namespace.map(String::as_str));
             let name = namespace.map_or("watch".to_owned(), |namespace| format!("watch/{namespace}"));
             let setup =
                 reader::Setup { index, scope, api: api.clone(), keep: spec.keep.clone(), updates: updates.clone() };
@@ -336,7 +336,7 @@ impl Hub {
         running.tasks.push(self.spawn("fetch", |pulse| fetcher.run(wanted, self.stopped(), pulse)));
     }
 
-    fn spawn<F>(&self, name: &str, make: impl FnOnce(Arc<crate::core::tasks::Pulse>) -> F) -> JoinHandle<()>
+    fn spawn<F>(&self, name: &str, make: impl FnOnce(Arc<crate::core::stage::tasks::Pulse>) -> F) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -380,7 +380,7 @@ impl Hub {
             return;
         }
         let uid: Arc<str> = Arc::from(uid);
-        let want = Want::Pod { uid: uid.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
+        let want = WantedObject::Pod { uid: uid.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
         if self.shared.wants.again.try_send(want).is_ok() {
             // While the request is under way its time lies ahead, so that no second one is made.
             refreshes.insert(uid, now + fetch::WAIT);
@@ -389,16 +389,16 @@ impl Hub {
 
     /// Namespace, uid and labels of an owner; what is pending is asked for, and [`Hub::changed`] tells when it is there.
     pub fn owner(&self, owner: &Owner, namespace: &str) -> Lookup {
-        let want = || Want::Owner { owner: owner.clone(), namespace: namespace.to_owned() };
+        let want = || WantedObject::Owner { owner: owner.clone(), namespace: namespace.to_owned() };
         self.shared.shelves.owners.get(&owner.uid, &self.shared.wants, want)
     }
 
     pub fn namespace(&self, name: &str) -> Lookup {
-        self.shared.shelves.namespaces.get(name, &self.shared.wants, || Want::Namespace(name.to_owned()))
+        self.shared.shelves.namespaces.get(name, &self.shared.wants, || WantedObject::Namespace(name.to_owned()))
     }
 
     pub fn node(&self, name: &str) -> Lookup {
-        self.shared.shelves.nodes.get(name, &self.shared.wants, || Want::Node(name.to_owned()))
+        self.shared.shelves.nodes.get(name, &self.shared.wants, || WantedObject::Node(name.to_owned()))
     }
 
     /// True once all pods were listed; it stays true when the view ages.
@@ -426,7 +426,5 @@ impl Hub {
     }
 }
 
-#[cfg(test)]
-mod recorded;
 #[cfg(test)]
 mod tests;

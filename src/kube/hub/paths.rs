@@ -8,15 +8,15 @@ use crate::kube::watch::Ask;
 
 /// The pods of one watch: where they are and which of them.
 #[derive(Clone, Debug)]
-pub struct Scope {
+pub struct PodScope {
     /// `/api/v1/pods` or `/api/v1/namespaces/x/pods`.
     base: String,
     /// `&fieldSelector=...&labelSelector=...`, encoded.
     selectors: String,
 }
 
-impl Scope {
-    pub fn new(spec: &WatchSpec, namespace: Option<&str>) -> Scope {
+impl PodScope {
+    pub fn new(spec: &WatchSpec, namespace: Option<&str>) -> PodScope {
         let base = match namespace {
             Some(namespace) => format!("/api/v1/namespaces/{}/pods", encode(namespace)),
             None => "/api/v1/pods".to_owned(),
@@ -30,7 +30,7 @@ impl Scope {
         if let Some(labels) = &spec.label_selector {
             push(&mut selectors, "labelSelector", labels);
         }
-        Scope { base, selectors }
+        PodScope { base, selectors }
     }
 
     /// Path and query of a request. A version nobody named is `0`: whatever the server has in its cache.

@@ -11,20 +11,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::feed::Update;
-use super::paths::Scope;
+use super::paths::PodScope;
 use super::{Shared, static_pods};
-use crate::core::tasks::Pulse;
-use crate::kube::client::{Answer, Api, Form};
+use crate::core::stage::tasks::Pulse;
+use crate::kube::client::{Api, ApiAnswer, Form};
 use crate::kube::decode::{
-    ApiStatus, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Seen, Undecodable, api_status,
+    ApiStatus, DecodedPod, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Undecodable, api_status,
 };
 use crate::kube::selection::Selection;
-use crate::kube::watch::{Ask, Cause, Effect, Health, Heard, Input, Verb, Watch};
+use crate::kube::watch::{Ask, Effect, Heard, Input, Verb, Watch, WatchCause, WatchHealth};
 
 pub(super) struct Setup {
     /// Which reader this is, for the feed.
     pub index: usize,
-    pub scope: Scope,
+    pub scope: PodScope,
     pub api: Arc<Api>,
     pub keep: Keep,
     pub updates: mpsc::Sender<Update>,
@@ -34,12 +34,12 @@ pub(super) struct Setup {
 enum Link {
     Idle,
     Asking(Pin<Box<dyn Future<Output = Result<Answered, String>> + Send>>),
-    Lines(Answer, LineSplitter),
-    List(Answer, Box<ListSplitter>),
+    Lines(ApiAnswer, LineSplitter),
+    List(ApiAnswer, Box<ListSplitter>),
 }
 
 enum Answered {
-    Opened(Answer),
+    Opened(ApiAnswer),
     Refused { status: ApiStatus, retry_after: Option<Duration> },
 }
 
@@ -132,7 +132,7 @@ impl Reader {
     /// Drops the request under way; one that was never answered counts as such.
     fn hang_up(&mut self) {
         if matches!(self.link, Link::Asking(_)) {
-            self.shared.tell.requested(self.verb, Cause::Silent.label());
+            self.shared.tell.requested(self.verb, WatchCause::Silent.label());
         }
         self.link = Link::Idle;
     }
@@ -140,7 +140,7 @@ impl Reader {
     /// A request that brought no data.
     fn failed(&mut self, input: Input, now: Instant, effects: &mut Vec<Effect>) {
         let outcome = match &input {
-            Input::Refused { status, .. } => Cause::of(status, self.verb).label(),
+            Input::Refused { status, .. } => WatchCause::of(status, self.verb).label(),
             _ => "unreachable",
         };
         self.shared.tell.requested(self.verb, outcome);
@@ -230,7 +230,7 @@ fn read_line(decoder: &mut Decoder, piece: Piece<'_>) -> Result<Event, String> {
     }
 }
 
-fn read_item(decoder: &mut Decoder, piece: Piece<'_>) -> Option<Seen> {
+fn read_item(decoder: &mut Decoder, piece: Piece<'_>) -> Option<DecodedPod> {
     match piece {
         Piece::Object(item) => decoder.pod(item).ok(),
         Piece::TooLarge => None,
@@ -275,7 +275,7 @@ pub(super) async fn read_file(source: File, shared: Arc<Shared>, mut stop: watch
                     shared.tell.file(Ok(read.seen.len()));
                     let listed = Some(Instant::now());
                     let heard = Heard { listed, ..Heard::default() };
-                    *shared.readers() = vec![(Health::Fresh, heard)];
+                    *shared.readers() = vec![(WatchHealth::Fresh, heard)];
                     if source.updates.send(Update::Listed { reader: 0, seen: read.seen }).await.is_err() {
                         return;
                     }

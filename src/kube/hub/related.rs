@@ -8,7 +8,7 @@ use super::paths::encode;
 use super::rights::Right;
 use crate::kube::client::Form;
 use crate::kube::decode::{Decoder, ListSplitter, Piece, Related};
-use crate::kube::owners::{Found, Want, plural};
+use crate::kube::owners::{FetchResult, WantedObject, plural};
 
 /// From so many of one kind and namespace on a list costs the API server less than the single reads.
 const LIST_FROM: usize = 16;
@@ -17,19 +17,19 @@ const PAGES_MAX: usize = 20;
 
 /// What to do next.
 pub enum Job {
-    One(Want),
-    List { path: String, wants: Vec<Want> },
+    One(WantedObject),
+    List { path: String, wants: Vec<WantedObject> },
 }
 
 /// Wants by the list that has them all.
 #[derive(Default)]
-pub struct Queue {
-    lists: BTreeMap<String, Vec<Want>>,
+pub struct WantQueue {
+    lists: BTreeMap<String, Vec<WantedObject>>,
     len: usize,
 }
 
-impl Queue {
-    pub fn push(&mut self, want: Want) {
+impl WantQueue {
+    pub fn push(&mut self, want: WantedObject) {
         self.len += 1;
         self.lists.entry(collection(&want)).or_default().push(want);
     }
@@ -56,15 +56,15 @@ impl Queue {
 
 impl Fetcher {
     /// Reads a list and settles what it has; what it could not tell of comes back.
-    pub async fn list(&self, path: &str, wants: Vec<Want>) -> Vec<Want> {
+    pub async fn list(&self, path: &str, wants: Vec<WantedObject>) -> Vec<WantedObject> {
         let Some(found) = self.listed(path).await else { return wants };
         for want in wants {
             let key = match &want {
-                Want::Owner { owner, .. } => &*owner.uid,
-                Want::Namespace(name) | Want::Node(name) => &**name,
-                Want::Pod { .. } => continue,
+                WantedObject::Owner { owner, .. } => &*owner.uid,
+                WantedObject::Namespace(name) | WantedObject::Node(name) => &**name,
+                WantedObject::Pod { .. } => continue,
             };
-            self.settle(&want, found.get(key).cloned().map_or(Found::Absent, Found::Object));
+            self.settle(&want, found.get(key).cloned().map_or(FetchResult::Absent, FetchResult::Object));
         }
         Vec::new()
     }
@@ -101,13 +101,13 @@ impl Fetcher {
 }
 
 /// The path of the list that has the object.
-fn collection(want: &Want) -> String {
+fn collection(want: &WantedObject) -> String {
     match want {
-        Want::Pod { namespace, .. } => format!("/api/v1/namespaces/{}/pods", encode(namespace)),
-        Want::Namespace(_) => "/api/v1/namespaces".to_owned(),
-        Want::Node(_) => "/api/v1/nodes".to_owned(),
+        WantedObject::Pod { namespace, .. } => format!("/api/v1/namespaces/{}/pods", encode(namespace)),
+        WantedObject::Namespace(_) => "/api/v1/namespaces".to_owned(),
+        WantedObject::Node(_) => "/api/v1/nodes".to_owned(),
         // `apps/v1` ReplicaSet in `shop` -> `/apis/apps/v1/namespaces/shop/replicasets`.
-        Want::Owner { owner, namespace } => {
+        WantedObject::Owner { owner, namespace } => {
             let group: Vec<String> = owner.api_version.split('/').map(encode).collect();
             let root = if group.len() == 1 { "/api" } else { "/apis" };
             let (group, resource) = (group.join("/"), encode(&plural(&owner.kind)));
@@ -121,21 +121,21 @@ fn collection(want: &Want) -> String {
 }
 
 /// The path of the object itself.
-pub fn path(want: &Want) -> String {
+pub fn path(want: &WantedObject) -> String {
     let name = match want {
-        Want::Pod { name, .. } | Want::Namespace(name) | Want::Node(name) => name,
-        Want::Owner { owner, .. } => &*owner.name,
+        WantedObject::Pod { name, .. } | WantedObject::Namespace(name) | WantedObject::Node(name) => name,
+        WantedObject::Owner { owner, .. } => &*owner.name,
     };
     format!("{}/{}", collection(want), encode(name))
 }
 
 /// What must be allowed for it.
-pub fn right(want: &Want) -> Right {
+pub fn right(want: &WantedObject) -> Right {
     let (group, resource) = match want {
-        Want::Pod { .. } => ("", "pods".to_owned()),
-        Want::Namespace(_) => ("", "namespaces".to_owned()),
-        Want::Node(_) => ("", "nodes".to_owned()),
-        Want::Owner { owner, .. } => {
+        WantedObject::Pod { .. } => ("", "pods".to_owned()),
+        WantedObject::Namespace(_) => ("", "namespaces".to_owned()),
+        WantedObject::Node(_) => ("", "nodes".to_owned()),
+        WantedObject::Owner { owner, .. } => {
             (owner.api_version.split_once('/').map_or("", |(group, _)| group), plural(&owner.kind))
         }
     };
@@ -147,17 +147,17 @@ mod tests {
     use super::*;
     use crate::kube::pod::Owner;
 
-    fn owner(number: usize) -> Want {
+    fn owner(number: usize) -> WantedObject {
         let (name, uid) = (format!("web-{number}").as_str().into(), format!("u{number}").as_str().into());
         let owner = Owner { api_version: "apps/v1".into(), kind: "ReplicaSet".into(), name, uid };
-        Want::Owner { owner, namespace: "shop".to_owned() }
+        WantedObject::Owner { owner, namespace: "shop".to_owned() }
     }
 
     #[test]
     fn many_of_a_kind_are_listed_and_few_are_read_one_by_one() {
-        let mut queue = Queue::default();
+        let mut queue = WantQueue::default();
         (0..LIST_FROM).for_each(|number| queue.push(owner(number)));
-        queue.push(Want::Namespace("shop".to_owned()));
+        queue.push(WantedObject::Namespace("shop".to_owned()));
         let Some(Job::One(want)) = queue.take() else { panic!("a single read") };
         assert_eq!(path(&want), "/api/v1/namespaces/shop");
         let Some(Job::List { path, wants }) = queue.take() else { panic!("a list") };
@@ -170,6 +170,9 @@ mod tests {
         let expected = Right { group: "apps".to_owned(), resource: "replicasets".to_owned() };
         assert_eq!(right(&owner(1)), expected);
         assert_eq!(path(&owner(1)), "/apis/apps/v1/namespaces/shop/replicasets/web-1");
-        assert_eq!(right(&Want::Node("a".to_owned())), Right { group: String::new(), resource: "nodes".to_owned() });
+        assert_eq!(
+            right(&WantedObject::Node("a".to_owned())),
+            Right { group: String::new(), resource: "nodes".to_owned() }
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::core::status::{State, StatusBoard};
+use crate::core::report::status::{State, StatusBoard};
 
 /// Denied rights that are remembered: kinds of owners come from the cluster's users.
 const RIGHTS_MAX: usize = 64;

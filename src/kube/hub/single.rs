@@ -11,15 +11,15 @@ use tokio::time::timeout;
 
 use super::fetch::{Fetcher, OBJECT_BYTES_MAX, WAIT};
 use super::paths::{encode, one_pod};
-use crate::kube::client::{Answer, Form};
+use crate::kube::client::{ApiAnswer, Form};
 use crate::kube::decode::{
-    ApiStatus, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Seen, Undecodable, api_status,
+    ApiStatus, DecodedPod, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Undecodable, api_status,
 };
-use crate::kube::watch::{Cause, Verb};
+use crate::kube::watch::{Verb, WatchCause};
 
 /// What the store said of one pod.
-pub enum Reading {
-    Pod(Box<Seen>),
+pub enum PodReading {
+    Pod(Box<DecodedPod>),
     Absent,
     /// Something that cannot be read, or a "not found" that is not the API server's.
     Unclear,
@@ -76,7 +76,7 @@ enum Fault {
 
 impl Fetcher {
     /// Asks the store for one pod. The error is 403 when no way is allowed, and has the code 0 when there was no answer.
-    pub(super) async fn ask_store(&self, namespace: &str, name: &str) -> Result<Reading, ApiStatus> {
+    pub(super) async fn ask_store(&self, namespace: &str, name: &str) -> Result<PodReading, ApiStatus> {
         let ways = &self.shared.ways;
         let mut denied = None;
         for at in ways.first.load(Ordering::Relaxed)..3 {
@@ -88,9 +88,9 @@ impl Fetcher {
                 Err(Fault::NoMark) if !ways.streams.load(Ordering::Relaxed) => {}
                 Err(Fault::Status(status)) if status.code == 404 && status.reason == "NotFound" => {
                     ways.first.store(at, Ordering::Relaxed);
-                    return Ok(Reading::Absent);
+                    return Ok(PodReading::Absent);
                 }
-                Err(Fault::Status(status)) if status.code == 404 => return Ok(Reading::Unclear),
+                Err(Fault::Status(status)) if status.code == 404 => return Ok(PodReading::Unclear),
                 Err(Fault::Status(status)) => return Err(status),
                 Err(Fault::NoMark | Fault::NoAnswer) => return Err(ApiStatus::default()),
                 Ok(reading) => {
@@ -103,7 +103,7 @@ impl Fetcher {
         Err(denied.unwrap_or(ApiStatus { code: 403, ..ApiStatus::default() }))
     }
 
-    async fn ask_by(&self, way: Way, namespace: &str, name: &str) -> Result<Reading, Fault> {
+    async fn ask_by(&self, way: Way, namespace: &str, name: &str) -> Result<PodReading, Fault> {
         let path = match way {
             Way::Get => format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name)),
             Way::List => one_pod(namespace, name, None),
@@ -119,8 +119,8 @@ impl Fetcher {
         };
         let outcome = match &read {
             Ok(_) => "ok",
-            Err(Fault::Status(status)) => Cause::of(status, way.verb()).label(),
-            Err(Fault::NoMark) => Cause::Silent.label(),
+            Err(Fault::Status(status)) => WatchCause::of(status, way.verb()).label(),
+            Err(Fault::NoMark) => WatchCause::Silent.label(),
             Err(Fault::NoAnswer) => "unreachable",
         };
         self.shared.tell.requested(way.verb(), outcome);
@@ -130,12 +130,12 @@ impl Fetcher {
         read.map(|reading| {
             reading.unwrap_or_else(|_undecodable| {
                 self.shared.tell.undecodable(1);
-                Reading::Unclear
+                PodReading::Unclear
             })
         })
     }
 
-    async fn open(&self, path: &str) -> Result<Answer, Fault> {
+    async fn open(&self, path: &str) -> Result<ApiAnswer, Fault> {
         let mut answer = self.api.get(path, Form::Whole).await.map_err(|_| Fault::NoAnswer)?;
         if answer.status == 200 {
             return Ok(answer);
@@ -144,12 +144,12 @@ impl Fetcher {
     }
 }
 
-fn found_pod(seen: Seen) -> Reading {
-    Reading::Pod(Box::new(seen))
+fn found_pod(seen: DecodedPod) -> PodReading {
+    PodReading::Pod(Box::new(seen))
 }
 
 /// The body of a 200.
-async fn read(way: Way, mut answer: Answer, keep: Keep) -> Result<Result<Reading, Undecodable>, Fault> {
+async fn read(way: Way, mut answer: ApiAnswer, keep: Keep) -> Result<Result<PodReading, Undecodable>, Fault> {
     let mut decoder = Decoder::new(keep);
     if way == Way::Stream {
         return first_events(&mut answer, &mut decoder).await;
@@ -158,7 +158,7 @@ async fn read(way: Way, mut answer: Answer, keep: Keep) -> Result<Result<Reading
     if way == Way::Get {
         return Ok(decoder.pod(&body).map(found_pod));
     }
-    let (mut list, mut found) = (ListSplitter::default(), Ok(Reading::Absent));
+    let (mut list, mut found) = (ListSplitter::default(), Ok(PodReading::Absent));
     list.push(&body, &mut |piece| {
         found = match piece {
             Piece::Object(item) => decoder.pod(item).map(found_pod),
@@ -169,9 +169,9 @@ async fn read(way: Way, mut answer: Answer, keep: Keep) -> Result<Result<Reading
 }
 
 /// A streaming list up to the mark that says that all objects were sent.
-async fn first_events(answer: &mut Answer, decoder: &mut Decoder) -> Result<Result<Reading, Undecodable>, Fault> {
+async fn first_events(answer: &mut ApiAnswer, decoder: &mut Decoder) -> Result<Result<PodReading, Undecodable>, Fault> {
     let mut lines = LineSplitter::with_limit(OBJECT_BYTES_MAX);
-    let (mut found, mut end) = (Ok(Reading::Absent), None);
+    let (mut found, mut end) = (Ok(PodReading::Absent), None);
     while end.is_none() {
         let chunk = answer.chunk().await.ok_or(Fault::NoMark)?.map_err(|_| Fault::NoAnswer)?;
         lines.push(&chunk, &mut |piece| {
@@ -182,7 +182,7 @@ async fn first_events(answer: &mut Answer, decoder: &mut Decoder) -> Result<Resu
             match decoder.line(line) {
                 _ if end.is_some() => {}
                 Ok(Event::Applied(seen)) => found = Ok(found_pod(seen)),
-                Ok(Event::Deleted { .. }) => found = Ok(Reading::Absent),
+                Ok(Event::Deleted { .. }) => found = Ok(PodReading::Absent),
                 Ok(Event::Bookmark { initial_events_end: true, .. }) => end = Some(Ok(())),
                 Ok(Event::Bookmark { .. }) => {}
                 Ok(Event::Error(status)) => end = Some(Err(Fault::Status(status))),

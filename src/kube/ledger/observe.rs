@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::resolve::SLIP;
-use super::{ContainerLedger, FRESHNESS, Look, Moment, RUNS_MAX, Run};
+use super::{ContainerLedger, FRESHNESS, LastLook, RUNS_MAX, Run, TimeBounds};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{ContainerStatus, Ended, RunState};
 
 impl ContainerLedger {
     /// Takes in one status. The predecessor goes first, so that it stands before the current run.
-    pub(super) fn observe(&mut self, status: &ContainerStatus, image: Arc<str>, look: Look) {
+    pub(super) fn observe(&mut self, status: &ContainerStatus, image: Arc<str>, look: LastLook) {
         let current_id = current_id(status);
         let newest_before = self.runs.last().map(|run| run.id.clone());
         let last = status.last.as_ref().filter(|last| !last.id.is_empty());
@@ -39,7 +39,7 @@ impl ContainerLedger {
     }
 
     /// Merges a run that is known, adds one that is not.
-    pub(super) fn place(&mut self, run: Run, look: Look, follows_directly: bool) {
+    pub(super) fn place(&mut self, run: Run, look: LastLook, follows_directly: bool) {
         let newest = self.runs.len().checked_sub(1);
         match self.runs.iter().position(|known| known.id == run.id) {
             Some(index) => merge(&mut self.runs[index], run, Some(index) == newest),
@@ -68,7 +68,7 @@ impl ContainerLedger {
         let at = self.runs.iter().position(|known| known.start.lo > run.start.lo).unwrap_or(self.runs.len());
         let successor = &mut self.runs[at];
         if run.end.is_none() {
-            run.end = Some(Moment { lo: run.start.lo, hi: successor.start.hi });
+            run.end = Some(TimeBounds { lo: run.start.lo, hi: successor.start.hi });
         }
         // What lies between is told by numbers that agree, and otherwise not known.
         successor.gap_before = successor.restart != run.restart.saturating_add(1);
@@ -78,7 +78,7 @@ impl ContainerLedger {
         self.runs.insert(at, run);
     }
 
-    fn append(&mut self, mut run: Run, look: Look, follows_directly: bool) {
+    fn append(&mut self, mut run: Run, look: LastLook, follows_directly: bool) {
         let previous = self.runs.last_mut();
         run.gap_before = match &previous {
             _ if follows_directly => false,
@@ -88,7 +88,7 @@ impl ContainerLedger {
         };
         if let Some(previous) = previous.filter(|previous| previous.end.is_none()) {
             let alive = look.previous.saturating_sub(FRESHNESS).max(previous.start.lo);
-            previous.end = Some(Moment { lo: alive.min(run.start.hi), hi: run.start.hi });
+            previous.end = Some(TimeBounds { lo: alive.min(run.start.hi), hi: run.start.hi });
         }
         self.runs.push(run);
     }
@@ -138,8 +138,8 @@ fn ended_run(ended: &Ended, restart: i64, now: UnixNanos) -> Run {
         restart,
         image: Arc::default(),
         image_id: Arc::default(),
-        start: ended.started.map_or(Moment::UNKNOWN, Moment::second),
-        end: ended.finished.map(Moment::second),
+        start: ended.started.map_or(TimeBounds::UNKNOWN, TimeBounds::second),
+        end: ended.finished.map(TimeBounds::second),
         end_reported: ended.finished.is_some(),
         reason: ended.reason.clone(),
         exit_code: ended.exit_code,
@@ -161,7 +161,7 @@ fn current_run(status: &ContainerStatus, id: &Arc<str>, now: UnixNanos) -> Run {
         None => ended_run(&Ended::default(), status.restart_count, now),
     };
     if let RunState::Running { started } = &status.state {
-        run.start = started.map_or(Moment::UNKNOWN, Moment::second);
+        run.start = started.map_or(TimeBounds::UNKNOWN, TimeBounds::second);
     }
     Run { id: id.clone(), image_id: status.image_id.clone(), ..run }
 }

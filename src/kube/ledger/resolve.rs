@@ -21,7 +21,7 @@ const APART_MAX: Duration = Duration::from_secs(10);
 
 /// What is known about the process that made a resource.
 #[derive(Clone, Copy, Debug)]
-pub struct Query {
+pub struct RunQuery {
     /// The process was alive at this time and at `alive_to`. An `alive_to` of zero says that only the latest possible
     /// time is known: any run that had begun by `alive_from` may have made it.
     pub alive_from: UnixNanos,
@@ -124,7 +124,7 @@ pub enum Resolution<'a> {
     Pending(Absence),
 }
 
-impl Query {
+impl RunQuery {
     /// Whatever the process is of had begun and was known by then.
     fn is_witnessed(&self) -> bool {
         self.witnessed.is_some_and(|until| self.began.unwrap_or(self.from()) <= until)
@@ -160,7 +160,7 @@ impl Query {
     }
 }
 
-impl Query {
+impl RunQuery {
     /// The process tells when it began, and no status was seen since that could show another run.
     fn began_unseen(&self, run: &Run) -> bool {
         !self.is_witnessed()
@@ -174,7 +174,7 @@ impl Query {
 }
 
 impl ContainerLedger {
-    pub fn resolve(&self, query: &Query) -> Resolution<'_> {
+    pub fn resolve(&self, query: &RunQuery) -> Resolution<'_> {
         if self.may_be_next(query) {
             let absence = if self.runs.is_empty() { Absence::NoStatus } else { Absence::AwaitingStatus };
             return Resolution::Pending(absence);
@@ -195,7 +195,7 @@ impl ContainerLedger {
     }
 
     /// A run that is not known yet may have made it: it began after what is known, and too recently to be known.
-    fn may_be_next(&self, query: &Query) -> bool {
+    fn may_be_next(&self, query: &RunQuery) -> bool {
         if query.shown_by() <= query.horizon.max(query.witnessed.unwrap_or(UnixNanos(0))) {
             return false;
         }
@@ -204,7 +204,7 @@ impl ContainerLedger {
         earliest <= query.alive_to.max(query.alive_from).saturating_add(query.slip())
     }
 
-    fn may_be_in_gap(&self, query: &Query) -> bool {
+    fn may_be_in_gap(&self, query: &RunQuery) -> bool {
         self.runs.iter().enumerate().filter(|(_, run)| run.gap_before).any(|(at, run)| {
             let before = at.checked_sub(1).and_then(|before| self.runs[before].end);
             query.fits(before.map_or(UnixNanos(0), |end| end.lo), Some(run.start.hi))
@@ -212,7 +212,7 @@ impl ContainerLedger {
     }
 
     /// Several runs fit and nothing tells them apart but a number the configuration trusts.
-    fn by_number(&self, query: &Query) -> Resolution<'_> {
+    fn by_number(&self, query: &RunQuery) -> Resolution<'_> {
         let fits = |run: &&Run| query.fits(run.start.lo, run.end.map(|end| end.hi));
         let mut numbered = self.runs.iter().filter(fits).filter(|run| query.trusted_number == Some(run.restart));
         match (numbered.next(), numbered.next()) {
@@ -222,7 +222,7 @@ impl ContainerLedger {
     }
 }
 
-fn confidence(run: &Run, query: &Query) -> Confidence {
+fn confidence(run: &Run, query: &RunQuery) -> Confidence {
     let seen_later = query.seen_at.saturating_sub(super::FRESHNESS) >= query.shown_by();
     if run.end_reported || seen_later || query.is_witnessed() || query.began_with(run) {
         Confidence::Confirmed

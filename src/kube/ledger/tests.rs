@@ -25,7 +25,7 @@ fn stream(text: &str) -> Vec<Pod> {
 fn observed<'p>(pods: impl IntoIterator<Item = &'p Pod>) -> PodLedger {
     let mut ledger = PodLedger::default();
     for pod in pods {
-        ledger.observe(pod, Look { previous: STREAM_NOW, now: STREAM_NOW });
+        ledger.observe(pod, LastLook { previous: STREAM_NOW, now: STREAM_NOW });
     }
     ledger
 }
@@ -43,7 +43,7 @@ fn shown(ledger: &PodLedger, container: &str) -> Vec<String> {
 
 macro_rules! recorded {
     ($name:literal) => {
-        stream(include_str!(concat!("../../../tests/golden/k8s/", $name)))
+        stream(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/k8s/", $name)))
     };
 }
 
@@ -122,7 +122,7 @@ fn repeating_a_whole_stream_changes_nothing() {
         let once = observed(&pods);
         let mut twice = once.clone();
         for pod in &pods {
-            twice.observe(pod, Look { previous: STREAM_NOW, now: STREAM_NOW });
+            twice.observe(pod, LastLook { previous: STREAM_NOW, now: STREAM_NOW });
         }
         let ids = |ledger: &PodLedger| ledger.ids().cloned().collect::<Vec<Arc<str>>>();
         assert_eq!(ids(&once), ids(&twice));
@@ -180,7 +180,7 @@ fn ledger_of(statuses: &[(u64, ContainerStatus)]) -> PodLedger {
     let mut previous = None;
     for (now, status) in statuses {
         let now = UnixNanos::from_secs(*now);
-        ledger.observe(&pod_with(status.clone()), Look { previous: previous.unwrap_or(now), now });
+        ledger.observe(&pod_with(status.clone()), LastLook { previous: previous.unwrap_or(now), now });
         previous = Some(now);
     }
     ledger
@@ -192,7 +192,7 @@ fn at(seconds: f64) -> UnixNanos {
 
 /// Evidence at one moment, everything up to `horizon` being known.
 fn ask(ledger: &PodLedger, seconds: f64, horizon: f64) -> String {
-    let query = Query {
+    let query = RunQuery {
         alive_from: at(seconds),
         alive_to: at(seconds),
         began: None,
@@ -281,7 +281,7 @@ fn a_run_seen_alive_shortly_before_a_gap_keeps_what_it_surely_made() {
 #[test]
 fn a_process_that_began_later_than_its_run_waits_for_a_status_seen_after_that() {
     let ledger = ledger_of(&[(101, running("a", 0, 100, None))]);
-    let query = |began: f64, seen: f64| Query {
+    let query = |began: f64, seen: f64| RunQuery {
         alive_from: at(500.0),
         alive_to: at(500.0),
         began: Some(at(began)),
@@ -301,7 +301,7 @@ fn a_process_that_began_later_than_its_run_waits_for_a_status_seen_after_that() 
 #[test]
 fn data_that_nothing_dates_belongs_to_a_run_only_when_there_never_was_another() {
     let undated = |ledger: &PodLedger, arrived: f64| {
-        let query = Query {
+        let query = RunQuery {
             alive_from: at(arrived),
             alive_to: UnixNanos(0),
             began: None,
@@ -326,7 +326,7 @@ fn a_restart_count_selects_only_where_it_is_trusted() {
     let ledger =
         ledger_of(&[(101, running("a", 0, 100, None)), (204, running("b", 1, 200, Some(ended("a", 100, 200))))]);
     let with = |trusted_number| {
-        let query = Query {
+        let query = RunQuery {
             alive_from: at(200.5),
             alive_to: at(200.5),
             began: None,
@@ -380,7 +380,7 @@ fn hostile_statuses_do_not_panic_and_name_nothing_twice() {
             status.state = RunState::Terminated(ended(&id, 5, 1));
         }
         let now = UnixNanos::from_secs(step);
-        ledger.observe(&pod_with(status), Look { previous: now, now });
+        ledger.observe(&pod_with(status), LastLook { previous: now, now });
         let runs = &ledger.container("app").expect("known").runs;
         let mut ids: Vec<&Arc<str>> = runs.iter().map(|run| &run.id).collect();
         ids.sort();

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{ContainerLedger, Look, Moment, Run};
+use super::{ContainerLedger, LastLook, Run, TimeBounds};
 use crate::core::time::UnixNanos;
 use crate::kube::node_logs::{ContainerLogs, LoggedRun};
 
 impl ContainerLedger {
     /// The strongest source: names that the kubelet wrote at the start of each run, on this node. Of a run that a status
     /// told of first only the start becomes more exact.
-    pub(super) fn witness(&mut self, logs: &ContainerLogs, image: &Arc<str>, look: Look) {
+    pub(super) fn witness(&mut self, logs: &ContainerLogs, image: &Arc<str>, look: LastLook) {
         // How old what the last status said was is not known: it may have been on its way for long.
-        let look = Look { previous: UnixNanos(0), ..look };
+        let look = LastLook { previous: UnixNanos(0), ..look };
         for logged in &logs.runs {
             let run = run(logged, image, look);
             if self.run(&run.id).is_some() || self.is_past(&run) || self.is_next(&run) {
@@ -33,13 +33,13 @@ impl ContainerLedger {
     }
 }
 
-fn run(logged: &LoggedRun, image: &Arc<str>, look: Look) -> Run {
+fn run(logged: &LoggedRun, image: &Arc<str>, look: LastLook) -> Run {
     Run {
         id: logged.id.clone(),
         restart: logged.number,
         image: image.clone(),
         image_id: Arc::default(),
-        start: Moment { lo: logged.from, hi: logged.to },
+        start: TimeBounds { lo: logged.from, hi: logged.to },
         end: None,
         end_reported: false,
         reason: Arc::default(),

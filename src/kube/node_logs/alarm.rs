@@ -23,7 +23,7 @@ pub enum Rung {
 
 /// Which folder a watch is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum WatchedFolder {
     Links,
     Pods,
     Pod(String),
@@ -34,7 +34,7 @@ pub enum Place {
 pub struct Alarm {
     #[cfg(target_os = "linux")]
     queue: tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>,
-    places: HashMap<i32, Place>,
+    places: HashMap<i32, WatchedFolder>,
 }
 
 #[cfg(target_os = "linux")]
@@ -47,7 +47,7 @@ mod linux {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    use super::{Alarm, HashMap, Place, Rung, WATCHES_MAX};
+    use super::{Alarm, HashMap, Rung, WATCHES_MAX, WatchedFolder};
 
     impl Alarm {
         /// Needs a tokio runtime. Fails where the user has too many of them already.
@@ -61,7 +61,7 @@ mod linux {
 
         /// Watches a folder for names that come and go; one that is watched already stays so. False when the kernel
         /// watches no more, or when the folder is gone.
-        pub fn watch(&mut self, path: &Path, place: Place) -> bool {
+        pub fn watch(&mut self, path: &Path, place: WatchedFolder) -> bool {
             if self.places.len() >= WATCHES_MAX {
                 return false;
             }
@@ -90,7 +90,7 @@ mod linux {
     }
 
     /// Everything that is in the queue, each place once.
-    fn drain(queue: &std::os::fd::OwnedFd, places: &mut HashMap<i32, Place>) -> Vec<Rung> {
+    fn drain(queue: &std::os::fd::OwnedFd, places: &mut HashMap<i32, WatchedFolder>) -> Vec<Rung> {
         let mut buffer = [MaybeUninit::uninit(); 4_096];
         let mut events = inotify::Reader::new(queue, &mut buffer);
         let mut rung: Vec<Rung> = Vec::new();
@@ -104,11 +104,15 @@ mod linux {
             let name = event.file_name().and_then(|name| name.to_str().ok());
             let one = match places.get(&event.wd()) {
                 _ if flags.contains(ReadFlags::QUEUE_OVERFLOW) => Some(Rung::All),
-                Some(Place::Links | Place::Pods) if flags.contains(ReadFlags::IGNORED) => Some(Rung::All),
-                Some(Place::Links) => name.map(|name| Rung::Link(name.to_owned())),
-                Some(Place::Pods) => name.map(|name| Rung::Pod(name.to_owned())),
-                Some(Place::Pod(folder)) => Some(Rung::Pod(folder.clone())),
-                Some(Place::Container(folder, container)) => Some(Rung::Container(folder.clone(), container.clone())),
+                Some(WatchedFolder::Links | WatchedFolder::Pods) if flags.contains(ReadFlags::IGNORED) => {
+                    Some(Rung::All)
+                }
+                Some(WatchedFolder::Links) => name.map(|name| Rung::Link(name.to_owned())),
+                Some(WatchedFolder::Pods) => name.map(|name| Rung::Pod(name.to_owned())),
+                Some(WatchedFolder::Pod(folder)) => Some(Rung::Pod(folder.clone())),
+                Some(WatchedFolder::Container(folder, container)) => {
+                    Some(Rung::Container(folder.clone(), container.clone()))
+                }
                 None => None,
             };
             if flags.contains(ReadFlags::IGNORED) {
@@ -127,7 +131,7 @@ impl Alarm {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    pub fn watch(&mut self, _path: &std::path::Path, _place: Place) -> bool {
+    pub fn watch(&mut self, _path: &std::path::Path, _place: WatchedFolder) -> bool {
         false
     }
 

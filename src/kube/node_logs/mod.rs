@@ -14,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use alarm::{Alarm, Place, Rung};
+pub use alarm::{Alarm, Rung, WatchedFolder};
 pub use folder::Folder;
 
 use crate::core::time::UnixNanos;

@@ -8,7 +8,7 @@ fn related(uid: &str) -> Arc<Related> {
 }
 
 /// Both ways into one queue of this size.
-fn queue(size: usize) -> (Wants, mpsc::Receiver<Want>) {
+fn queue(size: usize) -> (Wants, mpsc::Receiver<WantedObject>) {
     let (sender, wanted) = mpsc::channel(size);
     (Wants { first: sender.clone(), again: sender }, wanted)
 }
@@ -17,8 +17,8 @@ fn known(uid: &str) -> Lookup {
     Lookup::Known(related(uid))
 }
 
-fn want() -> Want {
-    Want::Namespace("shop".to_owned())
+fn want() -> WantedObject {
+    WantedObject::Namespace("shop".to_owned())
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,7 +30,7 @@ async fn a_miss_asks_once_and_the_answer_is_served_until_it_is_old() {
     }
     assert_eq!(wanted.try_recv(), Ok(want()));
     assert!(wanted.try_recv().is_err(), "asked once");
-    shelf.settle("shop", Found::Object(related("u")), Instant::now());
+    shelf.settle("shop", FetchResult::Object(related("u")), Instant::now());
     assert_eq!(shelf.get("shop", &wants, want), known("u"));
     tokio::time::advance(FRESH_FOR).await;
     assert_eq!(shelf.get("shop", &wants, want), known("u"), "old is better than nothing");
@@ -40,14 +40,14 @@ async fn a_miss_asks_once_and_the_answer_is_served_until_it_is_old() {
 #[tokio::test(start_paused = true)]
 async fn what_is_absent_or_forbidden_is_left_alone_for_a_while() {
     let cases = [
-        (Found::Absent, ABSENT_FOR, Lookup::Unknown),
-        (Found::Forbidden, FORBIDDEN_FOR, known("u")),
-        (Found::Failed, FAILED_FOR, known("u")),
+        (FetchResult::Absent, ABSENT_FOR, Lookup::Unknown),
+        (FetchResult::Forbidden, FORBIDDEN_FOR, known("u")),
+        (FetchResult::Failed, FAILED_FOR, known("u")),
     ];
     for (found, quiet, served) in cases {
         let shelf = Shelf::default();
         let (wants, mut wanted) = queue(8);
-        shelf.settle("shop", Found::Object(related("u")), Instant::now());
+        shelf.settle("shop", FetchResult::Object(related("u")), Instant::now());
         shelf.settle("shop", found.clone(), Instant::now());
         tokio::time::advance(quiet - Duration::from_millis(1)).await;
         assert_eq!(shelf.get("shop", &wants, want), served, "{found:?}");
@@ -65,7 +65,7 @@ async fn nobody_waits_long_for_an_object_that_does_not_come_nor_twice() {
     assert_eq!(shelf.get("shop", &wants, want), Lookup::Pending);
     tokio::time::advance(WORTH_WAITING).await;
     assert_eq!(shelf.get("shop", &wants, want), Lookup::Unknown, "no answer for three seconds");
-    shelf.settle("shop", Found::Failed, Instant::now());
+    shelf.settle("shop", FetchResult::Failed, Instant::now());
     tokio::time::advance(FAILED_FOR).await;
     wanted.try_recv().unwrap();
     assert_eq!(shelf.get("shop", &wants, want), Lookup::Unknown, "asked again behind the scenes");
@@ -96,12 +96,12 @@ async fn the_shelf_is_bounded_and_drops_what_was_not_used() {
     let shelf = Shelf::default();
     let (wants, _wanted) = queue(1);
     for number in 0..OBJECTS_MAX {
-        shelf.settle(&number.to_string(), Found::Object(related("u")), Instant::now());
+        shelf.settle(&number.to_string(), FetchResult::Object(related("u")), Instant::now());
         tokio::time::advance(Duration::from_millis(1)).await;
     }
     shelf.get("0", &wants, want);
     tokio::time::advance(Duration::from_millis(1)).await;
-    shelf.settle("one more", Found::Object(related("u")), Instant::now());
+    shelf.settle("one more", FetchResult::Object(related("u")), Instant::now());
     assert!(shelf.len() <= OBJECTS_MAX * 7 / 8 + 1, "{}", shelf.len());
     assert_eq!(shelf.get("0", &wants, want), known("u"), "used lately");
     assert_eq!(shelf.get("1", &wants, want), Lookup::Pending, "the oldest goes first");

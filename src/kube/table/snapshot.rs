@@ -15,7 +15,7 @@ use crate::kube::pod::{Pod, bare_id};
 
 /// One pod as known at one moment.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct PodEntry {
     pub pod: Arc<Pod>,
     pub ledger: Arc<PodLedger>,
     /// When the last event or list that contained the pod was applied.
@@ -32,7 +32,7 @@ pub struct Entry {
 }
 
 /// Addresses of the pod's node, as long as the pod lives.
-pub(super) fn hosts_of(entry: &Entry) -> &[IpAddr] {
+pub(super) fn hosts_of(entry: &PodEntry) -> &[IpAddr] {
     if entry.removed_at.is_some() { &[] } else { &entry.pod.host_ips }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn name_key(namespace: &str, name: &str) -> u64 {
 /// The table at one moment. Immutable and shared by all readers.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub(super) pods: Shards<Arc<str>, Arc<Entry>>,
+    pub(super) pods: Shards<Arc<str>, Arc<PodEntry>>,
     pub(super) aliases: Shards<Arc<str>, Arc<str>>,
     pub(super) ips: Index<IpAddr, Tenure>,
     /// Addresses of nodes, each with the number of living pods that name it as their node's.
@@ -99,14 +99,14 @@ fn about_to_hold(held: &[Tenure], at: UnixNanos) -> Option<&Tenure> {
 
 impl Snapshot {
     /// By pod uid, or by the config hash under which a static pod's containers know themselves.
-    pub fn by_uid(&self, uid: &str) -> Option<&Arc<Entry>> {
+    pub fn by_uid(&self, uid: &str) -> Option<&Arc<PodEntry>> {
         self.pods.get(uid).or_else(|| self.pods.get(self.aliases.get(uid)?))
     }
 
     /// The pod that held the address at that time. Never a host-network pod; a finished pod has let go of it. An address
     /// that other pods name as their node's is nobody's, whoever claims it. So is that of a pod being deleted, as soon as
     /// another pod of its node that existed by then waits for an address: it may have got this one.
-    pub fn by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<Entry>> {
+    pub fn by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         let ip = ip.to_canonical();
         let held = self.ips.list(&ip);
         let owners = held.iter().filter(|tenure| tenure.from <= at && tenure.to.is_none_or(|to| at <= to));
@@ -119,14 +119,14 @@ impl Snapshot {
 
     /// The pod that holds the address when times came twice, so that none of them tells before whom it was and after: the only
     /// one that is known to have had it, while it lives.
-    pub fn only_by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<Entry>> {
+    pub fn only_by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         match self.ips.list(&ip.to_canonical()) {
             [only] if only.to.is_none() => self.by_ip(ip, at.max(only.from)),
             _ => None,
         }
     }
 
-    fn may_be_a_successors(&self, entry: &Entry, at: UnixNanos) -> bool {
+    fn may_be_a_successors(&self, entry: &PodEntry, at: UnixNanos) -> bool {
         let follows = |young: &Young| young.node == entry.pod.node && young.created <= at;
         entry.removed_at.is_none() && entry.pod.deleting.is_some() && self.young.iter().any(follows)
     }
@@ -143,7 +143,7 @@ impl Snapshot {
 
     /// The pod of this name that existed then: names of StatefulSet pods come back with another uid. After a deletion
     /// the last one is meant as long as no successor was created, because a successor is known before it can send.
-    pub fn by_name(&self, namespace: &str, name: &str, at: UnixNanos) -> Option<&Arc<Entry>> {
+    pub fn by_name(&self, namespace: &str, name: &str, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         let uids = self.names.list(&name_key(namespace, name)).iter();
         let entries = uids.filter_map(|uid| self.pods.get(uid));
         entries
@@ -152,7 +152,7 @@ impl Snapshot {
     }
 
     /// The only pod of this name that is known, while it lives: for times that came twice.
-    pub fn only_by_name(&self, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
+    pub fn only_by_name(&self, namespace: &str, name: &str) -> Option<&Arc<PodEntry>> {
         let uids = self.names.list(&name_key(namespace, name)).iter();
         let entries = uids.filter_map(|uid| self.pods.get(uid));
         let mut named = entries.filter(|entry| *entry.pod.namespace == *namespace && *entry.pod.name == *name);
@@ -162,7 +162,7 @@ impl Snapshot {
 
     /// By the id of any known run, bare or with its scheme, whole or shortened to at least twelve characters; a
     /// shortened id that fits two runs finds nothing.
-    pub fn by_container_id(&self, id: &str) -> Option<&Arc<Entry>> {
+    pub fn by_container_id(&self, id: &str) -> Option<&Arc<PodEntry>> {
         let id = bare_id(id);
         if id.len() < ID_PREFIX {
             return None;
@@ -176,7 +176,7 @@ impl Snapshot {
     }
 
     /// Every pod, deleted ones in their grace included, in no order.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<PodEntry>> {
         self.pods.values()
     }
 

@@ -9,12 +9,12 @@ use crate::kube::pod::Phase;
 
 const GRACE: Duration = Duration::from_secs(120);
 
-fn changes(text: &str) -> Vec<Change> {
+fn changes(text: &str) -> Vec<PodChange> {
     let mut decoder = Decoder::new(Keep::default());
     let read = text.lines().filter(|line| !line.is_empty()).filter_map(|line| {
         match decoder.line(line.as_bytes()).expect("a recorded line is readable") {
-            Event::Applied(seen) => Some(Change::Applied(seen.pod)),
-            Event::Deleted { uid, last, .. } => Some(Change::Deleted { uid, last }),
+            Event::Applied(seen) => Some(PodChange::Applied(seen.pod)),
+            Event::Deleted { uid, last, .. } => Some(PodChange::Deleted { uid, last }),
             _ => None,
         }
     });
@@ -48,7 +48,7 @@ fn pod(uid: &str, name: &str, ip: &str, from: u64) -> Pod {
     }
 }
 
-fn uid(entry: Option<&Arc<Entry>>) -> Option<&str> {
+fn uid(entry: Option<&Arc<PodEntry>>) -> Option<&str> {
     entry.map(|entry| &*entry.pod.uid)
 }
 
@@ -59,16 +59,16 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn of_a_pod_that_is_merely_found_missing_nothing_is_known_after_the_last_word() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("a", "shop", "10.0.0.1", 5)), at(5));
+    table.apply(PodChange::Applied(pod("a", "shop", "10.0.0.1", 5)), at(5));
     table.heard(at(20));
-    table.apply(Change::Missing("a".into()), at(60));
+    table.apply(PodChange::Missing("a".into()), at(60));
     let snapshot = table.snapshot();
     let entry = snapshot.by_uid("a").unwrap();
     assert_eq!((entry.removed_at, entry.known_until), (Some(at(60)), Some(at(20))));
     let holder = |seconds| snapshot.by_ip(ip("10.0.0.1"), at(seconds)).map(|entry| entry.pod.uid.to_string());
     assert_eq!((holder(20).as_deref(), holder(21)), (Some("a"), None), "it may be another pod's since");
     // The event came after all.
-    table.apply(Change::Deleted { uid: "a".into(), last: Some(pod("a", "shop", "10.0.0.1", 5)) }, at(61));
+    table.apply(PodChange::Deleted { uid: "a".into(), last: Some(pod("a", "shop", "10.0.0.1", 5)) }, at(61));
     let snapshot = table.snapshot();
     assert_eq!(snapshot.by_uid("a").unwrap().known_until, Some(at(61)));
     assert!(snapshot.by_ip(ip("10.0.0.1"), at(60)).is_some());
@@ -77,9 +77,9 @@ fn of_a_pod_that_is_merely_found_missing_nothing_is_known_after_the_last_word() 
 #[test]
 fn a_reused_address_belongs_to_whoever_held_it_then() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.9", 0)), at(1));
-    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(50));
-    table.apply(Change::Applied(pod("b", "b", "10.1.0.9", 60)), at(61));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.9", 0)), at(1));
+    table.apply(PodChange::Deleted { uid: "a".into(), last: None }, at(50));
+    table.apply(PodChange::Applied(pod("b", "b", "10.1.0.9", 60)), at(61));
     let snapshot = table.snapshot();
     let owner = |seconds| uid(snapshot.by_ip(ip("10.1.0.9"), at(seconds))).map(str::to_owned);
     assert_eq!(owner(30), Some("a".to_owned()));
@@ -91,7 +91,7 @@ fn a_reused_address_belongs_to_whoever_held_it_then() {
 #[test]
 fn the_recorded_reuse_of_an_address_ends_with_the_successor_even_after_the_late_deletion() {
     let mut table = Table::new(GRACE);
-    for change in changes(include_str!("../../../tests/golden/k8s/06-ip-reuse.jsonl")) {
+    for change in changes(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/k8s/06-ip-reuse.jsonl"))) {
         table.apply(change, at(110));
     }
     let snapshot = table.snapshot();
@@ -102,8 +102,8 @@ fn the_recorded_reuse_of_an_address_ends_with_the_successor_even_after_the_late_
 #[test]
 fn an_older_pod_does_not_take_an_address_back() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("new", "new", "10.1.0.9", 60)), at(61));
-    table.apply(Change::Applied(pod("old", "old", "10.1.0.9", 10)), at(62));
+    table.apply(PodChange::Applied(pod("new", "new", "10.1.0.9", 60)), at(61));
+    table.apply(PodChange::Applied(pod("old", "old", "10.1.0.9", 10)), at(62));
     let snapshot = table.snapshot();
     assert_eq!(uid(snapshot.by_ip(ip("10.1.0.9"), at(70))), Some("new"));
     assert_eq!(uid(snapshot.by_name("shop", "old", at(70))), Some("old"));
@@ -112,9 +112,10 @@ fn an_older_pod_does_not_take_an_address_back() {
 #[test]
 fn a_recreated_stateful_pod_keeps_its_own_uid_and_the_name_follows_time() {
     let mut table = Table::new(GRACE);
-    for (second, change) in
-        (100..).zip(changes(include_str!("../../../tests/golden/k8s/07-statefulset-recreate.jsonl")))
-    {
+    for (second, change) in (100..).zip(changes(include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/k8s/07-statefulset-recreate.jsonl"
+    )))) {
         table.apply(change, at(second));
     }
     let snapshot = table.snapshot();
@@ -126,7 +127,8 @@ fn a_recreated_stateful_pod_keeps_its_own_uid_and_the_name_follows_time() {
 #[test]
 fn a_deleted_pod_stays_for_the_grace_and_leaves_no_key_behind() {
     let mut table = Table::new(GRACE);
-    for change in changes(include_str!("../../../tests/golden/k8s/05-delete-grace.jsonl")) {
+    for change in changes(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/k8s/05-delete-grace.jsonl")))
+    {
         table.apply(change, at(200));
     }
     let id = table.snapshot().pods().next().and_then(|entry| entry.ledger.ids().next().cloned()).expect("a run");
@@ -141,8 +143,8 @@ fn a_deleted_pod_stays_for_the_grace_and_leaves_no_key_behind() {
 #[test]
 fn a_list_removes_what_it_does_not_name() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Listed(vec![pod("a", "a", "10.1.0.1", 0), pod("b", "b", "10.1.0.2", 0)]), at(1));
-    table.apply(Change::Listed(vec![pod("b", "b", "10.1.0.2", 0)]), at(50));
+    table.apply(PodChange::Listed(vec![pod("a", "a", "10.1.0.1", 0), pod("b", "b", "10.1.0.2", 0)]), at(1));
+    table.apply(PodChange::Listed(vec![pod("b", "b", "10.1.0.2", 0)]), at(50));
     let snapshot = table.snapshot();
     assert_eq!(snapshot.by_uid("a").and_then(|entry| entry.removed_at), Some(at(50)));
     assert_eq!(snapshot.by_uid("b").and_then(|entry| entry.removed_at), None);
@@ -151,12 +153,12 @@ fn a_list_removes_what_it_does_not_name() {
 #[test]
 fn a_pod_that_changes_its_address_gives_the_old_one_up() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.2", 0)), at(20));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.2", 0)), at(20));
     let snapshot = table.snapshot();
     assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(10))), Some("a"));
     assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(30))), None);
-    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(40));
+    table.apply(PodChange::Deleted { uid: "a".into(), last: None }, at(40));
     table.tick(at(200));
     assert!(table.snapshot().ips.is_empty(), "no claim is left behind");
 }
@@ -164,9 +166,9 @@ fn a_pod_that_changes_its_address_gives_the_old_one_up() {
 #[test]
 fn a_pod_that_comes_back_into_the_selector_is_not_forgotten() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
-    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(10));
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(20));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    table.apply(PodChange::Deleted { uid: "a".into(), last: None }, at(10));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.1", 0)), at(20));
     table.tick(at(500));
     let snapshot = table.snapshot();
     assert_eq!(uid(snapshot.by_uid("a")), Some("a"));
@@ -176,7 +178,7 @@ fn a_pod_that_comes_back_into_the_selector_is_not_forgotten() {
 #[test]
 fn short_container_ids_find_a_pod_when_they_fit_one_run_only() {
     let mut table = Table::new(GRACE);
-    let changes = changes(include_str!("../../../tests/golden/k8s/02-restart.jsonl"));
+    let changes = changes(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/k8s/02-restart.jsonl")));
     for change in changes {
         table.apply(change, at(200));
     }
@@ -194,10 +196,10 @@ fn short_container_ids_find_a_pod_when_they_fit_one_run_only() {
 #[test]
 fn a_snapshot_does_not_change_when_the_table_does_and_an_idle_table_gives_the_same_one() {
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
+    table.apply(PodChange::Applied(pod("a", "a", "10.1.0.1", 0)), at(1));
     let before = table.snapshot();
     assert!(Arc::ptr_eq(&before, &table.snapshot()));
-    table.apply(Change::Applied(pod("b", "b", "10.1.0.2", 0)), at(2));
+    table.apply(PodChange::Applied(pod("b", "b", "10.1.0.2", 0)), at(2));
     assert!(before.by_uid("b").is_none());
     assert!(table.snapshot().by_uid("b").is_some());
 }
@@ -206,11 +208,11 @@ fn a_snapshot_does_not_change_when_the_table_does_and_an_idle_table_gives_the_sa
 fn an_address_of_a_node_is_nobodys_whoever_claims_it() {
     let on = |uid: &str, ip_of_pod: &str, host: &str| Pod { host_ips: vec![ip(host)], ..pod(uid, uid, ip_of_pod, 0) };
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(on("a", "10.1.0.1", "192.168.0.7")), at(1));
+    table.apply(PodChange::Applied(on("a", "10.1.0.1", "192.168.0.7")), at(1));
     // A claim on the node's own address: of another pod, and of one that runs in the node's network.
-    table.apply(Change::Applied(on("thief", "192.168.0.7", "192.168.0.8")), at(1));
+    table.apply(PodChange::Applied(on("thief", "192.168.0.7", "192.168.0.8")), at(1));
     let host_network = Pod { host_network: true, ..on("agent", "192.168.0.7", "192.168.0.7") };
-    table.apply(Change::Applied(host_network), at(1));
+    table.apply(PodChange::Applied(host_network), at(1));
     let snapshot = table.snapshot();
     assert_eq!(uid(snapshot.by_ip(ip("10.1.0.1"), at(5))), Some("a"));
     assert_eq!(uid(snapshot.by_ip(ip("192.168.0.7"), at(5))), None);
@@ -218,10 +220,10 @@ fn an_address_of_a_node_is_nobodys_whoever_claims_it() {
     assert!(snapshot.is_node_address(ip("192.168.0.8")) && !snapshot.is_node_address(ip("10.1.0.1")));
     // The node is gone with its last pod, and its address was given to a pod.
     for gone in ["a", "agent"] {
-        table.apply(Change::Deleted { uid: gone.into(), last: None }, at(10));
+        table.apply(PodChange::Deleted { uid: gone.into(), last: None }, at(10));
     }
     assert_eq!(uid(table.snapshot().by_ip(ip("192.168.0.7"), at(20))), Some("thief"));
-    table.apply(Change::Deleted { uid: "thief".into(), last: None }, at(30));
+    table.apply(PodChange::Deleted { uid: "thief".into(), last: None }, at(30));
     table.tick(at(500));
     assert!(table.snapshot().hosts.is_empty());
 }
@@ -230,7 +232,7 @@ fn an_address_of_a_node_is_nobodys_whoever_claims_it() {
 fn a_pod_on_a_machine_of_its_own_is_found_by_the_address_that_both_have() {
     let mut table = Table::new(GRACE);
     let fargate = Pod { host_ips: vec![ip("192.168.0.7")], ..pod("a", "a", "192.168.0.7", 0) };
-    table.apply(Change::Applied(fargate), at(1));
+    table.apply(PodChange::Applied(fargate), at(1));
     assert_eq!(uid(table.snapshot().by_ip(ip("192.168.0.7"), at(5))), Some("a"));
 }
 
@@ -238,12 +240,12 @@ fn a_pod_on_a_machine_of_its_own_is_found_by_the_address_that_both_have() {
 fn a_server_that_renames_a_uid_leaves_no_key_behind() {
     let named = |name: &str, hash: &str| Pod { config_hash: Some(hash.into()), ..pod("a", name, "10.1.0.1", 0) };
     let mut table = Table::new(GRACE);
-    table.apply(Change::Applied(named("one", "h1")), at(1));
-    table.apply(Change::Applied(named("two", "h2")), at(2));
+    table.apply(PodChange::Applied(named("one", "h1")), at(1));
+    table.apply(PodChange::Applied(named("two", "h2")), at(2));
     let snapshot = table.snapshot();
     assert_eq!(uid(snapshot.by_name("shop", "one", at(5))), None);
     assert_eq!((uid(snapshot.by_uid("h1")), uid(snapshot.by_uid("h2"))), (None, Some("a")));
-    table.apply(Change::Deleted { uid: "a".into(), last: None }, at(10));
+    table.apply(PodChange::Deleted { uid: "a".into(), last: None }, at(10));
     table.tick(at(500));
     let snapshot = table.snapshot();
     assert!(snapshot.is_empty() && snapshot.names.is_empty() && snapshot.aliases.is_empty() && snapshot.ips.is_empty());

@@ -13,16 +13,16 @@ pub const DELAY_MAX: Duration = Duration::from_secs(30);
 const HOLD_OFF_MAX: Duration = Duration::from_secs(45);
 
 #[derive(Debug)]
-pub struct Backoff {
+pub struct WatchBackoff {
     random: fastrand::Rng,
     failures: u32,
     last_request: Option<Instant>,
     held_until: Option<Instant>,
 }
 
-impl Backoff {
-    pub fn new(random: fastrand::Rng) -> Backoff {
-        Backoff { random, failures: 0, last_request: None, held_until: None }
+impl WatchBackoff {
+    pub fn new(random: fastrand::Rng) -> WatchBackoff {
+        WatchBackoff { random, failures: 0, last_request: None, held_until: None }
     }
 
     pub fn requested(&mut self, now: Instant) {

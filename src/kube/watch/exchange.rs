@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Health, Verb};
-use crate::kube::decode::{ApiStatus, Event, ListEnd, Seen};
+use super::{Verb, WatchHealth};
+use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
 use crate::kube::pod::Pod;
 
 /// A request to make.
@@ -48,7 +48,7 @@ pub enum Input {
     /// A line of a watch.
     Event(Event),
     /// An item of a page.
-    Item(Seen),
+    Item(DecodedPod),
     /// The end of a page.
     Page(ListEnd),
     /// A body that is not what an API server sends.
@@ -67,16 +67,16 @@ pub enum Effect {
     /// Read token, CA and kubeconfig again before the next request.
     RenewCredentials,
     Request(Ask),
-    Applied(Seen),
+    Applied(DecodedPod),
     Deleted {
         uid: Arc<str>,
         last: Option<Pod>,
         version: String,
     },
     /// A complete list.
-    Listed(Vec<Seen>),
+    Listed(Vec<DecodedPod>),
     /// Emitted on change only.
-    Report(Health),
+    Report(WatchHealth),
 }
 
 /// What came before the server was reached again.

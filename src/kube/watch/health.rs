@@ -22,16 +22,16 @@ impl Verb {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
+pub enum WatchHealth {
     /// Nothing was listed yet.
     Starting,
     Fresh,
     /// What is known is served, but may be old.
-    Stale(Cause),
+    Stale(WatchCause),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum WatchCause {
     /// No connection, reset, cut off.
     Unreachable(String),
     /// Connected, but nothing comes.
@@ -53,65 +53,65 @@ pub enum Cause {
     },
 }
 
-impl Cause {
-    pub fn of(status: &ApiStatus, verb: Verb) -> Cause {
+impl WatchCause {
+    pub fn of(status: &ApiStatus, verb: Verb) -> WatchCause {
         match status.code {
-            401 => Cause::Unauthorized,
-            403 => Cause::Forbidden { verb, message: status.message.clone() },
-            410 => Cause::Expired,
-            429 | 503 => Cause::Busy(status.code),
-            code => Cause::Failing { code, message: status.message.clone() },
+            401 => WatchCause::Unauthorized,
+            403 => WatchCause::Forbidden { verb, message: status.message.clone() },
+            410 => WatchCause::Expired,
+            429 | 503 => WatchCause::Busy(status.code),
+            code => WatchCause::Failing { code, message: status.message.clone() },
         }
     }
 
     /// Fixed vocabulary for metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Cause::Unreachable(_) => "unreachable",
-            Cause::Silent => "silent",
-            Cause::EndedEarly => "ended_early",
-            Cause::Garbage(_) => "garbage",
-            Cause::Unauthorized => "unauthorized",
-            Cause::Forbidden { .. } => "forbidden",
-            Cause::Busy(_) => "busy",
-            Cause::Expired => "expired",
-            Cause::Failing { .. } => "failing",
+            WatchCause::Unreachable(_) => "unreachable",
+            WatchCause::Silent => "silent",
+            WatchCause::EndedEarly => "ended_early",
+            WatchCause::Garbage(_) => "garbage",
+            WatchCause::Unauthorized => "unauthorized",
+            WatchCause::Forbidden { .. } => "forbidden",
+            WatchCause::Busy(_) => "busy",
+            WatchCause::Expired => "expired",
+            WatchCause::Failing { .. } => "failing",
         }
     }
 
     /// Others may have been cut off as well, so that they could not tell either.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Cause::Unreachable(_) | Cause::Silent | Cause::EndedEarly | Cause::Garbage(_) => true,
-            Cause::Busy(_) | Cause::Failing { .. } => true,
-            Cause::Unauthorized | Cause::Forbidden { .. } | Cause::Expired => false,
+            WatchCause::Unreachable(_) | WatchCause::Silent | WatchCause::EndedEarly | WatchCause::Garbage(_) => true,
+            WatchCause::Busy(_) | WatchCause::Failing { .. } => true,
+            WatchCause::Unauthorized | WatchCause::Forbidden { .. } | WatchCause::Expired => false,
         }
     }
 
     /// Known from one answer; others may be a hiccup and are told at the second failure.
     pub(super) fn is_certain(&self) -> bool {
-        matches!(self, Cause::Unauthorized | Cause::Forbidden { .. })
+        matches!(self, WatchCause::Unauthorized | WatchCause::Forbidden { .. })
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for WatchCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Unreachable(fault) => write!(f, "API server not reachable: {fault}"),
-            Cause::Silent => f.write_str("API server sends neither answers nor bookmarks"),
-            Cause::EndedEarly => f.write_str("API server ends watches at once"),
-            Cause::Garbage(fault) => write!(f, "answer is not a Kubernetes API server's: {fault}"),
-            Cause::Unauthorized => {
+            WatchCause::Unreachable(fault) => write!(f, "API server not reachable: {fault}"),
+            WatchCause::Silent => f.write_str("API server sends neither answers nor bookmarks"),
+            WatchCause::EndedEarly => f.write_str("API server ends watches at once"),
+            WatchCause::Garbage(fault) => write!(f, "answer is not a Kubernetes API server's: {fault}"),
+            WatchCause::Unauthorized => {
                 f.write_str("API server does not accept our token (401); it is read again each time")
             }
-            Cause::Forbidden { verb, message } => write!(
+            WatchCause::Forbidden { verb, message } => write!(
                 f,
                 "no right to {} pods: grant verbs get, list, watch on pods to the service account ({message})",
                 verb.name()
             ),
-            Cause::Busy(code) => write!(f, "API server asks to come back later ({code})"),
-            Cause::Expired => f.write_str("version expired, listing again"),
-            Cause::Failing { code, message } => write!(f, "API server answers {code}: {message}"),
+            WatchCause::Busy(code) => write!(f, "API server asks to come back later ({code})"),
+            WatchCause::Expired => f.write_str("version expired, listing again"),
+            WatchCause::Failing { code, message } => write!(f, "API server answers {code}: {message}"),
         }
     }
 }

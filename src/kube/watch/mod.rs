@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kube::decode::{ApiStatus, Event, ListEnd, Seen};
+use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
 
-use self::backoff::Backoff;
+use self::backoff::WatchBackoff;
 pub use self::exchange::{After, Ask, BURST, Effect, Heard, Input, Told};
-pub use self::health::{Cause, Health, Verb};
+pub use self::health::{Verb, WatchCause, WatchHealth};
 
 /// Between two requests of one watch, whatever the server does.
 pub const SPACING: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ pub struct Watch {
     state: State,
     need: Need,
     version: Option<String>,
-    collected: HashMap<Arc<str>, Seen>,
+    collected: HashMap<Arc<str>, DecodedPod>,
     page: Option<String>,
     pages: u32,
     // False once a page token expired: then everything is asked for at once.
@@ -82,8 +82,8 @@ pub struct Watch {
     // Streaming lists in a row that never said where the objects end.
     endless_lists: u32,
     too_large: u32,
-    backoff: Backoff,
-    health: Health,
+    backoff: WatchBackoff,
+    health: WatchHealth,
     heard: Heard,
     /// What may have cut off others too, when nothing was answered since.
     cut_off: Option<After>,
@@ -94,7 +94,7 @@ pub struct Watch {
 impl Watch {
     /// The first request follows within half a second, drawn from `random`.
     pub fn new(now: Instant, random: fastrand::Rng) -> Watch {
-        let mut backoff = Backoff::new(random);
+        let mut backoff = WatchBackoff::new(random);
         let until = now + backoff.jitter(START_JITTER);
         Watch {
             state: State::Waiting { until },
@@ -108,14 +108,14 @@ impl Watch {
             endless_lists: 0,
             too_large: 0,
             backoff,
-            health: Health::Starting,
+            health: WatchHealth::Starting,
             heard: Heard::default(),
             cut_off: None,
             follows_sound: false,
         }
     }
 
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &WatchHealth {
         &self.health
     }
 
@@ -156,9 +156,9 @@ impl Watch {
                 }
             }
             Input::Page(end) => self.page_ended(end, now, effects),
-            Input::Garbage(fault) => self.fail(Cause::Garbage(fault), now, effects),
+            Input::Garbage(fault) => self.fail(WatchCause::Garbage(fault), now, effects),
             Input::Ended => self.ended(now, effects),
-            Input::Failed(fault) => self.fail(Cause::Unreachable(fault), now, effects),
+            Input::Failed(fault) => self.fail(WatchCause::Unreachable(fault), now, effects),
         }
     }
 
@@ -169,17 +169,17 @@ impl Watch {
         match &mut self.state {
             State::Waiting { .. } => self.request(now, effects),
             State::Asked { .. } | State::Paging { .. } => {
-                self.fail(Cause::Silent, now, effects);
+                self.fail(WatchCause::Silent, now, effects);
             }
             State::Initial { .. } => {
                 self.endless_list();
-                self.fail(Cause::Silent, now, effects);
+                self.fail(WatchCause::Silent, now, effects);
             }
             State::Watching { opened, settled } => {
                 if !*settled && now >= *opened + SETTLED_AFTER {
                     *settled = true;
                     self.backoff.reset();
-                    self.report(Health::Fresh, effects);
+                    self.report(WatchHealth::Fresh, effects);
                 }
                 if now >= self.deadline() {
                     self.doubt(now, effects);
@@ -192,7 +192,7 @@ impl Watch {
     fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.need = Need::List;
         self.cut_off = Some(After::Silence);
-        self.report(Health::Stale(Cause::Silent), effects);
+        self.report(WatchHealth::Stale(WatchCause::Silent), effects);
         self.state = State::Waiting { until: self.backoff.earliest(now) };
     }
 
@@ -263,7 +263,7 @@ impl Watch {
         }
         let told = status.retry_after_seconds.map(Duration::from_secs);
         self.backoff.hold_off(now, after.max(told));
-        self.fail(Cause::of(status, verb), now, effects);
+        self.fail(WatchCause::of(status, verb), now, effects);
     }
 
     /// Failures in a row may come from the version we ask for (a server answers 500 to one it cannot read).
@@ -374,14 +374,14 @@ impl Watch {
 
     /// All objects of a list are here: they replace what was known.
     fn listed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let seen: Vec<Seen> = std::mem::take(&mut self.collected).into_values().collect();
+        let seen: Vec<DecodedPod> = std::mem::take(&mut self.collected).into_values().collect();
         self.page = None;
         self.pages = 0;
         self.too_large = 0;
         self.need = if self.version.is_some() { Need::Resume } else { Need::List };
         self.heard.listed = Some(now);
         effects.push(Effect::Listed(seen));
-        self.report(Health::Fresh, effects);
+        self.report(WatchHealth::Fresh, effects);
     }
 
     fn ended(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -394,9 +394,9 @@ impl Watch {
             State::Waiting { .. } => {}
             State::Initial { .. } => {
                 self.endless_list();
-                self.fail(Cause::EndedEarly, now, effects);
+                self.fail(WatchCause::EndedEarly, now, effects);
             }
-            _ => self.fail(Cause::EndedEarly, now, effects),
+            _ => self.fail(WatchCause::EndedEarly, now, effects),
         }
     }
 
@@ -406,11 +406,11 @@ impl Watch {
         self.streaming &= self.endless_lists < 2;
     }
 
-    fn fail(&mut self, cause: Cause, now: Instant, effects: &mut Vec<Effect>) {
+    fn fail(&mut self, cause: WatchCause, now: Instant, effects: &mut Vec<Effect>) {
         if matches!(self.state, State::Waiting { .. }) {
             return;
         }
-        if matches!(cause, Cause::Garbage(_)) {
+        if matches!(cause, WatchCause::Garbage(_)) {
             self.suspect();
         }
         if cause.is_outage() {
@@ -429,7 +429,7 @@ impl Watch {
         }
         let until = self.backoff.failed(now);
         if self.backoff.failures() >= 2 || cause.is_certain() {
-            self.report(Health::Stale(cause), effects);
+            self.report(WatchHealth::Stale(cause), effects);
         }
         self.wait(until);
     }
@@ -446,7 +446,7 @@ impl Watch {
         self.state = State::Waiting { until };
     }
 
-    fn report(&mut self, health: Health, effects: &mut Vec<Effect>) {
+    fn report(&mut self, health: WatchHealth, effects: &mut Vec<Effect>) {
         if self.health != health {
             self.health = health.clone();
             effects.push(Effect::Report(health));

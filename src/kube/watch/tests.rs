@@ -3,7 +3,7 @@
 use super::*;
 use crate::kube::decode::{Decoder, Keep};
 
-pub(super) fn seen(uid: &str, version: u64) -> Seen {
+pub(super) fn seen(uid: &str, version: u64) -> DecodedPod {
     let json = format!(r#"{{"metadata":{{"uid":"{uid}","name":"{uid}","resourceVersion":"{version}"}}}}"#);
     Decoder::new(Keep::default()).pod(json.as_bytes()).unwrap()
 }
@@ -117,7 +117,7 @@ fn copy(effect: &Effect) -> Effect {
 fn a_streaming_list_becomes_a_watch_whose_events_are_handed_on() {
     let mut lab = Lab::new(1);
     lab.list();
-    assert_eq!(*lab.watch.health(), Health::Fresh);
+    assert_eq!(*lab.watch.health(), WatchHealth::Fresh);
     assert_eq!(lab.give(Input::Event(Event::Applied(seen("c", 11)))), [Effect::Applied(seen("c", 11))]);
     let gone = Event::Deleted { uid: "a".into(), last: None, version: "12".to_owned() };
     assert_eq!(
@@ -181,7 +181,7 @@ fn silence_is_doubted_after_75_seconds_and_resolved_by_a_list() {
     let quiet = lab.begun.max(lab.watch.heard().latest().unwrap());
     assert_eq!(lab.watch.deadline(), quiet + LIVENESS);
     assert_eq!(lab.timer(), None);
-    assert_eq!(*lab.watch.health(), Health::Stale(Cause::Silent));
+    assert_eq!(*lab.watch.health(), WatchHealth::Stale(WatchCause::Silent));
     assert!(lab.watch.is_waiting(), "the silent request is dropped");
     assert!(matches!(lab.next_request(), Ask::StreamingList { at_least: Some(_), .. }));
 }
@@ -218,7 +218,7 @@ fn a_stream_that_was_opened_anew_is_given_its_own_time_before_it_is_doubted() {
     lab.pass(Duration::from_secs(60));
     lab.give(Input::Timer);
     lab.give(bookmark("11", false));
-    assert_eq!(*lab.watch.health(), Health::Fresh, "a hundred seconds after the last word");
+    assert_eq!(*lab.watch.health(), WatchHealth::Fresh, "a hundred seconds after the last word");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn bookmarks_keep_a_quiet_watch_from_being_doubted() {
         lab.give(Input::Timer);
         lab.give(bookmark(&(100 + minute).to_string(), false));
     }
-    assert_eq!(*lab.watch.health(), Health::Fresh);
+    assert_eq!(*lab.watch.health(), WatchHealth::Fresh);
     assert_eq!(lab.requests.len(), 1);
 }
 
@@ -320,11 +320,11 @@ fn a_401_renews_credentials_and_a_403_names_verb_and_cure() {
     lab.next_request();
     let effects = lab.give(refused(401));
     assert!(effects.contains(&Effect::RenewCredentials));
-    assert!(effects.contains(&Effect::Report(Health::Stale(Cause::Unauthorized))));
+    assert!(effects.contains(&Effect::Report(WatchHealth::Stale(WatchCause::Unauthorized))));
     lab.next_request();
     let message = "pods is forbidden".to_owned();
     lab.give(Input::Refused { status: ApiStatus { message, ..status(403) }, retry_after: None });
-    let Health::Stale(cause) = lab.watch.health() else { panic!() };
+    let WatchHealth::Stale(cause) = lab.watch.health() else { panic!() };
     let told = cause.to_string();
     assert!(told.starts_with("no right to watch pods: grant verbs get, list, watch on pods"), "{told}");
 }

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
-use crate::core::aside::Aside;
-use crate::net::client::failure::Failure;
+use crate::core::offload::Aside;
+use crate::net::client::failure::CallFailure;
 
 /// How many bytes of protobuf are read while one is compressed, roughly.
 const EFFORT: u64 = 4;
@@ -104,14 +104,14 @@ impl Write for Pieces {
 }
 
 /// Inflates an answer to at most `limit` bytes. `encoding` is the header's value.
-pub fn inflate_answer(encoding: &str, body: Bytes, limit: usize) -> Result<Bytes, Failure> {
+pub fn inflate_answer(encoding: &str, body: Bytes, limit: usize) -> Result<Bytes, CallFailure> {
     let mut inflated = Vec::new();
     let mut read = |reader: &mut dyn Read| {
         reader
             .take(limit as u64 + 1)
             // granted: the limit of an answer
             .read_to_end(&mut inflated)
-            .map_err(|error| Failure::Malformed(format!("its {encoding} body does not inflate: {error}")))
+            .map_err(|error| CallFailure::Malformed(format!("its {encoding} body does not inflate: {error}")))
     };
     match encoding.trim() {
         "" | "identity" => return Ok(body),
@@ -119,12 +119,12 @@ pub fn inflate_answer(encoding: &str, body: Bytes, limit: usize) -> Result<Bytes
         "gzip" => read(&mut flate2::read::MultiGzDecoder::new(&body[..]))?,
         "zstd" => {
             let decoder = zstd::stream::read::Decoder::new(&body[..]);
-            read(&mut decoder.map_err(|error| Failure::Malformed(error.to_string()))?)?
+            read(&mut decoder.map_err(|error| CallFailure::Malformed(error.to_string()))?)?
         }
-        other => return Err(Failure::Malformed(format!("its encoding {other:?} was not asked for"))),
+        other => return Err(CallFailure::Malformed(format!("its encoding {other:?} was not asked for"))),
     };
     if inflated.len() > limit {
-        return Err(Failure::AnswerTooLarge { limit });
+        return Err(CallFailure::AnswerTooLarge { limit });
     }
     Ok(Bytes::from(inflated))
 }
@@ -151,10 +151,10 @@ mod tests {
     fn a_bomb_stops_at_the_limit_and_nonsense_is_an_error() {
         let bomb = Compression::Gzip.apply(vec![Bytes::from(vec![0; 1 << 20])]).unwrap().concat();
         assert!(bomb.len() < 100_000);
-        assert_eq!(inflate_answer("gzip", bomb.into(), 4096), Err(Failure::AnswerTooLarge { limit: 4096 }));
+        assert_eq!(inflate_answer("gzip", bomb.into(), 4096), Err(CallFailure::AnswerTooLarge { limit: 4096 }));
         for encoding in ["gzip", "zstd", "br"] {
             let answer = inflate_answer(encoding, Bytes::from_static(b"nonsense"), 4096);
-            assert!(matches!(answer, Err(Failure::Malformed(_))), "{encoding}");
+            assert!(matches!(answer, Err(CallFailure::Malformed(_))), "{encoding}");
         }
     }
 }

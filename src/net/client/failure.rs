@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A request that got no complete answer. Printed as the second half of "cannot send to X: ...".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum CallFailure {
     /// The host name has no address.
     #[error("the name {host:?} cannot be resolved: {why}")]
     Resolve { host: String, why: String },

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use crate::net::client::chunks::Chunks;
 use crate::net::client::compress::{Compression, inflate_answer};
-use crate::net::client::failure::Failure;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::http::text;
-use crate::net::client::{Call, Client, Reply, USER_AGENT};
+use crate::net::client::{Client, ClientCall, Reply, USER_AGENT};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -98,7 +98,7 @@ pub struct GrpcReply {
     pub body: Bytes,
 }
 
-pub type GrpcAnswer = Result<GrpcReply, Failure>;
+pub type GrpcAnswer = Result<GrpcReply, CallFailure>;
 
 /// A method with what is the same for all its calls, made once.
 #[derive(Clone, Debug)]
@@ -127,8 +127,8 @@ impl Client {
     /// deadline.
     pub async fn grpc_unary(&self, method: &GrpcMethod, parts: Vec<Bytes>, deadline: Instant) -> GrpcAnswer {
         let packed = method.compression.pack(parts).await;
-        let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
-        let request = Call {
+        let packed = packed.map_err(|error| CallFailure::Setup(format!("compression failed: {error}")))?;
+        let request = ClientCall {
             method: Method::POST,
             path: method.path.clone(),
             headers: Cow::Borrowed(&method.headers),
@@ -150,9 +150,10 @@ fn timeout_value(left: Duration) -> HeaderValue {
     HeaderValue::from_bytes(&text[..=digits.len()]).unwrap_or(HeaderValue::from_static("5S"))
 }
 
-fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, Failure> {
+fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, CallFailure> {
     let size: usize = parts.iter().map(Bytes::len).sum();
-    let size = u32::try_from(size).map_err(|_| Failure::Setup(format!("a message of {size} bytes is beyond gRPC")))?;
+    let size =
+        u32::try_from(size).map_err(|_| CallFailure::Setup(format!("a message of {size} bytes is beyond gRPC")))?;
     let mut prefix = BytesMut::with_capacity(PREFIX_BYTES); // granted: five bytes
     prefix.put_u8(u8::from(compressed));
     prefix.put_u32(size);
@@ -182,26 +183,26 @@ fn understand(reply: Reply, limit: usize) -> GrpcAnswer {
     })
 }
 
-fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, Failure> {
+fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, CallFailure> {
     if body.is_empty() {
         // Some proxies answer OK without any message; the status is what counts.
         return Ok(body);
     }
     if body.len() < PREFIX_BYTES {
-        return Err(Failure::Malformed("its message ends within the prefix".to_owned()));
+        return Err(CallFailure::Malformed("its message ends within the prefix".to_owned()));
     }
     let prefix = body.split_to(PREFIX_BYTES);
     let claimed = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
     if claimed != body.len() {
-        return Err(Failure::Malformed(format!("its message claims {claimed} bytes and has {}", body.len())));
+        return Err(CallFailure::Malformed(format!("its message claims {claimed} bytes and has {}", body.len())));
     }
     match prefix[0] {
         0 => Ok(body),
         1 if encoding.is_empty() || encoding == "identity" => {
-            Err(Failure::Malformed("its message is marked compressed without a grpc-encoding".to_owned()))
+            Err(CallFailure::Malformed("its message is marked compressed without a grpc-encoding".to_owned()))
         }
         1 => inflate_answer(encoding, body, limit),
-        flag => Err(Failure::Malformed(format!("its compression flag is {flag}"))),
+        flag => Err(CallFailure::Malformed(format!("its compression flag is {flag}"))),
     }
 }
 

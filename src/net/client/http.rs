@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::core::time::UnixNanos;
 use crate::net::client::chunks::Chunks;
 use crate::net::client::compress::{Compression, inflate_answer};
-use crate::net::client::failure::Failure;
-use crate::net::client::{Call, Client, USER_AGENT};
+use crate::net::client::failure::CallFailure;
+use crate::net::client::{Client, ClientCall, USER_AGENT};
 
 /// One request. `parts` are sent one after the other, compressed as asked.
 #[derive(Clone, Debug)]
@@ -43,15 +43,15 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
-pub type HttpAnswer = Result<HttpReply, Failure>;
+pub type HttpAnswer = Result<HttpReply, CallFailure>;
 
 impl Client {
     /// Sends one request and reads the whole answer before the request's deadline.
     pub async fn http(&self, request: HttpRequest) -> HttpAnswer {
         let path = PathAndQuery::try_from(request.path.as_str())
-            .map_err(|error| Failure::Setup(format!("{:?} is not a path: {error}", request.path)))?;
+            .map_err(|error| CallFailure::Setup(format!("{:?} is not a path: {error}", request.path)))?;
         let packed = request.compression.pack(request.parts).await;
-        let packed = packed.map_err(|error| Failure::Setup(format!("compression failed: {error}")))?;
+        let packed = packed.map_err(|error| CallFailure::Setup(format!("compression failed: {error}")))?;
         let mut headers = request.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
         headers.entry(AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
@@ -59,7 +59,7 @@ impl Client {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(token));
         }
         let (headers, body) = (Cow::Owned(headers), Chunks::new(packed));
-        let call = Call { method: request.method, path, headers, header: None, body, states_length: true };
+        let call = ClientCall { method: request.method, path, headers, header: None, body, states_length: true };
         let reply = self.exchange(&call, request.deadline).await?;
         let limit = self.settings().response_bytes_max;
         Ok(HttpReply {

@@ -14,10 +14,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::net::client::Reply;
 use crate::net::client::chunks::Chunks;
-use crate::net::client::dial::Spawner;
-use crate::net::client::failure::Failure;
+use crate::net::client::connect::dial::Spawner;
+use crate::net::client::connect::stream::ClientStream;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::settings::Keepalive;
-use crate::net::client::stream::Stream;
 
 /// What we let the peer send before we read: answers are small, so this is generous.
 const WINDOW: u32 = 1 << 20;
@@ -26,7 +26,7 @@ const HEADERS_BYTES_MAX: u32 = 64 << 10;
 
 /// The sending half of one connection.
 #[derive(Clone)]
-pub struct Sender {
+pub struct Http2Sender {
     requests: h2::client::SendRequest<Chunks>,
     state: Arc<State>,
 }
@@ -58,7 +58,11 @@ impl Drop for InFlight {
 }
 
 /// Greets the peer; its own greeting is not waited for.
-pub async fn shake_hands(stream: Stream, keepalive: Option<Keepalive>, spawner: &Spawner) -> Result<Sender, Failure> {
+pub async fn shake_hands(
+    stream: ClientStream,
+    keepalive: Option<Keepalive>,
+    spawner: &Spawner,
+) -> Result<Http2Sender, CallFailure> {
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
@@ -69,7 +73,7 @@ pub async fn shake_hands(stream: Stream, keepalive: Option<Keepalive>, spawner: 
         .initial_max_send_streams(1)
         .max_header_list_size(HEADERS_BYTES_MAX);
     let (requests, mut connection) =
-        builder.handshake(stream).await.map_err(|error| Failure::Broken(error.to_string()))?;
+        builder.handshake(stream).await.map_err(|error| CallFailure::Broken(error.to_string()))?;
     let state = Arc::<State>::default();
     let open = Open(state.clone());
     let pings = connection.ping_pong();
@@ -86,7 +90,7 @@ pub async fn shake_hands(stream: Stream, keepalive: Option<Keepalive>, spawner: 
             () = silent => {}
         }
     });
-    Ok(Sender { requests, state })
+    Ok(Http2Sender { requests, state })
 }
 
 /// Ends when a ping was not answered in time.
@@ -102,7 +106,7 @@ async fn keep_alive(mut pings: PingPong, rule: Keepalive, state: &State) {
     }
 }
 
-impl Sender {
+impl Http2Sender {
     /// Whether new requests need another connection.
     pub fn is_closed(&self) -> bool {
         self.state.closed.load(Ordering::Relaxed)
@@ -110,13 +114,13 @@ impl Sender {
 
     /// Sends one request and reads its whole answer, with at most `limit` bytes of body. The caller bounds the wait; a
     /// call that is dropped resets its stream.
-    pub async fn exchange(&self, head: Request<()>, body: Chunks, limit: usize) -> Result<Reply, Failure> {
+    pub(super) async fn exchange(&self, head: Request<()>, body: Chunks, limit: usize) -> Result<Reply, CallFailure> {
         self.state.in_flight.fetch_add(1, Ordering::Relaxed);
         let _in_flight = InFlight(self.state.clone());
         // Until the body is handed over nothing has left.
         let unsent = |error: h2::Error| {
             self.state.closed.store(true, Ordering::Relaxed);
-            Failure::NotTaken(error.to_string())
+            CallFailure::NotTaken(error.to_string())
         };
         let mut requests = self.requests.clone().ready().await.map_err(unsent)?;
         let whole = !body.has_remaining();
@@ -131,9 +135,9 @@ impl Sender {
     }
 
     /// Whether the peer can have seen the request, and why it ended.
-    fn ended(&self, cause: Cause) -> Failure {
+    fn ended(&self, cause: Cause) -> CallFailure {
         let error = match cause {
-            Cause::TooLarge(limit) => return Failure::AnswerTooLarge { limit },
+            Cause::TooLarge(limit) => return CallFailure::AnswerTooLarge { limit },
             Cause::Http2(error) => error,
         };
         let goodbye = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
@@ -141,8 +145,8 @@ impl Sender {
             self.state.closed.store(true, Ordering::Relaxed);
         }
         match goodbye || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-            true => Failure::NotTaken(error.to_string()),
-            false => Failure::Broken(error.to_string()),
+            true => CallFailure::NotTaken(error.to_string()),
+            false => CallFailure::Broken(error.to_string()),
         }
     }
 }
@@ -180,15 +184,15 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::net::client::stream::{FirstBytes, Transport};
+    use crate::net::client::connect::stream::{ByteTransport, FirstBytes};
 
     /// A client and the server's end of its connection.
-    async fn connected(keepalive: Option<Keepalive>) -> (Sender, TcpStream, Spawner) {
+    async fn connected(keepalive: Option<Keepalive>) -> (Http2Sender, TcpStream, Spawner) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let spawner = Spawner::default();
-        let stream = Stream::Plain(Transport::Tcp(client.unwrap()), FirstBytes::default());
+        let stream = ClientStream::Plain(ByteTransport::Tcp(client.unwrap()), FirstBytes::default());
         (shake_hands(stream, keepalive, &spawner).await.unwrap(), server.unwrap().0, spawner)
     }
 
@@ -215,7 +219,7 @@ mod tests {
         }
     }
 
-    async fn ask(sender: &Sender, body: &Bytes) -> Result<Bytes, Failure> {
+    async fn ask(sender: &Http2Sender, body: &Bytes) -> Result<Bytes, CallFailure> {
         let head = Request::post("http://here/").body(()).unwrap();
         sender.exchange(head, Chunks::new([body.clone()]), 1 << 20).await.map(|reply| reply.body)
     }
@@ -240,7 +244,7 @@ mod tests {
         let (answer, ()) = tokio::join!(ask(&sender, &body), echo(socket, 1));
         assert_eq!(answer.unwrap(), body);
         let refused = ask(&sender, &body).await.unwrap_err();
-        assert!(matches!(refused, Failure::NotTaken(_)), "{refused:?}");
+        assert!(matches!(refused, CallFailure::NotTaken(_)), "{refused:?}");
         while !sender.is_closed() {
             tokio::task::yield_now().await;
         }

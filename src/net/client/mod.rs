@@ -5,18 +5,14 @@
 
 pub mod chunks;
 pub mod compress;
-mod dial;
+pub mod connect;
 pub mod failure;
-pub mod given;
 pub mod grpc;
 pub mod http;
 mod http2;
 mod pool;
-mod redial;
 pub mod settings;
-mod stream;
 pub mod target;
-mod tls;
 
 use std::borrow::Cow;
 
@@ -30,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::outside::Outside;
 use crate::net::client::chunks::{Chunks, Outgoing};
-use crate::net::client::failure::Failure;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::pool::{Lent, Pool};
 use crate::net::client::settings::ClientSettings;
 
@@ -45,7 +41,7 @@ pub struct Client {
 }
 
 /// A request as the caller means it; host, length and framing are added on the way.
-pub(crate) struct Call<'a> {
+pub(crate) struct ClientCall<'a> {
     pub method: Method,
     pub path: PathAndQuery,
     /// The same for every call of its kind, or this call's own.
@@ -95,19 +91,19 @@ impl Client {
     }
 
     /// One request and its whole answer, or the reason why there is none.
-    pub(crate) async fn exchange(&self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
-        let mut last = Failure::Deadline;
+    pub(crate) async fn exchange(&self, call: &ClientCall<'_>, deadline: Instant) -> Result<Reply, CallFailure> {
+        let mut last = CallFailure::Deadline;
         for _ in 0..SENDS_MAX {
             match self.send_once(call, deadline).await {
-                Err(failure @ Failure::NotTaken(_)) => last = failure,
+                Err(failure @ CallFailure::NotTaken(_)) => last = failure,
                 answer => return answer,
             }
         }
         Err(last)
     }
 
-    async fn send_once(&self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
-        let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| Failure::Deadline)??;
+    async fn send_once(&self, call: &ClientCall<'_>, deadline: Instant) -> Result<Reply, CallFailure> {
+        let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| CallFailure::Deadline)??;
         match lent {
             Lent::Http1 { mut sender, first, old_at, _permit } => {
                 let request = self.head(call, false).map(|()| Outgoing::new(call.body.clone()));
@@ -115,7 +111,7 @@ impl Client {
                     let sent = sender.try_send_request(request).await;
                     self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
                 });
-                let reply = answer.await.map_err(|_| Failure::Deadline)?;
+                let reply = answer.await.map_err(|_| CallFailure::Deadline)?;
                 let reply = reply.map_err(|failure| first.mix_up(false).unwrap_or(failure))?;
                 self.pool.give_back(Lent::Http1 { sender, first, old_at, _permit });
                 Ok(reply)
@@ -125,7 +121,7 @@ impl Client {
                 let answer = timeout_at(deadline, live.sender.exchange(head, call.body.clone(), limit));
                 let Ok(answer) = answer.await else {
                     self.pool.timed_out(lane, &live);
-                    return Err(Failure::Deadline);
+                    return Err(CallFailure::Deadline);
                 };
                 let lent = Lent::Http2 { lane, live: live.clone() };
                 match answer {
@@ -139,7 +135,7 @@ impl Client {
         }
     }
 
-    fn head(&self, call: &Call<'_>, http2: bool) -> Request<()> {
+    fn head(&self, call: &ClientCall<'_>, http2: bool) -> Request<()> {
         let settings = self.settings();
         let authority = settings.target.authority();
         let mut headers = HeaderMap::clone(&call.headers);
@@ -168,17 +164,17 @@ impl Client {
         request
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Reply, Failure> {
+    async fn read(&self, response: Response<Incoming>) -> Result<Reply, CallFailure> {
         let limit = self.settings().response_bytes_max;
         let (head, mut body) = response.into_parts();
         if body.size_hint().lower() > limit as u64 {
-            return Err(Failure::AnswerTooLarge { limit });
+            return Err(CallFailure::AnswerTooLarge { limit });
         }
         let mut gathered = BytesMut::new();
         let mut trailers = HeaderMap::new();
         while let Some(frame) = body.frame().await {
             match frame.map_err(|error| classify(false, &error))?.into_data() {
-                Ok(bytes) if gathered.len() + bytes.len() > limit => return Err(Failure::AnswerTooLarge { limit }),
+                Ok(bytes) if gathered.len() + bytes.len() > limit => return Err(CallFailure::AnswerTooLarge { limit }),
                 Ok(bytes) => gathered.extend_from_slice(&bytes), // granted: the limit of an answer
                 Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }
@@ -188,7 +184,7 @@ impl Client {
 }
 
 /// Whether the peer can have seen the request, and why it ended. `unsent`: it came back whole.
-fn classify(unsent: bool, error: &hyper::Error) -> Failure {
+fn classify(unsent: bool, error: &hyper::Error) -> CallFailure {
     let mut causes = vec![error.to_string()];
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -197,5 +193,5 @@ fn classify(unsent: bool, error: &hyper::Error) -> Failure {
     }
     causes.dedup();
     let why = causes.join(": ");
-    if unsent { Failure::NotTaken(why) } else { Failure::Broken(why) }
+    if unsent { CallFailure::NotTaken(why) } else { CallFailure::Broken(why) }
 }

@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::core::outside::Outside;
 use crate::net::client::chunks::Outgoing;
-use crate::net::client::dial::{Line, Sender, Spawner, dial};
-use crate::net::client::failure::Failure;
+use crate::net::client::connect::dial::{DialContext, DialedSender, Spawner, dial};
+use crate::net::client::connect::redial::Redial;
+use crate::net::client::connect::stream::FirstBytes;
+use crate::net::client::connect::tls::TlsSource;
+use crate::net::client::failure::CallFailure;
 use crate::net::client::http2;
-use crate::net::client::redial::Redial;
-use crate::net::client::settings::{ClientSettings, Speech};
-use crate::net::client::stream::FirstBytes;
-use crate::net::client::tls::TlsSource;
+use crate::net::client::settings::{ClientHttp, ClientSettings};
 
 const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
 /// A connection this old is replaced, up to a fifth later, so that those of many nodes do not move together.
@@ -74,7 +74,7 @@ fn old_at() -> Instant {
 
 /// One HTTP/2 connection and how it has been doing.
 pub struct Live {
-    pub sender: http2::Sender,
+    pub sender: http2::Http2Sender,
     first: FirstBytes,
     // Locked once a request.
     old_at: Mutex<Instant>,
@@ -103,7 +103,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pool {
     pub fn new(settings: ClientSettings, outside: Outside) -> Pool {
-        let alpn: &[&[u8]] = if settings.speech == Speech::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+        let alpn: &[&[u8]] = if settings.speech == ClientHttp::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
         Pool {
             tls: settings.tls.clone().map(|tls| TlsSource::new(tls, alpn)),
             spawner: Spawner::default(),
@@ -111,7 +111,7 @@ impl Pool {
             turn: AtomicUsize::new(0),
             idle: Mutex::default(),
             http1_permits: Semaphore::new(settings.http1_max.max(1)),
-            http1: AtomicBool::new(settings.speech == Speech::ByAgreement && settings.tls.is_none()),
+            http1: AtomicBool::new(settings.speech == ClientHttp::ByAgreement && settings.tls.is_none()),
             redial: Mutex::default(),
             settings,
             outside,
@@ -123,7 +123,7 @@ impl Pool {
     }
 
     /// A connection, dialled when there is none. The caller bounds the wait.
-    pub async fn lend(&self) -> Result<Lent<'_>, Failure> {
+    pub async fn lend(&self) -> Result<Lent<'_>, CallFailure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         if !self.http1.load(Ordering::Relaxed) {
             let at = turn % self.lanes.len();
@@ -150,7 +150,7 @@ impl Pool {
     }
 
     /// `None` when the peer turned out to speak HTTP/1.1.
-    async fn lend_lane(&self, at: usize, turn: usize) -> Result<Option<Lent<'_>>, Failure> {
+    async fn lend_lane(&self, at: usize, turn: usize) -> Result<Option<Lent<'_>>, CallFailure> {
         let lane = &self.lanes[at];
         if let Some(live) = self.usable(lane) {
             let live = self.renewed(lane, live, turn).await;
@@ -161,12 +161,12 @@ impl Pool {
             return Ok(Some(Lent::Http2 { lane: at, live }));
         }
         match self.dial(turn).await? {
-            (Sender::Http2(sender), first) => {
+            (DialedSender::Http2(sender), first) => {
                 let live = Live::new(sender, first);
                 *lock(&lane.live) = Some(live.clone());
                 Ok(Some(Lent::Http2 { lane: at, live }))
             }
-            (Sender::Http1(sender), first) => {
+            (DialedSender::Http1(sender), first) => {
                 self.http1.store(true, Ordering::Relaxed);
                 lock(&self.idle).push(Idle { sender, first, old_at: old_at(), used: Instant::now() });
                 Ok(None)
@@ -185,7 +185,7 @@ impl Pool {
         *lock(&live.old_at) = now + RENEWED_AGAIN;
         // That there is none says nothing about the connection there is, which goes on.
         match timeout(RENEWED_WITHIN, self.dial_anyway(turn)).await {
-            Ok(Ok((Sender::Http2(sender), first))) => {
+            Ok(Ok((DialedSender::Http2(sender), first))) => {
                 let new = Live::new(sender, first);
                 *lock(&lane.live) = Some(new.clone());
                 new
@@ -213,9 +213,9 @@ impl Pool {
         }
     }
 
-    async fn lend_http1(&self, turn: usize) -> Result<Lent<'_>, Failure> {
+    async fn lend_http1(&self, turn: usize) -> Result<Lent<'_>, CallFailure> {
         // The semaphore lives as long as the pool and is never closed.
-        let permit = self.http1_permits.acquire().await.map_err(|_| Failure::Broken("pool closed".to_owned()))?;
+        let permit = self.http1_permits.acquire().await.map_err(|_| CallFailure::Broken("pool closed".to_owned()))?;
         loop {
             let Some(mut idle) = lock(&self.idle).pop() else { break };
             if idle.is_good(Instant::now(), self.settings.idle_timeout) && idle.sender.ready().await.is_ok() {
@@ -224,16 +224,18 @@ impl Pool {
             }
         }
         match self.dial(turn).await? {
-            (Sender::Http1(sender), first) => Ok(Lent::Http1 { sender, first, old_at: old_at(), _permit: permit }),
-            (Sender::Http2(_), _) => {
+            (DialedSender::Http1(sender), first) => {
+                Ok(Lent::Http1 { sender, first, old_at: old_at(), _permit: permit })
+            }
+            (DialedSender::Http2(_), _) => {
                 // The peer was upgraded meanwhile: the next request asks for a lane.
                 self.http1.store(false, Ordering::Relaxed);
-                Err(Failure::NotTaken("the peer changed to HTTP/2".to_owned()))
+                Err(CallFailure::NotTaken("the peer changed to HTTP/2".to_owned()))
             }
         }
     }
 
-    async fn dial(&self, turn: usize) -> Result<(Sender, FirstBytes), Failure> {
+    async fn dial(&self, turn: usize) -> Result<(DialedSender, FirstBytes), CallFailure> {
         if let Some(cause) = lock(&self.redial).too_early(Instant::now()) {
             return Err(cause);
         }
@@ -242,9 +244,9 @@ impl Pool {
         })
     }
 
-    async fn dial_anyway(&self, turn: usize) -> Result<(Sender, FirstBytes), Failure> {
+    async fn dial_anyway(&self, turn: usize) -> Result<(DialedSender, FirstBytes), CallFailure> {
         let network = self.outside.network.as_deref();
-        let line = Line { tls: self.tls.as_ref(), network, spawner: &self.spawner };
+        let line = DialContext { tls: self.tls.as_ref(), network, spawner: &self.spawner };
         dial(&self.settings, line, turn).await
     }
 
@@ -293,7 +295,7 @@ impl Pool {
 }
 
 impl Live {
-    fn new(sender: http2::Sender, first: FirstBytes) -> Arc<Live> {
+    fn new(sender: http2::Http2Sender, first: FirstBytes) -> Arc<Live> {
         Arc::new(Live {
             sender,
             first,
@@ -304,8 +306,8 @@ impl Live {
     }
 }
 
-fn closed_unused() -> Failure {
-    Failure::Broken("the peer closed the connection before its first answer".to_owned())
+fn closed_unused() -> CallFailure {
+    CallFailure::Broken("the peer closed the connection before its first answer".to_owned())
 }
 
 #[cfg(test)]
@@ -316,7 +318,7 @@ mod tests {
     use tokio::io::DuplexStream;
 
     use super::*;
-    use crate::core::outside::{BoxSocket, Incoming, Network, Pending};
+    use crate::core::outside::{BoxSocket, GivenListener, Network, PendingIo};
     use crate::net::client::target::Target;
 
     /// A name that leads to a server of HTTP/2 while it leads anywhere.
@@ -333,11 +335,11 @@ mod tests {
     }
 
     impl Network for Name {
-        fn listen(&self, _at: SocketAddr) -> io::Result<Box<dyn Incoming>> {
+        fn listen(&self, _at: SocketAddr) -> io::Result<Box<dyn GivenListener>> {
             Err(io::Error::other("nobody listens here"))
         }
 
-        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> Pending<'a, BoxSocket> {
+        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> PendingIo<'a, BoxSocket> {
             self.dialled.fetch_add(1, Ordering::Relaxed);
             Box::pin(async {
                 if self.dangles.load(Ordering::Relaxed) {
@@ -354,7 +356,7 @@ mod tests {
         let name = Arc::<Name>::default();
         let target = Target::parse("http://hop:4317", None).expect("a target");
         let outside = Outside { network: Some(name.clone()), ..Outside::default() };
-        (name, Pool::new(ClientSettings::new(target, Speech::Http2), outside))
+        (name, Pool::new(ClientSettings::new(target, ClientHttp::Http2), outside))
     }
 
     async fn lent(pool: &Pool) -> Arc<Live> {

@@ -9,7 +9,7 @@ use crate::net::client::target::Target;
 
 /// Which HTTP the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speech {
+pub enum ClientHttp {
     /// Always HTTP/2: gRPC.
     Http2,
     /// HTTP/1.1 on plaintext; on TLS whatever ALPN agrees on.
@@ -21,7 +21,7 @@ pub struct ClientSettings {
     pub target: Target,
     /// `None` is plaintext.
     pub tls: Option<TlsSettings>,
-    pub speech: Speech,
+    pub speech: ClientHttp,
     /// HTTP/2 connections kept in parallel; HTTP/1.1 opens as many as there are concurrent requests, up to `http1_max`.
     pub connections: usize,
     pub http1_max: usize,
@@ -37,7 +37,7 @@ pub struct ClientSettings {
 
 impl ClientSettings {
     /// Plaintext, one connection, defaults of the field; callers change what they were configured with.
-    pub fn new(target: Target, speech: Speech) -> ClientSettings {
+    pub fn new(target: Target, speech: ClientHttp) -> ClientSettings {
         ClientSettings {
             target,
             tls: None,

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::core::aside::Aside;
-use crate::core::budget::{OverBudget, Ticket};
+use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::limits::LONG_WORK_BYTES;
-use crate::net::body::Gathered;
+use crate::core::offload::Aside;
+use crate::net::server::body::Gathered;
 
 pub use gzip::deflate_gzip;
 

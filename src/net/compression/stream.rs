@@ -9,7 +9,7 @@ use std::io::Read;
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 
-use crate::core::budget::Ticket;
+use crate::core::data::budget::Ticket;
 use crate::net::compression::{Cap, InflateError, Output, corrupt, is_long};
 
 /// Output between two looks at the cap and the budget, the first buffer, and what is done on the worker.

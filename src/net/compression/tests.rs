@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::*;
-use crate::core::budget::Budget;
+use crate::core::data::budget::Budget;
 
 const MIB: u64 = 1 << 20;
 

@@ -71,8 +71,8 @@ fn attributes_of_any_message_are_edited_in_the_memory_of_the_last_one() {
         assert!(edit.copy("a", "a") && !edit.copy("absent", "b"));
         assert!(!edit.is_changed(), "the same values change nothing");
         assert!(edit.copy("a", "c"));
-        edit.set_at(1, Value::Text(b"\xff"));
-        edit.set("a", Value::Any(&[0x18, 0x07]));
+        edit.set_at(1, WireValue::Text(b"\xff"));
+        edit.set("a", WireValue::Any(&[0x18, 0x07]));
         assert_eq!((edit.places(), edit.key_at(0), edit.key_at(2)), (5, None, Some(&b"c"[..])));
         assert_eq!(edit.get("b"), Some(AnyValue::Str(b"\xff")));
         let mut out = vec![9];

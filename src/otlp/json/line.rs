@@ -2,8 +2,8 @@
 //!
 //! Writers need not ask after each byte: once there is no memory nothing more is written, and whoever wants the line is told.
 
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted, list_bytes};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted, list_bytes};
 use crate::otlp::json::text;
 
 /// Of a long string so much is written at a time: each byte of it may become six.
@@ -13,21 +13,21 @@ const ESCAPED_MAX: usize = 6;
 const NUMBER_BYTES: usize = 32;
 
 /// The line and what pays for it; both end together.
-pub struct Line {
+pub struct JsonLine {
     text: Granted<u8>,
     room: Allowance,
     refused: Option<OverBudget>,
 }
 
-impl Line {
+impl JsonLine {
     /// An empty line in memory that this ticket pays for, until the line is dropped.
-    pub fn within(ticket: &Ticket) -> Line {
-        Line { text: Granted::new(), room: Allowance::working(ticket), refused: None }
+    pub fn within(ticket: &Ticket) -> JsonLine {
+        JsonLine { text: Granted::new(), room: Allowance::working(ticket), refused: None }
     }
 
     /// Goes on behind `text`, in memory that is accounted elsewhere.
-    pub fn behind(text: Vec<u8>) -> Line {
-        Line { text: Granted::of(text), room: Allowance::working(&Ticket::free()), refused: None }
+    pub fn behind(text: Vec<u8>) -> JsonLine {
+        JsonLine { text: Granted::of(text), room: Allowance::working(&Ticket::free()), refused: None }
     }
 
     /// The text, unless there was no memory for all of it.
@@ -101,7 +101,7 @@ impl Line {
     pub fn with_joined<'p, T>(
         &mut self,
         parts: impl Iterator<Item = &'p [u8]>,
-        work: impl FnOnce(&mut Line, &[u8]) -> T,
+        work: impl FnOnce(&mut JsonLine, &[u8]) -> T,
     ) -> Option<T> {
         let mut joined = Granted::new();
         for part in parts {
@@ -126,7 +126,7 @@ fn piece(string: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::budget::Budget;
+    use crate::core::data::budget::Budget;
 
     #[test]
     fn a_string_written_in_pieces_is_the_string_written_at_once() {
@@ -139,7 +139,7 @@ mod tests {
                 _ => vec![0x80 | random.u8(..0x40); length],
             };
             string.truncate(length);
-            let (mut whole, mut line) = (Vec::new(), Line::behind(Vec::new()));
+            let (mut whole, mut line) = (Vec::new(), JsonLine::behind(Vec::new()));
             text::push_string(&mut whole, &string);
             line.string(&string);
             assert!(line.into_text() == whole, "round {round}");
@@ -150,7 +150,7 @@ mod tests {
     fn a_line_takes_no_more_than_its_ticket_has_and_gives_it_back() {
         let budget = Budget::new(100_000, 100_000);
         let ticket = budget.take(0).expect("fits");
-        let mut line = Line::within(&ticket);
+        let mut line = JsonLine::within(&ticket);
         while !line.is_refused() {
             line.string(&[b'x'; 1_000]);
         }

@@ -3,15 +3,15 @@
 
 use bytes::Bytes;
 
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::payload::Signal;
 use crate::core::limits::DEPTH_MAX;
-use crate::core::payload::Signal;
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::json::base64;
 use crate::otlp::json::number::{self, Whole};
 use crate::otlp::json::scan::{JsonError, Quoted, Scanner};
-use crate::otlp::json::schema::{self, Field, Kind, Message, Presence};
+use crate::otlp::json::schema::{self, FieldKind, FieldSchema, MessageSchema, Presence};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 
@@ -91,7 +91,7 @@ struct Open {
 
 impl<'j> Reader<'j> {
     /// One JSON object; its fields are appended to the output.
-    fn message(&mut self, message: &'static Message) -> Read<()> {
+    fn message(&mut self, message: &'static MessageSchema) -> Read<()> {
         let start = self.out.len();
         let mut seen = 0u32;
         let mut hint = 0;
@@ -124,9 +124,9 @@ impl<'j> Reader<'j> {
     }
 
     /// The value of a known key. `start` is where the fields of its message begin, `again` says the key came before.
-    fn field(&mut self, field: &'static Field, start: usize, again: bool) -> Read<()> {
+    fn field(&mut self, field: &'static FieldSchema, start: usize, again: bool) -> Read<()> {
         let null = self.scan.literal("null");
-        let composite = matches!(field.kind, Kind::Message(_)) || field.presence == Presence::Repeated;
+        let composite = matches!(field.kind, FieldKind::Message(_)) || field.presence == Presence::Repeated;
         if again && (null || composite) {
             self.take_back(field, start)?;
         }
@@ -135,7 +135,7 @@ impl<'j> Reader<'j> {
         }
         match (field.presence, field.kind) {
             (Presence::Repeated, _) => self.list(field),
-            (_, Kind::Message(inner)) => self.nested(field, inner),
+            (_, FieldKind::Message(inner)) => self.nested(field, inner),
             // A zero must be written when it replaces an earlier value.
             (presence, _) => {
                 let before = self.out.len();
@@ -148,7 +148,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn list(&mut self, field: &'static Field) -> Read<()> {
+    fn list(&mut self, field: &'static FieldSchema) -> Read<()> {
         if !self.scan.take(b'[') {
             return Err(self.expected(field, "an array"));
         }
@@ -156,7 +156,7 @@ impl<'j> Reader<'j> {
             return Ok(());
         }
         match field.kind {
-            Kind::Message(inner) => loop {
+            FieldKind::Message(inner) => loop {
                 if self.scan.literal("null") {
                     self.room(FIELD_BYTES)?;
                     write::bytes(self.out.within(), field.number, b"");
@@ -167,7 +167,7 @@ impl<'j> Reader<'j> {
                     return Ok(());
                 }
             },
-            Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_) => loop {
+            FieldKind::String | FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_) => loop {
                 self.scalar(field, Some(field.number))?;
                 if !self.scan.more(b']')? {
                     return Ok(());
@@ -178,7 +178,7 @@ impl<'j> Reader<'j> {
     }
 
     /// A list of numbers, in one field as proto3 packs them.
-    fn packed(&mut self, field: &'static Field) -> Read<()> {
+    fn packed(&mut self, field: &'static FieldSchema) -> Read<()> {
         let open = self.open(field.number, false)?;
         loop {
             self.scalar(field, None)?;
@@ -189,7 +189,7 @@ impl<'j> Reader<'j> {
         self.close(&open)
     }
 
-    fn nested(&mut self, field: &Field, message: &'static Message) -> Read<()> {
+    fn nested(&mut self, field: &FieldSchema, message: &'static MessageSchema) -> Read<()> {
         if self.scan.peek() != Some(b'{') {
             return Err(self.expected(field, "an object"));
         }
@@ -238,7 +238,7 @@ impl<'j> Reader<'j> {
     }
 
     /// Removes what an earlier key of the same name wrote.
-    fn take_back(&mut self, field: &Field, start: usize) -> Read<()> {
+    fn take_back(&mut self, field: &FieldSchema, start: usize) -> Read<()> {
         if self.repeats == 0 {
             let at = self.scan.position();
             let why = format!("the key `{}` comes again; too many keys come twice", field.name);
@@ -261,18 +261,18 @@ impl<'j> Reader<'j> {
     }
 
     /// One string, number or bool; with its key, or without in a packed list. True when it is the default value.
-    fn scalar(&mut self, field: &'static Field, number: Option<u32>) -> Read<bool> {
+    fn scalar(&mut self, field: &'static FieldSchema, number: Option<u32>) -> Read<bool> {
         self.room(FIELD_BYTES)?;
         self.scan.peek();
         let at = self.scan.position();
         match field.kind {
-            Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_) => self.text(field, at),
-            Kind::Double => {
+            FieldKind::String | FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_) => self.text(field, at),
+            FieldKind::Double => {
                 let value = self.double(field, at)?;
                 self.fixed64(number, value.to_bits());
                 Ok(value.to_bits() == 0)
             }
-            Kind::Bool => {
+            FieldKind::Bool => {
                 let value = self.scan.literal("true");
                 if !value && !self.scan.literal("false") {
                     return Err(self.expected(field, "true or false"));
@@ -280,7 +280,7 @@ impl<'j> Reader<'j> {
                 self.varint(number, u64::from(value));
                 Ok(!value)
             }
-            Kind::Enum(names) => {
+            FieldKind::Enum(names) => {
                 let value = self.enumeration(field, names, at)?;
                 self.varint(number, i64::from(value) as u64);
                 Ok(value == 0)
@@ -289,17 +289,17 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn whole(&mut self, field: &'static Field, number: Option<u32>, at: usize) -> Read<bool> {
+    fn whole(&mut self, field: &'static FieldSchema, number: Option<u32>, at: usize) -> Read<bool> {
         let text = self.digits(field, "a whole number")?;
         let whole = Whole::parse(text);
         let signed = whole.and_then(Whole::signed);
         let unsigned = whole.and_then(Whole::unsigned);
         let narrow = signed.and_then(|value| i32::try_from(value).ok());
         let bits = match field.kind {
-            Kind::Int32 => narrow.map(|value| i64::from(value) as u64),
-            Kind::Sint32 => narrow.map(|value| u64::from((value << 1 ^ value >> 31) as u32)),
-            Kind::Uint32 | Kind::Fixed32 => unsigned.filter(|value| *value <= u64::from(u32::MAX)),
-            Kind::Int64 | Kind::Sfixed64 => signed.map(|value| value as u64),
+            FieldKind::Int32 => narrow.map(|value| i64::from(value) as u64),
+            FieldKind::Sint32 => narrow.map(|value| u64::from((value << 1 ^ value >> 31) as u32)),
+            FieldKind::Uint32 | FieldKind::Fixed32 => unsigned.filter(|value| *value <= u64::from(u32::MAX)),
+            FieldKind::Int64 | FieldKind::Sfixed64 => signed.map(|value| value as u64),
             _ => unsigned,
         };
         let Some(bits) = bits else {
@@ -308,15 +308,15 @@ impl<'j> Reader<'j> {
             return Err(self.fault(at, format!("expected {range} for `{}`, found {found}", field.name)));
         };
         match field.kind {
-            Kind::Fixed64 | Kind::Sfixed64 => self.fixed64(number, bits),
-            Kind::Fixed32 => self.fixed32(number, bits as u32),
+            FieldKind::Fixed64 | FieldKind::Sfixed64 => self.fixed64(number, bits),
+            FieldKind::Fixed32 => self.fixed32(number, bits as u32),
             _ => self.varint(number, bits),
         }
         Ok(bits == 0)
     }
 
     /// The bytes of a number, quoted or not.
-    fn digits(&mut self, field: &Field, what: &str) -> Read<&'j [u8]> {
+    fn digits(&mut self, field: &FieldSchema, what: &str) -> Read<&'j [u8]> {
         if self.scan.peek() == Some(b'"') {
             return Ok(self.scan.string("a string")?.raw);
         }
@@ -326,7 +326,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn double(&mut self, field: &Field, at: usize) -> Read<f64> {
+    fn double(&mut self, field: &FieldSchema, at: usize) -> Read<f64> {
         let quoted = self.scan.peek() == Some(b'"');
         let text = self.digits(field, "a number")?;
         let value = match text {
@@ -339,7 +339,7 @@ impl<'j> Reader<'j> {
     }
 
     /// A number, known or not, or one of the names.
-    fn enumeration(&mut self, field: &Field, names: &[&str], at: usize) -> Read<i32> {
+    fn enumeration(&mut self, field: &FieldSchema, names: &[&str], at: usize) -> Read<i32> {
         if self.scan.peek() != Some(b'"') {
             let value = Whole::parse(self.digits(field, "a whole number")?).and_then(Whole::signed);
             let narrow = value.and_then(|value| i32::try_from(value).ok());
@@ -352,23 +352,23 @@ impl<'j> Reader<'j> {
     }
 
     /// A string, base64 bytes or an id, as a field. True when it is empty.
-    fn text(&mut self, field: &'static Field, at: usize) -> Read<bool> {
+    fn text(&mut self, field: &'static FieldSchema, at: usize) -> Read<bool> {
         if self.scan.peek() != Some(b'"') {
             return Err(self.expected(field, "a string"));
         }
         let quoted = self.scan.string("a string")?;
         // Escapes and base64 only shrink; a byte that is not UTF-8 becomes the three of U+FFFD.
-        let utf8 = matches!(field.kind, Kind::Bytes | Kind::Id(_) | Kind::LooseId(_))
+        let utf8 = matches!(field.kind, FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_))
             || std::str::from_utf8(quoted.raw).is_ok();
         self.room(quoted.raw.len() * if utf8 { 1 } else { 3 } + FIELD_BYTES)?;
         let open = self.open(field.number, false)?;
         match field.kind {
-            Kind::Bytes => {
+            FieldKind::Bytes => {
                 if base64::decode(self.out.within(), quoted.raw).is_none() {
                     return Err(self.fault(at, format!("expected base64 for `{}`", field.name)));
                 }
             }
-            Kind::Id(length) | Kind::LooseId(length) => self.id(field, &quoted, length, at)?,
+            FieldKind::Id(length) | FieldKind::LooseId(length) => self.id(field, &quoted, length, at)?,
             _ => {
                 if quoted.push_to(self.out.within()).is_none() {
                     return Err(self.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
@@ -379,7 +379,7 @@ impl<'j> Reader<'j> {
         Ok(quoted.raw.is_empty())
     }
 
-    fn id(&mut self, field: &Field, quoted: &Quoted<'j>, length: usize, at: usize) -> Read<()> {
+    fn id(&mut self, field: &FieldSchema, quoted: &Quoted<'j>, length: usize, at: usize) -> Read<()> {
         if quoted.raw.is_empty() {
             return Ok(());
         }
@@ -396,7 +396,7 @@ impl<'j> Reader<'j> {
             let message = format!("expected {} hex digits or an empty string for `{}`", 2 * length, field.name);
             self.scan.fault(at, message)
         };
-        if matches!(field.kind, Kind::Id(_)) {
+        if matches!(field.kind, FieldKind::Id(_)) {
             return Err(fault().into());
         }
         if self.bad_id.is_none() {
@@ -431,7 +431,7 @@ impl<'j> Reader<'j> {
     }
 
     #[cold]
-    fn expected(&mut self, field: &Field, what: &str) -> TranscodeError {
+    fn expected(&mut self, field: &FieldSchema, what: &str) -> TranscodeError {
         self.scan.unexpected(&format!("{what} for `{}`", field.name)).into()
     }
 
@@ -446,7 +446,7 @@ const ESCAPED_KEY_MAX: usize = 512;
 
 /// Row of a key as it stands in the text; a key with escapes is unescaped first.
 #[inline]
-fn row_of(message: &Message, key: &Quoted<'_>, hint: usize) -> Option<usize> {
+fn row_of(message: &MessageSchema, key: &Quoted<'_>, hint: usize) -> Option<usize> {
     if !key.escaped {
         return message.row(key.raw, hint);
     }
@@ -458,11 +458,11 @@ fn row_of(message: &Message, key: &Quoted<'_>, hint: usize) -> Option<usize> {
     message.row(&plain, hint)
 }
 
-fn range_of(kind: Kind) -> &'static str {
+fn range_of(kind: FieldKind) -> &'static str {
     match kind {
-        Kind::Int32 | Kind::Sint32 => "a whole number of 32 bits",
-        Kind::Uint32 | Kind::Fixed32 => "a whole number from 0 to 4294967295",
-        Kind::Int64 | Kind::Sfixed64 => "a whole number of 64 bits",
+        FieldKind::Int32 | FieldKind::Sint32 => "a whole number of 32 bits",
+        FieldKind::Uint32 | FieldKind::Fixed32 => "a whole number from 0 to 4294967295",
+        FieldKind::Int64 | FieldKind::Sfixed64 => "a whole number of 64 bits",
         _ => "a whole number from 0 to 18446744073709551615",
     }
 }

@@ -3,13 +3,13 @@
 //! Rows stand in the order in which the Collector writes them. Profiles are in `profiles.rs`. A new field of the
 //! protocol is one row here.
 
-use crate::core::payload::Signal;
+use crate::core::data::payload::Signal;
 use crate::otlp::json::profiles;
 
 /// One message type.
 #[derive(Debug)]
-pub struct Message {
-    pub fields: &'static [Field],
+pub struct MessageSchema {
+    pub fields: &'static [FieldSchema],
     /// Bits of the rows that form the message's oneof; OTLP has at most one in a message.
     pub oneof: u32,
     /// `ArrayValue` and `KeyValueList`: one more level of values.
@@ -20,15 +20,15 @@ pub struct Message {
 
 /// One row.
 #[derive(Debug)]
-pub struct Field {
+pub struct FieldSchema {
     pub name: &'static str,
     pub number: u32,
-    pub kind: Kind,
+    pub kind: FieldKind,
     pub presence: Presence,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum FieldKind {
     String,
     /// Base64 in JSON.
     Bytes,
@@ -48,7 +48,7 @@ pub enum Kind {
     Sfixed64,
     Double,
     Enum(&'static [&'static str]),
-    Message(&'static Message),
+    Message(&'static MessageSchema),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +63,17 @@ pub enum Presence {
     Always,
 }
 
-impl Message {
-    pub const fn new(fields: &'static [Field]) -> Message {
-        Message { fields, oneof: oneof_bits(fields), nests: false, group: false }
+impl MessageSchema {
+    pub const fn new(fields: &'static [FieldSchema]) -> MessageSchema {
+        MessageSchema { fields, oneof: oneof_bits(fields), nests: false, group: false }
     }
 
-    const fn group(fields: &'static [Field]) -> Message {
-        Message { fields, oneof: 0, nests: false, group: true }
+    const fn group(fields: &'static [FieldSchema]) -> MessageSchema {
+        MessageSchema { fields, oneof: 0, nests: false, group: true }
     }
 
-    const fn nesting(fields: &'static [Field]) -> Message {
-        Message { fields, oneof: 0, nests: true, group: false }
+    const fn nesting(fields: &'static [FieldSchema]) -> MessageSchema {
+        MessageSchema { fields, oneof: 0, nests: true, group: false }
     }
 
     /// Row of a JSON key: lowerCamelCase, or the snake_case of the .proto file, which the Collector reads too. Looks
@@ -92,7 +92,7 @@ impl Message {
     }
 }
 
-impl Field {
+impl FieldSchema {
     #[inline]
     fn is_named(&self, key: &[u8]) -> bool {
         self.name.as_bytes() == key || (key.contains(&b'_') && is_snake_of(key, self.name.as_bytes()))
@@ -117,7 +117,7 @@ fn is_snake_of(snake: &[u8], camel: &[u8]) -> bool {
     at == snake.len()
 }
 
-const fn oneof_bits(fields: &[Field]) -> u32 {
+const fn oneof_bits(fields: &[FieldSchema]) -> u32 {
     let mut bits = 0;
     let mut row = 0;
     while row < fields.len() {
@@ -129,28 +129,28 @@ const fn oneof_bits(fields: &[Field]) -> u32 {
     bits
 }
 
-pub const fn plain(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, presence: Presence::Plain }
+pub const fn plain(name: &'static str, number: u32, kind: FieldKind) -> FieldSchema {
+    FieldSchema { name, number, kind, presence: Presence::Plain }
 }
 
-const fn optional(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, presence: Presence::Explicit }
+const fn optional(name: &'static str, number: u32, kind: FieldKind) -> FieldSchema {
+    FieldSchema { name, number, kind, presence: Presence::Explicit }
 }
 
-const fn member(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, presence: Presence::Member }
+const fn member(name: &'static str, number: u32, kind: FieldKind) -> FieldSchema {
+    FieldSchema { name, number, kind, presence: Presence::Member }
 }
 
-pub const fn repeated(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, presence: Presence::Repeated }
+pub const fn repeated(name: &'static str, number: u32, kind: FieldKind) -> FieldSchema {
+    FieldSchema { name, number, kind, presence: Presence::Repeated }
 }
 
-pub const fn always(name: &'static str, number: u32, message: &'static Message) -> Field {
-    Field { name, number, kind: Kind::Message(message), presence: Presence::Always }
+pub const fn always(name: &'static str, number: u32, message: &'static MessageSchema) -> FieldSchema {
+    FieldSchema { name, number, kind: FieldKind::Message(message), presence: Presence::Always }
 }
 
 /// What a request of one signal is made of.
-pub fn request(signal: Signal) -> &'static Message {
+pub fn request(signal: Signal) -> &'static MessageSchema {
     match signal {
         Signal::Traces => &TRACES,
         Signal::Metrics => &METRICS,
@@ -159,102 +159,103 @@ pub fn request(signal: Signal) -> &'static Message {
     }
 }
 
-static TRACES: Message = Message::new(&[repeated("resourceSpans", 1, Kind::Message(&RESOURCE_SPANS))]);
-static METRICS: Message = Message::new(&[repeated("resourceMetrics", 1, Kind::Message(&RESOURCE_METRICS))]);
-static LOGS: Message = Message::new(&[repeated("resourceLogs", 1, Kind::Message(&RESOURCE_LOGS))]);
+static TRACES: MessageSchema = MessageSchema::new(&[repeated("resourceSpans", 1, FieldKind::Message(&RESOURCE_SPANS))]);
+static METRICS: MessageSchema =
+    MessageSchema::new(&[repeated("resourceMetrics", 1, FieldKind::Message(&RESOURCE_METRICS))]);
+static LOGS: MessageSchema = MessageSchema::new(&[repeated("resourceLogs", 1, FieldKind::Message(&RESOURCE_LOGS))]);
 
 /// The three rows of a resource group and of a scope group.
-pub const fn resource_group(rows: &'static [Field; 3]) -> Message {
-    Message::group(rows)
+pub const fn resource_group(rows: &'static [FieldSchema; 3]) -> MessageSchema {
+    MessageSchema::group(rows)
 }
 
-static RESOURCE_SPANS: Message = Message::group(&[
+static RESOURCE_SPANS: MessageSchema = MessageSchema::group(&[
     always("resource", 1, &RESOURCE),
-    repeated("scopeSpans", 2, Kind::Message(&SCOPE_SPANS)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("scopeSpans", 2, FieldKind::Message(&SCOPE_SPANS)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
-static SCOPE_SPANS: Message = Message::group(&[
+static SCOPE_SPANS: MessageSchema = MessageSchema::group(&[
     always("scope", 1, &SCOPE),
-    repeated("spans", 2, Kind::Message(&SPAN)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("spans", 2, FieldKind::Message(&SPAN)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
-static RESOURCE_METRICS: Message = Message::group(&[
+static RESOURCE_METRICS: MessageSchema = MessageSchema::group(&[
     always("resource", 1, &RESOURCE),
-    repeated("scopeMetrics", 2, Kind::Message(&SCOPE_METRICS)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("scopeMetrics", 2, FieldKind::Message(&SCOPE_METRICS)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
-static SCOPE_METRICS: Message = Message::group(&[
+static SCOPE_METRICS: MessageSchema = MessageSchema::group(&[
     always("scope", 1, &SCOPE),
-    repeated("metrics", 2, Kind::Message(&METRIC)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("metrics", 2, FieldKind::Message(&METRIC)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
-static RESOURCE_LOGS: Message = Message::group(&[
+static RESOURCE_LOGS: MessageSchema = MessageSchema::group(&[
     always("resource", 1, &RESOURCE),
-    repeated("scopeLogs", 2, Kind::Message(&SCOPE_LOGS)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("scopeLogs", 2, FieldKind::Message(&SCOPE_LOGS)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
-static SCOPE_LOGS: Message = Message::group(&[
+static SCOPE_LOGS: MessageSchema = MessageSchema::group(&[
     always("scope", 1, &SCOPE),
-    repeated("logRecords", 2, Kind::Message(&LOG_RECORD)),
-    plain("schemaUrl", 3, Kind::String),
+    repeated("logRecords", 2, FieldKind::Message(&LOG_RECORD)),
+    plain("schemaUrl", 3, FieldKind::String),
 ]);
 
-pub static RESOURCE: Message = Message::new(&[
+pub static RESOURCE: MessageSchema = MessageSchema::new(&[
     attributes(1),
-    plain("droppedAttributesCount", 2, Kind::Uint32),
-    repeated("entityRefs", 3, Kind::Message(&ENTITY_REF)),
+    plain("droppedAttributesCount", 2, FieldKind::Uint32),
+    repeated("entityRefs", 3, FieldKind::Message(&ENTITY_REF)),
 ]);
-static ENTITY_REF: Message = Message::new(&[
-    plain("schemaUrl", 1, Kind::String),
-    plain("type", 2, Kind::String),
-    repeated("idKeys", 3, Kind::String),
-    repeated("descriptionKeys", 4, Kind::String),
+static ENTITY_REF: MessageSchema = MessageSchema::new(&[
+    plain("schemaUrl", 1, FieldKind::String),
+    plain("type", 2, FieldKind::String),
+    repeated("idKeys", 3, FieldKind::String),
+    repeated("descriptionKeys", 4, FieldKind::String),
 ]);
-pub static SCOPE: Message = Message::new(&[
-    plain("name", 1, Kind::String),
-    plain("version", 2, Kind::String),
+pub static SCOPE: MessageSchema = MessageSchema::new(&[
+    plain("name", 1, FieldKind::String),
+    plain("version", 2, FieldKind::String),
     attributes(3),
-    plain("droppedAttributesCount", 4, Kind::Uint32),
+    plain("droppedAttributesCount", 4, FieldKind::Uint32),
 ]);
 
-const fn attributes(number: u32) -> Field {
-    repeated("attributes", number, Kind::Message(&KEY_VALUE))
+const fn attributes(number: u32) -> FieldSchema {
+    repeated("attributes", number, FieldKind::Message(&KEY_VALUE))
 }
 
-static KEY_VALUE: Message = Message::new(&[
-    plain("key", 1, Kind::String),
+static KEY_VALUE: MessageSchema = MessageSchema::new(&[
+    plain("key", 1, FieldKind::String),
     always("value", 2, &ANY_VALUE),
-    plain("keyStrindex", 3, Kind::Int32),
+    plain("keyStrindex", 3, FieldKind::Int32),
 ]);
-pub static ANY_VALUE: Message = Message::new(&[
-    member("stringValue", 1, Kind::String),
-    member("boolValue", 2, Kind::Bool),
-    member("intValue", 3, Kind::Int64),
-    member("doubleValue", 4, Kind::Double),
-    member("arrayValue", 5, Kind::Message(&ARRAY_VALUE)),
-    member("kvlistValue", 6, Kind::Message(&KEY_VALUE_LIST)),
-    member("bytesValue", 7, Kind::Bytes),
-    member("stringValueStrindex", 8, Kind::Int32),
+pub static ANY_VALUE: MessageSchema = MessageSchema::new(&[
+    member("stringValue", 1, FieldKind::String),
+    member("boolValue", 2, FieldKind::Bool),
+    member("intValue", 3, FieldKind::Int64),
+    member("doubleValue", 4, FieldKind::Double),
+    member("arrayValue", 5, FieldKind::Message(&ARRAY_VALUE)),
+    member("kvlistValue", 6, FieldKind::Message(&KEY_VALUE_LIST)),
+    member("bytesValue", 7, FieldKind::Bytes),
+    member("stringValueStrindex", 8, FieldKind::Int32),
 ]);
-static ARRAY_VALUE: Message = Message::nesting(&[repeated("values", 1, Kind::Message(&ANY_VALUE))]);
-static KEY_VALUE_LIST: Message = Message::nesting(&[repeated("values", 1, Kind::Message(&KEY_VALUE))]);
+static ARRAY_VALUE: MessageSchema = MessageSchema::nesting(&[repeated("values", 1, FieldKind::Message(&ANY_VALUE))]);
+static KEY_VALUE_LIST: MessageSchema = MessageSchema::nesting(&[repeated("values", 1, FieldKind::Message(&KEY_VALUE))]);
 
-static SPAN: Message = Message::new(&[
-    plain("traceId", 1, Kind::LooseId(16)),
-    plain("spanId", 2, Kind::LooseId(8)),
-    plain("traceState", 3, Kind::String),
-    plain("parentSpanId", 4, Kind::LooseId(8)),
-    plain("flags", 16, Kind::Fixed32),
-    plain("name", 5, Kind::String),
-    plain("kind", 6, Kind::Enum(SPAN_KIND)),
-    plain("startTimeUnixNano", 7, Kind::Fixed64),
-    plain("endTimeUnixNano", 8, Kind::Fixed64),
+static SPAN: MessageSchema = MessageSchema::new(&[
+    plain("traceId", 1, FieldKind::LooseId(16)),
+    plain("spanId", 2, FieldKind::LooseId(8)),
+    plain("traceState", 3, FieldKind::String),
+    plain("parentSpanId", 4, FieldKind::LooseId(8)),
+    plain("flags", 16, FieldKind::Fixed32),
+    plain("name", 5, FieldKind::String),
+    plain("kind", 6, FieldKind::Enum(SPAN_KIND)),
+    plain("startTimeUnixNano", 7, FieldKind::Fixed64),
+    plain("endTimeUnixNano", 8, FieldKind::Fixed64),
     attributes(9),
-    plain("droppedAttributesCount", 10, Kind::Uint32),
-    repeated("events", 11, Kind::Message(&EVENT)),
-    plain("droppedEventsCount", 12, Kind::Uint32),
-    repeated("links", 13, Kind::Message(&LINK)),
-    plain("droppedLinksCount", 14, Kind::Uint32),
+    plain("droppedAttributesCount", 10, FieldKind::Uint32),
+    repeated("events", 11, FieldKind::Message(&EVENT)),
+    plain("droppedEventsCount", 12, FieldKind::Uint32),
+    repeated("links", 13, FieldKind::Message(&LINK)),
+    plain("droppedLinksCount", 14, FieldKind::Uint32),
     always("status", 15, &STATUS),
 ]);
 const SPAN_KIND: &[&str] = &[
@@ -265,37 +266,37 @@ const SPAN_KIND: &[&str] = &[
     "SPAN_KIND_PRODUCER",
     "SPAN_KIND_CONSUMER",
 ];
-static EVENT: Message = Message::new(&[
-    plain("timeUnixNano", 1, Kind::Fixed64),
-    plain("name", 2, Kind::String),
+static EVENT: MessageSchema = MessageSchema::new(&[
+    plain("timeUnixNano", 1, FieldKind::Fixed64),
+    plain("name", 2, FieldKind::String),
     attributes(3),
-    plain("droppedAttributesCount", 4, Kind::Uint32),
+    plain("droppedAttributesCount", 4, FieldKind::Uint32),
 ]);
-static LINK: Message = Message::new(&[
-    plain("traceId", 1, Kind::LooseId(16)),
-    plain("spanId", 2, Kind::LooseId(8)),
-    plain("traceState", 3, Kind::String),
+static LINK: MessageSchema = MessageSchema::new(&[
+    plain("traceId", 1, FieldKind::LooseId(16)),
+    plain("spanId", 2, FieldKind::LooseId(8)),
+    plain("traceState", 3, FieldKind::String),
     attributes(4),
-    plain("droppedAttributesCount", 5, Kind::Uint32),
-    plain("flags", 6, Kind::Fixed32),
+    plain("droppedAttributesCount", 5, FieldKind::Uint32),
+    plain("flags", 6, FieldKind::Fixed32),
 ]);
-static STATUS: Message = Message::new(&[
-    plain("message", 2, Kind::String),
-    plain("code", 3, Kind::Enum(&["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"])),
+static STATUS: MessageSchema = MessageSchema::new(&[
+    plain("message", 2, FieldKind::String),
+    plain("code", 3, FieldKind::Enum(&["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"])),
 ]);
 
-static LOG_RECORD: Message = Message::new(&[
-    plain("timeUnixNano", 1, Kind::Fixed64),
-    plain("observedTimeUnixNano", 11, Kind::Fixed64),
-    plain("severityNumber", 2, Kind::Enum(SEVERITY)),
-    plain("severityText", 3, Kind::String),
+static LOG_RECORD: MessageSchema = MessageSchema::new(&[
+    plain("timeUnixNano", 1, FieldKind::Fixed64),
+    plain("observedTimeUnixNano", 11, FieldKind::Fixed64),
+    plain("severityNumber", 2, FieldKind::Enum(SEVERITY)),
+    plain("severityText", 3, FieldKind::String),
     always("body", 5, &ANY_VALUE),
     attributes(6),
-    plain("droppedAttributesCount", 7, Kind::Uint32),
-    plain("flags", 8, Kind::Fixed32),
-    plain("traceId", 9, Kind::LooseId(16)),
-    plain("spanId", 10, Kind::LooseId(8)),
-    plain("eventName", 12, Kind::String),
+    plain("droppedAttributesCount", 7, FieldKind::Uint32),
+    plain("flags", 8, FieldKind::Fixed32),
+    plain("traceId", 9, FieldKind::LooseId(16)),
+    plain("spanId", 10, FieldKind::LooseId(8)),
+    plain("eventName", 12, FieldKind::String),
 ]);
 #[rustfmt::skip]
 const SEVERITY: &[&str] = &[
@@ -308,89 +309,92 @@ const SEVERITY: &[&str] = &[
     "SEVERITY_NUMBER_FATAL", "SEVERITY_NUMBER_FATAL2", "SEVERITY_NUMBER_FATAL3", "SEVERITY_NUMBER_FATAL4",
 ];
 
-static METRIC: Message = Message::new(&[
-    plain("name", 1, Kind::String),
-    plain("description", 2, Kind::String),
-    plain("unit", 3, Kind::String),
-    member("gauge", 5, Kind::Message(&GAUGE)),
-    member("sum", 7, Kind::Message(&SUM)),
-    member("histogram", 9, Kind::Message(&HISTOGRAM)),
-    member("exponentialHistogram", 10, Kind::Message(&EXPONENTIAL_HISTOGRAM)),
-    member("summary", 11, Kind::Message(&SUMMARY)),
-    repeated("metadata", 12, Kind::Message(&KEY_VALUE)),
+static METRIC: MessageSchema = MessageSchema::new(&[
+    plain("name", 1, FieldKind::String),
+    plain("description", 2, FieldKind::String),
+    plain("unit", 3, FieldKind::String),
+    member("gauge", 5, FieldKind::Message(&GAUGE)),
+    member("sum", 7, FieldKind::Message(&SUM)),
+    member("histogram", 9, FieldKind::Message(&HISTOGRAM)),
+    member("exponentialHistogram", 10, FieldKind::Message(&EXPONENTIAL_HISTOGRAM)),
+    member("summary", 11, FieldKind::Message(&SUMMARY)),
+    repeated("metadata", 12, FieldKind::Message(&KEY_VALUE)),
 ]);
-static GAUGE: Message = Message::new(&[repeated("dataPoints", 1, Kind::Message(&NUMBER_DATA_POINT))]);
-static SUM: Message = Message::new(&[
-    repeated("dataPoints", 1, Kind::Message(&NUMBER_DATA_POINT)),
-    plain("aggregationTemporality", 2, Kind::Enum(TEMPORALITY)),
-    plain("isMonotonic", 3, Kind::Bool),
+static GAUGE: MessageSchema = MessageSchema::new(&[repeated("dataPoints", 1, FieldKind::Message(&NUMBER_DATA_POINT))]);
+static SUM: MessageSchema = MessageSchema::new(&[
+    repeated("dataPoints", 1, FieldKind::Message(&NUMBER_DATA_POINT)),
+    plain("aggregationTemporality", 2, FieldKind::Enum(TEMPORALITY)),
+    plain("isMonotonic", 3, FieldKind::Bool),
 ]);
-static HISTOGRAM: Message = Message::new(&[
-    repeated("dataPoints", 1, Kind::Message(&HISTOGRAM_DATA_POINT)),
-    plain("aggregationTemporality", 2, Kind::Enum(TEMPORALITY)),
+static HISTOGRAM: MessageSchema = MessageSchema::new(&[
+    repeated("dataPoints", 1, FieldKind::Message(&HISTOGRAM_DATA_POINT)),
+    plain("aggregationTemporality", 2, FieldKind::Enum(TEMPORALITY)),
 ]);
-static EXPONENTIAL_HISTOGRAM: Message = Message::new(&[
-    repeated("dataPoints", 1, Kind::Message(&EXPONENTIAL_DATA_POINT)),
-    plain("aggregationTemporality", 2, Kind::Enum(TEMPORALITY)),
+static EXPONENTIAL_HISTOGRAM: MessageSchema = MessageSchema::new(&[
+    repeated("dataPoints", 1, FieldKind::Message(&EXPONENTIAL_DATA_POINT)),
+    plain("aggregationTemporality", 2, FieldKind::Enum(TEMPORALITY)),
 ]);
-static SUMMARY: Message = Message::new(&[repeated("dataPoints", 1, Kind::Message(&SUMMARY_DATA_POINT))]);
+static SUMMARY: MessageSchema =
+    MessageSchema::new(&[repeated("dataPoints", 1, FieldKind::Message(&SUMMARY_DATA_POINT))]);
 const TEMPORALITY: &[&str] =
     &["AGGREGATION_TEMPORALITY_UNSPECIFIED", "AGGREGATION_TEMPORALITY_DELTA", "AGGREGATION_TEMPORALITY_CUMULATIVE"];
 
-static NUMBER_DATA_POINT: Message = Message::new(&[
+static NUMBER_DATA_POINT: MessageSchema = MessageSchema::new(&[
     attributes(7),
-    plain("startTimeUnixNano", 2, Kind::Fixed64),
-    plain("timeUnixNano", 3, Kind::Fixed64),
-    member("asDouble", 4, Kind::Double),
-    member("asInt", 6, Kind::Sfixed64),
-    repeated("exemplars", 5, Kind::Message(&EXEMPLAR)),
-    plain("flags", 8, Kind::Uint32),
+    plain("startTimeUnixNano", 2, FieldKind::Fixed64),
+    plain("timeUnixNano", 3, FieldKind::Fixed64),
+    member("asDouble", 4, FieldKind::Double),
+    member("asInt", 6, FieldKind::Sfixed64),
+    repeated("exemplars", 5, FieldKind::Message(&EXEMPLAR)),
+    plain("flags", 8, FieldKind::Uint32),
 ]);
-static HISTOGRAM_DATA_POINT: Message = Message::new(&[
+static HISTOGRAM_DATA_POINT: MessageSchema = MessageSchema::new(&[
     attributes(9),
-    plain("startTimeUnixNano", 2, Kind::Fixed64),
-    plain("timeUnixNano", 3, Kind::Fixed64),
-    plain("count", 4, Kind::Fixed64),
-    optional("sum", 5, Kind::Double),
-    repeated("bucketCounts", 6, Kind::Fixed64),
-    repeated("explicitBounds", 7, Kind::Double),
-    repeated("exemplars", 8, Kind::Message(&EXEMPLAR)),
-    plain("flags", 10, Kind::Uint32),
-    optional("min", 11, Kind::Double),
-    optional("max", 12, Kind::Double),
+    plain("startTimeUnixNano", 2, FieldKind::Fixed64),
+    plain("timeUnixNano", 3, FieldKind::Fixed64),
+    plain("count", 4, FieldKind::Fixed64),
+    optional("sum", 5, FieldKind::Double),
+    repeated("bucketCounts", 6, FieldKind::Fixed64),
+    repeated("explicitBounds", 7, FieldKind::Double),
+    repeated("exemplars", 8, FieldKind::Message(&EXEMPLAR)),
+    plain("flags", 10, FieldKind::Uint32),
+    optional("min", 11, FieldKind::Double),
+    optional("max", 12, FieldKind::Double),
 ]);
-static EXPONENTIAL_DATA_POINT: Message = Message::new(&[
+static EXPONENTIAL_DATA_POINT: MessageSchema = MessageSchema::new(&[
     attributes(1),
-    plain("startTimeUnixNano", 2, Kind::Fixed64),
-    plain("timeUnixNano", 3, Kind::Fixed64),
-    plain("count", 4, Kind::Fixed64),
-    optional("sum", 5, Kind::Double),
-    plain("scale", 6, Kind::Sint32),
-    plain("zeroCount", 7, Kind::Fixed64),
+    plain("startTimeUnixNano", 2, FieldKind::Fixed64),
+    plain("timeUnixNano", 3, FieldKind::Fixed64),
+    plain("count", 4, FieldKind::Fixed64),
+    optional("sum", 5, FieldKind::Double),
+    plain("scale", 6, FieldKind::Sint32),
+    plain("zeroCount", 7, FieldKind::Fixed64),
     always("positive", 8, &BUCKETS),
     always("negative", 9, &BUCKETS),
-    plain("flags", 10, Kind::Uint32),
-    repeated("exemplars", 11, Kind::Message(&EXEMPLAR)),
-    optional("min", 12, Kind::Double),
-    optional("max", 13, Kind::Double),
-    plain("zeroThreshold", 14, Kind::Double),
+    plain("flags", 10, FieldKind::Uint32),
+    repeated("exemplars", 11, FieldKind::Message(&EXEMPLAR)),
+    optional("min", 12, FieldKind::Double),
+    optional("max", 13, FieldKind::Double),
+    plain("zeroThreshold", 14, FieldKind::Double),
 ]);
-static BUCKETS: Message = Message::new(&[plain("offset", 1, Kind::Sint32), repeated("bucketCounts", 2, Kind::Uint64)]);
-static SUMMARY_DATA_POINT: Message = Message::new(&[
+static BUCKETS: MessageSchema =
+    MessageSchema::new(&[plain("offset", 1, FieldKind::Sint32), repeated("bucketCounts", 2, FieldKind::Uint64)]);
+static SUMMARY_DATA_POINT: MessageSchema = MessageSchema::new(&[
     attributes(7),
-    plain("startTimeUnixNano", 2, Kind::Fixed64),
-    plain("timeUnixNano", 3, Kind::Fixed64),
-    plain("count", 4, Kind::Fixed64),
-    plain("sum", 5, Kind::Double),
-    repeated("quantileValues", 6, Kind::Message(&QUANTILE)),
-    plain("flags", 8, Kind::Uint32),
+    plain("startTimeUnixNano", 2, FieldKind::Fixed64),
+    plain("timeUnixNano", 3, FieldKind::Fixed64),
+    plain("count", 4, FieldKind::Fixed64),
+    plain("sum", 5, FieldKind::Double),
+    repeated("quantileValues", 6, FieldKind::Message(&QUANTILE)),
+    plain("flags", 8, FieldKind::Uint32),
 ]);
-static QUANTILE: Message = Message::new(&[plain("quantile", 1, Kind::Double), plain("value", 2, Kind::Double)]);
-static EXEMPLAR: Message = Message::new(&[
-    repeated("filteredAttributes", 7, Kind::Message(&KEY_VALUE)),
-    plain("timeUnixNano", 2, Kind::Fixed64),
-    member("asDouble", 3, Kind::Double),
-    member("asInt", 6, Kind::Sfixed64),
-    plain("spanId", 4, Kind::LooseId(8)),
-    plain("traceId", 5, Kind::LooseId(16)),
+static QUANTILE: MessageSchema =
+    MessageSchema::new(&[plain("quantile", 1, FieldKind::Double), plain("value", 2, FieldKind::Double)]);
+static EXEMPLAR: MessageSchema = MessageSchema::new(&[
+    repeated("filteredAttributes", 7, FieldKind::Message(&KEY_VALUE)),
+    plain("timeUnixNano", 2, FieldKind::Fixed64),
+    member("asDouble", 3, FieldKind::Double),
+    member("asInt", 6, FieldKind::Sfixed64),
+    plain("spanId", 4, FieldKind::LooseId(8)),
+    plain("traceId", 5, FieldKind::LooseId(16)),
 ]);

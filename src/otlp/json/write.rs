@@ -3,12 +3,12 @@
 //!
 //! Fields are read where they stand: one walk marks which rows are present, one more per row writes it.
 
+use crate::core::data::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::core::limits::DEPTH_MAX;
-use crate::core::payload::{Envelope, Group, ScopeGroup, Signal};
 use crate::otlp::envelope::count_item;
 use crate::otlp::ids::push_hex;
-use crate::otlp::json::line::Line;
-use crate::otlp::json::schema::{self, Field, Kind, Message, Presence};
+use crate::otlp::json::line::JsonLine;
+use crate::otlp::json::schema::{self, FieldKind, FieldSchema, MessageSchema, Presence};
 use crate::otlp::json::text;
 use crate::otlp::walk::{self, Fields, Malformed, Wire};
 
@@ -16,7 +16,7 @@ use crate::otlp::walk::{self, Fields, Malformed, Wire};
 /// valid JSON whatever came in. On an error nothing is appended. Its memory is accounted elsewhere.
 pub fn from_wire(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let before = out.len();
-    let mut line = Line::behind(std::mem::take(out));
+    let mut line = JsonLine::behind(std::mem::take(out));
     let written = write_request(signal, envelope, &mut line, &mut |_, fault| Err(fault));
     *out = line.into_text();
     if written.is_err() {
@@ -28,7 +28,7 @@ pub fn from_wire(signal: Signal, envelope: &Envelope, out: &mut Vec<u8>) -> Resu
 /// The same without the items that cannot be written, which is found out in the one walk; returns how many they are, in
 /// the unit of the balance. Of a resource or scope that cannot be written all items are left out. Without memory for all
 /// of it the line says so.
-pub fn readable_from_wire(signal: Signal, envelope: &Envelope, out: &mut Line) -> u64 {
+pub fn readable_from_wire(signal: Signal, envelope: &Envelope, out: &mut JsonLine) -> u64 {
     let (before, mut left_out) = (out.len(), 0);
     let written = write_request(signal, envelope, out, &mut |item, _| {
         left_out += count_item(signal, item);
@@ -45,7 +45,12 @@ pub fn readable_from_wire(signal: Signal, envelope: &Envelope, out: &mut Line) -
 /// Told of every item that cannot be written; an error ends the request.
 type OnFault<'f> = &'f mut dyn FnMut(&[u8], Malformed) -> Result<(), Malformed>;
 
-fn write_request(signal: Signal, envelope: &Envelope, out: &mut Line, on_fault: OnFault<'_>) -> Result<(), Malformed> {
+fn write_request(
+    signal: Signal,
+    envelope: &Envelope,
+    out: &mut JsonLine,
+    on_fault: OnFault<'_>,
+) -> Result<(), Malformed> {
     let request = schema::request(signal);
     out.push(b'{');
     if !envelope.groups.is_empty() {
@@ -74,7 +79,7 @@ fn write_request(signal: Signal, envelope: &Envelope, out: &mut Line, on_fault: 
 /// What cannot be written of itself is given back; an error is the end of the request.
 type Written = Result<Result<(), Malformed>, Malformed>;
 
-fn write_group(out: &mut Line, rows: &Message, group: &Group, on_fault: OnFault<'_>) -> Written {
+fn write_group(out: &mut JsonLine, rows: &MessageSchema, group: &Group, on_fault: OnFault<'_>) -> Written {
     let [resource, scopes, url] = rows.fields else { return Ok(Ok(())) };
     out.push(b'{');
     key(out, resource.name);
@@ -99,7 +104,7 @@ fn write_group(out: &mut Line, rows: &Message, group: &Group, on_fault: OnFault<
     Ok(Ok(()))
 }
 
-fn write_scope(out: &mut Line, rows: &Message, group: &ScopeGroup, on_fault: OnFault<'_>) -> Written {
+fn write_scope(out: &mut JsonLine, rows: &MessageSchema, group: &ScopeGroup, on_fault: OnFault<'_>) -> Written {
     let [scope, items, url] = rows.fields else { return Ok(Ok(())) };
     out.push(b'{');
     key(out, scope.name);
@@ -127,7 +132,7 @@ fn write_scope(out: &mut Line, rows: &Message, group: &ScopeGroup, on_fault: OnF
     Ok(Ok(()))
 }
 
-fn write_url(out: &mut Line, row: &Field, url: &[u8]) {
+fn write_url(out: &mut JsonLine, row: &FieldSchema, url: &[u8]) {
     if !url.is_empty() {
         key(out, row.name);
         out.string(url);
@@ -135,21 +140,21 @@ fn write_url(out: &mut Line, row: &Field, url: &[u8]) {
 }
 
 /// The message type of a row that holds messages.
-fn inner(row: &Field) -> &'static Message {
+fn inner(row: &FieldSchema) -> &'static MessageSchema {
     match row.kind {
-        Kind::Message(inner) => inner,
+        FieldKind::Message(inner) => inner,
         _ => &schema::ANY_VALUE,
     }
 }
 
-fn separate(out: &mut Line) {
+fn separate(out: &mut JsonLine) {
     // Strings end with a quote, so an opening bracket at the end is one of ours.
     if !matches!(out.last(), Some(b'{' | b'[')) {
         out.push(b',');
     }
 }
 
-fn key(out: &mut Line, name: &str) {
+fn key(out: &mut JsonLine, name: &str) {
     separate(out);
     out.push(b'"');
     out.add(name.as_bytes());
@@ -157,7 +162,7 @@ fn key(out: &mut Line, name: &str) {
 }
 
 /// One message as an object. `depth` is the number of lists and maps around it.
-fn message(out: &mut Line, rows: &'static Message, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn message(out: &mut JsonLine, rows: &'static MessageSchema, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let depth = depth + usize::from(rows.nests);
     if depth > DEPTH_MAX {
         return Err(Malformed::Depth);
@@ -189,14 +194,14 @@ fn message(out: &mut Line, rows: &'static Message, bytes: &[u8], depth: usize) -
 }
 
 /// Every occurrence of a field in its message.
-fn occurrences<'a>(bytes: &'a [u8], field: &Field) -> impl Iterator<Item = Wire<'a>> + use<'a> {
+fn occurrences<'a>(bytes: &'a [u8], field: &FieldSchema) -> impl Iterator<Item = Wire<'a>> + use<'a> {
     let number = field.number;
     Fields::new(bytes).filter_map(Result::ok).filter(move |found| found.number == number).map(|found| found.wire)
 }
 
-fn single(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn single(out: &mut JsonLine, field: &FieldSchema, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let Some(last) = occurrences(bytes, field).last() else { return Ok(()) };
-    if let Kind::Message(inner) = field.kind {
+    if let FieldKind::Message(inner) = field.kind {
         key(out, field.name);
         let mut parts = occurrences(bytes, field);
         let (first, second) = (parts.next(), parts.next());
@@ -214,18 +219,18 @@ fn single(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(
     Ok(())
 }
 
-fn list(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+fn list(out: &mut JsonLine, field: &FieldSchema, bytes: &[u8], depth: usize) -> Result<(), Malformed> {
     let before = out.len();
     key(out, field.name);
     out.push(b'[');
     let empty = out.len();
     for wire in occurrences(bytes, field) {
         match (field.kind, wire) {
-            (Kind::Message(inner), _) => {
+            (FieldKind::Message(inner), _) => {
                 separate(out);
                 message(out, inner, wire_bytes(field, wire)?, depth)?;
             }
-            (Kind::String | Kind::Bytes | Kind::Id(_) | Kind::LooseId(_), _) => {
+            (FieldKind::String | FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_), _) => {
                 separate(out);
                 scalar(out, field, wire)?;
             }
@@ -245,14 +250,14 @@ fn list(out: &mut Line, field: &Field, bytes: &[u8], depth: usize) -> Result<(),
     Ok(())
 }
 
-fn unpack(out: &mut Line, field: &Field, mut packed: &[u8]) -> Result<(), Malformed> {
+fn unpack(out: &mut JsonLine, field: &FieldSchema, mut packed: &[u8]) -> Result<(), Malformed> {
     while !packed.is_empty() {
         let (wire, length) = match field.kind {
-            Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => {
+            FieldKind::Fixed64 | FieldKind::Sfixed64 | FieldKind::Double => {
                 let word = packed.first_chunk().ok_or(Malformed::Length)?;
                 (Wire::Fixed64(u64::from_le_bytes(*word)), 8)
             }
-            Kind::Fixed32 => {
+            FieldKind::Fixed32 => {
                 let word = packed.first_chunk().ok_or(Malformed::Length)?;
                 (Wire::Fixed32(u32::from_le_bytes(*word)), 4)
             }
@@ -268,14 +273,14 @@ fn unpack(out: &mut Line, field: &Field, mut packed: &[u8]) -> Result<(), Malfor
     Ok(())
 }
 
-fn wire_bytes<'a>(field: &Field, wire: Wire<'a>) -> Result<&'a [u8], Malformed> {
+fn wire_bytes<'a>(field: &FieldSchema, wire: Wire<'a>) -> Result<&'a [u8], Malformed> {
     walk::Field { number: field.number, wire }.bytes()
 }
 
-fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
+fn is_zero(field: &FieldSchema, wire: Wire<'_>) -> Result<bool, Malformed> {
     Ok(match wire {
         // As in the Collector, an id of zeros is none.
-        Wire::Bytes(bytes) if matches!(field.kind, Kind::Id(_) | Kind::LooseId(_)) => {
+        Wire::Bytes(bytes) if matches!(field.kind, FieldKind::Id(_) | FieldKind::LooseId(_)) => {
             bytes.iter().all(|byte| *byte == 0)
         }
         Wire::Bytes(bytes) => bytes.is_empty(),
@@ -286,62 +291,66 @@ fn is_zero(field: &Field, wire: Wire<'_>) -> Result<bool, Malformed> {
 }
 
 /// One value that is no message; the wire type must be the one OTLP gives it.
-fn scalar(out: &mut Line, field: &Field, wire: Wire<'_>) -> Result<(), Malformed> {
+fn scalar(out: &mut JsonLine, field: &FieldSchema, wire: Wire<'_>) -> Result<(), Malformed> {
     let found = walk::Field { number: field.number, wire };
     let quotes: &[u8] =
-        if matches!(field.kind, Kind::Int64 | Kind::Uint64 | Kind::Fixed64 | Kind::Sfixed64) { b"\"" } else { b"" };
+        if matches!(field.kind, FieldKind::Int64 | FieldKind::Uint64 | FieldKind::Fixed64 | FieldKind::Sfixed64) {
+            b"\""
+        } else {
+            b""
+        };
     out.add(quotes);
     match field.kind {
-        Kind::String => out.string(found.bytes()?),
-        Kind::Bytes => {
+        FieldKind::String => out.string(found.bytes()?),
+        FieldKind::Bytes => {
             let bytes = found.bytes()?;
             out.put(bytes.len() / 3 * 4 + 8, |out| text::push_base64(out, bytes));
         }
-        Kind::Id(_) | Kind::LooseId(_) => {
+        FieldKind::Id(_) | FieldKind::LooseId(_) => {
             let id = found.bytes()?;
             out.push(b'"');
             out.put(2 * id.len(), |out| push_hex(out, id));
             out.push(b'"');
         }
-        Kind::Bool => out.add(if found.varint()? == 0 { b"false" } else { b"true" }),
-        Kind::Int32 | Kind::Enum(_) => {
+        FieldKind::Bool => out.add(if found.varint()? == 0 { b"false" } else { b"true" }),
+        FieldKind::Int32 | FieldKind::Enum(_) => {
             let value = i64::from(found.varint()? as i32);
             out.number(|out| text::push_signed(out, value));
         }
-        Kind::Sint32 => {
+        FieldKind::Sint32 => {
             let value = found.varint()? as u32;
             let value = i64::from((value >> 1) as i32 ^ -((value & 1) as i32));
             out.number(|out| text::push_signed(out, value));
         }
-        Kind::Uint32 => {
+        FieldKind::Uint32 => {
             let value = u64::from(found.varint()? as u32);
             out.number(|out| text::push_unsigned(out, value));
         }
-        Kind::Fixed32 => {
+        FieldKind::Fixed32 => {
             let value = u64::from(found.fixed32()?);
             out.number(|out| text::push_unsigned(out, value));
         }
-        Kind::Int64 => {
+        FieldKind::Int64 => {
             let value = found.varint()? as i64;
             out.number(|out| text::push_signed(out, value));
         }
-        Kind::Uint64 => {
+        FieldKind::Uint64 => {
             let value = found.varint()?;
             out.number(|out| text::push_unsigned(out, value));
         }
-        Kind::Fixed64 => {
+        FieldKind::Fixed64 => {
             let value = found.fixed64()?;
             out.number(|out| text::push_unsigned(out, value));
         }
-        Kind::Sfixed64 => {
+        FieldKind::Sfixed64 => {
             let value = found.fixed64()? as i64;
             out.number(|out| text::push_signed(out, value));
         }
-        Kind::Double => {
+        FieldKind::Double => {
             let value = f64::from_bits(found.fixed64()?);
             out.number(|out| text::push_double(out, value));
         }
-        Kind::Message(_) => return Err(Malformed::Unexpected(field.number)),
+        FieldKind::Message(_) => return Err(Malformed::Unexpected(field.number)),
     }
     out.add(quotes);
     Ok(())

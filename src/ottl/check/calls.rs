@@ -3,16 +3,17 @@
 
 use jiff::tz::TimeZone;
 
-use crate::ottl::check::{Call, Dialect, Made, Node, Pattern, Wanted, fault, node, not_built};
+use crate::ottl::check::{CheckedCall, CheckedNode, Dialect, Made, Pattern, Wanted, fault, node, not_built};
 use crate::ottl::convert::grok::Grok;
-use crate::ottl::convert::layout::{Layout, location};
+use crate::ottl::convert::time::layout::{Layout, location};
 use crate::ottl::convert::{
-    CASES, CONVERTERS, Converter, Known, NOT_BUILT, Network, Parameter, Quotes, Severities, Want, knows_encoding,
+    ArgumentKind, CASES, CONVERTERS, Converter, IpNetwork, KnownConverter, NOT_BUILT, Parameter, Quotes, Severities,
+    knows_encoding,
 };
-use crate::ottl::parse::{Key, Spot, Tree};
-use crate::ottl::path::Place;
-use crate::ottl::value::Value;
-use crate::ottl::{Context, Fault, Syntax};
+use crate::ottl::path::KeyStep;
+use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
+use crate::ottl::value::OttlValue;
+use crate::ottl::{Context, Syntax, TextFault};
 
 /// A name as arguments have it, so that `pairDelimiter` and `pair_delimiter` are one.
 fn bare(name: &str) -> String {
@@ -23,14 +24,14 @@ fn bare(name: &str) -> String {
 pub fn arrange<'s>(
     at: usize,
     name: &str,
-    arguments: &'s [Spot],
+    arguments: &'s [LocatedTree],
     parameters: &[&str],
-) -> Result<Vec<Option<&'s Spot>>, Fault> {
-    let mut ordered: Vec<Option<&Spot>> = vec![None; parameters.len()];
+) -> Result<Vec<Option<&'s LocatedTree>>, TextFault> {
+    let mut ordered: Vec<Option<&LocatedTree>> = vec![None; parameters.len()];
     let mut named = false;
     for (place, argument) in arguments.iter().enumerate() {
         let (slot, spot) = match &argument.tree {
-            Tree::Named(called, spot) => {
+            SyntaxTree::Named(called, spot) => {
                 named = true;
                 match parameters.iter().position(|parameter| bare(parameter) == bare(called)) {
                     Some(slot) => (slot, &**spot),
@@ -51,7 +52,13 @@ pub fn arrange<'s>(
     Ok(ordered)
 }
 
-pub fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syntax) -> Result<Node, Fault> {
+pub fn call(
+    at: usize,
+    name: &str,
+    arguments: &[LocatedTree],
+    keys: &[PathKey],
+    syntax: Syntax,
+) -> Result<CheckedNode, TextFault> {
     let Some(known) = CONVERTERS.iter().find(|known| known.name == name) else {
         if NOT_BUILT.contains(&name) {
             return not_built(at, format!("podgate has no function `{name}`"));
@@ -73,18 +80,18 @@ pub fn call(at: usize, name: &str, arguments: &[Spot], keys: &[Key], syntax: Syn
     for (parameter, given) in known.parameters.iter().zip(&ordered) {
         checked.push(match given {
             Some(spot) => argument(parameter, spot, syntax)?,
-            None => Node::Nil,
+            None => CheckedNode::Nil,
         });
     }
     validate(known.converter, &checked, &ordered)?;
     let made = make(known.converter, &mut checked, &ordered)?;
-    let keys = Place::check(keys, syntax)?;
+    let keys = KeyStep::check(keys, syntax)?;
     let arguments = known.parameters.iter().map(|parameter| parameter.want).zip(checked).collect();
-    Ok(Node::Call(Box::new(Call { converter: known.converter, arguments, keys, made, at })))
+    Ok(CheckedNode::Call(Box::new(CheckedCall { converter: known.converter, arguments, keys, made, at })))
 }
 
 /// Some functions are asked of one kind of item.
-fn asked_of(at: usize, known: &Known, syntax: Syntax) -> Result<(), Fault> {
+fn asked_of(at: usize, known: &KnownConverter, syntax: Syntax) -> Result<(), TextFault> {
     match known.converter {
         Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint if syntax.context != Context::Metric => {
             fault(at, format!("`{}` is asked of a metric", known.name))
@@ -96,9 +103,9 @@ fn asked_of(at: usize, known: &Known, syntax: Syntax) -> Result<(), Fault> {
     }
 }
 
-fn argument(parameter: &Parameter, spot: &Spot, syntax: Syntax) -> Result<Node, Fault> {
+fn argument(parameter: &Parameter, spot: &LocatedTree, syntax: Syntax) -> Result<CheckedNode, TextFault> {
     let (name, want) = (parameter.name, parameter.want);
-    if want.is_written_list() && !matches!(spot.tree, Tree::List(_)) {
+    if want.is_written_list() && !matches!(spot.tree, SyntaxTree::List(_)) {
         return fault(spot.at, format!("`{name}` must be a list such as [\"a\", \"b\"]"));
     }
     let node = node(spot, syntax, Wanted::Value)?;
@@ -113,19 +120,19 @@ fn argument(parameter: &Parameter, spot: &Spot, syntax: Syntax) -> Result<Node, 
     }
 }
 
-fn text(node: Option<&Node>) -> Option<&str> {
-    if let Some(Node::Text(text)) = node { Some(text) } else { None }
+fn text(node: Option<&CheckedNode>) -> Option<&str> {
+    if let Some(CheckedNode::Text(text)) = node { Some(text) } else { None }
 }
 
 /// What arguments that are written out must be.
-fn validate(converter: Converter, arguments: &[Node], spots: &[Option<&Spot>]) -> Result<(), Fault> {
+fn validate(converter: Converter, arguments: &[CheckedNode], spots: &[Option<&LocatedTree>]) -> Result<(), TextFault> {
     let place = |at: usize| spots.get(at).copied().flatten().map_or(0, |spot| spot.at);
     let part = |at: usize| text(arguments.get(at));
     let one_letter = |at: usize| match part(at) {
         Some(letter) if letter.chars().count() != 1 => fault(place(at), "a delimiter of fields is one character"),
         _ => Ok(()),
     };
-    let literal = arguments.first().and_then(Node::literal);
+    let literal = arguments.first().and_then(CheckedNode::literal);
     match (converter, &literal) {
         // Of what stands in the text this is known: it is a slip.
         (
@@ -135,7 +142,7 @@ fn validate(converter: Converter, arguments: &[Node], spots: &[Option<&Spot>]) -
             return fault(place(0), "this is never of that kind");
         }
         (Converter::TraceId | Converter::SpanId, Some(value)) => {
-            let made = Want::BytesLike.take(value.clone()).and_then(|bytes| converter.apply(vec![bytes]));
+            let made = ArgumentKind::BytesLike.take(value.clone()).and_then(|bytes| converter.apply(vec![bytes]));
             made.map(drop).or_else(|failure| fault(place(0), failure.to_string()))?;
         }
         _ => {}
@@ -170,13 +177,15 @@ fn validate(converter: Converter, arguments: &[Node], spots: &[Option<&Spot>]) -
             not_built(place(1), format!("podgate does not have the encoding {:?}", part(1).unwrap_or_default()))
         }
         Converter::Coalesce => match arguments.first() {
-            Some(Node::List(values)) if values.is_empty() => fault(place(0), "Coalesce wants at least one value"),
+            Some(CheckedNode::List(values)) if values.is_empty() => {
+                fault(place(0), "Coalesce wants at least one value")
+            }
             _ => Ok(()),
         },
         Converter::IsInCidr => {
-            let Some(Node::List(networks)) = arguments.get(1) else { return Ok(()) };
+            let Some(CheckedNode::List(networks)) = arguments.get(1) else { return Ok(()) };
             let wrong =
-                networks.iter().filter_map(|network| text(Some(network))).find(|text| Network::parse(text).is_none());
+                networks.iter().filter_map(|network| text(Some(network))).find(|text| IpNetwork::parse(text).is_none());
             match wrong {
                 Some(text) => fault(place(1), format!("{text:?} is no network such as 10.0.0.0/8")),
                 None => Ok(()),
@@ -186,22 +195,27 @@ fn validate(converter: Converter, arguments: &[Node], spots: &[Option<&Spot>]) -
     }
 }
 
-fn is_of(converter: Converter, value: &Value<'_>) -> bool {
+fn is_of(converter: Converter, value: &OttlValue<'_>) -> bool {
     match converter {
-        Converter::IsString => matches!(value, Value::Text(_)),
-        Converter::IsInt => matches!(value, Value::Int(_)),
-        Converter::IsDouble => matches!(value, Value::Float(_)),
-        Converter::IsBool => matches!(value, Value::Bool(_)),
+        Converter::IsString => matches!(value, OttlValue::Text(_)),
+        Converter::IsInt => matches!(value, OttlValue::Int(_)),
+        Converter::IsDouble => matches!(value, OttlValue::Float(_)),
+        Converter::IsBool => matches!(value, OttlValue::Bool(_)),
         _ => value.is_map(),
     }
 }
 
 /// What is made of arguments beforehand; a pattern leaves its place.
-fn make(converter: Converter, arguments: &mut [Node], spots: &[Option<&Spot>]) -> Result<Made, Fault> {
+fn make(
+    converter: Converter,
+    arguments: &mut [CheckedNode],
+    spots: &[Option<&LocatedTree>],
+) -> Result<Made, TextFault> {
     let place = |at: usize| spots.get(at).copied().flatten().map_or(0, |spot| spot.at);
     match converter {
         Converter::IsMatch | Converter::ExtractPatterns => {
-            let written = arguments.get_mut(1).map_or(Node::Nil, |node| std::mem::replace(node, Node::Nil));
+            let written =
+                arguments.get_mut(1).map_or(CheckedNode::Nil, |node| std::mem::replace(node, CheckedNode::Nil));
             let pattern = Pattern::of(written, Dialect::Regex).or_else(|why| fault(place(1), why))?;
             let nameless = pattern.known().is_some_and(|known| known.capture_names().flatten().next().is_none());
             if converter == Converter::ExtractPatterns && nameless {
@@ -210,9 +224,9 @@ fn make(converter: Converter, arguments: &mut [Node], spots: &[Option<&Spot>]) -
             Ok(Made::Pattern(pattern))
         }
         Converter::ExtractGrokPatterns => {
-            let named_only = matches!(arguments.get(2), Some(Node::Bool(true)));
+            let named_only = matches!(arguments.get(2), Some(CheckedNode::Bool(true)));
             let definitions = match arguments.get(3) {
-                Some(Node::List(texts)) => {
+                Some(CheckedNode::List(texts)) => {
                     texts.iter().filter_map(|node| text(Some(node))).map(str::to_owned).collect()
                 }
                 _ => Vec::new(),
@@ -244,7 +258,7 @@ fn make(converter: Converter, arguments: &mut [Node], spots: &[Option<&Spot>]) -
             Ok(Made::Layout(Box::new(layout), zone))
         }
         Converter::ParseSeverity => {
-            let mapping = arguments.get(1).and_then(Node::literal).unwrap_or(Value::Nil);
+            let mapping = arguments.get(1).and_then(CheckedNode::literal).unwrap_or(OttlValue::Nil);
             Severities::read(&mapping).map(Made::Severities).or_else(|why| fault(place(1), why))
         }
         _ => Ok(Made::Nothing),

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use regex::Regex;
 
-use crate::config::pattern;
-use crate::ottl::check::Node;
-use crate::ottl::value::Value;
-use crate::ottl::{Failure, Item, eval, glob};
+use crate::config::value::pattern;
+use crate::ottl::check::CheckedNode;
+use crate::ottl::edit::glob;
+use crate::ottl::value::OttlValue;
+use crate::ottl::{EvalFailure, Item, eval};
 
 /// Longer patterns of the data are refused: each is compiled for its item.
 const MADE_MAX: usize = 1 << 10;
@@ -47,14 +48,14 @@ pub struct Pattern {
 #[derive(Debug)]
 enum Kind {
     Known(Arc<Regex>),
-    Made(Box<Node>, Mutex<Option<(String, Arc<Regex>)>>),
+    Made(Box<CheckedNode>, Mutex<Option<(String, Arc<Regex>)>>),
 }
 
 impl Pattern {
     /// What is wrong with one that stands in the text.
-    pub fn of(node: Node, dialect: Dialect) -> Result<Pattern, String> {
+    pub fn of(node: CheckedNode, dialect: Dialect) -> Result<Pattern, String> {
         let kind = match node.literal() {
-            Some(Value::Text(text)) => match dialect.compile(&text, true) {
+            Some(OttlValue::Text(text)) => match dialect.compile(&text, true) {
                 Ok(regex) => Kind::Known(Arc::new(regex)),
                 Err(why) => return Err(format!("{text:?} is not a {}: {why}", dialect.name())),
             },
@@ -69,12 +70,12 @@ impl Pattern {
         if let Kind::Known(regex) = &self.kind { Some(regex) } else { None }
     }
 
-    pub fn get(&self, item: &Item<'_>) -> Result<Arc<Regex>, Failure> {
+    pub fn get(&self, item: &Item<'_>) -> Result<Arc<Regex>, EvalFailure> {
         let (node, last) = match &self.kind {
             Kind::Known(regex) => return Ok(regex.clone()),
             Kind::Made(node, last) => (node, last),
         };
-        let Value::Text(text) = eval::value(node, item)? else { return Err(Failure("expected a pattern")) };
+        let OttlValue::Text(text) = eval::value(node, item)? else { return Err(EvalFailure("expected a pattern")) };
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, regex)) = &*last
             && *known == text
@@ -82,9 +83,9 @@ impl Pattern {
             return Ok(regex.clone());
         }
         if text.len() > MADE_MAX {
-            return Err(Failure("the pattern is too long"));
+            return Err(EvalFailure("the pattern is too long"));
         }
-        let regex = self.dialect.compile(&text, false).map_err(|_| Failure("the text is no pattern"))?;
+        let regex = self.dialect.compile(&text, false).map_err(|_| EvalFailure("the text is no pattern"))?;
         let regex = Arc::new(regex);
         *last = Some((text.into_owned(), regex.clone()));
         Ok(regex)

@@ -3,25 +3,25 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 use crate::ottl::convert::{object, text_value};
-use crate::ottl::value::{ELEMENTS_MAX, Value};
+use crate::ottl::value::{ELEMENTS_MAX, OttlValue};
 
 /// `k1=v1 k2="v 2"`: what stands in quotes keeps its delimiters and loses its quotes.
-pub fn parse_key_value<'a>(text: &str, delimiter: &str, between: &str) -> Result<Value<'a>, Failure> {
+pub fn parse_key_value<'a>(text: &str, delimiter: &str, between: &str) -> Result<OttlValue<'a>, EvalFailure> {
     if text.is_empty() {
-        return Err(Failure("the text is empty"));
+        return Err(EvalFailure("the text is empty"));
     }
     let mut pairs = Vec::new();
     for pair in unquoted(text, between)? {
-        let (key, value) = pair.split_once(delimiter).ok_or(Failure("a pair has no delimiter"))?;
+        let (key, value) = pair.split_once(delimiter).ok_or(EvalFailure("a pair has no delimiter"))?;
         pairs.push((key.trim().to_owned(), text_value(value.trim())));
     }
     object(pairs)
 }
 
 /// The parts between delimiters that stand outside of quotes, without the quotes.
-fn unquoted(text: &str, between: &str) -> Result<Vec<String>, Failure> {
+fn unquoted(text: &str, between: &str) -> Result<Vec<String>, EvalFailure> {
     let (mut parts, mut part) = (Vec::new(), String::new());
     let (mut quote, mut escaped, mut rest) = (None, false, text);
     while let Some(c) = rest.chars().next() {
@@ -53,17 +53,22 @@ fn unquoted(text: &str, between: &str) -> Result<Vec<String>, Failure> {
         part.push(c);
     }
     if quote.is_some() {
-        return Err(Failure("a quote is not closed"));
+        return Err(EvalFailure("a quote is not closed"));
     }
     if !part.is_empty() {
         parts.push(part);
     }
-    if parts.len() > ELEMENTS_MAX { Err(Failure("the text has too many parts")) } else { Ok(parts) }
+    if parts.len() > ELEMENTS_MAX { Err(EvalFailure("the text has too many parts")) } else { Ok(parts) }
 }
 
 /// The pairs of a map in their order, or by key.
-pub fn to_key_value<'a>(map: &Value<'_>, delimiter: &str, between: &str, sorted: bool) -> Result<Value<'a>, Failure> {
-    let mut pairs = map.pairs().ok_or(Failure("expected a map"))?;
+pub fn to_key_value<'a>(
+    map: &OttlValue<'_>,
+    delimiter: &str,
+    between: &str,
+    sorted: bool,
+) -> Result<OttlValue<'a>, EvalFailure> {
+    let mut pairs = map.pairs().ok_or(EvalFailure("expected a map"))?;
     if sorted {
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
     }
@@ -72,11 +77,11 @@ pub fn to_key_value<'a>(map: &Value<'_>, delimiter: &str, between: &str, sorted:
         let bare = !escaped.contains(between) && !escaped.contains(delimiter);
         if bare { escaped } else { format!("\"{escaped}\"") }
     };
-    let shown: Result<Vec<String>, Failure> = pairs
+    let shown: Result<Vec<String>, EvalFailure> = pairs
         .iter()
         .map(|(key, value)| Ok(format!("{}{delimiter}{}", quoted(key), quoted(&value.to_plain_text()?))))
         .collect();
-    Ok(Value::Text(Cow::Owned(shown?.join(between))))
+    Ok(OttlValue::Text(Cow::Owned(shown?.join(between))))
 }
 
 /// How quotes in fields are read.
@@ -103,9 +108,9 @@ pub fn parse_csv<'a>(
     header: &str,
     (delimiter, header_delimiter): (char, char),
     quotes: Quotes,
-) -> Result<Value<'a>, Failure> {
+) -> Result<OttlValue<'a>, EvalFailure> {
     if header.is_empty() {
-        return Err(Failure("the header is empty"));
+        return Err(EvalFailure("the header is empty"));
     }
     let names = header.split(header_delimiter);
     let fields = match quotes {
@@ -113,15 +118,15 @@ pub fn parse_csv<'a>(
         _ => fields(row, delimiter, quotes == Quotes::Lazy)?,
     };
     if names.clone().count() != fields.len() {
-        return Err(Failure("the row has another number of fields than the header"));
+        return Err(EvalFailure("the row has another number of fields than the header"));
     }
     object(names.map(str::to_owned).zip(fields.iter().map(|field| text_value(field))).collect())
 }
 
 /// The fields of a text whose lines are one row: a line's first field goes on with the last one before it.
-fn fields(text: &str, delimiter: char, lazy: bool) -> Result<Vec<String>, Failure> {
+fn fields(text: &str, delimiter: char, lazy: bool) -> Result<Vec<String>, EvalFailure> {
     if delimiter == '"' || delimiter == '\r' || delimiter == '\n' {
-        return Err(Failure("this character cannot divide fields"));
+        return Err(EvalFailure("this character cannot divide fields"));
     }
     let text = text.replace("\r\n", "\n");
     let mut rest = text.as_str();
@@ -146,15 +151,20 @@ fn fields(text: &str, delimiter: char, lazy: bool) -> Result<Vec<String>, Failur
             }
         }
         if row.as_ref().is_some_and(|row| row.len() > ELEMENTS_MAX) {
-            return Err(Failure("the text has too many fields"));
+            return Err(EvalFailure("the text has too many fields"));
         }
     }
-    row.ok_or(Failure("the text has no fields"))
+    row.ok_or(EvalFailure("the text has no fields"))
 }
 
 /// One line's fields; what follows the line. A quoted field may go on over lines.
-fn read_line<'t>(mut rest: &'t str, delimiter: char, lazy: bool, fields: &mut Vec<String>) -> Result<&'t str, Failure> {
-    const BARE_QUOTE: Failure = Failure("a quote stands in a field that is not quoted");
+fn read_line<'t>(
+    mut rest: &'t str,
+    delimiter: char,
+    lazy: bool,
+    fields: &mut Vec<String>,
+) -> Result<&'t str, EvalFailure> {
+    const BARE_QUOTE: EvalFailure = EvalFailure("a quote stands in a field that is not quoted");
     loop {
         let Some(quoted) = rest.strip_prefix('"') else {
             let end = rest.find([delimiter, '\n']).unwrap_or(rest.len());
@@ -175,7 +185,7 @@ fn read_line<'t>(mut rest: &'t str, delimiter: char, lazy: bool, fields: &mut Ve
         loop {
             let Some(end) = inside.find('"') else {
                 if !lazy {
-                    return Err(Failure("a quoted field does not end"));
+                    return Err(EvalFailure("a quoted field does not end"));
                 }
                 field.push_str(inside);
                 fields.push(field);
@@ -197,7 +207,7 @@ fn read_line<'t>(mut rest: &'t str, delimiter: char, lazy: bool, fields: &mut Ve
                 field.push('"');
                 inside = behind;
             } else {
-                return Err(Failure("something stands behind a quoted field"));
+                return Err(EvalFailure("something stands behind a quoted field"));
             }
         }
     }

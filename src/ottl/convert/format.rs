@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 use crate::ottl::convert::TEXT_MAX;
-use crate::ottl::value::{Value, hex};
+use crate::ottl::value::{OttlValue, hex};
 
 /// Widths and precisions beyond this are refused.
 const WIDTH_MAX: usize = 1_000;
@@ -20,12 +20,12 @@ struct Flags {
     precision: Option<usize>,
 }
 
-pub fn format<'a>(pattern: &str, values: &[Value<'_>]) -> Result<Value<'a>, Failure> {
+pub fn format<'a>(pattern: &str, values: &[OttlValue<'_>]) -> Result<OttlValue<'a>, EvalFailure> {
     let (mut out, mut values) = (String::new(), values.iter());
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         if out.len() > TEXT_MAX {
-            return Err(Failure("the text is too long"));
+            return Err(EvalFailure("the text is too long"));
         }
         if c != '%' {
             out.push(c);
@@ -48,7 +48,7 @@ pub fn format<'a>(pattern: &str, values: &[Value<'_>]) -> Result<Value<'a>, Fail
         match chars.next() {
             None => out.push_str("%!(NOVERB)"),
             Some('%') => out.push('%'),
-            Some('*' | '[') => return Err(Failure("widths and places from values are not supported in formats")),
+            Some('*' | '[') => return Err(EvalFailure("widths and places from values are not supported in formats")),
             Some(verb) => match values.next() {
                 Some(value) => verb_of(&mut out, verb, flags, value)?,
                 None => out.push_str(&format!("%!{verb}(MISSING)")),
@@ -56,68 +56,68 @@ pub fn format<'a>(pattern: &str, values: &[Value<'_>]) -> Result<Value<'a>, Fail
         }
     }
     let left: Vec<String> =
-        values.map(|value| Ok(format!("{}={}", type_of(value), plain(value)?))).collect::<Result<_, Failure>>()?;
+        values.map(|value| Ok(format!("{}={}", type_of(value), plain(value)?))).collect::<Result<_, EvalFailure>>()?;
     if !left.is_empty() {
         out.push_str(&format!("%!(EXTRA {})", left.join(", ")));
     }
-    Ok(Value::Text(Cow::Owned(out)))
+    Ok(OttlValue::Text(Cow::Owned(out)))
 }
 
-fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Option<usize>, Failure> {
+fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Option<usize>, EvalFailure> {
     let mut number = None;
     while let Some(digit) = chars.next_if(char::is_ascii_digit).and_then(|c| c.to_digit(10)) {
         let next = number.unwrap_or(0usize).saturating_mul(10).saturating_add(digit as usize);
         if next > WIDTH_MAX {
-            return Err(Failure("a width of the format is too large"));
+            return Err(EvalFailure("a width of the format is too large"));
         }
         number = Some(next);
     }
     Ok(number)
 }
 
-fn verb_of(out: &mut String, verb: char, flags: Flags, value: &Value<'_>) -> Result<(), Failure> {
+fn verb_of(out: &mut String, verb: char, flags: Flags, value: &OttlValue<'_>) -> Result<(), EvalFailure> {
     let made = match (verb, value) {
         ('T', value) => type_of(value).to_owned(),
-        ('v', Value::Nil) => "<nil>".to_owned(),
-        ('v', Value::Float(number)) => number_text(float('g', None, *number), *number >= 0.0, flags),
-        ('v' | 'd', Value::Int(number)) => number_text(number.unsigned_abs().to_string(), *number >= 0, flags),
-        ('b', Value::Int(number)) => number_text(format!("{:b}", number.unsigned_abs()), *number >= 0, flags),
-        ('o', Value::Int(number)) => number_text(format!("{:o}", number.unsigned_abs()), *number >= 0, flags),
-        ('x', Value::Int(number)) => {
+        ('v', OttlValue::Nil) => "<nil>".to_owned(),
+        ('v', OttlValue::Float(number)) => number_text(float('g', None, *number), *number >= 0.0, flags),
+        ('v' | 'd', OttlValue::Int(number)) => number_text(number.unsigned_abs().to_string(), *number >= 0, flags),
+        ('b', OttlValue::Int(number)) => number_text(format!("{:b}", number.unsigned_abs()), *number >= 0, flags),
+        ('o', OttlValue::Int(number)) => number_text(format!("{:o}", number.unsigned_abs()), *number >= 0, flags),
+        ('x', OttlValue::Int(number)) => {
             let sharp = if flags.sharp { "0x" } else { "" };
             number_text(format!("{sharp}{:x}", number.unsigned_abs()), *number >= 0, flags)
         }
-        ('X', Value::Int(number)) => {
+        ('X', OttlValue::Int(number)) => {
             let sharp = if flags.sharp { "0X" } else { "" };
             number_text(format!("{sharp}{:X}", number.unsigned_abs()), *number >= 0, flags)
         }
-        ('c', Value::Int(number)) => {
+        ('c', OttlValue::Int(number)) => {
             let c = u32::try_from(*number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
             c.to_string()
         }
-        ('q', Value::Int(number)) => {
+        ('q', OttlValue::Int(number)) => {
             let c = u32::try_from(*number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
             format!("'{c}'")
         }
-        ('U', Value::Int(number)) => format!("U+{number:04X}"),
-        ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(number)) => {
+        ('U', OttlValue::Int(number)) => format!("U+{number:04X}"),
+        ('e' | 'E' | 'f' | 'F' | 'g' | 'G', OttlValue::Float(number)) => {
             let precision = flags.precision.or(if "gG".contains(verb) { None } else { Some(6) });
             number_text(float(verb, precision, *number), *number >= 0.0 || number.is_nan(), flags)
         }
-        ('t' | 'v', Value::Bool(truth)) => truth.to_string(),
-        ('s' | 'v', Value::Text(text)) => cut(text, flags),
-        ('q', Value::Text(text)) => quoted(&cut(text, flags)),
-        ('x', Value::Text(text)) => hex(text.as_bytes()),
-        ('X', Value::Text(text)) => hex(text.as_bytes()).to_uppercase(),
-        ('s', Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        ('x', Value::Bytes(bytes)) => hex(bytes),
-        ('X', Value::Bytes(bytes)) => hex(bytes).to_uppercase(),
+        ('t' | 'v', OttlValue::Bool(truth)) => truth.to_string(),
+        ('s' | 'v', OttlValue::Text(text)) => cut(text, flags),
+        ('q', OttlValue::Text(text)) => quoted(&cut(text, flags)),
+        ('x', OttlValue::Text(text)) => hex(text.as_bytes()),
+        ('X', OttlValue::Text(text)) => hex(text.as_bytes()).to_uppercase(),
+        ('s', OttlValue::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        ('x', OttlValue::Bytes(bytes)) => hex(bytes),
+        ('X', OttlValue::Bytes(bytes)) => hex(bytes).to_uppercase(),
         ('s' | 'v', value) if is_plain(value) || verb == 'v' => plain(value)?,
-        (verb, Value::Nil) => format!("%!{verb}(<nil>)"),
-        (verb, Value::List(_)) => return list(out, verb, flags, value),
-        ('d', Value::Bytes(bytes)) => {
-            let numbers = bytes.iter().map(|byte| Value::Int(i64::from(*byte))).collect();
-            return list(out, verb, flags, &Value::List(numbers));
+        (verb, OttlValue::Nil) => format!("%!{verb}(<nil>)"),
+        (verb, OttlValue::List(_)) => return list(out, verb, flags, value),
+        ('d', OttlValue::Bytes(bytes)) => {
+            let numbers = bytes.iter().map(|byte| OttlValue::Int(i64::from(*byte))).collect();
+            return list(out, verb, flags, &OttlValue::List(numbers));
         }
         (verb, value) => {
             // What stands for the value is as wide as it would have been.
@@ -132,7 +132,7 @@ fn verb_of(out: &mut String, verb: char, flags: Flags, value: &Value<'_>) -> Res
 }
 
 /// Each element with the verb.
-fn list(out: &mut String, verb: char, flags: Flags, value: &Value<'_>) -> Result<(), Failure> {
+fn list(out: &mut String, verb: char, flags: Flags, value: &OttlValue<'_>) -> Result<(), EvalFailure> {
     out.push('[');
     for (at, element) in value.elements().unwrap_or_default().iter().enumerate() {
         if at > 0 {
@@ -144,51 +144,55 @@ fn list(out: &mut String, verb: char, flags: Flags, value: &Value<'_>) -> Result
     Ok(())
 }
 
-fn is_plain(value: &Value<'_>) -> bool {
-    matches!(value, Value::Id(_) | Value::Time(_) | Value::Duration(_))
+fn is_plain(value: &OttlValue<'_>) -> bool {
+    matches!(value, OttlValue::Id(_) | OttlValue::Time(_) | OttlValue::Duration(_))
 }
 
 /// The value as `%v` shows it.
-fn plain(value: &Value<'_>) -> Result<String, Failure> {
+fn plain(value: &OttlValue<'_>) -> Result<String, EvalFailure> {
     Ok(match value {
-        Value::Nil => "<nil>".to_owned(),
-        Value::Float(number) => {
+        OttlValue::Nil => "<nil>".to_owned(),
+        OttlValue::Float(number) => {
             let sign = if *number < 0.0 { "-" } else { "" };
             format!("{sign}{}", float('g', None, *number))
         }
-        Value::Bytes(bytes) => {
+        OttlValue::Bytes(bytes) => {
             let shown: Vec<String> = bytes.iter().map(u8::to_string).collect();
             format!("[{}]", shown.join(" "))
         }
-        Value::Id(id) => hex(id.bytes()),
-        Value::List(values) => {
-            let shown: Vec<String> = values.iter().map(plain).collect::<Result<_, Failure>>()?;
+        OttlValue::Id(id) => hex(id.bytes()),
+        OttlValue::List(values) => {
+            let shown: Vec<String> = values.iter().map(plain).collect::<Result<_, EvalFailure>>()?;
             format!("[{}]", shown.join(" "))
         }
-        Value::Duration(nanos) => super::time::shown_duration(*nanos),
-        Value::Time(_) | Value::Map { .. } | Value::Object(_) | Value::Array(_) | Value::Pieces(_) => {
-            return Err(Failure("a format cannot show times, maps and lists of the data; make them texts first"));
+        OttlValue::Duration(nanos) => super::time::shown_duration(*nanos),
+        OttlValue::Time(_)
+        | OttlValue::Map { .. }
+        | OttlValue::Object(_)
+        | OttlValue::Array(_)
+        | OttlValue::Pieces(_) => {
+            return Err(EvalFailure("a format cannot show times, maps and lists of the data; make them texts first"));
         }
         other => other.to_text()?.unwrap_or_default().into_owned(),
     })
 }
 
-fn type_of(value: &Value<'_>) -> &'static str {
+fn type_of(value: &OttlValue<'_>) -> &'static str {
     match value {
-        Value::Nil => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::Text(_) => "string",
-        Value::Bytes(_) => "[]uint8",
-        Value::Id(id) if id.bytes().len() == 16 => "pcommon.TraceID",
-        Value::Id(_) => "pcommon.SpanID",
-        Value::Map { .. } | Value::Object(_) => "pcommon.Map",
-        Value::Array(_) => "pcommon.Slice",
-        Value::List(_) => "[]interface {}",
-        Value::Time(_) => "time.Time",
-        Value::Duration(_) => "time.Duration",
-        Value::Pieces(_) => "slice",
+        OttlValue::Nil => "<nil>",
+        OttlValue::Bool(_) => "bool",
+        OttlValue::Int(_) => "int64",
+        OttlValue::Float(_) => "float64",
+        OttlValue::Text(_) => "string",
+        OttlValue::Bytes(_) => "[]uint8",
+        OttlValue::Id(id) if id.bytes().len() == 16 => "pcommon.TraceID",
+        OttlValue::Id(_) => "pcommon.SpanID",
+        OttlValue::Map { .. } | OttlValue::Object(_) => "pcommon.Map",
+        OttlValue::Array(_) => "pcommon.Slice",
+        OttlValue::List(_) => "[]interface {}",
+        OttlValue::Time(_) => "time.Time",
+        OttlValue::Duration(_) => "time.Duration",
+        OttlValue::Pieces(_) => "slice",
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::Failure;
-use crate::ottl::value::Value;
+use crate::ottl::EvalFailure;
+use crate::ottl::value::OttlValue;
 
-const NO_NUMBER: Failure = Failure("the text is no number");
+const NO_NUMBER: EvalFailure = EvalFailure("the text is no number");
 
-pub fn integer<'a>(value: &Value<'_>) -> Result<Value<'a>, Failure> {
+pub fn integer<'a>(value: &OttlValue<'_>) -> Result<OttlValue<'a>, EvalFailure> {
     match value {
-        Value::Nil => Ok(Value::Nil),
-        Value::Int(number) => Ok(Value::Int(*number)),
-        Value::Float(number) => Ok(Value::Int(truncated(*number))),
-        Value::Bool(truth) => Ok(Value::Int(i64::from(*truth))),
-        Value::Text(text) => text.parse().map(Value::Int).map_err(|_| NO_NUMBER),
-        _ => Err(Failure("the value is no number")),
+        OttlValue::Nil => Ok(OttlValue::Nil),
+        OttlValue::Int(number) => Ok(OttlValue::Int(*number)),
+        OttlValue::Float(number) => Ok(OttlValue::Int(truncated(*number))),
+        OttlValue::Bool(truth) => Ok(OttlValue::Int(i64::from(*truth))),
+        OttlValue::Text(text) => text.parse().map(OttlValue::Int).map_err(|_| NO_NUMBER),
+        _ => Err(EvalFailure("the value is no number")),
     }
 }
 
@@ -24,22 +24,22 @@ pub fn truncated(number: f64) -> i64 {
     if fits { number as i64 } else { i64::MIN }
 }
 
-pub fn double<'a>(value: &Value<'_>) -> Result<Value<'a>, Failure> {
+pub fn double<'a>(value: &OttlValue<'_>) -> Result<OttlValue<'a>, EvalFailure> {
     match value {
-        Value::Nil => Ok(Value::Nil),
-        Value::Int(number) => Ok(Value::Float(*number as f64)),
-        Value::Float(number) => Ok(Value::Float(*number)),
-        Value::Bool(truth) => Ok(Value::Float(f64::from(u8::from(*truth)))),
-        Value::Text(text) => {
+        OttlValue::Nil => Ok(OttlValue::Nil),
+        OttlValue::Int(number) => Ok(OttlValue::Float(*number as f64)),
+        OttlValue::Float(number) => Ok(OttlValue::Float(*number)),
+        OttlValue::Bool(truth) => Ok(OttlValue::Float(f64::from(u8::from(*truth)))),
+        OttlValue::Text(text) => {
             let number: f64 = match hexadecimal(text) {
                 Some(number) => number,
                 None => undivided(text).ok_or(NO_NUMBER)?.parse().map_err(|_| NO_NUMBER)?,
             };
             // Digits that do not fit are a fault; the word is not.
             let overflows = number.is_infinite() && text.bytes().any(|c| c.is_ascii_digit());
-            if overflows { Err(NO_NUMBER) } else { Ok(Value::Float(number)) }
+            if overflows { Err(NO_NUMBER) } else { Ok(OttlValue::Float(number)) }
         }
-        _ => Err(Failure("the value is no number")),
+        _ => Err(EvalFailure("the value is no number")),
     }
 }
 
@@ -71,39 +71,39 @@ fn hexadecimal(text: &str) -> Option<f64> {
     Some(if negative { -number } else { number })
 }
 
-pub fn boolean<'a>(value: &Value<'_>) -> Result<Value<'a>, Failure> {
+pub fn boolean<'a>(value: &OttlValue<'_>) -> Result<OttlValue<'a>, EvalFailure> {
     match value {
-        Value::Nil => Ok(Value::Nil),
-        Value::Bool(truth) => Ok(Value::Bool(*truth)),
-        Value::Int(number) => Ok(Value::Bool(*number != 0)),
-        Value::Float(number) => Ok(Value::Bool(*number != 0.0)),
-        Value::Text(text) => match &**text {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Value::Bool(true)),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Value::Bool(false)),
-            _ => Err(Failure("the text is no boolean")),
+        OttlValue::Nil => Ok(OttlValue::Nil),
+        OttlValue::Bool(truth) => Ok(OttlValue::Bool(*truth)),
+        OttlValue::Int(number) => Ok(OttlValue::Bool(*number != 0)),
+        OttlValue::Float(number) => Ok(OttlValue::Bool(*number != 0.0)),
+        OttlValue::Text(text) => match &**text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(OttlValue::Bool(true)),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(OttlValue::Bool(false)),
+            _ => Err(EvalFailure("the text is no boolean")),
         },
-        _ => Err(Failure("the value is no boolean")),
+        _ => Err(EvalFailure("the value is no boolean")),
     }
 }
 
 /// Numbers as big-endian bytes.
-pub fn bytes(value: Value<'_>) -> Result<Value<'_>, Failure> {
-    let owned = |bytes: &[u8]| Value::Bytes(Cow::Owned(bytes.to_vec()));
+pub fn bytes(value: OttlValue<'_>) -> Result<OttlValue<'_>, EvalFailure> {
+    let owned = |bytes: &[u8]| OttlValue::Bytes(Cow::Owned(bytes.to_vec()));
     match value {
-        Value::Nil => Ok(Value::Nil),
-        Value::Bytes(bytes) => Ok(Value::Bytes(bytes)),
-        Value::Text(Cow::Borrowed(text)) => Ok(Value::Bytes(Cow::Borrowed(text.as_bytes()))),
-        Value::Text(Cow::Owned(text)) => Ok(Value::Bytes(Cow::Owned(text.into_bytes()))),
-        Value::Int(number) => Ok(owned(&number.to_be_bytes())),
-        Value::Float(number) => Ok(owned(&number.to_be_bytes())),
-        Value::Bool(truth) => Ok(owned(&[u8::from(truth)])),
-        _ => Err(Failure("the value cannot be bytes")),
+        OttlValue::Nil => Ok(OttlValue::Nil),
+        OttlValue::Bytes(bytes) => Ok(OttlValue::Bytes(bytes)),
+        OttlValue::Text(Cow::Borrowed(text)) => Ok(OttlValue::Bytes(Cow::Borrowed(text.as_bytes()))),
+        OttlValue::Text(Cow::Owned(text)) => Ok(OttlValue::Bytes(Cow::Owned(text.into_bytes()))),
+        OttlValue::Int(number) => Ok(owned(&number.to_be_bytes())),
+        OttlValue::Float(number) => Ok(owned(&number.to_be_bytes())),
+        OttlValue::Bool(truth) => Ok(owned(&[u8::from(truth)])),
+        _ => Err(EvalFailure("the value cannot be bytes")),
     }
 }
 
 /// Base 0 is told by the text: `0x`, `0b`, `0o` or `0`, and digits may be divided by `_`.
-pub fn parse_int<'a>(text: &str, base: i64) -> Result<Value<'a>, Failure> {
-    const WRONG: Failure = Failure("the text is no number of this base");
+pub fn parse_int<'a>(text: &str, base: i64) -> Result<OttlValue<'a>, EvalFailure> {
+    const WRONG: EvalFailure = EvalFailure("the text is no number of this base");
     let (sign, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) => (&text[..1], digits),
         None => ("", text),
@@ -126,27 +126,27 @@ pub fn parse_int<'a>(text: &str, base: i64) -> Result<Value<'a>, Failure> {
             (base, divided.replace('_', ""))
         }
         2..=36 => (base as u32, digits.to_owned()),
-        _ => return Err(Failure("the base is 0 or 2 to 36")),
+        _ => return Err(EvalFailure("the base is 0 or 2 to 36")),
     };
     if digits.starts_with(['+', '-']) {
         return Err(WRONG);
     }
-    i64::from_str_radix(&format!("{sign}{digits}"), base).map(Value::Int).map_err(|_| WRONG)
+    i64::from_str_radix(&format!("{sign}{digits}"), base).map(OttlValue::Int).map_err(|_| WRONG)
 }
 
-pub fn logarithm<'a>(value: &Value<'_>) -> Result<Value<'a>, Failure> {
+pub fn logarithm<'a>(value: &OttlValue<'_>) -> Result<OttlValue<'a>, EvalFailure> {
     match value {
-        Value::Float(number) if *number > 0.0 || number.is_nan() => Ok(Value::Float(number.ln())),
-        _ => Err(Failure("a logarithm needs a number above zero")),
+        OttlValue::Float(number) if *number > 0.0 || number.is_nan() => Ok(OttlValue::Float(number.ln())),
+        _ => Err(EvalFailure("a logarithm needs a number above zero")),
     }
 }
 
 /// Luhn's check digit (ISO/IEC 7812-1); blanks do not count.
-pub fn is_valid_luhn(text: &str) -> Result<bool, Failure> {
+pub fn is_valid_luhn(text: &str) -> Result<bool, EvalFailure> {
     let digits: Vec<u32> = text
         .chars()
         .filter(|c| *c != ' ')
-        .map(|c| c.to_digit(10).ok_or(Failure("the text has other characters than digits")))
+        .map(|c| c.to_digit(10).ok_or(EvalFailure("the text has other characters than digits")))
         .collect::<Result<_, _>>()?;
     let sum: u32 = digits
         .iter()

@@ -1,17 +1,17 @@
 //! Which converters there are, and what their arguments must be (contrib pkg/ottl/ottlfuncs, v0.161): the names of
 //! parameters are the fields of upstream's argument types.
 
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 use crate::ottl::convert::Converter;
 use crate::ottl::convert::TEXT_MAX;
 use crate::ottl::convert::number;
-use crate::ottl::value::Value;
+use crate::ottl::value::OttlValue;
 
 use std::borrow::Cow;
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum ArgumentKind {
     Any,
     Text,
     /// Whatever can be made a text; nil stays nil. The same for the other kinds.
@@ -42,40 +42,40 @@ pub enum Want {
 #[derive(Debug)]
 pub struct Parameter {
     pub name: &'static str,
-    pub want: Want,
+    pub want: ArgumentKind,
     pub optional: bool,
 }
 
 /// A converter as it is called.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownConverter {
     pub name: &'static str,
     pub converter: Converter,
     pub parameters: &'static [Parameter],
 }
 
-const fn p(name: &'static str, want: Want) -> Parameter {
+const fn p(name: &'static str, want: ArgumentKind) -> Parameter {
     Parameter { name, want, optional: false }
 }
 
-const fn o(name: &'static str, want: Want) -> Parameter {
+const fn o(name: &'static str, want: ArgumentKind) -> Parameter {
     Parameter { name, want, optional: true }
 }
 
-const fn k(name: &'static str, converter: Converter, parameters: &'static [Parameter]) -> Known {
-    Known { name, converter, parameters }
+const fn k(name: &'static str, converter: Converter, parameters: &'static [Parameter]) -> KnownConverter {
+    KnownConverter { name, converter, parameters }
 }
 
 const NONE: &[Parameter] = &[];
-const ANY: &[Parameter] = &[p("target", Want::Any)];
-const TEXT: &[Parameter] = &[p("target", Want::Text)];
-const MAP: &[Parameter] = &[p("target", Want::Map)];
-const TIME: &[Parameter] = &[p("time", Want::Time)];
-const SPAN: &[Parameter] = &[p("duration", Want::Span)];
-const BYTES: &[Parameter] = &[p("target", Want::BytesLike)];
-const PATTERN: Parameter = p("pattern", Want::Text);
+const ANY: &[Parameter] = &[p("target", ArgumentKind::Any)];
+const TEXT: &[Parameter] = &[p("target", ArgumentKind::Text)];
+const MAP: &[Parameter] = &[p("target", ArgumentKind::Map)];
+const TIME: &[Parameter] = &[p("time", ArgumentKind::Time)];
+const SPAN: &[Parameter] = &[p("duration", ArgumentKind::Span)];
+const BYTES: &[Parameter] = &[p("target", ArgumentKind::BytesLike)];
+const PATTERN: Parameter = p("pattern", ArgumentKind::Text);
 
-pub const CONVERTERS: &[Known] = &[
+pub const CONVERTERS: &[KnownConverter] = &[
     k("IsString", Converter::IsString, ANY),
     k("IsInt", Converter::IsInt, ANY),
     k("IsDouble", Converter::IsDouble, ANY),
@@ -83,80 +83,97 @@ pub const CONVERTERS: &[Known] = &[
     k("IsMap", Converter::IsMap, ANY),
     k("IsList", Converter::IsList, ANY),
     k("IsEmpty", Converter::IsEmpty, ANY),
-    k("IsMatch", Converter::IsMatch, &[p("target", Want::TextLike), PATTERN]),
+    k("IsMatch", Converter::IsMatch, &[p("target", ArgumentKind::TextLike), PATTERN]),
     k("IsRootSpan", Converter::IsRootSpan, NONE),
-    k("IsInCIDR", Converter::IsInCidr, &[p("target", Want::Text), p("networks", Want::Texts)]),
-    k("IsValidLuhn", Converter::IsValidLuhn, &[p("target", Want::TextLike)]),
-    k("HasAttrKeyOnDatapoint", Converter::HasAttrKeyOnDatapoint, &[p("key", Want::Text)]),
-    k("HasAttrOnDatapoint", Converter::HasAttrOnDatapoint, &[p("key", Want::Text), p("expectedVal", Want::Text)]),
-    k("Int", Converter::Int, &[p("target", Want::IntLike)]),
-    k("Double", Converter::Double, &[p("target", Want::FloatLike)]),
-    k("Bool", Converter::Bool, &[p("target", Want::BoolLike)]),
-    k("String", Converter::String, &[p("target", Want::TextLike)]),
-    k("Log", Converter::Log, &[p("target", Want::FloatLike)]),
-    k("ParseInt", Converter::ParseInt, &[p("target", Want::Text), p("base", Want::Int)]),
-    k("Concat", Converter::Concat, &[p("vals", Want::TextLikes), p("delimiter", Want::Text)]),
-    k("Format", Converter::Format, &[p("format", Want::FixedText), p("vals", Want::Values)]),
-    k("ConvertCase", Converter::ConvertCase, &[p("target", Want::Text), p("toCase", Want::FixedText)]),
+    k("IsInCIDR", Converter::IsInCidr, &[p("target", ArgumentKind::Text), p("networks", ArgumentKind::Texts)]),
+    k("IsValidLuhn", Converter::IsValidLuhn, &[p("target", ArgumentKind::TextLike)]),
+    k("HasAttrKeyOnDatapoint", Converter::HasAttrKeyOnDatapoint, &[p("key", ArgumentKind::Text)]),
+    k(
+        "HasAttrOnDatapoint",
+        Converter::HasAttrOnDatapoint,
+        &[p("key", ArgumentKind::Text), p("expectedVal", ArgumentKind::Text)],
+    ),
+    k("Int", Converter::Int, &[p("target", ArgumentKind::IntLike)]),
+    k("Double", Converter::Double, &[p("target", ArgumentKind::FloatLike)]),
+    k("Bool", Converter::Bool, &[p("target", ArgumentKind::BoolLike)]),
+    k("String", Converter::String, &[p("target", ArgumentKind::TextLike)]),
+    k("Log", Converter::Log, &[p("target", ArgumentKind::FloatLike)]),
+    k("ParseInt", Converter::ParseInt, &[p("target", ArgumentKind::Text), p("base", ArgumentKind::Int)]),
+    k("Concat", Converter::Concat, &[p("vals", ArgumentKind::TextLikes), p("delimiter", ArgumentKind::Text)]),
+    k("Format", Converter::Format, &[p("format", ArgumentKind::FixedText), p("vals", ArgumentKind::Values)]),
+    k("ConvertCase", Converter::ConvertCase, &[p("target", ArgumentKind::Text), p("toCase", ArgumentKind::FixedText)]),
     k("ToLowerCase", Converter::ToLowerCase, TEXT),
     k("ToUpperCase", Converter::ToUpperCase, TEXT),
     k("ToCamelCase", Converter::ToCamelCase, TEXT),
     k("ToSnakeCase", Converter::ToSnakeCase, TEXT),
-    k("Trim", Converter::Trim, &[p("target", Want::Text), o("replacement", Want::FixedText)]),
-    k("TrimPrefix", Converter::TrimPrefix, &[p("target", Want::Text), p("prefix", Want::Text)]),
-    k("TrimSuffix", Converter::TrimSuffix, &[p("target", Want::Text), p("suffix", Want::Text)]),
-    k("HasPrefix", Converter::HasPrefix, &[p("target", Want::Text), p("prefix", Want::Text)]),
-    k("HasSuffix", Converter::HasSuffix, &[p("target", Want::Text), p("suffix", Want::Text)]),
+    k("Trim", Converter::Trim, &[p("target", ArgumentKind::Text), o("replacement", ArgumentKind::FixedText)]),
+    k("TrimPrefix", Converter::TrimPrefix, &[p("target", ArgumentKind::Text), p("prefix", ArgumentKind::Text)]),
+    k("TrimSuffix", Converter::TrimSuffix, &[p("target", ArgumentKind::Text), p("suffix", ArgumentKind::Text)]),
+    k("HasPrefix", Converter::HasPrefix, &[p("target", ArgumentKind::Text), p("prefix", ArgumentKind::Text)]),
+    k("HasSuffix", Converter::HasSuffix, &[p("target", ArgumentKind::Text), p("suffix", ArgumentKind::Text)]),
     k(
         "Substring",
         Converter::Substring,
-        &[p("target", Want::Text), p("start", Want::Int), p("length", Want::Int), o("utf8Safe", Want::FixedBool)],
+        &[
+            p("target", ArgumentKind::Text),
+            p("start", ArgumentKind::Int),
+            p("length", ArgumentKind::Int),
+            o("utf8Safe", ArgumentKind::FixedBool),
+        ],
     ),
-    k("Split", Converter::Split, &[p("target", Want::Text), p("delimiter", Want::Text)]),
+    k("Split", Converter::Split, &[p("target", ArgumentKind::Text), p("delimiter", ArgumentKind::Text)]),
     k("Len", Converter::Len, ANY),
-    k("Index", Converter::Index, &[p("target", Want::Any), p("value", Want::Any)]),
-    k("ExtractPatterns", Converter::ExtractPatterns, &[p("target", Want::Text), PATTERN]),
+    k("Index", Converter::Index, &[p("target", ArgumentKind::Any), p("value", ArgumentKind::Any)]),
+    k("ExtractPatterns", Converter::ExtractPatterns, &[p("target", ArgumentKind::Text), PATTERN]),
     k(
         "ExtractGrokPatterns",
         Converter::ExtractGrokPatterns,
         &[
-            p("target", Want::Text),
+            p("target", ArgumentKind::Text),
             PATTERN,
-            o("namedCapturesOnly", Want::FixedBool),
-            o("patternDefinitions", Want::FixedTexts),
+            o("namedCapturesOnly", ArgumentKind::FixedBool),
+            o("patternDefinitions", ArgumentKind::FixedTexts),
         ],
     ),
     k("ParseJSON", Converter::ParseJson, TEXT),
     k(
         "ParseKeyValue",
         Converter::ParseKeyValue,
-        &[p("target", Want::Text), o("delimiter", Want::FixedText), o("pairDelimiter", Want::FixedText)],
+        &[
+            p("target", ArgumentKind::Text),
+            o("delimiter", ArgumentKind::FixedText),
+            o("pairDelimiter", ArgumentKind::FixedText),
+        ],
     ),
     k(
         "ToKeyValueString",
         Converter::ToKeyValueString,
         &[
-            p("target", Want::Map),
-            o("delimiter", Want::FixedText),
-            o("pairDelimiter", Want::FixedText),
-            o("sortOutput", Want::FixedBool),
+            p("target", ArgumentKind::Map),
+            o("delimiter", ArgumentKind::FixedText),
+            o("pairDelimiter", ArgumentKind::FixedText),
+            o("sortOutput", ArgumentKind::FixedBool),
         ],
     ),
     k(
         "ParseCSV",
         Converter::ParseCsv,
         &[
-            p("target", Want::Text),
-            p("header", Want::Text),
-            o("delimiter", Want::FixedText),
-            o("headerDelimiter", Want::FixedText),
-            o("mode", Want::FixedText),
+            p("target", ArgumentKind::Text),
+            p("header", ArgumentKind::Text),
+            o("delimiter", ArgumentKind::FixedText),
+            o("headerDelimiter", ArgumentKind::FixedText),
+            o("mode", ArgumentKind::FixedText),
         ],
     ),
-    k("ParseSeverity", Converter::ParseSeverity, &[p("target", Want::Any), p("mapping", Want::FixedMap)]),
-    k("URL", Converter::Url, &[p("URI", Want::Text)]),
-    k("Base64Encode", Converter::Base64Encode, &[p("target", Want::Text), o("variant", Want::Text)]),
-    k("Decode", Converter::Decode, &[p("target", Want::Any), p("encoding", Want::Text)]),
+    k(
+        "ParseSeverity",
+        Converter::ParseSeverity,
+        &[p("target", ArgumentKind::Any), p("mapping", ArgumentKind::FixedMap)],
+    ),
+    k("URL", Converter::Url, &[p("URI", ArgumentKind::Text)]),
+    k("Base64Encode", Converter::Base64Encode, &[p("target", ArgumentKind::Text), o("variant", ArgumentKind::Text)]),
+    k("Decode", Converter::Decode, &[p("target", ArgumentKind::Any), p("encoding", ArgumentKind::Text)]),
     // Left in upstream's v0.161 in favour of Decode.
     k("Base64Decode", Converter::Base64Decode, TEXT),
     k("SHA256", Converter::Sha256, TEXT),
@@ -169,31 +186,35 @@ pub const CONVERTERS: &[Known] = &[
     k("UUIDv7", Converter::UuidV7, NONE),
     k("Keys", Converter::Keys, MAP),
     k("Values", Converter::Values, MAP),
-    k("ContainsValue", Converter::ContainsValue, &[p("target", Want::List), p("item", Want::Any)]),
-    k("Coalesce", Converter::Coalesce, &[p("values", Want::Values)]),
-    k("Sort", Converter::Sort, &[p("target", Want::Any), o("order", Want::FixedText)]),
+    k("ContainsValue", Converter::ContainsValue, &[p("target", ArgumentKind::List), p("item", ArgumentKind::Any)]),
+    k("Coalesce", Converter::Coalesce, &[p("values", ArgumentKind::Values)]),
+    k("Sort", Converter::Sort, &[p("target", ArgumentKind::Any), o("order", ArgumentKind::FixedText)]),
     k(
         "SliceToMap",
         Converter::SliceToMap,
-        &[p("target", Want::List), o("keyPath", Want::FixedTexts), o("valuePath", Want::FixedTexts)],
+        &[
+            p("target", ArgumentKind::List),
+            o("keyPath", ArgumentKind::FixedTexts),
+            o("valuePath", ArgumentKind::FixedTexts),
+        ],
     ),
     k("TraceID", Converter::TraceId, BYTES),
     k("SpanID", Converter::SpanId, BYTES),
     k("Now", Converter::Now, NONE),
-    k("Duration", Converter::Duration, &[p("duration", Want::Text)]),
+    k("Duration", Converter::Duration, &[p("duration", ArgumentKind::Text)]),
     k(
         "Time",
         Converter::Time,
         &[
-            p("time", Want::Text),
-            p("format", Want::FixedText),
-            o("location", Want::FixedText),
-            o("locale", Want::FixedText),
+            p("time", ArgumentKind::Text),
+            p("format", ArgumentKind::FixedText),
+            o("location", ArgumentKind::FixedText),
+            o("locale", ArgumentKind::FixedText),
         ],
     ),
-    k("FormatTime", Converter::FormatTime, &[p("time", Want::Time), p("format", Want::FixedText)]),
-    k("TruncateTime", Converter::TruncateTime, &[p("time", Want::Time), p("duration", Want::Span)]),
-    k("Unix", Converter::Unix, &[p("seconds", Want::Int), o("nanoseconds", Want::Int)]),
+    k("FormatTime", Converter::FormatTime, &[p("time", ArgumentKind::Time), p("format", ArgumentKind::FixedText)]),
+    k("TruncateTime", Converter::TruncateTime, &[p("time", ArgumentKind::Time), p("duration", ArgumentKind::Span)]),
+    k("Unix", Converter::Unix, &[p("seconds", ArgumentKind::Int), o("nanoseconds", ArgumentKind::Int)]),
     k("UnixNano", Converter::UnixNano, TIME),
     k("UnixMicro", Converter::UnixMicro, TIME),
     k("UnixMilli", Converter::UnixMilli, TIME),
@@ -242,70 +263,78 @@ pub const NOT_BUILT: &[&str] = &[
     "XXH3",
 ];
 
-impl Want {
+impl ArgumentKind {
     /// The value as the function takes it; a failure when it is of another kind.
-    pub fn take<'a>(self, value: Value<'a>) -> Result<Value<'a>, Failure> {
+    pub fn take<'a>(self, value: OttlValue<'a>) -> Result<OttlValue<'a>, EvalFailure> {
         match (self, value) {
-            (Want::Any | Want::FixedMap, value) => Ok(value),
-            (Want::Text | Want::FixedText, Value::Text(text)) => {
+            (ArgumentKind::Any | ArgumentKind::FixedMap, value) => Ok(value),
+            (ArgumentKind::Text | ArgumentKind::FixedText, OttlValue::Text(text)) => {
                 if text.len() > TEXT_MAX {
-                    Err(Failure("the text is too long"))
+                    Err(EvalFailure("the text is too long"))
                 } else {
-                    Ok(Value::Text(text))
+                    Ok(OttlValue::Text(text))
                 }
             }
-            (Want::Text | Want::FixedText, _) => Err(Failure("expected a string")),
-            (Want::TextLike, Value::Text(text)) => Ok(Value::Text(text)),
-            (Want::TextLike, value) => {
+            (ArgumentKind::Text | ArgumentKind::FixedText, _) => Err(EvalFailure("expected a string")),
+            (ArgumentKind::TextLike, OttlValue::Text(text)) => Ok(OttlValue::Text(text)),
+            (ArgumentKind::TextLike, value) => {
                 let made = value.to_text()?.map(|text| text.into_owned());
-                Ok(made.map_or(Value::Nil, |text| Value::Text(Cow::Owned(text))))
+                Ok(made.map_or(OttlValue::Nil, |text| OttlValue::Text(Cow::Owned(text))))
             }
-            (Want::Int, value @ Value::Int(_)) => Ok(value),
-            (Want::Int, _) => Err(Failure("expected a whole number")),
-            (Want::IntLike, value) => number::integer(&value),
-            (Want::FloatLike, value) => number::double(&value),
-            (Want::BoolLike, value) => number::boolean(&value),
-            (Want::BytesLike, value) => number::bytes(value),
-            (Want::Map, value) if value.is_map() => Ok(value),
-            (Want::Map, _) => Err(Failure("expected a map")),
-            (Want::List, value) if value.is_list() => Ok(value),
-            (Want::List | Want::Texts | Want::FixedTexts | Want::Values, value) if !value.is_list() => {
-                Err(Failure("expected a list"))
+            (ArgumentKind::Int, value @ OttlValue::Int(_)) => Ok(value),
+            (ArgumentKind::Int, _) => Err(EvalFailure("expected a whole number")),
+            (ArgumentKind::IntLike, value) => number::integer(&value),
+            (ArgumentKind::FloatLike, value) => number::double(&value),
+            (ArgumentKind::BoolLike, value) => number::boolean(&value),
+            (ArgumentKind::BytesLike, value) => number::bytes(value),
+            (ArgumentKind::Map, value) if value.is_map() => Ok(value),
+            (ArgumentKind::Map, _) => Err(EvalFailure("expected a map")),
+            (ArgumentKind::List, value) if value.is_list() => Ok(value),
+            (ArgumentKind::List | ArgumentKind::Texts | ArgumentKind::FixedTexts | ArgumentKind::Values, value)
+                if !value.is_list() =>
+            {
+                Err(EvalFailure("expected a list"))
             }
-            (Want::List | Want::Values, value) => Ok(value),
-            (Want::Texts | Want::FixedTexts, value) => elements(value, Want::Text),
-            (Want::TextLikes, Value::Nil) => Ok(Value::List(Vec::new())),
-            (Want::TextLikes, value @ Value::List(_)) => elements(value, Want::TextLike),
+            (ArgumentKind::List | ArgumentKind::Values, value) => Ok(value),
+            (ArgumentKind::Texts | ArgumentKind::FixedTexts, value) => elements(value, ArgumentKind::Text),
+            (ArgumentKind::TextLikes, OttlValue::Nil) => Ok(OttlValue::List(Vec::new())),
+            (ArgumentKind::TextLikes, value @ OttlValue::List(_)) => elements(value, ArgumentKind::TextLike),
             // Elements of the data are texts as they stand there: nil is none.
-            (Want::TextLikes, value @ Value::Array(_)) => {
-                let elements = value.elements().ok_or(Failure("the list has too many elements"))?;
-                let plain = |element: Value<'a>| Ok(Value::Text(Cow::Owned(element.to_plain_text()?.into_owned())));
-                elements.into_iter().map(plain).collect::<Result<_, _>>().map(Value::List)
+            (ArgumentKind::TextLikes, value @ OttlValue::Array(_)) => {
+                let elements = value.elements().ok_or(EvalFailure("the list has too many elements"))?;
+                let plain =
+                    |element: OttlValue<'a>| Ok(OttlValue::Text(Cow::Owned(element.to_plain_text()?.into_owned())));
+                elements.into_iter().map(plain).collect::<Result<_, _>>().map(OttlValue::List)
             }
-            (Want::TextLikes, _) => Err(Failure("expected a list of values")),
-            (Want::Time, value @ Value::Time(_)) | (Want::Span, value @ Value::Duration(_)) => Ok(value),
-            (Want::Time, _) => Err(Failure("expected a time")),
-            (Want::Span, _) => Err(Failure("expected a duration")),
-            (Want::FixedBool, value @ Value::Bool(_)) => Ok(value),
-            (Want::FixedBool, _) => Err(Failure("expected true or false")),
+            (ArgumentKind::TextLikes, _) => Err(EvalFailure("expected a list of values")),
+            (ArgumentKind::Time, value @ OttlValue::Time(_)) | (ArgumentKind::Span, value @ OttlValue::Duration(_)) => {
+                Ok(value)
+            }
+            (ArgumentKind::Time, _) => Err(EvalFailure("expected a time")),
+            (ArgumentKind::Span, _) => Err(EvalFailure("expected a duration")),
+            (ArgumentKind::FixedBool, value @ OttlValue::Bool(_)) => Ok(value),
+            (ArgumentKind::FixedBool, _) => Err(EvalFailure("expected true or false")),
         }
     }
 
     /// Nothing but what stands in the text will do.
     pub fn is_fixed(self) -> bool {
-        matches!(self, Want::FixedText | Want::FixedBool | Want::FixedTexts | Want::FixedMap)
+        matches!(
+            self,
+            ArgumentKind::FixedText | ArgumentKind::FixedBool | ArgumentKind::FixedTexts | ArgumentKind::FixedMap
+        )
     }
 
     /// The list must stand in the text, whatever is in it.
     pub fn is_written_list(self) -> bool {
-        matches!(self, Want::Texts | Want::FixedTexts | Want::Values)
+        matches!(self, ArgumentKind::Texts | ArgumentKind::FixedTexts | ArgumentKind::Values)
     }
 }
 
-fn elements<'a>(value: Value<'a>, want: Want) -> Result<Value<'a>, Failure> {
+fn elements<'a>(value: OttlValue<'a>, want: ArgumentKind) -> Result<OttlValue<'a>, EvalFailure> {
     let values = match value {
-        Value::List(values) => values,
-        other => other.elements().ok_or(Failure("the list has too many elements"))?,
+        OttlValue::List(values) => values,
+        other => other.elements().ok_or(EvalFailure("the list has too many elements"))?,
     };
-    values.into_iter().map(|value| want.take(value)).collect::<Result<_, _>>().map(Value::List)
+    values.into_iter().map(|value| want.take(value)).collect::<Result<_, _>>().map(OttlValue::List)
 }

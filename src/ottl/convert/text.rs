@@ -3,61 +3,66 @@
 use std::borrow::Cow;
 
 use crate::otlp::json::base64;
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 use crate::ottl::convert::{TEXT_MAX, case, text_value};
-use crate::ottl::value::Value;
+use crate::ottl::value::OttlValue;
 
 /// The cases `ConvertCase` knows.
 pub const CASES: &[&str] = &["lower", "upper", "snake", "camel"];
 
-pub fn concat<'a>(values: &Value<'_>, between: &str) -> Result<Value<'a>, Failure> {
-    let Value::List(values) = values else { return Err(Failure("Concat wants a list of values")) };
-    let shown = |value: &Value<'_>| match value {
-        Value::Text(text) => text.len(),
+pub fn concat<'a>(values: &OttlValue<'_>, between: &str) -> Result<OttlValue<'a>, EvalFailure> {
+    let OttlValue::List(values) = values else { return Err(EvalFailure("Concat wants a list of values")) };
+    let shown = |value: &OttlValue<'_>| match value {
+        OttlValue::Text(text) => text.len(),
         _ => "<nil>".len(),
     };
     let length = values.iter().map(|value| shown(value) + between.len()).fold(0usize, usize::saturating_add);
     if length > TEXT_MAX + between.len() {
-        return Err(Failure("the text is too long"));
+        return Err(EvalFailure("the text is too long"));
     }
     let mut made = String::with_capacity(length);
     for (at, value) in values.iter().enumerate() {
         if at > 0 {
             made.push_str(between);
         }
-        made.push_str(if let Value::Text(text) = value { text } else { "<nil>" });
+        made.push_str(if let OttlValue::Text(text) = value { text } else { "<nil>" });
     }
-    Ok(Value::Text(Cow::Owned(made)))
+    Ok(OttlValue::Text(Cow::Owned(made)))
 }
 
-pub fn convert_case<'a>(text: &str, into: &str) -> Result<Value<'a>, Failure> {
+pub fn convert_case<'a>(text: &str, into: &str) -> Result<OttlValue<'a>, EvalFailure> {
     let converted = match into {
         "lower" => text.to_lowercase(),
         "upper" => text.to_uppercase(),
         "snake" => case::snake(text),
         "camel" => case::camel(text),
-        _ => return Err(Failure("ConvertCase knows lower, upper, snake and camel")),
+        _ => return Err(EvalFailure("ConvertCase knows lower, upper, snake and camel")),
     };
-    Ok(Value::Text(Cow::Owned(converted)))
+    Ok(OttlValue::Text(Cow::Owned(converted)))
 }
 
-pub fn trim<'a>(text: &str, of: Option<&str>) -> Value<'a> {
+pub fn trim<'a>(text: &str, of: Option<&str>) -> OttlValue<'a> {
     let of = of.unwrap_or(" ");
     text_value(text.trim_matches(|c| of.contains(c)))
 }
 
-pub fn split<'a>(text: &str, by: &str) -> Value<'a> {
+pub fn split<'a>(text: &str, by: &str) -> OttlValue<'a> {
     if by.is_empty() {
-        return Value::List(text.chars().map(|c| text_value(c.encode_utf8(&mut [0; 4]))).collect());
+        return OttlValue::List(text.chars().map(|c| text_value(c.encode_utf8(&mut [0; 4]))).collect());
     }
-    Value::List(text.split(by).map(text_value).collect())
+    OttlValue::List(text.split(by).map(text_value).collect())
 }
 
 /// Start and length count bytes. What is cut through a character gets a sign in its place, or ends beside it.
-pub fn substring<'a>(text: &str, start: i64, length: i64, whole_characters: bool) -> Result<Value<'a>, Failure> {
-    const OUTSIDE: Failure = Failure("the range does not lie in the text");
+pub fn substring<'a>(
+    text: &str,
+    start: i64,
+    length: i64,
+    whole_characters: bool,
+) -> Result<OttlValue<'a>, EvalFailure> {
+    const OUTSIDE: EvalFailure = EvalFailure("the range does not lie in the text");
     if length <= 0 {
-        return Err(Failure("the length of a part must be above zero"));
+        return Err(EvalFailure("the length of a part must be above zero"));
     }
     let start = usize::try_from(start).map_err(|_| OUTSIDE)?;
     let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length)).ok_or(OUTSIDE)?;
@@ -75,7 +80,7 @@ pub fn substring<'a>(text: &str, start: i64, length: i64, whole_characters: bool
         }
         to = to.max(from);
     }
-    Ok(Value::Text(Cow::Owned(String::from_utf8_lossy(&bytes[from..to]).into_owned())))
+    Ok(OttlValue::Text(Cow::Owned(String::from_utf8_lossy(&bytes[from..to]).into_owned())))
 }
 
 /// The alphabets of base64.
@@ -89,8 +94,8 @@ fn variant(name: &str) -> Option<(bool, bool)> {
     }
 }
 
-pub fn base64_encode<'a>(text: &str, name: &str) -> Result<Value<'a>, Failure> {
-    let (url, padded) = variant(name).ok_or(Failure("there is no such variant of base64"))?;
+pub fn base64_encode<'a>(text: &str, name: &str) -> Result<OttlValue<'a>, EvalFailure> {
+    let (url, padded) = variant(name).ok_or(EvalFailure("there is no such variant of base64"))?;
     let mut out = Vec::new();
     base64::encode(&mut out, text.as_bytes());
     let mut made = String::from_utf8(out).unwrap_or_default();
@@ -100,7 +105,7 @@ pub fn base64_encode<'a>(text: &str, name: &str) -> Result<Value<'a>, Failure> {
     if !padded {
         made.truncate(made.trim_end_matches('=').len());
     }
-    Ok(Value::Text(Cow::Owned(made)))
+    Ok(OttlValue::Text(Cow::Owned(made)))
 }
 
 fn base64_decode(text: &[u8], url: bool, padded: bool) -> Option<Vec<u8>> {
@@ -151,18 +156,18 @@ pub fn knows_encoding(name: &str) -> bool {
     variant(name).is_some() || ENCODINGS.contains(&name.to_lowercase().as_str())
 }
 
-pub fn decode<'a>(value: &Value<'_>, encoding: &str) -> Result<Value<'a>, Failure> {
+pub fn decode<'a>(value: &OttlValue<'_>, encoding: &str) -> Result<OttlValue<'a>, EvalFailure> {
     let bytes: &[u8] = match value {
-        Value::Text(text) => text.as_bytes(),
-        Value::Bytes(bytes) => bytes,
-        _ => return Err(Failure("expected a text or bytes")),
+        OttlValue::Text(text) => text.as_bytes(),
+        OttlValue::Bytes(bytes) => bytes,
+        _ => return Err(EvalFailure("expected a text or bytes")),
     };
     if bytes.len() > TEXT_MAX {
-        return Err(Failure("the text is too long"));
+        return Err(EvalFailure("the text is too long"));
     }
     let decoded = match variant(encoding) {
         Some((url, padded)) => {
-            let bytes = base64_decode(bytes, url, padded).ok_or(Failure("the text is not base64"))?;
+            let bytes = base64_decode(bytes, url, padded).ok_or(EvalFailure("the text is not base64"))?;
             String::from_utf8_lossy(&bytes).into_owned()
         }
         None => match encoding.to_lowercase().as_str() {
@@ -175,8 +180,8 @@ pub fn decode<'a>(value: &Value<'_>, encoding: &str) -> Result<Value<'a>, Failur
             }
             "iso-8859-1" | "latin1" => bytes.iter().map(|byte| char::from(*byte)).collect(),
             name if ENCODINGS.contains(&name) => String::from_utf8_lossy(bytes).into_owned(),
-            _ => return Err(Failure("there is no such encoding")),
+            _ => return Err(EvalFailure("there is no such encoding")),
         },
     };
-    Ok(Value::Text(Cow::Owned(decoded)))
+    Ok(OttlValue::Text(Cow::Owned(decoded)))
 }

@@ -1,13 +1,13 @@
 //! `URL`: the parts of a URL under the names of the conventions, as Go's net/url tells them apart.
 
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 use crate::ottl::convert::{object, text_value};
-use crate::ottl::value::Value;
+use crate::ottl::value::OttlValue;
 
 /// More parameters of a query are refused: each is looked for among the others.
 const ELEMENTS_MAX: usize = 1_000;
 
-const WRONG: Failure = Failure("the text is no URL");
+const WRONG: EvalFailure = EvalFailure("the text is no URL");
 
 /// Which characters stand for themselves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,9 @@ struct Url<'t> {
     decoded_fragment: String,
 }
 
-pub fn parse<'a>(text: &str) -> Result<Value<'a>, Failure> {
+pub fn parse<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {
     if text.is_empty() {
-        return Err(Failure("the URL is empty"));
+        return Err(EvalFailure("the URL is empty"));
     }
     if let Some(alone) = text.strip_prefix('?') {
         return query(alone);
@@ -44,7 +44,7 @@ pub fn parse<'a>(text: &str) -> Result<Value<'a>, Failure> {
 }
 
 impl<'t> Url<'t> {
-    fn read(text: &'t str) -> Result<Url<'t>, Failure> {
+    fn read(text: &'t str) -> Result<Url<'t>, EvalFailure> {
         if text.bytes().any(|c| c < b' ' || c == 0x7f) {
             return Err(WRONG);
         }
@@ -72,16 +72,16 @@ impl<'t> Url<'t> {
         Ok(url)
     }
 
-    fn parts<'a>(&self) -> Result<Value<'a>, Failure> {
+    fn parts<'a>(&self) -> Result<OttlValue<'a>, EvalFailure> {
         let mut pairs = Vec::new();
-        let mut put = |key: &str, value: Value<'a>| pairs.push((key.to_owned(), value));
+        let mut put = |key: &str, value: OttlValue<'a>| pairs.push((key.to_owned(), value));
         let host = self.authority.as_ref().map_or("", |(_, host)| host);
         let (name, port) = host_and_port(host);
         put("url.domain", text_value(name));
         put("url.scheme", text_value(&self.scheme));
         put("url.path", text_value(&self.decoded_path));
         if !port.is_empty() {
-            put("url.port", Value::Int(port.parse().map_err(|_| WRONG)?));
+            put("url.port", OttlValue::Int(port.parse().map_err(|_| WRONG)?));
         }
         if !self.fragment.is_empty() {
             put("url.fragment", text_value(&self.decoded_fragment));
@@ -129,8 +129,8 @@ impl<'t> Url<'t> {
 }
 
 /// A query alone: the values of each parameter.
-fn query<'a>(query: &str) -> Result<Value<'a>, Failure> {
-    let mut parameters: Vec<(String, Value<'a>)> = Vec::new();
+fn query<'a>(query: &str) -> Result<OttlValue<'a>, EvalFailure> {
+    let mut parameters: Vec<(String, OttlValue<'a>)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         if pair.contains(';') || parameters.len() == ELEMENTS_MAX {
             return Err(WRONG);
@@ -139,8 +139,8 @@ fn query<'a>(query: &str) -> Result<Value<'a>, Failure> {
         let plain = |text: &str| unescape(&text.replace('+', " "), Place::Path);
         let (name, value) = (plain(name)?, text_value(&plain(value)?));
         match parameters.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, Value::List(values))) => values.push(value),
-            _ => parameters.push((name, Value::List(vec![value]))),
+            Some((_, OttlValue::List(values))) => values.push(value),
+            _ => parameters.push((name, OttlValue::List(vec![value]))),
         }
     }
     if parameters.is_empty() {
@@ -149,7 +149,7 @@ fn query<'a>(query: &str) -> Result<Value<'a>, Failure> {
     object(vec![("query".to_owned(), object(parameters)?)])
 }
 
-fn put_user<'a>(user: &str, put: &mut impl FnMut(&str, Value<'a>)) -> Result<String, Failure> {
+fn put_user<'a>(user: &str, put: &mut impl FnMut(&str, OttlValue<'a>)) -> Result<String, EvalFailure> {
     let known = |c: u8| c.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&c);
     if !user.bytes().all(known) {
         return Err(WRONG);
@@ -182,7 +182,7 @@ fn shown(written: &str, meant: &str, place: Place) -> String {
 }
 
 /// The scheme in lower case, and what follows its colon.
-fn scheme(url: &str) -> Result<(String, &str), Failure> {
+fn scheme(url: &str) -> Result<(String, &str), EvalFailure> {
     for (at, c) in url.bytes().enumerate() {
         match c {
             b'a'..=b'z' | b'A'..=b'Z' => {}
@@ -195,7 +195,7 @@ fn scheme(url: &str) -> Result<(String, &str), Failure> {
     Ok((String::new(), url))
 }
 
-fn checked_host(host: &str) -> Result<String, Failure> {
+fn checked_host(host: &str) -> Result<String, EvalFailure> {
     let port_is_right =
         |port: &str| port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.bytes().all(|c| c.is_ascii_digit()));
     if host.starts_with('[') {
@@ -222,7 +222,7 @@ fn host_and_port(host: &str) -> (&str, &str) {
     host.rsplit_once(':').unwrap_or((host, ""))
 }
 
-fn unescape(text: &str, place: Place) -> Result<String, Failure> {
+fn unescape(text: &str, place: Place) -> Result<String, EvalFailure> {
     let (bytes, mut out) = (text.as_bytes(), Vec::with_capacity(text.len()));
     let mut at = 0;
     while let Some(c) = bytes.get(at) {

@@ -6,20 +6,20 @@ use std::ops::Range;
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
-use crate::ottl::draft::{Draft, places, slot, without};
-use crate::ottl::encode::{Entry, check_nesting, entries, put_attribute, put_double, put_value, set_in};
-use crate::ottl::path::tables::{Part, PointPart, Points};
+use crate::ottl::edit::encode::{MapItem, check_nesting, entries, put_attribute, put_double, put_value, set_in};
+use crate::ottl::edit::message_edit::{MessageEdit, places, slot, without};
+use crate::ottl::edit::target::EditTarget;
+use crate::ottl::path::tables::{PathPart, PointPart, Points};
 use crate::ottl::path::{KIND_CONSTANTS, KINDS, POINTS, Path, bytes, points_of, state};
-use crate::ottl::scene::Scene;
-use crate::ottl::value::{Step, Value};
-use crate::ottl::{Failure, Item};
+use crate::ottl::value::{OttlValue, ValueStep};
+use crate::ottl::{EvalFailure, Item};
 
 /// Sets what the path names. Nil empties maps, lists and values that may be of any kind, and is a failure elsewhere.
 pub fn set(
-    scene: &mut Scene<'_>,
+    scene: &mut EditTarget<'_>,
     path: &Path,
-    plan: impl FnOnce(&Item<'_>, &mut Buffers) -> Result<Option<Range<usize>>, Failure>,
-) -> Result<(), Failure> {
+    plan: impl FnOnce(&Item<'_>, &mut Buffers) -> Result<Option<Range<usize>>, EvalFailure>,
+) -> Result<(), EvalFailure> {
     scene.draft(path.owner).may_change()?;
     let mut buffers = std::mem::take(&mut scene.buffers);
     buffers.ready();
@@ -32,12 +32,12 @@ pub fn set(
     done
 }
 
-fn put(draft: &mut Draft<'_>, part: Part, range: Range<usize>, bytes: &[u8]) -> Result<(), Failure> {
+fn put(draft: &mut MessageEdit<'_>, part: PathPart, range: Range<usize>, bytes: &[u8]) -> Result<(), EvalFailure> {
     draft.replace(range, bytes)?;
     // A point's value is one of two.
     match part {
-        Part::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == 6),
-        Part::Point(PointPart::ValueInt) => draft.remove(|number, _| number == 4),
+        PathPart::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == 6),
+        PathPart::Point(PointPart::ValueInt) => draft.remove(|number, _| number == 4),
         _ => Ok(()),
     }
 }
@@ -64,64 +64,66 @@ impl Buffers {
 impl Path {
     /// False for what no statement can set.
     pub fn can_be_set(&self) -> bool {
-        self.part != Part::MetricType
+        self.part != PathPart::MetricType
     }
 
     /// Writes what gives what the path names this value, and says what that replaces; `None` where there is nothing to set.
     pub fn plan(
         &self,
         item: &Item<'_>,
-        value: &Value<'_>,
+        value: &OttlValue<'_>,
         buffers: &mut Buffers,
-    ) -> Result<Option<Range<usize>>, Failure> {
+    ) -> Result<Option<Range<usize>>, EvalFailure> {
         let message = item.message(self.owner);
         let part = match self.part {
-            Part::Point(part) => part.within(item.points).ok_or(Failure("such points have nothing of this name"))?,
+            PathPart::Point(part) => {
+                part.within(item.points).ok_or(EvalFailure("such points have nothing of this name"))?
+            }
             part => part,
         };
         let bytes = &mut buffers.out;
         let range = match part {
-            Part::Attributes(number) => self.attributes(number, value, item, buffers)?,
-            Part::Any(number) => {
+            PathPart::Attributes(number) => self.attributes(number, value, item, buffers)?,
+            PathPart::Any(number) => {
                 self.any(number, value, item, bytes)?;
                 slot(message, number)
             }
-            Part::TraceState if !self.keys.is_empty() => {
-                let Value::Text(text) = value else { return Err(Failure("expected a string")) };
+            PathPart::TraceState if !self.keys.is_empty() => {
+                let OttlValue::Text(text) = value else { return Err(EvalFailure("expected a string")) };
                 let Some(state) = state::with_member(super::bytes(message, 3), &self.keys, text)? else {
                     return Ok(None);
                 };
                 write::bytes(bytes, 3, &state);
                 slot(message, 3)
             }
-            Part::StatusCode | Part::StatusMessage => {
+            PathPart::StatusCode | PathPart::StatusMessage => {
                 status(message, part, value, buffers)?;
                 slot(message, 15)
             }
-            Part::Temporality | Part::Monotonic => match holder(message, part, value, buffers)? {
+            PathPart::Temporality | PathPart::Monotonic => match holder(message, part, value, buffers)? {
                 Some(number) => slot(message, number),
                 None => return Ok(None),
             },
-            Part::Pieces(number) => {
+            PathPart::Pieces(number) => {
                 emptied(value)?;
                 *bytes = without(message, number);
                 0..message.len()
             }
-            Part::DataPoints => {
+            PathPart::DataPoints => {
                 emptied(value)?;
                 let Some((points, inside)) = points_of(message) else { return Ok(None) };
                 *bytes = without(message, points.field());
                 write::bytes(bytes, points.field(), &without(&inside, POINTS));
                 0..message.len()
             }
-            Part::Counts(number) | Part::Doubles(number) => {
+            PathPart::Counts(number) | PathPart::Doubles(number) => {
                 *bytes = without(message, number);
                 write::bytes(bytes, number, &words(part, value)?);
                 0..message.len()
             }
-            Part::Offset(number) | Part::Buckets(number) => {
+            PathPart::Offset(number) | PathPart::Buckets(number) => {
                 let mut inside =
-                    without(super::bytes(message, number), if part == Part::Offset(number) { 1 } else { 2 });
+                    without(super::bytes(message, number), if part == PathPart::Offset(number) { 1 } else { 2 });
                 inside.extend_from_slice(&buckets(part, value)?);
                 write::bytes(bytes, number, &inside);
                 slot(message, number)
@@ -135,10 +137,10 @@ impl Path {
     fn attributes(
         &self,
         number: u32,
-        value: &Value<'_>,
+        value: &OttlValue<'_>,
         item: &Item<'_>,
         Buffers { out, made }: &mut Buffers,
-    ) -> Result<Range<usize>, Failure> {
+    ) -> Result<Range<usize>, EvalFailure> {
         let (message, keys) = (item.message(self.owner), &self.keys[..]);
         let Some((first, rest)) = keys.split_first() else {
             let entries = if value.is_nil() { Vec::new() } else { entries(value)? };
@@ -146,7 +148,7 @@ impl Path {
             all(message, number, &entries, out);
             return Ok(0..message.len());
         };
-        let Step::Name(name) = first.step(item)? else { return Err(Failure("attributes have no index")) };
+        let ValueStep::Name(name) = first.step(item)? else { return Err(EvalFailure("attributes have no index")) };
         made.clear();
         put_value(made, value)?;
         let found = find(message, number, name.as_bytes());
@@ -159,13 +161,13 @@ impl Path {
     }
 
     /// A value that is of any kind, or a part of it, which a map or list must be there for.
-    fn any(&self, number: u32, value: &Value<'_>, item: &Item<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn any(&self, number: u32, value: &OttlValue<'_>, item: &Item<'_>, out: &mut Vec<u8>) -> Result<(), EvalFailure> {
         let mut made = Vec::new();
         put_value(&mut made, value)?;
         if !self.keys.is_empty() {
             let old = bytes(item.message(self.owner), number);
             if !matches!(AnyValue::read(old), Ok(AnyValue::KvList(_) | AnyValue::Array(_))) {
-                return Err(Failure("the value has no such keys"));
+                return Err(EvalFailure("the value has no such keys"));
             }
             made = set_in(old, &self.keys, item, &made)?;
         }
@@ -176,33 +178,33 @@ impl Path {
 }
 
 /// Messages of other kinds than attributes can be emptied and nothing else.
-fn emptied(value: &Value<'_>) -> Result<(), Failure> {
-    if value.is_nil() { Ok(()) } else { Err(Failure("this can only be set to nil")) }
+fn emptied(value: &OttlValue<'_>) -> Result<(), EvalFailure> {
+    if value.is_nil() { Ok(()) } else { Err(EvalFailure("this can only be set to nil")) }
 }
 
 /// A list of numbers as words of eight bytes.
-fn words(part: Part, value: &Value<'_>) -> Result<Vec<u8>, Failure> {
+fn words(part: PathPart, value: &OttlValue<'_>) -> Result<Vec<u8>, EvalFailure> {
     let mut out = Vec::new();
     for element in numbers(value)? {
         match (part, element) {
-            (Part::Counts(_), Value::Int(count)) => out.extend_from_slice(&count.to_le_bytes()),
-            (Part::Doubles(_), Value::Float(bound)) => out.extend_from_slice(&bound.to_le_bytes()),
-            _ => return Err(Failure("an element of the list is of another kind")),
+            (PathPart::Counts(_), OttlValue::Int(count)) => out.extend_from_slice(&count.to_le_bytes()),
+            (PathPart::Doubles(_), OttlValue::Float(bound)) => out.extend_from_slice(&bound.to_le_bytes()),
+            _ => return Err(EvalFailure("an element of the list is of another kind")),
         }
     }
     Ok(out)
 }
 
 /// The field of an exponential histogram's side that this is.
-fn buckets(part: Part, value: &Value<'_>) -> Result<Vec<u8>, Failure> {
+fn buckets(part: PathPart, value: &OttlValue<'_>) -> Result<Vec<u8>, EvalFailure> {
     let mut out = Vec::new();
     match (part, value) {
-        (Part::Offset(_), Value::Int(offset)) => put_signed(&mut out, 1, *offset),
-        (Part::Offset(_), _) => return Err(EXPECTED_INT),
+        (PathPart::Offset(_), OttlValue::Int(offset)) => put_signed(&mut out, 1, *offset),
+        (PathPart::Offset(_), _) => return Err(EXPECTED_INT),
         _ => {
             let mut counts = Vec::new();
             for element in numbers(value)? {
-                let Value::Int(count) = element else { return Err(EXPECTED_INT) };
+                let OttlValue::Int(count) = element else { return Err(EXPECTED_INT) };
                 write::varint(&mut counts, count as u64);
             }
             write::bytes(&mut out, 2, &counts);
@@ -211,85 +213,86 @@ fn buckets(part: Part, value: &Value<'_>) -> Result<Vec<u8>, Failure> {
     Ok(out)
 }
 
-fn numbers<'a>(value: &Value<'a>) -> Result<Vec<Value<'a>>, Failure> {
+fn numbers<'a>(value: &OttlValue<'a>) -> Result<Vec<OttlValue<'a>>, EvalFailure> {
     match value {
-        Value::Nil => Ok(Vec::new()),
-        list => list.elements().ok_or(Failure("expected a list of numbers")),
+        OttlValue::Nil => Ok(Vec::new()),
+        list => list.elements().ok_or(EvalFailure("expected a list of numbers")),
     }
 }
 
-const EXPECTED_INT: Failure = Failure("expected a whole number");
+const EXPECTED_INT: EvalFailure = EvalFailure("expected a whole number");
 
 /// Appends the field of a scalar and gives its number.
-fn scalar(part: Part, value: &Value<'_>, out: &mut Vec<u8>) -> Result<u32, Failure> {
-    let whole = || if let Value::Int(number) = value { Ok(*number) } else { Err(EXPECTED_INT) };
-    let text = || if let Value::Text(text) = value { Ok(text.as_bytes()) } else { Err(Failure("expected a string")) };
+fn scalar(part: PathPart, value: &OttlValue<'_>, out: &mut Vec<u8>) -> Result<u32, EvalFailure> {
+    let whole = || if let OttlValue::Int(number) = value { Ok(*number) } else { Err(EXPECTED_INT) };
+    let text =
+        || if let OttlValue::Text(text) = value { Ok(text.as_bytes()) } else { Err(EvalFailure("expected a string")) };
     let number = match part {
-        Part::Text(number) => {
+        PathPart::Text(number) => {
             write::bytes(out, number, text()?);
             number
         }
-        Part::TraceState => {
+        PathPart::TraceState => {
             write::bytes(out, 3, text()?);
             3
         }
-        Part::AnyText(number) => {
+        PathPart::AnyText(number) => {
             text()?;
             let mut any = Vec::new();
             put_value(&mut any, value)?;
             write::bytes(out, number, &any);
             number
         }
-        Part::Id(number, length) => match value {
-            Value::Id(id) if id.bytes().len() == length => {
+        PathPart::Id(number, length) => match value {
+            OttlValue::Id(id) if id.bytes().len() == length => {
                 put_id(out, number, id.bytes());
                 number
             }
-            _ => return Err(Failure("expected an id")),
+            _ => return Err(EvalFailure("expected an id")),
         },
-        Part::Hex(number, length) => {
+        PathPart::Hex(number, length) => {
             let digits = text()?;
             let id = match length {
                 16 => hex_to_bytes::<16>(digits).map(|id| id.to_vec()),
                 _ => hex_to_bytes::<8>(digits).map(|id| id.to_vec()),
             };
-            put_id(out, number, &id.ok_or(Failure("expected the hex digits of an id"))?);
+            put_id(out, number, &id.ok_or(EvalFailure("expected the hex digits of an id"))?);
             number
         }
         // What is wider loses its upper bits, as in a Collector.
-        Part::Number(number) => put_varint(out, number, i64::from(whole()? as i32) as u64),
-        Part::Unsigned(number) => put_varint(out, number, u64::from(whole()? as u32)),
-        Part::Signed(number) => {
+        PathPart::Number(number) => put_varint(out, number, i64::from(whole()? as i32) as u64),
+        PathPart::Unsigned(number) => put_varint(out, number, u64::from(whole()? as u32)),
+        PathPart::Signed(number) => {
             put_signed(out, number, whole()?);
             number
         }
-        Part::Fixed(number) => put_fixed(out, number, whole()?),
-        Part::Moment(number) => match value {
-            Value::Time(moment) => put_fixed(out, number, moment.nanos()),
-            _ => return Err(Failure("expected a time")),
+        PathPart::Fixed(number) => put_fixed(out, number, whole()?),
+        PathPart::Moment(number) => match value {
+            OttlValue::Time(moment) => put_fixed(out, number, moment.nanos()),
+            _ => return Err(EvalFailure("expected a time")),
         },
-        Part::Double(number) => match value {
-            Value::Float(value) => {
+        PathPart::Double(number) => match value {
+            OttlValue::Float(value) => {
                 put_double(out, number, *value);
                 number
             }
-            _ => return Err(Failure("expected a double")),
+            _ => return Err(EvalFailure("expected a double")),
         },
-        Part::Flags(number, strict) => {
+        PathPart::Flags(number, strict) => {
             let flags = match u32::try_from(whole()?) {
-                Err(_) if strict => return Err(Failure("the flags have more than 32 bits")),
+                Err(_) if strict => return Err(EvalFailure("the flags have more than 32 bits")),
                 flags => flags.unwrap_or(whole()? as u32),
             };
             write::key(out, number, write::FIXED32);
             out.extend_from_slice(&flags.to_le_bytes());
             number
         }
-        Part::KindName | Part::KindConstant => {
-            let (name, names) = (text()?, if part == Part::KindName { &KINDS } else { &KIND_CONSTANTS });
+        PathPart::KindName | PathPart::KindConstant => {
+            let (name, names) = (text()?, if part == PathPart::KindName { &KINDS } else { &KIND_CONSTANTS });
             let kind = names.iter().position(|kind| kind.as_bytes() == name);
-            put_varint(out, 6, kind.ok_or(Failure("there is no such span kind"))? as u64)
+            put_varint(out, 6, kind.ok_or(EvalFailure("there is no such span kind"))? as u64)
         }
-        _ => return Err(Failure("this cannot be set")),
+        _ => return Err(EvalFailure("this cannot be set")),
     };
     Ok(number)
 }
@@ -319,7 +322,7 @@ fn put_fixed(out: &mut Vec<u8>, number: u32, value: i64) -> u32 {
 }
 
 /// The message with these entries where its first one stood.
-pub fn all(message: &[u8], number: u32, entries: &[Entry<'_>], out: &mut Vec<u8>) {
+pub fn all(message: &[u8], number: u32, entries: &[MapItem<'_>], out: &mut Vec<u8>) {
     let mut pending = true;
     let put = |out: &mut Vec<u8>| entries.iter().for_each(|entry| entry.put(out, number));
     for (found, range) in places(message) {
@@ -343,7 +346,7 @@ pub fn find<'a>(message: &'a [u8], number: u32, name: &[u8]) -> Option<(Range<us
         if field.number != number {
             continue;
         }
-        let entry = Entry::read(field.bytes().ok()?);
+        let entry = MapItem::read(field.bytes().ok()?);
         if *entry.key == *name {
             let value = if let std::borrow::Cow::Borrowed(value) = entry.value { value } else { b"" };
             return Some((start..fields.position(), value));
@@ -351,10 +354,10 @@ pub fn find<'a>(message: &'a [u8], number: u32, name: &[u8]) -> Option<(Range<us
     }
 }
 
-fn status(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<(), Failure> {
+fn status(message: &[u8], part: PathPart, value: &OttlValue<'_>, buffers: &mut Buffers) -> Result<(), EvalFailure> {
     let inner = match part {
-        Part::StatusCode => Part::Number(3),
-        _ => Part::Text(2),
+        PathPart::StatusCode => PathPart::Number(3),
+        _ => PathPart::Text(2),
     };
     buffers.made.clear();
     let number = scalar(inner, value, &mut buffers.made)?;
@@ -363,25 +366,30 @@ fn status(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) 
 }
 
 /// Temporality and monotony stand in the message that holds the points; gives that message's field number.
-fn holder(message: &[u8], part: Part, value: &Value<'_>, buffers: &mut Buffers) -> Result<Option<u32>, Failure> {
+fn holder(
+    message: &[u8],
+    part: PathPart,
+    value: &OttlValue<'_>,
+    buffers: &mut Buffers,
+) -> Result<Option<u32>, EvalFailure> {
     match (part, value) {
-        (Part::Temporality, Value::Int(_)) | (Part::Monotonic, Value::Bool(_)) => {}
-        (Part::Temporality, _) => return Err(EXPECTED_INT),
-        _ => return Err(Failure("expected true or false")),
+        (PathPart::Temporality, OttlValue::Int(_)) | (PathPart::Monotonic, OttlValue::Bool(_)) => {}
+        (PathPart::Temporality, _) => return Err(EXPECTED_INT),
+        _ => return Err(EvalFailure("expected true or false")),
     }
     let Some((points, _)) = points_of(message) else { return Ok(None) };
     let number = match (part, points) {
-        (Part::Temporality, Points::Sum | Points::Histogram | Points::Exponential) => points.field(),
-        (Part::Monotonic, Points::Sum) => points.field(),
+        (PathPart::Temporality, Points::Sum | Points::Histogram | Points::Exponential) => points.field(),
+        (PathPart::Monotonic, Points::Sum) => points.field(),
         _ => return Ok(None),
     };
     let field = &mut buffers.made;
     field.clear();
     let inner = match (part, value) {
-        (Part::Temporality, Value::Int(code)) => put_varint(field, 2, *code as u64),
-        (Part::Monotonic, Value::Bool(truth)) => put_varint(field, 3, u64::from(*truth)),
-        (Part::Temporality, _) => return Err(EXPECTED_INT),
-        _ => return Err(Failure("expected true or false")),
+        (PathPart::Temporality, OttlValue::Int(code)) => put_varint(field, 2, *code as u64),
+        (PathPart::Monotonic, OttlValue::Bool(truth)) => put_varint(field, 3, u64::from(*truth)),
+        (PathPart::Temporality, _) => return Err(EXPECTED_INT),
+        _ => return Err(EvalFailure("expected true or false")),
     };
     put_spliced(&mut buffers.out, (number, bytes(message, number)), (inner, field));
     Ok(Some(number))

@@ -1,29 +1,29 @@
 //! `trace_state` by key: members of a W3C trace state, read and written as the OpenTelemetry library for Go does.
 
-use crate::ottl::Failure;
-use crate::ottl::path::Place;
-use crate::ottl::value::{Step, Value};
+use crate::ottl::EvalFailure;
+use crate::ottl::path::KeyStep;
+use crate::ottl::value::{OttlValue, ValueStep};
 
 const MEMBERS_MAX: usize = 32;
 
 /// The one key that a trace state is asked for.
-fn name(keys: &[Place]) -> Result<&str, Failure> {
+fn name(keys: &[KeyStep]) -> Result<&str, EvalFailure> {
     match keys {
-        [Place::Known(Step::Name(name))] => Ok(name),
-        _ => Err(Failure("trace_state has one key, a string")),
+        [KeyStep::Known(ValueStep::Name(name))] => Ok(name),
+        _ => Err(EvalFailure("trace_state has one key, a string")),
     }
 }
 
 /// The member's value, empty where it is absent; nil where the state is none.
-pub fn member<'a>(state: &'a [u8], keys: &[Place]) -> Result<Value<'a>, Failure> {
+pub fn member<'a>(state: &'a [u8], keys: &[KeyStep]) -> Result<OttlValue<'a>, EvalFailure> {
     let name = name(keys)?;
-    let Some(members) = members(state) else { return Ok(Value::Nil) };
+    let Some(members) = members(state) else { return Ok(OttlValue::Nil) };
     let found = members.into_iter().find(|(key, _)| *key == name.as_bytes());
-    Ok(found.map_or(Value::text(b""), |(_, value)| Value::text(value)))
+    Ok(found.map_or(OttlValue::text(b""), |(_, value)| OttlValue::text(value)))
 }
 
 /// The state with this member first (W3C Trace Context, 3.3.1.4); `None` where one or the other is not valid.
-pub fn with_member(state: &[u8], keys: &[Place], value: &str) -> Result<Option<Vec<u8>>, Failure> {
+pub fn with_member(state: &[u8], keys: &[KeyStep], value: &str) -> Result<Option<Vec<u8>>, EvalFailure> {
     let name = name(keys)?;
     let Some(members) = members(state) else { return Ok(None) };
     if !is_key(name.as_bytes()) || !is_value(value.as_bytes()) {

@@ -4,25 +4,25 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ottl::Failure;
+use crate::ottl::EvalFailure;
 
-const OUT_OF_RANGE: Failure = Failure("the time is out of range");
+const OUT_OF_RANGE: EvalFailure = EvalFailure("the time is out of range");
 
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct ZonedTime {
     at: Timestamp,
     zone: TimeZone,
 }
 
-impl Moment {
-    pub fn new(at: Timestamp, zone: TimeZone) -> Moment {
-        Moment { at, zone }
+impl ZonedTime {
+    pub fn new(at: Timestamp, zone: TimeZone) -> ZonedTime {
+        ZonedTime { at, zone }
     }
 
     /// Nanoseconds since 1970, in UTC.
-    pub fn of_nanos(nanos: i64) -> Moment {
+    pub fn of_nanos(nanos: i64) -> ZonedTime {
         let at = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default();
-        Moment { at, zone: TimeZone::UTC }
+        ZonedTime { at, zone: TimeZone::UTC }
     }
 
     pub fn at(&self) -> Timestamp {
@@ -68,19 +68,19 @@ impl Moment {
         format!("{sign}{:02}{:02}", minutes / 60, minutes % 60)
     }
 
-    pub fn plus(&self, nanos: i64) -> Result<Moment, Failure> {
+    pub fn plus(&self, nanos: i64) -> Result<ZonedTime, EvalFailure> {
         let at = self.at.checked_add(SignedDuration::from_nanos(nanos)).map_err(|_| OUT_OF_RANGE)?;
-        Ok(Moment { at, zone: self.zone.clone() })
+        Ok(ZonedTime { at, zone: self.zone.clone() })
     }
 
     /// Nanoseconds since another moment, as many as 64 bits hold.
-    pub fn since(&self, other: &Moment) -> i64 {
+    pub fn since(&self, other: &ZonedTime) -> i64 {
         let nanos = self.at.as_nanosecond() - other.at.as_nanosecond();
         i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
     }
 
     /// The same zone at another time.
-    pub fn moved(&self, at: Timestamp) -> Moment {
-        Moment { at, zone: self.zone.clone() }
+    pub fn moved(&self, at: Timestamp) -> ZonedTime {
+        ZonedTime { at, zone: self.zone.clone() }
     }
 }

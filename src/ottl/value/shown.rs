@@ -3,22 +3,23 @@
 use std::borrow::Cow;
 
 use crate::otlp::json::base64;
-use crate::ottl::value::{DEPTH_MAX, Moment, NESTED_BYTES_MAX, Value};
-use crate::ottl::{Failure, convert::layout};
+use crate::ottl::EvalFailure;
+use crate::ottl::convert::time::layout;
+use crate::ottl::value::{DEPTH_MAX, NESTED_BYTES_MAX, OttlValue, ZonedTime};
 
 /// A shown value is no longer than this.
 const SHOWN_MAX: usize = 8 << 20;
 
-impl Value<'_> {
+impl OttlValue<'_> {
     /// The value as text, where a function takes what can be made one (`String`, `IsMatch`, `Concat`): `None` for nil.
-    pub fn to_text(&self) -> Result<Option<Cow<'_, str>>, Failure> {
+    pub fn to_text(&self) -> Result<Option<Cow<'_, str>>, EvalFailure> {
         Ok(Some(match self {
-            Value::Nil => return Ok(None),
-            Value::Text(text) => Cow::Borrowed(text),
-            Value::Bool(true) => Cow::Borrowed("true"),
-            Value::Bool(false) => Cow::Borrowed("false"),
-            Value::Int(value) => Cow::Owned(value.to_string()),
-            Value::Bytes(bytes) => Cow::Owned(hex(bytes)),
+            OttlValue::Nil => return Ok(None),
+            OttlValue::Text(text) => Cow::Borrowed(text),
+            OttlValue::Bool(true) => Cow::Borrowed("true"),
+            OttlValue::Bool(false) => Cow::Borrowed("false"),
+            OttlValue::Int(value) => Cow::Owned(value.to_string()),
+            OttlValue::Bytes(bytes) => Cow::Owned(hex(bytes)),
             other => {
                 let mut out = String::new();
                 push_json(&mut out, other, Digits::Two, 0)?;
@@ -28,12 +29,16 @@ impl Value<'_> {
     }
 
     /// The value as text where it stands (`body.string`, `stringify_all`): empty for nil, base64 for bytes.
-    pub fn to_plain_text(&self) -> Result<Cow<'_, str>, Failure> {
+    pub fn to_plain_text(&self) -> Result<Cow<'_, str>, EvalFailure> {
         match self {
-            Value::Nil => Ok(Cow::Borrowed("")),
-            Value::Bytes(bytes) => Ok(Cow::Owned(base64_of(bytes))),
-            Value::Float(number) if !number.is_finite() => Ok(Cow::Owned(push_not_finite(*number).to_owned())),
-            Value::Float(_) | Value::Map { .. } | Value::Object(_) | Value::Array(_) | Value::List(_) => {
+            OttlValue::Nil => Ok(Cow::Borrowed("")),
+            OttlValue::Bytes(bytes) => Ok(Cow::Owned(base64_of(bytes))),
+            OttlValue::Float(number) if !number.is_finite() => Ok(Cow::Owned(push_not_finite(*number).to_owned())),
+            OttlValue::Float(_)
+            | OttlValue::Map { .. }
+            | OttlValue::Object(_)
+            | OttlValue::Array(_)
+            | OttlValue::List(_) => {
                 let mut out = String::new();
                 push_json(&mut out, self, Digits::AsNeeded, 0)?;
                 Ok(Cow::Owned(out))
@@ -84,28 +89,28 @@ fn push_float(out: &mut String, number: f64, digits: Digits) {
     }
 }
 
-fn push_json(out: &mut String, value: &Value<'_>, digits: Digits, depth: usize) -> Result<(), Failure> {
+fn push_json(out: &mut String, value: &OttlValue<'_>, digits: Digits, depth: usize) -> Result<(), EvalFailure> {
     if depth > DEPTH_MAX {
-        return Err(Failure("the value nests too deep"));
+        return Err(EvalFailure("the value nests too deep"));
     }
     if out.len() > SHOWN_MAX || value.wire().is_some_and(|wire| wire.len() > NESTED_BYTES_MAX) {
-        return Err(Failure("the value is too long to be a text"));
+        return Err(EvalFailure("the value is too long to be a text"));
     }
     match value {
-        Value::Nil => out.push_str("null"),
-        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
-        Value::Int(number) | Value::Duration(number) => out.push_str(&number.to_string()),
-        Value::Float(number) if number.is_finite() => push_float(out, *number, digits),
-        Value::Float(_) => return Err(Failure("the number is not finite")),
-        Value::Text(text) => push_string(out, text),
-        Value::Bytes(bytes) => push_string(out, &base64_of(bytes)),
-        Value::Id(id) => {
+        OttlValue::Nil => out.push_str("null"),
+        OttlValue::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        OttlValue::Int(number) | OttlValue::Duration(number) => out.push_str(&number.to_string()),
+        OttlValue::Float(number) if number.is_finite() => push_float(out, *number, digits),
+        OttlValue::Float(_) => return Err(EvalFailure("the number is not finite")),
+        OttlValue::Text(text) => push_string(out, text),
+        OttlValue::Bytes(bytes) => push_string(out, &base64_of(bytes)),
+        OttlValue::Id(id) => {
             let bytes: Vec<String> = id.bytes().iter().map(u8::to_string).collect();
             out.push_str(&format!("[{}]", bytes.join(",")));
         }
-        Value::Time(moment) => push_string(out, &rfc3339(moment)),
-        Value::Map { .. } | Value::Object(_) => {
-            let mut pairs = value.pairs().ok_or(Failure("the map has too many entries"))?;
+        OttlValue::Time(moment) => push_string(out, &rfc3339(moment)),
+        OttlValue::Map { .. } | OttlValue::Object(_) => {
+            let mut pairs = value.pairs().ok_or(EvalFailure("the map has too many entries"))?;
             pairs.sort_by(|a, b| a.0.cmp(&b.0));
             out.push('{');
             for (at, (key, value)) in pairs.iter().enumerate() {
@@ -118,9 +123,9 @@ fn push_json(out: &mut String, value: &Value<'_>, digits: Digits, depth: usize) 
             }
             out.push('}');
         }
-        Value::Array(_) | Value::List(_) => {
+        OttlValue::Array(_) | OttlValue::List(_) => {
             out.push('[');
-            let elements = value.elements().ok_or(Failure("the list has too many elements"))?;
+            let elements = value.elements().ok_or(EvalFailure("the list has too many elements"))?;
             for (at, element) in elements.iter().enumerate() {
                 if at > 0 {
                     out.push(',');
@@ -129,12 +134,12 @@ fn push_json(out: &mut String, value: &Value<'_>, digits: Digits, depth: usize) 
             }
             out.push(']');
         }
-        Value::Pieces(_) => return Err(Failure("messages of this kind are no text")),
+        OttlValue::Pieces(_) => return Err(EvalFailure("messages of this kind are no text")),
     }
     Ok(())
 }
 
-fn rfc3339(moment: &Moment) -> String {
+fn rfc3339(moment: &ZonedTime) -> String {
     layout::Layout::rfc3339().format(moment)
 }
 

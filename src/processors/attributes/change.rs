@@ -2,20 +2,21 @@
 //!
 //! The memory is used again for the next item. An item that cannot be walked is left alone.
 
-use super::matching::{Rules, Standing};
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted};
-use crate::core::origin::Origin;
-use crate::core::payload::Signal;
+use super::matching::{MatchRules, Standing};
+use crate::change::actions::{Actions, Workbench};
+use crate::change::rebuild;
+use crate::change::rebuild::Fate;
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
-use crate::processors::actions::{Actions, Workbench};
-use crate::processors::rebuild::{self, Fate};
 
-pub struct Change<'a> {
+pub struct ItemChange<'a> {
     signal: Signal,
-    rules: &'a Rules,
+    rules: &'a MatchRules,
     /// What the scope at hand says of its items.
     pub standing: Standing,
     actions: &'a Actions,
@@ -54,17 +55,17 @@ impl From<OverBudget> for Unchanged {
     }
 }
 
-impl<'a> Change<'a> {
+impl<'a> ItemChange<'a> {
     pub fn new(
         signal: Signal,
-        rules: &'a Rules,
+        rules: &'a MatchRules,
         actions: &'a Actions,
         origin: &'a Origin,
         ticket: &Ticket,
-    ) -> Change<'a> {
+    ) -> ItemChange<'a> {
         let (bench, room, standing) = (actions.workbench(ticket), Allowance::working(ticket), Standing::default());
         let (metric, points) = (Granted::new(), Granted::new());
-        Change { signal, rules, standing, actions, origin, bench, room, metric, points }
+        ItemChange { signal, rules, standing, actions, origin, bench, room, metric, points }
     }
 
     fn make_metric(&mut self, metric: &[u8]) -> Result<bool, Unchanged> {
@@ -113,7 +114,7 @@ impl<'a> Change<'a> {
     }
 }
 
-impl rebuild::Change for Change<'_> {
+impl rebuild::Rebuilder for ItemChange<'_> {
     fn decide(&mut self, item: &[u8]) -> Result<Fate, OverBudget> {
         if !self.rules.means(self.signal, self.standing, item) {
             return Ok(Fate::Stays);

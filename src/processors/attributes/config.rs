@@ -1,11 +1,11 @@
 //! `include` and `exclude` from the Collector's YAML, every fault with its place.
 
-use super::matching::{Expected, Library, Properties, Severity, Wanted, Words, kind_name};
+use super::matching::{Expected, Library, Properties, SeverityMatch, Wanted, WordMatch, kind_name};
+use crate::change::actions::{any_value, pattern};
 use crate::config::check::Section;
-use crate::config::pattern;
+use crate::config::value::pattern;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
-use crate::processors::actions::{any_value, pattern};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MatchType {
@@ -66,7 +66,7 @@ impl Reader<'_> {
     }
 
     /// `Some(None)` when the key is absent or its list empty.
-    fn words(&self, key: &str) -> Option<Option<Words>> {
+    fn words(&self, key: &str) -> Option<Option<WordMatch>> {
         let Some(texts) = self.section.strings(key) else {
             let absent = self.section.node(key).is_none_or(Node::is_null);
             return absent.then_some(None);
@@ -77,12 +77,12 @@ impl Reader<'_> {
         self.compile(self.section, key, texts).map(Some)
     }
 
-    fn compile(&self, section: &Section<'_>, key: &str, texts: Vec<String>) -> Option<Words> {
+    fn compile(&self, section: &Section<'_>, key: &str, texts: Vec<String>) -> Option<WordMatch> {
         if self.match_type == MatchType::Strict {
-            return Some(Words::Strict(texts));
+            return Some(WordMatch::Strict(texts));
         }
         match pattern::set_bytes(&texts) {
-            Ok(set) => Some(Words::Regexp(set)),
+            Ok(set) => Some(WordMatch::Regexp(set)),
             Err(why) => {
                 let message = format!("not a regular expression: {why}");
                 section.invalid(key, message, "regular expressions in RE2's syntax")
@@ -90,9 +90,9 @@ impl Reader<'_> {
         }
     }
 
-    fn kinds(&self) -> Option<Option<Words>> {
+    fn kinds(&self) -> Option<Option<WordMatch>> {
         let words = self.words("span_kinds")?;
-        if let Some(Words::Strict(kinds)) = &words {
+        if let Some(WordMatch::Strict(kinds)) = &words {
             let known = |kind: &String| (1..=5).any(|number| kind_name(number) == kind);
             if let Some(kind) = kinds.iter().find(|kind| !known(kind)) {
                 let expected = "SPAN_KIND_INTERNAL, _SERVER, _CLIENT, _PRODUCER or _CONSUMER";
@@ -158,12 +158,12 @@ impl Reader<'_> {
         read.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn severity(&self) -> Option<Option<Severity>> {
+    fn severity(&self) -> Option<Option<SeverityMatch>> {
         let Some(section) = self.section.section("log_severity_number") else { return Some(None) };
         let min = section.i64("min").unwrap_or(0);
         let match_undefined = section.bool("match_undefined").unwrap_or(false);
         let sound = section.is_map();
         section.finish();
-        sound.then_some(Some(Severity { min, match_undefined }))
+        sound.then_some(Some(SeverityMatch { min, match_undefined }))
     }
 }

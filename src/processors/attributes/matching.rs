@@ -7,21 +7,21 @@ use std::borrow::Cow;
 
 use regex::bytes::{Regex, RegexSet};
 
-use crate::core::payload::Signal;
+use crate::change::actions::push_text;
+use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SPAN, find_in};
 use crate::otlp::span;
 use crate::otlp::walk::{AnyValue, Fields};
-use crate::processors::actions::push_text;
 
 #[derive(Debug)]
-pub struct Rules {
+pub struct MatchRules {
     pub include: Option<Properties>,
     pub exclude: Option<Properties>,
 }
 
 /// Words of which one has to match.
 #[derive(Debug)]
-pub enum Words {
+pub enum WordMatch {
     Strict(Vec<String>),
     Regexp(RegexSet),
 }
@@ -29,15 +29,15 @@ pub enum Words {
 /// What has to match, all of it.
 #[derive(Debug, Default)]
 pub struct Properties {
-    pub services: Option<Words>,
+    pub services: Option<WordMatch>,
     pub resources: Vec<Wanted>,
     pub libraries: Vec<Library>,
-    pub span_names: Option<Words>,
-    pub span_kinds: Option<Words>,
-    pub log_bodies: Option<Words>,
-    pub severity_texts: Option<Words>,
-    pub severity_number: Option<Severity>,
-    pub metric_names: Option<Words>,
+    pub span_names: Option<WordMatch>,
+    pub span_kinds: Option<WordMatch>,
+    pub log_bodies: Option<WordMatch>,
+    pub severity_texts: Option<WordMatch>,
+    pub severity_number: Option<SeverityMatch>,
+    pub metric_names: Option<WordMatch>,
     pub attributes: Vec<Wanted>,
 }
 
@@ -58,12 +58,12 @@ pub enum Expected {
 
 #[derive(Debug)]
 pub struct Library {
-    pub name: Words,
-    pub version: Option<Words>,
+    pub name: WordMatch,
+    pub version: Option<WordMatch>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Severity {
+pub struct SeverityMatch {
     pub min: i64,
     pub match_undefined: bool,
 }
@@ -74,7 +74,7 @@ pub struct Standing {
     excludable: bool,
 }
 
-impl Rules {
+impl MatchRules {
     /// `None` when nothing of this resource is meant.
     pub fn at_resource(&self, resource: &[u8]) -> Option<Standing> {
         if self.include.as_ref().is_some_and(|include| !include.matches_resource(resource)) {
@@ -184,17 +184,17 @@ impl Properties {
     }
 }
 
-impl Severity {
+impl SeverityMatch {
     fn matches(self, number: i64) -> bool {
         if number == 0 { self.match_undefined } else { number >= self.min }
     }
 }
 
-impl Words {
+impl WordMatch {
     pub fn matches(&self, text: &[u8]) -> bool {
         match self {
-            Words::Strict(words) => words.iter().any(|word| word.as_bytes() == text),
-            Words::Regexp(set) => set.is_match(text),
+            WordMatch::Strict(words) => words.iter().any(|word| word.as_bytes() == text),
+            WordMatch::Regexp(set) => set.is_match(text),
         }
     }
 
@@ -202,8 +202,8 @@ impl Words {
     fn match_value(&self, value: AnyValue<'_>) -> bool {
         match (self, value) {
             (_, AnyValue::Str(text)) => self.matches(text),
-            (_, AnyValue::Empty) | (Words::Strict(_), _) => false,
-            (Words::Regexp(_), other) => self.match_text(other),
+            (_, AnyValue::Empty) | (WordMatch::Strict(_), _) => false,
+            (WordMatch::Regexp(_), other) => self.match_text(other),
         }
     }
 

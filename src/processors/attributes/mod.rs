@@ -19,18 +19,19 @@ mod matching;
 
 use std::sync::Arc;
 
-use self::change::Change;
-use self::matching::Rules;
-use super::actions::{self, Actions};
-use super::rebuild::rebuild;
+use self::change::ItemChange;
+use self::matching::MatchRules;
+use crate::change::actions;
+use crate::change::actions::Actions;
+use crate::change::rebuild::rebuild;
 use crate::config::check::Section;
-use crate::core::consumer::Next;
+use crate::core::data::granted::Allowance;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::ConsumeError;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::core::granted::Allowance;
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::transform::Transform;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::transform::Transform;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -54,12 +55,12 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let (include, exclude) = (config::properties(&section, "include"), config::properties(&section, "exclude"));
     let actions = actions::read(&section, "actions");
     section.finish();
-    let rules = Rules { include: include?, exclude: exclude? };
+    let rules = MatchRules { include: include?, exclude: exclude? };
     Some(Box::new(Plan { work: Arc::new(Work { rules, actions: actions? }) }))
 }
 
 struct Work {
-    rules: Rules,
+    rules: MatchRules,
     actions: Actions,
 }
 
@@ -86,7 +87,7 @@ impl Transform for Attributes {
         let Payload { signal, envelope, origin, ticket, .. } = &mut payload;
         let Work { rules, actions } = &*self.work;
         let mut room = Allowance::of(ticket);
-        let mut change = Change::new(*signal, rules, actions, origin, ticket);
+        let mut change = ItemChange::new(*signal, rules, actions, origin, ticket);
         for group in &mut envelope.groups {
             let Some(standing) = rules.at_resource(group.resource.as_deref().unwrap_or_default()) else { continue };
             for scope in &mut group.scopes {

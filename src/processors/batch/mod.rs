@@ -21,17 +21,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::check::Section;
-use crate::core::component::{Component, Task};
-use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::ItemEnd;
 use crate::core::error::{ConsumeError, Reason, StartError};
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::End;
-use crate::core::stats::{Counter, Flow, Histogram};
-use crate::core::tasks::{Pulse, Tasks};
-use crate::otlp::portion;
-use crate::processors::batch::pending::{Entry, Pending, Rule, Trigger};
+use crate::core::report::stats::{Counter, Flow, Histogram};
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::tasks::{Pulse, Tasks};
+use crate::otlp::regroup::portion;
+use crate::processors::batch::pending::{BatchLimits, PendingBatch, PendingEntry, Trigger};
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -58,7 +58,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
         keys.not_yet(&["metadata_keys"]);
     }
     keys.without_effect("metadata_cardinality_limit", "there are no metadata_keys");
-    let rule = Rule {
+    let rule = BatchLimits {
         timeout: keys.duration("timeout").unwrap_or(Duration::from_millis(200)),
         send_batch_size: keys.u64("send_batch_size").unwrap_or(8192),
         send_batch_max_size: keys.u64("send_batch_max_size").unwrap_or(0),
@@ -72,7 +72,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
 }
 
 struct Plan {
-    rule: Rule,
+    rule: BatchLimits,
 }
 
 impl ProcessorPlan for Plan {
@@ -121,10 +121,10 @@ struct Batch {
 }
 
 struct Shared {
-    rule: Rule,
+    rule: BatchLimits,
     next: Next,
     // Locked to push and take, never across an await. Bounded by the byte budget: each entry's sender waits with its ticket.
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingBatch>,
     wake: Notify,
     flow: Flow,
     sent_by_size: Arc<Counter>,
@@ -133,7 +133,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+    fn pending(&self) -> MutexGuard<'_, PendingBatch> {
         self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -157,14 +157,14 @@ impl Shared {
     }
 
     /// Sends one batch and tells its senders.
-    async fn send(&self, entries: Vec<Entry>, trigger: Trigger) {
+    async fn send(&self, entries: Vec<PendingEntry>, trigger: Trigger) {
         match trigger {
             Trigger::Size => self.sent_by_size.add(1),
             Trigger::Timeout => self.sent_by_timeout.add(1),
         }
         let mut senders = Vec::new();
         let mut payloads = Vec::new();
-        for Entry { payload, waiter, .. } in entries {
+        for PendingEntry { payload, waiter, .. } in entries {
             if payload.share.is_abandoned() {
                 drop(payload);
                 let message = "whoever sent it does not wait for the answer any more";
@@ -207,7 +207,7 @@ impl Shared {
             Some(error) => {
                 tracing::debug!(%error, "part of a batch was not taken");
                 for (why, share) in failed {
-                    share.end(End::Dropped(why.reason(), &format!("a part of the batch was not taken: {why}")));
+                    share.end(ItemEnd::Dropped(why.reason(), &format!("a part of the batch was not taken: {why}")));
                 }
                 Ok(())
             }

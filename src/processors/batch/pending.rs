@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::core::data::payload::Payload;
 use crate::core::error::ConsumeError;
-use crate::core::payload::Payload;
 
 /// `timeout`, `send_batch_size`, `send_batch_max_size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct BatchLimits {
     /// Zero sends at once.
     pub timeout: Duration,
     /// Zero sends at once.
@@ -25,7 +25,7 @@ pub struct Rule {
 }
 
 /// A payload and who waits for its outcome.
-pub struct Entry {
+pub struct PendingEntry {
     pub payload: Payload,
     pub waiter: oneshot::Sender<Result<(), ConsumeError>>,
     arrived: Instant,
@@ -39,16 +39,16 @@ pub enum Trigger {
 }
 
 #[derive(Default)]
-pub struct Pending {
-    entries: VecDeque<Entry>,
+pub struct PendingBatch {
+    entries: VecDeque<PendingEntry>,
     items: u64,
     ending: bool,
 }
 
-impl Pending {
+impl PendingBatch {
     pub fn push(&mut self, payload: Payload, waiter: oneshot::Sender<Result<(), ConsumeError>>, now: Instant) {
         self.items += payload.items;
-        self.entries.push_back(Entry { payload, waiter, arrived: now });
+        self.entries.push_back(PendingEntry { payload, waiter, arrived: now });
     }
 
     /// Nobody sends any more what is pushed now.
@@ -67,12 +67,12 @@ impl Pending {
     }
 
     /// When the oldest entry's time is up; `None` when nothing waits.
-    pub fn due(&self, rule: Rule) -> Option<Instant> {
+    pub fn due(&self, rule: BatchLimits) -> Option<Instant> {
         self.entries.front().map(|entry| entry.arrived + rule.timeout)
     }
 
     /// The next batch when one is ready.
-    pub fn take(&mut self, rule: Rule, now: Instant) -> Option<(Vec<Entry>, Trigger)> {
+    pub fn take(&mut self, rule: BatchLimits, now: Instant) -> Option<(Vec<PendingEntry>, Trigger)> {
         let due = self.due(rule)?;
         let trigger = if self.items >= rule.send_batch_size { Trigger::Size } else { Trigger::Timeout };
         if trigger == Trigger::Timeout && now < due && !self.ending {
@@ -100,29 +100,30 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::budget::Ticket;
-    use crate::core::origin::Origin;
-    use crate::core::payload::{Envelope, Signal};
-    use crate::core::settlement::Share;
+    use crate::core::data::budget::Ticket;
+    use crate::core::data::origin::Origin;
+    use crate::core::data::payload::{Envelope, Signal};
+    use crate::core::data::settlement::Share;
     use crate::core::time::UnixNanos;
 
-    const RULE: Rule = Rule { timeout: Duration::from_millis(200), send_batch_size: 10, send_batch_max_size: 12 };
+    const RULE: BatchLimits =
+        BatchLimits { timeout: Duration::from_millis(200), send_batch_size: 10, send_batch_max_size: 12 };
 
-    fn push(pending: &mut Pending, items: u64, now: Instant) {
+    fn push(pending: &mut PendingBatch, items: u64, now: Instant) {
         let origin = Arc::new(Origin::internal(UnixNanos(0)));
         let (signal, envelope) = (Signal::Traces, Envelope::default());
         let payload = Payload { signal, envelope, items, origin, ticket: Ticket::free(), share: Share::none() };
         pending.push(payload, oneshot::channel().0, now);
     }
 
-    fn sizes(taken: Option<(Vec<Entry>, Trigger)>) -> Option<(Vec<u64>, Trigger)> {
+    fn sizes(taken: Option<(Vec<PendingEntry>, Trigger)>) -> Option<(Vec<u64>, Trigger)> {
         taken.map(|(entries, trigger)| (entries.iter().map(|entry| entry.payload.items).collect(), trigger))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_goes_out_at_its_size_or_its_age() {
         let now = Instant::now();
-        let mut pending = Pending::default();
+        let mut pending = PendingBatch::default();
         push(&mut pending, 4, now);
         assert_eq!(sizes(pending.take(RULE, now)), None);
         push(&mut pending, 5, now);
@@ -139,7 +140,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_batch_passes_the_maximum_unless_one_payload_does() {
         let now = Instant::now();
-        let mut pending = Pending::default();
+        let mut pending = PendingBatch::default();
         for items in [9, 9, 40, 1] {
             push(&mut pending, items, now);
         }
@@ -151,8 +152,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn zero_timeout_or_zero_size_send_at_once() {
         let now = Instant::now();
-        for rule in [Rule { timeout: Duration::ZERO, ..RULE }, Rule { send_batch_size: 0, ..RULE }] {
-            let mut pending = Pending::default();
+        for rule in [BatchLimits { timeout: Duration::ZERO, ..RULE }, BatchLimits { send_batch_size: 0, ..RULE }] {
+            let mut pending = PendingBatch::default();
             push(&mut pending, 1, now);
             assert!(pending.take(rule, now).is_some(), "{rule:?}");
         }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::*;
-use crate::core::balance::Sheet;
-use crate::core::budget::{Budget, Ticket};
-use crate::core::component::ComponentId;
-use crate::core::factory::BuildContext;
-use crate::core::host::Host;
-use crate::core::origin::Origin;
-use crate::core::payload::{Envelope, Group, ScopeGroup};
-use crate::core::settlement::{Loss, Receipt, Share};
+use crate::core::data::balance::Sheet;
+use crate::core::data::budget::{Budget, Ticket};
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Envelope, Group, ScopeGroup};
+use crate::core::data::settlement::{Loss, Receipt, Share};
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::BuildContext;
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 
 /// Remembers the sizes of what it took; refuses on demand, or whatever holds an item "bad".
@@ -30,7 +30,7 @@ impl Consumer for Sink {
                 return Err(ConsumeError::rejected(Reason::PERMANENT, "no"));
             }
             self.taken.lock().unwrap().push(payload.items);
-            payload.share.end(End::Delivered);
+            payload.share.end(ItemEnd::Delivered);
             Ok(())
         })
     }
@@ -43,7 +43,7 @@ struct Bench {
     component: Arc<dyn Component>,
 }
 
-async fn bench(rule: Rule) -> Bench {
+async fn bench(rule: BatchLimits) -> Bench {
     let host = Host::new(Budget::unlimited());
     let sink = Arc::new(Sink::default());
     let id = ComponentId::parse("batch").unwrap();
@@ -92,7 +92,8 @@ impl Bench {
     }
 }
 
-const RULE: Rule = Rule { timeout: Duration::from_millis(200), send_batch_size: 4, send_batch_max_size: 5 };
+const RULE: BatchLimits =
+    BatchLimits { timeout: Duration::from_millis(200), send_batch_size: 4, send_batch_max_size: 5 };
 
 #[tokio::test(start_paused = true)]
 async fn senders_share_a_batch_and_its_outcome() {
@@ -130,7 +131,7 @@ async fn a_payload_above_the_maximum_is_cut_and_a_failed_part_is_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_sends_what_waits_at_once() {
-    let bench = bench(Rule { timeout: Duration::from_secs(3600), ..RULE }).await;
+    let bench = bench(BatchLimits { timeout: Duration::from_secs(3600), ..RULE }).await;
     let start = Instant::now();
     let (outcome, ()) = tokio::join!(bench.send(&["a"]), async {
         tokio::task::yield_now().await;

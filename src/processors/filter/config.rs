@@ -1,36 +1,36 @@
 //! What a filter's configuration says: one row of passes for each signal, in the order in which they run.
 
 use crate::config::check::Section;
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
-use crate::core::payload::Signal;
-use crate::ottl::{Conditions, Context, ErrorMode, Grammar, Syntax, Texts, infer};
+use crate::ottl::{Conditions, Context, ErrorMode, Grammar, StatementTexts, Syntax, infer};
 use crate::processors::filter::properties::{self, Skip};
 
 /// What is asked at each level; what holds goes with all that is in it.
 #[derive(Debug, Default)]
 pub struct Pass {
-    pub resource: Option<Test>,
-    pub scope: Option<Test>,
+    pub resource: Option<FilterTest>,
+    pub scope: Option<FilterTest>,
     /// Of spans, metrics and log records.
-    pub item: Option<Test>,
+    pub item: Option<FilterTest>,
     /// Of span events and data points.
-    pub piece: Option<Test>,
+    pub piece: Option<FilterTest>,
 }
 
 #[derive(Debug)]
-pub enum Test {
+pub enum FilterTest {
     Conditions(Conditions),
     Properties(Skip),
 }
 
 /// The passes of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
-pub struct Rules {
+pub struct FilterRules {
     passes: [Vec<Pass>; 4],
 }
 
-impl Rules {
+impl FilterRules {
     pub fn of(&self, signal: Signal) -> &[Pass] {
         &self.passes[signal.index()]
     }
@@ -41,13 +41,13 @@ impl Pass {
     pub fn texts(&self) -> Vec<&str> {
         let tests = [&self.resource, &self.scope, &self.item, &self.piece].into_iter().flatten();
         let texts = tests.flat_map(|test| match test {
-            Test::Conditions(conditions) => conditions.texts().collect(),
-            Test::Properties(_) => vec!["include/exclude"],
+            FilterTest::Conditions(conditions) => conditions.texts().collect(),
+            FilterTest::Properties(_) => vec!["include/exclude"],
         });
         texts.collect()
     }
 
-    fn set(&mut self, context: Context, test: Test) {
+    fn set(&mut self, context: Context, test: FilterTest) {
         let level = match context {
             Context::Resource => &mut self.resource,
             Context::Scope => &mut self.scope,
@@ -59,9 +59,9 @@ impl Pass {
 }
 
 /// Reports every fault; what is faulty is left out.
-pub fn read(keys: &Section<'_>) -> Rules {
+pub fn read(keys: &Section<'_>) -> FilterRules {
     let mode = ErrorMode::read(keys).unwrap_or_default();
-    let mut rules = Rules::default();
+    let mut rules = FilterRules::default();
     let old = [
         (Signal::Traces, "traces", "spans", "trace_conditions"),
         (Signal::Metrics, "metrics", "metrics", "metric_conditions"),
@@ -110,13 +110,13 @@ fn context_lists(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Opti
     };
     let mut pass = None;
     for (key, context) in lists {
-        let texts = Texts::under(section, key);
+        let texts = StatementTexts::under(section, key);
         if texts.is_empty() {
             continue;
         }
         let syntax = Syntax { context: *context, prefixed: false, cache: false };
         let pass = pass.get_or_insert_with(Pass::default);
-        pass.set(*context, Test::Conditions(texts.conditions(syntax, mode)));
+        pass.set(*context, FilterTest::Conditions(texts.conditions(syntax, mode)));
     }
     pass
 }
@@ -131,7 +131,7 @@ fn flat_list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> 
         return Vec::new();
     }
     let mut passes = Vec::new();
-    let texts = Texts::of(keys, key, texts);
+    let texts = StatementTexts::of(keys, key, texts);
     if !texts.is_empty() {
         passes.extend(inferred(&texts, signal, mode));
     }
@@ -147,7 +147,7 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
     let mode = ErrorMode::read(section).unwrap_or(mode);
     let contexts: Vec<(&str, Context)> = Context::of(signal).iter().map(|context| (context.name(), *context)).collect();
     let context = section.choice("context", &contexts);
-    let texts = Texts::under(section, "conditions");
+    let texts = StatementTexts::under(section, "conditions");
     if texts.is_empty() {
         if section.node("conditions").is_some() {
             return None;
@@ -158,7 +158,7 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
         (Some(context), _) => {
             let syntax = Syntax { context, prefixed: false, cache: false };
             let mut pass = Pass::default();
-            pass.set(context, Test::Conditions(texts.conditions(syntax, mode)));
+            pass.set(context, FilterTest::Conditions(texts.conditions(syntax, mode)));
             Some(pass)
         }
         (None, Some(_)) => None,
@@ -167,7 +167,7 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
 }
 
 /// The lowest context that any of the texts names is that of all.
-fn inferred(texts: &Texts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
+fn inferred(texts: &StatementTexts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
     let mut found = None;
     for text in texts.iter() {
         match infer(text, Grammar::Condition, signal) {
@@ -184,6 +184,6 @@ fn inferred(texts: &Texts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> 
     };
     let syntax = Syntax { context, prefixed: true, cache: false };
     let mut pass = Pass::default();
-    pass.set(context, Test::Conditions(texts.conditions(syntax, mode)));
+    pass.set(context, FilterTest::Conditions(texts.conditions(syntax, mode)));
     Some(pass)
 }

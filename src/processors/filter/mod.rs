@@ -19,15 +19,15 @@ mod stage;
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::component::{Component, Task};
-use crate::core::consumer::Next;
+use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
-use crate::core::payload::Signal;
-use crate::core::stats::Flow;
+use crate::core::report::stats::Flow;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::ottl::{self, Failures};
-use crate::processors::filter::config::Rules;
+use crate::processors::filter::config::FilterRules;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -49,7 +49,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
 
 struct Plan {
     names_resources: bool,
-    rules: Arc<Rules>,
+    rules: Arc<FilterRules>,
 }
 
 impl ProcessorPlan for Plan {
@@ -66,7 +66,7 @@ impl ProcessorPlan for Plan {
         let failed = "Conditions and statements that failed on an item.";
         let told = Told { processor: id.clone(), pipeline: cx.pipeline, signal: cx.signal, rules: self.rules.clone() };
         Stage::Consumer {
-            consumer: Arc::new(stage::Filter {
+            consumer: Arc::new(stage::FilterStage {
                 rules: self.rules.clone(),
                 next,
                 flow: Flow::of(&host.stats, &id, cx.signal),
@@ -91,7 +91,7 @@ struct Told {
     processor: String,
     pipeline: String,
     signal: Signal,
-    rules: Arc<Rules>,
+    rules: Arc<FilterRules>,
 }
 
 impl Component for Told {

@@ -6,14 +6,14 @@
 use regex::RegexSet;
 
 use crate::config::check::Section;
-use crate::config::pattern;
+use crate::config::value::pattern;
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value as Scalar};
-use crate::core::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SPAN, find_in};
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::ottl::Item;
-use crate::processors::filter::config::{Pass, Test};
+use crate::processors::filter::config::{FilterTest, Pass};
 
 /// What is skipped: what `include` does not match and what `exclude` matches.
 #[derive(Debug, Default)]
@@ -183,7 +183,7 @@ pub fn read(section: &Section<'_>, signal: Signal) -> Option<Pass> {
     if signal == Signal::Metrics {
         section.section("regexp");
     }
-    let some = |skip: Skip| (skip.include.is_some() || skip.exclude.is_some()).then_some(Test::Properties(skip));
+    let some = |skip: Skip| (skip.include.is_some() || skip.exclude.is_some()).then_some(FilterTest::Properties(skip));
     let (resource, item) = (some(resource), some(item));
     let pass = resource.is_some() || item.is_some();
     pass.then_some(Pass { resource, item, ..Pass::default() })

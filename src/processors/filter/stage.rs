@@ -3,23 +3,23 @@
 
 use std::sync::Arc;
 
-use crate::core::aside::Aside;
-use crate::core::budget::OverBudget;
-use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::data::budget::OverBudget;
+use crate::core::data::granted::Allowance;
+use crate::core::data::items::Items;
+use crate::core::data::payload::{Group, Payload, ScopeGroup, Signal};
+use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::granted::Allowance;
-use crate::core::items::Items;
 use crate::core::limits::LONG_WORK_BYTES;
-use crate::core::payload::{Group, Payload, ScopeGroup, Signal};
-use crate::core::settlement::{End, Share};
-use crate::core::stats::{Counter, Flow};
+use crate::core::offload::Aside;
+use crate::core::report::stats::{Counter, Flow};
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::otlp::envelope::count_item;
-use crate::otlp::rewrite::Rewrite;
+use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::write;
 use crate::ottl::{
-    Failure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, without, without_points,
+    EvalFailure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, without, without_points,
 };
-use crate::processors::filter::config::{Pass, Rules, Test};
+use crate::processors::filter::config::{FilterRules, FilterTest, Pass};
 
 /// Field of `Span` that holds its events.
 const EVENTS: u32 = 11;
@@ -27,15 +27,15 @@ const EVENTS: u32 = 11;
 /// An item without its pieces, without some of them, the verdicts on them, and the item made anew.
 const BUFFERS: usize = 4;
 
-pub struct Filter {
-    pub rules: Arc<Rules>,
+pub struct FilterStage {
+    pub rules: Arc<FilterRules>,
     pub next: Next,
     pub flow: Flow,
     pub filtered: Arc<Counter>,
     pub failures: Failures,
 }
 
-impl Consumer for Filter {
+impl Consumer for FilterStage {
     fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         let came = payload.items;
         self.flow.incoming.add(came);
@@ -49,7 +49,7 @@ impl Consumer for Filter {
     }
 }
 
-impl Filter {
+impl FilterStage {
     /// The same beside the worker's other tasks.
     async fn aside(&self, mut payload: Payload) -> Result<(), ConsumeError> {
         let (rules, failures, came) = (self.rules.clone(), self.failures.clone(), payload.items);
@@ -79,12 +79,12 @@ impl Filter {
 
     fn count(&self, gone: Share, dropped: u64) {
         self.filtered.add(dropped);
-        gone.end(End::Dropped(Reason::FILTERED, "a condition of the filter held"));
+        gone.end(ItemEnd::Dropped(Reason::FILTERED, "a condition of the filter held"));
     }
 }
 
 /// How many items went.
-fn filter(rules: &Rules, failures: &Failures, payload: &mut Payload) -> Result<u64, ConsumeError> {
+fn filter(rules: &FilterRules, failures: &Failures, payload: &mut Payload) -> Result<u64, ConsumeError> {
     let (rewrite, working) = (Rewrite::within(&payload.ticket), Allowance::working(&payload.ticket));
     let mut walk = Walk { signal: payload.signal, failures, dropped: 0, refused: None, working, covered: 0, rewrite };
     for pass in rules.of(payload.signal) {
@@ -116,15 +116,15 @@ struct Walk<'f> {
 }
 
 impl Walk<'_> {
-    fn holds(&self, test: Option<&Test>, item: &Item<'_>) -> Result<bool, Failure> {
+    fn holds(&self, test: Option<&FilterTest>, item: &Item<'_>) -> Result<bool, EvalFailure> {
         match test {
             None => Ok(false),
-            Some(Test::Conditions(conditions)) => conditions.any(item, self.failures),
-            Some(Test::Properties(skip)) => Ok(skip.skips(item)),
+            Some(FilterTest::Conditions(conditions)) => conditions.any(item, self.failures),
+            Some(FilterTest::Properties(skip)) => Ok(skip.skips(item)),
         }
     }
 
-    fn group(&mut self, pass: &Pass, group: &mut Group) -> Result<(), Failure> {
+    fn group(&mut self, pass: &Pass, group: &mut Group) -> Result<(), EvalFailure> {
         let resource = group.resource.as_deref().unwrap_or_default();
         let about = Item { resource, ..Item::default() };
         if self.holds(pass.resource.as_ref(), &about)? {
@@ -150,7 +150,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn scope(&mut self, pass: &Pass, about: &Item<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
+    fn scope(&mut self, pass: &Pass, about: &Item<'_>, group: &mut ScopeGroup) -> Result<(), EvalFailure> {
         let about = Item { scope: group.scope.as_deref().unwrap_or_default(), ..*about };
         if self.holds(pass.scope.as_ref(), &about)? {
             self.dropped += self.items_of(group);
@@ -178,7 +178,7 @@ impl Walk<'_> {
     }
 
     /// Asks about the events of a span or the points of a metric; a metric that is left without points goes.
-    fn pieces(&mut self, pass: &Pass, about: &Item<'_>, items: &Items, at: usize) -> Result<(), Failure> {
+    fn pieces(&mut self, pass: &Pass, about: &Item<'_>, items: &Items, at: usize) -> Result<(), EvalFailure> {
         let bytes = about.item.len() * BUFFERS;
         if let Err(why) = self.working.take(bytes.saturating_sub(self.covered)) {
             self.refused = Some(why);
@@ -218,18 +218,18 @@ impl Walk<'_> {
     }
 
     /// Leaves alone what would take too long to ask.
-    fn give_up(&self, pass: &Pass) -> Result<(), Failure> {
+    fn give_up(&self, pass: &Pass) -> Result<(), EvalFailure> {
         let tests = [&pass.scope, &pass.item, &pass.piece];
         tests.into_iter().flatten().try_for_each(|test| match test {
-            Test::Conditions(conditions) => conditions.give_up(self.failures),
-            Test::Properties(_) => {
+            FilterTest::Conditions(conditions) => conditions.give_up(self.failures),
+            FilterTest::Properties(_) => {
                 self.failures.0.add(1);
                 Ok(())
             }
         })
     }
 
-    fn gone<'a>(&self, pass: &Pass, pieces: impl Iterator<Item = Item<'a>>) -> Result<Vec<bool>, Failure> {
+    fn gone<'a>(&self, pass: &Pass, pieces: impl Iterator<Item = Item<'a>>) -> Result<Vec<bool>, EvalFailure> {
         pieces.map(|piece| self.holds(pass.piece.as_ref(), &piece)).collect()
     }
 

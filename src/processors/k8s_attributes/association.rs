@@ -8,14 +8,14 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use super::bindings::Clock;
-use super::config::{Range, Rule, Source};
-use super::facts::{Facts, Known};
+use super::bindings::ClockStretches;
+use super::config::{AssociationRule, AssociationSource, Range};
+use super::facts::{Known, ResourceFacts};
 use super::roles::only_forwards;
 use super::strangers::may_be_a_pods;
-use crate::core::origin::Origin;
+use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
-use crate::kube::table::{Entry, Snapshot};
+use crate::kube::table::{PodEntry, Snapshot};
 
 /// Attributes that hold an address.
 const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
@@ -37,8 +37,8 @@ pub enum Tried {
 }
 
 /// Tells the value of a pod-level attribute that a rule compares and no index holds (a label, the deployment's name).
-pub trait PodAttributes {
-    fn value(&self, entry: &Arc<Entry>, name: &str) -> Option<String>;
+pub trait PodLookup {
+    fn value(&self, entry: &Arc<PodEntry>, name: &str) -> Option<String>;
 }
 
 /// One rule that was tried, with the values it looked for.
@@ -51,7 +51,7 @@ pub struct Attempt {
 }
 
 pub struct Association {
-    rules: Vec<Rule>,
+    rules: Vec<AssociationRule>,
     /// For rules without an indexed source: pods by the joined values, made anew when the table changed.
     scans: Mutex<HashMap<usize, Scan>>,
 }
@@ -65,7 +65,7 @@ struct Scan {
 /// A resource that looks for its pod.
 #[derive(Clone, Copy)]
 pub struct Seeker<'a> {
-    pub facts: &'a Facts<'a>,
+    pub facts: &'a ResourceFacts<'a>,
     pub origin: &'a Origin,
     pub proxies: &'a [Range],
     /// Further names of containers that only forward.
@@ -73,7 +73,7 @@ pub struct Seeker<'a> {
     /// When the resource's data was made, where the arrival is too late to tell an address's owner.
     pub made_at: &'a dyn Fn() -> Option<UnixNanos>,
     /// Steps of the wall clock that times must not be compared across.
-    pub clock: Clock,
+    pub clock: ClockStretches,
 }
 
 impl Seeker<'_> {
@@ -82,17 +82,17 @@ impl Seeker<'_> {
     }
 
     /// The pod at the other end of the connection; `None` for one that only forwards what others made.
-    pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+    pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<PodEntry>> {
         // A connection belongs to whoever had the address when it was accepted.
         self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !only_forwards(&entry.pod, self.relays))
     }
 
-    fn holder<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+    fn holder<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<PodEntry>> {
         if self.is_proxy(ip) { None } else { self.at_address(ip, at, snapshot) }
     }
 
     /// Before or after whom a time was that came twice, it does not tell.
-    fn at_address<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+    fn at_address<'s>(&self, ip: IpAddr, at: UnixNanos, snapshot: &'s Snapshot) -> Option<&'s Arc<PodEntry>> {
         if self.clock.came_twice(at) { snapshot.only_by_ip(ip, at) } else { snapshot.by_ip(ip, at) }
     }
 
@@ -101,16 +101,17 @@ impl Seeker<'_> {
     }
 
     /// True when the rule names an address whose data may be anybody's.
-    fn is_refused(&self, rule: &Rule, snapshot: &Snapshot) -> bool {
+    fn is_refused(&self, rule: &AssociationRule, snapshot: &Snapshot) -> bool {
         rule.sources.iter().any(|source| {
             let ip = match source {
-                Source::Connection => self.peer(),
-                Source::Attribute(name) if ADDRESSES.contains(&name.as_str()) => self.facts.ip(name),
-                Source::Attribute(_) => None,
+                AssociationSource::Connection => self.peer(),
+                AssociationSource::Attribute(name) if ADDRESSES.contains(&name.as_str()) => self.facts.ip(name),
+                AssociationSource::Attribute(_) => None,
             };
             let forwards = |ip| {
                 let there = self.at_address(ip, self.accepted_at(), snapshot);
-                *source == Source::Connection && there.is_some_and(|entry| only_forwards(&entry.pod, self.relays))
+                *source == AssociationSource::Connection
+                    && there.is_some_and(|entry| only_forwards(&entry.pod, self.relays))
             };
             ip.is_some_and(|ip| self.is_proxy(ip) || snapshot.is_node_address(ip) || forwards(ip))
         })
@@ -122,19 +123,19 @@ impl Seeker<'_> {
 }
 
 impl Association {
-    pub fn new(rules: Vec<Rule>) -> Association {
+    pub fn new(rules: Vec<AssociationRule>) -> Association {
         Association { rules, scans: Mutex::default() }
     }
 
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[AssociationRule] {
         &self.rules
     }
 
     /// True for a rule that looks at addresses only.
     pub fn is_by_address(&self, rule: usize) -> bool {
-        let is_address = |source: &Source| match source {
-            Source::Connection => true,
-            Source::Attribute(name) => ADDRESSES.contains(&name.as_str()),
+        let is_address = |source: &AssociationSource| match source {
+            AssociationSource::Connection => true,
+            AssociationSource::Attribute(name) => ADDRESSES.contains(&name.as_str()),
         };
         self.rules.get(rule).is_some_and(|rule| rule.sources.iter().all(is_address))
     }
@@ -142,19 +143,19 @@ impl Association {
     /// True when a rule that missed may yet find a pod that is announced late: by what names one pod, or an address that a
     /// pod can have. Its values go into `sign`.
     pub fn hopes(&self, rule: usize, seeker: &Seeker<'_>, sign: &mut impl Hasher) -> bool {
-        let Some(Rule { sources, .. }) = self.rules.get(rule) else { return false };
-        let may = |source: &Source| match source {
-            Source::Connection => seeker.peer().is_some_and(may_be_a_pods),
-            Source::Attribute(name) if ADDRESSES.contains(&name.as_str()) => {
+        let Some(AssociationRule { sources, .. }) = self.rules.get(rule) else { return false };
+        let may = |source: &AssociationSource| match source {
+            AssociationSource::Connection => seeker.peer().is_some_and(may_be_a_pods),
+            AssociationSource::Attribute(name) if ADDRESSES.contains(&name.as_str()) => {
                 seeker.facts.ip(name).is_some_and(may_be_a_pods)
             }
-            Source::Attribute(name) => PODS_OWN.contains(&name.as_str()),
+            AssociationSource::Attribute(name) => PODS_OWN.contains(&name.as_str()),
         };
         rule.hash(sign);
         for source in sources {
             match source {
-                Source::Connection => seeker.peer().hash(sign),
-                Source::Attribute(name) => seeker.facts.named(name).hash(sign),
+                AssociationSource::Connection => seeker.peer().hash(sign),
+                AssociationSource::Attribute(name) => seeker.facts.named(name).hash(sign),
             }
         }
         sources.iter().all(may)
@@ -165,9 +166,9 @@ impl Association {
         &self,
         seeker: &Seeker<'_>,
         snapshot: &Arc<Snapshot>,
-        pods: &dyn PodAttributes,
+        pods: &dyn PodLookup,
         tried: &mut dyn FnMut(usize, Tried),
-    ) -> Option<(Arc<Entry>, usize)> {
+    ) -> Option<(Arc<PodEntry>, usize)> {
         for (index, rule) in self.rules.iter().enumerate() {
             if !rule.sources.iter().all(|source| is_present(source, seeker)) {
                 tried(index, Tried::Absent);
@@ -184,7 +185,7 @@ impl Association {
     }
 
     /// The rules on the way to the pod, or all of them when none finds one: for logs and explain.
-    pub fn attempts(&self, seeker: &Seeker<'_>, snapshot: &Arc<Snapshot>, pods: &dyn PodAttributes) -> Vec<Attempt> {
+    pub fn attempts(&self, seeker: &Seeker<'_>, snapshot: &Arc<Snapshot>, pods: &dyn PodLookup) -> Vec<Attempt> {
         let mut attempts = Vec::new();
         self.find(seeker, snapshot, pods, &mut |rule, tried| {
             let sources = self.rules[rule].sources.iter();
@@ -200,15 +201,15 @@ impl Association {
         index: usize,
         seeker: &Seeker<'_>,
         snapshot: &Arc<Snapshot>,
-        pods: &dyn PodAttributes,
-    ) -> Option<Arc<Entry>> {
+        pods: &dyn PodLookup,
+    ) -> Option<Arc<PodEntry>> {
         let rule = &self.rules[index];
         let indexed = rule.sources.iter().find(|source| is_indexed(source, &rule.sources));
         let entry = match indexed {
             Some(source) => by_index(source, seeker, snapshot)?.clone(),
             None => self.by_scan(index, seeker, snapshot, pods)?,
         };
-        let fits = |source: &Source| agrees(source, seeker, snapshot, &entry, pods);
+        let fits = |source: &AssociationSource| agrees(source, seeker, snapshot, &entry, pods);
         rule.sources.iter().all(fits).then_some(entry)
     }
 
@@ -217,12 +218,12 @@ impl Association {
         index: usize,
         seeker: &Seeker<'_>,
         snapshot: &Arc<Snapshot>,
-        pods: &dyn PodAttributes,
-    ) -> Option<Arc<Entry>> {
+        pods: &dyn PodLookup,
+    ) -> Option<Arc<PodEntry>> {
         let names = || {
             self.rules[index].sources.iter().filter_map(|source| match source {
-                Source::Attribute(name) => Some(name.as_str()),
-                Source::Connection => None,
+                AssociationSource::Attribute(name) => Some(name.as_str()),
+                AssociationSource::Connection => None,
             })
         };
         let wanted = join(names().map(|name| seeker.facts.named(name).map(str::to_owned)))?;
@@ -247,27 +248,28 @@ fn join(values: impl Iterator<Item = Option<String>>) -> Option<String> {
     Some(values?.join("\u{0}"))
 }
 
-fn value_of(source: &Source, seeker: &Seeker<'_>) -> Option<String> {
+fn value_of(source: &AssociationSource, seeker: &Seeker<'_>) -> Option<String> {
     match source {
-        Source::Connection => seeker.peer().map(|ip| ip.to_string()),
-        Source::Attribute(name) => seeker.facts.named(name).map(str::to_owned),
+        AssociationSource::Connection => seeker.peer().map(|ip| ip.to_string()),
+        AssociationSource::Attribute(name) => seeker.facts.named(name).map(str::to_owned),
     }
 }
 
-fn is_present(source: &Source, seeker: &Seeker<'_>) -> bool {
+fn is_present(source: &AssociationSource, seeker: &Seeker<'_>) -> bool {
     match source {
-        Source::Connection => seeker.origin.peer.is_some(),
+        AssociationSource::Connection => seeker.origin.peer.is_some(),
         // A host's name is no address: only an IP literal finds a pod.
-        Source::Attribute(name) if name == "host.name" || name == "ip" => seeker.facts.ip(name).is_some(),
-        Source::Attribute(name) => seeker.facts.named(name).is_some(),
+        AssociationSource::Attribute(name) if name == "host.name" || name == "ip" => seeker.facts.ip(name).is_some(),
+        AssociationSource::Attribute(name) => seeker.facts.named(name).is_some(),
     }
 }
 
-fn is_indexed(source: &Source, all: &[Source]) -> bool {
-    let has = |wanted: &str| all.iter().any(|source| matches!(source, Source::Attribute(name) if name == wanted));
+fn is_indexed(source: &AssociationSource, all: &[AssociationSource]) -> bool {
+    let has =
+        |wanted: &str| all.iter().any(|source| matches!(source, AssociationSource::Attribute(name) if name == wanted));
     match source {
-        Source::Connection => true,
-        Source::Attribute(name) => match name.as_str() {
+        AssociationSource::Connection => true,
+        AssociationSource::Attribute(name) => match name.as_str() {
             "k8s.pod.uid" | "k8s.pod.ip" | "ip" | "host.name" | "container.id" => true,
             "k8s.pod.name" => has("k8s.namespace.name"),
             _ => false,
@@ -275,11 +277,11 @@ fn is_indexed(source: &Source, all: &[Source]) -> bool {
     }
 }
 
-fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) -> Option<&'s Arc<Entry>> {
+fn by_index<'s>(source: &AssociationSource, seeker: &Seeker<'_>, snapshot: &'s Snapshot) -> Option<&'s Arc<PodEntry>> {
     let facts = seeker.facts;
     match source {
-        Source::Connection => seeker.peer_pod(snapshot),
-        Source::Attribute(name) => match name.as_str() {
+        AssociationSource::Connection => seeker.peer_pod(snapshot),
+        AssociationSource::Attribute(name) => match name.as_str() {
             "k8s.pod.uid" => snapshot.by_uid(facts.text(Known::PodUid)?),
             "container.id" => snapshot.by_container_id(facts.container_id()?),
             "k8s.pod.name" => {
@@ -304,18 +306,18 @@ fn by_index<'s>(source: &Source, seeker: &Seeker<'_>, snapshot: &'s Snapshot) ->
 }
 
 fn agrees(
-    source: &Source,
+    source: &AssociationSource,
     seeker: &Seeker<'_>,
     snapshot: &Snapshot,
-    entry: &Arc<Entry>,
-    pods: &dyn PodAttributes,
+    entry: &Arc<PodEntry>,
+    pods: &dyn PodLookup,
 ) -> bool {
     let facts = seeker.facts;
     let pod = &entry.pod;
-    let same_pod = |found: Option<&Arc<Entry>>| found.is_some_and(|found| found.pod.uid == pod.uid);
+    let same_pod = |found: Option<&Arc<PodEntry>>| found.is_some_and(|found| found.pod.uid == pod.uid);
     match source {
-        Source::Connection => same_pod(by_index(source, seeker, snapshot)),
-        Source::Attribute(name) => match name.as_str() {
+        AssociationSource::Connection => same_pod(by_index(source, seeker, snapshot)),
+        AssociationSource::Attribute(name) => match name.as_str() {
             "k8s.pod.uid" | "container.id" | "k8s.pod.ip" | "ip" | "host.name" => {
                 same_pod(by_index(source, seeker, snapshot))
             }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::facts::{Facts, Known};
-use super::roles::{Role, living};
+use super::facts::{Known, ResourceFacts};
+use super::roles::{ContainerRole, living};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, ContainerLedger, Run};
 use crate::kube::pod::{Container, ContainerKind, Pod};
-use crate::kube::table::Entry;
+use crate::kube::table::PodEntry;
 
 /// SDKs that are proxies: their spans are theirs, whatever else runs in the pod.
 const MESH_SDKS: [&str; 3] = ["envoy", "linkerd", "linkerd-proxy"];
@@ -51,7 +51,7 @@ pub struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    pub fn of<'a>(&self, entry: &'a Entry, facts: &Facts<'_>) -> Result<Chosen<'a>, Unchosen> {
+    pub fn of<'a>(&self, entry: &'a PodEntry, facts: &ResourceFacts<'_>) -> Result<Chosen<'a>, Unchosen> {
         let pod = &entry.pod;
         let name = facts.text(Known::ContainerName);
         if let Some((ledger, run)) = claimed_run(entry, facts)
@@ -69,7 +69,7 @@ impl Choice<'_> {
         Ok(Chosen { container, ledger: entry.ledger.container(&container.name), named_run: None, renamed })
     }
 
-    fn unnamed<'a>(&self, entry: &'a Entry, facts: &Facts<'_>) -> Result<&'a Container, Unchosen> {
+    fn unnamed<'a>(&self, entry: &'a PodEntry, facts: &ResourceFacts<'_>) -> Result<&'a Container, Unchosen> {
         let missing = Unchosen::Missing(Absence::ContainerNameMissing);
         if facts.text(Known::SdkName).is_some_and(|sdk| MESH_SDKS.contains(&sdk)) {
             return self.mesh_proxy(&entry.pod).ok_or(missing);
@@ -82,23 +82,26 @@ impl Choice<'_> {
     }
 
     fn mesh_proxy<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
-        let proxy = living(pod).find(|container| Role::of(container, self.relays) == Role::Mesh);
+        let proxy = living(pod).find(|container| ContainerRole::of(container, self.relays) == ContainerRole::Mesh);
         proxy.or_else(|| only(living(pod)))
     }
 
     /// The only container that works; in a pod without one, the only one that sends at all.
     fn only_one<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
-        let mut workers = living(pod).filter(|container| Role::of(container, self.relays) == Role::Worker);
+        let mut workers =
+            living(pod).filter(|container| ContainerRole::of(container, self.relays) == ContainerRole::Worker);
         match (workers.next(), workers.next()) {
             (Some(worker), None) => Some(worker),
             (Some(_), Some(_)) => None,
-            (None, _) => only(living(pod).filter(|container| Role::of(container, self.relays) != Role::Helper)),
+            (None, _) => {
+                only(living(pod).filter(|container| ContainerRole::of(container, self.relays) != ContainerRole::Helper))
+            }
         }
     }
 
     /// Init containers send too: until the pod's work has begun, and of what was made before that, the sender is whichever
     /// container lived then.
-    fn beside_init<'a>(&self, entry: &'a Entry, main: Option<&'a Container>) -> Result<&'a Container, Unchosen> {
+    fn beside_init<'a>(&self, entry: &'a PodEntry, main: Option<&'a Container>) -> Result<&'a Container, Unchosen> {
         let missing = Unchosen::Missing(Absence::ContainerNameMissing);
         let runs =
             |container: &Container| entry.ledger.container(&container.name).map_or(&[][..], |ledger| &ledger.runs[..]);
@@ -136,7 +139,7 @@ fn only<'a>(mut containers: impl Iterator<Item = &'a Container>) -> Option<&'a C
 }
 
 /// Shortened ids count from twelve characters on, as the container tools print them.
-fn claimed_run<'a>(entry: &'a Entry, facts: &Facts<'_>) -> Option<(&'a ContainerLedger, &'a Run)> {
+fn claimed_run<'a>(entry: &'a PodEntry, facts: &ResourceFacts<'_>) -> Option<(&'a ContainerLedger, &'a Run)> {
     let id = facts.container_id().filter(|id| id.len() >= 12)?;
     entry.ledger.by_id(id)
 }

@@ -48,13 +48,13 @@ known! {
 
 /// The attributes of one resource that decide where it belongs. Of a repeated key the first counts.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct ResourceFacts<'a> {
     resource: &'a [u8],
     values: [Option<AnyValue<'a>>; Known::COUNT],
 }
 
-impl<'a> Facts<'a> {
-    pub fn read(resource: &'a [u8]) -> Result<Facts<'a>, Malformed> {
+impl<'a> ResourceFacts<'a> {
+    pub fn read(resource: &'a [u8]) -> Result<ResourceFacts<'a>, Malformed> {
         let mut values = [None; Known::COUNT];
         for attribute in attributes(resource) {
             let attribute = attribute?;
@@ -62,11 +62,11 @@ impl<'a> Facts<'a> {
                 values[known as usize].get_or_insert(attribute.value);
             }
         }
-        Ok(Facts { resource, values })
+        Ok(ResourceFacts { resource, values })
     }
 
     /// The same as if the resource did not tell this.
-    pub fn without(&self, known: Known) -> Facts<'a> {
+    pub fn without(&self, known: Known) -> ResourceFacts<'a> {
         let mut facts = *self;
         facts.values[known as usize] = None;
         facts
@@ -114,13 +114,13 @@ impl<'a> Facts<'a> {
 
     /// What names one process for its whole life: a random `service.instance.id`, or a pid with the time it began. The
     /// pod's own uid and texts that are no UUID of version 4 or 7 are set by people and outlive processes.
-    pub fn identity(&self, pod_uid: &str) -> Option<Identity<'a>> {
+    pub fn identity(&self, pod_uid: &str) -> Option<ProcessIdentity<'a>> {
         let instance = self.text(Known::InstanceId).filter(|id| is_random_uuid(id) && *id != pod_uid);
         if let Some(instance) = instance {
-            return Some(Identity::Instance(instance));
+            return Some(ProcessIdentity::Instance(instance));
         }
         match (self.value(Known::ProcessPid)?, self.process_began()?) {
-            (AnyValue::Int(pid), began) => Some(Identity::Process { pid, began }),
+            (AnyValue::Int(pid), began) => Some(ProcessIdentity::Process { pid, began }),
             _ => None,
         }
     }
@@ -132,7 +132,7 @@ impl<'a> Facts<'a> {
 
 /// What a process is recognised by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Identity<'a> {
+pub enum ProcessIdentity<'a> {
     Instance(&'a str),
     Process { pid: i64, began: UnixNanos },
 }
@@ -163,23 +163,23 @@ mod tests {
     fn a_restart_count_is_read_from_numbers_and_digits_only() {
         let text = |value: &str| {
             let resource = with(|edit| edit.append("k8s.container.restart_count", value));
-            Facts::read(&resource).expect("valid").restart_count()
+            ResourceFacts::read(&resource).expect("valid").restart_count()
         };
         let number = |value: i64| {
             let resource = with(|edit| edit.append("k8s.container.restart_count", value));
-            Facts::read(&resource).expect("valid").restart_count()
+            ResourceFacts::read(&resource).expect("valid").restart_count()
         };
         assert_eq!((text("3"), text("NaN"), text(""), text("-1")), (Some(3), None, None, None));
         assert_eq!((number(1), number(-1)), (Some(1), None));
         let boolean = with(|edit| edit.append("k8s.container.restart_count", true));
-        assert_eq!(Facts::read(&boolean).expect("valid").restart_count(), None);
+        assert_eq!(ResourceFacts::read(&boolean).expect("valid").restart_count(), None);
     }
 
     #[test]
     fn only_random_instance_ids_identify_a_process() {
         let identity = |id: &str| {
             let resource = with(|edit| edit.append("service.instance.id", id));
-            Facts::read(&resource).expect("valid").identity("8461c26d-fa60-490f-8b41-96a0b4d346d9").is_some()
+            ResourceFacts::read(&resource).expect("valid").identity("8461c26d-fa60-490f-8b41-96a0b4d346d9").is_some()
         };
         assert!(identity("c7b2a9be-45b7-4a3f-9f5b-0c4fd8d1d8aa"));
         assert!(!identity("8461c26d-fa60-490f-8b41-96a0b4d346d9"), "the pod's uid outlives its processes");
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_process_start_is_read_with_its_fraction() {
         let resource = with(|edit| edit.append("process.creation.time", "2026-11-21T06:05:03.250Z"));
-        let began = Facts::read(&resource).expect("valid").process_began();
+        let began = ResourceFacts::read(&resource).expect("valid").process_began();
         assert_eq!(began, Some(UnixNanos(1_795_241_103_250_000_000)));
     }
 
@@ -202,7 +202,7 @@ mod tests {
             edit.append("k8s.pod.name", "b");
             edit.append("app", "x");
         });
-        let facts = Facts::read(&resource).expect("valid");
+        let facts = ResourceFacts::read(&resource).expect("valid");
         assert_eq!((facts.text(Known::PodUid), facts.text(Known::PodName)), (None, Some("a")));
         assert_eq!((facts.named("app"), facts.named("k8s.pod.name"), facts.named("x")), (Some("x"), Some("a"), None));
     }

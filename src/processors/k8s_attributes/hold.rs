@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::moment::Moment;
-use super::stage::{Around, Stage, Waiting};
+use super::stage::{Around, EnrichStage, WaitingGroup};
+use crate::core::data::payload::Payload;
 use crate::core::error::ConsumeError;
-use crate::core::payload::Payload;
 use crate::core::time::UnixNanos;
+use crate::processors::k8s_attributes::times::moment::ArrivalMoment;
 
 /// Bytes that may wait at once.
 const HOLD_BYTES_MAX: u64 = 16 << 20;
@@ -69,13 +69,13 @@ impl Taken {
 }
 
 /// Room taken; dropping it gives it back.
-pub struct Room {
+pub struct HoldRoom {
     hold: Arc<Hold>,
     sender: Sender,
     bytes: u64,
 }
 
-impl Drop for Room {
+impl Drop for HoldRoom {
     fn drop(&mut self) {
         self.hold.taken().give_back(self.sender, self.bytes);
     }
@@ -97,12 +97,12 @@ impl Hold {
     }
 
     /// `None` when too much waits already, of this sender or of all.
-    pub fn admit(self: &Arc<Hold>, sender: Option<SocketAddr>, bytes: u64) -> Option<Room> {
+    pub fn admit(self: &Arc<Hold>, sender: Option<SocketAddr>, bytes: u64) -> Option<HoldRoom> {
         if *self.draining.borrow() {
             return None;
         }
         let sender = sender.map(|peer| peer.ip().to_canonical());
-        self.taken().take(sender, bytes).then(|| Room { hold: self.clone(), sender, bytes })
+        self.taken().take(sender, bytes).then(|| HoldRoom { hold: self.clone(), sender, bytes })
     }
 
     pub fn used(&self) -> u64 {
@@ -115,10 +115,15 @@ impl Hold {
     }
 
     /// No room: what would wait goes on as it is.
-    pub fn refuse(&self, stage: &Stage, payload: &mut Payload, waiting: &[Waiting]) -> Result<(), ConsumeError> {
+    pub fn refuse(
+        &self,
+        stage: &EnrichStage,
+        payload: &mut Payload,
+        waiting: &[WaitingGroup],
+    ) -> Result<(), ConsumeError> {
         let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
         let no_room = !self.limit.is_zero() && !*self.draining.borrow();
-        let moment = Moment { again: true, give_up: true, no_room, ..stage.moment() };
+        let moment = ArrivalMoment { again: true, give_up: true, no_room, ..stage.moment() };
         for waiting in waiting {
             if let Some(group) = payload.envelope.groups.get_mut(waiting.group) {
                 stage.enrich_group(group, &around, &moment)?;
@@ -131,9 +136,9 @@ impl Hold {
     /// memory for an enriched group.
     pub async fn settle(
         &self,
-        stage: &Stage,
+        stage: &EnrichStage,
         mut payload: Payload,
-        waiting: &[Waiting],
+        waiting: &[WaitingGroup],
     ) -> Result<Payload, ConsumeError> {
         stage.enricher.counters.held.add(waiting.len() as u64);
         let mut open: Vec<(usize, UnixNanos)> =
@@ -151,7 +156,7 @@ impl Hold {
                 Ok(()) = changed.changed() => false,
                 () = sleep_until(wake) => Instant::now() >= deadline,
             };
-            let moment = Moment { again: true, give_up: ended, ..stage.moment() };
+            let moment = ArrivalMoment { again: true, give_up: ended, ..stage.moment() };
             let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
             let mut refused = None;
             open.retain_mut(|(at, retry_at)| {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bindings::Times;
-use super::enrich::{Enricher, Outcome};
-use super::moment::{KnownPod, Mode, Moment, Subject};
-use super::steady::Steady;
-use crate::core::binding::{Bound, Evidence, LateBinding};
-use crate::core::budget::Ticket;
-use crate::core::origin::Origin;
+use super::enrich::{EnrichOutcome, Enricher};
+use crate::core::data::binding::{BindingOutcome, Evidence, LateBinding};
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
+use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, WriteMode};
 
 /// What all bindings of one processor share.
 pub struct Binder {
@@ -29,10 +29,11 @@ pub struct Late {
 }
 
 impl LateBinding for Late {
-    fn resolve(&self, resource: &Bytes, evidence: Evidence) -> Bound {
+    fn resolve(&self, resource: &Bytes, evidence: Evidence) -> BindingOutcome {
         let Binder { enricher, steady } = &*self.binder;
         // What stays unknown then is counted with its reason.
-        let moment = Moment { give_up: evidence.last_chance, ..Moment::new(enricher, steady, Mode::RunOnly) };
+        let moment =
+            ArrivalMoment { give_up: evidence.last_chance, ..ArrivalMoment::new(enricher, steady, WriteMode::RunOnly) };
         let latest = evidence.latest;
         let times = || (latest.0 > 0).then_some(Times::at(latest));
         // Whoever asks charges what it gets: the sampler decides so that memory comes free.
@@ -40,9 +41,9 @@ impl LateBinding for Late {
         let subject = Subject { resource, origin: &self.origin, times: &times, ticket: &ticket };
         let known = self.known.as_ref().map(|known| known.at(&moment));
         match enricher.enrich_known(&subject, &moment, known) {
-            Outcome::Unchanged | Outcome::Refused(_) => Bound::Unchanged,
-            Outcome::Changed(bytes) => Bound::Resource(bytes),
-            Outcome::Pending { .. } => Bound::Pending,
+            EnrichOutcome::Unchanged | EnrichOutcome::Refused(_) => BindingOutcome::Unchanged,
+            EnrichOutcome::Changed(bytes) => BindingOutcome::Resource(bytes),
+            EnrichOutcome::Pending { .. } => BindingOutcome::Pending,
         }
     }
 

@@ -17,34 +17,27 @@
 //!     - sources: [{from: connection}]
 //! ```
 
-mod announce;
 mod association;
 mod bindings;
 mod cluster;
 mod config;
 mod container;
-mod counters;
 mod enrich;
-mod explain;
 mod facts;
-mod first_data;
 mod hold;
+mod hub_cluster;
 mod late;
-mod misses;
-mod moment;
 mod peers;
 mod plan;
-mod pod_attributes;
+mod pod;
 mod probe;
-mod profiles;
+mod report;
 mod roles;
 mod stage;
-mod steady;
 mod strangers;
 #[cfg(test)]
 mod tests;
-mod watched;
-mod witness;
+mod times;
 mod write;
 
 pub use plan::FACTORY;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::enrich::Enricher;
-use crate::core::binding::PeerIdentity;
+use crate::core::data::binding::PeerIdentity;
 use crate::core::time::UnixNanos;
 
 pub struct Peers {

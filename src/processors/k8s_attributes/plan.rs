@@ -7,32 +7,34 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::announce;
 use super::cluster::{Cluster, Nothing};
 use super::config::{self, Config};
-use super::counters::Counters;
 use super::enrich::Enricher;
-use super::explain;
-use super::first_data::FirstData;
 use super::hold::Hold;
 use super::late::Binder;
-use super::moment::Mode;
 use super::peers::Peers;
 use super::probe::ApiServer;
-use super::stage::Stage;
-use super::steady::Steady;
-use super::watched;
-use crate::core::access::Access;
-use crate::core::component::{Component, Task};
-use crate::core::consumer::Next;
+use super::stage::EnrichStage;
+use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
-use crate::core::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage as Built, StageContext};
 use crate::core::node::{Node, Place};
-use crate::core::payload::Signal;
-use crate::core::probe::Probe;
-use crate::core::stats::{Flow, Metric};
-use crate::core::tasks::Tasks;
+use crate::core::report::stats::{Flow, Metric};
+use crate::core::stage::access::Access;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{
+    About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage as Built, StageContext,
+};
+use crate::core::stage::probe::Probe;
+use crate::core::stage::tasks::Tasks;
 use crate::kube::hub::Hub;
+use crate::processors::k8s_attributes::hub_cluster;
+use crate::processors::k8s_attributes::pod::announce;
+use crate::processors::k8s_attributes::report::explain;
+use crate::processors::k8s_attributes::report::first_data::FirstResources;
+use crate::processors::k8s_attributes::report::metrics::Counters;
+use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -88,7 +90,7 @@ impl Plan {
     fn shared(&self, cx: &StageContext) -> Arc<Shared> {
         let host = &cx.build.host;
         host.shared(&format!("k8s_attributes {}", cx.build.path), || {
-            let hub = (!self.config.passthrough).then(|| Hub::of(host, watched::spec(&self.config)));
+            let hub = (!self.config.passthrough).then(|| Hub::of(host, hub_cluster::spec(&self.config)));
             let cluster: Arc<dyn Cluster> = match &hub {
                 Some(hub) => hub.clone(),
                 None => Arc::new(Nothing::default()),
@@ -131,7 +133,7 @@ impl ProcessorPlan for Plan {
 
     fn probe(&self) -> Option<Box<dyn Probe>> {
         let access = self.access();
-        let auth = watched::spec(&self.config).auth;
+        let auth = hub_cluster::spec(&self.config).auth;
         (!access.is_empty()).then(|| Box::new(ApiServer::new(auth, access)) as Box<dyn Probe>)
     }
 
@@ -143,15 +145,15 @@ impl ProcessorPlan for Plan {
         let late = cx.bound_late && cx.signal == Signal::Traces && !self.config.passthrough;
         let binder = || Arc::new(Binder { enricher: shared.enricher.clone(), steady: shared.steady.clone() });
         let host = &cx.build.host;
-        let stage = Stage {
+        let stage = EnrichStage {
             enricher: shared.enricher.clone(),
             next,
             flow: Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal),
-            mode: if late { Mode::PodOnly } else { Mode::Full },
+            mode: if late { WriteMode::PodOnly } else { WriteMode::Full },
             binder: late.then(binder),
             hold: shared.hold.clone(),
             steady: shared.steady.clone(),
-            first_data: FirstData::new(cx.pipeline.clone(), cx.exporters.join(",")),
+            first_data: FirstResources::new(cx.pipeline.clone(), cx.exporters.join(",")),
         };
         Built::Consumer { consumer: Arc::new(stage), component: Some(Arc::new(Running { shared })) }
     }

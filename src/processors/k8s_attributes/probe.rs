@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::core::access::Access;
-use crate::core::component::Task;
-use crate::core::probe::{Finding, Health, Probe, Remedy, Report};
+use crate::core::stage::access::Access;
+use crate::core::stage::component::Task;
+use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::time::UnixNanos;
-use crate::kube::client::{Answer, Api, Auth};
+use crate::kube::client::{Api, ApiAnswer, Credentials};
 
 const WAIT: Duration = Duration::from_secs(10);
 const REVIEW: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -25,11 +25,11 @@ pub struct ApiServer {
 
 impl ApiServer {
     /// Opens nothing yet.
-    pub fn new(auth: Auth, access: Vec<Access>) -> ApiServer {
+    pub fn new(auth: Credentials, access: Vec<Access>) -> ApiServer {
         ApiServer { api: Api::new(auth), access }
     }
 
-    async fn run(&self) -> Report {
+    async fn run(&self) -> ProbeReport {
         let mut findings = Vec::new();
         let mut clock = None;
         for (access, namespace, verb) in questions(&self.access) {
@@ -45,7 +45,7 @@ impl ApiServer {
             }
         }
         findings.extend(clock);
-        Report { findings, remedies: Vec::new() }
+        ProbeReport { findings, remedies: Vec::new() }
     }
 
     async fn review(&self, access: &Access, namespace: &str, verb: &str) -> Result<(Value, Option<i64>), String> {
@@ -57,7 +57,7 @@ impl ApiServer {
             }},
         });
         let asked = async {
-            let mut answer: Answer = self.api.post(REVIEW, question.to_string()).await?;
+            let mut answer: ApiAnswer = self.api.post(REVIEW, question.to_string()).await?;
             let (status, date) = (answer.status, answer.date);
             let body = answer.whole(ANSWER_BYTES_MAX).await?;
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -87,7 +87,7 @@ fn questions(access: &[Access]) -> Vec<(&Access, &str, &'static str)> {
 }
 
 fn unreachable(why: &str) -> Finding {
-    Finding::new(Health::Bad, "api server", format!("cannot be asked: {why}")).with_help(
+    Finding::new(ProbeHealth::Bad, "api server", format!("cannot be asked: {why}")).with_help(
         "without it no pod is found; is this run where podgate runs, with its service account (auth_type), and does the \
          network allow it?",
     )
@@ -97,11 +97,11 @@ fn of_review(access: &Access, namespace: &str, verb: &str, answer: &Value) -> Fi
     let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
     let what = format!("{verb} {}{place}", access.resource);
     if answer["status"]["allowed"] == true {
-        return Finding::new(Health::Good, "right", format!("may {what}"));
+        return Finding::new(ProbeHealth::Good, "right", format!("may {what}"));
     }
     let why = answer["status"]["reason"].as_str().filter(|reason| !reason.is_empty());
     let why = why.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    Finding::new(Health::Bad, "right", format!("may not {what}, which is needed for {}{why}", access.reason))
+    Finding::new(ProbeHealth::Bad, "right", format!("may not {what}, which is needed for {}{why}", access.reason))
         .with_help("podgate rbac --config ... prints the role and its binding")
 }
 
@@ -110,16 +110,16 @@ fn of_clock(date: i64, now: UnixNanos) -> Finding {
     let own = i64::try_from(now.0 / 1_000_000_000).unwrap_or(i64::MAX);
     let ahead = own.saturating_sub(date);
     if ahead.abs() <= CLOCKS_AGREE_SECONDS {
-        return Finding::new(Health::Good, "clock", "agrees with the API server's to two seconds");
+        return Finding::new(ProbeHealth::Good, "clock", "agrees with the API server's to two seconds");
     }
     let side = if ahead > 0 { "ahead of" } else { "behind" };
     let message = format!("{} s {side} the API server's", ahead.abs());
-    Finding::new(Health::Doubtful, "clock", message)
+    Finding::new(ProbeHealth::Doubtful, "clock", message)
         .with_help("runs of a container are told apart by times: let NTP keep this node and the control plane together")
 }
 
 impl Probe for ApiServer {
-    fn ask(&self) -> Task<'_, Report> {
+    fn ask(&self) -> Task<'_, ProbeReport> {
         Box::pin(self.run())
     }
 
@@ -154,25 +154,25 @@ mod tests {
     #[test]
     fn a_right_that_is_missing_is_bad_and_names_what_needs_it() {
         let allowed = json!({"status": {"allowed": true}});
-        assert_eq!(of_review(&access(&[]), "", "list", &allowed).health, Health::Good);
+        assert_eq!(of_review(&access(&[]), "", "list", &allowed).health, ProbeHealth::Good);
         let denied = json!({"status": {"allowed": false, "reason": "no RBAC policy matched"}});
         let finding = of_review(&access(&[]), "shop", "watch", &denied);
-        assert_eq!(finding.health, Health::Bad);
+        assert_eq!(finding.health, ProbeHealth::Bad);
         assert_eq!(
             finding.message,
             "may not watch pods in namespace shop, which is needed for the pods (no RBAC policy matched)"
         );
         assert!(finding.help.is_some_and(|help| help.contains("podgate rbac")));
-        assert_eq!(of_review(&access(&[]), "", "list", &Value::Null).health, Health::Bad, "no answer is no right");
+        assert_eq!(of_review(&access(&[]), "", "list", &Value::Null).health, ProbeHealth::Bad, "no answer is no right");
     }
 
     #[test]
     fn clocks_that_differ_are_told_with_their_side() {
         let now = UnixNanos::from_secs(1_000);
-        assert_eq!(of_clock(998, now).health, Health::Good);
+        assert_eq!(of_clock(998, now).health, ProbeHealth::Good);
         for (date, words) in [(990, "10 s ahead of"), (1_060, "60 s behind")] {
             let finding = of_clock(date, now);
-            assert!(finding.health == Health::Doubtful && finding.message.contains(words), "{finding:?}");
+            assert!(finding.health == ProbeHealth::Doubtful && finding.message.contains(words), "{finding:?}");
         }
     }
 }

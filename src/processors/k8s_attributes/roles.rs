@@ -71,7 +71,7 @@ const HELPERS: [&str; 6] =
     ["config-reloader", "configmap-reload", "config-reload", "reloader", "prometheus-config-reloader", "k8s-sidecar"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ContainerRole {
     Worker,
     /// Carries other containers' traffic; its own telemetry is its own.
     Mesh,
@@ -80,12 +80,12 @@ pub enum Role {
     Helper,
 }
 
-impl Role {
+impl ContainerRole {
     /// `relays`: further names of containers, or last parts of their images' names.
-    pub fn of(container: &Container, relays: &[String]) -> Role {
+    pub fn of(container: &Container, relays: &[String]) -> ContainerRole {
         let name = &*container.name;
         if MESH.contains(&name) {
-            return Role::Mesh;
+            return ContainerRole::Mesh;
         }
         let (repository, image) = repository(&container.image);
         let listed = relays.iter().any(|relay| *relay == *name || *relay == *image);
@@ -94,9 +94,9 @@ impl Role {
         };
         if listed || RELAY_NAMES.contains(&name) || RELAY_IMAGES.contains(&image) || RELAY_REPOSITORIES.iter().any(ends)
         {
-            return Role::Relay;
+            return ContainerRole::Relay;
         }
-        if HELPERS.contains(&name) || HELPERS.contains(&image) { Role::Helper } else { Role::Worker }
+        if HELPERS.contains(&name) || HELPERS.contains(&image) { ContainerRole::Helper } else { ContainerRole::Worker }
     }
 }
 
@@ -118,10 +118,10 @@ pub fn living(pod: &Pod) -> impl Iterator<Item = &Container> {
 pub fn only_forwards(pod: &Pod, relays: &[String]) -> bool {
     let mut relay = false;
     for container in living(pod) {
-        match Role::of(container, relays) {
-            Role::Worker => return false,
-            Role::Relay => relay = true,
-            Role::Mesh | Role::Helper => {}
+        match ContainerRole::of(container, relays) {
+            ContainerRole::Worker => return false,
+            ContainerRole::Relay => relay = true,
+            ContainerRole::Mesh | ContainerRole::Helper => {}
         }
     }
     relay
@@ -129,7 +129,8 @@ pub fn only_forwards(pod: &Pod, relays: &[String]) -> bool {
 
 /// True when another container of the pod may have opened the connection on behalf of this one.
 pub fn is_behind_proxy(pod: &Pod, container: &Container, relays: &[String]) -> bool {
-    let carries = |other: &Container| matches!(Role::of(other, relays), Role::Mesh | Role::Relay);
+    let carries =
+        |other: &Container| matches!(ContainerRole::of(other, relays), ContainerRole::Mesh | ContainerRole::Relay);
     pod.containers.iter().any(|other| other.name != container.name && carries(other))
 }
 
@@ -137,31 +138,31 @@ pub fn is_behind_proxy(pod: &Pod, container: &Container, relays: &[String]) -> b
 mod tests {
     use super::*;
 
-    fn role(name: &str, image: &str, relays: &[&str]) -> Role {
+    fn role(name: &str, image: &str, relays: &[&str]) -> ContainerRole {
         let container = Container { name: name.into(), image: image.into(), kind: ContainerKind::Regular };
         let relays: Vec<String> = relays.iter().map(|relay| (*relay).to_owned()).collect();
-        Role::of(&container, &relays)
+        ContainerRole::of(&container, &relays)
     }
 
     #[test]
     fn a_role_is_told_by_name_image_or_the_configuration() {
         let table = [
-            ("app", "registry:5000/shop/app:1.2", Role::Worker),
-            ("alloy", "images.example.com/anything:1", Role::Relay),
-            ("gateway", "docker.io/otel/opentelemetry-collector-contrib:0.161.0@sha256:ab", Role::Relay),
-            ("gateway", "registry:5000/fluent/fluent-bit", Role::Relay),
-            ("gateway", "ghcr.io/grafana/agent:v0.40", Role::Relay),
-            ("gateway", "grafana/agent", Role::Relay),
-            ("gateway", "shop/agent:1", Role::Worker),
-            ("istio-proxy", "proxyv2:1", Role::Mesh),
-            ("config-reloader", "x:1", Role::Helper),
-            ("reload", "quay.io/prometheus-operator/prometheus-config-reloader:v1", Role::Helper),
-            ("vectorizer", "vectorizer:1", Role::Worker),
+            ("app", "registry:5000/shop/app:1.2", ContainerRole::Worker),
+            ("alloy", "images.example.com/anything:1", ContainerRole::Relay),
+            ("gateway", "docker.io/otel/opentelemetry-collector-contrib:0.161.0@sha256:ab", ContainerRole::Relay),
+            ("gateway", "registry:5000/fluent/fluent-bit", ContainerRole::Relay),
+            ("gateway", "ghcr.io/grafana/agent:v0.40", ContainerRole::Relay),
+            ("gateway", "grafana/agent", ContainerRole::Relay),
+            ("gateway", "shop/agent:1", ContainerRole::Worker),
+            ("istio-proxy", "proxyv2:1", ContainerRole::Mesh),
+            ("config-reloader", "x:1", ContainerRole::Helper),
+            ("reload", "quay.io/prometheus-operator/prometheus-config-reloader:v1", ContainerRole::Helper),
+            ("vectorizer", "vectorizer:1", ContainerRole::Worker),
         ];
         for (name, image, expected) in table {
             assert_eq!(role(name, image, &[]), expected, "{name} {image}");
         }
-        assert_eq!(role("gateway", "shop/gateway:1", &["gateway"]), Role::Relay);
-        assert_eq!(role("x", "shop/router:1", &["router"]), Role::Relay);
+        assert_eq!(role("gateway", "shop/gateway:1", &["gateway"]), ContainerRole::Relay);
+        assert_eq!(role("x", "shop/router:1", &["router"]), ContainerRole::Relay);
     }
 }

@@ -2,35 +2,35 @@
 
 use std::sync::Arc;
 
-use super::enrich::{Enricher, Outcome};
-use super::first_data::FirstData;
+use super::enrich::{EnrichOutcome, Enricher};
 use super::hold::Hold;
 use super::late::{Binder, Late};
-use super::moment::{Mode, Moment, Subject};
-use super::steady::Steady;
-use super::witness::item_times;
-use crate::core::binding::Later;
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::consumer::{Consumed, Consumer, Next};
+use crate::core::data::binding::Later;
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Envelope, Group, Payload, Signal};
+use crate::core::data::settlement::Share;
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::granted::{Allowance, Granted};
-use crate::core::origin::Origin;
-use crate::core::payload::{Envelope, Group, Payload, Signal};
-use crate::core::settlement::Share;
-use crate::core::stats::Flow;
+use crate::core::report::stats::Flow;
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::time::UnixNanos;
 use crate::otlp::envelope;
+use crate::processors::k8s_attributes::report::first_data::FirstResources;
+use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::item_times::item_times;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
-pub struct Stage {
+pub struct EnrichStage {
     pub enricher: Arc<Enricher>,
     pub next: Next,
     pub flow: Flow,
-    pub mode: Mode,
+    pub mode: WriteMode,
     /// Makes the bindings of what is bound at the decision.
     pub binder: Option<Arc<Binder>>,
     pub hold: Arc<Hold>,
     pub steady: Arc<Steady>,
-    pub first_data: FirstData,
+    pub first_data: FirstResources,
 }
 
 /// What the groups of a payload have in common.
@@ -41,28 +41,28 @@ pub struct Around<'a> {
 }
 
 /// A group whose run is not known yet.
-pub struct Waiting {
+pub struct WaitingGroup {
     pub group: usize,
     pub retry_at: UnixNanos,
 }
 
-impl Stage {
-    pub fn moment(&self) -> Moment {
-        Moment::new(&self.enricher, &self.steady, self.mode)
+impl EnrichStage {
+    pub fn moment(&self) -> ArrivalMoment {
+        ArrivalMoment::new(&self.enricher, &self.steady, self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named. What they wait in is paid for too.
-    fn enrich_all(&self, payload: &mut Payload, moment: &Moment) -> Result<Vec<Waiting>, ConsumeError> {
+    fn enrich_all(&self, payload: &mut Payload, moment: &ArrivalMoment) -> Result<Vec<WaitingGroup>, ConsumeError> {
         let mut waiting = Granted::new();
         let mut room = Allowance::of(&payload.ticket);
         let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
         for (index, group) in payload.envelope.groups.iter_mut().enumerate() {
             match self.enrich_group(group, &around, moment)? {
                 Some(retry_at) if self.hold.may_wait(retry_at, moment.now) => {
-                    waiting.push(Waiting { group: index, retry_at }, &mut room).map_err(no_memory)?;
+                    waiting.push(WaitingGroup { group: index, retry_at }, &mut room).map_err(no_memory)?;
                 }
                 Some(_) => {
-                    let last = Moment { again: true, give_up: true, ..moment.clone() };
+                    let last = ArrivalMoment { again: true, give_up: true, ..moment.clone() };
                     self.enrich_group(group, &around, &last)?;
                 }
                 None => {}
@@ -77,7 +77,7 @@ impl Stage {
         &self,
         group: &mut Group,
         around: &Around<'_>,
-        moment: &Moment,
+        moment: &ArrivalMoment,
     ) -> Result<Option<UnixNanos>, ConsumeError> {
         let times = || item_times(around.signal, group);
         let resource = group.resource.as_deref().unwrap_or_default();
@@ -87,10 +87,10 @@ impl Stage {
             Later::by(Arc::new(Late { binder: binder.clone(), origin: around.origin.clone(), known }))
         });
         match outcome {
-            Outcome::Pending { retry_at } => return Ok(Some(retry_at)),
-            Outcome::Refused(why) => return Err(no_memory(why)),
-            Outcome::Unchanged => self.first_data.see(&subject, resource, &self.enricher, moment),
-            Outcome::Changed(bytes) => {
+            EnrichOutcome::Pending { retry_at } => return Ok(Some(retry_at)),
+            EnrichOutcome::Refused(why) => return Err(no_memory(why)),
+            EnrichOutcome::Unchanged => self.first_data.see(&subject, resource, &self.enricher, moment),
+            EnrichOutcome::Changed(bytes) => {
                 self.first_data.see(&subject, &bytes, &self.enricher, moment);
                 group.resource = Some(bytes);
             }
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// The ready part goes on at once; the waiting part follows when its runs are known, and the caller hears of both.
-    async fn hold(&self, payload: Payload, waiting: Vec<Waiting>) -> Result<(), ConsumeError> {
+    async fn hold(&self, payload: Payload, waiting: Vec<WaitingGroup>) -> Result<(), ConsumeError> {
         let (ready, held) = part(payload, &waiting);
         let forward_ready = async {
             if ready.envelope.groups.is_empty() {
@@ -126,7 +126,7 @@ impl Stage {
     }
 }
 
-impl Consumer for Stage {
+impl Consumer for EnrichStage {
     fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         self.flow.incoming.add(payload.items);
         // A profile's dictionary ties the request together and names no resource of its own.
@@ -173,7 +173,7 @@ fn group_items(signal: Signal, group: &Group) -> u64 {
 
 /// Splits the waiting groups off. They are copied, so that what waits does not keep the whole receive buffer; where there
 /// is no memory for the copy, or nothing but them, they keep it and the whole ticket with it.
-fn part(payload: Payload, waiting: &[Waiting]) -> (Payload, Payload) {
+fn part(payload: Payload, waiting: &[WaitingGroup]) -> (Payload, Payload) {
     let Payload { signal, envelope, items, origin, ticket, mut share } = payload;
     let Envelope { groups, dictionary } = envelope;
     let mut ready = Vec::with_capacity(groups.len() - waiting.len().min(groups.len())); // granted: by the groups it takes over
@@ -224,8 +224,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::core::budget::Budget;
-    use crate::core::origin::Transport;
+    use crate::core::data::budget::Budget;
+    use crate::core::data::origin::Transport;
     use crate::otlp::write;
 
     /// A receive buffer that tells when nothing is kept of it any more.
@@ -266,7 +266,7 @@ mod tests {
         let envelope = envelope::decode_within(body, &ticket, |_| true).expect("it is well formed");
         let origin = Arc::new(Origin::new(None, 0, UnixNanos(0), UnixNanos(0), Transport::Grpc));
         let payload = Payload { signal: Signal::Logs, envelope, items: 2, origin, ticket, share: Share::none() };
-        let waiting = [Waiting { group: 1, retry_at: UnixNanos(0) }];
+        let waiting = [WaitingGroup { group: 1, retry_at: UnixNanos(0) }];
         let (ready, held) = part(payload, &waiting);
         assert_eq!((ready.items, held.items, held.envelope.groups.len()), (1, 1, 1));
         drop(ready);

@@ -2,12 +2,12 @@
 
 use super::config::{Config, Field, Hint, RestartCount};
 use super::container::{Chosen, Image, image_of, repo_digest};
-use super::counters::{Counters, Found};
-use super::facts::{Facts, Known};
-use super::moment::Mode;
+use super::facts::{Known, ResourceFacts};
 use crate::kube::ledger::Run;
-use crate::kube::table::Entry;
+use crate::kube::table::PodEntry;
 use crate::otlp::edit::Appender;
+use crate::processors::k8s_attributes::report::metrics::{Counters, IdEvidence};
+use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 const RESTART_COUNT: &str = "k8s.container.restart_count";
 
@@ -15,24 +15,30 @@ const RESTART_COUNT: &str = "k8s.container.restart_count";
 #[derive(Clone, Copy, Debug)]
 pub struct Instance<'a> {
     pub run: &'a Run,
-    pub found: Found,
+    pub found: IdEvidence,
 }
 
 pub struct Writing<'a> {
     pub config: &'a Config,
     pub counters: &'a Counters,
-    pub facts: &'a Facts<'a>,
-    pub mode: Mode,
+    pub facts: &'a ResourceFacts<'a>,
+    pub mode: WriteMode,
 }
 
 impl Writing<'_> {
     /// Container and run; `instance` is `None` when the run is not known or not asked for.
-    pub fn container(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &Entry, instance: Option<&Instance<'_>>) {
+    pub fn container(
+        &self,
+        edit: &mut Appender,
+        chosen: &Chosen<'_>,
+        entry: &PodEntry,
+        instance: Option<&Instance<'_>>,
+    ) {
         // At the decision they are there, unless what ran in a beginning pod was not known at arrival.
-        if self.mode != Mode::RunOnly || self.facts.text(Known::ContainerName).is_none() {
+        if self.mode != WriteMode::RunOnly || self.facts.text(Known::ContainerName).is_none() {
             self.names(edit, chosen, entry);
         }
-        if self.mode == Mode::PodOnly {
+        if self.mode == WriteMode::PodOnly {
             return;
         }
         if let Some(instance) = instance {
@@ -46,7 +52,7 @@ impl Writing<'_> {
         self.config.extract.has(field)
     }
 
-    fn names(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &Entry) {
+    fn names(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &PodEntry) {
         let name = &*chosen.container.name;
         if chosen.renamed {
             edit.replace(Field::ContainerName.name(), name);
@@ -69,18 +75,18 @@ impl Writing<'_> {
                 edit.set_if_absent_or_empty(Field::ContainerId.name(), &*run.id);
                 instance.found
             }
-            Some(claimed) if *claimed == *run.id => Found::Given,
+            Some(claimed) if *claimed == *run.id => IdEvidence::Given,
             // Named by the sender with its scheme or shortened: one spelling for all.
-            Some(_) if instance.found == Found::Given => {
+            Some(_) if instance.found == IdEvidence::Given => {
                 edit.replace(Field::ContainerId.name(), &*run.id);
-                Found::Given
+                IdEvidence::Given
             }
             Some(_) if self.config.own.repair => {
                 edit.replace(Field::ContainerId.name(), &*run.id);
                 self.counters.repaired_id.add(1);
                 instance.found
             }
-            Some(_) => Found::KeptUnknown,
+            Some(_) => IdEvidence::KeptUnknown,
         };
         self.counters.found(found);
     }

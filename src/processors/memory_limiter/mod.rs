@@ -14,14 +14,16 @@
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::budget::Budget;
-use crate::core::consumer::Next;
+use crate::core::data::budget::Budget;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::factory::{About, CheckContext, MemoryLimit, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::stats::Counter;
-use crate::core::transform::Transform;
+use crate::core::report::stats::Counter;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{
+    About, CheckContext, MemoryLimit, ProcessorFactory, ProcessorPlan, Stage, StageContext,
+};
+use crate::core::stage::transform::Transform;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {

@@ -1,10 +1,10 @@
 //! The limits read as the Collector reads them, one budget for all, and refusal under pressure.
 
 use crate::config::check::text_of;
-use crate::core::component::ComponentId;
-use crate::core::factory::Checks;
-use crate::core::host::Host;
 use crate::core::node::{Entry, Node, Place, Value};
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::Checks;
+use crate::core::stage::host::Host;
 
 use super::*;
 
@@ -92,8 +92,8 @@ fn payloads_are_refused_retryably_above_the_soft_limit() {
         signal: Signal::Traces,
         envelope: Default::default(),
         items: 3,
-        origin: Arc::new(crate::core::origin::Origin::internal(crate::core::time::UnixNanos(0))),
-        ticket: crate::core::budget::Ticket::free(),
+        origin: Arc::new(crate::core::data::origin::Origin::internal(crate::core::time::UnixNanos(0))),
+        ticket: crate::core::data::budget::Ticket::free(),
         share: Default::default(),
     };
     let ticket = host.budget.take(80).unwrap();

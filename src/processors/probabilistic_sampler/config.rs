@@ -1,14 +1,14 @@
 //! The configuration of `probabilistic_sampler`, from the Collector's YAML to one judge per signal.
 
-use super::judge::{Judge, Mode};
+use super::judge::{Judge, SamplerMode};
 use super::threshold::{DIGITS, of_buckets, of_probability};
 use crate::config::check::Section;
-use crate::core::factory::CheckContext;
 use crate::core::node::Node;
+use crate::core::stage::factory::CheckContext;
 
 /// What one signal's stage needs.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ItemSamplerSettings {
     pub judge: Judge,
     /// About how much is kept, 0 to 1.
     pub share: f64,
@@ -29,7 +29,7 @@ enum Named {
     Proportional,
 }
 
-pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Settings> {
+pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ItemSamplerSettings> {
     let section = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     if !section.is_map() {
         return None;
@@ -63,7 +63,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Settings> {
     let mode = mode_of(mode?, percentage, seed?, precision);
     let judge = Judge { mode, precision, fail_closed };
     let share = f64::from(percentage) / 100.0;
-    Some(Settings { judge, share, by_trace_id: by_trace_id?, from_attribute, priority })
+    Some(ItemSamplerSettings { judge, share, by_trace_id: by_trace_id?, from_attribute, priority })
 }
 
 /// 32 bits wide, as in the Collector, so that both round alike.
@@ -79,15 +79,15 @@ fn percentage(section: &Section<'_>) -> Option<f32> {
 }
 
 /// `percentage` is 100 at most.
-fn mode_of(named: Named, percentage: f32, seed: u32, precision: usize) -> Mode {
+fn mode_of(named: Named, percentage: f32, seed: u32, precision: usize) -> SamplerMode {
     let share = f64::from(percentage) / 100.0;
     if share == 0.0 {
-        return Mode::Never;
+        return SamplerMode::Never;
     }
     match named {
-        Named::HashSeed => of_buckets(percentage).map(|threshold| Mode::HashSeed { seed, threshold }),
-        Named::Equalizing => of_probability(share, precision).map(|threshold| Mode::Equalizing { threshold }),
-        Named::Proportional => Some(Mode::Proportional { share }),
+        Named::HashSeed => of_buckets(percentage).map(|threshold| SamplerMode::HashSeed { seed, threshold }),
+        Named::Equalizing => of_probability(share, precision).map(|threshold| SamplerMode::Equalizing { threshold }),
+        Named::Proportional => Some(SamplerMode::Proportional { share }),
     }
-    .unwrap_or(Mode::Never)
+    .unwrap_or(SamplerMode::Never)
 }

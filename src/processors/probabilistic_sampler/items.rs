@@ -1,23 +1,23 @@
 //! Spans and log records before the judge: where randomness, marks and priority stand in them, and how marks are written.
 
-use super::config::Settings;
-use super::judge::{Policy, Priority, Verdict};
-use super::state::{self, Marks};
+use super::config::ItemSamplerSettings;
+use super::judge::{ItemVerdict, Priority, RandomnessSource};
+use super::state::{self, SamplingMarks};
 use super::threshold::{
     ALWAYS, NEVER, hashed, of_probability, of_trace_id, push_randomness, push_threshold, read_randomness,
     read_threshold,
 };
-use crate::core::budget::{OverBudget, Ticket};
-use crate::core::granted::{Allowance, Granted};
-use crate::core::payload::Signal;
+use crate::change::actions::{parse_double, push_text};
+use crate::change::rebuild::{Fate, Rebuilder};
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN, find_in};
-use crate::otlp::edit::{Appender, Value};
+use crate::otlp::edit::{Appender, WireValue};
 use crate::otlp::ids::TraceId;
 use crate::otlp::span;
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
-use crate::processors::actions::{parse_double, push_text};
-use crate::processors::rebuild::{Change, Fate};
 
 const RANDOMNESS: &str = "sampling.randomness";
 const THRESHOLD: &str = "sampling.threshold";
@@ -31,27 +31,27 @@ const MARKS_BYTES: usize = 128;
 const HEAD_BYTES: usize = 6;
 
 /// Judges the items of one payload and counts the verdicts.
-pub struct Sampling<'a> {
-    pub settings: &'a Settings,
+pub struct ItemSampling<'a> {
+    pub settings: &'a ItemSamplerSettings,
     pub signal: Signal,
     edit: Appender,
     scratch: Vec<u8>,
     room: Allowance,
     /// The span's new bytes.
     span: Granted<u8>,
-    /// Kept and gone, by `Policy::ALL`.
-    pub counts: [[u64; 2]; Policy::ALL.len()],
+    /// Kept and gone, by `RandomnessSource::ALL`.
+    pub counts: [[u64; 2]; RandomnessSource::ALL.len()],
 }
 
-impl<'a> Sampling<'a> {
-    pub fn new(settings: &'a Settings, signal: Signal, ticket: &Ticket) -> Sampling<'a> {
+impl<'a> ItemSampling<'a> {
+    pub fn new(settings: &'a ItemSamplerSettings, signal: Signal, ticket: &Ticket) -> ItemSampling<'a> {
         let (edit, counts) = (Appender::within(ticket), Default::default());
         let (room, span) = (Allowance::working(ticket), Granted::new());
-        Sampling { settings, signal, edit, scratch: Vec::new(), room, span, counts }
+        ItemSampling { settings, signal, edit, scratch: Vec::new(), room, span, counts }
     }
 
-    fn count(&mut self, verdict: &Verdict) {
-        let at = Policy::ALL.iter().position(|policy| *policy == verdict.policy).unwrap_or_default();
+    fn count(&mut self, verdict: &ItemVerdict) {
+        let at = RandomnessSource::ALL.iter().position(|policy| *policy == verdict.policy).unwrap_or_default();
         self.counts[at][usize::from(!verdict.kept)] += 1;
     }
 
@@ -61,7 +61,7 @@ impl<'a> Sampling<'a> {
         let id = TraceId::from_wire(facts.trace_id);
         let marks = state::read(facts.trace_state);
         let judge = &self.settings.judge;
-        let hash = |seed| id.map(|id| (hashed(&id.0, seed), Policy::TraceIdHash));
+        let hash = |seed| id.map(|id| (hashed(&id.0, seed), RandomnessSource::TraceIdHash));
         let reading = judge.read(marks, hash, || id.map(|id| of_trace_id(&id.0)));
         let verdict = judge.judge(reading, span_priority(span));
         self.count(&verdict);
@@ -99,7 +99,8 @@ impl<'a> Sampling<'a> {
         let reading = judge.read(
             record_marks(&self.edit),
             |seed| {
-                let traced = id.filter(|_| settings.by_trace_id).map(|id| (hashed(&id.0, seed), Policy::TraceIdHash));
+                let traced =
+                    id.filter(|_| settings.by_trace_id).map(|id| (hashed(&id.0, seed), RandomnessSource::TraceIdHash));
                 traced.or_else(|| {
                     let value = self.edit.get(settings.from_attribute.as_deref()?)?;
                     self.scratch.clear();
@@ -108,7 +109,7 @@ impl<'a> Sampling<'a> {
                         value => push_text(&mut self.scratch, value),
                     }
                     let known = !self.scratch.is_empty();
-                    known.then(|| (hashed(&self.scratch, seed), Policy::Attribute))
+                    known.then(|| (hashed(&self.scratch, seed), RandomnessSource::Attribute))
                 })
             },
             || id.map(|id| of_trace_id(&id.0)),
@@ -123,7 +124,7 @@ impl<'a> Sampling<'a> {
             let Some(value) = value else { return };
             self.scratch.clear();
             push(&mut self.scratch, value);
-            self.edit.set(key, Value::Text(&self.scratch));
+            self.edit.set(key, WireValue::Text(&self.scratch));
         };
         put(RANDOMNESS, marks.randomness, push_randomness);
         put(THRESHOLD, marks.threshold, push_threshold);
@@ -135,7 +136,7 @@ impl<'a> Sampling<'a> {
     }
 }
 
-impl Change for Sampling<'_> {
+impl Rebuilder for ItemSampling<'_> {
     fn decide(&mut self, item: &[u8]) -> Result<Fate, OverBudget> {
         match self.signal {
             Signal::Traces => self.decide_span(item),
@@ -170,7 +171,7 @@ fn span_priority(span: &[u8]) -> Priority {
 }
 
 /// The record's attribute of the configured name: the percentage with which it wants to be kept.
-fn record_priority(settings: &Settings, record: &Appender) -> Priority {
+fn record_priority(settings: &ItemSamplerSettings, record: &Appender) -> Priority {
     let share = match settings.priority.as_deref().and_then(|key| record.get(key)) {
         Some(AnyValue::Double(value)) => value / 100.0,
         Some(AnyValue::Int(value)) => value as f64 / 100.0,
@@ -183,12 +184,12 @@ fn record_priority(settings: &Settings, record: &Appender) -> Priority {
 }
 
 /// `None` when one of them cannot be read. Values that are no text count as absent.
-fn record_marks(record: &Appender) -> Option<Marks> {
+fn record_marks(record: &Appender) -> Option<SamplingMarks> {
     let read = |key: &str, read: fn(&[u8]) -> Option<u64>| match record.get(key) {
         Some(AnyValue::Str(text)) if !text.is_empty() => read(text).map(Some),
         _ => Some(None),
     };
-    Some(Marks { randomness: read(RANDOMNESS, read_randomness)?, threshold: read(THRESHOLD, read_threshold)? })
+    Some(SamplingMarks { randomness: read(RANDOMNESS, read_randomness)?, threshold: read(THRESHOLD, read_threshold)? })
 }
 
 fn trace_id_of(record: &[u8]) -> Option<TraceId> {

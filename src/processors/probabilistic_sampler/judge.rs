@@ -3,12 +3,12 @@
 //! Follows contrib's processor step by step (v0.161, sampler_mode.go), so that both keep the same items and write the same
 //! marks. Pure: what an item says comes in, what becomes of it goes out.
 
-use super::state::Marks;
+use super::state::SamplingMarks;
 use super::threshold::{ALWAYS, HIGHEST, NEVER, of_probability, probability};
 
 /// How the threshold is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mode {
+pub enum SamplerMode {
     /// 0 %: nothing passes.
     Never,
     /// A hash of the id, 14 bits of it.
@@ -21,7 +21,7 @@ pub enum Mode {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judge {
-    pub mode: Mode,
+    pub mode: SamplerMode,
     /// Significant hexadecimal digits of thresholds.
     pub precision: usize,
     /// Items that cannot be judged go.
@@ -30,7 +30,7 @@ pub struct Judge {
 
 /// Where the randomness comes from; the label `policy` of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
+pub enum RandomnessSource {
     TraceIdHash,
     TraceIdW3c,
     Randomness,
@@ -39,24 +39,24 @@ pub enum Policy {
     Attribute,
 }
 
-impl Policy {
-    pub const ALL: [Policy; 6] = [
-        Policy::TraceIdHash,
-        Policy::TraceIdW3c,
-        Policy::Randomness,
-        Policy::Priority,
-        Policy::Missing,
-        Policy::Attribute,
+impl RandomnessSource {
+    pub const ALL: [RandomnessSource; 6] = [
+        RandomnessSource::TraceIdHash,
+        RandomnessSource::TraceIdW3c,
+        RandomnessSource::Randomness,
+        RandomnessSource::Priority,
+        RandomnessSource::Missing,
+        RandomnessSource::Attribute,
     ];
 }
 
 /// What an item says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ItemRandomness {
     pub randomness: u64,
-    pub policy: Policy,
+    pub policy: RandomnessSource,
     /// Marks to be written again; `None` when they cannot be read or are not ours to change.
-    pub marks: Option<Marks>,
+    pub marks: Option<SamplingMarks>,
     /// The marks are wrong, or contradict the mode.
     pub faulty: bool,
 }
@@ -69,11 +69,11 @@ pub enum Priority {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ItemVerdict {
     pub kept: bool,
-    pub policy: Policy,
+    pub policy: RandomnessSource,
     /// What is written into an item that is kept.
-    pub marks: Option<Marks>,
+    pub marks: Option<SamplingMarks>,
 }
 
 impl Judge {
@@ -81,34 +81,34 @@ impl Judge {
     /// those that came, `None` when they cannot be read.
     pub fn read(
         &self,
-        marks: Option<Marks>,
-        hash: impl FnOnce(u32) -> Option<(u64, Policy)>,
+        marks: Option<SamplingMarks>,
+        hash: impl FnOnce(u32) -> Option<(u64, RandomnessSource)>,
         id: impl FnOnce() -> Option<u64>,
-    ) -> Reading {
-        let missing = (HIGHEST, Policy::Missing);
+    ) -> ItemRandomness {
+        let missing = (HIGHEST, RandomnessSource::Missing);
         let ((randomness, policy), marks, faulty) = match (self.mode, marks) {
-            (Mode::Never, marks) => ((HIGHEST, Policy::Priority), marks, marks.is_none()),
-            (Mode::HashSeed { seed, .. }, Some(Marks { randomness: None, threshold: None })) => {
+            (SamplerMode::Never, marks) => ((HIGHEST, RandomnessSource::Priority), marks, marks.is_none()),
+            (SamplerMode::HashSeed { seed, .. }, Some(SamplingMarks { randomness: None, threshold: None })) => {
                 let hashed = hash(seed);
-                let marks = Marks { randomness: hashed.map(|(value, _)| value), threshold: None };
+                let marks = SamplingMarks { randomness: hashed.map(|(value, _)| value), threshold: None };
                 (hashed.unwrap_or(missing), Some(marks), false)
             }
             // Marks of consistent sampling are not changed by hashes.
-            (Mode::HashSeed { seed, .. }, _) => (hash(seed).unwrap_or(missing), None, true),
+            (SamplerMode::HashSeed { seed, .. }, _) => (hash(seed).unwrap_or(missing), None, true),
             (_, None) => (missing, None, true),
             (_, Some(marks)) => {
-                let given = marks.randomness.map(|value| (value, Policy::Randomness));
-                let given = given.or_else(|| id().map(|value| (value, Policy::TraceIdW3c)));
+                let given = marks.randomness.map(|value| (value, RandomnessSource::Randomness));
+                let given = given.or_else(|| id().map(|value| (value, RandomnessSource::TraceIdW3c)));
                 (given.unwrap_or(missing), Some(marks), false)
             }
         };
-        Reading { randomness, policy, marks, faulty }
+        ItemRandomness { randomness, policy, marks, faulty }
     }
 
-    pub fn judge(&self, reading: Reading, priority: Priority) -> Verdict {
-        let Reading { randomness, mut policy, mut marks, mut faulty } = reading;
+    pub fn judge(&self, reading: ItemRandomness, priority: Priority) -> ItemVerdict {
+        let ItemRandomness { randomness, mut policy, mut marks, mut faulty } = reading;
         if !faulty {
-            faulty = policy == Policy::Missing;
+            faulty = policy == RandomnessSource::Missing;
             // An item whose own threshold its randomness does not reach should not be here; the threshold is a lie.
             if let Some(marks) = &mut marks
                 && !faulty
@@ -124,7 +124,7 @@ impl Judge {
             (false, _) => self.threshold(marks.and_then(|marks| marks.threshold)),
         };
         if let Priority::Threshold(demanded) = priority {
-            (threshold, policy) = (demanded, Policy::Priority);
+            (threshold, policy) = (demanded, RandomnessSource::Priority);
         }
         let kept = randomness >= threshold;
         if let Some(marks) = &mut marks
@@ -133,15 +133,15 @@ impl Judge {
             // A share can only fall on the way, never rise.
             marks.threshold = Some(threshold);
         }
-        Verdict { kept, policy, marks: marks.filter(|_| kept) }
+        ItemVerdict { kept, policy, marks: marks.filter(|_| kept) }
     }
 
     fn threshold(&self, came: Option<u64>) -> u64 {
         match self.mode {
-            Mode::Never => NEVER,
-            Mode::HashSeed { threshold, .. } => threshold,
-            Mode::Equalizing { threshold } => came.map_or(threshold, |came| came.max(threshold)),
-            Mode::Proportional { share } => {
+            SamplerMode::Never => NEVER,
+            SamplerMode::HashSeed { threshold, .. } => threshold,
+            SamplerMode::Equalizing { threshold } => came.map_or(threshold, |came| came.max(threshold)),
+            SamplerMode::Proportional { share } => {
                 let came = came.map_or(1.0, probability);
                 of_probability(came * share, self.precision).unwrap_or(NEVER)
             }

@@ -17,18 +17,18 @@ mod threshold;
 
 use std::sync::Arc;
 
-use self::config::Settings;
-use self::items::Sampling;
-use self::judge::Policy;
-use super::rebuild::rebuild;
-use crate::core::consumer::{Consumed, Consumer, Next};
+use self::config::ItemSamplerSettings;
+use self::items::ItemSampling;
+use self::judge::RandomnessSource;
+use crate::change::rebuild::rebuild;
+use crate::core::data::granted::Allowance;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::ItemEnd;
 use crate::core::error::ConsumeError;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::core::granted::Allowance;
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::End;
-use crate::core::stats::{Counter, Flow, Stats};
+use crate::core::report::stats::{Counter, Flow, Stats};
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -51,7 +51,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
 }
 
 struct Plan {
-    settings: Settings,
+    settings: ItemSamplerSettings,
 }
 
 impl ProcessorPlan for Plan {
@@ -72,20 +72,20 @@ impl ProcessorPlan for Plan {
     }
 }
 
-/// Kept and gone, by `Policy::ALL`.
-type Verdicts = [[Arc<Counter>; 2]; Policy::ALL.len()];
+/// Kept and gone, by `RandomnessSource::ALL`.
+type Verdicts = [[Arc<Counter>; 2]; RandomnessSource::ALL.len()];
 
 fn verdicts(stats: &Stats, processor: &str, signal: Signal, attribute: Option<&str>) -> Verdicts {
     let what = if signal == Signal::Logs { "logs" } else { "traces" };
     let name = format!("otelcol_processor_probabilistic_sampler_count_{what}_sampled");
-    Policy::ALL.map(|policy| {
+    RandomnessSource::ALL.map(|policy| {
         let label = match policy {
-            Policy::TraceIdHash => "trace_id_hash",
-            Policy::TraceIdW3c => "trace_id_w3c",
-            Policy::Randomness => "sampling_randomness",
-            Policy::Priority => "sampling_priority",
-            Policy::Missing => "missing_randomness",
-            Policy::Attribute => attribute.unwrap_or("attribute"),
+            RandomnessSource::TraceIdHash => "trace_id_hash",
+            RandomnessSource::TraceIdW3c => "trace_id_w3c",
+            RandomnessSource::Randomness => "sampling_randomness",
+            RandomnessSource::Priority => "sampling_priority",
+            RandomnessSource::Missing => "missing_randomness",
+            RandomnessSource::Attribute => attribute.unwrap_or("attribute"),
         };
         ["true", "false"].map(|sampled| {
             let labels = [("processor", processor), ("policy", label), ("sampled", sampled)];
@@ -95,7 +95,7 @@ fn verdicts(stats: &Stats, processor: &str, signal: Signal, attribute: Option<&s
 }
 
 struct Sampler {
-    settings: Settings,
+    settings: ItemSamplerSettings,
     next: Next,
     flow: Flow,
     verdicts: Verdicts,
@@ -104,7 +104,7 @@ struct Sampler {
 impl Sampler {
     /// The payload with what is kept. Items count as messages here: neither signal has others.
     fn sample(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
-        let mut sampling = Sampling::new(&self.settings, payload.signal, &payload.ticket);
+        let mut sampling = ItemSampling::new(&self.settings, payload.signal, &payload.ticket);
         let (envelope, mut room) = (&mut payload.envelope, Allowance::of(&payload.ticket));
         for scope in envelope.groups.iter_mut().flat_map(|group| &mut group.scopes) {
             let whole = scope.items.byte_len() + scope.items.len() * GROWTH_BYTES;
@@ -141,14 +141,14 @@ impl Consumer for Sampler {
             return self.next.consume(payload);
         }
         if payload.items == 0 {
-            payload.share.end(End::SampledOut);
+            payload.share.end(ItemEnd::SampledOut);
             return Box::pin(std::future::ready(Ok(())));
         }
         let gone = payload.share.spread(gone);
         Box::pin(async move {
             // What was refused behind comes again as a whole: only then is it known that the others are gone.
             self.next.consume(payload).await?;
-            gone.end(End::SampledOut);
+            gone.end(ItemEnd::SampledOut);
             Ok(())
         })
     }

@@ -12,14 +12,14 @@ const MEMBERS_MAX: usize = 31;
 
 /// Randomness and threshold that came with an item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct SamplingMarks {
     pub randomness: Option<u64>,
     pub threshold: Option<u64>,
 }
 
 /// Reads the marks; `None` when the text is not a valid tracestate.
-pub fn read(text: &[u8]) -> Option<Marks> {
-    let mut marks = Marks::default();
+pub fn read(text: &[u8]) -> Option<SamplingMarks> {
+    let mut marks = SamplingMarks::default();
     if text.len() > LENGTH_MAX {
         return None;
     }
@@ -42,7 +42,7 @@ pub fn read(text: &[u8]) -> Option<Marks> {
 }
 
 /// Appends a tracestate that was read, with these marks in place of its own.
-pub fn write(out: &mut Vec<u8>, text: &[u8], marks: Marks) {
+pub fn write(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks) {
     let pairs = || members(text).filter_map(|member| split(member, b'='));
     let start = out.len();
     let ot = pairs().filter(|(key, _)| *key == b"ot").last().map(|(_, value)| value).unwrap_or_default();
@@ -73,8 +73,8 @@ pub fn write(out: &mut Vec<u8>, text: &[u8], marks: Marks) {
 }
 
 /// `key:value;key:value`
-fn read_ot(text: &[u8]) -> Option<Marks> {
-    let mut marks = Marks::default();
+fn read_ot(text: &[u8]) -> Option<SamplingMarks> {
+    let mut marks = SamplingMarks::default();
     if text.len() > OT_LENGTH_MAX {
         return None;
     }

@@ -12,14 +12,15 @@
 
 use std::sync::Arc;
 
-use super::actions::{self, Actions, change_resources};
+use crate::change::actions;
+use crate::change::actions::{Actions, change_resources};
 use crate::config::check::Section;
-use crate::core::consumer::Next;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::ConsumeError;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::transform::Transform;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::transform::Transform;
 use crate::otlp::attributes::RESOURCE;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::detector::{Outcome, text};
+use super::detector::{DetectorOutcome, text};
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::http::HttpRequest;
-use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::Target;
 
 /// A service on the machine's own link answers within milliseconds; nothing else has the address.
@@ -30,14 +30,14 @@ pub enum Cloud {
     Aks,
 }
 
-pub struct Metadata {
+pub struct CloudMetadata {
     pub cloud: Cloud,
     client: Client,
     /// The process runs in a cluster.
     on_kubernetes: bool,
 }
 
-impl std::fmt::Debug for Metadata {
+impl std::fmt::Debug for CloudMetadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metadata").field("cloud", &self.cloud).finish_non_exhaustive()
     }
@@ -136,14 +136,14 @@ struct Compute {
     vm_scale_set_name: String,
 }
 
-impl Metadata {
-    pub fn new(cloud: Cloud, target: Target, on_kubernetes: bool) -> Metadata {
-        let mut settings = ClientSettings::new(target, Speech::ByAgreement);
+impl CloudMetadata {
+    pub fn new(cloud: Cloud, target: Target, on_kubernetes: bool) -> CloudMetadata {
+        let mut settings = ClientSettings::new(target, ClientHttp::ByAgreement);
         settings.connect_timeout = FIRST_ANSWER;
-        Metadata { cloud, client: Client::new(settings), on_kubernetes }
+        CloudMetadata { cloud, client: Client::new(settings), on_kubernetes }
     }
 
-    pub async fn detect(&self) -> Outcome {
+    pub async fn detect(&self) -> DetectorOutcome {
         let answer = match self.cloud {
             Cloud::Ec2 => self.ec2().await,
             Cloud::Gcp => self.gcp().await,
@@ -152,7 +152,7 @@ impl Metadata {
         };
         match answer {
             // What a service leaves empty it does not know.
-            Ok(pairs) => Outcome {
+            Ok(pairs) => DetectorOutcome {
                 found: pairs
                     .into_iter()
                     .filter(|(_, value)| !value.is_empty())
@@ -160,7 +160,7 @@ impl Metadata {
                     .collect(),
                 failure: None,
             },
-            Err(why) => Outcome::failed(why),
+            Err(why) => DetectorOutcome::failed(why),
         }
     }
 

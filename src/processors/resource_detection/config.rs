@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Plan;
-use super::cloud::{self, Cloud, Metadata};
-use super::detector::{Detector, Source};
+use super::cloud::{self, Cloud, CloudMetadata};
+use super::detector::{Detector, DetectorKind};
 use super::{env, k8s_api, system};
 use crate::config::check::{Section, nearest, text_of};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::factory::CheckContext;
 use crate::core::node::Node;
-use crate::kube::client::Auth;
+use crate::core::stage::factory::CheckContext;
+use crate::kube::client::Credentials;
 use crate::net::client::target::Target;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -145,7 +145,7 @@ impl Reader<'_> {
         }
         let value = |name: &str| self.cx.checks.environment.variable(name).filter(|text| !text.trim().is_empty());
         let text = env::VARIABLES.iter().find_map(|name| value(name)).unwrap_or_default();
-        Some(Detector { name: "env", source: Source::Env(env::Env { text }), enabled: None })
+        Some(Detector { name: "env", source: DetectorKind::Env(env::Env { text }), enabled: None })
     }
 
     fn system(&self) -> Option<Detector> {
@@ -159,14 +159,14 @@ impl Reader<'_> {
             enabled = self.enabled(&block, system::ATTRIBUTES, &missing);
             block.finish();
         }
-        let source = Source::System(system::System { names, root: "/".into() });
+        let source = DetectorKind::System(system::System { names, root: "/".into() });
         Some(Detector { name: "system", source, enabled: Some(enabled) })
     }
 
     /// `None` when it is named and its node is not known.
     fn k8s_api(&self, named: bool) -> Option<Detector> {
         let attributes = [(k8s_api::NODE_NAME, true), (k8s_api::NODE_UID, true)];
-        let (mut enabled, mut auth) = (defaults(&attributes), Auth::ServiceAccount);
+        let (mut enabled, mut auth) = (defaults(&attributes), Credentials::ServiceAccount);
         let (mut variable, mut place) = (k8s_api::VARIABLE.to_owned(), "detectors");
         for key in ["k8s_api", OLD_K8S_API] {
             let Some(block) = self.section.section(key) else { continue };
@@ -174,12 +174,12 @@ impl Reader<'_> {
             let context = block.string("context");
             let kinds = [("serviceAccount", 0), ("kubeConfig", 1), ("none", 2)];
             auth = match block.choice("auth_type", &kinds).unwrap_or(0) {
-                0 => Auth::ServiceAccount,
-                1 => Auth::KubeConfig { context, file: None },
-                _ => Auth::None,
+                0 => Credentials::ServiceAccount,
+                1 => Credentials::KubeConfig { context, file: None },
+                _ => Credentials::None,
             };
             if let Some(own) = block.section("podgate") {
-                auth = own.string("api_server").map_or(auth, Auth::Url);
+                auth = own.string("api_server").map_or(auth, Credentials::Url);
                 own.finish();
             }
             if let Some(name) = block.string("node_from_env_var").filter(|name| !name.is_empty()) {
@@ -199,7 +199,7 @@ impl Reader<'_> {
             self.section.error(place, code::INVALID_VALUE, message, Some(&help));
             return None;
         }
-        let source = Source::K8sApi(k8s_api::K8sApi::new(node, auth));
+        let source = DetectorKind::K8sApi(k8s_api::K8sApi::new(node, auth));
         Some(Detector { name: "k8s_api", source, enabled: Some(enabled) })
     }
 
@@ -239,7 +239,7 @@ impl Reader<'_> {
             Err(why) => return self.section.invalid(cloud.name(), why, "the metadata service's URL"),
         };
         let on_kubernetes = variable("KUBERNETES_SERVICE_HOST").is_some();
-        let source = Source::Cloud(Box::new(Metadata::new(cloud, target, on_kubernetes)));
+        let source = DetectorKind::Cloud(Box::new(CloudMetadata::new(cloud, target, on_kubernetes)));
         Some(Detector { name: cloud.name(), source, enabled: Some(enabled) })
     }
 

@@ -4,19 +4,19 @@ use super::{cloud, env, k8s_api, system};
 use crate::otlp::write;
 
 /// Attributes with their values as `AnyValue` messages; no key twice.
-pub type Found = Vec<(String, Vec<u8>)>;
+pub type DetectedAttributes = Vec<(String, Vec<u8>)>;
 
 /// What one attempt gave: a detector may know a part and fail at the rest.
 #[derive(Debug, Default, PartialEq)]
-pub struct Outcome {
-    pub found: Found,
+pub struct DetectorOutcome {
+    pub found: DetectedAttributes,
     /// What failed, in one line.
     pub failure: Option<String>,
 }
 
-impl Outcome {
-    pub fn failed(failure: String) -> Outcome {
-        Outcome { found: Found::new(), failure: Some(failure) }
+impl DetectorOutcome {
+    pub fn failed(failure: String) -> DetectorOutcome {
+        DetectorOutcome { found: DetectedAttributes::new(), failure: Some(failure) }
     }
 }
 
@@ -24,27 +24,27 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Detector {
     pub name: &'static str,
-    pub source: Source,
+    pub source: DetectorKind,
     /// Attributes that are written; `None` means all that are found.
     pub enabled: Option<Vec<&'static str>>,
 }
 
 #[derive(Debug)]
-pub enum Source {
+pub enum DetectorKind {
     Env(env::Env),
     System(system::System),
     K8sApi(k8s_api::K8sApi),
-    Cloud(Box<cloud::Metadata>),
+    Cloud(Box<cloud::CloudMetadata>),
 }
 
 impl Detector {
     /// What is found now.
-    pub async fn detect(&self) -> Outcome {
+    pub async fn detect(&self) -> DetectorOutcome {
         let mut outcome = match &self.source {
-            Source::Env(env) => env.detect(),
-            Source::System(system) => system.detect(|key| self.wants(key)),
-            Source::K8sApi(api) => api.detect(self.wants(k8s_api::NODE_UID)).await,
-            Source::Cloud(metadata) => metadata.detect().await,
+            DetectorKind::Env(env) => env.detect(),
+            DetectorKind::System(system) => system.detect(|key| self.wants(key)),
+            DetectorKind::K8sApi(api) => api.detect(self.wants(k8s_api::NODE_UID)).await,
+            DetectorKind::Cloud(metadata) => metadata.detect().await,
         };
         outcome.found.retain(|(key, _)| self.wants(key));
         outcome
@@ -52,14 +52,14 @@ impl Detector {
 
     /// Ends what the detector keeps open.
     pub async fn close(&self) {
-        if let Source::Cloud(metadata) = &self.source {
+        if let DetectorKind::Cloud(metadata) = &self.source {
             metadata.close().await;
         }
     }
 
     /// The API server is asked for the node.
     pub fn reads_node(&self) -> bool {
-        matches!(self.source, Source::K8sApi(_)) && self.wants(k8s_api::NODE_UID)
+        matches!(self.source, DetectorKind::K8sApi(_)) && self.wants(k8s_api::NODE_UID)
     }
 
     fn wants(&self, key: &str) -> bool {
@@ -68,7 +68,7 @@ impl Detector {
 }
 
 /// Takes over what is not known yet: of two sources the first counts.
-pub fn merge(into: &mut Found, from: &Found) {
+pub fn merge(into: &mut DetectedAttributes, from: &DetectedAttributes) {
     for (key, value) in from {
         if !into.iter().any(|(known, _)| known == key) {
             into.push((key.clone(), value.clone()));

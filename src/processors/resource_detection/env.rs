@@ -5,7 +5,7 @@
 
 use regex::Regex;
 
-use super::detector::{Found, Outcome, text};
+use super::detector::{DetectedAttributes, DetectorOutcome, text};
 
 /// The variable, and its old name, which counts when the first one is empty.
 pub const VARIABLES: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_RESOURCE"];
@@ -17,21 +17,21 @@ pub struct Env {
 }
 
 impl Env {
-    pub fn detect(&self) -> Outcome {
+    pub fn detect(&self) -> DetectorOutcome {
         match parse(self.text.trim()) {
-            Ok(found) => Outcome { found, failure: None },
-            Err(why) => Outcome::failed(why),
+            Ok(found) => DetectorOutcome { found, failure: None },
+            Err(why) => DetectorOutcome::failed(why),
         }
     }
 }
 
-fn parse(pairs: &str) -> Result<Found, String> {
+fn parse(pairs: &str) -> Result<DetectedAttributes, String> {
     if pairs.is_empty() {
-        return Ok(Found::new());
+        return Ok(DetectedAttributes::new());
     }
     let pair = Regex::new(r"\s*([[:ascii:]]{1,256}?)\s*=\s*([[:ascii:]]{0,256}?)\s*(?:,|$)");
     let pair = pair.map_err(|why| why.to_string())?;
-    let (mut found, mut end) = (Found::new(), 0);
+    let (mut found, mut end) = (DetectedAttributes::new(), 0);
     for read in pair.captures_iter(pairs) {
         let Some(whole) = read.get(0).filter(|whole| whole.start() == end) else { break };
         let (key, value) =
@@ -75,7 +75,8 @@ mod tests {
             ("k=v=w", &[("k", "v=w")]),
         ];
         for (pairs, wanted) in table {
-            let wanted: Found = wanted.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+            let wanted: DetectedAttributes =
+                wanted.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
             assert_eq!(parse(pairs), Ok(wanted), "{pairs:?}");
         }
     }

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::detector::{Outcome, text};
-use crate::kube::client::{Api, Auth, Form};
+use super::detector::{DetectorOutcome, text};
+use crate::kube::client::{Api, Credentials, Form};
 
 pub const NODE_NAME: &str = "k8s.node.name";
 pub const NODE_UID: &str = "k8s.node.uid";
@@ -34,13 +34,13 @@ struct Metadata {
 }
 
 impl K8sApi {
-    pub fn new(node: String, auth: Auth) -> K8sApi {
+    pub fn new(node: String, auth: Credentials) -> K8sApi {
         K8sApi { node, api: Api::new(auth) }
     }
 
     /// Asks the API server only for what it alone knows.
-    pub async fn detect(&self, with_uid: bool) -> Outcome {
-        let mut outcome = Outcome { found: vec![(NODE_NAME.to_owned(), text(&self.node))], failure: None };
+    pub async fn detect(&self, with_uid: bool) -> DetectorOutcome {
+        let mut outcome = DetectorOutcome { found: vec![(NODE_NAME.to_owned(), text(&self.node))], failure: None };
         if with_uid {
             match self.uid().await {
                 Ok(uid) => outcome.found.push((NODE_UID.to_owned(), text(&uid))),

@@ -26,18 +26,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::detector::Detector;
-use self::run::{Detection, Plans, Running};
-use super::actions::change_resources;
-use crate::core::access::Access;
-use crate::core::consumer::Next;
+use self::run::{Detection, DetectionTask, Plans};
+use crate::change::actions::change_resources;
+use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::ConsumeError;
-use crate::core::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::node::Node;
-use crate::core::payload::{Payload, Signal};
-use crate::core::stats::Flow;
-use crate::core::transform::{Transform, TransformStage};
+use crate::core::report::stats::Flow;
+use crate::core::stage::access::Access;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::transform::{Transform, TransformStage};
 use crate::otlp::attributes::RESOURCE;
-use crate::otlp::edit::{Appender, Value};
+use crate::otlp::edit::{Appender, WireValue};
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -84,7 +84,7 @@ impl ProcessorPlan for Plan {
         let transform = Detected { detection: detection.clone(), overrides: self.overrides };
         let flow = Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal);
         let consumer = Arc::new(TransformStage::new(Arc::new(transform), next, flow));
-        Stage::Consumer { consumer, component: Some(Arc::new(Running(detection))) }
+        Stage::Consumer { consumer, component: Some(Arc::new(DetectionTask(detection))) }
     }
 }
 
@@ -107,7 +107,7 @@ impl Transform for Detected {
             }
             for (key, value) in found.iter() {
                 if self.overrides || edit.find(key).is_none() {
-                    edit.set(key, Value::Any(value));
+                    edit.set(key, WireValue::Any(value));
                 }
             }
             edit.is_changed().then(|| edit.take()).transpose()

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::detector::{Detector, Found, Outcome, merge};
-use crate::core::component::{Component, Task};
+use super::detector::{DetectedAttributes, Detector, DetectorOutcome, merge};
 use crate::core::error::StartError;
-use crate::core::tasks::{Pulse, Tasks};
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::tasks::{Pulse, Tasks};
 
 /// First and longest pause between attempts.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct Detection {
     path: String,
     tasks: Arc<Tasks>,
     /// What all detectors found, merged.
-    found: ArcSwap<Found>,
+    found: ArcSwap<DetectedAttributes>,
     /// Held while results are put in.
     each: Mutex<Vec<Latest>>,
     stop: watch::Sender<bool>,
@@ -42,7 +42,7 @@ pub struct Detection {
 /// What one detector found last, and what failed last.
 #[derive(Clone, Default)]
 struct Latest {
-    found: Found,
+    found: DetectedAttributes,
     failure: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Detection {
         Detection { plans, path, tasks, found: ArcSwap::default(), each, stop, started: Mutex::default() }
     }
 
-    pub fn found(&self) -> arc_swap::Guard<Arc<Found>> {
+    pub fn found(&self) -> arc_swap::Guard<Arc<DetectedAttributes>> {
         self.found.load()
     }
 
@@ -67,7 +67,7 @@ impl Detection {
     async fn attempt(&self, which: &[usize]) -> Vec<usize> {
         let attempts = which.iter().filter_map(|at| self.plans.detectors.get(*at)).map(|detector| async {
             let outcome = timeout(self.plans.timeout, detector.detect()).await;
-            outcome.unwrap_or_else(|_| Outcome::failed(format!("no answer within {:?}", self.plans.timeout)))
+            outcome.unwrap_or_else(|_| DetectorOutcome::failed(format!("no answer within {:?}", self.plans.timeout)))
         });
         let outcomes = join_all(attempts).await;
         let mut each = self.each.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -87,7 +87,7 @@ impl Detection {
                 failed.push(*at);
             }
         }
-        let mut all = Found::new();
+        let mut all = DetectedAttributes::new();
         each.iter().for_each(|latest| merge(&mut all, &latest.found));
         if all != **self.found.load() {
             let keys: Vec<&str> = all.iter().map(|(key, _)| key.as_str()).collect();
@@ -133,9 +133,9 @@ impl Detection {
 }
 
 /// A component of its own, so that the task can hold what it works on.
-pub struct Running(pub Arc<Detection>);
+pub struct DetectionTask(pub Arc<Detection>);
 
-impl Component for Running {
+impl Component for DetectionTask {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
             // Stages of several pipelines share one detection.
@@ -173,7 +173,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::processors::resource_detection::detector::{Source, text};
+    use crate::processors::resource_detection::detector::{DetectorKind, text};
     use crate::processors::resource_detection::system::{NameSource, System};
 
     const HOST: &str = "proc/sys/kernel/hostname";
@@ -185,14 +185,14 @@ mod tests {
         fs::write(file, text).expect("written");
     }
 
-    fn detection(root: &Path, refresh: Option<Duration>) -> Running {
-        let source = Source::System(System { names: vec![NameSource::Os], root: root.to_owned() });
+    fn detection(root: &Path, refresh: Option<Duration>) -> DetectionTask {
+        let source = DetectorKind::System(System { names: vec![NameSource::Os], root: root.to_owned() });
         let detector = Detector { name: "system", source, enabled: Some(vec!["host.name", "host.id"]) };
         let plans = Plans { detectors: vec![Arc::new(detector)], timeout: Duration::from_secs(5), refresh };
-        Running(Arc::new(Detection::new(plans, "processors::resource_detection".to_owned(), Arc::default())))
+        DetectionTask(Arc::new(Detection::new(plans, "processors::resource_detection".to_owned(), Arc::default())))
     }
 
-    fn found(running: &Running) -> Vec<(String, Vec<u8>)> {
+    fn found(running: &DetectionTask) -> Vec<(String, Vec<u8>)> {
         running.0.found().to_vec()
     }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use super::detector::{Found, Outcome, int, text, texts};
+use super::detector::{DetectedAttributes, DetectorOutcome, int, text, texts};
 
 /// Where `host.name` may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ const CPU_TEXTS: &[(&str, &str)] = &[
 
 impl System {
     /// Looks only for what is wanted. What a machine does not say is left out and named.
-    pub fn detect(&self, wants: impl Fn(&str) -> bool) -> Outcome {
-        let mut found = Found::new();
+    pub fn detect(&self, wants: impl Fn(&str) -> bool) -> DetectorOutcome {
+        let mut found = DetectedAttributes::new();
         let mut missing = Vec::new();
         for (key, _) in ATTRIBUTES.iter().filter(|(key, _)| wants(key)) {
             match self.value(key) {
@@ -66,7 +66,7 @@ impl System {
             }
         }
         let failure = (!missing.is_empty()).then(|| format!("this machine does not say {}", missing.join(", ")));
-        Outcome { found, failure }
+        DetectorOutcome { found, failure }
     }
 
     fn value(&self, key: &str) -> Option<Vec<u8>> {
@@ -264,8 +264,8 @@ mod tests {
             ("host.cpu.cache.l2.size", int(1024)),
             ("os.description", text(&description)),
         ];
-        let wanted: Found = wanted.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        assert_eq!(outcome, Outcome { found: wanted, failure: None });
+        let wanted: DetectedAttributes = wanted.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        assert_eq!(outcome, DetectorOutcome { found: wanted, failure: None });
     }
 
     #[test]
@@ -287,6 +287,6 @@ mod tests {
         let failure = outcome.failure.expect("something is missing");
         assert_eq!(failure, "this machine does not say host.id, host.ip, host.mac, os.description");
         let nothing = system(&machine(&[]), &[NameSource::Os]).detect(|key| key == "os.type");
-        assert_eq!(nothing, Outcome { found: vec![("os.type".to_owned(), text("linux"))], failure: None });
+        assert_eq!(nothing, DetectorOutcome { found: vec![("os.type".to_owned(), text("linux"))], failure: None });
     }
 }

@@ -6,17 +6,17 @@ use tokio::time::Instant;
 use crate::core::time::UnixNanos;
 
 /// Reads a clock that never goes back; given to cores that measure, so that they read none themselves.
-pub type Watch = fn() -> Instant;
+pub type Stopwatch = fn() -> Instant;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct SamplerClock {
     started: Instant,
     wall: UnixNanos,
 }
 
-impl Clock {
-    pub fn start() -> Clock {
-        Clock { started: Instant::now(), wall: UnixNanos::now() }
+impl SamplerClock {
+    pub fn start() -> SamplerClock {
+        SamplerClock { started: Instant::now(), wall: UnixNanos::now() }
     }
 
     pub fn now(&self) -> UnixNanos {

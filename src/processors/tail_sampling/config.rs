@@ -1,4 +1,4 @@
-//! The `tail_sampling` block: every key of the Collector's processor, checked into [`Settings`] with located findings.
+//! The `tail_sampling` block: every key of the Collector's processor, checked into [`SamplingSettings`] with located findings.
 //!
 //! What the Collector finds out at start or never (unknown policy types, wrong expressions, repeated names, a drop policy
 //! that can never act) is found here.
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::factory::CheckContext;
 use crate::core::node::Node;
-use crate::processors::tail_sampling::decision::{Fallback, Rules};
-use crate::processors::tail_sampling::instance;
-use crate::processors::tail_sampling::leaves::{LEAVES_MAX, Leaves, LeavesBuilder};
+use crate::core::stage::factory::CheckContext;
+use crate::processors::tail_sampling::instance_lint;
+use crate::processors::tail_sampling::policies::decision::{Fallback, PolicySet};
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
-use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, Role, Rule};
+use crate::processors::tail_sampling::policies::predicates::{LEAVES_MAX, Leaves, LeavesBuilder};
+use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, PolicyRole, PolicyRule};
 
 /// When traces are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum Overflow {
 
 /// The checked configuration of one processor.
 #[derive(Clone)]
-pub struct Settings {
+pub struct SamplingSettings {
     pub strategy: Strategy,
     pub decision_wait: Duration,
     pub root_wait: Option<Duration>,
@@ -60,7 +60,7 @@ pub struct Settings {
     pub trace_bytes_max: Option<u64>,
     /// Bytes of the store; `None` is half the budget.
     pub max_bytes: Option<u64>,
-    pub rules: Rules,
+    pub rules: PolicySet,
     pub policies: Arc<Vec<Policy>>,
     pub leaves: Arc<Leaves>,
     /// A policy reads attributes of container runs, so they cannot be bound as late as the decision.
@@ -69,7 +69,7 @@ pub struct Settings {
     pub meters: Arc<Vec<MeterPlan>>,
 }
 
-impl Settings {
+impl SamplingSettings {
     /// Policy names in the order of the configuration.
     pub fn names(&self) -> Vec<String> {
         let mut names = vec![String::new(); self.policies.len()];
@@ -88,7 +88,7 @@ const DROPPED_REMEMBERED_DEFAULT: usize = 1 << 19;
 const POLICIES_MAX: usize = 1000;
 
 /// Checks the body; `None` after at least one error.
-pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
+pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let section = Section::new(body, cx.path.clone(), &cx.checks.diagnostics);
     let errors_before = errors(&cx.checks.diagnostics);
     let podgate = check_podgate(&section);
@@ -109,12 +109,12 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
     if policy_check.leaves.overflowed() {
         section.error("policies", code::LIMIT, format!("the policies ask more than {LEAVES_MAX} questions"), None);
     }
-    let asks_for_runs = instance::lint(&section, &cx.checks.diagnostics);
+    let asks_for_runs = instance_lint::lint(&section, &cx.checks.diagnostics);
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
-    let settings = Settings {
+    let settings = SamplingSettings {
         strategy,
         decision_wait,
         root_wait: check_wait(&section, "decision_wait_after_root_received").filter(|wait| !wait.is_zero()),
@@ -129,7 +129,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Settings> {
         },
         trace_bytes_max: section.u64("maximum_trace_size_bytes").filter(|bytes| *bytes != 0),
         max_bytes: podgate.max_bytes,
-        rules: Rules { sample_on_first_match: first_match, fallback: podgate.fallback },
+        rules: PolicySet { sample_on_first_match: first_match, fallback: podgate.fallback },
         policies: Arc::new(policies),
         leaves: Arc::new(policy_check.leaves.finish()),
         asks_for_runs,
@@ -233,16 +233,19 @@ fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy
                 help: None,
             });
         }
-        let role = if matches!(rule, Rule::Drop(_)) { Role::Drop } else { Role::Voter };
+        let role = if matches!(rule, PolicyRule::Drop(_)) { PolicyRole::Drop } else { PolicyRole::Voter };
         checked.push(Policy { name, place: place as u16, role, rule });
     }
-    checked.sort_by_key(|policy| (policy.role == Role::Voter, policy.place));
+    checked.sort_by_key(|policy| (policy.role == PolicyRole::Voter, policy.place));
     checked
 }
 
 /// Without a policy that votes for a trace none is kept, which is not what a set of drop policies is written for.
 fn lint_only_drops(section: &Section<'_>, policies: &[Policy], fallback: Fallback) {
-    if policies.is_empty() || fallback == Fallback::Keep || policies.iter().any(|policy| policy.role == Role::Voter) {
+    if policies.is_empty()
+        || fallback == Fallback::Keep
+        || policies.iter().any(|policy| policy.role == PolicyRole::Voter)
+    {
         return;
     }
     let help = "add {name: rest, type: always_sample}, or podgate: {default: keep}";
@@ -263,7 +266,7 @@ fn check_strategy(section: &Section<'_>, cx: &CheckContext<'_>, strategy: Strate
     for policy in policies {
         let path = section.child_path(&format!("policies::{}", policy.place));
         let place = section.node("policies").and_then(|list| list.items().get(usize::from(policy.place)));
-        let (message, help) = if policy.role == Role::Drop {
+        let (message, help) = if policy.role == PolicyRole::Drop {
             (
                 "a drop policy keeps every trace from being sampled at span ingest",
                 "use sampling_strategy: trace-complete",

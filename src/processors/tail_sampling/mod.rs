@@ -13,42 +13,27 @@
 //!   - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
 //! ```
 
-pub mod account;
-pub mod admission;
-pub mod cache;
 pub mod clock;
 pub mod config;
-pub mod core;
-pub mod counts;
-pub mod decision;
-pub mod delivery;
-mod fragments;
-mod groups;
-mod instance;
-mod kept;
-mod keys;
-pub mod leaves;
-pub mod matching;
-pub mod metrics;
-mod page;
+pub mod decided;
+pub mod engine;
+pub mod held;
+mod instance_lint;
 pub mod policies;
 pub mod release;
-pub mod sampler;
+pub mod report;
 pub mod shard;
-pub mod store;
-pub mod trace_state;
-pub mod traces;
-pub mod wheel;
+pub mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::consumer::Next;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::data::payload::Signal;
 use crate::core::node::Node;
-use crate::core::payload::Signal;
-use crate::processors::tail_sampling::config::Settings;
-use crate::processors::tail_sampling::sampler::Sampler;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::processors::tail_sampling::config::SamplingSettings;
+use crate::processors::tail_sampling::stage::Sampler;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -68,7 +53,7 @@ policies:
   - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
 ";
 
-struct Plan(Settings);
+struct Plan(SamplingSettings);
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ProcessorPlan>> {
     Some(Box::new(Plan(config::check(cx, body)?)))
@@ -85,6 +70,6 @@ impl ProcessorPlan for Plan {
     }
 
     fn longest_wait(&self) -> Duration {
-        self.0.decision_wait.saturating_add(delivery::BIND_FOR)
+        self.0.decision_wait.saturating_add(release::delivery::BIND_FOR)
     }
 }

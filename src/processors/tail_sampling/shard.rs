@@ -1,4 +1,4 @@
-//! The task that owns one shard: its queue, its clock, its part of the account. All decisions are in [`Core`].
+//! The task that owns one shard: its queue, its clock, its part of the account. All decisions are in [`Engine`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::core::data::payload::Payload;
+use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
-use crate::core::payload::Payload;
-use crate::core::settlement::End;
-use crate::core::tasks::Pulse;
-use crate::processors::tail_sampling::account::{Account, Delivering};
-use crate::processors::tail_sampling::admission::{HeldGroup, Incoming, Run};
-use crate::processors::tail_sampling::clock::Clock;
-use crate::processors::tail_sampling::core::{Core, Held};
-use crate::processors::tail_sampling::delivery::Shipment;
-use crate::processors::tail_sampling::metrics::Metrics;
-use crate::processors::tail_sampling::release::Parcel;
+use crate::core::stage::tasks::Pulse;
+use crate::processors::tail_sampling::clock::SamplerClock;
+use crate::processors::tail_sampling::engine::{Engine, Held};
+use crate::processors::tail_sampling::held::account::{ByteAccount, Delivering};
+use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::release::delivery::Shipment;
+use crate::processors::tail_sampling::release::gather::Parcel;
+use crate::processors::tail_sampling::report::metrics::Metrics;
 
 /// One request's runs for one shard. Dropping the last message of a request gives its receive buffer back.
-pub struct Message {
-    pub request: Arc<Request>,
-    pub runs: Vec<Run>,
+pub struct ShardMessage {
+    pub request: Arc<ShardRequest>,
+    pub runs: Vec<SpanGroup>,
     /// Reserved in the account until stored.
     pub cost: u64,
 }
 
 /// What the messages of one request share.
-pub struct Request {
+pub struct ShardRequest {
     /// The envelope with the ticket of its bytes.
     pub payload: Payload,
     pub groups: Vec<Arc<HeldGroup>>,
@@ -38,12 +38,12 @@ pub struct Request {
 /// Whether a trace is held here. Its asker may have gone when the answer comes.
 pub struct Question {
     pub trace_id: [u8; 16],
-    pub answer: oneshot::Sender<Option<Waiting>>,
+    pub answer: oneshot::Sender<Option<HeldTrace>>,
 }
 
 /// A held trace, and what is left of its wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Waiting {
+pub struct HeldTrace {
     pub held: Held,
     pub since: Duration,
     pub left: Duration,
@@ -51,7 +51,7 @@ pub struct Waiting {
 
 /// What comes through a shard's queue.
 pub enum Arrival {
-    Spans(Message),
+    Spans(ShardMessage),
     Question(Question),
     /// Nothing comes after this.
     Drain {
@@ -64,9 +64,9 @@ const MESSAGES_A_STEP: usize = 64;
 const DECISIONS_A_STEP: usize = 2048;
 
 pub struct Shard {
-    pub core: Core,
-    pub clock: Clock,
-    pub account: Arc<Account>,
+    pub core: Engine,
+    pub clock: SamplerClock,
+    pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
     pub shipments: mpsc::Sender<Shipment>,
     /// What the account knows of this shard.
@@ -145,7 +145,7 @@ impl Shard {
 
     fn tell(&self, question: Question) {
         let now = self.clock.now();
-        let waiting = |held: Held| Waiting { held, since: now.since(held.first_seen), left: held.due.since(now) };
+        let waiting = |held: Held| HeldTrace { held, since: now.since(held.first_seen), left: held.due.since(now) };
         let _ = question.answer.send(self.core.held(&question.trace_id).map(waiting));
     }
 
@@ -159,10 +159,11 @@ impl Shard {
         }
     }
 
-    fn accept(&mut self, message: Message) {
+    fn accept(&mut self, message: ShardMessage) {
         let now = self.clock.now();
-        let Message { request, runs, cost } = message;
-        let incoming = Incoming { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
+        let ShardMessage { request, runs, cost } = message;
+        let incoming =
+            AdmittedRequest { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
         self.core.accept(incoming, &runs, now);
         self.settle();
         self.account.unreserve(cost);
@@ -216,7 +217,7 @@ impl Shard {
         self.core.abandon_all();
         while let Some(parcel) = self.core.take_parcel() {
             self.metrics.delivery_lost.add(parcel.spans());
-            parcel.end(End::Dropped(Reason::SHUTDOWN, "the drain's deadline came first"));
+            parcel.end(ItemEnd::Dropped(Reason::SHUTDOWN, "the drain's deadline came first"));
         }
         self.step();
         self.account.give_back(self.settled_bytes);

@@ -1,26 +1,26 @@
 //! What a transform's configuration says: rows of statements for each signal, in the order in which they run.
 
 use crate::config::check::Section;
+use crate::core::data::payload::Signal;
 use crate::core::node::{Node, Value};
-use crate::core::payload::Signal;
-use crate::ottl::{Context, ErrorMode, Grammar, Statement, Statements, Syntax, Texts, infer};
+use crate::ottl::{Context, ErrorMode, Grammar, Statement, StatementTexts, Statements, Syntax, infer};
 
 /// The statements of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
-pub struct Groups {
+pub struct SignalStatements {
     rows: [Vec<Statements>; 4],
 }
 
-impl Groups {
+impl SignalStatements {
     pub fn of(&self, signal: Signal) -> &[Statements] {
         &self.rows[signal.index()]
     }
 }
 
 /// Reports every fault; what is faulty is left out.
-pub fn read(keys: &Section<'_>) -> Groups {
+pub fn read(keys: &Section<'_>) -> SignalStatements {
     let mode = ErrorMode::read(keys).unwrap_or_default();
-    let mut groups = Groups::default();
+    let mut groups = SignalStatements::default();
     let lists = [
         (Signal::Traces, "trace_statements"),
         (Signal::Metrics, "metric_statements"),
@@ -47,7 +47,7 @@ fn list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> Vec<S
     // Each statement of a flat list has a context of its own; they share what they remember.
     let mut rows: Vec<Statements> = Vec::new();
     for node in texts {
-        let texts = Texts::of(keys, key, [node]);
+        let texts = StatementTexts::of(keys, key, [node]);
         let about = inferred(&texts, None, signal);
         rows.extend(about.map(|context| {
             let syntax = Syntax { context, prefixed: true, cache: true };
@@ -70,8 +70,8 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
     let contexts: Vec<(&str, Context)> = Context::of(signal).iter().map(|context| (context.name(), *context)).collect();
     let written = section.node("context").is_some_and(|node| !node.is_null());
     let context = section.choice("context", &contexts);
-    let statements = Texts::under(section, "statements");
-    let conditions = Texts::under(section, "conditions");
+    let statements = StatementTexts::under(section, "statements");
+    let conditions = StatementTexts::under(section, "conditions");
     if statements.is_empty() {
         if section.node("statements").is_some() {
             return None;
@@ -90,7 +90,11 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
 }
 
 /// The lowest context that any of the texts names; reports where none does.
-fn inferred(statements: &Texts<'_>, conditions: Option<&Texts<'_>>, signal: Signal) -> Option<Context> {
+fn inferred(
+    statements: &StatementTexts<'_>,
+    conditions: Option<&StatementTexts<'_>>,
+    signal: Signal,
+) -> Option<Context> {
     let mut found = None;
     let both = [(Some(statements), Grammar::Statement), (conditions, Grammar::Condition)];
     for (texts, grammar) in both {
@@ -112,7 +116,7 @@ fn inferred(statements: &Texts<'_>, conditions: Option<&Texts<'_>>, signal: Sign
 }
 
 /// A function that is not built needs no path to be refused for what it is.
-fn told_not_built(statements: &Texts<'_>, signal: Signal) -> bool {
+fn told_not_built(statements: &StatementTexts<'_>, signal: Signal) -> bool {
     let Some(context) = Context::of(signal).first().copied() else { return false };
     let syntax = Syntax { context, prefixed: true, cache: true };
     let faults = statements.iter().filter_map(|text| Some((text, Statement::parse(text, syntax).err()?)));

@@ -18,12 +18,12 @@ mod stage;
 use std::sync::Arc;
 
 use crate::config::check::Section;
-use crate::core::consumer::Next;
-use crate::core::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::data::payload::Signal;
 use crate::core::node::Node;
-use crate::core::payload::Signal;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::ottl::{self, Failures};
-use crate::processors::transform::config::Groups;
+use crate::processors::transform::config::SignalStatements;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -45,7 +45,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
 
 struct Plan {
     names_resources: bool,
-    groups: Arc<Groups>,
+    groups: Arc<SignalStatements>,
 }
 
 impl ProcessorPlan for Plan {

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::core::budget::OverBudget;
+use crate::core::data::budget::OverBudget;
+use crate::core::data::granted::{Allowance, SHARED_BYTES};
+use crate::core::data::payload::{Group, Payload, ScopeGroup};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::granted::{Allowance, SHARED_BYTES};
-use crate::core::payload::{Group, Payload, ScopeGroup};
-use crate::core::transform::Transform;
-use crate::otlp::rewrite::Rewrite;
+use crate::core::stage::transform::Transform;
+use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Buffers, Context, Draft, Edits, Failure, Failures, POINTS, Points, Scene, Statements, is_too_much, places,
-    points_of, without, without_points,
+    Buffers, Context, EditTarget, Edits, EvalFailure, Failures, MessageEdit, POINTS, Points, Statements, is_too_much,
+    places, points_of, without, without_points,
 };
-use crate::processors::transform::config::Groups;
+use crate::processors::transform::config::SignalStatements;
 
 pub struct Transformer {
-    pub groups: Arc<Groups>,
+    pub groups: Arc<SignalStatements>,
     pub failures: Failures,
 }
 
@@ -100,7 +100,7 @@ struct Around<'a> {
 }
 
 impl Run<'_> {
-    fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), Failure> {
+    fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), EvalFailure> {
         let below = group.scopes.iter().map(|scope| scope.items.len()).sum();
         let bytes: usize = group.scopes.iter().map(|scope| scope.items.byte_len()).sum();
         if is_too_much(below, bytes, group.resource.as_deref().unwrap_or_default()) {
@@ -135,7 +135,7 @@ impl Run<'_> {
         resource: &[u8],
         edits: &mut Edits,
         group: &mut ScopeGroup,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EvalFailure> {
         let bytes = group.items.byte_len();
         if is_too_much(group.items.len(), bytes, group.scope.as_deref().unwrap_or_default()) {
             return row.give_up(self.failures);
@@ -160,7 +160,7 @@ impl Run<'_> {
         done
     }
 
-    fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), Failure> {
+    fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), EvalFailure> {
         for (at, item) in group.items.iter().enumerate() {
             if !self.cover(around.resource.0.len() + around.scope.0.len() + item.len()) {
                 return Ok(());
@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     /// Runs the row on each event of a span. Meanwhile the span is without its events: they would be walked for each other.
-    fn events(&mut self, row: &Statements, around: &mut Around<'_>, span: &[u8]) -> Result<Edits, Failure> {
+    fn events(&mut self, row: &Statements, around: &mut Around<'_>, span: &[u8]) -> Result<Edits, EvalFailure> {
         let shell = without(span, EVENTS);
         let edits = take(&mut self.spare.item);
         if shell.len() == span.len() {
@@ -218,7 +218,7 @@ impl Run<'_> {
     }
 
     /// Runs the row on each point of a metric. Meanwhile the metric is without its points, as a span without its events.
-    fn points(&mut self, row: &Statements, around: &mut Around<'_>, metric: &[u8]) -> Result<Edits, Failure> {
+    fn points(&mut self, row: &Statements, around: &mut Around<'_>, metric: &[u8]) -> Result<Edits, EvalFailure> {
         let edits = take(&mut self.spare.item);
         let Some((points, holder)) = points_of(metric) else { return Ok(edits) };
         let shell = without_points(metric, points, &holder);
@@ -245,7 +245,7 @@ impl Run<'_> {
         around: &mut Around<'_>,
         (item, mut edits): (&[u8], Edits),
         (holder, number, points): (&[u8], u32, Points),
-    ) -> Result<(Edits, Changed), Failure> {
+    ) -> Result<(Edits, Changed), EvalFailure> {
         let mut changed = Changed::new();
         let all = || places(holder).filter(|(found, _)| *found == number);
         if is_too_much(all().count(), holder.len(), item) {
@@ -273,18 +273,18 @@ impl Run<'_> {
         around: &mut Around<'_>,
         (item, edits): (&[u8], Edits),
         piece: Option<(&[u8], Edits, Points)>,
-    ) -> Result<(Edits, Edits), Failure> {
+    ) -> Result<(Edits, Edits), EvalFailure> {
         let (piece, piece_edits, points) = piece.unwrap_or_default();
         let cache = if row.shared_cache { &mut self.shared_cache } else { &mut self.spare.cache };
-        let mut scene = Scene {
-            resource: Draft::new(around.resource.0, take(&mut around.resource.1)),
-            scope: Draft::new(around.scope.0, take(&mut around.scope.1)),
-            item: Draft::new(item, edits),
-            piece: Draft::new(piece, piece_edits),
+        let mut scene = EditTarget {
+            resource: MessageEdit::new(around.resource.0, take(&mut around.resource.1)),
+            scope: MessageEdit::new(around.scope.0, take(&mut around.scope.1)),
+            item: MessageEdit::new(item, edits),
+            piece: MessageEdit::new(piece, piece_edits),
             points,
-            cache: Draft::new(b"", take(cache)),
+            cache: MessageEdit::new(b"", take(cache)),
             buffers: take(&mut self.spare.buffers),
-            ..Scene::default()
+            ..EditTarget::default()
         };
         let done = row.run(&mut scene, self.failures);
         around.resource.1 = scene.resource.edits;
@@ -317,9 +317,9 @@ fn moved_max(below: usize, message: &[u8]) -> usize {
 }
 
 /// The edits that make `new` of an item.
-fn renew(item: &[u8], mut edits: Edits, new: &[u8]) -> Result<Edits, Failure> {
+fn renew(item: &[u8], mut edits: Edits, new: &[u8]) -> Result<Edits, EvalFailure> {
     edits.clear();
-    let mut draft = Draft::new(item, edits);
+    let mut draft = MessageEdit::new(item, edits);
     draft.replace(0..item.len(), new)?;
     Ok(draft.edits)
 }

@@ -12,7 +12,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 
-use crate::receivers::otlp::fault::Fault;
+use crate::receivers::otlp::fault::RequestFault;
 
 /// Request headers that are always allowed.
 const ALWAYS_ALLOWED: [&str; 5] = ["accept", "accept-language", "content-language", "content-type", "content-encoding"];
@@ -29,7 +29,7 @@ pub struct Cors {
 
 impl Cors {
     /// The answer to a preflight: its headers, or why not. `None` when the request is no preflight.
-    pub fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<Result<HeaderMap, Fault>> {
+    pub fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<Result<HeaderMap, RequestFault>> {
         let wanted = request.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         let origin = request.get(ORIGIN)?;
         if method != Method::OPTIONS {
@@ -38,19 +38,24 @@ impl Cors {
         Some(self.check(origin, wanted, request))
     }
 
-    fn check(&self, origin: &HeaderValue, wanted: &HeaderValue, request: &HeaderMap) -> Result<HeaderMap, Fault> {
+    fn check(
+        &self,
+        origin: &HeaderValue,
+        wanted: &HeaderValue,
+        request: &HeaderMap,
+    ) -> Result<HeaderMap, RequestFault> {
         let origin_text = String::from_utf8_lossy(origin.as_bytes());
         if !self.allows_origin(&origin_text) {
-            return Err(Fault::Origin(format!("origin {origin_text:?} is not in cors.allowed_origins")));
+            return Err(RequestFault::Origin(format!("origin {origin_text:?} is not in cors.allowed_origins")));
         }
         if wanted != "POST" {
-            return Err(Fault::Origin("only POST is allowed across origins".to_owned()));
+            return Err(RequestFault::Origin("only POST is allowed across origins".to_owned()));
         }
         let asked = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
         let asked = asked.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         let asked: Vec<String> = asked.map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase()).collect();
         if let Some(name) = asked.iter().find(|name| !self.allows_header(name)) {
-            return Err(Fault::Origin(format!("header {name:?} is not in cors.allowed_headers")));
+            return Err(RequestFault::Origin(format!("header {name:?} is not in cors.allowed_headers")));
         }
         let mut headers = HeaderMap::new();
         self.mark(request, &mut headers);
@@ -121,7 +126,7 @@ mod tests {
         }
     }
 
-    fn preflight(origin: &str, method: &str, headers: &str) -> Result<HeaderMap, Fault> {
+    fn preflight(origin: &str, method: &str, headers: &str) -> Result<HeaderMap, RequestFault> {
         let mut request = HeaderMap::new();
         request.insert(ORIGIN, origin.parse().unwrap());
         request.insert(ACCESS_CONTROL_REQUEST_METHOD, method.parse().unwrap());

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::core::budget::OverBudget;
+use crate::core::data::budget::OverBudget;
 use crate::core::error::{ConsumeError, Reason};
-use crate::net::body::BodyError;
 use crate::net::client::grpc::Code;
 use crate::net::compression::InflateError;
 use crate::net::grpc::FrameError;
+use crate::net::server::body::BodyError;
 use crate::net::status::Status;
 use crate::otlp::envelope::Unreadable;
 use crate::otlp::json::TranscodeError;
@@ -22,7 +22,7 @@ const RETRY_SECONDS: u64 = 1;
 
 /// Why a request is not answered with success.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum RequestFault {
     /// The bytes are not what they claim to be.
     Undecodable(String),
     TooLarge(String),
@@ -59,32 +59,38 @@ pub enum Fault {
     Panicked,
 }
 
-impl Fault {
+impl RequestFault {
     /// gRPC code, HTTP status, and whether the sender may retry. The table.
     fn codes(&self) -> (Code, StatusCode, Retry) {
         use Retry::{Final, May};
         match self {
-            Fault::Undecodable(_) | Fault::BadTimeout(_) => (Code::INVALID_ARGUMENT, StatusCode::BAD_REQUEST, Final),
-            Fault::TooLarge(_) => (Code::RESOURCE_EXHAUSTED, StatusCode::PAYLOAD_TOO_LARGE, Final),
-            Fault::Overloaded(_) | Fault::Refused { .. } => (Code::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, May),
-            Fault::Rejected { reason: Reason::MALFORMED, .. } => {
+            RequestFault::Undecodable(_) | RequestFault::BadTimeout(_) => {
                 (Code::INVALID_ARGUMENT, StatusCode::BAD_REQUEST, Final)
             }
-            Fault::Rejected { reason: Reason::TOO_LARGE, .. } => {
+            RequestFault::TooLarge(_) => (Code::RESOURCE_EXHAUSTED, StatusCode::PAYLOAD_TOO_LARGE, Final),
+            RequestFault::Overloaded(_) | RequestFault::Refused { .. } => {
+                (Code::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, May)
+            }
+            RequestFault::Rejected { reason: Reason::MALFORMED, .. } => {
+                (Code::INVALID_ARGUMENT, StatusCode::BAD_REQUEST, Final)
+            }
+            RequestFault::Rejected { reason: Reason::TOO_LARGE, .. } => {
                 (Code::RESOURCE_EXHAUSTED, StatusCode::PAYLOAD_TOO_LARGE, Final)
             }
-            Fault::Rejected { .. } | Fault::Panicked => (Code::INTERNAL, StatusCode::INTERNAL_SERVER_ERROR, Final),
-            Fault::TooSlow => (Code::DEADLINE_EXCEEDED, StatusCode::REQUEST_TIMEOUT, Final),
-            Fault::Deadline => (Code::DEADLINE_EXCEEDED, StatusCode::GATEWAY_TIMEOUT, Final),
-            Fault::Gone => (Code::CANCELLED, StatusCode::BAD_REQUEST, Final),
-            Fault::UnknownEncoding(_) => (Code::UNIMPLEMENTED, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
-            Fault::UnknownMethod(_) | Fault::NotFound(_) | Fault::NoPipeline(_) => {
+            RequestFault::Rejected { .. } | RequestFault::Panicked => {
+                (Code::INTERNAL, StatusCode::INTERNAL_SERVER_ERROR, Final)
+            }
+            RequestFault::TooSlow => (Code::DEADLINE_EXCEEDED, StatusCode::REQUEST_TIMEOUT, Final),
+            RequestFault::Deadline => (Code::DEADLINE_EXCEEDED, StatusCode::GATEWAY_TIMEOUT, Final),
+            RequestFault::Gone => (Code::CANCELLED, StatusCode::BAD_REQUEST, Final),
+            RequestFault::UnknownEncoding(_) => (Code::UNIMPLEMENTED, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
+            RequestFault::UnknownMethod(_) | RequestFault::NotFound(_) | RequestFault::NoPipeline(_) => {
                 (Code::UNIMPLEMENTED, StatusCode::NOT_FOUND, Final)
             }
-            Fault::MethodNotAllowed => (Code::UNIMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED, Final),
-            Fault::MediaType(_) => (Code::INVALID_ARGUMENT, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
-            Fault::NeedsHttp2 => (Code::UNIMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED, Final),
-            Fault::Origin(_) => (Code::PERMISSION_DENIED, StatusCode::FORBIDDEN, Final),
+            RequestFault::MethodNotAllowed => (Code::UNIMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED, Final),
+            RequestFault::MediaType(_) => (Code::INVALID_ARGUMENT, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
+            RequestFault::NeedsHttp2 => (Code::UNIMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED, Final),
+            RequestFault::Origin(_) => (Code::PERMISSION_DENIED, StatusCode::FORBIDDEN, Final),
         }
     }
 
@@ -96,7 +102,7 @@ impl Fault {
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let (.., Retry::May) = self.codes() else { return None };
         Some(match self {
-            Fault::Refused { after: Some(after), .. } => after.as_nanos().div_ceil(1_000_000_000).max(1) as u64,
+            RequestFault::Refused { after: Some(after), .. } => after.as_nanos().div_ceil(1_000_000_000).max(1) as u64,
             _ => RETRY_SECONDS,
         })
     }
@@ -109,55 +115,57 @@ impl Fault {
 
     pub fn message(&self) -> String {
         match self {
-            Fault::Undecodable(message)
-            | Fault::TooLarge(message)
-            | Fault::Overloaded(message)
-            | Fault::Refused { message, .. }
-            | Fault::Rejected { message, .. }
-            | Fault::NotFound(message)
-            | Fault::NoPipeline(message)
-            | Fault::Origin(message) => message.clone(),
-            Fault::TooSlow => "the request came too slowly".to_owned(),
-            Fault::Deadline => "the caller's deadline passed".to_owned(),
-            Fault::Gone => "the request was cancelled".to_owned(),
-            Fault::UnknownEncoding(name) => format!("encoding {name:?} is not known here"),
-            Fault::UnknownMethod(path) => format!("{path} is not a method of this server"),
-            Fault::MethodNotAllowed => "only POST is allowed here".to_owned(),
-            Fault::MediaType(found) => {
+            RequestFault::Undecodable(message)
+            | RequestFault::TooLarge(message)
+            | RequestFault::Overloaded(message)
+            | RequestFault::Refused { message, .. }
+            | RequestFault::Rejected { message, .. }
+            | RequestFault::NotFound(message)
+            | RequestFault::NoPipeline(message)
+            | RequestFault::Origin(message) => message.clone(),
+            RequestFault::TooSlow => "the request came too slowly".to_owned(),
+            RequestFault::Deadline => "the caller's deadline passed".to_owned(),
+            RequestFault::Gone => "the request was cancelled".to_owned(),
+            RequestFault::UnknownEncoding(name) => format!("encoding {name:?} is not known here"),
+            RequestFault::UnknownMethod(path) => format!("{path} is not a method of this server"),
+            RequestFault::MethodNotAllowed => "only POST is allowed here".to_owned(),
+            RequestFault::MediaType(found) => {
                 format!("content-type {found:?} is not known here; send application/x-protobuf or application/json")
             }
-            Fault::NeedsHttp2 => "gRPC needs HTTP/2; set the protocol of the exporter to http/protobuf".to_owned(),
-            Fault::BadTimeout(text) => format!("grpc-timeout {text:?} is not a timeout"),
-            Fault::Panicked => "internal error".to_owned(),
+            RequestFault::NeedsHttp2 => {
+                "gRPC needs HTTP/2; set the protocol of the exporter to http/protobuf".to_owned()
+            }
+            RequestFault::BadTimeout(text) => format!("grpc-timeout {text:?} is not a timeout"),
+            RequestFault::Panicked => "internal error".to_owned(),
         }
     }
 
     /// What it is counted and told as; `None` where the stages behind speak for themselves.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<FaultKind> {
         Some(match self {
-            Fault::Undecodable(_) => Kind::Undecodable,
-            Fault::TooLarge(_) => Kind::TooLarge,
-            Fault::TooSlow => Kind::TooSlow,
-            Fault::Gone => Kind::Cancelled,
-            Fault::Deadline => Kind::Deadline,
-            Fault::UnknownEncoding(_) => Kind::UnknownEncoding,
-            Fault::UnknownMethod(_) => Kind::UnknownMethod,
-            Fault::NotFound(_) => Kind::NotFound,
-            Fault::NoPipeline(_) => Kind::NoPipeline,
-            Fault::MethodNotAllowed => Kind::MethodNotAllowed,
-            Fault::MediaType(_) => Kind::MediaType,
-            Fault::NeedsHttp2 => Kind::GrpcOverHttp1,
-            Fault::BadTimeout(_) => Kind::BadTimeout,
-            Fault::Origin(_) => Kind::Origin,
-            Fault::Overloaded(_) => Kind::Overloaded,
-            Fault::Refused { .. } | Fault::Rejected { .. } | Fault::Panicked => return None,
+            RequestFault::Undecodable(_) => FaultKind::Undecodable,
+            RequestFault::TooLarge(_) => FaultKind::TooLarge,
+            RequestFault::TooSlow => FaultKind::TooSlow,
+            RequestFault::Gone => FaultKind::Cancelled,
+            RequestFault::Deadline => FaultKind::Deadline,
+            RequestFault::UnknownEncoding(_) => FaultKind::UnknownEncoding,
+            RequestFault::UnknownMethod(_) => FaultKind::UnknownMethod,
+            RequestFault::NotFound(_) => FaultKind::NotFound,
+            RequestFault::NoPipeline(_) => FaultKind::NoPipeline,
+            RequestFault::MethodNotAllowed => FaultKind::MethodNotAllowed,
+            RequestFault::MediaType(_) => FaultKind::MediaType,
+            RequestFault::NeedsHttp2 => FaultKind::GrpcOverHttp1,
+            RequestFault::BadTimeout(_) => FaultKind::BadTimeout,
+            RequestFault::Origin(_) => FaultKind::Origin,
+            RequestFault::Overloaded(_) => FaultKind::Overloaded,
+            RequestFault::Refused { .. } | RequestFault::Rejected { .. } | RequestFault::Panicked => return None,
         })
     }
 }
 
 /// Kinds of requests that are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     Undecodable,
     TooLarge,
     TooSlow,
@@ -175,84 +183,86 @@ pub enum Kind {
     Overloaded,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 15] = [
-        Kind::Undecodable,
-        Kind::TooLarge,
-        Kind::TooSlow,
-        Kind::Cancelled,
-        Kind::Deadline,
-        Kind::UnknownEncoding,
-        Kind::UnknownMethod,
-        Kind::NotFound,
-        Kind::NoPipeline,
-        Kind::MethodNotAllowed,
-        Kind::MediaType,
-        Kind::GrpcOverHttp1,
-        Kind::BadTimeout,
-        Kind::Origin,
-        Kind::Overloaded,
+impl FaultKind {
+    pub const ALL: [FaultKind; 15] = [
+        FaultKind::Undecodable,
+        FaultKind::TooLarge,
+        FaultKind::TooSlow,
+        FaultKind::Cancelled,
+        FaultKind::Deadline,
+        FaultKind::UnknownEncoding,
+        FaultKind::UnknownMethod,
+        FaultKind::NotFound,
+        FaultKind::NoPipeline,
+        FaultKind::MethodNotAllowed,
+        FaultKind::MediaType,
+        FaultKind::GrpcOverHttp1,
+        FaultKind::BadTimeout,
+        FaultKind::Origin,
+        FaultKind::Overloaded,
     ];
 
     /// The word in the log.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Undecodable => "undecodable",
-            Kind::TooLarge => "too_large",
-            Kind::TooSlow => "too_slow",
-            Kind::Cancelled => "cancelled",
-            Kind::Deadline => "deadline",
-            Kind::UnknownEncoding => "unknown_encoding",
-            Kind::UnknownMethod => "unknown_method",
-            Kind::NotFound => "not_found",
-            Kind::NoPipeline => "no_pipeline",
-            Kind::MethodNotAllowed => "method_not_allowed",
-            Kind::MediaType => "media_type",
-            Kind::GrpcOverHttp1 => "grpc_over_http1",
-            Kind::BadTimeout => "bad_timeout",
-            Kind::Origin => "origin",
-            Kind::Overloaded => "overloaded",
+            FaultKind::Undecodable => "undecodable",
+            FaultKind::TooLarge => "too_large",
+            FaultKind::TooSlow => "too_slow",
+            FaultKind::Cancelled => "cancelled",
+            FaultKind::Deadline => "deadline",
+            FaultKind::UnknownEncoding => "unknown_encoding",
+            FaultKind::UnknownMethod => "unknown_method",
+            FaultKind::NotFound => "not_found",
+            FaultKind::NoPipeline => "no_pipeline",
+            FaultKind::MethodNotAllowed => "method_not_allowed",
+            FaultKind::MediaType => "media_type",
+            FaultKind::GrpcOverHttp1 => "grpc_over_http1",
+            FaultKind::BadTimeout => "bad_timeout",
+            FaultKind::Origin => "origin",
+            FaultKind::Overloaded => "overloaded",
         }
     }
 
     /// Label of the metric that counts bad requests; `None` when the sender did nothing wrong.
     pub fn reason(self) -> Option<&'static str> {
-        if self == Kind::Overloaded { None } else { Some(self.name()) }
+        if self == FaultKind::Overloaded { None } else { Some(self.name()) }
     }
 
     /// What the sender's owner, or podgate's, can do; `None` for what needs nobody.
     pub fn cure(self) -> Option<&'static str> {
         Some(match self {
-            Kind::Cancelled | Kind::Deadline => return None,
-            Kind::Undecodable => {
+            FaultKind::Cancelled | FaultKind::Deadline => return None,
+            FaultKind::Undecodable => {
                 "check the exporter: protocol (http/protobuf, http/json or grpc), the path of the signal, ids in hexadecimal"
             }
-            Kind::TooLarge => {
+            FaultKind::TooLarge => {
                 "send smaller batches, or raise max_recv_msg_size_mib (gRPC) or max_request_body_size (HTTP)"
             }
-            Kind::TooSlow => {
+            FaultKind::TooSlow => {
                 "a lost network or a stuck sender; if it is meant, raise podgate.body_timeout or min_body_rate"
             }
-            Kind::UnknownEncoding => "set the exporter's compression to gzip or none",
-            Kind::UnknownMethod => "this is OTLP/gRPC: check that the client is an OTLP exporter",
-            Kind::NotFound => {
+            FaultKind::UnknownEncoding => "set the exporter's compression to gzip or none",
+            FaultKind::UnknownMethod => "this is OTLP/gRPC: check that the client is an OTLP exporter",
+            FaultKind::NotFound => {
                 "set OTEL_EXPORTER_OTLP_ENDPOINT to scheme, host and port alone: SDKs add /v1/traces and the like"
             }
-            Kind::NoPipeline => {
+            FaultKind::NoPipeline => {
                 "add a pipeline for this signal under service::pipelines, or turn the sender's exporter off"
             }
-            Kind::MethodNotAllowed => "OTLP is sent by POST: this is no OTLP exporter, or a proxy changed the request",
-            Kind::MediaType => {
+            FaultKind::MethodNotAllowed => {
+                "OTLP is sent by POST: this is no OTLP exporter, or a proxy changed the request"
+            }
+            FaultKind::MediaType => {
                 "set the exporter's protocol: content-type is application/x-protobuf or application/json"
             }
-            Kind::GrpcOverHttp1 => {
+            FaultKind::GrpcOverHttp1 => {
                 "a proxy before podgate speaks HTTP/1.1: set the exporter's protocol to http/protobuf"
             }
-            Kind::BadTimeout => "the client's grpc-timeout header is malformed",
-            Kind::Origin => {
+            FaultKind::BadTimeout => "the client's grpc-timeout header is malformed",
+            FaultKind::Origin => {
                 "add the page's origin (or the header) to protocols::http::cors, allowed_origins or allowed_headers"
             }
-            Kind::Overloaded => {
+            FaultKind::Overloaded => {
                 "memory is short: raise limit_mib of memory_limiter, or look whether the next hop takes data"
             }
         })
@@ -265,65 +275,67 @@ enum Retry {
     Final,
 }
 
-impl From<ConsumeError> for Fault {
-    fn from(error: ConsumeError) -> Fault {
+impl From<ConsumeError> for RequestFault {
+    fn from(error: ConsumeError) -> RequestFault {
         match error {
-            ConsumeError::Refused { after, message, .. } => Fault::Refused { after, message },
-            ConsumeError::Rejected { reason, message } => Fault::Rejected { reason, message },
+            ConsumeError::Refused { after, message, .. } => RequestFault::Refused { after, message },
+            ConsumeError::Rejected { reason, message } => RequestFault::Rejected { reason, message },
         }
     }
 }
 
-impl From<OverBudget> for Fault {
-    fn from(error: OverBudget) -> Fault {
-        Fault::Overloaded(error.to_string())
+impl From<OverBudget> for RequestFault {
+    fn from(error: OverBudget) -> RequestFault {
+        RequestFault::Overloaded(error.to_string())
     }
 }
 
-impl From<Unreadable> for Fault {
-    fn from(error: Unreadable) -> Fault {
+impl From<Unreadable> for RequestFault {
+    fn from(error: Unreadable) -> RequestFault {
         match error {
-            Unreadable::Malformed(error) => Fault::Undecodable(error.to_string()),
+            Unreadable::Malformed(error) => RequestFault::Undecodable(error.to_string()),
             Unreadable::OverBudget(error) => error.into(),
         }
     }
 }
 
-impl From<BodyError> for Fault {
-    fn from(error: BodyError) -> Fault {
+impl From<BodyError> for RequestFault {
+    fn from(error: BodyError) -> RequestFault {
         match error {
-            BodyError::TooLarge { .. } => Fault::TooLarge(error.to_string()),
+            BodyError::TooLarge { .. } => RequestFault::TooLarge(error.to_string()),
             BodyError::OverBudget(error) => error.into(),
-            BodyError::OverShare(error) => Fault::Overloaded(error.to_string()),
-            BodyError::TooSlow => Fault::TooSlow,
-            BodyError::Broken => Fault::Gone,
+            BodyError::OverShare(error) => RequestFault::Overloaded(error.to_string()),
+            BodyError::TooSlow => RequestFault::TooSlow,
+            BodyError::Broken => RequestFault::Gone,
         }
     }
 }
 
-impl From<FrameError> for Fault {
-    fn from(error: FrameError) -> Fault {
+impl From<FrameError> for RequestFault {
+    fn from(error: FrameError) -> RequestFault {
         match error {
             FrameError::Body(error) => error.into(),
-            FrameError::Framing | FrameError::Flag(_) | FrameError::NoEncoding => Fault::Undecodable(error.to_string()),
+            FrameError::Framing | FrameError::Flag(_) | FrameError::NoEncoding => {
+                RequestFault::Undecodable(error.to_string())
+            }
         }
     }
 }
 
-impl From<InflateError> for Fault {
-    fn from(error: InflateError) -> Fault {
+impl From<InflateError> for RequestFault {
+    fn from(error: InflateError) -> RequestFault {
         match error {
-            InflateError::TooLarge { .. } | InflateError::Ratio => Fault::TooLarge(error.to_string()),
+            InflateError::TooLarge { .. } | InflateError::Ratio => RequestFault::TooLarge(error.to_string()),
             InflateError::OverBudget(error) => error.into(),
-            InflateError::Corrupt(..) => Fault::Undecodable(error.to_string()),
+            InflateError::Corrupt(..) => RequestFault::Undecodable(error.to_string()),
         }
     }
 }
 
-impl From<TranscodeError> for Fault {
-    fn from(error: TranscodeError) -> Fault {
+impl From<TranscodeError> for RequestFault {
+    fn from(error: TranscodeError) -> RequestFault {
         match error {
-            TranscodeError::Json(error) => Fault::Undecodable(error.to_string()),
+            TranscodeError::Json(error) => RequestFault::Undecodable(error.to_string()),
             TranscodeError::OverBudget(error) => error.into(),
         }
     }
@@ -335,21 +347,21 @@ mod tests {
 
     #[test]
     fn the_table_says_what_the_specification_says() {
-        let refused = |after| Fault::Refused { after, message: String::new() };
-        let rejected = |reason| Fault::Rejected { reason, message: String::new() };
+        let refused = |after| RequestFault::Refused { after, message: String::new() };
+        let rejected = |reason| RequestFault::Rejected { reason, message: String::new() };
         let text = String::new;
         for (fault, grpc, http, retry) in [
-            (Fault::Undecodable(text()), Code::INVALID_ARGUMENT, 400, None),
-            (Fault::TooLarge(text()), Code::RESOURCE_EXHAUSTED, 413, None),
-            (Fault::Overloaded(text()), Code::UNAVAILABLE, 503, Some(1)),
+            (RequestFault::Undecodable(text()), Code::INVALID_ARGUMENT, 400, None),
+            (RequestFault::TooLarge(text()), Code::RESOURCE_EXHAUSTED, 413, None),
+            (RequestFault::Overloaded(text()), Code::UNAVAILABLE, 503, Some(1)),
             (refused(None), Code::UNAVAILABLE, 503, Some(1)),
             (refused(Some(Duration::ZERO)), Code::UNAVAILABLE, 503, Some(1)),
             (refused(Some(Duration::from_millis(1001))), Code::UNAVAILABLE, 503, Some(2)),
             (rejected(Reason::PERMANENT), Code::INTERNAL, 500, None),
             (rejected(Reason::MALFORMED), Code::INVALID_ARGUMENT, 400, None),
             (rejected(Reason::TOO_LARGE), Code::RESOURCE_EXHAUSTED, 413, None),
-            (Fault::UnknownEncoding(text()), Code::UNIMPLEMENTED, 415, None),
-            (Fault::Panicked, Code::INTERNAL, 500, None),
+            (RequestFault::UnknownEncoding(text()), Code::UNIMPLEMENTED, 415, None),
+            (RequestFault::Panicked, Code::INTERNAL, 500, None),
         ] {
             let status = fault.status();
             assert_eq!((status.code, fault.http_status().as_u16()), (grpc, http), "{fault:?}");

@@ -4,16 +4,16 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::origin::Transport;
-use crate::core::payload::Signal;
-use crate::net::answer::AnswerBody;
-use crate::net::body::RequestBody;
+use crate::core::data::origin::Transport;
+use crate::core::data::payload::Signal;
 use crate::net::compression::Encoding;
 use crate::net::grpc;
-use crate::receivers::otlp::fault::Fault;
-use crate::receivers::otlp::intake::{Delivery, Notation, no_pipeline};
-use crate::receivers::otlp::refusals::Asked;
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::RequestBody;
+use crate::receivers::otlp::fault::RequestFault;
+use crate::receivers::otlp::intake::{Notation, ReadRequest, no_pipeline};
 use crate::receivers::otlp::reply::Accepted;
+use crate::receivers::otlp::report::refusals::AskedFor;
 use crate::receivers::otlp::service::{METHODS, OtlpService};
 
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -31,7 +31,7 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
         Ok(accepted) => grpc::success(accepted.to_wire(), content_type),
         Err(fault) => {
             let peer = body.connection().peer;
-            service.refusals.note(&fault, Asked { transport: Transport::Grpc, peer, path: head.uri.path() });
+            service.refusals.note(&fault, AskedFor { transport: Transport::Grpc, peer, path: head.uri.path() });
             body.discard(service.protocols.grpc_bytes_max);
             grpc::failure(&fault.status(), content_type)
         }
@@ -39,28 +39,35 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
 }
 
 /// Refuses a call before it is looked at.
-pub fn refuse(service: &OtlpService, request: Request<RequestBody>, fault: &Fault) -> Response<AnswerBody> {
+pub fn refuse(service: &OtlpService, request: Request<RequestBody>, fault: &RequestFault) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    let asked = Asked { transport: Transport::Grpc, peer: body.connection().peer, path: head.uri.path() };
+    let asked = AskedFor { transport: Transport::Grpc, peer: body.connection().peer, path: head.uri.path() };
     service.refusals.note(fault, asked);
     body.discard(service.protocols.grpc_bytes_max);
     let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(DEFAULT_CONTENT_TYPE);
     grpc::failure(&fault.status(), content_type)
 }
 
-fn route(service: &OtlpService, method: &Method, path: &str, content_type: &HeaderValue) -> Result<Signal, Fault> {
+fn route(
+    service: &OtlpService,
+    method: &Method,
+    path: &str,
+    content_type: &HeaderValue,
+) -> Result<Signal, RequestFault> {
     if method != Method::POST {
-        return Err(Fault::MethodNotAllowed);
+        return Err(RequestFault::MethodNotAllowed);
     }
-    let (_, signal) =
-        METHODS.iter().find(|(method, _)| *method == path).ok_or_else(|| Fault::UnknownMethod(path.to_owned()))?;
+    let (_, signal) = METHODS
+        .iter()
+        .find(|(method, _)| *method == path)
+        .ok_or_else(|| RequestFault::UnknownMethod(path.to_owned()))?;
     if !service.intake.takes(*signal) {
         return Err(no_pipeline(*signal));
     }
     // Only protobuf messages are defined for OTLP/gRPC.
     let subtype = content_type.as_bytes().get(b"application/grpc".len()..).unwrap_or_default();
     if subtype.starts_with(b"+") && !subtype.starts_with(b"+proto") {
-        return Err(Fault::MediaType(String::from_utf8_lossy(content_type.as_bytes()).into_owned()));
+        return Err(RequestFault::MediaType(String::from_utf8_lossy(content_type.as_bytes()).into_owned()));
     }
     Ok(*signal)
 }
@@ -70,16 +77,16 @@ async fn take(
     signal: Signal,
     headers: &HeaderMap,
     body: &mut RequestBody,
-) -> Result<Accepted, Fault> {
+) -> Result<Accepted, RequestFault> {
     let origin = service.origin(Transport::Grpc, headers, body);
-    let encoding = grpc::encoding_of(headers).map_err(Fault::UnknownEncoding)?;
-    let timeout = grpc::timeout_of(headers).map_err(Fault::BadTimeout)?;
+    let encoding = grpc::encoding_of(headers).map_err(RequestFault::UnknownEncoding)?;
+    let timeout = grpc::timeout_of(headers).map_err(RequestFault::BadTimeout)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let bytes_max = service.protocols.grpc_bytes_max;
 
     let reading = grpc::read_message(body, bytes_max);
     let message = match deadline {
-        Some(deadline) => timeout_at(deadline, reading).await.map_err(|_| Fault::Deadline)??,
+        Some(deadline) => timeout_at(deadline, reading).await.map_err(|_| RequestFault::Deadline)??,
         None => reading.await?,
     };
     let encoding = match (message.compressed, encoding) {
@@ -88,5 +95,8 @@ async fn take(
         (true, encoding) => encoding,
     };
     let notation = Notation::Protobuf;
-    service.intake.take(Delivery { signal, notation, encoding, body: message.body, origin, bytes_max, deadline }).await
+    service
+        .intake
+        .take(ReadRequest { signal, notation, encoding, body: message.body, origin, bytes_max, deadline })
+        .await
 }

@@ -4,41 +4,41 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY};
 use http::{Method, Request, Response};
 
-use crate::core::origin::Transport;
-use crate::core::payload::Signal;
-use crate::net::answer::AnswerBody;
-use crate::net::body::RequestBody;
+use crate::core::data::origin::Transport;
+use crate::core::data::payload::Signal;
 use crate::net::compression::{Encoding, deflate_gzip, is_worthwhile};
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::RequestBody;
 use crate::receivers::otlp::cors::Cors;
-use crate::receivers::otlp::fault::Fault;
-use crate::receivers::otlp::intake::{Delivery, Notation, no_pipeline};
-use crate::receivers::otlp::refusals::Asked;
+use crate::receivers::otlp::fault::RequestFault;
+use crate::receivers::otlp::intake::{Notation, ReadRequest, no_pipeline};
 use crate::receivers::otlp::reply::Accepted;
+use crate::receivers::otlp::report::refusals::AskedFor;
 use crate::receivers::otlp::service::OtlpService;
 
 /// The encoding of a request's message, in which its answer is written too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speech {
+pub enum BodyEncoding {
     Protobuf,
     Json,
 }
 
-impl Speech {
+impl BodyEncoding {
     /// Parameters such as `charset` and the case do not matter.
-    fn of(content_type: Option<&HeaderValue>) -> Option<Speech> {
+    fn of(content_type: Option<&HeaderValue>) -> Option<BodyEncoding> {
         let essence = content_type?.to_str().ok()?.split(';').next()?.trim();
         if essence.eq_ignore_ascii_case("application/x-protobuf")
             || essence.eq_ignore_ascii_case("application/protobuf")
         {
-            return Some(Speech::Protobuf);
+            return Some(BodyEncoding::Protobuf);
         }
-        essence.eq_ignore_ascii_case("application/json").then_some(Speech::Json)
+        essence.eq_ignore_ascii_case("application/json").then_some(BodyEncoding::Json)
     }
 
     fn content_type(self) -> HeaderValue {
         match self {
-            Speech::Protobuf => HeaderValue::from_static("application/x-protobuf"),
-            Speech::Json => HeaderValue::from_static("application/json"),
+            BodyEncoding::Protobuf => HeaderValue::from_static("application/x-protobuf"),
+            BodyEncoding::Json => HeaderValue::from_static("application/json"),
         }
     }
 }
@@ -47,24 +47,24 @@ impl Speech {
 pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Response<AnswerBody> {
     let (head, mut body) = request.into_parts();
     let cors = service.protocols.cors.as_ref();
-    let asked = Asked { transport: Transport::Http, peer: body.connection().peer, path: head.uri.path() };
+    let asked = AskedFor { transport: Transport::Http, peer: body.connection().peer, path: head.uri.path() };
     if let Some(preflight) = cors.and_then(|cors| cors.preflight(&head.method, &head.headers)) {
         return match preflight {
             Ok(headers) => preflight_allowed(headers),
             Err(fault) => {
                 service.refusals.note(&fault, asked);
-                failure(Speech::Json, &fault, &head.headers)
+                failure(BodyEncoding::Json, &fault, &head.headers)
             }
         };
     }
-    let speech = Speech::of(head.headers.get(CONTENT_TYPE));
+    let speech = BodyEncoding::of(head.headers.get(CONTENT_TYPE));
     let taken = take(service, &head, speech, &mut body).await;
     let mut response = match taken {
-        Ok(accepted) => success(speech.unwrap_or(Speech::Protobuf), &accepted, &head.headers),
+        Ok(accepted) => success(speech.unwrap_or(BodyEncoding::Protobuf), &accepted, &head.headers),
         Err(fault) => {
             service.refusals.note(&fault, asked);
             body.discard(service.protocols.http_bytes_max);
-            failure(speech.unwrap_or(Speech::Json), &fault, &head.headers)
+            failure(speech.unwrap_or(BodyEncoding::Json), &fault, &head.headers)
         }
     };
     finish(service, cors, &head.headers, response.headers_mut());
@@ -75,13 +75,13 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
 pub fn refuse(
     service: &OtlpService,
     request: Request<RequestBody>,
-    fault: &Fault,
+    fault: &RequestFault,
     transport: Transport,
 ) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    service.refusals.note(fault, Asked { transport, peer: body.connection().peer, path: head.uri.path() });
+    service.refusals.note(fault, AskedFor { transport, peer: body.connection().peer, path: head.uri.path() });
     body.discard(service.protocols.http_bytes_max);
-    let speech = Speech::of(head.headers.get(CONTENT_TYPE)).unwrap_or(Speech::Protobuf);
+    let speech = BodyEncoding::of(head.headers.get(CONTENT_TYPE)).unwrap_or(BodyEncoding::Protobuf);
     let mut response = failure(speech, fault, &head.headers);
     finish(service, service.protocols.cors.as_ref(), &head.headers, response.headers_mut());
     response
@@ -90,9 +90,9 @@ pub fn refuse(
 async fn take(
     service: &OtlpService,
     head: &http::request::Parts,
-    speech: Option<Speech>,
+    speech: Option<BodyEncoding>,
     body: &mut RequestBody,
-) -> Result<Accepted, Fault> {
+) -> Result<Accepted, RequestFault> {
     let signal = route(service, &head.method, head.uri.path())?;
     let speech = speech.ok_or_else(|| media_type(head.headers.get(CONTENT_TYPE)))?;
     let encoding = encoding_of(service, &head.headers)?;
@@ -102,18 +102,20 @@ async fn take(
     // An empty body is an empty message in every encoding.
     let encoding = if gathered.bytes.is_empty() { Encoding::Identity } else { encoding };
     let notation = match speech {
-        Speech::Json if !gathered.bytes.is_empty() => Notation::Json,
-        Speech::Json => return Err(Fault::Undecodable("an empty body is not JSON; an empty request is {}".to_owned())),
-        Speech::Protobuf => Notation::Protobuf,
+        BodyEncoding::Json if !gathered.bytes.is_empty() => Notation::Json,
+        BodyEncoding::Json => {
+            return Err(RequestFault::Undecodable("an empty body is not JSON; an empty request is {}".to_owned()));
+        }
+        BodyEncoding::Protobuf => Notation::Protobuf,
     };
-    let delivery = Delivery { signal, notation, encoding, body: gathered, origin, bytes_max, deadline: None };
+    let delivery = ReadRequest { signal, notation, encoding, body: gathered, origin, bytes_max, deadline: None };
     service.intake.take(delivery).await
 }
 
-fn route(service: &OtlpService, method: &Method, path: &str) -> Result<Signal, Fault> {
+fn route(service: &OtlpService, method: &Method, path: &str) -> Result<Signal, RequestFault> {
     let signal = service.protocols.signal_of(path).ok_or_else(|| not_found(service, path))?;
     if method != Method::POST {
-        return Err(Fault::MethodNotAllowed);
+        return Err(RequestFault::MethodNotAllowed);
     }
     if !service.intake.takes(signal) {
         return Err(no_pipeline(signal));
@@ -121,35 +123,35 @@ fn route(service: &OtlpService, method: &Method, path: &str) -> Result<Signal, F
     Ok(signal)
 }
 
-fn not_found(service: &OtlpService, path: &str) -> Fault {
+fn not_found(service: &OtlpService, path: &str) -> RequestFault {
     let paths = service.protocols.paths.join(", ");
     let shown: String = path.chars().take(100).collect();
-    Fault::NotFound(format!("nothing is at {shown:?}; OTLP/HTTP is at {paths}"))
+    RequestFault::NotFound(format!("nothing is at {shown:?}; OTLP/HTTP is at {paths}"))
 }
 
-fn media_type(found: Option<&HeaderValue>) -> Fault {
+fn media_type(found: Option<&HeaderValue>) -> RequestFault {
     let found = found.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    Fault::MediaType(found.unwrap_or_default().chars().take(100).collect())
+    RequestFault::MediaType(found.unwrap_or_default().chars().take(100).collect())
 }
 
-fn encoding_of(service: &OtlpService, headers: &HeaderMap) -> Result<Encoding, Fault> {
+fn encoding_of(service: &OtlpService, headers: &HeaderMap) -> Result<Encoding, RequestFault> {
     let mut names = headers.get_all(CONTENT_ENCODING).iter();
     let (first, second) = (names.next(), names.next());
     let name = first.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default();
     let known = Encoding::parse(&name).filter(|encoding| second.is_none() && service.protocols.decodes(*encoding));
-    known.ok_or(Fault::UnknownEncoding(name))
+    known.ok_or(RequestFault::UnknownEncoding(name))
 }
 
-fn success(speech: Speech, accepted: &Accepted, request: &HeaderMap) -> Response<AnswerBody> {
+fn success(speech: BodyEncoding, accepted: &Accepted, request: &HeaderMap) -> Response<AnswerBody> {
     let bytes = match speech {
-        Speech::Protobuf => accepted.to_wire(),
-        Speech::Json => accepted.to_json(),
+        BodyEncoding::Protobuf => accepted.to_wire(),
+        BodyEncoding::Json => accepted.to_json(),
     };
     written(speech, bytes, request)
 }
 
 /// An answer with this message, compressed when asked and worthwhile.
-fn written(speech: Speech, bytes: Bytes, request: &HeaderMap) -> Response<AnswerBody> {
+fn written(speech: BodyEncoding, bytes: Bytes, request: &HeaderMap) -> Response<AnswerBody> {
     let compressed = compressed(&bytes, request);
     let is_compressed = compressed.is_some();
     let mut response = Response::new(AnswerBody::full(compressed.unwrap_or(bytes)));
@@ -172,11 +174,11 @@ fn compressed(bytes: &Bytes, request: &HeaderMap) -> Option<Bytes> {
 }
 
 /// A Status in the request's encoding (OTLP specification, "Failures").
-pub fn failure(speech: Speech, fault: &Fault, request: &HeaderMap) -> Response<AnswerBody> {
+pub fn failure(speech: BodyEncoding, fault: &RequestFault, request: &HeaderMap) -> Response<AnswerBody> {
     let status = fault.status();
     let bytes = match speech {
-        Speech::Protobuf => status.to_wire(),
-        Speech::Json => status.to_json(),
+        BodyEncoding::Protobuf => status.to_wire(),
+        BodyEncoding::Json => status.to_json(),
     };
     let mut response = written(speech, bytes, request);
     *response.status_mut() = fault.http_status();
@@ -185,10 +187,10 @@ pub fn failure(speech: Speech, fault: &Fault, request: &HeaderMap) -> Response<A
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     match fault {
-        Fault::MethodNotAllowed => {
+        RequestFault::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        Fault::UnknownEncoding(_) => {
+        RequestFault::UnknownEncoding(_) => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
         }
         _ => {}
@@ -221,16 +223,16 @@ mod tests {
     #[test]
     fn content_types_are_read_without_parameters_and_case() {
         for (value, expected) in [
-            ("application/json; charset=utf-8", Some(Speech::Json)),
-            ("application/json; =", Some(Speech::Json)),
-            ("Application/X-Protobuf", Some(Speech::Protobuf)),
-            ("application/protobuf", Some(Speech::Protobuf)),
+            ("application/json; charset=utf-8", Some(BodyEncoding::Json)),
+            ("application/json; =", Some(BodyEncoding::Json)),
+            ("Application/X-Protobuf", Some(BodyEncoding::Protobuf)),
+            ("application/protobuf", Some(BodyEncoding::Protobuf)),
             ("text/plain", None),
             ("", None),
         ] {
-            assert_eq!(Speech::of(Some(&HeaderValue::from_static(value))), expected, "{value}");
+            assert_eq!(BodyEncoding::of(Some(&HeaderValue::from_static(value))), expected, "{value}");
         }
-        assert_eq!(Speech::of(None), None);
+        assert_eq!(BodyEncoding::of(None), None);
     }
 
     #[test]

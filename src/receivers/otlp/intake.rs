@@ -8,25 +8,25 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::aside::Aside;
-use crate::core::budget::Ticket;
-use crate::core::consumer::Next;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::{ItemEnd, Receipt, Settlement};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::factory::Outputs;
-use crate::core::host::Host;
-use crate::core::origin::Origin;
-use crate::core::payload::{Payload, Signal};
-use crate::core::settlement::{End, Receipt, Settlement};
-use crate::net::body::Gathered;
+use crate::core::offload::Aside;
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::Outputs;
+use crate::core::stage::host::Host;
 use crate::net::compression::{Encoding, Inflater};
-use crate::net::leftovers::{Leftovers, Unabandoned};
-use crate::net::tally::Throttle;
+use crate::net::server::admission::report::Throttle;
+use crate::net::server::background::{Leftovers, Unabandoned};
+use crate::net::server::body::Gathered;
 use crate::otlp::json;
 use crate::otlp::readable::{self, Readable};
-use crate::receivers::otlp::counts::{Counts, ItemCounts};
-use crate::receivers::otlp::fault::Fault;
-use crate::receivers::otlp::first_data::FirstData;
+use crate::receivers::otlp::fault::RequestFault;
 use crate::receivers::otlp::reply::Accepted;
+use crate::receivers::otlp::report::first_data::FirstRequests;
+use crate::receivers::otlp::report::metrics::{ItemCounts, ReceiverMetrics};
 use crate::receivers::otlp::unread;
 
 /// How the message itself is written, once decompressed.
@@ -47,7 +47,7 @@ impl Notation {
 }
 
 /// A request whose body has been read.
-pub struct Delivery {
+pub struct ReadRequest {
     pub signal: Signal,
     pub notation: Notation,
     pub encoding: Encoding,
@@ -63,18 +63,18 @@ pub struct Delivery {
 pub struct Intake {
     pub outputs: Outputs,
     pub host: Arc<Host>,
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ReceiverMetrics>,
     pub inflater: Inflater,
     pub aside: Aside,
     pub leftovers: Arc<Leftovers>,
-    pub first_data: FirstData,
+    pub first_data: FirstRequests,
     pub unread_line: Throttle,
     pub ids_line: Throttle,
 }
 
 impl Intake {
-    pub async fn take(&self, delivery: Delivery) -> Result<Accepted, Fault> {
-        let Delivery { signal, notation, encoding, body, origin, bytes_max, deadline } = delivery;
+    pub async fn take(&self, delivery: ReadRequest) -> Result<Accepted, RequestFault> {
+        let ReadRequest { signal, notation, encoding, body, origin, bytes_max, deadline } = delivery;
         let next = self.outputs.get(signal).ok_or_else(|| no_pipeline(signal))?;
         let body = self.inflater.inflate(encoding, body, bytes_max).await?;
         let work = body.bytes.len() as u64 * notation.effort();
@@ -82,12 +82,12 @@ impl Intake {
             self.aside.run(work, move || decode(notation, signal, body)).await?;
         let Readable { envelope, items, malformed, without_ids } = readable;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(Fault::Deadline);
+            return Err(RequestFault::Deadline);
         }
 
         let transport = origin.transport;
         let (receipt, mut share) = Settlement::receive(&self.host.balance, signal, items + malformed);
-        share.split(malformed).end(End::Dropped(Reason::MALFORMED, bad_id.as_deref().unwrap_or(UNREADABLE)));
+        share.split(malformed).end(ItemEnd::Dropped(Reason::MALFORMED, bad_id.as_deref().unwrap_or(UNREADABLE)));
         let settlement = receipt.settlement().clone();
         if let Some(note) = &note {
             Intake::tell((&self.unread_line, "request holds nothing that is read here"), signal, &origin, note);
@@ -107,10 +107,10 @@ impl Intake {
         let work = consume(next.clone(), payload, counted);
         let call = Unabandoned::new(work, self.leftovers.clone(), settlement.clone());
         let answer = match deadline {
-            Some(deadline) => timeout_at(deadline, call).await.map_err(|_| Fault::Deadline)?,
+            Some(deadline) => timeout_at(deadline, call).await.map_err(|_| RequestFault::Deadline)?,
             None => call.await,
         };
-        if answer == Err(Fault::Panicked) {
+        if answer == Err(RequestFault::Panicked) {
             self.counts.panicked();
         }
         answer.map(|()| Accepted { signal, losses: settlement.losses(), note })
@@ -142,28 +142,28 @@ impl Intake {
 }
 
 /// What a sender of a signal that goes nowhere is told.
-pub fn no_pipeline(signal: Signal) -> Fault {
-    Fault::NoPipeline(format!("no pipeline takes {} here", signal.name()))
+pub fn no_pipeline(signal: Signal) -> RequestFault {
+    RequestFault::NoPipeline(format!("no pipeline takes {} here", signal.name()))
 }
 
 /// Why items end at the door.
 const UNREADABLE: &str = "malformed, an id of a wrong length, or values nested deeper than 64";
 
-fn nothing_readable(signal: Signal, bad_id: Option<String>) -> Fault {
+fn nothing_readable(signal: Signal, bad_id: Option<String>) -> RequestFault {
     let why = bad_id.map_or_else(String::new, |why| format!(": {why}"));
-    Fault::Undecodable(format!("none of the request's items is a valid {} item{why}", signal.name()))
+    RequestFault::Undecodable(format!("none of the request's items is a valid {} item{why}", signal.name()))
 }
 
 /// Hands on and counts the outcome, whoever still waits for it.
-async fn consume(next: Next, payload: Payload, counted: Counted) -> Result<(), Fault> {
+async fn consume(next: Next, payload: Payload, counted: Counted) -> Result<(), RequestFault> {
     let call = AssertUnwindSafe(async move { next.consume(payload).await });
     match call.catch_unwind().await {
         Ok(answer) => {
             counted.end(answer.as_ref().err());
-            answer.map_err(Fault::from)
+            answer.map_err(RequestFault::from)
         }
         // Dropping the guard counts the items.
-        Err(_panic) => Err(Fault::Panicked),
+        Err(_panic) => Err(RequestFault::Panicked),
     }
 }
 
@@ -205,7 +205,7 @@ struct Decoded {
     bad_id: Option<String>,
 }
 
-fn decode(notation: Notation, signal: Signal, body: Gathered) -> Result<Decoded, Fault> {
+fn decode(notation: Notation, signal: Signal, body: Gathered) -> Result<Decoded, RequestFault> {
     // Kept to the end of this function: only a request without items is looked into again.
     let Gathered { bytes: body, ticket } = body;
     let of_text = ticket.bytes();

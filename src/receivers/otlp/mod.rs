@@ -11,15 +11,12 @@
 
 mod config;
 mod cors;
-mod counts;
 mod fault;
-mod first_data;
 mod grpc;
 mod http;
 mod intake;
-mod peers;
-mod refusals;
 mod reply;
+mod report;
 mod service;
 mod unread;
 
@@ -30,27 +27,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::core::aside::Aside;
-use crate::core::component::{Component, Task};
+use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
-use crate::core::factory::{About, BuildContext, CheckContext, Outputs, ReceiverFactory, ReceiverPlan};
 use crate::core::node::Node;
-use crate::core::payload::Signal;
-use crate::core::status::State;
-use crate::net::charges::Charges;
+use crate::core::offload::Aside;
+use crate::core::report::status::State;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, Outputs, ReceiverFactory, ReceiverPlan};
 use crate::net::compression::Inflater;
-use crate::net::gate::{Caps, Gate};
-use crate::net::home::Home;
-use crate::net::leftovers::Leftovers;
-use crate::net::listen::{Bound, Listener};
-use crate::net::server::{Server, run};
-use crate::net::shares::Shares;
-use crate::net::tally::{Tally, Throttle};
+use crate::net::server::accept::{Server, run};
+use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
+use crate::net::server::admission::connection_memory::Charges;
+use crate::net::server::admission::fair_share::Shares;
+use crate::net::server::admission::report::{ConnectionMetrics, Throttle};
+use crate::net::server::background::Leftovers;
+use crate::net::server::listen::{BoundAddresses, Listener};
+use crate::net::server::node_addresses::Home;
 use crate::receivers::otlp::config::{Door, OtlpConfig};
-use crate::receivers::otlp::counts::Counts;
-use crate::receivers::otlp::first_data::FirstData;
 use crate::receivers::otlp::intake::Intake;
-use crate::receivers::otlp::refusals::Refusals;
+use crate::receivers::otlp::report::first_data::FirstRequests;
+use crate::receivers::otlp::report::metrics::ReceiverMetrics;
+use crate::receivers::otlp::report::refusals::Refusals;
 use crate::receivers::otlp::service::{OtlpService, Shared};
 
 /// Wait for calls whose client has gone, once every connection has ended.
@@ -121,11 +118,11 @@ impl OtlpReceiver {
         let intake = Intake {
             outputs: self.outputs.clone(),
             host: host.clone(),
-            counts: Arc::new(Counts::new(&host.stats, &id)),
+            counts: Arc::new(ReceiverMetrics::new(&host.stats, &id)),
             inflater: Inflater::default(),
             aside: Aside::default(),
             leftovers: leftovers.clone(),
-            first_data: FirstData::new(&id),
+            first_data: FirstRequests::new(&id),
             unread_line: Throttle::default(),
             ids_line: Throttle::default(),
         };
@@ -134,7 +131,7 @@ impl OtlpReceiver {
             protocols: self.config.protocols.clone(),
             refusals: Refusals::new(&host.stats, &id),
         })));
-        let addresses = host.shared(Bound::KEY, || Arc::new(Bound::default()));
+        let addresses = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
         let mut doors = Vec::new();
         for (door, listener) in bound {
@@ -144,14 +141,14 @@ impl OtlpReceiver {
             }
             tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, "listening");
             let server = Arc::new(Server {
-                gate: Gate::new(Caps {
+                gate: ConnectionLimit::new(Caps {
                     all: door.limits.connections_max,
                     per_address: door.limits.connections_per_address_max,
                     kept: 0,
                     renews: false,
                 }),
                 home: Home::default(),
-                tally: Tally::new(&host.stats, &id),
+                tally: ConnectionMetrics::new(&host.stats, &id),
                 budget: host.budget.clone(),
                 leftovers: leftovers.clone(),
                 shares: shares.clone(),
@@ -159,7 +156,7 @@ impl OtlpReceiver {
                 opened,
                 limits: door.limits,
             });
-            peers::show(host, &server.gate);
+            report::peers::show(host, &server.gate);
             let (service, stop) = (service.clone(), self.stop.subscribe());
             doors.push(host.tasks.spawn(&door.path, |pulse| run(server, listener, service, stop, pulse)));
         }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::core::payload::Signal;
-use crate::core::settlement::Loss;
+use crate::core::data::payload::Signal;
+use crate::core::data::settlement::Loss;
 use crate::otlp::write;
 
 /// What became of an accepted request.

@@ -9,17 +9,17 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, Response, Version};
 
-use crate::core::origin::{Origin, Transport};
-use crate::core::payload::Signal;
+use crate::core::data::origin::{Origin, Transport};
+use crate::core::data::payload::Signal;
 use crate::core::time::UnixNanos;
-use crate::net::answer::AnswerBody;
-use crate::net::body::RequestBody;
 use crate::net::grpc;
-use crate::net::server::{Responding, Service};
+use crate::net::server::accept::{Responding, Service};
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::RequestBody;
 use crate::receivers::otlp::config::Protocols;
-use crate::receivers::otlp::fault::Fault;
+use crate::receivers::otlp::fault::RequestFault;
 use crate::receivers::otlp::intake::Intake;
-use crate::receivers::otlp::refusals::Refusals;
+use crate::receivers::otlp::report::refusals::Refusals;
 use crate::receivers::otlp::{grpc as grpc_door, http as http_door};
 
 /// What all requests of a receiver share.
@@ -44,7 +44,7 @@ impl Service for Shared {
             let answered = AssertUnwindSafe(async {
                 match speaks_grpc {
                     true if http2 => grpc_door::answer(&service, request).await,
-                    true => http_door::refuse(&service, request, &Fault::NeedsHttp2, transport),
+                    true => http_door::refuse(&service, request, &RequestFault::NeedsHttp2, transport),
                     false => http_door::answer(&service, request).await,
                 }
             });
@@ -58,7 +58,7 @@ impl Service for Shared {
     }
 
     fn overloaded(&self, request: Request<RequestBody>) -> Responding {
-        let fault = Fault::Overloaded("there is no memory for this connection's requests now".to_owned());
+        let fault = RequestFault::Overloaded("there is no memory for this connection's requests now".to_owned());
         let speaks_grpc = is_grpc(request.headers());
         let transport = if speaks_grpc { Transport::Grpc } else { Transport::Http };
         let response = match speaks_grpc && request.version() == Version::HTTP_2 {
@@ -73,8 +73,8 @@ impl Service for Shared {
 impl OtlpService {
     fn panicked(&self, grpc_content_type: Option<HeaderValue>) -> Response<AnswerBody> {
         match grpc_content_type {
-            Some(content_type) => grpc::failure(&Fault::Panicked.status(), content_type),
-            None => http_door::failure(http_door::Speech::Json, &Fault::Panicked, &HeaderMap::new()),
+            Some(content_type) => grpc::failure(&RequestFault::Panicked.status(), content_type),
+            None => http_door::failure(http_door::BodyEncoding::Json, &RequestFault::Panicked, &HeaderMap::new()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Unknown fields must be passed over (OTLP specification, "JSON Protobuf Encoding"), so such a request is a success that
 //! takes nothing; its sender ought to be told. Looked at only when a request held no item.
 
-use crate::core::payload::Signal;
+use crate::core::data::payload::Signal;
 use crate::otlp::walk::{Field, Fields};
 
 /// A key, the signal it belongs to (none: an old name), and what to say.

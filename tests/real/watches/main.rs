@@ -9,13 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use podgate::core::budget::Budget;
-use podgate::core::host::Host;
-use podgate::core::stats::Metric;
-use podgate::kube::client::Auth;
+use podgate::core::data::budget::Budget;
+use podgate::core::report::stats::Metric;
+use podgate::core::stage::host::Host;
+use podgate::kube::client::Credentials;
 use podgate::kube::decode::{Keep, KeepKey};
 use podgate::kube::hub::{Hub, WatchSpec};
-use podgate::kube::watch::Health;
+use podgate::kube::watch::WatchHealth;
 use tokio::time::{Instant, interval};
 
 #[global_allocator]
@@ -51,7 +51,7 @@ fn spec(node: String) -> WatchSpec {
     let labels = ["app.kubernetes.io/name", "app.kubernetes.io/version", "pod-template-hash"];
     let labels = labels.map(|label| KeepKey::Exact(label.to_owned())).into();
     WatchSpec {
-        auth: Auth::KubeConfig { context: None, file: None },
+        auth: Credentials::KubeConfig { context: None, file: None },
         node: Some(node),
         namespaces: Vec::new(),
         label_selector: None,
@@ -89,7 +89,7 @@ fn report(host: &Host, hubs: &[Arc<Hub>], synced_after: Option<Duration>) -> std
             _ => {}
         }
     }
-    let fresh = hubs.iter().filter(|hub| hub.freshness().state == Health::Fresh).count();
+    let fresh = hubs.iter().filter(|hub| hub.freshness().state == WatchHealth::Fresh).count();
     let synced = hubs.iter().filter(|hub| hub.synced()).count();
     let after = synced_after.map_or("null".to_owned(), |after| format!("{:.3}", after.as_secs_f64()));
     let mut out = std::io::stdout().lock();

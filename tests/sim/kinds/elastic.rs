@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use podgate::core::payload::Signal;
+use podgate::core::data::payload::Signal;
 
 use super::{bystanders, habits, millis, moment, seconds};
 use crate::client::Habits;

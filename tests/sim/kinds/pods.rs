@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use podgate::core::payload::Signal;
-use podgate::kube::sandbox::Fault;
+use podgate::core::data::payload::Signal;
+use podgate::lab::api_double::ApiFault;
 
 use super::{bystanders, millis, moment, seconds};
 use crate::api;
@@ -102,8 +102,8 @@ pub fn silent_api(rng: &mut Rng) -> Scenario {
     let what = match rng.u8(0..4) {
         0 => Event::Way(api::PORT, Way::Silent),
         1 => Event::Way(api::PORT, Way::Refused),
-        2 => Event::Api(Some(Fault::SilentAfterHead)),
-        _ => Event::Api(Some(Fault::Silent)),
+        2 => Event::Api(Some(ApiFault::SilentAfterHead)),
+        _ => Event::Api(Some(ApiFault::Silent)),
     };
     scenario.at(when, what);
     for _ in 0..rng.usize(1..=3) {
@@ -137,15 +137,15 @@ pub fn rough_api(rng: &mut Rng) -> Scenario {
         let when = moment(rng, &scenario);
         let code = [401, 403, 429, 500, 503][rng.usize(0..5)];
         let faults = [
-            Fault::EndAtOnce,
-            Fault::GoneAsEvent,
-            Fault::GoneAsStatus,
-            Fault::Garbage,
-            Fault::Truncated,
-            Fault::Duplicates,
-            Fault::Slow,
-            Fault::NoBookmarks,
-            Fault::Status { code, retry_after: None },
+            ApiFault::EndAtOnce,
+            ApiFault::GoneAsEvent,
+            ApiFault::GoneAsStatus,
+            ApiFault::Garbage,
+            ApiFault::Truncated,
+            ApiFault::Duplicates,
+            ApiFault::Slow,
+            ApiFault::NoBookmarks,
+            ApiFault::Status { code, retry_after: None },
         ];
         scenario.at(when, Event::Api(Some(faults[rng.usize(0..faults.len())])));
         let lasts = seconds(rng, 1..=20);

@@ -2,11 +2,11 @@
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
-use crate::exporters::elasticsearch::mapping::{Logstash, Mode, Settings};
+use crate::exporters::elasticsearch::mapping::{Logstash, MappingMode, MappingSettings};
 
-pub fn check(keys: &Section<'_>) -> Settings {
+pub fn check(keys: &Section<'_>) -> MappingSettings {
     let index = |key| keys.string(key).filter(|name: &String| !name.is_empty());
-    let mut settings = Settings {
+    let mut settings = MappingSettings {
         traces_index: index("traces_index"),
         metrics_index: index("metrics_index"),
         logs_index: index("logs_index"),
@@ -14,7 +14,7 @@ pub fn check(keys: &Section<'_>) -> Settings {
         logs_dynamic_id: enabled(keys, "logs_dynamic_id"),
         logs_dynamic_pipeline: enabled(keys, "logs_dynamic_pipeline"),
         logstash: logstash(keys),
-        ..Settings::default()
+        ..MappingSettings::default()
     };
     for key in ["traces_dynamic_index", "metrics_dynamic_index", "logs_dynamic_index"] {
         keys.without_effect(key, "routing follows attributes unless a static index is set");
@@ -42,11 +42,11 @@ fn logstash(keys: &Section<'_>) -> Option<Logstash> {
     enabled.then_some(format)
 }
 
-fn mapping(keys: &Section<'_>, settings: &mut Settings) {
+fn mapping(keys: &Section<'_>, settings: &mut MappingSettings) {
     let Some(block) = keys.section("mapping") else { return };
     if let Some(mode) = block.string("mode") {
         let help = "set the scope attribute elastic.mapping.mode, or let senders set the header X-Elastic-Mapping-Mode (receivers: include_metadata: true); without either documents are of mode otel";
-        if Mode::parse(mode.as_bytes()).is_none() {
+        if MappingMode::parse(mode.as_bytes()).is_none() {
             block.invalid::<()>("mode", format!("{mode:?} is no mapping mode"), "otel, ecs, none, raw or bodymap");
         } else if mode != "otel" {
             let message = format!(
@@ -56,7 +56,7 @@ fn mapping(keys: &Section<'_>, settings: &mut Settings) {
         }
     }
     if let Some(names) = block.strings("allowed_modes") {
-        let modes: Vec<Mode> = names.iter().filter_map(|name| Mode::parse(name.as_bytes())).collect();
+        let modes: Vec<MappingMode> = names.iter().filter_map(|name| MappingMode::parse(name.as_bytes())).collect();
         if modes.len() < names.len() {
             let message = "`allowed_modes` names a mode that does not exist";
             block.invalid::<()>("allowed_modes", message, "a list of otel, ecs, none, raw, bodymap");

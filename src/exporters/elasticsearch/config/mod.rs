@@ -17,15 +17,15 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use crate::config::check::Section;
 use crate::config::client::headers;
 use crate::core::diagnostic::code;
-use crate::core::factory::CheckContext;
 use crate::core::node::Node;
-use crate::exporters::elasticsearch::delivery::carrier::Telemetry;
-use crate::exporters::elasticsearch::delivery::dead_letter::DeadLetterSettings;
-use crate::exporters::elasticsearch::delivery::post::PostSettings;
+use crate::core::stage::factory::CheckContext;
+use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
+use crate::exporters::elasticsearch::delivery::bulk_sender::DebugLogging;
+use crate::exporters::elasticsearch::delivery::dead_letter::file::DeadLetterSettings;
 use crate::exporters::elasticsearch::delivery::{DeliverySettings, MODE_HEADER};
-use crate::exporters::sending::config::{QueueSettings, queue};
-use crate::exporters::sending::queue::{BatchRule, Sizer};
 use crate::otlp::json::base64;
+use crate::sending::config::{QueueSettings, queue};
+use crate::sending::queue::{BatchRule, Sizer};
 
 /// A checked `elasticsearch` exporter.
 #[derive(Clone, Debug)]
@@ -249,9 +249,9 @@ fn compression(keys: &Section<'_>) -> Option<u32> {
     gzip.then(|| u32::try_from(level).unwrap_or(1).clamp(1, 9))
 }
 
-fn telemetry(keys: &Section<'_>) -> Telemetry {
-    let Some(block) = keys.section("telemetry") else { return Telemetry::default() };
-    let read = Telemetry {
+fn telemetry(keys: &Section<'_>) -> DebugLogging {
+    let Some(block) = keys.section("telemetry") else { return DebugLogging::default() };
+    let read = DebugLogging {
         request_body: block.bool("log_request_body").unwrap_or(false),
         response_body: block.bool("log_response_body").unwrap_or(false),
         failed_documents: block.bool("log_failed_docs_input").unwrap_or(false),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::config::client::{TlsKeys, tls};
-use crate::exporters::sending::client::tls_settings;
-use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::{Scheme, Target};
 use crate::otlp::json::base64;
+use crate::sending::client::tls_settings;
 
 /// Read when no key says where, as upstream.
 const VARIABLE: &str = "ELASTICSEARCH_URL";
@@ -30,7 +30,7 @@ pub fn check(keys: &Section<'_>, timeout: Duration) -> Option<Vec<ClientSettings
             idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
             response_bytes_max: ANSWER_BYTES_MAX,
             connect_timeout: Duration::from_secs(5).min(timeout.mul_f64(0.8)),
-            ..ClientSettings::new(target, Speech::ByAgreement)
+            ..ClientSettings::new(target, ClientHttp::ByAgreement)
         }
     };
     Some(targets.into_iter().map(client).collect())

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
 use crate::core::node::Value;
-use crate::exporters::elasticsearch::delivery::carrier::RetryRule;
-use crate::exporters::elasticsearch::delivery::ramp::Waits;
-use crate::exporters::elasticsearch::delivery::verdict::Statuses;
+use crate::exporters::elasticsearch::delivery::bulk::concurrency::Waits;
+use crate::exporters::elasticsearch::delivery::bulk::verdict::RetryableStatuses;
+use crate::exporters::elasticsearch::delivery::bulk_sender::RetryRule;
 
 const INITIAL: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -18,8 +18,8 @@ pub fn check(section: &Section<'_>) -> RetryRule {
     let mut rule = RetryRule {
         max_retries: None,
         waits: Waits { initial: INITIAL, longest: LONGEST },
-        statuses: Statuses::default(),
-        document_statuses: Statuses::default(),
+        statuses: RetryableStatuses::default(),
+        document_statuses: RetryableStatuses::default(),
     };
     let Some(keys) = section.section("retry") else { return rule };
     let enabled = keys.bool("enabled").unwrap_or(true);
@@ -56,7 +56,7 @@ pub fn check(section: &Section<'_>) -> RetryRule {
     rule
 }
 
-fn statuses(keys: &Section<'_>, key: &str) -> Option<Statuses> {
+fn statuses(keys: &Section<'_>, key: &str) -> Option<RetryableStatuses> {
     let list = keys.list(key)?;
     let mut read = Vec::new();
     for node in list.iter() {
@@ -65,5 +65,5 @@ fn statuses(keys: &Section<'_>, key: &str) -> Option<Statuses> {
             _ => return keys.invalid(key, "an entry is no HTTP status", "numbers from 100 to 599, such as [429, 503]"),
         }
     }
-    Some(Statuses::new(read))
+    Some(RetryableStatuses::new(read))
 }

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use lru::LruCache;
 use tokio::time::Instant;
 
-use crate::core::payload::Envelope;
+use crate::core::data::payload::Envelope;
 
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 /// SDKs give up repeating after a minute; collectors after five.
@@ -60,8 +60,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::core::items::Items;
-    use crate::core::payload::{Group, ScopeGroup};
+    use crate::core::data::items::Items;
+    use crate::core::data::payload::{Group, ScopeGroup};
 
     fn envelope(item: &'static [u8]) -> Envelope {
         let scope = ScopeGroup { items: Items::from_iter([Bytes::from_static(item)]), ..ScopeGroup::default() };

@@ -3,25 +3,16 @@
 //! The cores (verdicts, rota, ramp, parking lot, batches) are pure; [`carrier`] is the loop around them and this file joins it to
 //! the sending queue. Knows no configuration keys and nothing of how documents look.
 
-mod burial;
-pub mod carrier;
-mod counts;
-mod cure;
+mod blocked;
+pub mod bulk;
+pub mod bulk_sender;
 pub mod dead_letter;
 mod given_back;
-mod gzip;
-mod items;
-pub mod load;
+mod item_verdicts;
+mod mapper_pool;
 pub mod outcome;
-mod parked;
-mod parking;
-pub mod post;
-pub mod ramp;
-pub mod replay;
-mod room;
-mod rota;
-pub mod verdict;
-mod voice;
+mod report;
+mod undeliverable;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,32 +24,32 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::core::aside::Aside;
-use crate::core::component::Task;
+use crate::core::data::payload::Payload;
+use crate::core::data::settlement::Share;
 use crate::core::error::{ConsumeError, Reason, StartError};
-use crate::core::host::Host;
-use crate::core::payload::Payload;
-use crate::core::settlement::Share;
+use crate::core::offload::Aside;
+use crate::core::stage::component::Task;
+use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
-use crate::exporters::elasticsearch::delivery::carrier::{Carrier, CarrierParts, RetryRule, Telemetry};
-use crate::exporters::elasticsearch::delivery::counts::Counts;
-use crate::exporters::elasticsearch::delivery::dead_letter::{DeadLetter, DeadLetterSettings};
+use crate::exporters::elasticsearch::delivery::bulk::post::{Post, PostSettings};
+use crate::exporters::elasticsearch::delivery::bulk_sender::{BulkSender, BulkSenderParts, DebugLogging, RetryRule};
+use crate::exporters::elasticsearch::delivery::dead_letter::file::{DeadLetter, DeadLetterSettings};
 use crate::exporters::elasticsearch::delivery::given_back::GivenBack;
-use crate::exporters::elasticsearch::delivery::outcome::{Cause, Manner, Outcome};
-use crate::exporters::elasticsearch::delivery::post::{Post, PostSettings};
-use crate::exporters::elasticsearch::delivery::room::{Mapped, Rooms};
-use crate::exporters::elasticsearch::delivery::voice::Voice;
-use crate::exporters::elasticsearch::mapping::{Fault, Mode, Settings};
+use crate::exporters::elasticsearch::delivery::mapper_pool::{Mapped, MapperPool};
+use crate::exporters::elasticsearch::delivery::outcome::{BulkOutcome, LossCause, Manner};
+use crate::exporters::elasticsearch::delivery::report::log::DeliveryLog;
+use crate::exporters::elasticsearch::delivery::report::metrics::BulkMetrics;
+use crate::exporters::elasticsearch::mapping::{MappingFault, MappingMode, MappingSettings};
 use crate::exporters::elasticsearch::preflight::Preflight;
-use crate::exporters::sending::account::Account;
-use crate::exporters::sending::deliver::Deliver;
-use crate::exporters::sending::gate::Gate;
-use crate::exporters::sending::progress::Progress;
-use crate::exporters::sending::tally::Tally;
-use crate::exporters::sending::workroom::Workroom;
 use crate::otlp::envelope::encoded_len;
-use crate::otlp::portion;
+use crate::otlp::regroup::portion;
+use crate::sending::deliver::Deliver;
+use crate::sending::gate::ClosingGate;
+use crate::sending::outcome::account::ExporterAccount;
+use crate::sending::outcome::tally::Tally;
+use crate::sending::progress::Progress;
+use crate::sending::send_memory::Workroom;
 
 /// Payload bytes that are mapped at a time: their documents are about five times as large. Equal records are told apart
 /// within a portion, so it is no smaller than what the queue sends at once.
@@ -78,23 +69,23 @@ pub const MODE_HEADER: &str = "x-elastic-mapping-mode";
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
     pub post: PostSettings,
-    pub mapping: Settings,
+    pub mapping: MappingSettings,
     pub retry: RetryRule,
     pub bulk_bytes: usize,
     pub parked_bytes: usize,
     pub dead_letter: Option<DeadLetterSettings>,
     pub show_reasons: bool,
     pub requests_at_once: usize,
-    pub telemetry: Telemetry,
+    pub telemetry: DebugLogging,
     /// Without a queue, or with `wait_for_result`, the sender waits no longer than this; `None` when nobody waits.
     pub sender_waits: Option<Duration>,
 }
 
 /// The exporter's way to deliver.
 pub struct Bulks {
-    carrier: Arc<Carrier>,
-    rooms: Arc<Rooms>,
-    allowed_modes: Vec<Mode>,
+    carrier: Arc<BulkSender>,
+    rooms: Arc<MapperPool>,
+    allowed_modes: Vec<MappingMode>,
     sender_waits: Option<Duration>,
     work: Workroom,
     // Locked for a few instructions.
@@ -105,7 +96,7 @@ pub struct Bulks {
     // Taken by drain; locked at start and drain only.
     parking: Mutex<Option<JoinHandle<()>>>,
     asking: Mutex<Option<JoinHandle<()>>>,
-    account: Mutex<Option<Arc<Account>>>,
+    account: Mutex<Option<Arc<ExporterAccount>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,14 +104,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the component's.
-pub fn carrier(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Carrier {
+pub fn bulk_sender(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
     let post = Post::new(&settings.post, &host.outside);
-    let voice = Voice::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
-    Carrier::new(CarrierParts {
+    let voice = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
+    BulkSender::new(BulkSenderParts {
         post,
         retry: settings.retry.clone(),
         voice,
-        counts: Counts::new(&host.stats, id),
+        counts: BulkMetrics::new(&host.stats, id),
         dead_letter: settings.dead_letter.clone().map(|settings| DeadLetter::new(settings, id.to_owned())),
         show_reasons: settings.show_reasons,
         telemetry: settings.telemetry,
@@ -134,8 +125,8 @@ impl Bulks {
     /// Builds without I/O.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Bulks {
         Bulks {
-            carrier: Arc::new(carrier(settings, id, path, host)),
-            rooms: Arc::new(Rooms::new(settings.mapping.clone())),
+            carrier: Arc::new(bulk_sender(settings, id, path, host)),
+            rooms: Arc::new(MapperPool::new(settings.mapping.clone())),
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
             work: Workroom::new(host.budget.clone()),
@@ -218,10 +209,10 @@ impl Bulks {
     }
 
     /// The mode that the sender's header asks for. An unknown or disallowed one rejects the request, as upstream.
-    fn wanted_mode(&self, payload: &Payload) -> Result<Option<Mode>, ConsumeError> {
+    fn wanted_mode(&self, payload: &Payload) -> Result<Option<MappingMode>, ConsumeError> {
         let header = payload.origin.headers.iter().find(|(name, _)| name == MODE_HEADER);
         let Some((_, value)) = header else { return Ok(None) };
-        match Mode::parse(value.as_bytes()) {
+        match MappingMode::parse(value.as_bytes()) {
             Some(mode) if self.allowed_modes.contains(&mode) => Ok(Some(mode)),
             _ => {
                 let message = format!("the mapping mode {value:?} of the request's header is unknown or not allowed");
@@ -234,7 +225,7 @@ impl Bulks {
 /// Asks the cluster what it takes until it answers once.
 async fn ask(
     preflight: Arc<Preflight>,
-    carrier: Arc<Carrier>,
+    carrier: Arc<BulkSender>,
     takes: Arc<ArcSwap<Capability>>,
     asked: watch::Sender<bool>,
 ) {
@@ -249,7 +240,7 @@ async fn ask(
 }
 
 /// Every cause once, with how many items it cost: `2: the value is not a finite number; 1: ...`.
-fn causes(faults: &[(Fault, Share)]) -> String {
+fn causes(faults: &[(MappingFault, Share)]) -> String {
     let mut causes: Vec<(String, u64)> = Vec::new();
     for (fault, _) in faults {
         let text = fault.to_string();
@@ -263,7 +254,7 @@ fn causes(faults: &[(Fault, Share)]) -> String {
 }
 
 /// Items that no document can show end here, each under its own reason.
-fn lose_unmappable(tally: &mut Tally, faults: Vec<(Fault, Share)>) {
+fn lose_unmappable(tally: &mut Tally, faults: Vec<(MappingFault, Share)>) {
     for (fault, share) in faults {
         tally.answered = true;
         tally.lose(1, share, ConsumeError::rejected(Reason(fault.reason()), fault.to_string()));
@@ -271,7 +262,7 @@ fn lose_unmappable(tally: &mut Tally, faults: Vec<(Fault, Share)>) {
 }
 
 /// Counts an outcome into the payload's tally.
-fn add(tally: &mut Tally, outcome: Outcome, signal: usize) {
+fn add(tally: &mut Tally, outcome: BulkOutcome, signal: usize) {
     tally.answered |= outcome.is_settled();
     outcome.tallies.into_iter().skip(signal).take(1).for_each(|other| tally.add(other));
     tally.error = outcome.error.or(tally.error.take());
@@ -283,7 +274,7 @@ impl Deliver for Bulks {
         Box::pin(self.deliver_all(whole))
     }
 
-    fn start(&self, host: &Host, account: Arc<Account>) -> Task<'_, Result<(), StartError>> {
+    fn start(&self, host: &Host, account: Arc<ExporterAccount>) -> Task<'_, Result<(), StartError>> {
         let tasks = host.tasks.clone();
         Box::pin(async move {
             let path = &self.carrier.voice.path;
@@ -301,7 +292,7 @@ impl Deliver for Bulks {
             *lock(&self.account) = Some(account.clone());
             let carrier = self.carrier.clone();
             let name = format!("{path}/parking");
-            *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| parking::run(carrier, account, pulse)));
+            *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| blocked::owner::run(carrier, account, pulse)));
             Ok(())
         })
     }
@@ -309,7 +300,7 @@ impl Deliver for Bulks {
     /// Kept in the dead-letter file, where there is one.
     fn end(&self, whole: Payload) -> Tally {
         let mut tally = Tally::default();
-        let cause = Cause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
+        let cause = LossCause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
         // Mapping what cannot be kept would only hold up the exit.
         if self.carrier.dead_letter.as_ref().is_none_or(DeadLetter::is_full) {
             tally.lose(whole.items, whole.share, cause.refusal());
@@ -323,7 +314,7 @@ impl Deliver for Bulks {
             let Mapped { lines, documents, unmappable, as_text } = mapped;
             self.carrier.counts.as_text.add(as_text);
             lose_unmappable(&mut tally, unmappable);
-            let mut outcome = Outcome::default();
+            let mut outcome = BulkOutcome::default();
             for document in documents {
                 let why = self.carrier.keep_or_drop(&lines[document.range.clone()], &document, &cause);
                 outcome.lose(document, why, &cause);
@@ -350,7 +341,7 @@ impl Deliver for Bulks {
             }
             let account = lock(&self.account).take();
             if let Some(account) = account {
-                parking::bury_all(&self.carrier, &account);
+                blocked::owner::bury_all(&self.carrier, &account);
             }
             self.carrier.post.close().await;
         })
@@ -360,7 +351,7 @@ impl Deliver for Bulks {
         &self.carrier.progress
     }
 
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &ClosingGate {
         &self.carrier.gate
     }
 

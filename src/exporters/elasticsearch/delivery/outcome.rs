@@ -1,9 +1,9 @@
 //! What became of documents, in items and shares: what goes into the account, and why the last ones were lost.
 
 use crate::core::error::{ConsumeError, Reason};
-use crate::exporters::elasticsearch::delivery::dead_letter::Grave;
-use crate::exporters::elasticsearch::delivery::load::Document;
-use crate::exporters::sending::tally::Tally;
+use crate::exporters::elasticsearch::delivery::bulk::batch::OpenDocument;
+use crate::exporters::elasticsearch::delivery::dead_letter::file::Grave;
+use crate::sending::outcome::tally::Tally;
 
 /// Who waits for the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Manner {
 
 /// Why a document was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
+pub struct LossCause {
     /// Of the document, else of the request; 0 without an answer.
     pub status: u16,
     pub kind: String,
@@ -29,10 +29,10 @@ pub struct Cause {
     pub why: Reason,
 }
 
-impl Cause {
+impl LossCause {
     /// A cause of our own.
-    pub fn own(why: Reason, reason: &str) -> Cause {
-        Cause { status: 0, kind: why.0.to_owned(), reason: reason.to_owned(), why }
+    pub fn own(why: Reason, reason: &str) -> LossCause {
+        LossCause { status: 0, kind: why.0.to_owned(), reason: reason.to_owned(), why }
     }
 
     /// For logs; reasons of Elasticsearch quote documents.
@@ -41,7 +41,7 @@ impl Cause {
         format!("{} {}{reason}", self.status, self.kind)
     }
 
-    pub fn grave<'a>(&'a self, lines: &'a [u8], document: &Document) -> Grave<'a> {
+    pub fn grave<'a>(&'a self, lines: &'a [u8], document: &OpenDocument) -> Grave<'a> {
         Grave {
             lines,
             signal: document.signal,
@@ -61,7 +61,7 @@ impl Cause {
 
 /// Ends of documents, by the items and shares that end with them.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct BulkOutcome {
     /// By signal.
     pub tallies: [Tally; 4],
     pub buried: usize,
@@ -77,8 +77,8 @@ pub struct Outcome {
     documents_kept: u64,
 }
 
-impl Outcome {
-    pub fn deliver(&mut self, document: Document) {
+impl BulkOutcome {
+    pub fn deliver(&mut self, document: OpenDocument) {
         self.documents_delivered += 1;
         self.tallies[document.signal.index()].deliver(u64::from(document.items), document.share);
     }
@@ -89,7 +89,7 @@ impl Outcome {
         self.documents_kept += 1;
     }
 
-    pub fn lose(&mut self, document: Document, why: Reason, cause: &Cause) {
+    pub fn lose(&mut self, document: OpenDocument, why: Reason, cause: &LossCause) {
         self.buried += 1;
         self.kept_on_disk += u64::from(why == Reason::DEAD_LETTER);
         let error = ConsumeError::rejected(why, format!("{} {}: {}", cause.status, cause.kind, cause.reason));

@@ -1,15 +1,15 @@
 //! Mapping mode `bodymap`: the body of a log record, a map, is the document, word for word. Where it lacks a time, the
 //! record's is added, because a data stream takes no document without.
 
+use crate::exporters::elasticsearch::mapping::json::{tree, value};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::{Fault, Head, Work};
-use crate::exporters::elasticsearch::mapping::{tree, value};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
+use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
 /// Appends the documents of a scope of log records.
-pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let target = router.target(kind(scope.wanted), scope.wanted);
     for (place, bytes) in scope.items() {
         let mark = work.bulk.mark();
@@ -25,18 +25,18 @@ pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Resu
 }
 
 /// `data_stream.type` may be `metrics`.
-fn kind(wanted: Wanted<'_>) -> Kind {
-    if wanted.kind == Some(b"metrics") { Kind::Metrics } else { Kind::Logs }
+fn kind(wanted: Wanted<'_>) -> DataStreamType {
+    if wanted.kind == Some(b"metrics") { DataStreamType::Metrics } else { DataStreamType::Logs }
 }
 
 fn push_record(
-    (router, target): (&Router<'_>, &Target),
+    (router, target): (&Router<'_>, &DocumentTarget),
     general: Wanted<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
-) -> Result<Head, Fault> {
+) -> Result<Head, MappingFault> {
     let record = Record::read(bytes)?;
-    let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(Fault::Body) };
+    let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(MappingFault::Body) };
     let id = work.ids.of_bytes(record.timestamp(), bytes);
     let mut wanted = Wanted::default();
     for entry in record.attributes.entries() {
@@ -45,7 +45,7 @@ fn push_record(
     let routed = wanted.or(general);
     let own = (wanted != Wanted::default()).then(|| router.target(kind(routed), routed));
     let target = own.as_ref().unwrap_or(target);
-    let naming = Naming::new(&id, &wanted, Kind::Logs, router.settings);
+    let naming = Naming::new(&id, &wanted, DataStreamType::Logs, router.settings);
     let time = work.storable_or_arrival(record.timestamp());
     let head = work.bulk.begin_document(target, &naming);
     let out = &mut work.bulk.lines;

@@ -1,14 +1,15 @@
 //! Mapping modes `none` and `raw`: the names of OTLP's own fields, attributes flat with dots. `none` puts attributes
 //! below `Attributes` and events below `Events`; `raw` puts both at the root. Metrics have no documents here.
 
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found, Repeated};
-use crate::exporters::elasticsearch::mapping::ids::Id;
-use crate::exporters::elasticsearch::mapping::record::{Part, Record, Span};
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::settings::Mode;
-use crate::exporters::elasticsearch::mapping::tree::Style;
-use crate::exporters::elasticsearch::mapping::value::Seen;
+use crate::exporters::elasticsearch::mapping::ids::DocumentId;
+use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, Repeated, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
+use crate::exporters::elasticsearch::mapping::record::{Record, Span, SpanPart};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
+use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::exporters::elasticsearch::mapping::{DATE_NANOS_MAX, Head, Work};
 use crate::otlp::ids::push_hex;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
@@ -23,8 +24,8 @@ const KINDS: [&str; 6] = [
 ];
 
 /// Appends the documents of a scope of spans; events are part of their span's.
-pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
-    each(router, (scope, Kind::Traces), work, |bytes, prefixes, work| {
+pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    each(router, (scope, DataStreamType::Traces), work, |bytes, prefixes, work| {
         let span = Span::read(bytes)?;
         add_span(&span, prefixes, work)?;
         Ok((work.ids.of_span(&span, bytes), wanted(&span.attributes)?))
@@ -32,8 +33,8 @@ pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Res
 }
 
 /// Appends the documents of a scope of log records.
-pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
-    each(router, (scope, Kind::Logs), work, |bytes, prefixes, work| {
+pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    each(router, (scope, DataStreamType::Logs), work, |bytes, prefixes, work| {
         let record = Record::read(bytes)?;
         add_record(&record, prefixes, work)?;
         Ok((work.ids.of_bytes(record.timestamp(), bytes), wanted(&record.attributes)?))
@@ -47,17 +48,17 @@ struct Prefixes {
     events: &'static str,
 }
 
-type Added<'a> = Result<(Id, Wanted<'a>), Malformed>;
+type Added<'a> = Result<(DocumentId, Wanted<'a>), Malformed>;
 
 fn each<'a>(
     router: &Router<'_>,
-    (scope, kind): (&Scope<'a>, Kind),
+    (scope, kind): (&MappedScope<'a>, DataStreamType),
     work: &mut Work<'_>,
     add: impl Fn(&'a [u8], Prefixes, &mut Work<'_>) -> Added<'a>,
 ) -> Result<(), Malformed> {
     let raw = Prefixes { attributes: "", events: "" };
     let none = Prefixes { attributes: "Attributes", events: "Events" };
-    let prefixes = if router.mode == Mode::Raw { raw } else { none };
+    let prefixes = if router.mode == MappingMode::Raw { raw } else { none };
     work.tree.clear();
     work.tree.add_attributes(b"Resource", &scope.resource.attributes, work.seen)?;
     work.tree.add_attributes(b"Scope", &scope.scope.attributes, work.seen)?;
@@ -85,9 +86,9 @@ fn each<'a>(
     Ok(())
 }
 
-fn push_document(target: &Target, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
+fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
     let head = work.bulk.begin_document(target, naming);
-    work.tree.push(&mut work.bulk.lines, Style::Flat);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Flat);
     work.bulk.lines.push(b'\n');
     head
 }
@@ -104,7 +105,7 @@ fn add_span(span: &Span<'_>, prefixes: Prefixes, work: &mut Work<'_>) -> Result<
     let (tree, seen) = (&mut *work.tree, &mut *work.seen);
     tree.add_attributes(prefixes.attributes.as_bytes(), &span.attributes, seen)?;
     for event in span.events.entries() {
-        let event = Part::read_event(event?)?;
+        let event = SpanPart::read_event(event?)?;
         tree.below(prefixes.events.as_bytes(), event.name, |tree, path| {
             tree.add_attributes(path, &event.attributes, seen)?;
             tree.add_time_below(path, "time", event.time);
@@ -132,12 +133,12 @@ fn add_span(span: &Span<'_>, prefixes: Prefixes, work: &mut Work<'_>) -> Result<
 }
 
 /// The links as text of JSON.
-fn push_links(out: &mut Vec<u8>, span: &Span<'_>, seen: &mut Seen) -> Result<(), Malformed> {
+fn push_links(out: &mut Vec<u8>, span: &Span<'_>, seen: &mut SeenKeys) -> Result<(), Malformed> {
     out.push(b'[');
     for (number, link) in span.links.entries().enumerate() {
-        let link = Part::read_link(link?)?;
+        let link = SpanPart::read_link(link?)?;
         out.extend_from_slice(if number == 0 { b"{\"attribute\":" } else { b",{\"attribute\":" });
-        attributes::push_object(out, &link.attributes, seen, Composites::Json, &mut Found::default())?;
+        attributes::push_object(out, &link.attributes, seen, Composites::Json, &mut WrittenAttributes::default())?;
         out.extend_from_slice(b",\"spanID\":\"");
         push_hex(out, link.span_id);
         out.extend_from_slice(b"\",\"traceID\":\"");

@@ -9,7 +9,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::core::payload::{Group, ScopeGroup};
+use crate::core::data::payload::{Group, ScopeGroup};
 use crate::exporters::elasticsearch::mapping::record::Span;
 use crate::exporters::elasticsearch::mapping::xxh64;
 use crate::otlp::ids::{SpanId, TraceId};
@@ -19,18 +19,18 @@ const LETTERS_MAX: usize = 48;
 
 /// Letters, digits, `-` and `_`; empty when there is no id.
 #[derive(Clone, Copy, Debug)]
-pub struct Id {
+pub struct DocumentId {
     letters: [u8; LETTERS_MAX],
     length: usize,
 }
 
-impl Id {
-    pub const NONE: Id = Id { letters: [0; LETTERS_MAX], length: 0 };
+impl DocumentId {
+    pub const NONE: DocumentId = DocumentId { letters: [0; LETTERS_MAX], length: 0 };
 
     /// Base64 of at most 36 bytes with the alphabet for URLs (RFC 4648 section 5), unpadded.
-    fn of(bytes: &[u8]) -> Id {
+    fn of(bytes: &[u8]) -> DocumentId {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut id = Id::NONE;
+        let mut id = DocumentId::NONE;
         for (four, three) in id.letters.chunks_exact_mut(4).zip(bytes.chunks(3)) {
             let mut word = [0; 4];
             word[1..=three.len()].copy_from_slice(three);
@@ -77,9 +77,9 @@ impl Ids {
     }
 
     #[inline]
-    pub fn of_span(&mut self, span: &Span<'_>, bytes: &[u8]) -> Id {
+    pub fn of_span(&mut self, span: &Span<'_>, bytes: &[u8]) -> DocumentId {
         if !self.on {
-            return Id::NONE;
+            return DocumentId::NONE;
         }
         let (Some(trace), Some(own)) = (TraceId::from_wire(span.trace_id), SpanId::from_wire(span.span_id)) else {
             return self.of_bytes(span.start, bytes);
@@ -89,13 +89,13 @@ impl Ids {
         parts[16..24].copy_from_slice(&own.0);
         parts[24..32].copy_from_slice(&span.start.to_be_bytes());
         parts[32] = span.kind as u8;
-        Id::of(&parts)
+        DocumentId::of(&parts)
     }
 
     /// The id of an item that has no identity of its own.
-    pub fn of_bytes(&mut self, time: u64, bytes: &[u8]) -> Id {
+    pub fn of_bytes(&mut self, time: u64, bytes: &[u8]) -> DocumentId {
         if !self.on {
-            return Id::NONE;
+            return DocumentId::NONE;
         }
         let fingerprint = [time, self.scope, xxh64::hash(bytes)];
         let occurrence = self.seen.entry(fingerprint).or_insert(0);
@@ -104,7 +104,7 @@ impl Ids {
             part.copy_from_slice(&word.to_be_bytes());
         }
         parts[24..].copy_from_slice(&occurrence.to_be_bytes());
-        let id = if *occurrence == 0 { Id::of(&parts[..24]) } else { Id::of(&parts) };
+        let id = if *occurrence == 0 { DocumentId::of(&parts[..24]) } else { DocumentId::of(&parts) };
         *occurrence += 1;
         id
     }
@@ -119,9 +119,9 @@ mod tests {
         for (bytes, letters) in
             [(&b""[..], ""), (b"f", "Zg"), (b"fo", "Zm8"), (b"foobar", "Zm9vYmFy"), (&[0xfb, 0xff][..], "-_8")]
         {
-            assert_eq!(Id::of(bytes).letters(), letters.as_bytes());
+            assert_eq!(DocumentId::of(bytes).letters(), letters.as_bytes());
         }
-        assert_eq!(Id::of(&[0; 33]).letters().len(), 44);
+        assert_eq!(DocumentId::of(&[0; 33]).letters().len(), 44);
     }
 
     #[test]

@@ -5,40 +5,33 @@
 //! is kept out of it: repeated keys, empty keys, numbers that are not finite, arrays of mixed kinds. It does not know
 //! HTTP, retries or who sent the data.
 
-mod attributes;
 mod bodymap;
-mod deltas;
-mod distribution;
 mod ecs;
 mod flat;
-mod geo;
-mod groups;
 mod ids;
 mod json;
+mod metrics;
 mod otel;
-mod points;
 mod record;
 mod route;
 mod scope;
 mod settings;
-mod tree;
-mod value;
 mod xxh64;
 
-pub use deltas::Deltas;
-pub use route::Kind;
-pub use settings::{Logstash, Mode, Settings};
+pub use crate::exporters::elasticsearch::mapping::metrics::deltas::Deltas;
+pub use route::DataStreamType;
+pub use settings::{Logstash, MappingMode, MappingSettings};
 
-use crate::core::payload::{Envelope, Signal};
+use crate::core::data::payload::{Envelope, Signal};
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::mapping::ids::Ids;
-use crate::exporters::elasticsearch::mapping::route::{Naming, Router, Target};
-use crate::exporters::elasticsearch::mapping::scope::{ItemsAt, Scope};
-use crate::exporters::elasticsearch::mapping::tree::Tree;
-use crate::exporters::elasticsearch::mapping::value::Seen;
+use crate::exporters::elasticsearch::mapping::json::tree::FieldTree;
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router};
+use crate::exporters::elasticsearch::mapping::scope::{ItemsAt, MappedScope};
 use crate::otlp::envelope;
-use crate::otlp::split::Place;
+use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::Malformed;
 use crate::ottl::is_too_much;
 
@@ -47,24 +40,24 @@ use crate::ottl::is_too_much;
 pub struct Bulk {
     /// Action line and document line of every document, each ended by a line feed.
     pub lines: Vec<u8>,
-    pub documents: Vec<Document>,
+    pub documents: Vec<MappedDocument>,
     /// Items (for metrics data points) that could not be mapped, and why; they have no document. Together with the
     /// documents' items they are all that came in.
-    pub faulty: Vec<(Place, Fault)>,
+    pub faulty: Vec<(ItemPosition, MappingFault)>,
     /// Values that no index can store as what they are, and that were written as text instead: times outside of
-    /// [`DATE_NANOS_MAX`], maps and lists below [`value::LEVELS_MAX`].
+    /// [`DATE_NANOS_MAX`], maps and lists below [`json::value::LEVELS_MAX`].
     pub as_text: u64,
 }
 
 /// One document; it begins where the one before ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct MappedDocument {
     /// Offset in `Bulk::lines` of the document line, behind the action line.
     pub body: usize,
     /// Offset in `Bulk::lines` behind the document's last line feed.
     pub end: usize,
     /// The item it comes from; for metrics that of its first data point.
-    pub place: Place,
+    pub place: ItemPosition,
     /// Items that are delivered with it: 1 for a span or a record, the points of a metrics document, 0 for an event of a
     /// span, whose span has its own document.
     pub items: u32,
@@ -80,7 +73,7 @@ const ORIGINAL_TIME: &str = "podgate.timestamp";
 
 /// Why an item, or a data point, has no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum MappingFault {
     #[error("the bytes cannot be walked: {0}")]
     Malformed(#[from] Malformed),
     #[error("the first point of a cumulative histogram only tells what the next ones are counted from")]
@@ -113,35 +106,35 @@ pub enum Fault {
     Profiles,
 }
 
-impl Fault {
+impl MappingFault {
     /// A short word for metrics.
     pub fn reason(self) -> &'static str {
         match self {
-            Fault::Malformed(_) => "malformed",
-            Fault::Baseline => "cumulative_baseline",
-            Fault::Stale => "cumulative_stale",
-            Fault::Temporality => "temporality",
-            Fault::NotFinite => "not_finite",
-            Fault::NoRecordedValue => "no_recorded_value",
-            Fault::Duplicate => "duplicate_point",
-            Fault::Empty => "empty_point",
-            Fault::Parts => "metric_in_parts",
-            Fault::Unnamed => "unnamed_metric",
-            Fault::Buckets => "bad_buckets",
-            Fault::Mode => "mapping_mode",
-            Fault::Unsupported | Fault::Profiles => "unsupported_signal",
-            Fault::Body => "body_not_a_map",
+            MappingFault::Malformed(_) => "malformed",
+            MappingFault::Baseline => "cumulative_baseline",
+            MappingFault::Stale => "cumulative_stale",
+            MappingFault::Temporality => "temporality",
+            MappingFault::NotFinite => "not_finite",
+            MappingFault::NoRecordedValue => "no_recorded_value",
+            MappingFault::Duplicate => "duplicate_point",
+            MappingFault::Empty => "empty_point",
+            MappingFault::Parts => "metric_in_parts",
+            MappingFault::Unnamed => "unnamed_metric",
+            MappingFault::Buckets => "bad_buckets",
+            MappingFault::Mode => "mapping_mode",
+            MappingFault::Unsupported | MappingFault::Profiles => "unsupported_signal",
+            MappingFault::Body => "body_not_a_map",
         }
     }
 }
 
 /// What is to be mapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct MappingRequest<'a> {
     pub signal: Signal,
     pub envelope: &'a Envelope,
-    /// The mode that the request's metadata names (`X-Elastic-Mapping-Mode`); a scope's attribute comes before it.
-    pub mode: Option<Mode>,
+    /// The mode that the request's metadata names (`X-Elastic-Mapping-MappingMode`); a scope's attribute comes before it.
+    pub mode: Option<MappingMode>,
     pub now: UnixNanos,
     /// When the request arrived: the time of what has none, or one that no index can store.
     pub arrived: UnixNanos,
@@ -152,10 +145,10 @@ pub struct Request<'a> {
 /// Turns envelopes into documents. Holds room that is used again, so one belongs to whoever builds bulk requests.
 #[derive(Debug)]
 pub struct Mapper {
-    settings: Settings,
-    seen: Seen,
+    settings: MappingSettings,
+    seen: SeenKeys,
     ids: Ids,
-    tree: Tree,
+    tree: FieldTree,
 }
 
 /// A time as it is stored, and the one that could not be.
@@ -168,11 +161,11 @@ struct Stored {
 /// What mapping writes into and works with.
 struct Work<'w> {
     bulk: &'w mut Bulk,
-    seen: &'w mut Seen,
+    seen: &'w mut SeenKeys,
     ids: &'w mut Ids,
-    tree: &'w mut Tree,
+    tree: &'w mut FieldTree,
     deltas: &'w mut Deltas,
-    /// See [`Request::arrived`].
+    /// See [`MappingRequest::arrived`].
     arrived: u64,
 }
 
@@ -200,8 +193,8 @@ impl Work<'_> {
 }
 
 impl Mapper {
-    pub fn new(settings: Settings) -> Mapper {
-        Mapper { settings, seen: Seen::default(), ids: Ids::default(), tree: Tree::default() }
+    pub fn new(settings: MappingSettings) -> Mapper {
+        Mapper { settings, seen: SeenKeys::default(), ids: Ids::default(), tree: FieldTree::default() }
     }
 
     /// What the cluster turned out to take.
@@ -211,7 +204,7 @@ impl Mapper {
 
     /// Appends the documents of an envelope. Call it once for an envelope and keep the lines for further attempts:
     /// cumulative series move on with every call.
-    pub fn map(&mut self, request: &Request<'_>, deltas: &mut Deltas, bulk: &mut Bulk) {
+    pub fn map(&mut self, request: &MappingRequest<'_>, deltas: &mut Deltas, bulk: &mut Bulk) {
         deltas.begin(request.now);
         self.ids.begin_request(self.settings.deterministic_ids, request.nonce);
         let date = self.settings.logstash.as_ref().and_then(|logstash| logstash.suffix(request.now));
@@ -225,13 +218,13 @@ impl Mapper {
             for (scope, items) in (0u32..).zip(&resource.scopes).filter(|(_, items)| !items.items.is_empty()) {
                 let at = ItemsAt { items: &items.items, group, scope };
                 if crowded {
-                    let fault = Fault::Malformed(Malformed::Crowded);
+                    let fault = MappingFault::Malformed(Malformed::Crowded);
                     at.iter().for_each(|(place, bytes)| work.bulk.fault_all(request.signal, place, bytes, fault));
                     continue;
                 }
                 work.ids.begin_scope(resource, items);
-                let mapped = Scope::read(resource, items, at)
-                    .map_err(Fault::from)
+                let mapped = MappedScope::read(resource, items, at)
+                    .map_err(MappingFault::from)
                     .and_then(|scope| map_scope(settings, request, (&scope, date.as_deref()), &mut work));
                 work.bulk.as_text += std::mem::take(&mut work.seen.as_text);
                 if let Err(fault) = mapped {
@@ -245,25 +238,25 @@ impl Mapper {
 
 /// An error says that no item of the scope has a document.
 fn map_scope(
-    settings: &Settings,
-    request: &Request<'_>,
-    (scope, date): (&Scope<'_>, Option<&str>),
+    settings: &MappingSettings,
+    request: &MappingRequest<'_>,
+    (scope, date): (&MappedScope<'_>, Option<&str>),
     work: &mut Work<'_>,
-) -> Result<(), Fault> {
-    let mode = settings.mode_for(scope.mode, request.mode).ok_or(Fault::Mode)?;
+) -> Result<(), MappingFault> {
+    let mode = settings.mode_for(scope.mode, request.mode).ok_or(MappingFault::Mode)?;
     let router = Router { settings, mode, date, scope_name: scope.scope.name };
     match (mode, request.signal) {
-        (Mode::Otel, Signal::Traces) => otel::spans(&router, scope, work)?,
-        (Mode::Otel, Signal::Logs) => otel::logs(&router, scope, work)?,
-        (Mode::Otel, Signal::Metrics) => otel::metrics(&router, scope, work)?,
-        (Mode::Ecs, Signal::Traces) => ecs::spans(&router, scope, work)?,
-        (Mode::Ecs, Signal::Logs) => ecs::logs(&router, scope, work)?,
-        (Mode::Ecs, Signal::Metrics) => ecs::metrics(&router, scope, work)?,
-        (Mode::None | Mode::Raw, Signal::Traces) => flat::spans(&router, scope, work)?,
-        (Mode::None | Mode::Raw, Signal::Logs) => flat::logs(&router, scope, work)?,
-        (Mode::Bodymap, Signal::Logs) => bodymap::logs(&router, scope, work)?,
-        (_, Signal::Profiles) => return Err(Fault::Profiles),
-        _ => return Err(Fault::Unsupported),
+        (MappingMode::Otel, Signal::Traces) => otel::spans(&router, scope, work)?,
+        (MappingMode::Otel, Signal::Logs) => otel::logs(&router, scope, work)?,
+        (MappingMode::Otel, Signal::Metrics) => otel::metrics(&router, scope, work)?,
+        (MappingMode::Ecs, Signal::Traces) => ecs::spans(&router, scope, work)?,
+        (MappingMode::Ecs, Signal::Logs) => ecs::logs(&router, scope, work)?,
+        (MappingMode::Ecs, Signal::Metrics) => ecs::metrics(&router, scope, work)?,
+        (MappingMode::None | MappingMode::Raw, Signal::Traces) => flat::spans(&router, scope, work)?,
+        (MappingMode::None | MappingMode::Raw, Signal::Logs) => flat::logs(&router, scope, work)?,
+        (MappingMode::Bodymap, Signal::Logs) => bodymap::logs(&router, scope, work)?,
+        (_, Signal::Profiles) => return Err(MappingFault::Profiles),
+        _ => return Err(MappingFault::Unsupported),
     }
     Ok(())
 }
@@ -299,7 +292,7 @@ impl Bulk {
     }
 
     /// Notes an item message without documents, once for each item it counts for.
-    fn fault_all(&mut self, signal: Signal, place: Place, bytes: &[u8], fault: Fault) {
+    fn fault_all(&mut self, signal: Signal, place: ItemPosition, bytes: &[u8], fault: MappingFault) {
         let items = envelope::count_item(signal, bytes);
         self.faulty.extend((0..items).map(|_| (place, fault)));
     }
@@ -309,7 +302,7 @@ impl Bulk {
     }
 
     /// Takes back what an item wrote and notes why.
-    fn reject(&mut self, mark: Mark, place: Place, fault: Fault) {
+    fn reject(&mut self, mark: Mark, place: ItemPosition, fault: MappingFault) {
         self.lines.truncate(mark.lines);
         self.documents.truncate(mark.documents);
         self.faulty.push((place, fault));
@@ -317,7 +310,7 @@ impl Bulk {
 
     /// Writes the action line and opens the document.
     #[inline]
-    fn begin_document(&mut self, target: &Target, naming: &Naming<'_>) -> Head {
+    fn begin_document(&mut self, target: &DocumentTarget, naming: &Naming<'_>) -> Head {
         let own_id = target.push_action(&mut self.lines, naming);
         self.open_document(own_id)
     }
@@ -331,9 +324,9 @@ impl Bulk {
     }
 
     #[inline]
-    fn end_document(&mut self, place: Place, items: u32, head: Head) {
+    fn end_document(&mut self, place: ItemPosition, items: u32, head: Head) {
         let Head { body, own_id } = head;
-        self.documents.push(Document { body, end: self.lines.len(), place, items, own_id });
+        self.documents.push(MappedDocument { body, end: self.lines.len(), place, items, own_id });
     }
 }
 

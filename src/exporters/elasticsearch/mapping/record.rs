@@ -1,6 +1,6 @@
 //! Spans, their events and links, and log records, read from the wire as far as documents show them.
 
-use crate::exporters::elasticsearch::mapping::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::otlp::walk::{Fields, Malformed};
 
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub struct Span<'a> {
 
 /// An event or a link of a span.
 #[derive(Default)]
-pub struct Part<'a> {
+pub struct SpanPart<'a> {
     pub time: u64,
     pub name: &'a [u8],
     pub trace_id: &'a [u8],
@@ -97,9 +97,9 @@ impl<'a> Span<'a> {
     }
 }
 
-impl<'a> Part<'a> {
-    pub fn read_event(message: &'a [u8]) -> Result<Part<'a>, Malformed> {
-        let mut event = Part::default();
+impl<'a> SpanPart<'a> {
+    pub fn read_event(message: &'a [u8]) -> Result<SpanPart<'a>, Malformed> {
+        let mut event = SpanPart::default();
         let mut fields = Fields::new(message);
         loop {
             let at = fields;
@@ -115,8 +115,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    pub fn read_link(message: &'a [u8]) -> Result<Part<'a>, Malformed> {
-        let mut link = Part::default();
+    pub fn read_link(message: &'a [u8]) -> Result<SpanPart<'a>, Malformed> {
+        let mut link = SpanPart::default();
         let mut fields = Fields::new(message);
         loop {
             let at = fields;

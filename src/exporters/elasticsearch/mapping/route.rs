@@ -3,8 +3,8 @@
 //! Attributes of the record come before those of the scope, these before the resource's. Without a dataset the name of
 //! a Collector receiver in the scope name is taken, as the Collector does, else `generic`.
 
-use crate::exporters::elasticsearch::mapping::ids::Id;
-use crate::exporters::elasticsearch::mapping::settings::{Mode, Settings};
+use crate::exporters::elasticsearch::mapping::ids::DocumentId;
+use crate::exporters::elasticsearch::mapping::settings::{MappingMode, MappingSettings};
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute};
 
@@ -15,18 +15,18 @@ const ID_BYTES_MAX: usize = 512;
 
 /// The first part of a data stream's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DataStreamType {
     Traces,
     Metrics,
     Logs,
 }
 
-impl Kind {
+impl DataStreamType {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Traces => "traces",
-            Kind::Metrics => "metrics",
-            Kind::Logs => "logs",
+            DataStreamType::Traces => "traces",
+            DataStreamType::Metrics => "metrics",
+            DataStreamType::Logs => "logs",
         }
     }
 }
@@ -86,8 +86,8 @@ impl<'a> Wanted<'a> {
 /// What a route is made of besides attributes.
 #[derive(Clone, Copy)]
 pub struct Router<'a> {
-    pub settings: &'a Settings,
-    pub mode: Mode,
+    pub settings: &'a MappingSettings,
+    pub mode: MappingMode,
     /// With `logstash_format`: what stands behind every index name today.
     pub date: Option<&'a str>,
     pub scope_name: &'a [u8],
@@ -95,7 +95,7 @@ pub struct Router<'a> {
 
 /// The destination, rendered: beginning of the action line and the document's `data_stream` field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub struct DocumentTarget {
     /// `{"create":{"_index":"..."`, to be ended by `push_action`.
     pub action: Vec<u8>,
     /// Type, dataset and namespace; None for an index that is no data stream.
@@ -106,13 +106,13 @@ pub struct Target {
 
 impl<'a> Router<'a> {
     /// Where documents go for which these attributes speak.
-    pub fn target(&self, kind: Kind, wanted: Wanted<'_>) -> Target {
+    pub fn target(&self, kind: DataStreamType, wanted: Wanted<'_>) -> DocumentTarget {
         let dataset = wanted.dataset.or_else(|| receiver_name(self.scope_name)).unwrap_or(b"generic");
         self.target_of(kind, wanted, dataset)
     }
 
     /// The same with the dataset given.
-    pub fn target_of(&self, kind: Kind, wanted: Wanted<'_>, dataset: &[u8]) -> Target {
+    pub fn target_of(&self, kind: DataStreamType, wanted: Wanted<'_>, dataset: &[u8]) -> DocumentTarget {
         if let Some(index) = self.settings.index(kind) {
             return self.index(index.as_bytes());
         }
@@ -120,7 +120,7 @@ impl<'a> Router<'a> {
             return self.index(index);
         }
         let dataset = sanitized(dataset, Part::Dataset);
-        let dataset = if self.mode == Mode::Otel { with_suffix(dataset) } else { cut(dataset, PART_BYTES_MAX) };
+        let dataset = if self.mode == MappingMode::Otel { with_suffix(dataset) } else { cut(dataset, PART_BYTES_MAX) };
         let namespace = cut(sanitized(wanted.namespace.unwrap_or(b"default"), Part::Namespace), PART_BYTES_MAX);
         let index = format!("{}-{dataset}-{namespace}", kind.name());
         let mut target = self.index(index.as_bytes());
@@ -133,8 +133,8 @@ impl<'a> Router<'a> {
         target
     }
 
-    fn index(&self, name: &[u8]) -> Target {
-        let mut target = Target { action: b"{\"create\":{\"_index\":\"".to_vec(), ..Target::default() };
+    fn index(&self, name: &[u8]) -> DocumentTarget {
+        let mut target = DocumentTarget { action: b"{\"create\":{\"_index\":\"".to_vec(), ..DocumentTarget::default() };
         text::push_escaped(&mut target.action, name);
         text::push_escaped(&mut target.action, self.date.unwrap_or_default().as_bytes());
         target.action.push(b'"');
@@ -142,7 +142,7 @@ impl<'a> Router<'a> {
     }
 }
 
-impl Target {
+impl DocumentTarget {
     fn describe(&mut self, parts: [String; 3]) {
         let out = &mut self.stream_json;
         for (key, part) in ["type", "dataset", "namespace"].iter().zip(&parts) {
@@ -210,11 +210,16 @@ pub struct Naming<'a> {
 impl<'a> Naming<'a> {
     /// The made id, and what the record's own attributes say where the settings heed them. Elasticsearch refuses a
     /// whole request for one id of more than 512 bytes, so such an id is not heeded.
-    pub fn new(made: &'a Id, wanted: &Wanted<'a>, kind: Kind, settings: &Settings) -> Naming<'a> {
+    pub fn new(
+        made: &'a DocumentId,
+        wanted: &Wanted<'a>,
+        kind: DataStreamType,
+        settings: &MappingSettings,
+    ) -> Naming<'a> {
         let (ids, pipelines) = match kind {
-            Kind::Traces => (settings.traces_dynamic_id, false),
-            Kind::Logs => (settings.logs_dynamic_id, settings.logs_dynamic_pipeline),
-            Kind::Metrics => (false, false),
+            DataStreamType::Traces => (settings.traces_dynamic_id, false),
+            DataStreamType::Logs => (settings.logs_dynamic_id, settings.logs_dynamic_pipeline),
+            DataStreamType::Metrics => (false, false),
         };
         let fits = |id: &&[u8]| id.len() <= ID_BYTES_MAX && std::str::from_utf8(id).is_ok();
         Naming {
@@ -300,18 +305,18 @@ fn cut(mut part: String, max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn target(wanted: Wanted<'_>, scope: &str, settings: &Settings) -> Target {
+    fn target(wanted: Wanted<'_>, scope: &str, settings: &MappingSettings) -> DocumentTarget {
         let router = Router { settings, mode: settings.mode, date: None, scope_name: scope.as_bytes() };
-        router.target(Kind::Logs, wanted)
+        router.target(DataStreamType::Logs, wanted)
     }
 
-    fn index(target: &Target) -> String {
+    fn index(target: &DocumentTarget) -> String {
         let action: serde_json::Value = serde_json::from_slice(&[&target.action[..], b"}}"].concat()).unwrap();
         action["create"]["_index"].as_str().unwrap().to_string()
     }
 
     fn stream(wanted: Wanted<'_>, scope: &str) -> String {
-        index(&target(wanted, scope, &Settings::default()))
+        index(&target(wanted, scope, &MappingSettings::default()))
     }
 
     #[test]
@@ -336,7 +341,7 @@ mod tests {
 
     #[test]
     fn an_index_by_attribute_is_no_data_stream() {
-        let target = target(Wanted { index: Some(b"mine"), ..Wanted::default() }, "", &Settings::default());
+        let target = target(Wanted { index: Some(b"mine"), ..Wanted::default() }, "", &MappingSettings::default());
         assert_eq!(target.action, b"{\"create\":{\"_index\":\"mine\"");
         assert!(target.stream_json.is_empty());
     }
@@ -344,15 +349,15 @@ mod tests {
     #[test]
     fn a_static_index_comes_before_attributes_and_an_empty_one_is_none() {
         let wanted = Wanted { index: Some(b"mine"), dataset: Some(b"d"), ..Wanted::default() };
-        let settings = Settings { logs_index: Some("fixed".into()), ..Settings::default() };
+        let settings = MappingSettings { logs_index: Some("fixed".into()), ..MappingSettings::default() };
         assert_eq!(target(wanted, "", &settings).action, b"{\"create\":{\"_index\":\"fixed\"");
-        let settings = Settings { logs_index: Some(String::new()), ..Settings::default() };
+        let settings = MappingSettings { logs_index: Some(String::new()), ..MappingSettings::default() };
         assert_eq!(index(&target(wanted, "", &settings)), "mine");
     }
 
     #[test]
     fn only_otel_documents_go_to_streams_for_them() {
-        let settings = Settings { mode: Mode::Ecs, ..Settings::default() };
+        let settings = MappingSettings { mode: MappingMode::Ecs, ..MappingSettings::default() };
         assert_eq!(index(&target(Wanted::default(), "", &settings)), "logs-generic-default");
         assert_eq!(
             stream(Wanted::default(), "x/connector/spanmetricsconnector"),
@@ -362,16 +367,17 @@ mod tests {
 
     #[test]
     fn the_dates_index_is_no_data_stream() {
-        let settings = Settings::default();
-        let router = Router { settings: &settings, mode: Mode::Otel, date: Some("-2026.11.21"), scope_name: b"" };
-        let target = router.target(Kind::Traces, Wanted::default());
+        let settings = MappingSettings::default();
+        let router =
+            Router { settings: &settings, mode: MappingMode::Otel, date: Some("-2026.11.21"), scope_name: b"" };
+        let target = router.target(DataStreamType::Traces, Wanted::default());
         assert_eq!(target.action, b"{\"create\":{\"_index\":\"traces-generic.otel-default-2026.11.21\"");
         assert_eq!(target.stream, None);
     }
 
     #[test]
     fn a_cluster_that_does_not_know_the_word_is_not_told_to_require_a_data_stream() {
-        let mut settings = Settings::default();
+        let mut settings = MappingSettings::default();
         assert!(target(Wanted::default(), "", &settings).action.ends_with(b"\"require_data_stream\":true"));
         settings.capability.require_data_stream = false;
         assert!(target(Wanted::default(), "", &settings).action.ends_with(b"default\""));

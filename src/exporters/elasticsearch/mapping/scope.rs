@@ -1,12 +1,12 @@
 //! One scope of an envelope with its resource, as every mode needs it: described once, its items with their places.
 
-use crate::core::items::Items;
-use crate::core::payload::{Group, ScopeGroup};
-use crate::exporters::elasticsearch::mapping::attributes::Repeated;
+use crate::core::data::items::Items;
+use crate::core::data::payload::{Group, ScopeGroup};
+use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::route::Wanted;
-use crate::exporters::elasticsearch::mapping::settings::Mode;
+use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::otlp::attributes::{RESOURCE, SCOPE};
-use crate::otlp::split::Place;
+use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
 /// A resource or scope as far as documents show it.
@@ -19,7 +19,7 @@ pub struct Described<'a> {
     pub dropped: u64,
 }
 
-pub struct Scope<'a> {
+pub struct MappedScope<'a> {
     pub resource: Described<'a>,
     pub scope: Described<'a>,
     /// What scope and resource say about the destination.
@@ -39,14 +39,14 @@ pub struct ItemsAt<'a> {
 }
 
 impl<'a> ItemsAt<'a> {
-    pub fn iter(self) -> impl Iterator<Item = (Place, &'a [u8])> + use<'a> {
+    pub fn iter(self) -> impl Iterator<Item = (ItemPosition, &'a [u8])> + use<'a> {
         let ItemsAt { items, group, scope } = self;
-        (0u32..).zip(items.iter()).map(move |(item, bytes)| (Place { group, scope, item }, bytes))
+        (0u32..).zip(items.iter()).map(move |(item, bytes)| (ItemPosition { group, scope, item }, bytes))
     }
 }
 
-impl<'a> Scope<'a> {
-    pub fn read(group: &'a Group, scope: &'a ScopeGroup, items: ItemsAt<'a>) -> Result<Scope<'a>, Malformed> {
+impl<'a> MappedScope<'a> {
+    pub fn read(group: &'a Group, scope: &'a ScopeGroup, items: ItemsAt<'a>) -> Result<MappedScope<'a>, Malformed> {
         let messages = [group.resource.as_deref().unwrap_or_default(), scope.scope.as_deref().unwrap_or_default()];
         let mut resource = read_resource(messages[0])?;
         resource.schema_url = &group.schema_url;
@@ -59,11 +59,11 @@ impl<'a> Scope<'a> {
         for entry in described.attributes.entries() {
             let attribute = Attribute::read(entry?)?;
             wanted.note(&attribute);
-            if attribute.key == Mode::SCOPE_ATTRIBUTE.as_bytes() {
+            if attribute.key == MappingMode::SCOPE_ATTRIBUTE.as_bytes() {
                 mode = if let AnyValue::Str(name) = attribute.value { Some(name) } else { Some(&b"?"[..]) };
             }
         }
-        Ok(Scope { resource, scope: described, wanted: wanted.or(general), mode, items, messages })
+        Ok(MappedScope { resource, scope: described, wanted: wanted.or(general), mode, items, messages })
     }
 
     /// What a time series is known by beside its point: resource and scope as they came.
@@ -71,7 +71,7 @@ impl<'a> Scope<'a> {
         self.messages
     }
 
-    pub fn items(&self) -> impl Iterator<Item = (Place, &'a [u8])> + use<'a> {
+    pub fn items(&self) -> impl Iterator<Item = (ItemPosition, &'a [u8])> + use<'a> {
         self.items.iter()
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
-use crate::exporters::elasticsearch::mapping::route::Kind;
+use crate::exporters::elasticsearch::mapping::route::DataStreamType;
 
 /// The shape of documents (`mapping::mode` of the Collector's exporter).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum MappingMode {
     /// As Elasticsearch's own templates for OpenTelemetry expect them.
     #[default]
     Otel,
@@ -20,30 +20,31 @@ pub enum Mode {
     Bodymap,
 }
 
-impl Mode {
+impl MappingMode {
     /// The scope attribute that names a mode.
     pub const SCOPE_ATTRIBUTE: &str = "elastic.mapping.mode";
 
-    pub const ALL: [Mode; 5] = [Mode::Otel, Mode::Ecs, Mode::None, Mode::Raw, Mode::Bodymap];
+    pub const ALL: [MappingMode; 5] =
+        [MappingMode::Otel, MappingMode::Ecs, MappingMode::None, MappingMode::Raw, MappingMode::Bodymap];
 
-    /// The name used in configuration, in the header `X-Elastic-Mapping-Mode` and in the scope attribute
+    /// The name used in configuration, in the header `X-Elastic-Mapping-MappingMode` and in the scope attribute
     /// `elastic.mapping.mode`.
     pub fn name(self) -> &'static str {
         match self {
-            Mode::Otel => "otel",
-            Mode::Ecs => "ecs",
-            Mode::None => "none",
-            Mode::Raw => "raw",
-            Mode::Bodymap => "bodymap",
+            MappingMode::Otel => "otel",
+            MappingMode::Ecs => "ecs",
+            MappingMode::None => "none",
+            MappingMode::Raw => "raw",
+            MappingMode::Bodymap => "bodymap",
         }
     }
 
     /// The mode of a name in any case; the Collector also takes `no` and nothing for `none`.
-    pub fn parse(name: &[u8]) -> Option<Mode> {
+    pub fn parse(name: &[u8]) -> Option<MappingMode> {
         if name.is_empty() || name.eq_ignore_ascii_case(b"no") {
-            return Some(Mode::None);
+            return Some(MappingMode::None);
         }
-        Mode::ALL.into_iter().find(|mode| name.eq_ignore_ascii_case(mode.name().as_bytes()))
+        MappingMode::ALL.into_iter().find(|mode| name.eq_ignore_ascii_case(mode.name().as_bytes()))
     }
 }
 
@@ -66,11 +67,11 @@ impl Logstash {
 
 /// How envelopes become documents. What the Collector's keys of the same names say, and `deterministic_ids`.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct MappingSettings {
     /// Where neither scope nor request names one.
-    pub mode: Mode,
+    pub mode: MappingMode,
     /// What scopes and requests may name: `mapping::allowed_modes`. The default mode is always allowed.
-    pub allowed_modes: Vec<Mode>,
+    pub allowed_modes: Vec<MappingMode>,
     /// Static index of spans; routing attributes are not read then. Empty strings count as absent.
     pub traces_index: Option<String>,
     pub metrics_index: Option<String>,
@@ -89,22 +90,22 @@ pub struct Settings {
     pub capability: Capability,
 }
 
-impl Settings {
+impl MappingSettings {
     /// The static index of a signal, `None` for routing by attributes.
-    pub fn index(&self, kind: Kind) -> Option<&str> {
+    pub fn index(&self, kind: DataStreamType) -> Option<&str> {
         let index = match kind {
-            Kind::Traces => &self.traces_index,
-            Kind::Metrics => &self.metrics_index,
-            Kind::Logs => &self.logs_index,
+            DataStreamType::Traces => &self.traces_index,
+            DataStreamType::Metrics => &self.metrics_index,
+            DataStreamType::Logs => &self.logs_index,
         };
         index.as_deref().filter(|index| !index.is_empty())
     }
 
     /// The mode of a scope: its own, the request's or the default. None when one is named that does not exist or is
     /// not allowed.
-    pub fn mode_for(&self, scope: Option<&[u8]>, request: Option<Mode>) -> Option<Mode> {
+    pub fn mode_for(&self, scope: Option<&[u8]>, request: Option<MappingMode>) -> Option<MappingMode> {
         let named = match scope {
-            Some(name) => Some(Mode::parse(name)?),
+            Some(name) => Some(MappingMode::parse(name)?),
             None => request,
         };
         let mode = named.unwrap_or(self.mode);
@@ -112,11 +113,11 @@ impl Settings {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            mode: Mode::Otel,
-            allowed_modes: Mode::ALL.to_vec(),
+impl Default for MappingSettings {
+    fn default() -> MappingSettings {
+        MappingSettings {
+            mode: MappingMode::Otel,
+            allowed_modes: MappingMode::ALL.to_vec(),
             traces_index: None,
             metrics_index: None,
             logs_index: None,

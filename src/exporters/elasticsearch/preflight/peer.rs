@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::core::outside::Outside;
-use crate::exporters::elasticsearch::delivery::post::PostSettings;
+use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::http::HttpRequest;
@@ -28,17 +28,17 @@ pub struct Peer {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum PeerAnswer {
     /// Status and body; null when the body is no JSON.
     Answer(u16, Value),
     Nothing(String),
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for PeerAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Said::Nothing(why) => f.write_str(why),
-            Said::Answer(status, body) => match body["error"]["reason"].as_str() {
+            PeerAnswer::Nothing(why) => f.write_str(why),
+            PeerAnswer::Answer(status, body) => match body["error"]["reason"].as_str() {
                 Some(reason) => write!(f, "status {status}: {reason}"),
                 None => write!(f, "status {status}"),
             },
@@ -69,12 +69,12 @@ impl Peer {
         self.preferred.store(node, Ordering::Relaxed);
     }
 
-    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Said {
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> PeerAnswer {
         self.ask_node(self.preferred.load(Ordering::Relaxed), method, path, body).await
     }
 
-    pub async fn ask_node(&self, node: usize, method: Method, path: &str, body: Option<&Value>) -> Said {
-        let Some(client) = self.nodes.get(node) else { return Said::Nothing("no node is configured".to_owned()) };
+    pub async fn ask_node(&self, node: usize, method: Method, path: &str, body: Option<&Value>) -> PeerAnswer {
+        let Some(client) = self.nodes.get(node) else { return PeerAnswer::Nothing("no node is configured".to_owned()) };
         let prefix = client.settings().target.path.trim_end_matches('/');
         let request = HttpRequest {
             method,
@@ -86,8 +86,8 @@ impl Peer {
             deadline: Instant::now() + self.timeout,
         };
         match client.http(request).await {
-            Ok(reply) => Said::Answer(reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)),
-            Err(failure) => Said::Nothing(failure.to_string()),
+            Ok(reply) => PeerAnswer::Answer(reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)),
+            Err(failure) => PeerAnswer::Nothing(failure.to_string()),
         }
     }
 

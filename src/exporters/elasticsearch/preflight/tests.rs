@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::net::client::settings::{ClientSettings, Speech};
+use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::{Scheme, Target};
 
 /// Status and body for a request line.
@@ -66,10 +66,10 @@ async fn next_request(stream: &mut tokio::net::TcpStream, read: &mut Vec<u8>) ->
     }
 }
 
-fn preflight(url: &str, settings: &Settings) -> Preflight {
+fn preflight(url: &str, settings: &MappingSettings) -> Preflight {
     let target = Target::parse(url, Some(|_: Scheme| 80)).unwrap();
     let post = PostSettings {
-        nodes: vec![ClientSettings::new(target, Speech::ByAgreement)],
+        nodes: vec![ClientSettings::new(target, ClientHttp::ByAgreement)],
         headers: http::HeaderMap::new(),
         query: Vec::new(),
         gzip: None,
@@ -79,7 +79,7 @@ fn preflight(url: &str, settings: &Settings) -> Preflight {
 }
 
 impl Fake {
-    fn preflight(&self, settings: &Settings) -> Preflight {
+    fn preflight(&self, settings: &MappingSettings) -> Preflight {
         preflight(&format!("http://{}", self.address), settings)
     }
 
@@ -88,18 +88,21 @@ impl Fake {
     }
 }
 
-fn health(report: &Report, subject: &str) -> Vec<Health> {
+fn health(report: &ProbeReport, subject: &str) -> Vec<ProbeHealth> {
     report.findings.iter().filter(|finding| finding.subject == subject).map(|finding| finding.health).collect()
 }
 
-fn said(report: &Report) -> String {
+fn said(report: &ProbeReport) -> String {
     report.findings.iter().map(|finding| format!("{}: {}\n", finding.subject, finding.message)).collect()
 }
 
 /// The templates that a real Elasticsearch 8.19 was given, as its list of templates shows them.
 fn tested_templates() -> String {
-    let tested: Value =
-        serde_json::from_str(include_str!("../../../../tests/golden/elastic/own_es_templates.json")).unwrap();
+    let tested: Value = serde_json::from_str(include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/elastic/own_es_templates.json"
+    )))
+    .unwrap();
     let list: Vec<Value> =
         tested.as_object().unwrap().iter().map(|(name, body)| json!({"name": name, "index_template": body})).collect();
     json!({"index_templates": list}).to_string()
@@ -116,8 +119,8 @@ async fn a_cluster_that_has_everything_is_told_so() {
         _ => (200, "{}".to_owned()),
     })
     .await;
-    let report = fake.preflight(&Settings::default()).ask().await;
-    assert!(report.findings.iter().all(|finding| finding.health == Health::Good), "{}", said(&report));
+    let report = fake.preflight(&MappingSettings::default()).ask().await;
+    assert!(report.findings.iter().all(|finding| finding.health == ProbeHealth::Good), "{}", said(&report));
     assert!(report.remedies.is_empty());
     assert!(fake.asked().iter().all(|request| !request.starts_with("PUT")), "asking changes nothing");
 }
@@ -132,10 +135,10 @@ async fn a_bare_cluster_is_offered_templates_that_setup_can_install() {
         _ => (200, r#"{"acknowledged":true}"#.to_owned()),
     })
     .await;
-    let preflight = fake.preflight(&Settings::default());
+    let preflight = fake.preflight(&MappingSettings::default());
     let report = preflight.ask().await;
-    assert_eq!(health(&report, "templates"), [Health::Bad; 3]);
-    assert_eq!(health(&report, "version"), [Health::Doubtful]);
+    assert_eq!(health(&report, "templates"), [ProbeHealth::Bad; 3]);
+    assert_eq!(health(&report, "version"), [ProbeHealth::Doubtful]);
     let paths: Vec<&str> = report.remedies.iter().map(|remedy| remedy.path.as_str()).collect();
     assert_eq!(
         paths,
@@ -154,7 +157,7 @@ async fn a_bare_cluster_is_offered_templates_that_setup_can_install() {
 }
 
 /// Where nobody listens: a question would be a failure.
-fn alone(settings: &Settings) -> Preflight {
+fn alone(settings: &MappingSettings) -> Preflight {
     preflight("http://127.0.0.1:1", settings)
 }
 
@@ -167,22 +170,22 @@ async fn what_a_cluster_of_a_version_would_be_sent_is_the_same_asked_or_not() {
         _ => (200, "{}".to_owned()),
     })
     .await;
-    let asked = fake.preflight(&Settings::default()).ask().await;
-    let foreseen = alone(&Settings::default()).foresee("8.12.2").unwrap();
+    let asked = fake.preflight(&MappingSettings::default()).ask().await;
+    let foreseen = alone(&MappingSettings::default()).foresee("8.12.2").unwrap();
     assert_eq!(asked.remedies, foreseen.remedies);
     assert!(said(&foreseen).contains("Elasticsearch 8.12.2: untested"), "{}", said(&foreseen));
 }
 
 #[test]
 fn without_asking_nothing_is_shown_that_would_not_be_sent() {
-    let report = alone(&Settings::default()).foresee("9.2").unwrap();
+    let report = alone(&MappingSettings::default()).foresee("9.2").unwrap();
     assert_eq!(report.remedies.len(), 3, "no policy where retention is part of a data stream");
     assert!(said(&report).contains("brings templates of its own"), "{}", said(&report));
-    let open = alone(&Settings::default()).foresee("opensearch-3.6").unwrap();
+    let open = alone(&MappingSettings::default()).foresee("opensearch-3.6").unwrap();
     assert!(open.remedies.iter().all(|remedy| !remedy.body.contains("passthrough")));
-    let fixed = Settings { traces_index: Some("t".to_owned()), ..Settings::default() };
+    let fixed = MappingSettings { traces_index: Some("t".to_owned()), ..MappingSettings::default() };
     assert_eq!(alone(&fixed).foresee("8.19").unwrap().remedies.len(), 2, "a static index needs no template");
-    let ecs = Settings { mode: Mode::Ecs, ..Settings::default() };
+    let ecs = MappingSettings { mode: MappingMode::Ecs, ..MappingSettings::default() };
     let report = alone(&ecs).foresee("8.19").unwrap();
     assert!(report.remedies.is_empty() && said(&report).contains("none is shown for traces-generic-default"));
     assert!(alone(&ecs).foresee("nine").unwrap_err().contains("such as 8.19"));
@@ -200,22 +203,22 @@ async fn a_key_that_may_not_make_data_streams_is_named() {
         _ => (200, "{}".to_owned()),
     })
     .await;
-    let report = fake.preflight(&Settings::default()).ask().await;
-    assert_eq!(health(&report, "privileges"), [Health::Bad]);
+    let report = fake.preflight(&MappingSettings::default()).ask().await;
+    assert_eq!(health(&report, "privileges"), [ProbeHealth::Bad]);
     assert!(said(&report).contains("missing: auto_configure on traces-*-*"), "{}", said(&report));
 }
 
 #[tokio::test]
 async fn wrong_credentials_and_nobody_there_end_the_questions() {
     let refusing = fake(|_| (401, "{}".to_owned())).await;
-    let report = refusing.preflight(&Settings::default()).ask().await;
-    assert_eq!((report.findings.len(), health(&report, "connection")), (1, vec![Health::Bad]));
+    let report = refusing.preflight(&MappingSettings::default()).ask().await;
+    assert_eq!((report.findings.len(), health(&report, "connection")), (1, vec![ProbeHealth::Bad]));
     let gone = fake(|_| (200, String::new())).await;
-    let preflight = gone.preflight(&Settings::default());
+    let preflight = gone.preflight(&MappingSettings::default());
     drop(gone);
     tokio::task::yield_now().await;
     let report = preflight.ask().await;
-    assert_eq!(health(&report, "connection"), [Health::Bad], "{}", said(&report));
+    assert_eq!(health(&report, "connection"), [ProbeHealth::Bad], "{}", said(&report));
 }
 
 #[tokio::test]
@@ -229,8 +232,8 @@ async fn missing_field_types_and_another_product_are_told() {
         _ => (404, "{}".to_owned()),
     })
     .await;
-    let report = fake.preflight(&Settings::default()).ask().await;
-    assert_eq!(health(&report, "field types"), [Health::Doubtful]);
+    let report = fake.preflight(&MappingSettings::default()).ask().await;
+    assert_eq!(health(&report, "field types"), [ProbeHealth::Doubtful]);
     assert!(said(&report).contains("OpenSearch 3.6.0: untested"), "{}", said(&report));
     assert!(report.remedies.iter().all(|remedy| !remedy.body.contains("passthrough")));
     assert_eq!(report.remedies.len(), 3, "no lifecycle policy of Elasticsearch's");
@@ -244,8 +247,12 @@ async fn streams_that_a_static_index_replaces_need_no_template() {
     })
     .await;
     let index = |name: &str| Some(name.to_owned());
-    let settings =
-        Settings { traces_index: index("t"), metrics_index: index("m"), logs_index: index("l"), ..Settings::default() };
+    let settings = MappingSettings {
+        traces_index: index("t"),
+        metrics_index: index("m"),
+        logs_index: index("l"),
+        ..MappingSettings::default()
+    };
     let report = fake.preflight(&settings).ask().await;
     assert_eq!(health(&report, "templates"), []);
     assert!(fake.asked().iter().any(|request| request.contains(r#""names":["t"]"#)));

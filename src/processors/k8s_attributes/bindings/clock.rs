@@ -7,7 +7,7 @@ use crate::core::time::UnixNanos;
 
 /// What steps of the wall clock leave behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
+pub struct ClockStretches {
     /// A step was a moment ago.
     pub unsteady: bool,
     /// Times that came twice, because the clock was set back: what they belong to cannot be told.
@@ -16,36 +16,36 @@ pub struct Clock {
     /// older by that much more.
     pub skipped: Option<(Duration, Duration)>,
     /// Which times the clock has shown as long as we look; `None` while it was never set.
-    pub shown: Option<Shown>,
+    pub shown: Option<ShownTimes>,
 }
 
 /// Stretches in which the clock ran evenly, as the times that it showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownTimes {
     /// The begin of the present one.
     pub since: UnixNanos,
     /// The earlier ones, each with what it may have shown unseen, in no order; unused ones are empty.
-    pub earlier: [(UnixNanos, UnixNanos); Shown::EARLIER_MAX],
+    pub earlier: [(UnixNanos, UnixNanos); ShownTimes::EARLIER_MAX],
 }
 
-impl Shown {
+impl ShownTimes {
     /// Stretches remembered; what does not fit is remembered as one.
     pub const EARLIER_MAX: usize = 4;
     /// A stretch that shows no time.
     pub const NOTHING: (UnixNanos, UnixNanos) = (UnixNanos(u64::MAX), UnixNanos(0));
 
-    pub fn new(since: UnixNanos) -> Shown {
-        Shown { since, earlier: [Shown::NOTHING; Shown::EARLIER_MAX] }
+    pub fn new(since: UnixNanos) -> ShownTimes {
+        ShownTimes { since, earlier: [ShownTimes::NOTHING; ShownTimes::EARLIER_MAX] }
     }
 
     /// Another stretch begins at `since`; the one before it showed these times.
-    pub fn next(mut self, ended: (UnixNanos, UnixNanos), since: UnixNanos) -> Shown {
+    pub fn next(mut self, ended: (UnixNanos, UnixNanos), since: UnixNanos) -> ShownTimes {
         let cover = |a: (UnixNanos, UnixNanos), b: (UnixNanos, UnixNanos)| (a.0.min(b.0), a.1.max(b.1));
         let [first, second, ..] = self.earlier;
         self.earlier.rotate_left(1);
         self.earlier[0] = cover(first, second);
-        self.earlier[Shown::EARLIER_MAX - 1] = ended;
-        Shown { since, ..self }
+        self.earlier[ShownTimes::EARLIER_MAX - 1] = ended;
+        ShownTimes { since, ..self }
     }
 
     /// In the present stretch, and in no earlier one.
@@ -54,7 +54,7 @@ impl Shown {
     }
 }
 
-impl Clock {
+impl ClockStretches {
     /// The wall time of something of which the monotonic clock says that it was at `at`.
     pub fn across_step(&self, at: UnixNanos, now: UnixNanos) -> UnixNanos {
         match self.skipped {

@@ -30,7 +30,7 @@ type Key = u128;
 
 /// What a sighting is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Keys {
+pub(super) struct BindingKeys {
     /// Pod and container.
     pub stream: Key,
     /// Pod, container and what names the process.
@@ -39,7 +39,7 @@ pub(super) struct Keys {
 
 /// A remembered run.
 #[derive(Clone, Debug)]
-pub(super) struct Bound {
+pub(super) struct BoundRun {
     pub run: Arc<str>,
     pub stream: Key,
     pub unconfirmed: bool,
@@ -49,16 +49,16 @@ pub(super) struct Bound {
 
 /// What is known of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
-    owner: Keys,
+pub(super) struct BoundConnection {
+    owner: BindingKeys,
     /// It carries several processes, so it belongs to none of them.
     pub shared: bool,
-    pub bound: Option<Bound>,
+    pub bound: Option<BoundRun>,
 }
 
 /// A container's data as one stream: its run was certainly alive from `since` to `until`.
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct ContainerStream {
     pub run: Arc<str>,
     pub since: UnixNanos,
     pub until: UnixNanos,
@@ -82,15 +82,15 @@ pub struct Remembered {
 }
 
 struct Part {
-    identities: Aged<Key, Bound>,
-    streams: Aged<Key, Stream>,
-    connections: Aged<u64, Connection>,
+    identities: Aged<Key, BoundRun>,
+    streams: Aged<Key, ContainerStream>,
+    connections: Aged<u64, BoundConnection>,
     absences: Aged<Key, (Absence, UnixNanos)>,
     /// Answers of a stream that turned out wrong and were not followed by the right one yet.
     owed: Aged<Key, u32>,
 }
 
-pub(super) struct Store {
+pub(super) struct BindingStore {
     // Locks are held for one lookup each, never across a call out.
     parts: Vec<Mutex<Part>>,
     hashers: [RandomState; 2],
@@ -99,8 +99,8 @@ pub(super) struct Store {
     age: AtomicU32,
 }
 
-impl Store {
-    pub fn new() -> Store {
+impl BindingStore {
+    pub fn new() -> BindingStore {
         let part = || Part {
             identities: Aged::new(ENTRIES_MAX, AGE_MAX),
             streams: Aged::new(ENTRIES_MAX, AGE_MAX),
@@ -108,7 +108,7 @@ impl Store {
             absences: Aged::new(ENTRIES_MAX, AGE_MAX),
             owed: Aged::new(ENTRIES_MAX, AGE_MAX),
         };
-        Store {
+        BindingStore {
             parts: (0..PARTS).map(|_| Mutex::new(part())).collect(),
             hashers: [RandomState::default(), RandomState::default()],
             born: OnceLock::new(),
@@ -135,9 +135,9 @@ impl Store {
         Key::from(a.hash_one(&value)) << 64 | Key::from(b.hash_one(&value))
     }
 
-    pub fn keys(&self, sighting: &Sighting<'_>) -> Keys {
+    pub fn keys(&self, sighting: &Sighting<'_>) -> BindingKeys {
         let stream = self.key((sighting.pod_uid, sighting.container));
-        Keys { stream, identity: sighting.identity.map(|identity| self.key((stream, identity))) }
+        BindingKeys { stream, identity: sighting.identity.map(|identity| self.key((stream, identity))) }
     }
 
     fn part(&self, key: Key) -> MutexGuard<'_, Part> {
@@ -151,13 +151,13 @@ impl Store {
     }
 
     /// The connection as it is with this process on it.
-    pub fn connection(&self, number: u64, keys: &Keys) -> Connection {
+    pub fn connection(&self, number: u64, keys: &BindingKeys) -> BoundConnection {
         let mut part = self.part_of(number);
         if let Some(known) = part.connections.get_mut(&number, self.age()) {
             known.shared |= known.owner != *keys;
             return known.clone();
         }
-        let made = Connection { owner: *keys, shared: false, bound: None };
+        let made = BoundConnection { owner: *keys, shared: false, bound: None };
         part.connections.put(number, made.clone(), self.age());
         made
     }
@@ -168,17 +168,17 @@ impl Store {
         }
     }
 
-    pub fn bind_connection(&self, number: u64, bound: Bound) {
+    pub fn bind_connection(&self, number: u64, bound: BoundRun) {
         if let Some(known) = self.part_of(number).connections.get_mut(&number, self.age()) {
             known.bound = Some(bound);
         }
     }
 
-    pub fn identity(&self, key: Key) -> Option<Bound> {
+    pub fn identity(&self, key: Key) -> Option<BoundRun> {
         self.part(key).identities.get_mut(&key, self.age()).cloned()
     }
 
-    pub fn bind_identity(&self, key: Key, bound: Bound) {
+    pub fn bind_identity(&self, key: Key, bound: BoundRun) {
         let mut part = self.part(key);
         part.identities.put(key, bound, self.age());
     }
@@ -189,16 +189,16 @@ impl Store {
         }
     }
 
-    pub fn stream_by_key(&self, key: Key) -> Option<Stream> {
+    pub fn stream_by_key(&self, key: Key) -> Option<ContainerStream> {
         self.part(key).streams.get_mut(&key, self.age()).cloned()
     }
 
-    pub fn stream(&self, pod_uid: &str, container: &str) -> Option<Stream> {
+    pub fn stream(&self, pod_uid: &str, container: &str) -> Option<ContainerStream> {
         self.stream_by_key(self.key((pod_uid, container)))
     }
 
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
-    pub fn extend_stream(&self, key: Key, seen: Stream) {
+    pub fn extend_stream(&self, key: Key, seen: ContainerStream) {
         let mut part = self.part(key);
         match part.streams.get_mut(&key, self.age()) {
             Some(stream) if stream.run == seen.run => {
@@ -265,12 +265,12 @@ mod tests {
 
     #[test]
     fn processes_that_come_and_go_for_days_leave_no_more_than_those_of_some_hours() {
-        let (store, start) = (Store::new(), Instant::now());
+        let (store, start) = (BindingStore::new(), Instant::now());
         let mut run = fastrand::Rng::with_seed(1);
         for hour in 0..200 {
             store.tell_time(start + AGE * hour);
             for _ in 0..100 {
-                let bound = Bound { run: "run".into(), stream: 0, unconfirmed: false, void: false };
+                let bound = BoundRun { run: "run".into(), stream: 0, unconfirmed: false, void: false };
                 store.bind_identity(run.u128(..), bound);
             }
         }

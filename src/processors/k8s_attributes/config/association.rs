@@ -12,49 +12,49 @@ const RULES_MAX: usize = 64;
 
 /// One way of finding the pod: every source must have a value and fit the same pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub sources: Vec<Source>,
+pub struct AssociationRule {
+    pub sources: Vec<AssociationSource>,
     /// As metrics and explain show it: `k8s.pod.name+k8s.namespace.name`.
     pub label: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub enum AssociationSource {
     /// The address of the peer that opened the connection.
     Connection,
     Attribute(String),
 }
 
-impl Source {
+impl AssociationSource {
     pub fn name(&self) -> &str {
         match self {
-            Source::Connection => "connection",
-            Source::Attribute(name) => name,
+            AssociationSource::Connection => "connection",
+            AssociationSource::Attribute(name) => name,
         }
     }
 }
 
-impl Rule {
-    fn of(sources: Vec<Source>) -> Rule {
-        let label = sources.iter().map(Source::name).collect::<Vec<_>>().join("+");
-        Rule { sources, label }
+impl AssociationRule {
+    fn of(sources: Vec<AssociationSource>) -> AssociationRule {
+        let label = sources.iter().map(AssociationSource::name).collect::<Vec<_>>().join("+");
+        AssociationRule { sources, label }
     }
 }
 
 /// The rules where none are configured. The Collector's (k8s.pod.ip, ip, connection, host.name) after the uid, which
 /// names the pod even when a relay's address is behind the connection.
-fn default_rules() -> Vec<Rule> {
-    let attribute = |name: &str| Rule::of(vec![Source::Attribute(name.to_owned())]);
+fn default_rules() -> Vec<AssociationRule> {
+    let attribute = |name: &str| AssociationRule::of(vec![AssociationSource::Attribute(name.to_owned())]);
     vec![
         attribute("k8s.pod.uid"),
         attribute("k8s.pod.ip"),
         attribute("ip"),
-        Rule::of(vec![Source::Connection]),
+        AssociationRule::of(vec![AssociationSource::Connection]),
         attribute("host.name"),
     ]
 }
 
-pub(super) fn read(body: &Section<'_>) -> Vec<Rule> {
+pub(super) fn read(body: &Section<'_>) -> Vec<AssociationRule> {
     let items = body.list("pod_association").unwrap_or_default();
     if items.is_empty() {
         return default_rules();
@@ -64,7 +64,7 @@ pub(super) fn read(body: &Section<'_>) -> Vec<Rule> {
         return Vec::new();
     }
     let path = body.child_path("pod_association");
-    let mut seen: BTreeSet<Vec<Source>> = BTreeSet::new();
+    let mut seen: BTreeSet<Vec<AssociationSource>> = BTreeSet::new();
     let mut rules = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let rule = Section::new(item, format!("{path}::{at}"), body.diagnostics());
@@ -75,7 +75,7 @@ pub(super) fn read(body: &Section<'_>) -> Vec<Rule> {
             if !seen.insert(sorted) {
                 duplicate(&rule);
             }
-            rules.push(Rule::of(sources));
+            rules.push(AssociationRule::of(sources));
         }
         rule.finish();
     }
@@ -91,7 +91,7 @@ fn duplicate(rule: &Section<'_>) {
     );
 }
 
-fn sources(rule: &Section<'_>) -> Option<Vec<Source>> {
+fn sources(rule: &Section<'_>) -> Option<Vec<AssociationSource>> {
     if rule.node("from").is_some() || rule.node("name").is_some() {
         let key = if rule.node("from").is_some() { "from" } else { "name" };
         rule.error(
@@ -117,11 +117,11 @@ fn sources(rule: &Section<'_>) -> Option<Vec<Source>> {
         read
     });
     // Every source is read, so that all faults are reported.
-    let read: Vec<Option<Source>> = read.collect();
+    let read: Vec<Option<AssociationSource>> = read.collect();
     read.into_iter().collect()
 }
 
-fn source(section: &Section<'_>) -> Option<Source> {
+fn source(section: &Section<'_>) -> Option<AssociationSource> {
     let name = section.string("name").filter(|name| !name.is_empty());
     let Some(from) = section.string("from") else {
         return section.missing("from", "connection or resource_attribute");
@@ -131,9 +131,9 @@ fn source(section: &Section<'_>) -> Option<Source> {
             if name.is_some() {
                 section.warn("name", code::LINT, "`name` means nothing with `from: connection`", None);
             }
-            Some(Source::Connection)
+            Some(AssociationSource::Connection)
         }
-        ("resource_attribute", Some(name)) => Some(Source::Attribute(name)),
+        ("resource_attribute", Some(name)) => Some(AssociationSource::Attribute(name)),
         ("resource_attribute", None) => section.missing("name", "the name of a resource attribute"),
         _ => section.invalid("from", format!("{from:?} is not known here"), "one of connection, resource_attribute"),
     }

@@ -2,11 +2,11 @@
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
-use crate::core::factory::CheckContext;
+use crate::core::stage::factory::CheckContext;
 
 /// The watch's scope. Empty means everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct WatchScope {
     pub node: Option<String>,
     pub namespaces: Vec<String>,
     /// In the API server's syntax: `app=web,tier!=test`.
@@ -30,9 +30,9 @@ const LABEL_OPS: [(&str, Op); 4] = [
     ("does-not-exist", Op::DoesNotExist),
 ];
 
-pub(super) fn read(cx: &CheckContext<'_>, body: &Section<'_>) -> Filter {
-    let Some(section) = body.section("filter") else { return Filter::default() };
-    let filter = Filter {
+pub(super) fn read(cx: &CheckContext<'_>, body: &Section<'_>) -> WatchScope {
+    let Some(section) = body.section("filter") else { return WatchScope::default() };
+    let filter = WatchScope {
         node: node(cx, &section),
         namespaces: namespaces(&section),
         label_selector: selectors(&section, "labels", &LABEL_OPS),

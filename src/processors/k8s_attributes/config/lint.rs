@@ -1,6 +1,6 @@
 //! Configurations that are legal and almost never meant: rules that can find nothing, keys that are not read.
 
-use super::{Auth, Config, Field, Hint, KeyWanted, Source};
+use super::{ApiAuth, AssociationSource, Config, Field, Hint, KeyWanted};
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
 use crate::kube::selection::FIELDS;
@@ -51,7 +51,7 @@ pub(super) fn lint(body: &Section<'_>, config: &Config) {
     if config.wait_for_metadata.is_none() {
         body.without_effect("wait_for_metadata_timeout", "nothing waits without `wait_for_metadata: true`");
     }
-    if config.auth == Auth::None && config.own.pods_file.is_some() && config.own.api_server.is_some() {
+    if config.auth == ApiAuth::None && config.own.pods_file.is_some() && config.own.api_server.is_some() {
         own(body, |own| own.without_effect("api_server", "`pods_file` takes the place of an API server"));
     }
     rules(body, config);
@@ -82,7 +82,8 @@ fn rules(body: &Section<'_>, config: &Config) {
     for (at, (item, rule)) in items.iter().zip(&config.rules).enumerate() {
         let section = Section::new(item, format!("{path}::{at}"), body.diagnostics());
         // A container's name narrows a rule that names a pod, and finds none alone.
-        let narrows = |source: &Source| source.name() == "k8s.container.name" && rule.sources.iter().any(names_pods);
+        let narrows =
+            |source: &AssociationSource| source.name() == "k8s.container.name" && rule.sources.iter().any(names_pods);
         let impossible = rule.sources.iter().find(|source| !narrows(source) && !can_find(source, config));
         if let Some(source) = impossible {
             let name = source.name();
@@ -108,12 +109,12 @@ fn rules(body: &Section<'_>, config: &Config) {
     }
 }
 
-fn names_pods(source: &Source) -> bool {
-    *source == Source::Connection || UNIQUE.contains(&source.name()) || source.name() == "k8s.pod.name"
+fn names_pods(source: &AssociationSource) -> bool {
+    *source == AssociationSource::Connection || UNIQUE.contains(&source.name()) || source.name() == "k8s.pod.name"
 }
 
-fn can_find(source: &Source, config: &Config) -> bool {
-    let Source::Attribute(name) = source else { return true };
+fn can_find(source: &AssociationSource, config: &Config) -> bool {
+    let AssociationSource::Attribute(name) = source else { return true };
     let extract = &config.extract;
     if ALWAYS.contains(&name.as_str()) || extract.otel_annotations {
         return true;
@@ -135,8 +136,9 @@ fn can_find(source: &Source, config: &Config) -> bool {
 }
 
 /// Whatever `later` could find, `earlier` has found before.
-fn shadows(earlier: &[Source], later: &[Source]) -> bool {
-    let unique = |source: &Source| *source == Source::Connection || UNIQUE.contains(&source.name());
+fn shadows(earlier: &[AssociationSource], later: &[AssociationSource]) -> bool {
+    let unique =
+        |source: &AssociationSource| *source == AssociationSource::Connection || UNIQUE.contains(&source.name());
     earlier.len() < later.len() && earlier.iter().all(|source| later.contains(source)) && earlier.iter().any(unique)
 }
 

@@ -16,21 +16,21 @@ use std::time::Duration;
 
 use regex::Regex;
 
-pub use association::{Rule, Source};
+pub use association::{AssociationRule, AssociationSource};
 pub use extract::{Extract, Field, FromObject, Generation, KeyRule, KeyWanted};
-pub use filter::Filter;
+pub use filter::WatchScope;
 pub use range::Range;
 
 use crate::config::check::Section;
-use crate::config::pattern::compile;
+use crate::config::value::pattern::compile;
 use crate::core::diagnostic::code;
-use crate::core::factory::CheckContext;
 use crate::core::node::{Node, Place};
+use crate::core::stage::factory::CheckContext;
 
 /// What the processor does, checked and with defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub auth: Auth,
+    pub auth: ApiAuth,
     /// Only writes the sender's address as `k8s.pod.ip`; asks no API server.
     pub passthrough: bool,
     /// Hold the start until the first list is there, at most this long; then serve without it.
@@ -38,8 +38,8 @@ pub struct Config {
     /// How long a deleted pod is still found, and where that is written.
     pub grace: Option<(Duration, Place)>,
     pub extract: Extract,
-    pub rules: Vec<Rule>,
-    pub filter: Filter,
+    pub rules: Vec<AssociationRule>,
+    pub filter: WatchScope,
     /// Pods with a matching name get nothing.
     pub exclude: Vec<Regex>,
     pub own: Own,
@@ -47,7 +47,7 @@ pub struct Config {
 
 /// How the API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub enum ApiAuth {
     ServiceAccount,
     KubeConfig { context: Option<String> },
     None,
@@ -174,15 +174,15 @@ fn error_count(cx: &CheckContext<'_>) -> usize {
     found.iter().filter(|finding| finding.severity == crate::core::diagnostic::Severity::Error).count()
 }
 
-fn auth(body: &Section<'_>) -> Auth {
+fn auth(body: &Section<'_>) -> ApiAuth {
     let context = body.string("context");
     let choices = [("serviceAccount", 0), ("kubeConfig", 1), ("none", 2)];
     let auth = match body.choice("auth_type", &choices) {
-        Some(1) => Auth::KubeConfig { context: context.clone().filter(|context| !context.is_empty()) },
-        Some(2) => Auth::None,
-        _ => Auth::ServiceAccount,
+        Some(1) => ApiAuth::KubeConfig { context: context.clone().filter(|context| !context.is_empty()) },
+        Some(2) => ApiAuth::None,
+        _ => ApiAuth::ServiceAccount,
     };
-    if context.is_some() && !matches!(auth, Auth::KubeConfig { .. }) {
+    if context.is_some() && !matches!(auth, ApiAuth::KubeConfig { .. }) {
         body.warn("context", code::LINT, "`context` is read with `auth_type: kubeConfig` only", None);
     }
     auth
@@ -291,7 +291,7 @@ fn relays(section: &Section<'_>) -> Vec<String> {
 const NODE_VARIABLES: [&str; 4] = ["OTEL_K8S_NODE_NAME", "K8S_NODE_NAME", "KUBE_NODE_NAME", "NODE_NAME"];
 
 /// The node of the filter, else what the environment says.
-fn own_node(cx: &CheckContext<'_>, filter: &Filter) -> Option<String> {
+fn own_node(cx: &CheckContext<'_>, filter: &WatchScope) -> Option<String> {
     let said = || NODE_VARIABLES.iter().find_map(|variable| cx.checks.environment.variable(variable));
     filter.node.clone().or_else(said).filter(|node| !node.is_empty())
 }

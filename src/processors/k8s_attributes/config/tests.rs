@@ -1,10 +1,10 @@
 //! Configuration: what is refused with its place, what is only warned of, and what defaults are filled in.
 
 use super::super::tests::{checked, checked_in, config};
-use super::super::watched;
 use super::*;
 use crate::core::diagnostic::Severity;
-use crate::core::factory::Environment;
+use crate::core::stage::factory::Environment;
+use crate::processors::k8s_attributes::hub_cluster;
 
 /// Path and message of each finding of this severity.
 fn findings(body: &str, severity: Severity) -> Vec<(String, String)> {
@@ -207,7 +207,7 @@ fn accepted_keys_without_effect_are_named_once_each() {
 
 #[test]
 fn the_nodes_logs_are_looked_for_where_pods_of_one_node_are_watched_and_where_told() {
-    let path = |body: &str| watched::spec(&config(body)).node_logs.map(|path| path.display().to_string());
+    let path = |body: &str| hub_cluster::spec(&config(body)).node_logs.map(|path| path.display().to_string());
     assert_eq!(path("{filter: {node: a}}").as_deref(), Some("/var/log"));
     assert_eq!(path("{}"), None);
     assert_eq!(path("{filter: {node: a}, podgate: {node_logs: off}}"), None);

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::{Case, Enricher, RETRY_SPACING};
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, ContainerLedger};
-use crate::processors::k8s_attributes::bindings::{Horizon, Sighting, Verdict};
+use crate::processors::k8s_attributes::bindings::{BindingAnswer, Horizon, Sighting};
 use crate::processors::k8s_attributes::config::{Field, HOLD_MAX, Hint};
 use crate::processors::k8s_attributes::container::{Choice, Chosen, Unchosen};
-use crate::processors::k8s_attributes::counters::Found;
-use crate::processors::k8s_attributes::moment::{KnownPod, Mode, Moment};
+use crate::processors::k8s_attributes::report::metrics::IdEvidence;
 use crate::processors::k8s_attributes::roles;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, WriteMode};
 use crate::processors::k8s_attributes::write::Instance;
 
 /// One step of the way.
-pub(super) enum Step<T> {
+pub(super) enum ResolveStep<T> {
     Done(Result<T, Absence>),
     NotAsked,
     /// Until then, or until the cluster changes.
@@ -22,20 +22,20 @@ pub(super) enum Step<T> {
 }
 
 impl Enricher {
-    pub(super) fn choose<'a>(&self, case: &Case<'_>, pod: &'a KnownPod) -> Step<Chosen<'a>> {
+    pub(super) fn choose<'a>(&self, case: &Case<'_>, pod: &'a KnownPod) -> ResolveStep<Chosen<'a>> {
         let moment = case.moment;
         let horizon = self.horizon(pod, None, moment);
         match self.choice(case, pod, &horizon) {
-            Ok(chosen) => Step::Done(Ok(chosen)),
-            Err(Unchosen::Missing(absence)) => Step::Done(Err(absence)),
-            Err(Unchosen::Unsettled) if moment.mode == Mode::PodOnly => Step::NotAsked,
+            Ok(chosen) => ResolveStep::Done(Ok(chosen)),
+            Err(Unchosen::Missing(absence)) => ResolveStep::Done(Err(absence)),
+            Err(Unchosen::Unsettled) if moment.mode == WriteMode::PodOnly => ResolveStep::NotAsked,
             Err(Unchosen::Unsettled) if moment.give_up || horizon.stale => {
-                Step::Done(Err(Absence::ContainerNameMissing))
+                ResolveStep::Done(Err(Absence::ContainerNameMissing))
             }
             Err(Unchosen::Unsettled) => {
                 let known = &pod.entry.pod;
                 self.cluster.refresh(&known.uid, &known.namespace, &known.name);
-                Step::Wait(moment.now.saturating_add(RETRY_SPACING))
+                ResolveStep::Wait(moment.now.saturating_add(RETRY_SPACING))
             }
         }
     }
@@ -59,29 +59,31 @@ impl Enricher {
     }
 
     /// The run that made the resource, when it is wanted now.
-    pub(super) fn run<'a>(&self, case: &Case<'_>, pod: &'a KnownPod, chosen: &Chosen<'a>) -> Step<Instance<'a>> {
+    pub(super) fn run<'a>(&self, case: &Case<'_>, pod: &'a KnownPod, chosen: &Chosen<'a>) -> ResolveStep<Instance<'a>> {
         if !self.config.extract.has(Field::ContainerId) {
-            return Step::NotAsked;
+            return ResolveStep::NotAsked;
         }
         if let Some(run) = chosen.named_run {
             return match case.moment.mode {
-                Mode::PodOnly => Step::NotAsked,
-                Mode::Full | Mode::RunOnly => Step::Done(Ok(Instance { run, found: Found::Given })),
+                WriteMode::PodOnly => ResolveStep::NotAsked,
+                WriteMode::Full | WriteMode::RunOnly => {
+                    ResolveStep::Done(Ok(Instance { run, found: IdEvidence::Given }))
+                }
             };
         }
         self.bindings.tell_time(case.moment.touch.at);
         self.blind.tell_time(case.moment.touch.at);
         let sighting = self.sighting(case, pod, chosen);
-        if case.moment.mode == Mode::PodOnly {
+        if case.moment.mode == WriteMode::PodOnly {
             self.bindings.note(&sighting);
-            return Step::NotAsked;
+            return ResolveStep::NotAsked;
         }
         let Some(ledger) = chosen.ledger else {
             // Reported by no status yet: the same as a ledger without runs.
             let empty = ContainerLedger::unreported(&chosen.container.name, chosen.container.kind);
             return match self.ask(case, pod, &empty, &sighting) {
-                Step::Wait(retry_at) => Step::Wait(retry_at),
-                _ => Step::Done(Err(Absence::NoStatus)),
+                ResolveStep::Wait(retry_at) => ResolveStep::Wait(retry_at),
+                _ => ResolveStep::Done(Err(Absence::NoStatus)),
             };
         };
         self.ask(case, pod, ledger, &sighting)
@@ -93,14 +95,14 @@ impl Enricher {
         known: &KnownPod,
         ledger: &'a ContainerLedger,
         sighting: &Sighting<'_>,
-    ) -> Step<Instance<'a>> {
+    ) -> ResolveStep<Instance<'a>> {
         let horizon = self.horizon(known, Some(ledger), case.moment);
         let pod = &known.entry.pod;
         let times = || (case.subject.times)().map(|times| times.of_pod(pod.created));
         match self.bindings.resolve(ledger, sighting, &horizon, &times) {
-            Verdict::Found { run, how } => Step::Done(Ok(Instance { run, found: Found::By(how) })),
-            Verdict::Missing(absence) => self.unknown(sighting, absence, case),
-            Verdict::Pending { absence, until } if case.moment.give_up => {
+            BindingAnswer::Found { run, how } => ResolveStep::Done(Ok(Instance { run, found: IdEvidence::By(how) })),
+            BindingAnswer::Missing(absence) => self.unknown(sighting, absence, case),
+            BindingAnswer::Pending { absence, until } if case.moment.give_up => {
                 // Old enough, but nothing came that could have told of another run. Where something did, a status is awaited:
                 // of a process that began later than its run.
                 let unproved = until > horizon.known_until;
@@ -112,17 +114,19 @@ impl Enricher {
                 };
                 self.unknown(sighting, absence, case)
             }
-            Verdict::Pending { until, .. } => match horizon.witnessed {
+            BindingAnswer::Pending { until, .. } => match horizon.witnessed {
                 // Known a moment later than it happens, and nobody has to be asked.
-                Some(known) => Step::Wait(until.saturating_add(case.moment.now.since(known)).max(case.moment.now)),
-                None => Step::Wait(self.retry_at(until, known, case.moment)),
+                Some(known) => {
+                    ResolveStep::Wait(until.saturating_add(case.moment.now.since(known)).max(case.moment.now))
+                }
+                None => ResolveStep::Wait(self.retry_at(until, known, case.moment)),
             },
         }
     }
 
     /// Evidence that is old enough lacks a proof that is young enough: the pod is asked for. A read that is made before
     /// could not prove enough.
-    fn retry_at(&self, until: UnixNanos, known: &KnownPod, moment: &Moment) -> UnixNanos {
+    fn retry_at(&self, until: UnixNanos, known: &KnownPod, moment: &ArrivalMoment) -> UnixNanos {
         let due = until.saturating_add(self.budget(moment));
         if due <= moment.now {
             let pod = &known.entry.pod;
@@ -133,16 +137,16 @@ impl Enricher {
 
     /// How old evidence must be before every run that began until then counts as known: what was configured, or what
     /// statuses were seen to take, if that is longer.
-    fn budget(&self, moment: &Moment) -> Duration {
+    fn budget(&self, moment: &ArrivalMoment) -> Duration {
         let seen = moment.touch.delay;
         // Starts are told in whole seconds: what certainly took this long may have taken a second more.
         let seen = if seen > self.freshness { seen + Duration::from_secs(1) } else { seen };
         if self.freshness.is_zero() { self.freshness } else { self.freshness.max(seen.min(HOLD_MAX)) }
     }
 
-    fn unknown<'a>(&self, sighting: &Sighting<'_>, absence: Absence, case: &Case<'_>) -> Step<Instance<'a>> {
+    fn unknown<'a>(&self, sighting: &Sighting<'_>, absence: Absence, case: &Case<'_>) -> ResolveStep<Instance<'a>> {
         self.bindings.note_absence(sighting, absence, case.moment.now);
-        Step::Done(Err(absence))
+        ResolveStep::Done(Err(absence))
     }
 
     pub(super) fn sighting<'a>(&self, case: &Case<'a>, known: &'a KnownPod, chosen: &Chosen<'a>) -> Sighting<'a> {
@@ -165,7 +169,12 @@ impl Enricher {
         }
     }
 
-    pub(super) fn horizon(&self, known: &KnownPod, ledger: Option<&ContainerLedger>, moment: &Moment) -> Horizon {
+    pub(super) fn horizon(
+        &self,
+        known: &KnownPod,
+        ledger: Option<&ContainerLedger>,
+        moment: &ArrivalMoment,
+    ) -> Horizon {
         // No run begins in a pod that is gone: an end that was told proves what any later word would. Of one that was
         // merely found missing nobody will ever know more.
         let told = known.entry.removed_at.is_some() && known.entry.known_until >= known.entry.removed_at;
@@ -188,7 +197,7 @@ impl Enricher {
     }
 
     /// True for a pod of another machine, whose clock may be ahead of ours or behind it.
-    fn is_apart(&self, known: &KnownPod, moment: &Moment) -> bool {
+    fn is_apart(&self, known: &KnownPod, moment: &ArrivalMoment) -> bool {
         let node = &known.entry.pod.node;
         if node.is_empty() || self.freshness.is_zero() {
             return false;

@@ -4,11 +4,11 @@
 //! Nothing that is emitted rests on it: it has bindings of its own, asks nobody and waits for nothing.
 
 use super::{Case, Enricher};
-use crate::processors::k8s_attributes::bindings::Verdict;
+use crate::processors::k8s_attributes::bindings::BindingAnswer;
 use crate::processors::k8s_attributes::container::Unchosen;
-use crate::processors::k8s_attributes::counters::{Found, Scored};
 use crate::processors::k8s_attributes::facts::Known;
-use crate::processors::k8s_attributes::moment::Moment;
+use crate::processors::k8s_attributes::report::metrics::{IdEvidence, Scored};
+use crate::processors::k8s_attributes::times::moment::ArrivalMoment;
 use crate::processors::k8s_attributes::write::Instance;
 
 impl Enricher {
@@ -18,7 +18,7 @@ impl Enricher {
             return;
         }
         let scored = match found {
-            Some(Instance { run, found: Found::Given }) => self.blind_answer(case, &run.id),
+            Some(Instance { run, found: IdEvidence::Given }) => self.blind_answer(case, &run.id),
             // Nobody here knows a run of that id, so there is no truth to compare with.
             _ => Scored::Unknown,
         };
@@ -29,7 +29,7 @@ impl Enricher {
     fn blind_answer(&self, case: &Case<'_>, truth: &str) -> Scored {
         let facts = case.facts.without(Known::ContainerId);
         // Its rules are counted once, with all that it says.
-        let moment = Moment { again: true, ..case.moment.clone() };
+        let moment = ArrivalMoment { again: true, ..case.moment.clone() };
         let blind = Case { subject: case.subject, facts: &facts, moment: &moment };
         let Ok(located) = self.locate(&blind) else { return Scored::Missing };
         let pod = &located.pod;
@@ -42,10 +42,10 @@ impl Enricher {
         let horizon = self.horizon(pod, Some(ledger), &moment);
         let times = || (case.subject.times)().map(|times| times.of_pod(pod.entry.pod.created));
         match self.blind.resolve(ledger, &self.sighting(&blind, pod, &chosen), &horizon, &times) {
-            Verdict::Found { run, .. } if *run.id == *truth => Scored::Right,
-            Verdict::Found { .. } => Scored::Wrong,
-            Verdict::Missing(_) => Scored::Missing,
-            Verdict::Pending { .. } => Scored::Waiting,
+            BindingAnswer::Found { run, .. } if *run.id == *truth => Scored::Right,
+            BindingAnswer::Found { .. } => Scored::Wrong,
+            BindingAnswer::Missing(_) => Scored::Missing,
+            BindingAnswer::Pending { .. } => Scored::Waiting,
         }
     }
 }

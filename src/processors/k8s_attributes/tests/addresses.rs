@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{MadeUp, NOW, enriched, enricher, moment, origin, resource};
-use crate::core::budget::Ticket;
+use crate::core::data::budget::Ticket;
 use crate::kube::pod::{Container, ContainerKind, Pod};
-use crate::kube::table::Change;
-use crate::processors::k8s_attributes::bindings::Clock;
-use crate::processors::k8s_attributes::enrich::Outcome;
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject, Whose};
+use crate::kube::table::PodChange;
+use crate::processors::k8s_attributes::bindings::ClockStretches;
+use crate::processors::k8s_attributes::enrich::EnrichOutcome;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, Whose, WriteMode};
 
 fn ip(text: &str) -> std::net::IpAddr {
     text.parse().expect("an address")
@@ -38,7 +38,7 @@ fn from(body: &str, cluster: &Arc<MadeUp>, peer: &str, pairs: &[(&str, &str)]) -
         series.name == "podgate_k8s_association" && series.labels.iter().any(|(_, value)| value == "refused")
     });
     let refused = refused.map(|series| match series.metric {
-        crate::core::stats::Metric::Counter(counter) => counter.get(),
+        crate::core::report::stats::Metric::Counter(counter) => counter.get(),
         _ => 0,
     });
     let name = read.expect("old enough").get("k8s.pod.name").cloned();
@@ -91,8 +91,8 @@ fn while_the_server_is_silent_an_address_alone_is_left_to_the_decision_and_a_nam
     let at_arrival = |pairs: &[(&str, &str)]| {
         let resource = resource(pairs);
         let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
-        let (outcome, whose) = enricher.enrich_at_arrival(&subject, &moment(&enricher, NOW, Mode::PodOnly));
-        (matches!(outcome, Outcome::Changed(_)), matches!(whose, Whose::Pods(_)))
+        let (outcome, whose) = enricher.enrich_at_arrival(&subject, &moment(&enricher, NOW, WriteMode::PodOnly));
+        (matches!(outcome, EnrichOutcome::Changed(_)), matches!(whose, Whose::Pods(_)))
     };
     assert_eq!(at_arrival(&[]), (true, true));
     *cluster.in_touch.lock().expect("not poisoned") = Some(NOW.saturating_sub(Duration::from_secs(20)));
@@ -101,9 +101,9 @@ fn while_the_server_is_silent_an_address_alone_is_left_to_the_decision_and_a_nam
 }
 
 /// A clock that was set back by an hour a minute ago.
-fn set_back() -> Clock {
+fn set_back() -> ClockStretches {
     let until = NOW.saturating_add(Duration::from_secs(3_540));
-    Clock { doubled: Some((NOW.saturating_sub(Duration::from_secs(63)), until)), ..Clock::default() }
+    ClockStretches { doubled: Some((NOW.saturating_sub(Duration::from_secs(63)), until)), ..ClockStretches::default() }
 }
 
 #[test]
@@ -112,24 +112,24 @@ fn after_the_clock_was_set_back_an_address_or_a_name_is_the_only_pods_that_ever_
     let mut cart = named("cart", "10.1.0.5", &["app"]);
     (cart.created, cart.started) = (ahead, Some(ahead));
     let cluster = MadeUp::with([cart.clone()]);
-    let found = |pairs: &[(&str, &str)], clock: Clock| {
+    let found = |pairs: &[(&str, &str)], clock: ClockStretches| {
         let (enricher, _) = enricher("{}", &cluster);
         let (resource, origin) = (resource(pairs), origin(Some("10.1.0.5"), 7, NOW));
         let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
-        let moment = Moment { clock, ..moment(&enricher, NOW, Mode::PodOnly) };
+        let moment = ArrivalMoment { clock, ..moment(&enricher, NOW, WriteMode::PodOnly) };
         match enricher.enrich_at_arrival(&subject, &moment).0 {
-            Outcome::Changed(bytes) => super::read(&bytes).get("k8s.pod.name").cloned(),
+            EnrichOutcome::Changed(bytes) => super::read(&bytes).get("k8s.pod.name").cloned(),
             _ => None,
         }
     };
-    assert_eq!(found(&[], Clock::default()), None, "by its clock it begins in half an hour");
+    assert_eq!(found(&[], ClockStretches::default()), None, "by its clock it begins in half an hour");
     assert_eq!(found(&[], set_back()).as_deref(), Some("cart"));
     assert_eq!(found(&[("k8s.pod.ip", "10.1.0.5")], set_back()).as_deref(), Some("cart"));
     // Its successor got the address at a time that came twice: whoever connected then may be either.
-    cluster.apply(Change::Deleted { uid: "cart".into(), last: None }, ahead.saturating_add(Duration::from_secs(60)));
+    cluster.apply(PodChange::Deleted { uid: "cart".into(), last: None }, ahead.saturating_add(Duration::from_secs(60)));
     let mut next = named("next", "10.1.0.5", &["app"]);
     (next.created, next.started) = (NOW, Some(NOW));
-    cluster.apply(Change::Applied(next), NOW);
+    cluster.apply(PodChange::Applied(next), NOW);
     assert_eq!(found(&[], set_back()), None);
     assert_eq!(found(&[("k8s.pod.uid", "next")], set_back()).as_deref(), Some("next"));
 }

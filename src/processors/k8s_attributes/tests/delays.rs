@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enricher, moment, read, resource};
-use crate::core::budget::Ticket;
-use crate::core::origin::{Origin, Transport};
-use crate::core::stats::{Metric, Stats};
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::{Origin, Transport};
+use crate::core::report::stats::{Metric, Stats};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Pod};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::{Enricher, Outcome};
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
+use crate::processors::k8s_attributes::enrich::{EnrichOutcome, Enricher};
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const HOLD: Duration = Duration::from_secs(3);
 
@@ -48,15 +48,15 @@ impl Sent<'_> {
         let mut now = made;
         loop {
             if self.published <= now && self.cluster.snapshot_knows("run-1").is_none() {
-                self.cluster.apply(Change::Applied(restarted()), self.published);
+                self.cluster.apply(PodChange::Applied(restarted()), self.published);
             }
             let give_up = now >= made.saturating_add(HOLD);
-            let moment = Moment { give_up, ..moment(self.enricher, now, Mode::Full) };
+            let moment = ArrivalMoment { give_up, ..moment(self.enricher, now, WriteMode::Full) };
             match self.enricher.enrich(&subject, &moment) {
-                Outcome::Refused(why) => panic!("{why}"),
-                Outcome::Pending { .. } => now = now.saturating_add(Duration::from_millis(100)),
-                Outcome::Unchanged => return None,
-                Outcome::Changed(bytes) => return read(&bytes).get("container.id").cloned(),
+                EnrichOutcome::Refused(why) => panic!("{why}"),
+                EnrichOutcome::Pending { .. } => now = now.saturating_add(Duration::from_millis(100)),
+                EnrichOutcome::Unchanged => return None,
+                EnrichOutcome::Changed(bytes) => return read(&bytes).get("container.id").cloned(),
             }
         }
     }
@@ -116,8 +116,8 @@ fn got(enricher: &Enricher, pairs: &[(&str, &str)], origin: &Origin, made: UnixN
     let times = || Some(Times::at(made));
     let resource = resource(pairs);
     let subject = Subject { resource: &resource, origin, times: &times, ticket: &Ticket::free() };
-    match enricher.enrich(&subject, &moment(enricher, made.saturating_add(Duration::from_secs(10)), Mode::Full)) {
-        Outcome::Changed(bytes) => read(&bytes),
+    match enricher.enrich(&subject, &moment(enricher, made.saturating_add(Duration::from_secs(10)), WriteMode::Full)) {
+        EnrichOutcome::Changed(bytes) => read(&bytes),
         other => panic!("{other:?}"),
     }
 }
@@ -139,7 +139,7 @@ fn a_proxys_connection_that_outlives_a_restart_does_not_carry_the_old_run_over_i
     let origin = |made| Origin::new(None, 9, NOW.saturating_sub(Duration::from_secs(300)), made, Transport::Grpc);
     let old = NOW.saturating_sub(Duration::from_secs(60));
     assert_eq!(got(&enricher, &pairs, &origin(old), old)["container.id"], "run-0");
-    cluster.apply(Change::Applied(with_second("istio-proxy", restarted())), after(2.0));
+    cluster.apply(PodChange::Applied(with_second("istio-proxy", restarted())), after(2.0));
     let new = after(20.0);
     assert_eq!(got(&enricher, &pairs, &origin(new), new)["container.id"], "run-1");
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, resource};
-use crate::core::budget::Ticket;
+use crate::core::data::budget::Ticket;
 use crate::kube::decode::{Keep, Related};
 use crate::kube::pod::{Owner, Pod};
-use crate::kube::table::Change;
-use crate::processors::k8s_attributes::enrich::Outcome;
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
-use crate::processors::k8s_attributes::watched;
+use crate::kube::table::PodChange;
+use crate::processors::k8s_attributes::enrich::EnrichOutcome;
+use crate::processors::k8s_attributes::hub_cluster;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const ALL: &str = "[k8s.deployment.name, k8s.deployment.uid, k8s.replicaset.name, k8s.replicaset.uid, \
     k8s.statefulset.name, k8s.statefulset.uid, k8s.daemonset.name, k8s.daemonset.uid, k8s.job.name, k8s.job.uid, \
@@ -38,7 +38,7 @@ fn plain() -> Pod {
 }
 
 fn known(cluster: MadeUp, pod: Pod) -> Arc<MadeUp> {
-    cluster.apply(Change::Applied(pod), NOW.saturating_sub(Duration::from_secs(60)));
+    cluster.apply(PodChange::Applied(pod), NOW.saturating_sub(Duration::from_secs(60)));
     Arc::new(cluster)
 }
 
@@ -193,7 +193,7 @@ fn labels_of_pod_namespace_and_node_are_kept_apart() {
         ("k8s.cluster.uid", "cluster-uid"),
     ];
     assert_eq!(read, attributes(&expected));
-    let kept = watched::spec(&super::config(&body)).keep;
+    let kept = hub_cluster::spec(&super::config(&body)).keep;
     assert_eq!((kept.labels.len(), kept.related_labels.len()), (1, 3), "only what a rule asks for is stored");
 }
 
@@ -262,15 +262,15 @@ fn data_waits_for_owners_and_namespaces_that_are_on_their_way_and_not_for_those_
     let (enricher, _) = enricher(body, &cluster);
     let sent = resource(&[("k8s.pod.uid", UID)]);
     let from = origin(None, 0, NOW);
-    for mode in [Mode::Full, Mode::PodOnly] {
+    for mode in [WriteMode::Full, WriteMode::PodOnly] {
         let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
-        let ask = |give_up| enricher.enrich(&subject, &Moment { give_up, ..moment(&enricher, NOW, mode) });
-        assert!(matches!(ask(false), Outcome::Pending { .. }), "{mode:?}");
-        assert!(matches!(ask(true), Outcome::Changed(_)), "{mode:?}: its time is over");
+        let ask = |give_up| enricher.enrich(&subject, &ArrivalMoment { give_up, ..moment(&enricher, NOW, mode) });
+        assert!(matches!(ask(false), EnrichOutcome::Pending { .. }), "{mode:?}");
+        assert!(matches!(ask(true), EnrichOutcome::Changed(_)), "{mode:?}: its time is over");
     }
     cluster.set_asking(false);
     let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
-    let Outcome::Changed(bytes) = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)) else {
+    let EnrichOutcome::Changed(bytes) = enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly)) else {
         panic!("the label is there, at once after it came");
     };
     assert_eq!(read(&bytes)["tier"], "of-namespace");
@@ -286,17 +286,17 @@ fn data_without_a_pod_waits_for_its_namespace_and_node_that_are_on_their_way() {
     let ask = |key: &str, name: &str, mode, give_up| {
         let sent = resource(&[(key, name)]);
         let subject = Subject { resource: &sent, origin: &from, times: &|| None, ticket: &Ticket::free() };
-        enricher.enrich(&subject, &Moment { give_up, ..moment(&enricher, NOW, mode) })
+        enricher.enrich(&subject, &ArrivalMoment { give_up, ..moment(&enricher, NOW, mode) })
     };
     for (key, name) in [("k8s.namespace.name", "shop"), ("k8s.node.name", "node-1")] {
-        for mode in [Mode::Full, Mode::PodOnly] {
-            assert!(matches!(ask(key, name, mode, false), Outcome::Pending { .. }), "{key} {mode:?}");
-            assert_eq!(ask(key, name, mode, true), Outcome::Unchanged, "{key} {mode:?}: its time is over");
+        for mode in [WriteMode::Full, WriteMode::PodOnly] {
+            assert!(matches!(ask(key, name, mode, false), EnrichOutcome::Pending { .. }), "{key} {mode:?}");
+            assert_eq!(ask(key, name, mode, true), EnrichOutcome::Unchanged, "{key} {mode:?}: its time is over");
         }
     }
-    assert_eq!(ask("service.name", "x", Mode::Full, false), Outcome::Unchanged, "nothing is on its way");
+    assert_eq!(ask("service.name", "x", WriteMode::Full, false), EnrichOutcome::Unchanged, "nothing is on its way");
     cluster.set_asking(false);
-    let Outcome::Changed(bytes) = ask("k8s.namespace.name", "shop", Mode::Full, false) else {
+    let EnrichOutcome::Changed(bytes) = ask("k8s.namespace.name", "shop", WriteMode::Full, false) else {
         panic!("the label is there")
     };
     assert_eq!(read(&bytes)["tier"], "of-namespace");

@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Attributes, MadeUp, NOW, decoded, enricher, origin};
-use crate::core::origin::Origin;
+use crate::core::data::origin::Origin;
 use crate::kube::decode::{Decoder, Related};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::otlp::edit::Appender;
 use crate::processors::k8s_attributes::enrich::Enricher;
-use crate::processors::k8s_attributes::watched;
+use crate::processors::k8s_attributes::hub_cluster;
 
-const RECORDED: &str = include_str!("../../../../tests/golden/k8s_attributes/collector.json");
+const RECORDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/k8s_attributes/collector.json"));
 
 /// One difference: cases and configurations it concerns (empty: all), what differs, and why.
 struct Better {
@@ -175,7 +175,7 @@ fn settled(enricher: &Enricher, resource: &[u8], from: &Origin) -> Attributes {
 }
 
 fn cluster(objects: &Value, body: &str) -> Arc<MadeUp> {
-    let keep = watched::spec(&super::config(body)).keep;
+    let keep = hub_cluster::spec(&super::config(body)).keep;
     let mut cluster = MadeUp::default();
     for name in ["namespace", "kube_system"] {
         let namespace = related(&objects[name]);
@@ -191,7 +191,7 @@ fn cluster(objects: &Value, body: &str) -> Arc<MadeUp> {
     }
     for pod in objects["pods"].as_array().expect("pods") {
         let seen = NOW.saturating_sub(Duration::from_secs(60));
-        cluster.apply(Change::Applied(decoded(pod, keep.clone())), seen);
+        cluster.apply(PodChange::Applied(decoded(pod, keep.clone())), seen);
     }
     Arc::new(cluster)
 }

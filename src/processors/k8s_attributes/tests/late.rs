@@ -8,16 +8,16 @@ use bytes::Bytes;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enricher, read, resource};
-use crate::core::binding::{Bound, Evidence, LateBinding};
-use crate::core::budget::Ticket;
-use crate::core::origin::{Origin, Transport};
+use crate::core::data::binding::{BindingOutcome, Evidence, LateBinding};
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::{Origin, Transport};
 use crate::core::time::{StandIn, UnixNanos};
 use crate::kube::pod::{Ended, Pod};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::enrich::Enricher;
 use crate::processors::k8s_attributes::late::{Binder, Late};
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
-use crate::processors::k8s_attributes::steady::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ impl Rig {
         let peer = peer.map(|peer| std::net::SocketAddr::new(peer.parse().expect("an address"), 40_000));
         let origin = Arc::new(Origin::new(peer, 1, now, now, Transport::Grpc));
         let resource = resource(&[("k8s.pod.uid", uid)]);
-        let moment = Moment::new(&self.enricher, &self.binder.steady, Mode::PodOnly);
+        let moment = ArrivalMoment::new(&self.enricher, &self.binder.steady, WriteMode::PodOnly);
         let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
         let (_, whose) = self.enricher.enrich_at_arrival(&subject, &moment);
         let known = whose.found_or_not_yet().expect("a pod, or none yet");
@@ -86,9 +86,9 @@ impl Rig {
 /// The id that a decision gives to data made at `made`; `Err` while it is pending.
 fn decided((resource, late): &(Bytes, Late), made: UnixNanos, last_chance: bool) -> Result<Option<String>, ()> {
     match late.resolve(resource, Evidence { latest: made, last_chance }) {
-        Bound::Unchanged => Ok(None),
-        Bound::Resource(bytes) => Ok(read(&bytes).get("container.id").cloned()),
-        Bound::Pending => Err(()),
+        BindingOutcome::Unchanged => Ok(None),
+        BindingOutcome::Resource(bytes) => Ok(read(&bytes).get("container.id").cloned()),
+        BindingOutcome::Pending => Err(()),
     }
 }
 
@@ -127,7 +127,7 @@ async fn a_decision_after_the_clock_was_set_back_does_not_take_the_dead_run() {
     tokio::time::advance(SECOND).await;
     assert_eq!(decided(&sent, made, false), Err(()), "the status of a new run may be on its way");
     tokio::time::advance(SECOND).await;
-    rig.cluster.apply(Change::Applied(restarted(began)), UnixNanos::now());
+    rig.cluster.apply(PodChange::Applied(restarted(began)), UnixNanos::now());
     tokio::time::advance(SECOND * 2).await;
     assert_eq!(decided(&sent, made, false), Ok(Some("run-1".to_owned())));
 }
@@ -141,7 +141,7 @@ async fn when_the_clock_is_set_back_behind_its_start_the_only_run_there_was_is_r
         let last = Ended { id: "run-0".into(), started: Some(started), finished: Some(NOW), ..Ended::default() };
         let (wall, rig) = (Wall::new(), rig_of(young));
         if restarts {
-            rig.cluster.apply(Change::Applied(pod("run-1", 1, NOW, Some(last))), NOW);
+            rig.cluster.apply(PodChange::Applied(pod("run-1", 1, NOW, Some(last))), NOW);
         }
         wall.step(-90);
         rig.binder.steady.look();
@@ -158,7 +158,7 @@ async fn a_pod_that_was_forgotten_between_arrival_and_decision_keeps_its_contain
     let (_wall, rig) = (Wall::new(), rig());
     let (made, sent) = (UnixNanos::now().saturating_sub(SECOND * 10), rig.arrives());
     let fresh = (UnixNanos::now(), rig.arrives());
-    rig.cluster.apply(Change::Deleted { uid: UID.into(), last: None }, UnixNanos::now());
+    rig.cluster.apply(PodChange::Deleted { uid: UID.into(), last: None }, UnixNanos::now());
     tokio::time::advance(SECOND * 200).await;
     rig.cluster.tick(UnixNanos::now());
     assert!(rig.enricher.cluster.snapshot().by_uid(UID).is_none(), "forgotten");
@@ -170,7 +170,7 @@ async fn a_pod_that_was_forgotten_between_arrival_and_decision_keeps_its_contain
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_announced_between_arrival_and_decision_gets_all_attributes() {
     let (_wall, rig) = (Wall::new(), rig());
-    rig.cluster.apply(Change::Deleted { uid: UID.into(), last: None }, UnixNanos::now());
+    rig.cluster.apply(PodChange::Deleted { uid: UID.into(), last: None }, UnixNanos::now());
     tokio::time::advance(SECOND * 200).await;
     rig.cluster.tick(UnixNanos::now());
     let (made, (resource, late)) = (UnixNanos::now(), rig.arrives());
@@ -182,9 +182,9 @@ async fn a_pod_that_is_announced_between_arrival_and_decision_gets_all_attribute
         ),
         Err(())
     );
-    rig.cluster.apply(Change::Applied(restarted(made.saturating_sub(SECOND))), UnixNanos::now());
+    rig.cluster.apply(PodChange::Applied(restarted(made.saturating_sub(SECOND))), UnixNanos::now());
     tokio::time::advance(SECOND * 5).await;
-    let Bound::Resource(bytes) = late.resolve(&resource, Evidence { latest: made, last_chance: false }) else {
+    let BindingOutcome::Resource(bytes) = late.resolve(&resource, Evidence { latest: made, last_chance: false }) else {
         panic!("known by now");
     };
     let read: Attributes = read(&bytes);
@@ -196,9 +196,9 @@ async fn a_claimed_pod_that_is_announced_by_the_decision_is_found_although_anoth
     let (_wall, rig) = (Wall::new(), rig());
     let (resource, late) = rig.arrives_from(Some("10.1.0.5"), "another");
     let other = Pod { uid: "another".into(), name: "other-1".into(), ips: Vec::new(), ..restarted(NOW) };
-    rig.cluster.apply(Change::Applied(other), UnixNanos::now());
+    rig.cluster.apply(PodChange::Applied(other), UnixNanos::now());
     tokio::time::advance(SECOND * 10).await;
-    let Bound::Resource(bytes) = late.resolve(&resource, Evidence { latest: NOW, last_chance: false }) else {
+    let BindingOutcome::Resource(bytes) = late.resolve(&resource, Evidence { latest: NOW, last_chance: false }) else {
         panic!("known by now");
     };
     assert_eq!(read(&bytes)["k8s.pod.name"], "other-1");

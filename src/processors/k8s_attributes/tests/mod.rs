@@ -18,28 +18,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::bindings::{Clock, Times};
+use super::bindings::{ClockStretches, Times};
 use super::cluster::{Cluster, Touch};
 use super::config::{self, Config};
-use super::counters::Counters;
-use super::enrich::{Enricher, Outcome};
-use super::moment::{Mode, Moment, Subject, Whose};
-use crate::config::yaml;
-use crate::core::budget::Ticket;
-use crate::core::component::ComponentId;
+use super::enrich::{EnrichOutcome, Enricher};
+use crate::config::read::yaml;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::{Origin, Transport};
 use crate::core::diagnostic::Diagnostic;
-use crate::core::factory::{CheckContext, Checks, Environment};
 use crate::core::node::SourceId;
-use crate::core::origin::{Origin, Transport};
-use crate::core::stats::Stats;
+use crate::core::report::stats::Stats;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::{CheckContext, Checks, Environment};
 use crate::core::time::UnixNanos;
 use crate::kube::decode::{Decoder, Related};
 use crate::kube::owners::Lookup;
 use crate::kube::pod::{Owner, Pod};
-use crate::kube::table::{Change, Snapshot, Table};
+use crate::kube::table::{PodChange, Snapshot, Table};
 use crate::otlp::attributes::attributes;
 use crate::otlp::edit::Appender;
 use crate::otlp::walk::AnyValue;
+use crate::processors::k8s_attributes::report::metrics::Counters;
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, Whose, WriteMode};
 
 /// The time at which the tests happen: 2026-11-21T06:05:00Z and a little.
 pub const NOW: UnixNanos = UnixNanos(1_795_241_200_000_000_000);
@@ -83,12 +83,12 @@ impl MadeUp {
     pub fn with(pods: impl IntoIterator<Item = Pod>) -> Arc<MadeUp> {
         let cluster = MadeUp::default();
         for pod in pods {
-            cluster.apply(Change::Applied(pod), NOW.saturating_sub(Duration::from_secs(60)));
+            cluster.apply(PodChange::Applied(pod), NOW.saturating_sub(Duration::from_secs(60)));
         }
         Arc::new(cluster)
     }
 
-    pub fn apply(&self, change: Change, now: UnixNanos) {
+    pub fn apply(&self, change: PodChange, now: UnixNanos) {
         self.table.lock().expect("not poisoned").apply(change, now);
         self.changed.send_modify(|generation| *generation += 1);
     }
@@ -248,12 +248,12 @@ pub fn origin(peer: Option<&str>, connection: u64, accepted_at: UnixNanos) -> Or
     Origin::new(peer, connection, accepted_at, NOW, Transport::Grpc)
 }
 
-pub fn moment(enricher: &Enricher, now: UnixNanos, mode: Mode) -> Moment {
-    Moment {
+pub fn moment(enricher: &Enricher, now: UnixNanos, mode: WriteMode) -> ArrivalMoment {
+    ArrivalMoment {
         snapshot: enricher.cluster.snapshot(),
         now,
         touch: enricher.cluster.touch(now),
-        clock: Clock::default(),
+        clock: ClockStretches::default(),
         starting: false,
         mode,
         again: false,
@@ -278,19 +278,19 @@ pub fn enriched_at(
     let made = NOW.saturating_sub(age);
     let times = || Some(Times::at(made));
     let subject = Subject { resource, origin, times: &times, ticket: &Ticket::free() };
-    match enricher.enrich_at_arrival(&subject, &moment(enricher, now, Mode::Full)) {
+    match enricher.enrich_at_arrival(&subject, &moment(enricher, now, WriteMode::Full)) {
         // What waits for a pod in vain goes on without one.
-        (Outcome::Pending { .. }, Whose::Unknown) => {
-            let last = Moment { give_up: true, ..moment(enricher, now, Mode::Full) };
+        (EnrichOutcome::Pending { .. }, Whose::Unknown) => {
+            let last = ArrivalMoment { give_up: true, ..moment(enricher, now, WriteMode::Full) };
             match enricher.enrich(&subject, &last) {
-                Outcome::Changed(bytes) => Some(read(&bytes)),
+                EnrichOutcome::Changed(bytes) => Some(read(&bytes)),
                 _ => Some(read(resource)),
             }
         }
-        (Outcome::Pending { .. }, _) => None,
-        (Outcome::Refused(why), _) => panic!("{why}"),
-        (Outcome::Unchanged, _) => Some(read(resource)),
-        (Outcome::Changed(bytes), _) => Some(read(&bytes)),
+        (EnrichOutcome::Pending { .. }, _) => None,
+        (EnrichOutcome::Refused(why), _) => panic!("{why}"),
+        (EnrichOutcome::Unchanged, _) => Some(read(resource)),
+        (EnrichOutcome::Changed(bytes), _) => Some(read(&bytes)),
     }
 }
 

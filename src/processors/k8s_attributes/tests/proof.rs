@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use super::stage::{UID, pod};
 use super::{MadeUp, NOW, enricher, moment, read, resource};
-use crate::core::budget::Ticket;
-use crate::core::origin::{Origin, Transport};
-use crate::core::stats::Metric;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::{Origin, Transport};
+use crate::core::report::stats::Metric;
 use crate::core::time::UnixNanos;
 use crate::kube::node_logs::{ContainerLogs, LogChange, LoggedRun};
 use crate::kube::pod::Ended;
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::{Enricher, Outcome};
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
+use crate::processors::k8s_attributes::enrich::{EnrichOutcome, Enricher};
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const BATCH_AGE: Duration = Duration::from_millis(4_800);
 
@@ -46,11 +46,11 @@ fn batch(
     let times = || Some(Times::at(at.saturating_sub(age)));
     let resource = resource(&[("k8s.pod.uid", UID), ("service.instance.id", instance)]);
     let subject = Subject { resource: &resource, origin: &arriving(at), times: &times, ticket: &Ticket::free() };
-    match enricher.enrich(&subject, &Moment { give_up, ..moment(enricher, at, Mode::Full) }) {
-        Outcome::Pending { .. } => Err(()),
-        Outcome::Unchanged => Ok(None),
-        Outcome::Changed(bytes) => Ok(read(&bytes).get("container.id").cloned()),
-        Outcome::Refused(_) => panic!("there is room"),
+    match enricher.enrich(&subject, &ArrivalMoment { give_up, ..moment(enricher, at, WriteMode::Full) }) {
+        EnrichOutcome::Pending { .. } => Err(()),
+        EnrichOutcome::Unchanged => Ok(None),
+        EnrichOutcome::Changed(bytes) => Ok(read(&bytes).get("container.id").cloned()),
+        EnrichOutcome::Refused(_) => panic!("there is room"),
     }
 }
 
@@ -92,8 +92,8 @@ fn a_process_that_began_later_than_its_run_awaits_a_status_and_no_proof_of_conta
         let times = || Some(Times::at(after(10.0)));
         let subject =
             Subject { resource: &resource, origin: &arriving(after(20.0)), times: &times, ticket: &Ticket::free() };
-        let last = Moment { give_up: true, ..moment(&enricher, after(20.0), Mode::Full) };
-        assert!(matches!(enricher.enrich(&subject, &last), Outcome::Changed(_)));
+        let last = ArrivalMoment { give_up: true, ..moment(&enricher, after(20.0), WriteMode::Full) };
+        assert!(matches!(enricher.enrich(&subject, &last), EnrichOutcome::Changed(_)));
         let all = stats.all();
         let of_reason = all.iter().filter(|series| series.labels.iter().any(|(_, value)| value == reason));
         let counted =
@@ -127,7 +127,7 @@ fn the_answer_to_one_read_is_proof_enough_for_its_pod() {
     let (enricher, _) = enricher("{}", &cluster);
     assert_eq!(batch(&enricher, RUN_B, after(7.0), BATCH_AGE, false), Err(()));
     // The answer shows the same run, and was asked for at the arrival: no run began until three seconds before.
-    cluster.apply(Change::Proved { uid: UID.into(), asked: Instant::now() }, after(7.0));
+    cluster.apply(PodChange::Proved { uid: UID.into(), asked: Instant::now() }, after(7.0));
     assert_eq!(batch(&enricher, RUN_B, after(7.0), BATCH_AGE, false), Ok(Some("run-a".to_owned())));
 }
 
@@ -136,8 +136,8 @@ fn the_answer_that_shows_the_next_run_gives_the_next_run() {
     let cluster = silent(NOW);
     let (enricher, _) = enricher("{}", &cluster);
     assert_eq!(batch(&enricher, RUN_B, after(7.0), BATCH_AGE, false), Err(()));
-    cluster.apply(Change::Applied(restarted()), after(7.0));
-    cluster.apply(Change::Proved { uid: UID.into(), asked: Instant::now() }, after(7.0));
+    cluster.apply(PodChange::Applied(restarted()), after(7.0));
+    cluster.apply(PodChange::Proved { uid: UID.into(), asked: Instant::now() }, after(7.0));
     assert_eq!(batch(&enricher, RUN_B, after(7.0), BATCH_AGE, false), Ok(Some("run-b".to_owned())));
 }
 
@@ -166,13 +166,13 @@ fn statuses_that_lately_took_eight_seconds_make_evidence_of_five_wait() {
 }
 
 /// What the node's folder shows: these runs with the seconds of their starts.
-fn logged(runs: &[(i64, &str, f64)], complete: bool) -> Change {
+fn logged(runs: &[(i64, &str, f64)], complete: bool) -> PodChange {
     let run = |(number, id, start): &(i64, &str, f64)| {
         let to = after(*start);
         LoggedRun { number: *number, id: (*id).into(), from: to.saturating_sub(Duration::from_millis(40)), to }
     };
     let logs = ContainerLogs { runs: runs.iter().map(run).collect(), complete };
-    Change::Logged(LogChange { pod: UID.into(), container: "app".into(), logs: Some(logs) })
+    PodChange::Logged(LogChange { pod: UID.into(), container: "app".into(), logs: Some(logs) })
 }
 
 #[test]
@@ -195,7 +195,9 @@ fn where_the_node_tells_of_its_runs_a_new_process_waits_for_nothing_whatever_the
     assert!(cluster.refreshed.lock().expect("fine").is_empty(), "nobody had to be asked");
     let all = stats.all();
     let unconfirmed = all.iter().find(|series| series.labels.iter().any(|(_, value)| value == "unconfirmed"));
-    let crate::core::stats::Metric::Counter(unconfirmed) = &unconfirmed.expect("counted").metric else { panic!() };
+    let crate::core::report::stats::Metric::Counter(unconfirmed) = &unconfirmed.expect("counted").metric else {
+        panic!()
+    };
     assert_eq!(unconfirmed.get(), 0);
 }
 
@@ -209,7 +211,9 @@ fn a_process_that_was_begun_a_moment_ago_waits_for_the_folders_lag_and_no_longer
     let resource = resource(&[("k8s.pod.uid", UID)]);
     let subject =
         Subject { resource: &resource, origin: &arriving(after(5.0)), times: &times, ticket: &Ticket::free() };
-    let Outcome::Pending { retry_at } = enricher.enrich(&subject, &moment(&enricher, after(5.0), Mode::Full)) else {
+    let EnrichOutcome::Pending { retry_at } =
+        enricher.enrich(&subject, &moment(&enricher, after(5.0), WriteMode::Full))
+    else {
         panic!("the folder is known until 30 ms ago");
     };
     assert_eq!(retry_at, after(5.03));
@@ -221,6 +225,6 @@ fn a_folder_that_is_gone_leaves_the_proof_of_contact() {
     cluster.watch_logs();
     let (enricher, _) = enricher("{}", &cluster);
     cluster.apply(logged(&[(0, "run-a", 0.0)], true), NOW);
-    cluster.apply(Change::Logged(LogChange { pod: UID.into(), container: "app".into(), logs: None }), after(10.0));
+    cluster.apply(PodChange::Logged(LogChange { pod: UID.into(), container: "app".into(), logs: None }), after(10.0));
     assert_eq!(batch(&enricher, RUN_B, after(20.0), BATCH_AGE, false), Err(()));
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{MadeUp, NOW, enriched, enriched_at, enricher, moment, origin, resource};
-use crate::core::budget::Ticket;
-use crate::core::stats::{Metric, Stats};
+use crate::core::data::budget::Ticket;
+use crate::core::report::stats::{Metric, Stats};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Ended, Pod};
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::moment::{Mode, Subject};
+use crate::processors::k8s_attributes::times::moment::{Subject, WriteMode};
 
 const DEAD: &str = "4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c";
 const ALIVE: &str = "9b279b279b279b279b279b279b279b279b279b279b279b279b279b279b279b27";
@@ -111,11 +111,11 @@ fn at_the_decision_a_resource_is_scored_once() {
     let told = resource(&[("k8s.pod.uid", UID), ("container.id", ALIVE)]);
     let (from, times) = (origin(None, 0, NOW), || Some(Times::at(NOW)));
     let subject = Subject { resource: &told, origin: &from, times: &times, ticket: &Ticket::free() };
-    let (_, whose) = enricher.enrich_at_arrival(&subject, &moment(&enricher, NOW, Mode::PodOnly));
+    let (_, whose) = enricher.enrich_at_arrival(&subject, &moment(&enricher, NOW, WriteMode::PodOnly));
     assert_eq!(scored(&stats), BTreeMap::new());
     let later = NOW.saturating_add(OLD);
     let known = whose.found_or_not_yet().expect("a pod");
-    enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), known);
+    enricher.enrich_known(&subject, &moment(&enricher, later, WriteMode::RunOnly), known);
     assert_eq!(scored(&stats), one("right", 1));
     // A later look at the same process by another resource.
     enriched_at(&enricher, &told, &from, Duration::ZERO, later);

@@ -6,23 +6,23 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Attributes, MadeUp, NOW, enricher, origin, read};
-use crate::core::balance::Balance;
-use crate::core::budget::Ticket;
-use crate::core::consumer::{Consumed, Consumer};
+use crate::core::data::balance::Balance;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::{Origin, Transport};
+use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::origin::{Origin, Transport};
-use crate::core::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use crate::core::settlement::{End, Share};
-use crate::core::stats::{Flow, Stats};
+use crate::core::report::stats::{Flow, Stats};
+use crate::core::stage::consumer::{Consumed, Consumer};
 use crate::core::time::{StandIn, UnixNanos};
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Phase, Pod, RunState};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::otlp::write;
-use crate::processors::k8s_attributes::first_data::FirstData;
 use crate::processors::k8s_attributes::hold::Hold;
-use crate::processors::k8s_attributes::moment::Mode;
-use crate::processors::k8s_attributes::stage::Stage;
-use crate::processors::k8s_attributes::steady::Steady;
+use crate::processors::k8s_attributes::report::first_data::FirstResources;
+use crate::processors::k8s_attributes::stage::EnrichStage;
+use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 const SECOND: Duration = Duration::from_secs(1);
 pub const UID: &str = "8461c26d-fa60-490f-8b41-96a0b4d346d9";
@@ -87,7 +87,7 @@ impl Consumer for Sink {
 }
 
 struct Rig {
-    stage: Arc<Stage>,
+    stage: Arc<EnrichStage>,
     cluster: Arc<MadeUp>,
     sink: Arc<Sink>,
     stats: Stats,
@@ -105,15 +105,15 @@ fn rig(body: &str) -> Rig {
     let balance: Arc<Balance> = Arc::default();
     let hold = Hold::new(enricher.config.own.hold);
     let steady = Steady::new(enricher.freshness);
-    let stage = Stage {
+    let stage = EnrichStage {
         enricher: Arc::new(enricher),
         next: sink.clone(),
         flow: Flow::of(&stats, "k8s_attributes", Signal::Logs),
-        mode: Mode::Full,
+        mode: WriteMode::Full,
         binder: None,
         hold: hold.clone(),
         steady: Arc::new(steady),
-        first_data: FirstData::new("logs".to_owned(), "nop".to_owned()),
+        first_data: FirstResources::new("logs".to_owned(), "nop".to_owned()),
     };
     Rig { stage: Arc::new(stage), cluster, sink, stats, balance, hold, began, _clock: clock }
 }
@@ -172,7 +172,7 @@ async fn fresh_data_waits_for_the_status_of_its_run_while_the_rest_goes_on() {
         let first = arrived(&rig.sink);
         assert_eq!(first.len(), 1, "the old data went on at once");
         assert_eq!((&*first[0]["service.name"], &*first[0]["container.id"]), ("old", "run-0"));
-        rig.cluster.apply(Change::Applied(restarted()), NOW.saturating_add(SECOND));
+        rig.cluster.apply(PodChange::Applied(restarted()), NOW.saturating_add(SECOND));
     };
     let (answer, ()) = futures_util::future::join(answer, script).await;
     assert_eq!(answer, Ok(()));
@@ -231,7 +231,7 @@ async fn before_the_first_list_data_waits_for_it() {
         tokio::time::sleep(SECOND).await;
         let mut other = pod("run-9", 0, ago(600), None);
         other.uid = "another".into();
-        rig.cluster.apply(Change::Applied(other), NOW);
+        rig.cluster.apply(PodChange::Applied(other), NOW);
         rig.cluster.set_synced(true);
     };
     let stage = rig.stage.clone();
@@ -247,7 +247,7 @@ async fn a_part_that_is_refused_makes_the_sender_keep_all_and_the_balance_still_
     let refuse = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         // What had gone on is delivered by somebody behind us.
-        rig.sink.take().into_iter().for_each(|payload| payload.share.end(End::Delivered));
+        rig.sink.take().into_iter().for_each(|payload| payload.share.end(ItemEnd::Delivered));
         *rig.sink.answer.lock().expect("not poisoned") = Some(ConsumeError::refused(Reason::QUEUE_FULL, "full"));
     };
     let (receipt, sent) = payload(vec![group("old", ago(10)), group("fresh", NOW)]).received(&rig.balance);
@@ -280,7 +280,7 @@ async fn the_first_data_of_a_pod_that_is_not_announced_yet_waits_for_it_and_a_st
         assert!(arrived(&rig.sink).is_empty(), "it waits");
         let mut other = pod("run-9", 0, ago(600), None);
         other.uid = "another".into();
-        rig.cluster.apply(Change::Applied(other), NOW.saturating_add(SECOND));
+        rig.cluster.apply(PodChange::Applied(other), NOW.saturating_add(SECOND));
     };
     let stage = rig.stage.clone();
     let (answer, ()) = futures_util::future::join(stage.consume(unknown("another")), announced).await;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, resource};
-use crate::core::budget::Ticket;
-use crate::core::origin::Origin;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::Outcome;
-use crate::processors::k8s_attributes::moment::{Mode, Subject};
+use crate::processors::k8s_attributes::enrich::EnrichOutcome;
+use crate::processors::k8s_attributes::times::moment::{Subject, WriteMode};
 
 const OLD: Duration = Duration::from_secs(10);
 
@@ -75,7 +75,7 @@ fn nothing_to_go_by_adds_nothing_and_does_not_fail() {
     let broken = [0x0a, 0x7f];
     let from = origin(None, 0, NOW);
     let subject = Subject { resource: &broken, origin: &from, times: &|| None, ticket: &Ticket::free() };
-    assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::Full)), Outcome::Unchanged);
+    assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::Full)), EnrichOutcome::Unchanged);
     assert_eq!(stats.total("podgate_k8s_malformed_resources"), 1);
 }
 
@@ -144,8 +144,8 @@ fn a_recreated_name_means_the_pod_that_existed_then() {
     let before = Pod { uid: "before".into(), ..plain() };
     let after = Pod { uid: "after".into(), created: ago(100), ..pod("run-b", 0, ago(90), None) };
     let cluster = MadeUp::with([before]);
-    cluster.apply(Change::Deleted { uid: "before".into(), last: None }, ago(110));
-    cluster.apply(Change::Applied(after), ago(100));
+    cluster.apply(PodChange::Deleted { uid: "before".into(), last: None }, ago(110));
+    cluster.apply(PodChange::Applied(after), ago(100));
     let pairs = [("k8s.pod.name", "cart-1"), ("k8s.namespace.name", "shop")];
     assert_eq!(id(&got(rule, &cluster, &pairs, None)), Some("run-b"));
 }
@@ -155,15 +155,15 @@ fn what_was_made_after_a_pod_was_deleted_is_not_its_by_name() {
     let rule = "{pod_association: [{sources: [{from: resource_attribute, name: k8s.pod.name}, \
                 {from: resource_attribute, name: k8s.namespace.name}]}]}";
     let cluster = MadeUp::with([plain()]);
-    cluster.apply(Change::Deleted { uid: UID.into(), last: None }, ago(50));
+    cluster.apply(PodChange::Deleted { uid: UID.into(), last: None }, ago(50));
     let (enricher, _) = enricher(rule, &cluster);
     let resource = resource(&[("k8s.pod.name", "cart-1"), ("k8s.namespace.name", "shop")]);
     let origin = origin(None, 3, ago(20));
     for (made, found) in [(ago(51), true), (ago(49), false)] {
         let times = || Some(Times { first: made, last: made, counting_since: None });
         let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
-        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly));
-        assert_eq!(matches!(outcome, Outcome::Changed(_)), found, "made at {made:?}");
+        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly));
+        assert_eq!(matches!(outcome, EnrichOutcome::Changed(_)), found, "made at {made:?}");
     }
 }
 
@@ -176,15 +176,15 @@ fn a_new_process_waits_for_a_status_of_the_watch_and_never_for_one_of_a_file() {
         let origin = origin(None, 3, NOW);
         let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
         let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
-        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::Full));
-        assert_eq!(matches!(outcome, Outcome::Pending { .. }), waits, "{body}: {outcome:?}");
+        let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::Full));
+        assert_eq!(matches!(outcome, EnrichOutcome::Pending { .. }), waits, "{body}: {outcome:?}");
     }
 }
 
 #[test]
 fn a_deleted_pod_is_found_in_its_grace_and_not_after() {
     let cluster = MadeUp::with([plain()]);
-    cluster.apply(Change::Deleted { uid: UID.into(), last: None }, ago(50));
+    cluster.apply(PodChange::Deleted { uid: UID.into(), last: None }, ago(50));
     assert_eq!(name(&got("{}", &cluster, &[("k8s.pod.uid", UID)], None)), Some("cart-1"));
     cluster.tick(NOW.saturating_add(Duration::from_secs(71)));
     assert_eq!(name(&got("{}", &cluster, &[("k8s.pod.uid", UID)], None)), None);
@@ -366,14 +366,15 @@ fn pod_attributes_come_at_arrival_and_the_runs_at_the_decision() {
     let resource = resource(&[("k8s.pod.uid", UID)]);
     let times = || Some(Times::at(NOW));
     let subject = Subject { resource: &resource, origin: &from, times: &times, ticket: &Ticket::free() };
-    let Outcome::Changed(early) = enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)) else {
+    let EnrichOutcome::Changed(early) = enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly)) else {
         panic!("the pod is known at arrival");
     };
     let read_early = read(&early);
     assert_eq!((name(&read_early), id(&read_early)), (Some("cart-1"), None));
     let later = NOW.saturating_add(Duration::from_secs(10));
     let subject = Subject { resource: &early, origin: &from, times: &times, ticket: &Ticket::free() };
-    let Outcome::Changed(bound) = enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None)
+    let EnrichOutcome::Changed(bound) =
+        enricher.enrich_known(&subject, &moment(&enricher, later, WriteMode::RunOnly), None)
     else {
         panic!("the run is known at the decision");
     };
@@ -390,13 +391,17 @@ fn a_pod_that_is_reported_between_arrival_and_decision_gives_all_its_attributes_
     let resource = resource(&[("service.name", "cart")]);
     let times = || Some(Times { first: NOW, last: NOW, counting_since: None });
     let subject = Subject { resource: &resource, origin: &from, times: &times, ticket: &Ticket::free() };
-    assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, Mode::PodOnly)), Outcome::Unchanged);
+    assert_eq!(enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly)), EnrichOutcome::Unchanged);
     assert_eq!(missing(), 0, "nobody knows yet");
     let later = NOW.saturating_add(Duration::from_secs(10));
-    assert_eq!(enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None), Outcome::Unchanged);
+    assert_eq!(
+        enricher.enrich_known(&subject, &moment(&enricher, later, WriteMode::RunOnly), None),
+        EnrichOutcome::Unchanged
+    );
     assert_eq!(missing(), 1);
-    cluster.apply(Change::Applied(plain()), later);
-    let Outcome::Changed(bound) = enricher.enrich_known(&subject, &moment(&enricher, later, Mode::RunOnly), None)
+    cluster.apply(PodChange::Applied(plain()), later);
+    let EnrichOutcome::Changed(bound) =
+        enricher.enrich_known(&subject, &moment(&enricher, later, WriteMode::RunOnly), None)
     else {
         panic!("the pod is known at the decision");
     };

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, config, enricher, moment, origin, read, resource};
-use crate::core::budget::Ticket;
-use crate::core::origin::Origin;
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Pod, RunState};
-use crate::kube::table::Change;
+use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
-use crate::processors::k8s_attributes::enrich::{Enricher, Outcome};
-use crate::processors::k8s_attributes::moment::{Mode, Moment, Subject};
+use crate::processors::k8s_attributes::enrich::{EnrichOutcome, Enricher};
+use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -56,12 +56,12 @@ fn outcome(
     let resource = resource(pairs);
     let times = || Some(Times::at(made));
     let subject = Subject { resource: &resource, origin: from, times: &times, ticket: &Ticket::free() };
-    let moment = Moment { give_up, ..moment(enricher, NOW, Mode::Full) };
+    let moment = ArrivalMoment { give_up, ..moment(enricher, NOW, WriteMode::Full) };
     match enricher.enrich(&subject, &moment) {
-        Outcome::Unchanged => Some(read(&resource)),
-        Outcome::Changed(bytes) => Some(read(&bytes)),
-        Outcome::Pending { .. } => None,
-        Outcome::Refused(why) => panic!("{why}"),
+        EnrichOutcome::Unchanged => Some(read(&resource)),
+        EnrichOutcome::Changed(bytes) => Some(read(&bytes)),
+        EnrichOutcome::Pending { .. } => None,
+        EnrichOutcome::Refused(why) => panic!("{why}"),
     }
 }
 
@@ -84,7 +84,7 @@ fn data_of_another_node_waits_however_old_its_clock_makes_it_look() {
     let (gateway, _) = enricher("{}", &cluster);
     assert_eq!(next(&gateway), Some(Some("run-a".to_owned())), "one node is ours, as long as no other is known");
     let elsewhere = Pod { node: "node-b".into(), ..pod_of("other", "10.1.0.9", &["app"]) };
-    cluster.apply(Change::Applied(elsewhere), ago(60));
+    cluster.apply(PodChange::Applied(elsewhere), ago(60));
     // Nothing is remembered of the process yet.
     let (gateway, _) = enricher("{}", &cluster);
     assert_eq!(next(&gateway), None, "it waits");
@@ -99,7 +99,7 @@ fn a_relays_connection_says_nothing_of_another_pods_process() {
     // The relay's one long connection carries the data of one process of the app.
     let from = |arrived: UnixNanos| {
         let peer = std::net::SocketAddr::new("10.1.0.9".parse().expect("an address"), 40_000);
-        Origin::new(Some(peer), 7, ago(300), arrived, crate::core::origin::Transport::Grpc)
+        Origin::new(Some(peer), 7, ago(300), arrived, crate::core::data::origin::Transport::Grpc)
     };
     let pairs = [("k8s.pod.uid", UID)];
     let first = outcome(&enricher, &pairs, &from(ago(60)), ago(70), false).expect("old enough");
@@ -181,7 +181,7 @@ fn a_name_that_contradicts_the_container_id_is_repaired_and_counted() {
     let pairs = [("k8s.pod.uid", "cart"), ("k8s.container.name", "agent"), ("container.id", "run-of-app12345")];
     let mut both = pod_of("cart", "10.1.0.6", &["app", "agent"]);
     both.statuses[0].id = "run-of-app12345".into();
-    cluster.apply(Change::Applied(both), ago(50));
+    cluster.apply(PodChange::Applied(both), ago(50));
     for (body, name, repaired) in [("{}", "app", 1), ("{podgate: {repair: false}}", "agent", 0)] {
         let (enricher, stats) = enricher(body, &cluster);
         let read = outcome(&enricher, &pairs, &origin(None, 0, NOW), ago(10), false).expect("known");

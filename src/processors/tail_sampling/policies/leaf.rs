@@ -2,8 +2,8 @@
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
-use crate::processors::tail_sampling::decision::{Summary, Vote};
-use crate::processors::tail_sampling::leaves::LeafId;
+use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
+use crate::processors::tail_sampling::policies::predicates::LeafId;
 use crate::processors::tail_sampling::policies::{InvertMeaning, PolicyCheck};
 
 /// What a match of the bit means.
@@ -42,7 +42,7 @@ impl Leaf {
         section.warn("invert_match", code::LINT, message, Some(help));
     }
 
-    pub fn vote(&self, summary: &Summary) -> Vote {
+    pub fn vote(&self, summary: &TraceSummary) -> Vote {
         match (self.sense, summary.bits.has(self.leaf)) {
             (Sense::Plain, true) | (Sense::Inverted(InvertMeaning::Plain), false) => Vote::Sampled,
             (Sense::Plain, false) | (Sense::Inverted(InvertMeaning::Plain), true) => Vote::NotSampled,

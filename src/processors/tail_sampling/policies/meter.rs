@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crate::core::time::UnixNanos;
 
-/// Place of a meter in [`Meters`].
+/// Place of a meter in [`RateMeters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeterId(pub usize);
 
@@ -25,19 +25,19 @@ struct State {
 }
 
 /// All meters of one sampler, shared by its shards: a limit is one limit, however many shards there are (issue 13, M4).
-pub struct Meters {
+pub struct RateMeters {
     // Locked for a few instructions, and only by traces that reach a limiting policy.
     meters: Vec<(MeterPlan, Mutex<State>)>,
 }
 
-impl Meters {
-    pub fn new(plans: &[MeterPlan], now: UnixNanos) -> Meters {
+impl RateMeters {
+    pub fn new(plans: &[MeterPlan], now: UnixNanos) -> RateMeters {
         let full = |plan: &MeterPlan| match plan {
             MeterPlan::Bucket { burst, .. } => *burst,
             MeterPlan::PerSecond { .. } => 0.0,
         };
         let meter = |plan: &MeterPlan| (*plan, Mutex::new(State { tokens: full(plan), at: now }));
-        Meters { meters: plans.iter().map(meter).collect() }
+        RateMeters { meters: plans.iter().map(meter).collect() }
     }
 
     /// Takes `amount` if all of it is there; takes nothing otherwise. Shards may be some milliseconds apart: a time before
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_bucket_begins_full_refills_with_time_and_never_lets_more_than_its_burst_pass() {
-        let meters = Meters::new(&[MeterPlan::Bucket { rate: 10.0, burst: 20.0 }], at(0));
+        let meters = RateMeters::new(&[MeterPlan::Bucket { rate: 10.0, burst: 20.0 }], at(0));
         let id = MeterId(0);
         assert!(!meters.take(id, 21, at(0)));
         assert!(meters.take(id, 20, at(0)));
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_counter_starts_anew_with_each_second_of_the_clock() {
-        let meters = Meters::new(&[MeterPlan::PerSecond { allowed: 5 }], at(0));
+        let meters = RateMeters::new(&[MeterPlan::PerSecond { allowed: 5 }], at(0));
         let id = MeterId(0);
         assert!(meters.take(id, 5, at(10)));
         assert!(!meters.take(id, 1, at(999)));

@@ -1,77 +1,66 @@
-//! Policies: one file per type, each checking its body and compiling to a [`Rule`] over bits and sums.
+//! Policies: one file per type, each checking its body and compiling to a [`PolicyRule`] over bits and sums.
 //!
 //! A rule is evaluated on the merged summary of a trace. Rules nest to any reasonable depth, without the Collector's
 //! limits on what may stand inside `and`, `not`, `drop` and `composite`.
 
-pub mod always_sample;
-pub mod and;
-pub mod boolean_attribute;
-pub mod bytes_limiting;
-pub mod composite;
-pub mod drop;
-pub mod latency;
+pub mod decision;
+mod keys;
+pub mod kinds;
 pub mod leaf;
+pub mod matching;
 pub mod meter;
-pub mod not;
-pub mod numeric_attribute;
-pub mod ottl_condition;
-pub mod probabilistic;
-pub mod rate_limiting;
-pub mod span_count;
-pub mod status_code;
-pub mod string_attribute;
-pub mod trace_flags;
-pub mod trace_state;
+pub mod predicates;
+pub mod trace_state_list;
 
 use crate::config::check::{Section, nearest};
 use crate::core::diagnostic::{Diagnostics, code};
 use crate::core::node::Node;
 use crate::core::time::UnixNanos;
-use crate::processors::tail_sampling::decision::{Summary, Vote};
-use crate::processors::tail_sampling::leaves::LeavesBuilder;
-use crate::processors::tail_sampling::policies::meter::{MeterPlan, Meters};
+use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
+use crate::processors::tail_sampling::policies::meter::{MeterPlan, RateMeters};
+use crate::processors::tail_sampling::policies::predicates::LeavesBuilder;
 
 /// What a policy asks of a trace.
 #[derive(Debug)]
-pub enum Rule {
+pub enum PolicyRule {
     Always,
     Leaf(leaf::Leaf),
-    Latency(latency::Latency),
-    Probabilistic(probabilistic::Probabilistic),
-    SpanCount(span_count::SpanCount),
+    Latency(kinds::latency::LatencyPolicy),
+    Probabilistic(kinds::probabilistic::Probabilistic),
+    SpanCount(kinds::span_count::SpanCount),
     RateLimiting(meter::MeterId),
     BytesLimiting(meter::MeterId),
-    Ottl(ottl_condition::Ottl),
-    And(Vec<Rule>),
-    Not(Box<Rule>),
-    Drop(Vec<Rule>),
-    Composite(composite::Composite),
+    Ottl(kinds::ottl_condition::Ottl),
+    And(Vec<PolicyRule>),
+    Not(Box<PolicyRule>),
+    Drop(Vec<PolicyRule>),
+    Composite(kinds::composite::Composite),
 }
 
-impl Rule {
-    pub fn vote(&self, summary: &Summary, meters: &Meters, now: UnixNanos) -> Vote {
+impl PolicyRule {
+    pub fn vote(&self, summary: &TraceSummary, meters: &RateMeters, now: UnixNanos) -> Vote {
         match self {
-            Rule::Always => Vote::Sampled,
-            Rule::Leaf(leaf) => leaf.vote(summary),
-            Rule::Latency(latency) => yes_or_no(latency.matches(summary)),
-            Rule::Probabilistic(chance) => yes_or_no(chance.matches(&summary.trace_id)),
-            Rule::SpanCount(range) => yes_or_no(range.matches(summary.spans)),
-            Rule::RateLimiting(meter) => yes_or_no(meters.take(*meter, summary.spans, now)),
-            Rule::BytesLimiting(meter) => yes_or_no(meters.take(*meter, summary.bytes, now)),
-            Rule::Ottl(ottl) => ottl.vote(summary),
-            Rule::And(rules) => and::vote(rules, summary, meters, now),
-            Rule::Not(rule) => not::vote(rule, summary, meters, now),
-            Rule::Drop(rules) => drop::vote(rules, summary, meters, now),
-            Rule::Composite(composite) => composite.vote(summary, meters, now),
+            PolicyRule::Always => Vote::Sampled,
+            PolicyRule::Leaf(leaf) => leaf.vote(summary),
+            PolicyRule::Latency(latency) => yes_or_no(latency.matches(summary)),
+            PolicyRule::Probabilistic(chance) => yes_or_no(chance.matches(&summary.trace_id)),
+            PolicyRule::SpanCount(range) => yes_or_no(range.matches(summary.spans)),
+            PolicyRule::RateLimiting(meter) => yes_or_no(meters.take(*meter, summary.spans, now)),
+            PolicyRule::BytesLimiting(meter) => yes_or_no(meters.take(*meter, summary.bytes, now)),
+            PolicyRule::Ottl(ottl) => ottl.vote(summary),
+            PolicyRule::And(rules) => kinds::and::vote(rules, summary, meters, now),
+            PolicyRule::Not(rule) => kinds::not::vote(rule, summary, meters, now),
+            PolicyRule::Drop(rules) => kinds::drop::vote(rules, summary, meters, now),
+            PolicyRule::Composite(composite) => composite.vote(summary, meters, now),
         }
     }
 
     /// How many traces one that this rule keeps stands for.
     pub fn weight(&self) -> f32 {
         match self {
-            Rule::Probabilistic(chance) => chance.weight(),
+            PolicyRule::Probabilistic(chance) => chance.weight(),
             // All of them draw from the same id, so the rarest decides.
-            Rule::And(rules) => rules.iter().map(Rule::weight).fold(1.0, f32::max),
+            PolicyRule::And(rules) => rules.iter().map(PolicyRule::weight).fold(1.0, f32::max),
             _ => 1.0,
         }
     }
@@ -79,13 +68,13 @@ impl Rule {
     /// True when the outcome depends on what was decided before, or on spans still to come.
     pub fn is_stateful(&self) -> bool {
         match self {
-            Rule::RateLimiting(_) | Rule::BytesLimiting(_) => true,
-            Rule::Latency(latency) => latency.up_to.is_some(),
-            Rule::SpanCount(range) => range.max.is_some(),
-            Rule::And(rules) | Rule::Drop(rules) => rules.iter().any(Rule::is_stateful),
-            Rule::Not(rule) => rule.is_stateful(),
-            Rule::Composite(composite) => composite.rules().any(Rule::is_stateful),
-            Rule::Always | Rule::Leaf(_) | Rule::Probabilistic(_) | Rule::Ottl(_) => false,
+            PolicyRule::RateLimiting(_) | PolicyRule::BytesLimiting(_) => true,
+            PolicyRule::Latency(latency) => latency.up_to.is_some(),
+            PolicyRule::SpanCount(range) => range.max.is_some(),
+            PolicyRule::And(rules) | PolicyRule::Drop(rules) => rules.iter().any(PolicyRule::is_stateful),
+            PolicyRule::Not(rule) => rule.is_stateful(),
+            PolicyRule::Composite(composite) => composite.rules().any(PolicyRule::is_stateful),
+            PolicyRule::Always | PolicyRule::Leaf(_) | PolicyRule::Probabilistic(_) | PolicyRule::Ottl(_) => false,
         }
     }
 }
@@ -96,7 +85,7 @@ fn yes_or_no(yes: bool) -> Vote {
 
 /// Whether a `NotSampled` of this policy counts against a trace (only inverted matches before v0.144 ask).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum PolicyRole {
     Voter,
     Drop,
 }
@@ -107,8 +96,8 @@ pub struct Policy {
     pub name: String,
     /// Its place in the configuration; drop policies are evaluated first wherever they stand.
     pub place: u16,
-    pub role: Role,
-    pub rule: Rule,
+    pub role: PolicyRole,
+    pub rule: PolicyRule,
 }
 
 /// What `invert_match` means at the top level.
@@ -134,27 +123,27 @@ pub struct PolicyCheck<'a> {
 /// How far policies may nest; a limit on recursion, not on taste.
 pub const NESTING_MAX: usize = 16;
 
-type CheckBody = fn(&Section<'_>, &mut PolicyCheck<'_>, usize) -> Option<Rule>;
+type CheckBody = fn(&Section<'_>, &mut PolicyCheck<'_>, usize) -> Option<PolicyRule>;
 
 /// Every policy type with its check; the body stands under a key of the same name.
 const TYPES: &[(&str, CheckBody)] = &[
-    ("always_sample", always_sample::check),
-    ("and", and::check),
-    ("boolean_attribute", boolean_attribute::check),
-    ("bytes_limiting", bytes_limiting::check),
-    ("composite", composite::check),
-    ("drop", drop::check),
-    ("latency", latency::check),
-    ("not", not::check),
-    ("numeric_attribute", numeric_attribute::check),
-    ("ottl_condition", ottl_condition::check),
-    ("probabilistic", probabilistic::check),
-    ("rate_limiting", rate_limiting::check),
-    ("span_count", span_count::check),
-    ("status_code", status_code::check),
-    ("string_attribute", string_attribute::check),
-    ("trace_flags", trace_flags::check),
-    ("trace_state", trace_state::check),
+    ("always_sample", kinds::always_sample::check),
+    ("and", kinds::and::check),
+    ("boolean_attribute", kinds::boolean_attribute::check),
+    ("bytes_limiting", kinds::bytes_limiting::check),
+    ("composite", kinds::composite::check),
+    ("drop", kinds::drop::check),
+    ("latency", kinds::latency::check),
+    ("not", kinds::not::check),
+    ("numeric_attribute", kinds::numeric_attribute::check),
+    ("ottl_condition", kinds::ottl_condition::check),
+    ("probabilistic", kinds::probabilistic::check),
+    ("rate_limiting", kinds::rate_limiting::check),
+    ("span_count", kinds::span_count::check),
+    ("status_code", kinds::status_code::check),
+    ("string_attribute", kinds::string_attribute::check),
+    ("trace_flags", kinds::trace_flags::check),
+    ("trace_state", kinds::trace_state::check),
 ];
 
 /// The names of all policy types.
@@ -163,7 +152,7 @@ pub fn types() -> impl Iterator<Item = &'static str> + Clone {
 }
 
 /// Checks one policy; `depth` is 0 at the top level. Returns its name and rule.
-pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<(String, Rule)> {
+pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<(String, PolicyRule)> {
     let section = Section::new(node, path, cx.diagnostics);
     if depth > NESTING_MAX {
         section.error("type", code::LIMIT, format!("policies nest deeper than {NESTING_MAX}"), None);
@@ -176,7 +165,7 @@ pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) 
     Some((name?, rule?))
 }
 
-fn check_type(section: &Section<'_>, kind: &str, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<Rule> {
+fn check_type(section: &Section<'_>, kind: &str, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<PolicyRule> {
     let known = types();
     for other in known.clone().filter(|other| *other != kind) {
         section.without_effect(other, "the policy's type is another");
@@ -202,7 +191,7 @@ pub fn check_list(
     key: &str,
     cx: &mut PolicyCheck<'_>,
     depth: usize,
-) -> Option<Vec<(String, Rule)>> {
+) -> Option<Vec<(String, PolicyRule)>> {
     let items = match section.list(key) {
         Some(items) if !items.is_empty() => items,
         Some(_) => return section.invalid(key, "the list is empty", "at least one policy"),

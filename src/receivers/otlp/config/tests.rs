@@ -1,17 +1,17 @@
 //! What the check accepts, what it makes of it, and what it says of the rest.
 
 use super::*;
-use crate::core::component::ComponentId;
 use crate::core::diagnostic::Diagnostic;
-use crate::core::factory::Checks;
 use crate::core::node::{Place, SourceId};
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::Checks;
 
 fn checked(yaml: &str) -> (Option<OtlpConfig>, Vec<Diagnostic>) {
     checked_with(&Checks::default(), yaml)
 }
 
 fn checked_with(checks: &Checks, yaml: &str) -> (Option<OtlpConfig>, Vec<Diagnostic>) {
-    let node = crate::config::yaml::parse(yaml, SourceId(0), &checks.diagnostics).ok().unwrap();
+    let node = crate::config::read::yaml::parse(yaml, SourceId(0), &checks.diagnostics).ok().unwrap();
     let id = ComponentId::parse("otlp").unwrap();
     let cx = CheckContext { id: &id, path: "receivers::otlp".to_owned(), place: Place::default(), checks };
     let config = check(&cx, &node);

@@ -1,18 +1,18 @@
 //! Log records. The body is the message if it is text; other bodies have no field in this mode.
 
 use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
+use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::tree::Style;
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, Work};
 use crate::otlp::walk::{AnyValue, Malformed};
 
 /// Appends the documents of a scope of log records.
-pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     work.tree.clear();
     add_shared(work.tree, scope, work.seen)?;
-    let target = router.target(Kind::Logs, scope.wanted);
+    let target = router.target(DataStreamType::Logs, scope.wanted);
     let shared = work.tree.mark();
     for (place, bytes) in scope.items() {
         let mark = work.bulk.mark();
@@ -29,7 +29,7 @@ pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Resu
 }
 
 fn push_record(
-    (router, target): (&Router<'_>, &Target),
+    (router, target): (&Router<'_>, &DocumentTarget),
     general: Wanted<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
@@ -37,7 +37,7 @@ fn push_record(
     let record = Record::read(bytes)?;
     let id = work.ids.of_bytes(record.timestamp(), bytes);
     let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;
-    let own = (wanted != Wanted::default()).then(|| router.target(Kind::Logs, wanted.or(general)));
+    let own = (wanted != Wanted::default()).then(|| router.target(DataStreamType::Logs, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);
     let time = work.storable_or_arrival(record.timestamp());
     work.add_timestamp(time);
@@ -52,9 +52,9 @@ fn push_record(
         tree.add_text("message", message);
     }
     tree.add_stream("", target);
-    let naming = Naming::new(&id, &wanted, Kind::Logs, router.settings);
+    let naming = Naming::new(&id, &wanted, DataStreamType::Logs, router.settings);
     let head = work.bulk.begin_document(target, &naming);
-    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
     work.bulk.lines.push(b'\n');
     Ok(head)
 }

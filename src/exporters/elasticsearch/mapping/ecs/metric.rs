@@ -1,29 +1,32 @@
 //! Data points: those of one time with the same attributes make one document, each under its metric's name.
 
 use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, rename};
-use crate::exporters::elasticsearch::mapping::groups::{Entry, FieldType, Group, Groups, Rule};
-use crate::exporters::elasticsearch::mapping::points::Number;
-use crate::exporters::elasticsearch::mapping::route::{Kind, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::tree::{Style, Tree};
-use crate::exporters::elasticsearch::mapping::value::{self, same_key};
-use crate::exporters::elasticsearch::mapping::{Fault, Head, Work};
+use crate::exporters::elasticsearch::mapping::json::tree::{FieldTree, PathStyle};
+use crate::exporters::elasticsearch::mapping::json::value;
+use crate::exporters::elasticsearch::mapping::json::value::same_key;
+use crate::exporters::elasticsearch::mapping::metrics::groups::{
+    FieldType, GroupedPoint, GroupingRule, PointGroup, PointGroups,
+};
+use crate::exporters::elasticsearch::mapping::metrics::points::Number;
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
+use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
 use crate::otlp::json::text;
 use crate::otlp::walk::Malformed;
 
 /// Appends the documents of a scope of metrics.
-pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn metrics(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     work.tree.clear();
     add_renamed(work.tree, &scope.resource.attributes, rename::of_resource, work.seen)?;
-    let groups = Groups::of(Rule::Ecs, scope, &router.settings.capability, work);
-    let target = router.target(Kind::Metrics, scope.wanted);
+    let groups = PointGroups::of(GroupingRule::Ecs, scope, &router.settings.capability, work);
+    let target = router.target(DataStreamType::Metrics, scope.wanted);
     let shared = work.tree.mark();
     for group in groups.iter() {
         match push_group((router, &target), scope.wanted, (&groups, group), work) {
             Ok(head) => work.bulk.end_document(groups.first(group).place, group.items, head),
             Err(fault) => {
                 work.seen.reset();
-                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, Fault::from(fault))));
+                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, MappingFault::from(fault))));
             }
         }
         work.tree.cut(shared);
@@ -32,14 +35,14 @@ pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> R
 }
 
 fn push_group<'a>(
-    (router, target): (&Router<'_>, &Target),
+    (router, target): (&Router<'_>, &DocumentTarget),
     general: Wanted<'_>,
-    (groups, group): (&Groups<'a>, &Group<'a>),
+    (groups, group): (&PointGroups<'a>, &PointGroup<'a>),
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let point = &groups.first(group).point;
     let wanted = add_renamed(work.tree, &point.attributes, rename::of_nothing, work.seen)?;
-    let own = (wanted != Wanted::default()).then(|| router.target(Kind::Metrics, wanted.or(general)));
+    let own = (wanted != Wanted::default()).then(|| router.target(DataStreamType::Metrics, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);
     for entry in groups.entries(group) {
         add_measure(work.tree, entry, groups);
@@ -53,7 +56,7 @@ fn push_group<'a>(
     let told = named.filter(|_| router.settings.capability.dynamic_templates);
     target.push_templates(&mut work.bulk.lines, told, "");
     let head = work.bulk.open_document(false);
-    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
     work.bulk.lines.push(b'\n');
     Ok(head)
 }
@@ -67,7 +70,7 @@ fn template(field: &FieldType) -> &'static str {
 }
 
 /// A histogram that counted nothing has no field.
-fn add_measure(tree: &mut Tree, entry: &Entry<'_>, groups: &Groups<'_>) {
+fn add_measure(tree: &mut FieldTree, entry: &GroupedPoint<'_>, groups: &PointGroups<'_>) {
     let name = &*same_key(entry.name);
     match entry.field {
         FieldType::Number { number: Number::Long(number), .. } => {

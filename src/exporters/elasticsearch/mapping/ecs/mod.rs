@@ -13,26 +13,26 @@ pub use log::logs;
 pub use metric::metrics;
 pub use span::spans;
 
-use crate::exporters::elasticsearch::mapping::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::ecs::rename::Rename;
+use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::tree::FieldTree;
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::route::Wanted;
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::tree::Tree;
-use crate::exporters::elasticsearch::mapping::value::Seen;
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::otlp::walk::{Attribute, Malformed};
 
 /// The fields that resource and scope give to every document.
-fn add_shared(tree: &mut Tree, scope: &Scope<'_>, seen: &mut Seen) -> Result<(), Malformed> {
+fn add_shared(tree: &mut FieldTree, scope: &MappedScope<'_>, seen: &mut SeenKeys) -> Result<(), Malformed> {
     add_renamed(tree, &scope.resource.attributes, rename::of_resource, seen)?;
     tree.add_attributes(b"", &scope.scope.attributes, seen)
 }
 
 /// Attributes under the names that `rename` gives them; returns what they say about the destination.
 fn add_renamed<'a>(
-    tree: &mut Tree,
+    tree: &mut FieldTree,
     attributes: &Repeated<'a>,
     rename: fn(&[u8]) -> Rename,
-    seen: &mut Seen,
+    seen: &mut SeenKeys,
 ) -> Result<Wanted<'a>, Malformed> {
     let mut wanted = Wanted::default();
     for entry in attributes.entries() {

@@ -1,14 +1,14 @@
 //! Spans, and their events as log documents: exceptions in the stream of errors, others in the service's.
 
 use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
-use crate::exporters::elasticsearch::mapping::ids::Id;
-use crate::exporters::elasticsearch::mapping::record::{Part, Span};
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::tree::Style;
+use crate::exporters::elasticsearch::mapping::ids::DocumentId;
+use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
+use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, Work};
 use crate::otlp::ids::push_hex;
-use crate::otlp::split::Place;
+use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
 
 const KINDS: [&str; 6] = ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
@@ -17,21 +17,21 @@ const KINDS: [&str; 6] = ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSU
 struct Targets<'a> {
     router: &'a Router<'a>,
     wanted: Wanted<'a>,
-    spans: Target,
-    errors: Target,
-    events: Target,
+    spans: DocumentTarget,
+    errors: DocumentTarget,
+    events: DocumentTarget,
 }
 
 /// Appends the documents of a scope of spans.
-pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     work.tree.clear();
     add_shared(work.tree, scope, work.seen)?;
     let targets = Targets {
         router,
         wanted: scope.wanted,
-        spans: router.target(Kind::Traces, scope.wanted),
-        errors: router.target_of(Kind::Logs, scope.wanted, b"apm.error"),
-        events: router.target_of(Kind::Logs, scope.wanted, &service_dataset(scope)),
+        spans: router.target(DataStreamType::Traces, scope.wanted),
+        errors: router.target_of(DataStreamType::Logs, scope.wanted, b"apm.error"),
+        events: router.target_of(DataStreamType::Logs, scope.wanted, &service_dataset(scope)),
     };
     let shared = work.tree.mark();
     for (place, bytes) in scope.items() {
@@ -46,23 +46,28 @@ pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Res
 }
 
 /// `apm.app.<service>`.
-fn service_dataset(scope: &Scope<'_>) -> Vec<u8> {
+fn service_dataset(scope: &MappedScope<'_>) -> Vec<u8> {
     let attributes = scope.resource.attributes.entries().flatten().flat_map(Attribute::read);
     let names = attributes.filter(|attribute| attribute.key == b"service.name").map(|attribute| attribute.value);
     let name = names.filter_map(|name| if let AnyValue::Str(name) = name { Some(name) } else { None }).last();
     [b"apm.app.", name.filter(|name| !name.is_empty()).unwrap_or(b"unknown")].concat()
 }
 
-fn push_span(targets: &Targets<'_>, (place, bytes): (Place, &[u8]), work: &mut Work<'_>) -> Result<(), Malformed> {
+fn push_span(
+    targets: &Targets<'_>,
+    (place, bytes): (ItemPosition, &[u8]),
+    work: &mut Work<'_>,
+) -> Result<(), Malformed> {
     let span = Span::read(bytes)?;
     let id = work.ids.of_span(&span, bytes);
     let shared = work.tree.mark();
     let wanted = add_renamed(work.tree, &span.attributes, rename::of_span, work.seen)?;
-    let own = (wanted != Wanted::default()).then(|| targets.router.target(Kind::Traces, wanted.or(targets.wanted)));
+    let own =
+        (wanted != Wanted::default()).then(|| targets.router.target(DataStreamType::Traces, wanted.or(targets.wanted)));
     let target = own.as_ref().unwrap_or(&targets.spans);
     add_fields(&span, work)?;
     work.tree.add_stream("", target);
-    let naming = Naming::new(&id, &wanted, Kind::Traces, targets.router.settings);
+    let naming = Naming::new(&id, &wanted, DataStreamType::Traces, targets.router.settings);
     let head = push_document(target, &naming, work);
     work.bulk.end_document(place, 1, head);
     work.tree.cut(shared);
@@ -70,7 +75,7 @@ fn push_span(targets: &Targets<'_>, (place, bytes): (Place, &[u8]), work: &mut W
         return Ok(());
     }
     for (number, event) in span.events.entries().enumerate() {
-        let event = Part::read_event(event?)?;
+        let event = SpanPart::read_event(event?)?;
         let head = push_event(targets, (&span, &event), (&id, number), work)?;
         work.bulk.end_document(place, 0, head);
         work.tree.cut(shared);
@@ -103,7 +108,7 @@ fn add_fields(span: &Span<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
 
 fn push_links(out: &mut Vec<u8>, span: &Span<'_>) -> Result<(), Malformed> {
     for (number, link) in span.links.entries().enumerate() {
-        let link = Part::read_link(link?)?;
+        let link = SpanPart::read_link(link?)?;
         out.extend_from_slice(if number == 0 { b"[{" } else { b",{" });
         out.extend_from_slice(b"\"trace\":{\"id\":\"");
         push_hex(out, link.trace_id);
@@ -115,17 +120,17 @@ fn push_links(out: &mut Vec<u8>, span: &Span<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn push_document(target: &Target, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
+fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
     let head = work.bulk.begin_document(target, naming);
-    work.tree.push(&mut work.bulk.lines, Style::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
     work.bulk.lines.push(b'\n');
     head
 }
 
 fn push_event(
     targets: &Targets<'_>,
-    (span, event): (&Span<'_>, &Part<'_>),
-    (id, number): (&Id, usize),
+    (span, event): (&Span<'_>, &SpanPart<'_>),
+    (id, number): (&DocumentId, usize),
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let error = is_exception(event);
@@ -149,7 +154,7 @@ fn push_event(
 }
 
 /// An event named `exception` that says what kind or what text.
-fn is_exception(event: &Part<'_>) -> bool {
+fn is_exception(event: &SpanPart<'_>) -> bool {
     let mut attributes = event.attributes.entries().flatten().flat_map(Attribute::read);
     event.name == b"exception"
         && attributes.any(|attribute| matches!(attribute.key, b"exception.type" | b"exception.message"))

@@ -1,13 +1,14 @@
 //! What the documents of one scope share, rendered once: `"resource":{...},"scope":{...}`.
 
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites};
-use crate::exporters::elasticsearch::mapping::json::{close_object, push_count, push_key, push_text};
-use crate::exporters::elasticsearch::mapping::scope::{Described, Scope};
-use crate::exporters::elasticsearch::mapping::value::Seen;
+use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::json::attributes::Composites;
+use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_count, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
+use crate::exporters::elasticsearch::mapping::scope::{Described, MappedScope};
 use crate::otlp::walk::Malformed;
 
 /// The end of every document of a scope.
-pub fn render(scope: &Scope<'_>, seen: &mut Seen) -> Result<Vec<u8>, Malformed> {
+pub fn render(scope: &MappedScope<'_>, seen: &mut SeenKeys) -> Result<Vec<u8>, Malformed> {
     let mut tail = Vec::with_capacity(512);
     push_described(&mut tail, "resource", &scope.resource, seen)?;
     tail.push(b',');
@@ -15,7 +16,7 @@ pub fn render(scope: &Scope<'_>, seen: &mut Seen) -> Result<Vec<u8>, Malformed> 
     Ok(tail)
 }
 
-fn push_described(out: &mut Vec<u8>, key: &str, of: &Described<'_>, seen: &mut Seen) -> Result<(), Malformed> {
+fn push_described(out: &mut Vec<u8>, key: &str, of: &Described<'_>, seen: &mut SeenKeys) -> Result<(), Malformed> {
     push_key(out, key);
     out.push(b'{');
     push_text(out, "schema_url", of.schema_url);

@@ -1,26 +1,28 @@
 //! Log records: one document each.
 
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found};
-use crate::exporters::elasticsearch::mapping::json::{push_count, push_id, push_text};
+use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::text::{push_count, push_id, push_text};
+use crate::exporters::elasticsearch::mapping::json::value;
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::value::{self, Seen};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, DATE_NANOS_MAX, Head, Stored, Work};
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
 /// Where one document goes and what it shares with its neighbours.
 #[derive(Clone, Copy)]
 struct Cover<'a> {
-    target: &'a Target,
+    target: &'a DocumentTarget,
     naming: Naming<'a>,
     tail: &'a [u8],
 }
 
 /// Appends the documents of a scope of log records.
-pub fn logs(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
-    let target = router.target(Kind::Logs, scope.wanted);
+pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+    let target = router.target(DataStreamType::Logs, scope.wanted);
     let tail = frame::render(scope, work.seen)?;
     for (place, bytes) in scope.items() {
         let mark = work.bulk.mark();
@@ -54,8 +56,8 @@ fn push_record(
     }
     // Rare: the record names its own destination, which stands before it.
     bulk.lines.truncate(start);
-    let target = router.target(Kind::Logs, found.wanted.or(general));
-    let naming = Naming::new(&id, &found.wanted, Kind::Logs, router.settings);
+    let target = router.target(DataStreamType::Logs, found.wanted.or(general));
+    let naming = Naming::new(&id, &found.wanted, DataStreamType::Logs, router.settings);
     let (head, _) = push_document(bulk, (&record, time), Cover { target: &target, naming, ..cover }, seen)?;
     Ok(head)
 }
@@ -64,8 +66,8 @@ fn push_document<'a>(
     bulk: &mut Bulk,
     (record, time): (&Record<'a>, Stored),
     cover: Cover<'_>,
-    seen: &mut Seen,
-) -> Result<(Head, Found<'a>), Malformed> {
+    seen: &mut SeenKeys,
+) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);
@@ -92,7 +94,7 @@ fn push_document<'a>(
 
 /// `,"body":{...}`: text for scalars, structured for a map or a list of maps; another list becomes the one field of a
 /// map, because the structured body is an object. Nothing for an empty body.
-fn push_body(out: &mut Vec<u8>, body: &[u8], seen: &mut Seen) -> Result<(), Malformed> {
+fn push_body(out: &mut Vec<u8>, body: &[u8], seen: &mut SeenKeys) -> Result<(), Malformed> {
     let value = AnyValue::read(body)?;
     let (open, close): (&[u8], &[u8]) = match value {
         AnyValue::Empty => return Ok(()),

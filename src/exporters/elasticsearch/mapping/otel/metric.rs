@@ -1,15 +1,18 @@
 //! Data points: a group of them makes one document of a time series. It carries no id of its own, for the index makes it
 //! of time and dimensions.
 
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites};
-use crate::exporters::elasticsearch::mapping::groups::{Entry, FieldType, Group, Groups, Rule};
-use crate::exporters::elasticsearch::mapping::json::{close_object, push_count, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::json::attributes::Composites;
+use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_count, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::json::value;
+use crate::exporters::elasticsearch::mapping::metrics::groups::{
+    FieldType, GroupedPoint, GroupingRule, PointGroup, PointGroups,
+};
+use crate::exporters::elasticsearch::mapping::metrics::points::Number;
 use crate::exporters::elasticsearch::mapping::otel::frame;
-use crate::exporters::elasticsearch::mapping::points::Number;
-use crate::exporters::elasticsearch::mapping::route::{Kind, Router, Target};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::value;
-use crate::exporters::elasticsearch::mapping::{Fault, Head, Work, xxh64};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
+use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work, xxh64};
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
 use crate::otlp::walk::Malformed;
@@ -17,9 +20,9 @@ use crate::otlp::walk::Malformed;
 /// What the documents of one scope share, and room for one at a time.
 struct Sheet<'a, 'g> {
     router: &'g Router<'g>,
-    scope: &'g Scope<'a>,
-    groups: &'g Groups<'a>,
-    target: Target,
+    scope: &'g MappedScope<'a>,
+    groups: &'g PointGroups<'a>,
+    target: DocumentTarget,
     tail: Vec<u8>,
     attributes: Vec<u8>,
     names: Vec<&'a [u8]>,
@@ -27,10 +30,10 @@ struct Sheet<'a, 'g> {
 }
 
 /// Appends the documents of a scope of metrics.
-pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn metrics(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let tail = frame::render(scope, work.seen)?;
-    let groups = Groups::of(Rule::Otel, scope, &router.settings.capability, work);
-    let target = router.target(Kind::Metrics, scope.wanted);
+    let groups = PointGroups::of(GroupingRule::Otel, scope, &router.settings.capability, work);
+    let target = router.target(DataStreamType::Metrics, scope.wanted);
     let (attributes, names, joined) = (Vec::new(), Vec::new(), Vec::new());
     let mut sheet = Sheet { router, scope, groups: &groups, target, tail, attributes, names, joined };
     for group in groups.iter() {
@@ -40,7 +43,7 @@ pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> R
             Err(fault) => {
                 work.seen.reset();
                 work.bulk.lines.truncate(mark.lines);
-                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, Fault::from(fault))));
+                work.bulk.faulty.extend(groups.entries(group).map(|entry| (entry.place, MappingFault::from(fault))));
             }
         }
     }
@@ -48,13 +51,13 @@ pub fn metrics(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> R
 }
 
 impl<'a> Sheet<'a, '_> {
-    fn push(&mut self, group: &Group<'a>, work: &mut Work<'_>) -> Result<Head, Malformed> {
+    fn push(&mut self, group: &PointGroup<'a>, work: &mut Work<'_>) -> Result<Head, Malformed> {
         let first = self.groups.first(group);
         self.attributes.clear();
         let composites = Composites::dimensions(self.router.settings.capability.array_dimensions);
         let found = attributes::push_attributes(&mut self.attributes, &first.point.attributes, work.seen, composites)?;
         let own = (found.wanted != Default::default())
-            .then(|| self.router.target(Kind::Metrics, found.wanted.or(self.scope.wanted)));
+            .then(|| self.router.target(DataStreamType::Metrics, found.wanted.or(self.scope.wanted)));
         let target = own.as_ref().unwrap_or(&self.target);
         let out = &mut work.bulk.lines;
         push_action(out, self.groups.entries(group), target, self.router);
@@ -73,7 +76,7 @@ impl<'a> Sheet<'a, '_> {
         Ok(head)
     }
 
-    fn push_measures(&mut self, out: &mut Vec<u8>, group: &Group<'a>) {
+    fn push_measures(&mut self, out: &mut Vec<u8>, group: &PointGroup<'a>) {
         out.extend_from_slice(b",\"metrics\":{");
         for entry in self.groups.entries(group) {
             text::push_string(out, entry.name);
@@ -90,7 +93,7 @@ impl<'a> Sheet<'a, '_> {
     }
 
     /// Documents of one time series and time differ by the names of their metrics; the hash is one of its dimensions.
-    fn push_names_hash(&mut self, out: &mut Vec<u8>, group: &Group<'a>) {
+    fn push_names_hash(&mut self, out: &mut Vec<u8>, group: &PointGroup<'a>) {
         self.names.clear();
         self.names.extend(self.groups.entries(group).map(|entry| entry.name));
         self.names.sort_unstable();
@@ -118,8 +121,8 @@ fn template(field: &FieldType) -> &'static str {
 
 fn push_action<'g, 'a: 'g>(
     out: &mut Vec<u8>,
-    entries: impl Iterator<Item = &'g Entry<'a>>,
-    target: &Target,
+    entries: impl Iterator<Item = &'g GroupedPoint<'a>>,
+    target: &DocumentTarget,
     router: &Router<'_>,
 ) {
     let takes = &router.settings.capability;
@@ -129,7 +132,7 @@ fn push_action<'g, 'a: 'g>(
     target.push_templates(out, named, "metrics.");
 }
 
-fn push_measure(out: &mut Vec<u8>, entry: &Entry<'_>, groups: &Groups<'_>) {
+fn push_measure(out: &mut Vec<u8>, entry: &GroupedPoint<'_>, groups: &PointGroups<'_>) {
     match &entry.field {
         FieldType::Number { number: Number::Long(number), .. } => text::push_signed(out, *number),
         FieldType::Number { number: Number::Double(number), .. } => value::push_double(out, *number),

@@ -9,8 +9,9 @@ pub use log::logs;
 pub use metric::metrics;
 pub use span::spans;
 
-use crate::exporters::elasticsearch::mapping::json::{close_object, push_key};
-use crate::exporters::elasticsearch::mapping::{ORIGINAL_TIME, tree};
+use crate::exporters::elasticsearch::mapping::ORIGINAL_TIME;
+use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_key};
+use crate::exporters::elasticsearch::mapping::json::tree;
 use crate::otlp::json::text;
 
 /// A time as the templates take it with nanoseconds: a string of milliseconds, point, remaining nanoseconds (not padded;

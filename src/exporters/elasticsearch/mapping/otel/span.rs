@@ -1,16 +1,17 @@
 //! Spans and their events: one document each, the span's first.
 
-use crate::exporters::elasticsearch::mapping::attributes::{self, Composites, Found, Repeated};
-use crate::exporters::elasticsearch::mapping::ids::Id;
-use crate::exporters::elasticsearch::mapping::json::{close_object, push_count, push_id, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::ids::DocumentId;
+use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, Repeated, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_count, push_id, push_key, push_text};
+use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
-use crate::exporters::elasticsearch::mapping::record::{Part, Span};
-use crate::exporters::elasticsearch::mapping::route::{Kind, Naming, Router, Target, Wanted};
-use crate::exporters::elasticsearch::mapping::scope::Scope;
-use crate::exporters::elasticsearch::mapping::value::Seen;
+use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, Head, Stored, Work};
 use crate::otlp::json::text;
-use crate::otlp::split::Place;
+use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::Malformed;
 
 const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
@@ -20,26 +21,26 @@ struct Frame<'a> {
     router: &'a Router<'a>,
     /// What scope and resource say about the destination.
     wanted: Wanted<'a>,
-    spans: Target,
-    events: Target,
+    spans: DocumentTarget,
+    events: DocumentTarget,
     tail: Vec<u8>,
 }
 
 /// Where one document goes and what it ends with.
 #[derive(Clone, Copy)]
 struct Cover<'a> {
-    target: &'a Target,
+    target: &'a DocumentTarget,
     naming: Naming<'a>,
     tail: &'a [u8],
 }
 
 /// Appends the documents of a scope of spans.
-pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
+pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let frame = Frame {
         router,
         wanted: scope.wanted,
-        spans: router.target(Kind::Traces, scope.wanted),
-        events: router.target(Kind::Logs, scope.wanted),
+        spans: router.target(DataStreamType::Traces, scope.wanted),
+        events: router.target(DataStreamType::Logs, scope.wanted),
         tail: frame::render(scope, work.seen)?,
     };
     for (place, bytes) in scope.items() {
@@ -52,7 +53,7 @@ pub fn spans(router: &Router<'_>, scope: &Scope<'_>, work: &mut Work<'_>) -> Res
     Ok(())
 }
 
-fn push_span(frame: &Frame<'_>, bytes: &[u8], place: Place, work: &mut Work<'_>) -> Result<(), Malformed> {
+fn push_span(frame: &Frame<'_>, bytes: &[u8], place: ItemPosition, work: &mut Work<'_>) -> Result<(), Malformed> {
     let span = Span::read(bytes)?;
     let id = work.ids.of_span(&span, bytes);
     let time = work.storable(span.start);
@@ -64,14 +65,14 @@ fn push_span(frame: &Frame<'_>, bytes: &[u8], place: Place, work: &mut Work<'_>)
     if found.wanted != Wanted::default() {
         // Rare: the span names its own destination, which stands before it.
         bulk.lines.truncate(start);
-        let target = frame.router.target(Kind::Traces, found.wanted.or(frame.wanted));
-        let naming = Naming::new(&id, &found.wanted, Kind::Traces, frame.router.settings);
+        let target = frame.router.target(DataStreamType::Traces, found.wanted.or(frame.wanted));
+        let naming = Naming::new(&id, &found.wanted, DataStreamType::Traces, frame.router.settings);
         (head, _) =
             push_span_document(bulk, (&span, time), Cover { target: &target, naming, tail: &frame.tail }, seen)?;
     }
     bulk.end_document(place, 1, head);
     for (number, event) in span.events.entries().enumerate() {
-        let event = Part::read_event(event?)?;
+        let event = SpanPart::read_event(event?)?;
         let head = push_event(frame, (&span, &event), (&id, number), work)?;
         work.bulk.end_document(place, 0, head);
     }
@@ -82,8 +83,8 @@ fn push_span_document<'a>(
     bulk: &mut Bulk,
     (span, time): (&Span<'a>, Stored),
     cover: Cover<'_>,
-    seen: &mut Seen,
-) -> Result<(Head, Found<'a>), Malformed> {
+    seen: &mut SeenKeys,
+) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);
@@ -124,10 +125,10 @@ fn push_status(out: &mut Vec<u8>, span: &Span<'_>) {
     out.push(b',');
 }
 
-fn push_links(out: &mut Vec<u8>, links: &Repeated<'_>, seen: &mut Seen) -> Result<(), Malformed> {
+fn push_links(out: &mut Vec<u8>, links: &Repeated<'_>, seen: &mut SeenKeys) -> Result<(), Malformed> {
     out.extend_from_slice(b"\"links\":[");
     for (index, link) in links.entries().enumerate() {
-        let link = Part::read_link(link?)?;
+        let link = SpanPart::read_link(link?)?;
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
         push_id(out, "trace_id", link.trace_id);
         push_id(out, "span_id", link.span_id);
@@ -142,8 +143,8 @@ fn push_links(out: &mut Vec<u8>, links: &Repeated<'_>, seen: &mut Seen) -> Resul
 
 fn push_event(
     frame: &Frame<'_>,
-    (span, event): (&Span<'_>, &Part<'_>),
-    (id, number): (&Id, usize),
+    (span, event): (&Span<'_>, &SpanPart<'_>),
+    (id, number): (&DocumentId, usize),
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let time = work.storable(event.time);
@@ -156,17 +157,17 @@ fn push_event(
         return Ok(head);
     }
     bulk.lines.truncate(start);
-    let target = frame.router.target(Kind::Logs, found.wanted.or(frame.wanted));
+    let target = frame.router.target(DataStreamType::Logs, found.wanted.or(frame.wanted));
     let (head, _) = push_event_document(bulk, (span, event, time), Cover { target: &target, ..cover }, seen)?;
     Ok(head)
 }
 
 fn push_event_document<'a>(
     bulk: &mut Bulk,
-    (span, event, time): (&Span<'_>, &Part<'a>, Stored),
+    (span, event, time): (&Span<'_>, &SpanPart<'a>, Stored),
     cover: Cover<'_>,
-    seen: &mut Seen,
-) -> Result<(Head, Found<'a>), Malformed> {
+    seen: &mut SeenKeys,
+) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);
@@ -185,8 +186,12 @@ fn push_event_document<'a>(
 }
 
 /// The event's attributes, with its name among them under the key by which log events are known.
-fn push_event_attributes<'a>(out: &mut Vec<u8>, event: &Part<'a>, seen: &mut Seen) -> Result<Found<'a>, Malformed> {
-    let mut found = Found::default();
+fn push_event_attributes<'a>(
+    out: &mut Vec<u8>,
+    event: &SpanPart<'a>,
+    seen: &mut SeenKeys,
+) -> Result<WrittenAttributes<'a>, Malformed> {
+    let mut found = WrittenAttributes::default();
     if event.attributes.count == 0 && event.name.is_empty() {
         return Ok(found);
     }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::exporters::elasticsearch::mapping::DATE_NANOS_MAX;
-use crate::exporters::elasticsearch::mapping::value::LEVELS_MAX;
+use crate::exporters::elasticsearch::mapping::json::value::LEVELS_MAX;
 
-const MODES: [Mode; 4] = [Mode::Otel, Mode::Ecs, Mode::None, Mode::Raw];
+const MODES: [MappingMode; 4] = [MappingMode::Otel, MappingMode::Ecs, MappingMode::None, MappingMode::Raw];
 
 /// A value of `depth` lists, each of a number, a text and the next list.
 fn mixed_lists(depth: usize) -> String {
@@ -77,7 +77,7 @@ fn a_time_that_no_index_holds_becomes_text_beside_the_arrival() {
             let kept = pair["doc"].get("attributes").and_then(|attributes| attributes.get("podgate.timestamp"));
             assert_eq!(kept.and_then(Value::as_str), original, "{pair}");
         }
-        for mode in [Mode::Ecs, Mode::None, Mode::Raw] {
+        for mode in [MappingMode::Ecs, MappingMode::None, MappingMode::Raw] {
             let bulk = map_as(plain(mode), Signal::Traces, &envelope_of(Signal::Traces, &span));
             assert!(pairs(&bulk).iter().all(|pair| pair["doc"]["@timestamp"].is_string()), "{mode:?}");
             assert_eq!(bulk.as_text > 0, original.is_some(), "{mode:?}");
@@ -91,7 +91,7 @@ fn a_record_without_any_time_has_the_time_of_its_arrival() {
     let (_, bulk) = mapped(Signal::Logs, &record(r#"{"stringValue":"a"}"#, ""));
     let document = &pairs(&bulk)[0]["doc"];
     assert_eq!((&document["@timestamp"], &document["observed_timestamp"]), (&arrival.clone().into(), &arrival.into()));
-    for mode in [Mode::Ecs, Mode::None, Mode::Raw] {
+    for mode in [MappingMode::Ecs, MappingMode::None, MappingMode::Raw] {
         let bulk = map_as(plain(mode), Signal::Logs, &envelope_of(Signal::Logs, &record(r#"{"stringValue":"a"}"#, "")));
         let time = pairs(&bulk)[0]["doc"]["@timestamp"].as_str().unwrap().to_owned();
         assert!(time.starts_with("2026-"), "{mode:?} {time}");

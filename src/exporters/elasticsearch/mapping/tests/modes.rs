@@ -16,13 +16,13 @@ const TRACE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"serv
         {"key":"link.type","value":{"stringValue":"follows_from"}}]}],
     "status":{"code":1,"message":"fine"}}]}]}]}"#;
 
-fn trace(mode: Mode) -> Vec<Value> {
+fn trace(mode: MappingMode) -> Vec<Value> {
     pairs(&map_as(plain(mode), Signal::Traces, &envelope_of(Signal::Traces, TRACE)))
 }
 
 #[test]
 fn mode_none_keeps_the_names_of_otlp_and_puts_attributes_and_events_below_a_word() {
-    let documents = trace(Mode::None);
+    let documents = trace(MappingMode::None);
     assert_eq!(documents.len(), 1);
     assert_eq!(documents[0]["action"]["create"]["_index"], "traces-generic-default");
     let link = r#"[{"attribute":{"link.type":"follows_from"},"spanID":"0807060504030201","traceID":"100f0e0d0c0b0a090807060504030201"}]"#;
@@ -41,7 +41,7 @@ fn mode_none_keeps_the_names_of_otlp_and_puts_attributes_and_events_below_a_word
 
 #[test]
 fn mode_raw_puts_attributes_and_events_at_the_root() {
-    let document = &trace(Mode::Raw)[0]["doc"];
+    let document = &trace(MappingMode::Raw)[0]["doc"];
     assert_eq!(document["http.method"], "GET");
     assert_eq!(document["query.executed.rows.returned"], 1);
     assert_eq!(document["data_stream.type"], "traces");
@@ -52,7 +52,7 @@ fn mode_raw_puts_attributes_and_events_at_the_root() {
 fn a_log_record_in_mode_none_has_its_flags_its_severity_and_its_body() {
     let record = r#"{"timeUnixNano":"1705314600000000000","severityNumber":9,"severityText":"INFO","flags":1,
         "body":{"kvlistValue":{"values":[{"key":"m","value":{"stringValue":"x"}}]}}}"#;
-    let (documents, _) = log_documents(plain(Mode::None), record);
+    let (documents, _) = log_documents(plain(MappingMode::None), record);
     let expected = json!({
         "@timestamp": "2024-01-15T10:30:00.000000000Z", "Attributes.data_stream.dataset": "generic",
         "Attributes.data_stream.namespace": "default", "Attributes.data_stream.type": "logs", "Body.m": "x",
@@ -69,15 +69,19 @@ fn mode_bodymap_writes_the_body_word_for_word_and_takes_nothing_but_maps() {
         {"timeUnixNano":"1705314600000000000","body":{"kvlistValue":{"values":[{"key":"n","value":{"intValue":1}}]}},
          "attributes":[{"key":"data_stream.type","value":{"stringValue":"metrics"}}]},
         {"body":{"stringValue":"text"}}"#;
-    let (documents, faults) = log_documents(plain(Mode::Bodymap), records);
+    let (documents, faults) = log_documents(plain(MappingMode::Bodymap), records);
     assert_eq!(documents[0]["doc"], json!({"message": "m", "@timestamp": "then", "log.level": "error"}));
     assert_eq!(documents[1]["doc"], json!({"n": 1, "@timestamp": "2024-01-15T10:30:00.000000000Z"}));
     assert_eq!(documents[1]["action"]["create"]["_index"], "metrics-generic-default");
-    assert_eq!(faults, [Fault::Body]);
+    assert_eq!(faults, [MappingFault::Body]);
 }
 
 /// Index of the one log document of a scope with this mode attribute.
-fn index_of(settings: Settings, request: Option<Mode>, scope: Option<&str>) -> Result<String, Fault> {
+fn index_of(
+    settings: MappingSettings,
+    request: Option<MappingMode>,
+    scope: Option<&str>,
+) -> Result<String, MappingFault> {
     let scope = scope.map(|mode| {
         format!(r#""scope":{{"attributes":[{{"key":"elastic.mapping.mode","value":{{"stringValue":"{mode}"}}}}]}},"#)
     });
@@ -86,7 +90,7 @@ fn index_of(settings: Settings, request: Option<Mode>, scope: Option<&str>) -> R
     let envelope = envelope_of(Signal::Logs, &input);
     let mut bulk = Bulk::default();
     let request =
-        Request { signal: Signal::Logs, envelope: &envelope, mode: request, now: NOW, arrived: NOW, nonce: 0 };
+        MappingRequest { signal: Signal::Logs, envelope: &envelope, mode: request, now: NOW, arrived: NOW, nonce: 0 };
     Mapper::new(settings).map(&request, &mut Deltas::default(), &mut bulk);
     match bulk.faulty.first() {
         Some((_, fault)) => Err(*fault),
@@ -97,38 +101,38 @@ fn index_of(settings: Settings, request: Option<Mode>, scope: Option<&str>) -> R
 #[test]
 fn the_scopes_mode_comes_before_the_requests_and_this_before_the_default() {
     let (otel, other) = (Ok("logs-generic.otel-default".to_owned()), Ok("logs-generic-default".to_owned()));
-    assert_eq!(index_of(plain(Mode::Otel), None, None), otel);
-    assert_eq!(index_of(plain(Mode::Otel), Some(Mode::Ecs), None), other);
-    assert_eq!(index_of(plain(Mode::Otel), Some(Mode::Ecs), Some("OTel")), otel);
-    assert_eq!(index_of(plain(Mode::Ecs), None, Some("otel")), otel);
+    assert_eq!(index_of(plain(MappingMode::Otel), None, None), otel);
+    assert_eq!(index_of(plain(MappingMode::Otel), Some(MappingMode::Ecs), None), other);
+    assert_eq!(index_of(plain(MappingMode::Otel), Some(MappingMode::Ecs), Some("OTel")), otel);
+    assert_eq!(index_of(plain(MappingMode::Ecs), None, Some("otel")), otel);
 }
 
 #[test]
 fn a_mode_that_does_not_exist_or_is_not_allowed_is_a_fault() {
-    assert_eq!(index_of(plain(Mode::Otel), None, Some("odd")), Err(Fault::Mode));
-    let settings = Settings { allowed_modes: vec![Mode::Raw], ..plain(Mode::Otel) };
-    assert_eq!(index_of(settings.clone(), None, Some("ecs")), Err(Fault::Mode));
-    assert_eq!(index_of(settings.clone(), Some(Mode::Ecs), None), Err(Fault::Mode));
+    assert_eq!(index_of(plain(MappingMode::Otel), None, Some("odd")), Err(MappingFault::Mode));
+    let settings = MappingSettings { allowed_modes: vec![MappingMode::Raw], ..plain(MappingMode::Otel) };
+    assert_eq!(index_of(settings.clone(), None, Some("ecs")), Err(MappingFault::Mode));
+    assert_eq!(index_of(settings.clone(), Some(MappingMode::Ecs), None), Err(MappingFault::Mode));
     assert!(index_of(settings, None, Some("otel")).is_ok(), "the default is always allowed");
 }
 
 #[test]
 fn signals_without_documents_in_a_mode_are_counted_as_faults() {
     let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"m","gauge":{"dataPoints":[{"asInt":1},{"asInt":2}]}}]}]}]}"#;
-    let faults = |mode: Mode, signal: Signal, input: &str| -> Vec<Fault> {
+    let faults = |mode: MappingMode, signal: Signal, input: &str| -> Vec<MappingFault> {
         let bulk = map_as(plain(mode), signal, &envelope_of(signal, input));
         assert!(bulk.documents.is_empty() && bulk.lines.is_empty());
         bulk.faulty.iter().map(|(_, fault)| *fault).collect()
     };
-    assert_eq!(faults(Mode::Raw, Signal::Metrics, metrics), [Fault::Unsupported; 2]);
-    assert_eq!(faults(Mode::Bodymap, Signal::Traces, TRACE), [Fault::Unsupported]);
+    assert_eq!(faults(MappingMode::Raw, Signal::Metrics, metrics), [MappingFault::Unsupported; 2]);
+    assert_eq!(faults(MappingMode::Bodymap, Signal::Traces, TRACE), [MappingFault::Unsupported]);
     let profiles = r#"{"resourceProfiles":[{"scopeProfiles":[{"profiles":[{}]}]}]}"#;
-    assert_eq!(faults(Mode::Otel, Signal::Profiles, profiles), [Fault::Profiles]);
+    assert_eq!(faults(MappingMode::Otel, Signal::Profiles, profiles), [MappingFault::Profiles]);
 }
 
 #[test]
 fn events_in_mode_ecs_are_documents_only_where_the_switch_is_on() {
-    assert_eq!(trace(Mode::Ecs).len(), 2);
-    let settings = Settings { ecs_span_events_to_logs: false, ..plain(Mode::Ecs) };
+    assert_eq!(trace(MappingMode::Ecs).len(), 2);
+    let settings = MappingSettings { ecs_span_events_to_logs: false, ..plain(MappingMode::Ecs) };
     assert_eq!(pairs(&map_as(settings, Signal::Traces, &envelope_of(Signal::Traces, TRACE))).len(), 1);
 }

@@ -13,10 +13,10 @@ fn restarted(published: u64) -> Table {
         reason: "Error".into(),
         exit_code: 1,
     };
-    table.apply(Change::Applied(pod("run-0", 0, running(1_000), None)), UnixNanos(1_001 * SECOND));
+    table.apply(PodChange::Applied(pod("run-0", 0, running(1_000), None)), UnixNanos(1_001 * SECOND));
     if published > 0 {
         let state = pod("run-1", 1, running(1_203), Some(dead));
-        table.apply(Change::Applied(state), UnixNanos(published * SECOND));
+        table.apply(PodChange::Applied(state), UnixNanos(published * SECOND));
     }
     table
 }
@@ -33,15 +33,15 @@ fn counted(bindings: &Bindings, table: &mut Table, now: u64, since: f64) -> Resu
         seen_at: entry.seen_at,
         witnessed: None,
         stale: false,
-        clock: Clock::default(),
+        clock: ClockStretches::default(),
         is_new: false,
         apart: false,
     };
     let counting_since = Some(UnixNanos((since * SECOND as f64) as u64));
     let times = || Some(Times { counting_since, ..Times::at(at(now)) });
     match bindings.resolve(ledger, &sighting, &horizon, &times) {
-        Verdict::Found { run, .. } => Ok(run.id.to_string()),
-        Verdict::Missing(absence) | Verdict::Pending { absence, .. } => Err(absence),
+        BindingAnswer::Found { run, .. } => Ok(run.id.to_string()),
+        BindingAnswer::Missing(absence) | BindingAnswer::Pending { absence, .. } => Err(absence),
     }
 }
 

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> UnixNanos {
 fn restarted() -> Table {
     let mut table = Table::new(Duration::from_secs(120));
     let running = |seconds: u64| RunState::Running { started: Some(at(seconds)) };
-    table.apply(Change::Applied(pod("run-0", 0, running(1_200), None)), at(1_201));
+    table.apply(PodChange::Applied(pod("run-0", 0, running(1_200), None)), at(1_201));
     let dead = Ended {
         id: "run-0".into(),
         started: Some(at(1_200)),
@@ -18,7 +18,7 @@ fn restarted() -> Table {
         reason: "Error".into(),
         exit_code: 1,
     };
-    table.apply(Change::Applied(pod("run-1", 1, running(1_121), Some(dead))), at(1_122));
+    table.apply(PodChange::Applied(pod("run-1", 1, running(1_121), Some(dead))), at(1_122));
     table
 }
 
@@ -28,10 +28,10 @@ fn told(since: u64, is_new: bool, made: u64, now: u64) -> Result<String, Absence
     let snapshot = table.snapshot();
     let entry = snapshot.by_uid(UID).expect("known");
     let sighting = unnamed(at(now));
-    let clock = Clock {
+    let clock = ClockStretches {
         doubled: Some((at(1_097), at(1_211))),
-        shown: Some(Shown::new(at(since)).next((at(since), at(1_210)), at(1_100))),
-        ..Clock::default()
+        shown: Some(ShownTimes::new(at(since)).next((at(since), at(1_210)), at(1_100))),
+        ..ClockStretches::default()
     };
     let horizon = Horizon {
         known_until: at(now),
@@ -44,8 +44,8 @@ fn told(since: u64, is_new: bool, made: u64, now: u64) -> Result<String, Absence
     };
     let ledger = entry.ledger.container("app").expect("a status");
     match Bindings::default().resolve(ledger, &sighting, &horizon, &|| Some(Times::at(at(made)))) {
-        Verdict::Found { run, .. } => Ok(run.id.to_string()),
-        Verdict::Missing(absence) | Verdict::Pending { absence, .. } => Err(absence),
+        BindingAnswer::Found { run, .. } => Ok(run.id.to_string()),
+        BindingAnswer::Missing(absence) | BindingAnswer::Pending { absence, .. } => Err(absence),
     }
 }
 

@@ -1,0 +1,130 @@
+//! Findings as a person reads them: what is wrong, the line with a caret under it, what was expected, what to do.
+//!
+//! Text of the configuration may hold anything, so everything that is printed of it passes through the renderer's
+//! cleaning of control characters, and what may not be seen is masked in the lines (`mask`) and in the words (`hidden`).
+
+use std::collections::HashMap;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+
+use crate::config::read::source::Sources;
+use crate::config::show::mask::Masked;
+use crate::core::diagnostic::{Diagnostic, Severity};
+use crate::core::node::{Place, SourceId};
+
+/// Columns shown of a line; longer lines are cut behind the caret.
+const LINE_SHOWN_MAX: usize = 2_000;
+
+/// All findings with their snippets, then a line that counts them. Empty when nothing was found.
+pub fn render(found: &[Diagnostic], sources: &Sources, colored: bool) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(160);
+    let mut out = String::new();
+    let mut masks = HashMap::new();
+    for diagnostic in found {
+        out.push_str(&render_one(diagnostic, sources, &mut masks, &renderer));
+        out.push_str("\n\n");
+    }
+    out.push_str(&count(found));
+    out.push('\n');
+    out
+}
+
+/// All findings for machines, one object each, in the same words and under the same masks.
+pub fn as_json(found: &[Diagnostic], sources: &Sources) -> Vec<serde_json::Value> {
+    let one = |diagnostic: &Diagnostic| {
+        let words = |text: &str| sources.hidden.in_words(text, diagnostic.place).into_owned();
+        let place = diagnostic.place.filter(|place| place.line > 0 && usize::from(place.source.0) < sources.len());
+        serde_json::json!({
+            "code": diagnostic.code,
+            "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
+            "message": words(&diagnostic.message),
+            "file": place.map(|place| sources.name(place.source)),
+            "line": place.map(|place| place.line),
+            "column": place.map(|place| place.column),
+            "path": Some(words(&diagnostic.path)).filter(|path| !path.is_empty()),
+            "expected": diagnostic.expected.as_deref().map(words),
+            "help": diagnostic.help.as_deref().map(words),
+        })
+    };
+    found.iter().map(one).collect()
+}
+
+/// Masked texts by source, made when the first finding needs one.
+type Masks = HashMap<SourceId, Masked>;
+
+fn render_one(diagnostic: &Diagnostic, sources: &Sources, masks: &mut Masks, renderer: &Renderer) -> String {
+    let words = |text| sources.hidden.in_words(text, diagnostic.place).into_owned();
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let label = diagnostic.expected.as_deref().map(words).map(|text| normalize_untrusted_str(&text));
+    let snippet = diagnostic.place.and_then(|place| Line::of(place, sources, masks)).map(|line| {
+        let caret = AnnotationKind::Primary.span(line.from..line.to).label(label.clone());
+        Snippet::source(line.text).line_start(line.number).path(line.name).annotation(caret)
+    });
+    let title = level.primary_title(normalize_untrusted_str(&words(&diagnostic.message))).id(diagnostic.code);
+    let bare = snippet.is_none();
+    let mut group = match snippet {
+        Some(snippet) => title.element(snippet),
+        None => Group::with_title(title),
+    };
+    if let Some(label) = label.filter(|_| bare) {
+        group = group.element(Level::NOTE.message(label));
+    }
+    if !diagnostic.path.is_empty() {
+        group = group.element(Level::NOTE.with_name("at").message(normalize_untrusted_str(&words(&diagnostic.path))));
+    }
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(normalize_untrusted_str(&words(help))));
+    }
+    renderer.render(&[group])
+}
+
+/// The line a place is in, with the bytes its caret covers.
+struct Line<'s> {
+    name: &'s str,
+    number: usize,
+    text: &'s str,
+    from: usize,
+    to: usize,
+}
+
+impl<'s> Line<'s> {
+    /// `None` when the place is in no source: a finding about the configuration as a whole.
+    fn of(place: Place, sources: &'s Sources, masks: &'s mut Masks) -> Option<Line<'s>> {
+        if place.line == 0 || usize::from(place.source.0) >= sources.len() {
+            return None;
+        }
+        let number = place.line as usize;
+        let masked = masks.entry(place.source).or_insert_with(|| match sources.name(place.source) {
+            name if name.starts_with("--set") => Masked::of_set(sources.text(place.source)),
+            _ => Masked::of(sources.text(place.source)),
+        });
+        let text = masked.line(place.line);
+        let column = place.column.max(1) as usize - 1;
+        let byte_of = |column: usize| text.char_indices().nth(column).map_or(text.len(), |(at, _)| at);
+        let (from, shown) = (byte_of(column), byte_of(column + LINE_SHOWN_MAX));
+        let to = byte_of(column + place.length.max(1) as usize).min(shown);
+        let text = &text[..shown];
+        Some(Line { name: sources.name(place.source), number, text, from, to })
+    }
+}
+
+fn count(found: &[Diagnostic]) -> String {
+    let of = |severity| found.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let say = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    };
+    match (of(Severity::Error), of(Severity::Warning)) {
+        (errors, 0) => say(errors, "error"),
+        (0, warnings) => say(warnings, "warning"),
+        (errors, warnings) => format!("{}, {}", say(errors, "error"), say(warnings, "warning")),
+    }
+}

@@ -1,0 +1,6 @@
+//! What is shown of a configuration: findings with a caret, the tree as YAML, and what must stay hidden.
+
+pub mod diagnose;
+pub mod hidden;
+pub mod mask;
+pub mod print;

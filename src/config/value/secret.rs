@@ -1,0 +1,172 @@
+//! Values that must not be seen: a type that cannot print, and the keys whose values are such.
+//!
+//! `print-config`, logs and debug output meet configuration in many places; the type keeps a key out of all of them
+//! without anyone having to remember it.
+
+use std::fmt;
+
+/// What is printed in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// A text that is only given out by [`Secret::expose`]. Neither Display nor Serialize, and Debug shows nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+/// True when the value under `key` is a secret by its name: passwords, tokens, API keys, credentials, private keys, and
+/// everything under `headers`, for a header of any name may carry a key (configopaque hides them all).
+pub fn is_secret_key(key: &str) -> bool {
+    let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    // Names of files and of other settings that only mention a secret.
+    if ["file", "path", "enabled", "type", "name", "allowedheaders", "exposedheaders"]
+        .iter()
+        .any(|end| plain.ends_with(end))
+    {
+        return false;
+    }
+    let words = ["password", "passwd", "secret", "token", "apikey", "accesskey", "privatekey", "credential"];
+    words.iter().any(|word| plain.contains(word))
+        || plain.ends_with("headers")
+        || ["authorization", "proxyauthorization", "cookie", "keypem", "authorizationheader"].contains(&plain.as_str())
+}
+
+/// A part of a secret value as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretPart<'a> {
+    /// An expression that names the secret without being it, or a scheme of authorization.
+    Shown(&'a str),
+    Secret(&'a str),
+}
+
+/// Words before a credential that are none.
+const SCHEMES: [&str; 6] = ["ApiKey ", "Bearer ", "Basic ", "Token ", "Api-Token ", "AWS4-HMAC-SHA256 "];
+
+/// A secret value cut into what may be seen and what may not. Defaults of expressions may not.
+pub fn parts(value: &str) -> Vec<SecretPart<'_>> {
+    let mut parts = Vec::new();
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let inner = value.trim_start_matches(['"', '\'']);
+    let scheme =
+        SCHEMES.iter().find(|scheme| inner.get(..scheme.len()).is_some_and(|word| word.eq_ignore_ascii_case(scheme)));
+    let mut rest = value;
+    if let Some(scheme) = scheme {
+        let (shown, behind) = value.split_at(value.len() - inner.len() + scheme.len());
+        parts.push(SecretPart::Shown(shown));
+        rest = behind;
+    }
+    while let Some(open) = rest.find("${") {
+        let Some(close) = rest[open..].find('}').map(|close| open + close + 1) else { break };
+        // Without this the opening quote alone would be starred beside an expression.
+        let before = &rest[..open];
+        parts.push(if before.len() == 1 && before.starts_with(['"', '\'']) {
+            SecretPart::Shown(before)
+        } else {
+            SecretPart::Secret(before)
+        });
+        let expression = &rest[open..close];
+        match expression.split_once(":-") {
+            Some((name, default)) => {
+                let shown = name.len() + 2;
+                parts.push(SecretPart::Shown(&expression[..shown]));
+                parts.push(SecretPart::Secret(default.trim_end_matches('}')));
+                parts.push(SecretPart::Shown(&expression[shown + default.trim_end_matches('}').len()..]));
+            }
+            None => parts.push(SecretPart::Shown(expression)),
+        }
+        rest = &rest[close..];
+    }
+    let has_expression = parts.iter().any(|part| matches!(part, SecretPart::Shown(text) if text.starts_with("${")));
+    let closing = has_expression && rest.len() == 1 && quote.is_some_and(|quote| rest.starts_with(quote));
+    parts.push(if closing { SecretPart::Shown(rest) } else { SecretPart::Secret(rest) });
+    parts.retain(|part| !matches!(part, SecretPart::Shown("") | SecretPart::Secret("")));
+    parts
+}
+
+/// A secret value as it may be printed: its expressions and scheme stay.
+pub fn redacted(value: &str) -> String {
+    let shown = parts(value).into_iter().map(|part| match part {
+        SecretPart::Shown(text) => text,
+        SecretPart::Secret(_) => REDACTED,
+    });
+    shown.collect()
+}
+
+/// A text with user and password of every URL redacted.
+pub fn without_userinfo(text: &str) -> String {
+    match userinfo(text) {
+        Some(range) => format!("{}{REDACTED}{}", &text[..range.start], without_userinfo(&text[range.end..])),
+        None => text.to_owned(),
+    }
+}
+
+/// Where user and password of the first URL in a text stand, without the `@`.
+pub fn userinfo(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut from = 0;
+    while let Some(scheme) = text[from..].find("://").map(|at| from + at + 3) {
+        let rest = &text[scheme..];
+        // A password may hold a slash that nobody escaped: up to a blank or quote, the last `@` decides.
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')).unwrap_or(rest.len());
+        let authority = rest[..end].find(['/', '?', '#']).unwrap_or(end);
+        if let Some(at) =
+            rest[..authority].rfind('@').or_else(|| rest[..end].rfind('@').filter(|at| rest[..*at].contains(':')))
+        {
+            return Some(scheme..scheme + at);
+        }
+        from = scheme;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn keys_that_hold_secrets_are_known_by_name() {
+        for key in ["Authorization", "api_key", "x-api-key", "ELASTIC_API_KEY", "password", "secret_token", "key_pem"] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in ["headers", "default_headers"] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in [
+            "endpoint",
+            "allowed_headers",
+            "token_file",
+            "key_file",
+            "ca_file",
+            "content-type",
+            "compression",
+            "username",
+        ] {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Loans: one share in the hands of several calls at once, or of one that may refuse and be tried again.
+//!
+//! Each call gets shares of a settlement of its own. While a loan stands, nothing of it reaches the lender's settlement;
+//! once the calls have said `Ok`, an item of the lender has ended when it has ended in every branch, and it counts as lost
+//! when the branch that lost most has lost it: two next hops that reject the same two spans have rejected two, not four.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::core::data::settlement::share::{Share, SharePart};
+use crate::core::data::settlement::{ItemEnd, LOST_WORDS, Settlement};
+use crate::core::error::Reason;
+
+/// The items of one request that were lent together.
+#[derive(Debug)]
+struct Lent {
+    parent: Arc<Settlement>,
+    items: u64,
+    // Locked for a few instructions.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    accepted: bool,
+    /// What the parent heard of: items lost, and items ended.
+    lost: u64,
+    done: u64,
+    /// Items ended by branch.
+    ended: Vec<u64>,
+}
+
+impl State {
+    /// Items that ended in every branch since the parent last heard.
+    fn newly_done(&mut self) -> u64 {
+        let done = self.ended.iter().copied().min().unwrap_or_default();
+        let new = done.saturating_sub(self.done);
+        self.done += new;
+        new
+    }
+}
+
+impl Lent {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The branches answer for the items now; what they lost and ended already is heard of.
+    fn accept(&self, branches: &[Arc<Settlement>]) {
+        let (losses, done) = {
+            let mut state = self.lock();
+            state.accepted = true;
+            let most = branches.iter().map(|branch| branch.losses_locked()).max_by_key(|losses| losses.items);
+            let losses = most.map(|losses| losses.list.clone()).unwrap_or_default();
+            state.lost = losses.iter().map(|loss| loss.items).sum();
+            (losses, state.newly_done())
+        };
+        losses.iter().for_each(|loss| self.parent.lose(loss.items, loss.reason, &loss.words));
+        if done > 0 {
+            self.parent.finish(done);
+        }
+    }
+}
+
+/// Where a settlement made by a loan reports to.
+#[derive(Debug)]
+pub(super) struct Branch {
+    lent: Arc<Lent>,
+    at: usize,
+}
+
+impl Branch {
+    pub(super) fn parent(&self) -> &Settlement {
+        &self.lent.parent
+    }
+
+    /// `total`: items that this branch has lost in all.
+    pub(super) fn lost(&self, total: u64, reason: Reason, words: &str) {
+        let new = {
+            let mut state = self.lent.lock();
+            if !state.accepted || total <= state.lost {
+                return;
+            }
+            total - std::mem::replace(&mut state.lost, total)
+        };
+        self.lent.parent.lose(new, reason, words);
+    }
+
+    pub(super) fn ended(&self, items: u64) {
+        let done = {
+            let mut state = self.lent.lock();
+            state.ended[self.at] += items;
+            if state.accepted { state.newly_done() } else { 0 }
+        };
+        if done > 0 {
+            self.lent.parent.finish(done);
+        }
+    }
+}
+
+/// What the lender keeps. Dropped without a word - a panic, a call given up - it takes the items back.
+#[derive(Debug)]
+pub struct Loan {
+    lent: Vec<(Arc<Lent>, Vec<Arc<Settlement>>)>,
+}
+
+impl Loan {
+    pub(super) fn new(mut share: Share, branches: usize) -> (Loan, Vec<Share>) {
+        let mut shares: Vec<Share> = (0..branches).map(|_| Share::none()).collect();
+        let lent = share.take_parts().map(|part| {
+            let SharePart { of: parent, items } = part;
+            let (signal, balance) = (parent.signal, parent.balance.clone());
+            balance.copied(signal, items * (branches as u64).saturating_sub(1));
+            // granted: as many as are configured
+            let state = State { accepted: false, lost: 0, done: 0, ended: vec![0; branches] };
+            let lent = Arc::new(Lent { parent, items, state: Mutex::new(state) });
+            let settlements = shares.iter_mut().enumerate().map(|(at, share)| {
+                let branch = Some(Branch { lent: lent.clone(), at });
+                let settlement = Settlement::new(balance.clone(), signal, items, branch);
+                share.push(SharePart { of: settlement.clone(), items });
+                settlement
+            });
+            let settlements = settlements.collect();
+            (lent, settlements)
+        });
+        let lent = lent.collect();
+        (Loan { lent }, shares)
+    }
+
+    /// All calls said `Ok`: the branches answer for the items from now on.
+    pub fn accept(mut self) {
+        for (lent, branches) in std::mem::take(&mut self.lent) {
+            for branch in &branches {
+                // Only a panic behind a branch that had said `Ok` before the others gives something back.
+                branch.end(branch.close(), ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
+            }
+            lent.accept(&branches);
+        }
+    }
+
+    /// Calls failed: the items of branch `back` are the lender's again. What other branches gave back is dropped under
+    /// `reason`; what they took runs on without the lender.
+    pub fn take_back(mut self, back: usize, reason: Reason) -> Share {
+        self.take(Some(back), reason)
+    }
+
+    fn take(&mut self, back: Option<usize>, reason: Reason) -> Share {
+        let mut share = Share::none();
+        for (lent, branches) in std::mem::take(&mut self.lent) {
+            let returned: Vec<u64> = branches.iter().map(|branch| branch.close()).collect();
+            let most = || returned.iter().enumerate().max_by_key(|(_, items)| **items).map(|(at, _)| at);
+            let back = back.or_else(most).unwrap_or_default();
+            for (at, (branch, items)) in branches.iter().zip(&returned).enumerate() {
+                if at != back {
+                    branch.end(*items, ItemEnd::Dropped(reason, "another branch failed as well"));
+                }
+            }
+            let mine = returned.get(back).copied().unwrap_or_default().min(lent.items);
+            // What did not come back has its end elsewhere, unseen from here.
+            if mine < lent.items {
+                lent.parent.finish(lent.items - mine);
+            }
+            share.push(SharePart { of: lent.parent.clone(), items: mine });
+        }
+        share
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        drop(self.take(None, Reason::INTERNAL));
+    }
+}

@@ -1,0 +1,158 @@
+//! Shares: who answers for items, by how many of which request, in the order of the items.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::core::data::settlement::{ItemEnd, Loan, Settlement};
+
+#[derive(Debug)]
+pub(super) struct SharePart {
+    pub(super) of: Arc<Settlement>,
+    pub(super) items: u64,
+}
+
+/// Items that somebody answers for. One request is the usual case and allocates nothing; merged payloads have a part for
+/// each request, in the order of their items.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Share {
+    first: Option<SharePart>,
+    rest: VecDeque<SharePart>,
+}
+
+impl Share {
+    /// Answers for nothing: of copies, and of payloads in tests that count nothing.
+    pub fn none() -> Share {
+        Share::default()
+    }
+
+    pub(super) fn of(settlement: Arc<Settlement>, items: u64) -> Share {
+        let first = (items > 0).then_some(SharePart { of: settlement, items });
+        Share { first, rest: VecDeque::new() }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &SharePart> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut SharePart> {
+        self.first.iter_mut().chain(&mut self.rest)
+    }
+
+    pub(super) fn take_parts(&mut self) -> impl Iterator<Item = SharePart> + use<> {
+        self.first.take().into_iter().chain(std::mem::take(&mut self.rest))
+    }
+
+    pub fn items(&self) -> u64 {
+        self.parts().map(|part| part.items).sum()
+    }
+
+    /// True when the items are of more than one request.
+    pub fn is_merged(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Every item ends so.
+    pub fn end(mut self, end: ItemEnd<'_>) {
+        self.take_parts().for_each(|part| part.of.end(part.items, end));
+    }
+
+    pub(super) fn push(&mut self, part: SharePart) {
+        if part.items == 0 {
+            return;
+        }
+        match self.rest.back_mut().or(self.first.as_mut()) {
+            Some(last) if Arc::ptr_eq(&last.of, &part.of) => last.items += part.items,
+            Some(_) => self.rest.push_back(part),
+            None => self.first = Some(part),
+        }
+    }
+
+    /// Joins the share of items that follow these.
+    pub fn join(&mut self, mut other: Share) {
+        other.take_parts().for_each(|part| self.push(part));
+    }
+
+    /// Joins the share of items in no order: what belongs to one request stays together.
+    pub fn gather(&mut self, mut other: Share) {
+        for part in other.take_parts() {
+            let known = self.parts_mut().find(|known| Arc::ptr_eq(&known.of, &part.of));
+            if let Some(known) = known {
+                known.items += part.items;
+                continue;
+            }
+            self.push(part);
+        }
+    }
+
+    /// The share of the first items; fewer when there are not as many.
+    pub fn split(&mut self, mut items: u64) -> Share {
+        let mut front = Share::none();
+        while items > 0 {
+            let Some(first) = &mut self.first else { break };
+            if first.items > items {
+                first.items -= items;
+                front.push(SharePart { of: first.of.clone(), items });
+                break;
+            }
+            items -= first.items;
+            let next = self.rest.pop_front();
+            if let Some(whole) = std::mem::replace(&mut self.first, next) {
+                front.push(whole);
+            }
+        }
+        front
+    }
+
+    /// The share of `items` items of which it is not known which they are: of each request in proportion to what it has
+    /// here, and never more. Sums are exact: a request's count is off by less than one item.
+    pub fn spread(&mut self, items: u64) -> Share {
+        let total = u128::from(self.items());
+        let items = u128::from(items).min(total);
+        let mut spread = Share::none();
+        let (mut seen, mut given) = (0u128, 0u128);
+        for part in self.parts_mut() {
+            seen += u128::from(part.items);
+            let due = (items * seen / total - given) as u64;
+            given += u128::from(due);
+            part.items -= due;
+            spread.push(SharePart { of: part.of.clone(), items: due });
+        }
+        self.drop_empty();
+        spread
+    }
+
+    fn drop_empty(&mut self) {
+        self.rest.retain(|part| part.items > 0);
+        if self.first.as_ref().is_some_and(|first| first.items == 0) {
+            self.first = self.rest.pop_front();
+        }
+    }
+
+    /// True when there are items here and nobody waits any more for the answer of any of their requests.
+    pub fn is_abandoned(&self) -> bool {
+        self.first.is_some() && self.parts().all(|part| part.of.is_abandoned())
+    }
+
+    /// Completes when nobody waits any more for any of the items; never for a share of nothing.
+    pub async fn abandoned(&self) {
+        for part in self.parts() {
+            part.of.until_abandoned().await;
+        }
+        if self.first.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Lends the items to `branches` calls at once, each of which answers for all of them. Who lends answers for them again
+    /// when it takes the loan back; copies are counted in the balance.
+    pub fn lend(self, branches: usize) -> (Loan, Vec<Share>) {
+        Loan::new(self, branches)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.take_parts().for_each(|part| part.of.give_back(part.items));
+    }
+}

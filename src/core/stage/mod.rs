@@ -1,0 +1,11 @@
+//! What a component is and what it is given: the stage, its lifecycle, its factory, its tasks, its questions to the world.
+
+pub mod access;
+pub mod component;
+pub mod consumer;
+pub mod factory;
+pub mod host;
+pub mod probe;
+pub mod replay;
+pub mod tasks;
+pub mod transform;

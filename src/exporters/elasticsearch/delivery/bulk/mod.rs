@@ -1,0 +1,8 @@
+//! One `_bulk` request: its lines, the node it goes to, how many run at once, and what the answer means.
+
+pub mod batch;
+pub mod concurrency;
+pub mod gzip;
+pub mod nodes;
+pub mod post;
+pub mod verdict;

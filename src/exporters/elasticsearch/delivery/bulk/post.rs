@@ -1,0 +1,204 @@
+//! One bulk request, once: to a node whose turn it is, and at once to the next one when that node certainly did not see it.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use tokio::time::Instant;
+
+use crate::core::outside::Outside;
+use crate::exporters::elasticsearch::delivery::bulk::gzip::Gzip;
+use crate::exporters::elasticsearch::delivery::bulk::nodes::NodeTurns;
+use crate::net::client::Client;
+use crate::net::client::compress::Compression;
+use crate::net::client::failure::CallFailure;
+use crate::net::client::http::{HttpAnswer, HttpRequest};
+use crate::net::client::settings::ClientSettings;
+
+/// What requests have in common.
+#[derive(Clone, Debug)]
+pub struct PostSettings {
+    /// One for each node; their path is the prefix of every request.
+    pub nodes: Vec<ClientSettings>,
+    pub headers: HeaderMap,
+    /// Query parameters beside ours: `pipeline`, `include_source_on_error`.
+    pub query: Vec<(&'static str, String)>,
+    /// `None` sends plain bodies; else the level of gzip.
+    pub gzip: Option<u32>,
+    pub timeout: Duration,
+}
+
+/// Of each document only what verdicts need: the answer is a tenth of the full one.
+const FILTER: &str = "filter_path=items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason";
+const EVENT_COUNT: HeaderName = HeaderName::from_static("x-elastic-event-count");
+
+struct Node {
+    client: Client,
+    path: String,
+}
+
+pub struct Post {
+    nodes: Vec<Node>,
+    // Locked for a few instructions.
+    rota: Mutex<NodeTurns>,
+    headers: HeaderMap,
+    gzip: Option<Gzip>,
+    timeout: Duration,
+    destination: String,
+}
+
+/// An answer, and how many bytes went out for it.
+pub struct Posted {
+    pub answer: HttpAnswer,
+    pub sent_bytes: u64,
+}
+
+impl Post {
+    pub fn new(settings: &PostSettings, outside: &Outside) -> Post {
+        let mut query = FILTER.to_owned();
+        for (key, value) in &settings.query {
+            query.push_str(&format!("&{key}={}", escaped(value)));
+        }
+        let node = |client: &ClientSettings| Node {
+            path: format!("{}/_bulk?{query}", client.target.path.trim_end_matches('/')),
+            client: Client::within(outside.clone(), client.clone()),
+        };
+        let names: Vec<&str> = settings.nodes.iter().map(|node| node.target.authority().as_str()).collect();
+        Post {
+            destination: names.join(", "),
+            nodes: settings.nodes.iter().map(node).collect(),
+            rota: Mutex::new(NodeTurns::new(settings.nodes.len())),
+            headers: settings.headers.clone(),
+            gzip: settings.gzip.map(Gzip::new),
+            timeout: settings.timeout,
+        }
+    }
+
+    pub fn compresses(&self) -> bool {
+        self.gzip.is_some()
+    }
+
+    /// Of one request.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    fn rota(&self) -> MutexGuard<'_, NodeTurns> {
+        self.rota.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Sends one body of `documents` documents.
+    pub async fn bulk(&self, parts: Vec<Bytes>, documents: usize) -> Posted {
+        let deadline = Instant::now() + self.timeout;
+        let mut headers = self.headers.clone();
+        headers.insert(EVENT_COUNT, HeaderValue::from(documents));
+        let packed = match &self.gzip {
+            None => Ok(parts),
+            Some(gzip) => gzip.pack(&parts).map(|packed| vec![packed]),
+        };
+        let parts = match packed {
+            Ok(parts) => parts,
+            Err(error) => {
+                let answer = Err(CallFailure::Setup(format!("compression failed: {error}")));
+                return Posted { answer, sent_bytes: 0 };
+            }
+        };
+        if self.gzip.is_some() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let sent_bytes = parts.iter().map(|part| part.len() as u64).sum();
+        Posted { answer: self.ask(parts, headers, deadline).await, sent_bytes }
+    }
+
+    async fn ask(&self, parts: Vec<Bytes>, headers: HeaderMap, deadline: Instant) -> HttpAnswer {
+        let mut tried = Vec::new();
+        let mut last = CallFailure::Deadline;
+        while let Some(at) = { self.rota().next(Instant::now(), &tried) } {
+            let node = &self.nodes[at];
+            let request = HttpRequest {
+                method: Method::POST,
+                path: node.path.clone(),
+                content_type: "application/x-ndjson",
+                headers: headers.clone(),
+                parts: parts.clone(),
+                // Packed already, once for all attempts.
+                compression: Compression::None,
+                deadline,
+            };
+            let answer = node.client.http(request).await;
+            match answer {
+                Err(failure) => {
+                    self.rota().fails(at, Instant::now());
+                    let unseen = is_unseen(&failure);
+                    last = failure;
+                    if !unseen {
+                        break;
+                    }
+                    tried.push(at);
+                }
+                Ok(reply) => {
+                    // A node that is starting or has lost its master answers so; another one may do better.
+                    let ill = matches!(reply.status, 502..=504);
+                    if ill {
+                        self.rota().fails(at, Instant::now())
+                    } else {
+                        self.rota().works(at)
+                    }
+                    return Ok(reply);
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        for node in &self.nodes {
+            node.client.close().await;
+        }
+    }
+}
+
+/// No connection came up, so nothing can have been indexed.
+pub fn is_unseen(failure: &CallFailure) -> bool {
+    matches!(
+        failure,
+        CallFailure::Resolve { .. }
+            | CallFailure::Refused { .. }
+            | CallFailure::Connect { .. }
+            | CallFailure::ConnectTimeout { .. }
+            | CallFailure::Tls { .. }
+            | CallFailure::PeerIsPlaintext
+            | CallFailure::PeerIsTls
+            | CallFailure::NotTaken(_)
+    )
+}
+
+/// A value of a query (RFC 3986: everything but unreserved characters in hex).
+fn escaped(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_values_cannot_leave_their_place() {
+        assert_eq!(escaped("my-pipe_1.x~"), "my-pipe_1.x~");
+        assert_eq!(escaped("a&b=c d/\u{e9}"), "a%26b%3Dc%20d%2F%C3%A9");
+    }
+}

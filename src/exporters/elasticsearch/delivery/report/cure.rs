@@ -1,0 +1,67 @@
+//! What went wrong in words: the code a reader can search for, the cause, and what to do about it. Elasticsearch's reasons
+//! may quote documents, so they are shown only where that is allowed.
+
+use crate::net::client::failure::CallFailure;
+use crate::sending::report::condition::Trouble;
+
+/// No answer came.
+pub fn no_answer(failure: &CallFailure) -> Trouble {
+    let (code, cure) = match failure {
+        CallFailure::Resolve { .. } => {
+            ("name not resolved", "check the host name; a Service is <name>.<namespace>.svc")
+        }
+        CallFailure::Refused { .. } => {
+            ("connection refused", "nothing listens there: is Elasticsearch running, and is this its HTTP port (9200)?")
+        }
+        CallFailure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
+        CallFailure::ConnectTimeout { .. } => {
+            ("no connection", "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address")
+        }
+        CallFailure::Tls { .. } => (
+            "TLS failed",
+            "check tls.ca_file, server_name_override, the client certificate and the dates of the cluster's certificate",
+        ),
+        CallFailure::PeerIsPlaintext => {
+            ("TLS mismatch", "the cluster does not speak TLS: write http:// in the endpoint")
+        }
+        CallFailure::PeerIsTls | CallFailure::PeerIsHttp1 => {
+            ("TLS mismatch", "the cluster wants TLS: write https:// in the endpoint")
+        }
+        CallFailure::Setup(_) => {
+            ("client setup", "check the files named in the tls block and that podgate may read them")
+        }
+        CallFailure::Deadline => ("timeout", "the cluster is slow or stuck: look at its load, or raise timeout"),
+        CallFailure::Broken(_) | CallFailure::NotTaken(_) => {
+            ("connection broken", "the cluster or a proxy closed the connection: look at its log and its limits")
+        }
+        CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => {
+            ("answer unreadable", "is this Elasticsearch? check the endpoint and what stands before it")
+        }
+    };
+    Trouble { code: code.to_owned(), message: failure.to_string(), cure: Some(cure.to_owned()) }
+}
+
+/// An answer to the whole request that is no success. `kind`: Elasticsearch's error type.
+pub fn status(status: u16, kind: &str, message: &str) -> Trouble {
+    let cure = match status {
+        401 => Some(
+            "Elasticsearch refuses the credentials: check api_key or user and password, and whether the key has expired",
+        ),
+        403 => Some("the credentials lack privileges: create_doc and auto_configure on the indices are needed"),
+        404 | 405 => {
+            Some("no _bulk answers there: is the endpoint Elasticsearch itself, and not Kibana or APM Server (8200)?")
+        }
+        200..=299 => Some("is this Elasticsearch? check the endpoint and what stands before it"),
+        300..=399 => Some("the endpoint moved: configure the address it redirects to"),
+        406 | 415 => Some("something between podgate and Elasticsearch does not take NDJSON: check the proxy"),
+        407 => Some("a proxy wants credentials"),
+        413 => Some(
+            "the cluster or a proxy takes only smaller requests: lower podgate: {bulk_bytes: ...} or raise http.max_content_length",
+        ),
+        429 => Some("Elasticsearch is overloaded: look at its indexing pressure and write queue"),
+        500..=599 => Some("Elasticsearch is starting, has no master or is broken: look at its log"),
+        _ => None,
+    };
+    let message = if kind.is_empty() { message.to_owned() } else { format!("{kind}: {message}") };
+    Trouble { code: format!("HTTP {status}"), message, cure: cure.map(str::to_owned) }
+}

@@ -1,0 +1,7 @@
+//! The JSON that documents of every mode are made of: attributes, values, trees of dotted names.
+
+pub mod attributes;
+pub mod geo;
+pub mod text;
+pub mod tree;
+pub mod value;

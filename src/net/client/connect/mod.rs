@@ -1,0 +1,7 @@
+//! From a target to an open connection: names, TCP, TLS, and when to dial again.
+
+pub mod dial;
+pub mod given;
+pub mod redial;
+pub mod stream;
+pub mod tls;

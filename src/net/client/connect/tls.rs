@@ -1,0 +1,190 @@
+//! The client's side of TLS: roots, client certificate, server name, read from their files at every new connection.
+//!
+//! Reading at connect is what makes a renewed certificate take effect without a restart; the built configuration is
+//! kept while the files' bytes stay the same, so that sessions resume.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use crate::net::client::failure::CallFailure;
+use crate::net::client::settings::{Pem, TlsSettings};
+
+/// A certificate bundle larger than this is a mistake (the system's is about 220 KiB).
+const PEM_BYTES_MAX: u64 = 4 << 20;
+
+/// Gives the current TLS configuration.
+pub struct TlsSource {
+    settings: TlsSettings,
+    alpn: Vec<Vec<u8>>,
+    // The last built configuration and the bytes it was built from; locked briefly, once per connection.
+    built: Mutex<Option<(Material, Arc<ClientConfig>)>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Material {
+    ca: Option<Vec<u8>>,
+    certificate: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+impl TlsSource {
+    pub fn new(settings: TlsSettings, alpn: &[&[u8]]) -> TlsSource {
+        // granted: a name of ALPN
+        TlsSource { settings, alpn: alpn.iter().map(|name| name.to_vec()).collect(), built: Mutex::default() }
+    }
+
+    /// The name to check and to send: the override, else the target's host.
+    pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, CallFailure> {
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| CallFailure::Setup(format!("{name:?} is not a name a certificate can have")))
+    }
+
+    /// Reads the files and builds a configuration when they changed.
+    pub async fn current(&self) -> Result<Arc<ClientConfig>, CallFailure> {
+        let material = Material {
+            ca: read(self.settings.ca.as_ref(), "ca").await?,
+            certificate: read(self.settings.certificate.as_ref(), "cert").await?,
+            key: read(self.settings.key.as_ref(), "key").await?,
+        };
+        let mut built = self.built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((known, config)) = built.as_ref()
+            && *known == material
+        {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(self.build(&material)?);
+        *built = Some((material, config.clone()));
+        Ok(config)
+    }
+
+    fn build(&self, material: &Material) -> Result<ClientConfig, CallFailure> {
+        let provider = Arc::new(ring::default_provider());
+        let versions: &[&rustls::SupportedProtocolVersion] =
+            if self.settings.only_1_3 { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .map_err(|error| CallFailure::Setup(format!("TLS versions: {error}")))?;
+        let verified = if self.settings.skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+        } else {
+            builder.with_root_certificates(self.roots(material)?)
+        };
+        let mut config = match (&material.certificate, &material.key) {
+            (Some(certificate), Some(key)) => {
+                let chain = certificates(certificate, "cert_file")?;
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(|error| CallFailure::Setup(format!("key_file holds no usable private key: {error}")))?;
+                verified.with_client_auth_cert(chain, key).map_err(|error| {
+                    CallFailure::Setup(format!("client certificate and key do not belong together: {error}"))
+                })?
+            }
+            _ => verified.with_no_client_auth(),
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        Ok(config)
+    }
+
+    fn roots(&self, material: &Material) -> Result<RootCertStore, CallFailure> {
+        let mut roots = RootCertStore::empty();
+        if let Some(ca) = &material.ca {
+            for certificate in certificates(ca, "ca_file")? {
+                roots.add(certificate).map_err(|error| {
+                    CallFailure::Setup(format!("ca_file holds a certificate that cannot be used: {error}"))
+                })?;
+            }
+        }
+        if material.ca.is_none() || self.settings.with_system_ca {
+            // Some system bundles hold certificates nobody can parse; the rest is what counts.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if roots.is_empty() {
+            return Err(CallFailure::Setup(
+                "no trusted certificates: the system has none, so tls needs a ca_file".to_owned(),
+            ));
+        }
+        Ok(roots)
+    }
+}
+
+fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, CallFailure> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(CallFailure::Setup(format!("{name} holds no certificate in PEM form"))),
+        Err(error) => Err(CallFailure::Setup(format!("{name} is not PEM: {error}"))),
+    }
+}
+
+async fn read(pem: Option<&Pem>, what: &str) -> Result<Option<Vec<u8>>, CallFailure> {
+    let path = match pem {
+        None => return Ok(None),
+        Some(Pem::Inline(text)) => return Ok(Some(text.clone().into_bytes())),
+        Some(Pem::File(path)) => path,
+    };
+    let unreadable = |why: String| CallFailure::Setup(format!("{what}_file {}: {why}", path.display()));
+    let size = tokio::fs::metadata(path).await.map_err(|error| unreadable(error.to_string()))?.len();
+    if size > PEM_BYTES_MAX {
+        return Err(unreadable(format!("{size} bytes are too many for certificates")));
+    }
+    let bytes = tokio::time::timeout(Duration::from_secs(5), tokio::fs::read(path)).await;
+    match bytes {
+        Ok(Ok(bytes)) => Ok(Some(bytes)),
+        Ok(Err(error)) => Err(unreadable(error.to_string())),
+        Err(_) => Err(unreadable("the file system did not answer".to_owned())),
+    }
+}
+
+/// Tells the handshake's own faults from a peer that speaks no TLS at all.
+pub fn handshake_failure(error: &std::io::Error) -> CallFailure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => CallFailure::PeerIsPlaintext,
+        Some(error) => CallFailure::Tls { why: error.to_string() },
+        None => CallFailure::Tls { why: error.to_string() },
+    }
+}
+
+/// `insecure_skip_verify`: signatures are still checked, names and chains are not.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,169 @@
+//! What components show over HTTP: routes and layers on axum, served by the same stack as telemetry.
+//!
+//! It exists so that components need not know axum. Requests have no body here, answers are whole. A listener on loopback
+//! answers only to loopback's names: a web page may make a browser ask any address under a name of its own (DNS rebinding).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request as AxumRequest;
+use axum::middleware::{Next, from_fn};
+use axum::routing::any;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+
+use crate::net::pages::page::{PageFuture, PageRequest, PageResponse, into_http, page_request};
+use crate::net::server::accept::{Responding, Service};
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::RequestBody;
+
+/// Longest page.
+const PAGE_BYTES_MAX: usize = 64 << 20;
+/// What is read and thrown away of a body nobody asked for.
+const UNASKED_BYTES_MAX: u64 = 64 << 10;
+
+/// Pages with the layers before them.
+pub struct Pages {
+    router: Router,
+}
+
+impl Pages {
+    /// `otherwise` answers every path that has no page of its own.
+    pub fn new(otherwise: impl Fn(&PageRequest) -> PageResponse + Send + Sync + 'static) -> Pages {
+        let otherwise = Arc::new(otherwise);
+        let router = Router::new().fallback(move |request| answer(otherwise.clone(), request));
+        Pages { router }
+    }
+
+    /// As [`Pages::new`], where an answer may wait; it has to bound its wait.
+    pub fn asking(otherwise: impl Fn(&PageRequest) -> PageFuture + Send + Sync + 'static) -> Pages {
+        let otherwise = Arc::new(otherwise);
+        let fallback = move |request: AxumRequest| {
+            let (head, _body) = request.into_parts();
+            let answering = otherwise(&page_request(&head, Bytes::new()));
+            async move { into_http(answering.await).map(axum::body::Body::new) }
+        };
+        Pages { router: Router::new().fallback(fallback) }
+    }
+
+    /// `path` is fixed: no parameters, and each at most once.
+    pub fn page(
+        self,
+        path: &'static str,
+        page: impl Fn(&PageRequest) -> PageResponse + Send + Sync + 'static,
+    ) -> Pages {
+        let page = Arc::new(page);
+        Pages { router: self.router.route(path, any(move |request| answer(page.clone(), request))) }
+    }
+
+    /// Refuses with 403 whoever asks for a name that is neither loopback's nor `configured`.
+    pub(crate) fn only_on_loopback(self, configured: &str) -> Pages {
+        let configured: Arc<str> = configured.into();
+        let layer = from_fn(move |request: AxumRequest, next: Next| {
+            let configured = configured.clone();
+            async move {
+                match asked_host(&request).filter(|host| !is_loopback(host, &configured)) {
+                    None => next.run(request).await,
+                    Some(host) => into_http(stranger(&host)).map(axum::body::Body::new),
+                }
+            }
+        });
+        Pages { router: self.router.layer(layer) }
+    }
+
+    pub(crate) fn into_service(self) -> Arc<dyn Service> {
+        Arc::new(Routed { router: TowerToHyperService::new(self.router) })
+    }
+}
+
+async fn answer<F>(page: Arc<F>, request: AxumRequest) -> Response<axum::body::Body>
+where
+    F: Fn(&PageRequest) -> PageResponse + Send + Sync + 'static,
+{
+    let (head, _body) = request.into_parts();
+    into_http(page(&page_request(&head, Bytes::new()))).map(axum::body::Body::new)
+}
+
+/// The host a request names, without its port; none over HTTP/1.0.
+fn asked_host(request: &AxumRequest) -> Option<String> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let header = || Some(String::from_utf8_lossy(request.headers().get(http::header::HOST)?.as_bytes()).into_owned());
+    let asked = authority.or_else(header)?;
+    let end = match asked.find(']') {
+        Some(end) => end + 1,
+        None => asked.rfind(':').unwrap_or(asked.len()),
+    };
+    Some(asked[..end].to_ascii_lowercase())
+}
+
+fn is_loopback(host: &str, configured: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost"
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        || bare.eq_ignore_ascii_case(configured)
+}
+
+fn stranger(host: &str) -> PageResponse {
+    let shown: String = host.chars().take(100).collect();
+    let words = format!(
+        "these pages listen on loopback and answer to localhost, 127.0.0.1 and [::1], not to {shown:?}; ask one of those, \
+         or set another `endpoint`\n"
+    );
+    PageResponse::text(403, words)
+}
+
+struct Routed {
+    router: TowerToHyperService<Router>,
+}
+
+impl Service for Routed {
+    fn respond(&self, request: Request<RequestBody>) -> Responding {
+        let (head, body) = request.into_parts();
+        body.discard(UNASKED_BYTES_MAX);
+        let answering = self.router.call(Request::from_parts(head, axum::body::Body::empty()));
+        Box::pin(async move {
+            let (head, body) = answering.await.unwrap_or_else(|never| match never {}).into_parts();
+            match axum::body::to_bytes(body, PAGE_BYTES_MAX).await {
+                Ok(bytes) => Response::from_parts(head, AnswerBody::full(bytes)),
+                Err(_too_long) => {
+                    let mut response = Response::new(AnswerBody::empty());
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopbacks_names_and_the_configured_one_are_loopback() {
+        for (asked, expected) in [
+            ("localhost:13134", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1:13134", true),
+            ("127.8.9.1", true),
+            ("[::1]:13134", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("my-laptop:13134", true),
+            ("evil.example:13134", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("10.0.0.1", false),
+            ("[::2]:1", false),
+            ("", false),
+        ] {
+            let request = Request::builder().uri("/").header("host", asked).body(axum::body::Body::empty()).unwrap();
+            let host = asked_host(&request).expect("named");
+            assert_eq!(is_loopback(&host, "my-laptop"), expected, "{asked}");
+        }
+        let nameless = Request::builder().uri("/").body(axum::body::Body::empty()).unwrap();
+        assert_eq!(asked_host(&nameless), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! The accept loop of every listener, be it for telemetry or for pages: accept, admit, hand to a seat, stop in time.
+//!
+//! It exists because the ready-made loops wait for silent clients without end and spin when file descriptors run out.
+//! What a request means is the [`Service`]'s business.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::core::data::budget::Budget;
+use crate::core::outside::BoxSocket;
+use crate::core::report::stats::Stats;
+use crate::core::stage::tasks::Pulse;
+use crate::core::time::UnixNanos;
+use crate::net::client::connect::given::Carried;
+use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
+use crate::net::server::admission::connection_memory::Charges;
+use crate::net::server::admission::fair_share::Shares;
+use crate::net::server::admission::report::ConnectionMetrics;
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::background::Leftovers;
+use crate::net::server::body::RequestBody;
+use crate::net::server::connection::cause::CloseCause;
+use crate::net::server::connection::facts::Connection;
+use crate::net::server::limits::ServerLimits;
+use crate::net::server::listen::Listener;
+use crate::net::server::node_addresses::Home;
+use crate::net::server::seat::Seat;
+
+/// First and longest wait after a failed accept.
+const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// Answers are short: a client that does not read them shall not hold megabytes of the kernel's memory, which the cgroup
+/// pays for too.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+
+pub type Responding = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
+
+/// Answers requests. Must not panic; may leave the body unread.
+pub trait Service: Send + Sync {
+    fn respond(&self, request: Request<RequestBody>) -> Responding;
+
+    /// Answers a request whose connection cannot have the memory it needs: retryable, and cheap.
+    fn overloaded(&self, request: Request<RequestBody>) -> Responding {
+        self.respond(request)
+    }
+}
+
+/// `None` while serving; then the moment at which everything must have ended.
+pub type Stop = watch::Receiver<Option<Instant>>;
+
+/// What one listener serves by; some of it is shared with the others of its receiver.
+pub struct Server {
+    pub limits: ServerLimits,
+    pub budget: Arc<Budget>,
+    pub gate: Arc<ConnectionLimit>,
+    pub tally: ConnectionMetrics,
+    pub leftovers: Arc<Leftovers>,
+    pub shares: Arc<Shares>,
+    pub charges: Arc<Charges>,
+    /// The node's own addresses, where they have places of their own.
+    pub home: Home,
+    /// Any moment before the first request: the clock of `shares`.
+    pub opened: Instant,
+}
+
+impl Server {
+    /// Of pages, which are served whether or not memory is short: `budget` is their own. An eighth of the places is kept
+    /// for `home`. `name` labels their metrics. Must be called within a runtime.
+    pub fn of_pages(stats: &Stats, name: &str, limits: ServerLimits, home: Home, budget: Arc<Budget>) -> Server {
+        let caps = Caps {
+            all: limits.connections_max,
+            per_address: limits.connections_per_address_max,
+            kept: limits.connections_max / 8,
+            renews: true,
+        };
+        Server {
+            limits,
+            budget,
+            gate: ConnectionLimit::new(caps),
+            tally: ConnectionMetrics::new(stats, name),
+            leftovers: Leftovers::new(),
+            shares: Arc::default(),
+            charges: Arc::default(),
+            home,
+            opened: Instant::now(),
+        }
+    }
+}
+
+/// Serves one listener until told to stop; returns when its connections have ended, at the latest at the deadline.
+pub async fn run(
+    server: Arc<Server>,
+    listener: Listener,
+    service: Arc<dyn Service>,
+    mut stop: Stop,
+    pulse: Arc<Pulse>,
+) {
+    let mut connections = JoinSet::new();
+    let mut backoff = ACCEPT_BACKOFF.0;
+    pulse.waits_for("a connection to accept");
+    let deadline = loop {
+        pulse.beat();
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            deadline = stopped(&mut stop) => break deadline,
+            () = sleep(Pulse::INTERVAL) => continue,
+            accepted = accept(&listener) => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                backoff = ACCEPT_BACKOFF.0;
+                admit(&server, &service, &stop, accepted, &mut connections);
+                if server.gate.is_crowded() {
+                    // Each newcomer takes somebody's place now: who came before shall be read first, if it has sent something.
+                    yield_now().await;
+                }
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                // No file descriptors or no memory: the queue stays readable, so without a wait this loop would spin.
+                server.tally.accept_failed(&error);
+                tokio::select! {
+                    deadline = stopped(&mut stop) => break deadline,
+                    () = sleep(backoff) => backoff = (backoff * 2).min(ACCEPT_BACKOFF.1),
+                }
+            }
+        }
+    };
+    drop(listener);
+    pulse.waits_for("connections to end, until the drain's deadline");
+    end_all(connections, deadline, &pulse).await;
+}
+
+async fn end_all(mut connections: JoinSet<()>, deadline: Instant, pulse: &Pulse) {
+    while !connections.is_empty() && Instant::now() < deadline {
+        let tick = (Instant::now() + Pulse::INTERVAL).min(deadline);
+        let _ = timeout_at(tick, connections.join_next()).await;
+        pulse.beat();
+    }
+    connections.shutdown().await;
+}
+
+enum Socket {
+    Tcp(tokio::net::TcpStream, SocketAddr),
+    Unix(tokio::net::UnixStream),
+    Given(BoxSocket, SocketAddr),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<Socket> {
+    match listener {
+        Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Socket::Tcp(stream, peer)),
+        Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+        Listener::Given(listener) => listener.accept().await.map(|(stream, peer)| Socket::Given(stream, peer)),
+    }
+}
+
+/// Errors of a connection that died in the queue; the next one may be fine.
+fn is_of_the_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
+}
+
+fn admit(
+    server: &Arc<Server>,
+    service: &Arc<dyn Service>,
+    stop: &Stop,
+    accepted: Socket,
+    connections: &mut JoinSet<()>,
+) {
+    let (peer, local) = match &accepted {
+        Socket::Tcp(stream, peer) => {
+            (Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())), stream.local_addr().ok())
+        }
+        Socket::Given(_, peer) => (Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())), None),
+        Socket::Unix(_) => (None, None),
+    };
+    let of_node = peer.is_some_and(|peer| server.home.holds(peer.ip(), local.map(|local| local.ip())));
+    let connection = Connection::new(peer, UnixNanos::now());
+    let place = match server.gate.enter(&connection, of_node) {
+        Ok(place) => place,
+        Err(closed) => return server.tally.refused(closed.cause(), peer),
+    };
+    let (server, service, stop) = (server.clone(), service.clone(), stop.clone());
+    connections.spawn(async move {
+        let _place = place;
+        server.tally.opened();
+        let seat = Seat { server: server.clone(), service, connection: connection.clone() };
+        match accepted {
+            Socket::Tcp(stream, _) => {
+                // Answers are small: waiting for the peer's delayed acknowledgement would add 40 ms. Failure only costs that.
+                let _ = stream.set_nodelay(true);
+                let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+                seat.serve(stream, stop).await;
+            }
+            Socket::Unix(stream) => seat.serve(stream, stop).await,
+            Socket::Given(stream, _) => seat.serve(Carried(stream), stop).await,
+        }
+        server.tally.closed(connection.cause().unwrap_or(CloseCause::Client), peer);
+    });
+}
+
+/// Resolves with the deadline once the server is to stop; a vanished owner means now.
+pub(crate) async fn stopped(stop: &mut Stop) -> Instant {
+    loop {
+        if let Some(deadline) = *stop.borrow_and_update() {
+            return deadline;
+        }
+        if stop.changed().await.is_err() {
+            return Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{IpAddr, TcpStream};
+
+    use super::*;
+    use crate::core::stage::host::Host;
+    use crate::net::pages::page::PageResponse;
+    use crate::net::pages::router::Pages;
+
+    const PLACES: usize = 8;
+
+    /// Opened without this runtime, which does nothing meanwhile: they all wait to be accepted at once.
+    fn opened(source: [u8; 4], to: SocketAddr) -> TcpStream {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(IpAddr::from(source), 0).into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        socket.into()
+    }
+
+    #[tokio::test]
+    async fn who_has_sent_something_is_read_before_a_burst_of_newcomers_takes_its_place() {
+        let host = Host::new(Budget::unlimited());
+        let limits = ServerLimits { connections_max: PLACES, ..ServerLimits::of_pages() };
+        let server = Server::of_pages(&host.stats, "x", limits, Home::default(), Budget::unlimited());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let mut first = opened([127, 0, 0, 1], to);
+        first.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let newcomers: Vec<_> = (0..10 * PLACES as u8).map(|number| opened([127, 0, 1, number + 1], to)).collect();
+        let service = Pages::new(|_| PageResponse::text(200, "well")).into_service();
+        let (stop, stopped) = watch::channel(None);
+        let serving =
+            host.tasks.spawn("x", |pulse| run(Arc::new(server), Listener::Tcp(listener), service, stopped, pulse));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut answer = String::new();
+            first.read_to_string(&mut answer).map(|_| answer)
+        });
+        let answer = read.await.unwrap().expect("no reset");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(newcomers);
+        stop.send_replace(Some(Instant::now()));
+        serving.await.unwrap();
+    }
+}

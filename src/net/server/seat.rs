@@ -1,0 +1,213 @@
+//! One connection being served: sniff, guard, serve over HTTP/1.1 or HTTP/2, end in time.
+//!
+//! Connections end gracefully: asked first, cut at the deadline. A connection for which there is no memory is told so
+//! over HTTP/1.1 (its requests are answered, with the smallest buffers); over HTTP/2 it is closed, which gRPC calls
+//! unavailable too, and requests of an open one are answered as overloaded.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::net::server::accept::{Server, Service, Stop, stopped};
+use crate::net::server::answer::AnswerBody;
+use crate::net::server::body::RequestBody;
+use crate::net::server::connection::cause::CloseCause;
+use crate::net::server::connection::facts::Connection;
+use crate::net::server::connection::frames::FrameMeter;
+use crate::net::server::connection::watched_io::{Guarded, HttpVersion};
+use crate::net::server::half_closed::PeerStream;
+use crate::net::server::limits::Windows;
+use crate::net::server::sniff::{SniffError, SniffedProtocol, sniff};
+
+/// A connection that was asked to end and has no open request may answer the GOAWAY for so long.
+const QUIET_GRACE: Duration = Duration::from_millis(300);
+/// While stopping, requests wait no longer than this for their clients' bytes ...
+const STOP_UNSENT_GRACE: Duration = Duration::from_millis(500);
+/// ... and no longer than this for the stages behind: whoever stops the process waits for it. Such calls run to their end
+/// without their client, so that their items are accounted for.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How often a connection that is to end is looked at.
+const CLOSING_TICK: Duration = Duration::from_millis(50);
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
+/// One connection being served.
+pub(crate) struct Seat {
+    pub server: Arc<Server>,
+    pub service: Arc<dyn Service>,
+    pub connection: Arc<Connection>,
+}
+
+impl Seat {
+    pub async fn serve<S: PeerStream + Send + 'static>(self, mut stream: S, mut stop: Stop) {
+        let sniffed = tokio::select! {
+            _ = stopped(&mut stop) => return self.connection.set_cause(CloseCause::Shutdown),
+            () = self.connection.close_asked.notified() => return,
+            sniffed = sniff(&mut stream, &self.server.limits) => sniffed,
+        };
+        match sniffed {
+            Ok((SniffedProtocol::Tls, _)) => self.connection.set_cause(CloseCause::TlsOnPlainPort),
+            Ok((SniffedProtocol::Http1, replay)) => self.http1(stream, replay, stop).await,
+            Ok((SniffedProtocol::Http2, replay)) => self.http2(stream, replay, stop).await,
+            Err(SniffError::Silent) => self.connection.set_cause(CloseCause::Silent),
+            Err(SniffError::Slow) => self.connection.set_cause(CloseCause::SlowPreface),
+            // Port probes connect and close; nothing of ours.
+            Err(SniffError::Closed | SniffError::Io(_)) => {}
+        }
+    }
+
+    fn guarded<S>(&self, stream: S, replay: Bytes, speech: HttpVersion) -> TokioIo<Guarded<S>> {
+        TokioIo::new(Guarded::new(stream, replay, speech, self.connection.clone(), &self.server.limits))
+    }
+
+    async fn http1<S: PeerStream + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
+        let charge = self.server.charges.take(&self.server.budget, self.server.limits.http1_buffer_bytes);
+        let spare = if charge.is_none() { self.server.charges.spare() } else { None };
+        if charge.is_none() && spare.is_none() {
+            return self.connection.set_cause(CloseCause::Memory);
+        }
+        let is_funded = charge.is_some();
+        let io = self.guarded(stream, replay, HttpVersion::Http1);
+        let limits = &self.server.limits;
+        let buffer = if is_funded { limits.http1_buffer_bytes } else { Windows::HTTP1_LEAST_BYTES };
+        let serving = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The guard times heads; this is the wait for the next request.
+            .header_read_timeout(limits.idle.unwrap_or(Duration::from_secs(60)))
+            .keep_alive(limits.keep_alive && is_funded)
+            // The guard tells a client that only sends no more from one that has gone.
+            .half_close(false)
+            .max_buf_size(buffer as usize)
+            .serve_connection(io, service_fn(self.call(move || is_funded)));
+        let mut serving = std::pin::pin!(serving);
+        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop).await;
+        if !is_funded {
+            self.connection.set_cause(CloseCause::Memory);
+        }
+    }
+
+    async fn http2<S: PeerStream + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
+        let windows = self.server.charges.windows(&self.server.budget, self.server.gate.open());
+        let Some(account) = self.server.charges.open(&self.server.budget, windows) else {
+            return self.connection.set_cause(CloseCause::Memory);
+        };
+        let (account, connection) = (Arc::new(account), self.connection.clone());
+        let fund = move || connection.lease(|| account.lease());
+        let limits = &self.server.limits;
+        let meter = FrameMeter::new(limits.control_frames_per_second);
+        let meter = if self.connection.peer.is_none() { meter.local() } else { meter };
+        let io = self.guarded(stream, replay, HttpVersion::Http2(meter));
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_connection_window_size(windows.connection)
+            .initial_stream_window_size(windows.stream)
+            .max_frame_size(windows.frame)
+            .max_concurrent_streams(limits.streams_max)
+            .max_header_list_size(limits.header_list_bytes)
+            .max_send_buf_size(64 << 10)
+            .keep_alive_interval(limits.ping_interval)
+            .keep_alive_timeout(limits.ping_timeout)
+            .serve_connection(io, service_fn(self.call(fund)));
+        let mut serving = std::pin::pin!(serving);
+        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop).await;
+    }
+
+    /// The closure hyper calls for each request. `fund` gets the memory an open request needs, or says that there is none.
+    fn call<F: Fn() -> bool>(&self, fund: F) -> impl Fn(Request<Incoming>) -> Answering + use<F> {
+        let (server, service, connection) = (self.server.clone(), self.service.clone(), self.connection.clone());
+        move |request| {
+            let open = connection.request();
+            if request.version() == http::Version::HTTP_10 {
+                connection.mark_old();
+            }
+            let request = request.map(|body| RequestBody::new(body, connection.clone(), server.clone()));
+            let responding = if fund() { service.respond(request) } else { service.overloaded(request) };
+            Box::pin(async move {
+                let _open = open;
+                Ok(responding.await)
+            })
+        }
+    }
+
+    /// Drives the connection until it ends, asking it to end when it must and cutting it when asking does not help.
+    async fn attend<F: Future>(&self, mut serving: Pin<&mut F>, ask: impl Fn(Pin<&mut F>), mut stop: Stop) {
+        let (cut_at, unsent_until) = loop {
+            let look = Instant::now() + self.next_look();
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                deadline = stopped(&mut stop) => {
+                    self.connection.set_cause(CloseCause::Shutdown);
+                    let now = Instant::now();
+                    break (deadline.min(now + STOP_GRACE), now + STOP_UNSENT_GRACE);
+                }
+                () = self.connection.close_asked.notified() => break self.age_grace(),
+                () = sleep_until(look) => {}
+            }
+            if let Some(cause) = self.overdue() {
+                self.connection.set_cause(cause);
+                break self.age_grace();
+            }
+        };
+        if self.connection.cause() == Some(CloseCause::Evicted) && self.connection.requests() == 0 {
+            return;
+        }
+        ask(serving.as_mut());
+        let mut quiet_since = Instant::now();
+        while Instant::now() < cut_at {
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                () = sleep(CLOSING_TICK) => {}
+            }
+            if self.connection.open_requests() > 0 {
+                quiet_since = Instant::now();
+                if self.connection.is_unsent() && quiet_since >= unsent_until {
+                    return;
+                }
+            } else if quiet_since.elapsed() >= QUIET_GRACE {
+                return;
+            }
+        }
+    }
+
+    /// Until when the open requests of a connection that is asked to end may go on, and their bodies may come.
+    fn age_grace(&self) -> (Instant, Instant) {
+        let until = Instant::now() + self.server.limits.age_grace;
+        (until, until)
+    }
+
+    /// Why the connection should end now.
+    fn overdue(&self) -> Option<CloseCause> {
+        let limits = &self.server.limits;
+        let connection = &self.connection;
+        let idle = limits.idle.is_some_and(|idle| connection.open_requests() == 0 && connection.idle() >= idle);
+        let aged = limits.age.is_some_and(|age| connection.age() >= self.jittered(age));
+        if aged { Some(CloseCause::Age) } else { idle.then_some(CloseCause::Idle) }
+    }
+
+    /// A tenth more or less, fixed for each connection, so that clients that came together do not leave together.
+    fn jittered(&self, age: Duration) -> Duration {
+        let spread = self.connection.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        age * 9 / 10 + (age / 5).mul_f64(spread as f64 / f64::from(u32::MAX))
+    }
+
+    fn next_look(&self) -> Duration {
+        let limits = &self.server.limits;
+        let connection = &self.connection;
+        let to_age = limits.age.map(|age| self.jittered(age).saturating_sub(connection.age()));
+        let to_idle = limits.idle.map(|idle| match connection.open_requests() {
+            0 => idle.saturating_sub(connection.idle()),
+            _ => idle,
+        });
+        let next = [to_age, to_idle].into_iter().flatten().min().unwrap_or(Duration::from_secs(3600));
+        next.max(Duration::from_millis(10))
+    }
+}

@@ -1,0 +1,72 @@
+//! The latest time a resource's items speak of: the best witness for when its process was alive.
+//!
+//! Stops in each item at the field it looks for. Zero, times beyond the year 2100 (a sender that sent other units) and
+//! items that cannot be walked say nothing.
+
+use crate::core::data::payload::{ScopeGroup, Signal};
+use crate::core::time::UnixNanos;
+use crate::otlp::walk::{Fields, Malformed};
+
+/// 2100-01-01T00:00:00Z.
+const FAR_FUTURE: u64 = 4_102_444_800_000_000_000;
+
+/// Latest span end, log time (observed time where there is none), or data point time; zero when nothing tells.
+pub fn latest_time(signal: Signal, scopes: &[ScopeGroup]) -> UnixNanos {
+    let items = scopes.iter().flat_map(|scope| scope.items.iter());
+    items.map(|item| item_time(signal, item)).max().unwrap_or_default()
+}
+
+/// The same of one item.
+pub fn item_time(signal: Signal, item: &[u8]) -> UnixNanos {
+    let read = match signal {
+        Signal::Traces => span_end(item),
+        Signal::Logs => log_time(item),
+        Signal::Metrics => metric_time(item),
+        Signal::Profiles => profile_time(item),
+    };
+    UnixNanos(read.ok().filter(|time| *time < FAR_FUTURE).unwrap_or(0))
+}
+
+/// The first `fixed64` field with this number, or zero. Not the last, so that the walk ends there.
+fn first_time(message: &[u8], number: u32) -> Result<u64, Malformed> {
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == number {
+            return field.fixed64();
+        }
+    }
+    Ok(0)
+}
+
+fn span_end(span: &[u8]) -> Result<u64, Malformed> {
+    first_time(span, 8)
+}
+
+fn profile_time(profile: &[u8]) -> Result<u64, Malformed> {
+    first_time(profile, 3)
+}
+
+fn log_time(record: &[u8]) -> Result<u64, Malformed> {
+    match first_time(record, 1)? {
+        time @ 1..FAR_FUTURE => Ok(time),
+        _ => first_time(record, 11),
+    }
+}
+
+/// All five kinds of metric hold points in field 1, and all points their time in field 3.
+fn metric_time(metric: &[u8]) -> Result<u64, Malformed> {
+    let mut latest = 0;
+    for field in Fields::new(metric) {
+        let field = field?;
+        if !matches!(field.number, 5 | 7 | 9 | 10 | 11) {
+            continue;
+        }
+        for point in Fields::new(field.bytes()?) {
+            let point = point?;
+            if point.number == 1 {
+                latest = latest.max(Some(first_time(point.bytes()?, 3)?).filter(|t| *t < FAR_FUTURE).unwrap_or(0));
+            }
+        }
+    }
+    Ok(latest)
+}

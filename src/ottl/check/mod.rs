@@ -1,0 +1,195 @@
+//! From the parsed tree to what can be evaluated: names resolved, arguments checked, patterns compiled. A name that
+//! does not exist, or that podgate does not have, is a fault with its place, never ignored.
+
+mod calls;
+mod constants;
+mod pattern;
+
+use crate::ottl::convert::Converter;
+use crate::ottl::convert::grok::Grok;
+use crate::ottl::convert::time::layout::Layout;
+use crate::ottl::convert::{ArgumentKind, Severities};
+use crate::ottl::path::{self, KeyStep, Path};
+use crate::ottl::syntax::parse::{Compare, LocatedTree, Sum, SyntaxTree};
+use crate::ottl::value::OttlValue;
+use crate::ottl::{Syntax, TextFault};
+
+use std::borrow::Cow;
+
+pub use calls::arrange;
+pub use pattern::{Dialect, Pattern};
+
+use constants::constant;
+
+/// A checked part of a condition.
+#[derive(Debug)]
+pub enum CheckedNode {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<CheckedNode>),
+    Path(Path),
+    Call(Box<CheckedCall>),
+    Map(Vec<(String, CheckedNode)>),
+    Compare(Compare, Box<CheckedNode>, Box<CheckedNode>),
+    Sum(Sum, Box<CheckedNode>, Box<CheckedNode>),
+    Negated(Box<CheckedNode>),
+    And(Vec<CheckedNode>),
+    Or(Vec<CheckedNode>),
+    Not(Box<CheckedNode>),
+}
+
+/// A checked call of a converter.
+#[derive(Debug)]
+pub struct CheckedCall {
+    pub converter: Converter,
+    /// What each argument must be; nil for an optional one that is not given.
+    pub arguments: Vec<(ArgumentKind, CheckedNode)>,
+    pub keys: Vec<KeyStep>,
+    pub made: Made,
+    /// Tells this call from the others of its text.
+    pub at: usize,
+}
+
+/// What was made of arguments beforehand.
+#[derive(Debug)]
+pub enum Made {
+    Nothing,
+    Pattern(Pattern),
+    Layout(Box<Layout>, jiff::tz::TimeZone),
+    Grok(Box<Grok>),
+    /// A pattern of grok that is made of the item, and how it is read.
+    GrokOf(bool, Vec<String>),
+    Severities(Severities),
+}
+
+/// What a part of the condition must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Truth,
+    Value,
+}
+
+/// Checks the value of an argument.
+pub fn value(spot: &LocatedTree, syntax: Syntax) -> Result<CheckedNode, TextFault> {
+    node(spot, syntax, Wanted::Value)
+}
+
+/// Checks a whole condition.
+pub fn check(spot: &LocatedTree, syntax: Syntax) -> Result<CheckedNode, TextFault> {
+    node(spot, syntax, Wanted::Truth)
+}
+
+pub fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, TextFault> {
+    Err(TextFault { at, message: message.into(), not_built: false })
+}
+
+/// A fault of podgate's, not of the text: a Collector has it.
+pub fn not_built<T>(at: usize, message: impl Into<String>) -> Result<T, TextFault> {
+    Err(TextFault { at, message: message.into(), not_built: true })
+}
+
+fn node(spot: &LocatedTree, syntax: Syntax, wanted: Wanted) -> Result<CheckedNode, TextFault> {
+    let truths = |parts: &[LocatedTree]| -> Result<Vec<CheckedNode>, TextFault> {
+        parts.iter().map(|part| node(part, syntax, Wanted::Truth)).collect()
+    };
+    let values = |parts: &[LocatedTree]| -> Result<Vec<CheckedNode>, TextFault> {
+        parts.iter().map(|part| node(part, syntax, Wanted::Value)).collect()
+    };
+    let pair = |left: &LocatedTree, right: &LocatedTree| -> Result<(Box<CheckedNode>, Box<CheckedNode>), TextFault> {
+        let (left, right) = (node(left, syntax, Wanted::Value)?, node(right, syntax, Wanted::Value)?);
+        Ok((Box::new(left), Box::new(right)))
+    };
+    let found = match &spot.tree {
+        SyntaxTree::And(parts) => joined(truths(parts)?, false),
+        SyntaxTree::Or(parts) => joined(truths(parts)?, true),
+        SyntaxTree::Not(part) => match node(part, syntax, Wanted::Truth)? {
+            CheckedNode::Bool(truth) => CheckedNode::Bool(!truth),
+            part => CheckedNode::Not(Box::new(part)),
+        },
+        SyntaxTree::Compare(how, left, right) => {
+            let (left, right) = pair(left, right)?;
+            match (left.literal(), right.literal()) {
+                (Some(left), Some(right)) => CheckedNode::Bool(left.compare(*how, &right)),
+                _ => CheckedNode::Compare(*how, left, right),
+            }
+        }
+        SyntaxTree::Bool(truth) => CheckedNode::Bool(*truth),
+        SyntaxTree::Call { name, arguments, keys } => calls::call(spot.at, name, arguments, keys, syntax)?,
+        SyntaxTree::Named(name, _) => return fault(spot.at, format!("no argument is called `{name}` here")),
+        _ if wanted == Wanted::Truth => return fault(spot.at, "this is not a condition; compare it with something"),
+        SyntaxTree::Nil => CheckedNode::Nil,
+        SyntaxTree::Int(number) => CheckedNode::Int(*number),
+        SyntaxTree::Float(number) => CheckedNode::Float(*number),
+        SyntaxTree::Text(text) => CheckedNode::Text(text.clone()),
+        SyntaxTree::Bytes(bytes) => CheckedNode::Bytes(bytes.clone()),
+        SyntaxTree::List(parts) => CheckedNode::List(values(parts)?),
+        SyntaxTree::Map(pairs) => {
+            let pair = |(key, part): &(String, LocatedTree)| Ok((key.clone(), node(part, syntax, Wanted::Value)?));
+            CheckedNode::Map(pairs.iter().map(pair).collect::<Result<_, TextFault>>()?)
+        }
+        SyntaxTree::Enum(name) => match constant(name) {
+            Some(number) => CheckedNode::Int(number),
+            None => return fault(spot.at, format!("`{name}` is no known constant")),
+        },
+        SyntaxTree::Path(segments) => CheckedNode::Path(path::resolve(segments, syntax, spot.at)?),
+        SyntaxTree::Sum(how, left, right) => {
+            for side in [left, right] {
+                if matches!(
+                    side.tree,
+                    SyntaxTree::Nil
+                        | SyntaxTree::Bool(_)
+                        | SyntaxTree::Text(_)
+                        | SyntaxTree::Bytes(_)
+                        | SyntaxTree::List(_)
+                        | SyntaxTree::Map(_)
+                ) {
+                    return fault(side.at, "sums need numbers, times or durations");
+                }
+            }
+            let (left, right) = pair(left, right)?;
+            CheckedNode::Sum(*how, left, right)
+        }
+        SyntaxTree::Negated(part) => CheckedNode::Negated(Box::new(node(part, syntax, Wanted::Value)?)),
+    };
+    Ok(found)
+}
+
+/// `and`, or `or`, of these. One that is known to decide does so alone, whatever the others come to, as upstream has it.
+fn joined(parts: Vec<CheckedNode>, or: bool) -> CheckedNode {
+    if parts.iter().any(|part| matches!(part, CheckedNode::Bool(truth) if *truth == or)) {
+        return CheckedNode::Bool(or);
+    }
+    let mut left: Vec<CheckedNode> = parts.into_iter().filter(|part| !matches!(part, CheckedNode::Bool(_))).collect();
+    match (left.len(), or) {
+        (0, _) => CheckedNode::Bool(!or),
+        (1, _) => left.remove(0),
+        (_, true) => CheckedNode::Or(left),
+        (_, false) => CheckedNode::And(left),
+    }
+}
+
+impl CheckedNode {
+    /// The value, where it stands in the text.
+    pub fn literal(&self) -> Option<OttlValue<'_>> {
+        Some(match self {
+            CheckedNode::Nil => OttlValue::Nil,
+            CheckedNode::Bool(truth) => OttlValue::Bool(*truth),
+            CheckedNode::Int(number) => OttlValue::Int(*number),
+            CheckedNode::Float(number) => OttlValue::Float(*number),
+            CheckedNode::Text(text) => OttlValue::Text(Cow::Borrowed(text)),
+            CheckedNode::Bytes(bytes) => OttlValue::Bytes(Cow::Borrowed(bytes)),
+            CheckedNode::List(parts) => OttlValue::List(parts.iter().map(CheckedNode::literal).collect::<Option<_>>()?),
+            CheckedNode::Map(pairs) => {
+                let pair = |(key, part): &'_ (String, CheckedNode)| {
+                    Some((Cow::Owned(key.clone()), part.literal()?.into_owned().ok()?))
+                };
+                OttlValue::Object(pairs.iter().map(pair).collect::<Option<_>>()?)
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,325 @@
+//! Paths: which part of which message a name means, and how it is read from the wire.
+
+pub mod place;
+pub mod tables;
+
+mod state;
+
+use std::borrow::Cow;
+
+use crate::otlp::walk::{AnyValue, Field, Fields, Wire, read_varint};
+use crate::otlp::write;
+use crate::ottl::check::{self, CheckedNode};
+use crate::ottl::edit::message_edit::without;
+use crate::ottl::eval;
+use crate::ottl::path::tables::{CONTEXTS_NOT_BUILT, NOT_BUILT, PathPart, PointPart, Points, names};
+use crate::ottl::syntax::parse::{PathKey, Segment};
+use crate::ottl::value::{IdBytes, OttlValue, ValueStep, ZonedTime, hex, pieces};
+use crate::ottl::{Context, EvalFailure, Item, Syntax, TextFault};
+
+/// Whose part it is, seen from the item in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathOwner {
+    Resource,
+    Scope,
+    /// The span, metric or log record.
+    Item,
+    /// The span's event or the metric's data point.
+    Piece,
+    /// What statements remember among themselves.
+    Cache,
+}
+
+/// A checked key: known, or made of the item.
+#[derive(Debug)]
+pub enum KeyStep {
+    Known(ValueStep<'static>),
+    Made(CheckedNode),
+}
+
+impl KeyStep {
+    pub fn check(keys: &[PathKey], syntax: Syntax) -> Result<Vec<KeyStep>, TextFault> {
+        let place = |key: &PathKey| match key {
+            PathKey::Name(name) => Ok(KeyStep::Known(ValueStep::Name(Cow::Owned(name.clone())))),
+            PathKey::Index(index) => Ok(KeyStep::Known(ValueStep::Index(*index))),
+            PathKey::Made(made) => check::value(made, syntax).map(KeyStep::Made),
+        };
+        keys.iter().map(place).collect()
+    }
+
+    pub fn step<'a>(&'a self, item: &Item<'a>) -> Result<ValueStep<'a>, EvalFailure> {
+        match self {
+            KeyStep::Known(ValueStep::Name(name)) => Ok(ValueStep::Name(Cow::Borrowed(name))),
+            KeyStep::Known(ValueStep::Index(index)) => Ok(ValueStep::Index(*index)),
+            KeyStep::Made(node) => match eval::value(node, item)? {
+                OttlValue::Text(name) => Ok(ValueStep::Name(name)),
+                OttlValue::Int(index) => Ok(ValueStep::Index(index)),
+                _ => Err(EvalFailure("a key is a string or a whole number")),
+            },
+        }
+    }
+}
+
+/// A checked path.
+#[derive(Debug)]
+pub struct Path {
+    pub owner: PathOwner,
+    pub part: PathPart,
+    pub keys: Vec<KeyStep>,
+    /// As written, for messages.
+    pub name: String,
+}
+
+/// Field of the cache's own message that holds its entries.
+pub const CACHE: u32 = 1;
+
+/// The path of these names, which stand at this place in the text.
+pub fn resolve(segments: &[Segment], syntax: Syntax, at: usize) -> Result<Path, TextFault> {
+    let wrong = |message: String| Err(TextFault { at, message, not_built: false });
+    let first = &segments[0];
+    let prefix = Context::named(&first.name).filter(|_| segments.len() > 1 && first.keys.is_empty());
+    let written = segments.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
+    let (of, rest) = match prefix {
+        Some(of) if syntax.context.sees(of) => (of, &segments[1..]),
+        Some(_) => {
+            return wrong(format!("`{written}` is out of sight from a {}", syntax.context.name()));
+        }
+        None if syntax.prefixed && !CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) => {
+            let seen = syntax.context.seen().map(|of| format!("{}.{written}", of.name())).collect::<Vec<_>>();
+            return wrong(format!("`{written}` does not say whose; one of {}", seen.join(", ")));
+        }
+        None => (syntax.context, segments),
+    };
+    let Some((last, before)) = rest.split_last() else { return wrong("a name is missing".to_owned()) };
+    if before.iter().any(|segment| !segment.keys.is_empty()) {
+        return wrong("keys may stand behind the last name only".to_owned());
+    }
+    let name = rest.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
+    if name == "cache" {
+        if !syntax.cache || of != syntax.context {
+            return wrong("there is no `cache` here".to_owned());
+        }
+        let keys = KeyStep::check(&last.keys, syntax)?;
+        return Ok(Path { owner: PathOwner::Cache, part: PathPart::Attributes(CACHE), keys, name: written });
+    }
+    let Some((_, part)) = names(of).iter().find(|(known, _)| *known == name) else {
+        if NOT_BUILT.contains(&name.as_str()) || CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) {
+            return Err(TextFault {
+                at,
+                message: format!("podgate does not have the path `{written}`"),
+                not_built: true,
+            });
+        }
+        let known: Vec<&str> = names(of).iter().map(|(name, _)| *name).collect();
+        return wrong(format!("there is no `{name}` in a {}; known are {}", of.name(), known.join(", ")));
+    };
+    let keyed = matches!(
+        part,
+        PathPart::Attributes(_) | PathPart::Any(_) | PathPart::TraceState | PathPart::Point(PointPart::Attributes)
+    );
+    if !last.keys.is_empty() && !keyed {
+        return wrong(format!("`{name}` has no keys"));
+    }
+    // While its pieces are run over, the message above them is without them.
+    let hidden = matches!((syntax.context, of, part), (Context::SpanEvent, Context::Span, PathPart::Pieces(11)))
+        || (syntax.context == Context::DataPoint && *part == PathPart::DataPoints);
+    if hidden {
+        let message = format!("podgate does not have `{written}` seen from a {}", syntax.context.name());
+        return Err(TextFault { at, message, not_built: true });
+    }
+    let keys = KeyStep::check(&last.keys, syntax)?;
+    Ok(Path { owner: owner(of), part: *part, keys, name: written })
+}
+
+fn owner(of: Context) -> PathOwner {
+    match of {
+        Context::Resource => PathOwner::Resource,
+        Context::Scope => PathOwner::Scope,
+        Context::Span | Context::Metric | Context::Log => PathOwner::Item,
+        Context::SpanEvent | Context::DataPoint => PathOwner::Piece,
+    }
+}
+
+impl Path {
+    /// What the path names; nil where a map on the way has no such key.
+    pub fn read<'a>(&'a self, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
+        let message = item.message(self.owner);
+        if self.part == PathPart::TraceState && !self.keys.is_empty() {
+            return state::member(bytes(message, 3), &self.keys);
+        }
+        let mut value = self.part.read(message, item.points);
+        for key in &self.keys {
+            match value.at(&key.step(item)?)? {
+                Some(found) => value = found,
+                None => return Ok(OttlValue::Nil),
+            }
+        }
+        Ok(value)
+    }
+}
+
+impl PathPart {
+    /// The part in a message whose points, if it has any, are of this kind; nil where there is no such thing.
+    fn read(self, message: &[u8], points: Points) -> OttlValue<'_> {
+        match self {
+            PathPart::Text(number) => OttlValue::text(bytes(message, number)),
+            PathPart::TraceState => OttlValue::text(bytes(message, 3)),
+            PathPart::Id(number, length) => OttlValue::Id(IdBytes::of(bytes(message, number), length)),
+            PathPart::Hex(number, length) => {
+                OttlValue::Text(Cow::Owned(hex(IdBytes::of(bytes(message, number), length).bytes())))
+            }
+            PathPart::Number(number) => OttlValue::Int(i64::from(integer(message, number) as i32)),
+            PathPart::Unsigned(number) => OttlValue::Int(i64::from(integer(message, number) as u32)),
+            PathPart::Fixed(number) | PathPart::Flags(number, _) => OttlValue::Int(integer(message, number)),
+            PathPart::Signed(number) => OttlValue::Int(zigzag(integer(message, number))),
+            PathPart::Moment(number) => OttlValue::Time(ZonedTime::of_nanos(integer(message, number))),
+            PathPart::Double(number) => OttlValue::Float(f64::from_bits(integer(message, number) as u64)),
+            PathPart::Attributes(number) => OttlValue::Map { message, number },
+            PathPart::Any(number) => any(bytes(message, number)),
+            PathPart::AnyText(number) => match any(bytes(message, number)).to_plain_text() {
+                Ok(text) => OttlValue::Text(Cow::Owned(text.into_owned())),
+                Err(_) => OttlValue::Text(Cow::Borrowed("")),
+            },
+            PathPart::StatusCode => OttlValue::Int(i64::from(integer(bytes(message, 15), 3) as i32)),
+            PathPart::StatusMessage => OttlValue::text(bytes(bytes(message, 15), 2)),
+            PathPart::KindName => OttlValue::Text(Cow::Borrowed(kind_name(message, &KINDS))),
+            PathPart::KindConstant => OttlValue::Text(Cow::Borrowed(kind_name(message, &KIND_CONSTANTS))),
+            PathPart::Pieces(number) => OttlValue::Pieces(pieces(message, number).count()),
+            PathPart::DataPoints => match points_of(message) {
+                Some((_, inside)) => OttlValue::Pieces(points_in(&inside).count()),
+                None => OttlValue::Nil,
+            },
+            PathPart::Counts(number) => packed(message, number, |word| OttlValue::Int(word as i64)),
+            PathPart::Doubles(number) => packed(message, number, |word| OttlValue::Float(f64::from_bits(word))),
+            PathPart::Offset(number) => OttlValue::Int(zigzag(integer(bytes(message, number), 1))),
+            PathPart::Buckets(number) => buckets(bytes(message, number)),
+            PathPart::MetricType => OttlValue::Int(kind_of(message).code()),
+            PathPart::Temporality => match points_of(message) {
+                Some((Points::Sum | Points::Histogram | Points::Exponential, inside)) => {
+                    OttlValue::Int(i64::from(integer(&inside, 2) as i32))
+                }
+                _ => OttlValue::Nil,
+            },
+            PathPart::Monotonic => match points_of(message) {
+                Some((Points::Sum, inside)) => OttlValue::Bool(integer(&inside, 3) != 0),
+                _ => OttlValue::Nil,
+            },
+            PathPart::Point(part) => part.within(points).map_or(OttlValue::Nil, |part| part.read(message, points)),
+        }
+    }
+}
+
+fn zigzag(number: i64) -> i64 {
+    let number = number as u64;
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Words of eight bytes in a repeated field, packed or not.
+fn packed<'a>(message: &'a [u8], number: u32, make: impl Fn(u64) -> OttlValue<'a>) -> OttlValue<'a> {
+    let mut words = Vec::new();
+    for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == number) {
+        match field.wire {
+            Wire::Fixed64(word) => words.push(make(word)),
+            _ => {
+                let bytes = field.bytes().unwrap_or_default().chunks_exact(8);
+                words
+                    .extend(bytes.map(|word| make(word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))));
+            }
+        }
+    }
+    OttlValue::List(words)
+}
+
+/// The counts of an exponential histogram's buckets: varints in field 2, packed or not.
+fn buckets(message: &[u8]) -> OttlValue<'_> {
+    let mut counts = Vec::new();
+    for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == 2) {
+        match field.wire {
+            Wire::Varint(count) => counts.push(OttlValue::Int(count as i64)),
+            _ => {
+                let mut rest = field.bytes().unwrap_or_default();
+                while let Ok((count, length)) = read_varint(rest) {
+                    counts.push(OttlValue::Int(count as i64));
+                    rest = &rest[length..];
+                }
+            }
+        }
+    }
+    OttlValue::List(counts)
+}
+
+fn kind_name(span: &[u8], names: &[&'static str; 6]) -> &'static str {
+    let kind = usize::try_from(integer(span, 6)).ok().and_then(|kind| names.get(kind));
+    kind.copied().unwrap_or_default()
+}
+
+/// Values of `kind.deprecated_string`, by number.
+pub const KIND_CONSTANTS: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+
+/// Values of `kind.string`, by number.
+pub const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+
+/// The kind of a metric, as [`points_of`] has it.
+fn kind_of(metric: &[u8]) -> Points {
+    let fields = Fields::new(metric).map_while(Result::ok).filter(|field| field.bytes().is_ok());
+    fields.map(|field| Points::of(field.number)).filter(|points| *points != Points::None).last().unwrap_or_default()
+}
+
+/// The metric without its points, as those that are asked about see it: each of them would walk all the others. Its kind
+/// and what else its points' message says stay.
+pub fn without_points(metric: &[u8], points: Points, holder: &[u8]) -> Vec<u8> {
+    let mut shell = without(metric, points.field());
+    write::bytes(&mut shell, points.field(), &without(holder, POINTS));
+    shell
+}
+
+/// Field of every kind of metric that holds its points.
+pub const POINTS: u32 = 1;
+
+/// The kind of a metric and the message that holds its points. Of several kinds the last counts, as a oneof is read;
+/// of one kind that comes several times all are one message, as protobuf merges them.
+pub fn points_of(metric: &[u8]) -> Option<(Points, Cow<'_, [u8]>)> {
+    let mut found: Option<(Points, Cow<'_, [u8]>)> = None;
+    for field in Fields::new(metric).map_while(Result::ok) {
+        let points = Points::of(field.number);
+        let Some(inside) = field.bytes().ok().filter(|_| points != Points::None) else { continue };
+        match &mut found {
+            Some((known, merged)) if *known == points => merged.to_mut().extend_from_slice(inside),
+            _ => found = Some((points, Cow::Borrowed(inside))),
+        }
+    }
+    found
+}
+
+/// The points of a metric, undecoded.
+pub fn points_in(holder: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let fields = Fields::new(holder).map_while(Result::ok).filter(|field| field.number == 1);
+    fields.filter_map(|field| field.bytes().ok())
+}
+
+fn any(message: &[u8]) -> OttlValue<'_> {
+    AnyValue::read(message).map_or(OttlValue::Nil, OttlValue::of)
+}
+
+fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
+    Fields::new(message).map_while(Result::ok).filter(|field| field.number == number).last()
+}
+
+pub fn bytes(message: &[u8], number: u32) -> &[u8] {
+    last(message, number).and_then(|field| field.bytes().ok()).unwrap_or_default()
+}
+
+fn integer(message: &[u8], number: u32) -> i64 {
+    match last(message, number).map(|field| field.wire) {
+        Some(Wire::Varint(value) | Wire::Fixed64(value)) => value as i64,
+        Some(Wire::Fixed32(value)) => i64::from(value),
+        _ => 0,
+    }
+}

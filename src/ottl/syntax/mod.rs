@@ -1,0 +1,4 @@
+//! The grammar of OTTL: words and signs, then trees. Knows neither paths nor functions.
+
+pub mod lexer;
+pub mod parse;

@@ -1,0 +1,101 @@
+//! Pod attributes already worked out, by pod: made again when the pod changed, or when what they borrow may have.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use lru::LruCache;
+
+use crate::core::time::UnixNanos;
+use crate::kube::table::PodEntry;
+use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
+
+const PARTS: usize = 16;
+/// Pods per part: 16 x 1,024 is more than any node has.
+const PODS_MAX: usize = 1_024;
+/// Attributes that miss something are worked out again when anything came, at the latest after this.
+const INCOMPLETE_FOR: Duration = Duration::from_secs(1);
+/// Labels of namespaces, nodes and owners change without the pod changing.
+const BORROWED_FOR: Duration = Duration::from_secs(15);
+
+struct Profile {
+    of: Arc<crate::kube::pod::Pod>,
+    made_at: UnixNanos,
+    /// To what the cluster had counted before they were worked out.
+    generation: u64,
+    attributes: Arc<PodAttributes>,
+}
+
+type Part = LruCache<Arc<str>, Profile, RandomState>;
+
+pub struct AttributeCache {
+    // Locked for one lookup; working out happens outside.
+    parts: Vec<Mutex<Part>>,
+}
+
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Default for AttributeCache {
+    fn default() -> AttributeCache {
+        let part = || Mutex::new(LruCache::unbounded_with_hasher(RandomState::default()));
+        AttributeCache { parts: (0..PARTS).map(|_| part()).collect() }
+    }
+}
+
+impl AttributeCache {
+    pub fn get(
+        &self,
+        entry: &PodEntry,
+        now: UnixNanos,
+        generation: &dyn Fn() -> u64,
+        make: impl FnOnce() -> PodAttributes,
+    ) -> Arc<PodAttributes> {
+        let part = &self.parts[part_of(&entry.pod.uid)];
+        if let Some(known) = lock(part).get(&*entry.pod.uid).filter(|known| known.is_good(entry, now, generation)) {
+            return known.attributes.clone();
+        }
+        let generation = generation();
+        let attributes = Arc::new(make());
+        let profile = Profile { of: entry.pod.clone(), made_at: now, generation, attributes: attributes.clone() };
+        let mut part = lock(part);
+        part.put(entry.pod.uid.clone(), profile);
+        if part.len() > PODS_MAX {
+            part.pop_lru();
+        }
+        attributes
+    }
+
+    /// Forgets the pods that are gone, when there are more than `most` here.
+    pub fn forget(&self, most: usize, is_there: impl Fn(&str) -> bool) {
+        if self.parts.iter().map(|part| lock(part).len()).sum::<usize>() <= most {
+            return;
+        }
+        for part in &self.parts {
+            let mut part = lock(part);
+            let gone: Vec<Arc<str>> = part.iter().map(|(uid, _)| uid).filter(|uid| !is_there(uid)).cloned().collect();
+            gone.iter().for_each(|uid| drop(part.pop(uid)));
+        }
+    }
+}
+
+impl Profile {
+    fn is_good(&self, entry: &PodEntry, now: UnixNanos, generation: &dyn Fn() -> u64) -> bool {
+        if self.attributes.incomplete && self.generation != generation() {
+            return false;
+        }
+        let age = now.since(self.made_at);
+        let limit = match (self.attributes.incomplete, self.attributes.borrowed) {
+            (true, _) => INCOMPLETE_FOR,
+            (false, true) => BORROWED_FOR,
+            (false, false) => Duration::MAX,
+        };
+        Arc::ptr_eq(&self.of, &entry.pod) && age < limit
+    }
+}
+
+/// Uids are random: any of their characters spreads them.
+fn part_of(uid: &str) -> usize {
+    uid.bytes().take(8).fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % PARTS
+}

@@ -1,0 +1,183 @@
+//! What comes in: runs are filed under their traces, late spans follow the verdict, and span ingest judges at once.
+//!
+//! Apart from the rest of the core because every span passes here. Knows the requests' bytes only as runs that can write
+//! themselves into the store.
+
+use std::sync::Arc;
+
+use crate::core::data::settlement::ItemEnd;
+use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::config::Strategy;
+use crate::processors::tail_sampling::decided::cache::Past;
+use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
+use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::held::store::RunHeader;
+use crate::processors::tail_sampling::held::wheel::DueTrace;
+use crate::processors::tail_sampling::policies::decision::{CastVotes, Decision, Fallback, PolicySet, Why};
+use crate::processors::tail_sampling::report::counts::Early;
+
+/// What is known of a run's trace.
+#[derive(Clone, Copy)]
+pub(super) struct KnownTrace {
+    hash: u64,
+    slot: Option<u32>,
+    past: Option<Past>,
+}
+
+/// A run on its way in, with the resource and the items it refers to.
+#[derive(Clone, Copy)]
+struct Coming<'a> {
+    run: &'a SpanGroup,
+    held: &'a Arc<HeldGroup>,
+    incoming: AdmittedRequest<'a>,
+}
+
+const HEAVY_BYTES: u64 = 256 << 10;
+const HEAVY_MAX: usize = 1024;
+
+impl Engine {
+    /// Files the runs of one request.
+    pub fn accept(&mut self, incoming: AdmittedRequest<'_>, runs: &[SpanGroup], now: UnixNanos) {
+        self.advance(now);
+        // All traces are looked up before any is filed: each look misses the processor's cache, and misses overlap only
+        // when nothing stands between them.
+        let mut known = std::mem::take(&mut self.known);
+        known.clear();
+        known.extend(runs.iter().map(|run| self.look_up(&run.trace_id)));
+        let concluded = self.concluded;
+        let mut filed = self.groups.begin(incoming.groups);
+        for (run, known) in runs.iter().zip(&known) {
+            let known = if self.concluded == concluded { *known } else { self.look_up(&run.trace_id) };
+            let held = &incoming.groups[run.group as usize];
+            let coming = Coming { run, held, incoming };
+            // An earlier run of the same request may have begun the trace.
+            let slot = match known.slot.or_else(|| self.traces.find(known.hash, &run.trace_id)) {
+                Some(slot) => slot,
+                None => match known.past {
+                    Some(past) => {
+                        self.accept_late(past, known.hash, &coming, now);
+                        continue;
+                    }
+                    None => self.open(known.hash, run, now),
+                },
+            };
+            let group = self.groups.file(&mut filed, run.group, held);
+            self.file(slot, group, &coming);
+            self.settle(slot, run, now);
+        }
+        self.known = known;
+        self.groups.end(filed);
+        self.judge_touched(now);
+        self.close_gathering();
+    }
+
+    fn look_up(&self, id: &[u8; 16]) -> KnownTrace {
+        let hash = self.traces.hash(id);
+        let slot = self.traces.find(hash, id);
+        let past = if slot.is_none() { self.decided.find(hash, id) } else { None };
+        KnownTrace { hash, slot, past }
+    }
+
+    fn open(&mut self, hash: u64, run: &SpanGroup, now: UnixNanos) -> u32 {
+        let slot = self.traces.insert(hash, run.trace_id, now);
+        let generation = self.traces.at(slot).generation;
+        let deadline = now.saturating_add(self.settings.decision_wait);
+        let tick = self.wheel.schedule(deadline, DueTrace { slot, generation });
+        self.traces.at_mut(slot).tick = tick;
+        self.counts.new_traces += 1;
+        slot
+    }
+
+    fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>) {
+        let Coming { run, held, .. } = *coming;
+        let trace = self.traces.at_mut(slot);
+        let mut bytes = u64::from(run.wire);
+        if trace.group != group {
+            bytes += held.overhead;
+            trace.scope = u32::MAX;
+        }
+        if trace.scope != run.scope {
+            bytes += held.scopes[run.scope as usize].overhead;
+        }
+        (trace.group, trace.scope) = (group, run.scope);
+        trace.summary.merge(&run.bits, run.min_start, run.max_end);
+        trace.summary.spans += u64::from(run.spans);
+        trace.summary.bytes += bytes;
+        trace.held += run.cost();
+        trace.has_root |= run.has_root;
+        let header =
+            RunHeader { previous: trace.last, owner: slot, group, scope: run.scope, spans: run.spans, length: 0 };
+        trace.last = self.store.append(header, run.wire as usize, |out| coming.incoming.write(run, out));
+    }
+
+    /// What follows from a run that was just filed: an earlier wait, or a decision at once.
+    fn settle(&mut self, slot: u32, run: &SpanGroup, now: UnixNanos) {
+        let trace = self.traces.at(slot);
+        let entry = DueTrace { slot, generation: trace.generation };
+        if self.settings.trace_bytes_max.is_some_and(|most| trace.summary.bytes > most) {
+            self.counts.too_large += 1;
+            return self.conclude(slot, (Decision::dropped(Why::TooLarge), CastVotes::default()), now);
+        }
+        if trace.held > self.bounds.giant_bytes {
+            return self.decide_slot(slot, DecisionTrigger::Early(Early::Giant), now);
+        }
+        if trace.held > HEAVY_BYTES && trace.held - run.cost() <= HEAVY_BYTES && self.heavy.len() < HEAVY_MAX {
+            self.heavy.push(entry);
+        }
+        if let Some(wait) = self.settings.root_wait
+            && run.has_root
+        {
+            let deadline = now.saturating_add(wait);
+            if self.wheel.tick_of(deadline) < trace.tick {
+                let tick = self.wheel.schedule(deadline, entry);
+                self.traces.at_mut(slot).tick = tick;
+            }
+        }
+        if self.settings.strategy == Strategy::SpanIngest && self.touched.last() != Some(&slot) {
+            self.touched.push(slot);
+        }
+        if self.bounds.traces.is_some_and(|most| self.traces.len() as u64 > most) {
+            self.relieve_one(Early::NumTraces, now);
+        }
+    }
+
+    /// At span ingest: a yes or a drop is final at once.
+    fn judge_touched(&mut self, now: UnixNanos) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for slot in touched.drain(..) {
+            if self.traces.live(slot).is_none() {
+                continue;
+            }
+            let rules = PolicySet { fallback: Fallback::Drop, ..self.settings.rules };
+            let (decision, votes) = self.vote(slot, rules, now);
+            if decision.kept || matches!(decision.why, Why::DroppedBy(_)) {
+                self.conclude(slot, (decision, votes), now);
+            }
+        }
+        self.touched = touched;
+    }
+
+    fn accept_late(&mut self, past: Past, hash: u64, coming: &Coming<'_>, now: UnixNanos) {
+        let run = coming.run;
+        match past {
+            Past::Dropped => {
+                self.counts.late_dropped += 1;
+                self.counts.sampled_out += u64::from(run.spans);
+                coming.held.take(u64::from(run.spans)).end(ItemEnd::SampledOut);
+            }
+            Past::Kept(kept) => {
+                self.decided.used(hash, &run.trace_id);
+                self.counts.late_kept += 1;
+                self.counts.late_ages.record(now.since(kept.decided_at));
+                self.counts.released += u64::from(run.spans);
+                let spans = u64::from(run.spans);
+                self.gathering.add(coming.held, run.scope, spans, |out| coming.incoming.write(run, out));
+                if self.gathering.is_full() {
+                    self.close_gathering();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The heart of a shard: files runs under their traces, decides those that are due, gathers what was kept.
+//!
+//! Pure: time comes in, parcels and counts go out; it never waits and knows no task, no channel and no account. `shard`
+//! owns the clock and the queue. How runs come in is in `filing`, what ends before its time in `relief`.
+
+mod filing;
+mod relief;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+
+use crate::core::data::settlement::ItemEnd;
+use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::clock::Stopwatch;
+use crate::processors::tail_sampling::config::{SamplingSettings, Strategy};
+use crate::processors::tail_sampling::decided::cache::{Decided, Kept};
+use crate::processors::tail_sampling::decided::completeness;
+use crate::processors::tail_sampling::engine::filing::KnownTrace;
+use crate::processors::tail_sampling::held::groups::HeldGroups;
+use crate::processors::tail_sampling::held::store::{RunAt, SpanStore};
+use crate::processors::tail_sampling::held::traces::Traces;
+use crate::processors::tail_sampling::held::wheel::{DueTrace, Wheel};
+use crate::processors::tail_sampling::policies::decision::{
+    Ballot, CastVotes, Decision, Fallback, PolicySet, Why, decide,
+};
+use crate::processors::tail_sampling::policies::meter::RateMeters;
+use crate::processors::tail_sampling::release::gather::{Gathering, Parcel};
+use crate::processors::tail_sampling::report::counts::{Early, JournalEntry, ShardCounts};
+
+/// Why a trace is decided now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecisionTrigger {
+    /// Its wait is over.
+    Due,
+    Early(Early),
+}
+
+/// What is told of an undecided trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub first_seen: UnixNanos,
+    /// When it is decided at the latest; pressure, or the root where it is waited for, decides sooner.
+    pub due: UnixNanos,
+    pub spans: u64,
+    /// In the store.
+    pub bytes: u64,
+    pub has_root: bool,
+}
+
+/// Limits of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Undecided traces.
+    pub traces: Option<u64>,
+    /// A trace holding more than this is decided at once.
+    pub giant_bytes: u64,
+    /// Empty chunks kept for reuse.
+    pub spare_bytes: u64,
+}
+
+/// Traces and their bytes. Invariant: every span taken in is held, gathered, or counted as released or sampled out.
+pub struct Engine {
+    settings: SamplingSettings,
+    bounds: Bounds,
+    traces: Traces,
+    store: SpanStore,
+    groups: HeldGroups,
+    wheel: Wheel,
+    /// Entries taken from the wheel, oldest first; the tick is the one they were filed under.
+    due: VecDeque<(u64, DueTrace)>,
+    taken: Vec<(u64, DueTrace)>,
+    /// Traces that once grew heavy: pressure looks at them first.
+    heavy: Vec<DueTrace>,
+    decided: Decided,
+    meters: Arc<RateMeters>,
+    gathering: Gathering,
+    parcels: VecDeque<Parcel>,
+    touched: Vec<u32>,
+    known: Vec<KnownTrace>,
+    scratch: completeness::Scratch,
+    /// Traces ended so far, so that what was looked up before can be told from what is true now.
+    concluded: u64,
+    /// Decisions taken so far; of some the policies' time is measured.
+    asked: u64,
+    watch: Stopwatch,
+    thinned_out: UnixNanos,
+    /// Slots below this were ended by [`Engine::finish`].
+    finished: u32,
+    pub counts: ShardCounts,
+}
+
+/// Beyond this many closed parcels nothing more is decided: the verdict waits with its trace.
+const PARCELS_MAX: usize = 2;
+
+/// Of so many decisions one is measured: reading the clock takes longer than most policies.
+pub const MEASURED_EVERY: u64 = 64;
+
+impl Engine {
+    /// `watch` is read for nothing but the time that policies take.
+    /// `meters` are shared by all shards of a sampler.
+    pub fn new(
+        settings: SamplingSettings,
+        meters: Arc<RateMeters>,
+        bounds: Bounds,
+        seed: RandomState,
+        (now, watch): (UnixNanos, Stopwatch),
+    ) -> Engine {
+        let shards = settings.shards;
+        let divided = |count: usize| count.div_ceil(shards);
+        Engine {
+            bounds,
+            traces: Traces::new(seed),
+            store: SpanStore::new(bounds.spare_bytes),
+            groups: HeldGroups::default(),
+            wheel: Wheel::new(settings.decision_wait + Duration::from_millis(20), now),
+            due: VecDeque::new(),
+            taken: Vec::new(),
+            heavy: Vec::new(),
+            decided: Decided::new(divided(settings.kept_remembered), divided(settings.dropped_remembered)),
+            meters,
+            gathering: Gathering::default(),
+            parcels: VecDeque::new(),
+            touched: Vec::new(),
+            known: Vec::new(),
+            scratch: completeness::Scratch::default(),
+            concluded: 0,
+            asked: 0,
+            watch,
+            thinned_out: now,
+            finished: 0,
+            counts: ShardCounts::new(settings.policies.len()),
+            settings,
+        }
+    }
+
+    /// Undecided traces.
+    pub fn traces(&self) -> u64 {
+        self.traces.len() as u64
+    }
+
+    /// An undecided trace by its id.
+    pub fn held(&self, trace_id: &[u8; 16]) -> Option<Held> {
+        let trace = self.traces.at(self.traces.find(self.traces.hash(trace_id), trace_id)?);
+        Some(Held {
+            first_seen: trace.first_seen,
+            due: self.wheel.time_of(trace.tick),
+            spans: trace.summary.spans,
+            bytes: trace.held,
+            has_root: trace.has_root,
+        })
+    }
+
+    /// Bytes of undecided spans.
+    pub fn live_bytes(&self) -> u64 {
+        self.store.live()
+    }
+
+    /// Bytes held, groups aside, which charge themselves.
+    pub fn footprint(&self) -> u64 {
+        let tables = self.traces.footprint() + self.wheel.footprint() + self.groups.footprint();
+        let parcels: u64 = self.parcels.iter().map(|parcel| parcel.bytes).sum();
+        self.store.capacity() + tables + self.gathering.footprint() + parcels
+    }
+
+    /// Bytes of the memory of decided ids, which the account does not count: it is bounded by configuration.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.decided.footprint()
+    }
+
+    fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> (Decision, CastVotes) {
+        self.asked += 1;
+        let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
+        let summary = &self.traces.at(slot).summary;
+        let cast = CastVotes::default();
+        let mut ballot = Ballot { meters: &self.meters, votes: &mut self.counts.votes, cast, now, watch };
+        let decision = decide(&self.settings.policies, rules, summary, &mut ballot);
+        (decision, ballot.cast)
+    }
+
+    fn decide_slot(&mut self, slot: u32, cause: DecisionTrigger, now: UnixNanos) {
+        let unasked = CastVotes::default();
+        let (decision, votes) = match (self.settings.strategy, self.settings.rules.fallback) {
+            (Strategy::TraceComplete, _) => self.vote(slot, self.settings.rules, now),
+            (Strategy::SpanIngest, Fallback::Drop) => (Decision::dropped(Why::NoMatch), unasked),
+            (Strategy::SpanIngest, Fallback::Keep) => {
+                (Decision { kept: true, why: Why::NoMatch, weight: 1.0 }, unasked)
+            }
+        };
+        if let DecisionTrigger::Early(early) = cause {
+            self.counts.early(early, decision.kept);
+        }
+        self.conclude(slot, (decision, votes), now);
+    }
+
+    /// Carries a decision out and remembers it.
+    fn conclude(&mut self, slot: u32, (decision, votes): (Decision, CastVotes), now: UnixNanos) {
+        let trace = self.traces.at(slot);
+        let (id, last) = (trace.summary.trace_id, trace.last);
+        self.counts.decided(JournalEntry { trace_id: id, decision, votes, spans: trace.summary.spans, at: now });
+        self.counts.removal_ages.record(now.since(trace.first_seen));
+        self.counts.fragments_without_root += u64::from(!trace.has_root);
+        let hash = self.traces.hash(&id);
+        self.traces.remove(slot, hash);
+        self.concluded += 1;
+        if decision.kept {
+            self.decided.remember_kept(hash, &id, Kept { decision, decided_at: now });
+            self.release(last);
+        } else {
+            self.decided.remember_dropped(hash);
+            self.counts.sampled_out += self.discard(last, ItemEnd::SampledOut);
+        }
+    }
+
+    /// Ends the spans of a trace; says how many there were.
+    fn discard(&mut self, last: RunAt, end: ItemEnd<'_>) -> u64 {
+        let (mut at, mut spans) = (last, 0);
+        while !at.is_none() {
+            let header = self.store.free(at);
+            if let Some(held) = self.groups.get(header.group) {
+                held.take(u64::from(header.spans)).end(end);
+            }
+            self.groups.free(header.group);
+            spans += u64::from(header.spans);
+            at = header.previous;
+        }
+        spans
+    }
+
+    fn release(&mut self, last: RunAt) {
+        let mut at = last;
+        self.scratch.begin();
+        while !at.is_none() {
+            let header = self.store.header(at);
+            if let Some(held) = self.groups.get(header.group) {
+                let wire = self.store.wire(at);
+                self.gathering.add(held, header.scope, u64::from(header.spans), |out| out.extend_from_slice(wire));
+            }
+            self.store.spans(at).for_each(|span| self.scratch.note(span));
+            self.store.free(at);
+            self.groups.free(header.group);
+            self.counts.released += u64::from(header.spans);
+            at = header.previous;
+            if self.gathering.is_full() {
+                self.close_gathering();
+            }
+        }
+        self.counts.fragments_with_orphans += u64::from(self.scratch.has_orphans());
+    }
+
+    fn close_gathering(&mut self) {
+        if !self.gathering.is_empty() {
+            self.parcels.push_back(self.gathering.finish());
+        }
+    }
+
+    /// The next parcel to deliver.
+    pub fn take_parcel(&mut self) -> Option<Parcel> {
+        self.parcels.pop_front()
+    }
+
+    pub fn has_parcels(&self) -> bool {
+        !self.parcels.is_empty()
+    }
+
+    /// Puts back a parcel that could not be handed on.
+    pub fn return_parcel(&mut self, parcel: Parcel) {
+        self.parcels.push_front(parcel);
+    }
+
+    /// True while closed parcels wait, so that nothing further should be decided or taken in.
+    pub fn is_backed_up(&self) -> bool {
+        self.parcels.len() >= PARCELS_MAX
+    }
+
+    /// When there is something to decide next.
+    pub fn next_due(&self) -> Option<UnixNanos> {
+        let taken = self.due.front().map(|(tick, _)| self.wheel.time_of(*tick));
+        taken.into_iter().chain(self.wheel.next_due()).min()
+    }
+
+    /// Turns the wheel to `now`. Also before anything is filed: a wheel that stood still while nothing came has no place
+    /// for a whole wait ahead, and would clamp it.
+    fn advance(&mut self, now: UnixNanos) {
+        self.wheel.take_due(now, &mut self.taken);
+        if self.taken.is_empty() {
+            return;
+        }
+        let waiting = !self.due.is_empty();
+        self.due.extend(self.taken.drain(..));
+        if waiting {
+            // What pressure took ahead of its time may stand before entries that are due earlier.
+            self.due.make_contiguous().sort_by_key(|(tick, _)| *tick);
+        }
+    }
+
+    /// True when a wait is over.
+    pub fn is_due(&self, now: UnixNanos) -> bool {
+        self.next_due().is_some_and(|due| due <= now)
+    }
+
+    /// Decides up to `most` traces whose wait is over; true when some are left.
+    pub fn decide_due(&mut self, now: UnixNanos, most: usize) -> bool {
+        self.advance(now);
+        let mut left = most;
+        while let Some((tick, entry)) = self.due.front().copied() {
+            if self.wheel.time_of(tick) > now {
+                break;
+            }
+            if left == 0 || self.is_backed_up() {
+                return true;
+            }
+            self.due.pop_front();
+            if self.traces.due(entry, tick).is_some() {
+                self.decide_slot(entry.slot, DecisionTrigger::Due, now);
+                left -= 1;
+            }
+        }
+        self.close_gathering();
+        false
+    }
+
+    /// Checks the struct's invariants; for tests.
+    pub fn invariants(&self) -> bool {
+        self.store.invariants() && (!self.traces.is_empty() || self.store.live() == 0)
+    }
+}

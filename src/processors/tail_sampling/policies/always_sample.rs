@@ -1,8 +1,0 @@
-//! `always_sample`: every trace. YAML: `{name: all, type: always_sample}`.
-
-use crate::config::check::Section;
-use crate::processors::tail_sampling::policies::{PolicyCheck, Rule};
-
-pub fn check(_section: &Section<'_>, _cx: &mut PolicyCheck<'_>, _depth: usize) -> Option<Rule> {
-    Some(Rule::Always)
-}

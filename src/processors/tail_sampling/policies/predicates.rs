@@ -1,0 +1,386 @@
+//! Leaf predicates: what policies ask of single spans and resources, compiled so that each span is walked once.
+//!
+//! Every question "does any span match" is one bit; bits are OR-ed while spans arrive, so a decision never looks at spans
+//! again and does not depend on their order. An attribute key is looked up once, however many policies name it.
+//! Knows wire bytes and nothing of policies, traces or time.
+
+use crate::core::data::payload::Signal;
+use crate::core::limits::DEPTH_MAX;
+use crate::otlp::depth::check_depth;
+use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::write;
+use crate::ottl::{Condition, Item, is_too_much, without};
+use crate::processors::tail_sampling::policies::keys::{PolicyKey, PolicyKeys};
+use crate::processors::tail_sampling::policies::matching::{Level, ValueTest};
+use crate::processors::tail_sampling::policies::trace_state_list;
+
+/// Bits of one trace; more leaves than this are a configuration error.
+pub const LEAVES_MAX: usize = 256;
+
+/// The number of a leaf's bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafId(pub u8);
+
+/// Which leaves have matched so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeafBits([u64; LEAVES_MAX / 64]);
+
+impl LeafBits {
+    pub const NONE: LeafBits = LeafBits([0; LEAVES_MAX / 64]);
+
+    #[inline]
+    pub fn set(&mut self, leaf: LeafId) {
+        self.0[usize::from(leaf.0) / 64] |= 1 << (leaf.0 % 64);
+    }
+
+    #[inline]
+    pub fn has(&self, leaf: LeafId) -> bool {
+        self.0[usize::from(leaf.0) / 64] & (1 << (leaf.0 % 64)) != 0
+    }
+
+    #[inline]
+    pub fn merge(&mut self, other: &LeafBits) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+}
+
+/// What one span says of itself, as far as any decision needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampledSpan {
+    pub trace_id: [u8; 16],
+    /// Nanoseconds since the epoch as sent; zero when absent.
+    pub start: u64,
+    pub end: u64,
+    pub is_root: bool,
+    pub bits: LeafBits,
+}
+
+/// A compiled condition with the bit it sets on a match and the bit it sets when it fails to evaluate.
+struct Conditions {
+    spans: Vec<Condition>,
+    events: Vec<Condition>,
+    hit: LeafId,
+    failed: LeafId,
+    propagate: bool,
+}
+
+/// All leaves of one policy set.
+#[derive(Default)]
+pub struct Leaves {
+    keys: PolicyKeys,
+    status: [LeafBits; 3],
+    sampled_flag: LeafBits,
+    trace_states: Vec<(LeafId, trace_state_list::TraceStateTest)>,
+    conditions: Vec<Conditions>,
+    count: usize,
+}
+
+impl Leaves {
+    /// How many bits are in use.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The distinct attribute keys asked for.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bits that a resource sets for every span below it.
+    pub fn read_resource(&self, resource: &[u8]) -> Result<LeafBits, Malformed> {
+        let mut bits = LeafBits::default();
+        if self.keys.is_empty() {
+            return Ok(bits);
+        }
+        let mut seen = LeafBits::default();
+        for field in Fields::new(resource) {
+            let field = field?;
+            if field.number == 1 {
+                self.keys.ask(field.bytes()?, Level::Resource, &mut seen, &mut bits)?;
+            }
+        }
+        Ok(bits)
+    }
+
+    /// Walks a span once; `facts` are new ones, filled in place because they are large. An id of another length than
+    /// sixteen bytes is a fault; no id at all reads as zeros.
+    #[inline(always)]
+    pub fn read_span(&self, span: &[u8], facts: &mut SampledSpan) -> Result<(), Malformed> {
+        facts.is_root = true;
+        let mut seen = LeafBits::default();
+        let mut status = 0u64;
+        let mut fields = Fields::new(span);
+        self.read_head(&mut fields, facts)?;
+        let mut deep = false;
+        loop {
+            if self.keys.is_empty() {
+                while let Some(attribute) = fields.next_of(ATTRIBUTES) {
+                    deep |= attribute.len() >= DEEP_BYTES_MIN;
+                }
+            }
+            while let Some(attribute) = fields.next_of(ATTRIBUTES) {
+                deep |= attribute.len() >= DEEP_BYTES_MIN;
+                self.keys.ask(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+            }
+            while let Some(event) = fields.next_of(EVENTS) {
+                deep |= event.len() >= DEEP_BYTES_MIN;
+            }
+            if let Some(message) = fields.next_of(STATUS) {
+                status = read_status(message, status)?;
+            }
+            let Some(field) = fields.next() else { break };
+            let field = field?;
+            match field.number {
+                1 => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
+                3 => self.read_trace_state(field.bytes()?, &mut facts.bits),
+                4 => facts.is_root = is_zero(field.bytes()?),
+                7 => facts.start = field.fixed64()?,
+                8 => facts.end = field.fixed64()?,
+                // An attribute so long, or written so oddly, that it was not taken above.
+                9 => {
+                    let attribute = field.bytes()?;
+                    deep |= attribute.len() >= DEEP_BYTES_MIN;
+                    if !self.keys.is_empty() {
+                        self.keys.ask(attribute, Level::Span, &mut seen, &mut facts.bits)?;
+                    }
+                }
+                2 | 5 => _ = field.bytes()?,
+                11 | 13 => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
+                15 => status = read_status(field.bytes()?, status)?,
+                16 if field.fixed32()? & 1 == 1 => facts.bits.merge(&self.sampled_flag),
+                _ => {}
+            }
+        }
+        if deep {
+            check_depth(Signal::Traces, span)?;
+        }
+        if let Some(bits) = usize::try_from(status).ok().and_then(|code| self.status.get(code)) {
+            facts.bits.merge(bits);
+        }
+        Ok(())
+    }
+
+    /// What stands before the attributes, in the order in which every encoder writes it: each field costs one comparison
+    /// with the key that is expected. Whatever comes in another order or shape is left to the loop over all fields.
+    #[inline(always)]
+    fn read_head(&self, fields: &mut Fields<'_>, facts: &mut SampledSpan) -> Result<(), Malformed> {
+        if let Some(id) = fields.next_of(TRACE_ID) {
+            set_trace_id(&mut facts.trace_id, id)?;
+        }
+        fields.next_of(SPAN_ID);
+        if let Some(text) = fields.next_of(TRACE_STATE) {
+            self.read_trace_state(text, &mut facts.bits);
+        }
+        if let Some(parent) = fields.next_of(PARENT) {
+            facts.is_root = is_zero(parent);
+        }
+        fields.next_of(NAME);
+        fields.next_small_of(KIND);
+        if let Some(start) = fields.next_fixed64_of(START) {
+            facts.start = start;
+        }
+        if let Some(end) = fields.next_fixed64_of(END) {
+            facts.end = end;
+        }
+        Ok(())
+    }
+
+    fn read_trace_state(&self, text: &[u8], bits: &mut LeafBits) {
+        if self.trace_states.is_empty() || text.is_empty() {
+            return;
+        }
+        let Some(members) = trace_state_list::parse(text) else { return };
+        for (leaf, test) in &self.trace_states {
+            if test.matches(&members) {
+                bits.set(*leaf);
+            }
+        }
+    }
+
+    /// True when spans must also be shown to [`Leaves::evaluate`].
+    pub fn has_conditions(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
+    /// True when spans of so many bytes are too small for what each would walk of this message above them; each then counts
+    /// as one failed evaluation.
+    pub fn is_too_much(&self, spans: usize, bytes: usize, message: &[u8]) -> bool {
+        self.has_conditions() && is_too_much(spans, bytes, message)
+    }
+
+    /// Evaluates OTTL conditions on one span; returns how many evaluations failed.
+    pub fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
+        self.conditions.iter().map(|conditions| conditions.evaluate(item, bits)).sum()
+    }
+}
+
+/// Events of one span from here on are asked about with the span as it would be without any.
+const MANY_EVENTS: usize = 32;
+
+impl Conditions {
+    fn evaluate(&self, item: &Item<'_>, bits: &mut LeafBits) -> u64 {
+        let mut failures = 0;
+        for condition in &self.spans {
+            if self.settle(condition.matches(item), bits, &mut failures) {
+                return failures;
+            }
+        }
+        if self.events.is_empty() {
+            return failures;
+        }
+        let events = item.events().count();
+        // A question about the span itself would walk all its events once more for each of them.
+        let shell = (events >= MANY_EVENTS).then(|| without(item.item, u32::from(EVENTS >> 3)));
+        let about = Item { item: shell.as_deref().unwrap_or(item.item), ..*item };
+        if is_too_much(events, item.item.len(), about.item) {
+            return failures + 1;
+        }
+        for event in item.events() {
+            let about = about.with_event(event);
+            for condition in &self.events {
+                if self.settle(condition.matches(&about), bits, &mut failures) {
+                    return failures;
+                }
+            }
+        }
+        failures
+    }
+
+    /// True when nothing further needs to be asked of this span.
+    fn settle(&self, outcome: Result<bool, crate::ottl::EvalFailure>, bits: &mut LeafBits, failures: &mut u64) -> bool {
+        match outcome {
+            Ok(true) => bits.set(self.hit),
+            Ok(false) => return false,
+            Err(_) => {
+                *failures += 1;
+                if !self.propagate {
+                    return false;
+                }
+                bits.set(self.failed);
+            }
+        }
+        true
+    }
+}
+
+/// A list or map needs four bytes a level, so anything shorter cannot nest too deep.
+const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
+
+/// Keys of a span's fields on the wire (opentelemetry-proto, trace/v1).
+const TRACE_ID: u8 = 1 << 3 | write::LEN;
+const SPAN_ID: u8 = 2 << 3 | write::LEN;
+const TRACE_STATE: u8 = 3 << 3 | write::LEN;
+const PARENT: u8 = 4 << 3 | write::LEN;
+const NAME: u8 = 5 << 3 | write::LEN;
+const KIND: u8 = 6 << 3 | write::VARINT;
+const START: u8 = 7 << 3 | write::FIXED64;
+const END: u8 = 8 << 3 | write::FIXED64;
+const ATTRIBUTES: u8 = 9 << 3 | write::LEN;
+const EVENTS: u8 = 11 << 3 | write::LEN;
+const STATUS: u8 = 15 << 3 | write::LEN;
+
+#[inline(always)]
+fn is_zero(id: &[u8]) -> bool {
+    match id.try_into() {
+        Ok(id) => u64::from_ne_bytes(id) == 0,
+        Err(_) => id.iter().all(|byte| *byte == 0),
+    }
+}
+
+#[inline(always)]
+fn set_trace_id(id: &mut [u8; 16], bytes: &[u8]) -> Result<(), Malformed> {
+    match bytes.len() {
+        16 => id.copy_from_slice(bytes),
+        0 => *id = [0; 16],
+        _ => return Err(Malformed::Length),
+    }
+    Ok(())
+}
+
+#[inline]
+fn read_status(message: &[u8], before: u64) -> Result<u64, Malformed> {
+    match message {
+        [] => return Ok(before),
+        [0x18, code @ 0..0x80] => return Ok(u64::from(*code)),
+        _ => {}
+    }
+    let mut code = before;
+    for field in Fields::new(message) {
+        let field = field?;
+        if field.number == 3 {
+            code = field.varint()?;
+        }
+    }
+    Ok(code)
+}
+
+/// Collects leaves while policies are checked.
+#[derive(Default)]
+pub struct LeavesBuilder {
+    keys: Vec<PolicyKey>,
+    leaves: Leaves,
+    overflow: bool,
+}
+
+/// Which span status a leaf asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanStatus {
+    Unset,
+    Ok,
+    Error,
+}
+
+impl LeavesBuilder {
+    fn next(&mut self) -> LeafId {
+        let id = u8::try_from(self.leaves.count).unwrap_or_else(|_| {
+            self.overflow = true;
+            u8::MAX
+        });
+        self.leaves.count += 1;
+        LeafId(id)
+    }
+
+    /// True when more than [`LEAVES_MAX`] leaves were asked for; the set must then be refused.
+    pub fn overflowed(&self) -> bool {
+        self.overflow
+    }
+
+    pub fn attribute(&mut self, key: &str, test: ValueTest) -> LeafId {
+        let leaf = self.next();
+        match self.keys.iter_mut().find(|known| known.is(key)) {
+            Some(known) => known.add(leaf, test),
+            None => self.keys.push(PolicyKey::new(key, leaf, test)),
+        }
+        leaf
+    }
+
+    pub fn status(&mut self, codes: &[SpanStatus]) -> LeafId {
+        let leaf = self.next();
+        codes.iter().for_each(|code| self.leaves.status[*code as usize].set(leaf));
+        leaf
+    }
+
+    pub fn sampled_flag(&mut self) -> LeafId {
+        let leaf = self.next();
+        self.leaves.sampled_flag.set(leaf);
+        leaf
+    }
+
+    pub fn trace_state(&mut self, test: trace_state_list::TraceStateTest) -> LeafId {
+        let leaf = self.next();
+        self.leaves.trace_states.push((leaf, test));
+        leaf
+    }
+
+    /// Returns the bit of a match and the bit of a failure that the error mode propagates.
+    pub fn conditions(&mut self, spans: Vec<Condition>, events: Vec<Condition>, propagate: bool) -> (LeafId, LeafId) {
+        let (hit, failed) = (self.next(), self.next());
+        self.leaves.conditions.push(Conditions { spans, events, hit, failed, propagate });
+        (hit, failed)
+    }
+
+    pub fn finish(mut self) -> Leaves {
+        self.leaves.keys = PolicyKeys::new(self.keys);
+        self.leaves
+    }
+}

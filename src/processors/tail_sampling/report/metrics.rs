@@ -1,0 +1,287 @@
+//! The sampler's metrics, under the Collector's names where it has them, and the journal behind `/v1/sampling`.
+//!
+//! Shards count in plain numbers and hand them over once a step, so that a decision costs no atomic operation.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::core::report::stats::{Counter, Histogram, Metric, Stats};
+use crate::processors::tail_sampling::engine::MEASURED_EVERY;
+use crate::processors::tail_sampling::held::account::ByteAccount;
+use crate::processors::tail_sampling::policies::decision::{CastVotes, Why};
+use crate::processors::tail_sampling::report::counts::{AGES, Ages, Early, JournalEntry, ShardCounts, Undecided};
+
+const PREFIX: &str = "otelcol_processor_tail_sampling_";
+/// Milliseconds, the Collector's bounds.
+const RUNS: &[u64] = &[
+    1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000, 30_000,
+    50_000,
+];
+/// Decisions that `/v1/sampling?trace_id=` can explain.
+const JOURNAL_MAX: usize = 4096;
+
+struct PolicyMetrics {
+    name: String,
+    sampled: Arc<Counter>,
+    not_sampled: Arc<Counter>,
+    dropped: Arc<Counter>,
+    executions: Arc<Counter>,
+    /// Of all executions, reckoned from the measured ones.
+    nanos: Arc<Counter>,
+}
+
+/// Counters of one processor in one pipeline.
+pub struct Metrics {
+    policies: Vec<PolicyMetrics>,
+    sampled: Arc<Counter>,
+    not_sampled: Arc<Counter>,
+    dropped: Arc<Counter>,
+    new_traces: Arc<Counter>,
+    dropped_too_early: Arc<Counter>,
+    too_large: Arc<Counter>,
+    late_kept: Arc<Counter>,
+    late_dropped: Arc<Counter>,
+    late_age: Arc<Histogram>,
+    removal_age: Arc<Histogram>,
+    decision_runs: Arc<Histogram>,
+    pub evaluation_errors: Arc<Counter>,
+    early: Vec<Arc<Counter>>,
+    undecided: Vec<Arc<Counter>>,
+    without_root: Arc<Counter>,
+    with_orphans: Arc<Counter>,
+    released: Arc<Counter>,
+    pub refused: Arc<Counter>,
+    pub delivery_refused: Arc<Counter>,
+    pub delivery_lost: Arc<Counter>,
+    // Written once a step, read by the admin page.
+    journal: Mutex<VecDeque<JournalEntry>>,
+}
+
+impl Metrics {
+    /// `processor` is the component's id; policy labels are prefixed with its name, as in the Collector (`name.policy`).
+    pub fn new(stats: &Stats, processor: &str, policies: Vec<String>) -> Arc<Metrics> {
+        let counter =
+            |name: &str, help, labels: &[(&'static str, &str)]| stats.counter(&format!("{PREFIX}{name}"), help, labels);
+        let ours = |name: &str, help, labels: &[(&'static str, &str)]| {
+            let mut all = vec![("processor", processor)];
+            all.extend_from_slice(labels);
+            stats.counter(&format!("podgate_tail_sampling_{name}"), help, &all)
+        };
+        let ages = |name: &str, help| stats.histogram(&format!("{PREFIX}{name}"), help, &[], AGES);
+        let outcome = |decision, sampled| {
+            let labels = [("decision", decision), ("sampled", sampled)];
+            counter("global_count_traces_sampled", "Traces by the outcome of all policies.", &labels)
+        };
+        let from_cache = |sampled| {
+            let help = "Runs of late spans that followed a remembered verdict.";
+            counter("early_releases_from_cache_decision", help, &[("sampled", sampled)])
+        };
+        let early = |early: &Early| {
+            ours("early_decisions", "Traces decided before their wait was over.", &[("cause", early.name())])
+        };
+        let undecided = |cause: &Undecided| {
+            ours("undecided_traces", "Traces that ended without a verdict.", &[("cause", cause.name())])
+        };
+        let fragments = |kind| ours("fragments", "Decided traces that are visibly not whole.", &[("kind", kind)]);
+        Arc::new(Metrics {
+            policies: policies.into_iter().map(|name| PolicyMetrics::new(stats, processor, name)).collect(),
+            sampled: outcome("sampled", "true"),
+            not_sampled: outcome("not_sampled", "false"),
+            dropped: outcome("dropped", "false"),
+            new_traces: counter("new_trace_id_received", "Traces begun.", &[]),
+            dropped_too_early: counter(
+                "sampling_trace_dropped_too_early",
+                "Traces decided early for want of room, and not kept.",
+                &[],
+            ),
+            too_large: counter("traces_dropped_too_large", "Traces above maximum_trace_size_bytes.", &[]),
+            late_kept: from_cache("true"),
+            late_dropped: from_cache("false"),
+            late_age: ages("sampling_late_span_age", "Seconds from the decision to a late span."),
+            removal_age: ages("sampling_trace_removal_age", "Seconds from a trace's first span to its decision."),
+            decision_runs: stats.histogram(
+                &format!("{PREFIX}sampling_decision_timer_latency"),
+                "Milliseconds of each run over the traces that were due.",
+                &[],
+                RUNS,
+            ),
+            evaluation_errors: counter("sampling_policy_evaluation_error", "Failed evaluations of conditions.", &[]),
+            early: Early::ALL.iter().map(early).collect(),
+            undecided: Undecided::ALL.iter().map(undecided).collect(),
+            without_root: fragments("no_root"),
+            with_orphans: fragments("orphan_parent"),
+            released: ours("released_spans", "Spans of kept traces handed on.", &[]),
+            refused: ours("refused_spans", "Spans refused for want of room.", &[]),
+            delivery_refused: ours("delivery_refusals", "Times the next stage refused a parcel of kept traces.", &[]),
+            delivery_lost: ours("delivery_lost_spans", "Spans of kept traces that could not be delivered.", &[]),
+            journal: Mutex::default(),
+        })
+    }
+
+    /// Registers what is read from the account when scraped.
+    pub fn watch(stats: &Stats, processor: &str, account: &Arc<ByteAccount>) {
+        let gauge = |read: fn(&ByteAccount) -> u64| {
+            let account = account.clone();
+            Metric::ReadGauge(Arc::new(move || read(&account) as f64))
+        };
+        let labels = [("processor", processor)];
+        let on_memory = format!("{PREFIX}sampling_traces_on_memory");
+        stats.read(&on_memory, "Undecided traces held.", &labels, gauge(ByteAccount::traces));
+        stats.read("podgate_tail_sampling_held_bytes", "Bytes the store holds.", &labels, gauge(ByteAccount::held));
+        stats.read(
+            "podgate_tail_sampling_delivering_bytes",
+            "Bytes of kept traces that the next stage has not taken yet.",
+            &labels,
+            gauge(ByteAccount::delivering),
+        );
+        stats.read(
+            "podgate_tail_sampling_queued_bytes",
+            "Bytes admitted and not yet stored.",
+            &labels,
+            gauge(ByteAccount::queued),
+        );
+        stats.read("podgate_tail_sampling_max_bytes", "Bytes the store may hold.", &labels, gauge(ByteAccount::max));
+    }
+
+    /// Takes what a shard counted since the last step.
+    pub fn take(&self, counts: &mut ShardCounts) {
+        for (policy, votes) in self.policies.iter().zip(&mut counts.votes) {
+            let votes = std::mem::take(votes);
+            policy.executions.add(votes.total());
+            policy.nanos.add(votes.nanos * MEASURED_EVERY);
+            policy.sampled.add(votes.sampled);
+            policy.not_sampled.add(votes.not_sampled);
+            policy.dropped.add(votes.dropped);
+        }
+        let moves = [
+            (&self.sampled, &mut counts.kept),
+            (&self.not_sampled, &mut counts.not_kept),
+            (&self.dropped, &mut counts.dropped),
+            (&self.new_traces, &mut counts.new_traces),
+            (&self.dropped_too_early, &mut counts.early_not_kept),
+            (&self.too_large, &mut counts.too_large),
+            (&self.late_kept, &mut counts.late_kept),
+            (&self.late_dropped, &mut counts.late_dropped),
+            (&self.without_root, &mut counts.fragments_without_root),
+            (&self.with_orphans, &mut counts.fragments_with_orphans),
+            (&self.released, &mut counts.released),
+        ];
+        let early = self.early.iter().zip(&mut counts.early);
+        let moves = moves.into_iter().chain(early).chain(self.undecided.iter().zip(&mut counts.undecided));
+        moves.filter(|(_, count)| **count > 0).for_each(|(counter, count)| counter.add(std::mem::take(count)));
+        counts.sampled_out = 0;
+        for (histogram, ages) in
+            [(&self.late_age, &mut counts.late_ages), (&self.removal_age, &mut counts.removal_ages)]
+        {
+            let Ages { counts, sum } = std::mem::take(ages);
+            histogram.merge(&counts, sum);
+        }
+        self.note(&mut counts.verdicts);
+    }
+
+    /// All traces that were due at one time have been decided; it took so long.
+    pub fn decided_due(&self, took: Duration) {
+        self.decision_runs.record(took.as_millis() as u64);
+    }
+
+    fn note(&self, verdicts: &mut VecDeque<JournalEntry>) {
+        if verdicts.is_empty() {
+            return;
+        }
+        let mut journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        journal.extend(verdicts.drain(..));
+        let surplus = journal.len().saturating_sub(JOURNAL_MAX);
+        journal.drain(..surplus);
+    }
+
+    /// What became of a trace, when it was decided lately.
+    pub fn explain(&self, trace_id: &[u8; 16]) -> Option<Value> {
+        let journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let verdict = journal.iter().rev().find(|verdict| verdict.trace_id == *trace_id)?;
+        Some(json!({
+            "kept": verdict.decision.kept,
+            "reason": self.reason(verdict.decision.why),
+            "weight": verdict.decision.weight,
+            "votes": self.votes(verdict.votes),
+            "spans": verdict.spans,
+            "decided_at_unix_nano": verdict.at.0,
+        }))
+    }
+
+    /// In the order of the configuration.
+    fn votes(&self, cast: CastVotes) -> Vec<Value> {
+        let word = |place: u16| match cast.of(place) {
+            Some(vote) => vote.name(),
+            None if place < CastVotes::POLICIES_MAX => "not_asked",
+            None => "not_recorded",
+        };
+        let places = (0..=u16::MAX).zip(&self.policies);
+        places.map(|(place, policy)| json!({ "policy": policy.name, "vote": word(place) })).collect()
+    }
+
+    fn reason(&self, why: Why) -> String {
+        let name = |place: u16| self.policies.get(usize::from(place)).map_or("", |policy| &policy.name);
+        match why {
+            Why::Policy(place) => format!("policy {}", name(place)),
+            Why::DroppedBy(place) => format!("dropped by policy {}", name(place)),
+            Why::NoMatch => "no policy voted for it".to_owned(),
+            Why::TooLarge => "larger than maximum_trace_size_bytes".to_owned(),
+        }
+    }
+
+    /// The page's part about policies and counts.
+    pub fn page(&self) -> Value {
+        let policies = self.policies.iter().map(|policy| {
+            json!({
+                "name": policy.name,
+                "sampled": policy.sampled.get(),
+                "not_sampled": policy.not_sampled.get(),
+                "dropped": policy.dropped.get(),
+            })
+        });
+        let early =
+            Early::ALL.iter().zip(&self.early).map(|(early, count)| (early.name().to_owned(), count.get().into()));
+        json!({
+            "policies": policies.collect::<Vec<_>>(),
+            "traces": { "new": self.new_traces.get(), "sampled": self.sampled.get(), "not_sampled": self.not_sampled.get(), "dropped": self.dropped.get() },
+            "early": Value::Object(early.collect()),
+            "fragments": { "no_root": self.without_root.get(), "orphan_parent": self.with_orphans.get() },
+            "late": { "kept": self.late_kept.get(), "dropped": self.late_dropped.get() },
+            "delivery": { "refusals": self.delivery_refused.get(), "lost_spans": self.delivery_lost.get() },
+        })
+    }
+}
+
+impl PolicyMetrics {
+    fn new(stats: &Stats, processor: &str, name: String) -> PolicyMetrics {
+        let label = match processor.split_once('/') {
+            Some((_, id)) => format!("{id}.{name}"),
+            None => name.clone(),
+        };
+        let votes = |decision, sampled| {
+            let labels = [("policy", label.as_str()), ("decision", decision), ("sampled", sampled)];
+            stats.counter(&format!("{PREFIX}count_traces_sampled"), "Votes of each policy.", &labels)
+        };
+        let help = "How often each policy was asked.";
+        let executions = format!("{PREFIX}sampling_policy_execution_count");
+        let nanos: Arc<Counter> = Arc::default();
+        let spent = nanos.clone();
+        stats.read(
+            &format!("{PREFIX}sampling_policy_execution_time_sum"),
+            "Microseconds spent on each policy, reckoned from one decision in 64.",
+            &[("policy", &label)],
+            Metric::ReadCounter(Arc::new(move || (spent.get() / 1000) as f64)),
+        );
+        PolicyMetrics {
+            nanos,
+            sampled: votes("sampled", "true"),
+            not_sampled: votes("not_sampled", "false"),
+            dropped: votes("dropped", "false"),
+            executions: stats.counter(&executions, help, &[("policy", &label)]),
+            name,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the sampler tells of itself: counts, metrics, and the page `/v1/sampling`.
+
+pub mod counts;
+pub mod metrics;
+pub mod page;

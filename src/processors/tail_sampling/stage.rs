@@ -1,0 +1,299 @@
+//! The stage: admits requests into the shards' queues, refuses when the account is full, and owns the tasks.
+//!
+//! A request is accepted as a whole or refused as a whole: room is reserved and a place in every queue concerned is held
+//! before anything is sent. Ok means stored in memory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::{ItemEnd, Share};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::offload::Aside;
+use crate::core::report::stats::Flow;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
+use crate::core::stage::factory::StageContext;
+use crate::core::stage::host::Host;
+use crate::processors::tail_sampling::clock::SamplerClock;
+use crate::processors::tail_sampling::config::{Overflow, SamplingSettings};
+use crate::processors::tail_sampling::engine::{Bounds, Engine};
+use crate::processors::tail_sampling::held::account::ByteAccount;
+use crate::processors::tail_sampling::held::admission::{Admission, Admitted, SpanGroup};
+use crate::processors::tail_sampling::policies::meter::RateMeters;
+use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDelivery};
+use crate::processors::tail_sampling::report::metrics::Metrics;
+use crate::processors::tail_sampling::report::page;
+use crate::processors::tail_sampling::report::page::SamplerPage;
+use crate::processors::tail_sampling::shard::{Arrival, Shard, ShardMessage, ShardRequest};
+
+/// Requests that wait in one shard's queue; the account bounds their bytes.
+const QUEUE_MESSAGES: usize = 128;
+/// The longest a sender waits for a place in a queue.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Parcels between a shard and its delivery.
+const QUEUE_SHIPMENTS: usize = 2;
+/// The longest a sender is kept waiting for room; its own deadline is usually shorter.
+const BLOCK_MAX: Duration = Duration::from_secs(30);
+/// Time that delivery has left within the drain's deadline after the shards are empty.
+const LAST_DELIVERIES: Duration = Duration::from_millis(500);
+
+/// One shard and its delivery, as start takes them.
+type Parts = (Shard, mpsc::Receiver<Arrival>, TraceDelivery, mpsc::Receiver<Shipment>);
+
+pub struct Sampler {
+    settings: SamplingSettings,
+    host: Arc<Host>,
+    path: String,
+    pipeline: String,
+    account: Arc<ByteAccount>,
+    metrics: Arc<Metrics>,
+    flow: Flow,
+    arrivals: Vec<mpsc::Sender<Arrival>>,
+    draining: AtomicBool,
+    deadline: watch::Sender<Option<Instant>>,
+    // Taken once by start and once by drain; never held across an await.
+    unstarted: Mutex<Option<Vec<Parts>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Sampler {
+    pub fn new(settings: &SamplingSettings, cx: StageContext, next: Next) -> Sampler {
+        let host = cx.build.host.clone();
+        let processor = cx.build.id.to_string();
+        let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
+        let metrics = Metrics::new(&host.stats, &processor, settings.names());
+        Metrics::watch(&host.stats, &processor, &account);
+        let deadline = watch::Sender::new(None);
+        let clock = SamplerClock::start();
+        let meters = Arc::new(RateMeters::new(&settings.meters, clock.now()));
+        let (mut arrivals, mut shards) = (Vec::new(), Vec::new());
+        for _ in 0..settings.shards {
+            let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
+            let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
+            let shard = Shard {
+                core: Engine::new(
+                    settings.clone(),
+                    meters.clone(),
+                    bounds(settings, &account),
+                    RandomState::default(),
+                    (clock.now(), Instant::now),
+                ),
+                clock,
+                account: account.clone(),
+                metrics: metrics.clone(),
+                shipments,
+                settled_bytes: 0,
+                settled_traces: 0,
+                deciding: Duration::ZERO,
+            };
+            let delivery =
+                TraceDelivery { next: next.clone(), metrics: metrics.clone(), deadline: deadline.subscribe() };
+            arrivals.push(queue);
+            shards.push((shard, queued, delivery, shipped));
+        }
+        let shown = SamplerPage {
+            processor: processor.clone(),
+            pipeline: cx.pipeline.clone(),
+            account: account.clone(),
+            metrics: metrics.clone(),
+            shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
+        };
+        page::show(&host, shown);
+        Sampler {
+            settings: settings.clone(),
+            flow: Flow::of(&host.stats, &processor, Signal::Traces),
+            path: cx.build.path,
+            pipeline: cx.pipeline,
+            host,
+            account,
+            metrics,
+            arrivals,
+            draining: AtomicBool::new(false),
+            deadline,
+            unstarted: Mutex::new(Some(shards)),
+            tasks: Mutex::default(),
+        }
+    }
+
+    async fn admit(&self, payload: Payload) -> Result<(), ConsumeError> {
+        self.flow.incoming.add(payload.items);
+        let bytes = payload.ticket.bytes();
+        if self.draining.load(Ordering::Acquire) {
+            return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
+        }
+        if self.settings.overflow == Overflow::Refuse && self.account.is_full() {
+            // Before the walk: refusing must be cheap when it is needed most.
+            self.metrics.refused.add(payload.items);
+            return Err(self.full());
+        }
+        let (leaves, account, shards) = (self.settings.leaves.clone(), self.account.clone(), self.settings.shards);
+        let seed = fastrand::u64(..);
+        let read = move || {
+            let admitted = Admission { leaves: &leaves, account: &account, shards, seed }.read(&payload);
+            (payload, admitted)
+        };
+        let (mut payload, admitted) = Aside::shared().run(bytes, read).await;
+        let admitted = admitted.map_err(|why| {
+            self.metrics.refused.add(payload.items);
+            ConsumeError::refused(Reason::MEMORY, format!("no memory to read spans into: {why}"))
+        })?;
+        let room = self.reserve(admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
+        let places = self.places(&admitted).await?;
+        // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
+        room.keep();
+        self.count(&admitted, payload.items);
+        own(&admitted, std::mem::take(&mut payload.share));
+        let request = Arc::new(ShardRequest { payload, groups: admitted.groups, links: admitted.links });
+        for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
+            let cost = runs.iter().map(SpanGroup::cost).sum();
+            place.send(Arrival::Spans(ShardMessage { request: request.clone(), runs, cost }));
+        }
+        Ok(())
+    }
+
+    /// Reserves room, waiting for it only where the configuration says so.
+    async fn reserve(&self, bytes: u64) -> Result<Reserved<'_>, ConsumeError> {
+        let give_up = Instant::now() + BLOCK_MAX;
+        loop {
+            let room = self.account.room();
+            let blocked = self.settings.overflow == Overflow::Block && self.has_traces_enough();
+            if !blocked && self.account.reserve(bytes) {
+                return Ok(Reserved { account: &self.account, bytes });
+            }
+            if self.settings.overflow == Overflow::Refuse || bytes > self.account.max() {
+                return Err(self.full());
+            }
+            tokio::time::timeout_at(give_up, room).await.map_err(|_| self.full())?;
+        }
+    }
+
+    fn full(&self) -> ConsumeError {
+        let (held, max) = (self.account.held(), self.account.max());
+        ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
+    }
+
+    fn has_traces_enough(&self) -> bool {
+        self.settings.num_traces.is_some_and(|most| self.account.traces() >= most)
+    }
+
+    /// A place in the queue of every shard that gets something, in the order of shards.
+    async fn places(&self, admitted: &Admitted) -> Result<Vec<mpsc::Permit<'_, Arrival>>, ConsumeError> {
+        let mut places = Vec::with_capacity(self.arrivals.len());
+        for (queue, _) in self.arrivals.iter().zip(&admitted.runs).filter(|(_, runs)| !runs.is_empty()) {
+            let place = tokio::time::timeout(QUEUE_WAIT_MAX, queue.reserve()).await;
+            let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard does not keep up");
+            let gone = |_| ConsumeError::refused(Reason::SHUTDOWN, "shutting down");
+            places.push(place.map_err(|_| full())?.map_err(gone)?);
+        }
+        Ok(places)
+    }
+
+    fn count(&self, admitted: &Admitted, items: u64) {
+        self.flow.outgoing.add(items - admitted.malformed.min(items));
+        self.metrics.evaluation_errors.add(admitted.failures);
+    }
+
+    fn take_unstarted(&self) -> Vec<Parts> {
+        self.unstarted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or_default()
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn spawn(&self) {
+        for (at, (shard, arrivals, delivery, shipments)) in self.take_unstarted().into_iter().enumerate() {
+            let name = format!("{}/{}/shard {at}", self.path, self.pipeline);
+            let task = self.host.tasks.spawn(&name, |pulse| shard.run(arrivals, pulse));
+            self.tasks().push(task);
+            let name = format!("{}/{}/delivery {at}", self.path, self.pipeline);
+            let task = self.host.tasks.spawn(&name, |pulse| delivery.run(shipments, pulse));
+            self.tasks().push(task);
+        }
+    }
+
+    async fn finish(&self, deadline: Instant) {
+        self.draining.store(true, Ordering::Release);
+        // Without start, or a second time, there is nothing to end.
+        drop(self.take_unstarted());
+        let tasks = std::mem::take(&mut *self.tasks());
+        let until = deadline.checked_sub(LAST_DELIVERIES).unwrap_or(deadline);
+        self.deadline.send_replace(Some(until));
+        for queue in &self.arrivals {
+            let drain = queue.send(Arrival::Drain { deadline: until });
+            // A shard that is gone, or whose queue does not move, cannot be told.
+            let _ = tokio::time::timeout_at(until, drain).await;
+        }
+        for mut task in tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// Each group answers for its spans from now on; those that cannot be read end here.
+fn own(admitted: &Admitted, mut share: Share) {
+    for (group, (spans, malformed)) in admitted.groups.iter().zip(&admitted.spans) {
+        let mut own = share.split(*spans);
+        let unreadable = ItemEnd::Dropped(Reason::MALFORMED, "not sampled: the span or its resource cannot be read");
+        own.split(*malformed).end(unreadable);
+        group.own(own);
+    }
+}
+
+/// Room reserved for a request until its shards have it.
+struct Reserved<'a> {
+    account: &'a ByteAccount,
+    bytes: u64,
+}
+
+impl Reserved<'_> {
+    /// The shards give it back from now on.
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.account.unreserve(self.bytes);
+    }
+}
+
+impl Consumer for Sampler {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(self.admit(payload))
+    }
+}
+
+impl Component for Sampler {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        self.spawn();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(self.finish(deadline))
+    }
+}
+
+/// A trace larger than this share of the account is decided at once.
+const GIANT_SHARE: u64 = 8;
+/// The share of the account that may be empty chunks kept for reuse: what a tick of the wheel frees at a steady load.
+const SPARE_SHARE: u64 = 32;
+
+fn bounds(settings: &SamplingSettings, account: &ByteAccount) -> Bounds {
+    Bounds {
+        traces: settings.num_traces.map(|count| count.div_ceil(settings.shards as u64)),
+        giant_bytes: account.max() / GIANT_SHARE,
+        spare_bytes: account.max() / SPARE_SHARE / settings.shards as u64,
+    }
+}

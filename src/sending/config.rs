@@ -1,0 +1,168 @@
+//! The keys every exporter has for sending: `timeout`, `sending_queue`, `retry_on_failure`. Names and defaults are the
+//! Collector's (exporterhelper).
+
+use std::time::Duration;
+
+use crate::config::check::Section;
+use crate::core::diagnostic::code;
+use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::sending::backoff::RetrySettings;
+use crate::sending::queue::{BatchRule, Sizer};
+
+/// What sending is configured with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SendingSettings {
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// `None` sends while the caller waits.
+    pub queue: Option<QueueSettings>,
+    /// `None` tries once.
+    pub retry: Option<RetrySettings>,
+    /// Larger requests are cut before they are sent.
+    pub request_bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    pub num_consumers: usize,
+    /// In units of `sizer`.
+    pub queue_size: u64,
+    pub sizer: Sizer,
+    pub block_on_overflow: bool,
+    pub wait_for_result: bool,
+    pub batch: Option<BatchRule>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> QueueSettings {
+        QueueSettings {
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            batch: None,
+        }
+    }
+}
+
+impl SendingSettings {
+    /// Reads the sending keys of an exporter's section.
+    pub fn check(section: &Section<'_>, timeout: Duration) -> SendingSettings {
+        SendingSettings {
+            timeout: section.duration("timeout").unwrap_or(timeout),
+            queue: queue(section, QueueSettings::default()),
+            retry: retry(section),
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
+    }
+}
+
+/// A positive number, or the default after reporting.
+fn positive(section: &Section<'_>, key: &str, default: u64) -> u64 {
+    match section.u64(key) {
+        Some(0) => section.invalid(key, format!("`{key}` is 0"), "a number of 1 or more").unwrap_or(default),
+        value => value.unwrap_or(default),
+    }
+}
+
+const SIZERS: &[(&str, Sizer)] = &[("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
+
+/// Reads `sending_queue`; what is not written is as in `default`.
+pub fn queue(section: &Section<'_>, default: QueueSettings) -> Option<QueueSettings> {
+    let Some(keys) = section.section("sending_queue") else { return Some(default) };
+    let enabled = keys.bool("enabled").unwrap_or(true);
+    if keys.node("storage").is_some_and(|node| !node.is_null()) {
+        keys.error(
+            "storage",
+            code::NOT_YET,
+            "`storage` is not supported yet: the queue is in memory, so a killed process loses what is queued",
+            Some("remove the key to accept that, or run with a Collector until podgate can keep the queue on disk"),
+        );
+    }
+    let num_consumers = usize::try_from(positive(&keys, "num_consumers", default.num_consumers as u64));
+    let settings = QueueSettings {
+        num_consumers: num_consumers.unwrap_or(default.num_consumers).min(1_000),
+        queue_size: positive(&keys, "queue_size", default.queue_size),
+        sizer: keys.choice("sizer", SIZERS).unwrap_or(default.sizer),
+        block_on_overflow: keys.bool("block_on_overflow").unwrap_or(default.block_on_overflow),
+        wait_for_result: keys.bool("wait_for_result").unwrap_or(default.wait_for_result),
+        batch: None,
+    };
+    let batch = batch(&keys, &settings, default.batch);
+    keys.finish();
+    enabled.then_some(QueueSettings { batch, ..settings })
+}
+
+/// The field's defaults for a `batch` block, where an exporter has none of its own.
+const BATCH: BatchRule = BatchRule {
+    flush_timeout: Duration::from_millis(200),
+    min_size: 8192,
+    max_size: 0,
+    sizer: Sizer::Items,
+    apart_by: None,
+};
+
+fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -> Option<BatchRule> {
+    let Some(keys) = keys.section("batch") else { return absent };
+    let default = absent.unwrap_or(BATCH);
+    keys.not_yet(&["partition"]);
+    // An `enabled: false` written into the block is how the Collector's users turn it off in an overlay.
+    let enabled = keys.bool("enabled").unwrap_or(true);
+    let min_size = keys.u64("min_size").unwrap_or(default.min_size);
+    let rule = BatchRule {
+        flush_timeout: keys.duration("flush_timeout").unwrap_or(default.flush_timeout),
+        min_size,
+        // A smallest size above the default of the largest one moves it along.
+        max_size: keys.u64("max_size").unwrap_or(if default.max_size == 0 {
+            0
+        } else {
+            default.max_size.max(min_size)
+        }),
+        sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(default.sizer),
+        apart_by: default.apart_by,
+    };
+    if rule.flush_timeout.is_zero() {
+        keys.invalid::<()>("flush_timeout", "`flush_timeout` is 0", "a duration such as 200ms");
+    }
+    if rule.max_size > 0 && rule.max_size < rule.min_size {
+        let message = format!("`max_size` {} is below `min_size` {}", rule.max_size, rule.min_size);
+        keys.invalid::<()>("max_size", message, "0 or a size of at least min_size");
+    }
+    if queue.sizer == rule.sizer && rule.min_size > queue.queue_size {
+        let message = format!("`min_size` {} can never be reached in a queue of {}", rule.min_size, queue.queue_size);
+        keys.invalid::<()>("min_size", message, "a size below queue_size");
+    }
+    keys.finish();
+    enabled.then_some(rule)
+}
+
+fn retry(section: &Section<'_>) -> Option<RetrySettings> {
+    let default = RetrySettings::default();
+    let Some(keys) = section.section("retry_on_failure") else { return Some(default) };
+    let enabled = keys.bool("enabled").unwrap_or(true);
+    let settings = RetrySettings {
+        initial_interval: keys.duration("initial_interval").unwrap_or(default.initial_interval),
+        randomization_factor: keys.f64("randomization_factor").unwrap_or(default.randomization_factor),
+        multiplier: keys.f64("multiplier").unwrap_or(default.multiplier),
+        max_interval: keys.duration("max_interval").unwrap_or(default.max_interval),
+        max_elapsed_time: keys.duration("max_elapsed_time").unwrap_or(default.max_elapsed_time),
+    };
+    if !(0.0..=1.0).contains(&settings.randomization_factor) {
+        let message = format!("{} is outside", settings.randomization_factor);
+        keys.invalid::<()>("randomization_factor", message, "a number from 0 to 1");
+    }
+    if !(0.0..=100.0).contains(&settings.multiplier) {
+        keys.invalid::<()>("multiplier", format!("{} is outside", settings.multiplier), "a number from 1 to 100");
+    }
+    if settings.initial_interval.is_zero() {
+        keys.invalid::<()>("initial_interval", "`initial_interval` is 0", "a duration such as 5s");
+    }
+    let elapsed = settings.max_elapsed_time;
+    if !elapsed.is_zero() && elapsed < settings.initial_interval {
+        let message = "`max_elapsed_time` is below `initial_interval`, so nothing is ever tried again";
+        keys.invalid::<()>("max_elapsed_time", message, "0 (no end) or a longer duration");
+    }
+    keys.finish();
+    enabled.then_some(settings)
+}

@@ -1,0 +1,306 @@
+//! The sending half of every exporter: queue, batching, consumers, retries, timeout, and the account of what became of items.
+//!
+//! An exporter brings a [`Courier`] that sends one request once; everything around it is here, so that exporters differ in
+//! their protocol only. With a queue the sender hears success when the payload is queued in memory; without one (or with
+//! `wait_for_result`) it hears the next hop's answer. Must not know any protocol.
+//!
+//! ```yaml
+//! sending_queue: {enabled: true, num_consumers: 10, queue_size: 1000, sizer: requests}
+//! retry_on_failure: {enabled: true, initial_interval: 5s, max_interval: 30s, max_elapsed_time: 300s}
+//! timeout: 5s
+//! ```
+
+pub mod backoff;
+pub mod client;
+pub mod config;
+pub mod deliver;
+pub mod gate;
+pub mod isolation;
+pub mod outcome;
+mod owner;
+pub mod progress;
+pub mod queue;
+pub mod report;
+pub mod send_memory;
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::stage::component::{Component, ComponentId, Task};
+use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::factory::BuildContext;
+use crate::core::stage::host::Host;
+use crate::sending::config::{QueueSettings, SendingSettings};
+use crate::sending::deliver::{Courier, Deliver, DeliveryParts, ExporterDelivery};
+use crate::sending::outcome::account::ExporterAccount;
+use crate::sending::outcome::custody::DeliveryGuard;
+use crate::sending::queue::{Full, Queue, Waiter};
+use crate::sending::report::metrics::{ExporterMetrics, InFlight};
+
+/// With `block_on_overflow` a sender waits this long for room; most give up on us after ten seconds.
+const BLOCK_MAX: Duration = Duration::from_secs(10);
+/// What callers wait for ends within this of a drain's beginning, so that it is accounted for although they may be gone.
+const UNQUEUED_GRACE: Duration = Duration::from_secs(3);
+/// After the drain deadline deliveries only have to notice it.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// An exporter around a courier.
+pub struct Sending {
+    shared: Arc<Shared>,
+    // Taken by drain; locked at start and drain only.
+    owner: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    delivery: Box<dyn Deliver>,
+    queue: Option<QueueSettings>,
+    lanes: [Lane; 4],
+    account: Arc<ExporterAccount>,
+    host: Arc<Host>,
+    /// Wakes the owner task: something was pushed or draining began.
+    wake: Notify,
+    /// Wakes senders that wait for room.
+    room: Notify,
+    /// Wakes the drain: a call whose caller waited has ended.
+    call_ended: Notify,
+}
+
+/// A call whose caller waits; ended also when the caller stops waiting and drops it.
+struct Call<'s> {
+    shared: &'s Shared,
+    in_flight: Option<InFlight>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.in_flight = None;
+        self.shared.call_ended.notify_waiters();
+    }
+}
+
+/// One signal's queue and the deliveries under way: a stuck signal does not hold up the others.
+struct Lane {
+    signal: Signal,
+    // Locked to push and take, never across an await.
+    queue: Mutex<Queue>,
+    busy: AtomicUsize,
+}
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Sending {
+    /// Builds without I/O.
+    pub fn new(cx: BuildContext, settings: SendingSettings, courier: Box<dyn Courier>) -> Sending {
+        let delivery = ExporterDelivery::new(DeliveryParts {
+            courier,
+            retry: settings.retry,
+            timeout: settings.timeout,
+            request_bytes_max: settings.request_bytes_max,
+            path: cx.path,
+            status: cx.host.status.clone(),
+            off_spec_retries: report::metrics::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
+            sender_waits: settings.queue.is_none(),
+            stored: settings.queue.is_some_and(|queue| !queue.wait_for_result),
+            budget: cx.host.budget.clone(),
+        });
+        Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
+    }
+
+    /// A queue in front of an exporter's own way to deliver. Builds without I/O.
+    pub fn over(
+        id: &ComponentId,
+        host: Arc<Host>,
+        queue: Option<QueueSettings>,
+        delivery: Box<dyn Deliver>,
+    ) -> Sending {
+        let capacity = queue.map(|queue| queue.queue_size);
+        let meters = ExporterMetrics::new(host.stats.clone(), &id.to_string(), capacity);
+        let account = Arc::new(ExporterAccount::new(meters));
+        let lanes = Signal::ALL.map(|signal| {
+            let queue = queue.as_ref().map_or_else(
+                || Queue::new(0, queue::Sizer::Requests, None),
+                |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch),
+            );
+            Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
+        });
+        let shared = Shared {
+            delivery,
+            queue,
+            lanes,
+            account,
+            host,
+            wake: Notify::new(),
+            room: Notify::new(),
+            call_ended: Notify::new(),
+        };
+        Sending { shared: Arc::new(shared), owner: Mutex::default() }
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Shared {
+    fn lane(&self, signal: Signal) -> &Lane {
+        &self.lanes[signal.index()]
+    }
+
+    /// Sends while the caller waits; what failed as a whole goes back to the caller uncounted.
+    async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
+        let (signal, items) = (payload.signal, payload.items);
+        let meters = self.account.meters.of(signal);
+        let call = Call { shared: self, in_flight: Some(InFlight::new(&meters.in_flight)) };
+        let custody = DeliveryGuard::new(self, signal, items);
+        let mut tally = self.delivery.deliver(payload).await;
+        if !tally.answered
+            && let Some(error) = tally.error.take()
+        {
+            custody.give_back(tally);
+            return Err(error);
+        }
+        let again = tally.again.clone();
+        custody.settle(tally);
+        drop(call);
+        again.map_or(Ok(()), Err)
+    }
+
+    async fn enqueue(&self, payload: Payload, settings: &QueueSettings) -> Result<(), ConsumeError> {
+        let (signal, items) = (payload.signal, payload.items);
+        let (waiter, result) = settings.wait_for_result.then(oneshot::channel).unzip();
+        let pushed = if settings.block_on_overflow {
+            self.push_when_room(payload, waiter).await
+        } else {
+            self.push(payload, waiter).map_err(|_| ())
+        };
+        if pushed.is_err() {
+            self.account.meters.of(signal).enqueue_failed.add(items);
+            let message =
+                if self.delivery.gate().is_closing() { "the exporter is stopping" } else { "sending queue is full" };
+            return Err(ConsumeError::refused(Reason::QUEUE_FULL, message));
+        }
+        match result {
+            None => Ok(()),
+            // The sender is dropped only by a delivery that died; its items came back here.
+            Some(result) => result.await.unwrap_or_else(|_| Err(died())),
+        }
+    }
+
+    fn push(&self, payload: Payload, waiter: Option<Waiter>) -> Result<(), Full> {
+        let lane = self.lane(payload.signal);
+        let meters = self.account.meters.of(payload.signal);
+        let mut queue = lane.lock();
+        queue.push(payload, waiter, Instant::now())?;
+        meters.queue_size.set(i64::try_from(queue.used()).unwrap_or(i64::MAX));
+        drop(queue);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    async fn push_when_room(&self, payload: Payload, waiter: Option<Waiter>) -> Result<(), ()> {
+        let give_up_at = Instant::now() + BLOCK_MAX;
+        let mut held = (payload, waiter);
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the attempt, so that room made in between is not missed.
+            room.as_mut().enable();
+            held = match self.push(held.0, held.1) {
+                Ok(()) => return Ok(()),
+                Err(Full(back)) => *back,
+            };
+            if self.delivery.gate().is_closing() || tokio::time::timeout_at(give_up_at, room).await.is_err() {
+                return Err(());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for the calls whose callers wait, at most until `until`.
+    async fn unqueued_end(&self, until: Instant) {
+        loop {
+            let ended = self.call_ended.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that an end in between is not missed.
+            ended.as_mut().enable();
+            let idle = Signal::ALL.iter().all(|signal| self.account.meters.of(*signal).in_flight.get() <= 0);
+            if idle || tokio::time::timeout_at(until, ended).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn died() -> ConsumeError {
+    ConsumeError::refused(Reason::INTERNAL, "the delivery ended by an internal error")
+}
+
+impl Consumer for Sending {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(async move {
+            match &self.shared.queue {
+                Some(settings) => self.shared.enqueue(payload, settings).await,
+                None if self.shared.delivery.gate().is_closing() => {
+                    Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"))
+                }
+                None => self.shared.send_now(payload).await,
+            }
+        })
+    }
+}
+
+impl Component for Sending {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            let shared = self.shared.clone();
+            shared.delivery.start(&shared.host, shared.account.clone()).await?;
+            if let Some(settings) = shared.queue {
+                let tasks = shared.host.tasks.clone();
+                let name = shared.delivery.path().to_owned();
+                *self.owner() = Some(tasks.spawn(&name, move |pulse| owner::run(shared, settings, pulse)));
+            }
+            Ok(())
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            // A queue's owner gives up a dead next hop by itself.
+            let deadline =
+                if shared.queue.is_some() { deadline } else { deadline.min(Instant::now() + UNQUEUED_GRACE) };
+            shared.delivery.gate().close_at(deadline);
+            shared.lanes.iter().for_each(|lane| lane.lock().end());
+            shared.wake.notify_one();
+            shared.room.notify_waiters();
+            let owner = self.owner().take();
+            if let Some(mut owner) = owner
+                && tokio::time::timeout_at(deadline + DRAIN_GRACE, &mut owner).await.is_err()
+            {
+                // Its deliveries are dropped with it, and their items are lost with them.
+                shared.host.balance.close();
+                owner.abort();
+                let _ = owner.await;
+            }
+            shared.drop_what_waits();
+            shared.unqueued_end(deadline + DRAIN_GRACE).await;
+            shared.delivery.drain(deadline).await;
+            shared.account.say_losses(shared.delivery.path(), shared.delivery.destination());
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The bounded queue of one signal: what waits, how full it is, and when a batch is ready. Pure: `now` is an argument.
+//!
+//! Batching happens at the way out, so that one queue holds everything that waits; a full queue makes a batch ready, because
+//! waiting for more that cannot come in would stall it.
+//! Invariant: `used` is the sum of the sizes of the entries.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::error::ConsumeError;
+use crate::otlp::envelope::encoded_len;
+
+/// Gets the outcome of a payload whose sender waits for it.
+pub type Waiter = oneshot::Sender<Result<(), ConsumeError>>;
+
+/// The unit of a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizer {
+    Requests,
+    Items,
+    Bytes,
+}
+
+impl Sizer {
+    pub fn of(self, payload: &Payload) -> u64 {
+        match self {
+            Sizer::Requests => 1,
+            Sizer::Items => payload.items,
+            Sizer::Bytes => encoded_len(&payload.envelope) as u64,
+        }
+    }
+}
+
+/// `sending_queue.batch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRule {
+    pub min_size: u64,
+    /// Zero is no limit.
+    pub max_size: u64,
+    pub flush_timeout: Duration,
+    pub sizer: Sizer,
+    /// Requests that differ in this header (a name in lower case) are not sent together.
+    pub apart_by: Option<&'static str>,
+}
+
+impl BatchRule {
+    /// The value that keeps a payload apart from others.
+    fn part_of(self, payload: &Payload) -> Option<&str> {
+        let name = self.apart_by?;
+        payload.origin.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// One payload that waits.
+pub struct QueueEntry {
+    pub payload: Payload,
+    pub waiter: Option<Waiter>,
+    size: u64,
+    batch_size: u64,
+    queued_at: Instant,
+}
+
+impl QueueEntry {
+    /// The payload, and who waits for its end.
+    pub fn split(self) -> (Payload, Option<Waiter>) {
+        (self.payload, self.waiter)
+    }
+}
+
+pub struct Queue {
+    entries: VecDeque<QueueEntry>,
+    capacity: u64,
+    sizer: Sizer,
+    batch: Option<BatchRule>,
+    used: u64,
+    batch_used: u64,
+    ending: bool,
+}
+
+/// What `take` found.
+pub enum Taken {
+    /// Entries that go out as one request; never empty.
+    Batch(Vec<QueueEntry>),
+    /// Nothing is ready before this time, or before something is pushed.
+    NotBefore(Instant),
+    Empty,
+}
+
+/// The queue has no room, or takes nothing more; what was pushed comes back.
+pub struct Full(pub Box<(Payload, Option<Waiter>)>);
+
+impl Queue {
+    pub fn new(capacity: u64, sizer: Sizer, batch: Option<BatchRule>) -> Queue {
+        Queue { entries: VecDeque::new(), capacity, sizer, batch, used: 0, batch_used: 0, ending: false }
+    }
+
+    /// In units of the sizer.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// From now on whatever waits is ready.
+    pub fn end(&mut self) {
+        self.ending = true;
+    }
+
+    /// A payload larger than the whole queue is taken when the queue is empty: it could never be sent otherwise.
+    pub fn push(&mut self, payload: Payload, waiter: Option<Waiter>, now: Instant) -> Result<(), Full> {
+        let size = self.sizer.of(&payload);
+        if self.ending || (self.used > 0 && self.used.saturating_add(size) > self.capacity) {
+            return Err(Full(Box::new((payload, waiter))));
+        }
+        let batch_size = self.batch.map_or(0, |rule| rule.sizer.of(&payload));
+        self.used += size;
+        self.batch_used += batch_size;
+        self.entries.push_back(QueueEntry { payload, waiter, size, batch_size, queued_at: now });
+        Ok(())
+    }
+
+    pub fn take(&mut self, now: Instant) -> Taken {
+        let Some(first) = self.entries.front() else { return Taken::Empty };
+        let Some(rule) = self.batch.filter(|_| first.payload.signal != Signal::Profiles) else {
+            return Taken::Batch(self.pop(1));
+        };
+        let due = first.queued_at + rule.flush_timeout;
+        let full = self.used >= self.capacity;
+        if self.batch_used < rule.min_size && now < due && !full && !self.ending {
+            return Taken::NotBefore(due);
+        }
+        // As many as fit under the maximum, but no fewer than one: a larger payload is cut when it is sent.
+        let mut count = 0;
+        let mut size = 0u64;
+        let part = rule.part_of(&first.payload);
+        for entry in &self.entries {
+            let grown = size.saturating_add(entry.batch_size);
+            if rule.part_of(&entry.payload) != part {
+                break;
+            }
+            if count > 0 && (size >= rule.min_size || (rule.max_size > 0 && grown > rule.max_size)) {
+                break;
+            }
+            size = grown;
+            count += 1;
+        }
+        Taken::Batch(self.pop(count))
+    }
+
+    fn pop(&mut self, count: usize) -> Vec<QueueEntry> {
+        let popped: Vec<QueueEntry> = self.entries.drain(..count).collect();
+        for entry in &popped {
+            self.used -= entry.size;
+            self.batch_used -= entry.batch_size;
+        }
+        popped
+    }
+
+    /// Everything that still waits, in order.
+    pub fn take_all(&mut self) -> Vec<QueueEntry> {
+        self.pop(self.entries.len())
+    }
+
+    /// Checks what must always hold; tests call it after each step.
+    #[cfg(test)]
+    fn invariants(&self) {
+        assert_eq!(self.used, self.entries.iter().map(|entry| entry.size).sum::<u64>());
+        assert_eq!(self.batch_used, self.entries.iter().map(|entry| entry.batch_size).sum::<u64>());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::core::data::budget::Ticket;
+    use crate::core::data::origin::Origin;
+    use crate::core::data::payload::{Envelope, Group, ScopeGroup};
+    use crate::core::data::settlement::Share;
+    use crate::core::time::UnixNanos;
+
+    fn payload(items: usize) -> Payload {
+        let scope = ScopeGroup { items: vec![Bytes::from_static(b"12345678"); items].into(), ..ScopeGroup::default() };
+        let group = Group { scopes: vec![scope], ..Group::default() };
+        Payload {
+            signal: Signal::Traces,
+            items: items as u64,
+            envelope: Envelope { groups: vec![group], dictionary: None },
+            origin: Arc::new(Origin::internal(UnixNanos(0))),
+            ticket: Ticket::free(),
+            share: Share::none(),
+        }
+    }
+
+    const RULE: BatchRule = BatchRule {
+        min_size: 10,
+        max_size: 12,
+        flush_timeout: Duration::from_millis(200),
+        sizer: Sizer::Items,
+        apart_by: None,
+    };
+
+    fn items(taken: Taken) -> Option<Vec<u64>> {
+        match taken {
+            Taken::Batch(entries) => Some(entries.iter().map(|entry| entry.payload.items).collect()),
+            Taken::NotBefore(_) | Taken::Empty => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_gives_the_payload_back_in_every_unit() {
+        let now = Instant::now();
+        for (sizer, capacity, fits) in [(Sizer::Requests, 3, 3), (Sizer::Items, 9, 2), (Sizer::Bytes, 100, 2)] {
+            let mut queue = Queue::new(capacity, sizer, None);
+            let pushed = (0..10).take_while(|_| queue.push(payload(4), None, now).is_ok()).count();
+            queue.invariants();
+            assert_eq!(pushed, fits, "{sizer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_payload_larger_than_the_queue_passes_alone() {
+        let now = Instant::now();
+        let mut queue = Queue::new(5, Sizer::Items, None);
+        assert!(queue.push(payload(50), None, now).is_ok());
+        assert!(queue.push(payload(1), None, now).is_err());
+        assert_eq!(items(queue.take(now)), Some(vec![50]));
+        queue.invariants();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_ready_when_large_enough_old_enough_full_or_ending() {
+        let now = Instant::now();
+        let filled = |capacity, sizes: &[usize]| {
+            let mut queue = Queue::new(capacity, Sizer::Requests, Some(RULE));
+            sizes.iter().for_each(|size| assert!(queue.push(payload(*size), None, now).is_ok()));
+            queue
+        };
+        assert_eq!(items(filled(10, &[4, 4]).take(now)), None);
+        assert_eq!(items(filled(10, &[4, 4, 3, 4]).take(now)), Some(vec![4, 4, 3]));
+        assert_eq!(items(filled(10, &[4, 4, 5]).take(now)), Some(vec![4, 4]), "13 would pass the maximum");
+        assert_eq!(items(filled(10, &[40, 4]).take(now)), Some(vec![40]));
+        assert_eq!(items(filled(10, &[4]).take(now + RULE.flush_timeout)), Some(vec![4]));
+        assert_eq!(items(filled(2, &[1, 1]).take(now)), Some(vec![1, 1]), "full");
+        let mut ending = filled(10, &[4]);
+        ending.end();
+        assert_eq!(items(ending.take(now)), Some(vec![4]));
+        assert!(matches!(filled(10, &[4]).take(now), Taken::NotBefore(due) if due == now + RULE.flush_timeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_differ_in_the_header_go_apart_and_in_order() {
+        let now = Instant::now();
+        let rule = BatchRule { apart_by: Some("mode"), ..RULE };
+        let mut queue = Queue::new(100, Sizer::Requests, Some(rule));
+        for mode in ["a", "a", "b", "", "a"] {
+            let mut origin = Origin::internal(UnixNanos(0));
+            origin.headers = vec![("mode".to_owned(), mode.to_owned())];
+            let payload = Payload { origin: Arc::new(origin), ..payload(2) };
+            assert!(queue.push(payload, None, now).is_ok());
+        }
+        queue.end();
+        let batches: Vec<usize> = (0..4).map(|_| items(queue.take(now)).unwrap().len()).collect();
+        assert_eq!(batches, [2, 1, 1, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn profiles_are_never_batched() {
+        let now = Instant::now();
+        let mut queue = Queue::new(10, Sizer::Requests, Some(RULE));
+        assert!(queue.push(Payload { signal: Signal::Profiles, ..payload(1) }, None, now).is_ok());
+        assert_eq!(items(queue.take(now)), Some(vec![1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_is_pushed_comes_out_once_and_in_order() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut now = Instant::now();
+        let mut queue = Queue::new(40, Sizer::Items, Some(RULE));
+        let (mut pushed, mut taken) = (Vec::new(), Vec::new());
+        for _ in 0..2000 {
+            let size = random.usize(1..20);
+            if queue.push(payload(size), None, now).is_ok() {
+                pushed.push(size as u64);
+            }
+            now += Duration::from_millis(random.u64(0..100));
+            if random.bool() {
+                taken.extend(items(queue.take(now)).unwrap_or_default());
+            }
+            queue.invariants();
+        }
+        taken.extend(queue.take_all().iter().map(|entry| entry.payload.items));
+        assert_eq!(pushed, taken, "seed 5");
+        assert_eq!((queue.used(), queue.is_empty()), (0, true));
+    }
+}

@@ -1,0 +1,4 @@
+//! What an exporter tells of its next hop: the Collector's metrics, and one log line when its state changes.
+
+pub mod condition;
+pub mod metrics;
