@@ -1,11 +1,30 @@
-//! Tells the program what it was built from and for: `--version` and `podgate_build_info` say it.
+//! Tells the program what it was built from and for: `--version` and `podgate_build_info` say it. Compiles `proto/` into
+//! the names and numbers of the protocol (`build/protocol.rs`).
 //!
 //! The commit is asked of git in release builds alone: a development build would be made anew by each commit. Whoever builds
 //! from an archive, or wants the same bytes from two folders, gives it in PODGATE_COMMIT.
 
+#[path = "build/constants.rs"]
+mod constants;
+#[path = "build/protocol.rs"]
+mod protocol;
+#[path = "build/tables.rs"]
+mod tables;
+
+use std::error::Error;
+use std::path::Path;
 use std::process::Command;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
+    say_build();
+    for path in ["build.rs", "build", "proto"] {
+        say(&format!("rerun-if-changed={path}"));
+    }
+    let out = std::env::var("OUT_DIR")?;
+    protocol::generate(Path::new("proto"), Path::new(&out))
+}
+
+fn say_build() {
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let given = std::env::var("PODGATE_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = given.or_else(|| release.then(asked).flatten()).unwrap_or_else(|| "unknown".to_owned());
@@ -22,8 +41,6 @@ fn main() {
                 say(&format!("rerun-if-changed={path}"));
             }
         }
-    } else {
-        say("rerun-if-changed=build.rs");
     }
     say(&format!("rustc-env=PODGATE_COMMIT={commit}"));
     say(&format!("rustc-env=PODGATE_TARGET={target}"));

@@ -7,6 +7,7 @@ use crate::core::data::budget::OverBudget;
 use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::items::{Extent, Items};
 use crate::core::error::{ConsumeError, Reason};
+use crate::otlp::fields::scope_group;
 use crate::otlp::write;
 
 /// What becomes of an item.
@@ -28,7 +29,7 @@ pub trait Rebuilder {
 }
 
 /// Field number of items in a scope group.
-const ITEM: u32 = 2;
+const ITEM: u32 = scope_group::ITEMS;
 /// Key and length of an item take at most this many bytes.
 const HEAD_BYTES: usize = 6;
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::cli::Exit;
 use crate::core::data::payload::Signal;
 use crate::otlp::envelope;
+use crate::otlp::fields::trace::span;
+use crate::otlp::fields::{metric_data, request, resource_group, scope_group};
 use crate::otlp::json::{from_wire, to_wire};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
@@ -141,19 +143,19 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
         seen += 1;
     };
     let above = |resource, scope| Found { resource, scope, item: b"", piece: b"", points: Points::None };
-    for group in all(wire, 1) {
-        let resource = field(group, 1);
+    for group in all(wire, request::RESOURCE_GROUPS) {
+        let resource = field(group, resource_group::RESOURCE);
         if context == Context::Resource {
             next(above(resource, b""));
             continue;
         }
-        for scope_group in all(group, 2) {
-            let scope = field(scope_group, 1);
+        for message in all(group, resource_group::SCOPE_GROUPS) {
+            let scope = field(message, scope_group::SCOPE);
             if context == Context::Scope {
                 next(above(resource, scope));
                 continue;
             }
-            for item in all(scope_group, 2) {
+            for item in all(message, scope_group::ITEMS) {
                 pieces(item, context, &mut |piece, points| {
                     next(Found { item, piece, points, ..above(resource, scope) })
                 });
@@ -166,7 +168,7 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
 /// The item's pieces where they are what it is about, else the item alone.
 fn pieces(item: &[u8], context: Context, visit: &mut impl FnMut(&[u8], Points)) {
     match context {
-        Context::SpanEvent => all(item, 11).for_each(|piece| visit(piece, Points::None)),
+        Context::SpanEvent => all(item, span::EVENTS).for_each(|piece| visit(piece, Points::None)),
         Context::DataPoint => {
             if let Some((points, holder)) = points_of(item) {
                 points_in(&holder).for_each(|piece| visit(piece, points));
@@ -217,27 +219,27 @@ fn line(step: &ExplainedStep) -> String {
 /// Everything the statement can change, by path.
 fn flat(signal: Signal, scene: &EditTarget<'_>) -> BTreeMap<String, String> {
     let mut inner = Vec::new();
-    write::bytes(&mut inner, 1, scene.scope.bytes());
+    write::bytes(&mut inner, scope_group::SCOPE, scene.scope.bytes());
     if !scene.item.bytes().is_empty() {
-        write::bytes(&mut inner, 2, scene.item.bytes());
+        write::bytes(&mut inner, scope_group::ITEMS, scene.item.bytes());
     }
     // A piece alone, as the only one of its item.
     if scene.piece.is_changed() || !scene.piece.bytes().is_empty() {
         let mut item = Vec::new();
         if signal == Signal::Traces {
-            write::bytes(&mut item, 11, scene.piece.bytes());
+            write::bytes(&mut item, span::EVENTS, scene.piece.bytes());
         } else {
             let mut holder = Vec::new();
-            write::bytes(&mut holder, 1, scene.piece.bytes());
+            write::bytes(&mut holder, metric_data::DATA_POINTS, scene.piece.bytes());
             write::bytes(&mut item, scene.points.field(), &holder);
         }
-        write::bytes(&mut inner, 2, &item);
+        write::bytes(&mut inner, scope_group::ITEMS, &item);
     }
     let mut group = Vec::new();
-    write::bytes(&mut group, 1, scene.resource.bytes());
-    write::bytes(&mut group, 2, &inner);
+    write::bytes(&mut group, resource_group::RESOURCE, scene.resource.bytes());
+    write::bytes(&mut group, resource_group::SCOPE_GROUPS, &inner);
     let mut whole = Vec::new();
-    write::bytes(&mut whole, 1, &group);
+    write::bytes(&mut whole, request::RESOURCE_GROUPS, &group);
     let json = envelope::decode(whole.into()).ok().and_then(|envelope| {
         let mut text = Vec::new();
         from_wire(signal, &envelope, &mut text).ok()?;

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 
 use crate::net::client::grpc::Code;
+use crate::otlp::fields::protobuf::{any as any_fields, duration};
+use crate::otlp::fields::rpc::{bad_request, bad_request_field_violation, retry_info, status};
 use crate::otlp::write;
 
 /// Longer messages are cut: an answer must stay small (OTLP specification, response limits).
@@ -30,14 +32,14 @@ impl Status {
     /// Protobuf, as gRPC details and as the body of application/x-protobuf.
     pub fn to_wire(&self) -> Bytes {
         let mut out = Vec::with_capacity(64 + 2 * self.message.len()); // granted: an answer of ours
-        write::key(&mut out, 1, write::VARINT);
+        write::key(&mut out, status::CODE, write::VARINT);
         write::varint(&mut out, u64::from(self.code.0));
-        write::bytes(&mut out, 2, self.message.as_bytes());
+        write::bytes(&mut out, status::MESSAGE, self.message.as_bytes());
         if let Some((type_url, value)) = self.detail() {
             let mut any = Vec::with_capacity(type_url.len() + value.len() + 8); // granted: an answer of ours
-            write::bytes(&mut any, 1, type_url.as_bytes());
-            write::bytes(&mut any, 2, &value);
-            write::bytes(&mut out, 3, &any);
+            write::bytes(&mut any, any_fields::TYPE_URL, type_url.as_bytes());
+            write::bytes(&mut any, any_fields::VALUE, &value);
+            write::bytes(&mut out, status::DETAILS, &any);
         }
         Bytes::from(out)
     }
@@ -46,17 +48,17 @@ impl Status {
         let mut value = Vec::new();
         if let Some(seconds) = self.retry_after_seconds {
             let mut delay = Vec::new();
-            write::key(&mut delay, 1, write::VARINT);
+            write::key(&mut delay, duration::SECONDS, write::VARINT);
             write::varint(&mut delay, seconds);
-            write::bytes(&mut value, 1, &delay);
+            write::bytes(&mut value, retry_info::RETRY_DELAY, &delay);
             return Some((RETRY_INFO, value));
         }
         if self.code != Code::INVALID_ARGUMENT {
             return None;
         }
         let mut violation = Vec::new();
-        write::bytes(&mut violation, 2, self.message.as_bytes());
-        write::bytes(&mut value, 1, &violation);
+        write::bytes(&mut violation, bad_request_field_violation::DESCRIPTION, self.message.as_bytes());
+        write::bytes(&mut value, bad_request::FIELD_VIOLATIONS, &violation);
         Some((BAD_REQUEST, value))
     }
 

@@ -3,16 +3,17 @@
 //! OTLP says keys are unique within one list. Where a sender breaks that, the first one counts, as in the Collector's
 //! `pcommon.Map.Get`, so that a rule means the same on both sides.
 
+use crate::otlp::fields::{common, logs, resource, trace};
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
 /// Field number of `attributes` in `Resource`.
-pub const RESOURCE: u32 = 1;
+pub const RESOURCE: u32 = resource::resource::ATTRIBUTES;
 /// Field number of `attributes` in `InstrumentationScope`.
-pub const SCOPE: u32 = 3;
+pub const SCOPE: u32 = common::instrumentation_scope::ATTRIBUTES;
 /// Field number of `attributes` in `Span`.
-pub const SPAN: u32 = 9;
+pub const SPAN: u32 = trace::span::ATTRIBUTES;
 /// Field number of `attributes` in `LogRecord`.
-pub const LOG_RECORD: u32 = 6;
+pub const LOG_RECORD: u32 = logs::log_record::ATTRIBUTES;
 
 /// The attributes of a resource; ends with the first fault.
 pub fn attributes(resource: &[u8]) -> impl Iterator<Item = Result<Attribute<'_>, Malformed>> {

@@ -5,13 +5,16 @@
 
 use crate::core::data::payload::Signal;
 use crate::core::limits::DEPTH_MAX;
+use crate::otlp::fields::common::{any_value, key_value};
+use crate::otlp::fields::trace::{span, span_event, span_link};
+use crate::otlp::fields::{keys, short_key, value_list};
 use crate::otlp::walk::{Fields, Malformed, plain_attribute};
 use crate::otlp::write;
 
 /// What a field holds, as far as values can hide in it.
 #[derive(Clone, Copy)]
 enum Holds {
-    /// `KeyValue`: the value is field 2.
+    /// `KeyValue`.
     KeyValue,
     /// `AnyValue`.
     Value,
@@ -26,14 +29,8 @@ use Holds::{Id, KeyValue, Message, Value};
 const TRACE_ID: usize = 16;
 const SPAN_ID: usize = 8;
 
-const LOG_RECORD: &[(u32, Holds)] = &[(5, Value), (6, KeyValue), (9, Id(TRACE_ID)), (10, Id(SPAN_ID))];
-const EXEMPLARS: Holds = Message(&[(7, KeyValue), (4, Id(SPAN_ID)), (5, Id(TRACE_ID))]);
-const NUMBERS: Holds = Message(&[(1, Message(&[(7, KeyValue), (5, EXEMPLARS)]))]);
-const HISTOGRAM: Holds = Message(&[(1, Message(&[(9, KeyValue), (8, EXEMPLARS)]))]);
-const EXPONENTIAL: Holds = Message(&[(1, Message(&[(1, KeyValue), (11, EXEMPLARS)]))]);
-const SUMMARY: Holds = Message(&[(1, Message(&[(7, KeyValue)]))]);
-const METRIC: &[(u32, Holds)] =
-    &[(5, NUMBERS), (7, NUMBERS), (9, HISTOGRAM), (10, EXPONENTIAL), (11, SUMMARY), (12, KeyValue)];
+// LOG_RECORD and METRIC, made of `proto/` by `build/tables.rs`.
+include!(concat!(env!("OUT_DIR"), "/depth.rs"));
 
 /// Refuses an item whose values nest deeper than `DEPTH_MAX`, whose fields and attributes cannot be walked or whose ids
 /// have a wrong length: passed on, it would make the next hop refuse its whole request. Recurses at most that deep. Profiles keep their attributes in
@@ -126,33 +123,33 @@ pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
 }
 
 /// The key of a length-delimited field whose number is below 16.
-const fn list_key(number: u8) -> u8 {
-    number << 3 | write::LEN
+const fn list_key(number: u32) -> u8 {
+    short_key(number, write::LEN)
 }
 
-const SPAN_ATTRIBUTES: u8 = list_key(9);
-const EVENTS: u8 = list_key(11);
-const EVENT_ATTRIBUTES: u8 = list_key(3);
-const LINK_ATTRIBUTES: u8 = list_key(4);
+const SPAN_ATTRIBUTES: u8 = list_key(span::ATTRIBUTES);
+const EVENTS: u8 = list_key(span::EVENTS);
+const EVENT_ATTRIBUTES: u8 = list_key(span_event::ATTRIBUTES);
+const LINK_ATTRIBUTES: u8 = list_key(span_link::ATTRIBUTES);
 
 /// What the tables above say for other items, spelled out: every span passes here, and most of its bytes are attributes
 /// side by side. What stands before them is read in the order in which every encoder writes it, which costs one comparison
 /// a field; whatever comes in another order or shape is left to the loop over all fields.
-fn check_span(span: &[u8]) -> Result<(), Malformed> {
-    let mut fields = Fields::new(span);
-    if let Some(id) = fields.next_of(list_key(1)) {
+fn check_span(message: &[u8]) -> Result<(), Malformed> {
+    let mut fields = Fields::new(message);
+    if let Some(id) = fields.next_of(list_key(span::TRACE_ID)) {
         check_id(id, TRACE_ID)?;
     }
-    if let Some(id) = fields.next_of(list_key(2)) {
+    if let Some(id) = fields.next_of(list_key(span::SPAN_ID)) {
         check_id(id, SPAN_ID)?;
     }
-    if let Some(id) = fields.next_of(list_key(4)) {
+    if let Some(id) = fields.next_of(list_key(span::PARENT_SPAN_ID)) {
         check_id(id, SPAN_ID)?;
     }
-    fields.next_of(list_key(5));
-    fields.next_small_of(6 << 3 | write::VARINT);
-    fields.next_fixed64_of(7 << 3 | write::FIXED64);
-    fields.next_fixed64_of(8 << 3 | write::FIXED64);
+    fields.next_of(list_key(span::NAME));
+    fields.next_small_of(short_key(span::KIND, write::VARINT));
+    fields.next_fixed64_of(short_key(span::START_TIME_UNIX_NANO, write::FIXED64));
+    fields.next_fixed64_of(short_key(span::END_TIME_UNIX_NANO, write::FIXED64));
     loop {
         while let Some(attribute) = fields.next_of(SPAN_ATTRIBUTES) {
             check_key_value(attribute, 0)?;
@@ -163,11 +160,11 @@ fn check_span(span: &[u8]) -> Result<(), Malformed> {
         let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
         match field.number {
-            1 => check_id(field.bytes()?, TRACE_ID)?,
-            2 | 4 => check_id(field.bytes()?, SPAN_ID)?,
-            9 => check_key_value(field.bytes()?, 0)?,
-            11 => check_part::<EVENT_ATTRIBUTES>(field.bytes()?)?,
-            13 => check_part::<LINK_ATTRIBUTES>(field.bytes()?)?,
+            span::TRACE_ID => check_id(field.bytes()?, TRACE_ID)?,
+            span::SPAN_ID | span::PARENT_SPAN_ID => check_id(field.bytes()?, SPAN_ID)?,
+            span::ATTRIBUTES => check_key_value(field.bytes()?, 0)?,
+            span::EVENTS => check_part::<EVENT_ATTRIBUTES>(field.bytes()?)?,
+            span::LINKS => check_part::<LINK_ATTRIBUTES>(field.bytes()?)?,
             _ => {}
         }
     }
@@ -185,8 +182,8 @@ fn check_id(id: &[u8], length: usize) -> Result<(), Malformed> {
 fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
     let mut fields = Fields::new(part);
     if KEY == EVENT_ATTRIBUTES {
-        fields.next_fixed64_of(1 << 3 | write::FIXED64);
-        fields.next_of(list_key(2));
+        fields.next_fixed64_of(short_key(span_event::TIME_UNIX_NANO, write::FIXED64));
+        fields.next_of(list_key(span_event::NAME));
     }
     loop {
         while let Some(attribute) = fields.next_of(KEY) {
@@ -196,8 +193,8 @@ fn check_part<const KEY: u8>(part: &[u8]) -> Result<(), Malformed> {
         let field = field?;
         match field.number {
             number if number == u32::from(KEY >> 3) => check_key_value(field.bytes()?, 0)?,
-            1 if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, TRACE_ID)?,
-            2 if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, SPAN_ID)?,
+            span_link::TRACE_ID if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, TRACE_ID)?,
+            span_link::SPAN_ID if KEY == LINK_ATTRIBUTES => check_id(field.bytes()?, SPAN_ID)?,
             _ => {}
         }
     }
@@ -227,16 +224,16 @@ fn check_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
 /// only that the fields have to be read.
 #[inline(always)]
 fn is_short_attribute(message: &[u8]) -> bool {
-    let [0x0a, key, rest @ ..] = message else { return false };
+    let [keys::KEY, key, rest @ ..] = message else { return false };
     // A key of 128 bytes or more leaves no room for the value in what follows and is read field by field.
-    let Some([0x12, length, value @ ..]) = rest.get(usize::from(*key)..) else { return false };
+    let Some([keys::VALUE, length, value @ ..]) = rest.get(usize::from(*key)..) else { return false };
     if *key >= 0x80 || *length >= 0x80 || usize::from(*length) != value.len() {
         return false;
     }
     match value {
-        [0x0a, text, ..] => usize::from(*text) + 2 == value.len(),
-        [0x10 | 0x18, 0..0x80] => true,
-        [0x21, ..] => value.len() == 9,
+        [keys::STRING, text, ..] => usize::from(*text) + 2 == value.len(),
+        [keys::BOOL | keys::INT, 0..0x80] => true,
+        [keys::DOUBLE, ..] => value.len() == 9,
         _ => false,
     }
 }
@@ -253,8 +250,8 @@ fn check_any_key_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
-            1 => _ = field.bytes()?,
-            2 => check_value(field.bytes()?, depth)?,
+            key_value::KEY => _ = field.bytes()?,
+            key_value::VALUE => check_value(field.bytes()?, depth)?,
             _ => {}
         }
     }
@@ -271,11 +268,13 @@ fn check_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
 #[inline(always)]
 fn is_plain_value(message: &[u8]) -> bool {
     match message {
-        [0x0a, length @ 0..0x80, text @ ..] => usize::from(*length) == text.len(),
-        [0x0a, low, high @ 0..0x80, text @ ..] => usize::from(low & 0x7f) | usize::from(*high) << 7 == text.len(),
+        [keys::STRING, length @ 0..0x80, text @ ..] => usize::from(*length) == text.len(),
+        [keys::STRING, low, high @ 0..0x80, text @ ..] => {
+            usize::from(low & 0x7f) | usize::from(*high) << 7 == text.len()
+        }
         // A varint of up to nine bytes: the tenth would have to be looked at.
-        [0x10 | 0x18, more @ .., 0..0x80] => more.len() < 9 && more.iter().all(|byte| *byte >= 0x80),
-        [0x21, double @ ..] => double.len() == 8,
+        [keys::BOOL | keys::INT, more @ .., 0..0x80] => more.len() < 9 && more.iter().all(|byte| *byte >= 0x80),
+        [keys::DOUBLE, double @ ..] => double.len() == 8,
         _ => false,
     }
 }
@@ -284,23 +283,23 @@ fn check_any_value(message: &[u8], depth: usize) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
         match field.number {
-            1 | 7 => _ = field.bytes()?,
-            2 | 3 => _ = field.varint()?,
-            4 => _ = field.fixed64()?,
-            5 | 6 if depth == DEPTH_MAX => return Err(Malformed::Depth),
-            5 => check_list(field.bytes()?, |entry| check_value(entry, depth + 1))?,
-            6 => check_list(field.bytes()?, |entry| check_key_value(entry, depth + 1))?,
+            any_value::STRING_VALUE | any_value::BYTES_VALUE => _ = field.bytes()?,
+            any_value::BOOL_VALUE | any_value::INT_VALUE => _ = field.varint()?,
+            any_value::DOUBLE_VALUE => _ = field.fixed64()?,
+            any_value::ARRAY_VALUE | any_value::KVLIST_VALUE if depth == DEPTH_MAX => return Err(Malformed::Depth),
+            any_value::ARRAY_VALUE => check_list(field.bytes()?, |entry| check_value(entry, depth + 1))?,
+            any_value::KVLIST_VALUE => check_list(field.bytes()?, |entry| check_key_value(entry, depth + 1))?,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Lists and maps both hold their entries in field 1.
+/// Lists and maps hold their entries in the same field.
 fn check_list(list: &[u8], check: impl Fn(&[u8]) -> Result<(), Malformed>) -> Result<(), Malformed> {
     for entry in Fields::new(list) {
         let entry = entry?;
-        if entry.number == 1 {
+        if entry.number == value_list::VALUES {
             check(entry.bytes()?)?;
         }
     }

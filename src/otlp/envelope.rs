@@ -11,6 +11,7 @@ use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::items::{Extent, Items};
 use crate::core::data::payload::{Envelope, Group, ScopeGroup, Signal};
+use crate::otlp::fields::{metric_data, request, resource_group, scope_group, short_key};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 
@@ -21,8 +22,12 @@ const SLICED_BYTES: usize = 4 << 10;
 /// become gigabytes of empty structs.
 const STRUCTURE_BYTES_FREE: usize = 1 << 20;
 const STRUCTURE_PER_BODY_BYTE: usize = 4;
-/// The key of an item: field 2, length-delimited.
-const ITEM: u8 = 2 << 3 | write::LEN;
+/// The key of an item.
+const ITEM: u8 = short_key(scope_group::ITEMS, write::LEN);
+
+/// Where the schema's address stands in a resource group and in a scope group.
+const SCHEMA_URL: u32 = resource_group::SCHEMA_URL;
+const _: () = assert!(SCHEMA_URL == scope_group::SCHEMA_URL);
 
 /// Why a request cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,16 +71,16 @@ impl<F: FnMut(&[u8]) -> bool> Reading<F> {
     fn envelope(&mut self) -> Result<Envelope, Unreadable> {
         let body = self.body.clone();
         let (mut groups, mut dictionary) = (Granted::new(), Singular::default());
-        groups.reserve(self.count::<Group>(&body, 1)?, &mut self.room)?;
+        groups.reserve(self.count::<Group>(&body, request::RESOURCE_GROUPS)?, &mut self.room)?;
         for field in Fields::new(&body) {
             let field = field?;
             match field.number {
-                1 => {
+                request::RESOURCE_GROUPS => {
                     let group = self.group(&body, field.bytes()?)?;
                     groups.push(group, &mut self.room)?;
                 }
                 // Only profiles have a dictionary; of another type this is a field from the future, to be ignored.
-                2 => {
+                request::DICTIONARY => {
                     if let Ok(part) = field.bytes() {
                         dictionary.add(part);
                     }
@@ -83,27 +88,27 @@ impl<F: FnMut(&[u8]) -> bool> Reading<F> {
                 _ => {}
             }
         }
-        let dictionary = dictionary.whole(&body, &body, 2, &mut self.room)?;
+        let dictionary = dictionary.whole(&body, &body, request::DICTIONARY, &mut self.room)?;
         Ok(Envelope { groups: groups.finish(&mut self.room), dictionary })
     }
 
     fn group(&mut self, body: &Bytes, message: &[u8]) -> Result<Group, Unreadable> {
         let mut group = Group::default();
         let (mut scopes, mut resource) = (Granted::new(), Singular::default());
-        scopes.reserve(self.count::<ScopeGroup>(message, 2)?, &mut self.room)?;
+        scopes.reserve(self.count::<ScopeGroup>(message, resource_group::SCOPE_GROUPS)?, &mut self.room)?;
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
-                1 => resource.add(field.bytes()?),
-                2 => {
+                resource_group::RESOURCE => resource.add(field.bytes()?),
+                resource_group::SCOPE_GROUPS => {
                     let scope = self.scope(body.slice_ref(field.bytes()?))?;
                     scopes.push(scope, &mut self.room)?;
                 }
-                3 => group.schema_url = body.slice_ref(field.bytes()?),
+                resource_group::SCHEMA_URL => group.schema_url = body.slice_ref(field.bytes()?),
                 _ => {}
             }
         }
-        group.resource = resource.whole(body, message, 1, &mut self.room)?;
+        group.resource = resource.whole(body, message, resource_group::RESOURCE, &mut self.room)?;
         group.scopes = scopes.finish(&mut self.room);
         Ok(group)
     }
@@ -128,13 +133,13 @@ impl<F: FnMut(&[u8]) -> bool> Reading<F> {
             let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
-                1 => head.add(field.bytes()?),
-                2 => wire += self.item(field.bytes()?, &fields, &mut places)?,
-                3 => scope.schema_url = message.slice_ref(field.bytes()?),
+                scope_group::SCOPE => head.add(field.bytes()?),
+                scope_group::ITEMS => wire += self.item(field.bytes()?, &fields, &mut places)?,
+                scope_group::SCHEMA_URL => scope.schema_url = message.slice_ref(field.bytes()?),
                 _ => {}
             }
         }
-        scope.scope = head.whole(&message, &message, 1, &mut self.room)?;
+        scope.scope = head.whole(&message, &message, scope_group::SCOPE, &mut self.room)?;
         // Shortest keys and lengths are no longer than those that came.
         scope.items = Items::within_measured(message, places.finish(&mut self.room), wire as u32);
         Ok(scope)
@@ -155,7 +160,7 @@ impl<F: FnMut(&[u8]) -> bool> Reading<F> {
         let to = fields.position();
         // Both fit: the whole body's length does.
         places.push(Extent { from: (to - item.len()) as u32, to: to as u32 }, &mut self.room)?;
-        Ok(write::field_len(2, item.len()))
+        Ok(write::field_len(scope_group::ITEMS, item.len()))
     }
 }
 
@@ -199,8 +204,9 @@ impl<'a> Singular<'a> {
 
 /// Length of `encode`'s result.
 pub fn encoded_len(envelope: &Envelope) -> usize {
-    let groups: usize = envelope.groups.iter().map(|group| write::field_len(1, group_len(group))).sum();
-    groups + optional_len(2, envelope.dictionary.as_ref())
+    let groups: usize =
+        envelope.groups.iter().map(|group| write::field_len(request::RESOURCE_GROUPS, group_len(group))).sum();
+    groups + optional_len(request::DICTIONARY, envelope.dictionary.as_ref())
 }
 
 /// How much of the envelope `encode_chunks` copies, at most: everything but scopes whose items leave as one slice.
@@ -212,23 +218,24 @@ pub fn copied_len(envelope: &Envelope) -> usize {
 /// Bytes of the scope's items when all of them leave as one slice of the buffer they arrived in, else 0.
 fn sliced_len(scope: &ScopeGroup) -> usize {
     let Some(stretch) = scope.items.stretch(0, scope.items.len()) else { return 0 };
-    let first = scope.items.first().map_or(0, |item| write::field_len(2, item.len()) - item.len());
+    let first = scope.items.first().map_or(0, |item| write::field_len(scope_group::ITEMS, item.len()) - item.len());
     let alone = items_len(scope);
     if first + stretch.len() == alone && stretch.len() >= SLICED_BYTES { stretch.len() } else { 0 }
 }
 
 fn group_len(group: &Group) -> usize {
-    let scopes: usize = group.scopes.iter().map(|scope| write::field_len(2, scope_len(scope))).sum();
-    optional_len(1, group.resource.as_ref()) + scopes + url_len(&group.schema_url)
+    let scopes: usize =
+        group.scopes.iter().map(|scope| write::field_len(resource_group::SCOPE_GROUPS, scope_len(scope))).sum();
+    optional_len(resource_group::RESOURCE, group.resource.as_ref()) + scopes + url_len(&group.schema_url)
 }
 
 fn scope_len(scope: &ScopeGroup) -> usize {
-    optional_len(1, scope.scope.as_ref()) + items_len(scope) + url_len(&scope.schema_url)
+    optional_len(scope_group::SCOPE, scope.scope.as_ref()) + items_len(scope) + url_len(&scope.schema_url)
 }
 
 /// The scope's items on the wire, each with its key and length.
 fn items_len(scope: &ScopeGroup) -> usize {
-    scope.items.wire_len(|length| write::field_len(2, length) - length)
+    scope.items.wire_len(|length| write::field_len(scope_group::ITEMS, length) - length)
 }
 
 fn optional_len(number: u32, field: Option<&Bytes>) -> usize {
@@ -236,7 +243,7 @@ fn optional_len(number: u32, field: Option<&Bytes>) -> usize {
 }
 
 fn url_len(schema_url: &Bytes) -> usize {
-    if schema_url.is_empty() { 0 } else { write::field_len(3, schema_url.len()) }
+    if schema_url.is_empty() { 0 } else { write::field_len(SCHEMA_URL, schema_url.len()) }
 }
 
 /// The request as one buffer of exactly the needed size. What came in canonical form leaves byte for byte.
@@ -268,15 +275,15 @@ struct Chunks {
 impl Chunks {
     fn envelope(&mut self, envelope: &Envelope) {
         for group in &envelope.groups {
-            self.head(1, group_len(group));
-            self.optional(1, group.resource.as_ref());
+            self.head(request::RESOURCE_GROUPS, group_len(group));
+            self.optional(resource_group::RESOURCE, group.resource.as_ref());
             for scope in &group.scopes {
-                self.head(2, scope_len(scope));
-                self.optional(1, scope.scope.as_ref());
+                self.head(resource_group::SCOPE_GROUPS, scope_len(scope));
+                self.optional(scope_group::SCOPE, scope.scope.as_ref());
                 scope.items.runs(
-                    |length| write::field_len(2, length) - length,
+                    |length| write::field_len(scope_group::ITEMS, length) - length,
                     |run| {
-                        self.head(2, run.first);
+                        self.head(scope_group::ITEMS, run.first);
                         self.bytes(&run.bytes);
                     },
                 );
@@ -284,7 +291,7 @@ impl Chunks {
             }
             self.url(&group.schema_url);
         }
-        self.optional(2, envelope.dictionary.as_ref());
+        self.optional(request::DICTIONARY, envelope.dictionary.as_ref());
     }
 
     #[inline]
@@ -323,7 +330,7 @@ impl Chunks {
 
     fn url(&mut self, schema_url: &Bytes) {
         if !schema_url.is_empty() {
-            self.field(3, schema_url);
+            self.field(SCHEMA_URL, schema_url);
         }
     }
 
@@ -350,8 +357,7 @@ pub fn count_item(signal: Signal, item: &[u8]) -> u64 {
     }
 }
 
-/// Data points of one metric: gauge 5, sum 7, histogram 9, exponential histogram 10, summary 11; the points are field 1
-/// of each. A metric that cannot be walked counts 1, so that dropping it shows in the balance.
+/// Data points of one metric. A metric that cannot be walked counts 1, so that dropping it shows in the balance.
 fn data_points(metric: &[u8]) -> u64 {
     count_points(metric).unwrap_or(1)
 }
@@ -360,11 +366,11 @@ fn count_points(metric: &[u8]) -> Result<u64, Malformed> {
     let mut points = 0;
     for field in Fields::new(metric) {
         let field = field?;
-        if !matches!(field.number, 5 | 7 | 9 | 10 | 11) {
+        if !metric_data::is_data(field.number) {
             continue;
         }
         for inner in Fields::new(field.bytes()?) {
-            points += u64::from(inner?.number == 1);
+            points += u64::from(inner?.number == metric_data::DATA_POINTS);
         }
     }
     Ok(points)

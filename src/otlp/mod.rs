@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod depth;
 pub mod edit;
 pub mod envelope;
+pub mod fields;
 pub mod ids;
 pub mod json;
 pub mod readable;

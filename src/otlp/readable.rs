@@ -12,7 +12,7 @@ use crate::core::data::payload::{Envelope, Signal};
 use crate::otlp::envelope::{Unreadable, count_item, count_items, decode_within};
 use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::{Fields, Malformed};
-use crate::otlp::{depth, envelope};
+use crate::otlp::{attributes, depth, envelope};
 
 /// A request's readable part.
 #[derive(Debug)]
@@ -112,9 +112,13 @@ fn strip_ids(signal: Signal, envelope: &mut Envelope, ticket: &Ticket) -> Result
 fn drop_unreadable_scopes(signal: Signal, envelope: &mut Envelope) -> u64 {
     let mut dropped = 0;
     for group in &mut envelope.groups {
-        let group_ok = group.resource.as_ref().is_none_or(|resource| depth::check_attributes(resource, 1).is_ok());
+        let group_ok = group
+            .resource
+            .as_ref()
+            .is_none_or(|resource| depth::check_attributes(resource, attributes::RESOURCE).is_ok());
         group.scopes.retain(|scope| {
-            let scope_ok = scope.scope.as_ref().is_none_or(|scope| depth::check_attributes(scope, 3).is_ok());
+            let scope_ok =
+                scope.scope.as_ref().is_none_or(|scope| depth::check_attributes(scope, attributes::SCOPE).is_ok());
             if !group_ok || !scope_ok {
                 dropped += scope.items.iter().map(|item| envelope::count_item(signal, item).max(1)).sum::<u64>();
             }

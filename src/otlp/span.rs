@@ -3,6 +3,8 @@
 //! Attributes, events and links are skipped by their length, never entered; the status is read. What must be asked of
 //! attributes goes through `attributes`, and how deep they nest through `depth`.
 
+use crate::otlp::fields::short_key;
+use crate::otlp::fields::trace::{span, span_kind, status, status_code};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 
@@ -14,6 +16,10 @@ pub enum StatusCode {
     Ok,
     Error,
 }
+
+/// Span kinds by number, as the Collector shows them to people (pdata, ptrace.SpanKind).
+pub const KIND_WORDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+const _: () = assert!(KIND_WORDS.len() == span_kind::NAMES.len(), "a new kind needs its word");
 
 /// What stands in a span's own fields; slices of its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,27 +42,27 @@ pub struct SpanFacts<'a> {
 
 /// Reads a span's own fields; of a field that comes twice the last counts, as everywhere in protobuf.
 #[inline]
-pub fn read(span: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
+pub fn read(message: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
     let mut facts = SpanFacts { is_root: true, ..SpanFacts::default() };
-    let mut fields = Fields::new(span);
+    let mut fields = Fields::new(message);
     while let Some(field) = fields.next() {
         let field = field?;
         match field.number {
-            1 => facts.trace_id = field.bytes()?,
-            2 => facts.span_id = field.bytes()?,
-            3 => facts.trace_state = field.bytes()?,
-            4 => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
-            5 => facts.name = field.bytes()?,
-            6 => facts.kind = field.varint()? as u32,
-            7 => facts.start = field.fixed64()?,
-            8 => facts.end = field.fixed64()?,
+            span::TRACE_ID => facts.trace_id = field.bytes()?,
+            span::SPAN_ID => facts.span_id = field.bytes()?,
+            span::TRACE_STATE => facts.trace_state = field.bytes()?,
+            span::PARENT_SPAN_ID => facts.is_root = field.bytes()?.iter().all(|byte| *byte == 0),
+            span::NAME => facts.name = field.bytes()?,
+            span::KIND => facts.kind = field.varint()? as u32,
+            span::START_TIME_UNIX_NANO => facts.start = field.fixed64()?,
+            span::END_TIME_UNIX_NANO => facts.end = field.fixed64()?,
             // Attributes, events and links: right wire type, not entered.
-            number @ (9 | 11 | 13) => {
+            number @ (span::ATTRIBUTES | span::EVENTS | span::LINKS) => {
                 field.bytes()?;
-                fields.skip_run((number << 3) as u8 | write::LEN);
+                fields.skip_run(short_key(number, write::LEN));
             }
-            15 => read_status(field.bytes()?, &mut facts.status)?,
-            16 => facts.flags = field.fixed32()?,
+            span::STATUS => read_status(field.bytes()?, &mut facts.status)?,
+            span::FLAGS => facts.flags = field.fixed32()?,
             _ => {}
         }
     }
@@ -64,13 +70,13 @@ pub fn read(span: &[u8]) -> Result<SpanFacts<'_>, Malformed> {
 }
 
 /// A status that comes twice is merged: a second one without a code leaves the first one's.
-fn read_status(message: &[u8], status: &mut StatusCode) -> Result<(), Malformed> {
+fn read_status(message: &[u8], read: &mut StatusCode) -> Result<(), Malformed> {
     for field in Fields::new(message) {
         let field = field?;
-        if field.number == 3 {
-            *status = match field.varint()? {
-                1 => StatusCode::Ok,
-                2 => StatusCode::Error,
+        if field.number == status::CODE {
+            *read = match field.varint()? {
+                code if code == u64::from(status_code::OK) => StatusCode::Ok,
+                code if code == u64::from(status_code::ERROR) => StatusCode::Error,
                 _ => StatusCode::Unset,
             };
         }

@@ -3,6 +3,8 @@
 //! Everything that reads OTLP bytes reads through here. No input panics; a fault ends the iteration with an error.
 
 use crate::core::limits::DEPTH_MAX;
+use crate::otlp::fields::common::{any_value, key_value};
+use crate::otlp::fields::keys;
 
 /// Bytes that are not protobuf, or not the shape asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -283,10 +285,12 @@ impl<'a> AnyValue<'a> {
     pub fn read(message: &'a [u8]) -> Result<AnyValue<'a>, Malformed> {
         match message {
             // Most values are one short string, bool or small number.
-            [0x0a, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => Ok(AnyValue::Str(text)),
-            [0x10, bit @ 0..0x80] => Ok(AnyValue::Bool(*bit != 0)),
-            [0x18, number @ 0..0x80] => Ok(AnyValue::Int(i64::from(*number))),
-            [0x18, low @ 0x80..=0xff, high @ 0..0x80] => {
+            [keys::STRING, length @ 0..0x80, text @ ..] if usize::from(*length) == text.len() => {
+                Ok(AnyValue::Str(text))
+            }
+            [keys::BOOL, bit @ 0..0x80] => Ok(AnyValue::Bool(*bit != 0)),
+            [keys::INT, number @ 0..0x80] => Ok(AnyValue::Int(i64::from(*number))),
+            [keys::INT, low @ 0x80..=0xff, high @ 0..0x80] => {
                 Ok(AnyValue::Int(i64::from(low & 0x7f) | i64::from(*high) << 7))
             }
             _ => AnyValue::read_any(message),
@@ -298,13 +302,13 @@ impl<'a> AnyValue<'a> {
         for field in Fields::new(message) {
             let field = field?;
             value = match field.number {
-                1 => AnyValue::Str(field.bytes()?),
-                2 => AnyValue::Bool(field.varint()? != 0),
-                3 => AnyValue::Int(field.varint()? as i64),
-                4 => AnyValue::Double(f64::from_bits(field.fixed64()?)),
-                5 => AnyValue::Array(field.bytes()?),
-                6 => AnyValue::KvList(field.bytes()?),
-                7 => AnyValue::Bytes(field.bytes()?),
+                any_value::STRING_VALUE => AnyValue::Str(field.bytes()?),
+                any_value::BOOL_VALUE => AnyValue::Bool(field.varint()? != 0),
+                any_value::INT_VALUE => AnyValue::Int(field.varint()? as i64),
+                any_value::DOUBLE_VALUE => AnyValue::Double(f64::from_bits(field.fixed64()?)),
+                any_value::ARRAY_VALUE => AnyValue::Array(field.bytes()?),
+                any_value::KVLIST_VALUE => AnyValue::KvList(field.bytes()?),
+                any_value::BYTES_VALUE => AnyValue::Bytes(field.bytes()?),
                 _ => value,
             };
         }
@@ -324,11 +328,11 @@ impl<'a> AnyValue<'a> {
 /// less than 16 KiB, and nothing else. None says only that the message has to be read field by field.
 #[inline(always)]
 pub fn plain_attribute(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [0x0a, length @ 0..0x80, rest @ ..] = message else { return None };
+    let [keys::KEY, length @ 0..0x80, rest @ ..] = message else { return None };
     let (key, rest) = rest.split_at_checked(usize::from(*length))?;
     let (length, value) = match rest {
-        [0x12, length @ 0..0x80, value @ ..] => (usize::from(*length), value),
-        [0x12, low, high @ 0..0x80, value @ ..] => (usize::from(low & 0x7f) | usize::from(*high) << 7, value),
+        [keys::VALUE, length @ 0..0x80, value @ ..] => (usize::from(*length), value),
+        [keys::VALUE, low, high @ 0..0x80, value @ ..] => (usize::from(low & 0x7f) | usize::from(*high) << 7, value),
         _ => return None,
     };
     (length == value.len()).then_some((key, value))
@@ -356,8 +360,8 @@ impl<'a> Attribute<'a> {
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
-                1 => attribute.key = field.bytes()?,
-                2 => attribute.value = AnyValue::read(field.bytes()?)?,
+                key_value::KEY => attribute.key = field.bytes()?,
+                key_value::VALUE => attribute.value = AnyValue::read(field.bytes()?)?,
                 _ => {}
             }
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
 use crate::ottl::check::{CheckedCall, CheckedNode, Made};
 use crate::ottl::convert::grok::Grok;
@@ -212,7 +213,7 @@ fn has_attribute(key: &OttlValue<'_>, wanted: Option<&OttlValue<'_>>, item: &Ite
 }
 
 fn is_root(item: &Item<'_>) -> bool {
-    let mut parents = Fields::new(item.item).map_while(Result::ok).filter(|field| field.number == 4);
+    let mut parents = Fields::new(item.item).map_while(Result::ok).filter(|field| field.number == span::PARENT_SPAN_ID);
     parents.all(|field| field.bytes().is_ok_and(|id| id.iter().all(|byte| *byte == 0)))
 }
 

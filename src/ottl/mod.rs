@@ -30,6 +30,7 @@ pub use rules::{Conditions, ErrorMode, Failures, StatementTexts, Statements, nam
 pub use statement::Statement;
 
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::trace::span;
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::ottl::path::PathOwner;
 use crate::ottl::syntax::lexer::{Token, TokenKind};
@@ -148,7 +149,7 @@ impl<'a> Item<'a> {
 
     /// The span's events, undecoded.
     pub fn events(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let fields = Fields::new(self.item).map_while(Result::ok).filter(|field| field.number == 11);
+        let fields = Fields::new(self.item).map_while(Result::ok).filter(|field| field.number == span::EVENTS);
         fields.filter_map(|field| field.bytes().ok())
     }
 

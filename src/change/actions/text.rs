@@ -4,6 +4,7 @@
 //! escaped, nothing at all when a number is not finite.
 
 use crate::core::limits::DEPTH_MAX;
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::json::base64;
 use crate::otlp::walk::{AnyValue, Attribute, Fields};
 
@@ -101,7 +102,7 @@ fn push_map(out: &mut Vec<u8>, message: &[u8], depth: usize) -> Option<()> {
 }
 
 fn is_entry(field: &Result<crate::otlp::walk::Field<'_>, crate::otlp::walk::Malformed>) -> bool {
-    field.as_ref().is_ok_and(|field| field.number == 1)
+    field.as_ref().is_ok_and(|field| field.number == VALUES)
 }
 
 /// As ECMAScript writes numbers: no exponent from 1e-6 to 1e21.

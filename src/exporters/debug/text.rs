@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::visible;
+use crate::otlp::span::KIND_WORDS;
 
-const KINDS: &[&str] = &["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
 const STATUS: &[&str] = &["Unset", "Ok", "Error"];
 
 /// How much is shown of each item.
@@ -126,7 +126,7 @@ fn brief(signal: Signal, item: &Value) -> String {
 /// What one wants to know of a span before its attributes, and the Collector does not print: when, how long, how it went.
 fn of_span(span: &Value) -> String {
     let (from, to) = (nanos(span, "startTimeUnixNano"), nanos(span, "endTimeUnixNano"));
-    let (status, kind) = (named(&span["status"], "code", STATUS), named(span, "kind", KINDS));
+    let (status, kind) = (named(&span["status"], "code", STATUS), named(span, "kind", &KIND_WORDS));
     let mut words = format!("start={} duration={} status={status} kind={kind}", moment(from), span_of(to - from));
     for (key, name) in [("message", "message"), ("parentSpanId", "parent")] {
         let owner = if key == "message" { &span["status"] } else { span };
@@ -196,7 +196,7 @@ fn span(span: &Value, out: &mut String) {
     field(out, "Parent ID", text(span, "parentSpanId"));
     field(out, "ID", text(span, "spanId"));
     field(out, "Name", text(span, "name"));
-    field(out, "Kind", named(span, "kind", KINDS));
+    field(out, "Kind", named(span, "kind", &KIND_WORDS));
     field(out, "Start time", time(span, "startTimeUnixNano"));
     field(out, "End time", time(span, "endTimeUnixNano"));
     field(out, "Status code", named(status, "code", STATUS));

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::otlp::fields::{partial_success as partial_success_fields, protobuf, response as response_fields, rpc};
 use crate::otlp::walk::{Field, Fields};
 
 /// How much of a server's message is repeated in logs.
@@ -19,10 +20,12 @@ pub struct PartialSuccess {
 /// Reads an `Export*ServiceResponse`.
 pub fn partial_success(response: &[u8]) -> PartialSuccess {
     let mut found = PartialSuccess::default();
-    for field in fields(find(response, 1).unwrap_or_default()) {
+    for field in fields(find(response, response_fields::PARTIAL_SUCCESS).unwrap_or_default()) {
         match field.number {
-            1 => found.rejected = field.varint().ok().and_then(|count| i64::try_from(count).ok()).unwrap_or(0) as u64,
-            2 => found.message = clipped(field.bytes().unwrap_or_default()),
+            partial_success_fields::REJECTED => {
+                found.rejected = field.varint().ok().and_then(|count| i64::try_from(count).ok()).unwrap_or(0) as u64
+            }
+            partial_success_fields::ERROR_MESSAGE => found.message = clipped(field.bytes().unwrap_or_default()),
             _ => {}
         }
     }
@@ -69,8 +72,8 @@ pub fn status(bytes: &[u8]) -> RpcStatus {
     for field in fields(bytes) {
         let Ok(value) = field.bytes() else { continue };
         match field.number {
-            2 => status.message = clipped(value),
-            3 => status.retry_after = status.retry_after.or_else(|| retry_info(value)),
+            rpc::status::MESSAGE => status.message = clipped(value),
+            rpc::status::DETAILS => status.retry_after = status.retry_after.or_else(|| retry_info(value)),
             _ => {}
         }
     }
@@ -79,16 +82,17 @@ pub fn status(bytes: &[u8]) -> RpcStatus {
 
 /// The delay of an `Any` that holds a RetryInfo; one without a delay means "at once".
 fn retry_info(any: &[u8]) -> Option<Duration> {
-    if !find(any, 1)?.ends_with(b"/google.rpc.RetryInfo") {
+    if !find(any, protobuf::any::TYPE_URL)?.ends_with(b"/google.rpc.RetryInfo") {
         return None;
     }
-    let delay = find(find(any, 2).unwrap_or_default(), 1).unwrap_or_default();
+    let delay =
+        find(find(any, protobuf::any::VALUE).unwrap_or_default(), rpc::retry_info::RETRY_DELAY).unwrap_or_default();
     let (mut seconds, mut nanos) = (0u64, 0u64);
     for field in fields(delay) {
         let Ok(value) = field.varint() else { continue };
         match field.number {
-            1 => seconds = value,
-            2 => nanos = value,
+            protobuf::duration::SECONDS => seconds = value,
+            protobuf::duration::NANOS => nanos = value,
             _ => {}
         }
     }

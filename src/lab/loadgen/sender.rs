@@ -15,6 +15,7 @@ use crate::net::client::grpc::{Code, GrpcMethod};
 use crate::net::client::http::HttpRequest;
 use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::{Scheme, Target};
+use crate::otlp::fields::{partial_success, response};
 use crate::otlp::walk::Fields;
 
 /// A request without an answer counts as failed after this.
@@ -161,9 +162,9 @@ impl LoadSender {
 
 /// `ExportTraceServiceResponse.partial_success.rejected_spans`; an answer that is not that counts as none rejected.
 fn rejected_items(answer: &[u8]) -> u64 {
-    let partial = Fields::new(answer).flatten().filter(|field| field.number == 1).last();
+    let partial = Fields::new(answer).flatten().filter(|field| field.number == response::PARTIAL_SUCCESS).last();
     let Some(partial) = partial.and_then(|field| field.bytes().ok()) else { return 0 };
-    let rejected = Fields::new(partial).flatten().filter(|field| field.number == 1).last();
+    let rejected = Fields::new(partial).flatten().filter(|field| field.number == partial_success::REJECTED).last();
     rejected.and_then(|field| field.varint().ok()).unwrap_or(0)
 }
 

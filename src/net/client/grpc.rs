@@ -17,6 +17,7 @@ use crate::net::client::compress::{Compression, inflate_answer};
 use crate::net::client::failure::CallFailure;
 use crate::net::client::http::text;
 use crate::net::client::{Client, ClientCall, Reply, USER_AGENT};
+use crate::otlp::fields::rpc::code;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -32,20 +33,21 @@ const PREFIX_BYTES: usize = 5;
 pub struct Code(pub u32);
 
 impl Code {
-    pub const OK: Code = Code(0);
-    pub const CANCELLED: Code = Code(1);
-    pub const UNKNOWN: Code = Code(2);
-    pub const INVALID_ARGUMENT: Code = Code(3);
-    pub const DEADLINE_EXCEEDED: Code = Code(4);
-    pub const PERMISSION_DENIED: Code = Code(7);
-    pub const RESOURCE_EXHAUSTED: Code = Code(8);
-    pub const ABORTED: Code = Code(10);
-    pub const OUT_OF_RANGE: Code = Code(11);
-    pub const UNIMPLEMENTED: Code = Code(12);
-    pub const INTERNAL: Code = Code(13);
-    pub const UNAVAILABLE: Code = Code(14);
-    pub const DATA_LOSS: Code = Code(15);
-    pub const UNAUTHENTICATED: Code = Code(16);
+    pub const OK: Code = Code(code::OK);
+    pub const CANCELLED: Code = Code(code::CANCELLED);
+    pub const UNKNOWN: Code = Code(code::UNKNOWN);
+    pub const INVALID_ARGUMENT: Code = Code(code::INVALID_ARGUMENT);
+    pub const DEADLINE_EXCEEDED: Code = Code(code::DEADLINE_EXCEEDED);
+    pub const NOT_FOUND: Code = Code(code::NOT_FOUND);
+    pub const PERMISSION_DENIED: Code = Code(code::PERMISSION_DENIED);
+    pub const RESOURCE_EXHAUSTED: Code = Code(code::RESOURCE_EXHAUSTED);
+    pub const ABORTED: Code = Code(code::ABORTED);
+    pub const OUT_OF_RANGE: Code = Code(code::OUT_OF_RANGE);
+    pub const UNIMPLEMENTED: Code = Code(code::UNIMPLEMENTED);
+    pub const INTERNAL: Code = Code(code::INTERNAL);
+    pub const UNAVAILABLE: Code = Code(code::UNAVAILABLE);
+    pub const DATA_LOSS: Code = Code(code::DATA_LOSS);
+    pub const UNAUTHENTICATED: Code = Code(code::UNAUTHENTICATED);
 
     /// The name as the gRPC documentation writes it.
     pub fn name(self) -> &'static str {

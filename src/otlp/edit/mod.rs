@@ -17,6 +17,7 @@ pub use value::WireValue;
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::data::granted::{Allowance, BLOCK_BYTES, Granted, SHARED_BYTES};
 use crate::otlp::attributes::RESOURCE;
+use crate::otlp::fields::common::key_value;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 use crate::otlp::write;
 
@@ -202,7 +203,7 @@ impl Appender {
     fn value_of(&self, present: &Present) -> Range<usize> {
         let mut fields = Fields::new(&self.bytes[present.field.clone()]);
         let message = fields.next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default();
-        let values = Fields::new(message).map_while(Result::ok).filter(|field| field.number == 2);
+        let values = Fields::new(message).map_while(Result::ok).filter(|field| field.number == key_value::VALUE);
         let value = values.last().and_then(|field| field.bytes().ok()).unwrap_or_default();
         range_within(&self.bytes, value)
     }
@@ -232,8 +233,11 @@ impl Appender {
         let start = self.bytes.len();
         let bytes = self.bytes.within();
         write::key(bytes, self.number, write::LEN);
-        write::varint(bytes, (write::field_len(1, key_len) + write::field_len(2, value_len)) as u64);
-        write::key(bytes, 1, write::LEN);
+        write::varint(
+            bytes,
+            (write::field_len(key_value::KEY, key_len) + write::field_len(key_value::VALUE, value_len)) as u64,
+        );
+        write::key(bytes, key_value::KEY, write::LEN);
         write::varint(bytes, key_len as u64);
         Some((start, self.bytes.len()))
     }
@@ -242,7 +246,7 @@ impl Appender {
     #[inline]
     fn fill(&mut self, value: &WireValue<'_>, length: usize) {
         let bytes = self.bytes.within();
-        write::key(bytes, 2, write::LEN);
+        write::key(bytes, key_value::VALUE, write::LEN);
         write::varint(bytes, length as u64);
         value.put(bytes);
     }
@@ -295,7 +299,7 @@ impl Appender {
         let Some((start, from)) = self.open(to.len(), value.len()) else { return true };
         let bytes = self.bytes.within();
         bytes.extend_from_slice(to.as_bytes()); // granted: by `open`
-        write::key(bytes, 2, write::LEN);
+        write::key(bytes, key_value::VALUE, write::LEN);
         write::varint(bytes, value.len() as u64);
         bytes.extend_from_within(value); // granted: by `open`
         self.note(start, from..from + to.len(), empty);

@@ -1,6 +1,7 @@
 //! Values that edits write: their `AnyValue` messages, and whether one is there already.
 //! Granted: whoever calls has made room for what is written.
 
+use crate::otlp::fields::common::{any_value, array_value};
 use crate::otlp::walk::AnyValue;
 use crate::otlp::write;
 
@@ -32,12 +33,12 @@ impl WireValue<'_> {
     /// Length of the `AnyValue` message.
     pub fn len(&self) -> usize {
         match self {
-            WireValue::Str(text) => write::field_len(1, text.len()),
+            WireValue::Str(text) => write::field_len(any_value::STRING_VALUE, text.len()),
             WireValue::Bool(_) => 2,
             WireValue::Int(number) => 1 + write::varint_len(*number as u64),
             WireValue::Double(_) => 9,
-            WireValue::StrArray(texts) => write::field_len(5, array_len(texts)),
-            WireValue::Text(text) => write::field_len(1, text.len()),
+            WireValue::StrArray(texts) => write::field_len(any_value::ARRAY_VALUE, array_len(texts)),
+            WireValue::Text(text) => write::field_len(any_value::STRING_VALUE, text.len()),
             WireValue::Any(message) => message.len(),
         }
     }
@@ -58,28 +59,28 @@ impl WireValue<'_> {
     /// Adds the `AnyValue` message: `len` bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
-            WireValue::Str(text) => write::bytes(out, 1, text.as_bytes()),
-            WireValue::Text(text) => write::bytes(out, 1, text),
+            WireValue::Str(text) => write::bytes(out, any_value::STRING_VALUE, text.as_bytes()),
+            WireValue::Text(text) => write::bytes(out, any_value::STRING_VALUE, text),
             WireValue::Any(message) => out.extend_from_slice(message),
             WireValue::Bool(on) => {
-                write::key(out, 2, write::VARINT);
+                write::key(out, any_value::BOOL_VALUE, write::VARINT);
                 out.push(u8::from(*on));
             }
             WireValue::Int(number) => {
-                write::key(out, 3, write::VARINT);
+                write::key(out, any_value::INT_VALUE, write::VARINT);
                 write::varint(out, *number as u64);
             }
             WireValue::Double(number) => {
-                write::key(out, 4, write::FIXED64);
+                write::key(out, any_value::DOUBLE_VALUE, write::FIXED64);
                 out.extend_from_slice(&number.to_bits().to_le_bytes());
             }
             WireValue::StrArray(texts) => {
-                write::key(out, 5, write::LEN);
+                write::key(out, any_value::ARRAY_VALUE, write::LEN);
                 write::varint(out, array_len(texts) as u64);
                 for text in *texts {
-                    write::key(out, 1, write::LEN);
-                    write::varint(out, write::field_len(1, text.len()) as u64);
-                    write::bytes(out, 1, text.as_bytes());
+                    write::key(out, array_value::VALUES, write::LEN);
+                    write::varint(out, text_len(text) as u64);
+                    write::bytes(out, any_value::STRING_VALUE, text.as_bytes());
                 }
             }
         }
@@ -87,7 +88,11 @@ impl WireValue<'_> {
 }
 
 fn array_len(texts: &[&str]) -> usize {
-    texts.iter().map(|text| write::field_len(1, write::field_len(1, text.len()))).sum()
+    texts.iter().map(|text| write::field_len(array_value::VALUES, text_len(text))).sum()
+}
+
+fn text_len(text: &str) -> usize {
+    write::field_len(any_value::STRING_VALUE, text.len())
 }
 
 impl<'v> From<&'v str> for WireValue<'v> {

@@ -9,7 +9,6 @@
 pub mod base64;
 pub mod line;
 pub mod number;
-mod profiles;
 mod read;
 mod scan;
 pub mod schema;

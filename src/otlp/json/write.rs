@@ -143,7 +143,7 @@ fn write_url(out: &mut JsonLine, row: &FieldSchema, url: &[u8]) {
 fn inner(row: &FieldSchema) -> &'static MessageSchema {
     match row.kind {
         FieldKind::Message(inner) => inner,
-        _ => &schema::ANY_VALUE,
+        _ => schema::any_value(),
     }
 }
 

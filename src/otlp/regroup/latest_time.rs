@@ -5,6 +5,7 @@
 
 use crate::core::data::payload::{ScopeGroup, Signal};
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::{logs, metric_data, profiles, trace};
 use crate::otlp::walk::{Fields, Malformed};
 
 /// 2100-01-01T00:00:00Z.
@@ -39,32 +40,33 @@ fn first_time(message: &[u8], number: u32) -> Result<u64, Malformed> {
 }
 
 fn span_end(span: &[u8]) -> Result<u64, Malformed> {
-    first_time(span, 8)
+    first_time(span, trace::span::END_TIME_UNIX_NANO)
 }
 
 fn profile_time(profile: &[u8]) -> Result<u64, Malformed> {
-    first_time(profile, 3)
+    first_time(profile, profiles::profile::TIME_UNIX_NANO)
 }
 
 fn log_time(record: &[u8]) -> Result<u64, Malformed> {
-    match first_time(record, 1)? {
+    match first_time(record, logs::log_record::TIME_UNIX_NANO)? {
         time @ 1..FAR_FUTURE => Ok(time),
-        _ => first_time(record, 11),
+        _ => first_time(record, logs::log_record::OBSERVED_TIME_UNIX_NANO),
     }
 }
 
-/// All five kinds of metric hold points in field 1, and all points their time in field 3.
+/// All five kinds of metric hold points in one field, and all points their time in one.
 fn metric_time(metric: &[u8]) -> Result<u64, Malformed> {
     let mut latest = 0;
     for field in Fields::new(metric) {
         let field = field?;
-        if !matches!(field.number, 5 | 7 | 9 | 10 | 11) {
+        if !metric_data::is_data(field.number) {
             continue;
         }
         for point in Fields::new(field.bytes()?) {
             let point = point?;
-            if point.number == 1 {
-                latest = latest.max(Some(first_time(point.bytes()?, 3)?).filter(|t| *t < FAR_FUTURE).unwrap_or(0));
+            if point.number == metric_data::DATA_POINTS {
+                let time = first_time(point.bytes()?, metric_data::POINT_TIME_UNIX_NANO)?;
+                latest = latest.max(Some(time).filter(|time| *time < FAR_FUTURE).unwrap_or(0));
             }
         }
     }

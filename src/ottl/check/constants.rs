@@ -1,44 +1,28 @@
 //! Constants of the language: names in capitals and their numbers.
 
-const ENUMS: &[(&str, i64)] = &[
-    ("STATUS_CODE_UNSET", 0),
-    ("STATUS_CODE_OK", 1),
-    ("STATUS_CODE_ERROR", 2),
-    ("SPAN_KIND_UNSPECIFIED", 0),
-    ("SPAN_KIND_INTERNAL", 1),
-    ("SPAN_KIND_SERVER", 2),
-    ("SPAN_KIND_CLIENT", 3),
-    ("SPAN_KIND_PRODUCER", 4),
-    ("SPAN_KIND_CONSUMER", 5),
+use crate::otlp::fields::logs::severity_number;
+use crate::otlp::fields::metrics::{aggregation_temporality, data_point_flags};
+use crate::otlp::fields::trace::{span_kind, status_code};
+
+/// Enums of the protocol: the names of their values by number.
+const ENUMS: [&[&str]; 4] =
+    [status_code::NAMES, span_kind::NAMES, aggregation_temporality::NAMES, severity_number::NAMES];
+
+/// What the Collector's language calls by another name than the protocol, or alone (contrib pkg/ottl).
+const OWN: &[(&str, i64)] = &[
     ("METRIC_DATA_TYPE_NONE", 0),
     ("METRIC_DATA_TYPE_GAUGE", 1),
     ("METRIC_DATA_TYPE_SUM", 2),
     ("METRIC_DATA_TYPE_HISTOGRAM", 3),
     ("METRIC_DATA_TYPE_EXPONENTIAL_HISTOGRAM", 4),
     ("METRIC_DATA_TYPE_SUMMARY", 5),
-    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
-    ("AGGREGATION_TEMPORALITY_DELTA", 1),
-    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
-    ("FLAG_NONE", 0),
-    ("FLAG_NO_RECORDED_VALUE", 1),
+    ("FLAG_NONE", data_point_flags::DO_NOT_USE as i64),
+    ("FLAG_NO_RECORDED_VALUE", data_point_flags::NO_RECORDED_VALUE_MASK as i64),
 ];
-
-/// `SEVERITY_NUMBER_` and one of these, alone or with 2, 3 or 4.
-const SEVERITIES: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 
 /// The number behind a constant's name.
 pub fn constant(name: &str) -> Option<i64> {
-    let Some(severity) = name.strip_prefix("SEVERITY_NUMBER_") else {
-        return ENUMS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    };
-    if severity == "UNSPECIFIED" {
-        return Some(0);
-    }
-    let step = match severity.as_bytes().last()? {
-        digit @ b'2'..=b'4' => i64::from(digit - b'1'),
-        _ => 0,
-    };
-    let word = if step > 0 { &severity[..severity.len() - 1] } else { severity };
-    let at = SEVERITIES.iter().position(|known| *known == word)?;
-    Some(at as i64 * 4 + 1 + step)
+    let of_protocol = ENUMS.iter().find_map(|names| names.iter().position(|known| *known == name));
+    let own = || OWN.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    of_protocol.and_then(|number| i64::try_from(number).ok()).or_else(own)
 }

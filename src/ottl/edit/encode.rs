@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 
 use crate::core::limits::DEPTH_MAX;
+use crate::otlp::fields::common::{any_value, key_value};
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Fields, plain_attribute};
 use crate::otlp::write;
 use crate::ottl::path::KeyStep;
@@ -37,8 +39,8 @@ impl<'a> MapItem<'a> {
                 let (mut key, mut value) = (&b""[..], &b""[..]);
                 for field in Fields::new(raw).map_while(Result::ok) {
                     match field.number {
-                        1 => key = field.bytes().unwrap_or_default(),
-                        2 => value = field.bytes().unwrap_or_default(),
+                        key_value::KEY => key = field.bytes().unwrap_or_default(),
+                        key_value::VALUE => value = field.bytes().unwrap_or_default(),
                         _ => {}
                     }
                 }
@@ -73,9 +75,12 @@ impl<'a> MapItem<'a> {
 
 pub fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], value: &[u8]) {
     write::key(out, number, write::LEN);
-    write::varint(out, (write::field_len(1, key.len()) + write::field_len(2, value.len())) as u64);
-    write::bytes(out, 1, key);
-    write::bytes(out, 2, value);
+    write::varint(
+        out,
+        (write::field_len(key_value::KEY, key.len()) + write::field_len(key_value::VALUE, value.len())) as u64,
+    );
+    write::bytes(out, key_value::KEY, key);
+    write::bytes(out, key_value::VALUE, value);
 }
 
 /// The entries of a map value.
@@ -114,37 +119,37 @@ fn put_nested(out: &mut Vec<u8>, value: &OttlValue<'_>, depth: usize) -> Result<
     }
     match value {
         OttlValue::Nil => {}
-        OttlValue::Text(text) => write::bytes(out, 1, text.as_bytes()),
+        OttlValue::Text(text) => write::bytes(out, any_value::STRING_VALUE, text.as_bytes()),
         OttlValue::Bool(truth) => {
-            write::key(out, 2, write::VARINT);
+            write::key(out, any_value::BOOL_VALUE, write::VARINT);
             out.push(u8::from(*truth));
         }
         OttlValue::Int(number) => put_int(out, *number),
-        OttlValue::Float(number) => put_double(out, 4, *number),
-        OttlValue::Bytes(bytes) => write::bytes(out, 7, bytes),
+        OttlValue::Float(number) => put_double(out, any_value::DOUBLE_VALUE, *number),
+        OttlValue::Bytes(bytes) => write::bytes(out, any_value::BYTES_VALUE, bytes),
         OttlValue::Map { message, number } => {
             let mut inside = Vec::with_capacity(message.len());
-            raw_entries(message, *number).for_each(|raw| write::bytes(&mut inside, 1, raw));
-            write::bytes(out, 6, &inside);
+            raw_entries(message, *number).for_each(|raw| write::bytes(&mut inside, VALUES, raw));
+            write::bytes(out, any_value::KVLIST_VALUE, &inside);
         }
-        OttlValue::Array(message) => write::bytes(out, 5, message),
+        OttlValue::Array(message) => write::bytes(out, any_value::ARRAY_VALUE, message),
         OttlValue::List(values) => {
             let (mut inside, mut one) = (Vec::new(), Vec::new());
             for value in values {
                 one.clear();
                 put_nested(&mut one, value, depth + 1)?;
-                write::bytes(&mut inside, 1, &one);
+                write::bytes(&mut inside, VALUES, &one);
             }
-            write::bytes(out, 5, &inside);
+            write::bytes(out, any_value::ARRAY_VALUE, &inside);
         }
         OttlValue::Object(pairs) => {
             let (mut inside, mut one) = (Vec::new(), Vec::new());
             for (key, value) in pairs {
                 one.clear();
                 put_nested(&mut one, value, depth + 1)?;
-                put_attribute(&mut inside, 1, key.as_bytes(), &one);
+                put_attribute(&mut inside, VALUES, key.as_bytes(), &one);
             }
-            write::bytes(out, 6, &inside);
+            write::bytes(out, any_value::KVLIST_VALUE, &inside);
         }
         OttlValue::Time(_) | OttlValue::Duration(_) => return Err(EvalFailure("a time cannot be kept; convert it")),
         OttlValue::Id(_) => return Err(EvalFailure("an id cannot be kept; take its `.string`")),
@@ -154,7 +159,7 @@ fn put_nested(out: &mut Vec<u8>, value: &OttlValue<'_>, depth: usize) -> Result<
 }
 
 fn put_int(out: &mut Vec<u8>, number: i64) {
-    write::key(out, 3, write::VARINT);
+    write::key(out, any_value::INT_VALUE, write::VARINT);
     write::varint(out, number as u64);
 }
 
@@ -174,12 +179,12 @@ pub fn set_in(old: &[u8], keys: &[KeyStep], item: &Item<'_>, value: &[u8]) -> Re
     match (&key, old) {
         (ValueStep::Name(name), AnyValue::KvList(_) | AnyValue::Empty) => {
             let map = if let AnyValue::KvList(map) = old { map } else { b"" };
-            put_in_map(&mut inside, (map, 1), name.as_bytes(), |old| set_in(old, rest, item, value))?;
-            write::bytes(&mut out, 6, &inside);
+            put_in_map(&mut inside, (map, VALUES), name.as_bytes(), |old| set_in(old, rest, item, value))?;
+            write::bytes(&mut out, any_value::KVLIST_VALUE, &inside);
         }
         (ValueStep::Index(index), AnyValue::Array(_) | AnyValue::Empty) => {
             let list = if let AnyValue::Array(list) = old { list } else { b"" };
-            let mut elements: Vec<&[u8]> = raw_entries(list, 1).take(ELEMENTS_MAX + 1).collect();
+            let mut elements: Vec<&[u8]> = raw_entries(list, VALUES).take(ELEMENTS_MAX + 1).collect();
             if elements.len() > ELEMENTS_MAX {
                 return Err(EvalFailure("the list has too many elements"));
             }
@@ -190,8 +195,8 @@ pub fn set_in(old: &[u8], keys: &[KeyStep], item: &Item<'_>, value: &[u8]) -> Re
             let at = at.ok_or(EvalFailure("the index is out of bounds"))?;
             let made = set_in(elements[at], rest, item, value)?;
             elements[at] = &made;
-            elements.iter().for_each(|element| write::bytes(&mut inside, 1, element));
-            write::bytes(&mut out, 5, &inside);
+            elements.iter().for_each(|element| write::bytes(&mut inside, VALUES, element));
+            write::bytes(&mut out, any_value::ARRAY_VALUE, &inside);
         }
         _ => return Err(EvalFailure("the value has no such keys")),
     }
@@ -230,8 +235,8 @@ pub fn check_nesting(any: &[u8]) -> Result<(), EvalFailure> {
 fn nests(any: &[u8], depth: usize) -> bool {
     match AnyValue::read(any) {
         Ok(AnyValue::Array(_) | AnyValue::KvList(_)) if depth == DEPTH_MAX => false,
-        Ok(AnyValue::Array(list)) => raw_entries(list, 1).all(|element| nests(element, depth + 1)),
-        Ok(AnyValue::KvList(map)) => raw_entries(map, 1).all(|raw| nests(&MapItem::read(raw).value, depth + 1)),
+        Ok(AnyValue::Array(list)) => raw_entries(list, VALUES).all(|element| nests(element, depth + 1)),
+        Ok(AnyValue::KvList(map)) => raw_entries(map, VALUES).all(|raw| nests(&MapItem::read(raw).value, depth + 1)),
         _ => true,
     }
 }

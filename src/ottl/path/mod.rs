@@ -7,6 +7,9 @@ mod state;
 
 use std::borrow::Cow;
 
+use crate::otlp::fields::trace::{span, span_kind, status};
+use crate::otlp::fields::{metric_data, metrics};
+use crate::otlp::span::KIND_WORDS;
 use crate::otlp::walk::{AnyValue, Field, Fields, Wire, read_varint};
 use crate::otlp::write;
 use crate::ottl::check::{self, CheckedNode};
@@ -121,8 +124,9 @@ pub fn resolve(segments: &[Segment], syntax: Syntax, at: usize) -> Result<Path, 
         return wrong(format!("`{name}` has no keys"));
     }
     // While its pieces are run over, the message above them is without them.
-    let hidden = matches!((syntax.context, of, part), (Context::SpanEvent, Context::Span, PathPart::Pieces(11)))
-        || (syntax.context == Context::DataPoint && *part == PathPart::DataPoints);
+    let hidden =
+        matches!((syntax.context, of, part), (Context::SpanEvent, Context::Span, PathPart::Pieces(span::EVENTS)))
+            || (syntax.context == Context::DataPoint && *part == PathPart::DataPoints);
     if hidden {
         let message = format!("podgate does not have `{written}` seen from a {}", syntax.context.name());
         return Err(TextFault { at, message, not_built: true });
@@ -145,7 +149,7 @@ impl Path {
     pub fn read<'a>(&'a self, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
         let message = item.message(self.owner);
         if self.part == PathPart::TraceState && !self.keys.is_empty() {
-            return state::member(bytes(message, 3), &self.keys);
+            return state::member(bytes(message, span::TRACE_STATE), &self.keys);
         }
         let mut value = self.part.read(message, item.points);
         for key in &self.keys {
@@ -163,7 +167,7 @@ impl PathPart {
     fn read(self, message: &[u8], points: Points) -> OttlValue<'_> {
         match self {
             PathPart::Text(number) => OttlValue::text(bytes(message, number)),
-            PathPart::TraceState => OttlValue::text(bytes(message, 3)),
+            PathPart::TraceState => OttlValue::text(bytes(message, span::TRACE_STATE)),
             PathPart::Id(number, length) => OttlValue::Id(IdBytes::of(bytes(message, number), length)),
             PathPart::Hex(number, length) => {
                 OttlValue::Text(Cow::Owned(hex(IdBytes::of(bytes(message, number), length).bytes())))
@@ -180,10 +184,12 @@ impl PathPart {
                 Ok(text) => OttlValue::Text(Cow::Owned(text.into_owned())),
                 Err(_) => OttlValue::Text(Cow::Borrowed("")),
             },
-            PathPart::StatusCode => OttlValue::Int(i64::from(integer(bytes(message, 15), 3) as i32)),
-            PathPart::StatusMessage => OttlValue::text(bytes(bytes(message, 15), 2)),
-            PathPart::KindName => OttlValue::Text(Cow::Borrowed(kind_name(message, &KINDS))),
-            PathPart::KindConstant => OttlValue::Text(Cow::Borrowed(kind_name(message, &KIND_CONSTANTS))),
+            PathPart::StatusCode => {
+                OttlValue::Int(i64::from(integer(bytes(message, span::STATUS), status::CODE) as i32))
+            }
+            PathPart::StatusMessage => OttlValue::text(bytes(bytes(message, span::STATUS), status::MESSAGE)),
+            PathPart::KindName => OttlValue::Text(Cow::Borrowed(kind_name(message, KINDS))),
+            PathPart::KindConstant => OttlValue::Text(Cow::Borrowed(kind_name(message, KIND_CONSTANTS))),
             PathPart::Pieces(number) => OttlValue::Pieces(pieces(message, number).count()),
             PathPart::DataPoints => match points_of(message) {
                 Some((_, inside)) => OttlValue::Pieces(points_in(&inside).count()),
@@ -191,23 +197,27 @@ impl PathPart {
             },
             PathPart::Counts(number) => packed(message, number, |word| OttlValue::Int(word as i64)),
             PathPart::Doubles(number) => packed(message, number, |word| OttlValue::Float(f64::from_bits(word))),
-            PathPart::Offset(number) => OttlValue::Int(zigzag(integer(bytes(message, number), 1))),
+            PathPart::Offset(number) => OttlValue::Int(zigzag(integer(bytes(message, number), BUCKETS_OFFSET))),
             PathPart::Buckets(number) => buckets(bytes(message, number)),
             PathPart::MetricType => OttlValue::Int(kind_of(message).code()),
             PathPart::Temporality => match points_of(message) {
                 Some((Points::Sum | Points::Histogram | Points::Exponential, inside)) => {
-                    OttlValue::Int(i64::from(integer(&inside, 2) as i32))
+                    OttlValue::Int(i64::from(integer(&inside, metric_data::AGGREGATION_TEMPORALITY) as i32))
                 }
                 _ => OttlValue::Nil,
             },
             PathPart::Monotonic => match points_of(message) {
-                Some((Points::Sum, inside)) => OttlValue::Bool(integer(&inside, 3) != 0),
+                Some((Points::Sum, inside)) => OttlValue::Bool(integer(&inside, metrics::sum::IS_MONOTONIC) != 0),
                 _ => OttlValue::Nil,
             },
             PathPart::Point(part) => part.within(points).map_or(OttlValue::Nil, |part| part.read(message, points)),
         }
     }
 }
+
+/// Where an exponential histogram's buckets have their offset and their counts.
+const BUCKETS_OFFSET: u32 = metrics::exponential_histogram_data_point_buckets::OFFSET;
+const BUCKETS_COUNTS: u32 = metrics::exponential_histogram_data_point_buckets::BUCKET_COUNTS;
 
 fn zigzag(number: i64) -> i64 {
     let number = number as u64;
@@ -230,10 +240,10 @@ fn packed<'a>(message: &'a [u8], number: u32, make: impl Fn(u64) -> OttlValue<'a
     OttlValue::List(words)
 }
 
-/// The counts of an exponential histogram's buckets: varints in field 2, packed or not.
+/// The counts of an exponential histogram's buckets: varints, packed or not.
 fn buckets(message: &[u8]) -> OttlValue<'_> {
     let mut counts = Vec::new();
-    for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == 2) {
+    for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == BUCKETS_COUNTS) {
         match field.wire {
             Wire::Varint(count) => counts.push(OttlValue::Int(count as i64)),
             _ => {
@@ -248,23 +258,16 @@ fn buckets(message: &[u8]) -> OttlValue<'_> {
     OttlValue::List(counts)
 }
 
-fn kind_name(span: &[u8], names: &[&'static str; 6]) -> &'static str {
-    let kind = usize::try_from(integer(span, 6)).ok().and_then(|kind| names.get(kind));
+fn kind_name(message: &[u8], names: &[&'static str]) -> &'static str {
+    let kind = usize::try_from(integer(message, span::KIND)).ok().and_then(|kind| names.get(kind));
     kind.copied().unwrap_or_default()
 }
 
 /// Values of `kind.deprecated_string`, by number.
-pub const KIND_CONSTANTS: [&str; 6] = [
-    "SPAN_KIND_UNSPECIFIED",
-    "SPAN_KIND_INTERNAL",
-    "SPAN_KIND_SERVER",
-    "SPAN_KIND_CLIENT",
-    "SPAN_KIND_PRODUCER",
-    "SPAN_KIND_CONSUMER",
-];
+pub const KIND_CONSTANTS: &[&str] = span_kind::NAMES;
 
 /// Values of `kind.string`, by number.
-pub const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+pub const KINDS: &[&str] = &KIND_WORDS;
 
 /// The kind of a metric, as [`points_of`] has it.
 fn kind_of(metric: &[u8]) -> Points {
@@ -281,7 +284,7 @@ pub fn without_points(metric: &[u8], points: Points, holder: &[u8]) -> Vec<u8> {
 }
 
 /// Field of every kind of metric that holds its points.
-pub const POINTS: u32 = 1;
+pub const POINTS: u32 = metric_data::DATA_POINTS;
 
 /// The kind of a metric and the message that holds its points. Of several kinds the last counts, as a oneof is read;
 /// of one kind that comes several times all are one message, as protobuf merges them.
@@ -300,7 +303,7 @@ pub fn points_of(metric: &[u8]) -> Option<(Points, Cow<'_, [u8]>)> {
 
 /// The points of a metric, undecoded.
 pub fn points_in(holder: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let fields = Fields::new(holder).map_while(Result::ok).filter(|field| field.number == 1);
+    let fields = Fields::new(holder).map_while(Result::ok).filter(|field| field.number == POINTS);
     fields.filter_map(|field| field.bytes().ok())
 }
 

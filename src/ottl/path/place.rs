@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+use crate::otlp::fields::metric_data;
+use crate::otlp::fields::metrics::{number_data_point, sum};
+use crate::otlp::fields::trace::{span, status};
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
@@ -10,7 +13,7 @@ use crate::ottl::edit::encode::{MapItem, check_nesting, entries, put_attribute, 
 use crate::ottl::edit::message_edit::{MessageEdit, places, slot, without};
 use crate::ottl::edit::target::EditTarget;
 use crate::ottl::path::tables::{PathPart, PointPart, Points};
-use crate::ottl::path::{KIND_CONSTANTS, KINDS, POINTS, Path, bytes, points_of, state};
+use crate::ottl::path::{BUCKETS_COUNTS, BUCKETS_OFFSET, KIND_CONSTANTS, KINDS, POINTS, Path, bytes, points_of, state};
 use crate::ottl::value::{OttlValue, ValueStep};
 use crate::ottl::{EvalFailure, Item};
 
@@ -36,8 +39,8 @@ fn put(draft: &mut MessageEdit<'_>, part: PathPart, range: Range<usize>, bytes: 
     draft.replace(range, bytes)?;
     // A point's value is one of two.
     match part {
-        PathPart::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == 6),
-        PathPart::Point(PointPart::ValueInt) => draft.remove(|number, _| number == 4),
+        PathPart::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == number_data_point::AS_INT),
+        PathPart::Point(PointPart::ValueInt) => draft.remove(|number, _| number == number_data_point::AS_DOUBLE),
         _ => Ok(()),
     }
 }
@@ -90,15 +93,16 @@ impl Path {
             }
             PathPart::TraceState if !self.keys.is_empty() => {
                 let OttlValue::Text(text) = value else { return Err(EvalFailure("expected a string")) };
-                let Some(state) = state::with_member(super::bytes(message, 3), &self.keys, text)? else {
+                let Some(state) = state::with_member(super::bytes(message, span::TRACE_STATE), &self.keys, text)?
+                else {
                     return Ok(None);
                 };
-                write::bytes(bytes, 3, &state);
-                slot(message, 3)
+                write::bytes(bytes, span::TRACE_STATE, &state);
+                slot(message, span::TRACE_STATE)
             }
             PathPart::StatusCode | PathPart::StatusMessage => {
-                status(message, part, value, buffers)?;
-                slot(message, 15)
+                put_in_status(message, part, value, buffers)?;
+                slot(message, span::STATUS)
             }
             PathPart::Temporality | PathPart::Monotonic => match holder(message, part, value, buffers)? {
                 Some(number) => slot(message, number),
@@ -122,8 +126,8 @@ impl Path {
                 0..message.len()
             }
             PathPart::Offset(number) | PathPart::Buckets(number) => {
-                let mut inside =
-                    without(super::bytes(message, number), if part == PathPart::Offset(number) { 1 } else { 2 });
+                let inner = if part == PathPart::Offset(number) { BUCKETS_OFFSET } else { BUCKETS_COUNTS };
+                let mut inside = without(super::bytes(message, number), inner);
                 inside.extend_from_slice(&buckets(part, value)?);
                 write::bytes(bytes, number, &inside);
                 slot(message, number)
@@ -199,7 +203,7 @@ fn words(part: PathPart, value: &OttlValue<'_>) -> Result<Vec<u8>, EvalFailure> 
 fn buckets(part: PathPart, value: &OttlValue<'_>) -> Result<Vec<u8>, EvalFailure> {
     let mut out = Vec::new();
     match (part, value) {
-        (PathPart::Offset(_), OttlValue::Int(offset)) => put_signed(&mut out, 1, *offset),
+        (PathPart::Offset(_), OttlValue::Int(offset)) => put_signed(&mut out, BUCKETS_OFFSET, *offset),
         (PathPart::Offset(_), _) => return Err(EXPECTED_INT),
         _ => {
             let mut counts = Vec::new();
@@ -207,7 +211,7 @@ fn buckets(part: PathPart, value: &OttlValue<'_>) -> Result<Vec<u8>, EvalFailure
                 let OttlValue::Int(count) = element else { return Err(EXPECTED_INT) };
                 write::varint(&mut counts, count as u64);
             }
-            write::bytes(&mut out, 2, &counts);
+            write::bytes(&mut out, BUCKETS_COUNTS, &counts);
         }
     }
     Ok(out)
@@ -233,8 +237,8 @@ fn scalar(part: PathPart, value: &OttlValue<'_>, out: &mut Vec<u8>) -> Result<u3
             number
         }
         PathPart::TraceState => {
-            write::bytes(out, 3, text()?);
-            3
+            write::bytes(out, span::TRACE_STATE, text()?);
+            span::TRACE_STATE
         }
         PathPart::AnyText(number) => {
             text()?;
@@ -288,9 +292,9 @@ fn scalar(part: PathPart, value: &OttlValue<'_>, out: &mut Vec<u8>) -> Result<u3
             number
         }
         PathPart::KindName | PathPart::KindConstant => {
-            let (name, names) = (text()?, if part == PathPart::KindName { &KINDS } else { &KIND_CONSTANTS });
+            let (name, names) = (text()?, if part == PathPart::KindName { KINDS } else { KIND_CONSTANTS });
             let kind = names.iter().position(|kind| kind.as_bytes() == name);
-            put_varint(out, 6, kind.ok_or(EvalFailure("there is no such span kind"))? as u64)
+            put_varint(out, span::KIND, kind.ok_or(EvalFailure("there is no such span kind"))? as u64)
         }
         _ => return Err(EvalFailure("this cannot be set")),
     };
@@ -354,14 +358,19 @@ pub fn find<'a>(message: &'a [u8], number: u32, name: &[u8]) -> Option<(Range<us
     }
 }
 
-fn status(message: &[u8], part: PathPart, value: &OttlValue<'_>, buffers: &mut Buffers) -> Result<(), EvalFailure> {
+fn put_in_status(
+    message: &[u8],
+    part: PathPart,
+    value: &OttlValue<'_>,
+    buffers: &mut Buffers,
+) -> Result<(), EvalFailure> {
     let inner = match part {
-        PathPart::StatusCode => PathPart::Number(3),
-        _ => PathPart::Text(2),
+        PathPart::StatusCode => PathPart::Number(status::CODE),
+        _ => PathPart::Text(status::MESSAGE),
     };
     buffers.made.clear();
     let number = scalar(inner, value, &mut buffers.made)?;
-    put_spliced(&mut buffers.out, (15, bytes(message, 15)), (number, &buffers.made));
+    put_spliced(&mut buffers.out, (span::STATUS, bytes(message, span::STATUS)), (number, &buffers.made));
     Ok(())
 }
 
@@ -386,8 +395,10 @@ fn holder(
     let field = &mut buffers.made;
     field.clear();
     let inner = match (part, value) {
-        (PathPart::Temporality, OttlValue::Int(code)) => put_varint(field, 2, *code as u64),
-        (PathPart::Monotonic, OttlValue::Bool(truth)) => put_varint(field, 3, u64::from(*truth)),
+        (PathPart::Temporality, OttlValue::Int(code)) => {
+            put_varint(field, metric_data::AGGREGATION_TEMPORALITY, *code as u64)
+        }
+        (PathPart::Monotonic, OttlValue::Bool(truth)) => put_varint(field, sum::IS_MONOTONIC, u64::from(*truth)),
         (PathPart::Temporality, _) => return Err(EXPECTED_INT),
         _ => return Err(EvalFailure("expected true or false")),
     };

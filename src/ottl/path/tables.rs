@@ -1,6 +1,15 @@
 //! Which names each context knows and where they stand on the wire (opentelemetry-proto v1; names as in contrib
 //! pkg/ottl/contexts). Tables only: reading and writing is next door.
 
+use crate::otlp::fields::common::instrumentation_scope;
+use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::metric_data;
+use crate::otlp::fields::metrics::{
+    exponential_histogram_data_point as exponential, histogram_data_point as histogram, metric,
+    number_data_point as number_point, summary_data_point as summary,
+};
+use crate::otlp::fields::resource::resource;
+use crate::otlp::fields::trace::{span, span_event};
 use crate::ottl::Context;
 
 /// How a part is read from its message.
@@ -89,11 +98,11 @@ impl Points {
     /// By field number in `Metric`.
     pub fn of(field: u32) -> Points {
         match field {
-            5 => Points::Gauge,
-            7 => Points::Sum,
-            9 => Points::Histogram,
-            10 => Points::Exponential,
-            11 => Points::Summary,
+            metric::GAUGE => Points::Gauge,
+            metric::SUM => Points::Sum,
+            metric::HISTOGRAM => Points::Histogram,
+            metric::EXPONENTIAL_HISTOGRAM => Points::Exponential,
+            metric::SUMMARY => Points::Summary,
             _ => Points::None,
         }
     }
@@ -102,11 +111,11 @@ impl Points {
     pub fn field(self) -> u32 {
         match self {
             Points::None => 0,
-            Points::Gauge => 5,
-            Points::Sum => 7,
-            Points::Histogram => 9,
-            Points::Exponential => 10,
-            Points::Summary => 11,
+            Points::Gauge => metric::GAUGE,
+            Points::Sum => metric::SUM,
+            Points::Histogram => metric::HISTOGRAM,
+            Points::Exponential => metric::EXPONENTIAL_HISTOGRAM,
+            Points::Summary => metric::SUMMARY,
         }
     }
 
@@ -122,28 +131,31 @@ impl PointPart {
         let number = matches!(points, Points::Gauge | Points::Sum);
         let part = match (self, points) {
             (_, Points::None) => return None,
-            (PointPart::Attributes, Points::Histogram) => PathPart::Attributes(9),
-            (PointPart::Attributes, Points::Exponential) => PathPart::Attributes(1),
-            (PointPart::Attributes, _) => PathPart::Attributes(7),
-            (PointPart::ValueDouble, _) if number => PathPart::Double(4),
-            (PointPart::ValueInt, _) if number => PathPart::Fixed(6),
+            (PointPart::Attributes, Points::Histogram) => PathPart::Attributes(histogram::ATTRIBUTES),
+            (PointPart::Attributes, Points::Exponential) => PathPart::Attributes(exponential::ATTRIBUTES),
+            (PointPart::Attributes, Points::Summary) => PathPart::Attributes(summary::ATTRIBUTES),
+            (PointPart::Attributes, _) => PathPart::Attributes(number_point::ATTRIBUTES),
+            (PointPart::ValueDouble, _) if number => PathPart::Double(number_point::AS_DOUBLE),
+            (PointPart::ValueInt, _) if number => PathPart::Fixed(number_point::AS_INT),
             (PointPart::ValueDouble | PointPart::ValueInt, _) => return None,
-            (PointPart::Flags, Points::Histogram | Points::Exponential) => PathPart::Unsigned(10),
-            (PointPart::Flags, _) => PathPart::Unsigned(8),
-            (PointPart::Count, _) if !number => PathPart::Fixed(4),
-            (PointPart::Sum, _) if !number => PathPart::Double(5),
-            (PointPart::Scale, Points::Exponential) => PathPart::Signed(6),
-            (PointPart::ZeroCount, Points::Exponential) => PathPart::Fixed(7),
-            (PointPart::Exemplars, Points::Histogram) => PathPart::Pieces(8),
-            (PointPart::Exemplars, Points::Exponential) => PathPart::Pieces(11),
-            (PointPart::Exemplars, _) if number => PathPart::Pieces(5),
-            (PointPart::BucketCounts, Points::Histogram) => PathPart::Counts(6),
-            (PointPart::ExplicitBounds, Points::Histogram) => PathPart::Doubles(7),
-            (PointPart::PositiveOffset, Points::Exponential) => PathPart::Offset(8),
-            (PointPart::PositiveCounts, Points::Exponential) => PathPart::Buckets(8),
-            (PointPart::NegativeOffset, Points::Exponential) => PathPart::Offset(9),
-            (PointPart::NegativeCounts, Points::Exponential) => PathPart::Buckets(9),
-            (PointPart::Quantiles, Points::Summary) => PathPart::Pieces(6),
+            (PointPart::Flags, Points::Histogram) => PathPart::Unsigned(histogram::FLAGS),
+            (PointPart::Flags, Points::Exponential) => PathPart::Unsigned(exponential::FLAGS),
+            (PointPart::Flags, Points::Summary) => PathPart::Unsigned(summary::FLAGS),
+            (PointPart::Flags, _) => PathPart::Unsigned(number_point::FLAGS),
+            (PointPart::Count, _) if !number => PathPart::Fixed(metric_data::POINT_COUNT),
+            (PointPart::Sum, _) if !number => PathPart::Double(metric_data::POINT_SUM),
+            (PointPart::Scale, Points::Exponential) => PathPart::Signed(exponential::SCALE),
+            (PointPart::ZeroCount, Points::Exponential) => PathPart::Fixed(exponential::ZERO_COUNT),
+            (PointPart::Exemplars, Points::Histogram) => PathPart::Pieces(histogram::EXEMPLARS),
+            (PointPart::Exemplars, Points::Exponential) => PathPart::Pieces(exponential::EXEMPLARS),
+            (PointPart::Exemplars, _) if number => PathPart::Pieces(number_point::EXEMPLARS),
+            (PointPart::BucketCounts, Points::Histogram) => PathPart::Counts(histogram::BUCKET_COUNTS),
+            (PointPart::ExplicitBounds, Points::Histogram) => PathPart::Doubles(histogram::EXPLICIT_BOUNDS),
+            (PointPart::PositiveOffset, Points::Exponential) => PathPart::Offset(exponential::POSITIVE),
+            (PointPart::PositiveCounts, Points::Exponential) => PathPart::Buckets(exponential::POSITIVE),
+            (PointPart::NegativeOffset, Points::Exponential) => PathPart::Offset(exponential::NEGATIVE),
+            (PointPart::NegativeCounts, Points::Exponential) => PathPart::Buckets(exponential::NEGATIVE),
+            (PointPart::Quantiles, Points::Summary) => PathPart::Pieces(summary::QUANTILE_VALUES),
             _ => return None,
         };
         Some(part)
@@ -153,76 +165,76 @@ impl PointPart {
 type Table = &'static [(&'static str, PathPart)];
 
 const SPAN: Table = &[
-    ("attributes", PathPart::Attributes(9)),
-    ("trace_id", PathPart::Id(1, 16)),
-    ("trace_id.string", PathPart::Hex(1, 16)),
-    ("span_id", PathPart::Id(2, 8)),
-    ("span_id.string", PathPart::Hex(2, 8)),
-    ("parent_span_id", PathPart::Id(4, 8)),
-    ("parent_span_id.string", PathPart::Hex(4, 8)),
+    ("attributes", PathPart::Attributes(span::ATTRIBUTES)),
+    ("trace_id", PathPart::Id(span::TRACE_ID, 16)),
+    ("trace_id.string", PathPart::Hex(span::TRACE_ID, 16)),
+    ("span_id", PathPart::Id(span::SPAN_ID, 8)),
+    ("span_id.string", PathPart::Hex(span::SPAN_ID, 8)),
+    ("parent_span_id", PathPart::Id(span::PARENT_SPAN_ID, 8)),
+    ("parent_span_id.string", PathPart::Hex(span::PARENT_SPAN_ID, 8)),
     ("trace_state", PathPart::TraceState),
-    ("name", PathPart::Text(5)),
-    ("kind", PathPart::Number(6)),
+    ("name", PathPart::Text(span::NAME)),
+    ("kind", PathPart::Number(span::KIND)),
     ("kind.string", PathPart::KindName),
     ("kind.deprecated_string", PathPart::KindConstant),
-    ("events", PathPart::Pieces(11)),
-    ("links", PathPart::Pieces(13)),
-    ("start_time_unix_nano", PathPart::Fixed(7)),
-    ("end_time_unix_nano", PathPart::Fixed(8)),
-    ("start_time", PathPart::Moment(7)),
-    ("end_time", PathPart::Moment(8)),
-    ("dropped_attributes_count", PathPart::Unsigned(10)),
-    ("dropped_events_count", PathPart::Unsigned(12)),
-    ("dropped_links_count", PathPart::Unsigned(14)),
+    ("events", PathPart::Pieces(span::EVENTS)),
+    ("links", PathPart::Pieces(span::LINKS)),
+    ("start_time_unix_nano", PathPart::Fixed(span::START_TIME_UNIX_NANO)),
+    ("end_time_unix_nano", PathPart::Fixed(span::END_TIME_UNIX_NANO)),
+    ("start_time", PathPart::Moment(span::START_TIME_UNIX_NANO)),
+    ("end_time", PathPart::Moment(span::END_TIME_UNIX_NANO)),
+    ("dropped_attributes_count", PathPart::Unsigned(span::DROPPED_ATTRIBUTES_COUNT)),
+    ("dropped_events_count", PathPart::Unsigned(span::DROPPED_EVENTS_COUNT)),
+    ("dropped_links_count", PathPart::Unsigned(span::DROPPED_LINKS_COUNT)),
     ("status.code", PathPart::StatusCode),
     ("status.message", PathPart::StatusMessage),
-    ("flags", PathPart::Flags(16, true)),
+    ("flags", PathPart::Flags(span::FLAGS, true)),
 ];
 
 const EVENT: Table = &[
-    ("attributes", PathPart::Attributes(3)),
-    ("time_unix_nano", PathPart::Fixed(1)),
-    ("time", PathPart::Moment(1)),
-    ("name", PathPart::Text(2)),
-    ("dropped_attributes_count", PathPart::Unsigned(4)),
+    ("attributes", PathPart::Attributes(span_event::ATTRIBUTES)),
+    ("time_unix_nano", PathPart::Fixed(span_event::TIME_UNIX_NANO)),
+    ("time", PathPart::Moment(span_event::TIME_UNIX_NANO)),
+    ("name", PathPart::Text(span_event::NAME)),
+    ("dropped_attributes_count", PathPart::Unsigned(span_event::DROPPED_ATTRIBUTES_COUNT)),
 ];
 
 const LOG: Table = &[
-    ("attributes", PathPart::Attributes(6)),
-    ("body", PathPart::Any(5)),
-    ("body.string", PathPart::AnyText(5)),
-    ("time_unix_nano", PathPart::Fixed(1)),
-    ("observed_time_unix_nano", PathPart::Fixed(11)),
-    ("time", PathPart::Moment(1)),
-    ("observed_time", PathPart::Moment(11)),
-    ("severity_number", PathPart::Number(2)),
-    ("severity_text", PathPart::Text(3)),
-    ("dropped_attributes_count", PathPart::Unsigned(7)),
-    ("flags", PathPart::Flags(8, false)),
-    ("trace_id", PathPart::Id(9, 16)),
-    ("trace_id.string", PathPart::Hex(9, 16)),
-    ("span_id", PathPart::Id(10, 8)),
-    ("span_id.string", PathPart::Hex(10, 8)),
-    ("event_name", PathPart::Text(12)),
+    ("attributes", PathPart::Attributes(log_record::ATTRIBUTES)),
+    ("body", PathPart::Any(log_record::BODY)),
+    ("body.string", PathPart::AnyText(log_record::BODY)),
+    ("time_unix_nano", PathPart::Fixed(log_record::TIME_UNIX_NANO)),
+    ("observed_time_unix_nano", PathPart::Fixed(log_record::OBSERVED_TIME_UNIX_NANO)),
+    ("time", PathPart::Moment(log_record::TIME_UNIX_NANO)),
+    ("observed_time", PathPart::Moment(log_record::OBSERVED_TIME_UNIX_NANO)),
+    ("severity_number", PathPart::Number(log_record::SEVERITY_NUMBER)),
+    ("severity_text", PathPart::Text(log_record::SEVERITY_TEXT)),
+    ("dropped_attributes_count", PathPart::Unsigned(log_record::DROPPED_ATTRIBUTES_COUNT)),
+    ("flags", PathPart::Flags(log_record::FLAGS, false)),
+    ("trace_id", PathPart::Id(log_record::TRACE_ID, 16)),
+    ("trace_id.string", PathPart::Hex(log_record::TRACE_ID, 16)),
+    ("span_id", PathPart::Id(log_record::SPAN_ID, 8)),
+    ("span_id.string", PathPart::Hex(log_record::SPAN_ID, 8)),
+    ("event_name", PathPart::Text(log_record::EVENT_NAME)),
 ];
 
 const METRIC: Table = &[
-    ("name", PathPart::Text(1)),
-    ("description", PathPart::Text(2)),
-    ("unit", PathPart::Text(3)),
+    ("name", PathPart::Text(metric::NAME)),
+    ("description", PathPart::Text(metric::DESCRIPTION)),
+    ("unit", PathPart::Text(metric::UNIT)),
     ("type", PathPart::MetricType),
     ("aggregation_temporality", PathPart::Temporality),
     ("is_monotonic", PathPart::Monotonic),
-    ("metadata", PathPart::Attributes(12)),
+    ("metadata", PathPart::Attributes(metric::METADATA)),
     ("data_points", PathPart::DataPoints),
 ];
 
 const POINT: Table = &[
     ("attributes", PathPart::Point(PointPart::Attributes)),
-    ("start_time_unix_nano", PathPart::Fixed(2)),
-    ("time_unix_nano", PathPart::Fixed(3)),
-    ("start_time", PathPart::Moment(2)),
-    ("time", PathPart::Moment(3)),
+    ("start_time_unix_nano", PathPart::Fixed(metric_data::POINT_START_TIME_UNIX_NANO)),
+    ("time_unix_nano", PathPart::Fixed(metric_data::POINT_TIME_UNIX_NANO)),
+    ("start_time", PathPart::Moment(metric_data::POINT_START_TIME_UNIX_NANO)),
+    ("time", PathPart::Moment(metric_data::POINT_TIME_UNIX_NANO)),
     ("value_double", PathPart::Point(PointPart::ValueDouble)),
     ("value_int", PathPart::Point(PointPart::ValueInt)),
     ("flags", PathPart::Point(PointPart::Flags)),
@@ -241,13 +253,16 @@ const POINT: Table = &[
 ];
 
 const SCOPE: Table = &[
-    ("attributes", PathPart::Attributes(3)),
-    ("name", PathPart::Text(1)),
-    ("version", PathPart::Text(2)),
-    ("dropped_attributes_count", PathPart::Unsigned(4)),
+    ("attributes", PathPart::Attributes(instrumentation_scope::ATTRIBUTES)),
+    ("name", PathPart::Text(instrumentation_scope::NAME)),
+    ("version", PathPart::Text(instrumentation_scope::VERSION)),
+    ("dropped_attributes_count", PathPart::Unsigned(instrumentation_scope::DROPPED_ATTRIBUTES_COUNT)),
 ];
 
-const RESOURCE: Table = &[("attributes", PathPart::Attributes(1)), ("dropped_attributes_count", PathPart::Unsigned(2))];
+const RESOURCE: Table = &[
+    ("attributes", PathPart::Attributes(resource::ATTRIBUTES)),
+    ("dropped_attributes_count", PathPart::Unsigned(resource::DROPPED_ATTRIBUTES_COUNT)),
+];
 
 /// What a context knows under its own name.
 pub fn names(context: Context) -> Table {

@@ -6,6 +6,7 @@ mod shown;
 
 use std::borrow::Cow;
 
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Attribute, Fields};
 use crate::ottl::EvalFailure;
 
@@ -222,5 +223,5 @@ pub fn pieces(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
 }
 
 fn array(message: &[u8]) -> impl Iterator<Item = OttlValue<'_>> {
-    pieces(message, 1).filter_map(|raw| AnyValue::read(raw).ok()).map(OttlValue::of)
+    pieces(message, VALUES).filter_map(|raw| AnyValue::read(raw).ok()).map(OttlValue::of)
 }

@@ -11,6 +11,10 @@ use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::origin::Origin;
 use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN};
+use crate::otlp::fields::metric_data;
+use crate::otlp::fields::metrics::{
+    exponential_histogram_data_point, histogram_data_point, metric, number_data_point, summary_data_point,
+};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 
@@ -31,9 +35,15 @@ pub struct ItemChange<'a> {
 
 /// Field numbers of a metric's kinds of data, and those of the attributes in their points (opentelemetry-proto
 /// metrics.v1: gauge, sum, histogram, exponential histogram, summary).
-const KINDS: [(u32, u32); 5] = [(5, 7), (7, 7), (9, 9), (10, 1), (11, 7)];
+const KINDS: [(u32, u32); 5] = [
+    (metric::GAUGE, number_data_point::ATTRIBUTES),
+    (metric::SUM, number_data_point::ATTRIBUTES),
+    (metric::HISTOGRAM, histogram_data_point::ATTRIBUTES),
+    (metric::EXPONENTIAL_HISTOGRAM, exponential_histogram_data_point::ATTRIBUTES),
+    (metric::SUMMARY, summary_data_point::ATTRIBUTES),
+];
 /// Field number of the points in all of them.
-const POINTS: u32 = 1;
+const POINTS: u32 = metric_data::DATA_POINTS;
 /// Key and length take at most this many bytes.
 const HEAD_BYTES: usize = 6;
 

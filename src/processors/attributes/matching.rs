@@ -10,6 +10,10 @@ use regex::bytes::{Regex, RegexSet};
 use crate::change::actions::push_text;
 use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SPAN, find_in};
+use crate::otlp::fields::common::instrumentation_scope as scope_fields;
+use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::metrics::metric;
+use crate::otlp::fields::trace::span_kind;
 use crate::otlp::span;
 use crate::otlp::walk::{AnyValue, Fields};
 
@@ -146,7 +150,7 @@ impl Properties {
         if self.libraries.is_empty() {
             return true;
         }
-        let (name, version) = (text_field(scope, 1), text_field(scope, 2));
+        let (name, version) = (text_field(scope, scope_fields::NAME), text_field(scope, scope_fields::VERSION));
         self.libraries.iter().any(|library| {
             library.name.matches(name) && library.version.as_ref().is_none_or(|words| words.matches(version))
         })
@@ -156,7 +160,9 @@ impl Properties {
         match signal {
             Signal::Traces => self.matches_span(item) && all_there(&self.attributes, item, SPAN),
             Signal::Logs => self.matches_record(item) && all_there(&self.attributes, item, LOG_RECORD),
-            Signal::Metrics => self.metric_names.as_ref().is_none_or(|words| words.matches(text_field(item, 1))),
+            Signal::Metrics => {
+                self.metric_names.as_ref().is_none_or(|words| words.matches(text_field(item, metric::NAME)))
+            }
             Signal::Profiles => false,
         }
     }
@@ -172,13 +178,17 @@ impl Properties {
 
     fn matches_record(&self, record: &[u8]) -> bool {
         let number = || {
-            let fields = Fields::new(record).map_while(Result::ok).filter(|field| field.number == 2);
+            let fields =
+                Fields::new(record).map_while(Result::ok).filter(|field| field.number == log_record::SEVERITY_NUMBER);
             fields.filter_map(|field| field.varint().ok()).last().unwrap_or(0) as i64
         };
         self.severity_number.is_none_or(|wanted| wanted.matches(number()))
-            && self.severity_texts.as_ref().is_none_or(|words| words.matches(text_field(record, 3)))
+            && self
+                .severity_texts
+                .as_ref()
+                .is_none_or(|words| words.matches(text_field(record, log_record::SEVERITY_TEXT)))
             && self.log_bodies.as_ref().is_none_or(|words| {
-                let body = AnyValue::read(text_field(record, 5)).unwrap_or(AnyValue::Empty);
+                let body = AnyValue::read(text_field(record, log_record::BODY)).unwrap_or(AnyValue::Empty);
                 words.match_text(body)
             })
     }
@@ -251,11 +261,7 @@ fn text_field(message: &[u8], number: u32) -> &[u8] {
 /// `SpanKind` as the Collector spells it; a kind that is not set has no name there.
 pub fn kind_name(kind: u32) -> &'static str {
     match kind {
-        1 => "SPAN_KIND_INTERNAL",
-        2 => "SPAN_KIND_SERVER",
-        3 => "SPAN_KIND_CLIENT",
-        4 => "SPAN_KIND_PRODUCER",
-        5 => "SPAN_KIND_CONSUMER",
-        _ => "",
+        span_kind::UNSPECIFIED => "",
+        kind => span_kind::NAMES.get(kind as usize).copied().unwrap_or_default(),
     }
 }

@@ -11,6 +11,9 @@ use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value as Scalar};
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SPAN, find_in};
+use crate::otlp::fields::common::instrumentation_scope;
+use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::trace::{span, span_kind};
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::ottl::Item;
 use crate::processors::filter::config::{FilterTest, Pass};
@@ -88,20 +91,22 @@ impl Property {
                 Some(value) => names.have(&shown(&value)),
                 None => names.have("<nil-service-name>"),
             },
-            Property::Kind(names) => names.have(kind_name(number_in(item.item, 6))),
+            Property::Kind(names) => names.have(kind_name(number_in(item.item, span::KIND))),
             Property::Body(names) => {
-                let body = field(item.item, 5).and_then(|field| field.bytes().ok()).unwrap_or_default();
+                let body = field(item.item, log_record::BODY).and_then(|field| field.bytes().ok()).unwrap_or_default();
                 names.have(&shown(&AnyValue::read(body).unwrap_or(AnyValue::Empty)))
             }
-            Property::Severity(lowest, undefined) => match number_in(item.item, 2) {
+            Property::Severity(lowest, undefined) => match number_in(item.item, log_record::SEVERITY_NUMBER) {
                 0 => *undefined,
                 severity => severity >= *lowest,
             },
             Property::Attributes(number, wanted) => wanted.iter().all(|wanted| wanted.is_in(item.item, *number)),
             Property::Resource(wanted) => wanted.iter().all(|wanted| wanted.is_in(item.resource, RESOURCE)),
             Property::Libraries(libraries) => libraries.iter().any(|(name, version)| {
-                name.have(&text_in(item.scope, 1))
-                    && version.as_ref().is_none_or(|version| version.have(&text_in(item.scope, 2)))
+                name.have(&text_in(item.scope, instrumentation_scope::NAME))
+                    && version
+                        .as_ref()
+                        .is_none_or(|version| version.have(&text_in(item.scope, instrumentation_scope::VERSION)))
             }),
         }
     }
@@ -152,15 +157,7 @@ fn shown(value: &AnyValue<'_>) -> String {
 }
 
 fn kind_name(kind: i64) -> &'static str {
-    const KINDS: [&str; 6] = [
-        "SPAN_KIND_UNSPECIFIED",
-        "SPAN_KIND_INTERNAL",
-        "SPAN_KIND_SERVER",
-        "SPAN_KIND_CLIENT",
-        "SPAN_KIND_PRODUCER",
-        "SPAN_KIND_CONSUMER",
-    ];
-    usize::try_from(kind).ok().and_then(|kind| KINDS.get(kind)).copied().unwrap_or_default()
+    usize::try_from(kind).ok().and_then(|kind| span_kind::NAMES.get(kind)).copied().unwrap_or_default()
 }
 
 /// The pass of `include` and `exclude` under `spans`, `metrics` or `logs`; `None` where neither is given.

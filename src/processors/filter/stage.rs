@@ -14,6 +14,7 @@ use crate::core::offload::Aside;
 use crate::core::report::stats::{Counter, Flow};
 use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::otlp::envelope::count_item;
+use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::write;
 use crate::ottl::{
@@ -22,7 +23,7 @@ use crate::ottl::{
 use crate::processors::filter::config::{FilterRules, FilterTest, Pass};
 
 /// Field of `Span` that holds its events.
-const EVENTS: u32 = 11;
+const EVENTS: u32 = span::EVENTS;
 
 /// An item without its pieces, without some of them, the verdicts on them, and the item made anew.
 const BUFFERS: usize = 4;

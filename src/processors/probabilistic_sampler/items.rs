@@ -14,6 +14,8 @@ use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN, find_in};
 use crate::otlp::edit::{Appender, WireValue};
+use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::trace::span as span_fields;
 use crate::otlp::ids::TraceId;
 use crate::otlp::span;
 use crate::otlp::walk::{AnyValue, Fields};
@@ -22,8 +24,8 @@ use crate::otlp::write;
 const RANDOMNESS: &str = "sampling.randomness";
 const THRESHOLD: &str = "sampling.threshold";
 /// Field number of `trace_state` in a span, and of `trace_id` in a log record.
-const TRACE_STATE: u32 = 3;
-const RECORD_TRACE_ID: u32 = 9;
+const TRACE_STATE: u32 = span_fields::TRACE_STATE;
+const RECORD_TRACE_ID: u32 = log_record::TRACE_ID;
 
 /// The marks as text, in a tracestate or an attribute, take at most this many bytes.
 const MARKS_BYTES: usize = 128;

@@ -1,6 +1,8 @@
 //! What a detector is: a source of attributes that may take a while, and may fail.
 
 use super::{cloud, env, k8s_api, system};
+use crate::otlp::fields::common::{any_value, array_value};
+use crate::otlp::fields::keys;
 use crate::otlp::write;
 
 /// Attributes with their values as `AnyValue` messages; no key twice.
@@ -79,13 +81,13 @@ pub fn merge(into: &mut DetectedAttributes, from: &DetectedAttributes) {
 /// An `AnyValue` with a string.
 pub fn text(text: &str) -> Vec<u8> {
     let mut value = Vec::new();
-    write::bytes(&mut value, 1, text.as_bytes());
+    write::bytes(&mut value, any_value::STRING_VALUE, text.as_bytes());
     value
 }
 
 /// An `AnyValue` with an integer.
 pub fn int(number: i64) -> Vec<u8> {
-    let mut value = vec![3 << 3 | write::VARINT];
+    let mut value = vec![keys::INT];
     write::varint(&mut value, number as u64);
     value
 }
@@ -93,7 +95,7 @@ pub fn int(number: i64) -> Vec<u8> {
 /// An `AnyValue` with a list of strings.
 pub fn texts<'a>(items: impl Iterator<Item = &'a str>) -> Vec<u8> {
     let (mut list, mut value) = (Vec::new(), Vec::new());
-    items.for_each(|item| write::bytes(&mut list, 1, &text(item)));
-    write::bytes(&mut value, 5, &list);
+    items.for_each(|item| write::bytes(&mut list, array_value::VALUES, &text(item)));
+    write::bytes(&mut value, any_value::ARRAY_VALUE, &list);
     value
 }

@@ -10,6 +10,7 @@ use crate::core::data::granted::{Allowance, SHARED_BYTES};
 use crate::core::data::payload::{Group, Payload, ScopeGroup};
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::stage::transform::Transform;
+use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
@@ -58,7 +59,7 @@ impl Transform for Transformer {
 }
 
 /// Field of `Span` that holds its events.
-const EVENTS: u32 = 11;
+const EVENTS: u32 = span::EVENTS;
 
 /// While a message is edited there are its new bytes, the ones before them, and, of a message whose pieces are edited one by
 /// one, all of these for the pieces together.

@@ -4,6 +4,10 @@ use bytes::Bytes;
 
 use crate::core::data::payload::Signal;
 use crate::core::data::settlement::Loss;
+use crate::otlp::fields::{
+    collector_logs, collector_metrics, collector_profiles, collector_trace, partial_success,
+    response as response_fields,
+};
 use crate::otlp::write;
 
 /// What became of an accepted request.
@@ -46,12 +50,12 @@ impl Accepted {
         }
         let mut partial = Vec::new();
         if self.rejected() > 0 {
-            write::key(&mut partial, 1, write::VARINT);
+            write::key(&mut partial, partial_success::REJECTED, write::VARINT);
             write::varint(&mut partial, self.rejected());
         }
-        write::bytes(&mut partial, 2, self.message().as_bytes());
+        write::bytes(&mut partial, partial_success::ERROR_MESSAGE, self.message().as_bytes());
         let mut response = Vec::with_capacity(partial.len() + 4); // granted: an answer of ours
-        write::bytes(&mut response, 1, &partial);
+        write::bytes(&mut response, response_fields::PARTIAL_SUCCESS, &partial);
         Bytes::from(response)
     }
 
@@ -61,10 +65,10 @@ impl Accepted {
             return Bytes::from_static(b"{}");
         }
         let key = match self.signal {
-            Signal::Traces => "rejectedSpans",
-            Signal::Metrics => "rejectedDataPoints",
-            Signal::Logs => "rejectedLogRecords",
-            Signal::Profiles => "rejectedProfiles",
+            Signal::Traces => collector_trace::export_trace_partial_success::json::REJECTED_SPANS,
+            Signal::Metrics => collector_metrics::export_metrics_partial_success::json::REJECTED_DATA_POINTS,
+            Signal::Logs => collector_logs::export_logs_partial_success::json::REJECTED_LOG_RECORDS,
+            Signal::Profiles => collector_profiles::export_profiles_partial_success::json::REJECTED_PROFILES,
         };
         let response = serde_json::json!({
             "partialSuccess": { key: self.rejected().to_string(), "errorMessage": self.message() }

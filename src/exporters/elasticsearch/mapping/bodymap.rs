@@ -6,6 +6,7 @@ use crate::exporters::elasticsearch::mapping::record::Record;
 use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
 /// Appends the documents of a scope of log records.
@@ -64,7 +65,7 @@ fn push_record(
 fn holds_time(map: &[u8]) -> Result<bool, Malformed> {
     for field in Fields::new(map) {
         let field = field?;
-        if field.number == 1 && Attribute::read(field.bytes()?)?.key == b"@timestamp" {
+        if field.number == VALUES && Attribute::read(field.bytes()?)?.key == b"@timestamp" {
             return Ok(true);
         }
     }

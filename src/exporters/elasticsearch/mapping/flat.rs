@@ -11,17 +11,9 @@ use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTa
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::exporters::elasticsearch::mapping::{DATE_NANOS_MAX, Head, Work};
+use crate::otlp::fields::trace::span_kind;
 use crate::otlp::ids::push_hex;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
-
-const KINDS: [&str; 6] = [
-    "SPAN_KIND_UNSPECIFIED",
-    "SPAN_KIND_INTERNAL",
-    "SPAN_KIND_SERVER",
-    "SPAN_KIND_CLIENT",
-    "SPAN_KIND_PRODUCER",
-    "SPAN_KIND_CONSUMER",
-];
 
 /// Appends the documents of a scope of spans; events are part of their span's.
 pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
@@ -120,7 +112,8 @@ fn add_span(span: &Span<'_>, prefixes: Prefixes, work: &mut Work<'_>) -> Result<
     tree.add_id("SpanId", span.span_id);
     tree.add_id("ParentSpanId", span.parent_span_id);
     tree.add_text("Name", span.name);
-    let kind = usize::try_from(span.kind).ok().and_then(|kind| KINDS.get(kind)).unwrap_or(&KINDS[0]);
+    let kind =
+        usize::try_from(span.kind).ok().and_then(|kind| span_kind::NAMES.get(kind)).unwrap_or(&span_kind::NAMES[0]);
     tree.add_text("Kind", kind.as_bytes());
     tree.add_int("TraceStatus", span.status_code as i64);
     tree.add_text("TraceStatusDescription", span.status_message);

@@ -1,6 +1,8 @@
 //! Spans, their events and links, and log records, read from the wire as far as documents show them.
 
 use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::trace::{span, span_event, span_link, status};
 use crate::otlp::walk::{Fields, Malformed};
 
 #[derive(Default)]
@@ -59,21 +61,21 @@ impl<'a> Span<'a> {
             let Some(field) = fields.next() else { return Ok(span) };
             let field = field?;
             match field.number {
-                1 => span.trace_id = field.bytes()?,
-                2 => span.span_id = field.bytes()?,
-                3 => span.trace_state = field.bytes()?,
-                4 => span.parent_span_id = field.bytes()?,
-                5 => span.name = field.bytes()?,
-                6 => span.kind = field.varint()?,
-                7 => span.start = field.fixed64()?,
-                8 => span.end = field.fixed64()?,
-                9 => span.attributes.note(at, 9),
-                10 => span.dropped_attributes = field.varint()?,
-                11 => span.events.note(at, 11),
-                12 => span.dropped_events = field.varint()?,
-                13 => span.links.note(at, 13),
-                14 => span.dropped_links = field.varint()?,
-                15 => span.read_status(field.bytes()?)?,
+                span::TRACE_ID => span.trace_id = field.bytes()?,
+                span::SPAN_ID => span.span_id = field.bytes()?,
+                span::TRACE_STATE => span.trace_state = field.bytes()?,
+                span::PARENT_SPAN_ID => span.parent_span_id = field.bytes()?,
+                span::NAME => span.name = field.bytes()?,
+                span::KIND => span.kind = field.varint()?,
+                span::START_TIME_UNIX_NANO => span.start = field.fixed64()?,
+                span::END_TIME_UNIX_NANO => span.end = field.fixed64()?,
+                span::ATTRIBUTES => span.attributes.note(at, span::ATTRIBUTES),
+                span::DROPPED_ATTRIBUTES_COUNT => span.dropped_attributes = field.varint()?,
+                span::EVENTS => span.events.note(at, span::EVENTS),
+                span::DROPPED_EVENTS_COUNT => span.dropped_events = field.varint()?,
+                span::LINKS => span.links.note(at, span::LINKS),
+                span::DROPPED_LINKS_COUNT => span.dropped_links = field.varint()?,
+                span::STATUS => span.read_status(field.bytes()?)?,
                 _ => {}
             }
         }
@@ -83,8 +85,8 @@ impl<'a> Span<'a> {
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
-                2 => self.status_message = field.bytes()?,
-                3 => self.status_code = field.varint()?,
+                status::MESSAGE => self.status_message = field.bytes()?,
+                status::CODE => self.status_code = field.varint()?,
                 _ => {}
             }
         }
@@ -106,10 +108,10 @@ impl<'a> SpanPart<'a> {
             let Some(field) = fields.next() else { return Ok(event) };
             let field = field?;
             match field.number {
-                1 => event.time = field.fixed64()?,
-                2 => event.name = field.bytes()?,
-                3 => event.attributes.note(at, 3),
-                4 => event.dropped = field.varint()?,
+                span_event::TIME_UNIX_NANO => event.time = field.fixed64()?,
+                span_event::NAME => event.name = field.bytes()?,
+                span_event::ATTRIBUTES => event.attributes.note(at, span_event::ATTRIBUTES),
+                span_event::DROPPED_ATTRIBUTES_COUNT => event.dropped = field.varint()?,
                 _ => {}
             }
         }
@@ -123,11 +125,11 @@ impl<'a> SpanPart<'a> {
             let Some(field) = fields.next() else { return Ok(link) };
             let field = field?;
             match field.number {
-                1 => link.trace_id = field.bytes()?,
-                2 => link.span_id = field.bytes()?,
-                3 => link.trace_state = field.bytes()?,
-                4 => link.attributes.note(at, 4),
-                5 => link.dropped = field.varint()?,
+                span_link::TRACE_ID => link.trace_id = field.bytes()?,
+                span_link::SPAN_ID => link.span_id = field.bytes()?,
+                span_link::TRACE_STATE => link.trace_state = field.bytes()?,
+                span_link::ATTRIBUTES => link.attributes.note(at, span_link::ATTRIBUTES),
+                span_link::DROPPED_ATTRIBUTES_COUNT => link.dropped = field.varint()?,
                 _ => {}
             }
         }
@@ -143,17 +145,17 @@ impl<'a> Record<'a> {
             let Some(field) = fields.next() else { return Ok(record) };
             let field = field?;
             match field.number {
-                1 => record.time = field.fixed64()?,
-                2 => record.severity_number = field.varint()?,
-                3 => record.severity_text = field.bytes()?,
-                5 => record.body = field.bytes()?,
-                6 => record.attributes.note(at, 6),
-                7 => record.dropped = field.varint()?,
-                8 => record.flags = field.fixed32()?,
-                9 => record.trace_id = field.bytes()?,
-                10 => record.span_id = field.bytes()?,
-                11 => record.observed = field.fixed64()?,
-                12 => record.event_name = field.bytes()?,
+                log_record::TIME_UNIX_NANO => record.time = field.fixed64()?,
+                log_record::SEVERITY_NUMBER => record.severity_number = field.varint()?,
+                log_record::SEVERITY_TEXT => record.severity_text = field.bytes()?,
+                log_record::BODY => record.body = field.bytes()?,
+                log_record::ATTRIBUTES => record.attributes.note(at, log_record::ATTRIBUTES),
+                log_record::DROPPED_ATTRIBUTES_COUNT => record.dropped = field.varint()?,
+                log_record::FLAGS => record.flags = field.fixed32()?,
+                log_record::TRACE_ID => record.trace_id = field.bytes()?,
+                log_record::SPAN_ID => record.span_id = field.bytes()?,
+                log_record::OBSERVED_TIME_UNIX_NANO => record.observed = field.fixed64()?,
+                log_record::EVENT_NAME => record.event_name = field.bytes()?,
                 _ => {}
             }
         }

@@ -6,6 +6,8 @@ use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::route::Wanted;
 use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::otlp::attributes::{RESOURCE, SCOPE};
+use crate::otlp::fields::common::instrumentation_scope;
+use crate::otlp::fields::resource::resource;
 use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
@@ -85,7 +87,7 @@ fn read_resource(message: &[u8]) -> Result<Described<'_>, Malformed> {
         let field = field?;
         match field.number {
             RESOURCE => resource.attributes.note(at, RESOURCE),
-            2 => resource.dropped = field.varint()?,
+            resource::DROPPED_ATTRIBUTES_COUNT => resource.dropped = field.varint()?,
             _ => {}
         }
     }
@@ -99,10 +101,10 @@ fn read_scope(message: &[u8]) -> Result<Described<'_>, Malformed> {
         let Some(field) = fields.next() else { return Ok(scope) };
         let field = field?;
         match field.number {
-            1 => scope.name = field.bytes()?,
-            2 => scope.version = field.bytes()?,
+            instrumentation_scope::NAME => scope.name = field.bytes()?,
+            instrumentation_scope::VERSION => scope.version = field.bytes()?,
             SCOPE => scope.attributes.note(at, SCOPE),
-            4 => scope.dropped = field.varint()?,
+            instrumentation_scope::DROPPED_ATTRIBUTES_COUNT => scope.dropped = field.varint()?,
             _ => {}
         }
     }

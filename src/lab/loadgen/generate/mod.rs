@@ -9,6 +9,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::common::{any_value, instrumentation_scope, key_value as pair_fields};
+use crate::otlp::fields::resource::resource as resource_fields;
+use crate::otlp::fields::trace::{span, span_event, span_kind, status};
+use crate::otlp::fields::{request as request_fields, resource_group, scope_group};
 use crate::otlp::write;
 
 /// Operations in a trace; the first is the root's.
@@ -102,35 +106,35 @@ fn hex_digits(value: u128) -> [u8; REQUEST_ID_DIGITS] {
 }
 
 impl Template {
-    /// Field numbers: opentelemetry-proto, trace/v1/trace.proto, `Span`; in ascending order, as encoders write them.
+    /// Fields in ascending order, as encoders write them.
     fn render(operation: usize, root: bool, failed: bool) -> Template {
         let mut body = Vec::with_capacity(640);
-        let trace = placeholder(&mut body, 1, 16);
-        let span = placeholder(&mut body, 2, 8);
-        let parent = (!root).then(|| placeholder(&mut body, 4, 8));
-        write::bytes(&mut body, 5, OPERATIONS[operation].as_bytes());
-        let kind = if root { 2 } else { 3 };
-        write::key(&mut body, 6, write::VARINT);
-        write::varint(&mut body, kind);
-        let start = fixed64(&mut body, 7);
-        let end = fixed64(&mut body, 8);
+        let trace = placeholder(&mut body, span::TRACE_ID, 16);
+        let span_id = placeholder(&mut body, span::SPAN_ID, 8);
+        let parent = (!root).then(|| placeholder(&mut body, span::PARENT_SPAN_ID, 8));
+        write::bytes(&mut body, span::NAME, OPERATIONS[operation].as_bytes());
+        let kind = if root { span_kind::SERVER } else { span_kind::CLIENT };
+        write::key(&mut body, span::KIND, write::VARINT);
+        write::varint(&mut body, u64::from(kind));
+        let start = fixed64(&mut body, span::START_TIME_UNIX_NANO);
+        let end = fixed64(&mut body, span::END_TIME_UNIX_NANO);
         let request_id = attributes(&mut body, operation, failed);
         let event_times = (0..1 + operation % 2).map(|number| event(&mut body, number, failed)).collect();
         if failed {
             let mut status = Vec::new();
-            write::bytes(&mut status, 2, b"upstream connect error");
-            write::key(&mut status, 3, write::VARINT);
+            write::bytes(&mut status, status::MESSAGE, b"upstream connect error");
+            write::key(&mut status, status::CODE, write::VARINT);
             write::varint(&mut status, STATUS_ERROR);
-            write::bytes(&mut body, 15, &status);
+            write::bytes(&mut body, span::STATUS, &status);
         }
         let mut bytes = Vec::with_capacity(body.len() + 4);
-        write::bytes(&mut bytes, 2, &body);
+        write::bytes(&mut bytes, scope_group::ITEMS, &body);
         let head = bytes.len() - body.len();
         let event_times: Vec<usize> = event_times;
         Template {
             bytes,
             trace: trace + head,
-            span: span + head,
+            span: span_id + head,
             parent: parent.map(|at| at + head),
             start: start + head,
             end: end + head,
@@ -152,7 +156,7 @@ fn fixed64(body: &mut Vec<u8>, number: u32) -> usize {
     body.len() - 8
 }
 
-/// Twelve attributes (field 9); returns where the digits of the request id begin.
+/// Twelve attributes; returns where the digits of the request id begin.
 fn attributes(body: &mut Vec<u8>, operation: usize, failed: bool) -> usize {
     const PATHS: [&str; 5] = ["/api/v1/orders", "/db/orders", "/payment.Charge", "/api/v1/stock", "/topics/orders"];
     const PEERS: [&str; 5] = ["frontend", "postgres", "payments", "stock", "kafka"];
@@ -167,46 +171,46 @@ fn attributes(body: &mut Vec<u8>, operation: usize, failed: bool) -> usize {
         ("user_agent.original", "opentelemetry-shop-client/1.4.2 (linux; amd64)"),
         ("thread.name", "http-worker-7"),
     ] {
-        write::bytes(body, 9, &attribute(key, value));
+        write::bytes(body, span::ATTRIBUTES, &attribute(key, value));
     }
     let status = if failed { 503 } else { 200 };
     for (key, value) in [("http.response.status_code", status), ("server.port", 8080), ("thread.id", 42)] {
-        write::bytes(body, 9, &int_attribute(key, value));
+        write::bytes(body, span::ATTRIBUTES, &int_attribute(key, value));
     }
     let zeros = "0".repeat(REQUEST_ID_DIGITS);
-    write::bytes(body, 9, &attribute("request.id", &zeros));
+    write::bytes(body, span::ATTRIBUTES, &attribute("request.id", &zeros));
     body.len() - REQUEST_ID_DIGITS
 }
 
-/// One event (field 11); returns where its time begins.
+/// One event; returns where its time begins.
 fn event(body: &mut Vec<u8>, number: usize, failed: bool) -> usize {
     let mut event = Vec::with_capacity(64);
-    let time = fixed64(&mut event, 1);
+    let time = fixed64(&mut event, span_event::TIME_UNIX_NANO);
     let name = if failed { "exception" } else { ["cache.lookup", "message"][number % 2] };
-    write::bytes(&mut event, 2, name.as_bytes());
-    write::bytes(&mut event, 3, &attribute("event.detail", "orders/7"));
-    write::bytes(body, 11, &event);
+    write::bytes(&mut event, span_event::NAME, name.as_bytes());
+    write::bytes(&mut event, span_event::ATTRIBUTES, &attribute("event.detail", "orders/7"));
+    write::bytes(body, span::EVENTS, &event);
     body.len() - event.len() + time
 }
 
 /// A `KeyValue` with a string.
 pub fn attribute(key: &str, value: &str) -> Vec<u8> {
     let mut any = Vec::with_capacity(value.len() + 4);
-    write::bytes(&mut any, 1, value.as_bytes());
+    write::bytes(&mut any, any_value::STRING_VALUE, value.as_bytes());
     key_value(key, &any)
 }
 
 fn int_attribute(key: &str, value: u64) -> Vec<u8> {
     let mut any = Vec::with_capacity(12);
-    write::key(&mut any, 3, write::VARINT);
+    write::key(&mut any, any_value::INT_VALUE, write::VARINT);
     write::varint(&mut any, value);
     key_value(key, &any)
 }
 
 fn key_value(key: &str, any: &[u8]) -> Vec<u8> {
     let mut pair = Vec::with_capacity(key.len() + any.len() + 8);
-    write::bytes(&mut pair, 1, key.as_bytes());
-    write::bytes(&mut pair, 2, any);
+    write::bytes(&mut pair, pair_fields::KEY, key.as_bytes());
+    write::bytes(&mut pair, pair_fields::VALUE, any);
     pair
 }
 
@@ -214,7 +218,7 @@ fn key_value(key: &str, any: &[u8]) -> Vec<u8> {
 pub fn resource(attributes: &[(&str, &str)]) -> Bytes {
     let mut body = Vec::with_capacity(512);
     for (key, value) in attributes {
-        write::bytes(&mut body, 1, &attribute(key, value));
+        write::bytes(&mut body, resource_fields::ATTRIBUTES, &attribute(key, value));
     }
     Bytes::from(body)
 }
@@ -246,19 +250,20 @@ pub fn pod_uid(number: usize) -> String {
 /// An `ExportTraceServiceRequest` of `(resource, items)`; items as [`Templates::write`] appends them.
 pub fn request(groups: &[(&[u8], &[u8])]) -> Bytes {
     let mut scope_message = Vec::new();
-    write::bytes(&mut scope_message, 1, b"io.opentelemetry.shop");
-    write::bytes(&mut scope_message, 2, b"2.21.0");
+    write::bytes(&mut scope_message, instrumentation_scope::NAME, b"io.opentelemetry.shop");
+    write::bytes(&mut scope_message, instrumentation_scope::VERSION, b"2.21.0");
     let mut scope = Vec::new();
-    write::bytes(&mut scope, 1, &scope_message);
+    write::bytes(&mut scope, scope_group::SCOPE, &scope_message);
     let size: usize = groups.iter().map(|(resource, items)| resource.len() + items.len() + scope.len() + 24).sum();
     let mut out = Vec::with_capacity(size);
     for (resource, items) in groups {
         let scope_spans = scope.len() + items.len();
-        let group = write::field_len(1, resource.len()) + write::field_len(2, scope_spans);
-        write::key(&mut out, 1, write::LEN);
+        let group = write::field_len(resource_group::RESOURCE, resource.len())
+            + write::field_len(resource_group::SCOPE_GROUPS, scope_spans);
+        write::key(&mut out, request_fields::RESOURCE_GROUPS, write::LEN);
         write::varint(&mut out, group as u64);
-        write::bytes(&mut out, 1, resource);
-        write::key(&mut out, 2, write::LEN);
+        write::bytes(&mut out, resource_group::RESOURCE, resource);
+        write::key(&mut out, resource_group::SCOPE_GROUPS, write::LEN);
         write::varint(&mut out, scope_spans as u64);
         out.extend_from_slice(&scope);
         out.extend_from_slice(items);

@@ -7,6 +7,8 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map};
 
 use crate::core::limits::DEPTH_MAX;
+use crate::otlp::fields::common::any_value;
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::AnyValue;
 use crate::otlp::write;
 use crate::ottl::EvalFailure;
@@ -49,7 +51,7 @@ pub fn truncate<'a>(mut map: Vec<MapItem<'a>>, most: usize, whole: bool, marker:
         let mut cut = String::from_utf8_lossy(&text[..end]).into_owned();
         cut.push_str(marker);
         let mut value = Vec::with_capacity(cut.len() + 4);
-        write::bytes(&mut value, 1, cut.as_bytes());
+        write::bytes(&mut value, any_value::STRING_VALUE, cut.as_bytes());
         entry.set_value(value);
         changed = true;
     }
@@ -66,7 +68,7 @@ pub fn stringify(mut map: Vec<MapItem<'_>>) -> Result<Option<Vec<MapItem<'_>>>, 
         }
         let text = value.to_plain_text()?.into_owned();
         let mut value = Vec::with_capacity(text.len() + 4);
-        write::bytes(&mut value, 1, text.as_bytes());
+        write::bytes(&mut value, any_value::STRING_VALUE, text.as_bytes());
         entry.set_value(value);
         changed = true;
     }
@@ -122,7 +124,7 @@ impl Flat<'_> {
         match AnyValue::read(value) {
             Ok(AnyValue::KvList(map)) if level < self.depth => self.spread_map(&key, map, level + 1),
             Ok(AnyValue::Array(list)) if level < self.depth => {
-                for (at, element) in raw_entries(list, 1).enumerate() {
+                for (at, element) in raw_entries(list, VALUES).enumerate() {
                     let under = format!("{key}.{at}");
                     self.left = self.left.checked_sub(under.len()).ok_or(TOO_LARGE)?;
                     match AnyValue::read(element) {
@@ -131,7 +133,7 @@ impl Flat<'_> {
                         }
                         // Without a dot: so it is in the Collector.
                         Ok(AnyValue::Array(list)) if level + 1 < self.depth => {
-                            let mut elements = raw_entries(list, 1).enumerate();
+                            let mut elements = raw_entries(list, VALUES).enumerate();
                             elements.try_for_each(|(at, one)| self.spread(format!("{under}{at}"), one, level + 3))?;
                         }
                         _ if self.numbers.is_some() => self.put(key.clone(), element)?,
@@ -145,7 +147,7 @@ impl Flat<'_> {
     }
 
     fn spread_map(&mut self, key: &str, map: &[u8], level: usize) -> Result<(), EvalFailure> {
-        raw_entries(map, 1).map(MapItem::read).try_for_each(|entry| {
+        raw_entries(map, VALUES).map(MapItem::read).try_for_each(|entry| {
             let key = format!("{key}.{}", String::from_utf8_lossy(&entry.key));
             self.spread(key, &entry.value, level)
         })

@@ -1,5 +1,11 @@
 //! Editors of whole metrics and spans (contrib processor/transformprocessor, internal/metrics and internal/traces).
 
+use crate::otlp::fields::metric_data::POINT_SUM;
+use crate::otlp::fields::metrics::{
+    exemplar, histogram_data_point as histogram_point, metric, number_data_point as number_point, sum,
+    summary_data_point as summary_point, summary_data_point_value_at_quantile as value_at_quantile,
+};
+use crate::otlp::fields::trace::{span, span_kind};
 use crate::otlp::walk::{AnyValue, Fields, Wire};
 use crate::otlp::write;
 use crate::ottl::check::CheckedNode;
@@ -7,7 +13,7 @@ use crate::ottl::convert::{text, truncated};
 use crate::ottl::edit::encode::{MapItem, put_attribute, put_double, put_value, raw_entries};
 use crate::ottl::edit::message_edit::{places, without};
 use crate::ottl::path::tables::Points;
-use crate::ottl::path::{bytes, points_of};
+use crate::ottl::path::{POINTS, bytes, points_of};
 use crate::ottl::value::OttlValue;
 use crate::ottl::{EditTarget, EvalFailure, Item, eval};
 
@@ -31,14 +37,19 @@ impl MetricEdit {
         let new = match self {
             MetricEdit::SumToGauge if points == Points::Sum => {
                 // The points alone: a gauge has no temporality.
-                kept(metric, points, Points::Gauge, &without(&without(&holder, 2), 3))
+                kept(
+                    metric,
+                    points,
+                    Points::Gauge,
+                    &without(&without(&holder, sum::AGGREGATION_TEMPORALITY), sum::IS_MONOTONIC),
+                )
             }
             MetricEdit::GaugeToSum { temporality, monotonic } if points == Points::Gauge => {
                 let mut inside = holder.into_owned();
-                write::key(&mut inside, 2, write::VARINT);
+                write::key(&mut inside, sum::AGGREGATION_TEMPORALITY, write::VARINT);
                 write::varint(&mut inside, *temporality);
                 if *monotonic {
-                    write::key(&mut inside, 3, write::VARINT);
+                    write::key(&mut inside, sum::IS_MONOTONIC, write::VARINT);
                     inside.push(1);
                 }
                 kept(metric, points, Points::Sum, &inside)
@@ -50,8 +61,8 @@ impl MetricEdit {
                 let unit = unit.as_ref().map(|unit| eval::value(unit, &scene.view())).transpose()?;
                 let mut new = kept(metric, points, points, &each_point(&holder, |point| scaled(point, points, *by)));
                 if let Some(unit) = &unit {
-                    new = without(&new, 3);
-                    write::bytes(&mut new, 3, text(unit)?.as_bytes());
+                    new = without(&new, metric::UNIT);
+                    write::bytes(&mut new, metric::UNIT, text(unit)?.as_bytes());
                 }
                 new
             }
@@ -77,7 +88,7 @@ fn each_point(holder: &[u8], mut change: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8
         let range = from..fields.position();
         from = range.end;
         match field.bytes() {
-            Ok(point) if field.number == 1 => write::bytes(&mut new, 1, &change(point)),
+            Ok(point) if field.number == POINTS => write::bytes(&mut new, POINTS, &change(point)),
             _ => new.extend_from_slice(&holder[range]),
         }
     }
@@ -87,9 +98,9 @@ fn each_point(holder: &[u8], mut change: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8
 /// Fields that hold a double to be scaled, by the kind of point.
 fn doubles(points: Points) -> &'static [u32] {
     match points {
-        Points::Gauge | Points::Sum => &[4],
-        Points::Histogram => &[5, 11, 12],
-        _ => &[5],
+        Points::Gauge | Points::Sum => &[number_point::AS_DOUBLE],
+        Points::Histogram => &[histogram_point::SUM, histogram_point::MIN, histogram_point::MAX],
+        _ => &[POINT_SUM],
     }
 }
 
@@ -103,29 +114,30 @@ fn scaled(point: &[u8], points: Points, by: f64) -> Vec<u8> {
             Wire::Fixed64(bits) if doubles(points).contains(&number) => {
                 put_double(&mut new, number, f64::from_bits(bits) * by);
             }
-            Wire::Fixed64(bits) if number == 6 && matches!(points, Points::Gauge | Points::Sum) => {
-                write::key(&mut new, 6, write::FIXED64);
+            Wire::Fixed64(bits) if number == number_point::AS_INT && matches!(points, Points::Gauge | Points::Sum) => {
+                write::key(&mut new, number, write::FIXED64);
                 new.extend_from_slice(&whole(bits as i64).to_le_bytes());
             }
             // Bounds, side by side or alone.
-            Wire::Fixed64(bits) if number == 7 && points == Points::Histogram => {
-                put_double(&mut new, 7, f64::from_bits(bits) * by);
+            Wire::Fixed64(bits) if number == histogram_point::EXPLICIT_BOUNDS && points == Points::Histogram => {
+                put_double(&mut new, number, f64::from_bits(bits) * by);
             }
             _ => match field.bytes() {
-                Ok(bounds) if number == 7 && points == Points::Histogram => {
+                Ok(bounds) if number == histogram_point::EXPLICIT_BOUNDS && points == Points::Histogram => {
                     let scale = |word: &[u8]| {
                         let bits = word.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
                         (f64::from_bits(bits) * by).to_le_bytes()
                     };
                     let bounds: Vec<u8> = bounds.chunks_exact(8).flat_map(scale).collect();
-                    write::bytes(&mut new, 7, &bounds);
+                    write::bytes(&mut new, number, &bounds);
                 }
                 // Exemplars have a value as points have one, in other fields.
-                Ok(exemplar) if number == 8 && points == Points::Histogram => {
-                    write::bytes(&mut new, 8, &each_value(exemplar, &[3], Some(6), by));
+                Ok(message) if number == histogram_point::EXEMPLARS && points == Points::Histogram => {
+                    let scaled = each_value(message, &[exemplar::AS_DOUBLE], Some(exemplar::AS_INT), by);
+                    write::bytes(&mut new, number, &scaled);
                 }
-                Ok(quantile) if number == 6 && points == Points::Summary => {
-                    write::bytes(&mut new, 6, &each_value(quantile, &[2], None, by));
+                Ok(quantile) if number == summary_point::QUANTILE_VALUES && points == Points::Summary => {
+                    write::bytes(&mut new, number, &each_value(quantile, &[value_at_quantile::VALUE], None, by));
                 }
                 _ => new.extend_from_slice(&point[range]),
             },
@@ -154,15 +166,15 @@ fn each_value(message: &[u8], doubles: &[u32], whole: Option<u32>, by: f64) -> V
 }
 
 /// Field of `Span` that holds its attributes.
-const ATTRIBUTES: u32 = 9;
+const ATTRIBUTES: u32 = span::ATTRIBUTES;
 
 /// Names the span as the conventions say, and keeps the name it had in an attribute.
 pub fn set_span_name(scene: &mut EditTarget<'_>, original: Option<&str>) -> Result<(), EvalFailure> {
-    let span = scene.item.bytes();
-    let old = String::from_utf8_lossy(bytes(span, 5)).into_owned();
+    let message = scene.item.bytes();
+    let old = String::from_utf8_lossy(bytes(message, span::NAME)).into_owned();
     let Some(name) = span_name(&scene.view()).filter(|name| *name != old) else { return Ok(()) };
-    let mut new = without(span, 5);
-    write::bytes(&mut new, 5, name.as_bytes());
+    let mut new = without(message, span::NAME);
+    write::bytes(&mut new, span::NAME, name.as_bytes());
     if let Some(original) = original {
         let mut value = Vec::new();
         put_value(&mut value, &OttlValue::Text(old.into()))?;
@@ -180,7 +192,7 @@ pub fn set_span_name(scene: &mut EditTarget<'_>, original: Option<&str>) -> Resu
         put_attribute(&mut kept, ATTRIBUTES, original.as_bytes(), &value);
         new = kept;
     }
-    let length = span.len();
+    let length = message.len();
     scene.item.replace(0..length, &new)
 }
 
@@ -214,14 +226,16 @@ impl Attributes<'_> {
 /// `None` where no convention names the span.
 fn span_name(item: &Item<'_>) -> Option<String> {
     let of = Attributes(item.item);
-    let kind = Fields::new(item.item).map_while(Result::ok).filter(|field| field.number == 6).last();
+    let kind = Fields::new(item.item).map_while(Result::ok).filter(|field| field.number == span::KIND).last();
     let filled = |name: String| if name.is_empty() { None } else { Some(name) };
     let http = |subject: &str| http(&of, subject).and_then(filled);
     let (rpc, messaging) = (|| rpc(&of).and_then(filled), || messaging(&of).and_then(filled));
-    match kind.and_then(|field| field.varint().ok()) {
-        Some(2) => http("http.route").or_else(rpc).or_else(messaging),
-        Some(3) => http("url.template").or_else(rpc).or_else(|| database(&of).and_then(filled)).or_else(messaging),
-        Some(4 | 5) => messaging(),
+    match kind.and_then(|field| u32::try_from(field.varint().ok()?).ok()) {
+        Some(span_kind::SERVER) => http("http.route").or_else(rpc).or_else(messaging),
+        Some(span_kind::CLIENT) => {
+            http("url.template").or_else(rpc).or_else(|| database(&of).and_then(filled)).or_else(messaging)
+        }
+        Some(span_kind::PRODUCER | span_kind::CONSUMER) => messaging(),
         _ => None,
     }
 }

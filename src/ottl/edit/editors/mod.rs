@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use regex::Regex;
 
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::Fields;
 use crate::ottl::check::{CheckedNode, Pattern};
 use crate::ottl::convert::{Converter, TEXT_MAX, text};
@@ -291,7 +292,7 @@ impl MapEdit {
             return Ok(Some(0..message.len()));
         }
         let mut map = Vec::new();
-        new.iter().for_each(|entry| entry.put(&mut map, 1));
+        new.iter().for_each(|entry| entry.put(&mut map, VALUES));
         target.plan(item, &OttlValue::Map { message: &map, number: 1 }, buffers)
     }
 

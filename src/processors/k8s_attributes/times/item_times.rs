@@ -6,6 +6,8 @@
 
 use crate::core::data::payload::{Group, Signal};
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::metric_data;
+use crate::otlp::fields::metrics::{aggregation_temporality, metric};
 use crate::otlp::regroup::latest_time;
 use crate::otlp::walk::{Fields, Malformed};
 use crate::processors::k8s_attributes::bindings::Times;
@@ -14,7 +16,7 @@ use crate::processors::k8s_attributes::bindings::Times;
 const SCOPES_MAX: usize = 16;
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
-const CUMULATIVE: u64 = 2;
+const CUMULATIVE: u64 = aggregation_temporality::CUMULATIVE as u64;
 
 /// First and last time among the witnesses; `None` when none tells a time.
 pub fn item_times(signal: Signal, group: &Group) -> Option<Times> {
@@ -43,26 +45,28 @@ fn cumulative_start(metric: &[u8]) -> Result<Option<u64>, Malformed> {
     for field in Fields::new(metric) {
         let field = field?;
         match field.number {
-            // Sum, histogram and exponential histogram tell their temporality in field 2; a summary is cumulative.
-            7 | 9 | 10 => return start_of(field.bytes()?, false),
-            11 => return start_of(field.bytes()?, true),
+            // Sum, histogram and exponential histogram tell their temporality; a summary is cumulative.
+            metric::SUM | metric::HISTOGRAM | metric::EXPONENTIAL_HISTOGRAM => {
+                return start_of(field.bytes()?, false);
+            }
+            metric::SUMMARY => return start_of(field.bytes()?, true),
             _ => {}
         }
     }
     Ok(None)
 }
 
-/// All kinds hold points in field 1, and all points the time since which they count in field 2.
+/// All kinds hold their points in one field, and all points the time since which they count in one.
 fn start_of(points: &[u8], cumulative: bool) -> Result<Option<u64>, Malformed> {
     let (mut cumulative, mut first, mut last) = (cumulative, None, None);
     for field in Fields::new(points) {
         let field = field?;
         match field.number {
-            1 => {
+            metric_data::DATA_POINTS => {
                 last = Some(field.bytes()?);
                 first = first.or(last);
             }
-            2 => cumulative |= field.varint()? == CUMULATIVE,
+            metric_data::AGGREGATION_TEMPORALITY => cumulative |= field.varint()? == CUMULATIVE,
             _ => {}
         }
     }
@@ -76,7 +80,7 @@ fn start_of(points: &[u8], cumulative: bool) -> Result<Option<u64>, Malformed> {
 fn point_start(point: &[u8]) -> Result<Option<u64>, Malformed> {
     for field in Fields::new(point) {
         let field = field?;
-        if field.number == 2 {
+        if field.number == metric_data::POINT_START_TIME_UNIX_NANO {
             return field.fixed64().map(|start| Some(start).filter(|start| *start > 0));
         }
     }

@@ -2,16 +2,18 @@
 //!
 //! Looked at for kept traces only, where the spans are in hand anyway, and for no more than a thousand spans a trace.
 
+use crate::otlp::fields::short_key;
+use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 
 const SPANS_MAX: usize = 1000;
 
 /// Keys of the fields that stand first, in the order in which every encoder writes them.
-const TRACE_ID: u8 = 1 << 3 | write::LEN;
-const SPAN_ID: u8 = 2 << 3 | write::LEN;
-const TRACE_STATE: u8 = 3 << 3 | write::LEN;
-const PARENT: u8 = 4 << 3 | write::LEN;
+const TRACE_ID: u8 = short_key(span::TRACE_ID, write::LEN);
+const SPAN_ID: u8 = short_key(span::SPAN_ID, write::LEN);
+const TRACE_STATE: u8 = short_key(span::TRACE_STATE, write::LEN);
+const PARENT: u8 = short_key(span::PARENT_SPAN_ID, write::LEN);
 
 /// Ids of one trace at a time; reused.
 #[derive(Default)]

@@ -15,6 +15,7 @@ use crate::core::data::origin::Origin;
 use crate::core::data::payload::{Envelope, Group, Payload};
 use crate::core::data::settlement::Share;
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::scope_group;
 use crate::otlp::write::{self, field_len};
 use crate::ottl::Item;
 use crate::processors::tail_sampling::held::account::{ByteAccount, HeldBytes};
@@ -232,7 +233,7 @@ impl<'a> AdmittedRequest<'a> {
 }
 
 /// The field of a scope group that spans are.
-const ITEM: u32 = 2;
+const ITEM: u32 = scope_group::ITEMS;
 
 #[inline]
 fn write_head(out: &mut Vec<u8>, length: usize) {

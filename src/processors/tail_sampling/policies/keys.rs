@@ -3,6 +3,7 @@
 //! Every attribute of every span passes here, and most are asked for by nobody: a key is told apart by its length first,
 //! then by its first and last bytes in two comparisons of whole words. Knows wire bytes and tests, nothing of spans.
 
+use crate::otlp::fields::common::key_value;
 use crate::otlp::walk::{AnyValue, Fields, Malformed, plain_attribute};
 use crate::processors::tail_sampling::policies::matching::{Level, ValueTest};
 use crate::processors::tail_sampling::policies::predicates::{LeafBits, LeafId};
@@ -142,8 +143,8 @@ fn read_any_attribute(attribute: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     for field in Fields::new(attribute) {
         let field = field?;
         match field.number {
-            1 => name = field.bytes()?,
-            2 => value = field.bytes()?,
+            key_value::KEY => name = field.bytes()?,
+            key_value::VALUE => value = field.bytes()?,
             _ => {}
         }
     }

@@ -7,6 +7,9 @@
 use crate::core::data::payload::Signal;
 use crate::core::limits::DEPTH_MAX;
 use crate::otlp::depth::check_depth;
+use crate::otlp::fields::resource::resource;
+use crate::otlp::fields::short_key;
+use crate::otlp::fields::trace::{span, status};
 use crate::otlp::walk::{Fields, Malformed};
 use crate::otlp::write;
 use crate::ottl::{Condition, Item, is_too_much, without};
@@ -95,7 +98,7 @@ impl Leaves {
         let mut seen = LeafBits::default();
         for field in Fields::new(resource) {
             let field = field?;
-            if field.number == 1 {
+            if field.number == resource::ATTRIBUTES {
                 self.keys.ask(field.bytes()?, Level::Resource, &mut seen, &mut bits)?;
             }
         }
@@ -131,23 +134,23 @@ impl Leaves {
             let Some(field) = fields.next() else { break };
             let field = field?;
             match field.number {
-                1 => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
-                3 => self.read_trace_state(field.bytes()?, &mut facts.bits),
-                4 => facts.is_root = is_zero(field.bytes()?),
-                7 => facts.start = field.fixed64()?,
-                8 => facts.end = field.fixed64()?,
+                span::TRACE_ID => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
+                span::TRACE_STATE => self.read_trace_state(field.bytes()?, &mut facts.bits),
+                span::PARENT_SPAN_ID => facts.is_root = is_zero(field.bytes()?),
+                span::START_TIME_UNIX_NANO => facts.start = field.fixed64()?,
+                span::END_TIME_UNIX_NANO => facts.end = field.fixed64()?,
                 // An attribute so long, or written so oddly, that it was not taken above.
-                9 => {
+                span::ATTRIBUTES => {
                     let attribute = field.bytes()?;
                     deep |= attribute.len() >= DEEP_BYTES_MIN;
                     if !self.keys.is_empty() {
                         self.keys.ask(attribute, Level::Span, &mut seen, &mut facts.bits)?;
                     }
                 }
-                2 | 5 => _ = field.bytes()?,
-                11 | 13 => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
-                15 => status = read_status(field.bytes()?, status)?,
-                16 if field.fixed32()? & 1 == 1 => facts.bits.merge(&self.sampled_flag),
+                span::SPAN_ID | span::NAME => _ = field.bytes()?,
+                span::EVENTS | span::LINKS => deep |= field.bytes()?.len() >= DEEP_BYTES_MIN,
+                span::STATUS => status = read_status(field.bytes()?, status)?,
+                span::FLAGS if field.fixed32()? & 1 == 1 => facts.bits.merge(&self.sampled_flag),
                 _ => {}
             }
         }
@@ -230,7 +233,7 @@ impl Conditions {
         }
         let events = item.events().count();
         // A question about the span itself would walk all its events once more for each of them.
-        let shell = (events >= MANY_EVENTS).then(|| without(item.item, u32::from(EVENTS >> 3)));
+        let shell = (events >= MANY_EVENTS).then(|| without(item.item, span::EVENTS));
         let about = Item { item: shell.as_deref().unwrap_or(item.item), ..*item };
         if is_too_much(events, item.item.len(), about.item) {
             return failures + 1;
@@ -267,17 +270,18 @@ impl Conditions {
 const DEEP_BYTES_MIN: usize = 4 * DEPTH_MAX;
 
 /// Keys of a span's fields on the wire (opentelemetry-proto, trace/v1).
-const TRACE_ID: u8 = 1 << 3 | write::LEN;
-const SPAN_ID: u8 = 2 << 3 | write::LEN;
-const TRACE_STATE: u8 = 3 << 3 | write::LEN;
-const PARENT: u8 = 4 << 3 | write::LEN;
-const NAME: u8 = 5 << 3 | write::LEN;
-const KIND: u8 = 6 << 3 | write::VARINT;
-const START: u8 = 7 << 3 | write::FIXED64;
-const END: u8 = 8 << 3 | write::FIXED64;
-const ATTRIBUTES: u8 = 9 << 3 | write::LEN;
-const EVENTS: u8 = 11 << 3 | write::LEN;
-const STATUS: u8 = 15 << 3 | write::LEN;
+const TRACE_ID: u8 = short_key(span::TRACE_ID, write::LEN);
+const SPAN_ID: u8 = short_key(span::SPAN_ID, write::LEN);
+const TRACE_STATE: u8 = short_key(span::TRACE_STATE, write::LEN);
+const PARENT: u8 = short_key(span::PARENT_SPAN_ID, write::LEN);
+const NAME: u8 = short_key(span::NAME, write::LEN);
+const KIND: u8 = short_key(span::KIND, write::VARINT);
+const START: u8 = short_key(span::START_TIME_UNIX_NANO, write::FIXED64);
+const END: u8 = short_key(span::END_TIME_UNIX_NANO, write::FIXED64);
+const ATTRIBUTES: u8 = short_key(span::ATTRIBUTES, write::LEN);
+const EVENTS: u8 = short_key(span::EVENTS, write::LEN);
+const STATUS: u8 = short_key(span::STATUS, write::LEN);
+const STATUS_CODE: u8 = short_key(status::CODE, write::VARINT);
 
 #[inline(always)]
 fn is_zero(id: &[u8]) -> bool {
@@ -301,13 +305,13 @@ fn set_trace_id(id: &mut [u8; 16], bytes: &[u8]) -> Result<(), Malformed> {
 fn read_status(message: &[u8], before: u64) -> Result<u64, Malformed> {
     match message {
         [] => return Ok(before),
-        [0x18, code @ 0..0x80] => return Ok(u64::from(*code)),
+        [STATUS_CODE, code @ 0..0x80] => return Ok(u64::from(*code)),
         _ => {}
     }
     let mut code = before;
     for field in Fields::new(message) {
         let field = field?;
-        if field.number == 3 {
+        if field.number == status::CODE {
             code = field.varint()?;
         }
     }

@@ -17,6 +17,7 @@ use crate::core::data::origin::Origin;
 use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::time::UnixNanos;
+use crate::otlp::fields::{scope_group, short_key};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::processors::tail_sampling::held::admission::HeldGroup;
@@ -124,7 +125,7 @@ fn scope_of(held: &HeldGroup, pieces: &[Piece], bytes: &Bytes) -> ScopeGroup {
 }
 
 /// The key of spans in a scope group.
-const SPANS: u8 = 2 << 3 | write::LEN;
+const SPANS: u8 = short_key(scope_group::ITEMS, write::LEN);
 
 pub struct ParcelGroup {
     held: Arc<HeldGroup>,
@@ -232,7 +233,7 @@ mod tests {
     }
 
     fn add(gathering: &mut Gathering, held: &Arc<HeldGroup>, scope: u32, spans: &[&[u8]]) {
-        let write = |out: &mut Vec<u8>| spans.iter().for_each(|span| write::bytes(out, 2, span));
+        let write = |out: &mut Vec<u8>| spans.iter().for_each(|span| write::bytes(out, scope_group::ITEMS, span));
         gathering.add(held, scope, spans.len() as u64, write);
     }
 

@@ -7,6 +7,7 @@ use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
 use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::otlp::fields::trace::status_code;
 use crate::otlp::ids::push_hex;
 use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
@@ -93,9 +94,9 @@ fn add_fields(span: &Span<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     tree.add_text("span.name", span.name);
     let kind = usize::try_from(span.kind).ok().and_then(|kind| KINDS.get(kind)).unwrap_or(&"");
     tree.add_text("span.kind", kind.as_bytes());
-    match span.status_code {
-        1 => tree.add_text("event.outcome", b"success"),
-        2 => tree.add_text("event.outcome", b"failure"),
+    match u32::try_from(span.status_code) {
+        Ok(status_code::OK) => tree.add_text("event.outcome", b"success"),
+        Ok(status_code::ERROR) => tree.add_text("event.outcome", b"failure"),
         _ => {}
     }
     if span.links.count == 0 {

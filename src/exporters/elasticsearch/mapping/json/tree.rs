@@ -11,6 +11,7 @@ use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::{SeenKeys, same_key};
 use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Wanted};
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
@@ -161,7 +162,7 @@ impl FieldTree {
             };
             for field in Fields::new(map) {
                 let field = field?;
-                if field.number == 1 {
+                if field.number == VALUES {
                     let entry = Attribute::read(field.bytes()?)?;
                     tree.add_value((path, entry.key), entry.value, seen, depth + 1)?;
                 }

@@ -2,12 +2,18 @@
 
 use crate::exporters::elasticsearch::mapping::MappingFault;
 use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::otlp::fields::metric_data;
+use crate::otlp::fields::metrics::{
+    aggregation_temporality, data_point_flags, exponential_histogram_data_point as exponential_point,
+    histogram_data_point as histogram_point, metric, number_data_point as number_point, sum,
+    summary_data_point as summary_point,
+};
 use crate::otlp::walk::{Field, Fields, Malformed};
 
-const DELTA: u64 = 1;
-const CUMULATIVE: u64 = 2;
+const DELTA: u64 = aggregation_temporality::DELTA as u64;
+const CUMULATIVE: u64 = aggregation_temporality::CUMULATIVE as u64;
 /// Bit of a point's flags: nothing was recorded.
-const NO_RECORDED_VALUE: u64 = 1;
+const NO_RECORDED_VALUE: u64 = data_point_flags::NO_RECORDED_VALUE_MASK as u64;
 
 /// The five kinds of metric data, by their field number in `MetricHead`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +42,13 @@ impl<'a> MetricHead<'a> {
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
-                1 => metric.name = field.bytes()?,
-                3 => metric.unit = field.bytes()?,
-                5 => metric.read_data(MetricKind::Gauge, field.bytes()?)?,
-                7 => metric.read_data(MetricKind::Sum, field.bytes()?)?,
-                9 => metric.read_data(MetricKind::Histogram, field.bytes()?)?,
-                10 => metric.read_data(MetricKind::Exponential, field.bytes()?)?,
-                11 => metric.read_data(MetricKind::Summary, field.bytes()?)?,
+                metric::NAME => metric.name = field.bytes()?,
+                metric::UNIT => metric.unit = field.bytes()?,
+                metric::GAUGE => metric.read_data(MetricKind::Gauge, field.bytes()?)?,
+                metric::SUM => metric.read_data(MetricKind::Sum, field.bytes()?)?,
+                metric::HISTOGRAM => metric.read_data(MetricKind::Histogram, field.bytes()?)?,
+                metric::EXPONENTIAL_HISTOGRAM => metric.read_data(MetricKind::Exponential, field.bytes()?)?,
+                metric::SUMMARY => metric.read_data(MetricKind::Summary, field.bytes()?)?,
                 _ => {}
             }
         }
@@ -58,11 +64,14 @@ impl<'a> MetricHead<'a> {
             let Some(field) = fields.next() else { return Ok(()) };
             let field = field?;
             match (field.number, kind) {
-                (1, _) => self.points.note(at, 1),
-                (2, MetricKind::Sum | MetricKind::Histogram | MetricKind::Exponential) => {
-                    self.temporality = field.varint()?
+                (metric_data::DATA_POINTS, _) => self.points.note(at, metric_data::DATA_POINTS),
+                (
+                    metric_data::AGGREGATION_TEMPORALITY,
+                    MetricKind::Sum | MetricKind::Histogram | MetricKind::Exponential,
+                ) => {
+                    self.temporality = field.varint()?;
                 }
-                (3, MetricKind::Sum) => self.monotonic = field.varint()? != 0,
+                (sum::IS_MONOTONIC, MetricKind::Sum) => self.monotonic = field.varint()? != 0,
                 _ => {}
             }
         }
@@ -133,20 +142,30 @@ impl<'a> Point<'a> {
     fn take(&mut self, kind: MetricKind, field: Field<'a>, at: Fields<'a>) -> Result<(), Malformed> {
         use MetricKind::{Exponential, Gauge, Histogram, Sum, Summary};
         match (field.number, kind) {
-            (2, _) => self.start = field.fixed64()?,
-            (3, _) => self.time = field.fixed64()?,
-            (7, Gauge | Sum | Summary) | (9, Histogram) | (1, Exponential) => self.attributes.note(at, field.number),
-            (8, Gauge | Sum | Summary) | (10, Histogram | Exponential) => self.flags = field.varint()?,
-            (4, Gauge | Sum) => self.number = Some(Number::Double(f64::from_bits(field.fixed64()?))),
-            (6, Gauge | Sum) => self.number = Some(Number::Long(field.fixed64()? as i64)),
-            (4, Histogram | Exponential | Summary) => self.count = field.fixed64()?,
-            (5, Histogram | Exponential | Summary) => self.sum = f64::from_bits(field.fixed64()?),
-            (6, Histogram) => self.buckets = field.bytes()?,
-            (7, Histogram) => self.bounds = field.bytes()?,
-            (6, Exponential) => self.scale = zigzag(field.varint()?),
-            (7, Exponential) => self.zero_count = field.fixed64()?,
-            (8, Exponential) => self.positive = field.bytes()?,
-            (9, Exponential) => self.negative = field.bytes()?,
+            (metric_data::POINT_START_TIME_UNIX_NANO, _) => self.start = field.fixed64()?,
+            (metric_data::POINT_TIME_UNIX_NANO, _) => self.time = field.fixed64()?,
+            (number_point::ATTRIBUTES, Gauge | Sum)
+            | (summary_point::ATTRIBUTES, Summary)
+            | (histogram_point::ATTRIBUTES, Histogram)
+            | (exponential_point::ATTRIBUTES, Exponential) => self.attributes.note(at, field.number),
+            (number_point::FLAGS, Gauge | Sum)
+            | (summary_point::FLAGS, Summary)
+            | (histogram_point::FLAGS, Histogram)
+            | (exponential_point::FLAGS, Exponential) => self.flags = field.varint()?,
+            (number_point::AS_DOUBLE, Gauge | Sum) => {
+                self.number = Some(Number::Double(f64::from_bits(field.fixed64()?)));
+            }
+            (number_point::AS_INT, Gauge | Sum) => self.number = Some(Number::Long(field.fixed64()? as i64)),
+            (metric_data::POINT_COUNT, Histogram | Exponential | Summary) => self.count = field.fixed64()?,
+            (metric_data::POINT_SUM, Histogram | Exponential | Summary) => {
+                self.sum = f64::from_bits(field.fixed64()?);
+            }
+            (histogram_point::BUCKET_COUNTS, Histogram) => self.buckets = field.bytes()?,
+            (histogram_point::EXPLICIT_BOUNDS, Histogram) => self.bounds = field.bytes()?,
+            (exponential_point::SCALE, Exponential) => self.scale = zigzag(field.varint()?),
+            (exponential_point::ZERO_COUNT, Exponential) => self.zero_count = field.fixed64()?,
+            (exponential_point::POSITIVE, Exponential) => self.positive = field.bytes()?,
+            (exponential_point::NEGATIVE, Exponential) => self.negative = field.bytes()?,
             _ => {}
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::exporters::elasticsearch::mapping::record::Record;
 use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, DATE_NANOS_MAX, Head, Stored, Work};
+use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
 /// Where one document goes and what it shares with its neighbours.
@@ -113,7 +114,7 @@ fn push_body(out: &mut Vec<u8>, body: &[u8], seen: &mut SeenKeys) -> Result<(), 
 fn holds_only_maps(message: &[u8]) -> Result<bool, Malformed> {
     for field in Fields::new(message) {
         let field = field?;
-        if field.number == 1 && !matches!(AnyValue::read(field.bytes()?)?, AnyValue::KvList(_)) {
+        if field.number == VALUES && !matches!(AnyValue::read(field.bytes()?)?, AnyValue::KvList(_)) {
             return Ok(false);
         }
     }

@@ -10,11 +10,11 @@ use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
 use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, Head, Stored, Work};
+use crate::otlp::fields::trace::status_code;
 use crate::otlp::json::text;
 use crate::otlp::regroup::split::ItemPosition;
+use crate::otlp::span::KIND_WORDS;
 use crate::otlp::walk::Malformed;
-
-const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
 
 /// What the documents of one scope share.
 struct Frame<'a> {
@@ -94,7 +94,7 @@ fn push_span_document<'a>(
     push_text(out, "trace_state", span.trace_state);
     push_id(out, "parent_span_id", span.parent_span_id);
     push_text(out, "name", span.name);
-    let kind = usize::try_from(span.kind).ok().and_then(|kind| KINDS.get(kind)).unwrap_or(&KINDS[0]);
+    let kind = usize::try_from(span.kind).ok().and_then(|kind| KIND_WORDS.get(kind)).unwrap_or(&KIND_WORDS[0]);
     push_text(out, "kind", kind.as_bytes());
     push_key(out, "duration");
     text::push_unsigned(out, span.duration());
@@ -116,9 +116,9 @@ fn push_span_document<'a>(
 fn push_status(out: &mut Vec<u8>, span: &Span<'_>) {
     out.extend_from_slice(b"\"status\":{");
     push_text(out, "message", span.status_message);
-    match span.status_code {
-        1 => push_text(out, "code", b"Ok"),
-        2 => push_text(out, "code", b"Error"),
+    match u32::try_from(span.status_code) {
+        Ok(status_code::OK) => push_text(out, "code", b"Ok"),
+        Ok(status_code::ERROR) => push_text(out, "code", b"Error"),
         _ => {}
     }
     close_object(out);

@@ -5,6 +5,7 @@
 //! kept for a while: memory fresh from the system costs a page fault for every four kilobytes, more than the copy itself.
 //! Knows nothing of policies, votes or time.
 
+use crate::otlp::fields::{scope_group, short_key};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 
@@ -351,7 +352,7 @@ fn read_header(bytes: &[u8]) -> RunHeader {
 
 /// The spans in a run's bytes.
 pub fn spans_of(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const SPANS: u8 = 2 << 3 | write::LEN;
+    const SPANS: u8 = short_key(scope_group::ITEMS, write::LEN);
     let mut fields = Fields::new(wire);
     std::iter::from_fn(move || match fields.next_of(SPANS) {
         Some(span) => Some(span),
