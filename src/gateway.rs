@@ -13,7 +13,7 @@ use crate::core::error::StartError;
 use crate::core::limits;
 use crate::core::outside::Outside;
 use crate::core::report::routes::Page;
-use crate::core::report::status::State;
+use crate::core::report::status::{SERVICE, State};
 use crate::core::stage::host::Host;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::{self, BuiltComponent, Wired};
@@ -67,12 +67,12 @@ impl Gateway {
             self.drain(limits::DRAIN_DEADLINE).await;
             return Err(error);
         }
-        self.host.status.set("service", State::Ok, "");
+        self.host.status.set(SERVICE, State::Ok, "");
         Ok(self)
     }
 
     async fn start_all(&self) -> Result<(), StartError> {
-        self.host.status.set("service", State::Starting, "");
+        self.host.status.set(SERVICE, State::Starting, "");
         let wired = &self.wired;
         let in_order = wired.extensions.iter().chain(&wired.exporters).chain(&wired.processors).chain(&wired.receivers);
         for BuiltComponent { path, component } in in_order {
@@ -91,7 +91,7 @@ impl Gateway {
     /// Stops taking in, lets every stage finish into the next, and returns the account of items by signal. What is
     /// still held at the deadline is counted as dropped(shutdown) by whoever holds it.
     pub async fn drain(self, within: Duration) -> BTreeMap<&'static str, Sheet> {
-        self.host.status.set("service", State::Stopped, "draining");
+        self.host.status.set(SERVICE, State::Stopped, "draining");
         let deadline = Instant::now() + within;
         let wired = &self.wired;
         // Processors were built last stage first, so the reverse is the direction of the data.

@@ -13,6 +13,7 @@ mod edge {
     pub mod conformance;
     pub mod golden;
     pub mod harness;
+    pub mod health;
     pub mod hoard;
     pub mod life;
     pub mod oracle;

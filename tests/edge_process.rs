@@ -23,6 +23,7 @@ mod edge_process {
     pub mod abuse;
     pub mod attacker;
     pub mod gateway;
+    pub mod health;
     pub mod honest;
     pub mod overload;
     pub mod report;

@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::Stream;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
+use http_body::Frame;
 
+use crate::core::data::budget::Ticket;
 use crate::net::client::grpc::Code;
 use crate::net::compression::Encoding;
 use crate::net::server::answer::AnswerBody;
@@ -61,6 +64,30 @@ pub async fn read_message(body: &mut RequestBody, limit: u64) -> Result<GrpcMess
     Ok(GrpcMessage { compressed, body })
 }
 
+/// As [`read_message`], for a message so short that no ticket pays for it: what asks after our health is read while memory
+/// is short, too.
+pub async fn read_short_message(body: &mut RequestBody, limit: usize) -> Result<GrpcMessage, FrameError> {
+    let _unsent = body.connection().clone().unsent();
+    let mut framed = BytesMut::new();
+    while let Some(chunk) = body.chunk().await? {
+        if framed.len() + chunk.len() > PREFIX_BYTES + limit {
+            return Err(FrameError::Body(BodyError::TooLarge { limit: limit as u64 }));
+        }
+        framed.extend_from_slice(&chunk); // granted: at most `limit` bytes
+    }
+    let (&[flag, ref length @ ..], message) = framed.split_first_chunk::<PREFIX_BYTES>().ok_or(FrameError::Framing)?;
+    let compressed = match flag {
+        0 => false,
+        1 => true,
+        other => return Err(FrameError::Flag(other)),
+    };
+    if u32::from_be_bytes(*length) as usize != message.len() {
+        return Err(FrameError::Framing);
+    }
+    let bytes = framed.freeze().slice(PREFIX_BYTES..);
+    Ok(GrpcMessage { compressed, body: Gathered { bytes, ticket: Ticket::free() } })
+}
+
 /// The encoding of compressed messages of this call. The error is the name nobody knows here.
 pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, String> {
     let name = headers.get(GRPC_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -99,15 +126,41 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// A message and status 0. `content_type` is the request's, which the answer repeats.
-pub fn success(message: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
+/// An answer of several messages, as a stream gives them: [`data`], and [`end`] last.
+pub fn streaming(
+    frames: impl Stream<Item = Frame<Bytes>> + Send + 'static,
+    content_type: HeaderValue,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::frames(frames));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// One message of a stream.
+pub fn data(message: &[u8]) -> Frame<Bytes> {
+    Frame::data(framed(message))
+}
+
+/// The end of a stream that tells why.
+pub fn end(status: &Status) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::with_capacity(3); // granted: three
+    put_status(&mut trailers, status);
+    Frame::trailers(trailers)
+}
+
+fn framed(message: &[u8]) -> Bytes {
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len()); // granted: an answer of ours
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.extend_from_slice(&message); // granted: above
+    framed.extend_from_slice(message); // granted: above
+    framed.freeze()
+}
+
+/// A message and status 0. `content_type` is the request's, which the answer repeats.
+pub fn success(message: Bytes, content_type: HeaderValue) -> Response<AnswerBody> {
     let mut trailers = HeaderMap::with_capacity(1); // granted: one
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    let mut response = Response::new(AnswerBody::with_trailers(framed.freeze(), trailers));
+    let mut response = Response::new(AnswerBody::with_trailers(framed(&message), trailers));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
@@ -117,6 +170,14 @@ pub fn failure(status: &Status, content_type: HeaderValue) -> Response<AnswerBod
     let mut response = Response::new(AnswerBody::empty());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
+    put_status(headers, status);
+    if status.code == Code::UNIMPLEMENTED {
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
+    }
+    response
+}
+
+fn put_status(headers: &mut HeaderMap, status: &Status) {
     headers.insert(GRPC_STATUS, HeaderValue::from(status.code.0));
     if let Ok(message) = HeaderValue::try_from(percent_encode(&status.message)) {
         headers.insert(GRPC_MESSAGE, message);
@@ -124,10 +185,6 @@ pub fn failure(status: &Status, content_type: HeaderValue) -> Response<AnswerBod
     if let Ok(details) = HeaderValue::try_from(base64(&status.to_wire())) {
         headers.insert(GRPC_DETAILS, details);
     }
-    if status.code == Code::UNIMPLEMENTED {
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
-    }
-    response
 }
 
 /// Everything but visible ASCII, and the percent sign itself (PROTOCOL-HTTP2.md, "Status-Message").

@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use tokio::sync::watch;
+
+/// The path under which the gateway as a whole stands on the board.
+pub const SERVICE: &str = "service";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -11,6 +16,13 @@ pub enum State {
     /// Works with less than it should have: stale cache, next hop away.
     Degraded,
     Stopped,
+}
+
+impl State {
+    /// Whether something in this state takes work.
+    pub fn is_ready(self) -> bool {
+        matches!(self, State::Ok | State::Degraded)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +36,8 @@ pub struct ComponentState {
 pub struct StatusBoard {
     // Written on state changes only.
     reports: Mutex<BTreeMap<String, ComponentState>>,
+    /// Whether the gateway as a whole takes work.
+    ready: watch::Sender<bool>,
 }
 
 impl StatusBoard {
@@ -32,6 +46,10 @@ impl StatusBoard {
         let report = ComponentState { state, message: message.into() };
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = reports.insert(component.to_owned(), report);
+        if component == SERVICE {
+            // Under the lock, so that the last report and the last word on readiness are of one mind.
+            self.ready.send_replace(state.is_ready());
+        }
         before.is_none_or(|before| before.state != state)
     }
 
@@ -42,7 +60,35 @@ impl StatusBoard {
         reports.entry(component.to_owned()).or_insert_with(fresh);
     }
 
+    /// Whether the gateway takes work, now and from now on: false before it has started and once it drains.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
     pub fn all(&self) -> BTreeMap<String, ComponentState> {
         self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_ready_between_its_start_and_its_drain_whatever_its_parts_say() {
+        let board = StatusBoard::default();
+        let ready = board.readiness();
+        assert!(!*ready.borrow(), "not before it has started");
+        for (component, state, expected) in [
+            (SERVICE, State::Starting, false),
+            ("receivers::otlp", State::Ok, false),
+            (SERVICE, State::Ok, true),
+            ("exporters::otlp_grpc", State::Stopped, true),
+            (SERVICE, State::Degraded, true),
+            (SERVICE, State::Stopped, false),
+        ] {
+            board.set(component, state, "");
+            assert_eq!(*ready.borrow(), expected, "{component} {state:?}");
+        }
     }
 }

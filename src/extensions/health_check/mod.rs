@@ -15,7 +15,7 @@ use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
 use crate::core::node::Node;
-use crate::core::report::status::State;
+use crate::core::report::status::{SERVICE, State};
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::core::stage::host::Host;
@@ -132,11 +132,11 @@ fn aged((status, mut body): (u16, Value), started: UnixNanos, now: UnixNanos) ->
 
 fn readyz(host: &Host, verbose: bool) -> PageResponse {
     let components = host.status.all();
-    let service = components.get("service").map_or(State::Starting, |report| report.state);
+    let service = components.get(SERVICE).map_or(State::Starting, |report| report.state);
     let (status, word) = match service {
-        State::Ok | State::Degraded => (200, "ready"),
-        State::Starting => (503, "starting"),
+        state if state.is_ready() => (200, "ready"),
         State::Stopped => (503, "draining"),
+        _ => (503, "starting"),
     };
     if verbose {
         return json_page(status, &json!({ "status": word, "components": components }));

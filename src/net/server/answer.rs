@@ -1,10 +1,13 @@
-//! The body of an answer: at most one piece of data, then trailers; or, for pages that go on, chunks as they come.
+//! The body of an answer: at most one piece of data, then trailers; or, for pages that go on, chunks as they come; or, for
+//! gRPC streams, whatever a stream of frames gives.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
@@ -15,6 +18,15 @@ pub struct AnswerBody {
     bytes: Option<Bytes>,
     trailers: Option<HeaderMap>,
     chunks: Option<mpsc::Receiver<Bytes>>,
+    frames: Option<Frames>,
+}
+
+struct Frames(Pin<Box<dyn Stream<Item = Frame<Bytes>> + Send>>);
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Frames")
+    }
 }
 
 impl AnswerBody {
@@ -28,12 +40,17 @@ impl AnswerBody {
     }
 
     pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> AnswerBody {
-        AnswerBody { bytes: Some(bytes), trailers: Some(trailers), chunks: None }
+        AnswerBody { bytes: Some(bytes), trailers: Some(trailers), ..AnswerBody::default() }
     }
 
     /// Chunks until the sender is dropped.
     pub fn stream(chunks: mpsc::Receiver<Bytes>) -> AnswerBody {
         AnswerBody { chunks: Some(chunks), ..AnswerBody::default() }
+    }
+
+    /// Frames until the stream ends; it is dropped when the client goes away.
+    pub fn frames(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> AnswerBody {
+        AnswerBody { frames: Some(Frames(Box::pin(frames))), ..AnswerBody::default() }
     }
 }
 
@@ -48,16 +65,23 @@ impl Body for AnswerBody {
         if let Some(chunks) = &mut self.chunks {
             return chunks.poll_recv(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))));
         }
+        if let Some(Frames(frames)) = &mut self.frames {
+            return frames.as_mut().poll_next(cx).map(|frame| frame.map(Ok));
+        }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && self.trailers.is_none() && self.chunks.is_none()
+        self.bytes.is_none() && self.trailers.is_none() && self.chunks.is_none() && self.frames.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let bytes = self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         // With trailers no length is stated: an exact one would become a content-length.
-        if self.trailers.is_some() || self.chunks.is_some() { SizeHint::default() } else { SizeHint::with_exact(bytes) }
+        if self.trailers.is_some() || self.chunks.is_some() || self.frames.is_some() {
+            SizeHint::default()
+        } else {
+            SizeHint::with_exact(bytes)
+        }
     }
 }

@@ -109,7 +109,7 @@ impl RequestBody {
     }
 
     /// The next bytes, `None` at the end.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         let limits = &self.server.limits;
         let mut look = self.begun + limits.body_grace;
         loop {

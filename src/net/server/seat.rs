@@ -188,7 +188,8 @@ impl Seat {
     fn overdue(&self) -> Option<CloseCause> {
         let limits = &self.server.limits;
         let connection = &self.connection;
-        let idle = limits.idle.is_some_and(|idle| connection.open_requests() == 0 && connection.idle() >= idle);
+        let quiet = connection.open_requests() + connection.open_streams() == 0;
+        let idle = limits.idle.is_some_and(|idle| quiet && connection.idle() >= idle);
         let aged = limits.age.is_some_and(|age| connection.age() >= self.jittered(age));
         if aged { Some(CloseCause::Age) } else { idle.then_some(CloseCause::Idle) }
     }
@@ -203,7 +204,7 @@ impl Seat {
         let limits = &self.server.limits;
         let connection = &self.connection;
         let to_age = limits.age.map(|age| self.jittered(age).saturating_sub(connection.age()));
-        let to_idle = limits.idle.map(|idle| match connection.open_requests() {
+        let to_idle = limits.idle.map(|idle| match connection.open_requests() + connection.open_streams() {
             0 => idle.saturating_sub(connection.idle()),
             _ => idle,
         });

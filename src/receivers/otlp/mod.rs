@@ -6,6 +6,8 @@
 //!   http: {endpoint: 0.0.0.0:4318, cors: {allowed_origins: ["https://*.example"]}}
 //! ```
 //!
+//! The gRPC doors answer `grpc.health.v1` too, for gRPC probes.
+//!
 //! A request is never decoded beyond its envelope here. What sockets and bodies may cost is `net`'s business; what a
 //! failure is called on the wire stands in `fault`; the way of a request through the receiver in `intake`.
 
@@ -13,6 +15,7 @@ mod config;
 mod cors;
 mod fault;
 mod grpc;
+mod health;
 mod http;
 mod intake;
 mod reply;
@@ -44,6 +47,7 @@ use crate::net::server::background::Leftovers;
 use crate::net::server::listen::{BoundAddresses, Listener};
 use crate::net::server::node_addresses::Home;
 use crate::receivers::otlp::config::{Door, OtlpConfig};
+use crate::receivers::otlp::health::Health;
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::report::first_data::FirstRequests;
 use crate::receivers::otlp::report::metrics::ReceiverMetrics;
@@ -130,6 +134,7 @@ impl OtlpReceiver {
             intake,
             protocols: self.config.protocols.clone(),
             refusals: Refusals::new(&host.stats, &id),
+            health: Health::new(host.status.readiness(), self.stop.subscribe()),
         })));
         let addresses = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());

@@ -16,17 +16,20 @@ use crate::net::grpc;
 use crate::net::server::accept::{Responding, Service};
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::RequestBody;
+use crate::otlp::fields::{collector_logs, collector_metrics, collector_profiles, collector_trace};
 use crate::receivers::otlp::config::Protocols;
 use crate::receivers::otlp::fault::RequestFault;
+use crate::receivers::otlp::health::Health;
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::report::refusals::Refusals;
-use crate::receivers::otlp::{grpc as grpc_door, http as http_door};
+use crate::receivers::otlp::{grpc as grpc_door, health, http as http_door};
 
 /// What all requests of a receiver share.
 pub struct OtlpService {
     pub intake: Intake,
     pub protocols: Protocols,
     pub refusals: Refusals,
+    pub health: Health,
 }
 
 /// Cheap to clone: one pointer per request.
@@ -43,6 +46,7 @@ impl Service for Shared {
             let http2 = request.version() == Version::HTTP_2;
             let answered = AssertUnwindSafe(async {
                 match speaks_grpc {
+                    true if http2 && health::is_asked(&request) => health::answer(&service, request).await,
                     true if http2 => grpc_door::answer(&service, request).await,
                     true => http_door::refuse(&service, request, &RequestFault::NeedsHttp2, transport),
                     false => http_door::answer(&service, request).await,
@@ -58,6 +62,10 @@ impl Service for Shared {
     }
 
     fn overloaded(&self, request: Request<RequestBody>) -> Responding {
+        if request.version() == Version::HTTP_2 && health::is_asked(&request) {
+            // Costs next to nothing, and a probe that hears "unavailable" would have the pod taken away.
+            return self.respond(request);
+        }
         let fault = RequestFault::Overloaded("there is no memory for this connection's requests now".to_owned());
         let speaks_grpc = is_grpc(request.headers());
         let transport = if speaks_grpc { Transport::Grpc } else { Transport::Http };
@@ -117,10 +125,10 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Signals with the name of their gRPC service's Export method.
 pub const METHODS: [(&str, Signal); 4] = [
-    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Signal::Traces),
-    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Signal::Metrics),
-    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Signal::Logs),
-    ("/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", Signal::Profiles),
+    (collector_trace::trace_service::EXPORT, Signal::Traces),
+    (collector_metrics::metrics_service::EXPORT, Signal::Metrics),
+    (collector_logs::logs_service::EXPORT, Signal::Logs),
+    (collector_profiles::profiles_service::EXPORT, Signal::Profiles),
 ];
 
 #[cfg(test)]

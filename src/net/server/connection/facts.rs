@@ -32,6 +32,8 @@ pub struct Connection {
     requests: AtomicU64,
     last_active_millis: AtomicU64,
     drains: AtomicUsize,
+    /// Streams that have been answered and go on, without anything to say for hours.
+    streams: AtomicUsize,
     resets_provoked: AtomicU64,
     /// The client speaks HTTP/1.0, which knows no interim answers.
     is_old: AtomicBool,
@@ -54,6 +56,7 @@ impl Connection {
             requests: AtomicU64::new(0),
             last_active_millis: AtomicU64::new(0),
             drains: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
             resets_provoked: AtomicU64::new(0),
             is_old: AtomicBool::new(false),
             close_asked: Notify::new(),
@@ -74,6 +77,17 @@ impl Connection {
     /// Requests since the connection was opened.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// A place among the connection's streams, whose quiet is not idleness; `None` when there are `max` of them.
+    pub fn stream(self: &Arc<Connection>, max: usize) -> Option<OpenStream> {
+        let taken = self.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = OpenStream { connection: self.clone() };
+        (taken < max).then_some(stream)
+    }
+
+    pub(crate) fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// Time since the last request ended, or since the connection was opened.
@@ -175,6 +189,20 @@ impl Drop for OpenRequest {
         if self.connection.open_requests.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.connection.end_lease();
         }
+    }
+}
+
+/// Counts a stream as going on while it lives; unlike a request it holds none of the connection's memory.
+#[derive(Debug)]
+pub struct OpenStream {
+    connection: Arc<Connection>,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.connection.age().as_millis()).unwrap_or(u64::MAX);
+        self.connection.last_active_millis.store(now, Ordering::Relaxed);
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
