@@ -11,7 +11,7 @@ mod house;
 const FILE_LINES_MAX: usize = 500;
 
 /// Where our sources stand. The fuzz targets are a workspace of their own and under the same law.
-const TREE: [&str; 4] = ["src", "tests", "benches", "fuzz"];
+const TREE: [&str; 5] = ["src", "build", "tests", "benches", "fuzz"];
 
 /// Top-level module -> modules of ours it may import. Anything not listed here is a fault.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -104,7 +104,7 @@ fn no_file_is_longer_than_500_lines() {
 
 #[test]
 fn every_file_opens_with_what_it_is() {
-    let all = ["src", "fuzz"].into_iter().flat_map(sources);
+    let all = ["src", "build", "fuzz"].into_iter().flat_map(sources);
     let faults = all.filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name);
     assert_none(faults.collect(), "these files have no module doc on their first line");
 }
@@ -353,6 +353,41 @@ fn what_grows_is_granted_or_says_why_it_need_not_be() {
         faults,
         "growth that no ticket has paid for: take it from an allowance, or add `// granted: <why not>`",
     );
+}
+
+#[test]
+fn fields_of_the_protocol_are_called_by_their_names() {
+    let mut faults = Vec::new();
+    for (path, text) in sources("src") {
+        let is_tests = path.ends_with("tests.rs") || path.contains("/tests/");
+        let of_protocol = text.contains("otlp::walk") || text.contains("otlp::write") || path.starts_with("src/otlp/");
+        if is_tests || !of_protocol {
+            continue;
+        }
+        let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+        let bare = shipped_lines(&text[..end]).filter(|(_, line)| has_bare_field(line));
+        faults.extend(bare.map(|(at, line)| format!("{path}:{at}: {}", line.trim())));
+    }
+    assert_none(faults, "take the number from otlp::fields, which the build makes of proto/");
+}
+
+/// A field number compared, matched, written or made into a key as a literal.
+fn has_bare_field(line: &str) -> bool {
+    // No field has the number 0.
+    let is_number = |text: &str| text.trim_start().starts_with(|first: char| matches!(first, '1'..='9'));
+    let behind = |call: &str| line.split(call).skip(1).collect::<Vec<_>>();
+    let compared = ["number == ", "matches!(field.number,"].iter().any(|ask| behind(ask).into_iter().any(is_number));
+    let reads = ["field.bytes()", "field.varint()", "field.fixed64()", "field.fixed32()"];
+    let matched = is_number(line) && line.contains(" => ") && reads.iter().any(|read| line.contains(read));
+    let second = |call: &str| behind(call).into_iter().any(|rest| rest.split(',').nth(1).is_some_and(is_number));
+    let written =
+        second("write::bytes(") || second("write::key(") || behind("write::field_len(").into_iter().any(is_number);
+    let key = line
+        .split(" << 3 | ")
+        .next()
+        .filter(|_| line.contains(" << 3 | "))
+        .is_some_and(|before| before.ends_with(|last: char| last.is_ascii_digit()));
+    compared || matched || written || key
 }
 
 #[test]

@@ -156,6 +156,8 @@ async fn health_is_answered_while_there_is_no_memory() {
     let running = Running::with(BOTH, budget.clone(), &Signal::ALL).await;
     running.host.status.set(SERVICE, State::Ok, "");
     let mut client = client(running.grpc()).await;
+    // Over a connection that the server has taken up; a new one would find no memory for itself.
+    assert_eq!(check(&mut client, "").await, Ok(ServingStatus::Serving));
     let all = budget.take((1 << 30) - budget.used()).unwrap();
     assert_eq!(check(&mut client, TRACE_SERVICE).await, Ok(ServingStatus::Serving));
     drop(all);
