@@ -5,6 +5,7 @@
 //! four signals have in common, which code that serves all of them relies on.
 
 #![allow(dead_code, reason = "every field has its constant, and nobody reads all of them")]
+#![allow(clippy::module_inception, reason = "the protocol has a message Resource in a package resource")]
 
 include!(concat!(env!("OUT_DIR"), "/fields.rs"));
 
