@@ -10,10 +10,8 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import signal
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "deploy"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "standin"))
@@ -23,7 +21,7 @@ from kubelet import Api, ApiError  # noqa: E402
 from machine import MARK, Machine, network  # noqa: E402
 from run import Suite  # noqa: E402
 from suite import as_image  # noqa: E402
-from toolbox import Process, say, wait_for  # noqa: E402
+from toolbox import Process, finish, scratch, wait_for  # noqa: E402
 
 # Long enough for three runs of each crashing container, of which the third waits for a kubelet's 10 s of back-off.
 DURATION = "36s"
@@ -250,30 +248,25 @@ def main():
     if not lacking and INSIDE not in os.environ:
         in_a_network_of_its_own()
     suite, chosen = Suite(), [one for one in ALL if arguments.only in one.__name__]
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-accept-"))
-    stage = Stage(arguments.binary.resolve(), folder)
-    try:
-        if not lacking:
-            stage.prepare()
-        begun = [one(stage, suite) for one in chosen]
-        for one in begun if not lacking else ():
-            next(one)
-        for one, going in zip(chosen, begun):
-            title = one.__doc__.splitlines()[0]
-            if lacking:
-                suite.skip(f"{title}: {lacking}")
-            else:
-                suite.scenario(title, lambda going=going: list(going))
-        if not lacking:
-            suite.equal("the stand-in of the node had no trouble of its own", stage.machine.broken, [])
-    finally:
-        stage.end()
-        if arguments.keep or suite.failed:
-            say(f"logs and configurations: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
-    sys.exit(1 if suite.failed or not suite.passed + suite.skipped else 0)
+    with scratch("podgate-accept-", lambda: arguments.keep or suite.failed) as folder:
+        stage = Stage(arguments.binary.resolve(), folder)
+        try:
+            if not lacking:
+                stage.prepare()
+            begun = [one(stage, suite) for one in chosen]
+            for one in begun if not lacking else ():
+                next(one)
+            for one, going in zip(chosen, begun):
+                title = one.__doc__.splitlines()[0]
+                if lacking:
+                    suite.skip(f"{title}: {lacking}")
+                else:
+                    suite.scenario(title, lambda going=going: list(going))
+            if not lacking:
+                suite.equal("the stand-in of the node had no trouble of its own", stage.machine.broken, [])
+        finally:
+            stage.end()
+    sys.exit(finish(suite))
 
 
 if __name__ == "__main__":

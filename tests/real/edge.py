@@ -16,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -24,7 +23,7 @@ import urllib.request
 import peers
 import stock
 from run import Suite
-from toolbox import HERE, Process, finish, free_ports, version_of, wait_for
+from toolbox import HERE, Process, finish, free_ports, scratch, version_of, wait_for
 
 EDGE = HERE / "edge"
 LIMIT = 64 << 10
@@ -407,18 +406,18 @@ def main():
     if lacking:
         suite.skip(f"the edge from outside: {lacking}")
         return int(bool(suite.failed))
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-edge-"))
-    stage = Stage(arguments.binary.resolve(), folder, arguments.long)
-    try:
-        for one in SCENARIOS:
-            if arguments.only in one.__name__:
-                suite.scenario(one.__doc__.splitlines()[0], lambda one=one: one(stage, suite))
-        if arguments.report:
-            arguments.report.write_text(page(stage, arguments.binary))
-    finally:
-        stage.end()
+    with scratch("podgate-edge-", lambda: arguments.keep or suite.failed) as folder:
+        stage = Stage(arguments.binary.resolve(), folder, arguments.long)
+        try:
+            for one in SCENARIOS:
+                if arguments.only in one.__name__:
+                    suite.scenario(one.__doc__.splitlines()[0], lambda one=one: one(stage, suite))
+            if arguments.report:
+                arguments.report.write_text(page(stage, arguments.binary))
+        finally:
+            stage.end()
     # Past the look at what this machine has, a run without a check is a failure.
-    return finish(suite, folder, arguments.keep) or int(not suite.passed)
+    return finish(suite) or int(not suite.passed)
 
 
 if __name__ == "__main__":

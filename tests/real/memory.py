@@ -17,13 +17,13 @@ import http.client
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
+
+from toolbox import scratch
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 256 << 20
@@ -180,8 +180,8 @@ def pods():
 
 
 class Lab:
-    def __init__(self, binary):
-        self.folder = Path(tempfile.mkdtemp(prefix="podgate-memory-"))
+    def __init__(self, binary, folder):
+        self.folder = folder
         (self.folder / "base.yaml").write_text(manifest())
         (self.folder / "pods.json").write_text(pods())
         (self.folder / "over.yaml").write_text(OVERLAY.replace("PODS", str(self.folder / "pods.json")))
@@ -223,7 +223,6 @@ class Lab:
         self.log.close()
         if self.cgroup:
             self.cgroup.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def post(kind, body, zipped, source=HONEST, timeout=60):
@@ -329,13 +328,15 @@ def main():
     for name, kind, body, zipped in rows(args.scale):
         sent = gzip.compress(body, 9) if zipped else body
         for clients in (1, 10):
-            lab = Lab(args.binary)
-            where = "in a memory cgroup of 256 MiB" if lab.cgroup else "without a cgroup"
-            try:
-                answers, peak, honest = attack(lab, kind, sent, zipped, clients, args.seconds)
-                faults = judge(lab, answers, peak, honest)
-            finally:
-                lab.end()
+            faults = []
+            with scratch("podgate-memory-", lambda: faults) as folder:  # noqa: B023
+                lab = Lab(args.binary, folder)
+                where = "in a memory cgroup of 256 MiB" if lab.cgroup else "without a cgroup"
+                try:
+                    answers, peak, honest = attack(lab, kind, sent, zipped, clients, args.seconds)
+                    faults += judge(lab, answers, peak, honest)
+                finally:
+                    lab.end()
             codes = {}
             for status, _ in answers:
                 codes[status] = codes.get(status, 0) + 1

@@ -9,7 +9,6 @@ import argparse
 import os
 import pathlib
 import sys
-import tempfile
 import time
 import traceback
 
@@ -19,7 +18,7 @@ import reference
 import scenarios
 from batches import SIGNALS
 from kubelet import Api, Cluster
-from toolbox import Gone, finish, say, version_of
+from toolbox import Gone, finish, say, scratch, version_of
 
 
 SCORES_HEAD = """
@@ -208,13 +207,12 @@ def main():
         sys.exit(f"{arguments.binary} is not there; build it first (cargo build --release)")
     suite = Suite(arguments.long)
     chosen = [one for one in scenarios.ALL if arguments.only in one.__name__]
-    folder = None
     lacking = control_plane.missing() or peers.python_missing() or peers.node_missing()
     if lacking:
         for one in chosen:
             suite.skip(f"{one.__doc__.splitlines()[0]}: {lacking}")
-    else:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-real-"))
+        sys.exit(finish(suite))
+    with scratch("podgate-real-", lambda: arguments.keep or suite.failed) as folder:
         stage = Stage(arguments.binary.resolve(), folder, arguments.node_logs, arguments.long)
         try:
             stage.prepare()
@@ -227,7 +225,7 @@ def main():
                 reference.report(suite.reference, arguments.reference, version)
         finally:
             stage.end()
-    sys.exit(finish(suite, folder, arguments.keep))
+    sys.exit(finish(suite))
 
 
 if __name__ == "__main__":

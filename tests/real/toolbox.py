@@ -3,6 +3,7 @@
 Nothing here knows Kubernetes, OTLP or podgate. Standard library only.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -10,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -133,14 +135,24 @@ def version_of(command):
     return (done.stdout or done.stderr).strip() if done.returncode == 0 else None
 
 
-def finish(suite, folder, keep):
-    """The end of a runner: its folder (None: there is none) stays when asked for or when something failed, and the sums are
-    said. Returns the exit code: a run that neither checked nor skipped anything is a failure too.
+@contextlib.contextmanager
+def scratch(prefix, stays=lambda: False):
+    """A runner's folder for logs and configurations: it goes at the end, or stays and is named, when `stays()` says so and when
+    the runner ends by an exception, Ctrl-C included.
     """
-    if folder is not None and (keep or suite.failed):
-        say(f"logs and configurations: {folder}")
-    elif folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder, ended = pathlib.Path(tempfile.mkdtemp(prefix=prefix)), False
+    try:
+        yield folder
+        ended = True
+    finally:
+        if not ended or stays():
+            say(f"{'logs' if ended else 'ended early; logs'} and configurations: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish(suite):
+    """The end of a runner: its sums. Returns the exit code: a run that neither checked nor skipped anything is a failure too."""
     say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
     return 1 if suite.failed or not suite.passed + suite.skipped else 0
 

@@ -10,17 +10,15 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 
 import control_plane
 from loader import Loader
 from peers import KEEP_ALL, Gateway
-from toolbox import Process, say, version_of, wait_for
+from toolbox import Process, say, scratch, version_of, wait_for
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -239,16 +237,15 @@ def main():
     if control_plane.missing():
         say(f"SKIPPED: {control_plane.missing()}")
         sys.exit(os.environ.get("PODGATE_REAL_STRICT") == "1")
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-watches-"))
-    plane = control_plane.ControlPlane(control_plane.build(), folder / "control-plane")
-    try:
-        plane.start()
-        measured = measure(arguments, folder, plane)
-        if arguments.report:
-            report(arguments.report, arguments, measured)
-    finally:
-        plane.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with scratch("podgate-watches-") as folder:
+        plane = control_plane.ControlPlane(control_plane.build(), folder / "control-plane")
+        try:
+            plane.start()
+            measured = measure(arguments, folder, plane)
+            if arguments.report:
+                report(arguments.report, arguments, measured)
+        finally:
+            plane.stop()
     say("all watches saw all pods")
 
 

@@ -11,7 +11,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -22,7 +21,7 @@ import images  # noqa: E402
 import manifests  # noqa: E402
 import tools  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import finish  # noqa: E402
+from toolbox import finish, scratch  # noqa: E402
 
 NAMES = ("otelcol", "otelcol-contrib", "otelcol-k8s", "otelcontribcol")
 
@@ -89,26 +88,26 @@ def main():
     if not arguments.binary.is_file():
         sys.exit(f"{arguments.binary} is not there; build it first (cargo build --release)")
     suite = Suite()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-deploy-"))
-    folder.chmod(0o755)
-    stage = Stage(arguments.binary.resolve(), arguments.image and arguments.image.resolve(), folder, arguments.keep)
     chosen = [one for one in [*images.ALL, *field.ALL, *manifests.ALL, *charts.ALL] if arguments.only in one.__name__]
     chosen = [one for one in chosen if not arguments.without or arguments.without not in one.__name__]
     lacking = {"go": control_plane.missing(), "root": None if os.getuid() == 0 else "only root may make a root folder"}
     lacking["layout"] = None if arguments.image else "no image is given (make image, then --image target/image/layout)"
-    try:
-        if not lacking["go"] and any("go" in one.needs for one in chosen):
-            stage.prepare()
-        for one in chosen:
-            title = one.__doc__.splitlines()[0]
-            why = next((lacking[need] for need in one.needs if lacking[need]), None)
-            if why:
-                suite.skip(f"{title}: {why}")
-            else:
-                suite.scenario(title, lambda one=one: one(stage, suite))
-    finally:
-        stage.end()
-    sys.exit(finish(suite, folder, arguments.keep))
+    with scratch("podgate-deploy-", lambda: arguments.keep or suite.failed) as folder:
+        folder.chmod(0o755)
+        stage = Stage(arguments.binary.resolve(), arguments.image and arguments.image.resolve(), folder, arguments.keep)
+        try:
+            if not lacking["go"] and any("go" in one.needs for one in chosen):
+                stage.prepare()
+            for one in chosen:
+                title = one.__doc__.splitlines()[0]
+                why = next((lacking[need] for need in one.needs if lacking[need]), None)
+                if why:
+                    suite.skip(f"{title}: {why}")
+                else:
+                    suite.scenario(title, lambda one=one: one(stage, suite))
+        finally:
+            stage.end()
+    sys.exit(finish(suite))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from suite import Gateway, metric  # noqa: E402
-from toolbox import free_ports  # noqa: E402
+from toolbox import free_ports, scratch  # noqa: E402
 
 CREATED = b'{"create":{"status":201}}'
 
@@ -70,9 +69,8 @@ def rss_mib(pid):
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def measure(args, compression):
+def measure(args, compression, folder):
     server = Server()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="podgate-cost-"))
     gateway = Gateway(args.binary.resolve(), folder, server, compression=compression, **json.loads(args.keys))
     pid = gateway.process.child.pid
     if args.cpus:
@@ -107,7 +105,8 @@ def main():
     parser.add_argument("--keys", default="{}", help="further keys of the exporter, as JSON")
     args = parser.parse_args()
     for compression in ("none", "gzip"):
-        measure(args, compression)
+        with scratch("podgate-cost-") as folder:
+            measure(args, compression, folder)
 
 
 if __name__ == "__main__":

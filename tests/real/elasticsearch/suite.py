@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import sys
-import tempfile
 import threading
 import time
 
@@ -20,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import node as elastic  # noqa: E402
 from peers import get  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import HERE, Process, finish, free_ports, wait_for  # noqa: E402
+from toolbox import HERE, Process, finish, free_ports, scratch, wait_for  # noqa: E402
 
 # What podgate itself says of data points that no document can show.
 UNMAPPABLE = {"cumulative_baseline", "cumulative_stale", "temporality", "not_finite", "no_recorded_value", "duplicate_point",
@@ -351,19 +350,19 @@ def main():
     parser.add_argument("--only", default="", help="run the scenarios whose name holds this word")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations")
     args = parser.parse_args()
-    suite, folder = Suite(), pathlib.Path(tempfile.mkdtemp(prefix="podgate-elastic-"))
-    lacks = elastic.missing()
+    suite, lacks = Suite(), elastic.missing()
     if lacks:
         suite.skip(f"Elasticsearch {elastic.VERSION}: {lacks}")
-    else:
-        elastic.distribution()
+        return finish(suite)
+    elastic.distribution()
+    with scratch("podgate-elastic-", lambda: args.keep or suite.failed) as folder:
         for scenario in SCENARIOS:
             if args.only in scenario.__name__:
                 lab = Lab(args.binary.resolve(), folder / scenario.__name__)
                 (folder / scenario.__name__).mkdir()
                 suite.scenario(scenario.__doc__, lambda: scenario(lab, suite))  # noqa: B023
                 lab.end()
-    return finish(suite, folder, args.keep)
+    return finish(suite)
 
 
 if __name__ == "__main__":
