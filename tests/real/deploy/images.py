@@ -6,9 +6,14 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 from tools import needing, unpack
 from toolbox import ROOT
+
+sys.path.insert(0, str(ROOT / "image"))
+
+import layout  # noqa: E402
 
 BYTES_MAX = 25_000_000
 LAYOUT = """
@@ -139,4 +144,64 @@ def the_arm64_image_runs_under_an_emulator(stage, suite):
     return None
 
 
-ALL = [the_same_files_make_the_same_image, the_image_runs_by_its_own_user, the_arm64_image_runs_under_an_emulator]
+def instructions(text):
+    """A Dockerfile as [(word, rest)], lines that go on joined."""
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    return [tuple(line.split(maxsplit=1)) for line in lines]
+
+
+def root_of(script, folder):
+    """The files that the Dockerfile's own script makes beside a cargo that only writes a binary: {path: bytes or link}."""
+    (folder / "tools").mkdir(parents=True)
+    cargo = folder / "tools/cargo"
+    cargo.write_text('#!/bin/sh\necho "$@" > asked\nmkdir -p target/release && echo binary > target/release/podgate\n')
+    cargo.chmod(0o755)
+    (folder / "LICENSE").write_bytes((ROOT / "LICENSE").read_bytes())
+    (folder / "authorities").write_text("certificates")
+    made = folder / "made"
+    script = script.replace("/root-of-image", str(made)).replace("cp /etc/ssl/certs/ca-certificates.crt", f"cp {folder}/authorities")
+    script = script.replace("etc/ssl/certs/ ", "etc/ssl/certs/ca-certificates.crt ")
+    environment = {**os.environ, "PATH": f"{folder / 'tools'}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", script], cwd=folder, env=environment, check=True)
+    paths = [path for path in made.rglob("*") if path.is_symlink() or path.is_file()]
+    files = {str(path.relative_to(made)): str(path.readlink()) if path.is_symlink() else path.read_bytes() for path in paths}
+    return files, (folder / "asked").read_text().split()
+
+
+@needing()
+def the_dockerfile_says_what_the_image_is(stage, suite):
+    """The Dockerfile without an engine: its script makes the image's files, its words are those of the image and of the build"""
+    text = (ROOT / "image/Dockerfile").read_text()
+    lines = instructions(text)
+    said = dict(lines)
+    script = next(rest for word, rest in lines if word == "RUN" and "cargo" in rest)
+    files, asked = root_of(script, stage.folder / "dockerfile")
+    licence = {"usr/share/doc/podgate/LICENSE": (ROOT / "LICENSE").read_bytes()}
+    suite.equal("its script makes the files of the image", files, layout.root(b"binary\n", b"certificates", licence))
+    profile = "release"
+    suite.equal("by the command of image/build.py", asked, ["build", "--locked", f"--{profile}", "--bin", "podgate"])
+    command = '["cargo", "zigbuild", "--locked", "--profile", profile, "--target", target, "--bin", "podgate"]'
+    build = (ROOT / "image/build.py").read_text()
+    suite.check("which is that still", command in build and f'"--profile", default="{profile}"' in build)
+    config = json.loads(layout.image("amd64", files, {}, "1970-01-01T00:00:00Z")[1][1])["config"]
+    suite.equal("its user", said["USER"], config["User"])
+    suite.equal("its entry", json.loads(said["ENTRYPOINT"]), config["Entrypoint"])
+    suite.equal("its ports", sorted(f"{port}/tcp" for port in said["EXPOSE"].split()), sorted(config["ExposedPorts"]))
+    toolchain = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
+    suite.equal("its compiler is the pinned one", lines[0], ("FROM", f"rust:{toolchain}-alpine AS build"))
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    suite.check("its head names the version", f"-t podgate:{version} ." in text)
+    copies = [rest.split() for word, rest in lines if word == "COPY"]
+    suite.equal("it copies the tree and what it built", copies, [[".", "."], ["--from=build", "/root-of-image/", "/"]])
+    ignored = (ROOT / "image/Dockerfile.dockerignore").read_text().split()
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    lacking = [path for path in tracked if path.split("/")[0] in ignored]
+    suite.equal("and leaves out no file of the tree", lacking, [])
+
+
+ALL = [
+    the_same_files_make_the_same_image,
+    the_dockerfile_says_what_the_image_is,
+    the_image_runs_by_its_own_user,
+    the_arm64_image_runs_under_an_emulator,
+]
