@@ -35,6 +35,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Whether a port of the node is held, which two pods cannot share; empty when not. */}}
+{{- define "podgate.held" -}}
+{{- $held := .Values.hostNetwork }}
+{{- range .Values.ports }}{{ if and .enabled .hostPort }}{{ $held = true }}{{ end }}{{ end }}
+{{- if $held }}held{{ end }}
+{{- end }}
+
 {{/* The configuration: the mode's own with `config` over it, or `alternateConfig`. */}}
 {{- define "podgate.config" -}}
 {{- if .Values.alternateConfig }}{{ toYaml .Values.alternateConfig }}

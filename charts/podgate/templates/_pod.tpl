@@ -53,6 +53,13 @@ livenessProbe:
 readinessProbe:
   httpGet: {path: /readyz, port: health}
   {{- toYaml .Values.readinessProbe | nindent 2 }}
+{{- if .Values.lifecycleHooks }}
+lifecycle:
+  {{- toYaml .Values.lifecycleHooks | nindent 2 }}
+{{- else if not (or (eq .Values.mode "sidecar") (include "podgate.held" .) (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version)) }}
+lifecycle:
+  preStop: {sleep: {seconds: 5}}
+{{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 securityContext:

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import control_plane
-from manifests import admitted, judge
+from manifests import admitted, judge, lingers
 from playing import play, together, workload
 from tools import needing
 from toolbox import ROOT
@@ -52,9 +52,9 @@ RIGHTS = [
 ]
 
 
-def helm(stage, *words):
+def helm(stage, *words, version=control_plane.VERSION):
     # helm asks no server here; without the version it takes one of its own.
-    command = [str(stage.tools / "helm"), *map(str, words), f"--kube-version={control_plane.VERSION}"]
+    command = [str(stage.tools / "helm"), *map(str, words), f"--kube-version={version}"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -87,6 +87,17 @@ def the_chart_is_linted_and_admitted(stage, suite):
     for name, values, word in REFUSED:
         done = helm(stage, "template", "podgate", CHART, *values)
         suite.check(f"values.schema.json refuses {name}", done.returncode and word in done.stderr, done.stdout[:300] + done.stderr)
+
+
+@needing("go")
+def the_old_pod_goes_on_until_nobody_is_led_to_it(stage, suite):
+    """Behind a Service the chart's pod goes on for five seconds after its deletion; with a port of the node or hooks of one's own it does not"""
+    hooks = '--set-json=lifecycleHooks={"preStop":{"sleep":{"seconds":9}}}'
+    for name, values, wanted in (("daemonset", [], 5), ("deployment", ["--set=mode=deployment"], 5), ("host ports", HOST_PORTS, 0), ("its own hooks", [hooks], 9)):
+        objects, _ = stored(stage, values)
+        suite.equal(f"{name}: {wanted} s", lingers(workload(objects)["spec"]["template"]["spec"]), wanted)
+    older = helm(stage, "template", "podgate", CHART, version="1.29.9")
+    suite.check("Kubernetes 1.29 has no such wait, and gets none", older.returncode == 0 and "preStop" not in older.stdout, older.stderr)
 
 
 @needing("go")
@@ -155,6 +166,7 @@ def a_sidecar_joins_a_deployment(stage, suite):
 
 ALL = [
     the_chart_is_linted_and_admitted,
+    the_old_pod_goes_on_until_nobody_is_led_to_it,
     a_configuration_change_is_a_rollout,
     the_charts_rights_are_the_binarys,
     every_mode_starts,

@@ -9,6 +9,8 @@ from toolbox import ROOT
 FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway")
 # Which Pod Security level a folder's pods pass.
 RESTRICTED = ("service", "openshift", "gateway")
+# Seconds that podgate may drain (core/limits.rs).
+DRAIN = 20
 COMBINED = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -62,6 +64,17 @@ def every_folder_is_applied(stage, suite):
     suite.equal("service: requests stay on their node", service["spec"]["internalTrafficPolicy"], "Local")
     rolling = workload(objects)["spec"]["updateStrategy"]["rollingUpdate"]
     suite.equal("service: the new pod comes before the old one goes", rolling, {"maxSurge": 1, "maxUnavailable": 0})
+    for name in FOLDERS:
+        objects, _ = applied(stage, ROOT / "manifests" / name)
+        spec = workload(objects)["spec"]["template"]["spec"]
+        behind = any(one["kind"] == "Service" for one in objects)
+        waits, grace = lingers(spec), spec["terminationGracePeriodSeconds"]
+        suite.check(f"{name}: goes on after its deletion only behind a Service, and can drain then", waits == 5 * behind and grace >= waits + DRAIN, spec)
+
+
+def lingers(spec):
+    """Seconds that the kubelet waits between a pod's deletion and its SIGTERM."""
+    return spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
 
 
 def level_of(name):
