@@ -53,8 +53,8 @@ def together(plays):
         return [one.result() for one in [pool.submit(call) for call in plays]]
 
 
-def play(name, stage, pod, objects, family=4, arrives=("traces", "metrics", "logs"), **more):
-    """Runs the first container of a pod's spec; returns what was seen, with the log when it did not get ready."""
+def laid_out(name, stage, pod, objects, family=4, **more):
+    """The folder of a container, its root and mounts in place, and what pod.py has to know of it."""
     room = stage.folder / f"{name.replace('/', '-')}-v{family}"
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)
@@ -72,8 +72,7 @@ def play(name, stage, pod, objects, family=4, arrives=("traces", "metrics", "log
         mounts[mount["mountPath"]] = (str(folder), not mount.get("readOnly"))
     mounts["/var/run/secrets/kubernetes.io/serviceaccount"] = (str(account), False)
     addresses = ADDRESSES[family]
-    user = (pod.get("securityContext") or {}).get("runAsUser", 1000730000)
-    spec = {
+    return room, {
         "root": str(room / "root"),
         "room": str(room),
         "binary": str(stage.binary),
@@ -82,11 +81,14 @@ def play(name, stage, pod, objects, family=4, arrives=("traces", "metrics", "log
         "mounts": mounts,
         "pod_ip": addresses[0],
         "node_ip": addresses[1],
-        "user": user,
-        "sends": more.get("sends", True),
-        "arrives": list(arrives),
-        "sidecar": more.get("sidecar", False),
+        "user": (pod.get("securityContext") or {}).get("runAsUser", 1000730000),
     }
+
+
+def play(name, stage, pod, objects, family=4, arrives=("traces", "metrics", "logs"), **more):
+    """Runs the first container of a pod's spec; returns what was seen, with the log when it did not get ready."""
+    room, spec = laid_out(name, stage, pod, objects, family, **more)
+    spec |= {"sends": more.get("sends", True), "arrives": list(arrives), "sidecar": more.get("sidecar", False)}
     (room / "spec.json").write_text(json.dumps(spec, indent=1))
     command = ["unshare", "--net", "--mount", "--pid", "--fork", sys.executable, HERE / "pod.py", room / "spec.json"]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, check=False)

@@ -51,7 +51,7 @@ def sh(*words):
 def network(spec):
     """The loopback with the pod's and the node's address, of one family alone; 127.0.0.1 every pod has."""
     sh("ip", "link", "set", "lo", "up")
-    for address in (spec["pod_ip"], spec["node_ip"]):
+    for address in {spec["pod_ip"], spec["node_ip"]}:
         sh("ip", "address", "add", f"{address}/{128 if ':' in address else 32}", "dev", "lo")
     if ":" not in spec["pod_ip"]:
         sh("ip", "-6", "address", "flush", "dev", "lo")

@@ -12,13 +12,15 @@ import shutil
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "update")]
 
 import charts  # noqa: E402
 import control_plane  # noqa: E402
 import field  # noqa: E402
 import images  # noqa: E402
 import manifests  # noqa: E402
+import replaced  # noqa: E402
 import tools  # noqa: E402
 from run import Suite  # noqa: E402
 from toolbox import finish, scratch  # noqa: E402
@@ -88,7 +90,7 @@ def main():
     if not arguments.binary.is_file():
         sys.exit(f"{arguments.binary} is not there; build it first (cargo build --release)")
     suite = Suite()
-    chosen = [one for one in [*images.ALL, *field.ALL, *manifests.ALL, *charts.ALL] if arguments.only in one.__name__]
+    chosen = [one for one in [*images.ALL, *field.ALL, *manifests.ALL, *replaced.ALL, *charts.ALL] if arguments.only in one.__name__]
     chosen = [one for one in chosen if not arguments.without or arguments.without not in one.__name__]
     lacking = {"go": control_plane.missing(), "root": None if os.getuid() == 0 else "only root may make a root folder"}
     lacking["layout"] = None if arguments.image else "no image is given (make image, then --image target/image/layout)"
