@@ -82,6 +82,7 @@ image: ## the image of both architectures as an OCI layout and as files that eng
 test-deploy: ## image, manifests and chart: the image of amd64 (cargo's dev profile, which builds faster), rendered, admitted by a real API server, started; part of test-real
 	$(CARGO) build --locked --release --bin podgate
 	python3 image/build.py --arch amd64 --profile dev --output target/image-dev
+	python3 tests/real/deploy/twice.py --arch amd64 --profile dev --first target/image-dev/layout
 	PODGATE_IMAGE_PROFILE=dev python3 tests/real/deploy/suite.py target/release/podgate --image target/image-dev/layout --without arm64
 
 test-image: ## the released image of both architectures: built, unpacked, run by its user, arm64 under qemu-user; a quarter of an hour
