@@ -1,7 +1,8 @@
 //! Who was waited for in vain: senders that name or have no pod of the watch, and will not have one in three seconds.
 //!
 //! The first data of a new pod comes before its announcement and waits for it. A machine outside the cluster looks the
-//! same, once; from then on it is a stranger, and its data waits for nothing. Bounded, the least recent forgotten first.
+//! same, once; from then on it is a stranger, and its data waits for nothing. Bounded, the least recent forgotten first, and
+//! whoever was silent for hours: addresses and uids come and go, and most of them are never seen again.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -16,6 +17,10 @@ use tokio::time::Instant;
 const STRANGERS_MAX: usize = 16_384;
 /// A stranger that was not seen for this long is waited for again.
 const STRANGE_FOR: Duration = Duration::from_secs(600);
+/// One that was not seen for so long is forgotten when others come, as the bindings are, so that churn leaves nothing behind.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(6 * 3_600);
+/// Forgotten with each new one, if they are too old: more than one, so that the map shrinks.
+const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// What somebody is known by, as a keyed hash: nothing that a sender chooses is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +61,11 @@ impl Strangers {
     pub fn add(&self, sign: Sign, now: Instant) {
         let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         seen.put(sign, now);
-        if seen.len() > STRANGERS_MAX {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let last = seen.peek_lru().map_or(now, |(_, last)| *last);
+            if seen.len() <= STRANGERS_MAX && now.saturating_duration_since(last) <= FORGOTTEN_AFTER {
+                return;
+            }
             seen.pop_lru();
         }
     }
@@ -96,6 +105,23 @@ mod tests {
             strangers.add(strangers.sign(number), Instant::now());
         }
         assert_eq!(strangers.seen.lock().expect("fine").len(), STRANGERS_MAX);
+    }
+
+    #[test]
+    fn senders_that_come_and_go_for_days_leave_no_more_than_those_of_some_hours_and_who_is_seen_stays() {
+        let (strangers, start) = (Strangers::default(), Instant::now());
+        let regular = strangers.sign("regular");
+        strangers.add(regular, start);
+        for hour in 0..200u32 {
+            let now = start + Duration::from_secs(3_600) * hour;
+            for number in 0..60 {
+                strangers.add(strangers.sign((hour, number)), now);
+            }
+            strangers.knows(regular, now);
+        }
+        let left = strangers.seen.lock().expect("fine");
+        assert!((60 * 6..60 * 8).contains(&left.len()), "{} of 12,000", left.len());
+        assert!(left.contains(&regular));
     }
 
     #[test]
