@@ -49,6 +49,20 @@ fn the_environment_names_the_configuration_where_no_flag_does() {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_is_placed_in_what_named_it() {
+    let told = |arguments: &[&str]| {
+        let output = podgate(arguments, &[("PODGATE_CONFIG", "absent/by-variable.yaml")]);
+        assert_eq!(output.status.code(), Some(78));
+        text(&output.stderr)
+    };
+    let by_variable = told(&["validate"]);
+    assert!(by_variable.contains("PODGATE_CONFIG:1:1") && !by_variable.contains("--config:"), "{by_variable}");
+    assert!(by_variable.contains("cannot read absent/by-variable.yaml"), "{by_variable}");
+    let by_flag = told(&["validate", "--config", "absent/by-flag.yaml"]);
+    assert!(by_flag.contains("--config:1:1") && !by_flag.contains("PODGATE_CONFIG"), "{by_flag}");
+}
+
+#[test]
 fn podgate_alone_runs_what_the_environment_names_and_explains_itself_otherwise() {
     let alone = podgate(&[], &[("PODGATE_CONFIG", "")]);
     assert_eq!(alone.status.code(), Some(2));

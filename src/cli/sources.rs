@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::Exit;
 use crate::config::document;
 use crate::config::read::manifest;
-use crate::config::read::source::read_file;
+use crate::config::read::source::{FLAG, read_file};
 use crate::config::show::diagnose;
 use crate::config::{self, Sources};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
@@ -33,6 +33,9 @@ pub struct ConfigArgs {
     /// Accepted for the Collector's sake; podgate has no feature gates
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// The environment, not a flag, named the configuration.
+    #[arg(skip)]
+    pub by_variable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -88,7 +91,8 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
             help: None,
         });
     }
-    let (sources, tree) = config::load(&args.config, &args.set, &env, &checks.diagnostics);
+    let named_by = if args.by_variable { CONFIG_VARIABLE } else { FLAG };
+    let (sources, tree) = config::load_named(named_by, &args.config, &args.set, &env, &checks.diagnostics);
     let unsupported = match args.unsupported.unwrap_or_default() {
         UnsupportedArg::Refuse => Unsupported::Refuse,
         UnsupportedArg::Skip => Unsupported::Skip,
@@ -116,6 +120,7 @@ impl ConfigArgs {
             set: [before.set, self.set].concat(),
             unsupported: self.unsupported.or(before.unsupported),
             feature_gates: [before.feature_gates, self.feature_gates].concat(),
+            by_variable: self.by_variable || before.by_variable,
         }
     }
 }
@@ -144,8 +149,13 @@ impl EnvironmentSources {
 
     /// The arguments, with what only the environment says.
     pub fn complete(&self, args: ConfigArgs) -> ConfigArgs {
-        let config = if args.config.is_empty() { self.config.iter().cloned().collect() } else { args.config };
-        ConfigArgs { config, unsupported: args.unsupported.or(self.unsupported), ..args }
+        let unsupported = args.unsupported.or(self.unsupported);
+        match &self.config {
+            Some(config) if args.config.is_empty() => {
+                ConfigArgs { config: vec![config.clone()], unsupported, by_variable: true, ..args }
+            }
+            _ => ConfigArgs { unsupported, ..args },
+        }
     }
 }
 

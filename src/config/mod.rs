@@ -26,8 +26,19 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &Diagnostics,
 ) -> (Sources, Option<Node>) {
+    load_named(read::source::FLAG, configs, sets, env, diagnostics)
+}
+
+/// As [`load`], where `configs` were named by something else than `--config`: a source that cannot be read is placed in `named_by`.
+pub fn load_named(
+    named_by: &str,
+    configs: &[String],
+    sets: &[String],
+    env: &dyn Fn(&str) -> Option<String>,
+    diagnostics: &Diagnostics,
+) -> (Sources, Option<Node>) {
     let mut sources = Sources::default();
-    let merged = read::source::read_all(configs, sets, env, &mut sources, diagnostics);
+    let merged = read::source::read_all((named_by, configs), sets, env, &mut sources, diagnostics);
     let tree = merged.and_then(|tree| {
         let (tree, brought) = read::expand::expand(tree, &sources, env, diagnostics);
         sources.hidden.brought(brought);

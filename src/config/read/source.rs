@@ -41,7 +41,7 @@ impl Sources {
         SourceId(u16::try_from(self.all.len() - 1).unwrap_or(u16::MAX))
     }
 
-    /// The name shown in findings: a path, `env:NAME`, `yaml`, `--set`.
+    /// The name shown in findings: a path, `env:NAME`, `yaml`, `--set`, or what named a source that cannot be read.
     pub fn name(&self, id: SourceId) -> &str {
         self.all.get(usize::from(id.0)).map_or("", |source| &source.name)
     }
@@ -68,15 +68,19 @@ impl Sources {
     }
 }
 
-/// Reads and joins `--config` and `--set` values in order. `None` when one of them could not be read, or none was given.
+/// What names a source of configuration on the command line.
+pub const FLAG: &str = "--config";
+
+/// Reads and joins sources and `--set` values in order; the sources stand behind what named them, the flag or a variable.
+/// `None` when one of them could not be read, or none was given.
 pub fn read_all(
-    configs: &[String],
+    (named_by, configs): (&str, &[String]),
     sets: &[String],
     env: &dyn Fn(&str) -> Option<String>,
     sources: &mut Sources,
     diagnostics: &Diagnostics,
 ) -> Option<Node> {
-    let mut reader = Reader { env, sources, diagnostics, joined: None, failed: false };
+    let mut reader = Reader { named_by, env, sources, diagnostics, joined: None, failed: false };
     for config in configs {
         reader.config(config);
     }
@@ -127,6 +131,7 @@ fn unwrapped(name: String, text: String, key: Option<&str>) -> Result<(String, S
 }
 
 struct Reader<'a> {
+    named_by: &'a str,
     env: &'a dyn Fn(&str) -> Option<String>,
     sources: &'a mut Sources,
     diagnostics: &'a Diagnostics,
@@ -148,7 +153,7 @@ impl Reader<'_> {
         match fetched {
             Ok((name, text)) => self.parse(&name, &text),
             Err((message, help)) => {
-                let id = self.sources.add("--config", uri);
+                let id = self.sources.add(self.named_by, uri);
                 self.fail(Place { source: id, line: 1, column: 1, length: length_of(uri).max(1) }, &message, help);
             }
         }
