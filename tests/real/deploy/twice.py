@@ -2,7 +2,8 @@
 
 Usage: python3 tests/real/deploy/twice.py [--arch amd64] [--profile release] [--first LAYOUT]. With a layout that was built in this tree
 already it builds once more, in another folder: all that goes into the image from nothing, by the macros and build scripts that were
-compiled for the first. Every glibc process lives a year later in the second build; the linker, which is a static program, does not.
+compiled for the first. The second build lives a year later as far as it asks the C library's clock_gettime, as cargo, rustc and Python's
+time.time do; the linker, a static program, does not.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def copied(folder):
 
 
 def later(folder):
-    """Variables with which processes live a year later."""
+    """Variables with which processes live a year later, by clock_gettime."""
     library, file = folder / "shift.so", folder / "shift"
     file.write_bytes(YEAR.to_bytes(8, "little", signed=True))
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, ROOT / "tests/clock_process/shift.c", "-ldl"], check=True)
