@@ -4,6 +4,8 @@ pub mod core;
 
 pub mod otlp;
 
+pub mod wal;
+
 pub mod config;
 
 pub mod net;

@@ -16,6 +16,7 @@ const TREE: [&str; 5] = ["src", "build", "tests", "benches", "fuzz"];
 /// Top-level module -> modules of ours it may import. Anything not listed here is a fault.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("core", &[]),
+    ("wal", &[]),
     ("otlp", &["core"]),
     ("config", &["core"]),
     ("net", &["config", "core", "otlp"]),
@@ -49,6 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "gateway",
             "extensions",
             "lab",
+            "wal",
         ],
     ),
 ];

@@ -1,0 +1,148 @@
+//! The real disk: a folder of the operating system. Thin; every call is one or two system calls of the same name.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
+
+use crate::wal::disk::{Disk, Medium};
+
+/// What is locked, instead of the folder itself, because not every network file system locks folders.
+const LOCK: &str = "lock";
+/// The lock file, and strangers, are listed too; a folder with more names than this is not a log's.
+const NAMES_MAX: usize = 100_000;
+
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder has to exist.
+    pub fn at(path: &Path) -> Folder {
+        Folder { path: path.to_owned() }
+    }
+}
+
+impl Disk for Folder {
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let about = match entry.metadata() {
+                Ok(about) => about,
+                // Gone since the folder was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if let (true, Ok(name)) = (about.is_file(), entry.file_name().into_string()) {
+                found.push((name, about.len()));
+            }
+            if found.len() > NAMES_MAX {
+                return Err(io::Error::other("more than 100,000 files: this is not the folder of a log"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+        // The mode at birth, because chmod is refused on some file systems.
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))?;
+        Ok(Box::new(Descriptor(file)))
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+        Ok(Box::new(Descriptor(File::open(self.path.join(name))?)))
+    }
+
+    fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(name))?.set_len(length)
+    }
+
+    fn unlink(&mut self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>> {
+        let path = self.path.join(LOCK);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+struct Descriptor(File);
+
+impl Medium for Descriptor {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        again(|| self.0.write_at(bytes, offset))
+    }
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        again(|| self.0.read_at(into, offset))
+    }
+
+    fn allocate(&mut self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            done => Ok(done?),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn length(&mut self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// A call that a signal interrupted has done nothing. Bounded, in case a file system says so for ever.
+fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    for _ in 0..100 {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::Interrupted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::disk::{read_full, write_all};
+
+    #[test]
+    fn what_is_written_is_read_and_the_lock_is_of_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut disk = Folder::at(folder.path());
+        let mut medium = disk.create("a").expect("made");
+        medium.allocate(8192).expect("room");
+        write_all(&mut *medium, 4096, b"hello").expect("written");
+        medium.sync().expect("synced");
+        disk.cut("a", 4101).expect("cut");
+        disk.sync_folder().expect("synced");
+        let mut bytes = [1u8; 8];
+        let mut again = disk.open("a").expect("opened");
+        assert_eq!(read_full(&mut *again, 4094, &mut bytes).expect("read"), 7);
+        assert_eq!(&bytes[..7], b"\0\0hello");
+        let held = disk.lock().expect("asked").expect("free");
+        assert!(Folder::at(folder.path()).lock().expect("asked").is_none(), "a second process waits");
+        drop(held);
+        assert!(Folder::at(folder.path()).lock().expect("asked").is_some());
+        assert_eq!(disk.create("a").err().expect("taken").kind(), io::ErrorKind::AlreadyExists);
+        disk.unlink("a").expect("gone");
+        assert_eq!(disk.unlink("a").expect_err("gone already").kind(), io::ErrorKind::NotFound);
+    }
+}

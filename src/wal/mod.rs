@@ -1,0 +1,12 @@
+//! The log on disk: what was accepted is here until every item of it is settled. Segments of frames, group commit,
+//! recovery after a crash, a power cut, a full disk or rotten bytes (docs/wal-format.md).
+//!
+//! There is no ledger and no cursor: the truth is in the segments. Knows nothing of pipelines, spans or next hops; a
+//! record is bytes with a description and a number of items. Imports nothing of ours. Not wired into the gateway yet.
+
+pub mod body;
+pub mod disk;
+pub mod files;
+pub mod format;
+pub mod ranges;
+pub mod scan;
