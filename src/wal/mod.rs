@@ -10,3 +10,5 @@ pub mod files;
 pub mod format;
 pub mod ranges;
 pub mod scan;
+pub mod table;
+pub mod writer;
