@@ -9,6 +9,7 @@ pub mod disk;
 pub mod files;
 pub mod format;
 pub mod inspect;
+pub mod log;
 pub mod ranges;
 pub mod recovery;
 pub mod scan;
