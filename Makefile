@@ -11,6 +11,9 @@ N ?= 200
 # test-abuse and test-overload: seconds of each; test-abuse: the abuses whose name holds this.
 S ?= 60
 ABUSE ?=
+# test-durability
+CUTS ?= 10000
+FLIPS ?= 100000
 # fuzz: seconds for each target, which targets, and the longest input; what grows with the square of it shows in long
 # ones only (make fuzz T=3600 MAX_LEN=1048576).
 T ?= 60
@@ -22,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -118,6 +121,9 @@ OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --
 
 test-stops: ## N=200 graceful stops under load, back end up, down and hanging; figures go to docs/hardening.md
 	PODGATE_STOPS=$(N) $(OUTSIDE) stops
+
+test-durability: ## the log on disk: 10,000 seeds of power cuts, 100,000 flips, a cut at every byte, every fault at every call (CUTS=... FLIPS=... for less)
+	PODGATE_WAL_CUTS=$(CUTS) PODGATE_WAL_FLIPS=$(FLIPS) $(CARGO) test --locked --release --all-features --test wal -- --nocapture
 
 test-overload: ## ten times more than the back end takes, by 100 tenants; figures go to docs/hardening.md
 	PODGATE_OVERLOAD_SECONDS=$(S) $(OUTSIDE) overload

@@ -182,3 +182,38 @@ fn a_manifest_that_cannot_be_read_or_has_no_workload_is_told_with_what_to_do() {
     );
     assert!(text(&missing.stdout).is_empty() && text(&unfit.stdout).is_empty());
 }
+
+/// The recorded folder of format 1, in a folder of its own.
+fn recorded_log() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/wal/v1");
+    for entry in fs::read_dir(golden).expect("recorded") {
+        let path = entry.expect("readable").path();
+        fs::copy(&path, folder.path().join(path.file_name().expect("a file"))).expect("copied");
+    }
+    folder
+}
+
+#[test]
+fn a_log_on_disk_is_shown_and_damage_is_an_exit_code() {
+    let folder = recorded_log();
+    let dir = folder.path().to_string_lossy();
+    let shown = podgate(&["wal", "inspect", &dir], &[]);
+    let lines = text(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{lines}{}", text(&shown.stderr));
+    assert!(lines.contains("unsettled: 9 records, 32 items, 2 in doubt"), "{lines}");
+    assert!(lines.contains("  traces/1: ") && lines.contains("dead letters"), "{lines}");
+    let whole = podgate(&["wal", "verify", &dir], &[]);
+    assert!(whole.status.success() && text(&whole.stdout).contains("everything is whole"), "{}", text(&whole.stdout));
+    let segment = folder.path().join("0000000000000001.wal");
+    let mut bytes = fs::read(&segment).expect("readable");
+    bytes[4096 + 100] ^= 1;
+    fs::write(&segment, bytes).expect("writable");
+    let rotten = podgate(&["wal", "verify", &dir, "--format", "json"], &[]);
+    assert_eq!(rotten.status.code(), Some(1));
+    let page: serde_json::Value = serde_json::from_slice(&rotten.stdout).expect("JSON");
+    assert_eq!((&page["damaged"], &page["files"][0]["lost"]["records"]), (&true.into(), &1.into()), "{page}");
+    let nowhere = podgate(&["wal", "verify", "/nowhere/at/all"], &[]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(text(&nowhere.stderr).contains("cannot be listed"), "{}", text(&nowhere.stderr));
+}

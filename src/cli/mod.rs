@@ -16,6 +16,7 @@ pub mod run;
 pub mod signals;
 pub mod sources;
 pub mod validate;
+pub mod wal;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -77,6 +78,8 @@ enum Command {
     PrintConfig(print_config::Args),
     /// Send the documents of an Elasticsearch exporter's dead-letter file again
     Replay(replay::Args),
+    /// Show what a log on disk holds, and whether it is whole
+    Wal(wal::Args),
     /// Show the main job on this machine, judged by an end that knows the truth
     Demo(demo::Args),
     /// Send generated traces to an OTLP endpoint and say what became of them
@@ -154,6 +157,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Top(args) => ask::top::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
         Command::Ottl(args) => ottl::run(&args),
+        Command::Wal(args) => wal::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Loadgen(args) => loadgen::run(&args),
         Command::Completion(args) => describe::completion::run(&args),
