@@ -20,6 +20,9 @@ use crate::wal::writer::{Now, Options, Writer};
 /// A record in flight at this many crashes is given up.
 const CRASHES_MAX: u8 = 3;
 
+/// With more segments to scan than these, a checkpoint is written at once.
+const SCANNED_MANY: usize = 3;
+
 /// Why a folder was not opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -46,7 +49,8 @@ pub struct Report {
     pub items: u64,
     /// Records that had been handed to an exporter.
     pub in_doubt: u64,
-    /// Frames that could not be read, of records whose loss was found by scanning.
+    /// Frames that could not be read, as far as a scan tells, and records of segments that are gone. Records whose frames
+    /// turn out damaged when they are read are counted then ([`crate::wal::writer::stats::Counts::lost`]).
     pub lost: Lost,
     /// Damaged stretches.
     pub damaged: u64,
@@ -153,6 +157,8 @@ fn count_crashes(writer: &mut Writer, report: &mut Report, now: Now) {
         // Where that fails the record stays, and is handed out with its count.
         report.quarantined += u64::from(writer.dead_letter(now, record).unwrap_or(false));
     }
+    // A process that crashes each time seals nothing: its small segments would be read by every start, and be more each time.
+    writer.checkpoint_due = report.scanned > SCANNED_MANY;
     writer.commit(now);
 }
 

@@ -90,6 +90,8 @@ pub struct State {
     pub lies: Option<Sync>,
     /// The sync of this number (from 1) lies.
     pub lie_at: Option<u64>,
+    /// What the last lie was about.
+    pub lied: Option<Sync>,
     pub was_cut: bool,
     random: Random,
 }
@@ -187,7 +189,9 @@ impl State {
     /// Counts a sync; whether it lies.
     fn lies(&mut self, kind: Sync) -> bool {
         self.syncs += 1;
-        self.lies == Some(kind) || self.lie_at == Some(self.syncs)
+        let lies = self.lies == Some(kind) || self.lie_at == Some(self.syncs);
+        self.lied = if lies { Some(kind) } else { self.lied };
+        lies
     }
 }
 

@@ -24,6 +24,7 @@ const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// The file of dead letters that is written.
 pub(in crate::wal) struct DeadLetters {
+    name: String,
     medium: Box<dyn Medium>,
     end: u64,
     totals: Totals,
@@ -182,9 +183,15 @@ impl Writer {
             Some(file) => file,
             None => self.begin_dead_letters()?,
         };
-        // A file whose write or sync fails is left, as a segment is.
-        write_all(&mut *file.medium, file.end, &group.bytes)?;
-        file.medium.sync()?;
+        let written = write_all(&mut *file.medium, file.end, &group.bytes).and_then(|()| file.medium.sync());
+        if let Err(error) = written {
+            // As with a segment: what was durable stays, the file is not written again.
+            if file.end == BLOCK {
+                self.counts.dead_letter_bytes -= BLOCK;
+                self.graves.push(file.name);
+            }
+            return Err(error);
+        }
         (file.end, file.totals) = (file.end + room, group.totals);
         self.dead_letters = Some(file);
         self.counts.dead_letter_bytes += room;
@@ -193,9 +200,10 @@ impl Writer {
     }
 
     fn begin_dead_letters(&mut self) -> io::Result<DeadLetters> {
+        self.make_room_for_a_name()?;
         self.last_number += 1;
         let number = self.last_number;
-        let mut medium = self.disk.create(&file_name(number, Purpose::DeadLetters))?;
+        let name = file_name(number, Purpose::DeadLetters);
         let header = Header {
             purpose: Purpose::DeadLetters,
             number,
@@ -206,9 +214,13 @@ impl Writer {
             salt: self.salt,
             boot: self.boot,
         };
-        write_all(&mut *medium, 0, &header.encode())?;
-        self.disk.sync_folder()?;
+        let mut medium = self.disk.create(&name)?;
+        let begun = write_all(&mut *medium, 0, &header.encode()).and_then(|()| self.disk.sync_folder());
+        if let Err(error) = begun {
+            self.graves.push(name);
+            return Err(error);
+        }
         self.counts.dead_letter_bytes += BLOCK;
-        Ok(DeadLetters { medium, end: BLOCK, totals: Totals::default() })
+        Ok(DeadLetters { name, medium, end: BLOCK, totals: Totals::default() })
     }
 }

@@ -110,7 +110,7 @@ pub enum Refusal {
     TooLarge { bytes: u64, max: u64 },
     #[error("the log on disk holds {bytes} bytes of its budget of {max}: try again when the next hop has taken some")]
     Full { bytes: u64, max: u64 },
-    #[error("{records} records are unsettled and no more may be: try again when the next hop has taken some")]
+    #[error("{records} are unsettled and no more may be: try again when the next hop has taken some")]
     TooMany { records: usize },
     #[error("the log on disk is behind: try again in a moment")]
     Busy,
@@ -143,6 +143,9 @@ pub(in crate::wal) struct Broken {
     pub full: bool,
     pub next_try: Duration,
 }
+
+/// Batches of verdicts that are wanted at once.
+const VERDICTS_MAX: usize = 200_000;
 
 /// Marks beyond these are left out and a checkpoint says it all instead, while nothing can be written.
 const MARKS_HELD_MAX: usize = 100_000;
@@ -182,7 +185,8 @@ pub struct Writer {
 impl Writer {
     /// Takes a record into the group; it is safe when the next commit says so. The answer names the record.
     pub fn append(&mut self, now: Now, record: &Record) -> Result<u64, Refusal> {
-        let max = self.options.record_bytes;
+        // What the budget can never hold will not fit later either.
+        let max = self.options.record_bytes.min(self.options.low() / 2);
         let payload = record.payload.iter().map(|part| part.len() as u64).sum::<u64>();
         let Some(description) = record.description.encode().filter(|of| payload + of.len() as u64 <= max) else {
             return Err(Refusal::TooLarge { bytes: payload, max });
@@ -239,6 +243,9 @@ impl Writer {
         }
         if let Some(broken) = &self.broken {
             return Err(Refusal::CannotWrite { why: broken.why.clone() });
+        }
+        if self.table.verdicts.len() >= VERDICTS_MAX {
+            return Err(Refusal::TooMany { records: self.table.verdicts.len() });
         }
         if self.group.bytes.len() as u64 > 4 * self.options.group_bytes.max(self.options.record_bytes / 4) {
             return Err(Refusal::Busy);

@@ -100,11 +100,17 @@ impl Writer {
         Ok(())
     }
 
-    fn create(&mut self, need: u64) -> io::Result<Active> {
+    /// Files made in vain go first; with too many that cannot be removed nothing more is made.
+    pub(in crate::wal) fn make_room_for_a_name(&mut self) -> io::Result<()> {
         self.bury();
         if self.graves.len() >= GRAVES_MAX {
             return Err(io::Error::other("files that were made in vain cannot be removed"));
         }
+        Ok(())
+    }
+
+    fn create(&mut self, need: u64) -> io::Result<Active> {
+        self.make_room_for_a_name()?;
         let number = self.last_number + 1;
         self.last_number = number;
         let name = file_name(number, Purpose::Log);
@@ -223,6 +229,8 @@ impl Writer {
         }
         active.end += bytes.len() as u64;
         let (number, end) = (active.number, active.end);
+        // Segments in front of this one are told by it, as by a seal.
+        self.checkpoint = Some(number);
         self.table.segments.entry(number).and_modify(|segment| segment.bytes = end);
         Ok(())
     }
