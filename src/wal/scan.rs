@@ -214,6 +214,22 @@ impl Scan<'_> {
     }
 }
 
+/// The first place of a block, which begins at `start`, behind `at` where a frame may begin; and the bytes in front of it
+/// that are not zero, in eights.
+fn within(block: &[u8], start: u64, at: u64) -> (Option<u64>, u64) {
+    let mut dirt = 0;
+    for (number, eight) in block.chunks(ALIGN as usize).enumerate() {
+        let place = start + ALIGN * number as u64;
+        if place > at && eight.starts_with(&FRAME_MAGIC) {
+            return (Some(place), dirt);
+        }
+        dirt += if eight.iter().all(|byte| *byte == 0) { 0 } else { ALIGN };
+    }
+    (None, dirt)
+}
+
+static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
 /// A part of a file. What the disk does not give reads as zeros.
 struct Window<'a> {
     medium: &'a mut dyn Medium,
@@ -258,12 +274,17 @@ impl Window<'_> {
         while from < self.length {
             let piece = self.get(from, WINDOW);
             let taken = piece.len() as u64;
-            for (number, eight) in piece.chunks(ALIGN as usize).enumerate() {
-                let place = from + ALIGN * number as u64;
-                if place > at && eight.starts_with(&FRAME_MAGIC) {
-                    return (place, dirt);
+            for (number, block) in piece.chunks(ZEROS.len()).enumerate() {
+                // What was reserved and never written: most of what is ever sought through.
+                if *block == ZEROS[..block.len()] {
+                    continue;
                 }
-                dirt += if eight.iter().all(|byte| *byte == 0) { 0 } else { ALIGN };
+                let start = from + (number * ZEROS.len()) as u64;
+                let (found, more) = within(block, start, at);
+                dirt += more;
+                if let Some(found) = found {
+                    return (found, dirt);
+                }
             }
             from += taken;
             if taken == 0 {
