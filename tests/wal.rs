@@ -4,6 +4,8 @@
 mod disk;
 #[path = "wal/faults.rs"]
 mod faults;
+#[path = "wal/freeing.rs"]
+mod freeing;
 #[path = "wal/golden.rs"]
 mod golden;
 #[path = "wal/model.rs"]

@@ -90,6 +90,8 @@ pub struct State {
     pub lies: Option<Sync>,
     /// The sync of this number (from 1) lies.
     pub lie_at: Option<u64>,
+    /// Places that no file can be read at any more.
+    pub bad: Option<std::ops::Range<u64>>,
     /// What the last lie was about.
     pub lied: Option<Sync>,
     pub was_cut: bool,
@@ -328,6 +330,10 @@ impl Medium for Handle {
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.sim.state();
         state.call("read")?;
+        let end = offset + into.len() as u64;
+        if state.bad.as_ref().is_some_and(|bad| bad.start < end && offset < bad.end) {
+            return Err(Fault::Broken.error());
+        }
         let file = state.files.get(&self.file).ok_or(io::ErrorKind::NotFound)?;
         let rest = file.live.get(offset as usize..).unwrap_or_default();
         let taken = rest.len().min(into.len());

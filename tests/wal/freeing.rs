@@ -1,0 +1,127 @@
+//! What leaves the log, in which order, and what stays for a person.
+
+use std::time::Duration;
+
+use podgate::wal::body::What;
+use podgate::wal::recovery::{OpenError, open};
+use podgate::wal::writer::{Commit, Now, Options, Writer};
+
+use crate::disk::{Sim, Survives};
+use crate::model::{payload, record, small};
+
+const NOW: Now = Now { mono: Duration::ZERO, wall: 1_000 };
+
+fn append(writer: &mut Writer, key: u64) -> u64 {
+    let id = writer.append(NOW, &record(key, 3)).expect("taken");
+    assert_eq!(writer.commit(NOW), Commit::Durable);
+    id
+}
+
+#[test]
+fn one_record_that_nobody_takes_pins_no_disk() {
+    let sim = Sim::seeded(1);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    let held = append(&mut writer, 1);
+    writer.settle_whole(NOW, held, What::Sent);
+    writer.mark(NOW, podgate::wal::body::Mark { record: held, from: 1, to: 2, what: What::Delivered });
+    let mut most = 0;
+    for key in 2..3_000 {
+        let id = append(&mut writer, key);
+        writer.settle_whole(NOW, id, What::Delivered);
+        writer.tend(NOW);
+        most = most.max(writer.stats().segments);
+    }
+    let counts = writer.stats().counts;
+    assert!(most <= 7 && counts.freed > 60 && counts.copied > 5, "{most} segments at once, {counts:?}");
+    drop(writer);
+    sim.cut(Survives::Nothing);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("opens");
+    let back = writer.recovered_after(NOW, 0).expect("it is there");
+    assert_eq!((back.record, back.left.as_slice(), back.doubt), (held, [(0, 1), (2, 3)].as_slice(), true));
+    assert_eq!(back.payload, payload(1));
+}
+
+#[test]
+fn segments_go_in_any_order_and_what_they_settled_stays_settled() {
+    let sim = Sim::seeded(2);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    // A third of the first segments' records is held, which is too much to be copied.
+    let held: Vec<u64> = (0..60).map(|key| append(&mut writer, key + 1)).collect();
+    let first = writer.stats().segments;
+    for id in held.iter().skip(1).step_by(2) {
+        writer.settle_whole(NOW, *id, What::Delivered);
+    }
+    for key in 100..1_000 {
+        let id = append(&mut writer, key);
+        writer.settle_whole(NOW, id, What::Delivered);
+    }
+    writer.commit(NOW);
+    assert!(writer.stats().segments <= first + 2, "{} of {first}", writer.stats().segments);
+    drop(writer);
+    sim.cut(Survives::Nothing);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("opens");
+    let (mut after, mut back) = (0, Vec::new());
+    while let Some(found) = writer.recovered_after(NOW, after) {
+        after = found.record;
+        back.push(after);
+    }
+    let want: Vec<u64> = held.iter().step_by(2).copied().collect();
+    assert_eq!(back, want);
+}
+
+#[test]
+fn verdicts_go_when_their_time_is_over_and_nothing_in_front_of_them_is_unsettled() {
+    let sim = Sim::seeded(3);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    let waiting = append(&mut writer, 1);
+    writer.verdicts(NOW, 500, b"over, and wanted by the record in front").expect("taken");
+    writer.verdicts(NOW, 5_000, b"not over").expect("taken");
+    assert_eq!(writer.commit(NOW), Commit::Durable);
+    let reopened = |writer: Writer| {
+        drop(writer);
+        sim.cut(Survives::Nothing);
+        let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("opens");
+        let (mut after, mut count) = (0, 0);
+        while let Some((origin, _)) = writer.verdicts_after(after) {
+            (after, count) = (origin, count + 1);
+        }
+        (writer, count)
+    };
+    writer.tend(NOW);
+    let (mut writer, both) = reopened(writer);
+    assert_eq!(both, 2);
+    writer.settle_whole(NOW, waiting, What::Delivered);
+    writer.commit(NOW);
+    writer.tend(NOW);
+    writer.close(NOW);
+    let (mut writer, one) = reopened(writer);
+    assert_eq!(one, 1);
+    writer.tend(Now { wall: 6_000, ..NOW });
+    writer.close(NOW);
+    assert_eq!(reopened(writer).1, 0);
+}
+
+// A block that the disk does not give costs what stood in it; the segment is kept, and nothing else is lost.
+#[test]
+fn a_block_that_the_disk_does_not_give_costs_its_records_and_keeps_its_file() {
+    let sim = Sim::seeded(4);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    let ids: Vec<u64> = (1..=6).map(|key| append(&mut writer, key)).collect();
+    drop(writer);
+    sim.cut(Survives::Nothing);
+    sim.state().bad = Some(8_192..8_200);
+    let refused = open(sim.boxed(), small(), 1, NOW).err();
+    assert!(matches!(refused, Some(OpenError::Unreadable { .. })), "it may answer another time: {refused:?}");
+    let salvage = Options { salvage: true, ..small() };
+    let (mut writer, report) = open(sim.boxed(), salvage.clone(), 1, NOW).expect("opens without it");
+    assert!(report.unreadable > 0 && report.records == 5, "{report:?}");
+    let fresh = append(&mut writer, 7);
+    assert!(!ids.contains(&fresh));
+    for id in ids.iter().chain([&fresh]) {
+        writer.settle_whole(NOW, *id, What::Delivered);
+    }
+    writer.commit(NOW);
+    writer.tend(NOW);
+    assert!(sim.files().contains_key("0000000000000001.wal"), "it is kept for a person");
+    assert_eq!(writer.unsettled(), 0);
+}
