@@ -279,6 +279,10 @@ impl Owner {
                 Commit::Nothing => Err(Refusal::Busy),
             });
         }
+        if matches!(done, Commit::Refused(_)) {
+            // Readiness hears of it at once.
+            self.publish();
+        }
         if self.writer.is_settled() {
             self.flushes.drain(..).for_each(|answer| _ = answer.send(()));
         }

@@ -246,8 +246,20 @@ fn leave_room(found: &mut Survey) {
 /// Takes the newest checkpoint that is whole. Everything behind it is scanned.
 fn begin_at_checkpoint(disk: &mut dyn Disk, files: &BTreeMap<u64, File>, salt: u64, found: &mut Survey) {
     for (number, file) in files.iter().rev() {
-        let Some((lines, totals, clean)) = checkpoint_of(disk, *number, file.salt(salt)) else { continue };
-        found.table.replace(lines);
+        // Twice: parts are taken one by one, and only when all of them are whole.
+        let salt = file.salt(salt);
+        if checkpoint_of(disk, *number, salt, &mut |_| {}).is_none() {
+            continue;
+        }
+        let mut names = BTreeMap::new();
+        let table = &mut found.table;
+        table.clear();
+        let taken = checkpoint_of(disk, *number, salt, &mut |lines| table.add(lines, &mut names));
+        let Some((totals, clean)) = taken else {
+            // The disk took back what it gave; without a checkpoint everything is scanned.
+            table.clear();
+            continue;
+        };
         found.totals = totals;
         found.checkpoint = Some(*number);
         found.previous = *number;
@@ -259,10 +271,16 @@ fn begin_at_checkpoint(disk: &mut dyn Disk, files: &BTreeMap<u64, File>, salt: u
     }
 }
 
-fn checkpoint_of(disk: &mut dyn Disk, number: u64, salt: u64) -> Option<(Vec<Line>, Totals, bool)> {
+/// Hands out the lines of the checkpoint at a segment's end; the totals there, and whether the log was closed by it.
+fn checkpoint_of(
+    disk: &mut dyn Disk,
+    number: u64,
+    salt: u64,
+    visit: &mut dyn FnMut(Vec<Line>),
+) -> Option<(Totals, bool)> {
     let mut medium = disk.open(&file_name(number, Purpose::Log)).ok()?;
     let (mut at, clean) = seal_of(&mut *medium, salt)?;
-    let (mut all, mut expected) = (Vec::new(), 0);
+    let mut expected = 0;
     loop {
         let mut head = [0u8; HEAD_BYTES];
         read_full(&mut *medium, at, &mut head).ok()?;
@@ -272,12 +290,12 @@ fn checkpoint_of(disk: &mut dyn Disk, number: u64, salt: u64) -> Option<(Vec<Lin
         if part != expected {
             return None;
         }
-        all.extend(lines);
+        visit(lines);
         expected += 1;
         at += head.room();
         if expected == parts {
             let totals = Totals { sequence: head.sequence, records: head.records, items: head.total };
-            return Some((all, totals, clean));
+            return Some((totals, clean));
         }
     }
 }
@@ -425,7 +443,8 @@ impl Reading<'_> {
         }
         self.parts.extend(lines);
         if part + 1 == parts {
-            self.table.replace(std::mem::take(&mut self.parts));
+            self.table.clear();
+            self.table.add(std::mem::take(&mut self.parts), &mut BTreeMap::new());
             self.told = true;
         }
     }

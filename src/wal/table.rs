@@ -214,7 +214,7 @@ impl Table {
     }
 
     /// A checkpoint says everything that was known: what stood here before is forgotten, segments stay.
-    pub fn replace(&mut self, lines: Vec<Line>) {
+    pub fn clear(&mut self) {
         self.entries.clear();
         self.partial.clear();
         self.verdicts.clear();
@@ -222,7 +222,10 @@ impl Table {
         for segment in self.segments.values_mut() {
             (segment.live, segment.live_bytes) = (0, 0);
         }
-        let mut names = BTreeMap::new();
+    }
+
+    /// Takes lines of a checkpoint; `names` are the pipelines that earlier lines of it named.
+    pub fn add(&mut self, lines: Vec<Line>, names: &mut BTreeMap<u16, u16>) {
         for line in lines {
             match line {
                 Line::Pipeline { number, name } => {
