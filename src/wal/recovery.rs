@@ -49,8 +49,10 @@ pub struct Report {
     pub items: u64,
     /// Records that had been handed to an exporter.
     pub in_doubt: u64,
-    /// Frames that could not be read, as far as a scan tells, and records of segments that are gone. Records whose frames
-    /// turn out damaged when they are read are counted then ([`crate::wal::writer::stats::Counts::lost`]).
+    /// Frames that could not be read, as far as a scan tells, and records of segments that are gone. A record that was
+    /// settled behind the last checkpoint is counted too, because nobody knows any more which one it was: never too few.
+    /// Records whose frames turn out damaged when they are read are counted then, with what was unsettled of them
+    /// ([`crate::wal::writer::stats::Counts::lost`]).
     pub lost: Lost,
     /// Damaged stretches.
     pub damaged: u64,

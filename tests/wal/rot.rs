@@ -137,7 +137,9 @@ fn flip(survives: Survives) -> (u64, u64) {
                 assert!(if exact { told == 1 } else { report.torn > 0 }, "{place}: {report:?}, {found_damaged}");
             }
             None => {
-                assert_eq!((gone.len(), told), (0, 0), "{place}: {report:?}");
+                // Of a record that was settled behind the last checkpoint, a scan cannot tell that nobody needs it.
+                let most = u64::from(hit.is_some_and(|frame| frame.kind == Kind::Payload));
+                assert!(gone.is_empty() && told <= most, "{place}: {report:?}, {found_damaged}");
                 let settled = hit.is_some_and(|frame| frame.kind == Kind::Settled);
                 assert!(again.is_empty() || settled, "{place}: {again:?} came back");
             }
