@@ -206,14 +206,14 @@ impl Owner {
     async fn run(mut self, mut queue: mpsc::Receiver<Ask>) {
         let closer = loop {
             let wait = self.writer.due_in(self.clock.now()).unwrap_or(TEND).min(TEND);
-            let first = match timeout(wait, queue.recv()).await {
-                Ok(Some(Ask::Close(closer))) => break Some(closer),
-                Ok(Some(ask)) => Some(ask),
+            match timeout(wait, queue.recv()).await {
+                Ok(Some(first)) => {
+                    if let Some(closer) = self.gather(first, &mut queue) {
+                        break Some(closer);
+                    }
+                }
                 Ok(None) => break None,
-                Err(_) => None,
-            };
-            if let Some(ask) = first {
-                self.take(ask);
+                Err(_) => {}
             }
             self.work();
         };
@@ -230,6 +230,24 @@ impl Owner {
         if let Some(closer) = closer {
             _ = closer.send(());
         }
+    }
+
+    /// Takes what has queued up, as far as a group goes: what waited for a sync has waited long enough to be due, and would
+    /// be a group each. Whoever wants the log closed ends it.
+    fn gather(&mut self, first: Ask, queue: &mut mpsc::Receiver<Ask>) -> Option<oneshot::Sender<()>> {
+        let mut next = Some(first);
+        for _ in 0..QUEUE {
+            match next {
+                Some(Ask::Close(closer)) => return Some(closer),
+                Some(ask) => self.take(ask),
+                None => break,
+            }
+            if self.writer.is_group_full() {
+                break;
+            }
+            next = queue.try_recv().ok();
+        }
+        None
     }
 
     fn work(&mut self) {
@@ -295,6 +313,8 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::wal::body::Description;
     use crate::wal::files::Folder;
@@ -352,5 +372,88 @@ mod tests {
         log.close().await;
         let third = Log::open(at(folder.path()), Options::default(), 7, || 0).await;
         assert!(third.is_ok(), "closed is given back");
+    }
+
+    /// How many syncs were begun, and the words that they wait for.
+    type Gate = Arc<(AtomicUsize, Mutex<std::sync::mpsc::Receiver<()>>)>;
+
+    /// A folder whose syncs wait for a word each, as long as somebody gives words.
+    struct Gated(Folder, Gate);
+    struct GatedFile(Box<dyn crate::wal::disk::Medium>, Gate);
+
+    impl Disk for Gated {
+        fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+            self.0.list()
+        }
+        fn create(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::Medium>> {
+            Ok(Box::new(GatedFile(self.0.create(name)?, Arc::clone(&self.1))))
+        }
+        fn open(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::Medium>> {
+            self.0.open(name)
+        }
+        fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
+            self.0.cut(name, length)
+        }
+        fn unlink(&mut self, name: &str) -> io::Result<()> {
+            self.0.unlink(name)
+        }
+        fn sync_folder(&mut self) -> io::Result<()> {
+            self.0.sync_folder()
+        }
+        fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>> {
+            self.0.lock()
+        }
+    }
+
+    impl crate::wal::disk::Medium for GatedFile {
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write_at(offset, bytes)
+        }
+        fn read_at(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+            self.0.read_at(offset, into)
+        }
+        fn allocate(&mut self, bytes: u64) -> io::Result<()> {
+            self.0.allocate(bytes)
+        }
+        fn sync(&mut self) -> io::Result<()> {
+            self.1.0.fetch_add(1, Ordering::SeqCst);
+            _ = self.1.1.lock().expect("one owner").recv();
+            self.0.sync()
+        }
+        fn length(&mut self) -> io::Result<u64> {
+            self.0.length()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_waited_for_a_sync_is_one_group_and_nothing_is_acknowledged_before_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (words, gate) = std::sync::mpsc::channel();
+        let path = folder.path().to_owned();
+        let gate: Gate = Arc::new((AtomicUsize::new(0), Mutex::new(gate)));
+        let held = Arc::clone(&gate);
+        let disk = move || -> Box<dyn Disk> { Box::new(Gated(Folder::at(&path), Arc::clone(&held))) };
+        let (log, _) = Log::open(disk, Options::default(), 7, || 0).await.expect("opened");
+        let mut first = tokio::task::JoinSet::new();
+        let mut others = tokio::task::JoinSet::new();
+        let append = |name: &'static str, log: Log| async move { log.append(record(name)).await.expect("taken") };
+        first.spawn(append("first", log.clone()));
+        while gate.0.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // The owner is in the first one's sync.
+        (0..100).for_each(|_| _ = others.spawn(append("others", log.clone())));
+        while log.asks.capacity() > QUEUE - 100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(timeout(Duration::from_millis(50), others.join_next()).await.is_err(), "no sync has returned");
+        // One for the first, one for all that queued up behind it.
+        (0..2).for_each(|_| words.send(()).expect("waited for"));
+        let all = async { first.join_all().await.len() + others.join_all().await.len() };
+        assert_eq!(timeout(Duration::from_secs(20), all).await, Ok(101), "one group each would want a sync each");
+        // Whatever else is synced need not wait.
+        drop(words);
+        log.close().await;
+        assert_eq!(log.stats().counts.groups, 2);
     }
 }

@@ -286,12 +286,17 @@ impl Writer {
 
     /// How long until [`Writer::commit`] should be called; `None` when there is nothing to write.
     pub fn due_in(&self, now: Now) -> Option<Duration> {
-        if self.group.bytes.len() as u64 >= self.options.group_bytes {
+        if self.is_group_full() {
             return Some(Duration::ZERO);
         }
         let ends = [(self.group_since, self.options.group_wait), (self.marks_since, self.settle_wait())];
         let due = ends.into_iter().filter_map(|(since, wait)| Some(since? + wait)).min()?;
         Some(due.saturating_sub(now.mono))
+    }
+
+    /// No more is gathered before the next commit.
+    pub fn is_group_full(&self) -> bool {
+        self.group.bytes.len() as u64 >= self.options.group_bytes
     }
 
     /// While nothing can be written, marks are tried as often as the disk is.
