@@ -41,7 +41,7 @@ fn live(seed: u64, range: Range<u64>, fault: Option<Fault>) -> Result<u64, Strin
 }
 
 fn every() -> usize {
-    if std::env::var_os("PODGATE_WAL_CUTS").is_some() { 1 } else { 5 }
+    if std::env::var_os("PODGATE_WAL_CUTS").is_some() { 1 } else { 9 }
 }
 
 #[test]

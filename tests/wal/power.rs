@@ -6,7 +6,7 @@ use crate::disk::{Sim, Survives, Sync};
 use crate::model::Model;
 
 fn seeds() -> u64 {
-    std::env::var("PODGATE_WAL_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+    std::env::var("PODGATE_WAL_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
 }
 
 /// What many lives came to.
