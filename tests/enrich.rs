@@ -99,7 +99,7 @@ async fn explain_tells_the_rules_the_runs_and_why_nothing_was_found() {
     let by_ip = ask("ip", "10.1.0.3");
     assert_eq!((&by_ip["found"], &by_ip["pod"]["summary"]["uid"]), (&true.into(), &uid(2).into()));
     let node = ask("ip", "192.168.0.1");
-    assert!(node["why_not"].as_str().expect("a reason").contains("address of a node"), "{node}");
+    assert!(node["why_not"].as_str().expect("a reason").contains("node's address"), "{node}");
     let made = UnixNanos::now().saturating_sub(Duration::from_secs(10));
     let sent = [resource(&[("k8s.pod.uid", &uid(2)), ("service.instance.id", "c7b2a9be-45b7-4a3f-9f5b-0c4fd8d1d8aa")])];
     rig.consumer.consume(payload(&sent, made)).await.expect("accepted");

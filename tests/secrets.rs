@@ -156,7 +156,7 @@ fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
     let mut log = running.wait_for("everything is ready");
     ask(ports[0], "POST", "/v1/traces", &one_span("a"));
     ask(ports[0], "GET", "/nothing", "");
-    log += &running.wait_for("next hop does not take data");
+    log += &running.wait_for("next hop is not accepting data");
     for (port, page) in [
         (ports[1], "/"),
         (ports[1], "/v1/balance"),
@@ -174,6 +174,6 @@ fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
     log += &running.wait_for("SIGTERM: draining");
     running.signal("TERM");
     log += &running.end().1;
-    assert!(log.contains("debug") && log.contains("next hop does not take data"), "{log}");
+    assert!(log.contains("debug") && log.contains("next hop is not accepting data"), "{log}");
     assert_clean(&log, "the log");
 }

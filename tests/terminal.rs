@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -184,4 +185,14 @@ fn levels_of_the_log_have_colours_at_a_terminal_unless_they_are_not_wanted() {
         assert_eq!(bytes.contains("\u{1b}[32minfo \u{1b}[0m"), colored, "{environment:?}: {bytes:?}");
         assert!(terminal.text().contains(" info  everything is ready"), "{}", terminal.text());
     }
+}
+
+#[test]
+fn through_a_restart_with_a_late_status_the_demo_gives_no_container_id_wrong() {
+    let arguments = ["demo", "--plain", "--format", "json", "--traces", "50", "--duration", "10s"];
+    let demo = Command::new(env!("CARGO_BIN_EXE_podgate")).args(arguments).output().expect("the binary runs");
+    let printed = String::from_utf8_lossy(&demo.stdout);
+    // Its exit code says so: 0 where some were right and none was wrong.
+    assert!(demo.status.success(), "{printed}");
+    assert!(printed.contains("container_id_after"), "a container restarted meanwhile: {printed}");
 }

@@ -21,7 +21,7 @@ pub enum Malformed {
     Unexpected(u32),
     #[error("values nest deeper than 64")]
     Depth,
-    #[error("an id has neither its length nor none")]
+    #[error("an id must be empty or have its full length")]
     Id,
     #[error("a string is not UTF-8")]
     Utf8,

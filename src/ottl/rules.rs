@@ -69,7 +69,7 @@ impl<T> Rule<T> {
         if mode != ErrorMode::Silent && !self.said.swap(true, Ordering::Relaxed) {
             let (at, met) = failing(&self.text, self.grammar, self.syntax, item).unwrap_or_default();
             let text = marked(&self.text, at);
-            tracing::warn!(text, error = failure.0, met, "an OTTL text failed; said once, counted from now on");
+            tracing::warn!(text, error = failure.0, met, "an OTTL statement failed; further failures are only counted");
         }
         if mode == ErrorMode::Propagate { Err(failure) } else { Ok(()) }
     }

@@ -442,7 +442,7 @@ impl ExporterDelivery {
         let Trouble { code, message, cure } = trouble;
         let cure = cure.as_deref().unwrap_or_default();
         self.status.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
-        tracing::warn!(exporter = %self.path, endpoint, code, cause = message, cure, "next hop does not take data");
+        tracing::warn!(exporter = %self.path, endpoint, code, cause = message, cure, "next hop is not accepting data");
     }
 
     fn say_losses(&self, tally: &Tally) {

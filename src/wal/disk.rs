@@ -4,8 +4,8 @@
 
 use std::io;
 
-/// One folder. A name made, or gone, survives a power cut once [`Disk::sync_folder`] has returned.
-pub trait Disk: Send {
+/// One folder. A name made, or gone, survives a power cut once [`LogDisk::sync_folder`] has returned.
+pub trait LogDisk: Send {
     /// Names and lengths of the files, in no order.
     fn list(&mut self) -> io::Result<Vec<(String, u64)>>;
     /// A new file; an error where the name is taken.

@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use crate::wal::disk::{Disk, Medium};
+use crate::wal::disk::{LogDisk, Medium};
 
 /// What is locked, instead of the folder itself, because not every network file system locks folders.
 const LOCK: &str = "lock";
 /// The lock file, and strangers, are listed too; a folder with more names than this is not a log's.
 const NAMES_MAX: usize = 100_000;
 
-pub struct Folder {
+pub struct LogFolder {
     path: PathBuf,
 }
 
-impl Folder {
+impl LogFolder {
     /// The folder has to exist.
-    pub fn at(path: &Path) -> Folder {
-        Folder { path: path.to_owned() }
+    pub fn at(path: &Path) -> LogFolder {
+        LogFolder { path: path.to_owned() }
     }
 }
 
-impl Disk for Folder {
+impl LogDisk for LogFolder {
     fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_the_lock_is_of_one() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut disk = Folder::at(folder.path());
+        let mut disk = LogFolder::at(folder.path());
         let mut medium = disk.create("a").expect("made");
         medium.allocate(8192).expect("room");
         write_all(&mut *medium, 4096, b"hello").expect("written");
@@ -138,9 +138,9 @@ mod tests {
         assert_eq!(read_full(&mut *again, 4094, &mut bytes).expect("read"), 7);
         assert_eq!(&bytes[..7], b"\0\0hello");
         let held = disk.lock().expect("asked").expect("free");
-        assert!(Folder::at(folder.path()).lock().expect("asked").is_none(), "a second process waits");
+        assert!(LogFolder::at(folder.path()).lock().expect("asked").is_none(), "a second process waits");
         drop(held);
-        assert!(Folder::at(folder.path()).lock().expect("asked").is_some());
+        assert!(LogFolder::at(folder.path()).lock().expect("asked").is_some());
         assert_eq!(disk.create("a").err().expect("taken").kind(), io::ErrorKind::AlreadyExists);
         disk.unlink("a").expect("gone");
         assert_eq!(disk.unlink("a").expect_err("gone already").kind(), io::ErrorKind::NotFound);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wal::disk::{Disk, read_full};
+use crate::wal::disk::{LogDisk, read_full};
 use crate::wal::format::{BLOCK, Header, Kind, Purpose, file_name, of_file_name};
 use crate::wal::recovery::{OpenError, Report, survey};
 use crate::wal::scan::{Lost, scan};
@@ -10,7 +10,7 @@ use crate::wal::table::Unsettled;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct InspectedFile {
     pub name: String,
     pub bytes: u64,
     /// What the header says, or what is wrong with it.
@@ -30,7 +30,7 @@ pub struct File {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    pub files: Vec<File>,
+    pub files: Vec<InspectedFile>,
     /// What a start would find.
     pub report: Report,
     pub unsettled: Vec<Unsettled>,
@@ -48,7 +48,7 @@ impl Inspection {
 }
 
 /// Reads the log; with `whole` every byte of every file, as `verify` does.
-pub fn inspect(disk: &mut dyn Disk, whole: bool) -> Result<Inspection, OpenError> {
+pub fn inspect(disk: &mut dyn LogDisk, whole: bool) -> Result<Inspection, OpenError> {
     let survey = survey(disk)?;
     let failed = |error| OpenError::Disk { what: "listed", error };
     let mut names: BTreeMap<(u64, String), u64> = BTreeMap::new();
@@ -61,7 +61,7 @@ pub fn inspect(disk: &mut dyn Disk, whole: bool) -> Result<Inspection, OpenError
     let salt = survey.salt.unwrap_or(0);
     let mut files = Vec::with_capacity(names.len());
     for ((number, name), bytes) in names {
-        let mut file = File { bytes, header: header(disk, &name), ..empty(name) };
+        let mut file = InspectedFile { bytes, header: header(disk, &name), ..empty(name) };
         if whole {
             read(disk, &mut file, number, salt, &headers);
         }
@@ -77,8 +77,8 @@ pub fn inspect(disk: &mut dyn Disk, whole: bool) -> Result<Inspection, OpenError
     Ok(Inspection { files, report, unsettled, bytes })
 }
 
-fn empty(name: String) -> File {
-    File {
+fn empty(name: String) -> InspectedFile {
+    InspectedFile {
         name,
         bytes: 0,
         header: Err(String::new()),
@@ -94,14 +94,14 @@ fn empty(name: String) -> File {
     }
 }
 
-fn header(disk: &mut dyn Disk, name: &str) -> Result<Header, String> {
+fn header(disk: &mut dyn LogDisk, name: &str) -> Result<Header, String> {
     let mut block = vec![0u8; BLOCK as usize];
     let mut medium = disk.open(name).map_err(|error| error.to_string())?;
     let read = read_full(&mut *medium, 0, &mut block).map_err(|error| error.to_string())?;
     Header::decode(&block[..read]).map_err(|fault| fault.to_string())
 }
 
-fn read(disk: &mut dyn Disk, file: &mut File, number: u64, salt: u64, headers: &[Header]) {
+fn read(disk: &mut dyn LogDisk, file: &mut InspectedFile, number: u64, salt: u64, headers: &[Header]) {
     let purpose = of_file_name(&file.name).map_or(Purpose::Log, |(_, purpose)| purpose);
     let Ok(mut medium) = disk.open(&file_name(number, purpose)) else { return };
     let log = |header: &&Header| header.purpose == Purpose::Log && header.number > number;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::wal::body::{Mark, What};
-use crate::wal::disk::Disk;
+use crate::wal::disk::LogDisk;
 use crate::wal::recovery::{OpenError, Report, open};
 use crate::wal::writer::reading::Recovered;
 use crate::wal::writer::stats::Stats;
@@ -52,7 +52,7 @@ impl Log {
     /// Opens a folder on a thread of its own. [`OpenError::Held`] while another process has it: ask again later. Where
     /// the disk does not give all bytes several times in a row, the log opens without them and says so.
     pub async fn open(
-        disk: impl Fn() -> Box<dyn Disk> + Send + 'static,
+        disk: impl Fn() -> Box<dyn LogDisk> + Send + 'static,
         options: Options,
         random: u64,
         wall: Wall,
@@ -152,7 +152,7 @@ impl Log {
 
 /// Reads that failed are tried again, because what is not read now is not found later either.
 async fn open_at_last(
-    disk: impl Fn() -> Box<dyn Disk>,
+    disk: impl Fn() -> Box<dyn LogDisk>,
     options: Options,
     random: u64,
     clock: Clock,
@@ -317,16 +317,16 @@ mod tests {
 
     use super::*;
     use crate::wal::body::Description;
-    use crate::wal::files::Folder;
+    use crate::wal::files::LogFolder;
 
     fn record(text: &str) -> Record {
         let description = Description { pipeline: "traces".to_owned(), ..Description::default() };
         Record { description, items: 2, payload: vec![Bytes::copy_from_slice(text.as_bytes())] }
     }
 
-    fn at(folder: &std::path::Path) -> impl Fn() -> Box<dyn Disk> + Send + 'static {
+    fn at(folder: &std::path::Path) -> impl Fn() -> Box<dyn LogDisk> + Send + 'static {
         let folder = folder.to_owned();
-        move || Box::new(Folder::at(&folder))
+        move || Box::new(LogFolder::at(&folder))
     }
 
     async fn opened(folder: &std::path::Path) -> (Log, Report) {
@@ -378,10 +378,10 @@ mod tests {
     type Gate = Arc<(AtomicUsize, Mutex<std::sync::mpsc::Receiver<()>>)>;
 
     /// A folder whose syncs wait for a word each, as long as somebody gives words.
-    struct Gated(Folder, Gate);
+    struct Gated(LogFolder, Gate);
     struct GatedFile(Box<dyn crate::wal::disk::Medium>, Gate);
 
-    impl Disk for Gated {
+    impl LogDisk for Gated {
         fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
             self.0.list()
         }
@@ -432,7 +432,7 @@ mod tests {
         let path = folder.path().to_owned();
         let gate: Gate = Arc::new((AtomicUsize::new(0), Mutex::new(gate)));
         let held = Arc::clone(&gate);
-        let disk = move || -> Box<dyn Disk> { Box::new(Gated(Folder::at(&path), Arc::clone(&held))) };
+        let disk = move || -> Box<dyn LogDisk> { Box::new(Gated(LogFolder::at(&path), Arc::clone(&held))) };
         let (log, _) = Log::open(disk, Options::default(), 7, || 0).await.expect("opened");
         let mut first = tokio::task::JoinSet::new();
         let mut others = tokio::task::JoinSet::new();

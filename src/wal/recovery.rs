@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::wal::body::{Description, Line, Mark, Place, What, checkpoint_part, of_seal};
-use crate::wal::disk::{Disk, read_full};
+use crate::wal::disk::{LogDisk, read_full};
 use crate::wal::format::{
     BLOCK, HEAD_BYTES, Head, Header, HeaderFault, Kind, Purpose, Totals, file_name, of_file_name,
 };
 use crate::wal::scan::{Found, Lost, Scanned, frame_at, scan, seal_of};
-use crate::wal::table::{Entry, Segment, Table, Verdicts};
-use crate::wal::writer::group::Group;
+use crate::wal::table::{RecordEntry, Segment, Table, Verdicts};
+use crate::wal::writer::group::CommitGroup;
 use crate::wal::writer::stats::{Counts, Rate};
 use crate::wal::writer::{Now, Options, Writer};
 
@@ -98,7 +98,12 @@ pub(in crate::wal) struct Survey {
 }
 
 /// Opens the log for writing. `random` salts a new log.
-pub fn open(mut disk: Box<dyn Disk>, options: Options, random: u64, now: Now) -> Result<(Writer, Report), OpenError> {
+pub fn open(
+    mut disk: Box<dyn LogDisk>,
+    options: Options,
+    random: u64,
+    now: Now,
+) -> Result<(Writer, Report), OpenError> {
     let failed = |what| move |error| OpenError::Disk { what, error };
     let lock = disk.lock().map_err(failed("locked"))?.ok_or(OpenError::Held)?;
     let found = survey(&mut *disk)?;
@@ -118,7 +123,7 @@ pub fn open(mut disk: Box<dyn Disk>, options: Options, random: u64, now: Now) ->
         boot: found.boot + 1,
         table: found.table,
         active: None,
-        group: Group::new(totals),
+        group: CommitGroup::new(totals),
         group_since: None,
         marks: Vec::new(),
         marks_since: None,
@@ -165,7 +170,7 @@ fn count_crashes(writer: &mut Writer, report: &mut Report, now: Now) {
 }
 
 /// Reads what there is and changes nothing.
-pub(in crate::wal) fn survey(disk: &mut dyn Disk) -> Result<Survey, OpenError> {
+pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError> {
     let failed = |what| move |error| OpenError::Disk { what, error };
     let (mut files, mut found) = (BTreeMap::new(), empty());
     for (name, length) in disk.list().map_err(failed("listed"))? {
@@ -228,7 +233,7 @@ fn empty() -> Survey {
 }
 
 /// With how many bytes the disk did not give: the rest of such a segment may be whole.
-fn header_of(disk: &mut dyn Disk, name: &str) -> io::Result<(Result<Header, HeaderFault>, u64)> {
+fn header_of(disk: &mut dyn LogDisk, name: &str) -> io::Result<(Result<Header, HeaderFault>, u64)> {
     let mut block = vec![0u8; BLOCK as usize];
     let mut medium = disk.open(name)?;
     Ok(match read_full(&mut *medium, 0, &mut block) {
@@ -246,7 +251,7 @@ fn leave_room(found: &mut Survey) {
 }
 
 /// Takes the newest checkpoint that is whole. Everything behind it is scanned.
-fn begin_at_checkpoint(disk: &mut dyn Disk, files: &BTreeMap<u64, File>, salt: u64, found: &mut Survey) {
+fn begin_at_checkpoint(disk: &mut dyn LogDisk, files: &BTreeMap<u64, File>, salt: u64, found: &mut Survey) {
     for (number, file) in files.iter().rev() {
         // Twice: parts are taken one by one, and only when all of them are whole.
         let salt = file.salt(salt);
@@ -275,7 +280,7 @@ fn begin_at_checkpoint(disk: &mut dyn Disk, files: &BTreeMap<u64, File>, salt: u
 
 /// Hands out the lines of the checkpoint at a segment's end; the totals there, and whether the log was closed by it.
 fn checkpoint_of(
-    disk: &mut dyn Disk,
+    disk: &mut dyn LogDisk,
     number: u64,
     salt: u64,
     visit: &mut dyn FnMut(Vec<Line>),
@@ -303,7 +308,7 @@ fn checkpoint_of(
 }
 
 /// Scans the segments behind the checkpoint, oldest first.
-fn scan_rest(disk: &mut dyn Disk, files: &BTreeMap<u64, File>, salt: u64, found: &mut Survey) -> io::Result<()> {
+fn scan_rest(disk: &mut dyn LogDisk, files: &BTreeMap<u64, File>, salt: u64, found: &mut Survey) -> io::Result<()> {
     let from = found.checkpoint.map_or(0, |number| number + 1);
     let rest: Vec<(&u64, &File)> = files.range(from..).collect();
     let mut known = found.checkpoint.map(|_| found.totals);
@@ -363,7 +368,7 @@ fn start_of(
 }
 
 /// The next segment whose first frame is there: one whose first group never came has no say.
-fn next_of<'a>(disk: &mut dyn Disk, later: &[(&u64, &'a File)], salt: u64) -> io::Result<Option<&'a Header>> {
+fn next_of<'a>(disk: &mut dyn LogDisk, later: &[(&u64, &'a File)], salt: u64) -> io::Result<Option<&'a Header>> {
     for (number, file) in later {
         let Ok(header) = &file.header else { continue };
         let mut medium = disk.open(&file_name(**number, Purpose::Log))?;
@@ -425,7 +430,7 @@ impl Reading<'_> {
                 let name = Description::decode(body).map_or("(of a later version)".to_owned(), |of| of.pipeline);
                 let (pipeline, items) = (self.table.pipeline(&name), head.items);
                 let place = Some(place);
-                let entry = Entry { place, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
+                let entry = RecordEntry { place, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
                 self.table.insert(head.origin, entry);
             }
             Kind::Verdicts => {

@@ -10,7 +10,7 @@ use crate::wal::ranges::Ranges;
 
 /// A record with unsettled items.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct RecordEntry {
     /// `None` while its group is not durable.
     pub place: Option<Place>,
     pub items: u32,
@@ -62,7 +62,7 @@ const PIPELINES_MAX: usize = 1_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct Table {
-    pub entries: BTreeMap<u64, Entry>,
+    pub entries: BTreeMap<u64, RecordEntry>,
     /// Of records that are settled in part.
     pub partial: BTreeMap<u64, Ranges>,
     pub segments: BTreeMap<u64, Segment>,
@@ -89,7 +89,7 @@ impl Table {
     }
 
     /// A record that is new here, or was found again at a later place.
-    pub fn insert(&mut self, record: u64, entry: Entry) {
+    pub fn insert(&mut self, record: u64, entry: RecordEntry) {
         if self.entries.contains_key(&record) {
             if let Some(place) = entry.place {
                 self.place(record, place);
@@ -101,7 +101,7 @@ impl Table {
             of.items += u64::from(entry.left);
         }
         let place = entry.place;
-        self.entries.insert(record, Entry { place: None, ..entry });
+        self.entries.insert(record, RecordEntry { place: None, ..entry });
         if let Some(place) = place {
             self.place(record, place);
         }
@@ -162,7 +162,7 @@ impl Table {
     }
 
     /// Takes a record out, with what is left of it.
-    pub fn forget(&mut self, record: u64) -> Option<Entry> {
+    pub fn forget(&mut self, record: u64) -> Option<RecordEntry> {
         self.partial.remove(&record);
         let entry = self.entries.remove(&record)?;
         if let Some(of) = self.pipelines.get_mut(usize::from(entry.pipeline)) {
@@ -207,7 +207,7 @@ impl Table {
         });
         let records = self.entries.iter().filter_map(|(record, of)| {
             let settled = self.partial.get(record).cloned().unwrap_or_default();
-            let Entry { items, pipeline, sent, doubt, crashes, .. } = *of;
+            let RecordEntry { items, pipeline, sent, doubt, crashes, .. } = *of;
             Some(Line::Record { record: *record, place: of.place?, items, pipeline, sent, doubt, crashes, settled })
         });
         names.chain(verdicts).chain(records)
@@ -237,7 +237,7 @@ impl Table {
                 Line::Record { record, place, items, pipeline, sent, doubt, crashes, settled } => {
                     let pipeline = names.get(&pipeline).copied().unwrap_or(u16::MAX);
                     let place = Some(place);
-                    self.insert(record, Entry { place, items, left: items, pipeline, sent, doubt, crashes });
+                    self.insert(record, RecordEntry { place, items, left: items, pipeline, sent, doubt, crashes });
                     settled.iter().for_each(|(from, to)| _ = self.settle(record, from, to));
                 }
             }

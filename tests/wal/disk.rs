@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use podgate::wal::disk::{Disk, Medium};
+use podgate::wal::disk::{LogDisk, Medium};
 
 const SECTOR: usize = 512;
 
@@ -121,7 +121,7 @@ impl Sim {
         self.0.lock().expect("no test panics in here")
     }
 
-    pub fn boxed(&self) -> Box<dyn Disk> {
+    pub fn boxed(&self) -> Box<dyn LogDisk> {
         Box::new(self.clone())
     }
 
@@ -227,7 +227,7 @@ fn place(into: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     into[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-impl Disk for Sim {
+impl LogDisk for Sim {
     fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
         let mut state = self.state();
         state.call("list")?;

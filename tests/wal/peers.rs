@@ -94,7 +94,7 @@ fn a_segment_that_is_gone_already_stops_no_start() {
     }
     drop(writer);
     model.sim.cut(Survives::Everything);
-    podgate::wal::disk::Disk::unlink(&mut model.sim.clone(), &file_name(1, Purpose::Log)).expect("there");
+    podgate::wal::disk::LogDisk::unlink(&mut model.sim.clone(), &file_name(1, Purpose::Log)).expect("there");
     let (mut writer, report) = open(model.sim.boxed(), model.options.clone(), 1, NOW).expect("opens");
     assert!(report.missing.0 > 0, "and says what went with it: {report:?}");
     writer.append(NOW, &record(1, 1)).expect("taken");

@@ -140,7 +140,7 @@ fn extract(item: &Section<'_>, key: Option<String>) -> Option<Action> {
     let pattern = pattern(item, "pattern")?;
     let names: Vec<Option<&str>> = pattern.capture_names().skip(1).collect();
     if names.is_empty() || names.contains(&None) {
-        let message = "every group of the pattern becomes an attribute and needs a name, and there is none without";
+        let message = "every capture group must be named, because each becomes an attribute";
         return item.invalid(
             "pattern",
             message,

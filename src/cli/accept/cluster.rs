@@ -46,11 +46,11 @@ impl ApiRefusal {
     }
 }
 
-pub struct Cluster {
+pub struct AcceptCluster {
     pub api: Api,
 }
 
-impl Cluster {
+impl AcceptCluster {
     pub async fn get(&self, path: &str) -> Result<Value, ApiRefusal> {
         in_time(self.api.get(path, Form::Whole)).await
     }
@@ -92,7 +92,7 @@ async fn in_time(asked: impl Future<Output = Result<ApiAnswer, String>>) -> Resu
 
 /// Follows the pods of a run. Whoever waits for something waits here, so that no event is left lying.
 pub struct Eyes<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a AcceptCluster,
     list: String,
     pub pods: Pods,
     watch: Option<ApiAnswer>,
@@ -103,7 +103,7 @@ pub struct Eyes<'a> {
 }
 
 impl<'a> Eyes<'a> {
-    pub fn new(cluster: &'a Cluster, stage: &ObjectParts) -> Eyes<'a> {
+    pub fn new(cluster: &'a AcceptCluster, stage: &ObjectParts) -> Eyes<'a> {
         let list = format!("{}?labelSelector={LABEL}%3D{}", stage.pods_path(), stage.namespace);
         let (pods, lines) = (Pods::default(), LineSplitter::default());
         Eyes { cluster, list, pods, watch: None, lines, version: None, heard: Instant::now() }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// An API server that answers each request with the next of these bodies, and notes what was asked.
-    async fn scripted(bodies: Vec<String>) -> (Cluster, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
+    async fn scripted(bodies: Vec<String>) -> (AcceptCluster, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let (notes, bodies) = (asked.clone(), Mutex::new(bodies.into_iter()));
         let pages: PageFn = Arc::new(move |request| {
@@ -243,7 +243,7 @@ mod tests {
             let (_stop, stopped) = tokio::sync::watch::channel(false);
             page::serve(listener, pages, stopped).await;
         });
-        (Cluster { api: Api::new(Credentials::Url(url)) }, asked, server)
+        (AcceptCluster { api: Api::new(Credentials::Url(url)) }, asked, server)
     }
 
     fn stage() -> ObjectParts {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::accept::pods::{PART, PodPurpose, Wanted};
+use crate::cli::accept::pods::{AwaitedRuns, PART, PodPurpose};
 use crate::config::read::yaml;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, SourceId, Value as Yaml};
@@ -27,7 +27,7 @@ const BASE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/
 const DAEMON_SET: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/daemonset.yaml"));
 /// How long a container has to end after SIGTERM: senders flush what they have.
 const GRACE_SECONDS: u32 = 10;
-pub const WANTED: Wanted = Wanted { crashing: 2, rolling: 2 };
+pub const WANTED: AwaitedRuns = AwaitedRuns { crashing: 2, rolling: 2 };
 
 /// What the objects differ by.
 #[derive(Clone, Debug)]

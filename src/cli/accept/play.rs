@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::accept::cluster::{ApiRefusal, Cluster, Eyes};
+use crate::cli::accept::cluster::{AcceptCluster, ApiRefusal, Eyes};
 use crate::cli::accept::objects::{self, ObjectParts, RUN, TALLY, WANTED};
 use crate::cli::accept::pods::short;
 use crate::cli::accept::score::{AcceptReport, score};
@@ -118,7 +118,7 @@ async fn play(args: &PlayArgs) -> Result<AcceptReport, String> {
         crash_after: CRASH_AFTER,
     };
     let auth = Credentials::KubeConfig { context: args.context.clone(), file: args.kubeconfig.clone() };
-    let cluster = Cluster { api: Api::new(auth) };
+    let cluster = AcceptCluster { api: Api::new(auth) };
     let version = tokio::select! {
         version = cluster.get("/version") => version.map_err(|fault| unreachable(args, &fault))?,
         name = stop.asked() => return Err(format!("{name} before anything was made")),
@@ -170,7 +170,7 @@ fn told(line: &str) {
 
 struct Act<'a> {
     args: &'a PlayArgs,
-    cluster: &'a Cluster,
+    cluster: &'a AcceptCluster,
     stage: &'a ObjectParts,
     /// Something is on the cluster, as far as is known.
     made: Cell<bool>,
@@ -301,7 +301,7 @@ impl Act<'_> {
 }
 
 /// Deletes the namespace that this run made, and waits until it is gone. A namespace that somebody else made is left.
-async fn clean_up(cluster: &Cluster, stage: &ObjectParts) -> Result<(), String> {
+async fn clean_up(cluster: &AcceptCluster, stage: &ObjectParts) -> Result<(), String> {
     let (path, limit) = (stage.namespace_path(), Instant::now() + CLEAN_UP_WAIT);
     let mut deleted = false;
     loop {

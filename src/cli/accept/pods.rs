@@ -49,7 +49,7 @@ impl PodPurpose {
 
 /// Senders that have to run before the time counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct AwaitedRuns {
     pub crashing: usize,
     pub rolling: usize,
 }
@@ -128,7 +128,7 @@ impl Pods {
     }
 
     /// What is not there yet of a run that works, a line each. Empty: every sender runs, and podgate on its node is ready.
-    pub fn awaited(&self, wanted: Wanted) -> Vec<String> {
+    pub fn awaited(&self, wanted: AwaitedRuns) -> Vec<String> {
         let mut awaited = Vec::new();
         let of = |part: PodPurpose| self.there.values().filter(move |pod| pod.part == part);
         for (part, count) in
@@ -295,7 +295,7 @@ mod tests {
         pod(name, part, json!({"phase": "Running", "conditions": conditions, "containerStatuses": containers}))
     }
 
-    const WANTED: Wanted = Wanted { crashing: 1, rolling: 2 };
+    const WANTED: AwaitedRuns = AwaitedRuns { crashing: 1, rolling: 2 };
 
     #[test]
     fn what_is_awaited_is_told_with_the_words_of_the_pods_status() {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::cli::accept::cluster::Cluster;
+use crate::cli::accept::cluster::AcceptCluster;
 use crate::cli::accept::note::SIGNALS;
 use crate::cli::accept::objects::{RESULTS, SINK_PORT, TALLY};
 use crate::cli::accept::tally::ArrivalTally;
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Exit {
 async fn serve(args: &Args) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot hear SIGTERM: {error}"))?;
     let results = Results {
-        cluster: Cluster { api: Api::new(Credentials::ServiceAccount) },
+        cluster: AcceptCluster { api: Api::new(Credentials::ServiceAccount) },
         path: format!("/api/v1/namespaces/{}/configmaps/{RESULTS}", args.namespace),
     };
     // A sink that was restarted goes on where its predecessor wrote last.
@@ -78,7 +78,7 @@ async fn serve(args: &Args) -> Result<(), String> {
 
 /// The ConfigMap.
 struct Results {
-    cluster: Cluster,
+    cluster: AcceptCluster,
     path: String,
 }
 

@@ -344,6 +344,3 @@ impl Last {
         DemoState { since_start, seen, sent: &traffic.sent, rate, sampling, rss_bytes, cpu_seconds, cpu_share }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ const PAST_RUNS_MAX: usize = 1_000;
 
 pub type PlayedClock = (Instant, UnixNanos);
 
-pub struct Cluster {
+pub struct PlayedCluster {
     pub delay: RangeInclusive<Duration>,
     /// Between the end of a run and the start of the next.
     pub restart_gap: Duration,
@@ -123,9 +123,9 @@ struct Due {
     shown: PublishedState,
 }
 
-impl Cluster {
-    pub fn new(random: fastrand::Rng) -> Cluster {
-        let mut cluster = Cluster {
+impl PlayedCluster {
+    pub fn new(random: fastrand::Rng) -> PlayedCluster {
+        let mut cluster = PlayedCluster {
             delay: Duration::ZERO..=Duration::ZERO,
             restart_gap: Duration::from_millis(500),
             random,

@@ -33,7 +33,7 @@ use crate::core::time::UnixNanos;
 use crate::net::pages::page;
 use crate::net::pages::page::PageFn;
 
-use self::cluster::{Cluster, ContainerSpot, RestartKind};
+use self::cluster::{ContainerSpot, PlayedCluster, RestartKind};
 pub use self::fault::ApiFault;
 
 /// Requests that are remembered for tests.
@@ -111,7 +111,7 @@ pub struct SeenRequest {
 
 pub struct Sandbox {
     // Short, never across an await.
-    cluster: Mutex<Cluster>,
+    cluster: Mutex<PlayedCluster>,
     conduct: Mutex<Conduct>,
     /// The latest version: wakes watches.
     version: watch::Sender<u64>,
@@ -144,7 +144,7 @@ impl Sandbox {
         let conduct =
             Conduct { fault: None, token: None, bookmark_every: Duration::from_secs(60), requests: Vec::new() };
         Arc::new(Sandbox {
-            cluster: Mutex::new(Cluster::new(fastrand::Rng::with_seed(seed))),
+            cluster: Mutex::new(PlayedCluster::new(fastrand::Rng::with_seed(seed))),
             conduct: Mutex::new(conduct),
             version: watch::Sender::new(0),
             scheduled: Notify::new(),
@@ -314,7 +314,7 @@ impl Sandbox {
         (Instant::now(), (self.clock)())
     }
 
-    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+    fn cluster(&self) -> MutexGuard<'_, PlayedCluster> {
         self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

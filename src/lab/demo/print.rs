@@ -138,7 +138,9 @@ impl Printer {
         if !account.missing.is_empty() {
             let reasons = account.missing.iter().map(|(reason, resources)| format!("{reason} {resources}"));
             let reasons = reasons.collect::<Vec<_>>().join(", ");
-            stdout::line(&format!("resources that got none, because nothing could know: {reasons}"));
+            stdout::line(&format!(
+                "resources left without a container.id (the run could not be determined): {reasons}"
+            ));
         }
         if let Some((written, truth)) = &last.seen.wrong_example {
             stdout::line(&format!("a wrong one: {written} where the truth is {truth}; please report this"));

@@ -205,7 +205,7 @@ impl Shared {
             // The shares go back to the senders, who hear of it.
             Some(error) if !any_taken => Err(error),
             Some(error) => {
-                tracing::debug!(%error, "part of a batch was not taken");
+                tracing::debug!(%error, "the next stage did not accept part of a batch");
                 for (why, share) in failed {
                     share.end(ItemEnd::Dropped(why.reason(), &format!("a part of the batch was not taken: {why}")));
                 }

@@ -65,7 +65,8 @@ impl System {
                 None => missing.push(*key),
             }
         }
-        let failure = (!missing.is_empty()).then(|| format!("this machine does not say {}", missing.join(", ")));
+        let failure =
+            (!missing.is_empty()).then(|| format!("could not determine {} on this machine", missing.join(", ")));
         DetectorOutcome { found, failure }
     }
 
@@ -285,7 +286,7 @@ mod tests {
         let outcome = system(&machine(&FILES[..1]), &[NameSource::Os]).detect(|_| true);
         assert_eq!(outcome.found.len(), 3, "name, type, architecture: {outcome:?}");
         let failure = outcome.failure.expect("something is missing");
-        assert_eq!(failure, "this machine does not say host.id, host.ip, host.mac, os.description");
+        assert_eq!(failure, "could not determine host.id, host.ip, host.mac, os.description on this machine");
         let nothing = system(&machine(&[]), &[NameSource::Os]).detect(|key| key == "os.type");
         assert_eq!(nothing, DetectorOutcome { found: vec![("os.type".to_owned(), text("linux"))], failure: None });
     }

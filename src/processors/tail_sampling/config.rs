@@ -107,7 +107,12 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     check_strategy(&section, cx, strategy, &policies);
     lint_only_drops(&section, &policies, podgate.fallback);
     if policy_check.leaves.overflowed() {
-        section.error("policies", code::LIMIT, format!("the policies ask more than {LEAVES_MAX} questions"), None);
+        section.error(
+            "policies",
+            code::LIMIT,
+            format!("the policies test more than {LEAVES_MAX} distinct conditions"),
+            None,
+        );
     }
     let asks_for_runs = instance_lint::lint(&section, &cx.checks.diagnostics);
     section.not_yet(&["tail_storage"]);
@@ -268,7 +273,7 @@ fn check_strategy(section: &Section<'_>, cx: &CheckContext<'_>, strategy: Strate
         let place = section.node("policies").and_then(|list| list.items().get(usize::from(policy.place)));
         let (message, help) = if policy.role == PolicyRole::Drop {
             (
-                "a drop policy keeps every trace from being sampled at span ingest",
+                "with span-ingest, a drop policy would stop every trace from being kept",
                 "use sampling_strategy: trace-complete",
             )
         } else if policy.rule.is_stateful() {

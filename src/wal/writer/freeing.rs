@@ -12,7 +12,7 @@ use crate::wal::body::{Mark, Place, What};
 use crate::wal::disk::{Medium, write_all};
 use crate::wal::format::Totals;
 use crate::wal::format::{BLOCK, Header, Kind, Purpose, file_name};
-use crate::wal::writer::group::{Group, Making, Member, Waiting};
+use crate::wal::writer::group::{CommitGroup, Making, Member, Waiting};
 use crate::wal::writer::{Now, Writer};
 
 /// A segment is old when this many were begun after it ...
@@ -23,7 +23,7 @@ const FEW: u64 = 10;
 const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// The file of dead letters that is written.
-pub(in crate::wal) struct DeadLetters {
+pub(in crate::wal) struct DeadRecords {
     name: String,
     medium: Box<dyn Medium>,
     end: u64,
@@ -171,7 +171,7 @@ impl Writer {
             self.lose(now, record);
             return Ok(true);
         };
-        let mut group = Group::new(self.dead_letters.as_ref().map(|file| file.totals).unwrap_or_default());
+        let mut group = CommitGroup::new(self.dead_letters.as_ref().map(|file| file.totals).unwrap_or_default());
         let making = Making { kind: Kind::Payload, origin: Some(record), items: head.items, described: head.described };
         group.push(self.salt, making, &[Bytes::from(body)]);
         group.pad();
@@ -199,7 +199,7 @@ impl Writer {
         Ok(true)
     }
 
-    fn begin_dead_letters(&mut self) -> io::Result<DeadLetters> {
+    fn begin_dead_letters(&mut self) -> io::Result<DeadRecords> {
         self.make_room_for_a_name()?;
         self.last_number += 1;
         let number = self.last_number;
@@ -221,6 +221,6 @@ impl Writer {
             return Err(error);
         }
         self.counts.dead_letter_bytes += BLOCK;
-        Ok(DeadLetters { name, medium, end: BLOCK, totals: Totals::default() })
+        Ok(DeadRecords { name, medium, end: BLOCK, totals: Totals::default() })
     }
 }

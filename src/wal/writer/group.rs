@@ -48,7 +48,7 @@ impl Making {
 }
 
 #[derive(Debug, Default)]
-pub struct Group {
+pub struct CommitGroup {
     pub bytes: Vec<u8>,
     pub members: Vec<Waiting>,
     /// In front of the group.
@@ -60,9 +60,9 @@ pub struct Group {
     pub marks: Vec<Mark>,
 }
 
-impl Group {
-    pub fn new(start: Totals) -> Group {
-        Group { start, totals: start, ..Group::default() }
+impl CommitGroup {
+    pub fn new(start: Totals) -> CommitGroup {
+        CommitGroup { start, totals: start, ..CommitGroup::default() }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The writer: takes records and marks, gathers them in groups, makes groups last, and says what may be believed.
 //!
-//! Its decisions take the time as an argument and touch the world through [`Disk`] alone, so that a test plays them with
+//! Its decisions take the time as an argument and touch the world through [`LogDisk`] alone, so that a test plays them with
 //! a disk that loses, tears and fails. One owner calls it; nothing here waits except the disk.
 //!
 //! What is written where is `segments.rs`, what leaves again is `freeing.rs`, what a restart reads is `reading.rs`.
@@ -17,12 +17,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::wal::body::{Description, Mark, Place, What};
-use crate::wal::disk::Disk;
+use crate::wal::disk::LogDisk;
 use crate::wal::format::Totals;
 use crate::wal::format::{BLOCK, Kind, frame_room};
-use crate::wal::table::{Entry, Table, Verdicts};
-use crate::wal::writer::freeing::DeadLetters;
-use crate::wal::writer::group::{Group, Making, Member, Waiting};
+use crate::wal::table::{RecordEntry, Table, Verdicts};
+use crate::wal::writer::freeing::DeadRecords;
+use crate::wal::writer::group::{CommitGroup, Making, Member, Waiting};
 use crate::wal::writer::reading::Reader;
 use crate::wal::writer::segments::Active;
 use crate::wal::writer::stats::{Counts, Rate};
@@ -151,13 +151,13 @@ const VERDICTS_MAX: usize = 200_000;
 const MARKS_HELD_MAX: usize = 100_000;
 
 pub struct Writer {
-    pub(in crate::wal) disk: Box<dyn Disk>,
+    pub(in crate::wal) disk: Box<dyn LogDisk>,
     pub(in crate::wal) options: Options,
     pub(in crate::wal) salt: u64,
     pub(in crate::wal) boot: u32,
     pub(in crate::wal) table: Table,
     pub(in crate::wal) active: Option<Active>,
-    pub(in crate::wal) group: Group,
+    pub(in crate::wal) group: CommitGroup,
     pub(in crate::wal) group_since: Option<Duration>,
     pub(in crate::wal) marks: Vec<Mark>,
     pub(in crate::wal) marks_since: Option<Duration>,
@@ -176,7 +176,7 @@ pub struct Writer {
     pub(in crate::wal) counts: Counts,
     pub(in crate::wal) rate: Rate,
     pub(in crate::wal) reader: Reader,
-    pub(in crate::wal) dead_letters: Option<DeadLetters>,
+    pub(in crate::wal) dead_letters: Option<DeadRecords>,
     /// Records up to this one were there when the log was opened.
     pub(in crate::wal) recovered: u64,
     pub(in crate::wal) _lock: Box<dyn Send>,
@@ -204,7 +204,7 @@ impl Writer {
         let (id, offset, length) = self.group.push(self.salt, making, &parts);
         self.group.members.push(Waiting { what: Member::Record(id), offset, length });
         self.group_since.get_or_insert(now.mono);
-        let entry = Entry { place: None, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
+        let entry = RecordEntry { place: None, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
         self.table.insert(id, entry);
         self.counts.appended += 1;
         Ok(id)

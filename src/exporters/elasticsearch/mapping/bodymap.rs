@@ -3,7 +3,7 @@
 
 use crate::exporters::elasticsearch::mapping::json::{tree, value};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
 use crate::otlp::fields::value_list::VALUES;
@@ -26,25 +26,25 @@ pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -
 }
 
 /// `data_stream.type` may be `metrics`.
-fn kind(wanted: Wanted<'_>) -> DataStreamType {
+fn kind(wanted: WantedTarget<'_>) -> DataStreamType {
     if wanted.kind == Some(b"metrics") { DataStreamType::Metrics } else { DataStreamType::Logs }
 }
 
 fn push_record(
     (router, target): (&Router<'_>, &DocumentTarget),
-    general: Wanted<'_>,
+    general: WantedTarget<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
 ) -> Result<Head, MappingFault> {
     let record = Record::read(bytes)?;
     let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(MappingFault::Body) };
     let id = work.ids.of_bytes(record.timestamp(), bytes);
-    let mut wanted = Wanted::default();
+    let mut wanted = WantedTarget::default();
     for entry in record.attributes.entries() {
         wanted.note(&Attribute::read(entry?)?);
     }
     let routed = wanted.or(general);
-    let own = (wanted != Wanted::default()).then(|| router.target(kind(routed), routed));
+    let own = (wanted != WantedTarget::default()).then(|| router.target(kind(routed), routed));
     let target = own.as_ref().unwrap_or(target);
     let naming = Naming::new(&id, &wanted, DataStreamType::Logs, router.settings);
     let time = work.storable_or_arrival(record.timestamp());

@@ -7,7 +7,7 @@ use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, Rep
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::record::{Record, Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::exporters::elasticsearch::mapping::{DATE_NANOS_MAX, Head, Work};
@@ -40,7 +40,7 @@ struct Prefixes {
     events: &'static str,
 }
 
-type Added<'a> = Result<(DocumentId, Wanted<'a>), Malformed>;
+type Added<'a> = Result<(DocumentId, WantedTarget<'a>), Malformed>;
 
 fn each<'a>(
     router: &Router<'_>,
@@ -61,7 +61,7 @@ fn each<'a>(
     for (place, bytes) in scope.items() {
         let mark = work.bulk.mark();
         let pushed = add(bytes, prefixes, work).map(|(id, wanted)| {
-            let own = (wanted != Wanted::default()).then(|| router.target(kind, wanted.or(scope.wanted)));
+            let own = (wanted != WantedTarget::default()).then(|| router.target(kind, wanted.or(scope.wanted)));
             let target = own.as_ref().unwrap_or(&target);
             work.tree.add_stream(prefixes.attributes, target);
             push_document(target, &Naming::new(&id, &wanted, kind, router.settings), work)
@@ -85,8 +85,8 @@ fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'
     head
 }
 
-fn wanted<'a>(attributes: &Repeated<'a>) -> Result<Wanted<'a>, Malformed> {
-    let mut wanted = Wanted::default();
+fn wanted<'a>(attributes: &Repeated<'a>) -> Result<WantedTarget<'a>, Malformed> {
+    let mut wanted = WantedTarget::default();
     for entry in attributes.entries() {
         wanted.note(&Attribute::read(entry?)?);
     }

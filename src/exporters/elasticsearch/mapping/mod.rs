@@ -76,7 +76,7 @@ const ORIGINAL_TIME: &str = "podgate.timestamp";
 pub enum MappingFault {
     #[error("the bytes cannot be walked: {0}")]
     Malformed(#[from] Malformed),
-    #[error("the first point of a cumulative histogram only tells what the next ones are counted from")]
+    #[error("the first point of a cumulative histogram only sets the baseline")]
     Baseline,
     #[error("a point of a cumulative histogram came later than a newer one")]
     Stale,

@@ -33,7 +33,7 @@ impl DataStreamType {
 
 /// What attributes say about the document; values as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct WantedTarget<'a> {
     pub index: Option<&'a [u8]>,
     pub dataset: Option<&'a [u8]>,
     pub namespace: Option<&'a [u8]>,
@@ -45,7 +45,7 @@ pub struct Wanted<'a> {
     pub pipeline: Option<&'a [u8]>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> WantedTarget<'a> {
     /// Takes note of an attribute that is about the document and not part of it; true for those.
     #[inline]
     pub fn note(&mut self, attribute: &Attribute<'a>) -> bool {
@@ -72,8 +72,8 @@ impl<'a> Wanted<'a> {
     }
 
     /// What self says, and what `general` says where self is silent. Ids and pipelines are the record's alone.
-    pub fn or(self, general: Wanted<'a>) -> Wanted<'a> {
-        Wanted {
+    pub fn or(self, general: WantedTarget<'a>) -> WantedTarget<'a> {
+        WantedTarget {
             index: self.index.or(general.index),
             dataset: self.dataset.or(general.dataset),
             namespace: self.namespace.or(general.namespace),
@@ -106,13 +106,13 @@ pub struct DocumentTarget {
 
 impl<'a> Router<'a> {
     /// Where documents go for which these attributes speak.
-    pub fn target(&self, kind: DataStreamType, wanted: Wanted<'_>) -> DocumentTarget {
+    pub fn target(&self, kind: DataStreamType, wanted: WantedTarget<'_>) -> DocumentTarget {
         let dataset = wanted.dataset.or_else(|| receiver_name(self.scope_name)).unwrap_or(b"generic");
         self.target_of(kind, wanted, dataset)
     }
 
     /// The same with the dataset given.
-    pub fn target_of(&self, kind: DataStreamType, wanted: Wanted<'_>, dataset: &[u8]) -> DocumentTarget {
+    pub fn target_of(&self, kind: DataStreamType, wanted: WantedTarget<'_>, dataset: &[u8]) -> DocumentTarget {
         if let Some(index) = self.settings.index(kind) {
             return self.index(index.as_bytes());
         }
@@ -212,7 +212,7 @@ impl<'a> Naming<'a> {
     /// whole request for one id of more than 512 bytes, so such an id is not heeded.
     pub fn new(
         made: &'a DocumentId,
-        wanted: &Wanted<'a>,
+        wanted: &WantedTarget<'a>,
         kind: DataStreamType,
         settings: &MappingSettings,
     ) -> Naming<'a> {
@@ -305,7 +305,7 @@ fn cut(mut part: String, max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn target(wanted: Wanted<'_>, scope: &str, settings: &MappingSettings) -> DocumentTarget {
+    fn target(wanted: WantedTarget<'_>, scope: &str, settings: &MappingSettings) -> DocumentTarget {
         let router = Router { settings, mode: settings.mode, date: None, scope_name: scope.as_bytes() };
         router.target(DataStreamType::Logs, wanted)
     }
@@ -315,40 +315,41 @@ mod tests {
         action["create"]["_index"].as_str().unwrap().to_string()
     }
 
-    fn stream(wanted: Wanted<'_>, scope: &str) -> String {
+    fn stream(wanted: WantedTarget<'_>, scope: &str) -> String {
         index(&target(wanted, scope, &MappingSettings::default()))
     }
 
     #[test]
     fn the_dataset_comes_from_attributes_then_the_receiver_in_the_scope_name() {
-        let wanted = |dataset: &'static [u8]| Wanted { dataset: Some(dataset), ..Wanted::default() };
-        assert_eq!(stream(Wanted::default(), "lib"), "logs-generic.otel-default");
+        let wanted = |dataset: &'static [u8]| WantedTarget { dataset: Some(dataset), ..WantedTarget::default() };
+        assert_eq!(stream(WantedTarget::default(), "lib"), "logs-generic.otel-default");
         assert_eq!(stream(wanted(b"nginx.access"), "lib"), "logs-nginx.access.otel-default");
         assert_eq!(stream(wanted(b"app.otel"), "lib"), "logs-app.otel-default");
         assert_eq!(stream(wanted(b"My-Data:Set"), "lib"), "logs-my_data_set.otel-default");
         let scope = "github.com/x/receiver/hostmetricsreceiver/internal/scraper/cpuscraper";
-        assert_eq!(stream(Wanted::default(), scope), "logs-hostmetricsreceiver.otel-default");
+        assert_eq!(stream(WantedTarget::default(), scope), "logs-hostmetricsreceiver.otel-default");
         assert_eq!(stream(wanted(b"mine"), scope), "logs-mine.otel-default");
-        assert_eq!(stream(Wanted::default(), "x/receiver/other/y"), "logs-generic.otel-default");
+        assert_eq!(stream(WantedTarget::default(), "x/receiver/other/y"), "logs-generic.otel-default");
     }
 
     #[test]
     fn long_names_are_cut_between_characters() {
         let dataset = "\u{e9}".repeat(80);
-        let index = stream(Wanted { dataset: Some(dataset.as_bytes()), ..Wanted::default() }, "");
+        let index = stream(WantedTarget { dataset: Some(dataset.as_bytes()), ..WantedTarget::default() }, "");
         assert_eq!(index, format!("logs-{}.otel-default", "\u{e9}".repeat(47)));
     }
 
     #[test]
     fn an_index_by_attribute_is_no_data_stream() {
-        let target = target(Wanted { index: Some(b"mine"), ..Wanted::default() }, "", &MappingSettings::default());
+        let target =
+            target(WantedTarget { index: Some(b"mine"), ..WantedTarget::default() }, "", &MappingSettings::default());
         assert_eq!(target.action, b"{\"create\":{\"_index\":\"mine\"");
         assert!(target.stream_json.is_empty());
     }
 
     #[test]
     fn a_static_index_comes_before_attributes_and_an_empty_one_is_none() {
-        let wanted = Wanted { index: Some(b"mine"), dataset: Some(b"d"), ..Wanted::default() };
+        let wanted = WantedTarget { index: Some(b"mine"), dataset: Some(b"d"), ..WantedTarget::default() };
         let settings = MappingSettings { logs_index: Some("fixed".into()), ..MappingSettings::default() };
         assert_eq!(target(wanted, "", &settings).action, b"{\"create\":{\"_index\":\"fixed\"");
         let settings = MappingSettings { logs_index: Some(String::new()), ..MappingSettings::default() };
@@ -358,9 +359,9 @@ mod tests {
     #[test]
     fn only_otel_documents_go_to_streams_for_them() {
         let settings = MappingSettings { mode: MappingMode::Ecs, ..MappingSettings::default() };
-        assert_eq!(index(&target(Wanted::default(), "", &settings)), "logs-generic-default");
+        assert_eq!(index(&target(WantedTarget::default(), "", &settings)), "logs-generic-default");
         assert_eq!(
-            stream(Wanted::default(), "x/connector/spanmetricsconnector"),
+            stream(WantedTarget::default(), "x/connector/spanmetricsconnector"),
             "logs-spanmetricsconnector.otel-default"
         );
     }
@@ -370,7 +371,7 @@ mod tests {
         let settings = MappingSettings::default();
         let router =
             Router { settings: &settings, mode: MappingMode::Otel, date: Some("-2026.11.21"), scope_name: b"" };
-        let target = router.target(DataStreamType::Traces, Wanted::default());
+        let target = router.target(DataStreamType::Traces, WantedTarget::default());
         assert_eq!(target.action, b"{\"create\":{\"_index\":\"traces-generic.otel-default-2026.11.21\"");
         assert_eq!(target.stream, None);
     }
@@ -378,8 +379,8 @@ mod tests {
     #[test]
     fn a_cluster_that_does_not_know_the_word_is_not_told_to_require_a_data_stream() {
         let mut settings = MappingSettings::default();
-        assert!(target(Wanted::default(), "", &settings).action.ends_with(b"\"require_data_stream\":true"));
+        assert!(target(WantedTarget::default(), "", &settings).action.ends_with(b"\"require_data_stream\":true"));
         settings.capability.require_data_stream = false;
-        assert!(target(Wanted::default(), "", &settings).action.ends_with(b"default\""));
+        assert!(target(WantedTarget::default(), "", &settings).action.ends_with(b"default\""));
     }
 }

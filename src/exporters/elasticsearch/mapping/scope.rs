@@ -3,7 +3,7 @@
 use crate::core::data::items::Items;
 use crate::core::data::payload::{Group, ScopeGroup};
 use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
-use crate::exporters::elasticsearch::mapping::route::Wanted;
+use crate::exporters::elasticsearch::mapping::route::WantedTarget;
 use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::otlp::attributes::{RESOURCE, SCOPE};
 use crate::otlp::fields::common::instrumentation_scope;
@@ -25,7 +25,7 @@ pub struct MappedScope<'a> {
     pub resource: Described<'a>,
     pub scope: Described<'a>,
     /// What scope and resource say about the destination.
-    pub wanted: Wanted<'a>,
+    pub wanted: WantedTarget<'a>,
     /// The scope's own mapping mode, as written.
     pub mode: Option<&'a [u8]>,
     items: ItemsAt<'a>,
@@ -54,7 +54,7 @@ impl<'a> MappedScope<'a> {
         resource.schema_url = &group.schema_url;
         let mut described = read_scope(messages[1])?;
         described.schema_url = &scope.schema_url;
-        let (mut general, mut wanted, mut mode) = (Wanted::default(), Wanted::default(), None);
+        let (mut general, mut wanted, mut mode) = (WantedTarget::default(), WantedTarget::default(), None);
         for entry in resource.attributes.entries() {
             general.note(&Attribute::read(entry?)?);
         }

@@ -36,7 +36,7 @@ pub enum Tenant {
 
 /// The tenant has had more than its share while memory is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("memory is short and this sender has taken {taken} bytes of late, where {share} are its share")]
+#[error("memory is short: this sender recently used {taken} bytes; its fair share is {share}")]
 pub struct OverShare {
     pub taken: u64,
     pub share: u64,

@@ -65,11 +65,13 @@ pub struct SocketAuthority {
     left: usize,
 }
 
-impl SocketAuthority {
-    pub fn new() -> SocketAuthority {
+impl Default for SocketAuthority {
+    fn default() -> SocketAuthority {
         SocketAuthority { reading: Reading::Field, before: 0, padded: false, left: 0 }
     }
+}
 
+impl SocketAuthority {
     /// A HEADERS frame begins, with so many octets of payload (RFC 9113, section 6.2).
     pub fn begin(&mut self, payload: usize, padded: bool, prioritised: bool) {
         self.reading = Reading::Field;
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     fn mended(block: &[u8], cut: usize) -> Vec<u8> {
-        let (mut mended, mut authority) = (block.to_vec(), SocketAuthority::new());
+        let (mut mended, mut authority) = (block.to_vec(), SocketAuthority::default());
         authority.begin(block.len(), false, false);
         mended.chunks_mut(cut).for_each(|piece| authority.mend(piece));
         mended
@@ -220,7 +222,7 @@ mod tests {
     #[test]
     fn padding_and_priority_are_no_part_of_the_block_which_goes_on_in_the_next_frame() {
         let (mut one, mut other) = (b"\x03\x00\x00\x00\x00\x10@\x0a:autho%%%".to_vec(), b"rity\x02%%".to_vec());
-        let mut authority = SocketAuthority::new();
+        let mut authority = SocketAuthority::default();
         authority.begin(one.len(), true, true);
         authority.mend(&mut one);
         authority.go_on(other.len());

@@ -111,7 +111,7 @@ impl FrameMeter {
 
     /// The client came over a unix socket, whose path it may send as authority.
     pub fn local(self) -> FrameMeter {
-        FrameMeter { authority: Some(SocketAuthority::new()), ..self }
+        FrameMeter { authority: Some(SocketAuthority::default()), ..self }
     }
 
     /// True while the client owes the rest of a header block or of a frame header.

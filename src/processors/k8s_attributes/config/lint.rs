@@ -67,7 +67,7 @@ fn own(body: &Section<'_>, say: impl FnOnce(&Section<'_>)) {
 
 fn hints(body: &Section<'_>, config: &Config) {
     let why = if config.own.hint == Hint::Ignore {
-        "with `hint: ignore` nobody looks at the restart count"
+        "with `hint: ignore` the restart count is not used"
     } else if !config.extract.has(Field::ContainerId) {
         "the run is looked for only when container.id is extracted"
     } else {

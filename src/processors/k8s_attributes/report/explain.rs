@@ -126,7 +126,7 @@ pub fn explain(enricher: &Enricher, query: &PageQuery, now: UnixNanos) -> Result
         (false, Some(_)) => Some(format!("the pod is known, but no rule looks for {attribute}")),
         (false, None) if !enricher.cluster.synced() => Some("the first list of pods is not there yet".to_owned()),
         (false, None) if attribute == "k8s.pod.ip" && is_node_address(&snapshot, value) => {
-            Some("it is an address of a node: of the pods there, of none and of any".to_owned())
+            Some("this is a node's address: it does not identify one pod".to_owned())
         }
         (false, None) => {
             Some("no pod of the watch has it: other node, other namespace, deleted, or hostNetwork".to_owned())

@@ -76,7 +76,7 @@ impl Metrics {
             counter("global_count_traces_sampled", "Traces by the outcome of all policies.", &labels)
         };
         let from_cache = |sampled| {
-            let help = "Runs of late spans that followed a remembered verdict.";
+            let help = "Late spans, counted by request and trace, that followed a remembered decision.";
             counter("early_releases_from_cache_decision", help, &[("sampled", sampled)])
         };
         let early = |early: &Early| {

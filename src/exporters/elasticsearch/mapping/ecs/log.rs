@@ -3,7 +3,7 @@
 use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, Work};
 use crate::otlp::walk::{AnyValue, Malformed};
@@ -30,14 +30,14 @@ pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -
 
 fn push_record(
     (router, target): (&Router<'_>, &DocumentTarget),
-    general: Wanted<'_>,
+    general: WantedTarget<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let record = Record::read(bytes)?;
     let id = work.ids.of_bytes(record.timestamp(), bytes);
     let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;
-    let own = (wanted != Wanted::default()).then(|| router.target(DataStreamType::Logs, wanted.or(general)));
+    let own = (wanted != WantedTarget::default()).then(|| router.target(DataStreamType::Logs, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);
     let time = work.storable_or_arrival(record.timestamp());
     work.add_timestamp(time);

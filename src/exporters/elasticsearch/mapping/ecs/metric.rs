@@ -8,7 +8,7 @@ use crate::exporters::elasticsearch::mapping::metrics::groups::{
     FieldType, GroupedPoint, GroupingRule, PointGroup, PointGroups,
 };
 use crate::exporters::elasticsearch::mapping::metrics::points::Number;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
 use crate::otlp::json::text;
@@ -36,13 +36,13 @@ pub fn metrics(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>
 
 fn push_group<'a>(
     (router, target): (&Router<'_>, &DocumentTarget),
-    general: Wanted<'_>,
+    general: WantedTarget<'_>,
     (groups, group): (&PointGroups<'a>, &PointGroup<'a>),
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let point = &groups.first(group).point;
     let wanted = add_renamed(work.tree, &point.attributes, rename::of_nothing, work.seen)?;
-    let own = (wanted != Wanted::default()).then(|| router.target(DataStreamType::Metrics, wanted.or(general)));
+    let own = (wanted != WantedTarget::default()).then(|| router.target(DataStreamType::Metrics, wanted.or(general)));
     let target = own.as_ref().unwrap_or(target);
     for entry in groups.entries(group) {
         add_measure(work.tree, entry, groups);

@@ -17,7 +17,7 @@ use crate::exporters::elasticsearch::mapping::ecs::rename::Rename;
 use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::json::tree::FieldTree;
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
-use crate::exporters::elasticsearch::mapping::route::Wanted;
+use crate::exporters::elasticsearch::mapping::route::WantedTarget;
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::otlp::walk::{Attribute, Malformed};
 
@@ -33,8 +33,8 @@ fn add_renamed<'a>(
     attributes: &Repeated<'a>,
     rename: fn(&[u8]) -> Rename,
     seen: &mut SeenKeys,
-) -> Result<Wanted<'a>, Malformed> {
-    let mut wanted = Wanted::default();
+) -> Result<WantedTarget<'a>, Malformed> {
+    let mut wanted = WantedTarget::default();
     for entry in attributes.entries() {
         let attribute = entry.and_then(Attribute::read)?;
         if wanted.note(&attribute) {

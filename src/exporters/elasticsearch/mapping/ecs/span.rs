@@ -4,7 +4,7 @@ use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, ren
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Head, Work};
 use crate::otlp::fields::trace::status_code;
@@ -17,7 +17,7 @@ const KINDS: [&str; 6] = ["", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSU
 /// Where the documents of one scope go.
 struct Targets<'a> {
     router: &'a Router<'a>,
-    wanted: Wanted<'a>,
+    wanted: WantedTarget<'a>,
     spans: DocumentTarget,
     errors: DocumentTarget,
     events: DocumentTarget,
@@ -63,8 +63,8 @@ fn push_span(
     let id = work.ids.of_span(&span, bytes);
     let shared = work.tree.mark();
     let wanted = add_renamed(work.tree, &span.attributes, rename::of_span, work.seen)?;
-    let own =
-        (wanted != Wanted::default()).then(|| targets.router.target(DataStreamType::Traces, wanted.or(targets.wanted)));
+    let own = (wanted != WantedTarget::default())
+        .then(|| targets.router.target(DataStreamType::Traces, wanted.or(targets.wanted)));
     let target = own.as_ref().unwrap_or(&targets.spans);
     add_fields(&span, work)?;
     work.tree.add_stream("", target);

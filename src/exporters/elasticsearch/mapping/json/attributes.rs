@@ -6,7 +6,7 @@
 use crate::exporters::elasticsearch::mapping::json::geo;
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::{ObjectKeys, SeenKeys};
-use crate::exporters::elasticsearch::mapping::route::Wanted;
+use crate::exporters::elasticsearch::mapping::route::WantedTarget;
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
@@ -65,7 +65,7 @@ impl<'a> Iterator for Entries<'a> {
 /// What writing an `attributes` object found out.
 #[derive(Debug, Default)]
 pub struct WrittenAttributes<'a> {
-    pub wanted: Wanted<'a>,
+    pub wanted: WantedTarget<'a>,
     /// Attributes that could not be part of the document.
     pub dropped: u64,
     /// Whether the key `event.name` is taken, and its value if that is text.

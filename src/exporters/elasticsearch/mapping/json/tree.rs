@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::{SeenKeys, same_key};
-use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, WantedTarget};
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
@@ -126,7 +126,7 @@ impl FieldTree {
         attributes: &Repeated<'_>,
         seen: &mut SeenKeys,
     ) -> Result<(), Malformed> {
-        let mut wanted = Wanted::default();
+        let mut wanted = WantedTarget::default();
         for entry in attributes.entries() {
             let attribute = entry.and_then(Attribute::read)?;
             if !wanted.note(&attribute) {

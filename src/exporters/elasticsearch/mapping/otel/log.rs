@@ -7,7 +7,7 @@ use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, DATE_NANOS_MAX, Head, Stored, Work};
 use crate::otlp::fields::value_list::VALUES;
@@ -42,7 +42,7 @@ pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -
 fn push_record(
     bytes: &[u8],
     cover: Cover<'_>,
-    (router, general): (&Router<'_>, Wanted<'_>),
+    (router, general): (&Router<'_>, WantedTarget<'_>),
     work: &mut Work<'_>,
 ) -> Result<Head, Malformed> {
     let record = Record::read(bytes)?;
@@ -52,7 +52,7 @@ fn push_record(
     let cover = Cover { naming: Naming { made: id.letters(), ..Naming::default() }, ..cover };
     let start = bulk.lines.len();
     let (head, found) = push_document(bulk, (&record, time), cover, seen)?;
-    if found.wanted == Wanted::default() {
+    if found.wanted == WantedTarget::default() {
         return Ok(head);
     }
     // Rare: the record names its own destination, which stands before it.

@@ -7,7 +7,7 @@ use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_co
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, Wanted};
+use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::{Bulk, Head, Stored, Work};
 use crate::otlp::fields::trace::status_code;
@@ -20,7 +20,7 @@ use crate::otlp::walk::Malformed;
 struct Frame<'a> {
     router: &'a Router<'a>,
     /// What scope and resource say about the destination.
-    wanted: Wanted<'a>,
+    wanted: WantedTarget<'a>,
     spans: DocumentTarget,
     events: DocumentTarget,
     tail: Vec<u8>,
@@ -62,7 +62,7 @@ fn push_span(frame: &Frame<'_>, bytes: &[u8], place: ItemPosition, work: &mut Wo
     let cover = Cover { target: &frame.spans, naming, tail: &frame.tail };
     let start = bulk.lines.len();
     let (mut head, found) = push_span_document(bulk, (&span, time), cover, seen)?;
-    if found.wanted != Wanted::default() {
+    if found.wanted != WantedTarget::default() {
         // Rare: the span names its own destination, which stands before it.
         bulk.lines.truncate(start);
         let target = frame.router.target(DataStreamType::Traces, found.wanted.or(frame.wanted));
@@ -153,7 +153,7 @@ fn push_event(
     let cover = Cover { target: &frame.events, naming, tail: &frame.tail };
     let start = bulk.lines.len();
     let (head, found) = push_event_document(bulk, (span, event, time), cover, seen)?;
-    if found.wanted == Wanted::default() {
+    if found.wanted == WantedTarget::default() {
         return Ok(head);
     }
     bulk.lines.truncate(start);
