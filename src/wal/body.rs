@@ -153,7 +153,7 @@ impl Mark {
 
 /// Where a frame's body stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FramePlace {
     pub segment: u64,
     /// Of the frame's head.
     pub offset: u64,
@@ -169,7 +169,7 @@ pub enum Line {
     /// A record with unsettled items.
     Record {
         record: u64,
-        place: Place,
+        place: FramePlace,
         items: u32,
         pipeline: u16,
         sent: bool,
@@ -178,12 +178,12 @@ pub enum Line {
         settled: Ranges,
     },
     /// A batch of verdicts that is still wanted.
-    Verdicts { origin: u64, place: Place, keep_until: u64 },
+    Verdicts { origin: u64, place: FramePlace, keep_until: u64 },
 }
 
 impl Line {
     pub fn encode(&self, into: &mut Vec<u8>) {
-        let place = |into: &mut Vec<u8>, place: &Place| {
+        let place = |into: &mut Vec<u8>, place: &FramePlace| {
             [place.segment, place.offset, u64::from(place.length)].iter().for_each(|number| put(into, *number));
         };
         match self {
@@ -242,8 +242,8 @@ impl Line {
     }
 }
 
-fn place(rest: &mut &[u8]) -> Option<Place> {
-    Some(Place { segment: get(rest)?, offset: get(rest)?, length: u32::try_from(get(rest)?).ok()? })
+fn place(rest: &mut &[u8]) -> Option<FramePlace> {
+    Some(FramePlace { segment: get(rest)?, offset: get(rest)?, length: u32::try_from(get(rest)?).ok()? })
 }
 
 /// A part's number and how many parts the checkpoint has, in front of its lines.
@@ -357,7 +357,7 @@ mod tests {
     fn a_checkpoint_is_read_back_from_its_parts() {
         let mut settled = Ranges::default();
         settled.add(2, 5);
-        let place = Place { segment: 3, offset: 4096, length: 70 };
+        let place = FramePlace { segment: 3, offset: 4096, length: 70 };
         let mut lines = vec![
             Line::Pipeline { number: 1, name: "logs".to_owned() },
             Line::Verdicts { origin: 12, place, keep_until: u64::MAX },

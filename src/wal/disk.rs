@@ -9,9 +9,9 @@ pub trait LogDisk: Send {
     /// Names and lengths of the files, in no order.
     fn list(&mut self) -> io::Result<Vec<(String, u64)>>;
     /// A new file; an error where the name is taken.
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn Medium>>;
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>>;
     /// An existing file, for reading.
-    fn open(&mut self, name: &str) -> io::Result<Box<dyn Medium>>;
+    fn open(&mut self, name: &str) -> io::Result<Box<dyn LogFile>>;
     /// Cuts a file; what was reserved behind `length` is given back. Need not survive a power cut.
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
     fn unlink(&mut self, name: &str) -> io::Result<()>;
@@ -20,8 +20,8 @@ pub trait LogDisk: Send {
     fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>>;
 }
 
-/// One file. Bytes survive a power cut once [`Medium::sync`] has returned `Ok`; after an error nobody knows.
-pub trait Medium: Send {
+/// One file. Bytes survive a power cut once [`LogFile::sync`] has returned `Ok`; after an error nobody knows.
+pub trait LogFile: Send {
     /// May take a part, never none.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
     /// May give a part; 0 at the end.
@@ -34,7 +34,7 @@ pub trait Medium: Send {
 }
 
 /// Writes all of it, however many calls the system takes.
-pub fn write_all(medium: &mut dyn Medium, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+pub fn write_all(medium: &mut dyn LogFile, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let taken = medium.write_at(offset, bytes)?;
         if taken == 0 || taken > bytes.len() {
@@ -47,7 +47,7 @@ pub fn write_all(medium: &mut dyn Medium, mut offset: u64, mut bytes: &[u8]) -> 
 }
 
 /// Fills as much of `into` as the file has; how much that is.
-pub fn read_full(medium: &mut dyn Medium, mut offset: u64, into: &mut [u8]) -> io::Result<usize> {
+pub fn read_full(medium: &mut dyn LogFile, mut offset: u64, into: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
         match medium.read_at(offset, &mut into[filled..])? {

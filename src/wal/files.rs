@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use crate::wal::disk::{LogDisk, Medium};
+use crate::wal::disk::{LogDisk, LogFile};
 
 /// What is locked, instead of the folder itself, because not every network file system locks folders.
 const LOCK: &str = "lock";
@@ -47,13 +47,13 @@ impl LogDisk for LogFolder {
         Ok(found)
     }
 
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         // The mode at birth, because chmod is refused on some file systems.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))?;
         Ok(Box::new(Descriptor(file)))
     }
 
-    fn open(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+    fn open(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         Ok(Box::new(Descriptor(File::open(self.path.join(name))?)))
     }
 
@@ -82,7 +82,7 @@ impl LogDisk for LogFolder {
 
 struct Descriptor(File);
 
-impl Medium for Descriptor {
+impl LogFile for Descriptor {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         again(|| self.0.write_at(bytes, offset))
     }

@@ -133,7 +133,7 @@ impl Header {
 /// What a frame's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// A record: its description, then its bytes.
     Payload = 1,
     /// Verdicts, opaque.
@@ -146,14 +146,14 @@ pub enum Kind {
     Seal = 5,
 }
 
-impl Kind {
-    fn of(number: u8) -> Option<Kind> {
+impl FrameKind {
+    fn of(number: u8) -> Option<FrameKind> {
         Some(match number {
-            1 => Kind::Payload,
-            2 => Kind::Verdicts,
-            3 => Kind::Settled,
-            4 => Kind::Checkpoint,
-            5 => Kind::Seal,
+            1 => FrameKind::Payload,
+            2 => FrameKind::Verdicts,
+            3 => FrameKind::Settled,
+            4 => FrameKind::Checkpoint,
+            5 => FrameKind::Seal,
             _ => return None,
         })
     }
@@ -162,7 +162,7 @@ impl Kind {
 /// The first bytes of a frame. Totals run through all segments, so that a hole tells exactly what it swallowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// Bytes of the body.
     pub length: u32,
     /// One more for each frame of the log.
@@ -211,7 +211,7 @@ impl Head {
         let [sequence, origin, records, total] = [8, 16, 24, 32].map(|at| u64_at(head, at));
         let described = u16::from_le_bytes([head[44], head[45]]);
         let (length, items, check) = (u32_at(head, 4), u32_at(head, 40), u32_at(head, 48));
-        let kind = Kind::of(head[46])?;
+        let kind = FrameKind::of(head[46])?;
         let sound = u64::from(length) <= BODY_MAX && u32::from(described) <= length;
         sound.then_some(Head {
             kind,
@@ -295,7 +295,7 @@ mod tests {
     };
 
     const HEAD: Head = Head {
-        kind: Kind::Payload,
+        kind: FrameKind::Payload,
         length: 9,
         sequence: 101,
         origin: 55,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::wal::disk::{LogDisk, read_full};
-use crate::wal::format::{BLOCK, Header, Kind, Purpose, file_name, of_file_name};
+use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, of_file_name};
 use crate::wal::recovery::{OpenError, Report, survey};
-use crate::wal::scan::{Lost, scan};
+use crate::wal::scan::{ScanLoss, scan};
 use crate::wal::table::Unsettled;
 
 /// One file.
@@ -21,7 +21,7 @@ pub struct InspectedFile {
     pub verdicts: u64,
     pub marks: u64,
     pub sealed: bool,
-    pub lost: Lost,
+    pub lost: ScanLoss,
     /// Damaged bytes in front of whole frames, and such as are not zero behind the last one.
     pub damaged: u64,
     pub tail: u64,
@@ -87,7 +87,7 @@ fn empty(name: String) -> InspectedFile {
         verdicts: 0,
         marks: 0,
         sealed: false,
-        lost: Lost::default(),
+        lost: ScanLoss::default(),
         damaged: 0,
         tail: 0,
         unreadable: 0,
@@ -110,10 +110,10 @@ fn read(disk: &mut dyn LogDisk, file: &mut InspectedFile, number: u64, salt: u64
     let limit = next.map(|next| next.first);
     let (mut verdicts, mut marks, mut sealed) = (0, 0, false);
     let scanned = scan(&mut *medium, salt, start, limit, &mut |found| {
-        sealed = found.head.kind == Kind::Seal;
+        sealed = found.head.kind == FrameKind::Seal;
         match found.head.kind {
-            Kind::Verdicts => verdicts += 1,
-            Kind::Settled => marks += found.body.len() as u64 / crate::wal::body::MARK_BYTES as u64,
+            FrameKind::Verdicts => verdicts += 1,
+            FrameKind::Settled => marks += found.body.len() as u64 / crate::wal::body::MARK_BYTES as u64,
             _ => {}
         }
     });

@@ -15,8 +15,8 @@ use crate::wal::body::{Mark, What};
 use crate::wal::disk::LogDisk;
 use crate::wal::recovery::{OpenError, Report, open};
 use crate::wal::writer::reading::Recovered;
-use crate::wal::writer::stats::Stats;
-use crate::wal::writer::{Commit, Now, Options, Record, Refusal, Writer};
+use crate::wal::writer::stats::LogStats;
+use crate::wal::writer::{Commit, LogRecord, LogTime, LogWriter, Options, Refusal};
 
 /// Asks that wait for the owner.
 const QUEUE: usize = 1_024;
@@ -31,7 +31,7 @@ const TEND: Duration = Duration::from_millis(250);
 pub type Wall = fn() -> u64;
 
 enum Ask {
-    Append { record: Record, since: Instant, answer: oneshot::Sender<Result<u64, Refusal>> },
+    Append { record: LogRecord, since: Instant, answer: oneshot::Sender<Result<u64, Refusal>> },
     Verdicts { keep_until: u64, body: Bytes, since: Instant, answer: oneshot::Sender<Result<u64, Refusal>> },
     Settle(Vec<Mark>),
     Flush(oneshot::Sender<()>),
@@ -45,7 +45,7 @@ enum Ask {
 #[derive(Clone)]
 pub struct Log {
     asks: mpsc::Sender<Ask>,
-    stats: Arc<Mutex<Stats>>,
+    stats: Arc<Mutex<LogStats>>,
 }
 
 impl Log {
@@ -85,7 +85,7 @@ impl Log {
     }
 
     /// Returns once the record is on disk; the number is its name in marks.
-    pub async fn append(&self, record: Record) -> Result<u64, Refusal> {
+    pub async fn append(&self, record: LogRecord) -> Result<u64, Refusal> {
         self.asked(|answer| Ask::Append { record, since: Instant::now(), answer }).await.unwrap_or_else(gone)
     }
 
@@ -127,14 +127,14 @@ impl Log {
         self.asked(|answer| Ask::OldVerdicts { after, answer }).await.flatten()
     }
 
-    /// Moves a record to the dead letters; see [`Writer::dead_letter`].
+    /// Moves a record to the dead letters; see [`LogWriter::dead_letter`].
     pub async fn dead_letter(&self, record: u64) -> io::Result<bool> {
         let ended = || Err(io::Error::other("the log was closed"));
         self.asked(|answer| Ask::DeadLetter { record, answer }).await.unwrap_or_else(ended)
     }
 
     /// Figures, at most a quarter of a second old.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> LogStats {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -156,7 +156,7 @@ async fn open_at_last(
     options: Options,
     random: u64,
     clock: Clock,
-) -> Result<(Writer, Report), OpenError> {
+) -> Result<(LogWriter, Report), OpenError> {
     for _ in 0..3 {
         match open(disk(), options.clone(), random, clock.now()) {
             Err(OpenError::Unreadable { .. }) => tokio::time::sleep(TEND).await,
@@ -177,21 +177,21 @@ struct Clock {
 }
 
 impl Clock {
-    fn now(self) -> Now {
+    fn now(self) -> LogTime {
         self.at(Instant::now())
     }
 
-    fn at(self, then: Instant) -> Now {
-        Now { mono: then.saturating_duration_since(self.started), wall: (self.wall)() }
+    fn at(self, then: Instant) -> LogTime {
+        LogTime { mono: then.saturating_duration_since(self.started), wall: (self.wall)() }
     }
 }
 
 type Waiter = (u64, oneshot::Sender<Result<u64, Refusal>>);
 
 struct Owner {
-    writer: Writer,
+    writer: LogWriter,
     clock: Clock,
-    stats: Arc<Mutex<Stats>>,
+    stats: Arc<Mutex<LogStats>>,
     /// Whoever waits for the group.
     waiters: Vec<Waiter>,
     flushes: Vec<oneshot::Sender<()>>,
@@ -199,7 +199,7 @@ struct Owner {
 }
 
 impl Owner {
-    fn new(writer: Writer, clock: Clock, stats: Arc<Mutex<Stats>>) -> Owner {
+    fn new(writer: LogWriter, clock: Clock, stats: Arc<Mutex<LogStats>>) -> Owner {
         Owner { writer, clock, stats, waiters: Vec::new(), flushes: Vec::new(), tended: clock.started }
     }
 
@@ -319,9 +319,9 @@ mod tests {
     use crate::wal::body::Description;
     use crate::wal::files::LogFolder;
 
-    fn record(text: &str) -> Record {
+    fn record(text: &str) -> LogRecord {
         let description = Description { pipeline: "traces".to_owned(), ..Description::default() };
-        Record { description, items: 2, payload: vec![Bytes::copy_from_slice(text.as_bytes())] }
+        LogRecord { description, items: 2, payload: vec![Bytes::copy_from_slice(text.as_bytes())] }
     }
 
     fn at(folder: &std::path::Path) -> impl Fn() -> Box<dyn LogDisk> + Send + 'static {
@@ -379,16 +379,16 @@ mod tests {
 
     /// A folder whose syncs wait for a word each, as long as somebody gives words.
     struct Gated(LogFolder, Gate);
-    struct GatedFile(Box<dyn crate::wal::disk::Medium>, Gate);
+    struct GatedFile(Box<dyn crate::wal::disk::LogFile>, Gate);
 
     impl LogDisk for Gated {
         fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
             self.0.list()
         }
-        fn create(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::Medium>> {
+        fn create(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::LogFile>> {
             Ok(Box::new(GatedFile(self.0.create(name)?, Arc::clone(&self.1))))
         }
-        fn open(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::Medium>> {
+        fn open(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::LogFile>> {
             self.0.open(name)
         }
         fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
@@ -405,7 +405,7 @@ mod tests {
         }
     }
 
-    impl crate::wal::disk::Medium for GatedFile {
+    impl crate::wal::disk::LogFile for GatedFile {
         fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
             self.0.write_at(offset, bytes)
         }

@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::wal::body::{Description, Line, Mark, Place, What, checkpoint_part, of_seal};
+use crate::wal::body::{Description, FramePlace, Line, Mark, What, checkpoint_part, of_seal};
 use crate::wal::disk::{LogDisk, read_full};
 use crate::wal::format::{
-    BLOCK, HEAD_BYTES, Head, Header, HeaderFault, Kind, Purpose, Totals, file_name, of_file_name,
+    BLOCK, FrameKind, HEAD_BYTES, Head, Header, HeaderFault, Purpose, Totals, file_name, of_file_name,
 };
-use crate::wal::scan::{Found, Lost, Scanned, frame_at, scan, seal_of};
-use crate::wal::table::{RecordEntry, Segment, Table, Verdicts};
+use crate::wal::scan::{Found, ScanLoss, Scanned, frame_at, scan, seal_of};
+use crate::wal::table::{LogTable, RecordEntry, SegmentEntry, Verdicts};
 use crate::wal::writer::group::CommitGroup;
 use crate::wal::writer::stats::{Counts, Rate};
-use crate::wal::writer::{Now, Options, Writer};
+use crate::wal::writer::{LogTime, LogWriter, Options};
 
 /// A record in flight at this many crashes is given up.
 const CRASHES_MAX: u8 = 3;
@@ -53,13 +53,13 @@ pub struct Report {
     /// settled behind the last checkpoint is counted too, because nobody knows any more which one it was: never too few.
     /// Records whose frames turn out damaged when they are read are counted then, with what was unsettled of them
     /// ([`crate::wal::writer::stats::Counts::lost`]).
-    pub lost: Lost,
+    pub lost: ScanLoss,
     /// Damaged stretches.
     pub damaged: u64,
     /// Bytes of a torn group that were cut, never acknowledged.
     pub torn: u64,
     /// Frames of it whose heads are whole.
-    pub torn_frames: Lost,
+    pub torn_frames: ScanLoss,
     /// Segments whose header says nothing; they stay for a person.
     pub unknown: Vec<String>,
     /// Records of segments that are gone, and their unsettled items.
@@ -84,7 +84,7 @@ impl File {
 
 /// What a log looks like before anybody writes to it.
 pub(in crate::wal) struct Survey {
-    pub table: Table,
+    pub table: LogTable,
     pub totals: Totals,
     pub report: Report,
     pub salt: Option<u64>,
@@ -102,8 +102,8 @@ pub fn open(
     mut disk: Box<dyn LogDisk>,
     options: Options,
     random: u64,
-    now: Now,
-) -> Result<(Writer, Report), OpenError> {
+    now: LogTime,
+) -> Result<(LogWriter, Report), OpenError> {
     let failed = |what| move |error| OpenError::Disk { what, error };
     let lock = disk.lock().map_err(failed("locked"))?.ok_or(OpenError::Held)?;
     let found = survey(&mut *disk)?;
@@ -116,7 +116,7 @@ pub fn open(
     }
     let (totals, mut report) = (found.totals, found.report);
     let counts = Counts { dead_letter_bytes: found.dead_letter_bytes, ..Counts::default() };
-    let mut writer = Writer {
+    let mut writer = LogWriter {
         disk,
         options,
         salt: found.salt.unwrap_or(random),
@@ -151,7 +151,7 @@ pub fn open(
 
 /// Says durably who was in flight, before anybody is handed out again: a record that ends the process must not do so for
 /// ever.
-fn count_crashes(writer: &mut Writer, report: &mut Report, now: Now) {
+fn count_crashes(writer: &mut LogWriter, report: &mut Report, now: LogTime) {
     let sent: Vec<(u64, u8)> =
         writer.table.entries.iter().filter(|(_, of)| of.sent).map(|(id, of)| (*id, of.crashes)).collect();
     for (record, crashes) in sent {
@@ -197,7 +197,7 @@ pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError
         if unknown {
             found.report.unknown.push(file_name(*number, Purpose::Log));
         }
-        let segment = Segment {
+        let segment = SegmentEntry {
             bytes: file.length,
             live: 0,
             live_bytes: 0,
@@ -219,7 +219,7 @@ pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError
 
 fn empty() -> Survey {
     Survey {
-        table: Table::default(),
+        table: LogTable::default(),
         totals: Totals::default(),
         report: Report::default(),
         salt: None,
@@ -293,7 +293,7 @@ fn checkpoint_of(
         read_full(&mut *medium, at, &mut head).ok()?;
         let length = Head::decode(salt, &head)?.length;
         let (head, body) = frame_at(&mut *medium, salt, at, length).ok()??;
-        let (part, parts, lines) = checkpoint_part(&body).filter(|_| head.kind == Kind::Checkpoint)?;
+        let (part, parts, lines) = checkpoint_part(&body).filter(|_| head.kind == FrameKind::Checkpoint)?;
         if part != expected {
             return None;
         }
@@ -343,7 +343,7 @@ fn scan_rest(disk: &mut dyn LogDisk, files: &BTreeMap<u64, File>, salt: u64, fou
             scanned.damaged += std::mem::take(&mut scanned.last_damaged);
         }
         if told {
-            found.report.lost = Lost::default();
+            found.report.lost = ScanLoss::default();
             scanned.lost = scanned.lost.without(scanned.told);
         }
         account(found, **number, file, later.is_empty(), &scanned);
@@ -409,7 +409,7 @@ fn account(found: &mut Survey, number: u64, file: &File, last: bool, scanned: &S
 
 /// Puts the frames of one segment into the table.
 struct Reading<'a> {
-    table: &'a mut Table,
+    table: &'a mut LogTable,
     segment: u64,
     /// Of a checkpoint whose last part is not there yet.
     parts: Vec<Line>,
@@ -423,23 +423,23 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn take(&mut self, frame: Found<'_>) {
         let Found { head, offset, body } = frame;
-        let place = Place { segment: self.segment, offset, length: head.length };
-        self.clean = Some(head.kind == Kind::Seal && of_seal(body).is_some_and(|(_, clean)| clean));
+        let place = FramePlace { segment: self.segment, offset, length: head.length };
+        self.clean = Some(head.kind == FrameKind::Seal && of_seal(body).is_some_and(|(_, clean)| clean));
         match head.kind {
-            Kind::Payload => {
+            FrameKind::Payload => {
                 let name = Description::decode(body).map_or("(of a later version)".to_owned(), |of| of.pipeline);
                 let (pipeline, items) = (self.table.pipeline(&name), head.items);
                 let place = Some(place);
                 let entry = RecordEntry { place, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
                 self.table.insert(head.origin, entry);
             }
-            Kind::Verdicts => {
+            FrameKind::Verdicts => {
                 let keep_until = body.try_into().map_or(u64::MAX, u64::from_le_bytes);
                 self.table.keep_verdicts(head.origin, Verdicts { place: Some(place), keep_until });
             }
-            Kind::Settled => Mark::decode_all(body).for_each(|mark| _ = self.table.mark(&mark)),
-            Kind::Checkpoint => self.checkpoint(body),
-            Kind::Seal => {}
+            FrameKind::Settled => Mark::decode_all(body).for_each(|mark| _ = self.table.mark(&mark)),
+            FrameKind::Checkpoint => self.checkpoint(body),
+            FrameKind::Seal => {}
         }
     }
 

@@ -3,8 +3,8 @@
 //! Holds one window of the file, and of a frame no more than its description or one batch of marks. Damage is skipped to
 //! the next frame that is whole; what it swallowed is told by the running totals of the frames around it.
 
-use crate::wal::disk::{Medium, read_full};
-use crate::wal::format::{ALIGN, BLOCK, FRAME_MAGIC, HEAD_BYTES, Head, Kind, Totals};
+use crate::wal::disk::{LogFile, read_full};
+use crate::wal::format::{ALIGN, BLOCK, FRAME_MAGIC, FrameKind, HEAD_BYTES, Head, Totals};
 
 /// Bytes read at once.
 const WINDOW: usize = 256 << 10;
@@ -13,24 +13,24 @@ const BATCH_MAX: u64 = 2 << 20;
 
 /// What lies between two places of the log and could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct ScanLoss {
     pub frames: u64,
     pub records: u64,
     pub items: u64,
 }
 
-impl Lost {
-    pub fn add(&mut self, other: Lost) {
+impl ScanLoss {
+    pub fn add(&mut self, other: ScanLoss) {
         self.frames += other.frames;
         self.records += other.records;
         self.items += other.items;
     }
 }
 
-impl Lost {
+impl ScanLoss {
     /// Without what another place tells.
-    pub fn without(self, other: Lost) -> Lost {
-        Lost {
+    pub fn without(self, other: ScanLoss) -> ScanLoss {
+        ScanLoss {
             frames: self.frames.saturating_sub(other.frames),
             records: self.records.saturating_sub(other.records),
             items: self.items.saturating_sub(other.items),
@@ -39,8 +39,8 @@ impl Lost {
 }
 
 impl Totals {
-    pub fn until(self, later: Totals) -> Lost {
-        Lost {
+    pub fn until(self, later: Totals) -> ScanLoss {
+        ScanLoss {
             frames: later.sequence.saturating_sub(self.sequence),
             records: later.records.saturating_sub(self.records),
             items: later.items.saturating_sub(self.items),
@@ -66,20 +66,20 @@ pub struct Scanned {
     pub records: u64,
     pub items: u64,
     /// In front of the last group.
-    pub lost: Lost,
+    pub lost: ScanLoss,
     /// Damaged stretches in front of the last group, bytes.
     pub damaged: u64,
     /// The same within the last group, which may have been torn.
-    pub last_lost: Lost,
+    pub last_lost: ScanLoss,
     pub last_damaged: u64,
     /// What was missing in front of the last checkpoint: it tells which records those were.
-    pub told: Lost,
+    pub told: ScanLoss,
     /// Frames of a group that failed and was written again in the next segment.
     pub superseded: u64,
     /// Behind the last whole frame: bytes that are not zero. A torn group, or damage at the end.
     pub tail: u64,
     /// Frames in the tail whose head is whole.
-    pub torn: Lost,
+    pub torn: ScanLoss,
     /// The bytes that the disk did not give.
     pub unreadable: u64,
 }
@@ -87,7 +87,7 @@ pub struct Scanned {
 /// Reads the segment. `start` are the totals in front of it, where they are known; frames from the sequence `limit` on
 /// are not believed.
 pub fn scan(
-    medium: &mut dyn Medium,
+    medium: &mut dyn LogFile,
     salt: u64,
     start: Option<Totals>,
     limit: Option<u64>,
@@ -146,8 +146,8 @@ impl Scan<'_> {
         }
         self.take(at, head, totals);
         let wanted = match head.kind {
-            Kind::Payload => u64::from(head.described),
-            Kind::Verdicts => u64::from(head.length).min(8),
+            FrameKind::Payload => u64::from(head.described),
+            FrameKind::Verdicts => u64::from(head.length).min(8),
             _ => u64::from(head.length).min(BATCH_MAX),
         };
         let body = self.window.get(at + HEAD_BYTES as u64, wanted as usize);
@@ -176,8 +176,8 @@ impl Scan<'_> {
     fn take(&mut self, at: u64, head: Head, totals: Totals) {
         let result = &mut self.result;
         // A checkpoint and its seal count for nothing: they repeat the totals of the frame before them.
-        let counts = !matches!(head.kind, Kind::Checkpoint | Kind::Seal);
-        let payload = head.kind == Kind::Payload;
+        let counts = !matches!(head.kind, FrameKind::Checkpoint | FrameKind::Seal);
+        let payload = head.kind == FrameKind::Payload;
         let before = Totals {
             sequence: totals.sequence.saturating_sub(u64::from(counts)),
             records: totals.records.saturating_sub(u64::from(payload)),
@@ -186,7 +186,7 @@ impl Scan<'_> {
         let begins = totals.sequence.saturating_sub(u64::from(head.index));
         let new = if counts { head.index < u8::MAX && begins > self.group } else { head.index == 0 };
         let gap =
-            if std::mem::replace(&mut self.is_known, true) { result.totals.until(before) } else { Lost::default() };
+            if std::mem::replace(&mut self.is_known, true) { result.totals.until(before) } else { ScanLoss::default() };
         let tail = std::mem::take(&mut self.tail);
         if new {
             self.group = begins;
@@ -201,7 +201,7 @@ impl Scan<'_> {
             result.last_lost.add(gap);
             result.last_damaged += tail;
         }
-        if head.kind == Kind::Checkpoint {
+        if head.kind == FrameKind::Checkpoint {
             result.told = result.lost;
             result.told.add(result.last_lost);
         }
@@ -232,7 +232,7 @@ static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
 /// A part of a file. What the disk does not give reads as zeros.
 struct Window<'a> {
-    medium: &'a mut dyn Medium,
+    medium: &'a mut dyn LogFile,
     length: u64,
     start: u64,
     bytes: Vec<u8>,
@@ -297,14 +297,14 @@ impl Window<'_> {
 
 /// The last bytes of a sealed segment's file, where they are whole: where the checkpoint begins, and whether the log
 /// was closed by it.
-pub fn seal_of(medium: &mut dyn Medium, salt: u64) -> Option<(u64, bool)> {
+pub fn seal_of(medium: &mut dyn LogFile, salt: u64) -> Option<(u64, bool)> {
     use crate::wal::body::{SEAL_BODY, of_seal};
     let length = medium.length().ok()?;
     let room = HEAD_BYTES as u64 + SEAL_BODY;
     let mut bytes = [0u8; HEAD_BYTES + SEAL_BODY as usize];
     let at = length.checked_sub(room).filter(|_| length.is_multiple_of(BLOCK))?;
     let read = read_full(medium, at, &mut bytes).ok()?;
-    let head = Head::decode(salt, &bytes).filter(|head| head.kind == Kind::Seal && read == bytes.len())?;
+    let head = Head::decode(salt, &bytes).filter(|head| head.kind == FrameKind::Seal && read == bytes.len())?;
     let body = &bytes[HEAD_BYTES..];
     let sound = crc32c::crc32c(body) == head.check && u64::from(head.length) == SEAL_BODY;
     sound.then(|| of_seal(body)).flatten()
@@ -312,7 +312,7 @@ pub fn seal_of(medium: &mut dyn Medium, salt: u64) -> Option<(u64, bool)> {
 
 /// The frame at a place, whole and of this log; `Ok(None)` when it is damaged.
 pub fn frame_at(
-    medium: &mut dyn Medium,
+    medium: &mut dyn LogFile,
     salt: u64,
     offset: u64,
     length: u32,

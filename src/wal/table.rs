@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wal::body::{Line, Mark, Place, What};
+use crate::wal::body::{FramePlace, Line, Mark, What};
 use crate::wal::format::frame_room;
 use crate::wal::ranges::Ranges;
 
@@ -12,7 +12,7 @@ use crate::wal::ranges::Ranges;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordEntry {
     /// `None` while its group is not durable.
-    pub place: Option<Place>,
+    pub place: Option<FramePlace>,
     pub items: u32,
     /// Unsettled items.
     pub left: u32,
@@ -25,7 +25,7 @@ pub struct RecordEntry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub struct SegmentEntry {
     /// Bytes that it takes in the budget.
     pub bytes: u64,
     /// Unsettled records in it.
@@ -44,7 +44,7 @@ pub struct Segment {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdicts {
-    pub place: Option<Place>,
+    pub place: Option<FramePlace>,
     /// Unix nanoseconds.
     pub keep_until: u64,
 }
@@ -61,16 +61,16 @@ pub struct Unsettled {
 const PIPELINES_MAX: usize = 1_000;
 
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct LogTable {
     pub entries: BTreeMap<u64, RecordEntry>,
     /// Of records that are settled in part.
     pub partial: BTreeMap<u64, Ranges>,
-    pub segments: BTreeMap<u64, Segment>,
+    pub segments: BTreeMap<u64, SegmentEntry>,
     pub verdicts: BTreeMap<u64, Verdicts>,
     pipelines: Vec<Unsettled>,
 }
 
-impl Table {
+impl LogTable {
     /// The number of a pipeline's name.
     pub fn pipeline(&mut self, name: &str) -> u16 {
         if let Some(at) = self.pipelines.iter().position(|known| known.pipeline == name) {
@@ -108,14 +108,14 @@ impl Table {
     }
 
     /// Where a record stands now.
-    pub fn place(&mut self, record: u64, place: Place) {
+    pub fn place(&mut self, record: u64, place: FramePlace) {
         let Some(entry) = self.entries.get_mut(&record) else { return };
         let before = entry.place.replace(place);
         self.count(before, -1);
         self.count(Some(place), 1);
     }
 
-    fn count(&mut self, place: Option<Place>, by: i64) {
+    fn count(&mut self, place: Option<FramePlace>, by: i64) {
         let Some(place) = place else { return };
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             segment.live = segment.live.saturating_add_signed(by);
@@ -123,7 +123,7 @@ impl Table {
         self.weigh(Some(place), by);
     }
 
-    fn weigh(&mut self, place: Option<Place>, by: i64) {
+    fn weigh(&mut self, place: Option<FramePlace>, by: i64) {
         let Some(place) = place else { return };
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             let room = frame_room(u64::from(place.length)) as i64;
@@ -246,7 +246,7 @@ impl Table {
 
     /// Records and verdicts whose segment is not there: the former with what was unsettled of them.
     pub fn forget_missing(&mut self) -> (u64, u64) {
-        let gone = |place: &Option<Place>| place.is_some_and(|place| !self.segments.contains_key(&place.segment));
+        let gone = |place: &Option<FramePlace>| place.is_some_and(|place| !self.segments.contains_key(&place.segment));
         let records: Vec<u64> =
             self.entries.iter().filter(|(_, of)| gone(&of.place)).map(|(record, _)| *record).collect();
         let verdicts: Vec<u64> =

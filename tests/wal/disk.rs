@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use podgate::wal::disk::{LogDisk, Medium};
+use podgate::wal::disk::{LogDisk, LogFile};
 
 const SECTOR: usize = 512;
 
@@ -234,7 +234,7 @@ impl LogDisk for Sim {
         Ok(state.live.iter().map(|(name, file)| (name.clone(), state.files[file].live.len() as u64)).collect())
     }
 
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let mut state = self.state();
         state.call("create")?;
         if state.live.contains_key(name) {
@@ -248,7 +248,7 @@ impl LogDisk for Sim {
         Ok(Box::new(Handle { sim: self.clone(), file: number, dead: name.ends_with(".dead") }))
     }
 
-    fn open(&mut self, name: &str) -> io::Result<Box<dyn Medium>> {
+    fn open(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let mut state = self.state();
         state.call("open")?;
         let file = state.live.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
@@ -316,7 +316,7 @@ struct Handle {
     dead: bool,
 }
 
-impl Medium for Handle {
+impl LogFile for Handle {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.sim.state();
         let short = state.call("write")? == Some(Fault::Short);

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use podgate::wal::body::What;
 use podgate::wal::recovery::{OpenError, open};
-use podgate::wal::writer::{Commit, Now, Options, Writer};
+use podgate::wal::writer::{Commit, LogTime, LogWriter, Options};
 
 use crate::disk::{Sim, Survives};
 use crate::model::{payload, record, small};
 
-const NOW: Now = Now { mono: Duration::ZERO, wall: 1_000 };
+const NOW: LogTime = LogTime { mono: Duration::ZERO, wall: 1_000 };
 
-fn append(writer: &mut Writer, key: u64) -> u64 {
+fn append(writer: &mut LogWriter, key: u64) -> u64 {
     let id = writer.append(NOW, &record(key, 3)).expect("taken");
     assert_eq!(writer.commit(NOW), Commit::Durable);
     id
@@ -77,7 +77,7 @@ fn verdicts_go_when_their_time_is_over_and_nothing_in_front_of_them_is_unsettled
     writer.verdicts(NOW, 500, b"over, and wanted by the record in front").expect("taken");
     writer.verdicts(NOW, 5_000, b"not over").expect("taken");
     assert_eq!(writer.commit(NOW), Commit::Durable);
-    let reopened = |writer: Writer| {
+    let reopened = |writer: LogWriter| {
         drop(writer);
         sim.cut(Survives::Nothing);
         let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("opens");
@@ -96,7 +96,7 @@ fn verdicts_go_when_their_time_is_over_and_nothing_in_front_of_them_is_unsettled
     writer.close(NOW);
     let (mut writer, one) = reopened(writer);
     assert_eq!(one, 1);
-    writer.tend(Now { wall: 6_000, ..NOW });
+    writer.tend(LogTime { wall: 6_000, ..NOW });
     writer.close(NOW);
     assert_eq!(reopened(writer).1, 0);
 }

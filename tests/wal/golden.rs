@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use podgate::wal::body::{Mark, What};
-use podgate::wal::format::{Head, Header, Kind};
+use podgate::wal::format::{FrameKind, Head, Header};
 use podgate::wal::inspect::inspect;
 use podgate::wal::recovery::open;
-use podgate::wal::writer::{Commit, Now, Options};
+use podgate::wal::writer::{Commit, LogTime, Options};
 
 use crate::disk::{Sim, Survives};
 use crate::model::{payload, record, small};
 
-const NOW: Now = Now { mono: std::time::Duration::ZERO, wall: 0 };
+const NOW: LogTime = LogTime { mono: std::time::Duration::ZERO, wall: 0 };
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wal/v1")
@@ -156,7 +156,7 @@ fn the_page_on_the_format_tells_where_every_field_stands() {
     let bytes = files.values().next().expect("a segment");
     let frame = &bytes[4096..];
     let head = Head::decode(header.salt, frame).expect("whole");
-    assert_eq!(head.kind, Kind::Payload);
+    assert_eq!(head.kind, FrameKind::Payload);
     let mut end = 0;
     for (at, length, field) in rows("Frame") {
         assert_eq!(at, end, "{field} begins where the field in front of it ends");

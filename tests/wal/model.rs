@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use podgate::wal::body::{Description, Mark, What};
-use podgate::wal::format::{Kind, Purpose, file_name, of_file_name};
+use podgate::wal::format::{FrameKind, Purpose, file_name, of_file_name};
 use podgate::wal::recovery::{Report, open};
 use podgate::wal::scan::scan;
-use podgate::wal::writer::{Commit, Now, Options, Record, Writer};
+use podgate::wal::writer::{Commit, LogRecord, LogTime, LogWriter, Options};
 
 use crate::disk::{Sim, Survives};
 
@@ -39,7 +39,7 @@ type Back = BTreeMap<u64, (u64, Vec<u32>, bool)>;
 pub struct Model {
     pub sim: Sim,
     pub random: fastrand::Rng,
-    pub now: Now,
+    pub now: LogTime,
     pub options: Options,
     pub records: BTreeMap<u64, Known>,
     /// Batches of verdicts that were acknowledged and are wanted for ever.
@@ -69,12 +69,12 @@ pub fn payload(key: u64) -> Vec<u8> {
     bytes
 }
 
-pub fn record(key: u64, items: u32) -> Record {
+pub fn record(key: u64, items: u32) -> LogRecord {
     let pipeline = format!("traces/{}", key % 3);
     let description = Description { pipeline, arrival: key, peer: b"peer".to_vec(), ..Description::default() };
     let bytes = Bytes::from(payload(key));
     let middle = bytes.len() / 2;
-    Record { description, items, payload: vec![bytes.slice(..middle), bytes.slice(middle..)] }
+    LogRecord { description, items, payload: vec![bytes.slice(..middle), bytes.slice(middle..)] }
 }
 
 impl Model {
@@ -82,7 +82,7 @@ impl Model {
         Model {
             sim: Sim::seeded(seed ^ 0x5eed),
             random: fastrand::Rng::with_seed(seed),
-            now: Now::default(),
+            now: LogTime::default(),
             options: small(),
             records: BTreeMap::new(),
             verdicts: Vec::new(),
@@ -99,7 +99,7 @@ impl Model {
         }
     }
 
-    pub fn append(&mut self, writer: &mut Writer) {
+    pub fn append(&mut self, writer: &mut LogWriter) {
         let (key, items) = (self.next, self.random.u32(1..6));
         self.next += 1;
         if let Ok(id) = writer.append(self.now, &record(key, items)) {
@@ -109,7 +109,7 @@ impl Model {
         }
     }
 
-    pub fn verdict(&mut self, writer: &mut Writer) {
+    pub fn verdict(&mut self, writer: &mut LogWriter) {
         // Verdicts hold segments that would go, so not every log has some.
         if !self.has_verdicts {
             return;
@@ -129,7 +129,7 @@ impl Model {
         (!keys.is_empty()).then(|| keys[self.random.usize(..most)])
     }
 
-    pub fn settle(&mut self, writer: &mut Writer) {
+    pub fn settle(&mut self, writer: &mut LogWriter) {
         let Some(key) = self.some_record() else { return };
         let known = self.records.get_mut(&key).expect("chosen");
         let items = known.items.len() as u32;
@@ -142,13 +142,13 @@ impl Model {
         some.filter(|said| **said == Said::Nothing).for_each(|said| *said = Said::Perhaps);
     }
 
-    pub fn send(&mut self, writer: &mut Writer) {
+    pub fn send(&mut self, writer: &mut LogWriter) {
         let Some(key) = self.some_record() else { return };
         writer.settle_whole(self.now, self.records[&key].id, What::Sent);
         self.sent.push(key);
     }
 
-    pub fn dead_letter(&mut self, writer: &mut Writer) {
+    pub fn dead_letter(&mut self, writer: &mut LogWriter) {
         let Some(key) = self.some_record() else { return };
         let known = self.records.get_mut(&key).expect("chosen");
         if let Ok(true) = writer.dead_letter(self.now, known.id) {
@@ -158,17 +158,17 @@ impl Model {
         }
     }
 
-    pub fn commit(&mut self, writer: &mut Writer) -> Commit {
+    pub fn commit(&mut self, writer: &mut LogWriter) -> Commit {
         let done = writer.commit(self.now);
         self.heard(writer, &done);
         done
     }
 
-    pub fn commit_now_and_then(&mut self, writer: &mut Writer) -> Commit {
+    pub fn commit_now_and_then(&mut self, writer: &mut LogWriter) -> Commit {
         if self.random.u8(0..4) == 0 { self.commit(writer) } else { Commit::Nothing }
     }
 
-    pub fn heard(&mut self, writer: &Writer, done: &Commit) {
+    pub fn heard(&mut self, writer: &LogWriter, done: &Commit) {
         let durable = *done == Commit::Durable;
         for key in std::mem::take(&mut self.waiting) {
             if durable {
@@ -190,7 +190,7 @@ impl Model {
         }
     }
 
-    pub fn tend(&mut self, writer: &mut Writer) {
+    pub fn tend(&mut self, writer: &mut LogWriter) {
         self.now.mono += Duration::from_millis(300);
         writer.tend(self.now);
         let counts = writer.stats().counts;
@@ -198,7 +198,7 @@ impl Model {
     }
 
     /// The next hop takes everything.
-    pub fn drain(&mut self, writer: &mut Writer) {
+    pub fn drain(&mut self, writer: &mut LogWriter) {
         for known in self.records.values_mut().filter(|known| known.acknowledged) {
             writer.settle_whole(self.now, known.id, What::Delivered);
             known.items.iter_mut().filter(|said| **said == Said::Nothing).for_each(|said| *said = Said::Perhaps);
@@ -208,7 +208,7 @@ impl Model {
     }
 
     /// One random thing.
-    pub fn step(&mut self, writer: &mut Writer) {
+    pub fn step(&mut self, writer: &mut LogWriter) {
         self.now.mono += Duration::from_millis(1);
         if self.random.u16(0..300) == 0 {
             return self.drain(writer);
@@ -225,12 +225,12 @@ impl Model {
     }
 
     /// Opens the log and holds what comes back against what was promised; `Err` says what was broken.
-    pub fn reopen(&mut self) -> Result<(Writer, Report), String> {
+    pub fn reopen(&mut self) -> Result<(LogWriter, Report), String> {
         self.reopen_allowing(0)
     }
 
     /// As [`Model::reopen`], where at most `damaged` records may have been damaged.
-    pub fn reopen_allowing(&mut self, damaged: usize) -> Result<(Writer, Report), String> {
+    pub fn reopen_allowing(&mut self, damaged: usize) -> Result<(LogWriter, Report), String> {
         let opened = open(self.sim.boxed(), self.options.clone(), 0x0dd5_a17e, self.now);
         let (mut writer, report) = opened.map_err(|error| format!("does not open: {error}"))?;
         let back = self.read_back(&mut writer)?;
@@ -260,7 +260,7 @@ impl Model {
     }
 
     /// Every record that comes back.
-    fn read_back(&mut self, writer: &mut Writer) -> Result<Back, String> {
+    fn read_back(&mut self, writer: &mut LogWriter) -> Result<Back, String> {
         let mut back = BTreeMap::new();
         let mut after = 0;
         while let Some(found) = writer.recovered_after(self.now, after) {
@@ -279,7 +279,7 @@ impl Model {
         Ok(back)
     }
 
-    fn check_verdicts(&self, writer: &mut Writer) -> Result<(), String> {
+    fn check_verdicts(&self, writer: &mut LogWriter) -> Result<(), String> {
         let (mut after, mut back) = (0, Vec::new());
         while let Some((origin, body)) = writer.verdicts_after(after) {
             after = origin;
@@ -305,7 +305,7 @@ impl Model {
             let mut disk = self.sim.boxed();
             let mut medium = disk.open(&file_name(number, Purpose::DeadLetters)).map_err(|error| error.to_string())?;
             let mut found = |frame: podgate::wal::scan::Found<'_>| {
-                if frame.head.kind == Kind::Payload {
+                if frame.head.kind == FrameKind::Payload {
                     wanted.retain(|id| *id != frame.head.origin);
                 }
             };

@@ -3,12 +3,12 @@
 use podgate::wal::body::{Mark, What};
 use podgate::wal::format::{Header, Purpose, file_name};
 use podgate::wal::recovery::{OpenError, open};
-use podgate::wal::writer::{Commit, Now, Options, Refusal};
+use podgate::wal::writer::{Commit, LogTime, Options, Refusal};
 
 use crate::disk::{Fault, Sim, Survives};
 use crate::model::{Model, record, small};
 
-const NOW: Now = Now { mono: std::time::Duration::ZERO, wall: 0 };
+const NOW: LogTime = LogTime { mono: std::time::Duration::ZERO, wall: 0 };
 
 // opentelemetry-collector #15677: tries that failed were deleted from the queue at shutdown.
 #[test]

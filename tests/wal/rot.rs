@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use podgate::wal::body::What;
-use podgate::wal::format::{BLOCK, Kind};
+use podgate::wal::format::{BLOCK, FrameKind};
 use podgate::wal::inspect;
 use podgate::wal::recovery::{Report, open};
 use podgate::wal::scan::scan;
-use podgate::wal::writer::{Commit, Now, Options};
+use podgate::wal::writer::{Commit, LogTime, Options};
 
 use crate::disk::{Sim, Survives};
 use crate::model::{payload, record};
@@ -20,7 +20,7 @@ struct Frame {
     file: String,
     from: usize,
     to: usize,
-    kind: Kind,
+    kind: FrameKind,
     key: u64,
     /// A later group follows.
     followed: bool,
@@ -34,7 +34,7 @@ fn options() -> Options {
 /// at the ends of files, and everything is scanned.
 fn log(survives: Survives) -> (Files, BTreeMap<u64, u64>) {
     let sim = Sim::seeded(1);
-    let now = Now::default();
+    let now = LogTime::default();
     let (mut writer, _) = open(sim.boxed(), options(), 99, now).expect("opened");
     let mut records = BTreeMap::new();
     for key in 1..=100 {
@@ -80,7 +80,7 @@ fn frames(files: &Files) -> Vec<Frame> {
 fn read(files: &Files) -> (Vec<u64>, Report, u64) {
     let sim = Sim::default();
     sim.put(files);
-    let now = Now::default();
+    let now = LogTime::default();
     let (mut writer, report) = open(sim.boxed(), options(), 99, now).expect("opened");
     let (mut keys, mut after) = (Vec::new(), 0);
     while let Some(found) = writer.recovered_after(now, after) {
@@ -126,7 +126,7 @@ fn flip(survives: Survives) -> (u64, u64) {
         let gone: Vec<u64> = whole.iter().filter(|key| !keys.contains(key)).copied().collect();
         let again: Vec<u64> = keys.iter().filter(|key| !whole.contains(key)).copied().collect();
         let told = report.lost.records + report.torn_frames.records + found_damaged;
-        let payload = hit.filter(|frame| frame.kind == Kind::Payload && whole.contains(&frame.key));
+        let payload = hit.filter(|frame| frame.kind == FrameKind::Payload && whole.contains(&frame.key));
         hits += u64::from(hit.is_some());
         costs += u64::from(payload.is_some());
         match payload {
@@ -138,9 +138,9 @@ fn flip(survives: Survives) -> (u64, u64) {
             }
             None => {
                 // Of a record that was settled behind the last checkpoint, a scan cannot tell that nobody needs it.
-                let most = u64::from(hit.is_some_and(|frame| frame.kind == Kind::Payload));
+                let most = u64::from(hit.is_some_and(|frame| frame.kind == FrameKind::Payload));
                 assert!(gone.is_empty() && told <= most, "{place}: {report:?}, {found_damaged}");
-                let settled = hit.is_some_and(|frame| frame.kind == Kind::Settled);
+                let settled = hit.is_some_and(|frame| frame.kind == FrameKind::Settled);
                 assert!(again.is_empty() || settled, "{place}: {again:?} came back");
             }
         }
@@ -159,7 +159,7 @@ fn a_log_that_ends_at_any_byte_gives_what_stands_in_front_of_it() {
         cut.get_mut(&last).expect("named").truncate(length);
         let kept = |key: &u64| {
             frames.iter().any(|frame| {
-                frame.kind == Kind::Payload && frame.key == *key && (frame.file != last || frame.to <= length)
+                frame.kind == FrameKind::Payload && frame.key == *key && (frame.file != last || frame.to <= length)
             })
         };
         let want: Vec<u64> = records.values().filter(|key| kept(key)).copied().collect();
@@ -184,7 +184,8 @@ fn a_segment_in_the_middle_that_is_cut_or_gone_is_counted_exactly() {
     let middle = names[1].clone();
     let of = |length: usize| {
         let lost = frames.iter().filter(|frame| frame.file == middle && frame.to > length);
-        lost.filter(|frame| frame.kind == Kind::Payload && records.values().any(|key| *key == frame.key)).count() as u64
+        lost.filter(|frame| frame.kind == FrameKind::Payload && records.values().any(|key| *key == frame.key)).count()
+            as u64
     };
     for length in (0..files[&middle].len()).step_by(if flips() >= 100_000 { 1 } else { 397 }) {
         let mut cut = files.clone();
@@ -204,7 +205,7 @@ fn without_any_checkpoint_the_loss_is_told_by_the_totals() {
     let (mut files, records) = log(Survives::Everything);
     let frames = frames(&files);
     // Everything is scanned.
-    for frame in frames.iter().filter(|frame| matches!(frame.kind, Kind::Seal | Kind::Checkpoint)) {
+    for frame in frames.iter().filter(|frame| matches!(frame.kind, FrameKind::Seal | FrameKind::Checkpoint)) {
         files.get_mut(&frame.file).expect("named")[frame.from + 9] ^= 1;
     }
     let (keys, report, _) = read(&files);
@@ -214,7 +215,7 @@ fn without_any_checkpoint_the_loss_is_told_by_the_totals() {
     for round in 0..flips().min(2_000) {
         let hit = loop {
             let frame = &frames[random.usize(0..frames.len())];
-            if frame.followed && frame.kind == Kind::Payload && records.values().any(|key| *key == frame.key) {
+            if frame.followed && frame.kind == FrameKind::Payload && records.values().any(|key| *key == frame.key) {
                 break frame;
             }
         };
@@ -231,7 +232,7 @@ fn bytes_of_a_payload_that_look_like_a_frame_do_not_become_one() {
     let (files, _) = log(Survives::Everything);
     let frames = frames(&files);
     let sim = Sim::seeded(5);
-    let now = Now::default();
+    let now = LogTime::default();
     let (mut writer, _) = open(sim.boxed(), options(), 7, now).expect("opened");
     // A whole frame of another log, as an attacker may send one, aligned as a frame is.
     let (name, from, to) = frames.iter().map(|frame| (&frame.file, frame.from, frame.to)).next().expect("frames");
@@ -260,7 +261,7 @@ fn what_verify_says_is_what_the_bytes_are() {
     assert!(!found.is_damaged(), "{found:?}");
     let mut rotten = files.clone();
     let frames = frames(&files);
-    let hit = frames.iter().find(|frame| frame.kind == Kind::Payload).expect("a record");
+    let hit = frames.iter().find(|frame| frame.kind == FrameKind::Payload).expect("a record");
     rotten.get_mut(&hit.file).expect("named")[hit.to - 1] ^= 1;
     let sim = Sim::default();
     sim.put(&rotten);

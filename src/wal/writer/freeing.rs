@@ -8,12 +8,12 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::wal::body::{Mark, Place, What};
-use crate::wal::disk::{Medium, write_all};
+use crate::wal::body::{FramePlace, Mark, What};
+use crate::wal::disk::{LogFile, write_all};
 use crate::wal::format::Totals;
-use crate::wal::format::{BLOCK, Header, Kind, Purpose, file_name};
-use crate::wal::writer::group::{CommitGroup, Making, Member, Waiting};
-use crate::wal::writer::{Now, Writer};
+use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name};
+use crate::wal::writer::group::{CommitGroup, GroupMember, Making, Waiting};
+use crate::wal::writer::{LogTime, LogWriter};
 
 /// A segment is old when this many were begun after it ...
 const HELD_SEGMENTS: u64 = 4;
@@ -25,12 +25,12 @@ const COPIED_AT_ONCE: u64 = 1 << 20;
 /// The file of dead letters that is written.
 pub(in crate::wal) struct DeadRecords {
     name: String,
-    medium: Box<dyn Medium>,
+    medium: Box<dyn LogFile>,
     end: u64,
     totals: Totals,
 }
 
-impl Writer {
+impl LogWriter {
     /// Unlinks segments that nobody needs. Safe to repeat.
     pub(in crate::wal) fn reclaim(&mut self) {
         // With no room for marks at all, settled segments go without: a crash before there is room counts their records
@@ -87,11 +87,12 @@ impl Writer {
     }
 
     /// Takes the survivors of one old segment into the group.
-    pub(in crate::wal) fn copy_forward(&mut self, now: Now) {
+    pub(in crate::wal) fn copy_forward(&mut self, now: LogTime) {
         let Some(active) = self.active.as_ref().map(|active| active.number).filter(|_| self.broken.is_none()) else {
             return;
         };
-        let copying = |member: &Waiting| matches!(member.what, Member::Copy(_) | Member::Verdicts { copy: true, .. });
+        let copying =
+            |member: &Waiting| matches!(member.what, GroupMember::Copy(_) | GroupMember::Verdicts { copy: true, .. });
         if self.group.members.iter().any(copying) {
             return;
         }
@@ -100,11 +101,11 @@ impl Writer {
             **number + HELD_SEGMENTS < active && few && !segment.damaged
         });
         let Some(pinned) = pinned.map(|(number, _)| *number) else { return };
-        let within = |place: &Option<Place>| place.filter(|place| place.segment == pinned);
+        let within = |place: &Option<FramePlace>| place.filter(|place| place.segment == pinned);
         let records = self.table.entries.iter().filter_map(|(id, entry)| Some((*id, within(&entry.place)?)));
         let verdicts = self.table.verdicts.iter().filter_map(|(id, of)| Some((*id, within(&of.place)?)));
         let mut room = 0;
-        let mut some = |(_, place): &(u64, Place)| {
+        let mut some = |(_, place): &(u64, FramePlace)| {
             room += u64::from(place.length);
             room <= COPIED_AT_ONCE || room == u64::from(place.length)
         };
@@ -114,16 +115,17 @@ impl Writer {
         verdicts.into_iter().for_each(|(origin, place)| self.copy_verdicts(now, origin, place));
     }
 
-    fn copy_record(&mut self, now: Now, record: u64, place: Place) {
+    fn copy_record(&mut self, now: LogTime, record: u64, place: FramePlace) {
         let (head, body) = match self.frame(place) {
             Ok(Some(frame)) => frame,
             Ok(None) => return self.lose(now, record),
             // The disk may answer another time.
             Err(_) => return,
         };
-        let making = Making { kind: Kind::Payload, origin: Some(record), items: head.items, described: head.described };
+        let making =
+            Making { kind: FrameKind::Payload, origin: Some(record), items: head.items, described: head.described };
         let (_, offset, length) = self.group.push(self.salt, making, &[Bytes::from(body)]);
-        self.group.members.push(Waiting { what: Member::Copy(record), offset, length });
+        self.group.members.push(Waiting { what: GroupMember::Copy(record), offset, length });
         self.group_since.get_or_insert(now.mono);
         self.counts.copied += 1;
         // What is known of it may stand in the segment that goes.
@@ -140,7 +142,7 @@ impl Writer {
         self.marks.extend(settled.map(|(from, to)| Mark { record, from, to, what: What::Delivered }));
     }
 
-    fn copy_verdicts(&mut self, now: Now, origin: u64, place: Place) {
+    fn copy_verdicts(&mut self, now: LogTime, origin: u64, place: FramePlace) {
         let Ok(frame) = self.frame(place) else { return };
         let Some((_, body)) = frame else {
             self.table.forget_verdict(origin);
@@ -148,15 +150,15 @@ impl Writer {
             return;
         };
         let keep_until = self.table.verdicts.get(&origin).map_or(0, |of| of.keep_until);
-        let making = Making { origin: Some(origin), ..Making::plain(Kind::Verdicts) };
+        let making = Making { origin: Some(origin), ..Making::plain(FrameKind::Verdicts) };
         let (_, offset, length) = self.group.push(self.salt, making, &[Bytes::from(body)]);
-        let what = Member::Verdicts { origin, keep_until, copy: true };
+        let what = GroupMember::Verdicts { origin, keep_until, copy: true };
         self.group.members.push(Waiting { what, offset, length });
         self.group_since.get_or_insert(now.mono);
     }
 
     /// A record whose frame is damaged: counted, and settled so that it pins nothing.
-    pub(in crate::wal) fn lose(&mut self, now: Now, record: u64) {
+    pub(in crate::wal) fn lose(&mut self, now: LogTime, record: u64) {
         let items = self.settle_whole(now, record, What::Lost);
         self.counts.lost.records += 1;
         self.counts.lost.items += u64::from(items);
@@ -165,14 +167,15 @@ impl Writer {
 
     /// Writes a record's frame to the file of dead letters and settles what was left of it. `false` when there is no such
     /// record, or no room: dead letters take a tenth of the budget at most.
-    pub fn dead_letter(&mut self, now: Now, record: u64) -> io::Result<bool> {
+    pub fn dead_letter(&mut self, now: LogTime, record: u64) -> io::Result<bool> {
         let Some(place) = self.table.entries.get(&record).and_then(|entry| entry.place) else { return Ok(false) };
         let Some((head, body)) = self.frame(place)? else {
             self.lose(now, record);
             return Ok(true);
         };
         let mut group = CommitGroup::new(self.dead_letters.as_ref().map(|file| file.totals).unwrap_or_default());
-        let making = Making { kind: Kind::Payload, origin: Some(record), items: head.items, described: head.described };
+        let making =
+            Making { kind: FrameKind::Payload, origin: Some(record), items: head.items, described: head.described };
         group.push(self.salt, making, &[Bytes::from(body)]);
         group.pad();
         let room = group.bytes.len() as u64;

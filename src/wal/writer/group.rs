@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use crate::wal::body::{MARKS_MAX, Mark};
 use crate::wal::format::Totals;
-use crate::wal::format::{ALIGN, BLOCK, HEAD_BYTES, Head, Kind, check_of};
+use crate::wal::format::{ALIGN, BLOCK, FrameKind, HEAD_BYTES, Head, check_of};
 
 /// A frame whose place is known once the group is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    pub what: Member,
+    pub what: GroupMember,
     /// In the group.
     pub offset: u64,
     /// Bytes of the body.
@@ -19,7 +19,7 @@ pub struct Waiting {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Member {
+pub enum GroupMember {
     /// A record that nobody has been told is safe.
     Record(u64),
     /// A record that stands elsewhere too.
@@ -34,7 +34,7 @@ pub enum Member {
 /// What a frame is made of, apart from its parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Making {
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// `None` for a frame that is new.
     pub origin: Option<u64>,
     pub items: u32,
@@ -42,7 +42,7 @@ pub struct Making {
 }
 
 impl Making {
-    pub fn plain(kind: Kind) -> Making {
+    pub fn plain(kind: FrameKind) -> Making {
         Making { kind, origin: None, items: 0, described: 0 }
     }
 }
@@ -73,14 +73,14 @@ impl CommitGroup {
     pub fn has_new(&self) -> bool {
         self.members
             .iter()
-            .any(|member| matches!(member.what, Member::Record(_) | Member::Verdicts { copy: false, .. }))
+            .any(|member| matches!(member.what, GroupMember::Record(_) | GroupMember::Verdicts { copy: false, .. }))
     }
 
     /// Appends a frame; its sequence and where it begins in the group.
     pub fn push(&mut self, salt: u64, making: Making, parts: &[Bytes]) -> (u64, u64, u32) {
         let offset = self.bytes.len() as u64;
         self.totals.sequence += 1;
-        if making.kind == Kind::Payload {
+        if making.kind == FrameKind::Payload {
             self.totals.records += 1;
             self.totals.items += u64::from(making.items);
         }
@@ -94,7 +94,7 @@ impl CommitGroup {
         for some in marks.chunks(MARKS_MAX) {
             let mut body = Vec::new();
             some.iter().for_each(|mark| mark.encode(&mut body));
-            self.push(salt, Making::plain(Kind::Settled), &[Bytes::from(body)]);
+            self.push(salt, Making::plain(FrameKind::Settled), &[Bytes::from(body)]);
         }
         self.marks.extend(marks);
     }

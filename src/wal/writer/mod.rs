@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::wal::body::{Description, Mark, Place, What};
+use crate::wal::body::{Description, FramePlace, Mark, What};
 use crate::wal::disk::LogDisk;
 use crate::wal::format::Totals;
-use crate::wal::format::{BLOCK, Kind, frame_room};
-use crate::wal::table::{RecordEntry, Table, Verdicts};
+use crate::wal::format::{BLOCK, FrameKind, frame_room};
+use crate::wal::table::{LogTable, RecordEntry, Verdicts};
 use crate::wal::writer::freeing::DeadRecords;
-use crate::wal::writer::group::{CommitGroup, Making, Member, Waiting};
-use crate::wal::writer::reading::Reader;
+use crate::wal::writer::group::{CommitGroup, GroupMember, Making, Waiting};
+use crate::wal::writer::reading::RecordReader;
 use crate::wal::writer::segments::Active;
 use crate::wal::writer::stats::{Counts, Rate};
 
 /// The time, as far as the log asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
+pub struct LogTime {
     /// Since any fixed moment, never going back.
     pub mono: Duration,
     /// Unix nanoseconds: only verdicts' `keep_until` is compared with it.
@@ -95,7 +95,7 @@ impl Options {
 
 /// What the caller hands over.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub struct LogRecord {
     pub description: Description,
     /// Spans, data points, log records; settled one by one.
     pub items: u32,
@@ -150,12 +150,12 @@ const VERDICTS_MAX: usize = 200_000;
 /// Marks beyond these are left out and a checkpoint says it all instead, while nothing can be written.
 const MARKS_HELD_MAX: usize = 100_000;
 
-pub struct Writer {
+pub struct LogWriter {
     pub(in crate::wal) disk: Box<dyn LogDisk>,
     pub(in crate::wal) options: Options,
     pub(in crate::wal) salt: u64,
     pub(in crate::wal) boot: u32,
-    pub(in crate::wal) table: Table,
+    pub(in crate::wal) table: LogTable,
     pub(in crate::wal) active: Option<Active>,
     pub(in crate::wal) group: CommitGroup,
     pub(in crate::wal) group_since: Option<Duration>,
@@ -175,16 +175,16 @@ pub struct Writer {
     pub(in crate::wal) broken: Option<Broken>,
     pub(in crate::wal) counts: Counts,
     pub(in crate::wal) rate: Rate,
-    pub(in crate::wal) reader: Reader,
+    pub(in crate::wal) reader: RecordReader,
     pub(in crate::wal) dead_letters: Option<DeadRecords>,
     /// Records up to this one were there when the log was opened.
     pub(in crate::wal) recovered: u64,
     pub(in crate::wal) _lock: Box<dyn Send>,
 }
 
-impl Writer {
+impl LogWriter {
     /// Takes a record into the group; it is safe when the next commit says so. The answer names the record.
-    pub fn append(&mut self, now: Now, record: &Record) -> Result<u64, Refusal> {
+    pub fn append(&mut self, now: LogTime, record: &LogRecord) -> Result<u64, Refusal> {
         // What the budget can never hold will not fit later either.
         let max = self.options.record_bytes.min(self.options.low() / 2);
         let payload = record.payload.iter().map(|part| part.len() as u64).sum::<u64>();
@@ -200,9 +200,9 @@ impl Writer {
         parts.extend(record.payload.iter().cloned());
         // A record without items is one thing that can be settled all the same.
         let items = record.items.max(1);
-        let making = Making { kind: Kind::Payload, origin: None, items, described };
+        let making = Making { kind: FrameKind::Payload, origin: None, items, described };
         let (id, offset, length) = self.group.push(self.salt, making, &parts);
-        self.group.members.push(Waiting { what: Member::Record(id), offset, length });
+        self.group.members.push(Waiting { what: GroupMember::Record(id), offset, length });
         self.group_since.get_or_insert(now.mono);
         let entry = RecordEntry { place: None, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
         self.table.insert(id, entry);
@@ -236,7 +236,7 @@ impl Writer {
 
     /// Takes a batch of verdicts, which is handed out again after a restart until `keep_until` (Unix nanoseconds) is over
     /// and nothing in front of it is unsettled. Safe when the next commit says so.
-    pub fn verdicts(&mut self, now: Now, keep_until: u64, body: &[u8]) -> Result<u64, Refusal> {
+    pub fn verdicts(&mut self, now: LogTime, keep_until: u64, body: &[u8]) -> Result<u64, Refusal> {
         let max = 1 << 20;
         if body.len() as u64 > max {
             return Err(Refusal::TooLarge { bytes: body.len() as u64, max });
@@ -251,8 +251,8 @@ impl Writer {
             return Err(Refusal::Busy);
         }
         let parts = [Bytes::copy_from_slice(&keep_until.to_le_bytes()), Bytes::copy_from_slice(body)];
-        let (origin, offset, length) = self.group.push(self.salt, Making::plain(Kind::Verdicts), &parts);
-        let what = Member::Verdicts { origin, keep_until, copy: false };
+        let (origin, offset, length) = self.group.push(self.salt, Making::plain(FrameKind::Verdicts), &parts);
+        let what = GroupMember::Verdicts { origin, keep_until, copy: false };
         self.group.members.push(Waiting { what, offset, length });
         self.group_since.get_or_insert(now.mono);
         self.table.keep_verdicts(origin, Verdicts { place: None, keep_until });
@@ -261,7 +261,7 @@ impl Writer {
 
     /// Says what became of items `from..to` of a record; how many of them were unsettled until now. What is said twice,
     /// or of a record that is gone, changes nothing.
-    pub fn mark(&mut self, now: Now, mark: Mark) -> u32 {
+    pub fn mark(&mut self, now: LogTime, mark: Mark) -> u32 {
         if !self.table.entries.contains_key(&mark.record) {
             return 0;
         }
@@ -280,12 +280,12 @@ impl Writer {
     }
 
     /// All items of a record.
-    pub fn settle_whole(&mut self, now: Now, record: u64, what: What) -> u32 {
+    pub fn settle_whole(&mut self, now: LogTime, record: u64, what: What) -> u32 {
         self.mark(now, Mark { record, from: 0, to: u32::MAX, what })
     }
 
-    /// How long until [`Writer::commit`] should be called; `None` when there is nothing to write.
-    pub fn due_in(&self, now: Now) -> Option<Duration> {
+    /// How long until [`LogWriter::commit`] should be called; `None` when there is nothing to write.
+    pub fn due_in(&self, now: LogTime) -> Option<Duration> {
         if self.is_group_full() {
             return Some(Duration::ZERO);
         }
@@ -305,7 +305,7 @@ impl Writer {
     }
 
     /// Makes the group last: one write, one sync; in a new segment when the first one failed.
-    pub fn commit(&mut self, now: Now) -> Commit {
+    pub fn commit(&mut self, now: LogTime) -> Commit {
         if self.group.is_empty() && self.marks.is_empty() && !self.checkpoint_due {
             self.marks_since = None;
             return Commit::Nothing;
@@ -329,12 +329,12 @@ impl Writer {
     }
 
     /// The group is durable at this place: its frames stand there now.
-    fn settle_in(&mut self, at: Place) {
+    fn settle_in(&mut self, at: FramePlace) {
         for Waiting { what, offset, length } in std::mem::take(&mut self.group.members) {
-            let place = Place { segment: at.segment, offset: at.offset + offset, length };
+            let place = FramePlace { segment: at.segment, offset: at.offset + offset, length };
             match what {
-                Member::Record(record) | Member::Copy(record) => self.table.place(record, place),
-                Member::Verdicts { origin, keep_until, .. } => {
+                GroupMember::Record(record) | GroupMember::Copy(record) => self.table.place(record, place),
+                GroupMember::Verdicts { origin, keep_until, .. } => {
                     if self.table.verdicts.contains_key(&origin) {
                         self.table.keep_verdicts(origin, Verdicts { place: Some(place), keep_until });
                     }
@@ -346,11 +346,11 @@ impl Writer {
     }
 
     /// The group could not be written: whoever waits is told, what was true stays to be written.
-    fn give_back(&mut self, now: Now, error: &io::Error, waited: bool) -> Refusal {
+    fn give_back(&mut self, now: LogTime, error: &io::Error, waited: bool) -> Refusal {
         for Waiting { what, .. } in std::mem::take(&mut self.group.members) {
             match what {
-                Member::Record(record) => _ = self.table.forget(record),
-                Member::Verdicts { origin, copy: false, .. } => _ = self.table.verdicts.remove(&origin),
+                GroupMember::Record(record) => _ = self.table.forget(record),
+                GroupMember::Verdicts { origin, copy: false, .. } => _ = self.table.verdicts.remove(&origin),
                 _ => {}
             }
         }
@@ -366,7 +366,7 @@ impl Writer {
         Refusal::CannotWrite { why: error.to_string() }
     }
 
-    pub(in crate::wal) fn break_off(&mut self, now: Now, error: &io::Error) {
+    pub(in crate::wal) fn break_off(&mut self, now: LogTime, error: &io::Error) {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let next_try = now.mono + self.options.probe_wait;
         self.broken = Some(Broken { why: error.to_string(), full, next_try });
@@ -374,7 +374,7 @@ impl Writer {
 
     /// What is to be done from time to time, each second or more often: looks whether a log that cannot write can, frees
     /// what is settled, copies survivors forward.
-    pub fn tend(&mut self, now: Now) {
+    pub fn tend(&mut self, now: LogTime) {
         if self.broken.as_ref().is_some_and(|broken| broken.next_try <= now.mono) {
             self.probe(now);
         }
@@ -385,7 +385,7 @@ impl Writer {
     }
 
     /// Writes what waits and closes the log, so that the next start need not scan. The last call.
-    pub fn close(&mut self, now: Now) -> Commit {
+    pub fn close(&mut self, now: LogTime) -> Commit {
         let done = self.commit(now);
         if done != Commit::Durable || self.active.is_some() {
             self.seal_active(true);

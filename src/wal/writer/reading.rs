@@ -5,11 +5,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::wal::body::{Description, Place};
-use crate::wal::disk::Medium;
+use crate::wal::body::{Description, FramePlace};
+use crate::wal::disk::LogFile;
 use crate::wal::format::{Head, Purpose, file_name};
 use crate::wal::scan::frame_at;
-use crate::wal::writer::{Now, Writer};
+use crate::wal::writer::{LogTime, LogWriter};
 
 /// A record with unsettled items, as it was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +31,17 @@ pub struct Recovered {
 
 /// The file that was read last.
 #[derive(Default)]
-pub(in crate::wal) struct Reader(Option<(u64, Box<dyn Medium>)>);
+pub(in crate::wal) struct RecordReader(Option<(u64, Box<dyn LogFile>)>);
 
-impl Reader {
+impl RecordReader {
     pub fn close(&mut self, number: u64) {
         self.0.take_if(|(of, _)| *of == number);
     }
 }
 
-impl Writer {
+impl LogWriter {
     /// The frame at a place; `Ok(None)` when it is damaged, an error when the disk does not say.
-    pub(in crate::wal) fn frame(&mut self, place: Place) -> io::Result<Option<(Head, Vec<u8>)>> {
+    pub(in crate::wal) fn frame(&mut self, place: FramePlace) -> io::Result<Option<(Head, Vec<u8>)>> {
         let salt = self.table.segments.get(&place.segment).map_or(self.salt, |segment| segment.salt);
         if let Some(active) = self.active.as_mut().filter(|active| active.number == place.segment) {
             return frame_at(&mut *active.medium, salt, place.offset, place.length);
@@ -58,7 +58,7 @@ impl Writer {
 
     /// The first record behind `after` that was there when the log was opened and has unsettled items. Damaged ones are
     /// counted and passed over; those that the disk does not give stay, for another start.
-    pub fn recovered_after(&mut self, now: Now, after: u64) -> Option<Recovered> {
+    pub fn recovered_after(&mut self, now: LogTime, after: u64) -> Option<Recovered> {
         let mut after = after;
         while after < self.recovered {
             let range = (Bound::Excluded(after), Bound::Included(self.recovered));

@@ -6,17 +6,17 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::wal::body::{self, Place, SEAL_BODY};
-use crate::wal::disk::{Medium, write_all};
-use crate::wal::format::{BLOCK, Header, Kind, Purpose, file_name, frame_room};
-use crate::wal::table::Segment;
+use crate::wal::body::{self, FramePlace, SEAL_BODY};
+use crate::wal::disk::{LogFile, write_all};
+use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, frame_room};
+use crate::wal::table::SegmentEntry;
 use crate::wal::writer::group::{Making, encode, pad};
-use crate::wal::writer::{Now, Writer};
+use crate::wal::writer::{LogTime, LogWriter};
 
 /// The segment that is written.
 pub(in crate::wal) struct Active {
     pub number: u64,
-    pub medium: Box<dyn Medium>,
+    pub medium: Box<dyn LogFile>,
     /// Where the next group goes; everything in front of it is durable.
     pub end: u64,
     /// Room that was reserved.
@@ -28,9 +28,9 @@ pub(in crate::wal) struct Active {
 /// Files made in vain that could not be removed; with as many nothing more is made.
 const GRAVES_MAX: usize = 4;
 
-impl Writer {
+impl LogWriter {
     /// Writes the group and syncs it; where it begins. Tries one more segment when the first fails.
-    pub(in crate::wal) fn write_group(&mut self) -> io::Result<Place> {
+    pub(in crate::wal) fn write_group(&mut self) -> io::Result<FramePlace> {
         if self.checkpoint_due {
             self.write_checkpoint()?;
             // What is said of records in this very group comes behind them.
@@ -67,9 +67,9 @@ impl Writer {
             || new && active.end == BLOCK && active.end + need <= active.capacity
     }
 
-    fn write_active(&mut self) -> io::Result<Place> {
+    fn write_active(&mut self) -> io::Result<FramePlace> {
         let Some(active) = &mut self.active else { return Err(io::Error::other("there is no segment")) };
-        let place = Place { segment: active.number, offset: active.end, length: 0 };
+        let place = FramePlace { segment: active.number, offset: active.end, length: 0 };
         write_all(&mut *active.medium, active.end, &self.group.bytes)?;
         active.medium.sync()?;
         active.end += self.group.bytes.len() as u64;
@@ -85,7 +85,7 @@ impl Writer {
     pub(in crate::wal) fn rotate(&mut self, need: u64) -> io::Result<()> {
         let next = self.create(need)?;
         self.seal_active(false);
-        let segment = Segment {
+        let segment = SegmentEntry {
             bytes: next.end,
             live: 0,
             live_bytes: 0,
@@ -127,7 +127,7 @@ impl Writer {
     }
 
     /// Room, header, and the name in the folder; the first group's sync makes the header last.
-    fn begin(&mut self, medium: &mut dyn Medium, number: u64, need: u64) -> io::Result<u64> {
+    fn begin(&mut self, medium: &mut dyn LogFile, number: u64, need: u64) -> io::Result<u64> {
         let least = BLOCK + need;
         let wanted = (self.options.segment()).max(least + self.options.segment() / 16);
         let capacity = match medium.allocate(wanted) {
@@ -199,7 +199,7 @@ impl Writer {
         let end = (bytes.len() as u64 + seal).next_multiple_of(BLOCK);
         bytes.resize((end - seal) as usize, 0);
         let body = Bytes::from(body::seal(at, clean));
-        encode(&mut bytes, self.salt, (self.durable(), frames), Making::plain(Kind::Seal), &[body]);
+        encode(&mut bytes, self.salt, (self.durable(), frames), Making::plain(FrameKind::Seal), &[body]);
         bytes
     }
 
@@ -207,7 +207,7 @@ impl Writer {
     fn checkpoint_frames(&self) -> (Vec<u8>, u64) {
         let (mut bytes, mut frames) = (Vec::new(), 0);
         for part in body::checkpoint(self.table.lines()) {
-            let making = Making::plain(Kind::Checkpoint);
+            let making = Making::plain(FrameKind::Checkpoint);
             encode(&mut bytes, self.salt, (self.durable(), frames), making, &[Bytes::from(part)]);
             frames += 1;
         }
@@ -236,7 +236,7 @@ impl Writer {
     }
 
     /// Looks whether a log that could not write can: a new segment, and one sync that succeeds.
-    pub(in crate::wal) fn probe(&mut self, now: Now) {
+    pub(in crate::wal) fn probe(&mut self, now: LogTime) {
         let tried = self.rotate(BLOCK).and_then(|()| match &mut self.active {
             Some(active) => active.medium.sync(),
             None => Ok(()),

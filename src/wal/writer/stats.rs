@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::wal::body::What;
-use crate::wal::scan::Lost;
+use crate::wal::scan::ScanLoss;
 use crate::wal::table::Unsettled;
-use crate::wal::writer::Writer;
+use crate::wal::writer::LogWriter;
 
 /// What happened since the log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Counts {
     pub dropped: u64,
     pub dead_lettered: u64,
     /// Records whose frames were found damaged, with the items that were unsettled in them.
-    pub lost: Lost,
+    pub lost: ScanLoss,
     pub verdicts_lost: u64,
     /// Reads that the disk refused.
     pub unread: u64,
@@ -82,7 +82,7 @@ impl Rate {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct LogStats {
     /// Of the budget; segments, dead letters and the group that waits.
     pub bytes: u64,
     pub max_bytes: u64,
@@ -98,15 +98,15 @@ pub struct Stats {
     pub counts: Counts,
 }
 
-impl Writer {
-    pub fn stats(&self) -> Stats {
+impl LogWriter {
+    pub fn stats(&self) -> LogStats {
         let bytes = self.bytes();
         let why_not = match &self.broken {
             Some(broken) => Some(format!("cannot write: {}", broken.why)),
             None if self.full => Some(format!("{bytes} bytes of the budget of {} are taken", self.options.max_bytes)),
             None => None,
         };
-        Stats {
+        LogStats {
             bytes,
             max_bytes: self.options.max_bytes,
             segments: self.table.segments.len(),
