@@ -30,9 +30,10 @@ TARGETS ?= request item json json_differential frames grpc http gzip zstd deflat
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-check: ## format, lints and the law of the house (tests/tidy.rs); under a minute when built
+check: ## format, lints, links of the docs and the law of the house (tests/tidy.rs); under a minute when built
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 	$(CARGO) test --locked --all-features --test tidy
 
 test: ## everything that needs neither network nor cluster; under 5 minutes when built

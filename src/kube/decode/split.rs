@@ -93,7 +93,7 @@ pub struct ListEnd {
 
 /// Items of a JSON list, one at a time, however the body is cut into chunks.
 ///
-/// Invariant: `depth` counts open braces and brackets outside strings; at [`ITEMS_DEPTH`] inside `items`, a brace begins
+/// Invariant: `depth` counts open braces and brackets outside strings; at `ITEMS_DEPTH` inside `items`, a brace begins
 /// an item.
 #[derive(Debug)]
 pub struct ListSplitter {

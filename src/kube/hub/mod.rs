@@ -1,7 +1,8 @@
 //! The live view of the cluster: one per distinct watch, shared by all pipelines, read without locks.
 //!
-//! The async shell around pure parts: readers drive [`Watch`] against the API server, one feed owns the [`Table`], one
-//! fetcher makes single GETs (refreshed pods, owners, namespaces, nodes). Whatever fails, the last snapshot is served.
+//! The async shell around pure parts: readers drive [`watch`](crate::kube::watch) against the API server, one feed owns
+//! the [`Table`], one fetcher makes single GETs (refreshed pods, owners, namespaces, nodes). Whatever fails, the last
+//! snapshot is served.
 //! It must not know what a resource or an attribute is.
 
 mod delays;

@@ -2,7 +2,7 @@
 //!
 //! It lists (streaming list where the server can, pages where it cannot), watches from there, and treats every way in
 //! which servers and networks fail. Whatever happens, requests are at least [`SPACING`] apart and failures back off up
-//! to [`backoff::DELAY_MAX`]. Time and randomness are arguments; it knows no sockets, no tasks and no table.
+//! to `backoff::DELAY_MAX`. Time and randomness are arguments; it knows no sockets, no tasks and no table.
 //!
 //! Silence is failure: a server that sends neither event nor bookmark for [`LIVENESS`] is doubted, and doubt is resolved
 //! by a streaming list, which (unlike a watch) answers an error when our version lies in its future.

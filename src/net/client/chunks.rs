@@ -1,6 +1,6 @@
 //! A request body in pieces: the slices of the payload go to the socket side by side (writev), not joined into one buffer.
 //!
-//! Pieces below [`JOIN_BELOW`] are copied together first, because a socket call per few hundred bytes costs more than the copy.
+//! Pieces below `JOIN_BELOW` are copied together first, because a socket call per few hundred bytes costs more than the copy.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,8 +1,8 @@
 //! `tail_sampling`: holds the spans of a trace until it is complete, then keeps or drops it as a whole.
 //!
 //! Accepts the Collector's configuration and gives its verdicts. A request is walked once in its sender's task
-//! ([`admission`]), filed by the shard that owns the trace ([`core`], [`shard`]), decided from merged bits and sums
-//! ([`decision`], [`policies`]) and handed on by [`delivery`]. Must not know Kubernetes: instance attributes come through
+//! ([`held::admission`]), filed by the shard that owns the trace ([`engine`], [`shard`]), decided from merged bits and sums
+//! ([`policies`]) and handed on by [`release`]. Must not know Kubernetes: instance attributes come through
 //! the late binding.
 //!
 //! ```yaml

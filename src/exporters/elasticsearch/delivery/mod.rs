@@ -1,7 +1,7 @@
 //! Delivery by `_bulk`: payloads become documents once, documents are sent until each has its end.
 //!
-//! The cores (verdicts, rota, ramp, parking lot, batches) are pure; [`carrier`] is the loop around them and this file joins it to
-//! the sending queue. Knows no configuration keys and nothing of how documents look.
+//! The cores (verdicts, turns of nodes, concurrency, blocked documents, batches) are pure; [`mod@bulk_sender`] is the loop
+//! around them and this file joins it to the sending queue. Knows no configuration keys and nothing of how documents look.
 
 mod blocked;
 pub mod bulk;

@@ -45,7 +45,7 @@ pub struct Bulk {
     /// documents' items they are all that came in.
     pub faulty: Vec<(ItemPosition, MappingFault)>,
     /// Values that no index can store as what they are, and that were written as text instead: times outside of
-    /// [`DATE_NANOS_MAX`], maps and lists below [`json::value::LEVELS_MAX`].
+    /// [`DATE_NANOS_MAX`], maps and lists below `json::value::LEVELS_MAX`.
     pub as_text: u64,
 }
 
