@@ -1,7 +1,7 @@
 //! The simulator: the gateway itself on a paused clock, in a world made of memory, by a seed.
 //!
 //! **What runs.** `Gateway`, wired from YAML as `podgate run` does, in one thread. What it touches outside of itself
-//! (`core/outside.rs`: wall clock, network, disk) is given by the simulation, everything else is the product's own code.
+//! (`core/outside/mod.rs`: wall clock, network, disk) is given by the simulation, everything else is the product's own code.
 //! Tokio's clock is paused: it jumps to the next timer when nobody has anything to do, so a minute takes milliseconds.
 //!
 //! **The parts** (`tests/sim/`): `kinds` make scenarios from random numbers; `scenario` is what they are made of;

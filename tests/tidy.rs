@@ -326,7 +326,7 @@ const GROWTH: &[&str] = &[
     ".read_to_end(",
 ];
 
-/// Growth out of an allowance (`core/granted.rs`), or into room that was made with one.
+/// Growth out of an allowance (`core/data/granted.rs`), or into room that was made with one.
 const PAID: &[&str] = &["room)", "&mut self.working)", ".within()", "self.reserve("];
 
 #[test]

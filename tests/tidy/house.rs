@@ -8,7 +8,7 @@ use super::{assert_none, root, sources};
 
 const FOLDER_FILES_MAX: usize = 12;
 
-/// Folders of like files, which more rooms would not make easier to overlook (findings: regrouped, their files imported upwards).
+/// Folders whose files are of one kind, or read one another so much that more rooms would only add imports upwards.
 const FOLDERS_OF_LIKE_FILES: &[&str] =
     &["src/processors/k8s_attributes", "src/processors/tail_sampling/policies/kinds"];
 const LIKE_FILES_MAX: usize = 20;

@@ -1,4 +1,4 @@
-//! What each document's verdict asks for: ended, sent again alone, parked or buried. Part of the [`BulkSender`].
+//! What each document's verdict asks for: ended, sent again alone, set apart or given up. Part of the [`BulkSender`].
 
 use std::time::Duration;
 
