@@ -213,6 +213,10 @@ fn a_log_on_disk_is_shown_and_damage_is_an_exit_code() {
     assert_eq!(rotten.status.code(), Some(1));
     let page: serde_json::Value = serde_json::from_slice(&rotten.stdout).expect("JSON");
     assert_eq!((&page["damaged"], &page["files"][0]["lost"]["records"]), (&true.into(), &1.into()), "{page}");
+    let empty = tempfile::tempdir().expect("a folder");
+    let nothing = podgate(&["wal", "verify", &empty.path().to_string_lossy()], &[]);
+    assert_eq!(nothing.status.code(), Some(1), "nothing is not whole");
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("no log is here; name the folder"));
     let nowhere = podgate(&["wal", "verify", "/nowhere/at/all"], &[]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(text(&nowhere.stderr).contains("cannot be listed"), "{}", text(&nowhere.stderr));

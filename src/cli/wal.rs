@@ -41,10 +41,18 @@ pub fn run(args: &Args) -> Exit {
     let found = match inspect(&mut LogFolder::at(&of.dir), whole) {
         Ok(found) => found,
         Err(error) => {
-            stdout::error_line(&format!("{}: {error}", of.dir.display()));
+            stdout::error_line(&format!(
+                "{}: {error}; name the folder that holds the log's .wal files",
+                of.dir.display()
+            ));
             return Exit::Failure;
         }
     };
+    if found.files.is_empty() {
+        // Nothing is whole where nothing is: the folder may be another than was meant.
+        stdout::error_line(&format!("{}: no log is here; name the folder that holds its .wal files", of.dir.display()));
+        return Exit::Failure;
+    }
     match of.format {
         Format::Text => text(&found, whole).iter().for_each(|line| stdout::line(line)),
         Format::Json => stdout::line(&as_json(&found, whole).to_string()),
