@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days sampling-estimates test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ PODS ?= 50000
 
 sim: ## the gateway on a paused clock in a scripted world: make sim SEEDS=10000, or one again: make sim KIND=file SEED=17
 	$(if $(STRICT),PODGATE_SIM_STRICT=1) PODGATE_SIM_KIND=$(KIND) $(if $(SEED),PODGATE_SIM_SEED=$(SEED),PODGATE_SIM_SEEDS=$(SEEDS) PODGATE_SIM_FIRST=$(FIRST)) $(CARGO) test --locked --release --all-features --test sim -- --nocapture $(if $(SEED),--exact one_seed,what_was_acknowledged)
+
+sampling-estimates: ## weighted estimates against the truth: 100 seeds of 100,000 traces for each set of policies
+	PODGATE_LONG=1 $(CARGO) test --locked --release --all-features --test sampling -- --nocapture weighted_counts
 
 sim-days: ## thirty virtual days of a busy node, on which 50,000 pods come and go: nothing may grow (DAYS=2 PODS=3000 for less)
 	PODGATE_SIM_DAYS=$(DAYS) PODGATE_SIM_PODS=$(PODS) $(CARGO) test --locked --release --all-features --test sim -- --nocapture --exact a_busy_node_does_not_grow_by_the_day
@@ -113,9 +116,15 @@ test-edge-sdk: ## the receiver seen by stock SDKs and gRPC clients; a minute, wr
 	$(CARGO) build --locked --release
 	python3 tests/real/edge.py target/release/podgate --report docs/conformance-sdk.md $(if $(LONG)$(SECONDS),--long $(or $(SECONDS),600))
 
+# test-watches: the profile of the program that plays the nodes. Its own work is no figure; optimised it leaves more of the
+# machine to the API server, and takes minutes to build.
+NODES_PROFILE ?= release
+NODES = target/$(if $(filter dev,$(NODES_PROFILE)),debug,$(NODES_PROFILE))/examples/node_watches
+
 test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate; 8 minutes (WATCHES="--watches 50 --pods 500" for less)
-	$(CARGO) build --locked --release --bin podgate --example node_watches
-	python3 tests/real/watches.py target/release/podgate target/release/examples/node_watches --report $(SCALE_REPORT) $(WATCHES)
+	$(CARGO) build --locked --release --bin podgate
+	$(CARGO) build --locked --all-features --profile $(NODES_PROFILE) --example node_watches
+	python3 tests/real/watches.py target/release/podgate $(NODES) --report $(SCALE_REPORT) $(WATCHES)
 
 # Attacker and honest clients run in the test binary: it is optimised too, so that its own work is not what is measured.
 OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --release --all-features --test edge_process
@@ -123,8 +132,9 @@ OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --
 test-stops: ## N=200 graceful stops under load, back end up, down and hanging; figures go to docs/hardening.md
 	PODGATE_STOPS=$(N) $(OUTSIDE) stops
 
-test-durability: ## the log on disk: 10,000 seeds of power cuts, 100,000 flips, a cut at every byte, every fault at every call (CUTS=... FLIPS=... for less)
+test-durability: ## the log on disk: 10,000 seeds of power cuts, 100,000 flips, a cut at every byte, every fault at every call (CUTS=... FLIPS=... for less); kill -9 of the binary 500 times in each of three ways (KILLS=60 for less)
 	PODGATE_WAL_CUTS=$(CUTS) PODGATE_WAL_FLIPS=$(FLIPS) $(CARGO) test --locked --release --all-features --test wal -- --nocapture
+	PODGATE_KILLS=$(or $(KILLS),500) $(CARGO) test --locked --release --all-features --test durability -- --nocapture --test-threads=1
 
 test-overload: ## ten times more than the back end takes, by 100 tenants; figures go to docs/hardening.md
 	PODGATE_OVERLOAD_SECONDS=$(S) $(OUTSIDE) overload
@@ -190,5 +200,5 @@ ci: ## exactly what CI runs
 	$(MAKE) check
 	$(MAKE) fuzz-check
 	PODGATE_REAL_STRICT=1 $(MAKE) test-real REFERENCE_REPORT=target/reference-deployment.md
-	PODGATE_REAL_STRICT=1 $(MAKE) test-watches SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
+	PODGATE_REAL_STRICT=1 $(MAKE) test-watches NODES_PROFILE=dev SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
 	$(MAKE) test

@@ -4,7 +4,7 @@
 //! second). They are filled in once, which touches fresh memory, and then as many come as are decided, which is the
 //! state a gateway is in. Prints nanoseconds a span (a lookup: a trace), the median and the best of rounds. Each figure is
 //! the mean over requests or steps; those that took five times the median were interrupted and are left out.
-//! `cargo bench --bench sampling`.
+//! `cargo bench --bench sampling`, or the journal and the weights against none of both alone: `-- compared`.
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -26,6 +26,7 @@ use podgate::processors::tail_sampling::engine::{Bounds, Engine};
 use podgate::processors::tail_sampling::held::account::ByteAccount;
 use podgate::processors::tail_sampling::held::admission::{Admission, AdmittedRequest};
 use podgate::processors::tail_sampling::policies::meter::RateMeters;
+use podgate::processors::tail_sampling::weights::marking::WeightMode;
 use tokio::time::Instant;
 
 #[path = "../tests/sampling/load.rs"]
@@ -42,6 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const HELD_REQUESTS: u64 = 4_000;
 const WAIT: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
+const COMPARED_ROUNDS: usize = 7;
 const DECISIONS_A_STEP: usize = 128;
 const SPANS_A_TRACE: u64 = 10;
 
@@ -232,6 +234,31 @@ fn lookup() -> f64 {
     samples.mean()
 }
 
+/// The journal and the weights against none of both: rounds in turn, so that what else runs slows all of them alike.
+fn compared(out: &mut impl Write, load: &load::Load) -> std::io::Result<()> {
+    let mut plain = settings_of(TRACE_LEVEL);
+    plain.journal_bytes = Some(0);
+    let journal = SamplingSettings { journal_bytes: None, ..plain.clone() };
+    let weights = SamplingSettings { weights: WeightMode::Auto, ..plain.clone() };
+    let settings = [plain, journal, weights];
+    let mut figures: [Vec<f64>; 3] = Default::default();
+    for _ in 0..COMPARED_ROUNDS {
+        for (settings, figures) in settings.iter().zip(&mut figures) {
+            let round = round(settings, load);
+            figures.push(round.walk + round.file + round.decide);
+        }
+    }
+    let [plain, journal, weights] = figures.map(median);
+    let more = |with: f64| 100.0 * (with - plain) / plain;
+    writeln!(
+        out,
+        "walk, file and decide without journal and weights {plain:.1} ns, with the journal {journal:.1} ({:+.1} %), with \
+         weights {weights:.1} ({:+.1} %)",
+        more(journal),
+        more(weights)
+    )
+}
+
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -240,6 +267,9 @@ fn median(mut figures: Vec<f64>) -> f64 {
 fn main() -> std::io::Result<()> {
     let (load, mixed) = (load::Load::new(w1::wire(), false), load::Load::new(mixed(), false));
     let mut out = std::io::stdout().lock();
+    if std::env::args().any(|argument| argument == "compared") {
+        return compared(&mut out, &load);
+    }
     let attributes = attribute_policies();
     let dropping = r#"[{"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}}]"#;
     let keeping = r#"[{"name": "all", "type": "always_sample"}]"#;
@@ -277,5 +307,6 @@ fn main() -> std::io::Result<()> {
             rounds[0].held_bytes >> 20
         )?;
     }
+    compared(&mut out, &load)?;
     writeln!(out, "late lookup: {:.1} ns", median((0..ROUNDS).map(|_| lookup()).collect()))
 }

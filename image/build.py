@@ -61,12 +61,30 @@ def packages_of(environment):
     return next((environment / "lib").glob("python3*/site-packages"))
 
 
-def flags():
-    """rustc's flags with which no folder's name goes into the binary."""
+def compiler(architecture, environment):
+    """The C compiler of a target, as the first words of a command."""
+    return [environment / "bin/python", "-m", "ziglang", "cc", "-target", TARGETS[architecture].replace("-unknown", "")]
+
+
+def comparison(architecture, environment):
+    """Compiles memory.c; returns the object as the linker is told of it: from the project's folder, so that flags, and what
+    rustc makes of them, are the same in every folder."""
+    folder = pathlib.Path("target/image-objects")
+    (ROOT / folder).mkdir(parents=True, exist_ok=True)
+    found = folder / f"memory-{architecture}.o"
+    # Without builtins: the compiler would turn the loops into calls of the functions that they make up.
+    command = [*compiler(architecture, environment), "-O2", "-g0", "-fno-builtin", "-fno-sanitize=all", "-c", "image/memory.c", "-o", found]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return found
+
+
+def flags(comparison):
+    """rustc's flags: no folder's name goes into the binary, and comparison of memory is ours."""
     home = pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo").resolve()
     named = [(ROOT, "/podgate")]
     named += [(folder, "/registry") for folder in sorted((home / "registry/src").glob("*"))]
-    return SEPARATOR.join(f"--remap-path-prefix={folder}={name}" for folder, name in named)
+    remapped = [f"--remap-path-prefix={folder}={name}" for folder, name in named]
+    return SEPARATOR.join([*remapped, f"-Clink-arg={comparison}"])
 
 
 def compiled(architecture, environment, profile):
@@ -79,7 +97,7 @@ def compiled(architecture, environment, profile):
     env = {
         **os.environ,
         "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-        "CARGO_ENCODED_RUSTFLAGS": flags(),
+        "CARGO_ENCODED_RUSTFLAGS": flags(comparison(architecture, environment)),
         "PODGATE_COMMIT": commit(),
         # As in the release profile: lines of the C library would name the folder of the compiler that came with it.
         "CARGO_PROFILE_DEV_DEBUG": "0",

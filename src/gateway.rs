@@ -74,11 +74,15 @@ impl Gateway {
     async fn start_all(&self) -> Result<(), StartError> {
         self.host.status.set(SERVICE, State::Starting, "");
         let wired = &self.wired;
-        let in_order = wired.extensions.iter().chain(&wired.exporters).chain(&wired.processors).chain(&wired.receivers);
-        for BuiltComponent { path, component } in in_order {
-            tracing::debug!(component = %path, "starting");
-            component.start().await?;
+        start(&wired.extensions).await?;
+        // Probes answer already: a log that another process holds is waited for, unready.
+        for (_, log) in self.host.logs.all() {
+            log.open().await?;
         }
+        start(&wired.exporters).await?;
+        start(&wired.processors).await?;
+        self.host.logs.recover().await;
+        start(&wired.receivers).await?;
         // They tell of failures; one that has not failed is there all the same.
         wired.exporters.iter().for_each(|BuiltComponent { path, .. }| self.host.status.begin(path));
         Ok(())
@@ -93,6 +97,7 @@ impl Gateway {
     pub async fn drain(self, within: Duration) -> BTreeMap<&'static str, Sheet> {
         self.host.status.set(SERVICE, State::Stopped, "draining");
         let deadline = Instant::now() + within;
+        self.host.logs.all().iter().for_each(|(_, log)| log.stop());
         let wired = &self.wired;
         // Processors were built last stage first, so the reverse is the direction of the data.
         let groups = [&wired.receivers, &wired.processors, &wired.exporters, &wired.extensions];
@@ -101,6 +106,9 @@ impl Gateway {
             running.component.drain(deadline).await;
         }
         self.last_answers().await;
+        for (_, log) in self.host.logs.all() {
+            log.close().await;
+        }
         self.host.balance.sheets()
     }
 
@@ -111,4 +119,12 @@ impl Gateway {
         let _ = tokio::time::timeout(LAST_ANSWERS, balance.emptied()).await;
         balance.close();
     }
+}
+
+async fn start(components: &[BuiltComponent]) -> Result<(), StartError> {
+    for BuiltComponent { path, component } in components {
+        tracing::debug!(component = %path, "starting");
+        component.start().await?;
+    }
+    Ok(())
 }

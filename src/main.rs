@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use podgate::cli::{arguments, dispatch};
+use podgate::cli::command_line::{arguments, dispatch};
 
 // Faster than glibc's on small buffers, and returns memory sooner (ARCHITECTURE.md, dependencies).
 #[global_allocator]

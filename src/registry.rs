@@ -8,7 +8,7 @@ use crate::core::stage::component::Kind;
 use crate::core::stage::factory::{
     About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
 };
-use crate::extensions::{admin, health_check};
+use crate::extensions::{admin, file_storage, health_check};
 use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
@@ -37,7 +37,7 @@ pub const EXPORTERS: &[ExporterFactory] = &[
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
-pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, health_check::FACTORY];
+pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, file_storage::FACTORY, health_check::FACTORY];
 
 /// The type of an extension and the plan it runs by when nobody names it.
 pub type Implicit = (&'static str, fn() -> Box<dyn ExtensionPlan>);

@@ -4,6 +4,9 @@
 #[expect(dead_code, reason = "the tests of signals use the rest of it")]
 mod process;
 
+#[path = "ask/walk.rs"]
+mod walk;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

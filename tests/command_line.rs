@@ -221,3 +221,29 @@ fn a_log_on_disk_is_shown_and_damage_is_an_exit_code() {
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(text(&nowhere.stderr).contains("cannot be listed"), "{}", text(&nowhere.stderr));
 }
+
+#[test]
+fn a_folder_for_the_log_is_made_for_the_user_that_is_named() {
+    use std::os::unix::fs::MetadataExt;
+    let base = tempfile::tempdir().expect("a folder");
+    let mine = fs::metadata(base.path()).expect("readable");
+    let dir = base.path().join("a/log");
+    let prepare = |owner: &str| podgate(&["wal", "prepare", &dir.to_string_lossy(), "--owner", owner], &[]);
+    let own = format!("{}:{}", mine.uid(), mine.gid());
+    let done = prepare(&own);
+    assert!(done.status.success() && dir.is_dir(), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains(&own), "{}", text(&done.stdout));
+    fs::write(dir.join("0000000000000001.wal"), "x").expect("writable");
+    let other = prepare("10001:10002");
+    if mine.uid() == 0 {
+        let owned = |path: &std::path::Path| fs::metadata(path).map(|about| (about.uid(), about.gid())).expect("there");
+        assert!(other.status.success(), "{}", text(&other.stderr));
+        assert_eq!(owned(&dir), (10001, 10002));
+        assert_eq!(owned(&dir.join("0000000000000001.wal")), (10001, 10002));
+    } else {
+        let said = text(&other.stderr);
+        assert!(other.status.code() == Some(1) && said.contains("as root with the capability CHOWN"), "{said}");
+    }
+    let wrong = prepare("podgate");
+    assert!(text(&wrong.stderr).contains("two numbers, as 10001:10001"), "{}", text(&wrong.stderr));
+}

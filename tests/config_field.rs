@@ -227,7 +227,7 @@ fn skip_never_leaves_a_pipeline_that_only_prints_or_lost_what_hides_data_without
     }
     assert!(verdict(&traces("exporters::debug: ", "", "debug"), SKIP, &[]).0, "who only prints on purpose may");
     // Protecting keys take their component along.
-    let ciphers = "exporters::otlp_http/a: {endpoint: 'https://a:1', tls: {cipher_suites: [A]}}\nexporters::otlp_http: {endpoint: 'http://a:1'}";
+    let ciphers = "exporters::otlp_http/a: {endpoint: 'https://a:1', tls: {cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}\nexporters::otlp_http: {endpoint: 'http://a:1'}";
     let (runs, found) = verdict(&traces(ciphers, "", "otlp_http, otlp_http/a"), SKIP, &[]);
     assert!(runs && found.iter().any(|found| found == "W0404 exporters::otlp_http/a"), "{found:?}");
     let tenants = "processors::batch: {metadata_keys: [tenant]}";

@@ -23,4 +23,5 @@ mod edge {
     pub mod rules;
     #[path = "attacks/socket.rs"]
     pub mod socket;
+    pub mod tls;
 }

@@ -54,10 +54,11 @@ fn shipped(file: &str) -> String {
 
 const BASE: &str = "manifests/base/config/base.yaml";
 /// What the kustomizations put over the base, one or all of them.
-const OVERLAYS: [&str; 3] = [
+const OVERLAYS: [&str; 4] = [
     "manifests/components/sampling/config/sampling.yaml",
     "manifests/components/elasticsearch/config/elasticsearch.yaml",
     "manifests/components/logs-from-files/config/logs-from-files.yaml",
+    "manifests/components/durable/config/durable.yaml",
 ];
 const ALONE: [&str; 3] = [BASE, "manifests/gateway/config/gateway.yaml", "charts/podgate/config/sidecar.yaml"];
 

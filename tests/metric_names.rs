@@ -74,8 +74,10 @@ fn words(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// A gateway that has taken a span: what receivers and exporters register when they start, and at the first data.
 async fn after_a_span(folder: &tempfile::TempDir) -> Gateway {
     let (sink, http) = (Sink::start().await, free_port());
+    let tls = root().join("tests/golden/tls").display().to_string();
     let yaml = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}\n\
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}, \
+         grpc: {{endpoint: '127.0.0.1:0', tls: {{cert_file: {tls}/server.pem, key_file: {tls}/server.key}}}}}}}}}}\n\
          exporters:\n  debug: {{verbosity: basic}}\n  file: {{path: {}}}\n  \
          otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}, sending_queue: {{enabled: false}}}}\n\
          extensions: {{admin: {{endpoint: '127.0.0.1:{}'}}}}\n\

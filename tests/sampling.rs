@@ -23,9 +23,17 @@ mod decisions;
 
 #[path = "sampling/delivery.rs"]
 mod delivery;
+#[path = "sampling/durable.rs"]
+mod durable;
 
 #[path = "sampling/endurance.rs"]
 mod endurance;
+
+#[path = "sampling/estimates.rs"]
+mod estimates;
+
+#[path = "sampling/journal.rs"]
+mod journal;
 
 #[path = "sampling/limits.rs"]
 mod limits;
@@ -41,6 +49,9 @@ mod metrics;
 
 #[path = "sampling/ottl.rs"]
 mod ottl;
+
+#[path = "sampling/weights.rs"]
+mod weights;
 
 #[path = "otlp/w1.rs"]
 mod w1;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use podgate::registry;
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/house.rs"]
 mod house;
 
@@ -29,7 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("processors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry", "change"]),
     ("exporters", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry", "sending"]),
     ("connectors", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
-    ("extensions", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry"]),
+    ("extensions", &["config", "core", "net", "otlp", "ottl", "kube", "telemetry", "wal"]),
     ("registry", &["core", "receivers", "processors", "exporters", "connectors", "extensions"]),
     ("pipeline", &["config", "core", "registry"]),
     ("gateway", &["config", "core", "pipeline", "telemetry", "registry"]),

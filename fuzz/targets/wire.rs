@@ -82,7 +82,7 @@ fn edit(resource: &[u8]) {
     edit.delete("host.name");
     let edited = edit.finish().expect("unlimited");
     Appender::new(&edited).expect("an edited resource reads");
-    attributes::find_many(&edited, &["service.name", "host.name"]);
+    attributes::find(&edited, "service.name");
 }
 
 /// One span, record, metric or profile.

@@ -1,7 +1,8 @@
-//! The command line: what a person types, one file per subcommand. Prints through `out`; exit codes in one place.
+//! The command line: one file per subcommand. Prints through `telemetry::stdout`; exit codes in one place.
 
 pub mod accept;
 pub mod ask;
+pub mod command_line;
 pub mod demo;
 pub mod describe;
 pub mod doctor;
@@ -18,80 +19,6 @@ pub mod sources;
 pub mod validate;
 pub mod wal;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-
-use crate::core::build_info;
-
-/// OTLP gateway for Kubernetes nodes: names the right run of the right container, samples whole traces, delivers.
-///
-/// Reads OpenTelemetry Collector YAML. With --config alone it runs.
-#[derive(Debug, Parser)]
-#[command(name = "podgate", version = build_info::LONG, arg_required_else_help = true)]
-#[command(
-    after_help = "Exit codes: 0 fine, 1 failure while running, 2 wrong usage, 3 items lost at a stop,\n78 wrong configuration.\n\n\
-    Try it without anything else installed:  podgate demo\n\
-    What a running gateway does:             podgate status, balance, pods, sampling, top, explain\n\
-    See what your application sends:         podgate --config examples/local.yaml\n\n\
-    Environment, where the flag is not given: PODGATE_CONFIG for --config (one source),\n\
-    PODGATE_UNSUPPORTED for --unsupported, PODGATE_ADMIN for --admin"
-)]
-pub struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: sources::ConfigArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the gateway (the default when only --config is given)
-    Run(sources::ConfigArgs),
-    /// Check a configuration completely, without opening a socket
-    Validate(validate::Args),
-    /// List the components, their old names and the signals they take
-    Components(describe::components::Args),
-    /// Print the variables an application's pod needs, a Kustomize patch or an Instrumentation resource
-    Env(env::Args),
-    /// Age, memory, listeners and state of a running gateway
-    Status(ask::admin::AdminArgs),
-    /// Where every item went, of a running gateway
-    Balance(ask::admin::AdminArgs),
-    /// The pods a running gateway knows, with the newest run of each container
-    Pods(ask::pods::Args),
-    /// What a running gateway's samplers kept, dropped and hold
-    Sampling(ask::admin::AdminArgs),
-    /// What flows through a running gateway at this moment
-    Top(ask::top::Args),
-    /// Tell why a resource gets its pod and container.id, or why a trace was kept or dropped, from a running gateway
-    Explain(ask::explain::Args),
-    /// Ask the world around a configuration whether it will work, and a running gateway whether it does
-    Doctor(doctor::Args),
-    /// Prove on a cluster that every container.id is right: deploys podgate beside containers that restart, scores, cleans up
-    Accept(accept::Args),
-    /// Print the least role of the Kubernetes API that a configuration needs, and its binding
-    Rbac(rbac::Args),
-    /// Show what an OTTL statement or condition makes of items, expression by expression
-    Ottl(ottl::Args),
-    /// Index templates and lifecycle for Elasticsearch
-    Elastic(elastic::Args),
-    /// Print the configuration after expansion and merge, secrets redacted
-    PrintConfig(print_config::Args),
-    /// Send the documents of an Elasticsearch exporter's dead-letter file again
-    Replay(replay::Args),
-    /// Show what a log on disk holds, and whether it is whole
-    Wal(wal::Args),
-    /// Show the main job on this machine, judged by an end that knows the truth
-    Demo(demo::Args),
-    /// Send generated traces to an OTLP endpoint and say what became of them
-    Loadgen(loadgen::Args),
-    /// Print the completions of a shell: podgate completion bash > /etc/bash_completion.d/podgate
-    Completion(describe::completion::Args),
-    /// Print a manual page: podgate man > podgate.1, podgate man validate > podgate-validate.1
-    Man(describe::man::Args),
-    /// Print version, commit and target, as --version does
-    Version,
-}
-
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -101,70 +28,4 @@ pub enum Exit {
     /// Ended as asked, and items were lost by it: the last line names them.
     Lost = 3,
     Configuration = 78,
-}
-
-impl Command {
-    fn takes_configuration(&self) -> bool {
-        use Command::*;
-        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_))
-    }
-}
-
-/// The arguments of this process; ends it with a message where they are wrong. Without any, the environment may name a
-/// configuration to run.
-pub fn arguments() -> Cli {
-    let named = std::env::var_os(sources::CONFIG_VARIABLE).is_some_and(|source| !source.is_empty());
-    let matches = Cli::command().arg_required_else_help(!named).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-}
-
-/// Runs what was asked for. What stands before the subcommand counts as if it stood behind it.
-pub fn dispatch(cli: Cli) -> Exit {
-    let before = cli.run;
-    if let Some(command) = &cli.command
-        && !command.takes_configuration()
-        && before.is_given()
-    {
-        crate::telemetry::stdout::error_line(
-            "this command takes no configuration; --config and its companions are not for it",
-        );
-        return Exit::Usage;
-    }
-    let surroundings = match sources::EnvironmentSources::read(|name| std::env::var(name).ok()) {
-        Ok(surroundings) => surroundings,
-        Err(why) => {
-            crate::telemetry::stdout::error_line(&why);
-            return Exit::Usage;
-        }
-    };
-    let whole = |args: sources::ConfigArgs| surroundings.complete(args.or(before));
-    let Some(command) = cli.command else { return run::run(&whole(sources::ConfigArgs::default())) };
-    match command {
-        Command::Run(args) => run::run(&whole(args)),
-        Command::Validate(args) => validate::run(&validate::Args { config: whole(args.config), ..args }),
-        Command::Doctor(args) => doctor::run(&doctor::Args { config: whole(args.config), ..args }),
-        Command::Rbac(args) => rbac::run(&rbac::Args { config: whole(args.config), ..args }),
-        Command::PrintConfig(args) => print_config::run(&print_config::Args { config: whole(args.config), ..args }),
-        Command::Replay(args) => replay::run(&replay::Args { config: whole(args.config), ..args }),
-        Command::Elastic(args) => elastic::run(&args.configured(whole)),
-        Command::Components(args) => describe::components::run(&args),
-        Command::Env(args) => env::run(&args),
-        Command::Accept(args) => accept::run(&args),
-        Command::Status(args) => ask::status::run(&args),
-        Command::Balance(args) => ask::balance::run(&args),
-        Command::Pods(args) => ask::pods::run(&args),
-        Command::Sampling(args) => ask::sampling::run(&args),
-        Command::Top(args) => ask::top::run(&args),
-        Command::Explain(args) => ask::explain::run(&args),
-        Command::Ottl(args) => ottl::run(&args),
-        Command::Wal(args) => wal::run(&args),
-        Command::Demo(args) => demo::run(&args),
-        Command::Loadgen(args) => loadgen::run(&args),
-        Command::Completion(args) => describe::completion::run(&args),
-        Command::Man(args) => describe::man::run(&args),
-        Command::Version => {
-            crate::telemetry::stdout::line(&format!("podgate {}", build_info::LONG));
-            Exit::Ok
-        }
-    }
 }

@@ -88,6 +88,7 @@ async fn serve(plan: &Plan) -> Exit {
         opened = &mut opening => (opened, false),
         _ = stop.asked() => {
             host.ports.give_up();
+            host.logs.all().iter().for_each(|(_, log)| log.stop());
             (opening.await, true)
         }
     };

@@ -1,6 +1,8 @@
-//! `podgate wal`: what a log on disk holds, and whether all of it is whole. Reads, takes no lock, changes nothing.
+//! `podgate wal`: what a log on disk holds, and whether all of it is whole: reads, takes no lock, changes nothing. And its
+//! folder made ready for podgate's user, which is root's business: for the init container of a hostPath.
 
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::{Value, json};
@@ -23,6 +25,28 @@ enum Command {
     Inspect(Of),
     /// Read every byte; exit code 1 when something that was written whole is not whole any more
     Verify(Of),
+    /// Make the folder, and give it and the log in it to a user: what an init container does that runs as root
+    Prepare(Prepared),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Prepared {
+    /// The log's folder
+    dir: PathBuf,
+    /// Whose it shall be, as numbers: USER:GROUP
+    #[arg(long, value_parser = owner, default_value = "10001:10001")]
+    owner: Owner,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    user: u32,
+    group: u32,
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let numbers = text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    numbers.map(|(user, group)| Owner { user, group }).ok_or_else(|| "two numbers, as 10001:10001".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]
@@ -37,6 +61,7 @@ pub fn run(args: &Args) -> Exit {
     let (of, whole) = match &args.command {
         Command::Inspect(of) => (of, false),
         Command::Verify(of) => (of, true),
+        Command::Prepare(Prepared { dir, owner }) => return prepare(dir, *owner),
     };
     let found = match inspect(&mut LogFolder::at(&of.dir), whole) {
         Ok(found) => found,
@@ -58,6 +83,33 @@ pub fn run(args: &Args) -> Exit {
         Format::Json => stdout::line(&as_json(&found, whole).to_string()),
     }
     if found.is_damaged() { Exit::Failure } else { Exit::Ok }
+}
+
+fn prepare(dir: &Path, owner: Owner) -> Exit {
+    match prepared(dir, owner) {
+        Ok(()) => {
+            stdout::line(&format!("{} is {}:{}'s", dir.display(), owner.user, owner.group));
+            Exit::Ok
+        }
+        Err(error) => {
+            let help = "run it as root with the capability CHOWN, on a volume that may be written to";
+            stdout::error_line(&format!("{}: {error}; {help}", dir.display()));
+            Exit::Failure
+        }
+    }
+}
+
+/// The folder comes last: once it is the owner's, everything in it is.
+fn prepared(dir: &Path, owner: Owner) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let about = std::fs::metadata(dir)?;
+    if (about.uid(), about.gid()) == (owner.user, owner.group) {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)? {
+        lchown(entry?.path(), Some(owner.user), Some(owner.group))?;
+    }
+    std::os::unix::fs::chown(dir, Some(owner.user), Some(owner.group))
 }
 
 fn text(found: &Inspection, whole: bool) -> Vec<String> {

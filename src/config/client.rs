@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::check::{Section, text_of};
+use crate::config::tls::{TlsTerms, terms};
 use crate::config::value::secret::Secret;
 use crate::core::diagnostic::code;
 
@@ -29,14 +30,12 @@ pub struct TlsKeys {
     pub certificate: Option<PemSource>,
     pub key: Option<PemSource>,
     pub server_name: Option<String>,
-    /// `min_version: "1.3"`.
-    pub only_1_3: bool,
+    pub terms: TlsTerms,
 }
 
 /// Reads `tls`.
 pub fn tls(section: &Section<'_>) -> TlsKeys {
     let Some(keys) = section.section("tls") else { return TlsKeys::default() };
-    keys.not_yet(&["cipher_suites", "curve_preferences", "tpm", "include_insecure_cipher_suites"]);
     keys.without_effect("reload_interval", "files are read again at every new connection");
     let read = TlsKeys {
         written: true,
@@ -47,16 +46,8 @@ pub fn tls(section: &Section<'_>) -> TlsKeys {
         certificate: pem(&keys, "cert_file", "cert_pem"),
         key: pem(&keys, "key_file", "key_pem"),
         server_name: keys.string("server_name_override").filter(|name| !name.is_empty()),
-        only_1_3: keys.choice("min_version", &[("1.2", false), ("1.3", true)]).unwrap_or(false),
+        terms: terms(&keys),
     };
-    if keys.choice("max_version", &[("1.2", 2), ("1.3", 3)]) == Some(2) {
-        keys.error(
-            "max_version",
-            code::NOT_YET,
-            "`max_version` below 1.3 is not supported yet",
-            Some("remove the key"),
-        );
-    }
     if read.insecure_skip_verify && !read.insecure {
         keys.warn(
             "insecure_skip_verify",
@@ -73,7 +64,8 @@ pub fn tls(section: &Section<'_>) -> TlsKeys {
     read
 }
 
-fn pem(keys: &Section<'_>, file: &str, inline: &str) -> Option<PemSource> {
+/// PEM text under one of two keys.
+pub fn pem(keys: &Section<'_>, file: &str, inline: &str) -> Option<PemSource> {
     let path = keys.string(file).filter(|path| !path.is_empty());
     let text = keys.string(inline).filter(|text| !text.is_empty());
     if path.is_some() && text.is_some() {

@@ -7,8 +7,10 @@ pub mod check;
 pub mod client;
 pub mod document;
 pub mod read;
+pub mod server;
 pub mod show;
 pub mod telemetry;
+pub mod tls;
 pub mod value;
 
 use crate::core::diagnostic::Diagnostics;

@@ -1,4 +1,5 @@
 //! Components beside the data path.
 
 pub mod admin;
+pub mod file_storage;
 pub mod health_check;

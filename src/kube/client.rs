@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use crate::core::lock::Locked;
 use crate::core::outside::{Network, Outside};
 use crate::net::client::connect::given;
 
@@ -157,7 +158,7 @@ impl Api {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<kube::Client>> {
-        self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.client.locked()
     }
 }
 

@@ -11,3 +11,4 @@ pub mod selection;
 pub mod static_pods;
 pub mod table;
 pub mod watch;
+pub mod watch_spec;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::kube::decode::KeepKey;
-use crate::kube::hub::WatchSpec;
 use crate::kube::pod::{Phase, Pod};
+use crate::kube::watch_spec::WatchSpec;
 
 /// One requirement of a selector, in the syntax of the API server: `app=web`, `tier!=test`, `app`, `!app`.
 #[derive(Clone, Debug, PartialEq, Eq)]

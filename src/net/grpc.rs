@@ -95,12 +95,6 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, String> {
     Encoding::parse(&name).ok_or(name)
 }
 
-/// True when the caller takes gzip answers.
-pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(GRPC_ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepted.split(',').any(|name| name.trim() == "gzip")
-}
-
 /// `grpc-timeout`: at most eight digits and a unit. The error is the text as sent.
 pub fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, String> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };

@@ -45,25 +45,6 @@ pub fn find_in<'a>(message: &'a [u8], number: u32, key: &str) -> Option<AnyValue
     None
 }
 
-/// The values of several keys of a resource, found in one walk.
-pub fn find_many<'a, const N: usize>(resource: &'a [u8], keys: &[&str; N]) -> [Option<AnyValue<'a>>; N] {
-    let mut found = [None; N];
-    let mut missing = N;
-    for attribute in attributes(resource) {
-        let Ok(attribute) = attribute else { break };
-        for (slot, key) in found.iter_mut().zip(keys) {
-            if slot.is_none() && attribute.key == key.as_bytes() {
-                *slot = Some(attribute.value);
-                missing -= 1;
-            }
-        }
-        if missing == 0 {
-            break;
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,13 +62,6 @@ mod tests {
     #[test]
     fn the_first_of_two_equal_keys_counts() {
         assert_eq!(find(&resource(), "service.name"), Some(AnyValue::Str(b"cart")));
-    }
-
-    #[test]
-    fn several_keys_are_found_in_one_walk() {
-        let resource = resource();
-        let found = find_many(&resource, &["count", "absent", "service.name"]);
-        assert_eq!(found, [Some(AnyValue::Int(3)), None, Some(AnyValue::Str(b"cart"))]);
     }
 
     #[test]

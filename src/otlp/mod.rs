@@ -1,6 +1,7 @@
-//! OTLP as bytes: envelopes, the walker, edits on resource bytes, splitting and regrouping.
+//! OTLP as bytes: envelopes, the walker, edits on resource bytes, splitting and regrouping, marks of sampling.
 
 pub mod attributes;
+pub mod consistency;
 pub mod depth;
 pub mod edit;
 pub mod envelope;

@@ -2,10 +2,9 @@
 //! does not say (contrib pkg/ottl/context_inferrer.go: the lowest that any of its paths names).
 
 use crate::core::data::payload::Signal;
-use crate::ottl::TextFault;
-use crate::ottl::syntax::lexer;
-use crate::ottl::syntax::parse;
+use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
+use crate::ottl::syntax::{lexer, parse};
 
 /// What a condition or statement is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,25 @@
 //! Runs a checked condition or argument on one item. Allocates only where a converter makes a text.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use regex::Regex;
 
+use crate::core::lock::Locked;
 use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
-use crate::ottl::check::{CheckedCall, CheckedNode, Made};
+use crate::ottl::checked::{CheckedCall, CheckedNode, KeyStep, Made, Path, Pattern, PatternSource};
 use crate::ottl::convert::grok::Grok;
 use crate::ottl::convert::{ArgumentKind, Converter, extract, text};
 use crate::ottl::edit::encode::{MapItem, raw_entries};
+use crate::ottl::item::Item;
 use crate::ottl::path::tables::{PathPart, PointPart};
-use crate::ottl::path::{KeyStep, points_in, points_of};
+use crate::ottl::path::{bytes, points_in, points_of, state};
 use crate::ottl::syntax::parse::{Compare, Sum};
-use crate::ottl::value::{OttlValue, ZonedTime};
-use crate::ottl::{EvalFailure, Item};
+use crate::ottl::value::failure::EvalFailure;
+use crate::ottl::value::{OttlValue, ValueStep, ZonedTime};
 
 /// The truth of a condition; parts behind the one that decides are not evaluated.
 pub fn truth(node: &CheckedNode, item: &Item<'_>) -> Result<bool, EvalFailure> {
@@ -257,5 +261,65 @@ fn sum<'a>(how: Sum, left: &OttlValue<'_>, right: &OttlValue<'_>) -> Result<Ottl
         }
         (OttlValue::Time(_) | OttlValue::Duration(_), _) => Err(NO_TIMES),
         _ => Err(EvalFailure("sums need numbers")),
+    }
+}
+
+impl KeyStep {
+    pub fn step<'a>(&'a self, item: &Item<'a>) -> Result<ValueStep<'a>, EvalFailure> {
+        match self {
+            KeyStep::Known(ValueStep::Name(name)) => Ok(ValueStep::Name(Cow::Borrowed(name))),
+            KeyStep::Known(ValueStep::Index(index)) => Ok(ValueStep::Index(*index)),
+            KeyStep::Made(node) => match value(node, item)? {
+                OttlValue::Text(name) => Ok(ValueStep::Name(name)),
+                OttlValue::Int(index) => Ok(ValueStep::Index(index)),
+                _ => Err(EvalFailure("a key is a string or a whole number")),
+            },
+        }
+    }
+}
+
+impl Path {
+    /// What the path names; nil where a map on the way has no such key.
+    pub fn read<'a>(&'a self, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
+        let message = item.message(self.owner);
+        if self.part == PathPart::TraceState && !self.keys.is_empty() {
+            return state::member(bytes(message, span::TRACE_STATE), &self.keys);
+        }
+        let mut value = self.part.read(message, item.points);
+        for key in &self.keys {
+            match value.at(&key.step(item)?)? {
+                Some(found) => value = found,
+                None => return Ok(OttlValue::Nil),
+            }
+        }
+        Ok(value)
+    }
+}
+
+/// Longer patterns of the data are refused: each is compiled for its item.
+const MADE_MAX: usize = 1 << 10;
+
+impl Pattern {
+    /// The pattern for this item: compiled beforehand where it stands in the text, else for each text that comes, the last
+    /// of which is kept.
+    pub fn get(&self, item: &Item<'_>) -> Result<Arc<Regex>, EvalFailure> {
+        let (node, last) = match &self.kind {
+            PatternSource::Known(regex) => return Ok(regex.clone()),
+            PatternSource::Made(node, last) => (node, last),
+        };
+        let OttlValue::Text(text) = value(node, item)? else { return Err(EvalFailure("expected a pattern")) };
+        let mut last = last.locked();
+        if let Some((known, regex)) = &*last
+            && *known == text
+        {
+            return Ok(regex.clone());
+        }
+        if text.len() > MADE_MAX {
+            return Err(EvalFailure("the pattern is too long"));
+        }
+        let regex = self.dialect.compile(&text, false).map_err(|_| EvalFailure("the text is no pattern"))?;
+        let regex = Arc::new(regex);
+        *last = Some((text.into_owned(), regex.clone()));
+        Ok(regex)
     }
 }

@@ -3,12 +3,14 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::ottl::context::Grammar;
-use crate::ottl::syntax::lexer;
-use crate::ottl::syntax::parse;
+use crate::ottl::context::{Grammar, Syntax};
+use crate::ottl::item::Item;
+use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::parse::{Compare, LocatedTree, PathKey, Sum, SyntaxTree};
+use crate::ottl::syntax::{lexer, parse};
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, hex};
-use crate::ottl::{EvalFailure, Item, Syntax, TextFault, check, eval};
+use crate::ottl::{check, eval};
 
 /// Texts in messages are cut here.
 const SHOWN_MAX: usize = 80;

@@ -8,8 +8,14 @@ use crate::config::check::Section;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::node::{Node, Value};
 use crate::core::report::stats::Counter;
+use crate::ottl::condition::Condition;
+use crate::ottl::context::{Context, Grammar, Syntax};
+use crate::ottl::edit::target::EditTarget;
 use crate::ottl::explain::failing;
-use crate::ottl::{Condition, Context, EditTarget, EvalFailure, Grammar, Item, Statement, Syntax, TextFault};
+use crate::ottl::item::Item;
+use crate::ottl::statement::Statement;
+use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::value::failure::EvalFailure;
 
 /// What a failure means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,19 @@
 //! Statements: a call of an editor and the condition under which it runs. Checks which editor is meant and what its
 //! arguments must be; what editors do is next door.
 
-use crate::ottl::check::{self, CheckedNode, Dialect, Pattern, arrange, fault, not_built};
+use crate::ottl::check::{arrange, fault, not_built};
+use crate::ottl::checked::{CheckedNode, Dialect, Path, Pattern};
+use crate::ottl::context::{Context, Syntax};
 use crate::ottl::convert::{ArgumentKind, CONVERTERS, Converter};
 use crate::ottl::edit::editors::{Editor, MapEdit, Merge, MetricEdit, Replacement};
+use crate::ottl::edit::target::EditTarget;
 use crate::ottl::path::tables::{PathPart, PointPart};
-use crate::ottl::path::{self, Path};
-use crate::ottl::syntax::lexer;
-use crate::ottl::syntax::parse;
+use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::syntax::lexer::asks_world;
 use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
-use crate::ottl::{Context, EditTarget, EvalFailure, Syntax, TextFault, asks_world, eval};
+use crate::ottl::syntax::{lexer, parse};
+use crate::ottl::value::failure::EvalFailure;
+use crate::ottl::{check, eval};
 
 /// A checked statement.
 #[derive(Debug)]
@@ -291,7 +295,7 @@ impl<'s> Arguments<'s> {
     fn target(&self) -> Result<Path, TextFault> {
         let spot = self.need("target")?;
         let SyntaxTree::Path(segments) = &spot.tree else { return fault(spot.at, "the target must be a path") };
-        let path = path::resolve(segments, self.syntax, spot.at)?;
+        let path = crate::ottl::check::paths::resolve(segments, self.syntax, spot.at)?;
         if path.can_be_set() { Ok(path) } else { fault(spot.at, format!("`{}` cannot be set", path.name)) }
     }
 

@@ -41,7 +41,7 @@ const CONNECTORS: &str = "count datadog elasticapm exceptions failover grafanacl
 
 const EXTENSIONS: &str = "ack apikeyauth apmconfig asapclient asapauth avrologencoding awscloudwatchmetricstreamsencoding \
     awslogsencoding awsproxy azureauth azureencoding basicauth bearertokenauth cfgardenobserver cgroupruntime datadog \
-    dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar filestorage googleclientauth \
+    dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar googleclientauth \
     googlecloudlogentryencoding headerssetter healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \
     jaegerremotesampling jaegerstorage jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver memoryballast \
     memorylimiter oauth2client oidc opamp otlpencoding pprof redisstorage remotestoragecleaner remotetap sigv4auth \

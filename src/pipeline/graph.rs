@@ -3,10 +3,27 @@
 //! Knows ids and names only. A connector that is fed and feeds nothing would swallow its data, one that feeds and is not
 //! fed would wait for ever, and a circle would turn the same items round without end.
 
+use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::node::Place;
 use crate::core::stage::component::{ComponentId, Kind};
-use crate::pipeline::plan::PipelinePlan;
+
+/// One pipeline with its references resolved to ids under current names.
+#[derive(Clone, Debug)]
+pub struct PipelinePlan {
+    pub signal: Signal,
+    pub name: String,
+    pub receivers: Vec<ComponentId>,
+    pub processors: Vec<ComponentId>,
+    pub exporters: Vec<ComponentId>,
+}
+
+impl PipelinePlan {
+    /// Everything that comes in is dropped, which senders are not told.
+    pub fn ends_in_nop(&self) -> bool {
+        self.exporters.iter().all(|id| id.component_type == "nop")
+    }
+}
 
 /// A connector as declared.
 pub struct Joint {

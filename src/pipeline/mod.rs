@@ -6,7 +6,9 @@
 mod collector;
 mod graph;
 pub mod left;
+mod order;
 pub mod plan;
+mod storages;
 mod unsupported;
 mod waits;
 

@@ -18,8 +18,11 @@ use crate::core::stage::factory::{
     About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
 };
 use crate::pipeline::graph::{self, Joint};
-use crate::pipeline::{collector, unsupported, waits};
+use crate::pipeline::order::{self, ProcessorPlace};
+use crate::pipeline::{collector, storages, unsupported, waits};
 use crate::registry::{self, Match};
+
+pub use crate::pipeline::graph::PipelinePlan;
 
 /// What to do with components podgate does not have (`--unsupported`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,23 +48,6 @@ pub struct Plan {
     pub memory_limit: Option<MemoryLimit>,
     /// How long listeners wait for a port that another process holds.
     pub port_wait: Duration,
-}
-
-/// One pipeline with its references resolved to ids under current names.
-#[derive(Clone, Debug)]
-pub struct PipelinePlan {
-    pub signal: Signal,
-    pub name: String,
-    pub receivers: Vec<ComponentId>,
-    pub processors: Vec<ComponentId>,
-    pub exporters: Vec<ComponentId>,
-}
-
-impl PipelinePlan {
-    /// Everything that comes in is dropped, which senders are not told.
-    pub fn ends_in_nop(&self) -> bool {
-        self.exporters.iter().all(|id| id.component_type == "nop")
-    }
 }
 
 impl Plan {
@@ -99,6 +85,7 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
     }
     planner.claim_readers(&document.telemetry);
     let extensions = planner.use_extensions(&document.extensions);
+    storages::check(&extensions, &planner.plans.extensions, checks);
     let pipelines = planner.pipelines(&document.pipelines);
     graph::check(&pipelines, &planner.joints(&document), &checks.diagnostics);
     waits::check(&pipelines, &planner.plans.processors, &checks.diagnostics);
@@ -389,7 +376,7 @@ impl Planner<'_> {
         self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, expected);
     }
 
-    /// The limits of the memory_limiters that pipelines use. The budget is one for the process, so they have to agree; one
+    /// The limits that the processors of the pipelines set. The budget is one for the process, so they have to agree; one
     /// that is declared alone limits nothing.
     fn memory_limit(&self, pipelines: &[PipelinePlan]) -> Option<MemoryLimit> {
         let limits = self.checks.memory_limits.borrow();
@@ -397,11 +384,14 @@ impl Planner<'_> {
         let mut used = limits.iter().filter(|(id, ..)| used(id));
         let (_, first, first_place) = used.next()?;
         for (id, _, place) in used.filter(|(_, limit, _)| limit != first) {
-            let message = "another memory_limiter has other limits, and the memory budget is one for the whole process; \
-                           name the same memory_limiter in every pipeline";
+            let name = &id.component_type;
+            let message = format!(
+                "another {name} has other limits, and the memory budget is one for the whole process; \
+                 name the same {name} in every pipeline"
+            );
             let expected = Some(format!("the limits of line {}", first_place.line));
             let path = format!("processors::{id}");
-            self.report(code::CONFLICT, Severity::Error, *place, path, message.to_owned(), expected);
+            self.report(code::CONFLICT, Severity::Error, *place, path, message, expected);
         }
         Some(*first)
     }
@@ -409,17 +399,12 @@ impl Planner<'_> {
     /// Findings about the whole that are legal and almost never meant.
     fn lint(&self, document: &ConfigDocument) {
         for pipeline in &document.pipelines {
-            let path = format!("service::pipelines::{}::processors", pipeline.name);
-            let limiter = pipeline.processors.iter().position(|named| named.id.component_type == "memory_limiter");
-            if let Some(at) = limiter.filter(|at| *at > 0) {
-                let message =
-                    "memory_limiter is not the first processor: what stands before it works on data that is refused"
-                        .to_owned();
-                self.report(code::LINT, Severity::Warning, pipeline.processors[at].place, path, message, None);
-            }
-        }
-        for pipeline in &document.pipelines {
-            self.lint_enrichment(pipeline);
+            let placed = pipeline.processors.iter().map(|named| ProcessorPlace {
+                id: &named.id,
+                place: named.place,
+                plan: self.processor(named),
+            });
+            order::check(&pipeline.name, &placed.collect::<Vec<_>>(), &self.checks.diagnostics);
         }
         for declared in &document.components {
             let has_it = registry::find(abouts_of(declared.kind).into_iter(), &declared.id.component_type).is_some();
@@ -430,23 +415,11 @@ impl Planner<'_> {
         }
     }
 
-    /// What merges requests forgets who sent them, and with that the connection.
-    fn lint_enrichment(&self, pipeline: &PipelineDeclared) {
-        let is = |named: &Named, types: &[&str]| types.contains(&named.id.component_type.as_str());
-        let merging = pipeline.processors.iter().position(|named| is(named, &["batch", "tail_sampling"]));
-        let enriching = pipeline.processors.iter().rposition(|named| is(named, &["k8s_attributes", "k8sattributes"]));
-        if let (Some(merging), Some(enriching)) = (merging, enriching)
-            && merging < enriching
-        {
-            let (merging, enriching) = (&pipeline.processors[merging], &pipeline.processors[enriching]);
-            let path = format!("service::pipelines::{}::processors", pipeline.name);
-            let message = format!(
-                "`{}` stands behind `{}`, which forgets whose connection data came from: rules with `from: connection` \
-                 find nothing, and runs are told apart with less evidence",
-                enriching.id, merging.id
-            );
-            self.report(code::LINT, Severity::Warning, enriching.place, path, message, None);
-        }
+    /// The plan of a processor that a pipeline names, if it is declared and without a fault.
+    fn processor(&self, named: &Named) -> Option<&dyn ProcessorPlan> {
+        let is_it = |known: &&Known| known.written == named.id || known.id == named.id;
+        let known = self.known.iter().filter(|known| known.kind == Kind::Processor).find(is_it)?;
+        self.plans.processors.get(&known.id).map(|plan| &**plan)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private funnel for every field of a finding")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::ProcessorPlan;
-use crate::pipeline::plan::PipelinePlan;
+use crate::pipeline::graph::PipelinePlan;
 
 type Processors = BTreeMap<ComponentId, Box<dyn ProcessorPlan>>;
 

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use crate::config::check::Section;
-use crate::core::diagnostic::code;
 use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::core::stage::component::ComponentId;
+use crate::core::stage::factory::Checks;
 use crate::sending::backoff::RetrySettings;
 use crate::sending::queue::{BatchRule, Sizer};
 
 /// What sending is configured with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SendingSettings {
     /// Of one attempt.
     pub timeout: Duration,
@@ -22,7 +23,7 @@ pub struct SendingSettings {
     pub request_bytes_max: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
     pub num_consumers: usize,
     /// In units of `sizer`.
@@ -31,6 +32,8 @@ pub struct QueueSettings {
     pub block_on_overflow: bool,
     pub wait_for_result: bool,
     pub batch: Option<BatchRule>,
+    /// The id of the log on disk; without one what is queued is in memory alone.
+    pub storage: Option<String>,
 }
 
 impl Default for QueueSettings {
@@ -42,17 +45,20 @@ impl Default for QueueSettings {
             block_on_overflow: false,
             wait_for_result: false,
             batch: None,
+            storage: None,
         }
     }
 }
 
 impl SendingSettings {
     /// Reads the sending keys of an exporter's section.
-    pub fn check(section: &Section<'_>, timeout: Duration) -> SendingSettings {
+    pub fn check(section: &Section<'_>, checks: &Checks, timeout: Duration) -> SendingSettings {
+        let queue = queue(section, checks, QueueSettings::default());
+        let is_stored = queue.as_ref().is_some_and(|queue| queue.storage.is_some());
         SendingSettings {
             timeout: section.duration("timeout").unwrap_or(timeout),
-            queue: queue(section, QueueSettings::default()),
-            retry: retry(section),
+            queue,
+            retry: retry(section, is_stored),
             request_bytes_max: REQUEST_BYTES_MAX,
         }
     }
@@ -69,17 +75,9 @@ fn positive(section: &Section<'_>, key: &str, default: u64) -> u64 {
 const SIZERS: &[(&str, Sizer)] = &[("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
 
 /// Reads `sending_queue`; what is not written is as in `default`.
-pub fn queue(section: &Section<'_>, default: QueueSettings) -> Option<QueueSettings> {
+pub fn queue(section: &Section<'_>, checks: &Checks, default: QueueSettings) -> Option<QueueSettings> {
     let Some(keys) = section.section("sending_queue") else { return Some(default) };
     let enabled = keys.bool("enabled").unwrap_or(true);
-    if keys.node("storage").is_some_and(|node| !node.is_null()) {
-        keys.error(
-            "storage",
-            code::NOT_YET,
-            "`storage` is not supported yet: the queue is in memory, so a killed process loses what is queued",
-            Some("remove the key to accept that, or run with a Collector until podgate can keep the queue on disk"),
-        );
-    }
     let num_consumers = usize::try_from(positive(&keys, "num_consumers", default.num_consumers as u64));
     let settings = QueueSettings {
         num_consumers: num_consumers.unwrap_or(default.num_consumers).min(1_000),
@@ -88,10 +86,34 @@ pub fn queue(section: &Section<'_>, default: QueueSettings) -> Option<QueueSetti
         block_on_overflow: keys.bool("block_on_overflow").unwrap_or(default.block_on_overflow),
         wait_for_result: keys.bool("wait_for_result").unwrap_or(default.wait_for_result),
         batch: None,
+        storage: None,
     };
     let batch = batch(&keys, &settings, default.batch);
+    let storage = storage(&keys, checks, enabled, settings.wait_for_result);
     keys.finish();
-    enabled.then_some(QueueSettings { batch, ..settings })
+    enabled.then_some(QueueSettings { batch, storage, ..settings })
+}
+
+/// The id of the log that keeps the queue. Whether there is one of that id is seen when all components are known.
+fn storage(keys: &Section<'_>, checks: &Checks, enabled: bool, wait_for_result: bool) -> Option<String> {
+    if keys.node("storage").is_none_or(|node| node.is_null()) {
+        return None;
+    }
+    let written = keys.string("storage")?;
+    let Some(id) = ComponentId::parse(&written) else {
+        return keys.invalid("storage", format!("{written:?} is no id"), "the id of a `file_storage` extension");
+    };
+    if !enabled {
+        keys.without_effect("storage", "there is no queue to keep: `enabled` is false");
+        return None;
+    }
+    if wait_for_result {
+        let message =
+            "`storage` keeps what a sender was told is taken, and with `wait_for_result` it is told after delivery";
+        return keys.invalid("storage", message, "one of the two keys");
+    }
+    checks.storages.borrow_mut().push((id.clone(), keys.child_path("storage"), keys.place_of("storage")));
+    Some(id.to_string())
 }
 
 /// The field's defaults for a `batch` block, where an exporter has none of its own.
@@ -137,8 +159,12 @@ fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -
     enabled.then_some(rule)
 }
 
-fn retry(section: &Section<'_>) -> Option<RetrySettings> {
-    let default = RetrySettings::default();
+/// What stands on disk is not given up after a time unless the configuration says so.
+fn retry(section: &Section<'_>, is_stored: bool) -> Option<RetrySettings> {
+    let mut default = RetrySettings::default();
+    if is_stored {
+        default.max_elapsed_time = Duration::ZERO;
+    }
     let Some(keys) = section.section("retry_on_failure") else { return Some(default) };
     let enabled = keys.bool("enabled").unwrap_or(true);
     let settings = RetrySettings {

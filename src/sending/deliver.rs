@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::Share;
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::core::lock::Locked;
 use crate::core::report::stats::Counter;
 use crate::core::report::status::{State, StatusBoard};
 use crate::core::stage::component::Task;
@@ -35,7 +36,7 @@ use crate::sending::send_memory::Workroom;
 
 /// Attempts of one payload that only a peer's known habit justifies.
 const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
-/// After a search in vain no other begins for this long, or until the peer takes something.
+/// After a search without success no other begins for HOPELESS, or until the peer takes something.
 const HOPELESS: Duration = Duration::from_secs(60);
 const HOPELESS_MESSAGES_MIN: usize = 32;
 /// A sender that waits is told to come again later rather than kept for longer than this: most give up on us after ten
@@ -153,10 +154,6 @@ pub struct ExporterDelivery {
     hopeless_until: Mutex<Option<Instant>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// What a delivery is made of; see the fields of [`ExporterDelivery`].
 pub struct DeliveryParts {
     pub courier: Box<dyn Courier>,
@@ -272,7 +269,7 @@ impl ExporterDelivery {
                 SearchStep::Done(lost) => {
                     // A small batch proves little, and one answer to anybody proves the contrary.
                     if messages >= HOPELESS_MESSAGES_MIN && self.progress.taken() == taken_before {
-                        *lock(&self.hopeless_until) = Some(Instant::now() + HOPELESS);
+                        *self.hopeless_until.locked() = Some(Instant::now() + HOPELESS);
                     }
                     let end = RequestEnd::Never { fault: AnswerFault::Message, trouble };
                     return finish(payload, &mut owners, &lost, end, tally);
@@ -303,14 +300,14 @@ impl ExporterDelivery {
     }
 
     fn is_hopeless(&self) -> bool {
-        lock(&self.hopeless_until).is_some_and(|until| Instant::now() < until)
+        self.hopeless_until.locked().is_some_and(|until| Instant::now() < until)
     }
 
     /// Waits for a request of the allowance.
     async fn allowed(&self) -> Result<(), Over> {
         loop {
             let now = Instant::now();
-            let Err(free_at) = lock(&self.allowance).take(now) else { return Ok(()) };
+            let Err(free_at) = self.allowance.locked().take(now) else { return Ok(()) };
             self.gate.pause(free_at - now).await?;
         }
     }
@@ -413,7 +410,7 @@ impl ExporterDelivery {
     fn hold_for(&self, after: Option<Duration>) {
         let Some(after) = after.filter(|after| !after.is_zero()) else { return };
         let until = Instant::now() + after.min(THROTTLE_MAX);
-        let mut hold = lock(&self.hold);
+        let mut hold = self.hold.locked();
         if hold.is_none_or(|held| held < until) {
             *hold = Some(until);
         }
@@ -421,13 +418,13 @@ impl ExporterDelivery {
 
     /// How long nothing may be sent yet.
     fn held_for(&self) -> Duration {
-        lock(&self.hold).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        self.hold.locked().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     fn say_works(&self) {
         self.progress.took();
-        *lock(&self.hopeless_until) = None;
-        let Some(line) = lock(&self.condition).works(Instant::now()) else { return };
+        *self.hopeless_until.locked() = None;
+        let Some(line) = self.condition.locked().works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
         if let ConditionLine::Recovered { after, failures } = line {
             tracing::info!(exporter = %self.path, endpoint = self.courier.destination(), ?after, failures, "next hop takes data again");
@@ -435,7 +432,7 @@ impl ExporterDelivery {
     }
 
     fn say_fails(&self, trouble: &Trouble) {
-        if lock(&self.condition).fails(trouble, Instant::now()).is_none() {
+        if self.condition.locked().fails(trouble, Instant::now()).is_none() {
             return;
         }
         let endpoint = self.courier.destination();
@@ -446,9 +443,9 @@ impl ExporterDelivery {
     }
 
     fn say_losses(&self, tally: &Tally) {
-        let items = tally.lost_items();
+        let items = tally.lost_for_good();
         let Some(error) = tally.error.as_ref().filter(|_| items > 0) else { return };
-        let Some(unsaid) = lock(&self.condition).drops(items, Instant::now()) else { return };
+        let Some(unsaid) = self.condition.locked().drops(items, Instant::now()) else { return };
         let endpoint = self.courier.destination();
         tracing::warn!(exporter = %self.path, endpoint, items, %error, suppressed = unsaid, "items were not delivered");
     }

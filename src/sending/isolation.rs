@@ -98,7 +98,7 @@ pub struct SearchAllowance {
 }
 
 impl SearchAllowance {
-    pub const PER_SECOND: u32 = 10;
+    const PER_SECOND: u32 = 10;
     const REFILL: Duration = Duration::from_millis(1000 / SearchAllowance::PER_SECOND as u64);
 
     pub fn new(now: Instant) -> SearchAllowance {

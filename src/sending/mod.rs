@@ -1,8 +1,8 @@
 //! The sending half of every exporter: queue, batching, consumers, retries, timeout, and the account of what became of items.
 //!
 //! An exporter brings a [`Courier`] that sends one request once; everything around it is here, so that exporters differ in
-//! their protocol only. With a queue the sender hears success when the payload is queued in memory; without one (or with
-//! `wait_for_result`) it hears the next hop's answer. Must not know any protocol.
+//! their protocol only. With a queue the sender hears success when the payload is queued in memory, or on disk where the
+//! queue has a `storage`; without one (or with `wait_for_result`) it hears the next hop's answer. Must not know any protocol.
 //!
 //! ```yaml
 //! sending_queue: {enabled: true, num_consumers: 10, queue_size: 1000, sizer: requests}
@@ -16,6 +16,7 @@ pub mod config;
 pub mod deliver;
 pub mod gate;
 pub mod isolation;
+mod logged;
 pub mod outcome;
 mod owner;
 pub mod progress;
@@ -35,6 +36,7 @@ use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::stage::component::{Component, ComponentId, Task};
 use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::durable::DurableLog;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
 use crate::sending::config::{QueueSettings, SendingSettings};
@@ -60,7 +62,9 @@ pub struct Sending {
 
 struct Shared {
     delivery: Box<dyn Deliver>,
-    queue: Option<QueueSettings>,
+    queue: Option<Arc<QueueSettings>>,
+    /// Where what is queued stands on disk as well.
+    log: Option<Arc<dyn DurableLog>>,
     lanes: [Lane; 4],
     account: Arc<ExporterAccount>,
     host: Arc<Host>,
@@ -111,7 +115,7 @@ impl Sending {
             status: cx.host.status.clone(),
             off_spec_retries: report::metrics::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
             sender_waits: settings.queue.is_none(),
-            stored: settings.queue.is_some_and(|queue| !queue.wait_for_result),
+            stored: settings.queue.as_ref().is_some_and(|queue| !queue.wait_for_result),
             budget: cx.host.budget.clone(),
         });
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
@@ -124,7 +128,7 @@ impl Sending {
         queue: Option<QueueSettings>,
         delivery: Box<dyn Deliver>,
     ) -> Sending {
-        let capacity = queue.map(|queue| queue.queue_size);
+        let capacity = queue.as_ref().map(|queue| queue.queue_size);
         let meters = ExporterMetrics::new(host.stats.clone(), &id.to_string(), capacity);
         let account = Arc::new(ExporterAccount::new(meters));
         let lanes = Signal::ALL.map(|signal| {
@@ -134,9 +138,12 @@ impl Sending {
             );
             Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
         });
+        let storage = queue.as_ref().and_then(|queue| queue.storage.as_deref());
+        let log = storage.and_then(|storage| host.logs.used_by(delivery.path(), storage));
         let shared = Shared {
             delivery,
-            queue,
+            queue: queue.map(Arc::new),
+            log,
             lanes,
             account,
             host,
@@ -251,7 +258,10 @@ impl Consumer for Sending {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
             match &self.shared.queue {
-                Some(settings) => self.shared.enqueue(payload, settings).await,
+                Some(settings) => match self.shared.log.as_ref().filter(|_| logged::is_to_be_logged(&payload)) {
+                    Some(log) => self.shared.log_and_enqueue(payload, settings, &**log).await,
+                    None => self.shared.enqueue(payload, settings).await,
+                },
                 None if self.shared.delivery.gate().is_closing() => {
                     Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"))
                 }
@@ -266,9 +276,10 @@ impl Component for Sending {
         Box::pin(async move {
             let shared = self.shared.clone();
             shared.delivery.start(&shared.host, shared.account.clone()).await?;
-            if let Some(settings) = shared.queue {
+            if let Some(settings) = shared.queue.clone() {
                 let tasks = shared.host.tasks.clone();
                 let name = shared.delivery.path().to_owned();
+                logged::recovering::register(&shared);
                 *self.owner() = Some(tasks.spawn(&name, move |pulse| owner::run(shared, settings, pulse)));
             }
             Ok(())

@@ -23,7 +23,7 @@ use crate::sending::{Lane, Shared};
 const DRAIN_WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until draining has emptied the queues, or its deadline has.
-pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>) {
+pub async fn run(shared: Arc<Shared>, settings: Arc<QueueSettings>, pulse: Arc<Pulse>) {
     let mut deliveries = JoinSet::new();
     let mut progress = Quiet::default();
     pulse.waits_for("queued requests, or the next hop's answers");
@@ -32,7 +32,7 @@ pub async fn run(shared: Arc<Shared>, settings: QueueSettings, pulse: Arc<Pulse>
         while deliveries.try_join_next().is_some() {}
         let mut wake_at = Instant::now() + Pulse::INTERVAL;
         for lane in &shared.lanes {
-            if let Some(due) = dispatch(&shared, lane, settings, &mut deliveries) {
+            if let Some(due) = dispatch(&shared, lane, &settings, &mut deliveries) {
                 wake_at = wake_at.min(due);
             }
         }
@@ -84,7 +84,7 @@ impl Quiet {
 fn dispatch(
     shared: &Arc<Shared>,
     lane: &Lane,
-    settings: QueueSettings,
+    settings: &Arc<QueueSettings>,
     deliveries: &mut JoinSet<()>,
 ) -> Option<Instant> {
     while lane.busy.load(Ordering::Relaxed) < settings.num_consumers {
@@ -100,7 +100,8 @@ fn dispatch(
         shared.account.meters.of(lane.signal).queue_size.set(i64::try_from(used).unwrap_or(i64::MAX));
         shared.room.notify_waiters();
         let busy = Busy::new(shared.clone(), lane.signal.index());
-        deliveries.spawn(async move { deliver(&busy.shared, settings, entries).await });
+        let settings = settings.clone();
+        deliveries.spawn(async move { deliver(&busy.shared, &settings, entries).await });
     }
     None
 }
@@ -129,7 +130,7 @@ impl Drop for Busy {
 }
 
 /// Merges the entries, sends them, and tells whoever waits.
-async fn deliver(shared: &Shared, settings: QueueSettings, entries: Vec<QueueEntry>) {
+async fn deliver(shared: &Shared, settings: &QueueSettings, entries: Vec<QueueEntry>) {
     let entries: Vec<QueueEntry> = entries.into_iter().filter_map(still_wanted).collect();
     let items = entries.iter().map(|entry| entry.payload.items).sum();
     let (payloads, waiters): (Vec<Payload>, Vec<Option<Waiter>>) = entries.into_iter().map(QueueEntry::split).unzip();
@@ -166,7 +167,7 @@ fn still_wanted(entry: QueueEntry) -> Option<QueueEntry> {
     None
 }
 
-fn cut(whole: Payload, settings: QueueSettings) -> portion::Cut {
+fn cut(whole: Payload, settings: &QueueSettings) -> portion::Cut {
     let (max, size): (u64, portion::Size) = match settings.batch {
         Some(BatchRule { max_size, sizer: Sizer::Items, .. }) if whole.items > max_size => {
             (max_size, portion::items_of)

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
+
 #[derive(Debug)]
 pub struct Progress {
     timeout: Duration,
@@ -39,7 +41,7 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, Wire> {
-        self.wire.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.wire.locked()
     }
 
     /// An attempt begins; it ends when what is returned is dropped.

@@ -107,15 +107,32 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
     /// From now on whatever waits is ready.
     pub fn end(&mut self) {
         self.ending = true;
     }
 
+    /// Whether [`Queue::push`] would take it now.
+    pub fn has_room_for(&self, payload: &Payload) -> bool {
+        !self.ending && (self.used == 0 || self.used.saturating_add(self.sizer.of(payload)) <= self.capacity)
+    }
+
+    /// Takes what has been answered for already, beyond the capacity where it must: as many more as were logged at once.
+    pub fn push_anyway(&mut self, payload: Payload, now: Instant) {
+        let (size, batch_size) = (self.sizer.of(&payload), self.batch.map_or(0, |rule| rule.sizer.of(&payload)));
+        self.used += size;
+        self.batch_used += batch_size;
+        self.entries.push_back(QueueEntry { payload, waiter: None, size, batch_size, queued_at: now });
+    }
+
     /// A payload larger than the whole queue is taken when the queue is empty: it could never be sent otherwise.
     pub fn push(&mut self, payload: Payload, waiter: Option<Waiter>, now: Instant) -> Result<(), Full> {
         let size = self.sizer.of(&payload);
-        if self.ending || (self.used > 0 && self.used.saturating_add(size) > self.capacity) {
+        if !self.has_room_for(&payload) {
             return Err(Full(Box::new((payload, waiter))));
         }
         let batch_size = self.batch.map_or(0, |rule| rule.sizer.of(&payload));

@@ -13,12 +13,13 @@ use crate::core::stage::host::Host;
 /// `podgate_balance_items{signal,entry}` and `/v1/balance`.
 pub fn register(host: &Arc<Host>) {
     type Entry = (&'static str, fn(&Sheet) -> f64);
-    let entries: [Entry; 6] = [
+    let entries: [Entry; 7] = [
         ("received", |sheet| sheet.received as f64),
         ("copied", |sheet| sheet.copied as f64),
         ("delivered", |sheet| sheet.delivered as f64),
         ("sampled_out", |sheet| sheet.sampled_out as f64),
         ("refused", |sheet| sheet.refused as f64),
+        ("on_disk", |sheet| sheet.on_disk as f64),
         ("dropped", |sheet| sheet.dropped_total() as f64),
     ];
     for signal in Signal::ALL {
@@ -28,7 +29,7 @@ pub fn register(host: &Arc<Host>) {
             let labels = [("signal", signal.name()), ("entry", entry)];
             host.stats.read(
                 "podgate_balance_items",
-                "Account of items: received + copied = delivered + sampled_out + refused + dropped + held.",
+                "Account of items: received + copied = delivered + sampled_out + refused + on_disk + dropped + held.",
                 &labels,
                 metric,
             );
@@ -61,6 +62,7 @@ pub fn line(sheets: &BTreeMap<&'static str, Sheet>) -> String {
             ("delivered", sheet.delivered),
             ("sampled_out", sheet.sampled_out),
             ("refused", sheet.refused),
+            ("held on disk", sheet.on_disk),
         ] {
             if items > 0 || name == "delivered" {
                 let _ = write!(text, ", {name} {items}");

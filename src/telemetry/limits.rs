@@ -15,6 +15,7 @@ use crate::core::data::budget;
 use crate::core::data::budget::Budget;
 use crate::core::error::StartError;
 use crate::core::limits::{BUDGET_DEFAULT_BYTES, BUDGET_SHARE_PERCENT};
+use crate::core::lock::Locked;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::MemoryLimit;
 use crate::core::stage::host::Host;
@@ -103,7 +104,7 @@ impl Component for LimitWatch {
                     before = now;
                 }
             });
-            *self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(owner);
+            *self.owner.locked() = Some(owner);
             Ok(())
         })
     }
@@ -111,7 +112,7 @@ impl Component for LimitWatch {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             self.stop.send_replace(true);
-            let owner = self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let owner = self.owner.locked().take();
             if let Some(owner) = owner {
                 let _ = timeout_at(deadline, owner).await;
             }

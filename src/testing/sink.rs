@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::core::data::payload::Payload;
 use crate::core::error::ConsumeError;
+use crate::core::lock::Locked;
 use crate::core::stage::consumer::{Consumed, Consumer};
 
 /// Accepts payloads and keeps them; while an answer is set, every payload gets it and none is kept.
@@ -22,27 +23,27 @@ impl Sink {
 
     /// From now on every payload is answered with this; `None` accepts again.
     pub fn answer_with(&self, answer: Option<ConsumeError>) {
-        *self.answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = answer;
+        *self.answer.locked() = answer;
     }
 
     /// Takes out what was accepted so far, in order of arrival.
     pub fn take(&self) -> Vec<Payload> {
-        std::mem::take(&mut self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut self.kept.locked())
     }
 
     /// Items accepted and not yet taken.
     pub fn items(&self) -> u64 {
-        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().map(|payload| payload.items).sum()
+        self.kept.locked().iter().map(|payload| payload.items).sum()
     }
 }
 
 impl Consumer for Sink {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        let answer = self.answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let answer = self.answer.locked().clone();
         let outcome = match answer {
             Some(error) => Err(error),
             None => {
-                self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(payload);
+                self.kept.locked().push(payload);
                 Ok(())
             }
         };

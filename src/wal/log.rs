@@ -290,16 +290,16 @@ impl Owner {
 
     /// Tells everybody who waited for the group.
     fn answer(&mut self, done: Commit) {
+        if matches!(done, Commit::Refused(_)) {
+            // Whoever is refused finds the figures saying why.
+            self.publish();
+        }
         for (id, answer) in self.waiters.drain(..) {
             _ = answer.send(match &done {
                 Commit::Durable => Ok(id),
                 Commit::Refused(refusal) => Err(refusal.clone()),
                 Commit::Nothing => Err(Refusal::Busy),
             });
-        }
-        if matches!(done, Commit::Refused(_)) {
-            // Readiness hears of it at once.
-            self.publish();
         }
         if self.writer.is_settled() {
             self.flushes.drain(..).for_each(|answer| _ = answer.send(()));

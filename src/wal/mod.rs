@@ -2,7 +2,7 @@
 //! recovery after a crash, a power cut, a full disk or rotten bytes (docs/wal-format.md).
 //!
 //! There is no ledger and no cursor: the truth is in the segments. Knows nothing of pipelines, spans or next hops; a
-//! record is bytes with a description and a number of items. Imports nothing of ours. Not wired into the gateway yet.
+//! record is bytes with a description and a number of items. Imports nothing of ours; `extensions/file_storage` opens it.
 
 pub mod body;
 pub mod disk;

@@ -41,7 +41,12 @@ async fn every_fault_is_an_error_that_names_its_key() {
         ("otlp_http", "{}", "E0204 exporters::otlp_http::endpoint"),
         ("otlp_http", "{endpoint: 'gateway:4318'}", "has no scheme"),
         ("otlp_http", "{endpoint: 'ftp://gateway:4318'}", "is not a scheme"),
-        ("otlp_grpc", "{endpoint: 'a:1', sending_queue: {storage: file_storage}}", "the queue is in memory"),
+        ("otlp_grpc", "{endpoint: 'a:1', sending_queue: {storage: '1 2'}}", "is no id"),
+        (
+            "otlp_grpc",
+            "{endpoint: 'a:1', sending_queue: {storage: file_storage, wait_for_result: true}}",
+            "with `wait_for_result` it is told after delivery",
+        ),
         ("otlp_grpc", "{endpoint: 'a:1', sending_queue: {num_consumers: 0}}", "num_consumers"),
         (
             "otlp_grpc",
@@ -67,7 +72,7 @@ async fn every_fault_is_an_error_that_names_its_key() {
         ("otlp_grpc", "{endpoint: 'a:1', headers: {'bad name': x}}", "is not a header name"),
         ("otlp_grpc", "{endpoint: 'a:1', headers: {te: x}}", "set by the exporter itself"),
         ("otlp_grpc", "{endpoint: 'a:1', tls: {cert_file: /c.pem}}", "`cert_file` without `key_file`"),
-        ("otlp_grpc", "{endpoint: 'a:1', tls: {min_version: '1.0'}}", "E0203 exporters::otlp_grpc::tls::min_version"),
+        ("otlp_grpc", "{endpoint: 'a:1', tls: {min_version: '1.0'}}", "E0205 exporters::otlp_grpc::tls::min_version"),
         ("otlp_grpc", "{endpoint: 'a:1', podgate: {connections: 0}}", "0 connections"),
         ("otlp_http", "{endpoint: 'http://a', encoding: json}", "E0205 exporters::otlp_http::encoding"),
         ("otlp_http", "{endpoint: 'http://a', proxy_url: 'http://p'}", "E0205 exporters::otlp_http::proxy_url"),

@@ -53,6 +53,7 @@ async fn terminator(real: SocketAddr, mutual: bool) -> (SocketAddr, JoinSet<()>)
     (address, tasks)
 }
 
+const SUITES: &str = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
 const ONCE: &str = "retry_on_failure: {enabled: false}, timeout: 2s";
 
 async fn outcome(bench: &Bench) -> (u64, String) {
@@ -71,6 +72,8 @@ async fn a_server_of_a_known_authority_is_trusted_and_others_are_not() {
     for (host, tls, delivered) in [
         ("localhost", format!("ca_file: {}", file("ca.pem")), 1),
         ("127.0.0.1", format!("ca_file: {}, min_version: '1.3'", file("ca.pem")), 1),
+        ("localhost", format!("ca_file: {}, max_version: '1.2', cipher_suites: [{SUITES}]", file("ca.pem")), 1),
+        ("localhost", format!("ca_file: {}, curve_preferences: [P384, P256]", file("ca.pem")), 1),
         ("localhost", "insecure_skip_verify: true".to_owned(), 1),
         ("localhost", format!("ca_file: {}, server_name_override: other.example", file("ca.pem")), 0),
         ("localhost", format!("ca_file: {}", file("client.pem")), 0),

@@ -122,9 +122,13 @@ impl Rig {
 
     /// `id` is the component's, which its metrics carry.
     pub async fn start_as(id: &str, config: &Json, budget: Arc<Budget>, later: Later) -> Rig {
+        Rig::start_in(Host::new(budget), id, config, later).await
+    }
+
+    /// Within a host that has what the test put there; the exporter behind the sampler is `end`.
+    pub async fn start_in(host: Arc<Host>, id: &str, config: &Json, later: Later) -> Rig {
         let (plan, findings) = check(config);
         let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
-        let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
         let cx = StageContext {
             build: BuildContext {
@@ -134,7 +138,7 @@ impl Rig {
             },
             signal: Signal::Traces,
             pipeline: "traces".into(),
-            exporters: Vec::new(),
+            exporters: vec!["end".to_owned()],
             bound_late: false,
             longest_wait: Duration::ZERO,
         };

@@ -1,10 +1,12 @@
 //! Words and rooms: a type's name has one meaning, a folder can be overlooked, and documents name what exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::{assert_none, root, sources};
+use podgate::registry;
+
+use super::{TREE, assert_none, root, shipped_lines, sources};
 
 const FOLDER_FILES_MAX: usize = 12;
 
@@ -59,6 +61,87 @@ fn public_type(line: &str) -> Option<&str> {
         .or_else(|| line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ").map(|it| it.1)))?;
     let name = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| rest.strip_prefix(kind))?;
     name.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
+}
+
+/// Public functions and constants that nothing names yet outside their file, in rooms that are being rebuilt. It only
+/// becomes shorter.
+const PUBLIC_AT_HOME: &[&str] = &[
+    "src/extensions/admin/mod.rs DEFAULT_ENDPOINT",
+    "src/cli/ask/balance.rs ENTRIES",
+    "src/processors/tail_sampling/config.rs DECISION_WAIT_DEFAULT",
+    "src/processors/tail_sampling/engine/mod.rs remembered_bytes",
+    "src/processors/tail_sampling/held/admission.rs shard_of",
+    "src/wal/body.rs DESCRIBED_MAX",
+    "src/wal/format.rs BODY_MAX",
+    "src/wal/format.rs HEADER_COPY",
+    "src/wal/format.rs MAGIC",
+];
+
+/// A type may be public because a signature has it; a function or a constant is public for those who name it.
+#[test]
+fn a_public_function_or_constant_is_named_in_another_file() {
+    let all: Vec<(String, String)> = TREE.into_iter().flat_map(sources).collect();
+    let mut files_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, text) in &all {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in line.split(|letter: char| !letter.is_alphanumeric() && letter != '_') {
+                files_of.entry(word).or_default().insert(name);
+            }
+        }
+    }
+    let is_shipped = |name: &str| name.starts_with("src/") && !name.ends_with("tests.rs") && !name.contains("/tests/");
+    let mut faults = Vec::new();
+    for (name, text) in all.iter().filter(|(name, _)| is_shipped(name)) {
+        let defined = shipped_lines(text).filter_map(|(_, line)| public_value(line.trim_start()));
+        let at_home = defined.filter(|value| files_of.get(value).is_some_and(|files| files.len() == 1));
+        let found = at_home.map(|value| format!("{name} {value}"));
+        faults.extend(found.filter(|fault| !PUBLIC_AT_HOME.contains(&fault.as_str())));
+    }
+    assert_none(faults, "make these private, or delete them");
+}
+
+/// The name of a function or constant that a line makes public.
+fn public_value(line: &str) -> Option<&str> {
+    let rest = line
+        .strip_prefix("pub ")
+        .or_else(|| line.strip_prefix("pub(").and_then(|rest| rest.split_once(") ").map(|it| it.1)))?;
+    let rest = rest.strip_prefix("async ").unwrap_or(rest);
+    let rest =
+        rest.strip_prefix("const fn ").or_else(|| rest.strip_prefix("fn ")).or_else(|| rest.strip_prefix("const "))?;
+    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().filter(|name| !name.is_empty())
+}
+
+/// Where components are put together without being known.
+const KNOWS_NO_COMPONENT: &[&str] = &["src/pipeline/", "src/gateway.rs"];
+/// The Collector's own list of components, and which of its exporters only show what comes; the exporter that drops.
+const NAMES_COMPONENTS: &[&str] = &["src/pipeline/collector.rs", "src/pipeline/unsupported.rs"];
+const NAMES_LEFT: &[(&str, &str)] = &[("src/pipeline/graph.rs", "nop")];
+
+#[test]
+fn the_pipeline_names_no_component() {
+    let about = registry::about();
+    let names: BTreeSet<&str> = about
+        .iter()
+        .flat_map(|(_, about)| std::iter::once(about.name).chain(about.aliases.iter().map(|alias| alias.name)))
+        .collect();
+    let mut faults = Vec::new();
+    for (file, text) in sources("src") {
+        let is_asked = KNOWS_NO_COMPONENT.iter().any(|room| file.starts_with(room));
+        if !is_asked || NAMES_COMPONENTS.contains(&file.as_str()) {
+            continue;
+        }
+        for (at, line) in shipped_lines(&text) {
+            // A name of two words is told from prose wherever it stands; one of one word when it stands alone.
+            let named = line.split('"').skip(1).step_by(2).flat_map(|quoted| {
+                let words = quoted.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+                let words = words.filter(|word| word.contains('_')).chain([quoted]);
+                words.filter(|word| names.contains(word)).collect::<Vec<_>>()
+            });
+            let fresh = named.filter(|name| !NAMES_LEFT.contains(&(file.as_str(), name)));
+            faults.extend(fresh.map(|name| format!("{file}:{at}: {name}")));
+        }
+    }
+    assert_none(faults, "ask the component's plan instead (core/stage/factory.rs)");
 }
 
 /// Markdown that people write; what tests write has long tables only.

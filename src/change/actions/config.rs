@@ -3,7 +3,7 @@
 use regex::bytes::Regex;
 
 use super::literal::any_value;
-use super::{Action, Actions, Kind, Source, Target, When};
+use crate::change::actions::action::{Action, ActionTarget, Actions, ConvertedKind, Source, When};
 use crate::config::check::Section;
 use crate::config::value::pattern::compile_bytes;
 use crate::core::diagnostic::code;
@@ -128,9 +128,9 @@ fn from_context(item: &Section<'_>, name: &str) -> Option<Source> {
     Some(Source::Header(name.strip_prefix("metadata.").unwrap_or(name).to_lowercase()))
 }
 
-fn target(item: &Section<'_>, key: Option<String>) -> Option<Target> {
+fn target(item: &Section<'_>, key: Option<String>) -> Option<ActionTarget> {
     let pattern = pattern(item, "pattern");
-    (pattern.is_some() || !is_given(item, "pattern")).then_some(Target { key, pattern })
+    (pattern.is_some() || !is_given(item, "pattern")).then_some(ActionTarget { key, pattern })
 }
 
 fn extract(item: &Section<'_>, key: Option<String>) -> Option<Action> {
@@ -155,7 +155,7 @@ fn convert(item: &Section<'_>, key: Option<String>) -> Option<Action> {
     if !is_given(item, "converted_type") {
         return item.missing("converted_type", "int, double or string");
     }
-    let kinds = [("int", Kind::Int), ("double", Kind::Double), ("string", Kind::Text)];
+    let kinds = [("int", ConvertedKind::Int), ("double", ConvertedKind::Double), ("string", ConvertedKind::Text)];
     let to = item.choice("converted_type", &kinds)?;
     Some(Action::Convert { key: key?, to })
 }

@@ -4,6 +4,7 @@
 //! see what earlier ones did, and one that finds nothing to act on does nothing. Works on the bytes of one message; it
 //! must not know whose attributes they are.
 
+mod action;
 mod config;
 mod literal;
 mod resources;
@@ -13,67 +14,18 @@ use std::ops::Range;
 
 use regex::bytes::{CaptureLocations, Regex};
 
-pub use crate::change::actions::config::{pattern, read};
-pub use crate::change::actions::literal::any_value;
-pub use crate::change::actions::resources::change_resources;
-pub use crate::change::actions::text::{parse_double, push_text};
-
+use crate::change::actions::action::{Action, ActionTarget, ConvertedKind, Source, When};
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
 use crate::otlp::edit::{Appender, WireValue};
 use crate::otlp::ids::push_hex;
 use crate::otlp::walk::{AnyValue, Malformed};
 
-/// Actions in the order written, checked.
-#[derive(Debug)]
-pub struct Actions {
-    list: Vec<Action>,
-}
-
-#[derive(Debug)]
-enum Action {
-    Write { when: When, key: String, source: Source, default: Option<Vec<u8>> },
-    Delete(Target),
-    Hash(Target),
-    Extract { key: String, pattern: Regex, names: Vec<String> },
-    Convert { key: String, to: Kind },
-}
-
-/// When a value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    Absent,
-    Present,
-    Always,
-}
-
-/// Where a written value comes from.
-#[derive(Debug)]
-enum Source {
-    /// An `AnyValue` message.
-    Literal(Vec<u8>),
-    Attribute(String),
-    /// The sender's address, without its port.
-    Peer,
-    /// A request header that the receiver kept; its name in lower case.
-    Header(String),
-    /// Nothing but the default.
-    Nothing,
-}
-
-/// The attributes an action is about: one by its key, or all whose keys match, or both.
-#[derive(Debug)]
-struct Target {
-    key: Option<String>,
-    pattern: Option<Regex>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Int,
-    Double,
-}
+pub use crate::change::actions::action::Actions;
+pub use crate::change::actions::config::{pattern, read};
+pub use crate::change::actions::literal::any_value;
+pub use crate::change::actions::resources::change_resources;
+pub use crate::change::actions::text::{parse_double, push_text};
 
 /// Memory for one message after another: with it, messages cost no allocation each.
 #[derive(Debug)]
@@ -174,7 +126,7 @@ fn push_headers(out: &mut Vec<u8>, name: &str, origin: &Origin) -> bool {
     found
 }
 
-impl Target {
+impl ActionTarget {
     /// Calls `act` with every place meant. Places that `act` adds are not visited.
     fn each(&self, bench: &mut Workbench, act: impl Fn(&mut Workbench, usize)) {
         if let Some(place) = self.key.as_deref().and_then(|key| bench.edit.find(key)) {
@@ -231,35 +183,37 @@ fn extract(bench: &mut Workbench, at: usize, key: &str, pattern: &Regex, names: 
 const NUMBER_BYTES: usize = 32;
 
 /// What cannot be converted stays as it is.
-fn convert(bench: &mut Workbench, key: &str, to: Kind) {
+fn convert(bench: &mut Workbench, key: &str, to: ConvertedKind) {
     let Workbench { edit, scratch, .. } = bench;
     let Some(place) = edit.find(key) else { return };
     // As text an unprintable byte becomes six characters, in a list or map.
-    let length = if to == Kind::Text { 6 * edit.message_at(place).len() + NUMBER_BYTES } else { 0 };
+    let length = if to == ConvertedKind::Text { 6 * edit.message_at(place).len() + NUMBER_BYTES } else { 0 };
     if !edit.clear_scratch(scratch, length) {
         return;
     }
     let Ok(value) = AnyValue::read(edit.message_at(place)) else { return };
     match (to, value) {
-        (Kind::Text, AnyValue::Str(_)) | (Kind::Int, AnyValue::Int(_)) | (Kind::Double, AnyValue::Double(_)) => {}
-        (Kind::Text, value) => {
+        (ConvertedKind::Text, AnyValue::Str(_))
+        | (ConvertedKind::Int, AnyValue::Int(_))
+        | (ConvertedKind::Double, AnyValue::Double(_)) => {}
+        (ConvertedKind::Text, value) => {
             push_text(scratch, value);
             edit.set_at(place, WireValue::Text(scratch));
         }
-        (Kind::Int, AnyValue::Double(number)) => edit.set_at(place, number as i64),
-        (Kind::Int, AnyValue::Bool(on)) => edit.set_at(place, i64::from(on)),
-        (Kind::Int, AnyValue::Str(text)) => {
+        (ConvertedKind::Int, AnyValue::Double(number)) => edit.set_at(place, number as i64),
+        (ConvertedKind::Int, AnyValue::Bool(on)) => edit.set_at(place, i64::from(on)),
+        (ConvertedKind::Int, AnyValue::Str(text)) => {
             if let Some(number) = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok()) {
                 edit.set_at(place, number);
             }
         }
-        (Kind::Double, AnyValue::Int(number)) => edit.set_at(place, number as f64),
-        (Kind::Double, AnyValue::Bool(on)) => edit.set_at(place, f64::from(u8::from(on))),
-        (Kind::Double, AnyValue::Str(text)) => {
+        (ConvertedKind::Double, AnyValue::Int(number)) => edit.set_at(place, number as f64),
+        (ConvertedKind::Double, AnyValue::Bool(on)) => edit.set_at(place, f64::from(u8::from(on))),
+        (ConvertedKind::Double, AnyValue::Str(text)) => {
             if let Some(number) = parse_double(text) {
                 edit.set_at(place, number);
             }
         }
-        (Kind::Int | Kind::Double, _) => {}
+        (ConvertedKind::Int | ConvertedKind::Double, _) => {}
     }
 }

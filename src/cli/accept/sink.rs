@@ -18,6 +18,7 @@ use crate::cli::accept::objects::{RESULTS, SINK_PORT, TALLY};
 use crate::cli::accept::tally::ArrivalTally;
 use crate::cli::{Exit, run};
 use crate::core::data::payload::Signal;
+use crate::core::lock::Locked;
 use crate::kube::client::{Api, Credentials};
 use crate::net::pages::page;
 use crate::net::pages::page::{PageFn, PageRequest, PageResponse};
@@ -114,7 +115,7 @@ impl Sink {
     }
 
     fn lock(&self) -> MutexGuard<'_, ArrivalTally> {
-        self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.tally.locked()
     }
 
     fn answer(&self, request: PageRequest) -> PageResponse {

@@ -6,7 +6,7 @@ use crate::cli::Exit;
 use crate::cli::ask::admin::AdminArgs;
 use crate::cli::ask::{entries, show, table};
 
-pub const ENTRIES: [&str; 6] = ["received", "copied", "delivered", "sampled_out", "refused", "held"];
+pub const ENTRIES: [&str; 7] = ["received", "copied", "delivered", "sampled_out", "refused", "on_disk", "held"];
 
 pub fn run(args: &AdminArgs) -> Exit {
     show(args, "/v1/balance", told, |_| Exit::Ok)
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn every_signal_that_saw_items_is_a_row_and_every_reason_a_column() {
         let page = json!({
-            "traces": {"received": 10, "copied": 0, "delivered": 7, "sampled_out": 1, "refused": 0, "held": 1, "dropped": {"filter": 1}},
+            "traces": {"received": 10, "copied": 0, "delivered": 7, "sampled_out": 1, "refused": 0, "on_disk": 3, "held": 1, "dropped": {"filter": 1}},
             "logs": {"received": 2, "copied": 0, "delivered": 0, "sampled_out": 0, "refused": 0, "held": 0, "dropped": {"nop": 2}},
             "metrics": {"received": 0, "copied": 0, "delivered": 0, "sampled_out": 0, "refused": 0, "held": 0, "dropped": {}},
         });
@@ -64,13 +64,14 @@ mod tests {
             "delivered",
             "sampled_out",
             "refused",
+            "on_disk",
             "held",
             "dropped(filter)",
             "dropped(nop)",
         ];
         assert_eq!(words[0], head);
-        assert_eq!(words[1], ["logs", "2", "0", "0", "0", "0", "0", "0", "2"]);
-        assert_eq!(words[2], ["traces", "10", "0", "7", "1", "0", "1", "1", "0"]);
+        assert_eq!(words[1], ["logs", "2", "0", "0", "0", "0", "0", "0", "0", "2"]);
+        assert_eq!(words[2], ["traces", "10", "0", "7", "1", "0", "3", "1", "1", "0"]);
         assert_eq!(told(&json!({})), ["nothing was received"]);
     }
 }

@@ -1,12 +1,12 @@
-//! `podgate explain`: why a resource gets its pod and container.id, and why a trace was kept or dropped.
+//! `podgate explain`: why a resource gets its pod and container.id. What of it asks the sampler stands in `trace` and
+//! `policies`.
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::Value;
 
 use crate::cli::Exit;
 use crate::cli::ask::admin::{AdminArgs, escaped};
-use crate::cli::ask::{show, text};
-use crate::core::time::UnixNanos;
+use crate::cli::ask::{policies, show, text, trace};
 use crate::telemetry::stdout::Format;
 
 #[derive(Debug, ClapArgs)]
@@ -20,8 +20,10 @@ enum Subject {
     /// Which rules were tried, the pod, the runs of its containers and what is remembered of them
     #[command(alias = "pod")]
     Resource(Resource),
-    /// What the sampler decided on a trace a short time ago, and why
+    /// Why a trace was kept or dropped: each policy with what it measured, or until when the trace is held
     Trace(Trace),
+    /// What each policy keeps and drops: votes, traces, spans, bytes, and what would be gone without it
+    Sampling(AdminArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -54,7 +56,7 @@ struct Resource {
 
 #[derive(Debug, ClapArgs)]
 struct Trace {
-    /// 32 hex digits
+    /// The id's 32 hex digits, or from 4 on that follow each other in it
     id: String,
     #[command(flatten)]
     admin: AdminArgs,
@@ -70,9 +72,11 @@ pub fn run(args: &Args) -> Exit {
             show(&admin, &format!("/v1/explain?{}", query(&resource.key)), told, |_| Exit::Ok)
         }
         Subject::Trace(trace) => {
-            let path = format!("/v1/sampling?trace_id={}", escaped(&trace.id));
-            show(&trace.admin, &path, told_of_trace, |_| Exit::Ok)
+            // A slash would ask for another page.
+            let path = format!("/v1/traces/{}", escaped(&trace.id).replace('/', "%2F"));
+            show(&trace.admin, &path, trace::told, |_| Exit::Ok)
         }
+        Subject::Sampling(admin) => show(admin, "/v1/sampling", policies::told, |_| Exit::Ok),
     }
 }
 
@@ -80,40 +84,6 @@ fn query(key: &Key) -> String {
     let pairs = [("pod", &key.pod), ("uid", &key.uid), ("ip", &key.ip), ("container", &key.container)];
     let given = pairs.into_iter().find_map(|(name, value)| value.as_ref().map(|value| (name, value)));
     given.map_or_else(String::new, |(name, value)| format!("{name}={}", escaped(value)))
-}
-
-/// A decision as a person reads it.
-fn told_of_trace(page: &Value) -> Vec<String> {
-    if page["held"] == true {
-        let at = |key: &str| UnixNanos(page[key].as_u64().unwrap_or(0)).timestamp();
-        let root = if page["root_is_there"] == true { "its root is there" } else { "its root has not come yet" };
-        return vec![format!(
-            "held: {} spans since {}, {root}; it is decided by {} at the latest, in {:.1} s",
-            page["spans"],
-            at("first_span_at_unix_nano"),
-            at("decided_at_latest_unix_nano"),
-            page["decided_within_seconds"].as_f64().unwrap_or(0.0),
-        )];
-    }
-    let word = if page["kept"] == true { "kept" } else { "dropped" };
-    let at = UnixNanos(page["decided_at_unix_nano"].as_u64().unwrap_or(0)).timestamp();
-    let (reason, spans) = (text(&page["reason"]), &page["spans"]);
-    let mut lines = vec![format!("{word}: {reason}; {spans} spans were there when it was decided, at {at}")];
-    for vote in page["votes"].as_array().into_iter().flatten() {
-        let word = match text(&vote["vote"]) {
-            "sampled" => "keep",
-            "not_sampled" => "no vote for it",
-            "dropped" => "drop",
-            "veto" => "against it, by invert_match",
-            "weakly_sampled" => "keep unless another is against it, by invert_match",
-            "failed" => "could not be evaluated, so it was skipped",
-            "not_asked" => "not asked: it was decided before",
-            "not_recorded" => "not recorded: the votes of the first 32 policies are",
-            other => other,
-        };
-        lines.push(format!("  policy {}: {word}", text(&vote["policy"])));
-    }
-    lines
 }
 
 /// The page as a person reads it.
@@ -209,36 +179,6 @@ mod tests {
         assert_eq!(query(&Key { uid: Some("a&b=c d".to_owned()), ..none() }), "uid=a%26b%3Dc%20d");
         assert_eq!(query(&Key { ip: Some("fd00::5".to_owned()), ..none() }), "ip=fd00::5");
         assert_eq!(query(&Key { pod: Some("shop/cart-1".to_owned()), ..none() }), "pod=shop/cart-1");
-    }
-
-    #[test]
-    fn a_decision_is_one_sentence() {
-        let page = serde_json::json!({"kept": true, "reason": "policy failed", "spans": 9, "decided_at_unix_nano": 1_000_000_000u64});
-        let said = "kept: policy failed; 9 spans were there when it was decided, at 1970-01-01T00:00:01Z";
-        assert_eq!(told_of_trace(&page), [said]);
-    }
-
-    #[test]
-    fn a_dropped_trace_is_told_with_the_vote_of_each_policy() {
-        let votes =
-            serde_json::json!([{"policy": "failed", "vote": "not_sampled"}, {"policy": "slow", "vote": "failed"}]);
-        let page = serde_json::json!({"kept": false, "reason": "no policy voted for it", "spans": 1, "votes": votes});
-        let lines = told_of_trace(&page);
-        assert!(lines[0].starts_with("dropped: no policy voted for it"), "{lines:?}");
-        assert_eq!(
-            lines[1..],
-            ["  policy failed: no vote for it", "  policy slow: could not be evaluated, so it was skipped"]
-        );
-    }
-
-    #[test]
-    fn a_held_trace_is_told_with_the_end_of_its_wait() {
-        let page = serde_json::json!({"held": true, "spans": 3, "root_is_there": false,
-            "first_span_at_unix_nano": 1_000_000_000u64, "decided_at_latest_unix_nano": 11_000_000_000u64,
-            "decided_within_seconds": 9.5});
-        let said = "held: 3 spans since 1970-01-01T00:00:01Z, its root has not come yet; it is decided by \
-                    1970-01-01T00:00:11Z at the latest, in 9.5 s";
-        assert_eq!(told_of_trace(&page), [said]);
     }
 
     #[test]

@@ -5,9 +5,11 @@ pub mod admin;
 pub mod balance;
 pub mod explain;
 pub mod pods;
+pub mod policies;
 pub mod sampling;
 pub mod status;
 pub mod top;
+pub mod trace;
 
 use serde_json::Value;
 

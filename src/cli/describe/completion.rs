@@ -1,9 +1,8 @@
 //! `podgate completion`: what a shell needs to complete commands, flags and their values, made from the commands themselves.
 
-use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use crate::cli::{Cli, Exit};
+use crate::cli::Exit;
 use crate::telemetry::stdout;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -13,9 +12,10 @@ pub struct Args {
     pub shell: Shell,
 }
 
-pub fn run(args: &Args) -> Exit {
+/// `whole` is podgate's command line, with all of its commands.
+pub fn run(args: &Args, mut whole: clap::Command) -> Exit {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "podgate", &mut script);
+    generate(args.shell, &mut whole, "podgate", &mut script);
     stdout::line(String::from_utf8_lossy(&script).trim_end());
     Exit::Ok
 }

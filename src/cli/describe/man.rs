@@ -1,9 +1,8 @@
 //! `podgate man`: manual pages in roff, made from the commands themselves.
 
-use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::cli::{Cli, Exit};
+use crate::cli::Exit;
 use crate::telemetry::stdout;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -12,8 +11,8 @@ pub struct Args {
     pub command: Vec<String>,
 }
 
-pub fn run(args: &Args) -> Exit {
-    let mut whole = Cli::command();
+/// `whole` is podgate's command line, with all of its commands.
+pub fn run(args: &Args, mut whole: clap::Command) -> Exit {
     // Names of pages are made of the path to the command: podgate-elastic-setup.
     whole.build();
     let Some(command) = find(&whole, &args.command) else {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::env::{Args, EndpointMode};
+use crate::cli::env::args::{Args, EndpointMode};
 
 /// Both ports take gRPC and HTTP, so one endpoint serves every SDK.
 const PORT: u16 = 4317;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::env::{Args, block};
+use crate::cli::env::args::Args;
+use crate::cli::env::block;
 use crate::config::read::manifest::{ManifestObject, pod_spec, text_at};
 use crate::core::node::Node;
 

@@ -54,7 +54,7 @@ fn why(error: &regex::Error) -> String {
 }
 
 /// The same pattern for the `regex` crate.
-pub fn translate(pattern: &str) -> Result<String, String> {
+fn translate(pattern: &str) -> Result<String, String> {
     if pattern.len() > TEXT_MAX {
         return Err("the pattern is too long".to_owned());
     }

@@ -1,4 +1,4 @@
-//! The account of items: received + copied = delivered + sampled out + dropped + refused + held, for each signal.
+//! The account of items: received + copied = delivered + sampled out + dropped + refused + on disk + held, for each signal.
 //!
 //! Received is counted once by the receiver, copies by fan-outs; each item then ends in exactly one place. Only
 //! [`settlement`](crate::core::data::settlement) moves the account, so whoever ends an item ends a share of it. `held` is a gauge of what has no
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::core::data::payload::Signal;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
+use crate::core::lock::Locked;
 
 #[derive(Debug, Default)]
 struct Account {
@@ -21,6 +22,7 @@ struct Account {
     delivered: AtomicU64,
     sampled_out: AtomicU64,
     refused: AtomicU64,
+    on_disk: AtomicU64,
     held: AtomicI64,
     // A lock, because reasons are few and drops are rare; never held across an await.
     dropped: Mutex<BTreeMap<Reason, u64>>,
@@ -43,6 +45,8 @@ pub struct Sheet {
     pub delivered: u64,
     pub sampled_out: u64,
     pub refused: u64,
+    /// Cut off by a stop and still in a log on disk, from where the next start takes them up.
+    pub on_disk: u64,
     pub held: i64,
     pub dropped: BTreeMap<&'static str, u64>,
 }
@@ -72,8 +76,9 @@ impl Balance {
             ItemEnd::Delivered => drop(account.delivered.fetch_add(items, Ordering::Relaxed)),
             ItemEnd::SampledOut => drop(account.sampled_out.fetch_add(items, Ordering::Relaxed)),
             ItemEnd::Refused => drop(account.refused.fetch_add(items, Ordering::Relaxed)),
+            ItemEnd::OnDisk => drop(account.on_disk.fetch_add(items, Ordering::Relaxed)),
             ItemEnd::Dropped(reason, _) => {
-                let mut dropped = account.dropped.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut dropped = account.dropped.locked();
                 *dropped.entry(reason).or_default() += items;
             }
         }
@@ -116,13 +121,14 @@ impl Balance {
 
     pub fn sheet(&self, signal: Signal) -> Sheet {
         let account = self.account(signal);
-        let dropped = account.dropped.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let dropped = account.dropped.locked();
         Sheet {
             received: account.received.load(Ordering::Relaxed),
             copied: account.copied.load(Ordering::Relaxed),
             delivered: account.delivered.load(Ordering::Relaxed),
             sampled_out: account.sampled_out.load(Ordering::Relaxed),
             refused: account.refused.load(Ordering::Relaxed),
+            on_disk: account.on_disk.load(Ordering::Relaxed),
             held: account.held.load(Ordering::Relaxed),
             dropped: dropped.iter().map(|(reason, items)| (reason.0, *items)).collect(),
         }
@@ -141,6 +147,7 @@ impl Sheet {
 
     /// True when every item received or copied is accounted for, `held` items being those in queues and stores.
     pub fn holds(&self, held: u64) -> bool {
-        self.received + self.copied == self.delivered + self.sampled_out + self.refused + self.dropped_total() + held
+        let ended = self.delivered + self.sampled_out + self.refused + self.on_disk + self.dropped_total();
+        self.received + self.copied == ended + held
     }
 }

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::core::lock::Locked;
+
 /// What the process holds without a single payload: program, threads, listeners, metrics (9 to 12 MiB measured), and the
 /// state of a few hundred connections.
 const PROCESS_BYTES: u64 = 16 << 20;
@@ -229,7 +231,7 @@ impl Ticket {
     }
 
     fn joined(&self) -> std::sync::MutexGuard<'_, Vec<Ticket>> {
-        self.held.joined.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.held.joined.locked()
     }
 
     /// Moves up to `bytes` of this ticket into one of its own, for a part that no longer needs the rest.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use crate::core::lock::Locked;
 use crate::core::stage::component::Task;
 
 /// Query parameters of a request, decoded; the last of a repeated one wins.
@@ -37,6 +38,9 @@ struct Offered {
     asking: Option<Asking>,
 }
 
+/// The last part of a path that stands for anything.
+const BY_ID: &str = "{id}";
+
 #[derive(Default)]
 pub struct Routes {
     // Locked when a component is built and when a page is asked for; never across an await.
@@ -44,7 +48,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// `path` begins with `/v1/`; `about` is one line for the index page. A second page on a path replaces the first.
+    /// `path` begins with `/v1/`, and may end with `/{id}`; `about` is one line for the index page. A second page on a path replaces the first.
     pub fn add(&self, path: &str, about: &'static str, answer: PageAnswer) {
         self.insert(path, Offered { about, answer, asking: None });
     }
@@ -55,14 +59,17 @@ impl Routes {
     }
 
     fn insert(&self, path: &str, offered: Offered) {
-        self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.to_owned(), offered);
+        self.pages.locked().insert(path.to_owned(), offered);
     }
 
     /// The answer as it goes out; `None` where there is no page.
     pub fn ask(&self, path: &str, query: &PageQuery) -> Option<Task<'static, Page>> {
         let (answer, asking) = {
-            let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let offered = pages.get(path)?;
+            let pages = self.pages.locked();
+            let Some(offered) = pages.get(path) else {
+                drop(pages);
+                return self.ask_below(path, query);
+            };
             (offered.answer.clone(), offered.asking.clone())
         };
         Some(match asking {
@@ -71,14 +78,22 @@ impl Routes {
         })
     }
 
+    /// The page whose path ends with `{id}`: what stands there is its parameter `id`.
+    fn ask_below(&self, path: &str, query: &PageQuery) -> Option<Task<'static, Page>> {
+        let (folder, id) = path.rsplit_once('/').filter(|(_, id)| !id.is_empty() && *id != BY_ID)?;
+        let mut query = query.clone();
+        query.insert("id".to_owned(), id.to_owned());
+        self.ask(&format!("{folder}/{BY_ID}"), &query)
+    }
+
     pub fn find(&self, path: &str) -> Option<PageAnswer> {
-        let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pages = self.pages.locked();
         pages.get(path).map(|offered| offered.answer.clone())
     }
 
     /// Paths with what they show.
     pub fn index(&self) -> Vec<(String, &'static str)> {
-        let pages = self.pages.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pages = self.pages.locked();
         pages.iter().map(|(path, offered)| (path.clone(), offered.about)).collect()
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::core::lock::Locked;
+
 /// Only ever grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -146,14 +148,14 @@ impl Stats {
 
     fn get_or_add(&self, name: &str, help: &'static str, labels: &[(&'static str, &str)], metric: Metric) -> Metric {
         let labels: Labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        let mut series = self.series.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut series = self.series.locked();
         let key = (name.to_owned(), labels.clone());
         series.entry(key).or_insert_with(|| Series { name: name.to_owned(), help, labels, metric }).metric.clone()
     }
 
     /// All series, ordered by name and labels.
     pub fn all(&self) -> Vec<Series> {
-        self.series.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().cloned().collect()
+        self.series.locked().values().cloned().collect()
     }
 
     /// Sum of all counters of this name, for tests and reports.

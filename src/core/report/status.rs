@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use tokio::sync::watch;
 
+use crate::core::lock::Locked;
+
 /// The path under which the gateway as a whole stands on the board.
 pub const SERVICE: &str = "service";
 
@@ -44,7 +46,7 @@ impl StatusBoard {
     /// `component` is the path in the configuration. Returns true when the state changed, so that the caller logs it once.
     pub fn set(&self, component: &str, state: State, message: impl Into<String>) -> bool {
         let report = ComponentState { state, message: message.into() };
-        let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut reports = self.reports.locked();
         let before = reports.insert(component.to_owned(), report);
         if component == SERVICE {
             // Under the lock, so that the last report and the last word on readiness are of one mind.
@@ -55,7 +57,7 @@ impl StatusBoard {
 
     /// A component that has begun and has nothing to tell yet stands on the board too; what it said itself stays.
     pub fn begin(&self, component: &str) {
-        let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut reports = self.reports.locked();
         let fresh = || ComponentState { state: State::Ok, message: String::new() };
         reports.entry(component.to_owned()).or_insert_with(fresh);
     }
@@ -66,7 +68,7 @@ impl StatusBoard {
     }
 
     pub fn all(&self) -> BTreeMap<String, ComponentState> {
-        self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.reports.locked().clone()
     }
 }
 

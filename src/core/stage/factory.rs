@@ -118,6 +118,8 @@ pub struct Checks {
     pub listeners: RefCell<Vec<(SocketAddr, String, Place)>>,
     /// Files that are written, with the writer's path: two writers would mix their lines.
     pub files: RefCell<Vec<(String, String)>>,
+    /// Logs on disk that components ask for, with the path and the place of the key: each has to be a running extension.
+    pub storages: RefCell<Vec<(ComponentId, String, Place)>>,
 }
 
 impl Checks {
@@ -246,6 +248,21 @@ pub trait ProcessorPlan {
         Duration::ZERO
     }
 
+    /// Why it belongs in front of all other processors, as a sentence; `None` when its place is free.
+    fn wants_first(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// True when what it passes on no longer tells whose connection data came from.
+    fn forgets_senders(&self) -> bool {
+        false
+    }
+
+    /// What it lacks where the senders were forgotten before it; `None` when it does not ask for them.
+    fn needs_senders(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long what the stage looks things up in remembers them after they are gone, and where that is written; `None`
     /// when it is not configured.
     fn remembers_for(&self) -> Option<(Duration, Place)> {
@@ -279,6 +296,11 @@ pub trait ConnectorPlan {
 
 pub trait ExtensionPlan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component>;
+
+    /// True when it adds a log on disk to the host, under its own id.
+    fn keeps_log(&self) -> bool {
+        false
+    }
 }
 
 /// Checks a body (a null body is an empty map) and returns the plan, or `None` after reporting at least one error.

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use crate::core::data::balance::Balance;
 use crate::core::data::binding::PeerIdentity;
 use crate::core::data::budget::Budget;
+use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::core::ports::Ports;
 use crate::core::report::routes::Routes;
 use crate::core::report::stats::Stats;
 use crate::core::report::status::StatusBoard;
+use crate::core::stage::durable::DurableLogs;
 use crate::core::stage::tasks::Tasks;
 
 pub struct Host {
@@ -23,6 +25,8 @@ pub struct Host {
     pub status: Arc<StatusBoard>,
     pub tasks: Arc<Tasks>,
     pub ports: Ports,
+    /// Logs on disk, by the ids of the configuration.
+    pub logs: DurableLogs,
     pub peer_identity: OnceLock<Arc<dyn PeerIdentity>>,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
     shared: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
@@ -44,6 +48,7 @@ impl Host {
             status: Arc::default(),
             tasks: Arc::default(),
             ports: Ports::default(),
+            logs: DurableLogs::default(),
             peer_identity: OnceLock::new(),
             shared: Mutex::default(),
         })
@@ -64,7 +69,7 @@ impl Host {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {
-        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shared.locked()
     }
 }
 

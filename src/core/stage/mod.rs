@@ -3,6 +3,7 @@
 pub mod access;
 pub mod component;
 pub mod consumer;
+pub mod durable;
 pub mod factory;
 pub mod host;
 pub mod probe;

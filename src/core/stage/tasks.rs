@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
+
 /// Shows that an owner task still turns: the task beats at least every [`Pulse::INTERVAL`].
 #[derive(Debug)]
 pub struct Pulse {
@@ -45,7 +47,7 @@ impl Pulse {
 
     /// What the task waits for from now on, for whoever asks a process that seems to stand still (SIGQUIT).
     pub fn waits_for(&self, what: &'static str) {
-        *self.waits_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = what;
+        *self.waits_for.locked() = what;
     }
 
     pub fn beat(&self) {
@@ -106,16 +108,16 @@ impl Tasks {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Pulse>>> {
-        self.pulses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.pulses.locked()
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.idle.locked()
     }
 
     /// Every owner task, those with a beat first, in order of name.
     pub fn all(&self) -> Vec<TaskReport> {
-        let waits = |pulse: &Pulse| *pulse.waits_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let waits = |pulse: &Pulse| *pulse.waits_for.locked();
         let beating: Vec<TaskReport> = self
             .lock()
             .iter()

@@ -51,7 +51,7 @@ struct Plan {
 impl ExporterPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
         let delivery = Bulks::new(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
-        Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue, Box::new(delivery)))
+        Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue.clone(), Box::new(delivery)))
     }
 
     fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
@@ -60,7 +60,7 @@ impl ExporterPlan for Plan {
     }
 
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {
-        let carrier = bulk_sender(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
-        Some(Box::new(DeadLetters { carrier }))
+        let sender = bulk_sender(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
+        Some(Box::new(DeadLetters { sender }))
     }
 }

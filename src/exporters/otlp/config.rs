@@ -11,7 +11,7 @@ use crate::config::value::address;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
-use crate::core::stage::factory::CheckContext;
+use crate::core::stage::factory::{CheckContext, Checks};
 use crate::exporters::otlp::preset::{Beside, Preset};
 use crate::net::client::compress::Compression;
 use crate::net::client::settings::{ClientHttp, ClientSettings, Keepalive};
@@ -54,7 +54,7 @@ struct Common {
     preset: Option<Preset>,
 }
 
-fn common(keys: &Section<'_>, timeout: Duration) -> Common {
+fn common(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Common {
     keys.not_yet(&["auth", "middlewares"]);
     let own = keys.section("podgate");
     let (mut connections, mut preset) = (1, None);
@@ -71,7 +71,7 @@ fn common(keys: &Section<'_>, timeout: Duration) -> Common {
         CompressionKey::Gzip => Compression::Gzip,
         CompressionKey::Zstd => Compression::Zstd,
     };
-    let sending = SendingSettings::check(keys, preset.unwrap_or_default().timeout(timeout));
+    let sending = SendingSettings::check(keys, checks, preset.unwrap_or_default().timeout(timeout));
     let sending = within(keys, sending);
     Common { tls: tls(keys), headers: headers(keys), compression, sending, connections, preset }
 }
@@ -89,7 +89,7 @@ fn within(keys: &Section<'_>, sending: SendingSettings) -> SendingSettings {
 /// Checks an `otlp_grpc` body.
 pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    let common = common(&keys, Duration::from_secs(5));
+    let common = common(&keys, cx.checks, Duration::from_secs(5));
     keys.not_yet(&["authority", "dialer"]);
     for (key, why) in [
         ("balancer_name", "every address of the name is used in turn"),
@@ -140,7 +140,7 @@ const PATHS: [(&str, &str); 4] = [
 /// Checks an `otlp_http` body.
 pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    let common = common(&keys, Duration::from_secs(30));
+    let common = common(&keys, cx.checks, Duration::from_secs(30));
     keys.not_yet(&[
         "dialer",
         "proxy_url",

@@ -6,6 +6,7 @@ use crate::exporters::otlp::preset::Preset;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::grpc::Code;
 use crate::sending::report::condition::Trouble;
+use crate::sending::report::cure::PeerCures;
 
 /// What is known of the exporter that has the trouble.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,17 @@ pub struct ExporterFacts {
     pub authorized: bool,
     pub preset: Preset,
 }
+
+const CURES: PeerCures = PeerCures {
+    refused: "nothing listens there: is the next hop running, and is this its port (4317 gRPC, 4318 HTTP, 8200 APM Server)?",
+    tls: "check ca_file, server_name_override and the dates of the next hop's certificate",
+    peer_is_plaintext: "the next hop does not speak TLS: set tls: {insecure: true}, or http:// in the endpoint",
+    peer_is_tls: "the next hop wants TLS: remove tls.insecure, or write https:// in the endpoint",
+    peer_is_http1: ("not gRPC", "this is an HTTP port: use otlp_http, or the gRPC port (4317)"),
+    deadline: "the next hop is slow or stuck: look at its load, or raise timeout",
+    broken: "the next hop closed the connection: look at its log and its limits",
+    unreadable: "is this an OTLP receiver? check port and path",
+};
 
 const NO_OTLP_HERE: &str = "no OTLP service answers there: check port and path (4317 is OTLP/gRPC, 4318 OTLP/HTTP with /v1/traces, 8200 APM Server)";
 
@@ -28,42 +40,7 @@ pub fn is_about_compression(message: &str) -> bool {
 impl ExporterFacts {
     /// No answer came.
     pub fn no_answer(&self, failure: &CallFailure) -> Trouble {
-        let (code, cure) = match failure {
-            CallFailure::Resolve { .. } => {
-                ("name not resolved", "check the host name; a Service is <name>.<namespace>.svc")
-            }
-            CallFailure::Refused { .. } => (
-                "connection refused",
-                "nothing listens there: is the next hop running, and is this its port (4317 gRPC, 4318 HTTP, 8200 APM Server)?",
-            ),
-            CallFailure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
-            CallFailure::ConnectTimeout { .. } => (
-                "no connection",
-                "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address",
-            ),
-            CallFailure::Tls { .. } => {
-                ("TLS failed", "check ca_file, server_name_override and the dates of the next hop's certificate")
-            }
-            CallFailure::PeerIsPlaintext => (
-                "TLS mismatch",
-                "the next hop does not speak TLS: set tls: {insecure: true}, or http:// in the endpoint",
-            ),
-            CallFailure::PeerIsTls => {
-                ("TLS mismatch", "the next hop wants TLS: remove tls.insecure, or write https:// in the endpoint")
-            }
-            CallFailure::PeerIsHttp1 => ("not gRPC", "this is an HTTP port: use otlp_http, or the gRPC port (4317)"),
-            CallFailure::Setup(_) => {
-                ("client setup", "check the files named in the tls block and that podgate may read them")
-            }
-            CallFailure::Deadline => ("timeout", "the next hop is slow or stuck: look at its load, or raise timeout"),
-            CallFailure::Broken(_) | CallFailure::NotTaken(_) => {
-                ("connection broken", "the next hop closed the connection: look at its log and its limits")
-            }
-            CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => {
-                ("answer unreadable", "is this an OTLP receiver? check port and path")
-            }
-        };
-        Trouble { code: code.to_owned(), message: failure.to_string(), cure: Some(cure.to_owned()) }
+        CURES.no_answer(failure)
     }
 
     /// A gRPC answer that is not OK.

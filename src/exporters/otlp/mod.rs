@@ -14,10 +14,10 @@
 
 mod answer;
 pub mod config;
-mod courier;
 mod cure;
 mod preset;
 mod probe;
+mod transport;
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::core::data::payload::Signal;
 use crate::core::stage::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::stage::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
-use crate::exporters::otlp::courier::{ExportProtocol, OtlpCourier};
 use crate::exporters::otlp::probe::NextHop;
+use crate::exporters::otlp::transport::{ExportProtocol, OtlpCourier};
 use crate::sending::Sending;
 
 pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
@@ -73,6 +73,6 @@ impl ExporterPlan for Plan {
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
         let courier = OtlpCourier::new(self.protocol, self.settings.clone(), &cx.host.outside);
-        Arc::new(Sending::new(cx, self.settings.sending, Box::new(courier)))
+        Arc::new(Sending::new(cx, self.settings.sending.clone(), Box::new(courier)))
     }
 }

@@ -15,7 +15,7 @@ use crate::core::stage::component::Task;
 use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::time::UnixNanos;
 use crate::exporters::otlp::config::OtlpSettings;
-use crate::exporters::otlp::courier::{ExportProtocol, OtlpCourier};
+use crate::exporters::otlp::transport::{ExportProtocol, OtlpCourier};
 use crate::sending::deliver::{Courier, SendAnswer};
 use crate::sending::report::condition::Trouble;
 

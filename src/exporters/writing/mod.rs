@@ -5,59 +5,39 @@
 //! retryably, and so is everybody behind. A medium that fails is a state of the component, one line in the log with
 //! cause and cure, and a refusal that the sender can repeat.
 
+mod job;
 mod owner;
 pub mod records;
 mod trouble;
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::core::data::budget::OverBudget;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::lock::Locked;
 use crate::core::report::stats::{Counter, SEND_FAILED_HELP, SENT_HELP};
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
+use crate::exporters::writing::job::{WRITE_MAX, WriteJob};
 use crate::exporters::writing::owner::MediumOwner;
+
+pub use crate::exporters::writing::job::{Scribe, Unwritten};
 
 /// Payloads that wait for the medium; their bytes are on their tickets.
 const WAITING_MAX: usize = 64;
-/// After this long a write counts as hanging and nobody waits for it any more. SDKs give up after ten seconds.
-const WRITE_MAX: Duration = Duration::from_secs(5);
+
 /// What a refused sender is told to wait: room on a disk does not come sooner.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// What a drain waits for a medium that hangs already.
 const HANGING_DRAIN_MAX: Duration = Duration::from_secs(1);
-
-/// Why a record was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum Unwritten {
-    #[error(transparent)]
-    Medium(#[from] io::Error),
-    /// There is no memory for its text; the medium is as it was.
-    #[error(transparent)]
-    Memory(#[from] OverBudget),
-}
-
-/// Turns payloads into records of one medium. Runs where blocking is allowed, one payload at a time.
-pub trait Scribe: Send + 'static {
-    /// Writes the payload as whole records and returns how many of its items could not be read and were left out. After
-    /// an error nothing of it is left on the medium.
-    fn write(&mut self, payload: &Payload) -> Result<u64, Unwritten>;
-
-    /// What went wrong beside the record, which was written all the same (a file that could not be changed for the next).
-    fn notice(&mut self) -> Option<io::Error> {
-        None
-    }
-}
 
 /// One exporter's way to its medium.
 pub struct Writer {
@@ -70,15 +50,9 @@ pub struct Writer {
     send_failed: [Arc<Counter>; 4],
     hangs: Arc<AtomicBool>,
     // Empty before start and after drain; locked for a moment.
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<mpsc::Sender<WriteJob>>>,
     // Taken by drain; locked at start and drain only.
     owner: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Job {
-    payload: Payload,
-    /// Closed when nobody waits any more: the record is then not begun.
-    answer: oneshot::Sender<Result<u64, Unwritten>>,
 }
 
 impl Writer {
@@ -108,8 +82,8 @@ impl Writer {
             hangs: self.hangs.clone(),
         };
         let task = self.host.tasks.spawn(&self.path, move |pulse| owner.run(scribe, taken, pulse));
-        *lock(&self.jobs) = Some(jobs);
-        *lock(&self.owner) = Some(task);
+        *self.jobs.locked() = Some(jobs);
+        *self.owner.locked() = Some(task);
     }
 
     /// Writes one payload and counts its end, or refuses it.
@@ -129,10 +103,10 @@ impl Writer {
         if self.hangs.load(Ordering::Relaxed) {
             return Err(self.refusal("an earlier write has not come back yet"));
         }
-        let jobs = lock(&self.jobs).clone();
+        let jobs = self.jobs.locked().clone();
         let Some(jobs) = jobs else { return Err(self.refusal("the exporter is not running")) };
         let (answer, answered) = oneshot::channel();
-        if jobs.try_send(Job { payload, answer }).is_err() {
+        if jobs.try_send(WriteJob { payload, answer }).is_err() {
             return Err(self.refusal("too much waits to be written"));
         }
         match timeout(WRITE_MAX, answered).await {
@@ -153,8 +127,8 @@ impl Writer {
 
     /// Writes what waits until the deadline; a medium that hangs is not waited for.
     pub async fn drain(&self, deadline: Instant) {
-        drop(lock(&self.jobs).take());
-        let owner = lock(&self.owner).take();
+        drop(self.jobs.locked().take());
+        let owner = self.owner.locked().take();
         let hangs = self.hangs.load(Ordering::Relaxed);
         let until = if hangs { deadline.min(Instant::now() + HANGING_DRAIN_MAX) } else { deadline };
         let Some(mut owner) = owner else { return };
@@ -168,10 +142,6 @@ impl Writer {
 fn counter(host: &Host, id: &ComponentId, signal: Signal, what: &str, help: &'static str) -> Arc<Counter> {
     let name = format!("otelcol_exporter_{what}_{}", signal.items_name());
     host.stats.counter(&name, help, &[("exporter", &id.to_string())])
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]

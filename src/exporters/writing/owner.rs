@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::core::report::status::{State, StatusBoard};
 use crate::core::stage::tasks::Pulse;
-use crate::exporters::writing::{Job, Scribe, Unwritten, WRITE_MAX, trouble};
+use crate::exporters::writing::job::{Scribe, Unwritten, WRITE_MAX, WriteJob};
+use crate::exporters::writing::trouble;
 use crate::sending::report::condition::{ConditionLine, HopCondition, Trouble};
 
 /// Payloads handed to the thread at once; each is answered as soon as it is written.
@@ -32,7 +33,7 @@ struct Turn {
 
 impl MediumOwner {
     /// Runs until nobody can send any more and everything that waits is answered.
-    pub async fn run(self, mut scribe: Box<dyn Scribe>, mut jobs: mpsc::Receiver<Job>, pulse: Arc<Pulse>) {
+    pub async fn run(self, mut scribe: Box<dyn Scribe>, mut jobs: mpsc::Receiver<WriteJob>, pulse: Arc<Pulse>) {
         let mut condition = HopCondition::default();
         let mut batch = Vec::with_capacity(AT_ONCE); // granted: a constant
         loop {
@@ -98,9 +99,9 @@ impl MediumOwner {
 }
 
 /// Writes one payload after the other, each answered at once.
-fn write(scribe: &mut dyn Scribe, jobs: Vec<Job>) -> Turn {
+fn write(scribe: &mut dyn Scribe, jobs: Vec<WriteJob>) -> Turn {
     let mut turn = Turn::default();
-    for Job { payload, answer } in jobs {
+    for WriteJob { payload, answer } in jobs {
         if answer.is_closed() {
             continue;
         }

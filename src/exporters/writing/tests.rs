@@ -1,5 +1,6 @@
 //! A medium that fails or hangs is a state, a refusal that can be repeated, and no trouble for anybody else.
 
+use std::io;
 use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 

@@ -134,6 +134,8 @@ fn readyz(host: &Host, verbose: bool) -> PageResponse {
     let components = host.status.all();
     let service = components.get(SERVICE).map_or(State::Starting, |report| report.state);
     let (status, word) = match service {
+        // What was answered for is safe, and nothing more can be.
+        state if state.is_ready() && host.logs.trouble().is_some() => (503, "cannot write"),
         state if state.is_ready() => (200, "ready"),
         State::Stopped => (503, "draining"),
         _ => (503, "starting"),

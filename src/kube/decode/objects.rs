@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::raw;
 use super::text::{Interner, Text, ip, time};
-use super::{ApiStatus, DecodedPod, Event, Keep, KeepKey, Undecodable, kept, raw};
+use crate::kube::decode::event::{ApiStatus, DecodedPod, Event, Keep, KeepKey, Undecodable, kept};
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState, bare_id};
 
 /// Annotations that carry the uid by which a static pod's containers know themselves.

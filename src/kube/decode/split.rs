@@ -2,8 +2,9 @@
 //!
 //! Both are bounded: an object larger than the limit is passed over and reported, and what follows it is read normally.
 
+use super::raw;
 use super::text::Text;
-use super::{Undecodable, raw};
+use crate::kube::decode::event::Undecodable;
 
 /// etcd takes objects of 1.5 MiB; JSON may need a few bytes for one of theirs.
 const OBJECT_BYTES_MAX: usize = 8 << 20;

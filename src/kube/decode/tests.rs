@@ -1,10 +1,13 @@
 //! Decoding, against what a real API server sent (recorded in tests/golden/k8s) and against what it never should.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use regex::Regex;
 
 use super::*;
 use crate::core::time::UnixNanos;
-use crate::kube::pod::{ContainerKind, Ended, Phase, RunState};
+use crate::kube::pod::{ContainerKind, Ended, Phase, Pod, RunState};
 
 fn keep_all() -> Keep {
     Keep { labels: vec![KeepKey::All], annotations: vec![KeepKey::All], ..Keep::default() }

@@ -7,14 +7,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Shared, WatchSpec};
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::kube::decode::DecodedPod;
+use crate::kube::hub::report::PodChanges;
+use crate::kube::hub::shared::HubShared;
 use crate::kube::node_logs::LogChange;
 use crate::kube::pod::Pod;
 use crate::kube::table::{PodChange, Snapshot, Table};
 use crate::kube::watch::{BURST, Told};
+use crate::kube::watch_spec::WatchSpec;
 
 /// Snapshots are published at most this often, so that a roll-out does not copy the table per event.
 const PUBLISH_SPACING: Duration = Duration::from_millis(10);
@@ -46,16 +48,6 @@ pub enum Update {
     Absent(Arc<str>),
     /// The node's log folder shows something new.
     Logged(LogChange),
-}
-
-/// How many pods were added, updated and deleted by one update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PodChanges {
-    pub added: u64,
-    pub updated: u64,
-    pub deleted: u64,
-    /// A run that was shown for the first time: how long its status certainly took.
-    pub delay: Option<Duration>,
 }
 
 /// Table and versions. Invariant: `versions` has exactly the pods that live, and each is in one reader's set.
@@ -323,7 +315,7 @@ fn number(version: &str) -> u64 {
 
 /// Applies updates until the stop, publishing snapshots.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<HubShared>,
     mut feed: Feed,
     mut updates: mpsc::Receiver<Update>,
     mut stop: watch::Receiver<bool>,
@@ -363,7 +355,7 @@ pub(super) async fn run(
     }
 }
 
-fn publish(shared: &Shared, feed: &mut Feed) {
+fn publish(shared: &HubShared, feed: &mut Feed) {
     let snapshot = feed.snapshot();
     if !Arc::ptr_eq(&snapshot, &shared.published.load()) {
         shared.published.store(snapshot);

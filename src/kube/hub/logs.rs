@@ -8,37 +8,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
 use super::feed::Update;
 use crate::core::stage::tasks::Pulse;
+use crate::kube::hub::known_logs::Watched;
+use crate::kube::hub::shared::HubShared;
 use crate::kube::node_logs::{Alarm, Folder, LogChange, Rung, WatchedFolder};
 
 /// Between two looks at everything, beside the alarm.
 const SCAN_EVERY: Duration = Duration::from_secs(30);
 /// The same where the kernel gives no alarm.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// From a change of the folder to its place in the snapshot, at the most: a log is made longer than this before the
-/// first process of its container can say anything.
-const LAG: Duration = Duration::from_millis(30);
-
-/// Since when, or until when, the folder is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Watched {
-    /// Every change rings.
-    ringing: bool,
-    scanned: Option<Instant>,
-    /// Something is being read since then, and not in the table yet.
-    reading: Option<Instant>,
-}
-
-impl Watched {
-    /// Everything that was in the folder then is in the snapshot.
-    pub fn until(&self, now: Instant) -> Option<Instant> {
-        let scanned = self.scanned?;
-        let known = self.reading.map_or(now, |since| since.min(now));
-        if self.ringing { known.checked_sub(LAG) } else { Some(scanned) }
-    }
-}
 
 struct Watcher {
     folder: Folder,
@@ -94,7 +73,7 @@ impl Watcher {
 /// Follows the folder until the stop, or until nobody takes its updates.
 pub(super) async fn run(
     root: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<HubShared>,
     updates: mpsc::Sender<Update>,
     mut stop: watch::Receiver<bool>,
     pulse: Arc<Pulse>,

@@ -7,20 +7,17 @@
 
 mod delays;
 mod feed;
-mod fetch;
+mod known_logs;
 mod logs;
 mod paths;
 mod reachability;
 mod reader;
-mod related;
+mod reads;
 mod report;
-mod rights;
-mod single;
+mod shared;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,23 +25,22 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use self::reads::pod_requests::PodRequests;
+use self::report::HubReport;
+use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::core::stage::host::Host;
-use crate::core::time::UnixNanos;
-use crate::kube::client::{Api, Credentials};
+use crate::kube::client::Api;
 use crate::kube::decode::Keep;
-use crate::kube::owners::{Lookup, Shelf, WantedObject, Wants};
+use crate::kube::hub::shared::{HubShared, Shelves, WantQueues};
+use crate::kube::owners::{Lookup, WantedObject, Wants};
 use crate::kube::pod::Owner;
 use crate::kube::selection::Selection;
-use crate::kube::static_pods;
 use crate::kube::table::{Snapshot, Table};
 use crate::kube::watch::{Heard, WatchHealth};
 
-use self::delays::Delays;
-use self::logs::Watched;
-use self::reachability::Reachability;
-use self::report::HubReport;
-use self::single::Ways;
+pub use crate::kube::hub::shared::Freshness;
+pub use crate::kube::watch_spec::WatchSpec;
 
 /// Updates between readers and table.
 const UPDATES_MAX: usize = 256;
@@ -57,53 +53,11 @@ const REFRESHES_MAX: usize = 4_096;
 /// A pod is not asked for more often.
 const REFRESH_SPACING: Duration = Duration::from_secs(1);
 
-/// What to watch, and how much of it to keep.
-#[derive(Clone, Debug)]
-pub struct WatchSpec {
-    pub auth: Credentials,
-    /// Only pods of this node (field selector `spec.nodeName`).
-    pub node: Option<String>,
-    /// One watch each; empty means the whole cluster.
-    pub namespaces: Vec<String>,
-    pub label_selector: Option<String>,
-    pub field_selector: Option<String>,
-    pub keep: Keep,
-    /// How long deleted pods can still be found.
-    pub grace: Duration,
-    /// A PodList in YAML or JSON, in place of an API server.
-    pub pods_file: Option<PathBuf>,
-    /// The node's `/var/log`, whose names tell of runs before the API server does.
-    pub node_logs: Option<PathBuf>,
-}
-
-/// How current the view is. Times are on our own clock; `age` never follows clock steps.
-#[derive(Clone, Debug)]
-pub struct Freshness {
-    pub state: WatchHealth,
-    pub last_event: Option<UnixNanos>,
-    pub last_bookmark: Option<UnixNanos>,
-    pub listed_at: Option<UnixNanos>,
-    /// Since the last sign of life (event, bookmark or list) of the quietest watch; `None` before the first list.
-    pub age: Option<Duration>,
-    /// Since the request of a single read that the API server failed to answer: the stream may be silent for the same
-    /// reason. `None` when nothing speaks against the stream.
-    pub doubt: Option<Duration>,
-    /// Since the last proof that what the store knew has reached the snapshot: an event, or a bookmark or list of another
-    /// version than before, of the watch that had none for longest. `None` before the first list.
-    pub proof: Option<Duration>,
-    /// Single reads are forbidden, so nothing can be asked.
-    pub mute: bool,
-    /// How long statuses lately took from a container's start to us, as far as that is known for certain.
-    pub delay: Duration,
-    /// Since the time until which the node's log folder is known; `None` where it is not.
-    pub logs: Option<Duration>,
-}
-
 pub struct Hub {
     host: HostParts,
     // Joined by further users until the start.
     spec: Mutex<WatchSpec>,
-    shared: Arc<Shared>,
+    shared: Arc<HubShared>,
     running: Mutex<Running>,
     stop: watch::Sender<bool>,
 }
@@ -119,122 +73,7 @@ struct HostParts {
 struct Running {
     started: bool,
     tasks: Vec<JoinHandle<()>>,
-    wants: Option<Wanted>,
-}
-
-/// Both queues of single reads.
-struct Wanted {
-    first: mpsc::Receiver<WantedObject>,
-    again: mpsc::Receiver<WantedObject>,
-}
-
-/// What tasks write and users read.
-struct Shared {
-    published: ArcSwap<Snapshot>,
-    generation: watch::Sender<u64>,
-    synced: watch::Sender<bool>,
-    // One entry per reader, written at every chunk, read by status pages.
-    readers: Mutex<Vec<(WatchHealth, Heard)>>,
-    wants: Wants,
-    // By pod uid: when it was last asked for. Locked on misses only.
-    refreshes: Mutex<HashMap<Arc<str>, Instant>>,
-    // Locked once per single read and per look at the freshness.
-    contact: Mutex<Reachability>,
-    // By which requests single pods may be read.
-    ways: Ways,
-    // Somebody was told that a right is missing.
-    denied: Notify,
-    // Locked once per new run and per look at the freshness.
-    delays: Mutex<Delays>,
-    // Locked once per change of the log folder and per look at the freshness.
-    logs: Mutex<Watched>,
-    /// Pods come from a file, which has nothing on its way.
-    fixed: bool,
-    shelves: Shelves,
-    tell: HubReport,
-}
-
-#[derive(Default)]
-struct Shelves {
-    owners: Shelf,
-    namespaces: Shelf,
-    nodes: Shelf,
-}
-
-impl Shared {
-    fn bump(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
-    }
-
-    fn readers(&self) -> MutexGuard<'_, Vec<(WatchHealth, Heard)>> {
-        self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn contact(&self) -> MutexGuard<'_, Reachability> {
-        self.contact.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// What the store knew then the quietest watch has told.
-    fn alive(&self, now: Instant) -> Option<Instant> {
-        self.readers().iter().map(|(_, heard)| heard.proof(now)).min().flatten()
-    }
-
-    /// When the quietest watch last told something of the store, however old.
-    fn told(&self) -> Option<Instant> {
-        self.readers().iter().map(|(_, heard)| heard.of_store()).min().flatten()
-    }
-
-    /// A run was learned of by the stream, so long after its start.
-    fn run_learned(&self, after: Duration) {
-        let now = Instant::now();
-        let alive = self.alive(now);
-        let contact = self.contact();
-        // What an outage held back says nothing of kubelets.
-        let held_back = now.checked_sub(after).is_none_or(|began| contact.was_away(began));
-        if !held_back && contact.doubted_since(now, alive).is_none() {
-            drop(contact);
-            self.delays.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).note(after, now);
-        }
-    }
-
-    fn logs(&self) -> MutexGuard<'_, Watched> {
-        self.logs.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn delay(&self, now: Instant) -> Duration {
-        self.delays.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).largest(now)
-    }
-
-    fn freshness(&self) -> Freshness {
-        let now = Instant::now();
-        let alive = self.alive(now);
-        let wall = |at: Option<Instant>| at.map(|at| UnixNanos::now().saturating_sub(now.duration_since(at)));
-        let (delay, logs) = (self.delay(now), self.logs().until(now));
-        // One lock at a time: what a struct's fields borrow is held to its end.
-        let contact = self.contact();
-        let (doubted_since, mute) = (contact.doubted_since(now, alive), contact.is_mute());
-        drop(contact);
-        let readers = self.readers();
-        let worst = readers.iter().max_by_key(|(_, heard)| heard.latest().map_or(Duration::MAX, |at| now - at));
-        let heard = worst.map(|(_, heard)| *heard).unwrap_or_default();
-        let unwell = readers.iter().map(|(health, _)| health).find(|health| **health != WatchHealth::Fresh);
-        let state = match (readers.is_empty(), unwell) {
-            (true, _) => WatchHealth::Starting,
-            (false, unwell) => unwell.cloned().unwrap_or(WatchHealth::Fresh),
-        };
-        Freshness {
-            state,
-            last_event: wall(heard.event),
-            last_bookmark: wall(heard.bookmark),
-            listed_at: wall(heard.listed),
-            age: heard.latest().map(|at| now.duration_since(at)),
-            doubt: doubted_since.map(|since| now.duration_since(since)),
-            proof: if self.fixed { Some(Duration::ZERO) } else { alive.map(|at| now.duration_since(at)) },
-            mute,
-            delay,
-            logs: logs.map(|until| now.duration_since(until)),
-        }
-    }
+    wants: Option<WantQueues>,
 }
 
 impl Hub {
@@ -247,7 +86,7 @@ impl Hub {
         // Asked for before: what `shared` makes must not ask it again.
         let hubs = host.shared("kubernetes hubs", || Arc::new(AtomicU64::new(0)));
         let hub = host.shared(&key, || Arc::new(Hub::new(host, &hubs, spec.clone())));
-        let mut joined = hub.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut joined = hub.spec.locked();
         joined.grace = joined.grace.max(spec.grace);
         joined.keep.join(spec.keep);
         drop(joined);
@@ -256,7 +95,7 @@ impl Hub {
 
     /// Deleted pods are found for at least this long. Counts until the start.
     pub fn remember_for(&self, grace: Duration) {
-        let mut spec = self.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut spec = self.spec.locked();
         spec.grace = spec.grace.max(grace);
     }
 
@@ -264,8 +103,8 @@ impl Hub {
         let count = hubs.fetch_add(1, Ordering::Relaxed);
         let name = if count == 0 { "k8s".to_owned() } else { format!("k8s/{}", count + 1) };
         let ((first, wanted), (again, wanted_again)) = (mpsc::channel(FIRST_MAX), mpsc::channel(WANTS_MAX));
-        let wanted = Wanted { first: wanted, again: wanted_again };
-        let shared = Arc::new(Shared {
+        let wanted = WantQueues { first: wanted, again: wanted_again };
+        let shared = Arc::new(HubShared {
             published: ArcSwap::new(Table::new(spec.grace).snapshot()),
             generation: watch::Sender::new(0),
             synced: watch::Sender::new(false),
@@ -273,7 +112,7 @@ impl Hub {
             wants: Wants { first, again },
             refreshes: Mutex::default(),
             contact: Mutex::default(),
-            ways: Ways::default(),
+            ways: PodRequests::default(),
             denied: Notify::new(),
             delays: Mutex::default(),
             logs: Mutex::default(),
@@ -281,7 +120,7 @@ impl Hub {
             shelves: Shelves::default(),
             tell: HubReport::new(&host.stats, host.status.clone(), &name),
         });
-        report::read_staleness(&host.stats, &name, &shared);
+        crate::kube::hub::shared::read_staleness(&host.stats, &name, &shared);
         Hub {
             host: HostParts { tasks: host.tasks.clone(), outside: host.outside.clone(), name },
             spec: Mutex::new(spec),
@@ -298,12 +137,12 @@ impl Hub {
 
     /// Spawns readers, feed and fetcher; further calls do nothing. Needs a tokio runtime.
     pub fn start(&self) {
-        let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut running = self.running.locked();
         if std::mem::replace(&mut running.started, true) {
             return;
         }
         let Some(wanted) = running.wants.take() else { return };
-        let spec = self.spec.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let spec = self.spec.locked().clone();
         let (updates, updated) = mpsc::channel(UPDATES_MAX);
         let scopes = if spec.namespaces.is_empty() { vec![None] } else { spec.namespaces.iter().map(Some).collect() };
         let readers = if spec.pods_file.is_some() { 1 } else { scopes.len() };
@@ -333,7 +172,7 @@ impl Hub {
             let task = self.spawn(&name, |pulse| reader::run(setup, self.shared.clone(), self.stopped(), pulse));
             running.tasks.push(task);
         }
-        let fetcher = fetch::Fetcher::new(api, spec.keep.clone(), self.shared.clone(), updates);
+        let fetcher = reads::fetcher::Fetcher::new(api, spec.keep.clone(), self.shared.clone(), updates);
         running.tasks.push(self.spawn("fetch", |pulse| fetcher.run(wanted, self.stopped(), pulse)));
     }
 
@@ -352,7 +191,7 @@ impl Hub {
     pub async fn drain(&self, deadline: Instant) {
         self.stop.send_replace(true);
         let tasks = {
-            let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut running = self.running.locked();
             running.started = true;
             std::mem::take(&mut running.tasks)
         };
@@ -370,7 +209,7 @@ impl Hub {
             return;
         }
         let now = Instant::now();
-        let mut refreshes = self.shared.refreshes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut refreshes = self.shared.refreshes.locked();
         if refreshes.get(uid).is_some_and(|asked| now.duration_since(*asked) < REFRESH_SPACING) {
             return;
         }
@@ -384,7 +223,7 @@ impl Hub {
         let want = WantedObject::Pod { uid: uid.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
         if self.shared.wants.again.try_send(want).is_ok() {
             // While the request is under way its time lies ahead, so that no second one is made.
-            refreshes.insert(uid, now + fetch::WAIT);
+            refreshes.insert(uid, now + reads::fetcher::WAIT);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::kube::hub::WatchSpec;
 use crate::kube::watch::Ask;
+use crate::kube::watch_spec::WatchSpec;
 
 /// The pods of one watch: where they are and which of them.
 #[derive(Clone, Debug)]

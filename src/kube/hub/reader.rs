@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::feed::Update;
 use super::paths::PodScope;
-use super::{Shared, static_pods};
 use crate::core::stage::tasks::Pulse;
 use crate::kube::client::{Api, ApiAnswer, Form};
 use crate::kube::decode::{
     ApiStatus, DecodedPod, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Undecodable, api_status,
 };
+use crate::kube::hub::shared::HubShared;
 use crate::kube::selection::Selection;
+use crate::kube::static_pods;
 use crate::kube::watch::{Ask, Effect, Heard, Input, Verb, Watch, WatchCause, WatchHealth};
 
 pub(super) struct Setup {
@@ -50,7 +51,7 @@ enum Happened {
 
 struct Reader {
     setup: Setup,
-    shared: Arc<Shared>,
+    shared: Arc<HubShared>,
     decoder: Decoder,
     watch: Watch,
     link: Link,
@@ -58,7 +59,7 @@ struct Reader {
 }
 
 /// Runs one watch until the stop, or until nobody takes its updates.
-pub(super) async fn run(setup: Setup, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+pub(super) async fn run(setup: Setup, shared: Arc<HubShared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
     let decoder = Decoder::new(setup.keep.clone());
     let watch = Watch::new(Instant::now(), fastrand::Rng::new());
     shared.tell.health(watch.health());
@@ -262,7 +263,12 @@ async fn beating<T>(work: impl Future<Output = T>, pulse: &Pulse) -> T {
 const FILE_POLL: Duration = Duration::from_secs(3);
 
 /// Reads the file, again whenever it is replaced, until the stop.
-pub(super) async fn read_file(source: File, shared: Arc<Shared>, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+pub(super) async fn read_file(
+    source: File,
+    shared: Arc<HubShared>,
+    mut stop: watch::Receiver<bool>,
+    pulse: Arc<Pulse>,
+) {
     let mut known = None;
     pulse.waits_for("another version of the file of pods");
     loop {

@@ -3,14 +3,11 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::Shared;
-use super::feed::PodChanges;
-use super::rights::Rights;
-use crate::core::report::stats::{Counter, Gauge, Metric, Stats};
+use crate::core::report::stats::{Counter, Gauge, Stats};
 use crate::core::report::status::{State, StatusBoard};
+use crate::kube::hub::reads::rights::Rights;
 use crate::kube::owners::FetchResult;
 use crate::kube::watch::{Verb, WatchHealth};
 
@@ -183,25 +180,12 @@ impl HubReport {
     }
 }
 
-/// Computed when scraped: seconds since the last sign of life, -1 before the first list; how long statuses take.
-pub(super) fn read_staleness(stats: &Stats, name: &str, shared: &Arc<Shared>) {
-    let shared = Arc::downgrade(shared);
-    let of_delay = shared.clone();
-    let delay = move || of_delay.upgrade().map_or(0.0, |shared| shared.delay(Instant::now()).as_secs_f64());
-    stats.read(
-        "podgate_k8s_status_delay_seconds",
-        "Longest time from a container's start to its status of the last five to ten minutes, less the second that is not told",
-        &[("watch", name)],
-        Metric::ReadGauge(Arc::new(delay)),
-    );
-    let read = move || {
-        let age = shared.upgrade().and_then(|shared| shared.freshness().age);
-        age.map_or(-1.0, |age| age.as_secs_f64())
-    };
-    stats.read(
-        "otelcol_otelsvc_k8s_staleness_seconds",
-        "Seconds since the last event, bookmark or list; -1 before the first list",
-        &[("watch", name)],
-        Metric::ReadGauge(Arc::new(read)),
-    );
+/// How many pods were added, updated and deleted by one update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodChanges {
+    pub added: u64,
+    pub updated: u64,
+    pub deleted: u64,
+    /// A run that was shown for the first time: how long its status certainly took.
+    pub delay: Option<Duration>,
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::kube::decode::Related;
 use crate::kube::pod::Owner;
 
@@ -157,7 +158,7 @@ impl Shelf {
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Slot>> {
-        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.slots.locked()
     }
 
     pub fn len(&self) -> usize {

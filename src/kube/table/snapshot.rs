@@ -56,7 +56,7 @@ pub(super) struct Young {
 pub(super) const APART_MAX: Duration = Duration::from_secs(10);
 
 /// Container ids are found by their first twelve characters, so that shortened ids cost nothing extra.
-pub(super) const ID_PREFIX: usize = 12;
+const ID_PREFIX: usize = 12;
 pub(super) type IdKey = [u8; ID_PREFIX];
 
 pub(super) fn id_key(id: &str) -> IdKey {

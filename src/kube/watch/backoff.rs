@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SPACING;
+use crate::core::backoff::Doubling;
 
 /// Failures never delay longer than this.
-pub const DELAY_MAX: Duration = Duration::from_secs(30);
+const DELAY_MAX: Duration = Duration::from_secs(30);
+const DELAYS: Doubling = Doubling { first: SPACING, longest: DELAY_MAX };
 /// What a server asks for is honoured up to this, so that data is fresh again within a minute of its healing.
 const HOLD_OFF_MAX: Duration = Duration::from_secs(45);
 
@@ -53,7 +54,7 @@ impl WatchBackoff {
     /// answer is not waited for again.
     pub fn failed(&mut self, now: Instant) -> Instant {
         self.failures = self.failures.saturating_add(1);
-        let doubled = SPACING.saturating_mul(1 << (self.failures - 1).min(5)).min(DELAY_MAX);
+        let doubled = DELAYS.after(self.failures - 1);
         let delay = doubled / 2 + self.jitter(doubled / 2);
         let since = self.last_request.unwrap_or(now);
         (since + delay).max(self.earliest(now))
@@ -68,3 +69,6 @@ impl WatchBackoff {
         self.random.u32(range)
     }
 }
+
+/// Between two requests of one watch, whatever the server does.
+pub const SPACING: Duration = Duration::from_secs(1);

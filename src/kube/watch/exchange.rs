@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Verb, WatchHealth};
 use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
 use crate::kube::pod::Pod;
+use crate::kube::watch::health::{Verb, WatchHealth};
 
 /// A request to make.
 #[derive(Clone, Debug, PartialEq, Eq)]

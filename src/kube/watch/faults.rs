@@ -5,6 +5,7 @@
 
 use super::tests::{Lab, bookmark, refused, seen, status};
 use super::*;
+use crate::kube::watch::backoff::SPACING;
 
 /// How a server answers one request, for as long as a fault lasts.
 type Answer = fn(&mut Lab, &Ask);

@@ -1,8 +1,8 @@
 //! The pod watch as a pure state machine: what to ask next, when, and what each answer changes.
 //!
 //! It lists (streaming list where the server can, pages where it cannot), watches from there, and treats every way in
-//! which servers and networks fail. Whatever happens, requests are at least [`SPACING`] apart and failures back off up
-//! to `backoff::DELAY_MAX`. Time and randomness are arguments; it knows no sockets, no tasks and no table.
+//! which servers and networks fail. Whatever happens, requests are at least `backoff::SPACING` apart and failures back off
+//! up to `backoff::DELAY_MAX`. Time and randomness are arguments; it knows no sockets, no tasks and no table.
 //!
 //! Silence is failure: a server that sends neither event nor bookmark for [`LIVENESS`] is doubted, and doubt is resolved
 //! by a streaming list, which (unlike a watch) answers an error when our version lies in its future.
@@ -17,14 +17,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::backoff::WatchBackoff;
 use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
 
-use self::backoff::WatchBackoff;
 pub use self::exchange::{After, Ask, BURST, Effect, Heard, Input, Told};
 pub use self::health::{Verb, WatchCause, WatchHealth};
 
-/// Between two requests of one watch, whatever the server does.
-pub const SPACING: Duration = Duration::from_secs(1);
 /// The API server sends a bookmark a minute; nothing for longer means we may be blind.
 pub const LIVENESS: Duration = Duration::from_secs(75);
 /// From request to the head of the answer.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kube::decode::{Decoder, Keep};
+use crate::kube::watch::backoff::SPACING;
 
 pub(super) fn seen(uid: &str, version: u64) -> DecodedPod {
     let json = format!(r#"{{"metadata":{{"uid":"{uid}","name":"{uid}","resourceVersion":"{version}"}}}}"#);

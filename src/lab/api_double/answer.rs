@@ -8,23 +8,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::fault::ApiFault;
-use super::{Sandbox, objects, stream};
+use super::{objects, stream};
+use crate::lab::api_double::query::PodQuery;
+use crate::lab::api_double::sandbox::Sandbox;
 use crate::net::pages::page::{PageBody, PageRequest, PageResponse};
-
-/// Which pods a request is about.
-#[derive(Clone, Debug, Default)]
-pub struct PodQuery {
-    pub namespace: Option<String>,
-    pub node: Option<String>,
-    pub name: Option<String>,
-}
-
-impl PodQuery {
-    pub fn takes(&self, namespace: &str, node: &str, name: &str) -> bool {
-        let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        fits(&self.namespace, namespace) && fits(&self.node, node) && fits(&self.name, name)
-    }
-}
 
 pub async fn answer(sandbox: &std::sync::Arc<Sandbox>, request: PageRequest) -> PageResponse {
     let query: Vec<String> = request.query.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::objects;
-use super::{MadePod, PodSpec, TrueRun};
 use crate::core::time::UnixNanos;
 use crate::kube::pod::Owner;
+use crate::lab::api_double::played::{PlayedContainer, PlayedPod, PlayedRun, PublishedState};
+use crate::lab::api_double::spec::{MadePod, PodSpec, TrueRun};
 
 /// Events a watch may start behind.
 const LOG_MAX: usize = 1_000;
@@ -34,60 +35,6 @@ pub struct PlayedCluster {
     due: Vec<Due>,
     past: VecDeque<TrueRun>,
     addresses: u32,
-}
-
-pub struct PlayedPod {
-    pub uid: String,
-    pub namespace: String,
-    pub name: String,
-    pub node: String,
-    pub ip: String,
-    pub host_network: bool,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    pub owner: Option<Owner>,
-    pub created: UnixNanos,
-    pub deleting: Option<UnixNanos>,
-    pub phase: &'static str,
-    pub containers: Vec<PlayedContainer>,
-    /// Of its last change.
-    version: u64,
-}
-
-impl PlayedPod {
-    /// The kubelet has written a status.
-    pub fn is_bound(&self) -> bool {
-        self.containers.iter().any(|container| container.shown != PublishedState::Nothing)
-    }
-}
-
-pub struct PlayedContainer {
-    pub name: String,
-    pub image: String,
-    /// All true runs; the index is the restart count.
-    pub runs: Vec<PlayedRun>,
-    pub shown: PublishedState,
-}
-
-pub struct PlayedRun {
-    pub id: String,
-    pub number: i64,
-    pub started: UnixNanos,
-    pub ended: Option<UnixNanos>,
-    /// When it begins, whatever the node's clock shows then.
-    pub begins: Instant,
-}
-
-/// What the published status says of a container; the number is that of the current run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublishedState {
-    Nothing,
-    Running(usize),
-    Terminated(usize),
-    /// CrashLoopBackOff: the dead run stands as current and as last.
-    BackOff(usize),
-    /// The next container exists but was not started.
-    Created(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,18 +251,6 @@ impl PlayedCluster {
         let pod = self.pods.get(&key)?;
         let container = pod.containers.iter().find(|found| found.name == spot.container)?;
         container.runs.last().map(|run| true_run(pod, container, run))
-    }
-
-    pub fn finish(&mut self, namespace: &str, pod: &str, clock: PlayedClock) {
-        let key = (namespace.to_owned(), pod.to_owned());
-        self.due.retain(|due| due.pod != key);
-        let Some(pod) = self.pods.get_mut(&key) else { return };
-        pod.phase = "Succeeded";
-        for container in &mut pod.containers {
-            end(container, clock);
-            container.shown = PublishedState::Terminated(container.runs.len().saturating_sub(1));
-        }
-        self.record(&key, "MODIFIED");
     }
 
     pub fn delete(&mut self, namespace: &str, pod: &str, clock: PlayedClock) {

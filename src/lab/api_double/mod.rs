@@ -16,9 +16,12 @@ mod answer;
 mod cluster;
 mod fault;
 mod objects;
+mod played;
+mod query;
+mod sandbox;
+mod spec;
 mod stream;
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -28,108 +31,20 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::cluster::{ContainerSpot, PlayedCluster, RestartKind};
+use crate::core::lock::Locked;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
+use crate::lab::api_double::sandbox::{Conduct, SeenRequest};
 use crate::net::pages::page;
 use crate::net::pages::page::PageFn;
 
-use self::cluster::{ContainerSpot, PlayedCluster, RestartKind};
 pub use self::fault::ApiFault;
+pub use crate::lab::api_double::sandbox::Sandbox;
+pub use crate::lab::api_double::spec::{MadePod, PodSpec, TrueRun};
 
 /// Requests that are remembered for tests.
 const REQUESTS_MAX: usize = 1_000;
-
-/// A pod to be made.
-#[derive(Clone, Debug, Default)]
-pub struct PodSpec {
-    pub namespace: String,
-    /// Made up from the owner when empty.
-    pub name: String,
-    pub node: String,
-    /// Kind and name of the controller, e.g. ("StatefulSet", "db").
-    pub owner: Option<(String, String)>,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    /// Name and image of each regular container.
-    pub containers: Vec<(String, String)>,
-    /// The node's address when true; its own, made up, otherwise.
-    pub host_network: bool,
-    /// A given address, such as one that another pod had.
-    pub ip: Option<String>,
-}
-
-impl PodSpec {
-    /// The node of pods that name none.
-    pub const NODE: &'static str = "node-a";
-
-    /// A pod of a Deployment, with its ReplicaSet and the labels that these put on it.
-    pub fn deployed(namespace: &str, deployment: &str, containers: &[&str]) -> PodSpec {
-        let image = |name: &&str| ((*name).to_owned(), format!("example.com/{name}:1.0"));
-        PodSpec {
-            namespace: namespace.to_owned(),
-            node: PodSpec::NODE.to_owned(),
-            owner: Some(("Deployment".to_owned(), deployment.to_owned())),
-            labels: BTreeMap::from([("app".to_owned(), deployment.to_owned())]),
-            containers: containers.iter().map(image).collect(),
-            ..PodSpec::default()
-        }
-    }
-}
-
-/// A pod as it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadePod {
-    pub uid: String,
-    pub namespace: String,
-    pub name: String,
-    pub ip: String,
-}
-
-/// One run of one container: what really happened, known before anything is published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrueRun {
-    pub pod_uid: String,
-    pub namespace: String,
-    pub pod: String,
-    pub container: String,
-    /// 64 hex digits, without scheme.
-    pub id: String,
-    /// The restart count of this run.
-    pub number: i64,
-    pub started: UnixNanos,
-    /// `None` while it lives.
-    pub ended: Option<UnixNanos>,
-}
-
-/// A request as the server saw it.
-#[derive(Clone, Debug)]
-pub struct SeenRequest {
-    pub at: Instant,
-    /// Path and query.
-    pub target: String,
-}
-
-pub struct Sandbox {
-    // Short, never across an await.
-    cluster: Mutex<PlayedCluster>,
-    conduct: Mutex<Conduct>,
-    /// The latest version: wakes watches.
-    version: watch::Sender<u64>,
-    /// Something may be due earlier than was known.
-    scheduled: Notify,
-    streams: Mutex<JoinSet<()>>,
-    /// Nothing is sent while true; connections stay as they are.
-    frozen: watch::Sender<bool>,
-    clock: Box<dyn Fn() -> UnixNanos + Send + Sync>,
-}
-
-/// How the server behaves.
-struct Conduct {
-    fault: Option<ApiFault>,
-    token: Option<String>,
-    bookmark_every: Duration,
-    requests: Vec<SeenRequest>,
-}
 
 impl Sandbox {
     /// An empty cluster with one node. Ids, names and delays follow from the seed. Its clock is the wall clock of now,
@@ -186,12 +101,6 @@ impl Sandbox {
         let run = self.cluster().restart(spot, how, self.clock());
         self.announce();
         run
-    }
-
-    /// Ends all containers for good: phase Succeeded, the address stays on the object.
-    pub fn finish_pod(&self, namespace: &str, pod: &str) {
-        self.cluster().finish(namespace, pod, self.clock());
-        self.announce();
     }
 
     /// Deletes the object with its last state. Its containers end now.
@@ -253,10 +162,6 @@ impl Sandbox {
         self.conduct().token = token.map(str::to_owned);
     }
 
-    pub fn set_bookmarks(&self, every: Duration) {
-        self.conduct().bookmark_every = every;
-    }
-
     /// The last 1,000 requests.
     pub fn requests(&self) -> Vec<SeenRequest> {
         self.conduct().requests.clone()
@@ -315,15 +220,15 @@ impl Sandbox {
     }
 
     fn cluster(&self) -> MutexGuard<'_, PlayedCluster> {
-        self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.cluster.locked()
     }
 
     fn conduct(&self) -> MutexGuard<'_, Conduct> {
-        self.conduct.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.conduct.locked()
     }
 
     fn streams(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.streams.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.streams.locked()
     }
 
     fn noted(&self, target: String) {

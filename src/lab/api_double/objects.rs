@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cluster::{PlayedContainer, PlayedPod, PlayedRun, PublishedState};
 use crate::core::time::UnixNanos;
+use crate::lab::api_double::played::{PlayedContainer, PlayedPod, PlayedRun, PublishedState};
 
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answer::PodQuery;
 use super::fault::ApiFault;
-use super::{Sandbox, objects};
+use super::objects;
+use crate::lab::api_double::query::PodQuery;
+use crate::lab::api_double::sandbox::Sandbox;
 
 pub struct Plan {
     pub selection: PodQuery,

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use crate::core::data::payload::Group;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
-use crate::lab::demo::screen::scene::SpanMarks;
+use crate::lab::demo::marks::SpanMarks;
 use crate::lab::demo::truth::{IdVerdict, Runs, Stamp, read_span_id};
 use crate::net::pages::page::{PageFn, PageRequest, PageResponse};
 use crate::otlp::attributes::attributes;
@@ -132,7 +133,7 @@ impl DemoEnd {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.seen.locked()
     }
 
     /// Pages for `net::pages::serve`: POST /v1/traces.

@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod cast;
 pub mod end;
+pub mod marks;
 pub mod print;
 pub mod published;
 pub mod screen;

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::core::lock::Locked;
+
 /// Runs that one demo can tell apart.
 const RUNS_MAX: usize = 1 << 20;
 
@@ -61,7 +63,7 @@ impl Runs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ids> {
-        self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.ids.locked()
     }
 }
 

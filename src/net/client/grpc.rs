@@ -16,7 +16,8 @@ use crate::net::client::chunks::Chunks;
 use crate::net::client::compress::{Compression, inflate_answer};
 use crate::net::client::failure::CallFailure;
 use crate::net::client::http::text;
-use crate::net::client::{Client, ClientCall, Reply, USER_AGENT};
+use crate::net::client::reply::Reply;
+use crate::net::client::{Client, ClientCall, USER_AGENT};
 use crate::otlp::fields::rpc::code;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -12,11 +12,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Ping, PingPong, RecvStream};
 use tokio::time::{sleep, timeout};
 
-use crate::net::client::Reply;
 use crate::net::client::chunks::Chunks;
-use crate::net::client::connect::dial::Spawner;
+use crate::net::client::connect::spawner::Spawner;
 use crate::net::client::connect::stream::ClientStream;
 use crate::net::client::failure::CallFailure;
+use crate::net::client::reply::Reply;
 use crate::net::client::settings::Keepalive;
 
 /// What we let the peer send before we read: answers are small, so this is generous.

@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod http;
 mod http2;
 mod pool;
+mod reply;
 pub mod settings;
 pub mod target;
 
@@ -19,7 +20,7 @@ use std::borrow::Cow;
 use ::http::header::{CONTENT_LENGTH, HOST, HeaderName};
 use ::http::uri::{PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,7 @@ use crate::core::outside::Outside;
 use crate::net::client::chunks::{Chunks, Outgoing};
 use crate::net::client::failure::CallFailure;
 use crate::net::client::pool::{Lent, Pool};
+use crate::net::client::reply::Reply;
 use crate::net::client::settings::ClientSettings;
 
 /// A request the peer certainly did not see is sent again at once, but not for ever.
@@ -51,14 +53,6 @@ pub(crate) struct ClientCall<'a> {
     pub body: Chunks,
     /// Whether HTTP/2 has content-length too; a gRPC message states its length itself.
     pub states_length: bool,
-}
-
-/// A whole answer: body and trailers read, within the limit.
-pub(crate) struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub trailers: HeaderMap,
 }
 
 impl Client {

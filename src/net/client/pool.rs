@@ -5,17 +5,19 @@
 //! that has grown old is replaced by one to where the name leads now, if there is any: next hops move and are scaled.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
+use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::net::client::chunks::Outgoing;
-use crate::net::client::connect::dial::{DialContext, DialedSender, Spawner, dial};
+use crate::net::client::connect::dial::{DialContext, DialedSender, dial};
 use crate::net::client::connect::redial::Redial;
+use crate::net::client::connect::spawner::Spawner;
 use crate::net::client::connect::stream::FirstBytes;
 use crate::net::client::connect::tls::TlsSource;
 use crate::net::client::failure::CallFailure;
@@ -25,9 +27,9 @@ use crate::net::client::settings::{ClientHttp, ClientSettings};
 const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
 /// A connection this old is replaced, up to a fifth later, so that those of many nodes do not move together.
 const AGE_MAX: Duration = Duration::from_secs(600);
-/// The request that finds it old waits so long for the new one, and uses the old one then.
+/// The request that finds it old waits RENEWED_WITHIN for the new one, and then uses the old one.
 const RENEWED_WITHIN: Duration = Duration::from_secs(1);
-/// When the new one could not be had the old one is good for so long again.
+/// If there is no new one, the old one is used for RENEWED_AGAIN.
 const RENEWED_AGAIN: Duration = Duration::from_secs(60);
 
 pub struct Pool {
@@ -97,10 +99,6 @@ impl Lent<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 impl Pool {
     pub fn new(settings: ClientSettings, outside: Outside) -> Pool {
         let alpn: &[&[u8]] = if settings.speech == ClientHttp::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
@@ -137,15 +135,15 @@ impl Pool {
     /// Whether the next request finds a connection that is up.
     pub fn is_ready(&self) -> bool {
         if self.http1.load(Ordering::Relaxed) {
-            return !lock(&self.idle).is_empty();
+            return !self.idle.locked().is_empty();
         }
-        self.lanes.iter().all(|lane| lock(&lane.live).as_ref().is_some_and(|live| !live.sender.is_closed()))
+        self.lanes.iter().all(|lane| lane.live.locked().as_ref().is_some_and(|live| !live.sender.is_closed()))
     }
 
     /// Waits until there is a connection, or none can be had, which the next request will be told.
     pub async fn ready(&self) {
         if let Ok(Lent::Http1 { sender, first, old_at, _permit }) = self.lend().await {
-            lock(&self.idle).push(Idle { sender, first, old_at, used: Instant::now() });
+            self.idle.locked().push(Idle { sender, first, old_at, used: Instant::now() });
         }
     }
 
@@ -163,12 +161,12 @@ impl Pool {
         match self.dial(turn).await? {
             (DialedSender::Http2(sender), first) => {
                 let live = Live::new(sender, first);
-                *lock(&lane.live) = Some(live.clone());
+                *lane.live.locked() = Some(live.clone());
                 Ok(Some(Lent::Http2 { lane: at, live }))
             }
             (DialedSender::Http1(sender), first) => {
                 self.http1.store(true, Ordering::Relaxed);
-                lock(&self.idle).push(Idle { sender, first, old_at: old_at(), used: Instant::now() });
+                self.idle.locked().push(Idle { sender, first, old_at: old_at(), used: Instant::now() });
                 Ok(None)
             }
         }
@@ -178,16 +176,16 @@ impl Pool {
     /// the one that dials waits.
     async fn renewed(&self, lane: &Lane, live: Arc<Live>, turn: usize) -> Arc<Live> {
         let now = Instant::now();
-        if now < *lock(&live.old_at) {
+        if now < *live.old_at.locked() {
             return live;
         }
         let Ok(_dialling) = lane.dialling.try_lock() else { return live };
-        *lock(&live.old_at) = now + RENEWED_AGAIN;
+        *live.old_at.locked() = now + RENEWED_AGAIN;
         // That there is none says nothing about the connection there is, which goes on.
         match timeout(RENEWED_WITHIN, self.dial_anyway(turn)).await {
             Ok(Ok((DialedSender::Http2(sender), first))) => {
                 let new = Live::new(sender, first);
-                *lock(&lane.live) = Some(new.clone());
+                *lane.live.locked() = Some(new.clone());
                 new
             }
             _ => live,
@@ -195,7 +193,7 @@ impl Pool {
     }
 
     fn usable(&self, lane: &Lane) -> Option<Arc<Live>> {
-        let mut slot = lock(&lane.live);
+        let mut slot = lane.live.locked();
         let live = slot.as_ref()?;
         if !live.sender.is_closed() {
             return Some(live.clone());
@@ -209,7 +207,7 @@ impl Pool {
     fn blame_if_unused(&self, live: &Live) {
         if !live.answered.load(Ordering::Relaxed) {
             let cause = live.first.mix_up(true).unwrap_or_else(closed_unused);
-            lock(&self.redial).failed(Instant::now(), cause, fastrand::f64());
+            self.redial.locked().failed(Instant::now(), cause, fastrand::f64());
         }
     }
 
@@ -217,7 +215,7 @@ impl Pool {
         // The semaphore lives as long as the pool and is never closed.
         let permit = self.http1_permits.acquire().await.map_err(|_| CallFailure::Broken("pool closed".to_owned()))?;
         loop {
-            let Some(mut idle) = lock(&self.idle).pop() else { break };
+            let Some(mut idle) = self.idle.locked().pop() else { break };
             if idle.is_good(Instant::now(), self.settings.idle_timeout) && idle.sender.ready().await.is_ok() {
                 let Idle { sender, first, old_at, .. } = idle;
                 return Ok(Lent::Http1 { sender, first, old_at, _permit: permit });
@@ -236,11 +234,11 @@ impl Pool {
     }
 
     async fn dial(&self, turn: usize) -> Result<(DialedSender, FirstBytes), CallFailure> {
-        if let Some(cause) = lock(&self.redial).too_early(Instant::now()) {
+        if let Some(cause) = self.redial.locked().too_early(Instant::now()) {
             return Err(cause);
         }
         self.dial_anyway(turn).await.inspect_err(|cause| {
-            lock(&self.redial).failed(Instant::now(), cause.clone(), fastrand::f64());
+            self.redial.locked().failed(Instant::now(), cause.clone(), fastrand::f64());
         })
     }
 
@@ -255,16 +253,16 @@ impl Pool {
         match lent {
             Lent::Http1 { sender, first, old_at, .. } => {
                 let now = Instant::now();
-                let mut idle = lock(&self.idle);
+                let mut idle = self.idle.locked();
                 idle.retain(|idle| idle.is_good(now, self.settings.idle_timeout));
                 idle.push(Idle { sender, first, old_at, used: now });
                 drop(idle);
-                lock(&self.redial).worked();
+                self.redial.locked().worked();
             }
             Lent::Http2 { live, .. } => {
                 live.timeouts_in_a_row.store(0, Ordering::Relaxed);
                 if !live.answered.swap(true, Ordering::Relaxed) {
-                    lock(&self.redial).worked();
+                    self.redial.locked().worked();
                 }
             }
         }
@@ -279,7 +277,7 @@ impl Pool {
 
     /// No new requests on this connection; those under way finish.
     pub fn retire(&self, lane: usize, live: &Arc<Live>) {
-        let mut slot = lock(&self.lanes[lane].live);
+        let mut slot = self.lanes[lane].live.locked();
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
             *slot = None;
             self.blame_if_unused(live);
@@ -288,8 +286,8 @@ impl Pool {
 
     /// Closes every connection and waits for their tasks.
     pub async fn close(&self) {
-        self.lanes.iter().for_each(|lane| *lock(&lane.live) = None);
-        lock(&self.idle).clear();
+        self.lanes.iter().for_each(|lane| *lane.live.locked() = None);
+        self.idle.locked().clear();
         self.spawner.end().await;
     }
 }

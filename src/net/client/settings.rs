@@ -1,9 +1,9 @@
 //! What a client is told once: target, TLS, protocol, limits. Plain values; nothing here reads a file or a clock.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::client::PemSource;
+use crate::config::tls::TlsTerms;
 use crate::core::limits::RESPONSE_BYTES_MAX;
 use crate::net::client::target::Target;
 
@@ -64,30 +64,14 @@ pub struct Keepalive {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Certificates to trust; none means the system's.
-    pub ca: Option<Pem>,
+    pub ca: Option<PemSource>,
     /// Trust the system's certificates beside `ca`.
     pub with_system_ca: bool,
-    pub certificate: Option<Pem>,
-    pub key: Option<Pem>,
+    pub certificate: Option<PemSource>,
+    pub key: Option<PemSource>,
     /// Encrypts without knowing to whom.
     pub skip_verify: bool,
     /// Name to check and to send as SNI in place of the target's host.
     pub server_name: Option<String>,
-    pub only_1_3: bool,
-}
-
-/// PEM text, in a file or in the configuration itself. Never prints its text: it may be a key.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Pem {
-    File(PathBuf),
-    Inline(String),
-}
-
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Pem::File(path) => write!(f, "File({})", path.display()),
-            Pem::Inline(_) => f.write_str("Inline([REDACTED])"),
-        }
-    }
+    pub terms: TlsTerms,
 }

@@ -8,8 +8,8 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use libdeflater::{DecompressionError, Decompressor};
 
+use crate::net::compression::output::{InflateError, Output, corrupt, is_long};
 use crate::net::compression::stream::{none, read_all};
-use crate::net::compression::{InflateError, Output, corrupt, is_long};
 
 /// Larger outputs are inflated in steps, all but the first by another thread.
 const ONE_SHOT_MAX: u64 = 512 << 10;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::net::compression::{InflateError, Output, corrupt};
+use crate::net::compression::output::{InflateError, Output, corrupt};
 
 /// Decodes in one go, which for tens of megabytes is tens of milliseconds: such a block is decoded beside the others' work.
 pub(super) async fn block(input: &Bytes, output: &Output<'_>) -> Result<Bytes, InflateError> {

@@ -10,7 +10,7 @@ use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 
 use crate::core::data::budget::Ticket;
-use crate::net::compression::{Cap, InflateError, Output, corrupt, is_long};
+use crate::net::compression::output::{Cap, InflateError, Output, corrupt, is_long};
 
 /// Output between two looks at the cap and the budget, the first buffer, and what is done on the worker.
 const STEP_BYTES: u64 = 128 << 10;

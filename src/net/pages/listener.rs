@@ -8,13 +8,15 @@ use tokio::time::Instant;
 
 use crate::core::data::budget::Budget;
 use crate::core::error::StartError;
+use crate::core::lock::Locked;
 use crate::core::stage::host::Host;
 use crate::net::pages::page::STOP_WAIT;
 use crate::net::pages::router::Pages;
-use crate::net::server::accept::{Server, run};
+use crate::net::server::accept::run;
 use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::{BoundAddresses, Endpoint, Listener};
 use crate::net::server::node_addresses::Home;
+use crate::net::server::state::Server;
 
 /// What the connections of one listener may hold, in no case at the cost of telemetry: half of it is the buffers of every
 /// place, and of as many that were just given away.
@@ -82,13 +84,13 @@ impl PageListener {
         let server = Server::of_pages(&host.stats, name, ServerLimits::of_pages(), Home::detect(), budget);
         let (service, stop) = (pages.into_service(), self.stop.subscribe());
         let task = host.tasks.spawn(path, |pulse| run(Arc::new(server), listener, service, stop, pulse));
-        *self.task.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(task);
+        *self.task.locked() = Some(task);
         Ok(())
     }
 
     pub async fn drain(&self, deadline: Instant) {
         self.stop.send_replace(Some(deadline.min(Instant::now() + STOP_WAIT)));
-        let task = self.task.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let task = self.task.locked().take();
         if let Some(task) = task {
             let _ = tokio::time::timeout_at(deadline, task).await;
         }

@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use crate::core::data::budget::Budget;
 use crate::core::report::stats::Stats;
 use crate::net::server::accept;
-use crate::net::server::accept::{Responding, Server, Service};
-use crate::net::server::answer::AnswerBody;
+use crate::net::server::answer::{AnswerBody, Responding, Service};
 use crate::net::server::body::{BodyError, RequestBody};
 use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::Listener;
 use crate::net::server::node_addresses::Home;
+use crate::net::server::state::Server;
 
 /// Longest body a page is given.
 const BODY_BYTES_MAX: u64 = 1 << 20;

@@ -16,8 +16,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use crate::net::pages::page::{PageFuture, PageRequest, PageResponse, into_http, page_request};
-use crate::net::server::accept::{Responding, Service};
-use crate::net::server::answer::AnswerBody;
+use crate::net::server::answer::{AnswerBody, Responding, Service};
 use crate::net::server::body::RequestBody;
 
 /// Longest page.

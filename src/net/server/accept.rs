@@ -3,96 +3,31 @@
 //! It exists because the ready-made loops wait for silent clients without end and spin when file descriptors run out.
 //! What a request means is the [`Service`]'s business.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::core::data::budget::Budget;
 use crate::core::outside::BoxSocket;
-use crate::core::report::stats::Stats;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::net::client::connect::given::Carried;
-use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
-use crate::net::server::admission::connection_memory::Charges;
-use crate::net::server::admission::fair_share::Shares;
-use crate::net::server::admission::report::ConnectionMetrics;
-use crate::net::server::answer::AnswerBody;
-use crate::net::server::background::Leftovers;
-use crate::net::server::body::RequestBody;
 use crate::net::server::connection::cause::CloseCause;
 use crate::net::server::connection::facts::Connection;
-use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::Listener;
-use crate::net::server::node_addresses::Home;
 use crate::net::server::seat::Seat;
+use crate::net::server::state::stopped;
+
+pub use crate::net::server::answer::{Responding, Service};
+pub use crate::net::server::state::{Server, Stop};
 
 /// First and longest wait after a failed accept.
 const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// Answers are short: a client that does not read them shall not hold megabytes of the kernel's memory, which the cgroup
 /// pays for too.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
-
-pub type Responding = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
-
-/// Answers requests. Must not panic; may leave the body unread.
-pub trait Service: Send + Sync {
-    fn respond(&self, request: Request<RequestBody>) -> Responding;
-
-    /// Answers a request whose connection cannot have the memory it needs: retryable, and cheap.
-    fn overloaded(&self, request: Request<RequestBody>) -> Responding {
-        self.respond(request)
-    }
-}
-
-/// `None` while serving; then the moment at which everything must have ended.
-pub type Stop = watch::Receiver<Option<Instant>>;
-
-/// What one listener serves by; some of it is shared with the others of its receiver.
-pub struct Server {
-    pub limits: ServerLimits,
-    pub budget: Arc<Budget>,
-    pub gate: Arc<ConnectionLimit>,
-    pub tally: ConnectionMetrics,
-    pub leftovers: Arc<Leftovers>,
-    pub shares: Arc<Shares>,
-    pub charges: Arc<Charges>,
-    /// The node's own addresses, where they have places of their own.
-    pub home: Home,
-    /// Any moment before the first request: the clock of `shares`.
-    pub opened: Instant,
-}
-
-impl Server {
-    /// Of pages, which are served whether or not memory is short: `budget` is their own. An eighth of the places is kept
-    /// for `home`. `name` labels their metrics. Must be called within a runtime.
-    pub fn of_pages(stats: &Stats, name: &str, limits: ServerLimits, home: Home, budget: Arc<Budget>) -> Server {
-        let caps = Caps {
-            all: limits.connections_max,
-            per_address: limits.connections_per_address_max,
-            kept: limits.connections_max / 8,
-            renews: true,
-        };
-        Server {
-            limits,
-            budget,
-            gate: ConnectionLimit::new(caps),
-            tally: ConnectionMetrics::new(stats, name),
-            leftovers: Leftovers::new(),
-            shares: Arc::default(),
-            charges: Arc::default(),
-            home,
-            opened: Instant::now(),
-        }
-    }
-}
 
 /// Serves one listener until told to stop; returns when its connections have ended, at the latest at the deadline.
 pub async fn run(
@@ -206,27 +141,19 @@ fn admit(
     });
 }
 
-/// Resolves with the deadline once the server is to stop; a vanished owner means now.
-pub(crate) async fn stopped(stop: &mut Stop) -> Instant {
-    loop {
-        if let Some(deadline) = *stop.borrow_and_update() {
-            return deadline;
-        }
-        if stop.changed().await.is_err() {
-            return Instant::now();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{IpAddr, TcpStream};
 
     use super::*;
+    use crate::core::data::budget::Budget;
     use crate::core::stage::host::Host;
     use crate::net::pages::page::PageResponse;
     use crate::net::pages::router::Pages;
+    use crate::net::server::limits::ServerLimits;
+    use crate::net::server::node_addresses::Home;
+    use tokio::sync::watch;
 
     const PLACES: usize = 8;
 

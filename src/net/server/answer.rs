@@ -3,14 +3,17 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::HeaderMap;
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+
+use crate::net::server::body::RequestBody;
 
 /// What every answer consists of; only chunks are waited for.
 #[derive(Debug, Default)]
@@ -83,5 +86,17 @@ impl Body for AnswerBody {
         } else {
             SizeHint::with_exact(bytes)
         }
+    }
+}
+
+pub type Responding = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
+
+/// Answers requests. Must not panic; may leave the body unread.
+pub trait Service: Send + Sync {
+    fn respond(&self, request: Request<RequestBody>) -> Responding;
+
+    /// Answers a request whose connection cannot have the memory it needs: retryable, and cheap.
+    fn overloaded(&self, request: Request<RequestBody>) -> Responding {
+        self.respond(request)
     }
 }

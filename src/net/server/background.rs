@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::data::settlement::Settlement;
+use crate::core::lock::Locked;
 
 /// The running leftovers of one receiver.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Leftovers {
     }
 
     fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.locked()
     }
 
     /// May be called from anywhere, a drop included.

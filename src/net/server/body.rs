@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::limits::{REQUEST_BYTES_MAX, TICKET_START_BYTES};
-use crate::net::server::accept::Server;
 use crate::net::server::admission::fair_share::{OverShare, Tenant, pressure};
 use crate::net::server::connection::cause::CloseCause;
 use crate::net::server::connection::facts::Connection;
 use crate::net::server::limits::ServerLimits;
+use crate::net::server::state::Server;
 
 /// A body of unknown length begins with a buffer of this size.
 const UNKNOWN_START_BYTES: u64 = 16 << 10;

@@ -24,7 +24,7 @@ pub struct ServerLimits {
     pub body: Duration,
     /// Longest time the client may leave bytes of ours unread.
     pub write_stall: Duration,
-    /// A connection without requests is closed after so long; `None` keeps it.
+    /// A connection without requests is closed after this time; `None` keeps it.
     pub idle: Option<Duration>,
     /// A connection is asked to end after this age, give or take a tenth, so that clients spread again.
     pub age: Option<Duration>,
@@ -116,10 +116,10 @@ impl Windows {
     /// What a connection that says nothing holds: task, h2's state, header tables, first buffers.
     const IDLE_BYTES: u64 = 24 << 10;
     /// HTTP/1.1 has no window: hyper's read buffer is all it may fill unasked.
-    pub const HTTP1_BYTES: u64 = 64 << 10;
+    const HTTP1_BYTES: u64 = 64 << 10;
     /// The least hyper reads with: for a connection that is only told that there is no memory.
     pub const HTTP1_LEAST_BYTES: u64 = 8 << 10;
-    /// A connection's task lets others run after so many bytes: what h2 holds of them is taken before it reads on.
+    /// A connection's task lets others run after TURN_BYTES: what h2 holds of them is taken before it reads on.
     pub const TURN_BYTES: usize = 128 << 10;
 
     /// A fair part of what connections may take, and no more than what is left of it; large frames where they are at

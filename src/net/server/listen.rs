@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, lookup_host};
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::outside::{GivenListener, Network};
 use crate::core::report::status::State;
 use crate::core::stage::host::Host;
@@ -214,16 +215,16 @@ impl BoundAddresses {
     pub const KEY: &'static str = "net::listen::Bound";
 
     pub fn set(&self, path: &str, address: SocketAddr) {
-        self.addresses.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path.to_owned(), address);
+        self.addresses.locked().insert(path.to_owned(), address);
     }
 
     /// `path` as in diagnostics: `receivers::otlp::protocols::grpc`.
     pub fn get(&self, path: &str) -> Option<SocketAddr> {
-        self.addresses.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(path).copied()
+        self.addresses.locked().get(path).copied()
     }
 
     pub fn all(&self) -> BTreeMap<String, SocketAddr> {
-        self.addresses.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.addresses.locked().clone()
     }
 }
 

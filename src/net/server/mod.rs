@@ -15,3 +15,5 @@ pub mod listen;
 pub mod node_addresses;
 pub mod seat;
 pub mod sniff;
+pub mod state;
+pub mod tls;

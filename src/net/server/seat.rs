@@ -1,4 +1,4 @@
-//! One connection being served: sniff, guard, serve over HTTP/1.1 or HTTP/2, end in time.
+//! One connection being served: sniff, shake hands where TLS is spoken, guard, serve over HTTP/1.1 or HTTP/2, end in time.
 //!
 //! Connections end gracefully: asked first, cut at the deadline. A connection for which there is no memory is told so
 //! over HTTP/1.1 (its requests are answered, with the smallest buffers); over HTTP/2 it is closed, which gRPC calls
@@ -15,10 +15,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::net::server::accept::{Server, Service, Stop, stopped};
-use crate::net::server::answer::AnswerBody;
+use crate::net::server::answer::{AnswerBody, Service};
 use crate::net::server::body::RequestBody;
 use crate::net::server::connection::cause::CloseCause;
 use crate::net::server::connection::facts::Connection;
@@ -27,8 +26,11 @@ use crate::net::server::connection::watched_io::{Guarded, HttpVersion};
 use crate::net::server::half_closed::PeerStream;
 use crate::net::server::limits::Windows;
 use crate::net::server::sniff::{SniffError, SniffedProtocol, sniff};
+use crate::net::server::state::{Server, Stop, stopped};
+use crate::net::server::tls::handshake::{Replayed, SESSION_BYTES, accept, refuse_plain};
+use crate::net::server::tls::source::TlsFiles;
 
-/// A connection that was asked to end and has no open request may answer the GOAWAY for so long.
+/// A connection that was asked to end and has no open request may answer the GOAWAY for QUIET_GRACE.
 const QUIET_GRACE: Duration = Duration::from_millis(300);
 /// While stopping, requests wait no longer than this for their clients' bytes ...
 const STOP_UNSENT_GRACE: Duration = Duration::from_millis(500);
@@ -49,19 +51,69 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub async fn serve<S: PeerStream + Send + 'static>(self, mut stream: S, mut stop: Stop) {
+        let Some((protocol, replay)) = self.sniffed(&mut stream, &mut stop).await else { return };
+        match (protocol, self.server.tls.clone()) {
+            (SniffedProtocol::Tls, Some(tls)) => self.secured(&tls, Replayed::new(stream, replay), stop).await,
+            (protocol, Some(_)) => {
+                self.connection.set_cause(CloseCause::PlainOnTlsPort);
+                if protocol == SniffedProtocol::Http1 {
+                    let _ = timeout(self.server.limits.preface, refuse_plain(&mut stream)).await;
+                }
+            }
+            (protocol, None) => self.spoken(stream, protocol, replay, stop).await,
+        }
+    }
+
+    /// What the connection speaks; `None` when it is over.
+    async fn sniffed<S: PeerStream>(&self, stream: &mut S, stop: &mut Stop) -> Option<(SniffedProtocol, Bytes)> {
         let sniffed = tokio::select! {
-            _ = stopped(&mut stop) => return self.connection.set_cause(CloseCause::Shutdown),
-            () = self.connection.close_asked.notified() => return,
-            sniffed = sniff(&mut stream, &self.server.limits) => sniffed,
+            _ = stopped(stop) => {
+                self.connection.set_cause(CloseCause::Shutdown);
+                return None;
+            }
+            () = self.connection.close_asked.notified() => return None,
+            sniffed = sniff(stream, &self.server.limits) => sniffed,
         };
         match sniffed {
-            Ok((SniffedProtocol::Tls, _)) => self.connection.set_cause(CloseCause::TlsOnPlainPort),
-            Ok((SniffedProtocol::Http1, replay)) => self.http1(stream, replay, stop).await,
-            Ok((SniffedProtocol::Http2, replay)) => self.http2(stream, replay, stop).await,
+            Ok(sniffed) => return Some(sniffed),
             Err(SniffError::Silent) => self.connection.set_cause(CloseCause::Silent),
             Err(SniffError::Slow) => self.connection.set_cause(CloseCause::SlowPreface),
             // Port probes connect and close; nothing of ours.
             Err(SniffError::Closed | SniffError::Io(_)) => {}
+        }
+        None
+    }
+
+    /// Shakes hands, and serves what is inside.
+    async fn secured<S: PeerStream + Send + 'static>(self, tls: &TlsFiles, stream: Replayed<S>, mut stop: Stop) {
+        let Some(_session) = self.server.charges.take(&self.server.budget, SESSION_BYTES) else {
+            return self.connection.set_cause(CloseCause::Memory);
+        };
+        let accepted = tokio::select! {
+            _ = stopped(&mut stop) => return self.connection.set_cause(CloseCause::Shutdown),
+            () = self.connection.close_asked.notified() => return,
+            accepted = timeout(self.server.limits.preface, accept(tls.current(), stream)) => accepted,
+        };
+        let mut stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                self.server.tally.handshake_failed(&error, self.connection.peer);
+                return self.connection.set_cause(CloseCause::TlsHandshake);
+            }
+            Err(_) => return self.connection.set_cause(CloseCause::SlowPreface),
+        };
+        let Some((protocol, replay)) = self.sniffed(&mut stream, &mut stop).await else { return };
+        self.spoken(stream, protocol, replay, stop).await;
+    }
+
+    async fn spoken<S>(self, stream: S, protocol: SniffedProtocol, replay: Bytes, stop: Stop)
+    where
+        S: PeerStream + Send + 'static,
+    {
+        match protocol {
+            SniffedProtocol::Tls => self.connection.set_cause(CloseCause::TlsOnPlainPort),
+            SniffedProtocol::Http1 => self.http1(stream, replay, stop).await,
+            SniffedProtocol::Http2 => self.http2(stream, replay, stop).await,
         }
     }
 

@@ -117,7 +117,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    /// Grows the output for so many bytes more, once the ticket covers them.
+    /// Grows the output by `more` bytes, once the ticket covers them.
     #[inline]
     fn room(&mut self, more: usize) -> Read<()> {
         Ok(self.out.reserve(more, &mut self.room)?)

@@ -119,7 +119,7 @@ pub fn push_signed(out: &mut Vec<u8>, number: i64) {
 
 /// The shortest decimal that reads back as the same number, without `.0`. Only for finite numbers.
 #[inline]
-pub fn push_finite(out: &mut Vec<u8>, number: f64) {
+fn push_finite(out: &mut Vec<u8>, number: f64) {
     debug_assert!(number.is_finite());
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(number);

@@ -103,7 +103,7 @@ fn order_by_trace(traces: &mut [(TraceId, u32)], trace_of: &[u32]) -> Vec<u32> {
 }
 
 /// Every item of an envelope with its place, in order. A request is bounded far below 2^32 items by its size.
-pub fn for_each_place<'a>(envelope: &'a Envelope, mut visit: impl FnMut(ItemPosition, &'a [u8])) {
+fn for_each_place<'a>(envelope: &'a Envelope, mut visit: impl FnMut(ItemPosition, &'a [u8])) {
     for (group, resource) in (0u32..).zip(&envelope.groups) {
         for (scope, items) in (0u32..).zip(&resource.scopes) {
             for (item, bytes) in (0u32..).zip(&items.items) {

@@ -3,17 +3,19 @@
 
 use jiff::tz::TimeZone;
 
-use crate::ottl::check::{CheckedCall, CheckedNode, Dialect, Made, Pattern, Wanted, fault, node, not_built};
+use crate::ottl::check::paths::checked_keys;
+use crate::ottl::check::{Wanted, fault, node, not_built};
+use crate::ottl::checked::{CheckedCall, CheckedNode, Dialect, Made, Pattern};
+use crate::ottl::context::{Context, Syntax};
 use crate::ottl::convert::grok::Grok;
 use crate::ottl::convert::time::layout::{Layout, location};
 use crate::ottl::convert::{
     ArgumentKind, CASES, CONVERTERS, Converter, IpNetwork, KnownConverter, NOT_BUILT, Parameter, Quotes, Severities,
     knows_encoding,
 };
-use crate::ottl::path::KeyStep;
+use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
 use crate::ottl::value::OttlValue;
-use crate::ottl::{Context, Syntax, TextFault};
 
 /// A name as arguments have it, so that `pairDelimiter` and `pair_delimiter` are one.
 fn bare(name: &str) -> String {
@@ -85,7 +87,7 @@ pub fn call(
     }
     validate(known.converter, &checked, &ordered)?;
     let made = make(known.converter, &mut checked, &ordered)?;
-    let keys = KeyStep::check(keys, syntax)?;
+    let keys = checked_keys(keys, syntax)?;
     let arguments = known.parameters.iter().map(|parameter| parameter.want).zip(checked).collect();
     Ok(CheckedNode::Call(Box::new(CheckedCall { converter: known.converter, arguments, keys, made, at })))
 }

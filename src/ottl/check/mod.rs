@@ -3,68 +3,15 @@
 
 mod calls;
 mod constants;
-mod pattern;
+pub mod paths;
 
-use crate::ottl::convert::Converter;
-use crate::ottl::convert::grok::Grok;
-use crate::ottl::convert::time::layout::Layout;
-use crate::ottl::convert::{ArgumentKind, Severities};
-use crate::ottl::path::{self, KeyStep, Path};
-use crate::ottl::syntax::parse::{Compare, LocatedTree, Sum, SyntaxTree};
-use crate::ottl::value::OttlValue;
-use crate::ottl::{Syntax, TextFault};
-
-use std::borrow::Cow;
-
-pub use calls::arrange;
-pub use pattern::{Dialect, Pattern};
-
+use crate::ottl::checked::CheckedNode;
+use crate::ottl::context::Syntax;
+use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
 use constants::constant;
 
-/// A checked part of a condition.
-#[derive(Debug)]
-pub enum CheckedNode {
-    Nil,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    List(Vec<CheckedNode>),
-    Path(Path),
-    Call(Box<CheckedCall>),
-    Map(Vec<(String, CheckedNode)>),
-    Compare(Compare, Box<CheckedNode>, Box<CheckedNode>),
-    Sum(Sum, Box<CheckedNode>, Box<CheckedNode>),
-    Negated(Box<CheckedNode>),
-    And(Vec<CheckedNode>),
-    Or(Vec<CheckedNode>),
-    Not(Box<CheckedNode>),
-}
-
-/// A checked call of a converter.
-#[derive(Debug)]
-pub struct CheckedCall {
-    pub converter: Converter,
-    /// What each argument must be; nil for an optional one that is not given.
-    pub arguments: Vec<(ArgumentKind, CheckedNode)>,
-    pub keys: Vec<KeyStep>,
-    pub made: Made,
-    /// Tells this call from the others of its text.
-    pub at: usize,
-}
-
-/// What was made of arguments beforehand.
-#[derive(Debug)]
-pub enum Made {
-    Nothing,
-    Pattern(Pattern),
-    Layout(Box<Layout>, jiff::tz::TimeZone),
-    Grok(Box<Grok>),
-    /// A pattern of grok that is made of the item, and how it is read.
-    GrokOf(bool, Vec<String>),
-    Severities(Severities),
-}
+pub use calls::arrange;
 
 /// What a part of the condition must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,7 +82,7 @@ fn node(spot: &LocatedTree, syntax: Syntax, wanted: Wanted) -> Result<CheckedNod
             Some(number) => CheckedNode::Int(number),
             None => return fault(spot.at, format!("`{name}` is no known constant")),
         },
-        SyntaxTree::Path(segments) => CheckedNode::Path(path::resolve(segments, syntax, spot.at)?),
+        SyntaxTree::Path(segments) => CheckedNode::Path(crate::ottl::check::paths::resolve(segments, syntax, spot.at)?),
         SyntaxTree::Sum(how, left, right) => {
             for side in [left, right] {
                 if matches!(
@@ -169,27 +116,5 @@ fn joined(parts: Vec<CheckedNode>, or: bool) -> CheckedNode {
         (1, _) => left.remove(0),
         (_, true) => CheckedNode::Or(left),
         (_, false) => CheckedNode::And(left),
-    }
-}
-
-impl CheckedNode {
-    /// The value, where it stands in the text.
-    pub fn literal(&self) -> Option<OttlValue<'_>> {
-        Some(match self {
-            CheckedNode::Nil => OttlValue::Nil,
-            CheckedNode::Bool(truth) => OttlValue::Bool(*truth),
-            CheckedNode::Int(number) => OttlValue::Int(*number),
-            CheckedNode::Float(number) => OttlValue::Float(*number),
-            CheckedNode::Text(text) => OttlValue::Text(Cow::Borrowed(text)),
-            CheckedNode::Bytes(bytes) => OttlValue::Bytes(Cow::Borrowed(bytes)),
-            CheckedNode::List(parts) => OttlValue::List(parts.iter().map(CheckedNode::literal).collect::<Option<_>>()?),
-            CheckedNode::Map(pairs) => {
-                let pair = |(key, part): &'_ (String, CheckedNode)| {
-                    Some((Cow::Owned(key.clone()), part.literal()?.into_owned().ok()?))
-                };
-                OttlValue::Object(pairs.iter().map(pair).collect::<Option<_>>()?)
-            }
-            _ => return None,
-        })
     }
 }

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{object, text_value};
+use crate::ottl::convert::made::{object, text_value};
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{ELEMENTS_MAX, OttlValue};
 
 /// `k1=v1 k2="v 2"`: what stands in quotes keeps its delimiters and loses its quotes.

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::TEXT_MAX;
+use crate::ottl::convert::made::TEXT_MAX;
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, hex};
 
 /// Widths and precisions beyond this are refused.

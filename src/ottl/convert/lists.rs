@@ -4,9 +4,9 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{object, text_value};
+use crate::ottl::convert::made::{object, text_value};
 use crate::ottl::syntax::parse::Compare;
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, ValueStep};
 
 const TOO_LONG: EvalFailure = EvalFailure("the list has too many elements");

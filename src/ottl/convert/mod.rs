@@ -6,6 +6,7 @@ mod digest;
 mod format;
 pub mod grok;
 mod lists;
+mod made;
 mod number;
 mod shape;
 mod table;
@@ -15,12 +16,12 @@ mod url;
 
 use std::borrow::Cow;
 
-use foldhash::fast::RandomState;
-use hashbrown::{HashMap, hash_map};
-
-use crate::ottl::EvalFailure;
+use crate::ottl::convert::made::text_value;
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, hex};
 
+pub use crate::ottl::convert::made::TEXT_MAX;
+pub use crate::ottl::convert::table::Converter;
 pub use delimited::Quotes;
 pub use lists::{IpNetwork, Severities};
 pub use number::truncated;
@@ -28,99 +29,6 @@ pub use shape::extract;
 pub use table::{ArgumentKind, CONVERTERS, KnownConverter, NOT_BUILT, Parameter};
 pub use text::{CASES, knows_encoding};
 pub use time::shown_duration;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Converter {
-    IsString,
-    IsInt,
-    IsDouble,
-    IsBool,
-    IsMap,
-    IsList,
-    IsEmpty,
-    IsMatch,
-    IsRootSpan,
-    IsInCidr,
-    IsValidLuhn,
-    HasAttrKeyOnDatapoint,
-    HasAttrOnDatapoint,
-    Int,
-    Double,
-    Bool,
-    String,
-    Log,
-    ParseInt,
-    Concat,
-    Format,
-    ConvertCase,
-    ToLowerCase,
-    ToUpperCase,
-    ToCamelCase,
-    ToSnakeCase,
-    Trim,
-    TrimPrefix,
-    TrimSuffix,
-    HasPrefix,
-    HasSuffix,
-    Substring,
-    Split,
-    Len,
-    Index,
-    ExtractPatterns,
-    ExtractGrokPatterns,
-    ParseJson,
-    ParseKeyValue,
-    ToKeyValueString,
-    ParseCsv,
-    ParseSeverity,
-    Url,
-    Base64Encode,
-    Base64Decode,
-    Decode,
-    Sha256,
-    Sha512,
-    Sha1,
-    Md5,
-    Fnv,
-    Hex,
-    Uuid,
-    UuidV7,
-    Keys,
-    Values,
-    ContainsValue,
-    Coalesce,
-    Sort,
-    SliceToMap,
-    TraceId,
-    SpanId,
-    Now,
-    Duration,
-    Time,
-    FormatTime,
-    TruncateTime,
-    Unix,
-    UnixNano,
-    UnixMicro,
-    UnixMilli,
-    UnixSeconds,
-    Nanoseconds,
-    Microseconds,
-    Milliseconds,
-    Seconds,
-    Minutes,
-    Hours,
-    Year,
-    Month,
-    Day,
-    Weekday,
-    Hour,
-    Minute,
-    Second,
-    Nanosecond,
-}
-
-/// Texts that functions take or make are no longer than this: some make many values of one text.
-pub const TEXT_MAX: usize = 1 << 20;
 
 impl Converter {
     /// The value of checked arguments, an optional one that is not given being nil. What needs the item, a pattern or a
@@ -266,31 +174,8 @@ fn is_empty(value: &OttlValue<'_>) -> bool {
     }
 }
 
-pub fn text_value<'a>(text: &str) -> OttlValue<'a> {
-    OttlValue::Text(Cow::Owned(text.to_owned()))
-}
-
 fn optional<'v>(value: &'v OttlValue<'_>) -> Option<&'v str> {
     if let OttlValue::Text(text) = value { Some(text) } else { None }
-}
-
-/// A map of these entries; of a key that comes twice the later one counts.
-pub fn object<'a>(pairs: Vec<(String, OttlValue<'a>)>) -> Result<OttlValue<'a>, EvalFailure> {
-    if pairs.len() > crate::ottl::value::ELEMENTS_MAX {
-        return Err(EvalFailure("the map has too many entries"));
-    }
-    let mut kept: Vec<(Cow<'a, str>, OttlValue<'a>)> = Vec::with_capacity(pairs.len());
-    let mut places: HashMap<String, usize, RandomState> = HashMap::default();
-    for (key, value) in pairs {
-        match places.entry(key.clone()) {
-            hash_map::Entry::Occupied(place) => kept[*place.get()].1 = value,
-            hash_map::Entry::Vacant(free) => {
-                free.insert(kept.len());
-                kept.push((Cow::Owned(key), value));
-            }
-        }
-    }
-    Ok(OttlValue::Object(kept))
 }
 
 /// The text that a value is, for a function's argument.

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::ottl::EvalFailure;
 use crate::ottl::value::OttlValue;
+use crate::ottl::value::failure::EvalFailure;
 
 const NO_NUMBER: EvalFailure = EvalFailure("the text is no number");
 

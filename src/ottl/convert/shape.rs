@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::config::value::pattern::group_name;
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{object, text_value};
+use crate::ottl::convert::made::{object, text_value};
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{ELEMENTS_MAX, IdBytes, OttlValue};
 
 pub fn parse_json<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {

@@ -1,13 +1,12 @@
 //! Which converters there are, and what their arguments must be (contrib pkg/ottl/ottlfuncs, v0.161): the names of
 //! parameters are the fields of upstream's argument types.
 
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::Converter;
-use crate::ottl::convert::TEXT_MAX;
+use std::borrow::Cow;
+
+use crate::ottl::convert::made::TEXT_MAX;
 use crate::ottl::convert::number;
 use crate::ottl::value::OttlValue;
-
-use std::borrow::Cow;
+use crate::ottl::value::failure::EvalFailure;
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,4 +336,94 @@ fn elements<'a>(value: OttlValue<'a>, want: ArgumentKind) -> Result<OttlValue<'a
         other => other.elements().ok_or(EvalFailure("the list has too many elements"))?,
     };
     values.into_iter().map(|value| want.take(value)).collect::<Result<_, _>>().map(OttlValue::List)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Converter {
+    IsString,
+    IsInt,
+    IsDouble,
+    IsBool,
+    IsMap,
+    IsList,
+    IsEmpty,
+    IsMatch,
+    IsRootSpan,
+    IsInCidr,
+    IsValidLuhn,
+    HasAttrKeyOnDatapoint,
+    HasAttrOnDatapoint,
+    Int,
+    Double,
+    Bool,
+    String,
+    Log,
+    ParseInt,
+    Concat,
+    Format,
+    ConvertCase,
+    ToLowerCase,
+    ToUpperCase,
+    ToCamelCase,
+    ToSnakeCase,
+    Trim,
+    TrimPrefix,
+    TrimSuffix,
+    HasPrefix,
+    HasSuffix,
+    Substring,
+    Split,
+    Len,
+    Index,
+    ExtractPatterns,
+    ExtractGrokPatterns,
+    ParseJson,
+    ParseKeyValue,
+    ToKeyValueString,
+    ParseCsv,
+    ParseSeverity,
+    Url,
+    Base64Encode,
+    Base64Decode,
+    Decode,
+    Sha256,
+    Sha512,
+    Sha1,
+    Md5,
+    Fnv,
+    Hex,
+    Uuid,
+    UuidV7,
+    Keys,
+    Values,
+    ContainsValue,
+    Coalesce,
+    Sort,
+    SliceToMap,
+    TraceId,
+    SpanId,
+    Now,
+    Duration,
+    Time,
+    FormatTime,
+    TruncateTime,
+    Unix,
+    UnixNano,
+    UnixMicro,
+    UnixMilli,
+    UnixSeconds,
+    Nanoseconds,
+    Microseconds,
+    Milliseconds,
+    Seconds,
+    Minutes,
+    Hours,
+    Year,
+    Month,
+    Day,
+    Weekday,
+    Hour,
+    Minute,
+    Second,
+    Nanosecond,
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use crate::otlp::json::base64;
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{TEXT_MAX, case, text_value};
+use crate::ottl::convert::case;
+use crate::ottl::convert::made::{TEXT_MAX, text_value};
 use crate::ottl::value::OttlValue;
+use crate::ottl::value::failure::EvalFailure;
 
 /// The cases `ConvertCase` knows.
 pub const CASES: &[&str] = &["lower", "upper", "snake", "camel"];

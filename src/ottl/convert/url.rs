@@ -1,8 +1,8 @@
 //! `URL`: the parts of a URL under the names of the conventions, as Go's net/url tells them apart.
 
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{object, text_value};
+use crate::ottl::convert::made::{object, text_value};
 use crate::ottl::value::OttlValue;
+use crate::ottl::value::failure::EvalFailure;
 
 /// More parameters of a query are refused: each is looked for among the others.
 const ELEMENTS_MAX: usize = 1_000;

@@ -9,9 +9,10 @@ use crate::otlp::fields::common::{any_value, key_value};
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Fields, plain_attribute};
 use crate::otlp::write;
-use crate::ottl::path::KeyStep;
+use crate::ottl::checked::KeyStep;
+use crate::ottl::item::Item;
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{ELEMENTS_MAX, OttlValue, ValueStep, pieces};
-use crate::ottl::{EvalFailure, Item};
 
 const TOO_DEEP: EvalFailure = EvalFailure("the value nests too deep");
 /// Elements that a list may be filled up with to reach an index.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::otlp::walk::Fields;
-use crate::ottl::EvalFailure;
+use crate::ottl::value::failure::EvalFailure;
 
 /// Room for later edits of the same message, and for the next one to be longer.
 const ROOM: usize = 1 << 10;
@@ -130,7 +130,7 @@ pub fn without(message: &[u8], number: u32) -> Vec<u8> {
 /// items of 13 bytes.
 const WALKED_PER_BYTE: usize = 16;
 const TEXT_BYTES: usize = 64;
-/// A few readers may walk this much in any case.
+/// WALKED_FREE bytes may be walked in any case: a few readers of a small message.
 const WALKED_FREE: usize = 1 << 16;
 
 /// True when so many readers of `bytes` in all would walk too much of this message for what they brought: a request can be
@@ -145,7 +145,7 @@ pub fn is_too_much(readers: usize, bytes: usize, message: &[u8]) -> bool {
 }
 
 /// Where the last field with this number stands, the one that counts.
-pub fn last_range(message: &[u8], number: u32) -> Option<Range<usize>> {
+fn last_range(message: &[u8], number: u32) -> Option<Range<usize>> {
     places(message).filter(|(found, _)| *found == number).map(|(_, range)| range).last()
 }
 

@@ -3,10 +3,8 @@
 //! Resource, scope and cache outlive the item: their edits are handed from item to item by the caller.
 
 use crate::ottl::edit::message_edit::MessageEdit;
-use crate::ottl::path::PathOwner;
-use crate::ottl::path::place::Buffers;
+use crate::ottl::item::{Item, PathOwner, World};
 use crate::ottl::path::tables::Points;
-use crate::ottl::{Item, World};
 
 #[derive(Debug, Default)]
 pub struct EditTarget<'a> {
@@ -45,5 +43,24 @@ impl<'a> EditTarget<'a> {
             PathOwner::Piece => &mut self.piece,
             PathOwner::Cache => &mut self.cache,
         }
+    }
+}
+
+/// What an edit writes, and the value it is made of: used again from edit to edit.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    pub out: Vec<u8>,
+    pub(crate) made: Vec<u8>,
+}
+
+/// What most edits take, so that a buffer need not grow towards it.
+const EDIT_BYTES: usize = 256;
+
+impl Buffers {
+    pub(crate) fn ready(&mut self) {
+        self.out.clear();
+        self.made.clear();
+        self.out.reserve(EDIT_BYTES);
+        self.made.reserve(EDIT_BYTES);
     }
 }

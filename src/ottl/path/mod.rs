@@ -1,9 +1,8 @@
 //! Paths: which part of which message a name means, and how it is read from the wire.
 
 pub mod place;
+pub mod state;
 pub mod tables;
-
-mod state;
 
 use std::borrow::Cow;
 
@@ -12,159 +11,16 @@ use crate::otlp::fields::{metric_data, metrics};
 use crate::otlp::span::KIND_WORDS;
 use crate::otlp::walk::{AnyValue, Field, Fields, Wire, read_varint};
 use crate::otlp::write;
-use crate::ottl::check::{self, CheckedNode};
 use crate::ottl::edit::message_edit::without;
-use crate::ottl::eval;
-use crate::ottl::path::tables::{CONTEXTS_NOT_BUILT, NOT_BUILT, PathPart, PointPart, Points, names};
-use crate::ottl::syntax::parse::{PathKey, Segment};
-use crate::ottl::value::{IdBytes, OttlValue, ValueStep, ZonedTime, hex, pieces};
-use crate::ottl::{Context, EvalFailure, Item, Syntax, TextFault};
-
-/// Whose part it is, seen from the item in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathOwner {
-    Resource,
-    Scope,
-    /// The span, metric or log record.
-    Item,
-    /// The span's event or the metric's data point.
-    Piece,
-    /// What statements remember among themselves.
-    Cache,
-}
-
-/// A checked key: known, or made of the item.
-#[derive(Debug)]
-pub enum KeyStep {
-    Known(ValueStep<'static>),
-    Made(CheckedNode),
-}
-
-impl KeyStep {
-    pub fn check(keys: &[PathKey], syntax: Syntax) -> Result<Vec<KeyStep>, TextFault> {
-        let place = |key: &PathKey| match key {
-            PathKey::Name(name) => Ok(KeyStep::Known(ValueStep::Name(Cow::Owned(name.clone())))),
-            PathKey::Index(index) => Ok(KeyStep::Known(ValueStep::Index(*index))),
-            PathKey::Made(made) => check::value(made, syntax).map(KeyStep::Made),
-        };
-        keys.iter().map(place).collect()
-    }
-
-    pub fn step<'a>(&'a self, item: &Item<'a>) -> Result<ValueStep<'a>, EvalFailure> {
-        match self {
-            KeyStep::Known(ValueStep::Name(name)) => Ok(ValueStep::Name(Cow::Borrowed(name))),
-            KeyStep::Known(ValueStep::Index(index)) => Ok(ValueStep::Index(*index)),
-            KeyStep::Made(node) => match eval::value(node, item)? {
-                OttlValue::Text(name) => Ok(ValueStep::Name(name)),
-                OttlValue::Int(index) => Ok(ValueStep::Index(index)),
-                _ => Err(EvalFailure("a key is a string or a whole number")),
-            },
-        }
-    }
-}
-
-/// A checked path.
-#[derive(Debug)]
-pub struct Path {
-    pub owner: PathOwner,
-    pub part: PathPart,
-    pub keys: Vec<KeyStep>,
-    /// As written, for messages.
-    pub name: String,
-}
+use crate::ottl::path::tables::{PathPart, Points};
+use crate::ottl::value::{IdBytes, OttlValue, ZonedTime, hex, pieces};
 
 /// Field of the cache's own message that holds its entries.
 pub const CACHE: u32 = 1;
 
-/// The path of these names, which stand at this place in the text.
-pub fn resolve(segments: &[Segment], syntax: Syntax, at: usize) -> Result<Path, TextFault> {
-    let wrong = |message: String| Err(TextFault { at, message, not_built: false });
-    let first = &segments[0];
-    let prefix = Context::named(&first.name).filter(|_| segments.len() > 1 && first.keys.is_empty());
-    let written = segments.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
-    let (of, rest) = match prefix {
-        Some(of) if syntax.context.sees(of) => (of, &segments[1..]),
-        Some(_) => {
-            return wrong(format!("`{written}` is out of sight from a {}", syntax.context.name()));
-        }
-        None if syntax.prefixed && !CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) => {
-            let seen = syntax.context.seen().map(|of| format!("{}.{written}", of.name())).collect::<Vec<_>>();
-            return wrong(format!("`{written}` does not say whose; one of {}", seen.join(", ")));
-        }
-        None => (syntax.context, segments),
-    };
-    let Some((last, before)) = rest.split_last() else { return wrong("a name is missing".to_owned()) };
-    if before.iter().any(|segment| !segment.keys.is_empty()) {
-        return wrong("keys may stand behind the last name only".to_owned());
-    }
-    let name = rest.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>().join(".");
-    if name == "cache" {
-        if !syntax.cache || of != syntax.context {
-            return wrong("there is no `cache` here".to_owned());
-        }
-        let keys = KeyStep::check(&last.keys, syntax)?;
-        return Ok(Path { owner: PathOwner::Cache, part: PathPart::Attributes(CACHE), keys, name: written });
-    }
-    let Some((_, part)) = names(of).iter().find(|(known, _)| *known == name) else {
-        if NOT_BUILT.contains(&name.as_str()) || CONTEXTS_NOT_BUILT.contains(&first.name.as_str()) {
-            return Err(TextFault {
-                at,
-                message: format!("podgate does not have the path `{written}`"),
-                not_built: true,
-            });
-        }
-        let known: Vec<&str> = names(of).iter().map(|(name, _)| *name).collect();
-        return wrong(format!("there is no `{name}` in a {}; known are {}", of.name(), known.join(", ")));
-    };
-    let keyed = matches!(
-        part,
-        PathPart::Attributes(_) | PathPart::Any(_) | PathPart::TraceState | PathPart::Point(PointPart::Attributes)
-    );
-    if !last.keys.is_empty() && !keyed {
-        return wrong(format!("`{name}` has no keys"));
-    }
-    // While its pieces are run over, the message above them is without them.
-    let hidden =
-        matches!((syntax.context, of, part), (Context::SpanEvent, Context::Span, PathPart::Pieces(span::EVENTS)))
-            || (syntax.context == Context::DataPoint && *part == PathPart::DataPoints);
-    if hidden {
-        let message = format!("podgate does not have `{written}` seen from a {}", syntax.context.name());
-        return Err(TextFault { at, message, not_built: true });
-    }
-    let keys = KeyStep::check(&last.keys, syntax)?;
-    Ok(Path { owner: owner(of), part: *part, keys, name: written })
-}
-
-fn owner(of: Context) -> PathOwner {
-    match of {
-        Context::Resource => PathOwner::Resource,
-        Context::Scope => PathOwner::Scope,
-        Context::Span | Context::Metric | Context::Log => PathOwner::Item,
-        Context::SpanEvent | Context::DataPoint => PathOwner::Piece,
-    }
-}
-
-impl Path {
-    /// What the path names; nil where a map on the way has no such key.
-    pub fn read<'a>(&'a self, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
-        let message = item.message(self.owner);
-        if self.part == PathPart::TraceState && !self.keys.is_empty() {
-            return state::member(bytes(message, span::TRACE_STATE), &self.keys);
-        }
-        let mut value = self.part.read(message, item.points);
-        for key in &self.keys {
-            match value.at(&key.step(item)?)? {
-                Some(found) => value = found,
-                None => return Ok(OttlValue::Nil),
-            }
-        }
-        Ok(value)
-    }
-}
-
 impl PathPart {
     /// The part in a message whose points, if it has any, are of this kind; nil where there is no such thing.
-    fn read(self, message: &[u8], points: Points) -> OttlValue<'_> {
+    pub(super) fn read(self, message: &[u8], points: Points) -> OttlValue<'_> {
         match self {
             PathPart::Text(number) => OttlValue::text(bytes(message, number)),
             PathPart::TraceState => OttlValue::text(bytes(message, span::TRACE_STATE)),

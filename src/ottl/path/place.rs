@@ -9,13 +9,15 @@ use crate::otlp::fields::trace::{span, status};
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::otlp::write;
+use crate::ottl::checked::Path;
 use crate::ottl::edit::encode::{MapItem, check_nesting, entries, put_attribute, put_double, put_value, set_in};
 use crate::ottl::edit::message_edit::{MessageEdit, places, slot, without};
-use crate::ottl::edit::target::EditTarget;
+use crate::ottl::edit::target::{Buffers, EditTarget};
+use crate::ottl::item::Item;
 use crate::ottl::path::tables::{PathPart, PointPart, Points};
-use crate::ottl::path::{BUCKETS_COUNTS, BUCKETS_OFFSET, KIND_CONSTANTS, KINDS, POINTS, Path, bytes, points_of, state};
+use crate::ottl::path::{BUCKETS_COUNTS, BUCKETS_OFFSET, KIND_CONSTANTS, KINDS, POINTS, bytes, points_of, state};
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, ValueStep};
-use crate::ottl::{EvalFailure, Item};
 
 /// Sets what the path names. Nil empties maps, lists and values that may be of any kind, and is a failure elsewhere.
 pub fn set(
@@ -42,25 +44,6 @@ fn put(draft: &mut MessageEdit<'_>, part: PathPart, range: Range<usize>, bytes: 
         PathPart::Point(PointPart::ValueDouble) => draft.remove(|number, _| number == number_data_point::AS_INT),
         PathPart::Point(PointPart::ValueInt) => draft.remove(|number, _| number == number_data_point::AS_DOUBLE),
         _ => Ok(()),
-    }
-}
-
-/// What an edit writes, and the value it is made of: used again from edit to edit.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    pub out: Vec<u8>,
-    made: Vec<u8>,
-}
-
-/// What most edits take, so that a buffer need not grow towards it.
-const EDIT_BYTES: usize = 256;
-
-impl Buffers {
-    fn ready(&mut self) {
-        self.out.clear();
-        self.made.clear();
-        self.out.reserve(EDIT_BYTES);
-        self.made.reserve(EDIT_BYTES);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `trace_state` by key: members of a W3C trace state, read and written as the OpenTelemetry library for Go does.
 
-use crate::ottl::EvalFailure;
-use crate::ottl::path::KeyStep;
+use crate::ottl::checked::KeyStep;
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, ValueStep};
 
 const MEMBERS_MAX: usize = 32;

@@ -10,7 +10,7 @@ use crate::otlp::fields::metrics::{
 };
 use crate::otlp::fields::resource::resource;
 use crate::otlp::fields::trace::{span, span_event};
-use crate::ottl::Context;
+use crate::ottl::context::Context;
 
 /// How a part is read from its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Words and signs of OTTL, each with its place. Knows no grammar.
 
-use crate::ottl::TextFault;
+use crate::ottl::syntax::fault::TextFault;
 
 /// Longer conditions are refused.
 const TEXT_MAX: usize = 64 << 10;
@@ -205,4 +205,10 @@ impl Lexer<'_> {
         };
         kind.ok_or(TextFault { at: start, message: "this is not a number".to_owned(), not_built: false })
     }
+}
+
+/// True when a function asks what the time is, or for chance.
+pub fn asks_world(tokens: &[Token]) -> bool {
+    let asks = |kind: &TokenKind| matches!(kind, TokenKind::Word(word) if ["Now", "Time", "UUID", "UUIDv7"].contains(&word.as_str()));
+    tokens.iter().any(|token| asks(&token.kind))
 }

@@ -3,7 +3,7 @@
 //!
 //! Makes a tree of names and literals with places; whether a name exists is not its business. Nesting is limited.
 
-use crate::ottl::TextFault;
+use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::lexer::{Token, TokenKind};
 
 /// Nesting of parentheses, calls and lists.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::ottl::syntax::parse::Compare;
-use crate::ottl::value::{DEPTH_MAX, NESTED_BYTES_MAX, OttlValue};
+use crate::ottl::value::kinds::{DEPTH_MAX, NESTED_BYTES_MAX, OttlValue};
 
 impl OttlValue<'_> {
     /// Two values of different kinds are unequal and stand in no order; integers and doubles compare as numbers. Lists,

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ottl::EvalFailure;
+use crate::ottl::value::failure::EvalFailure;
 
 const OUT_OF_RANGE: EvalFailure = EvalFailure("the time is out of range");
 

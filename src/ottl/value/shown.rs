@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use crate::otlp::json::base64;
-use crate::ottl::EvalFailure;
 use crate::ottl::convert::time::layout;
-use crate::ottl::value::{DEPTH_MAX, NESTED_BYTES_MAX, OttlValue, ZonedTime};
+use crate::ottl::value::failure::EvalFailure;
+use crate::ottl::value::kinds::{DEPTH_MAX, NESTED_BYTES_MAX, OttlValue};
+use crate::ottl::value::moment::ZonedTime;
 
 /// A shown value is no longer than this.
 const SHOWN_MAX: usize = 8 << 20;

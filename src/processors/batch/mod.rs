@@ -24,6 +24,7 @@ use crate::config::check::Section;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::report::stats::{Counter, Flow, Histogram};
 use crate::core::stage::component::{Component, Task};
@@ -76,6 +77,10 @@ struct Plan {
 }
 
 impl ProcessorPlan for Plan {
+    fn forgets_senders(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: StageContext, next: Next) -> Stage {
         let host = &cx.build.host;
         let id = cx.build.id.to_string();
@@ -134,7 +139,7 @@ struct Shared {
 
 impl Shared {
     fn pending(&self) -> MutexGuard<'_, PendingBatch> {
-        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.pending.locked()
     }
 
     async fn consume(&self, payload: Payload) -> Result<(), ConsumeError> {
@@ -232,7 +237,7 @@ impl Component for Batch {
         Box::pin(async move {
             let shared = self.shared.clone();
             let owner = self.tasks.spawn(&self.name, move |pulse| run(shared, pulse));
-            *self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(owner);
+            *self.owner.locked() = Some(owner);
             Ok(())
         })
     }
@@ -241,7 +246,7 @@ impl Component for Batch {
         Box::pin(async move {
             self.shared.pending().end();
             self.shared.wake.notify_one();
-            let owner = self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let owner = self.owner.locked().take();
             let Some(mut owner) = owner else { return };
             if timeout_at(deadline, &mut owner).await.is_err() {
                 // Its senders are told that their batch was not sent.

@@ -4,25 +4,9 @@ use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
-use crate::ottl::{Conditions, Context, ErrorMode, Grammar, StatementTexts, Syntax, infer};
-use crate::processors::filter::properties::{self, Skip};
-
-/// What is asked at each level; what holds goes with all that is in it.
-#[derive(Debug, Default)]
-pub struct Pass {
-    pub resource: Option<FilterTest>,
-    pub scope: Option<FilterTest>,
-    /// Of spans, metrics and log records.
-    pub item: Option<FilterTest>,
-    /// Of span events and data points.
-    pub piece: Option<FilterTest>,
-}
-
-#[derive(Debug)]
-pub enum FilterTest {
-    Conditions(Conditions),
-    Properties(Skip),
-}
+use crate::ottl::{Context, ErrorMode, Grammar, StatementTexts, Syntax, infer};
+use crate::processors::filter::property_config;
+use crate::processors::filter::rules::{FilterTest, Pass};
 
 /// The passes of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
@@ -33,28 +17,6 @@ pub struct FilterRules {
 impl FilterRules {
     pub fn of(&self, signal: Signal) -> &[Pass] {
         &self.passes[signal.index()]
-    }
-}
-
-impl Pass {
-    /// What is asked, as it is written; of properties that they are.
-    pub fn texts(&self) -> Vec<&str> {
-        let tests = [&self.resource, &self.scope, &self.item, &self.piece].into_iter().flatten();
-        let texts = tests.flat_map(|test| match test {
-            FilterTest::Conditions(conditions) => conditions.texts().collect(),
-            FilterTest::Properties(_) => vec!["include/exclude"],
-        });
-        texts.collect()
-    }
-
-    fn set(&mut self, context: Context, test: FilterTest) {
-        let level = match context {
-            Context::Resource => &mut self.resource,
-            Context::Scope => &mut self.scope,
-            Context::Span | Context::Metric | Context::Log => &mut self.item,
-            Context::SpanEvent | Context::DataPoint => &mut self.piece,
-        };
-        *level = Some(test);
     }
 }
 
@@ -72,9 +34,9 @@ pub fn read(keys: &Section<'_>) -> FilterRules {
         let section = keys.section(contexts);
         let listed = section.as_ref().and_then(|section| context_lists(section, signal, mode));
         let matched = match &section {
-            Some(section) if contexts == matching => properties::read(section, signal),
+            Some(section) if contexts == matching => property_config::read(section, signal),
             _ => keys.section(matching).and_then(|section| {
-                let pass = properties::read(&section, signal);
+                let pass = property_config::read(&section, signal);
                 section.finish();
                 pass
             }),

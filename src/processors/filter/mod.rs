@@ -14,6 +14,8 @@
 
 mod config;
 mod properties;
+mod property_config;
+mod rules;
 mod stage;
 
 use std::sync::Arc;
@@ -26,7 +28,8 @@ use crate::core::report::stats::Flow;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::ottl::{self, Failures};
+use crate::ottl;
+use crate::ottl::Failures;
 use crate::processors::filter::config::FilterRules;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -96,7 +99,8 @@ struct Told {
 
 impl Component for Told {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
-        let texts: Vec<&str> = self.rules.of(self.signal).iter().flat_map(config::Pass::texts).collect();
+        let texts: Vec<&str> =
+            self.rules.of(self.signal).iter().flat_map(crate::processors::filter::rules::Pass::texts).collect();
         if !texts.is_empty() {
             let Told { processor, pipeline, signal, .. } = self;
             let (items, conditions) = (signal.items_name(), texts.join(" or "));

@@ -20,7 +20,8 @@ use crate::otlp::write;
 use crate::ottl::{
     EvalFailure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, without, without_points,
 };
-use crate::processors::filter::config::{FilterRules, FilterTest, Pass};
+use crate::processors::filter::config::FilterRules;
+use crate::processors::filter::rules::{FilterTest, Pass};
 
 /// Field of `Span` that holds its events.
 const EVENTS: u32 = span::EVENTS;

@@ -14,6 +14,7 @@ use super::facts::{Known, ResourceFacts};
 use super::roles::only_forwards;
 use super::strangers::may_be_a_pods;
 use crate::core::data::origin::Origin;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::kube::table::{PodEntry, Snapshot};
 
@@ -227,7 +228,7 @@ impl Association {
             })
         };
         let wanted = join(names().map(|name| seeker.facts.named(name).map(str::to_owned)))?;
-        let mut scans = self.scans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut scans = self.scans.locked();
         if scans.get(&index).is_none_or(|scan| !Arc::ptr_eq(&scan.of, snapshot)) {
             let mut found: HashMap<String, Option<Arc<str>>> = HashMap::new();
             for entry in snapshot.pods().filter(|entry| entry.removed_at.is_none()) {

@@ -9,18 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
-use super::stage::{Around, EnrichStage, WaitingGroup};
-use crate::core::data::payload::Payload;
-use crate::core::error::ConsumeError;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
-use crate::processors::k8s_attributes::times::moment::ArrivalMoment;
 
 /// Bytes that may wait at once.
 const HOLD_BYTES_MAX: u64 = 16 << 20;
 /// After the evidence is old enough, so that the answer does not come a moment too early.
-const MARGIN: Duration = Duration::from_millis(20);
+pub const MARGIN: Duration = Duration::from_millis(20);
 /// A read of the pod that is made when the evidence is old enough may take this long, and one of the second before may
 /// stand in its way.
 const ANSWER: Duration = Duration::from_millis(1_250);
@@ -87,7 +83,7 @@ impl Hold {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.taken.locked()
     }
 
     /// Whether what is to be asked again then may wait so long. What lacks but the answer to a read may wait for it also
@@ -109,74 +105,23 @@ impl Hold {
         self.taken().all
     }
 
+    /// Waiting is meant, and goes on elsewhere.
+    pub fn has_none_left(&self) -> bool {
+        !self.limit.is_zero() && !*self.draining.borrow()
+    }
+
+    /// How long a payload may wait.
+    pub fn longest(&self) -> Duration {
+        self.limit + ANSWER
+    }
+
+    /// Becomes true when all waits end.
+    pub fn ends(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
     /// Ends all waits now.
     pub fn drain(&self) {
         self.draining.send_replace(true);
-    }
-
-    /// No room: what would wait goes on as it is.
-    pub fn refuse(
-        &self,
-        stage: &EnrichStage,
-        payload: &mut Payload,
-        waiting: &[WaitingGroup],
-    ) -> Result<(), ConsumeError> {
-        let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
-        let no_room = !self.limit.is_zero() && !*self.draining.borrow();
-        let moment = ArrivalMoment { again: true, give_up: true, no_room, ..stage.moment() };
-        for waiting in waiting {
-            if let Some(group) = payload.envelope.groups.get_mut(waiting.group) {
-                stage.enrich_group(group, &around, &moment)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until every group is enriched or out of time; the groups keep their order. An error means that there is no
-    /// memory for an enriched group.
-    pub async fn settle(
-        &self,
-        stage: &EnrichStage,
-        mut payload: Payload,
-        waiting: &[WaitingGroup],
-    ) -> Result<Payload, ConsumeError> {
-        stage.enricher.counters.held.add(waiting.len() as u64);
-        let mut open: Vec<(usize, UnixNanos)> =
-            waiting.iter().enumerate().map(|(at, waiting)| (at, waiting.retry_at)).collect();
-        let deadline = Instant::now() + self.limit + ANSWER;
-        let mut changed = stage.enricher.cluster.changed();
-        let mut draining = self.draining.subscribe();
-        while !open.is_empty() {
-            let (now, _) = stage.steady.look();
-            let next = open.iter().map(|(_, at)| at.since(now)).min().unwrap_or_default();
-            let wake = (Instant::now() + next.max(MARGIN)).min(deadline);
-            let ended = tokio::select! {
-                _ = draining.wait_for(|draining| *draining) => true,
-                // A cluster that is gone sends nothing more: then only time helps.
-                Ok(()) = changed.changed() => false,
-                () = sleep_until(wake) => Instant::now() >= deadline,
-            };
-            let moment = ArrivalMoment { again: true, give_up: ended, ..stage.moment() };
-            let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
-            let mut refused = None;
-            open.retain_mut(|(at, retry_at)| {
-                let Some(group) = payload.envelope.groups.get_mut(*at) else { return false };
-                match stage.enrich_group(group, &around, &moment) {
-                    Ok(Some(again)) => {
-                        *retry_at = again;
-                        !ended
-                    }
-                    Ok(None) => false,
-                    Err(why) => {
-                        refused = Some(why);
-                        false
-                    }
-                }
-            });
-            if let Some(why) = refused {
-                return Err(why);
-            }
-        }
-        Ok(payload)
     }
 }

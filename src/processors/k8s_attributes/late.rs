@@ -12,13 +12,13 @@ use super::enrich::{EnrichOutcome, Enricher};
 use crate::core::data::binding::{BindingOutcome, Evidence, LateBinding};
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, WriteMode};
 
 /// What all bindings of one processor share.
 pub struct Binder {
     pub enricher: Arc<Enricher>,
-    pub steady: Arc<Steady>,
+    pub steady: Arc<ClockSteps>,
 }
 
 pub struct Late {
@@ -32,8 +32,10 @@ impl LateBinding for Late {
     fn resolve(&self, resource: &Bytes, evidence: Evidence) -> BindingOutcome {
         let Binder { enricher, steady } = &*self.binder;
         // What stays unknown then is counted with its reason.
-        let moment =
-            ArrivalMoment { give_up: evidence.last_chance, ..ArrivalMoment::new(enricher, steady, WriteMode::RunOnly) };
+        let moment = ArrivalMoment {
+            give_up: evidence.last_chance,
+            ..ArrivalMoment::new(&*enricher.cluster, steady, WriteMode::RunOnly)
+        };
         let latest = evidence.latest;
         let times = || (latest.0 > 0).then_some(Times::at(latest));
         // Whoever asks charges what it gets: the sampler decides so that memory comes free.

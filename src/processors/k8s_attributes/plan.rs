@@ -33,7 +33,7 @@ use crate::processors::k8s_attributes::pod::announce;
 use crate::processors::k8s_attributes::report::explain;
 use crate::processors::k8s_attributes::report::first_data::FirstResources;
 use crate::processors::k8s_attributes::report::metrics::Counters;
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -60,7 +60,7 @@ struct Shared {
     enricher: Arc<Enricher>,
     hub: Option<Arc<Hub>>,
     hold: Arc<Hold>,
-    steady: Arc<Steady>,
+    steady: Arc<ClockSteps>,
     announcing: Announcing,
     /// Every pipeline starts the processor; its task is started once.
     announced: AtomicBool,
@@ -111,7 +111,7 @@ impl Plan {
                 // The first processor that knows pods tells of them; a second one knows the same.
                 let _ = host.peer_identity.set(Arc::new(Peers { enricher: enricher.clone() }));
             }
-            let steady = Arc::new(Steady::new(enricher.freshness));
+            let steady = Arc::new(ClockSteps::new(enricher.freshness));
             let announcing = Announcing { tasks: host.tasks.clone(), stop: watch::Sender::new(false) };
             Arc::new(Shared {
                 enricher,
@@ -127,6 +127,10 @@ impl Plan {
 }
 
 impl ProcessorPlan for Plan {
+    fn needs_senders(&self) -> Option<&'static str> {
+        Some("rules with `from: connection` find nothing, and runs are told apart with less evidence")
+    }
+
     fn access(&self) -> Vec<Access> {
         self.config.rights()
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, sleep_until};
+
 use super::enrich::{EnrichOutcome, Enricher};
-use super::hold::Hold;
+use super::hold::{Hold, MARGIN};
 use super::late::{Binder, Late};
 use crate::core::data::binding::Later;
 use crate::core::data::budget::{OverBudget, Ticket};
@@ -17,7 +19,7 @@ use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::time::UnixNanos;
 use crate::otlp::envelope;
 use crate::processors::k8s_attributes::report::first_data::FirstResources;
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::item_times::item_times;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
@@ -29,7 +31,7 @@ pub struct EnrichStage {
     /// Makes the bindings of what is bound at the decision.
     pub binder: Option<Arc<Binder>>,
     pub hold: Arc<Hold>,
-    pub steady: Arc<Steady>,
+    pub steady: Arc<ClockSteps>,
     pub first_data: FirstResources,
 }
 
@@ -48,7 +50,7 @@ pub struct WaitingGroup {
 
 impl EnrichStage {
     pub fn moment(&self) -> ArrivalMoment {
-        ArrivalMoment::new(&self.enricher, &self.steady, self.mode)
+        ArrivalMoment::new(&*self.enricher.cluster, &self.steady, self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named. What they wait in is paid for too.
@@ -73,7 +75,7 @@ impl EnrichStage {
 
     /// Enriches one group in place; the time to ask again when that must wait. An error means that there is no memory for
     /// the new bytes.
-    pub fn enrich_group(
+    fn enrich_group(
         &self,
         group: &mut Group,
         around: &Around<'_>,
@@ -111,7 +113,7 @@ impl EnrichStage {
         };
         let forward_held = async {
             let items = held.items;
-            let held = self.hold.settle(self, held, &waiting).await?;
+            let held = self.settle(held, &waiting).await?;
             self.flow.outgoing.add(items);
             self.next.consume(held).await
         };
@@ -123,6 +125,62 @@ impl EnrichStage {
             (Some(Ok(())), Err(error)) | (Some(Err(error)), Ok(())) => Err(error),
             (Some(Err(first)), Err(second)) => Err(if first.is_retryable() { first } else { second }),
         }
+    }
+
+    /// No room: what would wait goes on as it is.
+    fn refuse(&self, payload: &mut Payload, waiting: &[WaitingGroup]) -> Result<(), ConsumeError> {
+        let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
+        let no_room = self.hold.has_none_left();
+        let moment = ArrivalMoment { again: true, give_up: true, no_room, ..self.moment() };
+        for waiting in waiting {
+            if let Some(group) = payload.envelope.groups.get_mut(waiting.group) {
+                self.enrich_group(group, &around, &moment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every group is enriched or out of time; the groups keep their order. An error means that there is no
+    /// memory for an enriched group.
+    async fn settle(&self, mut payload: Payload, waiting: &[WaitingGroup]) -> Result<Payload, ConsumeError> {
+        self.enricher.counters.held.add(waiting.len() as u64);
+        let mut open: Vec<(usize, UnixNanos)> =
+            waiting.iter().enumerate().map(|(at, waiting)| (at, waiting.retry_at)).collect();
+        let deadline = Instant::now() + self.hold.longest();
+        let mut changed = self.enricher.cluster.changed();
+        let mut draining = self.hold.ends();
+        while !open.is_empty() {
+            let (now, _) = self.steady.look();
+            let next = open.iter().map(|(_, at)| at.since(now)).min().unwrap_or_default();
+            let wake = (Instant::now() + next.max(MARGIN)).min(deadline);
+            let ended = tokio::select! {
+                _ = draining.wait_for(|draining| *draining) => true,
+                // A cluster that is gone sends nothing more: then only time helps.
+                Ok(()) = changed.changed() => false,
+                () = sleep_until(wake) => Instant::now() >= deadline,
+            };
+            let moment = ArrivalMoment { again: true, give_up: ended, ..self.moment() };
+            let around = Around { signal: payload.signal, origin: &payload.origin, ticket: &payload.ticket };
+            let mut refused = None;
+            open.retain_mut(|(at, retry_at)| {
+                let Some(group) = payload.envelope.groups.get_mut(*at) else { return false };
+                match self.enrich_group(group, &around, &moment) {
+                    Ok(Some(again)) => {
+                        *retry_at = again;
+                        !ended
+                    }
+                    Ok(None) => false,
+                    Err(why) => {
+                        refused = Some(why);
+                        false
+                    }
+                }
+            });
+            if let Some(why) = refused {
+                return Err(why);
+            }
+        }
+        Ok(payload)
     }
 }
 
@@ -149,7 +207,7 @@ impl Consumer for EnrichStage {
                     });
                 }
                 None => {
-                    if let Err(refused) = self.hold.refuse(self, &mut payload, &waiting) {
+                    if let Err(refused) = self.refuse(&mut payload, &waiting) {
                         return Box::pin(std::future::ready(Err(refused)));
                     }
                     waiting.clear();

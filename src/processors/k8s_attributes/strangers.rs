@@ -1,4 +1,4 @@
-//! Who was waited for in vain: senders that name or have no pod of the watch, and will not have one in three seconds.
+//! Who was waited for without success: senders that name or have no pod of the watch, and will not have one in three seconds.
 //!
 //! The first data of a new pod comes before its announcement and waits for it. A machine outside the cluster looks the
 //! same, once; from then on it is a stranger, and its data waits for nothing. Bounded, the least recent forgotten first, and
@@ -13,11 +13,13 @@ use foldhash::quality::RandomState;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
+
 /// Strangers remembered.
 const STRANGERS_MAX: usize = 16_384;
 /// A stranger that was not seen for this long is waited for again.
 const STRANGE_FOR: Duration = Duration::from_secs(600);
-/// One that was not seen for so long is forgotten when others come, as the bindings are, so that churn leaves nothing behind.
+/// One that was not seen for FORGOTTEN_AFTER is forgotten when others come, as the bindings are, so that churn leaves nothing behind.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(6 * 3_600);
 /// Forgotten with each new one, if they are too old: more than one, so that the map shrinks.
 const FORGOTTEN_AT_ONCE: usize = 2;
@@ -51,7 +53,7 @@ impl Strangers {
 
     /// True for one that was waited for in vain not long ago; seeing it keeps it one.
     pub fn knows(&self, sign: Sign, now: Instant) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut seen = self.seen.locked();
         let Some(last) = seen.get_mut(&sign) else { return false };
         let known = now.saturating_duration_since(*last) < STRANGE_FOR;
         *last = now;
@@ -59,7 +61,7 @@ impl Strangers {
     }
 
     pub fn add(&self, sign: Sign, now: Instant) {
-        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut seen = self.seen.locked();
         seen.put(sign, now);
         for _ in 0..FORGOTTEN_AT_ONCE {
             let last = seen.peek_lru().map_or(now, |(_, last)| *last);

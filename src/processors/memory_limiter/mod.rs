@@ -79,6 +79,10 @@ fn limits(keys: &Section<'_>) -> Option<MemoryLimit> {
 struct Plan;
 
 impl ProcessorPlan for Plan {
+    fn wants_first(&self) -> Option<&'static str> {
+        Some("memory_limiter is not the first processor: what stands before it works on data that is refused")
+    }
+
     fn build(&self, cx: StageContext, _next: Next) -> Stage {
         let host = &cx.build.host;
         let id = cx.build.id.to_string();

@@ -1,10 +1,10 @@
 //! The configuration of `probabilistic_sampler`, from the Collector's YAML to one judge per signal.
 
 use super::judge::{Judge, SamplerMode};
-use super::threshold::{DIGITS, of_buckets, of_probability};
 use crate::config::check::Section;
 use crate::core::node::Node;
 use crate::core::stage::factory::CheckContext;
+use crate::otlp::consistency::threshold::{DIGITS, of_buckets, of_probability};
 
 /// What one signal's stage needs.
 #[derive(Clone, Debug)]

@@ -2,29 +2,26 @@
 
 use super::config::ItemSamplerSettings;
 use super::judge::{ItemVerdict, Priority, RandomnessSource};
-use super::state::{self, SamplingMarks};
-use super::threshold::{
-    ALWAYS, NEVER, hashed, of_probability, of_trace_id, push_randomness, push_threshold, read_randomness,
-    read_threshold,
-};
 use crate::change::actions::{parse_double, push_text};
 use crate::change::rebuild::{Fate, Rebuilder};
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::payload::Signal;
 use crate::otlp::attributes::{LOG_RECORD, SPAN, find_in};
+use crate::otlp::consistency::threshold::{
+    ALWAYS, NEVER, hashed, of_probability, of_trace_id, push_randomness, push_threshold, read_randomness,
+    read_threshold,
+};
+use crate::otlp::consistency::tracestate::{self, SamplingMarks, push_with_state};
 use crate::otlp::edit::{Appender, WireValue};
 use crate::otlp::fields::logs::log_record;
-use crate::otlp::fields::trace::span as span_fields;
 use crate::otlp::ids::TraceId;
 use crate::otlp::span;
 use crate::otlp::walk::{AnyValue, Fields};
-use crate::otlp::write;
 
 const RANDOMNESS: &str = "sampling.randomness";
 const THRESHOLD: &str = "sampling.threshold";
-/// Field number of `trace_state` in a span, and of `trace_id` in a log record.
-const TRACE_STATE: u32 = span_fields::TRACE_STATE;
+/// Field number of `trace_id` in a log record.
 const RECORD_TRACE_ID: u32 = log_record::TRACE_ID;
 
 /// The marks as text, in a tracestate or an attribute, take at most this many bytes.
@@ -61,7 +58,7 @@ impl<'a> ItemSampling<'a> {
         // What cannot be walked was left out when the request was read; should it come, it passes as it is.
         let Ok(facts) = span::read(span) else { return Ok(Fate::Stays) };
         let id = TraceId::from_wire(facts.trace_id);
-        let marks = state::read(facts.trace_state);
+        let marks = tracestate::read(facts.trace_state);
         let judge = &self.settings.judge;
         let hash = |seed| id.map(|id| (hashed(&id.0, seed), RandomnessSource::TraceIdHash));
         let reading = judge.read(marks, hash, || id.map(|id| of_trace_id(&id.0)));
@@ -74,7 +71,7 @@ impl<'a> ItemSampling<'a> {
         if !self.edit.clear_scratch(&mut self.scratch, facts.trace_state.len() + MARKS_BYTES) {
             return self.edit.refused().map_or(Ok(Fate::Stays), Err);
         }
-        state::write(&mut self.scratch, facts.trace_state, marks);
+        tracestate::write(&mut self.scratch, facts.trace_state, marks);
         if self.scratch == facts.trace_state {
             return Ok(Fate::Stays);
         }
@@ -191,34 +188,11 @@ fn record_marks(record: &Appender) -> Option<SamplingMarks> {
         Some(AnyValue::Str(text)) if !text.is_empty() => read(text).map(Some),
         _ => Some(None),
     };
-    Some(SamplingMarks { randomness: read(RANDOMNESS, read_randomness)?, threshold: read(THRESHOLD, read_threshold)? })
+    let (randomness, threshold) = (read(RANDOMNESS, read_randomness)?, read(THRESHOLD, read_threshold)?);
+    Some(SamplingMarks { randomness, threshold, exponent: None })
 }
 
 fn trace_id_of(record: &[u8]) -> Option<TraceId> {
     let fields = Fields::new(record).map_while(Result::ok).filter(|field| field.number == RECORD_TRACE_ID);
     fields.filter_map(|field| field.bytes().ok()).last().and_then(TraceId::from_wire)
-}
-
-/// Appends a span with another tracestate, which takes the old one's place or follows the ids.
-fn push_with_state(out: &mut Vec<u8>, span: &[u8], state: &[u8]) {
-    let (mut copied, mut start, mut written) = (0, 0, false);
-    let mut fields = Fields::new(span);
-    while let Some(Ok(field)) = fields.next() {
-        if field.number >= TRACE_STATE && !written {
-            out.extend_from_slice(&span[copied..start]);
-            copied = start;
-            write::bytes(out, TRACE_STATE, state);
-            written = true;
-        }
-        let end = fields.position();
-        if field.number == TRACE_STATE {
-            out.extend_from_slice(&span[copied..start]);
-            copied = end;
-        }
-        start = end;
-    }
-    out.extend_from_slice(&span[copied..]);
-    if !written {
-        write::bytes(out, TRACE_STATE, state);
-    }
 }

@@ -3,8 +3,8 @@
 //! Follows contrib's processor step by step (v0.161, sampler_mode.go), so that both keep the same items and write the same
 //! marks. Pure: what an item says comes in, what becomes of it goes out.
 
-use super::state::SamplingMarks;
-use super::threshold::{ALWAYS, HIGHEST, NEVER, of_probability, probability};
+use crate::otlp::consistency::threshold::{ALWAYS, HIGHEST, NEVER, of_probability, probability};
+use crate::otlp::consistency::tracestate::SamplingMarks;
 
 /// How the threshold is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,9 +88,9 @@ impl Judge {
         let missing = (HIGHEST, RandomnessSource::Missing);
         let ((randomness, policy), marks, faulty) = match (self.mode, marks) {
             (SamplerMode::Never, marks) => ((HIGHEST, RandomnessSource::Priority), marks, marks.is_none()),
-            (SamplerMode::HashSeed { seed, .. }, Some(SamplingMarks { randomness: None, threshold: None })) => {
+            (SamplerMode::HashSeed { seed, .. }, Some(SamplingMarks { randomness: None, threshold: None, .. })) => {
                 let hashed = hash(seed);
-                let marks = SamplingMarks { randomness: hashed.map(|(value, _)| value), threshold: None };
+                let marks = SamplingMarks { randomness: hashed.map(|(value, _)| value), ..SamplingMarks::default() };
                 (hashed.unwrap_or(missing), Some(marks), false)
             }
             // Marks of consistent sampling are not changed by hashes.

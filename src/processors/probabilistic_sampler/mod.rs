@@ -12,8 +12,6 @@
 mod config;
 mod items;
 mod judge;
-mod state;
-mod threshold;
 
 use std::sync::Arc;
 

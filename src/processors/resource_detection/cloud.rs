@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::detector::{DetectorOutcome, text};
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::http::HttpRequest;
 use crate::net::client::settings::{ClientHttp, ClientSettings};
 use crate::net::client::target::Target;
+use crate::processors::resource_detection::outcome::{DetectorOutcome, text};
 
 /// A service on the machine's own link answers within milliseconds; nothing else has the address.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Plan;
-use super::cloud::{self, Cloud, CloudMetadata};
+use super::cloud::{Cloud, CloudMetadata};
 use super::detector::{Detector, DetectorKind};
-use super::{env, k8s_api, system};
+use super::{cloud, env, k8s_api, system};
 use crate::config::check::{Section, nearest, text_of};
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::node::Node;
@@ -283,4 +282,12 @@ fn name_source(block: &Section<'_>, name: &str) -> Option<system::NameSource> {
         }
         _ => block.invalid("hostname_sources", format!("there is no source {name:?}"), "dns, os, cname or lookup"),
     }
+}
+
+pub struct Plan {
+    pub(super) detectors: Vec<Arc<Detector>>,
+    /// Whether what a resource has already is replaced.
+    pub(super) overrides: bool,
+    pub(super) timeout: Duration,
+    pub(super) refresh: Option<Duration>,
 }

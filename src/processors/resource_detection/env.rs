@@ -5,7 +5,7 @@
 
 use regex::Regex;
 
-use super::detector::{DetectedAttributes, DetectorOutcome, text};
+use crate::processors::resource_detection::outcome::{DetectedAttributes, DetectorOutcome, text};
 
 /// The variable, and its old name, which counts when the first one is empty.
 pub const VARIABLES: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_RESOURCE"];

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::detector::{DetectorOutcome, text};
 use crate::kube::client::{Api, Credentials, Form};
+use crate::processors::resource_detection::outcome::{DetectorOutcome, text};
 
 pub const NODE_NAME: &str = "k8s.node.name";
 pub const NODE_UID: &str = "k8s.node.uid";

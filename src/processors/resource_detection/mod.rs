@@ -19,13 +19,12 @@ mod config;
 mod detector;
 mod env;
 mod k8s_api;
+mod outcome;
 mod run;
 mod system;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use self::detector::Detector;
 use self::run::{Detection, DetectionTask, Plans};
 use crate::change::actions::change_resources;
 use crate::core::data::payload::{Payload, Signal};
@@ -38,6 +37,7 @@ use crate::core::stage::factory::{About, Alias, CheckContext, ProcessorFactory, 
 use crate::core::stage::transform::{Transform, TransformStage};
 use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::{Appender, WireValue};
+use crate::processors::resource_detection::config::Plan;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -52,14 +52,6 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     config::check(cx, node).map(|plan| Box::new(plan) as Box<dyn ProcessorPlan>)
-}
-
-struct Plan {
-    detectors: Vec<Arc<Detector>>,
-    /// Whether what a resource has already is replaced.
-    overrides: bool,
-    timeout: Duration,
-    refresh: Option<Duration>,
 }
 
 impl ProcessorPlan for Plan {

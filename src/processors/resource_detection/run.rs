@@ -11,10 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::detector::{DetectedAttributes, Detector, DetectorOutcome, merge};
+use super::detector::{Detector, merge};
+use crate::core::backoff::around;
 use crate::core::error::StartError;
+use crate::core::lock::Locked;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::tasks::{Pulse, Tasks};
+use crate::processors::resource_detection::outcome::{DetectedAttributes, DetectorOutcome};
 
 /// First and longest pause between attempts.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -70,7 +73,7 @@ impl Detection {
             outcome.unwrap_or_else(|_| DetectorOutcome::failed(format!("no answer within {:?}", self.plans.timeout)))
         });
         let outcomes = join_all(attempts).await;
-        let mut each = self.each.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut each = self.each.locked();
         let mut failed = Vec::new();
         for (at, outcome) in which.iter().zip(outcomes) {
             let (Some(latest), Some(detector)) = (each.get_mut(*at), self.plans.detectors.get(*at)) else { continue };
@@ -104,7 +107,7 @@ impl Detection {
         let mut pause = RETRY_FIRST;
         let mut refresh_at = self.plans.refresh.map(|every| Instant::now() + every);
         loop {
-            let retry_at = (!failed.is_empty()).then(|| Instant::now() + pause.mul_f64(0.5 + fastrand::f64()));
+            let retry_at = (!failed.is_empty()).then(|| Instant::now() + around(pause, fastrand::f64()));
             let Some(at) = [retry_at, refresh_at].into_iter().flatten().min() else { return };
             while Instant::now() < at {
                 pulse.beat();
@@ -128,7 +131,7 @@ impl Detection {
     }
 
     fn started(&self) -> std::sync::MutexGuard<'_, Started> {
-        self.started.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.started.locked()
     }
 }
 
@@ -173,7 +176,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::processors::resource_detection::detector::{DetectorKind, text};
+    use crate::processors::resource_detection::detector::DetectorKind;
+    use crate::processors::resource_detection::outcome::text;
     use crate::processors::resource_detection::system::{NameSource, System};
 
     const HOST: &str = "proc/sys/kernel/hostname";

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use super::detector::{DetectedAttributes, DetectorOutcome, int, text, texts};
+use crate::processors::resource_detection::outcome::{DetectedAttributes, DetectorOutcome, int, text, texts};
 
 /// Where `host.name` may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,13 @@ use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::node::Node;
 use crate::core::stage::factory::CheckContext;
 use crate::processors::tail_sampling::instance_lint;
-use crate::processors::tail_sampling::policies::decision::{Fallback, PolicySet};
+use crate::processors::tail_sampling::policies::decision::{Fallback, PolicySet, Why};
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::predicates::{LEAVES_MAX, Leaves, LeavesBuilder};
 use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, PolicyRole, PolicyRule};
+use crate::processors::tail_sampling::weight_lint;
+use crate::processors::tail_sampling::weights::marking::WeightMode;
+use crate::processors::tail_sampling::weights::tick::cuts_of;
 
 /// When traces are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,16 +70,40 @@ pub struct SamplingSettings {
     pub asks_for_runs: bool,
     /// What each shard's meters allow.
     pub meters: Arc<Vec<MeterPlan>>,
+    /// Bytes of the journal of all shards together; `None` unless written.
+    pub journal_bytes: Option<u64>,
+    pub weights: WeightMode,
+    /// `sampling.policy` and `sampling.weight` are written on kept spans.
+    pub weight_attributes: bool,
+    /// The thresholds of all probabilistic policies, rising.
+    pub cuts: Arc<Vec<u64>>,
 }
 
 impl SamplingSettings {
+    /// The name of the policy that a decision names.
+    pub fn winner(&self, why: Why) -> &str {
+        let (Why::Policy(place) | Why::DroppedBy(place)) = why else { return "" };
+        self.policies.iter().find(|policy| policy.place == place).map_or("", |policy| &policy.name)
+    }
+
     /// Policy names in the order of the configuration.
     pub fn names(&self) -> Vec<String> {
         let mut names = vec![String::new(); self.policies.len()];
         self.policies.iter().for_each(|policy| names[usize::from(policy.place)].clone_from(&policy.name));
         names
     }
+
+    /// Bytes of one shard's journal, beside a budget of so many.
+    pub fn journal_bytes(&self, budget: u64) -> u64 {
+        let bytes = self.journal_bytes.unwrap_or(JOURNAL_BYTES_DEFAULT.min(budget / JOURNAL_PART));
+        bytes / self.shards as u64
+    }
 }
+
+/// Some 1.2 million decisions.
+const JOURNAL_BYTES_DEFAULT: u64 = 64 << 20;
+/// The part of the budget that the default does not exceed: data needs the memory more.
+const JOURNAL_PART: u64 = 16;
 
 pub const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longer waits are refused: a slip of the pen, and more than any store holds.
@@ -119,6 +146,8 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
+    let cuts = Arc::new(cuts_of(&policies));
+    weight_lint::lint(&section, podgate.weights, strategy == Strategy::TraceComplete, &policies);
     let settings = SamplingSettings {
         strategy,
         decision_wait,
@@ -139,6 +168,10 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         leaves: Arc::new(policy_check.leaves.finish()),
         asks_for_runs,
         meters: Arc::new(policy_check.meters),
+        journal_bytes: podgate.journal_bytes,
+        weights: podgate.weights,
+        weight_attributes: podgate.weight_attributes,
+        cuts,
     };
     section.finish();
     (errors(&cx.checks.diagnostics) == errors_before).then_some(settings)
@@ -184,6 +217,9 @@ fn check_cache(section: &Section<'_>, strategy: Strategy) -> (usize, usize) {
 #[derive(Default)]
 struct Own {
     max_bytes: Option<u64>,
+    journal_bytes: Option<u64>,
+    weights: WeightMode,
+    weight_attributes: bool,
     fallback: Fallback,
     invert: Option<InvertMeaning>,
 }
@@ -193,11 +229,17 @@ fn check_podgate(section: &Section<'_>) -> Own {
     own.choice("on_pressure", &[("decide_early", ())]);
     let checked = Own {
         max_bytes: own.bytes("max_bytes"),
+        journal_bytes: own.bytes("journal_bytes"),
+        weights: own.choice("weights", &WEIGHT_MODES).unwrap_or_default(),
+        weight_attributes: own.bool("weight_attributes").unwrap_or(false),
         fallback: own.choice("default", &[("keep", Fallback::Keep), ("drop", Fallback::Drop)]).unwrap_or_default(),
         invert: own.choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)]),
     };
     if checked.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
         own.invalid::<()>("max_bytes", "too small to hold anything", "4MiB or more");
+    }
+    if checked.weight_attributes && !checked.weights.is_on() {
+        own.without_effect("weight_attributes", "`weights` is off");
     }
     if checked.invert == Some(InvertMeaning::Veto) {
         let message = "`invert_match` has the meaning it had before v0.144: a match vetoes the trace";
@@ -207,6 +249,8 @@ fn check_podgate(section: &Section<'_>) -> Own {
     checked
 }
 
+const WEIGHT_MODES: [(&str, WeightMode); 3] =
+    [("off", WeightMode::Off), ("th", WeightMode::Th), ("auto", WeightMode::Auto)];
 const MAX_BYTES_MIN: u64 = 4 << 20;
 
 fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy> {

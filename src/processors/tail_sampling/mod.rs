@@ -16,16 +16,19 @@
 pub mod clock;
 pub mod config;
 pub mod decided;
+pub mod durable;
 pub mod engine;
 pub mod held;
 mod instance_lint;
+pub mod journal;
 pub mod policies;
 pub mod release;
 pub mod report;
 pub mod shard;
 pub mod stage;
+mod weight_lint;
+pub mod weights;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::data::payload::Signal;
@@ -60,8 +63,12 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ProcessorPlan>> {
 }
 
 impl ProcessorPlan for Plan {
+    fn forgets_senders(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: StageContext, next: Next) -> Stage {
-        let sampler = Arc::new(Sampler::new(&self.0, cx, next));
+        let sampler = Sampler::new(&self.0, cx, next);
         Stage::Consumer { consumer: sampler.clone(), component: Some(sampler) }
     }
 

@@ -10,7 +10,10 @@ use crate::core::data::payload::Payload;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
 use crate::core::stage::tasks::Pulse;
+use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::SamplerClock;
+use crate::processors::tail_sampling::durable::VerdictLog;
+use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
 use crate::processors::tail_sampling::engine::{Engine, Held};
 use crate::processors::tail_sampling::held::account::{ByteAccount, Delivering};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
@@ -33,6 +36,8 @@ pub struct ShardRequest {
     pub groups: Vec<Arc<HeldGroup>>,
     /// For each item the next one of its run.
     pub links: Vec<u32>,
+    /// When it arrived, if that was in an earlier process.
+    pub since: Option<UnixNanos>,
 }
 
 /// Whether a trace is held here. Its asker may have gone when the answer comes.
@@ -53,6 +58,8 @@ pub struct HeldTrace {
 pub enum Arrival {
     Spans(ShardMessage),
     Question(Question),
+    /// Of an earlier process.
+    Verdicts(Vec<LoggedVerdict>),
     /// Nothing comes after this.
     Drain {
         deadline: Instant,
@@ -65,6 +72,8 @@ const DECISIONS_A_STEP: usize = 2048;
 
 pub struct Shard {
     pub core: Engine,
+    /// Where verdicts stand before they are carried out.
+    pub log: Option<VerdictLog>,
     pub clock: SamplerClock,
     pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
@@ -107,6 +116,7 @@ impl Shard {
                 match arrival {
                     Arrival::Spans(message) => self.accept(message),
                     Arrival::Question(question) => self.tell(question),
+                    Arrival::Verdicts(verdicts) => verdicts.iter().for_each(|verdict| self.core.remember(verdict)),
                     Arrival::Drain { deadline } => drain_by = Some(deadline),
                 }
             }
@@ -115,7 +125,20 @@ impl Shard {
                 return self.drain(deadline, &pulse).await;
             }
             more_due = self.decide_due();
+            self.log_verdicts(&pulse, None).await;
         }
+    }
+
+    /// Returns when the verdicts since the last time are on disk, or cannot be for now; nothing of them is handed on before.
+    async fn log_verdicts(&mut self, pulse: &Pulse, deadline: Option<Instant>) {
+        let Some(log) = &mut self.log else { return };
+        let waiting = self.core.take_to_log();
+        if waiting.is_none() && log.is_clear() {
+            return;
+        }
+        let waiting = waiting.unwrap_or_default();
+        log.keep(&waiting.verdicts, self.clock.now(), pulse, deadline).await;
+        waiting.carry_out();
     }
 
     /// Decides what is due, as long as its verdicts can be carried out; true when more is left to do at once.
@@ -164,7 +187,10 @@ impl Shard {
         let ShardMessage { request, runs, cost } = message;
         let incoming =
             AdmittedRequest { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
-        self.core.accept(incoming, &runs, now);
+        match request.since {
+            Some(since) => self.core.accept_since(incoming, &runs, (since, now)),
+            None => self.core.accept(incoming, &runs, now),
+        }
         self.settle();
         self.account.unreserve(cost);
         let excess = self.account.excess();
@@ -179,6 +205,7 @@ impl Shard {
         self.core.tidy(self.clock.now());
         self.settle();
         self.metrics.take(&mut self.core.counts);
+        self.core.journal.publish();
     }
 
     fn settle(&mut self) {
@@ -203,6 +230,7 @@ impl Shard {
             pulse.beat();
             left = self.core.finish(self.clock.now(), DECISIONS_A_STEP);
             self.step();
+            self.log_verdicts(pulse, Some(deadline)).await;
             let Some(parcel) = self.core.take_parcel() else { continue };
             let Ok(Ok(permit)) = tokio::time::timeout_at(deadline, shipments.reserve()).await else {
                 self.core.return_parcel(parcel);

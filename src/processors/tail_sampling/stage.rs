@@ -1,31 +1,38 @@
 //! The stage: admits requests into the shards' queues, refuses when the account is full, and owns the tasks.
 //!
 //! A request is accepted as a whole or refused as a whole: room is reserved and a place in every queue concerned is held
-//! before anything is sent. Ok means stored in memory.
+//! before anything is sent. Ok means stored in memory, or on disk where the gateway has a log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::core::data::budget::Ticket;
 use crate::core::data::payload::{Payload, Signal};
-use crate::core::data::settlement::{ItemEnd, Share};
+use crate::core::data::settlement::{ItemEnd, Loan, Share};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::offload::Aside;
 use crate::core::report::stats::Flow;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::{Consumed, Consumer, Next};
+use crate::core::stage::durable::Remember;
 use crate::core::stage::factory::StageContext;
 use crate::core::stage::host::Host;
+use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::config::{Overflow, SamplingSettings};
+use crate::processors::tail_sampling::durable::verdicts::{LoggedVerdict, decode};
+use crate::processors::tail_sampling::durable::{SamplerLog, VerdictLog};
 use crate::processors::tail_sampling::engine::{Bounds, Engine};
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::held::admission::{Admission, Admitted, SpanGroup};
+use crate::processors::tail_sampling::held::admission::{Admission, Admitted, HeldGroup, SpanGroup, shard_of};
+use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
 use crate::processors::tail_sampling::policies::meter::RateMeters;
 use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDelivery};
 use crate::processors::tail_sampling::report::metrics::Metrics;
@@ -49,6 +56,8 @@ type Parts = (Shard, mpsc::Receiver<Arrival>, TraceDelivery, mpsc::Receiver<Ship
 
 pub struct Sampler {
     settings: SamplingSettings,
+    /// Where what is held stands on disk as well.
+    log: Option<SamplerLog>,
     host: Arc<Host>,
     path: String,
     pipeline: String,
@@ -64,7 +73,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn new(settings: &SamplingSettings, cx: StageContext, next: Next) -> Sampler {
+    pub fn new(settings: &SamplingSettings, cx: StageContext, next: Next) -> Arc<Sampler> {
         let host = cx.build.host.clone();
         let processor = cx.build.id.to_string();
         let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
@@ -73,18 +82,25 @@ impl Sampler {
         let deadline = watch::Sender::new(None);
         let clock = SamplerClock::start();
         let meters = Arc::new(RateMeters::new(&settings.meters, clock.now()));
-        let (mut arrivals, mut shards) = (Vec::new(), Vec::new());
+        let taker = format!("{}/{}", cx.build.path, cx.pipeline);
+        let log = SamplerLog::of(&host.logs, &cx.exporters, &taker, settings.decision_wait);
+        let (mut arrivals, mut shards, mut journals) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..settings.shards {
             let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
             let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
-            let shard = Shard {
-                core: Engine::new(
-                    settings.clone(),
-                    meters.clone(),
-                    bounds(settings, &account),
-                    RandomState::default(),
-                    (clock.now(), Instant::now),
-                ),
+            let journal = journal(settings, &host);
+            journals.push(journal.clone());
+            let mut core = Engine::new(
+                settings.clone(),
+                meters.clone(),
+                bounds(settings, &account),
+                RandomState::default(),
+                (clock.now(), Instant::now),
+            );
+            log.iter().for_each(|_| core.log_verdicts());
+            let mut shard = Shard {
+                core,
+                log: log.clone().map(VerdictLog::new),
                 clock,
                 account: account.clone(),
                 metrics: metrics.clone(),
@@ -93,6 +109,7 @@ impl Sampler {
                 settled_traces: 0,
                 deciding: Duration::ZERO,
             };
+            shard.core.journal = DecisionJournal::new(journal);
             let delivery =
                 TraceDelivery { next: next.clone(), metrics: metrics.clone(), deadline: deadline.subscribe() };
             arrivals.push(queue);
@@ -103,10 +120,13 @@ impl Sampler {
             pipeline: cx.pipeline.clone(),
             account: account.clone(),
             metrics: metrics.clone(),
+            settings: settings.clone(),
+            journals,
             shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
         };
         page::show(&host, shown);
-        Sampler {
+        let sampler = Arc::new(Sampler {
+            log,
             settings: settings.clone(),
             flow: Flow::of(&host.stats, &processor, Signal::Traces),
             path: cx.build.path,
@@ -119,6 +139,20 @@ impl Sampler {
             deadline,
             unstarted: Mutex::new(Some(shards)),
             tasks: Mutex::default(),
+        });
+        let back = Arc::new(Recovering(Arc::downgrade(&sampler)));
+        sampler.log.iter().for_each(|log| log.register(&sampler.host.logs, &back));
+        sampler
+    }
+
+    /// Verdicts of an earlier process, to the shards that own the traces.
+    pub async fn remember(&self, verdicts: Vec<LoggedVerdict>) {
+        let mut parts: Vec<Vec<LoggedVerdict>> = self.arrivals.iter().map(|_| Vec::new()).collect();
+        let shards = parts.len();
+        verdicts.into_iter().for_each(|verdict| parts[shard_of(&verdict.trace_id, shards)].push(verdict));
+        for (queue, part) in self.arrivals.iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
+            // A shard that is gone decides nothing.
+            _ = queue.send(Arrival::Verdicts(part)).await;
         }
     }
 
@@ -146,16 +180,37 @@ impl Sampler {
         })?;
         let room = self.reserve(admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
         let places = self.places(&admitted).await?;
+        let (loan, share, since) = self.log_it(&mut payload, &admitted.groups).await?;
         // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
         room.keep();
         self.count(&admitted, payload.items);
-        own(&admitted, std::mem::take(&mut payload.share));
-        let request = Arc::new(ShardRequest { payload, groups: admitted.groups, links: admitted.links });
+        own(&admitted, share);
+        loan.into_iter().for_each(Loan::accept);
+        let request = Arc::new(ShardRequest { payload, groups: admitted.groups, links: admitted.links, since });
         for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
             let cost = runs.iter().map(SpanGroup::cost).sum();
             place.send(Arrival::Spans(ShardMessage { request: request.clone(), runs, cost }));
         }
         Ok(())
+    }
+
+    /// Returns when the request is on disk, where the sampler has a log: its share, and when it arrived if it is one of an
+    /// earlier process. Which spans a verdict ends is not told apart, so positions are forgotten.
+    async fn log_it(
+        &self,
+        payload: &mut Payload,
+        groups: &[Arc<HeldGroup>],
+    ) -> Result<(Option<Loan>, Share, Option<UnixNanos>), ConsumeError> {
+        let mut share = std::mem::take(&mut payload.share);
+        if share.is_logged() {
+            share.forget_positions();
+            return Ok((None, share, Some(payload.origin.arrived_at)));
+        }
+        let Some(log) = self.log.as_ref().filter(|_| share.items() > 0) else { return Ok((None, share, None)) };
+        payload.share = share;
+        let record = log.append(payload, groups).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
+        let (loan, share) = std::mem::take(&mut payload.share).log(record, false);
+        Ok((Some(loan), share, None))
     }
 
     /// Reserves room, waiting for it only where the configuration says so.
@@ -274,6 +329,30 @@ impl Consumer for Sampler {
     }
 }
 
+/// The sampler as what an earlier process left meets it.
+struct Recovering(Weak<Sampler>);
+
+impl Consumer for Recovering {
+    fn consume(&self, payload: Payload) -> Consumed<'_> {
+        Box::pin(async move {
+            match self.0.upgrade() {
+                Some(sampler) => sampler.consume(payload).await,
+                None => Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down")),
+            }
+        })
+    }
+}
+
+impl Remember for Recovering {
+    fn remember(&self, body: Bytes) -> Task<'_, ()> {
+        Box::pin(async move {
+            if let Some(sampler) = self.0.upgrade() {
+                sampler.remember(decode(&body)).await;
+            }
+        })
+    }
+}
+
 impl Component for Sampler {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         self.spawn();
@@ -283,6 +362,12 @@ impl Component for Sampler {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(self.finish(deadline))
     }
+}
+
+/// The journal of one shard, which claims its memory as it grows.
+fn journal(settings: &SamplingSettings, host: &Host) -> Arc<JournalRing> {
+    let ticket = || host.budget.take(0).unwrap_or_else(|_| Ticket::free());
+    JournalRing::new(settings.journal_bytes(host.budget.hard()), ticket)
 }
 
 /// A trace larger than this share of the account is decided at once.

@@ -14,7 +14,7 @@ use crate::receivers::otlp::fault::RequestFault;
 use crate::receivers::otlp::intake::{Notation, ReadRequest, no_pipeline};
 use crate::receivers::otlp::reply::Accepted;
 use crate::receivers::otlp::report::refusals::AskedFor;
-use crate::receivers::otlp::service::{METHODS, OtlpService};
+use crate::receivers::otlp::state::{METHODS, OtlpService};
 
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 

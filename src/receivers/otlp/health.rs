@@ -4,14 +4,13 @@
 //! names are the collector services; one whose signal has no pipeline does not serve. It knows the readiness that the
 //! gateway set and no component's state. Answers are given while memory is short, too: they hold none of it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
+use futures_util::stream;
+use futures_util::stream::Stream;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
 use http_body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::core::data::origin::Transport;
@@ -31,29 +30,14 @@ use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::receivers::otlp::fault::RequestFault;
 use crate::receivers::otlp::report::refusals::AskedFor;
-use crate::receivers::otlp::service::{METHODS, OtlpService};
+use crate::receivers::otlp::state::{METHODS, OtlpService, WATCHES_MAX};
 
 /// Longest request: names of services are shorter by far.
 const REQUEST_BYTES_MAX: usize = 1 << 10;
-/// Watches that go on at the same time, all doors of a receiver together; one takes about as much as a connection's head.
-const WATCHES_MAX: usize = 256;
+
 /// Of those, on one connection. A client needs one for each service that it balances.
 const WATCHES_PER_CONNECTION_MAX: usize = 8;
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
-
-/// What health is told from, and the places of those who watch it.
-pub struct Health {
-    ready: watch::Receiver<bool>,
-    stop: Stop,
-    watches: Arc<Semaphore>,
-}
-
-impl Health {
-    /// `ready` is the gateway's own word; `stop` ends the watches with the receiver.
-    pub fn new(ready: watch::Receiver<bool>, stop: Stop) -> Health {
-        Health { ready, stop, watches: Arc::new(Semaphore::new(WATCHES_MAX)) }
-    }
-}
 
 /// Whether a gRPC request is of this service.
 pub fn is_asked<B>(request: &Request<B>) -> bool {

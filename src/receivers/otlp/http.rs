@@ -14,7 +14,7 @@ use crate::receivers::otlp::fault::RequestFault;
 use crate::receivers::otlp::intake::{Notation, ReadRequest, no_pipeline};
 use crate::receivers::otlp::reply::Accepted;
 use crate::receivers::otlp::report::refusals::AskedFor;
-use crate::receivers::otlp::service::OtlpService;
+use crate::receivers::otlp::state::OtlpService;
 
 /// The encoding of a request's message, in which its answer is written too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

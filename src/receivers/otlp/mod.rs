@@ -11,6 +11,7 @@
 //! A request is never decoded beyond its envelope here. What sockets and bodies may cost is `net`'s business; what a
 //! failure is called on the wire stands in `fault`; the way of a request through the receiver in `intake`.
 
+mod certificates;
 mod config;
 mod cors;
 mod fault;
@@ -21,9 +22,10 @@ mod intake;
 mod reply;
 mod report;
 mod service;
+mod state;
 mod unread;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,6 +34,7 @@ use tokio::time::Instant;
 
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
+use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::offload::Aside;
 use crate::core::report::status::State;
@@ -46,13 +49,15 @@ use crate::net::server::admission::report::{ConnectionMetrics, Throttle};
 use crate::net::server::background::Leftovers;
 use crate::net::server::listen::{BoundAddresses, Listener};
 use crate::net::server::node_addresses::Home;
+use crate::net::server::tls::source::TlsFiles;
+use crate::receivers::otlp::certificates::CertificateWatch;
 use crate::receivers::otlp::config::{Door, OtlpConfig};
-use crate::receivers::otlp::health::Health;
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::report::first_data::FirstRequests;
 use crate::receivers::otlp::report::metrics::ReceiverMetrics;
 use crate::receivers::otlp::report::refusals::Refusals;
-use crate::receivers::otlp::service::{OtlpService, Shared};
+use crate::receivers::otlp::service::Shared;
+use crate::receivers::otlp::state::{Health, OtlpService};
 
 /// Wait for calls whose client has gone, once every connection has ended.
 const LEFTOVERS_GRACE: Duration = Duration::from_millis(200);
@@ -94,6 +99,23 @@ struct OtlpReceiver {
     running: Mutex<Option<Running>>,
 }
 
+/// A door that is open, and what its connections are secured by.
+struct Bound {
+    door: Door,
+    listener: Listener,
+    tls: Option<Arc<TlsFiles>>,
+}
+
+/// Reads the certificates of a door that has a `tls` block.
+async fn secured(door: &Door) -> Result<Option<Arc<TlsFiles>>, StartError> {
+    let Some(keys) = &door.tls else { return Ok(None) };
+    TlsFiles::open(keys.clone()).await.map(Some).map_err(|why| StartError {
+        component: format!("{}::tls", door.path),
+        message: why,
+        help: Some("the files are read when podgate starts; mount the secret that holds them".to_owned()),
+    })
+}
+
 struct Running {
     doors: Vec<JoinHandle<()>>,
     leftovers: Arc<Leftovers>,
@@ -101,21 +123,22 @@ struct Running {
 
 impl OtlpReceiver {
     /// Binds every door before any of them serves.
-    async fn bind(&self) -> Result<Vec<(Door, Listener)>, StartError> {
+    async fn bind(&self) -> Result<Vec<Bound>, StartError> {
         let mut bound = Vec::new();
         for door in &self.config.doors {
+            let tls = secured(door).await?;
             let listener =
                 door.endpoint.bind_when_free(&self.cx.host, &door.path).await.map_err(|error| StartError {
                     component: door.path.clone(),
                     message: format!("cannot listen on {}: {error}", door.endpoint),
                     help: Some(cure(&error).to_owned()),
                 })?;
-            bound.push((door.clone(), listener));
+            bound.push(Bound { door: door.clone(), listener, tls });
         }
         Ok(bound)
     }
 
-    fn open(&self, bound: Vec<(Door, Listener)>) {
+    fn open(&self, bound: Vec<Bound>) {
         let host = &self.cx.host;
         let id = self.cx.id.to_string();
         let leftovers = Leftovers::new();
@@ -139,12 +162,18 @@ impl OtlpReceiver {
         let addresses = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
         let mut doors = Vec::new();
-        for (door, listener) in bound {
+        for Bound { door, listener, tls } in bound {
             let address = listener.local_addr();
             if let Some(address) = address {
                 addresses.set(&door.path, address);
             }
-            tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, "listening");
+            let is_secured = tls.is_some();
+            tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, tls = is_secured, "listening");
+            if let Some(files) = &tls {
+                let watch = CertificateWatch::new(&door.path, files.clone(), &host.stats, host.status.clone());
+                let (name, stop) = (format!("{}::tls", door.path), self.stop.subscribe());
+                doors.push(host.tasks.spawn(&name, |pulse| watch.run(stop, pulse)));
+            }
             let server = Arc::new(Server {
                 gate: ConnectionLimit::new(Caps {
                     all: door.limits.connections_max,
@@ -160,12 +189,13 @@ impl OtlpReceiver {
                 charges: charges.clone(),
                 opened,
                 limits: door.limits,
+                tls,
             });
             report::peers::show(host, &server.gate);
             let (service, stop) = (service.clone(), self.stop.subscribe());
             doors.push(host.tasks.spawn(&door.path, |pulse| run(server, listener, service, stop, pulse)));
         }
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { doors, leftovers });
+        *self.running.locked() = Some(Running { doors, leftovers });
     }
 }
 
@@ -191,7 +221,7 @@ impl Component for OtlpReceiver {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             self.stop.send_replace(Some(deadline));
-            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let running = self.running.locked().take();
             let Some(running) = running else { return };
             for door in running.doors {
                 // A door that panicked has told the gateway itself.

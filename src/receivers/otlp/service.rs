@@ -9,28 +9,14 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, Response, Version};
 
-use crate::core::data::origin::{Origin, Transport};
-use crate::core::data::payload::Signal;
-use crate::core::time::UnixNanos;
+use crate::core::data::origin::Transport;
 use crate::net::grpc;
 use crate::net::server::accept::{Responding, Service};
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::RequestBody;
-use crate::otlp::fields::{collector_logs, collector_metrics, collector_profiles, collector_trace};
-use crate::receivers::otlp::config::Protocols;
 use crate::receivers::otlp::fault::RequestFault;
-use crate::receivers::otlp::health::Health;
-use crate::receivers::otlp::intake::Intake;
-use crate::receivers::otlp::report::refusals::Refusals;
+use crate::receivers::otlp::state::OtlpService;
 use crate::receivers::otlp::{grpc as grpc_door, health, http as http_door};
-
-/// What all requests of a receiver share.
-pub struct OtlpService {
-    pub intake: Intake,
-    pub protocols: Protocols,
-    pub refusals: Refusals,
-    pub health: Health,
-}
 
 /// Cheap to clone: one pointer per request.
 #[derive(Clone)]
@@ -56,7 +42,7 @@ impl Service for Shared {
             service.intake.counts.request(transport);
             response.unwrap_or_else(|_panic| {
                 service.intake.counts.panicked();
-                service.panicked(content_type.filter(|_| speaks_grpc && http2))
+                panicked(content_type.filter(|_| speaks_grpc && http2))
             })
         })
     }
@@ -78,39 +64,11 @@ impl Service for Shared {
     }
 }
 
-impl OtlpService {
-    fn panicked(&self, grpc_content_type: Option<HeaderValue>) -> Response<AnswerBody> {
-        match grpc_content_type {
-            Some(content_type) => grpc::failure(&RequestFault::Panicked.status(), content_type),
-            None => http_door::failure(http_door::BodyEncoding::Json, &RequestFault::Panicked, &HeaderMap::new()),
-        }
-    }
-
-    /// Facts of the sender, taken before the body is read.
-    pub fn origin(&self, transport: Transport, headers: &HeaderMap, body: &mut RequestBody) -> Origin {
-        if let Some(name) = self.tenant(headers, body) {
-            body.set_tenant(name);
-        }
-        let connection = body.connection();
-        let mut origin =
-            Origin::new(connection.peer, connection.number, connection.accepted_at, UnixNanos::now(), transport);
-        if self.protocols.include_metadata(transport) {
-            let texts = headers.iter().filter_map(|(name, value)| {
-                let value = value.to_str().ok()?;
-                Some((name.as_str().to_owned(), value.to_owned()))
-            });
-            origin.headers = texts.collect();
-        }
-        origin
-    }
-
-    /// Who shares memory with others: a header's value when configured, else the pod behind the address when known.
-    fn tenant(&self, headers: &HeaderMap, body: &RequestBody) -> Option<Arc<str>> {
-        let header = self.protocols.tenant_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
-        header.map(Arc::from).or_else(|| {
-            let peer = body.connection().peer?;
-            self.intake.host.peer_identity.get()?.identify(peer.ip())
-        })
+/// The answer to a request whose task panicked.
+fn panicked(grpc_content_type: Option<HeaderValue>) -> Response<AnswerBody> {
+    match grpc_content_type {
+        Some(content_type) => grpc::failure(&RequestFault::Panicked.status(), content_type),
+        None => http_door::failure(http_door::BodyEncoding::Json, &RequestFault::Panicked, &HeaderMap::new()),
     }
 }
 
@@ -122,14 +80,6 @@ fn is_grpc(headers: &HeaderMap) -> bool {
             && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
     })
 }
-
-/// Signals with the name of their gRPC service's Export method.
-pub const METHODS: [(&str, Signal); 4] = [
-    (collector_trace::trace_service::EXPORT, Signal::Traces),
-    (collector_metrics::metrics_service::EXPORT, Signal::Metrics),
-    (collector_logs::logs_service::EXPORT, Signal::Logs),
-    (collector_profiles::profiles_service::EXPORT, Signal::Profiles),
-];
 
 #[cfg(test)]
 mod tests {

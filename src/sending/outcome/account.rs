@@ -1,22 +1,26 @@
 //! The account of one exporter: settlement, counters and the last line's losses move together, so that they never disagree.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::core::data::payload::Signal;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
+use crate::core::lock::Locked;
 use crate::sending::outcome::tally::{Lost, Tally};
 use crate::sending::report::metrics::ExporterMetrics;
 
 pub struct ExporterAccount {
     pub meters: ExporterMetrics,
     losses: Losses,
+    /// Cut off, and in a log on disk.
+    on_disk: AtomicU64,
 }
 
 impl ExporterAccount {
     pub fn new(meters: ExporterMetrics) -> ExporterAccount {
-        ExporterAccount { meters, losses: Losses::default() }
+        ExporterAccount { meters, losses: Losses::default(), on_disk: AtomicU64::new(0) }
     }
 
     /// Every item of the tally ends, once.
@@ -25,8 +29,11 @@ impl ExporterAccount {
             self.meters.of(signal).sent.add(tally.delivered);
         }
         tally.delivered_share.end(ItemEnd::Delivered);
-        for Lost { reason, words, items, share } in tally.lost {
-            self.lost(signal, reason, items);
+        for lost in tally.lost {
+            let staying = lost.staying().min(lost.items);
+            self.on_disk.fetch_add(staying, Ordering::Relaxed);
+            let Lost { reason, words, items, share } = lost;
+            self.lost(signal, reason, items - staying);
             share.end(ItemEnd::Dropped(reason, &words));
         }
     }
@@ -39,6 +46,10 @@ impl ExporterAccount {
 
     /// The exporter's last line; says it once.
     pub fn say_losses(&self, path: &str, endpoint: &str) {
+        let items = self.on_disk.swap(0, Ordering::Relaxed);
+        if items > 0 {
+            tracing::info!(exporter = path, endpoint, items, "stopped, what was not delivered is held on disk");
+        }
         self.losses.say(path, endpoint);
     }
 }
@@ -52,7 +63,7 @@ struct Losses {
 
 impl Losses {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(Signal, Reason), u64>> {
-        self.lost.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.lost.locked()
     }
 
     fn add(&self, signal: Signal, reason: Reason, items: u64) {

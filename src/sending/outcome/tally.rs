@@ -2,7 +2,7 @@
 //!
 //! While nothing was taken a tally can still be thrown away: then the items are the caller's again.
 
-use crate::core::data::settlement::Share;
+use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::error::{ConsumeError, Reason};
 
 /// Losses of a delivery that are told apart; further ones join the last.
@@ -16,6 +16,13 @@ pub struct Lost {
     pub words: String,
     pub items: u64,
     pub share: Share,
+}
+
+impl Lost {
+    /// Items that stand in a log on disk and stay there for the next start.
+    pub fn staying(&self) -> u64 {
+        self.share.staying(ItemEnd::Dropped(self.reason, ""))
+    }
 }
 
 /// What became of a payload's items. What is neither delivered nor lost here is kept by the deliverer, which ends it later.
@@ -64,6 +71,11 @@ impl Tally {
 
     pub fn lost_items(&self) -> u64 {
         self.lost.iter().map(|lost| lost.items).sum()
+    }
+
+    /// Those of them that do not stay in a log on disk.
+    pub fn lost_for_good(&self) -> u64 {
+        self.lost.iter().map(|lost| lost.items - lost.staying().min(lost.items)).sum()
     }
 
     /// Joins the tally of another part.

@@ -66,7 +66,7 @@ impl Default for Options {
             max_bytes: 2 << 30,
             group_wait: Duration::from_millis(5),
             group_bytes: 256 << 10,
-            settle_wait: Duration::from_millis(50),
+            settle_wait: Duration::from_millis(5),
             record_bytes: (64 << 20) + (64 << 10),
             records_max: 500_000,
             salvage: false,

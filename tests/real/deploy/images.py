@@ -4,15 +4,17 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tomllib
 
 from tools import needing, unpack
-from toolbox import ROOT
+from toolbox import ROOT, cache
 
 sys.path.insert(0, str(ROOT / "image"))
 
+import build  # noqa: E402
 import layout  # noqa: E402
 
 BYTES_MAX = 25_000_000
@@ -141,7 +143,38 @@ def the_arm64_image_runs_under_an_emulator(stage, suite):
     demo = runs(["demo", "--duration", "10s", "--format", "json"])
     suite.check("demo runs", demo.returncode == 0 and demo.stdout.strip(), demo.stdout[-500:] + demo.stderr[-500:])
     golden(suite, runs, "arm64", 6)
+    code = compared(stage, suite, "arm64", [emulator])
+    suite.check("its own comparison of memory is in it", code in (folder / "podgate").read_bytes())
     return None
+
+
+def code_of(path):
+    """The first 64 bytes of an object's instructions (ELF, 64 bits, little-endian): the beginning of its first function."""
+    content = path.read_bytes()
+    table, (size, count, names) = struct.unpack_from("<Q", content, 40)[0], struct.unpack_from("<3H", content, 58)
+    sections = [struct.unpack_from("<IIQQQQ", content, table + size * at) for at in range(count)]
+    name_of = lambda section: content[sections[names][4] + section[0] :].split(b"\0", 1)[0]  # noqa: E731
+    text = next(section for section in sections if name_of(section) == b".text")
+    return content[text[4] : text[4] + min(text[5], 64)]
+
+
+def compared(stage, suite, architecture, emulator):
+    """image/memory.c does what memcmp and bcmp are defined to do, and is what the image's binary compares by."""
+    environment = build.tools(cache() / "image-tools")
+    made = build.comparison(architecture, environment)
+    program = stage.folder / f"compare-{architecture}"
+    command = [*build.compiler(architecture, environment), "-O2", "-fno-builtin", "-static", "tests/real/deploy/compare.c", made]
+    subprocess.run([*command, "-o", program], cwd=ROOT, check=True)
+    done = subprocess.run([*emulator, program], capture_output=True, text=True, check=False)
+    suite.check(f"memory is compared as it is defined: {done.stdout.strip()}", done.returncode == 0 and "cases" in done.stdout, done.stderr)
+    return code_of(ROOT / made)
+
+
+@needing("layout")
+def the_image_compares_memory_by_its_own_functions(stage, suite):
+    """image/memory.c against the definition; its instructions are in the image's binary"""
+    code = compared(stage, suite, "amd64", [])
+    suite.check("they are in the image's binary", code in (stage.image / "podgate").read_bytes())
 
 
 def instructions(text):
@@ -203,5 +236,6 @@ ALL = [
     the_same_files_make_the_same_image,
     the_dockerfile_says_what_the_image_is,
     the_image_runs_by_its_own_user,
+    the_image_compares_memory_by_its_own_functions,
     the_arm64_image_runs_under_an_emulator,
 ]

@@ -6,7 +6,7 @@ from playing import play, together, workload
 from tools import needing
 from toolbox import ROOT
 
-FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway")
+FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway", "durable")
 # Which Pod Security level a folder's pods pass.
 RESTRICTED = ("service", "openshift", "gateway")
 # Seconds that podgate may drain (core/limits.rs).

@@ -6,8 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::core::data::settlement::record::LoggedPart;
 use crate::core::data::settlement::share::{Share, SharePart};
-use crate::core::data::settlement::{ItemEnd, LOST_WORDS, Settlement};
+use crate::core::data::settlement::{ItemEnd, ItemRecord, LOST_WORDS, Settlement};
 use crate::core::error::Reason;
 
 /// The items of one request that were lent together.
@@ -15,6 +16,8 @@ use crate::core::error::Reason;
 struct Lent {
     parent: Arc<Settlement>,
     items: u64,
+    /// Position of the first one in the parent's record.
+    at: Option<u32>,
     // Locked for a few instructions.
     state: Mutex<State>,
 }
@@ -104,19 +107,38 @@ pub struct Loan {
 }
 
 impl Loan {
-    pub(super) fn new(mut share: Share, branches: usize) -> (Loan, Vec<Share>) {
+    /// With a record, in which the items stand from position 0 on, what is lent is told there.
+    pub(super) fn new(
+        mut share: Share,
+        branches: usize,
+        record: Option<(Arc<dyn ItemRecord>, bool)>,
+    ) -> (Loan, Vec<Share>) {
         let mut shares: Vec<Share> = (0..branches).map(|_| Share::none()).collect();
+        let mut position = 0u32;
+        let whole = record.as_ref().filter(|(_, placed)| !placed);
+        let whole = whole.map(|(record, _)| LoggedPart::new(record.clone(), (0, u32::MAX), share.items()));
         let lent = share.take_parts().map(|part| {
-            let SharePart { of: parent, items } = part;
+            let SharePart { of: parent, items, at } = part;
+            let (logged, placed) = match &record {
+                Some(_) if whole.is_some() => (whole.clone(), None),
+                Some((record, _)) => {
+                    let from = position;
+                    position = position.saturating_add(u32::try_from(items).unwrap_or(u32::MAX));
+                    (Some(LoggedPart::new(record.clone(), (from, position), items)), Some(from))
+                }
+                // Several branches end an item several times: only the last end is the item's.
+                None => (parent.logged.clone(), at.filter(|_| branches == 1)),
+            };
+            let owns = if record.is_some() { items } else { 0 };
             let (signal, balance) = (parent.signal, parent.balance.clone());
             balance.copied(signal, items * (branches as u64).saturating_sub(1));
             // granted: as many as are configured
             let state = State { accepted: false, lost: 0, done: 0, ended: vec![0; branches] };
-            let lent = Arc::new(Lent { parent, items, state: Mutex::new(state) });
+            let lent = Arc::new(Lent { parent, items, at, state: Mutex::new(state) });
             let settlements = shares.iter_mut().enumerate().map(|(at, share)| {
                 let branch = Some(Branch { lent: lent.clone(), at });
-                let settlement = Settlement::new(balance.clone(), signal, items, branch);
-                share.push(SharePart { of: settlement.clone(), items });
+                let settlement = Settlement::new(balance.clone(), signal, items, (branch, logged.clone()), owns);
+                share.push(SharePart { of: settlement.clone(), items, at: placed });
                 settlement
             });
             let settlements = settlements.collect();
@@ -131,7 +153,7 @@ impl Loan {
         for (lent, branches) in std::mem::take(&mut self.lent) {
             for branch in &branches {
                 // Only a panic behind a branch that had said `Ok` before the others gives something back.
-                branch.end(branch.close(), ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
+                branch.end(branch.close(), None, ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
             }
             lent.accept(&branches);
         }
@@ -151,7 +173,7 @@ impl Loan {
             let back = back.or_else(most).unwrap_or_default();
             for (at, (branch, items)) in branches.iter().zip(&returned).enumerate() {
                 if at != back {
-                    branch.end(*items, ItemEnd::Dropped(reason, "another branch failed as well"));
+                    branch.end(*items, None, ItemEnd::Dropped(reason, "another branch failed as well"));
                 }
             }
             let mine = returned.get(back).copied().unwrap_or_default().min(lent.items);
@@ -159,7 +181,9 @@ impl Loan {
             if mine < lent.items {
                 lent.parent.finish(lent.items - mine);
             }
-            share.push(SharePart { of: lent.parent.clone(), items: mine });
+            // All of them, or nobody knows which.
+            let at = lent.at.filter(|_| mine == lent.items);
+            share.push(SharePart { of: lent.parent.clone(), items: mine, at });
         }
         share
     }

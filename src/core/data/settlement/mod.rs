@@ -6,6 +6,7 @@
 //! and after the answer it counts as dropped(internal), so nothing is left without an end. The balance is moved here alone.
 
 mod loan;
+mod record;
 mod share;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,9 +17,11 @@ use tokio::sync::Notify;
 use crate::core::data::balance::Balance;
 use crate::core::data::payload::Signal;
 use crate::core::data::settlement::loan::Branch;
+use crate::core::data::settlement::record::LoggedPart;
 use crate::core::error::{ConsumeError, Reason};
 
 pub use crate::core::data::settlement::loan::Loan;
+pub use crate::core::data::settlement::record::{ItemRecord, stays};
 pub use crate::core::data::settlement::share::Share;
 
 /// How items end.
@@ -30,6 +33,8 @@ pub enum ItemEnd<'w> {
     Refused,
     /// With words for whoever asks why: the next hop's own where there are any.
     Dropped(Reason, &'w str),
+    /// Cut off by a stop, and still in a log on disk: the next start takes it up.
+    OnDisk,
 }
 
 /// Items lost for one reason.
@@ -58,6 +63,10 @@ pub struct Settlement {
     /// Items whose share was dropped without an end, with [`CLOSED`].
     returned: AtomicU64,
     branch: Option<Branch>,
+    /// Where its items stand on disk.
+    logged: Option<Arc<LoggedPart>>,
+    /// Items of the record that it answers for; 0 for settlements lent by it, which only name the record.
+    owns: u64,
     abandoned: AtomicBool,
     /// Nobody waits any more, or the last item has ended.
     changed: Notify,
@@ -108,12 +117,12 @@ impl Receipt {
         let returned = self.settlement.close();
         match answer {
             Ok(()) => {
-                self.settlement.end(returned, ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
+                self.settlement.end(returned, None, ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
                 debug_assert!(returned == 0, "a stage said Ok and dropped {returned} items without an end");
             }
-            Err(ConsumeError::Refused { .. }) => self.settlement.end(returned, ItemEnd::Refused),
+            Err(ConsumeError::Refused { .. }) => self.settlement.end(returned, None, ItemEnd::Refused),
             Err(ConsumeError::Rejected { reason, message }) => {
-                self.settlement.end(returned, ItemEnd::Dropped(*reason, message));
+                self.settlement.end(returned, None, ItemEnd::Dropped(*reason, message));
             }
         }
     }
@@ -123,7 +132,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.answered {
             let returned = self.settlement.close();
-            self.settlement.end(returned, ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
+            self.settlement.end(returned, None, ItemEnd::Dropped(Reason::INTERNAL, LOST_WORDS));
         }
     }
 }
@@ -143,12 +152,39 @@ impl Settlement {
     /// Counts items of a request as received. The share answers for all of them.
     pub fn receive(balance: &Arc<Balance>, signal: Signal, items: u64) -> (Receipt, Share) {
         balance.received(signal, items);
-        let settlement = Settlement::new(balance.clone(), signal, items, None);
-        (Receipt { settlement: settlement.clone(), answered: false }, Share::of(settlement, items))
+        let settlement = Settlement::new(balance.clone(), signal, items, (None, None), 0);
+        (Receipt { settlement: settlement.clone(), answered: false }, Share::of(settlement, items, None))
     }
 
-    fn new(balance: Arc<Balance>, signal: Signal, items: u64, branch: Option<Branch>) -> Arc<Settlement> {
+    /// Counts items of a record as received again, after a restart: those in `left`, ranges of positions that ascend. They
+    /// stand on disk already.
+    pub fn recover(
+        balance: &Arc<Balance>,
+        signal: Signal,
+        record: Arc<dyn ItemRecord>,
+        left: &[(u32, u32)],
+    ) -> (Receipt, Share) {
+        let items = left.iter().map(|(from, to)| u64::from(to.saturating_sub(*from))).sum();
+        balance.received(signal, items);
+        let logged = LoggedPart::new(record, (0, u32::MAX), items);
+        let settlement = Settlement::new(balance.clone(), signal, items, (None, Some(logged)), items);
+        let mut share = Share::none();
+        for (from, to) in left {
+            share.join(Share::of(settlement.clone(), u64::from(to.saturating_sub(*from)), Some(*from)));
+        }
+        (Receipt { settlement, answered: false }, share)
+    }
+
+    fn new(
+        balance: Arc<Balance>,
+        signal: Signal,
+        items: u64,
+        (branch, logged): (Option<Branch>, Option<Arc<LoggedPart>>),
+        owns: u64,
+    ) -> Arc<Settlement> {
         Arc::new(Settlement {
+            logged,
+            owns,
             signal,
             balance,
             open: AtomicU64::new(items),
@@ -222,11 +258,12 @@ impl Settlement {
         }
     }
 
-    /// Gives items an end, in the balance and for whoever watches.
-    fn end(&self, items: u64, end: ItemEnd<'_>) {
+    /// Gives items an end, in the balance, on disk and for whoever watches. `at`: the first one's position in the record.
+    fn end(&self, items: u64, at: Option<u32>, end: ItemEnd<'_>) {
         if items == 0 {
             return;
         }
+        let end = self.logged.as_ref().map_or(end, |logged| logged.end(at, items, end));
         self.balance.end(self.signal, items, end);
         if let ItemEnd::Dropped(reason, words) = end
             && !reason.is_on_purpose()
@@ -254,6 +291,9 @@ impl Settlement {
             branch.ended(items);
         }
         if before == items {
+            if let Some(logged) = self.logged.as_ref().filter(|_| self.owns > 0) {
+                logged.whole(self.owns);
+            }
             self.changed.notify_waiters();
         }
     }
@@ -262,7 +302,7 @@ impl Settlement {
     fn give_back(&self, items: u64) {
         if self.returned.fetch_add(items, Ordering::AcqRel) & CLOSED != 0 {
             let reason = self.balance.reason_of_orphans();
-            self.end(items, ItemEnd::Dropped(reason, LOST_WORDS));
+            self.end(items, None, ItemEnd::Dropped(reason, LOST_WORDS));
         }
     }
 

@@ -3,12 +3,27 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::core::data::settlement::{ItemEnd, Loan, Settlement};
+use crate::core::data::settlement::{ItemEnd, ItemRecord, Loan, Settlement, stays};
 
 #[derive(Debug)]
 pub(super) struct SharePart {
     pub(super) of: Arc<Settlement>,
     pub(super) items: u64,
+    /// The first one's position in a record on disk, the others following it; `None` where it is not known, or there is
+    /// no record.
+    pub(super) at: Option<u32>,
+}
+
+impl SharePart {
+    /// The position behind the last item.
+    fn end(&self) -> Option<u32> {
+        self.at?.checked_add(u32::try_from(self.items).ok()?)
+    }
+
+    /// Whether items that follow these can be told by the same words.
+    fn goes_on_with(&self, next: &SharePart) -> bool {
+        Arc::ptr_eq(&self.of, &next.of) && (self.at.is_none() == next.at.is_none()) && self.end() == next.at
+    }
 }
 
 /// Items that somebody answers for. One request is the usual case and allocates nothing; merged payloads have a part for
@@ -26,8 +41,8 @@ impl Share {
         Share::default()
     }
 
-    pub(super) fn of(settlement: Arc<Settlement>, items: u64) -> Share {
-        let first = (items > 0).then_some(SharePart { of: settlement, items });
+    pub(super) fn of(settlement: Arc<Settlement>, items: u64, at: Option<u32>) -> Share {
+        let first = (items > 0).then_some(SharePart { of: settlement, items, at });
         Share { first, rest: VecDeque::new() }
     }
 
@@ -54,7 +69,7 @@ impl Share {
 
     /// Every item ends so.
     pub fn end(mut self, end: ItemEnd<'_>) {
-        self.take_parts().for_each(|part| part.of.end(part.items, end));
+        self.take_parts().for_each(|part| part.of.end(part.items, part.at, end));
     }
 
     pub(super) fn push(&mut self, part: SharePart) {
@@ -62,7 +77,7 @@ impl Share {
             return;
         }
         match self.rest.back_mut().or(self.first.as_mut()) {
-            Some(last) if Arc::ptr_eq(&last.of, &part.of) => last.items += part.items,
+            Some(last) if last.goes_on_with(&part) => last.items += part.items,
             Some(_) => self.rest.push_back(part),
             None => self.first = Some(part),
         }
@@ -76,8 +91,7 @@ impl Share {
     /// Joins the share of items in no order: what belongs to one request stays together.
     pub fn gather(&mut self, mut other: Share) {
         for part in other.take_parts() {
-            let known = self.parts_mut().find(|known| Arc::ptr_eq(&known.of, &part.of));
-            if let Some(known) = known {
+            if let Some(known) = self.parts_mut().find(|known| known.goes_on_with(&part)) {
                 known.items += part.items;
                 continue;
             }
@@ -91,8 +105,10 @@ impl Share {
         while items > 0 {
             let Some(first) = &mut self.first else { break };
             if first.items > items {
+                let whole = SharePart { of: first.of.clone(), items, at: first.at };
                 first.items -= items;
-                front.push(SharePart { of: first.of.clone(), items });
+                first.at = whole.end();
+                front.push(whole);
                 break;
             }
             items -= first.items;
@@ -115,8 +131,12 @@ impl Share {
             seen += u128::from(part.items);
             let due = (items * seen / total - given) as u64;
             given += u128::from(due);
+            if due > 0 && due < part.items {
+                // Which of them is what nobody knows.
+                part.at = None;
+            }
             part.items -= due;
-            spread.push(SharePart { of: part.of.clone(), items: due });
+            spread.push(SharePart { of: part.of.clone(), items: due, at: part.at });
         }
         self.drop_empty();
         spread
@@ -147,7 +167,30 @@ impl Share {
     /// Lends the items to `branches` calls at once, each of which answers for all of them. Who lends answers for them again
     /// when it takes the loan back; copies are counted in the balance.
     pub fn lend(self, branches: usize) -> (Loan, Vec<Share>) {
-        Loan::new(self, branches)
+        Loan::new(self, branches, None)
+    }
+
+    /// Lends the items, which stand in `record` in this order from position 0 on, to one call: what ends of them from now
+    /// on is said there. Without `placed` their order is not that of the record.
+    pub fn log(self, record: Arc<dyn ItemRecord>, placed: bool) -> (Loan, Share) {
+        let (loan, mut shares) = Loan::new(self, 1, Some((record, placed)));
+        (loan, shares.pop().unwrap_or_default())
+    }
+
+    /// True when all items stand in a log on disk.
+    pub fn is_logged(&self) -> bool {
+        self.first.is_some() && self.parts().all(|part| part.of.logged.is_some())
+    }
+
+    /// Items that such an end leaves on disk.
+    pub fn staying(&self, end: ItemEnd<'_>) -> u64 {
+        let logged = self.parts().filter(|part| stays(end) && part.of.logged.is_some());
+        logged.map(|part| part.items).sum()
+    }
+
+    /// The items from now on have no position in their record.
+    pub fn forget_positions(&mut self) {
+        self.parts_mut().for_each(|part| part.at = None);
     }
 }
 

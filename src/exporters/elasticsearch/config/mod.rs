@@ -57,6 +57,7 @@ const QUEUE: QueueSettings = QueueSettings {
         sizer: Sizer::Bytes,
         apart_by: Some(MODE_HEADER),
     }),
+    storage: None,
 };
 
 /// What the `podgate` block says.
@@ -78,7 +79,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
         keys.invalid::<()>("timeout", "`timeout` is 0, an attempt without end", "a duration such as 90s");
     }
     let nodes = nodes::check(&keys, timeout);
-    let queue = queue(&keys, QUEUE);
+    let queue = queue(&keys, cx.checks, QUEUE);
     let own = own(&keys);
     let mut mapping = documents::check(&keys);
     mapping.deterministic_ids = own.deterministic_ids;
@@ -96,8 +97,8 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
     let retry = retry::check(&keys);
     let telemetry = telemetry(&keys);
     keys.finish();
-    let sender_waits = queue.is_none_or(|queue| queue.wait_for_result).then_some(timeout);
-    let requests_at_once = queue.map_or(64, |queue| queue.num_consumers);
+    let sender_waits = queue.as_ref().is_none_or(|queue| queue.wait_for_result).then_some(timeout);
+    let requests_at_once = queue.as_ref().map_or(64, |queue| queue.num_consumers);
     let found = !post.nodes.is_empty();
     let delivery = DeliverySettings {
         post,

@@ -1,9 +1,8 @@
 //! From documents to their end: requests of a size the cluster takes, verdicts by position, and what each verdict asks for.
 //!
 //! Only what is still open is sent again: documents taken stay taken. A document ends exactly once, in the outcome, in the
-//! parking lot or in the dead-letter file.
+//! set of blocked documents or in the dead-letter file.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,14 +12,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::core::error::Reason;
+use crate::core::lock::Locked;
 use crate::exporters::elasticsearch::delivery::blocked::documents::BlockedDocuments;
-use crate::exporters::elasticsearch::delivery::bulk::batch::{Batch, OpenDocument, cut};
+use crate::exporters::elasticsearch::delivery::bulk::batch::{Batch, OpenDocument};
 use crate::exporters::elasticsearch::delivery::bulk::concurrency::{RequestConcurrency, TroubleKind, Turn, Waits};
+use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
 use crate::exporters::elasticsearch::delivery::bulk::post;
 use crate::exporters::elasticsearch::delivery::bulk::post::Post;
+use crate::exporters::elasticsearch::delivery::bulk::progress::{BatchSearch, BulkProgress};
 use crate::exporters::elasticsearch::delivery::bulk::verdict::{BulkClass, RetryableStatuses, class, request_error};
 use crate::exporters::elasticsearch::delivery::dead_letter::file::DeadLetter;
-use crate::exporters::elasticsearch::delivery::outcome::{BulkOutcome, LossCause, Manner};
+use crate::exporters::elasticsearch::delivery::outcome::BulkOutcome;
 use crate::exporters::elasticsearch::delivery::report::cure;
 use crate::exporters::elasticsearch::delivery::report::log::DeliveryLog;
 use crate::exporters::elasticsearch::delivery::report::metrics::BulkMetrics;
@@ -50,11 +52,8 @@ pub struct DebugLogging {
     pub failed_documents_every: Duration,
 }
 
-/// Requests spent on finding lines that make whole requests fail, for one payload.
-const SEARCH_REQUESTS_MAX: u32 = 64;
-/// After a search in vain no other begins for this long.
+/// After a search without success no other begins for HOPELESS.
 const HOPELESS: Duration = Duration::from_secs(60);
-const HOPELESS_DOCUMENTS_MIN: usize = 32;
 /// Elasticsearch's default for `http.max_content_length` is 100 MiB, of the body as inflated.
 const DOCUMENT_BYTES_MAX: usize = 99 << 20;
 /// Attempts that ended in a broken connection before a smaller request is tried.
@@ -66,7 +65,7 @@ pub struct BulkSender {
     pub post: Post,
     pub retry: RetryRule,
     pub gate: ClosingGate,
-    pub voice: DeliveryLog,
+    pub log: DeliveryLog,
     pub counts: BulkMetrics,
     pub dead_letter: Option<DeadLetter>,
     /// Reasons quote documents; they are logged only where `include_source_on_error: true` allows it.
@@ -76,22 +75,22 @@ pub struct BulkSender {
     pub bulk_bytes: AtomicUsize,
     /// Requests that were taken, and those on the wire.
     pub progress: Progress,
-    /// Somebody waits for something to be parked.
-    pub parked_more: Notify,
+    /// Somebody waits for something to be set apart.
+    pub blocked_more: Notify,
     pub(super) turn: Notify,
     // All are locked for a few instructions and never across an await.
-    parked: Mutex<BlockedDocuments>,
+    blocked: Mutex<BlockedDocuments>,
     pub(super) ramp: Mutex<RequestConcurrency>,
     allowance: Mutex<SearchAllowance>,
     hopeless_until: Mutex<Option<Instant>>,
     pub(super) failed_logged: Mutex<Option<Instant>>,
 }
 
-/// What a carrier is made of; see the fields of [`BulkSender`].
+/// What a sender of bulk requests is made of; see the fields of [`BulkSender`].
 pub struct BulkSenderParts {
     pub post: Post,
     pub retry: RetryRule,
-    pub voice: DeliveryLog,
+    pub log: DeliveryLog,
     pub counts: BulkMetrics,
     pub dead_letter: Option<DeadLetter>,
     pub show_reasons: bool,
@@ -99,18 +98,6 @@ pub struct BulkSenderParts {
     pub bulk_bytes: usize,
     pub parked_bytes: usize,
     pub requests_at_once: usize,
-}
-
-/// The documents of one call on their way.
-pub(super) struct Way<'a> {
-    pub(super) lines: &'a Bytes,
-    pub(super) manner: Manner,
-    give_up_at: Option<Instant>,
-    searches_left: u32,
-    pub(super) outcome: BulkOutcome,
-    pub(super) work: VecDeque<Batch>,
-    /// Ended without a final word; what becomes of them depends on who waits.
-    pub(super) given_up: Vec<(OpenDocument, LossCause)>,
 }
 
 /// Why no request may be made.
@@ -126,16 +113,12 @@ pub(super) fn clipped(body: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(&body[..body.len().min(LOGGED_BYTES_MAX)])
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// One running request; ends its turn when dropped.
 struct Running<'a>(&'a BulkSender);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        lock(&self.0.ramp).ended();
+        self.0.ramp.locked().ended();
         self.0.turn.notify_waiters();
     }
 }
@@ -148,71 +131,63 @@ impl BulkSender {
             post: parts.post,
             retry: parts.retry,
             gate: ClosingGate::default(),
-            voice: parts.voice,
+            log: parts.log,
             counts: parts.counts,
             dead_letter: parts.dead_letter,
             show_reasons: parts.show_reasons,
             telemetry: parts.telemetry,
             bulk_bytes: AtomicUsize::new(parts.bulk_bytes),
-            parked_more: Notify::new(),
+            blocked_more: Notify::new(),
             turn: Notify::new(),
-            parked: Mutex::new(BlockedDocuments::new(parts.parked_bytes)),
+            blocked: Mutex::new(BlockedDocuments::new(parts.parked_bytes)),
             allowance: Mutex::new(SearchAllowance::new(Instant::now())),
             hopeless_until: Mutex::default(),
             failed_logged: Mutex::default(),
         }
     }
 
-    pub fn parked(&self) -> MutexGuard<'_, BlockedDocuments> {
-        lock(&self.parked)
+    pub fn blocked(&self) -> MutexGuard<'_, BlockedDocuments> {
+        self.blocked.locked()
     }
 
     /// Brings documents to their end. `patience` bounds the time spent on what may pass later.
-    pub async fn carry(
+    pub async fn deliver(
         &self,
         lines: &Bytes,
         documents: Vec<OpenDocument>,
-        manner: Manner,
+        caller: Caller,
         patience: Option<Duration>,
     ) -> BulkOutcome {
-        let work = cut(documents, self.bulk_bytes.load(Ordering::Relaxed)).into();
-        let mut way = Way {
-            lines,
-            manner,
-            give_up_at: patience.map(|patience| Instant::now() + patience),
-            searches_left: SEARCH_REQUESTS_MAX,
-            outcome: BulkOutcome::default(),
-            work,
-            given_up: Vec::new(),
-        };
-        while let Some(batch) = way.work.pop_front() {
-            self.attempt(&mut way, batch).await;
+        let give_up_at = patience.map(|patience| Instant::now() + patience);
+        let bulk_bytes = self.bulk_bytes.load(Ordering::Relaxed);
+        let mut progress = BulkProgress::new((lines, documents), caller, give_up_at, bulk_bytes);
+        while let Some(batch) = progress.take_next() {
+            self.attempt(&mut progress, batch).await;
         }
-        self.end_given_up(&mut way);
-        way.outcome
+        self.end_given_up(&mut progress);
+        progress.outcome
     }
 
-    async fn attempt(&self, way: &mut Way<'_>, mut batch: Batch) {
+    async fn attempt(&self, progress: &mut BulkProgress<'_>, mut batch: Batch) {
         if batch.documents.len() == 1 && batch.bytes() > DOCUMENT_BYTES_MAX {
             let cause = LossCause::own(Reason::TOO_LARGE, "one document is larger than Elasticsearch takes");
-            return self.bury_all(way, batch.documents, &cause);
+            return self.bury_all(progress, batch.documents, &cause);
         }
-        let running = match self.begin(batch.not_before, way.give_up_at).await {
+        let running = match self.begin(batch.not_before, progress.give_up_at).await {
             Ok(running) => running,
             Err(stop) => {
                 let cause = match stop {
-                    Stop::Over => way.cut_off(&batch),
+                    Stop::Over => progress.cut_off(&batch),
                     Stop::Patience => batch.last.take().unwrap_or_else(|| {
                         LossCause::own(Reason::UNAVAILABLE, "Elasticsearch did not take it in time")
                     }),
                 };
-                return way.give_up(batch.documents, &cause);
+                return progress.give_up(batch.documents, &cause);
             }
         };
-        // Nobody waits any more: what is sent now would be sent again by whoever repeats it.
-        if way.manner == Manner::SenderWaits && batch.is_abandoned() {
+        if progress.is_abandoned(&batch) {
             let cause = LossCause::own(Reason::ABANDONED, "whoever sent it does not wait for the answer any more");
-            return way.give_up(batch.documents, &cause);
+            return progress.give_up(batch.documents, &cause);
         }
         if batch.attempts > 0 {
             self.counts.retried.add(batch.documents.len() as u64);
@@ -220,36 +195,36 @@ impl BulkSender {
         batch.attempts += 1;
         self.counts.flushed_uncompressed.add(batch.bytes() as u64);
         if self.telemetry.request_body {
-            let body = batch.parts(way.lines).concat();
-            tracing::debug!(exporter = %self.voice.path, body = %clipped(&body), "bulk request");
+            let body = batch.parts(progress.lines).concat();
+            tracing::debug!(exporter = %self.log.path, body = %clipped(&body), "bulk request");
         }
         let wire = self.progress.attempt(Instant::now());
         let posted = tokio::select! {
             biased;
-            posted = self.post.bulk(batch.parts(way.lines), batch.documents.len()) => posted,
+            posted = self.post.bulk(batch.parts(progress.lines), batch.documents.len()) => posted,
             () = self.gate.over() => {
                 // It was on its way.
                 batch.doubt();
-                let cause = way.cut_off(&batch);
-                return way.give_up(batch.documents, &cause);
+                let cause = progress.cut_off(&batch);
+                return progress.give_up(batch.documents, &cause);
             }
         };
         drop((running, wire));
         self.counts.flushed_bytes.add(posted.sent_bytes);
-        self.understand(way, batch, posted.answer).await;
+        self.read_answer(progress, batch, posted.answer).await;
     }
 
-    async fn understand(&self, way: &mut Way<'_>, batch: Batch, answer: HttpAnswer) {
+    async fn read_answer(&self, progress: &mut BulkProgress<'_>, batch: Batch, answer: HttpAnswer) {
         let reply = match answer {
             Ok(reply) => reply,
-            Err(failure) => return self.unanswered(way, batch, &failure),
+            Err(failure) => return self.unanswered(progress, batch, &failure),
         };
         if self.telemetry.response_body {
-            tracing::debug!(exporter = %self.voice.path, status = reply.status, body = %clipped(&reply.body), "bulk answer");
+            tracing::debug!(exporter = %self.log.path, status = reply.status, body = %clipped(&reply.body), "bulk answer");
         }
         let class = class(reply.status, &self.retry.statuses);
         if class == BulkClass::Answered {
-            return self.read_verdicts(way, batch, &reply);
+            return self.read_verdicts(progress, batch, &reply);
         }
         self.counts.requests_failed.add(1);
         let (kind, reason) = request_error(&reply.body);
@@ -258,23 +233,23 @@ impl BulkSender {
             BulkClass::Answered => {}
             BulkClass::Later => {
                 self.fail(&cause, TroubleKind::Passing, reply.retry_after);
-                self.later(way, batch, &LossCause { why: Reason::UNAVAILABLE, ..cause });
+                progress.again(batch, &LossCause { why: Reason::UNAVAILABLE, ..cause }, self.retry.max_retries);
             }
             BulkClass::GiveUp => {
                 self.fail(&cause, TroubleKind::Passing, reply.retry_after);
-                way.give_up(batch.documents, &LossCause { why: Reason::UNAVAILABLE, ..cause });
+                progress.give_up(batch.documents, &LossCause { why: Reason::UNAVAILABLE, ..cause });
             }
             BulkClass::Hold => {
                 self.fail(&cause, TroubleKind::Standing, reply.retry_after);
-                way.work.push_front(Batch { not_before: None, ..batch });
+                progress.work.push_front(Batch { not_before: None, ..batch });
             }
-            BulkClass::TooLarge => self.smaller(way, batch, &LossCause { why: Reason::TOO_LARGE, ..cause }),
-            BulkClass::Faulty => self.search(way, batch, &cause).await,
+            BulkClass::TooLarge => self.smaller(progress, batch, &LossCause { why: Reason::TOO_LARGE, ..cause }),
+            BulkClass::Faulty => self.search(progress, batch, &cause).await,
         }
     }
 
     /// Whether the documents were indexed is unknown, unless no connection came up.
-    fn unanswered(&self, way: &mut Way<'_>, mut batch: Batch, failure: &CallFailure) {
+    fn unanswered(&self, progress: &mut BulkProgress<'_>, mut batch: Batch, failure: &CallFailure) {
         if !post::is_unseen(failure) {
             batch.doubt();
         }
@@ -282,72 +257,58 @@ impl BulkSender {
         let Trouble { code: kind, message: reason, .. } = trouble.clone();
         let cause = LossCause { status: 0, kind, reason, why: Reason::UNAVAILABLE };
         self.counts.requests_failed.add(1);
-        self.voice.fails(&trouble);
+        self.log.fails(&trouble);
         // A server may close the connection over a body that is too large, before its 413 is read.
         let perhaps_too_large = match failure {
             CallFailure::AnswerTooLarge { .. } => true,
             CallFailure::Broken(_) => batch.attempts > SUSPECT_SIZE_AFTER && batch.bytes() > SIZE_FLOOR_BYTES,
             _ => false,
         };
-        lock(&self.ramp).fails(TroubleKind::Passing, None, Instant::now(), fastrand::f64());
+        self.ramp.locked().fails(TroubleKind::Passing, None, Instant::now(), fastrand::f64());
         if perhaps_too_large && batch.documents.len() > 1 {
-            return self.halve(way, batch, &cause);
+            return self.halve(progress, batch, &cause);
         }
-        self.later(way, batch, &cause);
+        progress.again(batch, &cause, self.retry.max_retries);
     }
 
     /// Error texts of whole requests speak of credentials and nodes, not of documents.
     pub(super) fn fail(&self, cause: &LossCause, trouble: TroubleKind, after: Option<Duration>) {
-        self.voice.fails(&cure::status(cause.status, &cause.kind, &cause.reason));
-        lock(&self.ramp).fails(trouble, after, Instant::now(), fastrand::f64());
+        self.log.fails(&cure::status(cause.status, &cause.kind, &cause.reason));
+        self.ramp.locked().fails(trouble, after, Instant::now(), fastrand::f64());
     }
 
-    /// The same documents again, unless their attempts are used up.
-    pub(super) fn later(&self, way: &mut Way<'_>, mut batch: Batch, cause: &LossCause) {
-        if self.retry.max_retries.is_some_and(|most| batch.attempts > most) {
-            return way.give_up(batch.documents, &LossCause { why: Reason::RETRIES_EXHAUSTED, ..cause.clone() });
-        }
-        // The ramp makes everybody wait; this batch needs no wait of its own.
-        batch.not_before = None;
-        batch.last = Some(cause.clone());
-        way.work.push_front(batch);
-    }
-
-    fn smaller(&self, way: &mut Way<'_>, batch: Batch, cause: &LossCause) {
+    fn smaller(&self, progress: &mut BulkProgress<'_>, batch: Batch, cause: &LossCause) {
         let bytes = batch.bytes();
         self.bulk_bytes.fetch_min((bytes / 16 * 9).max(SIZE_FLOOR_BYTES), Ordering::Relaxed);
-        self.halve(way, batch, cause);
+        self.halve(progress, batch, cause);
     }
 
-    fn halve(&self, way: &mut Way<'_>, batch: Batch, cause: &LossCause) {
-        if batch.documents.len() < 2 {
-            return self.bury_all(way, batch.documents, cause);
-        }
-        if let Some((first, second)) = batch.halve() {
-            way.work.push_front(second);
-            way.work.push_front(first);
+    fn halve(&self, progress: &mut BulkProgress<'_>, batch: Batch, cause: &LossCause) {
+        if let Err(single) = progress.halve(batch) {
+            self.bury_all(progress, single, cause);
         }
     }
 
     /// One line makes the whole request fail: halves until it stands alone, within bounds.
-    async fn search(&self, way: &mut Way<'_>, batch: Batch, cause: &LossCause) {
-        let hopeless = lock(&self.hopeless_until).is_some_and(|until| Instant::now() < until);
-        if batch.documents.len() < 2 || way.searches_left == 0 || hopeless {
-            let in_vain = way.searches_left < SEARCH_REQUESTS_MAX && !way.outcome.taken_any();
-            if in_vain && way.outcome.buried >= HOPELESS_DOCUMENTS_MIN {
-                *lock(&self.hopeless_until) = Some(Instant::now() + HOPELESS);
+    async fn search(&self, progress: &mut BulkProgress<'_>, batch: Batch, cause: &LossCause) {
+        let hopeless = self.hopeless_until.locked().is_some_and(|until| Instant::now() < until);
+        let batch = match progress.search(batch, hopeless) {
+            BatchSearch::Halve(batch) => batch,
+            BatchSearch::Lose(documents, in_vain) => {
+                if in_vain {
+                    *self.hopeless_until.locked() = Some(Instant::now() + HOPELESS);
+                }
+                return self.bury_all(progress, documents, cause);
             }
-            return self.bury_all(way, batch.documents, cause);
-        }
-        way.searches_left -= 1;
+        };
         loop {
             let now = Instant::now();
-            let Err(free_at) = lock(&self.allowance).take(now) else { break };
+            let Err(free_at) = self.allowance.locked().take(now) else { break };
             if let Err(Over) = self.gate.pause(free_at - now).await {
-                return way.give_up(batch.documents, &LossCause::own(Reason::SHUTDOWN, "shutting down"));
+                return progress.give_up(batch.documents, &LossCause::own(Reason::SHUTDOWN, "shutting down"));
             }
         }
-        self.halve(way, batch, cause);
+        self.halve(progress, batch, cause);
     }
 
     /// Waits for a turn.
@@ -363,7 +324,7 @@ impl BulkSender {
             let turn = self.turn.notified();
             tokio::pin!(turn);
             turn.as_mut().enable();
-            let wait = match lock(&self.ramp).begin(now) {
+            let wait = match self.ramp.locked().begin(now) {
                 Turn::Now => return Ok(Running(self)),
                 Turn::At(at) => at - now,
                 Turn::AfterAnother => Duration::from_secs(60),
@@ -374,19 +335,5 @@ impl BulkSender {
                 paused = self.gate.pause(wait) => paused.map_err(|Over| Stop::Over)?,
             }
         }
-    }
-}
-
-impl Way<'_> {
-    /// Why the exporter's end cut a batch off.
-    fn cut_off(&self, batch: &Batch) -> LossCause {
-        if batch.held > 0 || self.manner == Manner::Parked {
-            return LossCause::own(Reason::BLOCKED, "its index took no writes to the end");
-        }
-        LossCause::own(Reason::SHUTDOWN, "shutting down")
-    }
-
-    pub(super) fn give_up(&mut self, documents: Vec<OpenDocument>, cause: &LossCause) {
-        self.given_up.extend(documents.into_iter().map(|document| (document, cause.clone())));
     }
 }

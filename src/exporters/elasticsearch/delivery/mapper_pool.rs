@@ -1,12 +1,13 @@
 //! Where mapping works: mappers and line buffers that are used again, so that steady traffic allocates nothing a document.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::Share;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::bulk::batch::OpenDocument;
@@ -31,10 +32,6 @@ struct Room {
 
 type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// Lines under way; the buffer comes back when the last slice is gone.
 struct Lent {
     lines: Vec<u8>,
@@ -49,7 +46,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut home = lock(&self.home);
+        let mut home = self.home.locked();
         let kept: usize = home.iter().map(Vec::capacity).sum();
         if home.len() < KEPT_MAX && kept.saturating_add(self.lines.capacity()) <= KEPT_BYTES_MAX {
             home.push(std::mem::take(&mut self.lines));
@@ -91,7 +88,7 @@ impl MapperPool {
 
     /// The payload's share goes to its documents. `nonce`: see [`MappingRequest::nonce`].
     pub fn map(&self, payload: &mut Payload, (mode, nonce): (Option<MappingMode>, u64), now: UnixNanos) -> Mapped {
-        let kept = lock(&self.idle).pop();
+        let kept = self.idle.locked().pop();
         let mut room = kept.unwrap_or_else(|| Room {
             mapper: Mapper::new(self.settings.clone()),
             bulk: Bulk::default(),
@@ -99,7 +96,7 @@ impl MapperPool {
         });
         room.mapper.adjust(**self.takes.load());
         room.bulk.clear();
-        room.bulk.lines = lock(&self.buffers).pop().unwrap_or_default();
+        room.bulk.lines = self.buffers.locked().pop().unwrap_or_default();
         room.bulk.lines.clear();
         let request = MappingRequest {
             signal: payload.signal,
@@ -110,7 +107,7 @@ impl MapperPool {
             nonce,
         };
         if payload.signal == Signal::Metrics {
-            room.mapper.map(&request, &mut lock(&self.deltas), &mut room.bulk);
+            room.mapper.map(&request, &mut self.deltas.locked(), &mut room.bulk);
         } else {
             room.mapper.map(&request, &mut room.no_series, &mut room.bulk);
         }
@@ -118,7 +115,7 @@ impl MapperPool {
         let as_text = room.bulk.as_text;
         let lines = Lent { lines: std::mem::take(&mut room.bulk.lines), home: self.buffers.clone() };
         room.bulk.shed(KEPT_DOCUMENTS_MAX);
-        let mut idle = lock(&self.idle);
+        let mut idle = self.idle.locked();
         if idle.len() < KEPT_MAX {
             idle.push(room);
         }
@@ -164,7 +161,7 @@ mod tests {
         for size in sizes {
             drop(Lent { lines: Vec::with_capacity(size), home: home.clone() });
         }
-        let kept: Vec<usize> = lock(&home).iter().map(Vec::capacity).collect();
+        let kept: Vec<usize> = home.locked().iter().map(Vec::capacity).collect();
         assert_eq!(kept, [5 << 20, 5 << 20, 1 << 20]);
     }
 }

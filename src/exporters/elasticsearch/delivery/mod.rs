@@ -16,7 +16,7 @@ mod undeliverable;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,17 +27,19 @@ use tokio::time::Instant;
 use crate::core::data::payload::Payload;
 use crate::core::data::settlement::Share;
 use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::lock::Locked;
 use crate::core::offload::Aside;
 use crate::core::stage::component::Task;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
+use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
 use crate::exporters::elasticsearch::delivery::bulk::post::{Post, PostSettings};
 use crate::exporters::elasticsearch::delivery::bulk_sender::{BulkSender, BulkSenderParts, DebugLogging, RetryRule};
 use crate::exporters::elasticsearch::delivery::dead_letter::file::{DeadLetter, DeadLetterSettings};
 use crate::exporters::elasticsearch::delivery::given_back::GivenBack;
 use crate::exporters::elasticsearch::delivery::mapper_pool::{Mapped, MapperPool};
-use crate::exporters::elasticsearch::delivery::outcome::{BulkOutcome, LossCause, Manner};
+use crate::exporters::elasticsearch::delivery::outcome::BulkOutcome;
 use crate::exporters::elasticsearch::delivery::report::log::DeliveryLog;
 use crate::exporters::elasticsearch::delivery::report::metrics::BulkMetrics;
 use crate::exporters::elasticsearch::mapping::{MappingFault, MappingMode, MappingSettings};
@@ -56,12 +58,12 @@ use crate::sending::send_memory::Workroom;
 const PORTION_BYTES: u64 = 2 << 20;
 /// A span of 567 bytes becomes 2.5 documents of 2.8 KB together (2026-11-21); metrics grow more, logs less.
 const DOCUMENTS_PER_PAYLOAD_BYTE: u64 = 5;
-/// The first delivery waits so long for the preflight.
+/// The first delivery waits PREFLIGHT_WAIT for the preflight.
 const PREFLIGHT_WAIT: Duration = Duration::from_secs(2);
 /// Between two preflights while nobody answers.
 const PREFLIGHT_EVERY: Duration = Duration::from_secs(30);
-/// After the drain's deadline the parking lot only has to be buried.
-const PARKING_GRACE: Duration = Duration::from_secs(1);
+/// After the drain's deadline the set of blocked documents only has to be buried.
+const BLOCKED_GRACE: Duration = Duration::from_secs(1);
 /// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
 pub const MODE_HEADER: &str = "x-elastic-mapping-mode";
 
@@ -83,7 +85,7 @@ pub struct DeliverySettings {
 
 /// The exporter's way to deliver.
 pub struct Bulks {
-    carrier: Arc<BulkSender>,
+    sender: Arc<BulkSender>,
     rooms: Arc<MapperPool>,
     allowed_modes: Vec<MappingMode>,
     sender_waits: Option<Duration>,
@@ -94,23 +96,19 @@ pub struct Bulks {
     /// Whether the cluster was asked what it takes.
     asked: watch::Sender<bool>,
     // Taken by drain; locked at start and drain only.
-    parking: Mutex<Option<JoinHandle<()>>>,
+    blocked_task: Mutex<Option<JoinHandle<()>>>,
     asking: Mutex<Option<JoinHandle<()>>>,
     account: Mutex<Option<Arc<ExporterAccount>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the component's.
 pub fn bulk_sender(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
     let post = Post::new(&settings.post, &host.outside);
-    let voice = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
+    let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
     BulkSender::new(BulkSenderParts {
         post,
         retry: settings.retry.clone(),
-        voice,
+        log,
         counts: BulkMetrics::new(&host.stats, id),
         dead_letter: settings.dead_letter.clone().map(|settings| DeadLetter::new(settings, id.to_owned())),
         show_reasons: settings.show_reasons,
@@ -125,7 +123,7 @@ impl Bulks {
     /// Builds without I/O.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Bulks {
         Bulks {
-            carrier: Arc::new(bulk_sender(settings, id, path, host)),
+            sender: Arc::new(bulk_sender(settings, id, path, host)),
             rooms: Arc::new(MapperPool::new(settings.mapping.clone())),
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
@@ -133,7 +131,7 @@ impl Bulks {
             given_back: Mutex::default(),
             preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping, &host.outside)),
             asked: watch::Sender::new(false),
-            parking: Mutex::default(),
+            blocked_task: Mutex::default(),
             asking: Mutex::default(),
             account: Mutex::default(),
         }
@@ -151,35 +149,35 @@ impl Bulks {
                 return tally;
             }
         };
-        let manner = if self.sender_waits.is_some() { Manner::SenderWaits } else { Manner::Queued };
+        let caller = if self.sender_waits.is_some() { Caller::SenderWaits } else { Caller::Queued };
         let signal = whole.signal;
         let (nonce, print) = self.nonce(&whole);
         for (at, mut part) in (0u64..).zip(portion::cut(whole, PORTION_BYTES, portion::bytes_of)) {
             // At the end of the exporter's life what is left is only buried, and waits for no room.
             let mut room = tokio::select! {
                 room = self.work.enter(self.working_bytes(encoded_len(&part.envelope) as u64)) => Some(room),
-                () = self.carrier.gate.over() => None,
+                () = self.sender.gate.over() => None,
             };
             // Documents are about five times as large, and as long in the making.
             let (rooms, effort) = (self.rooms.clone(), part.ticket.bytes().saturating_mul(DOCUMENTS_PER_PAYLOAD_BYTE));
             let map = move || rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
             let Mapped { lines, documents, unmappable, as_text } = Aside::shared().run(effort, map).await;
-            self.carrier.counts.as_text.add(as_text);
+            self.sender.counts.as_text.add(as_text);
             room.iter_mut().for_each(|room| room.measured(self.sending_bytes(lines.len() as u64)));
             if !unmappable.is_empty() {
-                self.carrier.voice.gives_up(unmappable.len() as u64, &causes(&unmappable), false);
+                self.sender.log.gives_up(unmappable.len() as u64, &causes(&unmappable), false);
             }
             lose_unmappable(&mut tally, unmappable);
             if documents.is_empty() {
                 tally.answered = true;
                 continue;
             }
-            self.carrier.counts.received.add(documents.len() as u64);
-            let outcome = self.carrier.carry(&lines, documents, manner, self.sender_waits).await;
+            self.sender.counts.received.add(documents.len() as u64);
+            let outcome = self.sender.deliver(&lines, documents, caller, self.sender_waits).await;
             add(&mut tally, outcome, signal.index());
             if tally.again.is_some() {
                 // The shares of what was not sent go back with their parts.
-                print.iter().for_each(|print| lock(&self.given_back).remember(*print, nonce, Instant::now()));
+                print.iter().for_each(|print| self.given_back.locked().remember(*print, nonce, Instant::now()));
                 break;
             }
         }
@@ -192,7 +190,7 @@ impl Bulks {
         if self.sender_waits.is_none() {
             return (fastrand::u64(..), None);
         }
-        let mut given_back = lock(&self.given_back);
+        let mut given_back = self.given_back.locked();
         let print = given_back.print(&whole.envelope);
         let nonce = given_back.take(print, Instant::now());
         (nonce.unwrap_or_else(|| fastrand::u64(..)), Some(print))
@@ -205,7 +203,7 @@ impl Bulks {
 
     /// Memory that documents take while they are sent: their lines, and what they become compressed, taken as a quarter.
     fn sending_bytes(&self, lines: u64) -> u64 {
-        if self.carrier.post.compresses() { lines.saturating_add(lines / 4) } else { lines }
+        if self.sender.post.compresses() { lines.saturating_add(lines / 4) } else { lines }
     }
 
     /// The mode that the sender's header asks for. An unknown or disallowed one rejects the request, as upstream.
@@ -225,15 +223,15 @@ impl Bulks {
 /// Asks the cluster what it takes until it answers once.
 async fn ask(
     preflight: Arc<Preflight>,
-    carrier: Arc<BulkSender>,
+    sender: Arc<BulkSender>,
     takes: Arc<ArcSwap<Capability>>,
     asked: watch::Sender<bool>,
 ) {
     loop {
-        let known = preflight.learn(&carrier.voice.path).await;
+        let known = preflight.learn(&sender.log.path).await;
         known.iter().for_each(|known| takes.store(Arc::new(*known)));
         asked.send_replace(true);
-        if known.is_some() || carrier.gate.pause(PREFLIGHT_EVERY).await.is_err() {
+        if known.is_some() || sender.gate.pause(PREFLIGHT_EVERY).await.is_err() {
             return;
         }
     }
@@ -277,8 +275,8 @@ impl Deliver for Bulks {
     fn start(&self, host: &Host, account: Arc<ExporterAccount>) -> Task<'_, Result<(), StartError>> {
         let tasks = host.tasks.clone();
         Box::pin(async move {
-            let path = &self.carrier.voice.path;
-            if let Some(file) = &self.carrier.dead_letter {
+            let path = &self.sender.log.path;
+            if let Some(file) = &self.sender.dead_letter {
                 file.prepare().map_err(|why| StartError {
                     component: path.clone(),
                     message: format!("the dead-letter file cannot be written: {why}"),
@@ -287,12 +285,13 @@ impl Deliver for Bulks {
                     ),
                 })?;
             }
-            let asking = ask(self.preflight.clone(), self.carrier.clone(), self.rooms.takes(), self.asked.clone());
-            *lock(&self.asking) = Some(tasks.spawn_idle(&format!("{path}/preflight"), asking));
-            *lock(&self.account) = Some(account.clone());
-            let carrier = self.carrier.clone();
+            let asking = ask(self.preflight.clone(), self.sender.clone(), self.rooms.takes(), self.asked.clone());
+            *self.asking.locked() = Some(tasks.spawn_idle(&format!("{path}/preflight"), asking));
+            *self.account.locked() = Some(account.clone());
+            let sender = self.sender.clone();
             let name = format!("{path}/parking");
-            *lock(&self.parking) = Some(tasks.spawn(&name, move |pulse| blocked::owner::run(carrier, account, pulse)));
+            *self.blocked_task.locked() =
+                Some(tasks.spawn(&name, move |pulse| blocked::owner::run(sender, account, pulse)));
             Ok(())
         })
     }
@@ -302,7 +301,7 @@ impl Deliver for Bulks {
         let mut tally = Tally::default();
         let cause = LossCause::own(Reason::SHUTDOWN, "the exporter stopped before it was sent");
         // Mapping what cannot be kept would only hold up the exit.
-        if self.carrier.dead_letter.as_ref().is_none_or(DeadLetter::is_full) {
+        if self.sender.dead_letter.as_ref().is_none_or(DeadLetter::is_full) {
             tally.lose(whole.items, whole.share, cause.refusal());
             return tally;
         }
@@ -312,11 +311,11 @@ impl Deliver for Bulks {
         for (at, mut part) in (0u64..).zip(portion::cut(whole, PORTION_BYTES, portion::bytes_of)) {
             let mapped = self.rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
             let Mapped { lines, documents, unmappable, as_text } = mapped;
-            self.carrier.counts.as_text.add(as_text);
+            self.sender.counts.as_text.add(as_text);
             lose_unmappable(&mut tally, unmappable);
             let mut outcome = BulkOutcome::default();
             for document in documents {
-                let why = self.carrier.keep_or_drop(&lines[document.range.clone()], &document, &cause);
+                let why = self.sender.keep_or_drop(&lines[document.range.clone()], &document, &cause);
                 outcome.lose(document, why, &cause);
             }
             add(&mut tally, outcome, signal);
@@ -326,40 +325,40 @@ impl Deliver for Bulks {
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
-            let asking = lock(&self.asking).take();
+            let asking = self.asking.locked().take();
             if let Some(asking) = asking {
                 asking.abort();
                 let _ = asking.await;
             }
-            self.carrier.parked_more.notify_one();
-            let parking = lock(&self.parking).take();
-            if let Some(mut parking) = parking
-                && tokio::time::timeout_at(deadline + PARKING_GRACE, &mut parking).await.is_err()
+            self.sender.blocked_more.notify_one();
+            let blocked_task = self.blocked_task.locked().take();
+            if let Some(mut blocked_task) = blocked_task
+                && tokio::time::timeout_at(deadline + BLOCKED_GRACE, &mut blocked_task).await.is_err()
             {
-                parking.abort();
-                let _ = parking.await;
+                blocked_task.abort();
+                let _ = blocked_task.await;
             }
-            let account = lock(&self.account).take();
+            let account = self.account.locked().take();
             if let Some(account) = account {
-                blocked::owner::bury_all(&self.carrier, &account);
+                blocked::owner::bury_all(&self.sender, &account);
             }
-            self.carrier.post.close().await;
+            self.sender.post.close().await;
         })
     }
 
     fn progress(&self) -> &Progress {
-        &self.carrier.progress
+        &self.sender.progress
     }
 
     fn gate(&self) -> &ClosingGate {
-        &self.carrier.gate
+        &self.sender.gate
     }
 
     fn path(&self) -> &str {
-        &self.carrier.voice.path
+        &self.sender.log.path
     }
 
     fn destination(&self) -> &str {
-        self.carrier.post.destination()
+        self.sender.post.destination()
     }
 }

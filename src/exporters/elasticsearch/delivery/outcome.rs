@@ -2,62 +2,8 @@
 
 use crate::core::error::{ConsumeError, Reason};
 use crate::exporters::elasticsearch::delivery::bulk::batch::OpenDocument;
-use crate::exporters::elasticsearch::delivery::dead_letter::file::Grave;
+use crate::exporters::elasticsearch::delivery::bulk::loss::LossCause;
 use crate::sending::outcome::tally::Tally;
-
-/// Who waits for the outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// The sender has its answer: documents may wait here.
-    Queued,
-    /// Another attempt of what waits in the parking lot, which has room for it.
-    Parked,
-    /// What cannot be delivered now is the sender's again.
-    SenderWaits,
-    /// A replay: nothing is parked, what is not taken is buried again.
-    Replay,
-}
-
-/// Why a document was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LossCause {
-    /// Of the document, else of the request; 0 without an answer.
-    pub status: u16,
-    pub kind: String,
-    pub reason: String,
-    /// Under which its items count when they are kept nowhere.
-    pub why: Reason,
-}
-
-impl LossCause {
-    /// A cause of our own.
-    pub fn own(why: Reason, reason: &str) -> LossCause {
-        LossCause { status: 0, kind: why.0.to_owned(), reason: reason.to_owned(), why }
-    }
-
-    /// For logs; reasons of Elasticsearch quote documents.
-    pub fn shown(&self, reasons: bool) -> String {
-        let reason = if reasons || self.status == 0 { format!(": {}", self.reason) } else { String::new() };
-        format!("{} {}{reason}", self.status, self.kind)
-    }
-
-    pub fn grave<'a>(&'a self, lines: &'a [u8], document: &OpenDocument) -> Grave<'a> {
-        Grave {
-            lines,
-            signal: document.signal,
-            items: document.items,
-            // Whoever sends it again may find it there.
-            own_id: document.own_id || document.in_doubt,
-            status: self.status,
-            kind: &self.kind,
-            reason: &self.reason,
-        }
-    }
-
-    pub fn refusal(&self) -> ConsumeError {
-        ConsumeError::refused(self.why, format!("{} {}: {}", self.status, self.kind, self.reason))
-    }
-}
 
 /// Ends of documents, by the items and shares that end with them.
 #[derive(Debug, Default)]
@@ -83,7 +29,7 @@ impl BulkOutcome {
         self.tallies[document.signal.index()].deliver(u64::from(document.items), document.share);
     }
 
-    /// The document waits in the parking lot, which ends it later.
+    /// The document waits in the set of blocked documents, which ends it later.
     pub fn keep(&mut self) {
         self.blocked = true;
         self.documents_kept += 1;

@@ -1,27 +1,25 @@
 //! Mapping mode `bodymap`: the body of a log record, a map, is the document, word for word. Where it lacks a time, the
 //! record's is added, because a data stream takes no document without.
 
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::json::{tree, value};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::Work;
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
 
 /// Appends the documents of a scope of log records.
 pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let target = router.target(kind(scope.wanted), scope.wanted);
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
-        match push_record((router, &target), scope.wanted, bytes, work) {
-            Ok(head) => work.bulk.end_document(place, 1, head),
-            Err(fault) => {
-                work.seen.reset();
-                work.bulk.reject(mark, place, fault);
-            }
-        }
-    }
+    work.each_item(scope, |work, place, bytes| {
+        let head = push_record((router, &target), scope.wanted, bytes, work)?;
+        work.bulk.end_document(place, 1, head);
+        Ok::<(), MappingFault>(())
+    });
     Ok(())
 }
 
@@ -35,7 +33,7 @@ fn push_record(
     general: WantedTarget<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
-) -> Result<Head, MappingFault> {
+) -> Result<DocumentHead, MappingFault> {
     let record = Record::read(bytes)?;
     let AnyValue::KvList(map) = AnyValue::read(record.body)? else { return Err(MappingFault::Body) };
     let id = work.ids.of_bytes(record.timestamp(), bytes);

@@ -1,16 +1,18 @@
 //! Mapping modes `none` and `raw`: the names of OTLP's own fields, attributes flat with dots. `none` puts attributes
 //! below `Attributes` and events below `Events`; `raw` puts both at the root. Metrics have no documents here.
 
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
 use crate::exporters::elasticsearch::mapping::json::attributes;
-use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, Repeated, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::record::{Record, Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::settings::MappingMode;
-use crate::exporters::elasticsearch::mapping::{DATE_NANOS_MAX, Head, Work};
+use crate::exporters::elasticsearch::mapping::settings::{DataStreamType, MappingMode};
+use crate::exporters::elasticsearch::mapping::work::{DATE_NANOS_MAX, Work};
 use crate::otlp::fields::trace::span_kind;
 use crate::otlp::ids::push_hex;
 use crate::otlp::walk::{AnyValue, Attribute, Malformed};
@@ -58,27 +60,21 @@ fn each<'a>(
     work.tree.add_text("Scope.version", scope.scope.version);
     let target = router.target(kind, scope.wanted);
     let shared = work.tree.mark();
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
+    work.each_item(scope, |work, place, bytes| {
         let pushed = add(bytes, prefixes, work).map(|(id, wanted)| {
             let own = (wanted != WantedTarget::default()).then(|| router.target(kind, wanted.or(scope.wanted)));
             let target = own.as_ref().unwrap_or(&target);
             work.tree.add_stream(prefixes.attributes, target);
             push_document(target, &Naming::new(&id, &wanted, kind, router.settings), work)
         });
-        match pushed {
-            Ok(head) => work.bulk.end_document(place, 1, head),
-            Err(fault) => {
-                work.seen.reset();
-                work.bulk.reject(mark, place, fault.into());
-            }
-        }
         work.tree.cut(shared);
-    }
+        work.bulk.end_document(place, 1, pushed?);
+        Ok::<(), Malformed>(())
+    });
     Ok(())
 }
 
-fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
+fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> DocumentHead {
     let head = work.bulk.begin_document(target, naming);
     work.tree.push(&mut work.bulk.lines, PathStyle::Flat);
     work.bulk.lines.push(b'\n');

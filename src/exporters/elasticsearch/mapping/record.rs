@@ -1,6 +1,6 @@
 //! Spans, their events and links, and log records, read from the wire as far as documents show them.
 
-use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::otlp::fields::logs::log_record;
 use crate::otlp::fields::trace::{span, span_event, span_link, status};
 use crate::otlp::walk::{Fields, Malformed};

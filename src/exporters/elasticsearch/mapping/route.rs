@@ -4,7 +4,7 @@
 //! a Collector receiver in the scope name is taken, as the Collector does, else `generic`.
 
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
-use crate::exporters::elasticsearch::mapping::settings::{MappingMode, MappingSettings};
+use crate::exporters::elasticsearch::mapping::settings::{DataStreamType, MappingMode, MappingSettings};
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute};
 
@@ -12,24 +12,6 @@ use crate::otlp::walk::{AnyValue, Attribute};
 const PART_BYTES_MAX: usize = 100;
 /// Elasticsearch's limit for a document id.
 const ID_BYTES_MAX: usize = 512;
-
-/// The first part of a data stream's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataStreamType {
-    Traces,
-    Metrics,
-    Logs,
-}
-
-impl DataStreamType {
-    pub fn name(self) -> &'static str {
-        match self {
-            DataStreamType::Traces => "traces",
-            DataStreamType::Metrics => "metrics",
-            DataStreamType::Logs => "logs",
-        }
-    }
-}
 
 /// What attributes say about the document; values as sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

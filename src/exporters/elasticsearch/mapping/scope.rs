@@ -2,7 +2,7 @@
 
 use crate::core::data::items::Items;
 use crate::core::data::payload::{Group, ScopeGroup};
-use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::exporters::elasticsearch::mapping::route::WantedTarget;
 use crate::exporters::elasticsearch::mapping::settings::MappingMode;
 use crate::otlp::attributes::{RESOURCE, SCOPE};

@@ -2,7 +2,6 @@
 
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
-use crate::exporters::elasticsearch::mapping::route::DataStreamType;
 
 /// The shape of documents (`mapping::mode` of the Collector's exporter).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +127,24 @@ impl Default for MappingSettings {
             deterministic_ids: true,
             ecs_span_events_to_logs: true,
             capability: Capability::default(),
+        }
+    }
+}
+
+/// The first part of a data stream's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataStreamType {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl DataStreamType {
+    pub fn name(self) -> &'static str {
+        match self {
+            DataStreamType::Traces => "traces",
+            DataStreamType::Metrics => "metrics",
+            DataStreamType::Logs => "logs",
         }
     }
 }

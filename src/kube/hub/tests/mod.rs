@@ -2,10 +2,13 @@
 
 #[cfg(test)]
 mod recorded;
-use super::feed::{Feed, Now, PodChanges, Update};
+use super::feed::{Feed, Now, Update};
 use super::paths::{PodScope, encode};
 use super::*;
+use crate::core::time::UnixNanos;
+use crate::kube::client::Credentials;
 use crate::kube::decode::{DecodedPod, Decoder, Event};
+use crate::kube::hub::report::PodChanges;
 use crate::kube::watch::Ask;
 
 pub(super) fn spec() -> WatchSpec {

@@ -9,8 +9,9 @@ use crate::core::time::UnixNanos;
 use crate::lab::api_double::TrueRun;
 use crate::lab::demo::cast::Member;
 use crate::lab::demo::end::{Arrived, DemoScore, RunTally, Slot};
+use crate::lab::demo::marks::Given;
 use crate::lab::demo::print;
-use crate::lab::demo::screen::scene::{Amiss, DemoScene, Given, Lane, LatestRestart, Pair, RunBar};
+use crate::lab::demo::screen::scene::{Amiss, DemoScene, Lane, LatestRestart, Pair, RunBar};
 use crate::lab::demo::truth::Runs;
 
 /// What the scene is made of.

@@ -8,7 +8,8 @@ use ratatui::style::{Color, Modifier, Style};
 use crate::core::time::UnixNanos;
 use crate::core::visible;
 use crate::lab::demo::end::DemoScore;
-use crate::lab::demo::screen::scene::{Amiss, DemoScene, Given, Lane, LatestRestart, SMALLEST, SlotMark, SpanMarks};
+use crate::lab::demo::marks::{Given, SlotMark, SpanMarks};
+use crate::lab::demo::screen::scene::{Amiss, DemoScene, Lane, LatestRestart, SMALLEST};
 
 /// Columns of a lane's name and of its two counts.
 const NAME: u16 = 21;

@@ -1,10 +1,10 @@
 //! What the screen shows at one moment, as plain values: made by the play, drawn by `draw`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::time::UnixNanos;
 use crate::lab::demo::end::DemoScore;
+use crate::lab::demo::marks::SpanMarks;
 
 /// The smallest window the screen is made for, in columns and rows.
 pub const SMALLEST: (u16, u16) = (80, 24);
@@ -53,37 +53,6 @@ pub struct RunBar {
     pub number: i64,
     pub started: UnixNanos,
     pub ended: Option<UnixNanos>,
-}
-
-/// What the spans of a lane were given, by the time at which they were made.
-#[derive(Clone, Debug, Default)]
-pub struct SpanMarks(pub BTreeMap<u64, SlotMark>);
-
-impl SpanMarks {
-    /// Nanoseconds of a slot.
-    pub const SLOT: u64 = 250_000_000;
-
-    pub fn slot(at: UnixNanos) -> u64 {
-        at.0 / SpanMarks::SLOT
-    }
-}
-
-/// The runs that a span of one slot was given: by podgate and by the hint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SlotMark {
-    pub podgate: Given,
-    pub hint: Given,
-}
-
-/// Ordered by how much it matters to whoever looks: of several in one slot the last in this order is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Given {
-    #[default]
-    Nothing,
-    /// There was a span, and it was given no id.
-    Missing,
-    Right(i64),
-    Wrong(i64),
 }
 
 /// The latest restart.

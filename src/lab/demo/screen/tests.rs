@@ -7,10 +7,11 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 
 use super::draw::{DrawStyle, draw};
-use super::scene::{Amiss, DemoScene, Given, Lane, LatestRestart, Pair, RunBar, SlotMark, SpanMarks};
+use super::scene::{Amiss, DemoScene, Lane, LatestRestart, Pair, RunBar};
 use super::svg::svg;
 use crate::core::time::UnixNanos;
 use crate::lab::demo::end::DemoScore;
+use crate::lab::demo::marks::{Given, SlotMark, SpanMarks};
 
 const NOW: u64 = 1_000;
 

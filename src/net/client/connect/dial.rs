@@ -1,17 +1,16 @@
 //! Opening one connection: name, TCP, TLS, HTTP handshake, all within one timeout.
 
 use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::core::outside::Network;
 use crate::net::client::chunks::Outgoing;
+use crate::net::client::connect::spawner::Spawner;
 use crate::net::client::connect::stream::{ByteTransport, ClientStream, FirstBytes};
 use crate::net::client::connect::tls::{TlsSource, handshake_failure};
 use crate::net::client::failure::CallFailure;
@@ -25,24 +24,6 @@ const ADDRESSES_MAX: usize = 8;
 pub enum DialedSender {
     Http1(http1::SendRequest<Outgoing>),
     Http2(http2::Http2Sender),
-}
-
-/// Runs connection tasks; they end with their client.
-#[derive(Clone, Default)]
-pub struct Spawner(Arc<Mutex<JoinSet<()>>>);
-
-impl Spawner {
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut set = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        while set.try_join_next().is_some() {}
-        set.spawn(task);
-    }
-
-    /// Ends every task and waits for them.
-    pub async fn end(&self) {
-        let mut set = std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        set.shutdown().await;
-    }
 }
 
 /// What a dial needs beside the settings.

@@ -3,5 +3,6 @@
 pub mod dial;
 pub mod given;
 pub mod redial;
+pub mod spawner;
 pub mod stream;
 pub mod tls;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::backoff::{Doubling, within};
 use crate::net::client::failure::CallFailure;
 
-const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(5);
+const WAITS: Doubling = Doubling { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
 
 /// Failures in a row and the moment before which nobody dials.
 #[derive(Debug, Default)]
@@ -26,9 +26,9 @@ impl Redial {
 
     /// `random` is in 0..1: the wait is 50 to 100 % of 200 ms x 2^failures, at most 5 s.
     pub fn failed(&mut self, now: Instant, cause: CallFailure, random: f64) {
-        let full = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let wait = within(WAITS.after(self.failures), random);
         self.failures = self.failures.saturating_add(1);
-        self.closed_until = Some((now + full.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0), cause));
+        self.closed_until = Some((now + wait, cause));
     }
 
     /// A peer answered on a connection.
@@ -55,6 +55,6 @@ mod tests {
         }
         redial.worked();
         redial.failed(start, cause, 1.0);
-        assert_eq!(redial.too_early(start + FIRST), None);
+        assert_eq!(redial.too_early(start + WAITS.first), None);
     }
 }

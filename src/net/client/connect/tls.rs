@@ -4,19 +4,16 @@
 //! kept while the files' bytes stay the same, so that sessions resume.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::core::lock::Locked;
 use crate::net::client::failure::CallFailure;
-use crate::net::client::settings::{Pem, TlsSettings};
-
-/// A certificate bundle larger than this is a mistake (the system's is about 220 KiB).
-const PEM_BYTES_MAX: u64 = 4 << 20;
+use crate::net::client::settings::TlsSettings;
+use crate::net::{agreement, pem};
 
 /// Gives the current TLS configuration.
 pub struct TlsSource {
@@ -49,11 +46,13 @@ impl TlsSource {
     /// Reads the files and builds a configuration when they changed.
     pub async fn current(&self) -> Result<Arc<ClientConfig>, CallFailure> {
         let material = Material {
-            ca: read(self.settings.ca.as_ref(), "ca").await?,
-            certificate: read(self.settings.certificate.as_ref(), "cert").await?,
-            key: read(self.settings.key.as_ref(), "key").await?,
+            ca: pem::read(self.settings.ca.as_ref(), "ca_file").await.map_err(CallFailure::Setup)?,
+            certificate: pem::read(self.settings.certificate.as_ref(), "cert_file")
+                .await
+                .map_err(CallFailure::Setup)?,
+            key: pem::read(self.settings.key.as_ref(), "key_file").await.map_err(CallFailure::Setup)?,
         };
-        let mut built = self.built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut built = self.built.locked();
         if let Some((known, config)) = built.as_ref()
             && *known == material
         {
@@ -65,11 +64,9 @@ impl TlsSource {
     }
 
     fn build(&self, material: &Material) -> Result<ClientConfig, CallFailure> {
-        let provider = Arc::new(ring::default_provider());
-        let versions: &[&rustls::SupportedProtocolVersion] =
-            if self.settings.only_1_3 { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
+        let provider = Arc::new(agreement::provider(&self.settings.terms));
         let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
+            .with_protocol_versions(agreement::versions(&self.settings.terms))
             .map_err(|error| CallFailure::Setup(format!("TLS versions: {error}")))?;
         let verified = if self.settings.skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
@@ -78,9 +75,8 @@ impl TlsSource {
         };
         let mut config = match (&material.certificate, &material.key) {
             (Some(certificate), Some(key)) => {
-                let chain = certificates(certificate, "cert_file")?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| CallFailure::Setup(format!("key_file holds no usable private key: {error}")))?;
+                let chain = pem::certificates(certificate, "cert_file").map_err(CallFailure::Setup)?;
+                let key = pem::private_key(key, "key_file").map_err(CallFailure::Setup)?;
                 verified.with_client_auth_cert(chain, key).map_err(|error| {
                     CallFailure::Setup(format!("client certificate and key do not belong together: {error}"))
                 })?
@@ -94,11 +90,7 @@ impl TlsSource {
     fn roots(&self, material: &Material) -> Result<RootCertStore, CallFailure> {
         let mut roots = RootCertStore::empty();
         if let Some(ca) = &material.ca {
-            for certificate in certificates(ca, "ca_file")? {
-                roots.add(certificate).map_err(|error| {
-                    CallFailure::Setup(format!("ca_file holds a certificate that cannot be used: {error}"))
-                })?;
-            }
+            pem::trust(&mut roots, ca, "ca_file").map_err(CallFailure::Setup)?;
         }
         if material.ca.is_none() || self.settings.with_system_ca {
             // Some system bundles hold certificates nobody can parse; the rest is what counts.
@@ -110,34 +102,6 @@ impl TlsSource {
             ));
         }
         Ok(roots)
-    }
-}
-
-fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, CallFailure> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(CallFailure::Setup(format!("{name} holds no certificate in PEM form"))),
-        Err(error) => Err(CallFailure::Setup(format!("{name} is not PEM: {error}"))),
-    }
-}
-
-async fn read(pem: Option<&Pem>, what: &str) -> Result<Option<Vec<u8>>, CallFailure> {
-    let path = match pem {
-        None => return Ok(None),
-        Some(Pem::Inline(text)) => return Ok(Some(text.clone().into_bytes())),
-        Some(Pem::File(path)) => path,
-    };
-    let unreadable = |why: String| CallFailure::Setup(format!("{what}_file {}: {why}", path.display()));
-    let size = tokio::fs::metadata(path).await.map_err(|error| unreadable(error.to_string()))?.len();
-    if size > PEM_BYTES_MAX {
-        return Err(unreadable(format!("{size} bytes are too many for certificates")));
-    }
-    let bytes = tokio::time::timeout(Duration::from_secs(5), tokio::fs::read(path)).await;
-    match bytes {
-        Ok(Ok(bytes)) => Ok(Some(bytes)),
-        Ok(Err(error)) => Err(unreadable(error.to_string())),
-        Err(_) => Err(unreadable("the file system did not answer".to_owned())),
     }
 }
 

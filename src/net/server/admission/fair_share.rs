@@ -1,4 +1,4 @@
-//! Fair shares of the memory budget: while memory is short, the sender that took most of late is refused first.
+//! Fair shares of the memory budget: while memory is short, the sender that recently took most is refused first.
 //!
 //! Each tenant's admitted bytes are remembered and fade by half every two seconds. A tenant may exceed the average by a
 //! factor that shrinks as the budget fills, so the modest are admitted and the heavy wait, all at the same level. Pure:
@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::core::data::budget::Budget;
+use crate::core::lock::Locked;
 
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// Below this share of the soft limit nobody is held back.
@@ -42,7 +43,7 @@ pub struct OverShare {
     pub share: u64,
 }
 
-/// What was admitted of late. Invariant: `total` is about the sum of `tenants` at the time `since`.
+/// What was admitted recently. Invariant: `total` is about the sum of `tenants` at the time `since`.
 #[derive(Debug, Default)]
 struct Recent {
     tenants: HashMap<Tenant, Faded>,
@@ -84,7 +85,7 @@ impl Shares {
     /// Lets `bytes` of the tenant in and remembers them, or says by how much it is over. `now` is any clock that only
     /// goes forward.
     pub fn admit(&self, tenant: &Tenant, bytes: u64, pressure: f64, now: Duration) -> Result<(), OverShare> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.locked();
         recent.sweep(now);
         let taken = recent.tenants.get(tenant).map_or(0.0, |faded| faded.at(now));
         if pressure > 0.0 && taken > MODEST_BYTES {
@@ -101,7 +102,7 @@ impl Shares {
 
     /// Remembers bytes that turned out to be more than was admitted.
     pub fn add(&self, tenant: &Tenant, bytes: u64, now: Duration) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.locked();
         recent.add(tenant, bytes, now);
     }
 }

@@ -5,11 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::report::stats::{Counter, Gauge, Stats};
 use crate::net::server::connection::cause::CloseCause;
 
@@ -22,6 +23,7 @@ pub struct ConnectionMetrics {
     accepted: Arc<Counter>,
     /// By cause, in the order of [`CloseCause::ALL`].
     ended: [Ended; CloseCause::COUNT],
+    handshake_line: Throttle,
 }
 
 struct Ended {
@@ -47,6 +49,7 @@ impl ConnectionMetrics {
             accepted: stats.counter("podgate_receiver_connections", "Connections accepted since start.", &labels),
             receiver: receiver.to_owned(),
             ended,
+            handshake_line: Throttle::default(),
         }
     }
 
@@ -73,15 +76,28 @@ impl ConnectionMetrics {
         }
     }
 
+    /// What a client and this listener did not agree on; the connection's end is counted when it is closed.
+    pub fn handshake_failed(&self, error: &std::io::Error, peer: Option<SocketAddr>) {
+        if let Some(suppressed) = self.handshake_line.pass() {
+            let peer = shown(peer);
+            let cure = "compare the client's authority, certificate and versions with this listener's `tls` block";
+            tracing::warn!(receiver = %self.receiver, peer, %error, cure, suppressed, "TLS handshake failed");
+        }
+    }
+
     fn end(&self, cause: CloseCause, peer: Option<SocketAddr>, what: &str) {
         let ended = &self.ended[cause as usize];
         ended.count.add(1);
         let Some(cure) = cause.cure() else { return };
         if let Some(suppressed) = ended.line.pass() {
-            let peer = peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string());
+            let peer = shown(peer);
             tracing::warn!(receiver = %self.receiver, peer, cause = cause.name(), cure, suppressed, "{what}");
         }
     }
+}
+
+fn shown(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string())
 }
 
 /// Lets one through per interval and counts the rest.
@@ -94,7 +110,7 @@ pub struct Throttle {
 impl Throttle {
     /// The number held back since the last one, or `None` when this one is held back.
     pub fn pass(&self) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.locked();
         if state.0.is_some_and(|last| last.elapsed() < LINE_INTERVAL) {
             state.1 += 1;
             return None;

@@ -17,6 +17,8 @@ pub enum CloseCause {
     Memory,
     DrainsMax,
     TlsOnPlainPort,
+    PlainOnTlsPort,
+    TlsHandshake,
     /// Its place was given to a new connection.
     Evicted,
     PingFlood,
@@ -38,7 +40,7 @@ const FLOOD_CURE: &str =
 
 impl CloseCause {
     pub const COUNT: usize = CloseCause::ALL.len();
-    pub const ALL: [CloseCause; 22] = [
+    pub const ALL: [CloseCause; 24] = [
         CloseCause::Client,
         CloseCause::Shutdown,
         CloseCause::Age,
@@ -50,6 +52,8 @@ impl CloseCause {
         CloseCause::Memory,
         CloseCause::DrainsMax,
         CloseCause::TlsOnPlainPort,
+        CloseCause::PlainOnTlsPort,
+        CloseCause::TlsHandshake,
         CloseCause::Evicted,
         CloseCause::PingFlood,
         CloseCause::SettingsFlood,
@@ -77,6 +81,8 @@ impl CloseCause {
             CloseCause::Memory => "memory",
             CloseCause::DrainsMax => "drains_max",
             CloseCause::TlsOnPlainPort => "tls_on_plain_port",
+            CloseCause::PlainOnTlsPort => "plain_on_tls_port",
+            CloseCause::TlsHandshake => "tls_handshake",
             CloseCause::Evicted => "evicted",
             CloseCause::PingFlood => "ping_flood",
             CloseCause::SettingsFlood => "settings_flood",
@@ -100,6 +106,8 @@ impl CloseCause {
     pub fn cure(self) -> Option<&'static str> {
         Some(match self {
             CloseCause::Client | CloseCause::Shutdown | CloseCause::Age | CloseCause::Idle => return None,
+            // Told when it fails, with what the two did not agree on.
+            CloseCause::TlsHandshake => return None,
             CloseCause::Silent => "the peer connected and said nothing; a port probe, or a client that waits for TLS",
             CloseCause::SlowPreface | CloseCause::SlowHead => {
                 "the peer began a request and did not go on; an attack, a lost network, or podgate.head_timeout too short"
@@ -113,6 +121,9 @@ impl CloseCause {
             CloseCause::DrainsMax => "too many refused requests at once; the log lines about refused requests say why",
             CloseCause::TlsOnPlainPort => {
                 "a client speaks TLS to a plain port; use http:// in its endpoint, or OTEL_EXPORTER_OTLP_INSECURE=true"
+            }
+            CloseCause::PlainOnTlsPort => {
+                "a client speaks plainly to a TLS port; use https:// in its endpoint, and give it the authority's certificate"
             }
             CloseCause::Evicted => {
                 "every place was taken and this connection was idle: open fewer connections, or allow more"

@@ -4,13 +4,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::net::server::admission::connection_memory::MemoryCharge;
 use crate::net::server::connection::cause::CloseCause;
@@ -108,7 +109,7 @@ impl Connection {
 
     /// The memory that open requests need: taken with the first, given back with the last. False when there is none.
     pub(crate) fn lease(&self, take: impl FnOnce() -> Option<MemoryCharge>) -> bool {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = self.lease.locked();
         if lease.is_none() {
             *lease = take();
         }
@@ -116,7 +117,7 @@ impl Connection {
     }
 
     fn end_lease(&self) {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = self.lease.locked();
         // A request that opened meanwhile counts on it.
         let ended = if self.open_requests() == 0 { lease.take() } else { None };
         drop(lease);
@@ -168,11 +169,11 @@ impl Connection {
 
     /// Remembers why the connection ends; the first cause stays.
     pub(crate) fn set_cause(&self, cause: CloseCause) {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.cause.locked().get_or_insert(cause);
     }
 
     pub fn cause(&self) -> Option<CloseCause> {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.cause.locked()
     }
 }
 

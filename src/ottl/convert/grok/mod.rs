@@ -9,9 +9,10 @@ use hashbrown::HashMap;
 use regex::Regex;
 
 use crate::config::value::pattern;
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::{number, object, text_value};
+use crate::ottl::convert::made::{object, text_value};
+use crate::ottl::convert::number;
 use crate::ottl::value::OttlValue;
+use crate::ottl::value::failure::EvalFailure;
 
 const PATTERNS: &str = include_str!("patterns.txt");
 /// Dots are no part of a group's name.

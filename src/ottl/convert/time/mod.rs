@@ -1,9 +1,11 @@
 //! Converters of moments and durations. No clock is read here: moments come from the data, from a text or from the item.
 
 pub mod layout;
-use crate::ottl::EvalFailure;
-use crate::ottl::convert::Converter;
-use crate::ottl::value::{OttlValue, ZonedTime};
+
+use crate::ottl::convert::table::Converter;
+use crate::ottl::value::OttlValue;
+use crate::ottl::value::failure::EvalFailure;
+use crate::ottl::value::moment::ZonedTime;
 
 const SECOND: i64 = 1_000_000_000;
 /// Seconds from the year one, where Go's zero time stands, to 1970.

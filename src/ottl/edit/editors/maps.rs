@@ -11,9 +11,8 @@ use crate::otlp::fields::common::any_value;
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::AnyValue;
 use crate::otlp::write;
-use crate::ottl::EvalFailure;
-use crate::ottl::edit::editors::{MADE_FREE, MADE_MAX, MADE_PER_BYTE, Merge, TOO_LARGE};
 use crate::ottl::edit::encode::{MapItem, put_value, raw_entries};
+use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{ELEMENTS_MAX, OttlValue};
 
 /// Bytes that may be made of these entries.
@@ -230,4 +229,22 @@ pub fn each_key<'a>(
         changed = true;
     }
     Ok(changed.then(|| unique(map)))
+}
+
+/// Bytes that one statement may make of a map, in any case, of each of its bytes, and for nothing. A long key above many
+/// entries is in each of theirs, and a long text may stand in for many short ones: without a bound by what came in, a
+/// request of small items made of them would be multiplied a thousandfold.
+pub(super) const MADE_MAX: usize = 16 << 20;
+
+pub(super) const MADE_PER_BYTE: usize = 32;
+
+pub(super) const MADE_FREE: usize = 64 << 10;
+
+pub(super) const TOO_LARGE: EvalFailure = EvalFailure("the map would become too large");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    Insert,
+    Update,
+    Upsert,
 }

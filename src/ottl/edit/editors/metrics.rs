@@ -8,14 +8,17 @@ use crate::otlp::fields::metrics::{
 use crate::otlp::fields::trace::{span, span_kind};
 use crate::otlp::walk::{AnyValue, Fields, Wire};
 use crate::otlp::write;
-use crate::ottl::check::CheckedNode;
+use crate::ottl::checked::CheckedNode;
 use crate::ottl::convert::{text, truncated};
 use crate::ottl::edit::encode::{MapItem, put_attribute, put_double, put_value, raw_entries};
 use crate::ottl::edit::message_edit::{places, without};
+use crate::ottl::edit::target::EditTarget;
+use crate::ottl::eval;
+use crate::ottl::item::Item;
 use crate::ottl::path::tables::Points;
 use crate::ottl::path::{POINTS, bytes, points_of};
 use crate::ottl::value::OttlValue;
-use crate::ottl::{EditTarget, EvalFailure, Item, eval};
+use crate::ottl::value::failure::EvalFailure;
 
 /// What may be done with a metric as a whole.
 #[derive(Debug)]

@@ -13,25 +13,23 @@ use regex::Regex;
 
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::Fields;
-use crate::ottl::check::{CheckedNode, Pattern};
+use crate::ottl::checked::{CheckedNode, Path, Pattern};
 use crate::ottl::convert::{Converter, TEXT_MAX, text};
-use crate::ottl::edit::editors::maps::{each_key, each_text, flatten, limit, merge, stringify, truncate};
+use crate::ottl::edit::editors::maps::{
+    MADE_FREE, MADE_PER_BYTE, each_key, each_text, flatten, limit, merge, stringify, truncate,
+};
 use crate::ottl::edit::encode::{MapItem, check_nesting, entries};
-use crate::ottl::path::Path;
-use crate::ottl::path::place::{Buffers, all, set};
+use crate::ottl::edit::target::{Buffers, EditTarget};
+use crate::ottl::eval;
+use crate::ottl::item::Item;
+use crate::ottl::path::place::{all, set};
 use crate::ottl::path::tables::PathPart;
 use crate::ottl::value::OttlValue;
-use crate::ottl::{EditTarget, EvalFailure, Item, eval};
+use crate::ottl::value::failure::EvalFailure;
 
+pub use crate::ottl::edit::editors::maps::Merge;
 pub use crate::ottl::edit::editors::metrics::MetricEdit;
 
-/// Bytes that one statement may make of a map, in any case, of each of its bytes, and for nothing. A long key above many
-/// entries is in each of theirs, and a long text may stand in for many short ones: without a bound by what came in, a
-/// request of small items made of them would be multiplied a thousandfold.
-const MADE_MAX: usize = 16 << 20;
-const MADE_PER_BYTE: usize = 32;
-const MADE_FREE: usize = 64 << 10;
-const TOO_LARGE: EvalFailure = EvalFailure("the map would become too large");
 const TOO_LONG: EvalFailure = EvalFailure("the text is too long");
 
 #[derive(Debug)]
@@ -114,13 +112,6 @@ pub enum MapEdit {
         pattern: Pattern,
         replacement: Replacement,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merge {
-    Insert,
-    Update,
-    Upsert,
 }
 
 /// What stands in for what was found.

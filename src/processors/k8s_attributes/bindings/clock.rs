@@ -30,9 +30,9 @@ pub struct ShownTimes {
 
 impl ShownTimes {
     /// Stretches remembered; what does not fit is remembered as one.
-    pub const EARLIER_MAX: usize = 4;
+    const EARLIER_MAX: usize = 4;
     /// A stretch that shows no time.
-    pub const NOTHING: (UnixNanos, UnixNanos) = (UnixNanos(u64::MAX), UnixNanos(0));
+    const NOTHING: (UnixNanos, UnixNanos) = (UnixNanos(u64::MAX), UnixNanos(0));
 
     pub fn new(since: UnixNanos) -> ShownTimes {
         ShownTimes { since, earlier: [ShownTimes::NOTHING; ShownTimes::EARLIER_MAX] }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::aged::Aged;
 use super::{Basis, Sighting};
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::Absence;
 
@@ -142,12 +143,12 @@ impl BindingStore {
 
     fn part(&self, key: Key) -> MutexGuard<'_, Part> {
         let index = (key >> 20) as usize % PARTS;
-        self.parts[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.parts[index].locked()
     }
 
     fn part_of(&self, connection: u64) -> MutexGuard<'_, Part> {
         let index = connection as usize % PARTS;
-        self.parts[index].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.parts[index].locked()
     }
 
     /// The connection as it is with this process on it.
@@ -240,7 +241,7 @@ impl BindingStore {
         let key = self.key((pod_uid, container));
         let mut found = Remembered { absence: self.part(key).absences.peek(&key).copied(), ..Remembered::default() };
         for part in &self.parts {
-            let part = part.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let part = part.locked();
             let identities = part.identities.iter().map(|(_, bound)| (bound, bound.void, true));
             let connections = part
                 .connections

@@ -162,7 +162,7 @@ impl KeyRule {
     }
 
     /// The name of the newer generation; `None` for every key that this rule does not want.
-    pub fn attribute_for(&self, key: &str) -> Option<String> {
+    fn attribute_for(&self, key: &str) -> Option<String> {
         let named = |key: &str| format!("{}{key}", self.prefix);
         match &self.wanted {
             KeyWanted::Exact(wanted) if wanted != key => None,

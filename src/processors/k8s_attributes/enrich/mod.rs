@@ -5,6 +5,7 @@
 
 mod run;
 mod score;
+mod step;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::run::ResolveStep;
 use super::association::{Association, Seeker, Tried};
 use super::bindings::{Bindings, ClockStretches};
 use super::cluster::Cluster;
@@ -27,11 +27,12 @@ use crate::kube::ledger::{Absence, FRESHNESS};
 use crate::kube::table::PodEntry;
 use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::Appender;
+use crate::processors::k8s_attributes::enrich::step::ResolveStep;
 use crate::processors::k8s_attributes::pod::attribute_cache::AttributeCache;
 use crate::processors::k8s_attributes::pod::attributes;
 use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
 use crate::processors::k8s_attributes::report::metrics::Counters;
-use crate::processors::k8s_attributes::report::miss_log::Misses;
+use crate::processors::k8s_attributes::report::miss_log::MissLog;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, Whose, WriteMode};
 
 /// A resource that waits is looked at again this often, beside every change of the cluster.
@@ -47,7 +48,7 @@ pub struct Enricher {
     blind: Bindings,
     pub profiles: AttributeCache,
     pub counters: Counters,
-    pub misses: Misses,
+    pub misses: MissLog,
     pub strangers: Strangers,
     /// How old evidence must be, at the least, before every run that began until then counts as known.
     pub freshness: Duration,
@@ -116,7 +117,7 @@ impl Enricher {
             freshness: if config.own.pods_file.is_some() { Duration::ZERO } else { config.own.hold.max(FRESHNESS) },
             cluster,
             counters,
-            misses: Misses::default(),
+            misses: MissLog::default(),
             strangers: Strangers::default(),
             config,
         }

@@ -8,18 +8,11 @@ use crate::kube::ledger::{Absence, ContainerLedger};
 use crate::processors::k8s_attributes::bindings::{BindingAnswer, Horizon, Sighting};
 use crate::processors::k8s_attributes::config::{Field, HOLD_MAX, Hint};
 use crate::processors::k8s_attributes::container::{Choice, Chosen, Unchosen};
+use crate::processors::k8s_attributes::enrich::step::ResolveStep;
 use crate::processors::k8s_attributes::report::metrics::IdEvidence;
 use crate::processors::k8s_attributes::roles;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, WriteMode};
 use crate::processors::k8s_attributes::write::Instance;
-
-/// One step of the way.
-pub(super) enum ResolveStep<T> {
-    Done(Result<T, Absence>),
-    NotAsked,
-    /// Until then, or until the cluster changes.
-    Wait(UnixNanos),
-}
 
 impl Enricher {
     pub(super) fn choose<'a>(&self, case: &Case<'_>, pod: &'a KnownPod) -> ResolveStep<Chosen<'a>> {

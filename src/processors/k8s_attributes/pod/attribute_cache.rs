@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use lru::LruCache;
 
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::kube::table::PodEntry;
 use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
@@ -34,7 +35,7 @@ pub struct AttributeCache {
 }
 
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    part.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    part.locked()
 }
 
 impl Default for AttributeCache {

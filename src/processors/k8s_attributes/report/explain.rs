@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::core::data::origin::{Origin, Transport};
+use crate::core::lock::Locked;
 use crate::core::report::routes::{Page, PageQuery};
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
@@ -32,7 +33,7 @@ type Listed = Mutex<Vec<(String, Arc<Enricher>)>>;
 /// Adds this processor to the pages.
 pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
     let listed: Arc<Listed> = host.shared("k8s_attributes pages", Arc::default);
-    listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((processor.to_owned(), enricher.clone()));
+    listed.locked().push((processor.to_owned(), enricher.clone()));
     let of_pods = listed.clone();
     host.routes.add(
         "/v1/pods",
@@ -47,7 +48,7 @@ pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
 }
 
 fn for_each(listed: &Listed, page: impl Fn(&Enricher) -> Result<Value, String>) -> Page {
-    let listed = listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let listed = listed.locked();
     let mut processors = serde_json::Map::new();
     for (name, enricher) in listed.iter() {
         match page(enricher) {

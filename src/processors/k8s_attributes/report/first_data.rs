@@ -9,6 +9,7 @@ use foldhash::HashSet;
 use foldhash::fast::RandomState;
 
 use crate::core::limits::FIRST_DATA_LINES_MAX;
+use crate::core::lock::Locked;
 use crate::processors::k8s_attributes::config::Field;
 use crate::processors::k8s_attributes::enrich::Enricher;
 use crate::processors::k8s_attributes::facts::{Known, ResourceFacts};
@@ -79,7 +80,7 @@ impl FirstResources {
     }
 
     fn is_new(&self, key: u64) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut seen = self.seen.locked();
         if seen.len() >= KEYS_MAX {
             self.full.store(true, Ordering::Relaxed);
             return false;

@@ -16,7 +16,7 @@ const SHOWN_MAX: usize = 80;
 
 /// When the last lines were written.
 #[derive(Debug, Default)]
-pub struct Misses {
+pub struct MissLog {
     pod: AtomicU64,
     run: AtomicU64,
 }
@@ -28,7 +28,7 @@ fn is_due(last: &AtomicU64, now: UnixNanos) -> bool {
         && last.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
-impl Misses {
+impl MissLog {
     /// No rule found a pod. `attempts` is asked for the line only.
     pub fn pod(&self, service: &str, now: UnixNanos, attempts: impl FnOnce() -> Vec<Attempt>) {
         if is_due(&self.pod, now) {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn lines_come_at_most_every_ten_seconds() {
-        let misses = Misses::default();
+        let misses = MissLog::default();
         let mut lines = 0;
         for tenth in 0..=300u64 {
             let now = UnixNanos(1_000_000_000_000 + tenth * 100_000_000);

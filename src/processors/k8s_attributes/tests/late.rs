@@ -16,7 +16,7 @@ use crate::kube::pod::{Ended, Pod};
 use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::enrich::Enricher;
 use crate::processors::k8s_attributes::late::{Binder, Late};
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, WriteMode};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ fn rig() -> Rig {
 fn rig_of(pod: Pod) -> Rig {
     let cluster = MadeUp::with([pod]);
     let enricher = Arc::new(enricher("{}", &cluster).0);
-    let steady = Arc::new(Steady::new(enricher.freshness));
+    let steady = Arc::new(ClockSteps::new(enricher.freshness));
     let binder = Arc::new(Binder { enricher: enricher.clone(), steady });
     // The first look, before any step.
     binder.steady.look();
@@ -75,7 +75,7 @@ impl Rig {
         let peer = peer.map(|peer| std::net::SocketAddr::new(peer.parse().expect("an address"), 40_000));
         let origin = Arc::new(Origin::new(peer, 1, now, now, Transport::Grpc));
         let resource = resource(&[("k8s.pod.uid", uid)]);
-        let moment = ArrivalMoment::new(&self.enricher, &self.binder.steady, WriteMode::PodOnly);
+        let moment = ArrivalMoment::new(&*self.enricher.cluster, &self.binder.steady, WriteMode::PodOnly);
         let subject = Subject { resource: &resource, origin: &origin, times: &|| None, ticket: &Ticket::free() };
         let (_, whose) = self.enricher.enrich_at_arrival(&subject, &moment);
         let known = whose.found_or_not_yet().expect("a pod, or none yet");

@@ -21,7 +21,7 @@ use crate::otlp::write;
 use crate::processors::k8s_attributes::hold::Hold;
 use crate::processors::k8s_attributes::report::first_data::FirstResources;
 use crate::processors::k8s_attributes::stage::EnrichStage;
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ fn rig(body: &str) -> Rig {
     let sink: Arc<Sink> = Arc::default();
     let balance: Arc<Balance> = Arc::default();
     let hold = Hold::new(enricher.config.own.hold);
-    let steady = Steady::new(enricher.freshness);
+    let steady = ClockSteps::new(enricher.freshness);
     let stage = EnrichStage {
         enricher: Arc::new(enricher),
         next: sink.clone(),

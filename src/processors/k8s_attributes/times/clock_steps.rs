@@ -3,13 +3,14 @@
 //! The one place of this processor that reads the wall clock, for arrival and decision alike, and always between two
 //! reads of the monotonic clock: a thread that was put aside between them (a CPU quota, a debugger) says nothing about
 //! the clock. A suspended machine looks like a clock that was set forward, because its monotonic clock stood still. The
-//! core ([`Watchman`]) is pure: what both clocks showed goes in.
+//! core ([`StepDetector`]) is pure: what both clocks showed goes in.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::processors::k8s_attributes::bindings::{ClockStretches, ShownTimes};
 
@@ -18,9 +19,9 @@ const STEP: Duration = Duration::from_millis(250);
 /// A reading that took longer is not believed: the two clocks were read at different times.
 const TORN: Duration = Duration::from_millis(20);
 
-pub struct Steady {
+pub struct ClockSteps {
     started: Instant,
-    state: Mutex<Watchman>,
+    state: Mutex<StepDetector>,
 }
 
 /// What both clocks showed, in this order: monotonic, wall, monotonic. Monotonic times count from the start.
@@ -33,7 +34,7 @@ pub struct ClockReading {
 
 /// Compares each reading with the one before it.
 #[derive(Debug)]
-pub struct Watchman {
+pub struct StepDetector {
     /// How long the clock must have run evenly.
     settle: Duration,
     /// Wall clock minus monotonic clock, in nanoseconds, and when that was seen.
@@ -48,9 +49,9 @@ pub struct Watchman {
     shown: Option<ShownTimes>,
 }
 
-impl Watchman {
-    pub fn new(settle: Duration) -> Watchman {
-        Watchman { settle, offset: None, stepped_at: None, doubled: None, skipped: None, from: None, shown: None }
+impl StepDetector {
+    pub fn new(settle: Duration) -> StepDetector {
+        StepDetector { settle, offset: None, stepped_at: None, doubled: None, skipped: None, from: None, shown: None }
     }
 
     /// Unsteady for the settle time after a step; what the last step backwards doubled and the last one forwards left out
@@ -99,9 +100,9 @@ impl Watchman {
     }
 }
 
-impl Steady {
-    pub fn new(settle: Duration) -> Steady {
-        let steady = Steady { started: Instant::now(), state: Mutex::new(Watchman::new(settle)) };
+impl ClockSteps {
+    pub fn new(settle: Duration) -> ClockSteps {
+        let steady = ClockSteps { started: Instant::now(), state: Mutex::new(StepDetector::new(settle)) };
         // A step between here and the first data is one too.
         steady.look();
         steady
@@ -117,7 +118,7 @@ impl Steady {
         let before = self.started.elapsed();
         let wall = UnixNanos::now();
         let reading = ClockReading { before, wall, after: self.started.elapsed() };
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state.locked();
         (wall, state.look(reading))
     }
 }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     /// A look at these seconds of both clocks, without a pause between the reads.
-    fn look(watchman: &mut Watchman, monotonic: f64, wall: f64) -> ClockStretches {
+    fn look(watchman: &mut StepDetector, monotonic: f64, wall: f64) -> ClockStretches {
         let at = Duration::from_secs_f64(monotonic);
         watchman.look(ClockReading { before: at, wall: second(wall), after: at })
     }
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_step_of_the_clock_makes_it_unsteady_for_the_settle_time() {
         for by in [30.0, -30.0, 3_600.0, 0.3] {
-            let mut watchman = Watchman::new(Duration::from_secs(3));
+            let mut watchman = StepDetector::new(Duration::from_secs(3));
             assert!(!look(&mut watchman, 0.0, 10_000.0).unsteady);
             assert!(!look(&mut watchman, 10.0, 10_010.0).unsteady, "ten seconds passed on both clocks");
             assert!(look(&mut watchman, 11.0, 10_011.0 + by).unsteady, "{by} s");
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn times_that_a_step_backwards_made_come_twice_stay_known() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         let (from, to) = look(&mut watchman, 1.0, 971.0).doubled.expect("set back by thirty seconds");
         assert!(from <= second(971.0) && to >= second(1_001.0));
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_step_that_is_noticed_late_made_times_come_twice_since_the_look_before_it() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         let (from, to) = look(&mut watchman, 60.0, 960.0).doubled.expect("set back by a hundred seconds");
         assert!(from <= second(900.0) && to >= second(1_060.0), "at once after the last look, or only now");
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_second_step_back_does_not_end_what_the_first_made_come_twice() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         look(&mut watchman, 1.0, 901.0);
         let (from, to) = look(&mut watchman, 11.0, 811.0).doubled.expect("set back again");
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn it_knows_which_times_it_has_shown_but_once() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         look(&mut watchman, 10.0, 1_010.0);
         let once = |clock: ClockStretches| {
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_before_two_steps_forward_is_older_by_both() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         look(&mut watchman, 10.0, 1_170.0);
         let clock = look(&mut watchman, 12.0, 1_322.0);
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_suspended_machine_is_a_clock_that_left_out_the_time_asleep() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         // The monotonic clock stands still while the machine sleeps.
         let woken = look(&mut watchman, 1.0, 1_601.0);
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_was_put_aside_between_two_reads_is_no_step() {
-        let mut watchman = Watchman::new(Duration::from_secs(3));
+        let mut watchman = StepDetector::new(Duration::from_secs(3));
         look(&mut watchman, 0.0, 1_000.0);
         for (before, wall, after) in [(1.0, 1_001.0, 1.5), (2.0, 1_002.4, 2.4)] {
             let reading = ClockReading {
@@ -243,7 +244,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wall_clock_is_the_one_that_everybody_reads() {
         let _clock = crate::core::time::StandIn::with_tokio(second(1_000.0));
-        let steady = Steady::new(Duration::from_secs(3));
+        let steady = ClockSteps::new(Duration::from_secs(3));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(steady.look(), (second(1_005.0), ClockStretches::default()));
     }

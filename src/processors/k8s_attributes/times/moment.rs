@@ -8,9 +8,8 @@ use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::table::{PodEntry, Snapshot};
 use crate::processors::k8s_attributes::bindings::{ClockStretches, Times};
-use crate::processors::k8s_attributes::cluster::Touch;
-use crate::processors::k8s_attributes::enrich::Enricher;
-use crate::processors::k8s_attributes::times::clock_steps::Steady;
+use crate::processors::k8s_attributes::cluster::{Cluster, Touch};
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 
 /// Data waits for the first list only this long after the start.
 const STARTING: Duration = Duration::from_secs(10);
@@ -46,14 +45,14 @@ pub struct ArrivalMoment {
 }
 
 impl ArrivalMoment {
-    pub fn new(enricher: &Enricher, steady: &Steady, mode: WriteMode) -> ArrivalMoment {
+    pub fn new(cluster: &dyn Cluster, steady: &ClockSteps, mode: WriteMode) -> ArrivalMoment {
         let (now, clock) = steady.look();
         ArrivalMoment {
-            snapshot: enricher.cluster.snapshot(),
+            snapshot: cluster.snapshot(),
             now,
-            touch: enricher.cluster.touch(now),
+            touch: cluster.touch(now),
             clock,
-            starting: steady.age() < STARTING && !enricher.cluster.synced(),
+            starting: steady.age() < STARTING && !cluster.synced(),
             mode,
             again: false,
             give_up: false,

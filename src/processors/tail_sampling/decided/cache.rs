@@ -131,6 +131,7 @@ mod tests {
     use super::*;
     use crate::core::time::UnixNanos;
     use crate::processors::tail_sampling::policies::decision::{Decision, Why};
+    use crate::processors::tail_sampling::weights::marking::KeptWeight;
 
     fn hash(number: u64) -> u64 {
         FixedState::with_seed(3).hash_one(number)
@@ -159,8 +160,8 @@ mod tests {
     #[test]
     fn a_kept_id_is_told_from_a_dropped_one_with_the_same_hash() {
         let mut decided = Decided::new(10, 10);
-        let decision = Decision { kept: true, why: Why::NoMatch, weight: 1.0 };
-        let kept = Kept { decision, decided_at: UnixNanos(5) };
+        let decision = Decision::kept(Why::NoMatch);
+        let kept = Kept { decision, decided_at: UnixNanos(5), weight: KeptWeight { weight: 1.0, threshold: Some(0) } };
         decided.remember_kept(9, &[1; 16], kept);
         decided.remember_dropped(9);
         assert_eq!(decided.find(9, &[1; 16]), Some(Past::Kept(kept)));

@@ -7,12 +7,15 @@ use hashbrown::HashTable;
 
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::policies::decision::Decision;
+use crate::processors::tail_sampling::weights::marking::KeptWeight;
 
 /// A kept trace's verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kept {
     pub decision: Decision,
     pub decided_at: UnixNanos,
+    /// Unknown where weights are off.
+    pub weight: KeptWeight,
 }
 
 #[derive(Clone, Copy)]
@@ -119,8 +122,8 @@ mod tests {
     use crate::processors::tail_sampling::policies::decision::Why;
 
     fn kept(number: u16) -> Kept {
-        let decision = Decision { kept: true, why: Why::Policy(number), weight: 1.0 };
-        Kept { decision, decided_at: UnixNanos(u64::from(number)) }
+        let decision = Decision::kept(Why::Policy(number));
+        Kept { decision, decided_at: UnixNanos(u64::from(number)), weight: KeptWeight { weight: 1.0, threshold: None } }
     }
 
     fn id(number: u16) -> [u8; 16] {

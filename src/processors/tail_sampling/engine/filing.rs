@@ -8,13 +8,15 @@ use std::sync::Arc;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::Strategy;
-use crate::processors::tail_sampling::decided::cache::Past;
+use crate::processors::tail_sampling::decided::cache::{Kept, Past};
+use crate::processors::tail_sampling::engine::recording::Verdict;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
 use crate::processors::tail_sampling::held::store::RunHeader;
 use crate::processors::tail_sampling::held::wheel::DueTrace;
-use crate::processors::tail_sampling::policies::decision::{CastVotes, Decision, Fallback, PolicySet, Why};
-use crate::processors::tail_sampling::report::counts::Early;
+use crate::processors::tail_sampling::journal::record::RecordedTrigger;
+use crate::processors::tail_sampling::policies::decision::{Decision, Fallback, PolicySet, Why};
+use crate::processors::tail_sampling::report::early::Early;
 
 /// What is known of a run's trace.
 #[derive(Clone, Copy)]
@@ -79,9 +81,10 @@ impl Engine {
     }
 
     fn open(&mut self, hash: u64, run: &SpanGroup, now: UnixNanos) -> u32 {
-        let slot = self.traces.insert(hash, run.trace_id, now);
+        let seen = self.since.unwrap_or(now);
+        let slot = self.traces.insert(hash, run.trace_id, seen);
         let generation = self.traces.at(slot).generation;
-        let deadline = now.saturating_add(self.settings.decision_wait);
+        let deadline = seen.saturating_add(self.settings.decision_wait);
         let tick = self.wheel.schedule(deadline, DueTrace { slot, generation });
         self.traces.at_mut(slot).tick = tick;
         self.counts.new_traces += 1;
@@ -116,7 +119,8 @@ impl Engine {
         let entry = DueTrace { slot, generation: trace.generation };
         if self.settings.trace_bytes_max.is_some_and(|most| trace.summary.bytes > most) {
             self.counts.too_large += 1;
-            return self.conclude(slot, (Decision::dropped(Why::TooLarge), CastVotes::default()), now);
+            let verdict = Verdict::unasked(Decision::dropped(Why::TooLarge));
+            return self.conclude(slot, verdict, RecordedTrigger::Size, now);
         }
         if trace.held > self.bounds.giant_bytes {
             return self.decide_slot(slot, DecisionTrigger::Early(Early::Giant), now);
@@ -151,12 +155,28 @@ impl Engine {
                 continue;
             }
             let rules = PolicySet { fallback: Fallback::Drop, ..self.settings.rules };
-            let (decision, votes) = self.vote(slot, rules, now);
-            if decision.kept || matches!(decision.why, Why::DroppedBy(_)) {
-                self.conclude(slot, (decision, votes), now);
+            let verdict = self.vote(slot, rules, now);
+            if verdict.decision.kept || matches!(verdict.decision.why, Why::DroppedBy(_)) {
+                self.conclude(slot, verdict, RecordedTrigger::Arrival, now);
             }
         }
         self.touched = touched;
+    }
+
+    /// Late spans carry the weight of their trace, known or not.
+    fn gather_late(&mut self, coming: &Coming<'_>, kept: &Kept, spans: u64) {
+        let (run, incoming) = (coming.run, coming.incoming);
+        let (marker, unmarked) = (&mut self.marker, &mut self.unmarked);
+        let policy = self.settings.winner(kept.decision.why);
+        self.gathering.add(coming.held, run.scope, spans, |out| {
+            if marker.is_on() {
+                unmarked.clear();
+                incoming.write(run, unmarked);
+                marker.write(unmarked, kept.weight, policy, out);
+            } else {
+                incoming.write(run, out);
+            }
+        });
     }
 
     fn accept_late(&mut self, past: Past, hash: u64, coming: &Coming<'_>, now: UnixNanos) {
@@ -164,16 +184,18 @@ impl Engine {
         match past {
             Past::Dropped => {
                 self.counts.late_dropped += 1;
+                self.record_late(run.trace_id, u64::from(run.spans), None, now);
                 self.counts.sampled_out += u64::from(run.spans);
                 coming.held.take(u64::from(run.spans)).end(ItemEnd::SampledOut);
             }
             Past::Kept(kept) => {
                 self.decided.used(hash, &run.trace_id);
                 self.counts.late_kept += 1;
+                self.record_late(run.trace_id, u64::from(run.spans), Some(kept.decided_at), now);
                 self.counts.late_ages.record(now.since(kept.decided_at));
                 self.counts.released += u64::from(run.spans);
                 let spans = u64::from(run.spans);
-                self.gathering.add(coming.held, run.scope, spans, |out| coming.incoming.write(run, out));
+                self.gather_late(coming, &kept, spans);
                 if self.gathering.is_full() {
                     self.close_gathering();
                 }

@@ -4,7 +4,12 @@
 //! owns the clock and the queue. How runs come in is in `filing`, what ends before its time in `relief`.
 
 mod filing;
+mod logged;
+mod recording;
 mod relief;
+mod together;
+
+pub use crate::processors::tail_sampling::engine::logged::ToLog;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +17,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
+use crate::core::data::budget::Ticket;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::Stopwatch;
@@ -19,16 +25,22 @@ use crate::processors::tail_sampling::config::{SamplingSettings, Strategy};
 use crate::processors::tail_sampling::decided::cache::{Decided, Kept};
 use crate::processors::tail_sampling::decided::completeness;
 use crate::processors::tail_sampling::engine::filing::KnownTrace;
+use crate::processors::tail_sampling::engine::recording::Verdict;
 use crate::processors::tail_sampling::held::groups::HeldGroups;
 use crate::processors::tail_sampling::held::store::{RunAt, SpanStore};
 use crate::processors::tail_sampling::held::traces::Traces;
 use crate::processors::tail_sampling::held::wheel::{DueTrace, Wheel};
+use crate::processors::tail_sampling::journal::record::{Orphans, RecordedTrigger};
+use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
+use crate::processors::tail_sampling::policies::circumstances::{Chance, Circumstances, Limits};
 use crate::processors::tail_sampling::policies::decision::{
     Ballot, CastVotes, Decision, Fallback, PolicySet, Why, decide,
 };
 use crate::processors::tail_sampling::policies::meter::RateMeters;
 use crate::processors::tail_sampling::release::gather::{Gathering, Parcel};
-use crate::processors::tail_sampling::report::counts::{Early, JournalEntry, ShardCounts};
+use crate::processors::tail_sampling::report::counts::ShardCounts;
+use crate::processors::tail_sampling::report::early::Early;
+use crate::processors::tail_sampling::weights::marking::{KeptWeight, SpanMarker};
 
 /// Why a trace is decided now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +101,16 @@ pub struct Engine {
     thinned_out: UnixNanos,
     /// Slots below this were ended by [`Engine::finish`].
     finished: u32,
+    /// Where verdicts are logged: those that wait for it.
+    to_log: Option<ToLog>,
+    /// When the request that is filed arrived, if that was in an earlier process.
+    since: Option<UnixNanos>,
     pub counts: ShardCounts,
+    /// Published by the shard once a step.
+    pub journal: DecisionJournal,
+    marker: SpanMarker,
+    /// Spans on their way to the marker.
+    unmarked: Vec<u8>,
 }
 
 /// Beyond this many closed parcels nothing more is decided: the verdict waits with its trace.
@@ -131,7 +152,12 @@ impl Engine {
             watch,
             thinned_out: now,
             finished: 0,
+            to_log: None,
+            since: None,
             counts: ShardCounts::new(settings.policies.len()),
+            marker: SpanMarker::new(settings.weights, settings.weight_attributes),
+            unmarked: Vec::new(),
+            journal: DecisionJournal::new(JournalRing::new(settings.journal_bytes(u64::MAX), Ticket::free)),
             settings,
         }
     }
@@ -170,48 +196,57 @@ impl Engine {
         self.decided.footprint()
     }
 
-    fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> (Decision, CastVotes) {
+    fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
         self.asked += 1;
+        if self.settings.weights.is_on() {
+            return self.vote_weighed(slot, rules, now);
+        }
         let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
         let summary = &self.traces.at(slot).summary;
         let cast = CastVotes::default();
-        let mut ballot = Ballot { meters: &self.meters, votes: &mut self.counts.votes, cast, now, watch };
+        let circumstances = Circumstances::new(Limits::Metered(&self.meters), Chance::Salted, now);
+        let mut ballot = Ballot { circumstances, votes: &mut self.counts.votes, cast, in_favour: 0, watch };
         let decision = decide(&self.settings.policies, rules, summary, &mut ballot);
-        (decision, ballot.cast)
+        let Ballot { circumstances, cast: votes, in_favour, .. } = ballot;
+        Verdict { decision, votes, answers: circumstances.answers(), in_favour, weighing: None }
     }
 
     fn decide_slot(&mut self, slot: u32, cause: DecisionTrigger, now: UnixNanos) {
-        let unasked = CastVotes::default();
-        let (decision, votes) = match (self.settings.strategy, self.settings.rules.fallback) {
+        let verdict = match (self.settings.strategy, self.settings.rules.fallback) {
             (Strategy::TraceComplete, _) => self.vote(slot, self.settings.rules, now),
-            (Strategy::SpanIngest, Fallback::Drop) => (Decision::dropped(Why::NoMatch), unasked),
-            (Strategy::SpanIngest, Fallback::Keep) => {
-                (Decision { kept: true, why: Why::NoMatch, weight: 1.0 }, unasked)
-            }
+            (Strategy::SpanIngest, Fallback::Drop) => Verdict::unasked(Decision::dropped(Why::NoMatch)),
+            (Strategy::SpanIngest, Fallback::Keep) => Verdict::unasked(Decision::kept(Why::NoMatch)),
         };
         if let DecisionTrigger::Early(early) = cause {
-            self.counts.early(early, decision.kept);
+            self.counts.early(early, verdict.decision.kept);
         }
-        self.conclude(slot, (decision, votes), now);
+        self.conclude(slot, verdict, self.trigger_of(slot, cause), now);
     }
 
     /// Carries a decision out and remembers it.
-    fn conclude(&mut self, slot: u32, (decision, votes): (Decision, CastVotes), now: UnixNanos) {
+    fn conclude(&mut self, slot: u32, verdict: Verdict, trigger: RecordedTrigger, now: UnixNanos) {
+        let mut record = self.record(slot, &verdict, trigger, now);
+        let decision = verdict.decision;
         let trace = self.traces.at(slot);
         let (id, last) = (trace.summary.trace_id, trace.last);
-        self.counts.decided(JournalEntry { trace_id: id, decision, votes, spans: trace.summary.spans, at: now });
+        self.counts.decided(&record, verdict.in_favour);
         self.counts.removal_ages.record(now.since(trace.first_seen));
         self.counts.fragments_without_root += u64::from(!trace.has_root);
         let hash = self.traces.hash(&id);
         self.traces.remove(slot, hash);
         self.concluded += 1;
+        self.note_verdict(id, decision, now);
         if decision.kept {
-            self.decided.remember_kept(hash, &id, Kept { decision, decided_at: now });
-            self.release(last);
+            let weight = verdict.weighing.map_or(KeptWeight::UNKNOWN, |(_, weight)| weight);
+            self.counts.weighed(verdict.weighing.map(|_| weight));
+            let kept = Kept { decision, decided_at: now, weight };
+            self.decided.remember_kept(hash, &id, kept);
+            record.orphans = if self.release(last, &kept) { Orphans::Some } else { Orphans::None };
         } else {
             self.decided.remember_dropped(hash);
             self.counts.sampled_out += self.discard(last, ItemEnd::SampledOut);
         }
+        self.journal.decided(&record);
     }
 
     /// Ends the spans of a trace; says how many there were.
@@ -219,8 +254,11 @@ impl Engine {
         let (mut at, mut spans) = (last, 0);
         while !at.is_none() {
             let header = self.store.free(at);
-            if let Some(held) = self.groups.get(header.group) {
-                held.take(u64::from(header.spans)).end(end);
+            let share = self.groups.get(header.group).map(|held| held.take(u64::from(header.spans)));
+            match share {
+                Some(share) if end == ItemEnd::SampledOut => self.sample_out(share),
+                Some(share) => share.end(end),
+                None => {}
             }
             self.groups.free(header.group);
             spans += u64::from(header.spans);
@@ -229,14 +267,17 @@ impl Engine {
         spans
     }
 
-    fn release(&mut self, last: RunAt) {
+    /// Hands the spans of a trace on; says whether parents of some are missing.
+    fn release(&mut self, last: RunAt, kept: &Kept) -> bool {
         let mut at = last;
         self.scratch.begin();
         while !at.is_none() {
             let header = self.store.header(at);
             if let Some(held) = self.groups.get(header.group) {
                 let wire = self.store.wire(at);
-                self.gathering.add(held, header.scope, u64::from(header.spans), |out| out.extend_from_slice(wire));
+                let (marker, policy) = (&mut self.marker, self.settings.winner(kept.decision.why));
+                let write = |out: &mut Vec<u8>| marker.write(wire, kept.weight, policy, out);
+                self.gathering.add(held, header.scope, u64::from(header.spans), write);
             }
             self.store.spans(at).for_each(|span| self.scratch.note(span));
             self.store.free(at);
@@ -247,7 +288,9 @@ impl Engine {
                 self.close_gathering();
             }
         }
-        self.counts.fragments_with_orphans += u64::from(self.scratch.has_orphans());
+        let has_orphans = self.scratch.has_orphans();
+        self.counts.fragments_with_orphans += u64::from(has_orphans);
+        has_orphans
     }
 
     fn close_gathering(&mut self) {
@@ -304,6 +347,9 @@ impl Engine {
     /// Decides up to `most` traces whose wait is over; true when some are left.
     pub fn decide_due(&mut self, now: UnixNanos, most: usize) -> bool {
         self.advance(now);
+        if self.settings.weights.is_on() && !self.meters.is_empty() {
+            return self.decide_due_together(now, most);
+        }
         let mut left = most;
         while let Some((tick, entry)) = self.due.front().copied() {
             if self.wheel.time_of(tick) > now {

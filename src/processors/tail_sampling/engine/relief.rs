@@ -11,7 +11,8 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::AtShutdown;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
 use crate::processors::tail_sampling::held::wheel::DueTrace;
-use crate::processors::tail_sampling::report::counts::{Early, Undecided};
+use crate::processors::tail_sampling::report::counts::Undecided;
+use crate::processors::tail_sampling::report::early::Early;
 
 /// Longer than a tick of the wheel, after which chunks become free all at once.
 const THIN_OUT_EVERY: Duration = Duration::from_secs(2);

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use crate::processors::tail_sampling::held::admission::HeldGroup;
 
+/// A group, the runs that name it, and the number of its service once somebody asked.
+struct FiledGroup {
+    held: Arc<HeldGroup>,
+    runs: u32,
+    service: Option<u16>,
+}
+
 /// Invariant: a slot is occupied as long as a run in the store names it.
 #[derive(Default)]
 pub struct HeldGroups {
-    slots: Vec<Option<(Arc<HeldGroup>, u32)>>,
+    slots: Vec<Option<FiledGroup>>,
     vacant: Vec<u32>,
     scratch: Vec<u32>,
 }
@@ -28,13 +35,13 @@ impl HeldGroups {
     /// Counts one more run for a group of the request and returns its slot.
     pub fn file(&mut self, filed: &mut Filed, group: u32, held: &Arc<HeldGroup>) -> u32 {
         let known = filed.0[group as usize];
-        if let Some((same, runs)) = self.slots.get_mut(known as usize).and_then(Option::as_mut)
-            && Arc::ptr_eq(same, held)
+        if let Some(filed) = self.slots.get_mut(known as usize).and_then(Option::as_mut)
+            && Arc::ptr_eq(&filed.held, held)
         {
-            *runs += 1;
+            filed.runs += 1;
             return known;
         }
-        let entry = Some((held.clone(), 1));
+        let entry = Some(FiledGroup { held: held.clone(), runs: 1, service: None });
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -54,21 +61,28 @@ impl HeldGroups {
     }
 
     pub fn get(&self, slot: u32) -> Option<&Arc<HeldGroup>> {
-        self.slots.get(slot as usize)?.as_ref().map(|(held, _)| held)
+        self.slots.get(slot as usize)?.as_ref().map(|filed| &filed.held)
+    }
+
+    /// The number of a group's service, which `number` finds by the resource.
+    pub fn service(&mut self, slot: u32, number: impl FnOnce(&[u8]) -> u16) -> Option<u16> {
+        let filed = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let resource = filed.held.resource.as_deref().unwrap_or_default();
+        Some(*filed.service.get_or_insert_with(|| number(resource)))
     }
 
     /// One run less.
     pub fn free(&mut self, slot: u32) {
-        let Some(Some((_, runs))) = self.slots.get_mut(slot as usize) else { return };
-        *runs -= 1;
-        if *runs == 0 {
+        let Some(Some(filed)) = self.slots.get_mut(slot as usize) else { return };
+        filed.runs -= 1;
+        if filed.runs == 0 {
             self.slots[slot as usize] = None;
             self.vacant.push(slot);
         }
     }
 
     pub fn footprint(&self) -> u64 {
-        (self.slots.capacity() * 16 + self.vacant.capacity() * 4) as u64
+        (self.slots.capacity() * size_of::<Option<FiledGroup>>() + self.vacant.capacity() * 4) as u64
     }
 }
 

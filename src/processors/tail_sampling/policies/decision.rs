@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::Stopwatch;
-use crate::processors::tail_sampling::policies::meter::RateMeters;
+use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::predicates::LeafBits;
 use crate::processors::tail_sampling::policies::{Policy, PolicyRole};
 
@@ -91,6 +90,16 @@ impl CastVotes {
         }
     }
 
+    /// As four bits a policy, the first in the lowest.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// What [`CastVotes::bits`] gave.
+    pub fn from_bits(bits: u128) -> CastVotes {
+        CastVotes(bits)
+    }
+
     /// `None` when the policy was not asked, or stands beyond [`CastVotes::POLICIES_MAX`].
     pub fn of(self, place: u16) -> Option<Vote> {
         let bits = self.0.checked_shr(4 * u32::from(place))? & 0xf;
@@ -112,17 +121,19 @@ pub enum Why {
 }
 
 /// What happens to a trace.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub kept: bool,
     pub why: Why,
-    /// How many traces like this one a kept trace stands for: the inverse of the probability with which it was kept.
-    pub weight: f32,
 }
 
 impl Decision {
+    pub fn kept(why: Why) -> Decision {
+        Decision { kept: true, why }
+    }
+
     pub fn dropped(why: Why) -> Decision {
-        Decision { kept: false, why, weight: 0.0 }
+        Decision { kept: false, why }
     }
 }
 
@@ -167,13 +178,15 @@ impl Votes {
     }
 }
 
-/// The state a decision may change: limiters, and the count of votes. `votes` has one place per policy.
+/// What a decision depends on and may change: limits and chance, and the count of votes, which has one place for each
+/// policy, or none where nobody counts.
 pub struct Ballot<'a> {
-    pub meters: &'a RateMeters,
+    pub circumstances: Circumstances<'a>,
     pub votes: &'a mut [Votes],
     /// Filled: what each policy said of this trace.
     pub cast: CastVotes,
-    pub now: UnixNanos,
+    /// Filled: how many policies voted for the trace.
+    pub in_favour: u16,
     /// When given, the time of each policy is measured.
     pub watch: Option<Stopwatch>,
 }
@@ -204,18 +217,19 @@ pub fn decide(policies: &[Policy], rules: PolicySet, summary: &TraceSummary, bal
     let mut tally = Tally::default();
     let mut laps = ballot.watch.map(Laps::start);
     for policy in policies {
-        let vote = policy.rule.vote(summary, ballot.meters, ballot.now);
-        let votes = &mut ballot.votes[usize::from(policy.place)];
-        votes.count(vote);
+        let vote = policy.rule.vote(summary, &ballot.circumstances);
         ballot.cast.note(policy.place, vote);
-        if let Some(laps) = &mut laps {
-            votes.nanos += laps.lap().as_nanos() as u64;
+        if let Some(votes) = ballot.votes.get_mut(usize::from(policy.place)) {
+            votes.count(vote);
+            if let Some(laps) = &mut laps {
+                votes.nanos += laps.lap().as_nanos() as u64;
+            }
         }
         match vote {
             Vote::Dropped => return Decision::dropped(Why::DroppedBy(policy.place)),
             Vote::Sampled => {
                 tally.sampled.get_or_insert(policy.place);
-                tally.weight = tally.weight.min(policy.rule.weight());
+                ballot.in_favour += 1;
                 if rules.sample_on_first_match {
                     break;
                 }
@@ -229,18 +243,12 @@ pub fn decide(policies: &[Policy], rules: PolicySet, summary: &TraceSummary, bal
     tally.outcome(rules.fallback)
 }
 
+#[derive(Default)]
 struct Tally {
     sampled: Option<u16>,
     weak: Option<u16>,
     veto: Option<u16>,
     against: bool,
-    weight: f32,
-}
-
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally { sampled: None, weak: None, veto: None, against: false, weight: f32::INFINITY }
-    }
 }
 
 impl Tally {
@@ -249,13 +257,13 @@ impl Tally {
             return Decision::dropped(Why::DroppedBy(place));
         }
         if let Some(place) = self.sampled {
-            return Decision { kept: true, why: Why::Policy(place), weight: self.weight };
+            return Decision::kept(Why::Policy(place));
         }
         if let (Some(place), false) = (self.weak, self.against) {
-            return Decision { kept: true, why: Why::Policy(place), weight: 1.0 };
+            return Decision::kept(Why::Policy(place));
         }
         match fallback {
-            Fallback::Keep => Decision { kept: true, why: Why::NoMatch, weight: 1.0 },
+            Fallback::Keep => Decision::kept(Why::NoMatch),
             Fallback::Drop => Decision::dropped(Why::NoMatch),
         }
     }

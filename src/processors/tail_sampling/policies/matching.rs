@@ -20,6 +20,9 @@ pub enum Level {
     Span,
 }
 
+/// Values of a set that are named in words.
+const WORDS_MAX: usize = 16;
+
 /// One question to an attribute's value.
 #[derive(Debug)]
 pub enum ValueTest {
@@ -34,6 +37,27 @@ pub enum ValueTest {
 }
 
 impl ValueTest {
+    /// What is asked, behind the attribute's name.
+    pub fn words(&self) -> String {
+        let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+        match self {
+            ValueTest::OneOf(set) => {
+                let texts = set.known.iter().take(WORDS_MAX).map(|text| String::from_utf8_lossy(text).into_owned());
+                let mut texts: Vec<String> = texts.collect();
+                texts.sort();
+                format!("one of {}", list(texts))
+            }
+            ValueTest::Pattern(patterns) => {
+                let texts = patterns.patterns.iter().take(WORDS_MAX).map(|pattern| pattern.as_str().to_owned());
+                format!("matching {}", list(texts.collect()))
+            }
+            ValueTest::Within { min: Some(min), max: Some(max) } => format!("from {min} to {max}"),
+            ValueTest::Within { min: Some(min), max: None } => format!("of at least {min}"),
+            ValueTest::Within { min: None, max } => max.map_or_else(String::new, |max| format!("of at most {max}")),
+            ValueTest::Is(value) => format!("= {value}"),
+        }
+    }
+
     #[inline(always)]
     pub fn matches(&self, value: &AnyValue<'_>, level: Level) -> bool {
         match self {

@@ -40,6 +40,26 @@ impl RateMeters {
         RateMeters { meters: plans.iter().map(meter).collect() }
     }
 
+    pub fn len(&self) -> usize {
+        self.meters.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.meters.is_empty()
+    }
+
+    /// What [`RateMeters::take`] would grant at once.
+    pub fn room(&self, id: MeterId, now: UnixNanos) -> f64 {
+        let (plan, state) = &self.meters[id.0];
+        let state = *state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = now.max(state.at);
+        match plan {
+            MeterPlan::Bucket { rate, burst } => (state.tokens + now.since(state.at).as_secs_f64() * *rate).min(*burst),
+            MeterPlan::PerSecond { allowed } if state.at.0 / 1_000_000_000 != now.0 / 1_000_000_000 => *allowed as f64,
+            MeterPlan::PerSecond { allowed } => *allowed as f64 - state.tokens,
+        }
+    }
+
     /// Takes `amount` if all of it is there; takes nothing otherwise. Shards may be some milliseconds apart: a time before
     /// the latest one counts as the latest.
     pub fn take(&self, id: MeterId, amount: u64, now: UnixNanos) -> bool {

@@ -3,6 +3,7 @@
 //! A rule is evaluated on the merged summary of a trace. Rules nest to any reasonable depth, without the Collector's
 //! limits on what may stand inside `and`, `not`, `drop` and `composite`.
 
+pub mod circumstances;
 pub mod decision;
 mod keys;
 pub mod kinds;
@@ -15,9 +16,9 @@ pub mod trace_state_list;
 use crate::config::check::{Section, nearest};
 use crate::core::diagnostic::{Diagnostics, code};
 use crate::core::node::Node;
-use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
-use crate::processors::tail_sampling::policies::meter::{MeterPlan, RateMeters};
+use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::predicates::LeavesBuilder;
 
 /// What a policy asks of a trace.
@@ -31,37 +32,38 @@ pub enum PolicyRule {
     RateLimiting(meter::MeterId),
     BytesLimiting(meter::MeterId),
     Ottl(kinds::ottl_condition::Ottl),
-    And(Vec<PolicyRule>),
-    Not(Box<PolicyRule>),
-    Drop(Vec<PolicyRule>),
+    And(Vec<SubPolicy>),
+    Not(Box<SubPolicy>),
+    Drop(Vec<SubPolicy>),
     Composite(kinds::composite::Composite),
 }
 
 impl PolicyRule {
-    pub fn vote(&self, summary: &TraceSummary, meters: &RateMeters, now: UnixNanos) -> Vote {
+    pub fn vote(&self, summary: &TraceSummary, cx: &Circumstances<'_>) -> Vote {
         match self {
             PolicyRule::Always => Vote::Sampled,
             PolicyRule::Leaf(leaf) => leaf.vote(summary),
             PolicyRule::Latency(latency) => yes_or_no(latency.matches(summary)),
-            PolicyRule::Probabilistic(chance) => yes_or_no(chance.matches(&summary.trace_id)),
+            PolicyRule::Probabilistic(chance) => yes_or_no(chance.passes(cx.chance, &summary.trace_id)),
             PolicyRule::SpanCount(range) => yes_or_no(range.matches(summary.spans)),
-            PolicyRule::RateLimiting(meter) => yes_or_no(meters.take(*meter, summary.spans, now)),
-            PolicyRule::BytesLimiting(meter) => yes_or_no(meters.take(*meter, summary.bytes, now)),
+            PolicyRule::RateLimiting(meter) => yes_or_no(cx.take(*meter, summary.spans)),
+            PolicyRule::BytesLimiting(meter) => yes_or_no(cx.take(*meter, summary.bytes)),
             PolicyRule::Ottl(ottl) => ottl.vote(summary),
-            PolicyRule::And(rules) => kinds::and::vote(rules, summary, meters, now),
-            PolicyRule::Not(rule) => kinds::not::vote(rule, summary, meters, now),
-            PolicyRule::Drop(rules) => kinds::drop::vote(rules, summary, meters, now),
-            PolicyRule::Composite(composite) => composite.vote(summary, meters, now),
+            PolicyRule::And(rules) => kinds::and::vote(rules, summary, cx),
+            PolicyRule::Not(rule) => kinds::not::vote(rule, summary, cx),
+            PolicyRule::Drop(rules) => kinds::drop::vote(rules, summary, cx),
+            PolicyRule::Composite(composite) => composite.vote(summary, cx),
         }
     }
 
-    /// How many traces one that this rule keeps stands for.
-    pub fn weight(&self) -> f32 {
+    /// Shows this rule and every rule in it.
+    pub fn each<'r>(&'r self, see: &mut dyn FnMut(&'r PolicyRule)) {
+        see(self);
         match self {
-            PolicyRule::Probabilistic(chance) => chance.weight(),
-            // All of them draw from the same id, so the rarest decides.
-            PolicyRule::And(rules) => rules.iter().map(PolicyRule::weight).fold(1.0, f32::max),
-            _ => 1.0,
+            PolicyRule::And(parts) | PolicyRule::Drop(parts) => parts.iter().for_each(|part| part.rule.each(see)),
+            PolicyRule::Not(part) => part.rule.each(see),
+            PolicyRule::Composite(composite) => composite.rules().for_each(|rule| rule.each(see)),
+            _ => {}
         }
     }
 
@@ -71,8 +73,8 @@ impl PolicyRule {
             PolicyRule::RateLimiting(_) | PolicyRule::BytesLimiting(_) => true,
             PolicyRule::Latency(latency) => latency.up_to.is_some(),
             PolicyRule::SpanCount(range) => range.max.is_some(),
-            PolicyRule::And(rules) | PolicyRule::Drop(rules) => rules.iter().any(PolicyRule::is_stateful),
-            PolicyRule::Not(rule) => rule.is_stateful(),
+            PolicyRule::And(rules) | PolicyRule::Drop(rules) => rules.iter().any(|part| part.rule.is_stateful()),
+            PolicyRule::Not(part) => part.rule.is_stateful(),
             PolicyRule::Composite(composite) => composite.rules().any(PolicyRule::is_stateful),
             PolicyRule::Always | PolicyRule::Leaf(_) | PolicyRule::Probabilistic(_) | PolicyRule::Ottl(_) => false,
         }
@@ -81,6 +83,13 @@ impl PolicyRule {
 
 fn yes_or_no(yes: bool) -> Vote {
     if yes { Vote::Sampled } else { Vote::NotSampled }
+}
+
+/// A policy inside of another.
+#[derive(Debug)]
+pub struct SubPolicy {
+    pub name: String,
+    pub rule: PolicyRule,
 }
 
 /// Whether a `NotSampled` of this policy counts against a trace (only inverted matches before v0.144 ask).
@@ -186,19 +195,17 @@ fn check_type(section: &Section<'_>, kind: &str, cx: &mut PolicyCheck<'_>, depth
 }
 
 /// Checks a list of sub-policies under `key`; none at all is an error.
-pub fn check_list(
-    section: &Section<'_>,
-    key: &str,
-    cx: &mut PolicyCheck<'_>,
-    depth: usize,
-) -> Option<Vec<(String, PolicyRule)>> {
+pub fn check_list(section: &Section<'_>, key: &str, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<Vec<SubPolicy>> {
     let items = match section.list(key) {
         Some(items) if !items.is_empty() => items,
         Some(_) => return section.invalid(key, "the list is empty", "at least one policy"),
         None => return section.missing(key, "a list of policies"),
     };
     let path = section.child_path(key);
-    let checked: Vec<_> =
-        items.iter().enumerate().map(|(at, item)| check(item, format!("{path}::{at}"), cx, depth + 1)).collect();
+    let mut part = |(at, item)| {
+        let (name, rule) = check(item, format!("{path}::{at}"), cx, depth + 1)?;
+        Some(SubPolicy { name, rule })
+    };
+    let checked: Vec<_> = items.iter().enumerate().map(&mut part).collect();
     checked.into_iter().collect()
 }

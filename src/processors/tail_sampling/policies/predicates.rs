@@ -29,6 +29,15 @@ pub struct LeafId(pub u8);
 pub struct LeafBits([u64; LEAVES_MAX / 64]);
 
 impl LeafBits {
+    /// The bits of the first leaves, 64 a word.
+    pub fn words(&self) -> &[u64; LEAVES_MAX / 64] {
+        &self.0
+    }
+
+    pub fn of_words(words: [u64; LEAVES_MAX / 64]) -> LeafBits {
+        LeafBits(words)
+    }
+
     pub const NONE: LeafBits = LeafBits([0; LEAVES_MAX / 64]);
 
     #[inline]
@@ -75,13 +84,19 @@ pub struct Leaves {
     sampled_flag: LeafBits,
     trace_states: Vec<(LeafId, trace_state_list::TraceStateTest)>,
     conditions: Vec<Conditions>,
-    count: usize,
+    /// What each leaf asks, for explanations.
+    questions: Vec<Box<str>>,
 }
 
 impl Leaves {
     /// How many bits are in use.
     pub fn count(&self) -> usize {
-        self.count
+        self.questions.len()
+    }
+
+    /// What a leaf asks, as a person reads it.
+    pub fn question(&self, leaf: LeafId) -> &str {
+        self.questions.get(usize::from(leaf.0)).map_or("", |question| question)
     }
 
     /// The distinct attribute keys asked for.
@@ -318,6 +333,9 @@ fn read_status(message: &[u8], before: u64) -> Result<u64, Malformed> {
     Ok(code)
 }
 
+/// A question that is longer is cut: a configuration may hold a thousand values.
+const QUESTION_CHARS_MAX: usize = 200;
+
 /// Collects leaves while policies are checked.
 #[derive(Default)]
 pub struct LeavesBuilder {
@@ -334,13 +352,27 @@ pub enum SpanStatus {
     Error,
 }
 
+impl SpanStatus {
+    fn name(self) -> &'static str {
+        match self {
+            SpanStatus::Unset => "UNSET",
+            SpanStatus::Ok => "OK",
+            SpanStatus::Error => "ERROR",
+        }
+    }
+}
+
 impl LeavesBuilder {
-    fn next(&mut self) -> LeafId {
-        let id = u8::try_from(self.leaves.count).unwrap_or_else(|_| {
+    fn next(&mut self, mut question: String) -> LeafId {
+        let id = u8::try_from(self.leaves.count()).unwrap_or_else(|_| {
             self.overflow = true;
             u8::MAX
         });
-        self.leaves.count += 1;
+        if let Some((end, _)) = question.char_indices().nth(QUESTION_CHARS_MAX) {
+            question.truncate(end);
+            question.push_str(" ...");
+        }
+        self.leaves.questions.push(question.into());
         LeafId(id)
     }
 
@@ -350,7 +382,7 @@ impl LeavesBuilder {
     }
 
     pub fn attribute(&mut self, key: &str, test: ValueTest) -> LeafId {
-        let leaf = self.next();
+        let leaf = self.next(format!("span or resource with {key} {}", test.words()));
         match self.keys.iter_mut().find(|known| known.is(key)) {
             Some(known) => known.add(leaf, test),
             None => self.keys.push(PolicyKey::new(key, leaf, test)),
@@ -359,26 +391,33 @@ impl LeavesBuilder {
     }
 
     pub fn status(&mut self, codes: &[SpanStatus]) -> LeafId {
-        let leaf = self.next();
+        let names: Vec<&str> = codes.iter().map(|code| code.name()).collect();
+        let leaf = self.next(format!("span with status {}", names.join(" or ")));
         codes.iter().for_each(|code| self.leaves.status[*code as usize].set(leaf));
         leaf
     }
 
     pub fn sampled_flag(&mut self) -> LeafId {
-        let leaf = self.next();
+        let leaf = self.next("span with the sampled flag".to_owned());
         self.leaves.sampled_flag.set(leaf);
         leaf
     }
 
     pub fn trace_state(&mut self, test: trace_state_list::TraceStateTest) -> LeafId {
-        let leaf = self.next();
+        let leaf = self.next(format!("span with {} in its trace state", test.words()));
         self.leaves.trace_states.push((leaf, test));
         leaf
     }
 
     /// Returns the bit of a match and the bit of a failure that the error mode propagates.
-    pub fn conditions(&mut self, spans: Vec<Condition>, events: Vec<Condition>, propagate: bool) -> (LeafId, LeafId) {
-        let (hit, failed) = (self.next(), self.next());
+    pub fn conditions(
+        &mut self,
+        spans: Vec<Condition>,
+        events: Vec<Condition>,
+        propagate: bool,
+        question: String,
+    ) -> (LeafId, LeafId) {
+        let (hit, failed) = (self.next(question), self.next("a condition that could not be evaluated".to_owned()));
         self.leaves.conditions.push(Conditions { spans, events, hit, failed, propagate });
         (hit, failed)
     }

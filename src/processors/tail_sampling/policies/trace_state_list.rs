@@ -13,6 +13,12 @@ pub struct TraceStateTest {
 }
 
 impl TraceStateTest {
+    /// What is asked, as a person reads it.
+    pub fn words(&self) -> String {
+        let values: Vec<_> = self.values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        format!("{} = {}", String::from_utf8_lossy(&self.key), values.join(" or "))
+    }
+
     pub fn matches(&self, members: &[(&[u8], &[u8])]) -> bool {
         let value = members.iter().find(|(key, _)| *key == &*self.key).map(|(_, value)| *value);
         value.is_some_and(|value| self.values.iter().any(|wanted| **wanted == *value))

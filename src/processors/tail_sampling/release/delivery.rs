@@ -159,7 +159,8 @@ impl TraceDelivery {
                 ConsumeError::Refused { after, .. } => after.unwrap_or_default().clamp(backoff, RETRY_FOR),
             };
             self.metrics.delivery_refused.add(1);
-            if Instant::now() + after > give_up {
+            // What stands on disk is not given up.
+            if Instant::now() + after > give_up && !share.is_logged() {
                 return self.lose(payload.items, share, Reason::RETRIES_EXHAUSTED, "refused for five minutes");
             }
             tokio::select! {
@@ -171,8 +172,9 @@ impl TraceDelivery {
     }
 
     fn lose(&self, items: u64, share: Share, reason: Reason, words: &str) {
-        share.end(ItemEnd::Dropped(reason, words));
-        self.metrics.delivery_lost.add(items);
+        let end = ItemEnd::Dropped(reason, words);
+        self.metrics.delivery_lost.add(items.saturating_sub(share.staying(end)));
+        share.end(end);
     }
 }
 

@@ -1,33 +1,12 @@
 //! What a shard counts while it works: plain numbers, handed to the metrics once a step.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::core::time::UnixNanos;
-use crate::processors::tail_sampling::policies::decision::{CastVotes, Decision, Votes, Why};
-
-/// Why a trace was decided before its wait was over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Early {
-    Memory,
-    NumTraces,
-    Giant,
-    Shutdown,
-}
-
-impl Early {
-    pub const ALL: [Early; 4] = [Early::Memory, Early::NumTraces, Early::Giant, Early::Shutdown];
-
-    /// The label of the metric.
-    pub fn name(self) -> &'static str {
-        match self {
-            Early::Memory => "memory",
-            Early::NumTraces => "num_traces",
-            Early::Giant => "giant_trace",
-            Early::Shutdown => "shutdown",
-        }
-    }
-}
+use crate::processors::tail_sampling::journal::record::DecisionRecord;
+use crate::processors::tail_sampling::journal::volume::SampledVolumes;
+use crate::processors::tail_sampling::policies::decision::{Votes, Why};
+use crate::processors::tail_sampling::report::early::Early;
+use crate::processors::tail_sampling::weights::marking::KeptWeight;
 
 /// Why a trace ended without a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +29,6 @@ impl Undecided {
     }
 }
 
-/// A decision as the journal shows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct JournalEntry {
-    pub trace_id: [u8; 16],
-    pub decision: Decision,
-    pub votes: CastVotes,
-    pub spans: u64,
-    pub at: UnixNanos,
-}
-
-/// Verdicts kept between two steps; the latest stay.
-const VERDICTS_MAX: usize = 256;
 /// Bounds of the histograms of ages, in seconds.
 pub const AGES: &[u64] = &[0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 1800, 3600, 7200];
 
@@ -88,8 +55,15 @@ pub struct ShardCounts {
     pub undecided: [u64; 2],
     pub late_ages: Ages,
     pub removal_ages: Ages,
-    pub verdicts: VecDeque<JournalEntry>,
+    pub volumes: SampledVolumes,
+    /// Kept traces by [`WEIGHT_KINDS`], with weights on.
+    pub weights: [u64; WEIGHT_KINDS.len()],
+    /// Traces that a limit cut off and that no kept trace stands for.
+    pub cut_unrepresented: u64,
 }
+
+/// What is known of the weights of kept traces; labels of the metric.
+pub const WEIGHT_KINDS: [&str; 3] = ["known", "known_without_threshold", "unknown"];
 
 /// Durations by the buckets of [`AGES`]; the last is beyond all of them.
 #[derive(Default)]
@@ -109,7 +83,8 @@ impl Ages {
 
 impl ShardCounts {
     pub fn new(policies: usize) -> ShardCounts {
-        ShardCounts { votes: vec![Votes::default(); policies], ..ShardCounts::default() }
+        let volumes = SampledVolumes::new(policies);
+        ShardCounts { votes: vec![Votes::default(); policies], volumes, ..ShardCounts::default() }
     }
 
     pub fn early(&mut self, early: Early, kept: bool) {
@@ -117,15 +92,24 @@ impl ShardCounts {
         self.early_not_kept += u64::from(!kept && matches!(early, Early::Memory | Early::NumTraces));
     }
 
-    pub fn decided(&mut self, verdict: JournalEntry) {
-        match (verdict.decision.kept, verdict.decision.why) {
+    /// The weight of a kept trace; `None` where weights are off.
+    pub fn weighed(&mut self, weight: Option<KeptWeight>) {
+        let Some(weight) = weight else { return };
+        let kind = match (weight.known(), weight.threshold) {
+            (Some(_), Some(_)) => 0,
+            (Some(_), None) => 1,
+            (None, _) => 2,
+        };
+        self.weights[kind] += 1;
+    }
+
+    /// `in_favour` policies voted for it.
+    pub fn decided(&mut self, record: &DecisionRecord, in_favour: u16) {
+        match (record.decision.kept, record.decision.why) {
             (true, _) => self.kept += 1,
             (false, Why::DroppedBy(_)) => self.dropped += 1,
             (false, _) => self.not_kept += 1,
         }
-        if self.verdicts.len() == VERDICTS_MAX {
-            self.verdicts.pop_front();
-        }
-        self.verdicts.push_back(verdict);
+        self.volumes.note(record, in_favour);
     }
 }

@@ -1,18 +1,19 @@
-//! The sampler's metrics, under the Collector's names where it has them, and the journal behind `/v1/sampling`.
+//! The sampler's metrics, under the Collector's names where it has them, and the counts behind `/v1/sampling`.
 //!
 //! Shards count in plain numbers and hand them over once a step, so that a decision costs no atomic operation.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::core::lock::Locked;
 use crate::core::report::stats::{Counter, Histogram, Metric, Stats};
 use crate::processors::tail_sampling::engine::MEASURED_EVERY;
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::policies::decision::{CastVotes, Why};
-use crate::processors::tail_sampling::report::counts::{AGES, Ages, Early, JournalEntry, ShardCounts, Undecided};
+use crate::processors::tail_sampling::journal::volume::SampledVolumes;
+use crate::processors::tail_sampling::report::counts::{AGES, Ages, ShardCounts, Undecided, WEIGHT_KINDS};
+use crate::processors::tail_sampling::report::early::Early;
 
 const PREFIX: &str = "otelcol_processor_tail_sampling_";
 /// Milliseconds, the Collector's bounds.
@@ -20,8 +21,6 @@ const RUNS: &[u64] = &[
     1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000, 30_000,
     50_000,
 ];
-/// Decisions that `/v1/sampling?trace_id=` can explain.
-const JOURNAL_MAX: usize = 4096;
 
 struct PolicyMetrics {
     name: String,
@@ -53,11 +52,13 @@ pub struct Metrics {
     without_root: Arc<Counter>,
     with_orphans: Arc<Counter>,
     released: Arc<Counter>,
+    weights: Vec<Arc<Counter>>,
+    cut_unrepresented: Arc<Counter>,
     pub refused: Arc<Counter>,
     pub delivery_refused: Arc<Counter>,
     pub delivery_lost: Arc<Counter>,
     // Written once a step, read by the admin page.
-    journal: Mutex<VecDeque<JournalEntry>>,
+    volumes: Mutex<SampledVolumes>,
 }
 
 impl Metrics {
@@ -85,7 +86,9 @@ impl Metrics {
         let undecided = |cause: &Undecided| {
             ours("undecided_traces", "Traces that ended without a verdict.", &[("cause", cause.name())])
         };
+        let weight = |kind: &&str| ours("weights", "Kept traces by what is known of their weight.", &[("kind", *kind)]);
         let fragments = |kind| ours("fragments", "Decided traces that are visibly not whole.", &[("kind", kind)]);
+        let count = policies.len();
         Arc::new(Metrics {
             policies: policies.into_iter().map(|name| PolicyMetrics::new(stats, processor, name)).collect(),
             sampled: outcome("sampled", "true"),
@@ -113,11 +116,17 @@ impl Metrics {
             undecided: Undecided::ALL.iter().map(undecided).collect(),
             without_root: fragments("no_root"),
             with_orphans: fragments("orphan_parent"),
+            weights: WEIGHT_KINDS.iter().map(weight).collect(),
+            cut_unrepresented: ours(
+                "cut_unrepresented_traces",
+                "Traces that a limit cut off and that the weight of no kept trace stands for.",
+                &[],
+            ),
             released: ours("released_spans", "Spans of kept traces handed on.", &[]),
             refused: ours("refused_spans", "Spans refused for want of room.", &[]),
             delivery_refused: ours("delivery_refusals", "Times the next stage refused a parcel of kept traces.", &[]),
             delivery_lost: ours("delivery_lost_spans", "Spans of kept traces that could not be delivered.", &[]),
-            journal: Mutex::default(),
+            volumes: Mutex::new(SampledVolumes::new(count)),
         })
     }
 
@@ -168,9 +177,14 @@ impl Metrics {
             (&self.without_root, &mut counts.fragments_without_root),
             (&self.with_orphans, &mut counts.fragments_with_orphans),
             (&self.released, &mut counts.released),
+            (&self.cut_unrepresented, &mut counts.cut_unrepresented),
         ];
         let early = self.early.iter().zip(&mut counts.early);
-        let moves = moves.into_iter().chain(early).chain(self.undecided.iter().zip(&mut counts.undecided));
+        let moves = moves
+            .into_iter()
+            .chain(early)
+            .chain(self.weights.iter().zip(&mut counts.weights))
+            .chain(self.undecided.iter().zip(&mut counts.undecided));
         moves.filter(|(_, count)| **count > 0).for_each(|(counter, count)| counter.add(std::mem::take(count)));
         counts.sampled_out = 0;
         for (histogram, ages) in
@@ -179,7 +193,7 @@ impl Metrics {
             let Ages { counts, sum } = std::mem::take(ages);
             histogram.merge(&counts, sum);
         }
-        self.note(&mut counts.verdicts);
+        self.volumes().take_from(&mut counts.volumes);
     }
 
     /// All traces that were due at one time have been decided; it took so long.
@@ -187,59 +201,20 @@ impl Metrics {
         self.decision_runs.record(took.as_millis() as u64);
     }
 
-    fn note(&self, verdicts: &mut VecDeque<JournalEntry>) {
-        if verdicts.is_empty() {
-            return;
-        }
-        let mut journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        journal.extend(verdicts.drain(..));
-        let surplus = journal.len().saturating_sub(JOURNAL_MAX);
-        journal.drain(..surplus);
-    }
-
-    /// What became of a trace, when it was decided lately.
-    pub fn explain(&self, trace_id: &[u8; 16]) -> Option<Value> {
-        let journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let verdict = journal.iter().rev().find(|verdict| verdict.trace_id == *trace_id)?;
-        Some(json!({
-            "kept": verdict.decision.kept,
-            "reason": self.reason(verdict.decision.why),
-            "weight": verdict.decision.weight,
-            "votes": self.votes(verdict.votes),
-            "spans": verdict.spans,
-            "decided_at_unix_nano": verdict.at.0,
-        }))
-    }
-
-    /// In the order of the configuration.
-    fn votes(&self, cast: CastVotes) -> Vec<Value> {
-        let word = |place: u16| match cast.of(place) {
-            Some(vote) => vote.name(),
-            None if place < CastVotes::POLICIES_MAX => "not_asked",
-            None => "not_recorded",
-        };
-        let places = (0..=u16::MAX).zip(&self.policies);
-        places.map(|(place, policy)| json!({ "policy": policy.name, "vote": word(place) })).collect()
-    }
-
-    fn reason(&self, why: Why) -> String {
-        let name = |place: u16| self.policies.get(usize::from(place)).map_or("", |policy| &policy.name);
-        match why {
-            Why::Policy(place) => format!("policy {}", name(place)),
-            Why::DroppedBy(place) => format!("dropped by policy {}", name(place)),
-            Why::NoMatch => "no policy voted for it".to_owned(),
-            Why::TooLarge => "larger than maximum_trace_size_bytes".to_owned(),
-        }
+    fn volumes(&self) -> MutexGuard<'_, SampledVolumes> {
+        self.volumes.locked()
     }
 
     /// The page's part about policies and counts.
     pub fn page(&self) -> Value {
-        let policies = self.policies.iter().map(|policy| {
+        let volumes = self.volumes().clone();
+        let policies = self.policies.iter().enumerate().map(|(place, policy)| {
             json!({
                 "name": policy.name,
                 "sampled": policy.sampled.get(),
                 "not_sampled": policy.not_sampled.get(),
                 "dropped": policy.dropped.get(),
+                "volume": volumes.of_policy(place),
             })
         });
         let early =
@@ -247,6 +222,7 @@ impl Metrics {
         json!({
             "policies": policies.collect::<Vec<_>>(),
             "traces": { "new": self.new_traces.get(), "sampled": self.sampled.get(), "not_sampled": self.not_sampled.get(), "dropped": self.dropped.get() },
+            "volume": volumes.of_all(),
             "early": Value::Object(early.collect()),
             "fragments": { "no_root": self.without_root.get(), "orphan_parent": self.with_orphans.get() },
             "late": { "kept": self.late_kept.get(), "dropped": self.late_dropped.get() },

@@ -1,5 +1,6 @@
 //! What the sampler tells of itself: counts, metrics, and the page `/v1/sampling`.
 
 pub mod counts;
+pub mod early;
 pub mod metrics;
 pub mod page;

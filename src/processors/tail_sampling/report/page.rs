@@ -1,76 +1,132 @@
-//! The page `/v1/sampling`: policies with their votes, what is held, and with `?trace_id=` why a trace was kept or dropped.
+//! The pages `/v1/sampling` (policies with their votes and volumes, what is held, what the journal holds) and
+//! `/v1/traces/{id}`: why a trace was kept or dropped, or until when it is held.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::core::lock::Locked;
+use crate::core::offload::Aside;
 use crate::core::report::routes::{Asking, Page, PageQuery};
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
-use crate::otlp::ids::hex_to_bytes;
+use crate::processors::tail_sampling::config::SamplingSettings;
 use crate::processors::tail_sampling::held::account::ByteAccount;
+use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, oldest, several};
+use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
 use crate::processors::tail_sampling::report::metrics::Metrics;
 use crate::processors::tail_sampling::shard::{Arrival, HeldTrace, Question};
 
-/// One sampler as the page sees it.
+/// One sampler as the pages see it.
 pub struct SamplerPage {
     pub processor: String,
     pub pipeline: String,
+    pub settings: SamplingSettings,
     pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
+    /// One for each shard.
+    pub journals: Vec<Arc<JournalRing>>,
     /// Their queues, which end when the sampler does.
     pub shards: Vec<mpsc::WeakSender<Arrival>>,
 }
 
 const NOT_KNOWN: &str = "nothing is known of this trace: it is not held, and its decision was too long ago to be remembered, or it \
                          never came here";
+const NO_ID: &str = "a trace is asked for by 4 to 32 hex digits of its id";
 /// The longest wait for the shards, which answer between two batches of spans.
 const SHARDS_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// All samplers of the gateway. Locked at build time and when the page is asked for.
+/// All samplers of the gateway. Locked at build time and when a page is asked for.
 #[derive(Default)]
 struct Samplers(Mutex<Vec<SamplerPage>>);
 
-/// Adds a sampler to the page and the page to the routes.
+impl Samplers {
+    fn locked(&self) -> MutexGuard<'_, Vec<SamplerPage>> {
+        self.0.locked()
+    }
+
+    /// What is to be read for a trace, by which sampler it was decided, and by which journal its services are numbered.
+    fn journals(&self) -> Vec<(String, SamplingSettings, Arc<JournalRing>, JournalCopy)> {
+        let of = |shown: &SamplerPage| {
+            let (processor, settings) = (shown.processor.clone(), shown.settings.clone());
+            let copies = shown.journals.iter().map(|ring| (ring.clone(), ring.copy()));
+            copies.map(move |(ring, copy)| (processor.clone(), settings.clone(), ring, copy)).collect::<Vec<_>>()
+        };
+        self.locked().iter().flat_map(of).collect()
+    }
+}
+
+/// Adds a sampler to the pages and the pages to the routes.
 pub fn show(host: &Arc<Host>, shown: SamplerPage) {
     let samplers = host.shared::<Samplers>("tail_sampling/page", Arc::default);
-    samplers.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(shown);
-    let about = "tail sampling: policies, counts, what is held; ?trace_id=<hex> tells a recent decision, or until when it is held";
-    let known = samplers.clone();
-    let asking: Asking = Arc::new(move |query| Box::pin(ask(samplers.clone(), query.clone())));
-    host.routes.add_asking("/v1/sampling", about, Arc::new(move |query| answer(&known, query)), asking);
+    samplers.locked().push(shown);
+    let about = "tail sampling: policies with votes and volumes, what is held; ?trace_id=<hex> as /v1/traces/<hex>";
+    let of_trace = "why a trace was kept or dropped, with what each policy measured, or until when it is held";
+    for (path, parameter, about) in [("/v1/sampling", "trace_id", about), ("/v1/traces/{id}", "id", of_trace)] {
+        let (known, asked) = (samplers.clone(), samplers.clone());
+        let asking: Asking = Arc::new(move |query| Box::pin(ask(asked.clone(), query.get(parameter).cloned())));
+        let answer = move |query: &PageQuery| answer(&known, query.get(parameter).map(String::as_str));
+        host.routes.add_asking(path, about, Arc::new(answer), asking);
+    }
 }
 
-fn answer(samplers: &Samplers, query: &PageQuery) -> Page {
-    let samplers = samplers.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let Some(text) = query.get("trace_id") else {
+fn answer(samplers: &Samplers, trace: Option<&str>) -> Page {
+    let Some(text) = trace else {
+        let samplers = samplers.locked();
         return Page::ok(json!({ "samplers": samplers.iter().map(describe).collect::<Vec<_>>() }));
     };
-    let Some(trace_id) = hex_to_bytes(text.as_bytes()) else {
-        return Page::error(400, "trace_id is not 32 hex digits");
-    };
-    let known = samplers.iter().find_map(|shown| shown.metrics.explain(&trace_id));
-    known.map_or_else(|| Page::error(404, NOT_KNOWN), Page::ok)
+    match WantedTrace::parse(text) {
+        Some(wanted) => decided(&samplers.journals(), wanted),
+        None => Page::error(400, NO_ID),
+    }
 }
 
-/// As [`answer`]; a trace of which no decision is known may be held, which only the shards know.
-async fn ask(samplers: Arc<Samplers>, query: PageQuery) -> Page {
-    let known = answer(&samplers, &query);
-    let trace_id = query.get("trace_id").and_then(|text| hex_to_bytes(text.as_bytes()));
-    let Some(trace_id) = trace_id.filter(|_| known.status == 404) else { return known };
-    let shards: Vec<mpsc::WeakSender<Arrival>> = {
-        let samplers = samplers.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        samplers.iter().flat_map(|shown| shown.shards.clone()).collect()
+/// What the journals say.
+fn decided(journals: &[(String, SamplingSettings, Arc<JournalRing>, JournalCopy)], wanted: WantedTrace) -> Page {
+    let mut ids: Vec<[u8; 16]> = Vec::new();
+    let mut told = None;
+    for (processor, settings, ring, copy) in journals {
+        let found = JournalFind::read(copy, wanted);
+        let fresh: Vec<[u8; 16]> = found.ids().iter().filter(|id| !ids.contains(id)).copied().collect();
+        ids.extend(fresh);
+        if told.is_none() {
+            told = found.explain(settings, ring).map(|page| (processor, page));
+        }
+    }
+    match (ids.len(), told) {
+        (1, Some((processor, mut page))) => {
+            page["processor"] = processor.as_str().into();
+            Page::ok(page)
+        }
+        (0, _) | (_, None) => Page::error(404, NOT_KNOWN),
+        _ => Page::ok(several(&ids)),
+    }
+}
+
+/// As [`answer`], with the reading aside; a trace of which no decision is known may be held, which only the shards know.
+async fn ask(samplers: Arc<Samplers>, trace: Option<String>) -> Page {
+    let Some(wanted) = trace.as_deref().and_then(WantedTrace::parse) else {
+        return answer(&samplers, trace.as_deref());
     };
+    let known = look_up(&samplers, wanted).await;
+    let Some(trace_id) = wanted.whole().filter(|_| known.status == 404) else { return known };
+    let shards: Vec<mpsc::WeakSender<Arrival>> =
+        samplers.locked().iter().flat_map(|shown| shown.shards.clone()).collect();
     let asked = tokio::time::timeout(SHARDS_WAIT_MAX, waiting(shards, trace_id)).await;
     match asked {
         Ok(Some(waiting)) => Page::ok(held(&waiting, UnixNanos::now())),
         // It may have been decided meanwhile.
-        Ok(None) => answer(&samplers, &query),
+        Ok(None) => look_up(&samplers, wanted).await,
         Err(_) => Page::error(503, "the sampler did not answer within a second: it is busy; ask again"),
     }
+}
+
+async fn look_up(samplers: &Samplers, wanted: WantedTrace) -> Page {
+    let journals = samplers.journals();
+    let bytes = journals.iter().map(|(.., copy)| copy.bytes()).sum();
+    Aside::shared().run(bytes, move || decided(&journals, wanted)).await
 }
 
 async fn waiting(shards: Vec<mpsc::WeakSender<Arrival>>, trace_id: [u8; 16]) -> Option<HeldTrace> {
@@ -111,5 +167,16 @@ fn describe(shown: &SamplerPage) -> Value {
         "delivering_bytes": shown.account.delivering(),
         "max_bytes": shown.account.max(),
     });
+    page["journal"] = journal(&shown.journals);
     page
+}
+
+fn journal(journals: &[Arc<JournalRing>]) -> Value {
+    let (mut bytes, mut lost) = (0, 0);
+    for ring in journals {
+        let (held_bytes, lost_bytes) = ring.held_and_lost();
+        (bytes, lost) = (bytes + held_bytes, lost + lost_bytes);
+    }
+    let oldest = journals.iter().filter_map(|ring| oldest(&ring.copy())).min();
+    json!({ "bytes": bytes, "lost_bytes": lost, "oldest_decision_at_unix_nano": oldest })
 }

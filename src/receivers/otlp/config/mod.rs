@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::config::check::Section;
+use crate::config::server::{self, ServerTlsKeys};
 use crate::config::value::address;
 use crate::core::data::origin::Transport;
 use crate::core::data::payload::Signal;
@@ -28,6 +29,7 @@ pub struct Door {
     pub path: String,
     pub endpoint: Endpoint,
     pub limits: ServerLimits,
+    pub tls: Option<ServerTlsKeys>,
 }
 
 /// What holds on every door.
@@ -140,11 +142,12 @@ fn check_grpc(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
     if let Some(keepalive) = section.section("keepalive") {
         check_keepalive(keepalive, &mut limits);
     }
-    section.not_yet(&["tls", "auth", "middlewares"]);
+    let tls = server::tls(&section);
+    section.not_yet(&["auth", "middlewares"]);
     check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
-    endpoint.map(|endpoint| Door { path, endpoint, limits })
+    endpoint.map(|endpoint| Door { path, endpoint, limits, tls })
 }
 
 fn check_keepalive(section: Section<'_>, limits: &mut ServerLimits) {
@@ -177,11 +180,12 @@ fn check_http(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
     protocols.response_headers = check_response_headers(&section);
     protocols.encodings = check_encodings(&section);
     protocols.cors = section.section("cors").map(check_cors);
-    section.not_yet(&["tls", "auth", "middlewares"]);
+    let tls = server::tls(&section);
+    section.not_yet(&["auth", "middlewares"]);
     check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
-    endpoint.map(|endpoint| Door { path, endpoint, limits })
+    endpoint.map(|endpoint| Door { path, endpoint, limits, tls })
 }
 
 fn check_paths(section: &Section<'_>, protocols: &mut Protocols) {

@@ -1,6 +1,7 @@
 //! What the check accepts, what it makes of it, and what it says of the rest.
 
 use super::*;
+use crate::config::tls::TlsTerms;
 use crate::core::diagnostic::Diagnostic;
 use crate::core::node::{Place, SourceId};
 use crate::core::stage::component::ComponentId;
@@ -109,7 +110,7 @@ fn faults_are_found_all_at_once_with_their_keys() {
         "receivers::otlp::protocols::grpc::endpoint",
         "receivers::otlp::protocols::grpc::max_recv_msg_size_mib",
         "receivers::otlp::protocols::grpc::endpiont",
-        "receivers::otlp::protocols::grpc::tls",
+        "receivers::otlp::protocols::grpc::tls::key_file",
         "receivers::otlp::protocols::http::logs_url_path",
         "receivers::otlp::protocols::http::max_request_body_size",
         "receivers::otlp::protocols::http::podgate::max_connections",
@@ -117,6 +118,63 @@ fn faults_are_found_all_at_once_with_their_keys() {
     ] {
         assert!(paths.contains(&path), "{path} is missing in {paths:?}");
     }
+}
+
+#[test]
+fn a_tls_block_is_read_and_null_is_none() {
+    let tls = |keys: &str| accepted(&format!("protocols: {{grpc: {{tls: {keys}}}}}")).doors.remove(0).tls;
+    assert_eq!(tls("null"), None);
+    let read =
+        tls("{cert_file: /c, key_pem: text, client_ca_file: /a, min_version: '1.3', reload_interval: 1m}").unwrap();
+    assert_eq!(
+        (read.terms.with_1_2, read.terms.with_1_3, read.reload_interval),
+        (false, true, Duration::from_secs(60))
+    );
+    assert!(format!("{read:?}").contains("/c") && !format!("{read:?}").contains("text"), "{read:?}");
+    let defaults = tls("{cert_file: /c, key_file: /k, min_version: '', client_ca_file: ''}").unwrap();
+    assert_eq!((defaults.terms, defaults.client_ca), (TlsTerms::default(), None));
+    assert_eq!(defaults.reload_interval, Duration::from_secs(10));
+}
+
+#[test]
+fn what_is_wrong_in_a_tls_block_is_found_at_once() {
+    for (keys, code, path, says) in [
+        ("{}", code::MISSING_KEY, "cert_file", "required"),
+        ("{cert_file: /c}", code::MISSING_KEY, "key_file", "required"),
+        ("{cert_file: /c, cert_pem: x, key_file: /k}", code::INVALID_VALUE, "cert_pem", "beside"),
+        ("{cert_file: /c, key_file: /k, min_version: '1.0'}", code::NOT_YET, "min_version", "broken"),
+        ("{cert_file: /c, key_file: /k, min_version: '1.4'}", code::INVALID_VALUE, "min_version", "1.4"),
+        (
+            "{cert_file: /c, key_file: /k, min_version: '1.3', max_version: '1.2'}",
+            code::INVALID_VALUE,
+            "max_version",
+            "below",
+        ),
+        (
+            "{cert_file: /c, key_file: /k, cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]}",
+            code::NOT_YET,
+            "cipher_suites",
+            "CBC",
+        ),
+        (
+            "{cert_file: /c, key_file: /k, max_version: '1.2', cipher_suites: [TLS_AES_128_GCM_SHA256]}",
+            code::INVALID_VALUE,
+            "cipher_suites",
+            "1.2",
+        ),
+        ("{cert_file: /c, key_file: /k, cipher_suites: [TLS_X]}", code::INVALID_VALUE, "cipher_suites", "TLS_X"),
+        ("{cert_file: /c, key_file: /k, curve_preferences: [P521]}", code::NOT_YET, "curve_preferences", "P521"),
+        ("{cert_file: /c, key_file: /k, tpm: {enabled: true}}", code::NOT_YET, "tpm", "tpm"),
+        ("{cert_file: /c, key_file: /k, cert: /c}", code::UNKNOWN_KEY, "cert", "cert"),
+    ] {
+        let (config, found) = checked(&format!("protocols: {{http: {{tls: {keys}}}}}"));
+        let path = format!("receivers::otlp::protocols::http::tls::{path}");
+        let is_it =
+            |finding: &Diagnostic| finding.code == code && finding.path == path && finding.message.contains(says);
+        assert!(config.is_none() && found.iter().any(is_it), "{keys}: {found:?}");
+    }
+    let (config, found) = checked("protocols: {http: {tls: {cert_file: /c, key_file: /k, ca_file: /a}}}");
+    assert!(config.is_some() && found[0].code == code::IGNORED_KEY, "{found:?}");
 }
 
 #[test]

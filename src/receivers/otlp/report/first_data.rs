@@ -4,14 +4,15 @@
 
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use foldhash::HashSet;
 use foldhash::fast::RandomState;
 
 use crate::core::data::payload::{Envelope, Signal};
 use crate::core::limits::FIRST_DATA_LINES_MAX;
+use crate::core::lock::Locked;
 use crate::otlp::attributes;
 
 /// Resources and (service, signal) pairs remembered before it stops looking.
@@ -70,7 +71,7 @@ impl FirstRequests {
     }
 
     fn is_new(&self, key: u64) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.locked();
         if seen.len() >= KEYS_MAX {
             self.full.store(true, Ordering::Relaxed);
             return false;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
+use crate::core::lock::Locked;
 use crate::core::report::routes::Page;
 use crate::core::stage::host::Host;
 use crate::net::server::admission::connection_limit::ConnectionLimit;
@@ -21,7 +22,7 @@ struct Gates(Mutex<Vec<Arc<ConnectionLimit>>>);
 
 impl Gates {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<ConnectionLimit>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 

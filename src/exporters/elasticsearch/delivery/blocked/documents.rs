@@ -65,7 +65,12 @@ impl BlockedDocuments {
     }
 
     /// Takes a document in; gives it back when there is no room. True when its index is new here, which is worth a line.
-    pub fn park(&mut self, index: &str, document: BlockedDocument, now: Instant) -> Result<bool, Box<BlockedDocument>> {
+    pub fn put_if_it_fits(
+        &mut self,
+        index: &str,
+        document: BlockedDocument,
+        now: Instant,
+    ) -> Result<bool, Box<BlockedDocument>> {
         let known = self.lots.contains_key(index);
         if self.bytes + document.bytes() > self.bytes_max || (!known && self.lots.len() >= LOTS_MAX) {
             return Err(Box::new(document));
@@ -104,7 +109,7 @@ impl BlockedDocuments {
         Some((index.clone(), taken))
     }
 
-    /// An attempt ended: `blocked` says that the index still is. What it left open was parked again by then.
+    /// An attempt ended: `blocked` says that the index still is. What it left open was set apart again by then.
     pub fn attempted(&mut self, index: &str, blocked: bool, now: Instant) {
         let Some(lot) = self.lots.get_mut(index) else { return };
         lot.out = false;
@@ -147,44 +152,45 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn documents_wait_within_bytes_and_come_back_when_due() {
         let start = Instant::now();
-        let mut parked = BlockedDocuments::new(3 * (100 + OVERHEAD_BYTES));
-        assert!(matches!(parked.park("a", document(100), start), Ok(true)));
-        assert!(matches!(parked.park("a", document(100), start), Ok(false)));
-        assert!(matches!(parked.park("b", document(100), start), Ok(true)));
-        assert!(parked.park("b", document(1), start).is_err(), "no room");
-        assert_eq!(parked.next_due(), Some(start + FIRST_WAIT));
-        assert!(parked.take_due(start, 1000).is_none());
+        let mut blocked = BlockedDocuments::new(3 * (100 + OVERHEAD_BYTES));
+        assert!(matches!(blocked.put_if_it_fits("a", document(100), start), Ok(true)));
+        assert!(matches!(blocked.put_if_it_fits("a", document(100), start), Ok(false)));
+        assert!(matches!(blocked.put_if_it_fits("b", document(100), start), Ok(true)));
+        assert!(blocked.put_if_it_fits("b", document(1), start).is_err(), "no room");
+        assert_eq!(blocked.next_due(), Some(start + FIRST_WAIT));
+        assert!(blocked.take_due(start, 1000).is_none());
         let later = start + FIRST_WAIT;
-        assert_eq!(parked.take_due(later, 150).map(|(index, taken)| (index, taken.len())), Some(("a".to_owned(), 1)));
-        assert_eq!(parked.take_due(later, 1).map(|(index, taken)| (index, taken.len())), Some(("b".to_owned(), 1)));
-        assert!(parked.take_due(later, 1000).is_none(), "both are out");
-        parked.attempted("b", false, later);
-        assert!(matches!(parked.park("a", document(100), later), Ok(false)));
-        parked.attempted("a", true, later);
-        assert_eq!(parked.next_due(), Some(later + 2 * FIRST_WAIT), "the wait doubles");
-        assert_eq!(parked.take_all().len(), 2);
-        assert_eq!((parked.bytes(), parked.next_due()), (0, None));
+        assert_eq!(blocked.take_due(later, 150).map(|(index, taken)| (index, taken.len())), Some(("a".to_owned(), 1)));
+        assert_eq!(blocked.take_due(later, 1).map(|(index, taken)| (index, taken.len())), Some(("b".to_owned(), 1)));
+        assert!(blocked.take_due(later, 1000).is_none(), "both are out");
+        blocked.attempted("b", false, later);
+        assert!(matches!(blocked.put_if_it_fits("a", document(100), later), Ok(false)));
+        blocked.attempted("a", true, later);
+        assert_eq!(blocked.next_due(), Some(later + 2 * FIRST_WAIT), "the wait doubles");
+        assert_eq!(blocked.take_all().len(), 2);
+        assert_eq!((blocked.bytes(), blocked.next_due()), (0, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_index_that_opened_gives_the_rest_at_once() {
         let start = Instant::now();
-        let mut parked = BlockedDocuments::new(1 << 20);
-        (0..10).for_each(|_| assert!(parked.park("a", document(100), start).is_ok()));
+        let mut blocked = BlockedDocuments::new(1 << 20);
+        (0..10).for_each(|_| assert!(blocked.put_if_it_fits("a", document(100), start).is_ok()));
         let later = start + FIRST_WAIT;
         let mut taken = 0;
-        while let Some((index, documents)) = parked.take_due(later, 300) {
+        while let Some((index, documents)) = blocked.take_due(later, 300) {
             taken += documents.len();
-            parked.attempted(&index, false, later);
+            blocked.attempted(&index, false, later);
         }
-        assert_eq!((taken, parked.bytes()), (10, 0));
+        assert_eq!((taken, blocked.bytes()), (10, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn names_of_indices_are_bounded() {
         let now = Instant::now();
-        let mut parked = BlockedDocuments::new(usize::MAX);
-        let taken = (0..2 * LOTS_MAX).filter(|at| parked.park(&at.to_string(), document(1), now).is_ok()).count();
+        let mut blocked = BlockedDocuments::new(usize::MAX);
+        let taken =
+            (0..2 * LOTS_MAX).filter(|at| blocked.put_if_it_fits(&at.to_string(), document(1), now).is_ok()).count();
         assert_eq!(taken, LOTS_MAX);
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::core::data::payload::Signal;
 use crate::core::data::settlement::Share;
-use crate::exporters::elasticsearch::delivery::outcome::LossCause;
+use crate::exporters::elasticsearch::delivery::bulk::loss::LossCause;
 
 /// One document that is still open.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Batch {
     /// Attempts made so far.
     pub attempts: u32,
     pub not_before: Option<Instant>,
-    /// How often in a row it found its index closed and the parking lot full.
+    /// How often in a row it found its index closed and the set of blocked documents full.
     pub held: u32,
     /// Why the last attempt did not end it.
     pub last: Option<LossCause>,

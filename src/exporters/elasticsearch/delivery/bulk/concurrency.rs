@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::core::backoff::{Doubling, around};
+
 /// The kind of a trouble decides how long to stay away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TroubleKind {
@@ -90,9 +92,9 @@ impl RequestConcurrency {
             TroubleKind::Passing => (self.waits.initial, self.waits.longest.min(AWAY_LONGEST.max(self.waits.initial))),
             TroubleKind::Standing => (STANDING_FIRST, STANDING_LONGEST),
         };
-        let grown = first.saturating_mul(1 << self.troubles.min(16)).min(longest);
+        let grown = Doubling { first, longest }.after(self.troubles);
         self.troubles = self.troubles.saturating_add(1);
-        let wait = grown.mul_f64(0.5 + random).max(after.unwrap_or_default().min(STANDING_LONGEST));
+        let wait = around(grown, random).max(after.unwrap_or_default().min(STANDING_LONGEST));
         let until = now + wait;
         if self.closed_until.is_none_or(|closed| closed < until) {
             self.closed_until = Some(until);

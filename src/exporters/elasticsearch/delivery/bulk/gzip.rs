@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
+use crate::core::lock::Locked;
+
 /// Compressors kept for the next request; more requests at once make their own.
 const KEPT_MAX: usize = 4;
 /// Magic, deflate, no flags, no time, unknown system.
@@ -25,7 +27,7 @@ impl Gzip {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Compress>> {
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.idle.locked()
     }
 
     /// One gzip member of all parts.

@@ -3,6 +3,8 @@
 pub mod batch;
 pub mod concurrency;
 pub mod gzip;
+pub mod loss;
 pub mod nodes;
 pub mod post;
+pub mod progress;
 pub mod verdict;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const REST_FIRST: Duration = Duration::from_secs(1);
-const REST_LONGEST: Duration = Duration::from_secs(60);
+use crate::core::backoff::Doubling;
+
+const RESTS: Doubling = Doubling { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 #[derive(Debug, Default)]
 struct Node {
@@ -42,7 +43,7 @@ impl NodeTurns {
 
     pub fn fails(&mut self, node: usize, now: Instant) {
         let node = &mut self.nodes[node];
-        let rest = REST_FIRST.saturating_mul(1 << node.failures.min(10)).min(REST_LONGEST);
+        let rest = RESTS.after(node.failures);
         node.failures = node.failures.saturating_add(1);
         node.rests_until = Some(now + rest);
     }
@@ -62,11 +63,11 @@ mod tests {
         assert_eq!(turns(&mut rota, start, 4), [0, 1, 2, 0]);
         rota.fails(1, start);
         assert_eq!(turns(&mut rota, start, 4), [2, 0, 2, 0]);
-        assert_eq!(turns(&mut rota, start + REST_FIRST, 3), [1, 2, 0], "its rest is over");
-        rota.fails(1, start + REST_FIRST);
-        assert!(!turns(&mut rota, start + 2 * REST_FIRST, 6).contains(&1), "the second rest is longer");
+        assert_eq!(turns(&mut rota, start + RESTS.first, 3), [1, 2, 0], "its rest is over");
+        rota.fails(1, start + RESTS.first);
+        assert!(!turns(&mut rota, start + 2 * RESTS.first, 6).contains(&1), "the second rest is longer");
         rota.works(1);
-        assert!(turns(&mut rota, start + 2 * REST_FIRST, 3).contains(&1));
+        assert!(turns(&mut rota, start + 2 * RESTS.first, 3).contains(&1));
     }
 
     #[tokio::test(start_paused = true)]

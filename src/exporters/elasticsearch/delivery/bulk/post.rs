@@ -8,6 +8,7 @@ use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::exporters::elasticsearch::delivery::bulk::gzip::Gzip;
 use crate::exporters::elasticsearch::delivery::bulk::nodes::NodeTurns;
@@ -90,7 +91,7 @@ impl Post {
     }
 
     fn rota(&self) -> MutexGuard<'_, NodeTurns> {
-        self.rota.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.rota.locked()
     }
 
     /// Sends one body of `documents` documents.

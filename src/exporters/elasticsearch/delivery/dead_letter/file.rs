@@ -3,20 +3,24 @@
 //! `podgate replay` reads the file. It is opened anew for each burst of documents, so that it may be renamed away under a
 //! running gateway. Full, or a disk that is full, means that documents are counted as dropped instead.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::core::data::payload::Signal;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::delivery::bulk::batch::{OpenDocument, lines_of};
+use crate::exporters::elasticsearch::delivery::bulk::loss::LossCause;
 
 /// A `podgate: {dead_letter: ...}` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +77,22 @@ pub struct Grave<'a> {
     pub reason: &'a str,
 }
 
+impl<'a> Grave<'a> {
+    /// The grave of a document with these lines, lost for this cause.
+    pub fn of(cause: &'a LossCause, lines: &'a [u8], document: &OpenDocument) -> Grave<'a> {
+        Grave {
+            lines,
+            signal: document.signal,
+            items: document.items,
+            // Whoever sends it again may find it there.
+            own_id: document.own_id || document.in_doubt,
+            status: cause.status,
+            kind: &cause.kind,
+            reason: &cause.reason,
+        }
+    }
+}
+
 /// Why a document could not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Unkept {
@@ -124,7 +144,7 @@ impl DeadLetter {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Writing>> {
-        self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.writing.locked()
     }
 
     /// Sees at start that the file can be written. A line that a crash cut short is ended, so that the next one stays whole.
@@ -168,7 +188,7 @@ impl DeadLetter {
     }
 
     fn line(&self, grave: &Grave<'_>) -> Result<Vec<u8>, serde_json::Error> {
-        let (action, document) = crate::exporters::elasticsearch::delivery::bulk::batch::lines_of(grave.lines);
+        let (action, document) = lines_of(grave.lines);
         let letter = Letter {
             time: UnixNanos::now().timestamp().to_string(),
             exporter: self.exporter.clone(),

@@ -1,10 +1,11 @@
 //! Dead letters sent again: from the file, in requests of the usual size, to Elasticsearch; what is refused again goes back
 //! to the dead-letter file. Ids make it safe to do twice.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
@@ -13,9 +14,9 @@ use crate::core::data::settlement::Share;
 use crate::core::stage::component::Task;
 use crate::core::stage::replay::{Replay, ReplaySummary};
 use crate::exporters::elasticsearch::delivery::bulk::batch::OpenDocument;
+use crate::exporters::elasticsearch::delivery::bulk::loss::Caller;
 use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;
 use crate::exporters::elasticsearch::delivery::dead_letter::file::{DeadLetter, Letter, private_file};
-use crate::exporters::elasticsearch::delivery::outcome::Manner;
 
 /// Lines read before they are sent.
 const GATHERED_BYTES: usize = 4 << 20;
@@ -33,11 +34,11 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Replays the exporter's own file: moves it away first, so that a running gateway begins a new one. A file that an
 /// interrupted replay left behind comes first. Files are removed once nothing in them is needed.
-pub async fn own_file(carrier: &BulkSender, path: &Path, deadline: Instant) -> io::Result<ReplaySummary> {
+pub async fn own_file(sender: &BulkSender, path: &Path, deadline: Instant) -> io::Result<ReplaySummary> {
     let aside = beside(path, ".replay");
     let mut summary = ReplaySummary::default();
     if aside.exists() {
-        add(&mut summary, file(carrier, &aside, deadline).await?);
+        add(&mut summary, file(sender, &aside, deadline).await?);
         if summary.unkept > 0 {
             return Ok(summary);
         }
@@ -47,7 +48,7 @@ pub async fn own_file(carrier: &BulkSender, path: &Path, deadline: Instant) -> i
         return Ok(summary);
     }
     sleep(SETTLE).await;
-    let rest = file(carrier, &aside, deadline).await?;
+    let rest = file(sender, &aside, deadline).await?;
     if rest.unkept == 0 {
         fs::remove_file(&aside)?;
     }
@@ -56,7 +57,7 @@ pub async fn own_file(carrier: &BulkSender, path: &Path, deadline: Instant) -> i
 }
 
 /// Replays a file and leaves it as it is. Lines that cannot be read are copied to a file of their own.
-pub async fn file(carrier: &BulkSender, path: &Path, deadline: Instant) -> io::Result<ReplaySummary> {
+pub async fn file(sender: &BulkSender, path: &Path, deadline: Instant) -> io::Result<ReplaySummary> {
     let mut reader = BufReader::new(File::open(path)?);
     let mut summary = ReplaySummary::default();
     let mut gathered = Gathered::default();
@@ -74,7 +75,7 @@ pub async fn file(carrier: &BulkSender, path: &Path, deadline: Instant) -> io::R
             }
         }
         if gathered.lines.len() >= GATHERED_BYTES || (read == 0 && !gathered.documents.is_empty()) {
-            add(&mut summary, gathered.send(carrier, deadline).await);
+            add(&mut summary, gathered.send(sender, deadline).await);
         }
         if read == 0 {
             return Ok(summary);
@@ -108,11 +109,11 @@ impl Gathered {
         Some(())
     }
 
-    async fn send(&mut self, carrier: &BulkSender, deadline: Instant) -> ReplaySummary {
+    async fn send(&mut self, sender: &BulkSender, deadline: Instant) -> ReplaySummary {
         let patience = deadline.saturating_duration_since(Instant::now());
         let lines = Bytes::from(std::mem::take(&mut self.lines));
         let documents = std::mem::take(&mut self.documents);
-        let outcome = carrier.carry(&lines, documents, Manner::Replay, Some(patience)).await;
+        let outcome = sender.deliver(&lines, documents, Caller::Replay, Some(patience)).await;
         let refused = outcome.buried as u64;
         let back = outcome.kept_on_disk.min(refused);
         ReplaySummary {
@@ -134,22 +135,22 @@ fn add(summary: &mut ReplaySummary, other: ReplaySummary) {
 
 /// The dead letters of one exporter, to be sent by its own settings.
 pub struct DeadLetters {
-    pub carrier: BulkSender,
+    pub sender: BulkSender,
 }
 
 impl Replay for DeadLetters {
     fn own_file(&self) -> Option<PathBuf> {
-        self.carrier.dead_letter.as_ref().map(|file| file.path().to_owned())
+        self.sender.dead_letter.as_ref().map(|file| file.path().to_owned())
     }
 
     fn run<'a>(&'a self, named: Option<&'a Path>, deadline: Instant) -> Task<'a, io::Result<ReplaySummary>> {
         Box::pin(async move {
             let summary = match (named, self.own_file()) {
-                (Some(named), _) => file(&self.carrier, named, deadline).await,
-                (None, Some(own)) => own_file(&self.carrier, &own, deadline).await,
+                (Some(named), _) => file(&self.sender, named, deadline).await,
+                (None, Some(own)) => own_file(&self.sender, &own, deadline).await,
                 (None, None) => Ok(ReplaySummary::default()),
             };
-            self.carrier.post.close().await;
+            self.sender.post.close().await;
             summary
         })
     }

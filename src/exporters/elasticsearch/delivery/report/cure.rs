@@ -3,42 +3,24 @@
 
 use crate::net::client::failure::CallFailure;
 use crate::sending::report::condition::Trouble;
+use crate::sending::report::cure::PeerCures;
+
+const CURES: PeerCures = PeerCures {
+    refused: "nothing listens there: is Elasticsearch running, and is this its HTTP port (9200)?",
+    tls: "check tls.ca_file, server_name_override, the client certificate and the dates of the cluster's certificate",
+    peer_is_plaintext: "the cluster does not speak TLS: write http:// in the endpoint",
+    peer_is_tls: WANTS_TLS,
+    peer_is_http1: ("TLS mismatch", WANTS_TLS),
+    deadline: "the cluster is slow or stuck: look at its load, or raise timeout",
+    broken: "the cluster or a proxy closed the connection: look at its log and its limits",
+    unreadable: "is this Elasticsearch? check the endpoint and what stands before it",
+};
+
+const WANTS_TLS: &str = "the cluster wants TLS: write https:// in the endpoint";
 
 /// No answer came.
 pub fn no_answer(failure: &CallFailure) -> Trouble {
-    let (code, cure) = match failure {
-        CallFailure::Resolve { .. } => {
-            ("name not resolved", "check the host name; a Service is <name>.<namespace>.svc")
-        }
-        CallFailure::Refused { .. } => {
-            ("connection refused", "nothing listens there: is Elasticsearch running, and is this its HTTP port (9200)?")
-        }
-        CallFailure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
-        CallFailure::ConnectTimeout { .. } => {
-            ("no connection", "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address")
-        }
-        CallFailure::Tls { .. } => (
-            "TLS failed",
-            "check tls.ca_file, server_name_override, the client certificate and the dates of the cluster's certificate",
-        ),
-        CallFailure::PeerIsPlaintext => {
-            ("TLS mismatch", "the cluster does not speak TLS: write http:// in the endpoint")
-        }
-        CallFailure::PeerIsTls | CallFailure::PeerIsHttp1 => {
-            ("TLS mismatch", "the cluster wants TLS: write https:// in the endpoint")
-        }
-        CallFailure::Setup(_) => {
-            ("client setup", "check the files named in the tls block and that podgate may read them")
-        }
-        CallFailure::Deadline => ("timeout", "the cluster is slow or stuck: look at its load, or raise timeout"),
-        CallFailure::Broken(_) | CallFailure::NotTaken(_) => {
-            ("connection broken", "the cluster or a proxy closed the connection: look at its log and its limits")
-        }
-        CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => {
-            ("answer unreadable", "is this Elasticsearch? check the endpoint and what stands before it")
-        }
-    };
-    Trouble { code: code.to_owned(), message: failure.to_string(), cure: Some(cure.to_owned()) }
+    CURES.no_answer(failure)
 }
 
 /// An answer to the whole request that is no success. `kind`: Elasticsearch's error type.

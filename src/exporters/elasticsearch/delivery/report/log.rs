@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
+use crate::core::lock::Locked;
 use crate::core::report::status::{State, StatusBoard};
 use crate::sending::report::condition::{ConditionLine, HopCondition, Trouble};
 
@@ -21,7 +22,7 @@ impl DeliveryLog {
     }
 
     fn condition(&self) -> MutexGuard<'_, HopCondition> {
-        self.condition.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.condition.locked()
     }
 
     pub fn works(&self) {
@@ -50,7 +51,7 @@ impl DeliveryLog {
     }
 
     /// An index is closed to us.
-    pub fn parks(&self, index: &str, cause: &str) {
+    pub fn blocks(&self, index: &str, cause: &str) {
         tracing::warn!(
             exporter = %self.path,
             index,
@@ -59,7 +60,7 @@ impl DeliveryLog {
         );
     }
 
-    /// The parking lot is full: documents wait in their requests, and the queue behind them fills. At most a line a minute.
+    /// The set of blocked documents is full: documents wait in their requests, and the queue behind them fills. At most a line a minute.
     pub fn holds(&self, documents: u64, cause: &str) {
         let Some(unsaid) = self.condition().drops(documents, Instant::now()) else { return };
         tracing::warn!(
@@ -73,7 +74,7 @@ impl DeliveryLog {
         );
     }
 
-    pub fn unparks(&self, index: &str) {
+    pub fn unblocks(&self, index: &str) {
         tracing::info!(exporter = %self.path, index, "the index takes documents again");
     }
 }

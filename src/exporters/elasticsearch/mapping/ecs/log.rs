@@ -1,11 +1,14 @@
 //! Log records. The body is the message if it is text; other bodies have no field in this mode.
 
-use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
+use crate::exporters::elasticsearch::mapping::ecs::rename;
+use crate::exporters::elasticsearch::mapping::ecs::shared::{add_renamed, add_shared};
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::Work;
 use crate::otlp::walk::{AnyValue, Malformed};
 
 /// Appends the documents of a scope of log records.
@@ -14,17 +17,12 @@ pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -
     add_shared(work.tree, scope, work.seen)?;
     let target = router.target(DataStreamType::Logs, scope.wanted);
     let shared = work.tree.mark();
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
-        match push_record((router, &target), scope.wanted, bytes, work) {
-            Ok(head) => work.bulk.end_document(place, 1, head),
-            Err(fault) => {
-                work.seen.reset();
-                work.bulk.reject(mark, place, fault.into());
-            }
-        }
+    work.each_item(scope, |work, place, bytes| {
+        let pushed = push_record((router, &target), scope.wanted, bytes, work);
         work.tree.cut(shared);
-    }
+        work.bulk.end_document(place, 1, pushed?);
+        Ok::<(), Malformed>(())
+    });
     Ok(())
 }
 
@@ -33,7 +31,7 @@ fn push_record(
     general: WantedTarget<'_>,
     bytes: &[u8],
     work: &mut Work<'_>,
-) -> Result<Head, Malformed> {
+) -> Result<DocumentHead, Malformed> {
     let record = Record::read(bytes)?;
     let id = work.ids.of_bytes(record.timestamp(), bytes);
     let wanted = add_renamed(work.tree, &record.attributes, rename::of_record, work.seen)?;

@@ -1,6 +1,9 @@
 //! Data points: those of one time with the same attributes make one document, each under its metric's name.
 
-use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, rename};
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
+use crate::exporters::elasticsearch::mapping::ecs::rename;
+use crate::exporters::elasticsearch::mapping::ecs::shared::add_renamed;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::json::tree::{FieldTree, PathStyle};
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::same_key;
@@ -8,9 +11,10 @@ use crate::exporters::elasticsearch::mapping::metrics::groups::{
     FieldType, GroupedPoint, GroupingRule, PointGroup, PointGroups,
 };
 use crate::exporters::elasticsearch::mapping::metrics::points::Number;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::Work;
 use crate::otlp::json::text;
 use crate::otlp::walk::Malformed;
 
@@ -39,7 +43,7 @@ fn push_group<'a>(
     general: WantedTarget<'_>,
     (groups, group): (&PointGroups<'a>, &PointGroup<'a>),
     work: &mut Work<'_>,
-) -> Result<Head, Malformed> {
+) -> Result<DocumentHead, Malformed> {
     let point = &groups.first(group).point;
     let wanted = add_renamed(work.tree, &point.attributes, rename::of_nothing, work.seen)?;
     let own = (wanted != WantedTarget::default()).then(|| router.target(DataStreamType::Metrics, wanted.or(general)));

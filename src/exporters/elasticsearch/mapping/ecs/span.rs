@@ -1,12 +1,15 @@
 //! Spans, and their events as log documents: exceptions in the stream of errors, others in the service's.
 
-use crate::exporters::elasticsearch::mapping::ecs::{add_renamed, add_shared, rename};
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
+use crate::exporters::elasticsearch::mapping::ecs::rename;
+use crate::exporters::elasticsearch::mapping::ecs::shared::{add_renamed, add_shared};
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
 use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
 use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Head, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::Work;
 use crate::otlp::fields::trace::status_code;
 use crate::otlp::ids::push_hex;
 use crate::otlp::regroup::split::ItemPosition;
@@ -35,14 +38,11 @@ pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) 
         events: router.target_of(DataStreamType::Logs, scope.wanted, &service_dataset(scope)),
     };
     let shared = work.tree.mark();
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
-        if let Err(fault) = push_span(&targets, (place, bytes), work) {
-            work.seen.reset();
-            work.bulk.reject(mark, place, fault.into());
-        }
+    work.each_item(scope, |work, place, bytes| {
+        let pushed = push_span(&targets, (place, bytes), work);
         work.tree.cut(shared);
-    }
+        pushed
+    });
     Ok(())
 }
 
@@ -121,7 +121,7 @@ fn push_links(out: &mut Vec<u8>, span: &Span<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> Head {
+fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> DocumentHead {
     let head = work.bulk.begin_document(target, naming);
     work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
     work.bulk.lines.push(b'\n');
@@ -133,7 +133,7 @@ fn push_event(
     (span, event): (&Span<'_>, &SpanPart<'_>),
     (id, number): (&DocumentId, usize),
     work: &mut Work<'_>,
-) -> Result<Head, Malformed> {
+) -> Result<DocumentHead, Malformed> {
     let error = is_exception(event);
     add_renamed(work.tree, &event.attributes, rename::of_event, work.seen)?;
     let time = work.storable(event.time);

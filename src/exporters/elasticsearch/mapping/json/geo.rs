@@ -1,7 +1,7 @@
 //! Longitude and latitude in two attributes become one point, which is what a field of type `geo_point` takes:
 //! `*.geo.location.lon` and `*.geo.location.lat`, both doubles.
 
-use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::{ObjectKeys, SeenKeys};
 use crate::otlp::json::text;

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod geo;
+pub mod repeated;
 pub mod text;
 pub mod tree;
 pub mod value;

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::{SeenKeys, same_key};
 use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, WantedTarget};

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use crate::core::time::UnixNanos;
-use crate::exporters::elasticsearch::mapping::MappingFault;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::metrics::distribution::Distribution;
 
 /// What a series costs beside its buckets: the entry of the map with its links.
@@ -42,7 +42,7 @@ impl Default for Deltas {
 }
 
 impl Deltas {
-    /// Remembers at most so many series in so many bytes; the one longest unused is forgotten first.
+    /// Remembers at most `series_max` series in `bytes_max` bytes; the longest unused one is forgotten first.
     pub fn new(series_max: usize, bytes_max: usize) -> Deltas {
         let hashers = Default::default();
         Deltas { series_max, bytes_max, began: None, hashers, series: LruCache::unbounded(), bytes: 0 }

@@ -1,8 +1,9 @@
 //! What a histogram point counted, explicit or exponential: decoded once, subtracted from a later one, written as the
 //! values and counts that Elasticsearch keeps.
 
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::metrics::points::{MetricKind, Point, zigzag};
-use crate::exporters::elasticsearch::mapping::{MappingFault, xxh64};
+use crate::exporters::elasticsearch::mapping::xxh64;
 use crate::otlp::walk::{Fields, Wire, read_varint};
 
 /// Buckets of one side; a point with more is refused, because a counter of one byte on the wire takes eight here.

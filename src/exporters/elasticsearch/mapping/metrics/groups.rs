@@ -11,11 +11,12 @@ use hashbrown::HashMap;
 
 use crate::core::data::payload::Signal;
 use crate::exporters::elasticsearch::capability::Capability;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::json::value::same_key;
 use crate::exporters::elasticsearch::mapping::metrics::distribution::Distribution;
 use crate::exporters::elasticsearch::mapping::metrics::points::{MetricHead, MetricKind, Number, Point};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{MappingFault, Work};
+use crate::exporters::elasticsearch::mapping::work::Work;
 use crate::otlp::envelope;
 use crate::otlp::regroup::split::ItemPosition;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};

@@ -1,7 +1,7 @@
 //! Metrics and their data points read from the wire, and histograms as the values and counts that Elasticsearch keeps.
 
-use crate::exporters::elasticsearch::mapping::MappingFault;
-use crate::exporters::elasticsearch::mapping::json::attributes::Repeated;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::otlp::fields::metric_data;
 use crate::otlp::fields::metrics::{
     aggregation_temporality, data_point_flags, exponential_histogram_data_point as exponential_point,

@@ -1,15 +1,17 @@
 //! Log records: one document each.
 
-use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::bulk::{Bulk, DocumentHead};
 use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, WrittenAttributes};
 use crate::exporters::elasticsearch::mapping::json::text::{push_count, push_id, push_text};
-use crate::exporters::elasticsearch::mapping::json::value;
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
-use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
+use crate::exporters::elasticsearch::mapping::json::{attributes, value};
+use crate::exporters::elasticsearch::mapping::otel::frame;
+use crate::exporters::elasticsearch::mapping::otel::time::{push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::Record;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Bulk, DATE_NANOS_MAX, Head, Stored, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::{DATE_NANOS_MAX, Stored, Work};
 use crate::otlp::fields::value_list::VALUES;
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
@@ -25,17 +27,12 @@ struct Cover<'a> {
 pub fn logs(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     let target = router.target(DataStreamType::Logs, scope.wanted);
     let tail = frame::render(scope, work.seen)?;
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
+    work.each_item(scope, |work, place, bytes| {
         let cover = Cover { target: &target, naming: Naming::default(), tail: &tail };
-        match push_record(bytes, cover, (router, scope.wanted), work) {
-            Ok(head) => work.bulk.end_document(place, 1, head),
-            Err(fault) => {
-                work.seen.reset();
-                work.bulk.reject(mark, place, fault.into());
-            }
-        }
-    }
+        let head = push_record(bytes, cover, (router, scope.wanted), work)?;
+        work.bulk.end_document(place, 1, head);
+        Ok::<(), Malformed>(())
+    });
     Ok(())
 }
 
@@ -44,7 +41,7 @@ fn push_record(
     cover: Cover<'_>,
     (router, general): (&Router<'_>, WantedTarget<'_>),
     work: &mut Work<'_>,
-) -> Result<Head, Malformed> {
+) -> Result<DocumentHead, Malformed> {
     let record = Record::read(bytes)?;
     let id = work.ids.of_bytes(record.timestamp(), bytes);
     let time = work.storable_or_arrival(record.timestamp());
@@ -68,7 +65,7 @@ fn push_document<'a>(
     (record, time): (&Record<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut SeenKeys,
-) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
+) -> Result<(DocumentHead, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);

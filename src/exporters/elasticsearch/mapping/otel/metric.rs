@@ -1,18 +1,21 @@
 //! Data points: a group of them makes one document of a time series. It carries no id of its own, for the index makes it
 //! of time and dimensions.
 
-use crate::exporters::elasticsearch::mapping::json::attributes;
+use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::json::attributes::Composites;
 use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_count, push_key, push_text};
-use crate::exporters::elasticsearch::mapping::json::value;
+use crate::exporters::elasticsearch::mapping::json::{attributes, value};
 use crate::exporters::elasticsearch::mapping::metrics::groups::{
     FieldType, GroupedPoint, GroupingRule, PointGroup, PointGroups,
 };
 use crate::exporters::elasticsearch::mapping::metrics::points::Number;
 use crate::exporters::elasticsearch::mapping::otel::frame;
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Router};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Router};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Head, MappingFault, Work, xxh64};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::Work;
+use crate::exporters::elasticsearch::mapping::xxh64;
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
 use crate::otlp::walk::Malformed;
@@ -51,7 +54,7 @@ pub fn metrics(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>
 }
 
 impl<'a> Sheet<'a, '_> {
-    fn push(&mut self, group: &PointGroup<'a>, work: &mut Work<'_>) -> Result<Head, Malformed> {
+    fn push(&mut self, group: &PointGroup<'a>, work: &mut Work<'_>) -> Result<DocumentHead, Malformed> {
         let first = self.groups.first(group);
         self.attributes.clear();
         let composites = Composites::dimensions(self.router.settings.capability.array_dimensions);

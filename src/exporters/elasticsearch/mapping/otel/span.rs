@@ -1,15 +1,19 @@
 //! Spans and their events: one document each, the span's first.
 
+use crate::exporters::elasticsearch::mapping::bulk::{Bulk, DocumentHead};
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
 use crate::exporters::elasticsearch::mapping::json::attributes;
-use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, Repeated, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, WrittenAttributes};
+use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::exporters::elasticsearch::mapping::json::text::{close_object, push_count, push_id, push_key, push_text};
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
-use crate::exporters::elasticsearch::mapping::otel::{frame, push_original_time, push_time};
+use crate::exporters::elasticsearch::mapping::otel::frame;
+use crate::exporters::elasticsearch::mapping::otel::time::{push_original_time, push_time};
 use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
-use crate::exporters::elasticsearch::mapping::route::{DataStreamType, DocumentTarget, Naming, Router, WantedTarget};
+use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
-use crate::exporters::elasticsearch::mapping::{Bulk, Head, Stored, Work};
+use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
+use crate::exporters::elasticsearch::mapping::work::{Stored, Work};
 use crate::otlp::fields::trace::status_code;
 use crate::otlp::json::text;
 use crate::otlp::regroup::split::ItemPosition;
@@ -43,13 +47,7 @@ pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) 
         events: router.target(DataStreamType::Logs, scope.wanted),
         tail: frame::render(scope, work.seen)?,
     };
-    for (place, bytes) in scope.items() {
-        let mark = work.bulk.mark();
-        if let Err(fault) = push_span(&frame, bytes, place, work) {
-            work.seen.reset();
-            work.bulk.reject(mark, place, fault.into());
-        }
-    }
+    work.each_item(scope, |work, place, bytes| push_span(&frame, bytes, place, work));
     Ok(())
 }
 
@@ -84,7 +82,7 @@ fn push_span_document<'a>(
     (span, time): (&Span<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut SeenKeys,
-) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
+) -> Result<(DocumentHead, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);
@@ -146,7 +144,7 @@ fn push_event(
     (span, event): (&Span<'_>, &SpanPart<'_>),
     (id, number): (&DocumentId, usize),
     work: &mut Work<'_>,
-) -> Result<Head, Malformed> {
+) -> Result<DocumentHead, Malformed> {
     let time = work.storable(event.time);
     let Work { bulk, seen, .. } = work;
     let naming = Naming { made: id.letters(), event: Some(number), ..Naming::default() };
@@ -167,7 +165,7 @@ fn push_event_document<'a>(
     (span, event, time): (&Span<'_>, &SpanPart<'a>, Stored),
     cover: Cover<'_>,
     seen: &mut SeenKeys,
-) -> Result<(Head, WrittenAttributes<'a>), Malformed> {
+) -> Result<(DocumentHead, WrittenAttributes<'a>), Malformed> {
     let head = bulk.begin_document(cover.target, &cover.naming);
     let out = &mut bulk.lines;
     push_time(out, "@timestamp", time.nanos);

@@ -1,8 +1,8 @@
 //! What lies beyond the bounds of an index becomes text, and nothing that is written grows faster than what came in.
 
 use super::*;
-use crate::exporters::elasticsearch::mapping::DATE_NANOS_MAX;
 use crate::exporters::elasticsearch::mapping::json::value::LEVELS_MAX;
+use crate::exporters::elasticsearch::mapping::work::DATE_NANOS_MAX;
 
 const MODES: [MappingMode; 4] = [MappingMode::Otel, MappingMode::Ecs, MappingMode::None, MappingMode::Raw];
 

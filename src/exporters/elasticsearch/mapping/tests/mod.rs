@@ -8,10 +8,12 @@ mod shields;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Bulk, Deltas, MappedDocument, Mapper, MappingFault, MappingMode, MappingRequest, MappingSettings};
+use super::{Deltas, Mapper, MappingMode, MappingRequest, MappingSettings};
 use crate::core::data::items::Items;
 use crate::core::data::payload::{Envelope, Signal};
 use crate::core::time::UnixNanos;
+use crate::exporters::elasticsearch::mapping::bulk::{Bulk, MappedDocument};
+use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::otlp::{envelope, json};
 
 /// One case of the recording: input as OTLP/JSON, and action and document pairs that the elasticsearch exporter of a

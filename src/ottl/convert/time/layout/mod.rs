@@ -5,13 +5,15 @@
 //! that no directive names; numbers need no leading zero where they are read.
 
 mod chunks;
+mod parts;
 mod read;
 mod write;
 
 use std::sync::LazyLock;
 
-use crate::ottl::convert::time::layout::chunks::{Chunk, chunks};
+use crate::ottl::convert::time::layout::chunks::chunks;
 
+pub use crate::ottl::convert::time::layout::parts::Layout;
 pub use crate::ottl::convert::time::layout::read::location;
 
 /// What a directive stands for where a time is shown.
@@ -83,13 +85,6 @@ const READ: &[(char, &[&str])] = &[
 /// More ways to read a format are not tried.
 const WAYS_MAX: usize = 36;
 
-/// A format that was checked.
-#[derive(Debug)]
-pub struct Layout {
-    shown: Vec<Chunk>,
-    ways: Vec<Vec<Chunk>>,
-}
-
 impl Layout {
     /// What is wrong with the format otherwise.
     pub fn parse(format: &str) -> Result<Layout, String> {
@@ -140,29 +135,12 @@ impl Layout {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-/// From Sunday on.
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::ottl::value::ZonedTime;
+    use crate::ottl::value::moment::ZonedTime;
 
     fn read(format: &str, text: &str) -> Option<i64> {
         let now = ZonedTime::of_nanos(1_764_000_000_000_000_000); // 2025-11-24

@@ -1,14 +1,14 @@
 //! Reads a time by a layout, with Go's rules of what a piece of it takes.
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{self, TimeZone};
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan, tz};
 
 use crate::ottl::convert::time::layout::chunks::{Chunk, Offset, Std};
-use crate::ottl::convert::time::layout::{DAYS, Layout, MONTHS};
-use crate::ottl::value::ZonedTime;
+use crate::ottl::convert::time::layout::parts::{DAYS, Layout, MONTHS};
+use crate::ottl::value::moment::ZonedTime;
 
-/// A time without a year lies at most so many days ahead; more, and it is of last year.
+/// A time without a year lies at most AHEAD_DAYS ahead; if it would lie further ahead, it is of last year.
 const AHEAD_DAYS: i64 = 7;
 
 impl Layout {

@@ -1,8 +1,8 @@
 //! Shows a time in a layout.
 
 use crate::ottl::convert::time::layout::chunks::{Offset, Std};
-use crate::ottl::convert::time::layout::{DAYS, Layout, MONTHS};
-use crate::ottl::value::ZonedTime;
+use crate::ottl::convert::time::layout::parts::{DAYS, Layout, MONTHS};
+use crate::ottl::value::moment::ZonedTime;
 
 impl Layout {
     pub fn format(&self, moment: &ZonedTime) -> String {

@@ -3,19 +3,17 @@
 //! YAML: `and: {and_sub_policy: [{name: a, type: ...}, ...]}`. Different spans may satisfy different sub-policies.
 
 use crate::config::check::Section;
-use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
-use crate::processors::tail_sampling::policies::meter::RateMeters;
-use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, check_list};
+use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, SubPolicy, check_list};
 
 pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<PolicyRule> {
-    let rules = check_list(section, "and_sub_policy", cx, depth)?;
-    Some(PolicyRule::And(rules.into_iter().map(|(_, rule)| rule).collect()))
+    Some(PolicyRule::And(check_list(section, "and_sub_policy", cx, depth)?))
 }
 
-pub fn vote(rules: &[PolicyRule], summary: &TraceSummary, meters: &RateMeters, now: UnixNanos) -> Vote {
-    for rule in rules {
-        match rule.vote(summary, meters, now) {
+pub fn vote(rules: &[SubPolicy], summary: &TraceSummary, cx: &Circumstances<'_>) -> Vote {
+    for part in rules {
+        match part.rule.vote(summary, cx) {
             Vote::Sampled | Vote::WeaklySampled => {}
             Vote::Failed => return Vote::Failed,
             Vote::NotSampled | Vote::Veto | Vote::Dropped => return Vote::NotSampled,

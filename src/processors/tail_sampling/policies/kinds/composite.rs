@@ -6,33 +6,34 @@
 
 use crate::config::check::Section;
 use crate::core::diagnostic::code;
-use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
-use crate::processors::tail_sampling::policies::meter::{self, MeterId, MeterPlan, RateMeters};
-use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, check_list};
+use crate::processors::tail_sampling::policies::meter::{self, MeterId, MeterPlan};
+use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, SubPolicy, check_list};
 
+/// A sub-policy, and what it may take of the spans a second.
 #[derive(Debug)]
-struct Share {
-    rule: PolicyRule,
-    meter: MeterId,
+pub struct AllottedPolicy {
+    pub part: SubPolicy,
+    pub meter: MeterId,
+    /// Spans a second.
+    pub allowed: u64,
 }
 
 #[derive(Debug)]
 pub struct Composite {
-    shares: Vec<Share>,
+    pub shares: Vec<AllottedPolicy>,
 }
 
 impl Composite {
     pub fn rules(&self) -> impl Iterator<Item = &PolicyRule> {
-        self.shares.iter().map(|share| &share.rule)
+        self.shares.iter().map(|share| &share.part.rule)
     }
 
-    pub fn vote(&self, summary: &TraceSummary, meters: &RateMeters, now: UnixNanos) -> Vote {
+    pub fn vote(&self, summary: &TraceSummary, cx: &Circumstances<'_>) -> Vote {
         for share in &self.shares {
-            match share.rule.vote(summary, meters, now) {
-                Vote::Sampled | Vote::WeaklySampled if meters.take(share.meter, summary.spans, now) => {
-                    return Vote::Sampled;
-                }
+            match share.part.rule.vote(summary, cx) {
+                Vote::Sampled | Vote::WeaklySampled if cx.take(share.meter, summary.spans) => return Vote::Sampled,
                 Vote::Sampled | Vote::WeaklySampled => return Vote::NotSampled,
                 Vote::Failed => return Vote::Failed,
                 Vote::NotSampled | Vote::Veto | Vote::Dropped => {}
@@ -50,23 +51,23 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
     let rules = check_list(section, "composite_sub_policy", cx, depth)?;
     let total = total?.max(1);
     let equal_share = total / rules.len() as u64;
-    let names: Vec<String> = rules.iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<String> = rules.iter().map(|part| part.name.clone()).collect();
     for (name, _) in percents.iter().filter(|(name, _)| !names.contains(name)) {
         let message = format!("`{name}` is not one of the sub-policies");
         section.error("rate_allocation", code::INVALID_VALUE, message, None);
     }
-    let mut rules: Vec<(usize, String, PolicyRule)> =
-        rules.into_iter().enumerate().map(|(at, (name, rule))| (at, name, rule)).collect();
+    let mut rules = rules;
     check_order(section, &order, &names)?;
     if !order.is_empty() {
-        rules.retain(|(_, name, _)| order.contains(name));
-        rules.sort_by_key(|(_, name, _)| order.iter().position(|wanted| wanted == name));
+        rules.retain(|part| order.contains(&part.name));
+        rules.sort_by_key(|part| order.iter().position(|wanted| *wanted == part.name));
     }
-    let shares = rules.into_iter().map(|(_, name, rule)| {
-        let percent = percents.iter().find(|(policy, _)| *policy == name).map(|(_, percent)| *percent);
+    let shares = rules.into_iter().map(|part| {
+        let percent = percents.iter().find(|(policy, _)| *policy == part.name).map(|(_, percent)| *percent);
         let percent = percent.filter(|percent| *percent != 0.0);
-        let allowed = percent.map_or(equal_share, |percent| (total as f64 * percent / 100.0) as u64);
-        Share { rule, meter: meter::add(&mut cx.meters, MeterPlan::PerSecond { allowed: allowed.min(total) }) }
+        let allowed = percent.map_or(equal_share, |percent| (total as f64 * percent / 100.0) as u64).min(total);
+        let meter = meter::add(&mut cx.meters, MeterPlan::PerSecond { allowed });
+        AllottedPolicy { part, meter, allowed }
     });
     Some(PolicyRule::Composite(Composite { shares: shares.collect() }))
 }

@@ -4,19 +4,17 @@
 //! not match says nothing; one that cannot be evaluated is skipped, so the trace may be kept.
 
 use crate::config::check::Section;
-use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
 use crate::processors::tail_sampling::policies::kinds::and;
-use crate::processors::tail_sampling::policies::meter::RateMeters;
-use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, check_list};
+use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, SubPolicy, check_list};
 
 pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> Option<PolicyRule> {
-    let rules = check_list(section, "drop_sub_policy", cx, depth)?;
-    Some(PolicyRule::Drop(rules.into_iter().map(|(_, rule)| rule).collect()))
+    Some(PolicyRule::Drop(check_list(section, "drop_sub_policy", cx, depth)?))
 }
 
-pub fn vote(rules: &[PolicyRule], summary: &TraceSummary, meters: &RateMeters, now: UnixNanos) -> Vote {
-    match and::vote(rules, summary, meters, now) {
+pub fn vote(rules: &[SubPolicy], summary: &TraceSummary, cx: &Circumstances<'_>) -> Vote {
+    match and::vote(rules, summary, cx) {
         Vote::Sampled => Vote::Dropped,
         other => other,
     }

@@ -12,8 +12,8 @@ use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Ottl {
-    hit: LeafId,
-    failed: LeafId,
+    pub hit: LeafId,
+    pub failed: LeafId,
 }
 
 impl Ottl {
@@ -34,7 +34,13 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, _depth: usize) -> 
     if spans.is_empty() && events.is_empty() {
         return section.missing("span", "at least one condition under span or spanevent");
     }
-    let (hit, failed) = cx.leaves.conditions(spans, events, propagate);
+    let texts = |key| section.strings(key).unwrap_or_default().join(" or ");
+    let question = match (texts("span"), texts("spanevent")) {
+        (span, event) if event.is_empty() => format!("span with {span}"),
+        (span, event) if span.is_empty() => format!("span event with {event}"),
+        (span, event) => format!("span with {span}, or span event with {event}"),
+    };
+    let (hit, failed) = cx.leaves.conditions(spans, events, propagate, question);
     Some(PolicyRule::Ottl(Ottl { hit, failed }))
 }
 

@@ -32,6 +32,16 @@ pub fn of_probability(share: f64, precision: usize) -> Option<u64> {
     Some((threshold + (1 << (shift - 1))) >> shift << shift)
 }
 
+/// The threshold that keeps this share as exactly as 56 bits can say, rather a hair less than more: the inverse of what
+/// keeps a tenth is then not below ten, which readers that cut weights to whole numbers would make nine.
+pub fn keeping(share: f64) -> u64 {
+    if share >= 1.0 {
+        return ALWAYS;
+    }
+    // The cast takes what is not a number, and what is negative, for nothing.
+    NEVER - (share * NEVER as f64) as u64
+}
+
 /// The share that a threshold keeps.
 pub fn probability(threshold: u64) -> f64 {
     NEVER.saturating_sub(threshold) as f64 / NEVER as f64

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::fetch::Fetcher;
-use super::paths::encode;
-use super::rights::Right;
 use crate::kube::client::Form;
 use crate::kube::decode::{Decoder, ListSplitter, Piece, Related};
+use crate::kube::hub::paths::encode;
+use crate::kube::hub::reads::fetcher::Fetcher;
+use crate::kube::hub::reads::rights::Right;
 use crate::kube::owners::{FetchResult, WantedObject, plural};
 
-/// From so many of one kind and namespace on a list costs the API server less than the single reads.
+/// From LIST_FROM of one kind and namespace on, a list costs the API server less than the single reads.
 const LIST_FROM: usize = 16;
 const PAGE_ITEMS: usize = 500;
 const PAGES_MAX: usize = 20;

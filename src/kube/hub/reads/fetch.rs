@@ -7,25 +7,26 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::feed::Update;
-use super::related::{self, Job, WantQueue};
-use super::rights::Right;
-use super::single::{PodReading, RIGHT_AGAIN_FIRST, RIGHT_AGAIN_MAX};
-use super::{Shared, Wanted};
+use crate::core::lock::Locked;
 use crate::core::stage::tasks::Pulse;
 use crate::kube::client::{Api, Form};
 use crate::kube::decode::{ApiStatus, Decoder, Keep, Related, api_status};
+use crate::kube::hub::feed::Update;
 use crate::kube::hub::reachability::Answered;
+use crate::kube::hub::reads::fetcher::{Fetcher, OBJECT_BYTES_MAX, WAIT};
+use crate::kube::hub::reads::related;
+use crate::kube::hub::reads::related::{Job, WantQueue};
+use crate::kube::hub::reads::rights::Right;
+use crate::kube::hub::reads::single::{PodReading, RIGHT_AGAIN_FIRST, RIGHT_AGAIN_MAX};
+use crate::kube::hub::shared::{HubShared, WantQueues};
 use crate::kube::owners::{FetchResult, WantedObject};
 use crate::kube::watch::{Verb, WatchCause};
 
-/// One GET, from request to its last byte.
-pub const WAIT: Duration = Duration::from_secs(10);
 const AT_ONCE_MAX: usize = 8;
-/// Objects that were never asked for are read without waiting for their turn by the clock, so many at once.
+/// Objects that were never asked for are read without waiting for their turn by the clock, FIRSTS_AT_ONCE at a time.
 const FIRSTS_AT_ONCE: usize = 8;
 const FIRSTS_MAX: usize = 8_192;
-pub const OBJECT_BYTES_MAX: usize = 8 << 20;
+
 /// Twenty a second, in bursts of fifty: a proof is of one pod, and after a start every process of a node is seen for the
 /// first time.
 const REFILL: Duration = Duration::from_millis(50);
@@ -37,14 +38,6 @@ const PROBE_MAX: Duration = Duration::from_secs(10);
 /// noticed, and the first answer after it would be believed while kubelets still have to write what they could not. One
 /// that lasts for three seconds longer than this is noticed always.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-#[derive(Clone)]
-pub(super) struct Fetcher {
-    pub api: Arc<Api>,
-    pub keep: Keep,
-    pub shared: Arc<Shared>,
-    updates: mpsc::Sender<Update>,
-}
 
 /// Permits that come back with time.
 struct Bucket {
@@ -66,12 +59,12 @@ impl Bucket {
 }
 
 impl Fetcher {
-    pub fn new(api: Arc<Api>, keep: Keep, shared: Arc<Shared>, updates: mpsc::Sender<Update>) -> Fetcher {
+    pub fn new(api: Arc<Api>, keep: Keep, shared: Arc<HubShared>, updates: mpsc::Sender<Update>) -> Fetcher {
         Fetcher { api, keep, shared, updates }
     }
 
-    pub async fn run(self, wanted: Wanted, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
-        let Wanted { mut first, mut again } = wanted;
+    pub async fn run(self, wanted: WantQueues, mut stop: watch::Receiver<bool>, pulse: Arc<Pulse>) {
+        let WantQueues { mut first, mut again } = wanted;
         let (mut under_way, mut firsts) = (JoinSet::new(), JoinSet::new());
         pulse.waits_for("objects to ask the API server for");
         let mut bucket = Bucket { tokens: BURST, refilled: Instant::now() };
@@ -225,7 +218,7 @@ impl Fetcher {
                 break;
             }
         }
-        let mut refreshes = self.shared.refreshes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut refreshes = self.shared.refreshes.locked();
         refreshes.insert(uid.clone(), Instant::now());
     }
 

@@ -4,18 +4,19 @@
 //! (Kubernetes API concepts, "Semantics for get and list" and "Streaming lists"). Lists cost the server more, so get is
 //! tried again from time to time.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::fetch::{Fetcher, OBJECT_BYTES_MAX, WAIT};
-use super::paths::{encode, one_pod};
 use crate::kube::client::{ApiAnswer, Form};
 use crate::kube::decode::{
     ApiStatus, DecodedPod, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Undecodable, api_status,
 };
-use crate::kube::watch::{Verb, WatchCause};
+use crate::kube::hub::paths::{encode, one_pod};
+use crate::kube::hub::reads::fetcher::{Fetcher, OBJECT_BYTES_MAX, WAIT};
+use crate::kube::hub::reads::pod_requests::PodRequest;
+use crate::kube::watch::WatchCause;
 
 /// What the store said of one pod.
 pub enum PodReading {
@@ -23,47 +24,6 @@ pub enum PodReading {
     Absent,
     /// Something that cannot be read, or a "not found" that is not the API server's.
     Unclear,
-}
-
-/// By which request single pods are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Get,
-    List,
-    Stream,
-}
-
-impl Way {
-    const ALL: [Way; 3] = [Way::Get, Way::List, Way::Stream];
-
-    fn verb(self) -> Verb {
-        match self {
-            Way::Get => Verb::Get,
-            Way::List => Verb::List,
-            Way::Stream => Verb::Watch,
-        }
-    }
-}
-
-/// The cheapest request that we are allowed, as far as is known.
-#[derive(Debug, Default)]
-pub struct Ways {
-    // Index into `Way::ALL`.
-    first: AtomicU8,
-    /// A streaming list was seen to tell where its objects end: the server knows such lists.
-    streams: AtomicBool,
-}
-
-impl Ways {
-    /// Get is not allowed, or was not when it was last tried.
-    pub fn is_detour(&self) -> bool {
-        self.first.load(Ordering::Relaxed) > 0
-    }
-
-    /// Get is to be tried again.
-    pub fn forget(&self) {
-        self.first.store(0, Ordering::Relaxed);
-    }
 }
 
 /// How a request for one pod failed.
@@ -76,15 +36,15 @@ enum Fault {
 
 impl Fetcher {
     /// Asks the store for one pod. The error is 403 when no way is allowed, and has the code 0 when there was no answer.
-    pub(super) async fn ask_store(&self, namespace: &str, name: &str) -> Result<PodReading, ApiStatus> {
+    pub(crate) async fn ask_store(&self, namespace: &str, name: &str) -> Result<PodReading, ApiStatus> {
         let ways = &self.shared.ways;
         let mut denied = None;
         for at in ways.first.load(Ordering::Relaxed)..3 {
-            let way = Way::ALL[usize::from(at)];
+            let way = PodRequest::ALL[usize::from(at)];
             match self.ask_by(way, namespace, name).await {
                 Err(Fault::Status(status)) if status.code == 403 => denied = Some(status),
                 // A server that does not know streaming lists refuses them, or never says where their objects end.
-                Err(Fault::Status(status)) if way == Way::Stream && status.refuses_streaming() => {}
+                Err(Fault::Status(status)) if way == PodRequest::Stream && status.refuses_streaming() => {}
                 Err(Fault::NoMark) if !ways.streams.load(Ordering::Relaxed) => {}
                 Err(Fault::Status(status)) if status.code == 404 && status.reason == "NotFound" => {
                     ways.first.store(at, Ordering::Relaxed);
@@ -95,7 +55,7 @@ impl Fetcher {
                 Err(Fault::NoMark | Fault::NoAnswer) => return Err(ApiStatus::default()),
                 Ok(reading) => {
                     ways.first.store(at, Ordering::Relaxed);
-                    ways.streams.fetch_or(way == Way::Stream, Ordering::Relaxed);
+                    ways.streams.fetch_or(way == PodRequest::Stream, Ordering::Relaxed);
                     return Ok(reading);
                 }
             }
@@ -103,17 +63,17 @@ impl Fetcher {
         Err(denied.unwrap_or(ApiStatus { code: 403, ..ApiStatus::default() }))
     }
 
-    async fn ask_by(&self, way: Way, namespace: &str, name: &str) -> Result<PodReading, Fault> {
+    async fn ask_by(&self, way: PodRequest, namespace: &str, name: &str) -> Result<PodReading, Fault> {
         let path = match way {
-            Way::Get => format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name)),
-            Way::List => one_pod(namespace, name, None),
-            Way::Stream => one_pod(namespace, name, Some(WAIT)),
+            PodRequest::Get => format!("/api/v1/namespaces/{}/pods/{}", encode(namespace), encode(name)),
+            PodRequest::List => one_pod(namespace, name, None),
+            PodRequest::Stream => one_pod(namespace, name, Some(WAIT)),
         };
         let asked = timeout(WAIT, self.open(&path)).await.unwrap_or(Err(Fault::NoAnswer));
         let read = match asked {
             Ok(answer) => {
                 let body = timeout(WAIT, read(way, answer, self.keep.clone())).await;
-                body.unwrap_or(Err(if way == Way::Stream { Fault::NoMark } else { Fault::NoAnswer }))
+                body.unwrap_or(Err(if way == PodRequest::Stream { Fault::NoMark } else { Fault::NoAnswer }))
             }
             Err(fault) => Err(fault),
         };
@@ -149,13 +109,13 @@ fn found_pod(seen: DecodedPod) -> PodReading {
 }
 
 /// The body of a 200.
-async fn read(way: Way, mut answer: ApiAnswer, keep: Keep) -> Result<Result<PodReading, Undecodable>, Fault> {
+async fn read(way: PodRequest, mut answer: ApiAnswer, keep: Keep) -> Result<Result<PodReading, Undecodable>, Fault> {
     let mut decoder = Decoder::new(keep);
-    if way == Way::Stream {
+    if way == PodRequest::Stream {
         return first_events(&mut answer, &mut decoder).await;
     }
     let body = answer.whole(OBJECT_BYTES_MAX).await.map_err(|_| Fault::NoAnswer)?;
-    if way == Way::Get {
+    if way == PodRequest::Get {
         return Ok(decoder.pod(&body).map(found_pod));
     }
     let (mut list, mut found) = (ListSplitter::default(), Ok(PodReading::Absent));

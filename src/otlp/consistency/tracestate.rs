@@ -2,8 +2,14 @@
 //!
 //! The grammar and its limits are those of contrib's pkg/sampling (v0.161): W3C's, with OpenTelemetry's own list in the
 //! member `ot`. One wrong member makes the whole unusable.
+//! Granted: whoever calls has made room for the text that came and 128 bytes, or counts what was written.
 
-use super::threshold::{push_randomness, push_threshold, read_randomness, read_threshold};
+use crate::otlp::consistency::threshold::{push_randomness, push_threshold, read_randomness, read_threshold};
+use crate::otlp::fields::trace::span as span_fields;
+use crate::otlp::walk::Fields;
+use crate::otlp::write as wire;
+
+const TRACE_STATE: u32 = span_fields::TRACE_STATE;
 
 const LENGTH_MAX: usize = 1024;
 const OT_LENGTH_MAX: usize = 256;
@@ -15,6 +21,8 @@ const MEMBERS_MAX: usize = 31;
 pub struct SamplingMarks {
     pub randomness: Option<u64>,
     pub threshold: Option<u64>,
+    /// `p` of the older specification: kept with a probability of 2^-p, by a randomness of its own.
+    pub exponent: Option<u32>,
 }
 
 /// Reads the marks; `None` when the text is not a valid tracestate.
@@ -41,12 +49,21 @@ pub fn read(text: &[u8]) -> Option<SamplingMarks> {
     Some(marks)
 }
 
-/// Appends a tracestate that was read, with these marks in place of its own.
+/// Appends a tracestate that was read, with this randomness and threshold in place of its own.
 pub fn write(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks) {
+    write_without(out, text, SamplingMarks { exponent: None, ..marks }, &[b"rv", b"th"]);
+}
+
+/// Appends a tracestate that was read, with all of these marks in place of its own.
+pub fn write_all(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks) {
+    write_without(out, text, marks, &[b"rv", b"th", b"p"]);
+}
+
+fn write_without(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks, replaced: &[&[u8]]) {
     let pairs = || members(text).filter_map(|member| split(member, b'='));
     let start = out.len();
     let ot = pairs().filter(|(key, _)| *key == b"ot").last().map(|(_, value)| value).unwrap_or_default();
-    let own = |pair: &&[u8]| !matches!(split(pair, b':'), Some((b"rv" | b"th", _)) | None);
+    let own = |pair: &&[u8]| split(pair, b':').is_some_and(|(key, _)| !replaced.contains(&key));
     let parts = ot.split(|byte| *byte == b';').filter(own);
     let mut separator: &[u8] = b"ot=";
     let mut part = |out: &mut Vec<u8>, key: &[u8]| {
@@ -60,6 +77,10 @@ pub fn write(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks) {
     if let Some(threshold) = marks.threshold {
         part(out, b"th:");
         push_threshold(out, threshold);
+    }
+    if let Some(exponent) = marks.exponent {
+        part(out, b"p:");
+        out.extend_from_slice(exponent.to_string().as_bytes());
     }
     parts.for_each(|pair| part(out, pair));
     for (key, value) in pairs().filter(|(key, _)| *key != b"ot") {
@@ -88,10 +109,17 @@ fn read_ot(text: &[u8]) -> Option<SamplingMarks> {
         match key {
             b"rv" => marks.randomness = Some(read_randomness(value)?),
             b"th" => marks.threshold = Some(read_threshold(value)?),
+            b"p" => marks.exponent = read_exponent(value),
             _ => {}
         }
     }
     Some(marks)
+}
+
+/// 0 to 63; 63 says that the item was not sampled by chance at all, which is no probability.
+fn read_exponent(text: &[u8]) -> Option<u32> {
+    let number: u32 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number < 63).then_some(number)
 }
 
 /// Members without the blanks around them.
@@ -128,4 +156,28 @@ fn is_key(key: &[u8]) -> bool {
 fn is_value(value: &[u8]) -> bool {
     let visible = |byte: &u8| matches!(byte, 0x20..=0x2b | 0x2d..=0x3c | 0x3e..=0x7e);
     (1..=256).contains(&value.len()) && value.iter().all(visible) && value.last() != Some(&b' ')
+}
+
+/// Appends a span with another tracestate, which takes the old one's place or follows the ids.
+pub fn push_with_state(out: &mut Vec<u8>, span: &[u8], state: &[u8]) {
+    let (mut copied, mut start, mut written) = (0, 0, false);
+    let mut fields = Fields::new(span);
+    while let Some(Ok(field)) = fields.next() {
+        if field.number >= TRACE_STATE && !written {
+            out.extend_from_slice(&span[copied..start]);
+            copied = start;
+            wire::bytes(out, TRACE_STATE, state);
+            written = true;
+        }
+        let end = fields.position();
+        if field.number == TRACE_STATE {
+            out.extend_from_slice(&span[copied..start]);
+            copied = end;
+        }
+        start = end;
+    }
+    out.extend_from_slice(&span[copied..]);
+    if !written {
+        wire::bytes(out, TRACE_STATE, state);
+    }
 }

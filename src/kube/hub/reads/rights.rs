@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use crate::core::lock::Locked;
 use crate::core::report::status::{State, StatusBoard};
 
 /// Denied rights that are remembered: kinds of owners come from the cluster's users.
@@ -28,7 +29,7 @@ impl fmt::Display for Right {
     }
 }
 
-pub(super) struct Rights {
+pub(crate) struct Rights {
     denied: Mutex<BTreeSet<Right>>,
     board: Arc<StatusBoard>,
     place: String,
@@ -42,7 +43,7 @@ impl Rights {
 
     /// The server refused; `path` is what was asked for, `lost` what follows from it.
     pub fn denied(&self, right: Right, path: &str, lost: &str) {
-        let mut denied = self.denied.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut denied = self.denied.locked();
         if denied.len() >= RIGHTS_MAX || !denied.insert(right.clone()) {
             return;
         }
@@ -57,7 +58,7 @@ impl Rights {
 
     /// The server answered.
     pub fn granted(&self, right: &Right) {
-        let mut denied = self.denied.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut denied = self.denied.locked();
         if !denied.remove(right) {
             return;
         }

@@ -1,0 +1,123 @@
+//! `file_storage`: one log on disk, in which queues and samplers keep what senders were told is taken.
+//!
+//! A component that names this extension (`sending_queue: {storage: file_storage}`) hears of success when its record was
+//! synced to the disk, and gets what is unsettled back after a restart, however the process ended. The keys are the
+//! Collector's; the files are not (docs/wal-format.md).
+//!
+//! ```yaml
+//! file_storage:
+//!   directory: /var/lib/podgate/log
+//!   create_directory: true
+//!   podgate: {durability: group, max_bytes: 2GiB}
+//! ```
+
+mod entry;
+mod figures;
+mod marks;
+mod recovery;
+mod report;
+mod settings;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::check::Section;
+use crate::core::data::payload::Signal;
+use crate::core::diagnostic::code;
+use crate::core::node::Node;
+use crate::core::stage::component::Component;
+use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
+use crate::extensions::file_storage::settings::StorageSettings;
+use crate::extensions::file_storage::store::FileStorage;
+use crate::wal::disk::LogDisk;
+use crate::wal::files::LogFolder;
+
+pub const FACTORY: ExtensionFactory = ExtensionFactory {
+    about: About {
+        name: "file_storage",
+        aliases: &[],
+        signals: &Signal::ALL,
+        summary: "keeps queues on disk: success means that a record was synced",
+        example: "directory: /var/lib/podgate/log\ncreate_directory: true\n",
+    },
+    check,
+};
+
+/// The Collector's default.
+const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
+const MAX_BYTES: u64 = 2 << 30;
+/// A twentieth is one segment, which has to hold a block for each frame.
+const MAX_BYTES_LEAST: u64 = 4 << 20;
+
+struct Plan {
+    settings: StorageSettings,
+}
+
+fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
+    let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
+    let directory = section.string("directory").unwrap_or_else(|| DIRECTORY.to_owned());
+    if directory.is_empty() {
+        section.invalid::<()>("directory", "`directory` is empty", "a folder that outlives the process");
+    }
+    if let Some(other) = cx.checks.claim_file(&directory, &cx.path) {
+        let message = format!("{directory} is written by {other} already: a folder holds one log");
+        section.error("directory", code::CONFLICT, message, Some("name another folder"));
+    }
+    let create_directory = section.bool("create_directory").unwrap_or(false);
+    section.without_effect("fsync", "a record is always synced before its sender hears success");
+    section.without_effect("timeout", "a log that another process holds is waited for, unready, until it is free");
+    section.without_effect("recreate", "damaged parts are passed over and counted, and the log goes on");
+    if let Some(compaction) = section.section("compaction") {
+        for key in [
+            "on_start",
+            "on_rebound",
+            "directory",
+            "rebound_needed_threshold_mib",
+            "rebound_trigger_threshold_mib",
+            "max_transaction_size",
+            "check_interval",
+            "cleanup_on_start",
+        ] {
+            compaction.without_effect(key, "a segment is removed when everything in it is settled");
+        }
+        compaction.finish();
+    }
+    section.not_yet(&["directory_permissions"]);
+    let mut max_bytes = MAX_BYTES;
+    if let Some(own) = section.section("podgate") {
+        max_bytes = own.bytes("max_bytes").unwrap_or(MAX_BYTES);
+        if max_bytes < MAX_BYTES_LEAST {
+            own.invalid::<()>("max_bytes", format!("{max_bytes} bytes are too few for a log"), "4MiB or more");
+        }
+        own.choice("durability", &[("group", ())]);
+        own.not_yet(&["reserve"]);
+        own.finish();
+    }
+    section.finish();
+    let settings = StorageSettings { directory: PathBuf::from(directory), create_directory, max_bytes };
+    Some(Box::new(Plan { settings }))
+}
+
+impl ExtensionPlan for Plan {
+    fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
+        let directory = self.settings.directory.clone();
+        let disk = move || -> Box<dyn LogDisk> { Box::new(LogFolder::at(&directory)) };
+        let storage = Arc::new(FileStorage::new(&cx, self.settings.clone(), Box::new(disk)));
+        report::register(&cx.host, &storage);
+        cx.host.logs.add(&cx.id.to_string(), storage.clone());
+        Arc::new(Declared)
+    }
+
+    fn keeps_log(&self) -> bool {
+        true
+    }
+}
+
+/// The log is opened and closed by the gateway, in front of whoever uses it and behind it; this only stands in the list.
+struct Declared;
+
+impl Component for Declared {}
+
+#[cfg(test)]
+mod tests;

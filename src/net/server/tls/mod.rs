@@ -1,0 +1,7 @@
+//! TLS of a listener: certificate, key and the authorities of client certificates, renewed from their files while it serves.
+//!
+//! [`source`] reads and builds, [`handshake`] brings one connection through. What comes out of a connection is the same
+//! as on a plain port. Must not know requests.
+
+pub mod handshake;
+pub mod source;

@@ -1,0 +1,104 @@
+//! Decisions with weights: one trace for itself, or those of a tick together where limits cut among them.
+//!
+//! Only what `podgate: {weights: ...}` asks for goes this way. The reckoning itself stands in `weights`, which knows no shard.
+
+use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::engine::recording::Verdict;
+use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine, MEASURED_EVERY};
+use crate::processors::tail_sampling::held::store::RunAt;
+use crate::processors::tail_sampling::policies::decision::PolicySet;
+use crate::processors::tail_sampling::weights::draw::TraceDraw;
+use crate::processors::tail_sampling::weights::marking::KeptWeight;
+use crate::processors::tail_sampling::weights::tick::{ConsistentPolicies, DrawnTrace, WeighedDecision};
+
+/// Traces decided together at most, and their bytes in the store: what they keep must fit into few parcels.
+const TOGETHER_MAX: usize = 512;
+const TOGETHER_BYTES_MAX: u64 = 2 << 20;
+/// Spans of a trace whose trace states are read.
+const SPANS_READ_MAX: usize = 64;
+
+impl Engine {
+    fn draw(&self, slot: u32) -> DrawnTrace {
+        let trace = self.traces.at(slot);
+        let mut at = trace.last;
+        let mut runs = std::iter::from_fn(|| {
+            let run: RunAt = at;
+            (!run.is_none()).then(|| {
+                at = self.store.header(run).previous;
+                run
+            })
+        });
+        let spans = runs.by_ref().flat_map(|run| self.store.spans(run)).take(SPANS_READ_MAX);
+        DrawnTrace { summary: trace.summary, draw: TraceDraw::of_spans(&trace.summary.trace_id, spans) }
+    }
+
+    /// As [`Engine::vote`], with the weight.
+    pub(super) fn vote_weighed(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
+        let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
+        let drawn = self.draw(slot);
+        let policies = ConsistentPolicies {
+            policies: &self.settings.policies,
+            rules,
+            cuts: &self.settings.cuts,
+            meters: &self.meters,
+        };
+        verdict(&policies.decide_alone(&drawn, &mut self.counts.votes, now, watch), &drawn)
+    }
+
+    /// As [`Engine::decide_due`], some hundred traces at a time.
+    pub(super) fn decide_due_together(&mut self, now: UnixNanos, most: usize) -> bool {
+        let mut left = most;
+        loop {
+            if left == 0 || self.is_backed_up() {
+                return self.is_due(now);
+            }
+            let slots = self.take_together(now, left.min(TOGETHER_MAX));
+            if slots.is_empty() {
+                break;
+            }
+            left -= slots.len().min(left);
+            let drawn: Vec<DrawnTrace> = slots.iter().map(|slot| self.draw(*slot)).collect();
+            self.asked += drawn.len() as u64;
+            let policies = ConsistentPolicies {
+                policies: &self.settings.policies,
+                rules: self.settings.rules,
+                cuts: &self.settings.cuts,
+                meters: &self.meters,
+            };
+            let hopeless = &mut self.counts.cut_unrepresented;
+            let decided = policies.decide_tick(&drawn, &mut self.counts.votes, now, hopeless);
+            for ((slot, drawn), decided) in slots.into_iter().zip(&drawn).zip(&decided) {
+                let trigger = self.trigger_of(slot, DecisionTrigger::Due);
+                self.conclude(slot, verdict(decided, drawn), trigger, now);
+            }
+        }
+        self.close_gathering();
+        false
+    }
+
+    /// Traces whose wait is over, as many as are decided together.
+    fn take_together(&mut self, now: UnixNanos, most: usize) -> Vec<u32> {
+        let (mut slots, mut bytes) = (Vec::with_capacity(most), 0);
+        while let Some((tick, entry)) = self.due.front().copied() {
+            if self.wheel.time_of(tick) > now || slots.len() == most || bytes >= TOGETHER_BYTES_MAX {
+                break;
+            }
+            self.due.pop_front();
+            if let Some(trace) = self.traces.due(entry, tick) {
+                bytes += trace.held;
+                // The root may have moved it to a tick that is due as well: it is decided once.
+                if !slots.contains(&entry.slot) {
+                    slots.push(entry.slot);
+                }
+            }
+        }
+        slots
+    }
+}
+
+fn verdict(decided: &WeighedDecision, drawn: &DrawnTrace) -> Verdict {
+    let WeighedDecision { decision, votes, answers, in_favour, weight } = *decided;
+    let kept =
+        weight.map_or(KeptWeight::UNKNOWN, |weight| KeptWeight { weight: weight.weight, threshold: weight.threshold });
+    Verdict { decision, votes, answers, in_favour, weighing: Some((drawn.draw.randomness, kept)) }
+}

@@ -1,0 +1,240 @@
+//! Writing the weight of a kept trace on its spans: thresholds in the trace state, and attributes where they are asked for.
+//!
+//! A span's threshold is the higher of its own and the decision's, so that it never rises in probability. Where the weight is
+//! unknown, thresholds that would now lie are taken out. Granted: the copies of kept spans are the parcel's, which the account
+//! counts by their length.
+
+use crate::otlp::consistency::threshold::probability;
+use crate::otlp::consistency::tracestate::{self, SamplingMarks, push_with_state};
+use crate::otlp::edit::WireValue;
+use crate::otlp::fields::common::key_value;
+use crate::otlp::fields::scope_group;
+use crate::otlp::fields::trace::span;
+use crate::otlp::walk::{Fields, plain_attribute};
+use crate::otlp::write;
+use crate::processors::tail_sampling::held::store::spans_of;
+use crate::processors::tail_sampling::weights::draw::trace_state;
+
+/// What is written on spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightMode {
+    /// Nothing is read or written; probabilistic policies hash as the Collector's do.
+    #[default]
+    Off,
+    /// Thresholds (`th`).
+    Th,
+    /// Thresholds, and `p` of the older specification where the weight is a power of two: what APM Server reads.
+    Auto,
+}
+
+impl WeightMode {
+    pub fn is_on(self) -> bool {
+        self != WeightMode::Off
+    }
+}
+
+/// What is known of a kept trace's weight. Its randomness stays its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KeptWeight {
+    /// How many traces it stands for; not a number where that is unknown.
+    pub weight: f64,
+    /// The decision's threshold; `None` where none says the same as the weight.
+    pub threshold: Option<u64>,
+}
+
+impl KeptWeight {
+    pub const UNKNOWN: KeptWeight = KeptWeight { weight: f64::NAN, threshold: None };
+
+    pub fn known(self) -> Option<f64> {
+        (!self.weight.is_nan()).then_some(self.weight)
+    }
+}
+
+const POLICY_ATTRIBUTE: &str = "sampling.policy";
+const WEIGHT_ATTRIBUTE: &str = "sampling.weight";
+
+/// What APM Server takes at most (apm-data: 62).
+const EXPONENT_MAX: u32 = 62;
+
+/// Writes spans anew; its buffers are reused.
+#[derive(Default)]
+pub struct SpanMarker {
+    mode: WeightMode,
+    attributes: bool,
+    state: Vec<u8>,
+    span: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl SpanMarker {
+    pub fn new(mode: WeightMode, attributes: bool) -> SpanMarker {
+        SpanMarker { mode, attributes, ..SpanMarker::default() }
+    }
+
+    /// True when spans leave otherwise than they came.
+    pub fn is_on(&self) -> bool {
+        self.mode.is_on()
+    }
+
+    /// Appends the spans of `wire`, which are fields of a scope group: as they are, or with their weight. `policy` is the
+    /// winner's name.
+    pub fn write(&mut self, wire: &[u8], weight: KeptWeight, policy: &str, out: &mut Vec<u8>) {
+        if !self.is_on() {
+            return out.extend_from_slice(wire);
+        }
+        for span in spans_of(wire) {
+            self.mark(span, weight, policy);
+            write::bytes(out, scope_group::ITEMS, &self.span);
+        }
+    }
+
+    fn mark(&mut self, span: &[u8], weight: KeptWeight, policy: &str) {
+        self.span.clear();
+        let before = trace_state(span);
+        self.state.clear();
+        match tracestate::read(before) {
+            // What cannot be read is not ours to change.
+            None => self.state.extend_from_slice(before),
+            Some(marks) => {
+                let marks = marks_of(marks, weight, self.mode);
+                tracestate::write_all(&mut self.state, before, marks);
+            }
+        }
+        if self.state == before {
+            self.span.extend_from_slice(span);
+        } else {
+            push_with_state(&mut self.span, span, &self.state);
+        }
+        if self.attributes {
+            self.put(POLICY_ATTRIBUTE, Some(WireValue::Str(policy)).filter(|_| !policy.is_empty()));
+            self.put(WEIGHT_ATTRIBUTE, weight.known().map(WireValue::Double));
+        }
+    }
+
+    /// Gives the span this attribute, and no other of its name.
+    fn put(&mut self, key: &str, value: Option<WireValue<'_>>) {
+        without_attribute(&mut self.span, key);
+        let Some(value) = value else { return };
+        self.value.clear();
+        write::bytes(&mut self.value, key_value::KEY, key.as_bytes());
+        write::key(&mut self.value, key_value::VALUE, write::LEN);
+        write::varint(&mut self.value, value.len() as u64);
+        value.put(&mut self.value);
+        write::bytes(&mut self.span, span::ATTRIBUTES, &self.value);
+    }
+}
+
+/// The marks that a span leaves with.
+fn marks_of(came: SamplingMarks, weight: KeptWeight, mode: WeightMode) -> SamplingMarks {
+    let threshold = weight.threshold.map(|threshold| came.threshold.unwrap_or(0).max(threshold));
+    let exponent = match (mode, threshold) {
+        (WeightMode::Auto, Some(threshold)) => exponent_of(1.0 / probability(threshold)),
+        (WeightMode::Auto, None) => weight.known().and_then(exponent_of),
+        _ => None,
+    };
+    SamplingMarks { randomness: came.randomness, threshold, exponent }
+}
+
+/// `p` of a weight that is a power of two.
+pub fn exponent_of(weight: f64) -> Option<u32> {
+    let exponent = weight.log2();
+    let whole = exponent.round();
+    let fits =
+        (0.0..=f64::from(EXPONENT_MAX)).contains(&whole) && 2f64.powi(whole as i32).to_bits() == weight.to_bits();
+    fits.then_some(whole as u32)
+}
+
+/// Takes every attribute of this name out of a span, in place.
+fn without_attribute(span_bytes: &mut Vec<u8>, key: &str) {
+    let mut at = 0;
+    while let Some((from, to)) = find_attribute(&span_bytes[at..], key) {
+        span_bytes.drain(at + from..at + to);
+        at += from;
+    }
+}
+
+/// Where the first attribute of this name stands, as a field.
+fn find_attribute(message: &[u8], key: &str) -> Option<(usize, usize)> {
+    let mut fields = Fields::new(message);
+    let mut start = 0;
+    while let Some(Ok(field)) = fields.next() {
+        let end = fields.position();
+        let is_it = |attribute| plain_attribute(attribute).is_some_and(|(name, _)| name == key.as_bytes());
+        if field.number == span::ATTRIBUTES && field.bytes().is_ok_and(is_it) {
+            return Some((start, end));
+        }
+        start = end;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::attributes::{SPAN, find_in};
+    use crate::otlp::walk::AnyValue;
+
+    fn span_with(state: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write::bytes(&mut bytes, span::TRACE_ID, &[7; 16]);
+        write::bytes(&mut bytes, span::SPAN_ID, &[1; 8]);
+        if !state.is_empty() {
+            write::bytes(&mut bytes, span::TRACE_STATE, state.as_bytes());
+        }
+        write::bytes(&mut bytes, span::NAME, b"work");
+        bytes
+    }
+
+    fn marked(mode: WeightMode, state: &str, weight: KeptWeight) -> String {
+        let mut marker = SpanMarker::new(mode, false);
+        marker.mark(&span_with(state), weight, "some");
+        String::from_utf8_lossy(trace_state(&marker.span)).into_owned()
+    }
+
+    fn at(threshold: u64) -> KeptWeight {
+        KeptWeight { weight: 1.0 / probability(threshold), threshold: Some(threshold) }
+    }
+
+    #[test]
+    fn a_span_leaves_with_the_higher_of_two_thresholds_and_with_p_where_the_weight_is_a_power_of_two() {
+        let half = at(1 << 55);
+        let table = [
+            (WeightMode::Th, "", half, "ot=th:8"),
+            (WeightMode::Auto, "", half, "ot=th:8;p:1"),
+            (WeightMode::Auto, "", at(0), "ot=th:0;p:0"),
+            (WeightMode::Auto, "", at(0xe6_6666_6666_6667), "ot=th:e6666666666667"),
+            (WeightMode::Th, "ot=th:c", half, "ot=th:c"),
+            (WeightMode::Auto, "ot=th:c", half, "ot=th:c;p:2"),
+            (WeightMode::Th, "ot=rv:f0000000000000;th:4;x:y,vendor=1", half, "ot=rv:f0000000000000;th:8;x:y,vendor=1"),
+            (WeightMode::Th, "ot=p:3;x:y", half, "ot=th:8;x:y"),
+            (WeightMode::Th, "ot=th:4", KeptWeight::UNKNOWN, ""),
+            (WeightMode::Auto, "ot=p:1", KeptWeight { weight: 4.0, threshold: None }, "ot=p:2"),
+            (WeightMode::Th, "no trace state", half, "no trace state"),
+        ];
+        for (mode, state, weight, left) in table {
+            assert_eq!(marked(mode, state, weight), left, "{mode:?} {state}");
+        }
+    }
+
+    #[test]
+    fn attributes_of_the_same_name_that_came_are_replaced() {
+        let mut marker = SpanMarker::new(WeightMode::Th, true);
+        marker.mark(&span_with(""), at(1 << 55), "some");
+        let once = marker.span.clone();
+        marker.mark(&once, at(3 << 54), "other");
+        assert_eq!(find_in(&marker.span, SPAN, POLICY_ATTRIBUTE), Some(AnyValue::Str(b"other")));
+        assert_eq!(find_in(&marker.span, SPAN, WEIGHT_ATTRIBUTE), Some(AnyValue::Double(4.0)));
+        let attributes = Fields::new(&marker.span).flatten().filter(|field| field.number == span::ATTRIBUTES);
+        assert_eq!(attributes.count(), 2);
+        marker.mark(&once, KeptWeight::UNKNOWN, "");
+        assert_eq!(find_in(&marker.span, SPAN, WEIGHT_ATTRIBUTE), None, "what is unknown is not said");
+    }
+
+    #[test]
+    fn only_powers_of_two_have_an_exponent() {
+        assert_eq!(
+            [1.0, 2.0, 1024.0, 10.0, 0.5, f64::NAN, f64::INFINITY].map(exponent_of),
+            [Some(0), Some(1), Some(10), None, None, None, None]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Keeps a listener's certificate current while it serves, and tells when it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+
+use crate::core::report::stats::{Counter, Gauge, Stats};
+use crate::core::report::status::{State, StatusBoard};
+use crate::core::stage::tasks::Pulse;
+use crate::core::time::UnixNanos;
+use crate::net::server::accept::Stop;
+use crate::net::server::tls::source::{Renewal, TlsFiles};
+
+/// A certificate that ends sooner than this is told of.
+const SOON: Duration = Duration::from_secs(7 * 86_400);
+
+/// Watches the files of one listener.
+pub struct CertificateWatch {
+    /// `receivers::otlp::protocols::grpc::tls`
+    path: String,
+    files: Arc<TlsFiles>,
+    status: Arc<StatusBoard>,
+    expires: Arc<Gauge>,
+    renewed: Arc<Counter>,
+    unusable: Arc<Counter>,
+}
+
+impl CertificateWatch {
+    pub fn new(path: &str, files: Arc<TlsFiles>, stats: &Stats, status: Arc<StatusBoard>) -> CertificateWatch {
+        let outcome = |outcome| {
+            let help = "Looks at changed certificate files, by outcome; an unusable pair leaves the old one in use.";
+            stats.counter("podgate_tls_certificate_renewals", help, &[("listener", path), ("outcome", outcome)])
+        };
+        let help = "When the certificate in use ends, seconds since 1970; 0 where it does not say so readably.";
+        let expires = stats.gauge("podgate_tls_certificate_expiry_seconds", help, &[("listener", path)]);
+        let (renewed, unusable) = (outcome("renewed"), outcome("unusable"));
+        CertificateWatch { path: format!("{path}::tls"), files, status, expires, renewed, unusable }
+    }
+
+    /// Runs until the receiver stops.
+    pub async fn run(self, mut stop: Stop, pulse: Arc<Pulse>) {
+        pulse.waits_for("the next look at the certificate files");
+        self.tell(UnixNanos::now());
+        let mut fault = None;
+        let mut due = Instant::now() + self.files.interval();
+        loop {
+            pulse.beat();
+            let wake = due.min(Instant::now() + Pulse::INTERVAL);
+            tokio::select! {
+                changed = stop.changed() => if changed.is_err() || stop.borrow().is_some() { return },
+                () = sleep_until(wake) => {}
+            }
+            if Instant::now() < due {
+                continue;
+            }
+            due = Instant::now() + self.files.interval();
+            match self.files.renew().await {
+                Renewal::Same if fault.take().is_none() => {}
+                Renewal::Same => self.tell(UnixNanos::now()),
+                Renewal::Renewed => {
+                    fault = None;
+                    self.renewed.add(1);
+                    tracing::info!(component = %self.path, "the certificate was renewed from its files");
+                    self.tell(UnixNanos::now());
+                }
+                Renewal::Unusable(why) if fault.as_ref() != Some(&why) => {
+                    self.unusable.add(1);
+                    let cure = "the certificate read before stays in use; put a pair in place that belongs together";
+                    tracing::warn!(component = %self.path, cause = %why, cure, "changed certificate files cannot be used");
+                    self.status.set(&self.path, State::Degraded, format!("{why}; {cure}"));
+                    fault = Some(why);
+                }
+                Renewal::Unusable(_) => {}
+            }
+        }
+    }
+
+    /// Brings status and figures up to date.
+    fn tell(&self, now: UnixNanos) {
+        let Some(expires) = self.files.expires() else {
+            self.status.set(&self.path, State::Ok, "");
+            return;
+        };
+        self.expires.set(i64::try_from(expires).unwrap_or(i64::MAX));
+        let until = i64::try_from(expires).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let until = until.map_or_else(|| "a far time".to_owned(), |until| until.to_string());
+        let left = Duration::from_secs(expires).saturating_sub(Duration::from_nanos(now.0));
+        if left > SOON {
+            self.status.set(&self.path, State::Ok, format!("the certificate is valid until {until}"));
+            return;
+        }
+        let what = if left.is_zero() { "ended at" } else { "ends at" };
+        let cure = "clients that check it are refused from then on; renew its files";
+        tracing::warn!(component = %self.path, cure, "the certificate {what} {until}");
+        self.status.set(&self.path, State::Degraded, format!("the certificate {what} {until}; {cure}"));
+    }
+}

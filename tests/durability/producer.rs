@@ -1,0 +1,137 @@
+//! A sender: requests of spans whose ids are its own number and a sequence, over OTLP/HTTP, each repeated until it is
+//! acknowledged. It notes how often it sent each request, because what it repeated may come twice.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
+
+/// Spans of one trace.
+const TRACE_SPANS: u64 = 5;
+
+/// A request that was acknowledged.
+pub struct Acknowledged {
+    /// Of its first span; the others follow.
+    pub first: u64,
+    pub spans: u64,
+    /// How often it was sent.
+    pub sent: u32,
+}
+
+pub struct Producer {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Acknowledged>>,
+}
+
+impl Producer {
+    /// Sends a request of at most 50 spans about every `every`.
+    pub fn start(number: u64, port: u16, every: Duration) -> Producer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || send(number, port, every, &stopped));
+        Producer { stop, thread }
+    }
+
+    /// Everything that was acknowledged; waits for the request under way.
+    pub fn end(self) -> Vec<Acknowledged> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().expect("a producer does not panic")
+    }
+}
+
+fn send(number: u64, port: u16, every: Duration, stop: &AtomicBool) -> Vec<Acknowledged> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let (mut acknowledged, mut sequence, mut stream) = (Vec::new(), 0, None);
+    while !stop.load(Ordering::SeqCst) {
+        let spans = random.u64(1..=50);
+        let first = number << 40 | sequence;
+        let body = request(first, spans);
+        let mut sent = 0;
+        while !stop.load(Ordering::SeqCst) || sent == 0 {
+            sent += u32::from(stream.is_some());
+            match stream.as_mut().map(|stream| post(stream, &body)) {
+                Some(Some(200)) => {
+                    acknowledged.push(Acknowledged { first, spans, sent });
+                    break;
+                }
+                // Not now: the same again, over the same connection.
+                Some(Some(503 | 429)) => std::thread::sleep(Duration::from_millis(20)),
+                Some(Some(status)) => panic!("an answer of {status}"),
+                _ => {
+                    std::thread::sleep(Duration::from_millis(5));
+                    stream = connect(port);
+                    if stream.is_none() && stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            }
+        }
+        sequence += spans;
+        std::thread::sleep(every);
+    }
+    acknowledged
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
+    stream.set_nodelay(true).ok()?;
+    Some(stream)
+}
+
+/// The status; `None` when the connection broke.
+pub fn post(stream: &mut TcpStream, body: &[u8]) -> Option<u16> {
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") {
+        (stream.read(&mut byte).ok()? == 1).then(|| answer.push(byte[0]))?;
+    }
+    let head = String::from_utf8(answer).ok()?.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+    let mut rest = vec![0; length.trim().parse().ok()?];
+    stream.read_exact(&mut rest).ok()?;
+    head.get(9..12)?.parse().ok()
+}
+
+/// Spans `first..first + spans`, five of a trace.
+pub fn request(first: u64, spans: u64) -> Vec<u8> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    let span = |id: u64| Span {
+        trace_id: (u128::from(trace_of(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1)
+            .to_be_bytes()
+            .to_vec(),
+        span_id: id.to_be_bytes().to_vec(),
+        name: "GET /cart".to_owned(),
+        start_time_unix_nano: now - 5_000_000,
+        end_time_unix_nano: now,
+        ..Span::default()
+    };
+    // An id of zeros is none.
+    let spans = (first..first + spans).map(|id| span(id + 1)).collect();
+    let scope = ScopeSpans { spans, ..ScopeSpans::default() };
+    let group =
+        ResourceSpans { resource: Some(Resource::default()), scope_spans: vec![scope], ..ResourceSpans::default() };
+    ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
+}
+
+/// The ids of a request's spans as the next hop sees them.
+pub fn ids(first: u64, spans: u64) -> impl Iterator<Item = u64> {
+    first + 1..=first + spans
+}
+
+/// The number of a span's trace.
+pub fn trace_of(id: u64) -> u64 {
+    id / TRACE_SPANS
+}
