@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::core::stage::component::Kind;
 use crate::core::stage::factory::{
-    About, ConnectorFactory, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory, ReceiverFactory,
+    About, ConnectorFactory, DataEnd, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory,
+    ReceiverFactory,
 };
 use crate::extensions::{admin, file_storage, health_check};
 use crate::{connectors, exporters, processors, receivers};
@@ -53,6 +54,13 @@ pub fn about() -> Vec<(Kind, &'static About)> {
     let connectors = CONNECTORS.iter().map(|factory| (Kind::Connector, &factory.about));
     let extensions = EXTENSIONS.iter().map(|factory| (Kind::Extension, &factory.about));
     receivers.chain(processors).chain(exporters).chain(connectors).chain(extensions).collect()
+}
+
+/// Where an exporter of this type, under either of its names, leaves what it takes; `None` for one that podgate lacks.
+pub fn data_end(component_type: &str) -> Option<DataEnd> {
+    let found = find(EXPORTERS.iter().map(|factory| &factory.about), component_type)?;
+    let (Match::Name(at) | Match::Alias(at, _)) = found;
+    Some(EXPORTERS[at].end)
 }
 
 /// The registry as JSON: section -> list of components.

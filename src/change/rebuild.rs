@@ -67,7 +67,7 @@ pub fn rebuild(
 }
 
 fn no_memory(why: OverBudget) -> ConsumeError {
-    ConsumeError::refused(Reason::MEMORY, format!("no memory for changed items: {why}"))
+    ConsumeError::refused(Reason::MEMORY, format!("there is no memory for changed items: {why}"))
 }
 
 #[derive(Default)]

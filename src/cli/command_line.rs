@@ -101,7 +101,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         && before.is_given()
     {
         crate::telemetry::stdout::error_line(
-            "this command takes no configuration; --config and its companions are not for it",
+            "this command takes no configuration: remove --config and the options that go with it",
         );
         return Exit::Usage;
     }

@@ -92,7 +92,7 @@ async fn send(args: &Args, id: &ComponentId, replay: &dyn Replay, host: &Host) -
     }
     if summary.unkept > 0 && args.file.is_none() {
         stdout::error_line(
-            "the replayed letters stay beside the dead-letter file, ending in .replay; run replay again",
+            "the replayed letters stay next to the dead-letter file, in a file that ends in .replay; run replay again",
         );
     }
     match summary.delivered == summary.letters {

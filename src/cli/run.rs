@@ -95,7 +95,7 @@ async fn serve(plan: &Plan) -> Exit {
     let gateway = match opened {
         Ok(gateway) => gateway,
         Err(error) if asked => {
-            tracing::info!("ended before everything was ready: {error}");
+            tracing::info!("stopped before everything was ready: {error}");
             return ended(Exit::Ok, &host.balance.sheets());
         }
         Err(error) => {
@@ -141,7 +141,7 @@ fn ended(exit: Exit, sheets: &BTreeMap<&'static str, Sheet>) -> Exit {
 
 /// Senders hear success of what `nop` drops, so whoever runs the gateway hears of it.
 fn tell_of_dropping(plan: &Plan) {
-    for pipeline in plan.pipelines.iter().filter(|pipeline| pipeline.ends_in_nop()) {
+    for pipeline in plan.pipelines.iter().filter(|pipeline| pipeline.drops_everything) {
         let (name, signal) = (&pipeline.name, pipeline.signal.name());
         tracing::warn!(
             pipeline = %name,
@@ -157,7 +157,7 @@ async fn until_end(host: &Host, stop: &mut signals::StopSignal) -> Exit {
         _ = stop.asked() => Exit::Ok,
         task = async { failed.wait_for(Option::is_some).await.ok().and_then(|task| task.clone()) } => {
             let task = task.unwrap_or_default();
-            tracing::error!(task, "an owner task ended in a panic, which is a bug in podgate: draining and exiting");
+            tracing::error!(task, "an owner task panicked, which is a bug in podgate: podgate drains and exits");
             Exit::Failure
         }
     }

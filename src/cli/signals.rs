@@ -84,7 +84,7 @@ impl Listener {
                     "SIGHUP: reload is not there yet; nothing changed (restart to read the configuration again)"
                 ),
                 _ = self.quit.recv() => {
-                    tracing::info!("SIGQUIT: what every task waits for; running goes on");
+                    tracing::info!("SIGQUIT: this is what every task waits for; podgate keeps running");
                     waits::lines(host).iter().for_each(|line| tracing::info!("{line}"));
                 }
                 _ = self.user1.recv() => nothing_bound("SIGUSR1"),
@@ -101,7 +101,7 @@ fn nothing_bound(name: &str) {
 /// The first asks for the drain, the next ends the process.
 fn end(name: &'static str, host: &Host, stop: &watch::Sender<Option<&'static str>>) {
     if stop.send_if_modified(|asked| asked.replace(name).is_none()) {
-        return tracing::info!("{name}: draining; a second one ends at once");
+        return tracing::info!("{name}: draining; a second signal exits at once");
     }
     let sheets = host.balance.sheets();
     let exit = if sheets.values().any(|sheet| sheet.lost_at_stop() > 0) { Exit::Lost } else { Exit::Ok };
@@ -110,7 +110,7 @@ fn end(name: &'static str, host: &Host, stop: &watch::Sender<Option<&'static str
         thread::sleep(LAST_LINE);
         process::exit(exit as i32)
     });
-    tracing::warn!("{name} again: ending at once; what is held is lost");
+    tracing::warn!("{name} again: exiting at once; what is held in memory is lost");
     tracing::info!("{}", balance::line(&sheets));
     process::exit(exit as i32)
 }

@@ -39,7 +39,7 @@ fn told(plan: &Plan) -> Vec<String> {
     let names: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     let mut lines = vec![format!("configuration is valid: {} pipeline(s): {}", names.len(), names.join(", "))];
     lines.extend(plan.pipelines.iter().map(|pipeline| {
-        let ends = if pipeline.ends_in_nop() { "  (everything is dropped)" } else { "" };
+        let ends = if pipeline.drops_everything { "  (everything is dropped)" } else { "" };
         let listed = |ids: &[ComponentId]| ids.iter().map(ComponentId::to_string).collect::<Vec<_>>().join(", ");
         let stages = pipeline.processors.iter().map(|id| format!("{id} > ")).collect::<String>();
         let (name, from, to) = (&pipeline.name, listed(&pipeline.receivers), listed(&pipeline.exporters));
@@ -57,7 +57,7 @@ fn as_json(checked: &Checked) -> serde_json::Value {
             "receivers": ids(&pipeline.receivers),
             "processors": ids(&pipeline.processors),
             "exporters": ids(&pipeline.exporters),
-            "drops_everything": pipeline.ends_in_nop(),
+            "drops_everything": pipeline.drops_everything,
         })
     });
     json!({

@@ -92,7 +92,7 @@ fn prepare(dir: &Path, owner: Owner) -> Exit {
             Exit::Ok
         }
         Err(error) => {
-            let help = "run it as root with the capability CHOWN, on a volume that may be written to";
+            let help = "run it as root with the capability CHOWN, on a writable volume";
             stdout::error_line(&format!("{}: {error}; {help}", dir.display()));
             Exit::Failure
         }
@@ -126,7 +126,9 @@ fn text(found: &Inspection, whole: bool) -> Vec<String> {
     }
     lines.extend(damage(found));
     if !found.is_damaged() {
-        lines.push(if whole { "everything is whole" } else { "no damage was met; verify reads every byte" }.to_owned());
+        lines.push(
+            if whole { "everything is whole" } else { "no damage was found; verify reads every byte" }.to_owned(),
+        );
     }
     lines
 }
@@ -158,10 +160,10 @@ fn damage(found: &Inspection) -> Vec<String> {
             ));
         }
         if file.unreadable > 0 {
-            lines.push(format!("DAMAGE {}: the disk does not give {} bytes", file.name, file.unreadable));
+            lines.push(format!("DAMAGE {}: the disk cannot read {} bytes", file.name, file.unreadable));
         }
     }
-    lines.extend(report.unknown.iter().map(|name| format!("DAMAGE {name}: its header says nothing")));
+    lines.extend(report.unknown.iter().map(|name| format!("DAMAGE {name}: its header cannot be read")));
     if report.missing.0 > 0 {
         let (records, items) = report.missing;
         lines.push(format!("DAMAGE segments are gone that held {records} records with {items} unsettled items"));

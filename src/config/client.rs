@@ -52,7 +52,7 @@ pub fn tls(section: &Section<'_>) -> TlsKeys {
         keys.warn(
             "insecure_skip_verify",
             code::INSECURE,
-            "certificates of the next hop are not verified: whoever is on the way can read and change what is sent, credentials included",
+            "certificates of the next hop are not verified: whoever is between can read and change what is sent, credentials included",
             Some("give `ca_file` the certificate of its authority instead, or `server_name_override` the name it has"),
         );
     }

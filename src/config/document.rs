@@ -119,7 +119,7 @@ fn read_service(service: Section<'_>, document: &mut ConfigDocument) {
     if let Some(section) = service.section("podgate") {
         document.port_wait = section.duration("port_wait");
         if document.port_wait.is_some_and(|wait| wait > PORT_WAIT_MAX) {
-            let message = "listeners wait ten minutes at most";
+            let message = "listeners wait at most ten minutes";
             section.invalid::<()>("port_wait", message, "a duration from 0 (do not wait) to 10m");
         }
         section.finish();
@@ -229,7 +229,7 @@ fn refuse_twice(section: &Section<'_>, processors: &[Named]) {
             severity: Severity::Error,
             place: Some(named.place),
             path: section.child_path("processors"),
-            message: format!("processor `{}` stands here twice", named.id),
+            message: format!("processor `{}` is listed twice", named.id),
             expected: Some("already named earlier in this list".to_owned()),
             help: Some(format!(
                 "to apply it twice, declare it a second time under another name: `{}/second`",

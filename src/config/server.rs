@@ -26,10 +26,10 @@ const RELOAD_INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub fn tls(section: &Section<'_>) -> Option<ServerTlsKeys> {
     section.node("tls").filter(|node| !node.is_null())?;
     let keys = section.section("tls")?;
-    keys.without_effect("client_ca_file_reload", "the file is looked at with the others, every `reload_interval`");
-    keys.without_effect("include_system_ca_certs_pool", "it is about servers; clients are checked by `client_ca_file`");
-    keys.without_effect("ca_file", "it is about servers; clients are checked by `client_ca_file`");
-    keys.without_effect("ca_pem", "it is about servers; clients are checked by `client_ca_file`");
+    keys.without_effect("client_ca_file_reload", "the file is checked with the others, every `reload_interval`");
+    keys.without_effect("include_system_ca_certs_pool", "it concerns servers; clients are checked by `client_ca_file`");
+    keys.without_effect("ca_file", "it concerns servers; clients are checked by `client_ca_file`");
+    keys.without_effect("ca_pem", "it concerns servers; clients are checked by `client_ca_file`");
     let certificate = pem(&keys, "cert_file", "cert_pem");
     let key = pem(&keys, "key_file", "key_pem");
     let client_ca =

@@ -61,7 +61,7 @@ fn version(keys: &Section<'_>, key: &str) -> Option<u8> {
         &[("", (0, true)), ("1.0", (0, false)), ("1.1", (1, false)), ("1.2", (2, true)), ("1.3", (3, true))],
     )?;
     if !is_spoken {
-        let message = "TLS 1.0 and 1.1 are not spoken here: they are broken";
+        let message = "podgate does not speak TLS 1.0 and 1.1: they are broken";
         keys.error(key, code::NOT_YET, message, Some("use 1.2 or 1.3, or remove the key"));
     }
     Some(minor).filter(|minor| is_spoken && *minor > 0)

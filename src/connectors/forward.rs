@@ -24,7 +24,7 @@ pub const FACTORY: ConnectorFactory = ConnectorFactory {
         name: "forward",
         aliases: &[],
         signals: &Signal::ALL,
-        summary: "hands everything from one pipeline to others of the same signal",
+        summary: "passes everything from one pipeline to others of the same signal",
         example: "",
     },
     check,

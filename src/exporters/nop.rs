@@ -13,7 +13,9 @@ use crate::core::error::Reason;
 use crate::core::node::Node;
 use crate::core::stage::component::Component;
 use crate::core::stage::consumer::{Consumed, Consumer};
-use crate::core::stage::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::factory::{
+    About, BuildContext, CheckContext, DataEnd, Exporter, ExporterFactory, ExporterPlan,
+};
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -24,6 +26,7 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
         example: "",
     },
     check,
+    end: DataEnd::Dropped,
 };
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {

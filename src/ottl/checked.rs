@@ -115,7 +115,7 @@ impl Dialect {
         match self {
             Dialect::Regex if known => pattern::compile(text),
             Dialect::Regex => pattern::compile_small(text),
-            Dialect::Glob => glob::compile(text).ok_or_else(|| "brackets or braces do not fit".to_owned()),
+            Dialect::Glob => glob::compile(text).ok_or_else(|| "brackets or braces do not match".to_owned()),
         }
     }
 

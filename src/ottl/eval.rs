@@ -128,14 +128,14 @@ fn called<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, E
         (Converter::ExtractGrokPatterns, Made::GrokOf(named_only, definitions)) => {
             let pattern = argument(1)?;
             let grok = Grok::compile(&text(&pattern)?, *named_only, definitions, true);
-            grok.map_err(|_| EvalFailure("the text is no pattern of grok"))?.extract(&text(&argument(0)?)?)
+            grok.map_err(|_| EvalFailure("the text is not a grok pattern"))?.extract(&text(&argument(0)?)?)
         }
         (Converter::Time, Made::Layout(layout, zone)) => {
             let told = argument(0)?;
             let told = text(&told)?;
             let now = moment_of(item);
             let found = if told.is_empty() { None } else { layout.read(&told, zone, &now) };
-            found.map(OttlValue::Time).ok_or(EvalFailure("the text is no time of this format"))
+            found.map(OttlValue::Time).ok_or(EvalFailure("the text is not a time of this format"))
         }
         (Converter::FormatTime, Made::Layout(layout, _)) => match argument(0)? {
             OttlValue::Time(moment) => Ok(OttlValue::Text(Cow::Owned(layout.format(&moment)))),

@@ -118,7 +118,7 @@ impl Conditions {
 }
 
 /// Reading one message for all that is under it would take too long.
-const TOO_MUCH: EvalFailure = EvalFailure("there is too much under one message to be asked about");
+const TOO_MUCH: EvalFailure = EvalFailure("one message holds too much for this condition");
 
 impl Conditions {
     /// Counts as a failure that these are not asked.
@@ -230,7 +230,7 @@ impl<'a> StatementTexts<'a> {
     /// Reports that no path of the texts says whose it is.
     pub fn no_context(&self) {
         let Some((at, node, _)) = self.found.first() else { return };
-        let message = "no path tells what this is about: say whose it is, as in resource.attributes[\"k\"]";
+        let message = "no path tells the context: write it, as in resource.attributes[\"k\"]";
         self.report(*at, node, code::INVALID_VALUE, message.to_owned());
     }
 
@@ -243,7 +243,7 @@ impl<'a> StatementTexts<'a> {
     }
 
     fn report(&self, at: usize, node: &Node, code: &'static str, message: String) {
-        let help = "remove the text, or start with --unsupported=skip and read what is lost".to_owned();
+        let help = "remove the statement, or start with --unsupported=skip and read what is lost".to_owned();
         self.section.diagnostics().push(Diagnostic {
             code,
             severity: Severity::Error,

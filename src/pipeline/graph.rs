@@ -16,13 +16,8 @@ pub struct PipelinePlan {
     pub receivers: Vec<ComponentId>,
     pub processors: Vec<ComponentId>,
     pub exporters: Vec<ComponentId>,
-}
-
-impl PipelinePlan {
-    /// Everything that comes in is dropped, which senders are not told.
-    pub fn ends_in_nop(&self) -> bool {
-        self.exporters.iter().all(|id| id.component_type == "nop")
-    }
+    /// Each of its exporters drops what comes in, which senders are not told.
+    pub drops_everything: bool,
 }
 
 /// A connector as declared.
@@ -116,7 +111,14 @@ mod tests {
             let (receivers, exporters) = ends.split_once('>').expect("two ends");
             let name = name.trim().to_owned();
             let signal = Signal::Traces;
-            PipelinePlan { signal, name, receivers: ids(receivers), processors: Vec::new(), exporters: ids(exporters) }
+            PipelinePlan {
+                signal,
+                name,
+                receivers: ids(receivers),
+                processors: Vec::new(),
+                exporters: ids(exporters),
+                drops_everything: false,
+            }
         };
         lines.map(read).collect()
     }

@@ -15,7 +15,8 @@ use crate::core::limits;
 use crate::core::node::Place;
 use crate::core::stage::component::{ComponentId, Kind};
 use crate::core::stage::factory::{
-    About, CheckContext, Checks, ConnectorPlan, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan, ReceiverPlan,
+    About, CheckContext, Checks, ConnectorPlan, DataEnd, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan,
+    ReceiverPlan,
 };
 use crate::pipeline::graph::{self, Joint};
 use crate::pipeline::order::{self, ProcessorPlace};
@@ -323,12 +324,15 @@ impl Planner<'_> {
             ids.retain(|id| once.insert(id.clone()));
             ids
         };
+        let exporters = ids(&[Kind::Exporter, Kind::Connector], &declared.exporters, "exporters");
+        let drops = |id: &ComponentId| registry::data_end(&id.component_type) == Some(DataEnd::Dropped);
         PipelinePlan {
             signal: declared.signal,
             name: declared.name.clone(),
             receivers: ids(&[Kind::Receiver, Kind::Connector], &declared.receivers, "receivers"),
             processors: ids(&[Kind::Processor], &declared.processors, "processors"),
-            exporters: ids(&[Kind::Exporter, Kind::Connector], &declared.exporters, "exporters"),
+            drops_everything: exporters.iter().all(drops),
+            exporters,
         }
     }
 

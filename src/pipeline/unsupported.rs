@@ -9,7 +9,7 @@ use crate::config::document::{ConfigDocument, Declared, Named};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
 use crate::core::node::{Node, Place, Value};
 use crate::core::stage::component::{ComponentId, Kind};
-use crate::core::stage::factory::{CheckContext, Checks};
+use crate::core::stage::factory::{CheckContext, Checks, DataEnd};
 use crate::pipeline::collector;
 use crate::registry::{self, Match};
 
@@ -18,8 +18,6 @@ const PROTECTING: [&str; 7] =
     ["tls", "auth", "middlewares", "cipher_suites", "curve_preferences", "tpm", "metadata_keys"];
 /// Processors that hide data.
 const HIDING: [&str; 1] = ["redaction"];
-/// Exporters that deliver nowhere.
-const SHOWING: [&str; 4] = ["debug", "logging", "nop", "file"];
 
 /// The document without what podgate does not have.
 /// `unprotected` is what it is that something protecting goes, or that a pipeline delivers nowhere any more.
@@ -75,16 +73,19 @@ fn unprotected_pipelines(before: &ConfigDocument, after: &ConfigDocument) -> Vec
                 path: format!("service::pipelines::{}::{list}", pipeline.name),
                 message,
                 expected: None,
-                help: Some("start with --unsupported=skip-all where that is meant".to_owned()),
+                help: Some("start with --unsupported=skip-all if that is meant".to_owned()),
             });
         };
-        let of = |named: &Named, types: &[&str]| types.contains(&named.id.component_type.as_str());
-        for gone in was.processors.iter().filter(|named| of(named, &HIDING) && !pipeline.processors.contains(named)) {
+        let hides = |named: &&Named| HIDING.contains(&named.id.component_type.as_str());
+        for gone in was.processors.iter().filter(hides).filter(|named| !pipeline.processors.contains(named)) {
             let message = format!("`{}` hides data and is left out: what it hides would be sent on", gone.id);
             report(gone, "processors", message);
         }
-        let showing = pipeline.exporters.iter().all(|named| of(named, &SHOWING));
-        let gone = was.exporters.iter().find(|named| !of(named, &SHOWING));
+        let stays_here = |named: &Named| {
+            matches!(registry::data_end(&named.id.component_type), Some(DataEnd::Shown | DataEnd::Dropped))
+        };
+        let showing = pipeline.exporters.iter().all(stays_here);
+        let gone = was.exporters.iter().find(|named| !stays_here(named));
         if let (true, Some(gone)) = (showing, gone) {
             let message = format!(
                 "pipeline `{}` would deliver nowhere: `{}` is left out, and senders hear success",
@@ -195,7 +196,7 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
             code: code::SKIPPED,
             severity: Severity::Warning,
             message: match key.parse::<usize>() {
-                Ok(_) => format!("left out, and what it would change or drop goes on as it is: {}", finding.message),
+                Ok(_) => format!("left out, and what it would change or drop passes unchanged: {}", finding.message),
                 Err(_) => format!("`{key}` left out: it is not supported yet"),
             },
             expected: None,

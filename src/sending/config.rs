@@ -108,8 +108,7 @@ fn storage(keys: &Section<'_>, checks: &Checks, enabled: bool, wait_for_result: 
         return None;
     }
     if wait_for_result {
-        let message =
-            "`storage` keeps what a sender was told is taken, and with `wait_for_result` it is told after delivery";
+        let message = "`storage` keeps what was acknowledged, and with `wait_for_result` the acknowledgement comes after delivery";
         return keys.invalid("storage", message, "one of the two keys");
     }
     checks.storages.borrow_mut().push((id.clone(), keys.child_path("storage"), keys.place_of("storage")));
@@ -186,7 +185,7 @@ fn retry(section: &Section<'_>, is_stored: bool) -> Option<RetrySettings> {
     }
     let elapsed = settings.max_elapsed_time;
     if !elapsed.is_zero() && elapsed < settings.initial_interval {
-        let message = "`max_elapsed_time` is below `initial_interval`, so nothing is ever tried again";
+        let message = "`max_elapsed_time` is below `initial_interval`, so nothing is ever retried";
         keys.invalid::<()>("max_elapsed_time", message, "0 (no end) or a longer duration");
     }
     keys.finish();

@@ -427,7 +427,7 @@ impl ExporterDelivery {
         let Some(line) = self.condition.locked().works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
         if let ConditionLine::Recovered { after, failures } = line {
-            tracing::info!(exporter = %self.path, endpoint = self.courier.destination(), ?after, failures, "next hop takes data again");
+            tracing::info!(exporter = %self.path, endpoint = self.courier.destination(), ?after, failures, "next hop is accepting data again");
         }
     }
 
@@ -478,7 +478,7 @@ impl Deliver for ExporterDelivery {
 }
 
 fn throttled(held: Duration) -> Trouble {
-    let message = format!("the next hop asked to be left alone for another {} s", held.as_secs() + 1);
+    let message = format!("the next hop asked podgate to wait another {} s", held.as_secs() + 1);
     Trouble { code: "throttled".to_owned(), message, cure: None }
 }
 

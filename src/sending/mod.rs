@@ -251,7 +251,7 @@ impl Shared {
 }
 
 fn died() -> ConsumeError {
-    ConsumeError::refused(Reason::INTERNAL, "the delivery ended by an internal error")
+    ConsumeError::refused(Reason::INTERNAL, "the delivery ended in an internal error")
 }
 
 impl Consumer for Sending {

@@ -161,7 +161,7 @@ fn still_wanted(entry: QueueEntry) -> Option<QueueEntry> {
     let (payload, waiter) = entry.split();
     drop(payload);
     if let Some(waiter) = waiter {
-        let message = "whoever sent it does not wait for the answer any more";
+        let message = "the sender no longer waits for the answer";
         drop(waiter.send(Err(ConsumeError::refused(Reason::ABANDONED, message))));
     }
     None

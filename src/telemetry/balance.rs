@@ -29,7 +29,7 @@ pub fn register(host: &Arc<Host>) {
             let labels = [("signal", signal.name()), ("entry", entry)];
             host.stats.read(
                 "podgate_balance_items",
-                "Account of items: received + copied = delivered + sampled_out + refused + on_disk + dropped + held.",
+                "Balance of items: received + copied = delivered + sampled_out + refused + on_disk + dropped + held.",
                 &labels,
                 metric,
             );

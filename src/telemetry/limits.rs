@@ -87,7 +87,7 @@ fn follow(budget: &Budget, limit: Option<MemoryLimit>, before: Machine, now: Mac
     }
     if now.granted.cpus != before.granted.cpus {
         let (was, is) = (before.granted.cpus, now.granted.cpus);
-        tracing::warn!(was, is, "the CPU quota changed; worker threads stay as many as they are until the next start");
+        tracing::warn!(was, is, "the CPU quota changed; the number of worker threads changes at the next start");
     }
 }
 

@@ -73,7 +73,7 @@ impl Component for MetricsListener {
                 return self.listener.start(&self.host, &self.path, &self.address, pages).await;
             }
             if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.address, pages).await {
-                tracing::warn!(%error, "no metrics page: name a reader with another port to have one");
+                tracing::warn!(%error, "cannot serve the metrics page: name a reader with another port");
             }
             Ok(())
         })

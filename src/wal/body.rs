@@ -23,7 +23,7 @@ pub struct Description {
 }
 
 /// The longest of `peer`, `tenant` and `more` together that a frame can name.
-pub const DESCRIBED_MAX: usize = 60_000;
+const DESCRIBED_MAX: usize = 60_000;
 
 impl Description {
     /// `None` when its parts are longer together than [`DESCRIBED_MAX`].

@@ -9,16 +9,16 @@ use bytes::Bytes;
 pub const BLOCK: u64 = 4096;
 /// The one format that is written.
 pub const VERSION: u32 = 1;
-pub const MAGIC: [u8; 8] = *b"PGWALSEG";
+const MAGIC: [u8; 8] = *b"PGWALSEG";
 /// Where the header's second copy stands.
-pub const HEADER_COPY: usize = 2048;
+const HEADER_COPY: usize = 2048;
 pub const HEADER_BYTES: usize = 128;
 pub const FRAME_MAGIC: [u8; 4] = *b"PGf1";
 pub const HEAD_BYTES: usize = 56;
 /// Frames begin at multiples of this.
 pub const ALIGN: u64 = 8;
 /// A longer body is damage: the largest request (64 MiB, decoded) and its description fit.
-pub const BODY_MAX: u64 = 80 << 20;
+const BODY_MAX: u64 = 80 << 20;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Header {
 /// Why a header says nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderFault {
-    #[error("the header is all zeros: the file was made and never written")]
+    #[error("the header is all zeros: the file was created and never written")]
     Empty,
     #[error("neither copy of the header is whole")]
     Damaged,

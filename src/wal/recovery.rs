@@ -26,11 +26,11 @@ const SCANNED_MANY: usize = 3;
 /// Why a folder was not opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("another process holds the log: it is waited for, or end it")]
+    #[error("another process holds the log: wait until it ends, or end it")]
     Held,
     #[error("{file}: {fault}")]
     Newer { file: String, fault: HeaderFault },
-    #[error("the disk did not give {bytes} bytes of the log: try again, or go on without them")]
+    #[error("the disk could not read {bytes} bytes of the log: try again, or go on without them")]
     Unreadable { bytes: u64 },
     #[error("the log's folder cannot be {what}: {error}")]
     Disk { what: &'static str, error: io::Error },

@@ -451,7 +451,7 @@ fn faults_of_the_configuration_come_all_at_once_with_their_places() {
         "no editor `nope`",
         "metric_statements::2::context",
         "metric_statements::3::statements `statements` is required",
-        "statements and groups stand in one list",
+        "one list holds statements and groups",
         "`profile_statements` is not supported yet",
         "`flatten_data` is not supported yet",
         "error_mode",

@@ -109,7 +109,7 @@ fn write(item: &Section<'_>, when: When, key: Option<String>) -> Option<Action> 
         (None, None, None) => return item.missing("value", "value, from_attribute or from_context"),
         _ => {
             let message = "more than one of `value`, `from_attribute` and `from_context`";
-            item.error("key", code::CONFLICT, message, Some("keep the one that the value is to come from"));
+            item.error("key", code::CONFLICT, message, Some("keep the one that the value comes from"));
             return None;
         }
     };

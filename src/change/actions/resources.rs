@@ -22,8 +22,9 @@ pub fn change_resources(
         if payload.signal == Signal::Profiles && names_through_dictionary(resource) {
             continue;
         }
-        let changed = change(resource, &payload.origin)
-            .map_err(|why| ConsumeError::refused(Reason::MEMORY, format!("no memory for a changed resource: {why}")))?;
+        let changed = change(resource, &payload.origin).map_err(|why| {
+            ConsumeError::refused(Reason::MEMORY, format!("there is no memory for a changed resource: {why}"))
+        })?;
         if changed.is_some() {
             group.resource = changed;
         }

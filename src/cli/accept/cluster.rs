@@ -82,7 +82,7 @@ async fn in_time(asked: impl Future<Output = Result<ApiAnswer, String>>) -> Resu
     let body: Result<Value, _> = serde_json::from_slice(&body);
     match (status, body) {
         (200..=299, Ok(body)) => Ok(body),
-        (200..=299, Err(error)) => Err(ApiRefusal::Silent(format!("the API server's answer is no JSON: {error}"))),
+        (200..=299, Err(error)) => Err(ApiRefusal::Silent(format!("the API server's answer is not JSON: {error}"))),
         (code, body) => {
             let message = body.ok().and_then(|body| body["message"].as_str().map(str::to_owned));
             Err(ApiRefusal::Refused { code, message: message.unwrap_or_else(|| "no reason given".to_owned()) })
@@ -139,7 +139,7 @@ impl<'a> Eyes<'a> {
         self.version = None;
         if self.heard.elapsed() > SILENCE_MAX {
             let seconds = SILENCE_MAX.as_secs();
-            return Err(format!("nothing was heard of the pods for {seconds} s: {fault}"));
+            return Err(format!("no event about the pods arrived for {seconds} s: {fault}"));
         }
         sleep(AGAIN).await;
         Ok(())

@@ -68,7 +68,7 @@ pub struct PlayArgs {
 fn duration_of_run(text: &str) -> Result<Duration, String> {
     duration::parse(text).and_then(|duration| match DURATION.contains(&duration) {
         true => Ok(duration),
-        false => Err("a run takes 20s at least and 1h at most".to_owned()),
+        false => Err("a run lasts at least 20s and at most 1h".to_owned()),
     })
 }
 
@@ -194,7 +194,7 @@ impl Act<'_> {
             self.made.set(matches!(fault, ApiRefusal::Silent(_)));
             let name = &self.stage.namespace;
             return Err(match fault.is(409) {
-                true => format!("namespace {name} is there already and is left as it is; give another --namespace"),
+                true => format!("namespace {name} exists already and is not touched; give another --namespace"),
                 false => format!("cannot create namespace {name}: {fault}"),
             });
         }
@@ -263,7 +263,7 @@ impl Act<'_> {
         told("ending the senders");
         if !eyes.until(Instant::now() + END_WAIT, |pods| pods.senders().is_empty()).await? {
             let left = eyes.pods.senders().join("\n");
-            told(&format!("senders that are not gone, whose last runs are unknown:\n{left}"));
+            told(&format!("senders that have not ended; their last runs are unknown:\n{left}"));
         }
         Ok(())
     }
@@ -330,5 +330,5 @@ fn still_there(namespace: &Value) -> String {
     let conditions = namespace["status"]["conditions"].as_array().into_iter().flatten();
     let said = conditions.filter(|condition| condition["status"] == "True").filter_map(|one| one["message"].as_str());
     let said = said.collect::<Vec<_>>().join("; ");
-    short(if said.is_empty() { "it is being deleted and not gone" } else { &said })
+    short(if said.is_empty() { "it is being deleted and still exists" } else { &said })
 }

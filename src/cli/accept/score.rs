@@ -135,7 +135,9 @@ impl AcceptReport {
             }
         }
         if self.restarted == 0 {
-            faults.push("no container restarted, so nothing is proved about restarts: a longer --duration".to_owned());
+            faults.push(
+                "no container restarted, so nothing is proved about restarts; give a longer --duration".to_owned(),
+            );
         }
         if self.disputed > 0 {
             faults.push(format!(

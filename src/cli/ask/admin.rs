@@ -56,7 +56,7 @@ pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
     let page: Result<Value, _> = serde_json::from_str(body.trim());
     match (status, page) {
         (200, Ok(page)) => Ok(page),
-        (200, Err(error)) => Err(silent(format!("the answer is no JSON: {error}"))),
+        (200, Err(error)) => Err(silent(format!("the answer is not JSON: {error}"))),
         (status, page) => {
             let page = page.unwrap_or_default();
             let why = match (page["error"].as_str(), page["pages"].is_object()) {
@@ -130,7 +130,7 @@ mod tests {
             ("HTTP/1.0 400 Bad Request\r\n\r\n{\"error\": \"no pod named x\"}", "no pod named x"),
             ("HTTP/1.0 500 Oops\r\n\r\nhm", "answers 500: hm"),
             ("220 mail.example ESMTP", "the answer is no HTTP"),
-            ("HTTP/1.0 200 OK\r\n\r\n<html>", "the answer is no JSON"),
+            ("HTTP/1.0 200 OK\r\n\r\n<html>", "the answer is not JSON"),
         ] {
             let fault = get(&answering(answer), "/v1/sampling?x=y").unwrap_err().to_string();
             assert!(fault.contains(said), "{answer}: {fault}");

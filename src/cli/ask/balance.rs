@@ -6,7 +6,7 @@ use crate::cli::Exit;
 use crate::cli::ask::admin::AdminArgs;
 use crate::cli::ask::{entries, show, table};
 
-pub const ENTRIES: [&str; 7] = ["received", "copied", "delivered", "sampled_out", "refused", "on_disk", "held"];
+const ENTRIES: [&str; 7] = ["received", "copied", "delivered", "sampled_out", "refused", "on_disk", "held"];
 
 pub fn run(args: &AdminArgs) -> Exit {
     show(args, "/v1/balance", told, |_| Exit::Ok)

@@ -155,7 +155,7 @@ fn tell_bindings(bindings: &Value, lines: &mut Vec<String>) {
 
 fn tell_run(run: &Value, lines: &mut Vec<String>) {
     if run["unseen_runs_before"] == true {
-        lines.push("    (runs that nobody saw may lie here)".to_owned());
+        lines.push("    (runs that nobody saw may be here)".to_owned());
     }
     let started = run["started"]["from"].as_str().unwrap_or("not yet");
     let ended = match run["ended"]["to"].as_str() {

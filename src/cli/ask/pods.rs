@@ -23,7 +23,8 @@ pub fn run(args: &Args) -> Exit {
 fn told(page: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for (processor, answer) in entries(&page["processors"]) {
-        let state = if answer["synced"] == true { "the list is complete" } else { "the first list is not there yet" };
+        let state =
+            if answer["synced"] == true { "the list is complete" } else { "the first list has not arrived yet" };
         lines.push(format!("{processor}: {} pods, {state}", answer["total"]));
         let mut rows: Vec<Vec<String>> =
             vec![["POD", "CONTAINER", "RESTARTS", "CONTAINER.ID", "NODE", "STATE"].map(str::to_owned).into()];

@@ -20,7 +20,7 @@ fn of_sampler(sampler: &Value, now: UnixNanos) -> Vec<String> {
         of_policy(policy, &mut lines);
     }
     if let Some(id) = volume["no_policy_exemplar"].as_str() {
-        lines.push(format!("  no policy voted for it: for example trace {id}"));
+        lines.push(format!("  no policy voted for it; for example trace {id}"));
     }
     let journal = &sampler["journal"];
     let since = journal["oldest_decision_at_unix_nano"].as_u64().map(UnixNanos);
@@ -47,8 +47,8 @@ fn of_policy(policy: &Value, lines: &mut Vec<String>) {
         votes[2],
     ));
     let outcomes = [
-        ("won", "keeps as the first that wants it", "kept"),
-        ("only_it", "of these no other policy wanted", ""),
+        ("won", "is the first policy that keeps them", "kept"),
+        ("only_it", "of these no other policy keeps", ""),
         ("dropped", "drops", "dropped"),
     ];
     for (key, words, exemplar) in outcomes {
@@ -59,7 +59,7 @@ fn of_policy(policy: &Value, lines: &mut Vec<String>) {
         }
     }
     if votes[0] + votes[2] == 0 && votes[1] > 0 {
-        lines.push("    it has not wanted any trace yet".to_owned());
+        lines.push("    it has not kept any trace yet".to_owned());
     }
 }
 
@@ -89,11 +89,11 @@ mod tests {
             "tail_sampling in traces:",
             "  kept 3 traces, 30 spans, 3.0 MiB; not kept 7 traces, 70 spans, 7.0 MiB",
             "  policy failed: asked 10 times, for keeping 3, for dropping 0; decides over 30.0 % of all bytes",
-            "    keeps as the first that wants it 3 traces, 30 spans, 3.0 MiB, for example trace ab",
-            "    of these no other policy wanted 2 traces, 20 spans, 2.0 MiB",
+            "    is the first policy that keeps them 3 traces, 30 spans, 3.0 MiB, for example trace ab",
+            "    of these no other policy keeps 2 traces, 20 spans, 2.0 MiB",
             "  policy idle: asked 10 times, for keeping 0, for dropping 0; decides over 0.0 % of all bytes",
-            "    it has not wanted any trace yet",
-            "  no policy voted for it: for example trace cd",
+            "    it has not kept any trace yet",
+            "  no policy voted for it; for example trace cd",
             "  the journal has 1.0 MiB and reaches back 1 min 1 s",
         ];
         assert_eq!(of_sampler(&sampler, UnixNanos::from_secs(62)), said);

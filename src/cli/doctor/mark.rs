@@ -68,7 +68,7 @@ fn body(trace: &str, span: u64, now: UnixNanos) -> String {
         "scopeSpans": [{"spans": [{
             "traceId": trace, "spanId": format!("{span:016x}"), "name": "podgate doctor", "kind": 2,
             "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
-            "status": {"code": 2, "message": "a mark, no failure: sent by podgate doctor --trace"},
+            "status": {"code": 2, "message": "a mark and not a failure: sent by podgate doctor --trace"},
         }]}],
     }]})
     .to_string()

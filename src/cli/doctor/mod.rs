@@ -101,8 +101,10 @@ async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Doc
         add(DoctorSection::new(path, findings));
     }
     let Some(status) = status else {
-        let message =
-            format!("none answers at {}: rates, connections and a marked trace were not looked at", args.admin.admin);
+        let message = format!(
+            "no gateway answers at {}: rates, connections and a marked trace were not checked",
+            args.admin.admin
+        );
         let health = if args.trace { ProbeHealth::Bad } else { ProbeHealth::Doubtful };
         add(DoctorSection::new("running gateway", vec![Finding::new(health, "gateway", message)]));
         return sections;

@@ -32,7 +32,7 @@ fn judge(address: SocketAddr, path: &str, bound: io::Result<()>, running: Option
             "another process listens there: stop it (ss -ltnp tells which), or change the endpoint"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has this address: is the variable in it set right?"
+            "no interface of this machine has this address: is its variable set correctly?"
         }
         io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
         _ => "check the endpoint",

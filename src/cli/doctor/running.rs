@@ -87,13 +87,13 @@ fn budget(budget: &Value) -> Finding {
     match (refused, used > hard * FULL_SHARE) {
         (0, false) => Finding::new(ProbeHealth::Good, "memory", message),
         (0, true) => Finding::new(ProbeHealth::Doubtful, "memory", message)
-            .with_help("raise the memory limit, or find the next hop that does not keep up"),
+            .with_help("raise the memory limit, or find the next hop that is too slow"),
         (refused, _) => Finding::new(
             ProbeHealth::Bad,
             "memory",
             format!("{message}; {refused} claims were refused since the start"),
         )
-        .with_help("senders were told to come again: raise the memory limit, or shorten decision_wait"),
+        .with_help("senders were asked to retry later: raise the memory limit, or shorten decision_wait"),
     }
 }
 

@@ -40,17 +40,17 @@ pub fn run(args: &Args) -> Exit {
 }
 
 const UNREAD: &str = "  -> name the application's manifest as a file (of what runs already: kubectl get deployment NAME -o yaml > \
-                      deployment.yaml), or leave --for away to print the variables themselves";
+                      deployment.yaml), or leave out --for to print the variables themselves";
 const UNFIT: &str =
-    "  -> name a file with the application's workload in it, or leave --for away to print the variables themselves";
+    "  -> name a file with the application's workload in it, or leave out --for to print the variables themselves";
 
 /// A kustomization that adds the variables to every container of the manifest's workloads.
 pub fn patch(args: &Args, path: &str, text: &str) -> Result<String, String> {
-    let objects =
-        manifest::objects(text).ok_or("this is no Kubernetes manifest: no apiVersion and kind, or no YAML")?;
+    let objects = manifest::objects(text)
+        .ok_or("this is not a Kubernetes manifest: it has no apiVersion and kind, or it is not YAML")?;
     let workloads: Vec<Workload> = objects.iter().filter_map(Workload::of).collect();
     if workloads.is_empty() {
-        return Err("no Deployment, DaemonSet, StatefulSet, ReplicaSet, Job, CronJob or Pod is in it".to_owned());
+        return Err("it holds no Deployment, DaemonSet, StatefulSet, ReplicaSet, Job, CronJob or Pod".to_owned());
     }
     let file = path.rsplit('/').next().unwrap_or(path);
     let mut yaml = format!(

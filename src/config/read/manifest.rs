@@ -116,10 +116,7 @@ pub fn configuration(text: &str, objects: &[ManifestObject], key: Option<&str>) 
             Err("this manifest has no ConfigMap with a Collector's configuration and no OpenTelemetryCollector"
                 .to_owned())
         }
-        _ => Err(format!(
-            "this manifest has several configurations; choose one of them with FILE#KEY: {}",
-            keys.join(", ")
-        )),
+        _ => Err(format!("this manifest has several configurations; choose one with FILE#KEY: {}", keys.join(", "))),
     }
 }
 

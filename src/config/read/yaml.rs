@@ -85,12 +85,9 @@ fn warn_of_more_documents(mut parser: Parser<'_, StrInput<'_>>, source: SourceId
 /// What the parser says, and what usually causes it.
 const CURES: [(&str, &str); 10] = [
     ("tab", "YAML is indented with spaces; replace the tab"),
-    (
-        "mapping values are not allowed",
-        "a text with `: ` in it stands in quotes; or the line above is indented wrongly",
-    ),
-    ("unexpected character", "a text that begins with this character stands in quotes"),
-    ("unknown anchor", "an alias `*x` needs an anchor `&x` above it; a text that begins with `*` stands in quotes"),
+    ("mapping values are not allowed", "put a text with `: ` in it into quotes; or the line above is indented wrongly"),
+    ("unexpected character", "put a text that begins with this character into quotes"),
+    ("unknown anchor", "an alias `*x` needs an anchor `&x` above it; put a text that begins with `*` into quotes"),
     ("unexpected end of stream", "the quote that begins here is not closed"),
     ("unknown escape", "in double quotes a backslash is written twice; in single quotes it stands for itself"),
     ("',' or '}'", "a `{` above is not closed, or a comma is missing"),
@@ -148,7 +145,7 @@ fn missing_colon(text: &str, place: Place, said: &str) -> Option<YamlFault> {
 }
 
 fn too_deep(place: Place) -> YamlFault {
-    YamlFault::new(code::LIMIT, place, format!("this nests deeper than {CONFIG_DEPTH_MAX} levels"))
+    YamlFault::new(code::LIMIT, place, format!("this is nested deeper than {CONFIG_DEPTH_MAX} levels"))
         .help("no configuration needs that; look for a bracket that is not closed")
 }
 
@@ -371,7 +368,7 @@ impl<'a> Builder<'a> {
             severity: Severity::Error,
             place: Some(key.place),
             path: above.collect::<Vec<_>>().join("::"),
-            message: format!("key `{}` stands twice in this map", key.text),
+            message: format!("key `{}` is written twice in this map", key.text),
             expected: Some(format!("first written in line {}, column {}", first.line, first.column)),
             help: Some("remove one of them, or join their contents".to_owned()),
         });

@@ -72,7 +72,7 @@ pub fn fixed(text: &str) -> Option<SocketAddr> {
 pub fn warn_of_every_interface(section: &Section<'_>, key: &str, no_host: bool) {
     if no_host && section.node(key).is_some_and(|node| node.expression.is_some()) {
         let message = "the host is empty, so this listens on every interface";
-        section.warn(key, code::LINT, message, Some("write 0.0.0.0 where that is meant"));
+        section.warn(key, code::LINT, message, Some("write 0.0.0.0 if that is meant"));
     }
 }
 

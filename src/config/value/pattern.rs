@@ -174,7 +174,7 @@ impl<'a> Translation<'a> {
         let flags = &inside[..end];
         let known = flags.chars().all(|flag| "imsU-".contains(flag)) && flags.matches('-').count() < 2;
         if !known || flags.ends_with('-') || (flags.is_empty() && inside[end..].starts_with(')')) {
-            return Err(format!("`(?{flags}` is no group; known flags are i, m, s and U"));
+            return Err(format!("`(?{flags}` is not a group; known flags are i, m, s and U"));
         }
         self.out.push_str(&self.rest[..end + 3]);
         self.skip(end + 3);
@@ -295,7 +295,7 @@ fn class_character(rest: &str) -> Result<(char, usize), String> {
 fn character(rest: &str) -> Result<(char, usize), String> {
     let escaped = rest[1..].chars().next().ok_or("the pattern ends with a backslash")?;
     let digits = rest.get(2..).unwrap_or_default();
-    let unknown = || format!("`\\{escaped}` is no escape of a pattern");
+    let unknown = || format!("`\\{escaped}` is not an escape of a pattern");
     let plain = |c: char| Ok((c, 2));
     match escaped {
         'a' => plain('\u{7}'),

@@ -319,6 +319,18 @@ pub struct ProcessorFactory {
 pub struct ExporterFactory {
     pub about: About,
     pub check: Check<dyn ExporterPlan>,
+    pub end: DataEnd,
+}
+
+/// Where an exporter leaves what it takes. A sender hears success in each case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataEnd {
+    /// With a next hop.
+    Delivered,
+    /// On this machine, for a person to look at.
+    Shown,
+    /// Nowhere, on purpose.
+    Dropped,
 }
 
 pub struct ConnectorFactory {

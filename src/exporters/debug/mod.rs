@@ -29,7 +29,9 @@ use crate::core::error::StartError;
 use crate::core::node::Node;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::{Consumed, Consumer};
-use crate::core::stage::factory::{About, Alias, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::factory::{
+    About, Alias, BuildContext, CheckContext, DataEnd, Exporter, ExporterFactory, ExporterPlan,
+};
 use crate::exporters::debug::page::DebugPage;
 use crate::exporters::debug::sampling::OutputSampling;
 use crate::exporters::debug::text::Detail;
@@ -45,6 +47,7 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
         example: "verbosity: basic\nsampling_initial: 5\nsampling_thereafter: 200\n",
     },
     check,
+    end: DataEnd::Shown,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

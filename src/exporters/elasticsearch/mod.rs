@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
 use crate::core::outside::Outside;
-use crate::core::stage::factory::{About, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::factory::{About, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::stage::probe::Probe;
 use crate::core::stage::replay::Replay;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
@@ -42,6 +42,7 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
         let settings = config::check(cx, node)?;
         Some(Box::new(Plan { settings }) as Box<dyn ExporterPlan>)
     },
+    end: DataEnd::Delivered,
 };
 
 struct Plan {

@@ -30,7 +30,9 @@ use crate::core::error::StartError;
 use crate::core::node::Node;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::{Consumed, Consumer};
-use crate::core::stage::factory::{About, BuildContext, CheckContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::factory::{
+    About, BuildContext, CheckContext, DataEnd, Exporter, ExporterFactory, ExporterPlan,
+};
 use crate::exporters::file::journal::{Journal, Rotation, Start as JournalStart};
 use crate::exporters::writing::{Scribe, Unwritten, Writer};
 use crate::otlp::json::line::JsonLine;
@@ -45,6 +47,7 @@ pub const FACTORY: ExporterFactory = ExporterFactory {
         example: "path: /tmp/otlp.jsonl\nflush_interval: 1s\n",
     },
     check,
+    end: DataEnd::Shown,
 };
 
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ExporterPlan>> {
     });
     let append = keys.bool("append").unwrap_or(false);
     if append && rotation.is_some() {
-        keys.invalid::<()>("append", "`append` beside `rotation`", "one of the two: rotation always appends");
+        keys.invalid::<()>("append", "`append` beside `rotation`", "remove one of the two: rotation always appends");
     }
     // Checked as ever; nothing waits for it.
     keys.duration("flush_interval");

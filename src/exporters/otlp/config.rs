@@ -92,7 +92,7 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let common = common(&keys, cx.checks, Duration::from_secs(5));
     keys.not_yet(&["authority", "dialer"]);
     for (key, why) in [
-        ("balancer_name", "every address of the name is used in turn"),
+        ("balancer_name", "podgate uses every address of the name in turn"),
         ("wait_for_ready", "requests wait for a connection within their timeout, then are retried"),
         ("read_buffer_size", "buffers grow as needed"),
         ("write_buffer_size", "slices are written as they are"),
@@ -116,7 +116,7 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     if target.as_ref().is_some_and(|target| target.scheme == Scheme::Http) && !common.tls.insecure {
         let message =
             "TLS is spoken to this endpoint all the same: a gRPC exporter sends plainly only by tls: {insecure: true}";
-        keys.warn("endpoint", code::LINT, message, Some("add tls: {insecure: true}, or leave `http://` away"));
+        keys.warn("endpoint", code::LINT, message, Some("add tls: {insecure: true}, or leave out `http://`"));
     }
     if target.as_ref().is_some_and(|target| !target.path.trim_matches('/').is_empty()) {
         keys.invalid::<()>("endpoint", "a gRPC endpoint has no path", "host:port");

@@ -66,8 +66,8 @@ impl ExporterFacts {
             404 | 405 => Some(NO_OTLP_HERE.to_owned()),
             400 if is_about_compression(&message) => Some(NO_COMPRESSION_THERE.to_owned()),
             300..=399 => Some("the endpoint moved: configure the address it redirects to".to_owned()),
-            413 => Some("the next hop takes only smaller requests: set sending_queue.batch.max_size".to_owned()),
-            415 => Some("the next hop does not take protobuf or this compression: try compression: none".to_owned()),
+            413 => Some("the next hop accepts only smaller requests: set sending_queue.batch.max_size".to_owned()),
+            415 => Some("the next hop does not accept protobuf or this compression: try compression: none".to_owned()),
             429 | 503 => Some("the next hop is overloaded: look at its log".to_owned()),
             500 if self.preset == Preset::ApmServer => {
                 Some("APM Server answers 500 also to missing credentials: check Authorization and its log".to_owned())

@@ -22,7 +22,7 @@ mod transport;
 use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
-use crate::core::stage::factory::{About, Alias, BuildContext, Exporter, ExporterFactory, ExporterPlan};
+use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
 use crate::core::stage::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::probe::NextHop;
@@ -38,6 +38,7 @@ pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
         example: "endpoint: gateway:4317\ntls: {insecure: true}\nsending_queue: {queue_size: 1000}\n",
     },
     check: |cx, node| plan(config::grpc(cx, node), ExportProtocol::Grpc),
+    end: DataEnd::Delivered,
 };
 
 pub const HTTP_FACTORY: ExporterFactory = ExporterFactory {
@@ -49,6 +50,7 @@ pub const HTTP_FACTORY: ExporterFactory = ExporterFactory {
         example: "endpoint: http://gateway:4318\ncompression: gzip\n",
     },
     check: |cx, node| plan(config::http(cx, node), ExportProtocol::Http),
+    end: DataEnd::Delivered,
 };
 
 struct Plan {

@@ -64,7 +64,7 @@ impl Preset {
             && target != old
         {
             let message = "`apm_server` and `target` contradict each other";
-            own.error("apm_server", code::CONFLICT, message, Some("remove apm_server: target says it all"));
+            own.error("apm_server", code::CONFLICT, message, Some("remove apm_server: target says the same"));
         }
         target.or(old)
     }
@@ -109,7 +109,7 @@ impl Preset {
             return;
         }
         let message = match self {
-            Preset::ApmServer => "APM Server reads zstd as if it were protobuf: it acknowledges what it never stored",
+            Preset::ApmServer => "APM Server reads zstd as protobuf: it acknowledges what it never stores",
             Preset::Elasticsearch => "Elasticsearch reads gzip and nothing else",
             Preset::Any | Preset::ElasticAgent | Preset::ManagedOtlp => return,
         };
@@ -123,20 +123,20 @@ impl Preset {
 
     fn check_endpoint(self, keys: &Section<'_>, beside: &Beside<'_>) {
         if self == Preset::ManagedOtlp && beside.plaintext {
-            let message = "the managed endpoint is reached by TLS alone, and an API key would go openly";
+            let message = "the managed endpoint is reached by TLS alone, and an API key would be sent in clear text";
             keys.error("endpoint", code::CONFLICT, message, Some("write https://, without tls.insecure"));
         }
         if self != Preset::Elasticsearch {
             return;
         }
         if beside.speech == ClientHttp::Http2 {
-            let message = "Elasticsearch takes OTLP by HTTP alone";
+            let message = "Elasticsearch accepts OTLP by HTTP only";
             keys.error("endpoint", code::CONFLICT, message, Some("use otlp_http with https://host:9200/_otlp"));
             return;
         }
         let elsewhere = |target: &&&Target| target.scheme != Scheme::Unstated && !target.path.contains("/_otlp");
         if beside.targets.iter().any(|target| elsewhere(&target)) {
-            let message = "Elasticsearch takes OTLP below /_otlp alone";
+            let message = "Elasticsearch accepts OTLP below /_otlp only";
             let help = "write https://host:9200/_otlp; /v1/traces and its like are added";
             keys.error("endpoint", code::CONFLICT, message, Some(help));
         }
@@ -146,7 +146,7 @@ impl Preset {
     fn check_authorization(self, keys: &Section<'_>, headers: &HeaderMap) {
         let Some(given) = headers.get(AUTHORIZATION) else {
             if self == Preset::ManagedOtlp {
-                let message = "the managed endpoint refuses whoever has no API key";
+                let message = "the managed endpoint refuses requests without an API key";
                 let help = "set headers: {Authorization: \"ApiKey ${env:ELASTIC_API_KEY}\"}";
                 keys.error("headers", code::MISSING_KEY, message, Some(help));
             }

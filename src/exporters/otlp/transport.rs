@@ -104,7 +104,7 @@ impl OtlpCourier {
     fn go_plain(&self, answer: &SendAnswer) {
         if matches!(answer, SendAnswer::Taken { .. }) && !self.plain.swap(true, Ordering::Relaxed) {
             let cure = NO_COMPRESSION_THERE;
-            tracing::warn!(next_hop = %self.destination, cure, "compression is refused there; sending without it from now on");
+            tracing::warn!(next_hop = %self.destination, cure, "the next hop refuses compression; podgate sends without it from now on");
         }
     }
 
@@ -182,7 +182,7 @@ impl OtlpCourier {
             }
             return answer;
         }
-        let message = format!("the next hop redirects without end, at last to {path}");
+        let message = format!("the next hop redirects endlessly, most recently to {path}");
         classed(AnswerClass::Never(AnswerFault::Request), None, self.scene.http_status(308, message))
     }
 

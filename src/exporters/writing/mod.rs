@@ -101,7 +101,7 @@ impl Writer {
 
     async fn write(&self, payload: Payload) -> Result<u64, ConsumeError> {
         if self.hangs.load(Ordering::Relaxed) {
-            return Err(self.refusal("an earlier write has not come back yet"));
+            return Err(self.refusal("an earlier write has not returned yet"));
         }
         let jobs = self.jobs.locked().clone();
         let Some(jobs) = jobs else { return Err(self.refusal("the exporter is not running")) };
@@ -111,9 +111,10 @@ impl Writer {
         }
         match timeout(WRITE_MAX, answered).await {
             Ok(Ok(Ok(unreadable))) => Ok(unreadable),
-            Ok(Ok(Err(Unwritten::Memory(why)))) => {
-                Err(ConsumeError::refused(Reason::MEMORY, format!("no memory for the text of a request: {why}")))
-            }
+            Ok(Ok(Err(Unwritten::Memory(why)))) => Err(ConsumeError::refused(
+                Reason::MEMORY,
+                format!("there is no memory for the text of a request: {why}"),
+            )),
             Ok(Ok(Err(Unwritten::Medium(why)))) => Err(self.refusal(&why.to_string())),
             Ok(Err(_)) => Err(self.refusal("the exporter has stopped")),
             Err(_) => Err(self.refusal(&format!("not written within {} s", WRITE_MAX.as_secs()))),
@@ -133,7 +134,7 @@ impl Writer {
         let until = if hangs { deadline.min(Instant::now() + HANGING_DRAIN_MAX) } else { deadline };
         let Some(mut owner) = owner else { return };
         if timeout_at(until, &mut owner).await.is_err() {
-            tracing::warn!(exporter = %self.path, medium = %self.medium, "a write did not come back before the end");
+            tracing::warn!(exporter = %self.path, medium = %self.medium, "a write had not returned when the drain ended");
             owner.abort();
         }
     }

@@ -46,7 +46,7 @@ impl MediumOwner {
             if taken == 0 {
                 return;
             }
-            pulse.waits_for("a write to come back from its medium");
+            pulse.waits_for("a write to return from its medium");
             let work = std::mem::replace(&mut batch, Vec::with_capacity(AT_ONCE)); // granted: a constant
             let mut writing = spawn_blocking(move || {
                 let turn = write(scribe.as_mut(), work);
@@ -93,7 +93,7 @@ impl MediumOwner {
         let cure = trouble.cure.clone().unwrap_or_default();
         self.status.set(exporter, State::Degraded, format!("{medium}: {}; {cure}", trouble.message));
         if condition.fails(&trouble, now).is_some() {
-            tracing::warn!(%exporter, %medium, cause = %trouble.message, %cure, "cannot write: senders are told to come back");
+            tracing::warn!(%exporter, %medium, cause = %trouble.message, %cure, "cannot write to the file: senders are asked to retry");
         }
     }
 }

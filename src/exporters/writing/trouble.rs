@@ -10,7 +10,7 @@ pub fn of(error: &Error) -> Trouble {
         ErrorKind::StorageFull => "free space there, or let `rotation` keep less",
         ErrorKind::QuotaExceeded => "raise the quota of podgate's user, or let `rotation` keep less",
         ErrorKind::FileTooLarge => "raise the limit of file size (ulimit -f), or set `rotation`",
-        ErrorKind::BrokenPipe => "nobody reads it any more: restart podgate with a reader, or take the exporter out",
+        ErrorKind::BrokenPipe => "nobody reads it any more: restart podgate with a reader, or remove the exporter",
         ErrorKind::PermissionDenied => "let podgate's user write there",
         ErrorKind::ReadOnlyFilesystem => "mount it writable",
         ErrorKind::NotFound => "make the directory again",
@@ -22,7 +22,7 @@ pub fn of(error: &Error) -> Trouble {
 pub fn hanging(after: Duration) -> Trouble {
     Trouble {
         code: "hanging".to_owned(),
-        message: format!("a write has not come back for {} s", after.as_secs()),
+        message: format!("a write has not returned for {} s", after.as_secs()),
         cure: Some("look at the disk, the network file system, or the reader of the pipe".to_owned()),
     }
 }

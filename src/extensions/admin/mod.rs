@@ -37,7 +37,7 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
     check,
 };
 
-pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:13134";
+const DEFAULT_ENDPOINT: &str = "127.0.0.1:13134";
 
 #[derive(Clone, Debug)]
 struct Plan {
@@ -81,7 +81,7 @@ impl Component for Admin {
                 return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
             }
             if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.plan.endpoint, pages).await {
-                tracing::warn!(%error, "no admin page: name the extension `admin` with another endpoint to have one");
+                tracing::warn!(%error, "cannot serve the admin page: name the extension `admin` with another endpoint");
             }
             Ok(())
         })

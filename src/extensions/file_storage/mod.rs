@@ -66,8 +66,8 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     }
     let create_directory = section.bool("create_directory").unwrap_or(false);
     section.without_effect("fsync", "a record is always synced before its sender hears success");
-    section.without_effect("timeout", "a log that another process holds is waited for, unready, until it is free");
-    section.without_effect("recreate", "damaged parts are passed over and counted, and the log goes on");
+    section.without_effect("timeout", "while another process holds the log, podgate waits and is not ready");
+    section.without_effect("recreate", "damaged parts are skipped and counted, and the log goes on");
     if let Some(compaction) = section.section("compaction") {
         for key in [
             "on_start",

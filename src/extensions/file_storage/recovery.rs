@@ -103,7 +103,7 @@ impl Recovery {
         }
         let records = self.recovered.load(Ordering::Relaxed);
         if records > 0 {
-            tracing::info!(storage = %self.path, records, "everything that was left in the log is on its way again");
+            tracing::info!(storage = %self.path, records, "all records that were left in the log were handed on again");
         }
     }
 
@@ -112,7 +112,7 @@ impl Recovery {
         if self.strangers.note(name, items) {
             tracing::warn!(
                 storage = %self.path, taker = name,
-                "the log holds records of a taker that this configuration lacks: they stay on disk until it is back"
+                "the log holds records of a component that this configuration lacks: they stay on disk until it is back"
             );
         }
     }
@@ -128,7 +128,7 @@ impl Recovery {
         let Ok(envelope) = decode_within(found.payload.clone(), &ticket, |_| true) else {
             // Its checksum is right, so these are the bytes that were taken: they were never a request.
             let mark = Mark { record: found.record, from: 0, to: u32::MAX, what: What::Lost };
-            tracing::error!(storage = %self.path, record = found.record, "a record is no request: it is given up");
+            tracing::error!(storage = %self.path, record = found.record, "a record holds no readable request and is dropped");
             self.marks.add(mark);
             return Ok(());
         };

@@ -15,7 +15,7 @@ use crate::wal::writer::stats::LogStats;
 type Read = fn(&LogStats) -> f64;
 
 const GAUGES: [(&str, &str, Read); 6] = [
-    ("podgate_storage_bytes", "Bytes that the log on disk takes of its budget.", |stats| stats.bytes as f64),
+    ("podgate_storage_bytes", "Bytes of its budget that the log on disk uses.", |stats| stats.bytes as f64),
     ("podgate_storage_bytes_max", "The budget of the log on disk.", |stats| stats.max_bytes as f64),
     ("podgate_storage_records", "Records with unsettled items.", |stats| stats.records as f64),
     ("podgate_storage_items", "Items on disk without an end.", |stats| items(stats) as f64),

@@ -113,7 +113,7 @@ impl FileStorage {
             && let Err(error) = std::fs::create_dir_all(directory)
         {
             let message = format!("{} cannot be made: {error}", directory.display());
-            return Err(self.failed(message, "name a folder on a volume that may be written to"));
+            return Err(self.failed(message, "name a folder on a writable volume"));
         }
         let mut stopping = self.stopping.subscribe();
         let mut said = false;
@@ -129,7 +129,7 @@ impl FileStorage {
                 }
                 Err(OpenError::Held) => {
                     if !std::mem::replace(&mut said, true) {
-                        let message = "another process holds the log; it is waited for";
+                        let message = "another process holds the log; podgate waits for it";
                         self.status.set(&self.path, State::Starting, message);
                         tracing::info!(storage = %self.path, directory = %directory.display(), "{message}");
                     }
@@ -156,7 +156,7 @@ impl FileStorage {
         let directory = self.settings.directory.display();
         if report.lost.records + report.damaged + report.missing.0 > 0 {
             let (lost, damaged) = (report.lost.records + report.missing.0, report.damaged);
-            tracing::warn!(storage = %self.path, %directory, lost, damaged, "parts of the log are damaged and are passed over");
+            tracing::warn!(storage = %self.path, %directory, lost, damaged, "parts of the log are damaged and are skipped");
         }
         tracing::info!(
             storage = %self.path, %directory, records, items, closed_in_order = report.clean,
@@ -193,10 +193,9 @@ impl FileStorage {
             return Err(ConsumeError::refused(Reason::UNAVAILABLE, "the log on disk is not open yet"));
         };
         // The copy is gone when the record is written.
-        let _copy = entry
-            .ticket
-            .beside(copied_len(entry.envelope) as u64)
-            .map_err(|why| ConsumeError::refused(Reason::MEMORY, format!("no memory to write the record: {why}")))?;
+        let _copy = entry.ticket.beside(copied_len(entry.envelope) as u64).map_err(|why| {
+            ConsumeError::refused(Reason::MEMORY, format!("there is no memory to write the record: {why}"))
+        })?;
         let record = LogRecord {
             description: entry::describe(entry.taker, entry.signal, entry.origin),
             items: u32::try_from(entry.items).unwrap_or(u32::MAX),
@@ -252,12 +251,12 @@ fn tell(path: &str, status: &StatusBoard, stats: &LogStats) {
     match &stats.why_not {
         None => {
             if status.set(path, State::Ok, figures::told(stats)) {
-                tracing::info!(storage = path, "the log on disk can write");
+                tracing::info!(storage = path, "the log on disk can write again");
             }
         }
         Some(why) => {
             if status.set(path, State::Degraded, why.clone()) {
-                tracing::warn!(storage = path, why, "the log on disk takes no records: senders are refused");
+                tracing::warn!(storage = path, why, "the log on disk cannot write: senders are refused");
             }
         }
     }

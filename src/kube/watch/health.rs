@@ -109,7 +109,7 @@ impl fmt::Display for WatchCause {
                 "no right to {} pods: grant verbs get, list, watch on pods to the service account ({message})",
                 verb.name()
             ),
-            WatchCause::Busy(code) => write!(f, "API server asks to come back later ({code})"),
+            WatchCause::Busy(code) => write!(f, "API server asks podgate to retry later ({code})"),
             WatchCause::Expired => f.write_str("version expired, listing again"),
             WatchCause::Failing { code, message } => write!(f, "API server answers {code}: {message}"),
         }

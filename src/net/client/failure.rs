@@ -38,7 +38,7 @@ pub enum CallFailure {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The peer says that it did not look at the request (GOAWAY, REFUSED_STREAM).
-    #[error("the peer did not take the request: {0}")]
+    #[error("the peer did not accept the request: {0}")]
     NotTaken(String),
     #[error("the answer is larger than {limit} bytes")]
     AnswerTooLarge { limit: usize },

@@ -47,7 +47,7 @@ impl Target {
             return Err(format!("the path of {text:?} has characters that a URL cannot have"));
         }
         if authority.contains('@') {
-            return Err("user and password in an endpoint are not sent; use headers".to_owned());
+            return Err("podgate does not send a user and password from an endpoint; use headers".to_owned());
         }
         let (host, port) = split_authority(authority)?;
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '$' || !c.is_ascii_graphic()) {

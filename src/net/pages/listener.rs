@@ -78,7 +78,7 @@ impl PageListener {
         if let Some(address) = address {
             host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).set(path, address);
         }
-        tracing::info!(component = path, endpoint, "pages listen");
+        tracing::info!(component = path, endpoint, "pages are served");
         let name = self.label.unwrap_or_else(|| path.rsplit("::").next().unwrap_or(path));
         let budget = Budget::new(MEMORY_BYTES, MEMORY_BYTES);
         let server = Server::of_pages(&host.stats, name, ServerLimits::of_pages(), Home::detect(), budget);

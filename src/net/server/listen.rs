@@ -127,7 +127,7 @@ impl Endpoint {
                 told = true;
                 let longest = host.ports.longest();
                 host.status.set(path, State::Starting, format!("another process holds {self}: waiting for it to end"));
-                tracing::warn!(component = path, endpoint = %self, ?longest, "another process holds the port; not ready, waiting for it to end");
+                tracing::warn!(component = path, endpoint = %self, ?longest, "another process holds the port; podgate is not ready until it is free");
             }
         }
     }

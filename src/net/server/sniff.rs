@@ -26,7 +26,7 @@ pub enum SniffError {
     Silent,
     #[error("the first bytes came too slowly")]
     Slow,
-    #[error("the connection ended before it said anything")]
+    #[error("the connection ended before it sent anything")]
     Closed,
     #[error("reading failed: {0}")]
     Io(#[from] io::Error),

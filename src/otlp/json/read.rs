@@ -241,7 +241,7 @@ impl<'j> Reader<'j> {
     fn take_back(&mut self, field: &FieldSchema, start: usize) -> Read<()> {
         if self.repeats == 0 {
             let at = self.scan.position();
-            let why = format!("the key `{}` comes again; too many keys come twice", field.name);
+            let why = format!("the key `{}` is repeated; too many keys are repeated", field.name);
             return Err(self.fault(at, why));
         }
         self.repeats -= 1;

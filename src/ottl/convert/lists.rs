@@ -80,13 +80,13 @@ pub fn slice_to_map<'a>(
     let mut pairs = Vec::new();
     for (at, element) in list.elements().ok_or(TOO_LONG)?.into_iter().enumerate() {
         if (!key.is_nil() || !value.is_nil()) && !element.is_map() {
-            return Err(EvalFailure("an element of the list is no map"));
+            return Err(EvalFailure("an element of the list is not a map"));
         }
         let name = match key {
             OttlValue::Nil => at.to_string(),
             path => match under(&element, path)? {
                 OttlValue::Text(name) => name.into_owned(),
-                _ => return Err(EvalFailure("the key of an element is no text")),
+                _ => return Err(EvalFailure("the key of an element is not a text")),
             },
         };
         let made = if value.is_nil() { element } else { under(&element, value)? };
@@ -140,7 +140,7 @@ pub fn is_in_cidr(address: &str, networks: &OttlValue<'_>) -> Result<bool, EvalF
     let Ok(address) = address.parse::<IpAddr>() else { return Ok(false) };
     for network in networks.elements().ok_or(TOO_LONG)? {
         let OttlValue::Text(network) = network else { return Err(EvalFailure("expected a string")) };
-        let network = IpNetwork::parse(&network).ok_or(EvalFailure("the text is no network such as 10.0.0.0/8"))?;
+        let network = IpNetwork::parse(&network).ok_or(EvalFailure("the text is not a network such as 10.0.0.0/8"))?;
         if network.contains(address.to_canonical()) {
             return Ok(true);
         }

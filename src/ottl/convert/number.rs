@@ -103,7 +103,7 @@ pub fn bytes(value: OttlValue<'_>) -> Result<OttlValue<'_>, EvalFailure> {
 
 /// Base 0 is told by the text: `0x`, `0b`, `0o` or `0`, and digits may be divided by `_`.
 pub fn parse_int<'a>(text: &str, base: i64) -> Result<OttlValue<'a>, EvalFailure> {
-    const WRONG: EvalFailure = EvalFailure("the text is no number of this base");
+    const WRONG: EvalFailure = EvalFailure("the text is not a number of this base");
     let (sign, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) => (&text[..1], digits),
         None => ("", text),

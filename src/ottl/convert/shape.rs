@@ -11,7 +11,11 @@ use crate::ottl::value::{ELEMENTS_MAX, IdBytes, OttlValue};
 
 pub fn parse_json<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {
     let Document(value) = serde_json::from_str(text).map_err(|_| EvalFailure("the text is not JSON"))?;
-    if value.is_map() || value.is_list() { Ok(value) } else { Err(EvalFailure("the JSON is no object or array")) }
+    if value.is_map() || value.is_list() {
+        Ok(value)
+    } else {
+        Err(EvalFailure("the JSON is not an object or an array"))
+    }
 }
 
 /// A document of JSON: every number is a double, as upstream's decoder has it. The parser bounds the depth.

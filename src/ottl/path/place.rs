@@ -63,7 +63,7 @@ impl Path {
         let message = item.message(self.owner);
         let part = match self.part {
             PathPart::Point(part) => {
-                part.within(item.points).ok_or(EvalFailure("such points have nothing of this name"))?
+                part.within(item.points).ok_or(EvalFailure("such points have no field of this name"))?
             }
             part => part,
         };

@@ -153,14 +153,14 @@ impl Lexer<'_> {
             'u' => (2, 4, 16),
             'U' => (2, 8, 16),
             '0'..='7' => (1, 3, 8),
-            other => return self.fault(&format!("`\\{other}` is no escape of a string; a backslash is `\\\\`")),
+            other => return self.fault(&format!("`\\{other}` is not an escape of a string; a backslash is `\\\\`")),
         };
         let digits: String = (from..from + length).filter_map(|ahead| self.peek(ahead)).collect();
         let value = u32::from_str_radix(&digits, base).ok().filter(|_| digits.len() == length);
         match (escaped, value, value.and_then(char::from_u32)) {
             ('u' | 'U', _, Some(c)) => text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             ('x' | '0'..='7', Some(byte @ 0..=255), _) => text.push(byte as u8),
-            _ => return self.fault("this escape of a string means no character"),
+            _ => return self.fault("this escape of a string stands for no character"),
         }
         self.at += from + length;
         Ok(())

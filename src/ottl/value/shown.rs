@@ -135,7 +135,7 @@ fn push_json(out: &mut String, value: &OttlValue<'_>, digits: Digits, depth: usi
             }
             out.push(']');
         }
-        OttlValue::Pieces(_) => return Err(EvalFailure("messages of this kind are no text")),
+        OttlValue::Pieces(_) => return Err(EvalFailure("messages of this kind have no text form")),
     }
     Ok(())
 }

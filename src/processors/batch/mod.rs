@@ -172,7 +172,7 @@ impl Shared {
         for PendingEntry { payload, waiter, .. } in entries {
             if payload.share.is_abandoned() {
                 drop(payload);
-                let message = "whoever sent it does not wait for the answer any more";
+                let message = "the sender no longer waits for the answer";
                 drop(waiter.send(Err(ConsumeError::refused(Reason::ABANDONED, message))));
                 continue;
             }
@@ -212,7 +212,10 @@ impl Shared {
             Some(error) => {
                 tracing::debug!(%error, "the next stage did not accept part of a batch");
                 for (why, share) in failed {
-                    share.end(ItemEnd::Dropped(why.reason(), &format!("a part of the batch was not taken: {why}")));
+                    share.end(ItemEnd::Dropped(
+                        why.reason(),
+                        &format!("the next stage did not accept part of the batch: {why}"),
+                    ));
                 }
                 Ok(())
             }

@@ -89,7 +89,7 @@ fn flat_list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> 
     let is_group = |node: &&Node| matches!(node.value, Value::Map(_));
     let (groups, texts): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_group);
     if !groups.is_empty() && !texts.is_empty() {
-        keys.invalid::<()>(key, "texts and groups stand in one list", "texts only or groups only");
+        keys.invalid::<()>(key, "one list holds conditions and groups", "texts only or groups only");
         return Vec::new();
     }
     let mut passes = Vec::new();

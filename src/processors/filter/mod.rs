@@ -104,7 +104,7 @@ impl Component for Told {
         if !texts.is_empty() {
             let Told { processor, pipeline, signal, .. } = self;
             let (items, conditions) = (signal.items_name(), texts.join(" or "));
-            tracing::info!(%processor, %pipeline, items, conditions, "drops what these conditions hold for, and counts it");
+            tracing::info!(%processor, %pipeline, items, conditions, "items that match these conditions are dropped and counted");
         }
         Box::pin(std::future::ready(Ok(())))
     }

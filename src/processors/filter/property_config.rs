@@ -134,7 +134,7 @@ fn wanted_of(section: &Section<'_>, value: &Node, patterns: bool) -> Option<Want
         Scalar::Int(number) => Some(WantedValue::Int(*number)),
         Scalar::Float(number) => Some(WantedValue::Double(*number)),
         Scalar::Bool(truth) => Some(WantedValue::Bool(*truth)),
-        _ => section.invalid("value", "lists and maps are not matched", "a text, number or boolean"),
+        _ => section.invalid("value", "lists and maps cannot be matched", "a text, number or boolean"),
     }
 }
 

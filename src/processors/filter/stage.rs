@@ -99,7 +99,7 @@ fn filter(rules: &FilterRules, failures: &Failures, payload: &mut Payload) -> Re
         }
     }
     if let Some(why) = walk.refused {
-        return Err(ConsumeError::refused(Reason::MEMORY, format!("no memory for what is left: {why}")));
+        return Err(ConsumeError::refused(Reason::MEMORY, format!("there is no memory for what is left: {why}")));
     }
     Ok(walk.dropped)
 }
@@ -109,7 +109,7 @@ struct Walk<'f> {
     failures: &'f Failures,
     /// Items gone.
     dropped: u64,
-    /// There was no memory for what is left.
+    /// There was there is no memory for what is left.
     refused: Option<OverBudget>,
     /// Pays for copies of the longest item so far that is asked about piece by piece.
     working: Allowance,

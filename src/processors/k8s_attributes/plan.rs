@@ -187,7 +187,7 @@ impl Component for Running {
                 && !hub.wait_synced(Instant::now() + wait).await
             {
                 // The Collector exits here; a slow API server is no reason to lose what applications send.
-                tracing::warn!(waited = ?wait, "no pod list yet; serving without it");
+                tracing::warn!(waited = ?wait, "the list of pods has not arrived; podgate serves without it");
             }
             Ok(())
         })

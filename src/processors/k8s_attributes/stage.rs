@@ -272,7 +272,7 @@ fn copy(envelope: &Envelope, ticket: &Ticket) -> Option<(Envelope, Ticket)> {
 }
 
 fn no_memory(why: OverBudget) -> ConsumeError {
-    ConsumeError::refused(Reason::MEMORY, format!("no memory for an enriched resource: {why}"))
+    ConsumeError::refused(Reason::MEMORY, format!("there is no memory for an enriched resource: {why}"))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn limits(keys: &Section<'_>) -> Option<MemoryLimit> {
         (0, None) => return keys.missing("limit_mib", "limit_mib or limit_percentage"),
     };
     if spike >= hard {
-        return keys.invalid(key, "the spike is not below the limit", "less than the limit");
+        return keys.invalid(key, "the spike limit is not below the limit", "less than the limit");
     }
     Some(match limit_mib {
         0 => MemoryLimit::Percent { limit: hard, spike },
@@ -80,7 +80,7 @@ struct Plan;
 
 impl ProcessorPlan for Plan {
     fn wants_first(&self) -> Option<&'static str> {
-        Some("memory_limiter is not the first processor: what stands before it works on data that is refused")
+        Some("memory_limiter is not the first processor: the processors before it work on data that is then refused")
     }
 
     fn build(&self, cx: StageContext, _next: Next) -> Stage {

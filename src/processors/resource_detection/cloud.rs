@@ -200,7 +200,7 @@ impl CloudMetadata {
         // A proxy's page under this address is no project.
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
         if project.is_empty() || !project.bytes().all(letters) {
-            return Err("what answers is no metadata server".to_owned());
+            return Err("whatever answers is not a metadata server".to_owned());
         }
         let instance = |path: &'static str| async move {
             self.get(&format!("/computeMetadata/v1/instance/{path}"), flavor()).await
@@ -249,7 +249,7 @@ impl CloudMetadata {
 
     async fn aks(&self) -> Result<Vec<(&'static str, String)>, String> {
         if !self.on_kubernetes {
-            return Err("KUBERNETES_SERVICE_HOST is not set, so this is no cluster".to_owned());
+            return Err("KUBERNETES_SERVICE_HOST is not set, so this is not a cluster".to_owned());
         }
         let group = self.compute().await?.resource_group_name;
         // The group of a cluster's nodes is MC_group_cluster_location, unless it was named otherwise.
@@ -289,7 +289,7 @@ impl CloudMetadata {
         }
         String::from_utf8(reply.body.to_vec())
             .map(|body| body.trim().to_owned())
-            .map_err(|_| Refusal::Silence("the metadata service's answer is no text".to_owned()))
+            .map_err(|_| Refusal::Silence("the metadata service's answer is not text".to_owned()))
     }
 }
 

@@ -61,7 +61,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Plan> {
     }
     let refresh = section.duration("refresh_interval").filter(|every| !every.is_zero());
     if refresh.is_some_and(|every| every < REFRESH_MIN) {
-        section.invalid::<()>("refresh_interval", "the machine does not change that often", "at least 1s");
+        section.invalid::<()>("refresh_interval", "the machine does not change so often", "at least 1s");
     }
     let _ = section.bool("fail_on_missing_metadata");
     let why = "what a detector could not find is asked for again in the background, while data flows";

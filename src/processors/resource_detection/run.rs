@@ -80,7 +80,7 @@ impl Detection {
             if latest.failure != outcome.failure
                 && let Some(why) = &outcome.failure
             {
-                tracing::warn!(processor = self.path, detector = detector.name, %why, "detection failed; trying again");
+                tracing::warn!(processor = self.path, detector = detector.name, %why, "detection failed; podgate tries again");
             }
             let before = std::mem::replace(&mut latest.found, outcome.found);
             latest.failure = outcome.failure;

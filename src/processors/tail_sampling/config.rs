@@ -105,7 +105,7 @@ const JOURNAL_BYTES_DEFAULT: u64 = 64 << 20;
 /// The part of the budget that the default does not exceed: data needs the memory more.
 const JOURNAL_PART: u64 = 16;
 
-pub const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longer waits are refused: a slip of the pen, and more than any store holds.
 const DECISION_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 const SHARDS_MAX: u64 = 256;

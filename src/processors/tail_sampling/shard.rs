@@ -245,7 +245,7 @@ impl Shard {
         self.core.abandon_all();
         while let Some(parcel) = self.core.take_parcel() {
             self.metrics.delivery_lost.add(parcel.spans());
-            parcel.end(ItemEnd::Dropped(Reason::SHUTDOWN, "the drain's deadline came first"));
+            parcel.end(ItemEnd::Dropped(Reason::SHUTDOWN, "the drain's deadline passed first"));
         }
         self.step();
         self.account.give_back(self.settled_bytes);

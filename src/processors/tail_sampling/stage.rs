@@ -243,7 +243,7 @@ impl Sampler {
         let mut places = Vec::with_capacity(self.arrivals.len());
         for (queue, _) in self.arrivals.iter().zip(&admitted.runs).filter(|(_, runs)| !runs.is_empty()) {
             let place = tokio::time::timeout(QUEUE_WAIT_MAX, queue.reserve()).await;
-            let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard does not keep up");
+            let full = || ConsumeError::refused(Reason::QUEUE_FULL, "the sampling shard is too slow");
             let gone = |_| ConsumeError::refused(Reason::SHUTDOWN, "shutting down");
             places.push(place.map_err(|_| full())?.map_err(gone)?);
         }

@@ -41,7 +41,7 @@ fn list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> Vec<S
     let is_group = |node: &&Node| matches!(node.value, Value::Map(_));
     let (groups, texts): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_group);
     if !groups.is_empty() && !texts.is_empty() {
-        keys.invalid::<()>(key, "statements and groups stand in one list", "statements only or groups only");
+        keys.invalid::<()>(key, "one list holds statements and groups", "statements only or groups only");
         return Vec::new();
     }
     // Each statement of a flat list has a context of its own; they share what they remember.

@@ -52,7 +52,10 @@ impl Transform for Transformer {
             }
         }
         if let Some(why) = run.refused {
-            return Err(ConsumeError::refused(Reason::MEMORY, format!("no memory for what the transform made: {why}")));
+            return Err(ConsumeError::refused(
+                Reason::MEMORY,
+                format!("there is no memory for what the transform made: {why}"),
+            ));
         }
         Ok(payload)
     }

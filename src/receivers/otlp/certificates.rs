@@ -30,10 +30,10 @@ pub struct CertificateWatch {
 impl CertificateWatch {
     pub fn new(path: &str, files: Arc<TlsFiles>, stats: &Stats, status: Arc<StatusBoard>) -> CertificateWatch {
         let outcome = |outcome| {
-            let help = "Looks at changed certificate files, by outcome; an unusable pair leaves the old one in use.";
+            let help = "Reads of changed certificate files, by outcome; an unusable pair leaves the old one in use.";
             stats.counter("podgate_tls_certificate_renewals", help, &[("listener", path), ("outcome", outcome)])
         };
-        let help = "When the certificate in use ends, seconds since 1970; 0 where it does not say so readably.";
+        let help = "When the certificate in use expires, in seconds since 1970; 0 when that cannot be read.";
         let expires = stats.gauge("podgate_tls_certificate_expiry_seconds", help, &[("listener", path)]);
         let (renewed, unusable) = (outcome("renewed"), outcome("unusable"));
         CertificateWatch { path: format!("{path}::tls"), files, status, expires, renewed, unusable }
@@ -41,7 +41,7 @@ impl CertificateWatch {
 
     /// Runs until the receiver stops.
     pub async fn run(self, mut stop: Stop, pulse: Arc<Pulse>) {
-        pulse.waits_for("the next look at the certificate files");
+        pulse.waits_for("the next read of the certificate files");
         self.tell(UnixNanos::now());
         let mut fault = None;
         let mut due = Instant::now() + self.files.interval();
@@ -67,8 +67,8 @@ impl CertificateWatch {
                 }
                 Renewal::Unusable(why) if fault.as_ref() != Some(&why) => {
                     self.unusable.add(1);
-                    let cure = "the certificate read before stays in use; put a pair in place that belongs together";
-                    tracing::warn!(component = %self.path, cause = %why, cure, "changed certificate files cannot be used");
+                    let cure = "the certificate read before stays in use; put a matching pair in place";
+                    tracing::warn!(component = %self.path, cause = %why, cure, "the changed certificate files cannot be used; the certificate before stays");
                     self.status.set(&self.path, State::Degraded, format!("{why}; {cure}"));
                     fault = Some(why);
                 }

@@ -239,7 +239,7 @@ impl FaultKind {
                 "send smaller batches, or raise max_recv_msg_size_mib (gRPC) or max_request_body_size (HTTP)"
             }
             FaultKind::TooSlow => {
-                "a lost network or a stuck sender; if it is meant, raise podgate.body_timeout or min_body_rate"
+                "a lost network or a stuck sender; if it is intended, raise podgate.body_timeout or min_body_rate"
             }
             FaultKind::UnknownEncoding => "set the exporter's compression to gzip or none",
             FaultKind::UnknownMethod => "this is OTLP/gRPC: check that the client is an OTLP exporter",
@@ -263,7 +263,7 @@ impl FaultKind {
                 "add the page's origin (or the header) to protocols::http::cors, allowed_origins or allowed_headers"
             }
             FaultKind::Overloaded => {
-                "memory is short: raise limit_mib of memory_limiter, or look whether the next hop takes data"
+                "memory is short: raise limit_mib of memory_limiter, or check whether the next hop accepts data"
             }
         })
     }

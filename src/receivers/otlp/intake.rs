@@ -90,7 +90,7 @@ impl Intake {
         share.split(malformed).end(ItemEnd::Dropped(Reason::MALFORMED, bad_id.as_deref().unwrap_or(UNREADABLE)));
         let settlement = receipt.settlement().clone();
         if let Some(note) = &note {
-            Intake::tell((&self.unread_line, "request holds nothing that is read here"), signal, &origin, note);
+            Intake::tell((&self.unread_line, "the request holds nothing that podgate reads"), signal, &origin, note);
         }
         if envelope.messages() == 0 {
             receipt.answer(Ok(()));

@@ -202,7 +202,9 @@ impl OtlpReceiver {
 fn cure(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => "another process or receiver listens there; change the port or stop it",
-        std::io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's; is its variable set right?",
+        std::io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has this address: is its variable set correctly?"
+        }
         std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one",
         _ => "check the endpoint",
     }

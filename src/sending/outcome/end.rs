@@ -64,7 +64,7 @@ pub fn take(tally: &mut Tally, items: u64, mut share: Share, end: RequestEnd) {
             tally.lose(items, share, ConsumeError::Refused { reason, after, message });
         }
         RequestEnd::Abandoned => {
-            let message = "whoever sent it does not wait for the answer any more";
+            let message = "the sender no longer waits for the answer";
             tally.lose(items, share, ConsumeError::refused(Reason::ABANDONED, message));
         }
         RequestEnd::Over => tally.lose(items, share, ConsumeError::refused(Reason::SHUTDOWN, "shutting down")),

@@ -32,7 +32,7 @@ impl PeerCures {
             CallFailure::Connect { .. } => ("no connection", "check address, routes and NetworkPolicies"),
             CallFailure::ConnectTimeout { .. } => (
                 "no connection",
-                "packets are dropped on the way: look for a NetworkPolicy, a firewall or a wrong address",
+                "packets are dropped between here and there: look for a NetworkPolicy, a firewall or a wrong address",
             ),
             CallFailure::Tls { .. } => ("TLS failed", self.tls),
             CallFailure::PeerIsPlaintext => ("TLS mismatch", self.peer_is_plaintext),

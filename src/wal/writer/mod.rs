@@ -106,15 +106,17 @@ pub struct LogRecord {
 /// Why a record was not taken. All but `TooLarge` go away by themselves.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the record has {bytes} bytes and a record may have {max}: send less at once")]
+    #[error("the record has {bytes} bytes, and a record may have {max}: send less at once")]
     TooLarge { bytes: u64, max: u64 },
-    #[error("the log on disk holds {bytes} bytes of its budget of {max}: try again when the next hop has taken some")]
+    #[error(
+        "the log on disk holds {bytes} bytes of its budget of {max}: try again when the next hop has accepted some"
+    )]
     Full { bytes: u64, max: u64 },
     #[error("{records} are unsettled and no more may be: try again when the next hop has taken some")]
     TooMany { records: usize },
     #[error("the log on disk is behind: try again in a moment")]
     Busy,
-    #[error("the log on disk cannot write ({why}): try again, it looks by itself whether it can")]
+    #[error("the log on disk cannot write ({why}): try again; the log checks by itself when it can")]
     CannotWrite { why: String },
 }
 

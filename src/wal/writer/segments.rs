@@ -104,7 +104,7 @@ impl LogWriter {
     pub(in crate::wal) fn make_room_for_a_name(&mut self) -> io::Result<()> {
         self.bury();
         if self.graves.len() >= GRAVES_MAX {
-            return Err(io::Error::other("files that were made in vain cannot be removed"));
+            return Err(io::Error::other("files that a failed attempt made cannot be removed"));
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ fn mapping(keys: &Section<'_>, settings: &mut MappingSettings) {
     }
     settings.ecs_span_events_to_logs = block.bool("ecs_span_events_to_logs").unwrap_or(true);
     for key in ["fields", "file", "dedup", "dedot"] {
-        block.without_effect(key, "it ended upstream: keys are made unique always");
+        block.without_effect(key, "the Collector removed it: keys are always made unique");
     }
     block.finish();
 }

@@ -76,7 +76,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
     retired(&keys);
     let timeout = keys.duration("timeout").unwrap_or(TIMEOUT);
     if timeout.is_zero() {
-        keys.invalid::<()>("timeout", "`timeout` is 0, an attempt without end", "a duration such as 90s");
+        keys.invalid::<()>("timeout", "`timeout` is 0, so an attempt never ends", "a duration such as 90s");
     }
     let nodes = nodes::check(&keys, timeout);
     let queue = queue(&keys, cx.checks, QUEUE);
@@ -128,11 +128,11 @@ fn retired(keys: &Section<'_>) {
         "suppress_conflict_errors",
         "bulk_response_filter_path",
     ]);
-    keys.without_effect("num_workers", "it ended upstream with v0.162; use sending_queue: {num_consumers: ...}");
+    keys.without_effect("num_workers", "the Collector removed it in v0.162; use sending_queue: {num_consumers: ...}");
     keys.without_effect("flush", "requests are sized by sending_queue: {batch: {min_size, max_size, flush_timeout}}");
-    keys.misplaced("batcher", "it ended upstream with v0.138: write sending_queue: {batch: ...}");
-    keys.misplaced("retry_on_failure", "this exporter's block is `retry`, as upstream");
-    keys.misplaced("index", "it ended upstream: write logs_index, metrics_index or traces_index");
+    keys.misplaced("batcher", "the Collector removed it in v0.138: write sending_queue: {batch: ...}");
+    keys.misplaced("retry_on_failure", "this exporter's block is `retry`, as in the Collector");
+    keys.misplaced("index", "the Collector removed it: write logs_index, metrics_index or traces_index");
     for key in [
         "read_buffer_size",
         "write_buffer_size",
@@ -187,7 +187,7 @@ fn dead_letter(block: &Section<'_>) -> Option<DeadLetterSettings> {
         keys.invalid::<()>("max_bytes", "`max_bytes` is 0, so nothing would be kept", "a size such as 64MiB");
     }
     if path.is_none() {
-        keys.missing::<()>("path", "the file that documents are written to which Elasticsearch never takes");
+        keys.missing::<()>("path", "the file for documents that Elasticsearch never accepts");
     }
     keys.finish();
     path.map(|path| DeadLetterSettings { path: PathBuf::from(path), max_bytes })
@@ -211,7 +211,7 @@ fn authorized(keys: &Section<'_>) -> HeaderMap {
         keys.warn("api_key", code::IGNORED_KEY, "`api_key` beside `user`: the API key is sent", None);
     }
     if api_key.as_ref().is_some_and(|key| key.contains(':')) {
-        let message = "`api_key` looks like id:key, which Elasticsearch does not take";
+        let message = "`api_key` looks like id:key, which Elasticsearch does not accept";
         keys.invalid::<()>("api_key", message, "the `encoded` form (base64 of id:key)");
     }
     let credentials = api_key.map(|key| format!("ApiKey {key}").into_bytes()).or(basic);
@@ -243,7 +243,7 @@ fn compression(keys: &Section<'_>) -> Option<u32> {
     if let Some(params) = keys.section("compression_params") {
         level = params.i64("level").unwrap_or(1);
         if gzip && !(1..=9).contains(&level) {
-            params.invalid::<()>("level", format!("level {level} is no level of gzip"), "a number from 1 to 9");
+            params.invalid::<()>("level", format!("{level} is not a level of gzip"), "a number from 1 to 9");
         }
         params.finish();
     }
@@ -263,7 +263,7 @@ fn telemetry(keys: &Section<'_>) -> DebugLogging {
         keys.warn(
             "telemetry",
             code::IGNORED_KEY,
-            "documents will stand in podgate's own log at level debug",
+            "documents will be written to podgate's own log at level debug",
             Some(help),
         );
     }

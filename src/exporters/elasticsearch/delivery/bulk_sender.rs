@@ -170,7 +170,7 @@ impl BulkSender {
 
     async fn attempt(&self, progress: &mut BulkProgress<'_>, mut batch: Batch) {
         if batch.documents.len() == 1 && batch.bytes() > DOCUMENT_BYTES_MAX {
-            let cause = LossCause::own(Reason::TOO_LARGE, "one document is larger than Elasticsearch takes");
+            let cause = LossCause::own(Reason::TOO_LARGE, "one document is larger than Elasticsearch accepts");
             return self.bury_all(progress, batch.documents, &cause);
         }
         let running = match self.begin(batch.not_before, progress.give_up_at).await {
@@ -179,14 +179,14 @@ impl BulkSender {
                 let cause = match stop {
                     Stop::Over => progress.cut_off(&batch),
                     Stop::Patience => batch.last.take().unwrap_or_else(|| {
-                        LossCause::own(Reason::UNAVAILABLE, "Elasticsearch did not take it in time")
+                        LossCause::own(Reason::UNAVAILABLE, "Elasticsearch did not accept it in time")
                     }),
                 };
                 return progress.give_up(batch.documents, &cause);
             }
         };
         if progress.is_abandoned(&batch) {
-            let cause = LossCause::own(Reason::ABANDONED, "whoever sent it does not wait for the answer any more");
+            let cause = LossCause::own(Reason::ABANDONED, "the sender no longer waits for the answer");
             return progress.give_up(batch.documents, &cause);
         }
         if batch.attempts > 0 {

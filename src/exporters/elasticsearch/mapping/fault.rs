@@ -25,7 +25,7 @@ pub enum MappingFault {
     Parts,
     #[error("the metric has no name")]
     Unnamed,
-    #[error("bucket counts and bounds do not belong together")]
+    #[error("the numbers of bucket counts and bounds do not match")]
     Buckets,
     #[error("the mapping mode that the scope names does not exist or is not allowed")]
     Mode,

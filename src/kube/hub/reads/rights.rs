@@ -69,7 +69,7 @@ impl Rights {
 
     fn show(&self, denied: &BTreeSet<Right>) {
         if denied.is_empty() {
-            self.board.set(&self.place, State::Ok, "everything that is asked for may be read");
+            self.board.set(&self.place, State::Ok, "podgate may read everything that it asks for");
             return;
         }
         let rules: Vec<String> = denied.iter().map(Right::to_string).collect();

@@ -78,7 +78,7 @@ impl TlsSource {
                 let chain = pem::certificates(certificate, "cert_file").map_err(CallFailure::Setup)?;
                 let key = pem::private_key(key, "key_file").map_err(CallFailure::Setup)?;
                 verified.with_client_auth_cert(chain, key).map_err(|error| {
-                    CallFailure::Setup(format!("client certificate and key do not belong together: {error}"))
+                    CallFailure::Setup(format!("the client certificate and the key do not match: {error}"))
                 })?
             }
             _ => verified.with_no_client_auth(),

@@ -72,7 +72,7 @@ impl ConnectionMetrics {
         ended.count.add(1);
         if let Some(suppressed) = ended.line.pass() {
             let cure = CloseCause::Accept.cure().unwrap_or_default();
-            tracing::warn!(receiver = %self.receiver, %error, cure, suppressed, "cannot accept connections; waiting");
+            tracing::warn!(receiver = %self.receiver, %error, cure, suppressed, "cannot accept connections; podgate tries again");
         }
     }
 

@@ -36,7 +36,7 @@ pub enum CloseCause {
 }
 
 const FLOOD_CURE: &str =
-    "the peer attacks or has a fault; if its traffic is meant, raise podgate.control_frames_per_second";
+    "the peer attacks or is faulty; if its traffic is intended, raise podgate.control_frames_per_second";
 
 impl CloseCause {
     pub const COUNT: usize = CloseCause::ALL.len();
@@ -108,9 +108,9 @@ impl CloseCause {
             CloseCause::Client | CloseCause::Shutdown | CloseCause::Age | CloseCause::Idle => return None,
             // Told when it fails, with what the two did not agree on.
             CloseCause::TlsHandshake => return None,
-            CloseCause::Silent => "the peer connected and said nothing; a port probe, or a client that waits for TLS",
+            CloseCause::Silent => "the peer connected and sent nothing; a port probe, or a client that waits for TLS",
             CloseCause::SlowPreface | CloseCause::SlowHead => {
-                "the peer began a request and did not go on; an attack, a lost network, or podgate.head_timeout too short"
+                "the peer began a request and did not finish it; an attack, a lost network, or podgate.head_timeout too short"
             }
             CloseCause::WriteStall => {
                 "the peer does not read its answers; an attack, a lost network, or podgate.write_stall_timeout too short"

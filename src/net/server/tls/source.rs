@@ -93,7 +93,7 @@ fn load(settings: &ServerTlsKeys, files: Files) -> Result<Loaded, String> {
     let provider = Arc::new(agreement::provider(&settings.terms));
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(agreement::versions(&settings.terms))
-        .map_err(|error| format!("versions and cipher suites leave nothing to agree on: {error}"))?;
+        .map_err(|error| format!("the versions and cipher suites leave nothing to agree on: {error}"))?;
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(authorities) => {
@@ -108,7 +108,7 @@ fn load(settings: &ServerTlsKeys, files: Files) -> Result<Loaded, String> {
     let key = pem::private_key(&files.key, "key_file")?;
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| format!("cert_file and key_file do not belong together: {error}"))?;
+        .map_err(|error| format!("cert_file and key_file do not match: {error}"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()]; // granted: two names
     Ok(Loaded { files, config: Arc::new(config), expires })
 }

@@ -97,7 +97,7 @@ fn sources(rule: &Section<'_>) -> Option<Vec<AssociationSource>> {
         rule.error(
             key,
             code::RETIRED,
-            "a rule's sources stand in a list",
+            "a rule's sources are a list",
             Some("write `- sources: [{from: resource_attribute, name: k8s.pod.ip}]`"),
         );
         rule.node("sources");

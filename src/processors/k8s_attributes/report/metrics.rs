@@ -102,7 +102,7 @@ impl Counters {
         };
         let scored = |scored: Scored| {
             let labels = [("processor", processor), ("outcome", scored.name())];
-            let help = "Resources that tell their own container.id, by what they would have got without it.";
+            let help = "Resources with a container.id of their own, by what podgate would have written.";
             stats.counter("podgate_k8s_self_scored", help, &labels)
         };
         Counters {

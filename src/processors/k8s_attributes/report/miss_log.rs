@@ -36,7 +36,7 @@ impl MissLog {
             tracing::info!(
                 service = %shown(service),
                 rules = %tried.join("; "),
-                "no pod found for a resource; further ones are only counted for a while"
+                "no pod found for a resource; further cases are only counted for a while"
             );
         }
     }

@@ -191,11 +191,6 @@ impl Engine {
         self.store.capacity() + tables + self.gathering.footprint() + parcels
     }
 
-    /// Bytes of the memory of decided ids, which the account does not count: it is bounded by configuration.
-    pub fn remembered_bytes(&self) -> u64 {
-        self.decided.footprint()
-    }
-
     fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
         self.asked += 1;
         if self.settings.weights.is_on() {

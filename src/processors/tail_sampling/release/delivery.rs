@@ -178,7 +178,7 @@ impl TraceDelivery {
     }
 }
 
-const DEADLINE: &str = "the drain's deadline came first";
+const DEADLINE: &str = "the drain's deadline passed first";
 
 /// Completes when there is a deadline and it has passed.
 async fn passed(deadline: &mut watch::Receiver<Option<Instant>>) {

@@ -97,7 +97,7 @@ impl Metrics {
             new_traces: counter("new_trace_id_received", "Traces begun.", &[]),
             dropped_too_early: counter(
                 "sampling_trace_dropped_too_early",
-                "Traces decided early for want of room, and not kept.",
+                "Traces decided early because there was no room, and not kept.",
                 &[],
             ),
             too_large: counter("traces_dropped_too_large", "Traces above maximum_trace_size_bytes.", &[]),
@@ -123,7 +123,7 @@ impl Metrics {
                 &[],
             ),
             released: ours("released_spans", "Spans of kept traces handed on.", &[]),
-            refused: ours("refused_spans", "Spans refused for want of room.", &[]),
+            refused: ours("refused_spans", "Spans refused because there was no room.", &[]),
             delivery_refused: ours("delivery_refusals", "Times the next stage refused a parcel of kept traces.", &[]),
             delivery_lost: ours("delivery_lost_spans", "Spans of kept traces that could not be delivered.", &[]),
             volumes: Mutex::new(SampledVolumes::new(count)),
@@ -247,7 +247,7 @@ impl PolicyMetrics {
         let spent = nanos.clone();
         stats.read(
             &format!("{PREFIX}sampling_policy_execution_time_sum"),
-            "Microseconds spent on each policy, reckoned from one decision in 64.",
+            "Microseconds spent on each policy, estimated from one decision in 64.",
             &[("policy", &label)],
             Metric::ReadCounter(Arc::new(move || (spent.get() / 1000) as f64)),
         );

@@ -32,8 +32,7 @@ pub struct SamplerPage {
     pub shards: Vec<mpsc::WeakSender<Arrival>>,
 }
 
-const NOT_KNOWN: &str = "nothing is known of this trace: it is not held, and its decision was too long ago to be remembered, or it \
-                         never came here";
+const NOT_KNOWN: &str = "nothing is known about this trace: it is not held, and its decision is too old to be remembered, or it never came here";
 const NO_ID: &str = "a trace is asked for by 4 to 32 hex digits of its id";
 /// The longest wait for the shards, which answer between two batches of spans.
 const SHARDS_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -62,7 +61,7 @@ impl Samplers {
 pub fn show(host: &Arc<Host>, shown: SamplerPage) {
     let samplers = host.shared::<Samplers>("tail_sampling/page", Arc::default);
     samplers.locked().push(shown);
-    let about = "tail sampling: policies with votes and volumes, what is held; ?trace_id=<hex> as /v1/traces/<hex>";
+    let about = "tail sampling: policies with votes and volumes, and what is held; ?trace_id=<hex> is /v1/traces/<hex>";
     let of_trace = "why a trace was kept or dropped, with what each policy measured, or until when it is held";
     for (path, parameter, about) in [("/v1/sampling", "trace_id", about), ("/v1/traces/{id}", "id", of_trace)] {
         let (known, asked) = (samplers.clone(), samplers.clone());
@@ -119,7 +118,7 @@ async fn ask(samplers: Arc<Samplers>, trace: Option<String>) -> Page {
         Ok(Some(waiting)) => Page::ok(held(&waiting, UnixNanos::now())),
         // It may have been decided meanwhile.
         Ok(None) => look_up(&samplers, wanted).await,
-        Err(_) => Page::error(503, "the sampler did not answer within a second: it is busy; ask again"),
+        Err(_) => Page::error(503, "the sampler is busy and did not answer within a second; ask again"),
     }
 }
 

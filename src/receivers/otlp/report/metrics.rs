@@ -38,7 +38,7 @@ impl ReceiverMetrics {
                 stats.counter(&format!("otelcol_receiver_{outcome}_{}", signal.items_name()), help, &labels)
             };
             ItemCounts {
-                accepted: counter("accepted", "Items taken over from senders."),
+                accepted: counter("accepted", "Items accepted from senders."),
                 refused: counter("refused", "Items given back to senders, who may retry."),
                 failed: counter("failed", "Items lost to a permanent error behind the receiver."),
             }

@@ -40,7 +40,7 @@ impl Refusals {
     pub fn new(stats: &Stats, receiver: &str) -> Refusals {
         let counter = |transport: Transport, reason: &str| {
             let labels = [("receiver", receiver), ("transport", transport.name()), ("reason", reason)];
-            stats.counter("podgate_receiver_bad_requests", "Requests that could not be taken, by reason.", &labels)
+            stats.counter("podgate_receiver_bad_requests", "Requests that were not accepted, by reason.", &labels)
         };
         let row = |kind: FaultKind| Row {
             counters: kind.reason().map(|reason| [Transport::Grpc, Transport::Http].map(|at| counter(at, reason))),

@@ -17,7 +17,7 @@ use crate::sending::outcome::account::ExporterAccount;
 
 /// Runs until draining begins; then everything due or not gets one more attempt and what is left stays for the caller.
 pub async fn run(sender: Arc<BulkSender>, account: Arc<ExporterAccount>, pulse: Arc<Pulse>) {
-    pulse.waits_for("documents of an index that takes no writes for now");
+    pulse.waits_for("documents of an index that accepts no writes for now");
     loop {
         pulse.beat();
         let due = sender.blocked().take_due(Instant::now(), TRY_BYTES);

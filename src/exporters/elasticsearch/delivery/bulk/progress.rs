@@ -67,7 +67,7 @@ impl<'a> BulkProgress<'a> {
     /// Why the exporter's end cut a batch off.
     pub fn cut_off(&self, batch: &Batch) -> LossCause {
         if batch.held > 0 || self.caller == Caller::BlockedTask {
-            return LossCause::own(Reason::BLOCKED, "its index took no writes to the end");
+            return LossCause::own(Reason::BLOCKED, "its index accepted no writes until the end");
         }
         LossCause::own(Reason::SHUTDOWN, "shutting down")
     }

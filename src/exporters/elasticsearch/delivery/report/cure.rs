@@ -13,7 +13,7 @@ const CURES: PeerCures = PeerCures {
     peer_is_http1: ("TLS mismatch", WANTS_TLS),
     deadline: "the cluster is slow or stuck: look at its load, or raise timeout",
     broken: "the cluster or a proxy closed the connection: look at its log and its limits",
-    unreadable: "is this Elasticsearch? check the endpoint and what stands before it",
+    unreadable: "is this Elasticsearch? check the endpoint and any proxy in front of it",
 };
 
 const WANTS_TLS: &str = "the cluster wants TLS: write https:// in the endpoint";
@@ -33,12 +33,12 @@ pub fn status(status: u16, kind: &str, message: &str) -> Trouble {
         404 | 405 => {
             Some("no _bulk answers there: is the endpoint Elasticsearch itself, and not Kibana or APM Server (8200)?")
         }
-        200..=299 => Some("is this Elasticsearch? check the endpoint and what stands before it"),
+        200..=299 => Some("is this Elasticsearch? check the endpoint and any proxy in front of it"),
         300..=399 => Some("the endpoint moved: configure the address it redirects to"),
-        406 | 415 => Some("something between podgate and Elasticsearch does not take NDJSON: check the proxy"),
+        406 | 415 => Some("something between podgate and Elasticsearch does not accept NDJSON: check the proxy"),
         407 => Some("a proxy wants credentials"),
         413 => Some(
-            "the cluster or a proxy takes only smaller requests: lower podgate: {bulk_bytes: ...} or raise http.max_content_length",
+            "the cluster or a proxy accepts only smaller requests: lower podgate: {bulk_bytes: ...} or raise http.max_content_length",
         ),
         429 => Some("Elasticsearch is overloaded: look at its indexing pressure and write queue"),
         500..=599 => Some("Elasticsearch is starting, has no master or is broken: look at its log"),

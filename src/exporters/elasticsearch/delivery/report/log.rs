@@ -29,7 +29,7 @@ impl DeliveryLog {
         let Some(line) = self.condition().works(Instant::now()) else { return };
         self.board.set(&self.path, State::Ok, "");
         if let ConditionLine::Recovered { after, failures } = line {
-            tracing::info!(exporter = %self.path, endpoint = %self.destination, ?after, failures, "Elasticsearch takes data again");
+            tracing::info!(exporter = %self.path, endpoint = %self.destination, ?after, failures, "Elasticsearch is accepting data again");
         }
     }
 
@@ -40,7 +40,7 @@ impl DeliveryLog {
         let (endpoint, Trouble { code, message, cure }) = (&self.destination, trouble);
         let cure = cure.as_deref().unwrap_or_default();
         self.board.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
-        tracing::warn!(exporter = %self.path, %endpoint, code, cause = message, cure, "Elasticsearch does not take data");
+        tracing::warn!(exporter = %self.path, %endpoint, code, cause = message, cure, "Elasticsearch is not accepting data");
     }
 
     /// Documents were given up, at most one line a minute. `kept`: they stand in the dead-letter file.
@@ -75,6 +75,6 @@ impl DeliveryLog {
     }
 
     pub fn unblocks(&self, index: &str) {
-        tracing::info!(exporter = %self.path, index, "the index takes documents again");
+        tracing::info!(exporter = %self.path, index, "the index is accepting documents again");
     }
 }

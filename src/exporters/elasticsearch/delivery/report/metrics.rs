@@ -29,7 +29,7 @@ impl BulkMetrics {
     pub fn new(stats: &Stats, exporter: &str) -> BulkMetrics {
         let labels = [("exporter", exporter)];
         let processed = |outcome: &str| {
-            let help = "Documents by what Elasticsearch said of them; a repeated document counts each time.";
+            let help = "Documents by Elasticsearch's answer; a repeated document counts each time.";
             stats.counter("otelcol_elasticsearch_docs_processed", help, &[("exporter", exporter), ("outcome", outcome)])
         };
         let requests = |outcome: &str| {

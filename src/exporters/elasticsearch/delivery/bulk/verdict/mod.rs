@@ -141,7 +141,7 @@ pub fn read<'a>(
             return counted(found, wanted);
         }
         if found == wanted {
-            return Err(Unusable(format!("it speaks of more than {wanted} documents")));
+            return Err(Unusable(format!("it names more than {wanted} documents")));
         }
         if let Some(after) = rest.strip_prefix(CREATED) {
             visit(found, DocumentAnswer { status: 201, ..DocumentAnswer::default() });
@@ -161,7 +161,7 @@ fn counted(found: usize, wanted: usize) -> Result<(), Unusable> {
     if found == wanted {
         return Ok(());
     }
-    Err(Unusable(format!("it speaks of {found} documents and {wanted} were sent")))
+    Err(Unusable(format!("it names {found} documents, and {wanted} were sent")))
 }
 
 #[derive(Deserialize)]
