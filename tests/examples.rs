@@ -76,7 +76,11 @@ fn every_shipped_configuration_is_accepted_without_a_word() {
 fn the_base_delivers_every_signal_and_what_drops_one_is_an_overlay() {
     let dropping = |configs: Vec<String>| -> Vec<String> {
         let plan = check(configs).plan.expect("accepted");
-        plan.pipelines.iter().filter(|pipeline| pipeline.drops_everything).map(|pipeline| pipeline.name.clone()).collect()
+        plan.pipelines
+            .iter()
+            .filter(|pipeline| pipeline.drops_everything)
+            .map(|pipeline| pipeline.name.clone())
+            .collect()
     };
     for file in ALONE {
         assert_eq!(dropping(vec![shipped(file)]), Vec::<String>::new(), "{file}");

@@ -119,7 +119,7 @@ fn a_pipe_that_nobody_reads_stops_its_exporter_alone() {
     // Everything else goes on: probes, pages, and a refusal at once.
     let asked = Instant::now();
     assert!(ask(ports.health, "GET", "/livez", "").starts_with("HTTP/1.1 200"));
-    assert!(status(&ports).contains("a write has not come back for 5 s"), "{}", status(&ports));
+    assert!(status(&ports).contains("a write has not returned for 5 s"), "{}", status(&ports));
     assert_eq!(send(&ports), "503");
     assert!(asked.elapsed() < Duration::from_secs(4), "nobody waits for the pipe again");
     running.signal("TERM");

@@ -26,7 +26,7 @@ struct Setup {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
-    manner: Manner,
+    mode: SetupMode,
     /// The version of the cluster that --print takes for granted: 9.2, opensearch-3.6, serverless
     #[arg(long, value_name = "VERSION", default_value = "8.19", conflicts_with_all = ["ask", "apply"])]
     assume: String,
@@ -34,7 +34,7 @@ struct Setup {
 
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
-struct Manner {
+struct SetupMode {
     /// Show the requests to a cluster that has no templates for these data streams; nobody is asked
     #[arg(long)]
     print: bool,
@@ -71,10 +71,10 @@ pub fn run(args: &Args) -> Exit {
         );
         return Exit::Usage;
     }
-    if setup.manner.print {
+    if setup.mode.print {
         return foreseen(&clusters, &setup.assume);
     }
-    run::to_end(all(&clusters, setup.manner.apply)).unwrap_or_else(|exit| exit)
+    run::to_end(all(&clusters, setup.mode.apply)).unwrap_or_else(|exit| exit)
 }
 
 /// Opens nothing: what a cluster of this version would be sent.

@@ -11,7 +11,7 @@ use crate::config::read::manifest;
 use crate::config::read::source::{FLAG, read_file};
 use crate::config::show::diagnose;
 use crate::config::{self, Sources};
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
 use crate::core::stage::factory::{Checks, Environment};
 use crate::pipeline::plan::{self, Plan, Unsupported};
@@ -81,15 +81,11 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
     let checks = Checks { environment, ..Checks::default() };
     let env = |name: &str| checks.environment.variable(name);
     for gate in args.feature_gates.iter().filter(|gate| !gate.is_empty()) {
-        checks.diagnostics.push(Diagnostic {
-            code: code::IGNORED_KEY,
-            severity: Severity::Warning,
-            place: None,
-            path: "--feature-gates".to_owned(),
-            message: format!("feature gate `{gate}` has no effect: podgate has none"),
-            expected: None,
-            help: None,
-        });
+        checks.diagnostics.push(
+            Diagnostic::warning(code::IGNORED_KEY, None)
+                .at("--feature-gates".to_owned())
+                .says(format!("feature gate `{gate}` has no effect: podgate has none")),
+        );
     }
     let named_by = if args.by_variable { CONFIG_VARIABLE } else { FLAG };
     let (sources, tree) = config::load_named(named_by, &args.config, &args.set, &env, &checks.diagnostics);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::value::{duration, size};
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::node::{Entry, Node, Place, Value};
 
 /// One map of the configuration under check. A null body reads as an empty map.
@@ -228,14 +228,11 @@ impl<'a> Section<'a> {
             if self.node.get(key).is_some_and(|node| asks_for_nothing(key, node)) {
                 continue;
             }
-            self.report(
-                code::NOT_YET,
-                Severity::Error,
-                place,
-                self.child_path(key),
-                format!("`{key}` is not supported yet"),
-                None,
-                Some(cure_without(key).to_owned()),
+            self.diagnostics.push(
+                Diagnostic::error(code::NOT_YET, place)
+                    .at(self.child_path(key))
+                    .says(format!("`{key}` is not supported yet"))
+                    .help(cure_without(key).to_owned()),
             );
         }
     }
@@ -244,14 +241,11 @@ impl<'a> Section<'a> {
     pub fn misplaced(&self, key: &str, help: &str) {
         let Some(place) = self.key_place(key) else { return };
         self.reported.borrow_mut().insert(key.to_owned());
-        self.report(
-            code::UNKNOWN_KEY,
-            Severity::Error,
-            place,
-            self.child_path(key),
-            format!("`{key}` stands in the wrong place"),
-            None,
-            Some(help.to_owned()),
+        self.diagnostics.push(
+            Diagnostic::error(code::UNKNOWN_KEY, place)
+                .at(self.child_path(key))
+                .says(format!("`{key}` stands in the wrong place"))
+                .help(help.to_owned()),
         );
     }
 
@@ -259,14 +253,10 @@ impl<'a> Section<'a> {
     pub fn without_effect(&self, key: &str, why: &str) {
         let Some(place) = self.key_place(key) else { return };
         self.node(key);
-        self.report(
-            code::IGNORED_KEY,
-            Severity::Warning,
-            place,
-            self.child_path(key),
-            format!("`{key}` has no effect: {why}"),
-            None,
-            None,
+        self.diagnostics.push(
+            Diagnostic::warning(code::IGNORED_KEY, place)
+                .at(self.child_path(key))
+                .says(format!("`{key}` has no effect: {why}")),
         );
     }
 
@@ -286,14 +276,11 @@ impl<'a> Section<'a> {
 
     /// Reports a value that has the right type and the wrong content. Always `None`, to be returned by getters.
     pub fn invalid<T>(&self, key: &str, message: impl Into<String>, expected: &str) -> Option<T> {
-        self.report(
-            code::INVALID_VALUE,
-            Severity::Error,
-            self.place_of(key),
-            self.child_path(key),
-            message.into(),
-            Some(format!("expected {expected}")),
-            None,
+        self.diagnostics.push(
+            Diagnostic::error(code::INVALID_VALUE, self.place_of(key))
+                .at(self.child_path(key))
+                .says(message.into())
+                .expected(format!("expected {expected}")),
         );
         None
     }
@@ -304,39 +291,30 @@ impl<'a> Section<'a> {
             return None;
         }
         let message = format!("`{key}` is required");
-        self.report(
-            code::MISSING_KEY,
-            Severity::Error,
-            self.node.place,
-            self.child_path(key),
-            message,
-            Some(format!("expected {expected}")),
-            None,
+        self.diagnostics.push(
+            Diagnostic::error(code::MISSING_KEY, self.node.place)
+                .at(self.child_path(key))
+                .says(message)
+                .expected(format!("expected {expected}")),
         );
         None
     }
 
     pub fn warn(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<&str>) {
-        self.report(
-            code,
-            Severity::Warning,
-            self.place_of(key),
-            self.child_path(key),
-            message.into(),
-            None,
-            help.map(str::to_owned),
+        self.diagnostics.push(
+            Diagnostic::warning(code, self.place_of(key))
+                .at(self.child_path(key))
+                .says(message.into())
+                .help_if(help.map(str::to_owned)),
         );
     }
 
     pub fn error(&self, key: &str, code: &'static str, message: impl Into<String>, help: Option<&str>) {
-        self.report(
-            code,
-            Severity::Error,
-            self.place_of(key),
-            self.child_path(key),
-            message.into(),
-            None,
-            help.map(str::to_owned),
+        self.diagnostics.push(
+            Diagnostic::error(code, self.place_of(key))
+                .at(self.child_path(key))
+                .says(message.into())
+                .help_if(help.map(str::to_owned)),
         );
     }
 
@@ -347,30 +325,13 @@ impl<'a> Section<'a> {
             }
             _ => format!("this is {}", node.kind()),
         };
-        self.report(
-            code::WRONG_TYPE,
-            Severity::Error,
-            node.place,
-            path.to_owned(),
-            message,
-            Some(format!("expected {expected}")),
-            None,
+        self.diagnostics.push(
+            Diagnostic::error(code::WRONG_TYPE, node.place)
+                .at(path.to_owned())
+                .says(message)
+                .expected(format!("expected {expected}")),
         );
         None
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one private funnel for every field of a finding")]
-    fn report(
-        &self,
-        code: &'static str,
-        severity: Severity,
-        place: Place,
-        path: String,
-        message: String,
-        expected: Option<String>,
-        help: Option<String>,
-    ) {
-        self.diagnostics.push(Diagnostic { code, severity, place: Some(place), path, message, expected, help });
     }
 
     /// Reports every key that no getter asked for, with the nearest known one.
@@ -385,14 +346,12 @@ impl<'a> Section<'a> {
                 None if known.is_empty() => ("no keys are known here".to_owned(), None),
                 None => (all, None),
             };
-            self.report(
-                code::UNKNOWN_KEY,
-                Severity::Error,
-                entry.key_place,
-                self.child_path(&entry.key),
-                format!("unknown key `{}`", entry.key),
-                Some(expected),
-                help,
+            self.diagnostics.push(
+                Diagnostic::error(code::UNKNOWN_KEY, entry.key_place)
+                    .at(self.child_path(&entry.key))
+                    .says(format!("unknown key `{}`", entry.key))
+                    .expected(expected)
+                    .help_if(help),
             );
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::check::{Section, nearest};
 use crate::config::telemetry::{self, Telemetry};
 use crate::core::data::payload::Signal;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::limits::PORT_WAIT_MAX;
 use crate::core::node::{Entry, Node, Place, Value};
 use crate::core::stage::component::{ComponentId, Kind};
@@ -132,15 +132,13 @@ fn no_pipeline(message: &str, section: &Section<'_>, diagnostics: &Diagnostics) 
         // Already reported as the wrong type.
         return;
     }
-    diagnostics.push(Diagnostic {
-        code: code::NO_PIPELINE,
-        severity: Severity::Error,
-        place: Some(section.place()),
-        path: section.path().to_owned(),
-        message: message.to_owned(),
-        expected: Some("expected at least one pipeline under `service::pipelines`".to_owned()),
-        help: Some("for example: service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}".to_owned()),
-    });
+    diagnostics.push(
+        Diagnostic::error(code::NO_PIPELINE, section.place())
+            .at(section.path().to_owned())
+            .says(message.to_owned())
+            .expected("expected at least one pipeline under `service::pipelines`")
+            .help("for example: service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}"),
+    );
 }
 
 /// `None` for a pipeline without body (an overlay removes it that way) and for one whose name is faulty.
@@ -148,15 +146,11 @@ fn read_pipeline(entry: &Entry, diagnostics: &Diagnostics) -> Option<PipelineDec
     let path = format!("service::pipelines::{}", entry.key);
     let signal = read_signal(entry, &path, diagnostics);
     if entry.value.is_null() {
-        diagnostics.push(Diagnostic {
-            code: code::LINT,
-            severity: Severity::Warning,
-            place: Some(entry.key_place),
-            path,
-            message: format!("pipeline `{}` has no body and is left out", entry.key),
-            expected: None,
-            help: None,
-        });
+        diagnostics.push(
+            Diagnostic::warning(code::LINT, entry.key_place)
+                .at(path)
+                .says(format!("pipeline `{}` has no body and is left out", entry.key)),
+        );
         return None;
     }
     let section = Section::new(&entry.value, path, diagnostics);
@@ -188,15 +182,13 @@ fn read_signal(entry: &Entry, path: &str, diagnostics: &Diagnostics) -> Option<S
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => format!("expected one of {}", names.join(", ")),
         };
-        diagnostics.push(Diagnostic {
-            code: code::BAD_PIPELINE,
-            severity: Severity::Error,
-            place: Some(entry.key_place),
-            path: path.to_owned(),
-            message: format!("`{}` is not a signal", id.component_type),
-            expected: Some(expected),
-            help: Some("a pipeline is named after its signal: traces, traces/apps".to_owned()),
-        });
+        diagnostics.push(
+            Diagnostic::error(code::BAD_PIPELINE, entry.key_place)
+                .at(path.to_owned())
+                .says(format!("`{}` is not a signal", id.component_type))
+                .expected(expected)
+                .help("a pipeline is named after its signal: traces, traces/apps"),
+        );
     }
     signal
 }
@@ -207,15 +199,12 @@ fn refuse_empty(section: &Section<'_>, entry: &Entry, role: &str) {
     if written.is_some_and(|list| !list.items().is_empty() || !matches!(list.value, Value::List(_) | Value::Null)) {
         return;
     }
-    section.diagnostics().push(Diagnostic {
-        code: code::BAD_PIPELINE,
-        severity: Severity::Error,
-        place: Some(written.map_or(entry.key_place, |list| list.place)),
-        path: section.child_path(&key),
-        message: format!("pipeline `{}` has no {role}", entry.key),
-        expected: Some(format!("expected at least one under `{key}`")),
-        help: None,
-    });
+    section.diagnostics().push(
+        Diagnostic::error(code::BAD_PIPELINE, written.map_or(entry.key_place, |list| list.place))
+            .at(section.child_path(&key))
+            .says(format!("pipeline `{}` has no {role}", entry.key))
+            .expected(format!("expected at least one under `{key}`")),
+    );
 }
 
 /// A processor may stand only once in a pipeline; a receiver or exporter twice means the same as once.
@@ -224,18 +213,16 @@ fn refuse_twice(section: &Section<'_>, processors: &[Named]) {
         if processors[..at].iter().all(|before| before.id != named.id) {
             continue;
         }
-        section.diagnostics().push(Diagnostic {
-            code: code::BAD_PIPELINE,
-            severity: Severity::Error,
-            place: Some(named.place),
-            path: section.child_path("processors"),
-            message: format!("processor `{}` is listed twice", named.id),
-            expected: Some("already named earlier in this list".to_owned()),
-            help: Some(format!(
-                "to apply it twice, declare it a second time under another name: `{}/second`",
-                named.id.component_type
-            )),
-        });
+        section.diagnostics().push(
+            Diagnostic::error(code::BAD_PIPELINE, named.place)
+                .at(section.child_path("processors"))
+                .says(format!("processor `{}` is listed twice", named.id))
+                .expected("already named earlier in this list")
+                .help(format!(
+                    "to apply it twice, declare it a second time under another name: `{}/second`",
+                    named.id.component_type
+                )),
+        );
     }
 }
 
@@ -257,18 +244,10 @@ fn read_names(section: &Section<'_>, key: &str) -> Vec<Named> {
 fn read_id(text: &str, place: Place, path: &str, diagnostics: &Diagnostics) -> Option<ComponentId> {
     let id = ComponentId::parse(text);
     if id.is_none() {
-        diagnostics.push(Diagnostic {
-            code: code::BAD_ID,
-            severity: Severity::Error,
-            place: Some(place),
-            path: format!("{path}::{text}"),
-            message: format!("{text:?} is not a component id"),
-            expected: Some("expected `type` or `type/name`".to_owned()),
-            help: Some(
+        diagnostics.push(Diagnostic::error(code::BAD_ID, place).at(format!("{path}::{text}")).says(format!("{text:?} is not a component id")).expected("expected `type` or `type/name`").help(
                 "a type is letters, digits and `_`; a name after the slash has no blanks or symbols and is not empty"
                     .to_owned(),
-            ),
-        });
+            ));
     }
     id
 }

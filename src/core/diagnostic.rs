@@ -26,6 +26,48 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// An error at `place`, still without words: `Diagnostic::error(code, place).at(path).says(message)`.
+    pub fn error(code: &'static str, place: impl Into<Option<Place>>) -> Diagnostic {
+        Diagnostic::new(code, Severity::Error, place)
+    }
+
+    /// A warning at `place`, still without words.
+    pub fn warning(code: &'static str, place: impl Into<Option<Place>>) -> Diagnostic {
+        Diagnostic::new(code, Severity::Warning, place)
+    }
+
+    pub fn new(code: &'static str, severity: Severity, place: impl Into<Option<Place>>) -> Diagnostic {
+        let (path, message) = (String::new(), String::new());
+        Diagnostic { code, severity, place: place.into(), path, message, expected: None, help: None }
+    }
+
+    /// The path of keys to it, such as `receivers::otlp::protocols::grpc`.
+    pub fn at(self, path: impl Into<String>) -> Diagnostic {
+        Diagnostic { path: path.into(), ..self }
+    }
+
+    pub fn says(self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { message: message.into(), ..self }
+    }
+
+    pub fn expected(self, expected: impl Into<String>) -> Diagnostic {
+        Diagnostic { expected: Some(expected.into()), ..self }
+    }
+
+    pub fn expected_if(self, expected: Option<String>) -> Diagnostic {
+        Diagnostic { expected, ..self }
+    }
+
+    pub fn help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()), ..self }
+    }
+
+    pub fn help_if(self, help: Option<String>) -> Diagnostic {
+        Diagnostic { help, ..self }
+    }
+}
+
 /// Codes of findings. One line each in docs/errors.md.
 pub mod code {
     pub const SYNTAX: &str = "E0101";

@@ -258,7 +258,7 @@ pub fn encode(envelope: &Envelope) -> Bytes {
 /// else copied into buffers of about `chunk` bytes.
 pub fn encode_chunks(envelope: &Envelope, chunk: usize) -> Vec<Bytes> {
     let chunk = chunk.max(SLICED_BYTES);
-    let first = Vec::with_capacity(chunk.min(encoded_len(envelope))); // granted: by the courier's working_bytes
+    let first = Vec::with_capacity(chunk.min(encoded_len(envelope))); // granted: by the transport's working_bytes
     let mut chunks = Chunks { ready: Vec::new(), open: first, limits: Some(chunk) };
     chunks.envelope(envelope);
     chunks.close();
@@ -315,7 +315,7 @@ impl Chunks {
             }
             Some(chunk) if self.open.len() + value.len() > chunk => {
                 self.close();
-                self.open = Vec::with_capacity(chunk); // granted: by the courier's working_bytes
+                self.open = Vec::with_capacity(chunk); // granted: by the transport's working_bytes
                 self.open.extend_from_slice(value); // granted: above
             }
             _ => self.open.extend_from_slice(value), // granted: by the caller

@@ -117,7 +117,7 @@ pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Cont
         visit(spot, &mut |at, name| {
             let Some(context) = Context::named(name) else { return };
             if !Context::of(signal).contains(&context) {
-                let message = format!("`{name}` is no part of {}", signal.name());
+                let message = format!("`{name}` is not part of {}", signal.name());
                 fault.get_or_insert(TextFault { at, message, not_built: false });
             }
             found = Context::lower(found, Some(context));

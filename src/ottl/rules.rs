@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::check::Section;
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::{Node, Value};
 use crate::core::report::stats::Counter;
 use crate::ottl::condition::Condition;
@@ -244,14 +244,12 @@ impl<'a> StatementTexts<'a> {
 
     fn report(&self, at: usize, node: &Node, code: &'static str, message: String) {
         let help = "remove the statement, or start with --unsupported=skip and read what is lost".to_owned();
-        self.section.diagnostics().push(Diagnostic {
-            code,
-            severity: Severity::Error,
-            place: Some(node.place),
-            path: format!("{}::{at}", self.path),
-            message,
-            expected: Some("expected a text of OTTL".to_owned()),
-            help: (code == code::NOT_YET).then_some(help),
-        });
+        self.section.diagnostics().push(
+            Diagnostic::error(code, node.place)
+                .at(format!("{}::{at}", self.path))
+                .says(message)
+                .expected("expected a text of OTTL")
+                .help_if((code == code::NOT_YET).then_some(help)),
+        );
     }
 }

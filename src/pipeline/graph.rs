@@ -4,7 +4,7 @@
 //! fed would wait for ever, and a circle would turn the same items round without end.
 
 use crate::core::data::payload::Signal;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::node::Place;
 use crate::core::stage::component::{ComponentId, Kind};
 
@@ -87,15 +87,12 @@ fn way_to<'p>(steps: &[(&'p PipelinePlan, Option<usize>)], last: usize) -> Vec<&
 }
 
 fn report(joint: &Joint, message: String, help: String, diagnostics: &Diagnostics) {
-    diagnostics.push(Diagnostic {
-        code: code::BAD_PIPELINE,
-        severity: Severity::Error,
-        place: Some(joint.place),
-        path: format!("{}::{}", Kind::Connector.section(), joint.id),
-        message,
-        expected: None,
-        help: Some(help),
-    });
+    diagnostics.push(
+        Diagnostic::error(code::BAD_PIPELINE, joint.place)
+            .at(format!("{}::{}", Kind::Connector.section(), joint.id))
+            .says(message)
+            .help(help),
+    );
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Asks the plans what they want of their place. It must not know which components there are.
 
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::node::Place;
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::ProcessorPlan;
@@ -19,15 +19,11 @@ pub struct ProcessorPlace<'a> {
 /// Warns of what stands at the wrong place. `pipeline`: its name as written.
 pub fn check(pipeline: &str, processors: &[ProcessorPlace<'_>], diagnostics: &Diagnostics) {
     let warn = |place: Place, message: String| {
-        diagnostics.push(Diagnostic {
-            code: code::LINT,
-            severity: Severity::Warning,
-            place: Some(place),
-            path: format!("service::pipelines::{pipeline}::processors"),
-            message,
-            expected: None,
-            help: None,
-        });
+        diagnostics.push(
+            Diagnostic::warning(code::LINT, place)
+                .at(format!("service::pipelines::{pipeline}::processors"))
+                .says(message),
+        );
     };
     let first = processors.iter().enumerate().find_map(|(at, placed)| Some((at, placed, placed.plan?.wants_first()?)));
     if let Some((at, placed, why)) = first

@@ -12,7 +12,6 @@ use crate::config::value::address;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
 use crate::core::limits;
-use crate::core::node::Place;
 use crate::core::stage::component::{ComponentId, Kind};
 use crate::core::stage::factory::{
     About, CheckContext, Checks, ConnectorPlan, DataEnd, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan,
@@ -96,7 +95,10 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
         let path = "service::pipelines".to_owned();
         let expected = Some("all were left out".to_owned());
         let message = "no pipeline is left to run".to_owned();
-        planner.report(code::NO_PIPELINE, Severity::Error, place, path, message, expected);
+        planner
+            .checks
+            .diagnostics
+            .push(Diagnostic::error(code::NO_PIPELINE, place).at(path).says(message).expected_if(expected));
     }
     if checks.diagnostics.has_errors() {
         return None;
@@ -182,7 +184,9 @@ impl Planner<'_> {
                 let about = abouts[at];
                 let note = about.aliases[alias].note;
                 let message = format!("`{}` is the old name of `{}` ({note})", declared.id.component_type, about.name);
-                self.report(code::DEPRECATED, Severity::Warning, declared.place, path_of(declared), message, None);
+                self.checks
+                    .diagnostics
+                    .push(Diagnostic::warning(code::DEPRECATED, declared.place).at(path_of(declared)).says(message));
                 at
             }
         };
@@ -190,7 +194,9 @@ impl Planner<'_> {
         let id = ComponentId { component_type: about.name.to_owned(), name: declared.id.name.clone() };
         if self.known.iter().any(|known| known.kind == declared.kind && known.id == id) {
             let message = format!("`{id}` is declared twice, under its old and its new name");
-            self.report(code::CONFLICT, Severity::Error, declared.place, path_of(declared), message, None);
+            self.checks
+                .diagnostics
+                .push(Diagnostic::error(code::CONFLICT, declared.place).at(path_of(declared)).says(message));
             return;
         }
         self.known.push(Known {
@@ -210,13 +216,18 @@ impl Planner<'_> {
         let (kind, written) = (declared.kind.name(), &declared.id.component_type);
         if let Some(why) = collector::without_effect(declared.kind, written) {
             let message = format!("{kind} `{}` has no effect: {why}", declared.id);
-            return self.report(code::IGNORED_KEY, Severity::Warning, declared.place, path_of(declared), message, None);
+            return self
+                .checks
+                .diagnostics
+                .push(Diagnostic::warning(code::IGNORED_KEY, declared.place).at(path_of(declared)).says(message));
         }
         if used || !collector::has(declared.kind, written) {
             return self.unknown_component(declared, abouts);
         }
         let message = format!("{kind} `{}` is the Collector's and not podgate's; nothing uses it", declared.id);
-        self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
+        self.checks
+            .diagnostics
+            .push(Diagnostic::warning(code::LINT, declared.place).at(path_of(declared)).says(message));
     }
 
     /// The metrics pages that are written take their ports as every other listener does.
@@ -227,7 +238,7 @@ impl Planner<'_> {
             let other = address.and_then(|address| self.checks.claim_address(address, &path, reader.place));
             if let Some(other) = other {
                 let message = format!("{}:{} is already taken by {other}", reader.host, reader.port);
-                self.report(code::CONFLICT, Severity::Error, reader.place, path, message, None);
+                self.checks.diagnostics.push(Diagnostic::error(code::CONFLICT, reader.place).at(path).says(message));
             }
         }
     }
@@ -281,15 +292,13 @@ impl Planner<'_> {
         } else {
             (format!("unknown {kind} `{written}`"), None)
         };
-        self.checks.diagnostics.push(Diagnostic {
-            code: code::UNKNOWN_COMPONENT,
-            severity: Severity::Error,
-            place: Some(declared.place),
-            path: path_of(declared),
-            message,
-            expected: Some(expected),
-            help,
-        });
+        self.checks.diagnostics.push(
+            Diagnostic::error(code::UNKNOWN_COMPONENT, declared.place)
+                .at(path_of(declared))
+                .says(message)
+                .expected(expected)
+                .help_if(help),
+        );
     }
 
     fn use_extensions(&self, named: &[Named]) -> Vec<ComponentId> {
@@ -349,15 +358,13 @@ impl Planner<'_> {
             None if declared.is_empty() => format!("nothing is declared under `{}`", kinds[0].section()),
             None => format!("declared: {}", declared.join(", ")),
         };
-        self.checks.diagnostics.push(Diagnostic {
-            code: code::UNDEFINED_COMPONENT,
-            severity: Severity::Error,
-            place: Some(named.place),
-            path: path.to_owned(),
-            message: format!("`{written}` is used here but not declared"),
-            expected: Some(expected),
-            help: Some(format!("declare `{written}` under `{}`", kinds[0].section())),
-        });
+        self.checks.diagnostics.push(
+            Diagnostic::error(code::UNDEFINED_COMPONENT, named.place)
+                .at(path.to_owned())
+                .says(format!("`{written}` is used here but not declared"))
+                .expected(expected)
+                .help(format!("declare `{written}` under `{}`", kinds[0].section())),
+        );
         None
     }
 
@@ -370,14 +377,21 @@ impl Planner<'_> {
             };
             if let Some(why) = unfit {
                 let message = format!("`{}` does not fit into a pipeline of {}: {why}", named.id, signal.name());
-                self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, None);
+                self.checks
+                    .diagnostics
+                    .push(Diagnostic::error(code::SIGNAL_UNSUPPORTED, named.place).at(path.to_owned()).says(message));
             }
             return;
         }
         let signals: Vec<&str> = known.signals.iter().map(|signal| signal.name()).collect();
         let message = format!("`{}` does not take {}", named.id, signal.name());
         let expected = Some(format!("it takes {}", signals.join(", ")));
-        self.report(code::SIGNAL_UNSUPPORTED, Severity::Error, named.place, path.to_owned(), message, expected);
+        self.checks.diagnostics.push(
+            Diagnostic::error(code::SIGNAL_UNSUPPORTED, named.place)
+                .at(path.to_owned())
+                .says(message)
+                .expected_if(expected),
+        );
     }
 
     /// The limits that the processors of the pipelines set. The budget is one for the process, so they have to agree; one
@@ -395,7 +409,9 @@ impl Planner<'_> {
             );
             let expected = Some(format!("the limits of line {}", first_place.line));
             let path = format!("processors::{id}");
-            self.report(code::CONFLICT, Severity::Error, *place, path, message, expected);
+            self.checks
+                .diagnostics
+                .push(Diagnostic::error(code::CONFLICT, *place).at(path).says(message).expected_if(expected));
         }
         Some(*first)
     }
@@ -414,7 +430,9 @@ impl Planner<'_> {
             let has_it = registry::find(abouts_of(declared.kind).into_iter(), &declared.id.component_type).is_some();
             if has_it && !document.uses(declared) && !document.overlays(declared) {
                 let message = format!("{} `{}` is declared but not used", declared.kind.name(), declared.id);
-                self.report(code::LINT, Severity::Warning, declared.place, path_of(declared), message, None);
+                self.checks
+                    .diagnostics
+                    .push(Diagnostic::warning(code::LINT, declared.place).at(path_of(declared)).says(message));
             }
         }
     }
@@ -424,27 +442,6 @@ impl Planner<'_> {
         let is_it = |known: &&Known| known.written == named.id || known.id == named.id;
         let known = self.known.iter().filter(|known| known.kind == Kind::Processor).find(is_it)?;
         self.plans.processors.get(&known.id).map(|plan| &**plan)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one private funnel for every field of a finding")]
-    fn report(
-        &self,
-        code: &'static str,
-        severity: Severity,
-        place: Place,
-        path: String,
-        message: String,
-        expected: Option<String>,
-    ) {
-        self.checks.diagnostics.push(Diagnostic {
-            code,
-            severity,
-            place: Some(place),
-            path,
-            message,
-            expected,
-            help: None,
-        });
     }
 }
 

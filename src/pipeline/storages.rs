@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::{Checks, ExtensionPlan};
 
@@ -18,14 +18,12 @@ pub fn check(running: &[ComponentId], plans: &BTreeMap<ComponentId, Box<dyn Exte
             [] => "an extension that keeps a log, under `service::extensions`; there is none".to_owned(),
             logs => format!("one of the extensions that keep a log: {}", logs.join(", ")),
         };
-        checks.diagnostics.push(Diagnostic {
-            code: code::UNDEFINED_COMPONENT,
-            severity: Severity::Error,
-            place: Some(*place),
-            path: path.clone(),
-            message: format!("`{id}` is no log on disk that runs"),
-            expected: Some(expected),
-            help: Some(format!("declare `{id}` under `extensions` and name it under `service::extensions`")),
-        });
+        checks.diagnostics.push(
+            Diagnostic::error(code::UNDEFINED_COMPONENT, *place)
+                .at(path.clone())
+                .says(format!("`{id}` is no log on disk that runs"))
+                .expected(expected)
+                .help(format!("declare `{id}` under `extensions` and name it under `service::extensions`")),
+        );
     }
 }

@@ -66,15 +66,12 @@ fn unprotected_pipelines(before: &ConfigDocument, after: &ConfigDocument) -> Vec
     for pipeline in &after.pipelines {
         let Some(was) = before.pipelines.iter().find(|was| was.name == pipeline.name) else { continue };
         let mut report = |named: &Named, list: &str, message: String| {
-            found.push(Diagnostic {
-                code: code::UNPROTECTED,
-                severity: Severity::Error,
-                place: Some(named.place),
-                path: format!("service::pipelines::{}::{list}", pipeline.name),
-                message,
-                expected: None,
-                help: Some("start with --unsupported=skip-all if that is meant".to_owned()),
-            });
+            found.push(
+                Diagnostic::error(code::UNPROTECTED, named.place)
+                    .at(format!("service::pipelines::{}::{list}", pipeline.name))
+                    .says(message)
+                    .help("start with --unsupported=skip-all if that is meant"),
+            );
         };
         let hides = |named: &&Named| HIDING.contains(&named.id.component_type.as_str());
         for gone in was.processors.iter().filter(hides).filter(|named| !pipeline.processors.contains(named)) {
@@ -264,13 +261,5 @@ fn path_of(declared: &Declared) -> String {
 }
 
 fn warn(diagnostics: &Diagnostics, place: Place, path: String, message: String) {
-    diagnostics.push(Diagnostic {
-        code: code::SKIPPED,
-        severity: Severity::Warning,
-        place: Some(place),
-        path,
-        message,
-        expected: None,
-        help: None,
-    });
+    diagnostics.push(Diagnostic::warning(code::SKIPPED, place).at(path).says(message));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::ProcessorPlan;
 use crate::pipeline::graph::PipelinePlan;
@@ -25,19 +25,11 @@ pub fn check(pipelines: &[PipelinePlan], processors: &Processors, diagnostics: &
             if memory >= wait {
                 continue;
             }
-            diagnostics.push(Diagnostic {
-                code: code::LINT,
-                severity: Severity::Warning,
-                place: Some(place),
-                path: format!("processors::{id}"),
-                message: format!(
+            diagnostics.push(Diagnostic::warning(code::LINT, place).at(format!("processors::{id}")).says(format!(
                     "what is deleted is forgotten after {memory:?}, and data stays in pipeline `{}` for up to {wait:?}: \
                      the last data of a pod may miss its container.id",
                     pipeline.name
-                ),
-                expected: None,
-                help: Some("leave the key out: the memory then outlasts the pipeline's longest wait".to_owned()),
-            });
+                )).help("leave the key out: the memory then outlasts the pipeline's longest wait"));
         }
     }
 }

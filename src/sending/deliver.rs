@@ -46,7 +46,7 @@ const SENDER_HOLD_MAX: Duration = Duration::from_secs(3);
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
 
 /// Brings payloads to their end: what [`Sending`](crate::sending::Sending) puts a queue in front of. Most exporters use
-/// [`ExporterDelivery`] over a [`Courier`]; one whose next hop answers for each document brings its own.
+/// [`ExporterDelivery`] over a [`RequestTransport`]; one whose next hop answers for each document brings its own.
 pub trait Deliver: Send + Sync + 'static {
     /// Ends with every item in the tally, or kept by whoever ends it later.
     fn deliver(&self, whole: Payload) -> Pin<Box<dyn Future<Output = Tally> + Send + '_>>;
@@ -80,7 +80,7 @@ pub trait Deliver: Send + Sync + 'static {
 }
 
 /// Sends one request, once. The part of an exporter that knows a protocol.
-pub trait Courier: Send + Sync + 'static {
+pub trait RequestTransport: Send + Sync + 'static {
     /// Ends by `deadline` at the latest.
     fn send<'a>(
         &'a self,
@@ -129,7 +129,7 @@ pub enum SendAnswer {
 
 /// What deliveries of one exporter share.
 pub struct ExporterDelivery {
-    pub courier: Box<dyn Courier>,
+    pub transport: Box<dyn RequestTransport>,
     /// `None` tries once.
     pub retry: Option<RetrySettings>,
     pub timeout: Duration,
@@ -156,7 +156,7 @@ pub struct ExporterDelivery {
 
 /// What a delivery is made of; see the fields of [`ExporterDelivery`].
 pub struct DeliveryParts {
-    pub courier: Box<dyn Courier>,
+    pub transport: Box<dyn RequestTransport>,
     pub retry: Option<RetrySettings>,
     pub timeout: Duration,
     pub request_bytes_max: u64,
@@ -173,7 +173,7 @@ pub struct DeliveryParts {
 impl ExporterDelivery {
     pub fn new(parts: DeliveryParts) -> ExporterDelivery {
         ExporterDelivery {
-            courier: parts.courier,
+            transport: parts.transport,
             retry: parts.retry,
             timeout: parts.timeout,
             gate: ClosingGate::default(),
@@ -232,7 +232,7 @@ impl ExporterDelivery {
             (first, Some(second)) => return work.extend([second, first]), // granted: one more of the halves under way
             (whole, None) => whole,
         };
-        let (limit, endpoint) = (self.request_bytes_max, self.courier.destination());
+        let (limit, endpoint) = (self.request_bytes_max, self.transport.destination());
         let message = format!("one message is larger than the {limit} bytes that may be sent to {endpoint}");
         tally.lose(payload.items, payload.share, ConsumeError::rejected(Reason::TOO_LARGE, message));
     }
@@ -372,16 +372,16 @@ impl ExporterDelivery {
         }
         let _room = tokio::select! {
             biased;
-            room = self.work.enter(self.courier.working_bytes(payload)) => room,
+            room = self.work.enter(self.transport.working_bytes(payload)) => room,
             () = self.gate.over() => return Err(RequestEnd::Over),
             () = payload.share.abandoned(), if !self.stored => return Err(RequestEnd::Abandoned),
         };
         let began = Instant::now();
         // Of what waits for a connection nothing is on the wire yet: it goes with its caller.
-        if self.sender_waits && !self.courier.is_ready(payload.signal) {
+        if self.sender_waits && !self.transport.is_ready(payload.signal) {
             tokio::select! {
                 biased;
-                () = self.courier.ready(payload.signal, began + self.timeout) => {}
+                () = self.transport.ready(payload.signal, began + self.timeout) => {}
                 () = self.gate.over() => return Err(RequestEnd::Over),
                 () = payload.share.abandoned() => return Err(RequestEnd::Abandoned),
             }
@@ -392,7 +392,7 @@ impl ExporterDelivery {
         let _wire = self.progress.attempt(began);
         tokio::select! {
             biased;
-            answer = self.courier.send(payload, began + self.timeout) => Ok(answer),
+            answer = self.transport.send(payload, began + self.timeout) => Ok(answer),
             () = self.gate.over() => Err(RequestEnd::Over),
         }
     }
@@ -427,7 +427,7 @@ impl ExporterDelivery {
         let Some(line) = self.condition.locked().works(Instant::now()) else { return };
         self.status.set(&self.path, State::Ok, "");
         if let ConditionLine::Recovered { after, failures } = line {
-            tracing::info!(exporter = %self.path, endpoint = self.courier.destination(), ?after, failures, "next hop is accepting data again");
+            tracing::info!(exporter = %self.path, endpoint = self.transport.destination(), ?after, failures, "next hop is accepting data again");
         }
     }
 
@@ -435,7 +435,7 @@ impl ExporterDelivery {
         if self.condition.locked().fails(trouble, Instant::now()).is_none() {
             return;
         }
-        let endpoint = self.courier.destination();
+        let endpoint = self.transport.destination();
         let Trouble { code, message, cure } = trouble;
         let cure = cure.as_deref().unwrap_or_default();
         self.status.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
@@ -446,7 +446,7 @@ impl ExporterDelivery {
         let items = tally.lost_for_good();
         let Some(error) = tally.error.as_ref().filter(|_| items > 0) else { return };
         let Some(unsaid) = self.condition.locked().drops(items, Instant::now()) else { return };
-        let endpoint = self.courier.destination();
+        let endpoint = self.transport.destination();
         tracing::warn!(exporter = %self.path, endpoint, items, %error, suppressed = unsaid, "items were not delivered");
     }
 }
@@ -457,7 +457,7 @@ impl Deliver for ExporterDelivery {
     }
 
     fn drain(&self, _: Instant) -> Task<'_, ()> {
-        self.courier.close()
+        self.transport.close()
     }
 
     fn progress(&self) -> &Progress {
@@ -473,7 +473,7 @@ impl Deliver for ExporterDelivery {
     }
 
     fn destination(&self) -> &str {
-        self.courier.destination()
+        self.transport.destination()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sending half of every exporter: queue, batching, consumers, retries, timeout, and the account of what became of items.
 //!
-//! An exporter brings a [`Courier`] that sends one request once; everything around it is here, so that exporters differ in
+//! An exporter brings a [`RequestTransport`] that sends one request once; everything around it is here, so that exporters differ in
 //! their protocol only. With a queue the sender hears success when the payload is queued in memory, or on disk where the
 //! queue has a `storage`; without one (or with `wait_for_result`) it hears the next hop's answer. Must not know any protocol.
 //!
@@ -40,9 +40,9 @@ use crate::core::stage::durable::DurableLog;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
 use crate::sending::config::{QueueSettings, SendingSettings};
-use crate::sending::deliver::{Courier, Deliver, DeliveryParts, ExporterDelivery};
+use crate::sending::deliver::{Deliver, DeliveryParts, ExporterDelivery, RequestTransport};
 use crate::sending::outcome::account::ExporterAccount;
-use crate::sending::outcome::custody::DeliveryGuard;
+use crate::sending::outcome::delivery_guard::DeliveryGuard;
 use crate::sending::queue::{Full, Queue, Waiter};
 use crate::sending::report::metrics::{ExporterMetrics, InFlight};
 
@@ -53,7 +53,7 @@ const UNQUEUED_GRACE: Duration = Duration::from_secs(3);
 /// After the drain deadline deliveries only have to notice it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// An exporter around a courier.
+/// An exporter around a transport.
 pub struct Sending {
     shared: Arc<Shared>,
     // Taken by drain; locked at start and drain only.
@@ -105,9 +105,9 @@ impl Lane {
 
 impl Sending {
     /// Builds without I/O.
-    pub fn new(cx: BuildContext, settings: SendingSettings, courier: Box<dyn Courier>) -> Sending {
+    pub fn new(cx: BuildContext, settings: SendingSettings, transport: Box<dyn RequestTransport>) -> Sending {
         let delivery = ExporterDelivery::new(DeliveryParts {
-            courier,
+            transport,
             retry: settings.retry,
             timeout: settings.timeout,
             request_bytes_max: settings.request_bytes_max,
@@ -169,16 +169,16 @@ impl Shared {
         let (signal, items) = (payload.signal, payload.items);
         let meters = self.account.meters.of(signal);
         let call = Call { shared: self, in_flight: Some(InFlight::new(&meters.in_flight)) };
-        let custody = DeliveryGuard::new(self, signal, items);
+        let guard = DeliveryGuard::new(self, signal, items);
         let mut tally = self.delivery.deliver(payload).await;
         if !tally.answered
             && let Some(error) = tally.error.take()
         {
-            custody.give_back(tally);
+            guard.give_back(tally);
             return Err(error);
         }
         let again = tally.again.clone();
-        custody.settle(tally);
+        guard.settle(tally);
         drop(call);
         again.map_or(Ok(()), Err)
     }

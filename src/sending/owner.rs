@@ -12,7 +12,7 @@ use crate::core::error::{ConsumeError, Reason};
 use crate::core::stage::tasks::Pulse;
 use crate::otlp::regroup::portion;
 use crate::sending::config::QueueSettings;
-use crate::sending::outcome::custody::DeliveryGuard;
+use crate::sending::outcome::delivery_guard::DeliveryGuard;
 use crate::sending::outcome::tally::Tally;
 use crate::sending::queue::{BatchRule, QueueEntry, Sizer, Taken, Waiter};
 use crate::sending::report::metrics::InFlight;
@@ -136,7 +136,7 @@ async fn deliver(shared: &Shared, settings: &QueueSettings, entries: Vec<QueueEn
     let (payloads, waiters): (Vec<Payload>, Vec<Option<Waiter>>) = entries.into_iter().map(QueueEntry::split).unzip();
     let Some(whole) = portion::join(payloads) else { return };
     let signal = whole.signal;
-    let custody = DeliveryGuard::new(shared, signal, items);
+    let guard = DeliveryGuard::new(shared, signal, items);
     let mut tally = Tally::default();
     for part in cut(whole, settings) {
         shared.account.meters.of(signal).batch_send_size.record(part.items);
@@ -146,8 +146,8 @@ async fn deliver(shared: &Shared, settings: &QueueSettings, entries: Vec<QueueEn
     let failed = tally.error.clone().filter(|_| !tally.answered && settings.wait_for_result);
     // The items have their end, or are the senders' again, before anybody is told.
     match failed {
-        Some(_) => custody.give_back(tally),
-        None => custody.settle(tally),
+        Some(_) => guard.give_back(tally),
+        None => guard.settle(tally),
     }
     let answer = failed.or(again).map_or(Ok(()), Err);
     waiters.into_iter().flatten().for_each(|waiter| drop(waiter.send(answer.clone())));
@@ -190,15 +190,15 @@ impl Shared {
             }
             self.account.meters.of(lane.signal).queue_size.set(0);
             for QueueEntry { payload, waiter, .. } in entries {
-                let custody = DeliveryGuard::new(self, lane.signal, payload.items);
+                let guard = DeliveryGuard::new(self, lane.signal, payload.items);
                 match waiter {
                     Some(waiter) => {
                         drop(payload);
-                        custody.give_back(Tally::default());
+                        guard.give_back(Tally::default());
                         let message = "the exporter stopped before it was sent";
                         drop(waiter.send(Err(ConsumeError::refused(Reason::SHUTDOWN, message))));
                     }
-                    None => custody.settle(self.delivery.end(payload)),
+                    None => guard.settle(self.delivery.end(payload)),
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Sending around a courier that does as it is told, on paused time: backoff, give-up, hopeless searches, panics.
+//! Sending around a transport that does as it is told, on paused time: backoff, give-up, hopeless searches, panics.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -39,7 +39,7 @@ struct Told {
     connects_in: Duration,
 }
 
-impl Courier for Told {
+impl RequestTransport for Told {
     fn send<'a>(&'a self, _: &'a Payload, deadline: Instant) -> Pin<Box<dyn Future<Output = SendAnswer> + Send + 'a>> {
         self.attempts.lock().unwrap().push(Instant::now());
         let mut acts = self.acts.lock().unwrap();
@@ -59,7 +59,7 @@ impl Courier for Told {
                     tokio::time::sleep(wait).await;
                     SendAnswer::Taken { rejected: 0, message: String::new() }
                 }
-                Act::Panic => panic!("a bug in the courier"),
+                Act::Panic => panic!("a bug in the transport"),
             }
         })
     }

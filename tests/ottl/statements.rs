@@ -403,7 +403,7 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"convert_sum_to_gauge()"#, 0, "`convert_sum_to_gauge` changes a metric"),
         (r#"copy_metric()"#, 0, "podgate does not have the function `copy_metric`"),
         (r#"set(attributes["a"], Map(body, (x) => x))"#, 31, "functions of functions"),
-        (r#"set(attributes["a"], "\d")"#, 22, "no escape of a string; a backslash is `\\\\`"),
+        (r#"set(attributes["a"], "\d")"#, 22, "not an escape of a string; a backslash is `\\\\`"),
         (r#"set(attributes["a"])"#, 0, "needs an argument `value`"),
         (r#"set("a", 1)"#, 4, "must be a path"),
         (r#"set(nosuch, 1)"#, 4, "no `nosuch` in a log"),

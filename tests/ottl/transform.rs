@@ -444,8 +444,8 @@ fn faults_of_the_configuration_come_all_at_once_with_their_places() {
     .err()
     .expect("refused");
     for expected in [
-        "trace_statements::0 no path tells what this is about",
-        "`log` is no part of traces",
+        "trace_statements::0 no path tells the context",
+        "`log` is not part of traces",
         "a value is missing at character",
         "`type` cannot be set",
         "no editor `nope`",

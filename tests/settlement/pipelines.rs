@@ -26,7 +26,7 @@ use podgate::processors::batch;
 use podgate::sending::Sending;
 use podgate::sending::backoff::RetrySettings;
 use podgate::sending::config::{QueueSettings, SendingSettings};
-use podgate::sending::deliver::{Courier, SendAnswer};
+use podgate::sending::deliver::{RequestTransport, SendAnswer};
 use podgate::sending::outcome::answer::AnswerFault;
 use podgate::sending::queue::{BatchRule, Sizer};
 use podgate::sending::report::condition::Trouble;
@@ -109,7 +109,7 @@ struct Hop {
     asked: Mutex<u64>,
 }
 
-impl Courier for Hop {
+impl RequestTransport for Hop {
     fn send<'a>(&'a self, payload: &'a Payload, _: Instant) -> Pin<Box<dyn Future<Output = SendAnswer> + Send + 'a>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;

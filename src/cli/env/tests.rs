@@ -134,7 +134,7 @@ fn a_patch_reaches_every_long_lived_container_of_every_workload() {
 #[test]
 fn what_has_no_containers_is_refused_with_a_sentence() {
     let refused = |text: &str| patch(&args(EndpointMode::Hostport), "x.yaml", text).expect_err("refused");
-    assert!(refused("receivers: {}\n").contains("no Kubernetes manifest"));
+    assert!(refused("receivers: {}\n").contains("not a Kubernetes manifest"));
     assert!(refused("apiVersion: v1\nkind: Service\nmetadata: {name: x}\n").contains("Deployment"));
 }
 

@@ -10,7 +10,7 @@ use crate::config::read::source;
 use crate::config::read::source::Sources;
 use crate::config::read::yaml;
 use crate::config::show::hidden::Brought;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
 use crate::core::node::{Entry, Node, Place, Value};
 
@@ -293,15 +293,7 @@ impl Expander<'_> {
     }
 
     fn report(&self, code: &'static str, place: Place, message: String, help: String) {
-        self.diagnostics.push(Diagnostic {
-            code,
-            severity: Severity::Error,
-            place: Some(place),
-            path: self.path(),
-            message,
-            expected: None,
-            help: Some(help),
-        });
+        self.diagnostics.push(Diagnostic::error(code, place).at(self.path()).says(message).help(help));
     }
 
     /// One warning per unset variable, one for all bare expressions.
@@ -322,15 +314,9 @@ impl Expander<'_> {
     }
 
     fn push_warning(&self, seen: &Seen, message: String, help: String) {
-        self.diagnostics.push(Diagnostic {
-            code: code::EXPANSION_WARNING,
-            severity: Severity::Warning,
-            place: Some(seen.place),
-            path: seen.path.clone(),
-            message,
-            expected: None,
-            help: Some(help),
-        });
+        self.diagnostics.push(
+            Diagnostic::warning(code::EXPANSION_WARNING, seen.place).at(seen.path.clone()).says(message).help(help),
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::Read as _;
 
 use crate::config::read::{manifest, merge, yaml};
 use crate::config::show::hidden::Hidden;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::limits::CONFIG_BYTES_MAX;
 use crate::core::node::{Entry, Node, Place, SourceId, Value};
 
@@ -275,13 +275,5 @@ fn length_of(text: &str) -> u32 {
 }
 
 fn report(diagnostics: &Diagnostics, code: &'static str, place: Option<Place>, message: &str, help: &str) {
-    diagnostics.push(Diagnostic {
-        code,
-        severity: Severity::Error,
-        place,
-        path: String::new(),
-        message: message.to_owned(),
-        expected: None,
-        help: Some(help.to_owned()),
-    });
+    diagnostics.push(Diagnostic::error(code, place).says(message.to_owned()).help(help.to_owned()));
 }

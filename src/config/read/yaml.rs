@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use crate::config::read::scalar;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
 use crate::core::node::{Entry, Node, Place, SourceId, Value};
 
@@ -32,15 +32,7 @@ impl YamlFault {
     }
 
     pub fn report(self, diagnostics: &Diagnostics) {
-        diagnostics.push(Diagnostic {
-            code: self.code,
-            severity: Severity::Error,
-            place: Some(self.place),
-            path: String::new(),
-            message: self.message,
-            expected: None,
-            help: self.help,
-        });
+        diagnostics.push(Diagnostic::error(self.code, self.place).says(self.message).help_if(self.help));
     }
 }
 
@@ -71,15 +63,11 @@ pub fn parse(text: &str, source: SourceId, diagnostics: &Diagnostics) -> Result<
 
 fn warn_of_more_documents(mut parser: Parser<'_, StrInput<'_>>, source: SourceId, diagnostics: &Diagnostics) {
     let Some(Ok((Event::DocumentStart(_), span))) = parser.next_event() else { return };
-    diagnostics.push(Diagnostic {
-        code: code::IGNORED_KEY,
-        severity: Severity::Warning,
-        place: Some(place_of(source, &span)),
-        path: String::new(),
-        message: "only the first YAML document is read; this one and all after it are ignored".to_owned(),
-        expected: None,
-        help: Some("give each document as a --config of its own: they are then joined".to_owned()),
-    });
+    diagnostics.push(
+        Diagnostic::warning(code::IGNORED_KEY, place_of(source, &span))
+            .says("only the first YAML document is read; this one and all after it are ignored")
+            .help("give each document as a --config of its own: they are then joined"),
+    );
 }
 
 /// What the parser says, and what usually causes it.
@@ -363,15 +351,13 @@ impl<'a> Builder<'a> {
             (_, Some(key)) => key.text.clone(),
             _ => key.text.clone(),
         });
-        self.diagnostics.push(Diagnostic {
-            code: code::DUPLICATE_KEY,
-            severity: Severity::Error,
-            place: Some(key.place),
-            path: above.collect::<Vec<_>>().join("::"),
-            message: format!("key `{}` is written twice in this map", key.text),
-            expected: Some(format!("first written in line {}, column {}", first.line, first.column)),
-            help: Some("remove one of them, or join their contents".to_owned()),
-        });
+        self.diagnostics.push(
+            Diagnostic::error(code::DUPLICATE_KEY, key.place)
+                .at(above.collect::<Vec<_>>().join("::"))
+                .says(format!("key `{}` is written twice in this map", key.text))
+                .expected(format!("first written in line {}, column {}", first.line, first.column))
+                .help("remove one of them, or join their contents"),
+        );
     }
 }
 

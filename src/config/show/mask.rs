@@ -177,7 +177,9 @@ impl Scanner {
                         at = value_at;
                         continue;
                     }
-                    at = self.scalar(line, at, true, here.unwrap_or(true) || key_is_secret, spans).max(at + 1);
+                    at = self
+                        .scalar(line, at, true, here.unwrap_or(true) || key_is_secret, spans)
+                        .max(at + letter.len_utf8());
                 }
             }
         }
@@ -297,6 +299,13 @@ mod tests {
 
     fn shown(text: &str) -> String {
         Masked::of(text).lines.join("\n")
+    }
+
+    #[test]
+    fn blanks_of_more_than_one_byte_within_brackets_are_passed_over() {
+        for text in ["readers: [\u{a0}", "a: {\u{3000}token: canary}", "a: [b\u{2003}, \u{a0}]"] {
+            assert!(!shown(text).contains("canary"), "{}", shown(text));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `otlp_grpc` and `otlp_http`: hand data on by OTLP, to a Collector, to APM Server, to anything that speaks it.
 //!
-//! Two factories over one courier, because only framing and paths differ. Queue, retries and accounts are `sending`'s;
+//! Two factories over one transport, because only framing and paths differ. Queue, retries and accounts are `sending`'s;
 //! sockets are the net layer's. Knows no pipeline and never looks into items.
 //!
 //! ```yaml
@@ -26,7 +26,7 @@ use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter,
 use crate::core::stage::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::probe::NextHop;
-use crate::exporters::otlp::transport::{ExportProtocol, OtlpCourier};
+use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};
 use crate::sending::Sending;
 
 pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
@@ -74,7 +74,7 @@ impl ExporterPlan for Plan {
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        let courier = OtlpCourier::new(self.protocol, self.settings.clone(), &cx.host.outside);
-        Arc::new(Sending::new(cx, self.settings.sending.clone(), Box::new(courier)))
+        let transport = OtlpTransport::new(self.protocol, self.settings.clone(), &cx.host.outside);
+        Arc::new(Sending::new(cx, self.settings.sending.clone(), Box::new(transport)))
     }
 }

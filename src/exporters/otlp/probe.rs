@@ -15,15 +15,15 @@ use crate::core::stage::component::Task;
 use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::time::UnixNanos;
 use crate::exporters::otlp::config::OtlpSettings;
-use crate::exporters::otlp::transport::{ExportProtocol, OtlpCourier};
-use crate::sending::deliver::{Courier, SendAnswer};
+use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};
+use crate::sending::deliver::{RequestTransport, SendAnswer};
 use crate::sending::report::condition::Trouble;
 
 /// Connection and answer together, for each signal.
 const WAIT: Duration = Duration::from_secs(8);
 
 pub struct NextHop {
-    courier: OtlpCourier,
+    transport: OtlpTransport,
     signals: Vec<Signal>,
 }
 
@@ -31,7 +31,7 @@ impl NextHop {
     /// Opens nothing yet.
     pub fn new(protocol: ExportProtocol, settings: &OtlpSettings, signals: &[Signal]) -> NextHop {
         let routed = signals.iter().copied().filter(|signal| settings.routes[signal.index()].is_some()).collect();
-        NextHop { courier: OtlpCourier::new(protocol, settings.clone(), &Outside::default()), signals: routed }
+        NextHop { transport: OtlpTransport::new(protocol, settings.clone(), &Outside::default()), signals: routed }
     }
 
     async fn run(&self) -> ProbeReport {
@@ -45,8 +45,8 @@ impl NextHop {
                 ticket: Ticket::free(),
                 share: Share::none(),
             };
-            let answer = self.courier.send(&payload, Instant::now() + WAIT).await;
-            let finding = judged(*signal, self.courier.destination(), &answer);
+            let answer = self.transport.send(&payload, Instant::now() + WAIT).await;
+            let finding = judged(*signal, self.transport.destination(), &answer);
             // What holds for all signals is said once.
             let same = |known: &&mut Finding| (known.health, &known.message) == (finding.health, &finding.message);
             match findings.iter_mut().find(same) {

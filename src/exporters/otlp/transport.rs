@@ -21,7 +21,7 @@ use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply};
 use crate::net::client::http::{HttpReply, HttpRequest};
 use crate::net::client::target::Scheme;
 use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
-use crate::sending::deliver::{Courier, SendAnswer};
+use crate::sending::deliver::{RequestTransport, SendAnswer};
 use crate::sending::outcome::answer::{AnswerClass, AnswerFault, of_grpc, of_http};
 use crate::sending::report::condition::Trouble;
 
@@ -40,7 +40,7 @@ pub enum ExportProtocol {
     Http,
 }
 
-pub struct OtlpCourier {
+pub struct OtlpTransport {
     protocol: ExportProtocol,
     settings: OtlpSettings,
     scene: ExporterFacts,
@@ -60,8 +60,8 @@ const METHODS: [&str; 4] = [
     "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
 ];
 
-impl OtlpCourier {
-    pub fn new(protocol: ExportProtocol, settings: OtlpSettings, outside: &Outside) -> OtlpCourier {
+impl OtlpTransport {
+    pub fn new(protocol: ExportProtocol, settings: OtlpSettings, outside: &Outside) -> OtlpTransport {
         let client = |settings| Client::within(outside.clone(), settings);
         let clients: Vec<Client> = settings.clients.iter().cloned().map(client).collect();
         let addresses: Vec<&str> = settings.clients.iter().map(|client| client.target.authority().as_str()).collect();
@@ -69,7 +69,7 @@ impl OtlpCourier {
         let compressions = [settings.compression, Compression::None];
         let methods = compressions
             .map(|compression| METHODS.map(|path| GrpcMethod::new(path, compression, settings.headers.clone())));
-        OtlpCourier {
+        OtlpTransport {
             protocol,
             scene,
             destination: addresses.join(", "),
@@ -256,7 +256,7 @@ fn classed(class: AnswerClass, after: Option<std::time::Duration>, trouble: Trou
     }
 }
 
-impl Courier for OtlpCourier {
+impl RequestTransport for OtlpTransport {
     fn send<'a>(
         &'a self,
         payload: &'a Payload,

@@ -90,7 +90,7 @@ async fn a_medium_that_hangs_stops_its_exporter_alone() {
     }
     assert!(first.await.unwrap_err().is_retryable() && behind.await.unwrap_err().is_retryable());
     let (degraded, why) = state(&host);
-    assert!(degraded == State::Degraded && why.contains("not come back for 5 s"), "{why}");
+    assert!(degraded == State::Degraded && why.contains("not returned for 5 s"), "{why}");
     assert!(host.tasks.slowest().is_some_and(|(_, age)| age <= Pulse::INTERVAL), "liveness is not the disk's");
     let at_once = futures_util::poll!(Box::pin(consume(&writer)));
     assert!(

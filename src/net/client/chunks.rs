@@ -30,14 +30,14 @@ impl Chunks {
         for part in parts {
             chunks.remaining += part.len();
             if part.len() < JOIN_BELOW && joined.len() + part.len() <= JOIN_MAX {
-                joined.extend_from_slice(&part); // granted: by the courier's working_bytes
+                joined.extend_from_slice(&part); // granted: by the transport's working_bytes
                 continue;
             }
             if !joined.is_empty() {
                 chunks.pieces.push_back(joined.split().freeze());
             }
             if part.len() < JOIN_BELOW {
-                joined.extend_from_slice(&part); // granted: by the courier's working_bytes
+                joined.extend_from_slice(&part); // granted: by the transport's working_bytes
             } else {
                 chunks.pieces.push_back(part);
             }

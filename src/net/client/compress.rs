@@ -75,7 +75,7 @@ impl Pieces {
     /// For what `size` bytes are compressed to.
     fn of(size: usize) -> Pieces {
         let length = (size / 4 + 64).min(PIECE_BYTES);
-        // granted: by the courier's `working_bytes`, as all that is compressed
+        // granted: by the transport's `working_bytes`, as all that is compressed
         Pieces { full: Vec::new(), open: Vec::with_capacity(length), length }
     }
 

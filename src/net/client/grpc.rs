@@ -140,7 +140,7 @@ impl Client {
             states_length: false,
         };
         let reply = self.exchange(&request, deadline).await?;
-        understand(reply, self.settings().response_bytes_max)
+        read_answer(reply, self.settings().response_bytes_max)
     }
 }
 
@@ -163,7 +163,7 @@ fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, CallFailure> {
     Ok(Chunks::new(std::iter::once(prefix.freeze()).chain(parts)))
 }
 
-fn understand(reply: Reply, limit: usize) -> GrpcAnswer {
+fn read_answer(reply: Reply, limit: usize) -> GrpcAnswer {
     // A call that fails at once has its status in the headers ("trailers-only").
     let status_in = if reply.trailers.contains_key(STATUS) { &reply.trailers } else { &reply.headers };
     let written = text(status_in, &STATUS);
@@ -274,7 +274,7 @@ mod tests {
             ("grpc-status-details-bin", "CA4SBG1vcmU"),
             ("grpc-retry-pushback-ms", "250"),
         ];
-        let understood = understand(reply(200, &headers, b""), 100).unwrap();
+        let understood = read_answer(reply(200, &headers, b""), 100).unwrap();
         assert_eq!((understood.code, understood.message.as_str()), (Code::UNAVAILABLE, "queue full%2"));
         assert_eq!(understood.details.as_deref(), Some(&b"\x08\x0e\x12\x04more"[..]));
         assert_eq!(understood.pushback, Some(Duration::from_millis(250)));
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_grpc_gets_the_code_of_its_http_status() {
         for (status, code) in [(404, 12), (401, 16), (403, 7), (503, 14), (500, 2), (200, 2)] {
-            let understood = understand(reply(status, &[], b"<html>"), 100).unwrap();
+            let understood = read_answer(reply(status, &[], b"<html>"), 100).unwrap();
             assert_eq!(understood.code, Code(code), "{status}");
             assert!(understood.message.contains(&status.to_string()));
         }
@@ -292,9 +292,9 @@ mod tests {
     #[test]
     fn a_message_that_is_not_framed_is_malformed_and_never_panics() {
         let ok = [("grpc-status", "0")];
-        assert_eq!(understand(reply(200, &ok, b"\0\0\0\0\x02ab"), 100).unwrap().body, "ab");
+        assert_eq!(read_answer(reply(200, &ok, b"\0\0\0\0\x02ab"), 100).unwrap().body, "ab");
         for body in [&b"\0\0\0"[..], b"\0\0\0\0\x03ab", b"\x07\0\0\0\0", b"\x01\0\0\0\x02ab", b"\0\xff\xff\xff\xff"] {
-            assert!(understand(reply(200, &ok, body), 100).is_err(), "{body:?}");
+            assert!(read_answer(reply(200, &ok, body), 100).is_err(), "{body:?}");
         }
     }
 

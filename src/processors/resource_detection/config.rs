@@ -7,7 +7,7 @@ use super::cloud::{Cloud, CloudMetadata};
 use super::detector::{Detector, DetectorKind};
 use super::{cloud, env, k8s_api, system};
 use crate::config::check::{Section, nearest, text_of};
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
 use crate::core::stage::factory::CheckContext;
 use crate::kube::client::Credentials;
@@ -114,11 +114,9 @@ impl Reader<'_> {
     fn name(&self, at: usize, item: &Node) -> Option<&'static str> {
         let written = text_of(item).unwrap_or_default();
         let written = written.trim();
-        let report = |code, message: String, expected: Option<String>, help: Option<String>| {
-            let path = format!("{}::{at}", self.section.child_path("detectors"));
-            let (severity, place) = (Severity::Error, Some(item.place));
-            self.cx.checks.diagnostics.push(Diagnostic { code, severity, place, path, message, expected, help });
-        };
+        let fault =
+            |code| Diagnostic::error(code, item.place).at(format!("{}::{at}", self.section.child_path("detectors")));
+        let diagnostics = &self.cx.checks.diagnostics;
         if let Some(known) = KNOWN.into_iter().find(|known| *known == written) {
             return Some(known);
         }
@@ -129,11 +127,13 @@ impl Reader<'_> {
         }
         let has = format!("podgate has {}", KNOWN.join(", "));
         if FOREIGN.contains(&written) {
-            let help = "remove it, or start with --unsupported=skip and read what is lost".to_owned();
-            report(code::NOT_YET, format!("the detector `{written}` is not supported yet"), Some(has), Some(help));
+            let message = format!("the detector `{written}` is not supported yet");
+            let help = "remove it, or start with --unsupported=skip and read what is lost";
+            diagnostics.push(fault(code::NOT_YET).says(message).expected(has).help(help));
         } else {
             let meant = nearest(written, KNOWN.into_iter()).map(|near| format!("did you mean `{near}`?"));
-            report(code::INVALID_VALUE, format!("there is no detector {written:?}"), meant.or(Some(has)), None);
+            let message = format!("there is no detector {written:?}");
+            diagnostics.push(fault(code::INVALID_VALUE).says(message).expected(meant.unwrap_or(has)));
         }
         None
     }

@@ -272,15 +272,12 @@ fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy
         let path = format!("{path}::{place}");
         let Some((name, rule)) = policies::check(item, path.clone(), cx, 0) else { continue };
         if !names.insert(name.clone()) {
-            cx.diagnostics.push(Diagnostic {
-                code: code::CONFLICT,
-                severity: Severity::Error,
-                place: Some(item.get("name").map_or(item.place, |name| name.place)),
-                path: format!("{path}::name"),
-                message: format!("two policies are named {name:?}"),
-                expected: Some("a name of its own".to_owned()),
-                help: None,
-            });
+            cx.diagnostics.push(
+                Diagnostic::error(code::CONFLICT, item.get("name").map_or(item.place, |name| name.place))
+                    .at(format!("{path}::name"))
+                    .says(format!("two policies are named {name:?}"))
+                    .expected("a name of its own"),
+            );
         }
         let role = if matches!(rule, PolicyRule::Drop(_)) { PolicyRole::Drop } else { PolicyRole::Voter };
         checked.push(Policy { name, place: place as u16, role, rule });
@@ -325,14 +322,11 @@ fn check_strategy(section: &Section<'_>, cx: &CheckContext<'_>, strategy: Strate
         } else {
             continue;
         };
-        cx.checks.diagnostics.push(Diagnostic {
-            code: code::CONFLICT,
-            severity: Severity::Error,
-            place: place.map(|node| node.place),
-            path,
-            message: message.to_owned(),
-            expected: None,
-            help: Some(help.to_owned()),
-        });
+        cx.checks.diagnostics.push(
+            Diagnostic::error(code::CONFLICT, place.map(|node| node.place))
+                .at(path)
+                .says(message.to_owned())
+                .help(help.to_owned()),
+        );
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::config::check::Section;
 use crate::core::data::binding::INSTANCE_ATTRIBUTES;
-use crate::core::diagnostic::{Diagnostic, Diagnostics, Severity, code};
+use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::node::{Node, Place, Value};
 
 /// True when a policy asks for an instance attribute; each one that does is warned of once.
@@ -14,19 +14,11 @@ pub fn lint(section: &Section<'_>, diagnostics: &Diagnostics) -> bool {
     for (at, policy) in policies.iter().enumerate() {
         let Some((name, place)) = asked(policy) else { continue };
         found = true;
-        diagnostics.push(Diagnostic {
-            code: code::LINT,
-            severity: Severity::Warning,
-            place: Some(place),
-            path: format!("{}::{at}", section.child_path("policies")),
-            message: format!("`{name}` belongs to one run of a container and is not known yet when its first data comes"),
-            expected: None,
-            help: Some(
+        diagnostics.push(Diagnostic::warning(code::LINT, place).at(format!("{}::{at}", section.child_path("policies"))).says(format!("`{name}` belongs to one run of a container and is not known yet when its first data comes")).help(
                 "k8s_attributes in front of this sampler now finds the run at arrival, and data of a run that is not \
                  published yet waits up to its `hold`; without this policy it is found at the decision and nothing waits"
                     .to_owned(),
-            ),
-        });
+            ));
     }
     found
 }

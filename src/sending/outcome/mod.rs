@@ -2,7 +2,7 @@
 
 pub mod account;
 pub mod answer;
-pub mod custody;
+pub mod delivery_guard;
 pub mod end;
 pub mod message_owners;
 pub mod tally;

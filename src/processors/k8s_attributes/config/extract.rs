@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use crate::config::check::{Section, nearest};
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
 
 /// What is written.
@@ -256,15 +256,12 @@ fn unknown_field(section: &Section<'_>, item: &Node, path: String, name: &str) {
             format!("expected one of {}", names.join(", "))
         }
     };
-    section.diagnostics().push(Diagnostic {
-        code: code::INVALID_VALUE,
-        severity: Severity::Error,
-        place: Some(item.place),
-        path,
-        message: format!("{name:?} is not a metadata attribute"),
-        expected: Some(expected),
-        help: None,
-    });
+    section.diagnostics().push(
+        Diagnostic::error(code::INVALID_VALUE, item.place)
+            .at(path)
+            .says(format!("{name:?} is not a metadata attribute"))
+            .expected(expected),
+    );
 }
 
 /// `what`: label or annotation.

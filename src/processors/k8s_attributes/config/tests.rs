@@ -23,7 +23,7 @@ fn every_fault_is_reported_at_its_place() {
             "`name`",
         ),
         ("{pod_association: [{sources: []}]}", "pod_association::0::sources", "`sources` is required"),
-        ("{pod_association: [{from: connection}]}", "pod_association::0::from", "stand in a list"),
+        ("{pod_association: [{from: connection}]}", "pod_association::0::from", "are a list"),
         (
             "{pod_association: [{sources: [{from: connection}, {from: connection}, {from: connection}, \
              {from: connection}, {from: connection}]}]}",
