@@ -69,7 +69,7 @@ fn podgate_alone_runs_what_the_environment_names_and_explains_itself_otherwise()
     assert!(text(&alone.stderr).contains("PODGATE_CONFIG for --config"), "{}", text(&alone.stderr));
     let mut program = Command::new(env!("CARGO_BIN_EXE_podgate"));
     program.env("PODGATE_CONFIG", format!("yaml:{MINIMAL}")).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut running = Running(program.spawn().expect("the binary runs"));
+    let mut running = Running::of(program.spawn().expect("the binary runs"));
     running.wait_for("everything is ready");
 }
 

@@ -334,7 +334,7 @@ fn a_condition_that_is_left_out_takes_its_statements_with_it() {
     let path = write(&folder, &yaml);
     let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
     let child = command.args(["--config", &path, "--unsupported=skip"]).stderr(Stdio::piped()).spawn();
-    let mut running = Running(child.expect("the binary runs"));
+    let mut running = Running::of(child.expect("the binary runs"));
     running.wait_for("everything is ready");
     let answer = ask(http, "POST", "/v1/traces", &one_span("original"));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -94,7 +94,7 @@ impl Gateway {
         let mut program = Command::new(env!("CARGO_BIN_EXE_podgate"));
         program.args(command.split(' ')).args(elsewhere(http, admin)).current_dir(root());
         let child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
-        let mut running = Running(child);
+        let mut running = Running::of(child);
         running.wait_for("everything is ready");
         let answer = ask(http, "POST", "/v1/traces", &one_span("GET /"));
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -114,7 +114,7 @@ fn run(command: &str) -> String {
 fn run_demo(command: &str) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_podgate"));
     program.args(command.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running(program.spawn().expect("the binary runs"));
+    let mut running = Running::of(program.spawn().expect("the binary runs"));
     let mut lines = BufReader::new(running.0.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let mut until = |word: &str| assert!(lines.any(|line| line.contains(word)), "no {word:?}");
     until("container.id  podgate: ");

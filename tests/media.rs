@@ -64,7 +64,7 @@ fn a_full_file_leaves_whole_lines_a_status_and_a_cure_and_is_written_again_when_
     let script = "trap '' XFSZ; ulimit -S -f 10; exec \"$0\" --config \"$1\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_podgate")]).arg(&path);
-    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a shell"));
+    let mut running = Running::of(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a shell"));
     running.wait_for("everything is ready");
     let mut taken = 0;
     while send(&ports) == "200" {

@@ -17,7 +17,6 @@ use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::lock::Locked;
 use crate::core::report::stats::Counter;
-use crate::core::report::status::{State, StatusBoard};
 use crate::core::stage::component::Task;
 use crate::core::stage::host::Host;
 use crate::otlp::envelope::encoded_len;
@@ -31,7 +30,8 @@ use crate::sending::outcome::end::{RequestEnd, finish, take};
 use crate::sending::outcome::message_owners::Owners;
 use crate::sending::outcome::tally::Tally;
 use crate::sending::progress::Progress;
-use crate::sending::report::condition::{ConditionLine, HopCondition, Trouble};
+use crate::sending::report::condition::Trouble;
+use crate::sending::report::log::HopLog;
 use crate::sending::send_memory::Workroom;
 
 /// Attempts of one payload that only a peer's known habit justifies.
@@ -127,69 +127,53 @@ pub enum SendAnswer {
     },
 }
 
-/// What deliveries of one exporter share.
-pub struct ExporterDelivery {
+/// How one exporter's attempts are made.
+pub struct AttemptSettings {
     pub transport: Box<dyn RequestTransport>,
     /// `None` tries once.
     pub retry: Option<RetrySettings>,
+    /// Of one attempt.
     pub timeout: Duration,
-    pub gate: ClosingGate,
-    pub path: String,
-    pub status: Arc<StatusBoard>,
-    pub off_spec_retries: Arc<Counter>,
-    sender_waits: bool,
-    stored: bool,
-    work: Workroom,
     /// The largest request we may send at all.
-    request_bytes_max: u64,
+    pub request_bytes_max: u64,
+    pub off_spec_retries: Arc<Counter>,
+    /// Whoever sent the payload waits for its end: there is no queue.
+    pub sender_waits: bool,
+    /// A queue has answered for the payload: whether its sender still waits means nothing any more.
+    pub stored: bool,
+}
+
+/// What deliveries of one exporter share.
+pub struct ExporterDelivery {
+    settings: AttemptSettings,
+    gate: ClosingGate,
+    work: Workroom,
     /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
     /// cut is still tried.
     cut_above: AtomicU64,
     progress: Progress,
     // All are locked for a few instructions and never across an await.
-    condition: Mutex<HopCondition>,
+    log: HopLog,
     allowance: Mutex<SearchAllowance>,
     hold: Mutex<Option<Instant>>,
     /// A search that found every message at fault: until then another one is not worth its requests.
     hopeless_until: Mutex<Option<Instant>>,
 }
 
-/// What a delivery is made of; see the fields of [`ExporterDelivery`].
-pub struct DeliveryParts {
-    pub transport: Box<dyn RequestTransport>,
-    pub retry: Option<RetrySettings>,
-    pub timeout: Duration,
-    pub request_bytes_max: u64,
-    pub path: String,
-    pub status: Arc<StatusBoard>,
-    pub off_spec_retries: Arc<Counter>,
-    /// Whoever sent the payload waits for its end: there is no queue.
-    pub sender_waits: bool,
-    /// A queue has answered for the payload: whether its sender still waits means nothing any more.
-    pub stored: bool,
-    pub budget: Arc<Budget>,
-}
-
 impl ExporterDelivery {
-    pub fn new(parts: DeliveryParts) -> ExporterDelivery {
+    /// `log` tells of the next hop; what attempts need beside the payload comes out of `budget`.
+    pub fn new(settings: AttemptSettings, log: HopLog, budget: Arc<Budget>) -> ExporterDelivery {
+        let request_bytes_max = settings.request_bytes_max.min(REQUEST_BYTES_MAX);
         ExporterDelivery {
-            transport: parts.transport,
-            retry: parts.retry,
-            timeout: parts.timeout,
             gate: ClosingGate::default(),
-            path: parts.path,
-            status: parts.status,
-            off_spec_retries: parts.off_spec_retries,
-            sender_waits: parts.sender_waits,
-            stored: parts.stored,
-            work: Workroom::new(parts.budget),
-            request_bytes_max: parts.request_bytes_max.min(REQUEST_BYTES_MAX),
+            work: Workroom::new(budget),
             cut_above: AtomicU64::new(u64::MAX),
-            progress: Progress::new(parts.timeout),
-            condition: Mutex::default(),
+            progress: Progress::new(settings.timeout),
+            log,
             allowance: Mutex::new(SearchAllowance::new(Instant::now())),
             hold: Mutex::default(),
             hopeless_until: Mutex::default(),
+            settings: AttemptSettings { request_bytes_max, ..settings },
         }
     }
 
@@ -206,7 +190,7 @@ impl ExporterDelivery {
         while let Some(mut payload) = work.pop() {
             let bytes = encoded_len(&payload.envelope) as u64;
             let worth_cutting = bytes > self.cut_above.load(Ordering::Relaxed) && can_be_cut(&payload);
-            if worth_cutting || bytes > self.request_bytes_max {
+            if worth_cutting || bytes > self.settings.request_bytes_max {
                 self.smaller(payload, &mut work, &mut tally);
                 continue;
             }
@@ -232,7 +216,7 @@ impl ExporterDelivery {
             (first, Some(second)) => return work.extend([second, first]), // granted: one more of the halves under way
             (whole, None) => whole,
         };
-        let (limit, endpoint) = (self.request_bytes_max, self.transport.destination());
+        let (limit, endpoint) = (self.settings.request_bytes_max, self.settings.transport.destination());
         let message = format!("one message is larger than the {limit} bytes that may be sent to {endpoint}");
         tally.lose(payload.items, payload.share, ConsumeError::rejected(Reason::TOO_LARGE, message));
     }
@@ -314,11 +298,11 @@ impl ExporterDelivery {
 
     /// The attempts of one request.
     async fn send_until_final(&self, payload: &Payload, started: Instant) -> RequestEnd {
-        let mut backoff = self.retry.map(|retry| RetryBackoff::new(retry, started));
+        let mut backoff = self.settings.retry.map(|retry| RetryBackoff::new(retry, started));
         let mut off_spec_attempts = 0;
         loop {
             let held = self.held_for();
-            if self.sender_waits && held > SENDER_HOLD_MAX {
+            if self.settings.sender_waits && held > SENDER_HOLD_MAX {
                 return RequestEnd::GaveUp { reason: Reason::UNAVAILABLE, after: Some(held), trouble: throttled(held) };
             }
             if !held.is_zero()
@@ -350,9 +334,9 @@ impl ExporterDelivery {
                 if off_spec_attempts >= OFF_SPEC_ATTEMPTS_MAX {
                     return RequestEnd::Never { fault: AnswerFault::Request, trouble };
                 }
-                self.off_spec_retries.add(1);
+                self.settings.off_spec_retries.add(1);
             }
-            let too_long = self.sender_waits && after.is_some_and(|after| after > SENDER_HOLD_MAX);
+            let too_long = self.settings.sender_waits && after.is_some_and(|after| after > SENDER_HOLD_MAX);
             let Some(backoff) = backoff.as_mut().filter(|_| !too_long) else {
                 return RequestEnd::GaveUp { reason: Reason::UNAVAILABLE, after, trouble };
             };
@@ -367,21 +351,21 @@ impl ExporterDelivery {
 
     /// Sends once, for somebody who still waits; what is on the wire runs to its end.
     async fn attempt(&self, payload: &Payload) -> Result<SendAnswer, RequestEnd> {
-        if !self.stored && payload.share.is_abandoned() {
+        if !self.settings.stored && payload.share.is_abandoned() {
             return Err(RequestEnd::Abandoned);
         }
         let _room = tokio::select! {
             biased;
-            room = self.work.enter(self.transport.working_bytes(payload)) => room,
+            room = self.work.enter(self.settings.transport.working_bytes(payload)) => room,
             () = self.gate.over() => return Err(RequestEnd::Over),
-            () = payload.share.abandoned(), if !self.stored => return Err(RequestEnd::Abandoned),
+            () = payload.share.abandoned(), if !self.settings.stored => return Err(RequestEnd::Abandoned),
         };
         let began = Instant::now();
         // Of what waits for a connection nothing is on the wire yet: it goes with its caller.
-        if self.sender_waits && !self.transport.is_ready(payload.signal) {
+        if self.settings.sender_waits && !self.settings.transport.is_ready(payload.signal) {
             tokio::select! {
                 biased;
-                () = self.transport.ready(payload.signal, began + self.timeout) => {}
+                () = self.settings.transport.ready(payload.signal, began + self.settings.timeout) => {}
                 () = self.gate.over() => return Err(RequestEnd::Over),
                 () = payload.share.abandoned() => return Err(RequestEnd::Abandoned),
             }
@@ -392,7 +376,7 @@ impl ExporterDelivery {
         let _wire = self.progress.attempt(began);
         tokio::select! {
             biased;
-            answer = self.transport.send(payload, began + self.timeout) => Ok(answer),
+            answer = self.settings.transport.send(payload, began + self.settings.timeout) => Ok(answer),
             () = self.gate.over() => Err(RequestEnd::Over),
         }
     }
@@ -402,7 +386,7 @@ impl ExporterDelivery {
         tokio::select! {
             biased;
             paused = self.gate.pause(wait) => paused.map_err(|Over| RequestEnd::Over),
-            () = share.abandoned(), if !self.stored => Err(RequestEnd::Abandoned),
+            () = share.abandoned(), if !self.settings.stored => Err(RequestEnd::Abandoned),
         }
     }
 
@@ -424,30 +408,19 @@ impl ExporterDelivery {
     fn say_works(&self) {
         self.progress.took();
         *self.hopeless_until.locked() = None;
-        let Some(line) = self.condition.locked().works(Instant::now()) else { return };
-        self.status.set(&self.path, State::Ok, "");
-        if let ConditionLine::Recovered { after, failures } = line {
-            tracing::info!(exporter = %self.path, endpoint = self.transport.destination(), ?after, failures, "next hop is accepting data again");
-        }
+        self.log.works(self.settings.transport.destination());
     }
 
     fn say_fails(&self, trouble: &Trouble) {
-        if self.condition.locked().fails(trouble, Instant::now()).is_none() {
-            return;
-        }
-        let endpoint = self.transport.destination();
-        let Trouble { code, message, cure } = trouble;
-        let cure = cure.as_deref().unwrap_or_default();
-        self.status.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
-        tracing::warn!(exporter = %self.path, endpoint, code, cause = message, cure, "next hop is not accepting data");
+        self.log.fails(self.settings.transport.destination(), trouble);
     }
 
     fn say_losses(&self, tally: &Tally) {
         let items = tally.lost_for_good();
         let Some(error) = tally.error.as_ref().filter(|_| items > 0) else { return };
-        let Some(unsaid) = self.condition.locked().drops(items, Instant::now()) else { return };
-        let endpoint = self.transport.destination();
-        tracing::warn!(exporter = %self.path, endpoint, items, %error, suppressed = unsaid, "items were not delivered");
+        let Some(unsaid) = self.log.unsaid_drops(items) else { return };
+        let endpoint = self.settings.transport.destination();
+        tracing::warn!(exporter = %self.log.path, endpoint, items, %error, suppressed = unsaid, "items were not delivered");
     }
 }
 
@@ -457,7 +430,7 @@ impl Deliver for ExporterDelivery {
     }
 
     fn drain(&self, _: Instant) -> Task<'_, ()> {
-        self.transport.close()
+        self.settings.transport.close()
     }
 
     fn progress(&self) -> &Progress {
@@ -469,11 +442,11 @@ impl Deliver for ExporterDelivery {
     }
 
     fn path(&self) -> &str {
-        &self.path
+        &self.log.path
     }
 
     fn destination(&self) -> &str {
-        self.transport.destination()
+        self.settings.transport.destination()
     }
 }
 

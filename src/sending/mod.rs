@@ -40,10 +40,11 @@ use crate::core::stage::durable::DurableLog;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
 use crate::sending::config::{QueueSettings, SendingSettings};
-use crate::sending::deliver::{Deliver, DeliveryParts, ExporterDelivery, RequestTransport};
+use crate::sending::deliver::{AttemptSettings, Deliver, ExporterDelivery, RequestTransport};
 use crate::sending::outcome::account::ExporterAccount;
 use crate::sending::outcome::delivery_guard::DeliveryGuard;
 use crate::sending::queue::{Full, Queue, Waiter};
+use crate::sending::report::log::HopLog;
 use crate::sending::report::metrics::{ExporterMetrics, InFlight};
 
 /// With `block_on_overflow` a sender waits this long for room; most give up on us after ten seconds.
@@ -106,18 +107,17 @@ impl Lane {
 impl Sending {
     /// Builds without I/O.
     pub fn new(cx: BuildContext, settings: SendingSettings, transport: Box<dyn RequestTransport>) -> Sending {
-        let delivery = ExporterDelivery::new(DeliveryParts {
+        let log = HopLog::new(cx.path, "next hop", cx.host.status.clone());
+        let attempts = AttemptSettings {
             transport,
             retry: settings.retry,
             timeout: settings.timeout,
             request_bytes_max: settings.request_bytes_max,
-            path: cx.path,
-            status: cx.host.status.clone(),
             off_spec_retries: report::metrics::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
             sender_waits: settings.queue.is_none(),
             stored: settings.queue.as_ref().is_some_and(|queue| !queue.wait_for_result),
-            budget: cx.host.budget.clone(),
-        });
+        };
+        let delivery = ExporterDelivery::new(attempts, log, cx.host.budget.clone());
         Sending::over(&cx.id, cx.host, settings.queue, Box::new(delivery))
     }
 

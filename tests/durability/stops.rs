@@ -41,7 +41,7 @@ fn what_a_stop_leaves_is_held_on_disk_and_delivered_by_the_next_start() {
     let other = config.replace("otlp_grpc", "otlp_grpc/other");
     let mut gateway = Running::start(&other);
     let log = gateway.wait_for("everything is ready");
-    const STRANGER: &str = "of a taker that this configuration lacks";
+    const STRANGER: &str = "of a component that this configuration lacks";
     let log = if log.contains(STRANGER) { log } else { gateway.wait_for(STRANGER) };
     assert!(log.contains("taker=\"exporters::otlp_grpc\"") || log.contains("taker=exporters::otlp_grpc"), "{log}");
     ended(gateway);

@@ -197,7 +197,7 @@ async fn a_renewed_pair_is_taken_and_one_that_does_not_belong_together_is_not() 
     put("second-server.pem", &certificate);
     eventually(|| running.counter_with("podgate_tls_certificate_renewals", "unusable") == 2).await;
     assert_eq!(status().state, State::Degraded);
-    assert!(status().message.contains("belong together"), "{:?}", status());
+    assert!(status().message.contains("do not match"), "{:?}", status());
     assert_eq!(ANY.post(running.http(), 1).await.unwrap(), OK);
     put("second-server.key", &key);
     eventually(|| running.counter_with("podgate_tls_certificate_renewals", "renewed") == 2).await;

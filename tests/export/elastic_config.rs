@@ -49,7 +49,7 @@ fn retired_keys_are_warned_about_with_what_to_do() {
         ("num_workers: 4", "num_consumers"),
         ("flush: {bytes: 5000000}", "sending_queue"),
         ("logs_dynamic_index: {enabled: true}", "routing follows attributes"),
-        ("mapping: {dedup: true}", "unique always"),
+        ("mapping: {dedup: true}", "always made unique"),
         ("retry: {max_requests: 3}", "first attempt"),
         ("user: a, password: b, api_key: c", "API key is sent"),
         ("telemetry: {log_request_body: true}", "level debug"),

@@ -45,7 +45,7 @@ async fn every_fault_is_an_error_that_names_its_key() {
         (
             "otlp_grpc",
             "{endpoint: 'a:1', sending_queue: {storage: file_storage, wait_for_result: true}}",
-            "with `wait_for_result` it is told after delivery",
+            "with `wait_for_result` the acknowledgement comes after delivery",
         ),
         ("otlp_grpc", "{endpoint: 'a:1', sending_queue: {num_consumers: 0}}", "num_consumers"),
         (

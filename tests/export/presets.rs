@@ -84,8 +84,8 @@ async fn what_a_target_cannot_take_is_an_error_with_its_place() {
             "{endpoint: 'https://a', headers: {Authorization: 'Bearer x'}, podgate: {target: managed_otlp}}",
             "E0203 exporters::otlp_http::headers",
         ),
-        ("otlp_grpc", "{endpoint: 'a:9200', podgate: {target: elasticsearch}}", "by HTTP alone"),
-        ("otlp_http", "{endpoint: 'https://es:9200', podgate: {target: elasticsearch}}", "below /_otlp alone"),
+        ("otlp_grpc", "{endpoint: 'a:9200', podgate: {target: elasticsearch}}", "by HTTP only"),
+        ("otlp_http", "{endpoint: 'https://es:9200', podgate: {target: elasticsearch}}", "below /_otlp only"),
         (
             "otlp_http",
             "{endpoint: 'https://es:9200/_otlp', compression: zstd, podgate: {target: elasticsearch}}",

@@ -1,8 +1,9 @@
 //! The binary as a process: started from a file of YAML, spoken to by signals and by HTTP, read by its log.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,8 +12,11 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Ends the process whatever the test does.
-pub struct Running(pub Child);
+/// The longest wait for a line or for an end: a test that waits in vain fails with what came, and does not hang.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// Ends the process whatever the test does. Its log is read all the time, so that it never waits for its reader.
+pub struct Running(pub Child, Receiver<Vec<u8>>);
 
 impl Running {
     pub fn start(config: &str) -> Running {
@@ -20,21 +24,39 @@ impl Running {
     }
 
     pub fn start_with(config: &str, environment: &[(&str, &str)], stdout: Stdio) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+        // `PODGATE_BIN`: another build, for the long forms.
+        let built = env!("CARGO_BIN_EXE_podgate");
+        let mut command = Command::new(std::env::var("PODGATE_BIN").unwrap_or_else(|_| built.to_owned()));
         command.args(["--config", config]).envs(environment.iter().copied());
-        Running(command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("the binary runs"))
+        Running::of(command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("the binary runs"))
     }
 
-    /// Reads the log until a line holds `word`; panics with what came instead.
+    /// A process that was started with its log piped.
+    pub fn of(mut child: Child) -> Running {
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let (lines, read) = channel();
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            while log.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if lines.send(std::mem::take(&mut line)).is_err() {
+                    return;
+                }
+            }
+        });
+        Running(child, read)
+    }
+
+    /// Reads the log until a line holds `word`, two minutes at most; panics with what came instead.
     pub fn wait_for(&mut self, word: &str) -> String {
-        let log = self.0.stderr.as_mut().expect("piped");
-        let mut seen = Vec::new();
-        let mut byte = [0u8];
-        while !text(&seen).contains(word) || byte != *b"\n" {
-            assert_eq!(log.read(&mut byte).unwrap_or(0), 1, "ended without {word:?}:\n{}", text(&seen));
-            seen.push(byte[0]);
+        let (until, mut seen) = (Instant::now() + WAIT_MAX, String::new());
+        while !seen.contains(word) {
+            match self.1.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => seen.push_str(&text(&line)),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended without {word:?}:\n{seen}"),
+                Err(RecvTimeoutError::Timeout) => panic!("no {word:?} within {WAIT_MAX:?}:\n{seen}"),
+            }
         }
-        text(&seen)
+        seen
     }
 
     pub fn signal(&self, name: &str) {
@@ -49,13 +71,13 @@ impl Running {
             assert!(Instant::now() < until, "still running after {within:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.end()
+        let log = self.1.iter().map(|line| text(&line)).collect();
+        (self.0.wait().expect("ends").code(), log)
     }
 
-    pub fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        let _ = self.0.stderr.take().expect("piped").read_to_string(&mut log);
-        (self.0.wait().expect("ends").code(), log)
+    /// The same, within two minutes.
+    pub fn end(self) -> (Option<i32>, String) {
+        self.end_within(WAIT_MAX)
     }
 }
 

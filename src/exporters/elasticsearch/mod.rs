@@ -25,8 +25,10 @@ use crate::core::stage::factory::{About, BuildContext, DataEnd, Exporter, Export
 use crate::core::stage::probe::Probe;
 use crate::core::stage::replay::Replay;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
+use crate::exporters::elasticsearch::delivery::Bulks;
+use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;
 use crate::exporters::elasticsearch::delivery::dead_letter::replay::DeadLetters;
-use crate::exporters::elasticsearch::delivery::{Bulks, DeliverySettings, bulk_sender};
+use crate::exporters::elasticsearch::delivery::settings::DeliverySettings;
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::sending::Sending;
 
@@ -61,7 +63,7 @@ impl ExporterPlan for Plan {
     }
 
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {
-        let sender = bulk_sender(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
+        let sender = BulkSender::new(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
         Some(Box::new(DeadLetters { sender }))
     }
 }

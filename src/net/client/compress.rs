@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::core::offload::Aside;
 use crate::net::client::failure::CallFailure;
+use crate::net::compression::pack::{Pieces, QUICK};
 
 /// How many bytes of protobuf are read while one is compressed, roughly.
 const EFFORT: u64 = 4;
@@ -41,65 +42,16 @@ impl Compression {
 
     /// The same at once.
     pub fn apply(self, parts: Vec<Bytes>) -> io::Result<Vec<Bytes>> {
-        let size: usize = parts.iter().map(Bytes::len).sum();
-        let out = Pieces::of(size);
-        let packed = match self {
-            Compression::None => return Ok(parts),
-            Compression::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(1));
-                parts.iter().try_for_each(|part| encoder.write_all(part))?;
-                encoder.finish()?
-            }
+        match self {
+            Compression::None => Ok(parts),
+            Compression::Gzip => QUICK.pack(&parts),
             Compression::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(out, 1)?;
+                let size: usize = parts.iter().map(Bytes::len).sum();
+                let mut encoder = zstd::stream::write::Encoder::new(Pieces::of(size), 1)?;
                 parts.iter().try_for_each(|part| encoder.write_all(part))?;
-                encoder.finish()?
+                Ok(encoder.finish()?.finish())
             }
-        };
-        Ok(packed.finish())
-    }
-}
-
-/// What is compressed leaves in pieces of at most this length.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// Takes what an encoder makes: no more memory than it makes, where one growing buffer took up to three times as much
-/// while it moved.
-struct Pieces {
-    full: Vec<Bytes>,
-    open: Vec<u8>,
-    length: usize,
-}
-
-impl Pieces {
-    /// For what `size` bytes are compressed to.
-    fn of(size: usize) -> Pieces {
-        let length = (size / 4 + 64).min(PIECE_BYTES);
-        // granted: by the transport's `working_bytes`, as all that is compressed
-        Pieces { full: Vec::new(), open: Vec::with_capacity(length), length }
-    }
-
-    fn finish(mut self) -> Vec<Bytes> {
-        if !self.open.is_empty() {
-            self.full.push(self.open.into()); // granted: see above
         }
-        self.full
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.open.len() == self.length {
-            let full = std::mem::replace(&mut self.open, Vec::with_capacity(self.length)); // granted: see above
-            self.full.push(full.into()); // granted: see above
-        }
-        let taken = bytes.len().min(self.length - self.open.len());
-        self.open.extend_from_slice(&bytes[..taken]); // granted: within its capacity
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,14 +1,13 @@
 //! gzip (RFC 1952): every member of a body is read, and one proven member takes the fast path.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
-use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use libdeflater::{DecompressionError, Decompressor};
 
-use crate::net::compression::output::{InflateError, Output, corrupt, is_long};
+use crate::net::compression::output::{InflateError, Output, is_long};
 use crate::net::compression::stream::{none, read_all};
 
 /// Larger outputs are inflated in steps, all but the first by another thread.
@@ -88,12 +87,4 @@ impl Read for Members {
             self.decoder = GzDecoder::new(rest.clone().reader());
         }
     }
-}
-
-/// Compresses an answer, quickly rather than well.
-pub fn deflate_gzip(bytes: &[u8]) -> Result<Bytes, InflateError> {
-    // granted: an answer of ours
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-    encoder.write_all(bytes).map_err(|error| corrupt("gzip", error))?;
-    encoder.finish().map(Bytes::from).map_err(|error| corrupt("gzip", error))
 }

@@ -6,6 +6,7 @@
 
 mod gzip;
 mod output;
+pub mod pack;
 mod snappy;
 mod stream;
 
@@ -18,7 +19,6 @@ use crate::net::compression::output::{Cap, Output};
 use crate::net::server::body::Gathered;
 
 pub use crate::net::compression::output::InflateError;
-pub use gzip::deflate_gzip;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,8 @@ use http::{Method, Request, Response};
 
 use crate::core::data::origin::Transport;
 use crate::core::data::payload::Signal;
-use crate::net::compression::{Encoding, deflate_gzip, is_worthwhile};
+use crate::net::compression::pack::QUICK;
+use crate::net::compression::{Encoding, is_worthwhile};
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::RequestBody;
 use crate::receivers::otlp::cors::Cors;
@@ -170,7 +171,7 @@ fn compressed(bytes: &Bytes, request: &HeaderMap) -> Option<Bytes> {
         let refused = |weight: &str| matches!(weight.trim_start_matches("q="), "0" | "0.0" | "0.00" | "0.000");
         parts.next() == Some("gzip") && !parts.any(|weight| weight.starts_with("q=") && refused(weight))
     });
-    if takes_gzip && is_worthwhile(bytes) { deflate_gzip(bytes).ok() } else { None }
+    if takes_gzip && is_worthwhile(bytes) { QUICK.pack_answer(bytes).ok() } else { None }
 }
 
 /// A Status in the request's encoding (OTLP specification, "Failures").

@@ -2,4 +2,5 @@
 
 pub mod condition;
 pub mod cure;
+pub mod log;
 pub mod metrics;

@@ -7,7 +7,7 @@ use crate::core::diagnostic::code;
 use crate::core::node::Value;
 use crate::exporters::elasticsearch::delivery::bulk::concurrency::Waits;
 use crate::exporters::elasticsearch::delivery::bulk::verdict::RetryableStatuses;
-use crate::exporters::elasticsearch::delivery::bulk_sender::RetryRule;
+use crate::exporters::elasticsearch::delivery::settings::RetryRule;
 
 const INITIAL: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(60);

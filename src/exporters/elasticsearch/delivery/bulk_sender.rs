@@ -13,44 +13,27 @@ use tokio::time::Instant;
 
 use crate::core::error::Reason;
 use crate::core::lock::Locked;
+use crate::core::stage::host::Host;
 use crate::exporters::elasticsearch::delivery::blocked::documents::BlockedDocuments;
 use crate::exporters::elasticsearch::delivery::bulk::batch::{Batch, OpenDocument};
-use crate::exporters::elasticsearch::delivery::bulk::concurrency::{RequestConcurrency, TroubleKind, Turn, Waits};
+use crate::exporters::elasticsearch::delivery::bulk::concurrency::{RequestConcurrency, TroubleKind, Turn};
 use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
 use crate::exporters::elasticsearch::delivery::bulk::post;
 use crate::exporters::elasticsearch::delivery::bulk::post::Post;
 use crate::exporters::elasticsearch::delivery::bulk::progress::{BatchSearch, BulkProgress};
-use crate::exporters::elasticsearch::delivery::bulk::verdict::{BulkClass, RetryableStatuses, class, request_error};
+use crate::exporters::elasticsearch::delivery::bulk::verdict::{BulkClass, class, request_error};
 use crate::exporters::elasticsearch::delivery::dead_letter::file::DeadLetter;
 use crate::exporters::elasticsearch::delivery::outcome::BulkOutcome;
 use crate::exporters::elasticsearch::delivery::report::cure;
 use crate::exporters::elasticsearch::delivery::report::log::DeliveryLog;
 use crate::exporters::elasticsearch::delivery::report::metrics::BulkMetrics;
+use crate::exporters::elasticsearch::delivery::settings::{DebugLogging, DeliverySettings, RetryRule};
 use crate::net::client::failure::CallFailure;
 use crate::net::client::http::HttpAnswer;
 use crate::sending::gate::{ClosingGate, Over};
 use crate::sending::isolation::SearchAllowance;
 use crate::sending::progress::Progress;
 use crate::sending::report::condition::Trouble;
-
-/// What the keys under `retry` say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryRule {
-    /// `None` repeats until the document is taken or refused for good.
-    pub max_retries: Option<u32>,
-    pub waits: Waits,
-    pub statuses: RetryableStatuses,
-    pub document_statuses: RetryableStatuses,
-}
-
-/// What the keys under `telemetry` say: what of the traffic stands in the debug log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DebugLogging {
-    pub request_body: bool,
-    pub response_body: bool,
-    pub failed_documents: bool,
-    pub failed_documents_every: Duration,
-}
 
 /// After a search without success no other begins for HOPELESS.
 const HOPELESS: Duration = Duration::from_secs(60);
@@ -86,20 +69,6 @@ pub struct BulkSender {
     pub(super) failed_logged: Mutex<Option<Instant>>,
 }
 
-/// What a sender of bulk requests is made of; see the fields of [`BulkSender`].
-pub struct BulkSenderParts {
-    pub post: Post,
-    pub retry: RetryRule,
-    pub log: DeliveryLog,
-    pub counts: BulkMetrics,
-    pub dead_letter: Option<DeadLetter>,
-    pub show_reasons: bool,
-    pub telemetry: DebugLogging,
-    pub bulk_bytes: usize,
-    pub parked_bytes: usize,
-    pub requests_at_once: usize,
-}
-
 /// Why no request may be made.
 enum Stop {
     Over,
@@ -124,22 +93,26 @@ impl Drop for Running<'_> {
 }
 
 impl BulkSender {
-    pub fn new(parts: BulkSenderParts) -> BulkSender {
+    /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the
+    /// component's.
+    pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
+        let post = Post::new(&settings.post, &host.outside);
+        let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
         BulkSender {
-            ramp: Mutex::new(RequestConcurrency::new(parts.retry.waits, parts.requests_at_once)),
-            progress: Progress::new(parts.post.timeout()),
-            post: parts.post,
-            retry: parts.retry,
+            ramp: Mutex::new(RequestConcurrency::new(settings.retry.waits, settings.requests_at_once)),
+            progress: Progress::new(post.timeout()),
+            post,
+            retry: settings.retry.clone(),
             gate: ClosingGate::default(),
-            log: parts.log,
-            counts: parts.counts,
-            dead_letter: parts.dead_letter,
-            show_reasons: parts.show_reasons,
-            telemetry: parts.telemetry,
-            bulk_bytes: AtomicUsize::new(parts.bulk_bytes),
+            log,
+            counts: BulkMetrics::new(&host.stats, id),
+            dead_letter: settings.dead_letter.clone().map(|settings| DeadLetter::new(settings, id.to_owned())),
+            show_reasons: settings.show_reasons,
+            telemetry: settings.telemetry,
+            bulk_bytes: AtomicUsize::new(settings.bulk_bytes),
             blocked_more: Notify::new(),
             turn: Notify::new(),
-            blocked: Mutex::new(BlockedDocuments::new(parts.parked_bytes)),
+            blocked: Mutex::new(BlockedDocuments::new(settings.parked_bytes)),
             allowance: Mutex::new(SearchAllowance::new(Instant::now())),
             hopeless_until: Mutex::default(),
             failed_logged: Mutex::default(),
@@ -196,7 +169,7 @@ impl BulkSender {
         self.counts.flushed_uncompressed.add(batch.bytes() as u64);
         if self.telemetry.request_body {
             let body = batch.parts(progress.lines).concat();
-            tracing::debug!(exporter = %self.log.path, body = %clipped(&body), "bulk request");
+            tracing::debug!(exporter = self.log.path(), body = %clipped(&body), "bulk request");
         }
         let wire = self.progress.attempt(Instant::now());
         let posted = tokio::select! {
@@ -220,7 +193,7 @@ impl BulkSender {
             Err(failure) => return self.unanswered(progress, batch, &failure),
         };
         if self.telemetry.response_body {
-            tracing::debug!(exporter = %self.log.path, status = reply.status, body = %clipped(&reply.body), "bulk answer");
+            tracing::debug!(exporter = self.log.path(), status = reply.status, body = %clipped(&reply.body), "bulk answer");
         }
         let class = class(reply.status, &self.retry.statuses);
         if class == BulkClass::Answered {

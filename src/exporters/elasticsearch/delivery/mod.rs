@@ -1,6 +1,6 @@
 //! Delivery by `_bulk`: payloads become documents once, documents are sent until each has its end.
 //!
-//! The cores (verdicts, turns of nodes, concurrency, blocked documents, batches) are pure; [`mod@bulk_sender`] is the loop
+//! The cores (verdicts, turns of nodes, concurrency, blocked documents, batches) are pure; [`bulk_sender`] is the loop
 //! around them and this file joins it to the sending queue. Knows no configuration keys and nothing of how documents look.
 
 mod blocked;
@@ -12,6 +12,7 @@ mod item_verdicts;
 mod mapper_pool;
 pub mod outcome;
 mod report;
+pub mod settings;
 mod undeliverable;
 
 use std::future::Future;
@@ -34,15 +35,13 @@ use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
-use crate::exporters::elasticsearch::delivery::bulk::post::{Post, PostSettings};
-use crate::exporters::elasticsearch::delivery::bulk_sender::{BulkSender, BulkSenderParts, DebugLogging, RetryRule};
-use crate::exporters::elasticsearch::delivery::dead_letter::file::{DeadLetter, DeadLetterSettings};
+use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;
+use crate::exporters::elasticsearch::delivery::dead_letter::file::DeadLetter;
 use crate::exporters::elasticsearch::delivery::given_back::GivenBack;
 use crate::exporters::elasticsearch::delivery::mapper_pool::{Mapped, MapperPool};
 use crate::exporters::elasticsearch::delivery::outcome::BulkOutcome;
-use crate::exporters::elasticsearch::delivery::report::log::DeliveryLog;
-use crate::exporters::elasticsearch::delivery::report::metrics::BulkMetrics;
-use crate::exporters::elasticsearch::mapping::{MappingFault, MappingMode, MappingSettings};
+use crate::exporters::elasticsearch::delivery::settings::DeliverySettings;
+use crate::exporters::elasticsearch::mapping::{MappingFault, MappingMode};
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::regroup::portion;
@@ -67,22 +66,6 @@ const BLOCKED_GRACE: Duration = Duration::from_secs(1);
 /// How a sender names the shape of its documents (contrib #36092); names of kept headers are lower case.
 pub const MODE_HEADER: &str = "x-elastic-mapping-mode";
 
-/// What delivery is configured with.
-#[derive(Clone, Debug)]
-pub struct DeliverySettings {
-    pub post: PostSettings,
-    pub mapping: MappingSettings,
-    pub retry: RetryRule,
-    pub bulk_bytes: usize,
-    pub parked_bytes: usize,
-    pub dead_letter: Option<DeadLetterSettings>,
-    pub show_reasons: bool,
-    pub requests_at_once: usize,
-    pub telemetry: DebugLogging,
-    /// Without a queue, or with `wait_for_result`, the sender waits no longer than this; `None` when nobody waits.
-    pub sender_waits: Option<Duration>,
-}
-
 /// The exporter's way to deliver.
 pub struct Bulks {
     sender: Arc<BulkSender>,
@@ -101,29 +84,11 @@ pub struct Bulks {
     account: Mutex<Option<Arc<ExporterAccount>>>,
 }
 
-/// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the component's.
-pub fn bulk_sender(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
-    let post = Post::new(&settings.post, &host.outside);
-    let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
-    BulkSender::new(BulkSenderParts {
-        post,
-        retry: settings.retry.clone(),
-        log,
-        counts: BulkMetrics::new(&host.stats, id),
-        dead_letter: settings.dead_letter.clone().map(|settings| DeadLetter::new(settings, id.to_owned())),
-        show_reasons: settings.show_reasons,
-        telemetry: settings.telemetry,
-        bulk_bytes: settings.bulk_bytes,
-        parked_bytes: settings.parked_bytes,
-        requests_at_once: settings.requests_at_once,
-    })
-}
-
 impl Bulks {
     /// Builds without I/O.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> Bulks {
         Bulks {
-            sender: Arc::new(bulk_sender(settings, id, path, host)),
+            sender: Arc::new(BulkSender::new(settings, id, path, host)),
             rooms: Arc::new(MapperPool::new(settings.mapping.clone())),
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
@@ -228,7 +193,7 @@ async fn ask(
     asked: watch::Sender<bool>,
 ) {
     loop {
-        let known = preflight.learn(&sender.log.path).await;
+        let known = preflight.learn(sender.log.path()).await;
         known.iter().for_each(|known| takes.store(Arc::new(*known)));
         asked.send_replace(true);
         if known.is_some() || sender.gate.pause(PREFLIGHT_EVERY).await.is_err() {
@@ -275,10 +240,10 @@ impl Deliver for Bulks {
     fn start(&self, host: &Host, account: Arc<ExporterAccount>) -> Task<'_, Result<(), StartError>> {
         let tasks = host.tasks.clone();
         Box::pin(async move {
-            let path = &self.sender.log.path;
+            let path = self.sender.log.path();
             if let Some(file) = &self.sender.dead_letter {
                 file.prepare().map_err(|why| StartError {
-                    component: path.clone(),
+                    component: path.to_owned(),
                     message: format!("the dead-letter file cannot be written: {why}"),
                     help: Some(
                         "make its directory writable, or name another path in podgate: {dead_letter: ...}".to_owned(),
@@ -355,7 +320,7 @@ impl Deliver for Bulks {
     }
 
     fn path(&self) -> &str {
-        &self.sender.log.path
+        self.sender.log.path()
     }
 
     fn destination(&self) -> &str {

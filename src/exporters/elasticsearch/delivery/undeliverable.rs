@@ -53,7 +53,7 @@ impl BulkSender {
         let mut last = self.failed_logged.locked();
         if last.is_none_or(|last| now - last >= self.telemetry.failed_documents_every) {
             *last = Some(now);
-            tracing::debug!(exporter = %self.log.path, cause = %cause.shown(true), input = %clipped(lines), "document failed");
+            tracing::debug!(exporter = self.log.path(), cause = %cause.shown(true), input = %clipped(lines), "document failed");
         }
     }
 

@@ -91,5 +91,5 @@ pub fn bury_all(sender: &BulkSender, account: &ExporterAccount) {
     }
     settle(account, outcome);
     sender.counts.parked_bytes.set(0);
-    tracing::debug!(exporter = %sender.log.path, requests = sender.progress.taken(), "delivery ended");
+    tracing::debug!(exporter = sender.log.path(), requests = sender.progress.taken(), "delivery ended");
 }

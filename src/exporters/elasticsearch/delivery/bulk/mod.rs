@@ -2,7 +2,6 @@
 
 pub mod batch;
 pub mod concurrency;
-pub mod gzip;
 pub mod loss;
 pub mod nodes;
 pub mod post;

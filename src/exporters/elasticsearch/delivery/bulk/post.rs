@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
-use crate::exporters::elasticsearch::delivery::bulk::gzip::Gzip;
 use crate::exporters::elasticsearch::delivery::bulk::nodes::NodeTurns;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::http::{HttpAnswer, HttpRequest};
 use crate::net::client::settings::ClientSettings;
+use crate::net::compression::pack::GzipPacker;
 
 /// What requests have in common.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Post {
     // Locked for a few instructions.
     rota: Mutex<NodeTurns>,
     headers: HeaderMap,
-    gzip: Option<Gzip>,
+    gzip: Option<GzipPacker>,
     timeout: Duration,
     destination: String,
 }
@@ -72,7 +72,7 @@ impl Post {
             nodes: settings.nodes.iter().map(node).collect(),
             rota: Mutex::new(NodeTurns::new(settings.nodes.len())),
             headers: settings.headers.clone(),
-            gzip: settings.gzip.map(Gzip::new),
+            gzip: settings.gzip.map(GzipPacker::new),
             timeout: settings.timeout,
         }
     }
@@ -101,7 +101,7 @@ impl Post {
         headers.insert(EVENT_COUNT, HeaderValue::from(documents));
         let packed = match &self.gzip {
             None => Ok(parts),
-            Some(gzip) => gzip.pack(&parts).map(|packed| vec![packed]),
+            Some(gzip) => gzip.pack(&parts),
         };
         let parts = match packed {
             Ok(parts) => parts,
