@@ -145,8 +145,12 @@ impl Bench<'_> {
         let start = Instant::now();
         let admitted = admission.read(&payload).expect("memory without limit");
         let read = Instant::now();
-        let incoming =
-            AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+        let incoming = AdmittedRequest {
+            envelope: &payload.envelope,
+            groups: &admitted.groups,
+            links: &admitted.links,
+            version: 1,
+        };
         self.core.accept(incoming, &admitted.runs[0], self.now);
         (length, read - start, read.elapsed())
     }

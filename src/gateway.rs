@@ -2,6 +2,9 @@
 //!
 //! Consumers start before producers and drain after them, so that each stage drains into a live next one.
 
+mod reload;
+mod retire;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +17,15 @@ use crate::core::limits;
 use crate::core::outside::Outside;
 use crate::core::report::routes::Page;
 use crate::core::report::status::{SERVICE, State};
+use crate::core::stage::component::Component;
 use crate::core::stage::host::Host;
+use crate::gateway::retire::Retiring;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::{self, BuiltComponent, Wired};
+use crate::pipeline::wiring::units::{Unit, Wired};
+use crate::pipeline::wiring::wire::wire;
 use crate::registry;
 use crate::telemetry;
+use crate::telemetry::limits::LimitWatch;
 
 /// How long the account waits for answers of stages that have ended already: a wake-up, and what a busy machine makes of it.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
@@ -27,6 +34,10 @@ const LAST_ANSWERS: Duration = Duration::from_millis(200);
 pub struct Gateway {
     host: Arc<Host>,
     wired: Wired,
+    /// The metrics listeners, by path: no component of the plan.
+    readers: Vec<(String, Arc<dyn Component>)>,
+    limits: Arc<LimitWatch>,
+    retiring: Retiring,
 }
 
 impl Gateway {
@@ -51,14 +62,14 @@ impl Gateway {
         telemetry::process::register(&host);
         telemetry::balance::register(&host);
         telemetry::state::register(&host);
+        telemetry::running_config::register(&host);
         let components = Arc::new(|_: &_| Page::ok(registry::as_json()));
         host.routes.add("/v1/components", "components, their old names and signals", components);
-        let mut wired = pipeline::wire(plan, &host);
-        let listeners = telemetry::listeners(&plan.telemetry, &host).into_iter();
-        wired.extensions.extend(listeners.map(|(path, component)| BuiltComponent { path, component }));
-        let watch = telemetry::limits::LimitWatch::new(&host, plan.memory_limit);
-        wired.extensions.push(BuiltComponent { path: "service::limits".to_owned(), component: watch });
-        Gateway { host, wired }
+        let wired = wire(plan, &host, &Wired::default()).link();
+        let readers = telemetry::listeners(&plan.telemetry, &host);
+        let limits = LimitWatch::new(&host, plan.memory_limit);
+        let retiring = Retiring::new(&host, plan);
+        Gateway { host, wired, readers, limits, retiring }
     }
 
     /// Starts what was built. On a failure what was started is drained again before the error is returned.
@@ -67,6 +78,8 @@ impl Gateway {
             self.drain(limits::DRAIN_DEADLINE).await;
             return Err(error);
         }
+        // Whoever binds from now on does so in a reload, which does not wait for other processes.
+        self.host.ports.give_up();
         self.host.status.set(SERVICE, State::Ok, "");
         Ok(self)
     }
@@ -75,6 +88,10 @@ impl Gateway {
         self.host.status.set(SERVICE, State::Starting, "");
         let wired = &self.wired;
         start(&wired.extensions).await?;
+        for (_, reader) in &self.readers {
+            reader.start().await?;
+        }
+        self.limits.start().await?;
         // Probes answer already: a log that another process holds is waited for, unready.
         for (_, log) in self.host.logs.all() {
             log.open().await?;
@@ -83,9 +100,13 @@ impl Gateway {
         start(&wired.processors).await?;
         self.host.logs.recover().await;
         start(&wired.receivers).await?;
-        // They tell of failures; one that has not failed is there all the same.
-        wired.exporters.iter().for_each(|BuiltComponent { path, .. }| self.host.status.begin(path));
+        self.begin();
         Ok(())
+    }
+
+    /// Exporters tell of failures; one that has not failed is there all the same.
+    fn begin(&self) {
+        self.wired.exporters.iter().for_each(|unit| self.host.status.begin(&unit.path));
     }
 
     pub fn host(&self) -> &Arc<Host> {
@@ -94,17 +115,21 @@ impl Gateway {
 
     /// Stops taking in, lets every stage finish into the next, and returns the account of items by signal. What is
     /// still held at the deadline is counted as dropped(shutdown) by whoever holds it.
-    pub async fn drain(self, within: Duration) -> BTreeMap<&'static str, Sheet> {
+    pub async fn drain(mut self, within: Duration) -> BTreeMap<&'static str, Sheet> {
         self.host.status.set(SERVICE, State::Stopped, "draining");
         let deadline = Instant::now() + within;
         self.host.logs.all().iter().for_each(|(_, log)| log.stop());
-        let wired = &self.wired;
-        // Processors were built last stage first, so the reverse is the direction of the data.
-        let groups = [&wired.receivers, &wired.processors, &wired.exporters, &wired.extensions];
-        for running in groups.into_iter().flat_map(|group| group.iter().rev()) {
-            tracing::debug!(component = %running.path, "draining");
-            running.component.drain(deadline).await;
+        drain(&self.wired.receivers, deadline).await;
+        drain(&self.wired.processors, deadline).await;
+        // What a reload took out of the flow delivers into exporters too.
+        self.retiring.end(deadline).await;
+        drain(&self.wired.exporters, deadline).await;
+        self.limits.drain(deadline).await;
+        for (path, reader) in self.readers.iter().rev() {
+            tracing::debug!(component = %path, "draining");
+            reader.drain(deadline).await;
         }
+        drain(&self.wired.extensions, deadline).await;
         self.last_answers().await;
         for (_, log) in self.host.logs.all() {
             log.close().await;
@@ -121,10 +146,18 @@ impl Gateway {
     }
 }
 
-async fn start(components: &[BuiltComponent]) -> Result<(), StartError> {
-    for BuiltComponent { path, component } in components {
-        tracing::debug!(component = %path, "starting");
-        component.start().await?;
+async fn start(units: &[Unit]) -> Result<(), StartError> {
+    for unit in units {
+        tracing::debug!(component = %unit.path, "starting");
+        unit.component.start().await?;
     }
     Ok(())
+}
+
+/// Processors were built last stage first, so the reverse is the direction of the data.
+async fn drain(units: &[Unit], deadline: Instant) {
+    for unit in units.iter().rev() {
+        tracing::debug!(component = %unit.path, "draining");
+        unit.component.drain(deadline).await;
+    }
 }

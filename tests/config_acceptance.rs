@@ -9,6 +9,7 @@ use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
 use podgate::config::show::diagnose;
 use podgate::core::diagnostic::Severity;
 use podgate::core::stage::factory::Environment;
+use podgate::pipeline::wiring::restart::needed;
 use serde_json::Value;
 
 fn check(args: &ConfigArgs, env: &BTreeMap<String, String>) -> Checked {
@@ -208,6 +209,10 @@ fn each_example_of_the_error_list_gives_its_code() {
     let mut faults = Vec::new();
     for (code, example) in &rows {
         let mut args = ConfigArgs { config: vec![format!("yaml:{base}")], ..ConfigArgs::default() };
+        let (reloaded, example) = match example.strip_prefix("--reload ") {
+            Some(rest) => (check(&args, &env).plan, rest),
+            None => (None, example.as_str()),
+        };
         let example = match example.strip_prefix("--unsupported=skip ") {
             Some(rest) => {
                 args.unsupported = Some(UnsupportedArg::Skip);
@@ -216,7 +221,10 @@ fn each_example_of_the_error_list_gives_its_code() {
             None => example,
         };
         args.config.push(example.strip_prefix("--config ").map_or(format!("yaml:{example}"), str::to_owned));
-        let checked = check(&args, &env);
+        let mut checked = check(&args, &env);
+        if let (Some(from), Some(to)) = (&reloaded, &checked.plan) {
+            checked.findings.extend(needed(from, to));
+        }
         if !checked.findings.iter().any(|found| found.code == code) {
             faults.push(format!("{code}: {example}\n{}", said(&checked)));
         }

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use podgate::cli::sources::{ConfigArgs, check_with};
 use podgate::core::report::stats::{Series, Stats};
 use podgate::core::stage::factory::Environment;
+use podgate::core::time::UnixNanos;
 use podgate::gateway::Gateway;
 use podgate::telemetry::prometheus::{Spelling, render};
+use podgate::telemetry::running_config;
 use support::{Sink, drain, free_port, post_spans, request, span, start};
 
 fn root() -> PathBuf {
@@ -36,7 +38,9 @@ fn with_every_component() -> Gateway {
     let args = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
     let checked = check_with(&args, Environment::of(|_| None));
     let findings = podgate::config::show::diagnose::render(&checked.findings, &checked.sources, false);
-    Gateway::build(&checked.plan.unwrap_or_else(|| panic!("{findings}")))
+    let gateway = Gateway::build(&checked.plan.unwrap_or_else(|| panic!("{findings}")));
+    running_config::runs(gateway.host(), "0123456789abcdef", UnixNanos::now());
+    gateway
 }
 
 /// Every name that the page has, those of a histogram's parts too.

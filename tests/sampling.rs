@@ -50,6 +50,9 @@ mod metrics;
 #[path = "sampling/ottl.rs"]
 mod ottl;
 
+#[path = "sampling/renewal.rs"]
+mod renewal;
+
 #[path = "sampling/weights.rs"]
 mod weights;
 

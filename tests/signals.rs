@@ -45,10 +45,10 @@ fn send(gateway: &Gateway, spans: usize) {
 }
 
 #[test]
-fn sighup_sigusr1_and_sigusr2_change_nothing_and_say_so() {
+fn sighup_of_the_same_configuration_sigusr1_and_sigusr2_change_nothing_and_say_so() {
     let mut gateway = start(free_port());
     gateway.running.signal("HUP");
-    gateway.running.wait_for("SIGHUP: reload is not there yet; nothing changed");
+    gateway.running.wait_for("the configuration is the one that runs already");
     for name in ["USR1", "USR2"] {
         gateway.running.signal(name);
         gateway.running.wait_for(&format!("SIG{name}: does nothing here"));

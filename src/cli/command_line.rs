@@ -19,7 +19,8 @@ use crate::core::build_info;
     What a running gateway does:             podgate status, balance, pods, sampling, top, explain\n\
     See what your application sends:         podgate --config examples/local.yaml\n\n\
     Environment, where the flag is not given: PODGATE_CONFIG for --config (one source),\n\
-    PODGATE_UNSUPPORTED for --unsupported, PODGATE_ADMIN for --admin"
+    PODGATE_UNSUPPORTED for --unsupported, PODGATE_ADMIN for --admin,\n\
+    PODGATE_ADMIN_TOKEN_FILE for --token-file"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -50,6 +51,8 @@ enum Command {
     Top(ask::top::Args),
     /// Tell why a resource gets its pod and container.id, or why a trace was kept or dropped, from a running gateway
     Explain(ask::explain::Args),
+    /// Have a running gateway read its configuration again, and say what changed; a faulty one changes nothing (exit 78)
+    Reload(ask::reload::Args),
     /// Ask the world around a configuration whether it will work, and a running gateway whether it does
     Doctor(doctor::Args),
     /// Prove on a cluster that every container.id is right: deploys podgate beside containers that restart, scores, cleans up
@@ -131,6 +134,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Sampling(args) => ask::sampling::run(&args),
         Command::Top(args) => ask::top::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
+        Command::Reload(args) => ask::reload::run(&args),
         Command::Ottl(args) => ottl::run(&args),
         Command::Wal(args) => wal::run(&args),
         Command::Demo(args) => demo::run(&args),

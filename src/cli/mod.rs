@@ -12,6 +12,7 @@ pub mod loadgen;
 pub mod ottl;
 pub mod print_config;
 pub mod rbac;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod signals;

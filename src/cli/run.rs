@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cli::reload::{ReloadTrigger, Reloading};
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, signals};
 use crate::core::build_info;
 use crate::core::data::balance::Sheet;
 use crate::core::diagnostic::code;
 use crate::core::limits;
+use crate::core::node::Node;
 use crate::core::stage::host::Host;
 use crate::gateway::Gateway;
 use crate::net::server::listen::BoundAddresses;
@@ -22,12 +24,13 @@ pub fn run(args: &ConfigArgs) -> Exit {
     }
     let checked = sources::check(args);
     checked.report();
-    let insecure = checked.findings.into_iter().filter(|found| found.code == code::INSECURE);
-    let Some(plan) = checked.plan else { return Exit::Configuration };
+    let sources::Checked { plan, tree, findings, .. } = checked;
+    let insecure = findings.into_iter().filter(|found| found.code == code::INSECURE);
+    let Some(plan) = plan else { return Exit::Configuration };
     logging::install(&plan.telemetry.logs);
     insecure.for_each(|found| tracing::warn!(at = %found.path, "INSECURE: {}", found.message));
     warn_of_proxies();
-    to_end(serve(&plan)).unwrap_or_else(|exit| exit)
+    to_end(serve(args, plan, tree)).unwrap_or_else(|exit| exit)
 }
 
 /// Proxies of the environment are not used, which nobody would guess from a next hop that is not reached.
@@ -70,12 +73,12 @@ pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     Ok(result)
 }
 
-async fn serve(plan: &Plan) -> Exit {
-    let gateway = Gateway::build(plan);
+async fn serve(args: &ConfigArgs, plan: Plan, tree: Option<Node>) -> Exit {
+    let gateway = Gateway::build(&plan);
     let host = gateway.host().clone();
     // Before anything starts: a signal that came now would end the process without a drain.
-    let mut stop = match signals::listen(host.clone()) {
-        Ok(stop) => stop,
+    let (mut stop, hang_ups) = match signals::listen(host.clone()) {
+        Ok(heard) => heard,
         Err(error) => {
             tracing::error!("cannot listen for signals: {error}");
             return Exit::Failure;
@@ -92,7 +95,7 @@ async fn serve(plan: &Plan) -> Exit {
             (opening.await, true)
         }
     };
-    let gateway = match opened {
+    let mut gateway = match opened {
         Ok(gateway) => gateway,
         Err(error) if asked => {
             tracing::info!("stopped before everything was ready: {error}");
@@ -104,13 +107,27 @@ async fn serve(plan: &Plan) -> Exit {
         }
     };
     let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-    tell_of_dropping(plan);
+    tell_of_dropping(&plan);
     let (version, commit) = (build_info::VERSION, build_info::COMMIT);
     let (pipelines, listening) = (pipelines.join(","), listening(&host));
     tracing::info!(version, commit, %pipelines, %listening, "everything is ready, running and taking in data");
-    let exit = until_end(&host, &mut stop).await;
+    let mut reloading = Reloading::new(args, plan, tree, hang_ups, &host);
+    let exit = loop {
+        let trigger = tokio::select! {
+            exit = until_end(&host, &mut stop) => break exit,
+            trigger = wanted(&mut reloading, &mut gateway) => trigger,
+        };
+        reloading.run(trigger, &mut gateway).await;
+    };
     let sheets = gateway.drain(limits::DRAIN_DEADLINE).await;
     ended(exit, &sheets)
+}
+
+/// The next reload, once there is room for what it takes out of the flow. A stop need not wait for either.
+async fn wanted(reloading: &mut Reloading, gateway: &mut Gateway) -> ReloadTrigger {
+    let trigger = reloading.wanted().await;
+    gateway.room_for_a_reload().await;
+    trigger
 }
 
 /// Every address that was bound, with who listens there: `otlp/grpc 0.0.0.0:4317, health_check 0.0.0.0:13133`.

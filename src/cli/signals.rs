@@ -1,7 +1,7 @@
 //! Signals of a running gateway, on a thread of their own: the workers may all be busy or blocked when one comes.
 //!
-//! SIGTERM and SIGINT ask for a drain; the second of them ends the process at once with the account. SIGHUP changes
-//! nothing until there is reload. SIGQUIT tells what every task waits for and goes on. SIGUSR1 and SIGUSR2, whose default
+//! SIGTERM and SIGINT ask for a drain; the second of them ends the process at once with the account. SIGHUP
+//! has the configuration read again. SIGQUIT tells what every task waits for and goes on. SIGUSR1 and SIGUSR2, whose default
 //! is death without a word, are answered with a line.
 
 use std::io;
@@ -35,22 +35,36 @@ impl StopSignal {
     }
 }
 
+/// Counts SIGHUPs. Several that come before anybody looks are one.
+pub struct HangUps(watch::Receiver<u64>);
+
+impl HangUps {
+    /// Until one came since the last look.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The listening thread lives as long as the process.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Begins to listen; returns once no signal can end the process unheard.
-pub fn listen(host: Arc<Host>) -> io::Result<StopSignal> {
+pub fn listen(host: Arc<Host>) -> io::Result<(StopSignal, HangUps)> {
     let (stop, asked) = watch::channel(None);
+    let (hung_up, hang_ups) = watch::channel(0);
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
         match runtime.and_then(|runtime| Listener::new(&runtime).map(|listener| (runtime, listener))) {
             Ok((runtime, listener)) => {
                 let _ = ready.send(Ok(()));
-                runtime.block_on(listener.run(&host, &stop));
+                runtime.block_on(listener.run(&host, &stop, &hung_up));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
     })?;
     is_ready.recv().map_err(io::Error::other)??;
-    Ok(StopSignal(asked))
+    Ok((StopSignal(asked), HangUps(hang_ups)))
 }
 
 struct Listener {
@@ -75,14 +89,15 @@ impl Listener {
         })
     }
 
-    async fn run(mut self, host: &Host, stop: &watch::Sender<Option<&'static str>>) {
+    async fn run(mut self, host: &Host, stop: &watch::Sender<Option<&'static str>>, hung_up: &watch::Sender<u64>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => end("SIGTERM", host, stop),
                 _ = self.interrupt.recv() => end("SIGINT", host, stop),
-                _ = self.hang_up.recv() => tracing::info!(
-                    "SIGHUP: reload is not there yet; nothing changed (restart to read the configuration again)"
-                ),
+                _ = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: the configuration is read again");
+                    hung_up.send_modify(|count| *count += 1);
+                }
                 _ = self.quit.recv() => {
                     tracing::info!("SIGQUIT: this is what every task waits for; podgate keeps running");
                     waits::lines(host).iter().for_each(|line| tracing::info!("{line}"));

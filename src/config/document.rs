@@ -24,7 +24,24 @@ pub struct ConfigDocument {
     pub telemetry: Telemetry,
     /// `service::podgate::port_wait`: how long listeners wait for a port that another process holds.
     pub port_wait: Option<Duration>,
+    pub reload: ReloadKeys,
 }
+
+/// `service::podgate::reload`: whether changed files are read without being told, and how often they are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadKeys {
+    pub watch: bool,
+    pub interval: Duration,
+}
+
+impl Default for ReloadKeys {
+    fn default() -> ReloadKeys {
+        ReloadKeys { watch: false, interval: Duration::from_secs(5) }
+    }
+}
+
+/// Looking more often would cost more than it tells; more rarely, nobody would know whether it does.
+const RELOAD_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 
 /// A component with its body, which may be null.
 #[derive(Clone, Debug)]
@@ -122,9 +139,22 @@ fn read_service(service: Section<'_>, document: &mut ConfigDocument) {
             let message = "listeners wait at most ten minutes";
             section.invalid::<()>("port_wait", message, "a duration from 0 (do not wait) to 10m");
         }
+        document.reload = read_reload(&section);
         section.finish();
     }
     service.finish();
+}
+
+fn read_reload(podgate: &Section<'_>) -> ReloadKeys {
+    let default = ReloadKeys::default();
+    let Some(section) = podgate.section("reload") else { return default };
+    let interval = section.duration("interval").unwrap_or(default.interval);
+    let keys = ReloadKeys { watch: section.bool("watch").unwrap_or(default.watch), interval };
+    if interval < RELOAD_INTERVALS.0 || interval > RELOAD_INTERVALS.1 {
+        section.invalid::<()>("interval", format!("{interval:?} is out of bounds"), "a duration from 1s to 1h");
+    }
+    section.finish();
+    keys
 }
 
 fn no_pipeline(message: &str, section: &Section<'_>, diagnostics: &Diagnostics) {

@@ -15,9 +15,8 @@ use crate::core::error::{ConsumeError, Reason};
 use crate::core::node::Node;
 use crate::core::stage::component::Component;
 use crate::core::stage::consumer::{Consumed, Consumer};
-use crate::core::stage::factory::{
-    About, BuildContext, CheckContext, ConnectorFactory, ConnectorPlan, Exporter, Outputs,
-};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, ConnectorFactory, ConnectorPlan, Exporter};
+use crate::core::stage::joint::Outputs;
 
 pub const FACTORY: ConnectorFactory = ConnectorFactory {
     about: About {
@@ -50,7 +49,7 @@ struct Forward {
 impl Consumer for Forward {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         match self.outputs.get(payload.signal) {
-            Some(next) => next.consume(payload),
+            Some(next) => Box::pin(async move { next.consume(payload).await }),
             // The pipeline check refuses a connector without a receiving pipeline of the signal.
             None => {
                 let message = format!("no pipeline of {} begins here", payload.signal.name());

@@ -89,12 +89,14 @@ pub mod code {
     pub const SIGNAL_UNSUPPORTED: &str = "E0305";
     pub const NO_PIPELINE: &str = "E0306";
     pub const UNPROTECTED: &str = "E0307";
+    pub const RESTART_NEEDED: &str = "E0308";
     pub const DEPRECATED: &str = "W0401";
     pub const IGNORED_KEY: &str = "W0402";
     pub const LINT: &str = "W0403";
     pub const SKIPPED: &str = "W0404";
     pub const EXPANSION_WARNING: &str = "W0405";
     pub const INSECURE: &str = "W0406";
+    pub const RESTART_FOR_THIS: &str = "W0407";
 }
 
 /// Collects findings during one check. Interior mutability, because nested sections report into the same list.

@@ -21,13 +21,13 @@ pub struct PipelinePlan {
 }
 
 /// A connector as declared.
-pub struct Joint {
+pub struct ConnectorPlace {
     pub id: ComponentId,
     pub place: Place,
 }
 
 /// Reports every connector that is used on one side only, and every circle once.
-pub fn check(pipelines: &[PipelinePlan], connectors: &[Joint], diagnostics: &Diagnostics) {
+pub fn check(pipelines: &[PipelinePlan], connectors: &[ConnectorPlace], diagnostics: &Diagnostics) {
     for joint in connectors {
         let fed = pipelines.iter().find(|pipeline| pipeline.exporters.contains(&joint.id));
         let feeds = pipelines.iter().find(|pipeline| pipeline.receivers.contains(&joint.id));
@@ -86,7 +86,7 @@ fn way_to<'p>(steps: &[(&'p PipelinePlan, Option<usize>)], last: usize) -> Vec<&
     way
 }
 
-fn report(joint: &Joint, message: String, help: String, diagnostics: &Diagnostics) {
+fn report(joint: &ConnectorPlace, message: String, help: String, diagnostics: &Diagnostics) {
     diagnostics.push(
         Diagnostic::error(code::BAD_PIPELINE, joint.place)
             .at(format!("{}::{}", Kind::Connector.section(), joint.id))
@@ -135,7 +135,7 @@ mod tests {
             ("a: otlp > forward; b: forward > forward/2; c: forward/2 > debug; d: forward > debug", vec![]),
         ] {
             let diagnostics = Diagnostics::default();
-            let joints = ["forward", "forward/2"].map(|id| Joint {
+            let joints = ["forward", "forward/2"].map(|id| ConnectorPlace {
                 id: ComponentId::parse(id).expect("an id"),
                 place: Place { line: 1, column: 1, length: 1, ..Place::default() },
             });

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::check::nearest;
-use crate::config::document::{ConfigDocument, Declared, Named, PipelineDeclared};
+use crate::config::document::{ConfigDocument, Declared, Named, PipelineDeclared, ReloadKeys};
 use crate::config::telemetry::Telemetry;
 use crate::config::value::address;
 use crate::core::data::payload::Signal;
@@ -17,7 +17,8 @@ use crate::core::stage::factory::{
     About, CheckContext, Checks, ConnectorPlan, DataEnd, ExporterPlan, ExtensionPlan, MemoryLimit, ProcessorPlan,
     ReceiverPlan,
 };
-use crate::pipeline::graph::{self, Joint};
+use crate::pipeline::graph::{self, ConnectorPlace};
+use crate::pipeline::identity::{Bodies, path};
 use crate::pipeline::order::{self, ProcessorPlace};
 use crate::pipeline::{collector, storages, unsupported, waits};
 use crate::registry::{self, Match};
@@ -44,10 +45,13 @@ pub struct Plan {
     pub processors: BTreeMap<ComponentId, Box<dyn ProcessorPlan>>,
     pub receivers: BTreeMap<ComponentId, Box<dyn ReceiverPlan>>,
     pub pipelines: Vec<PipelinePlan>,
+    /// Of every component that is used.
+    pub bodies: Bodies,
     pub telemetry: Telemetry,
     pub memory_limit: Option<MemoryLimit>,
     /// How long listeners wait for a port that another process holds.
     pub port_wait: Duration,
+    pub reload: ReloadKeys,
 }
 
 impl Plan {
@@ -55,6 +59,36 @@ impl Plan {
     /// it was reported as an error before.
     pub fn pipelines_consumers_first(&self) -> Vec<&PipelinePlan> {
         consumers_first(&self.pipelines)
+    }
+
+    /// Of all its components, as in messages.
+    pub fn paths(&self) -> BTreeSet<String> {
+        let of = |kind: Kind| move |id: &ComponentId| path(kind, id);
+        let connectors =
+            self.connectors.keys().filter(|id| self.pipelines.iter().any(|own| own.exporters.contains(id)));
+        let extensions = self.extensions.iter().map(|(id, _)| id);
+        (extensions.map(of(Kind::Extension)))
+            .chain(self.exporters.keys().map(of(Kind::Exporter)))
+            .chain(connectors.map(of(Kind::Connector)))
+            .chain(self.processors.keys().map(of(Kind::Processor)))
+            .chain(self.receivers.keys().map(of(Kind::Receiver)))
+            .collect()
+    }
+
+    fn keep_used_bodies(&mut self) {
+        let used = |kind: Kind, id: &ComponentId| match kind {
+            Kind::Receiver => self.receivers.contains_key(id),
+            Kind::Processor => self.processors.contains_key(id),
+            Kind::Exporter => self.exporters.contains_key(id),
+            Kind::Connector => self.pipelines.iter().any(|pipeline| pipeline.exporters.contains(id)),
+            Kind::Extension => self.extensions.iter().any(|(extension, _)| extension == id),
+        };
+        let mut bodies = std::mem::take(&mut self.bodies);
+        bodies.retain(|kind, id| used(kind, id));
+        for PipelinePlan { name, receivers, processors, exporters, .. } in &self.pipelines {
+            bodies.add_pipeline(name, [receivers, processors, exporters]);
+        }
+        self.bodies = bodies;
     }
 }
 
@@ -79,7 +113,7 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
         Unsupported::Skip => unsupported::without(document, Severity::Error, &checks.diagnostics),
         Unsupported::SkipAll => unsupported::without(document, Severity::Warning, &checks.diagnostics),
     };
-    let mut planner = Planner { checks, known: Vec::new(), plans: Plans::default() };
+    let mut planner = Planner { checks, known: Vec::new(), plans: Plans::default(), bodies: Bodies::default() };
     for declared in &document.components {
         planner.declare(declared, document.uses(declared));
     }
@@ -119,17 +153,22 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
             extensions.push((id, implicit()));
         }
     }
-    Some(Plan {
+    let bodies = planner.bodies;
+    let mut plan = Plan {
         extensions,
         exporters: plans.exporters,
         connectors: plans.connectors,
         processors: plans.processors,
         receivers: plans.receivers,
         pipelines,
+        bodies,
         telemetry: document.telemetry,
         memory_limit,
+        reload: document.reload,
         port_wait: document.port_wait.unwrap_or_else(|| default_port_wait(checks)),
-    })
+    };
+    plan.keep_used_bodies();
+    Some(plan)
 }
 
 /// In a pod whoever holds the port is the pod before, which ends; elsewhere it is a mistake, told at once.
@@ -161,6 +200,7 @@ struct Planner<'a> {
     checks: &'a Checks,
     known: Vec<Known>,
     plans: Plans,
+    bodies: Bodies,
 }
 
 impl Planner<'_> {
@@ -246,6 +286,7 @@ impl Planner<'_> {
     fn check(&mut self, declared: &Declared, id: ComponentId, at: usize) {
         let cx = CheckContext { id: &id, path: path_of(declared), place: declared.place, checks: self.checks };
         let body = &declared.body;
+        self.bodies.add(declared.kind, &id, body, declared.place);
         match declared.kind {
             Kind::Receiver => {
                 let plan = (registry::RECEIVERS[at].check)(&cx, body);
@@ -306,11 +347,11 @@ impl Planner<'_> {
         resolved.map(|known| known.id.clone()).collect()
     }
 
-    fn joints(&self, document: &ConfigDocument) -> Vec<Joint> {
+    fn joints(&self, document: &ConfigDocument) -> Vec<ConnectorPlace> {
         let connectors = document.components.iter().filter(|declared| declared.kind == Kind::Connector);
         let named = connectors.filter_map(|declared| {
             let known = |known: &&Known| known.kind == Kind::Connector && known.written == declared.id;
-            self.known.iter().find(known).map(|known| Joint { id: known.id.clone(), place: declared.place })
+            self.known.iter().find(known).map(|known| ConnectorPlace { id: known.id.clone(), place: declared.place })
         });
         named.collect()
     }

@@ -24,7 +24,7 @@ pub mod queue;
 pub mod report;
 pub mod send_memory;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ struct Shared {
     wake: Notify,
     /// Wakes senders that wait for room.
     room: Notify,
+    /// Whose callers wait. The gauge of what is on the wire is shared with a successor after a reload.
+    calls: AtomicUsize,
     /// Wakes the drain: a call whose caller waited has ended.
     call_ended: Notify,
 }
@@ -86,6 +88,7 @@ struct Call<'s> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.in_flight = None;
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
         self.shared.call_ended.notify_waiters();
     }
 }
@@ -149,6 +152,7 @@ impl Sending {
             host,
             wake: Notify::new(),
             room: Notify::new(),
+            calls: AtomicUsize::new(0),
             call_ended: Notify::new(),
         };
         Sending { shared: Arc::new(shared), owner: Mutex::default() }
@@ -168,6 +172,7 @@ impl Shared {
     async fn send_now(&self, payload: Payload) -> Result<(), ConsumeError> {
         let (signal, items) = (payload.signal, payload.items);
         let meters = self.account.meters.of(signal);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let call = Call { shared: self, in_flight: Some(InFlight::new(&meters.in_flight)) };
         let guard = DeliveryGuard::new(self, signal, items);
         let mut tally = self.delivery.deliver(payload).await;
@@ -242,7 +247,7 @@ impl Shared {
             tokio::pin!(ended);
             // Registered before the look, so that an end in between is not missed.
             ended.as_mut().enable();
-            let idle = Signal::ALL.iter().all(|signal| self.account.meters.of(*signal).in_flight.get() <= 0);
+            let idle = self.calls.load(Ordering::Relaxed) == 0;
             if idle || tokio::time::timeout_at(until, ended).await.is_err() {
                 return;
             }

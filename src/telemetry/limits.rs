@@ -65,14 +65,26 @@ pub fn budget(limit: Option<MemoryLimit>) -> Arc<Budget> {
 /// Looks at the cgroup every few seconds.
 pub struct LimitWatch {
     host: Arc<Host>,
-    limit: Option<MemoryLimit>,
+    // Changed by a reload, read once a look.
+    limit: Arc<Mutex<Option<MemoryLimit>>>,
     stop: watch::Sender<bool>,
     owner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl LimitWatch {
     pub fn new(host: &Arc<Host>, limit: Option<MemoryLimit>) -> Arc<LimitWatch> {
-        Arc::new(LimitWatch { host: host.clone(), limit, stop: watch::Sender::new(false), owner: Mutex::default() })
+        let (limit, stop) = (Arc::new(Mutex::new(limit)), watch::Sender::new(false));
+        Arc::new(LimitWatch { host: host.clone(), limit, stop, owner: Mutex::default() })
+    }
+
+    /// The limits of the budget are these from now on.
+    pub fn change(&self, limit: Option<MemoryLimit>) {
+        let before = std::mem::replace(&mut *self.limit.locked(), limit);
+        if before != limit {
+            let (hard, soft) = of(limit, Machine::look());
+            self.host.budget.set_limits(hard, soft);
+            tracing::info!(hard_mib = hard >> 20, soft_mib = soft >> 20, "the memory limit is another from now on");
+        }
     }
 }
 
@@ -94,12 +106,13 @@ fn follow(budget: &Budget, limit: Option<MemoryLimit>, before: Machine, now: Mac
 impl Component for LimitWatch {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
-            let (host, limit, mut stop) = (self.host.clone(), self.limit, self.stop.subscribe());
+            let (host, limit, mut stop) = (self.host.clone(), self.limit.clone(), self.stop.subscribe());
             let owner = self.host.tasks.spawn("limits of the cgroup", move |pulse| async move {
                 let mut before = Machine::look();
                 while timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await.is_err() {
                     pulse.beat();
                     let now = Machine::look();
+                    let limit = *limit.locked();
                     follow(&host.budget, limit, before, now);
                     before = now;
                 }

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod logging;
 pub mod process;
 pub mod prometheus;
+pub mod running_config;
 pub mod state;
 pub mod stdout;
 pub mod waits;

@@ -25,6 +25,11 @@ pub fn register(host: &Arc<Host>) {
     host.routes.add("/v1/stats", "every counter and gauge of the metrics page, as JSON", Arc::new(page));
 }
 
+/// Nobody listens below this path any more.
+pub fn forget_listeners(path: &str, host: &Host) {
+    host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).forget(path);
+}
+
 fn status(host: &Host, started: UnixNanos, now: UnixNanos) -> Value {
     let components = host.status.all();
     let listeners = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).all();

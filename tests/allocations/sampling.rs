@@ -56,8 +56,12 @@ fn per_request(wire: Vec<u8>, alone: bool) -> f64 {
             Payload { signal: Signal::Traces, envelope, items, origin: origin.clone(), ticket: Ticket::free(), share };
         let (count, spans) = allocations(|| {
             let admitted = admission.read(&payload).expect("memory without limit");
-            let incoming =
-                AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+            let incoming = AdmittedRequest {
+                envelope: &payload.envelope,
+                groups: &admitted.groups,
+                links: &admitted.links,
+                version: 1,
+            };
             core.accept(incoming, &admitted.runs[0], now);
             while core.decide_due(now, 100) {}
             core.tidy(now);

@@ -13,8 +13,9 @@ use podgate::core::error::ConsumeError;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::stage::component::{Component, ComponentId};
 use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Outputs};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks};
 use podgate::core::stage::host::Host;
+use podgate::core::stage::joint::Outputs;
 use podgate::extensions::health_check;
 use podgate::net::server::listen::BoundAddresses;
 use podgate::receivers::otlp::FACTORY;
@@ -97,9 +98,9 @@ impl Running {
         let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
         let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
-        let mut outputs = Outputs::default();
+        let outputs = Outputs::default();
         for signal in signals {
-            outputs.set(*signal, sink.clone());
+            outputs.set(*signal, Some(sink.clone()));
         }
         let receiver = plan.build(BuildContext { id, path, host: host.clone() }, outputs);
         receiver.start().await.unwrap();

@@ -254,8 +254,12 @@ fn the_tail_sampler_admits_decides_and_releases_in_linear_work() {
         let mut core = Engine::new(settings.clone(), meters, bounds, RandomState::default(), clock);
         let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 7 };
         let admitted = admission.read(&payload).expect("memory without limit");
-        let incoming =
-            AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+        let incoming = AdmittedRequest {
+            envelope: &payload.envelope,
+            groups: &admitted.groups,
+            links: &admitted.links,
+            version: 1,
+        };
         core.accept(incoming, &admitted.runs[0], now);
         let later = now.saturating_add(Duration::from_secs(10));
         let (mut made, mut more) = (0, true);

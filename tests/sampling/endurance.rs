@@ -136,8 +136,12 @@ fn memory_follows_what_is_held_in_whatever_order_traces_end() {
         let (origin, ticket, share) = (origin.clone(), Ticket::free(), Share::none());
         let payload = Payload { signal: Signal::Traces, envelope, items, origin, ticket, share };
         let admitted = admission.read(&payload).expect("memory without limit");
-        let incoming =
-            AdmittedRequest { envelope: &payload.envelope, groups: &admitted.groups, links: &admitted.links };
+        let incoming = AdmittedRequest {
+            envelope: &payload.envelope,
+            groups: &admitted.groups,
+            links: &admitted.links,
+            version: 1,
+        };
         core.accept(incoming, &admitted.runs[0], now);
         while core.decide_due(now, 100) {
             released += take(&mut core, now);

@@ -1,4 +1,4 @@
-//! The client of the admin page: one GET over HTTP/1.0, which ends with the connection. Blocking, bounded in time and size.
+//! The client of the admin page: one request over HTTP/1.0, which ends with the connection. Blocking, bounded in time and size.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -13,6 +13,8 @@ use crate::telemetry::stdout::Format;
 /// A page is at most as long as a thousand pods.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// A reload may wait for what earlier ones left to end.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Args)]
 pub struct AdminArgs {
@@ -48,8 +50,18 @@ impl fmt::Display for AdminFault {
 
 /// The page at `path` (with its query).
 pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
+    page(admin, path, ask(admin, &format!("GET {path} HTTP/1.0\r\nHost: {admin}"), TIMEOUT))
+}
+
+/// What the gateway answers to being told to change something.
+pub fn post(admin: &str, path: &str, token: &str) -> Result<Value, AdminFault> {
+    let head = format!("POST {path} HTTP/1.0\r\nHost: {admin}\r\nContent-Length: 0\r\nAuthorization: Bearer {token}");
+    page(admin, path, ask(admin, &head, CHANGE_TIMEOUT))
+}
+
+fn page(admin: &str, path: &str, answer: io::Result<Vec<u8>>) -> Result<Value, AdminFault> {
     let silent = |why: String| AdminFault::Silent { admin: admin.to_owned(), why };
-    let answer = ask(admin, path).map_err(|error| silent(error.to_string()))?;
+    let answer = answer.map_err(|error| silent(error.to_string()))?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| silent("the answer is no HTTP".to_owned()))?;
     let status = head.lines().next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0u16);
@@ -72,11 +84,11 @@ pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
     }
 }
 
-fn ask(admin: &str, path: &str) -> io::Result<Vec<u8>> {
+fn ask(admin: &str, head: &str, patience: Duration) -> io::Result<Vec<u8>> {
     let mut stream = connect(admin)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    let request = format!("{head}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;

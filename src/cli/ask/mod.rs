@@ -6,6 +6,7 @@ pub mod balance;
 pub mod explain;
 pub mod pods;
 pub mod policies;
+pub mod reload;
 pub mod sampling;
 pub mod status;
 pub mod top;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use crate::core::time::UnixNanos;
@@ -87,6 +88,32 @@ impl PartialEq for Later {
 }
 
 impl Eq for Later {}
+
+/// Who tells which pod is behind an address: the first that offers, until its owner offers another.
+#[derive(Default)]
+pub struct PeerNames {
+    told_by: ArcSwapOption<(String, Arc<dyn PeerIdentity>)>,
+}
+
+impl PeerNames {
+    /// `owner` is the path of the component that offers.
+    pub fn offer(&self, owner: &str, names: Arc<dyn PeerIdentity>) {
+        if self.told_by.load().as_ref().is_none_or(|told_by| told_by.0 == owner) {
+            self.told_by.store(Some(Arc::new((owner.to_owned(), names))));
+        }
+    }
+
+    /// The owner is gone; whoever offers next tells.
+    pub fn withdraw(&self, owner: &str) {
+        if self.told_by.load().as_ref().is_some_and(|told_by| told_by.0 == owner) {
+            self.told_by.store(None);
+        }
+    }
+
+    pub fn identify(&self, peer: IpAddr) -> Option<Arc<str>> {
+        self.told_by.load().as_ref()?.1.identify(peer)
+    }
+}
 
 /// Tells which pod is behind a peer address, for fair shares and logs.
 pub trait PeerIdentity: Send + Sync {

@@ -32,6 +32,7 @@ pub type PageAnswer = Arc<dyn Fn(&PageQuery) -> Page + Send + Sync>;
 /// For what only the owner of some state can tell: the wait is bounded by whoever answers.
 pub type Asking = Arc<dyn Fn(&PageQuery) -> Task<'static, Page> + Send + Sync>;
 
+#[derive(Clone)]
 struct Offered {
     about: &'static str,
     answer: PageAnswer,
@@ -45,6 +46,8 @@ const BY_ID: &str = "{id}";
 pub struct Routes {
     // Locked when a component is built and when a page is asked for; never across an await.
     pages: Mutex<BTreeMap<String, Offered>>,
+    /// What changes something: asked for by POST, with a token.
+    actions: Mutex<BTreeMap<String, Asking>>,
 }
 
 impl Routes {
@@ -56,6 +59,15 @@ impl Routes {
     /// A page that asks others before it answers over HTTP; `answer` is what is known without asking.
     pub fn add_asking(&self, path: &str, about: &'static str, answer: PageAnswer, asking: Asking) {
         self.insert(path, Offered { about, answer, asking: Some(asking) });
+    }
+
+    /// What changes something in the gateway. Whoever serves it sees that not everybody may.
+    pub fn add_action(&self, path: &str, action: Asking) {
+        self.actions.locked().insert(path.to_owned(), action);
+    }
+
+    pub fn action(&self, path: &str) -> Option<Asking> {
+        self.actions.locked().get(path).cloned()
     }
 
     fn insert(&self, path: &str, offered: Offered) {

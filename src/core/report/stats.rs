@@ -103,11 +103,14 @@ pub struct Series {
 
 type Labels = Vec<(&'static str, String)>;
 
+/// All series at one moment, to go back to.
+pub type StatsSnapshot = BTreeMap<(String, Labels), Series>;
+
 /// The list of all series of one gateway.
 #[derive(Default)]
 pub struct Stats {
     // Keyed by name and labels; locked when a series is made (components make theirs when built) and when scraped.
-    series: Mutex<BTreeMap<(String, Labels), Series>>,
+    series: Mutex<StatsSnapshot>,
 }
 
 impl Stats {
@@ -141,9 +144,26 @@ impl Stats {
         }
     }
 
-    /// A value read when scraped.
+    /// A value read when scraped; the last who offers it is read, because the one before may be gone after a reload.
     pub fn read(&self, name: &str, help: &'static str, labels: &[(&'static str, &str)], metric: Metric) {
-        self.get_or_add(name, help, labels, metric);
+        let labels: Labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let series = Series { name: name.to_owned(), help, labels: labels.clone(), metric };
+        self.series.locked().insert((name.to_owned(), labels), series);
+    }
+
+    /// Leaves out every series that carries this label: whose it is has gone.
+    pub fn forget(&self, key: &str, value: &str) {
+        let carries = |labels: &Labels| labels.iter().any(|(label, of)| *label == key && of == value);
+        self.series.locked().retain(|(_, labels), _| !carries(labels));
+    }
+
+    pub fn snapshot(&self) -> StatsSnapshot {
+        self.series.locked().clone()
+    }
+
+    /// As it was when the snapshot was taken.
+    pub fn restore(&self, snapshot: StatsSnapshot) {
+        *self.series.locked() = snapshot;
     }
 
     fn get_or_add(&self, name: &str, help: &'static str, labels: &[(&'static str, &str)], metric: Metric) -> Metric {

@@ -62,6 +62,19 @@ impl StatusBoard {
         reports.entry(component.to_owned()).or_insert_with(fresh);
     }
 
+    /// What stands below this path is no part of the gateway any more.
+    pub fn forget(&self, path: &str) {
+        self.reports.locked().retain(|component, _| !is_below(component, path));
+    }
+
+    /// Of what was taken out of the flow; where a successor stands under the same path, the board tells of that one.
+    pub fn succeeded(&self, path: &str) {
+        let mut reports = self.reports.locked();
+        if let Some(report) = reports.get_mut(path).filter(|report| report.state == State::Stopped) {
+            *report = ComponentState { state: State::Ok, message: String::new() };
+        }
+    }
+
     /// Whether the gateway takes work, now and from now on: false before it has started and once it drains.
     pub fn readiness(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
@@ -70,6 +83,11 @@ impl StatusBoard {
     pub fn all(&self) -> BTreeMap<String, ComponentState> {
         self.reports.locked().clone()
     }
+}
+
+/// `receivers::otlp::protocols::grpc` is below `receivers::otlp`, and so is that itself.
+pub fn is_below(component: &str, path: &str) -> bool {
+    component.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 #[cfg(test)]

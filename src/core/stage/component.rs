@@ -1,5 +1,6 @@
 //! What a component is: an id (`type/name`), a kind, and a lifecycle that can be ended twice or before it began.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -86,5 +87,12 @@ pub trait Component: Send + Sync {
     /// called twice and without start.
     fn drain(&self, _deadline: tokio::time::Instant) -> Task<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// Takes another plan of the same component type while it runs (a reload). True: what comes from now on, and what is
+    /// held, is met by the new plan. False, which is the default: nothing changed, and another instance is built instead.
+    /// `plan` is the component's own type of plan, as its factory's check made it, to be downcast.
+    fn reconfigure(&self, _plan: &dyn Any) -> bool {
+        false
     }
 }

@@ -17,6 +17,7 @@ use crate::core::error::{ConsumeError, StartError};
 use crate::core::lock::Locked;
 use crate::core::stage::component::Task;
 use crate::core::stage::consumer::Next;
+use crate::core::stage::joint::Joint;
 use crate::core::time::UnixNanos;
 
 /// What is logged of a payload.
@@ -81,6 +82,8 @@ pub struct DurableLogs {
     by_id: Mutex<BTreeMap<String, Arc<dyn DurableLog>>>,
     users: Mutex<BTreeMap<String, String>>,
     takers: Mutex<Vec<(String, Taker)>>,
+    /// By log and taker: where what a log hands out goes at present.
+    handed: Mutex<BTreeMap<(String, String), Arc<Joint>>>,
 }
 
 impl DurableLogs {
@@ -114,9 +117,40 @@ impl DurableLogs {
         self.by_id.locked().iter().map(|(id, log)| (id.clone(), log.clone())).collect()
     }
 
+    /// The component at `path` uses no log, unless it says so again.
+    pub fn unused_by(&self, path: &str) {
+        self.users.locked().remove(path);
+    }
+
+    pub fn users(&self) -> BTreeMap<String, String> {
+        self.users.locked().clone()
+    }
+
+    /// As before a reload that did not come about; who registered meanwhile gets nothing.
+    pub fn go_back(&self, users: BTreeMap<String, String>) {
+        *self.users.locked() = users;
+        self.takers.locked().clear();
+    }
+
+    /// After a reload: what is still handed out goes to who registered anew under the same name. Nothing is read twice.
+    pub fn hand_over(&self) {
+        let (mut takers, handed) = (self.takers.locked(), self.handed.locked());
+        for (id, taker) in takers.drain(..) {
+            let joint = handed.get(&(id, taker.name));
+            joint.into_iter().for_each(|joint| joint.lead(taker.next.clone()));
+        }
+    }
+
     /// Every log hands out what it has to those who registered.
     pub async fn recover(&self) {
         let mut takers = std::mem::take(&mut *self.takers.locked());
+        let mut handed = self.handed.locked();
+        for (id, taker) in &mut takers {
+            let joint = Joint::to(taker.next.clone());
+            handed.insert((id.clone(), taker.name.clone()), joint.clone());
+            taker.next = joint;
+        }
+        drop(handed);
         for (id, log) in self.all() {
             let (own, others) = takers.into_iter().partition(|(of, _)| *of == id);
             takers = others;

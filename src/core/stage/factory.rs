@@ -3,6 +3,7 @@
 //! Check turns configuration into a plan and reports every fault with its place; a plan builds stages without I/O and
 //! cannot fail, so that what `validate` accepts, `run` starts.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::core::stage::access::Access;
 use crate::core::stage::component::{Component, ComponentId};
 use crate::core::stage::consumer::{Consumer, Next};
 use crate::core::stage::host::Host;
+use crate::core::stage::joint::Outputs;
 use crate::core::stage::probe::Probe;
 use crate::core::stage::replay::Replay;
 use crate::core::stage::transform::Transform;
@@ -189,31 +191,17 @@ pub enum Stage {
     Consumer { consumer: Arc<dyn Consumer>, component: Option<Arc<dyn Component>> },
 }
 
-/// First stages of the pipelines that use a receiver, fanned out per signal; `None` where no pipeline does.
-#[derive(Clone, Default)]
-pub struct Outputs {
-    by_signal: [Option<Next>; 4],
-}
-
-impl Outputs {
-    pub fn set(&mut self, signal: Signal, next: Next) {
-        self.by_signal[signal.index()] = Some(next);
-    }
-
-    pub fn get(&self, signal: Signal) -> Option<&Next> {
-        self.by_signal[signal.index()].as_ref()
-    }
-}
-
 /// An exporter is a stage with a lifecycle; one instance serves all pipelines and signals.
 pub trait Exporter: Consumer + Component {}
 impl<T: Consumer + Component> Exporter for T {}
 
-pub trait ReceiverPlan {
+/// `Any` as for [`ProcessorPlan`].
+pub trait ReceiverPlan: Any {
     fn build(&self, cx: BuildContext, outputs: Outputs) -> Arc<dyn Component>;
 }
 
-pub trait ProcessorPlan {
+/// `Any`, so that a running stage knows a plan of its own type again (`Component::reconfigure`).
+pub trait ProcessorPlan: Any {
     /// Called once per pipeline that names the processor.
     fn build(&self, cx: StageContext, next: Next) -> Stage;
 
@@ -270,7 +258,8 @@ pub trait ProcessorPlan {
     }
 }
 
-pub trait ExporterPlan {
+/// `Any` as for [`ProcessorPlan`].
+pub trait ExporterPlan: Any {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter>;
 
     /// Why the exporter as it is configured does not fit into pipelines of a signal that it takes otherwise.

@@ -1,17 +1,17 @@
 //! What all components of one gateway share. Passed down by the gateway; there are no globals.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::core::data::balance::Balance;
-use crate::core::data::binding::PeerIdentity;
+use crate::core::data::binding::PeerNames;
 use crate::core::data::budget::Budget;
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::core::ports::Ports;
 use crate::core::report::routes::Routes;
-use crate::core::report::stats::Stats;
+use crate::core::report::stats::{Stats, StatsSnapshot};
 use crate::core::report::status::StatusBoard;
 use crate::core::stage::durable::DurableLogs;
 use crate::core::stage::tasks::Tasks;
@@ -27,9 +27,18 @@ pub struct Host {
     pub ports: Ports,
     /// Logs on disk, by the ids of the configuration.
     pub logs: DurableLogs,
-    pub peer_identity: OnceLock<Arc<dyn PeerIdentity>>,
+    pub peer_identity: PeerNames,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
-    shared: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
+    shared: Mutex<SharedThings>,
+}
+
+type SharedThings = HashMap<String, Arc<dyn Any + Send + Sync>>;
+
+/// What components entered with the host, to go back to when a reload does not come about.
+pub struct Entered {
+    series: StatsSnapshot,
+    shared: SharedThings,
+    log_users: BTreeMap<String, String>,
 }
 
 impl Host {
@@ -49,7 +58,7 @@ impl Host {
             tasks: Arc::default(),
             ports: Ports::default(),
             logs: DurableLogs::default(),
-            peer_identity: OnceLock::new(),
+            peer_identity: PeerNames::default(),
             shared: Mutex::default(),
         })
     }
@@ -68,7 +77,30 @@ impl Host {
         first.downcast::<T>().unwrap_or(made)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {
+    /// What was shared under keys that end with this path is made anew by who asks next: a component's with another
+    /// configuration. Who holds it keeps it.
+    pub fn renew(&self, path: &str) {
+        self.lock().retain(|key, _| key.strip_suffix(path).is_none_or(|before| !before.ends_with(' ')));
+    }
+
+    /// Puts `thing` in the place of what is shared under `key`.
+    pub fn replace<T: Any + Send + Sync>(&self, key: &str, thing: Arc<T>) {
+        self.lock().insert(key.to_owned(), thing);
+    }
+
+    pub fn entered(&self) -> Entered {
+        let (series, shared) = (self.stats.snapshot(), self.lock().clone());
+        Entered { series, shared, log_users: self.logs.users() }
+    }
+
+    /// As it was then.
+    pub fn go_back(&self, entered: Entered) {
+        self.stats.restore(entered.series);
+        *self.lock() = entered.shared;
+        self.logs.go_back(entered.log_users);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SharedThings> {
         self.shared.locked()
     }
 }

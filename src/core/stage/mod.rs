@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod durable;
 pub mod factory;
 pub mod host;
+pub mod joint;
 pub mod probe;
 pub mod replay;
 pub mod tasks;

@@ -84,7 +84,7 @@ impl Tasks {
     {
         let pulse = Arc::new(Pulse::default());
         self.lock().insert(name.to_owned(), pulse.clone());
-        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), idle: false };
+        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), pulse: Some(pulse.clone()) };
         let future = make(pulse);
         tokio::spawn(async move {
             let _guard = guard;
@@ -100,7 +100,7 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         *self.idle().entry(name.to_owned()).or_default() += 1;
-        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), idle: true };
+        let guard = TaskGuard { tasks: self.clone(), name: name.to_owned(), pulse: None };
         tokio::spawn(async move {
             let _guard = guard;
             future.await;
@@ -143,19 +143,24 @@ impl Tasks {
 struct TaskGuard {
     tasks: Arc<Tasks>,
     name: String,
-    idle: bool,
+    /// `None` for a task without a beat.
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        if self.idle {
+        if let Some(pulse) = &self.pulse {
+            // After a reload the name may be its successor's already.
+            let mut pulses = self.tasks.lock();
+            if pulses.get(&self.name).is_some_and(|known| Arc::ptr_eq(known, pulse)) {
+                pulses.remove(&self.name);
+            }
+        } else {
             let mut idle = self.tasks.idle();
             if let Some(count) = idle.get_mut(&self.name) {
                 *count -= 1;
             }
             idle.retain(|_, count| *count > 0);
-        } else {
-            self.tasks.lock().remove(&self.name);
         }
         if std::thread::panicking() {
             let _ = self.tasks.failed.send(Some(self.name.clone()));

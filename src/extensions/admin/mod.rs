@@ -1,13 +1,16 @@
 //! admin: what the gateway knows, as JSON under versioned paths on 127.0.0.1:13134. Components register the pages.
 //!
-//! It runs without being named in the YAML, so that a Collector's configuration stays one; read-only, GET only.
+//! It runs without being named in the YAML, so that a Collector's configuration stays one. Pages are read by GET; what changes
+//! something (`podgate reload`) is a POST with the token of `token_file`, and without that key nobody can.
 //!
 //! ```yaml
 //! endpoint: 127.0.0.1:13134
 //! ```
 
 mod index;
+mod token;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -32,7 +35,7 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
         aliases: &[],
         signals: &Signal::ALL,
         summary: "shows pods, balance, components and explanations as JSON; on by default on loopback",
-        example: "endpoint: 127.0.0.1:13134\n",
+        example: "endpoint: 127.0.0.1:13134\ntoken_file: /etc/podgate/admin-token\n",
     },
     check,
 };
@@ -42,20 +45,23 @@ const DEFAULT_ENDPOINT: &str = "127.0.0.1:13134";
 #[derive(Clone, Debug)]
 struct Plan {
     endpoint: String,
+    /// Whoever knows its text may change something; read at each request, so that it can be changed.
+    token_file: Option<PathBuf>,
     /// Not named in the configuration: a port in use is then a warning, not a failure.
     implicit: bool,
 }
 
 /// The plan for a configuration that does not name the extension.
 pub fn implicit() -> Box<dyn ExtensionPlan> {
-    Box::new(Plan { endpoint: DEFAULT_ENDPOINT.to_owned(), implicit: true })
+    Box::new(Plan { endpoint: DEFAULT_ENDPOINT.to_owned(), token_file: None, implicit: true })
 }
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
     let endpoint = crate::config::value::address::listen(cx.checks, &section, "endpoint", DEFAULT_ENDPOINT);
+    let token_file = section.string("token_file").filter(|path| !path.is_empty()).map(PathBuf::from);
     section.finish();
-    Some(Box::new(Plan { endpoint: endpoint?, implicit: false }))
+    Some(Box::new(Plan { endpoint: endpoint?, token_file, implicit: false }))
 }
 
 impl ExtensionPlan for Plan {
@@ -73,9 +79,9 @@ struct Admin {
 
 impl Component for Admin {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
-        let host = self.host.clone();
+        let (host, token_file) = (self.host.clone(), self.plan.token_file.clone());
         // Pages are registered by components at any time, so there are no fixed routes.
-        let pages = Pages::asking(move |request| Box::pin(answer(host.clone(), request.clone())));
+        let pages = Pages::asking(move |request| Box::pin(answer(host.clone(), token_file.clone(), request.clone())));
         Box::pin(async move {
             if !self.plan.implicit {
                 return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
@@ -92,8 +98,13 @@ impl Component for Admin {
     }
 }
 
-async fn answer(host: Arc<Host>, request: PageRequest) -> PageResponse {
-    let page = if request.method != "GET" {
+async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, request: PageRequest) -> PageResponse {
+    let page = if let Some(action) = host.routes.action(&request.path) {
+        match token::allows(&request, token_file.as_deref()).await {
+            Ok(()) => action(&request.query).await,
+            Err(refused) => refused,
+        }
+    } else if request.method != "GET" {
         Page::error(405, "read-only: use GET")
     } else if let Some(asked) = host.routes.ask(&request.path, &request.query) {
         asked.await

@@ -45,6 +45,15 @@ impl KeepKey {
 }
 
 impl Keep {
+    /// Keeps all that the other keeps.
+    pub fn holds(&self, other: &Keep) -> bool {
+        let all = |own: &[KeepKey], keys: &[KeepKey]| keys.iter().all(|key| own.iter().any(|known| known.same(key)));
+        all(&self.labels, &other.labels)
+            && all(&self.annotations, &other.annotations)
+            && all(&self.related_labels, &other.related_labels)
+            && all(&self.related_annotations, &other.related_annotations)
+    }
+
     /// Keeps what either keeps: two users of one watch.
     pub fn join(&mut self, other: Keep) {
         join_keys(&mut self.labels, other.labels);

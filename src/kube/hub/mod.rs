@@ -72,6 +72,9 @@ struct HostParts {
 #[derive(Default)]
 struct Running {
     started: bool,
+    ended: bool,
+    /// Who asked for it and has not left.
+    users: usize,
     tasks: Vec<JoinHandle<()>>,
     wants: Option<WantQueues>,
 }
@@ -85,12 +88,41 @@ impl Hub {
         let key = format!("kubernetes hub {auth:?} {selection:?} {pods_file:?} {node_logs:?}");
         // Asked for before: what `shared` makes must not ask it again.
         let hubs = host.shared("kubernetes hubs", || Arc::new(AtomicU64::new(0)));
-        let hub = host.shared(&key, || Arc::new(Hub::new(host, &hubs, spec.clone())));
-        let mut joined = hub.spec.locked();
-        joined.grace = joined.grace.max(spec.grace);
-        joined.keep.join(spec.keep);
-        drop(joined);
+        let make = || Arc::new(Hub::new(host, &hubs, spec.clone()));
+        let hub = host.shared(&key, make);
+        if hub.join(&spec) {
+            return hub;
+        }
+        // After a reload: it has ended, or runs and keeps less of its pods than is asked for now.
+        let hub = make();
+        host.replace(&key, hub.clone());
+        hub.join(&spec);
         hub
+    }
+
+    /// One user more, unless what it wants to know cannot be had here any more.
+    fn join(&self, spec: &WatchSpec) -> bool {
+        let mut running = self.running.locked();
+        let mut own = self.spec.locked();
+        if running.ended || (running.started && !own.keep.holds(&spec.keep)) {
+            return false;
+        }
+        running.users += 1;
+        own.grace = own.grace.max(spec.grace);
+        own.keep.join(spec.keep.clone());
+        true
+    }
+
+    /// One user less; the last one ends it.
+    pub async fn leave(&self, deadline: Instant) {
+        let last = {
+            let mut running = self.running.locked();
+            running.users = running.users.saturating_sub(1);
+            running.users == 0
+        };
+        if last {
+            self.drain(deadline).await;
+        }
     }
 
     /// Deleted pods are found for at least this long. Counts until the start.
@@ -192,7 +224,7 @@ impl Hub {
         self.stop.send_replace(true);
         let tasks = {
             let mut running = self.running.locked();
-            running.started = true;
+            (running.started, running.ended) = (true, true);
             std::mem::take(&mut running.tasks)
         };
         for mut task in tasks {

@@ -12,7 +12,7 @@ use crate::core::lock::Locked;
 use crate::core::stage::host::Host;
 use crate::net::pages::page::STOP_WAIT;
 use crate::net::pages::router::Pages;
-use crate::net::server::accept::run;
+use crate::net::server::accept::{Serving, run};
 use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::{BoundAddresses, Endpoint, Listener};
 use crate::net::server::node_addresses::Home;
@@ -55,7 +55,7 @@ impl PageListener {
     pub async fn start_now(&self, host: &Host, path: &str, endpoint: &str, pages: Pages) -> Result<(), StartError> {
         let refused = |message: String| refused(path, endpoint, message);
         let parsed = Endpoint::parse_tcp(endpoint).map_err(refused)?;
-        let bound = parsed.bind_in(host.outside.network.as_deref()).await;
+        let bound = parsed.bind_or_take_over(host, path).await;
         self.serve(host, path, endpoint, pages, bound.map_err(|error| refused(error.to_string()))?)
     }
 
@@ -66,7 +66,7 @@ impl PageListener {
         path: &str,
         endpoint: &str,
         pages: Pages,
-        listener: Listener,
+        listener: Arc<Listener>,
     ) -> Result<(), StartError> {
         let address = listener.local_addr();
         let pages = match address {
@@ -83,7 +83,7 @@ impl PageListener {
         let budget = Budget::new(MEMORY_BYTES, MEMORY_BYTES);
         let server = Server::of_pages(&host.stats, name, ServerLimits::of_pages(), Home::detect(), budget);
         let (service, stop) = (pages.into_service(), self.stop.subscribe());
-        let task = host.tasks.spawn(path, |pulse| run(Arc::new(server), listener, service, stop, pulse));
+        let task = host.tasks.spawn(path, |pulse| run(Serving::by(server, service), listener, stop, pulse));
         *self.task.locked() = Some(task);
         Ok(())
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::core::data::budget::Budget;
 use crate::core::report::stats::Stats;
-use crate::net::server::accept;
+use crate::net::server::accept::{self, Serving};
 use crate::net::server::answer::{AnswerBody, Responding, Service};
 use crate::net::server::body::{BodyError, RequestBody};
 use crate::net::server::limits::ServerLimits;
@@ -91,7 +91,7 @@ pub async fn serve(listener: TcpListener, pages: PageFn, mut stop: watch::Receiv
     let server = Server::of_pages(&Stats::default(), "double", limits, Home::default(), Budget::unlimited());
     let (ending, end) = watch::channel(None);
     let service = Arc::new(Double { pages });
-    let serving = accept::run(Arc::new(server), Listener::Tcp(listener), service, end, Arc::default());
+    let serving = accept::run(Serving::by(server, service), Arc::new(Listener::Tcp(listener)), end, Arc::default());
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         () = serving.as_mut() => return,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -29,14 +30,21 @@ const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration
 /// pays for too.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
+/// By what connections are served that are accepted from now on; a reload puts another in its place, and those that are
+/// open keep what they came with.
+pub struct Serving {
+    pub server: Arc<Server>,
+    pub service: Arc<dyn Service>,
+}
+
+impl Serving {
+    pub fn by(server: Server, service: Arc<dyn Service>) -> Arc<ArcSwap<Serving>> {
+        Arc::new(ArcSwap::from_pointee(Serving { server: Arc::new(server), service }))
+    }
+}
+
 /// Serves one listener until told to stop; returns when its connections have ended, at the latest at the deadline.
-pub async fn run(
-    server: Arc<Server>,
-    listener: Listener,
-    service: Arc<dyn Service>,
-    mut stop: Stop,
-    pulse: Arc<Pulse>,
-) {
+pub async fn run(serving: Arc<ArcSwap<Serving>>, listener: Arc<Listener>, mut stop: Stop, pulse: Arc<Pulse>) {
     let mut connections = JoinSet::new();
     let mut backoff = ACCEPT_BACKOFF.0;
     pulse.waits_for("a connection to accept");
@@ -51,8 +59,9 @@ pub async fn run(
         match accepted {
             Ok(accepted) => {
                 backoff = ACCEPT_BACKOFF.0;
-                admit(&server, &service, &stop, accepted, &mut connections);
-                if server.gate.is_crowded() {
+                let serving = serving.load_full();
+                admit(&serving, &stop, accepted, &mut connections);
+                if serving.server.gate.is_crowded() {
                     // Each newcomer takes somebody's place now: who came before shall be read first, if it has sent something.
                     yield_now().await;
                 }
@@ -60,7 +69,7 @@ pub async fn run(
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 // No file descriptors or no memory: the queue stays readable, so without a wait this loop would spin.
-                server.tally.accept_failed(&error);
+                serving.load().server.tally.accept_failed(&error);
                 tokio::select! {
                     deadline = stopped(&mut stop) => break deadline,
                     () = sleep(backoff) => backoff = (backoff * 2).min(ACCEPT_BACKOFF.1),
@@ -102,13 +111,8 @@ fn is_of_the_client(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
-fn admit(
-    server: &Arc<Server>,
-    service: &Arc<dyn Service>,
-    stop: &Stop,
-    accepted: Socket,
-    connections: &mut JoinSet<()>,
-) {
+fn admit(serving: &Serving, stop: &Stop, accepted: Socket, connections: &mut JoinSet<()>) {
+    let Serving { server, service } = serving;
     let (peer, local) = match &accepted {
         Socket::Tcp(stream, peer) => {
             (Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())), stream.local_addr().ok())
@@ -177,8 +181,9 @@ mod tests {
         let newcomers: Vec<_> = (0..10 * PLACES as u8).map(|number| opened([127, 0, 1, number + 1], to)).collect();
         let service = Pages::new(|_| PageResponse::text(200, "well")).into_service();
         let (stop, stopped) = watch::channel(None);
-        let serving =
-            host.tasks.spawn("x", |pulse| run(Arc::new(server), Listener::Tcp(listener), service, stopped, pulse));
+        let serving = host
+            .tasks
+            .spawn("x", |pulse| run(Serving::by(server, service), Arc::new(Listener::Tcp(listener)), stopped, pulse));
         let read = tokio::task::spawn_blocking(move || {
             let mut answer = String::new();
             first.read_to_string(&mut answer).map(|_| answer)

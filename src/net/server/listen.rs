@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, lookup_host};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::core::lock::Locked;
 use crate::core::outside::{GivenListener, Network};
-use crate::core::report::status::State;
+use crate::core::report::status::{State, is_below};
 use crate::core::stage::host::Host;
 
 /// Length of the kernel's queue of connections not accepted yet.
@@ -99,7 +99,7 @@ impl Endpoint {
     }
 
     /// Binds in a given network, else with the kernel. Unix sockets are the kernel's always.
-    pub async fn bind_in(&self, network: Option<&dyn Network>) -> io::Result<Listener> {
+    async fn bind_in(&self, network: Option<&dyn Network>) -> io::Result<Listener> {
         let Some(network) = network else { return self.bind().await };
         let address = match self {
             Endpoint::Unix(_) => return self.bind().await,
@@ -110,12 +110,34 @@ impl Endpoint {
         network.listen(address).map(Listener::Given)
     }
 
-    /// As [`Endpoint::bind_in`] in the host's network, and waits while another process holds the port (`core/ports.rs`).
+    /// As [`Endpoint::bind_in`] in the host's network. Where a component of the same gateway listens there, which a reload
+    /// puts another in the place of, it is the very socket: no connection meets a closed port. `path` is the component's.
+    pub async fn bind_or_take_over(&self, host: &Host, path: &str) -> io::Result<Arc<Listener>> {
+        let port = match self {
+            Endpoint::All { port } | Endpoint::Name { port, .. } => Some(*port),
+            Endpoint::Address(address) => Some(address.port()),
+            Endpoint::Unix(_) => None,
+        };
+        // Port 0 is another one for each who asks.
+        let key = if port == Some(0) { format!("{self} of {path}") } else { self.to_string() };
+        let sockets = host.shared("net::listen::OpenSockets", || Arc::new(OpenSockets::default()));
+        let open = sockets.by_endpoint.locked().get(&key).and_then(Weak::upgrade);
+        if let Some(listener) = open {
+            return Ok(listener);
+        }
+        let listener = Arc::new(self.bind_in(host.outside.network.as_deref()).await?);
+        let mut known = sockets.by_endpoint.locked();
+        known.retain(|_, listener| listener.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&listener));
+        Ok(listener)
+    }
+
+    /// As [`Endpoint::bind_or_take_over`], and waits while another process holds the port (`core/ports.rs`).
     /// `path` is the component's, for `/status` and the log.
-    pub async fn bind_when_free(&self, host: &Host, path: &str) -> io::Result<Listener> {
+    pub async fn bind_when_free(&self, host: &Host, path: &str) -> io::Result<Arc<Listener>> {
         let (since, mut told) = (Instant::now(), false);
         loop {
-            let bound = self.bind_in(host.outside.network.as_deref()).await;
+            let bound = self.bind_or_take_over(host, path).await;
             let held = bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
             if !held || !host.ports.again(since).await {
                 if told && bound.is_ok() {
@@ -186,6 +208,13 @@ fn is_stale(path: &PathBuf) -> bool {
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err()
 }
 
+/// Sockets that somebody in the gateway accepts from, by endpoint.
+#[derive(Debug, Default)]
+struct OpenSockets {
+    // Locked when a listener is bound.
+    by_endpoint: Mutex<BTreeMap<String, Weak<Listener>>>,
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -225,6 +254,11 @@ impl BoundAddresses {
 
     pub fn all(&self) -> BTreeMap<String, SocketAddr> {
         self.addresses.locked().clone()
+    }
+
+    /// Nobody listens below this path any more.
+    pub fn forget(&self, path: &str) {
+        self.addresses.locked().retain(|listener, _| !is_below(listener, path));
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a checked configuration to stages: one enricher per processor, one stage per pipeline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -64,6 +64,8 @@ struct Shared {
     announcing: Announcing,
     /// Every pipeline starts the processor; its task is started once.
     announced: AtomicBool,
+    /// Pipelines in which it runs; the last that leaves ends it.
+    pipelines: AtomicUsize,
     /// The processor's id.
     name: String,
 }
@@ -109,7 +111,7 @@ impl Plan {
             explain::offer(host, &processor, &enricher);
             if hub.is_some() {
                 // The first processor that knows pods tells of them; a second one knows the same.
-                let _ = host.peer_identity.set(Arc::new(Peers { enricher: enricher.clone() }));
+                host.peer_identity.offer(&cx.build.path, Arc::new(Peers { enricher: enricher.clone() }));
             }
             let steady = Arc::new(ClockSteps::new(enricher.freshness));
             let announcing = Announcing { tasks: host.tasks.clone(), stop: watch::Sender::new(false) };
@@ -120,6 +122,7 @@ impl Plan {
                 steady,
                 announcing,
                 announced: AtomicBool::default(),
+                pipelines: AtomicUsize::default(),
                 name: processor,
             })
         })
@@ -159,7 +162,7 @@ impl ProcessorPlan for Plan {
             steady: shared.steady.clone(),
             first_data: FirstResources::new(cx.pipeline.clone(), cx.exporters.join(",")),
         };
-        Built::Consumer { consumer: Arc::new(stage), component: Some(Arc::new(Running { shared })) }
+        Built::Consumer { consumer: Arc::new(stage), component: Some(Arc::new(Running::of(shared))) }
     }
 
     fn longest_wait(&self) -> Duration {
@@ -173,6 +176,14 @@ impl ProcessorPlan for Plan {
 
 struct Running {
     shared: Arc<Shared>,
+    left: AtomicBool,
+}
+
+impl Running {
+    fn of(shared: Arc<Shared>) -> Running {
+        shared.pipelines.fetch_add(1, Ordering::Relaxed);
+        Running { shared, left: AtomicBool::default() }
+    }
 }
 
 impl Component for Running {
@@ -195,10 +206,15 @@ impl Component for Running {
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
+            let others =
+                self.left.swap(true, Ordering::Relaxed) || self.shared.pipelines.fetch_sub(1, Ordering::Relaxed) > 1;
+            if others {
+                return;
+            }
             self.shared.hold.drain();
             self.shared.announcing.stop.send_replace(true);
             if let Some(hub) = &self.shared.hub {
-                hub.drain(deadline).await;
+                hub.leave(deadline).await;
             }
         })
     }

@@ -76,7 +76,7 @@ impl ProcessorPlan for Plan {
         let transform = Detected { detection: detection.clone(), overrides: self.overrides };
         let flow = Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal);
         let consumer = Arc::new(TransformStage::new(Arc::new(transform), next, flow));
-        Stage::Consumer { consumer, component: Some(Arc::new(DetectionTask(detection))) }
+        Stage::Consumer { consumer, component: Some(Arc::new(DetectionTask::of(detection))) }
     }
 }
 

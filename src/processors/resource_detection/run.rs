@@ -2,6 +2,7 @@
 //!
 //! What was found once stays when a later attempt fails. Readers take a snapshot without a lock.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ struct Latest {
 #[derive(Default)]
 struct Started {
     begun: bool,
+    /// In which it runs; the last that leaves ends it.
+    pipelines: usize,
     task: Option<JoinHandle<()>>,
 }
 
@@ -136,21 +139,32 @@ impl Detection {
 }
 
 /// A component of its own, so that the task can hold what it works on.
-pub struct DetectionTask(pub Arc<Detection>);
+pub struct DetectionTask {
+    detection: Arc<Detection>,
+    left: AtomicBool,
+}
+
+impl DetectionTask {
+    pub fn of(detection: Arc<Detection>) -> DetectionTask {
+        detection.started().pipelines += 1;
+        DetectionTask { detection, left: AtomicBool::default() }
+    }
+}
 
 impl Component for DetectionTask {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
             // Stages of several pipelines share one detection.
-            if std::mem::replace(&mut self.0.started().begun, true) {
+            if std::mem::replace(&mut self.detection.started().begun, true) {
                 return Ok(());
             }
-            let all: Vec<usize> = (0..self.0.plans.detectors.len()).collect();
-            let failed = self.0.attempt(&all).await;
-            if !failed.is_empty() || self.0.plans.refresh.is_some() {
-                let detection = self.0.clone();
-                let task = self.0.tasks.spawn(&self.0.path, |pulse| detection.keep_on(failed, pulse));
-                self.0.started().task = Some(task);
+            let all: Vec<usize> = (0..self.detection.plans.detectors.len()).collect();
+            let failed = self.detection.attempt(&all).await;
+            if !failed.is_empty() || self.detection.plans.refresh.is_some() {
+                let detection = self.detection.clone();
+                let task =
+                    detection.tasks.clone().spawn(&self.detection.path, |pulse| detection.keep_on(failed, pulse));
+                self.detection.started().task = Some(task);
             }
             Ok(())
         })
@@ -158,13 +172,23 @@ impl Component for DetectionTask {
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
-            self.0.stop.send_replace(true);
-            let task = self.0.started().task.take();
+            let last = {
+                let mut started = self.detection.started();
+                let leaves = !self.left.swap(true, Ordering::Relaxed);
+                started.pipelines -= usize::from(leaves);
+                leaves && started.pipelines == 0
+            };
+            // The stages of other pipelines go on with what it finds.
+            if !last {
+                return;
+            }
+            self.detection.stop.send_replace(true);
+            let task = self.detection.started().task.take();
             if let Some(task) = task {
                 // It waits for nothing but its own stop.
                 let _ = timeout_at(deadline, task).await;
             }
-            let detectors = self.0.plans.detectors.iter();
+            let detectors = self.detection.plans.detectors.iter();
             let _ = timeout_at(deadline, join_all(detectors.map(|detector| detector.close()))).await;
         })
     }
@@ -193,11 +217,11 @@ mod tests {
         let source = DetectorKind::System(System { names: vec![NameSource::Os], root: root.to_owned() });
         let detector = Detector { name: "system", source, enabled: Some(vec!["host.name", "host.id"]) };
         let plans = Plans { detectors: vec![Arc::new(detector)], timeout: Duration::from_secs(5), refresh };
-        DetectionTask(Arc::new(Detection::new(plans, "processors::resource_detection".to_owned(), Arc::default())))
+        DetectionTask::of(Arc::new(Detection::new(plans, "processors::resource_detection".to_owned(), Arc::default())))
     }
 
     fn found(running: &DetectionTask) -> Vec<(String, Vec<u8>)> {
-        running.0.found().to_vec()
+        running.detection.found().to_vec()
     }
 
     fn pair(key: &str, value: &str) -> (String, Vec<u8>) {

@@ -49,6 +49,8 @@ pub enum Overflow {
 /// The checked configuration of one processor.
 #[derive(Clone)]
 pub struct SamplingSettings {
+    /// Which set of policies of a running sampler this is, from 1.
+    pub version: u16,
     pub strategy: Strategy,
     pub decision_wait: Duration,
     pub root_wait: Option<Duration>,
@@ -70,6 +72,8 @@ pub struct SamplingSettings {
     pub asks_for_runs: bool,
     /// What each shard's meters allow.
     pub meters: Arc<Vec<MeterPlan>>,
+    /// Of each meter, the names of the policies it stands in: by these it goes on when policies change.
+    pub meter_names: Arc<Vec<String>>,
     /// Bytes of the journal of all shards together; `None` unless written.
     pub journal_bytes: Option<u64>,
     pub weights: WeightMode,
@@ -79,11 +83,13 @@ pub struct SamplingSettings {
     pub cuts: Arc<Vec<u64>>,
 }
 
+/// What the processor is built of, and what a running one can take in its place.
+pub struct SamplingPlan(pub SamplingSettings);
+
 impl SamplingSettings {
     /// The name of the policy that a decision names.
     pub fn winner(&self, why: Why) -> &str {
-        let (Why::Policy(place) | Why::DroppedBy(place)) = why else { return "" };
-        self.policies.iter().find(|policy| policy.place == place).map_or("", |policy| &policy.name)
+        winner(&self.policies, why)
     }
 
     /// Policy names in the order of the configuration.
@@ -98,6 +104,12 @@ impl SamplingSettings {
         let bytes = self.journal_bytes.unwrap_or(JOURNAL_BYTES_DEFAULT.min(budget / JOURNAL_PART));
         bytes / self.shards as u64
     }
+}
+
+/// The name of the policy among these that a decision names.
+pub fn winner(policies: &[Policy], why: Why) -> &str {
+    let (Why::Policy(place) | Why::DroppedBy(place)) = why else { return "" };
+    policies.iter().find(|policy| policy.place == place).map_or("", |policy| &policy.name)
 }
 
 /// Some 1.2 million decisions.
@@ -126,6 +138,8 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         diagnostics: &cx.checks.diagnostics,
         leaves: LeavesBuilder::default(),
         meters: Vec::new(),
+        meter_names: Vec::new(),
+        within: Vec::new(),
         invert: podgate.invert.unwrap_or_default(),
         invert_chosen: podgate.invert.is_some(),
     };
@@ -149,6 +163,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let cuts = Arc::new(cuts_of(&policies));
     weight_lint::lint(&section, podgate.weights, strategy == Strategy::TraceComplete, &policies);
     let settings = SamplingSettings {
+        version: 1,
         strategy,
         decision_wait,
         root_wait: check_wait(&section, "decision_wait_after_root_received").filter(|wait| !wait.is_zero()),
@@ -168,6 +183,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         leaves: Arc::new(policy_check.leaves.finish()),
         asks_for_runs,
         meters: Arc::new(policy_check.meters),
+        meter_names: Arc::new(policy_check.meter_names),
         journal_bytes: podgate.journal_bytes,
         weights: podgate.weights,
         weight_attributes: podgate.weight_attributes,

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod held;
 mod instance_lint;
 pub mod journal;
+pub mod live;
 pub mod policies;
 pub mod release;
 pub mod report;
@@ -35,7 +36,7 @@ use crate::core::data::payload::Signal;
 use crate::core::node::Node;
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::processors::tail_sampling::config::SamplingSettings;
+use crate::processors::tail_sampling::config::SamplingPlan;
 use crate::processors::tail_sampling::stage::Sampler;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -56,13 +57,11 @@ policies:
   - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
 ";
 
-struct Plan(SamplingSettings);
-
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ProcessorPlan>> {
-    Some(Box::new(Plan(config::check(cx, body)?)))
+    Some(Box::new(SamplingPlan(config::check(cx, body)?)))
 }
 
-impl ProcessorPlan for Plan {
+impl ProcessorPlan for SamplingPlan {
     fn forgets_senders(&self) -> bool {
         true
     }

@@ -14,12 +14,14 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::durable::VerdictLog;
 use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
-use crate::processors::tail_sampling::engine::{Engine, Held};
+use crate::processors::tail_sampling::engine::{Bounds, Engine, Held};
 use crate::processors::tail_sampling::held::account::{ByteAccount, Delivering};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::release::delivery::Shipment;
 use crate::processors::tail_sampling::release::gather::Parcel;
 use crate::processors::tail_sampling::report::metrics::Metrics;
+use crate::processors::tail_sampling::report::policy_counts::PolicyCounts;
 
 /// One request's runs for one shard. Dropping the last message of a request gives its receive buffer back.
 pub struct ShardMessage {
@@ -36,6 +38,8 @@ pub struct ShardRequest {
     pub groups: Vec<Arc<HeldGroup>>,
     /// For each item the next one of its run.
     pub links: Vec<u32>,
+    /// That of the policies it was read for.
+    pub version: u16,
     /// When it arrived, if that was in an earlier process.
     pub since: Option<UnixNanos>,
 }
@@ -72,6 +76,9 @@ const DECISIONS_A_STEP: usize = 2048;
 
 pub struct Shard {
     pub core: Engine,
+    pub live: Arc<LivePolicies>,
+    /// Of the policies by which it decides.
+    pub policy_counts: Arc<PolicyCounts>,
     /// Where verdicts stand before they are carried out.
     pub log: Option<VerdictLog>,
     pub clock: SamplerClock,
@@ -111,6 +118,7 @@ impl Shard {
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
+            self.renew();
             let mut drain_by = None;
             for arrival in batch.drain(..) {
                 match arrival {
@@ -185,8 +193,12 @@ impl Shard {
     fn accept(&mut self, message: ShardMessage) {
         let now = self.clock.now();
         let ShardMessage { request, runs, cost } = message;
-        let incoming =
-            AdmittedRequest { envelope: &request.payload.envelope, groups: &request.groups, links: &request.links };
+        let incoming = AdmittedRequest {
+            envelope: &request.payload.envelope,
+            groups: &request.groups,
+            links: &request.links,
+            version: request.version,
+        };
         match request.since {
             Some(since) => self.core.accept_since(incoming, &runs, (since, now)),
             None => self.core.accept(incoming, &runs, now),
@@ -204,8 +216,26 @@ impl Shard {
     fn step(&mut self) {
         self.core.tidy(self.clock.now());
         self.settle();
-        self.metrics.take(&mut self.core.counts);
+        self.hand_over();
         self.core.journal.publish();
+    }
+
+    fn hand_over(&mut self) {
+        self.metrics.take(&mut self.core.counts);
+        self.policy_counts.take(&mut self.core.counts);
+    }
+
+    /// Decides by the newest set of policies from now on.
+    fn renew(&mut self) {
+        let live = self.live.current();
+        if live.settings.version == self.core.version() {
+            return;
+        }
+        let live = live.clone();
+        self.hand_over();
+        let bounds = Bounds::of(&live.settings, self.account.max());
+        self.core.adopt(live.settings.clone(), live.meters.clone(), bounds, self.clock.now());
+        self.policy_counts = live.counts.clone();
     }
 
     fn settle(&mut self) {

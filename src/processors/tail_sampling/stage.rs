@@ -3,6 +3,7 @@
 //! A request is accepted as a whole or refused as a whole: room is reserved and a place in every queue concerned is held
 //! before anything is sent. Ok means stored in memory, or on disk where the gateway has a log.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -26,14 +27,14 @@ use crate::core::stage::factory::StageContext;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::clock::SamplerClock;
-use crate::processors::tail_sampling::config::{Overflow, SamplingSettings};
+use crate::processors::tail_sampling::config::{Overflow, SamplingPlan, SamplingSettings};
 use crate::processors::tail_sampling::durable::verdicts::{LoggedVerdict, decode};
 use crate::processors::tail_sampling::durable::{SamplerLog, VerdictLog};
 use crate::processors::tail_sampling::engine::{Bounds, Engine};
 use crate::processors::tail_sampling::held::account::ByteAccount;
 use crate::processors::tail_sampling::held::admission::{Admission, Admitted, HeldGroup, SpanGroup, shard_of};
 use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
-use crate::processors::tail_sampling::policies::meter::RateMeters;
+use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDelivery};
 use crate::processors::tail_sampling::report::metrics::Metrics;
 use crate::processors::tail_sampling::report::page;
@@ -55,7 +56,9 @@ const LAST_DELIVERIES: Duration = Duration::from_millis(500);
 type Parts = (Shard, mpsc::Receiver<Arrival>, TraceDelivery, mpsc::Receiver<Shipment>);
 
 pub struct Sampler {
-    settings: SamplingSettings,
+    live: Arc<LivePolicies>,
+    clock: SamplerClock,
+    journals: Vec<Arc<JournalRing>>,
     /// Where what is held stands on disk as well.
     log: Option<SamplerLog>,
     host: Arc<Host>,
@@ -77,11 +80,12 @@ impl Sampler {
         let host = cx.build.host.clone();
         let processor = cx.build.id.to_string();
         let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
-        let metrics = Metrics::new(&host.stats, &processor, settings.names());
+        let metrics = Metrics::new(&host.stats, &processor);
         Metrics::watch(&host.stats, &processor, &account);
         let deadline = watch::Sender::new(None);
         let clock = SamplerClock::start();
-        let meters = Arc::new(RateMeters::new(&settings.meters, clock.now()));
+        let live = LivePolicies::new(settings, &host.stats, &processor, clock.now());
+        let first = live.current().clone();
         let taker = format!("{}/{}", cx.build.path, cx.pipeline);
         let log = SamplerLog::of(&host.logs, &cx.exporters, &taker, settings.decision_wait);
         let (mut arrivals, mut shards, mut journals) = (Vec::new(), Vec::new(), Vec::new());
@@ -92,14 +96,16 @@ impl Sampler {
             journals.push(journal.clone());
             let mut core = Engine::new(
                 settings.clone(),
-                meters.clone(),
-                bounds(settings, &account),
+                first.meters.clone(),
+                Bounds::of(settings, account.max()),
                 RandomState::default(),
                 (clock.now(), Instant::now),
             );
             log.iter().for_each(|_| core.log_verdicts());
             let mut shard = Shard {
                 core,
+                live: live.clone(),
+                policy_counts: first.counts.clone(),
                 log: log.clone().map(VerdictLog::new),
                 clock,
                 account: account.clone(),
@@ -120,14 +126,16 @@ impl Sampler {
             pipeline: cx.pipeline.clone(),
             account: account.clone(),
             metrics: metrics.clone(),
-            settings: settings.clone(),
-            journals,
+            live: live.clone(),
+            journals: journals.clone(),
             shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
         };
         page::show(&host, shown);
         let sampler = Arc::new(Sampler {
             log,
-            settings: settings.clone(),
+            live,
+            clock,
+            journals,
             flow: Flow::of(&host.stats, &processor, Signal::Traces),
             path: cx.build.path,
             pipeline: cx.pipeline,
@@ -156,18 +164,35 @@ impl Sampler {
         }
     }
 
+    /// Goes on with other settings, where it can; false where nothing changed.
+    fn adopt(&self, settings: &SamplingSettings) -> bool {
+        let old = self.live.current().clone();
+        // What is remembered on disk was promised for the wait there was.
+        let outlives = self.log.as_ref().is_some_and(|log| !log.covers(settings.decision_wait));
+        if outlives || !can_become(&old.settings, settings) || self.draining.load(Ordering::Acquire) {
+            return false;
+        }
+        let bytes = settings.journal_bytes(self.host.budget.hard());
+        self.journals.iter().for_each(|journal| journal.resize(bytes));
+        self.live.replace(settings, &self.host.stats, self.clock.now());
+        tracing::info!(component = %self.path, version = self.live.current().settings.version, "another set of policies decides");
+        true
+    }
+
     async fn admit(&self, payload: Payload) -> Result<(), ConsumeError> {
         self.flow.incoming.add(payload.items);
         let bytes = payload.ticket.bytes();
         if self.draining.load(Ordering::Acquire) {
             return Err(ConsumeError::refused(Reason::SHUTDOWN, "shutting down"));
         }
-        if self.settings.overflow == Overflow::Refuse && self.account.is_full() {
+        let live = self.live.current().clone();
+        let settings = &live.settings;
+        if settings.overflow == Overflow::Refuse && self.account.is_full() {
             // Before the walk: refusing must be cheap when it is needed most.
             self.metrics.refused.add(payload.items);
             return Err(self.full());
         }
-        let (leaves, account, shards) = (self.settings.leaves.clone(), self.account.clone(), self.settings.shards);
+        let (leaves, account, shards) = (settings.leaves.clone(), self.account.clone(), settings.shards);
         let seed = fastrand::u64(..);
         let read = move || {
             let admitted = Admission { leaves: &leaves, account: &account, shards, seed }.read(&payload);
@@ -178,7 +203,9 @@ impl Sampler {
             self.metrics.refused.add(payload.items);
             ConsumeError::refused(Reason::MEMORY, format!("no memory to read spans into: {why}"))
         })?;
-        let room = self.reserve(admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
+        let version = settings.version;
+        let room =
+            self.reserve(settings, admitted.cost).await.inspect_err(|_| self.metrics.refused.add(payload.items))?;
         let places = self.places(&admitted).await?;
         let (loan, share, since) = self.log_it(&mut payload, &admitted.groups).await?;
         // From here on nothing can fail: the request is taken, and the shards give back what was reserved.
@@ -186,7 +213,8 @@ impl Sampler {
         self.count(&admitted, payload.items);
         own(&admitted, share);
         loan.into_iter().for_each(Loan::accept);
-        let request = Arc::new(ShardRequest { payload, groups: admitted.groups, links: admitted.links, since });
+        let request =
+            Arc::new(ShardRequest { payload, groups: admitted.groups, links: admitted.links, version, since });
         for (place, runs) in places.into_iter().zip(admitted.runs.into_iter().filter(|runs| !runs.is_empty())) {
             let cost = runs.iter().map(SpanGroup::cost).sum();
             place.send(Arrival::Spans(ShardMessage { request: request.clone(), runs, cost }));
@@ -214,15 +242,16 @@ impl Sampler {
     }
 
     /// Reserves room, waiting for it only where the configuration says so.
-    async fn reserve(&self, bytes: u64) -> Result<Reserved<'_>, ConsumeError> {
+    async fn reserve(&self, settings: &SamplingSettings, bytes: u64) -> Result<Reserved<'_>, ConsumeError> {
         let give_up = Instant::now() + BLOCK_MAX;
         loop {
             let room = self.account.room();
-            let blocked = self.settings.overflow == Overflow::Block && self.has_traces_enough();
+            let is_full = || settings.num_traces.is_some_and(|most| self.account.traces() >= most);
+            let blocked = settings.overflow == Overflow::Block && is_full();
             if !blocked && self.account.reserve(bytes) {
                 return Ok(Reserved { account: &self.account, bytes });
             }
-            if self.settings.overflow == Overflow::Refuse || bytes > self.account.max() {
+            if settings.overflow == Overflow::Refuse || bytes > self.account.max() {
                 return Err(self.full());
             }
             tokio::time::timeout_at(give_up, room).await.map_err(|_| self.full())?;
@@ -232,10 +261,6 @@ impl Sampler {
     fn full(&self) -> ConsumeError {
         let (held, max) = (self.account.held(), self.account.max());
         ConsumeError::refused(Reason::MEMORY, format!("tail sampling holds {held} of {max} bytes"))
-    }
-
-    fn has_traces_enough(&self) -> bool {
-        self.settings.num_traces.is_some_and(|most| self.account.traces() >= most)
     }
 
     /// A place in the queue of every shard that gets something, in the order of shards.
@@ -362,23 +387,25 @@ impl Component for Sampler {
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(self.finish(deadline))
     }
+
+    /// Policies, waits, weights, the journal's bytes and what stands at shutdown may change under held traces. Shards, caches,
+    /// the strategy and the store's bytes may not.
+    fn reconfigure(&self, plan: &dyn Any) -> bool {
+        plan.downcast_ref::<SamplingPlan>().is_some_and(|plan| self.adopt(&plan.0))
+    }
+}
+
+/// Whether a sampler with settings `old` can go on with `new`.
+fn can_become(old: &SamplingSettings, new: &SamplingSettings) -> bool {
+    let fixed = |settings: &SamplingSettings| {
+        let SamplingSettings { shards, kept_remembered, dropped_remembered, max_bytes, asks_for_runs, .. } = *settings;
+        (settings.strategy, shards, kept_remembered, dropped_remembered, max_bytes, asks_for_runs)
+    };
+    fixed(old) == fixed(new)
 }
 
 /// The journal of one shard, which claims its memory as it grows.
 fn journal(settings: &SamplingSettings, host: &Host) -> Arc<JournalRing> {
     let ticket = || host.budget.take(0).unwrap_or_else(|_| Ticket::free());
     JournalRing::new(settings.journal_bytes(host.budget.hard()), ticket)
-}
-
-/// A trace larger than this share of the account is decided at once.
-const GIANT_SHARE: u64 = 8;
-/// The share of the account that may be empty chunks kept for reuse: what a tick of the wheel frees at a steady load.
-const SPARE_SHARE: u64 = 32;
-
-fn bounds(settings: &SamplingSettings, account: &ByteAccount) -> Bounds {
-    Bounds {
-        traces: settings.num_traces.map(|count| count.div_ceil(settings.shards as u64)),
-        giant_bytes: account.max() / GIANT_SHARE,
-        spare_bytes: account.max() / SPARE_SHARE / settings.shards as u64,
-    }
 }

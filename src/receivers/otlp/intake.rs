@@ -15,8 +15,8 @@ use crate::core::data::settlement::{ItemEnd, Receipt, Settlement};
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::offload::Aside;
 use crate::core::stage::consumer::Next;
-use crate::core::stage::factory::Outputs;
 use crate::core::stage::host::Host;
+use crate::core::stage::joint::Outputs;
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::server::admission::report::Throttle;
 use crate::net::server::background::{Leftovers, Unabandoned};
@@ -104,7 +104,7 @@ impl Intake {
         let payload = Payload { signal, envelope, items, origin: Arc::new(origin), ticket, share };
         let counts = self.counts.items(transport, signal).clone();
         let counted = Counted { receipt: Some(receipt), counts, items };
-        let work = consume(next.clone(), payload, counted);
+        let work = consume(next, payload, counted);
         let call = Unabandoned::new(work, self.leftovers.clone(), settlement.clone());
         let answer = match deadline {
             Some(deadline) => timeout_at(deadline, call).await.map_err(|_| RequestFault::Deadline)?,

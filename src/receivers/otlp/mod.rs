@@ -25,9 +25,11 @@ mod service;
 mod state;
 mod unread;
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -39,19 +41,21 @@ use crate::core::node::Node;
 use crate::core::offload::Aside;
 use crate::core::report::status::State;
 use crate::core::stage::component::{Component, Task};
-use crate::core::stage::factory::{About, BuildContext, CheckContext, Outputs, ReceiverFactory, ReceiverPlan};
+use crate::core::stage::factory::{About, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
+use crate::core::stage::joint::Outputs;
 use crate::net::compression::Inflater;
-use crate::net::server::accept::{Server, run};
+use crate::net::server::accept::{Server, Service, Serving, run};
 use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
 use crate::net::server::admission::connection_memory::Charges;
 use crate::net::server::admission::fair_share::Shares;
 use crate::net::server::admission::report::{ConnectionMetrics, Throttle};
 use crate::net::server::background::Leftovers;
+use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::{BoundAddresses, Listener};
 use crate::net::server::node_addresses::Home;
 use crate::net::server::tls::source::TlsFiles;
 use crate::receivers::otlp::certificates::CertificateWatch;
-use crate::receivers::otlp::config::{Door, OtlpConfig};
+use crate::receivers::otlp::config::{Door, OtlpConfig, Protocols};
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::report::first_data::FirstRequests;
 use crate::receivers::otlp::report::metrics::ReceiverMetrics;
@@ -84,25 +88,27 @@ struct Plan {
 impl ReceiverPlan for Plan {
     fn build(&self, cx: BuildContext, outputs: Outputs) -> Arc<dyn Component> {
         let (stop, _) = watch::channel(None);
-        Arc::new(OtlpReceiver { config: self.config.clone(), cx, outputs, stop, running: Mutex::default() })
+        let config = Mutex::new(self.config.clone());
+        Arc::new(OtlpReceiver { config, cx, outputs, stop, running: Mutex::default() })
     }
 }
 
 /// The receiver between start and drain.
 struct OtlpReceiver {
-    config: OtlpConfig,
+    // Locked at start and by a reload.
+    config: Mutex<OtlpConfig>,
     cx: BuildContext,
     outputs: Outputs,
     /// Set once: the moment at which every connection must have ended.
     stop: watch::Sender<Option<Instant>>,
-    // Locked at start and drain only.
+    // Locked at start, at drain and by a reload.
     running: Mutex<Option<Running>>,
 }
 
 /// A door that is open, and what its connections are secured by.
 struct Bound {
     door: Door,
-    listener: Listener,
+    listener: Arc<Listener>,
     tls: Option<Arc<TlsFiles>>,
 }
 
@@ -119,21 +125,30 @@ async fn secured(door: &Door) -> Result<Option<Arc<TlsFiles>>, StartError> {
 struct Running {
     doors: Vec<JoinHandle<()>>,
     leftovers: Arc<Leftovers>,
+    intake: Arc<Intake>,
+    /// What each door serves by, in the order of the configuration.
+    serving: Vec<Arc<ArcSwap<Serving>>>,
+}
+
+fn gate_of(limits: &ServerLimits) -> Arc<ConnectionLimit> {
+    let (all, per_address) = (limits.connections_max, limits.connections_per_address_max);
+    ConnectionLimit::new(Caps { all, per_address, kept: 0, renews: false })
 }
 
 impl OtlpReceiver {
     /// Binds every door before any of them serves.
     async fn bind(&self) -> Result<Vec<Bound>, StartError> {
         let mut bound = Vec::new();
-        for door in &self.config.doors {
-            let tls = secured(door).await?;
+        let doors = self.config.locked().doors.clone();
+        for door in doors {
+            let tls = secured(&door).await?;
             let listener =
                 door.endpoint.bind_when_free(&self.cx.host, &door.path).await.map_err(|error| StartError {
                     component: door.path.clone(),
                     message: format!("cannot listen on {}: {error}", door.endpoint),
                     help: Some(cure(&error).to_owned()),
                 })?;
-            bound.push(Bound { door: door.clone(), listener, tls });
+            bound.push(Bound { door, listener, tls });
         }
         Ok(bound)
     }
@@ -142,7 +157,7 @@ impl OtlpReceiver {
         let host = &self.cx.host;
         let id = self.cx.id.to_string();
         let leftovers = Leftovers::new();
-        let intake = Intake {
+        let intake = Arc::new(Intake {
             outputs: self.outputs.clone(),
             host: host.clone(),
             counts: Arc::new(ReceiverMetrics::new(&host.stats, &id)),
@@ -152,16 +167,13 @@ impl OtlpReceiver {
             first_data: FirstRequests::new(&id),
             unread_line: Throttle::default(),
             ids_line: Throttle::default(),
-        };
-        let service = Arc::new(Shared(Arc::new(OtlpService {
-            intake,
-            protocols: self.config.protocols.clone(),
-            refusals: Refusals::new(&host.stats, &id),
-            health: Health::new(host.status.readiness(), self.stop.subscribe()),
-        })));
+        });
+        let service = self.service(intake.clone(), &self.config.locked().protocols);
         let addresses = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
+        // Doors of a predecessor that are closed now.
+        addresses.forget(&self.cx.path);
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
-        let mut doors = Vec::new();
+        let (mut doors, mut serving) = (Vec::new(), Vec::new());
         for Bound { door, listener, tls } in bound {
             let address = listener.local_addr();
             if let Some(address) = address {
@@ -174,13 +186,8 @@ impl OtlpReceiver {
                 let (name, stop) = (format!("{}::tls", door.path), self.stop.subscribe());
                 doors.push(host.tasks.spawn(&name, |pulse| watch.run(stop, pulse)));
             }
-            let server = Arc::new(Server {
-                gate: ConnectionLimit::new(Caps {
-                    all: door.limits.connections_max,
-                    per_address: door.limits.connections_per_address_max,
-                    kept: 0,
-                    renews: false,
-                }),
+            let server = Server {
+                gate: gate_of(&door.limits),
                 home: Home::default(),
                 tally: ConnectionMetrics::new(&host.stats, &id),
                 budget: host.budget.clone(),
@@ -190,12 +197,52 @@ impl OtlpReceiver {
                 opened,
                 limits: door.limits,
                 tls,
-            });
+            };
             report::peers::show(host, &server.gate);
-            let (service, stop) = (service.clone(), self.stop.subscribe());
-            doors.push(host.tasks.spawn(&door.path, |pulse| run(server, listener, service, stop, pulse)));
+            let (by, stop) = (Serving::by(server, service.clone()), self.stop.subscribe());
+            serving.push(by.clone());
+            doors.push(host.tasks.spawn(&door.path, |pulse| run(by, listener, stop, pulse)));
         }
-        *self.running.locked() = Some(Running { doors, leftovers });
+        *self.running.locked() = Some(Running { doors, leftovers, intake, serving });
+    }
+
+    fn service(&self, intake: Arc<Intake>, protocols: &Protocols) -> Arc<dyn Service> {
+        let host = &self.cx.host;
+        Arc::new(Shared(Arc::new(OtlpService {
+            intake,
+            protocols: protocols.clone(),
+            refusals: Refusals::new(&host.stats, &self.cx.id.to_string()),
+            health: Health::new(host.status.readiness(), self.stop.subscribe()),
+        })))
+    }
+
+    /// Connections that are accepted from now on are served by `config`, which opens the same doors.
+    fn serve_by(&self, config: &OtlpConfig, running: &Running) {
+        let service = self.service(running.intake.clone(), &config.protocols);
+        for (serving, door) in running.serving.iter().zip(&config.doors) {
+            let server = &serving.load().server;
+            let (before, limits) = (&server.limits, door.limits.clone());
+            // Who is in counts on, unless the places are others.
+            let same_places = before.connections_max == limits.connections_max
+                && before.connections_per_address_max == limits.connections_per_address_max;
+            let gate = if same_places { server.gate.clone() } else { gate_of(&limits) };
+            if !same_places {
+                report::peers::show(&self.cx.host, &gate);
+            }
+            let server = Server {
+                gate,
+                limits,
+                home: Home::default(),
+                tally: ConnectionMetrics::new(&self.cx.host.stats, &self.cx.id.to_string()),
+                budget: server.budget.clone(),
+                leftovers: server.leftovers.clone(),
+                shares: server.shares.clone(),
+                charges: server.charges.clone(),
+                opened: server.opened,
+                tls: server.tls.clone(),
+            };
+            serving.store(Arc::new(Serving { server: Arc::new(server), service: service.clone() }));
+        }
     }
 }
 
@@ -233,5 +280,19 @@ impl Component for OtlpReceiver {
             running.leftovers.settle(deadline.min(Instant::now() + LEFTOVERS_GRACE)).await;
             self.cx.host.status.set(&self.cx.path, State::Stopped, "");
         })
+    }
+
+    /// Other limits and protocols at the same doors: the sockets stay, and so do the connections.
+    fn reconfigure(&self, plan: &dyn Any) -> bool {
+        let Some(Plan { config }) = plan.downcast_ref::<Plan>() else { return false };
+        let (mut own, running) = (self.config.locked(), self.running.locked());
+        let Some(running) = running.as_ref() else { return false };
+        let same = |(a, b): (&Door, &Door)| (&a.path, &a.endpoint, &a.tls) == (&b.path, &b.endpoint, &b.tls);
+        if own.doors.len() != config.doors.len() || !own.doors.iter().zip(&config.doors).all(same) {
+            return false;
+        }
+        self.serve_by(config, running);
+        *own = config.clone();
+        true
     }
 }

@@ -34,7 +34,7 @@ impl Health {
 
 /// What all requests of a receiver share.
 pub struct OtlpService {
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     pub protocols: Protocols,
     pub refusals: Refusals,
     pub health: Health,
@@ -64,7 +64,7 @@ impl OtlpService {
         let header = self.protocols.tenant_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
         header.map(Arc::from).or_else(|| {
             let peer = body.connection().peer?;
-            self.intake.host.peer_identity.get()?.identify(peer.ip())
+            self.intake.host.peer_identity.identify(peer.ip())
         })
     }
 }

@@ -4,7 +4,7 @@
 //! what data would meet: rules tried, pod found or not, runs with their intervals, and what is remembered.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
 
@@ -28,12 +28,16 @@ const HEARD_SOON: std::time::Duration = std::time::Duration::from_secs(30);
 /// Pods on one page.
 const PODS_MAX: usize = 1_000;
 
-type Listed = Mutex<Vec<(String, Arc<Enricher>)>>;
+type Listed = Mutex<Vec<(String, Weak<Enricher>)>>;
 
 /// Adds this processor to the pages.
 pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
     let listed: Arc<Listed> = host.shared("k8s_attributes pages", Arc::default);
-    listed.locked().push((processor.to_owned(), enricher.clone()));
+    let mut known = listed.locked();
+    // A reload may have put it in the place of another.
+    known.retain(|(name, enricher)| name != processor && enricher.strong_count() > 0);
+    known.push((processor.to_owned(), Arc::downgrade(enricher)));
+    drop(known);
     let of_pods = listed.clone();
     host.routes.add(
         "/v1/pods",
@@ -51,7 +55,8 @@ fn for_each(listed: &Listed, page: impl Fn(&Enricher) -> Result<Value, String>) 
     let listed = listed.locked();
     let mut processors = serde_json::Map::new();
     for (name, enricher) in listed.iter() {
-        match page(enricher) {
+        let Some(enricher) = enricher.upgrade() else { continue };
+        match page(&enricher) {
             Ok(value) => processors.insert(name.clone(), value),
             Err(fault) => return Page::error(400, &fault),
         };

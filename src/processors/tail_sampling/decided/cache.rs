@@ -161,7 +161,8 @@ mod tests {
     fn a_kept_id_is_told_from_a_dropped_one_with_the_same_hash() {
         let mut decided = Decided::new(10, 10);
         let decision = Decision::kept(Why::NoMatch);
-        let kept = Kept { decision, decided_at: UnixNanos(5), weight: KeptWeight { weight: 1.0, threshold: Some(0) } };
+        let weight = KeptWeight { weight: 1.0, threshold: Some(0) };
+        let kept = Kept { decision, version: 1, decided_at: UnixNanos(5), weight };
         decided.remember_kept(9, &[1; 16], kept);
         decided.remember_dropped(9);
         assert_eq!(decided.find(9, &[1; 16]), Some(Past::Kept(kept)));

@@ -13,6 +13,8 @@ use crate::processors::tail_sampling::weights::marking::KeptWeight;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kept {
     pub decision: Decision,
+    /// That of the policies that decided; 0 where they were those of an earlier process.
+    pub version: u16,
     pub decided_at: UnixNanos,
     /// Unknown where weights are off.
     pub weight: KeptWeight,
@@ -123,7 +125,8 @@ mod tests {
 
     fn kept(number: u16) -> Kept {
         let decision = Decision::kept(Why::Policy(number));
-        Kept { decision, decided_at: UnixNanos(u64::from(number)), weight: KeptWeight { weight: 1.0, threshold: None } }
+        let weight = KeptWeight { weight: 1.0, threshold: None };
+        Kept { decision, version: 1, decided_at: UnixNanos(u64::from(number)), weight }
     }
 
     fn id(number: u16) -> [u8; 16] {

@@ -50,6 +50,11 @@ impl SamplerLog {
         Some(SamplerLog { log, id, taker: taker.into(), remembered_for })
     }
 
+    /// Whether verdicts come back for long enough where traces wait so long.
+    pub fn covers(&self, decision_wait: Duration) -> bool {
+        decision_wait * 2 <= self.remembered_for
+    }
+
     /// Registers the sampler for what an earlier process left of it.
     pub fn register<T: Consumer + Remember + 'static>(&self, logs: &DurableLogs, sampler: &Arc<T>) {
         let (name, remember) = (self.taker.to_string(), Some(sampler.clone() as Arc<dyn Remember>));

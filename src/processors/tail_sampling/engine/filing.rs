@@ -4,6 +4,7 @@
 //! themselves into the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::data::settlement::ItemEnd;
 use crate::core::time::UnixNanos;
@@ -13,6 +14,7 @@ use crate::processors::tail_sampling::engine::recording::Verdict;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
 use crate::processors::tail_sampling::held::store::RunHeader;
+use crate::processors::tail_sampling::held::traces::Trace;
 use crate::processors::tail_sampling::held::wheel::DueTrace;
 use crate::processors::tail_sampling::journal::record::RecordedTrigger;
 use crate::processors::tail_sampling::policies::decision::{Decision, Fallback, PolicySet, Why};
@@ -32,6 +34,11 @@ struct Coming<'a> {
     run: &'a SpanGroup,
     held: &'a Arc<HeldGroup>,
     incoming: AdmittedRequest<'a>,
+}
+
+/// Longer ones count as some seven weeks.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 const HEAVY_BYTES: u64 = 256 << 10;
@@ -60,11 +67,11 @@ impl Engine {
                         self.accept_late(past, known.hash, &coming, now);
                         continue;
                     }
-                    None => self.open(known.hash, run, now),
+                    None => self.open(known.hash, &coming, now),
                 },
             };
             let group = self.groups.file(&mut filed, run.group, held);
-            self.file(slot, group, &coming);
+            self.file(slot, group, &coming, now);
             self.settle(slot, run, now);
         }
         self.known = known;
@@ -80,10 +87,12 @@ impl Engine {
         KnownTrace { hash, slot, past }
     }
 
-    fn open(&mut self, hash: u64, run: &SpanGroup, now: UnixNanos) -> u32 {
+    fn open(&mut self, hash: u64, coming: &Coming<'_>, now: UnixNanos) -> u32 {
         let seen = self.since.unwrap_or(now);
-        let slot = self.traces.insert(hash, run.trace_id, seen);
-        let generation = self.traces.at(slot).generation;
+        let slot = self.traces.insert(hash, coming.run.trace_id, seen);
+        let trace = self.traces.at_mut(slot);
+        trace.version = coming.incoming.version;
+        let generation = trace.generation;
         let deadline = seen.saturating_add(self.settings.decision_wait);
         let tick = self.wheel.schedule(deadline, DueTrace { slot, generation });
         self.traces.at_mut(slot).tick = tick;
@@ -91,9 +100,12 @@ impl Engine {
         slot
     }
 
-    fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>) {
-        let Coming { run, held, .. } = *coming;
+    fn file(&mut self, slot: u32, group: u32, coming: &Coming<'_>, now: UnixNanos) {
+        let Coming { run, held, incoming } = *coming;
         let trace = self.traces.at_mut(slot);
+        if trace.version != incoming.version {
+            trace.version = Trace::OUTDATED;
+        }
         let mut bytes = u64::from(run.wire);
         if trace.group != group {
             bytes += held.overhead;
@@ -108,8 +120,17 @@ impl Engine {
         trace.summary.bytes += bytes;
         trace.held += run.cost();
         trace.has_root |= run.has_root;
-        let header =
-            RunHeader { previous: trace.last, owner: slot, group, scope: run.scope, spans: run.spans, length: 0 };
+        trace.has_states |= run.has_states;
+        trace.spread_millis = millis(now.since(trace.first_seen));
+        let header = RunHeader {
+            previous: trace.last,
+            owner: slot,
+            group,
+            scope: run.scope,
+            spans: run.spans,
+            has_states: run.has_states,
+            length: 0,
+        };
         trace.last = self.store.append(header, run.wire as usize, |out| coming.incoming.write(run, out));
     }
 
@@ -167,12 +188,12 @@ impl Engine {
     fn gather_late(&mut self, coming: &Coming<'_>, kept: &Kept, spans: u64) {
         let (run, incoming) = (coming.run, coming.incoming);
         let (marker, unmarked) = (&mut self.marker, &mut self.unmarked);
-        let policy = self.settings.winner(kept.decision.why);
+        let policy = self.earlier.winner(&self.settings, kept);
         self.gathering.add(coming.held, run.scope, spans, |out| {
             if marker.is_on() {
                 unmarked.clear();
                 incoming.write(run, unmarked);
-                marker.write(unmarked, kept.weight, policy, out);
+                marker.write((unmarked, run.has_states), kept.weight, policy, out);
             } else {
                 incoming.write(run, out);
             }

@@ -8,6 +8,7 @@ use crate::processors::tail_sampling::decided::cache::Kept;
 use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
 use crate::processors::tail_sampling::engine::Engine;
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, SpanGroup};
+use crate::processors::tail_sampling::held::traces::Trace;
 use crate::processors::tail_sampling::policies::decision::Decision;
 use crate::processors::tail_sampling::weights::marking::KeptWeight;
 
@@ -57,7 +58,7 @@ impl Engine {
         let LoggedVerdict { decision, decided_at, .. } = *verdict;
         match decision.kept {
             true => {
-                let kept = Kept { decision, decided_at, weight: KeptWeight::UNKNOWN };
+                let kept = Kept { decision, version: Trace::OUTDATED, decided_at, weight: KeptWeight::UNKNOWN };
                 self.decided.remember_kept(hash, &verdict.trace_id, kept);
             }
             false => self.decided.remember_dropped(hash),

@@ -7,6 +7,7 @@ mod filing;
 mod logged;
 mod recording;
 mod relief;
+mod renewal;
 mod together;
 
 pub use crate::processors::tail_sampling::engine::logged::ToLog;
@@ -26,6 +27,7 @@ use crate::processors::tail_sampling::decided::cache::{Decided, Kept};
 use crate::processors::tail_sampling::decided::completeness;
 use crate::processors::tail_sampling::engine::filing::KnownTrace;
 use crate::processors::tail_sampling::engine::recording::Verdict;
+use crate::processors::tail_sampling::engine::renewal::EarlierPolicies;
 use crate::processors::tail_sampling::held::groups::HeldGroups;
 use crate::processors::tail_sampling::held::store::{RunAt, SpanStore};
 use crate::processors::tail_sampling::held::traces::Traces;
@@ -73,6 +75,22 @@ pub struct Bounds {
     pub spare_bytes: u64,
 }
 
+/// A trace larger than this share of the account is decided at once.
+const GIANT_SHARE: u64 = 8;
+/// The share of the account that may be empty chunks kept for reuse: what a tick of the wheel frees at a steady load.
+const SPARE_SHARE: u64 = 32;
+
+impl Bounds {
+    /// Of one shard beside an account of so many bytes.
+    pub fn of(settings: &SamplingSettings, account_max: u64) -> Bounds {
+        Bounds {
+            traces: settings.num_traces.map(|count| count.div_ceil(settings.shards as u64)),
+            giant_bytes: account_max / GIANT_SHARE,
+            spare_bytes: account_max / SPARE_SHARE / settings.shards as u64,
+        }
+    }
+}
+
 /// Traces and their bytes. Invariant: every span taken in is held, gathered, or counted as released or sampled out.
 pub struct Engine {
     settings: SamplingSettings,
@@ -105,12 +123,18 @@ pub struct Engine {
     to_log: Option<ToLog>,
     /// When the request that is filed arrived, if that was in an earlier process.
     since: Option<UnixNanos>,
+    earlier: EarlierPolicies,
     pub counts: ShardCounts,
     /// Published by the shard once a step.
     pub journal: DecisionJournal,
     marker: SpanMarker,
     /// Spans on their way to the marker.
     unmarked: Vec<u8>,
+}
+
+/// A wheel that reaches as far as a wait, and a tick more.
+fn wheel_for(settings: &SamplingSettings, now: UnixNanos) -> Wheel {
+    Wheel::new(settings.decision_wait + Duration::from_millis(20), now)
 }
 
 /// Beyond this many closed parcels nothing more is decided: the verdict waits with its trace.
@@ -136,7 +160,7 @@ impl Engine {
             traces: Traces::new(seed),
             store: SpanStore::new(bounds.spare_bytes),
             groups: HeldGroups::default(),
-            wheel: Wheel::new(settings.decision_wait + Duration::from_millis(20), now),
+            wheel: wheel_for(&settings, now),
             due: VecDeque::new(),
             taken: Vec::new(),
             heavy: Vec::new(),
@@ -154,6 +178,7 @@ impl Engine {
             finished: 0,
             to_log: None,
             since: None,
+            earlier: EarlierPolicies::default(),
             counts: ShardCounts::new(settings.policies.len()),
             marker: SpanMarker::new(settings.weights, settings.weight_attributes),
             unmarked: Vec::new(),
@@ -193,6 +218,7 @@ impl Engine {
 
     fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
         self.asked += 1;
+        self.refresh(slot);
         if self.settings.weights.is_on() {
             return self.vote_weighed(slot, rules, now);
         }
@@ -234,7 +260,7 @@ impl Engine {
         if decision.kept {
             let weight = verdict.weighing.map_or(KeptWeight::UNKNOWN, |(_, weight)| weight);
             self.counts.weighed(verdict.weighing.map(|_| weight));
-            let kept = Kept { decision, decided_at: now, weight };
+            let kept = Kept { decision, version: self.settings.version, decided_at: now, weight };
             self.decided.remember_kept(hash, &id, kept);
             record.orphans = if self.release(last, &kept) { Orphans::Some } else { Orphans::None };
         } else {
@@ -271,7 +297,7 @@ impl Engine {
             if let Some(held) = self.groups.get(header.group) {
                 let wire = self.store.wire(at);
                 let (marker, policy) = (&mut self.marker, self.settings.winner(kept.decision.why));
-                let write = |out: &mut Vec<u8>| marker.write(wire, kept.weight, policy, out);
+                let write = |out: &mut Vec<u8>| marker.write((wire, header.has_states), kept.weight, policy, out);
                 self.gathering.add(held, header.scope, u64::from(header.spans), write);
             }
             self.store.spans(at).for_each(|span| self.scratch.note(span));

@@ -49,6 +49,7 @@ impl Engine {
         DecisionRecord {
             at: now,
             decision: verdict.decision,
+            version: self.settings.version,
             trigger,
             votes: verdict.votes,
             answers: verdict.answers,

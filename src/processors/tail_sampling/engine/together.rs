@@ -20,6 +20,9 @@ const SPANS_READ_MAX: usize = 64;
 impl Engine {
     fn draw(&self, slot: u32) -> DrawnTrace {
         let trace = self.traces.at(slot);
+        if !trace.has_states {
+            return DrawnTrace { summary: trace.summary, draw: TraceDraw::of_id(&trace.summary.trace_id) };
+        }
         let mut at = trace.last;
         let mut runs = std::iter::from_fn(|| {
             let run: RunAt = at;
@@ -57,6 +60,7 @@ impl Engine {
                 break;
             }
             left -= slots.len().min(left);
+            slots.iter().for_each(|slot| self.refresh(*slot));
             let drawn: Vec<DrawnTrace> = slots.iter().map(|slot| self.draw(*slot)).collect();
             self.asked += drawn.len() as u64;
             let policies = ConsistentPolicies {

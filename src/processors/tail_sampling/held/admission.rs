@@ -34,9 +34,18 @@ pub struct HeldGroup {
     pub later: Later,
     /// Bytes of its message in the Collector's count of a trace, spans aside.
     pub overhead: u64,
+    /// All spans of its request, readable or not, and their bytes.
+    pub came: SpanBytes,
     charge: HeldBytes,
     /// Answers for its spans that have no verdict yet; each run's verdict takes its part. Locked for a few instructions.
     share: Mutex<Share>,
+}
+
+/// How many spans, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanBytes {
+    pub spans: usize,
+    pub bytes: usize,
 }
 
 pub struct HeldScope {
@@ -107,6 +116,7 @@ impl HeldGroup {
             scopes,
             latest,
             later: group.later.clone(),
+            came: SpanBytes::default(),
             charge: HeldBytes::new(account, charge),
             share: Mutex::default(),
         }
@@ -142,6 +152,8 @@ pub struct SpanGroup {
     pub min_start: u64,
     pub max_end: u64,
     pub has_root: bool,
+    /// A span of it has a trace state.
+    pub has_states: bool,
 }
 
 /// Runs do not grow beyond this, so that they fit chunks.
@@ -170,6 +182,7 @@ impl SpanGroup {
         };
         self.max_end = self.max_end.max(facts.end);
         self.has_root |= facts.is_root;
+        self.has_states |= facts.has_state;
     }
 }
 
@@ -195,6 +208,8 @@ pub struct AdmittedRequest<'a> {
     pub envelope: &'a Envelope,
     pub groups: &'a [Arc<HeldGroup>],
     pub links: &'a [u32],
+    /// That of the policies whose questions its bits answer.
+    pub version: u16,
 }
 
 impl<'a> AdmittedRequest<'a> {
@@ -306,13 +321,14 @@ impl Admission<'_> {
         for (at, group) in envelope.groups.iter().enumerate() {
             let place = Place { group: at as u32, scope: 0, base };
             let malformed = reading.malformed;
-            let latest = self.read_group(group, place, &mut reading)?;
+            let (latest, came) = self.read_group(group, place, &mut reading)?;
             let of_group = group.scopes.iter().map(|scope| scope.items.len() as u32).sum::<u32>();
             spans.push((u64::from(of_group), reading.malformed - malformed), &mut reading.room)?;
             base += of_group;
             // The account charges what it holds; until then there may be no room for it.
             reading.room.take(HeldGroup::footprint(group))?;
-            let held = HeldGroup::copy(group, &payload.origin, latest, self.account);
+            let mut held = HeldGroup::copy(group, &payload.origin, latest, self.account);
+            held.came = came;
             groups.push(Arc::new(held), &mut reading.room)?;
         }
         let Reading { runs, links, mut room, malformed, failures, .. } = reading;
@@ -322,14 +338,20 @@ impl Admission<'_> {
         Ok(Admitted { groups, spans, runs, links, cost, malformed, failures })
     }
 
-    /// Returns the latest end of the group's spans.
-    fn read_group(&self, group: &Group, at: Place, reading: &mut Reading) -> Result<UnixNanos, OverBudget> {
+    /// Returns the latest end of the group's spans, and how much they are.
+    fn read_group(
+        &self,
+        group: &Group,
+        at: Place,
+        reading: &mut Reading,
+    ) -> Result<(UnixNanos, SpanBytes), OverBudget> {
         let resource = group.resource.as_deref().unwrap_or_default();
         let Ok(resource_bits) = self.leaves.read_resource(resource) else {
             reading.malformed += group.scopes.iter().map(|scope| scope.items.len() as u64).sum::<u64>();
-            return Ok(UnixNanos::default());
+            return Ok((UnixNanos::default(), SpanBytes::default()));
         };
         let mut latest = 0;
+        let mut came = SpanBytes::default();
         let mut place = at;
         let (spans, bytes) = group.scopes.iter().fold((0, 0), |(spans, bytes), scope| {
             (spans + scope.items.len(), bytes + if self.leaves.has_conditions() { scope.items.byte_len() } else { 0 })
@@ -356,6 +378,7 @@ impl Admission<'_> {
                     reading.failures += self.leaves.evaluate(&item, &mut facts.bits);
                 }
                 latest = latest.max(facts.end);
+                came.bytes += span.len();
                 let length = field_len(ITEM, span.len()) as u32;
                 if let Some(run) = reading.recent.find(&mut reading.runs, &facts, length, place) {
                     reading.links[run.last as usize] = number;
@@ -371,8 +394,9 @@ impl Admission<'_> {
                 runs.push(run, &mut reading.room)?;
             }
             place.base += scope.items.len() as u32;
+            came.spans += scope.items.len();
         }
-        Ok(UnixNanos(latest))
+        Ok((UnixNanos(latest), came))
     }
 }
 
@@ -413,6 +437,7 @@ impl Place {
             min_start: 0,
             max_end: 0,
             has_root: false,
+            has_states: false,
         }
     }
 }

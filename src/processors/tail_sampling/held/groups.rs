@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::processors::tail_sampling::held::admission::HeldGroup;
+use crate::processors::tail_sampling::held::rereading::GroupBits;
 
 /// A group, the runs that name it, and the number of its service once somebody asked.
 struct FiledGroup {
     held: Arc<HeldGroup>,
     runs: u32,
     service: Option<u16>,
+    /// What it answers to the questions of this version.
+    bits: Option<(u16, GroupBits)>,
 }
 
 /// Invariant: a slot is occupied as long as a run in the store names it.
@@ -41,7 +44,7 @@ impl HeldGroups {
             filed.runs += 1;
             return known;
         }
-        let entry = Some(FiledGroup { held: held.clone(), runs: 1, service: None });
+        let entry = Some(FiledGroup { held: held.clone(), runs: 1, service: None, bits: None });
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -69,6 +72,15 @@ impl HeldGroups {
         let filed = self.slots.get_mut(slot as usize)?.as_mut()?;
         let resource = filed.held.resource.as_deref().unwrap_or_default();
         Some(*filed.service.get_or_insert_with(|| number(resource)))
+    }
+
+    /// What a group answers to the questions of a version, which `read` finds where it is not known yet.
+    pub fn bits(&mut self, slot: u32, version: u16, read: impl FnOnce(&HeldGroup) -> GroupBits) -> Option<GroupBits> {
+        let filed = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let known = filed.bits.filter(|(of, _)| *of == version).map(|(_, bits)| bits);
+        let bits = known.unwrap_or_else(|| read(&filed.held));
+        filed.bits = Some((version, bits));
+        Some(bits)
     }
 
     /// One run less.

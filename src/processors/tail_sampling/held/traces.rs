@@ -28,7 +28,13 @@ pub struct Trace {
     pub group: u32,
     pub scope: u32,
     pub generation: u32,
+    /// Milliseconds from the first spans to the latest that came.
+    pub spread_millis: u32,
+    /// That of the policies whose questions the bits answer; [`Trace::OUTDATED`] where they answer those of several.
+    pub version: u16,
     pub has_root: bool,
+    /// A span of it has a trace state.
+    pub has_states: bool,
     vacant: bool,
 }
 
@@ -207,6 +213,9 @@ fn hash_at(pages: &[Page], hasher: &RandomState, slot: u32) -> u64 {
 }
 
 impl Trace {
+    /// The version of no set of policies.
+    pub const OUTDATED: u16 = 0;
+
     const VACANT: Trace = Trace {
         summary: TraceSummary {
             trace_id: [0; 16],
@@ -223,7 +232,10 @@ impl Trace {
         group: u32::MAX,
         scope: u32::MAX,
         generation: 0,
+        spread_millis: 0,
+        version: Trace::OUTDATED,
         has_root: false,
+        has_states: false,
         vacant: true,
     };
 }

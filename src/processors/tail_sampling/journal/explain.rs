@@ -33,29 +33,12 @@ const NOT_ASKED: &str = "not_asked";
 
 impl Explainer<'_> {
     pub fn decision(&self, record: &DecisionRecord, services: &ServiceNames) -> Value {
-        let summary = &record.summary;
-        let orphans = match record.orphans {
-            Orphans::NotLookedAt => Value::Null,
-            Orphans::None => false.into(),
-            Orphans::Some => true.into(),
-        };
-        let services: Vec<&str> = record.services.iter().map(|number| services.name(number)).collect();
-        json!({
-            "kept": record.decision.kept,
-            "reason": self.reason(record.decision.why),
-            "trigger": record.trigger.name(),
-            "weight": self.weight(record),
-            "spans": summary.spans,
-            "bytes": summary.bytes,
-            "duration_ms": summary.duration_millis(),
-            "services": services,
-            "more_services": record.services.more,
-            "root_is_there": record.has_root,
-            "orphan_parents": orphans,
-            "decided_at_unix_nano": record.at.0,
-            "votes": self.votes(record.votes),
-            "tree": self.tree(record),
-        })
+        let mut page = facts(record, services);
+        page["reason"] = self.reason(record.decision.why).into();
+        page["weight"] = self.weight(record).into();
+        page["votes"] = self.votes(record.votes).into();
+        page["tree"] = self.tree(record).into();
+        page
     }
 
     /// Known where nothing but chance decided; a limit's room is no probability.
@@ -105,6 +88,31 @@ impl Explainer<'_> {
             })
             .collect()
     }
+}
+
+/// What a record says of a trace whatever the policies were. Of policies that are no longer known the reason, the votes and the
+/// tree are missing.
+pub fn facts(record: &DecisionRecord, services: &ServiceNames) -> Value {
+    let summary = &record.summary;
+    let orphans = match record.orphans {
+        Orphans::NotLookedAt => Value::Null,
+        Orphans::None => false.into(),
+        Orphans::Some => true.into(),
+    };
+    let services: Vec<&str> = record.services.iter().map(|number| services.name(number)).collect();
+    json!({
+        "kept": record.decision.kept,
+        "version": record.version,
+        "trigger": record.trigger.name(),
+        "spans": summary.spans,
+        "bytes": summary.bytes,
+        "duration_ms": summary.duration_millis(),
+        "services": services,
+        "more_services": record.services.more,
+        "root_is_there": record.has_root,
+        "orphan_parents": orphans,
+        "decided_at_unix_nano": record.at.0,
+    })
 }
 
 /// Late spans as the page tells them.

@@ -6,12 +6,13 @@
 use serde_json::{Value, json};
 
 use crate::otlp::ids::push_hex;
-use crate::processors::tail_sampling::config::SamplingSettings;
-use crate::processors::tail_sampling::journal::explain::{Explainer, late};
+use crate::processors::tail_sampling::journal::explain::{Explainer, facts, late};
 use crate::processors::tail_sampling::journal::record::{
     DecisionRecord, JournalRecord, LateRecord, RawRecord, records,
 };
 use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
+use crate::processors::tail_sampling::journal::services::ServiceNames;
+use crate::processors::tail_sampling::live::LivePolicies;
 
 /// Fewer digits are part of too many ids.
 const DIGITS_MIN: usize = 4;
@@ -93,23 +94,28 @@ impl JournalFind {
     }
 
     /// The latest decision with what came before and after it; `None` without any record.
-    pub fn explain(&self, settings: &SamplingSettings, ring: &JournalRing) -> Option<Value> {
+    pub fn explain(&self, live: &LivePolicies, ring: &JournalRing) -> Option<Value> {
         let id = self.ids.first()?;
-        let names = settings.names();
-        let explainer = Explainer { settings, names: &names };
         let services = ring.services();
         let mut page = match self.decisions.last() {
-            Some(latest) => explainer.decision(latest, &services),
+            Some(latest) => decision(live, latest, &services),
             // Only of late spans something is known: the decision itself was pushed out of the journal.
             None => json!({ "forgotten": true, "kept": self.late.last().map(|late| late.kept) }),
         };
         page["trace_id"] = hex(id).into();
         let earlier = self.decisions.iter().rev().skip(1).take(LATE_MAX);
-        page["earlier"] = earlier.map(|record| explainer.decision(record, &services)).collect();
+        page["earlier"] = earlier.map(|record| decision(live, record, &services)).collect();
         page["late"] = self.late.iter().rev().take(LATE_MAX).rev().map(late).collect();
         page["late_spans"] = self.late.iter().map(|late| late.spans).sum::<u64>().into();
         Some(page)
     }
+}
+
+/// By the policies of that time, as far as they are still known.
+fn decision(live: &LivePolicies, record: &DecisionRecord, services: &ServiceNames) -> Value {
+    let Some(set) = live.of(record.version) else { return facts(record, services) };
+    let names = set.settings.names();
+    Explainer { settings: &set.settings, names: &names }.decision(record, services)
 }
 
 /// The page of a part that several ids have.

@@ -96,6 +96,8 @@ impl TraceServices {
 pub struct DecisionRecord {
     pub at: UnixNanos,
     pub decision: Decision,
+    /// That of the set of policies that decided.
+    pub version: u16,
     pub trigger: RecordedTrigger,
     pub votes: CastVotes,
     pub answers: LimitAnswers,
@@ -182,6 +184,7 @@ impl DecisionRecord {
             place.copy_from_slice(&word.to_le_bytes());
         }
         trimmed(out, &bits);
+        varint(out, u64::from(self.version));
         if let Some((randomness, weight)) = self.weighing {
             out.extend_from_slice(&randomness.to_le_bytes());
             out.extend_from_slice(&weight.weight.to_bits().to_le_bytes());
@@ -206,6 +209,7 @@ impl DecisionRecord {
         for (word, bytes) in words.iter_mut().zip(bits.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*bytes);
         }
+        let version = u16::try_from(body.varint()?).ok()?;
         let mut weighing = None;
         if flags & WEIGHED != 0 {
             let (randomness, weight) =
@@ -224,6 +228,7 @@ impl DecisionRecord {
         Some(DecisionRecord {
             at,
             decision: Decision { kept: flags & KEPT != 0, why },
+            version,
             trigger: RecordedTrigger::ALL[usize::from(flags >> TRIGGER_AT & 7)],
             votes,
             answers,
@@ -350,6 +355,7 @@ mod tests {
         DecisionRecord {
             at: UnixNanos(rng.u64(..)),
             decision: Decision { kept: rng.bool(), why },
+            version: rng.u16(..),
             trigger: RecordedTrigger::ALL[rng.usize(0..8)],
             votes: CastVotes::from_bits(if small { rng.u128(0..256) } else { rng.u128(..) }),
             answers: LimitAnswers { asked: number(rng), granted: number(rng) },

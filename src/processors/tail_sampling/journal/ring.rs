@@ -4,6 +4,7 @@
 //! block by block, never above its soft limit: data goes before memory of what became of data. Knows no record's meaning.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::core::data::budget::Ticket;
@@ -30,10 +31,23 @@ struct Blocks {
     lost: u64,
 }
 
+fn blocks_of(bytes: u64) -> usize {
+    usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX)
+}
+
 impl Blocks {
     fn new(bytes: u64, ticket: Ticket) -> Blocks {
-        let max = usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-        Blocks { sealed: VecDeque::new(), open: Vec::new(), max, ticket, lost: 0 }
+        Blocks { sealed: VecDeque::new(), open: Vec::new(), max: blocks_of(bytes), ticket, lost: 0 }
+    }
+
+    fn resize(&mut self, bytes: u64) {
+        self.max = blocks_of(bytes);
+        while self.sealed.len() + usize::from(self.open.capacity() > 0) > self.max {
+            if self.sealed.pop_front().is_none() {
+                self.open = Vec::new();
+            }
+            self.ticket.give_back(BLOCK_BYTES as u64);
+        }
     }
 
     fn may_grow(&self) -> bool {
@@ -98,7 +112,7 @@ pub struct JournalRing {
     late: Mutex<Blocks>,
     // Locked by the shard once for each resource it has not seen.
     services: Mutex<ServiceNames>,
-    on: bool,
+    on: AtomicBool,
 }
 
 /// What a page reads.
@@ -122,8 +136,16 @@ impl JournalRing {
             decisions: Mutex::new(Blocks::new(bytes - late, ticket())),
             late: Mutex::new(Blocks::new(late, ticket())),
             services: Mutex::default(),
-            on: bytes > 0,
+            on: AtomicBool::new(bytes > 0),
         })
+    }
+
+    /// At most so many bytes from now on; what is more is forgotten, the oldest first.
+    pub fn resize(&self, bytes: u64) {
+        let late = bytes / LATE_PART;
+        JournalRing::locked(&self.decisions).resize(bytes - late);
+        JournalRing::locked(&self.late).resize(late);
+        self.on.store(bytes > 0, Ordering::Relaxed);
     }
 
     fn locked(blocks: &Mutex<Blocks>) -> MutexGuard<'_, Blocks> {
@@ -167,7 +189,7 @@ impl DecisionJournal {
 
     /// False where nothing is recorded (`journal_bytes: 0`), so that nothing need be gathered either.
     pub fn is_on(&self) -> bool {
-        self.ring.on
+        self.ring.on.load(Ordering::Relaxed)
     }
 
     pub fn ring(&self) -> &Arc<JournalRing> {
@@ -251,6 +273,25 @@ mod tests {
         drop(journal);
         assert_eq!((budget.used(), ring.held_and_lost().0), (0, 0));
         assert!(copy.bytes() > 0, "what a page has taken stays readable");
+    }
+
+    #[test]
+    fn a_journal_that_becomes_smaller_keeps_what_is_latest_and_gives_the_rest_back() {
+        let budget = Budget::new(64 << 20, 64 << 20);
+        let ring = JournalRing::new(8 << 20, || budget.take(0).expect("room"));
+        let mut journal = DecisionJournal::new(ring.clone());
+        (0..20_000).for_each(|number| journal.followed(&late(number)));
+        journal.publish();
+        ring.resize(2 << 20);
+        let left = known(&ring);
+        assert_eq!((left.last(), budget.used()), (Some(&19_999), ring.held_and_lost().0));
+        assert!(budget.used() <= 2 << 20, "{}", budget.used());
+        ring.resize(0);
+        assert_eq!((known(&ring).len(), budget.used(), journal.is_on()), (0, 0, false));
+        ring.resize(2 << 20);
+        journal.followed(&late(1));
+        journal.publish();
+        assert_eq!(known(&ring), [1]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The state of limiting policies: token buckets, and counters per second. Pure; time comes as an argument.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::core::time::UnixNanos;
 
@@ -17,6 +17,12 @@ pub enum MeterPlan {
     PerSecond { allowed: u64 },
 }
 
+impl MeterPlan {
+    fn counts_as(&self, other: &MeterPlan) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// Tokens left, or taken in the current second.
@@ -24,20 +30,41 @@ struct State {
     at: UnixNanos,
 }
 
+impl State {
+    fn begun(plan: &MeterPlan, now: UnixNanos) -> State {
+        let tokens = match plan {
+            MeterPlan::Bucket { burst, .. } => *burst,
+            MeterPlan::PerSecond { .. } => 0.0,
+        };
+        State { tokens, at: now }
+    }
+}
+
 /// All meters of one sampler, shared by its shards: a limit is one limit, however many shards there are (issue 13, M4).
 pub struct RateMeters {
     // Locked for a few instructions, and only by traces that reach a limiting policy.
-    meters: Vec<(MeterPlan, Mutex<State>)>,
+    meters: Vec<(MeterPlan, Arc<Mutex<State>>)>,
 }
 
 impl RateMeters {
     pub fn new(plans: &[MeterPlan], now: UnixNanos) -> RateMeters {
-        let full = |plan: &MeterPlan| match plan {
-            MeterPlan::Bucket { burst, .. } => *burst,
-            MeterPlan::PerSecond { .. } => 0.0,
-        };
-        let meter = |plan: &MeterPlan| (*plan, Mutex::new(State { tokens: full(plan), at: now }));
+        let meter = |plan: &MeterPlan| (*plan, Arc::new(Mutex::new(State::begun(plan, now))));
         RateMeters { meters: plans.iter().map(meter).collect() }
+    }
+
+    /// The meters of another set of policies. One that had this name before, and counts in the same way, goes on from where
+    /// it stands, and both sets take from it as long as both are used. Names stand in the order of the meters.
+    pub fn renewed(&self, before: &[String], plans: &[MeterPlan], names: &[String], now: UnixNanos) -> RateMeters {
+        let mut used = vec![false; before.len()];
+        let meter = |(plan, name): (&MeterPlan, &String)| {
+            let same = |at: &usize| !used[*at] && before[*at] == *name && self.meters[*at].0.counts_as(plan);
+            let Some(at) = (0..before.len().min(self.meters.len())).find(same) else {
+                return (*plan, Arc::new(Mutex::new(State::begun(plan, now))));
+            };
+            used[at] = true;
+            (*plan, self.meters[at].1.clone())
+        };
+        RateMeters { meters: plans.iter().zip(names).map(meter).collect() }
     }
 
     pub fn len(&self) -> usize {
@@ -92,12 +119,6 @@ impl RateMeters {
     }
 }
 
-/// Adds a meter while policies are checked.
-pub fn add(plans: &mut Vec<MeterPlan>, plan: MeterPlan) -> MeterId {
-    plans.push(plan);
-    MeterId(plans.len() - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +137,24 @@ mod tests {
         assert!(meters.take(id, 1, at(100)));
         assert!(!meters.take(id, 21, at(1_000_000)));
         assert!(meters.take(id, 20, at(1_000_000)));
+    }
+
+    #[test]
+    fn a_limit_of_the_same_name_goes_on_where_it_stands_whatever_its_place_and_its_rate() {
+        let bucket = |burst: f64| MeterPlan::Bucket { rate: 1.0, burst };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let before = names(&["a", "b", "c"]);
+        let old = RateMeters::new(&[bucket(10.0), bucket(10.0), MeterPlan::PerSecond { allowed: 5 }], at(0));
+        assert!(old.take(MeterId(1), 8, at(0)) && old.take(MeterId(2), 5, at(0)));
+        let after = names(&["b", "c", "new", "a"]);
+        let plans =
+            [bucket(100.0), MeterPlan::PerSecond { allowed: 7 }, bucket(3.0), MeterPlan::PerSecond { allowed: 1 }];
+        let new = old.renewed(&before, &plans, &after, at(0));
+        assert!(!new.take(MeterId(0), 3, at(0)) && new.take(MeterId(0), 2, at(0)), "two were left");
+        assert!(!old.take(MeterId(1), 1, at(0)), "it is one limit as long as both sets are used");
+        assert!(new.take(MeterId(1), 2, at(0)) && !new.take(MeterId(1), 1, at(0)), "five of seven were taken");
+        assert!(new.take(MeterId(2), 3, at(0)), "what is new begins full");
+        assert!(new.take(MeterId(3), 1, at(0)), "what counts otherwise begins anew");
     }
 
     #[test]

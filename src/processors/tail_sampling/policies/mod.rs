@@ -18,7 +18,7 @@ use crate::core::diagnostic::{Diagnostics, code};
 use crate::core::node::Node;
 use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
-use crate::processors::tail_sampling::policies::meter::MeterPlan;
+use crate::processors::tail_sampling::policies::meter::{MeterId, MeterPlan};
 use crate::processors::tail_sampling::policies::predicates::LeavesBuilder;
 
 /// What a policy asks of a trace.
@@ -124,9 +124,24 @@ pub struct PolicyCheck<'a> {
     pub diagnostics: &'a Diagnostics,
     pub leaves: LeavesBuilder,
     pub meters: Vec<MeterPlan>,
+    /// Of each meter, the names of the policies it stands in.
+    pub meter_names: Vec<String>,
+    /// The names of the policies that are being checked, from the outermost.
+    pub within: Vec<String>,
     pub invert: InvertMeaning,
     /// Whether the old meaning of `invert_match` was asked for, so that nobody has to be told of the new one.
     pub invert_chosen: bool,
+}
+
+impl PolicyCheck<'_> {
+    /// Adds the meter of the policy that is being checked, or of a part of it.
+    pub fn meter(&mut self, part: &str, plan: MeterPlan) -> MeterId {
+        let mut name = self.within.join("/");
+        name.extend(std::iter::once("/").filter(|_| !part.is_empty()).chain([part]));
+        self.meter_names.push(name);
+        self.meters.push(plan);
+        MeterId(self.meters.len() - 1)
+    }
 }
 
 /// How far policies may nest; a limit on recursion, not on taste.
@@ -169,7 +184,9 @@ pub fn check(node: &Node, path: String, cx: &mut PolicyCheck<'_>, depth: usize) 
     }
     let name = section.string("name").or_else(|| section.missing("name", "a name, unique among the policies"));
     let kind = section.string("type").or_else(|| section.missing("type", "a policy type"));
+    cx.within.push(name.clone().unwrap_or_default());
     let rule = kind.and_then(|kind| check_type(&section, &kind, cx, depth));
+    cx.within.pop();
     section.finish();
     Some((name?, rule?))
 }

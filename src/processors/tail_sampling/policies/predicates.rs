@@ -64,6 +64,8 @@ pub struct SampledSpan {
     pub start: u64,
     pub end: u64,
     pub is_root: bool,
+    /// It has a trace state, readable or not, empty or not.
+    pub has_state: bool,
     pub bits: LeafBits,
 }
 
@@ -150,7 +152,11 @@ impl Leaves {
             let field = field?;
             match field.number {
                 span::TRACE_ID => set_trace_id(&mut facts.trace_id, field.bytes()?)?,
-                span::TRACE_STATE => self.read_trace_state(field.bytes()?, &mut facts.bits),
+                span::TRACE_STATE => {
+                    let text = field.bytes()?;
+                    facts.has_state = true;
+                    self.read_trace_state(text, &mut facts.bits);
+                }
                 span::PARENT_SPAN_ID => facts.is_root = is_zero(field.bytes()?),
                 span::START_TIME_UNIX_NANO => facts.start = field.fixed64()?,
                 span::END_TIME_UNIX_NANO => facts.end = field.fixed64()?,
@@ -187,6 +193,7 @@ impl Leaves {
         }
         fields.next_of(SPAN_ID);
         if let Some(text) = fields.next_of(TRACE_STATE) {
+            facts.has_state = true;
             self.read_trace_state(text, &mut facts.bits);
         }
         if let Some(parent) = fields.next_of(PARENT) {

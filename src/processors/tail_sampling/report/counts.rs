@@ -60,6 +60,8 @@ pub struct ShardCounts {
     pub weights: [u64; WEIGHT_KINDS.len()],
     /// Traces that a limit cut off and that no kept trace stands for.
     pub cut_unrepresented: u64,
+    /// Failed evaluations of conditions, of spans that were read again.
+    pub evaluation_errors: u64,
 }
 
 /// What is known of the weights of kept traces; labels of the metric.

@@ -2,39 +2,25 @@
 //!
 //! Shards count in plain numbers and hand them over once a step, so that a decision costs no atomic operation.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::core::lock::Locked;
 use crate::core::report::stats::{Counter, Histogram, Metric, Stats};
-use crate::processors::tail_sampling::engine::MEASURED_EVERY;
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::journal::volume::SampledVolumes;
 use crate::processors::tail_sampling::report::counts::{AGES, Ages, ShardCounts, Undecided, WEIGHT_KINDS};
 use crate::processors::tail_sampling::report::early::Early;
 
-const PREFIX: &str = "otelcol_processor_tail_sampling_";
+pub const PREFIX: &str = "otelcol_processor_tail_sampling_";
 /// Milliseconds, the Collector's bounds.
 const RUNS: &[u64] = &[
     1, 2, 5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 3000, 4000, 5000, 10_000, 20_000, 30_000,
     50_000,
 ];
 
-struct PolicyMetrics {
-    name: String,
-    sampled: Arc<Counter>,
-    not_sampled: Arc<Counter>,
-    dropped: Arc<Counter>,
-    executions: Arc<Counter>,
-    /// Of all executions, reckoned from the measured ones.
-    nanos: Arc<Counter>,
-}
-
 /// Counters of one processor in one pipeline.
 pub struct Metrics {
-    policies: Vec<PolicyMetrics>,
     sampled: Arc<Counter>,
     not_sampled: Arc<Counter>,
     dropped: Arc<Counter>,
@@ -57,13 +43,11 @@ pub struct Metrics {
     pub refused: Arc<Counter>,
     pub delivery_refused: Arc<Counter>,
     pub delivery_lost: Arc<Counter>,
-    // Written once a step, read by the admin page.
-    volumes: Mutex<SampledVolumes>,
 }
 
 impl Metrics {
-    /// `processor` is the component's id; policy labels are prefixed with its name, as in the Collector (`name.policy`).
-    pub fn new(stats: &Stats, processor: &str, policies: Vec<String>) -> Arc<Metrics> {
+    /// `processor` is the component's id.
+    pub fn new(stats: &Stats, processor: &str) -> Arc<Metrics> {
         let counter =
             |name: &str, help, labels: &[(&'static str, &str)]| stats.counter(&format!("{PREFIX}{name}"), help, labels);
         let ours = |name: &str, help, labels: &[(&'static str, &str)]| {
@@ -88,9 +72,7 @@ impl Metrics {
         };
         let weight = |kind: &&str| ours("weights", "Kept traces by what is known of their weight.", &[("kind", *kind)]);
         let fragments = |kind| ours("fragments", "Decided traces that are visibly not whole.", &[("kind", kind)]);
-        let count = policies.len();
         Arc::new(Metrics {
-            policies: policies.into_iter().map(|name| PolicyMetrics::new(stats, processor, name)).collect(),
             sampled: outcome("sampled", "true"),
             not_sampled: outcome("not_sampled", "false"),
             dropped: outcome("dropped", "false"),
@@ -126,7 +108,6 @@ impl Metrics {
             refused: ours("refused_spans", "Spans refused because there was no room.", &[]),
             delivery_refused: ours("delivery_refusals", "Times the next stage refused a parcel of kept traces.", &[]),
             delivery_lost: ours("delivery_lost_spans", "Spans of kept traces that could not be delivered.", &[]),
-            volumes: Mutex::new(SampledVolumes::new(count)),
         })
     }
 
@@ -157,14 +138,6 @@ impl Metrics {
 
     /// Takes what a shard counted since the last step.
     pub fn take(&self, counts: &mut ShardCounts) {
-        for (policy, votes) in self.policies.iter().zip(&mut counts.votes) {
-            let votes = std::mem::take(votes);
-            policy.executions.add(votes.total());
-            policy.nanos.add(votes.nanos * MEASURED_EVERY);
-            policy.sampled.add(votes.sampled);
-            policy.not_sampled.add(votes.not_sampled);
-            policy.dropped.add(votes.dropped);
-        }
         let moves = [
             (&self.sampled, &mut counts.kept),
             (&self.not_sampled, &mut counts.not_kept),
@@ -178,6 +151,7 @@ impl Metrics {
             (&self.with_orphans, &mut counts.fragments_with_orphans),
             (&self.released, &mut counts.released),
             (&self.cut_unrepresented, &mut counts.cut_unrepresented),
+            (&self.evaluation_errors, &mut counts.evaluation_errors),
         ];
         let early = self.early.iter().zip(&mut counts.early);
         let moves = moves
@@ -193,7 +167,6 @@ impl Metrics {
             let Ages { counts, sum } = std::mem::take(ages);
             histogram.merge(&counts, sum);
         }
-        self.volumes().take_from(&mut counts.volumes);
     }
 
     /// All traces that were due at one time have been decided; it took so long.
@@ -201,63 +174,16 @@ impl Metrics {
         self.decision_runs.record(took.as_millis() as u64);
     }
 
-    fn volumes(&self) -> MutexGuard<'_, SampledVolumes> {
-        self.volumes.locked()
-    }
-
-    /// The page's part about policies and counts.
+    /// The page's part about counts.
     pub fn page(&self) -> Value {
-        let volumes = self.volumes().clone();
-        let policies = self.policies.iter().enumerate().map(|(place, policy)| {
-            json!({
-                "name": policy.name,
-                "sampled": policy.sampled.get(),
-                "not_sampled": policy.not_sampled.get(),
-                "dropped": policy.dropped.get(),
-                "volume": volumes.of_policy(place),
-            })
-        });
         let early =
             Early::ALL.iter().zip(&self.early).map(|(early, count)| (early.name().to_owned(), count.get().into()));
         json!({
-            "policies": policies.collect::<Vec<_>>(),
             "traces": { "new": self.new_traces.get(), "sampled": self.sampled.get(), "not_sampled": self.not_sampled.get(), "dropped": self.dropped.get() },
-            "volume": volumes.of_all(),
             "early": Value::Object(early.collect()),
             "fragments": { "no_root": self.without_root.get(), "orphan_parent": self.with_orphans.get() },
             "late": { "kept": self.late_kept.get(), "dropped": self.late_dropped.get() },
             "delivery": { "refusals": self.delivery_refused.get(), "lost_spans": self.delivery_lost.get() },
         })
-    }
-}
-
-impl PolicyMetrics {
-    fn new(stats: &Stats, processor: &str, name: String) -> PolicyMetrics {
-        let label = match processor.split_once('/') {
-            Some((_, id)) => format!("{id}.{name}"),
-            None => name.clone(),
-        };
-        let votes = |decision, sampled| {
-            let labels = [("policy", label.as_str()), ("decision", decision), ("sampled", sampled)];
-            stats.counter(&format!("{PREFIX}count_traces_sampled"), "Votes of each policy.", &labels)
-        };
-        let help = "How often each policy was asked.";
-        let executions = format!("{PREFIX}sampling_policy_execution_count");
-        let nanos: Arc<Counter> = Arc::default();
-        let spent = nanos.clone();
-        stats.read(
-            &format!("{PREFIX}sampling_policy_execution_time_sum"),
-            "Microseconds spent on each policy, estimated from one decision in 64.",
-            &[("policy", &label)],
-            Metric::ReadCounter(Arc::new(move || (spent.get() / 1000) as f64)),
-        );
-        PolicyMetrics {
-            nanos,
-            sampled: votes("sampled", "true"),
-            not_sampled: votes("not_sampled", "false"),
-            dropped: votes("dropped", "false"),
-            executions: stats.counter(&executions, help, &[("policy", &label)]),
-            name,
-        }
     }
 }

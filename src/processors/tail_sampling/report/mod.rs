@@ -4,3 +4,4 @@ pub mod counts;
 pub mod early;
 pub mod metrics;
 pub mod page;
+pub mod policy_counts;

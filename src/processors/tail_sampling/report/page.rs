@@ -12,10 +12,10 @@ use crate::core::offload::Aside;
 use crate::core::report::routes::{Asking, Page, PageQuery};
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
-use crate::processors::tail_sampling::config::SamplingSettings;
 use crate::processors::tail_sampling::held::account::ByteAccount;
 use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, oldest, several};
 use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
+use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::report::metrics::Metrics;
 use crate::processors::tail_sampling::shard::{Arrival, HeldTrace, Question};
 
@@ -23,7 +23,7 @@ use crate::processors::tail_sampling::shard::{Arrival, HeldTrace, Question};
 pub struct SamplerPage {
     pub processor: String,
     pub pipeline: String,
-    pub settings: SamplingSettings,
+    pub live: Arc<LivePolicies>,
     pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
     /// One for each shard.
@@ -32,10 +32,19 @@ pub struct SamplerPage {
     pub shards: Vec<mpsc::WeakSender<Arrival>>,
 }
 
+impl SamplerPage {
+    fn is_there(&self) -> bool {
+        self.shards.iter().any(|shard| shard.strong_count() > 0)
+    }
+}
+
 const NOT_KNOWN: &str = "nothing is known about this trace: it is not held, and its decision is too old to be remembered, or it never came here";
 const NO_ID: &str = "a trace is asked for by 4 to 32 hex digits of its id";
 /// The longest wait for the shards, which answer between two batches of spans.
 const SHARDS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A journal, by which sampler it is kept, by which policies, and what was read of it.
+type AskedJournal = (String, Arc<LivePolicies>, Arc<JournalRing>, JournalCopy);
 
 /// All samplers of the gateway. Locked at build time and when a page is asked for.
 #[derive(Default)]
@@ -47,11 +56,11 @@ impl Samplers {
     }
 
     /// What is to be read for a trace, by which sampler it was decided, and by which journal its services are numbered.
-    fn journals(&self) -> Vec<(String, SamplingSettings, Arc<JournalRing>, JournalCopy)> {
+    fn journals(&self) -> Vec<AskedJournal> {
         let of = |shown: &SamplerPage| {
-            let (processor, settings) = (shown.processor.clone(), shown.settings.clone());
+            let (processor, live) = (shown.processor.clone(), shown.live.clone());
             let copies = shown.journals.iter().map(|ring| (ring.clone(), ring.copy()));
-            copies.map(move |(ring, copy)| (processor.clone(), settings.clone(), ring, copy)).collect::<Vec<_>>()
+            copies.map(move |(ring, copy)| (processor.clone(), live.clone(), ring, copy)).collect::<Vec<_>>()
         };
         self.locked().iter().flat_map(of).collect()
     }
@@ -60,7 +69,12 @@ impl Samplers {
 /// Adds a sampler to the pages and the pages to the routes.
 pub fn show(host: &Arc<Host>, shown: SamplerPage) {
     let samplers = host.shared::<Samplers>("tail_sampling/page", Arc::default);
-    samplers.locked().push(shown);
+    let mut known = samplers.locked();
+    // A reload may have put it in the place of another.
+    known
+        .retain(|other| (&other.processor, &other.pipeline) != (&shown.processor, &shown.pipeline) && other.is_there());
+    known.push(shown);
+    drop(known);
     let about = "tail sampling: policies with votes and volumes, and what is held; ?trace_id=<hex> is /v1/traces/<hex>";
     let of_trace = "why a trace was kept or dropped, with what each policy measured, or until when it is held";
     for (path, parameter, about) in [("/v1/sampling", "trace_id", about), ("/v1/traces/{id}", "id", of_trace)] {
@@ -74,7 +88,9 @@ pub fn show(host: &Arc<Host>, shown: SamplerPage) {
 fn answer(samplers: &Samplers, trace: Option<&str>) -> Page {
     let Some(text) = trace else {
         let samplers = samplers.locked();
-        return Page::ok(json!({ "samplers": samplers.iter().map(describe).collect::<Vec<_>>() }));
+        return Page::ok(
+            json!({ "samplers": samplers.iter().filter(|shown| shown.is_there()).map(describe).collect::<Vec<_>>() }),
+        );
     };
     match WantedTrace::parse(text) {
         Some(wanted) => decided(&samplers.journals(), wanted),
@@ -83,15 +99,15 @@ fn answer(samplers: &Samplers, trace: Option<&str>) -> Page {
 }
 
 /// What the journals say.
-fn decided(journals: &[(String, SamplingSettings, Arc<JournalRing>, JournalCopy)], wanted: WantedTrace) -> Page {
+fn decided(journals: &[AskedJournal], wanted: WantedTrace) -> Page {
     let mut ids: Vec<[u8; 16]> = Vec::new();
     let mut told = None;
-    for (processor, settings, ring, copy) in journals {
+    for (processor, live, ring, copy) in journals {
         let found = JournalFind::read(copy, wanted);
         let fresh: Vec<[u8; 16]> = found.ids().iter().filter(|id| !ids.contains(id)).copied().collect();
         ids.extend(fresh);
         if told.is_none() {
-            told = found.explain(settings, ring).map(|page| (processor, page));
+            told = found.explain(live, ring).map(|page| (processor, page));
         }
     }
     match (ids.len(), told) {
@@ -156,7 +172,11 @@ fn held(waiting: &HeldTrace, now: UnixNanos) -> Value {
 }
 
 fn describe(shown: &SamplerPage) -> Value {
+    let live = shown.live.current().clone();
     let mut page = shown.metrics.page();
+    let (policies, volume) = live.counts.page();
+    (page["policies"], page["volume"]) = (policies.into(), volume);
+    page["version"] = json!({ "number": live.settings.version, "since_unix_nano": live.since.0 });
     page["processor"] = shown.processor.clone().into();
     page["pipeline"] = shown.pipeline.clone().into();
     page["held"] = json!({

@@ -10,8 +10,8 @@ use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 
-const TRACE_ID: u8 = short_key(span::TRACE_ID, write::LEN);
-const SPAN_ID: u8 = short_key(span::SPAN_ID, write::LEN);
+pub const TRACE_ID: u8 = short_key(span::TRACE_ID, write::LEN);
+pub const SPAN_ID: u8 = short_key(span::SPAN_ID, write::LEN);
 const TRACE_STATE: u8 = short_key(span::TRACE_STATE, write::LEN);
 
 /// What samplers before this one left of a trace, and how it stands towards this one.

@@ -11,9 +11,9 @@ use crate::otlp::fields::common::key_value;
 use crate::otlp::fields::scope_group;
 use crate::otlp::fields::trace::span;
 use crate::otlp::walk::{Fields, plain_attribute};
-use crate::otlp::write;
+use crate::otlp::write::{self, field_len};
 use crate::processors::tail_sampling::held::store::spans_of;
-use crate::processors::tail_sampling::weights::draw::trace_state;
+use crate::processors::tail_sampling::weights::draw::{SPAN_ID, TRACE_ID, trace_state};
 
 /// What is written on spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,15 +76,39 @@ impl SpanMarker {
         self.mode.is_on()
     }
 
-    /// Appends the spans of `wire`, which are fields of a scope group: as they are, or with their weight. `policy` is the
-    /// winner's name.
-    pub fn write(&mut self, wire: &[u8], weight: KeptWeight, policy: &str, out: &mut Vec<u8>) {
+    /// Appends the spans of `wire`, which are fields of a scope group and may have trace states: as they are, or with their
+    /// weight. `policy` is the winner's name.
+    pub fn write(&mut self, (wire, has_states): (&[u8], bool), weight: KeptWeight, policy: &str, out: &mut Vec<u8>) {
         if !self.is_on() {
             return out.extend_from_slice(wire);
+        }
+        if !has_states && !self.attributes {
+            return self.write_stateless(wire, weight, out);
         }
         for span in spans_of(wire) {
             self.mark(span, weight, policy);
             write::bytes(out, scope_group::ITEMS, &self.span);
+        }
+    }
+
+    /// Spans without a trace state all get the same one, behind their ids, where its number places it.
+    fn write_stateless(&mut self, wire: &[u8], weight: KeptWeight, out: &mut Vec<u8>) {
+        self.state.clear();
+        tracestate::write_all(&mut self.state, b"", marks_of(SamplingMarks::default(), weight, self.mode));
+        if self.state.is_empty() {
+            return out.extend_from_slice(wire);
+        }
+        let more = field_len(span::TRACE_STATE, self.state.len());
+        for span in spans_of(wire) {
+            let mut fields = Fields::new(span);
+            fields.next_of(TRACE_ID);
+            fields.next_of(SPAN_ID);
+            let (ids, rest) = span.split_at_checked(fields.position()).unwrap_or((span, b""));
+            write::key(out, scope_group::ITEMS, write::LEN);
+            write::varint(out, (span.len() + more) as u64);
+            out.extend_from_slice(ids);
+            write::bytes(out, span::TRACE_STATE, &self.state);
+            out.extend_from_slice(rest);
         }
     }
 
@@ -213,6 +237,33 @@ mod tests {
         ];
         for (mode, state, weight, left) in table {
             assert_eq!(marked(mode, state, weight), left, "{mode:?} {state}");
+        }
+    }
+
+    #[test]
+    fn spans_without_a_trace_state_are_written_as_any_other_whatever_the_order_of_their_fields() {
+        let backwards: Vec<u8> = {
+            let mut bytes = Vec::new();
+            write::bytes(&mut bytes, span::NAME, b"work");
+            write::bytes(&mut bytes, span::SPAN_ID, &[1; 8]);
+            write::bytes(&mut bytes, span::TRACE_ID, &[7; 16]);
+            bytes
+        };
+        for (mode, weight) in
+            [(WeightMode::Th, at(1 << 55)), (WeightMode::Auto, at(0)), (WeightMode::Th, KeptWeight::UNKNOWN)]
+        {
+            let mut wire = Vec::new();
+            for span in [span_with(""), backwards.clone(), Vec::new()] {
+                write::bytes(&mut wire, scope_group::ITEMS, &span);
+            }
+            let (mut quick, mut whole) = (Vec::new(), Vec::new());
+            let mut marker = SpanMarker::new(mode, false);
+            marker.write((&wire, false), weight, "some", &mut quick);
+            marker.write((&wire, true), weight, "some", &mut whole);
+            let states = |wire: &[u8]| spans_of(wire).map(|span| trace_state(span).to_vec()).collect::<Vec<_>>();
+            assert_eq!(states(&quick), states(&whole));
+            assert_eq!(spans_of(&quick).count(), 3);
+            assert_eq!(spans_of(&quick).next(), spans_of(&whole).next(), "the usual order stays");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use serde_json::{Value, json};
 
@@ -18,10 +18,10 @@ const ADDRESSES_MAX: usize = 1_000;
 
 /// The gates of every OTLP listener of one gateway. Locked at start and when the page is asked for.
 #[derive(Default)]
-struct Gates(Mutex<Vec<Arc<ConnectionLimit>>>);
+struct Gates(Mutex<Vec<Weak<ConnectionLimit>>>);
 
 impl Gates {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<ConnectionLimit>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<ConnectionLimit>>> {
         self.0.locked()
     }
 }
@@ -29,15 +29,19 @@ impl Gates {
 /// Adds a listener's connections to the page, and the page to the routes.
 pub fn show(host: &Arc<Host>, gate: &Arc<ConnectionLimit>) {
     let gates = host.shared::<Gates>("otlp/peers", Arc::default);
-    gates.lock().push(gate.clone());
+    let mut known = gates.lock();
+    // Of listeners that a reload took away.
+    known.retain(|gate| gate.strong_count() > 0);
+    known.push(Arc::downgrade(gate));
+    drop(known);
     let of = Arc::downgrade(host);
     let page = move |_: &_| {
         let Some(host) = of.upgrade() else { return Page::error(503, "the gateway has ended") };
         let mut addresses: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for (address, connections) in gates.lock().iter().flat_map(|gate| gate.addresses()) {
+        for (address, connections) in gates.lock().iter().filter_map(Weak::upgrade).flat_map(|gate| gate.addresses()) {
             *addresses.entry(address).or_default() += connections;
         }
-        let identify = |address| host.peer_identity.get().and_then(|pods| pods.identify(address));
+        let identify = |address| host.peer_identity.identify(address);
         Page::ok(told(&addresses, identify, &Home::detect()))
     };
     host.routes.add("/v1/peers", "open OTLP connections by address, and the pod of each", Arc::new(page));

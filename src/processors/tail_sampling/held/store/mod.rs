@@ -41,6 +41,8 @@ pub struct RunHeader {
     pub group: u32,
     pub scope: u32,
     pub spans: u32,
+    /// A span of it has a trace state.
+    pub has_states: bool,
     /// Bytes of the run without this header.
     pub length: u32,
 }
@@ -324,8 +326,13 @@ impl SpanStore {
     }
 }
 
+/// The bit of the word for the scope that says so.
+const HAS_STATES: u32 = 1 << 31;
+
 fn write_header(bytes: &mut Vec<u8>, header: &RunHeader) {
-    let RunHeader { previous, owner, group, scope, spans, length } = *header;
+    let RunHeader { previous, owner, group, scope, spans, has_states, length } = *header;
+    // A request has fewer scopes than this bit is worth.
+    let scope = scope | if has_states { HAS_STATES } else { 0 };
     let mut raw = [0u8; HEADER_BYTES];
     let words = [previous.chunk, previous.offset, owner, group, scope, spans, length];
     for (place, word) in raw.chunks_exact_mut(4).zip(words) {
@@ -344,7 +351,8 @@ fn read_header(bytes: &[u8]) -> RunHeader {
         previous: RunAt { chunk: word(bytes, 0), offset: word(bytes, 1) },
         owner: word(bytes, 2),
         group: word(bytes, 3),
-        scope: word(bytes, 4),
+        scope: word(bytes, 4) & !HAS_STATES,
+        has_states: word(bytes, 4) & HAS_STATES != 0,
         spans: word(bytes, 5),
         length: word(bytes, 6),
     }

@@ -11,7 +11,8 @@ fn wire(lengths: &[usize], fill: u8) -> Vec<u8> {
 
 fn append(store: &mut SpanStore, owner: u32, previous: RunAt, wire: &[u8]) -> RunAt {
     let spans = spans_of(wire).count() as u32;
-    let header = RunHeader { previous, owner, group: owner + 1, scope: 2, spans, length: 0 };
+    let header =
+        RunHeader { previous, owner, group: owner + 1, scope: 2, spans, has_states: owner % 2 == 1, length: 0 };
     store.append(header, wire.len(), |out| out.extend_from_slice(wire))
 }
 

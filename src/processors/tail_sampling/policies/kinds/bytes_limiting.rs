@@ -5,9 +5,9 @@
 
 use crate::config::check::Section;
 use crate::processors::tail_sampling::policies::kinds::rate_limiting::check_bucket;
-use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, meter};
+use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule};
 
 pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, _depth: usize) -> Option<PolicyRule> {
     let plan = check_bucket(section, "bytes_per_second")?;
-    Some(PolicyRule::BytesLimiting(meter::add(&mut cx.meters, plan)))
+    Some(PolicyRule::BytesLimiting(cx.meter("", plan)))
 }

@@ -8,7 +8,7 @@ use crate::config::check::Section;
 use crate::core::diagnostic::code;
 use crate::processors::tail_sampling::policies::circumstances::Circumstances;
 use crate::processors::tail_sampling::policies::decision::{TraceSummary, Vote};
-use crate::processors::tail_sampling::policies::meter::{self, MeterId, MeterPlan};
+use crate::processors::tail_sampling::policies::meter::{MeterId, MeterPlan};
 use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule, SubPolicy, check_list};
 
 /// A sub-policy, and what it may take of the spans a second.
@@ -66,7 +66,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, depth: usize) -> O
         let percent = percents.iter().find(|(policy, _)| *policy == part.name).map(|(_, percent)| *percent);
         let percent = percent.filter(|percent| *percent != 0.0);
         let allowed = percent.map_or(equal_share, |percent| (total as f64 * percent / 100.0) as u64).min(total);
-        let meter = meter::add(&mut cx.meters, MeterPlan::PerSecond { allowed });
+        let meter = cx.meter(&part.name, MeterPlan::PerSecond { allowed });
         AllottedPolicy { part, meter, allowed }
     });
     Some(PolicyRule::Composite(Composite { shares: shares.collect() }))

@@ -4,12 +4,12 @@
 //! trace with more spans than the burst never passes.
 
 use crate::config::check::Section;
-use crate::processors::tail_sampling::policies::meter::{self, MeterPlan};
+use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule};
 
 pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, _depth: usize) -> Option<PolicyRule> {
     let plan = check_bucket(section, "spans_per_second")?;
-    Some(PolicyRule::RateLimiting(meter::add(&mut cx.meters, plan)))
+    Some(PolicyRule::RateLimiting(cx.meter("", plan)))
 }
 
 /// Reads a rate, under the key given, and `burst_capacity`.

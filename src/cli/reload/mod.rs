@@ -1,0 +1,204 @@
+//! The configuration of a running gateway read again: what asks for it, what is checked first, and what is told of it.
+//!
+//! One reload at a time. A configuration with a fault changes nothing: its findings are told and the old one runs on.
+
+mod files;
+mod page;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::cli::reload::files::FileIdentities;
+use crate::cli::reload::page::Shown;
+use crate::cli::signals::HangUps;
+use crate::cli::sources::{self, Checked, ConfigArgs};
+use crate::config::show::diagnose;
+use crate::core::diagnostic::{Diagnostic, Severity};
+use crate::core::node::Node;
+use crate::core::report::routes::{Asking, Page};
+use crate::core::stage::host::Host;
+use crate::gateway::Gateway;
+use crate::pipeline::identity::Difference;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::wiring::restart;
+use crate::telemetry::running_config::{self, RELOAD_OUTCOMES};
+
+/// Who asks through the admin page while one is under way waits; one more than these is told to come again.
+const ASKED_MAX: usize = 8;
+
+/// How a reload ended, in the order of [`RELOAD_OUTCOMES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReloadEnd {
+    Applied,
+    /// The configuration is the running one.
+    Unchanged,
+    /// It has faults, or changes what only a restart can change.
+    Refused,
+    /// Something of it could not start.
+    Failed,
+}
+
+impl ReloadEnd {
+    fn name(self) -> &'static str {
+        RELOAD_OUTCOMES[self as usize]
+    }
+}
+
+/// What is answered to who asked.
+struct Reloaded {
+    end: ReloadEnd,
+    /// Findings with their carets, secrets hidden; why it could not start.
+    told: String,
+    difference: Difference,
+}
+
+type Answering = oneshot::Sender<Page>;
+
+/// The gateway's configuration, and who may ask for another.
+pub struct Reloading {
+    args: ConfigArgs,
+    plan: Plan,
+    /// Where secrets and places of the running configuration are known.
+    tree: Option<Node>,
+    shown: Arc<Shown>,
+    hang_ups: HangUps,
+    asked: mpsc::Receiver<Answering>,
+    files: FileIdentities,
+}
+
+/// Why the configuration is read again.
+pub enum ReloadTrigger {
+    Signal,
+    Files,
+    Admin(Answering),
+}
+
+impl Reloading {
+    /// Registers page, action and figures.
+    pub fn new(args: &ConfigArgs, plan: Plan, tree: Option<Node>, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
+        let (asks, asked) = mpsc::channel(ASKED_MAX);
+        host.routes.add_action("/v1/reload", acting(asks));
+        let shown = Shown::register(args, &plan, tree.as_ref(), host);
+        let files = FileIdentities::look(args, tree.as_ref());
+        Reloading { args: args.clone(), plan, tree, shown, hang_ups, asked, files }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Until somebody wants the configuration to be read again.
+    pub async fn wanted(&mut self) -> ReloadTrigger {
+        let keys = self.plan.reload;
+        let mut looks = interval(keys.interval);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.hang_ups.next() => return ReloadTrigger::Signal,
+                Some(answering) = self.asked.recv() => return ReloadTrigger::Admin(answering),
+                _ = looks.tick(), if keys.watch => if self.files.have_changed(&self.args, self.tree.as_ref()).await {
+                    tracing::info!("the files of the configuration have changed: it is read again");
+                    return ReloadTrigger::Files;
+                }
+            }
+        }
+    }
+
+    /// Reads, checks and applies; says what came of it.
+    pub async fn run(&mut self, trigger: ReloadTrigger, gateway: &mut Gateway) {
+        let begun = Instant::now();
+        let reloaded = self.reload(gateway).await;
+        running_config::reloads(gateway.host(), reloaded.end.name()).add(1);
+        self.files = FileIdentities::look(&self.args, self.tree.as_ref());
+        say(&reloaded, begun);
+        if let ReloadTrigger::Admin(answering) = trigger {
+            // Who asked may be gone.
+            let _ = answering.send(page_of(&reloaded));
+        }
+    }
+
+    async fn reload(&mut self, gateway: &mut Gateway) -> Reloaded {
+        let Checked { plan, tree, sources, mut findings, .. } = sources::check(&self.args);
+        if let Some(plan) = &plan {
+            findings.extend(restart::needed(&self.plan, plan));
+        }
+        findings.iter().for_each(say_finding);
+        let mut told = diagnose::render(&findings, &sources, false);
+        let refused = findings.iter().any(|found| found.severity == Severity::Error);
+        let Some(plan) = plan.filter(|_| !refused) else {
+            return Reloaded { end: ReloadEnd::Refused, told, difference: Difference::default() };
+        };
+        let end = match gateway.reload(&self.plan, &plan).await {
+            Ok(difference) => {
+                let same = difference.is_none()
+                    && plan.memory_limit == self.plan.memory_limit
+                    && plan.reload == self.plan.reload;
+                let end = if same { ReloadEnd::Unchanged } else { ReloadEnd::Applied };
+                self.shown.now_runs(&plan, tree.as_ref(), gateway.host());
+                (self.plan, self.tree) = (plan, tree);
+                return Reloaded { end, told, difference };
+            }
+            Err(error) => {
+                told.push_str(&format!("cannot start: {error}\n"));
+                ReloadEnd::Failed
+            }
+        };
+        Reloaded { end, told, difference: Difference::default() }
+    }
+}
+
+/// Asks the gateway's own loop, and waits for its answer.
+fn acting(asks: mpsc::Sender<Answering>) -> Asking {
+    Arc::new(move |_| {
+        let asks = asks.clone();
+        Box::pin(async move {
+            let (answering, answer) = oneshot::channel();
+            if asks.try_send(answering).is_err() {
+                return Page::error(503, "a reload is under way and others wait: ask again");
+            }
+            answer.await.unwrap_or_else(|_| Page::error(503, "the gateway ends"))
+        })
+    })
+}
+
+fn page_of(reloaded: &Reloaded) -> Page {
+    let Difference { added, removed, changed, kept } = &reloaded.difference;
+    Page::ok(serde_json::json!({
+        "outcome": reloaded.end.name(),
+        "findings": reloaded.told,
+        "added": added,
+        "removed": removed,
+        "changed": changed,
+        "kept": kept,
+    }))
+}
+
+fn say_finding(found: &Diagnostic) {
+    let (code, at, message, line) = (found.code, &found.path, &found.message, found.place.map(|place| place.line));
+    match found.severity {
+        Severity::Error => tracing::error!(code, %at, line, "{message}"),
+        Severity::Warning => tracing::warn!(code, %at, line, "{message}"),
+    }
+}
+
+fn say(reloaded: &Reloaded, begun: Instant) {
+    let Difference { added, removed, changed, kept } = &reloaded.difference;
+    let took = begun.elapsed();
+    match reloaded.end {
+        ReloadEnd::Applied => {
+            let (added, removed, changed) = (added.join(","), removed.join(","), changed.join(","));
+            tracing::info!(%added, %removed, %changed, kept, ?took, "the new configuration runs");
+        }
+        ReloadEnd::Unchanged => tracing::info!(kept, ?took, "the configuration is the one that runs already"),
+        ReloadEnd::Refused => {
+            tracing::error!("the configuration is refused and the one before runs on; `podgate validate` shows where");
+        }
+        ReloadEnd::Failed => {
+            let why = reloaded.told.trim_end().lines().last().unwrap_or_default();
+            tracing::error!(%why, "the configuration cannot be applied and the one before runs on");
+        }
+    }
+}

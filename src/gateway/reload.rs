@@ -1,0 +1,57 @@
+//! Another plan for a running gateway: what is equal stays, what is new starts first, then the joints lead to it, and what
+//! is gone drains. Either all of it comes about or nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::error::StartError;
+use crate::gateway::{Gateway, start};
+use crate::pipeline::identity::Difference;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::wiring::wire::{take_back, wire};
+
+/// What was started for a reload that does not come about has held nothing yet.
+const TAKE_BACK: Duration = Duration::from_secs(1);
+
+impl Gateway {
+    /// Returns when what earlier reloads left is little enough.
+    pub async fn room_for_a_reload(&mut self) {
+        self.retiring.room().await;
+    }
+
+    /// Runs by `to` from now on; it runs by `from`. On a failure everything runs on as before. What only a restart can
+    /// change is the caller's to find ([`crate::pipeline::wiring::restart`]).
+    pub async fn reload(&mut self, from: &Plan, to: &Plan) -> Result<Difference, StartError> {
+        self.retiring.room().await;
+        self.retiring.expect(to);
+        let entered = self.host.entered();
+        let rewired = wire(to, &self.host, &self.wired);
+        let fresh = rewired.wired.without(&self.wired);
+        for units in [&fresh.extensions, &fresh.exporters, &fresh.processors, &fresh.receivers] {
+            let Err(error) = start(units).await else { continue };
+            let deadline = Instant::now() + TAKE_BACK;
+            for unit in fresh.all().rev() {
+                unit.component.drain(deadline).await;
+                match self.wired.all().any(|own| own.path == unit.path) {
+                    true => self.host.status.succeeded(&unit.path),
+                    false => self.host.status.forget(&unit.path),
+                }
+            }
+            take_back(&rewired.reconfigured, from);
+            self.host.go_back(entered);
+            self.retiring.settle(from);
+            return Err(error);
+        }
+        let before = std::mem::replace(&mut self.wired, rewired.link());
+        self.host.logs.hand_over();
+        self.retiring.settle(to);
+        let gone = before.without(&self.wired);
+        if !gone.is_empty() {
+            self.retiring.take(gone);
+        }
+        self.limits.change(to.memory_limit);
+        self.begin();
+        Ok(Difference::of(&from.bodies, &to.bodies))
+    }
+}
