@@ -7,6 +7,9 @@ mod process;
 #[path = "ask/walk.rs"]
 mod walk;
 
+#[path = "ask/shadow.rs"]
+mod shadow;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

@@ -1,5 +1,8 @@
 //! Tail sampling against the recorded verdicts of a real Collector, and against its own promises.
 
+#[path = "sampling/advice.rs"]
+mod advice;
+
 #[path = "sampling/rig.rs"]
 mod rig;
 
@@ -11,6 +14,9 @@ mod promises;
 
 #[path = "sampling/settings.rs"]
 mod settings;
+
+#[path = "sampling/shadow.rs"]
+mod shadow;
 
 #[path = "sampling/spans.rs"]
 mod spans;

@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::{
     Exit, accept, ask, demo, describe, doctor, elastic, env, loadgen, ottl, print_config, rbac, replay, run, sources,
-    validate, wal,
+    validate, wal, what_if,
 };
 use crate::core::build_info;
 
@@ -47,6 +47,10 @@ enum Command {
     Pods(ask::pods::Args),
     /// What a running gateway's samplers kept, dropped and hold
     Sampling(ask::admin::AdminArgs),
+    /// Judge other sampling policies on a running gateway's traces, without effect on what is kept
+    Shadow(ask::shadow::Args),
+    /// Judge other sampling policies on recorded traces
+    WhatIf(what_if::Args),
     /// What flows through a running gateway at this moment
     Top(ask::top::Args),
     /// Tell why a resource gets its pod and container.id, or why a trace was kept or dropped, from a running gateway
@@ -84,7 +88,7 @@ enum Command {
 impl Command {
     fn takes_configuration(&self) -> bool {
         use Command::*;
-        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_))
+        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_) | WhatIf(_))
     }
 }
 
@@ -124,6 +128,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Rbac(args) => rbac::run(&rbac::Args { config: whole(args.config), ..args }),
         Command::PrintConfig(args) => print_config::run(&print_config::Args { config: whole(args.config), ..args }),
         Command::Replay(args) => replay::run(&replay::Args { config: whole(args.config), ..args }),
+        Command::WhatIf(args) => what_if::run(&what_if::Args { config: whole(args.config), ..args }),
         Command::Elastic(args) => elastic::run(&args.configured(whole)),
         Command::Components(args) => describe::components::run(&args),
         Command::Env(args) => env::run(&args),
@@ -132,6 +137,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Balance(args) => ask::balance::run(&args),
         Command::Pods(args) => ask::pods::run(&args),
         Command::Sampling(args) => ask::sampling::run(&args),
+        Command::Shadow(args) => ask::shadow::run(&args),
         Command::Top(args) => ask::top::run(&args),
         Command::Explain(args) => ask::explain::run(&args),
         Command::Reload(args) => ask::reload::run(&args),

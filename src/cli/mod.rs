@@ -19,6 +19,7 @@ pub mod signals;
 pub mod sources;
 pub mod validate;
 pub mod wal;
+pub mod what_if;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ const SAMPLER: &str = "  tail_sampling:
 ";
 
 /// A request of one span, as OTLP/JSON; number 1 is the root.
-fn span(trace: &str, service: &str, number: u8, millis: u64, failed: bool) -> String {
+pub fn span(trace: &str, service: &str, number: u8, millis: u64, failed: bool) -> String {
     let parent = if number == 1 { "" } else { "0000000000000001" };
     let (start, status) = (1_760_000_000_000_000_000u64, if failed { 2 } else { 0 });
     let end = start + millis * 1_000_000;

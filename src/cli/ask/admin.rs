@@ -50,16 +50,21 @@ impl fmt::Display for AdminFault {
 
 /// The page at `path` (with its query).
 pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
-    page(admin, path, ask(admin, &format!("GET {path} HTTP/1.0\r\nHost: {admin}"), TIMEOUT))
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    answer_to(admin, path, ask(admin, request.as_bytes(), TIMEOUT))
 }
 
-/// What the gateway answers to being told to change something.
-pub fn post(admin: &str, path: &str, token: &str) -> Result<Value, AdminFault> {
-    let head = format!("POST {path} HTTP/1.0\r\nHost: {admin}\r\nContent-Length: 0\r\nAuthorization: Bearer {token}");
-    page(admin, path, ask(admin, &head, CHANGE_TIMEOUT))
+/// What a change came to; `token` is the line of the admin extension's token file.
+pub fn post(admin: &str, path: &str, token: &str, body: &str) -> Result<Value, AdminFault> {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    answer_to(admin, path, ask(admin, request.as_bytes(), CHANGE_TIMEOUT))
 }
 
-fn page(admin: &str, path: &str, answer: io::Result<Vec<u8>>) -> Result<Value, AdminFault> {
+fn answer_to(admin: &str, path: &str, answer: io::Result<Vec<u8>>) -> Result<Value, AdminFault> {
     let silent = |why: String| AdminFault::Silent { admin: admin.to_owned(), why };
     let answer = answer.map_err(|error| silent(error.to_string()))?;
     let answer = String::from_utf8_lossy(&answer);
@@ -84,12 +89,11 @@ fn page(admin: &str, path: &str, answer: io::Result<Vec<u8>>) -> Result<Value, A
     }
 }
 
-fn ask(admin: &str, head: &str, patience: Duration) -> io::Result<Vec<u8>> {
+fn ask(admin: &str, request: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
     let mut stream = connect(admin)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let request = format!("{head}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

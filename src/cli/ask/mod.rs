@@ -1,13 +1,15 @@
-//! Questions to a running gateway's admin page: `status`, `balance`, `pods`, `sampling`, `top`, `explain`. Each fetches
-//! pages, and a pure function makes of them what a person reads.
+//! Questions to a running gateway's admin page: `status`, `balance`, `pods`, `sampling`, `top`, `explain`, and what changes
+//! something there: `shadow`. Each fetches pages, and a pure function makes of them what a person reads.
 
 pub mod admin;
+pub mod advice;
 pub mod balance;
 pub mod explain;
 pub mod pods;
 pub mod policies;
 pub mod reload;
 pub mod sampling;
+pub mod shadow;
 pub mod status;
 pub mod top;
 pub mod trace;

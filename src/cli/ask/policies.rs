@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::ask::{age, mebibytes, text};
+use crate::cli::ask::{advice, age, mebibytes, text};
 use crate::core::time::UnixNanos;
 
 pub fn told(page: &Value) -> Vec<String> {
@@ -22,11 +22,45 @@ fn of_sampler(sampler: &Value, now: UnixNanos) -> Vec<String> {
     if let Some(id) = volume["no_policy_exemplar"].as_str() {
         lines.push(format!("  no policy voted for it; for example trace {id}"));
     }
+    lines.extend(advice::told(&sampler["sizes"]));
+    of_shadow(&sampler["shadow"], &mut lines);
     let journal = &sampler["journal"];
+    if journal.is_null() {
+        return lines;
+    }
     let since = journal["oldest_decision_at_unix_nano"].as_u64().map(UnixNanos);
     let reach = since.map_or_else(|| "nothing yet".to_owned(), |since| age(now.since(since).as_secs()));
     lines.push(format!("  the journal has {:.1} MiB and reaches back {reach}", mebibytes(&journal["bytes"])));
     lines
+}
+
+/// Services whose differences are told, the largest.
+const SERVICES_TOLD: usize = 10;
+
+/// What the shadow policies would have kept, against what was kept.
+fn of_shadow(shadow: &Value, lines: &mut Vec<String>) {
+    if shadow.is_null() {
+        return;
+    }
+    let outcomes = &shadow["outcomes"];
+    let state = if shadow["is_over"] == true { "were judged" } else { "are judged" };
+    lines.push(format!("  shadow policies {state} beside these, without effect:"));
+    lines.push(format!("    both keep {}; both leave {}", amount(&outcomes["both"]), amount(&outcomes["neither"])));
+    for (side, words) in [("only_live", "the shadow would lose"), ("only_shadow", "the shadow would add")] {
+        let exemplars = shadow["exemplars"][side].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let example = exemplars.last().map_or_else(String::new, |id| format!(", for example trace {id}"));
+        lines.push(format!("    {words} {}{example}", amount(&outcomes[side])));
+    }
+    let mut services: Vec<&Value> = shadow["services"].as_array().into_iter().flatten().collect();
+    let spans = |service: &Value, side: &str| service[side]["spans"].as_u64().unwrap_or(0);
+    services.sort_by_key(|service| std::cmp::Reverse(spans(service, "only_live") + spans(service, "only_shadow")));
+    for service in services.iter().take(SERVICES_TOLD) {
+        let (lost, gained) = (amount(&service["only_live"]), amount(&service["only_shadow"]));
+        lines.push(format!("    of {}: would lose {lost}; would add {gained}", text(&service["service"])));
+    }
+    if services.len() > SERVICES_TOLD {
+        lines.push(format!("    and of {} more services: page /v1/sampling", services.len() - SERVICES_TOLD));
+    }
 }
 
 fn amount(volume: &Value) -> String {
@@ -68,6 +102,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_shadow_would_lose_and_add_is_told_with_its_services() {
+        let amount = |traces: u64| json!({"traces": traces, "spans": 2 * traces, "bytes": 0});
+        let shadow = json!({
+            "is_over": false,
+            "outcomes": {"both": amount(1), "neither": amount(2), "only_live": amount(3), "only_shadow": amount(4)},
+            "exemplars": {"only_live": ["aa", "ab"], "only_shadow": []},
+            "services": [
+                {"service": "few", "only_live": amount(1), "only_shadow": amount(0)},
+                {"service": "many", "only_live": amount(2), "only_shadow": amount(4)}],
+        });
+        let mut lines = Vec::new();
+        of_shadow(&shadow, &mut lines);
+        let said = [
+            "  shadow policies are judged beside these, without effect:",
+            "    both keep 1 traces, 2 spans, 0.0 MiB; both leave 2 traces, 4 spans, 0.0 MiB",
+            "    the shadow would lose 3 traces, 6 spans, 0.0 MiB, for example trace ab",
+            "    the shadow would add 4 traces, 8 spans, 0.0 MiB",
+            "    of many: would lose 2 traces, 4 spans, 0.0 MiB; would add 4 traces, 8 spans, 0.0 MiB",
+            "    of few: would lose 1 traces, 2 spans, 0.0 MiB; would add 0 traces, 0 spans, 0.0 MiB",
+        ];
+        assert_eq!(lines, said);
+    }
 
     #[test]
     fn each_policy_is_told_by_what_it_keeps_and_what_would_be_gone_without_it() {

@@ -18,7 +18,7 @@ use crate::cli::sources::{self, Checked, ConfigArgs};
 use crate::config::show::diagnose;
 use crate::core::diagnostic::{Diagnostic, Severity};
 use crate::core::node::Node;
-use crate::core::report::routes::{Asking, Page};
+use crate::core::report::routes::{Page, RunningChange};
 use crate::core::stage::host::Host;
 use crate::gateway::Gateway;
 use crate::pipeline::identity::Difference;
@@ -80,7 +80,7 @@ impl Reloading {
     /// Registers page, action and figures.
     pub fn new(args: &ConfigArgs, plan: Plan, tree: Option<Node>, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
         let (asks, asked) = mpsc::channel(ASKED_MAX);
-        host.routes.add_action("/v1/reload", acting(asks));
+        host.routes.add_change("/v1/reload", change(asks));
         let shown = Shown::register(args, &plan, tree.as_ref(), host);
         let files = FileIdentities::look(args, tree.as_ref());
         Reloading { args: args.clone(), plan, tree, shown, hang_ups, asked, files }
@@ -151,8 +151,8 @@ impl Reloading {
 }
 
 /// Asks the gateway's own loop, and waits for its answer.
-fn acting(asks: mpsc::Sender<Answering>) -> Asking {
-    Arc::new(move |_| {
+fn change(asks: mpsc::Sender<Answering>) -> RunningChange {
+    Arc::new(move |_, _| {
         let asks = asks.clone();
         Box::pin(async move {
             let (answering, answer) = oneshot::channel();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::core::lock::Locked;
@@ -32,6 +33,9 @@ pub type PageAnswer = Arc<dyn Fn(&PageQuery) -> Page + Send + Sync>;
 /// For what only the owner of some state can tell: the wait is bounded by whoever answers.
 pub type Asking = Arc<dyn Fn(&PageQuery) -> Task<'static, Page> + Send + Sync>;
 
+/// Changes something in what runs; the body comes as it was sent. Whoever serves it has made sure that the asker may.
+pub type RunningChange = Arc<dyn Fn(&PageQuery, Bytes) -> Task<'static, Page> + Send + Sync>;
+
 #[derive(Clone)]
 struct Offered {
     about: &'static str,
@@ -46,8 +50,8 @@ const BY_ID: &str = "{id}";
 pub struct Routes {
     // Locked when a component is built and when a page is asked for; never across an await.
     pages: Mutex<BTreeMap<String, Offered>>,
-    /// What changes something: asked for by POST, with a token.
-    actions: Mutex<BTreeMap<String, Asking>>,
+    // Locked as `pages`.
+    changes: Mutex<BTreeMap<String, RunningChange>>,
 }
 
 impl Routes {
@@ -61,13 +65,20 @@ impl Routes {
         self.insert(path, Offered { about, answer, asking: Some(asking) });
     }
 
-    /// What changes something in the gateway. Whoever serves it sees that not everybody may.
-    pub fn add_action(&self, path: &str, action: Asking) {
-        self.actions.locked().insert(path.to_owned(), action);
+    /// What a POST to `path` does. A second one on a path replaces the first.
+    pub fn add_change(&self, path: &str, change: RunningChange) {
+        self.changes.locked().insert(path.to_owned(), change);
     }
 
-    pub fn action(&self, path: &str) -> Option<Asking> {
-        self.actions.locked().get(path).cloned()
+    /// Carries a change out; `None` where none is offered.
+    pub fn change(&self, path: &str, query: &PageQuery, body: Bytes) -> Option<Task<'static, Page>> {
+        let change = self.changes.locked().get(path).cloned()?;
+        Some(change(query, body))
+    }
+
+    /// Whether a POST to `path` does anything.
+    pub fn has_change(&self, path: &str) -> bool {
+        self.changes.locked().contains_key(path)
     }
 
     fn insert(&self, path: &str, offered: Offered) {

@@ -19,6 +19,7 @@ use crate::core::stage::consumer::{Consumer, Next};
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
 use crate::core::stage::probe::Probe;
+use crate::core::stage::rehearsal::Rehearsal;
 use crate::core::stage::replay::Replay;
 use crate::core::stage::transform::Transform;
 
@@ -212,6 +213,11 @@ pub trait ProcessorPlan: Any {
 
     /// What `doctor` asks the world that the processor works with. Opens nothing before it is asked.
     fn probe(&self) -> Option<Box<dyn Probe>> {
+        None
+    }
+
+    /// What it would make of recorded data. Opens nothing.
+    fn rehearse(&self) -> Option<Box<dyn Rehearsal>> {
         None
     }
 

@@ -8,6 +8,7 @@ pub mod factory;
 pub mod host;
 pub mod joint;
 pub mod probe;
+pub mod rehearsal;
 pub mod replay;
 pub mod tasks;
 pub mod transform;

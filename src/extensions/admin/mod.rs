@@ -1,10 +1,11 @@
 //! admin: what the gateway knows, as JSON under versioned paths on 127.0.0.1:13134. Components register the pages.
 //!
 //! It runs without being named in the YAML, so that a Collector's configuration stays one. Pages are read by GET; what changes
-//! something (`podgate reload`) is a POST with the token of `token_file`, and without that key nobody can.
+//! something (`podgate reload`, `podgate shadow`) is a POST with the token of `token_file`, and without that key nobody can.
 //!
 //! ```yaml
 //! endpoint: 127.0.0.1:13134
+//! token_file: /etc/podgate/admin-token
 //! ```
 
 mod index;
@@ -99,9 +100,12 @@ impl Component for Admin {
 }
 
 async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, request: PageRequest) -> PageResponse {
-    let page = if let Some(action) = host.routes.action(&request.path) {
+    let page = if host.routes.has_change(&request.path) {
         match token::allows(&request, token_file.as_deref()).await {
-            Ok(()) => action(&request.query).await,
+            Ok(()) => match host.routes.change(&request.path, &request.query, request.body) {
+                Some(change) => change.await,
+                None => Page::error(404, "there is nothing to change under this path any more"),
+            },
             Err(refused) => refused,
         }
     } else if request.method != "GET" {

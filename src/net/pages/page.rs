@@ -27,7 +27,7 @@ use crate::net::server::node_addresses::Home;
 use crate::net::server::state::Server;
 
 /// Longest body a page is given.
-const BODY_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BODY_BYTES_MAX: u64 = 1 << 20;
 /// How long connections have to end after the stop.
 pub(crate) const STOP_WAIT: Duration = Duration::from_secs(1);
 
@@ -130,7 +130,7 @@ impl Service for Double {
     }
 }
 
-fn unread(error: &BodyError) -> PageResponse {
+pub(crate) fn unread(error: &BodyError) -> PageResponse {
     let status = match error {
         BodyError::TooLarge { .. } => 413,
         BodyError::TooSlow => 408,

@@ -1,6 +1,6 @@
 //! What components show over HTTP: routes and layers on axum, served by the same stack as telemetry.
 //!
-//! It exists so that components need not know axum. Requests have no body here, answers are whole. A listener on loopback
+//! It exists so that components need not know axum. Requests have no body here, but for a POST; answers are whole. A listener on loopback
 //! answers only to loopback's names: a web page may make a browser ask any address under a name of its own (DNS rebinding).
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use crate::net::pages::page::{PageFuture, PageRequest, PageResponse, into_http, page_request};
+use crate::net::pages::page::{BODY_BYTES_MAX, PageFuture, PageRequest, PageResponse, into_http, page_request, unread};
 use crate::net::server::answer::{AnswerBody, Responding, Service};
 use crate::net::server::body::RequestBody;
 
@@ -41,9 +41,13 @@ impl Pages {
     pub fn asking(otherwise: impl Fn(&PageRequest) -> PageFuture + Send + Sync + 'static) -> Pages {
         let otherwise = Arc::new(otherwise);
         let fallback = move |request: AxumRequest| {
-            let (head, _body) = request.into_parts();
-            let answering = otherwise(&page_request(&head, Bytes::new()));
-            async move { into_http(answering.await).map(axum::body::Body::new) }
+            let otherwise = otherwise.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                // It was gathered before: of whatever is no POST nothing is left.
+                let body = axum::body::to_bytes(body, BODY_BYTES_MAX as usize).await.unwrap_or_default();
+                into_http(otherwise(&page_request(&head, body)).await).map(axum::body::Body::new)
+            }
         };
         Pages { router: Router::new().fallback(fallback) }
     }
@@ -120,10 +124,22 @@ struct Routed {
 
 impl Service for Routed {
     fn respond(&self, request: Request<RequestBody>) -> Responding {
-        let (head, body) = request.into_parts();
-        body.discard(UNASKED_BYTES_MAX);
-        let answering = self.router.call(Request::from_parts(head, axum::body::Body::empty()));
+        let (head, mut body) = request.into_parts();
+        let router = self.router.clone();
         Box::pin(async move {
+            let mut sent = Bytes::new();
+            if head.method == http::Method::POST {
+                match body.gather(BODY_BYTES_MAX).await {
+                    Ok(gathered) => sent = gathered.bytes,
+                    Err(error) => {
+                        body.discard(BODY_BYTES_MAX);
+                        return into_http(unread(&error));
+                    }
+                }
+            } else {
+                body.discard(UNASKED_BYTES_MAX);
+            }
+            let answering = router.call(Request::from_parts(head, axum::body::Body::from(sent)));
             let (head, body) = answering.await.unwrap_or_else(|never| match never {}).into_parts();
             match axum::body::to_bytes(body, PAGE_BYTES_MAX).await {
                 Ok(bytes) => Response::from_parts(head, AnswerBody::full(bytes)),

@@ -16,6 +16,7 @@ use crate::processors::tail_sampling::policies::decision::{Fallback, PolicySet, 
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::predicates::{LEAVES_MAX, Leaves, LeavesBuilder};
 use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, PolicyRole, PolicyRule};
+use crate::processors::tail_sampling::shadow::{self, ShadowSettings};
 use crate::processors::tail_sampling::weight_lint;
 use crate::processors::tail_sampling::weights::marking::WeightMode;
 use crate::processors::tail_sampling::weights::tick::cuts_of;
@@ -81,6 +82,10 @@ pub struct SamplingSettings {
     pub weight_attributes: bool,
     /// The thresholds of all probabilistic policies, rising.
     pub cuts: Arc<Vec<u64>>,
+    /// A set that is judged without effect.
+    pub shadow: Option<Arc<ShadowSettings>>,
+    /// What was checked, to check it again with another shadow.
+    pub body: Arc<Node>,
 }
 
 /// What the processor is built of, and what a running one can take in its place.
@@ -146,6 +151,11 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let policies = check_policies(&section, &mut policy_check);
     let first_match = section.bool("sample_on_first_match").unwrap_or(false);
     check_strategy(&section, cx, strategy, &policies);
+    let whole_traces = strategy == Strategy::TraceComplete;
+    let shadow = podgate.shadow.as_ref().and_then(|node| {
+        let path = section.child_path("podgate::shadow");
+        shadow::check(node, path, &mut policy_check, whole_traces, check_policies)
+    });
     lint_only_drops(&section, &policies, podgate.fallback);
     if policy_check.leaves.overflowed() {
         section.error(
@@ -155,13 +165,17 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
             None,
         );
     }
-    let asks_for_runs = instance_lint::lint(&section, &cx.checks.diagnostics);
+    let mut asks_for_runs = instance_lint::lint(&section, &cx.checks.diagnostics);
+    if let Some(node) = &podgate.shadow {
+        let of_shadow = Section::new(node, section.child_path("podgate::shadow"), &cx.checks.diagnostics);
+        asks_for_runs |= instance_lint::lint(&of_shadow, &cx.checks.diagnostics);
+    }
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
     let cuts = Arc::new(cuts_of(&policies));
-    weight_lint::lint(&section, podgate.weights, strategy == Strategy::TraceComplete, &policies);
+    weight_lint::lint(&section, podgate.weights, whole_traces, &policies);
     let settings = SamplingSettings {
         version: 1,
         strategy,
@@ -188,6 +202,8 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         weights: podgate.weights,
         weight_attributes: podgate.weight_attributes,
         cuts,
+        shadow: shadow.map(Arc::new),
+        body: Arc::new(body.clone()),
     };
     section.finish();
     (errors(&cx.checks.diagnostics) == errors_before).then_some(settings)
@@ -238,6 +254,7 @@ struct Own {
     weight_attributes: bool,
     fallback: Fallback,
     invert: Option<InvertMeaning>,
+    shadow: Option<Node>,
 }
 
 fn check_podgate(section: &Section<'_>) -> Own {
@@ -250,6 +267,7 @@ fn check_podgate(section: &Section<'_>) -> Own {
         weight_attributes: own.bool("weight_attributes").unwrap_or(false),
         fallback: own.choice("default", &[("keep", Fallback::Keep), ("drop", Fallback::Drop)]).unwrap_or_default(),
         invert: own.choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)]),
+        shadow: own.node("shadow").filter(|node| !node.is_null()).cloned(),
     };
     if checked.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
         own.invalid::<()>("max_bytes", "too small to hold anything", "4MiB or more");

@@ -13,6 +13,7 @@
 //!   - {name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}
 //! ```
 
+pub mod advice;
 pub mod clock;
 pub mod config;
 pub mod decided;
@@ -23,8 +24,10 @@ mod instance_lint;
 pub mod journal;
 pub mod live;
 pub mod policies;
+pub mod rehearsal;
 pub mod release;
 pub mod report;
+pub mod shadow;
 pub mod shard;
 pub mod stage;
 mod weight_lint;
@@ -36,7 +39,9 @@ use crate::core::data::payload::Signal;
 use crate::core::node::Node;
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::rehearsal::Rehearsal;
 use crate::processors::tail_sampling::config::SamplingPlan;
+use crate::processors::tail_sampling::rehearsal::RecordedSampling;
 use crate::processors::tail_sampling::stage::Sampler;
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
@@ -73,6 +78,10 @@ impl ProcessorPlan for SamplingPlan {
 
     fn binds_late(&self) -> bool {
         !self.0.asks_for_runs
+    }
+
+    fn rehearse(&self) -> Option<Box<dyn Rehearsal>> {
+        Some(Box::new(RecordedSampling::new(&self.0)))
     }
 
     fn longest_wait(&self) -> Duration {

@@ -11,6 +11,7 @@ use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::advice::report::SizingAdvice;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::durable::VerdictLog;
 use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
@@ -22,6 +23,7 @@ use crate::processors::tail_sampling::release::delivery::Shipment;
 use crate::processors::tail_sampling::release::gather::Parcel;
 use crate::processors::tail_sampling::report::metrics::Metrics;
 use crate::processors::tail_sampling::report::policy_counts::PolicyCounts;
+use crate::processors::tail_sampling::shadow::report::LiveShadow;
 
 /// One request's runs for one shard. Dropping the last message of a request gives its receive buffer back.
 pub struct ShardMessage {
@@ -73,18 +75,23 @@ pub enum Arrival {
 /// Messages filed and traces decided between two looks at everything else.
 const MESSAGES_A_STEP: usize = 64;
 const DECISIONS_A_STEP: usize = 2048;
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Shard {
     pub core: Engine,
     pub live: Arc<LivePolicies>,
     /// Of the policies by which it decides.
     pub policy_counts: Arc<PolicyCounts>,
+    pub shadow: Option<Arc<LiveShadow>>,
     /// Where verdicts stand before they are carried out.
     pub log: Option<VerdictLog>,
     pub clock: SamplerClock,
     pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
     pub shipments: mpsc::Sender<Shipment>,
+    pub advice: Arc<SizingAdvice>,
+    /// When what was measured is handed over next.
+    pub measured_until: UnixNanos,
     /// What the account knows of this shard.
     pub settled_bytes: u64,
     pub settled_traces: u64,
@@ -214,19 +221,36 @@ impl Shard {
 
     /// Brings accounts and counts up to date.
     fn step(&mut self) {
-        self.core.tidy(self.clock.now());
+        let now = self.clock.now();
+        self.core.tidy(now);
         self.settle();
         self.hand_over();
+        self.hand_over_sizes(now);
         self.core.journal.publish();
     }
 
     fn hand_over(&mut self) {
         self.metrics.take(&mut self.core.counts);
         self.policy_counts.take(&mut self.core.counts);
+        if let (Some(shadow), Some(judge)) = (&self.shadow, &mut self.core.shadow) {
+            shadow.take(&mut judge.found, &self.core.journal.ring().services());
+        }
+    }
+
+    /// What was measured is summed up once a second: it is much more than the counts are.
+    fn hand_over_sizes(&mut self, now: UnixNanos) {
+        if now >= self.measured_until {
+            self.measured_until = now.saturating_add(MEASURED_EVERY);
+            self.advice.take(&mut self.core.sizes, &self.core.journal.ring().services(), now);
+        }
     }
 
     /// Decides by the newest set of policies from now on.
     fn renew(&mut self) {
+        let now = self.clock.now();
+        if self.shadow.as_ref().and_then(|shadow| shadow.until).is_some_and(|until| until <= now) {
+            self.live.end_shadow(now);
+        }
         let live = self.live.current();
         if live.settings.version == self.core.version() {
             return;
@@ -234,8 +258,9 @@ impl Shard {
         let live = live.clone();
         self.hand_over();
         let bounds = Bounds::of(&live.settings, self.account.max());
-        self.core.adopt(live.settings.clone(), live.meters.clone(), bounds, self.clock.now());
-        self.policy_counts = live.counts.clone();
+        self.core.adopt(live.settings.clone(), live.meters.clone(), bounds, now);
+        self.core.share_shadow(live.shadow.as_deref());
+        (self.policy_counts, self.shadow) = (live.counts.clone(), live.shadow.clone());
     }
 
     fn settle(&mut self) {

@@ -26,6 +26,7 @@ use crate::core::stage::durable::Remember;
 use crate::core::stage::factory::StageContext;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::advice::report::SizingAdvice;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::config::{Overflow, SamplingPlan, SamplingSettings};
 use crate::processors::tail_sampling::durable::verdicts::{LoggedVerdict, decode};
@@ -86,6 +87,7 @@ impl Sampler {
         let clock = SamplerClock::start();
         let live = LivePolicies::new(settings, &host.stats, &processor, clock.now());
         let first = live.current().clone();
+        let advice = Arc::new(SizingAdvice::since(clock.now()));
         let taker = format!("{}/{}", cx.build.path, cx.pipeline);
         let log = SamplerLog::of(&host.logs, &cx.exporters, &taker, settings.decision_wait);
         let (mut arrivals, mut shards, mut journals) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,15 +104,19 @@ impl Sampler {
                 (clock.now(), Instant::now),
             );
             log.iter().for_each(|_| core.log_verdicts());
+            core.share_shadow(first.shadow.as_deref());
             let mut shard = Shard {
                 core,
                 live: live.clone(),
                 policy_counts: first.counts.clone(),
+                shadow: first.shadow.clone(),
                 log: log.clone().map(VerdictLog::new),
                 clock,
                 account: account.clone(),
                 metrics: metrics.clone(),
                 shipments,
+                advice: advice.clone(),
+                measured_until: clock.now(),
                 settled_bytes: 0,
                 settled_traces: 0,
                 deciding: Duration::ZERO,
@@ -127,6 +133,8 @@ impl Sampler {
             account: account.clone(),
             metrics: metrics.clone(),
             live: live.clone(),
+            advice,
+            clock,
             journals: journals.clone(),
             shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
         };
@@ -174,8 +182,8 @@ impl Sampler {
         }
         let bytes = settings.journal_bytes(self.host.budget.hard());
         self.journals.iter().for_each(|journal| journal.resize(bytes));
-        self.live.replace(settings, &self.host.stats, self.clock.now());
-        tracing::info!(component = %self.path, version = self.live.current().settings.version, "another set of policies decides");
+        let version = self.live.configure(settings, self.clock.now());
+        tracing::info!(component = %self.path, version, "another set of policies decides");
         true
     }
 

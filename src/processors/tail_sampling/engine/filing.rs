@@ -213,7 +213,10 @@ impl Engine {
                 self.decided.used(hash, &run.trace_id);
                 self.counts.late_kept += 1;
                 self.record_late(run.trace_id, u64::from(run.spans), Some(kept.decided_at), now);
-                self.counts.late_ages.record(now.since(kept.decided_at));
+                let late = now.since(kept.decided_at);
+                self.counts.late_ages.record(late);
+                let resource = coming.held.resource.as_deref().unwrap_or_default();
+                self.sizes.late(self.journal.ring().number_of(resource), late.as_millis() as u64);
                 self.counts.released += u64::from(run.spans);
                 let spans = u64::from(run.spans);
                 self.gather_late(coming, &kept, spans);

@@ -8,9 +8,11 @@ mod logged;
 mod recording;
 mod relief;
 mod renewal;
+mod shadowing;
 mod together;
 
 pub use crate::processors::tail_sampling::engine::logged::ToLog;
+pub use crate::processors::tail_sampling::engine::shadowing::ShadowJudge;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,12 +23,13 @@ use foldhash::fast::RandomState;
 use crate::core::data::budget::Ticket;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::advice::sizes::ShardSizes;
 use crate::processors::tail_sampling::clock::Stopwatch;
 use crate::processors::tail_sampling::config::{SamplingSettings, Strategy};
 use crate::processors::tail_sampling::decided::cache::{Decided, Kept};
 use crate::processors::tail_sampling::decided::completeness;
 use crate::processors::tail_sampling::engine::filing::KnownTrace;
-use crate::processors::tail_sampling::engine::recording::Verdict;
+use crate::processors::tail_sampling::engine::recording::{Verdict, measured};
 use crate::processors::tail_sampling::engine::renewal::EarlierPolicies;
 use crate::processors::tail_sampling::held::groups::HeldGroups;
 use crate::processors::tail_sampling::held::store::{RunAt, SpanStore};
@@ -124,6 +127,10 @@ pub struct Engine {
     /// When the request that is filed arrived, if that was in an earlier process.
     since: Option<UnixNanos>,
     earlier: EarlierPolicies,
+    /// Judged beside the policies, without effect.
+    pub shadow: Option<ShadowJudge>,
+    /// Handed over by the shard about once a second.
+    pub sizes: ShardSizes,
     pub counts: ShardCounts,
     /// Published by the shard once a step.
     pub journal: DecisionJournal,
@@ -179,6 +186,8 @@ impl Engine {
             to_log: None,
             since: None,
             earlier: EarlierPolicies::default(),
+            shadow: ShadowJudge::of(&settings, now),
+            sizes: ShardSizes::default(),
             counts: ShardCounts::new(settings.policies.len()),
             marker: SpanMarker::new(settings.weights, settings.weight_attributes),
             unmarked: Vec::new(),
@@ -229,7 +238,10 @@ impl Engine {
         let mut ballot = Ballot { circumstances, votes: &mut self.counts.votes, cast, in_favour: 0, watch };
         let decision = decide(&self.settings.policies, rules, summary, &mut ballot);
         let Ballot { circumstances, cast: votes, in_favour, .. } = ballot;
-        Verdict { decision, votes, answers: circumstances.answers(), in_favour, weighing: None }
+        let answers = circumstances.answers();
+        let judge = |judge: &mut ShadowJudge| judge.judge(&self.settings, summary, Chance::Salted, now);
+        let shadow = self.shadow.as_mut().map(judge);
+        Verdict { decision, votes, answers, in_favour, weighing: None, shadow }
     }
 
     fn decide_slot(&mut self, slot: u32, cause: DecisionTrigger, now: UnixNanos) {
@@ -247,11 +259,15 @@ impl Engine {
     /// Carries a decision out and remembers it.
     fn conclude(&mut self, slot: u32, verdict: Verdict, trigger: RecordedTrigger, now: UnixNanos) {
         let mut record = self.record(slot, &verdict, trigger, now);
+        if let Some(shadow) = verdict.shadow {
+            self.compare(slot, verdict.decision, shadow);
+        }
         let decision = verdict.decision;
         let trace = self.traces.at(slot);
         let (id, last) = (trace.summary.trace_id, trace.last);
         self.counts.decided(&record, verdict.in_favour);
         self.counts.removal_ages.record(now.since(trace.first_seen));
+        self.sizes.decided(&measured(trace), &record.services);
         self.counts.fragments_without_root += u64::from(!trace.has_root);
         let hash = self.traces.hash(&id);
         self.traces.remove(slot, hash);

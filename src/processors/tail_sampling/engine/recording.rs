@@ -3,6 +3,7 @@
 //! Apart from the decision itself, which nothing here may change.
 
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::advice::sizes::MeasuredTrace;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
 use crate::processors::tail_sampling::held::store::RunAt;
 use crate::processors::tail_sampling::held::traces::Trace;
@@ -26,13 +27,25 @@ pub(super) struct Verdict {
     pub in_favour: u16,
     /// The randomness by which it was decided, and its weight once kept; `None` where weights are off.
     pub weighing: Option<(u64, KeptWeight)>,
+    /// What the shadow policies would have decided.
+    pub shadow: Option<Decision>,
+}
+
+/// What of a trace that is decided says how large stores and waits have to be.
+pub(super) fn measured(trace: &Trace) -> MeasuredTrace {
+    MeasuredTrace {
+        spread: u64::from(trace.spread_millis),
+        duration: u64::try_from(trace.summary.duration_millis()).unwrap_or(0),
+        spans: trace.summary.spans,
+        bytes: trace.held,
+    }
 }
 
 impl Verdict {
     /// A decision for which no policy was asked.
     pub fn unasked(decision: Decision) -> Verdict {
         let (votes, answers) = (CastVotes::default(), LimitAnswers::default());
-        Verdict { decision, votes, answers, in_favour: 0, weighing: None }
+        Verdict { decision, votes, answers, in_favour: 0, weighing: None, shadow: None }
     }
 }
 
@@ -57,6 +70,7 @@ impl Engine {
             has_root,
             orphans: Orphans::NotLookedAt,
             weighing: verdict.weighing,
+            shadow_keeps: verdict.shadow.map(|shadow| shadow.kept),
             services: if self.journal.is_on() { self.services(last) } else { TraceServices::default() },
         }
     }

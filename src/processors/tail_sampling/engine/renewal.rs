@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::{SamplingSettings, winner};
 use crate::processors::tail_sampling::decided::cache::Kept;
-use crate::processors::tail_sampling::engine::{Bounds, Engine, wheel_for};
+use crate::processors::tail_sampling::engine::{Bounds, Engine, ShadowJudge, wheel_for};
 use crate::processors::tail_sampling::held::rereading::GroupBits;
 use crate::processors::tail_sampling::held::store::RunAt;
 use crate::processors::tail_sampling::held::wheel::DueTrace;
@@ -41,6 +41,7 @@ impl Engine {
         self.meters = meters;
         self.bounds = bounds;
         self.marker = SpanMarker::new(self.settings.weights, self.settings.weight_attributes);
+        self.shadow = ShadowJudge::of(&self.settings, now);
         self.counts = ShardCounts::new(self.settings.policies.len());
         if old.decision_wait != self.settings.decision_wait {
             self.file_anew(&old, now);

@@ -4,8 +4,9 @@
 
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::engine::recording::Verdict;
-use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine, MEASURED_EVERY};
+use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine, MEASURED_EVERY, ShadowJudge};
 use crate::processors::tail_sampling::held::store::RunAt;
+use crate::processors::tail_sampling::policies::circumstances::Chance;
 use crate::processors::tail_sampling::policies::decision::PolicySet;
 use crate::processors::tail_sampling::weights::draw::TraceDraw;
 use crate::processors::tail_sampling::weights::marking::KeptWeight;
@@ -45,7 +46,11 @@ impl Engine {
             cuts: &self.settings.cuts,
             meters: &self.meters,
         };
-        verdict(&policies.decide_alone(&drawn, &mut self.counts.votes, now, watch), &drawn)
+        let decided = policies.decide_alone(&drawn, &mut self.counts.votes, now, watch);
+        let chance = Chance::Shared(drawn.draw.randomness);
+        let judge = |judge: &mut ShadowJudge| judge.judge(&self.settings, &drawn.summary, chance, now);
+        let shadow = self.shadow.as_mut().map(judge);
+        Verdict { shadow, ..verdict(&decided, &drawn) }
     }
 
     /// As [`Engine::decide_due`], some hundred traces at a time.
@@ -71,9 +76,13 @@ impl Engine {
             };
             let hopeless = &mut self.counts.cut_unrepresented;
             let decided = policies.decide_tick(&drawn, &mut self.counts.votes, now, hopeless);
+            let judge = |judge: &mut ShadowJudge| judge.judge_tick(&self.settings, &drawn, now);
+            let shadows = self.shadow.as_mut().map(judge).unwrap_or_default();
+            let mut shadows = shadows.into_iter();
             for ((slot, drawn), decided) in slots.into_iter().zip(&drawn).zip(&decided) {
                 let trigger = self.trigger_of(slot, DecisionTrigger::Due);
-                self.conclude(slot, verdict(decided, drawn), trigger, now);
+                let verdict = Verdict { shadow: shadows.next(), ..verdict(decided, drawn) };
+                self.conclude(slot, verdict, trigger, now);
             }
         }
         self.close_gathering();
@@ -104,5 +113,5 @@ fn verdict(decided: &WeighedDecision, drawn: &DrawnTrace) -> Verdict {
     let WeighedDecision { decision, votes, answers, in_favour, weight } = *decided;
     let kept =
         weight.map_or(KeptWeight::UNKNOWN, |weight| KeptWeight { weight: weight.weight, threshold: weight.threshold });
-    Verdict { decision, votes, answers, in_favour, weighing: Some((drawn.draw.randomness, kept)) }
+    Verdict { decision, votes, answers, in_favour, weighing: Some((drawn.draw.randomness, kept)), shadow: None }
 }

@@ -111,6 +111,7 @@ pub fn facts(record: &DecisionRecord, services: &ServiceNames) -> Value {
         "more_services": record.services.more,
         "root_is_there": record.has_root,
         "orphan_parents": orphans,
+        "shadow_keeps": record.shadow_keeps,
         "decided_at_unix_nano": record.at.0,
     })
 }

@@ -108,6 +108,8 @@ pub struct DecisionRecord {
     pub services: TraceServices,
     /// The randomness by which it was decided, and its weight once kept; `None` where weights are off.
     pub weighing: Option<(u64, KeptWeight)>,
+    /// What shadow policies would have done; `None` without any.
+    pub shadow_keeps: Option<bool>,
 }
 
 /// Spans that came after the decision and followed it.
@@ -135,6 +137,8 @@ const WHY_AT: u16 = 8;
 const SERVICES_AT: u16 = 10;
 const WEIGHED: u16 = 1 << 12;
 const HAS_THRESHOLD: u16 = 1 << 13;
+const HAS_SHADOW: u16 = 1 << 14;
+const SHADOW_KEEPS: u16 = 1 << 15;
 
 /// Appends a record: its length, its kind, and what `body` writes behind both.
 fn framed(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
@@ -164,6 +168,8 @@ impl DecisionRecord {
             | flag(self.services.more, MORE_SERVICES)
             | flag(self.weighing.is_some(), WEIGHED)
             | flag(self.weighing.is_some_and(|(_, weight)| weight.threshold.is_some()), HAS_THRESHOLD)
+            | flag(self.shadow_keeps.is_some(), HAS_SHADOW)
+            | flag(self.shadow_keeps == Some(true), SHADOW_KEEPS)
             | (self.orphans as u16) << ORPHANS_AT
             | (trigger as u16) << TRIGGER_AT
             | why << WHY_AT
@@ -241,6 +247,7 @@ impl DecisionRecord {
             },
             services,
             weighing,
+            shadow_keeps: (flags & HAS_SHADOW != 0).then_some(flags & SHADOW_KEEPS != 0),
         })
     }
 }
@@ -374,6 +381,7 @@ mod tests {
                 let threshold = rng.bool().then(|| rng.u64(0..1 << 56));
                 (rng.u64(0..1 << 56), KeptWeight { weight: rng.f64() * 100.0, threshold })
             }),
+            shadow_keeps: [None, Some(false), Some(true)][rng.usize(0..3)],
         }
     }
 

@@ -17,13 +17,13 @@ pub struct TraceVolume {
 }
 
 impl TraceVolume {
-    fn add(&mut self, other: TraceVolume) {
+    pub fn add(&mut self, other: TraceVolume) {
         self.traces += other.traces;
         self.spans += other.spans;
         self.bytes += other.bytes;
     }
 
-    fn page(self) -> Value {
+    pub fn page(self) -> Value {
         json!({ "traces": self.traces, "spans": self.spans, "bytes": self.bytes })
     }
 }

@@ -168,6 +168,14 @@ impl Votes {
         self.sampled + self.not_sampled + self.dropped + self.failed
     }
 
+    pub fn merge(&mut self, other: Votes) {
+        self.sampled += other.sampled;
+        self.not_sampled += other.not_sampled;
+        self.dropped += other.dropped;
+        self.failed += other.failed;
+        self.nanos += other.nanos;
+    }
+
     fn count(&mut self, vote: Vote) {
         match vote {
             Vote::Sampled | Vote::WeaklySampled => self.sampled += 1,

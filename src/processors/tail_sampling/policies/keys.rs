@@ -25,6 +25,11 @@ impl PolicyKey {
         *self.name == *name.as_bytes()
     }
 
+    /// The leaf that asks the same of this key's value.
+    pub fn same(&self, test: &ValueTest) -> Option<LeafId> {
+        self.tests.iter().find(|(_, known)| known.asks_same(test)).map(|(leaf, _)| *leaf)
+    }
+
     pub fn add(&mut self, leaf: LeafId, test: ValueTest) {
         self.tests.push((leaf, test));
     }

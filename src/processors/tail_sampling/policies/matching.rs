@@ -58,6 +58,21 @@ impl ValueTest {
         }
     }
 
+    /// True when every value gets the same answer of both.
+    pub fn asks_same(&self, other: &ValueTest) -> bool {
+        match (self, other) {
+            (ValueTest::OneOf(mine), ValueTest::OneOf(theirs)) => mine.known == theirs.known,
+            (ValueTest::Pattern(mine), ValueTest::Pattern(theirs)) => {
+                mine.patterns.iter().map(Regex::as_str).eq(theirs.patterns.iter().map(Regex::as_str))
+            }
+            (ValueTest::Within { min, max }, ValueTest::Within { min: other_min, max: other_max }) => {
+                (min, max) == (other_min, other_max)
+            }
+            (ValueTest::Is(mine), ValueTest::Is(theirs)) => mine == theirs,
+            _ => false,
+        }
+    }
+
     #[inline(always)]
     pub fn matches(&self, value: &AnyValue<'_>, level: Level) -> bool {
         match self {

@@ -52,6 +52,12 @@ impl RateMeters {
         RateMeters { meters: plans.iter().map(meter).collect() }
     }
 
+    /// As these were at their beginning.
+    pub fn begun(&self, now: UnixNanos) -> RateMeters {
+        let meter = |(plan, _): &(MeterPlan, _)| (*plan, Arc::new(Mutex::new(State::begun(plan, now))));
+        RateMeters { meters: self.meters.iter().map(meter).collect() }
+    }
+
     /// The meters of another set of policies. One that had this name before, and counts in the same way, goes on from where
     /// it stands, and both sets take from it as long as both are used. Names stand in the order of the meters.
     pub fn renewed(&self, before: &[String], plans: &[MeterPlan], names: &[String], now: UnixNanos) -> RateMeters {

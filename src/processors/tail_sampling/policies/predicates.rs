@@ -348,6 +348,8 @@ const QUESTION_CHARS_MAX: usize = 200;
 pub struct LeavesBuilder {
     keys: Vec<PolicyKey>,
     leaves: Leaves,
+    /// Conditions by their text, with whether failures propagate and with their leaves.
+    conditions: Vec<(String, (bool, LeafId, LeafId))>,
     overflow: bool,
 }
 
@@ -383,12 +385,21 @@ impl LeavesBuilder {
         LeafId(id)
     }
 
+    /// The leaf of a question that says all there is to ask, so that policies which ask the same share it.
+    fn asked(&self, question: &str) -> Option<LeafId> {
+        let at = self.leaves.questions.iter().position(|known| **known == *question)?;
+        u8::try_from(at).ok().map(LeafId)
+    }
+
     /// True when more than [`LEAVES_MAX`] leaves were asked for; the set must then be refused.
     pub fn overflowed(&self) -> bool {
         self.overflow
     }
 
     pub fn attribute(&mut self, key: &str, test: ValueTest) -> LeafId {
+        if let Some(leaf) = self.keys.iter().find(|known| known.is(key)).and_then(|known| known.same(&test)) {
+            return leaf;
+        }
         let leaf = self.next(format!("span or resource with {key} {}", test.words()));
         match self.keys.iter_mut().find(|known| known.is(key)) {
             Some(known) => known.add(leaf, test),
@@ -399,13 +410,21 @@ impl LeavesBuilder {
 
     pub fn status(&mut self, codes: &[SpanStatus]) -> LeafId {
         let names: Vec<&str> = codes.iter().map(|code| code.name()).collect();
-        let leaf = self.next(format!("span with status {}", names.join(" or ")));
+        let question = format!("span with status {}", names.join(" or "));
+        if let Some(leaf) = self.asked(&question) {
+            return leaf;
+        }
+        let leaf = self.next(question);
         codes.iter().for_each(|code| self.leaves.status[*code as usize].set(leaf));
         leaf
     }
 
     pub fn sampled_flag(&mut self) -> LeafId {
-        let leaf = self.next("span with the sampled flag".to_owned());
+        let question = "span with the sampled flag";
+        if let Some(leaf) = self.asked(question) {
+            return leaf;
+        }
+        let leaf = self.next(question.to_owned());
         self.leaves.sampled_flag.set(leaf);
         leaf
     }
@@ -424,7 +443,13 @@ impl LeavesBuilder {
         propagate: bool,
         question: String,
     ) -> (LeafId, LeafId) {
+        let asked = |(known, by): &&(String, (bool, LeafId, LeafId))| *known == question && by.0 == propagate;
+        if let Some((_, (_, hit, failed))) = self.conditions.iter().find(asked) {
+            return (*hit, *failed);
+        }
+        let whole = question.clone();
         let (hit, failed) = (self.next(question), self.next("a condition that could not be evaluated".to_owned()));
+        self.conditions.push((whole, (propagate, hit, failed)));
         self.leaves.conditions.push(Conditions { spans, events, hit, failed, propagate });
         (hit, failed)
     }

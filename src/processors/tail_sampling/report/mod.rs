@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod early;
+pub mod given_shadow;
 pub mod metrics;
 pub mod page;
 pub mod policy_counts;

@@ -4,18 +4,23 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::lock::Locked;
 use crate::core::offload::Aside;
 use crate::core::report::routes::{Asking, Page, PageQuery};
+use crate::core::stage::component::Task;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
+use crate::processors::tail_sampling::advice::report::SizingAdvice;
+use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::held::account::ByteAccount;
 use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, oldest, several};
 use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
 use crate::processors::tail_sampling::live::LivePolicies;
+use crate::processors::tail_sampling::report::given_shadow::{GivenTo, give};
 use crate::processors::tail_sampling::report::metrics::Metrics;
 use crate::processors::tail_sampling::shard::{Arrival, HeldTrace, Question};
 
@@ -24,6 +29,8 @@ pub struct SamplerPage {
     pub processor: String,
     pub pipeline: String,
     pub live: Arc<LivePolicies>,
+    pub advice: Arc<SizingAdvice>,
+    pub clock: SamplerClock,
     pub account: Arc<ByteAccount>,
     pub metrics: Arc<Metrics>,
     /// One for each shard.
@@ -35,6 +42,10 @@ pub struct SamplerPage {
 impl SamplerPage {
     fn is_there(&self) -> bool {
         self.shards.iter().any(|shard| shard.strong_count() > 0)
+    }
+
+    fn given_to(&self) -> GivenTo<'_> {
+        GivenTo { processor: &self.processor, pipeline: &self.pipeline, live: &self.live, clock: self.clock }
     }
 }
 
@@ -75,6 +86,16 @@ pub fn show(host: &Arc<Host>, shown: SamplerPage) {
         .retain(|other| (&other.processor, &other.pipeline) != (&shown.processor, &shown.pipeline) && other.is_there());
     known.push(shown);
     drop(known);
+    let given_to = samplers.clone();
+    let give = move |query: &PageQuery, body: Bytes| -> Task<'static, Page> {
+        let samplers = given_to.locked();
+        // One that has ended decides nothing.
+        let runs = |shard: &mpsc::WeakSender<Arrival>| shard.upgrade().is_some_and(|shard| !shard.is_closed());
+        let lives = samplers.iter().filter(|shown| shown.shards.iter().any(runs));
+        let lives: Vec<GivenTo<'_>> = lives.map(SamplerPage::given_to).collect();
+        Box::pin(std::future::ready(give(&lives, query, &body)))
+    };
+    host.routes.add_change("/v1/sampling/shadow", Arc::new(give));
     let about = "tail sampling: policies with votes and volumes, and what is held; ?trace_id=<hex> is /v1/traces/<hex>";
     let of_trace = "why a trace was kept or dropped, with what each policy measured, or until when it is held";
     for (path, parameter, about) in [("/v1/sampling", "trace_id", about), ("/v1/traces/{id}", "id", of_trace)] {
@@ -172,10 +193,13 @@ fn held(waiting: &HeldTrace, now: UnixNanos) -> Value {
 }
 
 fn describe(shown: &SamplerPage) -> Value {
+    // Without traffic the shards may not have seen yet that a shadow's time is over.
+    shown.live.end_shadow(shown.clock.now());
     let live = shown.live.current().clone();
     let mut page = shown.metrics.page();
     let (policies, volume) = live.counts.page();
     (page["policies"], page["volume"]) = (policies.into(), volume);
+    page["shadow"] = shown.live.shadow_page();
     page["version"] = json!({ "number": live.settings.version, "since_unix_nano": live.since.0 });
     page["processor"] = shown.processor.clone().into();
     page["pipeline"] = shown.pipeline.clone().into();
@@ -186,6 +210,7 @@ fn describe(shown: &SamplerPage) -> Value {
         "delivering_bytes": shown.account.delivering(),
         "max_bytes": shown.account.max(),
     });
+    page["sizes"] = shown.advice.page(live.settings.decision_wait);
     page["journal"] = journal(&shown.journals);
     page
 }
