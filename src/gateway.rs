@@ -20,6 +20,7 @@ use crate::core::report::status::{SERVICE, State};
 use crate::core::stage::component::Component;
 use crate::core::stage::host::Host;
 use crate::gateway::retire::Retiring;
+use crate::pipeline::flow;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::wiring::units::{Unit, Wired};
 use crate::pipeline::wiring::wire::wire;
@@ -65,6 +66,7 @@ impl Gateway {
         telemetry::running_config::register(&host);
         let components = Arc::new(|_: &_| Page::ok(registry::as_json()));
         host.routes.add("/v1/components", "components, their old names and signals", components);
+        flow::register(plan, &host);
         let wired = wire(plan, &host, &Wired::default()).link();
         let readers = telemetry::listeners(&plan.telemetry, &host);
         let limits = LimitWatch::new(&host, plan.memory_limit);

@@ -153,7 +153,7 @@ fn a_start_names_every_port_and_every_page_tells_where_the_others_are() {
     assert!(astray.contains("/old"), "the configured page is named: {astray}");
     let old = ask(health, "GET", "/old", "");
     assert!(["\"status\":\"Server available\"", "upSince", "uptime"].iter().all(|word| old.contains(word)), "{old}");
-    let listed = browse(admin, "/");
+    let listed = browse(admin, "/v1");
     assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("content-type: text/html"), "{listed}");
     assert!(listed.contains("<a href=\"/v1/balance\">") && !listed.contains("<script"), "{listed}");
     assert!(listed.contains("content-security-policy: default-src 'none'"), "{listed}");

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cli::reload::{ReloadTrigger, Reloading};
-use crate::cli::sources::{self, ConfigArgs};
+use crate::cli::sources::{self, Checked, ConfigArgs};
 use crate::cli::{Exit, signals};
 use crate::core::build_info;
 use crate::core::data::balance::Sheet;
 use crate::core::diagnostic::code;
 use crate::core::limits;
-use crate::core::node::Node;
 use crate::core::stage::host::Host;
 use crate::gateway::Gateway;
 use crate::net::server::listen::BoundAddresses;
@@ -22,15 +21,14 @@ pub fn run(args: &ConfigArgs) -> Exit {
     if let Err(exit) = sources::require_config(args) {
         return exit;
     }
-    let checked = sources::check(args);
+    let mut checked = sources::check(args);
     checked.report();
-    let sources::Checked { plan, tree, findings, .. } = checked;
-    let insecure = findings.into_iter().filter(|found| found.code == code::INSECURE);
-    let Some(plan) = plan else { return Exit::Configuration };
+    let insecure = checked.findings.iter().filter(|found| found.code == code::INSECURE);
+    let Some(plan) = checked.plan.take() else { return Exit::Configuration };
     logging::install(&plan.telemetry.logs);
     insecure.for_each(|found| tracing::warn!(at = %found.path, "INSECURE: {}", found.message));
     warn_of_proxies();
-    to_end(serve(args, plan, tree)).unwrap_or_else(|exit| exit)
+    to_end(serve(args, plan, checked)).unwrap_or_else(|exit| exit)
 }
 
 /// Proxies of the environment are not used, which nobody would guess from a next hop that is not reached.
@@ -73,7 +71,7 @@ pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     Ok(result)
 }
 
-async fn serve(args: &ConfigArgs, plan: Plan, tree: Option<Node>) -> Exit {
+async fn serve(args: &ConfigArgs, plan: Plan, checked: Checked) -> Exit {
     let gateway = Gateway::build(&plan);
     let host = gateway.host().clone();
     // Before anything starts: a signal that came now would end the process without a drain.
@@ -111,7 +109,7 @@ async fn serve(args: &ConfigArgs, plan: Plan, tree: Option<Node>) -> Exit {
     let (version, commit) = (build_info::VERSION, build_info::COMMIT);
     let (pipelines, listening) = (pipelines.join(","), listening(&host));
     tracing::info!(version, commit, %pipelines, %listening, "everything is ready, running and taking in data");
-    let mut reloading = Reloading::new(args, plan, tree, hang_ups, &host);
+    let mut reloading = Reloading::new(args, plan, checked, hang_ups, &host);
     let exit = loop {
         let trigger = tokio::select! {
             exit = until_end(&host, &mut stop) => break exit,

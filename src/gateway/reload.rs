@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::core::error::StartError;
 use crate::gateway::{Gateway, start};
+use crate::pipeline;
 use crate::pipeline::identity::Difference;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::wiring::wire::{take_back, wire};
@@ -50,6 +51,7 @@ impl Gateway {
         if !gone.is_empty() {
             self.retiring.take(gone);
         }
+        pipeline::flow::register(to, &self.host);
         self.limits.change(to.memory_limit);
         self.begin();
         Ok(Difference::of(&from.bodies, &to.bodies))

@@ -86,6 +86,18 @@ pub enum ContainerKind {
     Ephemeral,
 }
 
+impl ContainerKind {
+    /// As pages say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ContainerKind::Regular => "regular",
+            ContainerKind::Init => "init",
+            ContainerKind::Sidecar => "sidecar",
+            ContainerKind::Ephemeral => "ephemeral",
+        }
+    }
+}
+
 /// One entry of containerStatuses, initContainerStatuses or ephemeralContainerStatuses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerStatus {

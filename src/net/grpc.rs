@@ -198,7 +198,7 @@ fn percent_encode(text: &str) -> String {
 }
 
 /// Standard alphabet without padding, as binary metadata goes out.
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4); // granted: a header of ours
     for chunk in bytes.chunks(3) {

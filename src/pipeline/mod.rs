@@ -5,6 +5,7 @@
 //! is what the plan asks for stays ([`wiring::wire::wire`]).
 
 mod collector;
+pub mod flow;
 mod graph;
 pub mod identity;
 pub mod left;

@@ -313,3 +313,47 @@ async fn a_held_trace_says_until_when_it_is_held_and_a_dropped_one_who_voted_how
     rig.drain().await;
     rig.assert_settled();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_held_trace_shows_its_spans_as_far_as_they_came_with_names_cut() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    let mut child = failed(span(1, 1));
+    child.parent_span_id = span(1, 0).span_id;
+    child.name = "<script>alert(1)</script>".repeat(40);
+    rig.send(&request(vec![span(1, 0), child])).await.expect("holds in this test");
+    seconds(1.0).await;
+    let query = [("id".to_owned(), hex(1))].into();
+    let held = rig.host.routes.ask("/v1/traces/{id}", &query).expect("a page").await.body;
+    let spans = held["waterfall"].as_array().expect("spans");
+    assert_eq!((spans.len(), &held["trace_id"]), (2, &json!(hex(1))));
+    let parent = |span: &Json| span["parent_span_id"].as_str().map(str::len);
+    let of = |failed: bool| spans.iter().find(|span| span["failed"] == failed).expect("one of each");
+    assert_eq!((parent(of(false)), parent(of(true))), (Some(0), Some(16)));
+    assert_eq!(of(true)["parent_span_id"], of(false)["span_id"]);
+    assert_eq!(of(true)["name"].as_str().map(str::len), Some(120), "a name is cut, not dropped");
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_id_is_told_what_was_decided_lately_of_either_outcome_and_what_is_held() {
+    let rig = Rig::start(&errors(json!({}))).await;
+    for trace in 1..=60 {
+        rig.send(&request(vec![span(trace, 0)])).await.expect("holds in this test");
+    }
+    rig.send(&request(vec![failed(span(61, 0))])).await.expect("holds in this test");
+    seconds(11.0).await;
+    rig.send(&request(vec![span(70, 0), span(71, 0)])).await.expect("holds in this test");
+    seconds(1.0).await;
+    let page = rig.host.routes.ask("/v1/traces", &Default::default()).expect("a page").await.body;
+    let decided = page["decided"].as_array().expect("decisions");
+    let of = |kept: bool| decided.iter().filter(|row| row["kept"] == kept).count();
+    assert_eq!((of(true), of(false)), (1, 20), "as many of either as are told, however rare one is");
+    let mut held: Vec<&Json> = page["held"].as_array().expect("held").iter().map(|row| &row["trace_id"]).collect();
+    held.sort_by_key(|id| id.to_string());
+    let mut wanted = [hex(70), hex(71)];
+    wanted.sort();
+    assert_eq!(held, [&json!(wanted[0]), &json!(wanted[1])]);
+    rig.drain().await;
+    rig.assert_settled();
+}

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::cli::reload::page::Shown;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::core::stage::tasks::Tasks;
 use crate::gateway::Gateway;
@@ -88,8 +89,9 @@ async fn start(around: &DemoSurroundings) -> Result<(Gateway, Doors, String), St
     let config = ConfigArgs { config: vec![format!("yaml:{}", yaml(&doors, &admin, around))], ..ConfigArgs::default() };
     let checked = sources::check(&config);
     checked.report();
-    let plan = checked.plan.ok_or("the demo's own configuration was refused; this is a bug")?;
-    let gateway = Gateway::start(&plan).await.map_err(|error| error.to_string())?;
+    let plan = checked.plan.as_ref().ok_or("the demo's own configuration was refused; this is a bug")?;
+    let gateway = Gateway::start(plan).await.map_err(|error| error.to_string())?;
+    Shown::register(&config, plan, &checked, gateway.host());
     let doors = Doors { grpc: doors.grpc, http: format!("http://{}", doors.http) };
     Ok((gateway, doors, admin))
 }

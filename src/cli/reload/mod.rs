@@ -3,7 +3,7 @@
 //! One reload at a time. A configuration with a fault changes nothing: its findings are told and the old one runs on.
 
 mod files;
-mod page;
+pub mod page;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,10 +78,11 @@ pub enum ReloadTrigger {
 
 impl Reloading {
     /// Registers page, action and figures.
-    pub fn new(args: &ConfigArgs, plan: Plan, tree: Option<Node>, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
+    pub fn new(args: &ConfigArgs, plan: Plan, checked: Checked, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         host.routes.add_change("/v1/reload", change(asks));
-        let shown = Shown::register(args, &plan, tree.as_ref(), host);
+        let shown = Shown::register(args, &plan, &checked, host);
+        let tree = checked.tree;
         let files = FileIdentities::look(args, tree.as_ref());
         Reloading { args: args.clone(), plan, tree, shown, hang_ups, asked, files }
     }
@@ -121,13 +122,14 @@ impl Reloading {
     }
 
     async fn reload(&mut self, gateway: &mut Gateway) -> Reloaded {
-        let Checked { plan, tree, sources, mut findings, .. } = sources::check(&self.args);
+        let mut checked = sources::check(&self.args);
+        let plan = checked.plan.take();
         if let Some(plan) = &plan {
-            findings.extend(restart::needed(&self.plan, plan));
+            checked.findings.extend(restart::needed(&self.plan, plan));
         }
-        findings.iter().for_each(say_finding);
-        let mut told = diagnose::render(&findings, &sources, false);
-        let refused = findings.iter().any(|found| found.severity == Severity::Error);
+        checked.findings.iter().for_each(say_finding);
+        let mut told = diagnose::render(&checked.findings, &checked.sources, false);
+        let refused = checked.findings.iter().any(|found| found.severity == Severity::Error);
         let Some(plan) = plan.filter(|_| !refused) else {
             return Reloaded { end: ReloadEnd::Refused, told, difference: Difference::default() };
         };
@@ -137,8 +139,8 @@ impl Reloading {
                     && plan.memory_limit == self.plan.memory_limit
                     && plan.reload == self.plan.reload;
                 let end = if same { ReloadEnd::Unchanged } else { ReloadEnd::Applied };
-                self.shown.now_runs(&plan, tree.as_ref(), gateway.host());
-                (self.plan, self.tree) = (plan, tree);
+                self.shown.now_runs(&plan, &checked, gateway.host());
+                (self.plan, self.tree) = (plan, checked.tree);
                 return Reloaded { end, told, difference };
             }
             Err(error) => {

@@ -34,6 +34,12 @@ pub fn render(found: &[Diagnostic], sources: &Sources, colored: bool) -> String 
     out
 }
 
+/// One finding with its snippet, plain.
+pub fn one(found: &Diagnostic, sources: &Sources) -> String {
+    let renderer = Renderer::plain().decor_style(DecorStyle::Ascii).term_width(160);
+    render_one(found, sources, &mut HashMap::new(), &renderer)
+}
+
 /// All findings for machines, one object each, in the same words and under the same masks.
 pub fn as_json(found: &[Diagnostic], sources: &Sources) -> Vec<serde_json::Value> {
     let one = |diagnostic: &Diagnostic| {

@@ -3,4 +3,5 @@
 pub mod diagnose;
 pub mod hidden;
 pub mod mask;
+pub mod page;
 pub mod print;

@@ -1,4 +1,5 @@
-//! admin: what the gateway knows, as JSON under versioned paths on 127.0.0.1:13134. Components register the pages.
+//! admin: what the gateway knows, as JSON under versioned paths on 127.0.0.1:13134, and as one page for people at `/`.
+//! Components register the pages.
 //!
 //! It runs without being named in the YAML, so that a Collector's configuration stays one. Pages are read by GET; what changes
 //! something (`podgate reload`, `podgate shadow`) is a POST with the token of `token_file`, and without that key nobody can.
@@ -8,26 +9,33 @@
 //! token_file: /etc/podgate/admin-token
 //! ```
 
+mod events;
 mod index;
+mod lanes;
+mod page;
 mod token;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
 use crate::core::build_info;
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
+use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::report::routes::Page;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::core::stage::host::Host;
+use crate::extensions::admin::events::{EventDoor, events};
 use crate::net::pages::listener::PageListener;
-use crate::net::pages::page::{PageRequest, PageResponse};
+use crate::net::pages::page::{PageBody, PageRequest, PageResponse};
 use crate::net::pages::router::Pages;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
@@ -35,7 +43,7 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
         name: "admin",
         aliases: &[],
         signals: &Signal::ALL,
-        summary: "shows pods, balance, components and explanations as JSON; on by default on loopback",
+        summary: "shows runs, pipelines, traces and explanations as a page and as JSON; on by default on loopback",
         example: "endpoint: 127.0.0.1:13134\ntoken_file: /etc/podgate/admin-token\n",
     },
     check,
@@ -67,7 +75,14 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
 
 impl ExtensionPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
-        Arc::new(Admin { plan: self.clone(), path: cx.path, host: cx.host, listener: PageListener::default() })
+        Arc::new(Admin {
+            plan: self.clone(),
+            path: cx.path,
+            host: cx.host,
+            listener: PageListener::default(),
+            stop: watch::Sender::new(false),
+            streams: Mutex::default(),
+        })
     }
 }
 
@@ -76,13 +91,21 @@ struct Admin {
     path: String,
     host: Arc<Host>,
     listener: PageListener,
+    stop: watch::Sender<bool>,
+    // Taken by drain; never held across an await.
+    streams: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Component for Admin {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let (host, token_file) = (self.host.clone(), self.plan.token_file.clone());
+        let (door, events) = events(&host.routes);
+        let task = host.tasks.spawn_idle(&format!("{}/events", self.path), events.run(self.stop.subscribe()));
+        *self.streams.locked() = Some(task);
         // Pages are registered by components at any time, so there are no fixed routes.
-        let pages = Pages::asking(move |request| Box::pin(answer(host.clone(), token_file.clone(), request.clone())));
+        let pages = Pages::asking(move |request| {
+            Box::pin(answer(host.clone(), token_file.clone(), door.clone(), request.clone()))
+        });
         Box::pin(async move {
             if !self.plan.implicit {
                 return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
@@ -95,11 +118,19 @@ impl Component for Admin {
     }
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
-        Box::pin(self.listener.drain(deadline))
+        // Streams end, so that their connections need not be cut.
+        self.stop.send_replace(true);
+        let task = self.streams.locked().take();
+        Box::pin(async move {
+            if let Some(task) = task {
+                let _ = tokio::time::timeout_at(deadline, task).await;
+            }
+            self.listener.drain(deadline).await;
+        })
     }
 }
 
-async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, request: PageRequest) -> PageResponse {
+async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, door: EventDoor, request: PageRequest) -> PageResponse {
     let page = if host.routes.has_change(&request.path) {
         match token::allows(&request, token_file.as_deref()).await {
             Ok(()) => match host.routes.change(&request.path, &request.query, request.body) {
@@ -110,10 +141,18 @@ async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, request: PageReque
         }
     } else if request.method != "GET" {
         Page::error(405, "read-only: use GET")
+    } else if request.path == "/" && index::is_wanted(request.header("accept")) {
+        return page::response();
+    } else if request.path == EVENTS {
+        match open(&door, &request) {
+            Ok(stream) => return stream,
+            Err(page) => page,
+        }
     } else if let Some(asked) = host.routes.ask(&request.path, &request.query) {
         asked.await
     } else {
-        let (pages, status) = (host.routes.index(), if request.path == "/" { 200 } else { 404 });
+        let is_list = ["/", "/v1", "/v1/"].contains(&request.path.as_str());
+        let (pages, status) = (host.routes.index(), if is_list { 200 } else { 404 });
         if index::is_wanted(request.header("accept")) {
             let title = format!("podgate {}", build_info::LONG);
             return as_html(status, index::html(&title, &pages));
@@ -123,6 +162,23 @@ async fn answer(host: Arc<Host>, token_file: Option<PathBuf>, request: PageReque
         Page { status, body: json!({ "pages": index }) }
     };
     PageResponse::json(page.status, &page.body)
+}
+
+const EVENTS: &str = "/v1/events";
+
+/// A stream for a page of this gateway's own; a page of another origin could not read it, and shall not hold a place.
+fn open(door: &EventDoor, request: &PageRequest) -> Result<PageResponse, Page> {
+    let own = |origin: &str| origin.split_once("://").map(|(_, host)| host) == request.header("host");
+    if request.header("origin").is_some_and(|origin| !own(origin)) {
+        return Err(Page::error(403, "events are for the page of this gateway, not for another origin's"));
+    }
+    let Some(stream) = door.open() else { return Err(Page::error(503, "no stream for now: ask again in a second")) };
+    let mut response = PageResponse::text(200, "");
+    response.content_type = "text/event-stream";
+    response.headers.push(("cache-control", "no-store".to_owned()));
+    response.headers.push(("x-content-type-options", "nosniff".to_owned()));
+    response.body = PageBody::Stream(stream);
+    Ok(response)
 }
 
 /// A browser is told to load and run nothing.

@@ -1,6 +1,6 @@
 //! What components show over HTTP: routes and layers on axum, served by the same stack as telemetry.
 //!
-//! It exists so that components need not know axum. Requests have no body here, but for a POST; answers are whole. A listener on loopback
+//! It exists so that components need not know axum. Requests have no body here, but for a POST; answers are whole or go on. A listener on loopback
 //! answers only to loopback's names: a web page may make a browser ask any address under a name of its own (DNS rebinding).
 
 use std::net::IpAddr;
@@ -11,7 +11,11 @@ use axum::extract::Request as AxumRequest;
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
 use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use http::{Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
@@ -141,6 +145,10 @@ impl Service for Routed {
             }
             let answering = router.call(Request::from_parts(head, axum::body::Body::from(sent)));
             let (head, body) = answering.await.unwrap_or_else(|never| match never {}).into_parts();
+            if body.size_hint().exact().is_none() {
+                // It goes on: frames leave as they come.
+                return Response::from_parts(head, AnswerBody::frames(frames_of(body)));
+            }
             match axum::body::to_bytes(body, PAGE_BYTES_MAX).await {
                 Ok(bytes) => Response::from_parts(head, AnswerBody::full(bytes)),
                 Err(_too_long) => {
@@ -151,6 +159,11 @@ impl Service for Routed {
             }
         })
     }
+}
+
+/// Until the body ends, or cannot go on.
+fn frames_of(body: axum::body::Body) -> impl Stream<Item = Frame<Bytes>> + Send + 'static {
+    unfold(body, |mut body| async move { Some((body.frame().await?.ok()?, body)) })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::processors::tail_sampling::advice::report::SizingAdvice;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::durable::VerdictLog;
 use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
+use crate::processors::tail_sampling::engine::looking::HeldSpan;
 use crate::processors::tail_sampling::engine::{Bounds, Engine, Held};
 use crate::processors::tail_sampling::held::account::{ByteAccount, Delivering};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
@@ -46,18 +47,23 @@ pub struct ShardRequest {
     pub since: Option<UnixNanos>,
 }
 
-/// Whether a trace is held here. Its asker may have gone when the answer comes.
-pub struct Question {
-    pub trace_id: [u8; 16],
-    pub answer: oneshot::Sender<Option<HeldTrace>>,
+/// What a page asks of a shard. Its asker may have gone when the answer comes.
+pub enum Question {
+    /// Whether a trace is held here.
+    Trace([u8; 16], oneshot::Sender<Option<HeldTrace>>),
+    /// Traces that came last.
+    Newest(oneshot::Sender<Vec<HeldTrace>>),
 }
 
 /// A held trace, and what is left of its wait.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HeldTrace {
+    pub trace_id: [u8; 16],
     pub held: Held,
     pub since: Duration,
     pub left: Duration,
+    /// Empty where it is one of several.
+    pub spans: Vec<HeldSpan>,
 }
 
 /// What comes through a shard's queue.
@@ -183,8 +189,20 @@ impl Shard {
 
     fn tell(&self, question: Question) {
         let now = self.clock.now();
-        let waiting = |held: Held| HeldTrace { held, since: now.since(held.first_seen), left: held.due.since(now) };
-        let _ = question.answer.send(self.core.held(&question.trace_id).map(waiting));
+        let waiting = |trace_id: [u8; 16], held: Held, spans| {
+            let (since, left) = (now.since(held.first_seen), held.due.since(now));
+            HeldTrace { trace_id, held, since, left, spans }
+        };
+        match question {
+            Question::Trace(id, answer) => {
+                let held = self.core.held(&id).map(|held| waiting(id, held, self.core.held_spans(&id)));
+                let _ = answer.send(held);
+            }
+            Question::Newest(answer) => {
+                let newest = self.core.newest_held().into_iter();
+                let _ = answer.send(newest.map(|(id, held)| waiting(id, held, Vec::new())).collect());
+            }
+        }
     }
 
     fn wake(&self, more_due: bool) -> Instant {

@@ -221,6 +221,11 @@ impl Bindings {
         self.store.remembered(pod_uid, container)
     }
 
+    /// What a container's data got in place of a run, the last time that it got none.
+    pub fn absence(&self, pod_uid: &str, container: &str) -> Option<(Absence, UnixNanos)> {
+        self.store.absence(pod_uid, container)
+    }
+
     /// What the stream's data got in place of a run.
     pub fn note_absence(&self, sighting: &Sighting<'_>, absence: Absence, now: UnixNanos) {
         self.store.note_absence(self.store.keys(sighting).stream, absence, now);

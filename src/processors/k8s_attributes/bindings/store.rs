@@ -236,10 +236,16 @@ impl BindingStore {
         part.absences.put(key, (absence, now), self.age());
     }
 
+    /// What the container's data got in place of a run, the last time that it got none.
+    pub fn absence(&self, pod_uid: &str, container: &str) -> Option<(Absence, UnixNanos)> {
+        let key = self.key((pod_uid, container));
+        self.part(key).absences.peek(&key).copied()
+    }
+
     /// Looks through everything: for people, not for data.
     pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
         let key = self.key((pod_uid, container));
-        let mut found = Remembered { absence: self.part(key).absences.peek(&key).copied(), ..Remembered::default() };
+        let mut found = Remembered { absence: self.absence(pod_uid, container), ..Remembered::default() };
         for part in &self.parts {
             let part = part.locked();
             let identities = part.identities.iter().map(|(_, bound)| (bound, bound.void, true));

@@ -14,13 +14,13 @@ use crate::core::report::routes::{Page, PageQuery};
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{ContainerLedger, FRESHNESS, Run, TimeBounds};
-use crate::kube::pod::ContainerKind;
 use crate::kube::table::PodEntry;
 use crate::otlp::edit::Appender;
 use crate::processors::k8s_attributes::association::Attempt;
 use crate::processors::k8s_attributes::bindings::ClockStretches;
 use crate::processors::k8s_attributes::enrich::Enricher;
 use crate::processors::k8s_attributes::facts::ResourceFacts;
+use crate::processors::k8s_attributes::report::runs;
 
 /// A run that was heard of this long after its start, by either clock, was not found by a list.
 const HEARD_SOON: std::time::Duration = std::time::Duration::from_secs(30);
@@ -38,11 +38,16 @@ pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
     known.retain(|(name, enricher)| name != processor && enricher.strong_count() > 0);
     known.push((processor.to_owned(), Arc::downgrade(enricher)));
     drop(known);
-    let of_pods = listed.clone();
+    let (of_pods, of_runs) = (listed.clone(), listed.clone());
     host.routes.add(
         "/v1/pods",
         "pods known to k8s_attributes (?namespace= narrows)",
         Arc::new(move |query| for_each(&of_pods, |enricher| Ok(pods(enricher, query)))),
+    );
+    host.routes.add(
+        "/v1/runs",
+        "a lane for each container with its runs (?namespace= narrows)",
+        Arc::new(move |query| for_each(&of_runs, |enricher| Ok(runs::lanes(enricher, query, UnixNanos::now())))),
     );
     host.routes.add(
         "/v1/explain",
@@ -217,12 +222,7 @@ fn container(enricher: &Enricher, entry: &PodEntry, ledger: &ContainerLedger) ->
     let absence = remembered.absence.map(|(absence, at)| json!({ "reason": absence.name(), "at": time(at) }));
     json!({
         "name": *ledger.name,
-        "kind": match ledger.kind {
-            ContainerKind::Regular => "regular",
-            ContainerKind::Init => "init",
-            ContainerKind::Sidecar => "sidecar",
-            ContainerKind::Ephemeral => "ephemeral",
-        },
+        "kind": ledger.kind.name(),
         "waiting": *ledger.waiting,
         "runs": ledger.runs.iter().map(run).collect::<Vec<_>>(),
         "last_data": stream.map(|stream| json!({

@@ -4,3 +4,4 @@ pub mod explain;
 pub mod first_data;
 pub mod metrics;
 pub mod miss_log;
+pub mod runs;

@@ -4,6 +4,7 @@ mod addresses;
 mod delays;
 mod extraction;
 mod golden;
+mod lanes;
 mod late;
 mod proof;
 mod scores;

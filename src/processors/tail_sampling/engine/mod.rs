@@ -5,6 +5,7 @@
 
 mod filing;
 mod logged;
+pub mod looking;
 mod recording;
 mod relief;
 mod renewal;

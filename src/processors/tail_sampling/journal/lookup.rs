@@ -124,7 +124,7 @@ pub fn several(ids: &[[u8; 16]]) -> Value {
     json!({ "matches": told, "more": ids.len() > MATCHES_MAX })
 }
 
-fn hex(id: &[u8; 16]) -> String {
+pub fn hex(id: &[u8; 16]) -> String {
     let mut text = Vec::with_capacity(DIGITS as usize);
     push_hex(&mut text, id);
     String::from_utf8(text).unwrap_or_default()

@@ -6,3 +6,4 @@ pub mod given_shadow;
 pub mod metrics;
 pub mod page;
 pub mod policy_counts;
+pub mod recent;

@@ -17,11 +17,12 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::advice::report::SizingAdvice;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, oldest, several};
+use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, hex, oldest, several};
 use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
 use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::report::given_shadow::{GivenTo, give};
 use crate::processors::tail_sampling::report::metrics::Metrics;
+use crate::processors::tail_sampling::report::recent;
 use crate::processors::tail_sampling::shard::{Arrival, HeldTrace, Question};
 
 /// One sampler as the pages see it.
@@ -51,6 +52,8 @@ impl SamplerPage {
 
 const NOT_KNOWN: &str = "nothing is known about this trace: it is not held, and its decision is too old to be remembered, or it never came here";
 const NO_ID: &str = "a trace is asked for by 4 to 32 hex digits of its id";
+/// Held traces that are told together.
+const HELD_SHOWN_MAX: usize = 20;
 /// The longest wait for the shards, which answer between two batches of spans.
 const SHARDS_WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -104,6 +107,11 @@ pub fn show(host: &Arc<Host>, shown: SamplerPage) {
         let answer = move |query: &PageQuery| answer(&known, query.get(parameter).map(String::as_str));
         host.routes.add_asking(path, about, Arc::new(answer), asking);
     }
+    let (known, asked) = (samplers.clone(), samplers);
+    let asking: Asking = Arc::new(move |_| Box::pin(recent_traces(asked.clone())));
+    let answer = move |_: &PageQuery| Page::ok(decided_lately(&known));
+    let about = "the latest decisions, and traces that are held now";
+    host.routes.add_asking("/v1/traces", about, Arc::new(answer), asking);
 }
 
 fn answer(samplers: &Samplers, trace: Option<&str>) -> Page {
@@ -170,7 +178,7 @@ async fn waiting(shards: Vec<mpsc::WeakSender<Arrival>>, trace_id: [u8; 16]) -> 
         // A shard that has ended holds nothing.
         let Some(shard) = shard.upgrade() else { continue };
         let (answer, answered) = oneshot::channel();
-        if shard.send(Arrival::Question(Question { trace_id, answer })).await.is_ok()
+        if shard.send(Arrival::Question(Question::Trace(trace_id, answer))).await.is_ok()
             && let Ok(Some(waiting)) = answered.await
         {
             return Some(waiting);
@@ -183,13 +191,47 @@ async fn waiting(shards: Vec<mpsc::WeakSender<Arrival>>, trace_id: [u8; 16]) -> 
 fn held(waiting: &HeldTrace, now: UnixNanos) -> Value {
     json!({
         "held": true,
+        "trace_id": hex(&waiting.trace_id),
         "spans": waiting.held.spans,
         "bytes": waiting.held.bytes,
         "root_is_there": waiting.held.has_root,
         "first_span_at_unix_nano": now.saturating_sub(waiting.since).0,
         "decided_at_latest_unix_nano": now.saturating_add(waiting.left).0,
         "decided_within_seconds": waiting.left.as_secs_f64(),
+        "waterfall": waiting.spans.iter().map(recent::span).collect::<Vec<_>>(),
     })
+}
+
+/// The page `/v1/traces`.
+async fn recent_traces(samplers: Arc<Samplers>) -> Page {
+    let shards: Vec<mpsc::WeakSender<Arrival>> =
+        samplers.locked().iter().flat_map(|shown| shown.shards.clone()).collect();
+    let held = tokio::time::timeout(SHARDS_WAIT_MAX, newest(shards)).await.ok();
+    let (mut page, now) = (decided_lately(&samplers), UnixNanos::now());
+    page["held"] = held.map(|all| all.iter().map(|waiting| self::held(waiting, now)).collect::<Vec<_>>()).into();
+    Page::ok(page)
+}
+
+fn decided_lately(samplers: &Samplers) -> Value {
+    let journals = samplers.journals();
+    let mut all = Vec::new();
+    for (_, live, ring, copy) in &journals {
+        all.extend(recent::latest(copy).into_iter().map(|record| (record, &**live, &**ring)));
+    }
+    json!({ "decided": recent::decisions(all) })
+}
+
+async fn newest(shards: Vec<mpsc::WeakSender<Arrival>>) -> Vec<HeldTrace> {
+    let mut all = Vec::new();
+    for shard in shards.iter().filter_map(mpsc::WeakSender::upgrade) {
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Arrival::Question(Question::Newest(answer))).await.is_ok() {
+            all.extend(answered.await.unwrap_or_default());
+        }
+    }
+    all.sort_by_key(|waiting| waiting.since);
+    all.truncate(HELD_SHOWN_MAX);
+    all
 }
 
 fn describe(shown: &SamplerPage) -> Value {
