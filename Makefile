@@ -132,9 +132,9 @@ OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --
 test-stops: ## N=200 graceful stops under load, back end up, down and hanging; figures go to docs/hardening.md
 	PODGATE_STOPS=$(N) $(OUTSIDE) stops
 
-test-durability: ## the log on disk: 10,000 seeds of power cuts, 100,000 flips, a cut at every byte, every fault at every call (CUTS=... FLIPS=... for less); kill -9 of the binary 500 times in each of three ways (KILLS=60 for less)
+test-durability: ## the log on disk: 10,000 seeds of power cuts, 100,000 flips, a cut at every byte, every fault at every call (CUTS=... FLIPS=... for less); kill -9 of the binary 500 times, over six configurations (KILLS=60 for less); an outage of OUTAGE=600 seconds, what it costs
 	PODGATE_WAL_CUTS=$(CUTS) PODGATE_WAL_FLIPS=$(FLIPS) $(CARGO) test --locked --release --all-features --test wal -- --nocapture
-	PODGATE_KILLS=$(or $(KILLS),500) $(CARGO) test --locked --release --all-features --test durability -- --nocapture --test-threads=1
+	PODGATE_KILLS=$(or $(KILLS),500) PODGATE_OUTAGE=$(or $(OUTAGE),600) PODGATE_COST=$(or $(COST),10) $(CARGO) test --locked --release --all-features --test durability -- --nocapture --test-threads=1
 
 test-overload: ## ten times more than the back end takes, by 100 tenants; figures go to docs/hardening.md
 	PODGATE_OVERLOAD_SECONDS=$(S) $(OUTSIDE) overload

@@ -5,17 +5,31 @@
 
 #![allow(clippy::print_stderr)] // what a run showed is its report
 
+#[path = "durability/cost.rs"]
+mod cost;
+#[path = "durability/elastic.rs"]
+mod elastic;
+#[path = "durability/faults.rs"]
+mod faults;
 #[path = "durability/hop.rs"]
 mod hop;
+#[path = "durability/indexed.rs"]
+mod indexed;
 #[path = "durability/keys.rs"]
 mod keys;
 #[path = "durability/kills.rs"]
 mod kills;
+#[path = "durability/outage.rs"]
+mod outage;
+#[path = "durability/parked.rs"]
+mod parked;
 #[path = "support/process.rs"]
 #[allow(dead_code)]
 mod process;
 #[path = "durability/producer.rs"]
 mod producer;
+#[path = "durability/quarantine.rs"]
+mod quarantine;
 #[path = "durability/stops.rs"]
 mod stops;
 

@@ -71,7 +71,7 @@ fn a_second_signal_ends_the_drain_at_once_with_the_balance_and_the_code_of_a_los
         gateway.running.signal(second);
         let (code, log) = gateway.running.end_within(AT_ONCE);
         assert_eq!(code, Some(3), "{log}");
-        assert!(log.contains("again: ending at once"), "{log}");
+        assert!(log.contains("again: exiting at once"), "{log}");
         assert!(log.contains("balance: traces: received 2, delivered 0, held 2"), "{log}");
     }
 }
@@ -121,7 +121,7 @@ fn sigquit_tells_what_every_task_waits_for_and_running_goes_on() {
     gateway.running.signal("QUIT");
     let told = gateway.running.wait_for("balance: traces: received 2");
     for word in [
-        "SIGQUIT: what every task waits for",
+        "SIGQUIT: this is what every task waits for",
         "waits for queued requests, or the next hop's answers",
         "waits for a connection to accept",
         "last beat ",

@@ -6,7 +6,7 @@ use crate::cli::doctor::exporter_probes;
 use crate::cli::doctor::report::told;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, run};
-use crate::core::stage::probe::{Probe, ProbeHealth, Remedy};
+use crate::core::stage::commands::probe::{Probe, ProbeHealth, Remedy};
 use crate::telemetry::stdout;
 
 #[derive(Debug, ClapArgs)]

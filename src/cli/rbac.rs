@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::cli::Exit;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
 use crate::pipeline::plan::Plan;
 use crate::telemetry::stdout;
 

@@ -24,7 +24,7 @@ pub mod queue;
 pub mod report;
 pub mod send_memory;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -99,9 +99,15 @@ struct Lane {
     // Locked to push and take, never across an await.
     queue: Mutex<Queue>,
     busy: AtomicUsize,
+    /// Memory that payloads under way held when they were queued.
+    bytes: AtomicU64,
 }
 
 impl Lane {
+    fn on_the_way(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -139,7 +145,7 @@ impl Sending {
                 || Queue::new(0, queue::Sizer::Requests, None),
                 |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch),
             );
-            Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0) }
+            Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0), bytes: AtomicU64::new(0) }
         });
         let storage = queue.as_ref().and_then(|queue| queue.storage.as_deref());
         let log = storage.and_then(|storage| host.logs.used_by(delivery.path(), storage));
@@ -263,8 +269,8 @@ impl Consumer for Sending {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
             match &self.shared.queue {
-                Some(settings) => match self.shared.log.as_ref().filter(|_| logged::is_to_be_logged(&payload)) {
-                    Some(log) => self.shared.log_and_enqueue(payload, settings, &**log).await,
+                Some(settings) => match self.shared.log.as_ref().filter(|_| logged::is_kept(&payload)) {
+                    Some(log) => self.shared.keep(payload, settings, &**log).await,
                     None => self.shared.enqueue(payload, settings).await,
                 },
                 None if self.shared.delivery.gate().is_closing() => {

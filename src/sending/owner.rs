@@ -99,7 +99,8 @@ fn dispatch(
         };
         shared.account.meters.of(lane.signal).queue_size.set(i64::try_from(used).unwrap_or(i64::MAX));
         shared.room.notify_waiters();
-        let busy = Busy::new(shared.clone(), lane.signal.index());
+        let bytes = entries.iter().map(QueueEntry::bytes).sum();
+        let busy = Busy::new(shared.clone(), lane.signal.index(), bytes);
         let settings = settings.clone();
         deliveries.spawn(async move { deliver(&busy.shared, &settings, entries).await });
     }
@@ -110,14 +111,16 @@ fn dispatch(
 struct Busy {
     shared: Arc<Shared>,
     lane: usize,
+    bytes: u64,
     _in_flight: InFlight,
 }
 
 impl Busy {
-    fn new(shared: Arc<Shared>, lane: usize) -> Busy {
+    fn new(shared: Arc<Shared>, lane: usize, bytes: u64) -> Busy {
+        shared.lanes[lane].bytes.fetch_add(bytes, Ordering::Relaxed);
         shared.lanes[lane].busy.fetch_add(1, Ordering::Relaxed);
         let _in_flight = InFlight::new(&shared.account.meters.of(shared.lanes[lane].signal).in_flight);
-        Busy { shared, lane, _in_flight }
+        Busy { shared, lane, bytes, _in_flight }
     }
 }
 
@@ -125,6 +128,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let lane = &self.shared.lanes[self.lane];
         lane.busy.fetch_sub(1, Ordering::Relaxed);
+        lane.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.wake.notify_one();
     }
 }

@@ -61,10 +61,17 @@ pub struct QueueEntry {
     pub waiter: Option<Waiter>,
     size: u64,
     batch_size: u64,
+    /// Memory that it held when it was queued.
+    bytes: u64,
     queued_at: Instant,
 }
 
 impl QueueEntry {
+    /// Memory that it held when it was queued.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The payload, and who waits for its end.
     pub fn split(self) -> (Payload, Option<Waiter>) {
         (self.payload, self.waiter)
@@ -78,6 +85,7 @@ pub struct Queue {
     batch: Option<BatchRule>,
     used: u64,
     batch_used: u64,
+    bytes: u64,
     ending: bool,
 }
 
@@ -95,12 +103,22 @@ pub struct Full(pub Box<(Payload, Option<Waiter>)>);
 
 impl Queue {
     pub fn new(capacity: u64, sizer: Sizer, batch: Option<BatchRule>) -> Queue {
-        Queue { entries: VecDeque::new(), capacity, sizer, batch, used: 0, batch_used: 0, ending: false }
+        Queue { entries: VecDeque::new(), capacity, sizer, batch, used: 0, batch_used: 0, bytes: 0, ending: false }
     }
 
     /// In units of the sizer.
     pub fn used(&self) -> u64 {
         self.used
+    }
+
+    /// In units of the sizer.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Memory that the entries held when they were queued.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -116,29 +134,31 @@ impl Queue {
         self.ending = true;
     }
 
-    /// Whether [`Queue::push`] would take it now.
-    pub fn has_room_for(&self, payload: &Payload) -> bool {
-        !self.ending && (self.used == 0 || self.used.saturating_add(self.sizer.of(payload)) <= self.capacity)
+    /// Whether it fits into the first `capacity` units; see [`Queue::push`].
+    pub fn has_room_for(&self, payload: &Payload, capacity: u64) -> bool {
+        !self.ending && (self.used == 0 || self.used.saturating_add(self.sizer.of(payload)) <= capacity)
     }
 
     /// Takes what has been answered for already, beyond the capacity where it must: as many more as were logged at once.
     pub fn push_anyway(&mut self, payload: Payload, now: Instant) {
+        self.push_back(payload, None, now);
+    }
+
+    fn push_back(&mut self, payload: Payload, waiter: Option<Waiter>, queued_at: Instant) {
         let (size, batch_size) = (self.sizer.of(&payload), self.batch.map_or(0, |rule| rule.sizer.of(&payload)));
+        let bytes = payload.ticket.bytes();
         self.used += size;
         self.batch_used += batch_size;
-        self.entries.push_back(QueueEntry { payload, waiter: None, size, batch_size, queued_at: now });
+        self.bytes += bytes;
+        self.entries.push_back(QueueEntry { payload, waiter, size, batch_size, bytes, queued_at });
     }
 
     /// A payload larger than the whole queue is taken when the queue is empty: it could never be sent otherwise.
     pub fn push(&mut self, payload: Payload, waiter: Option<Waiter>, now: Instant) -> Result<(), Full> {
-        let size = self.sizer.of(&payload);
-        if !self.has_room_for(&payload) {
+        if !self.has_room_for(&payload, self.capacity) {
             return Err(Full(Box::new((payload, waiter))));
         }
-        let batch_size = self.batch.map_or(0, |rule| rule.sizer.of(&payload));
-        self.used += size;
-        self.batch_used += batch_size;
-        self.entries.push_back(QueueEntry { payload, waiter, size, batch_size, queued_at: now });
+        self.push_back(payload, waiter, now);
         Ok(())
     }
 
@@ -175,6 +195,7 @@ impl Queue {
         for entry in &popped {
             self.used -= entry.size;
             self.batch_used -= entry.batch_size;
+            self.bytes -= entry.bytes;
         }
         popped
     }
@@ -188,6 +209,7 @@ impl Queue {
     #[cfg(test)]
     fn invariants(&self) {
         assert_eq!(self.used, self.entries.iter().map(|entry| entry.size).sum::<u64>());
+        assert_eq!(self.bytes, self.entries.iter().map(|entry| entry.bytes).sum::<u64>());
         assert_eq!(self.batch_used, self.entries.iter().map(|entry| entry.batch_size).sum::<u64>());
     }
 }

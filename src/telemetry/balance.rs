@@ -13,13 +13,12 @@ use crate::core::stage::host::Host;
 /// `podgate_balance_items{signal,entry}` and `/v1/balance`.
 pub fn register(host: &Arc<Host>) {
     type Entry = (&'static str, fn(&Sheet) -> f64);
-    let entries: [Entry; 7] = [
+    let entries: [Entry; 6] = [
         ("received", |sheet| sheet.received as f64),
         ("copied", |sheet| sheet.copied as f64),
         ("delivered", |sheet| sheet.delivered as f64),
         ("sampled_out", |sheet| sheet.sampled_out as f64),
         ("refused", |sheet| sheet.refused as f64),
-        ("on_disk", |sheet| sheet.on_disk as f64),
         ("dropped", |sheet| sheet.dropped_total() as f64),
     ];
     for signal in Signal::ALL {
@@ -34,6 +33,14 @@ pub fn register(host: &Arc<Host>) {
                 metric,
             );
         }
+        let balance = host.balance.clone();
+        let metric = Metric::ReadGauge(Arc::new(move || balance.sheet(signal).on_disk as f64));
+        host.stats.read(
+            "podgate_balance_on_disk_items",
+            "Items in a log on disk alone: read back when there is room in memory, or by the next start.",
+            &[("signal", signal.name())],
+            metric,
+        );
         let balance = host.balance.clone();
         let metric = Metric::ReadGauge(Arc::new(move || balance.sheet(signal).held as f64));
         host.stats.read(

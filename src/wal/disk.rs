@@ -16,6 +16,10 @@ pub trait LogDisk: Send {
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
     fn unlink(&mut self, name: &str) -> io::Result<()>;
     fn sync_folder(&mut self) -> io::Result<()>;
+    /// Bytes that may still be written on its file system, whoever writes them; `None` where nobody says.
+    fn free(&mut self) -> Option<u64> {
+        None
+    }
     /// The one lock of the folder; `None` while another process holds it. Held until the value is dropped.
     fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>>;
 }

@@ -17,12 +17,19 @@ const NAMES_MAX: usize = 100_000;
 
 pub struct LogFolder {
     path: PathBuf,
+    /// Whether a sync is one: without it what was written survives the process, and not the machine's power.
+    synced: bool,
 }
 
 impl LogFolder {
     /// The folder has to exist.
     pub fn at(path: &Path) -> LogFolder {
-        LogFolder { path: path.to_owned() }
+        LogFolder::with(path, true)
+    }
+
+    /// Without `synced` no call waits for the disk.
+    pub fn with(path: &Path, synced: bool) -> LogFolder {
+        LogFolder { path: path.to_owned(), synced }
     }
 }
 
@@ -50,11 +57,11 @@ impl LogDisk for LogFolder {
     fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         // The mode at birth, because chmod is refused on some file systems.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))?;
-        Ok(Box::new(Descriptor(file)))
+        Ok(Box::new(Descriptor { file, synced: self.synced }))
     }
 
     fn open(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(Descriptor(File::open(self.path.join(name))?)))
+        Ok(Box::new(Descriptor { file: File::open(self.path.join(name))?, synced: self.synced }))
     }
 
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
@@ -66,7 +73,12 @@ impl LogDisk for LogFolder {
     }
 
     fn sync_folder(&mut self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        if self.synced { File::open(&self.path)?.sync_all() } else { Ok(()) }
+    }
+
+    fn free(&mut self) -> Option<u64> {
+        let about = rustix::fs::statvfs(&self.path).ok()?;
+        Some(about.f_bavail.saturating_mul(about.f_frsize))
     }
 
     fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>> {
@@ -80,30 +92,33 @@ impl LogDisk for LogFolder {
     }
 }
 
-struct Descriptor(File);
+struct Descriptor {
+    file: File,
+    synced: bool,
+}
 
 impl LogFile for Descriptor {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        again(|| self.0.write_at(bytes, offset))
+        again(|| self.file.write_at(bytes, offset))
     }
 
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        again(|| self.0.read_at(into, offset))
+        again(|| self.file.read_at(into, offset))
     }
 
     fn allocate(&mut self, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::Error::from(io::ErrorKind::Unsupported)),
             done => Ok(done?),
         }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        if self.synced { self.file.sync_data() } else { Ok(()) }
     }
 
     fn length(&mut self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 
@@ -129,6 +144,7 @@ mod tests {
         let mut disk = LogFolder::at(folder.path());
         let mut medium = disk.create("a").expect("made");
         medium.allocate(8192).expect("room");
+        assert!(disk.free().is_some_and(|free| free > 0), "there is room for this test");
         write_all(&mut *medium, 4096, b"hello").expect("written");
         medium.sync().expect("synced");
         disk.cut("a", 4101).expect("cut");

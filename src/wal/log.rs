@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::wal::body::{Mark, What};
 use crate::wal::disk::LogDisk;
 use crate::wal::recovery::{OpenError, Report, open};
-use crate::wal::writer::reading::Recovered;
+use crate::wal::writer::reading::{Recovered, WaitingRecords};
 use crate::wal::writer::stats::LogStats;
 use crate::wal::writer::{Commit, LogRecord, LogTime, LogWriter, Options, Refusal};
 
@@ -35,7 +35,8 @@ enum Ask {
     Verdicts { keep_until: u64, body: Bytes, since: Instant, answer: oneshot::Sender<Result<u64, Refusal>> },
     Settle(Vec<Mark>),
     Flush(oneshot::Sender<()>),
-    Recovered { after: u64, answer: oneshot::Sender<Option<Recovered>> },
+    Waiting { pipeline: String, after: u64, most: usize, answer: oneshot::Sender<WaitingRecords> },
+    ReadBack { records: Vec<u64>, answer: oneshot::Sender<Vec<Recovered>> },
     OldVerdicts { after: u64, answer: oneshot::Sender<Option<(u64, Bytes)>> },
     DeadLetter { record: u64, answer: oneshot::Sender<io::Result<bool>> },
     Close(oneshot::Sender<()>),
@@ -46,6 +47,7 @@ enum Ask {
 pub struct Log {
     asks: mpsc::Sender<Ask>,
     stats: Arc<Mutex<LogStats>>,
+    salt: u64,
 }
 
 impl Log {
@@ -71,17 +73,17 @@ impl Log {
                         return;
                     }
                 };
-                let stats = Arc::new(Mutex::new(writer.stats()));
+                let (stats, salt) = (Arc::new(Mutex::new(writer.stats())), writer.salt);
                 let owner = Owner::new(writer, clock, Arc::clone(&stats));
-                if opened.send(Ok((stats, report))).is_ok() {
+                if opened.send(Ok((stats, salt, report))).is_ok() {
                     owner.run(queue).await;
                 }
             });
         };
         std::thread::Builder::new().name("wal".to_owned()).spawn(own).map_err(failed)?;
         let ended = || failed(io::Error::other("its thread ended"));
-        let (stats, report) = answer.await.map_err(|_| ended())??;
-        Ok((Log { asks, stats }, report))
+        let (stats, salt, report) = answer.await.map_err(|_| ended())??;
+        Ok((Log { asks, stats, salt }, report))
     }
 
     /// Returns once the record is on disk; the number is its name in marks.
@@ -117,9 +119,15 @@ impl Log {
         self.asked(Ask::Flush).await.is_some()
     }
 
-    /// The first record behind `after` (0 at first) that was there when the log was opened and has unsettled items.
-    pub async fn recovered_after(&self, after: u64) -> Option<Recovered> {
-        self.asked(|answer| Ask::Recovered { after, answer }).await.flatten()
+    /// Records of a pipeline that nobody has in memory; see [`LogWriter::waiting_after`].
+    pub async fn waiting_after(&self, pipeline: &str, after: u64, most: usize) -> Option<WaitingRecords> {
+        let pipeline = pipeline.to_owned();
+        self.asked(|answer| Ask::Waiting { pipeline, after, most, answer }).await
+    }
+
+    /// Reads records back; see [`LogWriter::read_back`].
+    pub async fn read_back(&self, records: Vec<u64>) -> Vec<Recovered> {
+        self.asked(|answer| Ask::ReadBack { records, answer }).await.unwrap_or_default()
     }
 
     /// The first batch of verdicts behind `after` (0 at first), with its name.
@@ -131,6 +139,13 @@ impl Log {
     pub async fn dead_letter(&self, record: u64) -> io::Result<bool> {
         let ended = || Err(io::Error::other("the log was closed"));
         self.asked(|answer| Ask::DeadLetter { record, answer }).await.unwrap_or_else(ended)
+    }
+
+    /// A number that is the record's in every process that opens the log, and no other's in all likelihood.
+    pub fn nonce(&self, record: u64) -> u64 {
+        // The finish of SplitMix64: neighbours have nothing in common.
+        let mixed = (self.salt ^ record.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) ^ mixed >> 31
     }
 
     /// Figures, at most a quarter of a second old.
@@ -281,7 +296,10 @@ impl Owner {
             Ask::Flush(answer) if self.writer.is_settled() => _ = answer.send(()),
             Ask::Flush(answer) if self.flushes.len() < FLUSHES_MAX => self.flushes.push(answer),
             Ask::Flush(_) => {}
-            Ask::Recovered { after, answer } => _ = answer.send(self.writer.recovered_after(now, after)),
+            Ask::Waiting { pipeline, after, most, answer } => {
+                _ = answer.send(self.writer.waiting_after(&pipeline, after, most));
+            }
+            Ask::ReadBack { records, answer } => _ = answer.send(self.writer.read_back(now, &records)),
             Ask::OldVerdicts { after, answer } => _ = answer.send(self.writer.verdicts_after(after)),
             Ask::DeadLetter { record, answer } => _ = answer.send(self.writer.dead_letter(now, record)),
             Ask::Close(answer) => _ = answer.send(()),
@@ -312,148 +330,4 @@ impl Owner {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use crate::wal::body::Description;
-    use crate::wal::files::LogFolder;
-
-    fn record(text: &str) -> LogRecord {
-        let description = Description { pipeline: "traces".to_owned(), ..Description::default() };
-        LogRecord { description, items: 2, payload: vec![Bytes::copy_from_slice(text.as_bytes())] }
-    }
-
-    fn at(folder: &std::path::Path) -> impl Fn() -> Box<dyn LogDisk> + Send + 'static {
-        let folder = folder.to_owned();
-        move || Box::new(LogFolder::at(&folder))
-    }
-
-    async fn opened(folder: &std::path::Path) -> (Log, Report) {
-        let options = Options { max_bytes: 20 << 20, ..Options::default() };
-        Log::open(at(folder), options, 7, || 0).await.expect("opened")
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_appended_by_many_comes_back_and_what_was_settled_does_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (log, report) = opened(folder.path()).await;
-        assert_eq!(report, Report::default());
-        let names: Vec<String> = (0..50).map(|number| format!("record {number}")).collect();
-        let mut appends = tokio::task::JoinSet::new();
-        for name in &names {
-            let (log, record) = (log.clone(), record(name));
-            appends.spawn(async move { log.append(record).await.expect("taken") });
-        }
-        let mut ids = appends.join_all().await;
-        ids.sort_unstable();
-        assert!(log.stats().counts.groups < 50, "groups are shared");
-        for id in &ids[1..] {
-            log.settle_whole(*id, What::Delivered).await;
-        }
-        assert!(log.flush().await, "on disk");
-        log.close().await;
-        assert!(matches!(log.append(record("late")).await, Err(Refusal::CannotWrite { .. })));
-        let (log, report) = opened(folder.path()).await;
-        assert!(report.clean && report.scanned == 0, "{report:?}");
-        let back = log.recovered_after(0).await.expect("one is left");
-        assert_eq!((back.record, back.doubt), (ids[0], false));
-        assert!(back.payload.starts_with(b"record "), "{back:?}");
-        assert_eq!(log.recovered_after(back.record).await, None);
-        log.close().await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_second_owner_is_told_that_the_log_is_held() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (log, _) = opened(folder.path()).await;
-        let second = Log::open(at(folder.path()), Options::default(), 7, || 0).await;
-        assert!(matches!(second, Err(OpenError::Held)));
-        log.close().await;
-        let third = Log::open(at(folder.path()), Options::default(), 7, || 0).await;
-        assert!(third.is_ok(), "closed is given back");
-    }
-
-    /// How many syncs were begun, and the words that they wait for.
-    type Gate = Arc<(AtomicUsize, Mutex<std::sync::mpsc::Receiver<()>>)>;
-
-    /// A folder whose syncs wait for a word each, as long as somebody gives words.
-    struct Gated(LogFolder, Gate);
-    struct GatedFile(Box<dyn crate::wal::disk::LogFile>, Gate);
-
-    impl LogDisk for Gated {
-        fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
-            self.0.list()
-        }
-        fn create(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::LogFile>> {
-            Ok(Box::new(GatedFile(self.0.create(name)?, Arc::clone(&self.1))))
-        }
-        fn open(&mut self, name: &str) -> io::Result<Box<dyn crate::wal::disk::LogFile>> {
-            self.0.open(name)
-        }
-        fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
-            self.0.cut(name, length)
-        }
-        fn unlink(&mut self, name: &str) -> io::Result<()> {
-            self.0.unlink(name)
-        }
-        fn sync_folder(&mut self) -> io::Result<()> {
-            self.0.sync_folder()
-        }
-        fn lock(&mut self) -> io::Result<Option<Box<dyn Send>>> {
-            self.0.lock()
-        }
-    }
-
-    impl crate::wal::disk::LogFile for GatedFile {
-        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-            self.0.write_at(offset, bytes)
-        }
-        fn read_at(&mut self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-            self.0.read_at(offset, into)
-        }
-        fn allocate(&mut self, bytes: u64) -> io::Result<()> {
-            self.0.allocate(bytes)
-        }
-        fn sync(&mut self) -> io::Result<()> {
-            self.1.0.fetch_add(1, Ordering::SeqCst);
-            _ = self.1.1.lock().expect("one owner").recv();
-            self.0.sync()
-        }
-        fn length(&mut self) -> io::Result<u64> {
-            self.0.length()
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_waited_for_a_sync_is_one_group_and_nothing_is_acknowledged_before_its_own() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (words, gate) = std::sync::mpsc::channel();
-        let path = folder.path().to_owned();
-        let gate: Gate = Arc::new((AtomicUsize::new(0), Mutex::new(gate)));
-        let held = Arc::clone(&gate);
-        let disk = move || -> Box<dyn LogDisk> { Box::new(Gated(LogFolder::at(&path), Arc::clone(&held))) };
-        let (log, _) = Log::open(disk, Options::default(), 7, || 0).await.expect("opened");
-        let mut first = tokio::task::JoinSet::new();
-        let mut others = tokio::task::JoinSet::new();
-        let append = |name: &'static str, log: Log| async move { log.append(record(name)).await.expect("taken") };
-        first.spawn(append("first", log.clone()));
-        while gate.0.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        // The owner is in the first one's sync.
-        (0..100).for_each(|_| _ = others.spawn(append("others", log.clone())));
-        while log.asks.capacity() > QUEUE - 100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(timeout(Duration::from_millis(50), others.join_next()).await.is_err(), "no sync has returned");
-        // One for the first, one for all that queued up behind it.
-        (0..2).for_each(|_| words.send(()).expect("waited for"));
-        let all = async { first.join_all().await.len() + others.join_all().await.len() };
-        assert_eq!(timeout(Duration::from_secs(20), all).await, Ok(101), "one group each would want a sync each");
-        // Whatever else is synced need not wait.
-        drop(words);
-        log.close().await;
-        assert_eq!(log.stats().counts.groups, 2);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! record is bytes with a description and a number of items. Imports nothing of ours; `extensions/file_storage` opens it.
 
 pub mod body;
+pub mod dead;
 pub mod disk;
 pub mod files;
 pub mod format;

@@ -133,6 +133,7 @@ pub fn open(
         checkpoint: found.checkpoint,
         graves: Vec::new(),
         full: false,
+        free: None,
         broken: None,
         counts,
         rate: Rate::default(),
@@ -429,9 +430,7 @@ impl Reading<'_> {
             FrameKind::Payload => {
                 let name = Description::decode(body).map_or("(of a later version)".to_owned(), |of| of.pipeline);
                 let (pipeline, items) = (self.table.pipeline(&name), head.items);
-                let place = Some(place);
-                let entry = RecordEntry { place, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
-                self.table.insert(head.origin, entry);
+                self.table.insert(head.origin, RecordEntry::of(items, pipeline, Some(place)));
             }
             FrameKind::Verdicts => {
                 let keep_until = body.try_into().map_or(u64::MAX, u64::from_le_bytes);

@@ -22,6 +22,15 @@ pub struct RecordEntry {
     /// Was handed to an exporter before that.
     pub doubt: bool,
     pub crashes: u8,
+    /// Waits to be read back: its items are nowhere but on disk.
+    pub parked: bool,
+}
+
+impl RecordEntry {
+    /// Of a record with so many items, none of which has an end.
+    pub fn of(items: u32, pipeline: u16, place: Option<FramePlace>) -> RecordEntry {
+        RecordEntry { place, items, left: items, pipeline, sent: false, doubt: false, crashes: 0, parked: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +91,11 @@ impl LogTable {
         let name = if self.pipelines.len() == PIPELINES_MAX { "(others)" } else { name };
         self.pipelines.push(Unsettled { pipeline: name.to_owned(), ..Unsettled::default() });
         (self.pipelines.len() - 1) as u16
+    }
+
+    /// The number of a pipeline's name, if it was ever heard.
+    pub fn number_of(&self, name: &str) -> Option<u16> {
+        self.pipelines.iter().position(|known| known.pipeline == name).map(|at| at as u16)
     }
 
     pub fn by_pipeline(&self) -> impl Iterator<Item = &Unsettled> {
@@ -237,7 +251,8 @@ impl LogTable {
                 Line::Record { record, place, items, pipeline, sent, doubt, crashes, settled } => {
                     let pipeline = names.get(&pipeline).copied().unwrap_or(u16::MAX);
                     let place = Some(place);
-                    self.insert(record, RecordEntry { place, items, left: items, pipeline, sent, doubt, crashes });
+                    let entry = RecordEntry { sent, doubt, crashes, ..RecordEntry::of(items, pipeline, place) };
+                    self.insert(record, entry);
                     settled.iter().for_each(|(from, to)| _ = self.settle(record, from, to));
                 }
             }

@@ -27,6 +27,14 @@ fn a_log_is_accepted_with_the_collectors_keys_and_those_without_effect_are_said(
         findings("{directory: /log, create_directory: true}", "[file_storage, health_check]"),
         Vec::<String>::new()
     );
+    for more in [
+        "directory_permissions: '0700'",
+        "podgate: {durability: page_cache, reserve: 1GiB}",
+        "podgate: {durability: off}",
+    ] {
+        let found = findings(&format!("{{directory: /log, {more}}}"), "[file_storage, health_check]");
+        assert_eq!(found, Vec::<String>::new(), "{more}");
+    }
     let said = findings(
         "{directory: /log, fsync: false, timeout: 1s, compaction: {on_start: true, directory: /x}, podgate: {durability: group}}",
         "[file_storage, health_check]",
@@ -40,7 +48,7 @@ fn a_log_that_does_not_run_or_cannot_be_is_refused_with_its_place() {
     for (storage, running, wanted) in [
         ("{directory: /log}", "[health_check]", "E0302 exporters::otlp_grpc::sending_queue::storage"),
         (
-            "{directory: /log, podgate: {durability: page_cache}}",
+            "{directory: /log, podgate: {durability: sometimes}}",
             "[file_storage, health_check]",
             "extensions::file_storage::podgate::durability",
         ),
@@ -50,9 +58,9 @@ fn a_log_that_does_not_run_or_cannot_be_is_refused_with_its_place() {
             "extensions::file_storage::podgate::max_bytes",
         ),
         (
-            "{directory: /log, podgate: {reserve: 1GiB}}",
+            "{directory: /log, directory_permissions: '0475'}",
             "[file_storage, health_check]",
-            "E0205 extensions::file_storage::podgate::reserve",
+            "extensions::file_storage::directory_permissions",
         ),
         ("{directory: ''}", "[file_storage, health_check]", "extensions::file_storage::directory"),
     ] {

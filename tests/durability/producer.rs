@@ -6,11 +6,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
 
 /// Spans of one trace.
@@ -25,17 +28,26 @@ pub struct Acknowledged {
     pub sent: u32,
 }
 
+/// What a producer sends.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Between two requests.
+    pub every: Duration,
+    /// Bytes that each span's name is made longer by.
+    pub pad: usize,
+}
+
 pub struct Producer {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Acknowledged>>,
 }
 
 impl Producer {
-    /// Sends a request of at most 50 spans about every `every`.
-    pub fn start(number: u64, port: u16, every: Duration) -> Producer {
+    /// Sends a request of at most 50 spans every `every`, as far as the answers let it.
+    pub fn with(number: u64, port: u16, load: Load) -> Producer {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::spawn(move || send(number, port, every, &stopped));
+        let thread = std::thread::spawn(move || send(number, port, load, &stopped));
         Producer { stop, thread }
     }
 
@@ -46,13 +58,15 @@ impl Producer {
     }
 }
 
-fn send(number: u64, port: u16, every: Duration, stop: &AtomicBool) -> Vec<Acknowledged> {
+fn send(number: u64, port: u16, load: Load, stop: &AtomicBool) -> Vec<Acknowledged> {
     let mut random = fastrand::Rng::with_seed(number);
     let (mut acknowledged, mut sequence, mut stream) = (Vec::new(), 0, None);
+    let mut next = Instant::now();
     while !stop.load(Ordering::SeqCst) {
-        let spans = random.u64(1..=50);
-        let first = number << 40 | sequence;
-        let body = request(first, spans);
+        // Whole traces, so that what decides of one is in one request.
+        let spans = TRACE_SPANS * random.u64(1..=10);
+        let first = (number * TRACE_SPANS << 38) + sequence;
+        let body = padded(first, spans, load.pad);
         let mut sent = 0;
         while !stop.load(Ordering::SeqCst) || sent == 0 {
             sent += u32::from(stream.is_some());
@@ -74,7 +88,9 @@ fn send(number: u64, port: u16, every: Duration, stop: &AtomicBool) -> Vec<Ackno
             }
         }
         sequence += spans;
-        std::thread::sleep(every);
+        // What it is behind by is not made up for.
+        next = (next + load.every).max(Instant::now());
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     acknowledged
 }
@@ -107,16 +123,34 @@ pub fn post(stream: &mut TcpStream, body: &[u8]) -> Option<u16> {
 
 /// Spans `first..first + spans`, five of a trace.
 pub fn request(first: u64, spans: u64) -> Vec<u8> {
+    padded(first, spans, 0)
+}
+
+fn padded(first: u64, spans: u64, pad: usize) -> Vec<u8> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-    let span = |id: u64| Span {
-        trace_id: (u128::from(trace_of(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1)
-            .to_be_bytes()
-            .to_vec(),
-        span_id: id.to_be_bytes().to_vec(),
-        name: "GET /cart".to_owned(),
-        start_time_unix_nano: now - 5_000_000,
-        end_time_unix_nano: now,
-        ..Span::default()
+    let span = |id: u64| {
+        let Content { fails, takes, step } = Content::of(trace_of(id));
+        // The trace's middle span says what there is to say.
+        let says = id % TRACE_SPANS == 3;
+        let takes = if says { takes } else { 5 };
+        let step = step.filter(|_| says).map(|step| KeyValue {
+            key: "step".to_owned(),
+            value: Some(AnyValue { value: Some(Value::StringValue(step.to_owned())) }),
+            ..KeyValue::default()
+        });
+        let code = if fails && says { StatusCode::Error } else { StatusCode::Unset };
+        Span {
+            trace_id: (u128::from(trace_of(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1)
+                .to_be_bytes()
+                .to_vec(),
+            span_id: id.to_be_bytes().to_vec(),
+            name: format!("GET /cart{}", "x".repeat(pad)),
+            start_time_unix_nano: now - takes * 1_000_000,
+            end_time_unix_nano: now,
+            attributes: step.into_iter().collect(),
+            status: Some(Status { code: code.into(), ..Status::default() }),
+            ..Span::default()
+        }
     };
     // An id of zeros is none.
     let spans = (first..first + spans).map(|id| span(id + 1)).collect();
@@ -133,5 +167,34 @@ pub fn ids(first: u64, spans: u64) -> impl Iterator<Item = u64> {
 
 /// The number of a span's trace.
 pub fn trace_of(id: u64) -> u64 {
-    id / TRACE_SPANS
+    (id - 1) / TRACE_SPANS
+}
+
+/// What a sampler finds in a trace.
+pub struct Content {
+    fails: bool,
+    /// Milliseconds.
+    takes: u64,
+    step: Option<&'static str>,
+}
+
+impl Content {
+    /// By the trace's number.
+    pub fn of(trace: u64) -> Content {
+        let step = [(13, "checkout"), (5, "payment")].into_iter().find(|(every, _)| trace.is_multiple_of(*every));
+        let takes = if trace.is_multiple_of(11) {
+            900
+        } else if trace.is_multiple_of(3) {
+            200
+        } else {
+            5
+        };
+        Content { fails: trace.is_multiple_of(7), takes, step: step.map(|(_, step)| step) }
+    }
+
+    /// What the policies of a mixed sampler make of it.
+    pub fn is_kept(&self) -> bool {
+        let slow_payment = self.step == Some("payment") && self.takes >= 100;
+        self.fails || self.takes >= 500 || self.step == Some("checkout") || slow_payment
+    }
 }

@@ -33,7 +33,8 @@ fn the_configuration_in_the_fields_spellings_is_valid_as_it_stands() {
 async fn the_start_says_which_log_records_are_dropped_and_the_count_is_kept() {
     let mut world = World::new(1, &[]).await;
     let said = world.log();
-    let line = said.lines().find(|line| line.contains("drops what these conditions hold for")).unwrap_or_default();
+    let line =
+        said.lines().find(|line| line.contains("items that match these conditions are dropped")).unwrap_or_default();
     for word in ["filter/events", "pipeline=logs", "log_records", "event_name"] {
         assert!(line.contains(word), "{word}: {said}");
     }

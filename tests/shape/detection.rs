@@ -143,7 +143,7 @@ fn a_faulty_body_is_refused_at_the_fault() {
         ("{timeout: 0s}", "timeout", "cannot have"),
         ("{ec2: {tags: ['^a$']}}", "ec2::tags", "not supported yet"),
         ("{gcp: {podgate: {endpoint: 'ftp://x y'}}}", "gcp", ""),
-        ("{refresh_interval: 1ms}", "refresh_interval", "that often"),
+        ("{refresh_interval: 1ms}", "refresh_interval", "so often"),
         ("{attributes: [host.name]}", "attributes", "removed"),
         ("{overrride: true}", "overrride", "unknown key"),
     ];

@@ -95,6 +95,8 @@ pub struct State {
     /// What the last lie was about.
     pub lied: Option<Sync>,
     pub was_cut: bool,
+    /// What the file system says is free.
+    pub free: Option<u64>,
     random: Random,
 }
 
@@ -232,6 +234,10 @@ impl LogDisk for Sim {
         let mut state = self.state();
         state.call("list")?;
         Ok(state.live.iter().map(|(name, file)| (name.clone(), state.files[file].live.len() as u64)).collect())
+    }
+
+    fn free(&mut self) -> Option<u64> {
+        self.state().free
     }
 
     fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {

@@ -197,3 +197,32 @@ fn on_a_full_disk_what_settles_is_still_written_and_frees_room() {
     model.sim.cut(Survives::Some);
     model.reopen().expect("nothing that was settled is back");
 }
+
+#[test]
+fn what_is_free_on_the_disk_bounds_how_long_it_lasts_and_what_is_reserved_is_left_to_others() {
+    let mut model = Model::new(8);
+    model.options.reserve = 1 << 20;
+    let (mut writer, _) = model.reopen().expect("new");
+    let lasts = |model: &mut Model, writer: &mut podgate::wal::writer::LogWriter, free: u64| {
+        model.sim.state().free = Some(free);
+        for _ in 0..40 {
+            model.append(writer);
+            model.commit(writer);
+            model.now.mono += Duration::from_secs(1);
+            writer.tend(model.now);
+        }
+        writer.stats().lasts.expect("it grows").as_secs_f64()
+    };
+    let budget = lasts(&mut model, &mut writer, 1 << 40);
+    let disk = lasts(&mut model, &mut writer, (1 << 20) + (64 << 10));
+    assert!(disk < budget / 4.0, "the budget lasts {budget} s, the disk {disk} s");
+    // Somebody else fills the disk: what is reserved is not touched, and it goes on when there is more.
+    model.sim.state().free = Some((1 << 20) - 1);
+    writer.tend(model.now);
+    let refusal = writer.append(model.now, &record(1, 1)).expect_err("reserved");
+    assert!(matches!(refusal, Refusal::Reserved { .. }) && !refusal.is_final(), "{refusal}");
+    assert!(writer.stats().why_not.is_some_and(|why| why.contains("reserved")));
+    model.sim.state().free = Some(2 << 20);
+    writer.tend(model.now);
+    writer.append(model.now, &record(1, 1)).expect("there is room");
+}

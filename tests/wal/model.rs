@@ -74,7 +74,7 @@ pub fn record(key: u64, items: u32) -> LogRecord {
     let description = Description { pipeline, arrival: key, peer: b"peer".to_vec(), ..Description::default() };
     let bytes = Bytes::from(payload(key));
     let middle = bytes.len() / 2;
-    LogRecord { description, items, payload: vec![bytes.slice(..middle), bytes.slice(middle..)] }
+    LogRecord { description, items, payload: vec![bytes.slice(..middle), bytes.slice(middle..)], parked: false }
 }
 
 impl Model {

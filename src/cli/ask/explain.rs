@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::cli::Exit;
 use crate::cli::ask::admin::{AdminArgs, escaped};
-use crate::cli::ask::{policies, show, text, trace};
+use crate::cli::ask::sampling::policies;
+use crate::cli::ask::{show, text, trace};
 use crate::telemetry::stdout::Format;
 
 #[derive(Debug, ClapArgs)]

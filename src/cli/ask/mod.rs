@@ -2,11 +2,9 @@
 //! something there: `shadow`. Each fetches pages, and a pure function makes of them what a person reads.
 
 pub mod admin;
-pub mod advice;
 pub mod balance;
 pub mod explain;
 pub mod pods;
-pub mod policies;
 pub mod reload;
 pub mod sampling;
 pub mod shadow;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::cli::ask::admin::{self, AdminFault};
 use crate::cli::ask::{entries, text};
-use crate::core::stage::probe::{Finding, ProbeHealth};
+use crate::core::stage::commands::probe::{Finding, ProbeHealth};
 use crate::core::time::UnixNanos;
 
 const DOOR_WAIT: Duration = Duration::from_secs(20);

@@ -21,8 +21,8 @@ use crate::cli::sources::{self, Checked, ConfigArgs};
 use crate::cli::{Exit, run};
 use crate::config::show::diagnose;
 use crate::core::data::payload::Signal;
+use crate::core::stage::commands::probe::{Finding, Probe, ProbeHealth, ProbeReport};
 use crate::core::stage::component::ComponentId;
-use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport};
 use crate::pipeline::plan::Plan;
 use crate::telemetry::limits::{self, Machine};
 use crate::telemetry::stdout;
@@ -133,6 +133,7 @@ fn pages(admin: &str) -> FetchedPages {
         sampling: page("/v1/sampling"),
         peers: page("/v1/peers"),
         pods: page("/v1/pods"),
+        storage: page("/v1/storage"),
     }
 }
 
@@ -165,7 +166,8 @@ fn memory(plan: &Plan, machine: Machine) -> Finding {
 /// Every probe that the plan's components contribute, with the component's path.
 pub fn probes(plan: &Plan) -> impl Iterator<Item = (String, Box<dyn Probe>)> {
     let processors = plan.processors.iter().filter_map(|(id, plan)| Some((format!("processors::{id}"), plan.probe()?)));
-    processors.chain(exporter_probes(plan))
+    let extensions = plan.extensions.iter().filter_map(|(id, plan)| Some((format!("extensions::{id}"), plan.probe()?)));
+    processors.chain(exporter_probes(plan)).chain(extensions)
 }
 
 /// Those of the exporters alone.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use serde_json::Value;
 
-use crate::core::stage::probe::{Finding, ProbeHealth};
+use crate::core::stage::commands::probe::{Finding, ProbeHealth};
 
 /// Binds every fixed address for a moment. `running` is the status page of a gateway that runs here.
 pub fn ask(listeners: &[(SocketAddr, String)], running: Option<&Value>) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::core::stage::probe::{Finding, ProbeHealth};
+use crate::core::stage::commands::probe::{Finding, ProbeHealth};
 
 /// Findings about one thing: a component's path, `ports`, `running gateway`.
 #[derive(Clone, Debug, PartialEq, Eq)]

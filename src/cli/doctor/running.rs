@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::cli::ask::{age, entries, mebibytes, text};
-use crate::core::stage::probe::{Finding, ProbeHealth};
+use crate::core::stage::commands::probe::{Finding, ProbeHealth};
 
 /// A store this full has no room for a rate that doubles.
 const FULL_SHARE: f64 = 0.8;
@@ -19,6 +19,7 @@ pub struct FetchedPages {
     pub sampling: Value,
     pub peers: Value,
     pub pods: Value,
+    pub storage: Value,
 }
 
 /// `seconds` lie between the two looks.
@@ -36,6 +37,7 @@ pub fn judge(before: &FetchedPages, now: &FetchedPages, seconds: f64) -> Vec<Fin
     findings.extend(rates(&before.balance, &now.balance, seconds));
     findings.push(budget(&now.status["budget"]));
     findings.extend(now.sampling["samplers"].as_array().into_iter().flatten().map(sampler));
+    findings.extend(now.storage.as_array().into_iter().flatten().map(storage));
     findings.extend(pods(&now.pods));
     findings.extend(connections(&now.peers));
     findings
@@ -94,6 +96,29 @@ fn budget(budget: &Value) -> Finding {
             format!("{message}; {refused} claims were refused since the start"),
         )
         .with_help("senders were asked to retry later: raise the memory limit, or shorten decision_wait"),
+    }
+}
+
+/// A log on disk: what waits in it, and how long it takes more.
+fn storage(log: &Value) -> Finding {
+    let waiting = log["waiting_records"].as_u64().unwrap_or(0);
+    let mut message = format!(
+        "{} holds {:.1} of {:.1} MiB",
+        text(&log["storage"]),
+        mebibytes(&log["bytes"]),
+        mebibytes(&log["max_bytes"])
+    );
+    if waiting > 0 {
+        message.push_str(&format!(", {waiting} records on disk alone"));
+    }
+    let lasts = log["lasts_seconds"].as_u64().filter(|_| waiting > 0);
+    message.extend(lasts.map(|seconds| format!("; at the present rate the rest lasts {}", age(seconds))));
+    match text(&log["state"]) {
+        "ok" if waiting == 0 => Finding::new(ProbeHealth::Good, "disk", message),
+        "ok" => Finding::new(ProbeHealth::Doubtful, "disk", message)
+            .with_help("a next hop takes less than comes in: look at the exporters above, or at its own capacity"),
+        state => Finding::new(ProbeHealth::Bad, "disk", format!("{message}: {state}"))
+            .with_help("senders are refused until there is room: free some, or raise max_bytes"),
     }
 }
 
@@ -162,6 +187,8 @@ mod tests {
                 "held": {"traces": 10, "bytes": 4 << 20, "max_bytes": 40 << 20}}]}),
             peers: json!({"connections": 10, "of_pods": 9, "of_node": 1, "others": 0}),
             pods: json!({"processors": {"k8s_attributes": {"total": 12, "synced": true}}}),
+            storage: json!([{"storage": "extensions::file_storage", "state": "ok", "bytes": 3 << 20, "max_bytes": 2_048 << 20,
+                "waiting_records": 0, "lasts_seconds": 7_200}]),
         }
     }
 
@@ -204,6 +231,19 @@ mod tests {
         assert_eq!(finding(&pages(), &now, "pods").health, ProbeHealth::Bad);
         now.sampling["samplers"][0]["held"]["bytes"] = json!(39 << 20);
         assert_eq!(finding(&pages(), &now, "sampling").health, ProbeHealth::Doubtful);
+    }
+
+    #[test]
+    fn a_log_that_takes_more_than_leaves_says_how_long_it_lasts_and_one_that_cannot_write_is_bad() {
+        let mut now = pages();
+        assert_eq!(finding(&pages(), &now, "disk").message, "extensions::file_storage holds 3.0 of 2048.0 MiB");
+        now.storage[0]["waiting_records"] = json!(40);
+        let disk = finding(&pages(), &now, "disk");
+        assert!(disk.message.contains("40 records on disk alone; at the present rate the rest lasts"), "{disk:?}");
+        assert_eq!(disk.health, ProbeHealth::Doubtful);
+        now.storage[0]["state"] = json!("cannot write: no space left on device");
+        let disk = finding(&pages(), &now, "disk");
+        assert!(disk.health == ProbeHealth::Bad && disk.message.ends_with("no space left on device"), "{disk:?}");
     }
 
     #[test]

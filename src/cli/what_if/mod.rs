@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use crate::cli::Exit;
-use crate::cli::ask::policies;
+use crate::cli::ask::sampling::policies;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::config::read::yaml;
 use crate::core::data::budget::Ticket;
@@ -18,7 +18,7 @@ use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::Share;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{SourceId, Value as NodeValue};
-use crate::core::stage::rehearsal::Rehearsal;
+use crate::core::stage::commands::rehearsal::Rehearsal;
 use crate::core::time::UnixNanos;
 use crate::otlp::{envelope, json as otlp_json};
 use crate::telemetry::stdout;

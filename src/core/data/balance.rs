@@ -22,7 +22,8 @@ struct Account {
     delivered: AtomicU64,
     sampled_out: AtomicU64,
     refused: AtomicU64,
-    on_disk: AtomicU64,
+    /// Read back may come a moment before the end as parked.
+    on_disk: AtomicI64,
     held: AtomicI64,
     // A lock, because reasons are few and drops are rare; never held across an await.
     dropped: Mutex<BTreeMap<Reason, u64>>,
@@ -45,7 +46,7 @@ pub struct Sheet {
     pub delivered: u64,
     pub sampled_out: u64,
     pub refused: u64,
-    /// Cut off by a stop and still in a log on disk, from where the next start takes them up.
+    /// In a log on disk alone: for want of room in memory, until there is some, or cut off by a stop, until the next start.
     pub on_disk: u64,
     pub held: i64,
     pub dropped: BTreeMap<&'static str, u64>,
@@ -63,6 +64,13 @@ impl Balance {
         account.received.fetch_add(items, Ordering::Relaxed);
     }
 
+    /// Items that had ended as on disk are held again.
+    pub(crate) fn read_back(&self, signal: Signal, items: u64) {
+        let account = self.account(signal);
+        account.held.fetch_add(items as i64, Ordering::Relaxed);
+        account.on_disk.fetch_sub(items as i64, Ordering::Relaxed);
+    }
+
     pub(crate) fn copied(&self, signal: Signal, items: u64) {
         let account = self.account(signal);
         account.held.fetch_add(items as i64, Ordering::Relaxed);
@@ -76,7 +84,9 @@ impl Balance {
             ItemEnd::Delivered => drop(account.delivered.fetch_add(items, Ordering::Relaxed)),
             ItemEnd::SampledOut => drop(account.sampled_out.fetch_add(items, Ordering::Relaxed)),
             ItemEnd::Refused => drop(account.refused.fetch_add(items, Ordering::Relaxed)),
-            ItemEnd::OnDisk => drop(account.on_disk.fetch_add(items, Ordering::Relaxed)),
+            ItemEnd::OnDisk | ItemEnd::Parked => {
+                account.on_disk.fetch_add(items as i64, Ordering::Relaxed);
+            }
             ItemEnd::Dropped(reason, _) => {
                 let mut dropped = account.dropped.locked();
                 *dropped.entry(reason).or_default() += items;
@@ -128,7 +138,7 @@ impl Balance {
             delivered: account.delivered.load(Ordering::Relaxed),
             sampled_out: account.sampled_out.load(Ordering::Relaxed),
             refused: account.refused.load(Ordering::Relaxed),
-            on_disk: account.on_disk.load(Ordering::Relaxed),
+            on_disk: u64::try_from(account.on_disk.load(Ordering::Relaxed)).unwrap_or(0),
             held: account.held.load(Ordering::Relaxed),
             dropped: dropped.iter().map(|(reason, items)| (reason.0, *items)).collect(),
         }

@@ -33,12 +33,12 @@ pub struct LogEntry<'a> {
     pub ticket: &'a Ticket,
 }
 
-/// A stage to which recovered payloads go.
+/// A stage to which payloads go that a log gives back: those of an earlier process, and parked ones.
 pub struct Taker {
     pub name: String,
     /// Takes payloads whose items stand on disk already. A refusal is tried again.
     pub next: Next,
-    /// Recovered payloads that may be without an end at a time, so that catching up leaves room for live data; `None`
+    /// Payloads given back that may be without an end at a time, so that catching up leaves room for live data; `None`
     /// where the taker bounds them by itself.
     pub at_once: Option<usize>,
     /// Gets the verdicts that it logged, before any payload.
@@ -61,6 +61,10 @@ pub trait DurableLog: Send + Sync {
 
     /// Returns once the entry is on disk: from then on the items may be answered for by what is returned.
     fn append<'a>(&'a self, entry: LogEntry<'a>) -> Task<'a, Result<Arc<dyn ItemRecord>, ConsumeError>>;
+
+    /// As [`DurableLog::append`] for a taker that has no room in memory: once the entry is on disk it is the log's, which
+    /// hands it to the taker of this name when that takes it.
+    fn park<'a>(&'a self, entry: LogEntry<'a>) -> Task<'a, Result<(), ConsumeError>>;
 
     /// Returns once the verdicts are on disk. A restart before `until` hands them to the taker of this name.
     fn verdicts<'a>(&'a self, taker: &'a str, until: UnixNanos, body: Bytes) -> Task<'a, Result<(), ConsumeError>>;

@@ -13,14 +13,14 @@ use std::time::Duration;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, Place};
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::probe::Probe;
+use crate::core::stage::commands::rehearsal::Rehearsal;
+use crate::core::stage::commands::replay::Replay;
 use crate::core::stage::component::{Component, ComponentId};
 use crate::core::stage::consumer::{Consumer, Next};
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
-use crate::core::stage::probe::Probe;
-use crate::core::stage::rehearsal::Rehearsal;
-use crate::core::stage::replay::Replay;
 use crate::core::stage::transform::Transform;
 
 /// Another spelling under which a component is accepted, with one warning.
@@ -295,6 +295,11 @@ pub trait ExtensionPlan {
     /// True when it adds a log on disk to the host, under its own id.
     fn keeps_log(&self) -> bool {
         false
+    }
+
+    /// What `doctor` asks the world that the extension works with. Opens nothing before it is asked.
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        None
     }
 }
 

@@ -1,14 +1,11 @@
 //! What a component is and what it is given: the stage, its lifecycle, its factory, its tasks, its questions to the world.
 
-pub mod access;
+pub mod commands;
 pub mod component;
 pub mod consumer;
 pub mod durable;
 pub mod factory;
 pub mod host;
 pub mod joint;
-pub mod probe;
-pub mod rehearsal;
-pub mod replay;
 pub mod tasks;
 pub mod transform;

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
 use crate::core::outside::Outside;
+use crate::core::stage::commands::probe::Probe;
+use crate::core::stage::commands::replay::Replay;
 use crate::core::stage::factory::{About, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
-use crate::core::stage::probe::Probe;
-use crate::core::stage::replay::Replay;
 use crate::exporters::elasticsearch::config::ElasticsearchSettings;
 use crate::exporters::elasticsearch::delivery::Bulks;
 use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;

@@ -22,8 +22,8 @@ mod transport;
 use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
-use crate::core::stage::probe::Probe;
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::probe::NextHop;
 use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};

@@ -42,7 +42,8 @@ const REASONS: [Reason; 18] = [
 /// How an end is written; `None` for what is no end on disk.
 pub fn what(end: ItemEnd<'_>) -> Option<What> {
     Some(match end {
-        ItemEnd::Delivered => What::Delivered,
+        // A record that took them over is as good as a next hop.
+        ItemEnd::Delivered | ItemEnd::Parked => What::Delivered,
         ItemEnd::SampledOut => What::SampledOut,
         ItemEnd::Dropped(Reason::DEAD_LETTER, _) => What::DeadLettered,
         ItemEnd::Dropped(reason, _) => {
@@ -94,6 +95,8 @@ impl Marks {
 /// One record, as those hear of it who answer for its items.
 pub struct LoggedRecord {
     pub record: u64,
+    /// The same in every process.
+    pub nonce: u64,
     pub marks: Arc<Marks>,
     /// Of a recovered record: a place among those under way.
     pub place: Option<OwnedSemaphorePermit>,
@@ -104,6 +107,10 @@ impl ItemRecord for LoggedRecord {
         if let Some(what) = what(end) {
             self.marks.add(Mark { record: self.record, from, to, what });
         }
+    }
+
+    fn nonce(&self) -> Option<u64> {
+        Some(self.nonce)
     }
 }
 
@@ -120,7 +127,7 @@ mod tests {
     #[test]
     fn marks_that_follow_each_other_are_one_and_beyond_the_bound_they_are_counted() {
         let marks = Arc::new(Marks::default());
-        let record = LoggedRecord { record: 7, marks: marks.clone(), place: None };
+        let record = LoggedRecord { record: 7, nonce: 0, marks: marks.clone(), place: None };
         record.ended(0, 2, ItemEnd::Delivered);
         record.ended(2, 5, ItemEnd::Delivered);
         record.ended(5, 6, ItemEnd::Dropped(Reason::PERMANENT, "words"));

@@ -11,10 +11,12 @@
 //!   podgate: {durability: group, max_bytes: 2GiB}
 //! ```
 
-mod entry;
+pub mod entry;
 mod figures;
 mod marks;
-mod recovery;
+mod parking;
+mod probe;
+mod reading;
 mod report;
 mod settings;
 mod store;
@@ -26,9 +28,11 @@ use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::Node;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::Component;
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
-use crate::extensions::file_storage::settings::StorageSettings;
+use crate::extensions::file_storage::probe::FolderProbe;
+use crate::extensions::file_storage::settings::{Durability, StorageSettings};
 use crate::extensions::file_storage::store::FileStorage;
 use crate::wal::disk::LogDisk;
 use crate::wal::files::LogFolder;
@@ -47,6 +51,10 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
 /// The Collector's default.
 const DIRECTORY: &str = "/var/lib/otelcol/file_storage";
 const MAX_BYTES: u64 = 2 << 30;
+/// The Collector's default.
+const PERMISSIONS: u32 = 0o750;
+const DURABILITIES: &[(&str, Durability)] =
+    &[("group", Durability::Group), ("page_cache", Durability::PageCache), ("off", Durability::Off)];
 /// A twentieth is one segment, which has to hold a block for each frame.
 const MAX_BYTES_LEAST: u64 = 4 << 20;
 
@@ -83,26 +91,42 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
         }
         compaction.finish();
     }
-    section.not_yet(&["directory_permissions"]);
-    let mut max_bytes = MAX_BYTES;
+    let permissions = permissions(&section);
+    let (mut max_bytes, mut reserve, mut durability) = (MAX_BYTES, 0, Durability::Group);
     if let Some(own) = section.section("podgate") {
         max_bytes = own.bytes("max_bytes").unwrap_or(MAX_BYTES);
         if max_bytes < MAX_BYTES_LEAST {
             own.invalid::<()>("max_bytes", format!("{max_bytes} bytes are too few for a log"), "4MiB or more");
         }
-        own.choice("durability", &[("group", ())]);
-        own.not_yet(&["reserve"]);
+        reserve = own.bytes("reserve").unwrap_or(0);
+        durability = own.choice("durability", DURABILITIES).unwrap_or(durability);
         own.finish();
     }
     section.finish();
-    let settings = StorageSettings { directory: PathBuf::from(directory), create_directory, max_bytes };
+    let directory = PathBuf::from(directory);
+    let settings = StorageSettings { directory, create_directory, permissions, max_bytes, reserve, durability };
     Some(Box::new(Plan { settings }))
+}
+
+/// The mode of a folder that is made, in octal digits as the Collector writes it.
+fn permissions(section: &Section<'_>) -> u32 {
+    let Some(written) = section.string("directory_permissions") else { return PERMISSIONS };
+    let mode = u32::from_str_radix(&written, 8).ok().filter(|mode| mode & !0o777 == 0 && mode & 0o700 == 0o700);
+    let expected = "octal digits in quotes that let the owner in, such as \"0750\"";
+    let wrong = || section.invalid("directory_permissions", format!("{written:?} is no mode of a folder"), expected);
+    mode.or_else(wrong).unwrap_or(PERMISSIONS)
 }
 
 impl ExtensionPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
         let directory = self.settings.directory.clone();
-        let disk = move || -> Box<dyn LogDisk> { Box::new(LogFolder::at(&directory)) };
+        let synced = match self.settings.durability {
+            Durability::Group => true,
+            Durability::PageCache => false,
+            // Whoever names it finds no log, and keeps its queue in memory.
+            Durability::Off => return Arc::new(Declared),
+        };
+        let disk = move || -> Box<dyn LogDisk> { Box::new(LogFolder::with(&directory, synced)) };
         let storage = Arc::new(FileStorage::new(&cx, self.settings.clone(), Box::new(disk)));
         report::register(&cx.host, &storage);
         cx.host.logs.add(&cx.id.to_string(), storage.clone());
@@ -111,6 +135,10 @@ impl ExtensionPlan for Plan {
 
     fn keeps_log(&self) -> bool {
         true
+    }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        Some(Box::new(FolderProbe { settings: self.settings.clone() }))
     }
 }
 

@@ -59,6 +59,21 @@ pub fn register(host: &Host, storage: &Arc<FileStorage>) {
         &labels,
         Metric::ReadCounter(Arc::new(recovered)),
     );
+    let (shown, counted) = (storage.clone(), storage.clone());
+    let waiting = move || shown.waiting() as f64;
+    host.stats.read(
+        "podgate_storage_waiting_records",
+        "Records that are on disk alone and are read back when there is room in memory.",
+        &labels,
+        Metric::ReadGauge(Arc::new(waiting)),
+    );
+    let parked = move || counted.parked() as f64;
+    host.stats.read(
+        "podgate_storage_parked",
+        "Records that were kept on disk alone, because their queue or the memory was full.",
+        &labels,
+        Metric::ReadCounter(Arc::new(parked)),
+    );
     let logs = host.shared("file_storage pages", || Arc::new(std::sync::Mutex::new(Vec::<Arc<FileStorage>>::new())));
     logs.locked().push(storage.clone());
     let answer = move |_: &_| {
@@ -95,6 +110,8 @@ fn as_json(storage: &FileStorage) -> Value {
         "appended": stats.counts.appended,
         "refused": stats.counts.refused,
         "recovered_records": storage.recovered(),
+        "waiting_records": storage.waiting(),
+        "parked_records": storage.parked(),
         "marks_left_out": storage.marks.left_out(),
         "unsettled": unsettled,
         "without_taker": strangers,

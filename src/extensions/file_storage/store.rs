@@ -2,7 +2,9 @@
 //!
 //! Thin: waits and translates. What a log is, is `wal`'s; what becomes of a recovered record is `recovery`'s.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::core::data::balance::Balance;
-use crate::core::data::budget::Budget;
+use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::settlement::ItemRecord;
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::lock::Locked;
@@ -25,7 +27,9 @@ use crate::core::time::UnixNanos;
 use crate::extensions::file_storage::entry;
 use crate::extensions::file_storage::figures;
 use crate::extensions::file_storage::marks::{LoggedRecord, Marks};
-use crate::extensions::file_storage::recovery::{Recovery, UntakenRecords};
+use crate::extensions::file_storage::parking::ParkingLine;
+use crate::extensions::file_storage::reading::recovery::{Recovery, UntakenRecords};
+use crate::extensions::file_storage::reading::suspects::Suspects;
 use crate::extensions::file_storage::settings::StorageSettings;
 use crate::otlp::envelope::{copied_len, encode_chunks};
 use crate::wal::disk::LogDisk;
@@ -39,9 +43,13 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// How often a log that another process holds is asked for again.
 const HELD_WAIT: Duration = Duration::from_millis(250);
 /// Marks gather this long before they are handed over.
-const MARKS_WAIT: Duration = Duration::from_millis(2);
+const MARKS_WAIT: Duration = Duration::from_millis(1);
 /// How often the state is told.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// What the log's table takes for an unsettled record.
+const RECORD_BYTES: u64 = 150;
+/// A table that small is allowed in any budget.
+const RECORDS_LEAST: u64 = 10_000;
 /// When a sender that was refused may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -62,6 +70,11 @@ pub struct FileStorage {
     /// Records whose taker this configuration lacks.
     pub strangers: Arc<UntakenRecords>,
     pub recovered: Arc<AtomicU64>,
+    suspects: Arc<Suspects>,
+    /// Records that nobody has in memory.
+    waiting: Arc<AtomicI64>,
+    /// How many records were parked.
+    parked: watch::Sender<u64>,
     /// A stop has begun.
     stopping: watch::Sender<bool>,
     over: watch::Sender<bool>,
@@ -84,6 +97,9 @@ impl FileStorage {
             marks: Arc::default(),
             strangers: Arc::default(),
             recovered: Arc::default(),
+            suspects: Arc::default(),
+            waiting: Arc::default(),
+            parked: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             over: watch::Sender::new(false),
             running: Mutex::default(),
@@ -109,8 +125,9 @@ impl FileStorage {
 
     async fn open_log(&self) -> Result<(), StartError> {
         let directory = &self.settings.directory;
+        let make = || DirBuilder::new().recursive(true).mode(self.settings.permissions).create(directory);
         if self.settings.create_directory
-            && let Err(error) = std::fs::create_dir_all(directory)
+            && let Err(error) = make()
         {
             let message = format!("{} cannot be made: {error}", directory.display());
             return Err(self.failed(message, "name a folder on a writable volume"));
@@ -119,7 +136,9 @@ impl FileStorage {
         let mut said = false;
         loop {
             let disk = self.disk.clone();
-            let options = Options { max_bytes: self.settings.max_bytes, ..Options::default() };
+            let StorageSettings { max_bytes, reserve, .. } = self.settings;
+            let records_max = records_max(self.budget.hard());
+            let options = Options { max_bytes, reserve, records_max, ..Options::default() };
             match Log::open(move || disk(), options, fastrand::u64(..), || UnixNanos::now().0).await {
                 Ok((log, report)) => {
                     self.say_opened(&report);
@@ -167,10 +186,13 @@ impl FileStorage {
     /// The task that hands marks over and tells the state.
     fn begin(&self, log: Log) {
         let (marks, path, status) = (self.marks.clone(), self.path.clone(), self.status.clone());
-        let mut over = self.over.subscribe();
+        let (suspects, budget) = (self.suspects.clone(), self.budget.clone());
+        let (mut over, parked, waiting) = (self.over.subscribe(), self.parked.subscribe(), self.waiting.clone());
         let task = self.tasks.spawn(&self.path, |pulse| async move {
             pulse.waits_for("items that end");
-            let mut reported = Instant::now();
+            let (mut reported, mut line) = (Instant::now(), ParkingLine::default());
+            // Of the log's table; it is there already, so it is not asked for.
+            let table = budget.overdraw(0);
             while !*over.borrow_and_update() {
                 pulse.beat();
                 tokio::select! {
@@ -181,14 +203,18 @@ impl FileStorage {
                 hand_over(&log, &marks).await;
                 if reported.elapsed() >= REPORT_EVERY {
                     reported = Instant::now();
-                    tell(&path, &status, &log.stats());
+                    log.settle(suspects.survivors(reported)).await;
+                    let (stats, waiting) = (log.stats(), waiting.load(Ordering::Relaxed).max(0) as u64);
+                    tell(&path, &status, &stats, waiting);
+                    hold(&table, stats.records.saturating_mul(RECORD_BYTES));
+                    line.tell(&path, *parked.borrow(), waiting, &stats);
                 }
             }
         });
         self.running().push(task);
     }
 
-    async fn append_entry(&self, entry: LogEntry<'_>) -> Result<Arc<dyn ItemRecord>, ConsumeError> {
+    async fn append_entry(&self, entry: LogEntry<'_>, parked: bool) -> Result<u64, ConsumeError> {
         let Some(log) = self.log.get() else {
             return Err(ConsumeError::refused(Reason::UNAVAILABLE, "the log on disk is not open yet"));
         };
@@ -200,9 +226,9 @@ impl FileStorage {
             description: entry::describe(entry.taker, entry.signal, entry.origin),
             items: u32::try_from(entry.items).unwrap_or(u32::MAX),
             payload: encode_chunks(entry.envelope, CHUNK_BYTES),
+            parked,
         };
-        let record = log.append(record).await.map_err(|refusal| refused(&refusal))?;
-        Ok(Arc::new(LoggedRecord { record, marks: self.marks.clone(), place: None }))
+        log.append(record).await.map_err(|refusal| refused(&refusal))
     }
 
     async fn close_log(&self) {
@@ -241,16 +267,30 @@ fn refused(refusal: &Refusal) -> ConsumeError {
     }
     let after = Some(RETRY_AFTER);
     let reason = match refusal {
-        Refusal::Full { .. } | Refusal::TooMany { .. } => Reason::QUEUE_FULL,
+        Refusal::Full { .. } | Refusal::Reserved { .. } | Refusal::TooMany { .. } => Reason::QUEUE_FULL,
         _ => Reason::UNAVAILABLE,
     };
     ConsumeError::Refused { reason, after, message: refusal.to_string() }
 }
 
-fn tell(path: &str, status: &StatusBoard, stats: &LogStats) {
+/// What the log's table of unsettled records may take of the memory budget: one part in four.
+fn records_max(budget: u64) -> usize {
+    let least = Options::default().records_max as u64;
+    usize::try_from((budget / 4 / RECORD_BYTES).clamp(RECORDS_LEAST, least)).unwrap_or(usize::MAX)
+}
+
+/// The ticket of what has grown or shrunk to so many bytes.
+fn hold(ticket: &Ticket, bytes: u64) {
+    match bytes.checked_sub(ticket.bytes()) {
+        Some(more) => ticket.grow_anyway(more),
+        None => ticket.shrink_to(bytes),
+    }
+}
+
+fn tell(path: &str, status: &StatusBoard, stats: &LogStats, waiting: u64) {
     match &stats.why_not {
         None => {
-            if status.set(path, State::Ok, figures::told(stats)) {
+            if status.set(path, State::Ok, figures::told(stats, waiting)) {
                 tracing::info!(storage = path, "the log on disk can write again");
             }
         }
@@ -272,7 +312,20 @@ impl DurableLog for FileStorage {
     }
 
     fn append<'a>(&'a self, entry: LogEntry<'a>) -> Task<'a, Result<Arc<dyn ItemRecord>, ConsumeError>> {
-        Box::pin(self.append_entry(entry))
+        Box::pin(async move {
+            let record = self.append_entry(entry, false).await?;
+            let nonce = self.log.get().map_or(0, |log| log.nonce(record));
+            Ok(Arc::new(LoggedRecord { record, nonce, marks: self.marks.clone(), place: None }) as Arc<dyn ItemRecord>)
+        })
+    }
+
+    fn park<'a>(&'a self, entry: LogEntry<'a>) -> Task<'a, Result<(), ConsumeError>> {
+        Box::pin(async move {
+            self.append_entry(entry, true).await?;
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.parked.send_modify(|parked| *parked += 1);
+            Ok(())
+        })
     }
 
     fn verdicts<'a>(&'a self, taker: &'a str, until: UnixNanos, body: Bytes) -> Task<'a, Result<(), ConsumeError>> {
@@ -290,18 +343,24 @@ impl DurableLog for FileStorage {
             let recovery = Recovery {
                 log: log.clone(),
                 path: self.path.clone(),
-                takers,
                 balance: self.balance.clone(),
                 budget: self.budget.clone(),
                 marks: self.marks.clone(),
                 strangers: self.strangers.clone(),
                 recovered: self.recovered.clone(),
+                suspects: self.suspects.clone(),
+                waiting: self.waiting.clone(),
                 stopping: self.stopping.subscribe(),
             };
-            recovery.verdicts().await;
-            let name = format!("{}/recovery", self.path);
-            let task = self.tasks.spawn_idle(&name, recovery.run());
-            self.running().push(task);
+            recovery.verdicts(&takers).await;
+            recovery.name_strangers(&takers);
+            let recovery = Arc::new(recovery);
+            for taker in takers {
+                let name = format!("{}/back to {}", self.path, taker.name);
+                let reader = recovery.clone().run(taker, self.parked.subscribe());
+                let task = self.tasks.spawn_idle(&name, reader);
+                self.running().push(task);
+            }
         })
     }
 
@@ -321,5 +380,15 @@ impl FileStorage {
     /// Recovered records so far.
     pub fn recovered(&self) -> u64 {
         self.recovered.load(Ordering::Relaxed)
+    }
+
+    /// Records that are on disk alone and go on when there is room.
+    pub fn waiting(&self) -> u64 {
+        u64::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Records that were parked so far.
+    pub fn parked(&self) -> u64 {
+        *self.parked.borrow()
     }
 }

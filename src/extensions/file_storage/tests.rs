@@ -95,7 +95,14 @@ async fn opened() -> (FileStorage, Arc<Rule>, tempfile::TempDir) {
     let host = Host::new(Budget::unlimited());
     let cx = BuildContext { id, path: "extensions::file_storage".to_owned(), host };
     let directory = folder.path().to_owned();
-    let settings = StorageSettings { directory: directory.clone(), create_directory: false, max_bytes: 64 << 20 };
+    let settings = StorageSettings {
+        directory: directory.clone(),
+        create_directory: false,
+        permissions: 0o750,
+        max_bytes: 64 << 20,
+        reserve: 0,
+        durability: Durability::Group,
+    };
     let ruled = rule.clone();
     let disk = move || -> Box<dyn LogDisk> { Box::new(Ruled(LogFolder::at(&directory), ruled.clone())) };
     let storage = FileStorage::new(&cx, settings, Box::new(disk));

@@ -19,13 +19,13 @@ use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
 use crate::core::node::{Node, Place};
 use crate::core::report::stats::{Flow, Metric};
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{
     About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage as Built, StageContext,
 };
-use crate::core::stage::probe::Probe;
 use crate::core::stage::tasks::Tasks;
 use crate::kube::hub::Hub;
 use crate::processors::k8s_attributes::hub_cluster;

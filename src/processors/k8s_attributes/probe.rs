@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::stage::component::Task;
-use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::time::UnixNanos;
 use crate::kube::client::{Api, ApiAnswer, Credentials};
 

@@ -31,7 +31,7 @@ use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::ConsumeError;
 use crate::core::node::Node;
 use crate::core::report::stats::Flow;
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, Alias, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::stage::transform::{Transform, TransformStage};

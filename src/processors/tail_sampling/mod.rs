@@ -37,9 +37,9 @@ use std::time::Duration;
 
 use crate::core::data::payload::Signal;
 use crate::core::node::Node;
+use crate::core::stage::commands::rehearsal::Rehearsal;
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
-use crate::core::stage::rehearsal::Rehearsal;
 use crate::processors::tail_sampling::config::SamplingPlan;
 use crate::processors::tail_sampling::rehearsal::RecordedSampling;
 use crate::processors::tail_sampling::stage::Sampler;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::core::data::budget::Budget;
 use crate::core::data::payload::Payload;
 use crate::core::report::stats::Stats;
-use crate::core::stage::rehearsal::Rehearsal;
+use crate::core::stage::commands::rehearsal::Rehearsal;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::SamplingSettings;
 use crate::processors::tail_sampling::engine::{Bounds, Engine};

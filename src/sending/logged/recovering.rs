@@ -1,4 +1,4 @@
-//! A queue as the payloads meet it that an earlier process left on disk: a full one is tried again.
+//! A queue as the payloads meet it that come back from disk: a full one is tried again.
 
 use std::sync::Arc;
 
@@ -7,30 +7,35 @@ use crate::core::error::{ConsumeError, Reason};
 use crate::core::stage::consumer::{Consumed, Consumer};
 use crate::core::stage::durable::Taker;
 use crate::sending::Shared;
+use crate::sending::logged::room::RoomFor;
 use crate::sending::queue::{Full, Sizer};
 
-/// Recovered payloads in a queue at a time, at most; never more than half of a queue that counts requests.
+/// Payloads from disk in a queue at a time, at most; never more than a quarter of a queue that counts requests.
 const RECOVERED_AT_ONCE: u64 = 64;
 
-/// Registers the queue for what an earlier process left of it.
+/// Registers the queue for what was parked, and what an earlier process left of it.
 pub fn register(shared: &Arc<Shared>) {
     let (Some(settings), true) = (&shared.queue, shared.log.is_some()) else { return };
     let Some(id) = &settings.storage else { return };
-    let half = if settings.sizer == Sizer::Requests { (settings.queue_size / 2).max(1) } else { RECOVERED_AT_ONCE };
-    let at_once = usize::try_from(half.min(RECOVERED_AT_ONCE)).ok();
+    let part = if settings.sizer == Sizer::Requests { (settings.queue_size / 4).max(1) } else { RECOVERED_AT_ONCE };
+    let at_once = usize::try_from(part.min(RECOVERED_AT_ONCE)).ok();
     let next = Arc::new(Recovering(shared.clone()));
     shared.host.logs.take(id, Taker { name: shared.delivery.path().to_owned(), next, at_once, remember: None });
 }
 
-/// The queue as recovered payloads meet it.
+/// The queue as payloads from disk meet it.
 struct Recovering(Arc<Shared>);
 
 impl Consumer for Recovering {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
-        let pushed = self.0.push(payload, None).map_err(|Full(back)| {
-            drop(back);
-            ConsumeError::refused(Reason::QUEUE_FULL, "sending queue is full")
-        });
+        let full = || ConsumeError::refused(Reason::QUEUE_FULL, "sending queue is full");
+        let pushed = match self.0.has_room(&payload, RoomFor::Recovered) {
+            true => self.0.push(payload, None).map_err(|Full(back)| {
+                drop(back);
+                full()
+            }),
+            false => Err(full()),
+        };
         Box::pin(std::future::ready(pushed))
     }
 }

@@ -42,11 +42,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The budget of the folder.
     pub max_bytes: u64,
+    /// Bytes of the file system that stay free for others: with less nothing is appended.
+    pub reserve: u64,
     /// A group is written when it has waited this long ...
     pub group_wait: Duration,
     /// ... or is this large.
     pub group_bytes: u64,
-    /// As `group_wait` for a group in which nobody waits: marks alone.
+    /// As `group_wait` for marks: less, because what is delivered and not marked comes twice after a crash.
     pub settle_wait: Duration,
     /// The longest record, description included.
     pub record_bytes: u64,
@@ -64,9 +66,10 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             max_bytes: 2 << 30,
+            reserve: 0,
             group_wait: Duration::from_millis(5),
             group_bytes: 256 << 10,
-            settle_wait: Duration::from_millis(5),
+            settle_wait: Duration::from_millis(1),
             record_bytes: (64 << 20) + (64 << 10),
             records_max: 500_000,
             salvage: false,
@@ -101,6 +104,8 @@ pub struct LogRecord {
     pub items: u32,
     /// One after the other they are the record's bytes.
     pub payload: Vec<Bytes>,
+    /// The caller keeps nothing of it: it is found again by [`LogWriter::waiting_after`].
+    pub parked: bool,
 }
 
 /// Why a record was not taken. All but `TooLarge` go away by themselves.
@@ -112,6 +117,10 @@ pub enum Refusal {
         "the log on disk holds {bytes} bytes of its budget of {max}: try again when the next hop has accepted some"
     )]
     Full { bytes: u64, max: u64 },
+    #[error(
+        "{free} bytes are free on the disk and {reserve} of them are reserved for others: try again when there is room"
+    )]
+    Reserved { free: u64, reserve: u64 },
     #[error("{records} are unsettled and no more may be: try again when the next hop has taken some")]
     TooMany { records: usize },
     #[error("the log on disk is behind: try again in a moment")]
@@ -174,6 +183,8 @@ pub struct LogWriter {
     /// Files that were made in vain and could not be removed.
     pub(in crate::wal) graves: Vec<String>,
     pub(in crate::wal) full: bool,
+    /// Bytes that were free on the file system when it was last asked.
+    pub(in crate::wal) free: Option<u64>,
     pub(in crate::wal) broken: Option<Broken>,
     pub(in crate::wal) counts: Counts,
     pub(in crate::wal) rate: Rate,
@@ -206,7 +217,7 @@ impl LogWriter {
         let (id, offset, length) = self.group.push(self.salt, making, &parts);
         self.group.members.push(Waiting { what: GroupMember::Record(id), offset, length });
         self.group_since.get_or_insert(now.mono);
-        let entry = RecordEntry { place: None, items, left: items, pipeline, sent: false, doubt: false, crashes: 0 };
+        let entry = RecordEntry { parked: record.parked, ..RecordEntry::of(items, pipeline, None) };
         self.table.insert(id, entry);
         self.counts.appended += 1;
         Ok(id)
@@ -221,6 +232,9 @@ impl LogWriter {
         if self.full {
             return Err(Refusal::Full { bytes, max: self.options.max_bytes });
         }
+        if let Some(free) = self.free.filter(|_| self.is_reserved()) {
+            return Err(Refusal::Reserved { free, reserve: self.options.reserve });
+        }
         if self.table.entries.len() >= self.options.records_max {
             return Err(Refusal::TooMany { records: self.table.entries.len() });
         }
@@ -229,6 +243,11 @@ impl LogWriter {
             return Err(Refusal::Busy);
         }
         Ok(())
+    }
+
+    /// What is free on the file system is others'.
+    pub(in crate::wal) fn is_reserved(&self) -> bool {
+        self.free.is_some_and(|free| free < self.options.reserve)
     }
 
     /// Bytes in the folder that the budget counts, the waiting group included.
@@ -384,6 +403,7 @@ impl LogWriter {
         self.reclaim();
         self.copy_forward(now);
         self.rate.sample(now.mono, self.table.bytes());
+        self.free = self.disk.free();
     }
 
     /// Writes what waits and closes the log, so that the next start need not scan. The last call.

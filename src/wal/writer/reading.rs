@@ -27,7 +27,21 @@ pub struct Recovered {
     pub doubt: bool,
     /// How many crashes it was in flight at.
     pub crashes: u8,
+    /// It was parked by this process, and is no earlier one's.
+    pub parked: bool,
 }
+
+/// Records of a pipeline that wait for being read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitingRecords {
+    /// Their names in marks and the bytes of each, in the order in which they were appended.
+    pub records: Vec<(u64, u32)>,
+    /// Where to go on: everything up to this one was looked at.
+    pub looked_at: u64,
+}
+
+/// Records that one look goes over, so that whoever waits for a group is not held up.
+const LOOKED_AT_MAX: usize = 20_000;
 
 /// The file that was read last.
 #[derive(Default)]
@@ -73,6 +87,40 @@ impl LogWriter {
         None
     }
 
+    /// Records of a pipeline behind `after` (0 at first) that nobody has in memory: those that were there when the log was
+    /// opened, and parked ones. At most `most`; none of whose group is not durable.
+    pub fn waiting_after(&self, pipeline: &str, after: u64, most: usize) -> WaitingRecords {
+        let mut waiting = WaitingRecords { records: Vec::new(), looked_at: after };
+        let Some(pipeline) = self.table.number_of(pipeline) else { return waiting };
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        for (record, entry) in self.table.entries.range(behind).take(LOOKED_AT_MAX) {
+            let Some(place) = entry.place.filter(|_| waiting.records.len() < most) else { break };
+            waiting.looked_at = *record;
+            if entry.pipeline == pipeline && (entry.parked || *record <= self.recovered) {
+                waiting.records.push((*record, place.length));
+            }
+        }
+        waiting
+    }
+
+    /// Reads records back, in their order. Damaged ones are counted and left out; those that the disk does not give stay,
+    /// for another start.
+    pub fn read_back(&mut self, now: LogTime, records: &[u64]) -> Vec<Recovered> {
+        let mut found = Vec::with_capacity(records.len());
+        for record in records {
+            let Some(place) = self.table.entries.get(record).and_then(|entry| entry.place) else { continue };
+            match self.frame(place) {
+                Ok(Some((head, body))) => found.push(self.recover(*record, &head, body)),
+                Ok(None) => self.lose(now, *record),
+                Err(_) => self.counts.unread += 1,
+            }
+            if let Some(entry) = self.table.entries.get_mut(record) {
+                entry.parked = false;
+            }
+        }
+        found
+    }
+
     fn recover(&self, record: u64, head: &Head, body: Vec<u8>) -> Recovered {
         let mut described = Bytes::from(body);
         let payload = described.split_off(usize::from(head.described).min(described.len()));
@@ -90,6 +138,7 @@ impl LogWriter {
             },
             doubt: entry.is_some_and(|entry| entry.doubt),
             crashes: entry.map_or(0, |entry| entry.crashes),
+            parked: entry.is_some_and(|entry| entry.parked),
         }
     }
 

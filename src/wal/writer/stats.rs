@@ -89,7 +89,7 @@ pub struct LogStats {
     pub segments: usize,
     pub records: u64,
     pub unsettled: Vec<Unsettled>,
-    /// How long the budget lasts at the present rate; `None` while the log does not grow.
+    /// How long the budget, or the disk where that has less, lasts at the present rate; `None` while the log does not grow.
     pub lasts: Option<Duration>,
     /// Whether a record would be taken now.
     pub can_write: bool,
@@ -103,6 +103,9 @@ impl LogWriter {
         let bytes = self.bytes();
         let why_not = match &self.broken {
             Some(broken) => Some(format!("cannot write: {}", broken.why)),
+            None if self.is_reserved() => {
+                Some(format!("what is free on the disk is reserved: {} bytes", self.options.reserve))
+            }
             None if self.full => Some(format!("{bytes} bytes of the budget of {} are taken", self.options.max_bytes)),
             None => None,
         };
@@ -112,11 +115,19 @@ impl LogWriter {
             segments: self.table.segments.len(),
             records: self.table.entries.len() as u64,
             unsettled: self.table.by_pipeline().cloned().collect(),
-            lasts: self.rate.lasts(self.options.high().saturating_sub(bytes)),
+            lasts: self.rate.lasts(self.room(bytes)),
             can_write: why_not.is_none(),
             why_not,
             counts: self.counts.clone(),
         }
+    }
+
+    /// What may still be written: of the budget, and on the disk, of which the active segment has its part already.
+    fn room(&self, bytes: u64) -> u64 {
+        let budget = self.options.high().saturating_sub(bytes);
+        let begun = self.active.as_ref().map_or(0, |active| active.capacity.saturating_sub(active.end));
+        let disk = self.free.map(|free| free.saturating_sub(self.options.reserve).saturating_add(begun));
+        disk.map_or(budget, |disk| disk.min(budget))
     }
 
     /// Whether everything that was said of items so far is durable.

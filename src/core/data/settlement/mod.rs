@@ -21,7 +21,7 @@ use crate::core::data::settlement::record::LoggedPart;
 use crate::core::error::{ConsumeError, Reason};
 
 pub use crate::core::data::settlement::loan::Loan;
-pub use crate::core::data::settlement::record::{ItemRecord, stays};
+pub use crate::core::data::settlement::record::{ItemRecord, RecordPlace, stays};
 pub use crate::core::data::settlement::share::Share;
 
 /// How items end.
@@ -35,6 +35,8 @@ pub enum ItemEnd<'w> {
     Dropped(Reason, &'w str),
     /// Cut off by a stop, and still in a log on disk: the next start takes it up.
     OnDisk,
+    /// There is no room for it in memory: it stands in a record of its own now, and is read back when there is some.
+    Parked,
 }
 
 /// Items lost for one reason.
@@ -91,6 +93,10 @@ impl Losses {
             None => self.list.push(Loss { reason, items, words: words.to_owned() }),
         }
     }
+}
+
+fn items_of(ranges: &[(u32, u32)]) -> u64 {
+    ranges.iter().map(|(from, to)| u64::from(to.saturating_sub(*from))).sum()
 }
 
 /// The first bytes of a text, whole characters only.
@@ -164,8 +170,28 @@ impl Settlement {
         record: Arc<dyn ItemRecord>,
         left: &[(u32, u32)],
     ) -> (Receipt, Share) {
-        let items = left.iter().map(|(from, to)| u64::from(to.saturating_sub(*from))).sum();
-        balance.received(signal, items);
+        balance.received(signal, items_of(left));
+        Settlement::of_record(balance, signal, record, left)
+    }
+
+    /// As [`Settlement::recover`], for a record whose items ended as [`ItemEnd::Parked`]: they were received before.
+    pub fn read_back(
+        balance: &Arc<Balance>,
+        signal: Signal,
+        record: Arc<dyn ItemRecord>,
+        left: &[(u32, u32)],
+    ) -> (Receipt, Share) {
+        balance.read_back(signal, items_of(left));
+        Settlement::of_record(balance, signal, record, left)
+    }
+
+    fn of_record(
+        balance: &Arc<Balance>,
+        signal: Signal,
+        record: Arc<dyn ItemRecord>,
+        left: &[(u32, u32)],
+    ) -> (Receipt, Share) {
+        let items = items_of(left);
         let logged = LoggedPart::new(record, (0, u32::MAX), items);
         let settlement = Settlement::new(balance.clone(), signal, items, (None, Some(logged)), items);
         let mut share = Share::none();

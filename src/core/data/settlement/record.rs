@@ -16,6 +16,20 @@ use crate::core::lock::Locked;
 pub trait ItemRecord: Send + Sync + fmt::Debug {
     /// Items `from..to` of the record ended so, for good. Called on hot paths: must not wait.
     fn ended(&self, from: u32, to: u32, end: ItemEnd<'_>);
+
+    /// A number of its own, the same after a restart; `None` where there is none.
+    fn nonce(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Where an item stands on disk, by what is the same after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Of the record.
+    pub nonce: u64,
+    /// The item's position in it.
+    pub at: u32,
 }
 
 /// The part of a record that one settlement answers for; all of it, for several together, where there are no positions.
@@ -49,6 +63,10 @@ impl LoggedPart {
         })
     }
 
+    pub(super) fn nonce(&self) -> Option<u64> {
+        self.record.nonce()
+    }
+
     /// Items end; the end that the account is told of.
     pub(super) fn end<'w>(&self, at: Option<u32>, items: u64, end: ItemEnd<'w>) -> ItemEnd<'w> {
         if stays(end) {
@@ -64,6 +82,7 @@ impl LoggedPart {
                     ItemEnd::SampledOut => ItemEnd::SampledOut,
                     ItemEnd::Refused => ItemEnd::Refused,
                     ItemEnd::OnDisk => ItemEnd::OnDisk,
+                    ItemEnd::Parked => ItemEnd::Parked,
                 });
             }
             return end;
@@ -94,7 +113,8 @@ pub fn stays(end: ItemEnd<'_>) -> bool {
     let cut_off = [Reason::SHUTDOWN, Reason::INTERNAL, Reason::ABANDONED, Reason::MEMORY, Reason::BLOCKED];
     match end {
         ItemEnd::Refused | ItemEnd::OnDisk => true,
-        ItemEnd::Delivered | ItemEnd::SampledOut => false,
+        // What is parked stands in another record.
+        ItemEnd::Delivered | ItemEnd::SampledOut | ItemEnd::Parked => false,
         ItemEnd::Dropped(reason, _) => cut_off.contains(&reason),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::core::data::settlement::{ItemEnd, ItemRecord, Loan, Settlement, stays};
+use crate::core::data::settlement::{ItemEnd, ItemRecord, Loan, RecordPlace, Settlement, stays};
 
 #[derive(Debug)]
 pub(super) struct SharePart {
@@ -180,6 +180,14 @@ impl Share {
     /// True when all items stand in a log on disk.
     pub fn is_logged(&self) -> bool {
         self.first.is_some() && self.parts().all(|part| part.of.logged.is_some())
+    }
+
+    /// Runs of the items in their order: how many, and where the first of them stands on disk, the others following it.
+    pub fn places(&self) -> impl Iterator<Item = (u64, Option<RecordPlace>)> + '_ {
+        self.parts().map(|part| {
+            let nonce = part.of.logged.as_ref().and_then(|logged| logged.nonce());
+            (part.items, nonce.zip(part.at).map(|(nonce, at)| RecordPlace { nonce, at }))
+        })
     }
 
     /// Items that such an end leaves on disk.

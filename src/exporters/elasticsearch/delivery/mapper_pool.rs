@@ -98,6 +98,9 @@ impl MapperPool {
         room.bulk.clear();
         room.bulk.lines = self.buffers.locked().pop().unwrap_or_default();
         room.bulk.lines.clear();
+        // Which items a share of fewer answers for is not known.
+        let is_whole = payload.share.items() == payload.items;
+        room.mapper.place(payload.share.places().filter(|_| is_whole));
         let request = MappingRequest {
             signal: payload.signal,
             envelope: &payload.envelope,

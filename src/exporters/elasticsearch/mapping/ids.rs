@@ -4,12 +4,15 @@
 //! A span is known by its trace, its id, its start and its kind: with some tracers both ends of a call share one span
 //! id. An event adds its place in the span. A record, or a span without ids, has no identity of its own: it is known by its
 //! bytes, its resource, its scope, the nonce of the payload it came with, and how many equal ones came before it there. Without
-//! the nonce an equal record of another request would be taken for a repeat of this one and be lost (issue 13, H6).
+//! the nonce an equal record of another request would be taken for a repeat of this one and be lost (issue 13, H6). One that
+//! stands in a log on disk has that record's nonce and its position there instead, which are the same after a restart and
+//! however requests are merged (issue 17).
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::core::data::payload::{Group, ScopeGroup};
+use crate::core::data::settlement::RecordPlace;
 use crate::exporters::elasticsearch::mapping::record::Span;
 use crate::exporters::elasticsearch::mapping::xxh64;
 use crate::otlp::ids::{SpanId, TraceId};
@@ -57,6 +60,13 @@ pub struct Ids {
     nonce: u64,
     /// Hash of nonce, resource and scope of the items that come.
     scope: u64,
+    /// Where the items stand on disk, run by run: how many, and the first one's place.
+    runs: Vec<(u64, Option<RecordPlace>)>,
+    /// Behind the runs that were passed: how many runs, and how many items.
+    passed: (usize, u64),
+    /// The number of the scope's first item in the request, and of the item at hand.
+    first: u64,
+    item: u64,
     /// How often each fingerprint came in this request.
     seen: HashMap<[u64; 3], u32, RandomState>,
 }
@@ -67,13 +77,41 @@ impl Ids {
         self.on = on;
         self.nonce = nonce;
         self.seen.clear();
+        self.passed = (0, 0);
     }
 
-    pub fn begin_scope(&mut self, group: &Group, scope: &ScopeGroup) {
+    /// Says of the next request where its items stand on disk; nothing of what follows it.
+    pub fn place(&mut self, runs: impl Iterator<Item = (u64, Option<RecordPlace>)>) {
+        self.runs.clear();
+        self.runs.extend(runs);
+    }
+
+    /// `first`: the number of the scope's first item in the request.
+    pub fn begin_scope(&mut self, group: &Group, scope: &ScopeGroup, first: u64) {
+        self.first = first;
         if self.on {
             let resource = xxh64::hash(group.resource.as_deref().unwrap_or_default());
-            self.scope = xxh64::hash(scope.scope.as_deref().unwrap_or_default()).rotate_left(1) ^ resource ^ self.nonce;
+            self.scope = xxh64::hash(scope.scope.as_deref().unwrap_or_default()).rotate_left(1) ^ resource;
         }
+    }
+
+    /// The item at hand, by its number in the scope.
+    pub fn begin_item(&mut self, item: u32) {
+        self.item = self.first + u64::from(item);
+    }
+
+    /// Where the item at hand stands on disk. Items come in their order, so each run is passed once.
+    fn place_of_item(&mut self) -> Option<RecordPlace> {
+        while let Some((items, place)) = self.runs.get(self.passed.0) {
+            let within = self.item.checked_sub(self.passed.1)?;
+            if within < *items {
+                let place = (*place)?;
+                let at = place.at.checked_add(u32::try_from(within).ok()?)?;
+                return Some(RecordPlace { at, ..place });
+            }
+            self.passed = (self.passed.0 + 1, self.passed.1 + items);
+        }
+        None
     }
 
     #[inline]
@@ -97,13 +135,22 @@ impl Ids {
         if !self.on {
             return DocumentId::NONE;
         }
-        let fingerprint = [time, self.scope, xxh64::hash(bytes)];
-        let occurrence = self.seen.entry(fingerprint).or_insert(0);
+        let (place, bytes) = (self.place_of_item(), xxh64::hash(bytes));
+        let fingerprint = |nonce| [time, self.scope ^ nonce, bytes];
         let mut parts = [0; 28];
-        for (part, word) in parts.chunks_exact_mut(8).zip(fingerprint) {
-            part.copy_from_slice(&word.to_be_bytes());
+        let mut put = |fingerprint: [u64; 3], count: u32| {
+            for (part, word) in parts.chunks_exact_mut(8).zip(fingerprint) {
+                part.copy_from_slice(&word.to_be_bytes());
+            }
+            parts[24..].copy_from_slice(&count.to_be_bytes());
+        };
+        if let Some(RecordPlace { nonce, at }) = place {
+            put(fingerprint(nonce), at);
+            return DocumentId::of(&parts);
         }
-        parts[24..].copy_from_slice(&occurrence.to_be_bytes());
+        let fingerprint = fingerprint(self.nonce);
+        let occurrence = self.seen.entry(fingerprint).or_insert(0);
+        put(fingerprint, *occurrence);
         let id = if *occurrence == 0 { DocumentId::of(&parts[..24]) } else { DocumentId::of(&parts) };
         *occurrence += 1;
         id
@@ -129,13 +176,39 @@ mod tests {
         let mut ids = Ids::default();
         let mut round = |nonce| {
             ids.begin_request(true, nonce);
-            ids.begin_scope(&Group::default(), &ScopeGroup::default());
+            ids.begin_scope(&Group::default(), &ScopeGroup::default(), 0);
             [&b"a"[..], b"a", b"b"].map(|bytes| ids.of_bytes(7, bytes).letters().to_vec())
         };
         let first = round(1);
         assert!(first[0] != first[1] && first[0] != first[2] && first[1] != first[2]);
         assert_eq!(round(1), first, "an attempt of the same payload");
         assert!(round(2).iter().all(|id| !first.contains(id)), "equal records of another payload");
+    }
+
+    #[test]
+    fn what_stands_on_disk_has_the_same_id_however_requests_are_merged_and_whatever_of_them_is_left() {
+        let record = |nonce, at| Some(RecordPlace { nonce, at });
+        let of = |runs: &[(u64, Option<RecordPlace>)], drawn: u64| {
+            let mut ids = Ids::default();
+            ids.place(runs.iter().copied());
+            ids.begin_request(true, drawn);
+            ids.begin_scope(&Group::default(), &ScopeGroup::default(), 0);
+            let items = 0..runs.iter().map(|(items, _)| *items as u32).sum();
+            let id = |item| {
+                ids.begin_item(item);
+                ids.of_bytes(7, b"equal").letters().to_vec()
+            };
+            items.map(id).collect::<Vec<_>>()
+        };
+        let (one, other) = (of(&[(3, record(1, 0))], 5), of(&[(2, record(2, 0))], 6));
+        let merged = of(&[(3, record(1, 0)), (2, record(2, 0))], 7);
+        assert_eq!(merged, [one.clone(), other].concat());
+        assert_eq!(merged.iter().collect::<std::collections::HashSet<_>>().len(), 5, "each has its own");
+        assert_eq!(of(&[(1, record(1, 2)), (1, record(1, 0))], 8), [one[2].clone(), one[0].clone()], "what is left");
+        // Between them items of no record, which differ from one attempt of another process to the next.
+        let mixed = |drawn| of(&[(1, record(1, 0)), (2, None), (1, record(1, 1))], drawn);
+        assert_eq!([&mixed(1)[0], &mixed(1)[3]], [&one[0], &one[1]]);
+        assert!(mixed(1)[1] != mixed(1)[2] && mixed(1)[1] != mixed(2)[1]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod settings;
 mod xxh64;
 
 use crate::core::data::payload::{Envelope, Signal};
+use crate::core::data::settlement::RecordPlace;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
 use crate::exporters::elasticsearch::mapping::ids::Ids;
@@ -71,6 +72,11 @@ impl Mapper {
         self.settings.capability = capability;
     }
 
+    /// Says where the items of the next envelope stand on disk, from the first on; see [`Ids::place`].
+    pub fn place(&mut self, runs: impl Iterator<Item = (u64, Option<RecordPlace>)>) {
+        self.ids.place(runs);
+    }
+
     /// Appends the documents of an envelope. Call it once for an envelope and keep the lines for further attempts:
     /// cumulative series move on with every call.
     pub fn map(&mut self, request: &MappingRequest<'_>, deltas: &mut Deltas, bulk: &mut Bulk) {
@@ -79,6 +85,7 @@ impl Mapper {
         let date = self.settings.logstash.as_ref().and_then(|logstash| logstash.suffix(request.now));
         let Mapper { settings, seen, ids, tree } = self;
         let mut work = Work { bulk, seen, ids, tree, deltas, arrived: request.arrived.0 };
+        let mut first = 0;
         for (group, resource) in (0u32..).zip(&request.envelope.groups) {
             // Every scope reads its resource anew, which shows in no document when the resource has nothing to show.
             let bytes = resource.scopes.iter().map(|scope| scope.items.byte_len()).sum();
@@ -86,12 +93,14 @@ impl Mapper {
             let crowded = is_too_much(resource.scopes.len(), bytes, shared);
             for (scope, items) in (0u32..).zip(&resource.scopes).filter(|(_, items)| !items.items.is_empty()) {
                 let at = ItemsAt { items: &items.items, group, scope };
+                let first_here = first;
+                first += items.items.len() as u64;
                 if crowded {
                     let fault = MappingFault::Malformed(Malformed::Crowded);
                     at.iter().for_each(|(place, bytes)| work.bulk.fault_all(request.signal, place, bytes, fault));
                     continue;
                 }
-                work.ids.begin_scope(resource, items);
+                work.ids.begin_scope(resource, items, first_here);
                 let mapped = MappedScope::read(resource, items, at)
                     .map_err(MappingFault::from)
                     .and_then(|scope| map_scope(settings, request, (&scope, date.as_deref()), &mut work));

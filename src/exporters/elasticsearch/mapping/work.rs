@@ -43,6 +43,7 @@ impl<'w> Work<'w> {
     ) {
         for (place, bytes) in scope.items() {
             let mark = self.bulk.mark();
+            self.ids.begin_item(place.item);
             if let Err(fault) = write(self, place, bytes) {
                 self.seen.reset();
                 self.bulk.reject(mark, place, fault.into());

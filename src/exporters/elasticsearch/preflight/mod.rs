@@ -11,8 +11,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::core::outside::Outside;
+use crate::core::stage::commands::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::core::stage::component::Task;
-use crate::core::stage::probe::{Finding, Probe, ProbeHealth, ProbeReport, Remedy};
 use crate::exporters::elasticsearch::capability::{self, Capability, Product, TESTED, Version};
 use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
 use crate::exporters::elasticsearch::mapping::{DataStreamType, MappingMode, MappingSettings};

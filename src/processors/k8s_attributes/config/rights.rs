@@ -1,7 +1,7 @@
 //! What a configuration reads of the Kubernetes API: pods always, other objects only for attributes that come from them.
 
 use super::{Config, Field, FromObject};
-use crate::core::stage::access::Access;
+use crate::core::stage::commands::access::Access;
 
 const WATCH: &[&str] = &["get", "list", "watch"];
 /// Single objects, and lists where many of a kind are wanted at once.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::core::data::settlement::Share;
+use crate::core::stage::commands::replay::{Replay, ReplaySummary};
 use crate::core::stage::component::Task;
-use crate::core::stage::replay::{Replay, ReplaySummary};
 use crate::exporters::elasticsearch::delivery::bulk::batch::OpenDocument;
 use crate::exporters::elasticsearch::delivery::bulk::loss::Caller;
 use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::cli::ask::{advice, age, mebibytes, text};
+use crate::cli::ask::sampling::advice;
+use crate::cli::ask::{age, mebibytes, text};
 use crate::core::time::UnixNanos;
 
 pub fn told(page: &Value) -> Vec<String> {

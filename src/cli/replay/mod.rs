@@ -1,4 +1,7 @@
-//! `podgate replay`: sends the documents of an Elasticsearch exporter's dead-letter file again.
+//! `podgate replay`: sends the documents of an Elasticsearch exporter's dead-letter file again, or the records that a log on
+//! disk has put aside.
+
+mod quarantine;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,10 +13,10 @@ use tokio::time::Instant;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, run};
 use crate::core::data::budget::Budget;
+use crate::core::stage::commands::replay::Replay;
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
-use crate::core::stage::replay::Replay;
 use crate::pipeline::plan::Plan;
 use crate::telemetry::stdout;
 
@@ -21,10 +24,12 @@ use crate::telemetry::stdout;
 pub struct Args {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The exporter whose dead letters are meant, when there are several: elasticsearch/name
+    /// The exporter whose dead letters are meant, when there are several: elasticsearch/name. For records that a log on disk
+    /// put aside, the exporter that sends them in place of their own
     #[arg(long, value_name = "ID")]
     pub exporter: Option<String>,
-    /// Replay this file in place of the exporter's own, and leave it as it is
+    /// Replay this file in place of the exporter's own, and leave it as it is: one of dead letters, or one that ends in .dead
+    /// in the folder of a log on disk
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Seconds after which what Elasticsearch has not taken goes back to the dead-letter file
@@ -41,6 +46,11 @@ pub fn run(args: &Args) -> Exit {
         checked.report();
         return Exit::Configuration;
     };
+    if let Some(file) = args.file.as_deref().filter(|file| quarantine::is_meant(file)) {
+        let deadline = Instant::now() + Duration::from_secs(args.timeout);
+        return run::to_end(quarantine::send(args.exporter.as_deref(), plan, file, deadline))
+            .unwrap_or_else(|exit| exit);
+    }
     let host = Host::new(Budget::unlimited());
     let found = replays(plan, args.exporter.as_deref(), &host);
     let [(id, replay)] = &found[..] else {

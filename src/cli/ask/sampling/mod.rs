@@ -1,5 +1,8 @@
 //! `podgate sampling`: what a running gateway's samplers kept and dropped, and what they hold.
 
+mod advice;
+pub mod policies;
+
 use serde_json::Value;
 
 use crate::cli::Exit;

@@ -1,0 +1,123 @@
+//! What a log on disk costs: delay of the acknowledgement, throughput, CPU for a span, each beside a queue in memory and the
+//! disk's own rate, in one run. Prints and asserts nothing of time; runs where `PODGATE_COST` says for how many seconds, over
+//! the optimised build that `PODGATE_BIN` names.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::kills::number;
+use crate::process::{Running, free_port};
+
+/// A gateway by its receiver's port, and its process.
+struct Loaded {
+    gateway: Running,
+    port: u16,
+}
+
+impl Loaded {
+    fn start(exporter: &str, extensions: (&str, &str)) -> Loaded {
+        let port = free_port();
+        let (section, list) = extensions;
+        let mut gateway = Running::start(&format!(
+            "yaml:
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{port}'}}}}}}}}
+exporters: {{{exporter}}}
+extensions: {{admin: {{endpoint: '127.0.0.1:0'}}{section}}}
+service:
+  extensions: [admin{list}]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], processors: [], exporters: [{}]}}}}
+",
+            exporter.split(':').next().unwrap_or_default()
+        ));
+        gateway.wait_for("everything is ready");
+        Loaded { gateway, port }
+    }
+
+    /// Seconds of CPU so far.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.gateway.0.id())).expect("it runs");
+        let after = stat.rsplit(')').next().expect("a name");
+        let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        // USER_HZ is 100 on Linux.
+        ticks as f64 / 100.0
+    }
+
+    /// What `podgate loadgen` says of so many spans a second; 0 is as fast as they are answered.
+    fn load(&self, rate: u64, seconds: u64) -> Value {
+        let built = std::env::var("PODGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_podgate").to_owned());
+        let output = Command::new(built)
+            .args(["loadgen", "--format", "json", "--endpoint", &format!("127.0.0.1:{}", self.port)])
+            .args(["--rate", &rate.to_string(), "--duration", &format!("{seconds}s")])
+            .stderr(Stdio::null())
+            .output()
+            .expect("it runs");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+fn spans_a_second(said: &Value) -> f64 {
+    said["spans"]["accepted"].as_f64().expect("a number") / said["seconds"].as_f64().expect("a number")
+}
+
+/// Bytes a second that the disk takes in groups of 256 KiB, each synced.
+fn disk_rate(folder: &std::path::Path, seconds: u64) -> f64 {
+    let mut file = std::fs::File::create(folder.join("rate")).expect("made");
+    let (group, began, mut bytes) = (vec![7; 256 << 10], Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(seconds) {
+        file.write_all(&group).and_then(|()| file.sync_data()).expect("written");
+        bytes += group.len();
+    }
+    bytes as f64 / began.elapsed().as_secs_f64()
+}
+
+#[test]
+fn what_the_log_costs_is_measured() {
+    let seconds = number("PODGATE_COST", 0);
+    if seconds == 0 {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = Loaded::start("nop: {}", ("", ""));
+    let exporter = |storage: &str| {
+        format!(
+            "otlp_grpc: {{endpoint: '127.0.0.1:{}', tls: {{insecure: true}}, compression: none, sending_queue: {{{storage}}}}}",
+            sink.port
+        )
+    };
+    let log = format!(
+        ", file_storage: {{directory: '{}', create_directory: true, podgate: {{max_bytes: 8GiB}}}}",
+        folder.path().join("log").display()
+    );
+    let memory = Loaded::start(&exporter(""), ("", ""));
+    let disk = Loaded::start(&exporter("storage: file_storage"), (&log, ", file_storage"));
+    let rate = disk_rate(folder.path(), seconds.min(5));
+    eprintln!("the disk alone: {:.0} MB/s in synced groups of 256 KiB", rate / 1e6);
+    for round in 1..=3 {
+        for (name, gateway) in [("memory", &memory), ("log", &disk)] {
+            for spans in [5_000, 20_000, 50_000] {
+                let before = gateway.cpu();
+                let said = gateway.load(spans, seconds);
+                let accepted = said["spans"]["accepted"].as_f64().expect("a number");
+                eprintln!(
+                    "{round} {name} at {spans}: {:.0} spans/s, {:.0} ns of CPU a span, acknowledged within {} us (p50) and {} us (p99)",
+                    spans_a_second(&said),
+                    (gateway.cpu() - before) * 1e9 / accepted,
+                    said["latency_us"]["p50"],
+                    said["latency_us"]["p99"]
+                );
+            }
+            let said = gateway.load(0, seconds);
+            let bytes = said["bytes"].as_f64().expect("a number") / said["seconds"].as_f64().expect("a number");
+            eprintln!(
+                "{round} {name} as fast as it goes: {:.0} spans/s, {:.0} MB/s",
+                spans_a_second(&said),
+                bytes / 1e6
+            );
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A record that is under way whenever the process ends is put aside, so that it cannot end it for ever, and is sent again by
+//! `podgate replay`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::hop::Hop;
+use crate::process::{Running, ask, free_port, one_span, text};
+use crate::{Ports, config};
+
+#[test]
+fn a_record_under_way_at_three_crashes_is_put_aside_and_replayed_and_one_that_waits_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ports, hop) = (Ports::free(), free_port());
+    let log = folder.path().join("log");
+    let config = config(ports, hop, &log, ("", ""));
+    let again = "handed on again";
+    let start = |word: &str| {
+        let mut gateway = Running::start(&config);
+        (gateway.wait_for(word), gateway)
+    };
+    let (_, gateway) = start("everything is ready");
+    assert!(ask(ports.http, "POST", "/v1/traces", &one_span("a")).starts_with("HTTP/1.1 200"));
+    drop(gateway);
+    // The process survives it by some seconds each time: it only waits for its next hop.
+    for _ in 0..2 {
+        let (_, gateway) = start(again);
+        std::thread::sleep(Duration::from_millis(3_500));
+        drop(gateway);
+    }
+    for crash in 0..3 {
+        let (said, gateway) = start(again);
+        assert!(said.contains("quarantined=0"), "after {crash} crashes: {said}");
+        drop(gateway);
+    }
+    let (said, gateway) = start("everything is ready");
+    assert!(said.contains("quarantined=1") && said.contains("records=0"), "{said}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end_within(Duration::from_secs(30)).0, Some(0));
+    let files = std::fs::read_dir(&log).expect("a folder").filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let dead: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "dead")).collect();
+    let [file] = &dead[..] else { panic!("one file of dead letters: {dead:?}") };
+    let hop = Hop::at(hop);
+    let replay = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
+        command.args(["replay", "--config", &config, "--timeout", "20", "--file"]).arg(file).args(more);
+        let output = command.output().expect("it runs");
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = replay(&["--exporter", "otlp_grpc/none"]);
+    assert!(code == Some(1) && said.contains("otlp_grpc/none"), "{said}");
+    let (code, said) = replay(&[]);
+    assert!(code == Some(0) && said.contains("1 records with 1 items: 1 delivered, 0 not"), "{said}");
+    assert_eq!(hop.seen().len(), 1);
+}
