@@ -9,7 +9,7 @@ use crate::core::stage::factory::{
     About, ConnectorFactory, DataEnd, ExporterFactory, ExtensionFactory, ExtensionPlan, ProcessorFactory,
     ReceiverFactory,
 };
-use crate::extensions::{admin, file_storage, health_check};
+use crate::extensions::{admin, authenticators, file_storage, health_check};
 use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
@@ -38,7 +38,8 @@ pub const EXPORTERS: &[ExporterFactory] = &[
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
-pub const EXTENSIONS: &[ExtensionFactory] = &[admin::FACTORY, file_storage::FACTORY, health_check::FACTORY];
+pub const EXTENSIONS: &[ExtensionFactory] =
+    &[admin::FACTORY, authenticators::bearer::FACTORY, file_storage::FACTORY, health_check::FACTORY];
 
 /// The type of an extension and the plan it runs by when nobody names it.
 pub type Implicit = (&'static str, fn() -> Box<dyn ExtensionPlan>);

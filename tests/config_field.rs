@@ -161,14 +161,6 @@ fn what_the_collector_has_and_podgate_has_not_is_left_out_on_request() {
         let (runs, found) = verdict(&yaml, SKIP, &[]);
         assert!(runs && found.iter().all(|found| found.starts_with("W0404")), "{found:?} {yaml}");
     }
-    let action = "{key: t, action: upsert, from_context: auth.tenant}";
-    let yaml = traces(
-        &format!("processors::attributes: {{actions: [{action}, {{key: a, action: delete}}]}}"),
-        "attributes",
-        "nop",
-    );
-    let (runs, found) = verdict(&yaml, SKIP, &[]);
-    assert!(runs, "the action goes with what it takes its value from: {found:?}");
     let yaml = traces("service::telemetry::metrics::address: ':8888'", "", "nop");
     assert!(!verdict(&yaml, REFUSE, &[]).0 && verdict(&yaml, SKIP, &[]).0);
     assert!(said(&yaml, REFUSE).contains("write readers:"), "the new spelling is named");
@@ -205,6 +197,47 @@ fn an_exporter_without_an_endpoint_for_the_signal_is_refused_for_that_pipeline()
     assert_eq!(verdict(&yaml, REFUSE, &[]), (false, vec!["E0305 service::pipelines::traces::exporters".to_owned()]));
     assert!(said(&yaml, REFUSE).contains("traces_endpoint"));
     assert!(verdict(&yaml.replace("pipelines::traces", "pipelines::metrics"), REFUSE, &[]).0);
+}
+
+#[test]
+fn an_authenticator_has_to_run_and_to_serve_the_side_that_names_it() {
+    let bearer = "extensions: {bearertokenauth: {token: a}, health_check: {endpoint: '127.0.0.1:1'}}";
+    let running = format!("{bearer}\nservice::extensions: [bearertokenauth, health_check]");
+    let receiver = |id: &str| format!("receivers::otlp::protocols::grpc::auth::authenticator: {id}");
+    let exporter =
+        |id: &str| format!("exporters::otlp_http: {{endpoint: 'http://a:1', auth: {{authenticator: {id}}}}}");
+    assert_accepted(
+        &traces(
+            &format!("{running}\n{}\n{}", receiver("bearertokenauth"), exporter("bearertokenauth")),
+            "",
+            "otlp_http",
+        ),
+        &[],
+    );
+    let at_receiver = "E0302 receivers::otlp::protocols::grpc::auth::authenticator".to_owned();
+    for (declared, id) in [
+        (running.as_str(), "health_check"),
+        (running.as_str(), "bearertokenauth/other"),
+        (bearer, "bearertokenauth"),
+        ("", "bearertokenauth"),
+    ] {
+        let yaml = traces(&format!("{declared}\n{}", receiver(id)), "", "nop");
+        let (runs, found) = verdict(&yaml, REFUSE, &[]);
+        assert!(!runs && found.contains(&at_receiver), "{id}: {found:?}");
+        let yaml = traces(&format!("{declared}\n{}", exporter(id)), "", "otlp_http");
+        let (runs, found) = verdict(&yaml, REFUSE, &[]);
+        assert!(!runs && found.contains(&"E0302 exporters::otlp_http::auth::authenticator".to_owned()), "{found:?}");
+    }
+    let cure = said(&traces(&receiver("bearertokenauth"), "", "nop"), REFUSE);
+    assert!(cure.contains("name it under `service::extensions`"), "{cure}");
+    // Leaving out what podgate lacks never opens a door.
+    for yaml in [
+        traces(&format!("extensions::oidc: {{}}\nservice::extensions: [oidc]\n{}", receiver("oidc")), "", "nop"),
+        traces(&receiver("oidc/a"), "", "nop"),
+    ] {
+        let (runs, found) = verdict(&yaml, SKIP, &[]);
+        assert!(!runs && found.contains(&"W0404 receivers::otlp".to_owned()), "{found:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod edge {
     pub mod abuses;
     #[path = "attacks/attack.rs"]
     pub mod attack;
+    pub mod auth;
     #[path = "attacks/bombs.rs"]
     pub mod bombs;
     pub mod conformance;

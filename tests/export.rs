@@ -3,6 +3,8 @@
 //! Stock tonic servers are the oracle for what is sent; raw sockets do what no library lets a server do. Every test ends
 //! with the balance.
 
+#[path = "export/auth.rs"]
+mod auth;
 #[path = "export/cluster.rs"]
 mod cluster;
 #[path = "export/elastic.rs"]

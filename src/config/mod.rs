@@ -3,6 +3,7 @@
 //! `load` takes the command line's sources to one merged and expanded tree, `document::read` takes the tree to declared
 //! components and pipelines, `show::diagnose::render` shows what was found wrong. Component types are not known here.
 
+pub mod auth;
 pub mod check;
 pub mod client;
 pub mod document;

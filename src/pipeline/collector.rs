@@ -40,7 +40,7 @@ const CONNECTORS: &str = "count datadog elasticapm exceptions failover grafanacl
     profilingmetrics roundrobin routing servicegraph signaltometrics signozmeter slowsql spanmetrics sum";
 
 const EXTENSIONS: &str = "ack apikeyauth apmconfig asapclient asapauth avrologencoding awscloudwatchmetricstreamsencoding \
-    awslogsencoding awsproxy azureauth azureencoding basicauth bearertokenauth cfgardenobserver cgroupruntime datadog \
+    awslogsencoding awsproxy azureauth azureencoding basicauth cfgardenobserver cgroupruntime datadog \
     dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar googleclientauth \
     googlecloudlogentryencoding headerssetter healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \
     jaegerremotesampling jaegerstorage jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver memoryballast \
@@ -106,7 +106,7 @@ mod tests {
             (Kind::Connector, "otlpjson"),
             (Kind::Connector, "span_metrics"),
             (Kind::Extension, "cgroup_runtime"),
-            (Kind::Extension, "bearer_token_auth"),
+            (Kind::Extension, "azure_auth"),
         ] {
             assert!(has(kind, name), "{} {name}", kind.name());
         }

@@ -120,6 +120,7 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
     planner.claim_readers(&document.telemetry);
     let extensions = planner.use_extensions(&document.extensions);
     storages::check(&extensions, &planner.plans.extensions, checks);
+    storages::check_authenticators(&extensions, &planner.plans.extensions, checks);
     let pipelines = planner.pipelines(&document.pipelines);
     graph::check(&pipelines, &planner.joints(&document), &checks.diagnostics);
     waits::check(&pipelines, &planner.plans.processors, &checks.diagnostics);

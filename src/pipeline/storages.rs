@@ -1,10 +1,11 @@
-//! Logs on disk that components name: each has to be an extension that runs and keeps one.
+//! Logs on disk and authenticators that components name: each has to be an extension that runs and is one.
 
 use std::collections::BTreeMap;
 
 use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::{Checks, ExtensionPlan};
+use crate::registry::{self, Match};
 
 /// `running` are the extensions that run, under their current names; one without a plan has faults of its own.
 pub fn check(running: &[ComponentId], plans: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>, checks: &Checks) {
@@ -25,5 +26,48 @@ pub fn check(running: &[ComponentId], plans: &BTreeMap<ComponentId, Box<dyn Exte
                 .expected(expected)
                 .help(format!("declare `{id}` under `extensions` and name it under `service::extensions`")),
         );
+    }
+}
+
+/// The same of authenticators. An older spelling of the extension's type names it as well.
+pub fn check_authenticators(
+    running: &[ComponentId],
+    plans: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>,
+    checks: &Checks,
+) {
+    for (id, side, path, place) in checks.authenticators.borrow().iter() {
+        let id = current(id);
+        let serves = |id: &ComponentId| plans.get(id).is_none_or(|plan| plan.authenticates().contains(side));
+        if running.contains(&id) && serves(&id) {
+            continue;
+        }
+        let side = side.name();
+        let fit: Vec<String> = running.iter().filter(|id| serves(id)).map(ComponentId::to_string).collect();
+        let (says, help) = if running.contains(&id) {
+            (
+                format!("`{id}` is no authenticator of this side"),
+                format!("name an extension that is a {side} authenticator"),
+            )
+        } else {
+            let help = format!("declare `{id}` under `extensions` and name it under `service::extensions`");
+            (format!("`{id}` is no authenticator that runs"), help)
+        };
+        let expected = match fit.as_slice() {
+            [] => format!("a {side} authenticator under `service::extensions`; there is none"),
+            fit => format!("one of the {side} authenticators: {}", fit.join(", ")),
+        };
+        let finding = Diagnostic::error(code::UNDEFINED_COMPONENT, *place).at(path.clone());
+        checks.diagnostics.push(finding.says(says).expected(expected).help(help));
+    }
+}
+
+/// The id under the current name of its type.
+fn current(id: &ComponentId) -> ComponentId {
+    let abouts = registry::EXTENSIONS.iter().map(|factory| &factory.about);
+    match registry::find(abouts, &id.component_type) {
+        Some(Match::Name(at) | Match::Alias(at, _)) => {
+            ComponentId { component_type: registry::EXTENSIONS[at].about.name.to_owned(), name: id.name.clone() }
+        }
+        None => id.clone(),
     }
 }

@@ -28,11 +28,15 @@ pub fn without(mut document: ConfigDocument, unprotected: Severity, diagnostics:
         document.components.iter().map(|declared| (declared.kind, declared.id.clone())).collect();
     let mut gone: BTreeSet<(Kind, ComponentId)> = BTreeSet::new();
     let before = document.clone();
+    let foreign = foreign_authenticators(&before);
     for declared in &mut document.components {
         if collector::without_effect(declared.kind, &declared.id.component_type).is_some() {
             continue;
         }
-        if let Some(why) = trim(declared, diagnostics) {
+        let unguarded = authenticators_of(&declared.body).into_iter().find(|id| foreign(id));
+        let unguarded =
+            unguarded.map(|id| format!("podgate does not have its authenticator `{id}`, and it must not run without"));
+        if let Some(why) = unguarded.or_else(|| trim(declared, diagnostics)) {
             warn(diagnostics, declared.place, path_of(declared), format!("left out: {why}"));
             gone.insert((declared.kind, declared.id.clone()));
         }
@@ -89,6 +93,30 @@ fn unprotected_pipelines(before: &ConfigDocument, after: &ConfigDocument) -> Vec
                 pipeline.name, gone.id
             );
             report(gone, "exporters", message);
+        }
+    }
+    found
+}
+
+/// Whether an authenticator is one that podgate does not have, or that nobody declared.
+fn foreign_authenticators(document: &ConfigDocument) -> impl Fn(&str) -> bool {
+    let extensions = document.components.iter().filter(|declared| declared.kind == Kind::Extension);
+    let declared: BTreeSet<String> = extensions.map(|declared| declared.id.to_string()).collect();
+    move |id| {
+        let component_type = id.split('/').next().unwrap_or_default();
+        let abouts = registry::EXTENSIONS.iter().map(|factory| &factory.about);
+        !declared.contains(id) || registry::find(abouts, component_type).is_none()
+    }
+}
+
+/// The ids under `auth: {authenticator: ...}`, however deep.
+fn authenticators_of(node: &Node) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in node.entries() {
+        let named = (entry.key == "auth").then(|| entry.value.get("authenticator")).flatten();
+        match named.map(|node| &node.value) {
+            Some(Value::String(id)) => found.push(id.clone()),
+            _ => found.extend(authenticators_of(&entry.value)),
         }
     }
     found
@@ -204,12 +232,10 @@ fn trim(declared: &mut Declared, diagnostics: &Diagnostics) -> Option<String> {
     None
 }
 
-/// The path of what goes with the value at `keys`: a group of statements with its condition, which would set them free,
-/// and an action with the place its value comes from.
+/// The path of what goes with the value at `keys`: a group of statements with its condition, which would set them free.
 fn with_what_depends(mut keys: Vec<&str>) -> Vec<&str> {
     let condition = keys.iter().position(|key| *key == "conditions").filter(|at| *at > 1);
-    let depends = condition.or_else(|| keys.iter().position(|key| *key == "from_context").filter(|at| *at > 1));
-    keys.truncate(depends.unwrap_or(keys.len()));
+    keys.truncate(condition.unwrap_or(keys.len()));
     keys
 }
 

@@ -1,6 +1,15 @@
-//! From the keys of a client's `tls` block to what the net layer connects with; one place for all exporters.
+//! From the keys of a client to what the net layer connects with, and who adds its credentials; one place for all
+//! exporters.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::client::TlsKeys;
+use crate::core::data::origin::{Origin, Transport};
+use crate::core::stage::auth::{AuthSlot, Authenticators, ClientAuth};
+use crate::net::client::failure::CallFailure;
 use crate::net::client::settings::TlsSettings;
 
 /// Certificate authorities, client certificate (`cert_file`, `key_file`) and how strictly to look.
@@ -13,5 +22,31 @@ pub fn tls_settings(keys: &TlsKeys) -> TlsSettings {
         skip_verify: keys.insecure_skip_verify,
         server_name: keys.server_name.clone(),
         terms: keys.terms.clone(),
+    }
+}
+
+/// The authenticator of an exporter, when it has one.
+#[derive(Clone, Default)]
+pub struct RequestCredentials {
+    slot: Option<(String, Arc<AuthSlot<dyn ClientAuth>>)>,
+}
+
+impl RequestCredentials {
+    /// `id` as the exporter's `auth` names it.
+    pub fn of(id: Option<&str>, known: &Authenticators) -> RequestCredentials {
+        RequestCredentials { slot: id.map(|id| (id.to_owned(), known.client(id))) }
+    }
+
+    /// The headers of one request, or why it cannot be sent. Without an authenticator there are none.
+    pub async fn headers(&self, origin: Option<&Origin>, deadline: Instant) -> Result<Option<HeaderMap>, CallFailure> {
+        let Some((id, slot)) = &self.slot else { return Ok(None) };
+        let lacks = |why: &str| CallFailure::NoCredential { authenticator: id.clone(), why: why.to_owned() };
+        let authenticator = slot.current().ok_or_else(|| lacks("it has not started"))?;
+        // What was merged or made here is nobody's.
+        let origin = origin.filter(|origin| origin.transport != Transport::Internal);
+        match timeout_at(deadline, authenticator.headers(origin, deadline)).await {
+            Ok(headers) => headers.map(Some).map_err(|why| lacks(&why)),
+            Err(_) => Err(lacks("it did not answer within the request's time")),
+        }
     }
 }

@@ -13,7 +13,7 @@ use podgate::core::error::ConsumeError;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::stage::component::{Component, ComponentId};
 use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ExtensionFactory};
 use podgate::core::stage::host::Host;
 use podgate::core::stage::joint::Outputs;
 use podgate::extensions::health_check;
@@ -89,6 +89,18 @@ impl Running {
     }
 
     pub async fn with(yaml: &str, budget: Arc<Budget>, signals: &[Signal]) -> Running {
+        Running::on(Host::new(budget), yaml, signals).await
+    }
+
+    /// A receiver behind an extension that has started.
+    pub async fn behind(factory: &ExtensionFactory, body: &str, yaml: &str) -> (Running, Arc<dyn Component>) {
+        let host = Host::new(Budget::new(1 << 30, 1 << 30));
+        let extension = extension(&host, factory, body);
+        extension.start().await.unwrap();
+        (Running::on(host, yaml, &Signal::ALL).await, extension)
+    }
+
+    async fn on(host: Arc<Host>, yaml: &str, signals: &[Signal]) -> Running {
         let checks = Checks::default();
         let node = podgate::config::read::yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
         let id = ComponentId::parse("otlp").unwrap();
@@ -96,7 +108,6 @@ impl Running {
         let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
         let plan = (FACTORY.check)(&cx, &node);
         let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
-        let host = Host::new(budget);
         let sink = Arc::new(Sink::default());
         let outputs = Outputs::default();
         for signal in signals {
@@ -174,6 +185,18 @@ impl Running {
             assert!(sheet.holds(0), "{signal:?} {sheet:?}");
         }
     }
+}
+
+/// An extension that was built and not started.
+pub fn extension(host: &Arc<Host>, factory: &ExtensionFactory, body: &str) -> Arc<dyn Component> {
+    let checks = Checks::default();
+    let node = podgate::config::read::yaml::parse(body, SourceId(0), &checks.diagnostics).expect("YAML");
+    let id = ComponentId::parse(factory.about.name).unwrap();
+    let path = format!("extensions::{id}");
+    let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
+    let plan = (factory.check)(&cx, &node);
+    let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
+    plan.build(BuildContext { id, path, host: host.clone() })
 }
 
 /// A protobuf request of `count` spans with a distinct id each.

@@ -86,7 +86,7 @@ async fn ten_thousand_refusals_before_the_body_is_read_lose_no_http1_connection(
 }
 
 /// One answer with a content-length; its head.
-async fn read_answer(stream: &mut TcpStream) -> String {
+pub async fn read_answer(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let end = loop {
         assert!(stream.read_buf(&mut seen).await.unwrap() > 0, "closed after {}", String::from_utf8_lossy(&seen));

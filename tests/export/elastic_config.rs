@@ -71,7 +71,7 @@ fn every_fault_is_an_error_at_its_own_path() {
         ("cloudid: nonsense", "exporters::elasticsearch::cloudid"),
         ("user: a", "exporters::elasticsearch::user"),
         ("api_key: 'id:key'", "exporters::elasticsearch::api_key"),
-        ("auth: {authenticator: x}", "exporters::elasticsearch::auth"),
+        ("auth: {authenticator: 'a b'}", "exporters::elasticsearch::auth::authenticator"),
         ("compression: zstd", "exporters::elasticsearch::compression"),
         ("compression_params: {level: 11}", "exporters::elasticsearch::compression_params::level"),
         ("retry: {retry_on_status: [429, nine]}", "exporters::elasticsearch::retry::retry_on_status"),

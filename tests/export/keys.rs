@@ -68,7 +68,7 @@ async fn every_fault_is_an_error_that_names_its_key() {
         ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {max_elapsed_time: 1s}}", "nothing is ever tried again"),
         ("otlp_grpc", "{endpoint: 'a:1', compression: snappy}", "E0205 exporters::otlp_grpc::compression"),
         ("otlp_grpc", "{endpoint: 'a:1', compression: brotli}", "E0203 exporters::otlp_grpc::compression"),
-        ("otlp_grpc", "{endpoint: 'a:1', auth: {authenticator: x}}", "E0205 exporters::otlp_grpc::auth"),
+        ("otlp_grpc", "{endpoint: 'a:1', auth: {}}", "`authenticator` is required"),
         ("otlp_grpc", "{endpoint: 'a:1', headers: {'bad name': x}}", "is not a header name"),
         ("otlp_grpc", "{endpoint: 'a:1', headers: {te: x}}", "set by the exporter itself"),
         ("otlp_grpc", "{endpoint: 'a:1', tls: {cert_file: /c.pem}}", "`cert_file` without `key_file`"),

@@ -1,11 +1,12 @@
 //! What each action does and leaves alone, as the Collector's own tests have it (contrib attraction_test.go, v0.161),
 //! and which lists of actions are refused where.
 
+use std::sync::Arc;
+
 use podgate::change::actions::{Actions, any_value, push_text, read};
 use podgate::config::check::Section;
 use podgate::core::data::budget::Ticket;
-use podgate::core::data::origin::Origin;
-use podgate::core::data::origin::Transport;
+use podgate::core::data::origin::{Identity, Origin, Transport};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::ids::push_hex;
@@ -184,6 +185,11 @@ fn the_context_is_the_senders_address_and_the_headers_kept() {
     let mut origin = Origin::new(peer, 1, UnixNanos(0), UnixNanos(0), Transport::Grpc);
     origin.headers =
         [("x-tenant", "a"), ("x-one", "1"), ("x-tenant", "b")].map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
+    origin.identity = Some(Arc::new(Identity {
+        subject: "ann".into(),
+        tells_senders: true,
+        attributes: vec![("username", "ann".to_owned())],
+    }));
     let from = |context: &str| {
         let list = format!("[{{key: a, action: upsert, from_context: {context}}}]");
         act_from(&origin, &list, "{}").1
@@ -192,6 +198,9 @@ fn the_context_is_the_senders_address_and_the_headers_kept() {
     assert_eq!(from("metadata.X-Tenant"), r#"{"a":"a;b"}"#);
     assert_eq!(from("x-one"), r#"{"a":"1"}"#);
     assert_eq!(from("metadata.absent"), "{}");
+    assert_eq!(from("auth.subject"), r#"{"a":"ann"}"#);
+    assert_eq!(from("auth.username"), r#"{"a":"ann"}"#);
+    assert_eq!(from("auth.raw"), "{}");
     let nobody = Origin::internal(UnixNanos(0));
     assert_eq!(act_from(&nobody, "[{key: a, action: insert, from_context: client.address}]", "{}").1, "{}");
     let default = "[{key: a, action: insert, from_context: metadata.t, default_value: 1}]";
@@ -218,7 +227,6 @@ fn a_faulty_list_is_refused_at_the_fault() {
         ("[{key: a, pattern: '(?P<x>.*)(.)', action: extract}]", "actions::0::pattern", "must be named"),
         ("[{key: a, action: convert}]", "actions::0::converted_type", "required"),
         ("[{key: a, action: convert, converted_type: bool}]", "actions::0::converted_type", "bool"),
-        ("[{key: a, action: insert, from_context: auth.subject}]", "actions::0::from_context", "authenticate"),
         ("[{key: a, action: insert, value: 1, valeu: 2}]", "actions::0::valeu", "unknown key"),
     ];
     for (list, path, message) in table {

@@ -35,6 +35,8 @@ pub enum Source {
     Peer,
     /// A request header that the receiver kept; its name in lower case.
     Header(String),
+    /// What the receiver's authenticator knows of the sender, by its name after `auth.`.
+    Identity(String),
     /// Nothing but the default.
     Nothing,
 }

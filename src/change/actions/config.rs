@@ -104,7 +104,7 @@ fn write(item: &Section<'_>, when: When, key: Option<String>) -> Option<Action> 
     let source = match (value, attribute, context) {
         (Some(value), None, None) => Source::Literal(value),
         (None, Some(attribute), None) => Source::Attribute(attribute),
-        (None, None, Some(context)) => from_context(item, &context)?,
+        (None, None, Some(context)) => from_context(&context),
         (None, None, None) if default.is_some() => Source::Nothing,
         (None, None, None) => return item.missing("value", "value, from_attribute or from_context"),
         _ => {
@@ -116,16 +116,14 @@ fn write(item: &Section<'_>, when: When, key: Option<String>) -> Option<Action> 
     Some(Action::Write { when, key: key?, source, default })
 }
 
-fn from_context(item: &Section<'_>, name: &str) -> Option<Source> {
+fn from_context(name: &str) -> Source {
     if name == "client.address" {
-        return Some(Source::Peer);
+        return Source::Peer;
     }
-    if name.starts_with("auth.") {
-        let message = "podgate's receivers authenticate nobody, so there is nothing under `auth.`";
-        item.error("from_context", code::NOT_YET, message, Some("remove the action, or take the value from a header"));
-        return None;
+    if let Some(name) = name.strip_prefix("auth.") {
+        return Source::Identity(name.to_owned());
     }
-    Some(Source::Header(name.strip_prefix("metadata.").unwrap_or(name).to_lowercase()))
+    Source::Header(name.strip_prefix("metadata.").unwrap_or(name).to_lowercase())
 }
 
 fn target(item: &Section<'_>, key: Option<String>) -> Option<ActionTarget> {

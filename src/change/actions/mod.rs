@@ -94,6 +94,11 @@ fn write(bench: &mut Workbench, key: &str, source: &Source, default: Option<&[u8
         }
         Source::Peer => push_address(scratch, origin),
         Source::Header(name) => push_headers(scratch, name, origin),
+        Source::Identity(name) => {
+            let text = origin.identity.as_ref().and_then(|identity| identity.attribute(name));
+            scratch.extend_from_slice(text.unwrap_or_default().as_bytes());
+            text.is_some()
+        }
         Source::Nothing => false,
     };
     if found {

@@ -1,6 +1,7 @@
 //! Who sent a payload: kept beside it to the end, because association, late binding and fairness need it after queues.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::core::time::UnixNanos;
 
@@ -23,6 +24,27 @@ impl Transport {
     }
 }
 
+/// Whom an authenticator recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A name that is no secret.
+    pub subject: Arc<str>,
+    /// True when it tells senders apart, so that they may share memory by it.
+    pub tells_senders: bool,
+    /// More about it, as `from_context: auth.NAME` reads it.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl Identity {
+    /// The text under `auth.NAME`.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        if name == "subject" {
+            return Some(&self.subject);
+        }
+        self.attributes.iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
+    }
+}
+
 /// Facts of one request, shared by everything that was split from it.
 #[derive(Debug)]
 pub struct Origin {
@@ -37,6 +59,8 @@ pub struct Origin {
     pub transport: Transport,
     /// Request headers kept when the receiver's `include_metadata` asks for them; names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Whom the receiver's authenticator recognised; `None` without one, in merged payloads, and after a restart.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Origin {
@@ -47,7 +71,7 @@ impl Origin {
         arrived_at: UnixNanos,
         transport: Transport,
     ) -> Origin {
-        Origin { peer, connection, accepted_at, arrived_at, transport, headers: Vec::new() }
+        Origin { peer, connection, accepted_at, arrived_at, transport, headers: Vec::new(), identity: None }
     }
 
     /// An origin without peer, for merged and generated payloads.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, Place};
+use crate::core::stage::auth::AuthSide;
 use crate::core::stage::commands::access::Access;
 use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::commands::rehearsal::Rehearsal;
@@ -123,6 +124,8 @@ pub struct Checks {
     pub files: RefCell<Vec<(String, String)>>,
     /// Logs on disk that components ask for, with the path and the place of the key: each has to be a running extension.
     pub storages: RefCell<Vec<(ComponentId, String, Place)>>,
+    /// Authenticators that components ask for: each has to be a running extension that serves this side.
+    pub authenticators: RefCell<Vec<(ComponentId, AuthSide, String, Place)>>,
 }
 
 impl Checks {
@@ -300,6 +303,11 @@ pub trait ExtensionPlan {
     /// What `doctor` asks the world that the extension works with. Opens nothing before it is asked.
     fn probe(&self) -> Option<Box<dyn Probe>> {
         None
+    }
+
+    /// The sides for which it puts an authenticator into the host's slot of its id.
+    fn authenticates(&self) -> &[AuthSide] {
+        &[]
     }
 }
 

@@ -13,6 +13,7 @@ use crate::core::ports::Ports;
 use crate::core::report::routes::Routes;
 use crate::core::report::stats::{Stats, StatsSnapshot};
 use crate::core::report::status::StatusBoard;
+use crate::core::stage::auth::{AuthStanding, Authenticators};
 use crate::core::stage::durable::DurableLogs;
 use crate::core::stage::tasks::Tasks;
 
@@ -28,6 +29,7 @@ pub struct Host {
     /// Logs on disk, by the ids of the configuration.
     pub logs: DurableLogs,
     pub peer_identity: PeerNames,
+    pub authenticators: Authenticators,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
     shared: Mutex<SharedThings>,
 }
@@ -39,6 +41,7 @@ pub struct Entered {
     series: StatsSnapshot,
     shared: SharedThings,
     log_users: BTreeMap<String, String>,
+    auth: AuthStanding,
 }
 
 impl Host {
@@ -59,6 +62,7 @@ impl Host {
             ports: Ports::default(),
             logs: DurableLogs::default(),
             peer_identity: PeerNames::default(),
+            authenticators: Authenticators::default(),
             shared: Mutex::default(),
         })
     }
@@ -90,7 +94,7 @@ impl Host {
 
     pub fn entered(&self) -> Entered {
         let (series, shared) = (self.stats.snapshot(), self.lock().clone());
-        Entered { series, shared, log_users: self.logs.users() }
+        Entered { series, shared, log_users: self.logs.users(), auth: self.authenticators.standing() }
     }
 
     /// As it was then.
@@ -98,6 +102,7 @@ impl Host {
         self.stats.restore(entered.series);
         *self.lock() = entered.shared;
         self.logs.go_back(entered.log_users);
+        self.authenticators.go_back(entered.auth);
     }
 
     fn lock(&self) -> MutexGuard<'_, SharedThings> {

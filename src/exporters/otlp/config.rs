@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::config::auth::authenticator;
 use crate::config::check::Section;
 use crate::config::client::{CompressionKey, TlsKeys, compression, headers, tls};
 use crate::config::value::address;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
+use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::{CheckContext, Checks};
 use crate::exporters::otlp::preset::{Beside, Preset};
 use crate::net::client::compress::Compression;
@@ -32,6 +34,8 @@ pub struct OtlpSettings {
     pub routes: [Option<Route>; 4],
     pub compression: Compression,
     pub headers: HeaderMap,
+    /// The id of the authenticator.
+    pub auth: Option<String>,
     pub preset: Preset,
     pub sending: SendingSettings,
 }
@@ -47,6 +51,7 @@ pub struct Route {
 struct Common {
     tls: TlsKeys,
     headers: HeaderMap,
+    auth: Option<String>,
     compression: Compression,
     sending: SendingSettings,
     connections: usize,
@@ -55,7 +60,8 @@ struct Common {
 }
 
 fn common(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Common {
-    keys.not_yet(&["auth", "middlewares"]);
+    keys.not_yet(&["middlewares"]);
+    let auth = authenticator(keys, checks, AuthSide::Client);
     let own = keys.section("podgate");
     let (mut connections, mut preset) = (1, None);
     if let Some(own) = own {
@@ -73,7 +79,7 @@ fn common(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Common {
     };
     let sending = SendingSettings::check(keys, checks, preset.unwrap_or_default().timeout(timeout));
     let sending = within(keys, sending);
-    Common { tls: tls(keys), headers: headers(keys), compression, sending, connections, preset }
+    Common { tls: tls(keys), headers: headers(keys), auth, compression, sending, connections, preset }
 }
 
 /// No timeout in the Collector; every wait of ours has an end.
@@ -218,7 +224,15 @@ fn settings(
     preset.check(keys, common.preset.is_some(), &beside);
     let mut sending = common.sending;
     sending.request_bytes_max = sending.request_bytes_max.min(preset.bytes_max(speech));
-    OtlpSettings { clients, routes, compression: common.compression, headers: common.headers, preset, sending }
+    OtlpSettings {
+        clients,
+        routes,
+        compression: common.compression,
+        headers: common.headers,
+        auth: common.auth,
+        preset,
+        sending,
+    }
 }
 
 fn url_port(scheme: Scheme) -> u16 {

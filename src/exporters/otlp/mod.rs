@@ -28,6 +28,7 @@ use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::probe::NextHop;
 use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};
 use crate::sending::Sending;
+use crate::sending::client::RequestCredentials;
 
 pub const GRPC_FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -70,11 +71,13 @@ impl ExporterPlan for Plan {
     }
 
     fn probe(&self, signals: &[Signal]) -> Option<Box<dyn Probe>> {
-        Some(Box::new(NextHop::new(self.protocol, &self.settings, signals)))
+        // Authenticators do not run while `doctor` asks, and without one the answer would mislead.
+        self.settings.auth.is_none().then(|| Box::new(NextHop::new(self.protocol, &self.settings, signals)) as _)
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        let transport = OtlpTransport::new(self.protocol, self.settings.clone(), &cx.host.outside);
+        let transport = OtlpTransport::new(self.protocol, self.settings.clone(), &cx.host.outside)
+            .authorized_by(RequestCredentials::of(self.settings.auth.as_deref(), &cx.host.authenticators));
         Arc::new(Sending::new(cx, self.settings.sending.clone(), Box::new(transport)))
     }
 }

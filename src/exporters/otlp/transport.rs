@@ -17,10 +17,11 @@ use crate::exporters::otlp::cure::{ExporterFacts, NO_COMPRESSION_THERE, is_about
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::failure::CallFailure;
-use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply};
+use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply, replace};
 use crate::net::client::http::{HttpReply, HttpRequest};
 use crate::net::client::target::Scheme;
 use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
+use crate::sending::client::RequestCredentials;
 use crate::sending::deliver::{RequestTransport, SendAnswer};
 use crate::sending::outcome::answer::{AnswerClass, AnswerFault, of_grpc, of_http};
 use crate::sending::report::condition::Trouble;
@@ -48,6 +49,7 @@ pub struct OtlpTransport {
     /// As configured and without compression, by signal.
     methods: [[GrpcMethod; 4]; 2],
     destination: String,
+    credentials: RequestCredentials,
     /// The next hop said that it cannot decompress; it is believed until the next start.
     plain: AtomicBool,
 }
@@ -65,7 +67,10 @@ impl OtlpTransport {
         let client = |settings| Client::within(outside.clone(), settings);
         let clients: Vec<Client> = settings.clients.iter().cloned().map(client).collect();
         let addresses: Vec<&str> = settings.clients.iter().map(|client| client.target.authority().as_str()).collect();
-        let scene = ExporterFacts { authorized: settings.headers.contains_key(AUTHORIZATION), preset: settings.preset };
+        let scene = ExporterFacts {
+            authorized: settings.auth.is_some() || settings.headers.contains_key(AUTHORIZATION),
+            preset: settings.preset,
+        };
         let compressions = [settings.compression, Compression::None];
         let methods = compressions
             .map(|compression| METHODS.map(|path| GrpcMethod::new(path, compression, settings.headers.clone())));
@@ -76,8 +81,14 @@ impl OtlpTransport {
             clients,
             methods,
             settings,
+            credentials: RequestCredentials::default(),
             plain: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with an authenticator's headers on every request.
+    pub fn authorized_by(self, credentials: RequestCredentials) -> OtlpTransport {
+        OtlpTransport { credentials, ..self }
     }
 
     /// Every address, for people.
@@ -136,7 +147,11 @@ impl OtlpTransport {
         compression: Compression,
     ) -> Result<GrpcReply, CallFailure> {
         let method = &self.methods[usize::from(compression == Compression::None)][payload.signal.index()];
-        client.grpc_unary(method, encode_chunks(&payload.envelope, PIECE_BYTES), deadline).await
+        let parts = || encode_chunks(&payload.envelope, PIECE_BYTES);
+        match self.credentials.headers(Some(&payload.origin), deadline).await? {
+            None => client.grpc_unary(method, parts(), deadline).await,
+            Some(headers) => client.grpc_unary(&method.with(headers), parts(), deadline).await,
+        }
     }
 
     fn understand_grpc(&self, reply: &GrpcReply) -> SendAnswer {
@@ -152,12 +167,17 @@ impl OtlpTransport {
 
     async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> SendAnswer {
         let (mut compression, mut path, mut plain) = (self.compression(), route.path.clone(), false);
+        let mut headers = self.settings.headers.clone();
+        match self.credentials.headers(Some(&payload.origin), deadline).await {
+            Ok(own) => replace(&mut headers, own.unwrap_or_default()),
+            Err(failure) => return self.no_answer(&failure),
+        }
         for _ in 0..SENDS_MAX {
             let request = HttpRequest {
                 method: Method::POST,
                 path: path.clone(),
                 content_type: "application/x-protobuf",
-                headers: self.settings.headers.clone(),
+                headers: headers.clone(),
                 parts: encode_chunks(&payload.envelope, PIECE_BYTES),
                 compression,
                 deadline,

@@ -31,6 +31,9 @@ pub enum CallFailure {
     /// A certificate or key could not be read.
     #[error("{0}")]
     Setup(String),
+    /// The authenticator has no credential for the request.
+    #[error("the authenticator `{authenticator}` has no credential: {why}")]
+    NoCredential { authenticator: String, why: String },
     /// The request's deadline passed; whether the peer took the data is unknown.
     #[error("no answer within the time allowed")]
     Deadline,

@@ -123,6 +123,13 @@ impl GrpcMethod {
         }
         GrpcMethod { path: PathAndQuery::from_static(path), headers, compression }
     }
+
+    /// The same with headers of one call, which go before its own.
+    pub fn with(&self, headers: HeaderMap) -> GrpcMethod {
+        let mut method = self.clone();
+        replace(&mut method.headers, headers);
+        method
+    }
 }
 
 impl Client {
@@ -141,6 +148,21 @@ impl Client {
         };
         let reply = self.exchange(&request, deadline).await?;
         read_answer(reply, self.settings().response_bytes_max)
+    }
+}
+
+/// Puts `headers` in the place of those of the same names.
+pub fn replace(all: &mut HeaderMap, headers: HeaderMap) {
+    for name in headers.keys() {
+        all.remove(name);
+    }
+    let mut last = None;
+    for (name, value) in headers {
+        // A name stands with the first of its values alone.
+        last = name.or(last);
+        if let Some(name) = &last {
+            all.append(name.clone(), value);
+        }
     }
 }
 

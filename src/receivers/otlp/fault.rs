@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::core::data::budget::OverBudget;
 use crate::core::error::{ConsumeError, Reason};
@@ -55,6 +55,15 @@ pub enum RequestFault {
     BadTimeout(String),
     /// A cross-origin preflight that the configuration does not allow.
     Origin(String),
+    /// No credential, or a wrong one. The challenge is the value of `WWW-Authenticate`.
+    Unauthenticated {
+        message: String,
+        challenge: HeaderValue,
+    },
+    /// Known, and without the right.
+    Forbidden(String),
+    /// The authenticator cannot say now.
+    AuthUnavailable(String),
     /// A bug of ours.
     Panicked,
 }
@@ -68,7 +77,7 @@ impl RequestFault {
                 (Code::INVALID_ARGUMENT, StatusCode::BAD_REQUEST, Final)
             }
             RequestFault::TooLarge(_) => (Code::RESOURCE_EXHAUSTED, StatusCode::PAYLOAD_TOO_LARGE, Final),
-            RequestFault::Overloaded(_) | RequestFault::Refused { .. } => {
+            RequestFault::Overloaded(_) | RequestFault::Refused { .. } | RequestFault::AuthUnavailable(_) => {
                 (Code::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE, May)
             }
             RequestFault::Rejected { reason: Reason::MALFORMED, .. } => {
@@ -90,7 +99,10 @@ impl RequestFault {
             RequestFault::MethodNotAllowed => (Code::UNIMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED, Final),
             RequestFault::MediaType(_) => (Code::INVALID_ARGUMENT, StatusCode::UNSUPPORTED_MEDIA_TYPE, Final),
             RequestFault::NeedsHttp2 => (Code::UNIMPLEMENTED, StatusCode::HTTP_VERSION_NOT_SUPPORTED, Final),
-            RequestFault::Origin(_) => (Code::PERMISSION_DENIED, StatusCode::FORBIDDEN, Final),
+            RequestFault::Origin(_) | RequestFault::Forbidden(_) => {
+                (Code::PERMISSION_DENIED, StatusCode::FORBIDDEN, Final)
+            }
+            RequestFault::Unauthenticated { .. } => (Code::UNAUTHENTICATED, StatusCode::UNAUTHORIZED, Final),
         }
     }
 
@@ -122,6 +134,9 @@ impl RequestFault {
             | RequestFault::Rejected { message, .. }
             | RequestFault::NotFound(message)
             | RequestFault::NoPipeline(message)
+            | RequestFault::Unauthenticated { message, .. }
+            | RequestFault::Forbidden(message)
+            | RequestFault::AuthUnavailable(message)
             | RequestFault::Origin(message) => message.clone(),
             RequestFault::TooSlow => "the request came too slowly".to_owned(),
             RequestFault::Deadline => "the caller's deadline passed".to_owned(),
@@ -158,6 +173,9 @@ impl RequestFault {
             RequestFault::BadTimeout(_) => FaultKind::BadTimeout,
             RequestFault::Origin(_) => FaultKind::Origin,
             RequestFault::Overloaded(_) => FaultKind::Overloaded,
+            RequestFault::Unauthenticated { .. } => FaultKind::Unauthenticated,
+            RequestFault::Forbidden(_) => FaultKind::Forbidden,
+            RequestFault::AuthUnavailable(_) => FaultKind::AuthUnavailable,
             RequestFault::Refused { .. } | RequestFault::Rejected { .. } | RequestFault::Panicked => return None,
         })
     }
@@ -181,10 +199,13 @@ pub enum FaultKind {
     BadTimeout,
     Origin,
     Overloaded,
+    Unauthenticated,
+    Forbidden,
+    AuthUnavailable,
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 15] = [
+    pub const ALL: [FaultKind; 18] = [
         FaultKind::Undecodable,
         FaultKind::TooLarge,
         FaultKind::TooSlow,
@@ -200,6 +221,9 @@ impl FaultKind {
         FaultKind::BadTimeout,
         FaultKind::Origin,
         FaultKind::Overloaded,
+        FaultKind::Unauthenticated,
+        FaultKind::Forbidden,
+        FaultKind::AuthUnavailable,
     ];
 
     /// The word in the log.
@@ -220,12 +244,15 @@ impl FaultKind {
             FaultKind::BadTimeout => "bad_timeout",
             FaultKind::Origin => "origin",
             FaultKind::Overloaded => "overloaded",
+            FaultKind::Unauthenticated => "unauthenticated",
+            FaultKind::Forbidden => "forbidden",
+            FaultKind::AuthUnavailable => "auth_unavailable",
         }
     }
 
     /// Label of the metric that counts bad requests; `None` when the sender did nothing wrong.
     pub fn reason(self) -> Option<&'static str> {
-        if self == FaultKind::Overloaded { None } else { Some(self.name()) }
+        (self != FaultKind::Overloaded).then(|| self.name())
     }
 
     /// What the sender's owner, or podgate's, can do; `None` for what needs nobody.
@@ -261,6 +288,15 @@ impl FaultKind {
             FaultKind::BadTimeout => "the client's grpc-timeout header is malformed",
             FaultKind::Origin => {
                 "add the page's origin (or the header) to protocols::http::cors, allowed_origins or allowed_headers"
+            }
+            FaultKind::Unauthenticated => {
+                "give the sender's exporter the credential that this receiver's authenticator knows (OTEL_EXPORTER_OTLP_HEADERS)"
+            }
+            FaultKind::Forbidden => {
+                "give the sender's identity the right to write, or give the sender another credential"
+            }
+            FaultKind::AuthUnavailable => {
+                "senders try again; if it lasts, look at the authenticator's own lines, and for senders that try many passwords"
             }
             FaultKind::Overloaded => {
                 "memory is short: raise limit_mib of memory_limiter, or check whether the next hop accepts data"

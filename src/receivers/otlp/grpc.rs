@@ -1,7 +1,8 @@
 //! The gRPC door: unary Export calls of the four collector services.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::data::origin::Transport;
@@ -24,7 +25,7 @@ pub async fn answer(service: &OtlpService, request: Request<RequestBody>) -> Res
     let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(DEFAULT_CONTENT_TYPE);
     let routed = route(service, &head.method, head.uri.path(), &content_type);
     let taken = match routed {
-        Ok(signal) => take(service, signal, &head.headers, &mut body).await,
+        Ok(signal) => take(service, signal, &head, &mut body).await,
         Err(fault) => Err(fault),
     };
     match taken {
@@ -75,12 +76,12 @@ fn route(
 async fn take(
     service: &OtlpService,
     signal: Signal,
-    headers: &HeaderMap,
+    head: &Parts,
     body: &mut RequestBody,
 ) -> Result<Accepted, RequestFault> {
-    let origin = service.origin(Transport::Grpc, headers, body);
-    let encoding = grpc::encoding_of(headers).map_err(RequestFault::UnknownEncoding)?;
-    let timeout = grpc::timeout_of(headers).map_err(RequestFault::BadTimeout)?;
+    let origin = service.origin(Transport::Grpc, head, body);
+    let encoding = grpc::encoding_of(&head.headers).map_err(RequestFault::UnknownEncoding)?;
+    let timeout = grpc::timeout_of(&head.headers).map_err(RequestFault::BadTimeout)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let bytes_max = service.protocols.grpc_bytes_max;
 

@@ -1,7 +1,9 @@
 //! The HTTP door: POST of protobuf or JSON to one path per signal, over HTTP/1.1 and HTTP/2, with CORS.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use http::{Method, Request, Response};
 
 use crate::core::data::origin::Transport;
@@ -10,8 +12,8 @@ use crate::net::compression::pack::QUICK;
 use crate::net::compression::{Encoding, is_worthwhile};
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::RequestBody;
-use crate::receivers::otlp::cors::Cors;
 use crate::receivers::otlp::fault::RequestFault;
+use crate::receivers::otlp::guard::cors::Cors;
 use crate::receivers::otlp::intake::{Notation, ReadRequest, no_pipeline};
 use crate::receivers::otlp::reply::Accepted;
 use crate::receivers::otlp::report::refusals::AskedFor;
@@ -97,7 +99,7 @@ async fn take(
     let signal = route(service, &head.method, head.uri.path())?;
     let speech = speech.ok_or_else(|| media_type(head.headers.get(CONTENT_TYPE)))?;
     let encoding = encoding_of(service, &head.headers)?;
-    let origin = service.origin(Transport::Http, &head.headers, body);
+    let origin = service.origin(Transport::Http, head, body);
     let bytes_max = service.protocols.http_bytes_max;
     let gathered = body.gather(bytes_max).await?;
     // An empty body is an empty message in every encoding.
@@ -190,6 +192,9 @@ pub fn failure(speech: BodyEncoding, fault: &RequestFault, request: &HeaderMap) 
     match fault {
         RequestFault::MethodNotAllowed => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        RequestFault::Unauthenticated { challenge, .. } => {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
         }
         RequestFault::UnknownEncoding(_) => {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));

@@ -13,9 +13,9 @@
 
 mod certificates;
 mod config;
-mod cors;
 mod fault;
 mod grpc;
+mod guard;
 mod health;
 mod http;
 mod intake;
@@ -56,6 +56,7 @@ use crate::net::server::node_addresses::Home;
 use crate::net::server::tls::source::TlsFiles;
 use crate::receivers::otlp::certificates::CertificateWatch;
 use crate::receivers::otlp::config::{Door, OtlpConfig, Protocols};
+use crate::receivers::otlp::guard::Guard;
 use crate::receivers::otlp::intake::Intake;
 use crate::receivers::otlp::report::first_data::FirstRequests;
 use crate::receivers::otlp::report::metrics::ReceiverMetrics;
@@ -168,7 +169,8 @@ impl OtlpReceiver {
             unread_line: Throttle::default(),
             ids_line: Throttle::default(),
         });
-        let service = self.service(intake.clone(), &self.config.locked().protocols);
+        let protocols = self.config.locked().protocols.clone();
+        let service = self.service(intake.clone(), &protocols);
         let addresses = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
         // Doors of a predecessor that are closed now.
         addresses.forget(&self.cx.path);
@@ -199,21 +201,28 @@ impl OtlpReceiver {
                 tls,
             };
             report::peers::show(host, &server.gate);
-            let (by, stop) = (Serving::by(server, service.clone()), self.stop.subscribe());
+            let (by, stop) =
+                (Serving::by(server, self.guarded(&service, door.auth.as_deref(), &protocols)), self.stop.subscribe());
             serving.push(by.clone());
             doors.push(host.tasks.spawn(&door.path, |pulse| run(by, listener, stop, pulse)));
         }
         *self.running.locked() = Some(Running { doors, leftovers, intake, serving });
     }
 
-    fn service(&self, intake: Arc<Intake>, protocols: &Protocols) -> Arc<dyn Service> {
+    fn service(&self, intake: Arc<Intake>, protocols: &Protocols) -> Arc<OtlpService> {
         let host = &self.cx.host;
-        Arc::new(Shared(Arc::new(OtlpService {
+        Arc::new(OtlpService {
             intake,
             protocols: protocols.clone(),
             refusals: Refusals::new(&host.stats, &self.cx.id.to_string()),
             health: Health::new(host.status.readiness(), self.stop.subscribe()),
-        })))
+        })
+    }
+
+    /// The service behind the guard of one door.
+    fn guarded(&self, service: &Arc<OtlpService>, auth: Option<&str>, protocols: &Protocols) -> Arc<dyn Service> {
+        let guard = Guard::new(auth, protocols, &self.cx.host.authenticators);
+        Arc::new(Shared { service: service.clone(), guard: Arc::new(guard) })
     }
 
     /// Connections that are accepted from now on are served by `config`, which opens the same doors.
@@ -241,7 +250,8 @@ impl OtlpReceiver {
                 opened: server.opened,
                 tls: server.tls.clone(),
             };
-            serving.store(Arc::new(Serving { server: Arc::new(server), service: service.clone() }));
+            let service = self.guarded(&service, door.auth.as_deref(), &config.protocols);
+            serving.store(Arc::new(Serving { server: Arc::new(server), service }));
         }
     }
 }

@@ -15,24 +15,35 @@ use crate::net::server::accept::{Responding, Service};
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::RequestBody;
 use crate::receivers::otlp::fault::RequestFault;
+use crate::receivers::otlp::guard::Guard;
 use crate::receivers::otlp::state::OtlpService;
 use crate::receivers::otlp::{grpc as grpc_door, health, http as http_door};
 
-/// Cheap to clone: one pointer per request.
+/// Cheap to clone: two pointers per request.
 #[derive(Clone)]
-pub struct Shared(pub Arc<OtlpService>);
+pub struct Shared {
+    pub service: Arc<OtlpService>,
+    /// Of the door by which requests come.
+    pub guard: Arc<Guard>,
+}
 
 impl Service for Shared {
-    fn respond(&self, request: Request<RequestBody>) -> Responding {
-        let service = self.0.clone();
+    fn respond(&self, mut request: Request<RequestBody>) -> Responding {
+        let Shared { service, guard } = self.clone();
         Box::pin(async move {
             let speaks_grpc = is_grpc(request.headers());
             let transport = if speaks_grpc { Transport::Grpc } else { Transport::Http };
             let content_type = request.headers().get(CONTENT_TYPE).cloned();
             let http2 = request.version() == Version::HTTP_2;
             let answered = AssertUnwindSafe(async {
+                if speaks_grpc && http2 && health::is_asked(&request) {
+                    return health::answer(&service, request).await;
+                }
+                match guard.admit(transport, &request.method().clone(), request.headers()).await {
+                    Ok(identity) => drop(identity.map(|identity| request.extensions_mut().insert(identity))),
+                    Err(fault) => return refused(&service, request, &fault, transport),
+                }
                 match speaks_grpc {
-                    true if http2 && health::is_asked(&request) => health::answer(&service, request).await,
                     true if http2 => grpc_door::answer(&service, request).await,
                     true => http_door::refuse(&service, request, &RequestFault::NeedsHttp2, transport),
                     false => http_door::answer(&service, request).await,
@@ -55,12 +66,22 @@ impl Service for Shared {
         let fault = RequestFault::Overloaded("there is no memory for this connection's requests now".to_owned());
         let speaks_grpc = is_grpc(request.headers());
         let transport = if speaks_grpc { Transport::Grpc } else { Transport::Http };
-        let response = match speaks_grpc && request.version() == Version::HTTP_2 {
-            true => grpc_door::refuse(&self.0, request, &fault),
-            false => http_door::refuse(&self.0, request, &fault, transport),
-        };
-        self.0.intake.counts.request(transport);
+        let response = refused(&self.service, request, &fault, transport);
+        self.service.intake.counts.request(transport);
         Box::pin(std::future::ready(response))
+    }
+}
+
+/// Refuses a request before its body is read, in the words of its protocol.
+fn refused(
+    service: &OtlpService,
+    request: Request<RequestBody>,
+    fault: &RequestFault,
+    transport: Transport,
+) -> Response<AnswerBody> {
+    match transport == Transport::Grpc && request.version() == Version::HTTP_2 {
+        true => grpc_door::refuse(service, request, fault),
+        false => http_door::refuse(service, request, fault, transport),
     }
 }
 

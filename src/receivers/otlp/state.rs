@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::request::Parts;
 use tokio::sync::{Semaphore, watch};
 
-use crate::core::data::origin::{Origin, Transport};
+use crate::core::data::origin::{Identity, Origin, Transport};
 use crate::core::data::payload::Signal;
 use crate::core::time::UnixNanos;
 use crate::net::server::accept::Stop;
@@ -42,8 +43,9 @@ pub struct OtlpService {
 
 impl OtlpService {
     /// Facts of the sender, taken before the body is read.
-    pub fn origin(&self, transport: Transport, headers: &HeaderMap, body: &mut RequestBody) -> Origin {
-        if let Some(name) = self.tenant(headers, body) {
+    pub fn origin(&self, transport: Transport, head: &Parts, body: &mut RequestBody) -> Origin {
+        let (headers, identity) = (&head.headers, head.extensions.get::<Arc<Identity>>());
+        if let Some(name) = self.tenant(headers, identity, body) {
             body.set_tenant(name);
         }
         let connection = body.connection();
@@ -56,13 +58,16 @@ impl OtlpService {
             });
             origin.headers = texts.collect();
         }
+        origin.identity = identity.cloned();
         origin
     }
 
-    /// Who shares memory with others: a header's value when configured, else the pod behind the address when known.
-    fn tenant(&self, headers: &HeaderMap, body: &RequestBody) -> Option<Arc<str>> {
+    /// Who shares memory with others: a header's value when configured, else whom the authenticator
+    /// recognised when that tells senders apart, else the pod behind the address when known.
+    fn tenant(&self, headers: &HeaderMap, identity: Option<&Arc<Identity>>, body: &RequestBody) -> Option<Arc<str>> {
         let header = self.protocols.tenant_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
-        header.map(Arc::from).or_else(|| {
+        let known = identity.filter(|identity| identity.tells_senders).map(|identity| identity.subject.clone());
+        header.map(Arc::from).or(known).or_else(|| {
             let peer = body.connection().peer?;
             self.intake.host.peer_identity.identify(peer.ip())
         })

@@ -41,6 +41,9 @@ impl PeerCures {
             CallFailure::Setup(_) => {
                 ("client setup", "check the files named in the tls block and that podgate may read them")
             }
+            CallFailure::NoCredential { .. } => {
+                ("no credential", "look at the authenticator's own lines and state; requests wait for it")
+            }
             CallFailure::Deadline => ("timeout", self.deadline),
             CallFailure::Broken(_) | CallFailure::NotTaken(_) => ("connection broken", self.broken),
             CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => ("answer unreadable", self.unreadable),

@@ -14,10 +14,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 
+use crate::config::auth::authenticator;
 use crate::config::check::Section;
 use crate::config::client::headers;
 use crate::core::diagnostic::code;
 use crate::core::node::Node;
+use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::CheckContext;
 use crate::exporters::elasticsearch::delivery::MODE_HEADER;
 use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
@@ -87,6 +89,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
     let post = PostSettings {
         nodes: nodes.unwrap_or_default(),
         headers: authorized(&keys),
+        auth: authenticator(&keys, cx.checks, AuthSide::Client),
         query: query(&keys, include_source),
         gzip: compression(&keys),
         timeout,
@@ -118,7 +121,6 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
 /// Keys the Collector had: those it still takes without effect are warned about, those it refuses are refused with the cure.
 fn retired(keys: &Section<'_>) {
     keys.not_yet(&[
-        "auth",
         "middlewares",
         "metadata_keys",
         "proxy_url",

@@ -96,7 +96,7 @@ impl BulkSender {
     /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the
     /// component's.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
-        let post = Post::new(&settings.post, &host.outside);
+        let post = Post::new(&settings.post, &host.outside, &host.authenticators);
         let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
         BulkSender {
             ramp: Mutex::new(RequestConcurrency::new(settings.retry.waits, settings.requests_at_once)),

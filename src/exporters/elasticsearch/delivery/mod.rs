@@ -45,6 +45,7 @@ use crate::exporters::elasticsearch::mapping::{MappingFault, MappingMode};
 use crate::exporters::elasticsearch::preflight::Preflight;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::regroup::portion;
+use crate::sending::client::RequestCredentials;
 use crate::sending::deliver::Deliver;
 use crate::sending::gate::ClosingGate;
 use crate::sending::outcome::account::ExporterAccount;
@@ -94,7 +95,12 @@ impl Bulks {
             sender_waits: settings.sender_waits,
             work: Workroom::new(host.budget.clone()),
             given_back: Mutex::default(),
-            preflight: Arc::new(Preflight::new(&settings.post, &settings.mapping, &host.outside)),
+            preflight: Arc::new(Preflight::new(
+                &settings.post,
+                &settings.mapping,
+                &host.outside,
+                RequestCredentials::of(settings.post.auth.as_deref(), &host.authenticators),
+            )),
             asked: watch::Sender::new(false),
             blocked_task: Mutex::default(),
             asking: Mutex::default(),

@@ -18,6 +18,7 @@ use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
 use crate::exporters::elasticsearch::mapping::{DataStreamType, MappingMode, MappingSettings};
 use crate::exporters::elasticsearch::preflight::peer::{Peer, PeerAnswer};
 use crate::exporters::elasticsearch::templates;
+use crate::sending::client::RequestCredentials;
 
 /// How long templates made by `setup` keep data.
 const RETENTION: &str = "30d";
@@ -39,8 +40,13 @@ struct Cluster {
 
 impl Preflight {
     /// Opens nothing yet.
-    pub fn new(post: &PostSettings, settings: &MappingSettings, outside: &Outside) -> Preflight {
-        Preflight { peer: Peer::new(post, outside), settings: settings.clone() }
+    pub fn new(
+        post: &PostSettings,
+        settings: &MappingSettings,
+        outside: &Outside,
+        credentials: RequestCredentials,
+    ) -> Preflight {
+        Preflight { peer: Peer::new(post, outside, credentials), settings: settings.clone() }
     }
 
     async fn run(&self) -> (ProbeReport, Option<Capability>) {

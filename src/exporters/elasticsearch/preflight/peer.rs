@@ -13,7 +13,9 @@ use crate::core::outside::Outside;
 use crate::exporters::elasticsearch::delivery::bulk::post::PostSettings;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
+use crate::net::client::grpc::replace;
 use crate::net::client::http::HttpRequest;
+use crate::sending::client::RequestCredentials;
 
 /// A page that takes longer is not worth waiting for.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Peer {
     nodes: Vec<Client>,
     headers: HeaderMap,
+    credentials: RequestCredentials,
     timeout: Duration,
     /// The node that answered.
     preferred: AtomicUsize,
@@ -47,11 +50,12 @@ impl fmt::Display for PeerAnswer {
 }
 
 impl Peer {
-    pub fn new(post: &PostSettings, outside: &Outside) -> Peer {
+    pub fn new(post: &PostSettings, outside: &Outside, credentials: RequestCredentials) -> Peer {
         let client = |settings| Client::within(outside.clone(), settings);
         Peer {
             nodes: post.nodes.iter().cloned().map(client).collect(),
             headers: post.headers.clone(),
+            credentials,
             timeout: post.timeout.min(TIMEOUT),
             preferred: AtomicUsize::new(0),
         }
@@ -76,14 +80,20 @@ impl Peer {
     pub async fn ask_node(&self, node: usize, method: Method, path: &str, body: Option<&Value>) -> PeerAnswer {
         let Some(client) = self.nodes.get(node) else { return PeerAnswer::Nothing("no node is configured".to_owned()) };
         let prefix = client.settings().target.path.trim_end_matches('/');
+        let deadline = Instant::now() + self.timeout;
+        let mut headers = self.headers.clone();
+        match self.credentials.headers(None, deadline).await {
+            Ok(own) => replace(&mut headers, own.unwrap_or_default()),
+            Err(failure) => return PeerAnswer::Nothing(failure.to_string()),
+        }
         let request = HttpRequest {
             method,
             path: format!("{prefix}{path}"),
             content_type: "application/json",
-            headers: self.headers.clone(),
+            headers,
             parts: body.map(|body| Bytes::from(body.to_string())).into_iter().collect(),
             compression: Compression::None,
-            deadline: Instant::now() + self.timeout,
+            deadline,
         };
         match client.http(request).await {
             Ok(reply) => PeerAnswer::Answer(reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)),

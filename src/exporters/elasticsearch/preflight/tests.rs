@@ -69,13 +69,14 @@ async fn next_request(stream: &mut tokio::net::TcpStream, read: &mut Vec<u8>) ->
 fn preflight(url: &str, settings: &MappingSettings) -> Preflight {
     let target = Target::parse(url, Some(|_: Scheme| 80)).unwrap();
     let post = PostSettings {
+        auth: None,
         nodes: vec![ClientSettings::new(target, ClientHttp::ByAgreement)],
         headers: http::HeaderMap::new(),
         query: Vec::new(),
         gzip: None,
         timeout: std::time::Duration::from_secs(5),
     };
-    Preflight::new(&post, settings, &Outside::default())
+    Preflight::new(&post, settings, &Outside::default(), RequestCredentials::default())
 }
 
 impl Fake {

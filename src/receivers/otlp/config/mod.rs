@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
+use crate::config::auth::authenticator;
 use crate::config::check::Section;
 use crate::config::server::{self, ServerTlsKeys};
 use crate::config::value::address;
@@ -16,11 +17,12 @@ use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Severity, code};
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::node::Node;
+use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::CheckContext;
 use crate::net::compression::Encoding;
 use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::Endpoint;
-use crate::receivers::otlp::cors::Cors;
+use crate::receivers::otlp::guard::cors::Cors;
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,8 @@ pub struct Door {
     pub endpoint: Endpoint,
     pub limits: ServerLimits,
     pub tls: Option<ServerTlsKeys>,
+    /// The id of its authenticator.
+    pub auth: Option<String>,
 }
 
 /// What holds on every door.
@@ -47,6 +51,9 @@ pub struct Protocols {
     pub encodings: Option<Vec<Encoding>>,
     /// Requests with this header share memory by its value, not by pod or address.
     pub tenant_header: Option<HeaderName>,
+    /// The authenticators of the protocols, for doors that have none of their own.
+    pub grpc_auth: Option<String>,
+    pub http_auth: Option<String>,
 }
 
 impl Default for Protocols {
@@ -61,6 +68,8 @@ impl Default for Protocols {
             response_headers: Vec::new(),
             encodings: None,
             tenant_header: None,
+            grpc_auth: None,
+            http_auth: None,
         }
     }
 }
@@ -143,11 +152,13 @@ fn check_grpc(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
         check_keepalive(keepalive, &mut limits);
     }
     let tls = server::tls(&section);
-    section.not_yet(&["auth", "middlewares"]);
+    let auth = authenticator(&section, cx.checks, AuthSide::Server);
+    protocols.grpc_auth.clone_from(&auth);
+    section.not_yet(&["middlewares"]);
     check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
-    endpoint.map(|endpoint| Door { path, endpoint, limits, tls })
+    endpoint.map(|endpoint| Door { path, endpoint, limits, tls, auth })
 }
 
 fn check_keepalive(section: Section<'_>, limits: &mut ServerLimits) {
@@ -181,11 +192,13 @@ fn check_http(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Proto
     protocols.encodings = check_encodings(&section);
     protocols.cors = section.section("cors").map(check_cors);
     let tls = server::tls(&section);
-    section.not_yet(&["auth", "middlewares"]);
+    let auth = authenticator(&section, cx.checks, AuthSide::Server);
+    protocols.http_auth.clone_from(&auth);
+    section.not_yet(&["middlewares"]);
     check_own_limits(&section, &mut limits, protocols);
     let path = section.path().to_owned();
     section.finish();
-    endpoint.map(|endpoint| Door { path, endpoint, limits, tls })
+    endpoint.map(|endpoint| Door { path, endpoint, limits, tls, auth })
 }
 
 fn check_paths(section: &Section<'_>, protocols: &mut Protocols) {

@@ -10,13 +10,16 @@ use tokio::time::Instant;
 
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
+use crate::core::stage::auth::Authenticators;
 use crate::exporters::elasticsearch::delivery::bulk::nodes::NodeTurns;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
 use crate::net::client::failure::CallFailure;
+use crate::net::client::grpc::replace;
 use crate::net::client::http::{HttpAnswer, HttpRequest};
 use crate::net::client::settings::ClientSettings;
 use crate::net::compression::pack::GzipPacker;
+use crate::sending::client::RequestCredentials;
 
 /// What requests have in common.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct PostSettings {
     /// One for each node; their path is the prefix of every request.
     pub nodes: Vec<ClientSettings>,
     pub headers: HeaderMap,
+    /// The id of the authenticator.
+    pub auth: Option<String>,
     /// Query parameters beside ours: `pipeline`, `include_source_on_error`.
     pub query: Vec<(&'static str, String)>,
     /// `None` sends plain bodies; else the level of gzip.
@@ -45,6 +50,7 @@ pub struct Post {
     // Locked for a few instructions.
     rota: Mutex<NodeTurns>,
     headers: HeaderMap,
+    credentials: RequestCredentials,
     gzip: Option<GzipPacker>,
     timeout: Duration,
     destination: String,
@@ -57,7 +63,7 @@ pub struct Posted {
 }
 
 impl Post {
-    pub fn new(settings: &PostSettings, outside: &Outside) -> Post {
+    pub fn new(settings: &PostSettings, outside: &Outside, known: &Authenticators) -> Post {
         let mut query = FILTER.to_owned();
         for (key, value) in &settings.query {
             query.push_str(&format!("&{key}={}", escaped(value)));
@@ -72,6 +78,7 @@ impl Post {
             nodes: settings.nodes.iter().map(node).collect(),
             rota: Mutex::new(NodeTurns::new(settings.nodes.len())),
             headers: settings.headers.clone(),
+            credentials: RequestCredentials::of(settings.auth.as_deref(), known),
             gzip: settings.gzip.map(GzipPacker::new),
             timeout: settings.timeout,
         }
@@ -98,6 +105,11 @@ impl Post {
     pub async fn bulk(&self, parts: Vec<Bytes>, documents: usize) -> Posted {
         let deadline = Instant::now() + self.timeout;
         let mut headers = self.headers.clone();
+        // The documents of a request are of several senders.
+        match self.credentials.headers(None, deadline).await {
+            Ok(own) => replace(&mut headers, own.unwrap_or_default()),
+            Err(failure) => return Posted { answer: Err(failure), sent_bytes: 0 },
+        }
         headers.insert(EVENT_COUNT, HeaderValue::from(documents));
         let packed = match &self.gzip {
             None => Ok(parts),
@@ -178,6 +190,7 @@ pub fn is_unseen(failure: &CallFailure) -> bool {
             | CallFailure::PeerIsPlaintext
             | CallFailure::PeerIsTls
             | CallFailure::NotTaken(_)
+            | CallFailure::NoCredential { .. }
     )
 }
 

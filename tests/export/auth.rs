@@ -1,0 +1,72 @@
+//! Authenticators of exporters: each request carries the credential, over each protocol, and waits while there is none.
+
+use std::time::Duration;
+
+use podgate::core::node::Place;
+use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ExtensionFactory};
+use podgate::extensions::authenticators::bearer;
+
+use crate::cluster::Cluster;
+use crate::harness::{Bench, Peer, eventually, request, start, taken};
+use crate::http::{HttpPeer, answer};
+
+/// Starts an extension beside the exporter, as the gateway does before it.
+async fn with(bench: &Bench, factory: &ExtensionFactory, body: &str) {
+    let checks = Checks::default();
+    let node = podgate::config::read::yaml::parse(body, podgate::core::node::SourceId(0), &checks.diagnostics);
+    let id = ComponentId::parse(factory.about.name).unwrap();
+    let path = format!("extensions::{id}");
+    let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
+    let plan = (factory.check)(&cx, &node.unwrap()).unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
+    let extension: std::sync::Arc<dyn Component> =
+        plan.build(BuildContext { id: id.clone(), path, host: bench.host.clone() });
+    extension.start().await.unwrap();
+}
+
+const AUTH: &str = "auth: {authenticator: bearertokenauth}";
+
+#[tokio::test]
+async fn a_bearer_token_goes_with_each_request_over_grpc_and_takes_the_place_of_a_header() {
+    let peer = Peer::start(|_, _| taken()).await;
+    let body =
+        format!("{{endpoint: '{}', tls: {{insecure: true}}, headers: {{authorization: old}}, {AUTH}}}", peer.address);
+    let bench = start("otlp_grpc", &body).await;
+    with(&bench, &bearer::FACTORY, "{token: first}").await;
+    for _ in 0..2 {
+        bench.send(&request(["a"])).await.unwrap();
+    }
+    assert_eq!(bench.settled().await.delivered, 2);
+    for at in 0..2 {
+        assert_eq!(peer.headers(at)["authorization"], "Bearer first");
+    }
+    bench.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_bearer_token_goes_with_each_request_over_http_and_nothing_leaves_before_there_is_one() {
+    let peer = HttpPeer::start(|_, _| answer(200, "", b"")).await;
+    let retry = "retry_on_failure: {initial_interval: 20ms, max_interval: 50ms, max_elapsed_time: 10s}";
+    let bench =
+        start("otlp_http", &format!("{{endpoint: 'http://{}', compression: none, {retry}, {AUTH}}}", peer.address))
+            .await;
+    bench.send(&request(["a"])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(peer.seen().is_empty(), "without a credential nothing is sent");
+    with(&bench, &bearer::FACTORY, "{token: key, header: x-api-key, scheme: ''}").await;
+    eventually("the request", || !peer.seen().is_empty()).await;
+    assert!(peer.seen()[0].head.contains("x-api-key: key\r\n"), "{}", peer.seen()[0].head);
+    assert_eq!(bench.settled().await.delivered, 1);
+    bench.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn bulk_requests_carry_the_credential_too() {
+    let cluster = Cluster::healthy().await;
+    let bench = cluster.exporter(AUTH).await;
+    with(&bench, &bearer::FACTORY, "{token: first}").await;
+    bench.send(&request(["a"])).await.expect("queued");
+    assert_eq!(bench.settled().await.delivered, 1);
+    assert!(cluster.head(0).contains("authorization: bearer first"), "{}", cluster.head(0));
+    bench.drain(Duration::from_secs(5)).await;
+}
