@@ -73,6 +73,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
 	python3 tests/real/edge.py target/release/podgate
 	python3 tests/real/browser.py target/release/podgate
+	python3 tests/real/page.py target/release/podgate
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate

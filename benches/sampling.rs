@@ -4,7 +4,8 @@
 //! second). They are filled in once, which touches fresh memory, and then as many come as are decided, which is the
 //! state a gateway is in. Prints nanoseconds a span (a lookup: a trace), the median and the best of rounds. Each figure is
 //! the mean over requests or steps; those that took five times the median were interrupted and are left out.
-//! `cargo bench --bench sampling`, or the journal and the weights against none of both alone: `-- compared`.
+//! `cargo bench --bench sampling`, or the journal, the weights and a shadow of the same policies against none of them alone:
+//! `-- compared`; one such case once, for who counts instructions: `-- once plain`, `journal`, `weights` or `shadow`.
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -41,6 +42,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Requests held at a time: two million spans.
 const HELD_REQUESTS: u64 = 4_000;
+/// The same for who counts instructions.
+const ONCE_REQUESTS: u64 = 400;
 const WAIT: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 const COMPARED_ROUNDS: usize = 7;
@@ -132,12 +135,14 @@ struct Bench<'a> {
     account: Arc<ByteAccount>,
     origin: Arc<Origin>,
     now: UnixNanos,
+    /// Requests held at a time.
+    held: u64,
 }
 
 impl Bench<'_> {
     /// Takes in a request; returns its bytes, and how long walking and filing took.
     fn ingest(&mut self, number: u64) -> (u64, Duration, Duration) {
-        self.now = self.now.saturating_add(WAIT / HELD_REQUESTS as u32);
+        self.now = self.now.saturating_add(WAIT / self.held as u32);
         let admission = Admission { leaves: &self.settings.leaves, account: &self.account, shards: 1, seed: 1 };
         let bytes = self.load.request(number);
         let length = bytes.len() as u64;
@@ -171,7 +176,7 @@ impl Bench<'_> {
 }
 
 /// Fills a store with two million spans, then takes in as many more while those that came first are decided.
-fn round(settings: &SamplingSettings, load: &load::Load) -> Figures {
+fn round(settings: &SamplingSettings, load: &load::Load, held: u64) -> Figures {
     let before = resident_bytes();
     let now = UnixNanos::from_secs(1_760_000_000);
     let meters = Arc::new(RateMeters::new(&settings.meters, now));
@@ -183,18 +188,19 @@ fn round(settings: &SamplingSettings, load: &load::Load) -> Figures {
         account: ByteAccount::new(u64::MAX / 2, &Budget::unlimited()),
         origin: Arc::new(Origin::internal(now)),
         now,
+        held,
     };
     let (mut fill, mut walk, mut file, mut decide) =
         (Samples::default(), Samples::default(), Samples::default(), Samples::default());
     let spans = w1::SPANS as u64;
     let mut held_bytes = 0;
-    for number in 0..HELD_REQUESTS {
+    for number in 0..held {
         let (bytes, _, filing) = bench.ingest(number);
         held_bytes += bytes;
         fill.add(filing, spans);
     }
     let resident = resident_bytes().saturating_sub(before);
-    for number in HELD_REQUESTS..2 * HELD_REQUESTS {
+    for number in held..2 * held {
         let (_, walking, filing) = bench.ingest(number);
         walk.add(walking, spans);
         file.add(filing, spans);
@@ -238,29 +244,37 @@ fn lookup() -> f64 {
     samples.mean()
 }
 
-/// The journal and the weights against none of both: rounds in turn, so that what else runs slows all of them alike.
-fn compared(out: &mut impl Write, load: &load::Load) -> std::io::Result<()> {
+/// Sampling without journal, weights and shadow, and with each of them.
+fn cases() -> [(&'static str, SamplingSettings); 4] {
     let mut plain = settings_of(TRACE_LEVEL);
     plain.journal_bytes = Some(0);
     let journal = SamplingSettings { journal_bytes: None, ..plain.clone() };
     let weights = SamplingSettings { weights: WeightMode::Auto, ..plain.clone() };
-    let settings = [plain, journal, weights];
-    let mut figures: [Vec<f64>; 3] = Default::default();
+    let json = format!(
+        r#"{{"decision_wait": "{}s", "policies": {TRACE_LEVEL}, "podgate": {{"shadow": {{"policies": {TRACE_LEVEL}}}}}}}"#,
+        WAIT.as_secs()
+    );
+    let shadow = settings::settings(&serde_json::from_str(&json).expect("valid JSON"));
+    let shadow = SamplingSettings { journal_bytes: Some(0), ..shadow };
+    [("plain", plain), ("journal", journal), ("weights", weights), ("shadow", shadow)]
+}
+
+/// Each case against none of them: rounds in turn, so that what else runs slows all of them alike.
+fn compared(out: &mut impl Write, load: &load::Load) -> std::io::Result<()> {
+    let cases = cases();
+    let mut figures: [Vec<f64>; 4] = Default::default();
     for _ in 0..COMPARED_ROUNDS {
-        for (settings, figures) in settings.iter().zip(&mut figures) {
-            let round = round(settings, load);
+        for ((_, settings), figures) in cases.iter().zip(&mut figures) {
+            let round = round(settings, load, HELD_REQUESTS);
             figures.push(round.walk + round.file + round.decide);
         }
     }
-    let [plain, journal, weights] = figures.map(median);
-    let more = |with: f64| 100.0 * (with - plain) / plain;
-    writeln!(
-        out,
-        "walk, file and decide without journal and weights {plain:.1} ns, with the journal {journal:.1} ({:+.1} %), with \
-         weights {weights:.1} ({:+.1} %)",
-        more(journal),
-        more(weights)
-    )
+    let figures = figures.map(median);
+    for ((name, _), figure) in cases.iter().zip(figures) {
+        let more = 100.0 * (figure - figures[0]) / figures[0];
+        writeln!(out, "walk, file and decide, {name:8} {figure:.1} ns a span ({more:+.1} %)")?;
+    }
+    Ok(())
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -271,8 +285,17 @@ fn median(mut figures: Vec<f64>) -> f64 {
 fn main() -> std::io::Result<()> {
     let (load, mixed) = (load::Load::new(w1::wire(), false), load::Load::new(mixed(), false));
     let mut out = std::io::stdout().lock();
-    if std::env::args().any(|argument| argument == "compared") {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "compared") {
         return compared(&mut out, &load);
+    }
+    if arguments.iter().any(|argument| argument == "once") {
+        for (name, settings) in cases().iter().filter(|(name, _)| arguments.iter().any(|argument| argument == name)) {
+            let spans = 2 * ONCE_REQUESTS * w1::SPANS as u64;
+            let kept = round(settings, &load, ONCE_REQUESTS).kept;
+            writeln!(out, "{name}: {spans} spans, {:.1} % of the traces kept", 100.0 * kept)?;
+        }
+        return Ok(());
     }
     let attributes = attribute_policies();
     let dropping = r#"[{"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}}]"#;
@@ -292,7 +315,7 @@ fn main() -> std::io::Result<()> {
     )?;
     for (name, policies, load) in sets {
         let settings = settings_of(policies);
-        let rounds: Vec<Figures> = (0..ROUNDS).map(|_| round(&settings, load)).collect();
+        let rounds: Vec<Figures> = (0..ROUNDS).map(|_| round(&settings, load, HELD_REQUESTS)).collect();
         let of = |read: fn(&Figures) -> f64| {
             let figures: Vec<f64> = rounds.iter().map(read).collect();
             let best = figures.iter().copied().fold(f64::INFINITY, f64::min);

@@ -38,8 +38,14 @@ pub const EXPORTERS: &[ExporterFactory] = &[
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
-pub const EXTENSIONS: &[ExtensionFactory] =
-    &[admin::FACTORY, authenticators::bearer::FACTORY, file_storage::FACTORY, health_check::FACTORY];
+pub const EXTENSIONS: &[ExtensionFactory] = &[
+    admin::FACTORY,
+    authenticators::basic::FACTORY,
+    authenticators::bearer::FACTORY,
+    authenticators::headers_setter::FACTORY,
+    file_storage::FACTORY,
+    health_check::FACTORY,
+];
 
 /// The type of an extension and the plan it runs by when nobody names it.
 pub type Implicit = (&'static str, fn() -> Box<dyn ExtensionPlan>);

@@ -290,6 +290,27 @@ fn a_feature_gate_is_accepted_with_a_warning() {
 }
 
 #[test]
+fn the_collectors_gate_of_tail_sampling_is_the_switch_for_weights() {
+    let sampler = "receivers: {otlp: {protocols: {http: }}}\nprocessors: {tail_sampling: {policies: [{name: some, type: probabilistic, \
+                   probabilistic: {sampling_percentage: 10}}]}}\nexporters: {nop: }\nservice: {pipelines: {traces: {receivers: [otlp], \
+                   processors: [tail_sampling], exporters: [nop]}}}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = config(&folder, sampler);
+    let weighed = |more: &[&str]| {
+        let output = podgate(&[&["validate", "--config", &path], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(!said.contains("has no effect: no component"), "{said}");
+        said.contains("decide by the trace's own randomness")
+    };
+    const GATE: &str = "processor.tailsamplingprocessor.usetracestate";
+    assert!(!weighed(&[]));
+    assert!(weighed(&["--feature-gates", GATE]));
+    assert!(!weighed(&[&format!("--feature-gates=-{GATE}")]));
+    assert!(!weighed(&["--feature-gates", GATE, "--set", "processors::tail_sampling::podgate::weights=off"]));
+}
+
+#[test]
 fn a_closed_pipe_ends_printing_without_a_panic() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_podgate"))
         .args(["components", "--format", "json"])

@@ -33,6 +33,9 @@ const FIELD_ENV: &[(&str, &str)] = &[
     ("ELASTIC_APM_ENDPOINT", "http://localhost:8200"),
     ("ELASTIC_OTLP_ENDPOINT", "http://localhost:8200"),
     ("SPLUNK_MEMORY_LIMIT_MIB", "500"),
+    ("K8S_POD_NAME", "pod-1"),
+    ("K8S_POD_UID", "0f1e"),
+    ("K8S_NAMESPACE", "shop"),
 ];
 
 /// Cases in which podgate's `validate` answers otherwise than the Collector's, and why.
@@ -122,7 +125,7 @@ const FIELD: &[(&[&str], Field)] = &[
     (&["12-elastic-demo-otlp-to-elastic"], Field::StartsSkipping),
     (&["12-elastic-demo-otlp-to-elastic", "13-elastic-demo-overlay"], Field::StartsSkipping),
     (&["14-elastic-elastiflix"], Field::OnlyPrints),
-    (&["15-splunk-agent-default"], Field::Refused),
+    (&["15-splunk-agent-default"], Field::StartsSkipping),
     (&["16-coralogix-tail-sampling-gateway"], Field::OnlyPrints),
     (&["17-newrelic-daemonset"], Field::Refused),
     (&["18-google-otlp-k8s-ingest"], Field::Refused),

@@ -241,6 +241,27 @@ fn an_authenticator_has_to_run_and_to_serve_the_side_that_names_it() {
 }
 
 #[test]
+fn a_header_of_the_sender_cannot_go_out_behind_what_merges_senders() {
+    let yaml = |rule: &str, processors: &str| {
+        let declared = format!(
+            "extensions::headers_setter::headers: [{{key: X-Scope-OrgID, {rule}}}]\nservice::extensions: [headers_setter]\n\
+             processors::batch: {{}}\n\
+             exporters::otlphttp: {{endpoint: 'http://a:1', auth: {{authenticator: headers_setter}}}}"
+        );
+        traces(&declared, processors, "otlphttp")
+    };
+    let from_sender = "from_context: x-scope-orgid";
+    let (runs, found) = verdict(&yaml(from_sender, "batch"), REFUSE, &[]);
+    assert!(!runs && found.contains(&"E0207 exporters::otlphttp::auth::authenticator".to_owned()), "{found:?}");
+    assert!(said(&yaml(from_sender, "batch"), REFUSE).contains("`batch` in pipeline `traces`"));
+    for (rule, processors) in
+        [(from_sender, ""), ("value: fixed", "batch"), ("from_context: x-scope-orgid, default_value: none", "batch")]
+    {
+        assert!(verdict(&yaml(rule, processors), REFUSE, &[]).0, "{rule}");
+    }
+}
+
+#[test]
 fn skip_never_leaves_a_pipeline_that_only_prints_or_lost_what_hides_data_without_being_told_so() {
     let with_auth = "exporters::otlp_http: {endpoint: 'http://a:1', auth: {authenticator: x}}\nexporters::debug: ";
     let hiding = "processors::redaction: {allow_all_keys: true, blocked_values: [a]}";

@@ -17,12 +17,15 @@ mod process;
 #[path = "reload/refused.rs"]
 mod refused;
 mod support;
+#[path = "reload/twenty.rs"]
+mod twenty;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use config::{Ports, Running, Variant};
 use load::{Load, inode_of};
 use support::{Sink, eventually};
+use tokio::time::Instant;
 
 /// Every trace has so many spans, sent in two requests.
 const SPANS_A_TRACE: usize = 50;

@@ -3,6 +3,9 @@
 #[path = "sampling/advice.rs"]
 mod advice;
 
+#[path = "sampling/behind.rs"]
+mod behind;
+
 #[path = "sampling/rig.rs"]
 mod rig;
 

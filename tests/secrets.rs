@@ -34,6 +34,8 @@ exporters:
         kanari04
       x-sentry-auth: "kanari05
         kanari06"
+  otlp_http/token: {{endpoint: "http://127.0.0.1:1", auth: {{authenticator: bearertokenauth}}}}
+  otlp_http/user: {{endpoint: "http://127.0.0.1:1", auth: {{authenticator: basicauth/client}}}}
   otlp_http/flow: {{endpoint: "http://127.0.0.1:1", headers: {{Authorization: ApiKey kanari07, x-any: "${{env:CANARY_HEADER}}"}}}}
   otlp_grpc:
     endpoint: ${{env:CANARY_HOST}}:1
@@ -49,10 +51,18 @@ exporters:
   elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
 {more}
 extensions:
+  bearertokenauth: {{token: kanari12}}
+  bearertokenauth/several: {{tokens: [kanari13, "kanari14"]}}
+  basicauth:
+    htpasswd:
+      inline: |
+        ann:kanari15
+  basicauth/client: {{client_auth: {{username: ann, password: kanari16}}}}
+  headers_setter: {{headers: [{{key: x-key, value: kanari17}}]}}
   admin: {{endpoint: "127.0.0.1:{admin}"}}
   health_check: {{endpoint: "127.0.0.1:{health}"}}
 service:
-  extensions: [admin, health_check]
+  extensions: [admin, health_check, bearertokenauth, bearertokenauth/several, basicauth, basicauth/client, headers_setter]
   telemetry:
     logs: {{level: debug}}
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
@@ -60,7 +70,7 @@ service:
     traces:
       receivers: [otlp]
       processors: [resource, transform]
-      exporters: [otlp_http/block, otlp_http/flow, otlp_grpc, otlp_grpc/pem, elasticsearch, elasticsearch/key]
+      exporters: [otlp_http/block, otlp_http/flow, otlp_http/token, otlp_http/user, otlp_grpc, otlp_grpc/pem, elasticsearch, elasticsearch/key]
 "#
     )
     .replace("kanari-free", "free")
@@ -151,7 +161,8 @@ fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
     fs::write(folder.path().join("secret"), "kanari30").expect("written");
     let ports = [0; 4].map(|_: u16| free_port());
     let path = folder.path().join("config.yaml");
-    fs::write(&path, yaml(&place, ports, "")).expect("written");
+    let unused = "  otlp_http/unused: {endpoint: 'http://127.0.0.1:1', headers: {Authorization: ApiKey kanari60}}";
+    fs::write(&path, yaml(&place, ports, unused)).expect("written");
     let mut running = Running::start_with(&path.to_string_lossy(), &ENVIRONMENT, Stdio::null());
     let mut log = running.wait_for("everything is ready");
     ask(ports[0], "POST", "/v1/traces", &one_span("a"));
@@ -162,11 +173,18 @@ fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
         (ports[1], "/v1/balance"),
         (ports[1], "/v1/components"),
         (ports[1], "/v1/elasticsearch"),
+        (ports[1], "/v1/flow"),
+        (ports[1], "/v1/status"),
+        (ports[1], "/v1/config"),
         (ports[2], "/status"),
         (ports[2], "/readyz?verbose"),
         (ports[3], "/metrics"),
     ] {
         assert_clean(&ask(port, "GET", page, ""), page);
+    }
+    let config = ask(ports[1], "GET", "/v1/config", "");
+    for word in ["\"hash\":\"", "uptrace-dsn", "${env:CANARY_HEADER}", "\"findings\":[", "^^^"] {
+        assert!(config.contains(word), "{word} is not in {config}");
     }
     running.signal("QUIT");
     log += &running.wait_for("balance: traces: received 1");

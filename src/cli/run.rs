@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cli::reload::{ReloadTrigger, Reloading};
-use crate::cli::sources::{self, Checked, ConfigArgs};
+use crate::cli::reload::files::FileIdentities;
+use crate::cli::reload::{ReloadTrigger, Reloading, RunningConfig};
+use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, signals};
 use crate::core::build_info;
 use crate::core::data::balance::Sheet;
@@ -21,6 +22,7 @@ pub fn run(args: &ConfigArgs) -> Exit {
     if let Err(exit) = sources::require_config(args) {
         return exit;
     }
+    let files = FileIdentities::look(args);
     let mut checked = sources::check(args);
     checked.report();
     let insecure = checked.findings.iter().filter(|found| found.code == code::INSECURE);
@@ -28,7 +30,7 @@ pub fn run(args: &ConfigArgs) -> Exit {
     logging::install(&plan.telemetry.logs);
     insecure.for_each(|found| tracing::warn!(at = %found.path, "INSECURE: {}", found.message));
     warn_of_proxies();
-    to_end(serve(args, plan, checked)).unwrap_or_else(|exit| exit)
+    to_end(serve(args, RunningConfig::of(plan, checked, files))).unwrap_or_else(|exit| exit)
 }
 
 /// Proxies of the environment are not used, which nobody would guess from a next hop that is not reached.
@@ -71,8 +73,8 @@ pub fn to_end<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     Ok(result)
 }
 
-async fn serve(args: &ConfigArgs, plan: Plan, checked: Checked) -> Exit {
-    let gateway = Gateway::build(&plan);
+async fn serve(args: &ConfigArgs, runs: RunningConfig) -> Exit {
+    let gateway = Gateway::build(&runs.plan);
     let host = gateway.host().clone();
     // Before anything starts: a signal that came now would end the process without a drain.
     let (mut stop, hang_ups) = match signals::listen(host.clone()) {
@@ -104,12 +106,12 @@ async fn serve(args: &ConfigArgs, plan: Plan, checked: Checked) -> Exit {
             return Exit::Failure;
         }
     };
-    let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-    tell_of_dropping(&plan);
+    let pipelines: Vec<&str> = runs.plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    tell_of_dropping(&runs.plan);
     let (version, commit) = (build_info::VERSION, build_info::COMMIT);
     let (pipelines, listening) = (pipelines.join(","), listening(&host));
     tracing::info!(version, commit, %pipelines, %listening, "everything is ready, running and taking in data");
-    let mut reloading = Reloading::new(args, plan, checked, hang_ups, &host);
+    let mut reloading = Reloading::new(args, runs, hang_ups, &host);
     let exit = loop {
         let trigger = tokio::select! {
             exit = until_end(&host, &mut stop) => break exit,

@@ -13,7 +13,7 @@ use crate::config::show::diagnose;
 use crate::config::{self, Sources};
 use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
-use crate::core::stage::factory::{Checks, Environment};
+use crate::core::stage::factory::{Checks, Environment, FeatureGates};
 use crate::pipeline::plan::{self, Plan, Unsupported};
 use crate::telemetry::stdout;
 
@@ -30,7 +30,7 @@ pub struct ConfigArgs {
     /// What to do with components podgate does not have; refuse, unless PODGATE_UNSUPPORTED says otherwise
     #[arg(long, value_enum)]
     pub unsupported: Option<UnsupportedArg>,
-    /// Accepted for the Collector's sake; podgate has no feature gates
+    /// The Collector's feature gates: usetracestate of its tail sampling is known, others have no effect
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
     /// The environment, not a flag, named the configuration.
@@ -78,15 +78,8 @@ pub fn check_before_deploying(args: &ConfigArgs) -> Checked {
 
 /// As [`check`], with another environment.
 pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
-    let checks = Checks { environment, ..Checks::default() };
+    let checks = Checks { environment, gates: FeatureGates::of(&args.feature_gates), ..Checks::default() };
     let env = |name: &str| checks.environment.variable(name);
-    for gate in args.feature_gates.iter().filter(|gate| !gate.is_empty()) {
-        checks.diagnostics.push(
-            Diagnostic::warning(code::IGNORED_KEY, None)
-                .at("--feature-gates".to_owned())
-                .says(format!("feature gate `{gate}` has no effect: podgate has none")),
-        );
-    }
     let named_by = if args.by_variable { CONFIG_VARIABLE } else { FLAG };
     let (sources, tree) = config::load_named(named_by, &args.config, &args.set, &env, &checks.diagnostics);
     let unsupported = match args.unsupported.unwrap_or_default() {
@@ -98,6 +91,13 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
         let document = document::read(tree, &checks.diagnostics);
         plan::plan(document, unsupported, &checks)
     });
+    for gate in checks.gates.without_effect() {
+        checks.diagnostics.push(
+            Diagnostic::warning(code::IGNORED_KEY, None)
+                .at("--feature-gates".to_owned())
+                .says(format!("feature gate `{gate}` has no effect: no component of the configuration has it here")),
+        );
+    }
     let findings = checks.diagnostics.sorted();
     let plan = plan.filter(|_| !checks.diagnostics.has_errors());
     let listeners = checks.listeners.take().into_iter().map(|(address, path, _)| (address, path)).collect();

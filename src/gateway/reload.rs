@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::core::error::StartError;
+use crate::core::report::status::State;
 use crate::gateway::{Gateway, start};
 use crate::pipeline;
 use crate::pipeline::identity::Difference;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::wiring::units::{Unit, Wired};
 use crate::pipeline::wiring::wire::{take_back, wire};
+use crate::telemetry::state;
 
 /// What was started for a reload that does not come about has held nothing yet.
 const TAKE_BACK: Duration = Duration::from_secs(1);
@@ -26,7 +29,7 @@ impl Gateway {
     pub async fn reload(&mut self, from: &Plan, to: &Plan) -> Result<Difference, StartError> {
         self.retiring.room().await;
         self.retiring.expect(to);
-        let entered = self.host.entered();
+        let (entered, listeners) = (self.host.entered(), state::listeners(&self.host));
         let rewired = wire(to, &self.host, &self.wired);
         let fresh = rewired.wired.without(&self.wired);
         for units in [&fresh.extensions, &fresh.exporters, &fresh.processors, &fresh.receivers] {
@@ -41,19 +44,38 @@ impl Gateway {
             }
             take_back(&rewired.reconfigured, from);
             self.host.go_back(entered);
+            state::listen_at(&listeners, &self.host);
             self.retiring.settle(from);
             return Err(error);
+        }
+        say(&self.wired, &fresh, &rewired.reconfigured);
+        // Whatever their predecessors said of another next hop.
+        for unit in &fresh.exporters {
+            self.host.status.set(&unit.path, State::Ok, "");
         }
         let before = std::mem::replace(&mut self.wired, rewired.link());
         self.host.logs.hand_over();
         self.retiring.settle(to);
         let gone = before.without(&self.wired);
         if !gone.is_empty() {
-            self.retiring.take(gone);
+            self.retiring.take(gone, &self.wired);
         }
         pipeline::flow::register(to, &self.host);
         self.limits.change(to.memory_limit);
         self.begin();
+        self.host.reloads.send_modify(|count| *count += 1);
         Ok(Difference::of(&from.bodies, &to.bodies))
+    }
+}
+
+/// How each component that differs comes to run.
+fn say(before: &Wired, fresh: &Wired, reconfigured: &[Unit]) {
+    for Unit { path, pipeline, .. } in reconfigured {
+        tracing::info!(component = %path, %pipeline, "runs by its new configuration");
+    }
+    for Unit { kind, id, path, pipeline, .. } in fresh.all() {
+        if before.find(*kind, id, pipeline).is_some() {
+            tracing::info!(component = %path, %pipeline, "another instance is in its place; the one before drains");
+        }
     }
 }

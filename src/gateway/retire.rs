@@ -58,7 +58,11 @@ impl Retiring {
     }
 
     /// Drains what is no part of the flow any more, behind what earlier reloads left.
-    pub fn take(&mut self, gone: Wired) {
+    pub fn take(&mut self, gone: Wired, runs: &Wired) {
+        for unit in gone.all() {
+            let successor = runs.find(unit.kind, &unit.id, &unit.pipeline).and_then(|unit| unit.entry.as_ref());
+            successor.into_iter().for_each(|next| unit.component.succeeded_by(next));
+        }
         for unit in gone.all().filter(|unit| !self.live.locked().contains(&unit.path)) {
             // At once: should it come again while it drains, it comes anew.
             self.host.renew(&unit.path);

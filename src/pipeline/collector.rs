@@ -40,9 +40,9 @@ const CONNECTORS: &str = "count datadog elasticapm exceptions failover grafanacl
     profilingmetrics roundrobin routing servicegraph signaltometrics signozmeter slowsql spanmetrics sum";
 
 const EXTENSIONS: &str = "ack apikeyauth apmconfig asapclient asapauth avrologencoding awscloudwatchmetricstreamsencoding \
-    awslogsencoding awsproxy azureauth azureencoding basicauth cfgardenobserver cgroupruntime datadog \
+    awslogsencoding awsproxy azureauth azureencoding cfgardenobserver cgroupruntime datadog \
     dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar googleclientauth \
-    googlecloudlogentryencoding headerssetter healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \
+    googlecloudlogentryencoding healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \
     jaegerremotesampling jaegerstorage jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver memoryballast \
     memorylimiter oauth2client oidc opamp otlpencoding pprof redisstorage remotestoragecleaner remotetap sigv4auth \
     skywalkingencoding smartagent solarwindsapmsettings storage sumologic textencoding zipkinencoding zpages";

@@ -1,12 +1,15 @@
 //! What tells that a component of one configuration is the one of another: its kind, its id, and a digest of its body as it
-//! was read, variables and files filled in. Digests are compared and never shown: a body may hold secrets.
+//! was read, variables and files filled in. Of an exporter also the contents of the files that it reads when it starts. Digests
+//! are compared and never shown: a body may hold secrets.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map;
+use std::fs::File;
+use std::io::Read;
 
 use ring::digest::{Context, SHA256};
 
-use crate::core::node::{Node, Place, Value};
+use crate::core::node::{Entry, Node, Place, Value};
 use crate::core::stage::component::{ComponentId, Kind};
 
 /// SHA-256 over a body without its places and without the order of its keys.
@@ -14,13 +17,35 @@ use crate::core::stage::component::{ComponentId, Kind};
 pub struct BodyDigest([u8; 32]);
 
 impl BodyDigest {
-    pub fn of(body: &Node) -> BodyDigest {
+    pub fn of(kind: Kind, body: &Node) -> BodyDigest {
         let mut context = Context::new(&SHA256);
         feed(body, &mut context);
+        if kind == Kind::Exporter {
+            feed_files(body, &mut context);
+        }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         BodyDigest(digest)
     }
+}
+
+/// More of a file is not compared; certificates and keys are shorter.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Keys that end so name a file that is read at the start (`tls: {ca_file, cert_file, key_file}`).
+const NAMES_FILE: &str = "_file";
+
+/// The contents of the files that keys of the body name; one that cannot be read is as an empty one.
+fn feed_files(node: &Node, context: &mut Context) {
+    for Entry { key, value, .. } in node.entries() {
+        if let (true, Value::String(path)) = (key.ends_with(NAMES_FILE), &value.value) {
+            let mut contents = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut contents));
+            context.update(&(read.unwrap_or_default() as u64).to_be_bytes());
+            context.update(&contents);
+        }
+        feed_files(value, context);
+    }
+    node.items().iter().for_each(|item| feed_files(item, context));
 }
 
 /// Every text with its length before it, so that no two trees feed the same.
@@ -71,8 +96,8 @@ pub struct Bodies {
 impl Bodies {
     /// `place` is that of the component's id.
     pub fn add(&mut self, kind: Kind, id: &ComponentId, body: &Node, place: Place) {
-        if let Entry::Vacant(vacant) = self.components.entry((kind, id.clone())) {
-            vacant.insert((BodyDigest::of(body), place));
+        if let btree_map::Entry::Vacant(vacant) = self.components.entry((kind, id.clone())) {
+            vacant.insert((BodyDigest::of(kind, body), place));
         }
     }
 
@@ -156,7 +181,7 @@ mod tests {
     }
 
     fn digest(text: &str) -> BodyDigest {
-        BodyDigest::of(&body(text))
+        BodyDigest::of(Kind::Processor, &body(text))
     }
 
     #[test]
@@ -171,6 +196,16 @@ mod tests {
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| digest(one) != digest(other)), "{one}");
         }
+    }
+
+    #[test]
+    fn an_exporter_whose_certificate_is_another_is_another() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = format!("tls: {{ca_file: '{}'}}", file.path().display());
+        let now = |kind| BodyDigest::of(kind, &body(&text));
+        let (exporter, receiver) = (now(Kind::Exporter), now(Kind::Receiver));
+        std::fs::write(file.path(), "another").expect("written");
+        assert!(exporter != now(Kind::Exporter) && receiver == now(Kind::Receiver));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::core::diagnostic::{Diagnostic, code};
-use crate::core::stage::component::ComponentId;
-use crate::core::stage::factory::{Checks, ExtensionPlan};
+use crate::core::stage::component::{ComponentId, Kind};
+use crate::core::stage::factory::{Checks, ExtensionPlan, ProcessorPlan};
+use crate::pipeline::graph::PipelinePlan;
 use crate::registry::{self, Match};
 
 /// `running` are the extensions that run, under their current names; one without a plan has faults of its own.
@@ -36,7 +37,7 @@ pub fn check_authenticators(
     checks: &Checks,
 ) {
     for (id, side, path, place) in checks.authenticators.borrow().iter() {
-        let id = current(id);
+        let id = current(id, Kind::Extension);
         let serves = |id: &ComponentId| plans.get(id).is_none_or(|plan| plan.authenticates().contains(side));
         if running.contains(&id) && serves(&id) {
             continue;
@@ -61,12 +62,38 @@ pub fn check_authenticators(
     }
 }
 
+/// An authenticator that has to know whose data a request carries, on an exporter behind what merges the data of several
+/// senders. A Collector sends such requests without the header.
+pub fn check_senders(
+    pipelines: &[PipelinePlan],
+    processors: &BTreeMap<ComponentId, Box<dyn ProcessorPlan>>,
+    extensions: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>,
+    checks: &Checks,
+) {
+    for (id, _, path, place) in checks.authenticators.borrow().iter() {
+        let asks = extensions.get(&current(id, Kind::Extension)).is_some_and(|plan| plan.asks_for_senders());
+        let exporter = path.strip_prefix("exporters::").and_then(|rest| rest.strip_suffix("::auth::authenticator"));
+        let Some(exporter) = exporter.filter(|_| asks).and_then(ComponentId::parse) else { continue };
+        let exporter = current(&exporter, Kind::Exporter);
+        for pipeline in pipelines.iter().filter(|pipeline| pipeline.exporters.contains(&exporter)) {
+            let forgets = |id: &&ComponentId| processors.get(id).is_some_and(|plan| plan.forgets_senders());
+            let Some(merging) = pipeline.processors.iter().find(forgets) else { continue };
+            let says = format!(
+                "`{id}` needs the sender's request, and `{merging}` in pipeline `{}` merges the requests of several senders",
+                pipeline.name
+            );
+            let help = "give the header a `default_value`, or send from a pipeline without that processor";
+            checks.diagnostics.push(Diagnostic::error(code::CONFLICT, *place).at(path.clone()).says(says).help(help));
+        }
+    }
+}
+
 /// The id under the current name of its type.
-fn current(id: &ComponentId) -> ComponentId {
-    let abouts = registry::EXTENSIONS.iter().map(|factory| &factory.about);
-    match registry::find(abouts, &id.component_type) {
+fn current(id: &ComponentId, kind: Kind) -> ComponentId {
+    let abouts: Vec<_> = registry::about().into_iter().filter(|(of, _)| *of == kind).map(|(_, about)| about).collect();
+    match registry::find(abouts.iter().copied(), &id.component_type) {
         Some(Match::Name(at) | Match::Alias(at, _)) => {
-            ComponentId { component_type: registry::EXTENSIONS[at].about.name.to_owned(), name: id.name.clone() }
+            ComponentId { component_type: abouts[at].name.to_owned(), name: id.name.clone() }
         }
         None => id.clone(),
     }

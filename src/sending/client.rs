@@ -37,14 +37,19 @@ impl RequestCredentials {
         RequestCredentials { slot: id.map(|id| (id.to_owned(), known.client(id))) }
     }
 
-    /// The headers of one request, or why it cannot be sent. Without an authenticator there are none.
-    pub async fn headers(&self, origin: Option<&Origin>, deadline: Instant) -> Result<Option<HeaderMap>, CallFailure> {
+    /// The headers of one request beside its `own`, or why it cannot be sent. Without an authenticator there are none.
+    pub async fn headers(
+        &self,
+        own: &HeaderMap,
+        origin: Option<&Origin>,
+        deadline: Instant,
+    ) -> Result<Option<HeaderMap>, CallFailure> {
         let Some((id, slot)) = &self.slot else { return Ok(None) };
         let lacks = |why: &str| CallFailure::NoCredential { authenticator: id.clone(), why: why.to_owned() };
         let authenticator = slot.current().ok_or_else(|| lacks("it has not started"))?;
         // What was merged or made here is nobody's.
         let origin = origin.filter(|origin| origin.transport != Transport::Internal);
-        match timeout_at(deadline, authenticator.headers(origin, deadline)).await {
+        match timeout_at(deadline, authenticator.headers(own, origin, deadline)).await {
             Ok(headers) => headers.map(Some).map_err(|why| lacks(&why)),
             Err(_) => Err(lacks("it did not answer within the request's time")),
         }

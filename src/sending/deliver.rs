@@ -27,6 +27,7 @@ use crate::sending::isolation::{Isolation, SearchAllowance, SearchStep};
 use crate::sending::outcome::account::ExporterAccount;
 use crate::sending::outcome::answer::AnswerFault;
 use crate::sending::outcome::end::{RequestEnd, finish, take};
+use crate::sending::outcome::heir::Heir;
 use crate::sending::outcome::message_owners::Owners;
 use crate::sending::outcome::tally::Tally;
 use crate::sending::progress::Progress;
@@ -71,6 +72,11 @@ pub trait Deliver: Send + Sync + 'static {
     fn progress(&self) -> &Progress;
 
     fn gate(&self) -> &ClosingGate;
+
+    /// Where it keeps for a successor what the drain cuts off; `None` where that ends.
+    fn heir(&self) -> Option<Arc<Heir>> {
+        None
+    }
 
     /// The component's path, for logs.
     fn path(&self) -> &str;
@@ -147,6 +153,7 @@ pub struct AttemptSettings {
 pub struct ExporterDelivery {
     settings: AttemptSettings,
     gate: ClosingGate,
+    heir: Arc<Heir>,
     work: Workroom,
     /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
     /// cut is still tried.
@@ -166,6 +173,7 @@ impl ExporterDelivery {
         let request_bytes_max = settings.request_bytes_max.min(REQUEST_BYTES_MAX);
         ExporterDelivery {
             gate: ClosingGate::default(),
+            heir: Arc::default(),
             work: Workroom::new(budget),
             cut_above: AtomicU64::new(u64::MAX),
             progress: Progress::new(settings.timeout),
@@ -203,6 +211,7 @@ impl ExporterDelivery {
                 RequestEnd::Never { fault: AnswerFault::Size, .. } if self.learn(&payload) => {
                     self.smaller(payload, &mut work, &mut tally);
                 }
+                RequestEnd::Over if self.settings.stored && self.heir.is_named() => drop(self.heir.keep(payload)),
                 end => take(&mut tally, payload.items, payload.share, end),
             }
         }
@@ -439,6 +448,10 @@ impl Deliver for ExporterDelivery {
 
     fn gate(&self) -> &ClosingGate {
         &self.gate
+    }
+
+    fn heir(&self) -> Option<Arc<Heir>> {
+        Some(self.heir.clone())
     }
 
     fn path(&self) -> &str {

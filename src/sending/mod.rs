@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::stage::component::{Component, ComponentId, Task};
-use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::stage::durable::DurableLog;
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
@@ -43,6 +43,7 @@ use crate::sending::config::{QueueSettings, SendingSettings};
 use crate::sending::deliver::{AttemptSettings, Deliver, ExporterDelivery, RequestTransport};
 use crate::sending::outcome::account::ExporterAccount;
 use crate::sending::outcome::delivery_guard::DeliveryGuard;
+use crate::sending::outcome::heir::Heir;
 use crate::sending::queue::{Full, Queue, Waiter};
 use crate::sending::report::log::HopLog;
 use crate::sending::report::metrics::{ExporterMetrics, InFlight};
@@ -66,6 +67,8 @@ struct Shared {
     queue: Option<Arc<QueueSettings>>,
     /// Where what is queued stands on disk as well.
     log: Option<Arc<dyn DurableLog>>,
+    /// Where what is left goes after a reload.
+    heir: Arc<Heir>,
     lanes: [Lane; 4],
     account: Arc<ExporterAccount>,
     host: Arc<Host>,
@@ -116,7 +119,7 @@ impl Lane {
 impl Sending {
     /// Builds without I/O.
     pub fn new(cx: BuildContext, settings: SendingSettings, transport: Box<dyn RequestTransport>) -> Sending {
-        let log = HopLog::new(cx.path, "next hop", cx.host.status.clone());
+        let log = HopLog::new(cx.path, "next hop", &cx.host.status);
         let attempts = AttemptSettings {
             transport,
             retry: settings.retry,
@@ -150,6 +153,7 @@ impl Sending {
         let storage = queue.as_ref().and_then(|queue| queue.storage.as_deref());
         let log = storage.and_then(|storage| host.logs.used_by(delivery.path(), storage));
         let shared = Shared {
+            heir: delivery.heir().unwrap_or_default(),
             delivery,
             queue: queue.map(Arc::new),
             log,
@@ -297,6 +301,10 @@ impl Component for Sending {
         })
     }
 
+    fn succeeded_by(&self, successor: &Next) {
+        self.shared.heir.name(successor.clone());
+    }
+
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {
         Box::pin(async move {
             let shared = &self.shared;
@@ -318,6 +326,14 @@ impl Component for Sending {
             }
             shared.drop_what_waits();
             shared.unqueued_end(deadline + DRAIN_GRACE).await;
+            let items = shared.heir.pass_on(deadline.max(Instant::now() + DRAIN_GRACE)).await;
+            if items > 0 {
+                tracing::info!(
+                    exporter = shared.delivery.path(),
+                    items,
+                    "what its next hop did not take went to its successor"
+                );
+            }
             shared.delivery.drain(deadline).await;
             shared.account.say_losses(shared.delivery.path(), shared.delivery.destination());
         })

@@ -194,6 +194,11 @@ impl Shared {
             }
             self.account.meters.of(lane.signal).queue_size.set(0);
             for QueueEntry { payload, waiter, .. } in entries {
+                let payload = match &waiter {
+                    None => self.heir.keep(payload),
+                    Some(_) => Some(payload),
+                };
+                let Some(payload) = payload else { continue };
                 let guard = DeliveryGuard::new(self, lane.signal, payload.items);
                 match waiter {
                     Some(waiter) => {

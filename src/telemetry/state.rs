@@ -1,5 +1,7 @@
 //! What a running gateway says of itself as a whole: `/v1/status` and `/v1/stats`, which `podgate status`, `top` and `doctor` read.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -25,6 +27,18 @@ pub fn register(host: &Arc<Host>) {
     host.routes.add("/v1/stats", "every counter and gauge of the metrics page, as JSON", Arc::new(page));
 }
 
+/// Where everybody listens, to go back to with [`listen_at`].
+pub fn listeners(host: &Host) -> BTreeMap<String, SocketAddr> {
+    host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).all()
+}
+
+/// These listeners and no others.
+pub fn listen_at(addresses: &BTreeMap<String, SocketAddr>, host: &Host) {
+    let bound = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
+    bound.all().keys().for_each(|path| bound.forget(path));
+    addresses.iter().for_each(|(path, address)| bound.set(path, *address));
+}
+
 /// Nobody listens below this path any more.
 pub fn forget_listeners(path: &str, host: &Host) {
     host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).forget(path);
@@ -32,7 +46,7 @@ pub fn forget_listeners(path: &str, host: &Host) {
 
 fn status(host: &Host, started: UnixNanos, now: UnixNanos) -> Value {
     let components = host.status.all();
-    let listeners = host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).all();
+    let listeners = listeners(host);
     let budget = &host.budget;
     json!({
         "version": build_info::VERSION,

@@ -26,7 +26,7 @@ pub struct Description {
 const DESCRIBED_MAX: usize = 60_000;
 
 impl Description {
-    /// `None` when its parts are longer together than [`DESCRIBED_MAX`].
+    /// `None` when its parts are longer together than 60,000 bytes.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let parts = [self.peer.as_slice(), &self.tenant, &self.more];
         if parts.iter().map(|part| part.len()).sum::<usize>() > DESCRIBED_MAX {

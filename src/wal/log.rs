@@ -35,7 +35,7 @@ enum Ask {
     Verdicts { keep_until: u64, body: Bytes, since: Instant, answer: oneshot::Sender<Result<u64, Refusal>> },
     Settle(Vec<Mark>),
     Flush(oneshot::Sender<()>),
-    Waiting { pipeline: String, after: u64, most: usize, answer: oneshot::Sender<WaitingRecords> },
+    Waiting { pipeline: String, after: u64, most: (usize, usize), answer: oneshot::Sender<WaitingRecords> },
     ReadBack { records: Vec<u64>, answer: oneshot::Sender<Vec<Recovered>> },
     OldVerdicts { after: u64, answer: oneshot::Sender<Option<(u64, Bytes)>> },
     DeadLetter { record: u64, answer: oneshot::Sender<io::Result<bool>> },
@@ -120,7 +120,7 @@ impl Log {
     }
 
     /// Records of a pipeline that nobody has in memory; see [`LogWriter::waiting_after`].
-    pub async fn waiting_after(&self, pipeline: &str, after: u64, most: usize) -> Option<WaitingRecords> {
+    pub async fn waiting_after(&self, pipeline: &str, after: u64, most: (usize, usize)) -> Option<WaitingRecords> {
         let pipeline = pipeline.to_owned();
         self.asked(|answer| Ask::Waiting { pipeline, after, most, answer }).await
     }

@@ -34,8 +34,8 @@ fn a_running_gateway_judges_other_policies_for_who_has_the_token() {
     );
     for (name, content) in [
         ("config.yaml", &*yaml),
-        ("token", "open-sesame-0123\n"),
-        ("wrong", "open-sesame-4567\n"),
+        ("token", "open-sesame-open-sesame\n"),
+        ("wrong", "another-sesame-another\n"),
         ("policies.yaml", CARTS),
     ] {
         fs::write(file(name), content).expect("writable");
@@ -80,7 +80,7 @@ fn a_running_gateway_judges_other_policies_for_who_has_the_token() {
     ] {
         assert!(said.contains(part), "{part}:\n{said}");
     }
-    // A page of another origin changes nothing, whatever it knows.
+    // Without the token nobody changes anything.
     let answer = ask(admin, "POST", "/v1/sampling/shadow", CARTS);
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }

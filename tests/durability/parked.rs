@@ -27,6 +27,7 @@ use podgate::sending::config::{QueueSettings, SendingSettings};
 use podgate::sending::deliver::{RequestTransport, SendAnswer};
 use podgate::sending::report::condition::Trouble;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// A request of 500 spans of some 200 bytes, ten times a second.
@@ -197,7 +198,8 @@ async fn an_hour_without_the_next_hop_costs_no_memory_and_is_made_up_for_behind_
     sending.start().await.expect("started");
     host.logs.recover().await;
     let taker = shelf.takers.lock().expect("no panic").pop().expect("the queue registered");
-    let reader = tokio::spawn(shelf.clone().give_back(taker));
+    let mut reader = JoinSet::new();
+    reader.spawn(shelf.clone().give_back(taker));
     for number in 0..hour {
         send(&host, &sending, number).await;
         sleep(EVERY).await;
@@ -219,7 +221,7 @@ async fn an_hour_without_the_next_hop_costs_no_memory_and_is_made_up_for_behind_
     }
     let caught_up = up.elapsed();
     sleep(Duration::from_secs(60)).await;
-    reader.abort();
+    reader.abort_all();
     let seen = hop.seen.lock().expect("no panic").clone();
     assert_eq!(seen.len() as u64, number, "all of them arrived");
     assert!(seen.values().all(|(times, _)| *times == 1), "and none twice");

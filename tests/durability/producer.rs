@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
+use tokio::time::Instant;
 
 /// Spans of one trace.
 const TRACE_SPANS: u64 = 5;
@@ -65,7 +66,7 @@ fn send(number: u64, port: u16, load: Load, stop: &AtomicBool) -> Vec<Acknowledg
     while !stop.load(Ordering::SeqCst) {
         // Whole traces, so that what decides of one is in one request.
         let spans = TRACE_SPANS * random.u64(1..=10);
-        let first = (number * TRACE_SPANS << 38) + sequence;
+        let first = ((number * TRACE_SPANS) << 38) + sequence;
         let body = padded(first, spans, load.pad);
         let mut sent = 0;
         while !stop.load(Ordering::SeqCst) || sent == 0 {

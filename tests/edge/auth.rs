@@ -5,7 +5,7 @@ use std::time::Duration;
 use podgate::core::data::budget::Budget;
 use podgate::core::data::payload::Signal;
 use podgate::core::report::status::State;
-use podgate::extensions::authenticators::bearer;
+use podgate::extensions::authenticators::{basic, bearer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -199,12 +199,12 @@ async fn a_token_file_is_read_again_and_an_empty_one_changes_nothing() {
     std::fs::write(&file, "new\n").unwrap();
     until(&|| checked("Bearer new")).await;
     assert!(!checked("Bearer old"), "what is no longer in the file is not let in");
-    let state = || running.host.status.all()["extensions::bearertokenauth"].state;
+    let state = || running.host.status.all()["extensions::bearertokenauth::filename"].state;
     for broken in ["", "kanari with blanks\n"] {
         std::fs::write(&file, broken).unwrap();
         until(&|| state() == State::Degraded).await;
         assert!(checked("Bearer new"), "the tokens read before stay");
-        let told = running.host.status.all()["extensions::bearertokenauth"].message.clone();
+        let told = running.host.status.all()["extensions::bearertokenauth::filename"].message.clone();
         assert!(told.contains("filename") && !told.contains("kanari"), "{told}");
         std::fs::write(&file, "new\n").unwrap();
         until(&|| state() == State::Ok).await;
@@ -218,4 +218,78 @@ async fn a_token_file_that_is_not_there_keeps_the_gateway_from_starting() {
     let missing = extension(&host, &bearer::FACTORY, "{filename: /nowhere/tokens}");
     let error = missing.start().await.expect_err("no file");
     assert!(error.message.contains("/nowhere/tokens"), "{error:?}");
+}
+
+/// `user:password` in base64.
+const ANN: (&str, &str) = ("authorization", "Basic YW5uOnNlY3JldA==");
+const ANN_WRONG: (&str, &str) = ("authorization", "Basic YW5uOndyb25n");
+/// Of "secret", at cost 4: written by this crate's bcrypt, as `htpasswd -nbB -C 4` writes it.
+fn htpasswd(cost: u32) -> String {
+    format!("ann:{}\nbob:plain\n", bcrypt::hash("secret", cost).unwrap())
+}
+
+async fn behind_basic(inline: &str) -> Running {
+    let body = format!("{{htpasswd: {{inline: {inline:?}}}}}");
+    Running::behind(&basic::FACTORY, &body, &locked("basicauth")).await.0
+}
+
+#[tokio::test]
+async fn users_of_an_htpasswd_are_let_in_and_known_by_name() {
+    let running = behind_basic(&htpasswd(4)).await;
+    for _ in 0..2 {
+        assert_eq!(post(&running, &[ANN]).await.status, 200);
+    }
+    assert_eq!(post(&running, &[("authorization", "basic Ym9iOnBsYWlu")]).await.status, 200);
+    let reply = H2::connect(running.grpc()).await.grpc(TRACES, &[ANN], &framed(0, &spans(1))).await.unwrap();
+    assert_eq!(reply.grpc_status(), Some(0));
+    let names: Vec<String> = {
+        let payloads = running.sink.payloads.lock().unwrap();
+        let identity = |at: usize| payloads[at].origin.identity.clone().unwrap();
+        (0..4).map(|at| identity(at).attribute("username").unwrap().to_owned()).collect()
+    };
+    assert_eq!(names, ["ann", "ann", "bob", "ann"]);
+    let wrong = [
+        ANN_WRONG,
+        ("authorization", "Basic"),
+        ("authorization", "Basic !!!"),
+        ("authorization", "Basic YW5u"),
+        ("authorization", "Basic /////w=="),
+        ("authorization", "Basic bm9ib2R5OnNlY3JldA=="),
+        ("authorization", "Bearer YW5uOnNlY3JldA=="),
+        ("x-other", "Basic YW5uOnNlY3JldA=="),
+    ];
+    for header in wrong {
+        let reply = post(&running, &[header]).await;
+        let challenge = reply.header("www-authenticate").unwrap_or_default().to_owned();
+        assert!(reply.status == 401 && challenge.starts_with("Basic realm="), "{header:?} {reply:?}");
+    }
+    assert_eq!(running.sink.items(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_try_passwords_take_a_bounded_part_and_keep_nobody_out_who_is_known() {
+    let running = behind_basic(&htpasswd(10)).await;
+    assert_eq!(post(&running, &[ANN]).await.status, 200);
+    let tries = (0..200).map(|at| {
+        let password = format!("ann:guess {at}");
+        let mut text = b"Basic ".to_vec();
+        podgate::otlp::json::base64::encode(&mut text, password.as_bytes());
+        let header = String::from_utf8(text).unwrap();
+        let running = &running;
+        async move { post(running, &[("authorization", &header)]).await.status }
+    });
+    let honest = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..50 {
+            let begun = Instant::now();
+            assert_eq!(post(&running, &[ANN]).await.status, 200);
+            slowest = slowest.max(begun.elapsed());
+        }
+        slowest
+    };
+    let (statuses, slowest) = tokio::join!(futures_util::future::join_all(tries), honest);
+    let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    println!("401: {}, 503: {}, the slowest honest request took {slowest:?}", count(401), count(503));
+    assert!(count(401) > 0 && count(503) > 0 && count(401) + count(503) == 200, "{statuses:?}");
+    assert_eq!(running.sink.items(), 102);
 }

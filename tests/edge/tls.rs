@@ -217,6 +217,22 @@ async fn a_renewed_pair_is_taken_and_one_that_does_not_belong_together_is_not() 
     running.drain(Duration::from_secs(2)).await;
 }
 
+#[tokio::test]
+async fn a_reload_has_the_files_looked_at_without_a_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let put = |from: &str, to: &Path| std::fs::copy(file(from), to).map(drop).unwrap();
+    put("server.pem", &certificate);
+    put("server.key", &key);
+    let keys = format!("cert_file: {}, key_file: {}, reload_interval: 1h", certificate.display(), key.display());
+    let running = Running::start(&secured(&keys)).await;
+    put("second-server.pem", &certificate);
+    put("second-server.key", &key);
+    running.host.reloads.send_modify(|count| *count += 1);
+    eventually(|| running.counter_with("podgate_tls_certificate_renewals", "renewed") == 2).await;
+    running.drain(Duration::from_secs(2)).await;
+}
+
 /// Waits until it is so, for ten seconds at most.
 async fn eventually(is_so: impl Fn() -> bool) {
     for _ in 0..400 {

@@ -65,7 +65,7 @@ async fn every_fault_is_an_error_that_names_its_key() {
             "can never be reached",
         ),
         ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {randomization_factor: 2}}", "randomization_factor"),
-        ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {max_elapsed_time: 1s}}", "nothing is ever tried again"),
+        ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {max_elapsed_time: 1s}}", "nothing is ever retried"),
         ("otlp_grpc", "{endpoint: 'a:1', compression: snappy}", "E0205 exporters::otlp_grpc::compression"),
         ("otlp_grpc", "{endpoint: 'a:1', compression: brotli}", "E0203 exporters::otlp_grpc::compression"),
         ("otlp_grpc", "{endpoint: 'a:1', auth: {}}", "`authenticator` is required"),

@@ -244,38 +244,41 @@ fn the_tail_sampler_admits_decides_and_releases_in_linear_work() {
         ],
     }));
     let generators: Vec<Generator> = every_field(Signal::Traces).into_iter().chain(pairs(Signal::Traces)).collect();
-    check("tail_sampling", &generators, &|_, body| {
-        let Some(payload) = payload(Signal::Traces, body) else { return 0 };
-        let account = ByteAccount::new(1 << 40, &Budget::unlimited());
-        let now = UnixNanos::from_secs(1_760_000_000);
-        let meters = Arc::new(RateMeters::new(&settings.meters, now));
-        let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 0 };
-        let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
-        let mut core = Engine::new(settings.clone(), meters, bounds, RandomState::default(), clock);
-        let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 7 };
-        let admitted = admission.read(&payload).expect("memory without limit");
-        let incoming = AdmittedRequest {
-            envelope: &payload.envelope,
-            groups: &admitted.groups,
-            links: &admitted.links,
-            version: 1,
-        };
-        core.accept(incoming, &admitted.runs[0], now);
-        let later = now.saturating_add(Duration::from_secs(10));
-        let (mut made, mut more) = (0, true);
-        while more {
-            // What nobody takes holds up the decisions.
-            more = core.decide_due(later, 100);
+    // Version 0 is of no set of policies: what came by it is read again at the decision, as after a reload.
+    for (name, version) in [("tail_sampling", 1), ("tail_sampling, read again", 0)] {
+        check(name, &generators, &|_, body| {
+            let Some(payload) = payload(Signal::Traces, body) else { return 0 };
+            let account = ByteAccount::new(1 << 40, &Budget::unlimited());
+            let now = UnixNanos::from_secs(1_760_000_000);
+            let meters = Arc::new(RateMeters::new(&settings.meters, now));
+            let bounds = Bounds { traces: None, giant_bytes: u64::MAX, spare_bytes: 0 };
+            let clock = (now, tokio::time::Instant::now as fn() -> tokio::time::Instant);
+            let mut core = Engine::new(settings.clone(), meters, bounds, RandomState::default(), clock);
+            let admission = Admission { leaves: &settings.leaves, account: &account, shards: 1, seed: 7 };
+            let admitted = admission.read(&payload).expect("memory without limit");
+            let incoming = AdmittedRequest {
+                envelope: &payload.envelope,
+                groups: &admitted.groups,
+                links: &admitted.links,
+                version,
+            };
+            core.accept(incoming, &admitted.runs[0], now);
+            let later = now.saturating_add(Duration::from_secs(10));
+            let (mut made, mut more) = (0, true);
+            while more {
+                // What nobody takes holds up the decisions.
+                more = core.decide_due(later, 100);
+                while let Some(parcel) = core.take_parcel() {
+                    made += encoded_len(&parcel.into_payload(Ticket::free(), later).envelope);
+                }
+            }
+            core.tidy(later);
             while let Some(parcel) = core.take_parcel() {
                 made += encoded_len(&parcel.into_payload(Ticket::free(), later).envelope);
             }
-        }
-        core.tidy(later);
-        while let Some(parcel) = core.take_parcel() {
-            made += encoded_len(&parcel.into_payload(Ticket::free(), later).envelope);
-        }
-        made
-    });
+            made
+        });
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ BROWSER = HERE / "browser"
 
 def packages():
     """A folder with the locked packages and the bundled page."""
-    sources = [BROWSER / name for name in ("package.json", "package-lock.json", "page.js", "drive.js")]
+    sources = [BROWSER / name for name in ("package.json", "package-lock.json", "page.js", "drive.js", "look.js")]
     folder = cache() / f"browser-{fingerprint(version_of(['node', '--version']), *sources)}"
     if not (folder / "complete").exists():
         say("installing the locked browser packages (once)")

@@ -118,3 +118,21 @@ async fn the_api_server_sees_no_new_list_unless_more_is_to_be_known_of_pods() {
     eventually("another watch with the label", || asked() > before).await;
     running.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_a_dead_next_hop_goes_to_the_one_that_cures_it() {
+    let (sink, ports) = (Sink::start().await, Ports::free());
+    let queued =
+        |retry: &str| format!("sending_queue: {{queue_size: 100}}, retry_on_failure: {{initial_interval: {retry}}}");
+    let good = yaml(ports, &sink, "", "").replace("processors:\n\n", "");
+    let good = good.replace("sending_queue: {enabled: false}", &queued("200ms"));
+    let dead = good.replace(&sink.address.to_string(), &format!("127.0.0.1:{}", ports.second));
+    let mut running = Running::start(&dead).await;
+    for number in 1..=30 {
+        assert_eq!(post_spans(ports.http, &request(vec![], vec![span(1, number, 1)])).await, 200);
+    }
+    running.reload(&good).await.expect("applied");
+    eventually("all that was accepted is delivered", || sink.spans().len() == 30).await;
+    let sheet = &running.gateway.drain(Duration::from_secs(10)).await["traces"];
+    assert_eq!((sheet.received, sheet.delivered, sheet.held), (30, 30, 0), "{sheet:?}");
+}

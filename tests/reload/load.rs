@@ -37,24 +37,7 @@ impl Load {
         let (over, retries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut senders = JoinSet::new();
         for sender in 0..2 {
-            let (over, retries) = (over.clone(), retries.clone());
-            senders.spawn(async move {
-                let mut halves = JoinSet::new();
-                let mut trace = 1_000_000 * (sender as u64 + 1);
-                let channel = tonic::transport::Endpoint::from_shared(format!("http://127.0.0.1:{}", ports.grpc));
-                let channel = channel.expect("an address").connect_lazy();
-                while !over.load(Ordering::Relaxed) {
-                    trace += 1;
-                    let door = if sender == 0 {
-                        Door::Grpc(TraceServiceClient::new(channel.clone()))
-                    } else {
-                        Door::Http(ports.http)
-                    };
-                    halves.spawn(whole_trace(trace, door, retries.clone()));
-                    tokio::time::sleep(PACE).await;
-                }
-                halves.join_all().await.into_iter().flatten().collect()
-            });
+            senders.spawn(sends(sender, ports, over.clone(), retries.clone()));
         }
         Load { over, retries, senders }
     }
@@ -64,6 +47,24 @@ impl Load {
         let accepted = self.senders.join_all().await.into_iter().flatten().collect();
         Sent { accepted, retries: self.retries.load(Ordering::Relaxed) }
     }
+}
+
+/// Begins a trace at each pace until it is over; the numbers of all spans.
+async fn sends(sender: u64, ports: Ports, over: Arc<AtomicBool>, retries: Arc<AtomicU64>) -> Vec<u64> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://127.0.0.1:{}", ports.grpc));
+    let channel = channel.expect("an address").connect_lazy();
+    let door = match sender {
+        0 => Door::Grpc(TraceServiceClient::new(channel)),
+        _ => Door::Http(ports.http),
+    };
+    let mut halves = JoinSet::new();
+    let mut trace = 1_000_000 * (sender + 1);
+    while !over.load(Ordering::Relaxed) {
+        trace += 1;
+        halves.spawn(whole_trace(trace, door.clone(), retries.clone()));
+        tokio::time::sleep(PACE).await;
+    }
+    halves.join_all().await.into_iter().flatten().collect()
 }
 
 #[derive(Clone)]

@@ -232,11 +232,13 @@ fn run(name: &str, list: &[Json], seed: u64, count: usize, found: &mut Deviation
     found.quantile(&about("quantile"), &origins, &kept);
 }
 
-/// 10 seeds of 4,000 traces for each set; with `PODGATE_LONG=1` 100 seeds of 100,000 (`make sampling-estimates`).
+/// 10 seeds of 4,000 traces for each set; with `PODGATE_LONG=1` 100 seeds of 100,000 (`make sampling-estimates`);
+/// `PODGATE_SEEDS` is another number of seeds.
 #[test]
 fn weighted_counts_sums_and_quantiles_estimate_the_whole_in_every_stratum() {
     let long = std::env::var_os("PODGATE_LONG").is_some();
-    let (seeds, count) = if long { (100, 100_000) } else { (10, 4_000) };
+    let (usual, count) = if long { (100, 100_000) } else { (10, 4_000) };
+    let seeds = std::env::var("PODGATE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(usual);
     let mut all = Deviations::default();
     for (name, list) in sets() {
         let mut found = Deviations::default();

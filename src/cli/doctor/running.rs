@@ -187,7 +187,7 @@ mod tests {
                 "held": {"traces": 10, "bytes": 4 << 20, "max_bytes": 40 << 20}}]}),
             peers: json!({"connections": 10, "of_pods": 9, "of_node": 1, "others": 0}),
             pods: json!({"processors": {"k8s_attributes": {"total": 12, "synced": true}}}),
-            storage: json!([{"storage": "extensions::file_storage", "state": "ok", "bytes": 3 << 20, "max_bytes": 2_048 << 20,
+            storage: json!([{"storage": "extensions::file_storage", "state": "ok", "bytes": 3 << 20, "max_bytes": 2_048u64 << 20,
                 "waiting_records": 0, "lasts_seconds": 7_200}]),
         }
     }

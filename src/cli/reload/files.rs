@@ -17,8 +17,17 @@ type FileIdentity = Option<(u64, u64, i128, u64)>;
 pub struct FileIdentities(BTreeMap<String, FileIdentity>);
 
 impl FileIdentities {
-    pub fn look(args: &ConfigArgs, tree: Option<&Node>) -> FileIdentities {
-        FileIdentities::of(paths(args, tree))
+    /// Before they are read, so that what changes meanwhile is seen later.
+    pub fn look(args: &ConfigArgs) -> FileIdentities {
+        FileIdentities::of(paths(args, None))
+    }
+
+    /// And the files that its values came from.
+    pub fn and_of(mut self, tree: Option<&Node>) -> FileIdentities {
+        let mut brought_in = Vec::new();
+        tree.into_iter().for_each(|tree| brought(tree, &mut brought_in));
+        self.0.extend(FileIdentities::of(brought_in).0);
+        self
     }
 
     fn of(paths: Vec<String>) -> FileIdentities {
@@ -84,7 +93,7 @@ mod tests {
         symlink("..1", at("..data")).expect("linked");
         symlink("..data/config.yaml", at("config.yaml")).expect("linked");
         let args = ConfigArgs { config: vec![at("config.yaml").display().to_string()], ..ConfigArgs::default() };
-        let mut files = FileIdentities::look(&args, None);
+        let mut files = FileIdentities::look(&args);
         assert!(!files.have_changed(&args, None).await);
         symlink("..2", at("..new")).expect("linked");
         fs::rename(at("..new"), at("..data")).expect("turned");

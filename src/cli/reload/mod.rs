@@ -2,14 +2,13 @@
 //!
 //! One reload at a time. A configuration with a fault changes nothing: its findings are told and the old one runs on.
 
-mod files;
+pub mod files;
 pub mod page;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cli::reload::files::FileIdentities;
 use crate::cli::reload::page::Shown;
@@ -57,6 +56,23 @@ struct Reloaded {
 
 type Answering = oneshot::Sender<Page>;
 
+/// A configuration as it was read.
+pub struct RunningConfig {
+    pub plan: Plan,
+    /// What it was read from; its plan is the one above.
+    checked: Checked,
+    /// Its files when they were read.
+    files: FileIdentities,
+}
+
+impl RunningConfig {
+    /// `files` were looked at before the configuration was read from them.
+    pub fn of(plan: Plan, checked: Checked, files: FileIdentities) -> RunningConfig {
+        let files = files.and_of(checked.tree.as_ref());
+        RunningConfig { plan, checked, files }
+    }
+}
+
 /// The gateway's configuration, and who may ask for another.
 pub struct Reloading {
     args: ConfigArgs,
@@ -78,12 +94,12 @@ pub enum ReloadTrigger {
 
 impl Reloading {
     /// Registers page, action and figures.
-    pub fn new(args: &ConfigArgs, plan: Plan, checked: Checked, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
+    pub fn new(args: &ConfigArgs, runs: RunningConfig, hang_ups: HangUps, host: &Arc<Host>) -> Reloading {
+        let RunningConfig { plan, checked, files } = runs;
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         host.routes.add_change("/v1/reload", change(asks));
         let shown = Shown::register(args, &plan, &checked, host);
         let tree = checked.tree;
-        let files = FileIdentities::look(args, tree.as_ref());
         Reloading { args: args.clone(), plan, tree, shown, hang_ups, asked, files }
     }
 
@@ -113,7 +129,6 @@ impl Reloading {
         let begun = Instant::now();
         let reloaded = self.reload(gateway).await;
         running_config::reloads(gateway.host(), reloaded.end.name()).add(1);
-        self.files = FileIdentities::look(&self.args, self.tree.as_ref());
         say(&reloaded, begun);
         if let ReloadTrigger::Admin(answering) = trigger {
             // Who asked may be gone.
@@ -122,8 +137,10 @@ impl Reloading {
     }
 
     async fn reload(&mut self, gateway: &mut Gateway) -> Reloaded {
+        let files = FileIdentities::look(&self.args);
         let mut checked = sources::check(&self.args);
         let plan = checked.plan.take();
+        self.files = files.and_of(self.tree.as_ref());
         if let Some(plan) = &plan {
             checked.findings.extend(restart::needed(&self.plan, plan));
         }
@@ -140,6 +157,7 @@ impl Reloading {
                     && plan.reload == self.plan.reload;
                 let end = if same { ReloadEnd::Unchanged } else { ReloadEnd::Applied };
                 self.shown.now_runs(&plan, &checked, gateway.host());
+                self.files = std::mem::take(&mut self.files).and_of(checked.tree.as_ref());
                 (self.plan, self.tree) = (plan, checked.tree);
                 return Reloaded { end, told, difference };
             }

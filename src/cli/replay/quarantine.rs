@@ -102,7 +102,7 @@ async fn one(
     let (receipt, share) = Settlement::receive(&host.balance, signal, items);
     let answer = exporter.consume(Payload { signal, envelope, items, origin: Arc::new(origin), ticket, share }).await;
     sent.records += 1;
-    receipt.answer(answer.as_ref().map(|()| ()));
+    receipt.answer(answer.as_ref().copied());
     answer.map_err(|error| format!("exporters::{id}: {error}"))
 }
 

@@ -17,9 +17,9 @@ const FINDINGS_MAX: usize = 200;
 /// Digits of the hash: enough to tell configurations apart.
 const HASH_BYTES: usize = 8;
 
-/// What `/v1/config` shows of a configuration that runs since `loaded_at`: `hash`, `loaded_at`, `sources`, `findings`,
+/// What `/v1/config` shows of a configuration that runs since then: `hash`, `loaded_at`, `sources`, `findings`,
 /// `findings_total`, `yaml`, `yaml_is_cut`.
-pub fn describe(tree: &Node, sources: &Sources, findings: &[Diagnostic], loaded_at: UnixNanos) -> Value {
+pub fn describe(tree: &Node, sources: &Sources, findings: &[Diagnostic], since: UnixNanos) -> Value {
     let yaml = to_yaml(tree, Secrets::Redacted);
     let shown = &yaml[..yaml.floor_char_boundary(YAML_BYTES_MAX)];
     let told = &findings[..findings.len().min(FINDINGS_MAX)];
@@ -30,12 +30,12 @@ pub fn describe(tree: &Node, sources: &Sources, findings: &[Diagnostic], loaded_
     };
     json!({
         "hash": hash(&yaml),
-        "loaded_at": loaded_at.timestamp().to_string(),
+        "since": since.timestamp().to_string(),
         "sources": names.collect::<Vec<_>>(),
         "findings": diagnose::as_json(told, sources).into_iter().zip(told).map(one).collect::<Vec<_>>(),
         "findings_total": findings.len(),
-        "yaml": shown,
-        "yaml_is_cut": shown.len() < yaml.len(),
+        "configuration": shown,
+        "is_cut": shown.len() < yaml.len(),
     })
 }
 

@@ -92,8 +92,11 @@ impl Eq for Later {}
 /// Who tells which pod is behind an address: the first that offers, until its owner offers another.
 #[derive(Default)]
 pub struct PeerNames {
-    told_by: ArcSwapOption<(String, Arc<dyn PeerIdentity>)>,
+    told_by: ArcSwapOption<NamedPeers>,
 }
+
+/// The path of who offers, and what it offers.
+pub type NamedPeers = (String, Arc<dyn PeerIdentity>);
 
 impl PeerNames {
     /// `owner` is the path of the component that offers.
@@ -108,6 +111,15 @@ impl PeerNames {
         if self.told_by.load().as_ref().is_some_and(|told_by| told_by.0 == owner) {
             self.told_by.store(None);
         }
+    }
+
+    pub fn told_by(&self) -> Option<Arc<NamedPeers>> {
+        self.told_by.load_full()
+    }
+
+    /// Who told then tells again.
+    pub fn go_back(&self, told_by: Option<Arc<NamedPeers>>) {
+        self.told_by.store(told_by);
     }
 
     pub fn identify(&self, peer: IpAddr) -> Option<Arc<str>> {

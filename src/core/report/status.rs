@@ -1,7 +1,7 @@
 //! What each component says of its own state, for `/status` and `/readyz?verbose`. Never decides liveness.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -40,6 +40,26 @@ pub struct StatusBoard {
     reports: Mutex<BTreeMap<String, ComponentState>>,
     /// Whether the gateway as a whole takes work.
     ready: watch::Sender<bool>,
+    // By path: who tells at present. Locked at build and on state changes.
+    turns: Mutex<Turns>,
+}
+
+/// Who tells of each path: the last that asked to.
+pub type Turns = BTreeMap<String, u64>;
+
+/// Tells of one component, as long as no successor of it tells: after a reload the one before still drains.
+pub struct StatusTeller {
+    board: Arc<StatusBoard>,
+    path: String,
+    turn: u64,
+}
+
+impl StatusTeller {
+    pub fn tell(&self, state: State, message: impl Into<String>) {
+        if self.board.turns.locked().get(&self.path) == Some(&self.turn) {
+            self.board.set(&self.path, state, message);
+        }
+    }
 }
 
 impl StatusBoard {
@@ -53,6 +73,23 @@ impl StatusBoard {
             self.ready.send_replace(state.is_ready());
         }
         before.is_none_or(|before| before.state != state)
+    }
+
+    /// From now on nobody else who asked for it tells of this path.
+    pub fn teller(self: &Arc<StatusBoard>, path: &str) -> StatusTeller {
+        let mut turns = self.turns.locked();
+        let turn = turns.entry(path.to_owned()).or_default();
+        *turn += 1;
+        StatusTeller { board: self.clone(), path: path.to_owned(), turn: *turn }
+    }
+
+    pub fn turns(&self) -> Turns {
+        self.turns.locked().clone()
+    }
+
+    /// Who told then tells again.
+    pub fn go_back(&self, turns: Turns) {
+        *self.turns.locked() = turns;
     }
 
     /// A component that has begun and has nothing to tell yet stands on the board too; what it said itself stays.
@@ -93,6 +130,21 @@ pub fn is_below(component: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_succeeded_tells_nothing_unless_the_successor_did_not_come_about() {
+        let board = Arc::new(StatusBoard::default());
+        let message = || board.all().get("exporters::x").map(|report| report.message.clone());
+        let (first, before) = (board.teller("exporters::x"), board.turns());
+        let second = board.teller("exporters::x");
+        first.tell(State::Degraded, "the old next hop");
+        assert_eq!(message(), None);
+        second.tell(State::Ok, "the new one");
+        assert_eq!(message().as_deref(), Some("the new one"));
+        board.go_back(before);
+        first.tell(State::Degraded, "again");
+        assert_eq!(message().as_deref(), Some("again"));
+    }
 
     #[test]
     fn the_gateway_is_ready_between_its_start_and_its_drain_whatever_its_parts_say() {

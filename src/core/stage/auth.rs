@@ -61,9 +61,14 @@ pub trait ServerAuth: Send + Sync {
 
 /// Adds a credential to requests.
 pub trait ClientAuth: Send + Sync {
-    /// Headers of one request, by the deadline, or why there are none. `origin` is `None` where a request carries the data
-    /// of several senders.
-    fn headers<'a>(&'a self, origin: Option<&'a Origin>, deadline: Instant) -> Task<'a, Result<HeaderMap, String>>;
+    /// Headers of one request, by the deadline, or why there are none; they take the place of those of the same name among
+    /// the exporter's `own`. `origin` is `None` where a request carries the data of several senders.
+    fn headers<'a>(
+        &'a self,
+        own: &'a HeaderMap,
+        origin: Option<&'a Origin>,
+        deadline: Instant,
+    ) -> Task<'a, Result<HeaderMap, String>>;
 }
 
 /// Where an authenticator stands once its extension has started.

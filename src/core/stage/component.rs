@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::core::error::StartError;
+use crate::core::stage::consumer::Next;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -88,6 +89,10 @@ pub trait Component: Send + Sync {
     fn drain(&self, _deadline: tokio::time::Instant) -> Task<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// A reload has put another instance in the place of this one, which drains next: what it cannot bring to its end may
+    /// go there.
+    fn succeeded_by(&self, _successor: &Next) {}
 
     /// Takes another plan of the same component type while it runs (a reload). True: what comes from now on, and what is
     /// held, is met by the new plan. False, which is the default: nothing changed, and another instance is built instead.

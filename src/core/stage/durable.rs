@@ -145,16 +145,20 @@ impl DurableLogs {
         }
     }
 
-    /// Every log hands out what it has to those who registered.
-    pub async fn recover(&self) {
-        let mut takers = std::mem::take(&mut *self.takers.locked());
-        let mut handed = self.handed.locked();
+    /// Who registered, each behind a joint, so that another can come in its place.
+    fn with_joints(&self) -> Vec<(String, Taker)> {
+        let (mut takers, mut handed) = (std::mem::take(&mut *self.takers.locked()), self.handed.locked());
         for (id, taker) in &mut takers {
             let joint = Joint::to(taker.next.clone());
             handed.insert((id.clone(), taker.name.clone()), joint.clone());
             taker.next = joint;
         }
-        drop(handed);
+        takers
+    }
+
+    /// Every log hands out what it has to those who registered.
+    pub async fn recover(&self) {
+        let mut takers = self.with_joints();
         for (id, log) in self.all() {
             let (own, others) = takers.into_iter().partition(|(of, _)| *of == id);
             takers = others;

@@ -110,12 +110,43 @@ impl fmt::Debug for Environment {
     }
 }
 
+/// The Collector's switches of unfinished behaviour, as the command line turned them on (`name`, `+name`) or off (`-name`).
+#[derive(Default)]
+pub struct FeatureGates {
+    turned: Vec<(String, bool)>,
+    /// Those that a component asked for.
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl FeatureGates {
+    pub fn of(texts: &[String]) -> FeatureGates {
+        let turned = texts.iter().filter(|text| !text.is_empty()).map(|text| match text.strip_prefix('-') {
+            Some(name) => (name.to_owned(), false),
+            None => (text.strip_prefix('+').unwrap_or(text).to_owned(), true),
+        });
+        FeatureGates { turned: turned.collect(), asked: RefCell::default() }
+    }
+
+    /// Whether a gate that is off by itself was turned on; the last word counts.
+    pub fn is_on(&self, name: &'static str) -> bool {
+        self.asked.borrow_mut().push(name);
+        self.turned.iter().rev().find(|(turned, _)| turned == name).is_some_and(|(_, on)| *on)
+    }
+
+    /// Those that no component asked for.
+    pub fn without_effect(&self) -> Vec<&str> {
+        let asked = self.asked.borrow();
+        self.turned.iter().map(|(name, _)| &**name).filter(|name| !asked.contains(name)).collect()
+    }
+}
+
 /// What all checks of one configuration share.
 #[derive(Default)]
 pub struct Checks {
     pub diagnostics: Diagnostics,
     /// For keys that name a variable (`filter.node_from_env_var`); `${env:X}` was expanded before.
     pub environment: Environment,
+    pub gates: FeatureGates,
     /// The limits of every memory_limiter that is declared. Those that a pipeline uses have to agree, and count.
     pub memory_limits: RefCell<Vec<(ComponentId, MemoryLimit, Place)>>,
     /// Fixed addresses claimed by listeners so far, with the claimant's path, so that two listeners on one port are found before start.
@@ -308,6 +339,11 @@ pub trait ExtensionPlan {
     /// The sides for which it puts an authenticator into the host's slot of its id.
     fn authenticates(&self) -> &[AuthSide] {
         &[]
+    }
+
+    /// True when its authenticator needs to know whose data a request carries.
+    fn asks_for_senders(&self) -> bool {
+        false
     }
 }
 

@@ -4,15 +4,17 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::sync::watch;
+
 use crate::core::data::balance::Balance;
-use crate::core::data::binding::PeerNames;
+use crate::core::data::binding::{NamedPeers, PeerNames};
 use crate::core::data::budget::Budget;
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::core::ports::Ports;
 use crate::core::report::routes::Routes;
 use crate::core::report::stats::{Stats, StatsSnapshot};
-use crate::core::report::status::StatusBoard;
+use crate::core::report::status::{StatusBoard, Turns};
 use crate::core::stage::auth::{AuthStanding, Authenticators};
 use crate::core::stage::durable::DurableLogs;
 use crate::core::stage::tasks::Tasks;
@@ -30,6 +32,8 @@ pub struct Host {
     pub logs: DurableLogs,
     pub peer_identity: PeerNames,
     pub authenticators: Authenticators,
+    /// Counts reloads that were applied: who looks at files now and then looks at once.
+    pub reloads: watch::Sender<u64>,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
     shared: Mutex<SharedThings>,
 }
@@ -42,6 +46,8 @@ pub struct Entered {
     shared: SharedThings,
     log_users: BTreeMap<String, String>,
     auth: AuthStanding,
+    turns: Turns,
+    peer_names: Option<Arc<NamedPeers>>,
 }
 
 impl Host {
@@ -63,6 +69,7 @@ impl Host {
             logs: DurableLogs::default(),
             peer_identity: PeerNames::default(),
             authenticators: Authenticators::default(),
+            reloads: watch::Sender::new(0),
             shared: Mutex::default(),
         })
     }
@@ -94,7 +101,9 @@ impl Host {
 
     pub fn entered(&self) -> Entered {
         let (series, shared) = (self.stats.snapshot(), self.lock().clone());
-        Entered { series, shared, log_users: self.logs.users(), auth: self.authenticators.standing() }
+        let (log_users, turns, peer_names) = (self.logs.users(), self.status.turns(), self.peer_identity.told_by());
+        let auth = self.authenticators.standing();
+        Entered { series, shared, log_users, turns, peer_names, auth }
     }
 
     /// As it was then.
@@ -103,6 +112,8 @@ impl Host {
         *self.lock() = entered.shared;
         self.logs.go_back(entered.log_users);
         self.authenticators.go_back(entered.auth);
+        self.status.go_back(entered.turns);
+        self.peer_identity.go_back(entered.peer_names);
     }
 
     fn lock(&self) -> MutexGuard<'_, SharedThings> {

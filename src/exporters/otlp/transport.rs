@@ -148,7 +148,7 @@ impl OtlpTransport {
     ) -> Result<GrpcReply, CallFailure> {
         let method = &self.methods[usize::from(compression == Compression::None)][payload.signal.index()];
         let parts = || encode_chunks(&payload.envelope, PIECE_BYTES);
-        match self.credentials.headers(Some(&payload.origin), deadline).await? {
+        match self.credentials.headers(&self.settings.headers, Some(&payload.origin), deadline).await? {
             None => client.grpc_unary(method, parts(), deadline).await,
             Some(headers) => client.grpc_unary(&method.with(headers), parts(), deadline).await,
         }
@@ -168,7 +168,7 @@ impl OtlpTransport {
     async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> SendAnswer {
         let (mut compression, mut path, mut plain) = (self.compression(), route.path.clone(), false);
         let mut headers = self.settings.headers.clone();
-        match self.credentials.headers(Some(&payload.origin), deadline).await {
+        match self.credentials.headers(&self.settings.headers, Some(&payload.origin), deadline).await {
             Ok(own) => replace(&mut headers, own.unwrap_or_default()),
             Err(failure) => return self.no_answer(&failure),
         }

@@ -78,7 +78,7 @@ impl Writer {
         let owner = MediumOwner {
             path: self.path.clone(),
             medium: self.medium.clone(),
-            status: self.host.status.clone(),
+            status: self.host.status.teller(&self.path),
             hangs: self.hangs.clone(),
         };
         let task = self.host.tasks.spawn(&self.path, move |pulse| owner.run(scribe, taken, pulse));

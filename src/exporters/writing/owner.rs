@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::core::report::status::{State, StatusBoard};
+use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::exporters::writing::job::{Scribe, Unwritten, WRITE_MAX, WriteJob};
 use crate::exporters::writing::trouble;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 pub struct MediumOwner {
     pub path: String,
     pub medium: String,
-    pub status: Arc<StatusBoard>,
+    pub status: StatusTeller,
     pub hangs: Arc<AtomicBool>,
 }
 
@@ -87,11 +87,11 @@ impl MediumOwner {
             if let Some(ConditionLine::Recovered { after, failures }) = condition.works(now) {
                 tracing::info!(%exporter, %medium, after_seconds = after.as_secs(), failures, "writes again");
             }
-            self.status.set(exporter, State::Ok, "");
+            self.status.tell(State::Ok, "");
             return;
         };
         let cure = trouble.cure.clone().unwrap_or_default();
-        self.status.set(exporter, State::Degraded, format!("{medium}: {}; {cure}", trouble.message));
+        self.status.tell(State::Degraded, format!("{medium}: {}; {cure}", trouble.message));
         if condition.fails(&trouble, now).is_some() {
             tracing::warn!(%exporter, %medium, cause = %trouble.message, %cure, "cannot write to the file: senders are asked to retry");
         }

@@ -10,12 +10,10 @@
 //! it changes.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
@@ -24,13 +22,12 @@ use crate::core::data::origin::{Identity, Origin};
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::error::StartError;
-use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::report::status::State;
 use crate::core::stage::auth::{AuthFault, AuthSide, AuthVerdict, Checking, ClientAuth, ServerAuth};
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
-use crate::extensions::authenticators::credential_file::{self, CredentialWatch};
+use crate::extensions::authenticators::credential_file::{FileWatches, read};
 use crate::extensions::authenticators::digest::{SecretDigest, position};
 use crate::extensions::authenticators::report::CheckCounts;
 
@@ -100,9 +97,8 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
 
 impl ExtensionPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
-        let stop = watch::Sender::new(false);
         let checked = Arc::new(CheckCounts::new(&cx.host.stats, &cx.id.to_string()));
-        Arc::new(BearerExtension { settings: self.0.clone(), cx, checked, stop, watching: Mutex::default() })
+        Arc::new(BearerExtension { settings: self.0.clone(), files: FileWatches::new(&cx), cx, checked })
     }
 
     fn authenticates(&self) -> &[AuthSide] {
@@ -181,7 +177,7 @@ impl Bearer {
 }
 
 /// What follows the scheme (RFC 9110, 11.4: in any case, then blanks).
-fn behind_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+pub fn behind_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     if scheme.is_empty() {
         return Some(value);
     }
@@ -197,7 +193,12 @@ impl ServerAuth for Bearer {
 }
 
 impl ClientAuth for Bearer {
-    fn headers<'a>(&'a self, _: Option<&'a Origin>, _: Instant) -> Task<'a, Result<HeaderMap, String>> {
+    fn headers<'a>(
+        &'a self,
+        _: &'a HeaderMap,
+        _: Option<&'a Origin>,
+        _: Instant,
+    ) -> Task<'a, Result<HeaderMap, String>> {
         let headers = HeaderMap::from_iter([(self.header.clone(), self.tokens.load().sent.clone())]);
         Box::pin(std::future::ready(Ok(headers)))
     }
@@ -207,9 +208,7 @@ struct BearerExtension {
     settings: Settings,
     cx: BuildContext,
     checked: Arc<CheckCounts>,
-    stop: watch::Sender<bool>,
-    // Locked at start and drain only.
-    watching: Mutex<Option<JoinHandle<()>>>,
+    files: FileWatches,
 }
 
 impl BearerExtension {
@@ -220,7 +219,7 @@ impl BearerExtension {
             let tokens: Vec<&str> = tokens.iter().map(Secret::expose).collect();
             return Ok((Tokens::of(&tokens, scheme)?, None));
         };
-        let text = credential_file::read(file, "filename").await?;
+        let text = read(file, "filename").await?;
         Ok((Tokens::of_file(&text, scheme)?, Some((file.clone(), text))))
     }
 }
@@ -228,7 +227,7 @@ impl BearerExtension {
 impl Component for BearerExtension {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
-            let (tokens, read) = self.first().await.map_err(|message| StartError {
+            let (tokens, from_file) = self.first().await.map_err(|message| StartError {
                 component: self.cx.path.clone(),
                 message,
                 help: Some("the file is read when podgate starts; mount the secret that holds it".to_owned()),
@@ -242,30 +241,19 @@ impl Component for BearerExtension {
             host.authenticators.serve(&id, bearer.clone());
             host.authenticators.send(&id, bearer.clone());
             host.status.set(&self.cx.path, State::Ok, "");
-            if let Some((file, text)) = read {
-                let (component, status) = (self.cx.path.clone(), host.status.clone());
-                let watch = CredentialWatch { component, file, key: "filename", status };
+            if let Some((file, text)) = from_file {
                 let renew = move |text: &str| {
                     bearer.tokens.store(Arc::new(Tokens::of_file(text, &bearer.scheme)?));
                     Ok(())
                 };
-                let (name, stop) = (format!("{}::filename", self.cx.path), self.stop.subscribe());
-                let task = host.tasks.spawn(&name, |pulse| watch.run(text, renew, stop, pulse));
-                *self.watching.locked() = Some(task);
+                self.files.watch(file, "filename", text, renew);
             }
             Ok(())
         })
     }
 
     fn drain(&self, _: Instant) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.stop.send_replace(true);
-            let watching = self.watching.locked().take();
-            if let Some(task) = watching {
-                // One that panicked has told the gateway itself.
-                let _ = task.await;
-            }
-        })
+        Box::pin(self.files.end())
     }
 }
 

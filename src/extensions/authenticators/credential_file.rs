@@ -3,13 +3,17 @@
 //! What cannot be read or used never replaces what was read before.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::core::lock::Locked;
 use crate::core::report::status::{State, StatusBoard};
+use crate::core::stage::factory::BuildContext;
+use crate::core::stage::host::Host;
 use crate::core::stage::tasks::Pulse;
 
 /// How often a file is looked at.
@@ -37,18 +41,60 @@ pub async fn read(path: &PathBuf, key: &str) -> Result<String, String> {
     }
 }
 
+/// The files of one extension, with the tasks that look at them.
+pub struct FileWatches {
+    component: String,
+    host: Arc<Host>,
+    stop: watch::Sender<bool>,
+    // Locked at start and drain only.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl FileWatches {
+    pub fn new(cx: &BuildContext) -> FileWatches {
+        let stop = watch::Sender::new(false);
+        FileWatches { component: cx.path.clone(), host: cx.host.clone(), stop, tasks: Mutex::default() }
+    }
+
+    /// Hands every changed text of the file to `renew`. `text` is the one that is in use.
+    pub fn watch(
+        &self,
+        file: PathBuf,
+        key: &'static str,
+        text: String,
+        renew: impl Fn(&str) -> Result<(), String> + Send + 'static,
+    ) {
+        let component = format!("{}::{key}", self.component);
+        self.host.status.set(&component, State::Ok, "");
+        let (stop, status, name) = (self.stop.subscribe(), self.host.status.clone(), component.clone());
+        let watch = CredentialWatch { component, file, key, status };
+        let task = self.host.tasks.spawn(&name, |pulse| watch.run(text, renew, stop, pulse));
+        self.tasks.locked().push(task);
+    }
+
+    /// Nothing is read any more.
+    pub async fn end(&self) {
+        self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.locked());
+        for task in tasks {
+            // One that panicked has told the gateway itself.
+            let _ = task.await;
+        }
+    }
+}
+
 /// Who looks at a file, and what for.
-pub struct CredentialWatch {
-    /// The extension's, for the status and the log.
-    pub component: String,
-    pub file: PathBuf,
-    pub key: &'static str,
-    pub status: Arc<StatusBoard>,
+struct CredentialWatch {
+    /// The extension's key, for the status and the log.
+    component: String,
+    file: PathBuf,
+    key: &'static str,
+    status: Arc<StatusBoard>,
 }
 
 impl CredentialWatch {
-    /// Hands every changed text to `renew`, until `stop` is set. `read` is the text that is in use.
-    pub async fn run(
+    /// Runs until `stop` is set. `read` is the text that is in use.
+    async fn run(
         self,
         mut read: String,
         renew: impl Fn(&str) -> Result<(), String> + Send,

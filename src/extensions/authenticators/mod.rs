@@ -1,6 +1,10 @@
 //! Extensions that check who sends requests, or add credentials to them. One file for each kind.
 
+pub mod basic;
 pub mod bearer;
 mod credential_file;
 mod digest;
+pub mod headers_setter;
+mod htpasswd;
+mod passwords;
 mod report;

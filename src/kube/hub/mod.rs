@@ -29,6 +29,7 @@ use self::reads::pod_requests::PodRequests;
 use self::report::HubReport;
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
+use crate::core::report::stats::Stats;
 use crate::core::stage::host::Host;
 use crate::kube::client::Api;
 use crate::kube::decode::Keep;
@@ -65,6 +66,7 @@ pub struct Hub {
 struct HostParts {
     tasks: Arc<crate::core::stage::tasks::Tasks>,
     outside: Outside,
+    stats: Arc<Stats>,
     /// `k8s`, `k8s/2`, ...: prefix of task names and place on the status board.
     name: String,
 }
@@ -122,6 +124,7 @@ impl Hub {
         };
         if last {
             self.drain(deadline).await;
+            self.shared.tell.forget(&self.host.stats);
         }
     }
 
@@ -154,7 +157,12 @@ impl Hub {
         });
         crate::kube::hub::shared::read_staleness(&host.stats, &name, &shared);
         Hub {
-            host: HostParts { tasks: host.tasks.clone(), outside: host.outside.clone(), name },
+            host: HostParts {
+                tasks: host.tasks.clone(),
+                outside: host.outside.clone(),
+                stats: host.stats.clone(),
+                name,
+            },
             spec: Mutex::new(spec),
             shared,
             running: Mutex::new(Running { wants: Some(wanted), ..Running::default() }),

@@ -78,6 +78,14 @@ impl HubReport {
         }
     }
 
+    /// A reload has ended the watch: figures and state go with it. In a stop of the gateway they are told to the last.
+    pub fn forget(&self, stats: &Stats) {
+        if *self.board.readiness().borrow() {
+            stats.forget("watch", &self.name);
+            self.board.forget(&self.name);
+        }
+    }
+
     pub fn counted(&self, tally: PodChanges, size: usize) {
         self.pod_added.add(tally.added);
         self.pod_updated.add(tally.updated);

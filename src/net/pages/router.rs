@@ -31,6 +31,8 @@ const UNASKED_BYTES_MAX: u64 = 64 << 10;
 /// Pages with the layers before them.
 pub struct Pages {
     router: Router,
+    /// The body of a POST is gathered for the page, and not thrown away as any other.
+    takes_bodies: bool,
 }
 
 impl Pages {
@@ -38,7 +40,7 @@ impl Pages {
     pub fn new(otherwise: impl Fn(&PageRequest) -> PageResponse + Send + Sync + 'static) -> Pages {
         let otherwise = Arc::new(otherwise);
         let router = Router::new().fallback(move |request| answer(otherwise.clone(), request));
-        Pages { router }
+        Pages { router, takes_bodies: false }
     }
 
     /// As [`Pages::new`], where an answer may wait; it has to bound its wait.
@@ -53,7 +55,7 @@ impl Pages {
                 into_http(otherwise(&page_request(&head, body)).await).map(axum::body::Body::new)
             }
         };
-        Pages { router: Router::new().fallback(fallback) }
+        Pages { router: Router::new().fallback(fallback), takes_bodies: true }
     }
 
     /// `path` is fixed: no parameters, and each at most once.
@@ -63,7 +65,7 @@ impl Pages {
         page: impl Fn(&PageRequest) -> PageResponse + Send + Sync + 'static,
     ) -> Pages {
         let page = Arc::new(page);
-        Pages { router: self.router.route(path, any(move |request| answer(page.clone(), request))) }
+        Pages { router: self.router.route(path, any(move |request| answer(page.clone(), request))), ..self }
     }
 
     /// Refuses with 403 whoever asks for a name that is neither loopback's nor `configured`.
@@ -78,11 +80,11 @@ impl Pages {
                 }
             }
         });
-        Pages { router: self.router.layer(layer) }
+        Pages { router: self.router.layer(layer), ..self }
     }
 
     pub(crate) fn into_service(self) -> Arc<dyn Service> {
-        Arc::new(Routed { router: TowerToHyperService::new(self.router) })
+        Arc::new(Routed { router: TowerToHyperService::new(self.router), takes_bodies: self.takes_bodies })
     }
 }
 
@@ -124,15 +126,16 @@ fn stranger(host: &str) -> PageResponse {
 
 struct Routed {
     router: TowerToHyperService<Router>,
+    takes_bodies: bool,
 }
 
 impl Service for Routed {
     fn respond(&self, request: Request<RequestBody>) -> Responding {
         let (head, mut body) = request.into_parts();
-        let router = self.router.clone();
+        let (router, gathers) = (self.router.clone(), self.takes_bodies && head.method == http::Method::POST);
         Box::pin(async move {
             let mut sent = Bytes::new();
-            if head.method == http::Method::POST {
+            if gathers {
                 match body.gather(BODY_BYTES_MAX).await {
                     Ok(gathered) => sent = gathered.bytes,
                     Err(error) => {

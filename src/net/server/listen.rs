@@ -110,7 +110,7 @@ impl Endpoint {
         network.listen(address).map(Listener::Given)
     }
 
-    /// As [`Endpoint::bind_in`] in the host's network. Where a component of the same gateway listens there, which a reload
+    /// Binds in the host's network, else with the kernel. Where a component of the same gateway listens there, which a reload
     /// puts another in the place of, it is the very socket: no connection meets a closed port. `path` is the component's.
     pub async fn bind_or_take_over(&self, host: &Host, path: &str) -> io::Result<Arc<Listener>> {
         let port = match self {

@@ -3,7 +3,7 @@
 //! A log on disk refuses the whole reload, because the exporters and samplers that name it would come about by half.
 //! Everything else of this kind is about podgate's own telemetry: a warning, and the rest is applied.
 
-use crate::core::diagnostic::{Diagnostic, Severity, code};
+use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Place;
 use crate::core::stage::component::{ComponentId, Kind};
 use crate::pipeline::identity::path;
@@ -20,15 +20,12 @@ pub fn needed(from: &Plan, to: &Plan) -> Vec<Diagnostic> {
     for id in all {
         let bodies = [from, to].map(|plan| plan.bodies.of(Kind::Extension, &id));
         if bodies[0] != bodies[1] {
-            found.push(Diagnostic {
-                code: code::RESTART_NEEDED,
-                severity: Severity::Error,
-                place: to.bodies.place(Kind::Extension, &id),
-                path: path(Kind::Extension, &id),
-                message: "a log on disk cannot come, go or change while podgate runs".to_owned(),
-                expected: None,
-                help: Some("restart podgate, or leave the extension as it was: nothing was changed".to_owned()),
-            });
+            found.push(
+                Diagnostic::error(code::RESTART_NEEDED, to.bodies.place(Kind::Extension, &id))
+                    .at(path(Kind::Extension, &id))
+                    .says("a log on disk cannot come, go or change while podgate runs")
+                    .help("restart podgate, or leave the extension as it was: nothing was changed"),
+            );
         }
     }
     let readers = |plan: &Plan| {
@@ -37,15 +34,12 @@ pub fn needed(from: &Plan, to: &Plan) -> Vec<Diagnostic> {
         readers
     };
     let mut telemetry = |key: &str, place: Option<Place>| {
-        found.push(Diagnostic {
-            code: code::RESTART_FOR_THIS,
-            severity: Severity::Warning,
-            place,
-            path: format!("service::{key}"),
-            message: format!("`{key}` cannot change while podgate runs; all else was applied"),
-            expected: None,
-            help: Some("restart podgate".to_owned()),
-        });
+        found.push(
+            Diagnostic::warning(code::RESTART_FOR_THIS, place)
+                .at(format!("service::{key}"))
+                .says(format!("`{key}` cannot change while podgate runs; all else was applied"))
+                .help("restart podgate"),
+        );
     };
     if readers(from) != readers(to) {
         let place = to.telemetry.metrics.first().map(|reader| reader.place).filter(|place| place.line > 0);

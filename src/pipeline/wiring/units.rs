@@ -9,7 +9,7 @@ use crate::pipeline::identity::BodyDigest;
 
 /// What makes a running component the one that a plan asks for.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct UnitIdentity {
     pub body: Option<BodyDigest>,
     /// What else it was built by: signal, who binds late, which log it writes.
     pub around: String,
@@ -23,7 +23,7 @@ pub struct Unit {
     pub path: String,
     /// A stage's; empty for what stands once in the whole graph.
     pub pipeline: String,
-    pub identity: Identity,
+    pub identity: UnitIdentity,
     pub component: Arc<dyn Component>,
     /// Where payloads go in; `None` for receivers and extensions.
     pub entry: Option<Next>,

@@ -18,7 +18,7 @@ use crate::core::stage::transform::TransformStage;
 use crate::pipeline::identity::path;
 use crate::pipeline::plan::{PipelinePlan, Plan};
 use crate::pipeline::waits;
-use crate::pipeline::wiring::units::{Identity, Unit, Wired};
+use crate::pipeline::wiring::units::{Unit, UnitIdentity, Wired};
 
 /// Where payloads go from now on.
 enum Link {
@@ -127,8 +127,8 @@ struct Wirer<'a> {
 }
 
 impl<'a> Wirer<'a> {
-    fn identity(&self, kind: Kind, id: &ComponentId, around: String) -> Identity {
-        Identity { body: self.plan.bodies.of(kind, id), around }
+    fn identity(&self, kind: Kind, id: &ComponentId, around: String) -> UnitIdentity {
+        UnitIdentity { body: self.plan.bodies.of(kind, id), around }
     }
 
     fn unit(&self, kind: Kind, id: &ComponentId, component: Arc<dyn Component>) -> Unit {
@@ -167,7 +167,7 @@ impl<'a> Wirer<'a> {
     }
 
     /// The running instance, under its identity of now.
-    fn kept(&mut self, kind: Kind, id: &ComponentId, pipeline: &str, identity: Identity) -> Option<Unit> {
+    fn kept(&mut self, kind: Kind, id: &ComponentId, pipeline: &str, identity: UnitIdentity) -> Option<Unit> {
         let running = self.before.find(kind, id, pipeline)?;
         if running.identity == identity {
             return Some(running.clone());

@@ -135,7 +135,8 @@ const POLICIES_MAX: usize = 1000;
 pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let section = Section::new(body, cx.path.clone(), &cx.checks.diagnostics);
     let errors_before = errors(&cx.checks.diagnostics);
-    let podgate = check_podgate(&section);
+    let gated = cx.checks.gates.is_on(USE_TRACE_STATE);
+    let podgate = check_podgate(&section, gated);
     let strategies = [("trace-complete", Strategy::TraceComplete), ("span-ingest", Strategy::SpanIngest)];
     let strategy = section.choice("sampling_strategy", &strategies).unwrap_or_default();
     let shards = check_shards(&section);
@@ -158,24 +159,17 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     });
     lint_only_drops(&section, &policies, podgate.fallback);
     if policy_check.leaves.overflowed() {
-        section.error(
-            "policies",
-            code::LIMIT,
-            format!("the policies test more than {LEAVES_MAX} distinct conditions"),
-            None,
-        );
+        let message = format!("the policies test more than {LEAVES_MAX} distinct conditions");
+        section.error("policies", code::LIMIT, message, None);
     }
-    let mut asks_for_runs = instance_lint::lint(&section, &cx.checks.diagnostics);
-    if let Some(node) = &podgate.shadow {
-        let of_shadow = Section::new(node, section.child_path("podgate::shadow"), &cx.checks.diagnostics);
-        asks_for_runs |= instance_lint::lint(&of_shadow, &cx.checks.diagnostics);
-    }
+    let asks_for_runs = asks_for_runs(&section, podgate.shadow.as_ref());
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
     let cuts = Arc::new(cuts_of(&policies));
-    weight_lint::lint(&section, podgate.weights, whole_traces, &policies);
+    let weights = podgate.weights.unwrap_or(if gated && whole_traces { WeightMode::Th } else { WeightMode::Off });
+    weight_lint::lint(&section, weights, whole_traces, &policies);
     let settings = SamplingSettings {
         version: 1,
         strategy,
@@ -199,7 +193,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         meters: Arc::new(policy_check.meters),
         meter_names: Arc::new(policy_check.meter_names),
         journal_bytes: podgate.journal_bytes,
-        weights: podgate.weights,
+        weights,
         weight_attributes: podgate.weight_attributes,
         cuts,
         shadow: shadow.map(Arc::new),
@@ -207,6 +201,16 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     };
     section.finish();
     (errors(&cx.checks.diagnostics) == errors_before).then_some(settings)
+}
+
+/// Whether a policy, or one of the shadow's, asks for what belongs to one run of a container.
+fn asks_for_runs(section: &Section<'_>, shadow: Option<&Node>) -> bool {
+    let diagnostics = section.diagnostics();
+    let of_shadow = shadow.is_some_and(|node| {
+        let section = Section::new(node, section.child_path("podgate::shadow"), diagnostics);
+        instance_lint::lint(&section, diagnostics)
+    });
+    instance_lint::lint(section, diagnostics) || of_shadow
 }
 
 fn errors(diagnostics: &crate::core::diagnostic::Diagnostics) -> usize {
@@ -250,20 +254,20 @@ fn check_cache(section: &Section<'_>, strategy: Strategy) -> (usize, usize) {
 struct Own {
     max_bytes: Option<u64>,
     journal_bytes: Option<u64>,
-    weights: WeightMode,
+    weights: Option<WeightMode>,
     weight_attributes: bool,
     fallback: Fallback,
     invert: Option<InvertMeaning>,
     shadow: Option<Node>,
 }
 
-fn check_podgate(section: &Section<'_>) -> Own {
+fn check_podgate(section: &Section<'_>, gated: bool) -> Own {
     let Some(own) = section.section("podgate") else { return Own::default() };
     own.choice("on_pressure", &[("decide_early", ())]);
     let checked = Own {
         max_bytes: own.bytes("max_bytes"),
         journal_bytes: own.bytes("journal_bytes"),
-        weights: own.choice("weights", &WEIGHT_MODES).unwrap_or_default(),
+        weights: own.choice("weights", &WEIGHT_MODES),
         weight_attributes: own.bool("weight_attributes").unwrap_or(false),
         fallback: own.choice("default", &[("keep", Fallback::Keep), ("drop", Fallback::Drop)]).unwrap_or_default(),
         invert: own.choice("invert_match", &[("plain", InvertMeaning::Plain), ("veto", InvertMeaning::Veto)]),
@@ -272,7 +276,7 @@ fn check_podgate(section: &Section<'_>) -> Own {
     if checked.max_bytes.is_some_and(|bytes| bytes < MAX_BYTES_MIN) {
         own.invalid::<()>("max_bytes", "too small to hold anything", "4MiB or more");
     }
-    if checked.weight_attributes && !checked.weights.is_on() {
+    if checked.weight_attributes && checked.weights.is_none_or(|weights| !weights.is_on()) && !gated {
         own.without_effect("weight_attributes", "`weights` is off");
     }
     if checked.invert == Some(InvertMeaning::Veto) {
@@ -283,6 +287,8 @@ fn check_podgate(section: &Section<'_>) -> Own {
     checked
 }
 
+/// The Collector's switch for what `weights: th` does; what the configuration says itself counts before it.
+const USE_TRACE_STATE: &str = "processor.tailsamplingprocessor.usetracestate";
 const WEIGHT_MODES: [(&str, WeightMode); 3] =
     [("off", WeightMode::Off), ("th", WeightMode::Th), ("auto", WeightMode::Auto)];
 const MAX_BYTES_MIN: u64 = 4 << 20;

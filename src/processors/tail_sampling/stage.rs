@@ -127,18 +127,6 @@ impl Sampler {
             arrivals.push(queue);
             shards.push((shard, queued, delivery, shipped));
         }
-        let shown = SamplerPage {
-            processor: processor.clone(),
-            pipeline: cx.pipeline.clone(),
-            account: account.clone(),
-            metrics: metrics.clone(),
-            live: live.clone(),
-            advice,
-            clock,
-            journals: journals.clone(),
-            shards: arrivals.iter().map(mpsc::Sender::downgrade).collect(),
-        };
-        page::show(&host, shown);
         let sampler = Arc::new(Sampler {
             log,
             live,
@@ -156,9 +144,25 @@ impl Sampler {
             unstarted: Mutex::new(Some(shards)),
             tasks: Mutex::default(),
         });
+        page::show(&sampler.host, sampler.page(processor, advice));
         let back = Arc::new(Recovering(Arc::downgrade(&sampler)));
         sampler.log.iter().for_each(|log| log.register(&sampler.host.logs, &back));
         sampler
+    }
+
+    /// What the admin pages see of it.
+    fn page(&self, processor: String, advice: Arc<SizingAdvice>) -> SamplerPage {
+        SamplerPage {
+            processor,
+            pipeline: self.pipeline.clone(),
+            account: self.account.clone(),
+            metrics: self.metrics.clone(),
+            live: self.live.clone(),
+            advice,
+            clock: self.clock,
+            journals: self.journals.clone(),
+            shards: self.arrivals.iter().map(mpsc::Sender::downgrade).collect(),
+        }
     }
 
     /// Verdicts of an earlier process, to the shards that own the traces.

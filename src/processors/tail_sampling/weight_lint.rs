@@ -11,10 +11,12 @@ pub fn lint(section: &Section<'_>, weights: WeightMode, whole_traces: bool, poli
     if !weights.is_on() {
         return;
     }
-    let Some(own) = section.section("podgate") else { return };
+    // Where it was a feature gate that turned them on, it is the policies that are told of.
+    let podgate = section.section("podgate").filter(|own| own.node("weights").is_some());
+    let (own, key) = podgate.as_ref().map_or((section, "policies"), |own| (own, "weights"));
     if !whole_traces {
         let message = "with span-ingest a trace may be kept before it is known which policies want it, so its weight is not known";
-        own.error("weights", code::CONFLICT, message, Some("use sampling_strategy: trace-complete, or weights: off"));
+        own.error(key, code::CONFLICT, message, Some("use sampling_strategy: trace-complete, or weights: off"));
         return;
     }
     let mut shares = Vec::new();
@@ -30,11 +32,11 @@ pub fn lint(section: &Section<'_>, weights: WeightMode, whole_traces: bool, poli
     }
     let message = "probabilistic policies decide by the trace's own randomness, not by a salted hash: they keep as many traces as \
                    before, but others, and `hash_salt` has no effect";
-    own.warn("weights", code::LINT, message, None);
+    own.warn(key, code::LINT, message, None);
     if policies.iter().any(|policy| keeps_low(&policy.rule)) {
         let message = "a `not` or a `drop` over a probabilistic policy keeps traces of low randomness: no threshold says so, and of \
                        traces that a head sampler has thinned out by thresholds it may keep none";
-        own.warn("weights", code::LINT, message, Some("put the probabilistic policy outside of it"));
+        own.warn(key, code::LINT, message, Some("put the probabilistic policy outside of it"));
     }
     let odd = shares.iter().find(|chance| chance.share > 0.0 && exponent_of(1.0 / probability(chance.cut)).is_none());
     if let Some(chance) = odd.filter(|_| weights == WeightMode::Auto) {
@@ -47,7 +49,7 @@ pub fn lint(section: &Section<'_>, weights: WeightMode, whole_traces: bool, poli
             "use {} %, or weights: th where nothing behind this sampler reads `p`",
             100.0 / 2f64.powf(exponent)
         );
-        own.warn("weights", code::LINT, message, Some(&help));
+        own.warn(key, code::LINT, message, Some(&help));
     }
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::report::stats::{Counter, Gauge, Stats};
+use crate::core::report::stats::{Counter, Gauge};
 use crate::core::report::status::{State, StatusBoard};
+use crate::core::stage::host::Host;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::net::server::accept::Stop;
@@ -23,12 +25,15 @@ pub struct CertificateWatch {
     files: Arc<TlsFiles>,
     status: Arc<StatusBoard>,
     expires: Arc<Gauge>,
+    /// After one the files are looked at without a wait.
+    reloads: watch::Receiver<u64>,
     renewed: Arc<Counter>,
     unusable: Arc<Counter>,
 }
 
 impl CertificateWatch {
-    pub fn new(path: &str, files: Arc<TlsFiles>, stats: &Stats, status: Arc<StatusBoard>) -> CertificateWatch {
+    pub fn new(path: &str, files: Arc<TlsFiles>, host: &Host) -> CertificateWatch {
+        let (stats, status, reloads) = (&host.stats, host.status.clone(), host.reloads.subscribe());
         let outcome = |outcome| {
             let help = "Reads of changed certificate files, by outcome; an unusable pair leaves the old one in use.";
             stats.counter("podgate_tls_certificate_renewals", help, &[("listener", path), ("outcome", outcome)])
@@ -36,11 +41,11 @@ impl CertificateWatch {
         let help = "When the certificate in use expires, in seconds since 1970; 0 when that cannot be read.";
         let expires = stats.gauge("podgate_tls_certificate_expiry_seconds", help, &[("listener", path)]);
         let (renewed, unusable) = (outcome("renewed"), outcome("unusable"));
-        CertificateWatch { path: format!("{path}::tls"), files, status, expires, renewed, unusable }
+        CertificateWatch { path: format!("{path}::tls"), files, status, expires, reloads, renewed, unusable }
     }
 
     /// Runs until the receiver stops.
-    pub async fn run(self, mut stop: Stop, pulse: Arc<Pulse>) {
+    pub async fn run(mut self, mut stop: Stop, pulse: Arc<Pulse>) {
         pulse.waits_for("the next read of the certificate files");
         self.tell(UnixNanos::now());
         let mut fault = None;
@@ -51,6 +56,7 @@ impl CertificateWatch {
             tokio::select! {
                 changed = stop.changed() => if changed.is_err() || stop.borrow().is_some() { return },
                 () = sleep_until(wake) => {}
+                Ok(()) = self.reloads.changed() => due = Instant::now(),
             }
             if Instant::now() < due {
                 continue;

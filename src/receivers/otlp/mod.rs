@@ -184,7 +184,7 @@ impl OtlpReceiver {
             let is_secured = tls.is_some();
             tracing::info!(component = %door.path, endpoint = %door.endpoint, ?address, tls = is_secured, "listening");
             if let Some(files) = &tls {
-                let watch = CertificateWatch::new(&door.path, files.clone(), &host.stats, host.status.clone());
+                let watch = CertificateWatch::new(&door.path, files.clone(), host);
                 let (name, stop) = (format!("{}::tls", door.path), self.stop.subscribe());
                 doors.push(host.tasks.spawn(&name, |pulse| watch.run(stop, pulse)));
             }

@@ -4,5 +4,6 @@ pub mod account;
 pub mod answer;
 pub mod delivery_guard;
 pub mod end;
+pub mod heir;
 pub mod message_owners;
 pub mod tally;

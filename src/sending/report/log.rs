@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
 use crate::core::lock::Locked;
-use crate::core::report::status::{State, StatusBoard};
+use crate::core::report::status::{State, StatusBoard, StatusTeller};
 use crate::sending::report::condition::{ConditionLine, HopCondition, Trouble};
 
 /// What an exporter says of the next hop that it sends to.
@@ -14,20 +14,20 @@ pub struct HopLog {
     pub path: String,
     /// The subject of the lines: "next hop", "Elasticsearch".
     peer: &'static str,
-    board: Arc<StatusBoard>,
+    status: StatusTeller,
     // Locked for a few instructions.
     condition: Mutex<HopCondition>,
 }
 
 impl HopLog {
-    pub fn new(path: String, peer: &'static str, board: Arc<StatusBoard>) -> HopLog {
-        HopLog { path, peer, board, condition: Mutex::default() }
+    pub fn new(path: String, peer: &'static str, board: &Arc<StatusBoard>) -> HopLog {
+        HopLog { status: board.teller(&path), path, peer, condition: Mutex::default() }
     }
 
     /// The next hop at `endpoint` took a request.
     pub fn works(&self, endpoint: &str) {
         let Some(line) = self.condition.locked().works(Instant::now()) else { return };
-        self.board.set(&self.path, State::Ok, "");
+        self.status.tell(State::Ok, "");
         if let ConditionLine::Recovered { after, failures } = line {
             tracing::info!(exporter = %self.path, endpoint, ?after, failures, "{} is accepting data again", self.peer);
         }
@@ -40,7 +40,7 @@ impl HopLog {
         }
         let Trouble { code, message, cure } = trouble;
         let cure = cure.as_deref().unwrap_or_default();
-        self.board.set(&self.path, State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
+        self.status.tell(State::Degraded, format!("{endpoint}: {code}: {message}; {cure}"));
         tracing::warn!(exporter = %self.path, endpoint, code, cause = message, cure, "{} is not accepting data", self.peer);
     }
 

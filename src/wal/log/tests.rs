@@ -44,12 +44,12 @@ async fn what_was_appended_by_many_comes_back_and_what_was_settled_does_not() {
     assert!(matches!(log.append(record("late")).await, Err(Refusal::CannotWrite { .. })));
     let (log, report) = opened(folder.path()).await;
     assert!(report.clean && report.scanned == 0, "{report:?}");
-    let waiting = log.waiting_after("traces", 0, 9).await.expect("it is open");
+    let waiting = log.waiting_after("traces", 0, (0, 9)).await.expect("it is open");
     assert_eq!(waiting.records.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [ids[0]]);
     let back = &log.read_back(vec![ids[0]]).await[0];
     assert_eq!((back.record, back.doubt, back.parked), (ids[0], false, false));
     assert!(back.payload.starts_with(b"record "), "{back:?}");
-    assert_eq!(log.waiting_after("traces", waiting.looked_at, 9).await.expect("open").records, []);
+    assert_eq!(log.waiting_after("traces", waiting.looked_at, (0, 9)).await.expect("open").records, []);
     log.close().await;
 }
 
@@ -62,10 +62,16 @@ async fn what_was_parked_is_read_back_in_its_order_and_once() {
         let id = log.append(LogRecord { parked: number % 2 == 1, ..record("r") }).await.expect("taken");
         parked.extend((number % 2 == 1).then_some(id));
     }
+    // Those that were parked last go first.
+    let last = log.waiting_after("traces", 0, (2, 1)).await.expect("open");
+    let ids = |waiting: &WaitingRecords| waiting.records.iter().map(|(record, _)| *record).collect::<Vec<_>>();
+    assert_eq!(ids(&last), [parked[19], parked[18], parked[0]]);
+    log.read_back(vec![parked[19], parked[18]]).await;
+    parked.truncate(18);
     let mut after = 0;
     let mut found: Vec<u64> = Vec::new();
     while found.len() < parked.len() {
-        let waiting = log.waiting_after("traces", after, 7).await.expect("open");
+        let waiting = log.waiting_after("traces", after, (0, 7)).await.expect("open");
         assert!(waiting.records.len() <= 7 && waiting.looked_at > after, "{waiting:?}");
         after = waiting.looked_at;
         let ids: Vec<u64> = waiting.records.iter().map(|(record, _)| *record).collect();
@@ -74,8 +80,8 @@ async fn what_was_parked_is_read_back_in_its_order_and_once() {
         found.extend(back.iter().map(|back| back.record));
     }
     assert_eq!(found, parked);
-    assert_eq!(log.waiting_after("traces", 0, 99).await.expect("open").records, [], "they are in memory now");
-    assert_eq!(log.waiting_after("of nobody", 0, 99).await.expect("open").records, []);
+    assert_eq!(log.waiting_after("traces", 0, (9, 99)).await.expect("open").records, [], "they are in memory now");
+    assert_eq!(log.waiting_after("of nobody", 0, (9, 99)).await.expect("open").records, []);
     log.close().await;
 }
 

@@ -88,18 +88,25 @@ impl LogWriter {
     }
 
     /// Records of a pipeline behind `after` (0 at first) that nobody has in memory: those that were there when the log was
-    /// opened, and parked ones. At most `most`; none of whose group is not durable.
-    pub fn waiting_after(&self, pipeline: &str, after: u64, most: usize) -> WaitingRecords {
+    /// opened, and parked ones. At most `oldest`, behind as many as `newest` of those that were parked last; none of whose
+    /// group is not durable.
+    pub fn waiting_after(&self, pipeline: &str, after: u64, (newest, oldest): (usize, usize)) -> WaitingRecords {
         let mut waiting = WaitingRecords { records: Vec::new(), looked_at: after };
         let Some(pipeline) = self.table.number_of(pipeline) else { return waiting };
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         for (record, entry) in self.table.entries.range(behind).take(LOOKED_AT_MAX) {
-            let Some(place) = entry.place.filter(|_| waiting.records.len() < most) else { break };
+            let Some(place) = entry.place.filter(|_| waiting.records.len() < oldest) else { break };
             waiting.looked_at = *record;
             if entry.pipeline == pipeline && (entry.parked || *record <= self.recovered) {
                 waiting.records.push((*record, place.length));
             }
         }
+        let behind = (Bound::Excluded(waiting.looked_at), Bound::Unbounded);
+        let last = self.table.entries.range(behind).rev().take(LOOKED_AT_MAX);
+        let last = last.filter(|(_, entry)| entry.pipeline == pipeline && entry.parked);
+        let last = last.filter_map(|(record, entry)| Some((*record, entry.place?.length)));
+        // What was parked a moment ago goes first: it would else wait for everything in front of it.
+        waiting.records.splice(0..0, last.take(newest));
         waiting
     }
 

@@ -49,7 +49,8 @@ fn of_shadow(shadow: &Value, lines: &mut Vec<String>) {
     lines.push(format!("    both keep {}; both leave {}", amount(&outcomes["both"]), amount(&outcomes["neither"])));
     for (side, words) in [("only_live", "the shadow would lose"), ("only_shadow", "the shadow would add")] {
         let exemplars = shadow["exemplars"][side].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let example = exemplars.last().map_or_else(String::new, |id| format!(", for example trace {id}"));
+        let example =
+            exemplars.collect::<Vec<_>>().last().map_or_else(String::new, |id| format!(", for example trace {id}"));
         lines.push(format!("    {words} {}{example}", amount(&outcomes[side])));
     }
     let mut services: Vec<&Value> = shadow["services"].as_array().into_iter().flatten().collect();

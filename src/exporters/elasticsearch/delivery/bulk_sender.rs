@@ -97,7 +97,7 @@ impl BulkSender {
     /// component's.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
         let post = Post::new(&settings.post, &host.outside, &host.authenticators);
-        let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), host.status.clone());
+        let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), &host.status);
         BulkSender {
             ramp: Mutex::new(RequestConcurrency::new(settings.retry.waits, settings.requests_at_once)),
             progress: Progress::new(post.timeout()),

@@ -72,7 +72,7 @@ impl Mapper {
         self.settings.capability = capability;
     }
 
-    /// Says where the items of the next envelope stand on disk, from the first on; see [`Ids::place`].
+    /// Says where the items of the next envelope stand on disk, from the first on.
     pub fn place(&mut self, runs: impl Iterator<Item = (u64, Option<RecordPlace>)>) {
         self.ids.place(runs);
     }

@@ -82,7 +82,7 @@ impl Peer {
         let prefix = client.settings().target.path.trim_end_matches('/');
         let deadline = Instant::now() + self.timeout;
         let mut headers = self.headers.clone();
-        match self.credentials.headers(None, deadline).await {
+        match self.credentials.headers(&self.headers, None, deadline).await {
             Ok(own) => replace(&mut headers, own.unwrap_or_default()),
             Err(failure) => return PeerAnswer::Nothing(failure.to_string()),
         }

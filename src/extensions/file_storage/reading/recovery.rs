@@ -31,9 +31,12 @@ use crate::wal::writer::reading::Recovered;
 /// How long a record waits before it is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// Records, and bytes of them, that are read at once; one of more bytes is read alone.
-const READ_AT_ONCE: usize = 32;
+/// Records, and bytes of them, that are read at once; one of more bytes is read alone. A quarter of them are those that were
+/// parked last, so that what comes while much waits is not behind all of it.
+const NEWEST_AT_ONCE: usize = 8;
+const OLDEST_AT_ONCE: usize = 24;
 const READ_BYTES: u64 = 256 << 10;
+const AT_ONCE: (usize, usize) = (NEWEST_AT_ONCE, OLDEST_AT_ONCE);
 /// Takers that are named; a configuration has a handful, and so had the one before.
 const STRANGERS_MAX: usize = 1_000;
 
@@ -132,8 +135,8 @@ impl Recovery {
         loop {
             // Before the look, so that what is parked in between is not missed.
             parked.borrow_and_update();
-            let Some(found) = self.log.waiting_after(&taker.name, after, READ_AT_ONCE).await else { return };
-            let looked = std::mem::replace(&mut after, found.looked_at) != found.looked_at;
+            let Some(found) = self.log.waiting_after(&taker.name, after, AT_ONCE).await else { return };
+            let looked = std::mem::replace(&mut after, found.looked_at) != found.looked_at || !found.records.is_empty();
             handed.iter_mut().for_each(|handed| *handed += found.records.len());
             if self.hand_on_all(&taker, &places, &found.records).await.is_err() {
                 return;

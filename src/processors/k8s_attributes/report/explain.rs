@@ -34,8 +34,8 @@ type Listed = Mutex<Vec<(String, Weak<Enricher>)>>;
 pub fn offer(host: &Host, processor: &str, enricher: &Arc<Enricher>) {
     let listed: Arc<Listed> = host.shared("k8s_attributes pages", Arc::default);
     let mut known = listed.locked();
-    // A reload may have put it in the place of another.
-    known.retain(|(name, enricher)| name != processor && enricher.strong_count() > 0);
+    // After a reload the last of a name is shown; the one before goes when nothing holds it.
+    known.retain(|(_, enricher)| enricher.strong_count() > 0);
     known.push((processor.to_owned(), Arc::downgrade(enricher)));
     drop(known);
     let (of_pods, of_runs) = (listed.clone(), listed.clone());

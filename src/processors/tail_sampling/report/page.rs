@@ -84,9 +84,8 @@ impl Samplers {
 pub fn show(host: &Arc<Host>, shown: SamplerPage) {
     let samplers = host.shared::<Samplers>("tail_sampling/page", Arc::default);
     let mut known = samplers.locked();
-    // A reload may have put it in the place of another.
-    known
-        .retain(|other| (&other.processor, &other.pipeline) != (&shown.processor, &shown.pipeline) && other.is_there());
+    // After a reload the one before is shown until it has delivered what it held.
+    known.retain(SamplerPage::is_there);
     known.push(shown);
     drop(known);
     let given_to = samplers.clone();

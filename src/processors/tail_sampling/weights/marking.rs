@@ -56,6 +56,9 @@ const WEIGHT_ATTRIBUTE: &str = "sampling.weight";
 /// What APM Server takes at most (apm-data: 62).
 const EXPONENT_MAX: u32 = 62;
 
+/// Longer runs are large spans, of which the copy would be most of the work.
+const FETCHED_BYTES_MAX: usize = 64 << 10;
+
 /// Writes spans anew; its buffers are reused.
 #[derive(Default)]
 pub struct SpanMarker {
@@ -64,6 +67,7 @@ pub struct SpanMarker {
     state: Vec<u8>,
     span: Vec<u8>,
     value: Vec<u8>,
+    run: Vec<u8>,
 }
 
 impl SpanMarker {
@@ -82,9 +86,25 @@ impl SpanMarker {
         if !self.is_on() {
             return out.extend_from_slice(wire);
         }
-        if !has_states && !self.attributes {
-            return self.write_stateless(wire, weight, out);
+        // Spans that waited lie in memory that is far by now. One copy fetches them at the speed of memory; walking them where
+        // they lie would wait for each.
+        let mut run = std::mem::take(&mut self.run);
+        run.clear();
+        let near = if wire.len() > FETCHED_BYTES_MAX {
+            wire
+        } else {
+            run.extend_from_slice(wire);
+            &run
+        };
+        if has_states || self.attributes {
+            self.write_each(near, weight, policy, out);
+        } else {
+            self.write_stateless(near, weight, out);
         }
+        self.run = run;
+    }
+
+    fn write_each(&mut self, wire: &[u8], weight: KeptWeight, policy: &str, out: &mut Vec<u8>) {
         for span in spans_of(wire) {
             self.mark(span, weight, policy);
             write::bytes(out, scope_group::ITEMS, &self.span);

@@ -106,7 +106,7 @@ impl Post {
         let deadline = Instant::now() + self.timeout;
         let mut headers = self.headers.clone();
         // The documents of a request are of several senders.
-        match self.credentials.headers(None, deadline).await {
+        match self.credentials.headers(&self.headers, None, deadline).await {
             Ok(own) => replace(&mut headers, own.unwrap_or_default()),
             Err(failure) => return Posted { answer: Err(failure), sent_bytes: 0 },
         }

@@ -12,7 +12,7 @@ pub struct DeliveryLog {
 }
 
 impl DeliveryLog {
-    pub fn new(path: String, destination: String, board: Arc<StatusBoard>) -> DeliveryLog {
+    pub fn new(path: String, destination: String, board: &Arc<StatusBoard>) -> DeliveryLog {
         DeliveryLog { hop: HopLog::new(path, "Elasticsearch", board), destination }
     }
 
