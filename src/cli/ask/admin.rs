@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -52,6 +53,15 @@ impl fmt::Display for AdminFault {
 pub fn get(admin: &str, path: &str) -> Result<Value, AdminFault> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
     answer_to(admin, path, ask(admin, request.as_bytes(), TIMEOUT))
+}
+
+/// The line of a token file.
+pub fn token(path: &Path) -> Result<String, String> {
+    let read = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match read.trim() {
+        token if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
+        _ => Err(format!("{}: a token file is one line of letters without blanks", path.display())),
+    }
 }
 
 /// What a change came to; `token` is the line of the admin extension's token file.
@@ -121,6 +131,20 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_token_file_is_one_line_and_what_it_holds_is_not_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            token(file.path())
+        };
+        assert_eq!(read(" 0123456789abcdef\n").as_deref(), Ok("0123456789abcdef"));
+        for text in ["", "\n", "kanari-1\nkanari-2\n", "kanari 1"] {
+            let told = read(text).unwrap_err();
+            assert!(told.contains("one line") && !told.contains("kanari"), "{told}");
+        }
+    }
 
     /// Answers one request so.
     fn answering(answer: &'static str) -> String {

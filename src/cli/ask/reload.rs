@@ -1,6 +1,6 @@
 //! `podgate reload`: tells a running gateway to read its configuration again, and prints what came of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    let answer = token(&args.token_file)
+    let answer = admin::token(&args.token_file)
         .and_then(|token| admin::post(&args.admin.admin, "/v1/reload", &token, "").map_err(|fault| fault.to_string()));
     let page = match answer {
         Ok(page) => page,
@@ -34,11 +34,6 @@ pub fn run(args: &Args) -> Exit {
         Format::Text => told(&page).iter().for_each(|line| stdout::line(line)),
     }
     judged(&page)
-}
-
-fn token(path: &Path) -> Result<String, String> {
-    let read = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(read.trim().to_owned())
 }
 
 fn judged(page: &Value) -> Exit {

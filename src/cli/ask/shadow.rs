@@ -47,12 +47,12 @@ pub fn run(args: &Args) -> Exit {
 
 fn give(args: &Args) -> Result<Value, String> {
     let read = |file: &PathBuf| std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()));
-    let (policies, token) = (read(&args.policies)?, read(&args.token_file)?);
+    let (policies, token) = (read(&args.policies)?, admin::token(&args.token_file)?);
     let mut path = format!("/v1/sampling/shadow?for={}", admin::escaped(&args.time));
     if let Some(processor) = &args.processor {
         path.push_str(&format!("&processor={}", admin::escaped(processor)));
     }
-    admin::post(&args.admin.admin, &path, token.trim(), &policies).map_err(|fault| fault.to_string())
+    admin::post(&args.admin.admin, &path, &token, &policies).map_err(|fault| fault.to_string())
 }
 
 fn told(page: &Value) -> Vec<String> {

@@ -83,8 +83,8 @@ fn of_policy(policy: &Value, lines: &mut Vec<String>) {
         votes[2],
     ));
     let outcomes = [
-        ("won", "is the first policy that keeps them", "kept"),
-        ("only_it", "of these no other policy keeps", ""),
+        ("won", "is the first policy that keeps", "kept"),
+        ("only_it", "is the only policy that keeps", ""),
         ("dropped", "drops", "dropped"),
     ];
     for (key, words, exemplar) in outcomes {
@@ -149,8 +149,8 @@ mod tests {
             "tail_sampling in traces:",
             "  kept 3 traces, 30 spans, 3.0 MiB; not kept 7 traces, 70 spans, 7.0 MiB",
             "  policy failed: asked 10 times, for keeping 3, for dropping 0; decides over 30.0 % of all bytes",
-            "    is the first policy that keeps them 3 traces, 30 spans, 3.0 MiB, for example trace ab",
-            "    of these no other policy keeps 2 traces, 20 spans, 2.0 MiB",
+            "    is the first policy that keeps 3 traces, 30 spans, 3.0 MiB, for example trace ab",
+            "    is the only policy that keeps 2 traces, 20 spans, 2.0 MiB",
             "  policy idle: asked 10 times, for keeping 0, for dropping 0; decides over 0.0 % of all bytes",
             "    it has not kept any trace yet",
             "  no policy voted for it; for example trace cd",

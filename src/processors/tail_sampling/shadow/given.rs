@@ -56,7 +56,7 @@ fn told(checks: &Checks) -> String {
     let errors = checks.diagnostics.sorted().into_iter().filter(|found| found.severity == Severity::Error);
     let line = |found: crate::core::diagnostic::Diagnostic| {
         let place = found.place.map(|place| format!("line {}: ", place.line)).unwrap_or_default();
-        let expected = found.expected.map(|expected| format!(", expected {expected}")).unwrap_or_default();
+        let expected = found.expected.map(|expected| format!("; {expected}")).unwrap_or_default();
         format!("{place}{} {}{expected}", found.code, found.message)
     };
     errors.map(line).collect::<Vec<_>>().join("\n")
