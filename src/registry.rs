@@ -43,6 +43,7 @@ pub const EXTENSIONS: &[ExtensionFactory] = &[
     authenticators::basic::FACTORY,
     authenticators::bearer::FACTORY,
     authenticators::headers_setter::FACTORY,
+    authenticators::oauth2client::FACTORY,
     file_storage::FACTORY,
     health_check::FACTORY,
 ];

@@ -28,6 +28,8 @@ mod harness;
 mod http;
 #[path = "export/keys.rs"]
 mod keys;
+#[path = "export/oauth.rs"]
+mod oauth;
 #[path = "export/peers.rs"]
 mod peers;
 #[path = "export/presets.rs"]

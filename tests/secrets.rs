@@ -59,10 +59,11 @@ extensions:
         ann:kanari15
   basicauth/client: {{client_auth: {{username: ann, password: kanari16}}}}
   headers_setter: {{headers: [{{key: x-key, value: kanari17}}]}}
+  oauth2client: {{client_id: me, client_secret: kanari18, endpoint_params: {{client_assertion: kanari19}}, token_url: "https://127.0.0.1:1/t"}}
   admin: {{endpoint: "127.0.0.1:{admin}"}}
   health_check: {{endpoint: "127.0.0.1:{health}"}}
 service:
-  extensions: [admin, health_check, bearertokenauth, bearertokenauth/several, basicauth, basicauth/client, headers_setter]
+  extensions: [admin, health_check, bearertokenauth, bearertokenauth/several, basicauth, basicauth/client, headers_setter, oauth2client]
   telemetry:
     logs: {{level: debug}}
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}

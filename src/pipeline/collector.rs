@@ -44,7 +44,7 @@ const EXTENSIONS: &str = "ack apikeyauth apmconfig asapclient asapauth avrologen
     dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar googleclientauth \
     googlecloudlogentryencoding healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \
     jaegerremotesampling jaegerstorage jsonlogencoding k8sleaderelector k8sobserver kafkatopicsobserver memoryballast \
-    memorylimiter oauth2client oidc opamp otlpencoding pprof redisstorage remotestoragecleaner remotetap sigv4auth \
+    memorylimiter oidc opamp otlpencoding pprof redisstorage remotestoragecleaner remotetap sigv4auth \
     skywalkingencoding smartagent solarwindsapmsettings storage sumologic textencoding zipkinencoding zpages";
 
 /// Extensions that serve what podgate does not have, or does by itself: read, and left without effect.

@@ -1,29 +1,13 @@
-//! From the keys of a client to what the net layer connects with, and who adds its credentials; one place for all
-//! exporters.
+//! Who adds credentials to an exporter's requests; one place for all exporters.
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::client::TlsKeys;
 use crate::core::data::origin::{Origin, Transport};
 use crate::core::stage::auth::{AuthSlot, Authenticators, ClientAuth};
 use crate::net::client::failure::CallFailure;
-use crate::net::client::settings::TlsSettings;
-
-/// Certificate authorities, client certificate (`cert_file`, `key_file`) and how strictly to look.
-pub fn tls_settings(keys: &TlsKeys) -> TlsSettings {
-    TlsSettings {
-        ca: keys.ca.clone(),
-        with_system_ca: keys.with_system_ca,
-        certificate: keys.certificate.clone(),
-        key: keys.key.clone(),
-        skip_verify: keys.insecure_skip_verify,
-        server_name: keys.server_name.clone(),
-        terms: keys.terms.clone(),
-    }
-}
 
 /// The authenticator of an exporter, when it has one.
 #[derive(Clone, Default)]

@@ -34,6 +34,7 @@ use tokio::time::Instant;
 
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::lock::Locked;
 use crate::core::stage::component::{Component, ComponentId, Task};
 use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::stage::durable::DurableLog;
@@ -112,7 +113,7 @@ impl Lane {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.queue.locked()
     }
 }
 
@@ -169,7 +170,7 @@ impl Sending {
     }
 
     fn owner(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.owner.locked()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::harness::{Bench, Peer, eventually, payload, request, start, taken};
 use crate::http::{HttpPeer, answer};
 
 /// Starts an extension beside the exporter, as the gateway does before it.
-async fn with(bench: &Bench, factory: &ExtensionFactory, body: &str) {
+pub async fn with(bench: &Bench, factory: &ExtensionFactory, body: &str) {
     let checks = Checks::default();
     let node = podgate::config::read::yaml::parse(body, podgate::core::node::SourceId(0), &checks.diagnostics);
     let id = ComponentId::parse(factory.about.name).expect("an id");

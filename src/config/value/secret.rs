@@ -38,7 +38,7 @@ impl fmt::Debug for Secret {
 pub fn is_secret_key(key: &str) -> bool {
     let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     // Names of files and of other settings that only mention a secret.
-    if ["file", "path", "enabled", "type", "name", "allowedheaders", "exposedheaders"]
+    if ["file", "path", "url", "enabled", "type", "name", "allowedheaders", "exposedheaders"]
         .iter()
         .any(|end| plain.ends_with(end))
     {
@@ -47,6 +47,7 @@ pub fn is_secret_key(key: &str) -> bool {
     let words = ["password", "passwd", "secret", "token", "apikey", "accesskey", "privatekey", "credential"];
     words.iter().any(|word| plain.contains(word))
         || plain.ends_with("headers")
+        || plain == "endpointparams"
         || ["authorization", "proxyauthorization", "cookie", "keypem", "authorizationheader"].contains(&plain.as_str())
 }
 

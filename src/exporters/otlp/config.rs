@@ -16,9 +16,8 @@ use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::{CheckContext, Checks};
 use crate::exporters::otlp::preset::{Beside, Preset};
 use crate::net::client::compress::Compression;
-use crate::net::client::settings::{ClientHttp, ClientSettings, Keepalive};
+use crate::net::client::settings::{ClientHttp, ClientSettings, Keepalive, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
-use crate::sending::client::tls_settings;
 use crate::sending::config::SendingSettings;
 
 const NO_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -264,7 +263,7 @@ fn client(target: Target, speech: ClientHttp, common: &Common) -> ClientSettings
         Scheme::Unstated => keys.insecure && keys.ca.is_none(),
     };
     ClientSettings {
-        tls: (!plaintext).then(|| tls_settings(keys)),
+        tls: (!plaintext).then(|| TlsSettings::of(keys)),
         connections: common.connections,
         // Leaves time for the request itself, and names the cause better than a request's timeout would.
         connect_timeout: Duration::from_secs(5).min(common.sending.timeout.mul_f64(0.8)),

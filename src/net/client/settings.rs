@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::client::PemSource;
+use crate::config::client::{PemSource, TlsKeys};
 use crate::config::tls::TlsTerms;
 use crate::core::limits::RESPONSE_BYTES_MAX;
 use crate::net::client::target::Target;
@@ -74,4 +74,19 @@ pub struct TlsSettings {
     /// Name to check and to send as SNI in place of the target's host.
     pub server_name: Option<String>,
     pub terms: TlsTerms,
+}
+
+impl TlsSettings {
+    /// What the keys of a `tls` block say.
+    pub fn of(keys: &TlsKeys) -> TlsSettings {
+        TlsSettings {
+            ca: keys.ca.clone(),
+            with_system_ca: keys.with_system_ca,
+            certificate: keys.certificate.clone(),
+            key: keys.key.clone(),
+            skip_verify: keys.insecure_skip_verify,
+            server_name: keys.server_name.clone(),
+            terms: keys.terms.clone(),
+        }
+    }
 }

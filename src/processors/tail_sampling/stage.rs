@@ -18,6 +18,7 @@ use crate::core::data::budget::Ticket;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::{ItemEnd, Loan, Share};
 use crate::core::error::{ConsumeError, Reason, StartError};
+use crate::core::lock::Locked;
 use crate::core::offload::Aside;
 use crate::core::report::stats::Flow;
 use crate::core::stage::component::{Component, Task};
@@ -293,11 +294,11 @@ impl Sampler {
     }
 
     fn take_unstarted(&self) -> Vec<Parts> {
-        self.unstarted.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or_default()
+        self.unstarted.locked().take().unwrap_or_default()
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.tasks.locked()
     }
 
     fn spawn(&self) {

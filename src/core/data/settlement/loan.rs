@@ -10,6 +10,7 @@ use crate::core::data::settlement::record::LoggedPart;
 use crate::core::data::settlement::share::{Share, SharePart};
 use crate::core::data::settlement::{ItemEnd, ItemRecord, LOST_WORDS, Settlement};
 use crate::core::error::Reason;
+use crate::core::lock::Locked;
 
 /// The items of one request that were lent together.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl State {
 
 impl Lent {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.locked()
     }
 
     /// The branches answer for the items now; what they lost and ended already is heard of.

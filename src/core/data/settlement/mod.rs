@@ -19,6 +19,7 @@ use crate::core::data::payload::Signal;
 use crate::core::data::settlement::loan::Branch;
 use crate::core::data::settlement::record::LoggedPart;
 use crate::core::error::{ConsumeError, Reason};
+use crate::core::lock::Locked;
 
 pub use crate::core::data::settlement::loan::Loan;
 pub use crate::core::data::settlement::record::{ItemRecord, RecordPlace, stays};
@@ -223,7 +224,7 @@ impl Settlement {
     }
 
     fn losses_locked(&self) -> MutexGuard<'_, Losses> {
-        self.losses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.losses.locked()
     }
 
     /// What was lost so far, except on purpose; behind a fan-out what the branch lost that lost most.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::config::client::{TlsKeys, tls};
-use crate::net::client::settings::{ClientHttp, ClientSettings};
+use crate::net::client::settings::{ClientHttp, ClientSettings, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
 use crate::otlp::json::base64;
-use crate::sending::client::tls_settings;
 
 /// Read when no key says where, as upstream.
 const VARIABLE: &str = "ELASTICSEARCH_URL";
@@ -36,8 +35,8 @@ pub fn check(keys: &Section<'_>, timeout: Duration) -> Option<Vec<ClientSettings
     Some(targets.into_iter().map(client).collect())
 }
 
-fn tls_of(target: &Target, keys: &TlsKeys) -> Option<crate::net::client::settings::TlsSettings> {
-    (target.scheme == Scheme::Https).then(|| tls_settings(keys))
+fn tls_of(target: &Target, keys: &TlsKeys) -> Option<TlsSettings> {
+    (target.scheme == Scheme::Https).then(|| TlsSettings::of(keys))
 }
 
 fn targets(keys: &Section<'_>) -> Option<Vec<Target>> {

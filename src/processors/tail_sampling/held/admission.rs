@@ -14,6 +14,7 @@ use crate::core::data::items::Items;
 use crate::core::data::origin::Origin;
 use crate::core::data::payload::{Envelope, Group, Payload};
 use crate::core::data::settlement::Share;
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 use crate::otlp::fields::scope_group;
 use crate::otlp::write::{self, field_len};
@@ -61,7 +62,7 @@ impl HeldGroup {
     }
 
     fn share(&self) -> MutexGuard<'_, Share> {
-        self.share.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.share.locked()
     }
 
     /// The request was taken: from now on this group answers for its spans.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::core::lock::Locked;
 use crate::core::time::UnixNanos;
 
 /// Place of a meter in [`RateMeters`].
@@ -84,7 +85,7 @@ impl RateMeters {
     /// What [`RateMeters::take`] would grant at once.
     pub fn room(&self, id: MeterId, now: UnixNanos) -> f64 {
         let (plan, state) = &self.meters[id.0];
-        let state = *state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let state = *state.locked();
         let now = now.max(state.at);
         match plan {
             MeterPlan::Bucket { rate, burst } => (state.tokens + now.since(state.at).as_secs_f64() * *rate).min(*burst),
@@ -98,7 +99,7 @@ impl RateMeters {
     pub fn take(&self, id: MeterId, amount: u64, now: UnixNanos) -> bool {
         let amount = amount as f64;
         let (plan, state) = &self.meters[id.0];
-        let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = state.locked();
         let now = now.max(state.at);
         let granted = match plan {
             MeterPlan::Bucket { rate, burst } => {
