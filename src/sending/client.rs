@@ -38,4 +38,12 @@ impl RequestCredentials {
             Err(_) => Err(lacks("it did not answer within the request's time")),
         }
     }
+
+    /// The next hop refused the credential of a request (401, UNAUTHENTICATED). True where there is an authenticator: it
+    /// may have another one soon.
+    pub fn refused(&self) -> bool {
+        let authenticator = self.slot.as_ref().and_then(|(_, slot)| slot.current());
+        authenticator.iter().for_each(|authenticator| authenticator.refused());
+        self.slot.is_some()
+    }
 }

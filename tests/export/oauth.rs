@@ -1,5 +1,7 @@
 //! `oauth2client`: exporters send a token that a token endpoint gives, share it, renew it, and wait while there is none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use podgate::core::diagnostic::Severity;
@@ -105,6 +107,39 @@ async fn without_a_token_nothing_leaves_the_endpoint_is_left_alone_between_calls
     assert_eq!(bench.settled().await.delivered, 1);
     assert_eq!((endpoint.seen().len(), peer.seen().len()), (3, 1));
     assert_eq!(status().state, State::Ok);
+    bench.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_next_hop_no_longer_takes_is_replaced_and_what_it_refused_arrives() {
+    let endpoint = HttpPeer::start(|at, _| granted(&format!("token-{at}"), 3600.0)).await;
+    let revoked = Arc::new(AtomicBool::new(false));
+    let seen = revoked.clone();
+    let peer = HttpPeer::start(move |_, wire| {
+        let is_old = seen.load(Ordering::SeqCst) && wire.head.contains("token-0");
+        answer(if is_old { 401 } else { 200 }, "", b"")
+    })
+    .await;
+    let bench = exporter(&peer, &endpoint, "").await;
+    bench.send(&request(["a"])).await.unwrap();
+    eventually("a request", || peer.seen().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    revoked.store(true, Ordering::SeqCst);
+    bench.send(&request(["b"])).await.unwrap();
+    assert_eq!(bench.settled().await.delivered, 2);
+    assert_eq!((endpoint.seen().len(), peer.seen().len()), (2, 3));
+    assert!(peer.seen()[2].head.contains("authorization: bearer token-1\r\n"), "{}", peer.seen()[2].head);
+    bench.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_credential_that_stays_refused_is_given_up_after_a_few_tries_and_named() {
+    let endpoint = HttpPeer::start(|_, _| granted("token", 3600.0)).await;
+    let peer = HttpPeer::start(|_, _| answer(401, "", b"")).await;
+    let bench = exporter(&peer, &endpoint, "").await;
+    bench.send(&request(["a"])).await.unwrap();
+    let settled = bench.settled().await;
+    assert_eq!((settled.delivered, peer.seen().len()), (0, 5));
     bench.drain(Duration::from_secs(5)).await;
 }
 

@@ -211,7 +211,7 @@ def a_namespace_of_somebody_else_is_left(stage, suite):
     accept = stage.accept("taken")
     yield
     suite.equal("the exit code is 1", accept.wait(30), 1)
-    suite.check("it says so", "namespace taken is there already" in accept.process.text(), accept.process.text())
+    suite.check("it says so", "namespace taken exists already" in accept.process.text(), accept.process.text())
     space = stage.api.call("GET", "/api/v1/namespaces/taken")
     suite.check("it is still there", "deletionTimestamp" not in space["metadata"])
 

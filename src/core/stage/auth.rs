@@ -69,6 +69,9 @@ pub trait ClientAuth: Send + Sync {
         origin: Option<&'a Origin>,
         deadline: Instant,
     ) -> Task<'a, Result<HeaderMap, String>>;
+
+    /// A next hop refused what was sent: who can get another credential does so before its time.
+    fn refused(&self) {}
 }
 
 /// Where an authenticator stands once its extension has started.

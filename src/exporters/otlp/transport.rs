@@ -162,7 +162,18 @@ impl OtlpTransport {
         let after = details.retry_after.or(reply.pushback);
         let class = of_grpc(reply.code, after.is_some(), self.settings.preset.profile());
         let trouble = self.scene.grpc_status(reply.code, clipped(reply.message.as_bytes()));
-        classed(class, after, trouble)
+        self.with_another_credential(reply.code == Code::UNAUTHENTICATED, classed(class, after, trouble))
+    }
+
+    /// A credential that an authenticator gave may have been replaced at the next hop before it was here: the request is
+    /// tried again, though no more often than after other answers that the specification calls final.
+    fn with_another_credential(&self, unauthenticated: bool, answer: SendAnswer) -> SendAnswer {
+        match answer {
+            SendAnswer::Never { trouble, .. } if unauthenticated && self.credentials.refused() => {
+                SendAnswer::Later { after: None, off_spec: true, trouble }
+            }
+            answer => answer,
+        }
     }
 
     async fn http(&self, client: &Client, route: &Route, payload: &Payload, deadline: Instant) -> SendAnswer {
@@ -228,7 +239,8 @@ impl OtlpTransport {
         let details = status(if protobuf { &reply.body } else { b"" });
         let message = if protobuf { details.message } else { clipped(&reply.body) };
         let after = reply.retry_after.or(details.retry_after);
-        classed(class, after, self.scene.http_status(reply.status, message))
+        let answer = classed(class, after, self.scene.http_status(reply.status, message));
+        self.with_another_credential(reply.status == 401, answer)
     }
 
     fn no_answer(&self, failure: &CallFailure) -> SendAnswer {

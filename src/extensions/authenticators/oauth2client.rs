@@ -62,6 +62,8 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const EXPIRY_BUFFER_DEFAULT: Duration = Duration::from_secs(300);
 /// Between two calls of an endpoint that gives no token.
 const RETRY: Doubling = Doubling { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
+/// A token that is refused later than this after it came is asked for anew.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
 /// An answer with a token is some kilobytes.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
@@ -180,6 +182,7 @@ impl ExtensionPlan for Plan {
 #[derive(Default)]
 struct Known {
     token: Option<AccessToken>,
+    came: Option<Instant>,
     /// Calls in a row that gave none, the last one's reason, and when the next may be made.
     failures: u32,
     fault: Option<(String, Instant)>,
@@ -231,7 +234,8 @@ impl AccessTokens {
         match self.ask(deadline.min(Instant::now() + self.settings.timeout)).await {
             Ok(token) => {
                 let header = token.header.clone();
-                *self.known.locked() = Known { token: Some(token), failures: 0, fault: None };
+                *self.known.locked() =
+                    Known { token: Some(token), came: Some(Instant::now()), failures: 0, fault: None };
                 self.host.status.set(&self.path, State::Ok, "");
                 Ok(header)
             }
@@ -334,6 +338,14 @@ impl ClientAuth for AccessTokens {
         deadline: Instant,
     ) -> Task<'a, Result<HeaderMap, String>> {
         Box::pin(async move { Ok(HeaderMap::from_iter([(AUTHORIZATION, self.header(deadline).await?)])) })
+    }
+
+    /// One that has just come is not given up: another would be refused as well.
+    fn refused(&self) {
+        let mut known = self.known.locked();
+        if known.came.is_some_and(|came| came.elapsed() > REFUSED_AFTER) {
+            (known.token, known.came) = (None, None);
+        }
     }
 }
 

@@ -163,6 +163,9 @@ impl Post {
                     } else {
                         self.rota().works(at)
                     }
+                    if reply.status == 401 {
+                        self.credentials.refused();
+                    }
                     return Ok(reply);
                 }
             }
