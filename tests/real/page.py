@@ -275,9 +275,13 @@ def frozen(stage):
     time.sleep(25)
     during = stage.look("lane", pod=name)
     stage.cluster.frozen.clear()
-    time.sleep(12)
-    after = stage.look("lane", pod=name)
     app = lambda seen: seen["bars"][0]
+    # The watch comes back after a wait of podgate's that grew meanwhile.
+    until = time.time() + 90
+    after = stage.look("lane", pod=name)
+    while (after["notice"] or len(app(after)) < 2) and time.time() < until:
+        time.sleep(3)
+        after = stage.look("lane", pod=name)
     return [
         ("a running container is one bar that goes on", len(app(before)) == 1 and "now" in app(before)[0] and not before["notice"], before),
         ("while the API server is frozen the page says since when, and shows what is known", "last heard" in during["notice"] and len(app(during)) == 1 and during["live"].endswith("live"), during),
