@@ -41,9 +41,17 @@ fn a_record_under_way_at_three_crashes_is_put_aside_and_replayed_and_one_that_wa
     let dead: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "dead")).collect();
     let [file] = &dead[..] else { panic!("one file of dead letters: {dead:?}") };
     let hop = Hop::at(hop);
+    // What is sent again carries the credentials of an authenticator, which the gateway itself did without here.
+    let secured = config
+        .replace(
+            "    tls: {insecure: true}\n",
+            "    tls: {insecure: true}\n    auth: {authenticator: bearertokenauth}\n",
+        )
+        .replace("\nextensions:\n", "\nextensions:\n  bearertokenauth: {token: abc}\n")
+        .replace("extensions: [", "extensions: [bearertokenauth, ");
     let replay = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podgate"));
-        command.args(["replay", "--config", &config, "--timeout", "20", "--file"]).arg(file).args(more);
+        command.args(["replay", "--config", &secured, "--timeout", "20", "--file"]).arg(file).args(more);
         let output = command.output().expect("it runs");
         (output.status.code(), text(&output.stdout) + &text(&output.stderr))
     };

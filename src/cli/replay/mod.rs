@@ -1,6 +1,7 @@
 //! `podgate replay`: sends the documents of an Elasticsearch exporter's dead-letter file again, or the records that a log on
 //! disk has put aside.
 
+mod authenticators;
 mod quarantine;
 
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> Exit {
         stdout::error_line(&format!("{id} has no podgate: {{dead_letter: ...}}: name a --file"));
         return Exit::Usage;
     }
-    run::to_end(send(args, id, &**replay, &host)).unwrap_or_else(|exit| exit)
+    run::to_end(send(args, (plan, id), &**replay, &host)).unwrap_or_else(|exit| exit)
 }
 
 fn path_of(id: &ComponentId) -> String {
@@ -82,7 +83,14 @@ fn replays(plan: &Plan, wanted: Option<&str>, host: &Arc<Host>) -> Vec<(Componen
     replay.collect()
 }
 
-async fn send(args: &Args, id: &ComponentId, replay: &dyn Replay, host: &Host) -> Exit {
+async fn send(args: &Args, (plan, id): (&Plan, &ComponentId), replay: &dyn Replay, host: &Arc<Host>) -> Exit {
+    let _authenticators = match authenticators::started(plan, host).await {
+        Ok(running) => running,
+        Err(why) => {
+            stdout::error_line(&why);
+            return Exit::Failure;
+        }
+    };
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
     let summary = match replay.run(args.file.as_deref(), deadline).await {
         Ok(summary) => summary,

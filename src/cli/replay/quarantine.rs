@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::cli::Exit;
+use crate::cli::replay::authenticators;
 use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::Settlement;
@@ -50,6 +51,13 @@ pub async fn send(wanted: Option<&str>, plan: &Plan, file: &Path, deadline: Inst
         }
     };
     let host = Host::new(Budget::unlimited());
+    let _authenticators = match authenticators::started(plan, &host).await {
+        Ok(running) => running,
+        Err(why) => {
+            stdout::error_line(&why);
+            return Exit::Failure;
+        }
+    };
     let mut sent = Sent::default();
     for record in records {
         if let Err(why) = one(wanted, plan, &host, record, &mut sent).await {
