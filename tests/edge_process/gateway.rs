@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::support::free_ports;
+
 /// `PODGATE_BIN`, for the long forms a release build; else what cargo built.
 fn binary() -> PathBuf {
     std::env::var_os("PODGATE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_podgate").into(), PathBuf::from)
-}
-
-/// Ports that are free on every interface; all are bound at once, so that they differ.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| std::net::TcpListener::bind("0.0.0.0:0").unwrap());
-    listeners.each_ref().map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A number from the environment, for the long forms.

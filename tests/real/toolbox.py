@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -39,15 +40,30 @@ def fingerprint(*parts):
     return digest.hexdigest()[:16]
 
 
+# Below the ports that Linux gives to connections (they begin at 32768): nothing that connects can take one of these
+# between the moment a test looks and the moment its server binds.
+PORTS = range(12_000, 32_000)
+
+
 def free_ports(count):
-    """Ports of the loopback that nobody listens on; all are bound at once so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports on which nobody listens, on any interface; all are held until the last is found, so that they differ."""
+    held = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(PORTS, 1000):
+            if len(held) == count:
+                break
+            one = socket.socket()
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind(("", port))
+                held.append(one)
+            except OSError:
+                one.close()
+        if len(held) < count:
+            raise OSError(f"{count} free ports between {PORTS.start} and {PORTS.stop - 1}: {len(held)} were found")
+        return [one.getsockname()[1] for one in held]
     finally:
-        for one in sockets:
+        for one in held:
             one.close()
 
 

@@ -22,11 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A free loopback port. Another process may take it before it is used; tests that lose that race fail loudly at start.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("bound").port()
-}
+mod ports;
+pub use ports::{free_port, free_ports};
 
 /// Starts a gateway from YAML text, through the same check as the command line.
 pub async fn start(yaml: &str) -> Gateway {
