@@ -3,26 +3,18 @@
 //! Knows factories, not components.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::read::yaml;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::diagnostic::{Diagnostic, Severity};
-use crate::core::node::{Node, Place, SourceId};
 use crate::core::report::stats::Flow;
-use crate::core::stage::component::{Component, ComponentId};
+use crate::core::stage::component::Component;
 use crate::core::stage::consumer::Consumer;
-use crate::core::stage::factory::{
-    BuildContext, CheckContext, Checks, Environment, ProcessorFactory, ProcessorPlan, Stage, StageContext,
-};
+use crate::core::stage::factory::{Checks, Environment, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::stage::host::Host;
 use crate::core::stage::transform::TransformStage;
+use crate::testing::check::{self, build_context, node};
 use crate::testing::sink::Sink;
-
-/// The tree of a YAML text.
-pub fn node(text: &str) -> Node {
-    let checks = Checks::default();
-    yaml::parse(text, SourceId(0), &checks.diagnostics).unwrap_or_else(|_| panic!("the test's YAML is wrong: {text}"))
-}
 
 /// Checks a body in an environment without variables; the plan, if it is sound, and all findings.
 pub fn check(factory: &ProcessorFactory, body: &str) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
@@ -36,10 +28,7 @@ pub fn check_in(
     environment: Environment,
 ) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
     let checks = Checks { environment, ..Checks::default() };
-    let id = ComponentId::parse(factory.about.name).expect("a factory's name is an id");
-    let path = format!("processors::{id}");
-    let cx = CheckContext { id: &id, path, place: Place::default(), checks: &checks };
-    let plan = (factory.check)(&cx, &node(body));
+    let plan = check::run(&checks, &format!("processors::{}", factory.about.name), &node(body), factory.check);
     (plan, checks.diagnostics.sorted())
 }
 
@@ -52,6 +41,18 @@ pub fn errors(factory: &ProcessorFactory, body: &str) -> Vec<(String, String)> {
     let errors: Vec<_> = errors.map(|finding| (short(finding.path), finding.message)).collect();
     assert!(plan.is_some() || !errors.is_empty(), "{body} is refused without a word");
     errors
+}
+
+/// What the plan at `path` is built with as the only processor of the signal's own pipeline.
+pub fn stage_context(host: &Arc<Host>, path: &str, signal: Signal) -> StageContext {
+    StageContext {
+        build: build_context(host, path),
+        signal,
+        pipeline: signal.name().to_owned(),
+        exporters: Vec::new(),
+        bound_late: false,
+        longest_wait: Duration::ZERO,
+    }
 }
 
 /// A stage with what stands around it.
@@ -72,17 +73,8 @@ pub fn bench(factory: &ProcessorFactory, body: &str, signal: Signal, host: Arc<H
 /// Builds a plan's stage for pipelines of a signal.
 pub fn bench_of(plan: &dyn ProcessorPlan, name: &str, signal: Signal, host: Arc<Host>) -> Bench {
     let sink = Sink::new();
-    let id = ComponentId::parse(name).expect("a factory's name is an id");
     let flow = Flow::of(&host.stats, name, signal);
-    let build = BuildContext { path: format!("processors::{id}"), id, host: host.clone() };
-    let cx = StageContext {
-        build,
-        signal,
-        pipeline: signal.name().to_owned(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
+    let cx = stage_context(&host, &format!("processors::{name}"), signal);
     let (consumer, component): (Arc<dyn Consumer>, _) = match plan.build(cx, sink.clone()) {
         Stage::Transform(transform) => (Arc::new(TransformStage::new(transform, sink.clone(), flow)), None),
         Stage::Consumer { consumer, component } => (consumer, component),

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::harness::{H2, Reply, Running, TRACES, extension, framed, http1, spans};
+use super::harness::{H2, Reply, Running, TRACES, framed, http1, spans};
 use super::refusal::read_answer;
 
 /// Both ports behind one authenticator.
@@ -169,7 +169,7 @@ async fn before_the_authenticator_has_started_nobody_is_let_in_and_may_come_agai
     let body = framed(0, &spans(1));
     let reply = H2::connect(running.grpc()).await.grpc(TRACES, &[], &body).await.unwrap();
     assert_eq!(reply.grpc_status(), Some(14));
-    extension(&running.host, &bearer::FACTORY, "{token: right}").start().await.unwrap();
+    check::extension(&running.host, &bearer::FACTORY, "{token: right}").start().await.unwrap();
     assert_eq!(post(&running, &[("authorization", "Bearer right")]).await.status, 200);
     assert_eq!(running.sink.items(), 2);
 }
@@ -215,7 +215,7 @@ async fn a_token_file_is_read_again_and_an_empty_one_changes_nothing() {
 #[tokio::test]
 async fn a_token_file_that_is_not_there_keeps_the_gateway_from_starting() {
     let host = podgate::core::stage::host::Host::new(Budget::unlimited());
-    let missing = extension(&host, &bearer::FACTORY, "{filename: /nowhere/tokens}");
+    let missing = check::extension(&host, &bearer::FACTORY, "{filename: /nowhere/tokens}");
     let error = missing.start().await.expect_err("no file");
     assert!(error.message.contains("/nowhere/tokens"), "{error:?}");
 }

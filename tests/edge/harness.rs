@@ -10,15 +10,15 @@ use podgate::core::data::budget::Budget;
 use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::ItemEnd;
 use podgate::core::error::ConsumeError;
-use podgate::core::node::{Place, SourceId};
-use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::component::Component;
 use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ExtensionFactory};
+use podgate::core::stage::factory::ExtensionFactory;
 use podgate::core::stage::host::Host;
 use podgate::core::stage::joint::Outputs;
 use podgate::extensions::health_check;
 use podgate::net::server::listen::BoundAddresses;
 use podgate::receivers::otlp::FACTORY;
+use podgate::testing::check;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -95,25 +95,19 @@ impl Running {
     /// A receiver behind an extension that has started.
     pub async fn behind(factory: &ExtensionFactory, body: &str, yaml: &str) -> (Running, Arc<dyn Component>) {
         let host = Host::new(Budget::new(1 << 30, 1 << 30));
-        let extension = extension(&host, factory, body);
+        let extension = check::extension(&host, factory, body);
         extension.start().await.unwrap();
         (Running::on(host, yaml, &Signal::ALL).await, extension)
     }
 
     async fn on(host: Arc<Host>, yaml: &str, signals: &[Signal]) -> Running {
-        let checks = Checks::default();
-        let node = podgate::config::read::yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
-        let id = ComponentId::parse("otlp").unwrap();
-        let path = "receivers::otlp".to_owned();
-        let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
-        let plan = (FACTORY.check)(&cx, &node);
-        let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
+        let plan = check::sound("receivers::otlp", yaml, FACTORY.check);
         let sink = Arc::new(Sink::default());
         let outputs = Outputs::default();
         for signal in signals {
             outputs.set(*signal, Some(sink.clone()));
         }
-        let receiver = plan.build(BuildContext { id, path, host: host.clone() }, outputs);
+        let receiver = plan.build(check::build_context(&host, "receivers::otlp"), outputs);
         receiver.start().await.unwrap();
         Running { host, sink, receiver }
     }
@@ -139,17 +133,10 @@ impl Running {
 
     /// Probes beside the receiver, as `health_check` serves them: their address and what must be kept for it.
     pub async fn pages(&self) -> (SocketAddr, Arc<dyn Component>) {
-        let checks = Checks::default();
-        let node =
-            podgate::config::read::yaml::parse("endpoint: 0.0.0.0:0", SourceId(0), &checks.diagnostics).expect("YAML");
-        let id = ComponentId::parse("health_check").unwrap();
-        let path = "extensions::health_check".to_owned();
-        let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
-        let plan = (health_check::FACTORY.check)(&cx, &node).expect("a sound configuration");
-        let pages = plan.build(BuildContext { id, path: path.clone(), host: self.host.clone() });
+        let pages = check::extension(&self.host, &health_check::FACTORY, "endpoint: 0.0.0.0:0");
         pages.start().await.unwrap();
         let bound = self.host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default()));
-        (SocketAddr::from(([127, 0, 0, 1], bound.get(&path).unwrap().port())), pages)
+        (SocketAddr::from(([127, 0, 0, 1], bound.get("extensions::health_check").unwrap().port())), pages)
     }
 
     pub fn counter(&self, name: &str) -> u64 {
@@ -185,18 +172,6 @@ impl Running {
             assert!(sheet.holds(0), "{signal:?} {sheet:?}");
         }
     }
-}
-
-/// An extension that was built and not started.
-pub fn extension(host: &Arc<Host>, factory: &ExtensionFactory, body: &str) -> Arc<dyn Component> {
-    let checks = Checks::default();
-    let node = podgate::config::read::yaml::parse(body, SourceId(0), &checks.diagnostics).expect("YAML");
-    let id = ComponentId::parse(factory.about.name).unwrap();
-    let path = format!("extensions::{id}");
-    let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
-    let plan = (factory.check)(&cx, &node);
-    let plan = plan.unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
-    plan.build(BuildContext { id, path, host: host.clone() })
 }
 
 /// A protobuf request of `count` spans with a distinct id each.

@@ -3,20 +3,20 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use podgate::config::read::yaml;
 use podgate::core::data::budget::{Budget, Ticket};
 use podgate::core::data::origin::{Origin, Transport};
 use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use podgate::core::data::settlement::Share;
-use podgate::core::node::SourceId;
-use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::component::Component;
 use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Stage, StageContext};
+use podgate::core::stage::factory::Stage;
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::write;
 use podgate::processors::k8s_attributes::FACTORY;
+use podgate::testing::check;
+use podgate::testing::stage::stage_context;
 
 pub struct Rig {
     pub consumer: Arc<dyn Consumer>,
@@ -42,23 +42,11 @@ impl Consumer for End {
 }
 
 pub fn rig(body: &str, forget: bool) -> Rig {
-    let checks = Checks::default();
-    let Ok(node) = yaml::parse(body, SourceId(0), &checks.diagnostics) else { panic!("the test's YAML is wrong") };
-    let id = ComponentId::parse("k8s_attributes").expect("an id");
-    let path = "processors::k8s_attributes".to_owned();
-    let cx = CheckContext { id: &id, path: path.clone(), place: node.place, checks: &checks };
-    let plan = (FACTORY.check)(&cx, &node).unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
+    const PATH: &str = "processors::k8s_attributes";
+    let plan = check::sound(PATH, body, FACTORY.check);
     let host = Host::new(Budget::unlimited());
     let end = Arc::new(End { forget, ..End::default() });
-    let cx = StageContext {
-        build: BuildContext { id, path, host: host.clone() },
-        signal: Signal::Logs,
-        pipeline: "logs".to_owned(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
-    match plan.build(cx, end.clone()) {
+    match plan.build(stage_context(&host, PATH, Signal::Logs), end.clone()) {
         Stage::Consumer { consumer, component: Some(component) } => Rig { consumer, component, host, end },
         _ => panic!("the processor is a stage with a lifecycle"),
     }

@@ -17,15 +17,7 @@ use crate::http::{HttpPeer, answer};
 
 /// Starts an extension beside the exporter, as the gateway does before it.
 pub async fn with(bench: &Bench, factory: &ExtensionFactory, body: &str) {
-    let checks = Checks::default();
-    let node = podgate::config::read::yaml::parse(body, podgate::core::node::SourceId(0), &checks.diagnostics);
-    let id = ComponentId::parse(factory.about.name).expect("an id");
-    let path = format!("extensions::{id}");
-    let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
-    let plan =
-        (factory.check)(&cx, &node.expect("YAML")).unwrap_or_else(|| panic!("{:?}", checks.diagnostics.sorted()));
-    let extension: Arc<dyn Component> = plan.build(BuildContext { id: id.clone(), path, host: bench.host.clone() });
-    extension.start().await.expect("it starts");
+    check::extension(&bench.host, factory, body).start().await.expect("it starts");
 }
 
 const AUTH: &str = "auth: {authenticator: bearertokenauth}";

@@ -15,13 +15,12 @@ use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::{Loss, Share};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::error::ConsumeError;
-use podgate::core::node::Place;
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Exporter, ExporterFactory};
+use podgate::core::stage::factory::{Checks, Exporter, ExporterFactory};
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::exporters::otlp::{GRPC_FACTORY, HTTP_FACTORY};
 use podgate::otlp::envelope::{count_items, decode};
+use podgate::testing::check;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -48,15 +47,13 @@ pub fn checked(name: &str, body: &str) -> (Option<Bench>, Vec<String>) {
     let (_, node) = podgate::config::load(&[format!("yaml:{body}")], &[], &|_| None, &diagnostics);
     let node = node.unwrap_or_else(|| panic!("{:?}", diagnostics.sorted()));
     let checks = Checks::default();
-    let id = ComponentId::parse(name).expect("an id");
     let path = format!("exporters::{name}");
-    let cx = CheckContext { id: &id, path: path.clone(), place: Place::default(), checks: &checks };
-    let plan = (factory(name).check)(&cx, &node);
+    let plan = check::run(&checks, &path, &node, factory(name).check);
     let found = checks.diagnostics.sorted();
     let findings = found.iter().map(|found| format!("{} {}: {}", found.code, found.path, found.message)).collect();
     let host = Host::new(Budget::unlimited());
     let bench = plan.map(|plan| {
-        let exporter = plan.build(BuildContext { id: id.clone(), path, host: host.clone() });
+        let exporter = plan.build(check::build_context(&host, &path));
         Bench { host, exporter }
     });
     (bench, findings)

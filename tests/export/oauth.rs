@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use podgate::core::diagnostic::Severity;
-use podgate::core::node::{Place, SourceId};
 use podgate::core::report::status::State;
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{CheckContext, Checks};
 use podgate::extensions::authenticators::oauth2client::FACTORY;
+use podgate::testing::check;
 
 use crate::auth::with;
 use crate::harness::{Bench, eventually, request, start};
@@ -146,12 +144,7 @@ async fn a_credential_that_stays_refused_is_given_up_after_a_few_tries_and_named
 #[test]
 fn each_setting_has_its_finding() {
     let found = |body: &str| {
-        let checks = Checks::default();
-        let node = podgate::config::read::yaml::parse(body, SourceId(0), &checks.diagnostics).expect("YAML");
-        let id = ComponentId::parse("oauth2client").expect("an id");
-        let cx = CheckContext { id: &id, path: "x".to_owned(), place: Place::default(), checks: &checks };
-        let plan = (FACTORY.check)(&cx, &node);
-        let found = checks.diagnostics.sorted();
+        let (plan, found) = check::checked("x", body, FACTORY.check);
         let errors = found.iter().filter(|found| found.severity == Severity::Error).count();
         assert_eq!(plan.is_some() && errors == 0, errors == 0, "{body}");
         found.into_iter().map(|found| format!("{} {} {}", found.code, found.path, found.message)).collect::<Vec<_>>()

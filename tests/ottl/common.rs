@@ -7,21 +7,20 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Kind;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use serde_json::{Map, Value as Json, json};
 
-use podgate::config::read::yaml;
 use podgate::core::data::budget::{Budget, Ticket};
 use podgate::core::data::origin::Origin;
 use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::Share;
 use podgate::core::error::ConsumeError;
-use podgate::core::node::{Place, SourceId};
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::stage::factory::{Checks, ProcessorPlan, Stage};
 use podgate::core::stage::host::Host;
 use podgate::core::stage::transform::Transform;
 use podgate::core::time::UnixNanos;
-use podgate::exporters::nop;
 use podgate::otlp::envelope;
 use podgate::processors::transform::FACTORY;
+use podgate::testing::check;
+use podgate::testing::sink::Sink;
+use podgate::testing::stage::stage_context;
 
 pub fn any(json: &Json) -> AnyValue {
     let value = match json {
@@ -71,13 +70,12 @@ pub fn of_any(any: &AnyValue) -> Json {
     }
 }
 
+const PATH: &str = "processors::transform/t";
+
 /// The plan of a transform's body, or its faults.
 pub fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
     let checks = Checks::default();
-    let node = yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
-    let id = ComponentId::parse("transform/t").expect("an id");
-    let cx = CheckContext { id: &id, path: "processors::transform/t".into(), place: Place::default(), checks: &checks };
-    let plan = (FACTORY.check)(&cx, &node);
+    let plan = check::run(&checks, PATH, &check::node(yaml), FACTORY.check);
     let found = checks.diagnostics.sorted();
     if checks.diagnostics.has_errors() {
         assert!(found.iter().all(|fault| fault.place.is_some_and(|place| place.line > 0)), "{found:?}");
@@ -95,25 +93,7 @@ pub struct Rig {
 pub fn rig(yaml: &str, signal: Signal) -> Rig {
     let plan = checked(yaml).unwrap_or_else(|faults| panic!("{yaml}\n{faults:?}"));
     let host = Host::new(Budget::new(1 << 30, 1 << 30));
-    let build = |id: &str| BuildContext {
-        id: ComponentId::parse(id).expect("an id"),
-        path: format!("processors::{id}"),
-        host: host.clone(),
-    };
-    let checks = Checks::default();
-    let id = ComponentId::parse("nop").expect("an id");
-    let cx = CheckContext { id: &id, path: "exporters::nop".into(), place: Place::default(), checks: &checks };
-    let empty = podgate::core::node::Node::null(Place::default());
-    let end = (nop::FACTORY.check)(&cx, &empty).expect("nop needs nothing").build(build("nop"));
-    let cx = StageContext {
-        build: build("transform/t"),
-        signal,
-        pipeline: signal.name().into(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
-    match plan.build(cx, end) {
+    match plan.build(stage_context(&host, PATH, signal), Sink::new()) {
         Stage::Transform(stage) => Rig { host, stage, signal },
         Stage::Consumer { .. } => unreachable!("a transform is no stage of its own"),
     }

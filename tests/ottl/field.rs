@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use podgate::cli::sources::{Checked, ConfigArgs, UnsupportedArg, check_with};
 use podgate::config::read::yaml;
 use podgate::core::diagnostic::Diagnostics;
-use podgate::core::node::{Place, SourceId};
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{CheckContext, Checks, Environment};
+use podgate::core::node::SourceId;
+use podgate::core::stage::factory::{Checks, Environment};
 use podgate::registry::PROCESSORS;
+use podgate::testing::check;
 
 /// What is refused, and the reason it must give.
 const REFUSED: &[(&str, &str, &str)] = &[
@@ -37,9 +37,7 @@ fn configurations_from_the_field_are_accepted_or_refused_for_a_known_reason() {
             }
             *seen.entry(kind.to_owned()).or_default() += 1;
             let checks = Checks::default();
-            let id = ComponentId::parse(&entry.key).expect("an id");
-            let cx = CheckContext { id: &id, path: entry.key.clone(), place: Place::default(), checks: &checks };
-            (factory.check)(&cx, &entry.value);
+            check::run(&checks, &entry.key, &entry.value, factory.check);
             let known = REFUSED.iter().find(|(of, name, _)| *of == file && *name == entry.key);
             let found: Vec<String> = checks
                 .diagnostics

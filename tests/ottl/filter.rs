@@ -1,7 +1,6 @@
 //! What each form of the configuration drops, what stays and how it is accounted for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -10,47 +9,23 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::{Value as Json, json};
 
-use podgate::config::read::yaml;
 use podgate::core::data::budget::Budget;
 use podgate::core::data::budget::Ticket;
 use podgate::core::data::origin::Origin;
 use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::{ItemEnd, Share};
 use podgate::core::error::{ConsumeError, Reason};
-use podgate::core::node::{Place, SourceId};
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::stage::consumer::Consumer;
+use podgate::core::stage::factory::{Checks, ProcessorPlan, Stage};
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::filter::FACTORY;
+use podgate::testing::check;
+use podgate::testing::sink::Sink;
+use podgate::testing::stage::stage_context;
 
-/// Keeps what arrives, or refuses it.
-#[derive(Default)]
-struct Sink {
-    kept: Mutex<Vec<Payload>>,
-    closed: AtomicBool,
-}
-
-impl Sink {
-    fn take(&self) -> Vec<Payload> {
-        std::mem::take(&mut self.kept.lock().expect("no panic"))
-    }
-}
-
-impl Consumer for Sink {
-    fn consume(&self, payload: Payload) -> Consumed<'_> {
-        let outcome = match self.closed.load(Ordering::Relaxed) {
-            true => Err(ConsumeError::refused(Reason::UNAVAILABLE, "closed")),
-            false => {
-                self.kept.lock().expect("no panic").push(payload);
-                Ok(())
-            }
-        };
-        Box::pin(std::future::ready(outcome))
-    }
-}
+const PATH: &str = "processors::filter/t";
 
 struct Rig {
     host: Arc<Host>,
@@ -61,10 +36,7 @@ struct Rig {
 /// The faults of a body, or the plan.
 fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
     let checks = Checks::default();
-    let node = yaml::parse(yaml, SourceId(0), &checks.diagnostics).expect("YAML");
-    let id = ComponentId::parse("filter/t").expect("an id");
-    let cx = CheckContext { id: &id, path: "processors::filter/t".into(), place: Place::default(), checks: &checks };
-    let plan = (FACTORY.check)(&cx, &node);
+    let plan = check::run(&checks, PATH, &check::node(yaml), FACTORY.check);
     if checks.diagnostics.has_errors() {
         let found = checks.diagnostics.sorted();
         assert!(found.iter().all(|fault| fault.place.is_some()), "{found:?}");
@@ -75,21 +47,8 @@ fn checked(yaml: &str) -> Result<Box<dyn ProcessorPlan>, Vec<String>> {
 
 fn rig(yaml: &str, signal: Signal) -> Rig {
     let plan = checked(yaml).unwrap_or_else(|faults| panic!("{yaml}\n{faults:?}"));
-    let (host, sink) = (Host::new(Budget::unlimited()), Arc::<Sink>::default());
-    let build = BuildContext {
-        id: ComponentId::parse("filter/t").expect("an id"),
-        path: "processors::filter/t".into(),
-        host: host.clone(),
-    };
-    let cx = StageContext {
-        build,
-        signal,
-        pipeline: signal.name().into(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
-    match plan.build(cx, sink.clone()) {
+    let (host, sink) = (Host::new(Budget::unlimited()), Sink::new());
+    match plan.build(stage_context(&host, PATH, signal), sink.clone()) {
         Stage::Consumer { consumer, .. } => Rig { host, sink, stage: consumer },
         Stage::Transform(_) => unreachable!("a filter is a stage of its own"),
     }
@@ -256,7 +215,7 @@ async fn what_stays_keeps_its_bytes() {
 #[tokio::test]
 async fn a_refusal_from_behind_leaves_every_item_with_the_caller() {
     let rig = rig("traces: {span: ['name == \"db\"']}", Signal::Traces);
-    rig.sink.closed.store(true, Ordering::Relaxed);
+    rig.sink.answer_with(Some(ConsumeError::refused(Reason::UNAVAILABLE, "closed")));
     let (_receipt, sent) = payload(Signal::Traces, traces()).received(&rig.host.balance);
     assert!(rig.stage.consume(sent).await.is_err());
     assert_eq!(rig.host.balance.sheet(Signal::Traces).held, 4);

@@ -9,15 +9,15 @@ use prost::Message;
 use serde_json::json;
 
 use podgate::core::data::payload::Signal;
-use podgate::core::node::Place;
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Stage, StageContext};
+use podgate::core::stage::factory::Stage;
 use podgate::otlp::consistency::threshold::{of_trace_id, probability};
 use podgate::otlp::consistency::tracestate;
 use podgate::processors::probabilistic_sampler;
+use podgate::testing::check;
+use podgate::testing::stage::stage_context;
 
 use crate::promises::seconds;
-use crate::rig::{Rig, node};
+use crate::rig::Rig;
 use crate::spans::{failed, request_of, span};
 
 const TRACES: u64 = 6_000;
@@ -26,20 +26,11 @@ const OFF_MAX: f64 = 4.0;
 
 /// What came out behind the second sampler, by trace id: threshold, spans, and whether it failed.
 async fn behind(rig: &Rig) -> BTreeMap<Vec<u8>, (u64, u64, bool)> {
-    let checks = Checks::default();
-    let id = ComponentId::parse("probabilistic_sampler").expect("an id");
-    let cx = CheckContext { id: &id, path: "behind".into(), place: Place::default(), checks: &checks };
-    let body = node(&json!({ "mode": "proportional", "sampling_percentage": 50 }));
-    let plan = (probabilistic_sampler::FACTORY.check)(&cx, &body).expect("a plan");
+    const PATH: &str = "processors::probabilistic_sampler";
+    let plan =
+        check::sound(PATH, "{mode: proportional, sampling_percentage: 50}", probabilistic_sampler::FACTORY.check);
     let end = std::sync::Arc::new(crate::rig::Sink::default());
-    let cx = StageContext {
-        build: BuildContext { id: id.clone(), path: "behind".into(), host: rig.host.clone() },
-        signal: Signal::Traces,
-        pipeline: "traces".into(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
+    let cx = stage_context(&rig.host, PATH, Signal::Traces);
     let Stage::Consumer { consumer: second, .. } = plan.build(cx, end.clone()) else { panic!("a stage") };
     let mut traces = BTreeMap::new();
     let payloads = std::mem::take(&mut *rig.sink.payloads.lock().expect("not poisoned"));

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use podgate::core::diagnostic::Severity;
 
-use crate::rig::check;
+use crate::rig::checked;
 
 fn policy(kind: &str, body: Json) -> Json {
     json!({ "policies": [{ "name": "p", "type": kind, kind: body }] })
@@ -84,7 +84,7 @@ fn every_fault_has_a_place_a_path_and_words_that_help() {
 
 #[test]
 fn all_faults_come_at_once() {
-    let (_, findings) = check(&json!({
+    let (_, findings) = checked(&json!({
         "decision_wait": "soon",
         "sampling_strategy": "guess",
         "policies": [{ "name": "a", "type": "nothing" }, { "name": "b", "type": "status_code", "status_code": { "status_codes": ["X"] } }],
@@ -99,8 +99,8 @@ fn questions_beyond_the_bits_of_a_trace_are_refused() {
         let policies = (0..count).map(|at| json!({ "name": format!("p{at}"), "type": "string_attribute", "string_attribute": { "key": format!("k{at}"), "values": ["v"] } }));
         json!({ "policies": policies.collect::<Vec<_>>() })
     };
-    assert!(check(&many(256)).0.is_some());
-    let (plan, findings) = check(&many(257));
+    assert!(checked(&many(256)).0.is_some());
+    let (plan, findings) = checked(&many(257));
     assert!(plan.is_none());
     assert!(findings.iter().any(|finding| finding.message.contains("256")), "{findings:#?}");
 }
@@ -113,13 +113,13 @@ fn policies_nest_beyond_the_collectors_limits_but_not_without_end() {
             |inner, at| json!({ "name": format!("n{at}"), "type": "not", "not": { "not_sub_policy": inner } }),
         )
     };
-    assert!(check(&json!({ "policies": [nest(10)] })).0.is_some());
-    assert!(check(&json!({ "policies": [nest(200)] })).0.is_none());
+    assert!(checked(&json!({ "policies": [nest(10)] })).0.is_some());
+    assert!(checked(&json!({ "policies": [nest(200)] })).0.is_none());
 }
 
 #[test]
 fn the_old_meaning_of_invert_match_is_a_switch_with_a_warning() {
-    let (plan, findings) = check(&json!({
+    let (plan, findings) = checked(&json!({
         "podgate": { "invert_match": "veto", "default": "keep", "on_pressure": "decide_early" },
         "policies": [{ "name": "a", "type": "always_sample" }],
     }));

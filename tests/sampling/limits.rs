@@ -5,7 +5,7 @@ use podgate::core::diagnostic::Severity;
 use serde_json::{Value as Json, json};
 
 use crate::promises::seconds;
-use crate::rig::{Rig, check};
+use crate::rig::{Rig, checked};
 use crate::spans::{failed, request, request_of, span};
 
 /// Traces of `spans` spans each, all sent within one second of the clock; how many spans were kept.
@@ -102,7 +102,7 @@ async fn spans_without_a_trace_id_are_judged_each_alone() {
 
 /// The warnings of a configuration that is accepted.
 fn warnings(policies: Json, podgate: Json) -> Vec<String> {
-    let (plan, findings) = check(&json!({ "podgate": podgate, "policies": policies }));
+    let (plan, findings) = checked(&json!({ "podgate": podgate, "policies": policies }));
     assert!(plan.is_some(), "{findings:?}");
     let warnings = findings.into_iter().filter(|finding| finding.severity == Severity::Warning);
     warnings.map(|finding| format!("{}: {}", finding.path, finding.message)).collect()

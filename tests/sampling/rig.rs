@@ -19,13 +19,15 @@ use podgate::core::diagnostic::Diagnostic;
 use podgate::core::error::ConsumeError;
 use podgate::core::node::{Entry, Node, Place, Value};
 use podgate::core::report::stats::Metric;
-use podgate::core::stage::component::{Component, ComponentId};
+use podgate::core::stage::component::Component;
 use podgate::core::stage::consumer::{Consumed, Consumer};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ProcessorPlan, Stage, StageContext};
+use podgate::core::stage::factory::{Checks, ProcessorPlan, Stage, StageContext};
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::tail_sampling::FACTORY;
+use podgate::testing::check;
+use podgate::testing::stage::stage_context;
 
 /// A JSON value as a configuration node; every node gets a line of its own, so that places can be told apart.
 pub fn node(json: &Json) -> Node {
@@ -52,12 +54,9 @@ pub fn node(json: &Json) -> Node {
 }
 
 /// Checks a configuration; the plan, or all findings.
-pub fn check(config: &Json) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
+pub fn checked(config: &Json) -> (Option<Box<dyn ProcessorPlan>>, Vec<Diagnostic>) {
     let checks = Checks::default();
-    let id = ComponentId::parse("tail_sampling").expect("holds in this test");
-    let cx =
-        CheckContext { id: &id, path: "processors::tail_sampling".into(), place: Place::default(), checks: &checks };
-    let plan = (FACTORY.check)(&cx, &node(config));
+    let plan = check::run(&checks, "processors::tail_sampling", &node(config), FACTORY.check);
     (plan, checks.diagnostics.sorted())
 }
 
@@ -127,20 +126,12 @@ impl Rig {
 
     /// Within a host that has what the test put there; the exporter behind the sampler is `end`.
     pub async fn start_in(host: Arc<Host>, id: &str, config: &Json, later: Later) -> Rig {
-        let (plan, findings) = check(config);
+        let (plan, findings) = checked(config);
         let plan = plan.unwrap_or_else(|| panic!("{config}: {findings:#?}"));
         let sink = Arc::new(Sink::default());
         let cx = StageContext {
-            build: BuildContext {
-                id: ComponentId::parse(id).expect("holds in this test"),
-                path: "processors::tail_sampling".into(),
-                host: host.clone(),
-            },
-            signal: Signal::Traces,
-            pipeline: "traces".into(),
             exporters: vec!["end".to_owned()],
-            bound_late: false,
-            longest_wait: Duration::ZERO,
+            ..stage_context(&host, &format!("processors::{id}"), Signal::Traces)
         };
         let Stage::Consumer { consumer, component: Some(component) } = plan.build(cx, sink.clone()) else {
             panic!("a stage with a lifecycle");

@@ -1,15 +1,14 @@
 //! Checked settings of a sampler from JSON, for whoever drives its parts without a gateway.
 
 use podgate::core::node::{Entry, Node, Place, Value};
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{CheckContext, Checks};
+use podgate::core::stage::factory::Checks;
 use podgate::processors::tail_sampling::config::{self, SamplingSettings};
+use podgate::testing::check;
 
 pub fn settings(json: &serde_json::Value) -> SamplingSettings {
     let checks = Checks::default();
-    let id = ComponentId::parse("tail_sampling").expect("an id");
-    let cx = CheckContext { id: &id, path: "settings".into(), place: Place::default(), checks: &checks };
-    config::check(&cx, &node(json)).unwrap_or_else(|| panic!("{:#?}", checks.diagnostics.sorted()))
+    check::run(&checks, "processors::tail_sampling", &node(json), config::check)
+        .unwrap_or_else(|| panic!("{:#?}", checks.diagnostics.sorted()))
 }
 
 fn node(json: &serde_json::Value) -> Node {

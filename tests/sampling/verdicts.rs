@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use podgate::core::data::budget::Budget;
 use podgate::core::stage::host::Host;
 
-use crate::rig::{Rig, check};
+use crate::rig::{Rig, checked};
 
 const CORPUS: &str = include_str!("../golden/sampling/a.corpus.jsonl");
 const TRACES: &str = include_str!("../golden/sampling/a.traces.json");
@@ -113,7 +113,7 @@ async fn every_recorded_policy_set_gives_the_collectors_verdict_on_every_trace()
 #[test]
 fn a_set_that_keeps_nothing_upstream_is_refused_with_its_place() {
     for (name, why) in REFUSED {
-        let (plan, findings) = check(&sets()[*name]["config"]);
+        let (plan, findings) = checked(&sets()[*name]["config"]);
         assert!(plan.is_none(), "{name}: {why}");
         assert!(findings.iter().all(|finding| finding.place.is_some()), "{findings:?}");
     }

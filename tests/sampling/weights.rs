@@ -11,7 +11,7 @@ use podgate::otlp::consistency::threshold::of_trace_id;
 use podgate::otlp::consistency::tracestate;
 
 use crate::promises::seconds;
-use crate::rig::{Rig, check};
+use crate::rig::{Rig, checked};
 use crate::spans::{failed, hex, id, request, span};
 
 fn config(weights: &str, policies: Json) -> Json {
@@ -170,6 +170,6 @@ fn validate_says_what_weights_mean_for_the_policies_beside_them() {
     assert!(low.len() == 2 && low.iter().any(|found| found.1.contains("low randomness")), "{low:?}");
     let mut ingest = config("th", json!([chance(10.0)]));
     ingest["sampling_strategy"] = "span-ingest".into();
-    let (plan, findings) = check(&ingest);
+    let (plan, findings) = checked(&ingest);
     assert!(plan.is_none() && findings.iter().any(|found| found.message.contains("span-ingest")), "{findings:?}");
 }

@@ -30,7 +30,7 @@ use podgate::sending::deliver::{RequestTransport, SendAnswer};
 use podgate::sending::outcome::answer::AnswerFault;
 use podgate::sending::queue::{BatchRule, Sizer};
 use podgate::sending::report::condition::Trouble;
-use podgate::testing::stage::check;
+use podgate::testing::stage::{check, stage_context};
 use tokio::time::Instant;
 
 /// An item names its request and itself; a bad one makes a next hop refuse the whole message.
@@ -244,14 +244,8 @@ impl World {
         let max = if self.rng.bool() { 0 } else { 12 };
         let body = format!("{{timeout: 20ms, send_batch_size: 10, send_batch_max_size: {max}}}");
         let (plan, found) = check(&batch::FACTORY, &body);
-        let cx = StageContext {
-            build: self.build_context("batch"),
-            signal: Signal::Logs,
-            pipeline: "logs".to_owned(),
-            exporters: Vec::new(),
-            bound_late: false,
-            longest_wait: Duration::ZERO,
-        };
+        let cx =
+            StageContext { build: self.build_context("batch"), ..stage_context(&self.host, "batch", Signal::Logs) };
         let plan = plan.unwrap_or_else(|| panic!("{found:?}"));
         let Stage::Consumer { consumer, component: Some(component) } = plan.build(cx, next) else {
             panic!("batch is a stage of its own")

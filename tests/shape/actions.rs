@@ -11,7 +11,7 @@ use podgate::core::diagnostic::Diagnostics;
 use podgate::core::time::UnixNanos;
 use podgate::otlp::ids::push_hex;
 use podgate::otlp::walk::{AnyValue, Malformed};
-use podgate::testing::stage::node;
+use podgate::testing::check::node;
 
 /// The attributes of a YAML map as a resource would have them.
 fn message(map: &str) -> Vec<u8> {

@@ -14,7 +14,11 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
         PORTS.start + u16::try_from(random).expect("within the range")
     });
     let held = [(); N].map(|()| {
-        draws.by_ref().take(1_000).find_map(|port| TcpListener::bind(("0.0.0.0", port)).ok()).expect("a port that is free")
+        draws
+            .by_ref()
+            .take(1_000)
+            .find_map(|port| TcpListener::bind(("0.0.0.0", port)).ok())
+            .expect("a port that is free")
     });
     held.each_ref().map(|listener| listener.local_addr().expect("bound").port())
 }

@@ -10,10 +10,9 @@ use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::origin::Origin;
 use crate::core::data::payload::{Envelope, Group, ScopeGroup};
 use crate::core::data::settlement::{Loss, Receipt, Share};
-use crate::core::stage::component::ComponentId;
-use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
+use crate::testing::stage::stage_context;
 
 /// Remembers the sizes of what it took; refuses on demand, or whatever holds an item "bad".
 #[derive(Default)]
@@ -46,16 +45,7 @@ struct Bench {
 async fn bench(rule: BatchLimits) -> Bench {
     let host = Host::new(Budget::unlimited());
     let sink = Arc::new(Sink::default());
-    let id = ComponentId::parse("batch").unwrap();
-    let build = BuildContext { id, path: "processors::batch".to_owned(), host: host.clone() };
-    let cx = StageContext {
-        build,
-        signal: Signal::Traces,
-        pipeline: "traces".to_owned(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
+    let cx = stage_context(&host, "processors::batch", Signal::Traces);
     let Stage::Consumer { consumer, component: Some(component) } = (Plan { rule }).build(cx, sink.clone()) else {
         panic!("batch is a stage of its own")
     };

@@ -2,9 +2,9 @@
 
 use crate::config::check::text_of;
 use crate::core::node::{Entry, Node, Place, Value};
-use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::Checks;
 use crate::core::stage::host::Host;
+use crate::testing::check as kit;
 
 use super::*;
 
@@ -19,11 +19,9 @@ fn body(keys: &[(&str, i64)]) -> Node {
 }
 
 fn checked(checks: &Checks, keys: &[(&str, i64)]) -> bool {
-    let id = ComponentId::parse("memory_limiter").unwrap();
-    let cx = CheckContext { id: &id, path: "processors::memory_limiter".to_owned(), place: Place::default(), checks };
     let node = body(keys);
     assert!(text_of(&node).is_none());
-    check(&cx, &node).is_some()
+    kit::run(checks, "processors::memory_limiter", &node, check).is_some()
 }
 
 fn codes(checks: &Checks) -> Vec<&'static str> {

@@ -23,14 +23,11 @@ use super::bindings::{ClockStretches, Times};
 use super::cluster::{Cluster, Touch};
 use super::config::{self, Config};
 use super::enrich::{EnrichOutcome, Enricher};
-use crate::config::read::yaml;
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::{Origin, Transport};
 use crate::core::diagnostic::Diagnostic;
-use crate::core::node::SourceId;
 use crate::core::report::stats::Stats;
-use crate::core::stage::component::ComponentId;
-use crate::core::stage::factory::{CheckContext, Checks, Environment};
+use crate::core::stage::factory::{Checks, Environment};
 use crate::core::time::UnixNanos;
 use crate::kube::decode::{Decoder, Related};
 use crate::kube::owners::Lookup;
@@ -41,6 +38,7 @@ use crate::otlp::edit::Appender;
 use crate::otlp::walk::AnyValue;
 use crate::processors::k8s_attributes::report::metrics::Counters;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, Subject, Whose, WriteMode};
+use crate::testing::check;
 
 /// The time at which the tests happen: 2026-11-21T06:05:00Z and a little.
 pub const NOW: UnixNanos = UnixNanos(1_795_241_200_000_000_000);
@@ -185,12 +183,7 @@ pub fn checked(body: &str) -> (Option<Config>, Vec<Diagnostic>) {
 /// As [`checked`], with these environment variables.
 pub fn checked_in(environment: Environment, body: &str) -> (Option<Config>, Vec<Diagnostic>) {
     let checks = Checks { environment, ..Checks::default() };
-    let parsed = yaml::parse(body, SourceId(0), &checks.diagnostics);
-    let Ok(node) = parsed else { panic!("the test's YAML does not parse") };
-    let id = ComponentId::parse("k8s_attributes").expect("an id");
-    let cx =
-        CheckContext { id: &id, path: "processors::k8s_attributes".to_owned(), place: node.place, checks: &checks };
-    let config = config::check(&cx, &node);
+    let config = check::run(&checks, "processors::k8s_attributes", &check::node(body), config::check);
     (config, checks.diagnostics.sorted())
 }
 

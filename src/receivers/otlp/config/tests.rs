@@ -3,19 +3,15 @@
 use super::*;
 use crate::config::tls::TlsTerms;
 use crate::core::diagnostic::Diagnostic;
-use crate::core::node::{Place, SourceId};
-use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::Checks;
+use crate::testing::check as kit;
 
 fn checked(yaml: &str) -> (Option<OtlpConfig>, Vec<Diagnostic>) {
     checked_with(&Checks::default(), yaml)
 }
 
 fn checked_with(checks: &Checks, yaml: &str) -> (Option<OtlpConfig>, Vec<Diagnostic>) {
-    let node = crate::config::read::yaml::parse(yaml, SourceId(0), &checks.diagnostics).ok().unwrap();
-    let id = ComponentId::parse("otlp").unwrap();
-    let cx = CheckContext { id: &id, path: "receivers::otlp".to_owned(), place: Place::default(), checks };
-    let config = check(&cx, &node);
+    let config = kit::run(checks, "receivers::otlp", &kit::node(yaml), check);
     (config, checks.diagnostics.sorted())
 }
 
