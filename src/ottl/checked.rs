@@ -15,18 +15,14 @@ use crate::ottl::convert::{ArgumentKind, Converter, Severities};
 use crate::ottl::edit::glob;
 use crate::ottl::item::PathOwner;
 use crate::ottl::path::tables::PathPart;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{Compare, Sum};
 use crate::ottl::value::{OttlValue, ValueStep};
 
 /// A checked part of a condition.
 #[derive(Debug)]
 pub enum CheckedNode {
-    Nil,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
+    Literal(Literal),
     List(Vec<CheckedNode>),
     Path(Path),
     Call(Box<CheckedCall>),
@@ -63,16 +59,26 @@ pub enum Made {
     Severities(Severities),
 }
 
+impl Literal {
+    pub fn value(&self) -> OttlValue<'_> {
+        match self {
+            Literal::Nil => OttlValue::Nil,
+            Literal::Bool(truth) => OttlValue::Bool(*truth),
+            Literal::Int(number) => OttlValue::Int(*number),
+            Literal::Float(number) => OttlValue::Float(*number),
+            Literal::Text(text) => OttlValue::Text(Cow::Borrowed(text)),
+            Literal::Bytes(bytes) => OttlValue::Bytes(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
 impl CheckedNode {
+    pub const NIL: CheckedNode = CheckedNode::Literal(Literal::Nil);
+
     /// The value, where it stands in the text.
     pub fn literal(&self) -> Option<OttlValue<'_>> {
         Some(match self {
-            CheckedNode::Nil => OttlValue::Nil,
-            CheckedNode::Bool(truth) => OttlValue::Bool(*truth),
-            CheckedNode::Int(number) => OttlValue::Int(*number),
-            CheckedNode::Float(number) => OttlValue::Float(*number),
-            CheckedNode::Text(text) => OttlValue::Text(Cow::Borrowed(text)),
-            CheckedNode::Bytes(bytes) => OttlValue::Bytes(Cow::Borrowed(bytes)),
+            CheckedNode::Literal(literal) => literal.value(),
             CheckedNode::List(parts) => OttlValue::List(parts.iter().map(CheckedNode::literal).collect::<Option<_>>()?),
             CheckedNode::Map(pairs) => {
                 let pair = |(key, part): &'_ (String, CheckedNode)| {

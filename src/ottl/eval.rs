@@ -51,12 +51,7 @@ pub fn truth(node: &CheckedNode, item: &Item<'_>) -> Result<bool, EvalFailure> {
 
 pub fn value<'a>(node: &'a CheckedNode, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
     match node {
-        CheckedNode::Nil => Ok(OttlValue::Nil),
-        CheckedNode::Bool(truth) => Ok(OttlValue::Bool(*truth)),
-        CheckedNode::Int(number) => Ok(OttlValue::Int(*number)),
-        CheckedNode::Float(number) => Ok(OttlValue::Float(*number)),
-        CheckedNode::Text(text) => Ok(OttlValue::Text(Cow::Borrowed(text))),
-        CheckedNode::Bytes(bytes) => Ok(OttlValue::Bytes(Cow::Borrowed(bytes))),
+        CheckedNode::Literal(literal) => Ok(literal.value()),
         CheckedNode::List(parts) => {
             let values: Result<Vec<OttlValue<'a>>, EvalFailure> = parts.iter().map(|part| value(part, item)).collect();
             values.map(OttlValue::List)
@@ -163,7 +158,7 @@ fn applied<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, 
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for (want, node) in &call.arguments {
         // An optional argument that is not given.
-        let made = if matches!(node, CheckedNode::Nil) { OttlValue::Nil } else { want.take(value(node, item)?)? };
+        let made = if matches!(node, CheckedNode::NIL) { OttlValue::Nil } else { want.take(value(node, item)?)? };
         if let (CheckedNode::List(_), OttlValue::List(elements)) = (node, &made)
             && (*want == ArgumentKind::List || matches!(call.converter, Converter::Sort | Converter::Index))
             && elements.iter().any(is_of_data)

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use crate::ottl::context::{Grammar, Syntax};
 use crate::ottl::item::Item;
 use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{Compare, LocatedTree, PathKey, Sum, SyntaxTree};
 use crate::ottl::syntax::{lexer, parse};
 use crate::ottl::value::failure::EvalFailure;
@@ -96,17 +97,8 @@ struct Walk<'s, 'i> {
 impl Walk<'_, '_> {
     fn spot(&mut self, spot: &LocatedTree, depth: usize) {
         let below = parts(spot);
-        let plain = matches!(
-            spot.tree,
-            SyntaxTree::Nil
-                | SyntaxTree::Bool(_)
-                | SyntaxTree::Int(_)
-                | SyntaxTree::Float(_)
-                | SyntaxTree::Text(_)
-                | SyntaxTree::Bytes(_)
-        );
         // What stands in the text needs no telling.
-        if plain || self.steps.len() == STEPS_MAX {
+        if matches!(spot.tree, SyntaxTree::Literal(_)) || self.steps.len() == STEPS_MAX {
             return;
         }
         if let SyntaxTree::Named(_, inner) = &spot.tree {
@@ -147,12 +139,12 @@ fn made(keys: &[PathKey]) -> impl Iterator<Item = &LocatedTree> {
 fn written(spot: &LocatedTree) -> String {
     let all = |parts: &[LocatedTree], between: &str| parts.iter().map(written).collect::<Vec<_>>().join(between);
     match &spot.tree {
-        SyntaxTree::Nil => "nil".to_owned(),
-        SyntaxTree::Bool(truth) => truth.to_string(),
-        SyntaxTree::Int(number) => number.to_string(),
-        SyntaxTree::Float(number) => format!("{number:?}"),
-        SyntaxTree::Text(text) => format!("{text:?}"),
-        SyntaxTree::Bytes(bytes) => format!("0x{}", hex(bytes)),
+        SyntaxTree::Literal(Literal::Nil) => "nil".to_owned(),
+        SyntaxTree::Literal(Literal::Bool(truth)) => truth.to_string(),
+        SyntaxTree::Literal(Literal::Int(number)) => number.to_string(),
+        SyntaxTree::Literal(Literal::Float(number)) => format!("{number:?}"),
+        SyntaxTree::Literal(Literal::Text(text)) => format!("{text:?}"),
+        SyntaxTree::Literal(Literal::Bytes(bytes)) => format!("0x{}", hex(bytes)),
         SyntaxTree::List(parts) => format!("[{}]", all(parts, ", ")),
         SyntaxTree::Map(pairs) => {
             let pairs: Vec<String> = pairs.iter().map(|(key, part)| format!("{key:?}: {}", written(part))).collect();

@@ -10,6 +10,7 @@ use crate::ottl::edit::target::EditTarget;
 use crate::ottl::path::tables::{PathPart, PointPart};
 use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::lexer::asks_world;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
 use crate::ottl::syntax::{lexer, parse};
 use crate::ottl::value::failure::EvalFailure;
@@ -195,14 +196,14 @@ impl<'s> Arguments<'s> {
                     _ => return fault(temporality.at, "the temporality is \"delta\" or \"cumulative\""),
                 };
                 let monotonic = self.need("monotonic")?;
-                let SyntaxTree::Bool(monotonic) = monotonic.tree else {
+                let SyntaxTree::Literal(Literal::Bool(monotonic)) = monotonic.tree else {
                     return fault(monotonic.at, "expected true or false");
                 };
                 MetricEdit::GaugeToSum { temporality, monotonic }
             }
             _ => {
                 let multiplier = self.need("multiplier")?;
-                let SyntaxTree::Float(by) = multiplier.tree else {
+                let SyntaxTree::Literal(Literal::Float(by)) = multiplier.tree else {
                     return fault(multiplier.at, "the multiplier is a number with a dot, such as 10.0");
                 };
                 let unit = self.get("unit").map(|_| self.wanted("unit", ArgumentKind::Text)).transpose()?;
@@ -278,7 +279,7 @@ impl<'s> Arguments<'s> {
 
     fn text(&self, spot: &'s LocatedTree) -> Result<&'s str, TextFault> {
         match &spot.tree {
-            SyntaxTree::Text(text) => Ok(text),
+            SyntaxTree::Literal(Literal::Text(text)) => Ok(text),
             _ => fault(spot.at, "this must be a string literal"),
         }
     }
@@ -286,7 +287,9 @@ impl<'s> Arguments<'s> {
     fn count(&self, parameter: &str) -> Result<usize, TextFault> {
         let spot = self.need(parameter)?;
         match &spot.tree {
-            SyntaxTree::Int(number) if *number >= 0 => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
+            SyntaxTree::Literal(Literal::Int(number)) if *number >= 0 => {
+                Ok(usize::try_from(*number).unwrap_or(usize::MAX))
+            }
             _ => fault(spot.at, format!("`{parameter}` must be a whole number of 0 or more")),
         }
     }
@@ -337,7 +340,7 @@ impl<'s> Arguments<'s> {
     fn truth(&self, parameter: &str, default: bool) -> Result<bool, TextFault> {
         match self.get(parameter) {
             None => Ok(default),
-            Some(LocatedTree { tree: SyntaxTree::Bool(truth), .. }) => Ok(*truth),
+            Some(LocatedTree { tree: SyntaxTree::Literal(Literal::Bool(truth)), .. }) => Ok(*truth),
             Some(spot) => fault(spot.at, format!("`{parameter}` must be true or false")),
         }
     }
@@ -381,7 +384,7 @@ impl<'s> Arguments<'s> {
         let function = self.get("function").map(function).transpose()?;
         let format =
             self.get("replacementFormat").map(|_| self.wanted("replacementFormat", ArgumentKind::Text)).transpose()?;
-        if let Some(CheckedNode::Text(written)) = &format
+        if let Some(CheckedNode::Literal(Literal::Text(written))) = &format
             && Replacement::around(written).is_none()
         {
             return fault(self.need("replacementFormat")?.at, "the format needs exactly one %s");

@@ -14,6 +14,7 @@ use crate::ottl::convert::{
     knows_encoding,
 };
 use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
 use crate::ottl::value::OttlValue;
 
@@ -82,7 +83,7 @@ pub fn call(
     for (parameter, given) in known.parameters.iter().zip(&ordered) {
         checked.push(match given {
             Some(spot) => argument(parameter, spot, syntax)?,
-            None => CheckedNode::Nil,
+            None => CheckedNode::NIL,
         });
     }
     validate(known.converter, &checked, &ordered)?;
@@ -123,7 +124,7 @@ fn argument(parameter: &Parameter, spot: &LocatedTree, syntax: Syntax) -> Result
 }
 
 fn text(node: Option<&CheckedNode>) -> Option<&str> {
-    if let Some(CheckedNode::Text(text)) = node { Some(text) } else { None }
+    if let Some(CheckedNode::Literal(Literal::Text(text))) = node { Some(text) } else { None }
 }
 
 /// What arguments that are written out must be.
@@ -217,7 +218,7 @@ fn make(
     match converter {
         Converter::IsMatch | Converter::ExtractPatterns => {
             let written =
-                arguments.get_mut(1).map_or(CheckedNode::Nil, |node| std::mem::replace(node, CheckedNode::Nil));
+                arguments.get_mut(1).map_or(CheckedNode::NIL, |node| std::mem::replace(node, CheckedNode::NIL));
             let pattern = Pattern::of(written, Dialect::Regex).or_else(|why| fault(place(1), why))?;
             let nameless = pattern.known().is_some_and(|known| known.capture_names().flatten().next().is_none());
             if converter == Converter::ExtractPatterns && nameless {
@@ -226,7 +227,7 @@ fn make(
             Ok(Made::Pattern(pattern))
         }
         Converter::ExtractGrokPatterns => {
-            let named_only = matches!(arguments.get(2), Some(CheckedNode::Bool(true)));
+            let named_only = matches!(arguments.get(2), Some(CheckedNode::Literal(Literal::Bool(true))));
             let definitions = match arguments.get(3) {
                 Some(CheckedNode::List(texts)) => {
                     texts.iter().filter_map(|node| text(Some(node))).map(str::to_owned).collect()

@@ -8,6 +8,7 @@ pub mod paths;
 use crate::ottl::checked::CheckedNode;
 use crate::ottl::context::Syntax;
 use crate::ottl::syntax::fault::TextFault;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
 use constants::constant;
 
@@ -54,32 +55,28 @@ fn node(spot: &LocatedTree, syntax: Syntax, wanted: Wanted) -> Result<CheckedNod
         SyntaxTree::And(parts) => joined(truths(parts)?, false),
         SyntaxTree::Or(parts) => joined(truths(parts)?, true),
         SyntaxTree::Not(part) => match node(part, syntax, Wanted::Truth)? {
-            CheckedNode::Bool(truth) => CheckedNode::Bool(!truth),
+            CheckedNode::Literal(Literal::Bool(truth)) => CheckedNode::Literal(Literal::Bool(!truth)),
             part => CheckedNode::Not(Box::new(part)),
         },
         SyntaxTree::Compare(how, left, right) => {
             let (left, right) = pair(left, right)?;
             match (left.literal(), right.literal()) {
-                (Some(left), Some(right)) => CheckedNode::Bool(left.compare(*how, &right)),
+                (Some(left), Some(right)) => CheckedNode::Literal(Literal::Bool(left.compare(*how, &right))),
                 _ => CheckedNode::Compare(*how, left, right),
             }
         }
-        SyntaxTree::Bool(truth) => CheckedNode::Bool(*truth),
+        SyntaxTree::Literal(truth @ Literal::Bool(_)) => CheckedNode::Literal(truth.clone()),
         SyntaxTree::Call { name, arguments, keys } => calls::call(spot.at, name, arguments, keys, syntax)?,
         SyntaxTree::Named(name, _) => return fault(spot.at, format!("no argument is called `{name}` here")),
         _ if wanted == Wanted::Truth => return fault(spot.at, "this is not a condition; compare it with something"),
-        SyntaxTree::Nil => CheckedNode::Nil,
-        SyntaxTree::Int(number) => CheckedNode::Int(*number),
-        SyntaxTree::Float(number) => CheckedNode::Float(*number),
-        SyntaxTree::Text(text) => CheckedNode::Text(text.clone()),
-        SyntaxTree::Bytes(bytes) => CheckedNode::Bytes(bytes.clone()),
+        SyntaxTree::Literal(literal) => CheckedNode::Literal(literal.clone()),
         SyntaxTree::List(parts) => CheckedNode::List(values(parts)?),
         SyntaxTree::Map(pairs) => {
             let pair = |(key, part): &(String, LocatedTree)| Ok((key.clone(), node(part, syntax, Wanted::Value)?));
             CheckedNode::Map(pairs.iter().map(pair).collect::<Result<_, TextFault>>()?)
         }
         SyntaxTree::Enum(name) => match constant(name) {
-            Some(number) => CheckedNode::Int(number),
+            Some(number) => CheckedNode::Literal(Literal::Int(number)),
             None => return fault(spot.at, format!("`{name}` is no known constant")),
         },
         SyntaxTree::Path(segments) => CheckedNode::Path(crate::ottl::check::paths::resolve(segments, syntax, spot.at)?),
@@ -87,10 +84,7 @@ fn node(spot: &LocatedTree, syntax: Syntax, wanted: Wanted) -> Result<CheckedNod
             for side in [left, right] {
                 if matches!(
                     side.tree,
-                    SyntaxTree::Nil
-                        | SyntaxTree::Bool(_)
-                        | SyntaxTree::Text(_)
-                        | SyntaxTree::Bytes(_)
+                    SyntaxTree::Literal(Literal::Nil | Literal::Bool(_) | Literal::Text(_) | Literal::Bytes(_))
                         | SyntaxTree::List(_)
                         | SyntaxTree::Map(_)
                 ) {
@@ -107,12 +101,13 @@ fn node(spot: &LocatedTree, syntax: Syntax, wanted: Wanted) -> Result<CheckedNod
 
 /// `and`, or `or`, of these. One that is known to decide does so alone, whatever the others come to, as upstream has it.
 fn joined(parts: Vec<CheckedNode>, or: bool) -> CheckedNode {
-    if parts.iter().any(|part| matches!(part, CheckedNode::Bool(truth) if *truth == or)) {
-        return CheckedNode::Bool(or);
+    if parts.iter().any(|part| matches!(part, CheckedNode::Literal(Literal::Bool(truth)) if *truth == or)) {
+        return CheckedNode::Literal(Literal::Bool(or));
     }
-    let mut left: Vec<CheckedNode> = parts.into_iter().filter(|part| !matches!(part, CheckedNode::Bool(_))).collect();
+    let mut left: Vec<CheckedNode> =
+        parts.into_iter().filter(|part| !matches!(part, CheckedNode::Literal(Literal::Bool(_)))).collect();
     match (left.len(), or) {
-        (0, _) => CheckedNode::Bool(!or),
+        (0, _) => CheckedNode::Literal(Literal::Bool(!or)),
         (1, _) => left.remove(0),
         (_, true) => CheckedNode::Or(left),
         (_, false) => CheckedNode::And(left),

@@ -2,4 +2,5 @@
 
 pub mod fault;
 pub mod lexer;
+pub mod literal;
 pub mod parse;

@@ -5,6 +5,7 @@
 
 use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::lexer::{Token, TokenKind};
+use crate::ottl::syntax::literal::Literal;
 
 /// Nesting of parentheses, calls and lists.
 const DEPTH_MAX: usize = 64;
@@ -44,12 +45,7 @@ pub struct Segment {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SyntaxTree {
-    Nil,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
+    Literal(Literal),
     List(Vec<LocatedTree>),
     /// `{"k": 1}`
     Map(Vec<(String, LocatedTree)>),
@@ -281,19 +277,19 @@ impl Parser<'_> {
             }
             TokenKind::Text(text) => {
                 self.next += 1;
-                SyntaxTree::Text(text)
+                SyntaxTree::Literal(Literal::Text(text))
             }
             TokenKind::Int(number) => {
                 self.next += 1;
-                SyntaxTree::Int(number)
+                SyntaxTree::Literal(Literal::Int(number))
             }
             TokenKind::Float(number) => {
                 self.next += 1;
-                SyntaxTree::Float(number)
+                SyntaxTree::Literal(Literal::Float(number))
             }
             TokenKind::Bytes(bytes) => {
                 self.next += 1;
-                SyntaxTree::Bytes(bytes)
+                SyntaxTree::Literal(Literal::Bytes(bytes))
             }
             TokenKind::Sign(_) | TokenKind::End => return self.fault("a value is missing"),
         };
@@ -302,8 +298,8 @@ impl Parser<'_> {
 
     fn signed(&mut self, sign: &str) -> Result<SyntaxTree, TextFault> {
         let number = match (self.peek(), sign) {
-            (TokenKind::Int(number), "-") => Some(SyntaxTree::Int(-number)),
-            (TokenKind::Float(number), "-") => Some(SyntaxTree::Float(-number)),
+            (TokenKind::Int(number), "-") => Some(SyntaxTree::Literal(Literal::Int(-number))),
+            (TokenKind::Float(number), "-") => Some(SyntaxTree::Literal(Literal::Float(-number))),
             _ => None,
         };
         if let Some(number) = number {
@@ -366,9 +362,9 @@ impl Parser<'_> {
     fn word(&mut self, word: String, at: usize, ahead: usize) -> Result<LocatedTree, TextFault> {
         self.next += ahead;
         let literal = match word.as_str() {
-            "nil" => Some(SyntaxTree::Nil),
-            "true" => Some(SyntaxTree::Bool(true)),
-            "false" => Some(SyntaxTree::Bool(false)),
+            "nil" => Some(SyntaxTree::Literal(Literal::Nil)),
+            "true" => Some(SyntaxTree::Literal(Literal::Bool(true))),
+            "false" => Some(SyntaxTree::Literal(Literal::Bool(false))),
             "and" | "or" | "not" => {
                 return Err(TextFault { at, message: format!("a value is missing before `{word}`"), not_built: false });
             }

@@ -24,6 +24,7 @@ use crate::ottl::eval;
 use crate::ottl::item::Item;
 use crate::ottl::path::place::{all, set};
 use crate::ottl::path::tables::PathPart;
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::value::OttlValue;
 use crate::ottl::value::failure::EvalFailure;
 
@@ -253,7 +254,7 @@ fn delete(scene: &mut EditTarget<'_>, target: &Path, key: &CheckedNode) -> Optio
     };
     let Some(PathPart::Attributes(number)) = part else { return None };
     let name = match key {
-        CheckedNode::Text(name) => Ok(Cow::Borrowed(name.as_str())),
+        CheckedNode::Literal(Literal::Text(name)) => Ok(Cow::Borrowed(name.as_str())),
         key => eval::value(key, &scene.view()).and_then(|key| text(&key).map(|name| Cow::Owned(name.into_owned()))),
     };
     // A key that comes several times goes as a whole.
