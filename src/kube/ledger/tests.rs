@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::kube::decode::{Decoder, Event, Keep};
 use crate::kube::pod::{Container, ContainerStatus, Ended, Phase, RunState};
+use crate::testing::pods;
 
 pub(crate) const STREAM_NOW: UnixNanos = UnixNanos(1_795_241_110_000_000_000);
 
@@ -131,38 +132,11 @@ fn repeating_a_whole_stream_changes_nothing() {
 
 /// A pod with one container `app` in this state.
 pub(crate) fn pod_with(status: ContainerStatus) -> Pod {
-    Pod {
-        uid: "u".into(),
-        namespace: "shop".into(),
-        name: "cart-1".into(),
-        node: "node-a".into(),
-        hostname: "".into(),
-        host_network: false,
-        host_ips: Vec::new(),
-        ips: vec!["10.1.0.5".parse().expect("an address")],
-        phase: Phase::Running,
-        created: UnixNanos::from_secs(100),
-        started: Some(UnixNanos::from_secs(100)),
-        deleting: None,
-        owner: None,
-        config_hash: None,
-        labels: Vec::new(),
-        annotations: Vec::new(),
-        containers: vec![Container { name: "app".into(), image: "app:1".into(), kind: ContainerKind::Regular }],
-        statuses: vec![status],
-    }
+    Pod { uid: "u".into(), ..pods::pod(UnixNanos::from_secs(100), status) }
 }
 
 fn running(id: &str, restart_count: i64, started: u64, last: Option<Ended>) -> ContainerStatus {
-    ContainerStatus {
-        name: "app".into(),
-        id: id.into(),
-        restart_count,
-        image: "app:1".into(),
-        image_id: "".into(),
-        state: RunState::Running { started: Some(UnixNanos::from_secs(started)) },
-        last,
-    }
+    pods::running(id, restart_count, UnixNanos::from_secs(started), last)
 }
 
 fn ended(id: &str, started: u64, finished: u64) -> Ended {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::kube::decode::{Decoder, Event, Keep};
-use crate::kube::pod::Phase;
+use crate::testing::pods;
 
 const GRACE: Duration = Duration::from_secs(120);
 
@@ -28,23 +28,11 @@ fn at(seconds: u64) -> UnixNanos {
 fn pod(uid: &str, name: &str, ip: &str, from: u64) -> Pod {
     Pod {
         uid: uid.into(),
-        namespace: "shop".into(),
         name: name.into(),
-        node: "node-a".into(),
-        hostname: "".into(),
-        host_network: false,
-        host_ips: Vec::new(),
         ips: vec![ip.parse().expect("an address")],
-        phase: Phase::Running,
-        created: at(from),
-        started: Some(at(from)),
-        deleting: None,
-        owner: None,
-        config_hash: None,
-        labels: Vec::new(),
-        annotations: Vec::new(),
         containers: Vec::new(),
         statuses: Vec::new(),
+        ..pods::pod(at(from), pods::running("", 0, at(from), None))
     }
 }
 

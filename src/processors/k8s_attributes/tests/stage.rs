@@ -23,9 +23,11 @@ use crate::processors::k8s_attributes::report::first_data::FirstResources;
 use crate::processors::k8s_attributes::stage::EnrichStage;
 use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::WriteMode;
+use crate::testing::pods;
+pub use crate::testing::pods::UID;
+use crate::testing::sink::Sink;
 
 const SECOND: Duration = Duration::from_secs(1);
-pub const UID: &str = "8461c26d-fa60-490f-8b41-96a0b4d346d9";
 
 fn ago(seconds: u64) -> UnixNanos {
     NOW.saturating_sub(SECOND * u32::try_from(seconds).expect("small"))
@@ -33,57 +35,7 @@ fn ago(seconds: u64) -> UnixNanos {
 
 /// A pod with one running container `app`, and its predecessor if any.
 pub fn pod(id: &str, restart_count: i64, started: UnixNanos, last: Option<Ended>) -> Pod {
-    Pod {
-        uid: UID.into(),
-        namespace: "shop".into(),
-        name: "cart-1".into(),
-        node: "node-a".into(),
-        hostname: "".into(),
-        host_network: false,
-        host_ips: Vec::new(),
-        ips: vec!["10.1.0.5".parse().expect("an address")],
-        phase: Phase::Running,
-        created: ago(3_600),
-        started: Some(ago(3_600)),
-        deleting: None,
-        owner: None,
-        config_hash: None,
-        labels: Vec::new(),
-        annotations: Vec::new(),
-        containers: vec![Container { name: "app".into(), image: "app:1".into(), kind: ContainerKind::Regular }],
-        statuses: vec![ContainerStatus {
-            name: "app".into(),
-            id: id.into(),
-            restart_count,
-            image: "app:1".into(),
-            image_id: "".into(),
-            state: RunState::Running { started: Some(started) },
-            last,
-        }],
-    }
-}
-
-/// The end of the pipeline: keeps what arrives, or answers as it is told to.
-#[derive(Default)]
-struct Sink {
-    kept: Mutex<Vec<Payload>>,
-    answer: Mutex<Option<ConsumeError>>,
-}
-
-impl Sink {
-    fn take(&self) -> Vec<Payload> {
-        std::mem::take(&mut self.kept.lock().expect("not poisoned"))
-    }
-}
-
-impl Consumer for Sink {
-    fn consume(&self, payload: Payload) -> Consumed<'_> {
-        let answer = self.answer.lock().expect("not poisoned").clone();
-        if answer.is_none() {
-            self.kept.lock().expect("not poisoned").push(payload);
-        }
-        Box::pin(std::future::ready(answer.map_or(Ok(()), Err)))
-    }
+    pods::pod(ago(3_600), pods::running(id, restart_count, started, last))
 }
 
 struct Rig {
@@ -101,7 +53,7 @@ fn rig(body: &str) -> Rig {
     let (began, clock) = (tokio::time::Instant::now(), StandIn::with_tokio(NOW));
     let cluster = MadeUp::with([pod("run-0", 0, ago(600), None)]);
     let (enricher, stats) = enricher(body, &cluster);
-    let sink: Arc<Sink> = Arc::default();
+    let sink = Sink::new();
     let balance: Arc<Balance> = Arc::default();
     let hold = Hold::new(enricher.config.own.hold);
     let steady = ClockSteps::new(enricher.freshness);
@@ -248,7 +200,7 @@ async fn a_part_that_is_refused_makes_the_sender_keep_all_and_the_balance_still_
         tokio::time::sleep(Duration::from_millis(500)).await;
         // What had gone on is delivered by somebody behind us.
         rig.sink.take().into_iter().for_each(|payload| payload.share.end(ItemEnd::Delivered));
-        *rig.sink.answer.lock().expect("not poisoned") = Some(ConsumeError::refused(Reason::QUEUE_FULL, "full"));
+        rig.sink.answer_with(Some(ConsumeError::refused(Reason::QUEUE_FULL, "full")));
     };
     let (receipt, sent) = payload(vec![group("old", ago(10)), group("fresh", NOW)]).received(&rig.balance);
     let (answer, ()) = futures_util::future::join(stage.consume(sent), refuse).await;

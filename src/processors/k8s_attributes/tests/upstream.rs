@@ -14,6 +14,7 @@ use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
 use crate::processors::k8s_attributes::enrich::EnrichOutcome;
 use crate::processors::k8s_attributes::times::moment::{Subject, WriteMode};
+use crate::testing::pods;
 
 const OLD: Duration = Duration::from_secs(10);
 
@@ -243,12 +244,8 @@ fn with_containers(containers: &[(&str, ContainerKind)]) -> Pod {
         containers.iter().map(|(name, kind)| Container { name: (*name).into(), image: "i:1".into(), kind: *kind });
     let status = |name: &str| ContainerStatus {
         name: name.into(),
-        id: format!("run-of-{name}").into(),
-        restart_count: 0,
         image: "i:1".into(),
-        image_id: "".into(),
-        state: RunState::Running { started: Some(ago(600)) },
-        last: None,
+        ..pods::running(&format!("run-of-{name}"), 0, ago(600), None)
     };
     let statuses = containers.iter().map(|(name, _)| status(name)).collect();
     Pod { containers: spec.collect(), statuses, ..plain() }

@@ -11,12 +11,12 @@ use fastrand::Rng;
 
 use super::*;
 use crate::kube::ledger::FRESHNESS;
-use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Phase, Pod, RunState};
+use crate::kube::pod::{Ended, Pod, RunState};
 use crate::kube::table::{PodChange, Table};
+use crate::testing::pods::{self, UID};
 
 const SECOND: u64 = 1_000_000_000;
 const MILLI: u64 = 1_000_000;
-const UID: &str = "8461c26d-fa60-490f-8b41-96a0b4d346d9";
 
 /// One true run, in true nanoseconds.
 #[derive(Clone, Debug)]
@@ -376,34 +376,8 @@ fn unnamed(arrived_at: UnixNanos) -> Sighting<'static> {
 }
 
 fn pod(id: &str, number: usize, state: RunState, last: Option<Ended>) -> Pod {
-    Pod {
-        uid: UID.into(),
-        namespace: "shop".into(),
-        name: "cart-1".into(),
-        node: "node-a".into(),
-        hostname: "".into(),
-        host_network: false,
-        host_ips: Vec::new(),
-        ips: Vec::new(),
-        phase: Phase::Running,
-        created: UnixNanos(SECOND),
-        started: None,
-        deleting: None,
-        owner: None,
-        config_hash: None,
-        labels: Vec::new(),
-        annotations: Vec::new(),
-        containers: vec![Container { name: "app".into(), image: "app:1".into(), kind: ContainerKind::Regular }],
-        statuses: vec![ContainerStatus {
-            name: "app".into(),
-            id: id.into(),
-            restart_count: i64::try_from(number).expect("small"),
-            image: "app:1".into(),
-            image_id: "".into(),
-            state,
-            last,
-        }],
-    }
+    let status = pods::status(id, i64::try_from(number).expect("small"), state, last);
+    Pod { ips: Vec::new(), started: None, ..pods::pod(UnixNanos(SECOND), status) }
 }
 
 /// Plays all schedules; nothing may be wrong, and the share of right answers must not rot away.
