@@ -49,6 +49,9 @@ pub struct Taker {
 pub trait Remember: Send + Sync {
     /// A batch, oldest first, as it was logged.
     fn remember(&self, body: Bytes) -> Task<'_, ()>;
+
+    /// Payloads of earlier processes follow, in their order; after the last one it is told that there are none any more.
+    fn returning(&self, more: bool) -> Task<'_, ()>;
 }
 
 /// A log on disk.

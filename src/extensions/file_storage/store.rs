@@ -353,7 +353,7 @@ impl DurableLog for FileStorage {
                 stopping: self.stopping.subscribe(),
             };
             recovery.verdicts(&takers).await;
-            recovery.name_strangers(&takers);
+            recovery.announce(&takers).await;
             let recovery = Arc::new(recovery);
             for taker in takers {
                 let name = format!("{}/back to {}", self.path, taker.name);

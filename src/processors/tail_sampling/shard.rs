@@ -72,6 +72,8 @@ pub enum Arrival {
     Question(Question),
     /// Of an earlier process.
     Verdicts(Vec<LoggedVerdict>),
+    /// Requests of an earlier process follow, or have all come.
+    Returning(bool),
     /// Nothing comes after this.
     Drain {
         deadline: Instant,
@@ -82,6 +84,35 @@ pub enum Arrival {
 const MESSAGES_A_STEP: usize = 64;
 const DECISIONS_A_STEP: usize = 2048;
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
+
+/// What comes in waits no longer than this for what comes back.
+const REPLAYED_FOR: Duration = Duration::from_secs(10);
+/// A next stage that takes nothing for so long holds nobody up any more.
+const HELD_UP_MAX: Duration = Duration::from_secs(1);
+
+/// What an earlier process left, filed and decided by the time at which it had arrived, so that verdicts come out as if that
+/// process had gone on: a span belongs to the decision of its trace if it arrived before that was due, however long after
+/// that the restart was.
+///
+/// What comes in meanwhile waits behind it; the account of the sampler bounds it. A replay that is held up ends, and what is
+/// left of it is filed as it comes.
+pub struct ReplayedWindow {
+    /// The time of the earlier process, as far as its requests have come back.
+    now: Option<UnixNanos>,
+    until: Instant,
+    /// Of this process.
+    live: Vec<ShardMessage>,
+}
+
+impl ReplayedWindow {
+    fn begun() -> ReplayedWindow {
+        ReplayedWindow { now: None, until: Instant::now() + REPLAYED_FOR, live: Vec::new() }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}
 
 pub struct Shard {
     pub core: Engine,
@@ -103,6 +134,8 @@ pub struct Shard {
     pub settled_traces: u64,
     /// Time spent on what is due at present, over several steps.
     pub deciding: Duration,
+    /// While requests of an earlier process come back.
+    pub replay: Option<ReplayedWindow>,
 }
 
 impl Shard {
@@ -135,11 +168,17 @@ impl Shard {
             let mut drain_by = None;
             for arrival in batch.drain(..) {
                 match arrival {
+                    Arrival::Spans(message) if self.replay.is_some() => self.take_back(message, &pulse).await,
                     Arrival::Spans(message) => self.accept(message),
                     Arrival::Question(question) => self.tell(question),
                     Arrival::Verdicts(verdicts) => verdicts.iter().for_each(|verdict| self.core.remember(verdict)),
+                    Arrival::Returning(true) => self.replay = Some(ReplayedWindow::begun()),
+                    Arrival::Returning(false) => self.catch_up(&pulse).await,
                     Arrival::Drain { deadline } => drain_by = Some(deadline),
                 }
+            }
+            if self.replay.as_ref().is_some_and(ReplayedWindow::is_over) || drain_by.is_some() {
+                self.catch_up(&pulse).await;
             }
             if let Some(deadline) = drain_by {
                 self.accept_rest(arrivals, deadline).await;
@@ -165,7 +204,7 @@ impl Shard {
     /// Decides what is due, as long as its verdicts can be carried out; true when more is left to do at once.
     fn decide_due(&mut self) -> bool {
         let now = self.clock.now();
-        if self.core.is_backed_up() || !self.core.is_due(now) {
+        if self.replay.is_some() || self.core.is_backed_up() || !self.core.is_due(now) {
             return false;
         }
         let started = Instant::now();
@@ -208,7 +247,7 @@ impl Shard {
     fn wake(&self, more_due: bool) -> Instant {
         let idle = Instant::now() + Pulse::INTERVAL;
         match self.core.next_due() {
-            _ if self.core.is_backed_up() => idle,
+            _ if self.core.is_backed_up() || self.replay.is_some() => idle,
             _ if more_due => Instant::now(),
             Some(due) => self.clock.instant_of(due).min(idle),
             None => idle,
@@ -216,7 +255,10 @@ impl Shard {
     }
 
     fn accept(&mut self, message: ShardMessage) {
-        let now = self.clock.now();
+        self.accept_at(message, self.clock.now());
+    }
+
+    fn accept_at(&mut self, message: ShardMessage, now: UnixNanos) {
         let ShardMessage { request, runs, cost } = message;
         let incoming = AdmittedRequest {
             envelope: &request.payload.envelope,
@@ -323,5 +365,69 @@ impl Shard {
         self.step();
         self.account.give_back(self.settled_bytes);
         self.account.settle_traces(self.settled_traces, 0);
+    }
+}
+
+impl Shard {
+    /// Files a request of the earlier process; one of this process waits.
+    async fn take_back(&mut self, message: ShardMessage, pulse: &Pulse) {
+        match message.request.since {
+            Some(arrived) => self.file_by(message, arrived, pulse).await,
+            None => match &mut self.replay {
+                Some(replay) => replay.live.push(message),
+                None => self.accept_at(message, self.clock.now()),
+            },
+        }
+    }
+
+    /// Ends the replay: files what came in meanwhile.
+    async fn catch_up(&mut self, pulse: &Pulse) {
+        let Some(replay) = &mut self.replay else { return };
+        for message in std::mem::take(&mut replay.live) {
+            let arrived = message.request.payload.origin.arrived_at;
+            self.file_by(message, arrived, pulse).await;
+        }
+        self.replay = None;
+    }
+
+    /// Files a request after everything was decided that was due when it arrived.
+    async fn file_by(&mut self, message: ShardMessage, arrived: UnixNanos, pulse: &Pulse) {
+        let present = self.clock.now();
+        let Some(replay) = self.replay.as_mut().filter(|replay| !replay.is_over()) else {
+            return self.accept_at(message, present);
+        };
+        // Requests stand in the log in the order in which they were taken, which is nearly that of their arrival.
+        let first = replay.now.is_none();
+        let now = replay.now.unwrap_or(arrived).max(arrived).min(present);
+        replay.now = Some(now);
+        if first {
+            self.core.begin_at(now);
+        }
+        while self.core.is_due(now) {
+            self.core.decide_due(now, DECISIONS_A_STEP);
+            self.log_verdicts(pulse, None).await;
+            if !self.ship_all(pulse).await {
+                break;
+            }
+        }
+        self.accept_at(message, now);
+    }
+
+    /// Hands on what was kept; false when nobody takes it.
+    async fn ship_all(&mut self, pulse: &Pulse) -> bool {
+        let (shipments, until) = (self.shipments.clone(), Instant::now() + HELD_UP_MAX);
+        while self.core.has_parcels() {
+            pulse.beat();
+            let Ok(Ok(permit)) = tokio::time::timeout_at(until, shipments.reserve()).await else {
+                if let Some(replay) = &mut self.replay {
+                    replay.until = Instant::now();
+                }
+                return false;
+            };
+            if let Some(parcel) = self.core.take_parcel() {
+                permit.send(self.ship(parcel));
+            }
+        }
+        true
     }
 }

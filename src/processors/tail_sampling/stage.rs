@@ -121,6 +121,7 @@ impl Sampler {
                 settled_bytes: 0,
                 settled_traces: 0,
                 deciding: Duration::ZERO,
+                replay: None,
             };
             shard.core.journal = DecisionJournal::new(journal);
             let delivery =
@@ -386,6 +387,16 @@ impl Remember for Recovering {
         Box::pin(async move {
             if let Some(sampler) = self.0.upgrade() {
                 sampler.remember(decode(&body)).await;
+            }
+        })
+    }
+
+    fn returning(&self, more: bool) -> Task<'_, ()> {
+        Box::pin(async move {
+            let Some(sampler) = self.0.upgrade() else { return };
+            for queue in &sampler.arrivals {
+                // A shard that is gone decides nothing.
+                _ = queue.send(Arrival::Returning(more)).await;
             }
         })
     }

@@ -107,13 +107,16 @@ impl Recovery {
         }
     }
 
-    /// Names those whose records are there and who are not.
-    pub fn name_strangers(&self, takers: &[Taker]) {
+    /// Tells those whose records are there that they come, and names those who are not there.
+    pub async fn announce(&self, takers: &[Taker]) {
         for of in self.log.stats().unsettled {
-            if takers.iter().any(|taker| taker.name == of.pipeline) {
-                self.waiting.fetch_add(of.records as i64, Ordering::Relaxed);
-            } else {
+            let Some(taker) = takers.iter().find(|taker| taker.name == of.pipeline) else {
                 self.is_strange(&of.pipeline, of.records, of.items);
+                continue;
+            };
+            self.waiting.fetch_add(of.records as i64, Ordering::Relaxed);
+            if let Some(remember) = &taker.remember {
+                remember.returning(true).await;
             }
         }
     }
@@ -145,6 +148,9 @@ impl Recovery {
                 continue;
             }
             if let Some(records) = handed.take().filter(|records| *records > 0) {
+                if let Some(remember) = &taker.remember {
+                    remember.returning(false).await;
+                }
                 let taker = &taker.name;
                 tracing::info!(storage = %self.path, taker, records, "all records that were left in the log were handed on again");
             }

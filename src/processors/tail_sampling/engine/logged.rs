@@ -6,7 +6,7 @@ use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::decided::cache::Kept;
 use crate::processors::tail_sampling::durable::verdicts::LoggedVerdict;
-use crate::processors::tail_sampling::engine::Engine;
+use crate::processors::tail_sampling::engine::{Engine, wheel_for};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, SpanGroup};
 use crate::processors::tail_sampling::held::traces::Trace;
 use crate::processors::tail_sampling::policies::decision::Decision;
@@ -62,6 +62,14 @@ impl Engine {
                 self.decided.remember_kept(hash, &verdict.trace_id, kept);
             }
             false => self.decided.remember_dropped(hash),
+        }
+    }
+
+    /// Begins at an earlier time: what an earlier process left is filed and decided as if it came now. Without effect once
+    /// anything is held.
+    pub fn begin_at(&mut self, then: UnixNanos) {
+        if self.traces.is_empty() && self.due.is_empty() {
+            self.wheel = wheel_for(&self.settings, then);
         }
     }
 
