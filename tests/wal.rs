@@ -10,6 +10,8 @@ mod freeing;
 mod golden;
 #[path = "wal/model.rs"]
 mod model;
+#[path = "wal/packed.rs"]
+mod packed;
 #[path = "wal/peers.rs"]
 mod peers;
 #[path = "wal/power.rs"]

@@ -136,6 +136,7 @@ fn text(found: &Inspection, whole: bool) -> Vec<String> {
 fn line_of(file: &InspectedFile, whole: bool) -> String {
     let about = match &file.header {
         Ok(header) if header.purpose == Purpose::DeadLetters => "dead letters".to_owned(),
+        Ok(header) if header.purpose == Purpose::Packed => format!("from sequence {}, compressed", header.first),
         Ok(header) => format!("from sequence {}", header.first),
         Err(fault) => fault.clone(),
     };
@@ -200,7 +201,11 @@ fn file_json(file: &InspectedFile, whole: bool) -> Value {
     match &file.header {
         Ok(header) => {
             value["number"] = json!(header.number);
-            value["purpose"] = json!(if header.purpose == Purpose::Log { "log" } else { "dead_letters" });
+            value["purpose"] = json!(match header.purpose {
+                Purpose::Log | Purpose::Packed => "log",
+                Purpose::DeadLetters => "dead_letters",
+            });
+            value["compressed"] = json!(header.purpose == Purpose::Packed);
             value["first_sequence"] = json!(header.first);
         }
         Err(fault) => value["fault"] = json!(fault),

@@ -15,6 +15,11 @@ pub trait LogDisk: Send {
     /// Cuts a file; what was reserved behind `length` is given back. Need not survive a power cut.
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
     fn unlink(&mut self, name: &str) -> io::Result<()>;
+    /// A file takes the name of another one, which is gone: at once, so that one of them has it after a power cut.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        _ = (from, to);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
     fn sync_folder(&mut self) -> io::Result<()>;
     /// Bytes that may still be written on its file system, whoever writes them; `None` where nobody says.
     fn free(&mut self) -> Option<u64> {

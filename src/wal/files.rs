@@ -72,6 +72,10 @@ impl LogDisk for LogFolder {
         std::fs::remove_file(self.path.join(name))
     }
 
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
     fn sync_folder(&mut self) -> io::Result<()> {
         if self.synced { File::open(&self.path)?.sync_all() } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Segment format 1: the bytes of a segment's header and of a frame (docs/wal-format.md). Knows no file and no policy.
+//! The bytes of a segment's header and of a frame (docs/wal-format.md). Knows no file and no policy.
 //!
 //! All numbers are little-endian. A header fills the first block of a file and stands there twice, so that one rotten
 //! byte does not take a whole segment. A frame begins at a multiple of eight; a group of frames begins at a block.
@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 /// The unit that groups are padded to, so that a torn group never touches an earlier one.
 pub const BLOCK: u64 = 4096;
-/// The one format that is written.
-pub const VERSION: u32 = 1;
+/// The newest format. Segments that grow and dead letters are of format 1; a packed segment is of format 2, and everything
+/// else in a folder with one means what it did.
+pub const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"PGWALSEG";
 /// Where the header's second copy stands.
 const HEADER_COPY: usize = 2048;
@@ -26,6 +27,29 @@ pub enum Purpose {
     Log,
     /// Records that were given up, kept for a person.
     DeadLetters,
+    /// As `Log`, compressed since ([`crate::wal::packed`]).
+    Packed,
+}
+
+impl Purpose {
+    /// The format that a file of this purpose is of, and its number there.
+    fn written(self) -> (u32, u32) {
+        match self {
+            Purpose::Log => (1, 0),
+            Purpose::DeadLetters => (1, 1),
+            Purpose::Packed => (2, 2),
+        }
+    }
+
+    /// The readers: one line for each purpose of each format.
+    fn read(version: u32, purpose: u32) -> Option<Purpose> {
+        Some(match (version, purpose) {
+            (1, 0) => Purpose::Log,
+            (1, 1) => Purpose::DeadLetters,
+            (2, 2) => Purpose::Packed,
+            _ => return None,
+        })
+    }
 }
 
 /// Running totals at a place of the log.
@@ -68,7 +92,7 @@ pub enum HeaderFault {
     #[error("neither copy of the header is whole")]
     Damaged,
     #[error(
-        "it has format {0}, and this version reads format {VERSION}: run the version that wrote it, or move the folder away"
+        "it has format {0}, and this version reads formats 1 to {VERSION}: run the version that wrote it, or move the folder away"
     )]
     Newer(u32),
 }
@@ -83,8 +107,8 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut copy = [0u8; HEADER_BYTES];
         put(&mut copy, 0, &MAGIC);
-        put(&mut copy, 8, &VERSION.to_le_bytes());
-        let purpose: u32 = if self.purpose == Purpose::Log { 0 } else { 1 };
+        let (version, purpose) = self.purpose.written();
+        put(&mut copy, 8, &version.to_le_bytes());
         put(&mut copy, 12, &purpose.to_le_bytes());
         let numbers = [self.number, self.previous, self.first, self.records, self.items, self.salt];
         for (at, number) in numbers.iter().enumerate() {
@@ -107,13 +131,8 @@ impl Header {
             // Magic, version and check stand where they do in every format, so a newer one is told from a rotten byte.
             let whole = copy.starts_with(&MAGIC) && crc32c::crc32c(&copy[..HEADER_BYTES - 4]) == u32_at(copy, 124);
             let version = u32_at(copy, 8);
-            let purpose = match u32_at(copy, 12) {
-                0 => Some(Purpose::Log),
-                1 => Some(Purpose::DeadLetters),
-                _ => None,
-            };
-            match (whole, purpose) {
-                (true, Some(purpose)) if version == VERSION => {
+            match (whole, Purpose::read(version, u32_at(copy, 12))) {
+                (true, Some(purpose)) => {
                     let [number, previous, first, records, items, salt] =
                         [16, 24, 32, 40, 48, 56].map(|at| u64_at(copy, at));
                     let boot = u32_at(copy, 64);
@@ -238,7 +257,7 @@ pub fn frame_room(body: u64) -> u64 {
     (HEAD_BYTES as u64 + body).next_multiple_of(ALIGN)
 }
 
-fn checked(salt: u64, head: &[u8]) -> u32 {
+pub(in crate::wal) fn checked(salt: u64, head: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), head)
 }
 
@@ -249,8 +268,19 @@ pub fn check_of(parts: &[Bytes]) -> u32 {
 
 /// `000000000000002a.wal`; dead letters end in `.dead`. Numbers are written in hexadecimal so that names sort.
 pub fn file_name(number: u64, purpose: Purpose) -> String {
-    let end = if purpose == Purpose::Log { "wal" } else { "dead" };
+    let end = if purpose == Purpose::DeadLetters { "dead" } else { "wal" };
     format!("{number:016x}.{end}")
+}
+
+/// A packed segment that has not taken the name of the one it replaces.
+pub fn unfinished_name(number: u64) -> String {
+    format!("{number:016x}.new")
+}
+
+/// Whether a file is one that a crash left unfinished.
+pub fn is_unfinished(name: &str) -> bool {
+    let number = name.strip_suffix(".new").and_then(|number| u64::from_str_radix(number, 16).ok());
+    number.is_some_and(|number| unfinished_name(number) == name)
 }
 
 /// The number and purpose of a file that the log wrote; `None` for a stranger's.
@@ -271,11 +301,11 @@ fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 /// Zero behind the end, which no caller asks for.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::wal) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::wal) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
@@ -336,6 +366,7 @@ mod tests {
         let name = file_name(42, Purpose::Log);
         assert_eq!((name.as_str(), of_file_name(&name)), ("000000000000002a.wal", Some((42, Purpose::Log))));
         assert_eq!(of_file_name(&file_name(1, Purpose::DeadLetters)), Some((1, Purpose::DeadLetters)));
+        assert!(is_unfinished(&unfinished_name(42)) && !is_unfinished("2a.new") && !is_unfinished(&name));
         for stranger in ["lock", "2a.wal", "+00000000000002a.wal", "000000000000002A.wal", "000000000000002a.bak"] {
             assert_eq!(of_file_name(stranger), None, "{stranger}");
         }

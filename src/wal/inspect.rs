@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::wal::disk::{LogDisk, read_full};
 use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, of_file_name};
+use crate::wal::packed::view::open_segment;
 use crate::wal::recovery::{OpenError, Report, survey};
 use crate::wal::scan::{ScanLoss, scan};
 use crate::wal::table::Unsettled;
@@ -103,9 +104,14 @@ fn header(disk: &mut dyn LogDisk, name: &str) -> Result<Header, String> {
 
 fn read(disk: &mut dyn LogDisk, file: &mut InspectedFile, number: u64, salt: u64, headers: &[Header]) {
     let purpose = of_file_name(&file.name).map_or(Purpose::Log, |(_, purpose)| purpose);
-    let Ok(mut medium) = disk.open(&file_name(number, purpose)) else { return };
-    let log = |header: &&Header| header.purpose == Purpose::Log && header.number > number;
-    let next = headers.iter().filter(log).min_by_key(|header| header.number).filter(|_| purpose == Purpose::Log);
+    let opened = match purpose {
+        Purpose::DeadLetters => disk.open(&file_name(number, purpose)),
+        Purpose::Log | Purpose::Packed => open_segment(disk, number),
+    };
+    let Ok(mut medium) = opened else { return };
+    let log = |header: &&Header| header.purpose != Purpose::DeadLetters && header.number > number;
+    let next =
+        headers.iter().filter(log).min_by_key(|header| header.number).filter(|_| purpose != Purpose::DeadLetters);
     let start = file.header.as_ref().ok().map(Header::totals);
     let limit = next.map(|next| next.first);
     let (mut verdicts, mut marks, mut sealed) = (0, 0, false);

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::wal::body::{Mark, What};
 use crate::wal::disk::LogDisk;
 use crate::wal::recovery::{OpenError, Report, open};
+use crate::wal::writer::packing::PackResult;
 use crate::wal::writer::reading::{Recovered, WaitingRecords};
 use crate::wal::writer::stats::LogStats;
 use crate::wal::writer::{Commit, LogRecord, LogTime, LogWriter, Options, Refusal};
@@ -185,6 +187,18 @@ fn gone() -> Result<u64, Refusal> {
     Err(Refusal::CannotWrite { why: "it was closed".to_owned() })
 }
 
+/// What became of the segment that is packed; waits for ever while none is.
+async fn ended(packing: &mut Option<JoinHandle<PackResult>>) -> Option<PackResult> {
+    match packing {
+        Some(job) => {
+            let done = job.await.ok();
+            *packing = None;
+            done
+        }
+        None => std::future::pending().await,
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Clock {
     started: Instant,
@@ -219,18 +233,27 @@ impl Owner {
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Ask>) {
+        let mut packing: Option<JoinHandle<PackResult>> = None;
         let closer = loop {
             let wait = self.writer.due_in(self.clock.now()).unwrap_or(TEND).min(TEND);
-            match timeout(wait, queue.recv()).await {
-                Ok(Some(first)) => {
-                    if let Some(closer) = self.gather(first, &mut queue) {
-                        break Some(closer);
+            tokio::select! {
+                biased;
+                asked = timeout(wait, queue.recv()) => match asked {
+                    Ok(Some(first)) => {
+                        if let Some(closer) = self.gather(first, &mut queue) {
+                            break Some(closer);
+                        }
                     }
-                }
-                Ok(None) => break None,
-                Err(_) => {}
+                    Ok(None) => break None,
+                    Err(_) => {}
+                },
+                done = ended(&mut packing) => done.into_iter().for_each(|done| self.writer.packed(self.clock.now(), done)),
             }
-            self.work();
+            if self.work() && packing.is_none() {
+                // Beside the log's own thread, which has senders waiting.
+                let job = self.writer.next_to_pack(self.clock.now());
+                packing = job.map(|job| tokio::task::spawn_blocking(|| job.run()));
+            }
         };
         queue.close();
         while let Ok(ask) = queue.try_recv() {
@@ -265,17 +288,20 @@ impl Owner {
         None
     }
 
-    fn work(&mut self) {
+    /// Whether it was time to tend.
+    fn work(&mut self) -> bool {
         let now = self.clock.now();
         if self.writer.due_in(now).is_some_and(|wait| wait.is_zero()) {
             let done = self.writer.commit(now);
             self.answer(done);
         }
-        if self.tended.elapsed() >= TEND {
+        let is_time = self.tended.elapsed() >= TEND;
+        if is_time {
             self.tended = Instant::now();
             self.writer.tend(now);
             self.publish();
         }
+        is_time
     }
 
     fn take(&mut self, ask: Ask) {

@@ -11,6 +11,7 @@ pub mod files;
 pub mod format;
 pub mod inspect;
 pub mod log;
+pub mod packed;
 pub mod ranges;
 pub mod recovery;
 pub mod scan;

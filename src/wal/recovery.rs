@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use crate::wal::body::{Description, FramePlace, Line, Mark, What, checkpoint_part, of_seal};
 use crate::wal::disk::{LogDisk, read_full};
 use crate::wal::format::{
-    BLOCK, FrameKind, HEAD_BYTES, Head, Header, HeaderFault, Purpose, Totals, file_name, of_file_name,
+    BLOCK, FrameKind, HEAD_BYTES, Head, Header, HeaderFault, Purpose, Totals, file_name, is_unfinished, of_file_name,
 };
+use crate::wal::packed::view::open_segment;
 use crate::wal::scan::{Found, ScanLoss, Scanned, frame_at, scan, seal_of};
-use crate::wal::table::{LogTable, RecordEntry, SegmentEntry, Verdicts};
+use crate::wal::table::{LogTable, Packing, RecordEntry, SegmentEntry, Verdicts};
 use crate::wal::writer::group::CommitGroup;
 use crate::wal::writer::stats::{Counts, Rate};
 use crate::wal::writer::{LogTime, LogWriter, Options};
@@ -80,6 +82,10 @@ impl File {
     fn salt(&self, otherwise: u64) -> u64 {
         self.header.as_ref().map_or(otherwise, |header| header.salt)
     }
+
+    fn is_packed(&self) -> bool {
+        self.header.as_ref().is_ok_and(|header| header.purpose == Purpose::Packed)
+    }
 }
 
 /// What a log looks like before anybody writes to it.
@@ -95,6 +101,8 @@ pub(in crate::wal) struct Survey {
     pub dead_letter_bytes: u64,
     /// The last segment, and where its last whole block ends, when a torn tail follows.
     pub cut: Option<(u64, u64)>,
+    /// Files that a crash left unfinished; the segments that they were made of are there.
+    pub unfinished: Vec<String>,
 }
 
 /// Opens the log for writing. `random` salts a new log.
@@ -131,17 +139,20 @@ pub fn open(
         last_number: found.last_number,
         previous: found.previous,
         checkpoint: found.checkpoint,
-        graves: Vec::new(),
+        graves: found.unfinished,
         full: false,
         free: None,
         broken: None,
         counts,
         rate: Rate::default(),
         reader: Default::default(),
+        pack_began: Duration::ZERO,
+        pack_not_before: Duration::ZERO,
         dead_letters: None,
         recovered: totals.sequence,
         _lock: lock,
     };
+    writer.bury();
     count_crashes(&mut writer, &mut report, now);
     writer.reclaim();
     report.records = writer.table.entries.len() as u64;
@@ -175,6 +186,10 @@ pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError
     let failed = |what| move |error| OpenError::Disk { what, error };
     let (mut files, mut found) = (BTreeMap::new(), empty());
     for (name, length) in disk.list().map_err(failed("listed"))? {
+        if is_unfinished(&name) {
+            found.unfinished.push(name);
+            continue;
+        }
         let Some((number, purpose)) = of_file_name(&name) else { continue };
         let (header, unreadable) = header_of(disk, &name).map_err(failed("opened"))?;
         found.report.unreadable += unreadable;
@@ -187,7 +202,7 @@ pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError
             found.salt = Some(header.salt);
         }
         match purpose {
-            Purpose::Log => _ = files.insert(number, File { header, length }),
+            Purpose::Log | Purpose::Packed => _ = files.insert(number, File { header, length }),
             Purpose::DeadLetters => found.dead_letter_bytes += length,
         }
     }
@@ -198,15 +213,8 @@ pub(in crate::wal) fn survey(disk: &mut dyn LogDisk) -> Result<Survey, OpenError
         if unknown {
             found.report.unknown.push(file_name(*number, Purpose::Log));
         }
-        let segment = SegmentEntry {
-            bytes: file.length,
-            live: 0,
-            live_bytes: 0,
-            sealed: false,
-            unlinked: false,
-            damaged: unknown,
-            salt: file.salt(salt),
-        };
+        let packing = if file.is_packed() { Packing::Done } else { Packing::Not };
+        let segment = SegmentEntry { damaged: unknown, packing, ..SegmentEntry::of(file.length, file.salt(salt)) };
         found.table.segments.insert(*number, segment);
     }
     begin_at_checkpoint(disk, &files, salt, &mut found);
@@ -230,6 +238,7 @@ fn empty() -> Survey {
         checkpoint: None,
         dead_letter_bytes: 0,
         cut: None,
+        unfinished: Vec::new(),
     }
 }
 
@@ -286,7 +295,7 @@ fn checkpoint_of(
     salt: u64,
     visit: &mut dyn FnMut(Vec<Line>),
 ) -> Option<(Totals, bool)> {
-    let mut medium = disk.open(&file_name(number, Purpose::Log)).ok()?;
+    let mut medium = open_segment(disk, number).ok()?;
     let (mut at, clean) = seal_of(&mut *medium, salt)?;
     let mut expected = 0;
     loop {
@@ -320,7 +329,7 @@ fn scan_rest(disk: &mut dyn LogDisk, files: &BTreeMap<u64, File>, salt: u64, fou
         let later = rest.get(at + 1..).unwrap_or_default();
         let next = next_of(disk, later, salt)?;
         let limit = next.map(|next| next.first);
-        let mut medium = disk.open(&file_name(**number, Purpose::Log))?;
+        let mut medium = open_segment(disk, **number)?;
         let mut reading =
             Reading { table: &mut found.table, segment: **number, parts: Vec::new(), clean: None, told: false };
         let (start, follows) = start_of(file, files, known, found.checkpoint);
@@ -372,7 +381,7 @@ fn start_of(
 fn next_of<'a>(disk: &mut dyn LogDisk, later: &[(&u64, &'a File)], salt: u64) -> io::Result<Option<&'a Header>> {
     for (number, file) in later {
         let Ok(header) = &file.header else { continue };
-        let mut medium = disk.open(&file_name(**number, Purpose::Log))?;
+        let mut medium = open_segment(disk, **number)?;
         let mut head = [0u8; HEAD_BYTES];
         // Unreadable bytes are counted when the segment itself is read.
         let read = read_full(&mut *medium, BLOCK, &mut head).is_ok();
@@ -396,7 +405,8 @@ fn account(found: &mut Survey, number: u64, file: &File, last: bool, scanned: &S
     found.totals = scanned.totals;
     if last {
         report.torn += scanned.tail;
-        let reaches = file.length > scanned.end && scanned.unreadable == 0;
+        // A packed segment ends where it was sealed.
+        let reaches = file.length > scanned.end && scanned.unreadable == 0 && !file.is_packed();
         found.cut = (reaches && scanned.end > BLOCK).then_some((number, scanned.end));
     } else if scanned.superseded == 0 {
         // What follows in the next segment tells whether it was acknowledged.
@@ -404,7 +414,7 @@ fn account(found: &mut Survey, number: u64, file: &File, last: bool, scanned: &S
     }
     if let Some(segment) = found.table.segments.get_mut(&number) {
         segment.damaged |= scanned.unreadable > 0;
-        segment.bytes = if last { scanned.end } else { file.length };
+        segment.bytes = if last && !file.is_packed() { scanned.end } else { file.length };
     }
 }
 

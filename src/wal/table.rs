@@ -3,6 +3,7 @@
 //! A record is held while an item of it is unsettled, so memory grows with what is unsettled and not with the log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::wal::body::{FramePlace, Line, Mark, What};
 use crate::wal::format::frame_room;
@@ -49,6 +50,36 @@ pub struct SegmentEntry {
     pub damaged: bool,
     /// Of its checksums.
     pub salt: u64,
+    pub packing: Packing,
+    /// When it was first asked whether it is old enough to be packed.
+    pub looked_at: Option<Duration>,
+}
+
+impl SegmentEntry {
+    /// Of so many bytes, in which nothing is known to be wanted.
+    pub fn of(bytes: u64, salt: u64) -> SegmentEntry {
+        SegmentEntry {
+            bytes,
+            live: 0,
+            live_bytes: 0,
+            sealed: false,
+            unlinked: false,
+            damaged: false,
+            salt,
+            packing: Packing::Not,
+            looked_at: None,
+        }
+    }
+}
+
+/// Whether a segment is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    #[default]
+    Not,
+    Done,
+    /// It would be no smaller.
+    Useless,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub enum Sync {
     Made,
     /// The folder, after files were unlinked.
     Unlinked,
+    /// A compressed segment, before it takes the other one's name.
+    Packed,
 }
 
 /// How much of what was not synced survives a cut.
@@ -68,6 +70,7 @@ struct File {
 enum Entry {
     Made(String, u64),
     Gone(String),
+    Renamed(String, String, u64),
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +143,10 @@ impl Sim {
             match entry {
                 Entry::Made(name, file) if survived => _ = durable.insert(name, file),
                 Entry::Gone(name) if survived => _ = durable.remove(&name),
+                Entry::Renamed(from, to, file) if survived => {
+                    durable.remove(&from);
+                    durable.insert(to, file);
+                }
                 _ => {}
             }
         }
@@ -251,14 +258,14 @@ impl LogDisk for Sim {
         state.files.insert(number, File::default());
         state.live.insert(name.to_owned(), number);
         state.pending.push(Entry::Made(name.to_owned(), number));
-        Ok(Box::new(Handle { sim: self.clone(), file: number, dead: name.ends_with(".dead") }))
+        Ok(Box::new(Handle { sim: self.clone(), file: number, kind: kind_of(name) }))
     }
 
     fn open(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let mut state = self.state();
         state.call("open")?;
         let file = state.live.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(Handle { sim: self.clone(), file, dead: false }))
+        Ok(Box::new(Handle { sim: self.clone(), file, kind: Sync::Group }))
     }
 
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
@@ -279,6 +286,15 @@ impl LogDisk for Sim {
         Ok(())
     }
 
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.call("rename")?;
+        let file = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.live.insert(to.to_owned(), file);
+        state.pending.push(Entry::Renamed(from.to_owned(), to.to_owned(), file));
+        Ok(())
+    }
+
     fn sync_folder(&mut self) -> io::Result<()> {
         let mut state = self.state();
         state.call("sync_folder")?;
@@ -293,6 +309,10 @@ impl LogDisk for Sim {
             match entry {
                 Entry::Made(name, file) => _ = state.durable.insert(name, file),
                 Entry::Gone(name) => _ = state.durable.remove(&name),
+                Entry::Renamed(from, to, file) => {
+                    state.durable.remove(&from);
+                    state.durable.insert(to, file);
+                }
             }
         }
         Ok(())
@@ -319,7 +339,16 @@ impl Drop for Lock {
 struct Handle {
     sim: Sim,
     file: u64,
-    dead: bool,
+    /// What a sync of it is for, a seal's aside.
+    kind: Sync,
+}
+
+fn kind_of(name: &str) -> Sync {
+    match name.rsplit('.').next() {
+        Some("dead") => Sync::DeadLetter,
+        Some("new") => Sync::Packed,
+        _ => Sync::Group,
+    }
 }
 
 impl LogFile for Handle {
@@ -370,11 +399,7 @@ impl LogFile for Handle {
             return Err(error);
         }
         let sealed = matches!(file.pending.last(), Some(Change::Write(_, bytes)) if ends_with_a_seal(bytes));
-        let kind = match (self.dead, sealed) {
-            (true, _) => Sync::DeadLetter,
-            (false, true) => Sync::Seal,
-            (false, false) => Sync::Group,
-        };
+        let kind = if sealed && self.kind == Sync::Group { Sync::Seal } else { self.kind };
         if !state.lies(kind) {
             let State { files, random, .. } = &mut *state;
             files.get_mut(&self.file).expect("found").settle(Survives::Everything, &mut random.0);

@@ -54,6 +54,7 @@ pub struct Model {
     pub freed: u64,
     pub recovered: u64,
     pub dead_lettered: u64,
+    pub packed: u64,
 }
 
 pub fn small() -> Options {
@@ -83,7 +84,7 @@ impl Model {
             sim: Sim::seeded(seed ^ 0x5eed),
             random: fastrand::Rng::with_seed(seed),
             now: LogTime::default(),
-            options: small(),
+            options: Options { pack_after: (!seed.is_multiple_of(4)).then_some(Duration::ZERO), ..small() },
             records: BTreeMap::new(),
             verdicts: Vec::new(),
             next: 1,
@@ -96,6 +97,7 @@ impl Model {
             freed: 0,
             recovered: 0,
             dead_lettered: 0,
+            packed: 0,
         }
     }
 
@@ -197,6 +199,19 @@ impl Model {
         (self.copied, self.freed) = (self.copied.max(counts.copied), self.freed.max(counts.freed));
     }
 
+    /// Compresses a segment, unless none is to be; now and then something happens meanwhile.
+    pub fn pack(&mut self, writer: &mut LogWriter) {
+        let Some(job) = writer.next_to_pack(self.now) else { return };
+        if self.random.bool() {
+            self.settle(writer);
+            self.commit(writer);
+        }
+        let done = job.run();
+        writer.packed(self.now, done);
+        self.now.mono += Duration::from_secs(61);
+        self.packed = self.packed.max(writer.stats().counts.packed);
+    }
+
     /// The next hop takes everything.
     pub fn drain(&mut self, writer: &mut LogWriter) {
         for known in self.records.values_mut().filter(|known| known.acknowledged) {
@@ -219,7 +234,8 @@ impl Model {
             68..72 => self.send(writer),
             72..74 => self.verdict(writer),
             74 => self.dead_letter(writer),
-            75..94 => _ = self.commit(writer),
+            75..78 => self.pack(writer),
+            78..94 => _ = self.commit(writer),
             _ => self.tend(writer),
         }
     }

@@ -277,7 +277,7 @@ fn a_newer_format_is_refused_with_its_name_and_left_untouched() {
         Header { purpose: Purpose::Log, number: 1, previous: 0, first: 1, records: 0, items: 0, salt: 1, boot: 1 }
             .encode();
     for at in [0, 2048] {
-        newer[at + 8..at + 12].copy_from_slice(&2u32.to_le_bytes());
+        newer[at + 8..at + 12].copy_from_slice(&3u32.to_le_bytes());
         let check = crc32c::crc32c(&newer[at..at + 124]);
         newer[at + 124..at + 128].copy_from_slice(&check.to_le_bytes());
     }
@@ -286,6 +286,6 @@ fn a_newer_format_is_refused_with_its_name_and_left_untouched() {
     let before = sim.files();
     let refused = open(sim.boxed(), small(), 1, NOW).err().expect("refused");
     assert!(matches!(&refused, OpenError::Newer { .. }));
-    assert!(refused.to_string().contains("format 2") && refused.to_string().contains("0000000000000001.wal"));
+    assert!(refused.to_string().contains("format 3") && refused.to_string().contains("0000000000000001.wal"));
     assert_eq!(sim.files(), before);
 }

@@ -18,6 +18,7 @@ struct Tally {
     copied: u64,
     freed: u64,
     dead_lettered: u64,
+    packed: u64,
 }
 
 /// A few lives of one log, each ended by a power cut.
@@ -65,6 +66,7 @@ fn live(seed: u64, prepare: impl Fn(&Sim), tally: &mut Tally) -> Result<(), Stri
     tally.copied += model.copied;
     tally.freed += model.freed;
     tally.dead_lettered += model.dead_lettered;
+    tally.packed += model.packed;
     Ok(())
 }
 
@@ -79,13 +81,14 @@ fn no_power_cut_loses_what_was_acknowledged_or_brings_back_what_was_settled() {
     }
     println!("{} seeds: {tally:?}", seeds());
     if seeds() >= 100 {
-        assert!(tally.copied > 0 && tally.freed > 100 && tally.dead_lettered > 0, "not everything was met: {tally:?}");
+        let all = tally.copied > 0 && tally.freed > 100 && tally.dead_lettered > 0 && tally.packed > 50;
+        assert!(all, "not everything was met: {tally:?}");
     }
 }
 
 #[test]
 fn a_disk_that_leaves_out_any_one_kind_of_sync_is_found() {
-    for kind in [Sync::Group, Sync::Made, Sync::Unlinked, Sync::Seal, Sync::DeadLetter] {
+    for kind in [Sync::Group, Sync::Made, Sync::Unlinked, Sync::Seal, Sync::DeadLetter, Sync::Packed] {
         let found = (0..2_000).find_map(|seed| {
             let lies = |sim: &Sim| sim.state().lies = Some(kind);
             let broken = live(seed, lies, &mut Tally::default()).err()?;

@@ -23,6 +23,7 @@ mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::core::data::payload::Signal;
@@ -55,6 +56,10 @@ const MAX_BYTES: u64 = 2 << 30;
 const PERMISSIONS: u32 = 0o750;
 const DURABILITIES: &[(&str, Durability)] =
     &[("group", Durability::Group), ("page_cache", Durability::PageCache), ("off", Durability::Off)];
+/// Whether segments that are wanted for long are compressed.
+const COMPRESSIONS: &[(&str, bool)] = &[("zstd", true), ("none", false)];
+/// Longer than most sampling windows: what is delivered in time is never compressed.
+const COMPRESS_AFTER: Duration = Duration::from_secs(60);
 /// A twentieth is one segment, which has to hold a block for each frame.
 const MAX_BYTES_LEAST: u64 = 4 << 20;
 
@@ -93,6 +98,7 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     }
     let permissions = permissions(&section);
     let (mut max_bytes, mut reserve, mut durability) = (MAX_BYTES, 0, Durability::Group);
+    let mut compress_after = Some(COMPRESS_AFTER);
     if let Some(own) = section.section("podgate") {
         max_bytes = own.bytes("max_bytes").unwrap_or(MAX_BYTES);
         if max_bytes < MAX_BYTES_LEAST {
@@ -100,11 +106,15 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
         }
         reserve = own.bytes("reserve").unwrap_or(0);
         durability = own.choice("durability", DURABILITIES).unwrap_or(durability);
+        let compresses = own.choice("compression", COMPRESSIONS).unwrap_or(true);
+        let after = own.duration("compress_after").unwrap_or(COMPRESS_AFTER);
+        compress_after = compresses.then_some(after);
         own.finish();
     }
     section.finish();
     let directory = PathBuf::from(directory);
-    let settings = StorageSettings { directory, create_directory, permissions, max_bytes, reserve, durability };
+    let settings =
+        StorageSettings { directory, create_directory, permissions, max_bytes, reserve, durability, compress_after };
     Some(Box::new(Plan { settings }))
 }
 

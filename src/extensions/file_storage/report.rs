@@ -29,7 +29,8 @@ const GAUGES: [(&str, &str, Read); 6] = [
     ),
 ];
 
-const COUNTERS: [(&str, &str, Read); 4] = [
+const COUNTERS: [(&str, &str, Read); 5] = [
+    ("podgate_storage_compressed_segments", "Segments that were compressed.", |stats| stats.counts.packed as f64),
     ("podgate_storage_appended", "Records that were taken.", |stats| stats.counts.appended as f64),
     ("podgate_storage_refused", "Records that were refused.", |stats| stats.counts.refused as f64),
     ("podgate_storage_write_failures", "Groups that could not be written.", |stats| stats.counts.failures as f64),
@@ -109,6 +110,8 @@ fn as_json(storage: &FileStorage) -> Value {
         "lasts_seconds": stats.lasts.map(|lasts| lasts.as_secs()),
         "appended": stats.counts.appended,
         "refused": stats.counts.refused,
+        "compressed_segments": stats.counts.packed,
+        "bytes_saved": stats.counts.saved,
         "recovered_records": storage.recovered(),
         "waiting_records": storage.waiting(),
         "parked_records": storage.parked(),

@@ -1,6 +1,7 @@
 //! What the keys of a log on disk say.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What success promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,4 +26,6 @@ pub struct StorageSettings {
     /// Bytes of the file system that are left to others.
     pub reserve: u64,
     pub durability: Durability,
+    /// When a segment that is still wanted is compressed; `None` for never.
+    pub compress_after: Option<Duration>,
 }

@@ -136,9 +136,9 @@ impl FileStorage {
         let mut said = false;
         loop {
             let disk = self.disk.clone();
-            let StorageSettings { max_bytes, reserve, .. } = self.settings;
+            let StorageSettings { max_bytes, reserve, compress_after: pack_after, .. } = self.settings;
             let records_max = records_max(self.budget.hard());
-            let options = Options { max_bytes, reserve, records_max, ..Options::default() };
+            let options = Options { max_bytes, reserve, records_max, pack_after, ..Options::default() };
             match Log::open(move || disk(), options, fastrand::u64(..), || UnixNanos::now().0).await {
                 Ok((log, report)) => {
                     self.say_opened(&report);

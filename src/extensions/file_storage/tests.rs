@@ -102,6 +102,7 @@ async fn opened() -> (FileStorage, Arc<Rule>, tempfile::TempDir) {
         max_bytes: 64 << 20,
         reserve: 0,
         durability: Durability::Group,
+        compress_after: None,
     };
     let ruled = rule.clone();
     let disk = move || -> Box<dyn LogDisk> { Box::new(Ruled(LogFolder::at(&directory), ruled.clone())) };

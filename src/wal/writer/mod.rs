@@ -3,10 +3,12 @@
 //! Its decisions take the time as an argument and touch the world through [`LogDisk`] alone, so that a test plays them with
 //! a disk that loses, tears and fails. One owner calls it; nothing here waits except the disk.
 //!
-//! What is written where is `segments.rs`, what leaves again is `freeing.rs`, what a restart reads is `reading.rs`.
+//! What is written where is `segments.rs`, what leaves again is `freeing.rs`, what becomes smaller is `packing.rs`,
+//! what a restart reads is `reading.rs`.
 
 pub mod freeing;
 pub mod group;
+pub mod packing;
 pub mod reading;
 pub mod segments;
 pub mod stats;
@@ -59,6 +61,8 @@ pub struct Options {
     pub salvage: bool,
     /// How often a log that cannot write looks whether it can.
     pub probe_wait: Duration,
+    /// A segment that is sealed and wanted for so long is compressed; `None` writes format 1 alone.
+    pub pack_after: Option<Duration>,
 }
 
 impl Default for Options {
@@ -74,6 +78,7 @@ impl Default for Options {
             records_max: 500_000,
             salvage: false,
             probe_wait: Duration::from_millis(250),
+            pack_after: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -189,6 +194,9 @@ pub struct LogWriter {
     pub(in crate::wal) counts: Counts,
     pub(in crate::wal) rate: Rate,
     pub(in crate::wal) reader: RecordReader,
+    /// When the last segment was given to be packed, and when the next one may be.
+    pub(in crate::wal) pack_began: Duration,
+    pub(in crate::wal) pack_not_before: Duration,
     pub(in crate::wal) dead_letters: Option<DeadRecords>,
     /// Records up to this one were there when the log was opened.
     pub(in crate::wal) recovered: u64,

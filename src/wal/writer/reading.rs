@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::wal::body::{Description, FramePlace};
 use crate::wal::disk::LogFile;
-use crate::wal::format::{Head, Purpose, file_name};
+use crate::wal::format::Head;
+use crate::wal::packed::view::open_segment;
 use crate::wal::scan::frame_at;
 use crate::wal::writer::{LogTime, LogWriter};
 
@@ -61,7 +62,7 @@ impl LogWriter {
             return frame_at(&mut *active.medium, salt, place.offset, place.length);
         }
         if self.reader.0.as_ref().is_none_or(|(number, _)| *number != place.segment) {
-            let medium = self.disk.open(&file_name(place.segment, Purpose::Log))?;
+            let medium = open_segment(&mut *self.disk, place.segment)?;
             self.reader.0 = Some((place.segment, medium));
         }
         match &mut self.reader.0 {

@@ -85,15 +85,7 @@ impl LogWriter {
     pub(in crate::wal) fn rotate(&mut self, need: u64) -> io::Result<()> {
         let next = self.create(need)?;
         self.seal_active(false);
-        let segment = SegmentEntry {
-            bytes: next.end,
-            live: 0,
-            live_bytes: 0,
-            sealed: false,
-            unlinked: false,
-            damaged: false,
-            salt: self.salt,
-        };
+        let segment = SegmentEntry::of(next.end, self.salt);
         self.previous = next.number;
         self.table.segments.insert(next.number, segment);
         self.active = Some(next);

@@ -23,6 +23,9 @@ pub struct Counts {
     pub freed: u64,
     /// Records that were copied forward.
     pub copied: u64,
+    /// Segments that were compressed, and the bytes that this made room for.
+    pub packed: u64,
+    pub saved: u64,
     /// Items by outcome.
     pub delivered: u64,
     pub sampled_out: u64,
