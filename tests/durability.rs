@@ -11,6 +11,8 @@ mod cost;
 mod elastic;
 #[path = "durability/faults.rs"]
 mod faults;
+#[path = "durability/formats/mod.rs"]
+mod formats;
 #[path = "durability/hop.rs"]
 mod hop;
 #[path = "durability/indexed.rs"]
@@ -19,6 +21,8 @@ mod indexed;
 mod keys;
 #[path = "durability/kills.rs"]
 mod kills;
+#[path = "durability/oracle/mod.rs"]
+mod oracle;
 #[path = "durability/outage.rs"]
 mod outage;
 #[path = "durability/parked.rs"]
@@ -37,10 +41,10 @@ use std::path::Path;
 
 /// A gateway with a log in `folder`: `processors` are entries of the section, `list` names them.
 pub fn config(ports: Ports, hop: u16, folder: &Path, (processors, list): (&str, &str)) -> String {
-    let Ports { http, probes } = ports;
+    let Ports { http, grpc, probes } = ports;
     format!(
         "yaml:
-receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}, grpc: {{endpoint: '127.0.0.1:{grpc}'}}}}}}}}
 processors: {{{processors}}}
 exporters:
   otlp_grpc:
@@ -66,11 +70,13 @@ service:
 #[derive(Clone, Copy)]
 pub struct Ports {
     pub http: u16,
+    pub grpc: u16,
     pub probes: u16,
 }
 
 impl Ports {
     pub fn free() -> Ports {
-        Ports { http: process::free_port(), probes: process::free_port() }
+        let [http, grpc, probes] = [(); 3].map(|()| process::free_port());
+        Ports { http, grpc, probes }
     }
 }

@@ -6,11 +6,22 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use podgate::core::data::origin::{Origin, Transport};
+use podgate::core::data::payload::Signal;
+use podgate::core::time::UnixNanos;
+use podgate::extensions::file_storage::entry;
+use podgate::wal::files::LogFolder;
+use podgate::wal::recovery::open;
+use podgate::wal::writer::{LogRecord, LogTime, Options};
+
 use crate::kills::number;
 use crate::process::{Running, free_port};
+use crate::producer::request;
+use crate::{Ports, config};
 
 /// A gateway by its receiver's port, and its process.
 struct Loaded {
@@ -118,6 +129,53 @@ fn what_the_log_costs_is_measured() {
                 spans_a_second(&said),
                 bytes / 1e6
             );
+        }
+    }
+}
+
+/// A log of one gibibyte of requests without an end, as a crash leaves it.
+fn gibibyte(folder: &std::path::Path) {
+    std::fs::create_dir_all(folder).expect("made");
+    let now = LogTime::default();
+    let disk = Box::new(LogFolder::with(folder, false));
+    let (mut writer, _) = open(disk, Options::default(), 7, now).expect("opens");
+    let arrived = UnixNanos(1_700_000_000_000_000_000);
+    let origin = Origin::new(None, 0, arrived, arrived, Transport::Http);
+    let description = entry::describe("exporters::otlp_grpc", Signal::Traces, &origin);
+    let body = request(0, 50).repeat(6);
+    let mut written = 0;
+    while written < 1 << 30 {
+        let payload = vec![Bytes::from(body.clone())];
+        let record = LogRecord { description: description.clone(), items: 300, payload, parked: false };
+        writer.append(now, &record).expect("taken");
+        written += body.len();
+        if writer.is_group_full() {
+            writer.commit(now);
+        }
+    }
+    writer.commit(now);
+}
+
+#[test]
+fn how_long_a_start_takes_with_a_gibibyte_of_log_is_measured() {
+    if number("PODGATE_COST", 0) == 0 {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, with) in [("without a log", false), ("with 1 GiB of log", true)] {
+        for round in 1..=5 {
+            let log = folder.path().join(format!("{round}"));
+            if with {
+                gibibyte(&log);
+            }
+            let config =
+                config(Ports::free(), free_port(), &log, ("", "")).replace("max_bytes: 1GiB", "max_bytes: 2GiB");
+            let began = Instant::now();
+            let mut gateway = Running::start(&config);
+            gateway.wait_for("everything is ready");
+            eprintln!("{round} {name}: ready after {:?}", began.elapsed());
+            drop(gateway);
+            std::fs::remove_dir_all(&log).expect("its own");
         }
     }
 }

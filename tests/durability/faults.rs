@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use prost::Message;
 use tokio::time::Instant;
 
 use crate::hop::Hop;
@@ -18,6 +21,8 @@ use crate::{Ports, config};
 
 const EIO: i64 = 5;
 const ENOSPC: i64 = 28;
+/// gRPC's.
+const UNAVAILABLE: i32 = 14;
 
 /// What the disk does.
 #[derive(Clone, Copy, Default)]
@@ -79,6 +84,21 @@ impl Faulty {
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
         let sent = Instant::now();
         (post(&mut stream, &request(first, 1)), sent.elapsed())
+    }
+
+    /// What a gRPC client hears of one span: 0 for success, and whether it is told when to try again.
+    fn send_by_grpc(&self, first: u64) -> (i32, bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let request = ExportTraceServiceRequest::decode(&request(first, 1)[..]).expect("a request");
+        runtime.block_on(async {
+            let endpoint = format!("http://127.0.0.1:{}", self.ports.grpc);
+            let mut client = TraceServiceClient::connect(endpoint).await.expect("it listens");
+            match client.export(request).await {
+                Ok(_) => (0, false),
+                // The details hold a google.rpc.RetryInfo.
+                Err(status) => (status.code() as i32, String::from_utf8_lossy(status.details()).contains("RetryInfo")),
+            }
+        })
     }
 
     fn probe(&self, path: &str) -> String {
@@ -147,6 +167,7 @@ fn refuses_and_goes_on(rule: Rule) {
     faulty.set(rule);
     assert_eq!(faulty.send(5).0, Some(503), "not on disk");
     assert_eq!(faulty.send(10).0, Some(503), "not on disk either");
+    assert_eq!(faulty.send_by_grpc(20), (UNAVAILABLE, true), "over gRPC as well, and when to try again");
     let ready = faulty.probe("/readyz");
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("cannot write"), "{ready}");
     assert!(faulty.probe("/livez").starts_with("HTTP/1.1 200"), "it lives");
@@ -158,7 +179,8 @@ fn refuses_and_goes_on(rule: Rule) {
     }
     assert!(since.elapsed() < Duration::from_secs(2), "taken again after {:?}", since.elapsed());
     assert!(faulty.newest_segment() > segment, "a file that failed is not written again");
-    faulty.delivers_after_a_kill(&[0, 15]);
+    assert_eq!(faulty.send_by_grpc(25), (0, false));
+    faulty.delivers_after_a_kill(&[0, 15, 25]);
 }
 
 #[test]

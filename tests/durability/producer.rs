@@ -30,13 +30,20 @@ pub struct Acknowledged {
 }
 
 /// What a producer sends.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Load {
     /// Between two requests.
     pub every: Duration,
-    /// Bytes that each span's name is made longer by.
+    /// Bytes that each span's name is made longer by: words with numbers between them, as attributes are.
     pub pad: usize,
+    /// Whether the end of a trace, with what decides on it, sometimes follows in a later request.
+    pub splits: bool,
 }
+
+/// Spans of a trace that follow; among them is the one that says what there is to say.
+const FOLLOWING: u64 = 3;
+/// When they do: well within a wait of a second, and well behind it.
+const FOLLOWS_AFTER: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 pub struct Producer {
     stop: Arc<AtomicBool>,
@@ -62,18 +69,31 @@ impl Producer {
 fn send(number: u64, port: u16, load: Load, stop: &AtomicBool) -> Vec<Acknowledged> {
     let mut random = fastrand::Rng::with_seed(number);
     let (mut acknowledged, mut sequence, mut stream) = (Vec::new(), 0, None);
+    let mut following: Vec<(Instant, u64)> = Vec::new();
     let mut next = Instant::now();
     while !stop.load(Ordering::SeqCst) {
-        // Whole traces, so that what decides of one is in one request.
-        let spans = TRACE_SPANS * random.u64(1..=10);
+        let spans = TRACE_SPANS * random.u64(1..=9);
         let first = ((number * TRACE_SPANS) << 38) + sequence;
-        let body = padded(first, spans, load.pad);
+        sequence += spans;
+        let now = Instant::now();
+        let late: Vec<u64> = following.extract_if(.., |(at, _)| *at <= now).take(1).map(|(_, first)| first).collect();
+        let mut ranges = vec![(first, spans)];
+        ranges.extend(late.into_iter().map(|first| (first, FOLLOWING)));
+        if load.splits && random.u8(..16) == 0 {
+            ranges[0].1 -= FOLLOWING;
+            following.push((now + FOLLOWS_AFTER[random.usize(..2)], first + spans - FOLLOWING));
+        }
+        let body = padded(&ranges, load.pad);
         let mut sent = 0;
         while !stop.load(Ordering::SeqCst) || sent == 0 {
             sent += u32::from(stream.is_some());
             match stream.as_mut().map(|stream| post(stream, &body)) {
                 Some(Some(200)) => {
-                    acknowledged.push(Acknowledged { first, spans, sent });
+                    acknowledged.extend(ranges.iter().map(|(first, spans)| Acknowledged {
+                        first: *first,
+                        spans: *spans,
+                        sent,
+                    }));
                     break;
                 }
                 // Not now: the same again, over the same connection.
@@ -88,7 +108,6 @@ fn send(number: u64, port: u16, load: Load, stop: &AtomicBool) -> Vec<Acknowledg
                 }
             }
         }
-        sequence += spans;
         // What it is behind by is not made up for.
         next = (next + load.every).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -124,10 +143,10 @@ pub fn post(stream: &mut TcpStream, body: &[u8]) -> Option<u16> {
 
 /// Spans `first..first + spans`, five of a trace.
 pub fn request(first: u64, spans: u64) -> Vec<u8> {
-    padded(first, spans, 0)
+    padded(&[(first, spans)], 0)
 }
 
-fn padded(first: u64, spans: u64, pad: usize) -> Vec<u8> {
+fn padded(ranges: &[(u64, u64)], pad: usize) -> Vec<u8> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
     let span = |id: u64| {
         let Content { fails, takes, step } = Content::of(trace_of(id));
@@ -141,11 +160,9 @@ fn padded(first: u64, spans: u64, pad: usize) -> Vec<u8> {
         });
         let code = if fails && says { StatusCode::Error } else { StatusCode::Unset };
         Span {
-            trace_id: (u128::from(trace_of(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1)
-                .to_be_bytes()
-                .to_vec(),
+            trace_id: trace_id(trace_of(id)).to_vec(),
             span_id: id.to_be_bytes().to_vec(),
-            name: format!("GET /cart{}", "x".repeat(pad)),
+            name: format!("GET /cart{}", words(id, pad)),
             start_time_unix_nano: now - takes * 1_000_000,
             end_time_unix_nano: now,
             attributes: step.into_iter().collect(),
@@ -153,17 +170,42 @@ fn padded(first: u64, spans: u64, pad: usize) -> Vec<u8> {
             ..Span::default()
         }
     };
-    // An id of zeros is none.
-    let spans = (first..first + spans).map(|id| span(id + 1)).collect();
+    let spans = ranges.iter().flat_map(|(first, spans)| ids(*first, *spans)).map(span).collect();
     let scope = ScopeSpans { spans, ..ScopeSpans::default() };
     let group =
         ResourceSpans { resource: Some(Resource::default()), scope_spans: vec![scope], ..ResourceSpans::default() };
     ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
 }
 
-/// The ids of a request's spans as the next hop sees them.
+/// Text of this length, of which a log compressor makes as much as of telemetry.
+fn words(seed: u64, length: usize) -> String {
+    const WORDS: [&str; 8] = [
+        "http.route",
+        "net.peer.ip",
+        "db.statement",
+        "SELECT",
+        "k8s.pod.uid",
+        "user.id",
+        "/api/v1/cart/",
+        "thread.name",
+    ];
+    let (mut random, mut text) = (fastrand::Rng::with_seed(seed), String::with_capacity(length + 24));
+    while text.len() < length {
+        text.push_str(WORDS[random.usize(..WORDS.len())]);
+        text.push_str(&format!("={:04x} ", random.u16(..)));
+    }
+    text.truncate(length);
+    text
+}
+
+/// The ids of spans as the next hop sees them. An id of zeros is none.
 pub fn ids(first: u64, spans: u64) -> impl Iterator<Item = u64> {
     first + 1..=first + spans
+}
+
+/// The id of a trace, by its number.
+pub fn trace_id(trace: u64) -> [u8; 16] {
+    (u128::from(trace).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1).to_be_bytes()
 }
 
 /// The number of a span's trace.
@@ -191,11 +233,5 @@ impl Content {
             5
         };
         Content { fails: trace.is_multiple_of(7), takes, step: step.map(|(_, step)| step) }
-    }
-
-    /// What the policies of a mixed sampler make of it.
-    pub fn is_kept(&self) -> bool {
-        let slow_payment = self.step == Some("payment") && self.takes >= 100;
-        self.fails || self.takes >= 500 || self.step == Some("checkout") || slow_payment
     }
 }
