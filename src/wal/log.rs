@@ -236,18 +236,22 @@ impl Owner {
         let mut packing: Option<JoinHandle<PackResult>> = None;
         let closer = loop {
             let wait = self.writer.due_in(self.clock.now()).unwrap_or(TEND).min(TEND);
-            tokio::select! {
+            let asked = tokio::select! {
                 biased;
-                asked = timeout(wait, queue.recv()) => match asked {
-                    Ok(Some(first)) => {
-                        if let Some(closer) = self.gather(first, &mut queue) {
-                            break Some(closer);
-                        }
+                asked = timeout(wait, queue.recv()) => asked.ok(),
+                done = ended(&mut packing) => {
+                    done.into_iter().for_each(|done| self.writer.packed(self.clock.now(), done));
+                    None
+                }
+            };
+            match asked {
+                Some(Some(first)) => {
+                    if let Some(closer) = self.gather(first, &mut queue) {
+                        break Some(closer);
                     }
-                    Ok(None) => break None,
-                    Err(_) => {}
-                },
-                done = ended(&mut packing) => done.into_iter().for_each(|done| self.writer.packed(self.clock.now(), done)),
+                }
+                Some(None) => break None,
+                None => {}
             }
             if self.work() && packing.is_none() {
                 // Beside the log's own thread, which has senders waiting.
