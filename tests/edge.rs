@@ -18,6 +18,7 @@ mod edge {
     pub mod hoard;
     pub mod life;
     pub mod oracle;
+    pub mod pages;
     pub mod pings;
     pub mod refusal;
     pub mod rejects;

@@ -10,11 +10,14 @@
 //!     resource: {service.name: podgate}
 //! ```
 
+use crate::config::auth::{self, AuthReference};
 use crate::config::check::{Section, text_of};
+use crate::config::server::{self, PageLock, ServerTlsKeys};
 use crate::config::value::address;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Place, Value};
 use crate::core::report::labels;
+use crate::core::stage::auth::AuthSide;
 
 /// What podgate tells about itself, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,9 @@ pub struct PrometheusReader {
     pub without_units: bool,
     /// Leaves `otel_scope_*` labels away. podgate has none, so this changes nothing.
     pub without_scope_info: bool,
+    /// `podgate: {tls, auth}`; a Collector serves this page plainly to anyone.
+    pub tls: Option<ServerTlsKeys>,
+    pub auth: Option<AuthReference>,
     /// Where the reader is written; the start of nothing when it is the default.
     pub place: Place,
 }
@@ -55,8 +61,17 @@ impl Default for PrometheusReader {
             without_type_suffix: false,
             without_units: false,
             without_scope_info: false,
+            tls: None,
+            auth: None,
             place: Place::default(),
         }
+    }
+}
+
+impl PrometheusReader {
+    /// By what its page is locked.
+    pub fn lock(&self) -> PageLock {
+        PageLock { tls: self.tls.clone(), auth: self.auth.as_ref().map(|auth| auth.id.to_string()) }
     }
 }
 
@@ -167,6 +182,10 @@ fn read_prometheus(section: Section<'_>) -> PrometheusReader {
             .or_else(|| section.invalid("port", format!("{port} is not a port"), "a port from 0 to 65535"))
     });
     section.not_yet(&["with_resource_constant_labels"]);
+    let own = section.section("podgate");
+    let tls = own.as_ref().and_then(server::tls);
+    let auth = own.as_ref().and_then(|own| auth::reference(own, AuthSide::Server));
+    own.into_iter().for_each(Section::finish);
     section.string("host");
     let host = section.node("host").and_then(address::text);
     let reader = PrometheusReader {
@@ -175,6 +194,8 @@ fn read_prometheus(section: Section<'_>) -> PrometheusReader {
         without_type_suffix: section.bool("without_type_suffix").unwrap_or(false),
         without_units: section.bool("without_units").unwrap_or(false),
         without_scope_info: section.bool("without_scope_info").unwrap_or(false),
+        tls,
+        auth,
         place: section.place(),
     };
     section.finish();

@@ -276,6 +276,7 @@ impl Planner<'_> {
     fn claim_readers(&self, telemetry: &Telemetry) {
         for (at, reader) in telemetry.metrics.iter().enumerate().filter(|(_, reader)| reader.place.line > 0) {
             let path = format!("service::telemetry::metrics::readers::{at}");
+            reader.auth.iter().for_each(|auth| auth.clone().enter(self.checks));
             let address = address::fixed(&format!("{}:{}", reader.host, reader.port));
             let other = address.and_then(|address| self.checks.claim_address(address, &path, reader.place));
             if let Some(other) = other {

@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::config::server::PageLock;
 use crate::config::telemetry::{PrometheusReader, Telemetry};
 use crate::core::error::StartError;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::host::Host;
-use crate::net::pages::listener::PageListener;
+use crate::net::pages::listener::{PageListener, PagePlace};
 use crate::net::pages::page::PageResponse;
 use crate::net::pages::router::Pages;
 use crate::telemetry::prometheus::Spelling;
@@ -41,6 +42,7 @@ pub fn listeners(telemetry: &Telemetry, host: &Arc<Host>) -> Vec<(String, Arc<dy
         let component: Arc<dyn Component> = Arc::new(MetricsListener {
             path: path.clone(),
             address,
+            lock: reader.lock(),
             implicit: reader.place.line == 0,
             spelling,
             host: host.clone(),
@@ -55,6 +57,7 @@ pub fn listeners(telemetry: &Telemetry, host: &Arc<Host>) -> Vec<(String, Arc<dy
 struct MetricsListener {
     path: String,
     address: String,
+    lock: PageLock,
     /// Not written in the configuration: a port in use is then a warning, not a failure.
     implicit: bool,
     spelling: Spelling,
@@ -70,10 +73,11 @@ impl Component for MetricsListener {
             PageResponse::full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
         });
         Box::pin(async move {
+            let place = PagePlace { path: &self.path, endpoint: &self.address, lock: &self.lock };
             if !self.implicit {
-                return self.listener.start(&self.host, &self.path, &self.address, pages).await;
+                return self.listener.start(&self.host, place, pages).await;
             }
-            if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.address, pages).await {
+            if let Err(error) = self.listener.start_now(&self.host, place, pages).await {
                 tracing::warn!(%error, "cannot serve the metrics page: name a reader with another port");
             }
             Ok(())

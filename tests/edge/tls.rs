@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::harness::{H2, Running, TRACES, framed, spans};
 
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
 }
 
@@ -28,25 +28,28 @@ fn secured(tls: &str) -> String {
     format!("protocols: {{grpc: {door}, http: {door}}}")
 }
 
-fn pair() -> String {
+pub fn pair() -> String {
     format!("cert_file: {}, key_file: {}", file("server.pem").display(), file("server.key").display())
 }
 
-/// A client that trusts one authority.
-struct Client {
-    authority: &'static str,
-    certificate: Option<(&'static str, &'static str)>,
-    versions: &'static [&'static SupportedProtocolVersion],
-    protocol: &'static [u8],
+/// A client that trusts these authorities, a blank between each.
+#[derive(Clone, Copy)]
+pub struct Client {
+    pub authority: &'static str,
+    pub certificate: Option<(&'static str, &'static str)>,
+    pub versions: &'static [&'static SupportedProtocolVersion],
+    pub protocol: &'static [u8],
 }
 
-const ANY: Client =
+pub const ANY: Client =
     Client { authority: "ca.pem", certificate: None, versions: rustls::ALL_VERSIONS, protocol: b"http/1.1" };
 
 impl Client {
-    async fn connect(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    pub async fn connect(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file(self.authority)).unwrap()).unwrap();
+        for authority in self.authority.split(' ') {
+            roots.add(CertificateDer::from_pem_file(file(authority)).unwrap()).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(self.versions).unwrap();
         let builder = builder.with_root_certificates(roots);
@@ -231,6 +234,121 @@ async fn a_reload_has_the_files_looked_at_without_a_wait() {
     running.host.reloads.send_modify(|count| *count += 1);
     eventually(|| running.counter_with("podgate_tls_certificate_renewals", "renewed") == 2).await;
     running.drain(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn of_those_with_a_certificate_only_listed_names_are_let_in() {
+    let with = |name: &'static str| Client { certificate: Some((name, "clients/client.key")), ..ANY };
+    let (shop, bank, nameless) = (with("clients/shop.pem"), with("clients/bank.pem"), with("clients/nameless.pem"));
+    let asked = format!("{}, client_ca_file: {}", pair(), file("clients/ca.pem").display());
+    for (names, expected) in [
+        ("'spiffe://cluster.local/ns/shop/*'", [true, false, false]),
+        ("'spiffe://cluster.local/*'", [true, true, false]),
+        ("'spiffe://cluster.local/ns/bank/sa/web', web.shop", [true, true, false]),
+        ("ops@shop.example", [true, false, false]),
+        // A common name is no name, and a name of another kind is another name.
+        ("nameless, 'https://cluster.local/*'", [false, false, false]),
+    ] {
+        let running = Running::start(&secured(&format!("{asked}, podgate: {{client_names: [{names}]}}"))).await;
+        for versions in [ONLY_1_2, ONLY_1_3] {
+            for (client, expected) in [shop, bank, nameless].into_iter().zip(expected) {
+                let answer = Client { versions, ..client }.post(running.http(), 1).await;
+                assert_eq!(answer.is_ok_and(|line| line == OK), expected, "{names} {:?}", client.certificate);
+            }
+            assert!(
+                Client { versions, ..ANY }.post(running.grpc(), 1).await.is_err(),
+                "{names}: no certificate at all"
+            );
+        }
+        let refused = 2 * (1 + expected.iter().filter(|let_in| !**let_in).count() as u64);
+        eventually(|| running.counter_with("podgate_receiver_connections_closed", "tls_handshake") == refused).await;
+    }
+    let running = Running::start(&secured(&asked)).await;
+    assert_eq!(nameless.post(running.http(), 1).await.unwrap(), OK, "without a list the authority is enough");
+}
+
+#[tokio::test]
+async fn an_authority_of_clients_that_is_exchanged_is_the_one_that_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("ca.crt");
+    std::fs::copy(file("ca.pem"), &authority).unwrap();
+    let keys = format!("{}, client_ca_file: {}, reload_interval: 1h", pair(), authority.display());
+    let running = Running::start(&secured(&keys)).await;
+    let old = Client { certificate: Some(("client.pem", "client.key")), ..ANY };
+    let new = Client { certificate: Some(("clients/shop.pem", "clients/client.key")), ..ANY };
+    assert!(old.post(running.http(), 1).await.is_ok() && new.post(running.http(), 1).await.is_err());
+    std::fs::copy(file("clients/ca.pem"), &authority).unwrap();
+    running.host.reloads.send_modify(|count| *count += 1);
+    eventually(|| running.counter_with("podgate_tls_certificate_renewals", "renewed") == 2).await;
+    assert!(old.post(running.http(), 1).await.is_err() && new.post(running.http(), 1).await.is_ok());
+}
+
+/// As the kubelet turns a mounted secret: a link is put in the place of another in one step.
+fn turn(folder: &Path, to: &str) {
+    let next = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(folder.join(to), &next).unwrap();
+    std::fs::rename(next, folder.join("..data")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_rotations_under_load_fail_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, certificate, key) in
+        [("first", "server.pem", "server.key"), ("second", "second-server.pem", "second-server.key")]
+    {
+        let pair = folder.path().join(name);
+        std::fs::create_dir(&pair).unwrap();
+        std::fs::copy(file(certificate), pair.join("tls.crt")).unwrap();
+        std::fs::copy(file(key), pair.join("tls.key")).unwrap();
+    }
+    turn(folder.path(), "first");
+    let data = folder.path().join("..data");
+    let (certificate, key) = (data.join("tls.crt"), data.join("tls.key"));
+    let keys = format!("cert_file: {}, key_file: {}, reload_interval: 1h", certificate.display(), key.display());
+    let running = Running::start(&secured(&keys)).await;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let going_on = || !over.load(std::sync::atomic::Ordering::Relaxed);
+    let client = Client { authority: "ca.pem second-ca.pem", ..ANY };
+    // New connections meet each certificate, and one that is open is not cut.
+    let by_connections = async {
+        let mut sent = 0;
+        while going_on() {
+            assert_eq!(client.post(running.http(), 1).await.unwrap(), OK, "request {sent}");
+            sent += 1;
+        }
+        sent
+    };
+    let by_one = async {
+        let stream = Client { protocol: b"h2", ..client }.connect(running.grpc()).await.unwrap();
+        let (mut h2, mut sent) = (H2::over(stream).await, 0);
+        while going_on() {
+            let reply = h2.grpc(TRACES, &[], &framed(0, &spans(1))).await.unwrap();
+            assert_eq!(reply.grpc_status(), Some(0), "request {sent}: {reply:?}");
+            sent += 1;
+        }
+        sent
+    };
+    let rotations = async {
+        for round in 1..=rounds() {
+            turn(folder.path(), if round % 2 == 1 { "second" } else { "first" });
+            running.host.reloads.send_modify(|count| *count += 1);
+            eventually(|| running.counter_with("podgate_tls_certificate_renewals", "renewed") == 2 * round).await;
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (by_connections, by_one, ()) = tokio::join!(by_connections, by_one, rotations);
+    println!("{} rotations, {by_connections} new connections and {by_one} requests of one, all accepted", rounds());
+    assert!(by_connections >= rounds() / 4 && by_one >= rounds() / 4, "{by_connections} {by_one}");
+    assert_eq!(running.sink.items(), by_connections + by_one);
+    assert_eq!(running.counter_with("podgate_tls_certificate_renewals", "unusable"), 0);
+    assert_eq!(running.counter_with("podgate_receiver_connections_closed", "tls_handshake"), 0);
+    running.drain(Duration::from_secs(2)).await;
+    running.assert_balance();
+}
+
+/// `PODGATE_ROTATIONS=10000` for more.
+fn rounds() -> u64 {
+    std::env::var("PODGATE_ROTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100)
 }
 
 /// Waits until it is so, for ten seconds at most.

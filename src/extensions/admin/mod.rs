@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
+use crate::config::server::{PageLock, page_lock};
 use crate::core::build_info;
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
@@ -34,7 +35,7 @@ use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::core::stage::host::Host;
 use crate::extensions::admin::events::{EventDoor, events};
-use crate::net::pages::listener::PageListener;
+use crate::net::pages::listener::{PageListener, PagePlace};
 use crate::net::pages::page::{PageBody, PageRequest, PageResponse};
 use crate::net::pages::router::Pages;
 
@@ -56,21 +57,28 @@ struct Plan {
     endpoint: String,
     /// Whoever knows its text may change something; read at each request, so that it can be changed.
     token_file: Option<PathBuf>,
+    lock: PageLock,
     /// Not named in the configuration: a port in use is then a warning, not a failure.
     implicit: bool,
 }
 
 /// The plan for a configuration that does not name the extension.
 pub fn implicit() -> Box<dyn ExtensionPlan> {
-    Box::new(Plan { endpoint: DEFAULT_ENDPOINT.to_owned(), token_file: None, implicit: true })
+    Box::new(Plan {
+        endpoint: DEFAULT_ENDPOINT.to_owned(),
+        token_file: None,
+        lock: PageLock::default(),
+        implicit: true,
+    })
 }
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let section = Section::new(body, &cx.path, &cx.checks.diagnostics);
     let endpoint = crate::config::value::address::listen(cx.checks, &section, "endpoint", DEFAULT_ENDPOINT);
     let token_file = section.string("token_file").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let lock = page_lock(&section, cx.checks);
     section.finish();
-    Some(Box::new(Plan { endpoint: endpoint?, token_file, implicit: false }))
+    Some(Box::new(Plan { endpoint: endpoint?, token_file, lock, implicit: false }))
 }
 
 impl ExtensionPlan for Plan {
@@ -107,10 +115,11 @@ impl Component for Admin {
             Box::pin(answer(host.clone(), token_file.clone(), door.clone(), request.clone()))
         });
         Box::pin(async move {
+            let place = PagePlace { path: &self.path, endpoint: &self.plan.endpoint, lock: &self.plan.lock };
             if !self.plan.implicit {
-                return self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await;
+                return self.listener.start(&self.host, place, pages).await;
             }
-            if let Err(error) = self.listener.start_now(&self.host, &self.path, &self.plan.endpoint, pages).await {
+            if let Err(error) = self.listener.start_now(&self.host, place, pages).await {
                 tracing::warn!(%error, "cannot serve the admin page: name the extension `admin` with another endpoint");
             }
             Ok(())

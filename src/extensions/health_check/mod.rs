@@ -4,6 +4,7 @@
 //! ```yaml
 //! endpoint: 0.0.0.0:13133
 //! path: /
+//! tls: {cert_file: /tls/tls.crt, key_file: /tls/tls.key}
 //! ```
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::check::Section;
+use crate::config::server::{PageLock, page_lock};
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
 use crate::core::node::Node;
@@ -21,7 +23,7 @@ use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFa
 use crate::core::stage::host::Host;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
-use crate::net::pages::listener::PageListener;
+use crate::net::pages::listener::{PageListener, PagePlace};
 use crate::net::pages::page::{PageRequest, PageResponse};
 use crate::net::pages::router::Pages;
 
@@ -43,6 +45,7 @@ const MISSED_BEATS_MAX: u32 = 12;
 struct Plan {
     endpoint: String,
     path: String,
+    lock: PageLock,
 }
 
 fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
@@ -61,9 +64,10 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
         pipeline.without_effect("exporter_failure_threshold", "exporter state is in /status, not in probes");
         pipeline.finish();
     }
-    section.not_yet(&["tls", "auth", "cors", "use_v2", "http", "grpc", "component_health"]);
+    let lock = page_lock(&section, cx.checks);
+    section.not_yet(&["cors", "use_v2", "http", "grpc", "component_health"]);
     section.finish();
-    Some(Box::new(Plan { endpoint: endpoint?, path }))
+    Some(Box::new(Plan { endpoint: endpoint?, path, lock }))
 }
 
 impl ExtensionPlan for Plan {
@@ -82,7 +86,8 @@ struct HealthCheck {
 impl Component for HealthCheck {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         let pages = pages(&self.host, &self.plan.path);
-        Box::pin(async move { self.listener.start(&self.host, &self.path, &self.plan.endpoint, pages).await })
+        let place = PagePlace { path: &self.path, endpoint: &self.plan.endpoint, lock: &self.plan.lock };
+        Box::pin(async move { self.listener.start(&self.host, place, pages).await })
     }
 
     fn drain(&self, deadline: Instant) -> Task<'_, ()> {

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::config::server::PageLock;
 use crate::core::data::budget::Budget;
 use crate::core::error::StartError;
 use crate::core::lock::Locked;
@@ -17,6 +18,8 @@ use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::{BoundAddresses, Endpoint, Listener};
 use crate::net::server::node_addresses::Home;
 use crate::net::server::state::Server;
+use crate::net::server::tls::source::TlsFiles;
+use crate::net::server::tls::watch::CertificateWatch;
 
 /// What the connections of one listener may hold, in no case at the cost of telemetry: half of it is the buffers of every
 /// place, and of as many that were just given away.
@@ -26,15 +29,24 @@ const MEMORY_BYTES: u64 = 8 << 20;
 pub struct PageListener {
     stop: watch::Sender<Option<Instant>>,
     // Taken by drain; never held across an await.
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// The label of its connections' metrics, where the last part of its path is no name.
     label: Option<&'static str>,
 }
 
 impl Default for PageListener {
     fn default() -> PageListener {
-        PageListener { stop: watch::Sender::new(None), task: Mutex::new(None), label: None }
+        PageListener { stop: watch::Sender::new(None), tasks: Mutex::default(), label: None }
     }
+}
+
+/// Where pages are served, and to whom.
+pub struct PagePlace<'a> {
+    /// The component's, for messages.
+    pub path: &'a str,
+    /// `host:port`
+    pub endpoint: &'a str,
+    pub lock: &'a PageLock,
 }
 
 impl PageListener {
@@ -43,64 +55,72 @@ impl PageListener {
         PageListener { label: Some(label), ..PageListener::default() }
     }
 
-    /// `path` is the component's for messages; `endpoint` is `host:port`. A port that another process holds is waited for.
-    pub async fn start(&self, host: &Host, path: &str, endpoint: &str, pages: Pages) -> Result<(), StartError> {
-        let refused = |message: String| refused(path, endpoint, message);
-        let parsed = Endpoint::parse_tcp(endpoint).map_err(refused)?;
-        let listener = parsed.bind_when_free(host, path).await.map_err(|error| refused(error.to_string()))?;
-        self.serve(host, path, endpoint, pages, listener)
+    /// A port that another process holds is waited for.
+    pub async fn start(&self, host: &Host, place: PagePlace<'_>, pages: Pages) -> Result<(), StartError> {
+        let refused = |message: String| refused(&place, message);
+        let parsed = Endpoint::parse_tcp(place.endpoint).map_err(refused)?;
+        let tls = TlsFiles::of(place.lock.tls.as_ref(), place.path).await?;
+        let listener = parsed.bind_when_free(host, place.path).await.map_err(|error| refused(error.to_string()))?;
+        self.serve(host, &place, pages, Bound { listener, tls });
+        Ok(())
     }
 
     /// As [`PageListener::start`] without the wait: for a page that nobody asked for.
-    pub async fn start_now(&self, host: &Host, path: &str, endpoint: &str, pages: Pages) -> Result<(), StartError> {
-        let refused = |message: String| refused(path, endpoint, message);
-        let parsed = Endpoint::parse_tcp(endpoint).map_err(refused)?;
-        let bound = parsed.bind_or_take_over(host, path).await;
-        self.serve(host, path, endpoint, pages, bound.map_err(|error| refused(error.to_string()))?)
+    pub async fn start_now(&self, host: &Host, place: PagePlace<'_>, pages: Pages) -> Result<(), StartError> {
+        let refused = |message: String| refused(&place, message);
+        let parsed = Endpoint::parse_tcp(place.endpoint).map_err(refused)?;
+        let bound = parsed.bind_or_take_over(host, place.path).await;
+        let listener = bound.map_err(|error| refused(error.to_string()))?;
+        self.serve(host, &place, pages, Bound { listener, tls: None });
+        Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one private funnel of the two ways to start")]
-    fn serve(
-        &self,
-        host: &Host,
-        path: &str,
-        endpoint: &str,
-        pages: Pages,
-        listener: Arc<Listener>,
-    ) -> Result<(), StartError> {
+    fn serve(&self, host: &Host, place: &PagePlace<'_>, pages: Pages, bound: Bound) {
+        let (Bound { listener, tls }, PagePlace { path, endpoint, lock }) = (bound, place);
         let address = listener.local_addr();
         let pages = match address {
             Some(address) if address.ip().to_canonical().is_loopback() => {
-                pages.only_on_loopback(endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host))
+                pages.only_on_loopback(endpoint.rsplit_once(':').map_or(*endpoint, |(host, _)| host))
             }
             _ => pages,
         };
+        let pages = pages.only_for(lock.auth.as_deref().map(|id| host.authenticators.server(id)));
         if let Some(address) = address {
             host.shared(BoundAddresses::KEY, || Arc::new(BoundAddresses::default())).set(path, address);
         }
-        tracing::info!(component = path, endpoint, "pages are served");
+        tracing::info!(component = path, endpoint, tls = tls.is_some(), auth = lock.auth, "pages are served");
         let name = self.label.unwrap_or_else(|| path.rsplit("::").next().unwrap_or(path));
         let budget = Budget::new(MEMORY_BYTES, MEMORY_BYTES);
+        let mut tasks = self.tasks.locked();
+        if let Some(files) = &tls {
+            let (watch, stop) = (CertificateWatch::new(path, files.clone(), host), self.stop.subscribe());
+            tasks.push(host.tasks.spawn(&format!("{path}::tls"), |pulse| watch.run(stop, pulse)));
+        }
         let server = Server::of_pages(&host.stats, name, ServerLimits::of_pages(), Home::detect(), budget);
+        let server = Server { tls, ..server };
         let (service, stop) = (pages.into_service(), self.stop.subscribe());
-        let task = host.tasks.spawn(path, |pulse| run(Serving::by(server, service), listener, stop, pulse));
-        *self.task.locked() = Some(task);
-        Ok(())
+        tasks.push(host.tasks.spawn(path, |pulse| run(Serving::by(server, service), listener, stop, pulse)));
     }
 
     pub async fn drain(&self, deadline: Instant) {
         self.stop.send_replace(Some(deadline.min(Instant::now() + STOP_WAIT)));
-        let task = self.task.locked().take();
-        if let Some(task) = task {
+        let tasks = std::mem::take(&mut *self.tasks.locked());
+        for task in tasks {
             let _ = tokio::time::timeout_at(deadline, task).await;
         }
     }
 }
 
-fn refused(path: &str, endpoint: &str, message: String) -> StartError {
+/// A socket, and what its connections are secured by.
+struct Bound {
+    listener: Arc<Listener>,
+    tls: Option<Arc<TlsFiles>>,
+}
+
+fn refused(place: &PagePlace<'_>, message: String) -> StartError {
     StartError {
-        component: path.to_owned(),
-        message: format!("cannot listen on {endpoint}: {message}"),
+        component: place.path.to_owned(),
+        message: format!("cannot listen on {}: {message}", place.endpoint),
         help: Some("choose another `endpoint`, or end the process that has this port".to_owned()),
     }
 }

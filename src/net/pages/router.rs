@@ -13,12 +13,14 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
+use crate::core::stage::auth::{AuthFault, AuthSlot, Checking, ServerAuth};
 use crate::net::pages::page::{BODY_BYTES_MAX, PageFuture, PageRequest, PageResponse, into_http, page_request, unread};
 use crate::net::server::answer::{AnswerBody, Responding, Service};
 use crate::net::server::body::RequestBody;
@@ -31,16 +33,19 @@ const UNASKED_BYTES_MAX: u64 = 64 << 10;
 /// Pages with the layers before them.
 pub struct Pages {
     router: Router,
-    /// The body of a POST is gathered for the page, and not thrown away as any other.
+    /// The body of a POST is gathered for the page, and not thrown away as any other. Such a page looks itself who may send one.
     takes_bodies: bool,
+    guard: Option<Slot>,
 }
+
+type Slot = Arc<AuthSlot<dyn ServerAuth>>;
 
 impl Pages {
     /// `otherwise` answers every path that has no page of its own.
     pub fn new(otherwise: impl Fn(&PageRequest) -> PageResponse + Send + Sync + 'static) -> Pages {
         let otherwise = Arc::new(otherwise);
         let router = Router::new().fallback(move |request| answer(otherwise.clone(), request));
-        Pages { router, takes_bodies: false }
+        Pages { router, takes_bodies: false, guard: None }
     }
 
     /// As [`Pages::new`], where an answer may wait; it has to bound its wait.
@@ -55,7 +60,7 @@ impl Pages {
                 into_http(otherwise(&page_request(&head, body)).await).map(axum::body::Body::new)
             }
         };
-        Pages { router: Router::new().fallback(fallback), takes_bodies: true }
+        Pages { router: Router::new().fallback(fallback), takes_bodies: true, guard: None }
     }
 
     /// `path` is fixed: no parameters, and each at most once.
@@ -83,8 +88,14 @@ impl Pages {
         Pages { router: self.router.layer(layer), ..self }
     }
 
+    /// Asks whoever comes for a credential, but for a POST to a page that asks for its own.
+    pub(crate) fn only_for(self, guard: Option<Slot>) -> Pages {
+        Pages { guard, ..self }
+    }
+
     pub(crate) fn into_service(self) -> Arc<dyn Service> {
-        Arc::new(Routed { router: TowerToHyperService::new(self.router), takes_bodies: self.takes_bodies })
+        let Pages { router, takes_bodies, guard } = self;
+        Arc::new(Routed { router: TowerToHyperService::new(router), takes_bodies, guard })
     }
 }
 
@@ -127,13 +138,47 @@ fn stranger(host: &str) -> PageResponse {
 struct Routed {
     router: TowerToHyperService<Router>,
     takes_bodies: bool,
+    guard: Option<Slot>,
+}
+
+/// Why somebody is not let in, as an answer.
+async fn unless_admitted(guard: &Slot, head: &Parts) -> Result<(), PageResponse> {
+    let starting = || AuthFault::Unavailable("the authenticator has not started".to_owned());
+    let verdict = match guard.current() {
+        None => Err(starting()),
+        Some(authenticator) => match authenticator.check(&head.headers) {
+            Checking::Known(verdict) => verdict,
+            Checking::Asks(asking) => asking.await,
+        },
+    };
+    let text = |status, message: &str| PageResponse::text(status, format!("{message}\n"));
+    verdict.map(drop).map_err(|fault| match fault {
+        AuthFault::Unauthenticated { message, challenge } => {
+            let mut page = text(401, &message);
+            page.headers.push(("www-authenticate", challenge.to_str().unwrap_or("Bearer").to_owned()));
+            page
+        }
+        AuthFault::Forbidden(message) => text(403, &message),
+        AuthFault::Unavailable(message) => {
+            let mut page = text(503, &message);
+            page.headers.push(("retry-after", "1".to_owned()));
+            page
+        }
+    })
 }
 
 impl Service for Routed {
     fn respond(&self, request: Request<RequestBody>) -> Responding {
         let (head, mut body) = request.into_parts();
         let (router, gathers) = (self.router.clone(), self.takes_bodies && head.method == http::Method::POST);
+        let guard = self.guard.clone().filter(|_| !gathers);
         Box::pin(async move {
+            if let Some(guard) = guard
+                && let Err(refused) = unless_admitted(&guard, &head).await
+            {
+                body.discard(UNASKED_BYTES_MAX);
+                return into_http(refused);
+            }
             let mut sent = Bytes::new();
             if gathers {
                 match body.gather(BODY_BYTES_MAX).await {

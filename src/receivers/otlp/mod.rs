@@ -11,7 +11,6 @@
 //! A request is never decoded beyond its envelope here. What sockets and bodies may cost is `net`'s business; what a
 //! failure is called on the wire stands in `fault`; the way of a request through the receiver in `intake`.
 
-mod certificates;
 mod config;
 mod fault;
 mod grpc;
@@ -54,7 +53,7 @@ use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::{BoundAddresses, Listener};
 use crate::net::server::node_addresses::Home;
 use crate::net::server::tls::source::TlsFiles;
-use crate::receivers::otlp::certificates::CertificateWatch;
+use crate::net::server::tls::watch::CertificateWatch;
 use crate::receivers::otlp::config::{Door, OtlpConfig, Protocols};
 use crate::receivers::otlp::guard::Guard;
 use crate::receivers::otlp::intake::Intake;
@@ -113,16 +112,6 @@ struct Bound {
     tls: Option<Arc<TlsFiles>>,
 }
 
-/// Reads the certificates of a door that has a `tls` block.
-async fn secured(door: &Door) -> Result<Option<Arc<TlsFiles>>, StartError> {
-    let Some(keys) = &door.tls else { return Ok(None) };
-    TlsFiles::open(keys.clone()).await.map(Some).map_err(|why| StartError {
-        component: format!("{}::tls", door.path),
-        message: why,
-        help: Some("the files are read when podgate starts; mount the secret that holds them".to_owned()),
-    })
-}
-
 struct Running {
     doors: Vec<JoinHandle<()>>,
     leftovers: Arc<Leftovers>,
@@ -142,7 +131,7 @@ impl OtlpReceiver {
         let mut bound = Vec::new();
         let doors = self.config.locked().doors.clone();
         for door in doors {
-            let tls = secured(&door).await?;
+            let tls = TlsFiles::of(door.tls.as_ref(), &door.path).await?;
             let listener =
                 door.endpoint.bind_when_free(&self.cx.host, &door.path).await.map_err(|error| StartError {
                     component: door.path.clone(),

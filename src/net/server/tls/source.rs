@@ -12,6 +12,8 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use crate::config::server::ServerTlsKeys;
+use crate::core::error::StartError;
+use crate::net::server::tls::names::NamedClients;
 use crate::net::{agreement, pem};
 
 #[derive(Clone, PartialEq, Eq)]
@@ -44,8 +46,18 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// Reads the files of a listener for the first time, where it has a `tls` block. `path` is the listener's.
+    pub async fn of(keys: Option<&ServerTlsKeys>, path: &str) -> Result<Option<Arc<TlsFiles>>, StartError> {
+        let Some(keys) = keys else { return Ok(None) };
+        TlsFiles::open(keys.clone()).await.map(Some).map_err(|why| StartError {
+            component: format!("{path}::tls"),
+            message: why,
+            help: Some("the files are read when podgate starts; mount the secret that holds them".to_owned()),
+        })
+    }
+
     /// Reads the files for the first time.
-    pub async fn open(settings: ServerTlsKeys) -> Result<Arc<TlsFiles>, String> {
+    async fn open(settings: ServerTlsKeys) -> Result<Arc<TlsFiles>, String> {
         let files = files(&settings).await?;
         let loaded = ArcSwap::from_pointee(load(&settings, files)?);
         Ok(Arc::new(TlsFiles { settings, loaded }))
@@ -100,7 +112,8 @@ fn load(settings: &ServerTlsKeys, files: Files) -> Result<Loaded, String> {
             let mut roots = RootCertStore::empty();
             pem::trust(&mut roots, authorities, "client_ca_file")?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| format!("client_ca_file: {error}"))?)
+            let verifier = verifier.map_err(|error| format!("client_ca_file: {error}"))?;
+            builder.with_client_cert_verifier(NamedClients::or_all(verifier, &settings.client_names))
         }
     };
     let chain = pem::certificates(&files.certificate, "cert_file")?;

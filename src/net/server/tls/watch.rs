@@ -44,7 +44,7 @@ impl CertificateWatch {
         CertificateWatch { path: format!("{path}::tls"), files, status, expires, reloads, renewed, unusable }
     }
 
-    /// Runs until the receiver stops.
+    /// Runs until the listener stops.
     pub async fn run(mut self, mut stop: Stop, pulse: Arc<Pulse>) {
         pulse.waits_for("the next read of the certificate files");
         self.tell(UnixNanos::now());
