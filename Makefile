@@ -78,6 +78,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
 	python3 tests/real/accept.py target/release/podgate
+	python3 tests/real/tokens.py target/release/podgate
 	$(MAKE) test-deploy
 
 # image: which architectures, and cargo's profile (dev builds faster, for the tests of the image alone).

@@ -40,12 +40,14 @@ pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];
 
 pub const EXTENSIONS: &[ExtensionFactory] = &[
     admin::FACTORY,
+    authenticators::asking::api_key::FACTORY,
     authenticators::basic::FACTORY,
     authenticators::bearer::FACTORY,
     authenticators::headers_setter::FACTORY,
     authenticators::oauth2client::FACTORY,
     file_storage::FACTORY,
     health_check::FACTORY,
+    authenticators::asking::token_review::FACTORY,
 ];
 
 /// The type of an extension and the plan it runs by when nobody names it.

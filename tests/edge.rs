@@ -6,6 +6,7 @@ mod edge {
     pub mod abuse;
     #[path = "attacks/abuses.rs"]
     pub mod abuses;
+    pub mod asking;
     #[path = "attacks/attack.rs"]
     pub mod attack;
     pub mod auth;

@@ -40,9 +40,11 @@ pub fn run(args: &Args) -> Exit {
     Exit::Ok
 }
 
-/// What the processors of a plan read, each thing once.
+/// What the processors of a plan read and its extensions ask, each thing once.
 pub fn access(plan: &Plan) -> Vec<Access> {
-    let all: BTreeSet<Access> = plan.processors.values().flat_map(|processor| processor.access()).collect();
+    let processors = plan.processors.values().flat_map(|processor| processor.access());
+    let extensions = plan.extensions.iter().flat_map(|(_, extension)| extension.access());
+    let all: BTreeSet<Access> = processors.chain(extensions).collect();
     all.into_iter().collect()
 }
 

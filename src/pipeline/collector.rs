@@ -39,7 +39,7 @@ const EXPORTERS: &str = "alertmanager alibabacloudlogservice awscloudwatchlogs a
 const CONNECTORS: &str = "count datadog elasticapm exceptions failover grafanacloud metricsaslogs otlpjson \
     profilingmetrics roundrobin routing servicegraph signaltometrics signozmeter slowsql spanmetrics sum";
 
-const EXTENSIONS: &str = "ack apikeyauth apmconfig asapclient asapauth avrologencoding awscloudwatchmetricstreamsencoding \
+const EXTENSIONS: &str = "ack apmconfig asapclient asapauth avrologencoding awscloudwatchmetricstreamsencoding \
     awslogsencoding awsproxy azureauth azureencoding cfgardenobserver cgroupruntime datadog \
     dbstorage dockerobserver ecsobserver ecstaskobserver encoding expvar googleclientauth \
     googlecloudlogentryencoding healthcheckv2 hostobserver httpforwarder jaegerencoding jaegerquery \

@@ -141,6 +141,34 @@ async fn a_credential_that_stays_refused_is_given_up_after_a_few_tries_and_named
     bench.drain(Duration::from_secs(5)).await;
 }
 
+#[tokio::test]
+async fn an_endpoint_that_hangs_is_given_up_in_time_and_a_token_that_still_counts_is_sent_meanwhile() {
+    // A peer that answers with no byte is one that hangs.
+    let endpoint = HttpPeer::start(|at, _| match at {
+        0 | 1 | 3 => Vec::new(),
+        at => granted(&format!("token-{at}"), 1.5),
+    })
+    .await;
+    let peer = next_hop().await;
+    let bench = exporter(&peer, &endpoint, "timeout: 200ms").await;
+    let status = || {
+        let all = bench.host.status.all();
+        all.into_iter().find(|(path, _)| path == "extensions::oauth2client").expect("known").1
+    };
+    bench.send(&request(["a"])).await.unwrap();
+    eventually("the first call is given up", || status().state == State::Degraded).await;
+    assert!(status().message.contains("no answer") && peer.seen().is_empty(), "{}", status().message);
+    assert_eq!(bench.settled().await.delivered, 1);
+    assert_eq!((endpoint.seen().len(), peer.seen().len()), (3, 1));
+    // Half of its time is over, so another is asked for; it is good for a while yet.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    bench.send(&request(["b"])).await.unwrap();
+    eventually("the second", || peer.seen().len() == 2).await;
+    assert!(peer.seen()[1].head.contains("authorization: bearer token-2\r\n"), "{}", peer.seen()[1].head);
+    assert_eq!((endpoint.seen().len(), status().state), (4, State::Degraded));
+    bench.drain(Duration::from_secs(5)).await;
+}
+
 #[test]
 fn each_setting_has_its_finding() {
     let found = |body: &str| {

@@ -336,6 +336,11 @@ pub trait ExtensionPlan {
         None
     }
 
+    /// What it asks of the Kubernetes API.
+    fn access(&self) -> Vec<Access> {
+        Vec::new()
+    }
+
     /// The sides for which it puts an authenticator into the host's slot of its id.
     fn authenticates(&self) -> &[AuthSide] {
         &[]

@@ -1,6 +1,7 @@
 //! Extensions that check who sends requests, or add credentials to them. One file for each kind.
 
 mod access_token;
+pub mod asking;
 pub mod basic;
 pub mod bearer;
 mod credential_file;

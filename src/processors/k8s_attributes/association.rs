@@ -25,6 +25,9 @@ const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
 const PODS_OWN: [&str; 5] =
     ["k8s.pod.uid", "k8s.pod.name", "k8s.namespace.name", "k8s.node.name", "k8s.container.name"];
 
+/// Where an authenticator that knows the sender's pod says so.
+const POD_UID: &str = "pod_uid";
+
 /// What a rule came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tried {
@@ -82,8 +85,22 @@ impl Seeker<'_> {
         self.origin.peer.map(|peer| peer.ip().to_canonical())
     }
 
+    /// The uid of the pod whose token the request carried: the API server vouches for it, whatever the address.
+    pub fn proven_uid(&self) -> Option<&str> {
+        self.origin.identity.as_ref()?.attribute(POD_UID)
+    }
+
+    /// True when the request's token proves that another pod sends than this one, and not one that only forwards.
+    pub fn is_disproven(&self, entry: &PodEntry, snapshot: &Snapshot) -> bool {
+        let Some(uid) = self.proven_uid() else { return false };
+        *entry.pod.uid != *uid && snapshot.by_uid(uid).is_none_or(|sender| !only_forwards(&sender.pod, self.relays))
+    }
+
     /// The pod at the other end of the connection; `None` for one that only forwards what others made.
     pub fn peer_pod<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Arc<PodEntry>> {
+        if let Some(uid) = self.proven_uid() {
+            return snapshot.by_uid(uid).filter(|entry| !only_forwards(&entry.pod, self.relays));
+        }
         // A connection belongs to whoever had the address when it was accepted.
         self.holder(self.peer()?, self.accepted_at(), snapshot).filter(|entry| !only_forwards(&entry.pod, self.relays))
     }
@@ -104,6 +121,9 @@ impl Seeker<'_> {
     /// True when the rule names an address whose data may be anybody's.
     fn is_refused(&self, rule: &AssociationRule, snapshot: &Snapshot) -> bool {
         rule.sources.iter().any(|source| {
+            if let (AssociationSource::Connection, Some(uid)) = (source, self.proven_uid()) {
+                return snapshot.by_uid(uid).is_some_and(|sender| only_forwards(&sender.pod, self.relays));
+            }
             let ip = match source {
                 AssociationSource::Connection => self.peer(),
                 AssociationSource::Attribute(name) if ADDRESSES.contains(&name.as_str()) => self.facts.ip(name),
@@ -146,6 +166,7 @@ impl Association {
     pub fn hopes(&self, rule: usize, seeker: &Seeker<'_>, sign: &mut impl Hasher) -> bool {
         let Some(AssociationRule { sources, .. }) = self.rules.get(rule) else { return false };
         let may = |source: &AssociationSource| match source {
+            AssociationSource::Connection if seeker.proven_uid().is_some() => true,
             AssociationSource::Connection => seeker.peer().is_some_and(may_be_a_pods),
             AssociationSource::Attribute(name) if ADDRESSES.contains(&name.as_str()) => {
                 seeker.facts.ip(name).is_some_and(may_be_a_pods)
@@ -155,7 +176,7 @@ impl Association {
         rule.hash(sign);
         for source in sources {
             match source {
-                AssociationSource::Connection => seeker.peer().hash(sign),
+                AssociationSource::Connection => (seeker.peer(), seeker.proven_uid()).hash(sign),
                 AssociationSource::Attribute(name) => seeker.facts.named(name).hash(sign),
             }
         }
@@ -251,14 +272,17 @@ fn join(values: impl Iterator<Item = Option<String>>) -> Option<String> {
 
 fn value_of(source: &AssociationSource, seeker: &Seeker<'_>) -> Option<String> {
     match source {
-        AssociationSource::Connection => seeker.peer().map(|ip| ip.to_string()),
+        AssociationSource::Connection => match seeker.proven_uid() {
+            Some(uid) => Some(format!("token of {uid}")),
+            None => seeker.peer().map(|ip| ip.to_string()),
+        },
         AssociationSource::Attribute(name) => seeker.facts.named(name).map(str::to_owned),
     }
 }
 
 fn is_present(source: &AssociationSource, seeker: &Seeker<'_>) -> bool {
     match source {
-        AssociationSource::Connection => seeker.origin.peer.is_some(),
+        AssociationSource::Connection => seeker.origin.peer.is_some() || seeker.proven_uid().is_some(),
         // A host's name is no address: only an IP literal finds a pod.
         AssociationSource::Attribute(name) if name == "host.name" || name == "ip" => seeker.facts.ip(name).is_some(),
         AssociationSource::Attribute(name) => seeker.facts.named(name).is_some(),

@@ -61,6 +61,8 @@ pub struct Own {
     /// Address of an API server that asks for no credentials (`kubectl proxy`), in place of `auth_type`.
     pub api_server: Option<String>,
     pub on_conflict: OnConflict,
+    /// `on_conflict: keep` is written: claims stand against a token, too.
+    pub claims_stand: bool,
     pub restart_count: RestartCount,
     pub hint: Hint,
     /// How long data of a run that is not known yet may wait for its status.
@@ -222,6 +224,7 @@ fn own(body: &Section<'_>) -> Own {
         pods_file: None,
         api_server: None,
         on_conflict: OnConflict::Keep,
+        claims_stand: false,
         restart_count: RestartCount::Repair,
         hint: Hint::Verify,
         hold: HOLD,
@@ -239,7 +242,9 @@ fn own(body: &Section<'_>) -> Own {
         section.invalid::<()>("api_server", "it is not a URL", "http://127.0.0.1:8001, as kubectl proxy prints it");
     }
     let conflicts = [("keep", OnConflict::Keep), ("replace", OnConflict::Replace), ("refuse", OnConflict::Refuse)];
-    own.on_conflict = section.choice("on_conflict", &conflicts).unwrap_or(own.on_conflict);
+    let written = section.choice("on_conflict", &conflicts);
+    own.on_conflict = written.unwrap_or(own.on_conflict);
+    own.claims_stand = written == Some(OnConflict::Keep);
     let counts = [("repair", RestartCount::Repair), ("keep", RestartCount::Keep), ("off", RestartCount::Off)];
     own.restart_count = section.choice("restart_count", &counts).unwrap_or(own.restart_count);
     let hints = [("verify", Hint::Verify), ("trust", Hint::Trust), ("ignore", Hint::Ignore)];

@@ -242,8 +242,11 @@ impl Enricher {
             let in_touch = moment.in_touch(&entry);
             Located { pod: KnownPod { entry, in_touch }, overrule, by_address: false }
         };
+        if seeker.is_disproven(&entry, &moment.snapshot) {
+            return self.disproven(entry, &seeker, counted, case).map(|(entry, overrule)| located(entry, overrule));
+        }
         let Some(claimed) = facts.text(Known::PodUid) else {
-            let by_address = self.association.is_by_address(rule);
+            let by_address = self.association.is_by_address(rule) && seeker.proven_uid().is_none();
             return Ok(Located { by_address, ..located(entry, false) });
         };
         let found_is_claimed = is_named(&entry, claimed);
@@ -264,6 +267,29 @@ impl Enricher {
             OnConflict::Replace => Ok(located(other, true)),
             OnConflict::Keep => Err(Lost::Conflict { hope: Some(self.strangers.sign(claimed)) }),
             OnConflict::Refuse => Err(Lost::Conflict { hope: None }),
+        }
+    }
+
+    /// `entry` is what the rules found, and the sender's token is another pod's. What a token proves weighs more than what a
+    /// resource says of itself, unless the configuration says that claims stand.
+    fn disproven(
+        &self,
+        entry: Arc<PodEntry>,
+        seeker: &Seeker<'_>,
+        counted: bool,
+        case: &Case<'_>,
+    ) -> Result<(Arc<PodEntry>, bool), Lost> {
+        if counted {
+            self.counters.identity_conflict.add(1);
+        }
+        let own = &self.config.own;
+        if own.on_conflict == OnConflict::Keep && own.claims_stand {
+            return Ok((entry, false));
+        }
+        let sender = seeker.peer_pod(&case.moment.snapshot).filter(|_| own.on_conflict == OnConflict::Replace);
+        match sender {
+            Some(sender) => Ok((sender.clone(), case.facts.text(Known::PodUid).is_some())),
+            None => Err(Lost::Conflict { hope: None }),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::stage::{UID, pod};
 use super::{MadeUp, NOW, enriched, enricher, moment, origin, resource};
 use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Identity;
 use crate::kube::pod::{Container, ContainerKind, Pod};
 use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::ClockStretches;
@@ -132,4 +133,68 @@ fn after_the_clock_was_set_back_an_address_or_a_name_is_the_only_pods_that_ever_
     cluster.apply(PodChange::Applied(next), NOW);
     assert_eq!(found(&[], set_back()), None);
     assert_eq!(found(&[("k8s.pod.uid", "next")], set_back()).as_deref(), Some("next"));
+}
+
+/// The pod that data of the sender with this token gets, and conflicts.
+fn with_token(
+    body: &str,
+    cluster: &Arc<MadeUp>,
+    uid: &str,
+    peer: Option<&str>,
+    pairs: &[(&str, &str)],
+) -> (Option<String>, u64) {
+    let (enricher, stats) = enricher(body, cluster);
+    let mut origin = origin(peer, 7, NOW.saturating_sub(Duration::from_secs(30)));
+    let attributes = vec![("pod_uid", uid.to_owned())];
+    origin.identity = Some(Arc::new(Identity { subject: "shop/x".into(), tells_senders: true, attributes }));
+    let read = enriched(&enricher, &resource(pairs), &origin, Duration::from_secs(10));
+    let name = read.and_then(|read| read.get("k8s.pod.name").cloned());
+    (name, stats.total("podgate_k8s_identity_conflict"))
+}
+
+#[test]
+fn a_token_tells_the_sender_whatever_the_address_says() {
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), named("bank", "10.1.0.6", &["app"])]);
+    let cart = || Some("cart".to_owned());
+    for peer in [Some("10.1.0.5"), Some("10.1.0.6"), Some("192.168.0.7"), Some("127.0.0.1"), None] {
+        assert_eq!(with_token("{}", &cluster, "cart", peer, &[]), (cart(), 0), "{peer:?}");
+        assert_eq!(with_token("{}", &cluster, "cart", peer, &[("k8s.pod.uid", "cart")]), (cart(), 0), "{peer:?}");
+    }
+    let body = "{podgate: {proxies: [10.244.0.0/24]}}";
+    assert_eq!(with_token(body, &cluster, "cart", Some("10.244.0.1"), &[]), (cart(), 0), "a proxy carries tokens on");
+    assert_eq!(
+        with_token("{}", &cluster, "unknown", Some("10.1.0.5"), &[]),
+        (None, 0),
+        "the address is not asked then"
+    );
+}
+
+#[test]
+fn a_resource_that_names_another_pod_than_its_senders_token_is_not_believed() {
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), named("bank", "10.1.0.6", &["app"])]);
+    let claims: [&[(&str, &str)]; 3] = [
+        &[("k8s.pod.uid", "bank")],
+        &[("k8s.pod.ip", "10.1.0.6")],
+        &[("k8s.pod.uid", "bank"), ("k8s.pod.ip", "10.1.0.5")],
+    ];
+    let bank = || Some("bank".to_owned());
+    for claim in claims {
+        let told = |body: &str, uid: &str| with_token(body, &cluster, uid, Some("10.1.0.6"), claim);
+        assert_eq!(told("{}", "cart"), (None, 1), "{claim:?}");
+        assert_eq!(told("{podgate: {on_conflict: refuse}}", "cart"), (None, 1), "{claim:?}");
+        assert_eq!(told("{podgate: {on_conflict: replace}}", "cart"), (Some("cart".to_owned()), 1), "{claim:?}");
+        assert_eq!(told("{podgate: {on_conflict: keep}}", "cart"), (bank(), 1), "{claim:?}");
+        // Of a pod that is not watched nobody can say that it only forwards.
+        assert_eq!(told("{}", "unknown"), (None, 1), "{claim:?}");
+        assert_eq!(told("{}", "bank"), (bank(), 0), "{claim:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_only_forwards_speaks_for_others_with_its_own_token() {
+    let relay = named("relay", "10.1.0.9", &["otel-collector"]);
+    let cluster = MadeUp::with([named("cart", "10.1.0.5", &["app"]), relay]);
+    let cart = [("k8s.pod.uid", "cart")];
+    assert_eq!(with_token("{}", &cluster, "relay", Some("10.1.0.9"), &cart), (Some("cart".to_owned()), 0));
+    assert_eq!(with_token("{}", &cluster, "relay", Some("10.1.0.9"), &[]), (None, 0), "its token is no data's");
 }
