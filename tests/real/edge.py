@@ -20,6 +20,7 @@ import threading
 import time
 import urllib.request
 
+import locked
 import peers
 import stock
 from run import Suite
@@ -145,6 +146,7 @@ class Stage:
     def __init__(self, binary, folder, long):
         self.binary, self.folder, self.long = binary, folder, long
         self.python, node = peers.python(), peers.node()
+        self.node_folder = node
         shutil.copy(EDGE / "sender.js", node / "sender.js")
         self.hop = Hop(self.python, folder / "hop")
         self.gateway = Gateway(binary, folder / "gateway", self.hop.port)
@@ -390,7 +392,7 @@ def page(stage, binary):
     return "\n".join(lines) + "\n"
 
 
-SCENARIOS = (as_sent, unix_socket, refusals, short_memory, rules, stock.stock_clients)
+SCENARIOS = (as_sent, unix_socket, refusals, short_memory, rules, locked.locked_door, stock.stock_clients)
 
 
 def main():

@@ -7,8 +7,10 @@ from tools import needing
 from toolbox import ROOT
 
 FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway", "durable")
+# Those that send or take over TLS alone: applied and judged as the others, not started.
+LOCKED = ("mtls-gateway", "mtls-agents")
 # Which Pod Security level a folder's pods pass.
-RESTRICTED = ("service", "openshift", "gateway")
+RESTRICTED = ("service", "openshift", "gateway", "mtls-gateway")
 # Seconds that podgate may drain (core/limits.rs).
 DRAIN = 20
 COMBINED = """
@@ -44,7 +46,7 @@ def admitted(stage, objects, level):
 @needing("go")
 def every_folder_is_applied(stage, suite):
     """kubectl apply -k of every folder, by a real API server"""
-    for name in FOLDERS:
+    for name in (*FOLDERS, *LOCKED):
         objects, warnings = applied(stage, ROOT / "manifests" / name)
         kinds = sorted({one["kind"] for one in objects})
         suite.check(f"{name}: the server takes {', '.join(kinds)}", "ConfigMap" in kinds and "Namespace" in kinds, kinds)
@@ -64,7 +66,7 @@ def every_folder_is_applied(stage, suite):
     suite.equal("service: requests stay on their node", service["spec"]["internalTrafficPolicy"], "Local")
     rolling = workload(objects)["spec"]["updateStrategy"]["rollingUpdate"]
     suite.equal("service: the new pod comes before the old one goes", rolling, {"maxSurge": 1, "maxUnavailable": 0})
-    for name in FOLDERS:
+    for name in (*FOLDERS, *LOCKED):
         objects, _ = applied(stage, ROOT / "manifests" / name)
         spec = workload(objects)["spec"]["template"]["spec"]
         behind = any(one["kind"] == "Service" for one in objects)

@@ -159,7 +159,9 @@ def exporters(to, protocol, compression):
     """Kept, as an application keeps them: so are their connections."""
     if protocol == "grpc":
         packed = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
-        return [kind(to, insecure=True, compression=packed) for kind in (GrpcSpans, GrpcMetrics, GrpcLogs)]
+        # Certificates and headers come from the SDK's own variables.
+        plain = not to.startswith("https://")
+        return [kind(to, insecure=plain, compression=packed) for kind in (GrpcSpans, GrpcMetrics, GrpcLogs)]
     packed = Compression.Gzip if compression == "gzip" else Compression.NoCompression
     paths = ((HttpSpans, "traces"), (HttpMetrics, "metrics"), (HttpLogs, "logs"))
     return [kind(f"{to}/v1/{signal}", compression=packed) for kind, signal in paths]

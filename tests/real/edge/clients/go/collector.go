@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/configmiddleware"
+	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
@@ -39,11 +40,18 @@ func openCollector(to string, wire *wire) (sender, error) {
 		return nil, fmt.Errorf("the exporter's configuration is %T", factory.CreateDefaultConfig())
 	}
 	config.ClientConfig.Endpoint = to
-	config.ClientConfig.TLS.Insecure = true
+	config.ClientConfig.TLS.Insecure = authority == ""
 	config.ClientConfig.Keepalive = configoptional.Some(configgrpc.KeepaliveClientConfig{
 		Time: fastestKeepalive, Timeout: patience, PermitWithoutStream: true,
 	})
-	config.ClientConfig.Middlewares = []configmiddleware.Config{{ID: middlewareID}}
+	if authority == "" {
+		config.ClientConfig.Middlewares = []configmiddleware.Config{{ID: middlewareID}}
+	} else {
+		config.ClientConfig.TLS.CAFile, config.ClientConfig.TLS.CertFile, config.ClientConfig.TLS.KeyFile = authority, certificate, key
+		if value := bearer(); value != "" {
+			config.ClientConfig.Headers.Set("authorization", configopaque.String(value))
+		}
+	}
 	config.QueueConfig = configoptional.None[exporterhelper.QueueBatchConfig]()
 	config.RetryConfig.Enabled = false
 	settings := exporter.Settings{

@@ -21,12 +21,18 @@ type stub struct {
 }
 
 func openGRPC(to string, wire *wire) (sender, error) {
-	conn, err := grpc.NewClient(
-		"passthrough:///"+to,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(wire.dial),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: fastestKeepalive, PermitWithoutStream: true}),
-	)
+	}
+	if authority != "" {
+		var err error
+		if options, err = secure(); err != nil {
+			return nil, err
+		}
+	}
+	options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: fastestKeepalive, PermitWithoutStream: true}))
+	conn, err := grpc.NewClient("passthrough:///"+to, options...)
 	if err != nil {
 		return nil, err
 	}
