@@ -146,7 +146,7 @@ async fn an_endpoint_that_hangs_is_given_up_in_time_and_a_token_that_still_count
     // A peer that answers with no byte is one that hangs.
     let endpoint = HttpPeer::start(|at, _| match at {
         0 | 1 | 3 => Vec::new(),
-        at => granted(&format!("token-{at}"), 1.5),
+        at => granted(&format!("token-{at}"), 6.0),
     })
     .await;
     let peer = next_hop().await;
@@ -161,7 +161,7 @@ async fn an_endpoint_that_hangs_is_given_up_in_time_and_a_token_that_still_count
     assert_eq!(bench.settled().await.delivered, 1);
     assert_eq!((endpoint.seen().len(), peer.seen().len()), (3, 1));
     // Half of its time is over, so another is asked for; it is good for a while yet.
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
     bench.send(&request(["b"])).await.unwrap();
     eventually("the second", || peer.seen().len() == 2).await;
     assert!(peer.seen()[1].head.contains("authorization: bearer token-2\r\n"), "{}", peer.seen()[1].head);
