@@ -30,7 +30,7 @@ use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFa
 use crate::extensions::authenticators::asking::privileges::{
     ApplicationPrivileges, HeaderResource, question, unauthenticated, verdict,
 };
-use crate::extensions::authenticators::asking::verdicts::{Answered, AskingTerms, CredentialVerdicts};
+use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, AskingTerms, CredentialVerdicts};
 use crate::extensions::authenticators::bearer::behind_scheme;
 use crate::extensions::authenticators::report::CheckCounts;
 use crate::net::client::Client;
@@ -279,7 +279,7 @@ impl ApiKeys {
         Ok(parts)
     }
 
-    async fn ask(&self, key: ShownKey, question: Option<String>) -> Result<Answered, String> {
+    async fn ask(&self, key: ShownKey, question: Option<String>) -> Result<AskedVerdict, String> {
         let mut headers = self.settings.headers.clone();
         headers.insert(AUTHORIZATION, key.header);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -297,7 +297,7 @@ impl ApiKeys {
         });
         let reply = reply.await.map_err(|failure| format!("Elasticsearch cannot be asked: {failure}"))?;
         let verdict = verdict(reply.status, &reply.body, &key.id, asked)?.map(Arc::new);
-        Ok(Answered { verdict, lasts: self.settings.ttl })
+        Ok(AskedVerdict { verdict, lasts: self.settings.ttl })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::core::time::UnixNanos;
 use crate::extensions::authenticators::asking::review::{Claims, LetIn, question, unauthenticated, verdict};
-use crate::extensions::authenticators::asking::verdicts::{Answered, AskingTerms, CredentialVerdicts};
+use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, AskingTerms, CredentialVerdicts};
 use crate::extensions::authenticators::bearer::behind_scheme;
 use crate::extensions::authenticators::report::CheckCounts;
 use crate::kube::client::{Api, Credentials};
@@ -151,7 +151,7 @@ fn shown(headers: &HeaderMap) -> Result<&str, &'static str> {
 }
 
 impl Reviews {
-    async fn ask(&self, token: &str, claims: Claims) -> Result<Answered, String> {
+    async fn ask(&self, token: &str, claims: Claims) -> Result<AskedVerdict, String> {
         let mut answer = self.api.post(REVIEWS, question(token, &self.settings.let_in.audiences)).await?;
         match answer.status {
             200 | 201 => {}
@@ -171,7 +171,7 @@ impl Reviews {
         let body = answer.whole(ANSWER_BYTES_MAX).await?;
         let verdict = verdict(&body, &self.settings.let_in)?.map(Arc::new);
         let now = UnixNanos::now().0 / 1_000_000_000;
-        Ok(Answered { verdict, lasts: claims.lasts(now, self.settings.ttl) })
+        Ok(AskedVerdict { verdict, lasts: claims.lasts(now, self.settings.ttl) })
     }
 }
 

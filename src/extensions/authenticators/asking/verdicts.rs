@@ -38,7 +38,7 @@ const PAUSE: Doubling = Doubling { first: Duration::from_millis(250), longest: D
 pub type AskedMark = [u8; 32];
 
 /// An answer, and for how long it holds.
-pub struct Answered {
+pub struct AskedVerdict {
     pub verdict: AuthVerdict,
     pub lasts: Duration,
 }
@@ -122,7 +122,7 @@ impl CredentialVerdicts {
     /// The remembered verdict, or that of `ask`; its error is why there is no answer.
     pub fn check<'a, F>(&'a self, mark: AskedMark, ask: impl FnOnce() -> F + Send + 'a) -> Checking<'a>
     where
-        F: Future<Output = Result<Answered, String>> + Send + 'a,
+        F: Future<Output = Result<AskedVerdict, String>> + Send + 'a,
     {
         if let Some(verdict) = self.remembered(&mark, Instant::now()) {
             return self.known(verdict);
@@ -132,7 +132,7 @@ impl CredentialVerdicts {
 
     async fn ask<F>(&self, mark: AskedMark, ask: impl FnOnce() -> F) -> AuthVerdict
     where
-        F: Future<Output = Result<Answered, String>>,
+        F: Future<Output = Result<AskedVerdict, String>>,
     {
         let busy = || AuthFault::Unavailable("too many credentials are being checked".to_owned());
         let deadline = Instant::now() + self.terms.timeout;
@@ -176,7 +176,7 @@ impl CredentialVerdicts {
         of(&self.accepted).or_else(|| of(&self.refused))
     }
 
-    fn remember(&self, mark: AskedMark, told: &Answered, now: Instant) {
+    fn remember(&self, mark: AskedMark, told: &AskedVerdict, now: Instant) {
         let (memory, lasts) = match &told.verdict {
             Ok(_) => (&self.accepted, told.lasts),
             Err(AuthFault::Unavailable(_)) => return,
@@ -257,15 +257,15 @@ mod tests {
         Ok(Arc::new(Identity { subject: "ann".into(), tells_senders: true, attributes: Vec::new() }))
     }
 
-    fn told(verdict: AuthVerdict) -> Result<Answered, String> {
-        Ok(Answered { verdict, lasts: Duration::from_secs(30) })
+    fn told(verdict: AuthVerdict) -> Result<AskedVerdict, String> {
+        Ok(AskedVerdict { verdict, lasts: Duration::from_secs(30) })
     }
 
     async fn come(
         verdicts: &CredentialVerdicts,
         text: &str,
         asked: &AtomicU32,
-        answer: Result<Answered, String>,
+        answer: Result<AskedVerdict, String>,
     ) -> AuthVerdict {
         let mark = verdicts.mark([text.as_bytes()].into_iter());
         let ask = || async move {

@@ -37,6 +37,7 @@ impl NamedClients {
         if names.is_empty() {
             return inside;
         }
+        // granted: the configuration's list
         Arc::new(NamedClients { inside, names: names.to_vec() })
     }
 }
