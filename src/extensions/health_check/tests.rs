@@ -13,7 +13,7 @@ use crate::net::server::listen::BoundAddresses;
 
 async fn started(endpoint: &str) -> (Arc<Host>, Arc<dyn Component>, SocketAddr) {
     let host = Host::new(Budget::unlimited());
-    let plan = Plan { endpoint: endpoint.to_owned(), path: "/health".to_owned() };
+    let plan = Plan { endpoint: endpoint.to_owned(), path: "/health".to_owned(), lock: PageLock::default() };
     let id = crate::core::stage::component::ComponentId::parse("health_check").unwrap();
     let path = "extensions::health_check".to_owned();
     let component = plan.build(BuildContext { id, path: path.clone(), host: host.clone() });
