@@ -5,8 +5,10 @@ use clap::{Args as ClapArgs, Subcommand};
 use crate::cli::doctor::exporter_probes;
 use crate::cli::doctor::report::told;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::cli::{Exit, run};
+use crate::cli::{Exit, authenticators, run};
+use crate::core::data::budget::Budget;
 use crate::core::stage::commands::probe::{Probe, ProbeHealth, Remedy};
+use crate::core::stage::host::Host;
 use crate::telemetry::stdout;
 
 #[derive(Debug, ClapArgs)]
@@ -62,7 +64,9 @@ pub fn run(args: &Args) -> Exit {
     let checked = sources::check(&setup.config);
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
-    let clusters = exporter_probes(&plan).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
+    let host = Host::new(Budget::unlimited());
+    let clusters =
+        exporter_probes(&plan, &host.authenticators).filter(|(path, _)| path.starts_with("exporters::elasticsearch"));
     let clusters: Vec<(String, Box<dyn Probe>)> = clusters.collect();
     if clusters.is_empty() {
         stdout::error_line(
@@ -74,7 +78,16 @@ pub fn run(args: &Args) -> Exit {
     if setup.mode.print {
         return foreseen(&clusters, &setup.assume);
     }
-    run::to_end(all(&clusters, setup.mode.apply)).unwrap_or_else(|exit| exit)
+    let asking = async {
+        match authenticators::started(&plan, &host).await {
+            Ok(_running) => all(&clusters, setup.mode.apply).await,
+            Err(why) => {
+                stdout::error_line(&why);
+                Exit::Failure
+            }
+        }
+    };
+    run::to_end(asking).unwrap_or_else(|exit| exit)
 }
 
 /// Opens nothing: what a cluster of this version would be sent.

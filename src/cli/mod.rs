@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod ask;
+mod authenticators;
 pub mod command_line;
 pub mod demo;
 pub mod describe;

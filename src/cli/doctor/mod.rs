@@ -15,14 +15,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::ask::admin::{self, AdminArgs};
+use crate::cli::authenticators;
 use crate::cli::doctor::report::DoctorSection;
 use crate::cli::doctor::running::FetchedPages;
 use crate::cli::sources::{self, Checked, ConfigArgs};
 use crate::cli::{Exit, run};
 use crate::config::show::diagnose;
+use crate::core::data::budget::Budget;
 use crate::core::data::payload::Signal;
+use crate::core::stage::auth::Authenticators;
 use crate::core::stage::commands::probe::{Finding, Probe, ProbeHealth, ProbeReport};
 use crate::core::stage::component::ComponentId;
+use crate::core::stage::host::Host;
 use crate::pipeline::plan::Plan;
 use crate::telemetry::limits::{self, Machine};
 use crate::telemetry::stdout;
@@ -96,7 +100,12 @@ async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Doc
     let status = admin::get(&args.admin.admin, "/v1/status").ok();
     add(DoctorSection::new("ports", ports::ask(&checked.listeners, status.as_ref())));
     add(DoctorSection::new("memory", vec![memory(plan, Machine::look())]));
-    for (path, probe) in probes(plan) {
+    let host = Host::new(Budget::unlimited());
+    let authenticators = authenticators::started(plan, &host).await;
+    if let Err(why) = &authenticators {
+        add(DoctorSection::new("authenticators", vec![Finding::new(ProbeHealth::Bad, "start", why.clone())]));
+    }
+    for (path, probe) in probes(plan, &host.authenticators) {
         let ProbeReport { findings, .. } = probe.ask().await;
         add(DoctorSection::new(path, findings));
     }
@@ -164,17 +173,20 @@ fn memory(plan: &Plan, machine: Machine) -> Finding {
 }
 
 /// Every probe that the plan's components contribute, with the component's path.
-pub fn probes(plan: &Plan) -> impl Iterator<Item = (String, Box<dyn Probe>)> {
+fn probes<'p>(plan: &'p Plan, known: &'p Authenticators) -> impl Iterator<Item = (String, Box<dyn Probe>)> + 'p {
     let processors = plan.processors.iter().filter_map(|(id, plan)| Some((format!("processors::{id}"), plan.probe()?)));
     let extensions = plan.extensions.iter().filter_map(|(id, plan)| Some((format!("extensions::{id}"), plan.probe()?)));
-    processors.chain(exporter_probes(plan)).chain(extensions)
+    processors.chain(exporter_probes(plan, known)).chain(extensions)
 }
 
 /// Those of the exporters alone.
-pub fn exporter_probes(plan: &Plan) -> impl Iterator<Item = (String, Box<dyn Probe>)> {
+pub fn exporter_probes<'p>(
+    plan: &'p Plan,
+    known: &'p Authenticators,
+) -> impl Iterator<Item = (String, Box<dyn Probe>)> + 'p {
     plan.exporters
         .iter()
-        .filter_map(|(id, exporter)| Some((format!("exporters::{id}"), exporter.probe(&signals(plan, id))?)))
+        .filter_map(|(id, exporter)| Some((format!("exporters::{id}"), exporter.probe(&signals(plan, id), known)?)))
 }
 
 /// The signals that pipelines send to an exporter.

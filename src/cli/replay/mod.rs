@@ -1,7 +1,6 @@
 //! `podgate replay`: sends the documents of an Elasticsearch exporter's dead-letter file again, or the records that a log on
 //! disk has put aside.
 
-mod authenticators;
 mod quarantine;
 
 use std::path::PathBuf;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
+use crate::cli::authenticators;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::{Exit, run};
 use crate::core::data::budget::Budget;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::cli::Exit;
-use crate::cli::replay::authenticators;
+use crate::cli::authenticators;
 use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::Settlement;

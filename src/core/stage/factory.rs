@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::{Node, Place};
-use crate::core::stage::auth::AuthSide;
+use crate::core::stage::auth::{AuthSide, Authenticators};
 use crate::core::stage::commands::access::Access;
 use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::commands::rehearsal::Rehearsal;
@@ -286,6 +286,11 @@ pub trait ProcessorPlan: Any {
         false
     }
 
+    /// Headers of requests, in lower case, that go on with what it merges: it keeps apart what differs in them.
+    fn keeps_headers(&self) -> &[String] {
+        &[]
+    }
+
     /// What it lacks where the senders were forgotten before it; `None` when it does not ask for them.
     fn needs_senders(&self) -> Option<&'static str> {
         None
@@ -307,8 +312,9 @@ pub trait ExporterPlan: Any {
         None
     }
 
-    /// What `doctor` asks the next hop about the signals that pipelines send there. Opens nothing before it is asked.
-    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
+    /// What `doctor` asks the next hop about the signals that pipelines send there, with the credentials of `known`
+    /// authenticators. Opens nothing before it is asked.
+    fn probe(&self, _: &[Signal], _known: &Authenticators) -> Option<Box<dyn Probe>> {
         None
     }
 
@@ -349,6 +355,11 @@ pub trait ExtensionPlan {
     /// True when its authenticator needs to know whose data a request carries.
     fn asks_for_senders(&self) -> bool {
         false
+    }
+
+    /// The headers that are all it needs of a request, in lower case; `None` when it needs more.
+    fn asks_for_headers(&self) -> Option<Vec<String>> {
+        None
     }
 }
 

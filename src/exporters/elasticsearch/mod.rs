@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
 use crate::core::outside::Outside;
+use crate::core::stage::auth::Authenticators;
 use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::commands::replay::Replay;
 use crate::core::stage::factory::{About, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
@@ -58,11 +59,10 @@ impl ExporterPlan for Plan {
         Arc::new(Sending::over(&cx.id, cx.host, self.settings.queue.clone(), Box::new(delivery)))
     }
 
-    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
+    fn probe(&self, _: &[Signal], known: &Authenticators) -> Option<Box<dyn Probe>> {
         let DeliverySettings { post, mapping, .. } = &self.settings.delivery;
-        // Authenticators do not run while `doctor` asks, and without one the answer would mislead.
-        let preflight = || Preflight::new(post, mapping, &Outside::default(), RequestCredentials::default());
-        post.auth.is_none().then(|| Box::new(preflight()) as _)
+        let credentials = RequestCredentials::of(post.auth.as_deref(), known);
+        Some(Box::new(Preflight::new(post, mapping, &Outside::default(), credentials)))
     }
 
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {

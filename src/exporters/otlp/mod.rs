@@ -22,6 +22,7 @@ mod transport;
 use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
+use crate::core::stage::auth::Authenticators;
 use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
 use crate::exporters::otlp::config::OtlpSettings;
@@ -70,9 +71,9 @@ impl ExporterPlan for Plan {
         none.then(|| format!("it has neither `endpoint` nor `{name}_endpoint`, so every item would be lost"))
     }
 
-    fn probe(&self, signals: &[Signal]) -> Option<Box<dyn Probe>> {
-        // Authenticators do not run while `doctor` asks, and without one the answer would mislead.
-        self.settings.auth.is_none().then(|| Box::new(NextHop::new(self.protocol, &self.settings, signals)) as _)
+    fn probe(&self, signals: &[Signal], known: &Authenticators) -> Option<Box<dyn Probe>> {
+        let credentials = RequestCredentials::of(self.settings.auth.as_deref(), known);
+        Some(Box::new(NextHop::new(self.protocol, &self.settings, signals, credentials)))
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {

@@ -16,6 +16,7 @@ use crate::core::stage::component::Task;
 use crate::core::time::UnixNanos;
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};
+use crate::sending::client::RequestCredentials;
 use crate::sending::deliver::{RequestTransport, SendAnswer};
 use crate::sending::report::condition::Trouble;
 
@@ -29,9 +30,15 @@ pub struct NextHop {
 
 impl NextHop {
     /// Opens nothing yet.
-    pub fn new(protocol: ExportProtocol, settings: &OtlpSettings, signals: &[Signal]) -> NextHop {
+    pub fn new(
+        protocol: ExportProtocol,
+        settings: &OtlpSettings,
+        signals: &[Signal],
+        credentials: RequestCredentials,
+    ) -> NextHop {
         let routed = signals.iter().copied().filter(|signal| settings.routes[signal.index()].is_some()).collect();
-        NextHop { transport: OtlpTransport::new(protocol, settings.clone(), &Outside::default()), signals: routed }
+        let transport = OtlpTransport::new(protocol, settings.clone(), &Outside::default());
+        NextHop { transport: transport.authorized_by(credentials), signals: routed }
     }
 
     async fn run(&self) -> ProbeReport {

@@ -1,4 +1,4 @@
-//! The authenticators that exporters name: what is sent again carries the same credentials as in the gateway.
+//! The authenticators that exporters name: what a command asks or sends carries the same credentials as in the gateway.
 
 use std::sync::Arc;
 
