@@ -76,6 +76,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/page.py target/release/podgate
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
 	python3 tests/real/memory.py target/release/podgate
+	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
 	python3 tests/real/accept.py target/release/podgate
 	python3 tests/real/tokens.py target/release/podgate

@@ -34,5 +34,7 @@ mod oauth;
 mod peers;
 #[path = "export/presets.rs"]
 mod presets;
+#[path = "export/proxy.rs"]
+mod proxy;
 #[path = "export/tls.rs"]
 mod tls;

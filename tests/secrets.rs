@@ -47,7 +47,7 @@ exporters:
   otlp_grpc/pem:
     endpoint: 127.0.0.1:1
     tls: {{cert_pem: none, key_pem: "kanari10"}}
-  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11}}
+  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11, proxy_url: "http://kanari28:kanari29@127.0.0.1:1"}}
   elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
 {more}
 extensions:
@@ -119,7 +119,7 @@ fn print_config_shows_names_of_secrets_and_never_themselves() {
 }
 
 /// Each is a fault or a warning on the line of a canary.
-const FAULTY: [&str; 16] = [
+const FAULTY: [&str; 17] = [
     "  otlp_http/a: {endpoint: \"https://user:kanari40@h:notaport/\"}",
     "  otlp_http/b: {endpoint: \"https://user:kanari40@h:1/\", timeout: 5}",
     "  otlp_http/c: {endpoint: \"http://h:1\", headers: {x-any: kanari40}, timeuot: 5s}",
@@ -128,6 +128,7 @@ const FAULTY: [&str; 16] = [
     "  otlp_http/f: {endpoint: \"http://h:1\", headers: {Authorization: [kanari40]}}",
     "  otlp_http/g: {endpoint: \"http://h:1\", headers: \"Authorization=kanari40\"}",
     "  otlp_http/h: {endpoint: \"${env:CANARY_URL}\"}",
+    "  otlp_http/p: {endpoint: \"http://h:1\", proxy_url: \"http://user:kanari40@p:notaport\"}",
     "  otlp_http/i: {endpoint: \"http://h:1\", timeout: \"${env:CANARY_VALUE}\", compression: \"${env:CANARY_HEADER}\"}",
     "  otlp_http/j: {endpoint: \"http://h:1\", headers: {x-any: \"kanari40\\n\"}}",
     "  otlp_grpc/k: {endpoint: \"h:1\", tls: {key_pem: kanari40, min_version: \"${env:CANARY_VALUE}\"}}",

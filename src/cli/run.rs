@@ -29,22 +29,7 @@ pub fn run(args: &ConfigArgs) -> Exit {
     let Some(plan) = checked.plan.take() else { return Exit::Configuration };
     logging::install(&plan.telemetry.logs);
     insecure.for_each(|found| tracing::warn!(at = %found.path, "INSECURE: {}", found.message));
-    warn_of_proxies();
     to_end(serve(args, RunningConfig::of(plan, checked, files))).unwrap_or_else(|exit| exit)
-}
-
-/// Proxies of the environment are not used, which nobody would guess from a next hop that is not reached.
-fn warn_of_proxies() {
-    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-    let set: Vec<&str> =
-        names.into_iter().filter(|name| std::env::var_os(name).is_some_and(|url| !url.is_empty())).collect();
-    if !set.is_empty() {
-        tracing::warn!(
-            variables = %set.join(", "),
-            "proxies of the environment are not used: next hops are reached directly; let the network allow it, or put a \
-             gateway that uses the proxy in between"
-        );
-    }
 }
 
 /// As many workers as the cgroup grants CPUs. A single one runs tasks in the order in which they became ready: of several

@@ -130,26 +130,71 @@ pub enum CompressionKey {
     None,
     Gzip,
     Zstd,
+    /// The two names of one form.
+    Zlib,
+    Deflate,
+    Snappy,
+    SnappyFramed,
 }
 
-/// Reads `compression`; the field's default is gzip.
-pub fn compression(section: &Section<'_>) -> CompressionKey {
-    let written = section.string("compression");
-    if let Some(later @ ("snappy" | "zlib" | "deflate" | "lz4" | "x-snappy-framed")) = written.as_deref() {
-        let message = format!("compression {later} is not supported yet");
-        section.error("compression", code::NOT_YET, message, Some("use gzip, zstd or none"));
-        return CompressionKey::Gzip;
-    }
+/// `compression` and, over HTTP, the level of `compression_params`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressionKeys {
+    pub kind: CompressionKey,
+    /// `None` is the form's quickest.
+    pub level: Option<i32>,
+}
+
+/// Levels of gzip and zlib: those of the library, its default (-1) and Huffman's codes alone (-2), which is level 1 here.
+const DEFLATE_LEVELS: std::ops::RangeInclusive<i64> = -2..=9;
+/// What gzip's default stands for.
+const DEFLATE_DEFAULT: i32 = 6;
+
+/// Reads `compression`; the field's default is gzip. gRPC has fewer forms and no levels.
+pub fn compression(section: &Section<'_>, is_grpc: bool) -> CompressionKeys {
+    let kind = compression_kind(section, is_grpc);
+    let params = if is_grpc { None } else { section.section("compression_params") };
+    let Some(params) = params else { return CompressionKeys { kind, level: None } };
+    let written = params.i64("level").filter(|level| *level != 0);
+    params.finish();
+    let Some(level) = written else { return CompressionKeys { kind, level: None } };
+    let level = match kind {
+        CompressionKey::Gzip | CompressionKey::Zlib | CompressionKey::Deflate if DEFLATE_LEVELS.contains(&level) => {
+            match level {
+                -1 => Some(DEFLATE_DEFAULT),
+                level => Some(i32::try_from(level).unwrap_or(1).max(1)),
+            }
+        }
+        // Any number means the nearest level there is.
+        CompressionKey::Zstd => Some(i32::try_from(level.clamp(1, 22)).unwrap_or(1)),
+        _ => {
+            let message = format!("{level} is no level of this compression");
+            let expected = "1 to 9 for gzip, zlib and deflate, 1 to 22 for zstd, and none for the others";
+            section.invalid("compression_params", message, expected)
+        }
+    };
+    CompressionKeys { kind, level }
+}
+
+fn compression_kind(section: &Section<'_>, is_grpc: bool) -> CompressionKey {
     let choices = [
         ("gzip", CompressionKey::Gzip),
         ("zstd", CompressionKey::Zstd),
+        ("snappy", CompressionKey::Snappy),
         ("none", CompressionKey::None),
         ("", CompressionKey::None),
+        ("zlib", CompressionKey::Zlib),
+        ("deflate", CompressionKey::Deflate),
+        ("x-snappy-framed", CompressionKey::SnappyFramed),
     ];
-    if written.is_none() {
+    let Some(written) = section.string("compression") else { return CompressionKey::Gzip };
+    if written == "lz4" && !is_grpc {
+        let message = "compression lz4 is not supported yet";
+        section.error("compression", code::NOT_YET, message, Some("use gzip, zstd, snappy or none"));
         return CompressionKey::Gzip;
     }
-    section.choice("compression", &choices).unwrap_or(CompressionKey::Gzip)
+    let choices = if is_grpc { &choices[..5] } else { &choices[..] };
+    section.choice("compression", choices).unwrap_or(CompressionKey::Gzip)
 }
 
 /// The form of an Authorization header for a next hop that knows these schemes (`None`: any). Its text is a secret and

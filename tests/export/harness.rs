@@ -15,7 +15,9 @@ use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::{Loss, Share};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::error::ConsumeError;
-use podgate::core::stage::factory::{Checks, Exporter, ExporterFactory};
+use podgate::core::node::Place;
+use podgate::core::stage::component::ComponentId;
+use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Environment, Exporter, ExporterFactory};
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::exporters::otlp::{GRPC_FACTORY, HTTP_FACTORY};
@@ -43,10 +45,21 @@ fn factory(name: &str) -> ExporterFactory {
 
 /// Checks a body; gives the plan's exporter and the findings as `code path: message`.
 pub fn checked(name: &str, body: &str) -> (Option<Bench>, Vec<String>) {
+    checked_in(name, body, &[])
+}
+
+/// The same in an environment of these variables.
+pub fn checked_in(
+    name: &str,
+    body: &str,
+    environment: &'static [(&'static str, String)],
+) -> (Option<Bench>, Vec<String>) {
     let diagnostics = Diagnostics::default();
     let (_, node) = podgate::config::load(&[format!("yaml:{body}")], &[], &|_| None, &diagnostics);
     let node = node.unwrap_or_else(|| panic!("{:?}", diagnostics.sorted()));
-    let checks = Checks::default();
+    let variable = |name: &str| environment.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone());
+    let checks = Checks { environment: Environment::of(variable), ..Checks::default() };
+    let id = ComponentId::parse(name).expect("an id");
     let path = format!("exporters::{name}");
     let plan = check::run(&checks, &path, &node, factory(name).check);
     let found = checks.diagnostics.sorted();
@@ -61,7 +74,12 @@ pub fn checked(name: &str, body: &str) -> (Option<Bench>, Vec<String>) {
 
 /// Starts an exporter whose body has no faults.
 pub async fn start(name: &str, body: &str) -> Bench {
-    let (bench, findings) = checked(name, body);
+    start_in(name, body, &[]).await
+}
+
+/// The same in an environment of these variables.
+pub async fn start_in(name: &str, body: &str, environment: &'static [(&'static str, String)]) -> Bench {
+    let (bench, findings) = checked_in(name, body, environment);
     assert!(findings.iter().all(|finding| finding.starts_with('W')), "{findings:?}");
     let bench = bench.expect("a plan");
     bench.exporter.start().await.expect("it starts");

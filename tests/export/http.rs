@@ -95,7 +95,7 @@ pub fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn ok() -> Vec<u8> {
+pub fn ok() -> Vec<u8> {
     answer(200, "content-type: application/x-protobuf\r\n", b"")
 }
 

@@ -66,7 +66,11 @@ async fn every_fault_is_an_error_that_names_its_key() {
         ),
         ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {randomization_factor: 2}}", "randomization_factor"),
         ("otlp_grpc", "{endpoint: 'a:1', retry_on_failure: {max_elapsed_time: 1s}}", "nothing is ever retried"),
-        ("otlp_grpc", "{endpoint: 'a:1', compression: snappy}", "E0205 exporters::otlp_grpc::compression"),
+        ("otlp_grpc", "{endpoint: 'a:1', compression: deflate}", "E0203 exporters::otlp_grpc::compression"),
+        ("otlp_grpc", "{endpoint: 'a:1', compression_params: {level: 1}}", "E0201"),
+        ("otlp_http", "{endpoint: 'http://a', compression: lz4}", "E0205 exporters::otlp_http::compression"),
+        ("otlp_http", "{endpoint: 'http://a', compression_params: {level: 10}}", "10 is no level"),
+        ("otlp_http", "{endpoint: 'http://a', compression: snappy, compression_params: {level: 1}}", "1 is no level"),
         ("otlp_grpc", "{endpoint: 'a:1', compression: brotli}", "E0203 exporters::otlp_grpc::compression"),
         ("otlp_grpc", "{endpoint: 'a:1', auth: {}}", "`authenticator` is required"),
         ("otlp_grpc", "{endpoint: 'a:1', headers: {'bad name': x}}", "is not a header name"),
@@ -74,8 +78,13 @@ async fn every_fault_is_an_error_that_names_its_key() {
         ("otlp_grpc", "{endpoint: 'a:1', tls: {cert_file: /c.pem}}", "`cert_file` without `key_file`"),
         ("otlp_grpc", "{endpoint: 'a:1', tls: {min_version: '1.0'}}", "E0205 exporters::otlp_grpc::tls::min_version"),
         ("otlp_grpc", "{endpoint: 'a:1', podgate: {connections: 0}}", "0 connections"),
+        ("otlp_grpc", "{endpoint: 'a:1', podgate: {connection_age: 1s}}", "1s is outside"),
+        ("otlp_grpc", "{endpoint: 'a:1', balancer_name: grpclb}", "E0203 exporters::otlp_grpc::balancer_name"),
         ("otlp_http", "{endpoint: 'http://a', encoding: json}", "E0205 exporters::otlp_http::encoding"),
-        ("otlp_http", "{endpoint: 'http://a', proxy_url: 'http://p'}", "E0205 exporters::otlp_http::proxy_url"),
+        ("otlp_http", "{endpoint: 'http://a', proxy_url: 'proxy:1'}", "E0203 exporters::otlp_http::proxy_url"),
+        ("otlp_http", "{endpoint: 'http://a', proxy_url: 'socks5://p'}", "proxies by socks5 are not supported"),
+        ("elasticsearch", "{endpoint: 'http://a', proxy_url: 'http://'}", "no usable host and port"),
+        ("otlp_grpc", "{endpoint: 'a:1', proxy_url: 'http://p'}", "E0201 exporters::otlp_grpc::proxy_url"),
     ] {
         let found = findings(name, body);
         assert!(found.contains(wanted), "{body}:\n{found}");
@@ -91,6 +100,7 @@ async fn a_secret_header_value_is_in_no_message() {
 
 #[tokio::test]
 async fn keys_without_effect_are_said_once() {
-    let found = findings("otlp_grpc", "{endpoint: 'a:1', balancer_name: round_robin, wait_for_ready: true}");
+    let found =
+        findings("otlp_grpc", "{endpoint: 'a:1', balancer_name: pick_first, wait_for_ready: true, user_agent: me}");
     assert_eq!(found.matches("W0402").count(), 2, "{found}");
 }

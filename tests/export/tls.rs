@@ -13,12 +13,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Bench, Peer, eventually, request, start, taken};
 
-fn file(name: &str) -> String {
+pub fn file(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name).display().to_string()
 }
 
 /// TLS in front of `real`; asks for a client certificate when `mutual`.
-async fn terminator(real: SocketAddr, mutual: bool) -> (SocketAddr, JoinSet<()>) {
+pub async fn terminator(real: SocketAddr, mutual: bool) -> (SocketAddr, JoinSet<()>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.expect("ring has them");

@@ -57,7 +57,8 @@ fn noise(size: usize) -> Vec<u8> {
 
 #[test]
 fn what_leaves_is_compressed_in_linear_work() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::GZIP, Compression::ZSTD, Compression::Zlib("deflate", 1), Compression::SnappyBlock]
+    {
         for (name, part, make) in BODIES {
             let body = Generator::of(name, make);
             check(compression.token().unwrap(), &[body], &|_, body| {

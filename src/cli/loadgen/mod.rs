@@ -80,8 +80,8 @@ impl From<CompressionArg> for Compression {
     fn from(arg: CompressionArg) -> Compression {
         match arg {
             CompressionArg::None => Compression::None,
-            CompressionArg::Gzip => Compression::Gzip,
-            CompressionArg::Zstd => Compression::Zstd,
+            CompressionArg::Gzip => Compression::GZIP,
+            CompressionArg::Zstd => Compression::ZSTD,
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod disk;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -34,6 +34,11 @@ pub type PendingIo<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 
 /// Where connections come from and go to, in place of the kernel's TCP.
 pub trait Network: Send + Sync {
     fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn GivenListener>>;
+
+    /// The addresses of a name; `None` where only [`Network::connect`] knows them.
+    fn resolve(&self, _host: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
 
     /// Resolves the name and connects; the caller bounds the wait.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> PendingIo<'a, BoxSocket>;

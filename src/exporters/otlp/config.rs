@@ -1,6 +1,7 @@
 //! The keys of `otlp_grpc` and `otlp_http`, checked into what builds them. Names and defaults are the Collector's
 //! (configgrpc, confighttp); keys of ours stand in the `podgate` block.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,10 +17,12 @@ use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::{CheckContext, Checks};
 use crate::exporters::otlp::preset::{Beside, Preset};
 use crate::net::client::compress::Compression;
-use crate::net::client::settings::{ClientHttp, ClientSettings, Keepalive, TlsSettings};
+use crate::net::client::connect::proxy::{Proxy, proxy_for};
+use crate::net::client::settings::{AGE_MAX, Balancer, ClientHttp, ClientSettings, Keepalive, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
 use crate::sending::config::SendingSettings;
 
+const AGES: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
 const NO_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// APM Server's port; its habits are expected there unless the configuration says otherwise.
 const APM_SERVER_PORT: u16 = 8200;
@@ -54,31 +57,49 @@ struct Common {
     compression: Compression,
     sending: SendingSettings,
     connections: usize,
+    age_max: Duration,
     /// As written; else it is guessed from the port.
     preset: Option<Preset>,
 }
 
-fn common(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Common {
+fn common(keys: &Section<'_>, checks: &Checks, timeout: Duration, is_grpc: bool) -> Common {
     keys.not_yet(&["middlewares"]);
     let auth = authenticator(keys, checks, AuthSide::Client);
     let own = keys.section("podgate");
-    let (mut connections, mut preset) = (1, None);
+    let (mut connections, mut age_max, mut preset) = (1, AGE_MAX, None);
     if let Some(own) = own {
         connections = own.usize("connections").unwrap_or(1);
         if !(1..=64).contains(&connections) {
             own.invalid::<()>("connections", format!("{connections} connections"), "a number from 1 to 64");
         }
+        age_max = own.duration("connection_age").unwrap_or(AGE_MAX);
+        if !AGES.contains(&age_max) {
+            own.invalid::<()>("connection_age", format!("{age_max:?} is outside"), "a duration from 10s to 24h");
+        }
         preset = Preset::read(&own);
         own.finish();
     }
-    let compression = match compression(keys) {
-        CompressionKey::None => Compression::None,
-        CompressionKey::Gzip => Compression::Gzip,
-        CompressionKey::Zstd => Compression::Zstd,
-    };
+    let compression = compressed(keys, is_grpc);
     let sending = SendingSettings::check(keys, checks, preset.unwrap_or_default().timeout(timeout));
     let sending = within(keys, sending);
-    Common { tls: tls(keys), headers: headers(keys), auth, compression, sending, connections, preset }
+    Common { tls: tls(keys), headers: headers(keys), auth, compression, sending, connections, age_max, preset }
+}
+
+/// gRPC's snappy is the framed form under the plain name, HTTP's a block, as the Collector has them.
+fn compressed(keys: &Section<'_>, is_grpc: bool) -> Compression {
+    let written = compression(keys, is_grpc);
+    let level = written.level.unwrap_or(1);
+    let deflate = u32::try_from(level).unwrap_or(1);
+    match written.kind {
+        CompressionKey::None => Compression::None,
+        CompressionKey::Gzip => Compression::Gzip(deflate),
+        CompressionKey::Zstd => Compression::Zstd(level),
+        CompressionKey::Zlib => Compression::Zlib("zlib", deflate),
+        CompressionKey::Deflate => Compression::Zlib("deflate", deflate),
+        CompressionKey::Snappy if is_grpc => Compression::SnappyFramed("snappy"),
+        CompressionKey::Snappy => Compression::SnappyBlock,
+        CompressionKey::SnappyFramed => Compression::SnappyFramed("x-snappy-framed"),
+    }
 }
 
 /// No timeout in the Collector; every wait of ours has an end.
@@ -91,13 +112,16 @@ fn within(keys: &Section<'_>, sending: SendingSettings) -> SendingSettings {
     SendingSettings { timeout: NO_TIMEOUT, ..sending }
 }
 
+/// Without the key it is round_robin; an empty name is what gRPC does by itself.
+const BALANCERS: &[(&str, Balancer)] =
+    &[("round_robin", Balancer::RoundRobin), ("pick_first", Balancer::PickFirst), ("", Balancer::PickFirst)];
+
 /// Checks an `otlp_grpc` body.
 pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    let common = common(&keys, cx.checks, Duration::from_secs(5));
+    let common = common(&keys, cx.checks, Duration::from_secs(5), true);
     keys.not_yet(&["authority", "dialer"]);
     for (key, why) in [
-        ("balancer_name", "podgate uses every address of the name in turn"),
         ("wait_for_ready", "requests wait for a connection within their timeout, then are retried"),
         ("read_buffer_size", "buffers grow as needed"),
         ("write_buffer_size", "slices are written as they are"),
@@ -105,6 +129,7 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     ] {
         keys.without_effect(key, why);
     }
+    let balance = keys.choice("balancer_name", BALANCERS).unwrap_or(Balancer::RoundRobin);
     let keepalive = keys.section("keepalive").map(|keys| {
         let read = Keepalive {
             interval: keys.duration("time").unwrap_or(Duration::from_secs(10)).max(Duration::from_secs(10)),
@@ -127,7 +152,9 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
         keys.invalid::<()>("endpoint", "a gRPC endpoint has no path", "host:port");
     }
     let checked = target.map(|target| {
-        let clients = vec![ClientSettings { keepalive, ..client(target, ClientHttp::Http2, &common) }];
+        let wanted = client(target, ClientHttp::Http2, &common);
+        let proxy = proxy_of(&keys, cx.checks, &wanted);
+        let clients = vec![ClientSettings { keepalive, balance, proxy, ..wanted }];
         let routes = std::array::from_fn(|_| Some(Route { client: 0, path: String::new() }));
         settings(&keys, common, clients, routes)
     });
@@ -145,15 +172,8 @@ const PATHS: [(&str, &str); 4] = [
 /// Checks an `otlp_http` body.
 pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    let common = common(&keys, cx.checks, Duration::from_secs(30));
-    keys.not_yet(&[
-        "dialer",
-        "proxy_url",
-        "cookies",
-        "compression_params",
-        "force_attempt_http2",
-        "http2_read_idle_timeout",
-    ]);
+    let common = common(&keys, cx.checks, Duration::from_secs(30), false);
+    keys.not_yet(&["dialer", "cookies", "force_attempt_http2", "http2_read_idle_timeout"]);
     for key in
         ["read_buffer_size", "write_buffer_size", "max_idle_conns", "max_idle_conns_per_host", "http2_ping_timeout"]
     {
@@ -182,16 +202,14 @@ pub fn http(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
             (None, Some(base)) => (base, format!("{}{}", base.path.trim_end_matches('/'), PATHS[at].1)),
             (None, None) => continue,
         };
-        let wanted = ClientSettings {
-            http1_max,
-            idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
-            ..client(target.clone(), ClientHttp::ByAgreement, &common)
-        };
+        let wanted = client(target.clone(), ClientHttp::ByAgreement, &common);
         let same = |known: &ClientSettings| {
             known.target.authority() == target.authority() && known.target.scheme == target.scheme
         };
         let known = clients.iter().position(same).unwrap_or_else(|| {
-            clients.push(wanted);
+            let proxy = proxy_of(&keys, cx.checks, &wanted);
+            let idle_timeout = idle_timeout.unwrap_or(Duration::from_secs(90));
+            clients.push(ClientSettings { http1_max, idle_timeout, proxy, ..wanted });
             clients.len() - 1
         });
         routes[at] = Some(Route { client: known, path });
@@ -253,6 +271,10 @@ fn endpoint(keys: &Section<'_>, key: &str, default_port: Option<fn(Scheme) -> u1
     }
 }
 
+fn proxy_of(keys: &Section<'_>, checks: &Checks, client: &ClientSettings) -> Option<Proxy> {
+    proxy_for(keys, &checks.environment, &client.target, (client.speech == ClientHttp::Http2, client.tls.is_some()))
+}
+
 fn client(target: Target, speech: ClientHttp, common: &Common) -> ClientSettings {
     let keys = &common.tls;
     let plaintext = match target.scheme {
@@ -265,6 +287,7 @@ fn client(target: Target, speech: ClientHttp, common: &Common) -> ClientSettings
     ClientSettings {
         tls: (!plaintext).then(|| TlsSettings::of(keys)),
         connections: common.connections,
+        age_max: common.age_max,
         // Leaves time for the request itself, and names the cause better than a request's timeout would.
         connect_timeout: Duration::from_secs(5).min(common.sending.timeout.mul_f64(0.8)),
         ..ClientSettings::new(target, speech)

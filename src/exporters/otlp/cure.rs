@@ -34,7 +34,7 @@ pub const NO_COMPRESSION_THERE: &str = "the next hop cannot read this compressio
 /// The words of servers that cannot decompress.
 pub fn is_about_compression(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["compress", "encoding", "gzip", "zstd"].iter().any(|word| message.contains(word))
+    ["compress", "encoding", "gzip", "zstd", "snappy", "deflate"].iter().any(|word| message.contains(word))
 }
 
 impl ExporterFacts {

@@ -105,12 +105,11 @@ impl Preset {
     }
 
     fn check_compression(self, keys: &Section<'_>, stated: bool, compression: Compression) {
-        if compression != Compression::Zstd {
-            return;
-        }
+        let Some(token) = compression.token().filter(|_| !matches!(compression, Compression::Gzip(_))) else { return };
         let message = match self {
-            Preset::ApmServer => "APM Server reads zstd as protobuf: it acknowledges what it never stores",
-            Preset::Elasticsearch => "Elasticsearch reads gzip and nothing else",
+            Preset::ApmServer if matches!(compression, Compression::Zlib(..)) => return,
+            Preset::ApmServer => format!("APM Server reads {token} as protobuf: it acknowledges what it never stores"),
+            Preset::Elasticsearch => "Elasticsearch reads gzip and nothing else".to_owned(),
             Preset::Any | Preset::ElasticAgent | Preset::ManagedOtlp => return,
         };
         let help = Some("use gzip or none");

@@ -19,6 +19,7 @@ use crate::net::client::compress::Compression;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::grpc::{Code, GrpcMethod, GrpcReply, replace};
 use crate::net::client::http::{HttpReply, HttpRequest};
+use crate::net::client::settings::ClientSettings;
 use crate::net::client::target::Scheme;
 use crate::otlp::envelope::{copied_len, encode_chunks, encoded_len};
 use crate::sending::client::RequestCredentials;
@@ -66,7 +67,7 @@ impl OtlpTransport {
     pub fn new(protocol: ExportProtocol, settings: OtlpSettings, outside: &Outside) -> OtlpTransport {
         let client = |settings| Client::within(outside.clone(), settings);
         let clients: Vec<Client> = settings.clients.iter().cloned().map(client).collect();
-        let addresses: Vec<&str> = settings.clients.iter().map(|client| client.target.authority().as_str()).collect();
+        let addresses: Vec<String> = settings.clients.iter().map(ClientSettings::address).collect();
         let scene = ExporterFacts {
             authorized: settings.auth.is_some() || settings.headers.contains_key(AUTHORIZATION),
             preset: settings.preset,
@@ -322,7 +323,9 @@ impl RequestTransport for OtlpTransport {
         let packed = match self.settings.compression {
             Compression::None => 0,
             // At most, for data that does not compress.
-            Compression::Gzip | Compression::Zstd => length,
+            // A block of snappy is made of all of it at once.
+            Compression::SnappyBlock => 2 * length,
+            _ => length,
         };
         (copied + packed + length / PIECE_LISTED_PART) as u64
     }

@@ -16,6 +16,9 @@ pub enum CallFailure {
     Connect { address: String, why: String },
     #[error("no connection to {address} within {after:?}")]
     ConnectTimeout { address: String, after: Duration },
+    /// The proxy is not reached, or does not connect us.
+    #[error("the proxy {address}: {why}")]
+    Proxy { address: String, why: String },
     /// The handshake failed: an untrusted, expired or wrong certificate, or no common version.
     #[error("TLS handshake failed: {why}")]
     Tls { why: String },

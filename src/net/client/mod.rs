@@ -17,7 +17,7 @@ pub mod target;
 
 use std::borrow::Cow;
 
-use ::http::header::{CONTENT_LENGTH, HOST, HeaderName};
+use ::http::header::{CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHORIZATION};
 use ::http::uri::{PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use bytes::{Buf, BytesMut};
@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::outside::Outside;
 use crate::net::client::chunks::{Chunks, Outgoing};
+use crate::net::client::connect::tunnel;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::pool::{Lent, Pool};
 use crate::net::client::reply::Reply;
@@ -108,7 +109,13 @@ impl Client {
                 let reply = answer.await.map_err(|_| CallFailure::Deadline)?;
                 let reply = reply.map_err(|failure| first.mix_up(false).unwrap_or(failure))?;
                 self.pool.give_back(Lent::Http1 { sender, first, old_at, _permit });
-                Ok(reply)
+                match &self.settings().proxy {
+                    // The target has not seen it.
+                    Some(proxy) if self.settings().is_forwarded() && reply.status == 407 => {
+                        Err(tunnel::refused(proxy, "407 Proxy Authentication Required"))
+                    }
+                    _ => Ok(reply),
+                }
             }
             Lent::Http2 { lane, live } => {
                 let (head, limit) = (self.head(call, true), self.settings().response_bytes_max);
@@ -146,6 +153,12 @@ impl Client {
             }
         } else if let Ok(host) = authority.as_str().parse() {
             headers.entry(HOST).or_insert(host);
+            if settings.is_forwarded() {
+                parts.scheme = Some(Scheme::HTTP);
+                parts.authority = Some(authority.clone());
+                let credentials = settings.proxy.as_ref().and_then(|proxy| proxy.credentials.clone());
+                credentials.map(|credentials| headers.insert(PROXY_AUTHORIZATION, credentials));
+            }
         }
         let mut request = Request::new(());
         *request.method_mut() = call.method.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::client::{PemSource, TlsKeys};
 use crate::config::tls::TlsTerms;
 use crate::core::limits::RESPONSE_BYTES_MAX;
+use crate::net::client::connect::proxy::Proxy;
 use crate::net::client::target::Target;
 
 /// Which HTTP the client speaks.
@@ -16,12 +17,29 @@ pub enum ClientHttp {
     ByAgreement,
 }
 
+/// Which of a name's addresses are connected to, as gRPC calls it. Over HTTP/1.1 each new connection goes to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balancer {
+    /// The first that takes a connection.
+    PickFirst,
+    /// Each, and requests go to each in turn.
+    RoundRobin,
+}
+
+/// Next hops move and are scaled: by then a name may lead elsewhere.
+pub const AGE_MAX: Duration = Duration::from_secs(600);
+
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     pub target: Target,
     /// `None` is plaintext.
     pub tls: Option<TlsSettings>,
     pub speech: ClientHttp,
+    /// The proxy that requests go by.
+    pub proxy: Option<Proxy>,
+    pub balance: Balancer,
+    /// A connection older than this is replaced, up to a fifth later, so that those of many nodes do not move together.
+    pub age_max: Duration,
     /// HTTP/2 connections kept in parallel; HTTP/1.1 opens as many as there are concurrent requests, up to `http1_max`.
     pub connections: usize,
     pub http1_max: usize,
@@ -36,12 +54,29 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
+    /// A proxy takes whole requests (RFC 9112, 3.2.2) in place of a tunnel to the target.
+    pub fn is_forwarded(&self) -> bool {
+        self.proxy.is_some() && self.tls.is_none() && self.speech == ClientHttp::ByAgreement
+    }
+
+    /// Where requests go, for people.
+    pub fn address(&self) -> String {
+        let target = self.target.authority();
+        match &self.proxy {
+            None => target.to_string(),
+            Some(proxy) => format!("{target} by the proxy {}", proxy.target.authority()),
+        }
+    }
+
     /// Plaintext, one connection, defaults of the field; callers change what they were configured with.
     pub fn new(target: Target, speech: ClientHttp) -> ClientSettings {
         ClientSettings {
             target,
             tls: None,
             speech,
+            proxy: None,
+            balance: Balancer::RoundRobin,
+            age_max: AGE_MAX,
             connections: 1,
             http1_max: 64,
             connect_timeout: Duration::from_secs(5),

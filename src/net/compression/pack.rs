@@ -19,6 +19,19 @@ const PIECE_BYTES: usize = 64 << 10;
 /// The level that requests and answers of OTLP are compressed with: the CPU is dearer than the wire.
 pub static QUICK: GzipPacker = GzipPacker::new(1);
 
+/// One packer for each level.
+static LEVELS: [GzipPacker; 9] = [
+    GzipPacker::new(1),
+    GzipPacker::new(2),
+    GzipPacker::new(3),
+    GzipPacker::new(4),
+    GzipPacker::new(5),
+    GzipPacker::new(6),
+    GzipPacker::new(7),
+    GzipPacker::new(8),
+    GzipPacker::new(9),
+];
+
 /// Makes gzip members, one for each call.
 pub struct GzipPacker {
     level: u32,
@@ -30,6 +43,12 @@ impl GzipPacker {
     /// `level` is 1 to 9.
     pub const fn new(level: u32) -> GzipPacker {
         GzipPacker { level, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// The one that all clients share.
+    pub fn at(level: u32) -> &'static GzipPacker {
+        let place = usize::try_from(level.clamp(1, 9) - 1).unwrap_or(0);
+        LEVELS.get(place).unwrap_or(&QUICK)
     }
 
     /// One gzip member of all parts.

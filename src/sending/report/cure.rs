@@ -34,6 +34,10 @@ impl PeerCures {
                 "no connection",
                 "packets are dropped between here and there: look for a NetworkPolicy, a firewall or a wrong address",
             ),
+            CallFailure::Proxy { .. } => (
+                "proxy failed",
+                "look at the proxy: it stands in proxy_url, or in HTTPS_PROXY or HTTP_PROXY of podgate's environment, where NO_PROXY lists what is reached without",
+            ),
             CallFailure::Tls { .. } => ("TLS failed", self.tls),
             CallFailure::PeerIsPlaintext => ("TLS mismatch", self.peer_is_plaintext),
             CallFailure::PeerIsTls => ("TLS mismatch", self.peer_is_tls),

@@ -80,7 +80,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ElasticsearchSettings
     if timeout.is_zero() {
         keys.invalid::<()>("timeout", "`timeout` is 0, so an attempt never ends", "a duration such as 90s");
     }
-    let nodes = nodes::check(&keys, timeout);
+    let nodes = nodes::check(&keys, cx.checks, timeout);
     let queue = queue(&keys, cx.checks, QUEUE);
     let own = own(&keys);
     let mut mapping = documents::check(&keys);
@@ -123,7 +123,6 @@ fn retired(keys: &Section<'_>) {
     keys.not_yet(&[
         "middlewares",
         "metadata_keys",
-        "proxy_url",
         "cookies",
         "http2_read_idle_timeout",
         "dialer",

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::config::client::{TlsKeys, tls};
+use crate::core::stage::factory::Checks;
+use crate::net::client::connect::proxy::proxy_for;
 use crate::net::client::settings::{ClientHttp, ClientSettings, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
 use crate::otlp::json::base64;
@@ -16,15 +18,17 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const NODES_MAX: usize = 64;
 
 /// The nodes, or `None` after reporting.
-pub fn check(keys: &Section<'_>, timeout: Duration) -> Option<Vec<ClientSettings>> {
+pub fn check(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Option<Vec<ClientSettings>> {
     let tls = tls(keys);
     let http1_max = keys.usize("max_conns_per_host").filter(|max| *max > 0).unwrap_or(64);
     let idle_timeout = keys.duration("idle_conn_timeout").filter(|idle| !idle.is_zero());
     let targets = targets(keys)?;
     let client = |target: Target| {
         let secured = tls_of(&target, &tls);
+        let proxy = proxy_for(keys, &checks.environment, &target, (false, secured.is_some()));
         ClientSettings {
             tls: secured,
+            proxy,
             http1_max,
             idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
             response_bytes_max: ANSWER_BYTES_MAX,

@@ -2,7 +2,9 @@
 
 pub mod dial;
 pub mod given;
+pub mod proxy;
 pub mod redial;
 pub mod spawner;
 pub mod stream;
 pub mod tls;
+pub mod tunnel;

@@ -72,7 +72,7 @@ impl Post {
             path: format!("{}/_bulk?{query}", client.target.path.trim_end_matches('/')),
             client: Client::within(outside.clone(), client.clone()),
         };
-        let names: Vec<&str> = settings.nodes.iter().map(|node| node.target.authority().as_str()).collect();
+        let names: Vec<String> = settings.nodes.iter().map(ClientSettings::address).collect();
         Post {
             destination: names.join(", "),
             nodes: settings.nodes.iter().map(node).collect(),
@@ -189,6 +189,7 @@ pub fn is_unseen(failure: &CallFailure) -> bool {
             | CallFailure::Refused { .. }
             | CallFailure::Connect { .. }
             | CallFailure::ConnectTimeout { .. }
+            | CallFailure::Proxy { .. }
             | CallFailure::Tls { .. }
             | CallFailure::PeerIsPlaintext
             | CallFailure::PeerIsTls

@@ -1,6 +1,7 @@
 //! The connections of one client: HTTP/2 lanes shared by all requests, HTTP/1.1 connections lent to one request at a time.
 //!
-//! A lane is dialled by the first request that needs it while others wait; after a failure nobody dials before the backoff
+//! A lane leads to one of the addresses of the name, as far as there are lanes, and requests take the lanes in turn. A lane is
+//! dialled by the first request that needs it while others wait; after a failure nobody dials before the backoff
 //! allows it. A connection on which two requests in a row timed out is replaced: the peer may be gone without a word. One
 //! that has grown old is replaced by one to where the name leads now, if there is any: next hops move and are scaled.
 
@@ -15,18 +16,17 @@ use tokio::time::{Instant, timeout};
 use crate::core::lock::Locked;
 use crate::core::outside::Outside;
 use crate::net::client::chunks::Outgoing;
-use crate::net::client::connect::dial::{DialContext, DialedSender, dial};
+use crate::net::client::connect::dial::{ADDRESSES_MAX, DialContext, Dialed, DialedSender, Resolved, dial};
 use crate::net::client::connect::redial::Redial;
 use crate::net::client::connect::spawner::Spawner;
 use crate::net::client::connect::stream::FirstBytes;
 use crate::net::client::connect::tls::TlsSource;
+use crate::net::client::connect::tunnel;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::http2;
-use crate::net::client::settings::{ClientHttp, ClientSettings};
+use crate::net::client::settings::{Balancer, ClientHttp, ClientSettings};
 
 const TIMEOUTS_BEFORE_REPLACEMENT: u32 = 2;
-/// A connection this old is replaced, up to a fifth later, so that those of many nodes do not move together.
-const AGE_MAX: Duration = Duration::from_secs(600);
 /// The request that finds it old waits RENEWED_WITHIN for the new one, and then uses the old one.
 const RENEWED_WITHIN: Duration = Duration::from_secs(1);
 /// If there is no new one, the old one is used for RENEWED_AGAIN.
@@ -36,9 +36,14 @@ pub struct Pool {
     settings: ClientSettings,
     outside: Outside,
     tls: Option<TlsSource>,
+    proxy_tls: Option<TlsSource>,
     spawner: Spawner,
     lanes: Vec<Lane>,
+    /// How many of them are used: one for each address, and no fewer than `connections`.
+    used: AtomicUsize,
     turn: AtomicUsize,
+    /// With which address it begins: drawn, so that not all podgates meet at the first one.
+    offset: usize,
     // Waiting HTTP/1.1 connections with the time of their last use; locked to push and pop only.
     idle: Mutex<Vec<Idle>>,
     http1_permits: Semaphore,
@@ -70,8 +75,8 @@ impl Idle {
 }
 
 /// When a connection that is opened now has grown old.
-fn old_at() -> Instant {
-    Instant::now() + AGE_MAX + AGE_MAX.mul_f64(fastrand::f64() / 5.0)
+fn old_at(age_max: Duration) -> Instant {
+    Instant::now() + age_max + age_max.mul_f64(fastrand::f64() / 5.0)
 }
 
 /// One HTTP/2 connection and how it has been doing.
@@ -102,11 +107,18 @@ impl Lent<'_> {
 impl Pool {
     pub fn new(settings: ClientSettings, outside: Outside) -> Pool {
         let alpn: &[&[u8]] = if settings.speech == ClientHttp::Http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+        let lanes = match settings.balance {
+            Balancer::PickFirst => settings.connections.max(1),
+            Balancer::RoundRobin => settings.connections.max(ADDRESSES_MAX),
+        };
         Pool {
             tls: settings.tls.clone().map(|tls| TlsSource::new(tls, alpn)),
+            proxy_tls: tunnel::tls(&settings),
             spawner: Spawner::default(),
-            lanes: (0..settings.connections.max(1)).map(|_| Lane::default()).collect(),
+            lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            used: AtomicUsize::new(settings.connections.max(1)),
             turn: AtomicUsize::new(0),
+            offset: fastrand::usize(..1 << 16),
             idle: Mutex::default(),
             http1_permits: Semaphore::new(settings.http1_max.max(1)),
             http1: AtomicBool::new(settings.speech == ClientHttp::ByAgreement && settings.tls.is_none()),
@@ -124,8 +136,7 @@ impl Pool {
     pub async fn lend(&self) -> Result<Lent<'_>, CallFailure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         if !self.http1.load(Ordering::Relaxed) {
-            let at = turn % self.lanes.len();
-            if let Some(lent) = self.lend_lane(at, turn).await? {
+            if let Some(lent) = self.lend_lane(turn % self.used()).await? {
                 return Ok(lent);
             }
         }
@@ -137,7 +148,10 @@ impl Pool {
         if self.http1.load(Ordering::Relaxed) {
             return !self.idle.locked().is_empty();
         }
-        self.lanes.iter().all(|lane| lane.live.locked().as_ref().is_some_and(|live| !live.sender.is_closed()))
+        self.lanes
+            .iter()
+            .take(self.used())
+            .all(|lane| lane.live.locked().as_ref().is_some_and(|live| !live.sender.is_closed()))
     }
 
     /// Waits until there is a connection, or none can be had, which the next request will be told.
@@ -147,46 +161,93 @@ impl Pool {
         }
     }
 
+    fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed).clamp(1, self.lanes.len())
+    }
+
     /// `None` when the peer turned out to speak HTTP/1.1.
-    async fn lend_lane(&self, at: usize, turn: usize) -> Result<Option<Lent<'_>>, CallFailure> {
+    async fn lend_lane(&self, at: usize) -> Result<Option<Lent<'_>>, CallFailure> {
         let lane = &self.lanes[at];
         if let Some(live) = self.usable(lane) {
-            let live = self.renewed(lane, live, turn).await;
+            let live = self.renewed(at, live).await;
             return Ok(Some(Lent::Http2 { lane: at, live }));
+        }
+        let other = (0..self.used()).filter(|other| *other != at);
+        let other = other.filter_map(|other| Some((other, self.usable(&self.lanes[other])?))).next();
+        // While another address takes requests nobody waits for this one but the request that dials it.
+        if let Some((other, live)) = other {
+            let dialled = match lane.dialling.try_lock() {
+                Ok(_dialling) => self.dial_briefly(at).await,
+                Err(_) => None,
+            };
+            let (lane, live) = dialled.map_or((other, live), |dialled| (at, dialled));
+            return Ok(Some(Lent::Http2 { lane, live }));
         }
         let _dialling = lane.dialling.lock().await;
         if let Some(live) = self.usable(lane) {
             return Ok(Some(Lent::Http2 { lane: at, live }));
         }
-        match self.dial(turn).await? {
-            (DialedSender::Http2(sender), first) => {
-                let live = Live::new(sender, first);
-                *lane.live.locked() = Some(live.clone());
+        let Dialed { sender, first, found } = self.dial(at).await?;
+        match sender {
+            DialedSender::Http2(sender) => {
+                let live = self.seat(at, Live::new(sender, first, self.grows_old(found)), found);
                 Ok(Some(Lent::Http2 { lane: at, live }))
             }
-            (DialedSender::Http1(sender), first) => {
+            DialedSender::Http1(sender) => {
                 self.http1.store(true, Ordering::Relaxed);
-                self.idle.locked().push(Idle { sender, first, old_at: old_at(), used: Instant::now() });
+                let old_at = old_at(self.settings.age_max);
+                self.idle.locked().push(Idle { sender, first, old_at, used: Instant::now() });
                 Ok(None)
+            }
+        }
+    }
+
+    /// Puts a connection into its lane, and has as many lanes as the name has addresses.
+    fn seat(&self, at: usize, live: Arc<Live>, found: Resolved) -> Arc<Live> {
+        *self.lanes[at].live.locked() = Some(live.clone());
+        if self.settings.balance == Balancer::RoundRobin {
+            let used = found.addresses.max(self.settings.connections).clamp(1, self.lanes.len());
+            self.used.store(used, Ordering::Relaxed);
+            // What is under way on connections to addresses that are gone ends there.
+            self.lanes.iter().skip(used).for_each(|lane| *lane.live.locked() = None);
+        }
+        live
+    }
+
+    /// A connection to an address whose turn it was not is looked at again soon.
+    fn grows_old(&self, found: Resolved) -> Instant {
+        if found.in_turn { old_at(self.settings.age_max) } else { Instant::now() + RENEWED_AGAIN }
+    }
+
+    /// A connection for a lane whose requests may go elsewhere meanwhile.
+    async fn dial_briefly(&self, at: usize) -> Option<Arc<Live>> {
+        match timeout(RENEWED_WITHIN, self.dial(at)).await {
+            Ok(Ok(Dialed { sender: DialedSender::Http2(sender), first, found })) => {
+                Some(self.seat(at, Live::new(sender, first, self.grows_old(found)), found))
+            }
+            Ok(_) => None,
+            Err(_) => {
+                let address = self.settings.target.authority().to_string();
+                let cause = CallFailure::ConnectTimeout { address, after: RENEWED_WITHIN };
+                self.redial.locked().failed(Instant::now(), cause, fastrand::f64());
+                None
             }
         }
     }
 
     /// The same connection, or in place of an old one a new one. Requests under way on the old one finish there; nobody but
     /// the one that dials waits.
-    async fn renewed(&self, lane: &Lane, live: Arc<Live>, turn: usize) -> Arc<Live> {
+    async fn renewed(&self, at: usize, live: Arc<Live>) -> Arc<Live> {
         let now = Instant::now();
         if now < *live.old_at.locked() {
             return live;
         }
-        let Ok(_dialling) = lane.dialling.try_lock() else { return live };
+        let Ok(_dialling) = self.lanes[at].dialling.try_lock() else { return live };
         *live.old_at.locked() = now + RENEWED_AGAIN;
         // That there is none says nothing about the connection there is, which goes on.
-        match timeout(RENEWED_WITHIN, self.dial_anyway(turn)).await {
-            Ok(Ok((DialedSender::Http2(sender), first))) => {
-                let new = Live::new(sender, first);
-                *lane.live.locked() = Some(new.clone());
-                new
+        match timeout(RENEWED_WITHIN, self.dial_anyway(at)).await {
+            Ok(Ok(Dialed { sender: DialedSender::Http2(sender), first, found })) => {
+                self.seat(at, Live::new(sender, first, self.grows_old(found)), found)
             }
             _ => live,
         }
@@ -221,11 +282,12 @@ impl Pool {
                 return Ok(Lent::Http1 { sender, first, old_at, _permit: permit });
             }
         }
-        match self.dial(turn).await? {
-            (DialedSender::Http1(sender), first) => {
-                Ok(Lent::Http1 { sender, first, old_at: old_at(), _permit: permit })
+        let Dialed { sender, first, .. } = self.dial(turn).await?;
+        match sender {
+            DialedSender::Http1(sender) => {
+                Ok(Lent::Http1 { sender, first, old_at: old_at(self.settings.age_max), _permit: permit })
             }
-            (DialedSender::Http2(_), _) => {
+            DialedSender::Http2(_) => {
                 // The peer was upgraded meanwhile: the next request asks for a lane.
                 self.http1.store(false, Ordering::Relaxed);
                 Err(CallFailure::NotTaken("the peer changed to HTTP/2".to_owned()))
@@ -233,7 +295,7 @@ impl Pool {
         }
     }
 
-    async fn dial(&self, turn: usize) -> Result<(DialedSender, FirstBytes), CallFailure> {
+    async fn dial(&self, turn: usize) -> Result<Dialed, CallFailure> {
         if let Some(cause) = self.redial.locked().too_early(Instant::now()) {
             return Err(cause);
         }
@@ -242,10 +304,11 @@ impl Pool {
         })
     }
 
-    async fn dial_anyway(&self, turn: usize) -> Result<(DialedSender, FirstBytes), CallFailure> {
+    async fn dial_anyway(&self, turn: usize) -> Result<Dialed, CallFailure> {
         let network = self.outside.network.as_deref();
-        let line = DialContext { tls: self.tls.as_ref(), network, spawner: &self.spawner };
-        dial(&self.settings, line, turn).await
+        let line =
+            DialContext { tls: self.tls.as_ref(), proxy_tls: self.proxy_tls.as_ref(), network, spawner: &self.spawner };
+        dial(&self.settings, line, turn.wrapping_add(self.offset)).await
     }
 
     /// An answer arrived completely: the connection is good and, when HTTP/1.1, free again.
@@ -293,11 +356,11 @@ impl Pool {
 }
 
 impl Live {
-    fn new(sender: http2::Http2Sender, first: FirstBytes) -> Arc<Live> {
+    fn new(sender: http2::Http2Sender, first: FirstBytes, old_at: Instant) -> Arc<Live> {
         Arc::new(Live {
             sender,
             first,
-            old_at: Mutex::new(old_at()),
+            old_at: Mutex::new(old_at),
             answered: AtomicBool::new(false),
             timeouts_in_a_row: AtomicU32::new(0),
         })
@@ -309,87 +372,4 @@ fn closed_unused() -> CallFailure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::net::SocketAddr;
-
-    use tokio::io::DuplexStream;
-
-    use super::*;
-    use crate::core::outside::{BoxSocket, GivenListener, Network, PendingIo};
-    use crate::net::client::target::Target;
-
-    /// A name that leads to a server of HTTP/2 while it leads anywhere.
-    #[derive(Default)]
-    struct Name {
-        dialled: AtomicUsize,
-        dangles: AtomicBool,
-        servers: Spawner,
-    }
-
-    async fn serve(socket: DuplexStream) {
-        let mut connection = h2::server::handshake(socket).await.expect("a client");
-        while connection.accept().await.is_some() {}
-    }
-
-    impl Network for Name {
-        fn listen(&self, _at: SocketAddr) -> io::Result<Box<dyn GivenListener>> {
-            Err(io::Error::other("nobody listens here"))
-        }
-
-        fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> PendingIo<'a, BoxSocket> {
-            self.dialled.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async {
-                if self.dangles.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-                let (ours, theirs) = tokio::io::duplex(1 << 16);
-                self.servers.spawn(serve(theirs));
-                Ok(Box::new(ours) as BoxSocket)
-            })
-        }
-    }
-
-    fn pool() -> (Arc<Name>, Pool) {
-        let name = Arc::<Name>::default();
-        let target = Target::parse("http://hop:4317", None).expect("a target");
-        let outside = Outside { network: Some(name.clone()), ..Outside::default() };
-        (name, Pool::new(ClientSettings::new(target, ClientHttp::Http2), outside))
-    }
-
-    async fn lent(pool: &Pool) -> Arc<Live> {
-        match pool.lend().await {
-            Ok(Lent::Http2 { live, .. }) => live,
-            _ => panic!("it speaks HTTP/2"),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_grew_old_is_replaced_by_one_to_where_the_name_leads_now() {
-        let (name, pool) = pool();
-        let first = lent(&pool).await;
-        tokio::time::advance(AGE_MAX - Duration::from_secs(1)).await;
-        assert!(Arc::ptr_eq(&first, &lent(&pool).await));
-        tokio::time::advance(AGE_MAX / 4).await;
-        let second = lent(&pool).await;
-        assert!(!Arc::ptr_eq(&first, &second) && !first.sender.is_closed(), "what is under way ends on the old one");
-        assert!(Arc::ptr_eq(&second, &lent(&pool).await));
-        assert_eq!(name.dialled.load(Ordering::Relaxed), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_old_connection_goes_on_while_its_name_leads_nowhere_and_costs_one_request_a_second_at_most() {
-        let (name, pool) = pool();
-        let first = lent(&pool).await;
-        name.dangles.store(true, Ordering::Relaxed);
-        tokio::time::advance(AGE_MAX * 2).await;
-        let begun = Instant::now();
-        let (one, other) = tokio::join!(lent(&pool), lent(&pool));
-        assert!(Arc::ptr_eq(&one, &first) && Arc::ptr_eq(&other, &first));
-        assert_eq!((name.dialled.load(Ordering::Relaxed), begun.elapsed().as_secs()), (2, RENEWED_WITHIN.as_secs()));
-        assert!(Arc::ptr_eq(&first, &lent(&pool).await) && begun.elapsed() < RENEWED_WITHIN * 2, "not each tries");
-        name.dangles.store(false, Ordering::Relaxed);
-        tokio::time::advance(RENEWED_AGAIN).await;
-        assert!(!Arc::ptr_eq(&first, &lent(&pool).await));
-    }
-}
+mod tests;
