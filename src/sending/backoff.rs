@@ -34,7 +34,7 @@ impl Default for RetrySettings {
 }
 
 /// The waits of one payload, from its first attempt on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RetryBackoff {
     settings: RetrySettings,
     started: Instant,
@@ -44,6 +44,12 @@ pub struct RetryBackoff {
 impl RetryBackoff {
     pub fn new(settings: RetrySettings, now: Instant) -> RetryBackoff {
         RetryBackoff { settings, started: now, interval: settings.initial_interval }
+    }
+
+    /// When nothing is tried any more; `None` is never.
+    pub fn ends_at(&self) -> Option<Instant> {
+        let allowed = self.settings.max_elapsed_time;
+        (!allowed.is_zero()).then(|| self.started + allowed)
     }
 
     /// The wait before the next attempt, or `None` when it would begin after the time allowed. `random` is in 0..1.

@@ -30,6 +30,7 @@ use crate::sending::outcome::end::{RequestEnd, finish, take};
 use crate::sending::outcome::heir::Heir;
 use crate::sending::outcome::message_owners::Owners;
 use crate::sending::outcome::tally::Tally;
+use crate::sending::pace::lanes::{NoTurn, Paces};
 use crate::sending::progress::Progress;
 use crate::sending::report::condition::Trouble;
 use crate::sending::report::log::HopLog;
@@ -143,6 +144,8 @@ pub struct AttemptSettings {
     /// The largest request we may send at all.
     pub request_bytes_max: u64,
     pub off_spec_retries: Arc<Counter>,
+    /// How many attempts run at once.
+    pub paces: Paces,
     /// Whoever sent the payload waits for its end: there is no queue.
     pub sender_waits: bool,
     /// A queue has answered for the payload: whether its sender still waits means nothing any more.
@@ -319,7 +322,8 @@ impl ExporterDelivery {
             {
                 return end;
             }
-            let answer = match self.attempt(payload).await {
+            let until = backoff.as_ref().and_then(RetryBackoff::ends_at);
+            let answer = match self.attempt(payload, until).await {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
@@ -359,10 +363,16 @@ impl ExporterDelivery {
     }
 
     /// Sends once, for somebody who still waits; what is on the wire runs to its end.
-    async fn attempt(&self, payload: &Payload) -> Result<SendAnswer, RequestEnd> {
+    /// It begins by `until` or not at all.
+    async fn attempt(&self, payload: &Payload, until: Option<Instant>) -> Result<SendAnswer, RequestEnd> {
         if !self.settings.stored && payload.share.is_abandoned() {
             return Err(RequestEnd::Abandoned);
         }
+        let turn = tokio::select! {
+            biased;
+            turn = self.settings.paces.enter(payload.signal, &self.gate, until) => turn.map_err(no_turn)?,
+            () = payload.share.abandoned(), if !self.settings.stored => return Err(RequestEnd::Abandoned),
+        };
         let _room = tokio::select! {
             biased;
             room = self.work.enter(self.settings.transport.working_bytes(payload)) => room,
@@ -383,11 +393,16 @@ impl ExporterDelivery {
             }
         }
         let _wire = self.progress.attempt(began);
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
-            answer = self.settings.transport.send(payload, began + self.settings.timeout) => Ok(answer),
-            () = self.gate.over() => Err(RequestEnd::Over),
+            answer = self.settings.transport.send(payload, began + self.settings.timeout) => answer,
+            () = self.gate.over() => return Err(RequestEnd::Over),
+        };
+        match &answer {
+            SendAnswer::Later { .. } => turn.failed(),
+            _ => turn.answered(began.elapsed(), encoded_len(&payload.envelope) as u64),
         }
+        Ok(answer)
     }
 
     /// Between two attempts: no longer than the exporter lives, and only as long as somebody waits for the answer.
@@ -460,6 +475,15 @@ impl Deliver for ExporterDelivery {
 
     fn destination(&self) -> &str {
         self.settings.transport.destination()
+    }
+}
+
+fn no_turn(why: NoTurn) -> RequestEnd {
+    let message = "the next hop did not recover within the time allowed".to_owned();
+    let trouble = Trouble { code: "waited".to_owned(), message, cure: None };
+    match why {
+        NoTurn::Over => RequestEnd::Over,
+        NoTurn::TooLate => RequestEnd::GaveUp { reason: Reason::RETRIES_EXHAUSTED, after: None, trouble },
     }
 }
 

@@ -19,6 +19,7 @@ pub mod isolation;
 mod logged;
 pub mod outcome;
 mod owner;
+pub mod pace;
 pub mod progress;
 pub mod queue;
 pub mod report;
@@ -45,6 +46,7 @@ use crate::sending::deliver::{AttemptSettings, Deliver, ExporterDelivery, Reques
 use crate::sending::outcome::account::ExporterAccount;
 use crate::sending::outcome::delivery_guard::DeliveryGuard;
 use crate::sending::outcome::heir::Heir;
+use crate::sending::pace::lanes::Paces;
 use crate::sending::queue::{Full, Queue, Waiter};
 use crate::sending::report::log::HopLog;
 use crate::sending::report::metrics::{ExporterMetrics, InFlight};
@@ -126,6 +128,16 @@ impl Sending {
             retry: settings.retry,
             timeout: settings.timeout,
             request_bytes_max: settings.request_bytes_max,
+            paces: Paces::new(
+                settings
+                    .queue
+                    .as_ref()
+                    .map(|queue| queue.num_consumers)
+                    .zip(settings.retry.map(|retry| retry.max_interval)),
+                settings.timeout,
+                &cx.host.stats,
+                &cx.id.to_string(),
+            ),
             off_spec_retries: report::metrics::off_spec_retries(&cx.host.stats, &cx.id.to_string()),
             sender_waits: settings.queue.is_none(),
             stored: settings.queue.as_ref().is_some_and(|queue| !queue.wait_for_result),
@@ -147,7 +159,7 @@ impl Sending {
         let lanes = Signal::ALL.map(|signal| {
             let queue = queue.as_ref().map_or_else(
                 || Queue::new(0, queue::Sizer::Requests, None),
-                |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch),
+                |queue| Queue::new(queue.queue_size, queue.sizer, queue.batch.clone()),
             );
             Lane { signal, queue: Mutex::new(queue), busy: AtomicUsize::new(0), bytes: AtomicU64::new(0) }
         });

@@ -231,3 +231,69 @@ async fn an_answer_of_a_gibibyte_is_read_to_the_limit_and_costs_its_own_items_at
         assert_eq!((sheet.delivered, sheet.dropped_total()), (0, 2), "{name}: an answer nobody read is no success");
     }
 }
+
+/// HTTP/2: settings, and a goodbye that says that no stream was looked at.
+const GOODBYE: &[u8] =
+    b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+/// HTTP/2: settings, and the head of an answer that ends in the middle.
+const HALF_HEAD: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x30\x01\x04\x00\x00\x00\x01\x88";
+
+/// Answers of connections that never reach the back end: exactly these requests are sent again, and nothing arrives twice.
+const SCRIPTS: [(&str, &[&[u8]]); 3] = [
+    ("otlp_grpc", &[GOODBYE, HALF_HEAD, b"", b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"]),
+    ("otlp_http", OVER_HTTP),
+    ("elasticsearch", OVER_HTTP),
+];
+const OVER_HTTP: &[&[u8]] = &[
+    b"HTTP/1.1 429 Slow Down\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nretry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy",
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"items\":[",
+    b"HTTP/1.1 2",
+    b"",
+];
+
+/// Treats the first connections that carry data by a script, hands on the others.
+async fn front(real: SocketAddr, script: &'static [&'static [u8]]) -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let address = listener.local_addr().expect("bound");
+    let mut set = JoinSet::new();
+    set.spawn(async move {
+        let (mut open, used) = (JoinSet::new(), Arc::<AtomicU64>::default());
+        while let Ok((mut client, _)) = listener.accept().await {
+            let used = used.clone();
+            open.spawn(async move {
+                let mut first = vec![0; 64 << 10];
+                let Ok(read) = client.read(&mut first).await else { return };
+                // What Elasticsearch is asked at the start is answered as it is.
+                let is_data = read > 0 && !first[..read].starts_with(b"GET ");
+                let at = if is_data { used.fetch_add(1, Ordering::Relaxed) as usize } else { usize::MAX };
+                if let Some(says) = script.get(at) {
+                    let _ = client.write_all(says).await;
+                    let _ = client.shutdown().await;
+                    return;
+                }
+                let mut server = TcpStream::connect(real).await.expect("the back end listens");
+                let _ = server.write_all(&first[..read]).await;
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, set)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttles_goodbyes_and_answers_cut_short_cost_no_item_and_none_arrives_twice() {
+    for (name, script) in SCRIPTS {
+        let back_end = BackEnd::start(name).await;
+        let (address, _front) = front(back_end.address(), script).await;
+        let bench = exporter(name, address).await;
+        let sent: Vec<String> = (0..2 * script.len()).map(|at| format!("item {at}")).collect();
+        for name in &sent {
+            bench.send(&request([name.as_str()])).await.expect("queued");
+        }
+        let sheet = bench.settled().await;
+        assert_eq!((sheet.delivered, sheet.dropped_total()), (sent.len() as u64, 0), "{name}: {sheet:?}");
+        assert_eq!(back_end.names(), sent.into_iter().collect(), "{name}");
+        bench.drain(Duration::from_secs(5)).await;
+    }
+}
