@@ -284,9 +284,9 @@ fn skip_never_leaves_a_pipeline_that_only_prints_or_lost_what_hides_data_without
     let ciphers = "exporters::otlp_http/a: {endpoint: 'https://a:1', tls: {cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]}}\nexporters::otlp_http: {endpoint: 'http://a:1'}";
     let (runs, found) = verdict(&traces(ciphers, "", "otlp_http, otlp_http/a"), SKIP, &[]);
     assert!(runs && found.iter().any(|found| found == "W0404 exporters::otlp_http/a"), "{found:?}");
-    let tenants = "processors::batch: {metadata_keys: [tenant]}";
-    let (_, found) = verdict(&traces(tenants, "batch", "nop"), SKIP, &[]);
-    assert!(found.contains(&"W0404 processors::batch".to_owned()), "tenants are not merged: {found:?}");
+    let tenants = "exporters::elasticsearch: {endpoint: 'http://a:9200', metadata_keys: [tenant]}\nexporters::otlp_http: {endpoint: 'http://a:1'}";
+    let (_, found) = verdict(&traces(tenants, "", "otlp_http, elasticsearch"), SKIP, &[]);
+    assert!(found.contains(&"W0404 exporters::elasticsearch".to_owned()), "tenants are not merged: {found:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod check;
 pub mod client;
 pub mod document;
+pub mod metadata;
 pub mod read;
 pub mod server;
 pub mod show;

@@ -71,12 +71,18 @@ pub fn check_senders(
     checks: &Checks,
 ) {
     for (id, _, path, place) in checks.authenticators.borrow().iter() {
-        let asks = extensions.get(&current(id, Kind::Extension)).is_some_and(|plan| plan.asks_for_senders());
+        let authenticator = extensions.get(&current(id, Kind::Extension));
+        let asks = authenticator.is_some_and(|plan| plan.asks_for_senders());
+        let headers = authenticator.and_then(|plan| plan.asks_for_headers());
         let exporter = path.strip_prefix("exporters::").and_then(|rest| rest.strip_suffix("::auth::authenticator"));
         let Some(exporter) = exporter.filter(|_| asks).and_then(ComponentId::parse) else { continue };
         let exporter = current(&exporter, Kind::Exporter);
         for pipeline in pipelines.iter().filter(|pipeline| pipeline.exporters.contains(&exporter)) {
-            let forgets = |id: &&ComponentId| processors.get(id).is_some_and(|plan| plan.forgets_senders());
+            let kept = |plan: &dyn ProcessorPlan| {
+                headers.as_ref().is_some_and(|asked| asked.iter().all(|header| plan.keeps_headers().contains(header)))
+            };
+            let forgets =
+                |id: &&ComponentId| processors.get(id).is_some_and(|plan| plan.forgets_senders() && !kept(&**plan));
             let Some(merging) = pipeline.processors.iter().find(forgets) else { continue };
             let says = format!(
                 "`{id}` needs the sender's request, and `{merging}` in pipeline `{}` merges the requests of several senders",

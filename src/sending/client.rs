@@ -31,8 +31,9 @@ impl RequestCredentials {
         let Some((id, slot)) = &self.slot else { return Ok(None) };
         let lacks = |why: &str| CallFailure::NoCredential { authenticator: id.clone(), why: why.to_owned() };
         let authenticator = slot.current().ok_or_else(|| lacks("it has not started"))?;
-        // What was merged or made here is nobody's.
-        let origin = origin.filter(|origin| origin.transport != Transport::Internal);
+        // What was merged or made here is nobody's, but for headers that all of its senders had.
+        let is_senders = |origin: &&Origin| origin.transport != Transport::Internal || !origin.headers.is_empty();
+        let origin = origin.filter(is_senders);
         match timeout_at(deadline, authenticator.headers(own, origin, deadline)).await {
             Ok(headers) => headers.map(Some).map_err(|why| lacks(&why)),
             Err(_) => Err(lacks("it did not answer within the request's time")),

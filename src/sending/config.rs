@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::config::check::Section;
+use crate::config::metadata::metadata_keys;
 use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::Checks;
@@ -122,12 +123,13 @@ const BATCH: BatchRule = BatchRule {
     max_size: 0,
     sizer: Sizer::Items,
     apart_by: None,
+    metadata_keys: Vec::new(),
 };
 
 fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -> Option<BatchRule> {
     let Some(keys) = keys.section("batch") else { return absent };
     let default = absent.unwrap_or(BATCH);
-    keys.not_yet(&["partition"]);
+    let metadata_keys = partition(&keys);
     // An `enabled: false` written into the block is how the Collector's users turn it off in an overlay.
     let enabled = keys.bool("enabled").unwrap_or(true);
     let min_size = keys.u64("min_size").unwrap_or(default.min_size);
@@ -142,6 +144,7 @@ fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -
         }),
         sizer: keys.choice("sizer", &SIZERS[1..]).unwrap_or(default.sizer),
         apart_by: default.apart_by,
+        metadata_keys,
     };
     if rule.flush_timeout.is_zero() {
         keys.invalid::<()>("flush_timeout", "`flush_timeout` is 0", "a duration such as 200ms");
@@ -156,6 +159,14 @@ fn batch(keys: &Section<'_>, queue: &QueueSettings, absent: Option<BatchRule>) -
     }
     keys.finish();
     enabled.then_some(rule)
+}
+
+/// The headers of `partition: {metadata_keys: [...]}`, in lower case.
+fn partition(keys: &Section<'_>) -> Vec<String> {
+    let Some(keys) = keys.section("partition") else { return Vec::new() };
+    let names = metadata_keys(&keys);
+    keys.finish();
+    names
 }
 
 /// What stands on disk is not given up after a time unless the configuration says so.

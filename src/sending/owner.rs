@@ -172,12 +172,12 @@ fn still_wanted(entry: QueueEntry) -> Option<QueueEntry> {
 }
 
 fn cut(whole: Payload, settings: &QueueSettings) -> portion::Cut {
-    let (max, size): (u64, portion::Size) = match settings.batch {
-        Some(BatchRule { max_size, sizer: Sizer::Items, .. }) if whole.items > max_size => {
-            (max_size, portion::items_of)
+    let (max, size): (u64, portion::Size) = match &settings.batch {
+        Some(BatchRule { max_size, sizer: Sizer::Items, .. }) if whole.items > *max_size => {
+            (*max_size, portion::items_of)
         }
-        Some(BatchRule { max_size, sizer: Sizer::Bytes, .. }) if Sizer::Bytes.of(&whole) > max_size => {
-            (max_size, portion::bytes_of)
+        Some(BatchRule { max_size, sizer: Sizer::Bytes, .. }) if Sizer::Bytes.of(&whole) > *max_size => {
+            (*max_size, portion::bytes_of)
         }
         _ => (0, portion::items_of),
     };

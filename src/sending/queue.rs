@@ -17,6 +17,9 @@ use crate::otlp::envelope::encoded_len;
 /// Gets the outcome of a payload whose sender waits for it.
 pub type Waiter = oneshot::Sender<Result<(), ConsumeError>>;
 
+/// Entries that are looked through for those that belong together.
+const SCANNED: usize = 1_024;
+
 /// The unit of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizer {
@@ -36,7 +39,7 @@ impl Sizer {
 }
 
 /// `sending_queue.batch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRule {
     pub min_size: u64,
     /// Zero is no limit.
@@ -45,13 +48,27 @@ pub struct BatchRule {
     pub sizer: Sizer,
     /// Requests that differ in this header (a name in lower case) are not sent together.
     pub apart_by: Option<&'static str>,
+    /// The same of configured headers (`partition`).
+    pub metadata_keys: Vec<String>,
 }
 
 impl BatchRule {
-    /// The value that keeps a payload apart from others.
-    fn part_of(self, payload: &Payload) -> Option<&str> {
-        let name = self.apart_by?;
-        payload.origin.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    /// Whether a batch of this size takes no further entry of that size.
+    fn is_full(&self, size: u64, more: u64) -> bool {
+        size >= self.min_size || (self.max_size > 0 && size.saturating_add(more) > self.max_size)
+    }
+
+    /// Whether requests are kept apart by anything.
+    fn parts_requests(&self) -> bool {
+        self.apart_by.is_some() || !self.metadata_keys.is_empty()
+    }
+
+    /// What keeps a payload apart from others; `None` when nothing does.
+    fn part_of(&self, payload: &Payload) -> Option<Box<str>> {
+        self.parts_requests().then(|| {
+            let keys = self.apart_by.iter().copied().chain(self.metadata_keys.iter().map(String::as_str));
+            payload.origin.part(keys)
+        })
     }
 }
 
@@ -63,6 +80,8 @@ pub struct QueueEntry {
     batch_size: u64,
     /// Memory that it held when it was queued.
     bytes: u64,
+    /// What keeps it apart.
+    part: Option<Box<str>>,
     queued_at: Instant,
 }
 
@@ -145,12 +164,14 @@ impl Queue {
     }
 
     fn push_back(&mut self, payload: Payload, waiter: Option<Waiter>, queued_at: Instant) {
-        let (size, batch_size) = (self.sizer.of(&payload), self.batch.map_or(0, |rule| rule.sizer.of(&payload)));
+        let rule = self.batch.as_ref();
+        let (size, batch_size) = (self.sizer.of(&payload), rule.map_or(0, |rule| rule.sizer.of(&payload)));
+        let part = rule.and_then(|rule| rule.part_of(&payload));
         let bytes = payload.ticket.bytes();
         self.used += size;
         self.batch_used += batch_size;
         self.bytes += bytes;
-        self.entries.push_back(QueueEntry { payload, waiter, size, batch_size, bytes, queued_at });
+        self.entries.push_back(QueueEntry { payload, waiter, size, batch_size, bytes, part, queued_at });
     }
 
     /// A payload larger than the whole queue is taken when the queue is empty: it could never be sent otherwise.
@@ -164,40 +185,72 @@ impl Queue {
 
     pub fn take(&mut self, now: Instant) -> Taken {
         let Some(first) = self.entries.front() else { return Taken::Empty };
-        let Some(rule) = self.batch.filter(|_| first.payload.signal != Signal::Profiles) else {
+        let Some(rule) = self.batch.as_ref().filter(|_| first.payload.signal != Signal::Profiles) else {
             return Taken::Batch(self.pop(1));
         };
         let due = first.queued_at + rule.flush_timeout;
-        let full = self.used >= self.capacity;
-        if self.batch_used < rule.min_size && now < due && !full && !self.ending {
+        let is_ready = now >= due || self.used >= self.capacity || self.ending;
+        if rule.parts_requests() {
+            return self.take_part(is_ready, due);
+        }
+        if self.batch_used < rule.min_size && !is_ready {
             return Taken::NotBefore(due);
         }
         // As many as fit under the maximum, but no fewer than one: a larger payload is cut when it is sent.
         let mut count = 0;
         let mut size = 0u64;
-        let part = rule.part_of(&first.payload);
         for entry in &self.entries {
-            let grown = size.saturating_add(entry.batch_size);
-            if rule.part_of(&entry.payload) != part {
+            if count > 0 && rule.is_full(size, entry.batch_size) {
                 break;
             }
-            if count > 0 && (size >= rule.min_size || (rule.max_size > 0 && grown > rule.max_size)) {
-                break;
-            }
-            size = grown;
+            size = size.saturating_add(entry.batch_size);
             count += 1;
         }
         Taken::Batch(self.pop(count))
     }
 
+    /// A batch of those that belong to the first entry, wherever among the first SCANNED they stand: senders come mixed.
+    fn take_part(&mut self, is_ready: bool, due: Instant) -> Taken {
+        let (Some(rule), Some(first)) = (self.batch.as_ref(), self.entries.front()) else { return Taken::Empty };
+        let (mut size, mut chosen) = (0u64, Vec::new());
+        for (at, entry) in self.entries.iter().take(SCANNED).enumerate() {
+            if entry.part != first.part {
+                continue;
+            }
+            if !chosen.is_empty() && rule.is_full(size, entry.batch_size) {
+                break;
+            }
+            size = size.saturating_add(entry.batch_size);
+            chosen.push(at); // granted: SCANNED of them
+        }
+        if size < rule.min_size && !is_ready {
+            return Taken::NotBefore(due);
+        }
+        let looked_at = chosen.last().map_or(0, |last| last + 1);
+        let mut chosen = chosen.into_iter().peekable();
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        for (at, entry) in self.entries.drain(..looked_at).enumerate() {
+            let is_chosen = chosen.next_if_eq(&at).is_some();
+            // granted: entries that were queued already, SCANNED of them
+            if is_chosen { taken.push(entry) } else { others.push(entry) }
+        }
+        others.into_iter().rev().for_each(|entry| self.entries.push_front(entry));
+        self.forget(&taken);
+        Taken::Batch(taken)
+    }
+
     fn pop(&mut self, count: usize) -> Vec<QueueEntry> {
         let popped: Vec<QueueEntry> = self.entries.drain(..count).collect();
-        for entry in &popped {
+        self.forget(&popped);
+        popped
+    }
+
+    fn forget(&mut self, gone: &[QueueEntry]) {
+        for entry in gone {
             self.used -= entry.size;
             self.batch_used -= entry.batch_size;
             self.bytes -= entry.bytes;
         }
-        popped
     }
 
     /// Everything that still waits, in order.
@@ -246,6 +299,7 @@ mod tests {
         flush_timeout: Duration::from_millis(200),
         sizer: Sizer::Items,
         apart_by: None,
+        metadata_keys: Vec::new(),
     };
 
     fn items(taken: Taken) -> Option<Vec<u64>> {
@@ -308,8 +362,33 @@ mod tests {
             assert!(queue.push(payload, None, now).is_ok());
         }
         queue.end();
-        let batches: Vec<usize> = (0..4).map(|_| items(queue.take(now)).unwrap().len()).collect();
-        assert_eq!(batches, [2, 1, 1, 1]);
+        let batches: Vec<usize> = (0..3).map(|_| items(queue.take(now)).unwrap().len()).collect();
+        assert_eq!(batches, [3, 1, 1]);
+        queue.invariants();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_combination_of_metadata_waits_for_a_batch_of_its_own() {
+        let now = Instant::now();
+        let keys = vec!["tenant".to_owned(), "zone".to_owned()];
+        let mut queue = Queue::new(100, Sizer::Requests, Some(BatchRule { metadata_keys: keys, ..RULE }));
+        let push = |queue: &mut Queue, size, headers: &[(&str, &str)], at| {
+            let mut origin = Origin::internal(UnixNanos(0));
+            origin.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let payload = Payload { origin: Arc::new(origin), ..payload(size) };
+            assert!(queue.push(payload, None, at).is_ok());
+        };
+        push(&mut queue, 4, &[("tenant", "a"), ("zone", "1")], now);
+        // None of these is the same: absent, empty, and values that only look alike.
+        push(&mut queue, 9, &[("tenant", "a1:1")], now);
+        push(&mut queue, 9, &[("tenant", "a"), ("zone", "")], now);
+        assert_eq!(items(queue.take(now)), None, "22 items wait, and no ten of one kind");
+        push(&mut queue, 6, &[("zone", "1"), ("tenant", "a"), ("other", "x")], now);
+        assert_eq!(items(queue.take(now)), Some(vec![4, 6]));
+        queue.invariants();
+        assert_eq!(items(queue.take(now + RULE.flush_timeout)), Some(vec![9]));
+        assert_eq!(items(queue.take(now + RULE.flush_timeout)), Some(vec![9]));
+        assert!(queue.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,20 @@ impl Origin {
         Origin { peer, connection, accepted_at, arrived_at, transport, headers: Vec::new(), identity: None }
     }
 
+    /// The values that the sender gave to these headers (names in lower case), as one text: equal texts are equal values. A
+    /// header that is absent differs from an empty one, and each of several values counts.
+    pub fn part<'k>(&self, keys: impl Iterator<Item = &'k str>) -> Box<str> {
+        let mut part = String::new();
+        for key in keys {
+            for (_, value) in self.headers.iter().filter(|(header, _)| header == key) {
+                // The length in front, so that no value can look like two.
+                part.push_str(&format!("{}:{value}", value.len())); // granted: the headers of a request are bounded
+            }
+            part.push(';'); // granted: one for each configured key
+        }
+        part.into_boxed_str()
+    }
+
     /// An origin without peer, for merged and generated payloads.
     pub fn internal(now: UnixNanos) -> Origin {
         Origin::new(None, 0, now, now, Transport::Internal)

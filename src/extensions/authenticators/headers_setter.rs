@@ -150,6 +150,16 @@ impl ExtensionPlan for Plan {
     fn asks_for_senders(&self) -> bool {
         self.0.iter().any(|rule| !matches!(rule.source, HeaderSource::Fixed(_)) && rule.default.is_none())
     }
+
+    fn asks_for_headers(&self) -> Option<Vec<String>> {
+        let asking = self.0.iter().filter(|rule| rule.default.is_none());
+        let headers = asking.filter_map(|rule| match &rule.source {
+            HeaderSource::Fixed(_) => None,
+            HeaderSource::Identity(_) => Some(None),
+            HeaderSource::Metadata(name) => Some(Some(name.clone())),
+        });
+        headers.collect()
+    }
 }
 
 struct HeadersSetter(Vec<HeaderRule>);

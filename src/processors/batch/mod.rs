@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::check::Section;
+use crate::config::metadata::metadata_keys;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::{ConsumeError, Reason, StartError};
@@ -32,7 +33,7 @@ use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
 use crate::core::stage::tasks::{Pulse, Tasks};
 use crate::otlp::regroup::portion;
-use crate::processors::batch::pending::{BatchLimits, PendingBatch, PendingEntry, Trigger};
+use crate::processors::batch::pending::{BatchLimits, PendingBatch, PendingEntry, TooManyParts, Trigger};
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -48,6 +49,10 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
 /// Batches on their way at a time; more wait, their senders with them.
 const BATCHES_IN_FLIGHT_MAX: usize = 16;
 
+/// Combinations of metadata that wait at a time, as in the Collector.
+const PARTS_MAX: usize = 1_000;
+const PARTS_LIMIT: usize = 10_000;
+
 const SIZE_BOUNDS: &[u64] = &[
     10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000, 10_000, 20_000,
     30_000, 50_000, 100_000,
@@ -55,10 +60,13 @@ const SIZE_BOUNDS: &[u64] = &[
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
-    if keys.node("metadata_keys").is_some_and(|node| !node.items().is_empty()) {
-        keys.not_yet(&["metadata_keys"]);
+    let apart_by = metadata_keys(&keys);
+    let parts_max = usize::try_from(keys.u64("metadata_cardinality_limit").unwrap_or(0)).unwrap_or(usize::MAX);
+    let parts_max = if parts_max == 0 { PARTS_MAX } else { parts_max };
+    if parts_max > PARTS_LIMIT {
+        let message = format!("{parts_max} combinations");
+        keys.invalid::<()>("metadata_cardinality_limit", message, "a number up to 10000");
     }
-    keys.without_effect("metadata_cardinality_limit", "there are no metadata_keys");
     let rule = BatchLimits {
         timeout: keys.duration("timeout").unwrap_or(Duration::from_millis(200)),
         send_batch_size: keys.u64("send_batch_size").unwrap_or(8192),
@@ -69,16 +77,23 @@ fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
         keys.invalid::<()>("send_batch_max_size", message, "0 or at least send_batch_size");
     }
     keys.finish();
-    Some(Box::new(Plan { rule }))
+    Some(Box::new(Plan { rule, apart_by: apart_by.into(), parts_max }))
 }
 
 struct Plan {
     rule: BatchLimits,
+    /// Headers whose values keep requests apart.
+    apart_by: Arc<[String]>,
+    parts_max: usize,
 }
 
 impl ProcessorPlan for Plan {
     fn forgets_senders(&self) -> bool {
         true
+    }
+
+    fn keeps_headers(&self) -> &[String] {
+        &self.apart_by
     }
 
     fn build(&self, cx: StageContext, next: Next) -> Stage {
@@ -90,6 +105,8 @@ impl ProcessorPlan for Plan {
         };
         let shared = Arc::new(Shared {
             rule: self.rule,
+            apart_by: self.apart_by.clone(),
+            parts_max: self.parts_max,
             next,
             pending: Mutex::default(),
             wake: Notify::new(),
@@ -127,6 +144,8 @@ struct Batch {
 
 struct Shared {
     rule: BatchLimits,
+    apart_by: Arc<[String]>,
+    parts_max: usize,
     next: Next,
     // Locked to push and take, never across an await. Bounded by the byte budget: each entry's sender waits with its ticket.
     pending: Mutex<PendingBatch>,
@@ -154,7 +173,11 @@ impl Shared {
             if pending.is_ending() {
                 return Err(ConsumeError::refused(Reason::SHUTDOWN, "the batch processor is stopping"));
             }
-            pending.push(payload, waiter, Instant::now());
+            let part = payload.origin.part(self.apart_by.iter().map(String::as_str));
+            if let Err(TooManyParts) = pending.push(part, self.parts_max, (payload, waiter), Instant::now()) {
+                let message = "more combinations of metadata_keys wait than metadata_cardinality_limit allows";
+                return Err(ConsumeError::refused(Reason::QUEUE_FULL, message));
+            }
         }
         self.wake.notify_one();
         let died = || ConsumeError::refused(Reason::INTERNAL, "the batch was not sent");

@@ -2,9 +2,9 @@
 //!
 //! Batches are made of whole payloads, so that each sender's answer is its batch's; only a payload larger than the maximum
 //! is cut, later, by whoever sends it.
-//! Invariant: `items` is the sum of the entries' items.
+//! Invariant: `items` of a part is the sum of its entries' items.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -38,17 +38,40 @@ pub enum Trigger {
     Timeout,
 }
 
+/// Too many combinations of metadata wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyParts;
+
+/// What waits, for each combination of metadata by itself; one that waits for nothing is forgotten.
 #[derive(Default)]
 pub struct PendingBatch {
-    entries: VecDeque<PendingEntry>,
-    items: u64,
+    parts: BTreeMap<Box<str>, PendingPart>,
     ending: bool,
 }
 
+#[derive(Default)]
+struct PendingPart {
+    entries: VecDeque<PendingEntry>,
+    items: u64,
+}
+
 impl PendingBatch {
-    pub fn push(&mut self, payload: Payload, waiter: oneshot::Sender<Result<(), ConsumeError>>, now: Instant) {
-        self.items += payload.items;
-        self.entries.push_back(PendingEntry { payload, waiter, arrived: now });
+    /// `part` is what keeps it apart from others, of which `parts_max` may wait.
+    pub fn push(
+        &mut self,
+        part: Box<str>,
+        parts_max: usize,
+        entry: (Payload, oneshot::Sender<Result<(), ConsumeError>>),
+        now: Instant,
+    ) -> Result<(), TooManyParts> {
+        if self.parts.len() >= parts_max && !self.parts.contains_key(&part) {
+            return Err(TooManyParts);
+        }
+        let (payload, waiter) = entry;
+        let part = self.parts.entry(part).or_default();
+        part.items += payload.items;
+        part.entries.push_back(PendingEntry { payload, waiter, arrived: now });
+        Ok(())
     }
 
     /// Nobody sends any more what is pushed now.
@@ -58,7 +81,7 @@ impl PendingBatch {
 
     /// Nothing waits and nothing more should.
     pub fn is_ended(&self) -> bool {
-        self.ending && self.entries.is_empty()
+        self.ending && self.parts.is_empty()
     }
 
     /// From now on whatever waits goes out.
@@ -68,16 +91,34 @@ impl PendingBatch {
 
     /// When the oldest entry's time is up; `None` when nothing waits.
     pub fn due(&self, rule: BatchLimits) -> Option<Instant> {
+        self.parts.values().filter_map(|part| part.due(rule)).min()
+    }
+
+    /// The next batch when one is ready, of the part that waits longest.
+    pub fn take(&mut self, rule: BatchLimits, now: Instant) -> Option<(Vec<PendingEntry>, Trigger)> {
+        let ready = |part: &PendingPart| {
+            let due = part.due(rule)?;
+            let trigger = if part.items >= rule.send_batch_size { Trigger::Size } else { Trigger::Timeout };
+            (trigger == Trigger::Size || now >= due || self.ending).then_some((due, trigger))
+        };
+        let found = self.parts.iter().filter_map(|(name, part)| Some((name, ready(part)?)));
+        let (name, (_, trigger)) = found.min_by_key(|(_, (due, _))| *due)?;
+        let name = name.clone();
+        let part = self.parts.get_mut(&name)?;
+        let taken = part.take(rule);
+        if part.entries.is_empty() {
+            self.parts.remove(&name);
+        }
+        Some((taken, trigger))
+    }
+}
+
+impl PendingPart {
+    fn due(&self, rule: BatchLimits) -> Option<Instant> {
         self.entries.front().map(|entry| entry.arrived + rule.timeout)
     }
 
-    /// The next batch when one is ready.
-    pub fn take(&mut self, rule: BatchLimits, now: Instant) -> Option<(Vec<PendingEntry>, Trigger)> {
-        let due = self.due(rule)?;
-        let trigger = if self.items >= rule.send_batch_size { Trigger::Size } else { Trigger::Timeout };
-        if trigger == Trigger::Timeout && now < due && !self.ending {
-            return None;
-        }
+    fn take(&mut self, rule: BatchLimits) -> Vec<PendingEntry> {
         let mut count = 0;
         let mut items = 0u64;
         for entry in &self.entries {
@@ -91,7 +132,7 @@ impl PendingBatch {
             count += 1;
         }
         self.items -= items;
-        Some((self.entries.drain(..count).collect(), trigger))
+        self.entries.drain(..count).collect()
     }
 }
 
@@ -113,7 +154,7 @@ mod tests {
         let origin = Arc::new(Origin::internal(UnixNanos(0)));
         let (signal, envelope) = (Signal::Traces, Envelope::default());
         let payload = Payload { signal, envelope, items, origin, ticket: Ticket::free(), share: Share::none() };
-        pending.push(payload, oneshot::channel().0, now);
+        pending.push("".into(), 1, (payload, oneshot::channel().0), now).expect("one part");
     }
 
     fn sizes(taken: Option<(Vec<PendingEntry>, Trigger)>) -> Option<(Vec<u64>, Trigger)> {
@@ -134,7 +175,7 @@ mod tests {
         assert_eq!(sizes(pending.take(RULE, now + Duration::from_millis(219))), None);
         let later = now + Duration::from_millis(220);
         assert_eq!(sizes(pending.take(RULE, later)), Some((vec![4], Trigger::Timeout)));
-        assert!(pending.entries.is_empty());
+        assert!(pending.parts.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,8 +45,19 @@ struct Bench {
 async fn bench(rule: BatchLimits) -> Bench {
     let host = Host::new(Budget::unlimited());
     let sink = Arc::new(Sink::default());
-    let cx = stage_context(&host, "processors::batch", Signal::Traces);
-    let Stage::Consumer { consumer, component: Some(component) } = (Plan { rule }).build(cx, sink.clone()) else {
+    let id = ComponentId::parse("batch").unwrap();
+    let build = BuildContext { id, path: "processors::batch".to_owned(), host: host.clone() };
+    let cx = StageContext {
+        build,
+        signal: Signal::Traces,
+        pipeline: "traces".to_owned(),
+        exporters: Vec::new(),
+        bound_late: false,
+        longest_wait: std::time::Duration::ZERO,
+    };
+    let Stage::Consumer { consumer, component: Some(component) } =
+        (Plan { rule, apart_by: [].into(), parts_max: 1 }).build(cx, sink.clone())
+    else {
         panic!("batch is a stage of its own")
     };
     component.start().await.unwrap();

@@ -58,6 +58,7 @@ const QUEUE: QueueSettings = QueueSettings {
         max_size: 2_000_000,
         sizer: Sizer::Bytes,
         apart_by: Some(MODE_HEADER),
+        metadata_keys: Vec::new(),
     }),
     storage: None,
 };

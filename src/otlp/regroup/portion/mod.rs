@@ -48,7 +48,8 @@ pub fn join(payloads: impl IntoIterator<Item = Payload>) -> Option<Payload> {
 
 /// What is known of the sender of two payloads together.
 fn joined(one: &Arc<Origin>, other: &Arc<Origin>) -> Arc<Origin> {
-    if Arc::ptr_eq(one, other) || (one.peer.is_none() && other.peer.is_none()) {
+    let both_merged = one.peer.is_none() && other.peer.is_none();
+    if Arc::ptr_eq(one, other) || (both_merged && one.headers == other.headers) {
         return one.clone();
     }
     let (accepted, arrived) = (one.accepted_at, one.arrived_at.min(other.arrived_at));
