@@ -31,6 +31,7 @@ pub const EXPORTERS: &[ExporterFactory] = &[
     exporters::debug::FACTORY,
     exporters::elasticsearch::FACTORY,
     exporters::file::FACTORY,
+    exporters::load_balancing::FACTORY,
     exporters::nop::FACTORY,
     exporters::otlp::GRPC_FACTORY,
     exporters::otlp::HTTP_FACTORY,

@@ -49,7 +49,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("tail-unknown-policy", "the Collector finds out at start"),
     ("tail-bad-regex", "the Collector finds out at start"),
     ("feature-gate-unknown", "podgate has no gates and says so in a warning"),
-    ("old-name-loadbalancing", "podgate does not have the load_balancing exporter"),
     ("es-bad-mapping", "podgate does not have the elasticsearch exporter"),
     ("tail-no-policies", "without a policy nothing is kept, which nobody means"),
 ];

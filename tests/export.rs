@@ -5,6 +5,8 @@
 
 #[path = "export/auth.rs"]
 mod auth;
+#[path = "export/balance.rs"]
+mod balance;
 #[path = "export/cluster.rs"]
 mod cluster;
 #[path = "export/elastic.rs"]

@@ -47,7 +47,8 @@ exporters:
   otlp_grpc/pem:
     endpoint: 127.0.0.1:1
     tls: {{cert_pem: none, key_pem: "kanari10"}}
-  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11, proxy_url: "http://kanari28:kanari29@127.0.0.1:1"}}
+  load_balancing: {{protocol: {{otlp: {{headers: {{x-any: kanari29}}}}}}, resolver: {{static: {{hostnames: ["127.0.0.1:1"]}}}}}}
+  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11}}
   elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
 {more}
 extensions:
@@ -73,7 +74,7 @@ service:
     traces:
       receivers: [otlp]
       processors: [resource, transform]
-      exporters: [otlp_http/block, otlp_http/flow, otlp_http/token, otlp_http/user, otlp_grpc, otlp_grpc/pem, elasticsearch, elasticsearch/key]
+      exporters: [otlp_http/block, otlp_http/flow, otlp_http/token, otlp_http/user, otlp_grpc, otlp_grpc/pem, load_balancing, elasticsearch, elasticsearch/key]
 "#
     )
     .replace("kanari-free", "free")

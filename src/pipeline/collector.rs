@@ -31,7 +31,7 @@ const EXPORTERS: &str = "alertmanager alibabacloudlogservice awscloudwatchlogs a
     azureblob azuredataexplorer azuremonitor bmchelix carbon cassandra chronicle clickhouse clickhouselogsexporter \
     clickhousemetricswrite clickhousetraces coralogix datadog dataset doris dynatrace f5cloud faro \
     googlecloud googlecloudpubsub googlecloudstorage googlemanagedprometheus googlesecops honeycombmarker humio \
-    influxdb instana jaeger jaegerstorageexporter jaegerthrift kafka kinetica loadbalancing logicmonitor logzio loki \
+    influxdb instana jaeger jaegerstorageexporter jaegerthrift kafka kinetica logicmonitor logzio loki \
     metadataexporter mezmo opencensus opensearch otelarrow parquet prometheus prometheusremotewrite pulsar rabbitmq \
     sapm sematext sentry signalfx signozclickhousemetrics skywalking splunkhec stef sumologic syslog \
     tanzuobservability tencentcloudlogservice tinybird zipkin";

@@ -16,6 +16,7 @@ use podgate::core::data::settlement::{Loss, Share};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::error::ConsumeError;
 use podgate::core::node::Place;
+use podgate::core::outside::Outside;
 use podgate::core::stage::component::ComponentId;
 use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Environment, Exporter, ExporterFactory};
 use podgate::core::stage::host::Host;
@@ -39,21 +40,18 @@ fn factory(name: &str) -> ExporterFactory {
         "otlp_grpc" => GRPC_FACTORY,
         "otlp_http" => HTTP_FACTORY,
         "elasticsearch" => podgate::exporters::elasticsearch::FACTORY,
+        "load_balancing" => podgate::exporters::load_balancing::FACTORY,
         other => panic!("no exporter {other}"),
     }
 }
 
 /// Checks a body; gives the plan's exporter and the findings as `code path: message`.
 pub fn checked(name: &str, body: &str) -> (Option<Bench>, Vec<String>) {
-    checked_in(name, body, &[])
+    checked_within(name, body, Outside::default())
 }
 
-/// The same in an environment of these variables.
-pub fn checked_in(
-    name: &str,
-    body: &str,
-    environment: &'static [(&'static str, String)],
-) -> (Option<Bench>, Vec<String>) {
+/// As [`checked`], in another world than the operating system's.
+pub fn checked_within(name: &str, body: &str, outside: Outside) -> (Option<Bench>, Vec<String>) {
     let diagnostics = Diagnostics::default();
     let (_, node) = podgate::config::load(&[format!("yaml:{body}")], &[], &|_| None, &diagnostics);
     let node = node.unwrap_or_else(|| panic!("{:?}", diagnostics.sorted()));
@@ -64,7 +62,7 @@ pub fn checked_in(
     let plan = check::run(&checks, &path, &node, factory(name).check);
     let found = checks.diagnostics.sorted();
     let findings = found.iter().map(|found| format!("{} {}: {}", found.code, found.path, found.message)).collect();
-    let host = Host::new(Budget::unlimited());
+    let host = Host::within(outside, Budget::unlimited());
     let bench = plan.map(|plan| {
         let exporter = plan.build(check::build_context(&host, &path));
         Bench { host, exporter }

@@ -42,6 +42,22 @@ pub trait Network: Send + Sync {
 
     /// Resolves the name and connects; the caller bounds the wait.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> PendingIo<'a, BoxSocket>;
+
+    /// The addresses of a name; the caller bounds the wait.
+    fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> PendingIo<'a, Vec<SocketAddr>> {
+        let unknown = io::Error::new(io::ErrorKind::NotFound, format!("nobody knows {host} in this world"));
+        Box::pin(std::future::ready(Err(unknown)))
+    }
+}
+
+impl Outside {
+    /// The addresses of a name, in no order; the caller bounds the wait.
+    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match &self.network {
+            Some(network) => network.resolve(host, port).await,
+            None => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
+        }
+    }
 }
 
 /// A listening socket of a given network.

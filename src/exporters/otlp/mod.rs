@@ -28,6 +28,7 @@ use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter,
 use crate::exporters::otlp::config::OtlpSettings;
 use crate::exporters::otlp::probe::NextHop;
 use crate::exporters::otlp::transport::{ExportProtocol, OtlpTransport};
+use crate::net::client::target::Target;
 use crate::sending::Sending;
 use crate::sending::client::RequestCredentials;
 
@@ -77,8 +78,19 @@ impl ExporterPlan for Plan {
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        let transport = OtlpTransport::new(self.protocol, self.settings.clone(), &cx.host.outside)
-            .authorized_by(RequestCredentials::of(self.settings.auth.as_deref(), &cx.host.authenticators));
-        Arc::new(Sending::new(cx, self.settings.sending.clone(), Box::new(transport)))
+        built(cx, self.protocol, self.settings.clone())
     }
+}
+
+fn built(cx: BuildContext, protocol: ExportProtocol, settings: OtlpSettings) -> Arc<dyn Exporter> {
+    let credentials = RequestCredentials::of(settings.auth.as_deref(), &cx.host.authenticators);
+    let sending = settings.sending.clone();
+    let transport = OtlpTransport::new(protocol, settings, &cx.host.outside).authorized_by(credentials);
+    Arc::new(Sending::new(cx, sending, Box::new(transport)))
+}
+
+/// An `otlp_grpc` exporter to another target than the settings name.
+pub fn grpc_to(cx: BuildContext, mut settings: OtlpSettings, target: &Target) -> Arc<dyn Exporter> {
+    settings.clients.iter_mut().for_each(|client| client.target = target.clone());
+    built(cx, ExportProtocol::Grpc, settings)
 }

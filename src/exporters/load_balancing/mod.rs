@@ -1,0 +1,51 @@
+//! `load_balancing`: the items of one trace to one of many next hops, so that a sampler there sees the whole trace.
+//!
+//! Each member has an `otlp_grpc` exporter with its own queue. When a member goes, what waits for it moves to the new owners;
+//! nothing is trapped. Keys are the Collector's. It never looks into more of an item than what it is routed by.
+//!
+//! ```yaml
+//! load_balancing:
+//!   protocol: {otlp: {tls: {insecure: true}}}
+//!   resolver: {dns: {hostname: gateway.observability.svc}}
+//! ```
+
+mod balancer;
+mod config;
+mod members;
+mod metrics;
+mod resolver;
+pub mod ring;
+pub mod route;
+
+use std::sync::Arc;
+
+use crate::core::data::payload::Signal;
+use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
+use crate::exporters::load_balancing::balancer::Balancer;
+use crate::exporters::load_balancing::config::BalancerSettings;
+
+pub const FACTORY: ExporterFactory = ExporterFactory {
+    about: About {
+        name: "load_balancing",
+        aliases: &[Alias { name: "loadbalancing", note: "the Collector's name before v0.153" }],
+        signals: &[Signal::Traces, Signal::Metrics, Signal::Logs],
+        summary: "sends the items of one trace (or service, or metric) to one of several next hops",
+        example: "protocol: {otlp: {tls: {insecure: true}}}\nresolver: {static: {hostnames: [gateway-0, gateway-1]}}\n",
+    },
+    check: |cx, node| config::check(cx, node).map(|settings| Box::new(Plan { settings }) as Box<dyn ExporterPlan>),
+    end: DataEnd::Delivered,
+};
+
+struct Plan {
+    settings: BalancerSettings,
+}
+
+impl ExporterPlan for Plan {
+    fn unfit(&self, signal: Signal) -> Option<String> {
+        self.settings.unfit(signal)
+    }
+
+    fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
+        Balancer::new(cx, self.settings.clone())
+    }
+}

@@ -1,0 +1,57 @@
+//! Who the members are: asked for at start and again and again, told as a list of `host:port`.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::core::outside::Outside;
+use crate::exporters::load_balancing::config::{ENDPOINTS_MAX, ResolverSettings};
+
+impl ResolverSettings {
+    /// As metrics name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ResolverSettings::Static(_) => "static",
+            ResolverSettings::Dns { .. } => "dns",
+        }
+    }
+
+    /// For logs and pages: where the list comes from.
+    pub fn source(&self) -> String {
+        match self {
+            ResolverSettings::Static(hosts) => format!("{} configured hosts", hosts.len()),
+            ResolverSettings::Dns { hostname, .. } => format!("the addresses of {hostname}"),
+        }
+    }
+
+    /// When to ask again after an answer; `None` where there is nothing to ask.
+    pub fn interval(&self) -> Option<Duration> {
+        match self {
+            ResolverSettings::Static(_) => None,
+            ResolverSettings::Dns { interval, .. } => Some(*interval),
+        }
+    }
+
+    /// The members now, at most [`ENDPOINTS_MAX`]; why they are not known, as a sentence's end.
+    pub async fn ask(&self, outside: &Outside) -> Result<Vec<String>, String> {
+        match self {
+            ResolverSettings::Static(hosts) => Ok(hosts.clone()),
+            ResolverSettings::Dns { hostname, port, timeout: patience, .. } => {
+                let answer = timeout(*patience, outside.resolve(hostname, *port)).await;
+                let found = match answer {
+                    Err(_) => return Err(format!("no answer for {hostname} within {patience:?}")),
+                    Ok(Err(error)) => return Err(format!("{hostname}: {error}")),
+                    Ok(Ok(found)) => found,
+                };
+                let mut members: Vec<String> = found.iter().map(ToString::to_string).collect();
+                members.sort_unstable();
+                members.dedup();
+                if members.is_empty() {
+                    return Err(format!("{hostname} has no address"));
+                }
+                members.truncate(ENDPOINTS_MAX);
+                Ok(members)
+            }
+        }
+    }
+}
