@@ -67,7 +67,7 @@ test-laws-count: ## the same law in instructions, exactly, by valgrind: KIB=8,10
 	$(CARGO) test --locked --release --all-features --test laws --no-run
 	python3 tests/laws/count.py --sizes "$(KIB)" --tests "$(LAWS)" --only "$(ONLY)"
 
-test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19 and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
+test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19, a Collector behind podgate and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
 	$(CARGO) build --locked --release
 	$(CARGO) build --locked --all-features --example apm_server
 	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
@@ -75,6 +75,7 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/browser.py target/release/podgate
 	python3 tests/real/page.py target/release/podgate
 	python3 tests/real/elasticsearch/suite.py target/release/podgate
+	python3 tests/real/behind/suite.py target/release/podgate
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
