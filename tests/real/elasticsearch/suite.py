@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import node as elastic  # noqa: E402
+import weights  # noqa: E402
 from peers import get  # noqa: E402
 from run import Suite  # noqa: E402
 from toolbox import HERE, Process, finish, free_ports, scratch, wait_for  # noqa: E402
@@ -32,13 +33,14 @@ extensions:
   admin: {{endpoint: "127.0.0.1:{admin}"}}
 receivers:
   otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}, http: {{endpoint: "127.0.0.1:{http}"}}}}}}
+processors: {processors}
 exporters:
   elasticsearch: {exporter}
 service:
   extensions: [health_check, admin]
   telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}
   pipelines:
-    traces: {{receivers: [otlp], exporters: [elasticsearch]}}
+    traces: {{receivers: [otlp], processors: {stages}, exporters: [elasticsearch]}}
     logs: {{receivers: [otlp], exporters: [elasticsearch]}}
     metrics: {{receivers: [otlp], exporters: [elasticsearch]}}
 """
@@ -59,9 +61,9 @@ service:
 
 
 class Gateway:
-    """podgate as a process in front of a node. `keys` are further keys of the exporter."""
+    """podgate as a process in front of a node. `processors` are those of traces; `keys` are further keys of the exporter."""
 
-    def __init__(self, binary, folder, node, **keys):
+    def __init__(self, binary, folder, node, processors=None, **keys):
         names = ("grpc", "http", "health", "admin", "metrics")
         self.ports = dict(zip(names, free_ports(len(names))))
         self.folder, self.letters_path = folder, folder / "dead-letters.ndjson"
@@ -71,7 +73,8 @@ class Gateway:
         queue = {"queue_size": 10000, "batch": {"flush_timeout": "200ms"}}
         exporter = {"endpoint": node.url(), "retry": retry, "sending_queue": queue, "podgate": own, **keys}
         self.config = folder / "podgate.yaml"
-        self.config.write_text(CONFIG.format(exporter=json.dumps(exporter), **self.ports))
+        made = {"exporter": json.dumps(exporter), "processors": json.dumps(processors or {}), "stages": json.dumps(list(processors or {}))}
+        self.config.write_text(CONFIG.format(**made, **self.ports))
         self.binary = binary
         self.process = Process("podgate", [binary, "--config", self.config], folder / "podgate.log")
         wait_for("podgate is ready", lambda: get(self.url("health", "/readyz"))[0] == 200, 20, self.process)
@@ -322,56 +325,7 @@ def mapping_conflict(lab, suite):
     suite.equal("and keeps the letters", len(gateway.letters()), 7)
 
 
-def keys_of_senders(lab, suite):
-    """apikeyauth: the node itself says whose API key may send, and what it says is remembered"""
-    node = lab.node(secured=True)
-    role = lambda *privileges: {"r": {"applications": [{"application": "apm", "privileges": list(privileges), "resources": ["*"]}]}}  # noqa: E731
-    made = {name: node.ask("POST", "/_security/api_key", {"name": name, "role_descriptors": role(*privileges)})
-            for name, privileges in {"writer": ["event:write"], "reader": ["config_agent:read"], "gone": ["event:write"]}.items()}
-    suite.check("three keys were made", all("encoded" in key for key in made.values()), made)
-    (port, metrics), out = free_ports(2), lab.folder / "out.jsonl"
-    config = lab.folder / "podgate.yaml"
-    extension = {"endpoint": node.url(), "cache": {"ttl": "2s"}, "timeout": "3s",
-                 "application_privileges": [{"application": "apm", "privileges": ["event:write"], "resources": ["-"]}]}
-    config.write_text(KEYS.format(extension=json.dumps(extension), port=port, metrics=metrics, out=out))
-    gateway = Process("podgate", [lab.binary, "--config", config], lab.folder / "podgate.log")
-    lab.started.append(gateway)
-    wait_for("podgate is ready", lambda: "everything is ready" in gateway.text(), 20, gateway)
-
-    def send(encoded):
-        body, _ = spans(1)
-        headers = {"content-type": "application/json", **({"authorization": f"ApiKey {encoded}"} if encoded else {})}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("POST", "/v1/traces", body, headers)
-        answer = connection.getresponse()
-        said = answer.read().decode()
-        connection.close()
-        return answer.status, said
-
-    wrong = base64.b64encode(f"{made['writer']['id']}:wrong".encode()).decode()
-    wanted = {"the key with the privilege": (made["writer"]["encoded"], 200), "the one without": (made["reader"]["encoded"], 403),
-              "a wrong secret": (wrong, 401), "an unknown key": (base64.b64encode(b"nobody:secret").decode(), 401), "no key": ("", 401)}
-    for what, (encoded, status) in wanted.items():
-        suite.equal(f"{what} hears {status}", send(encoded)[0], status)
-    suite.equal("a key is taken", send(made["gone"]["encoded"])[0], 200)
-    node.ask("DELETE", "/_security/api_key", {"ids": [made["gone"]["id"]]})
-    wait_for("an invalidated key is refused", lambda: send(made["gone"]["encoded"])[0] == 401, 20, gateway, every=0.3)
-    for _ in range(3):
-        suite.equal("who is known is let in", send(made["writer"]["encoded"])[0], 200)
-    node.stop()
-    status, said = send(base64.b64encode(b"stranger:secret").decode())
-    suite.equal("while the node is away, a stranger hears 503", status, 503)
-    suite.check("and nothing of what is behind", "127.0.0.1" not in said and "refused" not in said, said)
-    wait_for("in the end everybody hears 503", lambda: send(made["writer"]["encoded"])[0] == 503, 10, gateway, every=0.3)
-    node.start()
-    wait_for("when it is back the key is taken", lambda: send(made["writer"]["encoded"])[0] == 200, 60, gateway, every=0.5)
-    shown = [key["encoded"] for key in made.values()] + [key["api_key"] for key in made.values()]
-    suite.check("no key is in the log", not any(text in gateway.text() for text in shown))
-    written = sum(1 for line in out.read_text().splitlines() if line)
-    suite.check("what was let in came out", written >= 6, written)
-
-
-SCENARIOS = [keys_of_senders, all_inputs, kill_and_restart, read_only_block, tiny_queue, refused_credentials, mapping_conflict]
+SCENARIOS = [all_inputs, kill_and_restart, read_only_block, tiny_queue, refused_credentials, mapping_conflict, weights.sums]
 
 
 class Lab:
