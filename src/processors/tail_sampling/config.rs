@@ -19,7 +19,7 @@ use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, Po
 use crate::processors::tail_sampling::shadow::{self, ShadowSettings};
 use crate::processors::tail_sampling::weight_lint;
 use crate::processors::tail_sampling::weights::marking::WeightMode;
-use crate::processors::tail_sampling::weights::tick::cuts_of;
+use crate::processors::tail_sampling::weights::tick::ChanceCuts;
 
 /// When traces are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub struct SamplingSettings {
     /// `sampling.policy` and `sampling.weight` are written on kept spans.
     pub weight_attributes: bool,
     /// The thresholds of all probabilistic policies, rising.
-    pub cuts: Arc<Vec<u64>>,
+    pub cuts: Arc<ChanceCuts>,
     /// A set that is judged without effect.
     pub shadow: Option<Arc<ShadowSettings>>,
     /// What was checked, to check it again with another shadow.
@@ -167,7 +167,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     section.u64("expected_new_traces_per_sec");
     let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
-    let cuts = Arc::new(cuts_of(&policies));
+    let cuts = Arc::new(ChanceCuts::of(&policies));
     let weights = podgate.weights.unwrap_or(if gated && whole_traces { WeightMode::Th } else { WeightMode::Off });
     weight_lint::lint(&section, weights, whole_traces, &policies);
     let settings = SamplingSettings {

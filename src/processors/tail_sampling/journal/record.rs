@@ -184,12 +184,15 @@ impl DecisionRecord {
         self.services.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
         varint(out, self.answers.asked);
         varint(out, self.answers.granted);
-        trimmed(out, &self.votes.bits().to_le_bytes());
+        let votes = self.votes.bits();
+        trimmed(out, &votes.to_le_bytes(), votes.leading_zeros());
         let mut bits = [0; LEAVES_MAX / 8];
+        let mut zeros = 0;
         for (place, word) in bits.chunks_exact_mut(8).zip(self.summary.bits.words()) {
             place.copy_from_slice(&word.to_le_bytes());
+            zeros = if *word == 0 { zeros + u64::BITS } else { word.leading_zeros() };
         }
-        trimmed(out, &bits);
+        trimmed(out, &bits, zeros);
         varint(out, u64::from(self.version));
         if let Some((randomness, weight)) = self.weighing {
             out.extend_from_slice(&randomness.to_le_bytes());
@@ -306,9 +309,9 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = RawRecord<'_>> {
     })
 }
 
-/// Appends the bytes without the zeros at their end, behind their number.
-fn trimmed(out: &mut Vec<u8>, bytes: &[u8]) {
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+/// Appends the bytes without those at their end whose bits are all zero, behind their number. `zeros` are the bits at the end.
+fn trimmed(out: &mut Vec<u8>, bytes: &[u8], zeros: u32) {
+    let used = bytes.len() - (zeros / u8::BITS) as usize;
     out.push(used as u8);
     out.extend_from_slice(&bytes[..used]);
 }

@@ -12,12 +12,12 @@ use crate::core::diagnostic::code;
 use crate::core::node::Node;
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::{Policy, PolicyCheck};
-use crate::processors::tail_sampling::weights::tick::cuts_of;
+use crate::processors::tail_sampling::weights::tick::ChanceCuts;
 
 /// The checked shadow set; first match and default are those of the policies that decide.
 pub struct ShadowSettings {
     pub policies: Vec<Policy>,
-    pub cuts: Vec<u64>,
+    pub cuts: ChanceCuts,
     pub meters: Vec<MeterPlan>,
     pub meter_names: Vec<String>,
 }
@@ -53,5 +53,5 @@ pub fn check(
     section.finish();
     let meters = std::mem::replace(&mut cx.meters, meters);
     let meter_names = std::mem::replace(&mut cx.meter_names, names);
-    (!policies.is_empty()).then(|| ShadowSettings { cuts: cuts_of(&policies), policies, meters, meter_names })
+    (!policies.is_empty()).then(|| ShadowSettings { cuts: ChanceCuts::of(&policies), policies, meters, meter_names })
 }

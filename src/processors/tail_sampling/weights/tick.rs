@@ -106,26 +106,64 @@ pub struct DrawnTrace {
 }
 
 /// What decides, with the thresholds at which the probabilistic policies change their vote.
+#[derive(Clone, Copy)]
 pub struct ConsistentPolicies<'a> {
     pub policies: &'a [Policy],
     pub rules: PolicySet,
-    pub cuts: &'a [u64],
+    pub cuts: &'a ChanceCuts,
     pub meters: &'a RateMeters,
 }
 
-/// The thresholds of all probabilistic policies, rising.
-pub fn cuts_of(policies: &[Policy]) -> Vec<u64> {
-    let mut cuts = Vec::new();
-    for policy in policies {
-        policy.rule.each(&mut |rule| {
-            if let PolicyRule::Probabilistic(chance) = rule {
-                cuts.push(chance.cut);
-            }
-        });
+/// Where the probabilistic policies of a set change their vote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChanceCuts {
+    /// Their thresholds, rising.
+    thresholds: Vec<u64>,
+    /// What is kept with some R is kept with any higher one, so that nobody need ask further up.
+    pub only_rises: bool,
+}
+
+impl ChanceCuts {
+    pub fn of(policies: &[Policy]) -> ChanceCuts {
+        let mut thresholds = Vec::new();
+        for policy in policies {
+            policy.rule.each(&mut |rule| {
+                if let PolicyRule::Probabilistic(chance) = rule {
+                    thresholds.push(chance.cut);
+                }
+            });
+        }
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        ChanceCuts { thresholds, only_rises: policies.iter().all(|policy| only_rises(&policy.rule)) }
     }
-    cuts.sort_unstable();
-    cuts.dedup();
-    cuts
+
+    fn above(&self, from: u64) -> Option<u64> {
+        self.thresholds.get(self.thresholds.partition_point(|cut| *cut <= from)).copied()
+    }
+}
+
+/// False where something turns a vote around that a higher R gives: `not` and `drop` over chance or a limit, and the
+/// first sub-policy of a `composite` that wants a trace and has no room.
+fn only_rises(rule: &PolicyRule) -> bool {
+    let by_chance = |outer: &PolicyRule| {
+        let mut found = false;
+        outer.each(&mut |inner| {
+            use PolicyRule::{BytesLimiting, Composite, Probabilistic, RateLimiting};
+            found |= matches!(inner, Probabilistic(_) | RateLimiting(_) | BytesLimiting(_) | Composite(_));
+        });
+        found
+    };
+    let mut rises = true;
+    rule.each(&mut |outer| {
+        rises &= match outer {
+            PolicyRule::Not(part) => !by_chance(&part.rule),
+            PolicyRule::Drop(parts) => !parts.iter().any(|part| by_chance(&part.rule)),
+            PolicyRule::Composite(composite) => !composite.rules().any(by_chance),
+            _ => true,
+        };
+    });
+    rises
 }
 
 impl ConsistentPolicies<'_> {
@@ -172,7 +210,8 @@ impl ConsistentPolicies<'_> {
                 self.weight(trace, Limits::Answered(answers))
             };
             let known = self.meters.len() <= LimitAnswers::METERS_MAX;
-            decided.weight = with(u64::MAX).filter(|weight| known && with(0) == Some(*weight));
+            let same = |weight: &TraceWeight| self.meters.is_empty() || with(0) == Some(*weight);
+            decided.weight = with(u64::MAX).filter(|weight| known && same(weight));
         }
         decided
     }
@@ -191,30 +230,35 @@ impl ConsistentPolicies<'_> {
         WeighedDecision { decision, votes: cast, answers: circumstances.answers(), in_favour, weight: None }
     }
 
+    /// The next R at which some vote may change.
+    fn edge_above(&self, from: u64, limits: Limits<'_>) -> u64 {
+        let mut edge = self.cuts.above(from).map_or(NEVER, |cut| cut.min(NEVER));
+        if let Limits::Cut(cuts) = limits {
+            let lowest = cuts.meters.iter().map(|cut| cut.lowest.get()).filter(|lowest| *lowest > from);
+            edge = lowest.fold(edge, u64::min);
+        }
+        edge
+    }
+
     /// `None` when no draw keeps the trace, or there are too many thresholds.
     fn weight(&self, trace: &DrawnTrace, limits: Limits<'_>) -> Option<TraceWeight> {
-        let mut edges = vec![trace.draw.threshold, NEVER];
-        edges.extend_from_slice(self.cuts);
-        if let Limits::Cut(cuts) = limits {
-            edges.extend(cuts.meters.iter().map(|cut| cut.lowest.get()));
-        }
-        edges.retain(|edge| *edge >= trace.draw.threshold);
-        edges.sort_unstable();
-        edges.dedup();
-        if edges.len() > CUTS_MAX {
-            return None;
-        }
         let (mut kept, mut lowest, mut gap_above) = (0, None, false);
-        for interval in edges.windows(2) {
-            let (from, to) = (interval[0], interval[1]);
+        let (mut from, mut intervals) = (trace.draw.threshold, 0);
+        while from < NEVER {
+            intervals += 1;
+            if intervals >= CUTS_MAX {
+                return None;
+            }
             let drawn = DrawnTrace { draw: TraceDraw { randomness: from, ..trace.draw }, ..*trace };
             let keeps = self.decide(&drawn, limits, &mut [], (UnixNanos::default(), None)).decision.kept;
+            let to = if keeps && self.cuts.only_rises { NEVER } else { self.edge_above(from, limits) };
             if keeps {
                 kept += to - from;
                 lowest.get_or_insert(from);
             } else {
                 gap_above |= lowest.is_some();
             }
+            from = to;
         }
         let share = kept as f64 / NEVER as f64;
         // The older specification draws another number, so both probabilities multiply and no threshold says that.
