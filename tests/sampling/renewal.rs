@@ -166,7 +166,8 @@ async fn what_cannot_change_under_held_traces_is_left_to_another_instance() {
     rig.assert_settled();
 }
 
-/// As many traces as there were: under changes of policies, waits and shards' pace nothing is lost and nothing comes twice.
+/// As many traces as there were: under changes of policies, waits, weights, shadows and the journal, whatever is held then,
+/// nothing is lost and nothing comes twice.
 #[tokio::test(start_paused = true)]
 async fn under_a_hundred_changes_every_span_is_kept_once() {
     let seed =
@@ -182,6 +183,11 @@ async fn under_a_hundred_changes_every_span_is_kept_once() {
     let config = |rng: &mut fastrand::Rng| {
         let mut config = with(["1s", "2s", "5s", "20s"][rng.usize(0..4)], sets[rng.usize(0..4)].clone());
         config["num_shards"] = 3.into();
+        let weights = ["off", "th", "auto"][rng.usize(0..3)];
+        config["podgate"] = json!({ "weights": weights, "weight_attributes": rng.bool(), "journal_bytes": rng.u64(0..2) << 20 });
+        if rng.bool() {
+            config["podgate"]["shadow"] = json!({ "policies": sets[rng.usize(0..4)] });
+        }
         config
     };
     let rig = Rig::start(&config(&mut rng)).await;
