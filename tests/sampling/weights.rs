@@ -173,3 +173,84 @@ fn validate_says_what_weights_mean_for_the_policies_beside_them() {
     let (plan, findings) = checked(&ingest);
     assert!(plan.is_none() && findings.iter().any(|found| found.message.contains("span-ingest")), "{findings:?}");
 }
+
+/// What comes of samplers in a row: the second gets what the first kept, as it left.
+async fn passed_on(from: &Rig, to: &Rig) {
+    for payload in std::mem::take(&mut *from.sink.payloads.lock().expect("holds in this test")) {
+        let bytes = podgate::otlp::envelope::encode(&payload.envelope);
+        to.send(&prost::Message::decode(bytes).expect("a request")).await.expect("taken");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn samplers_in_a_row_count_what_the_first_left_out_and_nothing_twice() {
+    const TRACES: u64 = 4_000;
+    let mut second = config("th", json!([errors(), chance(50.0)]));
+    second["podgate"]["weight_attributes"] = true.into();
+    let slow = json!({ "name": "slow", "type": "latency", "latency": { "threshold_ms": 5 } });
+    let some_slow = json!({ "name": "some-slow", "type": "and", "and": { "and_sub_policy": [slow, chance(30.0)] } });
+    let third = config("auto", json!([some_slow]));
+    let (first, second, third) = (
+        Rig::start(&config("th", json!([errors(), chance(60.0)]))).await,
+        Rig::start(&second).await,
+        Rig::start(&third).await,
+    );
+    for from in (0..TRACES).step_by(500) {
+        let spans =
+            |trace: u64| [span(trace, 0), if trace % 20 == 3 { failed(span(trace, 1)) } else { span(trace, 1) }];
+        first.send(&request((from..from + 500).flat_map(spans).collect())).await.expect("taken");
+    }
+    seconds(3.0).await;
+    passed_on(&first, &second).await;
+    seconds(3.0).await;
+    let failed_traces = states(&second).values().filter(|states| states[0] == "ot=th:0").count() as u64;
+    assert_eq!(failed_traces, TRACES / 20, "errors stand for themselves behind both");
+    passed_on(&second, &third).await;
+    seconds(3.0).await;
+    let states = states(&third);
+    let cut = podgate::otlp::consistency::threshold::keeping(0.3);
+    let threshold = |state: &String| tracestate::read(state.as_bytes()).expect("a trace state").threshold;
+    for trace in 0..TRACES {
+        // One randomness: the strictest of the three decides, errors or not.
+        let found = states.get(&hex(trace)).map(|states| states.iter().map(threshold).collect::<Vec<_>>());
+        assert_eq!(found, (randomness(trace) >= cut).then(|| vec![Some(cut); 2]), "{trace}");
+    }
+    let estimate = states.len() as f64 / 0.3;
+    let error = (states.len() as f64 * (1.0 / 0.3) * (1.0 / 0.3 - 1.0)).sqrt();
+    assert!((estimate - TRACES as f64).abs() < 4.0 * error, "{estimate:.0} of {TRACES}");
+    for rig in [&first, &second, &third] {
+        rig.drain().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_senders_write_wrong_costs_neither_the_trace_nor_the_truth() {
+    let long =
+        format!("ot=th:0,{}", (0..8).map(|at| format!("v{at}={}", "x".repeat(120))).collect::<Vec<_>>().join(","));
+    let endless = format!("{long},w={}", "y".repeat(200));
+    let longer = long.replace("ot=th:0", "ot=th:8");
+    // Randomness of the ids as they are: all above one half.
+    let traces: Vec<u64> = (0..).filter(|trace| randomness(*trace) >= 1 << 55).take(9).collect();
+    let came_and_left = [
+        ("ot=rv:123", "ot=rv:123"),
+        ("ot=rv:f0000000000000f;th:4", "ot=rv:f0000000000000f;th:4"),
+        ("ot=th:", "ot=th:"),
+        ("ot=p:63", "ot=th:8"),
+        ("ot=p:-1", "ot=th:8"),
+        ("ot=p:99999999999999", "ot=th:8"),
+        ("ot=th:0", "ot=th:8"),
+        (long.as_str(), longer.as_str()),
+        (endless.as_str(), endless.as_str()),
+    ];
+    let rig = Rig::start(&config("th", json!([chance(50.0)]))).await;
+    for (trace, (came, _)) in traces.iter().zip(&came_and_left) {
+        rig.send(&request(vec![with_state(span(*trace, 0), came)])).await.expect("taken");
+    }
+    seconds(3.0).await;
+    let states = states(&rig);
+    for (trace, (came, left)) in traces.iter().zip(&came_and_left) {
+        assert_eq!(states.get(&hex(*trace)), Some(&vec![(*left).to_owned()]), "{came}");
+    }
+    rig.drain().await;
+    rig.assert_settled();
+}

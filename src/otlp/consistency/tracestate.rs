@@ -2,6 +2,8 @@
 //!
 //! The grammar and its limits are those of contrib's pkg/sampling (v0.161): W3C's, with OpenTelemetry's own list in the
 //! member `ot`. One wrong member makes the whole unusable.
+//! What is written stays within the limits: parts and members at the end go where ours leave no room for them, because a
+//! state that nobody can read would take ours along.
 //! Granted: whoever calls has made room for the text that came and 128 bytes, or counts what was written.
 
 use crate::otlp::consistency::threshold::{push_randomness, push_threshold, read_randomness, read_threshold};
@@ -82,8 +84,20 @@ fn write_without(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks, replaced:
         part(out, b"p:");
         out.extend_from_slice(exponent.to_string().as_bytes());
     }
-    parts.for_each(|pair| part(out, pair));
+    for pair in parts {
+        let value = (out.len() - start).saturating_sub(b"ot=".len());
+        if value + usize::from(value > 0) + pair.len() > OT_LENGTH_MAX {
+            break;
+        }
+        part(out, pair);
+    }
+    let mut written = usize::from(out.len() > start);
     for (key, value) in pairs().filter(|(key, _)| *key != b"ot") {
+        let length = out.len() - start + usize::from(written > 0) + key.len() + 1 + value.len();
+        if written == MEMBERS_MAX || length > LENGTH_MAX {
+            break;
+        }
+        written += 1;
         if out.len() > start {
             out.push(b',');
         }
@@ -179,5 +193,42 @@ pub fn push_with_state(out: &mut Vec<u8>, span: &[u8], state: &[u8]) {
     out.extend_from_slice(&span[copied..]);
     if !written {
         wire::bytes(out, TRACE_STATE, state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(text: &str) -> String {
+        let marks = SamplingMarks { randomness: None, threshold: Some(0xe6_6666_6666_6667), exponent: Some(3) };
+        let mut out = b"before".to_vec();
+        write_all(&mut out, text.as_bytes(), marks);
+        let state = String::from_utf8(out[b"before".len()..].to_vec()).expect("text");
+        assert_eq!(read(state.as_bytes()), Some(marks), "{} bytes: {state}", state.len());
+        state
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_however_much_came_and_goes_from_the_end() {
+        let member = |number: usize, length: usize| format!("v{number:02}={}", "x".repeat(length - 4));
+        let many = |count, length| (0..count).map(|number| member(number, length)).collect::<Vec<_>>().join(",");
+        let ours = "ot=th:e6666666666667;p:3";
+        for (text, members_left) in [
+            (String::new(), 0),
+            (many(4, 128 - 1), 4),
+            (many(8, 128 - 1), 7),
+            (many(31, 10), 30),
+            (many(30, 10), 30),
+            ("a=1,b=2".to_owned(), 2),
+        ] {
+            assert!(read(text.as_bytes()).is_some(), "it came readable");
+            let state = marked(&text);
+            let left = state.strip_prefix(ours).expect("ours stand first").trim_start_matches(',');
+            assert!(text.starts_with(left), "{left} of {text}");
+            assert_eq!(left.split(',').filter(|member| !member.is_empty()).count(), members_left, "{state}");
+        }
+        let own = format!("ot=th:4;{};zz:{},v=1", "a:b", "y".repeat(230));
+        assert_eq!(marked(&own), format!("{ours};a:b,v=1"), "other parts of `ot` stay within its own limit");
     }
 }
