@@ -124,3 +124,33 @@ fn recorded_traces_are_judged_by_other_policies_against_a_configurations_or_agai
     assert_eq!(wrong.status.code(), Some(78));
     assert!(text(&wrong.stderr).contains("latencies"), "{wrong:?}");
 }
+
+#[test]
+fn a_recording_whose_times_and_bytes_lie_is_judged_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (start, end) = ("\"1760000000000000000\"", "\"1760000000010000000\"");
+    let whole = |trace: u8| span(&id(trace), "cart", 1, 10, false);
+    let lines = [
+        whole(1),
+        whole(2).replace(end, "\"18446744073709551615\""),
+        whole(3).replace(end, "\"0\""),
+        whole(4).replace(start, "\"18446744073709551615\"").replace(end, "\"18446744073709551615\""),
+        whole(5).replace(&id(5), "abcd"),
+        whole(6).replace("\"parentSpanId\":\"\"", "\"parentSpanId\":\"zz\""),
+        whole(7)[..100].to_owned(),
+        format!("{{\"resourceSpans\":{}", "[".repeat(100_000)),
+        "{}".to_owned(),
+        "\u{fffd}\0".to_owned(),
+        whole(8),
+    ];
+    fs::write(file("policies.yaml"), CARTS).expect("writable");
+    fs::write(file("otlp.jsonl"), lines.join("\n")).expect("writable");
+    let output =
+        podgate(&["what-if", "--policies", &file("policies.yaml"), "--input", &file("otlp.jsonl"), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let page: Value = serde_json::from_str(&text(&output.stdout)).expect("JSON");
+    assert_eq!(page["lines"], serde_json::json!({ "read": 7, "of_other_signals": 1, "unreadable": 3 }), "{page}");
+    assert_eq!(page["shadow"]["outcomes"]["both"]["traces"], 6, "{page}");
+    assert_eq!(page["unreadable_spans"], 1, "the one whose trace id is none");
+}

@@ -19,6 +19,8 @@ use crate::processors::tail_sampling::held::account::ByteAccount;
 use crate::processors::tail_sampling::held::admission::{Admission, AdmittedRequest};
 use crate::processors::tail_sampling::live::LivePolicies;
 
+/// The latest time that a recording may tell: waits and ticks behind it are still times.
+const LATEST: UnixNanos = UnixNanos(u64::MAX / 2);
 /// Traces decided between two looks at what was kept.
 const DECISIONS_AT_ONCE: usize = 512;
 
@@ -71,7 +73,7 @@ impl Rehearsal for RecordedSampling {
         };
         self.unreadable += admitted.malformed;
         let ends = admitted.groups.iter().map(|group| group.latest);
-        self.now = ends.fold(self.now, UnixNanos::max);
+        self.now = ends.fold(self.now, UnixNanos::max).min(LATEST);
         if self.core.is_none() {
             let bounds = Bounds { giant_bytes: u64::MAX, ..Bounds::of(&self.settings, 0) };
             let live = self.live.current().clone();
