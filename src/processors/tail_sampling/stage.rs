@@ -38,7 +38,7 @@ use crate::processors::tail_sampling::held::admission::{Admission, Admitted, Hel
 use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
 use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDelivery};
-use crate::processors::tail_sampling::report::metrics::Metrics;
+use crate::processors::tail_sampling::report::metrics::{CountedAccount, Metrics, ProcessorAccounts};
 use crate::processors::tail_sampling::report::page;
 use crate::processors::tail_sampling::report::page::SamplerPage;
 use crate::processors::tail_sampling::shard::{Arrival, Shard, ShardMessage, ShardRequest};
@@ -67,6 +67,8 @@ pub struct Sampler {
     path: String,
     pipeline: String,
     account: Arc<ByteAccount>,
+    /// While this is held, the account is part of the processor's gauges.
+    _counted: Arc<CountedAccount>,
     metrics: Arc<Metrics>,
     flow: Flow,
     arrivals: Vec<mpsc::Sender<Arrival>>,
@@ -83,7 +85,9 @@ impl Sampler {
         let processor = cx.build.id.to_string();
         let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
         let metrics = Metrics::new(&host.stats, &processor);
-        Metrics::watch(&host.stats, &processor, &account);
+        let accounts = host.shared::<ProcessorAccounts>(&format!("tail_sampling/accounts {processor}"), Arc::default);
+        let counted = accounts.add(&account);
+        Metrics::watch(&host.stats, &processor, &accounts);
         let deadline = watch::Sender::new(None);
         let clock = SamplerClock::start();
         let live = LivePolicies::new(settings, &host.stats, &processor, clock.now());
@@ -139,6 +143,7 @@ impl Sampler {
             pipeline: cx.pipeline,
             host,
             account,
+            _counted: counted,
             metrics,
             arrivals,
             draining: AtomicBool::new(false),

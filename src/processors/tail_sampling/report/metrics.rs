@@ -2,11 +2,12 @@
 //!
 //! Shards count in plain numbers and hand them over once a step, so that a decision costs no atomic operation.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::core::lock::Locked;
 use crate::core::report::stats::{Counter, Histogram, Metric, Stats};
 use crate::processors::tail_sampling::held::account::ByteAccount;
 use crate::processors::tail_sampling::report::counts::{AGES, Ages, ShardCounts, Undecided, WEIGHT_KINDS};
@@ -43,6 +44,28 @@ pub struct Metrics {
     pub refused: Arc<Counter>,
     pub delivery_refused: Arc<Counter>,
     pub delivery_lost: Arc<Counter>,
+}
+
+/// The accounts of one processor: of each pipeline that uses it, and after a reload of the one before while it delivers what
+/// it held.
+#[derive(Default)]
+pub struct ProcessorAccounts(Mutex<Vec<Weak<CountedAccount>>>);
+
+/// An account that counts as long as somebody holds this.
+pub struct CountedAccount(Arc<ByteAccount>);
+
+impl ProcessorAccounts {
+    pub fn add(&self, account: &Arc<ByteAccount>) -> Arc<CountedAccount> {
+        let counted = Arc::new(CountedAccount(account.clone()));
+        let mut known = self.0.locked();
+        known.retain(|account| account.strong_count() > 0);
+        known.push(Arc::downgrade(&counted));
+        counted
+    }
+
+    fn sum(&self, read: fn(&ByteAccount) -> u64) -> u64 {
+        self.0.locked().iter().filter_map(Weak::upgrade).map(|counted| read(&counted.0)).sum()
+    }
 }
 
 impl Metrics {
@@ -111,11 +134,11 @@ impl Metrics {
         })
     }
 
-    /// Registers what is read from the account when scraped.
-    pub fn watch(stats: &Stats, processor: &str, account: &Arc<ByteAccount>) {
+    /// Registers what is read when scraped: sums over the accounts of all pipelines that use the processor.
+    pub fn watch(stats: &Stats, processor: &str, accounts: &Arc<ProcessorAccounts>) {
         let gauge = |read: fn(&ByteAccount) -> u64| {
-            let account = account.clone();
-            Metric::ReadGauge(Arc::new(move || read(&account) as f64))
+            let accounts = accounts.clone();
+            Metric::ReadGauge(Arc::new(move || accounts.sum(read) as f64))
         };
         let labels = [("processor", processor)];
         let on_memory = format!("{PREFIX}sampling_traces_on_memory");
