@@ -11,6 +11,7 @@ use podgate::core::data::budget::Budget;
 use podgate::core::data::origin::Origin;
 use podgate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use podgate::core::data::settlement::Settlement;
+use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 
 use crate::rig::Rig;
@@ -356,4 +357,65 @@ async fn who_has_no_id_is_told_what_was_decided_lately_of_either_outcome_and_wha
     assert_eq!(held, [&json!(wanted[0]), &json!(wanted[1])]);
     rig.drain().await;
     rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_trace_is_found_by_a_part_of_its_id_and_told_apart_from_others_with_the_same_part() {
+    // Enough that a shard compares them in several stretches.
+    const HELD: u64 = 70_000;
+    let rig = Rig::start(&errors(json!({ "num_shards": 2, "decision_wait": "60s" }))).await;
+    let ask = async |part: &str| {
+        rig.host.routes.ask(&format!("/v1/traces/{part}"), &Default::default()).expect("a page").await
+    };
+    rig.send(&request(vec![span(HELD + 1, 0)])).await.expect("taken");
+    seconds(61.0).await;
+    for first in (0..HELD).step_by(1_000) {
+        rig.send(&request((first..first + 1_000).map(|trace| span(trace, 0)).collect())).await.expect("taken");
+    }
+    seconds(1.0).await;
+    for trace in [5_000, HELD / 2, HELD - 2] {
+        let page = ask(&hex(trace)[3..25]).await;
+        let told = (page.status, &page.body["held"], &page.body["trace_id"]);
+        assert_eq!(told, (200, &json!(true), &json!(hex(trace))), "{}", page.body);
+        assert_eq!(page.body["waterfall"].as_array().map(Vec::len), Some(1));
+    }
+    // The id of trace 15 is sixteen times that of trace 0.
+    let two = ask(&hex(0)[1..]).await.body;
+    let mut both = [hex(0), hex(15)];
+    both.sort();
+    let mut told: Vec<&str> = two["matches"].as_array().expect("two").iter().filter_map(Json::as_str).collect();
+    told.sort_unstable();
+    assert_eq!(told, both);
+    let several = ask(&hex(1)[..4]).await.body;
+    let matches = several["matches"].as_array().expect("several");
+    assert!(matches.len() > 1 && matches.contains(&json!(hex(1))), "{several}");
+    assert!(matches.iter().all(|id| id.as_str().expect("an id").contains(&hex(1)[..4])));
+    let decided = ask(&hex(HELD + 1)[5..25]).await.body;
+    assert_eq!((&decided["kept"], &decided["trace_id"]), (&json!(false), &json!(hex(HELD + 1))));
+    let nobody = ask("0123456789abcdef0123456789").await;
+    assert_eq!(nobody.status, 404, "{}", nobody.body);
+    rig.drain().await;
+    rig.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn gauges_of_a_processor_in_two_pipelines_are_their_sum_and_forget_who_is_gone() {
+    let host = Host::new(Budget::new(1 << 30, 1 << 29));
+    let config = errors(json!({}));
+    let start = || Rig::start_in(host.clone(), "tail_sampling", &config, Later::default());
+    let (one, other) = (start().await, start().await);
+    let max = one.gauge("max_bytes");
+    one.send(&request(vec![span(1, 0), span(2, 0)])).await.expect("taken");
+    seconds(1.0).await;
+    let held = one.gauge("held_bytes");
+    assert!(held > 0, "what the first holds is told although the second was built later");
+    other.send(&request(vec![span(3, 0), span(4, 0)])).await.expect("taken");
+    seconds(1.0).await;
+    let both = one.gauge("held_bytes");
+    assert!((3 * held / 2..3 * held).contains(&both), "{both} of both, {held} of one");
+    one.drain().await;
+    other.drain().await;
+    drop(one);
+    assert_eq!((other.gauge("max_bytes"), max % 2), (max / 2, 0));
+    other.assert_settled();
 }

@@ -75,7 +75,8 @@ pub fn run(args: &Args) -> Exit {
         Subject::Trace(trace) => {
             // A slash would ask for another page.
             let path = format!("/v1/traces/{}", escaped(&trace.id).replace('/', "%2F"));
-            show(&trace.admin, &path, trace::told, |_| Exit::Ok)
+            let told = if trace.id.len() < trace::DIGITS { trace::told_with_id } else { trace::told };
+            show(&trace.admin, &path, told, |_| Exit::Ok)
         }
         Subject::Sampling(admin) => show(admin, "/v1/sampling", policies::told, |_| Exit::Ok),
     }

@@ -5,6 +5,15 @@ use serde_json::Value;
 use crate::cli::ask::text;
 use crate::core::time::UnixNanos;
 
+/// Digits of a whole id.
+pub const DIGITS: usize = 32;
+
+/// As [`told`], for who asked by a part of the id.
+pub fn told_with_id(page: &Value) -> Vec<String> {
+    let id = page["trace_id"].as_str().map(|id| format!("trace {id}"));
+    id.into_iter().chain(told(page)).collect()
+}
+
 pub fn told(page: &Value) -> Vec<String> {
     if let Some(matches) = page["matches"].as_array() {
         let mut lines = vec!["several traces have these digits in their id; ask for one of them:".to_owned()];

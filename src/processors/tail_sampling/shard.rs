@@ -19,6 +19,7 @@ use crate::processors::tail_sampling::engine::looking::HeldSpan;
 use crate::processors::tail_sampling::engine::{Bounds, Engine, Held};
 use crate::processors::tail_sampling::held::account::{ByteAccount, Delivering};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::journal::lookup::{MATCHES_MAX, WantedTrace};
 use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::release::delivery::Shipment;
 use crate::processors::tail_sampling::release::gather::Parcel;
@@ -53,6 +54,8 @@ pub enum Question {
     Trace([u8; 16], oneshot::Sender<Option<HeldTrace>>),
     /// Traces that came last.
     Newest(oneshot::Sender<Vec<HeldTrace>>),
+    /// Held traces with these digits in their id, from a place on, and where to go on.
+    Part(WantedTrace, u32, oneshot::Sender<(Vec<[u8; 16]>, Option<u32>)>),
 }
 
 /// A held trace, and what is left of its wait.
@@ -236,6 +239,9 @@ impl Shard {
             Question::Trace(id, answer) => {
                 let held = self.core.held(&id).map(|held| waiting(id, held, self.core.held_spans(&id)));
                 let _ = answer.send(held);
+            }
+            Question::Part(wanted, from, answer) => {
+                let _ = answer.send(self.core.held_in_stretch(|id| wanted.is(id), MATCHES_MAX + 1, from));
             }
             Question::Newest(answer) => {
                 let newest = self.core.newest_held().into_iter();

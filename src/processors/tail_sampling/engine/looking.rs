@@ -1,4 +1,4 @@
-//! What a page shows of traces that are not decided yet: the spans of one, and which came last.
+//! What a page shows of traces that are not decided yet: the spans of one, which came last, and whose ids have a part.
 //!
 //! For people, so bounded, and read from the bytes as they are held: nothing is kept for it.
 
@@ -17,6 +17,8 @@ const NAME_MAX: usize = 120;
 const NEWEST_MAX: usize = 20;
 /// Places of the table that are looked at for them.
 const LOOKED_AT_MAX: u32 = 4_096;
+/// Places of the table that are compared with a part of an id before spans are filed again: a millisecond or two.
+const COMPARED_MAX: u32 = 1 << 15;
 
 /// One span of a held trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,20 @@ impl Engine {
         }
         spans.sort_by_key(|span| span.start);
         spans
+    }
+
+    /// Ids of undecided traces that are wanted, so many at most, in a stretch of the table from the place `from` on, and
+    /// where the next stretch begins.
+    pub fn held_in_stretch(
+        &self,
+        is_wanted: impl Fn(&[u8; 16]) -> bool,
+        most: usize,
+        from: u32,
+    ) -> (Vec<[u8; 16]>, Option<u32>) {
+        let to = from.saturating_add(COMPARED_MAX).min(self.traces.slots());
+        let ids = (from..to).filter_map(|slot| self.traces.live(slot)).map(|trace| trace.summary.trace_id);
+        let found = ids.filter(is_wanted).take(most).collect();
+        (found, (to < self.traces.slots()).then_some(to))
     }
 
     /// Some undecided traces, those that came last first.

@@ -195,9 +195,14 @@ impl Traces {
         }
     }
 
+    /// How many slots there are, vacant ones included.
+    pub fn slots(&self) -> u32 {
+        (self.pages.len() * PAGE) as u32
+    }
+
     /// The first slot from `from` on that is not vacant.
     pub fn next_live(&self, from: u32) -> Option<u32> {
-        (from..(self.pages.len() * PAGE) as u32).find(|slot| self.live(*slot).is_some())
+        (from..self.slots()).find(|slot| self.live(*slot).is_some())
     }
 
     pub fn footprint(&self) -> u64 {

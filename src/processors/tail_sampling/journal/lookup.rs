@@ -18,7 +18,7 @@ use crate::processors::tail_sampling::live::LivePolicies;
 const DIGITS_MIN: usize = 4;
 const DIGITS: u32 = 32;
 /// Ids that are told when a part is one of several.
-const MATCHES_MAX: usize = 20;
+pub const MATCHES_MAX: usize = 20;
 /// Late spans that are told one by one, the latest.
 const LATE_MAX: usize = 20;
 
@@ -43,7 +43,7 @@ impl WantedTrace {
         (self.digits == DIGITS).then(|| self.part.to_be_bytes())
     }
 
-    fn is(self, id: &[u8; 16]) -> bool {
+    pub fn is(self, id: &[u8; 16]) -> bool {
         let id = u128::from_be_bytes(*id);
         if self.digits == DIGITS {
             return id == self.part;

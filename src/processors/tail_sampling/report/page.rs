@@ -17,7 +17,7 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::advice::report::SizingAdvice;
 use crate::processors::tail_sampling::clock::SamplerClock;
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::journal::lookup::{JournalFind, WantedTrace, hex, oldest, several};
+use crate::processors::tail_sampling::journal::lookup::{JournalFind, MATCHES_MAX, WantedTrace, hex, oldest, several};
 use crate::processors::tail_sampling::journal::ring::{JournalCopy, JournalRing};
 use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::report::given_shadow::{GivenTo, give};
@@ -67,6 +67,11 @@ struct Samplers(Mutex<Vec<SamplerPage>>);
 impl Samplers {
     fn locked(&self) -> MutexGuard<'_, Vec<SamplerPage>> {
         self.0.locked()
+    }
+
+    /// The queues of all shards.
+    fn shards(&self) -> Vec<mpsc::WeakSender<Arrival>> {
+        self.locked().iter().flat_map(|shown| shown.shards.clone()).collect()
     }
 
     /// What is to be read for a trace, by which sampler it was decided, and by which journal its services are numbered.
@@ -121,13 +126,13 @@ fn answer(samplers: &Samplers, trace: Option<&str>) -> Page {
         );
     };
     match WantedTrace::parse(text) {
-        Some(wanted) => decided(&samplers.journals(), wanted),
+        Some(wanted) => decided(&samplers.journals(), wanted, &[]),
         None => Page::error(400, NO_ID),
     }
 }
 
-/// What the journals say.
-fn decided(journals: &[AskedJournal], wanted: WantedTrace) -> Page {
+/// What the journals say. `held` are ids of undecided traces that may be meant as well.
+fn decided(journals: &[AskedJournal], wanted: WantedTrace, held: &[[u8; 16]]) -> Page {
     let mut ids: Vec<[u8; 16]> = Vec::new();
     let mut told = None;
     for (processor, live, ring, copy) in journals {
@@ -138,12 +143,14 @@ fn decided(journals: &[AskedJournal], wanted: WantedTrace) -> Page {
             told = found.explain(live, ring).map(|page| (processor, page));
         }
     }
+    let held: Vec<[u8; 16]> = held.iter().filter(|id| !ids.contains(id)).copied().collect();
+    ids.extend(held);
     match (ids.len(), told) {
         (1, Some((processor, mut page))) => {
             page["processor"] = processor.as_str().into();
             Page::ok(page)
         }
-        (0, _) | (_, None) => Page::error(404, NOT_KNOWN),
+        (0 | 1, _) => Page::error(404, NOT_KNOWN),
         _ => Page::ok(several(&ids)),
     }
 }
@@ -153,23 +160,49 @@ async fn ask(samplers: Arc<Samplers>, trace: Option<String>) -> Page {
     let Some(wanted) = trace.as_deref().and_then(WantedTrace::parse) else {
         return answer(&samplers, trace.as_deref());
     };
-    let known = look_up(&samplers, wanted).await;
-    let Some(trace_id) = wanted.whole().filter(|_| known.status == 404) else { return known };
-    let shards: Vec<mpsc::WeakSender<Arrival>> =
-        samplers.locked().iter().flat_map(|shown| shown.shards.clone()).collect();
-    let asked = tokio::time::timeout(SHARDS_WAIT_MAX, waiting(shards, trace_id)).await;
+    let part = match wanted.whole() {
+        Some(_) => Ok(Vec::new()),
+        None => tokio::time::timeout(SHARDS_WAIT_MAX, with_part(samplers.shards(), wanted)).await,
+    };
+    let is_busy = part.is_err();
+    let part = part.unwrap_or_default();
+    let known = look_up(&samplers, wanted, part.clone()).await;
+    if known.status != 404 {
+        return known;
+    }
+    let busy = || Page::error(503, "the sampler is busy and did not answer within a second; ask again");
+    let Some(trace_id) = wanted.whole().or(part.first().copied()) else {
+        return if is_busy { busy() } else { known };
+    };
+    let asked = tokio::time::timeout(SHARDS_WAIT_MAX, waiting(samplers.shards(), trace_id)).await;
     match asked {
         Ok(Some(waiting)) => Page::ok(held(&waiting, UnixNanos::now())),
         // It may have been decided meanwhile.
-        Ok(None) => look_up(&samplers, wanted).await,
-        Err(_) => Page::error(503, "the sampler is busy and did not answer within a second; ask again"),
+        Ok(None) => look_up(&samplers, wanted, Vec::new()).await,
+        Err(_) => busy(),
     }
 }
 
-async fn look_up(samplers: &Samplers, wanted: WantedTrace) -> Page {
+async fn look_up(samplers: &Samplers, wanted: WantedTrace, held: Vec<[u8; 16]>) -> Page {
     let journals = samplers.journals();
     let bytes = journals.iter().map(|(.., copy)| copy.bytes()).sum();
-    Aside::shared().run(bytes, move || decided(&journals, wanted)).await
+    Aside::shared().run(bytes, move || decided(&journals, wanted, &held)).await
+}
+
+/// Ids of held traces with these digits. A shard is asked stretch by stretch of its table, and files spans in between.
+async fn with_part(shards: Vec<mpsc::WeakSender<Arrival>>, wanted: WantedTrace) -> Vec<[u8; 16]> {
+    let mut ids = Vec::new();
+    for shard in shards {
+        let mut next = Some(0);
+        while let (Some(from), Some(shard)) = (next.filter(|_| ids.len() <= MATCHES_MAX), shard.upgrade()) {
+            let (answer, answered) = oneshot::channel();
+            let is_asked = shard.send(Arrival::Question(Question::Part(wanted, from, answer))).await.is_ok();
+            let Some((found, then)) = (if is_asked { answered.await.ok() } else { None }) else { break };
+            ids.extend(found);
+            next = then;
+        }
+    }
+    ids
 }
 
 async fn waiting(shards: Vec<mpsc::WeakSender<Arrival>>, trace_id: [u8; 16]) -> Option<HeldTrace> {
@@ -203,9 +236,7 @@ fn held(waiting: &HeldTrace, now: UnixNanos) -> Value {
 
 /// The page `/v1/traces`.
 async fn recent_traces(samplers: Arc<Samplers>) -> Page {
-    let shards: Vec<mpsc::WeakSender<Arrival>> =
-        samplers.locked().iter().flat_map(|shown| shown.shards.clone()).collect();
-    let held = tokio::time::timeout(SHARDS_WAIT_MAX, newest(shards)).await.ok();
+    let held = tokio::time::timeout(SHARDS_WAIT_MAX, newest(samplers.shards())).await.ok();
     let (mut page, now) = (decided_lately(&samplers), UnixNanos::now());
     page["held"] = held.map(|all| all.iter().map(|waiting| self::held(waiting, now)).collect::<Vec<_>>()).into();
     Page::ok(page)
