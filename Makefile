@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days sampling-estimates test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ sim: ## the gateway on a paused clock in a scripted world: make sim SEEDS=10000,
 
 sampling-estimates: ## weighted estimates against the truth: 100 seeds of 100,000 traces for each set of policies
 	PODGATE_LONG=1 $(CARGO) test --locked --release --all-features --test sampling -- --nocapture weighted_counts
+
+sampling-cost: ## what the journal, weights and a shadow cost of the whole process, in instructions (needs valgrind); some minutes
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/sampling/cost.py target/release/podgate
 
 sim-days: ## thirty virtual days of a busy node, on which 50,000 pods come and go: nothing may grow (DAYS=2 PODS=3000 for less)
 	PODGATE_SIM_DAYS=$(DAYS) PODGATE_SIM_PODS=$(PODS) $(CARGO) test --locked --release --all-features --test sim -- --nocapture --exact a_busy_node_does_not_grow_by_the_day
