@@ -130,7 +130,7 @@ def counted(binary, own, requests, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=pathlib.Path)
-    parser.add_argument("--requests", type=int, default=80, help="requests of the shorter run")
+    parser.add_argument("--requests", type=int, default=120, help="requests of the shorter run")
     parser.add_argument("--only", default="", help="cases whose name holds this word, beside the first")
     parser.add_argument("--keep", type=pathlib.Path, help="a new folder for logs and callgrind's files, which then stay")
     arguments = parser.parse_args()
