@@ -1,12 +1,14 @@
 //! Writing what is known of container and run: absent attributes are added, claims that are proven wrong are repaired.
 
+use std::sync::Arc;
+
 use super::config::{Config, Field, Hint, RestartCount};
 use super::container::{Chosen, Image, image_of, repo_digest};
 use super::facts::{Known, ResourceFacts};
 use crate::kube::ledger::Run;
 use crate::kube::table::PodEntry;
 use crate::otlp::edit::Appender;
-use crate::processors::k8s_attributes::report::metrics::{Counters, IdEvidence};
+use crate::processors::k8s_attributes::report::metrics::{IdEvidence, WriteNotes};
 use crate::processors::k8s_attributes::times::moment::WriteMode;
 
 const RESTART_COUNT: &str = "k8s.container.restart_count";
@@ -18,45 +20,73 @@ pub struct Instance<'a> {
     pub found: IdEvidence,
 }
 
+/// What is written of container and run: all that it follows from, beside the resource, the pod and the configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerPart {
+    pub name: Arc<str>,
+    /// The name takes the place of the one that the resource gave.
+    pub renamed: bool,
+    pub image: Option<Arc<str>>,
+    /// Of the run, when it is known and wanted.
+    pub id: Option<Arc<str>>,
+    pub restart: i64,
+    pub image_id: Option<Arc<str>>,
+    pub found: Option<IdEvidence>,
+}
+
+impl ContainerPart {
+    pub fn new(chosen: &Chosen<'_>, instance: Option<&Instance<'_>>) -> ContainerPart {
+        let run = instance.map(|instance| instance.run);
+        ContainerPart {
+            name: chosen.container.name.clone(),
+            renamed: chosen.renamed,
+            image: image_of(chosen, run),
+            id: run.map(|run| run.id.clone()),
+            restart: run.map_or(-1, |run| run.restart),
+            image_id: run.map(|run| run.image_id.clone()),
+            found: instance.map(|instance| instance.found),
+        }
+    }
+
+    pub fn run_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+}
+
 pub struct Writing<'a> {
     pub config: &'a Config,
-    pub counters: &'a Counters,
     pub facts: &'a ResourceFacts<'a>,
     pub mode: WriteMode,
 }
 
 impl Writing<'_> {
-    /// Container and run; `instance` is `None` when the run is not known or not asked for.
-    pub fn container(
-        &self,
-        edit: &mut Appender,
-        chosen: &Chosen<'_>,
-        entry: &PodEntry,
-        instance: Option<&Instance<'_>>,
-    ) {
+    /// Container and run, as far as they are known.
+    pub fn container(&self, edit: &mut Appender, part: &ContainerPart, entry: &PodEntry) -> WriteNotes {
+        let mut notes = WriteNotes::default();
         // At the decision they are there, unless what ran in a beginning pod was not known at arrival.
         if self.mode != WriteMode::RunOnly || self.facts.text(Known::ContainerName).is_none() {
-            self.names(edit, chosen, entry);
+            notes.repaired_name = self.names(edit, part, entry);
         }
         if self.mode == WriteMode::PodOnly {
-            return;
+            return notes;
         }
-        if let Some(instance) = instance {
-            self.id(edit, instance);
-            self.restart_count(edit, instance.run);
+        if let (Some(id), Some(found)) = (&part.id, part.found) {
+            self.id(edit, id, found, &mut notes);
+            notes.hint_conflict = self.restart_count(edit, part.restart);
         }
-        self.image(edit, chosen, instance.map(|instance| instance.run));
+        self.image(edit, part);
+        notes
     }
 
     fn wants(&self, field: Field) -> bool {
         self.config.extract.has(field)
     }
 
-    fn names(&self, edit: &mut Appender, chosen: &Chosen<'_>, entry: &PodEntry) {
-        let name = &*chosen.container.name;
-        if chosen.renamed {
+    /// True when the name that the resource gave was replaced.
+    fn names(&self, edit: &mut Appender, part: &ContainerPart, entry: &PodEntry) -> bool {
+        let name = &*part.name;
+        if part.renamed {
             edit.replace(Field::ContainerName.name(), name);
-            self.counters.repaired_name.add(1);
         } else if self.wants(Field::ContainerName) {
             edit.set_if_absent_or_empty(Field::ContainerName.name(), name);
         }
@@ -65,51 +95,50 @@ impl Writing<'_> {
             let id = format!("{}.{}.{name}", pod.namespace, pod.name);
             edit.set_if_absent_or_empty(Field::ServiceInstanceId.name(), &id);
         }
+        part.renamed
     }
 
-    fn id(&self, edit: &mut Appender, instance: &Instance<'_>) {
-        let run = instance.run;
+    fn id(&self, edit: &mut Appender, id: &str, found: IdEvidence, notes: &mut WriteNotes) {
         let claimed = self.facts.text(Known::ContainerId);
         let found = match claimed {
             None => {
-                edit.set_if_absent_or_empty(Field::ContainerId.name(), &*run.id);
-                instance.found
+                edit.set_if_absent_or_empty(Field::ContainerId.name(), id);
+                found
             }
-            Some(claimed) if *claimed == *run.id => IdEvidence::Given,
+            Some(claimed) if *claimed == *id => IdEvidence::Given,
             // Named by the sender with its scheme or shortened: one spelling for all.
-            Some(_) if instance.found == IdEvidence::Given => {
-                edit.replace(Field::ContainerId.name(), &*run.id);
+            Some(_) if found == IdEvidence::Given => {
+                edit.replace(Field::ContainerId.name(), id);
                 IdEvidence::Given
             }
             Some(_) if self.config.own.repair => {
-                edit.replace(Field::ContainerId.name(), &*run.id);
-                self.counters.repaired_id.add(1);
-                instance.found
+                edit.replace(Field::ContainerId.name(), id);
+                notes.repaired_id = true;
+                found
             }
             Some(_) => IdEvidence::KeptUnknown,
         };
-        self.counters.found(found);
+        notes.found = Some(found);
     }
 
     /// The sender cannot know its restart count. A number that names another run is counted, and replaced by the true
-    /// one.
-    fn restart_count(&self, edit: &mut Appender, run: &Run) {
+    /// one. True when it names another.
+    fn restart_count(&self, edit: &mut Appender, restart: i64) -> bool {
         let own = &self.config.own;
-        if own.hint == Hint::Ignore || own.restart_count == RestartCount::Off || run.restart < 0 {
-            return;
+        if own.hint == Hint::Ignore || own.restart_count == RestartCount::Off || restart < 0 {
+            return false;
         }
-        if self.facts.value(Known::RestartCount).is_none() || self.facts.restart_count() == Some(run.restart) {
-            return;
+        if self.facts.value(Known::RestartCount).is_none() || self.facts.restart_count() == Some(restart) {
+            return false;
         }
-        self.counters.hint_conflict.add(1);
         if own.restart_count == RestartCount::Repair {
-            edit.replace(RESTART_COUNT, run.restart);
+            edit.replace(RESTART_COUNT, restart);
         }
+        true
     }
 
-    fn image(&self, edit: &mut Appender, chosen: &Chosen<'_>, run: Option<&Run>) {
-        let image = image_of(chosen, run);
-        let Some(image) = image.as_deref().and_then(Image::parse) else { return };
+    fn image(&self, edit: &mut Appender, part: &ContainerPart) {
+        let Some(image) = part.image.as_deref().and_then(Image::parse) else { return };
         if self.wants(Field::ImageName) {
             edit.set_if_absent_or_empty(Field::ImageName.name(), image.name);
         }
@@ -118,7 +147,7 @@ impl Writing<'_> {
             edit.set_if_absent_or_empty(Field::ImageTags.name(), &[tag][..]);
         }
         if self.wants(Field::RepoDigests)
-            && let Some(digest) = run.and_then(|run| repo_digest(&run.image_id))
+            && let Some(digest) = part.image_id.as_deref().and_then(repo_digest)
         {
             edit.set_if_absent_or_empty(Field::RepoDigests.name(), &[digest][..]);
         }

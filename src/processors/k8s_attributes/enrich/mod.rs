@@ -3,6 +3,7 @@
 //! The one place where association, bindings and attributes meet; the stage calls it at arrival, the sampler's late
 //! binding at the decision. It never waits: what may be known a little later is an answer of its own.
 
+mod memo;
 mod run;
 mod score;
 mod step;
@@ -19,19 +20,20 @@ use super::cluster::Cluster;
 use super::config::{Config, Field, OnConflict};
 use super::facts::{Known, ResourceFacts};
 use super::strangers::{Sign, Strangers};
-use super::write::Writing;
-use crate::core::data::budget::OverBudget;
+use super::write::{ContainerPart, Writing};
+use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
 use crate::kube::ledger::{Absence, FRESHNESS};
 use crate::kube::table::PodEntry;
 use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::Appender;
+use crate::processors::k8s_attributes::enrich::memo::{MemoKey, ResourceMemo};
 use crate::processors::k8s_attributes::enrich::step::ResolveStep;
 use crate::processors::k8s_attributes::pod::attribute_cache::AttributeCache;
 use crate::processors::k8s_attributes::pod::attributes;
 use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
-use crate::processors::k8s_attributes::report::metrics::Counters;
+use crate::processors::k8s_attributes::report::metrics::{Counters, WriteNotes};
 use crate::processors::k8s_attributes::report::miss_log::MissLog;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, Whose, WriteMode};
 
@@ -47,6 +49,7 @@ pub struct Enricher {
     /// What was found out of processes that tell their container.id, without it; emitted data never rests on it.
     blind: Bindings,
     pub profiles: AttributeCache,
+    memo: ResourceMemo,
     pub counters: Counters,
     pub misses: MissLog,
     pub strangers: Strangers,
@@ -83,8 +86,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// The resource's bytes, to be edited; `None` when they cannot be walked.
-    fn edit(&self) -> Option<Appender> {
-        let mut edit = Appender::within(self.subject.ticket);
+    fn edit(&self, ticket: &Ticket) -> Option<Appender> {
+        let mut edit = Appender::within(ticket);
         edit.load(self.subject.resource, RESOURCE).is_ok().then_some(edit)
     }
 }
@@ -113,6 +116,7 @@ impl Enricher {
             bindings: Bindings::default(),
             blind: Bindings::default(),
             profiles: AttributeCache::default(),
+            memo: ResourceMemo::default(),
             // No status of a pods file is still on its way: there is nothing to wait for.
             freshness: if config.own.pods_file.is_some() { Duration::ZERO } else { config.own.hold.max(FRESHNESS) },
             cluster,
@@ -311,7 +315,7 @@ impl Enricher {
         if found.values.is_empty() {
             return EnrichOutcome::Unchanged;
         }
-        let Some(mut edit) = case.edit() else { return EnrichOutcome::Unchanged };
+        let Some(mut edit) = case.edit(case.subject.ticket) else { return EnrichOutcome::Unchanged };
         for (key, value) in &found.values {
             edit.set_if_absent_or_empty(key, &**value);
         }
@@ -349,18 +353,69 @@ impl Enricher {
         if let Some(resolved) = &resolved {
             self.score(case, resolved.as_ref().ok());
         }
-        let Some(mut edit) = case.edit() else { return (EnrichOutcome::Unchanged, Whose::Nobodys) };
         // At the decision the pod's attributes are there, unless the pod was reported since the arrival.
         let reported_since = || profile.values.first().is_some_and(|(key, _)| case.facts.named(key).is_none());
         let mode = if moment.mode == WriteMode::RunOnly && reported_since() { WriteMode::Full } else { moment.mode };
-        if mode != WriteMode::RunOnly {
-            write_pod(&mut edit, &profile, located);
+        let part = match &chosen {
+            ResolveStep::Done(Ok(chosen)) => {
+                Some(ContainerPart::new(chosen, resolved.as_ref().and_then(|run| run.as_ref().ok())))
+            }
+            _ => None,
+        };
+        match self.written(case, located, &profile, (mode, part.as_ref())) {
+            Some(outcome) => (outcome, whose()),
+            None => (EnrichOutcome::Unchanged, Whose::Nobodys),
         }
-        if let ResolveStep::Done(Ok(chosen)) = &chosen {
-            let writing = Writing { config: &self.config, counters: &self.counters, facts: case.facts, mode };
-            writing.container(&mut edit, chosen, entry, resolved.as_ref().and_then(|run| run.as_ref().ok()));
+    }
+
+    /// The resource with what is known of its pod, container and run: remembered, or written; `None` when its bytes cannot
+    /// be walked.
+    fn written(
+        &self,
+        case: &Case<'_>,
+        located: &Located,
+        profile: &Arc<PodAttributes>,
+        (mode, part): (WriteMode, Option<&ContainerPart>),
+    ) -> Option<EnrichOutcome> {
+        let Subject { resource, ticket, .. } = *case.subject;
+        let key = MemoKey { resource, profile, overrule: located.overrule, mode, container: part };
+        let place = self.memo.place(&key);
+        if let Some((made, notes)) = self.memo.get(place, &key) {
+            // Every unit test that meets a resource again checks it.
+            if cfg!(test) {
+                let anew = self.write(case, located, &key, &Ticket::free());
+                assert!(anew == Some((Ok(made.clone()), notes)), "what is remembered is what would be written");
+            }
+            // The payload pays for them too: it may outlive what is remembered.
+            if let Err(why) = ticket.grow(made.len() as u64) {
+                return Some(EnrichOutcome::Refused(why));
+            }
+            self.counters.wrote(notes);
+            return Some(EnrichOutcome::Changed(made));
         }
-        (EnrichOutcome::of(edit.take()), whose())
+        let (made, notes) = self.write(case, located, &key, ticket)?;
+        self.counters.wrote(notes);
+        if let Ok(made) = &made {
+            self.memo.put(place, &key, made, notes);
+        }
+        Some(EnrichOutcome::of(made))
+    }
+
+    fn write(
+        &self,
+        case: &Case<'_>,
+        located: &Located,
+        key: &MemoKey<'_>,
+        ticket: &Ticket,
+    ) -> Option<(Result<Bytes, OverBudget>, WriteNotes)> {
+        let mut edit = case.edit(ticket)?;
+        if key.mode != WriteMode::RunOnly {
+            write_pod(&mut edit, key.profile, located);
+        }
+        let writing = Writing { config: &self.config, facts: case.facts, mode: key.mode };
+        let entry = &located.pod.entry;
+        let notes = key.container.map(|part| writing.container(&mut edit, part, entry)).unwrap_or_default();
+        Some((edit.take(), notes))
     }
 
     /// True when it is counted now.
@@ -414,7 +469,7 @@ impl Enricher {
 /// The agent's half of agent and gateway: the address is all it knows.
 fn pass_through(case: &Case<'_>) -> EnrichOutcome {
     let peer = case.subject.origin.peer.filter(|_| case.facts.text(Known::PodIp).is_none());
-    let (Some(peer), Some(mut edit)) = (peer, case.edit()) else { return EnrichOutcome::Unchanged };
+    let (Some(peer), Some(mut edit)) = (peer, case.edit(case.subject.ticket)) else { return EnrichOutcome::Unchanged };
     edit.set_if_absent_or_empty(Field::PodIp.name(), &peer.ip().to_canonical().to_string());
     EnrichOutcome::of(edit.take())
 }

@@ -55,6 +55,15 @@ impl IdEvidence {
     }
 }
 
+/// What is to be counted of what was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteNotes {
+    pub repaired_name: bool,
+    pub repaired_id: bool,
+    pub hint_conflict: bool,
+    pub found: Option<IdEvidence>,
+}
+
 /// What podgate would have made of a resource that tells its own container.id, had it not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scored {
@@ -150,7 +159,20 @@ impl Counters {
         }
     }
 
-    pub fn found(&self, found: IdEvidence) {
+    /// Counts what was written of a container and its run.
+    pub fn wrote(&self, notes: WriteNotes) {
+        let flags = [
+            (notes.repaired_name, &self.repaired_name),
+            (notes.repaired_id, &self.repaired_id),
+            (notes.hint_conflict, &self.hint_conflict),
+        ];
+        flags.iter().filter(|(is_set, _)| *is_set).for_each(|(_, counter)| counter.add(1));
+        if let Some(found) = notes.found {
+            self.found(found);
+        }
+    }
+
+    fn found(&self, found: IdEvidence) {
         if let Some((_, counter)) = self.found.iter().find(|(known, _)| *known == found) {
             counter.add(1);
         }

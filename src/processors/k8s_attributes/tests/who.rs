@@ -1,7 +1,10 @@
-//! Who made it: relays, mesh proxies, init containers, and addresses that change hands.
+//! Who made it: relays, mesh proxies, init containers, and addresses that change hands; and that what was written for one is
+//! never another's.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::stage::{UID, pod};
 use super::{Attributes, MadeUp, NOW, config, enricher, moment, origin, read, resource};
@@ -289,4 +292,82 @@ fn a_connection_from_the_first_seconds_of_a_pod_on_a_node_whose_clock_is_ahead_i
     };
     assert_eq!(found(vec![ahead(5)]).as_deref(), Some("ahead"));
     assert_eq!(found(vec![ahead(60)]), None);
+}
+
+const BY_CONNECTION: &str = "{extract: {metadata: [k8s.pod.name, k8s.pod.uid, container.id], \
+                             labels: [{tag_name: app, key: app, from: pod}]}, \
+                             pod_association: [{sources: [{from: connection}]}]}";
+
+fn cart(name: &str, address: &str, id: &str) -> Pod {
+    let address = address.parse().expect("an address");
+    let base = pod(id, 0, ago(600), None);
+    Pod { uid: format!("uid-of-{name}").into(), name: name.into(), ips: vec![address], ..base }
+}
+
+/// The new bytes of data that was made `age` seconds before `now`.
+fn new_bytes(enricher: &Enricher, resource: &[u8], from: &Origin, now: UnixNanos, age: u64) -> Bytes {
+    let at = now.saturating_sub(Duration::from_secs(age));
+    let times = || Some(Times::at(at));
+    let subject = Subject { resource, origin: from, times: &times, ticket: &Ticket::free() };
+    match enricher.enrich(&subject, &moment(enricher, now, WriteMode::Full)) {
+        EnrichOutcome::Changed(bytes) => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn two_pods_with_equal_resources_never_share_an_id_while_one_restarts_under_load() {
+    let (still, restarting) = (cart("still", "10.1.0.5", "run-s"), cart("restarting", "10.1.0.9", "run-0"));
+    let cluster = MadeUp::with([still, restarting.clone()]);
+    let (enricher, _) = enricher(BY_CONNECTION, &cluster);
+    let sent = resource(&[("service.name", "cart"), ("telemetry.sdk.language", "go")]);
+    let accepted = ago(300);
+    let id = |bytes: &Bytes| read(bytes)["container.id"].clone();
+    let name = |bytes: &Bytes| read(bytes)["k8s.pod.name"].clone();
+    let mut now = NOW;
+    let mut run = "run-0".to_owned();
+    for round in 0_u32..40 {
+        now = now.saturating_add(Duration::from_secs(20));
+        if round % 10 == 9 {
+            // The container ends, and the next run begins, ten seconds before anybody speaks again.
+            let ended = Ended {
+                id: run.as_str().into(),
+                started: Some(now.saturating_sub(Duration::from_secs(200))),
+                finished: Some(now.saturating_sub(Duration::from_secs(11))),
+                reason: "Error".into(),
+                exit_code: 1,
+            };
+            run = format!("run-{}", round / 10 + 1);
+            let started = now.saturating_sub(Duration::from_secs(10));
+            let next = pod(&run, i64::from(round / 10 + 1), started, Some(ended));
+            let next = Pod { statuses: next.statuses, ..restarting.clone() };
+            cluster.apply(PodChange::Applied(next), now.saturating_sub(Duration::from_secs(9)));
+        }
+        // Each life of the process has a connection of its own.
+        let life = 100 + u64::from((round + 1) / 10);
+        for _ in 0..4 {
+            let one = new_bytes(&enricher, &sent, &origin(Some("10.1.0.5"), 7, accepted), now, 5);
+            let dated = now.saturating_sub(Duration::from_secs(8));
+            let other = new_bytes(&enricher, &sent, &origin(Some("10.1.0.9"), life, dated), now, 5);
+            assert_eq!((name(&one), id(&one)), ("still".to_owned(), "run-s".to_owned()), "round {round}");
+            assert_eq!((name(&other), id(&other)), ("restarting".to_owned(), run.clone()), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn what_was_written_is_used_again_until_the_pod_changes() {
+    let one = cart("one", "10.1.0.5", "run-s");
+    let cluster = MadeUp::with([one.clone()]);
+    let (enricher, stats) = enricher(BY_CONNECTION, &cluster);
+    let sent = resource(&[("service.name", "cart")]);
+    let from = origin(Some("10.1.0.5"), 7, ago(300));
+    let again = || new_bytes(&enricher, &sent, &from, NOW, 10);
+    let [_, _, first] = [again(), again(), again()];
+    assert_eq!(again().as_ptr(), first.as_ptr(), "the same bytes, not equal ones");
+    assert_eq!(stats.total("podgate_k8s_container_id_resources"), 4, "each is counted");
+    let labelled = Pod { labels: vec![("app".into(), "shop".into())], ..one };
+    cluster.apply(PodChange::Applied(labelled), ago(5));
+    let after: Attributes = read(&again());
+    assert_eq!(after["app"], "shop");
 }
