@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days sampling-estimates test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -160,6 +160,14 @@ bench-gateway: ## the whole process, pinned to one core, beside a floor program 
 	$(CARGO) build --locked --release
 	$(CARGO) bench --locked --all-features --bench gateway
 
+# bench-gate: the reason to write benches/baseline.json anew, and which cases.
+WHY ?=
+CASES ?=
+
+bench-gate: ## instructions and allocations of a request, counted by valgrind, against benches/baseline.json (WHY="the reason" writes it anew, CASES="W1 W9" for some); two minutes when built
+	$(CARGO) build --locked --release --bin podgate
+	python3 benches/gate/gate.py target/release/podgate $(if $(WHY),--why "$(WHY)") $(if $(CASES),--case $(CASES))
+
 # Coverage counters are a pass of LLVM that the stable compiler has too; cargo-fuzz would add a sanitizer, which is for unsafe code.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -208,5 +216,6 @@ ci: ## exactly what CI runs
 	$(MAKE) check
 	$(MAKE) fuzz-check
 	PODGATE_REAL_STRICT=1 $(MAKE) test-real REFERENCE_REPORT=target/reference-deployment.md
+	$(MAKE) bench-gate
 	PODGATE_REAL_STRICT=1 $(MAKE) test-watches NODES_PROFILE=dev SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
 	$(MAKE) test
