@@ -118,6 +118,18 @@ impl<'a> Fields<'a> {
         Some(bytes)
     }
 
+    /// Like [`Fields::next_of`] for fields of less than 128 bytes.
+    #[inline(always)]
+    pub fn next_short_of(&mut self, key: u8) -> Option<&'a [u8]> {
+        let [first, length @ 0..0x80, body @ ..] = self.rest else { return None };
+        if *first != key {
+            return None;
+        }
+        let (bytes, rest) = body.split_at_checked(usize::from(*length))?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
     /// Passes over all fields that [`Fields::next_of`] would give.
     #[inline(always)]
     pub fn skip_run(&mut self, key: u8) {
