@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days sampling-estimates test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days sampling-estimates test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -167,6 +167,17 @@ CASES ?=
 bench-gate: ## instructions and allocations of a request, counted by valgrind, against benches/baseline.json (WHY="the reason" writes it anew, CASES="W1 W9" for some); two minutes when built
 	$(CARGO) build --locked --release --bin podgate
 	python3 benches/gate/gate.py target/release/podgate $(if $(WHY),--why "$(WHY)") $(if $(CASES),--case $(CASES))
+
+# bench-versus: the other program, repeats, seconds of a measurement, rows by a word of their names, and where the figures go.
+COLLECTOR ?=
+REPEATS ?= 3
+BENCH_SECONDS ?= 6
+ROWS ?=
+VERSUS_REPORT ?= docs/performance.md
+
+bench-versus: ## podgate beside the OpenTelemetry Collector, row by row in turn: make bench-versus COLLECTOR=path (needs Go and a quiet machine; half an hour; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/versus.py target/release/podgate --collector "$(COLLECTOR)" --repeats $(REPEATS) --seconds $(BENCH_SECONDS) --rows "$(ROWS)" --lines target/versus.jsonl --report $(VERSUS_REPORT)
 
 # Coverage counters are a pass of LLVM that the stable compiler has too; cargo-fuzz would add a sanitizer, which is for unsafe code.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

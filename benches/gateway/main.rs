@@ -5,10 +5,16 @@
 //! read) and the obvious pipeline (tonic, prost, ten attributes added to structs; for W5 with a tail sampler over them), in
 //! the same run on the same spans. This binary starts itself in the roles of sink, floor and obvious pipeline.
 //!
+//! It also brings the load, the next hops and the floor of `make bench-versus` (tests/real/versus.py).
+//!
 //! BENCH_SECONDS (default 10) is the length of a measurement, BENCH_CASES a word that a case's name must hold.
 
+mod bulk_sink;
 mod floor;
+mod forward;
 mod gateway_config;
+mod lines;
+mod load;
 mod measure;
 mod obvious;
 mod obvious_sampling;
@@ -26,16 +32,21 @@ fn main() {
     match word(0) {
         "sink" => sink::run(),
         "floor" => floor::forward(word(1)),
+        "forward" => forward::run(word(1)),
         "floor-sink" => floor::sink(),
         "floor-load" => floor::load(&words[1..]),
         "obvious" => obvious::run(word(1)),
         "obvious-sampling" => obvious_sampling::run(word(1)),
+        "bulk-sink" => bulk_sink::run(),
+        "load" => end(load::run(&words[1..])),
         // cargo passes --bench.
-        _ => {
-            if let Err(why) = measure::all() {
-                stdout::error_line(&format!("the bench ended early: {why}"));
-                std::process::exit(1);
-            }
-        }
+        _ => end(measure::all()),
+    }
+}
+
+fn end(done: Result<(), String>) {
+    if let Err(why) = done {
+        stdout::error_line(&why);
+        std::process::exit(1);
     }
 }

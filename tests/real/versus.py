@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""podgate side by side with the OpenTelemetry Collector: CPU, memory and latency of both under the same load.
+
+    python3 tests/real/versus.py PODGATE --collector PATH [--repeats 3] [--seconds 6] [--rows W1,W9] [--lines FILE] [--report FILE]
+
+The bench program `gateway` brings the load, the next hops and the floors; it is built first. Every row runs with one subject
+after the other, and all rows once more for each repeat, so that a slow moment of the machine hits all of them. The subject is
+pinned to the last core, everything else to the first; CPU is the scheduler's account of its threads, for each span that was
+accepted. API server and pods are the real suite's. The same YAML starts both. Nothing here asserts a time.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+import control_plane
+from kubelet import Api, Cluster
+from toolbox import ROOT, Process, free_ports, run, say, scratch, version_of, wait_for
+
+PODS = 100
+HEAD = "## Beside the OpenTelemetry Collector"
+LAST_CORE = str((os.cpu_count() or 1) - 1)
+
+METADATA = [
+    "k8s.namespace.name", "k8s.pod.name", "k8s.pod.uid", "k8s.deployment.name", "k8s.node.name", "k8s.container.name",
+    "container.id", "container.image.name",
+]
+PROCESSORS = {
+    "memory_limiter": {"check_interval": "1s", "limit_mib": 4000, "spike_limit_mib": 400},
+    "k8s_attributes": {
+        "auth_type": "kubeConfig",
+        "wait_for_metadata": True,
+        "filter": {"node": "node-1"},
+        "extract": {"metadata": METADATA, "labels": [{"tag_name": "app", "key": "app", "from": "pod"}]},
+        "pod_association": [{"sources": [{"from": "resource_attribute", "name": "k8s.pod.uid"}]}],
+    },
+    "tail_sampling": {
+        "decision_wait": "10s",
+        "num_traces": 2_000_000,
+        "policies": [
+            {"name": "failed", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+            {"name": "slow", "type": "latency", "latency": {"threshold_ms": 1000}},
+            {"name": "rest", "type": "probabilistic", "probabilistic": {"sampling_percentage": 10}},
+        ],
+    },
+}
+ENRICH = ["memory_limiter", "k8s_attributes"]
+
+
+class Row:
+    def __init__(self, name, stages, rate, spans=500, trace=10, connections=2, in_flight=8, pods=1, wire="grpc", after=0, out="none", floors=()):
+        """`rate` in requests a second; `after`: seconds that belong to the row when everything is sent; `floors`: beside it."""
+        self.name, self.stages, self.out, self.after, self.floors = name, stages, out, after, floors
+        self.pods, self.wire = pods, wire
+        self.load = {
+            "spans": spans, "spans_per_trace": trace, "connections": connections, "in_flight": in_flight, "rate": rate,
+            "wire": wire,
+        }
+
+
+ROWS = [
+    Row("W1 pass on", [], 60, floors=("tcp", "http2")),
+    Row("W1 enrich", ENRICH, 60),
+    Row("W1 enrich, sample", [*ENRICH, "tail_sampling"], 40, after=11),
+    Row("W2 enrich, 50 spans", ENRICH, 400, spans=50, floors=("http2",)),
+    Row("W9 enrich, 5 spans, 200 connections", ENRICH, 1000, spans=5, trace=5, connections=200, in_flight=1, pods=PODS, floors=("http2",)),
+    Row("W10 enrich, 100 resources of 5 spans", ENRICH, 40, trace=5, pods=PODS, floors=()),
+    Row("gzip in and out, enrich", ENRICH, 20, wire="gzip", out="gzip"),
+    Row("JSON in, enrich", ENRICH, 20, wire="json", connections=8),
+    Row("to Elasticsearch, gzip", [], 20, out="elasticsearch"),
+]
+
+
+def yaml(row, listens, next_hop):
+    """The configuration of either subject, in JSON, which is YAML too."""
+    protocol = {"http" if row.wire == "json" else "grpc": {"endpoint": f"127.0.0.1:{listens}"}}
+    if row.out == "elasticsearch":
+        batch = {"flush_timeout": "1s"}
+        exporter = {
+            "elasticsearch": {
+                "endpoints": [f"http://{next_hop}"],
+                "mapping": {"mode": "otel"},
+                "sending_queue": {"queue_size": 100, "batch": batch},
+            }
+        }
+    else:
+        queue = {"enabled": "tail_sampling" in row.stages}
+        exporter = {
+            "otlp_grpc": {"endpoint": next_hop, "compression": row.out, "tls": {"insecure": True}, "sending_queue": queue}
+        }
+    return {
+        "receivers": {"otlp": {"protocols": protocol}},
+        "processors": {stage: PROCESSORS[stage] for stage in row.stages},
+        "exporters": exporter,
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {"receivers": ["otlp"], "processors": row.stages, "exporters": list(exporter)}},
+        },
+    }
+
+
+def cpu_nanos(pid):
+    sums = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            sums += int((task / "schedstat").read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return sums
+
+
+def mib(pid, what):
+    line = next(line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) / 1024
+
+
+class Told:
+    """A child of the bench program on the first core that says where it listens, and may be asked."""
+
+    def __init__(self, core, *command):
+        self.child = subprocess.Popen(
+            ["taskset", "-c", core, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.address = self.child.stdout.readline().strip()
+        self.pid = self.child.pid
+
+    def ask(self):
+        self.child.stdin.write("count\n")
+        self.child.stdin.flush()
+        return int(self.child.stdout.readline())
+
+    def stop(self):
+        self.child.kill()
+        self.child.wait()
+
+
+class Bench:
+    def __init__(self, asked, folder, plane, uids):
+        self.asked, self.folder, self.plane, self.uids = asked, folder, plane, uids
+        self.seed = 0
+
+    def sink(self, row, subject):
+        role = "bulk-sink" if row.out == "elasticsearch" else "floor-sink" if subject == "tcp" else "sink"
+        return Told("0", self.asked.bench, role)
+
+    def start(self, row, subject, sink):
+        """The subject, and where it listens."""
+        if subject in ("tcp", "http2"):
+            told = Told(LAST_CORE, self.asked.bench, "floor" if subject == "tcp" else "forward", sink.address)
+            return told, told.address
+        (port,) = free_ports(1)
+        name = f"{subject}-{row.name.split(',')[0].replace(' ', '-')}"
+        config = self.folder / f"{name}.yaml"
+        config.write_text(json.dumps(yaml(row, port, sink.address)))
+        binary = self.asked.podgate if subject == "podgate" else self.asked.collector
+        env = {"KUBECONFIG": str(self.plane.kubeconfig()), "GOMAXPROCS": "1"}
+        process = Process(name, ["taskset", "-c", LAST_CORE, binary, "--config", config], self.folder / f"{name}.log", env=env)
+        process.pid = process.child.pid
+        wait_for(f"{name} listens", lambda: listens(port), 40, process)
+        return process, f"127.0.0.1:{port}"
+
+    def load(self, row, subject, address, seconds):
+        self.seed += 1
+        if subject == "tcp":
+            rate = int(row.load["rate"] * row.load["spans"])
+            words = ["floor-load", address, rate, row.load["spans"], int(seconds)]
+        else:
+            told = {**row.load, "address": address, "uids": self.uids[: row.pods], "seconds": seconds, "seed": self.seed}
+            words = ["load", json.dumps(told)]
+        command = ["taskset", "-c", "0", self.asked.bench, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"the load of {row.name} on {subject} failed: {done.stderr}")
+        said = json.loads(done.stdout)
+        if subject == "tcp":
+            latency = said["latency_us"]
+            said = {"spans": said["spans"]["accepted"], "failed": 0, "unsent": 0, "p50_us": latency["p50"], "p99_us": latency["p99"]}
+        return said
+
+    def one(self, row, subject):
+        sink = self.sink(row, subject)
+        try:
+            process, address = self.start(row, subject, sink)
+            try:
+                return self.measured(row, subject, sink, process, address)
+            finally:
+                process.stop()
+        finally:
+            sink.stop()
+
+    def measured(self, row, subject, sink, process, address):
+        self.load(row, subject, address, 1)
+        time.sleep(1 + row.after)
+        seen = 0 if subject == "tcp" else sink.ask()
+        before, idle = cpu_nanos(process.pid), mib(process.pid, "VmRSS")
+        said = self.load(row, subject, address, self.asked.seconds)
+        time.sleep(row.after or (2 if row.out == "elasticsearch" else 0))
+        nanos = (cpu_nanos(process.pid) - before) / max(1, said["spans"])
+        arrived = said["spans"] if subject == "tcp" else sink.ask() - seen
+        return {
+            "row": row.name, "subject": subject, "ns_per_span": round(nanos, 1), "spans": said["spans"],
+            "failed_requests": said["failed"], "unsent_requests": said["unsent"], "arrived": arrived,
+            "p50_us": said["p50_us"], "p99_us": said["p99_us"], "idle_mib": round(idle, 1),
+            "peak_mib": round(mib(process.pid, "VmHWM"), 1), "load_average": os.getloadavg()[0],
+        }
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def program():
+    """The optimised bench program."""
+    command = ["cargo", "bench", "--locked", "--all-features", "--bench", "gateway", "--no-run", "--message-format=short"]
+    built = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    found = re.search(r"\((target/release/deps/gateway-[0-9a-f]+)\)", built.stderr)
+    if built.returncode != 0 or not found:
+        sys.exit(built.stderr)
+    return ROOT / found.group(1)
+
+
+def pods(plane):
+    """The uids of running pods of one deployment."""
+    cluster = Cluster(Api(plane.url, plane.tls, control_plane.TOKEN))
+    replica_set = cluster.deployment("orders")
+    made = [cluster.pod(f"orders-7d9c5b6f48-{number:05d}", replica_set) for number in range(PODS)]
+    for pod in made:
+        pod.start()
+        pod.publish()
+    return [pod.uid for pod in made]
+
+
+def table(measured, asked):
+    by = {}
+    for one in measured:
+        by.setdefault((one["row"], one["subject"]), []).append(one)
+    middle = lambda ones, key: statistics.median(one[key] for one in ones)  # noqa: E731
+    lines = [
+        "| row | subject | CPU ns a span | times podgate's | p50 / p99 us | RSS idle / peak MiB | lost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        own = by.get((row.name, "podgate"))
+        for subject in ("podgate", "collector", "http2", "tcp"):
+            ones = by.get((row.name, subject))
+            if not ones:
+                continue
+            nanos = [one["ns_per_span"] for one in ones]
+            spread = f"{statistics.median(nanos):,.0f} ({min(nanos):,.0f} to {max(nanos):,.0f})"
+            times = ""
+            if own and subject != "podgate":
+                pairs = [other["ns_per_span"] / one["ns_per_span"] for one, other in zip(own, ones)]
+                times = f"{statistics.median(pairs):.1f} ({min(pairs):.1f} to {max(pairs):.1f})"
+            latency = f"{middle(ones, 'p50_us'):,.0f} / {middle(ones, 'p99_us'):,.0f}"
+            memory = f"{middle(ones, 'idle_mib'):.0f} / {max(one['peak_mib'] for one in ones):.0f}"
+            whole = row.out != "elasticsearch" and "tail_sampling" not in row.stages
+            lost = str(sum(one["spans"] - one["arrived"] for one in ones)) if whole else "-"
+            names = {"http2": "floor: HTTP/2, nothing read", "tcp": "floor: bare TCP", "collector": "Collector"}
+            lines.append(f"| {row.name} | {names.get(subject, subject)} | {spread} | {times} | {latency} | {memory} | {lost} |")
+    loads = [one["load_average"] for one in measured]
+    commit = version_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]) or "unknown"
+    about = [
+        f"On {datetime.date.today()}, commit {commit}, {asked.repeats} interleaved repeats of {asked.seconds:g} s a row,",
+        f"{os.cpu_count()} cores, load average of the machine {min(loads):.1f} to {max(loads):.1f}. The Collector:",
+        f"`{(version_of([asked.collector, '--version']) or 'unknown').splitlines()[0]}`, `GOMAXPROCS=1`. Medians, in brackets the range;",
+        "*lost* are spans that were acknowledged and did not arrive, where none may be left out on purpose.",
+    ]
+    return [HEAD, "", *about, "", *lines, ""]
+
+
+def write(report, lines):
+    """Puts the section in the place of the one of the same heading, or at the end."""
+    text = report.read_text() if report.exists() else ""
+    head, found, rest = text.partition(HEAD)
+    after = rest.find("\n## ") if found else -1
+    tail = rest[after + 1 :] if after >= 0 else ""
+    report.write_text(head.rstrip("\n") + "\n\n" + "\n".join(lines) + ("\n" + tail if tail else ""))
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("podgate")
+    arguments.add_argument("--collector", required=True)
+    arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--seconds", type=float, default=6)
+    arguments.add_argument("--rows", default="")
+    arguments.add_argument("--bench", help="the built bench program; without it it is built")
+    arguments.add_argument("--lines", type=pathlib.Path)
+    arguments.add_argument("--report", type=pathlib.Path)
+    asked = arguments.parse_args()
+    if not asked.collector or not pathlib.Path(asked.collector).exists():
+        sys.exit("name the Collector's program: make bench-versus COLLECTOR=path")
+    if control_plane.missing():
+        sys.exit(control_plane.missing())
+    asked.bench = asked.bench or program()
+    wanted = [row for row in ROWS if any(word in row.name for word in asked.rows.split(","))]
+    with scratch("podgate-versus-") as folder:
+        plane = control_plane.ControlPlane(control_plane.build(), folder / "plane")
+        measured = []
+        try:
+            plane.start()
+            bench = Bench(asked, folder, plane, pods(plane))
+            for repeat in range(asked.repeats):
+                for row in wanted:
+                    for subject in ("podgate", "collector", *row.floors):
+                        measured.append({"repeat": repeat, **bench.one(row, subject)})
+                        say(json.dumps(measured[-1]))
+        finally:
+            plane.stop()
+        if asked.lines:
+            asked.lines.write_text("".join(json.dumps(one) + "\n" for one in measured))
+        lines = table(measured, asked)
+        say("\n".join(lines))
+        if asked.report:
+            write(asked.report, lines)
+
+
+if __name__ == "__main__":
+    main()
