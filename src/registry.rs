@@ -31,10 +31,10 @@ pub const EXPORTERS: &[ExporterFactory] = &[
     exporters::debug::FACTORY,
     exporters::elasticsearch::FACTORY,
     exporters::file::FACTORY,
-    exporters::load_balancing::FACTORY,
     exporters::nop::FACTORY,
     exporters::otlp::GRPC_FACTORY,
     exporters::otlp::HTTP_FACTORY,
+    exporters::otlp::load_balancing::FACTORY,
 ];
 
 pub const CONNECTORS: &[ConnectorFactory] = &[connectors::forward::FACTORY];

@@ -129,7 +129,7 @@ const FIELD: &[(&[&str], Field)] = &[
     (&["17-newrelic-daemonset"], Field::Refused),
     (&["18-google-otlp-k8s-ingest"], Field::Refused),
     (&["19-kubecon-tail-sampling-spanmetrics"], Field::StartsSkipping),
-    (&["20-coralogix-agent-loadbalancing"], Field::Refused),
+    (&["20-coralogix-agent-loadbalancing"], Field::OnlyPrints),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,7 +34,7 @@ fn with_every_component() -> Gateway {
     let text = text.replace("    traces:\n      span:", "    metrics: {datapoint: ['value_double == 0.0']}\n    logs: {log_record: ['body == nil']}\n    traces:\n      span:");
     let text = text
         .replace("  otlp_http:\n", "  otlp_http:\n    podgate: {target: apm_server}\n")
-        .replace("compression: zstd", "compression: gzip")
+        .replace("\n    compression: zstd", "\n    compression: gzip")
         .replace(
             "  tail_sampling:\n",
             "  tail_sampling:\n    podgate: {shadow: {policies: [{name: all, type: always_sample}]}}\n",

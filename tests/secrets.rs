@@ -47,8 +47,8 @@ exporters:
   otlp_grpc/pem:
     endpoint: 127.0.0.1:1
     tls: {{cert_pem: none, key_pem: "kanari10"}}
-  load_balancing: {{protocol: {{otlp: {{headers: {{x-any: kanari29}}}}}}, resolver: {{static: {{hostnames: ["127.0.0.1:1"]}}}}}}
-  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11}}
+  load_balancing: {{protocol: {{otlp: {{headers: {{x-any: kanari70}}}}}}, resolver: {{static: {{hostnames: ["127.0.0.1:1"]}}}}}}
+  elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11, proxy_url: "http://kanari28:kanari29@127.0.0.1:1"}}
   elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
 {more}
 extensions:

@@ -3,7 +3,6 @@
 pub mod debug;
 pub mod elasticsearch;
 pub mod file;
-pub mod load_balancing;
 pub mod nop;
 pub mod otlp;
 pub mod writing;

@@ -17,6 +17,7 @@ use crate::ottl::edit::encode::{MapItem, raw_entries};
 use crate::ottl::item::Item;
 use crate::ottl::path::tables::{PathPart, PointPart};
 use crate::ottl::path::{bytes, points_in, points_of, state};
+use crate::ottl::syntax::literal::Literal;
 use crate::ottl::syntax::parse::{Compare, Sum};
 use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{OttlValue, ValueStep, ZonedTime};
@@ -158,7 +159,11 @@ fn applied<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, 
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for (want, node) in &call.arguments {
         // An optional argument that is not given.
-        let made = if matches!(node, CheckedNode::NIL) { OttlValue::Nil } else { want.take(value(node, item)?)? };
+        let made = if matches!(node, CheckedNode::Literal(Literal::Nil)) {
+            OttlValue::Nil
+        } else {
+            want.take(value(node, item)?)?
+        };
         if let (CheckedNode::List(_), OttlValue::List(elements)) = (node, &made)
             && (*want == ArgumentKind::List || matches!(call.converter, Converter::Sort | Converter::Index))
             && elements.iter().any(is_of_data)

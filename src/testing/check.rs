@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::read::yaml;
 use crate::core::diagnostic::Diagnostic;
-use crate::core::node::{Node, Place, SourceId};
+use crate::core::node::{Node, SourceId};
 use crate::core::stage::component::{Component, ComponentId};
 use crate::core::stage::factory::{BuildContext, CheckContext, Checks, ExtensionFactory};
 use crate::core::stage::host::Host;

@@ -6,6 +6,7 @@ use podgate::core::data::budget::Budget;
 use podgate::core::data::payload::Signal;
 use podgate::core::report::status::State;
 use podgate::extensions::authenticators::{basic, bearer};
+use podgate::testing::check;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};

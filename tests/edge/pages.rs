@@ -13,9 +13,10 @@ use podgate::core::stage::host::Host;
 use podgate::extensions::authenticators::bearer;
 use podgate::extensions::{admin, health_check};
 use podgate::net::server::listen::BoundAddresses;
+use podgate::testing::check;
 use tokio::time::Instant;
 
-use super::harness::{Reply, Running, extension, http1, http1_over};
+use super::harness::{Reply, Running, http1, http1_over};
 use super::tls::{ANY, Client, file, pair};
 
 const KEY: (&str, &str) = ("authorization", "Bearer right");
@@ -52,8 +53,8 @@ async fn metrics(host: &Arc<Host>, own: &str) -> (SocketAddr, Arc<dyn Component>
 async fn probes_the_admin_page_and_metrics_speak_tls_where_they_are_told_to() {
     let host = host();
     let tls = format!("tls: {{{}}}", pair());
-    let health = extension(&host, &health_check::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {tls}}}"));
-    let pages = extension(&host, &admin::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {tls}}}"));
+    let health = check::extension(&host, &health_check::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {tls}}}"));
+    let pages = check::extension(&host, &admin::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {tls}}}"));
     health.start().await.unwrap();
     pages.start().await.unwrap();
     let (metrics, reader) = metrics(&host, &tls).await;
@@ -115,9 +116,9 @@ async fn pages_with_an_authenticator_ask_for_a_credential_and_tell_nothing_witho
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
-    let health = extension(&host, &health_check::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {auth}}}"));
+    let health = check::extension(&host, &health_check::FACTORY, &format!("{{endpoint: '0.0.0.0:0', {auth}}}"));
     let body = format!("{{endpoint: '0.0.0.0:0', token_file: {}, {auth}}}", token.display());
-    let pages = extension(&host, &admin::FACTORY, &body);
+    let pages = check::extension(&host, &admin::FACTORY, &body);
     health.start().await.unwrap();
     pages.start().await.unwrap();
     let (metrics, reader) = metrics(&host, auth).await;
@@ -133,7 +134,7 @@ async fn pages_with_an_authenticator_ask_for_a_credential_and_tell_nothing_witho
         let before = http1(to, "GET", path, &[KEY], b"").await;
         assert_eq!((before.status, before.header("retry-after")), (503, Some("1")), "{path}: not started yet");
     }
-    extension(&host, &bearer::FACTORY, "{token: right}").start().await.unwrap();
+    check::extension(&host, &bearer::FACTORY, "{token: right}").start().await.unwrap();
     for (to, path) in doors {
         for headers in [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "Basic right")]] {
             let refused = http1(to, "GET", path, headers, b"").await;

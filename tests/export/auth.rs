@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use podgate::core::data::origin::{Origin, Transport};
 use podgate::core::data::payload::Payload;
-use podgate::core::node::Place;
-use podgate::core::stage::component::{Component, ComponentId};
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, ExtensionFactory};
+use podgate::core::stage::factory::ExtensionFactory;
 use podgate::core::time::UnixNanos;
 use podgate::extensions::authenticators::{basic, bearer, headers_setter};
+use podgate::testing::check;
 
 use crate::cluster::Cluster;
 use crate::harness::{Bench, Peer, eventually, payload, request, start, taken};

@@ -31,7 +31,7 @@ impl Network for Names {
         Box::pin(async move { Ok(Box::new(TcpStream::connect((host, port)).await?) as BoxSocket) })
     }
 
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> PendingIo<'a, Vec<SocketAddr>> {
+    fn look_up<'a>(&'a self, _: &'a str, _: u16) -> PendingIo<'a, Vec<SocketAddr>> {
         Box::pin(async move { Ok(self.0.lock().expect("not poisoned").clone()) })
     }
 }

@@ -15,10 +15,8 @@ use podgate::core::data::payload::{Payload, Signal};
 use podgate::core::data::settlement::{Loss, Share};
 use podgate::core::diagnostic::Diagnostics;
 use podgate::core::error::ConsumeError;
-use podgate::core::node::Place;
 use podgate::core::outside::Outside;
-use podgate::core::stage::component::ComponentId;
-use podgate::core::stage::factory::{BuildContext, CheckContext, Checks, Environment, Exporter, ExporterFactory};
+use podgate::core::stage::factory::{Checks, Environment, Exporter, ExporterFactory};
 use podgate::core::stage::host::Host;
 use podgate::core::time::UnixNanos;
 use podgate::exporters::otlp::{GRPC_FACTORY, HTTP_FACTORY};
@@ -40,24 +38,41 @@ fn factory(name: &str) -> ExporterFactory {
         "otlp_grpc" => GRPC_FACTORY,
         "otlp_http" => HTTP_FACTORY,
         "elasticsearch" => podgate::exporters::elasticsearch::FACTORY,
-        "load_balancing" => podgate::exporters::load_balancing::FACTORY,
+        "load_balancing" => podgate::exporters::otlp::load_balancing::FACTORY,
         other => panic!("no exporter {other}"),
     }
 }
 
 /// Checks a body; gives the plan's exporter and the findings as `code path: message`.
 pub fn checked(name: &str, body: &str) -> (Option<Bench>, Vec<String>) {
-    checked_within(name, body, Outside::default())
+    checked_by(name, body, &[], Outside::default())
+}
+
+/// The same in an environment of these variables.
+pub fn checked_in(
+    name: &str,
+    body: &str,
+    environment: &'static [(&'static str, String)],
+) -> (Option<Bench>, Vec<String>) {
+    checked_by(name, body, environment, Outside::default())
 }
 
 /// As [`checked`], in another world than the operating system's.
 pub fn checked_within(name: &str, body: &str, outside: Outside) -> (Option<Bench>, Vec<String>) {
+    checked_by(name, body, &[], outside)
+}
+
+fn checked_by(
+    name: &str,
+    body: &str,
+    environment: &'static [(&'static str, String)],
+    outside: Outside,
+) -> (Option<Bench>, Vec<String>) {
     let diagnostics = Diagnostics::default();
     let (_, node) = podgate::config::load(&[format!("yaml:{body}")], &[], &|_| None, &diagnostics);
     let node = node.unwrap_or_else(|| panic!("{:?}", diagnostics.sorted()));
     let variable = |name: &str| environment.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone());
     let checks = Checks { environment: Environment::of(variable), ..Checks::default() };
-    let id = ComponentId::parse(name).expect("an id");
     let path = format!("exporters::{name}");
     let plan = check::run(&checks, &path, &node, factory(name).check);
     let found = checks.diagnostics.sorted();

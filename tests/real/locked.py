@@ -38,7 +38,8 @@ service:
 
 def environment(certificate="clients/shop.pem", token=TOKEN, authority="ca.pem"):
     """The SDKs' variables; `None` leaves a part out."""
-    told = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(TLS / authority)}
+    # A machine that sets REQUESTS_CA_BUNDLE would have Python's HTTP library prefer that to the SDK's variable.
+    told = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(TLS / authority), "REQUESTS_CA_BUNDLE": str(TLS / authority)}
     if certificate:
         told |= {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(TLS / certificate), "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(TLS / "clients/client.key")}
     if token:

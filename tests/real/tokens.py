@@ -5,6 +5,7 @@ Prints one sentence per check; without Go it is skipped aloud, with PODGATE_REAL
 """
 
 import argparse
+import concurrent.futures
 import http.client
 import json
 import os
@@ -179,16 +180,18 @@ def all_of_it(suite, plane, gateway, shop):
     suite.equal("a token without a pod is its account's", span.get("by"), "system:serviceaccount:shop:web")
 
     asked = plane_asked(plane)
-    for _ in range(200):
-        gateway.send(token)
+    # Each waits until the watch proves which run was there, so they are sent side by side.
+    with concurrent.futures.ThreadPoolExecutor(50) as senders:
+        answers = list(senders.map(lambda _: gateway.send(token)[0], range(200)))
+    suite.equal("200 requests are let in", set(answers), {200})
     seen = plane_asked(plane) - asked
-    suite.check(f"200 requests in a row asked the API server {seen:.0f} times", seen <= 4, seen)
+    suite.check(f"and asked the API server {seen:.0f} times", seen <= 20, seen)
 
     shop.api.delete("/api/v1/namespaces/shop/pods/web-1", 0)
     began = time.monotonic()
     wait_for("a deleted pod's token is refused", lambda: gateway.send(token)[0] == 401, 30, gateway.process, every=0.2)
     took = time.monotonic() - began
-    suite.check(f"a deleted pod's token is refused after {took:.1f} s (ttl {TTL} s; the API server remembers for 10 s itself)", took < 16, took)
+    suite.check(f"a deleted pod's token is refused after {took:.1f} s (ttl {TTL} s; the API server remembers for 10 s itself)", took < 25, took)
 
     plane.freeze_api()
     try:

@@ -72,7 +72,7 @@ fn every_fault_has_a_place_a_path_and_words_that_help() {
         ),
     ];
     for (config, path, words) in cases {
-        let (plan, findings) = check(config);
+        let (plan, findings) = checked(config);
         assert!(plan.is_none(), "{config}");
         let found =
             findings.iter().find(|finding| finding.severity == Severity::Error && finding.message.contains(words));

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use podgate::core::report::routes::PageQuery;
 
 use crate::promises::seconds;
-use crate::rig::{Rig, check};
+use crate::rig::{Rig, checked};
 use crate::spans::{failed, hex, request, request_of, span, text};
 
 fn errors() -> Json {
@@ -26,7 +26,7 @@ fn with(wait: &str, policies: Json) -> Json {
 
 /// Whether the sampler goes on with this configuration.
 fn renew(rig: &Rig, config: &Json) -> bool {
-    let (plan, findings) = check(config);
+    let (plan, findings) = checked(config);
     let plan = plan.unwrap_or_else(|| panic!("{findings:#?}"));
     let plan: &dyn Any = &*plan;
     rig.component.reconfigure(plan)
@@ -184,7 +184,8 @@ async fn under_a_hundred_changes_every_span_is_kept_once() {
         let mut config = with(["1s", "2s", "5s", "20s"][rng.usize(0..4)], sets[rng.usize(0..4)].clone());
         config["num_shards"] = 3.into();
         let weights = ["off", "th", "auto"][rng.usize(0..3)];
-        config["podgate"] = json!({ "weights": weights, "weight_attributes": rng.bool(), "journal_bytes": rng.u64(0..2) << 20 });
+        config["podgate"] =
+            json!({ "weights": weights, "weight_attributes": rng.bool(), "journal_bytes": rng.u64(0..2) << 20 });
         if rng.bool() {
             config["podgate"]["shadow"] = json!({ "policies": sets[rng.usize(0..4)] });
         }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use podgate::core::report::routes::{Page, PageQuery};
 
 use crate::promises::seconds;
-use crate::rig::{Rig, check};
+use crate::rig::{Rig, checked};
 use crate::spans::{failed, hex, request_of, span};
 
 fn errors() -> Json {
@@ -214,7 +214,7 @@ async fn a_shadow_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
 #[test]
 fn faults_of_shadow_policies_are_found_where_they_stand() {
     let findings =
-        |config: &Json| check(config).1.into_iter().map(|found| (found.path, found.message)).collect::<Vec<_>>();
+        |config: &Json| checked(config).1.into_iter().map(|found| (found.path, found.message)).collect::<Vec<_>>();
     let wrong = findings(&config(json!([errors()]), Some(json!([{ "name": "x", "type": "latencies" }]))));
     assert!(wrong.iter().any(|(path, _)| path.ends_with("podgate::shadow::policies::0::type")), "{wrong:?}");
     let none = findings(&config(json!([errors()]), Some(json!([]))));

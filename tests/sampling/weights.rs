@@ -155,7 +155,7 @@ async fn without_weights_spans_leave_as_they_came() {
 #[test]
 fn validate_says_what_weights_mean_for_the_policies_beside_them() {
     let found = |config: &Json| -> Vec<(Severity, String, Option<String>)> {
-        check(config).1.into_iter().map(|found| (found.severity, found.message, found.help)).collect()
+        checked(config).1.into_iter().map(|found| (found.severity, found.message, found.help)).collect()
     };
     assert!(found(&config("off", json!([chance(10.0)]))).is_empty());
     assert!(found(&config("th", json!([errors()]))).is_empty(), "nothing is left to chance");
@@ -176,7 +176,8 @@ fn validate_says_what_weights_mean_for_the_policies_beside_them() {
 
 /// What comes of samplers in a row: the second gets what the first kept, as it left.
 async fn passed_on(from: &Rig, to: &Rig) {
-    for payload in std::mem::take(&mut *from.sink.payloads.lock().expect("holds in this test")) {
+    let payloads = std::mem::take(&mut *from.sink.payloads.lock().expect("holds in this test"));
+    for payload in payloads {
         let bytes = podgate::otlp::envelope::encode(&payload.envelope);
         to.send(&prost::Message::decode(bytes).expect("a request")).await.expect("taken");
     }

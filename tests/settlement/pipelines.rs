@@ -275,6 +275,7 @@ impl World {
                 flush_timeout: Duration::from_millis(50),
                 sizer: Sizer::Items,
                 apart_by: None,
+                metadata_keys: Vec::new(),
             }),
             ..QueueSettings::default()
         });

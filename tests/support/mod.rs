@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 mod ports;
+#[allow(unused_imports)] // each test crate uses its part of this module
 pub use ports::{free_port, free_ports};
 
 /// Starts a gateway from YAML text, through the same check as the command line.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[allow(clippy::duplicate_mod)] // a crate with both kits has this file twice
 #[path = "ports.rs"]
 mod ports;
 #[allow(unused_imports)] // each test crate uses its part of this module

@@ -43,18 +43,20 @@ pub trait Network: Send + Sync {
     /// Resolves the name and connects; the caller bounds the wait.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> PendingIo<'a, BoxSocket>;
 
-    /// The addresses of a name; the caller bounds the wait.
-    fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> PendingIo<'a, Vec<SocketAddr>> {
-        let unknown = io::Error::new(io::ErrorKind::NotFound, format!("nobody knows {host} in this world"));
-        Box::pin(std::future::ready(Err(unknown)))
+    /// The addresses of a name with this port; the caller bounds the wait.
+    fn look_up<'a>(&'a self, host: &'a str, port: u16) -> PendingIo<'a, Vec<SocketAddr>> {
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("nobody knows {host} in this world"));
+        let found = self.resolve(host).ok_or_else(unknown);
+        let found = found.map(|addresses| addresses.into_iter().map(|address| (address, port).into()).collect());
+        Box::pin(std::future::ready(found))
     }
 }
 
 impl Outside {
     /// The addresses of a name, in no order; the caller bounds the wait.
-    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    pub async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match &self.network {
-            Some(network) => network.resolve(host, port).await,
+            Some(network) => network.look_up(host, port).await,
             None => Ok(tokio::net::lookup_host((host, port)).await?.collect()),
         }
     }

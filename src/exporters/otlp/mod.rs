@@ -15,6 +15,7 @@
 mod answer;
 pub mod config;
 mod cure;
+pub mod load_balancing;
 mod preset;
 mod probe;
 mod transport;

@@ -182,6 +182,7 @@ mod tests {
             max_bytes,
             reserve: 0,
             durability: Durability::Group,
+            compress_after: None,
         };
         let healths = |settings| -> Vec<_> {
             let findings: Vec<Finding> = examine(&settings, TABLE);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::kube::decode::{Decoder, Event, Keep};
-use crate::kube::pod::{Container, ContainerStatus, Ended, Phase, RunState};
+use crate::kube::pod::{ContainerStatus, Ended, RunState};
 use crate::testing::pods;
 
 pub(crate) const STREAM_NOW: UnixNanos = UnixNanos(1_795_241_110_000_000_000);

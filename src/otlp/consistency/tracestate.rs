@@ -91,13 +91,12 @@ fn write_without(out: &mut Vec<u8>, text: &[u8], marks: SamplingMarks, replaced:
         }
         part(out, pair);
     }
-    let mut written = usize::from(out.len() > start);
-    for (key, value) in pairs().filter(|(key, _)| *key != b"ot") {
+    let first = usize::from(out.len() > start);
+    for (written, (key, value)) in (first..).zip(pairs().filter(|(key, _)| *key != b"ot")) {
         let length = out.len() - start + usize::from(written > 0) + key.len() + 1 + value.len();
         if written == MEMBERS_MAX || length > LENGTH_MAX {
             break;
         }
-        written += 1;
         if out.len() > start {
             out.push(b',');
         }

@@ -45,16 +45,7 @@ struct Bench {
 async fn bench(rule: BatchLimits) -> Bench {
     let host = Host::new(Budget::unlimited());
     let sink = Arc::new(Sink::default());
-    let id = ComponentId::parse("batch").unwrap();
-    let build = BuildContext { id, path: "processors::batch".to_owned(), host: host.clone() };
-    let cx = StageContext {
-        build,
-        signal: Signal::Traces,
-        pipeline: "traces".to_owned(),
-        exporters: Vec::new(),
-        bound_late: false,
-        longest_wait: std::time::Duration::ZERO,
-    };
+    let cx = stage_context(&host, "processors::batch", Signal::Traces);
     let Stage::Consumer { consumer, component: Some(component) } =
         (Plan { rule, apart_by: [].into(), parts_max: 1 }).build(cx, sink.clone())
     else {

@@ -86,10 +86,8 @@ impl Sampler {
         let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
         let metrics = Metrics::new(&host.stats, &processor);
         let accounts = host.shared::<ProcessorAccounts>(&format!("tail_sampling/accounts {processor}"), Arc::default);
-        let counted = accounts.add(&account);
         Metrics::watch(&host.stats, &processor, &accounts);
-        let deadline = watch::Sender::new(None);
-        let clock = SamplerClock::start();
+        let (deadline, clock) = (watch::Sender::new(None), SamplerClock::start());
         let live = LivePolicies::new(settings, &host.stats, &processor, clock.now());
         let first = live.current().clone();
         let advice = Arc::new(SizingAdvice::since(clock.now()));
@@ -142,8 +140,8 @@ impl Sampler {
             path: cx.build.path,
             pipeline: cx.pipeline,
             host,
+            _counted: accounts.add(&account),
             account,
-            _counted: counted,
             metrics,
             arrivals,
             draining: AtomicBool::new(false),
@@ -151,10 +149,15 @@ impl Sampler {
             unstarted: Mutex::new(Some(shards)),
             tasks: Mutex::default(),
         });
-        page::show(&sampler.host, sampler.page(processor, advice));
-        let back = Arc::new(Recovering(Arc::downgrade(&sampler)));
-        sampler.log.iter().for_each(|log| log.register(&sampler.host.logs, &back));
+        sampler.enter(processor, advice);
         sampler
+    }
+
+    /// Shows itself to the pages, and to the log as the one that takes what a restart finds.
+    fn enter(self: &Arc<Sampler>, processor: String, advice: Arc<SizingAdvice>) {
+        page::show(&self.host, self.page(processor, advice));
+        let back = Arc::new(Recovering(Arc::downgrade(self)));
+        self.log.iter().for_each(|log| log.register(&self.host.logs, &back));
     }
 
     /// What the admin pages see of it.

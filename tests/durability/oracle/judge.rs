@@ -52,7 +52,7 @@ pub fn spans_of(bytes: &Bytes) -> Vec<([u8; 16], u64)> {
         let id = facts.span_id.try_into().map_or(0, u64::from_be_bytes);
         (facts.trace_id.try_into().expect("sixteen"), id)
     };
-    payload.envelope.items().map(|item| of(item)).collect()
+    payload.envelope.items().map(of).collect()
 }
 
 pub struct Judge;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use podgate::wal::body::Description;
 use podgate::wal::disk::{LogDisk, read_full};
 use podgate::wal::files::LogFolder;
-use podgate::wal::format::{FrameKind, Header, Purpose, of_file_name};
+use podgate::wal::format::{FrameKind, Head, Header, Purpose, of_file_name};
 use podgate::wal::scan::{frame_at, scan};
 
 /// Links what it sees, every few milliseconds. A segment lives for longer than that: it is unlinked when the next one was
@@ -125,17 +125,9 @@ impl Written {
                     continue;
                 }
                 let frame = frame_at(&mut *medium, header.salt, offset, head.length).expect("read").expect("whole");
-                let mut body = Bytes::from(frame.1);
-                let frame = if head.kind == FrameKind::Payload {
-                    let description = Description::decode(&body.split_to(usize::from(head.described))).expect("known");
-                    if description.pipeline != sampler {
-                        continue;
-                    }
-                    Frame::Record(Record { sequence: head.sequence, arrival: description.arrival, payload: body })
-                } else {
-                    Frame::Verdicts(body)
-                };
-                frames.insert(head.sequence, frame);
+                if let Some(frame) = known(&head, Bytes::from(frame.1), sampler) {
+                    frames.insert(head.sequence, frame);
+                }
             }
         }
         let mut written = Written::default();
@@ -159,4 +151,14 @@ fn verdicts(sequence: u64, body: &[u8], sampler: &str) -> Vec<Verdict> {
         decided_at: u64::from_le_bytes(line[17..].try_into().expect("eight")),
     };
     lines.expect("version 1").chunks_exact(25).map(verdict).collect()
+}
+
+/// What a frame holds; `None` for a record of another pipeline.
+fn known(head: &Head, mut body: Bytes, sampler: &str) -> Option<Frame> {
+    if head.kind != FrameKind::Payload {
+        return Some(Frame::Verdicts(body));
+    }
+    let description = Description::decode(&body.split_to(usize::from(head.described))).expect("known");
+    let record = Record { sequence: head.sequence, arrival: description.arrival, payload: body };
+    (description.pipeline == sampler).then_some(Frame::Record(record))
 }

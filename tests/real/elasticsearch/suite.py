@@ -325,7 +325,56 @@ def mapping_conflict(lab, suite):
     suite.equal("and keeps the letters", len(gateway.letters()), 7)
 
 
-SCENARIOS = [all_inputs, kill_and_restart, read_only_block, tiny_queue, refused_credentials, mapping_conflict, weights.sums]
+def keys_of_senders(lab, suite):
+    """apikeyauth: the node itself says whose API key may send, and what it says is remembered"""
+    node = lab.node(secured=True)
+    role = lambda *privileges: {"r": {"applications": [{"application": "apm", "privileges": list(privileges), "resources": ["*"]}]}}  # noqa: E731
+    made = {name: node.ask("POST", "/_security/api_key", {"name": name, "role_descriptors": role(*privileges)})
+            for name, privileges in {"writer": ["event:write"], "reader": ["config_agent:read"], "gone": ["event:write"]}.items()}
+    suite.check("three keys were made", all("encoded" in key for key in made.values()), made)
+    (port, metrics), out = free_ports(2), lab.folder / "out.jsonl"
+    config = lab.folder / "podgate.yaml"
+    extension = {"endpoint": node.url(), "cache": {"ttl": "2s"}, "timeout": "3s",
+                 "application_privileges": [{"application": "apm", "privileges": ["event:write"], "resources": ["-"]}]}
+    config.write_text(KEYS.format(extension=json.dumps(extension), port=port, metrics=metrics, out=out))
+    gateway = Process("podgate", [lab.binary, "--config", config], lab.folder / "podgate.log")
+    lab.started.append(gateway)
+    wait_for("podgate is ready", lambda: "everything is ready" in gateway.text(), 20, gateway)
+
+    def send(encoded):
+        body, _ = spans(1)
+        headers = {"content-type": "application/json", **({"authorization": f"ApiKey {encoded}"} if encoded else {})}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", "/v1/traces", body, headers)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+        connection.close()
+        return answer.status, said
+
+    wrong = base64.b64encode(f"{made['writer']['id']}:wrong".encode()).decode()
+    wanted = {"the key with the privilege": (made["writer"]["encoded"], 200), "the one without": (made["reader"]["encoded"], 403),
+              "a wrong secret": (wrong, 401), "an unknown key": (base64.b64encode(b"nobody:secret").decode(), 401), "no key": ("", 401)}
+    for what, (encoded, status) in wanted.items():
+        suite.equal(f"{what} hears {status}", send(encoded)[0], status)
+    suite.equal("a key is taken", send(made["gone"]["encoded"])[0], 200)
+    node.ask("DELETE", "/_security/api_key", {"ids": [made["gone"]["id"]]})
+    wait_for("an invalidated key is refused", lambda: send(made["gone"]["encoded"])[0] == 401, 20, gateway, every=0.3)
+    for _ in range(3):
+        suite.equal("who is known is let in", send(made["writer"]["encoded"])[0], 200)
+    node.stop()
+    status, said = send(base64.b64encode(b"stranger:secret").decode())
+    suite.equal("while the node is away, a stranger hears 503", status, 503)
+    suite.check("and nothing of what is behind", "127.0.0.1" not in said and "refused" not in said, said)
+    wait_for("in the end everybody hears 503", lambda: send(made["writer"]["encoded"])[0] == 503, 10, gateway, every=0.3)
+    node.start()
+    wait_for("when it is back the key is taken", lambda: send(made["writer"]["encoded"])[0] == 200, 60, gateway, every=0.5)
+    shown = [key["encoded"] for key in made.values()] + [key["api_key"] for key in made.values()]
+    suite.check("no key is in the log", not any(text in gateway.text() for text in shown))
+    written = sum(1 for line in out.read_text().splitlines() if line)
+    suite.check("what was let in came out", written >= 6, written)
+
+
+SCENARIOS = [keys_of_senders, all_inputs, kill_and_restart, read_only_block, tiny_queue, refused_credentials, mapping_conflict, weights.sums]
 
 
 class Lab:

@@ -1,4 +1,4 @@
-//! Authenticators that ask another server whether a credential is good. [`verdicts`] remembers and bounds what is asked; the
+//! Authenticators that ask another server whether a credential is good. `verdicts` remembers and bounds what is asked; the
 //! others are what is asked of whom.
 
 pub mod api_key;

@@ -135,10 +135,10 @@ impl Pool {
     /// A connection, dialled when there is none. The caller bounds the wait.
     pub async fn lend(&self) -> Result<Lent<'_>, CallFailure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        if !self.http1.load(Ordering::Relaxed) {
-            if let Some(lent) = self.lend_lane(turn % self.used()).await? {
-                return Ok(lent);
-            }
+        if !self.http1.load(Ordering::Relaxed)
+            && let Some(lent) = self.lend_lane(turn % self.used()).await?
+        {
+            return Ok(lent);
         }
         self.lend_http1(turn).await
     }

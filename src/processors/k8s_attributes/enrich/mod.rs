@@ -7,6 +7,7 @@ mod memo;
 mod run;
 mod score;
 mod step;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::cluster::Cluster;
 use super::config::{Config, Field, OnConflict};
 use super::facts::{Known, ResourceFacts};
 use super::strangers::{Sign, Strangers};
-use super::write::{ContainerPart, Writing};
+use super::write::ContainerPart;
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
@@ -28,12 +29,12 @@ use crate::kube::ledger::{Absence, FRESHNESS};
 use crate::kube::table::PodEntry;
 use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::Appender;
-use crate::processors::k8s_attributes::enrich::memo::{MemoKey, ResourceMemo};
+use crate::processors::k8s_attributes::enrich::memo::ResourceMemo;
 use crate::processors::k8s_attributes::enrich::step::ResolveStep;
 use crate::processors::k8s_attributes::pod::attribute_cache::AttributeCache;
 use crate::processors::k8s_attributes::pod::attributes;
 use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
-use crate::processors::k8s_attributes::report::metrics::{Counters, WriteNotes};
+use crate::processors::k8s_attributes::report::metrics::Counters;
 use crate::processors::k8s_attributes::report::miss_log::MissLog;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, Whose, WriteMode};
 
@@ -366,56 +367,6 @@ impl Enricher {
             Some(outcome) => (outcome, whose()),
             None => (EnrichOutcome::Unchanged, Whose::Nobodys),
         }
-    }
-
-    /// The resource with what is known of its pod, container and run: remembered, or written; `None` when its bytes cannot
-    /// be walked.
-    fn written(
-        &self,
-        case: &Case<'_>,
-        located: &Located,
-        profile: &Arc<PodAttributes>,
-        (mode, part): (WriteMode, Option<&ContainerPart>),
-    ) -> Option<EnrichOutcome> {
-        let Subject { resource, ticket, .. } = *case.subject;
-        let key = MemoKey { resource, profile, overrule: located.overrule, mode, container: part };
-        let place = self.memo.place(&key);
-        if let Some((made, notes)) = self.memo.get(place, &key) {
-            // Every unit test that meets a resource again checks it.
-            if cfg!(test) {
-                let anew = self.write(case, located, &key, &Ticket::free());
-                assert!(anew == Some((Ok(made.clone()), notes)), "what is remembered is what would be written");
-            }
-            // The payload pays for them too: it may outlive what is remembered.
-            if let Err(why) = ticket.grow(made.len() as u64) {
-                return Some(EnrichOutcome::Refused(why));
-            }
-            self.counters.wrote(notes);
-            return Some(EnrichOutcome::Changed(made));
-        }
-        let (made, notes) = self.write(case, located, &key, ticket)?;
-        self.counters.wrote(notes);
-        if let Ok(made) = &made {
-            self.memo.put(place, &key, made, notes);
-        }
-        Some(EnrichOutcome::of(made))
-    }
-
-    fn write(
-        &self,
-        case: &Case<'_>,
-        located: &Located,
-        key: &MemoKey<'_>,
-        ticket: &Ticket,
-    ) -> Option<(Result<Bytes, OverBudget>, WriteNotes)> {
-        let mut edit = case.edit(ticket)?;
-        if key.mode != WriteMode::RunOnly {
-            write_pod(&mut edit, key.profile, located);
-        }
-        let writing = Writing { config: &self.config, facts: case.facts, mode: key.mode };
-        let entry = &located.pod.entry;
-        let notes = key.container.map(|part| writing.container(&mut edit, part, entry)).unwrap_or_default();
-        Some((edit.take(), notes))
     }
 
     /// True when it is counted now.

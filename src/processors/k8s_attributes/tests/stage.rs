@@ -1,6 +1,6 @@
 //! The stage: what waits, for how long, and that the rest does not.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
 use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::error::{ConsumeError, Reason};
 use crate::core::report::stats::{Flow, Stats};
-use crate::core::stage::consumer::{Consumed, Consumer};
+use crate::core::stage::consumer::Consumer;
 use crate::core::time::{StandIn, UnixNanos};
-use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Phase, Pod, RunState};
+use crate::kube::pod::{Ended, Pod};
 use crate::kube::table::PodChange;
 use crate::otlp::write;
 use crate::processors::k8s_attributes::hold::Hold;

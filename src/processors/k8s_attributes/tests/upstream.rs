@@ -9,7 +9,7 @@ use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, r
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
-use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState};
+use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod};
 use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
 use crate::processors::k8s_attributes::enrich::EnrichOutcome;

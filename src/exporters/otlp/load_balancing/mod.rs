@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
 use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
-use crate::exporters::load_balancing::balancer::Balancer;
-use crate::exporters::load_balancing::config::BalancerSettings;
+use crate::exporters::otlp::load_balancing::balancer::LoadBalancer;
+use crate::exporters::otlp::load_balancing::config::BalancerSettings;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -46,6 +46,6 @@ impl ExporterPlan for Plan {
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        Balancer::new(cx, self.settings.clone())
+        LoadBalancer::new(cx, self.settings.clone())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::core::outside::Outside;
-use crate::exporters::load_balancing::config::{ENDPOINTS_MAX, ResolverSettings};
+use crate::exporters::otlp::load_balancing::config::{ENDPOINTS_MAX, ResolverSettings};
 
 impl ResolverSettings {
     /// As metrics name it.
@@ -37,7 +37,7 @@ impl ResolverSettings {
         match self {
             ResolverSettings::Static(hosts) => Ok(hosts.clone()),
             ResolverSettings::Dns { hostname, port, timeout: patience, .. } => {
-                let answer = timeout(*patience, outside.resolve(hostname, *port)).await;
+                let answer = timeout(*patience, outside.look_up(hostname, *port)).await;
                 let found = match answer {
                     Err(_) => return Err(format!("no answer for {hostname} within {patience:?}")),
                     Ok(Err(error)) => return Err(format!("{hostname}: {error}")),

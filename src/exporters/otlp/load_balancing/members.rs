@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::stage::factory::Exporter;
-use crate::exporters::load_balancing::ring::Ring;
+use crate::exporters::otlp::load_balancing::ring::Ring;
 
 /// The way to one member: an exporter with a queue of its own.
-pub struct Member {
+pub struct MemberExporter {
     /// `host:port`
     pub endpoint: String,
     /// The exporter's id in metrics, as the Collector has it: `otlp_grpc/10.0.0.5:4317`.
@@ -19,27 +19,27 @@ pub struct Member {
 #[derive(Default)]
 pub struct Members {
     pub ring: Ring,
-    pub each: Vec<Arc<Member>>,
+    pub each: Vec<Arc<MemberExporter>>,
 }
 
 /// What a new list of endpoints means.
 pub struct Change {
     pub members: Members,
     /// Made for it and not started.
-    pub come: Vec<Arc<Member>>,
+    pub come: Vec<Arc<MemberExporter>>,
     /// Not in it any more.
-    pub gone: Vec<Arc<Member>>,
+    pub gone: Vec<Arc<MemberExporter>>,
 }
 
 impl Members {
     /// The members of `endpoints`; those that are known stay as they are, those that cannot be made are left out. `None` when
     /// nothing changes.
-    pub fn with(&self, endpoints: Vec<String>, make: impl Fn(&str) -> Option<Arc<Member>>) -> Option<Change> {
+    pub fn with(&self, endpoints: Vec<String>, make: impl Fn(&str) -> Option<Arc<MemberExporter>>) -> Option<Change> {
         let mut ring = Ring::new(endpoints);
         if ring == self.ring {
             return None;
         }
-        let mut known: BTreeMap<&str, &Arc<Member>> =
+        let mut known: BTreeMap<&str, &Arc<MemberExporter>> =
             self.each.iter().map(|member| (member.endpoint.as_str(), member)).collect();
         let (mut each, mut come) = (Vec::new(), Vec::new());
         for endpoint in ring.members() {

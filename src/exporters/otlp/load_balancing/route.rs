@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::core::data::granted::list_bytes;
 use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
-use crate::exporters::load_balancing::ring::{Ring, hash, hash_on};
+use crate::exporters::otlp::load_balancing::ring::{Ring, hash, hash_on};
 use crate::otlp::attributes::{LOG_RECORD, SCOPE, SPAN, attributes, find, find_in};
 use crate::otlp::envelope::count_item;
 use crate::otlp::fields::logs::log_record;
@@ -33,7 +33,7 @@ pub enum RoutingKey {
 
 /// Messages in a row that one member owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct MemberRun {
     /// Place among the ring's members.
     pub member: usize,
     /// Messages of the envelope, from 0.
@@ -43,57 +43,59 @@ pub struct Run {
 }
 
 /// The runs of the messages within `ranges`, which ascend; empty without members.
-pub fn runs(payload: &Payload, ranges: &[Range<usize>], key: &RoutingKey, ring: &Ring) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub fn runs(payload: &Payload, ranges: &[Range<usize>], key: &RoutingKey, ring: &Ring) -> Vec<MemberRun> {
+    let mut runs: Vec<MemberRun> = Vec::new();
     let mut wanted = ranges.iter().peekable();
     let mut at = 0;
     for group in &payload.envelope.groups {
-        let mut of_resource = Memo::default();
-        for scope in &group.scopes {
-            for item in &scope.items {
-                while wanted.next_if(|range| range.end <= at).is_some() {}
-                if wanted.peek().is_some_and(|range| range.contains(&at)) {
-                    let owner = ring.owner(of_resource.key(payload.signal, key, group, scope, item));
-                    let Some(member) = owner else { return Vec::new() };
-                    extend(&mut runs, member, at, count_item(payload.signal, item));
-                }
-                at += 1;
+        let mut keys = Keys { signal: payload.signal, by: key, group, of_resource: None };
+        for (scope, item) in group.scopes.iter().flat_map(|scope| scope.items.iter().map(move |item| (scope, item))) {
+            while wanted.next_if(|range| range.end <= at).is_some() {}
+            if wanted.peek().is_some_and(|range| range.contains(&at)) {
+                let Some(member) = ring.owner(keys.of(scope, item)) else { return Vec::new() };
+                extend(&mut runs, member, at, count_item(payload.signal, item));
             }
+            at += 1;
         }
     }
     runs
 }
 
-fn extend(runs: &mut Vec<Run>, member: usize, at: usize, items: u64) {
+fn extend(runs: &mut Vec<MemberRun>, member: usize, at: usize, items: u64) {
     match runs.last_mut() {
         Some(last) if last.member == member && last.messages.end == at => {
             last.messages.end = at + 1;
             last.items += items;
         }
-        _ => runs.push(Run { member, messages: at..at + 1, items }), // granted: see runs_bytes
+        _ => runs.push(MemberRun { member, messages: at..at + 1, items }), // granted: see runs_bytes
     }
 }
 
 /// Memory of the list of runs at its largest: one for each message.
 pub fn runs_bytes(envelope: &Envelope) -> u64 {
-    list_bytes::<Run>(envelope.messages().next_power_of_two()) as u64
+    list_bytes::<MemberRun>(envelope.messages().next_power_of_two()) as u64
 }
 
-/// What was found for the group that is walked through.
-#[derive(Default)]
-struct Memo(Option<u64>);
+/// The keys of one group's items.
+struct Keys<'a> {
+    signal: Signal,
+    by: &'a RoutingKey,
+    group: &'a Group,
+    /// What was found of the resource.
+    of_resource: Option<u64>,
+}
 
-impl Memo {
-    fn key(&mut self, signal: Signal, key: &RoutingKey, group: &Group, scope: &ScopeGroup, item: &[u8]) -> u64 {
-        let resource = group.resource.as_deref().unwrap_or_default();
-        match key {
+impl Keys<'_> {
+    fn of(&mut self, scope: &ScopeGroup, item: &[u8]) -> u64 {
+        let (signal, resource) = (self.signal, self.group.resource.as_deref().unwrap_or_default());
+        match self.by {
             RoutingKey::TraceId => trace_key(signal, item),
             RoutingKey::Metric => hash(field(item, metric::NAME).unwrap_or_default()),
-            RoutingKey::Service => *self.0.get_or_insert_with(|| match find(resource, "service.name") {
+            RoutingKey::Service => *self.of_resource.get_or_insert_with(|| match find(resource, "service.name") {
                 Some(AnyValue::Str(name)) => hash(name),
                 _ => hash(b""),
             }),
-            RoutingKey::Resource => *self.0.get_or_insert_with(|| resource_key(resource)),
+            RoutingKey::Resource => *self.of_resource.get_or_insert_with(|| resource_key(resource)),
             RoutingKey::Attributes(names) => names.iter().fold(hash(b""), |state, name| {
                 let value = own(signal, item, name)
                     .or_else(|| find(resource, name).map(of_value))

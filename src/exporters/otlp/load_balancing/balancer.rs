@@ -20,11 +20,11 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::component::{Component, ComponentId, Task};
 use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::stage::factory::BuildContext;
-use crate::exporters::load_balancing::config::BalancerSettings;
-use crate::exporters::load_balancing::members::{Member, Members};
-use crate::exporters::load_balancing::metrics::BalancerMetrics;
-use crate::exporters::load_balancing::route::{RoutingKey, runs, runs_bytes};
 use crate::exporters::otlp::grpc_to;
+use crate::exporters::otlp::load_balancing::config::BalancerSettings;
+use crate::exporters::otlp::load_balancing::members::{MemberExporter, Members};
+use crate::exporters::otlp::load_balancing::metrics::BalancerMetrics;
+use crate::exporters::otlp::load_balancing::route::{RoutingKey, runs, runs_bytes};
 use crate::net::client::target::Target;
 use crate::otlp::regroup::portion::part;
 
@@ -37,13 +37,13 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What moves waits this long for room with its new owners before it is given up and counted.
 const MOVE_MAX: Duration = Duration::from_secs(60);
 
-pub struct Balancer {
+pub struct LoadBalancer {
     cx: BuildContext,
     settings: BalancerSettings,
     keys: [RoutingKey; 4],
     metrics: BalancerMetrics,
     status: StatusTeller,
-    this: Weak<Balancer>,
+    this: Weak<LoadBalancer>,
     // All are locked for a few instructions and never across an await.
     members: Mutex<Arc<Members>>,
     asking: Mutex<Option<JoinHandle<()>>>,
@@ -53,10 +53,10 @@ pub struct Balancer {
     closing: AtomicBool,
 }
 
-impl Balancer {
+impl LoadBalancer {
     /// Builds without I/O.
-    pub fn new(cx: BuildContext, settings: BalancerSettings) -> Arc<Balancer> {
-        Arc::new_cyclic(|this| Balancer {
+    pub fn new(cx: BuildContext, settings: BalancerSettings) -> Arc<LoadBalancer> {
+        Arc::new_cyclic(|this| LoadBalancer {
             keys: Signal::ALL.map(|signal| settings.key_of(signal)),
             metrics: BalancerMetrics::new(&cx.host.stats, &cx.id.to_string(), settings.resolver.kind()),
             status: cx.host.status.teller(&cx.path),
@@ -75,14 +75,14 @@ impl Balancer {
         self.members.locked().clone()
     }
 
-    fn member(&self, endpoint: &str) -> Option<Member> {
+    fn member(&self, endpoint: &str) -> Option<MemberExporter> {
         let target = Target::parse(endpoint, None).ok()?;
         let name = self.cx.id.name.as_ref().map_or_else(|| endpoint.to_owned(), |name| format!("{name}_{endpoint}"));
         let id = ComponentId { component_type: "otlp_grpc".to_owned(), name: Some(name) };
         let label = id.to_string();
         let cx = BuildContext { id, path: format!("{}::{endpoint}", self.cx.path), host: self.cx.host.clone() };
         let exporter = grpc_to(cx, self.settings.member.clone(), &target);
-        Some(Member { endpoint: endpoint.to_owned(), label, exporter })
+        Some(MemberExporter { endpoint: endpoint.to_owned(), label, exporter })
     }
 
     /// Asks the resolver once and follows what it says.
@@ -120,7 +120,7 @@ impl Balancer {
         let count = change.members.each.len();
         self.metrics.backends.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.metrics.backend_updates.add(1);
-        let named = |members: &[Arc<Member>]| {
+        let named = |members: &[Arc<MemberExporter>]| {
             members.iter().map(|member| member.endpoint.as_str()).collect::<Vec<_>>().join(", ")
         };
         let (come, gone) = (named(&change.come), named(&change.gone));
@@ -131,7 +131,7 @@ impl Balancer {
     }
 
     /// Ends the way to a member that is gone; what waits there goes to those that are left.
-    fn part_with(&self, member: Arc<Member>) {
+    fn part_with(&self, member: Arc<MemberExporter>) {
         let Some(balancer) = self.this.upgrade() else { return };
         let next: Next = Arc::new(Moved { balancer });
         member.exporter.succeeded_by(&next);
@@ -140,7 +140,7 @@ impl Balancer {
         let left = self.cx.host.tasks.spawn_idle("load_balancing/members that are gone", async move {
             member.exporter.drain(Instant::now() + LAST_ANSWERS).await;
             // It may have come again meanwhile.
-            let is_back = |balancer: Arc<Balancer>| balancer.members().ring.members().contains(&member.endpoint);
+            let is_back = |balancer: Arc<LoadBalancer>| balancer.members().ring.members().contains(&member.endpoint);
             if !this.upgrade().is_some_and(is_back) {
                 host.status.forget(&path);
                 host.stats.forget("exporter", &member.label);
@@ -251,6 +251,17 @@ impl Balancer {
     }
 }
 
+/// Asks the resolver for as long as there is a balancer.
+async fn ask_again(balancer: Weak<LoadBalancer>, interval: Duration) {
+    loop {
+        sleep(interval).await;
+        let Some(balancer) = balancer.upgrade() else { return };
+        if let Err(error) = balancer.ask().await {
+            tracing::warn!(exporter = %balancer.cx.path, "a new member is left out: {error}");
+        }
+    }
+}
+
 /// Those that are endpoints: a resolver may say anything.
 fn readable(endpoints: Vec<String>) -> Vec<String> {
     endpoints.into_iter().filter(|endpoint| Target::parse(endpoint, None).is_ok()).collect()
@@ -278,7 +289,7 @@ struct Pending {
 /// What one member is to take.
 struct Part {
     at: usize,
-    member: Arc<Member>,
+    member: Arc<MemberExporter>,
     pending: Pending,
     payload: Option<Payload>,
 }
@@ -305,7 +316,7 @@ impl Part {
 
 /// Takes what waited for a member that is gone.
 struct Moved {
-    balancer: Arc<Balancer>,
+    balancer: Arc<LoadBalancer>,
 }
 
 impl Consumer for Moved {
@@ -331,30 +342,20 @@ impl Consumer for Moved {
     }
 }
 
-impl Consumer for Balancer {
+impl Consumer for LoadBalancer {
     fn consume(&self, payload: Payload) -> Consumed<'_> {
         Box::pin(self.balance(payload))
     }
 }
 
-impl Component for Balancer {
+impl Component for LoadBalancer {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
             self.ask().await?;
-            let (Some(interval), Some(this)) = (self.settings.resolver.interval(), self.this.upgrade()) else {
-                return Ok(());
-            };
-            let this = Arc::downgrade(&this);
-            let asking = self.cx.host.tasks.spawn_idle("load_balancing/resolver", async move {
-                loop {
-                    sleep(interval).await;
-                    let Some(balancer) = this.upgrade() else { return };
-                    if let Err(error) = balancer.ask().await {
-                        tracing::warn!(exporter = %balancer.cx.path, "a new member is left out: {error}");
-                    }
-                }
-            });
-            *self.asking.locked() = Some(asking);
+            if let Some(interval) = self.settings.resolver.interval() {
+                let asking = ask_again(self.this.clone(), interval);
+                *self.asking.locked() = Some(self.cx.host.tasks.spawn_idle("load_balancing/resolver", asking));
+            }
             Ok(())
         })
     }

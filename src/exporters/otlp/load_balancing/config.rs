@@ -8,8 +8,8 @@ use crate::core::data::payload::Signal;
 use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::{Entry, Node, Value};
 use crate::core::stage::factory::CheckContext;
-use crate::exporters::load_balancing::route::RoutingKey;
 use crate::exporters::otlp::config::{OtlpSettings, grpc};
+use crate::exporters::otlp::load_balancing::route::RoutingKey;
 use crate::net::client::target::Target;
 
 /// More members than a fleet has; a longer list is a mistake.
@@ -57,7 +57,9 @@ impl BalancerSettings {
     }
 }
 
-const KEYS: &[(&str, fn() -> RoutingKey)] = &[
+type MakeKey = fn() -> RoutingKey;
+
+const KEYS: &[(&str, MakeKey)] = &[
     ("traceID", || RoutingKey::TraceId),
     ("service", || RoutingKey::Service),
     ("resource", || RoutingKey::Resource),
@@ -111,14 +113,16 @@ fn resolver(keys: &Section<'_>) -> Option<ResolverSettings> {
     let is_refused = ["k8s", "aws_cloud_map"].iter().any(|key| keys.node(key).is_some());
     let (fixed, dns) = (keys.section("static"), keys.section("dns"));
     let found = match (fixed, dns) {
-        (Some(fixed), None) => hostnames(&fixed).map(|found| {
+        (Some(fixed), None) => {
+            let found = hostnames(&fixed);
             fixed.finish();
             found
-        }),
-        (None, Some(dns)) => dns_of(&dns).map(|found| {
+        }
+        (None, Some(dns)) => {
+            let found = dns_of(&dns);
             dns.finish();
             found
-        }),
+        }
         (Some(_), Some(_)) => keys.invalid("dns", "two resolvers name the members", EXPECTED),
         (None, None) if is_refused => None,
         (None, None) => keys.missing("static", EXPECTED),
