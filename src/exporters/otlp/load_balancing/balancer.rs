@@ -170,7 +170,8 @@ impl LoadBalancer {
             return members.each[first.member].exporter.consume(payload).await;
         }
         let share = std::mem::take(&mut payload.share);
-        self.spread(payload, vec![Pending { ranges: all.to_vec(), share }]).await
+        let pending = Pending { ranges: Vec::from(all), share };
+        self.spread(payload, vec![pending]).await
     }
 
     fn key(&self, signal: Signal) -> &RoutingKey {

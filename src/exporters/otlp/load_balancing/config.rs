@@ -198,7 +198,7 @@ fn member(cx: &CheckContext<'_>, keys: &Section<'_>) -> Option<OtlpSettings> {
     }
     let is_own = |entry: &&Entry| body.iter().all(|own| own.key != entry.key);
     let mut entries: Vec<Entry> = body.iter().filter(|entry| entry.key != "endpoint").cloned().collect();
-    entries.extend(outer.iter().filter(is_own).cloned());
+    entries.extend(outer.iter().filter(is_own).cloned()); // granted: the configuration's own keys
     if let Some(storage) = entries.iter().find(|entry| entry.key == "sending_queue").and_then(storage_of) {
         let found = Diagnostic::error(code::NOT_YET, storage.place).at(format!("{path}::sending_queue::storage"));
         let help = "leave it out: members come and go, and what waits for one that is gone moves to another";
