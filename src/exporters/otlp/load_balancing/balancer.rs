@@ -258,7 +258,7 @@ async fn ask_again(balancer: Weak<LoadBalancer>, interval: Duration) {
         sleep(interval).await;
         let Some(balancer) = balancer.upgrade() else { return };
         if let Err(error) = balancer.ask().await {
-            tracing::warn!(exporter = %balancer.cx.path, "a new member is left out: {error}");
+            tracing::warn!(exporter = %balancer.cx.path, "the new list of members is not taken: {error}");
         }
     }
 }

@@ -47,12 +47,17 @@ pub fn runs(payload: &Payload, ranges: &[Range<usize>], key: &RoutingKey, ring: 
     let mut runs: Vec<MemberRun> = Vec::new();
     let mut wanted = ranges.iter().peekable();
     let mut at = 0;
+    // Spans of a trace mostly stand together: the ring is asked once for them.
+    let mut last = None;
     for group in &payload.envelope.groups {
         let mut keys = Keys { signal: payload.signal, by: key, group, of_resource: None };
         for (scope, item) in group.scopes.iter().flat_map(|scope| scope.items.iter().map(move |item| (scope, item))) {
             while wanted.next_if(|range| range.end <= at).is_some() {}
             if wanted.peek().is_some_and(|range| range.contains(&at)) {
-                let Some(member) = ring.owner(keys.of(scope, item)) else { return Vec::new() };
+                let key = keys.of(scope, item);
+                let known = last.filter(|(of, _)| *of == key).map(|(_, member)| member);
+                let Some(member) = known.or_else(|| ring.owner(key)) else { return Vec::new() };
+                last = Some((key, member));
                 extend(&mut runs, member, at, count_item(payload.signal, item));
             }
             at += 1;
