@@ -5,8 +5,9 @@
 
 Times on a shared machine differ by a quarter between two runs; instructions do not. The program runs under callgrind on one
 core, once with N requests and once with 2N, one at a time: the difference is what N requests cost, because whatever starts
-and stops is in both. benches/baseline.json holds what was agreed; a case that costs more than 3 % above it fails, and whoever
-means it writes the file anew with the reason (`--why`). `--against` compares two programs and judges nothing.
+and stops is in both. benches/baseline.json holds what was agreed; a case that costs more than 3 % above it fails (5 % where a
+request is too large for one read of the socket), and whoever means it writes the file anew with the reason (`--why`).
+`--against` compares two programs and judges nothing.
 """
 
 import argparse
@@ -27,6 +28,10 @@ from spans import Traces, uid
 
 BASELINE = pathlib.Path(__file__).resolve().parent.parent / "baseline.json"
 MORE_MAX = 0.03
+# How many reads a large request takes is the kernel's: the same program needed 638,000 instructions and 63 allocations for the
+# first case on one machine, 654,000 and 66 on two others.
+MORE_MAX_LARGE = 0.05
+LARGE_SPANS = 500
 # Allocations that a request may have more in any case: a list that grows at another moment is no change of the code.
 ALLOCATIONS_FREE = 0.5
 # A program under callgrind is 50 times slower.
@@ -58,6 +63,7 @@ class Case:
     def __init__(self, name, spans, requests, processors=(), connections=1, documents=False):
         self.name, self.spans, self.requests, self.processors = name, spans, requests, processors
         self.connections, self.documents = connections, documents
+        self.more_max = MORE_MAX_LARGE if spans >= LARGE_SPANS else MORE_MAX
 
     def yaml(self, listens, next_hop, pods):
         declared = K8S.replace("PODS", str(pods)) if "k8s_attributes" in self.processors else ""
@@ -226,12 +232,12 @@ def measure(program, case, folder):
     }
 
 
-def excess(found, agreed):
+def excess(found, agreed, more_max):
     """What is too much, in words."""
     more = found["instructions_per_request"] / agreed["instructions_per_request"] - 1
-    if more > MORE_MAX:
+    if more > more_max:
         return f"{found['instructions_per_request']} instructions a request, {more:+.1%} of the {agreed['instructions_per_request']} agreed"
-    if found["allocations_per_request"] > agreed["allocations_per_request"] * (1 + MORE_MAX) + ALLOCATIONS_FREE:
+    if found["allocations_per_request"] > agreed["allocations_per_request"] * (1 + more_max) + ALLOCATIONS_FREE:
         return f"{found['allocations_per_request']} allocations a request, {agreed['allocations_per_request']} agreed"
     return None
 
@@ -267,7 +273,7 @@ def main():
             if asked.why:
                 agreed["cases"][case.name] = found
             elif not asked.against:
-                broken.append((case.name, excess(found, before) if before else "not in benches/baseline.json"))
+                broken.append((case.name, excess(found, before, case.more_max) if before else "not in benches/baseline.json"))
     if asked.why:
         agreed["reason"] = asked.why
         BASELINE.write_text(json.dumps(agreed, indent=2) + "\n")
