@@ -38,6 +38,9 @@ const MIXED: Processors = (
 /// Runs among which `PODGATE_KILLS` are spread.
 const RUNS: u64 = 6;
 
+/// Kills of one run from which on small parts of what it met say something.
+const LONG: u64 = 10;
+
 pub fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
@@ -197,16 +200,15 @@ fn assert_nothing_lost(name: &str, end: &End, processors: Processors) -> f64 {
              behind them; {at_the_edge} hang on the moment of a tick",
             kept.len()
         );
-        assert!(
-            *split > 0 && *late > 0,
-            "traces whose spans come one after the other show what a restart makes of them"
-        );
-        assert!(*at_the_edge * 100 <= *split, "{at_the_edge} of {split}");
+        assert!(*split > 0, "traces whose spans come one after the other show what a restart makes of them");
+        // A short run meets a few dozens of them, on a busy machine none that ends behind its verdict.
+        assert!(kills < LONG || *late > 0, "no span came behind the verdict of its trace");
+        assert!(kills < LONG || *at_the_edge * 100 <= *split, "{at_the_edge} of {split}");
     }
     assert!(acknowledged >= 100 * kills, "a run of {acknowledged} acknowledged spans shows nothing");
     assert_eq!((missing, wrong), (0, 0), "acknowledged and lost, or kept against the verdict, seed {seed}");
     // A short run under another one's load says nothing of so small a part.
-    assert!(kills < 10 || percent < 1.0, "{percent} % came twice");
+    assert!(kills < LONG || percent < 1.0, "{percent} % came twice");
     sampled_out as f64 / acknowledged as f64
 }
 
