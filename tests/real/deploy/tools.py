@@ -8,13 +8,14 @@ import pathlib
 import subprocess
 import tarfile
 
-from toolbox import cache, fingerprint, run, say, version_of
+from toolbox import cache, fingerprint, once, run, say, version_of
 
 SOURCE = pathlib.Path(__file__).resolve().parent
 GO = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
 TOOLS = {"kubectl": "./cmd/kubectl", "helm": "helm.sh/helm/v3/cmd/helm"}
 
 
+@once
 def build():
     """The folder with kubectl and helm, from the cache when modules, main and compiler are the same."""
     inputs = [SOURCE / "go.mod", SOURCE / "go.sum", SOURCE / "cmd/kubectl/main.go"]

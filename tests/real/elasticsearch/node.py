@@ -17,7 +17,7 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from toolbox import HERE, Gone, cache, fingerprint, free_ports, run, wait_for  # noqa: E402
+from toolbox import HERE, Gone, cache, fingerprint, free_ports, once, run, wait_for  # noqa: E402
 
 VERSION = "8.19.21"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
@@ -32,6 +32,7 @@ def missing():
     return f"needs {', '.join(tools)}" if tools else ""
 
 
+@once
 def distribution():
     """The unpacked distribution with the plugin in it."""
     sources = sorted(path for path in PLUGIN.rglob("*") if path.is_file())
