@@ -55,6 +55,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "doctor",
         "elastic",
         "ottl",
+        "try",
         "rbac",
         "loadgen",
         "78 wrong configuration",
@@ -342,6 +343,7 @@ fn a_text_of_ottl_is_tried_on_the_items_of_a_request() {
     let traces = "tests/ottl/oracle/traces.json";
     let ask = [
         "ottl",
+        "try",
         "--context",
         "span",
         "IsMatch(span.name, \"^GET\") and span.kind == SPAN_KIND_CLIENT",

@@ -247,3 +247,60 @@ fn a_folder_for_the_log_is_made_for_the_user_that_is_named() {
     let wrong = prepare("podgate");
     assert!(text(&wrong.stderr).contains("two numbers, as 10001:10001"), "{}", text(&wrong.stderr));
 }
+
+const TRIED: &str = "yaml:{
+receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}},
+processors: {
+  filter/health: {traces: {span: ['attributes[\"http.route\"] == \"/healthz\"']}},
+  transform: {trace_statements: ['set(span.name, \"cart\") where IsMatch(span.name, \"^/cart\")', 'set(resource.attributes[\"team\"], \"shop\")']},
+  batch: {timeout: 100ms},
+  tail_sampling: {decision_wait: 1h, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]}},
+connectors: {forward: },
+exporters: {nop: },
+service: {telemetry: {metrics: {level: none}}, pipelines: {
+  traces: {receivers: [otlp], processors: [filter/health, transform], exporters: [forward]},
+  traces/kept: {receivers: [forward], processors: [tail_sampling, batch], exporters: [nop]},
+  logs: {receivers: [otlp], exporters: [nop]}}}}";
+
+fn span(trace: u8, name: &str, more: &str) -> String {
+    format!(r#"{{"traceId":"0af7651916cd43dd8448eb211c8031{trace:02x}","spanId":"00f067aa0ba902{trace:02x}","name":"{name}"{more}}}"#)
+}
+
+#[test]
+fn a_configuration_is_tried_on_recorded_data_stage_by_stage() {
+    let spans = [
+        span(1, "/cart/7", r#","status":{"code":2}"#),
+        span(2, "/cart/8", ""),
+        span(3, "GET\\u001b[2J", r#","attributes":[{"key":"http.route","value":{"stringValue":"/healthz"}}]"#),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("traces.jsonl");
+    let request = |span: &String| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    fs::write(&input, spans.each_ref().map(request).join("\n")).expect("writable");
+    let input = input.to_string_lossy();
+    let tried = podgate(&["try", "--config", TRIED, "--input", &input], &[]);
+    assert_eq!(tried.status.code(), Some(0), "{}", text(&tried.stderr));
+    let told = text(&tried.stdout);
+    for line in [
+        "pipeline traces: 3 spans in 3 requests\n",
+        "  filter/health: 3 in, 2 out\n    gone: GET\\u{1b}[2J (00f067aa0ba90203)\n",
+        "      + resource.attributes[\"team\"].stringValue: \"shop\"\n",
+        "      - name: \"/cart/7\"\n      + name: \"cart\"\n",
+        "pipeline traces/kept: 2 spans in 2 requests\n",
+        "  tail_sampling: 2 in, 1 out\n    gone: cart (00f067aa0ba90202)\n",
+        "  batch: 1 in, 1 out, nothing changed\n  to nop: 1 span\n",
+    ] {
+        assert!(told.contains(line), "{line}\nis not in\n{told}");
+    }
+    assert!(!told.contains("pipeline logs"), "the input holds none: {told}");
+    let json = podgate(&["try", "--config", TRIED, "--input", &input, "--pipeline", "traces/kept", "--format", "json"], &[]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
+    assert_eq!(json["pipelines"][0]["stages"][0]["processor"], "tail_sampling");
+    assert_eq!((&json["pipelines"][0]["spans"], &json["pipelines"][0]["out"]), (&3.into(), &1.into()), "{json}");
+    let logs = podgate(&["try", "--config", TRIED, "--input", &input, "--pipeline", "logs"], &[]);
+    assert_eq!(logs.status.code(), Some(2), "{}", text(&logs.stderr));
+    fs::write(&*input, "{\"resourceSpans\":[]}\n{\"resource").expect("writable");
+    let broken = podgate(&["try", "--config", TRIED, "--input", &input], &[]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(text(&broken.stderr).contains("line "), "{}", text(&broken.stderr));
+}

@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::{
     Exit, accept, ask, demo, describe, doctor, elastic, env, loadgen, ottl, print_config, rbac, replay, run, sources,
-    validate, wal, what_if,
+    trial, validate, wal, what_if,
 };
 use crate::core::build_info;
 
@@ -65,6 +65,8 @@ enum Command {
     Rbac(rbac::Args),
     /// Show what an OTTL statement or condition makes of items, expression by expression
     Ottl(ottl::Args),
+    /// Show what each processor of a configuration makes of recorded data
+    Try(trial::Args),
     /// Index templates and lifecycle for Elasticsearch
     Elastic(elastic::Args),
     /// Print the configuration after expansion and merge, secrets redacted
@@ -88,7 +90,10 @@ enum Command {
 impl Command {
     fn takes_configuration(&self) -> bool {
         use Command::*;
-        matches!(self, Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_) | WhatIf(_))
+        matches!(
+            self,
+            Run(_) | Validate(_) | Doctor(_) | Rbac(_) | PrintConfig(_) | Replay(_) | Elastic(_) | WhatIf(_) | Try(_)
+        )
     }
 }
 
@@ -129,6 +134,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::PrintConfig(args) => print_config::run(&print_config::Args { config: whole(args.config), ..args }),
         Command::Replay(args) => replay::run(&replay::Args { config: whole(args.config), ..args }),
         Command::WhatIf(args) => what_if::run(&what_if::Args { config: whole(args.config), ..args }),
+        Command::Try(args) => trial::run(&trial::Args { config: whole(args.config), ..args }),
         Command::Elastic(args) => elastic::run(&args.configured(whole)),
         Command::Components(args) => describe::components::run(&args),
         Command::Env(args) => env::run(&args),

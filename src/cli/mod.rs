@@ -18,6 +18,7 @@ pub mod replay;
 pub mod run;
 pub mod signals;
 pub mod sources;
+pub mod trial;
 pub mod validate;
 pub mod wal;
 pub mod what_if;

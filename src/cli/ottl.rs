@@ -250,7 +250,8 @@ fn flat(signal: Signal, scene: &EditTarget<'_>) -> BTreeMap<String, String> {
     lines
 }
 
-fn spread(json: &Value, path: String, lines: &mut BTreeMap<String, String>) {
+/// Every value of a JSON tree by its path; lists of keys and values, as attributes are, by key.
+pub fn spread(json: &Value, path: String, lines: &mut BTreeMap<String, String>) {
     match json {
         Value::Object(map) => map.iter().for_each(|(key, value)| spread(value, format!("{path}.{key}"), lines)),
         Value::Array(list) => {
@@ -286,7 +287,8 @@ fn caret(text: &str, fault: &TextFault) -> String {
     format!("{fault}\n  {text}\n  {}^", " ".repeat(fault.at))
 }
 
-fn read(input: &str) -> Result<Vec<u8>, String> {
+/// A file, or the standard input for `-`.
+pub fn read(input: &str) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     let done = match input {
         "-" => std::io::stdin().take(INPUT_MAX).read_to_end(&mut body),
