@@ -7,7 +7,7 @@
 
 #[path = "durability/cost.rs"]
 mod cost;
-#[path = "durability/elastic.rs"]
+#[path = "durability/elastic/mod.rs"]
 mod elastic;
 #[path = "durability/faults.rs"]
 mod faults;
@@ -15,7 +15,7 @@ mod faults;
 mod formats;
 #[path = "durability/hop.rs"]
 mod hop;
-#[path = "durability/indexed.rs"]
+#[path = "durability/elastic/indexed.rs"]
 mod indexed;
 #[path = "durability/keys.rs"]
 mod keys;
@@ -34,6 +34,8 @@ mod process;
 mod producer;
 #[path = "durability/quarantine.rs"]
 mod quarantine;
+#[path = "durability/elastic/series.rs"]
+mod series;
 #[path = "durability/stops.rs"]
 mod stops;
 

@@ -18,6 +18,7 @@ use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::lock::Locked;
 use crate::core::report::stats::Counter;
 use crate::core::stage::component::Task;
+use crate::core::stage::durable::Remember;
 use crate::core::stage::host::Host;
 use crate::otlp::envelope::encoded_len;
 use crate::otlp::regroup::portion::{halve, part};
@@ -41,8 +42,7 @@ const OFF_SPEC_ATTEMPTS_MAX: u32 = 5;
 /// After a search without success no other begins for HOPELESS, or until the peer takes something.
 const HOPELESS: Duration = Duration::from_secs(60);
 const HOPELESS_MESSAGES_MIN: usize = 32;
-/// A sender that waits is told to come again later rather than kept for longer than this: most give up on us after ten
-/// seconds, and would send again what we still hold.
+/// A sender that waits is told to come again later: most give up after ten seconds, and would send what we still hold.
 const SENDER_HOLD_MAX: Duration = Duration::from_secs(3);
 /// A request this small is not refused for its size; servers' smallest usual limit is 1 MiB.
 const SIZE_FLOOR_BYTES: u64 = 256 << 10;
@@ -73,6 +73,11 @@ pub trait Deliver: Send + Sync + 'static {
     fn progress(&self) -> &Progress;
 
     fn gate(&self) -> &ClosingGate;
+
+    /// Who gets what it kept beside records in the log of its queue; `None` where it keeps nothing.
+    fn remember(&self) -> Option<Arc<dyn Remember>> {
+        None
+    }
 
     /// Where it keeps for a successor what the drain cuts off; `None` where that ends.
     fn heir(&self) -> Option<Arc<Heir>> {
@@ -158,8 +163,7 @@ pub struct ExporterDelivery {
     gate: ClosingGate,
     heir: Arc<Heir>,
     work: Workroom,
-    /// Larger requests are cut where they can be: learnt downwards from the peer's refusals. A guess, so what cannot be
-    /// cut is still tried.
+    /// Larger requests are cut where they can be, and else tried: learnt downwards from the peer's refusals.
     cut_above: AtomicU64,
     progress: Progress,
     // All are locked for a few instructions and never across an await.
@@ -362,8 +366,7 @@ impl ExporterDelivery {
         }
     }
 
-    /// Sends once, for somebody who still waits; what is on the wire runs to its end.
-    /// It begins by `until` or not at all.
+    /// Sends once, for somebody who waits; begins by `until` or not at all. What is on the wire runs to its end.
     async fn attempt(&self, payload: &Payload, until: Option<Instant>) -> Result<SendAnswer, RequestEnd> {
         if !self.settings.stored && payload.share.is_abandoned() {
             return Err(RequestEnd::Abandoned);

@@ -98,6 +98,8 @@ pub struct LoggedRecord {
     /// The same in every process.
     pub nonce: u64,
     pub marks: Arc<Marks>,
+    /// It is an earlier process's.
+    pub in_doubt: bool,
     /// Of a recovered record: a place among those under way.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -111,6 +113,10 @@ impl ItemRecord for LoggedRecord {
 
     fn nonce(&self) -> Option<u64> {
         Some(self.nonce)
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
     #[test]
     fn marks_that_follow_each_other_are_one_and_beyond_the_bound_they_are_counted() {
         let marks = Arc::new(Marks::default());
-        let record = LoggedRecord { record: 7, nonce: 0, marks: marks.clone(), place: None };
+        let record = LoggedRecord { record: 7, nonce: 0, marks: marks.clone(), in_doubt: false, place: None };
         record.ended(0, 2, ItemEnd::Delivered);
         record.ended(2, 5, ItemEnd::Delivered);
         record.ended(5, 6, ItemEnd::Dropped(Reason::PERMANENT, "words"));

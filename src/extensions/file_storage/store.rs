@@ -315,7 +315,8 @@ impl DurableLog for FileStorage {
         Box::pin(async move {
             let record = self.append_entry(entry, false).await?;
             let nonce = self.log.get().map_or(0, |log| log.nonce(record));
-            Ok(Arc::new(LoggedRecord { record, nonce, marks: self.marks.clone(), place: None }) as Arc<dyn ItemRecord>)
+            let marks = self.marks.clone();
+            Ok(Arc::new(LoggedRecord { record, nonce, marks, in_doubt: false, place: None }) as Arc<dyn ItemRecord>)
         })
     }
 

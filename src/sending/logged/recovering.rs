@@ -20,7 +20,8 @@ pub fn register(shared: &Arc<Shared>) {
     let part = if settings.sizer == Sizer::Requests { (settings.queue_size / 4).max(1) } else { RECOVERED_AT_ONCE };
     let at_once = usize::try_from(part.min(RECOVERED_AT_ONCE)).ok();
     let next = Arc::new(Recovering(shared.clone()));
-    shared.host.logs.take(id, Taker { name: shared.delivery.path().to_owned(), next, at_once, remember: None });
+    let (name, remember) = (shared.delivery.path().to_owned(), shared.delivery.remember());
+    shared.host.logs.take(id, Taker { name, next, at_once, remember });
 }
 
 /// The queue as payloads from disk meet it.

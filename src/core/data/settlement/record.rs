@@ -21,6 +21,11 @@ pub trait ItemRecord: Send + Sync + fmt::Debug {
     fn nonce(&self) -> Option<u64> {
         None
     }
+
+    /// Whether an earlier process had it, which may have delivered of it what it did not live to say.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
 }
 
 /// Where an item stands on disk, by what is the same after a restart.
@@ -65,6 +70,10 @@ impl LoggedPart {
 
     pub(super) fn nonce(&self) -> Option<u64> {
         self.record.nonce()
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.record.is_in_doubt()
     }
 
     /// Items end; the end that the account is told of.

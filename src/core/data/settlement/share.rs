@@ -190,6 +190,11 @@ impl Share {
         })
     }
 
+    /// Whether an earlier process may have delivered some of the items.
+    pub fn is_in_doubt(&self) -> bool {
+        self.parts().any(|part| part.of.logged.as_ref().is_some_and(|logged| logged.is_in_doubt()))
+    }
+
     /// Items that such an end leaves on disk.
     pub fn staying(&self, end: ItemEnd<'_>) -> u64 {
         let logged = self.parts().filter(|part| stays(end) && part.of.logged.is_some());

@@ -62,6 +62,8 @@ pub struct Mapped {
     pub unmappable: Vec<(MappingFault, Share)>,
     /// Values written as text, because no index can store them as what they are.
     pub as_text: u64,
+    /// Points of series are to be logged before the documents are sent.
+    pub moved_series: bool,
 }
 
 pub struct MapperPool {
@@ -109,8 +111,11 @@ impl MapperPool {
             arrived: payload.origin.arrived_at,
             nonce,
         };
+        let mut moved_series = false;
         if payload.signal == Signal::Metrics {
-            room.mapper.map(&request, &mut self.deltas.locked(), &mut room.bulk);
+            let mut deltas = self.deltas.locked();
+            room.mapper.map(&request, &mut deltas, &mut room.bulk);
+            moved_series = deltas.has_moved();
         } else {
             room.mapper.map(&request, &mut room.no_series, &mut room.bulk);
         }
@@ -122,19 +127,38 @@ impl MapperPool {
         if idle.len() < KEPT_MAX {
             idle.push(room);
         }
-        Mapped { lines: Bytes::from_owner(lines), documents, unmappable, as_text }
+        Mapped { lines: Bytes::from_owner(lines), documents, unmappable, as_text, moved_series }
+    }
+
+    /// Points of cumulative series are logged from now on.
+    pub fn log_series(&self) {
+        self.deltas.locked().log();
+    }
+
+    /// Points that are not logged yet.
+    pub fn moved_series(&self) -> Vec<Bytes> {
+        self.deltas.locked().moved()
+    }
+
+    pub fn has_moved_series(&self) -> bool {
+        self.deltas.locked().has_moved()
+    }
+
+    /// What an earlier process logged.
+    pub fn restore_series(&self, batch: &[u8]) {
+        self.deltas.locked().restore(batch);
     }
 }
 
 /// Documents and faults with the share of their items, which is given out in the order of the items where it matters whose
 /// they are. The points of a metrics document count where its first one stands.
 fn owned(bulk: &Bulk, payload: &mut Payload) -> (Vec<OpenDocument>, Vec<(MappingFault, Share)>) {
-    let mut start = 0;
+    let (mut start, in_doubt) = (0, payload.share.is_in_doubt());
     let documents = bulk.documents.iter().map(|document| {
         let range = start..document.end;
         start = document.end;
         let (items, own_id, signal) = (document.items, document.own_id, payload.signal);
-        OpenDocument { range, items, own_id, signal, in_doubt: false, share: Share::none() }
+        OpenDocument { range, items, own_id, signal, in_doubt, share: Share::none() }
     });
     let mut documents: Vec<OpenDocument> = documents.collect();
     let mut faults: Vec<(MappingFault, Share)> = bulk.faulty.iter().map(|(_, fault)| (*fault, Share::none())).collect();

@@ -3,6 +3,7 @@
 //! The cores (verdicts, turns of nodes, concurrency, blocked documents, batches) are pure; [`bulk_sender`] is the loop
 //! around them and this file joins it to the sending queue. Knows no configuration keys and nothing of how documents look.
 
+mod baseline_log;
 mod blocked;
 pub mod bulk;
 pub mod bulk_sender;
@@ -31,9 +32,11 @@ use crate::core::error::{ConsumeError, Reason, StartError};
 use crate::core::lock::Locked;
 use crate::core::offload::Aside;
 use crate::core::stage::component::Task;
+use crate::core::stage::durable::Remember;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::exporters::elasticsearch::capability::Capability;
+use crate::exporters::elasticsearch::delivery::baseline_log::BaselineLog;
 use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
 use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;
 use crate::exporters::elasticsearch::delivery::dead_letter::file::DeadLetter;
@@ -71,6 +74,7 @@ pub const MODE_HEADER: &str = "x-elastic-mapping-mode";
 pub struct Bulks {
     sender: Arc<BulkSender>,
     rooms: Arc<MapperPool>,
+    baselines: BaselineLog,
     allowed_modes: Vec<MappingMode>,
     sender_waits: Option<Duration>,
     work: Workroom,
@@ -91,6 +95,7 @@ impl Bulks {
         Bulks {
             sender: Arc::new(BulkSender::new(settings, id, path, host)),
             rooms: Arc::new(MapperPool::new(settings.mapping.clone())),
+            baselines: BaselineLog::default(),
             allowed_modes: settings.mapping.allowed_modes.clone(),
             sender_waits: settings.sender_waits,
             work: Workroom::new(host.budget.clone()),
@@ -132,9 +137,12 @@ impl Bulks {
             // Documents are about five times as large, and as long in the making.
             let (rooms, effort) = (self.rooms.clone(), part.ticket.bytes().saturating_mul(DOCUMENTS_PER_PAYLOAD_BYTE));
             let map = move || rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
-            let Mapped { lines, documents, unmappable, as_text } = Aside::shared().run(effort, map).await;
+            let Mapped { lines, documents, unmappable, as_text, moved_series } = Aside::shared().run(effort, map).await;
             self.sender.counts.as_text.add(as_text);
             room.iter_mut().for_each(|room| room.measured(self.sending_bytes(lines.len() as u64)));
+            if moved_series {
+                self.baselines.keep(self.sender.log.path(), &self.rooms).await;
+            }
             if !unmappable.is_empty() {
                 self.sender.log.gives_up(unmappable.len() as u64, &causes(&unmappable), false);
             }
@@ -245,6 +253,7 @@ impl Deliver for Bulks {
 
     fn start(&self, host: &Host, account: Arc<ExporterAccount>) -> Task<'_, Result<(), StartError>> {
         let tasks = host.tasks.clone();
+        self.baselines.begin(&host.logs, self.sender.log.path(), &self.rooms);
         Box::pin(async move {
             let path = self.sender.log.path();
             if let Some(file) = &self.sender.dead_letter {
@@ -281,7 +290,7 @@ impl Deliver for Bulks {
         let nonce = fastrand::u64(..);
         for (at, mut part) in (0u64..).zip(portion::cut(whole, PORTION_BYTES, portion::bytes_of)) {
             let mapped = self.rooms.map(&mut part, (mode, nonce.wrapping_add(at)), UnixNanos::now());
-            let Mapped { lines, documents, unmappable, as_text } = mapped;
+            let Mapped { lines, documents, unmappable, as_text, moved_series: _ } = mapped;
             self.sender.counts.as_text.add(as_text);
             lose_unmappable(&mut tally, unmappable);
             let mut outcome = BulkOutcome::default();
@@ -315,6 +324,10 @@ impl Deliver for Bulks {
             }
             self.sender.post.close().await;
         })
+    }
+
+    fn remember(&self) -> Option<Arc<dyn Remember>> {
+        Some(self.rooms.clone())
     }
 
     fn progress(&self) -> &Progress {

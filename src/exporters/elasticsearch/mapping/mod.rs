@@ -35,7 +35,7 @@ use crate::ottl::is_too_much;
 
 pub use crate::exporters::elasticsearch::mapping::bulk::Bulk;
 pub use crate::exporters::elasticsearch::mapping::fault::MappingFault;
-pub use crate::exporters::elasticsearch::mapping::metrics::deltas::Deltas;
+pub use crate::exporters::elasticsearch::mapping::metrics::deltas::{BASELINES_KEPT, Deltas};
 pub use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
 pub use settings::{Logstash, MappingMode, MappingSettings};
 

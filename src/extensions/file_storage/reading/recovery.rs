@@ -228,6 +228,7 @@ impl Recovery {
             record: found.record,
             nonce: self.log.nonce(found.record),
             marks: self.marks.clone(),
+            in_doubt: !found.parked,
             place,
         });
         let origin = Arc::new(origin);

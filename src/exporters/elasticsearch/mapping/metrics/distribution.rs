@@ -5,6 +5,7 @@ use crate::exporters::elasticsearch::mapping::fault::MappingFault;
 use crate::exporters::elasticsearch::mapping::metrics::points::{MetricKind, Point, zigzag};
 use crate::exporters::elasticsearch::mapping::xxh64;
 use crate::otlp::walk::{Fields, Wire, read_varint};
+use crate::otlp::write;
 
 /// Buckets of one side; a point with more is refused, because a counter of one byte on the wire takes eight here.
 const BUCKETS_MAX: usize = 1 << 16;
@@ -72,6 +73,37 @@ impl Distribution {
         let by = self.scale.saturating_sub(scale);
         self.scale = scale;
         by <= MERGE_MAX && self.negative.merge(by) && self.positive.merge(by)
+    }
+
+    /// As it stands in a log.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Distribution { count, sum, zero, scale, bounds, negative, positive } = self;
+        write::varint(out, *count);
+        out.extend_from_slice(&sum.to_le_bytes());
+        write::varint(out, *zero);
+        write::varint(out, unsigned(*scale));
+        out.extend_from_slice(&bounds.to_le_bytes());
+        for side in [negative, positive] {
+            write::varint(out, unsigned(side.offset));
+            write::varint(out, side.counts.len() as u64);
+            side.counts.iter().for_each(|count| write::varint(out, *count));
+        }
+    }
+
+    /// What [`Distribution::write`] wrote, from the front of `rest`.
+    pub fn read_back(rest: &mut &[u8]) -> Option<Distribution> {
+        let count = number(rest)?;
+        let sum = f64::from_le_bytes(eight(rest)?);
+        let (zero, scale) = (number(rest)?, zigzag(number(rest)?));
+        let bounds = u64::from_le_bytes(eight(rest)?);
+        let mut side = || {
+            let (offset, length) = (zigzag(number(rest)?), number(rest)?);
+            let length = usize::try_from(length).ok().filter(|length| *length <= BUCKETS_MAX)?;
+            let counts = (0..length).map(|_| number(rest)).collect::<Option<Vec<u64>>>()?;
+            offset.checked_add(length as i64)?;
+            Some(Side { offset, counts })
+        };
+        Some(Distribution { count, sum, zero, scale, bounds, negative: side()?, positive: side()? })
     }
 
     /// Bytes held beyond the struct itself.
@@ -221,9 +253,40 @@ impl Side {
     }
 }
 
+/// The next varint.
+pub fn number(rest: &mut &[u8]) -> Option<u64> {
+    let (value, length) = read_varint(rest).ok()?;
+    *rest = rest.get(length..)?;
+    Some(value)
+}
+
+fn unsigned(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+fn eight(rest: &mut &[u8]) -> Option<[u8; 8]> {
+    let (bytes, after) = rest.split_first_chunk::<8>()?;
+    *rest = after;
+    Some(*bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_reads_back_from_its_bytes() {
+        let mut state = exponential(-3, -70, &[1, 0, u64::MAX - 1]);
+        state.negative = Side { offset: i64::from(i32::MAX), counts: vec![3] };
+        (state.sum, state.bounds, state.zero, state.count) = (1.5, u64::MAX, 9, 4);
+        let mut bytes = Vec::new();
+        state.write(&mut bytes);
+        let mut rest = &bytes[..];
+        assert_eq!((Distribution::read_back(&mut rest), rest.len()), (Some(state), 0));
+        for end in 0..bytes.len() {
+            assert_eq!(Distribution::read_back(&mut &bytes[..end]), None, "cut at {end}");
+        }
+    }
 
     fn exponential(scale: i64, offset: i64, counts: &[u64]) -> Distribution {
         Distribution {

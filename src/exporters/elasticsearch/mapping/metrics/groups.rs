@@ -168,7 +168,7 @@ impl<'a> PointGroups<'a> {
             return Err(MappingFault::Unnamed);
         }
         let mut point = Point::read(kind, bytes)?;
-        let hints = self.hash_attributes(&point)?;
+        let hints = self.hash_attributes(&point, work)?;
         let field = match kind {
             MetricKind::Gauge | MetricKind::Sum => {
                 FieldType::Number { number: point.number.ok_or(MappingFault::Empty)?, counter: metric.is_counter() }
@@ -238,7 +238,7 @@ impl<'a> PointGroups<'a> {
     }
 
     /// Hashes the point's attributes, in any order the same; what they hint at is not one of them.
-    fn hash_attributes(&mut self, point: &Point<'a>) -> Result<Hints, Malformed> {
+    fn hash_attributes(&mut self, point: &Point<'a>, work: &Work<'_>) -> Result<Hints, Malformed> {
         let mut hints = Hints::default();
         self.hashes.clear();
         for entry in point.attributes.entries() {
@@ -247,7 +247,8 @@ impl<'a> PointGroups<'a> {
             if attribute.key == HINTS {
                 hints = read_hints(attribute.value)?;
             } else {
-                self.hashes.push(self.hasher.hash_one(bytes));
+                // A series is known by it in other requests, too.
+                self.hashes.push(work.deltas.hash(bytes));
             }
         }
         self.hashes.sort_unstable();

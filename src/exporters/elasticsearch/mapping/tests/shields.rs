@@ -161,7 +161,7 @@ fn cumulative(second: u64, counts: [u64; 2]) -> Envelope {
     let data = format!(
         r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"h","histogram":{{"aggregationTemporality":2,
         "dataPoints":[{{"startTimeUnixNano":"1000000000","timeUnixNano":"{second}000000000","count":{},"sum":{},
-        "bucketCounts":[{},{}],"explicitBounds":[10]}}]}}}}]}}]}}]}}"#,
+        "attributes":[{{"key":"a","value":{{"stringValue":"b"}}}}],"bucketCounts":[{},{}],"explicitBounds":[10]}}]}}}}]}}]}}]}}"#,
         counts[0] + counts[1],
         counts[0] + counts[1],
         counts[0],

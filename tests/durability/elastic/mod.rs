@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 #[derive(Default)]
 struct Indexed {
     ids: HashSet<String>,
+    /// Documents of time series by what such an index knows them by.
+    points: HashMap<String, Value>,
+    /// Those that came again with another value: what is there, and what came.
+    changed: Vec<(Value, Value)>,
     seen: HashMap<u64, u32>,
     conflicts: u64,
     /// Indexes and says nothing.
@@ -52,6 +56,16 @@ impl Elastic {
         self.indexed.lock().expect("not poisoned").hangs = hangs;
     }
 
+    /// Documents of time series that are there.
+    pub fn points(&self) -> Vec<Value> {
+        self.indexed.lock().expect("not poisoned").points.values().cloned().collect()
+    }
+
+    /// Documents of time series that came again and were others, behind those that are there.
+    pub fn changed(&self) -> Vec<(Value, Value)> {
+        self.indexed.lock().expect("not poisoned").changed.clone()
+    }
+
     /// Documents that came again and were found to be there by their ids.
     pub fn conflicts(&self) -> u64 {
         self.indexed.lock().expect("not poisoned").conflicts
@@ -92,6 +106,13 @@ fn serve(stream: TcpStream, indexed: &Mutex<Indexed>) -> Option<()> {
     }
 }
 
+/// What an index of time series makes its id of: the time, and everything that is no measurement.
+fn series(document: &Value) -> String {
+    let mut known_by = document.as_object().expect("an object").clone();
+    known_by.retain(|field, _| !["metrics", "start_timestamp", "_doc_count"].contains(&field.as_str()));
+    Value::Object(known_by).to_string()
+}
+
 /// Every document has its own verdict: 201, or 409 where its id is there.
 fn index(body: &[u8], indexed: &mut Indexed) -> Value {
     let mut lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -99,7 +120,13 @@ fn index(body: &[u8], indexed: &mut Indexed) -> Value {
     while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
         let action: Value = serde_json::from_slice(action).expect("an action");
         let document: Value = serde_json::from_slice(document).expect("a document");
-        let id = action["create"]["_id"].as_str().expect("an id").to_owned();
+        let id = action["create"]["_id"].as_str().map_or_else(|| series(&document), ToOwned::to_owned);
+        if action["create"]["_id"].is_null() {
+            match indexed.points.get(&id) {
+                Some(there) if *there != document => indexed.changed.push((there.clone(), document.clone())),
+                _ => _ = indexed.points.insert(id.clone(), document.clone()),
+            }
+        }
         let index = action["create"]["_index"].clone();
         let is_new = indexed.ids.insert(id);
         let span = document["span_id"].as_str().and_then(|hex| u64::from_str_radix(hex, 16).ok());
