@@ -134,6 +134,62 @@ fn outage(name: &str, sampler: &str, list: &str) {
     assert!(delays[9] < Duration::from_secs(60), "live data waited: {delays:?}");
 }
 
+/// A sampler's record stands on disk until the last of its spans has its end, so kept spans that wait in memory hold up the
+/// records that they came in. Those that memory has no room for are parked in records of their own, and hold up none; their
+/// segments go when a tenth of them is wanted. What it all takes is printed.
+#[test]
+fn what_a_sampler_keeps_of_an_outage_comes_after_its_end_and_nothing_else_does() {
+    let seconds = number("PODGATE_OUTAGE", 10).min(120);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ports, hop, admin) = (Ports::free(), free_port(), free_port());
+    let sampler = "memory_limiter: {limit_mib: 48}, tail_sampling: {decision_wait: 1s, policies: [
+        {name: tenth, type: probabilistic, probabilistic: {sampling_percentage: 10}}]}";
+    let config = config(ports, hop, &folder.path().join("log"), (sampler, "memory_limiter, tail_sampling"))
+        .replace("admin: {endpoint: '127.0.0.1:0'}", &format!("admin: {{endpoint: '127.0.0.1:{admin}'}}"))
+        .replace("max_bytes: 1GiB", "max_bytes: 16GiB, compression: none");
+    let mut gateway = Running::start(&config);
+    gateway.wait_for("everything is ready");
+    let load = Load { every: Duration::from_millis(20), pad: 2_000, splits: false };
+    let producers: Vec<Producer> = (1..=4).map(|number| Producer::with(number, ports.http, load)).collect();
+    let (began, mut most) = (Instant::now(), Most::default());
+    while began.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_millis(250));
+        most.look(admin);
+    }
+    let acknowledged: Vec<Acknowledged> = producers.into_iter().flat_map(Producer::end).collect();
+    // Decided by then, and told.
+    std::thread::sleep(Duration::from_secs(4));
+    let (sheet, storage) = (page(admin, "/v1/balance")["traces"].clone(), page(admin, "/v1/storage"));
+    let spans: u64 = acknowledged.iter().map(|request| request.spans).sum();
+    let kept = spans.saturating_sub(sheet["sampled_out"].as_u64().expect("a number"));
+    let bytes = |spans: u64| spans * request(0, 50).len() as u64 / 50 + spans * load.pad as u64;
+    let (came, waits, disk) = (bytes(spans), bytes(kept), storage[0]["bytes"].as_u64().expect("a number"));
+    let records: u64 =
+        storage[0]["unsettled"].as_array().into_iter().flatten().filter_map(|of| of["records"].as_u64()).sum();
+    eprintln!(
+        "one in ten kept, {seconds} s without the next hop: {} MiB came, {} MiB of them wait, {} MiB on disk at the end and {} MiB at \
+         most, {} records unsettled; at most {} MiB of the budget",
+        came >> 20,
+        waits >> 20,
+        disk >> 20,
+        most.disk >> 20,
+        records,
+        most.budget >> 20,
+    );
+    // What waits stands there twice where it was parked; a segment was begun, and verdicts are there.
+    assert!(disk <= came + waits + (128 << 20), "{disk} of {came}");
+    let hop = Hop::at(hop);
+    let until = Instant::now() + Duration::from_secs(60 + seconds);
+    while page(admin, "/v1/storage")[0]["unsettled"] != serde_json::json!([]) {
+        assert!(Instant::now() < until, "records are left: {}", page(admin, "/v1/storage"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let came = hop.seen().len() as u64;
+    assert_eq!(came, kept, "what was kept, and nothing else");
+    gateway.signal("TERM");
+    assert_eq!(gateway.end_within(Duration::from_secs(30)).0, Some(0));
+}
+
 /// How long spans take that are sent one after the other beside the backlog, the shortest first.
 fn live_delays(http: u16, hop: &Hop) -> Vec<Duration> {
     let mut delays = Vec::new();
