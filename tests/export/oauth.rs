@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use podgate::core::diagnostic::Severity;
 use podgate::core::report::status::State;
+use podgate::core::stage::factory::{Checks, Environment, ExtensionPlan};
 use podgate::extensions::authenticators::oauth2client::FACTORY;
 use podgate::testing::check;
 
@@ -167,6 +168,47 @@ async fn an_endpoint_that_hangs_is_given_up_in_time_and_a_token_that_still_count
     assert!(peer.seen()[1].head.contains("authorization: bearer token-2\r\n"), "{}", peer.seen()[1].head);
     assert_eq!((endpoint.seen().len(), status().state), (4, State::Degraded));
     bench.drain(Duration::from_secs(5)).await;
+}
+
+/// The check of the extension in an environment.
+fn planned(url: &str, variables: [(&'static str, String); 2]) -> (Option<Box<dyn ExtensionPlan>>, Vec<String>) {
+    let environment = Environment::of(move |name| {
+        variables.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone())
+    });
+    let checks = Checks { environment, ..Checks::default() };
+    let body = check::node(&format!("{{client_id: a, client_secret: b, token_url: '{url}'}}"));
+    let plan = check::run(&checks, "extensions::oauth2client", &body, FACTORY.check);
+    let told = checks.diagnostics.sorted().into_iter().filter(|found| found.severity == Severity::Error);
+    (plan, told.map(|found| format!("{} {} {}", found.code, found.path, found.message)).collect())
+}
+
+#[tokio::test]
+async fn the_token_endpoint_is_asked_by_the_environments_proxy_unless_it_is_excepted() {
+    let peer = next_hop().await;
+    for (url, excepted, by_proxy) in
+        [("http://login.invalid/t", "hop", true), ("http://direct.localhost.invalid/t", "direct.localhost.invalid", false)]
+    {
+        let proxy = HttpPeer::start(|_, _| granted("token", 3600.0)).await;
+        let variables = [("HTTP_PROXY", format!("http://{}", proxy.address)), ("NO_PROXY", excepted.to_owned())];
+        let keys = "compression: none, retry_on_failure: {initial_interval: 20ms, max_elapsed_time: 300ms}, \
+                    auth: {authenticator: oauth2client}";
+        let bench = start("otlp_http", &format!("{{endpoint: 'http://{}', {keys}}}", peer.address)).await;
+        let (plan, found) = planned(url, variables);
+        assert!(found.is_empty(), "{found:?}");
+        let extension = plan.expect("sound").build(check::build_context(&bench.host, "extensions::oauth2client"));
+        extension.start().await.expect("it starts");
+        bench.send(&request(["a"])).await.unwrap();
+        let delivered = bench.settled().await.delivered;
+        assert_eq!((delivered, proxy.seen().len()), if by_proxy { (1, 1) } else { (0, 0) }, "{url}");
+        if by_proxy {
+            let head = &proxy.seen()[0].head;
+            assert!(head.starts_with("post http://login.invalid:80/t http/1.1\r\n"), "{head}");
+        }
+        bench.drain(Duration::from_secs(5)).await;
+    }
+    let (_, found) = planned("https://x/t", [("HTTPS_PROXY", "socks5://u:SECRET@p:1".to_owned()), ("x", String::new())]);
+    assert!(found.len() == 1 && found[0].starts_with("E0203 extensions::oauth2client::token_url the environment's"));
+    assert!(!found[0].contains("SECRET"), "{found:?}");
 }
 
 #[test]

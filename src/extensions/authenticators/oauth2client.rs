@@ -39,6 +39,7 @@ use crate::extensions::authenticators::access_token::{AccessToken, escaped, form
 use crate::extensions::authenticators::credential_file::read;
 use crate::net::client::Client;
 use crate::net::client::compress::Compression;
+use crate::net::client::connect::proxy::environment_proxy;
 use crate::net::client::http::HttpRequest;
 use crate::net::client::settings::{ClientHttp, ClientSettings, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
@@ -116,11 +117,16 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let scopes = keys.strings("scopes").unwrap_or_default();
     let timeout = keys.duration("timeout").filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
     let expiry_buffer = keys.duration("expiry_buffer").unwrap_or(EXPIRY_BUFFER_DEFAULT);
+    let proxy = settings.2.as_ref().and_then(|target| {
+        let secured = target.scheme == Scheme::Https;
+        environment_proxy((&keys, "token_url"), &cx.checks.environment, target, secured)
+    });
     keys.finish();
     let (Some(id), Some(secret), Some(target)) = settings else { return None };
     let secured = target.scheme == Scheme::Https;
     let mut endpoint = ClientSettings::new(target, ClientHttp::ByAgreement);
     endpoint.tls = secured.then(|| TlsSettings::of(&tls));
+    endpoint.proxy = proxy;
     endpoint.response_bytes_max = ANSWER_BYTES_MAX;
     let params = params.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
     Some(Box::new(Plan(Settings { id, secret, scopes, params, timeout, expiry_buffer, endpoint })))

@@ -204,7 +204,7 @@ fn of_environment(environment: &Environment, target: &Target, secure: bool) -> R
     Proxy::parse(&value, true).map(Some).map_err(|why| format!("the environment's {name}: {why}"))
 }
 
-/// The proxy that an exporter's requests to `target` go by: its `proxy_url`, else the environment's. `tls`: the target's
+/// The proxy that requests to `target` go by: the component's `proxy_url`, else the environment's. `tls`: the target's
 /// connection is TLS. gRPC goes by HTTPS_PROXY whatever it is, as grpc-go does.
 pub fn proxy_for(
     keys: &Section<'_>,
@@ -219,11 +219,22 @@ pub fn proxy_for(
             Err(why) => keys.invalid("proxy_url", why, EXPECTED),
         };
     }
-    match of_environment(environment, target, tls || is_grpc) {
+    environment_proxy((keys, "endpoint"), environment, target, tls || is_grpc)
+}
+
+/// The environment's proxy alone, where no key may name one; `key` says where the target stands. `secure`: the target's
+/// connection is TLS.
+pub fn environment_proxy(
+    (keys, key): (&Section<'_>, &str),
+    environment: &Environment,
+    target: &Target,
+    secure: bool,
+) -> Option<Proxy> {
+    match of_environment(environment, target, secure) {
         Ok(proxy) => proxy,
         Err(why) => {
             let help = format!("write {EXPECTED}, or list the host in NO_PROXY");
-            keys.error("endpoint", code::INVALID_VALUE, why, Some(&help));
+            keys.error(key, code::INVALID_VALUE, why, Some(&help));
             None
         }
     }
