@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod node_logs;
 pub mod owners;
 pub mod pod;
+pub mod probe;
 pub mod selection;
 pub mod static_pods;
 pub mod table;

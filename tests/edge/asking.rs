@@ -9,11 +9,13 @@ use std::time::Duration;
 use podgate::core::diagnostic::Severity;
 use podgate::core::node::{Place, SourceId};
 use podgate::core::report::status::State;
+use podgate::core::stage::commands::probe::ProbeHealth;
 use podgate::core::stage::component::ComponentId;
 use podgate::core::stage::factory::{CheckContext, Checks, ExtensionFactory};
 use podgate::extensions::authenticators::asking::{api_key, token_review};
 use podgate::net::pages::page::{PageFn, PageRequest, PageResponse, serve};
 use podgate::otlp::json::base64;
+use podgate::testing::check;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -303,6 +305,54 @@ async fn an_api_server_that_denies_the_right_or_is_away_is_no_refusal_of_the_sen
     }
 }
 
+/// What `doctor` hears of an authenticator.
+async fn examined(factory: &ExtensionFactory, body: &str) -> Vec<(ProbeHealth, String)> {
+    let plan = check::sound(&format!("extensions::{}", factory.about.name), body, factory.check);
+    let report = plan.probe().expect("it has a question").ask().await;
+    report.findings.into_iter().map(|finding| (finding.health, finding.message)).collect()
+}
+
+#[tokio::test]
+async fn doctor_asks_whether_elasticsearch_tells_keys_apart() {
+    for (answers, health, words) in [
+        (401, ProbeHealth::Good, "refuses a key that is made up"),
+        (200, ProbeHealth::Bad, "everybody is let in"),
+        (405, ProbeHealth::Bad, "answers 405"),
+    ] {
+        let elastic = Asked::start(move |_| (answers, json!({}))).await;
+        let found = examined(&api_key::FACTORY, &format!("{{endpoint: 'http://{}/base'}}", elastic.address)).await;
+        assert!(found.len() == 1 && found[0].0 == health && found[0].1.contains(words), "{found:?}");
+        assert_eq!(elastic.last().0.path, "/base/_security/_authenticate");
+    }
+    let found = examined(&api_key::FACTORY, "{endpoint: 'http://127.0.0.1:1'}").await;
+    assert!(found[0].0 == ProbeHealth::Bad && found[0].1.contains("cannot be asked"), "{found:?}");
+}
+
+#[tokio::test]
+async fn doctor_asks_for_the_right_to_create_token_reviews() {
+    for (allowed, health) in [(true, ProbeHealth::Good), (false, ProbeHealth::Bad)] {
+        let server = Asked::start(move |_| (201, json!({"status": {"allowed": allowed}}))).await;
+        let body = format!("{{api_server: 'http://{}'}}", server.address);
+        let found = examined(&token_review::FACTORY, &body).await;
+        assert!(found[0].0 == health && found[0].1.contains("create tokenreviews"), "{found:?}");
+        let (asked, question) = server.last();
+        assert_eq!(asked.path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
+        let wanted = json!({"namespace": "", "verb": "create", "group": "authentication.k8s.io", "resource": "tokenreviews"});
+        assert_eq!(question["spec"]["resourceAttributes"], wanted);
+    }
+    let found = examined(&token_review::FACTORY, "{api_server: 'http://127.0.0.1:1'}").await;
+    assert!(found[0].0 == ProbeHealth::Bad && found[0].1.contains("cannot be asked"), "{found:?}");
+}
+
+#[tokio::test]
+async fn questions_about_keys_go_by_a_proxy() {
+    let proxy = Asked::start(security).await;
+    let body = format!("{{endpoint: 'http://es.invalid:9200', proxy_url: 'http://{}'}}", proxy.address);
+    let running = behind(&api_key::FACTORY, &body).await;
+    assert_eq!(status(&running, &key("writer", "secret")).await, 200);
+    assert_eq!(proxy.last().0.header("host"), Some("es.invalid:9200"));
+}
+
 #[test]
 fn each_setting_has_its_finding() {
     let found = |factory: &ExtensionFactory, body: &str| {
@@ -343,7 +393,8 @@ fn each_setting_has_its_finding() {
         (format!("{{{good}, cache: {{key_headers: ['a b']}}}}"), "E0203 cache::key_headers"),
         (format!("{{{good}, cache: {{pbkdf2_iterations: 1000}}}}"), "W0402 cache::pbkdf2_iterations"),
         (format!("{{{good}, elasticsearch_retry: {{enabled: true}}}}"), "W0402 elasticsearch_retry"),
-        (format!("{{{good}, proxy_url: 'http://p:1'}}"), "E0205 proxy_url"),
+        (format!("{{{good}, proxy_url: 'http://p:1'}}"), ""),
+        (format!("{{{good}, proxy_url: 'socks5://p:1'}}"), "E0203 proxy_url"),
         (format!("{{{good}, tls: {{insecure_skip_verify: true}}}}"), "W0406 tls::insecure_skip_verify"),
         (format!("{{{good}, tiemout: 1s}}"), "E0201 tiemout"),
     ] {

@@ -30,7 +30,6 @@ mod late;
 mod peers;
 mod plan;
 mod pod;
-mod probe;
 mod report;
 mod roles;
 mod stage;

@@ -13,7 +13,6 @@ use super::enrich::Enricher;
 use super::hold::Hold;
 use super::late::Binder;
 use super::peers::Peers;
-use super::probe::ApiServer;
 use super::stage::EnrichStage;
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
@@ -28,6 +27,7 @@ use crate::core::stage::factory::{
 };
 use crate::core::stage::tasks::Tasks;
 use crate::kube::hub::Hub;
+use crate::kube::probe::ApiServer;
 use crate::processors::k8s_attributes::hub_cluster;
 use crate::processors::k8s_attributes::pod::announce;
 use crate::processors::k8s_attributes::report::explain;

@@ -12,9 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, header};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::config::check::Section;
@@ -23,19 +21,19 @@ use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::error::StartError;
 use crate::core::node::Node;
+use crate::core::outside::Outside;
 use crate::core::report::status::State;
 use crate::core::stage::auth::{AuthSide, Checking, ServerAuth};
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::extensions::authenticators::asking::privileges::{
     ApplicationPrivileges, HeaderResource, question, unauthenticated, verdict,
 };
-use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, AskingTerms, CredentialVerdicts};
-use crate::extensions::authenticators::bearer::behind_scheme;
-use crate::extensions::authenticators::report::CheckCounts;
-use crate::net::client::Client;
-use crate::net::client::compress::Compression;
-use crate::net::client::http::HttpRequest;
+use crate::extensions::authenticators::asking::security::{SecurityApi, SecurityProbe};
+use crate::extensions::authenticators::asking::terms::{AskingTerms, shown_credential};
+use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, CredentialVerdicts};
+use crate::net::client::connect::proxy::proxy_for;
 use crate::net::client::settings::{ClientHttp, ClientSettings, TlsSettings};
 use crate::net::client::target::{Scheme, Target};
 use crate::otlp::json::base64;
@@ -53,15 +51,14 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
 };
 
 /// As in Elastic's.
-const CAPACITY_DEFAULT: NonZeroUsize = NonZeroUsize::new(1_000).expect("1,000 is not zero");
-const CAPACITY_MAX: usize = 1_000_000;
-const TTL_DEFAULT: Duration = Duration::from_secs(30);
-/// Elastic's has no limit of its own; a sender waits no longer than this.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const TERMS: AskingTerms = AskingTerms {
+    capacity: NonZeroUsize::new(1_000).expect("1,000 is not zero"),
+    ttl: Duration::from_secs(30),
+    // Elastic's has no limit of its own; a sender waits no longer than this.
+    timeout: Duration::from_secs(10),
+};
 /// An answer names the privileges that were asked for.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-const HAS_PRIVILEGES: &str = "/_security/user/_has_privileges";
-const AUTHENTICATE: &str = "/_security/_authenticate";
 
 #[derive(Clone, Debug)]
 struct Settings {
@@ -72,7 +69,12 @@ struct Settings {
     /// Headers that a request must have; a verdict holds for their values alone.
     key_headers: Vec<HeaderName>,
     terms: AskingTerms,
-    ttl: Duration,
+}
+
+impl Settings {
+    fn security(&self, outside: &Outside) -> SecurityApi {
+        SecurityApi::new(outside, self.endpoint.clone(), self.headers.clone())
+    }
 }
 
 struct Plan(Settings);
@@ -81,9 +83,12 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     let keys = Section::new(body, &cx.path, &cx.checks.diagnostics);
     let target = target(&keys);
     let wanted = applications(&keys);
-    let (capacity, ttl, key_headers) = cache(&keys);
-    let timeout = keys.duration("timeout").filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
+    let mut key_headers = Vec::new();
+    let terms = AskingTerms::check(&keys, TERMS, |cache| key_headers = cache_headers(cache));
     let (tls, headers) = (tls(&keys), headers(&keys));
+    let proxy = target
+        .as_ref()
+        .and_then(|target| proxy_for(&keys, &cx.checks.environment, target, (false, target.scheme == Scheme::Https)));
     let why = "a question is not asked twice; senders hear 503 and come again";
     keys.without_effect("elasticsearch_retry", why);
     keys.without_effect("retry", why);
@@ -98,15 +103,15 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     for key in ["idle_conn_timeout", "disable_keep_alives", "http2_read_idle_timeout", "http2_ping_timeout"] {
         keys.without_effect(key, pool);
     }
-    keys.not_yet(&["auth", "proxy_url", "cookies", "middlewares"]);
+    keys.not_yet(&["auth", "cookies", "middlewares"]);
     keys.finish();
     let target = target?;
     let secured = target.scheme == Scheme::Https;
     let mut endpoint = ClientSettings::new(target, ClientHttp::ByAgreement);
     endpoint.tls = secured.then(|| TlsSettings::of(&tls));
+    endpoint.proxy = proxy;
     endpoint.response_bytes_max = ANSWER_BYTES_MAX;
-    let terms = AskingTerms { capacity, timeout };
-    Some(Box::new(Plan(Settings { endpoint, headers, wanted: wanted?, key_headers, terms, ttl })))
+    Some(Box::new(Plan(Settings { endpoint, headers, wanted: wanted?, key_headers, terms })))
 }
 
 fn target(keys: &Section<'_>) -> Option<Target> {
@@ -190,16 +195,8 @@ fn header_resource(keys: &Section<'_>) -> Option<HeaderResource> {
     }
 }
 
-fn cache(keys: &Section<'_>) -> (NonZeroUsize, Duration, Vec<HeaderName>) {
-    let Some(cache) = keys.section("cache") else { return (CAPACITY_DEFAULT, TTL_DEFAULT, Vec::new()) };
-    let capacity = cache.usize("capacity").map(|entries| NonZeroUsize::new(entries.min(CAPACITY_MAX)));
-    if capacity == Some(None) {
-        cache.invalid::<()>("capacity", "without room every request would be a question", "a number of 1 or more");
-    }
-    let ttl = cache.duration("ttl");
-    if ttl == Some(Duration::ZERO) {
-        cache.invalid::<()>("ttl", "without time every request would be a question", "a time such as 30s");
-    }
+/// Headers that a verdict rests on, beside the key.
+fn cache_headers(cache: &Section<'_>) -> Vec<HeaderName> {
     cache.without_effect("pbkdf2_iterations", "keys are remembered by HMAC under a key that only this process has");
     let mut headers = Vec::new();
     // A Collector keeps some headers of a request as its metadata; here both keys read the request itself.
@@ -213,18 +210,21 @@ fn cache(keys: &Section<'_>) -> (NonZeroUsize, Duration, Vec<HeaderName>) {
             }
         }
     }
-    cache.finish();
-    (capacity.flatten().unwrap_or(CAPACITY_DEFAULT), ttl.unwrap_or(TTL_DEFAULT), headers)
+    headers
 }
 
 impl ExtensionPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
-        let client = Arc::new(Client::within(cx.host.outside.clone(), self.0.endpoint.clone()));
-        Arc::new(ApiKeyExtension { settings: self.0.clone(), client, cx })
+        let security = Arc::new(self.0.security(&cx.host.outside));
+        Arc::new(ApiKeyExtension { settings: self.0.clone(), security, cx })
     }
 
     fn authenticates(&self) -> &[AuthSide] {
         &[AuthSide::Server]
+    }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        Some(Box::new(SecurityProbe(self.0.security(&Outside::default()))))
     }
 }
 
@@ -235,20 +235,14 @@ struct ShownKey {
     id: String,
 }
 
-fn shown(headers: &HeaderMap) -> Result<ShownKey, &'static str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or("the header authorization is missing")?;
-    if values.next().is_some() {
-        return Err("the header authorization is there more than once");
-    }
-    let key = behind_scheme(value.as_bytes(), "ApiKey");
-    let key = key.ok_or("the header authorization does not begin with \"ApiKey\"")?;
+fn shown(headers: &HeaderMap) -> Result<ShownKey, String> {
+    let (value, key) = shown_credential(headers, "ApiKey")?;
     let mut bytes = Vec::new();
     let text = base64::decode(&mut bytes, key).and_then(|()| String::from_utf8(bytes).ok());
     let text = text.ok_or("the API key is not base64 of a text")?;
     let (id, secret) = text.split_once(':').ok_or("the API key is not base64 of id:key")?;
     if id.is_empty() || secret.is_empty() {
-        return Err("the API key is not base64 of id:key");
+        return Err("the API key is not base64 of id:key".to_owned());
     }
     let mut header = value.clone();
     header.set_sensitive(true);
@@ -257,7 +251,7 @@ fn shown(headers: &HeaderMap) -> Result<ShownKey, &'static str> {
 
 struct ApiKeys {
     settings: Settings,
-    client: Arc<Client>,
+    security: Arc<SecurityApi>,
     verdicts: CredentialVerdicts,
 }
 
@@ -280,24 +274,10 @@ impl ApiKeys {
     }
 
     async fn ask(&self, key: ShownKey, question: Option<String>) -> Result<AskedVerdict, String> {
-        let mut headers = self.settings.headers.clone();
-        headers.insert(AUTHORIZATION, key.header);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (method, path) =
-            if question.is_some() { (Method::POST, HAS_PRIVILEGES) } else { (Method::GET, AUTHENTICATE) };
         let asked = question.is_some();
-        let reply = self.client.http(HttpRequest {
-            method,
-            path: format!("{}{path}", self.settings.endpoint.target.path.trim_end_matches('/')),
-            content_type: "application/json",
-            headers,
-            parts: question.map(Bytes::from).into_iter().collect(),
-            compression: Compression::None,
-            deadline: Instant::now() + self.settings.terms.timeout,
-        });
-        let reply = reply.await.map_err(|failure| format!("Elasticsearch cannot be asked: {failure}"))?;
+        let reply = self.security.ask(key.header, question, Instant::now() + self.settings.terms.timeout).await?;
         let verdict = verdict(reply.status, &reply.body, &key.id, asked)?.map(Arc::new);
-        Ok(AskedVerdict { verdict, lasts: self.settings.ttl })
+        Ok(AskedVerdict { verdict, lasts: self.settings.terms.ttl })
     }
 }
 
@@ -306,7 +286,7 @@ impl ServerAuth for ApiKeys {
         let refuse = |why: &str| self.verdicts.known(Err(unauthenticated(why)));
         let key = match shown(headers) {
             Ok(key) => key,
-            Err(why) => return refuse(why),
+            Err(why) => return refuse(&why),
         };
         let parts = match self.parts(headers) {
             Ok(parts) => parts,
@@ -327,7 +307,7 @@ impl ServerAuth for ApiKeys {
 
 struct ApiKeyExtension {
     settings: Settings,
-    client: Arc<Client>,
+    security: Arc<SecurityApi>,
     cx: BuildContext,
 }
 
@@ -335,25 +315,25 @@ impl Component for ApiKeyExtension {
     /// Asks nobody: an Elasticsearch that is away must not keep the gateway from starting.
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
-            let (host, id, path) = (&self.cx.host, self.cx.id.to_string(), self.cx.path.clone());
-            let verdicts =
-                CredentialVerdicts::new(self.settings.terms, &path, &host.status, CheckCounts::new(&host.stats, &id));
-            let verdicts = verdicts.map_err(|message| StartError { component: path.clone(), message, help: None })?;
-            let keys = ApiKeys { settings: self.settings.clone(), client: self.client.clone(), verdicts };
+            let (host, id) = (&self.cx.host, self.cx.id.to_string());
+            let verdicts = CredentialVerdicts::of(self.settings.terms, &self.cx)?;
+            let keys = ApiKeys { settings: self.settings.clone(), security: self.security.clone(), verdicts };
             host.authenticators.serve(&id, Arc::new(keys));
-            host.status.set(&path, State::Ok, "");
+            host.status.set(&self.cx.path, State::Ok, "");
             Ok(())
         })
     }
 
     fn drain(&self, _: Instant) -> Task<'_, ()> {
-        Box::pin(self.client.close())
+        Box::pin(self.security.close())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use http::header::AUTHORIZATION;
 
     #[test]
     fn a_key_is_base64_of_two_parts_behind_its_scheme() {

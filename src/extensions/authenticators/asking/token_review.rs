@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderMap};
+use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use crate::config::check::Section;
@@ -22,14 +22,15 @@ use crate::core::node::Node;
 use crate::core::report::status::State;
 use crate::core::stage::auth::{AuthSide, Checking, ServerAuth};
 use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ExtensionFactory, ExtensionPlan};
 use crate::core::time::UnixNanos;
 use crate::extensions::authenticators::asking::review::{Claims, LetIn, question, unauthenticated, verdict};
-use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, AskingTerms, CredentialVerdicts};
-use crate::extensions::authenticators::bearer::behind_scheme;
-use crate::extensions::authenticators::report::CheckCounts;
+use crate::extensions::authenticators::asking::terms::{AskingTerms, shown_credential};
+use crate::extensions::authenticators::asking::verdicts::{AskedVerdict, CredentialVerdicts};
 use crate::kube::client::{Api, Credentials};
+use crate::kube::probe::ApiServer;
 
 pub const FACTORY: ExtensionFactory = ExtensionFactory {
     about: About {
@@ -44,11 +45,12 @@ pub const FACTORY: ExtensionFactory = ExtensionFactory {
 
 /// A token for this audience is worth nothing elsewhere.
 const AUDIENCE_DEFAULT: &str = "podgate";
-const CAPACITY_DEFAULT: NonZeroUsize = NonZeroUsize::new(10_000).expect("10,000 is not zero");
-const CAPACITY_MAX: usize = 1_000_000;
-/// How long a deleted pod's token is still taken.
-const TTL_DEFAULT: Duration = Duration::from_secs(60);
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const TERMS: AskingTerms = AskingTerms {
+    capacity: NonZeroUsize::new(10_000).expect("10,000 is not zero"),
+    // How long a deleted pod's token is still taken.
+    ttl: Duration::from_secs(60),
+    timeout: Duration::from_secs(5),
+};
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// An answer repeats the token.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
@@ -58,7 +60,6 @@ struct Settings {
     api: Credentials,
     let_in: LetIn,
     terms: AskingTerms,
-    ttl: Duration,
 }
 
 struct Plan(Settings);
@@ -80,11 +81,10 @@ fn check(cx: &CheckContext<'_>, body: &Node) -> Option<Box<dyn ExtensionPlan>> {
     }
     let namespaces = keys.strings("namespaces").unwrap_or_default();
     let pods_only = keys.bool("pods_only").unwrap_or(false);
-    let timeout = keys.duration("timeout").filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
-    let (capacity, ttl) = cache(&keys);
+    let terms = AskingTerms::check(&keys, TERMS, |_| {});
     keys.finish();
     let let_in = LetIn { audiences, namespaces, service_accounts, pods_only };
-    Some(Box::new(Plan(Settings { api, let_in, terms: AskingTerms { capacity, timeout }, ttl })))
+    Some(Box::new(Plan(Settings { api, let_in, terms })))
 }
 
 fn api(keys: &Section<'_>) -> Credentials {
@@ -102,20 +102,6 @@ fn api(keys: &Section<'_>) -> Credentials {
     }
 }
 
-fn cache(keys: &Section<'_>) -> (NonZeroUsize, Duration) {
-    let Some(cache) = keys.section("cache") else { return (CAPACITY_DEFAULT, TTL_DEFAULT) };
-    let capacity = cache.usize("capacity").map(|entries| NonZeroUsize::new(entries.min(CAPACITY_MAX)));
-    if capacity == Some(None) {
-        cache.invalid::<()>("capacity", "without room every request would be a question", "a number of 1 or more");
-    }
-    let ttl = cache.duration("ttl");
-    if ttl == Some(Duration::ZERO) {
-        cache.invalid::<()>("ttl", "without time every request would be a question", "a time such as 60s");
-    }
-    cache.finish();
-    (capacity.flatten().unwrap_or(CAPACITY_DEFAULT), ttl.unwrap_or(TTL_DEFAULT))
-}
-
 impl ExtensionPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Component> {
         Arc::new(ReviewExtension { settings: self.0.clone(), cx })
@@ -130,6 +116,10 @@ impl ExtensionPlan for Plan {
         let (group, resource) = ("authentication.k8s.io", "tokenreviews");
         vec![Access { group, resource, verbs: &["create"], namespaces: Vec::new(), reason }]
     }
+
+    fn probe(&self) -> Option<Box<dyn Probe>> {
+        Some(Box::new(ApiServer::new(self.0.api.clone(), self.access())))
+    }
 }
 
 /// Checks tokens by asking.
@@ -139,15 +129,9 @@ struct Reviews {
     verdicts: CredentialVerdicts,
 }
 
-fn shown(headers: &HeaderMap) -> Result<&str, &'static str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or("the header authorization is missing")?;
-    if values.next().is_some() {
-        return Err("the header authorization is there more than once");
-    }
-    let token = behind_scheme(value.as_bytes(), "Bearer");
-    let token = token.ok_or("the header authorization does not begin with \"Bearer\"")?;
-    std::str::from_utf8(token).map_err(|_| "the token is none of a service account")
+fn shown(headers: &HeaderMap) -> Result<&str, String> {
+    let (_, token) = shown_credential(headers, "Bearer")?;
+    std::str::from_utf8(token).map_err(|_| "the token is none of a service account".to_owned())
 }
 
 impl Reviews {
@@ -171,7 +155,7 @@ impl Reviews {
         let body = answer.whole(ANSWER_BYTES_MAX).await?;
         let verdict = verdict(&body, &self.settings.let_in)?.map(Arc::new);
         let now = UnixNanos::now().0 / 1_000_000_000;
-        Ok(AskedVerdict { verdict, lasts: claims.lasts(now, self.settings.ttl) })
+        Ok(AskedVerdict { verdict, lasts: claims.lasts(now, self.settings.terms.ttl) })
     }
 }
 
@@ -180,7 +164,7 @@ impl ServerAuth for Reviews {
         let refuse = |why: &str| self.verdicts.known(Err(unauthenticated(why)));
         let token = match shown(headers) {
             Ok(token) => token,
-            Err(why) => return refuse(why),
+            Err(why) => return refuse(&why),
         };
         // Whom the token is not for is not asked, so that the API server hears nothing of most strangers.
         let claims = match Claims::of(token.as_bytes()) {
@@ -202,13 +186,11 @@ impl Component for ReviewExtension {
     /// Asks nobody: an API server that is away must not keep the gateway from starting.
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
-            let (host, id, path) = (&self.cx.host, self.cx.id.to_string(), self.cx.path.clone());
-            let verdicts =
-                CredentialVerdicts::new(self.settings.terms, &path, &host.status, CheckCounts::new(&host.stats, &id));
-            let verdicts = verdicts.map_err(|message| StartError { component: path.clone(), message, help: None })?;
+            let (host, id) = (&self.cx.host, self.cx.id.to_string());
+            let verdicts = CredentialVerdicts::of(self.settings.terms, &self.cx)?;
             let api = Api::within(&host.outside, self.settings.api.clone());
             host.authenticators.serve(&id, Arc::new(Reviews { settings: self.settings.clone(), api, verdicts }));
-            host.status.set(&path, State::Ok, "");
+            host.status.set(&self.cx.path, State::Ok, "");
             Ok(())
         })
     }

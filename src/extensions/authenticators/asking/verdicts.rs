@@ -18,9 +18,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::backoff::{Doubling, within};
+use crate::core::error::StartError;
 use crate::core::lock::Locked;
 use crate::core::report::status::{State, StatusBoard};
 use crate::core::stage::auth::{AuthFault, AuthVerdict, Checking};
+use crate::core::stage::factory::BuildContext;
+use crate::extensions::authenticators::asking::terms::AskingTerms;
 use crate::extensions::authenticators::report::CheckCounts;
 
 /// Questions under way.
@@ -41,13 +44,6 @@ pub type AskedMark = [u8; 32];
 pub struct AskedVerdict {
     pub verdict: AuthVerdict,
     pub lasts: Duration,
-}
-
-/// How much is remembered, and how long an answer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct AskingTerms {
-    pub capacity: NonZeroUsize,
-    pub timeout: Duration,
 }
 
 type Remembered = Mutex<LruCache<AskedMark, (AuthVerdict, Instant)>>;
@@ -78,8 +74,18 @@ pub struct CredentialVerdicts {
 }
 
 impl CredentialVerdicts {
+    /// Those of an extension that starts.
+    pub fn of(terms: AskingTerms, cx: &BuildContext) -> Result<CredentialVerdicts, StartError> {
+        let checked = CheckCounts::new(&cx.host.stats, &cx.id.to_string());
+        CredentialVerdicts::new(terms, &cx.path, &cx.host.status, checked).map_err(|message| StartError {
+            component: cx.path.clone(),
+            message,
+            help: None,
+        })
+    }
+
     /// `path` is the extension's, for the status and the log.
-    pub fn new(
+    fn new(
         terms: AskingTerms,
         path: &str,
         status: &Arc<StatusBoard>,
@@ -248,7 +254,11 @@ mod tests {
     use crate::core::report::stats::Stats;
 
     fn verdicts(capacity: usize) -> CredentialVerdicts {
-        let terms = AskingTerms { capacity: NonZeroUsize::new(capacity).unwrap(), timeout: Duration::from_secs(2) };
+        let terms = AskingTerms {
+            capacity: NonZeroUsize::new(capacity).unwrap(),
+            ttl: Duration::from_secs(30),
+            timeout: Duration::from_secs(2),
+        };
         CredentialVerdicts::new(terms, "extensions::x", &Arc::default(), CheckCounts::new(&Stats::default(), "x"))
             .unwrap()
     }
