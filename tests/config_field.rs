@@ -5,6 +5,9 @@
 #[expect(dead_code, reason = "the tests of signals use the rest of it")]
 mod process;
 
+#[path = "config_field/negatives.rs"]
+mod negatives;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -262,6 +265,47 @@ fn a_header_of_the_sender_cannot_go_out_behind_what_merges_senders() {
 }
 
 #[test]
+fn a_header_of_the_sender_that_an_exporters_own_batch_would_lose_is_told_with_the_cure() {
+    let warning = |rule: &str, exporter: &str| {
+        let (name, _) = exporter.split_once(':').unwrap();
+        let declared = format!(
+            "extensions::headers_setter::headers: [{{key: X-Scope-OrgID, {rule}}}]\nservice::extensions: [headers_setter]\n\
+             exporters::{exporter}"
+        );
+        let yaml = traces(&declared, "", name);
+        let (runs, found) = verdict(&yaml, REFUSE, &[]);
+        assert!(runs, "{found:?}");
+        let at = found.iter().any(|found| found.starts_with("W0403") && found.ends_with("auth::authenticator"));
+        at.then(|| said(&yaml, REFUSE))
+    };
+    let auth = "auth: {authenticator: headers_setter}";
+    let otlp =
+        |batch: &str| format!("otlp_http: {{endpoint: 'http://a:1', {auth}, sending_queue: {{batch: {batch}}}}}");
+    let from_sender = "from_context: X-Scope-OrgID";
+    let told = warning(from_sender, &otlp("{}")).expect("merged");
+    assert!(told.contains("metadata_keys: [x-scope-orgid]") && told.contains("default_value"), "{told}");
+    for batch in ["{partition: {metadata_keys: [x-other]}}", "{min_size: 10}"] {
+        assert!(warning(from_sender, &otlp(batch)).is_some(), "{batch}");
+    }
+    let balanced = format!(
+        "load_balancing: {{protocol: {{otlp: {{{auth}}}}}, sending_queue: {{batch: {{}}}}, resolver: {{static: {{hostnames: ['a:1']}}}}}}"
+    );
+    assert!(warning(from_sender, &balanced).is_some());
+    assert!(warning(from_sender, &format!("elasticsearch: {{endpoint: 'http://a:1', {auth}}}")).is_some());
+    for (rule, exporter) in [
+        (from_sender, otlp("{partition: {metadata_keys: [x-scope-orgid]}}")),
+        (from_sender, otlp("{enabled: false}")),
+        (from_sender, format!("otlp_http: {{endpoint: 'http://a:1', {auth}}}")),
+        ("value: fixed", otlp("{}")),
+        ("from_context: x-scope-orgid, default_value: none", otlp("{}")),
+    ] {
+        assert!(warning(rule, &exporter).is_none(), "{rule} {exporter}");
+    }
+    let identity = warning("from_context: auth.subject", &otlp("{partition: {metadata_keys: [x]}}")).expect("merged");
+    assert!(identity.contains("leave out `sending_queue"), "{identity}");
+}
+
+#[test]
 fn skip_never_leaves_a_pipeline_that_only_prints_or_lost_what_hides_data_without_being_told_so() {
     let with_auth = "exporters::otlp_http: {endpoint: 'http://a:1', auth: {authenticator: x}}\nexporters::debug: ";
     let hiding = "processors::redaction: {allow_all_keys: true, blocked_values: [a]}";
@@ -330,8 +374,10 @@ fn a_mapping_mode_that_changes_documents_is_said_and_the_default_is_not() {
         )
     };
     assert_accepted(&of("otel"), &[]);
-    let said = said(&of("ecs"), REFUSE);
-    assert!(said.contains("documents are not of mode ecs"), "{said}");
+    for mode in ["ecs", "raw", "none", "bodymap"] {
+        let said = said(&of(mode), REFUSE);
+        assert!(said.contains(&format!("documents are not of mode {mode}")), "{said}");
+    }
 }
 
 fn write(folder: &tempfile::TempDir, yaml: &str) -> String {

@@ -122,7 +122,8 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
     storages::check(&extensions, &planner.plans.extensions, checks);
     storages::check_authenticators(&extensions, &planner.plans.extensions, checks);
     let pipelines = planner.pipelines(&document.pipelines);
-    storages::check_senders(&pipelines, &planner.plans.processors, &planner.plans.extensions, checks);
+    let plans = &planner.plans;
+    storages::check_senders(&pipelines, (&plans.processors, &plans.exporters), &plans.extensions, checks);
     graph::check(&pipelines, &planner.joints(&document), &checks.diagnostics);
     waits::check(&pipelines, &planner.plans.processors, &checks.diagnostics);
     planner.lint(&document);

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::stage::component::{ComponentId, Kind};
-use crate::core::stage::factory::{Checks, ExtensionPlan, ProcessorPlan};
+use crate::core::stage::factory::{Checks, ExporterPlan, ExtensionPlan, ProcessorPlan};
 use crate::pipeline::graph::PipelinePlan;
 use crate::registry::{self, Match};
 
+type PlansOf<P> = BTreeMap<ComponentId, Box<P>>;
+
 /// `running` are the extensions that run, under their current names; one without a plan has faults of its own.
-pub fn check(running: &[ComponentId], plans: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>, checks: &Checks) {
+pub fn check(running: &[ComponentId], plans: &PlansOf<dyn ExtensionPlan>, checks: &Checks) {
     let keeps = |id: &ComponentId| plans.get(id).is_none_or(|plan| plan.keeps_log());
     for (id, path, place) in checks.storages.borrow().iter() {
         if running.contains(id) && keeps(id) {
@@ -31,11 +33,7 @@ pub fn check(running: &[ComponentId], plans: &BTreeMap<ComponentId, Box<dyn Exte
 }
 
 /// The same of authenticators. An older spelling of the extension's type names it as well.
-pub fn check_authenticators(
-    running: &[ComponentId],
-    plans: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>,
-    checks: &Checks,
-) {
+pub fn check_authenticators(running: &[ComponentId], plans: &PlansOf<dyn ExtensionPlan>, checks: &Checks) {
     for (id, side, path, place) in checks.authenticators.borrow().iter() {
         let id = current(id, Kind::Extension);
         let serves = |id: &ComponentId| plans.get(id).is_none_or(|plan| plan.authenticates().contains(side));
@@ -62,27 +60,28 @@ pub fn check_authenticators(
     }
 }
 
-/// An authenticator that has to know whose data a request carries, on an exporter behind what merges the data of several
-/// senders. A Collector sends such requests without the header.
+/// An authenticator that has to know whose data a request carries, where the data of several senders is merged: behind a
+/// processor that does so, and on an exporter that does so itself. A Collector sends such requests without the header.
 pub fn check_senders(
     pipelines: &[PipelinePlan],
-    processors: &BTreeMap<ComponentId, Box<dyn ProcessorPlan>>,
-    extensions: &BTreeMap<ComponentId, Box<dyn ExtensionPlan>>,
+    (processors, exporters): (&PlansOf<dyn ProcessorPlan>, &PlansOf<dyn ExporterPlan>),
+    extensions: &PlansOf<dyn ExtensionPlan>,
     checks: &Checks,
 ) {
     for (id, _, path, place) in checks.authenticators.borrow().iter() {
         let authenticator = extensions.get(&current(id, Kind::Extension));
-        let asks = authenticator.is_some_and(|plan| plan.asks_for_senders());
-        let headers = authenticator.and_then(|plan| plan.asks_for_headers());
-        let exporter = path.strip_prefix("exporters::").and_then(|rest| rest.strip_suffix("::auth::authenticator"));
-        let Some(exporter) = exporter.filter(|_| asks).and_then(ComponentId::parse) else { continue };
+        let Some(authenticator) = authenticator.filter(|plan| plan.asks_for_senders()) else { continue };
+        let headers = authenticator.asks_for_headers();
+        let keeps =
+            |kept: &[String]| headers.as_ref().is_some_and(|asked| asked.iter().all(|name| kept.contains(name)));
+        let exporter = path.strip_prefix("exporters::").and_then(|rest| rest.split("::").next());
+        let Some(exporter) = exporter.and_then(ComponentId::parse) else { continue };
         let exporter = current(&exporter, Kind::Exporter);
         for pipeline in pipelines.iter().filter(|pipeline| pipeline.exporters.contains(&exporter)) {
-            let kept = |plan: &dyn ProcessorPlan| {
-                headers.as_ref().is_some_and(|asked| asked.iter().all(|header| plan.keeps_headers().contains(header)))
+            let forgets = |id: &&ComponentId| {
+                let plan = processors.get(id);
+                plan.is_some_and(|plan| plan.forgets_senders() && !keeps(plan.keeps_headers()))
             };
-            let forgets =
-                |id: &&ComponentId| processors.get(id).is_some_and(|plan| plan.forgets_senders() && !kept(&**plan));
             let Some(merging) = pipeline.processors.iter().find(forgets) else { continue };
             let says = format!(
                 "`{id}` needs the sender's request, and `{merging}` in pipeline `{}` merges the requests of several senders",
@@ -91,6 +90,27 @@ pub fn check_senders(
             let help = "give the header a `default_value`, or send from a pipeline without that processor";
             checks.diagnostics.push(Diagnostic::error(code::CONFLICT, *place).at(path.clone()).says(says).help(help));
         }
+        let merges = exporters.get(&exporter).and_then(|plan| plan.merges_by());
+        if merges.is_some_and(|kept| !keeps(kept)) {
+            let says = format!(
+                "`{id}` needs the sender's request, and `{exporter}` merges the requests of several senders: what it \
+                 merges goes without the header"
+            );
+            let finding = Diagnostic::warning(code::LINT, *place).at(path.clone()).says(says);
+            checks.diagnostics.push(finding.help(merged_help(headers.as_deref())));
+        }
+    }
+}
+
+/// What keeps the header on merged requests; `None`: no header of the sender's request is enough.
+fn merged_help(headers: Option<&[String]>) -> String {
+    let default = "give the header a `default_value`";
+    match headers {
+        None => format!("{default}, or leave out `sending_queue: {{batch: ...}}`"),
+        Some(names) => format!(
+            "{default}, or keep senders apart with `sending_queue: {{batch: {{partition: {{metadata_keys: [{}]}}}}}}` of an OTLP exporter",
+            names.join(", ")
+        ),
     }
 }
 

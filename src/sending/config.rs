@@ -52,6 +52,12 @@ impl Default for QueueSettings {
 }
 
 impl SendingSettings {
+    /// Headers by which the queue's batches are kept apart; `None` where it makes none.
+    pub fn merges_by(&self) -> Option<&[String]> {
+        let batch = self.queue.as_ref()?.batch.as_ref()?;
+        Some(&batch.metadata_keys)
+    }
+
     /// Reads the sending keys of an exporter's section.
     pub fn check(section: &Section<'_>, checks: &Checks, timeout: Duration) -> SendingSettings {
         let queue = queue(section, checks, QueueSettings::default());

@@ -318,6 +318,11 @@ pub trait ExporterPlan: Any {
         None
     }
 
+    /// Headers by which requests that it merges are kept apart, in lower case; `None` where each goes by itself.
+    fn merges_by(&self) -> Option<&[String]> {
+        None
+    }
+
     /// What `replay` sends again. Opens nothing before it is run.
     fn replay(&self, _: BuildContext) -> Option<Box<dyn Replay>> {
         None

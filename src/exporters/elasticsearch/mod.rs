@@ -65,6 +65,11 @@ impl ExporterPlan for Plan {
         Some(Box::new(Preflight::new(post, mapping, &Outside::default(), credentials)))
     }
 
+    /// A bulk request carries documents of all who wait, whatever its queue keeps apart.
+    fn merges_by(&self) -> Option<&[String]> {
+        Some(&[])
+    }
+
     fn replay(&self, cx: BuildContext) -> Option<Box<dyn Replay>> {
         let sender = BulkSender::new(&self.settings.delivery, &cx.id.to_string(), &cx.path, &cx.host);
         Some(Box::new(DeadLetters { sender }))

@@ -73,6 +73,10 @@ impl ExporterPlan for Plan {
         none.then(|| format!("it has neither `endpoint` nor `{name}_endpoint`, so every item would be lost"))
     }
 
+    fn merges_by(&self) -> Option<&[String]> {
+        self.settings.sending.merges_by()
+    }
+
     fn probe(&self, signals: &[Signal], known: &Authenticators) -> Option<Box<dyn Probe>> {
         let credentials = RequestCredentials::of(self.settings.auth.as_deref(), known);
         Some(Box::new(NextHop::new(self.protocol, &self.settings, signals, credentials)))

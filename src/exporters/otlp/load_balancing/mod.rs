@@ -45,6 +45,10 @@ impl ExporterPlan for Plan {
         self.settings.unfit(signal)
     }
 
+    fn merges_by(&self) -> Option<&[String]> {
+        self.settings.member.sending.merges_by()
+    }
+
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
         LoadBalancer::new(cx, self.settings.clone())
     }
