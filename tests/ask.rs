@@ -10,6 +10,9 @@ mod walk;
 #[path = "ask/shadow.rs"]
 mod shadow;
 
+#[path = "ask/locked.rs"]
+mod locked;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

@@ -2,6 +2,8 @@
 //!
 //! Faults are sentences that name the key of the configuration; whoever asked puts its place in front.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -32,6 +34,20 @@ pub async fn read(pem: Option<&PemSource>, key: &str) -> Result<Option<Vec<u8>>,
         Ok(Err(error)) => Err(unreadable(error.to_string())),
         Err(_) => Err(unreadable("the file system did not answer".to_owned())),
     }
+}
+
+/// As [`read`], for who may wait in a thread.
+pub fn read_now(pem: Option<&PemSource>, key: &str) -> Result<Option<Vec<u8>>, String> {
+    let path = match pem {
+        None => return Ok(None),
+        Some(PemSource::Inline(text)) => return Ok(Some(text.expose().to_owned().into_bytes())),
+        Some(PemSource::File(path)) => path,
+    };
+    let unreadable = |why: String| format!("{key} {}: {why}", path.display());
+    let mut text = Vec::new(); // granted: a command's own file, once
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    file.take(PEM_BYTES_MAX).read_to_end(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Some(text))
 }
 
 /// At least one certificate.

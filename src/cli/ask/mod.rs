@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod balance;
 pub mod explain;
+pub mod locked;
 pub mod pods;
 pub mod reload;
 pub mod sampling;
@@ -21,7 +22,7 @@ use crate::telemetry::stdout::Format;
 
 /// Asks for one page and prints it, or what is made of it; `exit` judges it.
 fn show(args: &AdminArgs, path: &str, text: impl Fn(&Value) -> Vec<String>, exit: impl Fn(&Value) -> Exit) -> Exit {
-    let page = match admin::get(&args.admin, path) {
+    let page = match admin::get(args, path) {
         Ok(page) => page,
         Err(fault) => {
             stdout::error_line(&fault.to_string());

@@ -21,7 +21,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Exit {
     let answer = admin::token(&args.token_file)
-        .and_then(|token| admin::post(&args.admin.admin, "/v1/reload", &token, "").map_err(|fault| fault.to_string()));
+        .and_then(|token| admin::post(&args.admin, "/v1/reload", &token, "").map_err(|fault| fault.to_string()));
     let page = match answer {
         Ok(page) => page,
         Err(why) => {

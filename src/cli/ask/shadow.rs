@@ -52,7 +52,7 @@ fn give(args: &Args) -> Result<Value, String> {
     if let Some(processor) = &args.processor {
         path.push_str(&format!("&processor={}", admin::escaped(processor)));
     }
-    admin::post(&args.admin.admin, &path, &token, &policies).map_err(|fault| fault.to_string())
+    admin::post(&args.admin, &path, &token, &policies).map_err(|fault| fault.to_string())
 }
 
 fn told(page: &Value) -> Vec<String> {

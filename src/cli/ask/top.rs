@@ -48,11 +48,11 @@ pub fn run(args: &Args) -> Exit {
 fn watch(args: &Args) -> Result<(), AdminFault> {
     // At a terminal one picture that changes; else one after the other.
     let picture = std::io::stdout().is_terminal() && args.admin.format == Format::Text && args.count != Some(1);
-    let mut before = look(&args.admin.admin)?;
+    let mut before = look(&args.admin)?;
     let mut left = args.count;
     while left != Some(0) {
         std::thread::sleep(args.interval);
-        let now = look(&args.admin.admin)?;
+        let now = look(&args.admin)?;
         let seconds = now.at.duration_since(before.at).as_secs_f64();
         let flows = flows(&before.balance, &now.balance, seconds);
         let busy = share(&before.status, &now.status, seconds);
@@ -71,7 +71,7 @@ fn watch(args: &Args) -> Result<(), AdminFault> {
     Ok(())
 }
 
-fn look(admin: &str) -> Result<Look, AdminFault> {
+fn look(admin: &AdminArgs) -> Result<Look, AdminFault> {
     Ok(Look {
         status: admin::get(admin, "/v1/status")?,
         balance: admin::get(admin, "/v1/balance")?,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cli::ask::admin::{self, AdminFault};
+use crate::cli::ask::admin::{self, AdminArgs, AdminFault};
 use crate::cli::ask::{entries, text};
 use crate::core::stage::commands::probe::{Finding, ProbeHealth};
 use crate::core::time::UnixNanos;
@@ -21,7 +21,7 @@ const NEXT_HOP_WAIT: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Sends the trace and follows it. `status` is the gateway's page.
-pub fn follow(admin: &str, status: &Value) -> Vec<Finding> {
+pub fn follow(admin: &AdminArgs, status: &Value) -> Vec<Finding> {
     let Some(door) = door(status) else {
         let message = "the running gateway has no OTLP listener that this process can reach";
         return vec![Finding::new(ProbeHealth::Bad, "door", message)];
@@ -114,7 +114,7 @@ enum Decided {
     Dropped(Finding),
 }
 
-fn decision(admin: &str, trace: &str, sent: Instant) -> Decided {
+fn decision(admin: &AdminArgs, trace: &str, sent: Instant) -> Decided {
     if admin::get(admin, "/v1/sampling").is_err() {
         return Decided::NoSampler;
     }
@@ -153,7 +153,7 @@ fn of_decision(page: &Value, took: Duration) -> Decided {
 }
 
 /// Waits until every exporter that had spans in its counters, or has them now, has moved.
-fn next_hops(admin: &str, before: &Value) -> Vec<Finding> {
+fn next_hops(admin: &AdminArgs, before: &Value) -> Vec<Finding> {
     let asked = Instant::now();
     loop {
         let now = admin::get(admin, "/v1/stats").unwrap_or_default();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cli::ask::admin::{self, AdminArgs};
+use crate::cli::ask::admin::{self, AdminArgs, AdminFault};
 use crate::cli::authenticators;
 use crate::cli::doctor::report::DoctorSection;
 use crate::cli::doctor::running::FetchedPages;
@@ -97,8 +97,8 @@ async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Doc
             sections.push(section);
         }
     };
-    let status = admin::get(&args.admin.admin, "/v1/status").ok();
-    add(DoctorSection::new("ports", ports::ask(&checked.listeners, status.as_ref())));
+    let status = admin::get(&args.admin, "/v1/status");
+    add(DoctorSection::new("ports", ports::ask(&checked.listeners, status.as_ref().ok())));
     add(DoctorSection::new("memory", vec![memory(plan, Machine::look())]));
     let host = Host::new(Budget::unlimited());
     let authenticators = authenticators::started(plan, &host).await;
@@ -109,32 +109,41 @@ async fn examine(args: &Args, checked: &Checked, plan: &Plan, told: &dyn Fn(&Doc
         let ProbeReport { findings, .. } = probe.ask().await;
         add(DoctorSection::new(path, findings));
     }
-    let Some(status) = status else {
-        let message = format!(
-            "no gateway answers at {}: rates, connections and a marked trace were not checked",
-            args.admin.admin
-        );
-        let health = if args.trace { ProbeHealth::Bad } else { ProbeHealth::Doubtful };
-        add(DoctorSection::new("running gateway", vec![Finding::new(health, "gateway", message)]));
-        return sections;
+    let status = match status {
+        Ok(status) => status,
+        Err(fault) => {
+            add(DoctorSection::new("running gateway", vec![unanswered(args, &fault)]));
+            return sections;
+        }
     };
-    add(DoctorSection::new("running gateway", look_twice(&args.admin.admin).await));
+    add(DoctorSection::new("running gateway", look_twice(&args.admin).await));
     if args.trace {
-        let admin = args.admin.admin.clone();
+        let admin = args.admin.clone();
         let followed = tokio::task::spawn_blocking(move || mark::follow(&admin, &status)).await;
         add(DoctorSection::new("marked trace", followed.unwrap_or_default()));
     }
     sections
 }
 
-async fn look_twice(admin: &str) -> Vec<Finding> {
+/// Why the running gateway was not looked at.
+fn unanswered(args: &Args, fault: &AdminFault) -> Finding {
+    let unchecked = "rates, connections and a marked trace were not checked";
+    let (is_there, message) = match fault {
+        AdminFault::Silent { admin, .. } => (false, format!("no gateway answers at {admin}: {unchecked}")),
+        fault => (true, format!("{fault}; {unchecked}")),
+    };
+    let health = if args.trace || is_there { ProbeHealth::Bad } else { ProbeHealth::Doubtful };
+    Finding::new(health, "gateway", message)
+}
+
+async fn look_twice(admin: &AdminArgs) -> Vec<Finding> {
     let (before, asked) = (pages(admin), Instant::now());
     tokio::time::sleep(LOOK_AGAIN).await;
     let seconds = asked.elapsed().as_secs_f64();
     running::judge(&before, &pages(admin), seconds)
 }
 
-fn pages(admin: &str) -> FetchedPages {
+fn pages(admin: &AdminArgs) -> FetchedPages {
     let page = |path| admin::get(admin, path).unwrap_or_default();
     FetchedPages {
         status: page("/v1/status"),

@@ -3,13 +3,15 @@
 //! Reading at connect is what makes a renewed certificate take effect without a restart; the built configuration is
 //! kept while the files' bytes stay the same, so that sessions resume.
 
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::config::client::PemSource;
 use crate::core::lock::Locked;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::settings::TlsSettings;
@@ -28,6 +30,28 @@ struct Material {
     ca: Option<Vec<u8>>,
     certificate: Option<Vec<u8>>,
     key: Option<Vec<u8>>,
+}
+
+/// The same for a connection that a thread waits on: a command of podgate's own, which asks once.
+pub fn blocking(
+    settings: &TlsSettings,
+    host: &str,
+    mut stream: TcpStream,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, CallFailure> {
+    let source = TlsSource::new(settings.clone(), &[b"http/1.1"]);
+    let read = |pem: &Option<PemSource>, key| pem::read_now(pem.as_ref(), key).map_err(CallFailure::Setup);
+    let material = Material {
+        ca: read(&settings.ca, "ca_file")?,
+        certificate: read(&settings.certificate, "cert_file")?,
+        key: read(&settings.key, "key_file")?,
+    };
+    let (config, name) = (source.build(&material)?, source.server_name(host)?);
+    let connection = ClientConnection::new(Arc::new(config), name);
+    let mut connection = connection.map_err(|error| CallFailure::Tls { why: error.to_string() })?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).map_err(|error| handshake_failure(&error))?;
+    }
+    Ok(StreamOwned::new(connection, stream))
 }
 
 impl TlsSource {
