@@ -337,7 +337,8 @@ async fn doctor_asks_for_the_right_to_create_token_reviews() {
         assert!(found[0].0 == health && found[0].1.contains("create tokenreviews"), "{found:?}");
         let (asked, question) = server.last();
         assert_eq!(asked.path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
-        let wanted = json!({"namespace": "", "verb": "create", "group": "authentication.k8s.io", "resource": "tokenreviews"});
+        let wanted =
+            json!({"namespace": "", "verb": "create", "group": "authentication.k8s.io", "resource": "tokenreviews"});
         assert_eq!(question["spec"]["resourceAttributes"], wanted);
     }
     let found = examined(&token_review::FACTORY, "{api_server: 'http://127.0.0.1:1'}").await;

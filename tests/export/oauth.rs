@@ -172,9 +172,8 @@ async fn an_endpoint_that_hangs_is_given_up_in_time_and_a_token_that_still_count
 
 /// The check of the extension in an environment.
 fn planned(url: &str, variables: [(&'static str, String); 2]) -> (Option<Box<dyn ExtensionPlan>>, Vec<String>) {
-    let environment = Environment::of(move |name| {
-        variables.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone())
-    });
+    let environment =
+        Environment::of(move |name| variables.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone()));
     let checks = Checks { environment, ..Checks::default() };
     let body = check::node(&format!("{{client_id: a, client_secret: b, token_url: '{url}'}}"));
     let plan = check::run(&checks, "extensions::oauth2client", &body, FACTORY.check);
@@ -185,9 +184,10 @@ fn planned(url: &str, variables: [(&'static str, String); 2]) -> (Option<Box<dyn
 #[tokio::test]
 async fn the_token_endpoint_is_asked_by_the_environments_proxy_unless_it_is_excepted() {
     let peer = next_hop().await;
-    for (url, excepted, by_proxy) in
-        [("http://login.invalid/t", "hop", true), ("http://direct.localhost.invalid/t", "direct.localhost.invalid", false)]
-    {
+    for (url, excepted, by_proxy) in [
+        ("http://login.invalid/t", "hop", true),
+        ("http://direct.localhost.invalid/t", "direct.localhost.invalid", false),
+    ] {
         let proxy = HttpPeer::start(|_, _| granted("token", 3600.0)).await;
         let variables = [("HTTP_PROXY", format!("http://{}", proxy.address)), ("NO_PROXY", excepted.to_owned())];
         let keys = "compression: none, retry_on_failure: {initial_interval: 20ms, max_elapsed_time: 300ms}, \
@@ -206,7 +206,8 @@ async fn the_token_endpoint_is_asked_by_the_environments_proxy_unless_it_is_exce
         }
         bench.drain(Duration::from_secs(5)).await;
     }
-    let (_, found) = planned("https://x/t", [("HTTPS_PROXY", "socks5://u:SECRET@p:1".to_owned()), ("x", String::new())]);
+    let (_, found) =
+        planned("https://x/t", [("HTTPS_PROXY", "socks5://u:SECRET@p:1".to_owned()), ("x", String::new())]);
     assert!(found.len() == 1 && found[0].starts_with("E0203 extensions::oauth2client::token_url the environment's"));
     assert!(!found[0].contains("SECRET"), "{found:?}");
 }

@@ -127,6 +127,53 @@ fn the_command_prints_findings_and_ends_with_78_when_the_old_one_runs_on() {
 }
 
 #[test]
+fn a_secret_that_a_value_brings_in_is_taken_anew_with_its_file() {
+    let files = Files::new();
+    let (config, secret) = (files.at("config.yaml"), files.at("secret"));
+    fs::write(&secret, "canary-of-the-first").expect("written");
+    let brought = format!("\"${{file:{}}}\"", secret.display());
+    let hop = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let yaml = files
+        .yaml("batch", "watch: true, interval: 1s")
+        .replace(SECRET, &brought)
+        .replace("127.0.0.1:1'", &format!("{}'", hop.local_addr().expect("bound")))
+        .replace("exporters: [debug]", "exporters: [otlp_http/x]");
+    fs::write(&config, yaml).expect("written");
+    let (heads, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in hop.incoming().flatten() {
+            let heads = heads.clone();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 8192];
+                while let Ok(read) = std::io::Read::read(&mut stream, &mut bytes).and_then(|read| {
+                    std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+                    Ok(read)
+                }) {
+                    if read == 0 || heads.send(text(&bytes[..read])).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let arrives = |secret: &str| {
+        assert!(files.serves());
+        let head = seen.recv_timeout(std::time::Duration::from_secs(20)).expect("a request");
+        assert!(head.contains(secret), "{head}");
+    };
+    let mut running = files.started(&config);
+    arrives("canary-of-the-first");
+    fs::write(&secret, "canary-of-another").expect("written");
+    let log = running.wait_for("the new configuration runs");
+    assert!(log.contains("exporters::otlp_http/x") && !log.contains("canary-of-"), "{log}");
+    arrives("canary-of-another");
+    // Nothing else has changed, and a file that is gone leaves what runs.
+    fs::remove_file(&secret).expect("removed");
+    running.wait_for("the configuration is refused and the one before runs on");
+    arrives("canary-of-another");
+}
+
+#[test]
 fn a_link_that_a_volume_turns_is_followed_without_being_told() {
     let files = Files::new();
     for (version, processors) in [("..1", ""), ("..2", "batch")] {
