@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-edge-sdk test-watches bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -160,6 +160,9 @@ test-overload: ## ten times more than the back end takes, by 100 tenants; figure
 
 test-abuse: ## every abuse for a minute beside honest clients; figures go to docs/hardening.md (S=10 for less, ABUSE="gzip" for one, printed only)
 	PODGATE_ABUSE_SECONDS=$(S) PODGATE_ABUSE="$(ABUSE)" $(OUTSIDE) abuse $(if $(ABUSE),-- --nocapture)
+
+test-handshakes: ## SHAKES=1000 handshakes of TLS a second for a minute beside honest clients (S=15 for less); figures go to docs/hardening.md
+	PODGATE_SHAKE_SECONDS=$(S) PODGATE_SHAKES=$(or $(SHAKES),1000) $(OUTSIDE) handshakes_leave -- --nocapture
 
 bench: ## micro benches: the byte path beside prost, enrichment, sampling, Elasticsearch documents
 	$(CARGO) bench --locked --all-features --bench micro

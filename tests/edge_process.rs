@@ -1,5 +1,5 @@
 //! The process from outside: abused, overloaded, stopped, left by its clients. Short here; the long forms are `make test-abuse`,
-//! `make test-overload` and `make test-stops`, which write what they measured into docs/hardening.md.
+//! `make test-handshakes`, `make test-overload` and `make test-stops`, which write what they measured into docs/hardening.md.
 
 #![cfg(feature = "testing")]
 #![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
@@ -23,6 +23,7 @@ mod edge_process {
     pub mod abuse;
     pub mod attacker;
     pub mod gateway;
+    pub mod handshakes;
     pub mod health;
     pub mod honest;
     pub mod overload;

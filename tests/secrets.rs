@@ -59,7 +59,7 @@ extensions:
       inline: |
         ann:kanari15
   basicauth/client: {{client_auth: {{username: ann, password: kanari16}}}}
-  apikeyauth: {{endpoint: "https://127.0.0.1:1", headers: {{x-more: kanari25}}, tls: {{cert_pem: none, key_pem: "kanari26"}}, application_privileges: [{{application: a, privileges: [b], resources: [c]}}]}}
+  apikeyauth: {{endpoint: "https://127.0.0.1:1", proxy_url: "http://kanari80:kanari81@127.0.0.1:1", headers: {{x-more: kanari25}}, tls: {{cert_pem: none, key_pem: "kanari26"}}, application_privileges: [{{application: a, privileges: [b], resources: [c]}}]}}
   k8s_token_review: {{api_server: "http://127.0.0.1:1", audiences: [podgate]}}
   headers_setter: {{headers: [{{key: x-key, value: kanari17}}]}}
   oauth2client: {{client_id: me, client_secret: kanari18, endpoint_params: {{client_assertion: kanari19}}, token_url: "https://127.0.0.1:1/t"}}
