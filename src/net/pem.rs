@@ -46,7 +46,8 @@ pub fn read_now(pem: Option<&PemSource>, key: &str) -> Result<Option<Vec<u8>>, S
     let unreadable = |why: String| format!("{key} {}: {why}", path.display());
     let mut text = Vec::new(); // granted: a command's own file, once
     let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    file.take(PEM_BYTES_MAX).read_to_end(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    let read = file.take(PEM_BYTES_MAX).read_to_end(&mut text); // granted: a command's own file, once
+    read.map_err(|error| unreadable(error.to_string()))?;
     Ok(Some(text))
 }
 

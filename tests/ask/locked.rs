@@ -103,7 +103,7 @@ fn commands_go_through_tls_with_a_certificate_of_their_own_and_are_told_what_lac
         ("https://", trusting.to_vec(), "--admin-cert"),
         ("https://", [&trusting[..], &["--admin-cert", certificate.as_str()]].concat(), "--admin-key"),
         ("https://", vec!["--admin-ca", "/no/such/file"], "/no/such/file"),
-        ("ftp://", vec![], "expected https://"),
+        ("ftp://", vec![], "https://HOST:PORT"),
     ] {
         let (code, said) = gateway.ask(scheme, &[&["status"][..], &arguments].concat(), &[]);
         assert!(code != Some(0) && said.contains(words), "{arguments:?}: {code:?} {said}");

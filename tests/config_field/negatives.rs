@@ -5,6 +5,8 @@
 //! `tls.rs`, `pages.rs`, `tests/export/auth.rs`, `oauth.rs`, `tls.rs`, `proxy.rs`.
 
 use podgate::cli::sources::Checked;
+use podgate::registry;
+use podgate::testing::check::sound;
 
 use crate::{REFUSE, check, traces};
 
@@ -326,6 +328,17 @@ impl Block {
         let unknown = unknown.unwrap_or_else(|| panic!("{path}: {:?}", checked.findings));
         let told = unknown.expected.iter().chain(&unknown.help).find_map(|text| text.strip_prefix("known keys: "));
         told.unwrap_or_else(|| panic!("{unknown:?}")).split(", ").map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn each_authenticator_has_a_block_here() {
+    for factory in registry::EXTENSIONS {
+        let name = factory.about.name;
+        let path = format!("extensions::{name}");
+        let plan = sound(&path, factory.about.example, factory.check);
+        let has_block = BLOCKS.iter().any(|block| block.path == path && block.whole);
+        assert!(plan.authenticates().is_empty() || has_block, "{path} lets in or signs, and its keys have no block");
     }
 }
 

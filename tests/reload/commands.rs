@@ -1,9 +1,13 @@
 //! The binary, as people and systems have it reload: a signal, a changed file, `podgate reload`.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -126,39 +130,40 @@ fn the_command_prints_findings_and_ends_with_78_when_the_old_one_runs_on() {
     drop(running);
 }
 
+/// Answers each piece that comes with 200, and tells it.
+fn answer_all(mut stream: TcpStream, heads: &Sender<String>) {
+    let mut bytes = [0; 8192];
+    while let Ok(read) = stream.read(&mut bytes) {
+        let told = read > 0 && heads.send(text(&bytes[..read])).is_ok();
+        if !told || stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
+            return;
+        }
+    }
+}
+
 #[test]
 fn a_secret_that_a_value_brings_in_is_taken_anew_with_its_file() {
     let files = Files::new();
     let (config, secret) = (files.at("config.yaml"), files.at("secret"));
     fs::write(&secret, "canary-of-the-first").expect("written");
     let brought = format!("\"${{file:{}}}\"", secret.display());
-    let hop = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let hop = TcpListener::bind("127.0.0.1:0").expect("a port");
     let yaml = files
         .yaml("batch", "watch: true, interval: 1s")
         .replace(SECRET, &brought)
         .replace("127.0.0.1:1'", &format!("{}'", hop.local_addr().expect("bound")))
         .replace("exporters: [debug]", "exporters: [otlp_http/x]");
     fs::write(&config, yaml).expect("written");
-    let (heads, seen) = std::sync::mpsc::channel();
+    let (heads, seen) = channel();
     std::thread::spawn(move || {
-        for mut stream in hop.incoming().flatten() {
+        for stream in hop.incoming().flatten() {
             let heads = heads.clone();
-            std::thread::spawn(move || {
-                let mut bytes = [0; 8192];
-                while let Ok(read) = std::io::Read::read(&mut stream, &mut bytes).and_then(|read| {
-                    std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
-                    Ok(read)
-                }) {
-                    if read == 0 || heads.send(text(&bytes[..read])).is_err() {
-                        return;
-                    }
-                }
-            });
+            std::thread::spawn(move || answer_all(stream, &heads));
         }
     });
     let arrives = |secret: &str| {
         assert!(files.serves());
-        let head = seen.recv_timeout(std::time::Duration::from_secs(20)).expect("a request");
+        let head = seen.recv_timeout(Duration::from_secs(20)).expect("a request");
         assert!(head.contains(secret), "{head}");
     };
     let mut running = files.started(&config);

@@ -41,6 +41,8 @@ pub enum AdminFault {
     Tls { admin: String, why: String },
     /// It wants a credential, or another one.
     Locked { admin: String, credential: bool },
+    /// It was not asked: what it was to be asked by cannot be used.
+    Unusable(String),
     /// It answers that there is no such thing; the sentence is its own.
     Refused { status: u16, why: String },
 }
@@ -68,7 +70,7 @@ impl fmt::Display for AdminFault {
                 "the admin page at {admin} refuses the credential (401 or 403)\n  -> look whether the file of \
                  --admin-credential-file holds what its authenticator takes"
             ),
-            AdminFault::Refused { why, .. } => f.write_str(why),
+            AdminFault::Unusable(why) | AdminFault::Refused { why, .. } => f.write_str(why),
         }
     }
 }
@@ -84,15 +86,19 @@ struct Door<'a> {
 
 impl AdminArgs {
     fn door(&self) -> Result<Door<'_>, AdminFault> {
-        let silent = |why: String| AdminFault::Silent { admin: self.admin.clone(), why };
         let (https, address) = match self.admin.split_once("://") {
             None => (false, self.admin.as_str()),
             Some((scheme, address)) if ["http", "https"].contains(&scheme) => {
                 (scheme == "https", address.trim_end_matches('/'))
             }
-            Some((scheme, _)) => return Err(silent(format!("{scheme}:// is no way to it; expected https:// or none"))),
+            Some((scheme, _)) => {
+                return Err(AdminFault::Unusable(format!(
+                    "--admin {scheme}://: expected HOST:PORT or https://HOST:PORT"
+                )));
+            }
         };
-        let credential = self.lock.credential().map_err(silent)?;
+        let credential =
+            self.lock.credential().map_err(|why| AdminFault::Unusable(format!("--admin-credential-file {why}")))?;
         let credential = credential.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
         Ok(Door { address, tls: self.lock.tls(https), credential })
     }
@@ -141,7 +147,10 @@ fn answer_to(door: &Door<'_>, path: &str, answer: io::Result<Vec<u8>>) -> Result
         (200, Ok(page)) => Ok(page),
         (200, Err(error)) => Err(silent(format!("the answer is not JSON: {error}"))),
         // A change has a token of its own, and its refusal says so.
-        (401 | 403, page) if page.as_ref().map_or(true, |page| page["error"].as_str().is_none()) => {
+        (401 | 403, page)
+            if (status == 401 || !door.credential.is_empty())
+                && page.as_ref().map_or(true, |page| page["error"].as_str().is_none()) =>
+        {
             Err(AdminFault::Locked { admin: admin.to_owned(), credential: !door.credential.is_empty() })
         }
         (400, Err(_)) if body.contains("use https://") => {
