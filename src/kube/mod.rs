@@ -1,9 +1,11 @@
-//! Pods, containers and their runs, from a watched API server.
+//! Pods, containers and their runs, and the endpoints of services, from a watched API server.
 
 pub mod client;
 pub mod decode;
+pub mod endpoints;
 pub mod hub;
 pub mod ledger;
+mod link;
 pub mod node_logs;
 pub mod owners;
 pub mod pod;

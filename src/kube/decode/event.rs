@@ -105,15 +105,44 @@ impl ApiStatus {
     }
 }
 
+/// An object that a watch is of, as it was read.
+pub trait WatchedObject {
+    /// What is left of it when it is deleted.
+    type Last: Clone + std::fmt::Debug + PartialEq;
+
+    fn uid(&self) -> &Arc<str>;
+
+    /// `metadata.resourceVersion`.
+    fn version(&self) -> &str;
+
+    fn last(self) -> Self::Last;
+}
+
+impl WatchedObject for DecodedPod {
+    type Last = Pod;
+
+    fn uid(&self) -> &Arc<str> {
+        &self.pod.uid
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn last(self) -> Pod {
+        self.pod
+    }
+}
+
 /// One line of a watch.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum Event<O: WatchedObject = DecodedPod> {
     /// ADDED or MODIFIED.
-    Applied(DecodedPod),
+    Applied(O),
     /// `last` is absent when only the identity could be read.
     Deleted {
         uid: Arc<str>,
-        last: Option<Pod>,
+        last: Option<O::Last>,
         version: String,
     },
     Bookmark {

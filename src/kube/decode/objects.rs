@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::raw;
 use super::text::{Interner, Text, ip, time};
-use crate::kube::decode::event::{ApiStatus, DecodedPod, Event, Keep, KeepKey, Undecodable, kept};
+use crate::kube::decode::event::{ApiStatus, DecodedPod, Event, Keep, KeepKey, Undecodable, WatchedObject, kept};
 use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState, bare_id};
 
 /// Annotations that carry the uid by which a static pod's containers know themselves.
@@ -73,7 +73,7 @@ pub(super) fn related(raw: raw::RawObject<'_>, keep: &Keep, strings: &mut Intern
     })
 }
 
-pub(super) fn bookmark(json: &[u8]) -> Result<Event, Undecodable> {
+pub(super) fn bookmark<O: WatchedObject>(json: &[u8]) -> Result<Event<O>, Undecodable> {
     let raw: raw::RawObject<'_> = serde_json::from_slice(json)?;
     let mut strings = Interner::default();
     let marks = pairs(raw.metadata.annotations, &[], &[INITIAL_EVENTS_END], &mut strings)?;

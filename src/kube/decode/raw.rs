@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 use super::text::Text;
 
 /// `null` reads as the empty value: bookmarks carry `"containers": null`, statuses `"startedAt": null`.
-fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 

@@ -9,7 +9,7 @@ mod delays;
 mod feed;
 mod known_logs;
 mod logs;
-mod paths;
+pub(in crate::kube) mod paths;
 mod reachability;
 mod reader;
 mod reads;
@@ -205,7 +205,7 @@ impl Hub {
         }
         let api = Arc::new(Api::within(&self.host.outside, spec.auth.clone()));
         for (index, namespace) in scopes.into_iter().enumerate() {
-            let scope = paths::PodScope::new(&spec, namespace.map(String::as_str));
+            let scope = paths::ObjectScope::new(&spec, namespace.map(String::as_str));
             let name = namespace.map_or("watch".to_owned(), |namespace| format!("watch/{namespace}"));
             let setup =
                 reader::Setup { index, scope, api: api.clone(), keep: spec.keep.clone(), updates: updates.clone() };

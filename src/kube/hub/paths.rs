@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::kube::watch::Ask;
 use crate::kube::watch_spec::WatchSpec;
 
-/// The pods of one watch: where they are and which of them.
+/// The objects of one watch: where they are and which of them.
 #[derive(Clone, Debug)]
-pub struct PodScope {
-    /// `/api/v1/pods` or `/api/v1/namespaces/x/pods`.
+pub struct ObjectScope {
+    /// `/api/v1/pods`, `/api/v1/namespaces/x/pods` and others.
     base: String,
     /// `&fieldSelector=...&labelSelector=...`, encoded.
     selectors: String,
 }
 
-impl PodScope {
-    pub fn new(spec: &WatchSpec, namespace: Option<&str>) -> PodScope {
+impl ObjectScope {
+    pub fn new(spec: &WatchSpec, namespace: Option<&str>) -> ObjectScope {
         let base = match namespace {
             Some(namespace) => format!("/api/v1/namespaces/{}/pods", encode(namespace)),
             None => "/api/v1/pods".to_owned(),
@@ -30,7 +30,15 @@ impl PodScope {
         if let Some(labels) = &spec.label_selector {
             push(&mut selectors, "labelSelector", labels);
         }
-        PodScope { base, selectors }
+        ObjectScope { base, selectors }
+    }
+
+    /// The EndpointSlices of a service.
+    pub fn slices(namespace: &str, service: &str) -> ObjectScope {
+        let base = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", encode(namespace));
+        let mut selectors = String::new();
+        push(&mut selectors, "labelSelector", &format!("kubernetes.io/service-name={service}"));
+        ObjectScope { base, selectors }
     }
 
     /// Path and query of a request. A version nobody named is `0`: whatever the server has in its cache.

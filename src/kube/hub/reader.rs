@@ -1,23 +1,20 @@
 //! The async shell of one watch: makes the requests it asks for, feeds it what comes, hands on what changed.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::feed::Update;
-use super::paths::PodScope;
+use super::paths::ObjectScope;
 use crate::core::stage::tasks::Pulse;
-use crate::kube::client::{Api, ApiAnswer, Form};
-use crate::kube::decode::{
-    ApiStatus, DecodedPod, Decoder, Event, Keep, LineSplitter, ListSplitter, Piece, Undecodable, api_status,
-};
+use crate::kube::client::Api;
+use crate::kube::decode::{DecodedPod, Decoder, Event, Keep, Piece, Undecodable};
 use crate::kube::hub::shared::HubShared;
+use crate::kube::link::{Answered, Happened, Link};
 use crate::kube::selection::Selection;
 use crate::kube::static_pods;
 use crate::kube::watch::{Ask, Effect, Heard, Input, Verb, Watch, WatchCause, WatchHealth};
@@ -25,28 +22,10 @@ use crate::kube::watch::{Ask, Effect, Heard, Input, Verb, Watch, WatchCause, Wat
 pub(super) struct Setup {
     /// Which reader this is, for the feed.
     pub index: usize,
-    pub scope: PodScope,
+    pub scope: ObjectScope,
     pub api: Arc<Api>,
     pub keep: Keep,
     pub updates: mpsc::Sender<Update>,
-}
-
-/// The request under way.
-enum Link {
-    Idle,
-    Asking(Pin<Box<dyn Future<Output = Result<Answered, String>> + Send>>),
-    Lines(ApiAnswer, LineSplitter),
-    List(ApiAnswer, Box<ListSplitter>),
-}
-
-enum Answered {
-    Opened(ApiAnswer),
-    Refused { status: ApiStatus, retry_after: Option<Duration> },
-}
-
-enum Happened {
-    Answered(Result<Answered, String>),
-    Chunk(Option<Result<Bytes, String>>),
 }
 
 struct Reader {
@@ -70,7 +49,7 @@ pub(super) async fn run(setup: Setup, shared: Arc<HubShared>, mut stop: watch::R
         let mut effects = Vec::new();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            happened = happening(&mut reader.link) => reader.happened(happened, &mut effects),
+            happened = reader.link.happening() => reader.happened(happened, &mut effects),
             () = sleep_until(wake) => reader.watch.on(Input::Timer, Instant::now(), &mut effects),
         }
         pulse.beat();
@@ -86,25 +65,6 @@ pub(super) async fn run(setup: Setup, shared: Arc<HubShared>, mut stop: watch::R
     }
 }
 
-/// Safe to drop and call again: what was read is never lost.
-async fn happening(link: &mut Link) -> Happened {
-    match link {
-        Link::Idle => pending().await,
-        Link::Asking(answer) => Happened::Answered(answer.await),
-        Link::Lines(answer, _) => Happened::Chunk(answer.chunk().await),
-        Link::List(answer, _) => Happened::Chunk(answer.chunk().await),
-    }
-}
-
-async fn ask(api: Arc<Api>, path: String) -> Result<Answered, String> {
-    let mut answer = api.get(&path, Form::Whole).await?;
-    if answer.status == 200 {
-        return Ok(Answered::Opened(answer));
-    }
-    let status = api_status(&answer.error_body().await, answer.status);
-    Ok(Answered::Refused { status, retry_after: answer.retry_after })
-}
-
 impl Reader {
     fn happened(&mut self, happened: Happened, effects: &mut Vec<Effect>) {
         let now = Instant::now();
@@ -114,10 +74,7 @@ impl Reader {
                     self.shared.tell.server_date(date);
                 }
                 self.shared.tell.requested(self.verb, "ok");
-                self.link = match self.verb {
-                    Verb::List => Link::List(answer, Box::default()),
-                    _ => Link::Lines(answer, LineSplitter::default()),
-                };
+                self.link = Link::opened(answer, self.verb);
                 self.watch.on(Input::Opened, now, effects);
             }
             Happened::Answered(Ok(Answered::Refused { status, retry_after })) => {
@@ -171,15 +128,7 @@ impl Reader {
     }
 
     fn ended(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let input = match std::mem::replace(&mut self.link, Link::Idle) {
-            Link::Lines(_, lines) if lines.is_cut_off() => Input::Failed("cut off within an event".to_owned()),
-            Link::List(_, list) => match list.finish() {
-                Ok(end) => Input::Page(end),
-                Err(fault) => Input::Garbage(fault.to_string()),
-            },
-            _ => Input::Ended,
-        };
-        self.watch.on(input, now, effects);
+        self.watch.on(self.link.ended(), now, effects);
     }
 
     /// Fails when the feed is gone.
@@ -205,7 +154,7 @@ impl Reader {
         let path = self.setup.scope.path(ask);
         tracing::debug!(%path, "kubernetes request");
         self.verb = ask.verb();
-        self.link = Link::Asking(Box::pin(self::ask(self.setup.api.clone(), path)));
+        self.link = Link::ask(self.setup.api.clone(), path);
     }
 
     /// Shows state and times to readers of the hub.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
-use crate::kube::pod::Pod;
+use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd, WatchedObject};
 use crate::kube::watch::health::{Verb, WatchHealth};
 
 /// A request to make.
@@ -40,15 +39,15 @@ impl Ask {
 
 /// What the shell saw. Inputs that do not fit the state are ignored.
 #[derive(Debug)]
-pub enum Input {
+pub enum Input<O: WatchedObject = DecodedPod> {
     /// The answer's head, status 200.
     Opened,
     /// Any other status; `retry_after` from the header.
     Refused { status: ApiStatus, retry_after: Option<Duration> },
     /// A line of a watch.
-    Event(Event),
+    Event(Event<O>),
     /// An item of a page.
-    Item(DecodedPod),
+    Item(O),
     /// The end of a page.
     Page(ListEnd),
     /// A body that is not what an API server sends.
@@ -63,18 +62,18 @@ pub enum Input {
 
 /// What the shell is to do, in order. A request under way is dropped when [`Watch::is_waiting`](super::Watch::is_waiting) afterwards.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub enum Effect<O: WatchedObject = DecodedPod> {
     /// Read token, CA and kubeconfig again before the next request.
     RenewCredentials,
     Request(Ask),
-    Applied(DecodedPod),
+    Applied(O),
     Deleted {
         uid: Arc<str>,
-        last: Option<Pod>,
+        last: Option<O::Last>,
         version: String,
     },
     /// A complete list.
-    Listed(Vec<DecodedPod>),
+    Listed(Vec<O>),
     /// Emitted on change only.
     Report(WatchHealth),
 }

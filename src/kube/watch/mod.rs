@@ -1,4 +1,4 @@
-//! The pod watch as a pure state machine: what to ask next, when, and what each answer changes.
+//! A watch of pods, or of other objects, as a pure state machine: what to ask next, when, and what each answer changes.
 //!
 //! It lists (streaming list where the server can, pages where it cannot), watches from there, and treats every way in
 //! which servers and networks fail. Whatever happens, requests are at least `backoff::SPACING` apart and failures back off
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::backoff::WatchBackoff;
-use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd};
+use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd, WatchedObject};
 
 pub use self::exchange::{After, Ask, BURST, Effect, Heard, Input, Told};
 pub use self::health::{Verb, WatchCause, WatchHealth};
@@ -67,11 +67,11 @@ enum Need {
 
 /// One watch. Invariant: `need` is Resume only with a `version`; `collected` is empty outside a list.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Watch<O: WatchedObject = DecodedPod> {
     state: State,
     need: Need,
     version: Option<String>,
-    collected: HashMap<Arc<str>, DecodedPod>,
+    collected: HashMap<Arc<str>, O>,
     page: Option<String>,
     pages: u32,
     // False once a page token expired: then everything is asked for at once.
@@ -89,9 +89,9 @@ pub struct Watch {
     follows_sound: bool,
 }
 
-impl Watch {
+impl<O: WatchedObject> Watch<O> {
     /// The first request follows within half a second, drawn from `random`.
-    pub fn new(now: Instant, random: fastrand::Rng) -> Watch {
+    pub fn new(now: Instant, random: fastrand::Rng) -> Watch<O> {
         let mut backoff = WatchBackoff::new(random);
         let until = now + backoff.jitter(START_JITTER);
         Watch {
@@ -142,7 +142,7 @@ impl Watch {
         }
     }
 
-    pub fn on(&mut self, input: Input, now: Instant, effects: &mut Vec<Effect>) {
+    pub fn on(&mut self, input: Input<O>, now: Instant, effects: &mut Vec<Effect<O>>) {
         match input {
             Input::Timer => self.timer(now, effects),
             Input::Opened => self.opened(now),
@@ -150,7 +150,7 @@ impl Watch {
             Input::Event(event) => self.event(event, now, effects),
             Input::Item(seen) => {
                 if matches!(self.state, State::Paging { .. }) {
-                    self.collected.insert(seen.pod.uid.clone(), seen);
+                    self.collected.insert(seen.uid().clone(), seen);
                 }
             }
             Input::Page(end) => self.page_ended(end, now, effects),
@@ -160,7 +160,7 @@ impl Watch {
         }
     }
 
-    fn timer(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn timer(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
         if now < self.deadline() {
             return;
         }
@@ -187,14 +187,14 @@ impl Watch {
     }
 
     /// Nothing was heard for too long: list again, at once if spacing allows.
-    fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
         self.need = Need::List;
         self.cut_off = Some(After::Silence);
         self.report(WatchHealth::Stale(WatchCause::Silent), effects);
         self.state = State::Waiting { until: self.backoff.earliest(now) };
     }
 
-    fn request(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn request(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
         if self.need == Need::Resume && self.heard.latest().is_none_or(|alive| now >= alive + LIVENESS) {
             self.need = Need::List;
         }
@@ -224,7 +224,7 @@ impl Watch {
         };
     }
 
-    fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
+    fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect<O>>) {
         let State::Asked { ask, .. } = &self.state else { return };
         let no_streaming = matches!(ask, Ask::StreamingList { .. })
             && status.refuses_streaming()
@@ -238,7 +238,7 @@ impl Watch {
     }
 
     /// An error status, as the answer or as an event within it.
-    fn error(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect>) {
+    fn error(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect<O>>) {
         let verb = match &self.state {
             State::Asked { ask, .. } => ask.verb(),
             _ => Verb::Watch,
@@ -274,7 +274,7 @@ impl Watch {
         }
     }
 
-    fn event(&mut self, event: Event, now: Instant, effects: &mut Vec<Effect>) {
+    fn event(&mut self, event: Event<O>, now: Instant, effects: &mut Vec<Effect<O>>) {
         let initial = match &mut self.state {
             State::Initial { heard, .. } => {
                 *heard = now;
@@ -309,14 +309,14 @@ impl Watch {
                 }
             }
             Event::Applied(seen) if initial => {
-                self.collected.insert(seen.pod.uid.clone(), seen);
+                self.collected.insert(seen.uid().clone(), seen);
             }
             Event::Deleted { uid, .. } if initial => {
                 self.collected.remove(&uid);
             }
             Event::Applied(seen) => {
                 self.told(now);
-                self.advance(seen.version.clone());
+                self.advance(seen.version().to_owned());
                 effects.push(Effect::Applied(seen));
             }
             Event::Deleted { uid, last, version } => {
@@ -356,7 +356,7 @@ impl Watch {
         }
     }
 
-    fn page_ended(&mut self, end: ListEnd, now: Instant, effects: &mut Vec<Effect>) {
+    fn page_ended(&mut self, end: ListEnd, now: Instant, effects: &mut Vec<Effect<O>>) {
         let State::Paging { at } = self.state else { return };
         self.pages += 1;
         if !end.rest.is_empty() && self.pages < PAGES_MAX {
@@ -371,8 +371,8 @@ impl Watch {
     }
 
     /// All objects of a list are here: they replace what was known.
-    fn listed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let seen: Vec<DecodedPod> = std::mem::take(&mut self.collected).into_values().collect();
+    fn listed(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
+        let seen: Vec<O> = std::mem::take(&mut self.collected).into_values().collect();
         self.page = None;
         self.pages = 0;
         self.too_large = 0;
@@ -382,7 +382,7 @@ impl Watch {
         self.report(WatchHealth::Fresh, effects);
     }
 
-    fn ended(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn ended(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
         match &self.state {
             State::Watching { opened, .. } if now >= *opened + SETTLED_AFTER => {
                 self.backoff.reset();
@@ -404,7 +404,7 @@ impl Watch {
         self.streaming &= self.endless_lists < 2;
     }
 
-    fn fail(&mut self, cause: WatchCause, now: Instant, effects: &mut Vec<Effect>) {
+    fn fail(&mut self, cause: WatchCause, now: Instant, effects: &mut Vec<Effect<O>>) {
         if matches!(self.state, State::Waiting { .. }) {
             return;
         }
@@ -444,7 +444,7 @@ impl Watch {
         self.state = State::Waiting { until };
     }
 
-    fn report(&mut self, health: WatchHealth, effects: &mut Vec<Effect>) {
+    fn report(&mut self, health: WatchHealth, effects: &mut Vec<Effect<O>>) {
         if self.health != health {
             self.health = health.clone();
             effects.push(Effect::Report(health));

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod recorded;
 use super::feed::{Feed, Now, Update};
-use super::paths::{PodScope, encode};
+use super::paths::{ObjectScope, encode};
 use super::*;
 use crate::core::time::UnixNanos;
 use crate::kube::client::Credentials;
@@ -130,7 +130,7 @@ fn a_successor_keeps_the_address_when_the_finished_pod_is_deleted_late() {
 fn requests_are_spelled_as_the_api_server_wants_them() {
     let spec = WatchSpec { label_selector: Some("app in (a,b)".to_owned()), ..spec() };
     let selectors = "&fieldSelector=spec.nodeName%3Dnode-a&labelSelector=app%20in%20%28a%2Cb%29";
-    let scope = PodScope::new(&spec, None);
+    let scope = ObjectScope::new(&spec, None);
     let path = |ask: Ask| scope.path(&ask);
     let watch = "watch=true&allowWatchBookmarks=true&timeoutSeconds=90";
     assert_eq!(
@@ -152,7 +152,7 @@ fn requests_are_spelled_as_the_api_server_wants_them() {
         path(Ask::List { at_least: Some("7".to_owned()), page, limit: 500 }),
         format!("/api/v1/pods?limit=500&continue=a%2Fb%3D{selectors}")
     );
-    let all = PodScope::new(&WatchSpec { node: None, label_selector: None, ..spec }, Some("shop"));
+    let all = ObjectScope::new(&WatchSpec { node: None, label_selector: None, ..spec }, Some("shop"));
     let everything = Ask::List { at_least: None, page: None, limit: 0 };
     assert_eq!(all.path(&everything), "/api/v1/namespaces/shop/pods?resourceVersion=0");
     assert_eq!(encode("a b/\u{e9}"), "a%20b%2F%C3%A9");
