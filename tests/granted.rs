@@ -161,6 +161,14 @@ fn what_payloads_are_cut_into_and_joined_from_was_granted() {
             let ranges: Vec<_> = (0..512).map(|at| 2 * at..2 * at + 1).collect();
             Box::new((payload.as_ref().map(|payload| portion::part(payload, &ranges)), payload))
         });
+        hold(&format!("{name} dealt out among five"), &body, |bytes, ticket| {
+            let payload = payload(signal, bytes, ticket);
+            let dealt = payload.map(|mut payload| {
+                let all = vec![portion::deal::Undealt::whole(&mut payload)];
+                (portion::deal::deal(&payload, all, |at| Some(at.message % 5)), payload)
+            });
+            Box::new(dealt)
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use podgate::core::data::budget::Ticket;
 use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
+use podgate::otlp::regroup::portion::deal::{Undealt, deal};
 use podgate::otlp::regroup::{latest_time, portion, split};
 use podgate::otlp::{envelope, readable};
 use podgate::testing::telemetry;
@@ -78,4 +79,25 @@ fn a_part_of_many_ranges_is_picked_in_linear_work() {
         let ranges: Vec<_> = (0..payload.envelope.messages()).step_by(2).map(|at| at..at + 1).collect();
         portion::part(&payload, &ranges).envelope.messages()
     });
+}
+
+/// Members of a tier and scopes of a request grow together: who walks all scopes for each member breaks the law.
+#[test]
+fn a_payload_is_dealt_out_in_linear_work_however_many_recipients_there_are() {
+    for (name, each_has) in
+        [("in turn among 16", 0), ("a recipient for each message", 1), ("a recipient for each three", 3)]
+    {
+        check(&format!("dealt {name}"), &every_field(Signal::Logs), &|generator, body| {
+            let mut payload = telemetry::payload(generator.signal, Bytes::new(), UnixNanos(0));
+            let Ok(envelope) = envelope::decode(Bytes::copy_from_slice(body)) else { return 0 };
+            payload.envelope = envelope;
+            let recipient = |message: usize| message.checked_div(each_has).unwrap_or(message % 16);
+            let all = vec![Undealt::whole(&mut payload)];
+            let dealt = deal(&payload, all, |at| Some(recipient(at.message))).unwrap();
+            // What comes back is dealt again, in the order of the whole.
+            let back = dealt.into_iter().map(|part| part.undealt).collect();
+            let again = deal(&payload, back, |at| Some(recipient(at.message))).unwrap();
+            again.iter().map(|part| part.payload.envelope.messages() + 64).sum()
+        });
+    }
 }

@@ -5,6 +5,7 @@
 //! Groups move from the whole to its parts and are copied only where a part ends within one. What lists are made anew is
 //! paid for before, beyond the limit where there is no room: what was taken has to be sent, and only that gives memory back.
 
+pub mod deal;
 mod front;
 
 use std::ops::Range;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use crate::core::data::budget::Ticket;
 use crate::core::data::granted::list_bytes;
 use crate::core::data::origin::{Origin, Transport};
-use crate::core::data::payload::{Envelope, Group, Payload, ScopeGroup, Signal};
+use crate::core::data::payload::{Envelope, Group, Payload, Signal};
 use crate::core::data::settlement::Share;
 use crate::otlp::envelope::{count_item, count_items};
 use crate::otlp::regroup::portion::front::Front;
@@ -64,13 +65,13 @@ fn joined(one: &Arc<Origin>, other: &Arc<Origin>) -> Arc<Origin> {
 pub fn part(payload: &Payload, ranges: &[Range<usize>]) -> Payload {
     let ranges = ascending(ranges);
     let (mut groups, mut last) = (0, None);
-    each_run(&payload.envelope, &ranges, |place, _| {
-        groups += usize::from(last.replace(place.0) != Some(place.0));
+    each_run(&payload.envelope, &ranges, |run| {
+        groups += usize::from(last.replace(run.place.0) != Some(run.place.0));
     });
     let own = payload.ticket.budget().overdraw(list_bytes::<Group>(groups) as u64);
     let envelope = Envelope { groups: Vec::with_capacity(groups), dictionary: None }; // granted: above
     let mut picked = Picked { envelope, last: None, ticket: own };
-    each_run(&payload.envelope, &ranges, |place, items| picked.add(&payload.envelope, place, items));
+    each_run(&payload.envelope, &ranges, |run| picked.add(&payload.envelope, run.place, run.items));
     let Picked { envelope, ticket, .. } = picked;
     ticket.absorb(payload.ticket.clone());
     let (signal, origin) = (payload.signal, payload.origin.clone());
@@ -80,9 +81,10 @@ pub fn part(payload: &Payload, ranges: &[Range<usize>]) -> Payload {
 /// Items of these messages.
 pub fn items_in(payload: &Payload, ranges: &[Range<usize>]) -> u64 {
     let mut items = 0;
-    each_run(&payload.envelope, &ascending(ranges), |place, run| {
-        let scope = payload.envelope.groups.get(place.0).and_then(|group| group.scopes.get(place.1));
-        let messages = scope.into_iter().flat_map(|scope| scope.items.range(run.start, run.len()));
+    each_run(&payload.envelope, &ascending(ranges), |run| {
+        let (group, scope) = run.place;
+        let scope = payload.envelope.groups.get(group).and_then(|group| group.scopes.get(scope));
+        let messages = scope.into_iter().flat_map(|scope| scope.items.range(run.items.start, run.items.len()));
         items += messages.map(|message| count_item(payload.signal, message)).sum::<u64>();
     });
     items
@@ -97,17 +99,29 @@ fn ascending(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
 /// Where a scope stands: its group's number and its own.
 type ScopePlace = (usize, usize);
 
+/// Messages of one scope that one range holds.
+struct Run {
+    place: ScopePlace,
+    /// Among the scope's.
+    items: Range<usize>,
+    /// The first of them in the envelope.
+    message: usize,
+    /// The number of the range.
+    of: usize,
+}
+
 /// Calls `visit` with a scope and the items in it that a range holds, range after range: in one walk over the scopes.
 /// `ranges` of messages ascend.
-fn each_run(envelope: &Envelope, ranges: &[Range<usize>], mut visit: impl FnMut(ScopePlace, Range<usize>)) {
+fn each_run(envelope: &Envelope, ranges: &[Range<usize>], mut visit: impl FnMut(Run)) {
     let (mut begin, mut at) = (0, 0);
     for (number, group) in envelope.groups.iter().enumerate() {
         for (scope_number, scope) in group.scopes.iter().enumerate() {
             let end = begin + scope.items.len();
             while let Some(range) = ranges.get(at).filter(|range| range.start < end) {
-                let items = range.start.max(begin)..range.end.min(end);
-                if !items.is_empty() {
-                    visit((number, scope_number), items.start - begin..items.end - begin);
+                let messages = range.start.max(begin)..range.end.min(end);
+                if !messages.is_empty() {
+                    let items = messages.start - begin..messages.end - begin;
+                    visit(Run { place: (number, scope_number), items, message: messages.start, of: at });
                 }
                 if range.end > end {
                     break;
@@ -132,16 +146,11 @@ impl Picked {
         let Some(group) = source.groups.get(place.0) else { return };
         let Some(scope) = group.scopes.get(place.1) else { return };
         if self.last.is_none_or(|last| last.0 != place.0) {
-            self.envelope.groups.push(without_scopes(group)); // granted: counted before
+            push_paid(&mut self.envelope.groups, without_scopes(group), &self.ticket);
         }
         let Some(into) = self.envelope.groups.last_mut() else { return };
         if self.last != Some(place) {
-            if into.scopes.len() == into.scopes.capacity() {
-                let more = into.scopes.len().max(1);
-                self.ticket.grow_anyway(list_bytes::<ScopeGroup>(more) as u64);
-                into.scopes.reserve_exact(more); // granted: above
-            }
-            into.scopes.push(without_items(scope)); // granted: above
+            push_paid(&mut into.scopes, without_items(scope), &self.ticket);
         }
         self.last = Some(place);
         if let Some(into) = into.scopes.last_mut() {
@@ -150,6 +159,16 @@ impl Picked {
             self.ticket.grow_anyway((into.items.structure_bytes() - before) as u64);
         }
     }
+}
+
+/// Adds to a list whose growth the ticket pays for.
+fn push_paid<T>(list: &mut Vec<T>, item: T, ticket: &Ticket) {
+    if list.len() == list.capacity() {
+        let more = list.len().max(1);
+        ticket.grow_anyway(list_bytes::<T>(more) as u64);
+        list.reserve_exact(more); // granted: above
+    }
+    list.push(item); // granted: above
 }
 
 /// Two halves by messages, the first not smaller; the whole and none when there is only one message or the signal cannot
