@@ -7,6 +7,8 @@
 mod auth;
 #[path = "export/balance.rs"]
 mod balance;
+#[path = "export/balance_k8s.rs"]
+mod balance_k8s;
 #[path = "export/cluster.rs"]
 mod cluster;
 #[path = "export/elastic.rs"]

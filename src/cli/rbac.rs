@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::cli::Exit;
 use crate::cli::sources::{self, ConfigArgs};
-use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::access::{Access, OWN_NAMESPACE};
 use crate::pipeline::plan::Plan;
 use crate::telemetry::stdout;
 
@@ -40,11 +40,12 @@ pub fn run(args: &Args) -> Exit {
     Exit::Ok
 }
 
-/// What the processors of a plan read and its extensions ask, each thing once.
+/// What the components of a plan read and ask, each thing once.
 pub fn access(plan: &Plan) -> Vec<Access> {
     let processors = plan.processors.values().flat_map(|processor| processor.access());
+    let exporters = plan.exporters.values().flat_map(|exporter| exporter.access());
     let extensions = plan.extensions.iter().flat_map(|(_, extension)| extension.access());
-    let all: BTreeSet<Access> = processors.chain(extensions).collect();
+    let all: BTreeSet<Access> = processors.chain(exporters).chain(extensions).collect();
     all.into_iter().collect()
 }
 
@@ -56,6 +57,7 @@ pub fn roles(access: &[Access], args: &Args) -> String {
             scopes.entry(None).or_default().push(one);
         }
         for namespace in &one.namespaces {
+            let namespace = if namespace == OWN_NAMESPACE { &args.namespace } else { namespace };
             scopes.entry(Some(namespace)).or_default().push(one);
         }
     }
@@ -102,6 +104,10 @@ mod tests {
              processors: {processors}\n\
              service: {{pipelines: {{traces: {{receivers: [otlp], processors: [k8s_attributes], exporters: [nop]}}}}}}\n"
         );
+        roles_of(text)
+    }
+
+    fn roles_of(text: String) -> String {
         let config = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
         let name = || "podgate".to_owned();
         let args = Args { config, name: name(), service_account: name(), namespace: name() };
@@ -142,5 +148,23 @@ mod tests {
         let yaml = printed("{k8s_attributes: {filter: {namespace: shop}}}");
         assert_eq!(granted(&yaml)[0], "Role");
         assert!(yaml.contains("  namespace: shop\n") && !yaml.contains("ClusterRole"), "{yaml}");
+    }
+
+    #[test]
+    fn a_resolver_of_endpoints_needs_their_slices_in_the_namespace_of_their_service_alone() {
+        let of = |service: &str| {
+            let exporter = format!("load_balancing: {{resolver: {{k8s: {{service: {service}}}}}}}");
+            let text = format!(
+                "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:0}}}}}}}}\nexporters: {{{exporter}}}\n\
+                 service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [load_balancing]}}}}}}\n"
+            );
+            roles_of(text)
+        };
+        let expected = ["Role", "[endpointslices]", "[get, list, watch]", "RoleBinding", "Role"];
+        let yaml = of("gateway.otel");
+        assert_eq!(granted(&yaml)[..5], expected);
+        assert!(yaml.contains("  namespace: otel\n") && yaml.contains("[\"discovery.k8s.io\"]"), "{yaml}");
+        let own = of("gateway");
+        assert!(own.contains("kind: Role\nmetadata:\n  name: podgate\n  namespace: podgate\n"), "{own}");
     }
 }

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use podgate::core::outside::{BoxSocket, GivenListener, Network, Outside, PendingIo};
 use tokio::net::TcpStream;
@@ -51,7 +54,7 @@ async fn balancer(names: &Arc<Names>, more: &str) -> Bench {
 }
 
 /// Spans of so many traces, `rounds` times one of each, so that traces stand mixed.
-fn traces(first: u64, count: u64, rounds: u64) -> ExportTraceServiceRequest {
+pub fn traces(first: u64, count: u64, rounds: u64) -> ExportTraceServiceRequest {
     let span = |trace: u64, round: u64| Span {
         trace_id: u128::from(trace).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes().to_vec(),
         span_id: (trace * 1_000 + round + 1).to_be_bytes().to_vec(),
@@ -64,7 +67,7 @@ fn traces(first: u64, count: u64, rounds: u64) -> ExportTraceServiceRequest {
 }
 
 /// The names of the spans that a peer has, each with how often it came.
-fn at(peer: &Peer) -> BTreeMap<String, u64> {
+pub fn at(peer: &Peer) -> BTreeMap<String, u64> {
     let mut seen = BTreeMap::new();
     for request in peer.requests() {
         crate::harness::names(&request).into_iter().for_each(|name| *seen.entry(name).or_default() += 1);
@@ -76,7 +79,7 @@ fn trace_of(name: &str) -> u64 {
     name.split('/').next().and_then(|trace| trace.parse().ok()).expect("a span of this test")
 }
 
-fn traces_at(peer: &Peer) -> BTreeSet<u64> {
+pub fn traces_at(peer: &Peer) -> BTreeSet<u64> {
     at(peer).keys().map(|name| trace_of(name)).collect()
 }
 
@@ -202,11 +205,30 @@ fn keys_are_the_collectors_and_what_has_no_effect_or_is_not_there_yet_says_so() 
         ("{resolver: {dns: {hostname: gateway, port: '4317', interval: 10s, timeout: 2s}}}".to_owned(), &[]),
         (format!("{{{otlp}}}"), &["E0204 exporters::load_balancing::resolver"]),
         (format!("{{{otlp}, resolver: {{}}}}"), &["E0204 exporters::load_balancing::resolver::static"]),
+        (format!("{{{otlp}, {fixed}, routing_key: streamID}}"), &[]),
+        (format!("{{{otlp}, resolver: {{k8s: {{service: gateway, ports: [4317, 9]}}}}}}"), &[]),
+        ("{resolver: {k8s: {service: a.b.svc.cluster.local, return_hostnames: true}}}".to_owned(), &[]),
         (
-            format!("{{{otlp}, resolver: {{k8s: {{service: gateway}}}}}}"),
-            &["E0205 exporters::load_balancing::resolver::k8s"],
+            "{resolver: {k8s: {service: a, timeout: 1m}}}".to_owned(),
+            &["W0402 exporters::load_balancing::resolver::k8s::timeout"],
         ),
-        (format!("{{{otlp}, {fixed}, routing_key: streamID}}"), &["E0205 exporters::load_balancing::routing_key"]),
+        ("{resolver: {k8s: {}}}".to_owned(), &["E0204 exporters::load_balancing::resolver::k8s::service"]),
+        (
+            "{resolver: {k8s: {service: a.b.c}}}".to_owned(),
+            &["E0203 exporters::load_balancing::resolver::k8s::service"],
+        ),
+        (
+            "{resolver: {k8s: {service: a, ports: [0]}}}".to_owned(),
+            &["E0203 exporters::load_balancing::resolver::k8s::ports"],
+        ),
+        (
+            "{resolver: {k8s: {service: a}, dns: {hostname: b}}}".to_owned(),
+            &["E0203 exporters::load_balancing::resolver::k8s"],
+        ),
+        (
+            format!("{{{otlp}, resolver: {{aws_cloud_map: {{namespace: a}}}}}}"),
+            &["E0205 exporters::load_balancing::resolver::aws_cloud_map"],
+        ),
         (format!("{{{otlp}, {fixed}, routing_key: span}}"), &["E0203 exporters::load_balancing::routing_key"]),
         (
             format!("{{{otlp}, {fixed}, routing_key: attributes}}"),
@@ -237,5 +259,53 @@ fn keys_are_the_collectors_and_what_has_no_effect_or_is_not_there_yet_says_so() 
         let found: Vec<&str> = findings.iter().map(|finding| finding.split(": ").next().unwrap_or_default()).collect();
         assert_eq!(found, wanted, "{body}: {findings:#?}");
         assert!(bench.is_some() || wanted.iter().any(|finding| finding.starts_with('E')), "{body}");
+    }
+}
+
+/// A span of each service for each user, in one request of a group for each service.
+fn of_services(services: u32, users: u32) -> ExportTraceServiceRequest {
+    let attribute = |key: &str, value: String| {
+        let value = Some(AnyValue { value: Some(Value::StringValue(value)) });
+        KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+    };
+    let group = |service: u32| {
+        let span = |user: u32| Span {
+            trace_id: u128::from(service * 1_000 + user + 1).to_be_bytes().to_vec(),
+            span_id: u64::from(user + 1).to_be_bytes().to_vec(),
+            name: format!("{service}/{user}"),
+            attributes: vec![attribute("user", format!("u{user}"))],
+            ..Span::default()
+        };
+        let attributes = vec![attribute("service.name", format!("s{service}"))];
+        let scope_spans = vec![ScopeSpans { spans: (0..users).map(span).collect(), ..ScopeSpans::default() }];
+        ResourceSpans {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_spans,
+            ..ResourceSpans::default()
+        }
+    };
+    ExportTraceServiceRequest { resource_spans: (0..services).map(group).collect() }
+}
+
+#[tokio::test]
+async fn each_service_or_each_value_of_an_attribute_has_one_member_whatever_request_it_comes_with() {
+    let by_user = ", routing_key: attributes, routing_attributes: [user]";
+    for (key, part) in [(", routing_key: service", 0), (", routing_key: resource", 0), (by_user, 1)] {
+        let peers = [Peer::start(|_, _| taken()).await, Peer::start(|_, _| taken()).await];
+        let names = Arc::new(Names::default());
+        names.are(&[&peers[0], &peers[1]]);
+        let bench = balancer(&names, key).await;
+        for users in [12, 20] {
+            bench.send(&of_services(20, users)).await.expect("taken");
+        }
+        let sheet = bench.settled().await;
+        assert_eq!((sheet.received, sheet.delivered), (640, 640), "{sheet:?}");
+        let keys = |peer: &Peer| -> BTreeSet<String> {
+            at(peer).keys().filter_map(|name| name.split('/').nth(part).map(str::to_owned)).collect()
+        };
+        let (one, other) = (keys(&peers[0]), keys(&peers[1]));
+        assert_eq!((one.intersection(&other).count(), one.len() + other.len()), (0, 20), "{key}");
+        assert!(one.len().min(other.len()) > 2, "{key}: {} and {}", one.len(), other.len());
+        bench.drain(Duration::from_secs(5)).await;
     }
 }

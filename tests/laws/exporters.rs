@@ -5,8 +5,12 @@ use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
 use podgate::exporters::debug::page::DebugPage;
 use podgate::exporters::debug::text::Detail;
+use podgate::exporters::otlp::load_balancing::points;
+use podgate::exporters::otlp::load_balancing::ring::Ring;
+use podgate::exporters::otlp::load_balancing::route::{MemberOwners, RoutingKey};
 use podgate::net::client::compress::Compression;
 use podgate::otlp::envelope;
+use podgate::otlp::regroup::portion::deal::{Undealt, deal};
 use podgate::testing::telemetry;
 
 use crate::generate::{Generator, every_field, pairs};
@@ -66,5 +70,30 @@ fn what_leaves_is_compressed_in_linear_work() {
                 compression.apply(parts).unwrap().iter().map(Bytes::len).sum()
             });
         }
+    }
+}
+
+#[test]
+fn a_tier_is_dealt_a_request_in_linear_work_whatever_it_is_routed_by() {
+    let ring = Ring::new((0..16).map(|at| format!("10.0.0.{at}:4317")));
+    let names = ["f0", "n", "span.name"].map(str::to_owned).to_vec();
+    let keys = [RoutingKey::TraceId, RoutingKey::Resource, RoutingKey::StreamId, RoutingKey::Attributes(names)];
+    for (key, signal) in
+        [(&keys[0], Signal::Traces), (&keys[1], Signal::Logs), (&keys[2], Signal::Metrics), (&keys[3], Signal::Metrics)]
+    {
+        let generators: Vec<Generator> = every_field(signal).into_iter().chain(pairs(signal)).collect();
+        check(&format!("{key:?}"), &generators, &|_, body| {
+            let mut payload = telemetry::payload(signal, Bytes::new(), UnixNanos(0));
+            let Ok(envelope) = envelope::decode(Bytes::copy_from_slice(body)) else { return 0 };
+            payload.envelope = envelope;
+            points::cut(&mut payload, key, &ring);
+            let mut owners = MemberOwners::new(signal, key, &ring);
+            if owners.sole(&payload.envelope).is_some() {
+                return envelope::encoded_len(&payload.envelope);
+            }
+            let all = vec![Undealt::whole(&mut payload)];
+            let dealt = deal(&payload, all, |at| owners.of(at)).unwrap();
+            dealt.iter().map(|part| envelope::encoded_len(&part.payload.envelope)).sum()
+        });
     }
 }

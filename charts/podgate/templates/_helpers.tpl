@@ -84,3 +84,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [{{ ternary "get, list, watch" "get, list" (eq $resource "pods") }}]
 {{- end }}
 {{- end }}
+
+{{/* Namespaces of the services whose endpoints load_balancing exporters of the pipelines watch, a line for each. */}}
+{{- define "podgate.endpoints" -}}
+{{- $config := include "podgate.config" . | fromYaml }}
+{{- $home := include "podgate.namespace" . }}
+{{- $used := dict }}
+{{- range $name, $pipeline := default dict (dig "service" "pipelines" dict $config) }}
+{{- range default list ($pipeline | default dict).exporters }}{{ $_ := set $used . true }}{{ end }}
+{{- end }}
+{{- $namespaces := dict }}
+{{- range $id, $body := default dict $config.exporters }}
+{{- if and (hasKey $used $id) (has (first (splitList "/" $id)) (list "load_balancing" "loadbalancing")) }}
+{{- $service := dig "resolver" "k8s" "service" "" (default dict $body) }}
+{{- if $service }}
+{{- $parts := splitList "." $service }}
+{{- $_ := set $namespaces (ternary (index $parts (min 1 (sub (len $parts) 1) | int)) $home (gt (len $parts) 1)) true }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- keys $namespaces | sortAlpha | join "\n" }}
+{{- end }}

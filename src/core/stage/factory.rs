@@ -312,6 +312,11 @@ pub trait ExporterPlan: Any {
         None
     }
 
+    /// What it reads of the Kubernetes API.
+    fn access(&self) -> Vec<Access> {
+        Vec::new()
+    }
+
     /// What `doctor` asks the next hop about the signals that pipelines send there, with the credentials of `known`
     /// authenticators. Opens nothing before it is asked.
     fn probe(&self, _: &[Signal], _known: &Authenticators) -> Option<Box<dyn Probe>> {

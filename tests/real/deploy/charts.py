@@ -49,6 +49,7 @@ RIGHTS = [
     ("labels of namespaces and nodes", [f"--set-json={K8S}.extract.labels=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"namespace\"}},{{\"tag_name\":\"z\",\"key\":\"z\",\"from\":\"node\"}}]"]),
     ("owners", [f"--set-json={K8S}.extract.metadata=[\"k8s.deployment.uid\",\"k8s.cronjob.uid\",\"k8s.cluster.uid\",\"k8s.node.uid\"]"]),
     ("annotations of owners", [f"--set-json={K8S}.extract.annotations=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"deployment\"}},{{\"tag_name\":\"c\",\"key\":\"c\",\"from\":\"cronjob\"}},{{\"tag_name\":\"s\",\"key\":\"s\",\"from\":\"statefulset\"}},{{\"tag_name\":\"d\",\"key\":\"d\",\"from\":\"daemonset\"}}]"]),
+    ("endpoints of a service", ["--set-json=config.exporters.load_balancing={\"resolver\":{\"k8s\":{\"service\":\"gateway\"}}}", "--set-json=config.service.pipelines.traces.exporters=[\"load_balancing\"]"]),
 ]
 
 
@@ -117,13 +118,13 @@ def the_charts_rights_are_the_binarys(stage, suite):
     """The chart's role for a configuration grants what `podgate rbac` prints for it, no more and no less"""
     for name, values in RIGHTS:
         objects, _ = stored(stage, values)
-        role = next((one for one in objects if one["kind"] == "ClusterRole"), {"rules": []})
-        granted = {(rule["apiGroups"][0], *rule["resources"], *rule["verbs"]) for rule in role["rules"]}
+        rules = [rule for one in objects if one["kind"] in ("ClusterRole", "Role") for rule in one["rules"]]
+        granted = {(rule["apiGroups"][0], *rule["resources"], *rule["verbs"]) for rule in rules}
         relay = next(one["data"]["relay"] for one in objects if one["kind"] == "ConfigMap")
         environment = {"MY_POD_IP": "10.0.0.7", "OTEL_K8S_NODE_IP": "10.0.0.1", "OTEL_K8S_NODE_NAME": "node-1"}
         command = [stage.binary, "rbac", "--config", f"yaml:{relay}"]
         told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-        pattern = r'apiGroups: \["(\w*)"\]\s+resources: \[(\w+)\]\s+verbs: \[([\w, ]+)\]'
+        pattern = r'apiGroups: \["([\w.]*)"\]\s+resources: \[(\w+)\]\s+verbs: \[([\w, ]+)\]'
         wanted = {(group, resource, *verbs.split(", ")) for group, resource, verbs in re.findall(pattern, told)}
         suite.equal(f"{name}: {len(wanted)} rules", sorted(granted), sorted(wanted))
 

@@ -3,7 +3,6 @@
 //! A sender hears success when every part stands in its member's queue. A part that finds its queue full waits a little
 //! while others are taken; should it find no room at all the whole is refused, retryably, and what was taken comes twice.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -20,13 +19,17 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::component::{Component, ComponentId, Task};
 use crate::core::stage::consumer::{Consumed, Consumer, Next};
 use crate::core::stage::factory::BuildContext;
+use crate::core::stage::tasks::Pulse;
 use crate::exporters::otlp::grpc_to;
-use crate::exporters::otlp::load_balancing::config::BalancerSettings;
+use crate::exporters::otlp::load_balancing::config::{BalancerSettings, ResolverSettings};
 use crate::exporters::otlp::load_balancing::members::{MemberExporter, Members};
 use crate::exporters::otlp::load_balancing::metrics::BalancerMetrics;
-use crate::exporters::otlp::load_balancing::route::{RoutingKey, runs, runs_bytes};
+use crate::exporters::otlp::load_balancing::points;
+use crate::exporters::otlp::load_balancing::resolver::k8s::ServiceResolver;
+use crate::exporters::otlp::load_balancing::route::{MemberOwners, RoutingKey};
+use crate::kube::endpoints::EndpointReader;
 use crate::net::client::target::Target;
-use crate::otlp::regroup::portion::part;
+use crate::otlp::regroup::portion::deal::{Dealt, Undealt, deal};
 
 /// A part whose member has no room waits this long while other parts of its request were taken: most senders give up on us
 /// after ten seconds.
@@ -87,8 +90,12 @@ impl LoadBalancer {
 
     /// Asks the resolver once and follows what it says.
     async fn ask(&self) -> Result<(), StartError> {
-        let source = self.settings.resolver.source();
-        match self.settings.resolver.ask(&self.cx.host.outside).await {
+        self.told(self.settings.resolver.ask(&self.cx.host.outside).await).await
+    }
+
+    /// Follows what the resolver says.
+    async fn told(&self, answer: Result<Vec<String>, String>) -> Result<(), StartError> {
+        match answer {
             Ok(endpoints) => {
                 self.metrics.resolved.add(1);
                 self.follow(endpoints).await?;
@@ -96,7 +103,7 @@ impl LoadBalancer {
             }
             Err(why) => {
                 self.metrics.unresolved.add(1);
-                let known = self.members().each.len();
+                let (known, source) = (self.members().each.len(), self.settings.resolver.source());
                 let message = format!("the members are not known from {source}: {why}; {known} stay as they were");
                 if self.cx.host.status.set(&self.cx.path, State::Degraded, message.as_str()) {
                     tracing::warn!(exporter = %self.cx.path, "{message}");
@@ -156,22 +163,23 @@ impl LoadBalancer {
         if self.closing.load(Ordering::Relaxed) {
             return Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"));
         }
-        let messages = payload.envelope.messages();
-        if messages == 0 {
+        if payload.envelope.messages() == 0 {
             return Ok(());
         }
-        let list = payload.ticket.budget().overdraw(runs_bytes(&payload.envelope));
         let members = self.members();
-        let all = [Range { start: 0, end: messages }];
-        let found = runs(&payload, &all, self.key(payload.signal), &members.ring);
-        let Some(first) = found.first() else { return Err(self.nobody()) };
-        if found.len() == 1 {
-            drop(list);
-            return members.each[first.member].exporter.consume(payload).await;
+        if members.each.is_empty() {
+            return Err(self.nobody());
         }
-        let share = std::mem::take(&mut payload.share);
-        let pending = Pending { ranges: Vec::from(all), share };
-        self.spread(payload, vec![pending]).await
+        let key = self.key(payload.signal);
+        points::cut(&mut payload, key, &members.ring);
+        let mut owners = MemberOwners::new(payload.signal, key, &members.ring);
+        if let Some(only) = owners.sole(&payload.envelope).and_then(|only| members.each.get(only)) {
+            return only.exporter.consume(payload).await;
+        }
+        let whole = Undealt::whole(&mut payload);
+        let dealt = deal(&payload, vec![whole], |at| owners.of(at));
+        let parts = dealt.ok_or_else(|| self.nobody())?;
+        self.spread(payload, members, parts).await
     }
 
     fn key(&self, signal: Signal) -> &RoutingKey {
@@ -184,23 +192,26 @@ impl LoadBalancer {
     }
 
     /// Sends parts until each was taken, or the whole is refused.
-    async fn spread(&self, payload: Payload, mut pending: Vec<Pending>) -> Result<(), ConsumeError> {
+    async fn spread(
+        &self,
+        mut payload: Payload,
+        mut members: Arc<Members>,
+        mut parts: Vec<Dealt>,
+    ) -> Result<(), ConsumeError> {
         let give_up = Instant::now() + HOLD_MAX;
         let (mut is_taken, mut rejected) = (false, Vec::new());
         loop {
-            let members = self.members();
-            let parts = self.parts(&payload, pending, &members)?;
-            let answers = join_all(parts.into_iter().map(Part::send)).await;
-            pending = Vec::new();
+            let answers = join_all(parts.into_iter().map(|part| send(&members, part))).await;
+            let mut waiting = Vec::new();
             let mut refused = None;
             for answer in answers {
                 match answer {
                     Ok(()) => is_taken = true,
-                    Err((part, error)) if error.is_retryable() => {
-                        pending.push(part); // granted: as many as members
+                    Err((undealt, error)) if error.is_retryable() => {
+                        waiting.push(undealt); // granted: as many as members
                         refused = Some(error);
                     }
-                    Err((part, error)) => rejected.push((part.share, error)), // granted: as many as members
+                    Err((undealt, error)) => rejected.push((undealt.share, error)), // granted: as many as members
                 }
             }
             let is_late = !is_taken || Instant::now() >= give_up;
@@ -212,43 +223,51 @@ impl LoadBalancer {
                 Some(_) if !Arc::ptr_eq(&members, &self.members()) => {}
                 Some(_) => sleep(AGAIN_AFTER).await,
             }
+            let (now, key) = (self.members(), self.key(payload.signal));
+            if payload.signal == Signal::Metrics && key.tells_points_apart() && !Arc::ptr_eq(&members, &now) {
+                // A metric that had one owner may have several now.
+                (payload, waiting) = recut(&payload, waiting, key, &now)?;
+            }
+            members = now;
+            let mut owners = MemberOwners::new(payload.signal, key, &members.ring);
+            parts = deal(&payload, waiting, |at| owners.of(at)).ok_or_else(|| self.nobody())?;
         }
     }
+}
 
-    /// The parts of what is pending, each with its share and its member.
-    fn parts(
-        &self,
-        payload: &Payload,
-        pending: Vec<Pending>,
-        members: &Arc<Members>,
-    ) -> Result<Vec<Part>, ConsumeError> {
-        let mut parts: Vec<Part> = Vec::new();
-        for mut one in pending {
-            let begin = parts.len();
-            let found = runs(payload, &one.ranges, self.key(payload.signal), &members.ring);
-            if found.is_empty() {
-                return Err(self.nobody());
-            }
-            for run in found {
-                let share = one.share.split(run.items);
-                let known = parts[begin..].iter_mut().find(|part| part.at == run.member);
-                match known {
-                    Some(part) => {
-                        part.pending.ranges.push(run.messages); // granted: see runs_bytes
-                        part.pending.share.join(share);
-                    }
-                    None => {
-                        let pending = Pending { ranges: vec![run.messages], share };
-                        let member = members.each[run.member].clone();
-                        parts.push(Part { at: run.member, member, pending, payload: None }); // granted: as many as members
-                    }
-                }
-            }
+/// What waits, as a whole of its own whose metrics are cut for these members.
+fn recut(
+    payload: &Payload,
+    waiting: Vec<Undealt>,
+    key: &RoutingKey,
+    members: &Members,
+) -> Result<(Payload, Vec<Undealt>), ConsumeError> {
+    let nothing = || ConsumeError::refused(Reason::UNAVAILABLE, "nothing waits");
+    let dealt = deal(payload, waiting, |_| Some(0)).and_then(|dealt| dealt.into_iter().next()).ok_or_else(nothing)?;
+    let mut whole = Payload { share: dealt.undealt.share, ..dealt.payload };
+    points::cut(&mut whole, key, &members.ring);
+    let waiting = vec![Undealt::whole(&mut whole)];
+    Ok((whole, waiting))
+}
+
+/// Gives a part to its member; what was not taken comes back.
+async fn send(members: &Members, part: Dealt) -> Result<(), (Undealt, ConsumeError)> {
+    let Dealt { recipient, payload, undealt: Undealt { ranges, share, lists } } = part;
+    let (loan, lent): (Loan, Vec<Share>) = share.lend(1);
+    let share = lent.into_iter().next().unwrap_or_default();
+    let sent = match members.each.get(recipient) {
+        Some(member) => member.exporter.consume(Payload { share, ..payload }).await,
+        None => Err(ConsumeError::refused(Reason::UNAVAILABLE, "the member is gone")),
+    };
+    match sent {
+        Ok(()) => {
+            loan.accept();
+            Ok(())
         }
-        for made in &mut parts {
-            made.payload = Some(part(payload, &made.pending.ranges));
+        Err(error) => {
+            let share = loan.take_back(0, error.reason());
+            Err((Undealt { ranges, share, lists }, error))
         }
-        Ok(parts)
     }
 }
 
@@ -258,6 +277,24 @@ async fn ask_again(balancer: Weak<LoadBalancer>, interval: Duration) {
         sleep(interval).await;
         let Some(balancer) = balancer.upgrade() else { return };
         if let Err(error) = balancer.ask().await {
+            tracing::warn!(exporter = %balancer.cx.path, "the new list of members is not taken: {error}");
+        }
+    }
+}
+
+/// Follows a service for as long as there is a balancer.
+async fn watch_service(
+    balancer: Weak<LoadBalancer>,
+    service: ServiceResolver,
+    mut reader: EndpointReader,
+    pulse: Arc<Pulse>,
+) {
+    pulse.waits_for("the API server's answer, or the next event of its watch");
+    loop {
+        let state = reader.next(&pulse).await;
+        let Some(members) = service.members(&state) else { continue };
+        let Some(balancer) = balancer.upgrade() else { return };
+        if let Err(error) = balancer.told(members).await {
             tracing::warn!(exporter = %balancer.cx.path, "the new list of members is not taken: {error}");
         }
     }
@@ -278,41 +315,6 @@ fn ended(rejected: Vec<(Share, ConsumeError)>, is_taken: bool) -> Result<(), Con
         share.end(ItemEnd::Dropped(*reason, message));
     }
     Ok(())
-}
-
-/// Messages of a payload that no member has taken.
-struct Pending {
-    /// Ascending.
-    ranges: Vec<Range<usize>>,
-    share: Share,
-}
-
-/// What one member is to take.
-struct Part {
-    at: usize,
-    member: Arc<MemberExporter>,
-    pending: Pending,
-    payload: Option<Payload>,
-}
-
-impl Part {
-    /// Gives it to the member; what was not taken comes back.
-    async fn send(self) -> Result<(), (Pending, ConsumeError)> {
-        let Part { member, pending: Pending { ranges, share }, payload, .. } = self;
-        let Some(payload) = payload else { return Ok(()) };
-        let (loan, lent): (Loan, Vec<Share>) = share.lend(1);
-        let share = lent.into_iter().next().unwrap_or_default();
-        match member.exporter.consume(Payload { share, ..payload }).await {
-            Ok(()) => {
-                loan.accept();
-                Ok(())
-            }
-            Err(error) => {
-                let share = loan.take_back(0, error.reason());
-                Err((Pending { ranges, share }, error))
-            }
-        }
-    }
 }
 
 /// Takes what waited for a member that is gone.
@@ -352,6 +354,14 @@ impl Consumer for LoadBalancer {
 impl Component for LoadBalancer {
     fn start(&self) -> Task<'_, Result<(), StartError>> {
         Box::pin(async move {
+            if let ResolverSettings::K8s(service) = &self.settings.resolver {
+                let (this, service) = (self.this.clone(), service.clone());
+                let reader = service.reader(&self.cx.host.outside);
+                let watching = |pulse| watch_service(this, service, reader, pulse);
+                let name = format!("{}/endpoints", self.cx.path);
+                *self.asking.locked() = Some(self.cx.host.tasks.spawn(&name, watching));
+                return Ok(());
+            }
             self.ask().await?;
             if let Some(interval) = self.settings.resolver.interval() {
                 let asking = ask_again(self.this.clone(), interval);

@@ -9,12 +9,13 @@ use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::{Entry, Node, Value};
 use crate::core::stage::factory::CheckContext;
 use crate::exporters::otlp::config::{OtlpSettings, grpc};
+use crate::exporters::otlp::load_balancing::resolver::k8s::ServiceResolver;
 use crate::exporters::otlp::load_balancing::route::RoutingKey;
 use crate::net::client::target::Target;
 
 /// More members than a fleet has; a longer list is a mistake.
 pub const ENDPOINTS_MAX: usize = 1_024;
-const OTLP_PORT: u16 = 4317;
+pub const OTLP_PORT: u16 = 4317;
 /// What stands beside `protocol` holds for every member, unless it is said there.
 const FOR_EACH: [&str; 3] = ["timeout", "retry_on_failure", "sending_queue"];
 
@@ -35,6 +36,8 @@ pub enum ResolverSettings {
     Static(Vec<String>),
     /// Every address of a name.
     Dns { hostname: String, port: u16, interval: Duration, timeout: Duration },
+    /// Every endpoint of a service.
+    K8s(ServiceResolver),
 }
 
 impl BalancerSettings {
@@ -49,9 +52,8 @@ impl BalancerSettings {
         let key = self.key_of(signal);
         let fits = match key {
             RoutingKey::TraceId => signal != Signal::Metrics,
-            RoutingKey::Metric => signal == Signal::Metrics,
-            RoutingKey::Attributes(_) => signal != Signal::Metrics,
-            RoutingKey::Service | RoutingKey::Resource => true,
+            RoutingKey::Metric | RoutingKey::StreamId => signal == Signal::Metrics,
+            RoutingKey::Service | RoutingKey::Resource | RoutingKey::Attributes(_) => true,
         };
         (!fits).then(|| format!("`routing_key` is {:?}, which {} do not have", name_of(&key), signal.name()))
     }
@@ -64,6 +66,7 @@ const KEYS: &[(&str, MakeKey)] = &[
     ("service", || RoutingKey::Service),
     ("resource", || RoutingKey::Resource),
     ("metric", || RoutingKey::Metric),
+    ("streamID", || RoutingKey::StreamId),
     ("attributes", || RoutingKey::Attributes(Vec::new())),
 ];
 
@@ -85,11 +88,6 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<BalancerSettings> {
 /// `Some(None)` where nothing is written.
 fn routing_key(keys: &Section<'_>) -> Option<Option<RoutingKey>> {
     let names = keys.strings("routing_attributes").unwrap_or_default();
-    if keys.string("routing_key").is_some_and(|written| written == "streamID") {
-        let message = "`routing_key: streamID` is not supported yet: it cuts metrics into their points";
-        keys.error("routing_key", code::NOT_YET, message, Some("use metric, resource or service"));
-        return None;
-    }
     let written = keys.node("routing_key").is_some_and(|node| !node.is_null());
     let key = keys.choice("routing_key", KEYS).map(|make| make());
     match key {
@@ -107,25 +105,29 @@ fn routing_key(keys: &Section<'_>) -> Option<Option<RoutingKey>> {
 }
 
 fn resolver(keys: &Section<'_>) -> Option<ResolverSettings> {
-    const EXPECTED: &str = "one of static {hostnames: [...]} and dns {hostname: ...}";
+    const EXPECTED: &str = "one of static {hostnames: [...]}, dns {hostname: ...} and k8s {service: ...}";
     let Some(keys) = keys.section("resolver") else { return keys.missing("resolver", EXPECTED) };
-    keys.not_yet(&["k8s", "aws_cloud_map"]);
-    let is_refused = ["k8s", "aws_cloud_map"].iter().any(|key| keys.node(key).is_some());
-    let (fixed, dns) = (keys.section("static"), keys.section("dns"));
-    let found = match (fixed, dns) {
-        (Some(fixed), None) => {
-            let found = hostnames(&fixed);
-            fixed.finish();
+    keys.not_yet(&["aws_cloud_map"]);
+    let is_refused = keys.node("aws_cloud_map").is_some();
+    type Read = fn(&Section<'_>) -> Option<ResolverSettings>;
+    let kinds: [(&str, Read); 3] = [
+        ("static", hostnames),
+        ("dns", dns_of),
+        ("k8s", |keys| ServiceResolver::check(keys).map(ResolverSettings::K8s)),
+    ];
+    let written: Vec<_> = kinds.iter().filter_map(|(key, read)| Some((*key, read, keys.section(key)?))).collect();
+    let found = match written.len() {
+        0 if is_refused => None,
+        0 => keys.missing("static", EXPECTED),
+        1 => written.into_iter().next().and_then(|(_, read, section)| {
+            let found = read(&section);
+            section.finish();
             found
+        }),
+        _ => {
+            let last = written.last().map_or("dns", |(key, ..)| *key);
+            keys.invalid(last, "two resolvers name the members", EXPECTED)
         }
-        (None, Some(dns)) => {
-            let found = dns_of(&dns);
-            dns.finish();
-            found
-        }
-        (Some(_), Some(_)) => keys.invalid("dns", "two resolvers name the members", EXPECTED),
-        (None, None) if is_refused => None,
-        (None, None) => keys.missing("static", EXPECTED),
     };
     keys.finish();
     found

@@ -13,6 +13,8 @@ mod balancer;
 mod config;
 mod members;
 mod metrics;
+pub mod points;
+mod probe;
 mod resolver;
 pub mod ring;
 pub mod route;
@@ -20,9 +22,14 @@ pub mod route;
 use std::sync::Arc;
 
 use crate::core::data::payload::Signal;
+use crate::core::stage::auth::Authenticators;
+use crate::core::stage::commands::access::Access;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
 use crate::exporters::otlp::load_balancing::balancer::LoadBalancer;
-use crate::exporters::otlp::load_balancing::config::BalancerSettings;
+use crate::exporters::otlp::load_balancing::config::{BalancerSettings, ResolverSettings};
+use crate::exporters::otlp::load_balancing::probe::TierProbe;
+use crate::sending::client::RequestCredentials;
 
 pub const FACTORY: ExporterFactory = ExporterFactory {
     about: About {
@@ -45,8 +52,16 @@ impl ExporterPlan for Plan {
         self.settings.unfit(signal)
     }
 
-    fn merges_by(&self) -> Option<&[String]> {
-        self.settings.member.sending.merges_by()
+    fn access(&self) -> Vec<Access> {
+        match &self.settings.resolver {
+            ResolverSettings::K8s(service) => vec![service.access()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn probe(&self, signals: &[Signal], known: &Authenticators) -> Option<Box<dyn Probe>> {
+        let credentials = RequestCredentials::of(self.settings.member.auth.as_deref(), known);
+        Some(Box::new(TierProbe::new(self.settings.clone(), signals, credentials)))
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {

@@ -1,11 +1,18 @@
-//! Who the members are: asked for at start and again and again, told as a list of `host:port`.
+//! Who the members are: asked for at start and again and again, or told by a watch, as a list of `host:port`.
+
+pub mod k8s;
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::core::outside::Outside;
+use crate::core::stage::tasks::Pulse;
 use crate::exporters::otlp::load_balancing::config::{ENDPOINTS_MAX, ResolverSettings};
+use crate::exporters::otlp::load_balancing::resolver::k8s::ServiceResolver;
+
+/// The first list of a watch is waited for this long by who asks for it once.
+const FIRST_LIST: Duration = Duration::from_secs(10);
 
 impl ResolverSettings {
     /// As metrics name it.
@@ -13,6 +20,7 @@ impl ResolverSettings {
         match self {
             ResolverSettings::Static(_) => "static",
             ResolverSettings::Dns { .. } => "dns",
+            ResolverSettings::K8s(_) => "k8s",
         }
     }
 
@@ -21,13 +29,14 @@ impl ResolverSettings {
         match self {
             ResolverSettings::Static(hosts) => format!("{} configured hosts", hosts.len()),
             ResolverSettings::Dns { hostname, .. } => format!("the addresses of {hostname}"),
+            ResolverSettings::K8s(service) => service.source(),
         }
     }
 
     /// When to ask again after an answer; `None` where there is nothing to ask.
     pub fn interval(&self) -> Option<Duration> {
         match self {
-            ResolverSettings::Static(_) => None,
+            ResolverSettings::Static(_) | ResolverSettings::K8s(_) => None,
             ResolverSettings::Dns { interval, .. } => Some(*interval),
         }
     }
@@ -36,6 +45,10 @@ impl ResolverSettings {
     pub async fn ask(&self, outside: &Outside) -> Result<Vec<String>, String> {
         match self {
             ResolverSettings::Static(hosts) => Ok(hosts.clone()),
+            ResolverSettings::K8s(service) => {
+                let late = || Err(format!("the API server has sent no list within {FIRST_LIST:?}"));
+                timeout(FIRST_LIST, first_list(service, outside)).await.unwrap_or_else(|_| late())
+            }
             ResolverSettings::Dns { hostname, port, timeout: patience, .. } => {
                 let answer = timeout(*patience, outside.look_up(hostname, *port)).await;
                 let found = match answer {
@@ -52,6 +65,16 @@ impl ResolverSettings {
                 members.truncate(ENDPOINTS_MAX);
                 Ok(members)
             }
+        }
+    }
+}
+
+async fn first_list(service: &ServiceResolver, outside: &Outside) -> Result<Vec<String>, String> {
+    let (mut reader, pulse) = (service.reader(outside), Pulse::default());
+    loop {
+        let state = reader.next(&pulse).await;
+        if let Some(members) = service.members(&state) {
+            return members;
         }
     }
 }
