@@ -13,18 +13,18 @@ use crate::kube::watch::{Input, Verb};
 
 pub(crate) enum Link {
     Idle,
-    Asking(Pin<Box<dyn Future<Output = Result<Answered, String>> + Send>>),
+    Asking(Pin<Box<dyn Future<Output = Result<LinkAnswer, String>> + Send>>),
     Lines(ApiAnswer, LineSplitter),
     List(ApiAnswer, Box<ListSplitter>),
 }
 
-pub(crate) enum Answered {
+pub(crate) enum LinkAnswer {
     Opened(ApiAnswer),
     Refused { status: ApiStatus, retry_after: Option<Duration> },
 }
 
 pub(crate) enum Happened {
-    Answered(Result<Answered, String>),
+    Answered(Result<LinkAnswer, String>),
     Chunk(Option<Result<Bytes, String>>),
 }
 
@@ -64,11 +64,11 @@ impl Link {
     }
 }
 
-async fn ask(api: Arc<Api>, path: String) -> Result<Answered, String> {
+async fn ask(api: Arc<Api>, path: String) -> Result<LinkAnswer, String> {
     let mut answer = api.get(&path, Form::Whole).await?;
     if answer.status == 200 {
-        return Ok(Answered::Opened(answer));
+        return Ok(LinkAnswer::Opened(answer));
     }
     let status = api_status(&answer.error_body().await, answer.status);
-    Ok(Answered::Refused { status, retry_after: answer.retry_after })
+    Ok(LinkAnswer::Refused { status, retry_after: answer.retry_after })
 }

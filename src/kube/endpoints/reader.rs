@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{ServiceSlices, ServiceState};
+use super::slices::{ServiceSlices, ServiceState};
 use crate::core::outside::Outside;
 use crate::core::stage::tasks::Pulse;
 use crate::kube::client::{Api, Credentials};
 use crate::kube::decode::{EndpointSlice, Piece, slice_item, slice_line};
 use crate::kube::hub::paths::ObjectScope;
-use crate::kube::link::{Answered, Happened, Link};
+use crate::kube::link::{Happened, Link, LinkAnswer};
 use crate::kube::watch::{Effect, Input, Verb, Watch};
 
 /// Reads who stands behind a service for as long as somebody asks.
@@ -63,11 +63,13 @@ impl EndpointReader {
     fn happened(&mut self, happened: Happened, effects: &mut Vec<Effect<EndpointSlice>>) {
         let now = Instant::now();
         let input = match happened {
-            Happened::Answered(Ok(Answered::Opened(answer))) => {
+            Happened::Answered(Ok(LinkAnswer::Opened(answer))) => {
                 self.link = Link::opened(answer, self.verb);
                 Input::Opened
             }
-            Happened::Answered(Ok(Answered::Refused { status, retry_after })) => Input::Refused { status, retry_after },
+            Happened::Answered(Ok(LinkAnswer::Refused { status, retry_after })) => {
+                Input::Refused { status, retry_after }
+            }
             Happened::Answered(Err(fault)) | Happened::Chunk(Some(Err(fault))) => Input::Failed(fault),
             Happened::Chunk(Some(Ok(chunk))) => return self.chunk(&chunk, now, effects),
             Happened::Chunk(None) => self.link.ended(),

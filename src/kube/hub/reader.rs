@@ -14,7 +14,7 @@ use crate::core::stage::tasks::Pulse;
 use crate::kube::client::Api;
 use crate::kube::decode::{DecodedPod, Decoder, Event, Keep, Piece, Undecodable};
 use crate::kube::hub::shared::HubShared;
-use crate::kube::link::{Answered, Happened, Link};
+use crate::kube::link::{Happened, Link, LinkAnswer};
 use crate::kube::selection::Selection;
 use crate::kube::static_pods;
 use crate::kube::watch::{Ask, Effect, Heard, Input, Verb, Watch, WatchCause, WatchHealth};
@@ -69,7 +69,7 @@ impl Reader {
     fn happened(&mut self, happened: Happened, effects: &mut Vec<Effect>) {
         let now = Instant::now();
         match happened {
-            Happened::Answered(Ok(Answered::Opened(answer))) => {
+            Happened::Answered(Ok(LinkAnswer::Opened(answer))) => {
                 if let Some(date) = answer.date {
                     self.shared.tell.server_date(date);
                 }
@@ -77,7 +77,7 @@ impl Reader {
                 self.link = Link::opened(answer, self.verb);
                 self.watch.on(Input::Opened, now, effects);
             }
-            Happened::Answered(Ok(Answered::Refused { status, retry_after })) => {
+            Happened::Answered(Ok(LinkAnswer::Refused { status, retry_after })) => {
                 self.failed(Input::Refused { status, retry_after }, now, effects);
             }
             Happened::Answered(Err(fault)) => self.failed(Input::Failed(fault), now, effects),

@@ -9,13 +9,11 @@ use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::{Entry, Node, Value};
 use crate::core::stage::factory::CheckContext;
 use crate::exporters::otlp::config::{OtlpSettings, grpc};
+use crate::exporters::otlp::load_balancing::limits::{ENDPOINTS_MAX, OTLP_PORT};
 use crate::exporters::otlp::load_balancing::resolver::k8s::ServiceResolver;
 use crate::exporters::otlp::load_balancing::route::RoutingKey;
 use crate::net::client::target::Target;
 
-/// More members than a fleet has; a longer list is a mistake.
-pub const ENDPOINTS_MAX: usize = 1_024;
-pub const OTLP_PORT: u16 = 4317;
 /// What stands beside `protocol` holds for every member, unless it is said there.
 const FOR_EACH: [&str; 3] = ["timeout", "retry_on_failure", "sending_queue"];
 

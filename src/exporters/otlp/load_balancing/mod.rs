@@ -11,7 +11,9 @@
 
 mod balancer;
 mod config;
+mod limits;
 mod members;
+mod metric;
 mod metrics;
 pub mod points;
 mod probe;

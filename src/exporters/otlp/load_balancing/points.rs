@@ -9,12 +9,10 @@ use crate::core::data::budget::Ticket;
 use crate::core::data::granted::{SHARED_BYTES, list_bytes};
 use crate::core::data::items::Items;
 use crate::core::data::payload::{Payload, Signal};
-use crate::exporters::otlp::load_balancing::ring::{Ring, hash, hash_on};
-use crate::exporters::otlp::load_balancing::route::{MemberOwners, RoutingKey, field};
+use crate::exporters::otlp::load_balancing::metric::MetricPoints;
+use crate::exporters::otlp::load_balancing::ring::Ring;
+use crate::exporters::otlp::load_balancing::route::{MemberOwners, RoutingKey};
 use crate::otlp::fields::metric_data;
-use crate::otlp::fields::metrics::{
-    exponential_histogram_data_point, histogram_data_point, metric, number_data_point, sum, summary_data_point,
-};
 use crate::otlp::regroup::portion::deal::Dealing;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
@@ -22,64 +20,13 @@ use crate::otlp::write;
 /// Key and length of one field take at most this many bytes.
 const HEAD_BYTES: usize = 16;
 
-/// A metric with one kind of data.
-pub struct MetricPoints<'a> {
-    /// Name, unit, kind, temporality and whether it only rises.
-    pub identity: u64,
-    /// Field number of the attributes in its points.
-    pub attributes: u32,
-    /// Field number of the kind.
-    kind: u32,
-    data: &'a [u8],
-}
-
-impl<'a> MetricPoints<'a> {
-    /// `None` for what cannot be walked to its end, or has not just one kind of data.
-    pub fn read(message: &'a [u8]) -> Option<MetricPoints<'a>> {
-        let mut found = None;
-        for field in Fields::new(message) {
-            let field = field.ok()?;
-            if metric_data::is_data(field.number) && found.replace((field.number, field.bytes().ok()?)).is_some() {
-                return None;
-            }
-        }
-        let (kind, data) = found?;
-        let (mut temporality, mut rises) = (0, 0);
-        for field in Fields::new(data) {
-            let field = field.ok()?;
-            match field.number {
-                metric_data::DATA_POINTS => drop(field.bytes().ok()?),
-                metric_data::AGGREGATION_TEMPORALITY => temporality = field.varint().ok()?,
-                sum::IS_MONOTONIC if kind == metric::SUM => rises = field.varint().ok()?,
-                _ => {}
-            }
-        }
-        let attributes = match kind {
-            metric::HISTOGRAM => histogram_data_point::ATTRIBUTES,
-            metric::EXPONENTIAL_HISTOGRAM => exponential_histogram_data_point::ATTRIBUTES,
-            metric::SUMMARY => summary_data_point::ATTRIBUTES,
-            _ => number_data_point::ATTRIBUTES,
-        };
-        let state = hash(field(message, metric::NAME).unwrap_or_default());
-        let state = hash_on(state, field(message, metric::UNIT).unwrap_or_default());
-        let numbers = [u64::from(kind), temporality, rises];
-        let identity = numbers.into_iter().fold(state, |state, number| hash_on(state, &number.to_le_bytes()));
-        Some(MetricPoints { identity, attributes, kind, data })
-    }
-
-    pub fn points(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let fields = Fields::new(self.data).map_while(Result::ok);
-        fields.filter(|field| field.number == metric_data::DATA_POINTS).filter_map(|field| field.bytes().ok())
-    }
-}
-
 /// Cuts every metric of a payload whose points have several owners. Items of one request change their order then.
 pub fn cut(payload: &mut Payload, by: &RoutingKey, ring: &Ring) {
     if payload.signal != Signal::Metrics || !by.tells_points_apart() || ring.members().len() < 2 {
         return;
     }
     let working = payload.ticket.budget().overdraw(list_bytes::<u32>(ring.members().len()) as u64);
-    let known = vec![0; ring.members().len()];
+    let known = vec![0; ring.members().len()]; // granted: above
     let owners = MemberOwners::new(payload.signal, by, ring);
     let mut cutter = Cutter { owners, known, pieces: Vec::new(), working };
     let mut is_cut = false;

@@ -27,7 +27,7 @@ pub struct TierProbe {
 impl TierProbe {
     /// Opens nothing yet.
     pub fn new(settings: BalancerSettings, signals: &[Signal], credentials: RequestCredentials) -> TierProbe {
-        TierProbe { settings, signals: signals.to_vec(), credentials }
+        TierProbe { settings, signals: signals.to_vec(), credentials } // granted: as many as there are signals
     }
 
     async fn run(&self) -> ProbeReport {
@@ -35,7 +35,8 @@ impl TierProbe {
         if let ResolverSettings::K8s(service) = &self.settings.resolver {
             let mut access = service.access();
             access.namespaces.iter_mut().filter(|name| *name == OWN_NAMESPACE).for_each(|name| *name = service.home());
-            findings.extend(ApiServer::new(service.credentials(), vec![access]).ask().await.findings);
+            let asked = ApiServer::new(service.credentials(), vec![access]).ask().await; // granted: one
+            findings.extend(asked.findings); // granted: one for each verb
         }
         let source = self.settings.resolver.source();
         match self.settings.resolver.ask(&Outside::default()).await {
@@ -43,7 +44,7 @@ impl TierProbe {
                 let message = format!("{} are known from {source}", members.len());
                 findings.push(Finding::new(ProbeHealth::Good, "members", message));
                 let asked = join_all(members.iter().take(ASKED_MAX).map(|member| self.member(member))).await;
-                findings.extend(asked.into_iter().flatten());
+                findings.extend(asked.into_iter().flatten()); // granted: as many as members, see ASKED_MAX
             }
             Err(why) => findings.push(
                 Finding::new(ProbeHealth::Bad, "members", format!("they are not known from {source}: {why}"))

@@ -4,7 +4,7 @@
 //! Keys are the Collector's (`routing_key`). A metric is cut between its data points (`points.rs`) where the key is theirs.
 
 use crate::core::data::payload::{Envelope, Signal};
-use crate::exporters::otlp::load_balancing::points::MetricPoints;
+use crate::exporters::otlp::load_balancing::metric::{MetricPoints, field};
 use crate::exporters::otlp::load_balancing::ring::{Ring, hash, hash_on};
 use crate::otlp::attributes::{LOG_RECORD, RESOURCE, SCOPE, SPAN, attributes_of as attributes_in, find, find_in};
 use crate::otlp::fields::common::instrumentation_scope;
@@ -244,10 +244,4 @@ fn own(signal: Signal, item: &[u8], name: &str) -> Option<u64> {
 
 fn attributes_of(signal: Signal) -> u32 {
     if signal == Signal::Logs { LOG_RECORD } else { SPAN }
-}
-
-/// The bytes of the first field of this number.
-pub(super) fn field(message: &[u8], number: u32) -> Option<&[u8]> {
-    let found = Fields::new(message).map_while(Result::ok).find(|field| field.number == number)?;
-    found.bytes().ok()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::check::Section;
 use crate::core::outside::Outside;
 use crate::core::stage::commands::access::{Access, OWN_NAMESPACE};
-use crate::exporters::otlp::load_balancing::config::{ENDPOINTS_MAX, OTLP_PORT};
+use crate::exporters::otlp::load_balancing::limits::{ENDPOINTS_MAX, OTLP_PORT};
 use crate::kube::client::Credentials;
 use crate::kube::decode::ServiceEndpoint;
 use crate::kube::endpoints::{EndpointReader, ServiceState};

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use crate::core::outside::Outside;
 use crate::core::stage::tasks::Pulse;
-use crate::exporters::otlp::load_balancing::config::{ENDPOINTS_MAX, ResolverSettings};
+use crate::exporters::otlp::load_balancing::config::ResolverSettings;
+use crate::exporters::otlp::load_balancing::limits::ENDPOINTS_MAX;
 use crate::exporters::otlp::load_balancing::resolver::k8s::ServiceResolver;
 
 /// The first list of a watch is waited for this long by who asks for it once.
