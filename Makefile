@@ -82,6 +82,7 @@ test-real-kube: ## the part of test-real beside the API server; a quarter of an 
 	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
 	python3 tests/real/accept.py target/release/podgate
 	python3 tests/real/tokens.py target/release/podgate
+	python3 tests/real/tiers.py target/release/podgate
 
 test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elasticsearch, a Collector, proxies and a memory cgroup
 	$(CARGO) build --locked --release
@@ -93,10 +94,6 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/memory.py target/release/podgate
 	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
-	python3 tests/real/accept.py target/release/podgate
-	python3 tests/real/tokens.py target/release/podgate
-	python3 tests/real/tiers.py target/release/podgate
-	$(MAKE) test-deploy
 
 # image: which architectures, and cargo's profile (image-test builds faster, for the tests of the image alone).
 ARCH ?= amd64,arm64

@@ -263,7 +263,9 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {
   logs: {receivers: [otlp], exporters: [nop]}}}}";
 
 fn span(trace: u8, name: &str, more: &str) -> String {
-    format!(r#"{{"traceId":"0af7651916cd43dd8448eb211c8031{trace:02x}","spanId":"00f067aa0ba902{trace:02x}","name":"{name}"{more}}}"#)
+    format!(
+        r#"{{"traceId":"0af7651916cd43dd8448eb211c8031{trace:02x}","spanId":"00f067aa0ba902{trace:02x}","name":"{name}"{more}}}"#
+    )
 }
 
 #[test]
@@ -293,7 +295,8 @@ fn a_configuration_is_tried_on_recorded_data_stage_by_stage() {
         assert!(told.contains(line), "{line}\nis not in\n{told}");
     }
     assert!(!told.contains("pipeline logs"), "the input holds none: {told}");
-    let json = podgate(&["try", "--config", TRIED, "--input", &input, "--pipeline", "traces/kept", "--format", "json"], &[]);
+    let json =
+        podgate(&["try", "--config", TRIED, "--input", &input, "--pipeline", "traces/kept", "--format", "json"], &[]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
     assert_eq!(json["pipelines"][0]["stages"][0]["processor"], "tail_sampling");
     assert_eq!((&json["pipelines"][0]["spans"], &json["pipelines"][0]["out"]), (&3.into(), &1.into()), "{json}");

@@ -88,8 +88,8 @@ fn questions(access: &[Access]) -> Vec<(&Access, &str, &'static str)> {
 
 fn unreachable(why: &str) -> Finding {
     Finding::new(ProbeHealth::Bad, "api server", format!("cannot be asked: {why}")).with_help(
-        "without it neither pods nor endpoints are found; is this run where podgate runs, with its service account (auth_type), and does the \
-         network allow it?",
+        "without it pods, endpoints and tokens are unknown; is this run where podgate runs, with its service account \
+         (auth_type), and does the network allow it?",
     )
 }
 
