@@ -343,7 +343,6 @@ fn a_text_of_ottl_is_tried_on_the_items_of_a_request() {
     let traces = "tests/ottl/oracle/traces.json";
     let ask = [
         "ottl",
-        "try",
         "--context",
         "span",
         "IsMatch(span.name, \"^GET\") and span.kind == SPAN_KIND_CLIENT",

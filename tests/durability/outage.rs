@@ -54,6 +54,9 @@ impl Most {
     }
 }
 
+/// What a busy machine may make of it: `parked.rs` shows in paused time that live data goes first.
+const LIVE_WITHIN: Duration = Duration::from_secs(180);
+
 #[test]
 fn an_outage_lasts_as_long_as_the_disk_and_memory_stays_within_its_budget() {
     outage("queue", "", "");
@@ -131,7 +134,7 @@ fn outage(name: &str, sampler: &str, list: &str) {
     assert!(most.disk + most.saved >= enough, "the disk held many times what memory may: {most:?}");
     assert!(most.lasts.is_some() && most.refused == 0, "{most:?}");
     assert!(seconds <= 120 || most.compressed > 0, "what waits for a minute is compressed: {most:?}");
-    assert!(delays[9] < Duration::from_secs(60), "live data waited: {delays:?}");
+    assert!(delays[9] < LIVE_WITHIN, "live data waited: {delays:?}");
 }
 
 /// A sampler's record stands on disk until the last of its spans has its end, so kept spans that wait in memory hold up the
@@ -198,7 +201,7 @@ fn live_delays(http: u16, hop: &Hop) -> Vec<Duration> {
         let (sent, first) = (Instant::now(), 9 << 40 | probe);
         assert_eq!(post(&mut stream, &request(first, 1)), Some(200));
         while !ids(first, 1).all(|id| hop.seen().contains_key(&id)) {
-            assert!(sent.elapsed() < Duration::from_secs(60), "live data waits for what is on disk");
+            assert!(sent.elapsed() < LIVE_WITHIN, "live data waits for what is on disk");
             std::thread::sleep(Duration::from_millis(5));
         }
         delays.push(sent.elapsed());

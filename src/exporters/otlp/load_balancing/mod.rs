@@ -66,6 +66,10 @@ impl ExporterPlan for Plan {
         Some(Box::new(TierProbe::new(self.settings.clone(), signals, credentials)))
     }
 
+    fn merges_by(&self) -> Option<&[String]> {
+        self.settings.member.sending.merges_by()
+    }
+
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
         LoadBalancer::new(cx, self.settings.clone())
     }
