@@ -164,9 +164,11 @@ impl Picked {
 /// Adds to a list whose growth the ticket pays for.
 fn push_paid<T>(list: &mut Vec<T>, item: T, ticket: &Ticket) {
     if list.len() == list.capacity() {
-        let more = list.len().max(1);
-        ticket.grow_anyway(list_bytes::<T>(more) as u64);
+        let (before, more) = (list.capacity(), list.len().max(1));
+        // The old block and the new one stand side by side while the list moves.
+        ticket.grow_anyway(list_bytes::<T>(before + more) as u64);
         list.reserve_exact(more); // granted: above
+        ticket.give_back(list_bytes::<T>(before) as u64);
     }
     list.push(item); // granted: above
 }
