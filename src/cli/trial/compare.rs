@@ -31,7 +31,7 @@ pub struct ValueChange {
 
 /// What became of the items between two places.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Difference {
+pub struct StageEffect {
     pub unchanged: usize,
     /// Items that changed alike stand together, in the order of the first of them.
     pub changed: Vec<(Vec<ValueChange>, Vec<String>)>,
@@ -94,13 +94,13 @@ fn facts_of(signal: Signal, above: &BTreeMap<String, String>, item: &Value) -> I
 /// Compares what went into a stage with what came out of it. A span is the same by its ids and a metric by its name, those
 /// of one id in their order; records are the same by their place as long as none is gone or new, and otherwise if nothing
 /// of them changed.
-pub fn compare(signal: Signal, before: &[ItemFacts], after: &[ItemFacts]) -> Difference {
+pub fn compare(signal: Signal, before: &[ItemFacts], after: &[ItemFacts]) -> StageEffect {
     let by_place = signal != Signal::Traces && before.len() == after.len();
     let mut waiting: HashMap<Key<'_>, VecDeque<(usize, &ItemFacts)>> = HashMap::new();
     for (at, item) in after.iter().enumerate() {
         waiting.entry(Key::of(item, by_place, at)).or_default().push_back((at, item));
     }
-    let mut found = Difference::default();
+    let mut found = StageEffect::default();
     let mut groups: HashMap<Vec<ValueChange>, usize> = HashMap::new();
     for (at, item) in before.iter().enumerate() {
         let met = waiting.get_mut(&Key::of(item, by_place, at)).and_then(VecDeque::pop_front);

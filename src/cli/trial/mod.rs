@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::ottl::read;
 use crate::cli::sources::{self, ConfigArgs};
 use crate::cli::trial::chain::Chain;
-use crate::cli::trial::compare::{Difference, ValueChange, compare, items};
+use crate::cli::trial::compare::{StageEffect, ValueChange, compare, items};
 use crate::cli::{Exit, run};
 use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::origin::{Origin, Transport};
@@ -137,7 +137,7 @@ struct Tried {
     signal: Signal,
     requests: usize,
     items: u64,
-    stages: Vec<(String, usize, usize, Difference)>,
+    stages: Vec<(String, usize, usize, StageEffect)>,
     exporters: Vec<String>,
     end: usize,
     refused: Vec<ConsumeError>,
@@ -199,7 +199,7 @@ async fn through(
     let names = pipeline.processors.iter().filter(|id| plan.processors.contains_key(id)).map(ToString::to_string);
     let stages = names.zip(seen.windows(2)).map(|(name, pair)| match pair {
         [before, after] => (name, before.len(), after.len(), compare(signal, before, after)),
-        _ => (name, 0, 0, Difference::default()),
+        _ => (name, 0, 0, StageEffect::default()),
     });
     let tried = Tried {
         pipeline: pipeline.name.clone(),
@@ -240,7 +240,7 @@ impl Tried {
         lines
     }
 
-    fn of_stage(&self, difference: &Difference, lines: &mut Vec<String>) {
+    fn of_stage(&self, difference: &StageEffect, lines: &mut Vec<String>) {
         for (changes, names) in difference.changed.iter().take(SHOWN_MAX) {
             lines.push(format!("    {}: {}", amount(names.len(), self.signal), listed(names)));
             lines.extend(changes.iter().flat_map(of_change));
@@ -259,7 +259,7 @@ impl Tried {
     fn as_json(&self) -> Value {
         let of_change =
             |change: &ValueChange| json!({ "path": change.path, "before": change.before, "after": change.after });
-        let stage = |(name, before, after, difference): &(String, usize, usize, Difference)| {
+        let stage = |(name, before, after, difference): &(String, usize, usize, StageEffect)| {
             let changed: Vec<Value> = difference
                 .changed
                 .iter()
@@ -280,7 +280,7 @@ impl Tried {
     }
 }
 
-fn summary(difference: &Difference) -> String {
+fn summary(difference: &StageEffect) -> String {
     let changed: usize = difference.changed.iter().map(|(_, names)| names.len()).sum();
     match (changed, difference.gone.is_empty() && difference.new.is_empty()) {
         (0, true) => ", nothing changed".to_owned(),
