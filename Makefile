@@ -78,11 +78,11 @@ test-real: test-real-kube test-real-peers test-deploy ## against a real kube-api
 
 test-real-kube: ## the part of test-real beside the API server; a quarter of an hour, which mostly waits
 	$(CARGO) build --locked --release
-	$(CARGO) build --locked --all-features --example apm_server
-	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
 	python3 tests/real/accept.py target/release/podgate
 	python3 tests/real/tokens.py target/release/podgate
 	python3 tests/real/tiers.py target/release/podgate
+	$(CARGO) build --locked --all-features --example apm_server
+	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
 
 test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elasticsearch, a Collector, proxies and a memory cgroup
 	$(CARGO) build --locked --release
