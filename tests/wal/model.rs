@@ -1,6 +1,6 @@
 //! What a log has promised, kept beside it: every record that was acknowledged, every item of which something was said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -266,6 +266,14 @@ impl Model {
             }
         }
         gone.dedup();
+        if report.quarantined > 0 {
+            // In flight at three crashes: what is not handed out again stands among the dead letters.
+            let (dead, all) = (self.dead_letters()?, gone.len());
+            gone.retain(|key| self.records.get(key).is_none_or(|known| !dead.contains(&known.id)));
+            if (all - gone.len()) as u64 > report.quarantined {
+                return Err(format!("more records are dead than were told, {report:?}"));
+            }
+        }
         if gone.len() > damaged {
             return Err(format!("acknowledged and gone: records {gone:?}, {report:?}"));
         }
@@ -314,6 +322,14 @@ impl Model {
         if wanted.is_empty() {
             return Ok(());
         }
+        let dead = self.dead_letters()?;
+        wanted.retain(|id| !dead.contains(id));
+        if wanted.is_empty() { Ok(()) } else { Err(format!("dead letters are gone: {wanted:?}")) }
+    }
+
+    /// The records that stand in files of dead letters.
+    fn dead_letters(&self) -> Result<BTreeSet<u64>, String> {
+        let mut dead = BTreeSet::new();
         for (name, bytes) in self.sim.files() {
             let Some((number, Purpose::DeadLetters)) = of_file_name(&name) else { continue };
             let header = podgate::wal::format::Header::decode(&bytes[..bytes.len().min(4096)]);
@@ -322,12 +338,12 @@ impl Model {
             let mut medium = disk.open(&file_name(number, Purpose::DeadLetters)).map_err(|error| error.to_string())?;
             let mut found = |frame: podgate::wal::scan::Found<'_>| {
                 if frame.head.kind == FrameKind::Payload {
-                    wanted.retain(|id| *id != frame.head.origin);
+                    dead.insert(frame.head.origin);
                 }
             };
             scan(&mut *medium, header.salt, None, None, &mut found);
         }
-        if wanted.is_empty() { Ok(()) } else { Err(format!("dead letters are gone: {wanted:?}")) }
+        Ok(dead)
     }
 
     /// What came back is what there is now.
