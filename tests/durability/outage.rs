@@ -196,8 +196,9 @@ fn what_a_sampler_keeps_of_an_outage_comes_after_its_end_and_nothing_else_does()
 /// How long spans take that are sent one after the other beside the backlog, the shortest first.
 fn live_delays(http: u16, hop: &Hop) -> Vec<Duration> {
     let mut delays = Vec::new();
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", http)).expect("it listens");
     for probe in 0..10 {
+        // One of its own for each: a connection that waits for a slow one before it may be closed as idle.
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", http)).expect("it listens");
         let (sent, first) = (Instant::now(), 9 << 40 | probe);
         assert_eq!(post(&mut stream, &request(first, 1)), Some(200));
         while !ids(first, 1).all(|id| hop.seen().contains_key(&id)) {
