@@ -54,9 +54,10 @@ impl BaselineLog {
             // Whoever wrote last wrote for this one, too.
             return;
         }
-        if let Some(written) = written.replace(Instant::now()) {
-            tokio::time::sleep_until(written + APART).await;
+        if let Some(before) = *written {
+            tokio::time::sleep_until(before + APART).await;
         }
+        *written = Some(Instant::now());
         batches.extend(rooms.moved_series());
         while let Some(batch) = batches.first() {
             let until = UnixNanos::now().saturating_add(BASELINES_KEPT);

@@ -19,6 +19,9 @@ use crate::otlp::write;
 
 /// Key and length of one field take at most this many bytes.
 const HEAD_BYTES: usize = 16;
+/// What stands around the points is copied for each owner: to this many times the metric's length. One for which that is not
+/// enough, as with a description of a megabyte, stays whole.
+const COPIES_MAX: usize = 16;
 
 /// Cuts every metric of a payload whose points have several owners. Items of one request change their order then.
 pub fn cut(payload: &mut Payload, by: &RoutingKey, ring: &Ring) {
@@ -68,15 +71,16 @@ impl Cutter<'_> {
         let mut made: Option<Items> = None;
         for (at, bytes) in scope.items.iter().enumerate() {
             self.owners.enter(&Dealing { message: 0, group_number, scope_number, group, scope, bytes });
-            let metric = MetricPoints::read(bytes).filter(|metric| self.deal(metric, bytes.len()));
+            let metric = MetricPoints::read(bytes).filter(|metric| self.deal(metric, bytes));
             if let Some(metric) = &metric {
                 let into = made.get_or_insert_with(|| {
                     let mut before = Items::new();
                     (0..at).for_each(|before_it| before.push_from(&scope.items, before_it));
                     before
                 });
+                let frame = MetricFrame::of(bytes, metric);
                 for piece in &self.pieces {
-                    let bytes = written(bytes, metric, &piece.points);
+                    let bytes = frame.around(&piece.points);
                     payload.ticket.grow_anyway((bytes.len() + SHARED_BYTES) as u64);
                     into.push(bytes);
                 }
@@ -90,7 +94,7 @@ impl Cutter<'_> {
     }
 
     /// Sorts the points by their owners into pieces; false when one member owns all, or there are none.
-    fn deal(&mut self, metric: &MetricPoints<'_>, length: usize) -> bool {
+    fn deal(&mut self, metric: &MetricPoints<'_>, message: &[u8]) -> bool {
         for piece in self.pieces.drain(..) {
             if let Some(known) = self.known.get_mut(piece.member) {
                 *known = 0;
@@ -103,7 +107,7 @@ impl Cutter<'_> {
         }
         // Every point's bytes once, and what lists have beyond them.
         let before = self.working.bytes();
-        self.working.grow_anyway(2 * length as u64);
+        self.working.grow_anyway(2 * message.len() as u64);
         for point in metric.points() {
             let Some(member) = self.owners.of_point(metric, point) else { return false };
             let Some(known) = self.known.get_mut(member) else { return false };
@@ -116,21 +120,36 @@ impl Cutter<'_> {
             piece.into_iter().for_each(|piece| write::bytes(&mut piece.points, metric_data::DATA_POINTS, point));
         }
         self.working.give_back(self.working.bytes().saturating_sub(before));
-        true
+        let points: usize = self.pieces.iter().map(|piece| piece.points.len()).sum();
+        let copied = message.len().saturating_sub(points).saturating_mul(self.pieces.len());
+        copied <= message.len().saturating_mul(COPIES_MAX)
     }
 }
 
-/// The metric with these points in place of all.
-fn written(message: &[u8], metric: &MetricPoints<'_>, points: &[u8]) -> Bytes {
-    let around = around(metric.data, |number| number == metric_data::DATA_POINTS);
-    let beside = message.len().saturating_sub(metric.data.len());
-    let mut out = Vec::with_capacity(beside + around.len() + points.len() + HEAD_BYTES); // granted: its length is paid for
-    out.extend_from_slice(&self::around(message, metric_data::is_data)); // granted: its capacity
-    write::key(&mut out, metric.kind, write::LEN);
-    write::varint(&mut out, (around.len() + points.len()) as u64);
-    out.extend_from_slice(&around); // granted: its capacity
-    out.extend_from_slice(points); // granted: its capacity
-    out.into()
+/// What stands around the points of a metric, read once for all of its owners.
+struct MetricFrame {
+    kind: u32,
+    beside: Vec<u8>,
+    within: Vec<u8>,
+}
+
+impl MetricFrame {
+    fn of(message: &[u8], metric: &MetricPoints<'_>) -> MetricFrame {
+        let within = around(metric.data, |number| number == metric_data::DATA_POINTS);
+        MetricFrame { kind: metric.kind, beside: around(message, metric_data::is_data), within }
+    }
+
+    /// The metric with these points in place of all.
+    fn around(&self, points: &[u8]) -> Bytes {
+        let length = self.beside.len() + self.within.len() + points.len() + HEAD_BYTES;
+        let mut out = Vec::with_capacity(length); // granted: its length is paid for
+        out.extend_from_slice(&self.beside); // granted: its capacity
+        write::key(&mut out, self.kind, write::LEN);
+        write::varint(&mut out, (self.within.len() + points.len()) as u64);
+        out.extend_from_slice(&self.within); // granted: its capacity
+        out.extend_from_slice(points); // granted: its capacity
+        out.into()
+    }
 }
 
 /// The fields of a message but those whose number is left out.

@@ -103,3 +103,19 @@ fn a_metric_of_one_owner_is_not_touched_and_what_stands_beside_a_cut_one_stays()
     assert_eq!((items.first(), items.last()), (Some(&&single.encode_to_vec()[..]), Some(&&b"\xff\xff"[..])));
     assert_eq!(items.len(), 5, "one, three parts, and what cannot be walked");
 }
+
+#[test]
+fn a_metric_whose_surroundings_would_be_copied_for_too_many_owners_stays_whole() {
+    let ring = ring(64);
+    let messages = |description: usize| {
+        let described = Metric { description: "d".repeat(description), ..sum("m", points(0..500, false)) };
+        let mut payload = payload(&[described.encode_to_vec().into()]);
+        let before = payload.envelope.groups[0].scopes[0].items.iter().map(<[u8]>::len).sum::<usize>();
+        cut(&mut payload, &RoutingKey::StreamId, &ring);
+        let items = &payload.envelope.groups[0].scopes[0].items;
+        assert!(items.iter().map(<[u8]>::len).sum::<usize>() <= (COPIES_MAX + 2) * before);
+        items.len()
+    };
+    assert_eq!(messages(100), 64);
+    assert_eq!(messages(1 << 20), 1);
+}
