@@ -4,6 +4,9 @@
 
 use std::io;
 
+/// What is left to do of an unlink. Blocks; where it is never run, the next start does it.
+pub type Removal = Box<dyn FnOnce() + Send>;
+
 /// One folder. A name made, or gone, survives a power cut once [`LogDisk::sync_folder`] has returned.
 pub trait LogDisk: Send {
     /// Names and lengths of the files, in no order.
@@ -15,6 +18,12 @@ pub trait LogDisk: Send {
     /// Cuts a file; what was reserved behind `length` is given back. Need not survive a power cut.
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
     fn unlink(&mut self, name: &str) -> io::Result<()>;
+    /// As [`LogDisk::unlink`], later and on any thread: some file systems take tens of milliseconds for a large file. `None`
+    /// where the caller unlinks by itself.
+    fn removal(&self, name: &str) -> Option<Removal> {
+        _ = name;
+        None
+    }
     /// A file takes the name of another one, which is gone: at once, so that one of them has it after a power cut.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         _ = (from, to);

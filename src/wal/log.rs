@@ -258,6 +258,8 @@ impl Owner {
                 let job = self.writer.next_to_pack(self.clock.now());
                 packing = job.map(|job| tokio::task::spawn_blocking(|| job.run()));
             }
+            // So too.
+            self.writer.removals().into_iter().for_each(|removal| _ = tokio::task::spawn_blocking(removal));
         };
         queue.close();
         while let Ok(ask) = queue.try_recv() {

@@ -140,6 +140,7 @@ pub fn open(
         previous: found.previous,
         checkpoint: found.checkpoint,
         graves: found.unfinished,
+        removals: Vec::new(),
         full: false,
         free: None,
         broken: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use podgate::wal::disk::{LogDisk, LogFile};
+use podgate::wal::disk::{LogDisk, LogFile, Removal};
 
 const SECTOR: usize = 512;
 
@@ -75,6 +75,8 @@ enum Entry {
 
 #[derive(Debug, Default)]
 pub struct State {
+    /// Unlinks are left to whoever takes them.
+    pub removes_later: bool,
     files: BTreeMap<u64, File>,
     live: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
@@ -286,6 +288,12 @@ impl LogDisk for Sim {
         Ok(())
     }
 
+    fn removal(&self, name: &str) -> Option<Removal> {
+        let (mut sim, name) = (self.clone(), name.to_owned());
+        let later = self.state().removes_later;
+        later.then(|| Box::new(move || _ = sim.unlink(&name)) as Removal)
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.call("rename")?;
@@ -300,6 +308,7 @@ impl LogDisk for Sim {
         state.call("sync_folder")?;
         let kind = match state.pending.last() {
             Some(Entry::Gone(_)) => Sync::Unlinked,
+            Some(Entry::Renamed(_, to, _)) if to.ends_with(".new") => Sync::Unlinked,
             _ => Sync::Made,
         };
         if state.lies(kind) {

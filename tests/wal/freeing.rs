@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use podgate::wal::body::What;
+use podgate::wal::disk::LogDisk;
 use podgate::wal::recovery::{OpenError, open};
 use podgate::wal::writer::{Commit, LogTime, LogWriter, Options};
 
@@ -124,4 +125,42 @@ fn a_block_that_the_disk_does_not_give_costs_its_records_and_keeps_its_file() {
     writer.tend(NOW);
     assert!(sim.files().contains_key("0000000000000001.wal"), "it is kept for a person");
     assert_eq!(writer.unsettled(), 0);
+}
+
+#[test]
+fn marks_wait_for_the_group_that_is_gathered_and_for_nothing_without_one() {
+    let sim = Sim::seeded(3);
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    let first = append(&mut writer, 1);
+    let at = |millis| LogTime { mono: Duration::from_millis(millis), ..NOW };
+    let second = writer.append(at(10), &record(2, 3)).expect("taken");
+    writer.settle_whole(at(11), first, What::Delivered);
+    assert_eq!(writer.due_in(at(12)), Some(Duration::from_millis(3)), "with the group, which is due after 5 ms");
+    assert_eq!(writer.commit(at(15)), Commit::Durable);
+    assert!(writer.is_settled(), "one sync for both");
+    writer.settle_whole(at(20), second, What::Delivered);
+    assert_eq!(writer.due_in(at(20)), Some(Duration::from_millis(1)), "by themselves they are due sooner");
+}
+
+#[test]
+fn what_others_were_to_unlink_and_did_not_is_gone_with_the_next_start() {
+    let sim = Sim::seeded(4);
+    sim.state().removes_later = true;
+    let (mut writer, _) = open(sim.boxed(), small(), 1, NOW).expect("new");
+    let files = |end: &str| -> Vec<String> {
+        let listed = sim.boxed().list().expect("listed");
+        listed.into_iter().map(|(name, _)| name).filter(|name| name.ends_with(end)).collect()
+    };
+    for key in 1..200 {
+        let id = append(&mut writer, key);
+        writer.settle_whole(NOW, id, What::Delivered);
+        writer.commit(NOW);
+    }
+    let (segments, aside) = (writer.stats().segments as usize, files(".new"));
+    assert!(!aside.is_empty() && files(".wal").len() == segments, "{aside:?} have lost their names, {segments} count");
+    assert_eq!(writer.removals().len(), aside.len().min(16), "whoever waits for a group waits for no unlink");
+    drop(writer);
+    sim.cut(Survives::Everything);
+    open(sim.boxed(), small(), 1, NOW).map(drop).expect("opens");
+    assert!(files(".new").iter().all(|name| !aside.contains(name)));
 }

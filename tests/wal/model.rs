@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use podgate::wal::body::{Description, Mark, What};
+use podgate::wal::disk::Removal;
 use podgate::wal::format::{FrameKind, Purpose, file_name, of_file_name};
 use podgate::wal::recovery::{Report, open};
 use podgate::wal::scan::scan;
@@ -44,6 +45,8 @@ pub struct Model {
     pub records: BTreeMap<u64, Known>,
     /// Batches of verdicts that were acknowledged and are wanted for ever.
     pub verdicts: Vec<u64>,
+    /// Unlinks that nobody has done yet.
+    removals: Vec<Removal>,
     next: u64,
     has_verdicts: bool,
     waiting: Vec<u64>,
@@ -80,8 +83,11 @@ pub fn record(key: u64, items: u32) -> LogRecord {
 
 impl Model {
     pub fn new(seed: u64) -> Model {
+        let sim = Sim::seeded(seed ^ 0x5eed);
+        sim.state().removes_later = seed % 5 < 3;
         Model {
-            sim: Sim::seeded(seed ^ 0x5eed),
+            sim,
+            removals: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             now: LogTime::default(),
             options: Options { pack_after: (!seed.is_multiple_of(4)).then_some(Duration::ZERO), ..small() },
@@ -195,6 +201,13 @@ impl Model {
     pub fn tend(&mut self, writer: &mut LogWriter) {
         self.now.mono += Duration::from_millis(300);
         writer.tend(self.now);
+        self.removals.extend(writer.removals());
+        // Any of them may be run, in any order.
+        for at in (0..self.removals.len()).rev() {
+            if self.random.bool() {
+                self.removals.swap_remove(at)();
+            }
+        }
         let counts = writer.stats().counts;
         (self.copied, self.freed) = (self.copied.max(counts.copied), self.freed.max(counts.freed));
     }
@@ -247,6 +260,8 @@ impl Model {
 
     /// As [`Model::reopen`], where at most `damaged` records may have been damaged.
     pub fn reopen_allowing(&mut self, damaged: usize) -> Result<(LogWriter, Report), String> {
+        // They went with the process.
+        self.removals.clear();
         let opened = open(self.sim.boxed(), self.options.clone(), 0x0dd5_a17e, self.now);
         let (mut writer, report) = opened.map_err(|error| format!("does not open: {error}"))?;
         let back = self.read_back(&mut writer)?;

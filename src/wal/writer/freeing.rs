@@ -9,9 +9,9 @@ use std::io;
 use bytes::Bytes;
 
 use crate::wal::body::{FramePlace, Mark, What};
-use crate::wal::disk::{LogFile, write_all};
+use crate::wal::disk::{LogFile, Removal, write_all};
 use crate::wal::format::Totals;
-use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name};
+use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, unfinished_name};
 use crate::wal::writer::group::{CommitGroup, GroupMember, Making, Waiting};
 use crate::wal::writer::{LogTime, LogWriter};
 
@@ -19,6 +19,8 @@ use crate::wal::writer::{LogTime, LogWriter};
 const HELD_SEGMENTS: u64 = 4;
 /// ... and its survivors are few when they are less than one part in ten.
 const FEW: u64 = 10;
+/// Removals that wait to be run; more are run at once.
+const REMOVALS_MAX: usize = 16;
 /// Bytes that are copied forward in one group.
 const COPIED_AT_ONCE: u64 = 1 << 20;
 
@@ -61,16 +63,14 @@ impl LogWriter {
         !active && segment.is_some_and(|segment| segment.live == 0 && segment.live_bytes == 0 && !segment.damaged)
     }
 
-    /// Unlinks, then syncs the folder; whether they are gone for good.
+    /// Takes their names away, then syncs the folder; whether they are gone for good. Their room comes back a little later,
+    /// because nobody who waits for a group waits for that.
     fn unlink(&mut self, numbers: &[u64]) -> bool {
         if numbers.is_empty() {
             return true;
         }
         for number in numbers {
-            let gone = match self.disk.unlink(&file_name(*number, Purpose::Log)) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
-            };
+            let gone = self.set_aside(*number);
             self.reader.close(*number);
             if let Some(segment) = self.table.segments.get_mut(number) {
                 segment.unlinked = gone;
@@ -84,6 +84,24 @@ impl LogWriter {
         self.table.segments.retain(|number, segment| !(segment.unlinked && numbers.contains(number)));
         self.counts.freed += (before - self.table.segments.len()) as u64;
         before - self.table.segments.len() == numbers.len()
+    }
+
+    /// Unlinks a segment, or gives it a name that every start removes, where the unlink is left to others; whether it has its
+    /// own no more.
+    fn set_aside(&mut self, number: u64) -> bool {
+        let (name, aside) = (file_name(number, Purpose::Log), unfinished_name(number));
+        let removal = self.disk.removal(&aside).filter(|_| self.removals.len() < REMOVALS_MAX);
+        let renamed = removal.filter(|_| self.disk.rename(&name, &aside).is_ok());
+        if let Some(removal) = renamed {
+            self.removals.push(removal);
+            return true;
+        }
+        self.disk.unlink(&name).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
+    }
+
+    /// What is to be run, in any order and anywhere.
+    pub fn removals(&mut self) -> Vec<Removal> {
+        std::mem::take(&mut self.removals)
     }
 
     /// Takes the survivors of one old segment into the group.

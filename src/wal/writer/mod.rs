@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::wal::body::{Description, FramePlace, Mark, What};
-use crate::wal::disk::LogDisk;
+use crate::wal::disk::{LogDisk, Removal};
 use crate::wal::format::Totals;
 use crate::wal::format::{BLOCK, FrameKind, frame_room};
 use crate::wal::table::{LogTable, RecordEntry, Verdicts};
@@ -50,7 +50,8 @@ pub struct Options {
     pub group_wait: Duration,
     /// ... or is this large.
     pub group_bytes: u64,
-    /// As `group_wait` for marks: less, because what is delivered and not marked comes twice after a crash.
+    /// As `group_wait` for marks while no group is gathered: less, because what is delivered and not marked comes twice after
+    /// a crash.
     pub settle_wait: Duration,
     /// The longest record, description included.
     pub record_bytes: u64,
@@ -187,6 +188,8 @@ pub struct LogWriter {
     pub(in crate::wal) checkpoint: Option<u64>,
     /// Files that were made in vain and could not be removed.
     pub(in crate::wal) graves: Vec<String>,
+    /// Of segments that are gone by name.
+    pub(in crate::wal) removals: Vec<Removal>,
     pub(in crate::wal) full: bool,
     /// Bytes that were free on the file system when it was last asked.
     pub(in crate::wal) free: Option<u64>,
@@ -318,7 +321,9 @@ impl LogWriter {
         if self.is_group_full() {
             return Some(Duration::ZERO);
         }
-        let ends = [(self.group_since, self.options.group_wait), (self.marks_since, self.settle_wait())];
+        // Marks go with a group that is gathered: a sync of their own costs as much as the group's.
+        let marks = self.marks_since.filter(|_| self.group_since.is_none());
+        let ends = [(self.group_since, self.options.group_wait), (marks, self.settle_wait())];
         let due = ends.into_iter().filter_map(|(since, wait)| Some(since? + wait)).min()?;
         Some(due.saturating_sub(now.mono))
     }
@@ -420,6 +425,7 @@ impl LogWriter {
         if done != Commit::Durable || self.active.is_some() {
             self.seal_active(true);
         }
+        self.removals().into_iter().for_each(|removal| removal());
         done
     }
 
