@@ -36,7 +36,7 @@ const ONCE: usize = 512;
 #[derive(Clone, Copy)]
 pub struct MemoKey<'a> {
     pub resource: &'a [u8],
-    /// Of one state of one pod: what is worked out for another pod, or again, is another one.
+    /// Of one state of one pod: what is worked out for another pod, or differently, is another one.
     pub profile: &'a Arc<PodAttributes>,
     pub overrule: bool,
     pub mode: WriteMode,

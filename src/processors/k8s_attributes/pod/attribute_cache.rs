@@ -54,11 +54,15 @@ impl AttributeCache {
         make: impl FnOnce() -> PodAttributes,
     ) -> Arc<PodAttributes> {
         let part = &self.parts[part_of(&entry.pod.uid)];
-        if let Some(known) = lock(part).get(&*entry.pod.uid).filter(|known| known.is_good(entry, now, generation)) {
-            return known.attributes.clone();
-        }
-        let generation = generation();
-        let attributes = Arc::new(make());
+        let look = |known: &Profile| (known.is_good(entry, now, generation), known.attributes.clone());
+        let before = match lock(part).get(&*entry.pod.uid).map(look) {
+            Some((true, attributes)) => return attributes,
+            Some((false, attributes)) => Some(attributes),
+            None => None,
+        };
+        let (generation, made) = (generation(), make());
+        // The same value stays the same object: what was written from it is still what would be written.
+        let attributes = before.filter(|before| **before == made).unwrap_or_else(|| Arc::new(made));
         let profile = Profile { of: entry.pod.clone(), made_at: now, generation, attributes: attributes.clone() };
         let mut part = lock(part);
         part.put(entry.pod.uid.clone(), profile);
@@ -99,4 +103,37 @@ impl Profile {
 /// Uids are random: any of their characters spreads them.
 fn part_of(uid: &str) -> usize {
     uid.bytes().take(8).fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % PARTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pods;
+
+    fn attributes(value: &str) -> PodAttributes {
+        PodAttributes { values: vec![("team".into(), value.into())], borrowed: true, ..PodAttributes::default() }
+    }
+
+    #[test]
+    fn what_is_worked_out_again_and_is_the_same_stays_the_same_object() {
+        let at = |seconds: u64| UnixNanos(seconds * 1_000_000_000);
+        let pod = Arc::new(pods::pod(at(1), pods::running("c", 0, at(1), None)));
+        let entry = PodEntry {
+            pod,
+            ledger: Arc::default(),
+            seen_at: at(1),
+            removed_at: None,
+            known_until: None,
+            proved: None,
+            from_start: true,
+        };
+        let cache = AttributeCache::default();
+        let get = |seconds, value: &'static str| cache.get(&entry, at(seconds), &|| 0, || attributes(value));
+        let first = get(1, "shop");
+        assert!(Arc::ptr_eq(&first, &get(2, "not asked yet")));
+        let again = get(20, "shop");
+        assert!(Arc::ptr_eq(&first, &again), "a sender of every half minute is remembered too");
+        let other = get(40, "cart");
+        assert_eq!(other.value("team").map(|value| &**value), Some("cart"));
+    }
 }

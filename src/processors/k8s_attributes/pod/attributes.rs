@@ -26,7 +26,7 @@ const MINUTE_DIGITS: usize = 8;
 const SCHEDULED_WITHIN: Duration = Duration::from_secs(400 * 24 * 3_600);
 
 /// What is appended to every resource of one pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodAttributes {
     /// The pod asked to be left alone, or the configuration excludes it.
     pub ignored: bool,
