@@ -64,7 +64,8 @@ pub struct Transcoded {
 pub fn transcode(signal: Signal, body: &[u8], ticket: &Ticket) -> Result<Transcoded, TranscodeError> {
     let (out, room) = (Granted::new(), Allowance::of(ticket));
     let scan = Scanner::new(body);
-    let mut reader = Reader { scan, out, room, depth: 0, repeats: REPEATED_KEYS_MAX, bad_id: None };
+    let is_utf8 = std::str::from_utf8(body).is_ok();
+    let mut reader = Reader { scan, is_utf8, out, room, depth: 0, repeats: REPEATED_KEYS_MAX, bad_id: None };
     reader.room(body.len() / 2 + FIELD_BYTES)?;
     reader.message(schema::request(signal))?;
     reader.scan.end()?;
@@ -73,6 +74,8 @@ pub fn transcode(signal: Signal, body: &[u8], ticket: &Ticket) -> Result<Transco
 
 struct Reader<'j> {
     scan: Scanner<'j>,
+    /// Of the whole text, so that no string need be looked at.
+    is_utf8: bool,
     /// Whole fields of every message that is still open.
     out: Granted<u8>,
     room: Allowance,
@@ -358,7 +361,8 @@ impl<'j> Reader<'j> {
         }
         let quoted = self.scan.string("a string")?;
         // Escapes and base64 only shrink; a byte that is not UTF-8 becomes the three of U+FFFD.
-        let utf8 = matches!(field.kind, FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_))
+        let utf8 = self.is_utf8
+            || matches!(field.kind, FieldKind::Bytes | FieldKind::Id(_) | FieldKind::LooseId(_))
             || std::str::from_utf8(quoted.raw).is_ok();
         self.room(quoted.raw.len() * if utf8 { 1 } else { 3 } + FIELD_BYTES)?;
         let open = self.open(field.number, false)?;
@@ -369,6 +373,7 @@ impl<'j> Reader<'j> {
                 }
             }
             FieldKind::Id(length) | FieldKind::LooseId(length) => self.id(field, &quoted, length, at)?,
+            _ if self.is_utf8 && !quoted.escaped => self.out.within().extend_from_slice(quoted.raw),
             _ => {
                 if quoted.push_to(self.out.within()).is_none() {
                     return Err(self.fault(at, format!("`{}` has an escape that JSON does not know", field.name)));
