@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use podgate::core::data::payload::Signal;
 use podgate::core::time::UnixNanos;
-use podgate::lab::loadgen::generate::{Mix, TraceStream, field_resource};
+use podgate::lab::loadgen::generate::{Mix, TraceStream, field_resource, resource};
 use podgate::lab::loadgen::latency::LatencyHistogram;
 use podgate::otlp::{envelope, json};
 use podgate::telemetry::stdout;
@@ -101,11 +101,13 @@ async fn send(load: Load) -> Result<(), String> {
 
 /// Makes each request before it is due and gives it out when it is; how many of the schedule were not sent.
 fn pace(load: &Load, started: Instant, give: &mpsc::Sender<Due>) -> u64 {
-    let resource = |(number, uid): (usize, &String)| {
+    let of_pod = |(number, uid): (usize, &String)| {
         let service = format!("service-{number}");
-        field_resource(&service, uid, &format!("{service}-0"), "app")
+        // As SDKs do that name their process; without it no answer could be given before the run is known for sure.
+        let process = resource(&[("service.instance.id", &format!("5b1f0c77-9d2e-4c1a-8a55-{number:012x}"))]);
+        Bytes::from([field_resource(&service, uid, &format!("{service}-0"), "app"), process].concat())
     };
-    let resources = load.uids.iter().enumerate().map(resource).collect();
+    let resources = load.uids.iter().enumerate().map(of_pod).collect();
     let mix = Mix { spans_per_trace: load.spans_per_trace, ..Mix::default() };
     let mut traces = TraceStream::new(resources, mix, load.seed);
     let all = (load.rate * load.seconds) as u64;
