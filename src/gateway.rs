@@ -126,6 +126,7 @@ impl Gateway {
         // What a reload took out of the flow delivers into exporters too.
         self.retiring.end(deadline).await;
         drain(&self.wired.exporters, deadline).await;
+        self.host.last.drain(deadline).await;
         self.limits.drain(deadline).await;
         for (path, reader) in self.readers.iter().rev() {
             tracing::debug!(component = %path, "draining");

@@ -12,6 +12,9 @@ pub mod net;
 
 pub mod kube;
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 pub mod ottl;
 
 pub mod telemetry;

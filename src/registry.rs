@@ -12,7 +12,11 @@ use crate::core::stage::factory::{
 use crate::extensions::{admin, authenticators, file_storage, health_check};
 use crate::{connectors, exporters, processors, receivers};
 
-pub const RECEIVERS: &[ReceiverFactory] = &[receivers::otlp::FACTORY];
+pub const RECEIVERS: &[ReceiverFactory] = &[
+    #[cfg(feature = "kafka")]
+    receivers::kafka::FACTORY,
+    receivers::otlp::FACTORY,
+];
 
 pub const PROCESSORS: &[ProcessorFactory] = &[
     processors::attributes::FACTORY,
@@ -31,6 +35,8 @@ pub const EXPORTERS: &[ExporterFactory] = &[
     exporters::debug::FACTORY,
     exporters::elasticsearch::FACTORY,
     exporters::file::FACTORY,
+    #[cfg(feature = "kafka")]
+    exporters::kafka::FACTORY,
     exporters::nop::FACTORY,
     exporters::otlp::GRPC_FACTORY,
     exporters::otlp::HTTP_FACTORY,

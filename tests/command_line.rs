@@ -38,7 +38,7 @@ fn the_environment_names_the_configuration_where_no_flag_does() {
     assert_eq!(code(&["--config", &sound, "validate"], &faulty), Some(0), "wherever it stands");
     assert_eq!(code(&["components"], &faulty), Some(0), "a command without a configuration is not disturbed");
     assert_eq!(code(&["validate"], ""), Some(2), "set and empty is not set");
-    let strange = MINIMAL.replace("{nop: }", "{nop: , kafka: }").replace("[nop]", "[nop, kafka]");
+    let strange = MINIMAL.replace("{nop: }", "{nop: , pulsar: }").replace("[nop]", "[nop, pulsar]");
     let strange = format!("yaml:{strange}");
     let skipping = |word: &str| podgate(&["validate"], &[("PODGATE_CONFIG", &strange), ("PODGATE_UNSUPPORTED", word)]);
     assert_eq!(skipping("refuse").status.code(), Some(78));

@@ -48,6 +48,8 @@ exporters:
     endpoint: 127.0.0.1:1
     tls: {{cert_pem: none, key_pem: "kanari10"}}
   load_balancing: {{protocol: {{otlp: {{headers: {{x-any: kanari70}}}}}}, resolver: {{static: {{hostnames: ["127.0.0.1:1"]}}}}}}
+  kafka: {{brokers: ["127.0.0.1:1"], auth: {{sasl: {{mechanism: SCRAM-SHA-512, username: ann, password: kanari90}}}}, tls: {{cert_pem: none, key_pem: "kanari91"}}}}
+  kafka/old: {{brokers: ["127.0.0.1:1"], auth: {{plain_text: {{username: ann, password: kanari92}}}}}}
   elasticsearch: {{endpoint: "http://127.0.0.1:1", user: elastic, password: kanari11, proxy_url: "http://kanari28:kanari29@127.0.0.1:1"}}
   elasticsearch/key: {{endpoint: "http://127.0.0.1:1", api_key: "${{env:CANARY_HEADER}}"}}
 {more}
@@ -74,7 +76,7 @@ service:
     traces:
       receivers: [otlp]
       processors: [resource, transform]
-      exporters: [otlp_http/block, otlp_http/flow, otlp_http/token, otlp_http/user, otlp_grpc, otlp_grpc/pem, load_balancing, elasticsearch, elasticsearch/key]
+      exporters: [otlp_http/block, otlp_http/flow, otlp_http/token, otlp_http/user, otlp_grpc, otlp_grpc/pem, load_balancing, kafka, kafka/old, elasticsearch, elasticsearch/key]
 "#
     )
     .replace("kanari-free", "free")

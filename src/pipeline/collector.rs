@@ -12,7 +12,7 @@ const RECEIVERS: &str = "activedirectoryds aerospike apache apachespark awscloud
     datadog dockerstats elasticapmintake elasticsearch envoyals expvar faro file filelog filestats flinkmetrics \
     fluentforward github gitlab gitprovider googlecloudmonitoring googlecloudpubsub googlecloudpubsubpush \
     googlecloudspanner haproxy hostmetrics httpcheck httplogreceiver huaweicloudces icmpcheck icmpcheckreceiver iis \
-    influxdb integration jaeger jmx journald k8scluster k8sevents k8slog k8sobjects kafka kafkametrics kubeletstats \
+    influxdb integration jaeger jmx journald k8scluster k8sevents k8slog k8sobjects kafkametrics kubeletstats \
     libhoneyevent loadgen loki macosunifiedlogging memcached mongodb mongodbatlas mysql namedpipe netflow nginx nop \
     nsxt ntp opencensus oracledb osquery otelarrow otlpjsonfile podmanstats postgresql pprof profiling prometheus \
     prometheusremotewrite prometheussimple pulsar purefa purefb rabbitmq receivercreator redfish redis riak saphana \
@@ -31,7 +31,7 @@ const EXPORTERS: &str = "alertmanager alibabacloudlogservice awscloudwatchlogs a
     azureblob azuredataexplorer azuremonitor bmchelix carbon cassandra chronicle clickhouse clickhouselogsexporter \
     clickhousemetricswrite clickhousetraces coralogix datadog dataset doris dynatrace f5cloud faro \
     googlecloud googlecloudpubsub googlecloudstorage googlemanagedprometheus googlesecops honeycombmarker humio \
-    influxdb instana jaeger jaegerstorageexporter jaegerthrift kafka kinetica logicmonitor logzio loki \
+    influxdb instana jaeger jaegerstorageexporter jaegerthrift kinetica logicmonitor logzio loki \
     metadataexporter mezmo opencensus opensearch otelarrow parquet prometheus prometheusremotewrite pulsar rabbitmq \
     sapm sematext sentry signalfx signozclickhousemetrics skywalking splunkhec stef sumologic syslog \
     tanzuobservability tencentcloudlogservice tinybird zipkin";

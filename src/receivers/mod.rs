@@ -1,3 +1,5 @@
 //! Components that take data in.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod otlp;

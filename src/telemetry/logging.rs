@@ -26,10 +26,13 @@ pub fn install(logs: &Logs) {
     };
     let format = Lines { json: logs.encoding == LogEncoding::Json, initial: logs.initial_fields.clone() };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colored()).event_format(format);
-    // Other crates' debug lines are theirs, not a user's; what the API client meets, the watch tells in its own words.
+    // Other crates' debug lines are theirs, not a user's; what the API client meets, the watch tells in its own words, and what
+    // Kafka's client does, its components do, unless somebody looks for a fault.
+    let clients = if level == LevelFilter::DEBUG { LevelFilter::WARN } else { LevelFilter::OFF };
     let targets = tracing_subscriber::filter::Targets::new()
         .with_target("podgate", level)
         .with_target("kube", LevelFilter::OFF)
+        .with_target("krafka", clients)
         .with_default(level.min(LevelFilter::WARN));
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
 }

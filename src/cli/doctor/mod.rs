@@ -183,9 +183,13 @@ fn memory(plan: &Plan, machine: Machine) -> Finding {
 
 /// Every probe that the plan's components contribute, with the component's path.
 fn probes<'p>(plan: &'p Plan, known: &'p Authenticators) -> impl Iterator<Item = (String, Box<dyn Probe>)> + 'p {
+    let receivers = plan
+        .receivers
+        .iter()
+        .filter_map(|(id, receiver)| Some((format!("receivers::{id}"), receiver.probe(&signals_of(plan, id))?)));
     let processors = plan.processors.iter().filter_map(|(id, plan)| Some((format!("processors::{id}"), plan.probe()?)));
     let extensions = plan.extensions.iter().filter_map(|(id, plan)| Some((format!("extensions::{id}"), plan.probe()?)));
-    processors.chain(exporter_probes(plan, known)).chain(extensions)
+    receivers.chain(processors).chain(exporter_probes(plan, known)).chain(extensions)
 }
 
 /// Those of the exporters alone.
@@ -202,5 +206,12 @@ pub fn exporter_probes<'p>(
 fn signals(plan: &Plan, exporter: &ComponentId) -> Vec<Signal> {
     let ends_there = plan.pipelines.iter().filter(|pipeline| pipeline.exporters.contains(exporter));
     let used: BTreeSet<usize> = ends_there.map(|pipeline| pipeline.signal.index()).collect();
+    Signal::ALL.into_iter().filter(|signal| used.contains(&signal.index())).collect()
+}
+
+/// The signals of the pipelines that a receiver feeds.
+fn signals_of(plan: &Plan, receiver: &ComponentId) -> Vec<Signal> {
+    let begins_there = plan.pipelines.iter().filter(|pipeline| pipeline.receivers.contains(receiver));
+    let used: BTreeSet<usize> = begins_there.map(|pipeline| pipeline.signal.index()).collect();
     Signal::ALL.into_iter().filter(|signal| used.contains(&signal.index())).collect()
 }

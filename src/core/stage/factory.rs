@@ -233,6 +233,12 @@ impl<T: Consumer + Component> Exporter for T {}
 /// `Any` as for [`ProcessorPlan`].
 pub trait ReceiverPlan: Any {
     fn build(&self, cx: BuildContext, outputs: Outputs) -> Arc<dyn Component>;
+
+    /// What `doctor` asks the world that the receiver reads from, for the pipelines of these signals. Opens nothing before it
+    /// is asked.
+    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
+        None
+    }
 }
 
 /// `Any`, so that a running stage knows a plan of its own type again (`Component::reconfigure`).

@@ -17,6 +17,7 @@ use crate::core::report::stats::{Stats, StatsSnapshot};
 use crate::core::report::status::{StatusBoard, Turns};
 use crate::core::stage::auth::{AuthStanding, Authenticators};
 use crate::core::stage::durable::DurableLogs;
+use crate::core::stage::last::LastDrained;
 use crate::core::stage::tasks::Tasks;
 
 pub struct Host {
@@ -30,6 +31,8 @@ pub struct Host {
     pub ports: Ports,
     /// Logs on disk, by the ids of the configuration.
     pub logs: DurableLogs,
+    /// What drains behind the exporters.
+    pub last: LastDrained,
     pub peer_identity: PeerNames,
     pub authenticators: Authenticators,
     /// Counts reloads that were applied: who looks at files now and then looks at once.
@@ -67,6 +70,7 @@ impl Host {
             tasks: Arc::default(),
             ports: Ports::default(),
             logs: DurableLogs::default(),
+            last: LastDrained::default(),
             peer_identity: PeerNames::default(),
             authenticators: Authenticators::default(),
             reloads: watch::Sender::new(0),

@@ -8,5 +8,6 @@ pub mod durable;
 pub mod factory;
 pub mod host;
 pub mod joint;
+pub mod last;
 pub mod tasks;
 pub mod transform;

@@ -80,6 +80,8 @@ pub enum Arrival {
     /// Nothing comes after this.
     Drain {
         deadline: Instant,
+        /// Everything that came is read again where it is left.
+        comes_again: bool,
     },
 }
 
@@ -177,15 +179,15 @@ impl Shard {
                     Arrival::Verdicts(verdicts) => verdicts.iter().for_each(|verdict| self.core.remember(verdict)),
                     Arrival::Returning(true) => self.replay = Some(ReplayedWindow::begun()),
                     Arrival::Returning(false) => self.catch_up(&pulse).await,
-                    Arrival::Drain { deadline } => drain_by = Some(deadline),
+                    Arrival::Drain { deadline, comes_again } => drain_by = Some((deadline, comes_again)),
                 }
             }
             if self.replay.as_ref().is_some_and(ReplayedWindow::is_over) || drain_by.is_some() {
                 self.catch_up(&pulse).await;
             }
-            if let Some(deadline) = drain_by {
-                self.accept_rest(arrivals, deadline).await;
-                return self.drain(deadline, &pulse).await;
+            if let Some(drain_by) = drain_by {
+                self.accept_rest(arrivals, drain_by.0).await;
+                return self.drain(drain_by, &pulse).await;
             }
             more_due = self.decide_due();
             self.log_verdicts(&pulse, None).await;
@@ -343,13 +345,14 @@ impl Shard {
         Shipment { ticket: self.account.take_out(parcel.bytes), delivering, parcel }
     }
 
-    /// Decides everything held on what is there and hands it on until the deadline; the rest is counted as lost.
-    async fn drain(mut self, deadline: Instant, pulse: &Pulse) {
+    /// Decides everything held on what is there and hands it on until the deadline; the rest is counted as lost. What comes
+    /// again is left undecided: whoever reads it then sees its traces whole.
+    async fn drain(mut self, (deadline, comes_again): (Instant, bool), pulse: &Pulse) {
         let shipments = self.shipments.clone();
-        let mut left = true;
+        let mut left = !comes_again;
         while left || self.core.has_parcels() {
             pulse.beat();
-            left = self.core.finish(self.clock.now(), DECISIONS_A_STEP);
+            left = left && self.core.finish(self.clock.now(), DECISIONS_A_STEP);
             self.step();
             self.log_verdicts(pulse, Some(deadline)).await;
             let Some(parcel) = self.core.take_parcel() else { continue };

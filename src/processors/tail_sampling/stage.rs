@@ -73,6 +73,8 @@ pub struct Sampler {
     flow: Flow,
     arrivals: Vec<mpsc::Sender<Arrival>>,
     draining: AtomicBool,
+    /// Something came that nobody sends again.
+    has_live: AtomicBool,
     deadline: watch::Sender<Option<Instant>>,
     // Taken once by start and once by drain; never held across an await.
     unstarted: Mutex<Option<Vec<Parts>>>,
@@ -145,6 +147,7 @@ impl Sampler {
             metrics,
             arrivals,
             draining: AtomicBool::new(false),
+            has_live: AtomicBool::new(false),
             deadline,
             unstarted: Mutex::new(Some(shards)),
             tasks: Mutex::default(),
@@ -252,6 +255,9 @@ impl Sampler {
         groups: &[Arc<HeldGroup>],
     ) -> Result<(Option<Loan>, Share, Option<UnixNanos>), ConsumeError> {
         let mut share = std::mem::take(&mut payload.share);
+        if !share.comes_again() {
+            self.has_live.store(true, Ordering::Relaxed);
+        }
         if share.is_logged() {
             share.forget_positions();
             return Ok((None, share, Some(payload.origin.arrived_at)));
@@ -329,7 +335,8 @@ impl Sampler {
         let until = deadline.checked_sub(LAST_DELIVERIES).unwrap_or(deadline);
         self.deadline.send_replace(Some(until));
         for queue in &self.arrivals {
-            let drain = queue.send(Arrival::Drain { deadline: until });
+            let drain =
+                queue.send(Arrival::Drain { deadline: until, comes_again: !self.has_live.load(Ordering::Relaxed) });
             // A shard that is gone, or whose queue does not move, cannot be told.
             let _ = tokio::time::timeout_at(until, drain).await;
         }

@@ -7,10 +7,10 @@ from tools import needing
 from toolbox import ROOT
 
 FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway", "durable")
-# Those that send or take over TLS alone: applied and judged as the others, not started.
-LOCKED = ("mtls-gateway", "mtls-agents")
+# Those that send or take over TLS alone, or have Kafka between them: applied and judged as the others, not started.
+LOCKED = ("mtls-gateway", "mtls-agents", "kafka-agents", "kafka-samplers")
 # Which Pod Security level a folder's pods pass.
-RESTRICTED = ("service", "openshift", "gateway", "mtls-gateway")
+RESTRICTED = ("service", "openshift", "gateway", "mtls-gateway", "kafka-samplers")
 # Seconds that podgate may drain (core/limits.rs).
 DRAIN = 20
 COMBINED = """

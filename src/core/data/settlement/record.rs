@@ -26,6 +26,12 @@ pub trait ItemRecord: Send + Sync + fmt::Debug {
     fn is_in_doubt(&self) -> bool {
         false
     }
+
+    /// Whether what stays of it is handed out again soon, wherever and by whomever it is read then: nothing is lost by
+    /// leaving it.
+    fn comes_again(&self) -> bool {
+        false
+    }
 }
 
 /// Where an item stands on disk, by what is the same after a restart.
@@ -74,6 +80,10 @@ impl LoggedPart {
 
     pub(super) fn is_in_doubt(&self) -> bool {
         self.record.is_in_doubt()
+    }
+
+    pub(super) fn comes_again(&self) -> bool {
+        self.record.comes_again()
     }
 
     /// Items end; the end that the account is told of.

@@ -195,6 +195,12 @@ impl Share {
         self.parts().any(|part| part.of.logged.as_ref().is_some_and(|logged| logged.is_in_doubt()))
     }
 
+    /// True when all items are read again wherever they are left.
+    pub fn comes_again(&self) -> bool {
+        let comes = |part: &SharePart| part.of.logged.as_ref().is_some_and(|logged| logged.comes_again());
+        self.first.is_some() && self.parts().all(comes)
+    }
+
     /// Items that such an end leaves on disk.
     pub fn staying(&self, end: ItemEnd<'_>) -> u64 {
         let logged = self.parts().filter(|part| stays(end) && part.of.logged.is_some());

@@ -1,0 +1,139 @@
+//! The partitions that this member has at present, by who tells it of them; each has a lane of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::core::data::payload::Signal;
+use crate::core::lock::Locked;
+use crate::kafka::client::seam::{Assignment, Committable, FetchedRecord, TopicPartition};
+use crate::receivers::kafka::group::partition::HeldPartition;
+use crate::receivers::kafka::lane::{LaneContext, PartitionLane};
+
+pub struct HeldPartitions {
+    lanes: Arc<LaneContext>,
+    // Locked for a few instructions.
+    by_name: Mutex<BTreeMap<TopicPartition, Arc<HeldPartition>>>,
+    /// Lanes that have not ended.
+    running: watch::Sender<usize>,
+}
+
+impl HeldPartitions {
+    pub fn new(lanes: Arc<LaneContext>) -> Arc<HeldPartitions> {
+        Arc::new(HeldPartitions { lanes, by_name: Mutex::default(), running: watch::Sender::new(0) })
+    }
+
+    pub fn all(&self) -> Vec<Arc<HeldPartition>> {
+        self.by_name.locked().values().cloned().collect()
+    }
+
+    /// Gives records to their lanes.
+    pub fn hand_out(&self, records: Vec<FetchedRecord>) {
+        let held = self.by_name.locked();
+        for record in records {
+            match held.get(&record.from) {
+                Some(partition) => partition.push(record),
+                None => tracing::error!(partition = %record.from, "a record of a partition that nobody gave us"),
+            }
+        }
+    }
+
+    /// A partition begins anew, with another window.
+    pub fn renew(&self, partition: &TopicPartition) {
+        self.take_away(std::slice::from_ref(partition));
+        self.assigned(std::slice::from_ref(partition));
+    }
+
+    /// Nothing is read any more: what waits is forgotten, and what is refused is not tried again.
+    pub fn stop(&self) {
+        self.by_name.locked().values().for_each(|held| held.let_go());
+    }
+
+    /// Waits for the lanes to end what they have in hand.
+    pub async fn idle(&self, until: Instant) {
+        let mut running = self.running.subscribe();
+        let _ = timeout_at(until, running.wait_for(|running| *running == 0)).await;
+    }
+
+    /// Forgets all partitions.
+    pub fn forget(&self) {
+        let all: Vec<TopicPartition> = self.by_name.locked().keys().cloned().collect();
+        self.take_away(&all);
+    }
+
+    pub fn to_commit(&self) -> Vec<Committable> {
+        let held = self.by_name.locked();
+        held.iter().filter_map(|(name, held)| Some((name.clone(), held.to_commit()?))).collect()
+    }
+
+    pub fn committed(&self, offsets: &[Committable]) {
+        let held = self.by_name.locked();
+        for (partition, offset) in offsets {
+            held.get(partition).iter().for_each(|held| held.committed(*offset));
+        }
+    }
+
+    /// Records on their way.
+    pub fn open(&self) -> usize {
+        self.by_name.locked().values().map(|held| held.open()).sum()
+    }
+
+    fn take_away(&self, partitions: &[TopicPartition]) {
+        let mut held = self.by_name.locked();
+        let gone: Vec<Arc<HeldPartition>> = partitions.iter().filter_map(|partition| held.remove(partition)).collect();
+        self.lanes.counts.partitions.set(i64::try_from(held.len()).unwrap_or(i64::MAX));
+        drop(held);
+        for partition in gone {
+            partition.let_go();
+            self.lanes.counts.let_go.add(partition.open() as u64);
+        }
+    }
+
+    /// What is to be read of a topic; the first signal that names it.
+    fn signal_of(&self, topic: &str) -> Option<Signal> {
+        let topics = Signal::ALL.into_iter().zip(&self.lanes.settings.topics);
+        topics
+            .filter(|(signal, _)| self.lanes.outputs.get(*signal).is_some())
+            .find_map(|(signal, topics)| topics.has(topic).then_some(signal))
+    }
+}
+
+impl Assignment for HeldPartitions {
+    fn assigned(&self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            let Some(signal) = self.signal_of(&partition.topic) else { continue };
+            let encoding = self.lanes.settings.topics[signal.index()].encoding;
+            let (in_flight_max, budget) = (self.lanes.settings.in_flight_max, &self.lanes.host.budget);
+            let held = HeldPartition::new(partition.clone(), (signal, encoding), in_flight_max, budget);
+            let before = self.by_name.locked().insert(partition.clone(), held.clone());
+            before.iter().for_each(|before| before.let_go());
+            self.running.send_modify(|running| *running += 1);
+            let (lane, running) = (PartitionLane::new(held, self.lanes.clone()), self.running.clone());
+            let name = format!("{}/{partition}", self.lanes.path);
+            // Ends with its partition.
+            drop(self.lanes.host.tasks.spawn_idle(&name, async move {
+                lane.run().await;
+                running.send_modify(|running| *running -= 1);
+            }));
+        }
+        self.lanes.counts.partitions.set(i64::try_from(self.by_name.locked().len()).unwrap_or(i64::MAX));
+        if !partitions.is_empty() {
+            tracing::info!(receiver = %self.lanes.path, partitions = partitions.len(), "partitions have come");
+        }
+    }
+
+    fn revoked(&self, partitions: &[TopicPartition]) -> Vec<Committable> {
+        let last = self.to_commit().into_iter().filter(|(partition, _)| partitions.contains(partition)).collect();
+        self.take_away(partitions);
+        tracing::info!(receiver = %self.lanes.path, partitions = partitions.len(), "partitions go to other members");
+        last
+    }
+
+    fn lost(&self, partitions: &[TopicPartition]) {
+        self.take_away(partitions);
+        let why = "the group has gone on without this member, which commits nothing of them";
+        tracing::warn!(receiver = %self.lanes.path, partitions = partitions.len(), "partitions are lost: {why}");
+    }
+}

@@ -1,0 +1,251 @@
+//! The way of a partition's records into the pipelines: one after the other, each tried until it is taken.
+//!
+//! A partition whose record is refused waits with it; the others go on.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::core::data::budget::Ticket;
+use crate::core::data::granted::SHARED_BYTES;
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::{ItemEnd, Receipt, Settlement, Share};
+use crate::core::error::{ConsumeError, Reason};
+use crate::core::offload::Aside;
+use crate::core::stage::host::Host;
+use crate::core::stage::joint::Outputs;
+use crate::core::time::UnixNanos;
+use crate::kafka::client::seam::FetchedRecord;
+use crate::net::server::admission::report::Throttle;
+use crate::otlp::envelope::Unreadable;
+use crate::otlp::json::{self, TranscodeError};
+use crate::otlp::readable::{self, Readable};
+use crate::receivers::kafka::config::{ReceiverSettings, RecordEncoding};
+use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay};
+use crate::receivers::kafka::metrics::ReceiverCounts;
+
+/// Between two looks for memory.
+const MEMORY_AGAIN: Duration = Duration::from_millis(50);
+/// How many bytes of protobuf take as long to read as one of JSON, roughly.
+const JSON_EFFORT: u64 = 4;
+
+/// What the lanes of one receiver share.
+pub struct LaneContext {
+    pub path: String,
+    pub settings: ReceiverSettings,
+    pub outputs: Outputs,
+    pub host: Arc<Host>,
+    pub counts: ReceiverCounts,
+    /// Set when the receiver drains.
+    pub stop: watch::Receiver<Option<Instant>>,
+    pub unreadable_line: Throttle,
+}
+
+/// One partition's.
+pub struct PartitionLane {
+    partition: Arc<HeldPartition>,
+    cx: Arc<LaneContext>,
+}
+
+/// A record's items with the memory that they hold.
+struct ReadRecord {
+    readable: Readable,
+    ticket: Ticket,
+}
+
+/// Why there are none.
+enum NoItems {
+    Memory,
+    Poison(String),
+}
+
+/// The partition is gone, or the receiver drains.
+struct Over;
+
+impl PartitionLane {
+    pub fn new(partition: Arc<HeldPartition>, cx: Arc<LaneContext>) -> PartitionLane {
+        PartitionLane { partition, cx }
+    }
+
+    /// Ends with the partition.
+    pub async fn run(self) {
+        while let Some(record) = self.partition.next().await {
+            self.bring(record).await;
+        }
+    }
+
+    async fn bring(&self, record: FetchedRecord) {
+        let FetchedRecord { offset, value, .. } = record;
+        self.cx.counts.records.add(1);
+        if !self.partition.take(offset) {
+            return;
+        }
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return self.partition.settle(offset) };
+        match self.read(&value).await {
+            Ok(Ok(read)) => {
+                // The buffer of its fetch is free from here on.
+                drop(value);
+                self.hand_on(offset, read).await;
+            }
+            Ok(Err(why)) => self.poison(offset, &why),
+            Err(Over) => self.partition.lose(offset),
+        }
+    }
+
+    /// Reads the record as soon as there is memory for it.
+    async fn read(&self, value: &Bytes) -> Result<Result<ReadRecord, String>, Over> {
+        let (signal, encoding) = (self.partition.signal, self.partition.encoding);
+        let work = value.len() as u64 * if encoding == RecordEncoding::Json { JSON_EFFORT } else { 1 };
+        loop {
+            if let Ok(ticket) = self.cx.host.budget.take((value.len() + SHARED_BYTES) as u64) {
+                let value = value.clone();
+                let read = Aside::shared().run(work, move || read(encoding, signal, &value, ticket)).await;
+                match read {
+                    Ok(read) => return Ok(Ok(read)),
+                    Err(NoItems::Poison(why)) => return Ok(Err(why)),
+                    Err(NoItems::Memory) => {}
+                }
+            }
+            self.wait(MEMORY_AGAIN).await?;
+        }
+    }
+
+    /// No pipeline can take the record, whoever reads it.
+    fn poison(&self, offset: i64, why: &str) {
+        self.cx.counts.unreadable.add(1);
+        let marks = self.cx.settings.marking.on_permanent_error;
+        if let Some(suppressed) = self.cx.unreadable_line.pass() {
+            let (partition, signal) = (&self.partition.of, self.partition.signal.name());
+            let then =
+                if marks { "it is passed over" } else { "its offset is not committed (on_permanent_error: false)" };
+            tracing::warn!(
+                receiver = %self.cx.path, %partition, offset, signal, cause = why, suppressed,
+                "a record is not OTLP of its topic's signal and encoding; {then}"
+            );
+        }
+        if marks {
+            self.partition.settle(offset);
+        }
+    }
+
+    async fn hand_on(&self, offset: i64, read: ReadRecord) {
+        let ReadRecord { readable: Readable { envelope, items, malformed, .. }, ticket } = read;
+        let (signal, all) = (self.partition.signal, items + malformed);
+        if all == 0 {
+            return self.partition.settle(offset);
+        }
+        if items == 0 {
+            self.cx.counts.unreadable.add(1);
+        }
+        let record = Arc::new(RecordOnTheWay::new(self.partition.clone(), offset, all));
+        let end = u32::try_from(all).unwrap_or(u32::MAX - 1);
+        let (receipt, mut share) = Settlement::recover(&self.cx.host.balance, signal, record, &[(0, end)]);
+        self.partition.watch(offset, receipt.settlement().clone());
+        if malformed > 0 {
+            // Which of the items they are is not known here.
+            share.forget_positions();
+            share.split(malformed).end(ItemEnd::Dropped(Reason::MALFORMED, "the item cannot be read"));
+        }
+        if items == 0 {
+            return receipt.answer(Ok(()));
+        }
+        let origin = Arc::new(Origin::internal(UnixNanos::now()));
+        let payload = Payload { signal, envelope, items, origin, ticket, share: Share::none() };
+        self.consume(offset, payload, share, receipt).await;
+    }
+
+    /// Tries until the pipeline takes the record, or refuses it for good.
+    async fn consume(&self, offset: i64, payload: Payload, mut share: Share, receipt: Receipt) {
+        let (settings, counts) = (&self.cx.settings, self.cx.counts.items(payload.signal));
+        let (mut wait, items) = (settings.backoff.first, payload.items);
+        loop {
+            let (loan, lent) = share.lend(1);
+            let attempt = Payload { share: lent.into_iter().next().unwrap_or_default(), ..payload.copy() };
+            let error = match self.attempt(attempt).await {
+                Ok(Ok(())) => {
+                    counts.accepted.add(items);
+                    loan.accept();
+                    return receipt.answer(Ok(()));
+                }
+                Ok(Err(error)) => error,
+                Err(Panicked) => {
+                    // Its items came back: they end here, once.
+                    counts.failed.add(items);
+                    self.cx.counts.panics.add(1);
+                    let lost = loan.take_back(0, Reason::INTERNAL);
+                    lost.end(ItemEnd::Dropped(Reason::INTERNAL, "an internal error"));
+                    receipt.answer(Ok(()));
+                    // Who panics once panics again.
+                    self.partition.settle(offset);
+                    return;
+                }
+            };
+            share = loan.take_back(0, error.reason());
+            let is_passing = error.is_retryable();
+            if is_passing && !settings.marking.on_error {
+                counts.refused.add(items);
+                let asked = if let ConsumeError::Refused { after, .. } = &error { *after } else { None };
+                let due = asked.unwrap_or_default().clamp(wait, settings.backoff.longest.max(wait));
+                wait = wait.mul_f64(settings.backoff.multiplier).min(settings.backoff.longest);
+                if self.wait(due).await.is_ok() {
+                    continue;
+                }
+                share.end(ItemEnd::Dropped(Reason::SHUTDOWN, "the partition went before the record was taken"));
+                return receipt.answer(Ok(()));
+            }
+            counts.failed.add(items);
+            if is_passing || settings.marking.on_permanent_error {
+                share.end(ItemEnd::Dropped(error.reason(), &error.to_string()));
+            } else {
+                // It counts as left in its topic, and nobody reads it again.
+                self.partition.leave(offset);
+                share.end(ItemEnd::Dropped(Reason::SHUTDOWN, &error.to_string()));
+            }
+            return receipt.answer(Ok(()));
+        }
+    }
+
+    async fn attempt(&self, payload: Payload) -> Result<Result<(), ConsumeError>, Panicked> {
+        let Some(next) = self.cx.outputs.get(payload.signal) else {
+            return Ok(Err(ConsumeError::refused(Reason::UNAVAILABLE, "no pipeline takes this signal any more")));
+        };
+        let call = AssertUnwindSafe(async move { next.consume(payload).await });
+        call.catch_unwind().await.map_err(|_| Panicked)
+    }
+
+    /// Waits, as long as somebody wants the record.
+    async fn wait(&self, due: Duration) -> Result<(), Over> {
+        let mut stop = self.cx.stop.clone();
+        tokio::select! {
+            () = sleep(due) => {}
+            _ = stop.wait_for(Option::is_some) => return Err(Over),
+        }
+        if self.partition.is_gone() { Err(Over) } else { Ok(()) }
+    }
+}
+
+/// A stage panicked.
+struct Panicked;
+
+/// The record's items. The ticket has paid for a copy, so that a record holds no other's memory.
+fn read(encoding: RecordEncoding, signal: Signal, value: &Bytes, ticket: Ticket) -> Result<ReadRecord, NoItems> {
+    let wire = match encoding {
+        RecordEncoding::Protobuf => Bytes::copy_from_slice(value), // granted: by the caller
+        RecordEncoding::Json => match json::transcode(signal, value, &ticket) {
+            Ok(transcoded) => transcoded.wire,
+            Err(TranscodeError::OverBudget(_)) => return Err(NoItems::Memory),
+            Err(why) => return Err(NoItems::Poison(why.to_string())),
+        },
+    };
+    match readable::read(signal, wire, &ticket) {
+        Ok(readable) => Ok(ReadRecord { readable, ticket }),
+        Err(Unreadable::OverBudget(_)) => Err(NoItems::Memory),
+        Err(Unreadable::Malformed(why)) => Err(NoItems::Poison(why.to_string())),
+    }
+}

@@ -1,0 +1,361 @@
+//! The receiver and the exporter `kafka` in whole gateways, beside a broker in this process: the client library's own, which
+//! keeps topics, groups and committed offsets. What needs a real broker is in tests/real/kafka.py.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use krafka::consumer::ConsumerRecord;
+use krafka::error::ErrorCode;
+use krafka::testing::{ApiKey, Control, FakeBroker};
+use krafka::{Kafka, Record};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use podgate::core::data::payload::Signal;
+use podgate::gateway::Gateway;
+use prost::Message;
+use support::{Sink, attribute, drain, eventually, free_port, post_spans, request, sheet, span, start};
+
+const OK: i32 = 1;
+const ERROR: i32 = 2;
+const GROUP: &str = "samplers";
+
+/// OTLP/HTTP in, records out.
+fn exporting(broker: &FakeBroker, http: u16, keys: &str) -> String {
+    format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+exporters:
+  kafka:
+    brokers: ['{}']
+    traces: {{topic: spans}}
+    timeout: 2s
+    sending_queue: {{enabled: false}}
+    retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms}}
+{keys}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], exporters: [kafka]}}}}
+",
+        broker.bootstrap_servers()
+    )
+}
+
+/// Records in, OTLP/gRPC out, by way of `processors`.
+fn reading(broker: &FakeBroker, hop: &str, keys: &str, processors: &str) -> String {
+    let names: Vec<&str> = processors.lines().filter_map(|line| line.trim().split(':').next()).collect();
+    format!(
+        "receivers:
+  kafka:
+    brokers: ['{}']
+    group_id: {GROUP}
+    initial_offset: earliest
+    traces: {{topics: [spans]}}
+    session_timeout: 6s
+    heartbeat_interval: 100ms
+    max_fetch_wait: 50ms
+    autocommit: {{interval: 50ms}}
+{keys}
+processors:
+{processors}
+exporters:
+  otlp_grpc:
+    endpoint: '{hop}'
+    tls: {{insecure: true}}
+    timeout: 1s
+    sending_queue: {{enabled: false}}
+    retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms, max_elapsed_time: 0}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [kafka], processors: [{}], exporters: [otlp_grpc]}}}}
+",
+        broker.bootstrap_servers(),
+        names.join(", ")
+    )
+}
+
+async fn broker(partitions: i32) -> FakeBroker {
+    let broker = FakeBroker::start().await.expect("loopback has ports");
+    broker.create_topic("spans", partitions);
+    broker
+}
+
+fn records(broker: &FakeBroker) -> Vec<ConsumerRecord> {
+    broker.all_records("spans").expect("the broker's own log")
+}
+
+fn decoded(record: &ConsumerRecord) -> ExportTraceServiceRequest {
+    ExportTraceServiceRequest::decode(record.value.clone().expect("a value")).expect("OTLP")
+}
+
+/// `(trace, span)` of every span, in order.
+fn ids(request: &ExportTraceServiceRequest) -> Vec<(u128, u64)> {
+    let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
+    let spans = scopes.flat_map(|scope| &scope.spans);
+    let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    spans.map(|span| (number(&span.trace_id), u64::try_from(number(&span.span_id)).expect("eight bytes"))).collect()
+}
+
+/// Writes a record for each request, to this partition.
+async fn produce(broker: &FakeBroker, partition: i32, requests: &[ExportTraceServiceRequest]) {
+    let values: Vec<Vec<u8>> = requests.iter().map(Message::encode_to_vec).collect();
+    produce_raw(broker, partition, values).await;
+}
+
+async fn produce_raw(broker: &FakeBroker, partition: i32, values: Vec<Vec<u8>>) {
+    let kafka = Kafka::builder(broker.bootstrap_servers()).connect().await.expect("the broker answers");
+    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
+    for value in values {
+        let written = producer.send(Record::new("spans", value).partition(partition)).await;
+        assert!(written.is_ok(), "{written:?}");
+    }
+    producer.close().await.expect("closes");
+}
+
+fn committed(broker: &FakeBroker, partition: i32) -> Option<i64> {
+    broker.committed_offset(GROUP, "spans", partition)
+}
+
+fn total(gateway: &Gateway, name: &str) -> u64 {
+    gateway.host().stats.total(name)
+}
+
+/// How often each span id arrived.
+fn arrived(sinks: &[&Sink]) -> BTreeMap<u64, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, span) in sinks.iter().flat_map(|sink| sink.spans()) {
+        *counts.entry(u64::from_be_bytes(span.span_id[..].try_into().expect("eight bytes"))).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spans_of_a_trace_are_records_of_one_key_which_is_its_id_in_hex() {
+    let (broker, http) = (broker(6).await, free_port());
+    let gateway = start(&exporting(&broker, http, "    partition_traces_by_id: true")).await;
+    for at in 0..3_u64 {
+        let spans = (1..=5).map(|trace| span(trace, at * 10 + trace as u64, OK)).collect();
+        assert_eq!(post_spans(http, &request(vec![attribute("service.name", "shop")], spans)).await, 200);
+    }
+    let records = records(&broker);
+    assert_eq!(records.len(), 15, "one for each trace and request");
+    let mut partitions: BTreeMap<String, i32> = BTreeMap::new();
+    for record in &records {
+        let (key, request) = (record.key_str().expect("a key").to_owned(), decoded(record));
+        let ids = ids(&request);
+        assert_eq!((ids.len(), format!("{:032x}", ids[0].0)), (1, key.clone()));
+        assert_eq!(*partitions.entry(key).or_insert(record.partition), record.partition);
+        assert_eq!(request.resource_spans[0].resource.as_ref().expect("kept").attributes.len(), 1);
+    }
+    let used: std::collections::BTreeSet<i32> = partitions.into_values().collect();
+    assert!(used.len() > 1, "the traces are spread: {used:?}");
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].received, account["traces"].delivered), (15, 15));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_cut_below_their_limit_and_a_span_that_is_too_large_ends_alone() {
+    let (broker, http) = (broker(1).await, free_port());
+    let keys = "    partition_traces_by_id: true\n    producer: {required_acks: all, max_message_bytes: 4096}";
+    let gateway = start(&exporting(&broker, http, keys)).await;
+    let filled = |id: u64, bytes: usize| {
+        let mut made = span(9, id, OK);
+        made.attributes.push(attribute("filler", &"x".repeat(bytes)));
+        made
+    };
+    let mut spans: Vec<_> = (1..=40).map(|id| filled(id, 200)).collect();
+    spans.insert(17, filled(99, 5_000));
+    assert_eq!(post_spans(http, &request(vec![], spans)).await, 200, "partly taken is taken");
+    let records = records(&broker);
+    assert!(records.iter().all(|record| record.value.as_ref().is_some_and(|value| value.len() <= 4096)));
+    let mut found: Vec<u64> = records.iter().flat_map(|record| ids(&decoded(record))).map(|(_, id)| id).collect();
+    found.sort_unstable();
+    assert_eq!(found, (1..=40).collect::<Vec<u64>>());
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].delivered, account["traces"].dropped["too_large"]), (40, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_brokers_refuse_for_now_is_tried_again_alone_and_what_they_refuse_for_good_is_lost_alone() {
+    let (broker, http) = (broker(3).await, free_port());
+    let keys = "    topic_from_attribute: topic\n    partition_traces_by_id: true\n    producer: {required_acks: all}";
+    let gateway = start(&exporting(&broker, http, keys)).await;
+    broker.on_times(ApiKey::Produce, 2, |_| Control::Error(ErrorCode::NotEnoughReplicas));
+    let spans = (1..=6).map(|trace| span(trace, trace as u64, OK)).collect();
+    assert_eq!(post_spans(http, &request(vec![attribute("topic", "spans")], spans)).await, 200);
+    let nowhere = request(vec![attribute("topic", "no/topic")], vec![span(7, 7, OK)]);
+    let both = ExportTraceServiceRequest {
+        resource_spans: [nowhere, request(vec![], vec![span(8, 8, OK)])]
+            .into_iter()
+            .flat_map(|of| of.resource_spans)
+            .collect(),
+    };
+    assert_eq!(post_spans(http, &both).await, 200);
+    let mut found: Vec<u64> =
+        records(&broker).iter().flat_map(|record| ids(&decoded(record))).map(|(_, id)| id).collect();
+    found.sort_unstable();
+    assert_eq!(found, [1, 2, 3, 4, 5, 6, 8]);
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].delivered, account["traces"].dropped["permanent"]), (7, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_committed_as_records_settle_and_a_poison_record_is_passed_over() {
+    let (broker, sink) = (broker(2).await, Sink::start().await);
+    produce(
+        &broker,
+        0,
+        &[request(vec![], vec![span(1, 1, OK), span(1, 2, OK)]), request(vec![], vec![span(2, 3, OK)])],
+    )
+    .await;
+    produce_raw(&broker, 0, vec![b"no protobuf at all".to_vec(), Vec::new()]).await;
+    produce(&broker, 0, &[request(vec![], vec![span(3, 4, OK)])]).await;
+    produce(&broker, 1, &[request(vec![], vec![span(4, 5, OK)])]).await;
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", "")).await;
+    eventually("everything is committed", || (committed(&broker, 0), committed(&broker, 1)) == (Some(5), Some(1)))
+        .await;
+    assert_eq!(arrived(&[&sink]), (1..=5).map(|id| (id, 1)).collect());
+    assert_eq!(total(&gateway, "podgate_kafka_receiver_unreadable_records"), 1);
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].received, account["traces"].delivered), (5, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_holds_the_offset_where_the_configuration_says_so_and_not_the_partition() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)])]).await;
+    produce_raw(&broker, 0, vec![b"no protobuf at all".to_vec()]).await;
+    produce(&broker, 0, &[request(vec![], vec![span(2, 2, OK)])]).await;
+    let keys = "    message_marking: {after: true, on_permanent_error: false}";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), keys, "")).await;
+    eventually("both arrive", || sink.spans().len() == 2).await;
+    eventually("the offset is that of the poison", || committed(&broker, 0) == Some(1)).await;
+    drain(gateway).await;
+    assert_eq!(committed(&broker, 0), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_committed_offset_does_not_move_while_the_next_hop_is_away() {
+    let broker = broker(1).await;
+    let hop = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let sampling = "  tail_sampling: {decision_wait: 200ms, policies: [{name: all, type: always_sample}]}";
+    for processors in ["", sampling] {
+        let before = committed(&broker, 0).unwrap_or_default();
+        let gateway = start(&reading(&broker, &hop.to_string(), "", processors)).await;
+        let first = before as u64 + 1;
+        let requests: Vec<_> =
+            (first..first + 5).map(|id| request(vec![], vec![span(u128::from(id), id, OK)])).collect();
+        produce(&broker, 0, &requests).await;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(committed(&broker, 0).unwrap_or_default() <= before, "the next hop has nothing");
+        }
+        let sink = Sink::at(hop).await;
+        eventually("what waited arrives", || arrived(&[&sink]).len() == 5).await;
+        eventually("and is committed", || committed(&broker, 0) == Some(before + 5)).await;
+        let account = drain(gateway).await;
+        assert_eq!((account["traces"].received, account["traces"].delivered), (5, 5), "{processors}");
+        drop(sink);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_records_offset_waits_for_the_verdicts_of_all_of_its_traces() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let sampling = "  tail_sampling: {decision_wait: 1s, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]}";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
+    produce(
+        &broker,
+        0,
+        &[request(vec![], vec![span(1, 1, OK), span(2, 2, OK)]), request(vec![], vec![span(2, 3, ERROR)])],
+    )
+    .await;
+    eventually("both records wait", || sheet(&gateway).held == 3).await;
+    assert!(committed(&broker, 0).unwrap_or_default() == 0);
+    eventually("the verdicts settle them", || committed(&broker, 0) == Some(2)).await;
+    assert_eq!(arrived(&[&sink]), [(2, 1), (3, 1)].into());
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].delivered, account["traces"].sampled_out), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_shared_with_another_member_and_come_back_when_it_leaves() {
+    let (broker, sinks) = (broker(6).await, [Sink::start().await, Sink::start().await]);
+    let gateway = |sink: &Sink| reading(&broker, &sink.address.to_string(), "", "");
+    let first = start(&gateway(&sinks[0])).await;
+    let partitions =
+        |of: &Gateway| of.host().stats.gauge("podgate_kafka_receiver_partitions", "", &[("receiver", "kafka")]).get();
+    eventually("the first member has all", || partitions(&first) == 6).await;
+    let second = start(&gateway(&sinks[1])).await;
+    eventually("they share", || (partitions(&first), partitions(&second)) == (3, 3)).await;
+    for partition in 0..6 {
+        let id = partition as u64 + 1;
+        produce(&broker, partition, &[request(vec![], vec![span(1, id, OK)])]).await;
+    }
+    let both = [&sinks[0], &sinks[1]];
+    eventually("each span arrives", || arrived(&both).len() == 6).await;
+    assert!(sinks.iter().all(|sink| sink.spans().len() == 3), "each by the member that has its partition");
+    drain(first).await;
+    eventually("the second member has all", || partitions(&second) == 6).await;
+    for partition in 0..6 {
+        produce(&broker, partition, &[request(vec![], vec![span(1, partition as u64 + 7, OK)])]).await;
+    }
+    eventually("each span arrives", || arrived(&both).len() == 12).await;
+    assert_eq!(arrived(&both), (1..=12).map(|id| (id, 1)).collect(), "none twice");
+    drain(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_undecided_traces_to_the_next_member_which_sees_them_whole() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let sampling = |wait: &str| {
+        format!(
+            "  tail_sampling: {{decision_wait: {wait}, policies: [{{name: errors, type: status_code, status_code: {{status_codes: [ERROR]}}}}]}}"
+        )
+    };
+    let hop = sink.address.to_string();
+    let gateway = start(&reading(&broker, &hop, "", &sampling("300s"))).await;
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)])]).await;
+    eventually("it is held", || sheet(&gateway).held == 1).await;
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].on_disk, account["traces"].sampled_out), (1, 0), "{account:?}");
+    assert_eq!(committed(&broker, 0).unwrap_or_default(), 0);
+    produce(&broker, 0, &[request(vec![], vec![span(1, 2, ERROR)])]).await;
+    let next = start(&reading(&broker, &hop, "", &sampling("500ms"))).await;
+    eventually("the trace is kept whole", || arrived(&[&sink]) == [(1, 1), (2, 1)].into()).await;
+    eventually("and committed", || committed(&broker, 0) == Some(2)).await;
+    drain(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_what_nobody_took_to_the_next_member() {
+    let broker = broker(1).await;
+    let hop = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let gateway = start(&reading(&broker, &hop.to_string(), "", "")).await;
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)]), request(vec![], vec![span(2, 2, OK)])]).await;
+    eventually("the first is tried", || gateway.host().balance.sheet(Signal::Traces).received == 1).await;
+    let account = gateway.drain(Duration::from_secs(3)).await;
+    assert_eq!((account["traces"].on_disk, account["traces"].delivered), (1, 0), "{account:?}");
+    assert_eq!(committed(&broker, 0).unwrap_or_default(), 0);
+    let sink = Sink::at(hop).await;
+    let next = start(&reading(&broker, &hop.to_string(), "", "")).await;
+    eventually("the next member brings both", || arrived(&[&sink]) == [(1, 1), (2, 1)].into()).await;
+    eventually("and commits", || committed(&broker, 0) == Some(2)).await;
+    drain(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_goes_both_ways_and_a_user_is_recognised() {
+    let (broker, sink, http) = (broker(1).await, Sink::start().await, free_port());
+    broker.require_sasl_plain("ann", "secret");
+    let sasl = "    auth: {sasl: {mechanism: PLAIN, username: ann, password: secret}}";
+    let exporting = exporting(&broker, http, sasl).replace("{topic: spans}", "{topic: spans, encoding: otlp_json}");
+    let reading =
+        reading(&broker, &sink.address.to_string(), sasl, "").replace("[spans]", "[spans], encoding: otlp_json");
+    let (writer, reader) = (start(&exporting).await, start(&reading).await);
+    assert_eq!(post_spans(http, &request(vec![], vec![span(1, 1, OK), span(2, 2, OK)])).await, 200);
+    eventually("both arrive", || arrived(&[&sink]).len() == 2).await;
+    let value = records(&broker)[0].value.clone().expect("a value");
+    assert!(value.starts_with(b"{\"resourceSpans\":["), "{value:?}");
+    drain(writer).await;
+    drain(reader).await;
+}
