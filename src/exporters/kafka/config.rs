@@ -8,7 +8,7 @@ use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::Node;
 use crate::core::stage::factory::CheckContext;
-use crate::exporters::kafka::records::{RecordKeyRule, RecordRules, ValueEncoding};
+use crate::exporters::kafka::records::{RecordKeyRule, RecordRules, ValueEncoding, is_topic};
 use crate::kafka::client::seam::{BatchCompression, ClusterSettings, RequiredAcks, WriterSettings};
 use crate::kafka::config::cluster;
 use crate::sending::config::SendingSettings;
@@ -88,7 +88,7 @@ fn signal_keys(keys: &Section<'_>, signal: Signal) -> Option<(String, ValueEncod
     let Some(keys) = keys.section(signal.name()) else { return Some((default, ValueEncoding::Protobuf)) };
     keys.not_yet(&["topic_from_metadata_key", "message_key_from_metadata_key"]);
     let topic = keys.string("topic").filter(|topic| !topic.is_empty()).unwrap_or(default);
-    let is_name = topic.len() <= 249 && topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let is_name = is_topic(&topic);
     if !is_name {
         let expected = "letters, digits, `.`, `_` and `-`, at most 249 of them";
         keys.invalid::<()>("topic", format!("{topic:?} is no name of a topic"), expected);

@@ -192,11 +192,17 @@ impl<'r> Sorting<'r> {
         let resource = item.group.resource.as_deref().unwrap_or_default();
         let named = self.rules.topic_from_attribute.as_ref().and_then(|name| find(resource, name)?.as_str());
         let default = || self.rules.topics[self.signal.index()].clone();
-        let topic = named.filter(|topic| !topic.is_empty()).map_or_else(default, Arc::from);
+        let topic = named.filter(|topic| is_topic(topic)).map_or_else(default, Arc::from);
         let hash = if self.rule == RecordKeyRule::Resource { unordered(resource) } else { 0 };
         self.group = Some((item.group_number, topic.clone(), hash));
         (topic, hash)
     }
+}
+
+/// Whether a topic may have this name.
+pub fn is_topic(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    (1..=249).contains(&name.len()) && name.chars().all(is_letter)
 }
 
 fn trace_key(signal: Signal, item: &[u8]) -> RecordKey {
@@ -312,7 +318,7 @@ mod tests {
         let groups: [(Bytes, &[&[u8]]); 4] = [
             (resource(&[("topic", "mine")]), &[&[1; 16]]),
             (resource(&[]), &[&[1; 16]]),
-            (resource(&[("topic", "")]), &[&[1; 16]]),
+            (resource(&[("topic", "no/topic")]), &[&[1; 16]]),
             (resource(&[("topic", "mine")]), &[&[1; 16]]),
         ];
         let parts = rules(RecordKeyRule::None, Some("topic")).parts(payload(Signal::Traces, &groups));

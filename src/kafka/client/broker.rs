@@ -121,7 +121,8 @@ impl KafkaCluster {
             .max_partition_fetch_bytes(settings.max_partition_fetch_bytes)
             .fetch_max_wait(settings.max_fetch_wait)
             .max_poll_records(records)
-            .max_buffered_records(records)
+            // A cap would let the records of one paused partition hold up all others.
+            .max_buffered_records(0)
             .max_decompressed_size(BATCH_MAX)
             .metrics_push(false)
             .rebalance_listener(listener.clone());

@@ -21,6 +21,7 @@ use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
 
 const POLL_WAIT: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(5);
 /// A coordinator that does not answer a commit by then is asked again at the next one.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
 /// Between two looks for records that were cut off.
@@ -132,6 +133,10 @@ impl KafkaReader {
                 Ok(records) => {
                     let now = member.member_id().await;
                     let is_another = !identity.is_empty() && !now.is_empty() && identity != now;
+                    if records.is_empty() {
+                        // A poll may return at once, and lanes share this thread.
+                        sleep(IDLE).await;
+                    }
                     // What was read by positions of the member before is dropped where partitions begin anew.
                     let began = is_another && self.begin_anew(member).await?;
                     if !began {

@@ -128,7 +128,7 @@ class Broker:
         made[name].result(30)
 
     def reader(self, group, **more):
-        settings = {"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False, **more}
+        settings = {"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False, "log_level": 0, **more}
         return client().Consumer(settings)
 
     def ends(self, reader, topic, partitions):
