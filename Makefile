@@ -23,7 +23,7 @@ MIB ?= 16
 KIB ?= 8,1024
 LAWS ?=
 ONLY ?=
-TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl
+TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
 .PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
@@ -80,6 +80,7 @@ test-real-kube: ## the part of test-real beside the API server; a quarter of an 
 	$(CARGO) build --locked --release
 	python3 tests/real/accept.py target/release/podgate
 	python3 tests/real/tokens.py target/release/podgate
+	python3 tests/real/audit.py target/release/podgate
 	python3 tests/real/tiers.py target/release/podgate
 	$(CARGO) build --locked --all-features --example apm_server
 	python3 tests/real/run.py target/release/podgate --report $(REPORT) --reference $(REFERENCE_REPORT)
@@ -95,6 +96,7 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
 	python3 tests/real/kafka/suite.py target/release/podgate
+	python3 tests/real/node_logs.py target/release/podgate
 
 test-kafka: ## ten minutes of samplers and a broker that die and come back, beside a real Apache Kafka (needs a JDK with Maven)
 	$(CARGO) build --locked --release --bin podgate

@@ -13,6 +13,8 @@ use crate::extensions::{admin, authenticators, file_storage, health_check};
 use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[
+    receivers::file_log::FACTORY,
+    receivers::k8s_audit::FACTORY,
     #[cfg(feature = "kafka")]
     receivers::kafka::FACTORY,
     receivers::otlp::FACTORY,

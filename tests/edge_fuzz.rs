@@ -81,6 +81,8 @@ replay! {
     framed_snappy_replays "snappy_framed"
     yaml_replays "yaml"
     ottl_replays "ottl"
+    audit_replays "audit"
+    lines_replay "lines"
 }
 
 fn replay(name: &str) {

@@ -24,6 +24,8 @@ mod harness;
 mod inflate;
 #[path = "laws/measure.rs"]
 mod measure;
+#[path = "laws/node.rs"]
+mod node;
 #[path = "laws/processors.rs"]
 mod processors;
 #[expect(dead_code, reason = "the tests of enrichment use the rest of it")]

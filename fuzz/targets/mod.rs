@@ -5,6 +5,7 @@ pub mod config;
 pub mod door;
 pub mod inflate;
 pub mod json;
+pub mod node;
 pub mod ottl;
 pub mod wire;
 
@@ -27,4 +28,6 @@ pub const ALL: &[(&str, Target)] = &[
     ("snappy_framed", inflate::snappy_framed),
     ("yaml", config::yaml),
     ("ottl", ottl::text),
+    ("audit", node::audit),
+    ("lines", node::line),
 ];

@@ -22,9 +22,16 @@ pub struct Args {
     /// Namespace of the service account
     #[arg(long, default_value = "podgate")]
     pub namespace: String,
+    /// Print what the API server needs to send audit events to the receiver `k8s_audit` at this address: an audit policy and
+    /// the kubeconfig of its webhook
+    #[arg(long, value_name = "URL")]
+    pub audit: Option<String>,
 }
 
 pub fn run(args: &Args) -> Exit {
+    if let Some(url) = &args.audit {
+        return audit(url);
+    }
     if let Err(exit) = sources::require_config(&args.config) {
         return exit;
     }
@@ -39,6 +46,80 @@ pub fn run(args: &Args) -> Exit {
     }
     Exit::Ok
 }
+
+fn audit(url: &str) -> Exit {
+    match webhook(url) {
+        Ok(files) => {
+            stdout::line(files.trim_end());
+            Exit::Ok
+        }
+        Err(why) => {
+            tracing::error!(audit = url, expected = "https://HOST:PORT/audit as the API server reaches it", "{why}");
+            Exit::Configuration
+        }
+    }
+}
+
+/// An audit policy and the kubeconfig of the webhook, as two documents.
+fn webhook(url: &str) -> Result<String, String> {
+    let is_https = url.starts_with("https://");
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    let parsed = url.parse::<http::Uri>().ok().filter(|uri| uri.authority().is_some());
+    if parsed.is_none() || !is_plain || !(is_https || url.starts_with("http://")) {
+        return Err(format!("{url:?} is no address of a webhook"));
+    }
+    let identity = if is_https { AUDIT_IDENTITY } else { "    user: {}\n" };
+    let authority = if is_https { "      certificate-authority: /etc/kubernetes/podgate/ca.crt\n" } else { "" };
+    Ok(format!(
+        "{AUDIT_POLICY}---\n{AUDIT_FLAGS}apiVersion: v1\nkind: Config\nclusters:\n  - name: podgate\n    cluster:\n      \
+         server: \"{url}\"\n{authority}users:\n  - name: kube-apiserver\n{identity}\
+         contexts:\n  - name: podgate\n    context: {{cluster: podgate, user: kube-apiserver}}\n\
+         current-context: podgate\n"
+    ))
+}
+
+/// Whom the receiver's `tls::client_ca_file` lets in.
+const AUDIT_IDENTITY: &str = "    user:
+      client-certificate: /etc/kubernetes/podgate/client.crt
+      client-key: /etc/kubernetes/podgate/client.key
+";
+
+/// Everything that changes something, and who did it; nothing of what is read all the time.
+const AUDIT_POLICY: &str = "\
+# /etc/kubernetes/podgate/policy.yaml, for --audit-policy-file
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  # Leases and events change without end, and tell nothing of who did what.
+  - level: None
+    resources:
+      - {group: coordination.k8s.io, resources: [leases]}
+      - {group: \"\", resources: [events]}
+      - {group: events.k8s.io, resources: [events]}
+  - level: None
+    nonResourceURLs: [\"/healthz*\", \"/livez*\", \"/readyz*\", \"/version\", \"/openapi*\"]
+  # Their bodies are secrets: who asked, and nothing of what was said.
+  - level: Metadata
+    resources:
+      - {group: \"\", resources: [secrets, configmaps, serviceaccounts/token]}
+      - {group: authentication.k8s.io, resources: [tokenreviews]}
+  - level: None
+    verbs: [get, list, watch]
+    userGroups: [\"system:nodes\", \"system:serviceaccounts:kube-system\"]
+  - level: Metadata
+    verbs: [get, list, watch]
+  - level: Request
+";
+
+const AUDIT_FLAGS: &str = "\
+# /etc/kubernetes/podgate/webhook.yaml, for the flags of kube-apiserver:
+#   --audit-policy-file=/etc/kubernetes/podgate/policy.yaml
+#   --audit-webhook-config-file=/etc/kubernetes/podgate/webhook.yaml
+#   --audit-webhook-mode=batch
+# `batch` holds events in memory and drops them when they are too many; with `blocking-strict` a request that cannot be
+# audited fails.
+";
 
 /// What the components of a plan read and ask, each thing once.
 pub fn access(plan: &Plan) -> Vec<Access> {
@@ -110,7 +191,7 @@ mod tests {
     fn roles_of(text: String) -> String {
         let config = ConfigArgs { config: vec![format!("yaml:{text}")], ..ConfigArgs::default() };
         let name = || "podgate".to_owned();
-        let args = Args { config, name: name(), service_account: name(), namespace: name() };
+        let args = Args { config, name: name(), service_account: name(), namespace: name(), audit: None };
         let checked = sources::check(&args.config);
         let plan = checked.plan.unwrap_or_else(|| panic!("{:?}", checked.findings));
         roles(&access(&plan), &args)
@@ -141,6 +222,19 @@ mod tests {
         }
         assert!(!yaml.contains("nodes") && !yaml.contains("[deployments]"), "{yaml}");
         assert!(yaml.contains("# labels or annotations from: namespace\n"), "{yaml}");
+    }
+
+    #[test]
+    fn the_files_of_an_audit_webhook_are_yaml_that_names_its_address() {
+        let files = webhook("https://10.96.0.9:9880/audit").expect("an address");
+        let documents: Vec<&str> = files.split("---\n").collect();
+        assert_eq!(documents.len(), 2, "{files}");
+        assert!(documents[0].contains("kind: Policy") && documents[1].contains("client-certificate: "), "{files}");
+        assert!(documents[1].contains("server: \"https://10.96.0.9:9880/audit\"\n"), "{files}");
+        assert!(!webhook("http://127.0.0.1:9880/audit").expect("an address").contains("certificate"));
+        for bad in ["", "10.96.0.9:9880", "ftp://x/", "https://a b/", "https://a/\"x"] {
+            webhook(bad).expect_err(bad);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod consistency;
 pub mod depth;
+pub mod draft;
 pub mod edit;
 pub mod envelope;
 pub mod fields;

@@ -1,7 +1,7 @@
 //! Component types of the Collector's distributions that podgate does not have, so that a message can tell a foreign
 //! component from a slip of the pen; and those whose absence changes nothing.
 //!
-//! Types are compared without underscores: upstream renames `filelog` to `file_log` type by type, and both are written.
+//! Types are compared without underscores: upstream renames `hostmetrics` to `host_metrics` type by type, and both are written.
 //! Read from the metadata of the core and contrib repositories and of the vendors' distributions, 2026-10.
 
 use crate::core::stage::component::Kind;
@@ -9,7 +9,7 @@ use crate::core::stage::component::Kind;
 const RECEIVERS: &str = "activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsight \
     awscontainerinsightreceiver awsecscontainermetrics awsfirehose awslambda awss3 awsxray azureblob azureeventhub \
     azurefunctions azuremonitor bigip carbon chrony ciscointersight ciscoos cloudflare cloudfoundry collectd couchdb \
-    datadog dockerstats elasticapmintake elasticsearch envoyals expvar faro file filelog filestats flinkmetrics \
+    datadog dockerstats elasticapmintake elasticsearch envoyals expvar faro file filestats flinkmetrics \
     fluentforward github gitlab gitprovider googlecloudmonitoring googlecloudpubsub googlecloudpubsubpush \
     googlecloudspanner haproxy hostmetrics httpcheck httplogreceiver huaweicloudces icmpcheck icmpcheckreceiver iis \
     influxdb integration jaeger jmx journald k8scluster k8sevents k8slog k8sobjects kafkametrics kubeletstats \
@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn old_and_new_spellings_are_known_and_slips_are_not() {
         for (kind, name) in [
-            (Kind::Receiver, "filelog"),
-            (Kind::Receiver, "file_log"),
+            (Kind::Receiver, "filestats"),
+            (Kind::Receiver, "file_stats"),
             (Kind::Receiver, "kafkametrics"),
             (Kind::Receiver, "awsecscontainermetrics"),
             (Kind::Processor, "routing"),

@@ -1,5 +1,7 @@
 //! Components that take data in.
 
+pub mod file_log;
+pub mod k8s_audit;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod otlp;

@@ -77,6 +77,21 @@ const BLOCKS: &[Block] = &[
     tls_of("exporters::elasticsearch/x: {endpoint: 'https://h:1', tls: {@}}", "exporters::elasticsearch/x::tls", false),
     tls_of("extensions::oauth2client::tls: {@}", "extensions::oauth2client::tls", false),
     tls_of("extensions::apikeyauth::tls: {@}", "extensions::apikeyauth::tls", false),
+    tls_of("receivers::k8s_audit/x::tls: {@}", "receivers::k8s_audit/x::tls", true),
+    Block {
+        yaml: "receivers::k8s_audit/x: {@}",
+        path: "receivers::k8s_audit/x",
+        base: &[],
+        rows: &[
+            ("endpoint", "nonsense", "E0203"),
+            ("path", "audit", "E0203"),
+            ("tls", "x", "E0202"),
+            ("auth", "{authenticator: nobody}", "E0302"),
+            ("body", "xml", "E0203"),
+            ("duplicates_window", "9000000000", "E0203"),
+        ],
+        whole: false,
+    },
     Block {
         yaml: "receivers::otlp/x::protocols::grpc::tls::podgate: {@}",
         path: "receivers::otlp/x::protocols::grpc::tls::podgate",

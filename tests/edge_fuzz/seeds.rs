@@ -25,6 +25,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "snappy" => [&b"x"[..], &[7; 3_000], b"abcabcabcabc"].map(snappy).to_vec(),
         "snappy_framed" => [&b"x"[..], &[7; 3_000], b""].map(snappy_framed).to_vec(),
         "ottl" => OTTL.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "audit" => AUDIT.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "lines" => LINES.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "yaml" => YAML.iter().map(|text| text.as_bytes().to_vec()).collect(),
         _ => Vec::new(),
     }
@@ -160,4 +162,17 @@ const OTTL: &[&str] = &[
     "flatten(attributes, \"p\", depth=2)\0\x32\x04\x0a\x01\x61\x12",
     "severity_number < SEVERITY_NUMBER_WARN and time - observed_time != Duration(\"1h\")",
     "keep_keys(body, Keys(attributes[\"m\"]))",
+];
+
+const AUDIT: [&str; 4] = [
+    r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"level":"Metadata","auditID":"0c2a6b3a-9a0e-4bd1-9ad0-fb3a2b7d6f10","stage":"ResponseComplete","requestURI":"/api/v1/pods?limit=5","verb":"list","user":{"username":"u","groups":["a"]},"sourceIPs":["10.1.2.3"],"userAgent":"k","objectRef":{"resource":"pods","namespace":"shop"},"responseStatus":{"code":403},"stageTimestamp":"2026-12-01T10:00:00.25Z","annotations":{"audit.k8s.io/truncated":"true"}}]}"#,
+    r#"{"items":[{"requestObject":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}]}"#,
+    r#"{"items":[{"auditID":7,"user":"root","annotations":[1],"requestObject":1e400}]}"#,
+    r#"{"items":[{"userAgent":"\q\ud800"}]}"#,
+];
+
+const LINES: [&str; 3] = [
+    "2023-06-22T10:27:25.813799277Z stdout P piece\n2023-06-22T05:27:25-05:00 stderr F end",
+    r#"{"log":"a\n","stream":"stdout","time":"2023-06-22T10:27:25.8Z"}"#,
+    "body matches '^[{]' and attributes['a.b'] in ['x', 7]\n/var/log/{a,b}/**/*.[!a-c]og",
 ];

@@ -51,8 +51,9 @@ def build():
 class ControlPlane:
     """One API server and one etcd with their state in `folder`; every port is a free one of the loopback."""
 
-    def __init__(self, binaries, folder):
-        self.binaries, self.folder = binaries, folder
+    def __init__(self, binaries, folder, flags=None):
+        """`flags` are more of the API server's, read whenever it starts."""
+        self.binaries, self.folder, self.flags = binaries, folder, flags if flags is not None else {}
         self.folder.mkdir(parents=True, exist_ok=True)
         client, peer, self.port = free_ports(3)
         self.etcd_url, self.peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
@@ -95,6 +96,7 @@ class ControlPlane:
             "disable-admission-plugins": "ServiceAccount",
             # Upstream keeps open watches alive for a minute after SIGTERM.
             "shutdown-watch-termination-grace-period": "3s",
+            **self.flags,
         }
         command = [self.binaries / "kube-apiserver", *(f"--{flag}={value}" for flag, value in flags.items())]
         self.api = Process("kube-apiserver", command, self.folder / "kube-apiserver.log")

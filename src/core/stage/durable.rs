@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -77,6 +78,11 @@ pub trait DurableLog: Send + Sync {
 
     /// Why nothing can be written at present.
     fn trouble(&self) -> Option<String>;
+
+    /// The folder that it writes in, where small things of others may stand beside it.
+    fn folder(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Makes everything that was said last, and closes the log. Nothing is appended afterwards.
     fn close(&self) -> Task<'_, ()>;

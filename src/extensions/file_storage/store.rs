@@ -4,6 +4,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -363,6 +364,10 @@ impl DurableLog for FileStorage {
                 self.running().push(task);
             }
         })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        Some(self.settings.directory.clone())
     }
 
     fn trouble(&self) -> Option<String> {

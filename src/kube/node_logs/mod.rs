@@ -8,7 +8,7 @@
 
 mod alarm;
 mod folder;
-mod names;
+pub mod names;
 #[cfg(test)]
 mod tests;
 

@@ -13,8 +13,9 @@ mod read;
 mod scan;
 pub mod schema;
 pub mod text;
+pub mod value;
 mod write;
 
 pub use read::{TranscodeError, Transcoded, to_wire, to_wire_within, transcode};
-pub use scan::JsonError;
+pub use scan::{JsonError, Quoted, Scanner};
 pub use write::{from_wire, readable_from_wire};

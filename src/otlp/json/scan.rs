@@ -167,6 +167,14 @@ impl<'j> Scanner<'j> {
         }
     }
 
+    /// Passes over a value and returns the bytes that it was written in.
+    pub fn raw(&mut self) -> Result<&'j [u8], JsonError> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Ends the text: only blanks may follow.
     pub fn end(&mut self) -> Result<(), JsonError> {
         if self.peek().is_none() { Ok(()) } else { Err(self.unexpected("the end of the body")) }

@@ -1,0 +1,123 @@
+//! Records of one round, in one buffer, grouped by their resources.
+
+use std::borrow::Cow;
+
+use crate::core::data::budget::{OverBudget, Ticket};
+use crate::core::data::granted::{Allowance, Granted};
+use crate::core::data::items::{Extent, Items};
+use crate::core::data::payload::{Envelope, Group, ScopeGroup};
+use crate::core::time::UnixNanos;
+use crate::otlp::draft::Draft;
+use crate::otlp::fields::scope_group;
+use crate::receivers::file_log::config::FileLogConfig;
+use crate::receivers::file_log::entry::{EntryValue, FileEntry};
+use crate::receivers::file_log::operators::{ChainState, LinePlace, PodOfFile};
+use crate::receivers::file_log::record::{write_record, write_resource};
+
+/// A batch ends with the line that reaches this.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_RECORDS: usize = 8_192;
+/// Lines that were read, whether or not they became records: a round ends.
+const BATCH_LINES: u64 = 65_536;
+
+pub struct LineBatch {
+    draft: Draft,
+    /// The resource of the record at hand.
+    resource: Draft,
+    groups: Vec<(Vec<u8>, Granted<Extent>)>,
+    room: Allowance,
+    observed: UnixNanos,
+    records: usize,
+    pub lines: u64,
+    /// What was made of it.
+    pub envelope: Envelope,
+}
+
+impl LineBatch {
+    pub fn within(ticket: &Ticket, observed: UnixNanos) -> LineBatch {
+        LineBatch {
+            draft: Draft::within(ticket),
+            resource: Draft::within(ticket),
+            groups: Vec::new(),
+            room: Allowance::of(ticket),
+            observed,
+            records: 0,
+            lines: 0,
+            envelope: Envelope::default(),
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.draft.len() >= BATCH_BYTES || self.records >= BATCH_RECORDS || self.lines >= BATCH_LINES
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    pub fn records(&self) -> u64 {
+        self.records as u64
+    }
+
+    /// A line of a file, through the operators.
+    pub fn line<'l>(
+        &mut self,
+        config: &FileLogConfig,
+        (text, facts): (&'l [u8], &'l [(&'static str, String)]),
+        (pod, place): (&'l PodOfFile, LinePlace),
+        state: &mut ChainState,
+    ) -> Result<(), OverBudget> {
+        self.lines += 1;
+        let mut entry = FileEntry::of(text);
+        let of_file = facts.iter().map(|(key, value)| (Cow::Borrowed(*key), EntryValue::text(value.as_bytes())));
+        entry.attributes.extend(of_file); // granted: a few facts of a file, given back with the line
+        let mut over = None;
+        config.chain.process(state, entry, (pod, place), &mut |entry| over = over.or(self.push(entry, config).err()));
+        over.map_or(Ok(()), Err)
+    }
+
+    /// Writes a record.
+    pub fn push(&mut self, entry: &FileEntry<'_>, config: &FileLogConfig) -> Result<(), OverBudget> {
+        self.resource.truncate(0);
+        write_resource(&mut self.resource, entry)?;
+        for (key, value) in &config.resource {
+            self.resource.text_attribute(crate::otlp::attributes::RESOURCE, key, value.as_bytes())?;
+        }
+        if self.groups.last().is_none_or(|(resource, _)| resource != self.resource.written()) {
+            self.room.take(self.resource.len() + size_of::<(Vec<u8>, Granted<Extent>)>())?;
+            let resource = self.resource.written().to_vec(); // granted: the line above
+            self.groups.push((resource, Granted::new()));
+        }
+        let start = self.draft.len();
+        let record = self.draft.open(scope_group::ITEMS)?;
+        write_record(&mut self.draft, entry, self.observed)?;
+        for (key, value) in &config.attributes {
+            self.draft.text_attribute(crate::otlp::attributes::LOG_RECORD, key, value.as_bytes())?;
+        }
+        self.draft.close(&record)?;
+        let to = self.draft.len();
+        let from = self.draft.body_of(start).unwrap_or(to);
+        // A batch is far from 4 GiB.
+        let extent = Extent { from: u32::try_from(from).unwrap_or(0), to: u32::try_from(to).unwrap_or(0) };
+        if let Some((_, extents)) = self.groups.last_mut() {
+            extents.push(extent, &mut self.room)?;
+        }
+        self.records += 1;
+        Ok(())
+    }
+
+    /// The batch with its envelope made.
+    pub fn finish(mut self) -> Result<LineBatch, OverBudget> {
+        let ticket = self.room.ticket().clone();
+        let draft = std::mem::replace(&mut self.draft, Draft::within(&ticket));
+        let buffer = draft.freeze()?;
+        for (resource, extents) in std::mem::take(&mut self.groups) {
+            let items = Items::within(buffer.clone(), extents.finish(&mut self.room));
+            let scope = ScopeGroup { scope: None, items, ..ScopeGroup::default() };
+            // granted: the group was paid for with its resource
+            let group = Group { resource: Some(resource.into()), scopes: vec![scope], ..Group::default() };
+            self.envelope.groups.push(group);
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,130 @@
+//! One line on its way through the operators: body, attributes, resource, time, severity and ids, as the Collector's entry.
+//!
+//! Texts are slices of what was read as long as nothing changes them, so a line that no parser takes apart allocates nothing.
+
+use std::borrow::Cow;
+
+/// What a field of an entry holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EntryValue<'l> {
+    Nil,
+    Text(Cow<'l, [u8]>),
+    Int(i64),
+    Double(f64),
+    Bool(bool),
+    Map(EntryMap<'l>),
+    List(Vec<EntryValue<'l>>),
+}
+
+pub type EntryMap<'l> = Vec<(Cow<'l, str>, EntryValue<'l>)>;
+
+impl<'l> EntryValue<'l> {
+    pub fn text(bytes: &'l [u8]) -> EntryValue<'l> {
+        EntryValue::Text(Cow::Borrowed(bytes))
+    }
+
+    pub fn as_text(&self) -> Option<&[u8]> {
+        match self {
+            EntryValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As a text, numbers and booleans as they are written.
+    pub fn written(&self) -> Option<Cow<'_, [u8]>> {
+        Some(match self {
+            EntryValue::Text(text) => Cow::Borrowed(text),
+            EntryValue::Int(number) => Cow::Owned(number.to_string().into_bytes()),
+            EntryValue::Double(number) => Cow::Owned(number.to_string().into_bytes()),
+            EntryValue::Bool(value) => Cow::Borrowed(if *value { b"true" } else { b"false" }),
+            EntryValue::Nil | EntryValue::Map(_) | EntryValue::List(_) => return None,
+        })
+    }
+
+    pub fn into_owned(self) -> EntryValue<'static> {
+        match self {
+            EntryValue::Nil => EntryValue::Nil,
+            EntryValue::Text(text) => EntryValue::Text(Cow::Owned(text.into_owned())),
+            EntryValue::Int(number) => EntryValue::Int(number),
+            EntryValue::Double(number) => EntryValue::Double(number),
+            EntryValue::Bool(value) => EntryValue::Bool(value),
+            EntryValue::Map(map) => EntryValue::Map(owned(map)),
+            EntryValue::List(list) => EntryValue::List(list.into_iter().map(EntryValue::into_owned).collect()),
+        }
+    }
+}
+
+fn owned(map: EntryMap<'_>) -> EntryMap<'static> {
+    map.into_iter().map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned())).collect()
+}
+
+/// A severity's number, and the text that it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntrySeverity<'l> {
+    pub number: u32,
+    pub text: Cow<'l, [u8]>,
+}
+
+/// A line as an operator meets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileEntry<'l> {
+    pub body: EntryValue<'l>,
+    pub attributes: EntryMap<'l>,
+    pub resource: EntryMap<'l>,
+    /// Nanoseconds since 1970.
+    pub time: Option<u64>,
+    pub severity: Option<EntrySeverity<'l>>,
+    pub trace_id: Option<[u8; 16]>,
+    pub span_id: Option<[u8; 8]>,
+    pub trace_flags: Option<u8>,
+}
+
+impl<'l> FileEntry<'l> {
+    pub fn of(line: &'l [u8]) -> FileEntry<'l> {
+        FileEntry {
+            body: EntryValue::text(line),
+            attributes: Vec::new(),
+            resource: Vec::new(),
+            time: None,
+            severity: None,
+            trace_id: None,
+            span_id: None,
+            trace_flags: None,
+        }
+    }
+
+    pub fn into_owned(self) -> FileEntry<'static> {
+        let severity = self
+            .severity
+            .map(|severity| EntrySeverity { number: severity.number, text: Cow::Owned(severity.text.into_owned()) });
+        FileEntry {
+            body: self.body.into_owned(),
+            attributes: owned(self.attributes),
+            resource: owned(self.resource),
+            time: self.time,
+            severity,
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            trace_flags: self.trace_flags,
+        }
+    }
+}
+
+/// The value under `key`.
+pub fn find<'m, 'l>(map: &'m EntryMap<'l>, key: &str) -> Option<&'m EntryValue<'l>> {
+    map.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+}
+
+/// Sets `key`, in the place of what it held.
+pub fn set<'l>(map: &mut EntryMap<'l>, key: Cow<'l, str>, value: EntryValue<'l>) {
+    match map.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, held)) => *held = value,
+        None => map.push((key, value)),
+    }
+}
+
+/// Takes `key` out.
+pub fn remove<'l>(map: &mut EntryMap<'l>, key: &str) -> Option<EntryValue<'l>> {
+    let at = map.iter().position(|(known, _)| known == key)?;
+    Some(map.remove(at).1)
+}

@@ -1,0 +1,110 @@
+//! How far a file was read, and by what it is known again under another name or after a restart.
+//!
+//! A mark has digests of the file's first bytes and of those right before the offset, so that another file with the same
+//! beginning is not taken for it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+/// Bytes before the offset that are compared.
+const TAIL_BYTES: u64 = 64;
+/// Files of unlike names that have so much in common are one and its copy.
+const COPY_BYTES: u64 = 1_000;
+
+/// Device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl FileId {
+    pub fn of(about: &std::fs::Metadata) -> FileId {
+        FileId { device: about.dev(), inode: about.ino() }
+    }
+}
+
+/// Bytes and their digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BytesDigest {
+    pub length: u64,
+    pub digest: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Where it stood when it was marked.
+    pub path: PathBuf,
+    pub id: FileId,
+    /// Of the file's beginning.
+    pub head: BytesDigest,
+    /// Of what stands right before the offset.
+    pub tail: BytesDigest,
+    pub offset: u64,
+}
+
+impl FileMark {
+    /// A file of which nothing was read.
+    pub fn unread(path: &Path, id: FileId) -> FileMark {
+        FileMark { path: path.to_owned(), id, head: BytesDigest::default(), tail: BytesDigest::default(), offset: 0 }
+    }
+
+    /// The mark of an offset; the head is at most `head_bytes` long and never longer than what was read.
+    pub fn at(file: &File, (path, id): (&Path, FileId), offset: u64, head_bytes: usize) -> io::Result<FileMark> {
+        let head = digest_of(file, 0, offset.min(head_bytes as u64))?;
+        let length = offset.min(TAIL_BYTES);
+        let tail = digest_of(file, offset - length, length)?;
+        Ok(FileMark { path: path.to_owned(), id, head, tail, offset })
+    }
+
+    /// True when the file still begins as it did: it was not cut and written anew.
+    pub fn has_head(&self, file: &File) -> io::Result<bool> {
+        Ok(digest_of(file, 0, self.head.length)? == self.head)
+    }
+
+    /// True when a file of this name and id may be the marked one, or a copy of it. A copy's name goes on where that of its
+    /// file ends; under another name a beginning has to be long to mean anything.
+    pub fn may_be(&self, path: &Path, id: FileId) -> bool {
+        let goes_on = path.as_os_str().as_encoded_bytes().starts_with(self.path.as_os_str().as_encoded_bytes());
+        self.id == id || goes_on || self.offset >= COPY_BYTES
+    }
+
+    /// How far `file` was read, if what was read is in it: it is the file itself, or a copy of it.
+    pub fn offset_in(&self, file: &File, size: u64) -> io::Result<Option<u64>> {
+        if self.offset == 0 || self.head.length > size || !self.has_head(file)? {
+            return Ok(None);
+        }
+        if size < self.offset {
+            // A copy that was made before the last lines were read, or a file that was cut elsewhere.
+            return Ok(None);
+        }
+        let tail = digest_of(file, self.offset - self.tail.length, self.tail.length)?;
+        Ok((tail == self.tail).then_some(self.offset))
+    }
+}
+
+fn digest_of(file: &File, from: u64, length: u64) -> io::Result<BytesDigest> {
+    if length == 0 {
+        return Ok(BytesDigest::default());
+    }
+    // granted: a fingerprint is bounded by its key
+    let mut bytes = vec![0u8; usize::try_from(length).unwrap_or(usize::MAX)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, from + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    let full = digest(&SHA256, &bytes);
+    let head = full.as_ref().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    Ok(BytesDigest { length: filled as u64, digest: head })
+}

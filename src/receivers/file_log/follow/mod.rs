@@ -1,0 +1,9 @@
+//! Files as they grow and rotate: what was read of each, by what it is known again, and the lines in it.
+
+pub mod checkpoint;
+pub mod lines;
+pub mod mark;
+pub mod pods;
+pub mod tail;
+#[cfg(test)]
+mod tests;

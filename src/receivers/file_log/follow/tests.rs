@@ -1,0 +1,269 @@
+//! Schedules of writing, rotation by three kinds, restarts and refusals: every line is found once and in order.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use prost::Message;
+
+use super::checkpoint::CheckpointFile;
+use super::tail::LogTail;
+use crate::core::data::budget::{Budget, Ticket};
+use crate::core::time::UnixNanos;
+use crate::receivers::file_log::config::{self, FileLogConfig};
+use crate::testing::check::sound;
+
+fn config_of(yaml: &str) -> FileLogConfig {
+    sound("receivers::file_log", yaml, config::check)
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    config: Arc<FileLogConfig>,
+    tail: LogTail,
+    now: Duration,
+    found: Vec<String>,
+}
+
+impl World {
+    fn new(more: &str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = format!("include: ['{}/*.log*']\nstart_at: beginning\n{more}", folder.path().display());
+        let config = Arc::new(config_of(&yaml));
+        let checkpoints = CheckpointFile::within(folder.path(), "file_log");
+        let tail = LogTail::new(config.clone(), Some(checkpoints), None);
+        World { folder, config, tail, now: Duration::ZERO, found: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        append(&self.path(name), text);
+    }
+
+    /// One round; what is not settled is read again.
+    fn round(&mut self, settles: bool) {
+        let ticket = Ticket::free();
+        let batch = self.tail.round(self.now, UnixNanos(7), &ticket).unwrap();
+        match batch {
+            Some(batch) if settles => {
+                self.found.extend(batch.envelope.items().map(body));
+                self.tail.settle(self.now);
+            }
+            Some(_) => self.tail.rewind(),
+            None => {}
+        }
+        self.now += Duration::from_millis(300);
+    }
+
+    fn restart(&mut self) {
+        self.tail =
+            LogTail::new(self.config.clone(), Some(CheckpointFile::within(self.folder.path(), "file_log")), None);
+    }
+
+    fn rest(&mut self) {
+        for _ in 0..40 {
+            self.round(true);
+        }
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn body(record: &[u8]) -> String {
+    let record = LogRecord::decode(record).unwrap();
+    match record.body.and_then(|body| body.value) {
+        Some(Value::StringValue(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn lines_are_found_once_through_rotations_restarts_and_refusals() {
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::new("poll_interval: 100ms\n");
+        let (mut written, mut rotations) = (Vec::new(), 0);
+        for step in 0..120 {
+            match random.u32(0..10) {
+                0..=5 => {
+                    let line = format!("seed {seed} line {:05} {}", written.len(), "x".repeat(random.usize(1..80)));
+                    world.write("a.log", &format!("{line}\n"));
+                    written.push(line);
+                }
+                6 => world.round(random.bool()),
+                7 => world.round(true),
+                8 if step % 3 == 0 => {
+                    // Nothing is lost where what was written is read before the file is cut or its copy packed.
+                    rotations += 1;
+                    rotate(&mut world, &mut random, rotations);
+                }
+                _ => world.restart(),
+            }
+        }
+        world.rest();
+        assert_eq!(world.found, written, "seed {seed}");
+    }
+}
+
+fn rotate(world: &mut World, random: &mut fastrand::Rng, number: usize) {
+    let (from, to) = (world.path("a.log"), world.path(&format!("a.log.{number}")));
+    if !from.exists() {
+        return;
+    }
+    match random.u32(0..3) {
+        // By rename: what was not read yet is read under the other name.
+        0 => fs::rename(&from, &to).unwrap(),
+        // By a copy and a cut: the copy has what was not read.
+        1 => {
+            fs::copy(&from, &to).unwrap();
+            OpenOptions::new().write(true).open(&from).unwrap().set_len(0).unwrap();
+        }
+        // By a rename, and by packing what was read.
+        _ => {
+            world.rest();
+            fs::rename(&from, &to).unwrap();
+            world.rest();
+            fs::rename(&to, world.path(&format!("a.log.{number}.gz"))).unwrap();
+        }
+    }
+    for _ in 0..6 {
+        world.round(true);
+    }
+}
+
+#[test]
+fn a_deleted_file_is_read_to_its_end_and_then_forgotten() {
+    let mut world = World::new("");
+    world.write("a.log", "one\n");
+    world.round(true);
+    world.write("a.log", "two\n");
+    fs::remove_file(world.path("a.log")).unwrap();
+    world.rest();
+    assert_eq!((world.found.as_slice(), world.tail.files()), (["one", "two"].map(str::to_owned).as_slice(), 0));
+}
+
+#[test]
+fn a_file_that_was_there_before_begins_at_its_end_unless_it_is_known() {
+    let mut world = World::new("");
+    world.config = Arc::new(FileLogConfig { starts_at_end: true, ..(*world.config).clone() });
+    world.write("a.log", "old\n");
+    world.restart();
+    world.round(true);
+    world.write("a.log", "new\n");
+    world.write("b.log", "first of another\n");
+    world.rest();
+    world.restart();
+    world.write("a.log", "newer\n");
+    world.rest();
+    assert_eq!(world.found, ["new", "first of another", "newer"]);
+}
+
+#[test]
+fn a_line_without_an_end_waits_and_then_goes_on_as_it_is() {
+    let mut world = World::new("force_flush_period: 2s\n");
+    world.write("a.log", "whole\nbegun");
+    world.round(true);
+    world.round(true);
+    assert_eq!(world.found, ["whole"]);
+    world.write("a.log", " and ended\nlast");
+    world.rest();
+    assert_eq!(world.found, ["whole", "begun and ended", "last"]);
+}
+
+#[test]
+fn long_lines_come_in_pieces_and_many_files_share_one_buffer() {
+    let mut world = World::new("max_log_size: 100000\n");
+    world.write("a.log", &format!("{}\n", "y".repeat(250_000)));
+    for number in 0..500 {
+        world.write(&format!("f{number}.log"), &format!("file {number}\n"));
+    }
+    world.rest();
+    let lengths: Vec<usize> = world.found.iter().map(String::len).filter(|length| *length > 100).collect();
+    assert_eq!((lengths, world.found.len()), (vec![100_000, 100_000, 50_000], 503));
+    assert!(world.tail.held_bytes() == 0 && world.tail.files() == 501);
+}
+
+#[test]
+fn pieces_of_a_runtime_are_joined_by_stream_and_are_not_read_before_they_are_whole() {
+    let mut world = World::new("operators: [{type: container}]\n");
+    let at = "2026-12-01T10:00:00.000000001Z";
+    world.write("a.log", &format!("{at} stdout P one \n{at} stderr P other \n"));
+    world.round(true);
+    world.restart();
+    world.round(true);
+    world.write("a.log", &format!("{at} stdout F line\n{at} stderr F stream\n"));
+    world.rest();
+    assert_eq!(world.found, ["one line", "other stream"]);
+}
+
+#[test]
+fn what_no_memory_is_there_for_is_read_later() {
+    let mut world = World::new("");
+    let lines: Vec<String> = (0..2_000).map(|number| format!("line {number:06}")).collect();
+    world.write("a.log", &(lines.join("\n") + "\n"));
+    let budget = Budget::new(30_000, 30_000);
+    let ticket = budget.take(0).unwrap();
+    assert!(world.tail.round(Duration::ZERO, UnixNanos(7), &ticket).is_err());
+    assert!(budget.peak() <= 30_000);
+    world.rest();
+    assert_eq!(world.found, lines);
+}
+
+#[test]
+fn operators_make_records_of_lines() {
+    let operators = r#"
+operators:
+  - {type: router, routes: [{expr: "body matches '^[{]'", output: json}], default: plain}
+  - id: json
+    type: json_parser
+    timestamp: {parse_from: attributes.ts, layout_type: epoch, layout: s}
+    severity: {parse_from: attributes.level}
+    output: ids
+  - {id: plain, type: regex_parser, regex: '^(?P<level>\w+) (?P<text>.*)$', on_error: drop}
+  - {type: severity_parser, parse_from: attributes.level}
+  - {id: ids, type: trace_parser}
+  - {type: move, from: attributes.text, to: body, if: 'attributes.text != nil'}
+  - {type: add, field: 'resource["service.name"]', value: shop}
+  - {type: filter, expr: 'attributes.drop == true'}
+"#;
+    let mut world = World::new(operators);
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let json = format!(
+        r#"{{"ts":1796119205,"level":"warn","text":"of json","trace_id":"{id}","span_id":"b7ad6b7169203331"}}"#
+    );
+    world.write("a.log", &format!("{json}\nERROR it broke\n{{\"drop\":true,\"level\":\"info\",\"ts\":1}}\n???\n"));
+    let batch = world.tail.round(Duration::ZERO, UnixNanos(7), &Ticket::free()).unwrap().unwrap();
+    let records: Vec<LogRecord> = batch.envelope.items().map(|item| LogRecord::decode(item).unwrap()).collect();
+    let facts: BTreeMap<usize, (i32, u64, usize)> = records
+        .iter()
+        .enumerate()
+        .map(|(at, record)| (at, (record.severity_number, record.time_unix_nano, record.trace_id.len())))
+        .collect();
+    assert_eq!(facts[&0], (13, 1_796_119_205_000_000_000, 16));
+    assert_eq!((facts[&1], facts.len()), ((17, 0, 0), 2));
+    assert_eq!(batch.envelope.groups.len(), 1);
+    assert_eq!(batch.envelope.items().map(body).collect::<Vec<_>>(), ["of json", "it broke"]);
+    assert_eq!((world.tail.counts.dropped, world.tail.counts.failed), (2, 1));
+}
+
+#[test]
+fn entries_of_several_lines_are_one_record() {
+    let recombine = "operators: [{type: recombine, combine_field: body, is_first_entry: \"body matches '^[0-9]'\"}]\n";
+    let mut world = World::new(recombine);
+    world.write("a.log", "1 begins\n  goes on\n2 begins\n");
+    world.round(true);
+    assert_eq!(world.found, ["1 begins\ngoes on"]);
+    world.rest();
+    assert_eq!(world.found, ["1 begins\ngoes on", "2 begins"]);
+}

@@ -1,0 +1,51 @@
+//! What the receiver counts, under the Collector's names where it has them.
+
+use std::sync::Arc;
+
+use crate::core::report::stats::{Counter, Gauge, Stats};
+use crate::receivers::file_log::follow::tail::TailCounts;
+
+pub struct FileLogMetrics {
+    pub accepted: Arc<Counter>,
+    pub refused: Arc<Counter>,
+    pub failed: Arc<Counter>,
+    pub files: Arc<Gauge>,
+    lines: Arc<Counter>,
+    bytes: Arc<Counter>,
+    operator_failures: Arc<Counter>,
+    dropped: Arc<Counter>,
+    cut: Arc<Counter>,
+}
+
+impl FileLogMetrics {
+    /// `receiver` is the component id.
+    pub fn new(stats: &Stats, receiver: &str) -> FileLogMetrics {
+        let labels = [("receiver", receiver), ("transport", "internal")];
+        let own = &labels[..1];
+        let items =
+            |outcome: &str, help| stats.counter(&format!("otelcol_receiver_{outcome}_log_records"), help, &labels);
+        FileLogMetrics {
+            accepted: items("accepted", "Items accepted from senders."),
+            refused: items("refused", "Items given back to senders, who may retry."),
+            failed: items("failed", "Items lost to a permanent error behind the receiver."),
+            files: stats.gauge("otelcol_fileconsumer_open_files", "Files that are followed.", own),
+            lines: stats.counter("podgate_file_log_lines", "Lines read of files.", own),
+            bytes: stats.counter("podgate_file_log_bytes", "Bytes read of files, as lines.", own),
+            operator_failures: stats.counter(
+                "podgate_file_log_operator_failures",
+                "Lines on which an operator failed.",
+                own,
+            ),
+            dropped: stats.counter("podgate_file_log_dropped", "Lines that operators dropped, as configured.", own),
+            cut: stats.counter("podgate_file_log_cut", "Files that were cut, and are read from their beginning.", own),
+        }
+    }
+
+    pub fn add(&self, counts: &TailCounts) {
+        self.lines.add(counts.lines);
+        self.bytes.add(counts.bytes);
+        self.operator_failures.add(counts.failed);
+        self.dropped.add(counts.dropped);
+        self.cut.add(counts.cut);
+    }
+}

@@ -1,0 +1,323 @@
+//! The `file_log` receiver: lines of files that grow and rotate, as log records.
+//!
+//! ```yaml
+//! include: [/var/log/pods/*/*/*.log]
+//! storage: file_storage
+//! operators: [{type: container}]
+//! ```
+//!
+//! A file is its own queue: lines stay in it until the next stage took responsibility for them, and only then is their place
+//! in the file remembered as read. One task follows all files; it reads on a blocking thread, a batch at a time.
+
+mod batch;
+pub mod condition;
+mod config;
+pub mod entry;
+pub mod field;
+mod follow;
+pub mod glob;
+mod metrics;
+pub mod operators;
+mod record;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::core::backoff::{Doubling, around};
+use crate::core::data::budget::Ticket;
+use crate::core::data::origin::Origin;
+use crate::core::data::payload::{Payload, Signal};
+use crate::core::data::settlement::Settlement;
+use crate::core::error::{ConsumeError, StartError};
+use crate::core::lock::Locked;
+use crate::core::node::Node;
+use crate::core::report::status::State;
+use crate::core::stage::component::{Component, Task};
+use crate::core::stage::consumer::Next;
+use crate::core::stage::factory::{About, Alias, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
+use crate::core::stage::host::Host;
+use crate::core::stage::joint::Outputs;
+use crate::core::stage::tasks::Pulse;
+use crate::core::time::UnixNanos;
+use crate::net::server::admission::report::Throttle;
+use crate::receivers::file_log::batch::LineBatch;
+use crate::receivers::file_log::config::FileLogConfig;
+use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
+use crate::receivers::file_log::follow::mark::FileMark;
+use crate::receivers::file_log::follow::tail::{LogTail, TailCounts};
+use crate::receivers::file_log::metrics::FileLogMetrics;
+
+/// What a round begins with; without room for it no file is looked at.
+const ROUND_BYTES: u64 = 256 << 10;
+
+pub const FACTORY: ReceiverFactory = ReceiverFactory {
+    about: About {
+        name: "file_log",
+        aliases: &[Alias { name: "filelog", note: "since v0.149" }],
+        signals: &[Signal::Logs],
+        summary: "reads lines of files that grow and rotate, container logs among them",
+        example: "include: [/var/log/pods/*/*/*.log]\ninclude_file_path: true\noperators:\n  - type: container\n",
+    },
+    check,
+};
+
+fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ReceiverPlan>> {
+    config::check(cx, node).map(|config| Box::new(Plan { config: Arc::new(config) }) as Box<dyn ReceiverPlan>)
+}
+
+struct Plan {
+    config: Arc<FileLogConfig>,
+}
+
+impl ReceiverPlan for Plan {
+    fn build(&self, cx: BuildContext, outputs: Outputs) -> Arc<dyn Component> {
+        let seat = cx.host.shared(&format!("file_log/seat {}", cx.id), || Arc::new(Seat::default()));
+        let counts = Arc::new(FileLogMetrics::new(&cx.host.stats, &cx.id.to_string()));
+        let (config, stop) = (self.config.clone(), watch::Sender::new(None));
+        Arc::new(FileLogReceiver { config, cx, outputs, counts, seat, stop, task: Mutex::default() })
+    }
+}
+
+/// Instances of one receiver follow their files one after the other; the marks of one are the beginning of the next.
+#[derive(Default)]
+struct Seat {
+    marks: Arc<tokio::sync::Mutex<Option<Vec<FileMark>>>>,
+}
+
+/// The receiver between start and drain.
+struct FileLogReceiver {
+    config: Arc<FileLogConfig>,
+    cx: BuildContext,
+    outputs: Outputs,
+    counts: Arc<FileLogMetrics>,
+    seat: Arc<Seat>,
+    stop: watch::Sender<Option<Instant>>,
+    // Locked at start and at drain.
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Component for FileLogReceiver {
+    fn start(&self) -> Task<'_, Result<(), StartError>> {
+        Box::pin(async move {
+            let (host, path, id) = (&self.cx.host, &self.cx.path, self.cx.id.to_string());
+            let wanted = self.config.storage.as_deref();
+            let log = host.logs.all().into_iter().find(|(id, _)| Some(id.as_str()) == wanted);
+            let checkpoints = log.and_then(|(_, log)| log.folder()).map(|folder| CheckpointFile::within(&folder, &id));
+            let following = Following {
+                counts: self.counts.clone(),
+                config: self.config.clone(),
+                checkpoints,
+                outputs: self.outputs.clone(),
+                host: host.clone(),
+                path: path.clone(),
+                stop: self.stop.subscribe(),
+                line: Throttle::default(),
+            };
+            let seat = self.seat.clone();
+            *self.task.locked() = Some(host.tasks.spawn(path, |pulse| following.run(seat, pulse)));
+            host.status.set(path, State::Ok, "");
+            Ok(())
+        })
+    }
+
+    fn drain(&self, deadline: Instant) -> Task<'_, ()> {
+        Box::pin(async move {
+            self.stop.send_replace(Some(deadline));
+            let task = self.task.locked().take();
+            if let Some(task) = task {
+                // What is not handed on by then stays in its file.
+                let _ = timeout_at(deadline, task).await;
+            }
+            self.cx.host.status.set(&self.cx.path, State::Stopped, "");
+        })
+    }
+}
+
+/// The task that follows.
+struct Following {
+    config: Arc<FileLogConfig>,
+    checkpoints: Option<CheckpointFile>,
+    outputs: Outputs,
+    host: Arc<Host>,
+    path: String,
+    stop: watch::Receiver<Option<Instant>>,
+    counts: Arc<FileLogMetrics>,
+    line: Throttle,
+}
+
+impl Following {
+    async fn run(mut self, seat: Arc<Seat>, pulse: Arc<Pulse>) {
+        pulse.waits_for("its predecessor to end");
+        let mut marks = loop {
+            tokio::select! {
+                marks = seat.marks.clone().lock_owned() => break marks,
+                () = sleep(Pulse::INTERVAL) => pulse.beat(),
+                () = stopped(&mut self.stop) => return,
+            }
+        };
+        pulse.waits_for("lines");
+        let (config, checkpoints, begun) = (self.config.clone(), self.checkpoints.clone(), Instant::now());
+        let before = marks.take();
+        let mut tail = aside(move || LogTail::new(config, checkpoints, before)).await;
+        let mut settled = true;
+        while self.stop.borrow().is_none() {
+            pulse.beat();
+            let (now, observed) = (begun.elapsed(), UnixNanos::now());
+            let round;
+            (tail, round) = self.round(tail, (now, observed), settled).await;
+            settled = true;
+            match round {
+                Some((batch, ticket)) => settled = self.deliver(batch, &ticket, &pulse).await,
+                None => {
+                    tokio::select! {
+                        () = sleep(self.config.poll_interval) => {}
+                        () = stopped(&mut self.stop) => {}
+                    }
+                }
+            }
+        }
+        let now = begun.elapsed();
+        let tail = aside(move || {
+            if settled {
+                tail.settle(now);
+            }
+            tail.save(now, true);
+            tail
+        })
+        .await;
+        *marks = Some(tail.marks());
+    }
+
+    /// Settles what was handed on before, and reads on.
+    async fn round(
+        &self,
+        mut tail: LogTail,
+        (now, observed): (Duration, UnixNanos),
+        settled: bool,
+    ) -> (LogTail, Option<(LineBatch, Ticket)>) {
+        let budget = self.host.budget.clone();
+        let (mut tail, round) = aside(move || {
+            if settled {
+                tail.settle(now);
+            } else {
+                tail.rewind();
+            }
+            // Above the soft limit the files are the queue.
+            let Ok(ticket) = budget.take(ROUND_BYTES) else { return (tail, None) };
+            let read = tail.round(now, observed, &ticket);
+            ticket.give_back(ROUND_BYTES);
+            let batch = read.ok().flatten().map(|batch| (batch, ticket));
+            (tail, batch)
+        })
+        .await;
+        self.counts.files.set(i64::try_from(tail.files()).unwrap_or(i64::MAX));
+        self.tell(std::mem::take(&mut tail.counts));
+        (tail, round)
+    }
+
+    fn tell(&self, counts: TailCounts) {
+        self.counts.add(&counts);
+        if let Some(said) = counts.said.last()
+            && let Some(suppressed) = self.line.pass()
+        {
+            let said: String = said.chars().take(500).collect();
+            tracing::warn!(component = %self.path, suppressed, "{said}");
+        }
+    }
+
+    /// Hands a batch on until it is taken; false when a stop came first, and the lines stay in their files.
+    async fn deliver(&mut self, batch: LineBatch, ticket: &Ticket, pulse: &Pulse) -> bool {
+        let Some(next) = self.outputs.get(Signal::Logs) else { return true };
+        let (begun, retry) = (Instant::now(), self.config.retry);
+        let waits = Doubling { first: retry.first, longest: retry.longest };
+        let mut failures = 0;
+        loop {
+            pulse.beat();
+            let items = batch.records();
+            let answer = self.hand_on(&next, &batch, ticket, pulse).await;
+            let after = match answer {
+                Ok(()) => {
+                    self.counts.accepted.add(items);
+                    return true;
+                }
+                // The next hop's last word.
+                Err(ConsumeError::Rejected { .. }) => {
+                    self.counts.failed.add(items);
+                    return true;
+                }
+                Err(ConsumeError::Refused { after, .. }) => after,
+            };
+            self.counts.refused.add(items);
+            if retry.at_most.is_some_and(|most| begun.elapsed() >= most) {
+                self.counts.failed.add(items);
+                tracing::error!(component = %self.path, items, "lines are given up after max_elapsed_time");
+                return true;
+            }
+            let wait = around(waits.after(failures), fastrand::f64()).max(after.unwrap_or_default());
+            failures += 1;
+            let until = Instant::now() + wait;
+            while Instant::now() < until {
+                pulse.beat();
+                tokio::select! {
+                    () = tokio::time::sleep_until(until.min(Instant::now() + Pulse::INTERVAL)) => {}
+                    () = stopped(&mut self.stop) => return false,
+                }
+            }
+        }
+    }
+
+    /// One attempt. It goes on after a stop has begun, without another attempt behind it.
+    async fn hand_on(
+        &mut self,
+        next: &Next,
+        batch: &LineBatch,
+        ticket: &Ticket,
+        pulse: &Pulse,
+    ) -> Result<(), ConsumeError> {
+        let items = batch.records();
+        let (receipt, share) = Settlement::receive(&self.host.balance, Signal::Logs, items);
+        let settlement = receipt.settlement().clone();
+        let payload = Payload {
+            signal: Signal::Logs,
+            envelope: batch.envelope.clone(),
+            items,
+            origin: Arc::new(Origin::internal(UnixNanos::now())),
+            ticket: ticket.clone(),
+            share,
+        };
+        let mut call = next.consume(payload);
+        let mut stops = self.stop.borrow().is_some();
+        let answer = loop {
+            tokio::select! {
+                answer = &mut call => break answer,
+                () = sleep(Pulse::INTERVAL) => pulse.beat(),
+                () = stopped(&mut self.stop), if !stops => {
+                    stops = true;
+                    settlement.abandon();
+                }
+            }
+        };
+        receipt.answer(answer.as_ref().err().map_or(Ok(()), Err));
+        answer
+    }
+}
+
+/// Resolves once a stop has begun.
+async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
+    // An owner that is gone has stopped, too.
+    let _ = stop.wait_for(Option::is_some).await;
+}
+
+/// Does `work` on a blocking thread. A panic in it is the task's.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // Taken off the runtime's list because it shuts down: so does the caller.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}

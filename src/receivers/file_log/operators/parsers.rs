@@ -1,0 +1,126 @@
+//! `json_parser` and `regex_parser`: a text taken apart into fields.
+
+use std::borrow::Cow;
+
+use regex::bytes::Regex;
+
+use crate::otlp::json::number::{Whole, double};
+use crate::otlp::json::{JsonError, Scanner};
+use crate::receivers::file_log::entry::{EntryMap, EntryValue};
+use crate::receivers::file_log::operators::container::unescaped;
+
+/// Objects and arrays around a value that are kept apart; what is deeper stays text.
+const DEPTH_KEPT: usize = 32;
+
+/// A JSON object as a map.
+pub fn json(text: Cow<'_, [u8]>) -> Result<EntryValue<'_>, String> {
+    match text {
+        Cow::Borrowed(text) => json_object(text),
+        Cow::Owned(text) => json_object(&text).map(EntryValue::into_owned),
+    }
+}
+
+fn json_object(text: &[u8]) -> Result<EntryValue<'_>, String> {
+    let mut scan = Scanner::new(text);
+    if scan.peek() != Some(b'{') {
+        return Err(scan.unexpected("an object").to_string());
+    }
+    let value = value(&mut scan, 0).map_err(|error| error.to_string())?;
+    scan.end().map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
+fn value<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryValue<'l>, JsonError> {
+    Ok(match scan.peek() {
+        Some(b'"') => {
+            let (at, quoted) = (scan.position(), scan.string("a string")?);
+            EntryValue::Text(unescaped(&quoted).ok_or_else(|| scan.fault(at, "an escape is none of JSON's"))?)
+        }
+        Some(b'{' | b'[') if depth >= DEPTH_KEPT => EntryValue::text(scan.raw()?),
+        Some(b'{') => EntryValue::Map(map(scan, depth)?),
+        Some(b'[') => EntryValue::List(list(scan, depth)?),
+        Some(b'-' | b'0'..=b'9') => {
+            let (at, text) = (scan.position(), scan.number("a number")?);
+            let is_whole = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+            let whole = if is_whole { Whole::parse(text).and_then(Whole::signed) } else { None };
+            let number = whole.map(EntryValue::Int).or_else(|| double(text).map(EntryValue::Double));
+            number.ok_or_else(|| scan.fault(at, "this is not a number"))?
+        }
+        _ if scan.literal("true") => EntryValue::Bool(true),
+        _ if scan.literal("false") => EntryValue::Bool(false),
+        _ if scan.literal("null") => EntryValue::Nil,
+        _ => return Err(scan.unexpected("a JSON value")),
+    })
+}
+
+fn map<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryMap<'l>, JsonError> {
+    let mut map = Vec::new();
+    scan.expect(b'{', "an object")?;
+    let mut more = !scan.take(b'}');
+    while more {
+        let (at, key) = (scan.position(), scan.string("a key")?);
+        let key = unescaped(&key).ok_or_else(|| scan.fault(at, "an escape is none of JSON's"))?;
+        let key = match key {
+            Cow::Borrowed(key) => String::from_utf8_lossy(key),
+            Cow::Owned(key) => Cow::Owned(String::from_utf8_lossy(&key).into_owned()),
+        };
+        scan.expect(b':', "`:`")?;
+        map.push((key, value(scan, depth + 1)?));
+        more = scan.more(b'}')?;
+    }
+    Ok(map)
+}
+
+fn list<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<Vec<EntryValue<'l>>, JsonError> {
+    let mut list = Vec::new();
+    scan.expect(b'[', "an array")?;
+    let mut more = !scan.take(b']');
+    while more {
+        list.push(value(scan, depth + 1)?);
+        more = scan.more(b']')?;
+    }
+    Ok(list)
+}
+
+/// The named groups of a match, as a map of texts; a group that took no part is an empty text.
+pub fn groups<'l>(regex: &Regex, text: Cow<'l, [u8]>) -> Result<EntryValue<'l>, String> {
+    match text {
+        Cow::Borrowed(text) => named(regex, text),
+        Cow::Owned(text) => named(regex, &text).map(EntryValue::into_owned),
+    }
+}
+
+fn named<'l>(regex: &Regex, text: &'l [u8]) -> Result<EntryValue<'l>, String> {
+    let captures = regex.captures(text).ok_or_else(|| "the pattern does not match".to_owned())?;
+    let names = regex.capture_names().enumerate().filter_map(|(at, name)| Some((at, name?)));
+    let of_group = |at| captures.get(at).map_or(b"".as_slice(), |group| group.as_bytes());
+    Ok(EntryValue::Map(names.map(|(at, name)| (Cow::Owned(name.to_owned()), EntryValue::text(of_group(at)))).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receivers::file_log::entry::find;
+
+    #[test]
+    fn an_object_becomes_a_map_and_everything_else_is_refused() {
+        let text = br#"{"a":"x\"y","n":7,"f":1.5,"b":true,"z":null,"l":[1,{"k":2}]}"#;
+        let EntryValue::Map(map) = json(Cow::Borrowed(text)).unwrap() else { panic!("a map") };
+        assert_eq!(find(&map, "a"), Some(&EntryValue::text(b"x\"y")));
+        assert_eq!(find(&map, "n"), Some(&EntryValue::Int(7)));
+        assert_eq!((find(&map, "f"), map.len()), (Some(&EntryValue::Double(1.5)), 6));
+        for text in ["", "[]", "7", "{\"a\":}", "{} x", "{\"a\":\"\\q\"}"] {
+            json(Cow::Borrowed(text.as_bytes())).expect_err(text);
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_000), "]".repeat(9_000));
+        json(Cow::Borrowed(deep.as_bytes())).expect("read");
+    }
+
+    #[test]
+    fn named_groups_become_fields() {
+        let regex = Regex::new(r"^(?P<level>\w+) (?P<text>.*)$").unwrap();
+        let EntryValue::Map(map) = groups(&regex, Cow::Borrowed(b"INFO it runs")).unwrap() else { panic!("a map") };
+        assert_eq!(find(&map, "level"), Some(&EntryValue::text(b"INFO")));
+        groups(&regex, Cow::Borrowed(b"INFO")).expect_err("no match");
+    }
+}

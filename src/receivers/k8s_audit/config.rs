@@ -1,0 +1,149 @@
+//! The receiver's keys, checked with their places.
+
+use std::time::Duration;
+
+use crate::config::auth::authenticator;
+use crate::config::check::Section;
+use crate::config::server::{self, ServerTlsKeys};
+use crate::config::value::address;
+use crate::core::diagnostic::{Severity, code};
+use crate::core::limits::REQUEST_BYTES_MAX;
+use crate::core::node::Node;
+use crate::core::stage::auth::AuthSide;
+use crate::core::stage::factory::CheckContext;
+use crate::net::server::limits::ServerLimits;
+use crate::net::server::listen::Endpoint;
+
+/// Where the API server finds the receiver when nothing else is said.
+const ENDPOINT: &str = "localhost:9880";
+const PATH: &str = "/audit";
+/// Events that are remembered: at 2,000 a second those of a minute, longer than the API server waits before it sends again.
+const DUPLICATES_WINDOW: usize = 120_000;
+const DUPLICATES_WINDOW_MAX: usize = 2_000_000;
+const DATASET: &str = "kubernetes.audit";
+const NAMESPACE: &str = "default";
+
+/// What becomes the body of a log record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventBody {
+    Map,
+    Json,
+    Absent,
+}
+
+/// What names the data stream of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceFrom {
+    /// The same for all.
+    Fixed,
+    /// The namespace of the object that was asked for.
+    Object,
+    User,
+}
+
+/// `data_stream.dataset` and `data_stream.namespace` of each record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRoute {
+    pub dataset: String,
+    pub from: NamespaceFrom,
+    /// For all, or for events that have nothing else.
+    pub namespace: String,
+}
+
+/// How an event becomes a log record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventForm {
+    pub body: EventBody,
+    pub stream: Option<StreamRoute>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditConfig {
+    pub endpoint: Endpoint,
+    pub path: String,
+    pub tls: Option<ServerTlsKeys>,
+    /// The id of its authenticator.
+    pub auth: Option<String>,
+    pub bytes_max: u64,
+    pub limits: ServerLimits,
+    pub form: EventForm,
+    pub duplicates_window: usize,
+}
+
+/// Checks the body; `None` after reporting at least one error.
+pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<AuditConfig> {
+    let errors_before = errors(cx);
+    let section = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
+    let endpoint = check_endpoint(cx, &section);
+    let path = check_path(&section);
+    let tls = server::tls(&section);
+    let auth = authenticator(&section, cx.checks, AuthSide::Server);
+    let bytes_max = section.bytes("max_request_body_size").filter(|bytes| *bytes > 0).unwrap_or(REQUEST_BYTES_MAX);
+    let bodies = [("map", EventBody::Map), ("json", EventBody::Json), ("none", EventBody::Absent)];
+    let body = section.choice("body", &bodies).unwrap_or(EventBody::Map);
+    let stream = section.section("data_stream").map(check_stream);
+    let duplicates_window = check_window(&section);
+    let idle = section.duration("idle_timeout").filter(|wait| !wait.is_zero()).unwrap_or(Duration::from_secs(300));
+    section.finish();
+    let limits = ServerLimits { idle: Some(idle), ..ServerLimits::default() };
+    let form = EventForm { body, stream };
+    let config = AuditConfig { endpoint: endpoint?, path, tls, auth, bytes_max, limits, form, duplicates_window };
+    (errors(cx) == errors_before).then_some(config)
+}
+
+fn errors(cx: &CheckContext<'_>) -> usize {
+    let found = cx.checks.diagnostics.sorted();
+    found.iter().filter(|finding| finding.severity == Severity::Error).count()
+}
+
+fn check_endpoint(cx: &CheckContext<'_>, section: &Section<'_>) -> Option<Endpoint> {
+    section.string("endpoint");
+    let text = section.node("endpoint").and_then(address::text).filter(|text| !text.is_empty());
+    match Endpoint::parse_tcp(&text.unwrap_or_else(|| ENDPOINT.to_owned())) {
+        Ok(endpoint) => {
+            address::warn_of_every_interface(section, "endpoint", matches!(endpoint, Endpoint::All { .. }));
+            let other = endpoint
+                .fixed_address()
+                .and_then(|fixed| cx.checks.claim_address(fixed, section.path(), section.place_of("endpoint")));
+            if let Some(other) = other {
+                let message = format!("{endpoint} is already taken by {other}");
+                section.error("endpoint", code::CONFLICT, message, Some("give each listener a port of its own"));
+            }
+            Some(endpoint)
+        }
+        Err(why) => section.invalid("endpoint", why, "host:port such as localhost:9880 or 0.0.0.0:9880"),
+    }
+}
+
+fn check_path(section: &Section<'_>) -> String {
+    let Some(text) = section.string("path").filter(|text| !text.is_empty()) else { return PATH.to_owned() };
+    let is_path =
+        text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok_and(|parsed| parsed.query().is_none());
+    if !is_path {
+        section.invalid::<()>("path", format!("{text:?} is not a path"), "a URL path such as /audit");
+    }
+    text
+}
+
+fn check_window(section: &Section<'_>) -> usize {
+    let window = section.usize("duplicates_window").unwrap_or(DUPLICATES_WINDOW);
+    if window > DUPLICATES_WINDOW_MAX {
+        let message = format!("{window} events would take {} MB", window / 20_000);
+        section.invalid::<()>("duplicates_window", message, "at most 2000000; 0 lets every event pass");
+    }
+    window
+}
+
+fn check_stream(section: Section<'_>) -> StreamRoute {
+    let froms = [("fixed", NamespaceFrom::Fixed), ("namespace", NamespaceFrom::Object), ("user", NamespaceFrom::User)];
+    let text = |key: &str, default: &str| {
+        section.string(key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
+    };
+    let route = StreamRoute {
+        dataset: text("dataset", DATASET),
+        from: section.choice("from", &froms).unwrap_or(NamespaceFrom::Fixed),
+        namespace: text("namespace", NAMESPACE),
+    };
+    section.finish();
+    route
+}

@@ -1,0 +1,173 @@
+//! What the node knows, through whole gateways: audit events by the webhook and lines of files, to a next hop that comes and
+//! goes, with the balance after every drain.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use podgate::gateway::Gateway;
+use support::{drain, eventually, free_port, post, start};
+
+/// A next hop: OTLP in, a line of JSON for each request out.
+async fn hop(port: u16, into: &Path) -> Gateway {
+    let yaml = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\n\
+         exporters: {{file: {{path: '{}', append: true}}}}\nextensions: {{admin: {{endpoint: '127.0.0.1:{}'}}}}\n\
+         service:\n  extensions: [admin]\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         logs: {{receivers: [otlp], exporters: [file]}}\n",
+        into.display(),
+        free_port()
+    );
+    start(&yaml).await
+}
+
+fn gateway(receivers: &str, list: &str, hop: u16, more: &str) -> String {
+    format!(
+        "receivers:\n{receivers}exporters:\n  otlp_grpc: {{endpoint: '127.0.0.1:{hop}', tls: {{insecure: true}}, timeout: 1s, \
+         sending_queue: {{enabled: false}}, retry_on_failure: {{enabled: false}}}}\n\
+         extensions:\n  admin: {{endpoint: '127.0.0.1:{}'}}\n{more}\
+         service:\n  extensions: [admin{}]\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+         logs: {{receivers: [{list}], exporters: [otlp_grpc]}}\n",
+        free_port(),
+        if more.is_empty() { "" } else { ", file_storage" }
+    )
+}
+
+/// Log records with their resources, as the next hop wrote them.
+fn records(file: &Path) -> Vec<(serde_json::Value, serde_json::Value)> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut found = Vec::new();
+    for line in lines {
+        for group in line["resourceLogs"].as_array().into_iter().flatten() {
+            let records =
+                group["scopeLogs"].as_array().into_iter().flatten().flat_map(|scope| scope["logRecords"].as_array());
+            found.extend(records.flatten().map(|record| (group["resource"].clone(), record.clone())));
+        }
+    }
+    found
+}
+
+fn attribute(of: &serde_json::Value, key: &str) -> Option<String> {
+    let found = of["attributes"].as_array()?.iter().find(|pair| pair["key"] == key)?;
+    found["value"]["stringValue"].as_str().map(str::to_owned)
+}
+
+fn event(number: u32) -> String {
+    format!(
+        r#"{{"level":"Metadata","auditID":"0c2a6b3a-9a0e-4bd1-9ad0-{number:012x}","stage":"ResponseComplete","verb":"get",
+        "requestURI":"/api/v1/pods","user":{{"username":"u"}},"responseStatus":{{"code":200}},
+        "stageTimestamp":"2026-12-01T10:00:00.000000Z"}}"#
+    )
+}
+
+fn list(numbers: impl Iterator<Item = u32>) -> String {
+    let events: Vec<String> = numbers.map(event).collect();
+    format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{}]}}"#, events.join(","))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn success_is_answered_when_the_next_hop_took_the_events() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, audit, into) = (free_port(), free_port(), folder.path().join("out.json"));
+    let receivers = format!("  k8s_audit: {{endpoint: '127.0.0.1:{audit}'}}\n");
+    let podgate = start(&gateway(&receivers, "k8s_audit", port, "")).await;
+    let send = async |body: String| post(audit, "/audit?timeout=30s", "application/json", body.as_bytes()).await;
+    let (status, answer) = send(list(0..3)).await;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("a Status");
+    assert_eq!((status, &answer["kind"]), (503, &"Status".into()), "nobody took them: {answer}");
+    let next = hop(port, &into).await;
+    assert_eq!(send(list(0..3)).await.0, 200);
+    assert_eq!(records(&into).len(), 3, "success was answered after delivery");
+    assert_eq!(send(list(0..5)).await.0, 200);
+    let mut ids: Vec<String> =
+        records(&into).iter().filter_map(|(_, record)| attribute(record, "k8s.audit.id")).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), records(&into).len()), (5, 5), "what came twice is there once");
+    for (path, body, expected) in [("/audit", "{", 400), ("/audit", "{\"items\":[7]}", 400), ("/other", "{}", 404)] {
+        assert_eq!(post(audit, path, "application/json", body.as_bytes()).await.0, expected, "{path} {body}");
+    }
+    let sheet = &drain(podgate).await["logs"];
+    assert_eq!((sheet.received, sheet.delivered, sheet.refused), (8, 5, 3));
+    drain(next).await;
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_handed_on_again_until_they_are_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, into, log) = (free_port(), folder.path().join("out.json"), folder.path().join("a.log"));
+    let receivers = format!(
+        "  file_log: {{include: ['{}/*.log'], start_at: beginning, poll_interval: 20ms, storage: file_storage, \
+         retry_on_failure: {{initial_interval: 50ms, max_interval: 100ms}}}}\n",
+        folder.path().display()
+    );
+    let storage =
+        format!("  file_storage: {{directory: '{}/storage', create_directory: true}}\n", folder.path().display());
+    let yaml = gateway(&receivers, "file_log", port, &storage);
+    append(&log, "one\ntwo\n");
+    let first = start(&yaml).await;
+    // Nobody is there: the lines stay in their file, through a stop, too.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let sheet = &drain(first).await["logs"];
+    assert_eq!((sheet.delivered, sheet.received), (0, sheet.refused));
+    let next = hop(port, &into).await;
+    for round in 0..3 {
+        let running = start(&yaml).await;
+        append(&log, &format!("round {round}\n"));
+        eventually("the lines have come", || records(&into).len() == 3 + round).await;
+        if round == 1 {
+            fs::rename(&log, folder.path().join("a.log.1")).expect("rotated");
+        }
+        drain(running).await;
+    }
+    let bodies: Vec<String> = records(&into)
+        .iter()
+        .filter_map(|(_, record)| record["body"]["stringValue"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(bodies, ["one", "two", "round 0", "round 1", "round 2"], "once, and in order");
+    drain(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_of_a_container_has_the_run_that_wrote_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let (port, into) = (free_port(), root.join("out.json"));
+    let next = hop(port, &into).await;
+    let receivers = format!(
+        "  filelog: {{include: ['{}/pods/*/*/*.log'], start_at: beginning, poll_interval: 20ms, operators: [{{type: container}}]}}\n",
+        root.display()
+    );
+    fs::create_dir_all(root.join("containers")).expect("made");
+    let podgate = start(&gateway(&receivers, "filelog", port, "")).await;
+    let mut truth = BTreeMap::new();
+    for run in 0..3 {
+        let id = format!("{run:064x}");
+        let log = root.join(format!("pods/shop_cart-1_0c2a6b3a/main/{run}.log"));
+        fs::create_dir_all(log.parent().expect("a folder")).expect("made");
+        append(&log, &format!("2026-12-01T10:00:00.00000000{run}Z stdout F line of run {run}\n"));
+        // The kubelet's link comes after the log and its first line.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        std::os::unix::fs::symlink(&log, root.join(format!("containers/cart-1_shop_main-{id}.log"))).expect("linked");
+        truth.insert(format!("line of run {run}"), id);
+    }
+    eventually("all lines have come", || records(&into).len() == 3).await;
+    for (resource, record) in records(&into) {
+        let line = record["body"]["stringValue"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(attribute(&resource, "container.id").as_ref(), truth.get(&line), "{line}");
+        assert_eq!(attribute(&resource, "k8s.pod.uid").as_deref(), Some("0c2a6b3a"));
+        assert_eq!(attribute(&record, "log.iostream").as_deref(), Some("stdout"));
+    }
+    let sheet = &drain(podgate).await["logs"];
+    assert_eq!((sheet.received, sheet.delivered), (3, 3));
+    drain(next).await;
+}
