@@ -9,7 +9,7 @@ use regex::Regex;
 /// Folders below a `**`.
 const DEPTH_MAX: usize = 16;
 /// Files of one walk.
-pub const FILES_MAX: usize = 20_000;
+const FILES_MAX: usize = 20_000;
 /// Names of one walk, files and folders.
 const NAMES_MAX: usize = 400_000;
 /// Alternatives of all `{a,b}` of one pattern together.
@@ -60,7 +60,7 @@ impl PathPattern {
     }
 
     /// Adds the files that fit.
-    pub fn walk(&self, found: &mut Found) {
+    pub fn walk(&self, found: &mut WalkedPaths) {
         for parts in &self.alternatives {
             // An absolute pattern begins with an empty name.
             let (root, rest) = match parts.split_first() {
@@ -74,7 +74,7 @@ impl PathPattern {
 
 /// The files of one walk.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct WalkedPaths {
     pub files: Vec<PathBuf>,
     names: usize,
     /// The walk ended at a bound.
@@ -95,7 +95,7 @@ fn fits(parts: &[PathPart], names: &[&str]) -> bool {
     }
 }
 
-fn walk(folder: &Path, parts: &[PathPart], found: &mut Found, depth: usize) {
+fn walk(folder: &Path, parts: &[PathPart], found: &mut WalkedPaths, depth: usize) {
     let Some((part, rest)) = parts.split_first() else { return };
     match part {
         PathPart::Plain(name) => step(&folder.join(name), rest, found, depth),
@@ -122,7 +122,7 @@ fn walk(folder: &Path, parts: &[PathPart], found: &mut Found, depth: usize) {
     }
 }
 
-fn step(path: &Path, rest: &[PathPart], found: &mut Found, depth: usize) {
+fn step(path: &Path, rest: &[PathPart], found: &mut WalkedPaths, depth: usize) {
     if !rest.is_empty() {
         walk(path, rest, found, depth);
     } else if found.files.len() >= FILES_MAX {
@@ -133,7 +133,7 @@ fn step(path: &Path, rest: &[PathPart], found: &mut Found, depth: usize) {
 }
 
 /// The names in a folder, in order.
-fn names(folder: &Path, found: &mut Found) -> Vec<String> {
+fn names(folder: &Path, found: &mut WalkedPaths) -> Vec<String> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut names = Vec::new();
     let entries = match std::fs::read_dir(here) {
@@ -232,7 +232,7 @@ mod tests {
             std::fs::write(path, "x").unwrap();
         }
         let found = |pattern: &str| {
-            let mut found = Found::default();
+            let mut found = WalkedPaths::default();
             PathPattern::parse(&format!("{}/{pattern}", folder.path().display())).unwrap().walk(&mut found);
             found.files.len()
         };

@@ -20,7 +20,7 @@ use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
 use crate::receivers::file_log::follow::lines::{next_line, trimmed};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::{LogPath, RunIds, docker_id};
-use crate::receivers::file_log::glob::Found;
+use crate::receivers::file_log::glob::WalkedPaths;
 use crate::receivers::file_log::operators::{ChainState, LinePlace, PodOfFile};
 
 /// How often folders are looked through; files that are known are looked at by every poll.
@@ -257,7 +257,7 @@ impl LogTail {
     fn scan(&mut self, now: Duration) {
         let is_first = self.scanned.is_none();
         self.scanned = Some(now);
-        let mut found = Found::default();
+        let mut found = WalkedPaths::default();
         for pattern in &self.config.include {
             pattern.walk(&mut found);
         }

@@ -64,6 +64,7 @@ impl World {
     }
 
     fn restart(&mut self) {
+        self.now = Duration::ZERO;
         self.tail =
             LogTail::new(self.config.clone(), Some(CheckpointFile::within(self.folder.path(), "file_log")), None);
     }
@@ -137,7 +138,7 @@ fn rotate(world: &mut World, random: &mut fastrand::Rng, number: usize) {
             fs::rename(&to, world.path(&format!("a.log.{number}.gz"))).unwrap();
         }
     }
-    for _ in 0..6 {
+    for _ in 0..10 {
         world.round(true);
     }
 }
