@@ -67,6 +67,8 @@ struct FollowedFile {
     read: u64,
     /// Of the last settled line.
     mark: FileMark,
+    /// Of the last line that was read and is not settled, made with it: the file may be cut before it is.
+    pending: Option<FileMark>,
     state: ChainState,
     size: u64,
     grown_at: Duration,
@@ -176,18 +178,10 @@ impl LogTail {
 
     /// What was read since the last time has its end.
     pub fn settle(&mut self, now: Duration) {
-        let head_bytes = self.config.fingerprint_bytes;
         for file in &mut self.files {
-            let safe = file.state.held_from().unwrap_or(file.read).min(file.read);
-            if safe == file.mark.offset {
-                continue;
-            }
-            match FileMark::at(&file.file, (&file.path, file.id), safe, head_bytes) {
-                Ok(mark) => {
-                    file.mark = mark;
-                    self.is_dirty = true;
-                }
-                Err(why) => self.counts.said.push(format!("{}: {why}", file.path.display())),
+            if let Some(mark) = file.pending.take() {
+                file.mark = mark;
+                self.is_dirty = true;
             }
         }
         if self.is_dirty {
@@ -212,6 +206,7 @@ impl LogTail {
     pub fn rewind(&mut self) {
         for file in &mut self.files {
             file.read = file.mark.offset;
+            file.pending = None;
             file.state = ChainState::default();
         }
     }
@@ -236,12 +231,20 @@ impl LogTail {
                 let fresh = FileMark::unread(&file.path, file.id);
                 departed.push((std::mem::replace(&mut file.mark, fresh), now));
                 file.read = 0;
+                file.pending = None;
                 file.state = ChainState::default();
                 counts.cut += 1;
             }
         }
         let is_quiet = config.flush_after.is_some_and(|after| now.saturating_sub(file.grown_at) >= after);
-        let done = read_lines(config, buffer, (file, is_quiet), now, batch);
+        let done = read_lines(config, buffer, (&mut *file, is_quiet), now, batch);
+        let safe = file.state.held_from().unwrap_or(file.read).min(file.read);
+        if safe != file.mark.offset {
+            match FileMark::at(&file.file, (&file.path, file.id), safe, config.fingerprint_bytes) {
+                Ok(mark) => file.pending = Some(mark),
+                Err(why) => counts.said.push(format!("{}: {why}", file.path.display())),
+            }
+        }
         counts.failed += std::mem::take(&mut file.state.failed);
         counts.dropped += std::mem::take(&mut file.state.dropped);
         counts.said.extend(file.state.last_failure.take()); // granted: one for each file and round
@@ -311,12 +314,13 @@ impl LogTail {
             self.tell(Path::new("/"), format!("more than {most} files: raise `max_concurrent_files`"));
             return;
         }
-        // Of a copy in the making too little is there to know it by.
+        // Of a copy in the making too little is there to know it by. A file with a mark of its own is none.
         let is_beside = |file: &FollowedFile| {
             path.as_os_str().len() > file.path.as_os_str().len()
                 && path.as_os_str().as_encoded_bytes().starts_with(file.path.as_os_str().as_encoded_bytes())
         };
-        if self.files.iter().any(is_beside) && *self.young.entry(id).or_insert(now) == now {
+        let is_known = self.departed.iter().any(|(mark, _)| mark.id == id);
+        if !is_known && self.files.iter().any(is_beside) && *self.young.entry(id).or_insert(now) == now {
             return;
         }
         let file = match File::open(&path) {
@@ -349,6 +353,7 @@ impl LogTail {
             pod,
             read: offset,
             mark,
+            pending: None,
             state: ChainState::default(),
             size: u64::MAX,
             grown_at: now,
