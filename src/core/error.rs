@@ -36,6 +36,8 @@ impl Reason {
     pub const DEAD_LETTER: Reason = Reason("dead_letter");
     /// A filter's condition held.
     pub const FILTERED: Reason = Reason("filtered");
+    /// A statement of the transform took items away, or made one of several.
+    pub const TRANSFORMED: Reason = Reason("transformed");
     /// A condition or statement failed, and its error mode says that the payload fails with it.
     pub const STATEMENT: Reason = Reason("statement");
     /// Whoever waited for the answer went away between two attempts, and a part had been taken already.
@@ -45,7 +47,7 @@ impl Reason {
 
     /// Dropped because the configuration says so: no loss that a sender is told of.
     pub fn is_on_purpose(self) -> bool {
-        self == Reason::FILTERED || self == Reason::NOP
+        self == Reason::FILTERED || self == Reason::TRANSFORMED || self == Reason::NOP
     }
 }
 

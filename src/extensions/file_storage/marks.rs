@@ -18,7 +18,7 @@ use crate::wal::body::{Mark, What};
 const HELD_MAX: usize = 100_000;
 
 /// Reasons by the numbers that stand on disk: only ever added to at the end. 0 is a reason of a later version.
-const REASONS: [Reason; 18] = [
+const REASONS: [Reason; 19] = [
     Reason::MALFORMED,
     Reason::NOP,
     Reason::MEMORY,
@@ -37,6 +37,7 @@ const REASONS: [Reason; 18] = [
     Reason::STATEMENT,
     Reason::ABANDONED,
     Reason::OTHER_BRANCH,
+    Reason::TRANSFORMED,
 ];
 
 /// How an end is written; `None` for what is no end on disk.

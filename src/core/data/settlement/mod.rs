@@ -66,6 +66,8 @@ pub struct Settlement {
     /// Items whose share was dropped without an end, with [`CLOSED`].
     returned: AtomicU64,
     branch: Option<Branch>,
+    /// The account of items that these were made beside: whoever waits for those waits for these.
+    beside: Option<Arc<Settlement>>,
     /// Where its items stand on disk.
     logged: Option<Arc<LoggedPart>>,
     /// Items of the record that it answers for; 0 for settlements lent by it, which only name the record.
@@ -202,14 +204,36 @@ impl Settlement {
         (Receipt { settlement, answered: false }, share)
     }
 
+    /// Counts items that a stage makes beside those of `share` as copies. Their account is their own: what becomes of them
+    /// is no news for the sender, and the receipt is to be answered as the call that hands both on. `None` beside items
+    /// that nobody counts.
+    pub fn beside(share: &Share, items: u64) -> Option<(Receipt, Share)> {
+        let of = share.account()?;
+        of.balance.copied(of.signal, items);
+        let mut settlement = Settlement::built(of.balance.clone(), of.signal, items, (None, None), 0);
+        settlement.beside = Some(of.clone());
+        let settlement = Arc::new(settlement);
+        Some((Receipt { settlement: settlement.clone(), answered: false }, Share::of(settlement, items, None)))
+    }
+
     fn new(
+        balance: Arc<Balance>,
+        signal: Signal,
+        items: u64,
+        reports: (Option<Branch>, Option<Arc<LoggedPart>>),
+        owns: u64,
+    ) -> Arc<Settlement> {
+        Arc::new(Settlement::built(balance, signal, items, reports, owns))
+    }
+
+    fn built(
         balance: Arc<Balance>,
         signal: Signal,
         items: u64,
         (branch, logged): (Option<Branch>, Option<Arc<LoggedPart>>),
         owns: u64,
-    ) -> Arc<Settlement> {
-        Arc::new(Settlement {
+    ) -> Settlement {
+        Settlement {
             logged,
             owns,
             signal,
@@ -217,10 +241,11 @@ impl Settlement {
             open: AtomicU64::new(items),
             returned: AtomicU64::new(0),
             branch,
+            beside: None,
             abandoned: AtomicBool::new(false),
             changed: Notify::new(),
             losses: Mutex::default(),
-        })
+        }
     }
 
     fn losses_locked(&self) -> MutexGuard<'_, Losses> {
@@ -257,11 +282,11 @@ impl Settlement {
         self.changed.notify_waiters();
     }
 
-    /// The request itself, seen from a branch.
+    /// The request itself, seen from a branch or from what was made beside it.
     fn request(&self) -> &Settlement {
         let mut at = self;
-        while let Some(branch) = &at.branch {
-            at = branch.parent();
+        while let Some(above) = at.branch.as_ref().map(Branch::parent).or(at.beside.as_deref()) {
+            at = above;
         }
         at
     }

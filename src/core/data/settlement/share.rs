@@ -62,6 +62,11 @@ impl Share {
         self.parts().map(|part| part.items).sum()
     }
 
+    /// The account of the first items.
+    pub(super) fn account(&self) -> Option<&Arc<Settlement>> {
+        self.first.as_ref().map(|part| &part.of)
+    }
+
     /// True when the items are of more than one request.
     pub fn is_merged(&self) -> bool {
         !self.rest.is_empty()

@@ -172,6 +172,32 @@ async fn a_share_is_abandoned_when_all_its_requests_are_also_behind_a_loan() {
     assert!(!lent[0].is_abandoned(), "what was answered for is somebody's own");
 }
 
+#[test]
+fn what_is_made_beside_items_has_an_account_of_its_own_and_waits_as_they_do() {
+    let balance: Arc<Balance> = Arc::default();
+    let (receipt, share) = Settlement::receive(&balance, Signal::Metrics, 2);
+    let (loan, mut lent) = share.lend(1);
+    let mut lent = lent.remove(0);
+    let (made, copies) = Settlement::beside(&lent, 3).expect("items that are counted");
+    assert!(Settlement::beside(&Share::none(), 3).is_none(), "nobody counts them");
+    lent.join(copies);
+    assert!(!lent.is_abandoned());
+    receipt.settlement().abandon();
+    assert!(lent.is_abandoned(), "nobody waits for what was made of it either");
+    // Two next hops of it lose, which is none of the sender's business.
+    let mut rest = lent.split(2);
+    lent.end(drop_for(Reason::PERMANENT));
+    assert_eq!(lost(receipt.settlement()), 0);
+    drop(rest.split(1));
+    rest.end(ItemEnd::Delivered);
+    made.answer(Err(&ConsumeError::refused(Reason::UNAVAILABLE, "later")));
+    drop(loan);
+    receipt.answer(Err(&ConsumeError::refused(Reason::UNAVAILABLE, "later")));
+    let sheet = balance.sheet(Signal::Metrics);
+    assert!(sheet.holds(0) && sheet.held == 0 && sheet.copied == 3, "{sheet:?}");
+    assert_eq!((sheet.delivered, sheet.refused, sheet.dropped["permanent"]), (1, 1, 3));
+}
+
 /// Panics as soon as it is called, or keeps the share.
 struct Rude {
     panics: bool,
