@@ -58,10 +58,10 @@ impl Args {
 
 pub fn run(args: &Args) -> Exit {
     let What::Setup(setup) = &args.what;
-    if let Err(exit) = sources::require_config(&setup.config) {
-        return exit;
-    }
-    let checked = sources::check(&setup.config);
+    let checked = match sources::named(&setup.config, sources::check) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
     checked.report();
     let Some(plan) = checked.plan else { return Exit::Configuration };
     let host = Host::new(Budget::unlimited());

@@ -18,10 +18,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check_before_deploying(&args.config);
+    let checked = match sources::named(&args.config, sources::check_before_deploying) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
     checked.report();
     let left = match args.config.unsupported.unwrap_or_default() {
         UnsupportedArg::Refuse => checked.tree,

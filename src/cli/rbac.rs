@@ -32,10 +32,10 @@ pub fn run(args: &Args) -> Exit {
     if let Some(url) = &args.audit {
         return audit(url);
     }
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check_before_deploying(&args.config);
+    let checked = match sources::named(&args.config, sources::check_before_deploying) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
     checked.report();
     let Some(plan) = &checked.plan else { return Exit::Configuration };
     let yaml = roles(&access(plan), args);

@@ -64,6 +64,21 @@ pub fn check(args: &ConfigArgs) -> Checked {
     check_with(args, Environment::default())
 }
 
+/// The checked configuration of a command that needs one. What is missing or wrong is said before the exit code comes back.
+pub fn named(args: &ConfigArgs, check: impl Fn(&ConfigArgs) -> Checked) -> Result<Checked, Exit> {
+    require_config(args)?;
+    Ok(check(args))
+}
+
+/// The plan of a sound configuration, as [`named`]; warnings are not said.
+pub fn planned(args: &ConfigArgs) -> Result<Plan, Exit> {
+    let mut checked = named(args, check)?;
+    checked.plan.take().ok_or_else(|| {
+        checked.report();
+        Exit::Configuration
+    })
+}
+
 /// As [`check`], where variables that are not set are those of the pod spec in a manifest that is read. Nothing is started
 /// with them: what only the cluster knows is a stand-in.
 pub fn check_before_deploying(args: &ConfigArgs) -> Checked {

@@ -20,10 +20,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check_before_deploying(&args.config);
+    let checked = match sources::named(&args.config, sources::check_before_deploying) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
     match args.format {
         Format::Json => stdout::line(&as_json(&checked).to_string()),
         Format::Text => {

@@ -47,10 +47,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check(&args.config);
+    let checked = match sources::named(&args.config, sources::check) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
     let text = args.admin.format == Format::Text;
     if text {
         checked.report();

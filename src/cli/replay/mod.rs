@@ -39,14 +39,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check(&args.config);
-    let Some(plan) = &checked.plan else {
-        checked.report();
-        return Exit::Configuration;
+    let plan = match sources::planned(&args.config) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
     };
+    let plan = &plan;
     if let Some(file) = args.file.as_deref().filter(|file| quarantine::is_meant(file)) {
         let deadline = Instant::now() + Duration::from_secs(args.timeout);
         return run::to_end(quarantine::send(args.exporter.as_deref(), plan, file, deadline))

@@ -54,13 +54,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Exit {
-    if let Err(exit) = sources::require_config(&args.config) {
-        return exit;
-    }
-    let checked = sources::check(&args.config);
-    let Some(plan) = &checked.plan else {
-        checked.report();
-        return Exit::Configuration;
+    let plan = match sources::planned(&args.config) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
     };
     let input = match requests(&args.input) {
         Ok(input) => input,
@@ -69,7 +65,7 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Failure;
         }
     };
-    let tried = match run::to_end(tried(args, plan, input)) {
+    let tried = match run::to_end(tried(args, &plan, input)) {
         Ok(Ok(tried)) => tried,
         Ok(Err(why)) => {
             stdout::error_line(&why);
@@ -113,22 +109,37 @@ fn requests(input: &str) -> Result<HashMap<Signal, Vec<Envelope>>, String> {
     if found.is_empty() { Err("it is empty".to_owned()) } else { Ok(found) }
 }
 
+/// Keys by which a document tells what it is of.
+const KEYS: [(&str, Signal); 4] = [
+    ("resourceSpans", Signal::Traces),
+    ("resourceMetrics", Signal::Metrics),
+    ("resourceLogs", Signal::Logs),
+    ("resourceProfiles", Signal::Profiles),
+];
+
 /// A request of the signal that it has items of.
 fn one(text: &[u8]) -> Result<(Signal, Envelope), String> {
-    let mut why =
-        "it holds no request of OTLP/JSON: an object with resourceSpans, resourceMetrics or resourceLogs".to_owned();
-    for signal in [Signal::Traces, Signal::Metrics, Signal::Logs, Signal::Profiles] {
-        match to_wire(signal, text) {
-            Ok(wire) if wire.is_empty() => {}
-            Ok(wire) => match envelope::decode(wire) {
-                Ok(envelope) if envelope.groups.is_empty() => {}
-                Ok(envelope) => return Ok((signal, envelope)),
-                Err(fault) => why = fault.to_string(),
-            },
-            Err(fault) => why = fault.to_string(),
+    let mut faults = Vec::new();
+    for (key, signal) in KEYS {
+        let read = to_wire(signal, text).map_err(|fault| fault.to_string());
+        match read.and_then(|wire| envelope::decode(wire).map_err(|fault| fault.to_string())) {
+            Ok(envelope) if envelope.groups.is_empty() => {}
+            Ok(envelope) => return Ok((signal, envelope)),
+            Err(fault) => faults.push((key, fault)),
         }
     }
-    Err(why)
+    // What is no JSON at all is so for every signal; else each has its own reason.
+    let same = faults.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one == other));
+    let why = match faults.first() {
+        None => String::new(),
+        Some((_, fault)) if same && faults.len() == KEYS.len() => format!(": {fault}"),
+        Some(_) => {
+            let each: Vec<String> = faults.iter().map(|(key, fault)| format!("as {key} {fault}")).collect();
+            format!(": {}", each.join("; "))
+        }
+    };
+    let names = KEYS.map(|(key, _)| key).join(", ");
+    Err(format!("it holds no request of OTLP/JSON, an object with one of {names}{why}"))
 }
 
 /// What a pipeline did.

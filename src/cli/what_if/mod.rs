@@ -58,10 +58,9 @@ pub fn run(args: &Args) -> Exit {
             return Exit::Failure;
         }
     };
-    let checked = sources::check(&config);
-    let Some(plan) = &checked.plan else {
-        checked.report();
-        return Exit::Configuration;
+    let plan = match sources::planned(&config) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
     };
     let found = plan.processors.iter().find(|(id, _)| id.to_string() == args.processor);
     let Some(mut rehearsal) = found.and_then(|(_, plan)| plan.rehearse()) else {
