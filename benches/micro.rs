@@ -16,7 +16,7 @@ use podgate::core::time::UnixNanos;
 use podgate::otlp::edit::Appender;
 use podgate::otlp::regroup::{latest_time, split};
 use podgate::otlp::{envelope, json, span};
-use podgate::processors::{attributes, probabilistic_sampler, resource};
+use podgate::processors::{attributes, filter, probabilistic_sampler, resource, transform};
 use podgate::testing::{stage, telemetry};
 use prost::Message;
 
@@ -97,7 +97,7 @@ fn main() {
 }
 
 /// Processors that change or drop, with a body that touches every item.
-const SHAPES: [(&str, &ProcessorFactory, &str); 5] = [
+const SHAPES: [(&str, &ProcessorFactory, &str); 8] = [
     (
         "resource: upsert 2",
         &resource::FACTORY,
@@ -110,6 +110,23 @@ const SHAPES: [(&str, &ProcessorFactory, &str); 5] = [
         "{actions: [{key: http.route, action: delete}, {key: a, value: x, action: insert}]}",
     ),
     ("attributes: hash 1", &attributes::FACTORY, "{actions: [{key: http.route, action: hash}]}"),
+    (
+        "filter: 3 conditions, nothing goes",
+        &filter::FACTORY,
+        "{traces: {span: ['attributes[\"http.route\"] == \"/none\" and kind == SPAN_KIND_SERVER', 'IsMatch(name, \"^never$\")', \
+         'resource.attributes[\"k\"] == 1']}}",
+    ),
+    (
+        "transform: 3 statements, 1 changes",
+        &transform::FACTORY,
+        "{trace_statements: [{context: span, statements: ['set(attributes[\"added\"], name)', \
+         'set(status.code, 2) where attributes[\"http.route\"] == \"/none\"', 'delete_key(attributes, \"absent\")']}]}",
+    ),
+    (
+        "transform: replace_pattern",
+        &transform::FACTORY,
+        "{trace_statements: [{context: span, statements: ['replace_pattern(name, \"^GET \", \"\")']}]}",
+    ),
     ("probabilistic_sampler: 10 %", &probabilistic_sampler::FACTORY, "{mode: proportional, sampling_percentage: 10}"),
 ];
 

@@ -13,6 +13,9 @@ mod filter;
 #[path = "ottl/hostile.rs"]
 mod hostile;
 
+#[path = "ottl/functions.rs"]
+mod functions;
+
 #[path = "ottl/oracle.rs"]
 mod oracle;
 

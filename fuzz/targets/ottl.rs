@@ -5,7 +5,18 @@ use std::sync::LazyLock;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use podgate::ottl::{Condition, Context, EditTarget, Edits, MessageEdit, Points, Statement, Syntax};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+    Summary, SummaryDataPoint,
+};
+use podgate::ottl::{
+    Condition, Context, EditTarget, Edits, MadeMetrics, MessageEdit, Points, PointsAround, Statement, Syntax,
+    points_in, points_of, without_points,
+};
 use prost::Message;
 
 static RECORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -31,6 +42,63 @@ static RECORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
         ..LogRecord::default()
     };
     record.encode_to_vec()
+});
+
+/// A metric of each kind, of two points with the same attributes.
+static METRICS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let pair = |key: &str, value: &str| KeyValue {
+        key: key.into(),
+        value: Some(AnyValue { value: Some(Value::StringValue(value.into())) }),
+        ..KeyValue::default()
+    };
+    let attributes = vec![pair("k", "v"), pair("h", "1")];
+    let number = |value| NumberDataPoint {
+        attributes: attributes.clone(),
+        value: Some(value),
+        time_unix_nano: 7,
+        ..NumberDataPoint::default()
+    };
+    let histogram = HistogramDataPoint {
+        attributes: attributes.clone(),
+        count: 4,
+        sum: Some(9.0),
+        bucket_counts: vec![1, 2, 1],
+        explicit_bounds: vec![1.0, 3.0],
+        min: Some(0.5),
+        max: Some(4.0),
+        ..HistogramDataPoint::default()
+    };
+    let exponential = ExponentialHistogramDataPoint {
+        attributes: attributes.clone(),
+        count: 7,
+        zero_count: 1,
+        scale: 1,
+        positive: Some(Buckets { offset: -1, bucket_counts: vec![1, 2] }),
+        negative: Some(Buckets { offset: 1, bucket_counts: vec![3] }),
+        ..ExponentialHistogramDataPoint::default()
+    };
+    let summary = SummaryDataPoint {
+        attributes: attributes.clone(),
+        count: 4,
+        sum: 8.5,
+        quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 2.0 }],
+        ..SummaryDataPoint::default()
+    };
+    let kinds = [
+        Data::Sum(Sum {
+            data_points: vec![number(Number::AsInt(3)), number(Number::AsDouble(2.5))],
+            aggregation_temporality: 1,
+            is_monotonic: true,
+        }),
+        Data::Histogram(Histogram { data_points: vec![histogram.clone(), histogram], aggregation_temporality: 2 }),
+        Data::ExponentialHistogram(ExponentialHistogram {
+            data_points: vec![exponential.clone(), exponential],
+            aggregation_temporality: 2,
+        }),
+        Data::Summary(Summary { data_points: vec![summary.clone(), summary] }),
+    ];
+    let metric = |data| Metric { name: "m".into(), unit: "s".into(), data: Some(data), ..Metric::default() };
+    kinds.into_iter().map(|data| metric(data).encode_to_vec()).collect()
 });
 
 const CONTEXTS: [Context; 7] = [
@@ -62,7 +130,39 @@ pub fn text(data: &[u8]) {
             assert!(LogRecord::decode(scene.item.bytes()).is_ok(), "{text:?} breaks the record");
             assert!(outcome.is_ok() || !scene.item.is_changed(), "{text:?} fails half-way");
         }
+        if matches!(context, Context::Metric | Context::DataPoint) {
+            METRICS.iter().for_each(|metric| on_metric(text, &statement, context, metric));
+        }
     }
+}
+
+/// Run on a valid metric, or on its first point, it leaves a valid one, and so is each that it makes.
+fn on_metric(text: &str, statement: &Statement, context: Context, metric: &[u8]) {
+    let draft = |message| MessageEdit::new(message, Edits::default());
+    let Some((points, holder)) = points_of(metric) else { return };
+    let (shell, piece) = match context {
+        Context::DataPoint => {
+            (without_points(metric, points, &holder), points_in(&holder).next().unwrap_or_default().to_vec())
+        }
+        _ => (metric.to_vec(), Vec::new()),
+    };
+    let around = PointsAround { holder: &holder, changed: &[], at: 0 };
+    let mut scene = EditTarget {
+        item: draft(&shell),
+        piece: draft(&piece),
+        points,
+        around: (context == Context::DataPoint).then_some(around),
+        made: MadeMetrics { left: 1 << 16, ..MadeMetrics::default() },
+        ..EditTarget::default()
+    };
+    let outcome = statement.run(&mut scene);
+    assert!(Metric::decode(scene.item.bytes()).is_ok(), "{text:?} breaks the metric");
+    for made in &scene.made.list {
+        assert!(Metric::decode(&made[..]).is_ok(), "{text:?} makes no metric");
+        assert!(made.len() <= 1 << 16, "{text:?} makes too much");
+    }
+    let untouched = !scene.item.is_changed() && !scene.piece.is_changed() && scene.made.list.is_empty();
+    assert!(outcome.is_ok() || untouched, "{text:?} fails half-way");
 }
 
 fn scene(message: &[u8]) -> EditTarget<'_> {

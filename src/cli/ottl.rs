@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::mem::take;
 
 use clap::Args as ClapArgs;
 use serde_json::Value;
@@ -15,13 +16,15 @@ use crate::otlp::json::{from_wire, to_wire};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Condition, Context, EditTarget, Edits, ExplainedStep, Grammar, MessageEdit, Points, Statement, Syntax, TextFault,
-    World, explain, points_in, points_of,
+    Condition, Context, EditTarget, Edits, ExplainedStep, Grammar, MadeMetrics, MessageEdit, Points, PointsAround,
+    Statement, Syntax, TextFault, World, explain, points_in, points_of,
 };
 use crate::telemetry::stdout;
 
 /// Longer inputs are refused.
 const INPUT_MAX: u64 = 64 << 20;
+/// Bytes of metrics that a statement may make of one item here.
+const MADE_MAX: usize = 1 << 20;
 /// Items beyond these are run and not shown.
 const SHOWN_MAX: usize = 20;
 
@@ -121,9 +124,13 @@ impl Text {
 struct Found<'a> {
     resource: &'a [u8],
     scope: &'a [u8],
+    /// `schema_url` of resource and scope.
+    urls: [&'a [u8]; 2],
     item: &'a [u8],
     piece: &'a [u8],
     points: Points,
+    /// The message that holds the points, and which of them it is.
+    around: Option<(&'a [u8], usize)>,
 }
 
 fn field(message: &[u8], number: u32) -> &[u8] {
@@ -142,22 +149,30 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
         visit(seen, found);
         seen += 1;
     };
-    let above = |resource, scope| Found { resource, scope, item: b"", piece: b"", points: Points::None };
+    let above = |resource, scope, urls| Found {
+        resource,
+        scope,
+        urls,
+        item: b"",
+        piece: b"",
+        points: Points::None,
+        around: None,
+    };
     for group in all(wire, request::RESOURCE_GROUPS) {
-        let resource = field(group, resource_group::RESOURCE);
+        let (resource, url) = (field(group, resource_group::RESOURCE), field(group, resource_group::SCHEMA_URL));
         if context == Context::Resource {
-            next(above(resource, b""));
+            next(above(resource, b"", [url, b""]));
             continue;
         }
         for message in all(group, resource_group::SCOPE_GROUPS) {
-            let scope = field(message, scope_group::SCOPE);
+            let (scope, urls) = (field(message, scope_group::SCOPE), [url, field(message, scope_group::SCHEMA_URL)]);
             if context == Context::Scope {
-                next(above(resource, scope));
+                next(above(resource, scope, urls));
                 continue;
             }
             for item in all(message, scope_group::ITEMS) {
-                pieces(item, context, &mut |piece, points| {
-                    next(Found { item, piece, points, ..above(resource, scope) })
+                pieces(item, context, &mut |piece, points, around| {
+                    next(Found { item, piece, points, around, ..above(resource, scope, urls) })
                 });
             }
         }
@@ -165,16 +180,18 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
     seen
 }
 
+type VisitPiece<'v> = dyn FnMut(&[u8], Points, Option<(&[u8], usize)>) + 'v;
+
 /// The item's pieces where they are what it is about, else the item alone.
-fn pieces(item: &[u8], context: Context, visit: &mut impl FnMut(&[u8], Points)) {
+fn pieces(item: &[u8], context: Context, visit: &mut VisitPiece<'_>) {
     match context {
-        Context::SpanEvent => all(item, span::EVENTS).for_each(|piece| visit(piece, Points::None)),
+        Context::SpanEvent => all(item, span::EVENTS).for_each(|piece| visit(piece, Points::None, None)),
         Context::DataPoint => {
             if let Some((points, holder)) = points_of(item) {
-                points_in(&holder).for_each(|piece| visit(piece, points));
+                points_in(&holder).enumerate().for_each(|(at, piece)| visit(piece, points, Some((&holder, at))));
             }
         }
-        _ => visit(b"", Points::None),
+        _ => visit(b"", Points::None, None),
     }
 }
 
@@ -183,10 +200,14 @@ fn show(written: &str, text: &Text, syntax: Syntax, signal: Signal, found: &Foun
     let mut scene = EditTarget {
         resource: draft(found.resource),
         scope: draft(found.scope),
+        resource_url: draft(found.urls[0]),
+        scope_url: draft(found.urls[1]),
         item: draft(found.item),
         piece: draft(found.piece),
         points: found.points,
         world: World::real(),
+        around: found.around.map(|(holder, at)| PointsAround { holder, changed: &[], at }),
+        made: MadeMetrics { left: MADE_MAX, ..MadeMetrics::default() },
         ..EditTarget::default()
     };
     let grammar = if matches!(text, Text::Statement(_)) { Grammar::Statement } else { Grammar::Condition };
@@ -205,7 +226,13 @@ fn show(written: &str, text: &Text, syntax: Syntax, signal: Signal, found: &Foun
             let before = flat(signal, &scene);
             match statement.run(&mut scene) {
                 Err(failure) => stdout::line(&format!("  -> fails: {failure}")),
-                Ok(()) => differences(&before, &flat(signal, &scene)),
+                Ok(()) => {
+                    let made = take(&mut scene.made.list);
+                    if made.is_empty() {
+                        return differences(&before, &flat(signal, &scene));
+                    }
+                    made.iter().for_each(|metric| added(metric));
+                }
             }
         }
     }
@@ -235,9 +262,11 @@ fn flat(signal: Signal, scene: &EditTarget<'_>) -> BTreeMap<String, String> {
         }
         write::bytes(&mut inner, scope_group::ITEMS, &item);
     }
+    write::bytes(&mut inner, scope_group::SCHEMA_URL, scene.scope_url.bytes());
     let mut group = Vec::new();
     write::bytes(&mut group, resource_group::RESOURCE, scene.resource.bytes());
     write::bytes(&mut group, resource_group::SCOPE_GROUPS, &inner);
+    write::bytes(&mut group, resource_group::SCHEMA_URL, scene.resource_url.bytes());
     let mut whole = Vec::new();
     write::bytes(&mut whole, request::RESOURCE_GROUPS, &group);
     let json = envelope::decode(whole.into()).ok().and_then(|envelope| {
@@ -263,6 +292,16 @@ pub fn spread(json: &Value, path: String, lines: &mut BTreeMap<String, String>) 
             }
         }
         other => _ = lines.insert(path, other.to_string()),
+    }
+}
+
+/// A metric that the statement made beside the one it ran on.
+fn added(metric: &[u8]) {
+    let draft = |bytes| MessageEdit::new(bytes, Edits::default());
+    let scene = EditTarget { item: draft(metric), ..EditTarget::default() };
+    stdout::line("  -> makes a metric");
+    for (path, value) in flat(Signal::Metrics, &scene) {
+        stdout::line(&format!("  + {}: {value}", path.trim_start_matches('.')));
     }
 }
 

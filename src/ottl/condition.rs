@@ -18,7 +18,14 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// For whoever has the messages alone and not what stands beside them.
     pub fn parse(text: &str, context: Context) -> Result<Condition, TextFault> {
+        let tokens = lexer::tokens(text)?;
+        let url = |token: &&lexer::Token| matches!(&token.kind, lexer::TokenKind::Word(word) if word == "schema_url");
+        if let Some(token) = tokens.iter().find(url) {
+            let message = "podgate does not have the path `schema_url` here".to_owned();
+            return Err(TextFault { at: token.at, message, not_built: true });
+        }
         Condition::parse_as(text, Syntax { context, prefixed: false, cache: false })
     }
 

@@ -3,7 +3,7 @@
 
 use crate::core::data::payload::Signal;
 use crate::ottl::syntax::fault::TextFault;
-use crate::ottl::syntax::parse::{LocatedTree, PathKey, SyntaxTree};
+use crate::ottl::syntax::parse::{LocatedTree, SyntaxTree};
 use crate::ottl::syntax::{lexer, parse};
 
 /// What a condition or statement is about.
@@ -126,40 +126,69 @@ pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Cont
     fault.map_or(Ok(found), Err)
 }
 
+/// Functions that stand in statements of one context alone (contrib processor/transformprocessor, v0.161).
+const ONLY_IN: &[(&str, Context)] = &[
+    ("set_semconv_span_name", Context::Span),
+    ("convert_sum_to_gauge", Context::Metric),
+    ("convert_gauge_to_sum", Context::Metric),
+    ("convert_exponential_histogram_to_histogram", Context::Metric),
+    ("scale_metric", Context::Metric),
+    ("aggregate_on_attributes", Context::Metric),
+    ("aggregate_on_attribute_value", Context::Metric),
+    ("copy_metric", Context::Metric),
+    ("extract_count_metric", Context::Metric),
+    ("extract_sum_metric", Context::Metric),
+    ("extract_percentile_metric", Context::Metric),
+    ("convert_summary_quantile_val_to_gauge", Context::Metric),
+    ("convert_summary_count_val_to_sum", Context::DataPoint),
+    ("convert_summary_sum_val_to_sum", Context::DataPoint),
+    ("merge_histogram_buckets", Context::DataPoint),
+    ("ParseCEF", Context::Log),
+    ("ParseCLF", Context::Log),
+    ("ParseELF", Context::Log),
+    ("ParseLEEF", Context::Log),
+];
+
+/// The only context of a function that has one.
+pub fn only_in(function: &str) -> Option<Context> {
+    ONLY_IN.iter().find(|(name, _)| *name == function).map(|(_, context)| *context)
+}
+
+/// The lowest context that a function of this text is only for, if there is one.
+pub fn required(text: &str, grammar: Grammar) -> Option<Context> {
+    let tokens = lexer::tokens(text).ok()?;
+    let (call, condition) = match grammar {
+        Grammar::Condition => (None, parse::condition(&tokens).ok()),
+        Grammar::Statement => {
+            let (call, condition) = parse::statement(&tokens).ok()?;
+            (Some(call), condition)
+        }
+    };
+    let mut found = None;
+    let mut take = |name: &str| found = Context::lower(found, only_in(name));
+    call.iter().chain(&condition).for_each(|spot| calls(spot, &mut take));
+    found
+}
+
+/// Calls `seen` with the name of every function.
+fn calls(spot: &LocatedTree, seen: &mut impl FnMut(&str)) {
+    if let SyntaxTree::Call { name, .. } = &spot.tree {
+        seen(name);
+    }
+    parse::parts(spot).into_iter().for_each(|part| calls(part, seen));
+}
+
 fn rank(context: Context) -> usize {
     ALL.iter().position(|known| *known == context).unwrap_or(ALL.len())
 }
 
 /// Calls `seen` with the place and first name of each path that has several.
 fn visit(spot: &LocatedTree, seen: &mut impl FnMut(usize, &str)) {
-    match &spot.tree {
-        SyntaxTree::Path(segments) => {
-            if segments.len() > 1 && segments[0].keys.is_empty() {
-                seen(spot.at, &segments[0].name);
-            }
-            segments.iter().for_each(|segment| visit_keys(&segment.keys, seen));
-        }
-        SyntaxTree::List(parts) | SyntaxTree::And(parts) | SyntaxTree::Or(parts) => {
-            parts.iter().for_each(|part| visit(part, seen))
-        }
-        SyntaxTree::Call { arguments, keys, .. } => {
-            arguments.iter().for_each(|part| visit(part, seen));
-            visit_keys(keys, seen);
-        }
-        SyntaxTree::Map(pairs) => pairs.iter().for_each(|(_, part)| visit(part, seen)),
-        SyntaxTree::Compare(_, left, right) | SyntaxTree::Sum(_, left, right) => {
-            visit(left, seen);
-            visit(right, seen);
-        }
-        SyntaxTree::Not(part) | SyntaxTree::Named(_, part) | SyntaxTree::Negated(part) => visit(part, seen),
-        _ => {}
+    if let SyntaxTree::Path(segments) = &spot.tree
+        && segments.len() > 1
+        && segments[0].keys.is_empty()
+    {
+        seen(spot.at, &segments[0].name);
     }
-}
-
-fn visit_keys(keys: &[PathKey], seen: &mut impl FnMut(usize, &str)) {
-    for key in keys {
-        if let PathKey::Made(made) = key {
-            visit(made, seen);
-        }
-    }
+    parse::parts(spot).into_iter().for_each(|part| visit(part, seen));
 }

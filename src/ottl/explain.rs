@@ -96,7 +96,7 @@ struct Walk<'s, 'i> {
 
 impl Walk<'_, '_> {
     fn spot(&mut self, spot: &LocatedTree, depth: usize) {
-        let below = parts(spot);
+        let below = parse::parts(spot);
         // What stands in the text needs no telling.
         if matches!(spot.tree, SyntaxTree::Literal(_)) || self.steps.len() == STEPS_MAX {
             return;
@@ -116,23 +116,6 @@ impl Walk<'_, '_> {
             below.iter().for_each(|part| self.spot(part, depth + 1));
         }
     }
-}
-
-/// The expressions that this one is made of.
-fn parts(spot: &LocatedTree) -> Vec<&LocatedTree> {
-    match &spot.tree {
-        SyntaxTree::List(parts) | SyntaxTree::And(parts) | SyntaxTree::Or(parts) => parts.iter().collect(),
-        SyntaxTree::Map(pairs) => pairs.iter().map(|(_, part)| part).collect(),
-        SyntaxTree::Call { arguments, keys, .. } => arguments.iter().chain(made(keys)).collect(),
-        SyntaxTree::Path(segments) => segments.iter().flat_map(|segment| made(&segment.keys)).collect(),
-        SyntaxTree::Compare(_, left, right) | SyntaxTree::Sum(_, left, right) => vec![left, right],
-        SyntaxTree::Not(part) | SyntaxTree::Negated(part) | SyntaxTree::Named(_, part) => vec![part],
-        _ => Vec::new(),
-    }
-}
-
-fn made(keys: &[PathKey]) -> impl Iterator<Item = &LocatedTree> {
-    keys.iter().filter_map(|key| if let PathKey::Made(made) = key { Some(&**made) } else { None })
 }
 
 /// The expression as it may be written.

@@ -16,6 +16,9 @@ pub enum PathOwner {
     Piece,
     /// What statements remember among themselves.
     Cache,
+    /// The schema of the resource's group, and that of the scope's: texts beside the messages.
+    ResourceUrl,
+    ScopeUrl,
 }
 
 /// What functions ask of the world beside the item: the time, and chance.
@@ -48,6 +51,9 @@ pub struct Item<'a> {
     /// The kind of data point in `piece`.
     pub points: Points,
     pub cache: &'a [u8],
+    /// `schema_url` of resource and scope, which stand beside them on the wire.
+    pub resource_url: &'a [u8],
+    pub scope_url: &'a [u8],
     pub world: World,
 }
 
@@ -80,6 +86,8 @@ impl<'a> Item<'a> {
             PathOwner::Item => self.item,
             PathOwner::Piece => self.piece,
             PathOwner::Cache => self.cache,
+            PathOwner::ResourceUrl => self.resource_url,
+            PathOwner::ScopeUrl => self.scope_url,
         }
     }
 }

@@ -24,11 +24,11 @@ use crate::otlp::walk::AnyValue;
 
 pub use crate::ottl::condition::Condition;
 pub use crate::ottl::edit::message_edit::{Edits, MessageEdit, is_too_much, places, without};
-pub use crate::ottl::edit::target::{Buffers, EditTarget};
+pub use crate::ottl::edit::target::{Buffers, EditTarget, MadeMetrics, PointsAround};
 pub use crate::ottl::item::{Item, World};
 pub use crate::ottl::syntax::fault::TextFault;
 pub use crate::ottl::value::failure::EvalFailure;
-pub use context::{Context, Grammar, Syntax, infer};
+pub use context::{Context, Grammar, Syntax, infer, required};
 pub use explain::{ExplainedStep, evaluate, explain};
 pub use path::tables::Points;
 pub use path::{POINTS, points_in, points_of, without_points};
@@ -45,7 +45,8 @@ pub fn shown(any: AnyValue<'_>) -> String {
 pub fn functions() -> Vec<(&'static str, bool)> {
     let converters = convert::CONVERTERS.iter().map(|known| (known.name, true));
     let missing = convert::NOT_BUILT.iter().map(|name| (*name, false));
-    let mut all: Vec<(&'static str, bool)> = converters.chain(missing).chain(statement::functions()).collect();
+    let editors = statement::names::EDITORS.iter().map(|(name, _)| (*name, true));
+    let mut all: Vec<(&'static str, bool)> = converters.chain(missing).chain(editors).collect();
     all.sort_unstable();
     all
 }

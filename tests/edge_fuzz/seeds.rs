@@ -162,6 +162,16 @@ const OTTL: &[&str] = &[
     "flatten(attributes, \"p\", depth=2)\0\x32\x04\x0a\x01\x61\x12",
     "severity_number < SEVERITY_NUMBER_WARN and time - observed_time != Duration(\"1h\")",
     "keep_keys(body, Keys(attributes[\"m\"]))",
+    "copy_metric(name=\"c\", unit=metric.unit) where metric.name == \"m\"",
+    "extract_percentile_metric(99.5, \"_x\")",
+    "convert_summary_quantile_val_to_gauge(\"k\")",
+    "aggregate_on_attributes(\"median\", [\"k\"])",
+    "aggregate_on_attribute_value(\"sum\", \"k\", [\"v\"], \"w\")",
+    "convert_exponential_histogram_to_histogram(\"uniform\", [0.0, 1.5, 10.0])",
+    "convert_summary_sum_val_to_sum(\"delta\", true)",
+    "merge_histogram_buckets(2, \"limit_buckets\")",
+    "set(attributes[\"c\"], ParseCEF(\"CEF:0|a|b|c|d|e|f|k=v\")) where CommunityID(\"::1\", 1, \"::2\", 2) != XXH3(\"a\")",
+    "set(scope.schema_url, ParseELF(\"#Version: 1\\n#Fields: a\\n\\\"x\\\"\")[\"elf.version\"])",
 ];
 
 const AUDIT: [&str; 4] = [

@@ -148,7 +148,20 @@ const STATEMENTS: &[(Signal, &str, &[&str])] = &[
             "set(body, attributes)",
         ],
     ),
-    (Signal::Metrics, "metric", &["set(description, name)", "set(aggregation_temporality, 2)"]),
+    (
+        Signal::Metrics,
+        "metric",
+        &[
+            "set(description, name)",
+            "set(aggregation_temporality, 2)",
+            "set(data_points, nil)",
+            "set(resource.schema_url, name)",
+            "aggregate_on_attributes(\"sum\", [])",
+            "aggregate_on_attributes(\"median\")",
+            "aggregate_on_attribute_value(\"max\", \"a\", [\"x\", \"y\"], \"z\")",
+            "convert_exponential_histogram_to_histogram(\"uniform\", [0.0, 1.0, 8.0, 64.0])",
+        ],
+    ),
     (
         Signal::Metrics,
         "datapoint",
@@ -158,6 +171,7 @@ const STATEMENTS: &[(Signal, &str, &[&str])] = &[
             "set(attributes[\"t\"], metric.type)",
             "set(attributes[\"a\"], metric.aggregation_temporality)",
             "set(metric.aggregation_temporality, 1)",
+            "merge_histogram_buckets(2, \"limit_buckets\")",
         ],
     ),
 ];
@@ -174,6 +188,25 @@ fn transform_changes_in_linear_work_whatever_stands_beside_an_item() {
             let body = format!("{{error_mode: ignore, {list}: [{{context: {context}, statements: ['{statement}']}}]}}");
             law_on(&transform::FACTORY, &body, *signal, pairs(*signal));
         }
+    }
+}
+
+/// Metrics that statements make of others, of their copies and of their points end at a bound that grows with the request.
+#[test]
+fn metrics_are_made_in_linear_work() {
+    const MAKERS: &[(&str, &str)] = &[
+        ("metric", "copy_metric()"),
+        ("metric", "extract_count_metric(true)"),
+        ("metric", "extract_sum_metric(true)"),
+        ("metric", "extract_percentile_metric(50.0)"),
+        ("metric", "convert_summary_quantile_val_to_gauge()"),
+        ("datapoint", "convert_summary_count_val_to_sum(\"delta\", true)"),
+        ("datapoint", "convert_summary_sum_val_to_sum(\"delta\", true)"),
+    ];
+    for (context, statement) in MAKERS {
+        let body =
+            format!("{{error_mode: ignore, metric_statements: [{{context: {context}, statements: ['{statement}']}}]}}");
+        law(&transform::FACTORY, &body, Signal::Metrics, false);
     }
 }
 

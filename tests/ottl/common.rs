@@ -14,7 +14,7 @@ use podgate::core::data::settlement::Share;
 use podgate::core::error::ConsumeError;
 use podgate::core::stage::factory::{Checks, ProcessorPlan, Stage};
 use podgate::core::stage::host::Host;
-use podgate::core::stage::transform::Transform;
+use podgate::core::stage::transform::{ItemChange, Transform};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::transform::FACTORY;
@@ -110,10 +110,19 @@ impl Rig {
 
     pub fn run(&self, payload: Payload) -> Result<Payload, ConsumeError> {
         let items = payload.items;
-        let made = self.stage.transform(payload)?;
-        assert_eq!(made.items, items, "a transform neither adds nor removes items");
-        assert_eq!(envelope::count_items(self.signal, &made.envelope), items);
+        let (made, change) = self.counted(payload)?;
+        assert_eq!(change, ItemChange::default(), "the transform adds and removes no items");
+        assert_eq!(made.items, items);
         Ok(made)
+    }
+
+    /// The same for statements that make items or take some away; the payload counts what it has.
+    pub fn counted(&self, payload: Payload) -> Result<(Payload, ItemChange), ConsumeError> {
+        let came = payload.items;
+        let (made, change) = self.stage.counted(payload)?;
+        assert_eq!(made.items, came + change.made - change.gone);
+        assert_eq!(envelope::count_items(self.signal, &made.envelope), made.items);
+        Ok((made, change))
     }
 
     pub fn bytes(&self, request: &[u8]) -> Bytes {

@@ -13,7 +13,6 @@ use podgate::testing::check;
 /// What is refused, and the reason it must give.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("10-otel-demo-base.yaml", "filter/sanitize_profiles", "`profiles` is not supported yet"),
-    ("18-google-otlp-k8s-ingest.yaml", "transform/unknown-counter", "podgate does not have the function `co"),
     ("20-coralogix-agent-loadbalancing.yaml", "transform/profiles", "`profile_statements` is not supported yet"),
 ];
 
@@ -70,9 +69,9 @@ receivers: {otlp: {protocols: {grpc: {}}}}
 processors:
   transform:
     trace_statements:
-      - set(span.attributes[\"x\"], Murmur3Hash(span.name))
+      - set(span.attributes[\"x\"], UserAgent(span.name))
       - set(span.name, \"a\")
-      - set(span.attributes[\"id\"], XXH3(span.name))
+      - set(span.attributes[\"id\"], ParseXML(span.name))
   filter:
     logs: {log_record: ['IsEmpty(Find(attributes[\"l\"], (x) => true))', 'severity_number < 9']}
 exporters: {nop: {}}
@@ -87,7 +86,7 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [transform, filter
     let skipping = check_with(&args, Environment::default());
     assert!(skipping.plan.is_some(), "{:?}", skipping.findings);
     assert_eq!(codes(&skipping), ["W0404"; 3]);
-    for (found, named) in skipping.findings.iter().zip(["Murmur3Hash", "XXH3", "functions of functions"]) {
+    for (found, named) in skipping.findings.iter().zip(["UserAgent", "ParseXML", "functions of functions"]) {
         assert!(found.message.starts_with("left out") && found.message.contains(named), "{found:?}");
     }
 }

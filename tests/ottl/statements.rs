@@ -401,7 +401,7 @@ fn faults_say_what_is_wrong_and_where() {
         (r#"sett(attributes["a"], 1)"#, 0, "no editor `sett`; known are set,"),
         (r#"set_semconv_span_name("1.43.0", "x")"#, 0, "`set_semconv_span_name` changes a span"),
         (r#"convert_sum_to_gauge()"#, 0, "`convert_sum_to_gauge` changes a metric"),
-        (r#"copy_metric()"#, 0, "podgate does not have the function `copy_metric`"),
+        (r#"copy_metric()"#, 0, "`copy_metric` changes a metric"),
         (r#"set(attributes["a"], Map(body, (x) => x))"#, 31, "functions of functions"),
         (r#"set(attributes["a"], "\d")"#, 22, "not an escape of a string; a backslash is `\\\\`"),
         (r#"set(attributes["a"])"#, 0, "needs an argument `value`"),

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::ottl::check::paths::checked_keys;
 use crate::ottl::check::{Wanted, fault, node, not_built};
 use crate::ottl::checked::{CheckedCall, CheckedNode, Dialect, Made, Pattern};
-use crate::ottl::context::{Context, Syntax};
+use crate::ottl::context::{Context, Syntax, only_in};
 use crate::ottl::convert::grok::Grok;
 use crate::ottl::convert::time::layout::{Layout, location};
 use crate::ottl::convert::{
@@ -99,6 +99,9 @@ fn asked_of(at: usize, known: &KnownConverter, syntax: Syntax) -> Result<(), Tex
         Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint if syntax.context != Context::Metric => {
             fault(at, format!("`{}` is asked of a metric", known.name))
         }
+        _ if only_in(known.name).is_some_and(|context| context != syntax.context) => {
+            fault(at, format!("`{}` is asked of a log record", known.name))
+        }
         Converter::IsRootSpan if !matches!(syntax.context, Context::Span | Context::SpanEvent) => {
             fault(at, "`IsRootSpan` is asked of a span")
         }
@@ -113,7 +116,6 @@ fn argument(parameter: &Parameter, spot: &LocatedTree, syntax: Syntax) -> Result
     }
     let node = node(spot, syntax, Wanted::Value)?;
     match node.literal() {
-        Some(literal) if parameter.optional && literal.is_nil() => Ok(node),
         Some(literal) => match want.take(literal) {
             Ok(_) => Ok(node),
             Err(failure) => fault(spot.at, format!("`{name}`: {failure}")),
@@ -144,7 +146,7 @@ fn validate(converter: Converter, arguments: &[CheckedNode], spots: &[Option<&Lo
         ) if !is_of(converter, value) => {
             return fault(place(0), "this is never of that kind");
         }
-        (Converter::TraceId | Converter::SpanId, Some(value)) => {
+        (Converter::TraceId | Converter::SpanId | Converter::ProfileId, Some(value)) => {
             let made = ArgumentKind::BytesLike.take(value.clone()).and_then(|bytes| converter.apply(vec![bytes]));
             made.map(drop).or_else(|failure| fault(place(0), failure.to_string()))?;
         }
@@ -175,6 +177,9 @@ fn validate(converter: Converter, arguments: &[CheckedNode], spots: &[Option<&Lo
                 }
                 _ => Ok(()),
             }
+        }
+        Converter::ParseClf if part(1).is_some_and(|format| format != "clf" && format != "combined") => {
+            fault(place(1), "the format is \"clf\" or \"combined\"")
         }
         Converter::Decode if part(1).is_some_and(|encoding| !knows_encoding(encoding)) => {
             not_built(place(1), format!("podgate does not have the encoding {:?}", part(1).unwrap_or_default()))

@@ -69,11 +69,13 @@ pub fn resolve(segments: &[Segment], syntax: Syntax, at: usize) -> Result<Path, 
         return Err(TextFault { at, message, not_built: true });
     }
     let keys = checked_keys(&last.keys, syntax)?;
-    Ok(Path { owner: owner(of), part: *part, keys, name: written })
+    Ok(Path { owner: owner(of, *part), part: *part, keys, name: written })
 }
 
-fn owner(of: Context) -> PathOwner {
+fn owner(of: Context, part: PathPart) -> PathOwner {
     match of {
+        Context::Resource if part == PathPart::SchemaUrl => PathOwner::ResourceUrl,
+        Context::Scope if part == PathPart::SchemaUrl => PathOwner::ScopeUrl,
         Context::Resource => PathOwner::Resource,
         Context::Scope => PathOwner::Scope,
         Context::Span | Context::Metric | Context::Log => PathOwner::Item,

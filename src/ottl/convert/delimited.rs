@@ -137,7 +137,12 @@ fn fields(text: &str, delimiter: char, lazy: bool) -> Result<Vec<String>, EvalFa
             continue;
         }
         let mut line = Vec::new();
-        rest = read_line(rest, delimiter, lazy, &mut line)?;
+        rest = match read_line(rest, delimiter, lazy, &mut line) {
+            Ok(behind) => behind,
+            // As in a Collector a line is worth what was read of it before its fault.
+            Err((behind, _)) if !line.is_empty() => behind.split_once('\n').map_or("", |(_, behind)| behind),
+            Err((_, failure)) => return Err(failure),
+        };
         match &mut row {
             None => row = Some(line),
             Some(row) => {
@@ -157,20 +162,20 @@ fn fields(text: &str, delimiter: char, lazy: bool) -> Result<Vec<String>, EvalFa
     row.ok_or(EvalFailure("the text has no fields"))
 }
 
-/// One line's fields; what follows the line. A quoted field may go on over lines.
+/// One line's fields; what follows the line, or the place of a fault. A quoted field may go on over lines.
 fn read_line<'t>(
     mut rest: &'t str,
     delimiter: char,
     lazy: bool,
     fields: &mut Vec<String>,
-) -> Result<&'t str, EvalFailure> {
+) -> Result<&'t str, (&'t str, EvalFailure)> {
     const BARE_QUOTE: EvalFailure = EvalFailure("a quote stands in a field that is not quoted");
     loop {
         let Some(quoted) = rest.strip_prefix('"') else {
             let end = rest.find([delimiter, '\n']).unwrap_or(rest.len());
             let field = &rest[..end];
             if !lazy && field.contains('"') {
-                return Err(BARE_QUOTE);
+                return Err((rest, BARE_QUOTE));
             }
             fields.push(field.to_owned());
             rest = &rest[end..];
@@ -185,7 +190,7 @@ fn read_line<'t>(
         loop {
             let Some(end) = inside.find('"') else {
                 if !lazy {
-                    return Err(EvalFailure("a quoted field does not end"));
+                    return Err(("", EvalFailure("a quoted field does not end")));
                 }
                 field.push_str(inside);
                 fields.push(field);
@@ -207,7 +212,7 @@ fn read_line<'t>(
                 field.push('"');
                 inside = behind;
             } else {
-                return Err(EvalFailure("something stands behind a quoted field"));
+                return Err((behind, EvalFailure("something stands behind a quoted field")));
             }
         }
     }

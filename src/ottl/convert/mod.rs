@@ -2,10 +2,11 @@
 
 mod case;
 mod delimited;
-mod digest;
 mod format;
 pub mod grok;
+mod hash;
 mod lists;
+mod logs;
 mod made;
 mod number;
 mod shape;
@@ -62,7 +63,7 @@ impl Converter {
                 let pairs = first.pairs().ok_or(EvalFailure("expected a map"))?;
                 Ok(OttlValue::List(pairs.into_iter().map(|(_, value)| value).collect()))
             }
-            Converter::TraceId => shape::id(&first, 16),
+            Converter::TraceId | Converter::ProfileId => shape::id(&first, 16),
             Converter::SpanId => shape::id(&first, 8),
             Converter::Hex => match first {
                 OttlValue::Bytes(bytes) => Ok(OttlValue::Text(Cow::Owned(hex(&bytes)))),
@@ -94,6 +95,10 @@ impl Converter {
                 delimited::parse_csv(&text(&first)?, &text(&second)?, both, quotes)
             }
             Converter::Url => url::parse(&text(&first)?),
+            Converter::ParseCef => logs::parse_cef(&text(&first)?),
+            Converter::ParseLeef => logs::parse_leef(&text(&first)?),
+            Converter::ParseElf => logs::parse_elf(&text(&first)?),
+            Converter::ParseClf => logs::parse_clf(&text(&first)?, optional(&second) == Some("combined")),
             _ => self.of_texts(first, second, rest),
         }
     }
@@ -135,11 +140,19 @@ impl Converter {
             Converter::Base64Encode => text::base64_encode(&text(&first)?, optional(&second).unwrap_or("base64")),
             Converter::Base64Decode => text::decode(&first, "base64"),
             Converter::Decode => text::decode(&first, &text(&second)?),
-            Converter::Sha256 => owned(digest::sha256(text(&first)?.as_bytes())),
-            Converter::Sha1 => owned(digest::sha1(text(&first)?.as_bytes())),
-            Converter::Sha512 => owned(digest::sha512(text(&first)?.as_bytes())),
-            Converter::Md5 => owned(digest::md5(text(&first)?.as_bytes())),
-            Converter::Fnv => Ok(OttlValue::Int(digest::fnv(text(&first)?.as_bytes()))),
+            Converter::Sha256 => owned(hash::sha256(text(&first)?.as_bytes())),
+            Converter::Sha1 => owned(hash::sha1(text(&first)?.as_bytes())),
+            Converter::Sha512 => owned(hash::sha512(text(&first)?.as_bytes())),
+            Converter::Md5 => owned(hash::md5(text(&first)?.as_bytes())),
+            Converter::Fnv => Ok(OttlValue::Int(hash::fnv(text(&first)?.as_bytes()))),
+            Converter::Murmur3 => owned(hash::murmur3(text(&first)?.as_bytes())),
+            Converter::Murmur3Of128 => owned(hash::murmur3_128(text(&first)?.as_bytes())),
+            Converter::Xxh3 => owned(hash::xxh3(text(&first)?.as_bytes())),
+            Converter::Xxh128 => owned(hash::xxh128(text(&first)?.as_bytes())),
+            Converter::CommunityId => {
+                let all: Vec<OttlValue<'a>> = [first, second].into_iter().chain(rest).collect();
+                owned(hash::community_id(&all)?)
+            }
             // They need the item or what was made of their arguments beforehand: see `eval`.
             Converter::IsRootSpan
             | Converter::HasAttrKeyOnDatapoint

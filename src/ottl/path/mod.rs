@@ -23,6 +23,7 @@ impl PathPart {
     pub(super) fn read(self, message: &[u8], points: Points) -> OttlValue<'_> {
         match self {
             PathPart::Text(number) => OttlValue::text(bytes(message, number)),
+            PathPart::SchemaUrl => OttlValue::text(message),
             PathPart::TraceState => OttlValue::text(bytes(message, span::TRACE_STATE)),
             PathPart::Id(number, length) => OttlValue::Id(IdBytes::of(bytes(message, number), length)),
             PathPart::Hex(number, length) => {
@@ -75,43 +76,56 @@ impl PathPart {
 const BUCKETS_OFFSET: u32 = metrics::exponential_histogram_data_point_buckets::OFFSET;
 const BUCKETS_COUNTS: u32 = metrics::exponential_histogram_data_point_buckets::BUCKET_COUNTS;
 
-fn zigzag(number: i64) -> i64 {
+/// The number behind a varint whose last bit is its sign.
+pub fn zigzag(number: i64) -> i64 {
     let number = number as u64;
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 /// Words of eight bytes in a repeated field, packed or not.
-fn packed<'a>(message: &'a [u8], number: u32, make: impl Fn(u64) -> OttlValue<'a>) -> OttlValue<'a> {
+pub fn words(message: &[u8], number: u32) -> Vec<u64> {
     let mut words = Vec::new();
     for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == number) {
         match field.wire {
-            Wire::Fixed64(word) => words.push(make(word)),
+            Wire::Fixed64(word) => words.push(word),
             _ => {
                 let bytes = field.bytes().unwrap_or_default().chunks_exact(8);
-                words
-                    .extend(bytes.map(|word| make(word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))));
+                words.extend(bytes.map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte))));
             }
         }
     }
-    OttlValue::List(words)
+    words
+}
+
+fn packed<'a>(message: &[u8], number: u32, make: impl Fn(u64) -> OttlValue<'a>) -> OttlValue<'a> {
+    OttlValue::List(words(message, number).into_iter().map(make).collect())
 }
 
 /// The counts of an exponential histogram's buckets: varints, packed or not.
-fn buckets(message: &[u8]) -> OttlValue<'_> {
+pub fn bucket_counts(buckets: &[u8]) -> Vec<u64> {
     let mut counts = Vec::new();
-    for field in Fields::new(message).map_while(Result::ok).filter(|field| field.number == BUCKETS_COUNTS) {
+    for field in Fields::new(buckets).map_while(Result::ok).filter(|field| field.number == BUCKETS_COUNTS) {
         match field.wire {
-            Wire::Varint(count) => counts.push(OttlValue::Int(count as i64)),
+            Wire::Varint(count) => counts.push(count),
             _ => {
                 let mut rest = field.bytes().unwrap_or_default();
                 while let Ok((count, length)) = read_varint(rest) {
-                    counts.push(OttlValue::Int(count as i64));
+                    counts.push(count);
                     rest = &rest[length..];
                 }
             }
         }
     }
-    OttlValue::List(counts)
+    counts
+}
+
+/// Where an exponential histogram's buckets begin.
+pub fn bucket_offset(buckets: &[u8]) -> i32 {
+    zigzag(integer(buckets, BUCKETS_OFFSET)) as i32
+}
+
+fn buckets(message: &[u8]) -> OttlValue<'_> {
+    OttlValue::List(bucket_counts(message).into_iter().map(|count| OttlValue::Int(count as i64)).collect())
 }
 
 fn kind_name(message: &[u8], names: &[&'static str]) -> &'static str {
@@ -167,7 +181,8 @@ fn any(message: &[u8]) -> OttlValue<'_> {
     AnyValue::read(message).map_or(OttlValue::Nil, OttlValue::of)
 }
 
-fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
+/// The field that counts.
+pub fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
     Fields::new(message).map_while(Result::ok).filter(|field| field.number == number).last()
 }
 
@@ -175,7 +190,8 @@ pub fn bytes(message: &[u8], number: u32) -> &[u8] {
     last(message, number).and_then(|field| field.bytes().ok()).unwrap_or_default()
 }
 
-fn integer(message: &[u8], number: u32) -> i64 {
+/// The number in a field; 0 where there is none.
+pub fn integer(message: &[u8], number: u32) -> i64 {
     match last(message, number).map(|field| field.wire) {
         Some(Wire::Varint(value) | Wire::Fixed64(value)) => value as i64,
         Some(Wire::Fixed32(value)) => i64::from(value),

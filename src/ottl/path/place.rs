@@ -91,6 +91,11 @@ impl Path {
                 Some(number) => slot(message, number),
                 None => return Ok(None),
             },
+            PathPart::SchemaUrl => {
+                let OttlValue::Text(url) = value else { return Err(EvalFailure("expected a string")) };
+                bytes.extend_from_slice(url.as_bytes());
+                0..message.len()
+            }
             PathPart::Pieces(number) => {
                 emptied(value)?;
                 *bytes = without(message, number);

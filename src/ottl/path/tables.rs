@@ -57,6 +57,8 @@ pub enum PathPart {
     MetricType,
     Temporality,
     Monotonic,
+    /// A text that stands beside its message.
+    SchemaUrl,
     /// Depends on the kind of data point.
     Point(PointPart),
 }
@@ -257,11 +259,13 @@ const SCOPE: Table = &[
     ("name", PathPart::Text(instrumentation_scope::NAME)),
     ("version", PathPart::Text(instrumentation_scope::VERSION)),
     ("dropped_attributes_count", PathPart::Unsigned(instrumentation_scope::DROPPED_ATTRIBUTES_COUNT)),
+    ("schema_url", PathPart::SchemaUrl),
 ];
 
 const RESOURCE: Table = &[
     ("attributes", PathPart::Attributes(resource::ATTRIBUTES)),
     ("dropped_attributes_count", PathPart::Unsigned(resource::DROPPED_ATTRIBUTES_COUNT)),
+    ("schema_url", PathPart::SchemaUrl),
 ];
 
 /// What a context knows under its own name.
@@ -278,7 +282,7 @@ pub fn names(context: Context) -> Table {
 }
 
 /// Names a Collector has and podgate has not, so that a fault can tell them from a slip of the pen.
-pub const NOT_BUILT: &[&str] = &["status", "positive", "negative", "schema_url"];
+pub const NOT_BUILT: &[&str] = &["status", "positive", "negative"];
 
 /// The same for contexts: first names of paths.
 pub const CONTEXTS_NOT_BUILT: &[&str] = &["otelcol", "profile", "profilesample", "exemplar"];

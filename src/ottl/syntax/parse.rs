@@ -75,6 +75,23 @@ pub struct LocatedTree {
     pub at: usize,
 }
 
+/// The expressions that this one is made of.
+pub fn parts(spot: &LocatedTree) -> Vec<&LocatedTree> {
+    match &spot.tree {
+        SyntaxTree::List(parts) | SyntaxTree::And(parts) | SyntaxTree::Or(parts) => parts.iter().collect(),
+        SyntaxTree::Map(pairs) => pairs.iter().map(|(_, part)| part).collect(),
+        SyntaxTree::Call { arguments, keys, .. } => arguments.iter().chain(made(keys)).collect(),
+        SyntaxTree::Path(segments) => segments.iter().flat_map(|segment| made(&segment.keys)).collect(),
+        SyntaxTree::Compare(_, left, right) | SyntaxTree::Sum(_, left, right) => vec![left, right],
+        SyntaxTree::Not(part) | SyntaxTree::Negated(part) | SyntaxTree::Named(_, part) => vec![part],
+        _ => Vec::new(),
+    }
+}
+
+fn made(keys: &[PathKey]) -> impl Iterator<Item = &LocatedTree> {
+    keys.iter().filter_map(|key| if let PathKey::Made(made) = key { Some(&**made) } else { None })
+}
+
 /// Parses a whole condition.
 pub fn condition(tokens: &[Token]) -> Result<LocatedTree, TextFault> {
     let mut parser = Parser { tokens, next: 0, depth: 0 };

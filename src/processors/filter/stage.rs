@@ -128,7 +128,7 @@ impl Walk<'_> {
 
     fn group(&mut self, pass: &Pass, group: &mut Group) -> Result<(), EvalFailure> {
         let resource = group.resource.as_deref().unwrap_or_default();
-        let about = Item { resource, ..Item::default() };
+        let about = Item { resource, resource_url: &group.schema_url, ..Item::default() };
         if self.holds(pass.resource.as_ref(), &about)? {
             self.dropped += group.scopes.iter().map(|scope| self.items_of(scope)).sum::<u64>();
             group.scopes.clear();
@@ -153,7 +153,8 @@ impl Walk<'_> {
     }
 
     fn scope(&mut self, pass: &Pass, about: &Item<'_>, group: &mut ScopeGroup) -> Result<(), EvalFailure> {
-        let about = Item { scope: group.scope.as_deref().unwrap_or_default(), ..*about };
+        let scope = group.scope.as_deref().unwrap_or_default();
+        let about = Item { scope, scope_url: &group.schema_url, ..*about };
         if self.holds(pass.scope.as_ref(), &about)? {
             self.dropped += self.items_of(group);
             group.items.clear();

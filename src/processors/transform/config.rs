@@ -3,7 +3,7 @@
 use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::node::{Node, Value};
-use crate::ottl::{Context, ErrorMode, Grammar, Statement, StatementTexts, Statements, Syntax, infer};
+use crate::ottl::{Context, ErrorMode, Grammar, Statement, StatementTexts, Statements, Syntax, infer, required};
 
 /// The statements of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
@@ -89,17 +89,19 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
     Some(row)
 }
 
-/// The lowest context that any of the texts names; reports where none does.
+/// The lowest context that any of the texts names, or a lower one that a function of theirs is only for; reports where
+/// none is named.
 fn inferred(
     statements: &StatementTexts<'_>,
     conditions: Option<&StatementTexts<'_>>,
     signal: Signal,
 ) -> Option<Context> {
-    let mut found = None;
+    let (mut found, mut only) = (None, None);
     let both = [(Some(statements), Grammar::Statement), (conditions, Grammar::Condition)];
     for (texts, grammar) in both {
         let Some(texts) = texts else { continue };
         for text in texts.iter() {
+            only = Context::lower(only, required(text, grammar));
             match infer(text, grammar, signal) {
                 Ok(context) => found = Context::lower(found, context),
                 Err(fault) => {
@@ -112,7 +114,8 @@ fn inferred(
     if found.is_none() && !told_not_built(statements, signal) {
         statements.no_context();
     }
-    found
+    let only = only.filter(|only| Context::of(signal).contains(only));
+    found.and_then(|context| Context::lower(Some(context), only))
 }
 
 /// A function that is not built needs no path to be refused for what it is.

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::data::budget::OverBudget;
-use crate::core::data::granted::{Allowance, SHARED_BYTES};
-use crate::core::data::payload::{Group, Payload, ScopeGroup};
+use crate::core::data::granted::{Allowance, SHARED_BYTES, list_bytes};
+use crate::core::data::payload::{Group, Payload, ScopeGroup, Signal};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::stage::transform::Transform;
+use crate::core::stage::transform::{ItemChange, Transform};
+use crate::otlp::envelope::count_item;
 use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Buffers, Context, EditTarget, Edits, EvalFailure, Failures, MessageEdit, POINTS, Points, Statements, is_too_much,
-    places, points_of, without, without_points,
+    Buffers, Context, EditTarget, Edits, EvalFailure, Failures, MadeMetrics, MessageEdit, POINTS, Points, PointsAround,
+    Statements, is_too_much, places, points_of, without, without_points,
 };
 use crate::processors::transform::config::SignalStatements;
 
@@ -26,10 +27,14 @@ pub struct Transformer {
 }
 
 impl Transform for Transformer {
-    fn transform(&self, mut payload: Payload) -> Result<Payload, ConsumeError> {
+    fn transform(&self, payload: Payload) -> Result<Payload, ConsumeError> {
+        self.counted(payload).map(|(payload, _)| payload)
+    }
+
+    fn counted(&self, mut payload: Payload) -> Result<(Payload, ItemChange), ConsumeError> {
         let rows = self.groups.of(payload.signal);
         if rows.is_empty() {
-            return Ok(payload);
+            return Ok((payload, ItemChange::default()));
         }
         let mut run = Run {
             failures: &self.failures,
@@ -40,7 +45,12 @@ impl Transform for Transformer {
             shared_cache: Edits::default(),
             spare: Spare::default(),
             rewrite: Rewrite::within(&payload.ticket),
+            made: Made::default(),
+            change: ItemChange::default(),
         };
+        if payload.signal == Signal::Metrics {
+            run.made.left = made_max(payload.envelope.items().map(<[u8]>::len).sum());
+        }
         if rows.iter().any(|row| row.shared_cache) {
             let bytes = payload.envelope.items().map(<[u8]>::len).sum();
             run.shared_cache.allow(moved_max(bytes, b""));
@@ -57,7 +67,8 @@ impl Transform for Transformer {
                 format!("there is no memory for what the transform made: {why}"),
             ));
         }
-        Ok(payload)
+        payload.items = (payload.items + run.change.made).saturating_sub(run.change.gone);
+        Ok((payload, run.change))
     }
 }
 
@@ -67,6 +78,15 @@ const EVENTS: u32 = span::EVENTS;
 /// While a message is edited there are its new bytes, the ones before them, and, of a message whose pieces are edited one by
 /// one, all of these for the pieces together.
 const BUFFERS: usize = 6;
+
+/// One piece of an item while a row runs on it.
+#[derive(Default)]
+struct Piece<'a> {
+    bytes: &'a [u8],
+    edits: Edits,
+    points: Points,
+    around: Option<PointsAround<'a>>,
+}
 
 /// Pieces that changed, by their place among the pieces of their item.
 type Changed = Vec<(usize, Vec<u8>)>;
@@ -95,13 +115,33 @@ struct Run<'f> {
     shared_cache: Edits,
     spare: Spare,
     rewrite: Rewrite,
+    made: Made,
+    change: ItemChange,
+}
+
+/// Metrics that statements made of others in the same scope.
+#[derive(Default)]
+struct Made {
+    /// With how many times each was made of another one.
+    list: Vec<(Vec<u8>, u8)>,
+    /// Bytes that may still be made for the request.
+    left: usize,
+    /// Of the metric in hand.
+    generation: u8,
 }
 
 /// What a row of statements is run on, above the item: shared by all items below it.
+#[derive(Default)]
 struct Around<'a> {
-    resource: (&'a [u8], Edits),
-    scope: (&'a [u8], Edits),
+    resource: Shared<'a>,
+    scope: Shared<'a>,
+    /// `schema_url` of both.
+    resource_url: Shared<'a>,
+    scope_url: Shared<'a>,
 }
+
+/// A message or text that several items share, and what they made of it.
+type Shared<'a> = (&'a [u8], Edits);
 
 impl Run<'_> {
     fn group(&mut self, row: &Statements, group: &mut Group) -> Result<(), EvalFailure> {
@@ -113,52 +153,53 @@ impl Run<'_> {
         if !self.cover(group.resource.as_ref().map_or(0, Bytes::len)) {
             return Ok(());
         }
-        let resource = group.resource.take();
+        let (resource, url) = (group.resource.take(), take(&mut group.schema_url));
         let mut around = Around {
             resource: (resource.as_deref().unwrap_or_default(), take(&mut self.spare.resource)),
-            scope: (b"", Edits::default()),
+            resource_url: (&url, Edits::default()),
+            ..Around::default()
         };
         if row.context != Context::Resource {
             around.resource.1.allow(moved_max(bytes, around.resource.0));
+            around.resource_url.1.allow(moved_max(bytes, &url));
         }
         let done = if row.context == Context::Resource {
             self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
         } else {
-            let mut scopes = group.scopes.iter_mut();
-            scopes.try_for_each(|scope| self.scope(row, around.resource.0, &mut around.resource.1, scope))
+            group.scopes.iter_mut().try_for_each(|scope| self.scope(row, &mut around, scope))
         };
         group.resource = self.renewed(&around.resource.1).or_else(|| resource.clone());
+        group.schema_url = self.renewed(&around.resource_url.1).unwrap_or_else(|| url.clone());
         around.resource.1.clear();
         self.spare.resource = around.resource.1;
         done
     }
 
-    fn scope(
-        &mut self,
-        row: &Statements,
-        resource: &[u8],
-        edits: &mut Edits,
-        group: &mut ScopeGroup,
-    ) -> Result<(), EvalFailure> {
+    fn scope(&mut self, row: &Statements, above: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), EvalFailure> {
         let bytes = group.items.byte_len();
         if is_too_much(group.items.len(), bytes, group.scope.as_deref().unwrap_or_default()) {
             return row.give_up(self.failures);
         }
-        let scope = group.scope.take();
+        let (scope, url) = (group.scope.take(), take(&mut group.schema_url));
         let mut around = Around {
-            resource: (resource, take(edits)),
+            resource: (above.resource.0, take(&mut above.resource.1)),
+            resource_url: (above.resource_url.0, take(&mut above.resource_url.1)),
             scope: (scope.as_deref().unwrap_or_default(), take(&mut self.spare.scope)),
+            scope_url: (&url, Edits::default()),
         };
         if row.context != Context::Scope {
             around.scope.1.allow(moved_max(bytes, around.scope.0));
+            around.scope_url.1.allow(moved_max(bytes, &url));
         }
         let done = if row.context == Context::Scope {
             self.step(row, &mut around, (b"", Edits::default()), None).map(drop)
         } else {
             self.items(row, &mut around, group)
         };
-        *edits = take(&mut around.resource.1);
+        above.resource.1 = take(&mut around.resource.1);
+        above.resource_url.1 = take(&mut around.resource_url.1);
         group.scope = self.renewed(&around.scope.1).or_else(|| scope.clone());
+        group.schema_url = self.renewed(&around.scope_url.1).unwrap_or_else(|| url.clone());
         around.scope.1.clear();
         self.spare.scope = around.scope.1;
         done
@@ -169,24 +210,78 @@ impl Run<'_> {
             if !self.cover(around.resource.0.len() + around.scope.0.len() + item.len()) {
                 return Ok(());
             }
-            let mut edits = match row.context {
-                Context::SpanEvent => self.events(row, around, item)?,
-                Context::DataPoint => self.points(row, around, item)?,
-                _ => {
-                    let spare = take(&mut self.spare.item);
-                    self.step(row, around, (item, spare), None)?.0
-                }
-            };
+            let mut edits = self.item(row, around, item)?;
             if let Some(new) = edits.bytes() {
+                if row.context == Context::Metric {
+                    self.count(item, new);
+                }
                 self.rewrite.replace(&group.items, at, new);
             }
             edits.clear();
             self.spare.item = edits;
         }
+        let made = self.run_on_made(row, around)?;
         match self.rewrite.finish(&group.items) {
             Ok(Some(items)) => group.items = items,
             Ok(None) => {}
             Err(why) => self.refused = Some(why),
+        }
+        if !made.is_empty()
+            && let Err(why) = self.append(group, &made)
+        {
+            self.refused = Some(why);
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, row: &Statements, around: &mut Around<'_>, item: &[u8]) -> Result<Edits, EvalFailure> {
+        match row.context {
+            Context::SpanEvent => self.events(row, around, item),
+            Context::DataPoint => self.points(row, around, item),
+            _ => {
+                let spare = take(&mut self.spare.item);
+                Ok(self.step(row, around, (item, spare), None)?.0)
+            }
+        }
+    }
+
+    /// Points that a changed metric has fewer or more.
+    fn count(&mut self, before: &[u8], after: &[u8]) {
+        let (before, after) = (count_item(Signal::Metrics, before), count_item(Signal::Metrics, after));
+        self.change.gone += before.saturating_sub(after);
+        self.change.made += after.saturating_sub(before);
+    }
+
+    /// Runs the row on the metrics that it made too, as a Collector does: they stand behind those it made them of.
+    fn run_on_made(&mut self, row: &Statements, around: &mut Around<'_>) -> Result<Vec<Vec<u8>>, EvalFailure> {
+        let mut done = Vec::new();
+        while done.len() < self.made.list.len() {
+            let Some((metric, generation)) = self.made.list.get_mut(done.len()) else { break };
+            let metric = take(metric);
+            self.made.generation = *generation;
+            if !self.cover(around.resource.0.len() + around.scope.0.len() + metric.len()) {
+                break;
+            }
+            let mut edits = self.item(row, around, &metric)?;
+            done.push(edits.bytes().map(<[u8]>::to_vec).unwrap_or(metric));
+            edits.clear();
+            self.spare.item = edits;
+        }
+        self.made.list.clear();
+        self.made.generation = 0;
+        Ok(done)
+    }
+
+    /// Puts what was made behind the items of its scope, all of it slices of one buffer.
+    fn append(&mut self, group: &mut ScopeGroup, made: &[Vec<u8>]) -> Result<(), OverBudget> {
+        let bytes: usize = made.iter().map(Vec::len).sum();
+        self.room.take(bytes + SHARED_BYTES + list_bytes::<Bytes>(group.items.len() + made.len()))?;
+        let mut buffer = Vec::with_capacity(bytes); // granted: taken above
+        made.iter().for_each(|metric| buffer.extend_from_slice(metric));
+        let mut rest = Bytes::from(buffer);
+        for metric in made {
+            self.change.made += count_item(Signal::Metrics, metric);
+            group.items.push(rest.split_to(metric.len()));
         }
         Ok(())
     }
@@ -258,8 +353,9 @@ impl Run<'_> {
         }
         for (at, (_, range)) in all().enumerate() {
             let spare = take(&mut self.spare.piece);
-            let piece = Some((content(&holder[range]), spare, points));
-            let (new_item, mut new_piece) = self.step(row, around, (item, edits), piece)?;
+            let beside = PointsAround { holder, changed: &changed, at };
+            let piece = Piece { bytes: content(&holder[range]), edits: spare, points, around: Some(beside) };
+            let (new_item, mut new_piece) = self.step(row, around, (item, edits), Some(piece))?;
             edits = new_item;
             if let Some(bytes) = new_piece.bytes() {
                 changed.push((at, bytes.to_vec()));
@@ -276,30 +372,49 @@ impl Run<'_> {
         row: &Statements,
         around: &mut Around<'_>,
         (item, edits): (&[u8], Edits),
-        piece: Option<(&[u8], Edits, Points)>,
+        piece: Option<Piece<'_>>,
     ) -> Result<(Edits, Edits), EvalFailure> {
-        let (piece, piece_edits, points) = piece.unwrap_or_default();
+        let piece = piece.unwrap_or_default();
         let cache = if row.shared_cache { &mut self.shared_cache } else { &mut self.spare.cache };
         let mut scene = EditTarget {
             resource: MessageEdit::new(around.resource.0, take(&mut around.resource.1)),
             scope: MessageEdit::new(around.scope.0, take(&mut around.scope.1)),
+            resource_url: MessageEdit::new(around.resource_url.0, take(&mut around.resource_url.1)),
+            scope_url: MessageEdit::new(around.scope_url.0, take(&mut around.scope_url.1)),
             item: MessageEdit::new(item, edits),
-            piece: MessageEdit::new(piece, piece_edits),
-            points,
+            piece: MessageEdit::new(piece.bytes, piece.edits),
+            points: piece.points,
+            around: piece.around.filter(|_| row.context == Context::DataPoint),
             cache: MessageEdit::new(b"", take(cache)),
             buffers: take(&mut self.spare.buffers),
+            made: MadeMetrics { list: Vec::new(), left: self.made.left, generation: self.made.generation },
             ..EditTarget::default()
         };
         let done = row.run(&mut scene, self.failures);
         around.resource.1 = scene.resource.edits;
         around.scope.1 = scene.scope.edits;
+        around.resource_url.1 = scene.resource_url.edits;
+        around.scope_url.1 = scene.scope_url.edits;
         *cache = scene.cache.edits;
         self.spare.buffers = scene.buffers;
         if !row.shared_cache {
             cache.clear();
         }
+        self.made.left = scene.made.left;
+        if !scene.made.list.is_empty() {
+            self.keep_made(scene.made.list);
+        }
         done?;
         Ok((scene.item.edits, scene.piece.edits))
+    }
+
+    fn keep_made(&mut self, list: Vec<Vec<u8>>) {
+        if let Err(why) = self.working.take(list.iter().map(Vec::len).sum()) {
+            self.refused = Some(why);
+            return;
+        }
+        let next = self.made.generation.saturating_add(1);
+        self.made.list.extend(list.into_iter().map(|metric| (metric, next)));
     }
 
     fn renewed(&mut self, edits: &Edits) -> Option<Bytes> {
@@ -318,6 +433,11 @@ impl Run<'_> {
 /// often as a usual request has items.
 fn moved_max(below: usize, message: &[u8]) -> usize {
     (below + message.len()).saturating_mul(32).saturating_add(256 << 10)
+}
+
+/// Bytes of metrics that statements may make of a request's metrics.
+fn made_max(of: usize) -> usize {
+    of.saturating_mul(32).saturating_add(64 << 10)
 }
 
 /// The edits that make `new` of an item.

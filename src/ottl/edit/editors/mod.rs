@@ -1,8 +1,14 @@
 //! Editors: what changes a scene. Each reads the messages as they are, plans one edit and applies it; an edit that
 //! changes nothing leaves the bytes alone. Names and meanings are the Collector's (contrib pkg/ottl/ottlfuncs).
 
+mod buckets;
+mod made;
 mod maps;
+mod merge;
 mod metrics;
+mod percentile;
+mod points;
+mod span_name;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,7 +34,10 @@ use crate::ottl::syntax::literal::Literal;
 use crate::ottl::value::OttlValue;
 use crate::ottl::value::failure::EvalFailure;
 
+pub use crate::ottl::edit::editors::buckets::{BOUNDS_MAX, BucketMerge, Spreading, limit_of};
+pub use crate::ottl::edit::editors::made::{Drawn, DrawnPart, MetricMade};
 pub use crate::ottl::edit::editors::maps::Merge;
+pub use crate::ottl::edit::editors::merge::{AGGREGATIONS, Aggregation, Alike};
 pub use crate::ottl::edit::editors::metrics::MetricEdit;
 
 const TOO_LONG: EvalFailure = EvalFailure("the text is too long");
@@ -67,6 +76,9 @@ pub enum Editor {
         edit: MapEdit,
     },
     Metric(MetricEdit),
+    /// A metric beside the one in hand.
+    Made(MetricMade),
+    Buckets(BucketMerge),
     /// Where the name that the span had is kept.
     SpanName {
         original: Option<String>,
@@ -173,7 +185,9 @@ impl Editor {
                 set(scene, target, |item, buffers| edit.plan(target, item, buffers))
             }
             Editor::Metric(edit) => edit.run(scene),
-            Editor::SpanName { original } => metrics::set_span_name(scene, original.as_deref()),
+            Editor::Made(made) => made.run(scene),
+            Editor::Buckets(merge) => merge.run(scene),
+            Editor::SpanName { original } => span_name::set_span_name(scene, original.as_deref()),
         }
     }
 }

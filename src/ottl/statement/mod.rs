@@ -1,13 +1,17 @@
 //! Statements: a call of an editor and the condition under which it runs. Checks which editor is meant and what its
 //! arguments must be; what editors do is next door.
 
-use crate::ottl::check::{arrange, fault, not_built};
+mod metrics;
+pub mod names;
+
+use crate::ottl::check::{arrange, fault};
 use crate::ottl::checked::{CheckedNode, Dialect, Path, Pattern};
-use crate::ottl::context::{Context, Syntax};
+use crate::ottl::context::{Syntax, only_in};
 use crate::ottl::convert::{ArgumentKind, CONVERTERS, Converter};
-use crate::ottl::edit::editors::{Editor, MapEdit, Merge, MetricEdit, Replacement};
+use crate::ottl::edit::editors::{Editor, MapEdit, Merge, Replacement};
 use crate::ottl::edit::target::EditTarget;
 use crate::ottl::path::tables::{PathPart, PointPart};
+use crate::ottl::statement::names::EDITORS;
 use crate::ottl::syntax::fault::TextFault;
 use crate::ottl::syntax::lexer::asks_world;
 use crate::ottl::syntax::literal::Literal;
@@ -22,52 +26,6 @@ pub struct Statement {
     pub(super) editor: Editor,
     pub(super) condition: Option<CheckedNode>,
     asks_world: bool,
-}
-
-/// Functions of a Collector's transform that podgate has not.
-const NOT_BUILT: &[&str] = &[
-    "convert_summary_count_val_to_sum",
-    "convert_summary_sum_val_to_sum",
-    "convert_summary_quantile_val_to_gauge",
-    "convert_exponential_histogram_to_histogram",
-    "extract_count_metric",
-    "extract_sum_metric",
-    "extract_percentile_metric",
-    "copy_metric",
-    "merge_histogram_buckets",
-    "aggregate_on_attributes",
-    "aggregate_on_attribute_value",
-    "unroll",
-];
-
-/// Editors by name, and the names of their arguments.
-const EDITORS: &[(&str, &[&str])] = &[
-    ("set", &["target", "value"]),
-    ("clear", &["target"]),
-    ("append", &["target", "value", "values"]),
-    ("delete_key", &["target", "key"]),
-    ("delete_matching_keys", &["target", "pattern"]),
-    ("delete_index", &["target", "startIndex", "endIndex"]),
-    ("keep_keys", &["target", "keys"]),
-    ("keep_matching_keys", &["target", "pattern"]),
-    ("limit", &["target", "limit", "priorityKeys"]),
-    ("truncate_all", &["target", "limit", "utf8Safe", "truncationMarker"]),
-    ("stringify_all", &["target"]),
-    ("flatten", &["target", "prefix", "depth", "resolveConflicts"]),
-    ("merge_maps", &["target", "source", "strategy"]),
-    ("replace_match", &["target", "pattern", "replacement", "function", "replacementFormat"]),
-    ("replace_all_matches", &["target", "pattern", "replacement", "function", "replacementFormat"]),
-    ("replace_pattern", &["target", "regexPattern", "replacement", "function", "replacementFormat"]),
-    ("replace_all_patterns", &["target", "mode", "regexPattern", "replacement", "function", "replacementFormat"]),
-    ("set_semconv_span_name", &["semconvVersion", "originalSpanNameAttribute"]),
-    ("convert_sum_to_gauge", &[]),
-    ("convert_gauge_to_sum", &["stringAggTemp", "monotonic"]),
-    ("scale_metric", &["multiplier", "unit"]),
-];
-
-/// Editors, and whether they are built.
-pub fn functions() -> impl Iterator<Item = (&'static str, bool)> {
-    EDITORS.iter().map(|(name, _)| (*name, true)).chain(NOT_BUILT.iter().map(|name| (*name, false)))
 }
 
 impl Statement {
@@ -108,15 +66,15 @@ fn editor(call: &LocatedTree, syntax: Syntax) -> Result<Editor, TextFault> {
         return fault(call.at, "a statement has no keys");
     }
     let Some((_, parameters)) = EDITORS.iter().find(|(known, _)| known == name) else {
-        if NOT_BUILT.contains(&name.as_str()) {
-            return not_built(call.at, format!("podgate does not have the function `{name}`"));
-        }
         if CONVERTERS.iter().any(|known| known.name == name) {
             return fault(call.at, format!("`{name}` makes a value; a statement begins with an editor such as `set`"));
         }
         let known: Vec<&str> = EDITORS.iter().map(|(name, _)| *name).collect();
         return fault(call.at, format!("there is no editor `{name}`; known are {}", known.join(", ")));
     };
+    if let Some(context) = only_in(name).filter(|context| *context != syntax.context) {
+        return fault(call.at, format!("`{name}` changes a {}", context.name()));
+    }
     let given = arrange(call.at, name, arguments, parameters)?;
     let arguments = Arguments { at: call.at, name, given, parameters, syntax };
     arguments.editor()
@@ -144,8 +102,10 @@ impl<'s> Arguments<'s> {
                 replacement: self.replacement()?,
             },
             "set_semconv_span_name" => self.span_name()?,
-            "convert_sum_to_gauge" | "convert_gauge_to_sum" | "scale_metric" => Editor::Metric(self.metric_edit()?),
-            _ => Editor::Map { target: self.map()?, edit: self.map_edit()? },
+            _ => match self.of_metric()? {
+                Some(editor) => editor,
+                None => Editor::Map { target: self.map()?, edit: self.map_edit()? },
+            },
         };
         Ok(editor)
     }
@@ -181,41 +141,7 @@ impl<'s> Arguments<'s> {
         Ok(edit)
     }
 
-    /// The metric is changed as a whole, which only a statement about metrics can.
-    fn metric_edit(&self) -> Result<MetricEdit, TextFault> {
-        if self.syntax.context != Context::Metric {
-            return fault(self.at, format!("`{}` changes a metric", self.name));
-        }
-        Ok(match self.name {
-            "convert_sum_to_gauge" => MetricEdit::SumToGauge,
-            "convert_gauge_to_sum" => {
-                let temporality = self.need("stringAggTemp")?;
-                let temporality = match self.text(temporality)? {
-                    "delta" => 1,
-                    "cumulative" => 2,
-                    _ => return fault(temporality.at, "the temporality is \"delta\" or \"cumulative\""),
-                };
-                let monotonic = self.need("monotonic")?;
-                let SyntaxTree::Literal(Literal::Bool(monotonic)) = monotonic.tree else {
-                    return fault(monotonic.at, "expected true or false");
-                };
-                MetricEdit::GaugeToSum { temporality, monotonic }
-            }
-            _ => {
-                let multiplier = self.need("multiplier")?;
-                let SyntaxTree::Literal(Literal::Float(by)) = multiplier.tree else {
-                    return fault(multiplier.at, "the multiplier is a number with a dot, such as 10.0");
-                };
-                let unit = self.get("unit").map(|_| self.wanted("unit", ArgumentKind::Text)).transpose()?;
-                MetricEdit::Scale { by, unit }
-            }
-        })
-    }
-
     fn span_name(&self) -> Result<Editor, TextFault> {
-        if self.syntax.context != Context::Span {
-            return fault(self.at, format!("`{}` changes a span", self.name));
-        }
         let version = self.need("semconvVersion")?;
         let text = self.text(version)?;
         let mut numbers = text.trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());

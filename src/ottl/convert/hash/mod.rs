@@ -1,9 +1,16 @@
-//! Digests for redaction: they hide values from readers and protect nothing else.
+//! Digests for redaction, which hide values from readers and protect nothing else, and short hashes that tell values apart.
+
+mod flow;
+mod murmur;
 
 use md5::{Digest, Md5};
 use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512, digest};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::ottl::value::hex;
+
+pub use flow::community_id;
+pub use murmur::{murmur3, murmur3_128};
 
 pub fn sha1(bytes: &[u8]) -> String {
     of(&SHA1_FOR_LEGACY_USE_ONLY, bytes)
@@ -24,6 +31,15 @@ pub fn md5(bytes: &[u8]) -> String {
 /// In lower-case hexadecimal digits.
 fn of(algorithm: &'static Algorithm, bytes: &[u8]) -> String {
     hex(digest(algorithm, bytes).as_ref())
+}
+
+/// In hexadecimal digits, the highest first.
+pub fn xxh3(bytes: &[u8]) -> String {
+    format!("{:016x}", XxHash3_64::oneshot(bytes))
+}
+
+pub fn xxh128(bytes: &[u8]) -> String {
+    format!("{:032x}", XxHash3_128::oneshot(bytes))
 }
 
 /// FNV-1a of 64 bits, as a signed number.
@@ -51,5 +67,14 @@ mod tests {
         );
         assert_eq!(md5(b"message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
         assert_eq!(fnv(b"pass"), 266_877_920_130_663_416);
+    }
+
+    /// Values of a Collector v0.161.
+    #[test]
+    fn short_hashes_are_those_of_a_collector() {
+        assert_eq!(xxh3(b"hello world"), "d447b1ea40e6988b");
+        assert_eq!(xxh128(b"hello world"), "df8d09e93f874900a99b8775cc15b6c7");
+        assert_eq!(murmur3(b"Hello World"), "ce837619");
+        assert_eq!(murmur3_128(b"Hello World"), "dbc2a0c1ab26631a27b4c09fcf1fe683");
     }
 }
