@@ -14,7 +14,7 @@ use podgate::core::data::settlement::Share;
 use podgate::core::error::ConsumeError;
 use podgate::core::stage::factory::{Checks, ProcessorPlan, Stage};
 use podgate::core::stage::host::Host;
-use podgate::core::stage::transform::{ItemChange, Transform};
+use podgate::core::stage::transform::{CountChange, Transform};
 use podgate::core::time::UnixNanos;
 use podgate::otlp::envelope;
 use podgate::processors::transform::FACTORY;
@@ -111,13 +111,13 @@ impl Rig {
     pub fn run(&self, payload: Payload) -> Result<Payload, ConsumeError> {
         let items = payload.items;
         let (made, change) = self.counted(payload)?;
-        assert_eq!(change, ItemChange::default(), "the transform adds and removes no items");
+        assert_eq!(change, CountChange::default(), "the transform adds and removes no items");
         assert_eq!(made.items, items);
         Ok(made)
     }
 
     /// The same for statements that make items or take some away; the payload counts what it has.
-    pub fn counted(&self, payload: Payload) -> Result<(Payload, ItemChange), ConsumeError> {
+    pub fn counted(&self, payload: Payload) -> Result<(Payload, CountChange), ConsumeError> {
         let came = payload.items;
         let (made, change) = self.stage.counted(payload)?;
         assert_eq!(made.items, came + change.made - change.gone);

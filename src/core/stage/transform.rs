@@ -18,21 +18,21 @@ pub trait Transform: Send + Sync {
 
     /// The same, of a transform that makes items and takes some away: how many. The payload's own count is the new one, its
     /// share still that of the items that came.
-    fn counted(&self, payload: Payload) -> Result<(Payload, ItemChange), ConsumeError> {
-        self.transform(payload).map(|payload| (payload, ItemChange::default()))
+    fn counted(&self, payload: Payload) -> Result<(Payload, CountChange), ConsumeError> {
+        self.transform(payload).map(|payload| (payload, CountChange::default()))
     }
 }
 
 /// Items that a transform made and took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ItemChange {
+pub struct CountChange {
     pub made: u64,
     pub gone: u64,
 }
 
-impl ItemChange {
+impl CountChange {
     fn is_none(self) -> bool {
-        self == ItemChange::default()
+        self == CountChange::default()
     }
 }
 
@@ -59,14 +59,14 @@ impl TransformStage {
         self.hand_on(payload, change).await
     }
 
-    fn hand_on(&self, payload: Payload, change: ItemChange) -> Consumed<'_> {
+    fn hand_on(&self, payload: Payload, change: CountChange) -> Consumed<'_> {
         self.flow.outgoing.add(payload.items);
         // A payload emptied by the transform still goes on when it came in empty: empty requests succeed.
         if change.is_none() { self.next.consume(payload) } else { Box::pin(self.hand_on_changed(payload, change)) }
     }
 
     /// What is refused behind here comes again as a whole and is changed again, so the account moves when it was accepted.
-    async fn hand_on_changed(&self, mut payload: Payload, change: ItemChange) -> Result<(), ConsumeError> {
+    async fn hand_on_changed(&self, mut payload: Payload, change: CountChange) -> Result<(), ConsumeError> {
         let beside = (change.made > 0).then(|| Settlement::beside(&payload.share, change.made)).flatten();
         let gone = payload.share.spread(change.gone);
         let (receipt, copies): (Option<Receipt>, Option<Share>) = beside.unzip();

@@ -15,6 +15,14 @@ pub fn text_value<'a>(text: &str) -> OttlValue<'a> {
     OttlValue::Text(Cow::Owned(text.to_owned()))
 }
 
+/// Entries of a map that is made one by one.
+pub type Pairs<'a> = Vec<(String, OttlValue<'a>)>;
+
+/// Appends an entry whose value is a text.
+pub fn put_text(pairs: &mut Pairs<'_>, key: &str, text: &str) {
+    pairs.push((key.to_owned(), text_value(text)));
+}
+
 /// A map of these entries; of a key that comes twice the later one counts.
 pub fn object<'a>(pairs: Vec<(String, OttlValue<'a>)>) -> Result<OttlValue<'a>, EvalFailure> {
     if pairs.len() > crate::ottl::value::ELEMENTS_MAX {

@@ -9,7 +9,7 @@ use crate::core::data::budget::OverBudget;
 use crate::core::data::granted::{Allowance, SHARED_BYTES, list_bytes};
 use crate::core::data::payload::{Group, Payload, ScopeGroup, Signal};
 use crate::core::error::{ConsumeError, Reason};
-use crate::core::stage::transform::{ItemChange, Transform};
+use crate::core::stage::transform::{CountChange, Transform};
 use crate::otlp::envelope::count_item;
 use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
@@ -31,10 +31,10 @@ impl Transform for Transformer {
         self.counted(payload).map(|(payload, _)| payload)
     }
 
-    fn counted(&self, mut payload: Payload) -> Result<(Payload, ItemChange), ConsumeError> {
+    fn counted(&self, mut payload: Payload) -> Result<(Payload, CountChange), ConsumeError> {
         let rows = self.groups.of(payload.signal);
         if rows.is_empty() {
-            return Ok((payload, ItemChange::default()));
+            return Ok((payload, CountChange::default()));
         }
         let mut run = Run {
             failures: &self.failures,
@@ -46,7 +46,7 @@ impl Transform for Transformer {
             spare: Spare::default(),
             rewrite: Rewrite::within(&payload.ticket),
             made: Made::default(),
-            change: ItemChange::default(),
+            change: CountChange::default(),
         };
         if payload.signal == Signal::Metrics {
             run.made.left = made_max(payload.envelope.items().map(<[u8]>::len).sum());
@@ -116,7 +116,7 @@ struct Run<'f> {
     spare: Spare,
     rewrite: Rewrite,
     made: Made,
-    change: ItemChange,
+    change: CountChange,
 }
 
 /// Metrics that statements made of others in the same scope.

@@ -1,7 +1,6 @@
 //! The Common Log Format of the W3C, and NCSA's combined one with referer and user agent.
 
-use crate::ottl::convert::logs::{Pairs, put};
-use crate::ottl::convert::made::object;
+use crate::ottl::convert::made::{Pairs, object, put_text};
 use crate::ottl::value::OttlValue;
 use crate::ottl::value::failure::EvalFailure;
 
@@ -12,21 +11,21 @@ pub fn parse_clf<'a>(text: &str, combined: bool) -> Result<OttlValue<'a>, EvalFa
     let mut line = Line(text.trim());
     let mut pairs = Pairs::new();
     for key in ["clf.remote_host", "clf.rfc931", "clf.auth_user"] {
-        put(&mut pairs, key, line.word()?);
+        put_text(&mut pairs, key, line.word()?);
         line.sign(' ')?;
     }
     line.sign('[')?;
     let end = line.0.find(']').filter(|end| *end > 0).ok_or(NOT_CLF)?;
-    put(&mut pairs, "clf.timestamp", &line.0[..end]);
+    put_text(&mut pairs, "clf.timestamp", &line.0[..end]);
     line.0 = &line.0[end + 1..];
     line.sign(' ')?;
     let request = line.quoted()?;
-    put(&mut pairs, "clf.request", &request);
+    put_text(&mut pairs, "clf.request", &request);
     let parts: Vec<&str> = request.splitn(3, ' ').collect();
     if let [method, target, protocol] = parts[..] {
-        put(&mut pairs, "clf.method", method);
-        put(&mut pairs, "clf.request_uri", target);
-        put(&mut pairs, "clf.protocol", protocol);
+        put_text(&mut pairs, "clf.method", method);
+        put_text(&mut pairs, "clf.request_uri", target);
+        put_text(&mut pairs, "clf.protocol", protocol);
     }
     line.sign(' ')?;
     pairs.push(("clf.status".to_owned(), OttlValue::Int(number(line.word()?)?)));
@@ -38,7 +37,7 @@ pub fn parse_clf<'a>(text: &str, combined: bool) -> Result<OttlValue<'a>, EvalFa
     if combined {
         for key in ["clf.referer", "clf.user_agent"] {
             line.sign(' ')?;
-            put(&mut pairs, key, &line.quoted()?);
+            put_text(&mut pairs, key, &line.quoted()?);
         }
     }
     if line.0.is_empty() { object(pairs) } else { Err(NOT_CLF) }

@@ -1,7 +1,6 @@
 //! The Extended Log Format of the W3C: directives behind `#`, and lines of values that the last `#Fields` names.
 
-use crate::ottl::convert::logs::{Pairs, put};
-use crate::ottl::convert::made::{object, text_value};
+use crate::ottl::convert::made::{Pairs, object, put_text, text_value};
 use crate::ottl::value::failure::EvalFailure;
 use crate::ottl::value::{ELEMENTS_MAX, OttlValue};
 
@@ -32,7 +31,7 @@ pub fn parse_elf<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {
                 fields = value.split_whitespace().collect();
             } else if let Some((_, key)) = DIRECTIVES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 versioned |= *key == "elf.version";
-                put(&mut pairs, key, value);
+                put_text(&mut pairs, key, value);
             }
             continue;
         }

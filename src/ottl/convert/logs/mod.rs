@@ -5,15 +5,6 @@ mod clf;
 mod elf;
 mod security;
 
-use crate::ottl::convert::made::text_value;
-use crate::ottl::value::OttlValue;
-
 pub use clf::parse_clf;
 pub use elf::parse_elf;
 pub use security::{parse_cef, parse_leef};
-
-type Pairs<'a> = Vec<(String, OttlValue<'a>)>;
-
-fn put(pairs: &mut Pairs<'_>, key: &str, text: &str) {
-    pairs.push((key.to_owned(), text_value(text)));
-}

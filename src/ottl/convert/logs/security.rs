@@ -1,8 +1,7 @@
 //! CEF (ArcSight, Common Event Format) and LEEF (IBM, Log Event Extended Format 1.0 and 2.0): a header between pipes, and
 //! pairs of keys and values behind it.
 
-use crate::ottl::convert::logs::{Pairs, put};
-use crate::ottl::convert::made::{object, text_value};
+use crate::ottl::convert::made::{Pairs, object, put_text, text_value};
 use crate::ottl::value::OttlValue;
 use crate::ottl::value::failure::EvalFailure;
 
@@ -24,7 +23,7 @@ pub fn parse_cef<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {
         return Err(NOT_CEF);
     }
     let mut pairs = Pairs::new();
-    CEF_HEADER.iter().zip(&fields).for_each(|(key, field)| put(&mut pairs, key, field));
+    CEF_HEADER.iter().zip(&fields).for_each(|(key, field)| put_text(&mut pairs, key, field));
     pairs.push(("cef.extensions".to_owned(), object(cef_extension(extension))?));
     object(pairs)
 }
@@ -121,8 +120,8 @@ pub fn parse_leef<'a>(text: &str) -> Result<OttlValue<'a>, EvalFailure> {
         _ => return Err(NOT_LEEF),
     };
     let mut pairs = Pairs::new();
-    put(&mut pairs, "leef.version", version);
-    LEEF_HEADER.iter().zip(&parts).for_each(|(key, field)| put(&mut pairs, key, field));
+    put_text(&mut pairs, "leef.version", version);
+    LEEF_HEADER.iter().zip(&parts).for_each(|(key, field)| put_text(&mut pairs, key, field));
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty())?;
         Some((key.to_owned(), text_value(value)))

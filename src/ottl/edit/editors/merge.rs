@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map};
 
-use crate::otlp::fields::common::any_value;
+use crate::otlp::fields::common::{any_value, key_value};
 use crate::otlp::fields::metric_data::{
     AGGREGATION_TEMPORALITY, POINT_COUNT, POINT_START_TIME_UNIX_NANO as START, POINT_SUM, POINT_TIME_UNIX_NANO as TIME,
 };
@@ -134,8 +134,8 @@ fn identity(point: &[u8], points: Points, by_start: bool) -> Vec<u8> {
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     let mut key = Vec::with_capacity(point.len());
     for entry in &entries {
-        write::bytes(&mut key, 1, &entry.key);
-        write::bytes(&mut key, 2, &entry.value);
+        write::bytes(&mut key, key_value::KEY, &entry.key);
+        write::bytes(&mut key, key_value::VALUE, &entry.value);
     }
     let mut put = |number: u32, word: u64| put_word(&mut key, number, word);
     put(TIME, integer(point, TIME) as u64);
