@@ -125,7 +125,7 @@ impl RecordDelivery {
                 () = self.gate.over() => break,
             };
             let batch = self.batch(&mut work, tally);
-            self.write(&writer, batch, &mut round, tally, &mut work).await;
+            self.write(&writer, batch, (&mut round, &mut work), tally).await;
         }
         round.again.extend(work); // granted: the parts of the payload
         round
@@ -175,9 +175,8 @@ impl RecordDelivery {
         &self,
         writer: &Arc<dyn RecordWriter>,
         batch: Batch,
-        round: &mut Round,
+        (round, work): (&mut Round, &mut VecDeque<RecordPart>),
         tally: &mut Tally,
-        work: &mut VecDeque<RecordPart>,
     ) {
         let (parts, records): (Vec<RecordPart>, Vec<NewRecord>) = batch.into_iter().unzip();
         let wire = self.progress.attempt(Instant::now());

@@ -83,8 +83,7 @@ pub struct Sampler {
 
 impl Sampler {
     pub fn new(settings: &SamplingSettings, cx: StageContext, next: Next) -> Arc<Sampler> {
-        let host = cx.build.host.clone();
-        let processor = cx.build.id.to_string();
+        let (host, processor) = (cx.build.host.clone(), cx.build.id.to_string());
         let account = ByteAccount::new(settings.max_bytes.unwrap_or(host.budget.hard() / 2), &host.budget);
         let metrics = Metrics::new(&host.stats, &processor);
         let accounts = host.shared::<ProcessorAccounts>(&format!("tail_sampling/accounts {processor}"), Arc::default);

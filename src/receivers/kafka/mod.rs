@@ -1,7 +1,7 @@
 //! The `kafka` receiver: reads OTLP from the topics of a Kafka cluster as a member of a consumer group.
 //!
-//! The offset of a record is committed when all of its items have their end - delivered, sampled out, dropped with a reason
-//! - and everything below it as well. So the topic is the log of the pipeline behind: what a crash or a stop cuts off is read
+//! The offset of a record is committed when all of its items have their end (delivered, sampled out, dropped with a reason)
+//! and everything below it as well. So the topic is the log of the pipeline behind: what a crash or a stop cuts off is read
 //! again, by whoever has the partition then. docs/kafka.md says what that promises.
 //!
 //! ```yaml

@@ -169,7 +169,7 @@ impl KafkaReader {
         }
         if now >= due.look {
             (due.look, due.looks) = (now + LOOK_EVERY, due.looks.wrapping_add(1));
-            self.read_lost_again(member, due.looks % LOOKS_A_SEEK == 0).await;
+            self.read_lost_again(member, due.looks.is_multiple_of(LOOKS_A_SEEK)).await;
         }
     }
 
