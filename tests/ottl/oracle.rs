@@ -216,16 +216,15 @@ fn compared(rows: Vec<Vec<Json>>, now: UnixNanos) -> Compared {
     if let Ok(file) = std::env::var("ORACLE_WRONG") {
         std::fs::write(file, found.wrong.join("\n")).expect("writable");
     }
-    println!(
-        "{} rows, {} as upstream, differences on purpose: {:?}",
-        found.rows,
-        found.rows - found.wrong.len() - found.explained.values().sum::<usize>(),
-        found.explained
-    );
     found
 }
 
 impl Compared {
+    fn summary(&self) -> String {
+        let equal = self.rows - self.wrong.len() - self.explained.values().sum::<usize>();
+        format!("{} rows, {equal} as upstream, differences on purpose: {:?}", self.rows, self.explained)
+    }
+
     fn holds(&self) {
         let shown: Vec<String> = self.wrong.iter().take(20).cloned().collect();
         assert!(self.wrong.is_empty(), "{} differ:\n{}", self.wrong.len(), shown.join("\n"));
@@ -235,6 +234,7 @@ impl Compared {
 #[test]
 fn every_text_comes_to_what_upstreams_package_makes_of_it() {
     let found = compared(rows("answers.jsonl"), RECORDED_AT);
+    println!("{}", found.summary());
     let unused: Vec<String> = differences().into_keys().filter(|text| !found.used.contains(text)).collect();
     assert!(unused.is_empty(), "reasons for what does not differ: {unused:?}");
     found.holds();
@@ -244,7 +244,9 @@ fn every_text_comes_to_what_upstreams_package_makes_of_it() {
 #[test]
 fn what_upstream_answers_now_is_answered_here() {
     let Ok(folder) = std::env::var("PODGATE_ORACLE") else { return };
-    compared(rows_of(&Path::new(&folder).join("answers.jsonl")), UnixNanos::now()).holds();
+    let found = compared(rows_of(&Path::new(&folder).join("answers.jsonl")), UnixNanos::now());
+    println!("{}", found.summary());
+    found.holds();
     let (seen, wrong) = patterns_compared(rows_of(&Path::new(&folder).join("patterns.jsonl")));
     assert!(wrong.is_empty(), "of {seen} pairs differ {}:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
     println!("{seen} pairs of patterns and texts");
