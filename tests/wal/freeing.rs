@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use podgate::wal::body::What;
-use podgate::wal::disk::LogDisk;
 use podgate::wal::recovery::{OpenError, open};
 use podgate::wal::writer::{Commit, LogTime, LogWriter, Options};
 
@@ -156,7 +155,7 @@ fn what_others_were_to_unlink_and_did_not_is_gone_with_the_next_start() {
         writer.settle_whole(NOW, id, What::Delivered);
         writer.commit(NOW);
     }
-    let (segments, aside) = (writer.stats().segments as usize, files(".new"));
+    let (segments, aside) = (writer.stats().segments, files(".new"));
     assert!(!aside.is_empty() && files(".wal").len() == segments, "{aside:?} have lost their names, {segments} count");
     assert_eq!(writer.removals().len(), aside.len().min(16), "whoever waits for a group waits for no unlink");
     drop(writer);
