@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use regex::bytes::Regex;
 
+use crate::config::value::pattern;
 use crate::receivers::file_log::entry::{EntryValue, FileEntry};
 use crate::receivers::file_log::field::EntryField;
 
@@ -286,11 +287,11 @@ impl Reader {
         let condition = if let Some(how) = how {
             EntryCondition::Compare(left, how, self.operand()?)
         } else if self.take(&["matches"]) {
-            let Operand::Literal(EntryValue::Text(pattern)) = self.operand()? else {
+            let Operand::Literal(EntryValue::Text(text)) = self.operand()? else {
                 return Err("what stands behind `matches` is not a text".to_owned());
             };
-            let pattern = String::from_utf8_lossy(&pattern);
-            EntryCondition::Matches(left, Regex::new(&pattern).map_err(|error| error.to_string())?)
+            let text = String::from_utf8_lossy(&text);
+            EntryCondition::Matches(left, pattern::compile_bytes(&text)?)
         } else if self.take(&["in"]) {
             EntryCondition::OneOf(left, self.list()?)
         } else {

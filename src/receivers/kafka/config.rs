@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::config::check::Section;
+use crate::config::value::pattern;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::Node;
@@ -178,7 +179,7 @@ fn signal_topics(keys: &Section<'_>, signal: Signal) -> Option<SignalTopics> {
 }
 
 fn regexes(keys: &Section<'_>, key: &str, texts: &[String]) -> Option<Vec<Regex>> {
-    let made: Result<Vec<Regex>, regex::Error> = texts.iter().map(|text| Regex::new(text)).collect();
+    let made: Result<Vec<Regex>, String> = texts.iter().map(|text| pattern::compile(text)).collect();
     match made {
         Ok(made) => Some(made),
         Err(why) => keys.invalid(key, format!("not a regular expression: {why}"), "an expression such as ^otlp-.*"),

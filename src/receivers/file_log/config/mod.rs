@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex::bytes::Regex;
 
 use crate::config::check::Section;
+use crate::config::value::pattern;
 use crate::core::diagnostic::{Severity, code};
 use crate::core::node::Node;
 use crate::core::stage::component::ComponentId;
@@ -170,9 +171,9 @@ fn split(section: &Section<'_>) -> LineSplit {
     let regex = |key: &str| {
         let text = keys.string(key).filter(|text| !text.is_empty())?;
         // As in the Collector ^ and $ are the ends of each line.
-        match Regex::new(&format!("(?m){text}")) {
+        match pattern::compile_bytes(&format!("(?m){text}")) {
             Ok(regex) => Some(regex),
-            Err(error) => keys.invalid(key, error.to_string(), "a regular expression"),
+            Err(why) => keys.invalid(key, why, "a regular expression"),
         }
     };
     let (start, end) = (regex("line_start_pattern"), regex("line_end_pattern"));

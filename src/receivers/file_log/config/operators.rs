@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use regex::bytes::Regex;
 
 use crate::config::check::{Section, text_of};
+use crate::config::value::pattern;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
 use crate::receivers::file_log::condition::EntryCondition;
@@ -210,9 +210,9 @@ fn regex(keys: &Section<'_>) -> Option<LineOperator> {
     let Some(text) = keys.string("regex") else {
         return keys.missing("regex", "a regular expression with named groups, such as ^(?P<level>\\w+) (?P<text>.*)$");
     };
-    let regex = match Regex::new(&text) {
+    let regex = match pattern::compile_bytes(&text) {
         Ok(regex) => regex,
-        Err(error) => return keys.invalid("regex", error.to_string(), "a regular expression with named groups"),
+        Err(why) => return keys.invalid("regex", why, "a regular expression with named groups"),
     };
     if regex.capture_names().flatten().next().is_none() {
         return keys.invalid("regex", "no group has a name", "named groups, such as (?P<level>\\w+)");
