@@ -273,35 +273,6 @@ async fn a_records_offset_waits_for_the_verdicts_of_all_of_its_traces() {
     assert_eq!((account["traces"].delivered, account["traces"].sampled_out), (2, 1));
 }
 
-// A real broker shares them within seconds (tests/real/kafka/suite.py).
-#[ignore = "the library's broker does not end this rebalance within ten seconds"]
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_are_shared_with_another_member_and_come_back_when_it_leaves() {
-    let (broker, sinks) = (broker(6).await, [Sink::start().await, Sink::start().await]);
-    let gateway = |sink: &Sink| reading(&broker, &sink.address.to_string(), "", "");
-    let first = start(&gateway(&sinks[0])).await;
-    let partitions =
-        |of: &Gateway| of.host().stats.gauge("podgate_kafka_receiver_partitions", "", &[("receiver", "kafka")]).get();
-    eventually("the first member has all", || partitions(&first) == 6).await;
-    let second = start(&gateway(&sinks[1])).await;
-    eventually("they share", || (partitions(&first), partitions(&second)) == (3, 3)).await;
-    for partition in 0..6 {
-        let id = partition as u64 + 1;
-        produce(&broker, partition, &[request(vec![], vec![span(1, id, OK)])]).await;
-    }
-    let both = [&sinks[0], &sinks[1]];
-    eventually("each span arrives", || arrived(&both).len() == 6).await;
-    assert!(sinks.iter().all(|sink| sink.spans().len() == 3), "each by the member that has its partition");
-    drain(first).await;
-    eventually("the second member has all", || partitions(&second) == 6).await;
-    for partition in 0..6 {
-        produce(&broker, partition, &[request(vec![], vec![span(1, partition as u64 + 7, OK)])]).await;
-    }
-    eventually("each span arrives", || arrived(&both).len() == 12).await;
-    assert_eq!(arrived(&both), (1..=12).map(|id| (id, 1)).collect(), "none twice");
-    drain(second).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_leaves_undecided_traces_to_the_next_member_which_sees_them_whole() {
     let (broker, sink) = (broker(1).await, Sink::start().await);
