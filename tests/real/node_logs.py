@@ -69,7 +69,7 @@ class Node:
         pieces = [("P", text[:cut]), ("F", text[cut:])] if self.random.random() < 0.1 else [("F", text)]
         with log.open("a") as file:
             file.writelines(f"{stamp} {tag} {piece}\n" for tag, piece in pieces)
-        self.truth[text.strip()] = identity
+        self.truth[text] = identity
         self.count += 1
 
     def plain(self, number):
