@@ -97,13 +97,13 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/documents.py target/release/podgate
 	python3 tests/real/kafka/suite.py target/release/podgate
 	python3 tests/real/node_logs.py target/release/podgate
-	python3 tests/real/ottl/suite.py
+	python3 tests/real/ottl/suite.py --seed 1
 
 test-kafka: ## ten minutes of samplers and a broker that die and come back, beside a real Apache Kafka (needs a JDK with Maven)
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/kafka/suite.py target/release/podgate --long
 
-test-ottl: ## OTTL and patterns beside a Collector's own packages and Go's regexp; part of test-real (needs Go; a minute when built)
+test-ottl: ## OTTL and patterns beside a Collector's own packages and Go's regexp; part of test-real, there with one seed and here with the day's (needs Go; a minute when built)
 	python3 tests/real/ottl/suite.py $(if $(TEXTS),--texts $(TEXTS)) $(if $(SEED),--seed $(SEED))
 
 # image: which architectures, and cargo's profile (image-test builds faster, for the tests of the image alone).
