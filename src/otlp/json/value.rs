@@ -1,6 +1,6 @@
 //! Any JSON value as a value of OTLP: objects become maps, arrays lists, whole numbers integers.
 //!
-//! One walk, no tree. What nests deeper than [`DEPTH_KEPT`] levels is kept as the text it was written in, so that nothing is
+//! One walk, no tree. What nests deeper than `DEPTH_KEPT` levels is kept as the text it was written in, so that nothing is
 //! lost and no depth is met that OTLP refuses.
 
 use crate::core::data::budget::OverBudget;
