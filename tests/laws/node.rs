@@ -2,6 +2,7 @@
 
 use podgate::core::data::budget::Ticket;
 use podgate::core::time::UnixNanos;
+use podgate::receivers::file_log::entry::{self, EntryMap, EntryValue};
 use podgate::receivers::file_log::operators::container;
 use podgate::receivers::k8s_audit::config::{EventBody, EventForm};
 use podgate::receivers::k8s_audit::list;
@@ -45,6 +46,21 @@ fn audit_events_are_read_in_linear_work() {
     let form = EventForm { body: EventBody::Map, stream: None };
     check("audit events", &generators(EVENTS), &|_, body| {
         list::read(body, &form, UnixNanos(7), &Ticket::free()).map_or(0, |events| events.records.byte_len())
+    });
+}
+
+/// Keys that are all different, and twice each, as a line taken apart into attributes has them.
+#[test]
+fn keys_of_a_line_are_joined_in_linear_work() {
+    let keys = |of: usize| (0..of).map(|key| format!("k{key:07}")).collect::<Vec<_>>();
+    let once = Generator::of("different keys", move |size| keys(size / 9).join(",").into_bytes());
+    let twice =
+        Generator::of("keys twice", move |size| [keys(size / 18), keys(size / 18)].concat().join(",").into_bytes());
+    check("keys of a line", &[once, twice], &|_, text| {
+        let keys = text.split(|byte| *byte == b',').map(String::from_utf8_lossy);
+        let mut map = EntryMap::new();
+        entry::merge(&mut map, keys.map(|key| (key, EntryValue::Nil)).collect());
+        map.len()
     });
 }
 

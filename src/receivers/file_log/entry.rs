@@ -4,6 +4,13 @@
 
 use std::borrow::Cow;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+/// With more keys than these a map is looked through by an index, so that a line takes work for its length and no more.
+const LOOKED_THROUGH: usize = 16;
+
 /// What a field of an entry holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryValue<'l> {
@@ -120,6 +127,29 @@ pub fn set<'l>(map: &mut EntryMap<'l>, key: Cow<'l, str>, value: EntryValue<'l>)
     match map.iter_mut().find(|(known, _)| *known == key) {
         Some((_, held)) => *held = value,
         None => map.push((key, value)),
+    }
+}
+
+/// Sets every pair of `more`, each in the place of what its key held; of equal keys the last one counts.
+pub fn merge<'l>(map: &mut EntryMap<'l>, more: EntryMap<'l>) {
+    if map.len() + more.len() <= LOOKED_THROUGH {
+        more.into_iter().for_each(|(key, value)| set(map, key, value));
+        return;
+    }
+    let known = map.iter().enumerate().map(|(at, (key, _))| (key.clone(), at));
+    let mut places: HashMap<Cow<'l, str>, usize, RandomState> = known.collect();
+    for (key, value) in more {
+        match places.entry(key) {
+            Entry::Occupied(place) => {
+                if let Some((_, held)) = map.get_mut(*place.get()) {
+                    *held = value;
+                }
+            }
+            Entry::Vacant(place) => {
+                map.push((place.key().clone(), value));
+                place.insert(map.len() - 1);
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::receivers::file_log::entry::{EntryMap, EntryValue, FileEntry, find, remove, set};
+use crate::receivers::file_log::entry::{EntryMap, EntryValue, FileEntry, find, merge, remove, set};
 
 /// Steps of one path.
 const STEPS_MAX: usize = 32;
@@ -72,9 +72,7 @@ impl EntryField {
             (part, true) => {
                 let EntryValue::Map(map) = value else { return Err("only a map can be all attributes".to_owned()) };
                 let whole = if part == EntryPart::Attributes { &mut entry.attributes } else { &mut entry.resource };
-                for (key, value) in map {
-                    set(whole, key, value);
-                }
+                merge(whole, map);
                 return Ok(());
             }
         };

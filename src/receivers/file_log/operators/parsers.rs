@@ -6,11 +6,13 @@ use regex::bytes::Regex;
 
 use crate::otlp::json::number::{Whole, double};
 use crate::otlp::json::{JsonError, Scanner};
-use crate::receivers::file_log::entry::{EntryMap, EntryValue};
+use crate::receivers::file_log::entry::{EntryMap, EntryValue, merge};
 use crate::receivers::file_log::operators::container::unescaped;
 
 /// Objects and arrays around a value that are kept apart; what is deeper stays text.
 const DEPTH_KEPT: usize = 32;
+/// Values of one line: a value of two bytes takes 32 in memory, which nothing has granted.
+const VALUES_MAX: usize = 10_000;
 
 /// A JSON object as a map.
 pub fn json(text: Cow<'_, [u8]>) -> Result<EntryValue<'_>, String> {
@@ -21,24 +23,28 @@ pub fn json(text: Cow<'_, [u8]>) -> Result<EntryValue<'_>, String> {
 }
 
 fn json_object(text: &[u8]) -> Result<EntryValue<'_>, String> {
-    let mut scan = Scanner::new(text);
+    let (mut scan, mut left) = (Scanner::new(text), VALUES_MAX);
     if scan.peek() != Some(b'{') {
         return Err(scan.unexpected("an object").to_string());
     }
-    let value = value(&mut scan, 0).map_err(|error| error.to_string())?;
+    let value = value(&mut scan, 0, &mut left).map_err(|error| error.to_string())?;
     scan.end().map_err(|error| error.to_string())?;
     Ok(value)
 }
 
-fn value<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryValue<'l>, JsonError> {
+fn value<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<EntryValue<'l>, JsonError> {
+    let Some(fewer) = left.checked_sub(1) else {
+        return Err(scan.fault(scan.position(), format!("more than {VALUES_MAX} values are not taken apart")));
+    };
+    *left = fewer;
     Ok(match scan.peek() {
         Some(b'"') => {
             let (at, quoted) = (scan.position(), scan.string("a string")?);
             EntryValue::Text(unescaped(&quoted).ok_or_else(|| scan.fault(at, "an escape is none of JSON's"))?)
         }
         Some(b'{' | b'[') if depth >= DEPTH_KEPT => EntryValue::text(scan.raw()?),
-        Some(b'{') => EntryValue::Map(map(scan, depth)?),
-        Some(b'[') => EntryValue::List(list(scan, depth)?),
+        Some(b'{') => EntryValue::Map(map(scan, depth, left)?),
+        Some(b'[') => EntryValue::List(list(scan, depth, left)?),
         Some(b'-' | b'0'..=b'9') => {
             let (at, text) = (scan.position(), scan.number("a number")?);
             let is_whole = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
@@ -53,7 +59,7 @@ fn value<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryValue<'l>, Jso
     })
 }
 
-fn map<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryMap<'l>, JsonError> {
+fn map<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<EntryMap<'l>, JsonError> {
     let mut map = Vec::new();
     scan.expect(b'{', "an object")?;
     let mut more = !scan.take(b'}');
@@ -65,18 +71,20 @@ fn map<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<EntryMap<'l>, JsonErr
             Cow::Owned(key) => Cow::Owned(String::from_utf8_lossy(&key).into_owned()),
         };
         scan.expect(b':', "`:`")?;
-        map.push((key, value(scan, depth + 1)?));
+        map.push((key, value(scan, depth + 1, left)?));
         more = scan.more(b'}')?;
     }
-    Ok(map)
+    let mut whole = Vec::new();
+    merge(&mut whole, map);
+    Ok(whole)
 }
 
-fn list<'l>(scan: &mut Scanner<'l>, depth: usize) -> Result<Vec<EntryValue<'l>>, JsonError> {
+fn list<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<Vec<EntryValue<'l>>, JsonError> {
     let mut list = Vec::new();
     scan.expect(b'[', "an array")?;
     let mut more = !scan.take(b']');
     while more {
-        list.push(value(scan, depth + 1)?);
+        list.push(value(scan, depth + 1, left)?);
         more = scan.more(b']')?;
     }
     Ok(list)
@@ -122,5 +130,22 @@ mod tests {
         let EntryValue::Map(map) = groups(&regex, Cow::Borrowed(b"INFO it runs")).unwrap() else { panic!("a map") };
         assert_eq!(find(&map, "level"), Some(&EntryValue::text(b"INFO")));
         groups(&regex, Cow::Borrowed(b"INFO")).expect_err("no match");
+    }
+
+    #[test]
+    fn of_equal_keys_the_last_one_counts_however_many_keys_there_are() {
+        for keys in [3, 4_000] {
+            let pairs = |value: usize| (0..keys).map(move |key| format!("\"k{key}\":{}", key + value));
+            let text = format!("{{{}}}", pairs(0).chain(pairs(7)).collect::<Vec<_>>().join(","));
+            let Ok(EntryValue::Map(map)) = json(text.as_bytes().into()) else { panic!("{keys} keys twice") };
+            assert_eq!(map.len(), keys);
+            assert_eq!(find(&map, &format!("k{}", keys - 1)), Some(&EntryValue::Int(keys as i64 + 6)));
+        }
+    }
+
+    #[test]
+    fn more_values_than_a_line_may_have_are_not_taken_apart() {
+        let text = format!("{{\"a\":[{}0]}}", "0,".repeat(VALUES_MAX));
+        assert!(json(text.as_bytes().into()).unwrap_err().contains("more than 10000 values"));
     }
 }
