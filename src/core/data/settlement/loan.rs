@@ -31,12 +31,15 @@ struct State {
     done: u64,
     /// Items ended by branch.
     ended: Vec<u64>,
+    /// Some came back from this branch: what did not has its end there.
+    only: Option<usize>,
 }
 
 impl State {
     /// Items that ended in every branch since the parent last heard.
     fn newly_done(&mut self) -> u64 {
-        let done = self.ended.iter().copied().min().unwrap_or_default();
+        let of_one = self.only.and_then(|at| self.ended.get(at).copied());
+        let done = of_one.or_else(|| self.ended.iter().copied().min()).unwrap_or_default();
         let new = done.saturating_sub(self.done);
         self.done += new;
         new
@@ -65,6 +68,22 @@ impl Lent {
     }
 }
 
+impl Lent {
+    /// A part of the items came back from this branch. The others are still its own: the parent hears of their ends as they
+    /// come, so that a record of theirs is not told of before.
+    fn runs_on(&self, at: usize, branch: &Settlement) {
+        let done = {
+            let mut state = self.lock();
+            (state.accepted, state.only) = (true, Some(at));
+            state.lost = branch.losses_locked().items;
+            state.newly_done()
+        };
+        if done > 0 {
+            self.parent.finish(done);
+        }
+    }
+}
+
 /// Where a settlement made by a loan reports to.
 #[derive(Debug)]
 pub(super) struct Branch {
@@ -81,7 +100,8 @@ impl Branch {
     pub(super) fn lost(&self, total: u64, reason: Reason, words: &str) {
         let new = {
             let mut state = self.lent.lock();
-            if !state.accepted || total <= state.lost {
+            let is_others = state.only.is_some_and(|only| only != self.at);
+            if !state.accepted || is_others || total <= state.lost {
                 return;
             }
             total - std::mem::replace(&mut state.lost, total)
@@ -134,7 +154,7 @@ impl Loan {
             let (signal, balance) = (parent.signal, parent.balance.clone());
             balance.copied(signal, items * (branches as u64).saturating_sub(1));
             // granted: as many as are configured
-            let state = State { accepted: false, lost: 0, done: 0, ended: vec![0; branches] };
+            let state = State { accepted: false, lost: 0, done: 0, ended: vec![0; branches], only: None };
             let lent = Arc::new(Lent { parent, items, at, state: Mutex::new(state) });
             let settlements = shares.iter_mut().enumerate().map(|(at, share)| {
                 let branch = Some(Branch { lent: lent.clone(), at });
@@ -178,9 +198,8 @@ impl Loan {
                 }
             }
             let mine = returned.get(back).copied().unwrap_or_default().min(lent.items);
-            // What did not come back has its end elsewhere, unseen from here.
-            if mine < lent.items {
-                lent.parent.finish(lent.items - mine);
+            if let Some(branch) = branches.get(back).filter(|_| mine < lent.items) {
+                lent.runs_on(back, branch);
             }
             // All of them, or nobody knows which.
             let at = lent.at.filter(|_| mine == lent.items);

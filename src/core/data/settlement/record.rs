@@ -209,6 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_took_before_it_failed_is_told_when_it_ends_and_not_before() {
+        let (balance, told, share) = logged(4);
+        let (loan, mut lent) = share.lend(1);
+        let mut called = lent.remove(0);
+        // A member of several took two, and the others were refused.
+        let taken = called.split(2);
+        drop(called);
+        let back = loan.take_back(0, Reason::UNAVAILABLE);
+        assert_eq!(back.items(), 2);
+        back.end(ItemEnd::Delivered);
+        assert_eq!(told.said(), [], "two are in somebody's memory");
+        taken.end(ItemEnd::Delivered);
+        assert!(told.said().iter().any(|(from, to, delivered)| (*from, *to, *delivered) == (0, 4, true)));
+        assert!(balance.sheet(Signal::Logs).holds(0));
+    }
+
+    #[test]
     fn items_nobody_can_tell_apart_are_said_when_the_last_one_has_ended() {
         let (_, told, mut share) = logged(5);
         let some = share.spread(2);
