@@ -26,6 +26,10 @@ from toolbox import HERE, ROOT, cache, fingerprint, finish, once, run, say, scra
 SOURCE = HERE / "ottl" / "oracle"
 RECORDED = ROOT / "tests" / "ottl" / "oracle"
 TEXTS, PATTERNS = 5_000, 2_000
+# The order of a Go map is chance, also of one that is written in a statement: so often is asked whether an answer can come.
+ASKED = 64
+# How often made-up texts are asked before their answer counts as one that does not hang on it.
+AGAIN = 10
 
 
 def missing():
@@ -89,16 +93,22 @@ def record(path, replace):
     say(f"{len(new)} answers are in {replace}, which has {len(known)} rows")
 
 
+def differing(kept):
+    """Rows that are answered otherwise than recorded, with that answer."""
+    live = zip(kept, asked([row[:4] for row in kept]), strict=True) if kept else ()
+    return [(row, answer) for row, answer in live if not same(request(row[0]), row[4], recorded(row[0], answer), row[3])]
+
+
 def answers_stand(suite):
     """What is recorded is what the packages answer"""
     kept, pairs = rows(RECORDED / "answers.jsonl"), rows(RECORDED / "patterns.jsonl")
-    live = asked([row[:4] for row in kept])
-    differ = [
-        f"{row[:4]}: recorded {json.dumps(row[4])[:300]}, now {json.dumps(answer)[:300]}"
-        for row, answer in zip(kept, live, strict=True)
-        if not same(request(row[0]), row[4], recorded(row[0], answer), row[3]) and not of_today(row[3])
-    ]
+    others = differing([row for row in kept if not of_today(row[3])])
+    by_chance = [row for row, _ in others]
+    for _ in range(ASKED):
+        others = differing([row for row, _ in others])
+    differ = [f"{row[:4]}: recorded {json.dumps(row[4])[:300]}, now {json.dumps(answer)[:300]}" for row, answer in others]
     suite.equal(f"{len(kept)} recorded answers to texts", differ[:20], [])
+    suite.figure(f"{len(by_chance) - len(others)} answered otherwise at first and as recorded within {ASKED} more askings")
     found = asked([["pattern", pattern, text] for pattern, text, _ in pairs])
     differ = [(row, answer) for row, answer in zip(pairs, found, strict=True) if row[2] != answer]
     suite.equal(f"{len(pairs)} recorded matches of patterns", differ[:20], [])
@@ -108,13 +118,14 @@ def fresh_ones(suite, folder, seed, count):
     """Texts and patterns that nobody saw before come to the same in podgate"""
     rng = random.Random(seed)
     questions = texts.questions(rng, count)
-    answers = [[*question, recorded(question[0], answer)] for question, answer in zip(questions, asked(questions), strict=True)]
-    # What depends on chance or on the order of Go's maps would differ from run to run.
-    again = [recorded(question[0], answer) for question, answer in zip(questions, asked(questions), strict=True)]
-    alike = lambda one, other: json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # noqa: E731
-    # What ends a Collector is no answer either.
+    # What ends a Collector is no answer, and what depends on the order of its maps differs from one asking to the next.
     ends = lambda answer: isinstance(answer, dict) and "panic" in answer  # noqa: E731
-    stable = [row for row, second in zip(answers, again, strict=True) if alike(row[4], second) and not ends(row[4])]
+    answers = [[*question, recorded(question[0], answer)] for question, answer in zip(questions, asked(questions), strict=True)]
+    stable = [row for row in answers if not ends(row[4])]
+    for _ in range(AGAIN):
+        again = [recorded(row[0], answer) for row, answer in zip(stable, asked([row[:4] for row in stable]), strict=True)]
+        alike = lambda one, other: json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # noqa: E731
+        stable = [row for row, second in zip(stable, again, strict=True) if alike(row[4], second)]
     patterns = texts.patterns(rng, PATTERNS)
     pairs = [[*pair, found] for pair, found in zip(patterns, asked([["pattern", *pair] for pair in patterns]), strict=True)]
     for name, table in (("answers", stable), ("patterns", pairs)):
