@@ -25,6 +25,20 @@ fn podgate(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 #[test]
+fn an_audit_address_that_is_none_is_told_with_what_to_write() {
+    let wrong = podgate(&["rbac", "--audit", "nonsense"], &[]);
+    assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(2), String::new()));
+    assert!(
+        text(&wrong.stderr).contains("\"nonsense\" is no address of a webhook; write https://"),
+        "{}",
+        text(&wrong.stderr)
+    );
+    let printed = podgate(&["rbac", "--audit", "https://10.96.0.50:9880/audit"], &[]);
+    assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+    assert!(text(&printed.stdout).contains("server: \"https://10.96.0.50:9880/audit\""));
+}
+
+#[test]
 fn the_environment_names_the_configuration_where_no_flag_does() {
     let folder = tempfile::tempdir().expect("a folder");
     let (sound, faulty) = (folder.path().join("sound.yaml"), folder.path().join("faulty.yaml"));

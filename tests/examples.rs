@@ -44,12 +44,28 @@ fn every_example_is_accepted_without_a_word_and_without_any_variable() {
     }
 }
 
+/// Whole configurations in the documents of single components.
+#[test]
+fn configurations_in_the_documents_are_accepted() {
+    for document in ["docs/audit.md", "docs/kafka.md", "docs/logs.md"] {
+        let text = fs::read_to_string(path(document)).expect("it is there");
+        let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty(), "{document} shows none");
+        for block in blocks {
+            assert_accepted(document, &check(vec![shipped_text(block)]));
+        }
+    }
+}
+
 /// The text of a shipped configuration. The node's name and a key of an exporter are read from the process's own
 /// environment; any variable that is set will do here.
 fn shipped(file: &str) -> String {
-    let text = fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    shipped_text(&fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}")))
+}
+
+fn shipped_text(text: &str) -> String {
     let text = text.replace("node_from_env_var: OTEL_K8S_NODE_NAME", "node_from_env_var: PATH");
-    format!("yaml:{text}")
+    format!("yaml:{}", text.replace("node_from_env_var: K8S_NODE_NAME", "node_from_env_var: PATH"))
 }
 
 const BASE: &str = "manifests/base/config/base.yaml";

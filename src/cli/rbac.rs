@@ -54,8 +54,8 @@ fn audit(url: &str) -> Exit {
             Exit::Ok
         }
         Err(why) => {
-            tracing::error!(audit = url, expected = "https://HOST:PORT/audit as the API server reaches it", "{why}");
-            Exit::Configuration
+            stdout::error_line(&format!("--audit: {why}; write https://HOST:PORT/audit as the API server reaches it"));
+            Exit::Usage
         }
     }
 }
