@@ -296,6 +296,26 @@ async fn a_stop_leaves_undecided_traces_to_the_next_member_which_sees_them_whole
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn undecided_traces_go_with_their_partition_and_count_once_where_it_is_read_again() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let sampling = "  tail_sampling: {decision_wait: 3s, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}, \
+                    {name: large, type: span_count, span_count: {min_spans: 3}}]}";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
+    let requests = [(1, 1, OK), (2, 2, ERROR), (1, 3, OK), (2, 4, OK)];
+    let requests = requests.map(|(trace, id, status)| request(vec![], vec![span(trace, id, status)]));
+    produce(&broker, 0, &requests).await;
+    eventually("both traces are held", || sheet(&gateway).held == 4).await;
+    // The group goes on without this member, which comes back and gets its partition again.
+    broker.on_once(ApiKey::Heartbeat, |_| Control::Error(ErrorCode::UnknownMemberId));
+    eventually("the records are read again", || sheet(&gateway).received == 8).await;
+    eventually("and committed", || committed(&broker, 0) == Some(4)).await;
+    assert_eq!(arrived(&[&sink]), [(2, 1), (4, 1)].into(), "once, and no trace was twice as large");
+    assert_eq!(total(&gateway, "podgate_tail_sampling_undecided_traces"), 2, "it let go of both");
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].delivered, account["traces"].sampled_out), (2, 2), "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_leaves_what_nobody_took_to_the_next_member() {
     let broker = broker(1).await;
     let hop = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -32,6 +32,12 @@ pub trait ItemRecord: Send + Sync + fmt::Debug {
     fn comes_again(&self) -> bool {
         false
     }
+
+    /// Whether what stays of it is somebody else's by now, who reads it from the start: whoever holds items of it undecided
+    /// lets go of them.
+    fn is_taken_over(&self) -> bool {
+        false
+    }
 }
 
 /// Where an item stands on disk, by what is the same after a restart.
@@ -84,6 +90,10 @@ impl LoggedPart {
 
     pub(super) fn comes_again(&self) -> bool {
         self.record.comes_again()
+    }
+
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.record.is_taken_over()
     }
 
     /// Items end; the end that the account is told of.

@@ -206,6 +206,11 @@ impl Share {
         self.first.is_some() && self.parts().all(comes)
     }
 
+    /// True when the first items are somebody else's by now.
+    pub fn is_taken_over(&self) -> bool {
+        self.account().and_then(|of| of.logged.as_ref()).is_some_and(|logged| logged.is_taken_over())
+    }
+
     /// Items that such an end leaves on disk.
     pub fn staying(&self, end: ItemEnd<'_>) -> u64 {
         let logged = self.parts().filter(|part| stays(end) && part.of.logged.is_some());

@@ -61,8 +61,8 @@ impl Engine {
             let coming = Coming { run, held, incoming };
             // An earlier run of the same request may have begun the trace.
             let slot = match known.slot.or_else(|| self.traces.find(known.hash, &run.trace_id)) {
-                Some(slot) => slot,
-                None => match known.past {
+                Some(slot) if !self.let_go_of(slot) => slot,
+                _ => match known.past {
                     Some(past) => {
                         self.accept_late(past, known.hash, &coming, now);
                         continue;

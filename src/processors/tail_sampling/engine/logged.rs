@@ -10,6 +10,7 @@ use crate::processors::tail_sampling::engine::{Engine, wheel_for};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, SpanGroup};
 use crate::processors::tail_sampling::held::traces::Trace;
 use crate::processors::tail_sampling::policies::decision::Decision;
+use crate::processors::tail_sampling::report::counts::Undecided;
 use crate::processors::tail_sampling::weights::marking::KeptWeight;
 
 /// What waits for the log.
@@ -81,7 +82,24 @@ impl Engine {
         (since, now): (UnixNanos, UnixNanos),
     ) {
         self.since = Some(since.min(now));
+        self.may_be_taken_over = true;
         self.accept(incoming, runs, now);
         self.since = None;
+    }
+
+    /// Lets go of a trace whose latest spans are somebody else's by now, and with them all of it: they stand in one partition,
+    /// whose next owner sees them whole and decides. True when it did.
+    pub(super) fn let_go_of(&mut self, slot: u32) -> bool {
+        let is_taken_over = |last| {
+            let header = self.store.header(last);
+            self.groups.get(header.group).is_some_and(|held| held.is_taken_over())
+        };
+        let last = self.traces.at(slot).last;
+        if !self.may_be_taken_over || last.is_none() || !is_taken_over(last) {
+            return false;
+        }
+        self.abandon(slot, Undecided::TakenOver);
+        self.concluded += 1;
+        true
     }
 }

@@ -127,6 +127,8 @@ pub struct Engine {
     to_log: Option<ToLog>,
     /// When the request that is filed arrived, if that was in an earlier process.
     since: Option<UnixNanos>,
+    /// Requests have come that stand in a record, whose reader may change.
+    may_be_taken_over: bool,
     earlier: EarlierPolicies,
     /// Judged beside the policies, without effect.
     pub shadow: Option<ShadowJudge>,
@@ -186,6 +188,7 @@ impl Engine {
             finished: 0,
             to_log: None,
             since: None,
+            may_be_taken_over: false,
             earlier: EarlierPolicies::default(),
             shadow: ShadowJudge::of(&settings, now),
             sizes: ShardSizes::default(),
@@ -246,6 +249,9 @@ impl Engine {
     }
 
     fn decide_slot(&mut self, slot: u32, cause: DecisionTrigger, now: UnixNanos) {
+        if self.let_go_of(slot) {
+            return;
+        }
         let verdict = match (self.settings.strategy, self.settings.rules.fallback) {
             (Strategy::TraceComplete, _) => self.vote(slot, self.settings.rules, now),
             (Strategy::SpanIngest, Fallback::Drop) => Verdict::unasked(Decision::dropped(Why::NoMatch)),

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::core::data::settlement::ItemEnd;
-use crate::core::error::Reason;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::AtShutdown;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
@@ -120,11 +119,12 @@ impl Engine {
         }
     }
 
-    fn abandon(&mut self, slot: u32, cause: Undecided) {
+    /// Ends a trace without a verdict.
+    pub(super) fn abandon(&mut self, slot: u32, cause: Undecided) {
         let trace = self.traces.at(slot);
         let (last, id) = (trace.last, trace.summary.trace_id);
         self.traces.remove(slot, self.traces.hash(&id));
-        self.discard(last, ItemEnd::Dropped(Reason::SHUTDOWN, cause.name()));
+        self.discard(last, ItemEnd::Dropped(cause.reason(), cause.name()));
         self.counts.undecided[cause as usize] += 1;
     }
 }

@@ -98,7 +98,11 @@ impl Engine {
             }
             self.due.pop_front();
             if let Some(trace) = self.traces.due(entry, tick) {
-                bytes += trace.held;
+                let held = trace.held;
+                if self.let_go_of(entry.slot) {
+                    continue;
+                }
+                bytes += held;
                 // The root may have moved it to a tick that is due as well: it is decided once.
                 if !slots.contains(&entry.slot) {
                     slots.push(entry.slot);

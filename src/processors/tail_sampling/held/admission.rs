@@ -70,6 +70,11 @@ impl HeldGroup {
         self.share().join(share);
     }
 
+    /// Whether its spans are somebody else's by now, who reads them again.
+    pub fn is_taken_over(&self) -> bool {
+        self.share().is_taken_over()
+    }
+
     /// The share of so many of its spans, for whoever ends them or hands them on.
     pub fn take(&self, spans: u64) -> Share {
         self.share().split(spans)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::core::error::Reason;
 use crate::processors::tail_sampling::journal::record::DecisionRecord;
 use crate::processors::tail_sampling::journal::volume::SampledVolumes;
 use crate::processors::tail_sampling::policies::decision::{Votes, Why};
@@ -15,16 +16,26 @@ pub enum Undecided {
     Configured,
     /// The drain's deadline came first.
     Deadline,
+    /// What was held of it has another reader, who decides it.
+    TakenOver,
 }
 
 impl Undecided {
-    pub const ALL: [Undecided; 2] = [Undecided::Configured, Undecided::Deadline];
+    pub const ALL: [Undecided; 3] = [Undecided::Configured, Undecided::Deadline, Undecided::TakenOver];
 
     /// The label of the metric.
     pub fn name(self) -> &'static str {
         match self {
             Undecided::Configured => "drop_pending_traces_on_shutdown",
             Undecided::Deadline => "drain_deadline",
+            Undecided::TakenOver => "taken_over",
+        }
+    }
+
+    pub fn reason(self) -> Reason {
+        match self {
+            Undecided::Configured | Undecided::Deadline => Reason::SHUTDOWN,
+            Undecided::TakenOver => Reason::ABANDONED,
         }
     }
 }
@@ -52,7 +63,7 @@ pub struct ShardCounts {
     pub released: u64,
     pub sampled_out: u64,
     /// Traces, by [`Undecided`].
-    pub undecided: [u64; 2],
+    pub undecided: [u64; Undecided::ALL.len()],
     pub late_ages: Ages,
     pub removal_ages: Ages,
     pub volumes: SampledVolumes,

@@ -256,6 +256,11 @@ impl ItemRecord for RecordOnTheWay {
     fn comes_again(&self) -> bool {
         true
     }
+
+    /// The partition has another owner, or this member has it anew: its records are read again.
+    fn is_taken_over(&self) -> bool {
+        self.partition.is_gone()
+    }
 }
 
 fn nonce_of(partition: &TopicPartition) -> u64 {
