@@ -14,8 +14,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Summary, SummaryDataPoint,
 };
 use podgate::ottl::{
-    Condition, Context, EditTarget, Edits, MadeMetrics, MessageEdit, Points, PointsAround, Statement, Syntax,
-    points_in, points_of, without_points,
+    ChangedPieces, Condition, Context, EditTarget, Edits, MadeMetrics, MessageEdit, Points, PointsAround, Statement,
+    Syntax, points_in, points_of, put_without_points,
 };
 use prost::Message;
 
@@ -142,11 +142,14 @@ fn on_metric(text: &str, statement: &Statement, context: Context, metric: &[u8])
     let Some((points, holder)) = points_of(metric) else { return };
     let (shell, piece) = match context {
         Context::DataPoint => {
-            (without_points(metric, points, &holder), points_in(&holder).next().unwrap_or_default().to_vec())
+            let mut shell = Vec::new();
+            put_without_points(&mut shell, metric, points, &holder);
+            (shell, points_in(&holder).next().unwrap_or_default().to_vec())
         }
         _ => (metric.to_vec(), Vec::new()),
     };
-    let around = PointsAround { holder: &holder, changed: &[], at: 0 };
+    let none = ChangedPieces::default();
+    let around = PointsAround { holder: &holder, changed: &none, at: 0 };
     let mut scene = EditTarget {
         item: draft(&shell),
         piece: draft(&piece),

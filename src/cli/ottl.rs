@@ -16,8 +16,8 @@ use crate::otlp::json::{from_wire, to_wire};
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Condition, Context, EditTarget, Edits, ExplainedStep, Grammar, MadeMetrics, MessageEdit, Points, PointsAround,
-    Statement, Syntax, TextFault, World, explain, points_in, points_of,
+    ChangedPieces, Condition, Context, EditTarget, Edits, ExplainedStep, Grammar, MadeMetrics, MessageEdit, Points,
+    PointsAround, Statement, Syntax, TextFault, World, explain, points_in, points_of,
 };
 use crate::telemetry::stdout;
 
@@ -129,8 +129,9 @@ struct Found<'a> {
     item: &'a [u8],
     piece: &'a [u8],
     points: Points,
-    /// The message that holds the points, and which of them it is.
-    around: Option<(&'a [u8], usize)>,
+    /// Which of the item's pieces it is, and the message that holds them where they are points.
+    at: usize,
+    holder: Option<&'a [u8]>,
 }
 
 fn field(message: &[u8], number: u32) -> &[u8] {
@@ -156,7 +157,8 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
         item: b"",
         piece: b"",
         points: Points::None,
-        around: None,
+        at: 0,
+        holder: None,
     };
     for group in all(wire, request::RESOURCE_GROUPS) {
         let (resource, url) = (field(group, resource_group::RESOURCE), field(group, resource_group::SCHEMA_URL));
@@ -171,8 +173,8 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
                 continue;
             }
             for item in all(message, scope_group::ITEMS) {
-                pieces(item, context, &mut |piece, points, around| {
-                    next(Found { item, piece, points, around, ..above(resource, scope, urls) })
+                pieces(item, context, &mut |(at, piece), points, holder| {
+                    next(Found { item, piece, points, at, holder, ..above(resource, scope, urls) })
                 });
             }
         }
@@ -180,23 +182,24 @@ fn each(wire: &[u8], context: Context, mut visit: impl FnMut(usize, Found<'_>)) 
     seen
 }
 
-type VisitPiece<'v> = dyn FnMut(&[u8], Points, Option<(&[u8], usize)>) + 'v;
+type VisitPiece<'v> = dyn FnMut((usize, &[u8]), Points, Option<&[u8]>) + 'v;
 
 /// The item's pieces where they are what it is about, else the item alone.
 fn pieces(item: &[u8], context: Context, visit: &mut VisitPiece<'_>) {
     match context {
-        Context::SpanEvent => all(item, span::EVENTS).for_each(|piece| visit(piece, Points::None, None)),
+        Context::SpanEvent => all(item, span::EVENTS).enumerate().for_each(|piece| visit(piece, Points::None, None)),
         Context::DataPoint => {
             if let Some((points, holder)) = points_of(item) {
-                points_in(&holder).enumerate().for_each(|(at, piece)| visit(piece, points, Some((&holder, at))));
+                points_in(&holder).enumerate().for_each(|piece| visit(piece, points, Some(&holder)));
             }
         }
-        _ => visit(b"", Points::None, None),
+        _ => visit((0, b""), Points::None, None),
     }
 }
 
 fn show(written: &str, text: &Text, syntax: Syntax, signal: Signal, found: &Found<'_>) {
     let draft = |bytes| MessageEdit::new(bytes, Edits::default());
+    let none = ChangedPieces::default();
     let mut scene = EditTarget {
         resource: draft(found.resource),
         scope: draft(found.scope),
@@ -204,9 +207,10 @@ fn show(written: &str, text: &Text, syntax: Syntax, signal: Signal, found: &Foun
         scope_url: draft(found.urls[1]),
         item: draft(found.item),
         piece: draft(found.piece),
+        at: found.at,
         points: found.points,
         world: World::real(),
-        around: found.around.map(|(holder, at)| PointsAround { holder, changed: &[], at }),
+        around: found.holder.map(|holder| PointsAround { holder, changed: &none, at: found.at }),
         made: MadeMetrics { left: MADE_MAX, ..MadeMetrics::default() },
         ..EditTarget::default()
     };

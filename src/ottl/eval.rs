@@ -12,7 +12,7 @@ use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
 use crate::ottl::checked::{CheckedCall, CheckedNode, KeyStep, Made, Path, Pattern, PatternSource};
 use crate::ottl::convert::grok::Grok;
-use crate::ottl::convert::{ArgumentKind, Converter, extract, text};
+use crate::ottl::convert::{ARGUMENTS_MAX, ArgumentKind, Converter, extract, text};
 use crate::ottl::edit::encode::{MapItem, raw_entries};
 use crate::ottl::item::Item;
 use crate::ottl::path::tables::{PathPart, PointPart};
@@ -156,8 +156,8 @@ fn called<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, E
 
 /// The converter on its arguments, each of the kind it must be.
 fn applied<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, EvalFailure> {
-    let mut arguments = Vec::with_capacity(call.arguments.len());
-    for (want, node) in &call.arguments {
+    let mut arguments = [const { OttlValue::Nil }; ARGUMENTS_MAX];
+    for (argument, (want, node)) in arguments.iter_mut().zip(&call.arguments) {
         // An optional argument that is not given.
         let made = if matches!(node, CheckedNode::Literal(Literal::Nil)) {
             OttlValue::Nil
@@ -170,7 +170,7 @@ fn applied<'a>(call: &'a CheckedCall, item: &Item<'a>) -> Result<OttlValue<'a>, 
         {
             return Err(EvalFailure("a list that is written out cannot hold maps and lists of the data here"));
         }
-        arguments.push(made);
+        *argument = made;
     }
     call.converter.apply(arguments)
 }
@@ -285,7 +285,10 @@ impl Path {
         if self.part == PathPart::TraceState && !self.keys.is_empty() {
             return state::member(bytes(message, span::TRACE_STATE), &self.keys);
         }
-        let mut value = self.part.read(message, item.points);
+        let mut value = match self.part {
+            PathPart::Place => OttlValue::Int(i64::try_from(item.at).unwrap_or(i64::MAX)),
+            part => part.read(message, item.points),
+        };
         for key in &self.keys {
             match value.at(&key.step(item)?)? {
                 Some(found) => value = found,

@@ -48,6 +48,8 @@ pub struct Item<'a> {
     pub item: &'a [u8],
     /// The span's event or the metric's data point.
     pub piece: &'a [u8],
+    /// Which of the item's pieces it is, from 0 on.
+    pub at: usize,
     /// The kind of data point in `piece`.
     pub points: Points,
     pub cache: &'a [u8],
@@ -70,8 +72,8 @@ impl<'a> Item<'a> {
     }
 
     /// The same span, asked about one of its events.
-    pub fn with_event(&self, event: &'a [u8]) -> Item<'a> {
-        Item { piece: event, ..*self }
+    pub fn with_event(&self, at: usize, event: &'a [u8]) -> Item<'a> {
+        Item { piece: event, at, ..*self }
     }
 
     /// The same metric, asked about one of its points.

@@ -23,15 +23,15 @@ mod value;
 use crate::otlp::walk::AnyValue;
 
 pub use crate::ottl::condition::Condition;
-pub use crate::ottl::edit::message_edit::{Edits, MessageEdit, is_too_much, places, without};
-pub use crate::ottl::edit::target::{Buffers, EditTarget, MadeMetrics, PointsAround};
+pub use crate::ottl::edit::message_edit::{Edits, MessageEdit, is_too_much, places, put_without, without};
+pub use crate::ottl::edit::target::{Buffers, ChangedPieces, EditTarget, MadeMetrics, PointsAround};
 pub use crate::ottl::item::{Item, World};
 pub use crate::ottl::syntax::fault::TextFault;
 pub use crate::ottl::value::failure::EvalFailure;
 pub use context::{Context, Grammar, Syntax, infer, required};
 pub use explain::{ExplainedStep, evaluate, explain};
 pub use path::tables::Points;
-pub use path::{POINTS, points_in, points_of, without_points};
+pub use path::{POINTS, points_in, points_of, put_without_points};
 pub use rules::{Conditions, ErrorMode, Failures, StatementTexts, Statements, names_resources};
 pub use statement::Statement;
 

@@ -321,7 +321,7 @@ fn the_documents_say_what_is_built() {
         .map(|(name, _)| name.to_owned())
         .collect();
     assert!(wrong.is_empty(), "docs/ottl.md does not have right: {}", wrong.join(", "));
-    for context in [
+    let contexts = [
         Context::Resource,
         Context::Scope,
         Context::Span,
@@ -329,11 +329,24 @@ fn the_documents_say_what_is_built() {
         Context::Metric,
         Context::DataPoint,
         Context::Log,
-    ] {
+    ];
+    for context in contexts {
         let row = built.lines().find(|line| line.starts_with(&format!("| `{}`", context.name()))).expect("a row");
         let wrong: Vec<&str> = paths(context).filter(|path| !names(row, path)).collect();
         assert!(wrong.is_empty(), "docs/ottl.md does not have the paths of {}: {}", context.name(), wrong.join(", "));
     }
+    // Those that a Collector's documents have; a cache belongs to every context.
+    let theirs = std::fs::read_to_string("tests/ottl/oracle/paths.txt").expect("readable");
+    let wrong: Vec<&str> = theirs
+        .lines()
+        .filter(|path| {
+            let (name, rest) = path.split_once('.').expect("a context");
+            let context = contexts.into_iter().find(|context| context.name() == name).expect("a known context");
+            let is_built = rest == "cache" || paths(context).any(|known| known == rest);
+            !is_built && !names(missing, path)
+        })
+        .collect();
+    assert!(wrong.is_empty(), "neither built nor said to be missing: {}", wrong.join(", "));
 }
 
 /// How many pairs there are, and those whose matches are others than those of Go's regexp.

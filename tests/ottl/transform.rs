@@ -88,6 +88,13 @@ fn each_context_changes_what_it_is_about() {
             spans_of(all).for_each(|span| (span.kind, span.trace_state) = (3, "k=v".into()));
         },
     );
+    assert_traces("trace_statements: ['set(spanevent.attributes[\"at\"], spanevent.event_index)']", |all| {
+        for span in spans_of(all) {
+            for (at, event) in span.events.iter_mut().enumerate() {
+                event.attributes.extend(attributes(&json!({ "at": at })));
+            }
+        }
+    });
     assert_traces(
         "trace_statements: [{context: spanevent, statements: ['set(attributes[\"of\"], span.name) where name == \"x\"']}]",
         |all| {

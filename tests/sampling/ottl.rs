@@ -114,7 +114,7 @@ fn an_event_is_asked_about_itself_and_its_span() {
     let (span, scope, resource) = item_bytes();
     let item = Item::span(&span, &scope, &resource);
     let event = item.events().next().expect("one event");
-    let item = item.with_event(event);
+    let item = item.with_event(0, event);
     for (text, expected) in [
         (r#"name == "exception""#, true),
         (r#"spanevent.attributes["exception.type"] == "IOError""#, true),

@@ -147,7 +147,7 @@ fn validate(converter: Converter, arguments: &[CheckedNode], spots: &[Option<&Lo
             return fault(place(0), "this is never of that kind");
         }
         (Converter::TraceId | Converter::SpanId | Converter::ProfileId, Some(value)) => {
-            let made = ArgumentKind::BytesLike.take(value.clone()).and_then(|bytes| converter.apply(vec![bytes]));
+            let made = ArgumentKind::BytesLike.take(value.clone()).and_then(|bytes| converter.of(bytes));
             made.map(drop).or_else(|failure| fault(place(0), failure.to_string()))?;
         }
         _ => {}

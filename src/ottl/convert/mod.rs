@@ -31,10 +31,28 @@ pub use table::{ArgumentKind, CONVERTERS, KnownConverter, NOT_BUILT, Parameter};
 pub use text::{CASES, knows_encoding};
 pub use time::shown_duration;
 
+/// Arguments of one call at most; they are handed over without an allocation.
+pub const ARGUMENTS_MAX: usize = 6;
+
+const _: () = {
+    let mut at = 0;
+    while at < CONVERTERS.len() {
+        assert!(CONVERTERS[at].parameters.len() <= ARGUMENTS_MAX);
+        at += 1;
+    }
+};
+
 impl Converter {
-    /// The value of checked arguments, an optional one that is not given being nil. What needs the item, a pattern or a
-    /// time format is evaluated in `eval`.
-    pub fn apply<'a>(self, arguments: Vec<OttlValue<'a>>) -> Result<OttlValue<'a>, EvalFailure> {
+    /// Of one argument.
+    pub fn of<'a>(self, argument: OttlValue<'a>) -> Result<OttlValue<'a>, EvalFailure> {
+        let mut arguments = [const { OttlValue::Nil }; ARGUMENTS_MAX];
+        arguments[0] = argument;
+        self.apply(arguments)
+    }
+
+    /// The value of checked arguments, those that are not given being nil. What needs the item, a pattern or a time format
+    /// is evaluated in `eval`.
+    pub fn apply<'a>(self, arguments: [OttlValue<'a>; ARGUMENTS_MAX]) -> Result<OttlValue<'a>, EvalFailure> {
         let mut rest = arguments.into_iter();
         let first = rest.next().unwrap_or(OttlValue::Nil);
         let second = rest.next().unwrap_or(OttlValue::Nil);

@@ -119,10 +119,15 @@ pub fn places(message: &[u8]) -> impl Iterator<Item = (u32, Range<usize>)> {
 /// The message without the fields of this number.
 pub fn without(message: &[u8], number: u32) -> Vec<u8> {
     let mut rest = Vec::with_capacity(message.len());
-    for (_, range) in places(message).filter(|(found, _)| *found != number) {
-        rest.extend_from_slice(&message[range]);
-    }
+    put_without(&mut rest, message, number);
     rest
+}
+
+/// Appends the message without the fields of this number.
+pub fn put_without(out: &mut Vec<u8>, message: &[u8], number: u32) {
+    for (_, range) in places(message).filter(|(found, _)| *found != number) {
+        out.extend_from_slice(&message[range]);
+    }
 }
 
 /// What may be walked of a shared message for each byte of its readers and of its own. A field counts one, and each

@@ -2,6 +2,8 @@
 //!
 //! Resource, scope and cache outlive the item: their edits are handed from item to item by the caller.
 
+use std::ops::Range;
+
 use crate::ottl::edit::message_edit::MessageEdit;
 use crate::ottl::item::{Item, PathOwner, World};
 use crate::ottl::path::points_in;
@@ -16,6 +18,8 @@ pub struct EditTarget<'a> {
     pub item: MessageEdit<'a>,
     /// The span's event or the metric's data point, taken out of it.
     pub piece: MessageEdit<'a>,
+    /// Which of the item's pieces it is, from 0 on.
+    pub at: usize,
     /// The kind of data point in `piece`.
     pub points: Points,
     pub cache: MessageEdit<'a>,
@@ -34,10 +38,40 @@ pub struct EditTarget<'a> {
 pub struct PointsAround<'a> {
     /// The message that holds them, as it was.
     pub holder: &'a [u8],
-    /// Those that statements changed already, by their place.
-    pub changed: &'a [(usize, Vec<u8>)],
+    /// Those that statements changed already.
+    pub changed: &'a ChangedPieces,
     /// Which of them it is.
     pub at: usize,
+}
+
+/// Pieces of an item that statements changed, by their place among its pieces.
+#[derive(Debug, Default)]
+pub struct ChangedPieces {
+    places: Vec<(usize, Range<usize>)>,
+    bytes: Vec<u8>,
+}
+
+impl ChangedPieces {
+    /// Keeps a piece that stands behind those that are kept already.
+    pub fn push(&mut self, at: usize, piece: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(piece);
+        self.places.push((at, start..self.bytes.len()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// For another item; what was allocated stays.
+    pub fn clear(&mut self) {
+        self.places.clear();
+        self.bytes.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.places.iter().map(|(at, range)| (*at, &self.bytes[range.clone()]))
+    }
 }
 
 impl PointsAround<'_> {
@@ -49,7 +83,7 @@ impl PointsAround<'_> {
     ) -> Result<(), EvalFailure> {
         let mut changed = self.changed.iter().peekable();
         for (at, point) in points_in(self.holder).enumerate() {
-            let new = changed.next_if(|(of, _)| *of == at).map(|(_, point)| point.as_slice());
+            let new = changed.next_if(|(of, _)| *of == at).map(|(_, point)| point);
             visit(if at == self.at { current } else { new.unwrap_or(point) })?;
         }
         Ok(())
@@ -108,6 +142,7 @@ impl<'a> EditTarget<'a> {
             scope: self.scope.bytes(),
             item: self.item.bytes(),
             piece: self.piece.bytes(),
+            at: self.at,
             points: self.points,
             cache: self.cache.bytes(),
             resource_url: self.resource_url.bytes(),

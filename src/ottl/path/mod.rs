@@ -11,7 +11,7 @@ use crate::otlp::fields::{metric_data, metrics};
 use crate::otlp::span::KIND_WORDS;
 use crate::otlp::walk::{AnyValue, Field, Fields, Wire, read_varint};
 use crate::otlp::write;
-use crate::ottl::edit::message_edit::without;
+use crate::ottl::edit::message_edit::{places, put_without};
 use crate::ottl::path::tables::{PathPart, Points};
 use crate::ottl::value::{IdBytes, OttlValue, ZonedTime, hex, pieces};
 
@@ -24,6 +24,8 @@ impl PathPart {
         match self {
             PathPart::Text(number) => OttlValue::text(bytes(message, number)),
             PathPart::SchemaUrl => OttlValue::text(message),
+            // Not in the message: `Path::read` asks the item.
+            PathPart::Place => OttlValue::Nil,
             PathPart::TraceState => OttlValue::text(bytes(message, span::TRACE_STATE)),
             PathPart::Id(number, length) => OttlValue::Id(IdBytes::of(bytes(message, number), length)),
             PathPart::Hex(number, length) => {
@@ -145,12 +147,14 @@ fn kind_of(metric: &[u8]) -> Points {
     fields.map(|field| Points::of(field.number)).filter(|points| *points != Points::None).last().unwrap_or_default()
 }
 
-/// The metric without its points, as those that are asked about see it: each of them would walk all the others. Its kind
-/// and what else its points' message says stay.
-pub fn without_points(metric: &[u8], points: Points, holder: &[u8]) -> Vec<u8> {
-    let mut shell = without(metric, points.field());
-    write::bytes(&mut shell, points.field(), &without(holder, POINTS));
-    shell
+/// Appends the metric without its points, as those that are asked about see it: each of them would walk all the others. Its
+/// kind and what else its points' message says stay.
+pub fn put_without_points(out: &mut Vec<u8>, metric: &[u8], points: Points, holder: &[u8]) {
+    put_without(out, metric, points.field());
+    let others = places(holder).filter(|(found, _)| *found != POINTS);
+    write::key(out, points.field(), write::LEN);
+    write::varint(out, others.map(|(_, range)| range.len() as u64).sum());
+    put_without(out, holder, POINTS);
 }
 
 /// Field of every kind of metric that holds its points.

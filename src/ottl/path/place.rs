@@ -50,7 +50,7 @@ fn put(draft: &mut MessageEdit<'_>, part: PathPart, range: Range<usize>, bytes: 
 impl Path {
     /// False for what no statement can set.
     pub fn can_be_set(&self) -> bool {
-        self.part != PathPart::MetricType
+        !matches!(self.part, PathPart::MetricType | PathPart::Place)
     }
 
     /// Writes what gives what the path names this value, and says what that replaces; `None` where there is nothing to set.

@@ -59,6 +59,8 @@ pub enum PathPart {
     Monotonic,
     /// A text that stands beside its message.
     SchemaUrl,
+    /// Which of its item's pieces a piece is, from 0 on.
+    Place,
     /// Depends on the kind of data point.
     Point(PointPart),
 }
@@ -199,6 +201,7 @@ const EVENT: Table = &[
     ("time", PathPart::Moment(span_event::TIME_UNIX_NANO)),
     ("name", PathPart::Text(span_event::NAME)),
     ("dropped_attributes_count", PathPart::Unsigned(span_event::DROPPED_ATTRIBUTES_COUNT)),
+    ("event_index", PathPart::Place),
 ];
 
 const LOG: Table = &[

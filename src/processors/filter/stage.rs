@@ -18,7 +18,8 @@ use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::write;
 use crate::ottl::{
-    EvalFailure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, without, without_points,
+    EvalFailure, Failures, Item, POINTS, is_too_much, places, points_in, points_of, put_without, put_without_points,
+    without,
 };
 use crate::processors::filter::config::FilterRules;
 use crate::processors::filter::rules::{FilterTest, Pass};
@@ -88,7 +89,8 @@ impl FilterStage {
 /// How many items went.
 fn filter(rules: &FilterRules, failures: &Failures, payload: &mut Payload) -> Result<u64, ConsumeError> {
     let (rewrite, working) = (Rewrite::within(&payload.ticket), Allowance::working(&payload.ticket));
-    let mut walk = Walk { signal: payload.signal, failures, dropped: 0, refused: None, working, covered: 0, rewrite };
+    let (signal, shell, gone) = (payload.signal, Vec::new(), Vec::new());
+    let mut walk = Walk { signal, failures, dropped: 0, refused: None, working, covered: 0, shell, gone, rewrite };
     for pass in rules.of(payload.signal) {
         let passed = payload.envelope.groups.iter_mut().try_for_each(|group| walk.group(pass, group));
         if let Err(failure) = passed {
@@ -114,6 +116,9 @@ struct Walk<'f> {
     /// Pays for copies of the longest item so far that is asked about piece by piece.
     working: Allowance,
     covered: usize,
+    /// An item without its pieces, and which of these go; used again from item to item.
+    shell: Vec<u8>,
+    gone: Vec<bool>,
     rewrite: Rewrite,
 }
 
@@ -188,33 +193,62 @@ impl Walk<'_> {
             return Ok(());
         }
         self.covered = self.covered.max(bytes);
-        if self.signal == Signal::Traces {
-            // Without its events, which would be walked for each other.
-            let shell = without(about.item, EVENTS);
-            let about_span = Item { item: &shell, ..*about };
-            if is_too_much(about.events().count(), about.item.len(), &shell) {
-                return self.give_up(pass);
-            }
-            let gone = self.gone(pass, about.events().map(|event| about_span.with_event(event)))?;
-            if gone.iter().any(|gone| *gone) {
-                self.rewrite.replace(items, at, &without_gone(about.item, EVENTS, &gone));
-            }
-            return Ok(());
-        }
-        let Some((points, holder)) = points_of(about.item) else { return Ok(()) };
-        let shell = without_points(about.item, points, &holder);
-        let about_metric = Item { item: &shell, ..*about };
-        if is_too_much(points_in(&holder).count(), holder.len(), &shell) {
+        let (mut shell, mut gone) = (std::mem::take(&mut self.shell), std::mem::take(&mut self.gone));
+        shell.clear();
+        gone.clear();
+        let asked = match self.signal {
+            Signal::Traces => self.events(pass, about, (items, at), (&mut shell, &mut gone)),
+            _ => self.points(pass, about, (items, at), (&mut shell, &mut gone)),
+        };
+        (self.shell, self.gone) = (shell, gone);
+        asked
+    }
+
+    fn events(
+        &mut self,
+        pass: &Pass,
+        about: &Item<'_>,
+        (items, at): (&Items, usize),
+        (shell, gone): (&mut Vec<u8>, &mut Vec<bool>),
+    ) -> Result<(), EvalFailure> {
+        // Without its events, which would be walked for each other.
+        put_without(shell, about.item, EVENTS);
+        let about_span = Item { item: shell, ..*about };
+        if is_too_much(about.events().count(), about.item.len(), shell) {
             return self.give_up(pass);
         }
-        let gone = self.gone(pass, points_in(&holder).map(|point| about_metric.with_point(point, points)))?;
+        for (at, event) in about.events().enumerate() {
+            gone.push(self.holds(pass.piece.as_ref(), &about_span.with_event(at, event))?);
+        }
+        if gone.contains(&true) {
+            self.rewrite.replace(items, at, &without_gone(about.item, EVENTS, gone));
+        }
+        Ok(())
+    }
+
+    fn points(
+        &mut self,
+        pass: &Pass,
+        about: &Item<'_>,
+        (items, at): (&Items, usize),
+        (shell, gone): (&mut Vec<u8>, &mut Vec<bool>),
+    ) -> Result<(), EvalFailure> {
+        let Some((points, holder)) = points_of(about.item) else { return Ok(()) };
+        put_without_points(shell, about.item, points, &holder);
+        let about_metric = Item { item: shell, ..*about };
+        if is_too_much(points_in(&holder).count(), holder.len(), shell) {
+            return self.give_up(pass);
+        }
+        for point in points_in(&holder) {
+            gone.push(self.holds(pass.piece.as_ref(), &about_metric.with_point(point, points))?);
+        }
         let left = gone.iter().filter(|gone| !**gone).count();
         self.dropped += (gone.len() - left) as u64;
         if left == 0 {
             self.rewrite.drop_item(items, at);
         } else if left < gone.len() {
             let mut metric = without(about.item, points.field());
-            write::bytes(&mut metric, points.field(), &without_gone(&holder, POINTS, &gone));
+            write::bytes(&mut metric, points.field(), &without_gone(&holder, POINTS, gone));
             self.rewrite.replace(items, at, &metric);
         }
         Ok(())
@@ -230,10 +264,6 @@ impl Walk<'_> {
                 Ok(())
             }
         })
-    }
-
-    fn gone<'a>(&self, pass: &Pass, pieces: impl Iterator<Item = Item<'a>>) -> Result<Vec<bool>, EvalFailure> {
-        pieces.map(|piece| self.holds(pass.piece.as_ref(), &piece)).collect()
     }
 
     fn items_of(&self, scope: &ScopeGroup) -> u64 {

@@ -16,8 +16,8 @@ use crate::otlp::regroup::rewrite::Rewrite;
 use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
-    Buffers, Context, EditTarget, Edits, EvalFailure, Failures, MadeMetrics, MessageEdit, POINTS, Points, PointsAround,
-    Statements, is_too_much, places, points_of, without, without_points,
+    Buffers, ChangedPieces, Context, EditTarget, Edits, EvalFailure, Failures, MadeMetrics, MessageEdit, POINTS,
+    Points, PointsAround, Statements, is_too_much, places, points_of, put_without, put_without_points,
 };
 use crate::processors::transform::config::SignalStatements;
 
@@ -88,9 +88,6 @@ struct Piece<'a> {
     around: Option<PointsAround<'a>>,
 }
 
-/// Pieces that changed, by their place among the pieces of their item.
-type Changed = Vec<(usize, Vec<u8>)>;
-
 /// Buffers that are used again from item to item.
 #[derive(Default)]
 struct Spare {
@@ -100,6 +97,11 @@ struct Spare {
     piece: Edits,
     cache: Edits,
     buffers: Buffers,
+    /// An item without its pieces, the same with those that changed, and the points of a metric.
+    shell: Vec<u8>,
+    whole: Vec<u8>,
+    inside: Vec<u8>,
+    changed: ChangedPieces,
 }
 
 struct Run<'f> {
@@ -299,41 +301,43 @@ impl Run<'_> {
 
     /// Runs the row on each event of a span. Meanwhile the span is without its events: they would be walked for each other.
     fn events(&mut self, row: &Statements, around: &mut Around<'_>, span: &[u8]) -> Result<Edits, EvalFailure> {
-        let shell = without(span, EVENTS);
-        let edits = take(&mut self.spare.item);
+        let (mut shell, edits) = (emptied(&mut self.spare.shell), take(&mut self.spare.item));
+        put_without(&mut shell, span, EVENTS);
         if shell.len() == span.len() {
+            self.spare.shell = shell;
             return Ok(edits);
         }
-        let (edits, changed) = self.pieces(row, around, (&shell, edits), (span, EVENTS, Points::None))?;
-        if changed.is_empty() && edits.bytes().is_none() {
-            return Ok(edits);
+        let (mut edits, changed) = self.pieces(row, around, (&shell, edits), (span, EVENTS, Points::None))?;
+        if !changed.is_empty() || edits.bytes().is_some() {
+            let mut whole = emptied(&mut self.spare.whole);
+            whole.extend_from_slice(edits.bytes().unwrap_or(&shell));
+            put_pieces(&mut whole, (span, EVENTS), &changed);
+            edits = renew(span, edits, &whole)?;
+            self.spare.whole = whole;
         }
-        let mut new = edits.bytes().unwrap_or(&shell).to_vec();
-        let span_with = with_pieces(span, EVENTS, &changed);
-        for (_, range) in places(&span_with).filter(|(found, _)| *found == EVENTS) {
-            new.extend_from_slice(&span_with[range]);
-        }
-        renew(span, edits, &new)
+        (self.spare.shell, self.spare.changed) = (shell, changed);
+        Ok(edits)
     }
 
     /// Runs the row on each point of a metric. Meanwhile the metric is without its points, as a span without its events.
     fn points(&mut self, row: &Statements, around: &mut Around<'_>, metric: &[u8]) -> Result<Edits, EvalFailure> {
         let edits = take(&mut self.spare.item);
         let Some((points, holder)) = points_of(metric) else { return Ok(edits) };
-        let shell = without_points(metric, points, &holder);
-        let (edits, changed) = self.pieces(row, around, (&shell, edits), (&holder, POINTS, points))?;
-        if changed.is_empty() && edits.bytes().is_none() {
-            return Ok(edits);
+        let mut shell = emptied(&mut self.spare.shell);
+        put_without_points(&mut shell, metric, points, &holder);
+        let (mut edits, changed) = self.pieces(row, around, (&shell, edits), (&holder, POINTS, points))?;
+        if !changed.is_empty() || edits.bytes().is_some() {
+            let (mut whole, mut inside) = (emptied(&mut self.spare.whole), emptied(&mut self.spare.inside));
+            let current = edits.bytes().unwrap_or(&shell);
+            points_of(current).iter().for_each(|(_, others)| inside.extend_from_slice(others));
+            put_pieces(&mut inside, (&holder, POINTS), &changed);
+            put_without(&mut whole, current, points.field());
+            write::bytes(&mut whole, points.field(), &inside);
+            edits = renew(metric, edits, &whole)?;
+            (self.spare.whole, self.spare.inside) = (whole, inside);
         }
-        let current = edits.bytes().unwrap_or(&shell);
-        let mut inside = points_of(current).map_or_else(Vec::new, |(_, inside)| inside.into_owned());
-        let holder_with = with_pieces(&holder, POINTS, &changed);
-        for (_, range) in places(&holder_with).filter(|(found, _)| *found == POINTS) {
-            inside.extend_from_slice(&holder_with[range]);
-        }
-        let mut new = without(current, points.field());
-        write::bytes(&mut new, points.field(), &inside);
-        renew(metric, edits, &new)
+        (self.spare.shell, self.spare.changed) = (shell, changed);
+        Ok(edits)
     }
 
     /// Runs the row on each piece in field `number` of the message `holder`; gives back the edits of the item and the
@@ -344,8 +348,9 @@ impl Run<'_> {
         around: &mut Around<'_>,
         (item, mut edits): (&[u8], Edits),
         (holder, number, points): (&[u8], u32, Points),
-    ) -> Result<(Edits, Changed), EvalFailure> {
-        let mut changed = Changed::new();
+    ) -> Result<(Edits, ChangedPieces), EvalFailure> {
+        let mut changed = take(&mut self.spare.changed);
+        changed.clear();
         let all = || places(holder).filter(|(found, _)| *found == number);
         if is_too_much(all().count(), holder.len(), item) {
             row.give_up(self.failures)?;
@@ -358,7 +363,7 @@ impl Run<'_> {
             let (new_item, mut new_piece) = self.step(row, around, (item, edits), Some(piece))?;
             edits = new_item;
             if let Some(bytes) = new_piece.bytes() {
-                changed.push((at, bytes.to_vec()));
+                changed.push(at, bytes);
             }
             new_piece.clear();
             self.spare.piece = new_piece;
@@ -383,6 +388,7 @@ impl Run<'_> {
             scope_url: MessageEdit::new(around.scope_url.0, take(&mut around.scope_url.1)),
             item: MessageEdit::new(item, edits),
             piece: MessageEdit::new(piece.bytes, piece.edits),
+            at: piece.around.map_or(0, |around| around.at),
             points: piece.points,
             around: piece.around.filter(|_| row.context == Context::DataPoint),
             cache: MessageEdit::new(b"", take(cache)),
@@ -453,21 +459,20 @@ fn content(field: &[u8]) -> &[u8] {
     Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default()
 }
 
-/// The message with these of its pieces, by number, replaced.
-fn with_pieces(message: &[u8], number: u32, changed: &Changed) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.len() + changed.iter().map(|(_, piece)| piece.len() + 8).sum::<usize>());
+/// Appends the pieces in this field of the message, in their order, those that changed as they are now.
+fn put_pieces(out: &mut Vec<u8>, (message, number): (&[u8], u32), changed: &ChangedPieces) {
     let mut changed = changed.iter().peekable();
-    let mut at = 0;
-    for (found, range) in places(message) {
-        if found != number {
-            out.extend_from_slice(&message[range]);
-            continue;
-        }
+    for (at, (_, range)) in places(message).filter(|(found, _)| *found == number).enumerate() {
         match changed.next_if(|(of, _)| *of == at) {
-            Some((_, piece)) => write::bytes(&mut out, number, piece),
+            Some((_, piece)) => write::bytes(out, number, piece),
             None => out.extend_from_slice(&message[range]),
         }
-        at += 1;
     }
-    out
+}
+
+/// A buffer that was used before, without what it held.
+fn emptied(spare: &mut Vec<u8>) -> Vec<u8> {
+    let mut buffer = take(spare);
+    buffer.clear();
+    buffer
 }

@@ -39,18 +39,49 @@ EDITORS = {
     "replace_pattern": ['log.attributes["s"]', '"l+"', '"x"', "SHA1", '"h:%s"'], "replace_all_matches": ["log.attributes", '"/h*"', '"x"', "SHA1", '"h:%s"'],
     "replace_all_patterns": ["log.attributes", '"value"', '"l+"', '"x"', "SHA1", '"h:%s"'],
 }
+# Those that know only metrics and spans, as groups of a processor: the request, the context, and what another kind stands for there.
+METRICS = ["nil", 'metric.metadata["none"]', "metric.name", '"text"', "7", "1.5", "true", '["a", 1]', '{"a": 1}']
+SPANS = ["nil", 'span.attributes["none"]', "span.name", '"text"', "7", "1.5", "true", '["a", 1]', '{"a": 1}']
+POINTS = [other.replace("metric.metadata", "datapoint.attributes") for other in METRICS]
+GROUPS = {
+    ("metrics", "metric"): (METRICS, {
+        "convert_sum_to_gauge": [], "convert_gauge_to_sum": ['"delta"', "true"], "scale_metric": ["10.0", '"kWh"'],
+        "aggregate_on_attributes": ['"sum"', '["k"]'], "aggregate_on_attribute_value": ['"sum"', '"k"', '["a", "b"]', '"c"'],
+        "convert_exponential_histogram_to_histogram": ['"upper"', "[0.0, 1.0, 2.0]"], "copy_metric": ['"copy"', '"words"', '"By"'],
+        "extract_count_metric": ["true", '".n"'], "extract_sum_metric": ["true", '".s"'], "extract_percentile_metric": ["50.0", '".p"'],
+        "convert_summary_quantile_val_to_gauge": ['"q"', '".v"'],
+    }),
+    ("metrics", "datapoint"): (POINTS, {
+        "convert_summary_count_val_to_sum": ['"delta"', "true", '".n"'], "convert_summary_sum_val_to_sum": ['"delta"', "true", '".s"'],
+        "merge_histogram_buckets": ["1.5", '"merge_bound"'],
+    }),
+    ("traces", "span"): (SPANS, {"set_semconv_span_name": ['"1.37.0"', '"before"']}),
+}
 OTHERS = ["nil", 'log.attributes["none"]', 'log.attributes["i"]', 'log.attributes["s"]', 'log.attributes["m"]', 'log.attributes["l"]', '"text"', "7", "true", "1.5"]
+
+
+def called(name, arguments, others):
+    """The function as it is meant, without arguments, with one too many, and with each exchanged for each of the others."""
+    yield f"{name}({', '.join(arguments)})"
+    yield f"{name}()"
+    yield f"{name}({', '.join([*arguments, '1'])})"
+    for at in range(len(arguments)):
+        for other in others:
+            yield f"{name}({', '.join([*arguments[:at], other, *arguments[at + 1 :]])})"
 
 
 def rows():
     for kind, functions in (("v", CONVERTERS), ("s", EDITORS)):
         for name, arguments in functions.items():
-            yield ["log", kind, 0, f"{name}({', '.join(arguments)})"]
-            yield ["log", kind, 0, f"{name}()"]
-            yield ["log", kind, 0, f"{name}({', '.join([*arguments, '1'])})"]
-            for at in range(len(arguments)):
-                for other in OTHERS:
-                    yield ["log", kind, 0, f"{name}({', '.join([*arguments[:at], other, *arguments[at + 1 :]])})"]
+            yield from (["log", kind, 0, text] for text in called(name, arguments, OTHERS))
+    for (request, context), (others, functions) in GROUPS.items():
+        for name, arguments in functions.items():
+            for text in called(name, arguments, others):
+                # In a list it runs on its own copies too, and a Collector would do so without end.
+                if name == "copy_metric":
+                    yield [context, "s", 0, text]
+                else:
+                    yield [request, "t", 0, json.dumps([{"context": context, "statements": [text]}])]
 
 
 if __name__ == "__main__":

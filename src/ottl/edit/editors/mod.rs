@@ -404,7 +404,7 @@ impl Replacement {
 
     fn finish(&self, made: String, item: &Item<'_>) -> Result<String, EvalFailure> {
         let Some(function) = self.function else { return Ok(made) };
-        let made = text(&function.apply(vec![OttlValue::Text(Cow::Owned(made))])?)?.into_owned();
+        let made = text(&function.of(OttlValue::Text(Cow::Owned(made)))?)?.into_owned();
         let Some(format) = &self.format else { return Ok(made) };
         let format = eval::value(format, item)?;
         let format = text(&format)?;

@@ -260,8 +260,8 @@ impl Conditions {
         if is_too_much(events, item.item.len(), about.item) {
             return failures + 1;
         }
-        for event in item.events() {
-            let about = about.with_event(event);
+        for (at, event) in item.events().enumerate() {
+            let about = about.with_event(at, event);
             for condition in &self.events {
                 if self.settle(condition.matches(&about), bits, &mut failures) {
                     return failures;
