@@ -14,7 +14,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use podgate::core::data::payload::Signal;
 use podgate::gateway::Gateway;
 use prost::Message;
-use support::{Sink, attribute, drain, eventually, free_port, post_spans, request, sheet, span, start};
+use support::{
+    Sink, attribute, attribute_of, drain, eventually, free_port, post, post_spans, request, sheet, span, start,
+};
 
 const OK: i32 = 1;
 const ERROR: i32 = 2;
@@ -330,6 +332,27 @@ async fn a_stop_leaves_what_nobody_took_to_the_next_member() {
     eventually("the next member brings both", || arrived(&[&sink]) == [(1, 1), (2, 1)].into()).await;
     eventually("and commits", || committed(&broker, 0) == Some(2)).await;
     drain(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_a_sender_become_headers_of_its_records_and_attributes_of_their_resources() {
+    let (broker, sink, http) = (broker(1).await, Sink::start().await, free_port());
+    let exporting = exporting(&broker, http, "    include_metadata_keys: [x-tenant]")
+        .replace("endpoint: '127.0.0.1:", "include_metadata: true, endpoint: '127.0.0.1:");
+    let keys = "    header_extraction: {extract_headers: true, headers: [x-tenant, x-absent]}";
+    let reading = reading(&broker, &sink.address.to_string(), keys, "");
+    let (writer, reader) = (start(&exporting).await, start(&reading).await);
+    let body = request(vec![attribute("service.name", "shop")], vec![span(1, 1, OK)]).encode_to_vec();
+    // One header more, behind the type.
+    let (status, _) = post(http, "/v1/traces", "application/x-protobuf\r\nx-tenant: blue", &body).await;
+    assert_eq!(status, 200);
+    eventually("it arrives", || sink.spans().len() == 1).await;
+    let (resource, _) = sink.spans().remove(0);
+    assert_eq!(attribute_of(&resource, "kafka.header.x-tenant"), Some("blue"));
+    assert_eq!(attribute_of(&resource, "service.name"), Some("shop"));
+    assert_eq!(attribute_of(&resource, "kafka.header.x-absent"), None);
+    drain(writer).await;
+    drain(reader).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

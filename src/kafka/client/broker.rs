@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, OffsetAndMetadata, PartitionAssignmentStrategy,
@@ -135,7 +136,7 @@ impl KafkaCluster {
         let consumer = Arc::new(builder.build().await.map_err(|error| fault_of(&error))?);
         // Before the first poll, in which the listener is asked.
         let _ = listener.consumer.set(Arc::downgrade(&consumer));
-        Ok(Arc::new(Member { consumer, kafka: self.kafka.clone() }))
+        Ok(Arc::new(Member { consumer, kafka: self.kafka.clone(), headers: settings.headers.clone() }))
     }
 }
 
@@ -267,6 +268,14 @@ impl ConsumerRebalanceListener for Listener {
 struct Member {
     consumer: Arc<Consumer>,
     kafka: Kafka,
+    headers: Vec<String>,
+}
+
+/// Those of a record that are asked for. A header without a value is an empty one.
+fn wanted(names: &[String], of: &[(String, Option<Bytes>)]) -> Vec<(usize, Bytes)> {
+    let first =
+        |name: &String| of.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone().unwrap_or_default());
+    names.iter().enumerate().filter_map(|(at, name)| Some((at, first(name)?))).collect()
 }
 
 impl ConsumerMember for Member {
@@ -280,6 +289,7 @@ impl ConsumerMember for Member {
             let own = records.into_iter().map(|record| FetchedRecord {
                 from: TopicPartition { topic: record.topic, partition: record.partition },
                 offset: record.offset,
+                headers: wanted(&self.headers, &record.headers),
                 value: record.value,
             });
             Ok(own.collect())
@@ -324,6 +334,17 @@ impl ConsumerMember for Member {
         Box::pin(async move {
             let listed = self.kafka.admin().list_topics(Default::default()).await;
             listed.map_err(|error| fault_of(&error))
+        })
+    }
+
+    fn ended_connections(&self) -> u64 {
+        self.consumer.metrics().connections.connections_closed
+    }
+
+    fn answers<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, Result<(), KafkaFault>> {
+        Box::pin(async move {
+            let asked = self.consumer.fetch_watermarks(&partition.topic, partition.partition).await;
+            asked.map(drop).map_err(|error| fault_of(&error))
         })
     }
 

@@ -43,6 +43,8 @@ pub struct FetchedRecord {
     pub offset: i64,
     /// `None` for a tombstone.
     pub value: Option<Bytes>,
+    /// Of the headers that the member asks for, by their place among these: the first of each name.
+    pub headers: Vec<(usize, Bytes)>,
 }
 
 /// Writes records.
@@ -87,6 +89,12 @@ pub trait ConsumerMember: Send + Sync {
 
     /// Names of all topics of the cluster.
     fn topics(&self) -> Task<'_, Result<Vec<String>, KafkaFault>>;
+
+    /// Connections to brokers that have ended, for whatever reason.
+    fn ended_connections(&self) -> u64;
+
+    /// Asks the partition's broker for something that it always has.
+    fn answers<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, Result<(), KafkaFault>>;
 
     /// Records behind the next one to read, of all partitions.
     fn lag(&self) -> Task<'_, u64>;
@@ -204,4 +212,6 @@ pub struct MemberSettings {
     pub max_fetch_wait: Duration,
     /// Records of one poll.
     pub records_max: usize,
+    /// Names of headers that are read.
+    pub headers: Vec<String>,
 }

@@ -12,6 +12,7 @@ use crate::core::node::Node;
 use crate::core::stage::factory::CheckContext;
 use crate::kafka::client::seam::{ClusterSettings, MemberSettings, RebalanceStrategy};
 use crate::kafka::config::cluster;
+use crate::receivers::kafka::headers::{HEADERS_MAX, attribute};
 
 /// Of requests that are not held on purpose; a fetch waits `max_fetch_wait` on top.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,6 +78,8 @@ pub struct ReceiverSettings {
     pub marking: Marking,
     pub backoff: ErrorBackoff,
     pub in_flight_max: usize,
+    /// Attributes of the headers that are read, in their order.
+    pub header_attributes: Vec<String>,
 }
 
 /// Checks a body; `None` after at least one error.
@@ -89,7 +92,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ReceiverSettings> {
     let member = member(&keys);
     let commit_interval = autocommit(&keys);
     let marking = marking(&keys);
-    header_extraction(&keys);
+    let headers = header_extraction(&keys);
     let backoff = backoff(&keys);
     if let Some(processing) = keys.section("partition_processing") {
         for key in ["independent", "max_buffered_batches", "max_in_flight"] {
@@ -109,9 +112,12 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<ReceiverSettings> {
         in_flight
     });
     keys.finish();
+    let headers = headers?;
+    let header_attributes = headers.iter().map(|header| attribute(header)).collect();
     Some(ReceiverSettings {
         cluster: cluster?,
-        member: member?,
+        member: MemberSettings { headers, ..member? },
+        header_attributes,
         topics: topics?,
         commit_interval: commit_interval?,
         marking,
@@ -246,6 +252,7 @@ fn member(keys: &Section<'_>) -> Option<MemberSettings> {
         max_partition_fetch_bytes: max_partition_fetch_bytes?,
         max_fetch_wait,
         records_max: RECORDS_A_POLL,
+        headers: Vec::new(),
     })
 }
 
@@ -311,14 +318,21 @@ fn marking(keys: &Section<'_>) -> Marking {
     Marking { on_error, on_permanent_error }
 }
 
-fn header_extraction(keys: &Section<'_>) {
-    let Some(section) = keys.section("header_extraction") else { return };
-    if section.bool("extract_headers") == Some(true) {
-        let message = "headers of records are not extracted yet";
-        section.error("extract_headers", code::NOT_YET, message, Some("remove header_extraction"));
+/// Names of headers that become attributes.
+fn header_extraction(keys: &Section<'_>) -> Option<Vec<String>> {
+    let Some(section) = keys.section("header_extraction") else { return Some(Vec::new()) };
+    let is_on = section.bool("extract_headers") == Some(true);
+    let headers = section.strings("headers").unwrap_or_default();
+    if !is_on && !headers.is_empty() {
+        section.without_effect("headers", "`extract_headers` is not true");
     }
-    section.strings("headers");
+    let checked = match headers {
+        headers if !is_on || headers.is_empty() => Some(Vec::new()),
+        headers if headers.len() <= HEADERS_MAX => Some(headers),
+        headers => section.invalid("headers", format!("{} headers", headers.len()), "at most 32 of them"),
+    };
     section.finish();
+    checked
 }
 
 fn backoff(keys: &Section<'_>) -> Option<ErrorBackoff> {

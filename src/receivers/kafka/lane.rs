@@ -28,6 +28,7 @@ use crate::otlp::json::{self, TranscodeError};
 use crate::otlp::readable::{self, Readable};
 use crate::receivers::kafka::config::{ReceiverSettings, RecordEncoding};
 use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay};
+use crate::receivers::kafka::headers::{self, NotWritten};
 use crate::receivers::kafka::metrics::ReceiverCounts;
 
 /// Between two looks for memory.
@@ -81,13 +82,13 @@ impl PartitionLane {
     }
 
     async fn bring(&self, record: FetchedRecord) {
-        let FetchedRecord { offset, value, .. } = record;
+        let FetchedRecord { offset, value, headers, .. } = record;
         self.cx.counts.records.add(1);
         if !self.partition.take(offset) {
             return;
         }
         let Some(value) = value.filter(|value| !value.is_empty()) else { return self.partition.settle(offset) };
-        match self.read(&value).await {
+        match self.read(&value, &headers).await {
             Ok(Ok(read)) => {
                 // The buffer of its fetch is free from here on.
                 drop(value);
@@ -99,20 +100,34 @@ impl PartitionLane {
     }
 
     /// Reads the record as soon as there is memory for it.
-    async fn read(&self, value: &Bytes) -> Result<Result<ReadRecord, String>, Over> {
+    async fn read(&self, value: &Bytes, headers: &[(usize, Bytes)]) -> Result<Result<ReadRecord, String>, Over> {
         let (signal, encoding) = (self.partition.signal, self.partition.encoding);
         let work = value.len() as u64 * if encoding == RecordEncoding::Json { JSON_EFFORT } else { 1 };
         loop {
             if let Ok(ticket) = self.cx.host.budget.take((value.len() + SHARED_BYTES) as u64) {
-                let value = value.clone();
+                let (value, bytes) = (value.clone(), value.len());
                 let read = Aside::shared().run(work, move || read(encoding, signal, &value, ticket)).await;
-                match read {
+                match read.and_then(|read| self.with_headers(read, headers, bytes)) {
                     Ok(read) => return Ok(Ok(read)),
                     Err(NoItems::Poison(why)) => return Ok(Err(why)),
                     Err(NoItems::Memory) => {}
                 }
             }
             self.wait(MEMORY_AGAIN).await?;
+        }
+    }
+
+    fn with_headers(
+        &self,
+        mut read: ReadRecord,
+        found: &[(usize, Bytes)],
+        bytes: usize,
+    ) -> Result<ReadRecord, NoItems> {
+        let names = &self.cx.settings.header_attributes;
+        match headers::write(&mut read.readable.envelope, (names, found), bytes, &read.ticket) {
+            Ok(()) => Ok(read),
+            Err(NotWritten::Memory) => Err(NoItems::Memory),
+            Err(NotWritten::TooMuch) => Err(NoItems::Poison("its resources are too small for its headers".to_owned())),
         }
     }
 

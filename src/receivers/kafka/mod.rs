@@ -14,6 +14,7 @@
 
 mod config;
 mod group;
+mod headers;
 mod lane;
 mod metrics;
 mod reader;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::core::data::budget::{Budget, Ticket};
@@ -57,7 +58,8 @@ struct OnTheWay {
 }
 
 fn bytes_of(record: &FetchedRecord) -> usize {
-    record.value.as_ref().map_or(0, |value| value.len()) + size_of::<FetchedRecord>()
+    let headers: usize = record.headers.iter().map(|(_, value)| value.len() + size_of::<(usize, Bytes)>()).sum();
+    record.value.as_ref().map_or(0, Bytes::len) + headers + size_of::<FetchedRecord>()
 }
 
 impl HeldPartition {
@@ -292,7 +294,7 @@ mod tests {
     }
 
     fn record(of: &HeldPartition, offset: i64, bytes: usize) -> FetchedRecord {
-        FetchedRecord { from: of.of.clone(), offset, value: Some(Bytes::from(vec![1; bytes])) }
+        FetchedRecord { from: of.of.clone(), offset, value: Some(Bytes::from(vec![1; bytes])), headers: Vec::new() }
     }
 
     /// A record of three items as a lane hands it on.
