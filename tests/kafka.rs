@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use krafka::consumer::ConsumerRecord;
@@ -315,6 +317,28 @@ async fn undecided_traces_go_with_their_partition_and_count_once_where_it_is_rea
     assert_eq!(total(&gateway, "podgate_tail_sampling_undecided_traces"), 2, "it let go of both");
     let account = drain(gateway).await;
     assert_eq!((account["traces"].delivered, account["traces"].sampled_out), (2, 2), "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_brokers_are_away_no_trace_is_due_and_then_each_waits_for_what_was_left_of_its_wait() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let sampling = "  tail_sampling: {decision_wait: 1500ms, policies: [{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]}";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)])]).await;
+    eventually("the first span is held", || sheet(&gateway).held == 1).await;
+    let is_away = Arc::new(AtomicBool::new(true));
+    for asked in [ApiKey::Fetch, ApiKey::ListOffsets] {
+        let is_away = is_away.clone();
+        broker.on(asked, move |_| if is_away.load(Ordering::Relaxed) { Control::Disconnect } else { Control::Pass });
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // What told of the error waits at the brokers.
+    produce(&broker, 0, &[request(vec![], vec![span(1, 2, ERROR)])]).await;
+    assert_eq!(sheet(&gateway).held, 1, "twice its wait is over, and it is not decided");
+    is_away.store(false, Ordering::Relaxed);
+    eventually("the trace is kept whole", || arrived(&[&sink]) == [(1, 1), (2, 1)].into()).await;
+    eventually("and committed", || committed(&broker, 0) == Some(2)).await;
+    drain(gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,3 +209,14 @@ async fn under_a_hundred_changes_every_span_is_kept_once() {
     assert_eq!(kept(&rig), sent, "PODGATE_SEED={seed}");
     rig.assert_settled();
 }
+
+/// A source that keeps what it has and is away; traces of one that sends by itself do not wait for it.
+#[tokio::test(start_paused = true)]
+async fn traces_of_a_live_sender_are_decided_while_another_source_is_away() {
+    let rig = Rig::start(&with("10s", json!([errors()]))).await;
+    rig.send(&request_of("shop", vec![failed(span(1, 0))])).await.expect("taken");
+    let away = rig.host.absences.begin(tokio::time::Instant::now());
+    seconds(12.0).await;
+    assert_eq!(kept(&rig), BTreeMap::from([(hex(1), 1)]));
+    drop(away);
+}

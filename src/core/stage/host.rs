@@ -15,6 +15,7 @@ use crate::core::ports::Ports;
 use crate::core::report::routes::Routes;
 use crate::core::report::stats::{Stats, StatsSnapshot};
 use crate::core::report::status::{StatusBoard, Turns};
+use crate::core::stage::absences::Absences;
 use crate::core::stage::auth::{AuthStanding, Authenticators};
 use crate::core::stage::durable::DurableLogs;
 use crate::core::stage::last::LastDrained;
@@ -35,6 +36,8 @@ pub struct Host {
     pub last: LastDrained,
     pub peer_identity: PeerNames,
     pub authenticators: Authenticators,
+    /// Of sources that keep what they have for us.
+    pub absences: Arc<Absences>,
     /// Counts reloads that were applied: who looks at files now and then looks at once.
     pub reloads: watch::Sender<u64>,
     // One watcher, one snapshot for all pipelines: keyed by what makes two of them the same. Locked at build time only.
@@ -73,6 +76,7 @@ impl Host {
             last: LastDrained::default(),
             peer_identity: PeerNames::default(),
             authenticators: Authenticators::default(),
+            absences: Arc::default(),
             reloads: watch::Sender::new(0),
             shared: Mutex::default(),
         })

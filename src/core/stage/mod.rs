@@ -1,5 +1,6 @@
 //! What a component is and what it is given: the stage, its lifecycle, its factory, its tasks, its questions to the world.
 
+pub mod absences;
 pub mod auth;
 pub mod commands;
 pub mod component;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::core::data::payload::Payload;
 use crate::core::data::settlement::ItemEnd;
 use crate::core::error::Reason;
+use crate::core::stage::absences::Absences;
 use crate::core::stage::tasks::Pulse;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::advice::report::SizingAdvice;
@@ -141,6 +142,37 @@ pub struct Shard {
     pub deciding: Duration,
     /// While requests of an earlier process come back.
     pub replay: Option<ReplayedWindow>,
+    pub source: SourceWatch,
+}
+
+/// The way from the source to the shard. What waits at a source that is away comes when it is back: until then no trace is
+/// due, and afterwards each has as much of its wait left as before. Where something comes by itself as well, nothing waits.
+pub struct SourceWatch {
+    absences: Arc<Absences>,
+    /// Something came that nobody keeps for us.
+    has_live: bool,
+    is_away: bool,
+    /// Absences that the traces have waited out.
+    waited: Duration,
+}
+
+impl SourceWatch {
+    pub fn new(absences: &Arc<Absences>) -> SourceWatch {
+        let (_, waited) = absences.look(Instant::now());
+        SourceWatch { absences: absences.clone(), has_live: false, is_away: false, waited }
+    }
+
+    /// Looks again: how much later traces are due, for what is over.
+    fn look(&mut self) -> Option<Duration> {
+        let (is_away, all) = self.absences.look(Instant::now());
+        self.is_away = is_away && !self.has_live;
+        let more = all.saturating_sub(self.waited);
+        if self.has_live || is_away || more.is_zero() {
+            return None;
+        }
+        self.waited = all;
+        Some(more)
+    }
 }
 
 impl Shard {
@@ -209,7 +241,10 @@ impl Shard {
     /// Decides what is due, as long as its verdicts can be carried out; true when more is left to do at once.
     fn decide_due(&mut self) -> bool {
         let now = self.clock.now();
-        if self.replay.is_some() || self.core.is_backed_up() || !self.core.is_due(now) {
+        if let Some(later) = self.source.look() {
+            self.core.postpone(later, now);
+        }
+        if self.source.is_away || self.replay.is_some() || self.core.is_backed_up() || !self.core.is_due(now) {
             return false;
         }
         let started = Instant::now();
@@ -255,7 +290,7 @@ impl Shard {
     fn wake(&self, more_due: bool) -> Instant {
         let idle = Instant::now() + Pulse::INTERVAL;
         match self.core.next_due() {
-            _ if self.core.is_backed_up() || self.replay.is_some() => idle,
+            _ if self.core.is_backed_up() || self.replay.is_some() || self.source.is_away => idle,
             _ if more_due => Instant::now(),
             Some(due) => self.clock.instant_of(due).min(idle),
             None => idle,
@@ -274,6 +309,7 @@ impl Shard {
             links: &request.links,
             version: request.version,
         };
+        self.source.has_live |= request.since.is_none();
         match request.since {
             Some(since) => self.core.accept_since(incoming, &runs, (since, now)),
             None => self.core.accept(incoming, &runs, now),

@@ -41,7 +41,7 @@ use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDeliver
 use crate::processors::tail_sampling::report::metrics::{CountedAccount, Metrics, ProcessorAccounts};
 use crate::processors::tail_sampling::report::page;
 use crate::processors::tail_sampling::report::page::SamplerPage;
-use crate::processors::tail_sampling::shard::{Arrival, Shard, ShardMessage, ShardRequest};
+use crate::processors::tail_sampling::shard::{Arrival, Shard, ShardMessage, ShardRequest, SourceWatch};
 
 /// Requests that wait in one shard's queue; the account bounds their bytes.
 const QUEUE_MESSAGES: usize = 128;
@@ -90,8 +90,7 @@ impl Sampler {
         Metrics::watch(&host.stats, &processor, &accounts);
         let (deadline, clock) = (watch::Sender::new(None), SamplerClock::start());
         let live = LivePolicies::new(settings, &host.stats, &processor, clock.now());
-        let first = live.current().clone();
-        let advice = Arc::new(SizingAdvice::since(clock.now()));
+        let (first, advice) = (live.current().clone(), Arc::new(SizingAdvice::since(clock.now())));
         let taker = format!("{}/{}", cx.build.path, cx.pipeline);
         let log = SamplerLog::of(&host.logs, &cx.exporters, &taker, settings.decision_wait);
         let (mut arrivals, mut shards, mut journals) = (Vec::new(), Vec::new(), Vec::new());
@@ -125,6 +124,7 @@ impl Sampler {
                 settled_traces: 0,
                 deciding: Duration::ZERO,
                 replay: None,
+                source: SourceWatch::new(&host.absences),
             };
             shard.core.journal = DecisionJournal::new(journal);
             let delivery =

@@ -12,6 +12,7 @@
 //!   traces: {topics: [otlp_spans], encoding: otlp_proto}
 //! ```
 
+mod away;
 mod config;
 mod group;
 mod headers;

@@ -17,6 +17,7 @@ use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
 use crate::kafka::client::seam::ConsumerMember;
+use crate::receivers::kafka::away::BrokerWatch;
 use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
 
@@ -114,6 +115,7 @@ impl KafkaReader {
         let now = Instant::now();
         let mut due = Due { commit: now, look: now, topics: now, looks: 0 };
         let mut stop = self.cx.stop.clone();
+        let mut watch = BrokerWatch::new(&self.cx.host.absences);
         while !self.is_stopped() {
             pulse.beat();
             if Instant::now() >= due.topics {
@@ -143,7 +145,13 @@ impl KafkaReader {
                         self.held.hand_out(records);
                     }
                     identity = if now.is_empty() { identity } else { now };
-                    self.works();
+                    let partitions = self.held.all();
+                    let own = partitions.iter().map(|held| held.of.clone());
+                    match beating(pulse, watch.look(member, own)).await {
+                        Some(fault) => self.fails(&fault),
+                        None if !watch.is_away() => self.works(),
+                        None => {}
+                    }
                 }
                 Err(fault) if fault.scope == FaultScope::Client => return Err(fault),
                 Err(fault) => {

@@ -5,6 +5,7 @@
 //! change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::config::{SamplingSettings, winner};
@@ -63,6 +64,20 @@ impl Engine {
             }
             let entry = DueTrace { slot, generation: trace.generation };
             let tick = self.wheel.schedule(deadline, entry);
+            self.traces.at_mut(slot).tick = tick;
+        }
+    }
+
+    /// Every held trace is due so much later: what it waits for was held up for as long.
+    pub fn postpone(&mut self, by: Duration, now: UnixNanos) {
+        let before = std::mem::replace(&mut self.wheel, wheel_for(&self.settings, now));
+        self.due.clear();
+        let mut next = 0;
+        while let Some(slot) = self.traces.next_live(next) {
+            next = slot + 1;
+            let trace = self.traces.at(slot);
+            let entry = DueTrace { slot, generation: trace.generation };
+            let tick = self.wheel.schedule(before.time_of(trace.tick).saturating_add(by), entry);
             self.traces.at_mut(slot).tick = tick;
         }
     }
