@@ -62,6 +62,9 @@ mod ottl;
 #[path = "sampling/renewal.rs"]
 mod renewal;
 
+#[path = "sampling/summaries.rs"]
+mod summaries;
+
 #[path = "sampling/weights.rs"]
 mod weights;
 

@@ -17,6 +17,7 @@ use crate::processors::tail_sampling::policies::meter::MeterPlan;
 use crate::processors::tail_sampling::policies::predicates::{LEAVES_MAX, Leaves, LeavesBuilder};
 use crate::processors::tail_sampling::policies::{self, InvertMeaning, Policy, PolicyCheck, PolicyRole, PolicyRule};
 use crate::processors::tail_sampling::shadow::{self, ShadowSettings};
+use crate::processors::tail_sampling::summaries::digest::PolicyDigest;
 use crate::processors::tail_sampling::weight_lint;
 use crate::processors::tail_sampling::weights::marking::WeightMode;
 use crate::processors::tail_sampling::weights::tick::ChanceCuts;
@@ -69,6 +70,10 @@ pub struct SamplingSettings {
     pub rules: PolicySet,
     pub policies: Arc<Vec<Policy>>,
     pub leaves: Arc<Leaves>,
+    /// Which policies these are, for the summaries of parts that other gateways hold.
+    pub digest: PolicyDigest,
+    /// Leaves of these policies, which stand before those that only the shadow asks.
+    pub questions: usize,
     /// A policy reads attributes of container runs, so they cannot be bound as late as the decision.
     pub asks_for_runs: bool,
     /// What each shard's meters allow.
@@ -153,6 +158,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let first_match = section.bool("sample_on_first_match").unwrap_or(false);
     check_strategy(&section, cx, strategy, &policies);
     let whole_traces = strategy == Strategy::TraceComplete;
+    let questions = policy_check.leaves.count();
     let shadow = podgate.shadow.as_ref().and_then(|node| {
         let path = section.child_path("podgate::shadow");
         shadow::check(node, path, &mut policy_check, whole_traces, check_policies)
@@ -180,10 +186,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         shards: shards as usize,
         kept_remembered,
         dropped_remembered,
-        at_shutdown: match section.bool("drop_pending_traces_on_shutdown") {
-            Some(true) => AtShutdown::Drop,
-            _ => AtShutdown::Decide,
-        },
+        at_shutdown: check_shutdown(&section),
         trace_bytes_max: section.u64("maximum_trace_size_bytes").filter(|bytes| *bytes != 0),
         max_bytes: podgate.max_bytes,
         rules: PolicySet { sample_on_first_match: first_match, fallback: podgate.fallback },
@@ -194,13 +197,32 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         meter_names: Arc::new(policy_check.meter_names),
         journal_bytes: podgate.journal_bytes,
         weights,
+        digest: PolicyDigest::default(),
+        questions,
         weight_attributes: podgate.weight_attributes,
         cuts,
         shadow: shadow.map(Arc::new),
         body: Arc::new(body.clone()),
     };
+    let settings = SamplingSettings { digest: digest(&section, &settings, podgate.invert), ..settings };
     section.finish();
     (errors(&cx.checks.diagnostics) == errors_before).then_some(settings)
+}
+
+/// Of the policies, what their bits ask, and what beside them decides.
+fn digest(section: &Section<'_>, settings: &SamplingSettings, invert: Option<InvertMeaning>) -> PolicyDigest {
+    let SamplingSettings { strategy, rules, trace_bytes_max, weights, leaves, questions, .. } = settings;
+    let (invert, weighed) = (invert.unwrap_or_default(), weights.is_on());
+    let beside = format!("{strategy:?} {rules:?} {invert:?} {trace_bytes_max:?} {weighed}");
+    let asked = leaves.questions().take(*questions);
+    section.node("policies").map(|policies| PolicyDigest::new(policies, &beside, asked)).unwrap_or_default()
+}
+
+fn check_shutdown(section: &Section<'_>) -> AtShutdown {
+    match section.bool("drop_pending_traces_on_shutdown") {
+        Some(true) => AtShutdown::Drop,
+        _ => AtShutdown::Decide,
+    }
 }
 
 /// Whether a policy, or one of the shadow's, asks for what belongs to one run of a container.

@@ -30,6 +30,7 @@ pub mod report;
 pub mod shadow;
 pub mod shard;
 pub mod stage;
+pub mod summaries;
 mod weight_lint;
 pub mod weights;
 

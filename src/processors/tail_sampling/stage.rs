@@ -34,7 +34,8 @@ use crate::processors::tail_sampling::durable::verdicts::{LoggedVerdict, decode}
 use crate::processors::tail_sampling::durable::{SamplerLog, VerdictLog};
 use crate::processors::tail_sampling::engine::{Bounds, Engine};
 use crate::processors::tail_sampling::held::account::ByteAccount;
-use crate::processors::tail_sampling::held::admission::{Admission, Admitted, HeldGroup, SpanGroup, shard_of};
+use crate::processors::tail_sampling::held::admission::{Admission, Admitted, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::held::ids::shard_of;
 use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
 use crate::processors::tail_sampling::live::LivePolicies;
 use crate::processors::tail_sampling::release::delivery::{Shipment, TraceDelivery};

@@ -19,6 +19,7 @@ use crate::processors::tail_sampling::held::wheel::DueTrace;
 use crate::processors::tail_sampling::journal::record::RecordedTrigger;
 use crate::processors::tail_sampling::policies::decision::{Decision, Fallback, PolicySet, Why};
 use crate::processors::tail_sampling::report::early::Early;
+use crate::processors::tail_sampling::summaries::judge::is_too_large;
 
 /// What is known of a run's trace.
 #[derive(Clone, Copy)]
@@ -115,9 +116,7 @@ impl Engine {
             bytes += held.scopes[run.scope as usize].overhead;
         }
         (trace.group, trace.scope) = (group, run.scope);
-        trace.summary.merge(&run.bits, run.min_start, run.max_end);
-        trace.summary.spans += u64::from(run.spans);
-        trace.summary.bytes += bytes;
+        trace.summary.merge(&run.summary(bytes));
         trace.held += run.cost();
         trace.has_root |= run.has_root;
         trace.has_states |= run.has_states;
@@ -138,7 +137,7 @@ impl Engine {
     fn settle(&mut self, slot: u32, run: &SpanGroup, now: UnixNanos) {
         let trace = self.traces.at(slot);
         let entry = DueTrace { slot, generation: trace.generation };
-        if self.settings.trace_bytes_max.is_some_and(|most| trace.summary.bytes > most) {
+        if is_too_large(&self.settings, &trace.summary) {
             self.counts.too_large += 1;
             let verdict = Verdict::unasked(Decision::dropped(Why::TooLarge));
             return self.conclude(slot, verdict, RecordedTrigger::Size, now);

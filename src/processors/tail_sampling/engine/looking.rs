@@ -8,6 +8,9 @@ use crate::otlp::fields::trace::span;
 use crate::otlp::span::{StatusCode, read};
 use crate::otlp::walk::{AnyValue, Fields};
 use crate::processors::tail_sampling::engine::{Engine, Held};
+use crate::processors::tail_sampling::held::ids::is_stand_in;
+use crate::processors::tail_sampling::policies::decision::TraceSummary;
+use crate::processors::tail_sampling::summaries::PartSummary;
 
 /// Spans of a trace that are shown; of a longer one those that came last.
 const SPANS_MAX: usize = 300;
@@ -34,6 +37,16 @@ pub struct HeldSpan {
 }
 
 impl Engine {
+    /// The part of an undecided trace that is held here, by the present policies. `None` of a trace that is not held, and of
+    /// a span without a trace id, which is a trace for itself.
+    pub fn part_summary(&mut self, trace_id: &[u8; 16]) -> Option<PartSummary> {
+        let slot = self.traces.find(self.traces.hash(trace_id), trace_id).filter(|_| !is_stand_in(trace_id))?;
+        self.refresh(slot);
+        let held = self.traces.at(slot).summary;
+        let summary = TraceSummary { bits: held.bits.first(self.settings.questions), ..held };
+        Some(PartSummary { policies: self.settings.digest, summary, marks: self.marks(slot) })
+    }
+
     /// The spans of an undecided trace, in the order of their starts.
     pub fn held_spans(&self, trace_id: &[u8; 16]) -> Vec<HeldSpan> {
         let found = self.traces.find(self.traces.hash(trace_id), trace_id);

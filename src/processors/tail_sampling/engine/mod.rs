@@ -38,14 +38,13 @@ use crate::processors::tail_sampling::held::traces::Traces;
 use crate::processors::tail_sampling::held::wheel::{DueTrace, Wheel};
 use crate::processors::tail_sampling::journal::record::{Orphans, RecordedTrigger};
 use crate::processors::tail_sampling::journal::ring::{DecisionJournal, JournalRing};
-use crate::processors::tail_sampling::policies::circumstances::{Chance, Circumstances, Limits};
-use crate::processors::tail_sampling::policies::decision::{
-    Ballot, CastVotes, Decision, Fallback, PolicySet, Why, decide,
-};
+use crate::processors::tail_sampling::policies::circumstances::Chance;
+use crate::processors::tail_sampling::policies::decision::{Decision, Fallback, PolicySet, Why};
 use crate::processors::tail_sampling::policies::meter::RateMeters;
 use crate::processors::tail_sampling::release::gather::{Gathering, Parcel};
 use crate::processors::tail_sampling::report::counts::ShardCounts;
 use crate::processors::tail_sampling::report::early::Early;
+use crate::processors::tail_sampling::summaries::judge::PolicyJudge;
 use crate::processors::tail_sampling::weights::marking::{KeptWeight, SpanMarker};
 
 /// Why a trace is decided now.
@@ -232,20 +231,14 @@ impl Engine {
     fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
         self.asked += 1;
         self.refresh(slot);
-        if self.settings.weights.is_on() {
-            return self.vote_weighed(slot, rules, now);
-        }
         let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
-        let summary = &self.traces.at(slot).summary;
-        let cast = CastVotes::default();
-        let circumstances = Circumstances::new(Limits::Metered(&self.meters), Chance::Salted, now);
-        let mut ballot = Ballot { circumstances, votes: &mut self.counts.votes, cast, in_favour: 0, watch };
-        let decision = decide(&self.settings.policies, rules, summary, &mut ballot);
-        let Ballot { circumstances, cast: votes, in_favour, .. } = ballot;
-        let answers = circumstances.answers();
-        let judge = |judge: &mut ShadowJudge| judge.judge(&self.settings, summary, Chance::Salted, now);
-        let shadow = self.shadow.as_mut().map(judge);
-        Verdict { decision, votes, answers, in_favour, weighing: None, shadow }
+        let drawn = self.draw(slot);
+        let judge = PolicyJudge { settings: &self.settings, rules, meters: &self.meters };
+        let decided = judge.decide(&drawn, &mut self.counts.votes, (now, watch));
+        let weighed = self.settings.weights.is_on();
+        let chance = if weighed { Chance::Shared(drawn.draw.randomness) } else { Chance::Salted };
+        let shadow = self.shadow.as_mut().map(|shadow| shadow.judge(&self.settings, &drawn.summary, chance, now));
+        Verdict { shadow, ..Verdict::of(&decided, weighed.then_some(drawn.draw.randomness)) }
     }
 
     fn decide_slot(&mut self, slot: u32, cause: DecisionTrigger, now: UnixNanos) {

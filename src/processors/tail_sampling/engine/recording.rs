@@ -13,6 +13,7 @@ use crate::processors::tail_sampling::journal::record::{
 use crate::processors::tail_sampling::policies::circumstances::LimitAnswers;
 use crate::processors::tail_sampling::policies::decision::{CastVotes, Decision};
 use crate::processors::tail_sampling::weights::marking::KeptWeight;
+use crate::processors::tail_sampling::weights::tick::WeighedDecision;
 
 /// Runs of a trace whose services are looked at.
 const RUNS_MAX: usize = 64;
@@ -42,6 +43,15 @@ pub(super) fn measured(trace: &Trace) -> MeasuredTrace {
 }
 
 impl Verdict {
+    /// Of a decision, with the randomness by which it was weighed where weights are on.
+    pub fn of(decided: &WeighedDecision, randomness: Option<u64>) -> Verdict {
+        let WeighedDecision { decision, votes, answers, in_favour, weight } = *decided;
+        let kept = weight
+            .map_or(KeptWeight::UNKNOWN, |weight| KeptWeight { weight: weight.weight, threshold: weight.threshold });
+        let weighing = randomness.map(|randomness| (randomness, kept));
+        Verdict { decision, votes, answers, in_favour, weighing, shadow: None }
+    }
+
     /// A decision for which no policy was asked.
     pub fn unasked(decision: Decision) -> Verdict {
         let (votes, answers) = (CastVotes::default(), LimitAnswers::default());

@@ -4,13 +4,11 @@
 
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::engine::recording::Verdict;
-use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine, MEASURED_EVERY, ShadowJudge};
+use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine, ShadowJudge};
 use crate::processors::tail_sampling::held::store::RunAt;
-use crate::processors::tail_sampling::policies::circumstances::Chance;
-use crate::processors::tail_sampling::policies::decision::PolicySet;
-use crate::processors::tail_sampling::weights::draw::TraceDraw;
-use crate::processors::tail_sampling::weights::marking::KeptWeight;
-use crate::processors::tail_sampling::weights::tick::{ConsistentPolicies, DrawnTrace, WeighedDecision};
+use crate::processors::tail_sampling::summaries::judge::PolicyJudge;
+use crate::processors::tail_sampling::weights::draw::TraceMarks;
+use crate::processors::tail_sampling::weights::tick::DrawnTrace;
 
 /// Traces decided together at most, and their bytes in the store: what they keep must fit into few parcels.
 const TOGETHER_MAX: usize = 512;
@@ -19,10 +17,17 @@ const TOGETHER_BYTES_MAX: u64 = 2 << 20;
 const SPANS_READ_MAX: usize = 64;
 
 impl Engine {
-    fn draw(&self, slot: u32) -> DrawnTrace {
+    /// A held trace, and how chance falls for it.
+    pub(super) fn draw(&self, slot: u32) -> DrawnTrace {
+        let summary = self.traces.at(slot).summary;
+        DrawnTrace { summary, draw: self.marks(slot).draw(&summary.trace_id) }
+    }
+
+    /// What samplers before wrote into its trace states; nobody asks unless weights are on.
+    pub(super) fn marks(&self, slot: u32) -> TraceMarks {
         let trace = self.traces.at(slot);
-        if !trace.has_states {
-            return DrawnTrace { summary: trace.summary, draw: TraceDraw::of_id(&trace.summary.trace_id) };
+        if !trace.has_states || !self.settings.weights.is_on() {
+            return TraceMarks::default();
         }
         let mut at = trace.last;
         let mut runs = std::iter::from_fn(|| {
@@ -33,24 +38,7 @@ impl Engine {
             })
         });
         let spans = runs.by_ref().flat_map(|run| self.store.spans(run)).take(SPANS_READ_MAX);
-        DrawnTrace { summary: trace.summary, draw: TraceDraw::of_spans(&trace.summary.trace_id, spans) }
-    }
-
-    /// As [`Engine::vote`], with the weight.
-    pub(super) fn vote_weighed(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {
-        let watch = self.asked.is_multiple_of(MEASURED_EVERY).then_some(self.watch);
-        let drawn = self.draw(slot);
-        let policies = ConsistentPolicies {
-            policies: &self.settings.policies,
-            rules,
-            cuts: &self.settings.cuts,
-            meters: &self.meters,
-        };
-        let decided = policies.decide_alone(&drawn, &mut self.counts.votes, now, watch);
-        let chance = Chance::Shared(drawn.draw.randomness);
-        let judge = |judge: &mut ShadowJudge| judge.judge(&self.settings, &drawn.summary, chance, now);
-        let shadow = self.shadow.as_mut().map(judge);
-        Verdict { shadow, ..verdict(&decided, &drawn) }
+        TraceMarks::of_spans(spans)
     }
 
     /// As [`Engine::decide_due`], some hundred traces at a time.
@@ -68,12 +56,7 @@ impl Engine {
             slots.iter().for_each(|slot| self.refresh(*slot));
             let drawn: Vec<DrawnTrace> = slots.iter().map(|slot| self.draw(*slot)).collect();
             self.asked += drawn.len() as u64;
-            let policies = ConsistentPolicies {
-                policies: &self.settings.policies,
-                rules: self.settings.rules,
-                cuts: &self.settings.cuts,
-                meters: &self.meters,
-            };
+            let policies = PolicyJudge::new(&self.settings, &self.meters).consistent();
             let hopeless = &mut self.counts.cut_unrepresented;
             let decided = policies.decide_tick(&drawn, &mut self.counts.votes, now, hopeless);
             let judge = |judge: &mut ShadowJudge| judge.judge_tick(&self.settings, &drawn, now);
@@ -81,7 +64,7 @@ impl Engine {
             let mut shadows = shadows.into_iter();
             for ((slot, drawn), decided) in slots.into_iter().zip(&drawn).zip(&decided) {
                 let trigger = self.trigger_of(slot, DecisionTrigger::Due);
-                let verdict = Verdict { shadow: shadows.next(), ..verdict(decided, drawn) };
+                let verdict = Verdict { shadow: shadows.next(), ..Verdict::of(decided, Some(drawn.draw.randomness)) };
                 self.conclude(slot, verdict, trigger, now);
             }
         }
@@ -111,11 +94,4 @@ impl Engine {
         }
         slots
     }
-}
-
-fn verdict(decided: &WeighedDecision, drawn: &DrawnTrace) -> Verdict {
-    let WeighedDecision { decision, votes, answers, in_favour, weight } = *decided;
-    let kept =
-        weight.map_or(KeptWeight::UNKNOWN, |weight| KeptWeight { weight: weight.weight, threshold: weight.threshold });
-    Verdict { decision, votes, answers, in_favour, weighing: Some((drawn.draw.randomness, kept)), shadow: None }
 }

@@ -20,7 +20,9 @@ use crate::otlp::fields::scope_group;
 use crate::otlp::write::{self, field_len};
 use crate::ottl::Item;
 use crate::processors::tail_sampling::held::account::{ByteAccount, HeldBytes};
+use crate::processors::tail_sampling::held::ids::{shard_of, stand_in};
 use crate::processors::tail_sampling::held::store::run_cost;
+use crate::processors::tail_sampling::policies::decision::TraceSummary;
 use crate::processors::tail_sampling::policies::predicates::{LeafBits, Leaves, SampledSpan};
 
 /// A resource with its scopes as one request brought it, held as long as a span of it is.
@@ -166,6 +168,19 @@ pub struct SpanGroup {
 const RUN_BYTES_MAX: u32 = 24 << 10;
 
 impl SpanGroup {
+    /// What it adds to its trace, which counts so many bytes for it.
+    #[inline]
+    pub fn summary(&self, bytes: u64) -> TraceSummary {
+        TraceSummary {
+            trace_id: self.trace_id,
+            bits: self.bits,
+            min_start: self.min_start,
+            max_end: self.max_end,
+            spans: u64::from(self.spans),
+            bytes,
+        }
+    }
+
     /// Bytes it takes in a store.
     pub fn cost(&self) -> u64 {
         run_cost(u64::from(self.wire))
@@ -269,35 +284,6 @@ pub struct Admission<'a> {
     pub shards: usize,
     /// Random, another one for each request: makes the stand-ins of ids that spans lack.
     pub seed: u64,
-}
-
-/// How the stand-ins of missing trace ids begin. A sender that writes it into an id of its own gains nothing by it.
-const STAND_IN: [u8; 8] = *b"\xd6no id\x9a\x17";
-
-/// The id under which a span without a trace id is filed, so that it is judged alone: spans of different traces, and of
-/// different services, would else be one trace for ever (issue 13, L1). It is not written anywhere.
-fn stand_in(seed: u64, number: u32) -> [u8; 16] {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&STAND_IN);
-    let mixed = (seed ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    id[8..].copy_from_slice(&mixed.to_be_bytes());
-    id
-}
-
-/// The id as policies see it: what stands in for a missing one is zeros again, as in the Collector.
-pub fn as_sent(trace_id: &[u8; 16]) -> [u8; 16] {
-    if trace_id.starts_with(&STAND_IN) { [0; 16] } else { *trace_id }
-}
-
-/// Which of `shards` shards owns a trace: the finaliser of splitmix64 over the id's right half.
-pub fn shard_of(trace_id: &[u8; 16], shards: usize) -> usize {
-    if shards == 1 {
-        return 0;
-    }
-    let mut x = trace_id[8..].iter().fold(0u64, |x, byte| x << 8 | u64::from(*byte));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) % shards as u64) as usize
 }
 
 impl Admission<'_> {

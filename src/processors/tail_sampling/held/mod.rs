@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admission;
 pub mod groups;
+pub mod ids;
 pub mod rereading;
 pub mod store;
 pub mod traces;

@@ -26,14 +26,17 @@ pub struct TraceSummary {
 }
 
 impl TraceSummary {
-    /// Merges the times and bits of spans; `spans` and `bytes` are added by who stores them.
-    pub fn merge(&mut self, bits: &LeafBits, min_start: u64, max_end: u64) {
-        self.bits.merge(bits);
-        self.min_start = match (self.min_start, min_start) {
+    /// Merges another part of the same trace: associative and commutative.
+    #[inline]
+    pub fn merge(&mut self, part: &TraceSummary) {
+        self.bits.merge(&part.bits);
+        self.min_start = match (self.min_start, part.min_start) {
             (0, start) | (start, 0) => start,
             (mine, other) => mine.min(other),
         };
-        self.max_end = self.max_end.max(max_end);
+        self.max_end = self.max_end.max(part.max_end);
+        self.spans = self.spans.saturating_add(part.spans);
+        self.bytes = self.bytes.saturating_add(part.bytes);
     }
 
     /// Whole milliseconds from the earliest start to the latest end, truncated towards zero; negative when times are missing.

@@ -81,6 +81,23 @@ impl PolicyRule {
     }
 }
 
+/// False where further spans can take a vote for a trace back: inverted matches, `not`, `drop`, upper bounds, limits, and
+/// conditions whose failure fails their policy.
+pub fn only_gains_by_spans(rule: &PolicyRule) -> bool {
+    let mut gains = true;
+    rule.each(&mut |rule| {
+        gains &= match rule {
+            PolicyRule::Not(_) | PolicyRule::Drop(_) | PolicyRule::Composite(_) => false,
+            PolicyRule::Leaf(leaf) => leaf.sense == leaf::Sense::Plain,
+            PolicyRule::Ottl(ottl) => !ottl.propagate,
+            PolicyRule::Always | PolicyRule::Probabilistic(_) | PolicyRule::And(_) => true,
+            PolicyRule::Latency(_) | PolicyRule::SpanCount(_) => !rule.is_stateful(),
+            PolicyRule::RateLimiting(_) | PolicyRule::BytesLimiting(_) => false,
+        };
+    });
+    gains
+}
+
 fn yes_or_no(yes: bool) -> Vote {
     if yes { Vote::Sampled } else { Vote::NotSampled }
 }

@@ -50,6 +50,16 @@ impl LeafBits {
         self.0[usize::from(leaf.0) / 64] & (1 << (leaf.0 % 64)) != 0
     }
 
+    /// Those of the first `count` leaves.
+    pub fn first(&self, count: usize) -> LeafBits {
+        let mut bits = *self;
+        for (at, word) in bits.0.iter_mut().enumerate() {
+            let of_word = count.saturating_sub(64 * at).min(64) as u32;
+            *word &= u64::MAX.checked_shr(64 - of_word).unwrap_or(0);
+        }
+        bits
+    }
+
     #[inline]
     pub fn merge(&mut self, other: &LeafBits) {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
@@ -99,6 +109,11 @@ impl Leaves {
     /// What a leaf asks, as a person reads it.
     pub fn question(&self, leaf: LeafId) -> &str {
         self.questions.get(usize::from(leaf.0)).map_or("", |question| question)
+    }
+
+    /// What each leaf asks, from the first on.
+    pub fn questions(&self) -> impl Iterator<Item = &str> {
+        self.questions.iter().map(|question| &**question)
     }
 
     /// The distinct attribute keys asked for.
@@ -389,6 +404,11 @@ impl LeavesBuilder {
     fn asked(&self, question: &str) -> Option<LeafId> {
         let at = self.leaves.questions.iter().position(|known| **known == *question)?;
         u8::try_from(at).ok().map(LeafId)
+    }
+
+    /// Leaves so far.
+    pub fn count(&self) -> usize {
+        self.leaves.count()
     }
 
     /// True when more than [`LEAVES_MAX`] leaves were asked for; the set must then be refused.

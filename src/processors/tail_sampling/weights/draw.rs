@@ -4,7 +4,7 @@
 //! specification); without `rv` the randomness is that of the trace id.
 
 use crate::otlp::consistency::threshold::{ALWAYS, of_trace_id};
-use crate::otlp::consistency::tracestate::{self, SamplingMarks};
+use crate::otlp::consistency::tracestate;
 use crate::otlp::fields::short_key;
 use crate::otlp::fields::trace::span;
 use crate::otlp::walk::Fields;
@@ -30,27 +30,57 @@ impl TraceDraw {
     pub fn of_id(trace_id: &[u8; 16]) -> TraceDraw {
         TraceDraw { randomness: of_trace_id(trace_id), threshold: ALWAYS, exponent: 0 }
     }
+}
 
-    /// By the spans that are looked at; `None` of a span's list says that it cannot be read.
-    pub fn of_spans<'s>(trace_id: &[u8; 16], spans: impl Iterator<Item = &'s [u8]>) -> TraceDraw {
-        let mut draw = TraceDraw::of_id(trace_id);
-        let mut lowest: Option<SamplingMarks> = None;
-        for span in spans {
-            let marks = tracestate::read(trace_state(span)).unwrap_or_default();
-            if let Some(randomness) = marks.randomness {
-                draw.randomness = randomness;
-            }
-            let threshold = |marks: &SamplingMarks| marks.threshold.unwrap_or(ALWAYS);
-            if lowest.is_none_or(|lowest| threshold(&marks) < threshold(&lowest)) {
-                lowest = Some(marks);
-            }
+/// What the trace states of some spans of a trace say of samplers before this one; merges in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceMarks {
+    /// The lowest `rv` among them, should they disagree.
+    pub randomness: Option<u64>,
+    /// Threshold and exponent of the span that was the likeliest to come; `None` without any span.
+    pub likeliest: Option<(u64, u32)>,
+}
+
+impl TraceMarks {
+    /// A trace state that cannot be read says nothing, as if the span had none.
+    pub fn of_spans<'s>(spans: impl Iterator<Item = &'s [u8]>) -> TraceMarks {
+        let mut marks = TraceMarks::default();
+        spans.for_each(|span| marks.merge(TraceMarks::of_state(trace_state(span))));
+        marks
+    }
+
+    fn of_state(state: &[u8]) -> TraceMarks {
+        let marks = tracestate::read(state).unwrap_or_default();
+        let threshold = marks.threshold.unwrap_or(ALWAYS);
+        // `th:0` says that it came in any case, whatever the older `p` says.
+        let exponent = marks.exponent.filter(|_| marks.threshold != Some(ALWAYS)).unwrap_or(0);
+        TraceMarks { randomness: marks.randomness, likeliest: Some((threshold, exponent)) }
+    }
+
+    /// Adds those of other spans of the same trace.
+    pub fn merge(&mut self, other: TraceMarks) {
+        self.randomness = lower(self.randomness, other.randomness);
+        self.likeliest = lower(self.likeliest, other.likeliest);
+    }
+
+    /// How chance falls by all of them.
+    pub fn draw(&self, trace_id: &[u8; 16]) -> TraceDraw {
+        let of_id = TraceDraw::of_id(trace_id);
+        let randomness = self.randomness.unwrap_or(of_id.randomness);
+        let (threshold, exponent) = self.likeliest.unwrap_or((of_id.threshold, of_id.exponent));
+        match threshold {
+            ALWAYS => TraceDraw { randomness, threshold, exponent },
+            _ if threshold <= randomness => TraceDraw { randomness, threshold, exponent: 0 },
+            // A threshold that the randomness does not reach is a lie: the trace is here.
+            _ => TraceDraw { randomness, threshold: ALWAYS, exponent },
         }
-        let lowest = lowest.unwrap_or_default();
-        // A threshold that the randomness does not reach is a lie: the trace is here.
-        let threshold = lowest.threshold.filter(|threshold| *threshold <= draw.randomness);
-        draw.threshold = threshold.unwrap_or(ALWAYS);
-        draw.exponent = if threshold.is_some() { 0 } else { lowest.exponent.unwrap_or(0) };
-        draw
+    }
+}
+
+fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -81,7 +111,7 @@ mod tests {
 
     fn draw(states: &[&str]) -> TraceDraw {
         let spans: Vec<Vec<u8>> = states.iter().map(|state| span(state)).collect();
-        TraceDraw::of_spans(&[7; 16], spans.iter().map(Vec::as_slice))
+        TraceMarks::of_spans(spans.iter().map(Vec::as_slice)).draw(&[7; 16])
     }
 
     #[test]
@@ -95,6 +125,11 @@ mod tests {
         assert_eq!(draw(&["ot=p:3;r:5"]), of(by_id, 0, 3), "the older specification");
         assert_eq!(draw(&["ot=th:0;p:3"]), of(by_id, 0, 0), "a threshold counts before `p`");
         assert_eq!(draw(&["garbage"]), of(by_id, 0, 0));
+        let disagree = ["ot=p:3", "", "ot=rv:f0000000000000", "ot=rv:e0000000000000", "ot=th:0;p:2"];
+        let whole = draw(&disagree);
+        assert_eq!(whole, of(0xe0_0000_0000_0000, 0, 0), "spans that disagree");
+        let turned: Vec<&str> = disagree.into_iter().rev().collect();
+        assert_eq!(draw(&turned), whole, "their order is no matter");
     }
 
     #[test]

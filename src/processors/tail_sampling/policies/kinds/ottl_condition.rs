@@ -14,6 +14,8 @@ use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule};
 pub struct Ottl {
     pub hit: LeafId,
     pub failed: LeafId,
+    /// A failure fails the policy.
+    pub propagate: bool,
 }
 
 impl Ottl {
@@ -41,7 +43,7 @@ pub fn check(section: &Section<'_>, cx: &mut PolicyCheck<'_>, _depth: usize) -> 
         (span, event) => format!("span with {span}, or span event with {event}"),
     };
     let (hit, failed) = cx.leaves.conditions(spans, events, propagate, question);
-    Some(PolicyRule::Ottl(Ottl { hit, failed }))
+    Some(PolicyRule::Ottl(Ottl { hit, failed, propagate }))
 }
 
 fn check_conditions(section: &Section<'_>, key: &str, context: Context) -> Option<Vec<Condition>> {

@@ -5,7 +5,7 @@
 
 use crate::config::check::Section;
 use crate::otlp::consistency::threshold;
-use crate::processors::tail_sampling::held::admission::as_sent;
+use crate::processors::tail_sampling::held::ids::as_sent;
 use crate::processors::tail_sampling::policies::circumstances::Chance;
 use crate::processors::tail_sampling::policies::{PolicyCheck, PolicyRule};
 
