@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -98,6 +98,7 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/kafka/suite.py target/release/podgate
 	python3 tests/real/node_logs.py target/release/podgate
 	python3 tests/real/ottl/suite.py --seed 1
+	python3 tests/real/lines/suite.py --seed 1
 
 test-kafka: ## ten minutes of samplers and a broker that die and come back, beside a real Apache Kafka (needs a JDK with Maven)
 	$(CARGO) build --locked --release --bin podgate
@@ -105,6 +106,17 @@ test-kafka: ## ten minutes of samplers and a broker that die and come back, besi
 
 test-ottl: ## OTTL and patterns beside a Collector's own packages and Go's regexp; part of test-real, there with one seed and here with the day's (needs Go; a minute when built)
 	python3 tests/real/ottl/suite.py $(if $(TEXTS),--texts $(TEXTS)) $(if $(SEED),--seed $(SEED))
+
+test-node-logs: ## files of a node, ten that rotate and five containers', 10,000 lines a second, while podgate is killed or stopped 60 times; three minutes
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/node_logs.py target/release/podgate --ends 60 --rate 10000
+
+test-lines: ## lines of files beside a Collector's own file_log: recorded answers and made-up ones (needs Go; minutes once)
+	python3 tests/real/lines/suite.py $(if $(SEED),--seed $(SEED))
+
+lines-cost: ## CPU of lines and audit events beside a Collector, memory by files; ten minutes, figures go to docs/logs.md and docs/audit.md
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/lines/cost.py target/release/podgate
 
 # image: which architectures, and cargo's profile (image-test builds faster, for the tests of the image alone).
 ARCH ?= amd64,arm64

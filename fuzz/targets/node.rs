@@ -7,7 +7,9 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use podgate::core::data::budget::Budget;
 use podgate::core::time::UnixNanos;
 use podgate::receivers::file_log::condition::EntryCondition;
+use podgate::receivers::file_log::entry::EntryValue;
 use podgate::receivers::file_log::glob::PathPattern;
+use podgate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
 use podgate::receivers::file_log::operators::{container, parsers};
 use podgate::receivers::k8s_audit::config::{EventBody, EventForm, NamespaceFrom, StreamRoute};
 use podgate::receivers::k8s_audit::list;
@@ -35,7 +37,7 @@ pub fn audit(data: &[u8]) {
     }
 }
 
-/// A line of a container, by each format; a text as JSON, as a condition and as a pattern of paths.
+/// A line of a container, by each format; a text as JSON, as a condition, as a pattern of paths and as a layout of times.
 pub fn line(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n') {
         for format in [None, Some(container::ContainerFormat::Docker), Some(container::ContainerFormat::Containerd)] {
@@ -43,9 +45,15 @@ pub fn line(data: &[u8]) {
                 assert!(parsed.text.len() <= line.len(), "a text that is longer than its line");
             }
         }
-        let _ = parsers::json(Cow::Borrowed(line));
+        for keeps_ints in [false, true] {
+            let _ = parsers::json(Cow::Borrowed(line), keeps_ints);
+        }
         let Ok(text) = std::str::from_utf8(line) else { continue };
         let _ = EntryCondition::parse(text);
+        let (layout, time) = text.split_once('\t').unwrap_or((text, "2026-12-01 10:00:05"));
+        for layout in [TimeLayout::strptime(layout), TimeLayout::gotime(layout)].into_iter().flatten() {
+            let _ = TimeReading::in_utc(layout).read(&EntryValue::text(time.as_bytes()), UnixNanos(7));
+        }
         if let Ok(pattern) = PathPattern::parse(text) {
             let _ = pattern.fits("/var/log/pods/a_b_c/main/0.log");
         }

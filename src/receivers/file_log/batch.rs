@@ -7,6 +7,7 @@ use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::items::{Extent, Items};
 use crate::core::data::payload::{Envelope, Group, ScopeGroup};
 use crate::core::time::UnixNanos;
+use crate::otlp::attributes;
 use crate::otlp::draft::Draft;
 use crate::otlp::fields::scope_group;
 use crate::receivers::file_log::config::FileLogConfig;
@@ -26,7 +27,7 @@ pub struct LineBatch {
     resource: Draft,
     groups: Vec<(Vec<u8>, Granted<Extent>)>,
     room: Allowance,
-    observed: UnixNanos,
+    pub observed: UnixNanos,
     records: usize,
     pub lines: u64,
     /// What was made of it.
@@ -68,6 +69,10 @@ impl LineBatch {
         state: &mut ChainState,
     ) -> Result<(), OverBudget> {
         self.lines += 1;
+        if text.is_empty() {
+            // As in the Collector an empty line is no record.
+            return Ok(());
+        }
         let mut entry = FileEntry::of(text);
         let of_file = facts.iter().map(|(key, value)| (Cow::Borrowed(*key), EntryValue::text(value.as_bytes())));
         entry.attributes.extend(of_file); // granted: a few facts of a file, given back with the line
@@ -78,21 +83,27 @@ impl LineBatch {
 
     /// Writes a record.
     pub fn push(&mut self, entry: &FileEntry<'_>, config: &FileLogConfig) -> Result<(), OverBudget> {
-        self.resource.truncate(0);
-        write_resource(&mut self.resource, entry)?;
-        for (key, value) in &config.resource {
-            self.resource.text_attribute(crate::otlp::attributes::RESOURCE, key, value.as_bytes())?;
-        }
-        if self.groups.last().is_none_or(|(resource, _)| resource != self.resource.written()) {
-            self.room.take(self.resource.len() + size_of::<(Vec<u8>, Granted<Extent>)>())?;
-            let resource = self.resource.written().to_vec(); // granted: the line above
-            self.groups.push((resource, Granted::new()));
+        let resource = match entry.pod {
+            // What the file says is written already.
+            Some(pod) if config.resource.is_empty() => pod.written.as_slice(),
+            _ => {
+                self.resource.truncate(0);
+                write_resource(&mut self.resource, entry)?;
+                for (key, value) in &config.resource {
+                    self.resource.text_attribute(attributes::RESOURCE, key, value.as_bytes())?;
+                }
+                self.resource.written()
+            }
+        };
+        if self.groups.last().is_none_or(|(known, _)| known != resource) {
+            self.room.take(resource.len() + size_of::<(Vec<u8>, Granted<Extent>)>())?;
+            self.groups.push((resource.to_vec(), Granted::new())); // granted: the line above
         }
         let start = self.draft.len();
         let record = self.draft.open(scope_group::ITEMS)?;
         write_record(&mut self.draft, entry, self.observed)?;
         for (key, value) in &config.attributes {
-            self.draft.text_attribute(crate::otlp::attributes::LOG_RECORD, key, value.as_bytes())?;
+            self.draft.text_attribute(attributes::LOG_RECORD, key, value.as_bytes())?;
         }
         self.draft.close(&record)?;
         let to = self.draft.len();

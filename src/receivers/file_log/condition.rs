@@ -2,7 +2,8 @@
 //!
 //! Comparisons (`==`, `!=`, `<`, `<=`, `>`, `>=`, `matches`, `contains`, `startsWith`, `endsWith`, `in [...]`), joined by
 //! `and`, `or` and `not` in either spelling, with parentheses; texts, numbers, `true`, `false` and `nil`. Everything else is
-//! refused where the configuration is read. Patterns are linear.
+//! refused where the configuration is read. Patterns are linear. Values that cannot be compared are a fault of the entry, as in
+//! expr-lang: `attributes.absent > 3` neither holds nor does not; that `nil` matches or contains something does not hold.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,7 +12,7 @@ use regex::bytes::Regex;
 
 use crate::config::value::pattern;
 use crate::receivers::file_log::entry::{EntryValue, FileEntry};
-use crate::receivers::file_log::field::EntryField;
+use crate::receivers::file_log::field::{EntryField, EntryPart};
 
 /// Nesting of one condition.
 const DEPTH_MAX: usize = 32;
@@ -59,29 +60,68 @@ impl EntryCondition {
         }
     }
 
-    pub fn holds(&self, entry: &FileEntry<'_>) -> bool {
+    /// The second part of `and` and `or` counts only where the first one leaves it open.
+    pub fn holds(&self, entry: &FileEntry<'_>) -> Result<bool, Mismatch> {
         match self {
-            EntryCondition::And(all) => all.iter().all(|one| one.holds(entry)),
-            EntryCondition::Or(any) => any.iter().any(|one| one.holds(entry)),
-            EntryCondition::Not(inner) => !inner.holds(entry),
-            EntryCondition::Is(operand) => *operand.value(entry) == EntryValue::Bool(true),
-            EntryCondition::Compare(left, how, right) => compare(&left.value(entry), *how, &right.value(entry)),
+            EntryCondition::And(all) => {
+                all.iter().try_fold(true, |holds, one| if holds { one.holds(entry) } else { Ok(false) })
+            }
+            EntryCondition::Or(any) => {
+                any.iter().try_fold(false, |holds, one| if holds { Ok(true) } else { one.holds(entry) })
+            }
+            EntryCondition::Not(inner) => inner.holds(entry).map(|holds| !holds),
+            EntryCondition::Is(operand) => match &*operand.value(entry)? {
+                EntryValue::Bool(holds) => Ok(*holds),
+                EntryValue::Nil => Ok(false),
+                _ => Err(Mismatch),
+            },
+            EntryCondition::Compare(left, how, right) => compare(&*left.value(entry)?, *how, &*right.value(entry)?),
             EntryCondition::Matches(operand, regex) => {
-                operand.value(entry).as_text().is_some_and(|text| regex.is_match(text))
+                let value = operand.value(entry)?;
+                if *value == EntryValue::Nil { Ok(false) } else { Ok(regex.is_match(value.as_text().ok_or(Mismatch)?)) }
             }
             EntryCondition::OneOf(operand, list) => {
-                let value = operand.value(entry);
-                list.iter().any(|one| is_equal(&value, &one.value(entry)))
+                let value = operand.value(entry)?;
+                list.iter().try_fold(false, |found, one| Ok(found || is_equal(&value, &*one.value(entry)?)))
             }
+        }
+    }
+
+    /// Whether it asks the resource of an entry.
+    pub fn asks_resource(&self) -> bool {
+        let asks = |operand: &Operand| matches!(operand, Operand::Field(field) if field.part == EntryPart::Resource);
+        match self {
+            EntryCondition::And(parts) | EntryCondition::Or(parts) => parts.iter().any(EntryCondition::asks_resource),
+            EntryCondition::Not(inner) => inner.asks_resource(),
+            EntryCondition::Is(operand) | EntryCondition::Matches(operand, _) => asks(operand),
+            EntryCondition::Compare(left, _, right) => asks(left) || asks(right),
+            EntryCondition::OneOf(operand, list) => asks(operand) || list.iter().any(asks),
         }
     }
 }
 
+/// The values of a condition are of kinds that cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch;
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the values of a condition cannot be compared")
+    }
+}
+
 impl Operand {
-    fn value<'e>(&'e self, entry: &'e FileEntry<'_>) -> Cow<'e, EntryValue<'e>> {
+    fn value<'e>(&'e self, entry: &'e FileEntry<'_>) -> Result<Cow<'e, EntryValue<'e>>, Mismatch> {
         match self {
-            Operand::Literal(value) => Cow::Borrowed(value),
-            Operand::Field(field) => field.get(entry).map_or(Cow::Owned(EntryValue::Nil), Cow::Borrowed),
+            Operand::Literal(value) => Ok(Cow::Borrowed(value)),
+            Operand::Field(field) => match field.get(entry) {
+                Some(value) => Ok(Cow::Borrowed(value)),
+                // What is not there is `nil`; a key of what is not there, or of no map, is a fault.
+                None if field.keys.len() < 2 && (field.part != EntryPart::Body || field.keys.is_empty()) => {
+                    Ok(Cow::Owned(EntryValue::Nil))
+                }
+                None => field.holder(entry).map(|_| Cow::Owned(EntryValue::Nil)).ok_or(Mismatch),
+            },
         }
     }
 }
@@ -108,18 +148,23 @@ fn order(left: &EntryValue<'_>, right: &EntryValue<'_>) -> Option<Ordering> {
     }
 }
 
-fn compare(left: &EntryValue<'_>, how: Comparison, right: &EntryValue<'_>) -> bool {
-    let texts = || Some((left.as_text()?, right.as_text()?));
+fn compare(left: &EntryValue<'_>, how: Comparison, right: &EntryValue<'_>) -> Result<bool, Mismatch> {
+    let ordered = |is: fn(Ordering) -> bool| order(left, right).map(is).ok_or(Mismatch);
+    let texts = |holds: fn(&[u8], &[u8]) -> bool| match (left.as_text(), right.as_text()) {
+        (Some(left), Some(right)) => Ok(holds(left, right)),
+        _ if *left == EntryValue::Nil || *right == EntryValue::Nil => Ok(false),
+        _ => Err(Mismatch),
+    };
     match how {
-        Comparison::Equal => is_equal(left, right),
-        Comparison::Unequal => !is_equal(left, right),
-        Comparison::Less => order(left, right).is_some_and(Ordering::is_lt),
-        Comparison::LessOrEqual => order(left, right).is_some_and(Ordering::is_le),
-        Comparison::Greater => order(left, right).is_some_and(Ordering::is_gt),
-        Comparison::GreaterOrEqual => order(left, right).is_some_and(Ordering::is_ge),
-        Comparison::Contains => texts().is_some_and(|(left, right)| holds_part(left, right)),
-        Comparison::StartsWith => texts().is_some_and(|(left, right)| left.starts_with(right)),
-        Comparison::EndsWith => texts().is_some_and(|(left, right)| left.ends_with(right)),
+        Comparison::Equal => Ok(is_equal(left, right)),
+        Comparison::Unequal => Ok(!is_equal(left, right)),
+        Comparison::Less => ordered(Ordering::is_lt),
+        Comparison::LessOrEqual => ordered(Ordering::is_le),
+        Comparison::Greater => ordered(Ordering::is_gt),
+        Comparison::GreaterOrEqual => ordered(Ordering::is_ge),
+        Comparison::Contains => texts(holds_part),
+        Comparison::StartsWith => texts(|left, right| left.starts_with(right)),
+        Comparison::EndsWith => texts(|left, right| left.ends_with(right)),
     }
 }
 
@@ -335,7 +380,7 @@ mod tests {
     use super::*;
     use crate::receivers::file_log::entry::set;
 
-    fn holds(text: &str) -> bool {
+    fn holds(text: &str) -> Result<bool, Mismatch> {
         let mut entry = FileEntry::of(b"{\"level\": 7}");
         set(&mut entry.attributes, Cow::Borrowed("log.file.path"), EntryValue::text(b"/var/log/a.log"));
         set(&mut entry.attributes, Cow::Borrowed("code"), EntryValue::Int(503));
@@ -357,10 +402,19 @@ mod tests {
             "attributes.code < 504.5",
             "true",
         ] {
-            assert!(holds(text), "{text}");
+            assert_eq!(holds(text), Ok(true), "{text}");
         }
-        for text in [r#"body matches "^[^ Z]+Z""#, "attributes.tag > 3", "attributes.absent", "!true"] {
-            assert!(!holds(text), "{text}");
+        for text in [
+            r#"body matches "^[^ Z]+Z""#,
+            "attributes.tag == 3",
+            "attributes.absent == 'x'",
+            "attributes.absent",
+            "!true",
+        ] {
+            assert_eq!(holds(text), Ok(false), "{text}");
+        }
+        for text in ["attributes.tag > 3", "attributes.code contains 'x'", "attributes.tag", "attributes.a.b == nil"] {
+            assert_eq!(holds(text), Err(Mismatch), "{text}");
         }
     }
 

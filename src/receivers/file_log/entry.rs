@@ -8,6 +8,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use crate::receivers::file_log::operators::PodOfFile;
+
 /// With more keys than these a map is looked through by an index, so that a line takes work for its length and no more.
 const LOOKED_THROUGH: usize = 16;
 
@@ -78,6 +80,8 @@ pub struct FileEntry<'l> {
     pub body: EntryValue<'l>,
     pub attributes: EntryMap<'l>,
     pub resource: EntryMap<'l>,
+    /// What its file says of the resource, where no operator asks for it.
+    pub pod: Option<&'l PodOfFile>,
     /// Nanoseconds since 1970.
     pub time: Option<u64>,
     pub severity: Option<EntrySeverity<'l>>,
@@ -92,6 +96,7 @@ impl<'l> FileEntry<'l> {
             body: EntryValue::text(line),
             attributes: Vec::new(),
             resource: Vec::new(),
+            pod: None,
             time: None,
             severity: None,
             trace_id: None,
@@ -108,6 +113,8 @@ impl<'l> FileEntry<'l> {
             body: self.body.into_owned(),
             attributes: owned(self.attributes),
             resource: owned(self.resource),
+            // What is kept needs its resource, see `OperatorChain::needs_resource`.
+            pod: None,
             time: self.time,
             severity,
             trace_id: self.trace_id,

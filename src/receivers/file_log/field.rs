@@ -59,24 +59,38 @@ impl EntryField {
         Some(value)
     }
 
-    /// Makes maps on the way; what stands in the way of one is replaced. A whole part takes a map only, the body anything.
+    /// The map that the last key is looked for in.
+    pub fn holder<'e, 'l>(&self, entry: &'e FileEntry<'l>) -> Option<&'e EntryMap<'l>> {
+        let (_, before) = self.keys.split_last()?;
+        let mut map = match self.part {
+            EntryPart::Body => map_in(&entry.body)?,
+            EntryPart::Attributes => &entry.attributes,
+            EntryPart::Resource => &entry.resource,
+        };
+        for key in before {
+            map = map_in(find(map, key)?)?;
+        }
+        Some(map)
+    }
+
+    /// Makes maps on the way; what stands in the way of one is replaced. A map is joined to the map that is there, as a
+    /// Collector does it. A whole part but the body takes a map only.
     pub fn set<'l>(&self, entry: &mut FileEntry<'l>, value: EntryValue<'l>) -> Result<(), String> {
-        let map = match (self.part, self.keys.is_empty()) {
-            (EntryPart::Body, true) => {
+        let map = match (self.part, &value) {
+            (EntryPart::Body, EntryValue::Map(_)) => as_map(&mut entry.body),
+            (EntryPart::Body, _) if self.keys.is_empty() => {
                 entry.body = value;
                 return Ok(());
             }
-            (EntryPart::Body, false) => as_map(&mut entry.body),
-            (EntryPart::Attributes, false) => &mut entry.attributes,
-            (EntryPart::Resource, false) => &mut entry.resource,
-            (part, true) => {
-                let EntryValue::Map(map) = value else { return Err("only a map can be all attributes".to_owned()) };
-                let whole = if part == EntryPart::Attributes { &mut entry.attributes } else { &mut entry.resource };
-                merge(whole, map);
-                return Ok(());
-            }
+            (EntryPart::Body, _) => as_map(&mut entry.body),
+            (EntryPart::Attributes, _) => &mut entry.attributes,
+            (EntryPart::Resource, _) => &mut entry.resource,
         };
-        set_below(map, &self.keys, value);
+        match (self.keys.split_last(), value) {
+            (_, EntryValue::Map(more)) => merge(below(map, &self.keys), more),
+            (Some((last, before)), value) => set(below(map, before), Cow::Owned(last.clone()), value),
+            (None, _) => return Err("only a map can be all attributes".to_owned()),
+        }
         Ok(())
     }
 
@@ -111,6 +125,13 @@ fn in_map<'m, 'l>(value: &'m EntryValue<'l>, key: &str) -> Option<&'m EntryValue
     }
 }
 
+fn map_in<'m, 'l>(value: &'m EntryValue<'l>) -> Option<&'m EntryMap<'l>> {
+    match value {
+        EntryValue::Map(map) => Some(map),
+        _ => None,
+    }
+}
+
 fn map_of<'m, 'l>(value: &'m mut EntryValue<'l>) -> Option<&'m mut EntryMap<'l>> {
     match value {
         EntryValue::Map(map) => Some(map),
@@ -130,19 +151,14 @@ fn as_map<'m, 'l>(value: &'m mut EntryValue<'l>) -> &'m mut EntryMap<'l> {
     }
 }
 
-fn set_below<'l>(map: &mut EntryMap<'l>, keys: &[String], value: EntryValue<'l>) {
-    let Some((first, rest)) = keys.split_first() else { return };
-    if rest.is_empty() {
-        set(map, Cow::Owned(first.clone()), value);
-        return;
-    }
+/// The map behind some keys; maps are made where there is none.
+fn below<'m, 'l>(map: &'m mut EntryMap<'l>, keys: &[String]) -> &'m mut EntryMap<'l> {
+    let Some((first, rest)) = keys.split_first() else { return map };
     let at = map.iter().position(|(known, _)| known == first).unwrap_or_else(|| {
         map.push((Cow::Owned(first.clone()), EntryValue::Map(Vec::new())));
         map.len() - 1
     });
-    if let Some((_, inner)) = map.get_mut(at) {
-        set_below(as_map(inner), rest, value);
-    }
+    below(as_map(&mut map[at].1), rest)
 }
 
 /// `.a["b.c"].d` as keys.

@@ -18,6 +18,8 @@ mod follow;
 pub mod glob;
 mod metrics;
 pub mod operators;
+#[cfg(test)]
+mod oracle;
 mod record;
 
 use std::sync::{Arc, Mutex};

@@ -36,6 +36,9 @@ pub fn write_record(draft: &mut Draft, entry: &FileEntry<'_>, now: UnixNanos) ->
 
 /// Appends the attributes of the entry's resource.
 pub fn write_resource(draft: &mut Draft, entry: &FileEntry<'_>) -> Written {
+    for (key, value) in entry.pod.map_or([].as_slice(), |pod| &pod.attributes) {
+        draft.text_attribute(attributes::RESOURCE, key, value.as_bytes())?;
+    }
     put_map(draft, attributes::RESOURCE, &entry.resource)
 }
 

@@ -32,10 +32,19 @@ const LINE_BYTES_BOUND: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 pub enum LineSplit {
     Newline,
-    /// Each match begins an entry.
-    StartsAt(Regex),
+    /// Each match begins an entry. True when what matches is left out.
+    StartsAt(Regex, bool),
     /// Each match ends one. True when what matches is left out.
     EndsAt(Regex, bool),
+}
+
+/// Which blanks of an entry go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trims {
+    pub leading: bool,
+    pub trailing: bool,
+    /// Those at the end of a piece of a runtime's line stay: they are in the middle of the line.
+    pub spares_pieces: bool,
 }
 
 /// Which facts of its file a record gets.
@@ -68,7 +77,7 @@ pub struct FileLogConfig {
     pub fingerprint_bytes: usize,
     pub files_at_once: usize,
     pub split: LineSplit,
-    pub trims: (bool, bool),
+    pub trims: Trims,
     pub file_attributes: FileAttributes,
     /// Attributes of every record.
     pub attributes: Vec<(String, String)>,
@@ -100,10 +109,8 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
     let flush = section.duration("force_flush_period").unwrap_or(FORCE_FLUSH);
     let preserves = |key: &str| section.bool(key).unwrap_or(false);
     let chain = operators::check(&section);
-    // Blanks at the end of a piece of a line are in the middle of the line.
-    let is_of_containers =
-        matches!(chain.steps.first(), Some(step) if matches!(step.what, LineOperator::Container { .. }));
-    let trims = |key: &str| !preserves(key) && !is_of_containers;
+    let is_of_containers = matches!(chain.steps.first(), Some(step) if matches!(step.what, LineOperator::Container(_)));
+    let trims = |key: &str| !preserves(key);
     let config = FileLogConfig {
         include,
         exclude: patterns(&section, "exclude"),
@@ -115,7 +122,11 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
         fingerprint_bytes: fingerprint as usize,
         files_at_once: files_at_once(&section),
         split: split(&section),
-        trims: (trims("preserve_leading_whitespaces"), trims("preserve_trailing_whitespaces")),
+        trims: Trims {
+            leading: trims("preserve_leading_whitespaces"),
+            trailing: trims("preserve_trailing_whitespaces"),
+            spares_pieces: is_of_containers,
+        },
         file_attributes: FileAttributes {
             name: section.bool("include_file_name").unwrap_or(true),
             path: section.bool("include_file_path").unwrap_or(false),
@@ -183,12 +194,9 @@ fn split(section: &Section<'_>) -> LineSplit {
         let message = "an entry has one edge: `line_start_pattern` or `line_end_pattern`";
         keys.error("line_end_pattern", code::CONFLICT, message, Some("remove one of them"));
     }
-    if omits && start.is_some() {
-        keys.without_effect("omit_pattern", "what begins an entry is kept");
-    }
     keys.finish();
     match (start, end) {
-        (Some(start), _) => LineSplit::StartsAt(start),
+        (Some(start), _) => LineSplit::StartsAt(start, omits),
         (None, Some(end)) => LineSplit::EndsAt(end, omits),
         (None, None) => LineSplit::Newline,
     }

@@ -10,15 +10,18 @@ use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
 use crate::receivers::file_log::condition::EntryCondition;
 use crate::receivers::file_log::entry::EntryValue;
-use crate::receivers::file_log::field::EntryField;
+use crate::receivers::file_log::field::{EntryField, EntryPart};
 use crate::receivers::file_log::operators::container::ContainerFormat;
 use crate::receivers::file_log::operators::severity::{self, SeverityReading};
 use crate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
-use crate::receivers::file_log::operators::{ChainStep, LineOperator, OperatorChain, RecombineRule, TraceReading};
+use crate::receivers::file_log::operators::{
+    ChainStep, ContainerRule, LineOperator, OperatorChain, RecombineRule, TraceReading,
+};
 
 const STEPS_MAX: usize = 200;
 const CONTAINER_BYTES_MAX: u64 = 1 << 20;
 const RECOMBINE_LINES_MAX: usize = 1_000;
+const RECOMBINE_UNMATCHED_MAX: usize = 100;
 const RECOMBINE_BYTES_MAX: u64 = 1 << 20;
 const RECOMBINE_FLUSH: Duration = Duration::from_secs(5);
 const TYPES: &str = "container, json_parser, regex_parser, time_parser, severity_parser, trace_parser, move, copy, add, \
@@ -57,13 +60,21 @@ pub fn check(section: &Section<'_>) -> OperatorChain {
         text("id").or_else(|| text("type")).unwrap_or_default()
     });
     let mut names = Names { ids: ids.collect(), at: 0 };
+    for (at, node) in list.iter().enumerate() {
+        let id = node.get("id").and_then(text_of);
+        if let Some(id) = id.filter(|id| names.ids.iter().take(at).any(|before| before == id)) {
+            let message = format!("`{id}` is the id of an operator before this one, too");
+            section.error("operators", code::CONFLICT, message, Some("give it an id of its own"));
+        }
+    }
     let mut steps = Vec::new();
     for (at, node) in list.iter().enumerate() {
         names.at = at;
         let keys = Section::new(node, format!("{}[{at}]", section.child_path("operators")), section.diagnostics());
         steps.push(step(keys, &names)); // granted: STEPS_MAX of a configuration
     }
-    OperatorChain { steps }
+    let needs_resource = steps.iter().any(ChainStep::needs_resource);
+    OperatorChain { steps, needs_resource }
 }
 
 fn step(keys: Section<'_>, names: &Names) -> ChainStep {
@@ -113,7 +124,16 @@ fn required_condition(keys: &Section<'_>, key: &str) -> Option<EntryCondition> {
     }
 }
 
+/// A field; all attributes or the whole resource are none.
 fn field(keys: &Section<'_>, key: &str) -> Option<EntryField> {
+    let field = any_field(keys, key)?;
+    if field.keys.is_empty() && field.part != EntryPart::Body {
+        return keys.invalid(key, "all of them are no field", "one of them, such as attributes.NAME");
+    }
+    Some(field)
+}
+
+fn any_field(keys: &Section<'_>, key: &str) -> Option<EntryField> {
     let text = keys.string(key)?;
     match EntryField::parse(&text) {
         Ok(field) => Some(field),
@@ -130,7 +150,7 @@ fn required(keys: &Section<'_>, key: &str) -> Option<EntryField> {
 
 fn parsed(keys: &Section<'_>) -> (EntryField, EntryField) {
     let whole = EntryField::parse("attributes").unwrap_or_else(|_| EntryField::body());
-    (field(keys, "parse_from").unwrap_or_else(EntryField::body), field(keys, "parse_to").unwrap_or(whole))
+    (field(keys, "parse_from").unwrap_or_else(EntryField::body), any_field(keys, "parse_to").unwrap_or(whole))
 }
 
 fn operator(keys: &Section<'_>, kind: &str, names: &Names) -> Option<LineOperator> {
@@ -139,8 +159,7 @@ fn operator(keys: &Section<'_>, kind: &str, names: &Names) -> Option<LineOperato
         "container" => container(keys),
         "json_parser" => {
             let (from, to) = parsed(keys);
-            keys.not_yet(&["parse_ints"]);
-            LineOperator::Json { from, to }
+            LineOperator::Json { from, to, keeps_ints: keys.bool("parse_ints").unwrap_or(false) }
         }
         "regex_parser" => regex(keys)?,
         "time_parser" => time(keys)?,
@@ -149,10 +168,19 @@ fn operator(keys: &Section<'_>, kind: &str, names: &Names) -> Option<LineOperato
         "move" => LineOperator::Move { from: required(keys, "from")?, to: required(keys, "to")? },
         "copy" => LineOperator::Copy { from: required(keys, "from")?, to: required(keys, "to")? },
         "add" => add(keys)?,
-        "remove" => LineOperator::Remove(required(keys, "field")?),
+        "remove" => match keys.node("field") {
+            Some(_) => LineOperator::Remove(any_field(keys, "field")?),
+            None => return keys.missing("field", "a field, such as attributes.level"),
+        },
         "retain" => {
             let texts = keys.strings("fields").unwrap_or_default();
+            if texts.is_empty() {
+                return keys.missing("fields", "fields such as attributes.level");
+            }
             let fields = texts.iter().filter_map(|text| match EntryField::parse(text) {
+                Ok(field) if field.keys.is_empty() && field.part != EntryPart::Body => {
+                    keys.invalid("fields", "all of them are no field", "fields such as attributes.level")
+                }
                 Ok(field) => Some(field),
                 Err(why) => keys.invalid("fields", why, "fields such as attributes.level"),
             });
@@ -201,7 +229,7 @@ fn container(keys: &Section<'_>) -> LineOperator {
     keys.not_yet(&["severity"]);
     // 0 is no limit in the Collector; one line cannot be more than this here.
     let bytes_max = if bytes_max == 0 { 16 << 20 } else { bytes_max.min(16 << 20) };
-    LineOperator::Container { format, names_pod, bytes_max: bytes_max as usize }
+    LineOperator::Container(ContainerRule { format, names_pod, bytes_max: bytes_max as usize })
 }
 
 fn regex(keys: &Section<'_>) -> Option<LineOperator> {
@@ -247,8 +275,8 @@ fn time(keys: &Section<'_>) -> Option<LineOperator> {
 
 fn severity(keys: &Section<'_>) -> Option<SeverityReading> {
     let from = required(keys, "parse_from");
-    let with_preset = keys.choice("preset", &[("default", true), ("none", false)]).unwrap_or(true);
-    let texts = if with_preset { severity::preset() } else { Default::default() };
+    let presets = ["default", "none", "otel", "aliases"].map(|name| (name, name));
+    let texts = severity::preset(keys.choice("preset", &presets).unwrap_or("default"));
     let overwrite_text = keys.bool("overwrite_text").unwrap_or(false);
     let mut reading = SeverityReading { from: from?, texts, ranges: Vec::new(), overwrite_text };
     if let Some(mapping) = keys.section("mapping") {
@@ -274,7 +302,7 @@ fn mapped(mapping: &Section<'_>, key: &str, value: &Node, number: u32, reading: 
         _ => None,
     };
     if let (Some(min), Some(max)) = (whole("min"), whole("max")) {
-        reading.ranges.push((min, max, number));
+        reading.map_range(min.min(max), min.max(max), number);
         return;
     }
     let Some(text) = text_of(value) else {
@@ -285,15 +313,19 @@ fn mapped(mapping: &Section<'_>, key: &str, value: &Node, number: u32, reading: 
         );
         return;
     };
+    if matches!(value.value, Value::Bool(_)) {
+        mapping.invalid::<()>(key, "true and false are no severities", "a text, a number, 5xx or {min: 1, max: 5}");
+        return;
+    }
     match text.strip_suffix("xx").and_then(|digit| digit.parse::<i64>().ok()).filter(|digit| (2..=5).contains(digit)) {
-        Some(hundreds) => reading.ranges.push((hundreds * 100, hundreds * 100 + 99, number)),
+        Some(hundreds) => reading.map_range(hundreds * 100, hundreds * 100 + 99, number),
         None => drop(reading.texts.insert(text.to_lowercase(), number)),
     }
 }
 
 fn trace(keys: &Section<'_>) -> TraceReading {
     let of = |key: &str| {
-        let default = EntryField::attribute(key);
+        let default = EntryField { part: EntryPart::Body, keys: vec![key.to_owned()] };
         let Some(keys) = keys.section(key) else { return default };
         let from = field(&keys, "parse_from").unwrap_or(default);
         keys.finish();
@@ -322,7 +354,9 @@ fn embedded(keys: &Section<'_>) -> Vec<LineOperator> {
 
 fn add(keys: &Section<'_>) -> Option<LineOperator> {
     let field = required(keys, "field");
-    let Some(node) = keys.node("value") else { return keys.missing("value", "what the field becomes") };
+    let Some(node) = keys.node("value").filter(|node| !node.is_null()) else {
+        return keys.missing("value", "what the field becomes");
+    };
     let value = literal(node);
     if value.as_text().is_some_and(|text| text.starts_with(b"EXPR(")) {
         let message = "values that are computed are not supported";
@@ -385,14 +419,14 @@ fn recombine(keys: &Section<'_>) -> Option<LineOperator> {
     }
     let newest = keys.choice("overwrite_with", &[("oldest", false), ("newest", true)]).unwrap_or(false);
     keys.without_effect("max_sources", "each file has its own lines");
-    keys.without_effect("max_unmatched_batch_size", "`max_batch_size` bounds what is joined");
     let bytes_max = keys.bytes("max_log_size").filter(|bytes| *bytes > 0).unwrap_or(RECOMBINE_BYTES_MAX);
     Some(LineOperator::Recombine(RecombineRule {
         field: field?,
         is_edge: is_edge?,
         edge_is_first: key == "is_first_entry",
         with: keys.string("combine_with").unwrap_or_else(|| "\n".to_owned()),
-        lines_max: keys.usize("max_batch_size").filter(|lines| *lines > 0).unwrap_or(RECOMBINE_LINES_MAX),
+        lines_max: keys.usize("max_batch_size").unwrap_or(RECOMBINE_LINES_MAX),
+        unmatched_max: keys.usize("max_unmatched_batch_size").unwrap_or(RECOMBINE_UNMATCHED_MAX),
         bytes_max: bytes_max.min(16 << 20) as usize,
         keeps_newest: newest,
         flush_after: keys.duration("force_flush_period").unwrap_or(RECOMBINE_FLUSH),

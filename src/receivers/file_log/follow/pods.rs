@@ -22,14 +22,15 @@ pub struct LogPath {
 
 impl LogPath {
     pub fn parse(path: &Path) -> Option<LogPath> {
-        let number = log_number(path.file_name()?.to_str()?)?;
+        let name = path.file_name()?.to_str()?;
+        let number = log_number(before_rotation(name).unwrap_or(name))?;
         let container = path.parent()?;
         let folder = container.parent()?;
         let pods = folder.parent()?;
-        let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let text = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
         let parsed = LogPath {
-            folder: name(folder)?,
-            container: name(container)?,
+            folder: text(folder)?,
+            container: text(container)?,
             number,
             links: pods.parent().map(|root| root.join("containers")).unwrap_or_default(),
         };
@@ -48,12 +49,20 @@ impl LogPath {
             ("k8s.container.restart_count", self.number.to_string()),
         ];
         attributes.extend(id.map(|id| ("container.id", id.to_owned()))); // granted: one for each file
-        PodOfFile { attributes }
+        PodOfFile::of(attributes)
     }
 
     pub fn links(&self) -> &Path {
         &self.links
     }
+}
+
+/// `0.log` of `0.log.20261201-100000`, as the kubelet names what it rotated.
+fn before_rotation(name: &str) -> Option<&str> {
+    let (name, time) = name.rsplit_once('.')?;
+    let (date, clock) = time.split_once('-')?;
+    let are_digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    (are_digits(date, 8) && are_digits(clock, 6)).then_some(name)
 }
 
 /// The ids of runs by their logs, as the links of one folder tell them.
@@ -111,6 +120,8 @@ mod tests {
         assert!(pod.attributes.contains(&("k8s.container.restart_count", "3".to_owned())));
         assert!(pod.attributes.contains(&("container.id", id.clone())));
         assert_eq!(docker_id(Path::new(&format!("/var/lib/docker/{id}-json.log"))), Some(id.as_str()));
+        let rotated = root.path().join("pods/shop_cart-1_0c2a6b3a/main/3.log.20261201-100000");
+        assert_eq!(ids.of(&LogPath::parse(&rotated).unwrap()), Some(id.as_str()));
         for other in ["/var/log/syslog", "/var/log/pods/x/main/0.log", "/var/log/pods/a_b_c/main/0.log.1"] {
             assert_eq!(LogPath::parse(Path::new(other)), None, "{other}");
         }

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::time::UnixNanos;
@@ -152,7 +152,7 @@ impl LogTail {
         ticket: &Ticket,
     ) -> Result<Option<LineBatch>, OverBudget> {
         if self.scanned.is_none_or(|at| now.saturating_sub(at) >= SCAN_EVERY) {
-            self.scan(now);
+            self.scan((now, observed));
         }
         let mut batch = LineBatch::within(ticket, observed);
         let files = self.files.len();
@@ -257,7 +257,7 @@ impl LogTail {
     }
 
     /// Looks which files there are.
-    fn scan(&mut self, now: Duration) {
+    fn scan(&mut self, (now, observed): (Duration, UnixNanos)) {
         let is_first = self.scanned.is_none();
         self.scanned = Some(now);
         let mut found = WalkedPaths::default();
@@ -289,7 +289,7 @@ impl LogTail {
                     file.path = path;
                     file.gone_since = None;
                 }
-                None => self.meet(path, &about, (is_first, now)),
+                None => self.meet(path, &about, (is_first, now, observed)),
             }
         }
         for file in &mut self.files {
@@ -303,9 +303,15 @@ impl LogTail {
     }
 
     /// A file that is not known.
-    fn meet(&mut self, path: PathBuf, about: &std::fs::Metadata, (is_first, now): (bool, Duration)) {
+    fn meet(
+        &mut self,
+        path: PathBuf,
+        about: &std::fs::Metadata,
+        (is_first, now, observed): (bool, Duration, UnixNanos),
+    ) {
         let id = FileId::of(about);
-        let age = about.modified().ok().and_then(|at| at.elapsed().ok());
+        let changed = about.modified().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let age = changed.and_then(|at| Duration::from_nanos(observed.0).checked_sub(at));
         if self.config.exclude_older_than.is_some_and(|most| age.is_some_and(|age| age > most)) {
             return;
         }
@@ -459,7 +465,7 @@ fn read_lines(
         while let Some(rest) = buffer.get(at..read)
             && let Some(line) = next_line(&config.split, rest, config.line_bytes_max, is_end && is_quiet)
         {
-            let place = LinePlace { from: start + at as u64, now };
+            let place = LinePlace { from: start + at as u64, now, observed: batch.observed };
             let text = trimmed(line.text, config.trims);
             batch.line(config, (text, facts), (&*pod, place), state).map_err(ReadFault::OverBudget)?;
             at += line.taken;
@@ -475,7 +481,7 @@ fn read_lines(
         wanted = if at == 0 { (2 * wanted).min(config.line_bytes_max + CHUNK_BYTES) } else { CHUNK_BYTES };
     }
     let mut over = None;
-    config.chain.flush(&mut file.state, now, &mut |entry| {
+    config.chain.flush(&mut file.state, (now, batch.observed), &mut |entry| {
         over = over.or(batch.push(entry, config).err());
     });
     over.map_or(Ok(file.read - begun), |over| Err(ReadFault::OverBudget(over)))

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -173,6 +173,21 @@ fn a_file_that_was_there_before_begins_at_its_end_unless_it_is_known() {
 }
 
 #[test]
+fn files_that_did_not_change_for_long_are_not_begun() {
+    let mut world = World::new("exclude_older_than: 1h\n");
+    world.write("old.log", "old\n");
+    world.write("new.log", "new\n");
+    let written = UNIX_EPOCH + Duration::from_secs(1_796_000_000);
+    let file = OpenOptions::new().write(true).open(world.path("old.log")).unwrap();
+    file.set_modified(written).unwrap();
+    let file = OpenOptions::new().write(true).open(world.path("new.log")).unwrap();
+    file.set_modified(written + Duration::from_secs(3_600)).unwrap();
+    let observed = UnixNanos((1_796_000_000 + 3_601) * 1_000_000_000);
+    let batch = world.tail.round(Duration::ZERO, observed, &Ticket::free()).unwrap().unwrap();
+    assert_eq!(batch.envelope.items().map(body).collect::<Vec<_>>(), ["new"]);
+}
+
+#[test]
 fn a_line_without_an_end_waits_and_then_goes_on_as_it_is() {
     let mut world = World::new("force_flush_period: 2s\n");
     world.write("a.log", "whole\nbegun");
@@ -235,7 +250,7 @@ operators:
     output: ids
   - {id: plain, type: regex_parser, regex: '^(?P<level>\w+) (?P<text>.*)$', on_error: drop}
   - {type: severity_parser, parse_from: attributes.level}
-  - {id: ids, type: trace_parser}
+  - {id: ids, type: trace_parser, trace_id: {parse_from: attributes.trace_id}, span_id: {parse_from: attributes.span_id}}
   - {type: move, from: attributes.text, to: body, if: 'attributes.text != nil'}
   - {type: add, field: 'resource["service.name"]', value: shop}
   - {type: filter, expr: 'attributes.drop == true'}

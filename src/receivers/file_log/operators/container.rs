@@ -6,9 +6,11 @@
 use std::borrow::Cow;
 
 use crate::otlp::json::{Quoted, Scanner};
+use crate::receivers::file_log::entry::EntryMap;
+use crate::receivers::file_log::operators::parsers;
 
 /// What a runtime says of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ContainerLine<'l> {
     /// Nanoseconds since 1970.
     pub time: u64,
@@ -16,8 +18,27 @@ pub struct ContainerLine<'l> {
     /// The line goes on with the next one of its stream.
     pub is_partial: bool,
     /// CRI's tags, as written; `None` for Docker's.
-    pub tag: Option<&'l [u8]>,
+    pub tag: Option<Cow<'l, [u8]>>,
     pub text: Cow<'l, [u8]>,
+    /// What else is in an object of Docker's, such as `attrs`.
+    pub more: EntryMap<'l>,
+}
+
+impl ContainerLine<'_> {
+    pub fn into_owned<'o>(self) -> ContainerLine<'o> {
+        ContainerLine {
+            time: self.time,
+            is_stderr: self.is_stderr,
+            is_partial: self.is_partial,
+            tag: self.tag.map(|tag| Cow::Owned(tag.into_owned())),
+            text: Cow::Owned(self.text.into_owned()),
+            more: self
+                .more
+                .into_iter()
+                .map(|(key, value)| (Cow::Owned(key.into_owned()), value.into_owned()))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +81,8 @@ fn cri(line: &[u8]) -> Option<ContainerLine<'_>> {
         b"F" => false,
         _ => return None,
     };
-    Some(ContainerLine { time: rfc3339(time)?, is_stderr, is_partial, tag: Some(tag), text: Cow::Borrowed(text) })
+    let (tag, text) = (Some(Cow::Borrowed(tag)), Cow::Borrowed(text));
+    Some(ContainerLine { time: rfc3339(time)?, is_stderr, is_partial, tag, text, more: Vec::new() })
 }
 
 fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -71,6 +93,7 @@ fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
 fn docker(line: &[u8]) -> Option<ContainerLine<'_>> {
     let mut scan = Scanner::new(line);
     let (mut log, mut stream, mut time) = (None, None, None);
+    let (mut more_keys, mut left) = (Vec::new(), parsers::VALUES_MAX);
     scan.expect(b'{', "an object").ok()?;
     let mut more = !scan.take(b'}');
     while more {
@@ -80,7 +103,8 @@ fn docker(line: &[u8]) -> Option<ContainerLine<'_>> {
             b"log" => log = Some(scan.string("a text").ok()?),
             b"stream" => stream = Some(scan.string("a text").ok()?),
             b"time" => time = Some(scan.string("a time").ok()?),
-            _ => scan.skip().ok()?,
+            // Values of a line are bounded where they are read.
+            _ => more_keys.push(parsers::pair(&key, &mut scan, &mut left)?),
         }
         more = scan.more(b'}').ok()?;
     }
@@ -98,7 +122,8 @@ fn docker(line: &[u8]) -> Option<ContainerLine<'_>> {
         Cow::Borrowed(slice) => *slice = slice.get(..end)?,
         Cow::Owned(owned) => owned.truncate(end),
     }
-    Some(ContainerLine { time: rfc3339(time?.raw)?, is_stderr, is_partial, tag: None, text })
+    let time = rfc3339(time?.raw)?;
+    Some(ContainerLine { time, is_stderr, is_partial, tag: None, text, more: more_keys })
 }
 
 /// The text of a JSON string; a slice when nothing in it is escaped.
@@ -121,7 +146,13 @@ pub fn rfc3339(text: &[u8]) -> Option<u64> {
     }
     let (year, month, day) = (digits(text.get(..4)?)?, two(5)?, two(8)?);
     let (hour, minute, second) = (two(11)?, two(14)?, two(17)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u64::from(leap),
+        _ => 31,
+    };
+    if !(1..=12).contains(&month) || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let mut rest = text.get(19..)?;

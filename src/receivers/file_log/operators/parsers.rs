@@ -5,25 +5,25 @@ use std::borrow::Cow;
 use regex::bytes::Regex;
 
 use crate::otlp::json::number::{Whole, double};
-use crate::otlp::json::{JsonError, Scanner};
+use crate::otlp::json::{JsonError, Quoted, Scanner};
 use crate::receivers::file_log::entry::{EntryMap, EntryValue, merge};
 use crate::receivers::file_log::operators::container::unescaped;
 
 /// Objects and arrays around a value that are kept apart; what is deeper stays text.
 const DEPTH_KEPT: usize = 32;
 /// Values of one line: a value of two bytes takes 32 in memory, which nothing has granted.
-const VALUES_MAX: usize = 10_000;
+pub const VALUES_MAX: usize = 10_000;
 
-/// A JSON object as a map.
-pub fn json(text: Cow<'_, [u8]>) -> Result<EntryValue<'_>, String> {
+/// A JSON object as a map. Every number is a double, as a Collector has it, unless `keeps_ints`.
+pub fn json(text: Cow<'_, [u8]>, keeps_ints: bool) -> Result<EntryValue<'_>, String> {
     match text {
-        Cow::Borrowed(text) => json_object(text),
-        Cow::Owned(text) => json_object(&text).map(EntryValue::into_owned),
+        Cow::Borrowed(text) => json_object(text, keeps_ints),
+        Cow::Owned(text) => json_object(&text, keeps_ints).map(EntryValue::into_owned),
     }
 }
 
-fn json_object(text: &[u8]) -> Result<EntryValue<'_>, String> {
-    let (mut scan, mut left) = (Scanner::new(text), VALUES_MAX);
+fn json_object(text: &[u8], keeps_ints: bool) -> Result<EntryValue<'_>, String> {
+    let (mut scan, mut left) = (Scanner::new(text), ValuesLeft { count: VALUES_MAX, keeps_ints });
     if scan.peek() != Some(b'{') {
         return Err(scan.unexpected("an object").to_string());
     }
@@ -32,11 +32,25 @@ fn json_object(text: &[u8]) -> Result<EntryValue<'_>, String> {
     Ok(value)
 }
 
-fn value<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<EntryValue<'l>, JsonError> {
-    let Some(fewer) = left.checked_sub(1) else {
+/// The value of a key of Docker's, of which `left` more may be read.
+pub fn pair<'l>(key: &Quoted<'l>, scan: &mut Scanner<'l>, left: &mut usize) -> Option<(Cow<'l, str>, EntryValue<'l>)> {
+    let mut values = ValuesLeft { count: *left, keeps_ints: false };
+    let value = value(scan, 1, &mut values).ok()?;
+    *left = values.count;
+    Some((text(unescaped(key)?), value))
+}
+
+/// Of one line.
+struct ValuesLeft {
+    count: usize,
+    keeps_ints: bool,
+}
+
+fn value<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut ValuesLeft) -> Result<EntryValue<'l>, JsonError> {
+    let Some(fewer) = left.count.checked_sub(1) else {
         return Err(scan.fault(scan.position(), format!("more than {VALUES_MAX} values are not taken apart")));
     };
-    *left = fewer;
+    left.count = fewer;
     Ok(match scan.peek() {
         Some(b'"') => {
             let (at, quoted) = (scan.position(), scan.string("a string")?);
@@ -47,7 +61,7 @@ fn value<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<E
         Some(b'[') => EntryValue::List(list(scan, depth, left)?),
         Some(b'-' | b'0'..=b'9') => {
             let (at, text) = (scan.position(), scan.number("a number")?);
-            let is_whole = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+            let is_whole = left.keeps_ints && !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
             let whole = if is_whole { Whole::parse(text).and_then(Whole::signed) } else { None };
             let number = whole.map(EntryValue::Int).or_else(|| double(text).map(EntryValue::Double));
             number.ok_or_else(|| scan.fault(at, "this is not a number"))?
@@ -59,19 +73,15 @@ fn value<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<E
     })
 }
 
-fn map<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<EntryMap<'l>, JsonError> {
+fn map<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut ValuesLeft) -> Result<EntryMap<'l>, JsonError> {
     let mut map = Vec::new();
     scan.expect(b'{', "an object")?;
     let mut more = !scan.take(b'}');
     while more {
         let (at, key) = (scan.position(), scan.string("a key")?);
         let key = unescaped(&key).ok_or_else(|| scan.fault(at, "an escape is none of JSON's"))?;
-        let key = match key {
-            Cow::Borrowed(key) => String::from_utf8_lossy(key),
-            Cow::Owned(key) => Cow::Owned(String::from_utf8_lossy(&key).into_owned()),
-        };
         scan.expect(b':', "`:`")?;
-        map.push((key, value(scan, depth + 1, left)?));
+        map.push((text(key), value(scan, depth + 1, left)?));
         more = scan.more(b'}')?;
     }
     let mut whole = Vec::new();
@@ -79,7 +89,14 @@ fn map<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<Ent
     Ok(whole)
 }
 
-fn list<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut usize) -> Result<Vec<EntryValue<'l>>, JsonError> {
+fn text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+fn list<'l>(scan: &mut Scanner<'l>, depth: usize, left: &mut ValuesLeft) -> Result<Vec<EntryValue<'l>>, JsonError> {
     let mut list = Vec::new();
     scan.expect(b'[', "an array")?;
     let mut more = !scan.take(b']');
@@ -113,15 +130,15 @@ mod tests {
     #[test]
     fn an_object_becomes_a_map_and_everything_else_is_refused() {
         let text = br#"{"a":"x\"y","n":7,"f":1.5,"b":true,"z":null,"l":[1,{"k":2}]}"#;
-        let EntryValue::Map(map) = json(Cow::Borrowed(text)).unwrap() else { panic!("a map") };
+        let EntryValue::Map(map) = json(Cow::Borrowed(text), true).unwrap() else { panic!("a map") };
         assert_eq!(find(&map, "a"), Some(&EntryValue::text(b"x\"y")));
         assert_eq!(find(&map, "n"), Some(&EntryValue::Int(7)));
         assert_eq!((find(&map, "f"), map.len()), (Some(&EntryValue::Double(1.5)), 6));
         for text in ["", "[]", "7", "{\"a\":}", "{} x", "{\"a\":\"\\q\"}"] {
-            json(Cow::Borrowed(text.as_bytes())).expect_err(text);
+            json(Cow::Borrowed(text.as_bytes()), true).expect_err(text);
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(9_000), "]".repeat(9_000));
-        json(Cow::Borrowed(deep.as_bytes())).expect("read");
+        json(Cow::Borrowed(deep.as_bytes()), true).expect("read");
     }
 
     #[test]
@@ -137,7 +154,7 @@ mod tests {
         for keys in [3, 4_000] {
             let pairs = |value: usize| (0..keys).map(move |key| format!("\"k{key}\":{}", key + value));
             let text = format!("{{{}}}", pairs(0).chain(pairs(7)).collect::<Vec<_>>().join(","));
-            let Ok(EntryValue::Map(map)) = json(text.as_bytes().into()) else { panic!("{keys} keys twice") };
+            let Ok(EntryValue::Map(map)) = json(text.as_bytes().into(), true) else { panic!("{keys} keys twice") };
             assert_eq!(map.len(), keys);
             assert_eq!(find(&map, &format!("k{}", keys - 1)), Some(&EntryValue::Int(keys as i64 + 6)));
         }
@@ -146,6 +163,6 @@ mod tests {
     #[test]
     fn more_values_than_a_line_may_have_are_not_taken_apart() {
         let text = format!("{{\"a\":[{}0]}}", "0,".repeat(VALUES_MAX));
-        assert!(json(text.as_bytes().into()).unwrap_err().contains("more than 10000 values"));
+        assert!(json(text.as_bytes().into(), true).unwrap_err().contains("more than 10000 values"));
     }
 }

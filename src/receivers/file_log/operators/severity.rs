@@ -32,32 +32,53 @@ pub fn number_of(alias: &str) -> Option<u32> {
     Some(at as u32 * 4 + 1 + finer)
 }
 
-/// The preset: every alias stands for itself.
-pub fn preset() -> BTreeMap<String, u32> {
+/// The tables that a preset begins with, by the texts and numbers of a Collector's.
+pub fn preset(name: &str) -> BTreeMap<String, u32> {
+    if name == "none" {
+        return BTreeMap::new();
+    }
     let all = ALIASES.iter().flat_map(|name| ["", "2", "3", "4"].map(|finer| format!("{name}{finer}")));
-    all.filter_map(|alias| number_of(&alias).map(|number| (alias, number))).collect()
+    let mut texts: BTreeMap<String, u32> =
+        all.filter_map(|alias| number_of(&alias).map(|number| (alias, number))).collect();
+    texts.extend((1..=24).map(|number| (number.to_string(), number)));
+    if !matches!(name, "otel" | "aliases") {
+        for (other, alias) in [("warning", 13), ("err", 17)] {
+            let finer = [("", 0), ("2", 1), ("3", 2), ("4", 3)];
+            texts.extend(finer.map(|(suffix, more)| (format!("{other}{suffix}"), alias + more)));
+        }
+    }
+    texts
 }
 
 impl SeverityReading {
-    /// Reads and takes out the field.
+    /// Numbers of a configuration count before those of the preset.
+    pub fn map_range(&mut self, from: i64, to: i64, number: u32) {
+        self.texts.retain(|text, _| !text.parse().is_ok_and(|known: i64| (from..=to).contains(&known)));
+        self.ranges.push((from, to, number));
+    }
+
+    /// Reads the field, which stays.
     pub fn apply(&self, entry: &mut FileEntry<'_>) -> Result<(), String> {
         let value = self.from.get(entry).ok_or("the field of the severity is not there")?;
-        let text = value.written().ok_or("a map is no severity")?.into_owned();
-        let number = self.number(value, &text);
+        let text = match value {
+            EntryValue::Text(text) => text.clone().into_owned(),
+            EntryValue::Int(number) => number.to_string().into_bytes(),
+            // A number that has no fraction is written without one.
+            EntryValue::Double(number) if number.fract() == 0.0 => (*number as i64).to_string().into_bytes(),
+            _ => return Err("only a text and a whole number are a severity".to_owned()),
+        };
+        let number = self.number(&text);
         entry.severity = Some(EntrySeverity { number, text: self.text(number, text) });
-        self.from.take(entry);
         Ok(())
     }
 
-    fn number(&self, value: &EntryValue<'_>, text: &[u8]) -> u32 {
+    fn number(&self, text: &[u8]) -> u32 {
         let lower = String::from_utf8_lossy(text).to_lowercase();
         if let Some(number) = self.texts.get(&lower) {
             return *number;
         }
-        let whole = match value {
-            EntryValue::Int(number) => Some(*number),
-            _ => lower.parse().ok(),
-        };
+        // Numbers are compared as they are written: `007` is in no range.
+        let whole = lower.parse::<i64>().ok().filter(|whole| whole.to_string() == lower);
         let within = |(from, to, _): &&(i64, i64, u32)| whole.is_some_and(|whole| (*from..=*to).contains(&whole));
         self.ranges.iter().find(within).map_or(0, |(.., number)| *number)
     }
@@ -79,7 +100,7 @@ mod tests {
 
     #[test]
     fn values_are_read_by_texts_and_ranges() {
-        let mut texts = preset();
+        let mut texts = preset("");
         texts.insert("oops".to_owned(), 17);
         let ranges = vec![(400, 499, 13), (500, 599, 17)];
         let from = EntryField::parse("attributes.level").unwrap();
@@ -98,7 +119,7 @@ mod tests {
             reading.apply(&mut entry).unwrap();
             let severity = entry.severity.unwrap();
             assert_eq!((severity.number, &*String::from_utf8_lossy(&severity.text)), expected);
-            assert!(entry.attributes.is_empty());
+            assert_eq!(entry.attributes.len(), 1, "the field stays");
             reading.apply(&mut FileEntry::of(b"")).expect_err("no field");
         }
         assert_eq!((number_of("fatal4"), number_of("default"), number_of("panic")), (Some(24), Some(0), None));

@@ -1,16 +1,21 @@
 //! Times by a layout: strptime's, Go's and seconds since 1970.
 
-use jiff::tz::TimeZone;
+use jiff::ToSpan;
+use jiff::Zoned;
+use jiff::civil::Date;
+use jiff::tz::{Offset, TimeZone};
 
+use crate::core::time::UnixNanos;
 use crate::receivers::file_log::entry::EntryValue;
-use crate::receivers::file_log::operators::container::rfc3339;
+use crate::receivers::file_log::operators::layout::{Layout, WallTime};
+
+/// A time without a year that is so many days ahead is of the last year.
+const DAYS_AHEAD: i32 = 7;
 
 /// How a time is written.
 #[derive(Clone, Debug)]
 pub enum TimeLayout {
-    /// RFC 3339, which has a way of its own because most lines come with it.
-    Rfc3339,
-    Strptime(String),
+    WallClock(Layout),
     Epoch(EpochUnit),
 }
 
@@ -20,8 +25,8 @@ pub enum EpochUnit {
     Millis,
     Micros,
     Nanos,
-    /// Seconds with a fraction behind a point.
-    Fraction,
+    /// Seconds with a fraction behind a point, of so many digits where a number is read.
+    Fraction(usize),
 }
 
 /// A layout with the zone of times that have none.
@@ -31,107 +36,13 @@ pub struct TimeReading {
     pub zone: TimeZone,
 }
 
-/// Go's tokens of a layout, longest first, and strptime's.
-const GO_TOKENS: &[(&str, &str)] = &[
-    ("January", "%B"),
-    ("Monday", "%A"),
-    ("2006", "%Y"),
-    ("Z07:00", "%:z"),
-    ("-07:00", "%:z"),
-    ("Z0700", "%z"),
-    ("-0700", "%z"),
-    ("Jan", "%b"),
-    ("Mon", "%a"),
-    ("MST", "%Z"),
-    ("002", "%j"),
-    ("01", "%m"),
-    ("02", "%d"),
-    ("03", "%I"),
-    ("04", "%M"),
-    ("05", "%S"),
-    ("06", "%y"),
-    ("15", "%H"),
-    ("PM", "%p"),
-    ("_2", "%e"),
-    ("1", "%m"),
-    ("2", "%d"),
-    ("3", "%I"),
-    ("4", "%M"),
-    ("5", "%S"),
-];
-
 impl TimeLayout {
-    /// A layout of strptime.
     pub fn strptime(layout: &str) -> Result<TimeLayout, String> {
-        if matches!(layout, "%Y-%m-%dT%H:%M:%S.%LZ" | "%Y-%m-%dT%H:%M:%S.%fZ" | "%Y-%m-%dT%H:%M:%SZ") {
-            return Ok(TimeLayout::Rfc3339);
-        }
-        let mut text = String::new();
-        let mut characters = layout.chars();
-        while let Some(character) = characters.next() {
-            if character != '%' {
-                text.push(character);
-                continue;
-            }
-            match characters.next().ok_or("the layout ends with %")? {
-                // The Collector's names of fractions, and of what jiff calls otherwise.
-                'L' | 'f' | 's' => text.push_str("%f"),
-                'z' | 'j' if text.is_empty() => return Err("a layout does not begin with a zone".to_owned()),
-                'i' => text.push_str("%:z"),
-                'g' | 'o' => text.push_str("%d"),
-                'q' | 'l' => text.push_str("%I"),
-                'h' => text.push_str("%b"),
-                'n' => text.push('\n'),
-                't' => text.push('\t'),
-                'D' => text.push_str("%m/%d/%y"),
-                'T' => text.push_str("%H:%M:%S"),
-                'R' => text.push_str("%H:%M"),
-                'F' => text.push_str("%Y-%m-%d"),
-                known @ ('Y' | 'y' | 'm' | 'd' | 'e' | 'b' | 'B' | 'a' | 'A' | 'H' | 'I' | 'M' | 'S' | 'p' | 'z'
-                | 'Z' | 'j' | '%') => {
-                    text.push('%');
-                    text.push(known);
-                }
-                other => return Err(format!("%{other} is no part of a layout here")),
-            }
-        }
-        Ok(TimeLayout::Strptime(text.replace(".%f", "%.f")))
+        Layout::strptime(layout).map(TimeLayout::WallClock)
     }
 
-    /// A layout of Go's package time.
     pub fn gotime(layout: &str) -> Result<TimeLayout, String> {
-        if let Some(rest) = layout.strip_prefix("2006-01-02T15:04:05") {
-            let rest = rest.trim_start_matches(['.', ',']).trim_start_matches(['0', '9']);
-            if matches!(rest, "Z07:00" | "Z") {
-                return Ok(TimeLayout::Rfc3339);
-            }
-        }
-        let (mut rest, mut text) = (layout, String::new());
-        while let Some(first) = rest.chars().next() {
-            let fraction =
-                rest.strip_prefix(['.', ',']).map(|tail| tail.len() - tail.trim_start_matches(['0', '9']).len());
-            let token = GO_TOKENS.iter().find(|(go, _)| rest.starts_with(go));
-            let length = match (fraction, token) {
-                (Some(digits @ 1..), _) => {
-                    text.push_str("%.f");
-                    digits + 1
-                }
-                (_, Some((go, strptime))) => {
-                    text.push_str(strptime);
-                    go.len()
-                }
-                _ => {
-                    text.push_str(if first == '%' { "%%" } else { rest.get(..first.len_utf8()).unwrap_or_default() });
-                    first.len_utf8()
-                }
-            };
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        if text.contains('%') {
-            Ok(TimeLayout::Strptime(text))
-        } else {
-            Err(format!("{layout:?} is no layout of Go's"))
-        }
+        Layout::go(layout).map(TimeLayout::WallClock)
     }
 
     pub fn epoch(layout: &str) -> Result<TimeLayout, String> {
@@ -140,59 +51,109 @@ impl TimeLayout {
             "ms" => EpochUnit::Millis,
             "us" => EpochUnit::Micros,
             "ns" => EpochUnit::Nanos,
-            "s.ms" | "s.us" | "s.ns" => EpochUnit::Fraction,
+            "s.ms" => EpochUnit::Fraction(3),
+            "s.us" => EpochUnit::Fraction(6),
+            "s.ns" => EpochUnit::Fraction(9),
             _ => return Err(format!("{layout:?} is none of s, ms, us, ns, s.ms, s.us and s.ns")),
         }))
     }
 }
 
 impl TimeReading {
-    /// Nanoseconds since 1970.
-    pub fn read(&self, value: &EntryValue<'_>) -> Result<u64, String> {
-        let written = value.written().ok_or("a map is no time")?;
-        let text = std::str::from_utf8(&written).map_err(|_| "the time is not UTF-8")?.trim();
-        let wrong = || format!("{:?} is no time of this layout", text.chars().take(60).collect::<String>());
-        match &self.layout {
-            TimeLayout::Rfc3339 => rfc3339(text.as_bytes()).ok_or_else(wrong),
-            TimeLayout::Epoch(unit) => epoch(text, *unit).ok_or_else(wrong),
-            TimeLayout::Strptime(layout) => self.broken_down(layout, text).ok_or_else(wrong),
+    pub fn in_utc(layout: TimeLayout) -> TimeReading {
+        TimeReading { layout, zone: TimeZone::UTC }
+    }
+
+    /// Nanoseconds since 1970. `now` says the year of a time that has none.
+    pub fn read(&self, value: &EntryValue<'_>, now: UnixNanos) -> Result<u64, String> {
+        match (&self.layout, value) {
+            (TimeLayout::WallClock(layout), EntryValue::Text(text)) => {
+                let text = std::str::from_utf8(text).map_err(|_| "the time is not UTF-8")?;
+                let read = layout.read(text).and_then(|wall| self.since_1970(&wall, layout.is_utc, now));
+                read.ok_or_else(|| format!("{:?} is no time of this layout", text.chars().take(60).collect::<String>()))
+            }
+            (TimeLayout::Epoch(unit), value) => {
+                epoch(value, *unit).ok_or_else(|| "this is no time since 1970".to_owned())
+            }
+            _ => Err("the time is no text".to_owned()),
         }
     }
 
-    fn broken_down(&self, layout: &str, text: &str) -> Option<u64> {
-        let time = jiff::fmt::strtime::parse(layout, text).ok()?;
-        let timestamp = match time.offset() {
-            Some(_) => time.to_timestamp().ok()?,
-            None => self.zone.to_ambiguous_zoned(time.to_datetime().ok()?).compatible().ok()?.timestamp(),
+    fn since_1970(&self, wall: &WallTime<'_>, is_utc: bool, now: UnixNanos) -> Option<u64> {
+        let zone = if is_utc { &TimeZone::UTC } else { &self.zone };
+        let zoned = match wall.year {
+            Some(year) => zoned(wall, year, zone)?,
+            None => {
+                let now = jiff::Timestamp::from_nanosecond(i128::from(now.0)).ok()?.to_zoned(zone.clone());
+                let of_year = zoned(wall, now.year(), zone)?;
+                let is_ahead = of_year > now.checked_add(DAYS_AHEAD.days()).ok()?;
+                if is_ahead { of_year.checked_sub(1.year()).ok()? } else { of_year }
+            }
         };
-        u64::try_from(timestamp.as_nanosecond()).ok()
+        u64::try_from(zoned.timestamp().as_nanosecond()).ok()
     }
 }
 
-fn epoch(text: &str, unit: EpochUnit) -> Option<u64> {
+fn zoned(wall: &WallTime<'_>, year: i16, zone: &TimeZone) -> Option<Zoned> {
+    let date = match wall.day_of_year {
+        Some(day) => Date::new(year, 1, 1).ok()?.checked_add((i32::from(day) - 1).days()).ok()?,
+        None => Date::new(year, wall.month, wall.day).ok()?,
+    };
+    if date.year() != year {
+        return None;
+    }
+    let time = date.at(wall.hour, wall.minute, wall.second, wall.nanos);
+    let of_zone = |zone: &TimeZone| zone.to_ambiguous_zoned(time).compatible().ok();
+    match (wall.offset, wall.zone) {
+        (Some(seconds), _) => of_zone(&TimeZone::fixed(Offset::from_seconds(seconds).ok()?)),
+        (None, Some("UTC")) => of_zone(&TimeZone::UTC),
+        // A name may be the one that the zone has at that time, or a zone itself.
+        (None, Some(name)) => {
+            let own = of_zone(zone)?;
+            let info = zone.to_offset_info(own.timestamp());
+            if info.abbreviation() == name { Some(own) } else { of_zone(&TimeZone::get(name).ok()?) }
+        }
+        (None, None) => of_zone(zone),
+    }
+}
+
+fn epoch(value: &EntryValue<'_>, unit: EpochUnit) -> Option<u64> {
     let factor = match unit {
-        EpochUnit::Seconds | EpochUnit::Fraction => 1_000_000_000,
+        EpochUnit::Seconds | EpochUnit::Fraction(_) => 1_000_000_000,
         EpochUnit::Millis => 1_000_000,
         EpochUnit::Micros => 1_000,
         EpochUnit::Nanos => 1,
     };
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let text = match (value, unit) {
+        (EntryValue::Text(text), _) => std::str::from_utf8(text).ok()?.into(),
+        (EntryValue::Int(number), _) => number.to_string(),
+        (EntryValue::Double(number), EpochUnit::Fraction(digits)) => format!("{number:.digits$}"),
+        (EntryValue::Double(number), _) => (*number as i64).to_string(),
+        _ => return None,
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let nanos = whole.parse::<u64>().ok()?.checked_mul(factor)?;
-    if unit != EpochUnit::Fraction || fraction.is_empty() {
-        return Some(nanos);
+    match unit {
+        EpochUnit::Fraction(_) if !fraction.is_empty() => {
+            let shown = fraction.get(..fraction.len().min(9))?;
+            let part = shown.parse::<u64>().ok()? * 10u64.pow(9 - u32::try_from(shown.len()).ok()?);
+            nanos.checked_add(part)
+        }
+        EpochUnit::Fraction(_) => Some(nanos),
+        _ => text.parse::<u64>().ok().map(|_| nanos),
     }
-    let shown = fraction.get(..fraction.len().min(9))?;
-    let part = shown.parse::<u64>().ok()? * 10u64.pow(9 - u32::try_from(shown.len()).ok()?);
-    nanos.checked_add(part)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// 2026-12-01T10:00:00Z
+    const NOW: UnixNanos = UnixNanos(1_796_119_200_000_000_000);
+
     fn read(layout: Result<TimeLayout, String>, text: &str) -> Option<String> {
-        let reading = TimeReading { layout: layout.unwrap(), zone: TimeZone::UTC };
-        let nanos = reading.read(&EntryValue::text(text.as_bytes())).ok()?;
+        let reading = TimeReading::in_utc(layout.unwrap());
+        let nanos = reading.read(&EntryValue::text(text.as_bytes()), NOW).ok()?;
         Some(jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap().to_string())
     }
 
@@ -217,6 +178,13 @@ mod tests {
             let shown = format!("{layout:?} {text}");
             assert_eq!(read(layout, text).as_deref(), Some(expected), "{shown}");
         }
+        for (text, expected) in
+            [("Nov 30 23:00:00", "2026-11-30T23:00:00Z"), ("Dec  7 10:00:00", "2026-12-07T10:00:00Z")]
+        {
+            assert_eq!(read(strptime("%b %e %H:%M:%S"), text).as_deref(), Some(expected), "{text}");
+        }
+        let of_last_year = read(strptime("%b %e %H:%M:%S"), "Dec 31 10:00:00");
+        assert_eq!(of_last_year.as_deref(), Some("2025-12-31T10:00:00Z"));
         assert_eq!(read(strptime("%Y-%m-%d"), "yesterday"), None);
         strptime("%Q").expect_err("unknown");
         TimeLayout::epoch("h").expect_err("unknown");
