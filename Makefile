@@ -74,7 +74,7 @@ test-laws-count: ## the same law in instructions, exactly, by valgrind: KIB=8,10
 	$(CARGO) test --locked --release --all-features --test laws --no-run
 	python3 tests/laws/count.py --sizes "$(KIB)" --tests "$(LAWS)" --only "$(ONLY)"
 
-test-real: test-real-kube test-real-peers test-deploy ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19, a Collector behind podgate and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
+test-real: test-real-kube test-real-peers test-deploy test-lines ## against a real kube-apiserver with etcd, the Python and the Node SDK, grpc-go, grpc-java, Elasticsearch 8.19, a Collector behind podgate and a memory cgroup (needs Go, Python, Node, a JDK with Maven, Chromium; builds once into .cache)
 
 test-real-kube: ## the part of test-real beside the API server; a quarter of an hour, which mostly waits
 	$(CARGO) build --locked --release
@@ -98,7 +98,6 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/kafka/suite.py target/release/podgate
 	python3 tests/real/node_logs.py target/release/podgate
 	python3 tests/real/ottl/suite.py --seed 1
-	python3 tests/real/lines/suite.py --seed 1
 
 test-kafka: ## ten minutes of samplers and a broker that die and come back, beside a real Apache Kafka (needs a JDK with Maven)
 	$(CARGO) build --locked --release --bin podgate

@@ -439,7 +439,7 @@ fn name<'t>(names: &[&str], text: &'t str, is_long: bool) -> Option<(usize, &'t 
         let name = if is_long { name } else { name.get(..3)? };
         text.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(name)).map(|_| name.len())
     };
-    names.iter().enumerate().find_map(|(at, name)| Some((at, text.get(fits(&name)?..)?)))
+    names.iter().enumerate().find_map(|(at, name)| Some((at, text.get(fits(name)?..)?)))
 }
 
 fn offset(text: &str, form: OffsetForm) -> Option<(i32, &str)> {
