@@ -3,10 +3,6 @@
 //! Attributes have the names of the semantic conventions where those have one, and `k8s.audit.` names else. What has no
 //! attribute stays in the body. A field of another type than the API says is passed over, not refused: the body has it.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
 use crate::core::time::UnixNanos;
 use crate::otlp::draft::Draft;
 use crate::otlp::fields::common::{any_value, array_value, key_value};
@@ -95,7 +91,7 @@ pub fn write_record<'j>(
     draft.bytes(log_record::SEVERITY_TEXT, text.as_bytes())?;
     route(draft, form, &found)?;
     body(raw, draft, form.body)?;
-    Ok(EventMarks { key: found.id.map(|id| key_of(&id, found.stage.as_ref())), truncated: found.truncated })
+    Ok(EventMarks { key: found.id.map(|_| key_of(raw)), truncated: found.truncated })
 }
 
 /// Calls `each` with every key of an object; it has to read the value, or pass over it.
@@ -336,36 +332,9 @@ fn body(raw: &[u8], draft: &mut Draft, form: EventBody) -> Written<()> {
     }
 }
 
-/// A UUID is its own number; another id is hashed.
-fn key_of(id: &Quoted<'_>, stage: Option<&Quoted<'_>>) -> EventKey {
-    let stage = match stage.map(|stage| stage.raw) {
-        Some(b"RequestReceived") => 1,
-        Some(b"ResponseStarted") => 2,
-        Some(b"ResponseComplete") => 3,
-        Some(b"Panic") => 4,
-        _ => 0,
-    };
-    EventKey { id: uuid(id.raw).unwrap_or_else(|| hashed(id.raw)), stage }
-}
-
-fn uuid(text: &[u8]) -> Option<u128> {
-    let mut number = 0u128;
-    if text.len() != 36 {
-        return None;
-    }
-    for (at, byte) in text.iter().enumerate() {
-        let is_dash = matches!(at, 8 | 13 | 18 | 23);
-        if is_dash != (*byte == b'-') {
-            return None;
-        }
-        if !is_dash {
-            number = number << 4 | u128::from(char::from(*byte).to_digit(16)?);
-        }
-    }
-    Some(number)
-}
-
-fn hashed(text: &[u8]) -> u128 {
-    let half = |seed| u128::from(FixedState::with_seed(seed).hash_one(text));
-    half(1) << 64 | half(2)
+/// What the API server sends again is the same bytes. The audit id alone does not tell events apart: a client may write it
+/// (`Audit-ID`), and would hide with it whatever it does after the first request.
+fn key_of(raw: &[u8]) -> EventKey {
+    let digest = ring::digest::digest(&ring::digest::SHA256, raw);
+    EventKey(digest.as_ref().iter().take(16).fold(0, |key, byte| key << 8 | u128::from(*byte)))
 }

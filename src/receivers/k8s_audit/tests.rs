@@ -86,6 +86,16 @@ fn an_event_becomes_a_record_with_the_names_of_the_conventions() {
 }
 
 #[test]
+fn an_event_is_the_same_when_its_bytes_are_whatever_id_a_client_gave_it() {
+    let key = |event: &str| read(&listed(&[event.to_owned()]), &form(EventBody::Absent)).expect("a list").1[0].key;
+    let first = r#"{"auditID":"x","stage":"ResponseComplete","verb":"get"}"#;
+    assert_eq!(key(first), key(first));
+    assert_ne!(key(first), key(&first.replace("get", "delete")), "the client wrote the same id");
+    assert_ne!(key(first), key(&first.replace("Complete", "Started")));
+    assert_eq!(key(r#"{"verb":"get"}"#), None, "without an id nothing is known of it");
+}
+
+#[test]
 fn a_body_may_be_the_text_of_the_event_or_absent() {
     let (records, _) = read(&listed(&[event()]), &form(EventBody::Json)).unwrap();
     let body = records[0].body.clone().and_then(|body| body.value);
