@@ -13,6 +13,7 @@ use krafka::error::ErrorCode;
 use krafka::testing::{ApiKey, Control, FakeBroker};
 use krafka::{Kafka, Record};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use podgate::core::data::payload::Signal;
 use podgate::gateway::Gateway;
 use prost::Message;
@@ -339,6 +340,43 @@ async fn while_the_brokers_are_away_no_trace_is_due_and_then_each_waits_for_what
     eventually("the trace is kept whole", || arrived(&[&sink]) == [(1, 1), (2, 1)].into()).await;
     eventually("and committed", || committed(&broker, 0) == Some(2)).await;
     drain(gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_cannot_be_decoded_holds_its_partition_alone() {
+    let (broker, sink) = (broker(2).await, Sink::start().await);
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)])]).await;
+    // Fetches of both partitions are one request, so the other one gets its record once the first is held.
+    broker.on_times(ApiKey::Fetch, 3, |_| Control::CorruptRecords);
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", "")).await;
+    eventually("it is told of", || total(&gateway, "podgate_kafka_receiver_undecodable_batches") > 0).await;
+    let requests: Vec<_> = (2..=40).map(|id| request(vec![], vec![span(id, id as u64, OK)])).collect();
+    produce(&broker, 1, &requests).await;
+    eventually("the other partition is read", || committed(&broker, 1) == Some(39)).await;
+    assert_eq!(committed(&broker, 0).unwrap_or_default(), 0, "nothing is passed over");
+    drain(gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_records_than_there_is_memory_for_come_one_after_the_other() {
+    let (broker, sink) = (broker(4).await, Sink::start().await);
+    // 48 MB in four partitions, all of which one poll would bring, for a budget of 20.
+    let keys = "    max_fetch_size: 50000000\n    max_partition_fetch_size: 50000000";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), keys, "")).await;
+    gateway.host().budget.set_limits(20 << 20, 16 << 20);
+    for partition in 0..4_u64 {
+        let large = |id: u64| Span { name: "x".repeat(800_000), ..span(u128::from(id), id, OK) };
+        let requests: Vec<_> = (1..=15).map(|at| request(vec![], vec![large(partition * 100 + at)])).collect();
+        produce(&broker, i32::try_from(partition).expect("it is small"), &requests).await;
+    }
+    let arrive = async {
+        while (0..4).any(|at| committed(&broker, at) != Some(15)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrive).await.expect("all are committed");
+    let account = drain(gateway).await;
+    assert_eq!(account["traces"].delivered, 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]

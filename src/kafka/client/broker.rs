@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 32 << 20;
 /// A batch larger than this compresses no better.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 /// Of a batch that was read, decompressed.
-const BATCH_MAX: usize = 64 << 20;
+const BATCH_MAX: usize = 16 << 20;
 /// A commit before partitions go waits no longer: the others of the group wait with it.
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 
@@ -285,7 +285,7 @@ impl ConsumerMember for Member {
 
     fn poll(&self, wait: Duration) -> Task<'_, Result<Vec<FetchedRecord>, KafkaFault>> {
         Box::pin(async move {
-            let records = self.consumer.poll(wait).await.map_err(|error| fault_of(&error))?;
+            let records = self.consumer.poll(wait).await.map_err(|error| read_fault(&error))?;
             let own = records.into_iter().map(|record| FetchedRecord {
                 from: TopicPartition { topic: record.topic, partition: record.partition },
                 offset: record.offset,
@@ -362,6 +362,22 @@ impl ConsumerMember for Member {
 }
 
 /// What an error of the library means here.
+/// A fault of reading, with its place where it is one batch's alone. The library says that in words only.
+fn read_fault(error: &KrafkaError) -> KafkaFault {
+    let fault = fault_of(error);
+    let at = batch_place(&fault.message).map(Box::new);
+    if at.is_some() { KafkaFault { code: "undecodable".to_owned(), at, ..fault } } else { fault }
+}
+
+/// `... undecodable record batch at TOPIC-PARTITION offset OFFSET ...`
+fn batch_place(words: &str) -> Option<Committable> {
+    let (_, place) = words.split_once("undecodable record batch at ")?;
+    let (partition, rest) = place.split_once(" offset ")?;
+    let (topic, partition) = partition.rsplit_once('-')?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((TopicPartition { topic: topic.into(), partition: partition.parse().ok()? }, digits.parse().ok()?))
+}
+
 fn fault_of(error: &KrafkaError) -> KafkaFault {
     let text = error.to_string();
     let of = |scope, code: &str| KafkaFault::new(scope, code, text.clone());
@@ -434,5 +450,13 @@ mod tests {
         assert_eq!(fault_of(&KrafkaError::auth("no")).scope, FaultScope::Client);
         let late = fault_of(&KrafkaError::delivery_timeout(true, "late"));
         assert_eq!((late.scope, late.code.as_str()), (FaultScope::Passing, "delivery timeout"));
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_decoded_is_known_by_its_place() {
+        let words = "protocol: undecodable record batch at otlp-spans-12 offset 345 (2 partitions affected); it is";
+        let of = TopicPartition { topic: "otlp-spans".into(), partition: 12 };
+        assert_eq!(batch_place(words), Some((of, 345)));
+        assert_eq!(batch_place("a fetch failed at otlp-1 offset 3"), None);
     }
 }

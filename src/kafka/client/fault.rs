@@ -1,5 +1,7 @@
 //! What went wrong between podgate and a cluster, as far as somebody has to act on it.
 
+use crate::kafka::client::seam::Committable;
+
 /// Whom a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultScope {
@@ -23,11 +25,13 @@ pub struct KafkaFault {
     pub message: String,
     /// What the reader can do.
     pub cure: Option<&'static str>,
+    /// Where a batch of records stands that cannot be decoded; boxed, because it is rare.
+    pub at: Option<Box<Committable>>,
 }
 
 impl KafkaFault {
     pub fn new(scope: FaultScope, code: impl Into<String>, message: impl Into<String>) -> KafkaFault {
-        KafkaFault { scope, code: code.into(), message: message.into(), cure: None }
+        KafkaFault { scope, code: code.into(), message: message.into(), cure: None, at: None }
     }
 
     pub fn with_cure(self, cure: Option<&'static str>) -> KafkaFault {

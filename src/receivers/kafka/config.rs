@@ -19,12 +19,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_TOPICS: [&str; 4] = ["otlp_spans", "otlp_metrics", "otlp_logs", "otlp_profiles"];
 const TOPICS_MAX: usize = 1_000;
 /// Of all partitions together; the Collector has no limit, podgate's memory has one.
-const FETCH_BYTES: i32 = 8 << 20;
+const FETCH_BYTES: i32 = 2 << 20;
 const PARTITION_FETCH_BYTES: i32 = 1 << 20;
 /// Records that one partition may have on their way.
 const IN_FLIGHT: usize = 100_000;
 /// Records of one poll: what a partition's queue has to have room for.
-const RECORDS_A_POLL: usize = 500;
+const RECORDS_A_POLL: usize = 1_000;
 
 /// How the values of records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,12 +27,14 @@ use crate::otlp::envelope::Unreadable;
 use crate::otlp::json::{self, TranscodeError};
 use crate::otlp::readable::{self, Readable};
 use crate::receivers::kafka::config::{ReceiverSettings, RecordEncoding};
-use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay};
+use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay, WaitingRecord};
 use crate::receivers::kafka::headers::{self, NotWritten};
 use crate::receivers::kafka::metrics::ReceiverCounts;
 
 /// Between two looks for memory.
 const MEMORY_AGAIN: Duration = Duration::from_millis(50);
+/// After so many looks a record for which there was none, although hardly anything else has any, never gets it.
+const ALONE_MAX: u32 = 40;
 /// How many bytes of protobuf take as long to read as one of JSON, roughly.
 const JSON_EFFORT: u64 = 4;
 
@@ -81,9 +83,16 @@ impl PartitionLane {
         }
     }
 
-    async fn bring(&self, record: FetchedRecord) {
-        let FetchedRecord { offset, value, headers, .. } = record;
+    async fn bring(&self, record: WaitingRecord) {
         self.cx.counts.records.add(1);
+        // The ticket pays until the record's own copy is made.
+        let (FetchedRecord { offset, value, headers, .. }, _paid) = match record {
+            WaitingRecord::Read(record, ticket) => (record, ticket),
+            WaitingRecord::TooLarge(offset, bytes) if self.partition.take(offset) => {
+                return self.poison(offset, &format!("it has {bytes} bytes, for which podgate has no memory"));
+            }
+            WaitingRecord::TooLarge(..) => return,
+        };
         if !self.partition.take(offset) {
             return;
         }
@@ -103,6 +112,7 @@ impl PartitionLane {
     async fn read(&self, value: &Bytes, headers: &[(usize, Bytes)]) -> Result<Result<ReadRecord, String>, Over> {
         let (signal, encoding) = (self.partition.signal, self.partition.encoding);
         let work = value.len() as u64 * if encoding == RecordEncoding::Json { JSON_EFFORT } else { 1 };
+        let mut alone = 0;
         loop {
             if let Ok(ticket) = self.cx.host.budget.take((value.len() + SHARED_BYTES) as u64) {
                 let (value, bytes) = (value.clone(), value.len());
@@ -112,6 +122,11 @@ impl PartitionLane {
                     Err(NoItems::Poison(why)) => return Ok(Err(why)),
                     Err(NoItems::Memory) => {}
                 }
+            }
+            // Hardly anything else has memory, and it is not enough.
+            alone += u32::from(self.cx.host.budget.used() < self.cx.host.budget.soft() / 2);
+            if alone == ALONE_MAX {
+                return Ok(Err(format!("it has {} bytes and takes more memory than podgate has", value.len())));
             }
             self.wait(MEMORY_AGAIN).await?;
         }
@@ -141,7 +156,7 @@ impl PartitionLane {
                 if marks { "it is passed over" } else { "its offset is not committed (on_permanent_error: false)" };
             tracing::warn!(
                 receiver = %self.cx.path, %partition, offset, signal, cause = why, suppressed,
-                "a record is not OTLP of its topic's signal and encoding; {then}"
+                "a record cannot be taken; {then}"
             );
         }
         if marks {

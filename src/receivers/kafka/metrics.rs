@@ -17,6 +17,8 @@ pub struct ReceiverCounts {
     items: [RecordItems; 4],
     pub records: Arc<Counter>,
     pub unreadable: Arc<Counter>,
+    /// Looks at batches that cannot be decoded.
+    pub undecodable: Arc<Counter>,
     /// Records that were cut off and are read again.
     pub again: Arc<Counter>,
     /// Records on their way whose partition went to another member.
@@ -50,6 +52,10 @@ impl ReceiverCounts {
             items,
             records: counter("podgate_kafka_receiver_records", "Records that were read."),
             unreadable: counter("podgate_kafka_receiver_unreadable_records", "Records without any readable item."),
+            undecodable: counter(
+                "podgate_kafka_receiver_undecodable_batches",
+                "Looks at batches of records that cannot be decoded; their partitions wait.",
+            ),
             again: counter("podgate_kafka_receiver_records_again", "Records that were cut off and are read again."),
             let_go: counter(
                 "podgate_kafka_receiver_records_let_go",

@@ -16,12 +16,18 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
-use crate::kafka::client::seam::ConsumerMember;
+use crate::kafka::client::seam::{ConsumerMember, TopicPartition};
 use crate::receivers::kafka::away::BrokerWatch;
 use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
 
 const POLL_WAIT: Duration = Duration::from_millis(200);
+/// A fetch counts as one part in so many of the budget at most.
+const FETCH_PART: u64 = 4;
+/// The same while a partition is paused.
+const PAUSED_WAIT: Duration = Duration::from_millis(10);
+/// A partition with a batch that cannot be decoded is tried again.
+const HALTED_FOR: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_millis(5);
 /// A coordinator that does not answer a commit by then is asked again at the next one.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
@@ -68,8 +74,9 @@ struct Due {
 impl KafkaReader {
     pub async fn run(mut self, pulse: Arc<Pulse>) {
         pulse.waits_for("records, or the group's coordinator");
-        // One fetch of all partitions, in the client's hands.
-        let _fetch = self.cx.host.budget.overdraw(self.cx.settings.member.max_fetch_bytes.unsigned_abs().into());
+        // One fetch of all partitions, in the client's hands; never so much that nothing is left for its records.
+        let fetch = u64::from(self.cx.settings.member.max_fetch_bytes.unsigned_abs());
+        let _fetch = self.cx.host.budget.overdraw(fetch.min(self.cx.host.budget.hard() / FETCH_PART));
         let mut wait = AGAIN_AFTER;
         while !self.is_stopped() {
             match self.serve(&pulse).await {
@@ -115,6 +122,7 @@ impl KafkaReader {
         let now = Instant::now();
         let mut due = Due { commit: now, look: now, topics: now, looks: 0 };
         let mut stop = self.cx.stop.clone();
+        let mut wait = POLL_WAIT;
         let mut watch = BrokerWatch::new(&self.cx.host.absences);
         while !self.is_stopped() {
             pulse.beat();
@@ -129,7 +137,7 @@ impl KafkaReader {
             let polled = tokio::select! {
                 biased;
                 _ = stop.wait_for(Option::is_some) => continue,
-                polled = beating(pulse, member.poll(POLL_WAIT)) => polled,
+                polled = beating(pulse, member.poll(wait)) => polled,
             };
             match polled {
                 Ok(records) => {
@@ -142,7 +150,10 @@ impl KafkaReader {
                     // What was read by positions of the member before is dropped where partitions begin anew.
                     let began = is_another && self.begin_anew(member).await?;
                     if !began {
-                        self.held.hand_out(records);
+                        for (partition, offset) in self.held.hand_out(records) {
+                            // Should that fail, what was left out would be passed over: the client begins anew.
+                            member.seek(&partition, offset).await?;
+                        }
                     }
                     identity = if now.is_empty() { identity } else { now };
                     let partitions = self.held.all();
@@ -154,12 +165,16 @@ impl KafkaReader {
                     }
                 }
                 Err(fault) if fault.scope == FaultScope::Client => return Err(fault),
-                Err(fault) => {
-                    self.fails(&fault);
-                    self.pause(AGAIN_AFTER, pulse).await;
-                }
+                Err(fault) => match fault.at.as_deref() {
+                    Some((partition, offset)) => self.halt(partition, *offset, &fault),
+                    None => {
+                        self.fails(&fault);
+                        self.pause(AGAIN_AFTER, pulse).await;
+                    }
+                },
             }
-            self.regulate(member).await;
+            // A poll does not end when a lane has room again.
+            wait = if self.regulate(member).await > 0 { PAUSED_WAIT } else { POLL_WAIT };
             self.keep_up(member, &mut due).await;
         }
         self.finish(member, pulse).await;
@@ -242,11 +257,11 @@ impl KafkaReader {
         Ok(began)
     }
 
-    /// Pauses partitions whose lanes are behind, and resumes the others.
-    async fn regulate(&self, member: &dyn ConsumerMember) {
-        let mut paused = 0;
+    /// Pauses partitions whose lanes are behind, and resumes the others; how many are paused.
+    async fn regulate(&self, member: &dyn ConsumerMember) -> i64 {
+        let (mut paused, has_room) = (0, self.held.has_room());
         for held in self.held.all() {
-            let is_full = !held.has_room();
+            let is_full = !has_room || !held.has_room();
             paused += i64::from(is_full);
             match held.set_paused(is_full) {
                 true if is_full => member.pause(&held.of).await,
@@ -255,6 +270,20 @@ impl KafkaReader {
             }
         }
         self.cx.counts.paused.set(paused);
+        paused
+    }
+
+    /// A batch cannot be decoded: its partition waits, alone.
+    fn halt(&self, partition: &TopicPartition, offset: i64, fault: &KafkaFault) {
+        let Some(held) = self.held.find(partition) else { return };
+        self.cx.counts.undecodable.add(1);
+        if held.halt(offset, Instant::now() + HALTED_FOR) {
+            let cure = "read it with another client, or move the group's offset beyond it (kafka-consumer-groups --reset-offsets)";
+            tracing::error!(
+                receiver = %self.cx.path, %partition, offset, cause = %fault, cure,
+                "a batch of records cannot be decoded: its partition is not read beyond it"
+            );
+        }
     }
 
     async fn commit(&mut self, member: &dyn ConsumerMember) {

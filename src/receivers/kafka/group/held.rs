@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::data::payload::Signal;
 use crate::core::lock::Locked;
 use crate::kafka::client::seam::{Assignment, Committable, FetchedRecord, TopicPartition};
-use crate::receivers::kafka::group::partition::HeldPartition;
+use crate::receivers::kafka::group::partition::{HeldPartition, WaitingRecord, bytes_of};
 use crate::receivers::kafka::lane::{LaneContext, PartitionLane};
 
 pub struct HeldPartitions {
@@ -18,6 +18,16 @@ pub struct HeldPartitions {
     by_name: Mutex<BTreeMap<TopicPartition, Arc<HeldPartition>>>,
     /// Lanes that have not ended.
     running: watch::Sender<usize>,
+}
+
+/// What waits for lanes takes one part in so many of the memory that payloads may have, so that lanes find some.
+const WAITING_PART: u64 = 4;
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// A larger record than this part of it would wait for ever: its copy and its lists take as much again.
+const RECORD_PART: u64 = 3;
+
+fn waiting_of(held: &BTreeMap<TopicPartition, Arc<HeldPartition>>) -> usize {
+    held.values().map(|held| held.waiting_bytes()).sum()
 }
 
 impl HeldPartitions {
@@ -29,15 +39,50 @@ impl HeldPartitions {
         self.by_name.locked().values().cloned().collect()
     }
 
-    /// Gives records to their lanes.
-    pub fn hand_out(&self, records: Vec<FetchedRecord>) {
-        let held = self.by_name.locked();
+    /// Gives records to their lanes, as far as there is memory for them; where there is none each partition has to be read on
+    /// from the offset that is returned.
+    pub fn hand_out(&self, records: Vec<FetchedRecord>) -> Vec<Committable> {
+        let (held, budget) = (self.by_name.locked(), &self.lanes.host.budget);
+        let mut waiting = waiting_of(&held);
+        let mut left: BTreeMap<TopicPartition, i64> = BTreeMap::new();
         for record in records {
-            match held.get(&record.from) {
-                Some(partition) => partition.push(record),
-                None => tracing::error!(partition = %record.from, "a record of a partition that nobody gave us"),
+            let Some(partition) = held.get(&record.from) else {
+                tracing::error!(partition = %record.from, "a record of a partition that nobody gave us");
+                continue;
+            };
+            let bytes = bytes_of(&record);
+            if left.contains_key(&record.from) {
+                continue;
+            }
+            if bytes as u64 > budget.soft() / RECORD_PART {
+                partition.push(WaitingRecord::TooLarge(record.offset, bytes));
+                continue;
+            }
+            // One may wait in any case, so that every record comes to its turn.
+            let fits = waiting == 0 || waiting + bytes <= self.waiting_max();
+            match fits.then(|| budget.take(bytes as u64)) {
+                Some(Ok(ticket)) => {
+                    waiting += bytes;
+                    partition.push(WaitingRecord::Read(record, ticket));
+                }
+                _ => drop(left.insert(record.from, record.offset)), // granted: as many as partitions
             }
         }
+        left.into_iter().collect()
+    }
+
+    /// Whether more may be read: enough of what was has gone its way.
+    pub fn has_room(&self) -> bool {
+        waiting_of(&self.by_name.locked()) <= self.waiting_max() / 2
+    }
+
+    /// Bytes of records that may wait for all lanes together.
+    fn waiting_max(&self) -> usize {
+        usize::try_from(self.lanes.host.budget.soft() / WAITING_PART).unwrap_or(usize::MAX).min(WAITING_BYTES_MAX)
+    }
+
+    pub fn find(&self, partition: &TopicPartition) -> Option<Arc<HeldPartition>> {
+        self.by_name.locked().get(partition).cloned()
     }
 
     /// A partition begins anew, with another window.

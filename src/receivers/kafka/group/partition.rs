@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::core::data::budget::{Budget, Ticket};
 use crate::core::data::payload::Signal;
@@ -23,7 +24,7 @@ use crate::receivers::kafka::group::window::OffsetWindow;
 const RECORD_BYTES: u64 = 512;
 /// A partition with so much waiting for its lane is not read further.
 const WAITING_BYTES_MAX: usize = 1 << 20;
-const WAITING_RECORDS_MAX: usize = 250;
+const WAITING_RECORDS_MAX: usize = 1_000;
 
 pub struct HeldPartition {
     pub of: TopicPartition,
@@ -31,7 +32,7 @@ pub struct HeldPartition {
     pub encoding: RecordEncoding,
     in_flight_max: usize,
     nonce: u64,
-    /// Pays for the window and for what waits.
+    /// Pays for the window; what waits pays for itself.
     ticket: Ticket,
     gone: AtomicBool,
     paused: AtomicBool,
@@ -41,12 +42,31 @@ pub struct HeldPartition {
     window: Mutex<OffsetWindow>,
     waiting: Mutex<Waiting>,
     on_the_way: Mutex<Vec<OnTheWay>>,
+    /// Where a batch stands that cannot be decoded, and when it is tried again.
+    halted: Mutex<Option<(i64, Instant)>>,
+}
+
+impl WaitingRecord {
+    fn bytes(&self) -> usize {
+        match self {
+            WaitingRecord::Read(record, _) => bytes_of(record),
+            WaitingRecord::TooLarge(..) => size_of::<WaitingRecord>(),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<FetchedRecord>,
+    records: VecDeque<WaitingRecord>,
     bytes: usize,
+}
+
+/// A record that waits for its lane.
+pub enum WaitingRecord {
+    /// With what pays for it.
+    Read(FetchedRecord, Ticket),
+    /// One of so many bytes, for which there never is memory.
+    TooLarge(i64, usize),
 }
 
 /// A record in the pipeline.
@@ -57,7 +77,8 @@ struct OnTheWay {
     suspect: bool,
 }
 
-fn bytes_of(record: &FetchedRecord) -> usize {
+/// What a record takes while it waits.
+pub fn bytes_of(record: &FetchedRecord) -> usize {
     let headers: usize = record.headers.iter().map(|(_, value)| value.len() + size_of::<(usize, Bytes)>()).sum();
     record.value.as_ref().map_or(0, Bytes::len) + headers + size_of::<FetchedRecord>()
 }
@@ -83,21 +104,24 @@ impl HeldPartition {
             window: Mutex::default(),
             waiting: Mutex::default(),
             on_the_way: Mutex::default(),
+            halted: Mutex::default(),
         })
     }
 
-    pub fn push(&self, record: FetchedRecord) {
-        let bytes = bytes_of(&record);
-        self.ticket.grow_anyway(bytes as u64);
+    pub fn push(&self, record: WaitingRecord) {
         let mut waiting = self.waiting.locked();
-        waiting.bytes += bytes;
-        waiting.records.push_back(record); // granted: above
+        waiting.bytes += record.bytes();
+        waiting.records.push_back(record); // granted: by its ticket
         drop(waiting);
         self.more.notify_one();
     }
 
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.locked().bytes
+    }
+
     /// The next record for the lane; `None` when the partition is gone.
-    pub async fn next(&self) -> Option<FetchedRecord> {
+    pub async fn next(&self) -> Option<WaitingRecord> {
         loop {
             let more = self.more.notified();
             if self.is_gone() {
@@ -110,14 +134,21 @@ impl HeldPartition {
         }
     }
 
-    fn pop(&self) -> Option<FetchedRecord> {
+    fn pop(&self) -> Option<WaitingRecord> {
         let mut waiting = self.waiting.locked();
         let record = waiting.records.pop_front()?;
-        let bytes = bytes_of(&record);
-        waiting.bytes -= bytes;
-        drop(waiting);
-        self.ticket.give_back(bytes as u64);
+        waiting.bytes -= record.bytes();
         Some(record)
+    }
+
+    /// What stands here cannot be decoded: nothing is read of the partition for a while. True when that is news.
+    pub fn halt(&self, offset: i64, until: Instant) -> bool {
+        let before = self.halted.locked().replace((offset, until));
+        before.is_none_or(|(known, _)| known != offset)
+    }
+
+    pub fn is_halted(&self) -> bool {
+        self.halted.locked().is_some_and(|(_, until)| Instant::now() < until)
     }
 
     /// Whether there is room for records that are not read yet.
@@ -125,7 +156,7 @@ impl HeldPartition {
         let waiting = self.waiting.locked();
         let is_behind = waiting.bytes >= WAITING_BYTES_MAX || waiting.records.len() >= WAITING_RECORDS_MAX;
         drop(waiting);
-        !is_behind && self.window.locked().len() < self.in_flight_max
+        !is_behind && !self.is_halted() && self.window.locked().len() < self.in_flight_max
     }
 
     /// See [`OffsetWindow::take`].
@@ -359,9 +390,13 @@ mod tests {
         let budget = Budget::new(1 << 30, 1 << 30);
         let held = partition(&budget);
         assert!(held.has_room());
-        (0..3).for_each(|offset| held.push(record(&held, offset, 500_000)));
+        for offset in 0..3 {
+            let record = record(&held, offset, 500_000);
+            let ticket = budget.take(bytes_of(&record) as u64).expect("there is room");
+            held.push(WaitingRecord::Read(record, ticket));
+        }
         assert!(budget.used() > 1_500_000 && !held.has_room());
-        while let Some(record) = held.pop() {
+        while let Some(WaitingRecord::Read(record, _)) = held.pop() {
             assert!(held.take(record.offset));
         }
         assert!(held.has_room());
