@@ -70,18 +70,20 @@ fn shipped_text(text: &str) -> String {
 
 const BASE: &str = "manifests/base/config/base.yaml";
 /// What the kustomizations put over the base, one or all of them.
-const OVERLAYS: [&str; 6] = [
+const OVERLAYS: [&str; 7] = [
     "manifests/components/sampling/config/sampling.yaml",
     "manifests/components/elasticsearch/config/elasticsearch.yaml",
     "manifests/components/logs-from-files/config/logs-from-files.yaml",
     "manifests/components/durable/config/durable.yaml",
     "manifests/components/mtls-agents/config/mtls-agents.yaml",
     "manifests/components/kafka-agents/config/kafka-agents.yaml",
+    "manifests/components/balanced-agents/config/balanced-agents.yaml",
 ];
 /// What is put over the gateway's.
-const GATEWAY_OVERLAYS: [&str; 2] = [
+const GATEWAY_OVERLAYS: [&str; 3] = [
     "manifests/components/mtls-gateway/config/mtls-gateway.yaml",
     "manifests/components/kafka-samplers/config/kafka-samplers.yaml",
+    "manifests/components/balanced-gateways/config/balanced-gateways.yaml",
 ];
 const ALONE: [&str; 3] = [BASE, "manifests/gateway/config/gateway.yaml", "charts/podgate/config/sidecar.yaml"];
 
