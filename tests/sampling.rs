@@ -65,8 +65,13 @@ mod renewal;
 #[path = "sampling/summaries.rs"]
 mod summaries;
 
+#[path = "sampling/tiers.rs"]
+mod tiers;
+
 #[path = "sampling/weights.rs"]
 mod weights;
+
+mod support;
 
 #[path = "otlp/w1.rs"]
 mod w1;

@@ -108,7 +108,7 @@ fn of_one(settings: &SamplingSettings, phases: &[Vec<ExportTraceServiceRequest>]
 }
 
 /// A request divided among `k` gateways, each span by chance.
-fn divided(request: &ExportTraceServiceRequest, k: usize, rng: &mut Rng) -> Vec<ExportTraceServiceRequest> {
+pub fn divided(request: &ExportTraceServiceRequest, k: usize, rng: &mut Rng) -> Vec<ExportTraceServiceRequest> {
     let mut parts = vec![request.clone(); k];
     let mut owner = BTreeMap::new();
     for (at, part) in parts.iter_mut().enumerate() {
@@ -196,7 +196,7 @@ fn of_parts(
     verdicts
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let seed =
         std::env::var("PODGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("PODGATE_SEED={seed}");
@@ -204,7 +204,7 @@ fn seed() -> u64 {
 }
 
 /// The sets whose verdicts do not hang on which trace comes first.
-fn decidable() -> impl Iterator<Item = (String, Json)> {
+pub fn decidable() -> impl Iterator<Item = (String, Json)> {
     sets().into_iter().filter(|(_, set)| set["kept"].is_array()).map(|(name, set)| (name, set["config"].clone()))
 }
 

@@ -74,6 +74,20 @@ pub async fn outcome(name: &str, config: &Json) -> (BTreeMap<u64, u64>, Arc<Host
     (kept, rig.host)
 }
 
+/// How what a set keeps differs from what the Collector kept, exceptions aside.
+pub fn differs(name: &str, expected: &[Json], kept: &BTreeMap<u64, u64>) -> Option<String> {
+    let pair =
+        |pair: &Json| (pair[0].as_u64().expect("holds in this test"), pair[1].as_u64().expect("holds in this test"));
+    let expected: BTreeMap<u64, u64> = expected.iter().map(pair).collect();
+    let excepted = |trace: &u64| EXCEPTIONS.iter().any(|(set, at, _)| *set == name && at == trace);
+    let differs = (0..300).filter(|trace| kept.get(trace) != expected.get(trace));
+    let (excused, differing): (Vec<u64>, Vec<u64>) = differs.partition(excepted);
+    let listed = EXCEPTIONS.iter().filter(|(set, ..)| *set == name).count();
+    let show = |map: &BTreeMap<u64, u64>| differing.iter().map(|at| map.get(at).copied()).collect::<Vec<_>>();
+    let is_same = differing.is_empty() && excused.len() == listed;
+    (!is_same).then(|| format!("{name}: {differing:?} want {:?} got {:?}", show(&expected), show(kept)))
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_recorded_policy_set_gives_the_collectors_verdict_on_every_trace() {
     let mut wrong = Vec::new();
@@ -93,18 +107,7 @@ async fn every_recorded_policy_set_gives_the_collectors_verdict_on_every_trace()
             continue;
         };
         exact += 1;
-        let pair = |pair: &Json| {
-            (pair[0].as_u64().expect("holds in this test"), pair[1].as_u64().expect("holds in this test"))
-        };
-        let expected: BTreeMap<u64, u64> = expected.iter().map(pair).collect();
-        let excepted = |trace: &u64| EXCEPTIONS.iter().any(|(set, at, _)| *set == name && at == trace);
-        let differs = (0..300).filter(|trace| kept.get(trace) != expected.get(trace));
-        let (excused, differing): (Vec<u64>, Vec<u64>) = differs.partition(excepted);
-        let listed = EXCEPTIONS.iter().filter(|(set, ..)| *set == name).count();
-        if !differing.is_empty() || excused.len() != listed {
-            let show = |map: &BTreeMap<u64, u64>| differing.iter().map(|at| map.get(at).copied()).collect::<Vec<_>>();
-            wrong.push(format!("{name}: {differing:?} want {:?} got {:?}", show(&expected), show(&kept)));
-        }
+        wrong.extend(differs(&name, expected, &kept));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!((exact, bounded), (50, 5));
