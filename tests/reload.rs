@@ -11,6 +11,8 @@ mod config;
 mod kept;
 #[path = "reload/load.rs"]
 mod load;
+#[path = "reload/members.rs"]
+mod members;
 #[path = "support/process.rs"]
 #[allow(dead_code)]
 mod process;
