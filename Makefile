@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice sim-tiers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ PODS ?= 50000
 
 sim: ## the gateway on a paused clock in a scripted world: make sim SEEDS=10000, or one again: make sim KIND=file SEED=17
 	$(if $(STRICT),PODGATE_SIM_STRICT=1) PODGATE_SIM_KIND=$(KIND) $(if $(SEED),PODGATE_SIM_SEED=$(SEED),PODGATE_SIM_SEEDS=$(SEEDS) PODGATE_SIM_FIRST=$(FIRST)) $(CARGO) test --locked --release --all-features --test sim -- --nocapture $(if $(SEED),--exact one_seed,what_was_acknowledged)
+
+sim-tiers: ## fifty agents before five to nine gateways, and four samplers of a Kafka group, under faults: make sim-tiers SEEDS=20
+	PODGATE_TIER_SEEDS=$(SEEDS) PODGATE_TIER_FIRST=$(FIRST) $(CARGO) test --locked --release --all-features --test sim -- --nocapture --exact behind_fifty_agents_every_span_arrives_or_is_counted_and_only_traces_that_the_hash_moves_are_torn
+	PODGATE_TIER_SEEDS=$(SEEDS) PODGATE_TIER_FIRST=$(FIRST) $(CARGO) test --locked --release --all-features --lib -- --nocapture receivers::kafka::tests
 
 sampling-estimates: ## weighted estimates against the truth: 100 seeds of 100,000 traces for each set of policies
 	PODGATE_LONG=1 $(CARGO) test --locked --release --all-features --test sampling -- --nocapture weighted_counts

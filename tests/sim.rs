@@ -53,6 +53,8 @@ mod otlp;
 mod run;
 #[path = "sim/scenario.rs"]
 mod scenario;
+#[path = "sim/tiers/mod.rs"]
+mod tiers;
 #[path = "sim/truth.rs"]
 mod truth;
 #[path = "sim/world.rs"]
@@ -126,6 +128,17 @@ fn two_runs_of_a_seed_take_the_same_course() {
     if number("PODGATE_SIM_SEED").is_none() {
         kinds::KINDS.iter().for_each(|kind| run::twice(kind, 3));
     }
+}
+
+/// `PODGATE_TIER_SEEDS` of each kind from `PODGATE_TIER_FIRST` on; the table of docs/scale.md is printed.
+#[test]
+fn behind_fifty_agents_every_span_arrives_or_is_counted_and_only_traces_that_the_hash_moves_are_torn() {
+    if number("PODGATE_SIM_SEED").is_some() {
+        return;
+    }
+    let first = number("PODGATE_TIER_FIRST").unwrap_or(0);
+    let broken = tiers::table(first..first + number("PODGATE_TIER_SEEDS").unwrap_or(1));
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 /// Plays `PODGATE_SIM_HOURS` of a busy node; without it there is nothing to play.

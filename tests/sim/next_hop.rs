@@ -42,11 +42,12 @@ pub enum Manner {
 }
 
 /// What the answers carry out of a manner.
-struct Said {
-    grpc: u16,
-    http: u16,
-    after: Option<u64>,
-    body: Vec<u8>,
+#[derive(Default)]
+pub struct Said {
+    pub grpc: u16,
+    pub http: u16,
+    pub after: Option<u64>,
+    pub body: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -154,7 +155,7 @@ fn signal_of(path: &str) -> Signal {
 /// A body of one piece, and trailers.
 pub type Answer = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
-fn grpc_answer(said: &Said) -> Response<Answer> {
+pub fn grpc_answer(said: &Said) -> Response<Answer> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(said.grpc));
     if let Some(after) = said.after {
