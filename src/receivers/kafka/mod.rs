@@ -19,6 +19,8 @@ mod headers;
 mod lane;
 mod metrics;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

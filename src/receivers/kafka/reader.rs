@@ -117,7 +117,7 @@ impl KafkaReader {
     }
 
     /// Reads until the receiver drains; then commits until everything has settled, or nobody waits for it any more.
-    async fn read(&mut self, member: &dyn ConsumerMember, pulse: &Pulse) -> Result<(), KafkaFault> {
+    pub(super) async fn read(&mut self, member: &dyn ConsumerMember, pulse: &Pulse) -> Result<(), KafkaFault> {
         let (mut subscribed, mut identity) = (Vec::new(), String::new());
         let now = Instant::now();
         let mut due = Due { commit: now, look: now, topics: now, looks: 0 };
