@@ -197,10 +197,7 @@ fn of_parts(
 }
 
 pub fn seed() -> u64 {
-    let seed =
-        std::env::var("PODGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    println!("PODGATE_SEED={seed}");
-    seed
+    std::env::var("PODGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
 /// The sets whose verdicts do not hang on which trace comes first.
@@ -215,6 +212,7 @@ fn phases() -> Vec<Vec<ExportTraceServiceRequest>> {
 #[test]
 fn parts_of_two_to_five_gateways_give_the_verdicts_of_one_for_every_recorded_policy_set() {
     let seed = seed();
+    println!("PODGATE_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let (mut measured, mut compared) = (Measured::default(), 0);
     let with_ids = trace_ids().iter().filter(|id| id.bytes().any(|digit| digit != b'0')).count();
@@ -249,6 +247,7 @@ fn marked(rng: &mut Rng) -> Vec<Vec<ExportTraceServiceRequest>> {
 #[test]
 fn with_weights_parts_give_the_same_verdicts_by_what_all_their_trace_states_say() {
     let seed = seed();
+    println!("PODGATE_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let mut measured = Measured::default();
     for (name, mut config) in decidable().filter(|(name, _)| !name.starts_with("span_ingest")) {
@@ -265,6 +264,7 @@ fn with_weights_parts_give_the_same_verdicts_by_what_all_their_trace_states_say(
 #[test]
 fn merged_parts_are_the_summary_of_the_whole_and_count_the_messages_above_divided_spans_once_for_each_part() {
     let seed = seed();
+    println!("PODGATE_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let policies = json!([
         { "name": "errors", "type": "status_code", "status_code": { "status_codes": ["ERROR"] } },

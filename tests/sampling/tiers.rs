@@ -90,6 +90,7 @@ fn has_nothing(gateways: &[Gateway]) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_agents_and_several_gateways_every_recorded_policy_set_gives_the_verdicts_of_one_node() {
     let seed = seed();
+    println!("PODGATE_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let mut sets_here: Vec<(String, Json)> = decidable().filter(|(name, _)| name != "span_ingest_drop").collect();
     sets_here.iter_mut().for_each(|(_, config)| config["decision_wait"] = WAIT.into());
