@@ -16,7 +16,7 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
-use crate::kafka::client::seam::{ConsumerMember, TopicPartition};
+use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, TopicPartition};
 use crate::receivers::kafka::away::BrokerWatch;
 use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
@@ -139,39 +139,22 @@ impl KafkaReader {
                 _ = stop.wait_for(Option::is_some) => continue,
                 polled = beating(pulse, member.poll(wait)) => polled,
             };
-            match polled {
+            let has_read = match polled {
                 Ok(records) => {
-                    let now = member.member_id().await;
-                    let is_another = !identity.is_empty() && !now.is_empty() && identity != now;
-                    if records.is_empty() {
-                        // A poll may return at once, and lanes share this thread.
-                        sleep(IDLE).await;
-                    }
-                    // What was read by positions of the member before is dropped where partitions begin anew.
-                    let began = is_another && self.begin_anew(member).await?;
-                    if !began {
-                        for (partition, offset) in self.held.hand_out(records) {
-                            // Should that fail, what was left out would be passed over: the client begins anew.
-                            member.seek(&partition, offset).await?;
-                        }
-                    }
-                    identity = if now.is_empty() { identity } else { now };
-                    let partitions = self.held.all();
-                    let own = partitions.iter().map(|held| held.of.clone());
-                    match beating(pulse, watch.look(member, own)).await {
-                        Some(fault) => self.fails(&fault),
-                        None if !watch.is_away() => self.works(),
-                        None => {}
-                    }
+                    self.take(member, records, &mut identity).await?;
+                    true
                 }
                 Err(fault) if fault.scope == FaultScope::Client => return Err(fault),
-                Err(fault) => match fault.at.as_deref() {
-                    Some((partition, offset)) => self.halt(partition, *offset, &fault),
-                    None => {
-                        self.fails(&fault);
-                        self.pause(AGAIN_AFTER, pulse).await;
-                    }
-                },
+                Err(fault) => {
+                    self.misses(&fault, pulse).await;
+                    false
+                }
+            };
+            let own = self.held.all().into_iter().map(|held| held.of.clone());
+            match beating(pulse, watch.look(member, own)).await {
+                Some(fault) => self.fails(&fault),
+                None if has_read && !watch.is_away() => self.works(),
+                None => {}
             }
             // A poll does not end when a lane has room again.
             wait = if self.regulate(member).await > 0 { PAUSED_WAIT } else { POLL_WAIT };
@@ -179,6 +162,43 @@ impl KafkaReader {
         }
         self.finish(member, pulse).await;
         Ok(())
+    }
+
+    /// Gives what a poll brought to the lanes.
+    async fn take(
+        &mut self,
+        member: &dyn ConsumerMember,
+        records: Vec<FetchedRecord>,
+        identity: &mut String,
+    ) -> Result<(), KafkaFault> {
+        let now = member.member_id().await;
+        let is_another = !identity.is_empty() && !now.is_empty() && *identity != now;
+        if records.is_empty() {
+            // A poll may return at once, and lanes share this thread.
+            sleep(IDLE).await;
+        }
+        // What was read by positions of the member before is dropped where partitions begin anew.
+        if !(is_another && self.begin_anew(member).await?) {
+            for (partition, offset) in self.held.hand_out(records) {
+                // Should that fail, what was left out would be passed over: the client begins anew.
+                member.seek(&partition, offset).await?;
+            }
+        }
+        if !now.is_empty() {
+            *identity = now;
+        }
+        Ok(())
+    }
+
+    /// A poll brought nothing, for a reason that may pass or is one partition's.
+    async fn misses(&mut self, fault: &KafkaFault, pulse: &Pulse) {
+        match fault.at.as_deref() {
+            Some((partition, offset)) => self.halt(partition, *offset, fault),
+            None => {
+                self.fails(fault);
+                self.pause(AGAIN_AFTER, pulse).await;
+            }
+        }
     }
 
     async fn keep_up(&mut self, member: &dyn ConsumerMember, due: &mut Due) {

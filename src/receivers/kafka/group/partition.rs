@@ -408,8 +408,8 @@ mod tests {
     #[tokio::test]
     async fn a_partition_that_goes_lets_its_lane_end_and_forgets_what_waits() {
         let held = partition(&Budget::unlimited());
-        held.push(record(&held, 1, 10));
-        assert_eq!(held.next().await.map(|record| record.offset), Some(1));
+        held.push(WaitingRecord::Read(record(&held, 1, 10), Ticket::free()));
+        assert!(matches!(held.next().await, Some(WaitingRecord::Read(record, _)) if record.offset == 1));
         let waiting = held.clone();
         let (ended, ()) = tokio::join!(waiting.next(), async {
             tokio::task::yield_now().await;

@@ -31,6 +31,7 @@ struct State {
     owner: Vec<Option<MemberId>>,
     next: MemberId,
     away_until: Option<Instant>,
+    times_away: u64,
     faults: Vec<String>,
 }
 
@@ -103,6 +104,7 @@ impl Cluster {
             owner: vec![None; PARTITIONS],
             next: 0,
             away_until: None,
+            times_away: 0,
             faults: Vec::new(),
         };
         Cluster { state: Arc::new(Mutex::new(state)), book: book.clone() }
@@ -117,7 +119,9 @@ impl Cluster {
     }
 
     pub fn away_for(&self, time: Duration) {
-        self.lock().away_until = Some(Instant::now() + time);
+        let mut state = self.lock();
+        state.away_until = Some(Instant::now() + time);
+        state.times_away += 1;
     }
 
     /// Appends a record; its partition and offset.
@@ -251,7 +255,8 @@ impl ModelMember {
             let log = state.logs[*at].iter().enumerate().skip(*position as usize);
             for (offset, value) in log.take(POLLED_MAX.saturating_sub(records.len())) {
                 *position = offset as i64 + 1;
-                records.push(FetchedRecord { from: partition(*at), offset: offset as i64, value: Some(value.clone()) });
+                let (from, value) = (partition(*at), Some(value.clone()));
+                records.push(FetchedRecord { from, offset: offset as i64, value, headers: Vec::new() });
             }
         }
         records
@@ -317,6 +322,14 @@ impl ConsumerMember for ModelMember {
 
     fn topics(&self) -> Task<'_, Result<Vec<String>, KafkaFault>> {
         Box::pin(std::future::ready(Ok(vec![TOPIC.to_owned()])))
+    }
+
+    fn ended_connections(&self) -> u64 {
+        self.cluster.lock().times_away
+    }
+
+    fn answers<'a>(&'a self, _: &'a TopicPartition) -> Task<'a, Result<(), KafkaFault>> {
+        Box::pin(std::future::ready(if self.cluster.is_away() { Err(away()) } else { Ok(()) }))
     }
 
     fn lag(&self) -> Task<'_, u64> {
