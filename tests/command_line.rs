@@ -39,6 +39,20 @@ fn an_audit_address_that_is_none_is_told_with_what_to_write() {
 }
 
 #[test]
+fn whatever_is_wrong_with_a_component_is_told_at_once_and_nothing_else() {
+    let wrong = "heartbeat_interval: 1h, group_id: '', max_fetch_size: 1, min_fetch_size: 9, initial_offset: sometimes, \
+                 brokers: ['::1', 'http://x'], autocommit: {interval: 0s}, error_backoff: {multiplier: 0}";
+    let right = "session_timeout: 10s, client_id: c, rack_id: r, group_instance_id: i, max_partition_fetch_size: 5";
+    let pipelines = "service: {pipelines: {traces: {receivers: [kafka], exporters: [nop]}}}";
+    let config = format!("yaml:{{receivers: {{kafka: {{{wrong}, {right}}}}}, exporters: {{nop: }}, {pipelines}}}");
+    let said = text(&podgate(&["validate", "--config", &config], &[]).stderr);
+    let told = ["heartbeat_interval", "group_id", "min_fetch_size", "initial_offset", "brokers", "interval"];
+    let missing: Vec<&&str> = told.iter().filter(|key| !said.contains(&format!("::{key}\n"))).collect();
+    assert!(missing.is_empty() && said.matches("::brokers\n").count() == 2, "{missing:?}: {said}");
+    assert!(!said.contains("unknown key"), "{said}");
+}
+
+#[test]
 fn the_environment_names_the_configuration_where_no_flag_does() {
     let folder = tempfile::tempdir().expect("a folder");
     let (sound, faulty) = (folder.path().join("sound.yaml"), folder.path().join("faulty.yaml"));

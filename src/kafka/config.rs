@@ -41,10 +41,12 @@ pub fn cluster(keys: &Section<'_>, timeout: Duration) -> Option<ClusterSettings>
     }
     let idle_timeout = keys.duration("conn_idle_timeout").filter(|idle| !idle.is_zero());
     let refresh_interval = metadata(keys);
+    let client_id = keys.string("client_id").unwrap_or_else(|| "otel-collector".to_owned());
+    let rack = keys.string("rack_id").filter(|rack| !rack.is_empty());
     Some(ClusterSettings {
         brokers: brokers?,
-        client_id: keys.string("client_id").unwrap_or_else(|| "otel-collector".to_owned()),
-        rack: keys.string("rack_id").filter(|rack| !rack.is_empty()),
+        client_id,
+        rack,
         sasl,
         tls: is_secured(&tls).then_some(tls),
         timeout: timeout.max(TIMEOUT_MIN),
@@ -72,10 +74,11 @@ fn brokers(keys: &Section<'_>) -> Option<Vec<String>> {
             false => Err(format!("{text:?} is no host:port")),
         })
     });
-    match read.collect::<Result<Vec<_>, String>>() {
-        Ok(brokers) => Some(brokers),
-        Err(why) => keys.invalid("brokers", why, BROKERS),
+    let (brokers, wrong): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
+    for why in wrong.iter().filter_map(|one| one.as_ref().err()) {
+        keys.invalid::<()>("brokers", why.clone(), BROKERS);
     }
+    wrong.is_empty().then(|| brokers.into_iter().flatten().collect())
 }
 
 const MECHANISMS: &[(&str, SaslKind)] =

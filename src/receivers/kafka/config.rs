@@ -217,13 +217,19 @@ fn member(keys: &Section<'_>) -> Option<MemberSettings> {
     const FROM: &[(&str, bool)] = &[("latest", false), ("earliest", true)];
     let session_timeout = keys.duration("session_timeout").unwrap_or(Duration::from_secs(10));
     let heartbeat_interval = keys.duration("heartbeat_interval").unwrap_or(Duration::from_secs(3));
+    // Every key is read, so that what is wrong is told at once.
+    let mut is_sound = true;
+    let mut wrong = |key: &str, message: String, expected: &str| {
+        is_sound = false;
+        keys.invalid::<()>(key, message, expected);
+    };
     if heartbeat_interval.is_zero() || heartbeat_interval >= session_timeout {
         let message = format!("`heartbeat_interval` {heartbeat_interval:?} and a session of {session_timeout:?}");
-        keys.invalid::<()>("heartbeat_interval", message, "a duration above 0 and below session_timeout")?;
+        wrong("heartbeat_interval", message, "a duration above 0 and below session_timeout");
     }
     let group_id = keys.string("group_id").unwrap_or_else(|| "otel-collector".to_owned());
     if group_id.is_empty() {
-        return keys.invalid("group_id", "`group_id` is empty", "the name of a consumer group");
+        wrong("group_id", "`group_id` is empty".to_owned(), "the name of a consumer group");
     }
     keys.without_effect("default_fetch_size", "it has no effect in the Collector either");
     let size = |key: &str, default: i32| match keys.i64(key) {
@@ -238,15 +244,21 @@ fn member(keys: &Section<'_>) -> Option<MemberSettings> {
     let max_partition_fetch_bytes = size("max_partition_fetch_size", PARTITION_FETCH_BYTES);
     let max_fetch_wait = keys.duration("max_fetch_wait").unwrap_or(Duration::from_millis(250));
     if min_fetch_bytes > max_fetch_bytes {
-        keys.invalid::<()>("min_fetch_size", "`min_fetch_size` is above `max_fetch_size`", "a size below it")?;
+        wrong("min_fetch_size", "`min_fetch_size` is above `max_fetch_size`".to_owned(), "a size below it");
+    }
+    let instance_id = keys.string("group_instance_id").filter(|id| !id.is_empty());
+    let from_earliest = keys.choice("initial_offset", FROM).unwrap_or(false);
+    let strategies = strategies(keys);
+    if !is_sound {
+        return None;
     }
     Some(MemberSettings {
         group_id,
-        instance_id: keys.string("group_instance_id").filter(|id| !id.is_empty()),
-        from_earliest: keys.choice("initial_offset", FROM).unwrap_or(false),
+        instance_id,
+        from_earliest,
         session_timeout,
         heartbeat_interval,
-        strategies: strategies(keys)?,
+        strategies: strategies?,
         min_fetch_bytes: min_fetch_bytes?,
         max_fetch_bytes: max_fetch_bytes?,
         max_partition_fetch_bytes: max_partition_fetch_bytes?,
