@@ -79,6 +79,8 @@ const OVERLAYS: [&str; 7] = [
     "manifests/components/kafka-agents/config/kafka-agents.yaml",
     "manifests/components/balanced-agents/config/balanced-agents.yaml",
 ];
+/// Over the base and the overlay `durable`.
+const LOGS: &str = "manifests/components/logs/config/logs.yaml";
 /// What is put over the gateway's.
 const GATEWAY_OVERLAYS: [&str; 3] = [
     "manifests/components/mtls-gateway/config/mtls-gateway.yaml",
@@ -95,9 +97,20 @@ fn every_shipped_configuration_is_accepted_without_a_word() {
     for file in OVERLAYS {
         assert_without_a_word(file, &check(vec![shipped(BASE), shipped(file)]));
     }
+    assert_without_a_word(LOGS, &check(vec![shipped(BASE), shipped(OVERLAYS[3]), shipped(LOGS)]));
     for file in GATEWAY_OVERLAYS {
         assert_without_a_word(file, &check(vec![shipped(ALONE[1]), shipped(file)]));
     }
+}
+
+#[test]
+fn the_overlay_for_logs_sends_what_the_files_have_beside_what_comes_by_otlp() {
+    let plan = check(vec![shipped(BASE), shipped(OVERLAYS[3]), shipped(LOGS)]).plan.expect("accepted");
+    let receivers = |name: &str| {
+        let found = plan.pipelines.iter().find(|pipeline| pipeline.name == name).expect(name);
+        found.receivers.iter().map(|id| id.component_type.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((receivers("logs"), receivers("logs/files")), (vec!["otlp".to_owned()], vec!["file_log".to_owned()]));
 }
 
 #[test]

@@ -177,3 +177,47 @@ async fn each_line_of_a_container_has_the_run_that_wrote_it() {
     assert_eq!((sheet.received, sheet.delivered), (3, 3));
     drain(next).await;
 }
+
+/// The configuration in the ConfigMap of examples/logs-sidecar.yaml, with other folders and another next hop.
+fn sidecar(folder: &Path, hop: u16) -> String {
+    let manifest = fs::read_to_string("examples/logs-sidecar.yaml").expect("an example");
+    let (_, config) = manifest.split_once("podgate.yaml: |\n").expect("a ConfigMap");
+    let (config, _) = config.split_once("---\n").expect("a Pod behind it");
+    let config: Vec<&str> = config.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
+    let (logs, state) = (folder.display().to_string(), folder.join("state").display().to_string());
+    let config = config.join("\n").replace("/logs/", &format!("{logs}/")).replace("/state", &state);
+    let admin = format!("extensions:\n  admin: {{endpoint: '127.0.0.1:{}'}}\n", free_port());
+    config
+        .replace("apm-server.observability:8200", &format!("127.0.0.1:{hop}"))
+        .replace("extensions:\n", &admin)
+        .replace("extensions: [", "extensions: [admin, ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_reads_two_files_of_two_formats() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, into) = (free_port(), folder.path().join("out.json"));
+    let next = hop(port, &into).await;
+    let podgate = start(&sidecar(folder.path(), port)).await;
+    let access = r#"10.0.0.7 - - [01/Dec/2026:11:00:05 +0100] "GET /cart HTTP/1.1" 503 17 "-" "curl/8""#;
+    append(&folder.path().join("access.log"), &format!("{access}\n"));
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let line = format!(r#"{{"time":"2026-12-01T10:00:05.25Z","level":"warn","msg":"no stock","trace.id":"{id}"}}"#);
+    append(&folder.path().join("app.log"), &format!("{line}\n"));
+    eventually("both lines have come", || records(&into).len() == 2).await;
+    let mut found: Vec<_> = records(&into)
+        .into_iter()
+        .map(|(resource, record)| {
+            let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+            let severity = record["severityNumber"].as_i64();
+            assert_eq!(attribute(&resource, "service.name").as_deref(), Some("shop"));
+            (text("timeUnixNano"), severity, record["body"]["stringValue"].clone(), text("traceId"))
+        })
+        .collect();
+    found.sort_by(|left, right| left.0.cmp(&right.0));
+    let of_access = ("1796119205000000000".to_owned(), Some(17), access.into(), String::new());
+    let of_app = ("1796119205250000000".to_owned(), Some(13), "no stock".into(), id.to_owned());
+    assert_eq!(found, [of_access, of_app]);
+    drain(podgate).await;
+    drain(next).await;
+}

@@ -136,14 +136,30 @@ impl Draft {
         Ok(put)
     }
 
-    /// An attribute with a text.
+    /// An attribute with a text. Its lengths are known, so nothing of it moves.
     pub fn text_attribute(&mut self, number: u32, key: &str, value: &[u8]) -> Result<(), OverBudget> {
-        let attribute = self.open(number)?;
-        self.bytes(key_value::KEY, key.as_bytes())?;
-        let inner = self.open(key_value::VALUE)?;
-        self.bytes(any_value::STRING_VALUE, value)?;
-        self.close(&inner)?;
-        self.close(&attribute)
+        let inner = write::field_len(any_value::STRING_VALUE, value.len());
+        let pair = write::field_len(key_value::KEY, key.len()) + write::field_len(key_value::VALUE, inner);
+        self.out.reserve(pair + FIELD_BYTES, &mut self.room)?;
+        let out = self.out.within();
+        write::key(out, number, write::LEN);
+        write::varint(out, pair as u64);
+        write::bytes(out, key_value::KEY, key.as_bytes());
+        write::key(out, key_value::VALUE, write::LEN);
+        write::varint(out, inner as u64);
+        write::bytes(out, any_value::STRING_VALUE, value);
+        Ok(())
+    }
+
+    /// A value that is a text.
+    pub fn text_value(&mut self, number: u32, value: &[u8]) -> Result<(), OverBudget> {
+        let inner = write::field_len(any_value::STRING_VALUE, value.len());
+        self.out.reserve(inner + 2 * FIELD_BYTES, &mut self.room)?;
+        let out = self.out.within();
+        write::key(out, number, write::LEN);
+        write::varint(out, inner as u64);
+        write::bytes(out, any_value::STRING_VALUE, value);
+        Ok(())
     }
 
     /// An attribute with a whole number.

@@ -12,5 +12,6 @@ pub mod json;
 pub mod readable;
 pub mod regroup;
 pub mod span;
+pub mod trace_text;
 pub mod walk;
 pub mod write;

@@ -10,9 +10,10 @@ use crate::core::time::UnixNanos;
 use crate::otlp::attributes;
 use crate::otlp::draft::Draft;
 use crate::otlp::fields::scope_group;
+use crate::otlp::trace_text::TextIds;
 use crate::receivers::file_log::config::FileLogConfig;
-use crate::receivers::file_log::entry::{EntryValue, FileEntry};
-use crate::receivers::file_log::operators::{ChainState, LinePlace, PodOfFile};
+use crate::receivers::file_log::entry::{EntryValue, FileEntry, PodOfFile};
+use crate::receivers::file_log::operators::{ChainState, LinePlace};
 use crate::receivers::file_log::record::{write_record, write_resource};
 
 /// A batch ends with the line that reaches this.
@@ -101,7 +102,11 @@ impl LineBatch {
         }
         let start = self.draft.len();
         let record = self.draft.open(scope_group::ITEMS)?;
-        write_record(&mut self.draft, entry, self.observed)?;
+        let lifted = match entry.body.as_text() {
+            Some(text) if config.lifts_ids && entry.trace_id.is_none() => TextIds::read(text),
+            _ => TextIds::default(),
+        };
+        write_record(&mut self.draft, entry, &lifted, self.observed)?;
         for (key, value) in &config.attributes {
             self.draft.text_attribute(attributes::LOG_RECORD, key, value.as_bytes())?;
         }

@@ -8,10 +8,14 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::receivers::file_log::operators::PodOfFile;
+use crate::core::data::budget::Ticket;
+use crate::otlp::attributes::RESOURCE;
+use crate::otlp::draft::Draft;
 
 /// With more keys than these a map is looked through by an index, so that a line takes work for its length and no more.
 const LOOKED_THROUGH: usize = 16;
+
+const ATTRIBUTES_USUAL: usize = 8;
 
 /// What a field of an entry holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +78,26 @@ pub struct EntrySeverity<'l> {
     pub text: Cow<'l, [u8]>,
 }
 
+/// What a file's lines share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodOfFile {
+    /// Texts for the resource, in the order in which they are written.
+    pub attributes: Vec<(&'static str, String)>,
+    /// The same as the bytes of a resource.
+    pub written: Vec<u8>,
+}
+
+impl PodOfFile {
+    pub fn of(attributes: Vec<(&'static str, String)>) -> PodOfFile {
+        let mut draft = Draft::within(&Ticket::free());
+        for (key, value) in &attributes {
+            // A free ticket grants everything.
+            let _ = draft.text_attribute(RESOURCE, key, value.as_bytes());
+        }
+        PodOfFile { written: draft.written().to_vec(), attributes } // granted: one for each file
+    }
+}
+
 /// A line as an operator meets it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileEntry<'l> {
@@ -94,7 +118,8 @@ impl<'l> FileEntry<'l> {
     pub fn of(line: &'l [u8]) -> FileEntry<'l> {
         FileEntry {
             body: EntryValue::text(line),
-            attributes: Vec::new(),
+            // granted: one small block for what a file and a runtime say of a line, given back with it
+            attributes: Vec::with_capacity(ATTRIBUTES_USUAL),
             resource: Vec::new(),
             pod: None,
             time: None,

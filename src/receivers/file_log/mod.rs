@@ -18,9 +18,10 @@ mod follow;
 pub mod glob;
 mod metrics;
 pub mod operators;
-#[cfg(test)]
-mod oracle;
+mod probe;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +39,7 @@ use crate::core::error::{ConsumeError, StartError};
 use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::report::status::State;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, Alias, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
@@ -52,6 +54,7 @@ use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
 use crate::receivers::file_log::follow::mark::FileMark;
 use crate::receivers::file_log::follow::tail::{LogTail, TailCounts};
 use crate::receivers::file_log::metrics::FileLogMetrics;
+use crate::receivers::file_log::probe::FilesProbe;
 
 /// What a round begins with; without room for it no file is looked at.
 const ROUND_BYTES: u64 = 256 << 10;
@@ -81,6 +84,10 @@ impl ReceiverPlan for Plan {
         let counts = Arc::new(FileLogMetrics::new(&cx.host.stats, &cx.id.to_string()));
         let (config, stop) = (self.config.clone(), watch::Sender::new(None));
         Arc::new(FileLogReceiver { config, cx, outputs, counts, seat, stop, task: Mutex::default() })
+    }
+
+    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
+        Some(Box::new(FilesProbe { config: self.config.clone() }))
     }
 }
 

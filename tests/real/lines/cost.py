@@ -48,8 +48,8 @@ service:
 """
 
 
-def lines_config(folder, hop, container):
-    """The same keys for either subject, in JSON, which is YAML too."""
+def lines_config(folder, hop, container, name="podgate"):
+    """The same keys for either subject, in JSON, which is YAML too. The Collector of few parts has no metrics of its own."""
     storage = {"directory": str(folder / "storage"), "create_directory": True}
     receiver = {
         "include": [f"{folder}/pods/*/*/*.log"], "start_at": "beginning", "include_file_path": True, "storage": "file_storage",
@@ -63,14 +63,14 @@ def lines_config(folder, hop, container):
         "extensions": {"file_storage": storage},
         "service": {
             "extensions": ["file_storage"],
-            "telemetry": {"metrics": {"level": "none"}},
+            **({"telemetry": {"metrics": {"level": "none"}}} if name == "podgate" else {}),
             "pipelines": {"logs": {"receivers": ["file_log"], "exporters": ["otlp_grpc"]}},
         },
     }
 
 
 class Writer(threading.Thread):
-    """Lines of a runtime at a rate, the same bytes over and over, to several files in turn."""
+    """Lines of a runtime at a rate, of each file the same bytes over and over."""
 
     def __init__(self, folder, rate, files=FILES):
         super().__init__(daemon=True)
@@ -79,15 +79,17 @@ class Writer(threading.Thread):
             path.parent.mkdir(parents=True)
         head = "2026-12-01T10:00:00.123456789Z stdout F "
         self.a_tick = int(rate * TICK / files)
-        self.block = "".join(head + f"{number:07d} ".ljust(LINE_BYTES - len(head) - 1, "x") + "\n" for number in range(self.a_tick)).encode()
+        # Files that begin alike are one file to a Collector.
+        of_file = lambda file: "".join(head + f"{file} {line:07d} ".ljust(LINE_BYTES - len(head) - 1, "x") + "\n" for line in range(self.a_tick))  # noqa: E731
+        self.blocks = [of_file(file).encode() for file in range(files)]
         self.ends, self.written = threading.Event(), 0
 
     def run(self):
         files = [path.open("ab", buffering=0) for path in self.paths]
         for turn in itertools.count(1):
             begun = time.monotonic() if turn == 1 else begun
-            for file in files:
-                file.write(self.block)
+            for file, block in zip(files, self.blocks):
+                file.write(block)
             self.written += self.a_tick * len(files)
             if self.ends.wait(max(0, begun + turn * TICK - time.monotonic())):
                 return
@@ -123,7 +125,7 @@ def lines_of(asked, binary, name, folder, container):
     folder.mkdir(parents=True)
     next_hop, ports = hop(binary, folder)
     writer = Writer(folder, asked.rate)
-    process = subject(name, binary if name == "podgate" else collector(), folder, lines_config(folder, ports["hop"], container))
+    process = subject(name, binary if name == "podgate" else collector(), folder, lines_config(folder, ports["hop"], container, name))
     try:
         writer.start()
         wait_for("lines come", lambda: accepted(ports["metrics"]) > 0, 30, process)

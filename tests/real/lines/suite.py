@@ -2,7 +2,7 @@
 
 Usage: python3 tests/real/lines/suite.py [--made-up N] [--seed N] [--record] [--keep]. A small Collector (collector/) is built once. It is
 asked again every question whose answer is recorded in tests/lines, and questions that are made up by a seed; what podgate makes of
-those says the library's test `file_log::oracle`, run with the variable PODGATE_LINES. `--record` writes the recorded answers anew.
+those says the library's test `file_log::tests`, run with the variable PODGATE_LINES. `--record` writes the recorded answers anew.
 Without Go it is skipped aloud.
 """
 
@@ -24,6 +24,7 @@ from toolbox import HERE, ROOT, cache, fingerprint, finish, once, run, say, scra
 
 SOURCE = HERE / "lines" / "collector"
 RECORDED = ROOT / "tests" / "lines" / "answers.jsonl"
+DIFFERENCES = RECORDED.with_name("differences.txt")
 MADE_UP = 400
 # The order of a Go map is chance, and so is that of entries which a router sends several ways.
 AGAIN = 3
@@ -110,7 +111,8 @@ def answers_stand(suite):
 
 def fresh_ones(suite, folder, seed, count):
     """Lines and chains that nobody saw before come to the same in podgate"""
-    made = list(questions.made_up(random.Random(seed), count))
+    known = [line.split("\t")[1] for line in DIFFERENCES.read_text().splitlines() if line and not line.startswith("#")]
+    made = list(questions.made_up(random.Random(seed), count, set(known)))
     rows = [{**row, "answer": answer} for row, answer in zip(made, asked(made), strict=True)]
     again = asked(rows)
     stable = [row for row, answer in zip(rows, again, strict=True) if same(row, row["answer"], answer)]
@@ -119,7 +121,7 @@ def fresh_ones(suite, folder, seed, count):
     refused = sum(1 for row in stable if isinstance(row["answer"], dict))
     suite.figure(f"seed {seed}: {len(stable)} questions, of which upstream refuses {refused}")
     suite.check("most of them are answered", refused < len(stable) / 2, refused)
-    command = ["cargo", "test", "--locked", "--all-features", "--lib", "file_log::oracle::what_a_collector_answers_now", "--", "--nocapture"]
+    command = ["cargo", "test", "--locked", "--all-features", "--lib", "file_log::tests::what_a_collector_answers_now", "--", "--nocapture"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PODGATE_LINES": str(path)}, capture_output=True, text=True, timeout=1800)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     suite.check("podgate answers the same", done.returncode == 0, "\n".join(said[-60:]))

@@ -87,6 +87,8 @@ pub struct FileLogConfig {
     /// The id of the extension whose folder has the checkpoints.
     pub storage: Option<String>,
     pub chain: OperatorChain,
+    /// Ids of traces and spans that the text of a body tells go into the record's own fields.
+    pub lifts_ids: bool,
 }
 
 /// Checks the body; `None` after reporting at least one error.
@@ -138,11 +140,20 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
         retry: retry(&section),
         storage: storage(cx, &section),
         chain,
+        lifts_ids: lifts_ids(&section),
     };
     encoding(&section);
     others(&section);
     section.finish();
     (errors(cx) == errors_before).then_some(config)
+}
+
+/// podgate's own key.
+fn lifts_ids(section: &Section<'_>) -> bool {
+    let Some(keys) = section.section("podgate") else { return false };
+    let lifts = keys.bool("trace_ids").unwrap_or(false);
+    keys.finish();
+    lifts
 }
 
 fn errors(cx: &CheckContext<'_>) -> usize {

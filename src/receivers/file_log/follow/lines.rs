@@ -17,7 +17,7 @@ pub fn next_line<'b>(split: &LineSplit, bytes: &'b [u8], most: usize, is_last: b
         return None;
     }
     let found = match split {
-        LineSplit::Newline => bytes.iter().position(|byte| *byte == b'\n').map(|at| {
+        LineSplit::Newline => memchr::memchr(b'\n', bytes).map(|at| {
             let text = bytes.get(..at).unwrap_or_default();
             (0, text.strip_suffix(b"\r").unwrap_or(text).len(), at + 1)
         }),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::kube::node_logs::names::{PodFolder, link_id, log_number, target};
-use crate::receivers::file_log::operators::PodOfFile;
+use crate::receivers::file_log::entry::PodOfFile;
 
 /// Links that are looked at.
 const LINKS_MAX: usize = 20_000;

@@ -16,12 +16,13 @@ use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::time::UnixNanos;
 use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
+use crate::receivers::file_log::entry::PodOfFile;
 use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
 use crate::receivers::file_log::follow::lines::{next_line, trimmed};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::{LogPath, RunIds, docker_id};
 use crate::receivers::file_log::glob::WalkedPaths;
-use crate::receivers::file_log::operators::{ChainState, LinePlace, PodOfFile};
+use crate::receivers::file_log::operators::{ChainState, LinePlace};
 
 /// How often folders are looked through; files that are known are looked at by every poll.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -320,13 +321,15 @@ impl LogTail {
             self.tell(Path::new("/"), format!("more than {most} files: raise `max_concurrent_files`"));
             return;
         }
-        // Of a copy in the making too little is there to know it by. A file with a mark of its own is none.
+        // Of a copy in the making too little is there to know it by. A file with a mark of its own is none, and neither is one that
+        // has not changed for a while: a process that does not live until the next scan would never meet it.
         let is_beside = |file: &FollowedFile| {
             path.as_os_str().len() > file.path.as_os_str().len()
                 && path.as_os_str().as_encoded_bytes().starts_with(file.path.as_os_str().as_encoded_bytes())
         };
         let is_known = self.departed.iter().any(|(mark, _)| mark.id == id);
-        if !is_known && self.files.iter().any(is_beside) && *self.young.entry(id).or_insert(now) == now {
+        let grows = age.is_none_or(|age| age < SCAN_EVERY);
+        if !is_known && grows && self.files.iter().any(is_beside) && *self.young.entry(id).or_insert(now) == now {
             return;
         }
         let file = match File::open(&path) {

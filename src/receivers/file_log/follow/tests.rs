@@ -146,6 +146,23 @@ fn rotate(world: &mut World, random: &mut fastrand::Rng, number: usize) {
 }
 
 #[test]
+fn a_rotated_file_that_nobody_read_is_met_by_the_first_look_of_a_process() {
+    let mut world = World::new("");
+    world.write("a.log", "one\n");
+    world.round(true);
+    world.write("a.log.1", "rotated\n");
+    let written = UNIX_EPOCH + Duration::from_secs(1_796_000_000);
+    OpenOptions::new().write(true).open(world.path("a.log.1")).unwrap().set_modified(written).unwrap();
+    world.restart();
+    let observed = UnixNanos(1_796_000_002 * 1_000_000_000);
+    let batch = world.tail.round(Duration::ZERO, observed, &Ticket::free()).unwrap();
+    assert_eq!(
+        batch.map(|batch| batch.envelope.items().map(body).collect::<Vec<_>>()),
+        Some(vec!["rotated".to_owned()])
+    );
+}
+
+#[test]
 fn a_deleted_file_is_read_to_its_end_and_then_forgotten() {
     let mut world = World::new("");
     world.write("a.log", "one\n");
@@ -273,6 +290,20 @@ operators:
     assert_eq!(batch.envelope.groups.len(), 1);
     assert_eq!(batch.envelope.items().map(body).collect::<Vec<_>>(), ["of json", "it broke"]);
     assert_eq!((world.tail.counts.dropped, world.tail.counts.failed), (2, 1));
+}
+
+#[test]
+fn ids_in_the_text_of_a_line_become_the_record_s_own_where_it_has_none() {
+    let (id, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let text = format!("level=info trace_id={id} span_id={span}\nplain\n{{\"trace.id\":\"{id}\"}}\n");
+    for (more, lengths) in [("podgate: {trace_ids: true}", [(16, 8), (0, 0), (16, 0)]), ("", [(0, 0); 3])] {
+        let mut world = World::new(more);
+        world.write("a.log", &text);
+        let batch = world.tail.round(Duration::ZERO, UnixNanos(7), &Ticket::free()).unwrap().unwrap();
+        let records = batch.envelope.items().map(|item| LogRecord::decode(item).unwrap());
+        let found: Vec<_> = records.map(|record| (record.trace_id.len(), record.span_id.len())).collect();
+        assert_eq!(found, lengths, "{more}");
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use crate::core::time::UnixNanos;
+use crate::otlp::ids::hex_to_bytes;
 use crate::receivers::file_log::entry::{EntryValue, FileEntry};
 use crate::receivers::file_log::field::{EntryField, EntryPart};
-use crate::receivers::file_log::operators::{LineOperator, TraceReading, parsers};
+use crate::receivers::file_log::operators::parsers;
+use crate::receivers::file_log::operators::rules::{LineOperator, TraceReading};
 
 /// The error says why the entry is as it was, or nearly so.
 pub fn changed(what: &LineOperator, entry: &mut FileEntry<'_>, now: UnixNanos) -> Result<(), String> {
@@ -100,18 +102,6 @@ fn id_in<const N: usize>(field: &EntryField, entry: &FileEntry<'_>) -> Result<Op
     match field.get(entry) {
         None => Ok(None),
         Some(value) if value.as_text() == Some(b"") => Ok(None),
-        Some(value) => value.as_text().and_then(bytes_of).map(Some).ok_or(()),
+        Some(value) => value.as_text().and_then(hex_to_bytes).map(Some).ok_or(()),
     }
-}
-
-fn bytes_of<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks(2)) {
-        let digits = std::str::from_utf8(pair).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(bytes)
 }

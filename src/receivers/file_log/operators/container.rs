@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::otlp::json::{Quoted, Scanner};
+use crate::otlp::json::Scanner;
 use crate::receivers::file_log::entry::EntryMap;
 use crate::receivers::file_log::operators::parsers;
 
@@ -114,7 +114,7 @@ fn docker(line: &[u8]) -> Option<ContainerLine<'_>> {
         b"stderr" => true,
         _ => return None,
     };
-    let mut text = unescaped(&log?)?;
+    let mut text = parsers::unescaped(&log?)?;
     // A piece of a longer line has no end of line.
     let is_partial = text.last() != Some(&b'\n');
     let end = text.len() - usize::from(!is_partial);
@@ -124,17 +124,6 @@ fn docker(line: &[u8]) -> Option<ContainerLine<'_>> {
     }
     let time = rfc3339(time?.raw)?;
     Some(ContainerLine { time, is_stderr, is_partial, tag: None, text, more: more_keys })
-}
-
-/// The text of a JSON string; a slice when nothing in it is escaped.
-pub fn unescaped<'l>(quoted: &Quoted<'l>) -> Option<Cow<'l, [u8]>> {
-    if !quoted.escaped {
-        return Some(Cow::Borrowed(quoted.raw));
-    }
-    // granted: a line is bounded by max_log_size
-    let mut text = Vec::with_capacity(quoted.raw.len());
-    quoted.push_to(&mut text)?;
-    Some(Cow::Owned(text))
 }
 
 /// `2026-12-01T10:00:00.123456789Z`, also with an offset, as nanoseconds since 1970.

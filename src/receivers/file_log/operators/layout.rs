@@ -1,6 +1,7 @@
 //! Layouts of times as Go's package time has them, and strptime's as a Collector reads those (coreinternal/timeutils).
 //!
 //! A layout is read once; a text then takes work for its length.
+//! Granted: a layout is of a configuration.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -161,7 +162,7 @@ const DIRECTIVES: &[(char, &str)] = &[
 
 /// A layout that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct GoLayout {
     parts: Vec<LayoutPart>,
     /// Blanks may stand before numbers.
     is_lenient: bool,
@@ -186,9 +187,9 @@ pub struct WallTime<'t> {
     is_afternoon: Option<bool>,
 }
 
-impl Layout {
+impl GoLayout {
     /// The error is a sentence.
-    pub fn strptime(layout: &str) -> Result<Layout, String> {
+    pub fn strptime(layout: &str) -> Result<GoLayout, String> {
         if layout.contains(|c: char| c.is_ascii_digit()) {
             return Err("a layout of strptime has no digits".to_owned());
         }
@@ -219,11 +220,11 @@ impl Layout {
             }
         }
         parts.append(&mut go_parts(&run));
-        Ok(Layout { parts, is_lenient: true, is_utc: layout.ends_with('Z') })
+        Ok(GoLayout { parts, is_lenient: true, is_utc: layout.ends_with('Z') })
     }
 
     /// The error is a sentence.
-    pub fn go(layout: &str) -> Result<Layout, String> {
+    pub fn go(layout: &str) -> Result<GoLayout, String> {
         let parts = go_parts(layout);
         if parts.iter().all(|part| matches!(part, LayoutPart::Literal(_))) {
             return Err(format!("{layout:?} is no layout of Go's"));
@@ -233,7 +234,7 @@ impl Layout {
         if (0..bytes.len()).any(is_loose) {
             return Err("a fraction of a second stands behind `.` or `,`".to_owned());
         }
-        Ok(Layout { parts, is_lenient: false, is_utc: layout.ends_with('Z') })
+        Ok(GoLayout { parts, is_lenient: false, is_utc: layout.ends_with('Z') })
     }
 
     pub fn read<'t>(&self, text: &'t str) -> Option<WallTime<'t>> {

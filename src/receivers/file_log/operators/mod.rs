@@ -6,186 +6,26 @@
 
 mod changes;
 pub mod container;
+mod held;
 mod joining;
 mod layout;
 pub mod parsers;
+mod rules;
 pub mod severity;
 pub mod time;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use regex::bytes::Regex;
-
-use crate::core::data::budget::Ticket;
 use crate::core::time::UnixNanos;
-use crate::otlp::attributes::RESOURCE;
-use crate::otlp::draft::Draft;
-use crate::receivers::file_log::condition::EntryCondition;
-use crate::receivers::file_log::entry::{EntryValue, FileEntry};
-use crate::receivers::file_log::field::{EntryField, EntryPart};
+use crate::receivers::file_log::entry::{EntryValue, FileEntry, PodOfFile};
 use crate::receivers::file_log::operators::changes::changed;
-use crate::receivers::file_log::operators::container::ContainerFormat;
-use crate::receivers::file_log::operators::joining::HeldPieces;
-use crate::receivers::file_log::operators::severity::SeverityReading;
-use crate::receivers::file_log::operators::time::TimeReading;
+use crate::receivers::file_log::operators::held::{HeldLines, Went};
 
-/// What is done to an entry.
-#[derive(Clone, Debug)]
-pub enum LineOperator {
-    Noop,
-    Container(ContainerRule),
-    Json {
-        from: EntryField,
-        to: EntryField,
-        /// Whole numbers stay integers; else every number is a double.
-        keeps_ints: bool,
-    },
-    Regex {
-        from: EntryField,
-        to: EntryField,
-        regex: Regex,
-    },
-    Time {
-        from: EntryField,
-        reading: TimeReading,
-    },
-    Severity(SeverityReading),
-    Trace(TraceReading),
-    Move {
-        from: EntryField,
-        to: EntryField,
-    },
-    Copy {
-        from: EntryField,
-        to: EntryField,
-    },
-    Add {
-        field: EntryField,
-        value: EntryValue<'static>,
-    },
-    Remove(EntryField),
-    Retain(Vec<EntryField>),
-    /// Entries of which it holds are dropped.
-    Filter(EntryCondition),
-    Router {
-        routes: Vec<(EntryCondition, usize)>,
-        default: Option<usize>,
-    },
-    Recombine(RecombineRule),
-}
-
-/// How lines of a runtime are read.
-#[derive(Clone, Copy, Debug)]
-pub struct ContainerRule {
-    /// `None`: told by each line.
-    pub format: Option<ContainerFormat>,
-    pub names_pod: bool,
-    /// Of a line that is joined.
-    pub bytes_max: usize,
-}
-
-/// Where the ids of a trace stand.
-#[derive(Clone, Debug)]
-pub struct TraceReading {
-    pub trace_id: EntryField,
-    pub span_id: EntryField,
-    pub trace_flags: EntryField,
-}
-
-/// Which lines are one entry.
-#[derive(Clone, Debug)]
-pub struct RecombineRule {
-    pub field: EntryField,
-    pub is_edge: EntryCondition,
-    /// The edge is the first line of an entry, and not the last one.
-    pub edge_is_first: bool,
-    pub with: String,
-    /// 0: no bound but that of the bytes.
-    pub lines_max: usize,
-    /// Lines of an entry without an edge; 0 as above.
-    pub unmatched_max: usize,
-    pub bytes_max: usize,
-    /// Everything but the field is that of the newest line.
-    pub keeps_newest: bool,
-    pub flush_after: Duration,
-}
-
-/// An operator at its place.
-#[derive(Clone, Debug)]
-pub struct ChainStep {
-    pub what: LineOperator,
-    pub condition: Option<EntryCondition>,
-    /// Severity, time and ids that a parser reads of what it parsed.
-    pub embedded: Vec<LineOperator>,
-    /// The step that follows; one beyond the last ends the chain.
-    pub output: usize,
-    /// A line that the operator fails on goes no further.
-    pub drops_failed: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct OperatorChain {
-    pub steps: Vec<ChainStep>,
-    /// An operator may ask or change the resource, so that it stands in each entry and not beside the file.
-    pub needs_resource: bool,
-}
-
-/// What a file's lines share.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodOfFile {
-    /// Texts for the resource, in the order in which they are written.
-    pub attributes: Vec<(&'static str, String)>,
-    /// The same as the bytes of a resource.
-    pub written: Vec<u8>,
-}
-
-impl PodOfFile {
-    pub fn of(attributes: Vec<(&'static str, String)>) -> PodOfFile {
-        let mut draft = Draft::within(&Ticket::free());
-        for (key, value) in &attributes {
-            // A free ticket grants everything.
-            let _ = draft.text_attribute(RESOURCE, key, value.as_bytes());
-        }
-        PodOfFile { written: draft.written().to_vec(), attributes } // granted: one for each file
-    }
-}
-
-/// Where a line begins in its file, and when it was read since the receiver's start.
-#[derive(Clone, Copy, Debug)]
-pub struct LinePlace {
-    pub from: u64,
-    pub now: Duration,
-    /// The same moment by the calendar.
-    pub observed: UnixNanos,
-}
-
-/// What a chain keeps of one file.
-#[derive(Debug, Default)]
-pub struct ChainState {
-    held: HeldPieces,
-    pub failed: u64,
-    pub dropped: u64,
-    pub last_failure: Option<String>,
-}
-
-impl ChainState {
-    /// Where the first line stands that has not gone on.
-    pub fn held_from(&self) -> Option<u64> {
-        self.held.begun_at()
-    }
-
-    #[cfg(test)]
-    pub fn bytes(&self) -> usize {
-        self.held.bytes()
-    }
-}
-
-enum Went<'l> {
-    On(FileEntry<'l>),
-    To(usize, FileEntry<'l>),
-    /// Dropped, or kept for later.
-    NoFurther,
-}
+pub use crate::receivers::file_log::operators::held::{ChainState, LinePlace};
+pub use crate::receivers::file_log::operators::rules::{
+    ChainStep, ContainerRule, LineOperator, OperatorChain, RecombineRule, TraceReading,
+};
 
 /// Where entries go that passed the chain.
 pub type Passed<'p> = &'p mut dyn FnMut(&FileEntry<'_>);
@@ -209,6 +49,63 @@ impl OperatorChain {
                 self.release(state, (at, observed), rule, passed);
             }
         }
+    }
+
+    fn recombine(
+        &self,
+        state: &mut ChainState,
+        (at, place): (usize, LinePlace),
+        (rule, is_edge, entry): (&RecombineRule, bool, FileEntry<'_>),
+        passed: Passed<'_>,
+    ) {
+        if is_edge && rule.edge_is_first {
+            self.release(state, (at, place.observed), rule, passed);
+        }
+        let text = rule.field.get(&entry).and_then(EntryValue::as_text).map(<[u8]>::to_vec); // granted: a line of a file
+        let entry = entry.into_owned();
+        let held = match state.held.held.remove(&(at, false)) {
+            Some(held) if rule.keeps_newest => HeldLines { entry, ..held },
+            Some(held) => held,
+            None => {
+                HeldLines { entry, text: Vec::new(), lines: 0, has_edge: false, from: place.from, since: place.now }
+            }
+        };
+        let held = state.held.held.entry((at, false)).or_insert(held);
+        held.lines += 1;
+        held.has_edge |= is_edge;
+        held.since = place.now;
+        let Some(text) = text else {
+            state.fail("the field that is joined is no text".to_owned());
+            return;
+        };
+        if !held.text.is_empty() {
+            held.text.extend_from_slice(rule.with.as_bytes()); // granted: up to `bytes_max` and a line
+        }
+        held.text.extend_from_slice(&text); // granted: as above
+        let reaches = |most: usize| most > 0 && held.lines >= most;
+        let is_full = held.text.len() > rule.bytes_max
+            || reaches(rule.lines_max)
+            || (!held.has_edge && reaches(rule.unmatched_max));
+        if is_full || (is_edge && !rule.edge_is_first) {
+            self.release(state, (at, place.observed), rule, passed);
+        }
+    }
+
+    fn release(
+        &self,
+        state: &mut ChainState,
+        (at, observed): (usize, UnixNanos),
+        rule: &RecombineRule,
+        passed: Passed<'_>,
+    ) {
+        let Some(held) = state.held.held.remove(&(at, false)) else { return };
+        let mut entry = held.entry;
+        if let Err(why) = rule.field.set(&mut entry, EntryValue::Text(Cow::Owned(held.text))) {
+            state.fail(why);
+        }
+        let (pod, place) = (PodOfFile::default(), LinePlace { from: held.from, now: held.since, observed });
+        let output = self.steps.get(at).map_or(usize::MAX, |step| step.output);
+        self.process_from(state, (output, entry), (&pod, place), passed);
     }
 
     /// From a later step on: a chain goes forward, so this ends.
@@ -249,44 +146,7 @@ impl OperatorChain {
     }
 }
 
-impl ChainState {
-    fn fail(&mut self, why: String) {
-        self.failed += 1;
-        self.last_failure = Some(why);
-    }
-
-    fn drop_entry<'l>(&mut self) -> Went<'l> {
-        self.dropped += 1;
-        Went::NoFurther
-    }
-}
-
 impl ChainStep {
-    /// Whether it asks or changes the resource, or keeps an entry.
-    pub fn needs_resource(&self) -> bool {
-        let of = |field: &EntryField| field.part == EntryPart::Resource;
-        let asks = |what: &LineOperator| match what {
-            LineOperator::Noop | LineOperator::Container(_) => false,
-            LineOperator::Json { from, to, .. }
-            | LineOperator::Regex { from, to, .. }
-            | LineOperator::Move { from, to }
-            | LineOperator::Copy { from, to } => of(from) || of(to),
-            LineOperator::Time { from: field, .. } | LineOperator::Add { field, .. } | LineOperator::Remove(field) => {
-                of(field)
-            }
-            LineOperator::Severity(reading) => of(&reading.from),
-            LineOperator::Trace(reading) => {
-                [&reading.trace_id, &reading.span_id, &reading.trace_flags].into_iter().any(of)
-            }
-            LineOperator::Retain(fields) => fields.iter().any(of),
-            LineOperator::Filter(condition) => condition.asks_resource(),
-            LineOperator::Router { routes, .. } => routes.iter().any(|(condition, _)| condition.asks_resource()),
-            LineOperator::Recombine(_) => true,
-        };
-        let asked = self.condition.as_ref().is_some_and(EntryCondition::asks_resource);
-        asked || asks(&self.what) || self.embedded.iter().any(asks)
-    }
-
     fn apply<'l>(
         &self,
         (what, now): (&LineOperator, UnixNanos),
@@ -322,11 +182,5 @@ impl ChainStep {
                 }
             }
         }
-    }
-
-    /// What becomes of an entry that the operator fails on.
-    fn failed<'l>(&self, state: &mut ChainState, entry: FileEntry<'l>, why: String) -> Went<'l> {
-        state.fail(why);
-        if self.drops_failed { state.drop_entry() } else { Went::On(entry) }
     }
 }

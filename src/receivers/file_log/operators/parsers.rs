@@ -7,7 +7,6 @@ use regex::bytes::Regex;
 use crate::otlp::json::number::{Whole, double};
 use crate::otlp::json::{JsonError, Quoted, Scanner};
 use crate::receivers::file_log::entry::{EntryMap, EntryValue, merge};
-use crate::receivers::file_log::operators::container::unescaped;
 
 /// Objects and arrays around a value that are kept apart; what is deeper stays text.
 const DEPTH_KEPT: usize = 32;
@@ -30,6 +29,17 @@ fn json_object(text: &[u8], keeps_ints: bool) -> Result<EntryValue<'_>, String> 
     let value = value(&mut scan, 0, &mut left).map_err(|error| error.to_string())?;
     scan.end().map_err(|error| error.to_string())?;
     Ok(value)
+}
+
+/// The text of a JSON string; a slice when nothing in it is escaped.
+pub fn unescaped<'l>(quoted: &Quoted<'l>) -> Option<Cow<'l, [u8]>> {
+    if !quoted.escaped {
+        return Some(Cow::Borrowed(quoted.raw));
+    }
+    // granted: a line is bounded by max_log_size
+    let mut text = Vec::with_capacity(quoted.raw.len());
+    quoted.push_to(&mut text)?;
+    Some(Cow::Owned(text))
 }
 
 /// The value of a key of Docker's, of which `left` more may be read.

@@ -40,10 +40,12 @@ pub fn preset(name: &str) -> BTreeMap<String, u32> {
     let all = ALIASES.iter().flat_map(|name| ["", "2", "3", "4"].map(|finer| format!("{name}{finer}")));
     let mut texts: BTreeMap<String, u32> =
         all.filter_map(|alias| number_of(&alias).map(|number| (alias, number))).collect();
+    // granted: two small tables of a configuration
     texts.extend((1..=24).map(|number| (number.to_string(), number)));
     if !matches!(name, "otel" | "aliases") {
         for (other, alias) in [("warning", 13), ("err", 17)] {
             let finer = [("", 0), ("2", 1), ("3", 2), ("4", 3)];
+            // granted: as above
             texts.extend(finer.map(|(suffix, more)| (format!("{other}{suffix}"), alias + more)));
         }
     }

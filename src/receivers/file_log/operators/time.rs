@@ -7,7 +7,7 @@ use jiff::tz::{Offset, TimeZone};
 
 use crate::core::time::UnixNanos;
 use crate::receivers::file_log::entry::EntryValue;
-use crate::receivers::file_log::operators::layout::{Layout, WallTime};
+use crate::receivers::file_log::operators::layout::{GoLayout, WallTime};
 
 /// A time without a year that is so many days ahead is of the last year.
 const DAYS_AHEAD: i32 = 7;
@@ -15,7 +15,7 @@ const DAYS_AHEAD: i32 = 7;
 /// How a time is written.
 #[derive(Clone, Debug)]
 pub enum TimeLayout {
-    WallClock(Layout),
+    WallClock(GoLayout),
     Epoch(EpochUnit),
 }
 
@@ -38,11 +38,11 @@ pub struct TimeReading {
 
 impl TimeLayout {
     pub fn strptime(layout: &str) -> Result<TimeLayout, String> {
-        Layout::strptime(layout).map(TimeLayout::WallClock)
+        GoLayout::strptime(layout).map(TimeLayout::WallClock)
     }
 
     pub fn gotime(layout: &str) -> Result<TimeLayout, String> {
-        Layout::go(layout).map(TimeLayout::WallClock)
+        GoLayout::go(layout).map(TimeLayout::WallClock)
     }
 
     pub fn epoch(layout: &str) -> Result<TimeLayout, String> {
