@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::client::TlsKeys;
 use crate::core::stage::component::Task;
-use crate::kafka::client::fault::{FaultScope, KafkaFault};
+use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
 use crate::kafka::client::partitioner::{PartitionTurns, partition_of};
 use crate::kafka::client::seam::{
     Assignment, BatchCompression, ClusterSettings, Committable, ConsumerMember, FetchedRecord, MemberSettings,
@@ -370,12 +370,12 @@ fn read_fault(error: &KrafkaError) -> KafkaFault {
 }
 
 /// `... undecodable record batch at TOPIC-PARTITION offset OFFSET ...`
-fn batch_place(words: &str) -> Option<Committable> {
+fn batch_place(words: &str) -> Option<BatchPlace> {
     let (_, place) = words.split_once("undecodable record batch at ")?;
     let (partition, rest) = place.split_once(" offset ")?;
     let (topic, partition) = partition.rsplit_once('-')?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    Some((TopicPartition { topic: topic.into(), partition: partition.parse().ok()? }, digits.parse().ok()?))
+    Some(BatchPlace { topic: topic.into(), partition: partition.parse().ok()?, offset: digits.parse().ok()? })
 }
 
 fn fault_of(error: &KrafkaError) -> KafkaFault {
@@ -455,8 +455,8 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_be_decoded_is_known_by_its_place() {
         let words = "protocol: undecodable record batch at otlp-spans-12 offset 345 (2 partitions affected); it is";
-        let of = TopicPartition { topic: "otlp-spans".into(), partition: 12 };
-        assert_eq!(batch_place(words), Some((of, 345)));
+        let place = BatchPlace { topic: "otlp-spans".into(), partition: 12, offset: 345 };
+        assert_eq!(batch_place(words), Some(place));
         assert_eq!(batch_place("a fetch failed at otlp-1 offset 3"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What went wrong between podgate and a cluster, as far as somebody has to act on it.
 
-use crate::kafka::client::seam::Committable;
+use std::sync::Arc;
 
 /// Whom a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,16 @@ pub struct KafkaFault {
     pub message: String,
     /// What the reader can do.
     pub cure: Option<&'static str>,
-    /// Where a batch of records stands that cannot be decoded; boxed, because it is rare.
-    pub at: Option<Box<Committable>>,
+    /// The batch of records that cannot be decoded; boxed, because it is rare.
+    pub at: Option<Box<BatchPlace>>,
+}
+
+/// Where a batch of records stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchPlace {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
 }
 
 impl KafkaFault {

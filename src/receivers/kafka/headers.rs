@@ -9,7 +9,7 @@ use crate::otlp::attributes::RESOURCE;
 use crate::otlp::edit::Appender;
 
 /// A header's value that is longer is no attribute.
-pub const VALUE_BYTES_MAX: usize = 1 << 10;
+const VALUE_BYTES_MAX: usize = 1 << 10;
 /// Headers that are looked for at most.
 pub const HEADERS_MAX: usize = 32;
 /// What headers may add to a record, for each of its bytes and in any case: a record of small resources says each header once

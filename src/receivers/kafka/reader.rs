@@ -15,7 +15,7 @@ use crate::core::data::payload::Signal;
 use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
-use crate::kafka::client::fault::{FaultScope, KafkaFault};
+use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
 use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, TopicPartition};
 use crate::receivers::kafka::away::BrokerWatch;
 use crate::receivers::kafka::group::held::HeldPartitions;
@@ -193,7 +193,7 @@ impl KafkaReader {
     /// A poll brought nothing, for a reason that may pass or is one partition's.
     async fn misses(&mut self, fault: &KafkaFault, pulse: &Pulse) {
         match fault.at.as_deref() {
-            Some((partition, offset)) => self.halt(partition, *offset, fault),
+            Some(place) => self.halt(place, fault),
             None => {
                 self.fails(fault);
                 self.pause(AGAIN_AFTER, pulse).await;
@@ -294,8 +294,10 @@ impl KafkaReader {
     }
 
     /// A batch cannot be decoded: its partition waits, alone.
-    fn halt(&self, partition: &TopicPartition, offset: i64, fault: &KafkaFault) {
-        let Some(held) = self.held.find(partition) else { return };
+    fn halt(&self, place: &BatchPlace, fault: &KafkaFault) {
+        let (partition, offset) = (place.partition, place.offset);
+        let partition = TopicPartition { topic: place.topic.clone(), partition };
+        let Some(held) = self.held.find(&partition) else { return };
         self.cx.counts.undecodable.add(1);
         if held.halt(offset, Instant::now() + HALTED_FOR) {
             let cure = "read it with another client, or move the group's offset beyond it (kafka-consumer-groups --reset-offsets)";

@@ -147,7 +147,7 @@ impl HeldPartition {
         before.is_none_or(|(known, _)| known != offset)
     }
 
-    pub fn is_halted(&self) -> bool {
+    fn is_halted(&self) -> bool {
         self.halted.locked().is_some_and(|(_, until)| Instant::now() < until)
     }
 
