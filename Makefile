@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image accept test-accept test-deploy test-image test-image-twice sim-tiers
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -123,7 +123,13 @@ lines-cost: ## CPU of lines and audit events beside a Collector, memory by files
 
 # image: which architectures, and cargo's profile (image-test builds faster, for the tests of the image alone).
 ARCH ?= amd64,arm64
-PROFILE ?= release
+PROFILE ?= dist
+
+release-pgo: ## the released program for this machine: the recorded profile and one unit of code; target/TARGET/dist/podgate, a quarter of an hour
+	python3 image/recorded.py build
+
+pgo-profile: ## record the profile anew (image/podgate.profdata.gz): needs llvm-tools, which rustup has; half an hour
+	python3 image/recorded.py record
 
 image: ## the image of both architectures as an OCI layout and as files that engines load, in target/image; needs no container engine
 	python3 image/build.py --arch $(ARCH) --profile $(PROFILE)

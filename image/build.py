@@ -1,6 +1,6 @@
 """`make image`: static binaries for amd64 and arm64, and the image of both as an OCI layout, without a container engine.
 
-Usage: python3 image/build.py [--arch amd64,arm64] [--output target/image] [--profile release] [--binary ARCH=FILE ...].
+Usage: python3 image/build.py [--arch amd64,arm64] [--output target/image] [--profile dist] [--binary ARCH=FILE ...].
 Compilers for both come as Python packages of one pinned version (requirements.txt), so that a machine's own C compiler and
 C library have no part in the result. Needs Rust, Python and the network for the packages.
 """
@@ -15,6 +15,7 @@ import tomllib
 
 import layout
 import papers
+import recorded
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -94,10 +95,12 @@ def compiled(architecture, environment, profile):
     subprocess.run(["rustup", "target", "add", "--toolchain", toolchain, target], check=True, stderr=subprocess.DEVNULL)
     # What cargo fetches while it builds would not be in the flags.
     subprocess.run(["cargo", "fetch", "--locked", "--target", target], cwd=ROOT, check=True)
+    laid_out, marks = recorded.environment() if profile == "dist" else ({}, [])
     env = {
         **os.environ,
+        **laid_out,
         "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-        "CARGO_ENCODED_RUSTFLAGS": flags(comparison(architecture, environment)),
+        "CARGO_ENCODED_RUSTFLAGS": SEPARATOR.join([flags(comparison(architecture, environment)), *marks]),
         "PODGATE_COMMIT": commit(),
         # As in the release profile: lines of the C library would name the folder of the compiler that came with it.
         "CARGO_PROFILE_DEV_DEBUG": "0",
@@ -139,7 +142,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="amd64,arm64", help="which architectures, by commas")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "target/image")
-    parser.add_argument("--profile", default="release", help="cargo's; image-test builds faster and is for tests of the image")
+    parser.add_argument("--profile", default="dist", help="cargo's; image-test builds faster and is for tests of the image")
     parser.add_argument("--binary", action="append", default=[], metavar="ARCH=FILE", help="take this binary, build none")
     arguments = parser.parse_args()
     given = dict(pair.split("=", 1) for pair in arguments.binary)

@@ -74,7 +74,7 @@ def the_image_runs_by_its_own_user(stage, suite):
     size = sum(path.stat().st_size for path in stage.image.rglob("*") if path.is_file() and not path.is_symlink())
     suite.figure(f"binary {len(binary) / 1e6:.1f} MB, image {size / 1e6:.1f} MB")
     # Without optimisation it is larger.
-    if os.environ.get("PODGATE_IMAGE_PROFILE", "release") == "release":
+    if os.environ.get("PODGATE_IMAGE_PROFILE", "dist") == "dist":
         suite.check("smaller than 25 MB", size < BYTES_MAX, size)
     # Program headers of type PT_INTERP name a loader.
     interpreter = subprocess.run(["readelf", "-lW", stage.image / "podgate"], capture_output=True, text=True, check=False).stdout
@@ -187,7 +187,7 @@ def root_of(script, folder):
     """The files that the Dockerfile's own script makes beside a cargo that only writes a binary: {path: bytes or link}."""
     (folder / "tools").mkdir(parents=True)
     cargo = folder / "tools/cargo"
-    cargo.write_text('#!/bin/sh\necho "$@" > asked\nmkdir -p target/release && echo binary > target/release/podgate\n')
+    cargo.write_text('#!/bin/sh\necho "$@" > asked\nmkdir -p target/dist && echo binary > target/dist/podgate\n')
     cargo.chmod(0o755)
     (folder / "LICENSE").write_bytes((ROOT / "LICENSE").read_bytes())
     (folder / "authorities").write_text("certificates")
@@ -211,8 +211,8 @@ def the_dockerfile_says_what_the_image_is(stage, suite):
     files, asked = root_of(script, stage.folder / "dockerfile")
     licence = {"usr/share/doc/podgate/LICENSE": (ROOT / "LICENSE").read_bytes()}
     suite.equal("its script makes the files of the image", files, layout.root(b"binary\n", b"certificates", licence))
-    profile = "release"
-    suite.equal("by the command of image/build.py", asked, ["build", "--locked", f"--{profile}", "--bin", "podgate"])
+    profile = "dist"
+    suite.equal("by the command of image/build.py", asked, ["build", "--locked", "--profile", profile, "--bin", "podgate"])
     command = '["cargo", "zigbuild", "--locked", "--profile", profile, "--target", target, "--bin", "podgate"]'
     build = (ROOT / "image/build.py").read_text()
     suite.check("which is that still", command in build and f'"--profile", default="{profile}"' in build)

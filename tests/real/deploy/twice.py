@@ -1,6 +1,6 @@
 """The whole image built twice, from two folders under another umask, clock and time zone: one digest.
 
-Usage: python3 tests/real/deploy/twice.py [--arch amd64] [--profile release] [--first LAYOUT]. With a layout that was built in this tree
+Usage: python3 tests/real/deploy/twice.py [--arch amd64] [--profile dist] [--first LAYOUT]. With a layout that was built in this tree
 already it builds once more, in another folder: all that goes into the image from nothing, by the macros and build scripts that were
 compiled for the first. The second build lives a year later as far as it asks the C library's clock_gettime, as cargo, rustc and Python's
 time.time do; the linker, a static program, does not.
@@ -89,7 +89,7 @@ def differences(one, other, architecture, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="amd64,arm64")
-    parser.add_argument("--profile", default="release")
+    parser.add_argument("--profile", default="dist")
     parser.add_argument("--first", type=pathlib.Path, help="the layout of a build in this tree, to build once more alone")
     arguments = parser.parse_args()
     architectures, differing = arguments.arch.split(","), []
