@@ -78,7 +78,13 @@ impl LineBatch {
         let of_file = facts.iter().map(|(key, value)| (Cow::Borrowed(*key), EntryValue::text(value.as_bytes())));
         entry.attributes.extend(of_file); // granted: a few facts of a file, given back with the line
         let mut over = None;
-        config.chain.process(state, entry, (pod, place), &mut |entry| over = over.or(self.push(entry, config).err()));
+        // It was delivered before; of such a line only pieces that are held count.
+        let is_known = place.from < state.delivered_to;
+        config.chain.process(state, entry, (pod, place), &mut |entry| {
+            if !is_known {
+                over = over.or(self.push(entry, config).err());
+            }
+        });
         over.map_or(Ok(()), Err)
     }
 

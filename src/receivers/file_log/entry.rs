@@ -43,6 +43,17 @@ impl<'l> EntryValue<'l> {
         }
     }
 
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let own = match self {
+            EntryValue::Text(text) => text.len(),
+            EntryValue::Map(map) => bytes_of(map),
+            EntryValue::List(list) => list.iter().map(EntryValue::bytes).sum(),
+            EntryValue::Nil | EntryValue::Int(_) | EntryValue::Double(_) | EntryValue::Bool(_) => 0,
+        };
+        own + size_of::<EntryValue<'_>>()
+    }
+
     /// As a text, numbers and booleans as they are written.
     pub fn written(&self) -> Option<Cow<'_, [u8]>> {
         Some(match self {
@@ -65,6 +76,10 @@ impl<'l> EntryValue<'l> {
             EntryValue::List(list) => EntryValue::List(list.into_iter().map(EntryValue::into_owned).collect()),
         }
     }
+}
+
+fn bytes_of(map: &EntryMap<'_>) -> usize {
+    map.iter().map(|(key, value)| key.len() + size_of::<Cow<'_, str>>() + value.bytes()).sum()
 }
 
 fn owned(map: EntryMap<'_>) -> EntryMap<'static> {
@@ -128,6 +143,12 @@ impl<'l> FileEntry<'l> {
             span_id: None,
             trace_flags: None,
         }
+    }
+
+    /// What its values take in memory, about.
+    pub fn bytes(&self) -> usize {
+        let severity = self.severity.as_ref().map_or(0, |severity| severity.text.len());
+        self.body.bytes() + bytes_of(&self.attributes) + bytes_of(&self.resource) + severity
     }
 
     pub fn into_owned(self) -> FileEntry<'static> {

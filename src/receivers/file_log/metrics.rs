@@ -15,6 +15,8 @@ pub struct FileLogMetrics {
     operator_failures: Arc<Counter>,
     dropped: Arc<Counter>,
     cut: Arc<Counter>,
+    unheld: Arc<Counter>,
+    unopened: Arc<Counter>,
 }
 
 impl FileLogMetrics {
@@ -37,6 +39,12 @@ impl FileLogMetrics {
                 own,
             ),
             dropped: stats.counter("podgate_file_log_dropped", "Lines that operators dropped, as configured.", own),
+            unheld: stats.counter(
+                "podgate_file_log_unheld",
+                "Entries that went on in parts, because no memory was left to hold them.",
+                own,
+            ),
+            unopened: stats.counter("podgate_file_log_unopened", "Files that went before they were opened.", own),
             cut: stats.counter("podgate_file_log_cut", "Files that were cut, and are read from their beginning.", own),
         }
     }
@@ -47,5 +55,7 @@ impl FileLogMetrics {
         self.operator_failures.add(counts.failed);
         self.dropped.add(counts.dropped);
         self.cut.add(counts.cut);
+        self.unheld.add(counts.unheld);
+        self.unopened.add(counts.unopened);
     }
 }

@@ -52,7 +52,7 @@ use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
 use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
 use crate::receivers::file_log::follow::mark::FileMark;
-use crate::receivers::file_log::follow::tail::{LogTail, TailCounts};
+use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY, TailCounts};
 use crate::receivers::file_log::metrics::FileLogMetrics;
 use crate::receivers::file_log::probe::FilesProbe;
 
@@ -180,7 +180,10 @@ impl Following {
             (tail, round) = self.round(tail, (now, observed), settled).await;
             settled = true;
             match round {
-                Some((batch, ticket)) => settled = self.deliver(batch, &ticket, &pulse).await,
+                Some((batch, ticket)) => {
+                    let delivery = self.deliver(batch, &ticket, &pulse);
+                    (tail, settled) = looking(delivery, tail, begun).await;
+                }
                 None => {
                     tokio::select! {
                         () = sleep(self.config.poll_interval) => {}
@@ -315,6 +318,24 @@ impl Following {
     }
 }
 
+/// Waits for a batch's delivery, and looks which files there are meanwhile: one that is renamed or removed while the next hop
+/// is away is held open by then.
+async fn looking(delivery: impl Future<Output = bool>, mut tail: LogTail, begun: Instant) -> (LogTail, bool) {
+    let mut delivery = std::pin::pin!(delivery);
+    loop {
+        tokio::select! {
+            settled = &mut delivery => return (tail, settled),
+            () = sleep(SCAN_EVERY) => {}
+        }
+        let now = begun.elapsed();
+        tail = aside(move || {
+            tail.look(now, UnixNanos::now());
+            tail
+        })
+        .await;
+    }
+}
+
 /// Resolves once a stop has begun.
 async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
     // An owner that is gone has stopped, too.
@@ -328,5 +349,32 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         // Taken off the runtime's list because it shuts down: so does the caller.
         Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::check::sound;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_leaves_while_the_next_hop_is_away_is_held_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let yaml = format!("include: ['{}/*.log']\nstart_at: beginning\n", folder.path().display());
+        let config = Arc::new(sound("receivers::file_log", &yaml, config::check));
+        let (log, old) = (folder.path().join("a.log"), folder.path().join("a.old"));
+        fs::write(&log, "late\n").expect("written");
+        let delivery = async {
+            sleep(2 * SCAN_EVERY).await;
+            fs::rename(&log, &old).expect("rotated");
+            sleep(2 * SCAN_EVERY).await;
+            true
+        };
+        let (mut tail, settled) = looking(delivery, LogTail::new(config, None, None), Instant::now()).await;
+        assert!(settled);
+        let batch = tail.round(4 * SCAN_EVERY, UnixNanos(7), &Ticket::free()).expect("memory").expect("a batch");
+        assert_eq!(batch.records(), 1);
     }
 }

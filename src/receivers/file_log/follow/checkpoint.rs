@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(file.read().unwrap(), None);
         let head = BytesDigest { length: 7, digest: u64::MAX };
         let path = PathBuf::from("/var/log/a.log");
-        let mark = FileMark { path, id: FileId { device: 1, inode: 2 }, head, tail: head, offset: 9 };
+        let mark =
+            FileMark { path, id: FileId { device: 1, inode: 2 }, head, tail: head, offset: 9, held_from: Some(3) };
         file.write(vec![mark.clone()], true).unwrap();
         assert_eq!(file.read().unwrap(), Some(vec![mark]));
         fs::write(&file.path, "{").unwrap();

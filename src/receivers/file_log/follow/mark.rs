@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 /// Bytes before the offset that are compared.
@@ -30,7 +30,7 @@ impl FileId {
 }
 
 /// Bytes and their digest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BytesDigest {
     pub length: u64,
     pub digest: u64,
@@ -46,12 +46,22 @@ pub struct FileMark {
     /// Of what stands right before the offset.
     pub tail: BytesDigest,
     pub offset: u64,
+    /// Where a piece of a line stands that is held. Lines from there to the offset are delivered, and are read again for the
+    /// pieces among them.
+    #[serde(default)]
+    pub held_from: Option<u64>,
 }
 
 impl FileMark {
+    /// Where reading goes on.
+    pub fn read_from(&self) -> u64 {
+        self.held_from.map_or(self.offset, |held| held.min(self.offset))
+    }
+
     /// A file of which nothing was read.
     pub fn unread(path: &Path, id: FileId) -> FileMark {
-        FileMark { path: path.to_owned(), id, head: BytesDigest::default(), tail: BytesDigest::default(), offset: 0 }
+        let none = BytesDigest::default();
+        FileMark { path: path.to_owned(), id, head: none, tail: none, offset: 0, held_from: None }
     }
 
     /// The mark of an offset; the head is at most `head_bytes` long and never longer than what was read.
@@ -59,12 +69,20 @@ impl FileMark {
         let head = digest_of(file, 0, offset.min(head_bytes as u64))?;
         let length = offset.min(TAIL_BYTES);
         let tail = digest_of(file, offset - length, length)?;
-        Ok(FileMark { path: path.to_owned(), id, head, tail, offset })
+        Ok(FileMark { path: path.to_owned(), id, head, tail, offset, held_from: None })
     }
 
-    /// True when the file still begins as it did: it was not cut and written anew.
-    pub fn has_head(&self, file: &File) -> io::Result<bool> {
-        Ok(digest_of(file, 0, self.head.length)? == self.head)
+    /// True when the file still has what was read of it: it was not cut and written anew, with the same beginning or another.
+    pub fn is_of(&self, file: &File) -> io::Result<bool> {
+        if digest_of(file, 0, self.head.length)? != self.head {
+            return Ok(false);
+        }
+        Ok(self.tail_in(file)? == self.tail)
+    }
+
+    /// The bytes of `file` where this mark's tail is.
+    pub fn tail_in(&self, file: &File) -> io::Result<BytesDigest> {
+        digest_of(file, self.offset.saturating_sub(self.tail.length), self.tail.length)
     }
 
     /// True when a file of this name and id may be the marked one, or a copy of it. A copy's name goes on where that of its
@@ -73,25 +91,37 @@ impl FileMark {
         let goes_on = path.as_os_str().as_encoded_bytes().starts_with(self.path.as_os_str().as_encoded_bytes());
         self.id == id || goes_on || self.offset >= COPY_BYTES
     }
+}
 
-    /// How far `file` was read, if what was read is in it: it is the file itself, or a copy of it.
-    pub fn offset_in(&self, file: &File, size: u64) -> io::Result<Option<u64>> {
-        if self.offset == 0 || self.head.length > size || !self.has_head(file)? {
-            return Ok(None);
+/// Digests of a file's first bytes for several lengths, which ascend, in one pass over them.
+pub fn heads_of(file: &File, lengths: impl Iterator<Item = u64>) -> io::Result<Vec<BytesDigest>> {
+    let (mut bytes, mut context, mut heads) = (Vec::new(), Context::new(&SHA256), Vec::new());
+    for length in lengths {
+        let before = bytes.len() as u64;
+        let more = bytes_of(file, before, length.saturating_sub(before))?;
+        context.update(&more);
+        bytes.extend_from_slice(&more); // granted: a fingerprint is bounded by its key
+        if bytes.len() as u64 != length {
+            break;
         }
-        if size < self.offset {
-            // A copy that was made before the last lines were read, or a file that was cut elsewhere.
-            return Ok(None);
-        }
-        let tail = digest_of(file, self.offset - self.tail.length, self.tail.length)?;
-        Ok((tail == self.tail).then_some(self.offset))
+        heads.push(BytesDigest { length, digest: folded(context.clone().finish().as_ref()) }); // granted: as above
     }
+    Ok(heads)
 }
 
 fn digest_of(file: &File, from: u64, length: u64) -> io::Result<BytesDigest> {
     if length == 0 {
         return Ok(BytesDigest::default());
     }
+    let bytes = bytes_of(file, from, length)?;
+    Ok(BytesDigest { length: bytes.len() as u64, digest: folded(digest(&SHA256, &bytes).as_ref()) })
+}
+
+fn folded(full: &[u8]) -> u64 {
+    full.iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn bytes_of(file: &File, from: u64, length: u64) -> io::Result<Vec<u8>> {
     // granted: a fingerprint is bounded by its key
     let mut bytes = vec![0u8; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;
@@ -104,7 +134,5 @@ fn digest_of(file: &File, from: u64, length: u64) -> io::Result<BytesDigest> {
         }
     }
     bytes.truncate(filled);
-    let full = digest(&SHA256, &bytes);
-    let head = full.as_ref().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    Ok(BytesDigest { length: filled as u64, digest: head })
+    Ok(bytes)
 }

@@ -316,3 +316,143 @@ fn entries_of_several_lines_are_one_record() {
     world.rest();
     assert_eq!(world.found, ["1 begins\ngoes on", "2 begins"]);
 }
+
+const AT: &str = "2026-12-01T10:00:00.000000001Z";
+
+#[test]
+fn a_piece_that_never_becomes_whole_goes_on_after_a_while_and_doubles_nothing() {
+    for rests in [true, false] {
+        let mut world = World::new("operators: [{type: container}]\n");
+        world.write("a.log", &format!("{AT} stderr P half\n{AT} stdout F one\n{AT} stdout F two\n"));
+        world.round(true);
+        assert_eq!(world.found, ["one", "two"]);
+        if rests {
+            world.rest();
+            assert_eq!(world.found, ["one", "two", "half"]);
+        }
+        world.restart();
+        world.write("a.log", &format!("{AT} stdout F three\n"));
+        world.rest();
+        world.restart();
+        world.rest();
+        world.found.sort();
+        assert_eq!(world.found, ["half", "one", "three", "two"], "after a rest: {rests}");
+    }
+}
+
+#[test]
+fn pieces_go_on_where_the_line_was_begun_before_a_restart() {
+    let mut world = World::new("operators: [{type: container}]\n");
+    world.write("a.log", &format!("{AT} stdout F zero\n{AT} stderr P half \n{AT} stdout F one\n{AT} stdout P be\n"));
+    world.round(true);
+    world.restart();
+    world.round(true);
+    world.write("a.log", &format!("{AT} stdout F gun\n{AT} stderr F whole\n"));
+    world.rest();
+    assert_eq!(world.found, ["zero", "one", "begun", "half whole"]);
+}
+
+#[test]
+fn held_pieces_take_no_more_than_their_part_of_the_budget() {
+    let mut world = World::new("operators: [{type: container}]\n");
+    let piece = "x".repeat(16_000);
+    for file in 0..12 {
+        let lines: Vec<String> = (0..50).map(|_| format!("{AT} stdout P {piece}\n")).collect();
+        world.write(&format!("{file}.log"), &lines.concat());
+    }
+    let budget = Budget::new(8 << 20, 8 << 20);
+    let mut bytes = 0;
+    for _ in 0..60 {
+        let ticket = budget.take(0).unwrap();
+        if let Some(batch) = world.tail.round(world.now, UnixNanos(7), &ticket).unwrap() {
+            bytes += batch.envelope.items().map(|item| body(item).len()).sum::<usize>();
+            world.tail.settle(world.now);
+        }
+        drop(ticket);
+        let held = world.tail.held_bytes();
+        assert!(held <= 2 << 20, "{held} bytes are held");
+        assert!(budget.used() >= held as u64, "{held} bytes are held, and {} are paid for", budget.used());
+        world.now += Duration::from_millis(300);
+    }
+    assert_eq!((bytes, budget.used()), (12 * 50 * 16_000, 0));
+}
+
+#[test]
+fn a_file_that_was_cut_and_has_grown_past_its_old_end_is_read_from_its_beginning() {
+    let mut world = World::new("");
+    let banner = format!("{}\n", "#".repeat(1_100));
+    world.write("a.log", &format!("{banner}first 1\nfirst 2\n"));
+    world.round(true);
+    let second: Vec<String> = (0..30).map(|number| format!("second {number:03}")).collect();
+    fs::write(world.path("a.log"), format!("{banner}{}\n", second.join("\n"))).unwrap();
+    world.rest();
+    assert_eq!(world.found.get(4..), Some(second.as_slice()));
+}
+
+#[test]
+fn files_that_begin_alike_are_no_copies_while_both_are_there() {
+    let mut world = World::new("");
+    let same: Vec<String> = (0..100).map(|step| format!("step {step} done, all is well\n")).collect();
+    world.write("a.log", &same.concat());
+    world.write("job.log", "start\n");
+    world.rest();
+    world.write("b.log", &format!("{}b differs\n", same.concat()));
+    world.write("job.log.err", "start\nboom\n");
+    world.rest();
+    assert_eq!(world.found.len(), 101 + 101 + 2);
+}
+
+#[test]
+fn a_copy_is_known_when_its_file_is_cut_a_moment_later() {
+    let mut world = World::new("");
+    let lines: Vec<String> = (0..100).map(|step| format!("step {step} done, all is well\n")).collect();
+    world.write("a.log", &lines.concat());
+    world.rest();
+    fs::copy(world.path("a.log"), world.path("old-a.log")).unwrap();
+    for _ in 0..8 {
+        world.round(true);
+    }
+    fs::write(world.path("a.log"), "").unwrap();
+    world.write("a.log", "new\n");
+    world.rest();
+    assert_eq!((world.found.len(), world.found.last().unwrap().as_str()), (101, "new"));
+}
+
+#[test]
+fn files_that_go_while_a_batch_waits_are_read_later() {
+    let mut world = World::new("");
+    world.write("a.log", "one\n");
+    world.round(true);
+    world.write("a.log", "two\n");
+    let ticket = Ticket::free();
+    let batch = world.tail.round(world.now, UnixNanos(7), &ticket).unwrap().unwrap();
+    // The next hop is away for a quarter of an hour; the file is rotated out of the pattern again and again.
+    for rotation in 0..300 {
+        world.write("a.log", &format!("late {rotation:03}\n"));
+        world.now += Duration::from_secs(3);
+        world.tail.look(world.now, UnixNanos(7));
+        fs::rename(world.path("a.log"), world.path(&format!("{rotation}.old"))).unwrap();
+    }
+    world.found.extend(batch.envelope.items().map(body));
+    world.tail.settle(world.now);
+    world.rest();
+    world.rest();
+    let late = (0..300).map(|rotation| format!("late {rotation:03}"));
+    let expected: Vec<String> = ["one".to_owned(), "two".to_owned()].into_iter().chain(late).collect();
+    world.found.sort_by_key(|line| (line.starts_with("late"), line.clone()));
+    assert_eq!(world.found, expected);
+    assert_eq!((world.tail.files(), world.tail.counts.unopened), (0, 0));
+}
+
+#[test]
+fn a_file_that_goes_before_there_was_room_for_it_is_counted_and_named() {
+    let mut world = World::new("max_concurrent_files: 2\n");
+    for name in ["a.log", "b.log", "c.log"] {
+        world.write(name, &format!("{name}\n"));
+    }
+    world.rest();
+    fs::remove_file(world.path("c.log")).unwrap();
+    world.rest();
+    assert_eq!((world.found.len(), world.tail.counts.unopened), (2, 1));
+    assert!(world.tail.counts.said.iter().any(|said| said.contains("c.log went before it was opened")));
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::time::UnixNanos;
 use crate::receivers::file_log::entry::FileEntry;
+use crate::receivers::file_log::operators::room::{PaidBytes, PieceRoom};
 use crate::receivers::file_log::operators::rules::ChainStep;
 
 /// Where a line begins in its file, and when it was read since the receiver's start.
@@ -20,12 +21,29 @@ pub struct LinePlace {
 #[derive(Debug, Default)]
 pub struct ChainState {
     pub held: HeldPieces,
+    pub room: PieceRoom,
+    /// Lines that begin before this went on already; they are read again for the pieces among them that are held.
+    pub delivered_to: u64,
+    /// Entries that went on in parts, because no memory was left to hold them.
+    pub unheld: u64,
     pub failed: u64,
     pub dropped: u64,
     pub last_failure: Option<String>,
 }
 
 impl ChainState {
+    /// Of a file whose lines were delivered up to a place.
+    pub fn from(delivered_to: u64) -> ChainState {
+        ChainState { delivered_to, ..ChainState::default() }
+    }
+
+    /// Memory for a line that is held; without it the line goes on as it is.
+    pub fn pay(&mut self, bytes: usize, place: LinePlace) -> Option<PaidBytes> {
+        let paid = self.room.pay(bytes, place.from < self.delivered_to);
+        self.unheld += u64::from(paid.is_none());
+        paid
+    }
+
     /// Where the first line stands that has not gone on.
     pub fn held_from(&self) -> Option<u64> {
         self.held.begun_at()
@@ -54,6 +72,15 @@ pub struct HeldLines {
     pub has_edge: bool,
     pub from: u64,
     pub since: Duration,
+    /// Gives the memory back with what it is for.
+    pub paid: PaidBytes,
+}
+
+/// What an entry takes beside its values, and twice its text: a text that grows takes up to twice its length.
+const ENTRY_BYTES: usize = 512;
+
+pub fn memory_of(entry: &FileEntry<'_>, text: usize) -> usize {
+    ENTRY_BYTES + entry.bytes() + 2 * text
 }
 
 /// By step, and by stream.
@@ -68,9 +95,9 @@ impl HeldPieces {
         self.held.values().map(|held| held.from).min()
     }
 
-    /// When the newest line came that `recombine` at a step holds.
-    pub fn since(&self, step: usize) -> Option<Duration> {
-        self.held.get(&(step, false)).map(|held| held.since)
+    /// When the newest line came that a step holds of a stream; `recombine` has but one.
+    pub fn since(&self, key: (usize, bool)) -> Option<Duration> {
+        self.held.get(&key).map(|held| held.since)
     }
 
     #[cfg(test)]

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use crate::receivers::file_log::entry::{EntryValue, FileEntry, PodOfFile, set};
 use crate::receivers::file_log::operators::container::{self, ContainerLine};
-use crate::receivers::file_log::operators::held::{ChainState, HeldLines, LinePlace, Went};
+use crate::receivers::file_log::operators::held::{ChainState, HeldLines, LinePlace, Went, memory_of};
+use crate::receivers::file_log::operators::room::PaidBytes;
 use crate::receivers::file_log::operators::rules::{ChainStep, ContainerRule};
 
 /// A line of a runtime. Its pieces are joined by stream; the first one says when it was.
 pub fn contained<'l>(
     state: &mut ChainState,
-    (at, place): (usize, LinePlace),
+    (at, place): (usize, &mut LinePlace),
     mut entry: FileEntry<'l>,
     (step, rule, pod): (&ChainStep, &ContainerRule, Option<(&'l PodOfFile, bool)>),
 ) -> Went<'l> {
@@ -34,8 +35,9 @@ pub fn contained<'l>(
         set(&mut entry.attributes, key, value);
     }
     let held_bytes = state.held.held.get(&key).map_or(0, |held| held.text.len());
-    if line.is_partial && held_bytes + text.len() < rule.bytes_max {
-        entry.body = EntryValue::Nil;
+    let is_held = line.is_partial && held_bytes + text.len() < rule.bytes_max;
+    entry.body = EntryValue::Nil;
+    if is_held && let Some(paid) = state.pay(memory_of(&entry, text.len()), *place) {
         let held = state.held.held.entry(key).or_insert_with(|| HeldLines {
             entry: entry.into_owned(),
             text: Vec::new(),
@@ -43,18 +45,28 @@ pub fn contained<'l>(
             has_edge: false,
             from: place.from,
             since: place.now,
+            paid: PaidBytes::default(),
         });
+        held.since = place.now;
+        held.paid.join(paid);
         held.text.extend_from_slice(&text); // granted: up to `bytes_max`
         held.lines += 1;
         return Went::NoFurther;
     }
     entry.body = EntryValue::Text(text);
     if let Some(mut held) = state.held.held.remove(&key) {
+        place.from = held.from;
         let last = entry.body.as_text().unwrap_or_default();
         held.text.extend_from_slice(last); // granted: up to `bytes_max` and a line
         held.entry.body = EntryValue::Text(Cow::Owned(held.text));
         entry = held.entry;
     }
+    name_pod(&mut entry, pod);
+    Went::On(entry)
+}
+
+/// What the file says of the resource: in the entry, where an operator may ask for it.
+pub fn name_pod<'l>(entry: &mut FileEntry<'l>, pod: Option<(&'l PodOfFile, bool)>) {
     match pod {
         Some((pod, true)) => {
             for (key, value) in &pod.attributes {
@@ -64,5 +76,4 @@ pub fn contained<'l>(
         Some((pod, false)) => entry.pod = Some(pod),
         None => {}
     }
-    Went::On(entry)
 }

@@ -10,6 +10,7 @@ mod held;
 mod joining;
 mod layout;
 pub mod parsers;
+pub mod room;
 mod rules;
 pub mod severity;
 pub mod time;
@@ -20,12 +21,17 @@ use std::time::Duration;
 use crate::core::time::UnixNanos;
 use crate::receivers::file_log::entry::{EntryValue, FileEntry, PodOfFile};
 use crate::receivers::file_log::operators::changes::changed;
-use crate::receivers::file_log::operators::held::{HeldLines, Went};
+use crate::receivers::file_log::operators::held::{HeldLines, Went, memory_of};
+use crate::receivers::file_log::operators::room::PaidBytes;
 
 pub use crate::receivers::file_log::operators::held::{ChainState, LinePlace};
 pub use crate::receivers::file_log::operators::rules::{
     ChainStep, ContainerRule, LineOperator, OperatorChain, RecombineRule, TraceReading,
 };
+
+/// Pieces of a runtime's line of which the next one does not come go on after this: the time for which a Collector's
+/// `recombine`, of which its `container` is made, holds lines.
+const PIECE_WAIT: Duration = Duration::from_secs(5);
 
 /// Where entries go that passed the chain.
 pub type Passed<'p> = &'p mut dyn FnMut(&FileEntry<'_>);
@@ -42,13 +48,48 @@ impl OperatorChain {
     }
 
     /// What is held for longer than its rule says goes on as it is.
-    pub fn flush(&self, state: &mut ChainState, (now, observed): (Duration, UnixNanos), passed: Passed<'_>) {
+    pub fn flush(
+        &self,
+        state: &mut ChainState,
+        pod: &PodOfFile,
+        (now, observed): (Duration, UnixNanos),
+        passed: Passed<'_>,
+    ) {
         for (at, step) in self.steps.iter().enumerate() {
-            let LineOperator::Recombine(rule) = &step.what else { continue };
-            if state.held.since(at).is_some_and(|since| now.saturating_sub(since) >= rule.flush_after) {
-                self.release(state, (at, observed), rule, passed);
+            let is_due = |state: &ChainState, is_stderr: bool, after: Duration| {
+                state.held.since((at, is_stderr)).is_some_and(|since| now.saturating_sub(since) >= after)
+            };
+            match &step.what {
+                LineOperator::Recombine(rule) if is_due(state, false, rule.flush_after) => {
+                    self.release(state, (at, observed), rule, passed);
+                }
+                LineOperator::Container(rule) => {
+                    let due = [false, true].map(|is_stderr| is_due(state, is_stderr, PIECE_WAIT).then_some(is_stderr));
+                    let pod = (pod, rule.names_pod.then_some(self.needs_resource));
+                    for is_stderr in due.into_iter().flatten() {
+                        self.release_pieces(state, ((at, is_stderr), observed), pod, passed);
+                    }
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Pieces of a line whose end did not come.
+    fn release_pieces(
+        &self,
+        state: &mut ChainState,
+        (key, observed): ((usize, bool), UnixNanos),
+        (pod, names_pod): (&PodOfFile, Option<bool>),
+        passed: Passed<'_>,
+    ) {
+        let Some(held) = state.held.held.remove(&key) else { return };
+        let mut entry: FileEntry<'_> = held.entry;
+        entry.body = EntryValue::Text(Cow::Owned(held.text));
+        joining::name_pod(&mut entry, names_pod.map(|in_entry| (pod, in_entry)));
+        let place = LinePlace { from: held.from, now: held.since, observed };
+        let output = self.steps.get(key.0).map_or(usize::MAX, |step| step.output);
+        self.process_from(state, (output, entry), (pod, place), passed);
     }
 
     fn recombine(
@@ -62,15 +103,25 @@ impl OperatorChain {
             self.release(state, (at, place.observed), rule, passed);
         }
         let text = rule.field.get(&entry).and_then(EntryValue::as_text).map(<[u8]>::to_vec); // granted: a line of a file
+        let length = text.as_ref().map_or(0, Vec::len) + rule.with.len();
+        let Some(paid) = state.pay(memory_of(&entry, length), place) else {
+            // What is held goes on as it is, and so does this line.
+            self.release(state, (at, place.observed), rule, passed);
+            let output = self.steps.get(at).map_or(usize::MAX, |step| step.output);
+            self.process_from(state, (output, entry), (&PodOfFile::default(), place), passed);
+            return;
+        };
         let entry = entry.into_owned();
         let held = match state.held.held.remove(&(at, false)) {
             Some(held) if rule.keeps_newest => HeldLines { entry, ..held },
             Some(held) => held,
             None => {
-                HeldLines { entry, text: Vec::new(), lines: 0, has_edge: false, from: place.from, since: place.now }
+                let (text, paid) = (Vec::new(), PaidBytes::default());
+                HeldLines { entry, text, lines: 0, has_edge: false, from: place.from, since: place.now, paid }
             }
         };
         let held = state.held.held.entry((at, false)).or_insert(held);
+        held.paid.join(paid);
         held.lines += 1;
         held.has_edge |= is_edge;
         held.since = place.now;
@@ -116,7 +167,7 @@ impl OperatorChain {
         (pod, place): (&'l PodOfFile, LinePlace),
         passed: Passed<'_>,
     ) {
-        let (mut at, mut entry) = (from, entry);
+        let (mut at, mut entry, mut place) = (from, entry, place);
         while let Some(step) = self.steps.get(at) {
             let went = match step.condition.as_ref().map_or(Ok(true), |condition| condition.holds(&entry)) {
                 Ok(false) => Went::On(entry),
@@ -124,7 +175,7 @@ impl OperatorChain {
                 Ok(true) => match &step.what {
                     LineOperator::Container(rule) => {
                         let pod = rule.names_pod.then_some((pod, self.needs_resource));
-                        joining::contained(state, (at, place), entry, (step, rule, pod))
+                        joining::contained(state, (at, &mut place), entry, (step, rule, pod))
                     }
                     LineOperator::Recombine(rule) => match rule.is_edge.holds(&entry) {
                         Ok(is_edge) => {
