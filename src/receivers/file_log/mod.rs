@@ -351,30 +351,3 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         Err(Err(_)) => std::future::pending().await,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::testing::check::sound;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_leaves_while_the_next_hop_is_away_is_held_open() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let yaml = format!("include: ['{}/*.log']\nstart_at: beginning\n", folder.path().display());
-        let config = Arc::new(sound("receivers::file_log", &yaml, config::check));
-        let (log, old) = (folder.path().join("a.log"), folder.path().join("a.old"));
-        fs::write(&log, "late\n").expect("written");
-        let delivery = async {
-            sleep(2 * SCAN_EVERY).await;
-            fs::rename(&log, &old).expect("rotated");
-            sleep(2 * SCAN_EVERY).await;
-            true
-        };
-        let (mut tail, settled) = looking(delivery, LogTail::new(config, None, None), Instant::now()).await;
-        assert!(settled);
-        let batch = tail.round(4 * SCAN_EVERY, UnixNanos(7), &Ticket::free()).expect("memory").expect("a batch");
-        assert_eq!(batch.records(), 1);
-    }
-}

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use tokio::time::{Instant, sleep};
 
 use crate::core::data::budget::Ticket;
 use crate::core::data::payload::Signal;
 use crate::core::time::UnixNanos;
 use crate::otlp::json::{base64, from_wire};
 use crate::receivers::file_log::config;
-use crate::receivers::file_log::follow::tail::LogTail;
-use crate::testing::check::checked;
+use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY};
+use crate::receivers::file_log::looking;
+use crate::testing::check::{checked, sound};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lines");
 /// Longer than every period after which something goes on as it is.
@@ -170,4 +172,23 @@ fn what_a_collector_answers_now_is_ours() {
     let rows = rows(Path::new(&path));
     let differing: Vec<String> = differing(&rows).into_iter().map(|(_, shown)| shown).collect();
     assert!(differing.is_empty(), "{} of {} differ:\n{}", differing.len(), rows.len(), differing.join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_leaves_while_the_next_hop_is_away_is_held_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = format!("include: ['{}/*.log']\nstart_at: beginning\n", folder.path().display());
+    let config = Arc::new(sound("receivers::file_log", &yaml, config::check));
+    let (log, old) = (folder.path().join("a.log"), folder.path().join("a.old"));
+    fs::write(&log, "late\n").expect("written");
+    let delivery = async {
+        sleep(2 * SCAN_EVERY).await;
+        fs::rename(&log, &old).expect("rotated");
+        sleep(2 * SCAN_EVERY).await;
+        true
+    };
+    let (mut tail, settled) = looking(delivery, LogTail::new(config, None, None), Instant::now()).await;
+    assert!(settled);
+    let batch = tail.round(4 * SCAN_EVERY, UnixNanos(7), &Ticket::free()).expect("memory").expect("a batch");
+    assert_eq!(batch.records(), 1);
 }

@@ -9,7 +9,7 @@ use crate::core::time::UnixNanos;
 use crate::receivers::file_log::follow::known::{KnownMarks, MarkPlace};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::{LogPath, RunIds, docker_id};
-use crate::receivers::file_log::follow::tail::{FollowedFile, LogTail};
+use crate::receivers::file_log::follow::tail::{FollowedFile, LogTail, SCAN_EVERY};
 use crate::receivers::file_log::glob::WalkedPaths;
 use crate::receivers::file_log::operators::ChainState;
 
