@@ -31,6 +31,7 @@ use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay, W
 use crate::receivers::kafka::headers::{self, NotWritten};
 use crate::receivers::kafka::metrics::ReceiverCounts;
 
+const NO_OTLP: &str = "a record is not OTLP of its topic's signal and encoding";
 /// Between two looks for memory.
 const MEMORY_AGAIN: Duration = Duration::from_millis(50);
 /// After so many looks a record for which there was none, although hardly anything else has any, never gets it.
@@ -156,7 +157,7 @@ impl PartitionLane {
                 if marks { "it is passed over" } else { "its offset is not committed (on_permanent_error: false)" };
             tracing::warn!(
                 receiver = %self.cx.path, %partition, offset, signal, cause = why, suppressed,
-                "a record cannot be taken; {then}"
+                "{NO_OTLP}, or podgate has no memory for it; {then}"
             );
         }
         if marks {
