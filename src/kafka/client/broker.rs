@@ -32,8 +32,6 @@ const DELIVERY_MIN: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 32 << 20;
 /// A batch larger than this compresses no better.
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// Of a batch that was read, decompressed.
-const BATCH_MAX: usize = 16 << 20;
 /// A commit before partitions go waits no longer: the others of the group wait with it.
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 
@@ -124,7 +122,7 @@ impl KafkaCluster {
             .max_poll_records(records)
             // A cap would let the records of one paused partition hold up all others.
             .max_buffered_records(0)
-            .max_decompressed_size(BATCH_MAX)
+            .max_decompressed_size(settings.batch_bytes_max)
             .metrics_push(false)
             .rebalance_listener(listener.clone());
         if let Some(id) = &settings.instance_id {

@@ -214,4 +214,6 @@ pub struct MemberSettings {
     pub records_max: usize,
     /// Names of headers that are read.
     pub headers: Vec<String>,
+    /// A batch that is larger, decompressed, cannot be read.
+    pub batch_bytes_max: usize,
 }

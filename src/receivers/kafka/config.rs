@@ -23,6 +23,8 @@ const FETCH_BYTES: i32 = 2 << 20;
 const PARTITION_FETCH_BYTES: i32 = 1 << 20;
 /// Records that one partition may have on their way.
 const IN_FLIGHT: usize = 100_000;
+/// Of a batch that was read, decompressed.
+pub const BATCH_BYTES: usize = 64 << 20;
 /// Records of one poll: what a partition's queue has to have room for.
 const RECORDS_A_POLL: usize = 1_000;
 
@@ -265,6 +267,8 @@ fn member(keys: &Section<'_>) -> Option<MemberSettings> {
         max_fetch_wait,
         records_max: RECORDS_A_POLL,
         headers: Vec::new(),
+        // The reader knows how much memory there is.
+        batch_bytes_max: BATCH_BYTES,
     })
 }
 

@@ -16,12 +16,15 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
-use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, TopicPartition};
+use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, MemberSettings, TopicPartition};
 use crate::receivers::kafka::away::BrokerWatch;
+use crate::receivers::kafka::config::BATCH_BYTES;
 use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
 
 const POLL_WAIT: Duration = Duration::from_millis(200);
+/// A batch of records, decompressed, may take half of the budget, and so much in any case.
+const BATCH_BYTES_MIN: usize = 16 << 20;
 /// A fetch counts as one part in so many of the budget at most.
 const FETCH_PART: u64 = 4;
 /// The same while a partition is paused.
@@ -94,7 +97,10 @@ impl KafkaReader {
         let mut stop = cx.stop.clone();
         let joined = async {
             let cluster = KafkaCluster::connect(&cx.settings.cluster).await?;
-            cluster.member(&cx.settings.member, self.held.clone()).await
+            let half = usize::try_from(cx.host.budget.hard() / 2).unwrap_or(usize::MAX);
+            let batch_bytes_max = half.clamp(BATCH_BYTES_MIN, BATCH_BYTES);
+            let settings = MemberSettings { batch_bytes_max, ..cx.settings.member.clone() };
+            cluster.member(&settings, self.held.clone()).await
         };
         let joined = beating(pulse, timeout(CONNECT_MAX, joined));
         let member = tokio::select! {
