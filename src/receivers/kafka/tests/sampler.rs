@@ -1,5 +1,6 @@
 //! A model of the sampler behind the receiver, as a process that is stopped, stands still or is killed: it holds the spans of
-//! a trace, decides after a wait, hands what it keeps on in one piece, and leaves what is undecided at a stop to the topic.
+//! a trace, decides after a wait that stands still while brokers are away, hands what it keeps on in one piece, lets go of
+//! what another member reads, and leaves what is undecided at a stop to the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +18,7 @@ use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::{ItemEnd, Share};
 use crate::core::error::Reason;
 use crate::core::outside::Outside;
+use crate::core::stage::absences::Absences;
 use crate::core::stage::consumer::{Consumed, Consumer};
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
@@ -85,8 +87,6 @@ struct Pages {
     verdicts: BTreeMap<(u64, u64), (bool, BTreeSet<u64>)>,
     delivered: BTreeMap<u64, u64>,
     handed_on: BTreeMap<(usize, i64), u64>,
-    /// When each sampler read spans of a trace: for the first time, and for the last.
-    read: BTreeMap<(u64, u64), (Instant, Instant)>,
     next_hop_back: Option<Instant>,
 }
 
@@ -127,14 +127,10 @@ impl Book {
         self.lock().next_hop_back.is_some_and(|back| back > Instant::now())
     }
 
-    fn taken(&self, sampler: u64, spans: &[u64]) {
+    fn taken(&self, spans: &[u64]) {
         let mut pages = self.lock();
-        let now = Instant::now();
-        let of: BTreeSet<_> = spans.iter().map(|span| (pages.spans[span].trace, pages.spans[span].record)).collect();
-        for (trace, record) in of {
-            *pages.handed_on.entry(record).or_default() += 1;
-            pages.read.entry((sampler, trace)).or_insert((now, now)).1 = now;
-        }
+        let of: BTreeSet<_> = spans.iter().map(|span| pages.spans[span].record).collect();
+        of.into_iter().for_each(|record| *pages.handed_on.entry(record).or_default() += 1);
     }
 
     fn decided(&self, sampler: u64, trace: u64, kept: bool, spans: &[u64]) {
@@ -163,20 +159,14 @@ impl Book {
             let times = || spans.values().map(|span| span.at);
             let spread = times().max().zip(times().min()).map_or(Duration::ZERO, |(last, first)| last - first);
             let is_apart = spread >= APART;
-            // Who reads the one record longer than its wait after the other has decided in between.
-            let is_cut = pages.read.iter().any(|((_, of), (first, last))| *of == trace && *last - *first >= WAIT);
             course.apart += u64::from(is_apart);
             let all: BTreeSet<u64> = spans.keys().copied().collect();
             let mut of_trace = pages.verdicts.iter().filter(|((_, of), _)| *of == trace).map(|(_, verdict)| verdict);
             let keeps = spans.values().any(|span| span.failed);
             let is_whole = of_trace.any(|(kept, seen)| *seen == all && *kept == keeps);
             let missing = spans.keys().filter(|span| keeps != pages.delivered.contains_key(span)).count();
-            if is_apart {
-                continue;
-            }
-            course.cut += u64::from(!is_whole && is_cut);
-            course.torn += u64::from(!is_whole && !is_cut);
-            if !is_cut && (!is_whole || missing > 0) {
+            course.torn += u64::from(!is_whole);
+            if !is_whole || missing > 0 {
                 let seen: Vec<_> = pages.verdicts.iter().filter(|((_, of), _)| *of == trace).collect();
                 faults.push(format!("torn: trace {trace} of {all:?}, to be kept {keeps}: {missing} astray, {seen:?}"));
             }
@@ -202,6 +192,8 @@ fn request(trace: u64, numbers: &[u64], failed: bool) -> Bytes {
 /// What is held of a trace.
 struct HeldTrace {
     since: Instant,
+    /// How long brokers had been away by then.
+    away: Duration,
     spans: Vec<(u64, Share)>,
     failed: bool,
 }
@@ -215,6 +207,7 @@ struct Store {
 struct Sampling {
     process: Incarnation,
     book: Book,
+    absences: Arc<Absences>,
     store: Mutex<Store>,
 }
 
@@ -227,11 +220,17 @@ impl Sampling {
         let mut share = std::mem::take(&mut payload.share);
         let spans: Vec<_> = payload.envelope.items().map(|item| Span::decode(item).expect("a span")).collect();
         let number = |span: &Span| u64::from_be_bytes(span.span_id.clone().try_into().unwrap_or_default());
-        self.book.taken(self.process.number, &spans.iter().map(number).collect::<Vec<_>>());
+        self.book.taken(&spans.iter().map(number).collect::<Vec<_>>());
+        let (_, away) = self.absences.look(Instant::now());
         let mut store = self.store();
         for span in spans {
             let trace = u128::from_be_bytes(span.trace_id.clone().try_into().unwrap_or_default()) as u64;
-            let fresh = || HeldTrace { since: Instant::now(), spans: Vec::new(), failed: false };
+            let fresh = || HeldTrace { since: Instant::now(), away, spans: Vec::new(), failed: false };
+            // What a member read before its partition went is read again.
+            let is_gone = |held: &HeldTrace| held.spans.last().is_some_and(|(_, share)| share.is_taken_over());
+            if store.held.get(&trace).is_some_and(is_gone) {
+                store.held.remove(&trace).into_iter().for_each(HeldTrace::let_go);
+            }
             let held = store.held.entry(trace).or_insert_with(fresh);
             held.failed |= span.status.as_ref().is_some_and(|status| status.code == 2);
             held.spans.push((number(&span), share.split(1)));
@@ -240,11 +239,15 @@ impl Sampling {
 
     /// Decides what is due; late spans follow at once.
     fn decide(&self) {
+        let (are_brokers_away, away) = self.absences.look(Instant::now());
+        if are_brokers_away {
+            return;
+        }
         let is_away = self.book.is_next_hop_away();
         let mut store = self.store();
         let due = |trace: &u64, held: &HeldTrace, decided: &BTreeMap<u64, bool>| {
             let kept = decided.get(trace).copied().unwrap_or(held.failed);
-            let is_due = decided.contains_key(trace) || held.since.elapsed() >= WAIT;
+            let is_due = decided.contains_key(trace) || held.since.elapsed() >= WAIT + (away - held.away);
             (is_due && !(kept && is_away)).then_some(kept)
         };
         let Store { held, decided } = &mut *store;
@@ -252,6 +255,10 @@ impl Sampling {
             held.iter().filter_map(|(trace, of)| Some((*trace, due(trace, of, decided)?))).collect();
         for (trace, kept) in verdicts {
             let Some(of) = held.remove(&trace) else { continue };
+            if of.spans.last().is_some_and(|(_, share)| share.is_taken_over()) {
+                of.let_go();
+                continue;
+            }
             decided.insert(trace, kept);
             let (numbers, shares): (Vec<u64>, Vec<Share>) = of.spans.into_iter().unzip();
             self.book.decided(self.process.number, trace, kept, &numbers);
@@ -262,8 +269,13 @@ impl Sampling {
 
     /// What is undecided stays in the topic.
     fn let_go(&self) {
-        let held = std::mem::take(&mut self.store().held);
-        let shares = held.into_values().flat_map(|of| of.spans).map(|(_, share)| share);
+        std::mem::take(&mut self.store().held).into_values().for_each(HeldTrace::let_go);
+    }
+}
+
+impl HeldTrace {
+    fn let_go(self) {
+        let shares = self.spans.into_iter().map(|(_, share)| share);
         shares.for_each(|share| share.end(ItemEnd::Dropped(Reason::SHUTDOWN, "left to the topic")));
     }
 }
@@ -292,8 +304,9 @@ pub struct ModelSampler {
 impl ModelSampler {
     pub fn start(number: u64, cluster: &Cluster, book: &Book) -> ModelSampler {
         let process = Incarnation { number, state: Arc::default() };
-        let sampling = Arc::new(Sampling { process: process.clone(), book: book.clone(), store: Mutex::default() });
         let host = Host::within(Outside::default(), Budget::unlimited());
+        let (absences, store) = (host.absences.clone(), Mutex::default());
+        let sampling = Arc::new(Sampling { process: process.clone(), book: book.clone(), absences, store });
         let outputs = Outputs::default();
         outputs.set(Signal::Traces, Some(sampling.clone()));
         let (stop, stopped) = watch::channel(None);
