@@ -13,7 +13,8 @@ use crate::processors::tail_sampling::decided::cache::Kept;
 use crate::processors::tail_sampling::engine::{Bounds, Engine, ShadowJudge, wheel_for};
 use crate::processors::tail_sampling::held::rereading::GroupBits;
 use crate::processors::tail_sampling::held::store::RunAt;
-use crate::processors::tail_sampling::held::wheel::DueTrace;
+use crate::processors::tail_sampling::held::traces::Trace;
+use crate::processors::tail_sampling::held::wheel::{DueTrace, Wheel};
 use crate::processors::tail_sampling::policies::Policy;
 use crate::processors::tail_sampling::policies::meter::RateMeters;
 use crate::processors::tail_sampling::policies::predicates::LeafBits;
@@ -51,25 +52,22 @@ impl Engine {
 
     /// Gives every held trace its place in a wheel of the new wait. What its root made shorter stays as short.
     fn file_anew(&mut self, old: &SamplingSettings, now: UnixNanos) {
-        let before = std::mem::replace(&mut self.wheel, wheel_for(&self.settings, now));
-        self.due.clear();
-        let mut next = 0;
-        while let Some(slot) = self.traces.next_live(next) {
-            next = slot + 1;
-            let trace = self.traces.at(slot);
+        let new_wait = self.settings.decision_wait;
+        self.schedule_anew(now, |trace, before| {
             let whole = before.tick_of(trace.first_seen.saturating_add(old.decision_wait));
-            let mut deadline = trace.first_seen.saturating_add(self.settings.decision_wait);
-            if trace.has_root && trace.tick < whole {
-                deadline = deadline.min(before.time_of(trace.tick));
-            }
-            let entry = DueTrace { slot, generation: trace.generation };
-            let tick = self.wheel.schedule(deadline, entry);
-            self.traces.at_mut(slot).tick = tick;
-        }
+            let deadline = trace.first_seen.saturating_add(new_wait);
+            let is_shorter = trace.has_root && trace.tick < whole;
+            if is_shorter { deadline.min(before.time_of(trace.tick)) } else { deadline }
+        });
     }
 
     /// Every held trace is due so much later: what it waits for was held up for as long.
     pub fn postpone(&mut self, by: Duration, now: UnixNanos) {
+        self.schedule_anew(now, |trace, before| before.time_of(trace.tick).saturating_add(by));
+    }
+
+    /// Another wheel, in which every held trace is due as `deadline` has it of the one before.
+    fn schedule_anew(&mut self, now: UnixNanos, deadline: impl Fn(&Trace, &Wheel) -> UnixNanos) {
         let before = std::mem::replace(&mut self.wheel, wheel_for(&self.settings, now));
         self.due.clear();
         let mut next = 0;
@@ -77,7 +75,7 @@ impl Engine {
             next = slot + 1;
             let trace = self.traces.at(slot);
             let entry = DueTrace { slot, generation: trace.generation };
-            let tick = self.wheel.schedule(before.time_of(trace.tick).saturating_add(by), entry);
+            let tick = self.wheel.schedule(deadline(trace, &before), entry);
             self.traces.at_mut(slot).tick = tick;
         }
     }
