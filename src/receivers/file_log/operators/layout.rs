@@ -3,21 +3,8 @@
 //! A layout is read once; a text then takes work for its length.
 //! Granted: a layout is of a configuration.
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+use crate::core::time::{DAYS, MONTHS};
+
 const NANOS_A_SECOND: u32 = 1_000_000_000;
 
 /// A part of a layout. `fixed`: two digits, else one or two.
@@ -332,7 +319,7 @@ impl<'t> WallTime<'t> {
                 self.month = i8::try_from(at + 1).ok()?;
                 Some(rest)
             }
-            LayoutPart::Weekday { is_long } => name(&WEEKDAYS, text, *is_long).map(|(_, rest)| rest),
+            LayoutPart::Weekday { is_long } => name(&DAYS, text, *is_long).map(|(_, rest)| rest),
             LayoutPart::Day { fixed, padded } => {
                 let text = if *padded { text.strip_prefix(' ').unwrap_or(text) } else { text };
                 within(&mut self.day, number(text, *fixed)?, 1..=31)

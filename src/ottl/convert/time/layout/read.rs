@@ -4,8 +4,9 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, tz};
 
+use crate::core::time::{DAYS, MONTHS};
 use crate::ottl::convert::time::layout::chunks::{Chunk, Offset, Std};
-use crate::ottl::convert::time::layout::parts::{DAYS, Layout, MONTHS};
+use crate::ottl::convert::time::layout::parts::Layout;
 use crate::ottl::value::moment::ZonedTime;
 
 /// A time without a year lies at most AHEAD_DAYS ahead; if it would lie further ahead, it is of last year.

@@ -1,7 +1,8 @@
 //! Shows a time in a layout.
 
+use crate::core::time::{DAYS, MONTHS};
 use crate::ottl::convert::time::layout::chunks::{Offset, Std};
-use crate::ottl::convert::time::layout::parts::{DAYS, Layout, MONTHS};
+use crate::ottl::convert::time::layout::parts::Layout;
 use crate::ottl::value::moment::ZonedTime;
 
 impl Layout {
