@@ -380,6 +380,24 @@ async fn more_records_than_there_is_memory_for_come_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_for_which_there_is_no_memory_are_not_fetched_again_and_again() {
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", "")).await;
+    let budget = gateway.host().budget.clone();
+    budget.set_limits(20 << 20, 16 << 20);
+    let all = budget.overdraw(20 << 20);
+    produce(&broker, 0, &[request(vec![], vec![span(1, 1, OK)])]).await;
+    eventually("memory is asked for", || budget.refused() > 0).await;
+    let before = broker.request_count(ApiKey::Fetch);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let fetches = broker.request_count(ApiKey::Fetch) - before;
+    assert!(fetches <= 25, "{fetches} fetches of one record within a second");
+    drop(all);
+    eventually("it arrives when there is some", || arrived(&[&sink]) == [(1, 1)].into()).await;
+    drain(gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_leaves_what_nobody_took_to_the_next_member() {
     let broker = broker(1).await;
     let hop = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));

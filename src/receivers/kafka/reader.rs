@@ -31,6 +31,8 @@ const FETCH_PART: u64 = 4;
 const PAUSED_WAIT: Duration = Duration::from_millis(10);
 /// A partition with a batch that cannot be decoded is tried again.
 const HALTED_FOR: Duration = Duration::from_secs(60);
+/// After records for which there was no memory.
+const MEMORY_WAIT: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_millis(5);
 /// A coordinator that does not answer a commit by then is asked again at the next one.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
@@ -185,9 +187,14 @@ impl KafkaReader {
         }
         // What was read by positions of the member before is dropped where partitions begin anew.
         if !(is_another && self.begin_anew(member).await?) {
-            for (partition, offset) in self.held.hand_out(records) {
+            let left = self.held.hand_out(records);
+            for (partition, offset) in &left {
                 // Should that fail, what was left out would be passed over: the client begins anew.
-                member.seek(&partition, offset).await?;
+                member.seek(partition, *offset).await?;
+            }
+            if !left.is_empty() {
+                // Without memory each poll would fetch the same records at once.
+                sleep(MEMORY_WAIT).await;
             }
         }
         if !now.is_empty() {
