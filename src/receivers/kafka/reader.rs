@@ -205,12 +205,9 @@ impl KafkaReader {
 
     /// A poll brought nothing, for a reason that may pass or is one partition's.
     async fn misses(&mut self, fault: &KafkaFault, pulse: &Pulse) {
-        match fault.at.as_deref() {
-            Some(place) => self.halt(place, fault),
-            None => {
-                self.fails(fault);
-                self.pause(AGAIN_AFTER, pulse).await;
-            }
+        if !fault.at.as_deref().is_some_and(|place| self.halt(place, fault)) {
+            self.fails(fault);
+            self.pause(AGAIN_AFTER, pulse).await;
         }
     }
 
@@ -306,11 +303,11 @@ impl KafkaReader {
         paused
     }
 
-    /// A batch cannot be decoded: its partition waits, alone.
-    fn halt(&self, place: &BatchPlace, fault: &KafkaFault) {
+    /// A batch cannot be decoded: its partition waits, alone. False where nobody holds it.
+    fn halt(&self, place: &BatchPlace, fault: &KafkaFault) -> bool {
         let (partition, offset) = (place.partition, place.offset);
         let partition = TopicPartition { topic: place.topic.clone(), partition };
-        let Some(held) = self.held.find(&partition) else { return };
+        let Some(held) = self.held.find(&partition) else { return false };
         self.cx.counts.undecodable.add(1);
         if held.halt(offset, Instant::now() + HALTED_FOR) {
             let cure = "read it with another client, or move the group's offset beyond it (kafka-consumer-groups --reset-offsets)";
@@ -319,6 +316,7 @@ impl KafkaReader {
                 "a batch of records cannot be decoded: its partition is not read beyond it"
             );
         }
+        true
     }
 
     async fn commit(&mut self, member: &dyn ConsumerMember) {
