@@ -222,7 +222,7 @@ BENCH_SECONDS ?= 6
 ROWS ?=
 VERSUS_REPORT ?= docs/performance.md
 
-bench-versus: ## podgate beside the OpenTelemetry Collector, row by row in turn: make bench-versus COLLECTOR=path (needs Go and a quiet machine; half an hour; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
+bench-versus: ## podgate beside the OpenTelemetry Collector, row by row in turn: make bench-versus COLLECTOR=path (needs Go, Python and a quiet machine; three quarters of an hour; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/versus.py target/release/podgate --collector "$(COLLECTOR)" --repeats $(REPEATS) --seconds $(BENCH_SECONDS) --rows "$(ROWS)" --lines target/versus.jsonl --report $(VERSUS_REPORT)
 

@@ -181,6 +181,15 @@ def scratch(prefix, stays=lambda: False):
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_section(document, head, lines):
+    """Puts `lines`, which begin with the heading `head`, in the place of the section of that heading, or at the end of the document."""
+    text = document.read_text() if document.exists() else ""
+    before, found, rest = text.partition(f"{head}\n")
+    after = rest.find("\n## ") if found else -1
+    tail = rest[after + 1 :] if after >= 0 else ""
+    document.write_text(before.rstrip("\n") + "\n\n" + "\n".join(lines) + ("\n" + tail if tail else ""))
+
+
 def finish(suite):
     """The end of a runner: its sums. Returns the exit code: a run that neither checked nor skipped anything is a failure too."""
     say(f"{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
