@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers
+.PHONY: soak help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -178,6 +178,15 @@ test-watches: ## what 500 nodes cost a real API server, and 10,000 pods podgate;
 	$(CARGO) build --locked --all-features --profile $(NODES_PROFILE) --example node_watches
 	python3 tests/real/watches.py target/release/podgate $(NODES) --report $(SCALE_REPORT) $(WATCHES)
 
+# soak: hours, further words of the runner, and where the figures go.
+HOURS ?= 1
+SOAK ?=
+SOAK_REPORT ?= docs/hardening.md
+
+soak: ## an hour of a busy node: pods come, restart and go, next hops end and come back, nothing may grow (HOURS=8; SOAK="--seconds 60" for a short one); needs Go; writes a section of docs/hardening.md
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/soak/suite.py target/release/podgate --hours $(HOURS) --lines target/soak.jsonl --report $(SOAK_REPORT) $(SOAK)
+
 # Attacker and honest clients run in the test binary: it is optimised too, so that its own work is not what is measured.
 OUTSIDE = PODGATE_BIN=$(CURDIR)/target/release/podgate $(CARGO) test --locked --release --all-features --test edge_process
 
@@ -282,5 +291,6 @@ ci: ## exactly what CI runs
 		"kube=$(MAKE) test-real-kube REFERENCE_REPORT=target/reference-deployment.md" \
 		"peers=$(MAKE) test-real-peers"
 	$(MAKE) bench-gate
+	$(MAKE) soak SOAK="--seconds 60" SOAK_REPORT=target/soak.md
 	$(MAKE) test-watches NODES_PROFILE=dev SCALE_REPORT=target/kubernetes-scale.md WATCHES="--watches 50 --pods 500 --steady 10"
 	$(MAKE) test

@@ -1,0 +1,218 @@
+"""An hour of podgate on a busy node: pods come, restart and go, next hops end and come back, and nothing may grow.
+
+Usage: python3 tests/real/soak/suite.py PODGATE-BINARY [--hours 1] [--seconds N] [--rate 2000] [--churn 2] [--lines FILE] [--report FILE]
+[--keep].
+Enrichment by a real API server, tail sampling, OTLP and a stand-in of Elasticsearch behind it. Every ten seconds (of a short run: two)
+memory, descriptors, threads and owner tasks are written down. At the end the account of items must add up with what the senders and
+the next hops counted. Prints one sentence per check; without Go it is skipped aloud.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import control_plane  # noqa: E402
+from load import SPANS, Sender  # noqa: E402
+from looks import Looks, line  # noqa: E402
+from run import Suite  # noqa: E402
+from toolbox import finish, free_ports, say, scratch, version_of, wait_for, write_section  # noqa: E402
+from world import NAMES, Churn, Elastic, Gateway, NextHop, Outages  # noqa: E402
+
+HEAD = "## Soak"
+# Each waits for its answer, which for the first data of a process may take as long as podgate waits to know its run.
+SENDERS = 16
+# Of all spans, those that come by `podgate loadgen` over gRPC; the others come from pods that come and go, over HTTP.
+BY_GRPC = 0.5
+# The part of the run in which caches and queues fill, which is not judged.
+WARM = 0.25
+# What the judged part of a run may grow by, by the lower end of the slope's bound, before it counts as growth: MiB. A short run is over
+# before caches and the allocator's pages are full, so that it finds a leak of some megabytes a minute and no smaller one.
+GROWTH_MIB, GROWTH_SHORT_MIB = 8, 24
+# Seconds below which a run is a short one.
+SHORT = 600
+# Descriptors and tasks may be so many more at a moment of the second half than at any of the first, for a connection being opened anew.
+MORE = 8
+
+
+def play(asked, folder, plane, stage):
+    """The run; what it showed is left in `stage`."""
+    ports = dict(zip(NAMES, free_ports(len(NAMES))))
+    hops = stage["hops"] = [NextHop(asked.binary, folder, ports), Elastic(folder, ports["elastic"])]
+    churn = stage["churn"] = Churn(plane, asked.pods, asked.churn)
+    gateway = stage["gateway"] = Gateway(asked.binary, folder, ports, plane.kubeconfig())
+    looks = stage["looks"] = Looks(gateway)
+    outages = stage["outages"] = Outages(hops, asked.every, asked.away)
+    each = asked.rate * (1 - BY_GRPC) / SENDERS / SPANS
+    stage["senders"] = [Sender(number, ports["http"], churn, each) for number in range(SENDERS)]
+    stage["loadgen"] = gateway.load(int(asked.rate * BY_GRPC), asked.seconds)
+    stage["threads"] = [churn, outages, *stage["senders"]]
+    for thread in stage["threads"]:
+        thread.start()
+    turn = 0
+    while time.monotonic() - looks.began < asked.seconds:
+        turn += 1
+        time.sleep(max(0, looks.began + turn * asked.look - time.monotonic()))
+        look = looks.look()
+        if turn % 6 == 1:
+            say(f"  {look}")
+    stage["sent"] = json.loads(stage["loadgen"].communicate(timeout=60)[0])
+    # Next hops last, so that what is held still has a way out.
+    for thread in reversed(stage["threads"]):
+        thread.stop()
+    wait_for("nothing is held", lambda: not any(sheet["held"] for sheet in gateway.balance().values()), 120, gateway.process, every=0.2)
+    stage["sheets"], stage["page"] = gateway.balance(), gateway.metrics()
+    stage["code"] = gateway.process.stop(grace=30)
+    for hop in hops:
+        hop.stop()
+
+
+def counted(page, name, exporter):
+    """The sum of the exporter's series of this name."""
+    return int(sum(float(text.rsplit(" ", 1)[1]) for text in page if text.startswith(name) and f'exporter="{exporter}' in text))
+
+
+def account(suite, stage):
+    """Every item that was accepted has its end, and next hops have what podgate says they have."""
+    sheets, page = stage["sheets"], stage["page"]
+    senders, sent = stage["senders"], stage["sent"]["spans"]
+    accepted = {signal: sum(sender.accepted[signal] for sender in senders) for signal in ("traces", "logs")}
+    accepted["traces"] += sent["accepted"]
+    refused, broken = sum(sender.refused for sender in senders) + sent["refused"], sum(sender.broken for sender in senders) + sent["failed"]
+    suite.equal("churn, outages and senders went on to the end", [thread.failed for thread in stage["threads"] if thread.failed], [])
+    for signal, items in accepted.items():
+        sheet = sheets[signal]
+        ends = sheet["delivered"] + sheet["sampled_out"] + sheet["refused"] + sheet["on_disk"] + sheet["held"] + sum(sheet["dropped"].values())
+        suite.equal(f"the account of {signal} adds up: {sheet}", ends, sheet["received"] + sheet["copied"])
+        suite.equal(f"nothing of {signal} was dropped", sheet["dropped"], {})
+        taken = sheet["received"] - sheet["refused"]
+        # A request whose answer did not come may have been taken, and comes again.
+        suite.check(f"{items} of {signal} were accepted, and podgate took as many", taken >= items if broken else taken == items, (taken, broken))
+    suite.check("traces were kept and sampled out", sheets["traces"]["sampled_out"] and sheets["traces"]["delivered"], sheets["traces"])
+    suite.figure(f"{refused} requests were refused and sent again, {broken} broke, {stage['sent']}")
+    hop, elastic = stage["hops"]
+    spans = {name: counted(page, "otelcol_exporter_sent_spans", name) for name in ("otlp_grpc", "elasticsearch")}
+    records = counted(page, "otelcol_exporter_sent_log_records", "elasticsearch")
+    for name, said, peer in (("the next hop", spans["otlp_grpc"], hop), ("the stand-in of Elasticsearch", spans["elasticsearch"], elastic)):
+        # What was under way as it ended came again.
+        found = peer.taken()
+        suite.check(f"{name} has in its {peer.lives} lives the {said} spans that podgate delivered ({found - said} more)", found >= said > 0, found)
+    delivered = {"traces": sum(spans.values()), "logs": records}
+    for signal, items in delivered.items():
+        suite.equal(f"what exporters count of {signal} is what the account has as delivered", items, sheets[signal]["delivered"])
+    suite.equal("podgate stops with code 0", stage["code"], 0)
+    return accepted
+
+
+def growth(suite, asked, looks):
+    """Slope and bound of each figure over the settled part of the run, an hour as the unit; what grows fails."""
+    settled = looks.settled(WARM * asked.seconds)
+    slopes = {}
+    for key in ("rss_mib", "descriptors", "threads", "tasks"):
+        slope, bound = line([(look["at"] / 3600, look[key]) for look in settled if look[key] is not None]) or (0.0, 0.0)
+        slopes[key] = (slope, bound)
+    hours = (settled[-1]["at"] - settled[0]["at"]) / 3600
+    slope, bound = slopes["rss_mib"]
+    grown = (slope - bound) * hours
+    most = GROWTH_SHORT_MIB if asked.short else GROWTH_MIB
+    said = f"{slope:+.2f} MiB an hour, +- {bound:.2f}, over {hours * 60:.1f} minutes"
+    suite.check(f"memory does not grow by {most} MiB: {said}", grown < most, grown)
+    middle = len(settled) // 2
+    for key in ("descriptors", "threads", "tasks"):
+        seen = [[look[key] for look in part if look[key] is not None] for part in (settled[:middle], settled[middle:])]
+        said = " to ".join(str(edge) for edge in (min(seen[0] + seen[1]), max(seen[0] + seen[1])))
+        suite.check(f"{key} do not grow: {said}", max(seen[1]) <= max(seen[0]) + MORE, [max(part) for part in seen])
+    return slopes, settled
+
+
+def report(asked, stage, accepted, slopes, settled):
+    """The section of the document, as lines of Markdown."""
+    looks, churn, sheets = stage["looks"].all, stage["churn"], stage["sheets"]
+    hop, elastic = stage["hops"]
+    version = (version_of([str(asked.binary), "--version"]) or "podgate").splitlines()[0]
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    row = lambda name, key, unit: (  # noqa: E731
+        f"| {name} | {looks[0][key]} | {min(look[key] for look in settled)} to {max(look[key] for look in settled)} "
+        f"| {slopes[key][0]:+.2f} +- {slopes[key][1]:.2f}{unit} |"
+    )
+    dropped = sum(sum(sheet["dropped"].values()) for sheet in sheets.values())
+    return [
+        HEAD, "",
+        f"`make soak`, {datetime.date.today()}, {version}, {os.cpu_count()} cores shared with everything around it (load average at the end: {load}):",
+        f"{looks[-1]['at'] / 60:.0f} minutes of {asked.rate} spans a second, half of them by gRPC, and log records, on a node of {asked.pods} pods of which",
+        f"{churn.gone} came, as many went and {churn.restarts} containers restarted; enriched by a real API server, sampled, sent to a next hop",
+        f"that ended {hop.lives - 1} times and a stand-in of Elasticsearch that was killed {elastic.lives - 1} times, {asked.away:g} s each. "
+        f"{accepted['traces']} spans and",
+        f"{accepted['logs']} records were accepted, {dropped} were dropped, and the account added up. The caches of decided traces are small here, so that they are",
+        f"full within the first {WARM:.0%} of the run, which slopes leave out. Slopes are by least squares over the rest, with twice their standard error,",
+        "wherein looks count for fewer as far as they resemble the one before.", "",
+        "| | at the first look | afterwards | an hour |", "|---|---|---|---|",
+        row("RSS MiB", "rss_mib", ""), row("descriptors", "descriptors", ""), row("threads", "threads", ""), row("owner tasks", "tasks", ""), "",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary", type=pathlib.Path, help="the podgate binary under test")
+    parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--seconds", type=float, help="in place of hours")
+    parser.add_argument("--rate", type=int, default=2_000, help="spans a second")
+    parser.add_argument("--churn", type=float, default=2, help="pods that are replaced and containers that restart, together, a second")
+    parser.add_argument("--pods", type=int, default=60)
+    parser.add_argument("--lines", type=pathlib.Path, help="write every look to this file, a JSON object a line")
+    parser.add_argument("--report", type=pathlib.Path, help="write the section of this document anew")
+    parser.add_argument("--keep", action="store_true", help="keep logs and configurations and say where they are")
+    asked = parser.parse_args()
+    asked.binary, suite = asked.binary.resolve(), Suite()
+    if control_plane.missing():
+        suite.skip(f"soak: {control_plane.missing()}")
+        return finish(suite)
+    asked.seconds = asked.seconds or 3600 * asked.hours
+    asked.short = asked.seconds < SHORT
+    asked.look, asked.every, asked.away = (2, 8, 2) if asked.short else (10, 60, 5)
+    with scratch("podgate-soak-", lambda: asked.keep or suite.failed) as folder:
+        plane = control_plane.ControlPlane(control_plane.build(), folder / "control-plane")
+        stage = {}
+        try:
+            plane.start()
+            suite.scenario(f"{asked.seconds:g} s with {asked.rate} spans and {asked.churn:g} changes of pods a second", lambda: soak(suite, asked, folder, plane, stage))
+        finally:
+            end(stage, plane)
+    return finish(suite)
+
+
+def soak(suite, asked, folder, plane, stage):
+    try:
+        play(asked, folder, plane, stage)
+    finally:
+        if asked.lines and "looks" in stage:
+            asked.lines.write_text("".join(json.dumps(look) + "\n" for look in stage["looks"].all))
+    accepted = account(suite, stage)
+    slopes, settled = growth(suite, asked, stage["looks"])
+    lines = report(asked, stage, accepted, slopes, settled)
+    say("\n".join(lines))
+    if asked.report:
+        write_section(asked.report, HEAD, lines)
+
+
+def end(stage, plane):
+    """Ends what still runs."""
+    if "loadgen" in stage:
+        stage["loadgen"].kill()
+        stage["loadgen"].wait()
+    for thread in stage.get("threads", []):
+        thread.stop()
+    for one in [stage.get("gateway"), *stage.get("hops", [])]:
+        if one is not None:
+            one.process.stop()
+    plane.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
