@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
 
-.PHONY: soak help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers
+.PHONY: soak help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -234,6 +234,10 @@ VERSUS_REPORT ?= docs/performance.md
 bench-versus: ## podgate beside the OpenTelemetry Collector, row by row in turn: make bench-versus COLLECTOR=path (needs Go, Python and a quiet machine; three quarters of an hour; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/versus.py target/release/podgate --collector "$(COLLECTOR)" --repeats $(REPEATS) --seconds $(BENCH_SECONDS) --rows "$(ROWS)" --lines target/versus.jsonl --report $(VERSUS_REPORT)
+
+bench-half: ## p50 and p99 at half of saturation beside the Collector: make bench-half COLLECTOR=path (needs Go and a quiet machine; ten minutes; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/scale/half.py target/release/podgate --collector "$(COLLECTOR)" --repeats $(REPEATS) --seconds $(BENCH_SECONDS) --rows "$(ROWS)" --lines target/half.jsonl --report $(VERSUS_REPORT)
 
 # bench-scale: further words of the runner, and where figures and pictures go.
 SCALE ?=
