@@ -2,7 +2,8 @@
 
 Runs in the environment of the pinned packages (peers.python), because it wants grpcio:
 
-    bin/python signals.py '{"address": ..., "signal": "logs", "uids": [...], "rate": 60, "seconds": 6, "connections": 2, "in_flight": 8, "seed": 1}'
+    bin/python signals.py '{"address": "127.0.0.1:4317", "signal": "logs", "uids": ["..."], "rate": 60, "seconds": 6, "connections": 2,
+                            "in_flight": 8, "seed": 1}'
 
 Prints one JSON object: requests and items that were answered with success, failures, what was not sent, bytes, latency. Requests are made
 before the first is due, sixteen of them, and take turns; the same seed makes the same ones.
@@ -67,9 +68,11 @@ def metric(rng, number, now):
 
 def record(rng, number, now):
     """A log record of a web application within a trace, and that it is one."""
-    pairs = {"code.function.name": "com.example.shop.orders.OrderController.create", "thread.name": f"http-nio-8080-exec-{number % 20}",
-             "log.logger": "com.example.shop.orders", "request.id": rng.randbytes(16).hex(), "user.id": str(rng.randrange(10**9))}
-    text = f"order {rng.randrange(10**9)} was created for customer {rng.randrange(10**6)} with {number % 9} items in {rng.randrange(900)} ms"
+    pairs = {"code.function.name": "com.example.shop.orders.OrderController.create", "log.logger": "com.example.shop.orders",
+             "thread.name": f"http-nio-8080-exec-{number % 20}", "request.id": rng.randbytes(16).hex(),
+             "user.id": str(rng.randrange(10**9))}
+    order, customer = rng.randrange(10**9), rng.randrange(10**6)
+    text = f"order {order} was created for customer {customer} with {number % 9} items in {rng.randrange(900)} ms"
     body = fixed64(1, now) + varint(2 << 3) + varint(9) + field(3, "INFO") + field(5, field(1, text))
     body += b"".join(field(6, attribute(key, value)) for key, value in pairs.items())
     return body + field(9, rng.randbytes(16)) + field(10, rng.randbytes(8)) + fixed64(11, now), 1
@@ -163,8 +166,8 @@ def run(load):
     late = sorted(tally.latencies) or [0.0]
     micros = lambda part: round(late[min(len(late) - 1, int(part * len(late)))] * 1e6)  # noqa: E731
     return {
-        "sent": len(tally.latencies), "items": tally.items, "bytes": tally.bytes, "failed": tally.failed, "unsent": unsent, "why": tally.why,
-        "seconds": time.monotonic() - begun, "p50_us": micros(0.5), "p99_us": micros(0.99),
+        "sent": len(tally.latencies), "items": tally.items, "bytes": tally.bytes, "failed": tally.failed, "unsent": unsent,
+        "why": tally.why, "seconds": time.monotonic() - begun, "p50_us": micros(0.5), "p99_us": micros(0.99),
     }
 
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -179,6 +180,20 @@ def scratch(prefix, stays=lambda: False):
             say(f"{'logs' if ended else 'ended early; logs'} and configurations: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# The width of documents.
+COLUMNS = 140
+
+
+def paragraph(*sentences):
+    """The sentences as lines of a document."""
+    return textwrap.wrap(" ".join(sentences), COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+def commit():
+    """The short name of the commit that is checked out."""
+    return version_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]) or "unknown"
 
 
 def write_section(document, head, lines):

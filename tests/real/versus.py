@@ -26,7 +26,7 @@ import time
 import control_plane
 import peers
 from kubelet import Api, Cluster
-from toolbox import HERE, ROOT, Process, free_ports, say, scratch, version_of, wait_for, write_section
+from toolbox import HERE, ROOT, Process, commit, free_ports, paragraph, say, scratch, version_of, wait_for, write_section
 
 PODS = 100
 # Seconds after which every sender's run is known, and more.
@@ -64,8 +64,8 @@ ENRICH = ["memory_limiter", "k8s_attributes"]
 
 
 class Row:
-    def __init__(self, name, stages, rate, spans=500, trace=10, connections=2, in_flight=8, pods=1, wire="grpc", after=0, out="none", floors=(),
-                 signal="traces", cores=1):
+    def __init__(self, name, stages, rate, spans=500, trace=10, connections=2, in_flight=8, pods=1, wire="grpc", after=0, out="none",
+                 floors=(), signal="traces", cores=1):
         """`rate` in requests a second; `after`: seconds that belong to the row when everything is sent; `floors`: beside it."""
         self.name, self.stages, self.out, self.after, self.floors = name, stages, out, after, floors
         self.pods, self.wire, self.signal, self.cores = pods, wire, signal, cores
@@ -90,7 +90,8 @@ ROWS = [
     Row("logs of W1's bytes, pass on", [], 60, signal="logs"),
     Row("logs of W1's bytes, enrich", ENRICH, 60, signal="logs"),
     Row("W1 enrich -- two cores", ENRICH, 60, cores=2),
-    Row("W9 enrich, 5 spans, 200 connections -- two cores", ENRICH, 1000, spans=5, trace=5, connections=200, in_flight=1, pods=PODS, cores=2),
+    Row("W9 enrich, 5 spans, 200 connections -- two cores", ENRICH, 1000, spans=5, trace=5, connections=200, in_flight=1, pods=PODS,
+        cores=2),
 ]
 
 
@@ -328,14 +329,13 @@ def table(measured, asked):
             names = {"http2": "floor: HTTP/2, nothing read", "tcp": "floor: bare TCP", "collector": "Collector"}
             lines.append(f"| {row.name} | {names.get(subject, subject)} | {spread} | {times} | {latency} | {memory} | {lost} |")
     loads = [one["load_average"] for one in measured]
-    commit = version_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]) or "unknown"
-    about = [
-        f"On {datetime.date.today()}, commit {commit}, {asked.repeats} interleaved repeats of {asked.seconds:g} s a row,",
-        f"{os.cpu_count()} cores, load average of the machine {min(loads):.1f} to {max(loads):.1f}. The Collector:",
-        f"`{(version_of([asked.collector, '--version']) or 'unknown').splitlines()[0]}`, `GOMAXPROCS` the cores of the row. An item is a span,",
-        "a data point or a log record. Medians, in brackets the range; *lost* are items that were acknowledged and did not arrive, where",
-        "none may be left out on purpose.",
-    ]
+    about = paragraph(
+        f"On {datetime.date.today()}, commit {commit()}, {asked.repeats} interleaved repeats of {asked.seconds:g} s a row,",
+        f"{CORES} cores, load average of the machine {min(loads):.1f} to {max(loads):.1f}. The Collector:",
+        f"`{(version_of([asked.collector, '--version']) or 'unknown').splitlines()[0]}`, `GOMAXPROCS` the cores of the row.",
+        "An item is a span, a data point or a log record. Medians, in brackets the range; *lost* are items that were acknowledged and did",
+        "not arrive, where none may be left out on purpose.",
+    )
     return [HEAD, "", *about, "", *lines, ""]
 
 

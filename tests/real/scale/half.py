@@ -20,12 +20,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import control_plane  # noqa: E402
 from suite import Bench, Point, Subject  # noqa: E402
-from toolbox import ROOT, say, scratch, version_of, write_section  # noqa: E402
+from toolbox import commit, paragraph, say, scratch, version_of, write_section  # noqa: E402
 from versus import CORES, cpu_nanos  # noqa: E402
 
 HEAD = "## Latency at half of saturation"
 # `podgate loadgen` takes the rate 0 as: as fast as answers come.
 UNPACED = 0
+# What a line of the table is of, whose saturation stands in it, and its words.
+WHO = (
+    ("podgate", "podgate_full", "podgate, its own"),
+    ("podgate_same", "podgate_full", "podgate, the Collector's"),
+    ("collector", "collector_full", "Collector, its own"),
+)
 ROWS = {
     "W1 enrich, 500 spans": Point(rate=30_000, spans=500, connections=2),
     "W2 enrich, 50 spans": Point(rate=20_000, spans=50, connections=2),
@@ -68,28 +74,31 @@ def row(bench, name, point, seconds, seed):
     return found
 
 
+def spread(values):
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
 def table(measured, asked):
     """The section, as lines of Markdown."""
-    loads, commit = [one["load_average"] for one in measured], version_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
+    loads = [one["load_average"] for one in measured]
+    about = paragraph(
+        f"`make bench-half` on {datetime.date.today()}, commit {commit()}, {asked.repeats} interleaved repeats of {asked.seconds:g} s,",
+        f"{CORES} cores, load average {min(loads):.1f} to {max(loads):.1f}. The Collector:",
+        f"`{(version_of([asked.collector, '--version']) or 'unknown').splitlines()[0]}`, `GOMAXPROCS=1`. Each subject has one core; load",
+        "and next hop share the other, so that podgate's saturation is that of the load where *core* is well below 1. Medians, in",
+        "brackets the range; latency is from the moment a request was due.",
+    )
     lines = [
-        HEAD, "",
-        f"`make bench-half` on {datetime.date.today()}, commit {commit or 'unknown'}, {asked.repeats} interleaved repeats of {asked.seconds:g} s, {CORES} cores, load average "
-        f"{min(loads):.1f} to {max(loads):.1f}.",
-        f"The Collector: `{(version_of([asked.collector, '--version']) or 'unknown').splitlines()[0]}`, `GOMAXPROCS=1`. Each subject has one core; load and next hop share",
-        "the other, so that podgate's saturation is that of the load where *core* is well below 1. Medians, in brackets the range; latency",
-        "is from the moment a request was due.", "",
-        "| row | subject, and half of whose saturation | saturation, spans/s | core | rate, spans/s | p50 us | p99 us |", "|---|---|---|---|---|---|---|",
+        HEAD, "", *about, "",
+        "| row | subject, and half of whose saturation | saturation, spans/s | core | rate, spans/s | p50 us | p99 us |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(one["row"] for one in measured):
         ones = [one for one in measured if one["row"] == name]
-        for key, full, words in (
-            ("podgate", "podgate_full", "podgate, its own"), ("podgate_same", "podgate_full", "podgate, the Collector's"), ("collector", "collector_full", "Collector, its own"),
-        ):
-            spread = lambda key, what: (  # noqa: E731
-                f"{statistics.median(one[key][what] for one in ones):,.0f} ({min(one[key][what] for one in ones):,.0f} to {max(one[key][what] for one in ones):,.0f})"
-            )
+        for key, full, words in WHO:
             busy = statistics.median(one[full]["busy"] for one in ones)
-            lines.append(f"| {name} | {words} | {spread(full, 'rate')} | {busy:.2f} | {spread(key, 'rate')} | {spread(key, 'p50_us')} | {spread(key, 'p99_us')} |")
+            of_key = " | ".join(spread([one[key][what] for one in ones]) for what in ("rate", "p50_us", "p99_us"))
+            lines.append(f"| {name} | {words} | {spread([one[full]['rate'] for one in ones])} | {busy:.2f} | {of_key} |")
     return [*lines, ""]
 
 

@@ -52,7 +52,8 @@ def panel(left, title, x_name, lines):
     out.append(f'<text x="{left + LEFT + wide / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_name)}</text>')
     for number, (name, points) in enumerate(lines):
         kind, along = CLASSES[number], left + LEFT + number * 96
-        out.append(f'<circle class="{kind} dot" cx="{along + 4}" cy="32" r="3"/><text x="{along + 11}" y="36">{html.escape(name)}</text>')
+        out.append(f'<circle class="{kind} dot" cx="{along + 4}" cy="32" r="3"/>')
+        out.append(f'<text x="{along + 11}" y="36">{html.escape(name)}</text>')
         path = "L".join(f"{at_x(x):.1f} {at_y(y):.1f}" for x, y in points)
         out.append(f'<path class="line {kind}" d="M{path}"/>')
         out += [f'<circle class="{kind} dot" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3"/>' for x, y in points]
@@ -62,7 +63,8 @@ def panel(left, title, x_name, lines):
 def chart(panels):
     """The text of an SVG file; `panels` are `(title, x_name, lines)`."""
     wide = WIDTH * len(panels)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{HEIGHT}" viewBox="0 0 {wide} {HEIGHT}">', f"<style>{STYLE}</style>"]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{HEIGHT}" viewBox="0 0 {wide} {HEIGHT}">'
+    out = [head, f"<style>{STYLE}</style>"]
     for number, (title, x_name, lines) in enumerate(panels):
         out += panel(number * WIDTH, title, x_name, lines)
     return "\n".join([*out, "</svg>", ""])

@@ -25,7 +25,7 @@ import plots  # noqa: E402
 from kubelet import Api, Cluster  # noqa: E402
 from loader import Loader  # noqa: E402
 from peers import get  # noqa: E402
-from toolbox import ROOT, Process, free_ports, say, scratch, version_of, wait_for, write_section  # noqa: E402
+from toolbox import Process, commit, free_ports, paragraph, say, scratch, wait_for, write_section  # noqa: E402
 from versus import CORES, KNOWN_AFTER, LAST_CORE, PROCESSORS, Hop, cpu_nanos, listens, mib  # noqa: E402
 
 HEAD = "## Scale"
@@ -61,8 +61,10 @@ def all_series(pods):
     return [
         Series("traffic", "spans a second", (1_000, 3_000, 10_000, 30_000, 100_000), lambda x: Point(rate=x, spans=500),
                "500 spans a request, enriched"),
-        Series("connections", "connections", (2, 6, 20, 60, 200), lambda x: Point(connections=x), "5,000 spans a second, 50 a request, enriched"),
-        Series("request", "spans a request", (5, 15, 50, 150, 500), lambda x: Point(spans=x, connections=16), "5,000 spans a second, enriched"),
+        Series("connections", "connections", (2, 6, 20, 60, 200), lambda x: Point(connections=x),
+               "5,000 spans a second, 50 a request, enriched"),
+        Series("request", "spans a request", (5, 15, 50, 150, 500), lambda x: Point(spans=x, connections=16),
+               "5,000 spans a second, enriched"),
         Series("pods", "pods in the table", clusters, lambda x: Point(pods=x), "5,000 spans a second, 50 a request, enriched"),
         Series("policies", "policies", (2, 6, 20, 60, 200), lambda x: Point(rate=20_000, spans=500, policies=x, wait=1, enrich=False),
                "20,000 spans a second in traces of ten, 500 a request, sampled"),
@@ -84,14 +86,16 @@ def policies(count):
     return [first, *more, last]
 
 
-def yaml(point, ports, hop, own):
-    """The configuration of either subject, in JSON; `own`: podgate's, which tells by its metrics what it holds."""
+def yaml(point, ports, hop, tells):
+    """The configuration of either subject, in JSON; `tells`: with metrics, by which podgate says what it holds."""
     stages = {"memory_limiter": {"check_interval": "1s", "limit_mib": LIMIT_MIB, "spike_limit_mib": 400}}
     if point.enrich:
         by_name = [{"sources": [{"from": "resource_attribute", "name": name} for name in ("k8s.pod.name", "k8s.namespace.name")]}]
-        stages["k8s_attributes"] = {**PROCESSORS["k8s_attributes"], "filter": {} if point.pods else {"node": "node-1"}, "pod_association": by_name}
+        own = {"filter": {} if point.pods else {"node": "node-1"}, "pod_association": by_name}
+        stages["k8s_attributes"] = {**PROCESSORS["k8s_attributes"], **own}
     if point.policies:
-        stages["tail_sampling"] = {"decision_wait": f"{round(point.wait * 1000)}ms", "num_traces": 2_000_000, "policies": policies(point.policies)}
+        wait = f"{round(point.wait * 1000)}ms"
+        stages["tail_sampling"] = {"decision_wait": wait, "num_traces": 2_000_000, "policies": policies(point.policies)}
     reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": ports["metrics"]}}}}
     queue = {"enabled": bool(point.policies)}
     exporter = {"endpoint": hop, "compression": "none", "tls": {"insecure": True}, "sending_queue": queue}
@@ -100,7 +104,7 @@ def yaml(point, ports, hop, own):
         "processors": stages,
         "exporters": {"otlp_grpc": exporter},
         "service": {
-            "telemetry": {"metrics": {"readers": [reader]} if own else {"level": "none"}},
+            "telemetry": {"metrics": {"readers": [reader]} if tells else {"level": "none"}},
             "pipelines": {"traces": {"receivers": ["otlp"], "processors": list(stages), "exporters": ["otlp_grpc"]}},
         },
     }
@@ -123,7 +127,8 @@ class Subject:
             wait_for(f"{name} listens", lambda: listens(self.ports["grpc"]), 60, self.process)
             if name == "podgate" and point.pods:
                 # Those that speak are in the table too.
-                wait_for("podgate knows the pods", lambda: self.metric("otelcol_otelsvc_k8s_pod_table_size") >= point.pods, 120, self.process)
+                known = lambda: self.metric("otelcol_otelsvc_k8s_pod_table_size") >= point.pods  # noqa: E731
+                wait_for("podgate knows the pods", known, 120, self.process)
             self.load(point, 1, 1)
             # The first data of a process waits until podgate knows its run for sure, which is not what is measured.
             time.sleep(KNOWN_AFTER if point.enrich else 1 + point.wait)
@@ -133,7 +138,7 @@ class Subject:
 
     def metric(self, name):
         _, page = get(f"http://127.0.0.1:{self.ports['metrics']}/metrics")
-        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(f"{name}{{") or line.startswith(f"{name} "))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((f"{name}{{", f"{name} ")))
 
     def load(self, point, seconds, seed):
         command = ["taskset", "-c", "0", self.bench.asked.podgate, "loadgen", "--endpoint", f"127.0.0.1:{self.ports['grpc']}",
@@ -238,15 +243,17 @@ def pictures(measured, asked):
 
 def report(measured, asked, took):
     """The section, as lines of Markdown: a table of the ends of each series, and the pictures."""
-    loads, commit = [one["load_average"] for one in measured], version_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
+    loads = [one["load_average"] for one in measured]
+    about = paragraph(
+        f"`make bench-scale` on {datetime.date.today()}, commit {commit()}, {asked.seconds:g} s a point, {took / 60:.0f} minutes,",
+        f"{CORES} cores, load average {min(loads):.1f} to {max(loads):.1f}. Load and next hop are on the first core, podgate has",
+        "the last one or the last two; pods are a real API server's. CPU is for each accepted span; RSS is that at the end of a point's load, in one process for",
+        "traffic, connections and spans a request. Of each series its ends:",
+    )
     lines = [
-        HEAD, "",
-        f"`make bench-scale` on {datetime.date.today()}, commit {commit or 'unknown'}, {asked.seconds:g} s a point, {took / 60:.0f} minutes, {CORES} cores, load average "
-        f"{min(loads):.1f} to {max(loads):.1f}.",
-        "Load and next hop are on the first core, podgate has the last one or the last two; pods are a real API server's. CPU is for each",
-        "accepted span; RSS is that at the end of a point's load, in one process for traffic, connections and spans a request. Of each series",
-        "its ends:", "",
-        "| series | what stays the same | cores | from | to | CPU ns a span | RSS MiB | failed or unsent spans |", "|---|---|---|---|---|---|---|---|",
+        HEAD, "", *about, "",
+        "| series | what stays the same | cores | from | to | CPU ns a span | RSS MiB | failed or unsent spans |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     chosen = [series for series in all_series(asked.pods) if any(one["series"] == series.name for one in measured)]
     for series in chosen:
@@ -254,8 +261,9 @@ def report(measured, asked, took):
             ones = [one for one in measured if (one["series"], one["subject"], one["cores"]) == (series.name, subject, cores)]
             if ones:
                 first, last = ones[0], ones[-1]
+                who = f"{cores}" if subject == "podgate" else f"Collector, {cores}"
                 lines.append(
-                    f"| {series.x_name} | {series.what} | {cores if subject == 'podgate' else f'Collector, {cores}'} | {first['x']:,} | {last['x']:,} "
+                    f"| {series.x_name} | {series.what} | {who} | {first['x']:,} | {last['x']:,} "
                     f"| {first['ns_per_span']:,.0f} to {last['ns_per_span']:,.0f} | {first['rss_mib']:.0f} to {last['rss_mib']:.0f} "
                     f"| {sum(one['failed'] + one['unsent'] for one in ones)} |"
                 )

@@ -22,7 +22,7 @@ import control_plane  # noqa: E402
 from load import SPANS, Sender  # noqa: E402
 from looks import Looks, line  # noqa: E402
 from run import Suite  # noqa: E402
-from toolbox import finish, free_ports, say, scratch, version_of, wait_for, write_section  # noqa: E402
+from toolbox import finish, free_ports, paragraph, say, scratch, version_of, wait_for, write_section  # noqa: E402
 from world import NAMES, Churn, Elastic, Gateway, NextHop, Outages  # noqa: E402
 
 HEAD = "## Soak"
@@ -37,6 +37,8 @@ WARM = 0.25
 GROWTH_MIB, GROWTH_SHORT_MIB = 8, 24
 # Seconds below which a run is a short one.
 SHORT = 600
+# Looks that the table has, beside the first.
+MOMENTS = 6
 # Descriptors and tasks may be so many more at a moment of the second half than at any of the first, for a connection being opened anew.
 MORE = 8
 
@@ -88,12 +90,13 @@ def account(suite, stage):
     suite.equal("churn, outages and senders went on to the end", [thread.failed for thread in stage["threads"] if thread.failed], [])
     for signal, items in accepted.items():
         sheet = sheets[signal]
-        ends = sheet["delivered"] + sheet["sampled_out"] + sheet["refused"] + sheet["on_disk"] + sheet["held"] + sum(sheet["dropped"].values())
+        ends = sum(sheet[end] for end in ("delivered", "sampled_out", "refused", "on_disk", "held")) + sum(sheet["dropped"].values())
         suite.equal(f"the account of {signal} adds up: {sheet}", ends, sheet["received"] + sheet["copied"])
         suite.equal(f"nothing of {signal} was dropped", sheet["dropped"], {})
         taken = sheet["received"] - sheet["refused"]
         # A request whose answer did not come may have been taken, and comes again.
-        suite.check(f"{items} of {signal} were accepted, and podgate took as many", taken >= items if broken else taken == items, (taken, broken))
+        as_many = taken >= items if broken else taken == items
+        suite.check(f"{items} of {signal} were accepted, and podgate took as many", as_many, (taken, broken))
     suite.check("traces were kept and sampled out", sheets["traces"]["sampled_out"] and sheets["traces"]["delivered"], sheets["traces"])
     suite.figure(f"{refused} requests were refused and sent again, {broken} broke, {stage['sent']}")
     hop, elastic = stage["hops"]
@@ -102,7 +105,8 @@ def account(suite, stage):
     for name, said, peer in (("the next hop", spans["otlp_grpc"], hop), ("the stand-in of Elasticsearch", spans["elasticsearch"], elastic)):
         # What was under way as it ended came again.
         found = peer.taken()
-        suite.check(f"{name} has in its {peer.lives} lives the {said} spans that podgate delivered ({found - said} more)", found >= said > 0, found)
+        has = f"{name} has in its {peer.lives} lives the {said} spans that podgate delivered ({found - said} more)"
+        suite.check(has, found >= said > 0, found)
     delivered = {"traces": sum(spans.values()), "logs": records}
     for signal, items in delivered.items():
         suite.equal(f"what exporters count of {signal} is what the account has as delivered", items, sheets[signal]["delivered"])
@@ -133,28 +137,30 @@ def growth(suite, asked, looks):
 
 def report(asked, stage, accepted, slopes, settled):
     """The section of the document, as lines of Markdown."""
-    looks, churn, sheets = stage["looks"].all, stage["churn"], stage["sheets"]
+    looks, churn = stage["looks"].all, stage["churn"]
     hop, elastic = stage["hops"]
     version = (version_of([str(asked.binary), "--version"]) or "podgate").splitlines()[0]
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    row = lambda name, key, unit: (  # noqa: E731
-        f"| {name} | {looks[0][key]} | {min(look[key] for look in settled)} to {max(look[key] for look in settled)} "
-        f"| {slopes[key][0]:+.2f} +- {slopes[key][1]:.2f}{unit} |"
+    dropped = sum(sum(sheet["dropped"].values()) for sheet in stage["sheets"].values())
+    about = paragraph(
+        f"`make soak`, {datetime.date.today()}, {version}, {os.cpu_count()} cores shared with everything around it (load average at the",
+        f"end: {load}): {looks[-1]['at'] / 60:.0f} minutes of {asked.rate} spans a second, half of them by gRPC, and log records,",
+        f"on a node of {asked.pods} pods of which {churn.gone} came, as many went and {churn.restarts} containers restarted; enriched by a",
+        f"real API server, sampled, sent to a next hop that ended {hop.lives - 1} times and a stand-in of Elasticsearch that was killed",
+        f"{elastic.lives - 1} times, {asked.away:g} s each. {accepted['traces']:,} spans and {accepted['logs']:,} records were accepted,",
+        f"{dropped} were dropped, and the account added up. The caches of decided traces are small here, so that they are full within",
+        f"minutes. Slopes are by least squares over all but the first {WARM:.0%} of the run, with twice their standard error, wherein",
+        "looks count for fewer as far as they resemble the one before.",
     )
-    dropped = sum(sum(sheet["dropped"].values()) for sheet in sheets.values())
-    return [
-        HEAD, "",
-        f"`make soak`, {datetime.date.today()}, {version}, {os.cpu_count()} cores shared with everything around it (load average at the end: {load}):",
-        f"{looks[-1]['at'] / 60:.0f} minutes of {asked.rate} spans a second, half of them by gRPC, and log records, on a node of {asked.pods} pods of which",
-        f"{churn.gone} came, as many went and {churn.restarts} containers restarted; enriched by a real API server, sampled, sent to a next hop",
-        f"that ended {hop.lives - 1} times and a stand-in of Elasticsearch that was killed {elastic.lives - 1} times, {asked.away:g} s each. "
-        f"{accepted['traces']} spans and",
-        f"{accepted['logs']} records were accepted, {dropped} were dropped, and the account added up. The caches of decided traces are small here, so that they are",
-        f"full within the first {WARM:.0%} of the run, which slopes leave out. Slopes are by least squares over the rest, with twice their standard error,",
-        "wherein looks count for fewer as far as they resemble the one before.", "",
-        "| | at the first look | afterwards | an hour |", "|---|---|---|---|",
-        row("RSS MiB", "rss_mib", ""), row("descriptors", "descriptors", ""), row("threads", "threads", ""), row("owner tasks", "tasks", ""), "",
+    moments = [looks[min(len(looks) - 1, round(part * (len(looks) - 1) / MOMENTS))] for part in range(MOMENTS + 1)]
+    rows = [
+        f"| {name} | {' | '.join(str(look[key]) for look in moments)} | {min(look[key] for look in settled)} to "
+        f"{max(look[key] for look in settled)} | {slopes[key][0]:+.2f} +- {slopes[key][1]:.2f} |"
+        for name, key in (("RSS MiB", "rss_mib"), ("descriptors", "descriptors"), ("threads", "threads"), ("owner tasks", "tasks"))
     ]
+    minutes = " | ".join(f"{look['at'] / 60:.2g}" for look in moments)
+    head = [f"| minute | {minutes} | settled | slope, an hour |", "|---" * (MOMENTS + 4) + "|"]
+    return [HEAD, "", *about, "", *head, *rows, ""]
 
 
 def main():
@@ -181,7 +187,8 @@ def main():
         stage = {}
         try:
             plane.start()
-            suite.scenario(f"{asked.seconds:g} s with {asked.rate} spans and {asked.churn:g} changes of pods a second", lambda: soak(suite, asked, folder, plane, stage))
+            name = f"{asked.seconds:g} s with {asked.rate} spans and {asked.churn:g} changes of pods a second"
+            suite.scenario(name, lambda: soak(suite, asked, folder, plane, stage))
         finally:
             end(stage, plane)
     return finish(suite)
