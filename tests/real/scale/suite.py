@@ -247,8 +247,8 @@ def report(measured, asked, took):
     about = paragraph(
         f"`make bench-scale` on {datetime.date.today()}, commit {commit()}, {asked.seconds:g} s a point, {took / 60:.0f} minutes,",
         f"{CORES} cores, load average {min(loads):.1f} to {max(loads):.1f}. Load and next hop are on the first core, podgate has",
-        "the last one or the last two; pods are a real API server's. CPU is for each accepted span; RSS is that at the end of a point's load, in one process for",
-        "traffic, connections and spans a request. Of each series its ends:",
+        "the last one or the last two; pods are a real API server's. CPU is for each accepted span; RSS is that at the end of a point's",
+        "load, in one process for traffic, connections and spans a request. Of each series its ends:",
     )
     lines = [
         HEAD, "", *about, "",
