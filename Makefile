@@ -243,7 +243,7 @@ bench-half: ## p50 and p99 at half of saturation beside the Collector: make benc
 SCALE ?=
 SCALE_PICTURES ?= docs/pictures
 
-bench-scale: ## CPU and memory by traffic, connections, spans a request, pods, policies and held traces, on one core and two: make bench-scale COLLECTOR=path for a Collector at the ends (needs Go and a quiet machine; a quarter of an hour; SCALE="--seconds 1.5 --pods 300" for less); writes a section of docs/performance.md
+bench-scale: ## CPU and memory by traffic, connections, spans a request, pods, policies and held traces, on one core and two: make bench-scale COLLECTOR=path for a Collector at the ends (needs Go and a quiet machine; a quarter of an hour; SCALE="--seconds 1.5 --pods 500" for less); writes a section of docs/performance.md
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/scale/suite.py target/release/podgate $(if $(COLLECTOR),--collector "$(COLLECTOR)") --lines target/scale.jsonl --pictures $(SCALE_PICTURES) --report $(VERSUS_REPORT) $(SCALE)
 

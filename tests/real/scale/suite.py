@@ -1,6 +1,6 @@
 """How podgate's CPU and memory grow: with traffic, connections, spans a request, pods, policies and held traces, on one core and on two.
 
-Usage: python3 tests/real/scale/suite.py PODGATE [--seconds 4] [--pods 10000] [--cores 1,2] [--only WORD] [--collector PATH]
+Usage: python3 tests/real/scale/suite.py PODGATE [--seconds 4] [--pods 5000] [--cores 1,2] [--only WORD] [--collector PATH]
 [--lines FILE] [--pictures FOLDER] [--report FILE].
 `podgate loadgen` brings the load and a second podgate is the next hop, both on the first core. The subject has the last core, or the
 last two. CPU is the scheduler's account of its threads over a load, for each accepted span; RSS is that at the end of the load. Pods
@@ -57,7 +57,7 @@ class Series:
 
 def all_series(pods):
     """`pods`: those of the largest cluster."""
-    clusters = [size for size in (100, 300, 1_000, 3_000, 10_000) if size <= pods]
+    clusters = [size for size in (50, 150, 500, 1_500, 5_000) if size <= pods]
     return [
         Series("traffic", "spans a second", (1_000, 3_000, 10_000, 30_000, 100_000), lambda x: Point(rate=x, spans=500),
                "500 spans a request, enriched"),
@@ -278,7 +278,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("podgate", type=pathlib.Path)
     parser.add_argument("--seconds", type=float, default=4, help="of load for each point")
-    parser.add_argument("--pods", type=int, default=10_000, help="of the largest cluster")
+    parser.add_argument("--pods", type=int, default=5_000, help="of the largest cluster")
     parser.add_argument("--cores", default="1,2")
     parser.add_argument("--only", default="", help="series whose name holds this word")
     parser.add_argument("--collector", default="", help="the Collector's program")
