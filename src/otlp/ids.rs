@@ -43,16 +43,27 @@ pub fn hex_to_bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Appends the bytes as lower-case hex digits.
-pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for chunk in bytes.chunks(16) {
-        let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(chunk) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        out.extend_from_slice(&digits[..2 * chunk.len()]);
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+/// Appends the bytes as lower-case hex digits.
+#[inline]
+pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for eight in eights {
+        out.extend_from_slice(eight.map(|byte| HEX[usize::from(byte)]).as_flattened());
+    }
+    for byte in rest {
+        out.extend_from_slice(&HEX[usize::from(*byte)]);
     }
 }
 

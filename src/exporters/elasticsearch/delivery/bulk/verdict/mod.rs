@@ -117,23 +117,23 @@ pub fn class(status: u16, retry: &RetryableStatuses) -> BulkClass {
 #[error("the bulk answer cannot be used: {0}")]
 pub struct Unusable(pub String);
 
-const BEGIN: &[u8] = b"{\"items\":[";
-/// How most documents are answered under our filter; comparing is all the reading they need.
-const CREATED: &[u8] = b"{\"create\":{\"status\":201}}";
-
 /// Calls `visit` with what was said of each of `wanted` documents, in order; an error when the answer does not speak of
 /// exactly as many. Nothing has been visited for good before it returns `Ok`.
+///
+/// Most documents of a request are answered in the same bytes. An element that repeats the one before it says the same,
+/// so comparing is all the reading it needs.
 pub fn read<'a>(
     body: &'a [u8],
     wanted: usize,
     mut visit: impl FnMut(usize, DocumentAnswer<'a>),
 ) -> Result<(), Unusable> {
-    let Some(mut rest) = body.strip_prefix(BEGIN) else {
+    let Some(mut rest) = elements(body) else {
         let answer: Answer<'a> = serde_json::from_slice(body).map_err(|error| Unusable(error.to_string()))?;
         let found = answer.items.len();
         answer.items.into_iter().enumerate().for_each(|(at, element)| visit(at, element.said()));
         return counted(found, wanted);
     };
+    let (mut last, mut said) = (&b""[..], DocumentAnswer::default());
     let mut found = 0;
     loop {
         rest = rest.strip_prefix(b",").unwrap_or(rest);
@@ -143,17 +143,31 @@ pub fn read<'a>(
         if found == wanted {
             return Err(Unusable(format!("it names more than {wanted} documents")));
         }
-        if let Some(after) = rest.strip_prefix(CREATED) {
-            visit(found, DocumentAnswer { status: 201, ..DocumentAnswer::default() });
-            rest = after;
+        if !last.is_empty() && rest.starts_with(last) {
+            rest = &rest[last.len()..];
         } else {
             let mut elements = serde_json::Deserializer::from_slice(rest).into_iter::<Element<'a>>();
             let element = elements.next().ok_or_else(|| Unusable("it ends early".to_owned()))?;
             let element = element.map_err(|error| Unusable(error.to_string()))?;
-            rest = &rest[elements.byte_offset()..];
-            visit(found, element.said());
+            (last, rest) = rest.split_at(elements.byte_offset());
+            said = element.said();
         }
+        visit(found, said.clone());
         found += 1;
+    }
+}
+
+/// What stands behind `"items":[`, where nothing but the plain fields that Elasticsearch writes stands before it.
+fn elements(body: &[u8]) -> Option<&[u8]> {
+    const PLAIN: [&[u8]; 3] = [b"\"took\":", b"\"ingest_took\":", b"\"errors\":"];
+    let mut rest = body.strip_prefix(b"{")?;
+    loop {
+        if let Some(elements) = rest.strip_prefix(b"\"items\":[") {
+            return Some(elements);
+        }
+        let value = PLAIN.iter().find_map(|key| rest.strip_prefix(*key))?;
+        let length = value.iter().position(|byte| !byte.is_ascii_alphanumeric())?;
+        rest = value[length..].strip_prefix(b",")?;
     }
 }
 

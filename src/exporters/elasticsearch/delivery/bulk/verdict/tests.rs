@@ -176,7 +176,9 @@ fn the_quick_way_and_the_slow_way_read_the_same() {
     let mut random = fastrand::Rng::with_seed(13);
     for _ in 0..500 {
         let picked: Vec<&str> = (0..random.usize(0..12)).map(|_| items[random.usize(0..items.len())]).collect();
-        let quick = format!("{{\"items\":[{}]}}", picked.join(","));
+        let head = ["", "\"took\":17,", "\"errors\":false,\"took\":0,", "\"ingest_took\":2,"][random.usize(0..4)];
+        let quick = format!("{{{head}\"items\":[{}]}}", picked.join(","));
+        assert!(elements(quick.as_bytes()).is_some());
         let slow = format!("{{\"took\":1, \"items\":[{}]}}", picked.join(","));
         let own = vec![true; picked.len()];
         let found = verdicts(quick.as_bytes(), &own, picked.len());
@@ -196,7 +198,7 @@ fn no_bytes_make_reading_panic() {
     let mut random = fastrand::Rng::with_seed(17);
     let letters = br#"{}[]",:create items status201erroftyp\u0"#;
     for _ in 0..20_000 {
-        let mut body = if random.bool() { BEGIN.to_vec() } else { Vec::new() };
+        let mut body = if random.bool() { b"{\"items\":[".to_vec() } else { Vec::new() };
         body.extend((0..random.usize(0..60)).map(|_| letters[random.usize(0..letters.len())]));
         let _ = verdicts(&body, &[], random.usize(0..3));
         request_error(&body);
