@@ -23,7 +23,7 @@ MIB ?= 16
 KIB ?= 8,1024
 LAWS ?=
 ONLY ?=
-TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate snappy snappy_framed yaml ottl audit lines
+TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate pack snappy snappy_framed yaml ottl audit lines
 
 .PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers soak
 

@@ -77,6 +77,7 @@ replay! {
     gzip_replays "gzip"
     zstd_replays "zstd"
     deflate_replays "deflate"
+    packing_replays "pack"
     snappy_replays "snappy"
     framed_snappy_replays "snappy_framed"
     yaml_replays "yaml"

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use podgate::core::data::budget::Budget;
+use podgate::net::compression::pack::QUICK;
 use podgate::net::compression::{Encoding, InflateError, Inflater};
 use podgate::net::server::body::Gathered;
 use tokio::runtime::{Builder, Runtime};
@@ -113,4 +114,20 @@ pub fn snappy_framed(data: &[u8]) {
     let mut encoder = snap::write::FrameEncoder::new(Vec::new());
     encoder.write_all(data).expect("memory");
     comes_back(Encoding::SnappyFramed, data, &encoder.into_inner().expect("memory"));
+}
+
+/// Makes a body of the input and its repeats, so that repeats leave the window, and compresses it in parts.
+pub fn pack(data: &[u8]) {
+    let [repeats, part, rest @ ..] = data else { return };
+    let mut body = Vec::new();
+    for number in 0..=usize::from(*repeats) {
+        body.extend_from_slice(rest);
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    body.truncate(LIMIT as usize);
+    let parts: Vec<Bytes> = body.chunks(usize::from(*part) * 257 + 1).map(Bytes::copy_from_slice).collect();
+    let packed = QUICK.pack(&parts).expect("memory").concat();
+    assert!(packed.len() <= body.len() + body.len() / 64 + 32, "{} of {}", packed.len(), body.len());
+    assert_eq!(reference(flate2::bufread::GzDecoder::new(&packed[..])).expect("what was compressed inflates"), body);
+    comes_back(Encoding::Gzip, &body, &packed);
 }

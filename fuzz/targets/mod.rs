@@ -24,6 +24,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("gzip", inflate::gzip),
     ("zstd", inflate::zstd),
     ("deflate", inflate::deflate),
+    ("pack", inflate::pack),
     ("snappy", inflate::snappy),
     ("snappy_framed", inflate::snappy_framed),
     ("yaml", config::yaml),

@@ -22,6 +22,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "zstd" => [&b"x"[..], &[7; 3_000], b""].map(|text| zstd::stream::encode_all(text, 1).unwrap()).to_vec(),
         "deflate" => [&b"x"[..], &[7; 3_000], b""].map(zlib).into_iter().chain([raw_deflate(b"raw")]).collect(),
+        "pack" => [&b"\x00\x00x"[..], b"\xff\x01{\"create\":{\"_index\":\"traces\"}}\n", &[3; 3_000]]
+            .map(<[u8]>::to_vec)
+            .to_vec(),
         "snappy" => [&b"x"[..], &[7; 3_000], b"abcabcabcabc"].map(snappy).to_vec(),
         "snappy_framed" => [&b"x"[..], &[7; 3_000], b""].map(snappy_framed).to_vec(),
         "ottl" => OTTL.iter().map(|text| text.as_bytes().to_vec()).collect(),
