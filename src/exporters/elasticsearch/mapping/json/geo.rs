@@ -18,6 +18,12 @@ pub struct GeoPoint<'a> {
     lat: f64,
 }
 
+/// Whether the key may be one half of a point.
+#[inline]
+pub fn may_be_half(key: &[u8]) -> bool {
+    key.ends_with(b".lon") || key.ends_with(b".lat")
+}
+
 /// The point that this attribute is one half of, if the other half is there too.
 #[inline]
 pub fn point<'a>(attribute: &Attribute<'a>, all: &Repeated<'a>) -> Option<GeoPoint<'a>> {

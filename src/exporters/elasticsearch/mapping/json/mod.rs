@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod geo;
+mod known_keys;
 pub mod repeated;
 pub mod text;
 pub mod tree;

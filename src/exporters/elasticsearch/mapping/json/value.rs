@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
 use crate::core::limits::DEPTH_MAX;
+use crate::exporters::elasticsearch::mapping::json::known_keys::KnownLists;
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
@@ -27,6 +28,8 @@ pub struct SeenKeys {
     in_text: bool,
     /// Maps and lists written as text because they lie too deep.
     pub as_text: u64,
+    /// The keys of earlier items.
+    pub(super) known: KnownLists,
 }
 
 /// The keys of one object.
