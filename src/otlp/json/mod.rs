@@ -9,6 +9,7 @@
 pub mod base64;
 pub mod line;
 pub mod number;
+mod pair;
 mod read;
 mod scan;
 pub mod schema;

@@ -10,6 +10,7 @@ use crate::core::limits::DEPTH_MAX;
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::json::base64;
 use crate::otlp::json::number::{self, Whole};
+use crate::otlp::json::pair::Pair;
 use crate::otlp::json::scan::{JsonError, Quoted, Scanner};
 use crate::otlp::json::schema::{self, FieldKind, FieldSchema, MessageSchema, Presence};
 use crate::otlp::walk::Fields;
@@ -160,7 +161,9 @@ impl<'j> Reader<'j> {
         }
         match field.kind {
             FieldKind::Message(inner) => loop {
-                if self.scan.literal("null") {
+                if schema::is_key_value(inner) && self.pair(field)? {
+                    // Read and written.
+                } else if self.scan.literal("null") {
                     self.room(FIELD_BYTES)?;
                     write::bytes(self.out.within(), field.number, b"");
                 } else {
@@ -178,6 +181,15 @@ impl<'j> Reader<'j> {
             },
             _ => self.packed(field),
         }
+    }
+
+    /// An attribute in its plainest form; false when the next one has another.
+    fn pair(&mut self, field: &'static FieldSchema) -> Read<bool> {
+        let Some(pair) = Pair::read(self.scan.rest()).filter(|_| self.is_utf8) else { return Ok(false) };
+        self.room(pair.room())?;
+        pair.write(&mut self.out, field.number);
+        self.scan.pass(pair.length);
+        Ok(true)
     }
 
     /// A list of numbers, in one field as proto3 packs them.

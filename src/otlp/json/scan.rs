@@ -41,6 +41,19 @@ impl<'j> Scanner<'j> {
         self.at
     }
 
+    /// The text from the next token on.
+    #[inline]
+    pub fn rest(&mut self) -> &'j [u8] {
+        self.peek();
+        &self.text[self.at..]
+    }
+
+    /// Passes over so many bytes of `rest`.
+    #[inline]
+    pub fn pass(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// An error at `at`.
     #[cold]
     pub fn fault(&self, at: usize, message: impl Into<String>) -> JsonError {

@@ -158,6 +158,11 @@ pub fn request(signal: Signal) -> &'static MessageSchema {
     }
 }
 
+/// Whether the message is an attribute.
+pub fn is_key_value(message: &'static MessageSchema) -> bool {
+    std::ptr::eq(message, &COMMON_KEY_VALUE)
+}
+
 /// A value by itself, as the items of a log's body or of an attribute are.
 pub fn any_value() -> &'static MessageSchema {
     &COMMON_ANY_VALUE
