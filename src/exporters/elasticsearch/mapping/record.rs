@@ -5,6 +5,9 @@ use crate::otlp::fields::logs::log_record;
 use crate::otlp::fields::trace::{span, span_event, span_link, status};
 use crate::otlp::walk::{Fields, Malformed};
 
+/// The largest number of Elasticsearch's type `long`, which refuses a larger one with its document.
+pub const LONG_MAX: u64 = i64::MAX as u64;
+
 #[derive(Default)]
 pub struct Span<'a> {
     pub trace_id: &'a [u8],
@@ -93,9 +96,10 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
-    /// Nanoseconds. A span that ends before it starts would otherwise last 584 years, which no field takes.
+    /// Nanoseconds, as many as a field of type `long` takes. A span that ends before it starts would otherwise last 584
+    /// years.
     pub fn duration(&self) -> u64 {
-        self.end.saturating_sub(self.start)
+        self.end.saturating_sub(self.start).min(LONG_MAX)
     }
 }
 

@@ -9,6 +9,7 @@ use hashbrown::HashSet;
 
 use crate::core::limits::DEPTH_MAX;
 use crate::exporters::elasticsearch::mapping::json::known_keys::KnownLists;
+use crate::exporters::elasticsearch::mapping::record::LONG_MAX;
 use crate::otlp::ids::push_hex;
 use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed};
@@ -125,7 +126,7 @@ pub fn push_double(out: &mut Vec<u8>, number: f64) {
 pub fn push_counts(out: &mut Vec<u8>, values: &[(f64, u64)]) {
     for (at, (_, count)) in values.iter().enumerate() {
         out.push(if at == 0 { b'[' } else { b',' });
-        text::push_unsigned(out, *count);
+        text::push_unsigned(out, (*count).min(LONG_MAX));
     }
     out.extend_from_slice(if values.is_empty() { b"[]" } else { b"]" });
 }

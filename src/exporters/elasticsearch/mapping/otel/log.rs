@@ -2,7 +2,7 @@
 
 use crate::exporters::elasticsearch::mapping::bulk::{Bulk, DocumentHead};
 use crate::exporters::elasticsearch::mapping::json::attributes::{Composites, WrittenAttributes};
-use crate::exporters::elasticsearch::mapping::json::text::{push_count, push_id, push_text};
+use crate::exporters::elasticsearch::mapping::json::text::{push_count, push_id, push_key, push_text};
 use crate::exporters::elasticsearch::mapping::json::value::SeenKeys;
 use crate::exporters::elasticsearch::mapping::json::{attributes, value};
 use crate::exporters::elasticsearch::mapping::otel::frame;
@@ -13,6 +13,7 @@ use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
 use crate::exporters::elasticsearch::mapping::work::{DATE_NANOS_MAX, Stored, Work};
 use crate::otlp::fields::value_list::VALUES;
+use crate::otlp::json::text;
 use crate::otlp::walk::{AnyValue, Fields, Malformed};
 
 /// Where one document goes and what it shares with its neighbours.
@@ -74,11 +75,15 @@ fn push_document<'a>(
     push_time(out, "observed_timestamp", observed);
     out.extend_from_slice(&cover.target.stream_json);
     push_text(out, "severity_text", record.severity_text);
-    push_count(out, "severity_number", record.severity_number);
+    if record.severity_number != 0 {
+        push_key(out, "severity_number");
+        text::push_signed(out, record.severity_number as i64);
+        out.push(b',');
+    }
     push_id(out, "trace_id", record.trace_id);
     push_id(out, "span_id", record.span_id);
     let found = attributes::push_attributes(out, &record.attributes, seen, Composites::Json)?;
-    if let Some(original) = time.original {
+    if let Some(original) = time.original.filter(|_| !found.has_original_time) {
         push_original_time(out, record.attributes.count > 0, original);
     }
     push_count(out, "dropped_attributes_count", record.dropped.saturating_add(found.dropped));

@@ -11,6 +11,7 @@ use crate::exporters::elasticsearch::mapping::metrics::groups::{
 };
 use crate::exporters::elasticsearch::mapping::metrics::points::Number;
 use crate::exporters::elasticsearch::mapping::otel::frame;
+use crate::exporters::elasticsearch::mapping::record::LONG_MAX;
 use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Router};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
 use crate::exporters::elasticsearch::mapping::settings::DataStreamType;
@@ -90,7 +91,7 @@ impl<'a> Sheet<'a, '_> {
         close_object(out);
         out.push(b',');
         if let Some(counted) = self.groups.entries(group).find(|entry| entry.doc_count) {
-            push_count(out, "_doc_count", counted.doc_count());
+            push_count(out, "_doc_count", counted.doc_count().min(LONG_MAX));
         }
         self.push_names_hash(out, group);
     }
@@ -143,7 +144,7 @@ fn push_measure(out: &mut Vec<u8>, entry: &GroupedPoint<'_>, groups: &PointGroup
             out.extend_from_slice(b"{\"sum\":");
             value::push_double(out, entry.point.sum);
             out.extend_from_slice(b",\"value_count\":");
-            text::push_unsigned(out, entry.point.count);
+            text::push_unsigned(out, entry.point.count.min(LONG_MAX));
             out.push(b'}');
         }
         FieldType::Histogram { from, to } => {

@@ -98,7 +98,7 @@ fn push_span_document<'a>(
     text::push_unsigned(out, span.duration());
     out.push(b',');
     let found = attributes::push_attributes(out, &span.attributes, seen, Composites::Json)?;
-    if let Some(original) = time.original {
+    if let Some(original) = time.original.filter(|_| !found.has_original_time) {
         push_original_time(out, span.attributes.count > 0, original);
     }
     push_count(out, "dropped_attributes_count", span.dropped_attributes.saturating_add(found.dropped));
@@ -174,7 +174,7 @@ fn push_event_document<'a>(
     push_id(out, "span_id", span.span_id);
     push_text(out, "event_name", event.name);
     let found = push_event_attributes(out, event, seen)?;
-    if let Some(original) = time.original {
+    if let Some(original) = time.original.filter(|_| !found.has_original_time) {
         push_original_time(out, event.attributes.count > 0 || !event.name.is_empty(), original);
     }
     push_count(out, "dropped_attributes_count", event.dropped.saturating_add(found.dropped));
