@@ -149,7 +149,7 @@ def report(asked, stage, accepted, slopes, settled):
     about = paragraph(
         f"`make soak`, {datetime.date.today()}, {version}, {os.cpu_count()} cores shared with everything around it (load average at the",
         f"end: {load}): {looks[-1]['at'] / 60:.0f} minutes of {asked.rate} spans a second, half of them by gRPC, and log records,",
-        f"on a node of {asked.pods} pods of which {churn.gone} came, as many went and {churn.restarts} containers restarted; enriched by a",
+        f"on a node of {asked.pods} pods, while {churn.gone} came, as many went and {churn.restarts} containers restarted; enriched by a",
         f"real API server, sampled, sent to a next hop that ended {hop.lives - 1} times and a stand-in of Elasticsearch that was killed",
         f"{elastic.lives - 1} times, {asked.away:g} s each. {accepted['traces']:,} spans and {accepted['logs']:,} records were accepted,",
         f"{dropped} were dropped, and the account added up. The caches of decided traces are small here, so that they are full within",
