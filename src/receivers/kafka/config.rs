@@ -18,7 +18,7 @@ use crate::receivers::kafka::headers::{HEADERS_MAX, attribute};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_TOPICS: [&str; 4] = ["otlp_spans", "otlp_metrics", "otlp_logs", "otlp_profiles"];
 const TOPICS_MAX: usize = 1_000;
-/// Of all partitions together; the Collector has no limit, podgate's memory has one.
+/// Of all partitions together. The Collector takes 1 MiB.
 const FETCH_BYTES: i32 = 2 << 20;
 const PARTITION_FETCH_BYTES: i32 = 1 << 20;
 /// Records that one partition may have on their way.

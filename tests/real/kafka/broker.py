@@ -122,10 +122,35 @@ class Broker:
     def stop(self):
         return self.process.stop(30)
 
+    def admin(self):
+        return client().admin.AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
     def topic(self, name, partitions):
-        admin = client().admin.AdminClient({"bootstrap.servers": self.address})
-        made = admin.create_topics([client().admin.NewTopic(name, partitions, 1)])
-        made[name].result(30)
+        self.topics([name], partitions)
+
+    def topics(self, names, partitions):
+        # Held by a name: an answer does not come to a client that is gone.
+        admin = self.admin()
+        made = admin.create_topics([client().admin.NewTopic(name, partitions, 1) for name in names])
+        for one in made.values():
+            one.result(30)
+        # The controller has them before the broker leads their partitions, seconds before where the machine is busy.
+        reader = self.reader("podgate-suite-waits")
+        for name in names:
+            wait_for(f"the broker leads {name}", lambda: self.leads(reader, name, partitions), 60, self.process)  # noqa: B023
+        reader.close()
+
+    def leads(self, reader, topic, partitions):
+        try:
+            return self.ends(reader, topic, partitions)
+        except client().KafkaException:
+            return None
+
+    def assigned(self, group):
+        """How many partitions each member of the group has, by the member's id."""
+        admin = self.admin()
+        found = admin.describe_consumer_groups([group])[group].result(30)
+        return {member.member_id: len(member.assignment.topic_partitions) for member in found.members}
 
     def reader(self, group, **more):
         settings = {"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False, "log_level": 0, **more}
