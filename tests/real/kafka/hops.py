@@ -78,7 +78,8 @@ def configuration(hop, address, topic, port, sinks):
     if hop.writes:
         exporters = to_kafka(address, topic, hop.compression)
     elif hop.reads:
-        queue = {"sending_queue": {"enabled": True, **(GATHERED if hop.gathered else {})}}
+        # Without waiting a Collector pauses a partition for good at the first record that its full queue refuses.
+        queue = {"sending_queue": {"enabled": True, "block_on_overflow": True, **(GATHERED if hop.gathered else {})}}
         exporters = {"otlp_grpc": {"endpoint": f"127.0.0.1:{sinks[0].port}", **client, **queue}}
     else:
         names = [f"127.0.0.1:{sink.port}" for sink in sinks]
@@ -119,7 +120,7 @@ class Sink(Pinned):
     def took(self):
         """Spans and requests until now."""
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10).read().decode()
-        of = lambda name: sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{"))  # noqa: E731
+        of = lambda name: sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"{name}_total{{"))  # noqa: E731
         return int(of("otelcol_receiver_accepted_spans")), int(of("otelcol_receiver_requests"))
 
 
@@ -128,17 +129,17 @@ class Bench:
         self.asked, self.folder, self.broker, self.runs = asked, folder, kafka.Broker(folder / "broker"), 0
         subprocess.run(["taskset", "-a", "-c", "-p", FIRST_CORE, str(self.broker.process.child.pid)], capture_output=True, check=True)
 
-    def load(self, port, seconds):
+    def load(self, port, seconds, seed):
         words = ["loadgen", "--endpoint", f"127.0.0.1:{port}", "--rate", self.asked.rate, "--duration", f"{seconds:g}s", "--format", "json"]
-        sizes = ["--spans-per-trace", SPANS_A_TRACE, "--spans-per-request", SPANS_A_REQUEST, "--seed", self.runs * 100 + seconds]
+        sizes = ["--spans-per-trace", SPANS_A_TRACE, "--spans-per-request", SPANS_A_REQUEST, "--seed", seed]
         command = ["taskset", "-c", FIRST_CORE, self.asked.podgate, *words, *sizes]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit(f"the load failed: {done.stderr or done.stdout}")
         return json.loads(done.stdout)
 
-    def one(self, hop, name):
-        """One measurement of a hop with the subject of this name."""
+    def one(self, hop, name, repeat):
+        """One measurement of a hop with the subject of this name; both subjects get the same traces in a repeat."""
         self.runs += 1
         topic, folder, started = f"{hop.name}-{self.runs}", self.folder / f"{self.runs}-{hop.name}-{name}", []
         folder.mkdir()
@@ -155,18 +156,19 @@ class Bench:
             binary = self.asked.podgate if name == "podgate" else peer.collector("hops")
             subject = Pinned(name, LAST_CORE, binary, config, folder, own=name == "podgate")
             started.append(subject)
-            return {"hop": hop.name, "subject": name, **self.measured(hop, subject, port, sinks, topic)}
+            return {"hop": hop.name, "subject": name, **self.measured(hop, subject, port, sinks, topic, 2 * repeat)}
         finally:
             for process in reversed(started):
                 process.stop(30)
 
-    def measured(self, hop, subject, port, sinks, topic):
+    def measured(self, hop, subject, port, sinks, topic, seed):
         idle = mib(subject.pid, "VmRSS")
-        self.load(port, 2)
+        self.load(port, 2, seed + 1)
         time.sleep(hop.after)
         before, brokers, seen, begun = cpu_nanos(subject.pid), cpu_nanos(self.broker.process.child.pid), self.took(sinks, topic), time.monotonic()
-        said = self.load(port, self.asked.seconds)
+        said = self.load(port, self.asked.seconds, seed + 2)
         time.sleep(hop.after)
+        self.settled(sinks, topic)
         nanos, of_broker = cpu_nanos(subject.pid) - before, cpu_nanos(self.broker.process.child.pid) - brokers
         took = time.monotonic() - begun
         spans, requests = (now - then for now, then in zip(self.took(sinks, topic), seen))
@@ -177,6 +179,15 @@ class Bench:
             "broker_ns_per_span": round(of_broker / max(1, sent)), "idle_mib": round(idle, 1),
             "peak_mib": round(mib(subject.pid, "VmHWM"), 1), "load_average": round(os.getloadavg()[0], 1),
         }
+
+    def settled(self, sinks, topic):
+        """Waits until nothing more comes, on a machine that is too busy for the load."""
+        now = self.took(sinks, topic)
+        for _ in range(30):
+            time.sleep(1)
+            then, now = now, self.took(sinks, topic)
+            if then == now:
+                return
 
     def took(self, sinks, topic):
         """Spans and requests of the next hops, or of the topic: there a record is a whole trace."""
@@ -241,7 +252,7 @@ def main():
             for repeat in range(asked.repeats):
                 for hop in wanted:
                     for name in asked.subjects.split(","):
-                        measured.append({"repeat": repeat, **bench.one(hop, name)})
+                        measured.append({"repeat": repeat, **bench.one(hop, name, repeat)})
                         say(json.dumps(measured[-1]))
                         if asked.lines:
                             asked.lines.write_text("".join(json.dumps(one) + "\n" for one in measured))
