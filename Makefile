@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate pack snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers soak
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers soak test-kafka-steady bench-hops
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -106,6 +106,10 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 test-kafka: ## ten minutes of samplers and a broker that die and come back, beside a real Apache Kafka (needs a JDK with Maven)
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/kafka/suite.py target/release/podgate --long
+
+test-kafka-steady: ## one sampler at half of its capacity for MINUTES=10: lag and memory stay flat; figures go to docs/scale.md (needs a JDK with Maven)
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/kafka/steady.py target/release/podgate --minutes $(or $(MINUTES),10)
 
 test-ottl: ## OTTL and patterns beside a Collector's own packages and Go's regexp; part of test-real, there with one seed and here with the day's (needs Go; a minute when built)
 	python3 tests/real/ottl/suite.py $(if $(TEXTS),--texts $(TEXTS)) $(if $(SEED),--seed $(SEED))
@@ -230,6 +234,8 @@ REPEATS ?= 3
 BENCH_SECONDS ?= 6
 ROWS ?=
 VERSUS_REPORT ?= docs/performance.md
+# bench-hops: names of hops, by commas.
+HOPS ?=
 
 bench-versus: ## podgate beside the OpenTelemetry Collector, row by row in turn: make bench-versus COLLECTOR=path (needs Go, Python and a quiet machine; three quarters of an hour; REPEATS=1 ROWS=W9 for less); writes a section of docs/performance.md
 	$(CARGO) build --locked --release --bin podgate
@@ -246,6 +252,10 @@ SCALE_PICTURES ?= docs/pictures
 bench-scale: ## CPU and memory by traffic, connections, spans a request, pods, policies and held traces, on one core and two: make bench-scale COLLECTOR=path for a Collector at the ends (needs Go and a quiet machine; a quarter of an hour; SCALE="--seconds 1.5 --pods 500" for less); writes a section of docs/performance.md
 	$(CARGO) build --locked --release --bin podgate
 	python3 tests/real/scale/suite.py target/release/podgate $(if $(COLLECTOR),--collector "$(COLLECTOR)") --lines target/scale.jsonl --pictures $(SCALE_PICTURES) --report $(VERSUS_REPORT) $(SCALE)
+
+bench-hops: ## CPU per span of each hop between tiers beside a Collector, REPEATS=3; half an hour, figures go to docs/scale.md (needs Go, a JDK with Maven and a quiet machine; HOPS=balance,sample for some)
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/kafka/hops.py target/release/podgate --repeats $(REPEATS) --seconds 8 --hops "$(HOPS)" --lines target/hops.jsonl
 
 # Coverage counters are a pass of LLVM that the stable compiler has too; cargo-fuzz would add a sanitizer, which is for unsafe code.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -48,12 +48,12 @@ class Hop:
 
 HOPS = [
     Hop("balance", f"OTLP in, load_balancing to {GATEWAYS} gateways"),
-    Hop("produce", "OTLP in, kafka out, a record a trace", writes=True),
-    Hop("produce-zstd", "the same, zstd", writes=True, compression="zstd"),
+    Hop("produce", "OTLP in, kafka out", writes=True),
+    Hop("produce-zstd", "OTLP in, kafka out, zstd", writes=True, compression="zstd"),
     Hop("sample", "kafka in, tail_sampling, OTLP out, batched", reads=True, sampled=True, gathered=True),
     Hop("consume", "kafka in, OTLP out, a request a record", reads=True),
     Hop("consume-batched", "kafka in, OTLP out, batched", reads=True, gathered=True),
-    Hop("consume-zstd", "the same, zstd in", reads=True, compression="zstd", gathered=True),
+    Hop("consume-zstd", "kafka in, zstd, OTLP out, batched", reads=True, compression="zstd", gathered=True),
 ]
 
 
@@ -87,7 +87,8 @@ def configuration(hop, address, topic, port, sinks):
     receivers = from_kafka(address, topic, f"{topic}-samplers") if hop.reads else otlp(port)
     processors = {"tail_sampling": SAMPLER} if hop.sampled else {}
     pipeline = {"receivers": list(receivers), "processors": list(processors), "exporters": list(exporters)}
-    return {"receivers": receivers, "processors": processors, "exporters": exporters, "service": {"pipelines": {"traces": pipeline}}}
+    service = {"pipelines": {"traces": pipeline}}
+    return {"receivers": receivers, "processors": processors, "exporters": exporters, "service": service}
 
 
 class Pinned(Process):
@@ -115,7 +116,8 @@ class Sink(Pinned):
         reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": self.metrics}}}}
         pipelines = {"traces": {"receivers": ["otlp"], "exporters": ["nop"]}}
         service = {"telemetry": {"metrics": {"readers": [reader]}}, "pipelines": pipelines}
-        super().__init__(name, FIRST_CORE, binary, {"receivers": otlp(self.port), "exporters": {"nop": {}}, "service": service}, folder)
+        config = {"receivers": otlp(self.port), "exporters": {"nop": {}}, "service": service}
+        super().__init__(name, FIRST_CORE, binary, config, folder)
 
     def took(self):
         """Spans and requests until now."""
@@ -130,9 +132,9 @@ class Bench:
         subprocess.run(["taskset", "-a", "-c", "-p", FIRST_CORE, str(self.broker.process.child.pid)], capture_output=True, check=True)
 
     def load(self, port, seconds, seed):
-        words = ["loadgen", "--endpoint", f"127.0.0.1:{port}", "--rate", self.asked.rate, "--duration", f"{seconds:g}s", "--format", "json"]
+        words = ["loadgen", "--endpoint", f"127.0.0.1:{port}", "--rate", self.asked.rate, "--duration", f"{seconds:g}s"]
         sizes = ["--spans-per-trace", SPANS_A_TRACE, "--spans-per-request", SPANS_A_REQUEST, "--seed", seed]
-        command = ["taskset", "-c", FIRST_CORE, self.asked.podgate, *words, *sizes]
+        command = ["taskset", "-c", FIRST_CORE, self.asked.podgate, *words, *sizes, "--format", "json"]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit(f"the load failed: {done.stderr or done.stdout}")
@@ -141,11 +143,13 @@ class Bench:
     def one(self, hop, name, repeat):
         """One measurement of a hop with the subject of this name; both subjects get the same traces in a repeat."""
         self.runs += 1
-        topic, folder, started = f"{hop.name}-{self.runs}", self.folder / f"{self.runs}-{hop.name}-{name}", []
+        topic, started = f"{hop.name}-{self.runs}", []
+        folder = self.folder / f"{topic}-{name}"
         folder.mkdir()
         self.broker.topics([topic], PARTITIONS)
         try:
-            sinks = [Sink(f"sink-{number}", self.asked.podgate, folder) for number in range(0 if hop.writes else 1 if hop.reads else GATEWAYS)]
+            count = 0 if hop.writes else 1 if hop.reads else GATEWAYS
+            sinks = [Sink(f"sink-{number}", self.asked.podgate, folder) for number in range(count)]
             started.extend(sinks)
             (port,) = free_ports(1)
             if hop.reads:
@@ -165,7 +169,8 @@ class Bench:
         idle = mib(subject.pid, "VmRSS")
         self.load(port, 2, seed + 1)
         time.sleep(hop.after)
-        before, brokers, seen, begun = cpu_nanos(subject.pid), cpu_nanos(self.broker.process.child.pid), self.took(sinks, topic), time.monotonic()
+        seen, begun = self.took(sinks, topic), time.monotonic()
+        before, brokers = cpu_nanos(subject.pid), cpu_nanos(self.broker.process.child.pid)
         said = self.load(port, self.asked.seconds, seed + 2)
         time.sleep(hop.after)
         self.settled(sinks, topic)
@@ -205,7 +210,8 @@ def table(measured, asked, repeats):
     by = {}
     for one in measured:
         by.setdefault((one["hop"], one["subject"]), []).append(one)
-    lines = ["| hop | subject | CPU ns a span | times podgate's | arrived | sent on as | RSS idle / peak MiB |", "|---|---|---|---|---|---|---|"]
+    head = "| hop | subject | CPU ns a span | times podgate's | arrived | sent on as | RSS idle / peak MiB |"
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
     for hop in HOPS:
         own = by.get((hop.name, "podgate"), [])
         for name in ("podgate", "collector"):
@@ -217,12 +223,16 @@ def table(measured, asked, repeats):
             times = "" if name == "podgate" else f"{statistics.median(pairs):.1f} ({min(pairs):.1f} to {max(pairs):.1f})"
             cost = f"{statistics.median(nanos):,.0f} ({min(nanos):,} to {max(nanos):,})"
             arrived, sent = sum(one["arrived"] for one in ones), sum(one["spans"] for one in ones)
-            share = f"{100 * arrived / sent:.2f} % kept" if hop.sampled else "all" if arrived == sent else f"{arrived - sent:+,}"
-            out = f"{arrived / max(1, sum(one['requests_out'] for one in ones)):,.0f} spans a {'record' if hop.writes else 'request'}"
+            all_came = "all" if arrived == sent else f"{arrived - sent:+,}"
+            share = f"{100 * arrived / sent:.2f} % kept" if hop.sampled else all_came
+            requests = max(1, sum(one["requests_out"] for one in ones))
+            out = f"{arrived / requests:,.0f} spans a {'record' if hop.writes else 'request'}"
             memory = f"{statistics.median(one['idle_mib'] for one in ones):.0f} / {max(one['peak_mib'] for one in ones):.0f}"
-            lines.append(f"| {hop.title} | {'Collector' if name == 'collector' else name} | {cost} | {times} | {share} | {out} | {memory} |")
+            who = "Collector" if name == "collector" else name
+            lines.append(f"| {hop.title} | {who} | {cost} | {times} | {share} | {out} | {memory} |")
     loads = [one["load_average"] for one in measured]
-    about = f"{asked.rate:,} spans/s for {asked.seconds} s, {repeats} interleaved repeats, {os.cpu_count()} cores, load average {min(loads)} to {max(loads)}"
+    about = f"{asked.rate:,} spans/s for {asked.seconds} s, {repeats} interleaved repeats, {os.cpu_count()} cores, "
+    about += f"load average {min(loads)} to {max(loads)}"
     version = (version_of([asked.podgate, "--version"]) or "unknown").splitlines()[0]
     return [f"{version}: {about}", "", *lines]
 
