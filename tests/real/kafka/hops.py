@@ -38,16 +38,17 @@ GATHERED = {"batch": {"flush_timeout": "200ms", "min_size": 1000, "max_size": 20
 
 
 class Hop:
-    """`of`: what the subject's configuration is made of; `reads`: it reads the topic that an agent writes."""
+    """`reads`: from the topic that an agent writes; `writes`: to a topic; `hops`: next hops that take OTLP."""
 
-    def __init__(self, name, title, reads=False, writes=False, compression="none", sampled=False, gathered=False):
-        self.name, self.title, self.reads, self.writes = name, title, reads, writes
+    def __init__(self, name, title, reads=False, writes=False, hops=1, compression="none", sampled=False, gathered=False):
+        self.name, self.title, self.reads, self.writes, self.hops = name, title, reads, writes, 0 if writes else hops
         self.compression, self.sampled, self.gathered = compression, sampled, gathered
         self.after = WAIT + 3 if sampled else 2
 
 
 HOPS = [
-    Hop("balance", f"OTLP in, load_balancing to {GATEWAYS} gateways"),
+    Hop("balance", f"OTLP in, load_balancing to {GATEWAYS} gateways", hops=GATEWAYS),
+    Hop("gateway", "OTLP in, tail_sampling, OTLP out, batched", sampled=True, gathered=True),
     Hop("produce", "OTLP in, kafka out", writes=True),
     Hop("produce-zstd", "OTLP in, kafka out, zstd", writes=True, compression="zstd"),
     Hop("sample", "kafka in, tail_sampling, OTLP out, batched", reads=True, sampled=True, gathered=True),
@@ -77,7 +78,7 @@ def configuration(hop, address, topic, port, sinks):
     client = {"compression": "none", "tls": {"insecure": True}}
     if hop.writes:
         exporters = to_kafka(address, topic, hop.compression)
-    elif hop.reads:
+    elif hop.hops == 1:
         # Without waiting a Collector pauses a partition for good at the first record that its full queue refuses.
         queue = {"sending_queue": {"enabled": True, "block_on_overflow": True, **(GATHERED if hop.gathered else {})}}
         exporters = {"otlp_grpc": {"endpoint": f"127.0.0.1:{sinks[0].port}", **client, **queue}}
@@ -148,8 +149,7 @@ class Bench:
         folder.mkdir()
         self.broker.topics([topic], PARTITIONS)
         try:
-            count = 0 if hop.writes else 1 if hop.reads else GATEWAYS
-            sinks = [Sink(f"sink-{number}", self.asked.podgate, folder) for number in range(count)]
+            sinks = [Sink(f"sink-{number}", self.asked.podgate, folder) for number in range(hop.hops)]
             started.extend(sinks)
             (port,) = free_ports(1)
             if hop.reads:
@@ -169,6 +169,7 @@ class Bench:
         idle = mib(subject.pid, "VmRSS")
         self.load(port, 2, seed + 1)
         time.sleep(hop.after)
+        self.settled(sinks, topic)
         seen, begun = self.took(sinks, topic), time.monotonic()
         before, brokers = cpu_nanos(subject.pid), cpu_nanos(self.broker.process.child.pid)
         said = self.load(port, self.asked.seconds, seed + 2)

@@ -30,7 +30,7 @@ from toolbox import finish, free_ports, say, scratch, wait_for  # noqa: E402
 from versus import cpu_nanos, mib  # noqa: E402
 
 TOPIC, GROUP = "steady", "steady"
-MEMORY_MIB = 1024
+MEMORY_MIB, JOURNAL_BYTES = 1024, 4 << 20
 # Spans of the full topic, and the least time over which capacity is taken.
 BACKLOG, CAPACITY_SECONDS = 2_000_000, 20
 EVERY = 5.0
@@ -86,7 +86,11 @@ class Tier:
         config = {
             "extensions": {"admin": {"endpoint": f"127.0.0.1:{self.admin}"}},
             "receivers": from_kafka(self.broker.address, TOPIC, GROUP),
-            "processors": {"memory_limiter": {"check_interval": "1s", "limit_mib": MEMORY_MIB}, "tail_sampling": SAMPLER},
+            # The journal is full before the load begins: by its default it grows to 55 MiB for nine minutes.
+            "processors": {
+                "memory_limiter": {"check_interval": "1s", "limit_mib": MEMORY_MIB},
+                "tail_sampling": {**SAMPLER, "podgate": {"journal_bytes": JOURNAL_BYTES}},
+            },
             "exporters": {"otlp_grpc": {**exporter, "retry_on_failure": {"max_elapsed_time": 0}}},
             "service": {"extensions": ["admin"], "pipelines": {"traces": pipeline}},
         }
