@@ -145,10 +145,13 @@ fn shipped_configurations_have_no_keys_that_only_podgate_knows() {
 
 #[test]
 fn the_chart_has_the_configurations_of_the_manifests() {
-    for (ours, charts) in [(ALONE[0], "node"), (ALONE[1], "cluster")] {
+    let tiers = ["balanced-agents", "balanced-gateways", "kafka-agents", "kafka-samplers"];
+    let of_tier = |tier: &str| (format!("manifests/components/{tier}/config/{tier}.yaml"), tier.to_owned());
+    let modes = [(ALONE[0].to_owned(), "node".to_owned()), (ALONE[1].to_owned(), "cluster".to_owned())];
+    for (original, charts) in modes.into_iter().chain(tiers.map(of_tier)) {
         let copy = format!("charts/podgate/config/{charts}.yaml");
-        let [ours, copied] = [ours, &copy].map(|file| fs::read_to_string(path(file)).expect(file));
-        assert!(ours == copied, "cp {} {copy}", ALONE[0]);
+        let [ours, copied] = [&original, &copy].map(|file| fs::read_to_string(path(file)).expect(file));
+        assert!(ours == copied, "cp {original} {copy}");
     }
 }
 

@@ -42,13 +42,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $held }}held{{ end }}
 {{- end }}
 
-{{/* The configuration: the mode's own with `config` over it, or `alternateConfig`. */}}
+{{/* The configuration: the mode's own with the tier's and then `config` over it, or `alternateConfig`. */}}
 {{- define "podgate.config" -}}
 {{- if .Values.alternateConfig }}{{ toYaml .Values.alternateConfig }}
 {{- else }}
 {{- $file := dict "daemonset" "node" "deployment" "cluster" "statefulset" "cluster" "sidecar" "sidecar" }}
 {{- $own := .Files.Get (printf "config/%s.yaml" (get $file .Values.mode)) | fromYaml }}
-{{- toYaml (mustMergeOverwrite $own (deepCopy .Values.config)) }}
+{{- toYaml (mustMergeOverwrite $own (include "podgate.tierConfig" . | fromYaml) (deepCopy .Values.config)) }}
 {{- end }}
 {{- end }}
 

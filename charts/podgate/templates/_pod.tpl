@@ -58,7 +58,7 @@ lifecycle:
   {{- toYaml .Values.lifecycleHooks | nindent 2 }}
 {{- else if not (or (eq .Values.mode "sidecar") (include "podgate.held" .) (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version)) }}
 lifecycle:
-  preStop: {sleep: {seconds: 5}}
+  preStop: {sleep: {seconds: {{ ternary 10 5 (eq (include "podgate.tier" .) "gateway") }}}}
 {{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}

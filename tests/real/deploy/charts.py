@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import control_plane
-from manifests import admitted, judge, lingers
+from manifests import admitted, applied, judge, lingers
 from playing import play, together, workload
 from tools import needing
 from toolbox import ROOT
@@ -27,6 +27,9 @@ CLAIM = [
     "--set=statefulset.volumeClaimTemplates[0].spec.accessModes[0]=ReadWriteOnce",
     "--set=statefulset.volumeClaimTemplates[0].spec.resources.requests.storage=1Gi",
 ]
+ENVIRONMENT = {"MY_POD_IP": "10.0.0.7", "OTEL_K8S_NODE_IP": "10.0.0.1", "OTEL_K8S_NODE_NAME": "node-1"}
+BALANCED = ["--set=tiers.kind=balanced"]
+KAFKA = ["--set=tiers.kind=kafka"]
 # Name, values, the Pod Security level its pods pass.
 FORMS = [
     ("daemonset", [], "restricted"),
@@ -35,11 +38,19 @@ FORMS = [
     ("deployment", ["--set=mode=deployment", *MONITORS, *EXTRAS], "restricted"),
     ("statefulset", ["--set=mode=statefulset", *MONITORS, *CLAIM], "restricted"),
 ]
+# Two tiers: their values, the folders of manifests that say the same, and the name of the second.
+TIERS = [
+    ("agents and gateways", [*BALANCED, *HOST_PORTS, *MONITORS], ("balanced-agents", "balanced-gateways"), "podgate-gateway"),
+    ("agents, Kafka and samplers", [*KAFKA, *HOST_PORTS], ("kafka-agents", "kafka-samplers"), "podgate-sampler"),
+]
 REFUSED = [
     ("a mode that is none", ["--set=mode=sidekick"], "mode"),
     ("a number in quotes", ["--set-string=replicaCount=2"], "replicaCount"),
     ("a misspelt value", ["--set=imagee.tag=v1"], "imagee"),
     ("a digest that is none", ["--set=image.digest=sha256:12"], "digest"),
+    ("tiers of a kind that is none", ["--set=tiers.kind=stacked"], "kind"),
+    ("a misspelt value of the second tier", [*KAFKA, "--set=tiers.second.replicas=3"], "replicas"),
+    ("sidecars in front of a second tier", [*BALANCED, "--set=mode=sidecar"], "mode"),
     ("a port out of range", ["--set=ports.otlp.containerPort=70000"], "containerPort"),
 ]
 K8S = "config.processors.k8s_attributes"
@@ -77,14 +88,15 @@ def stored(stage, values):
 @needing("go")
 def the_chart_is_linted_and_admitted(stage, suite):
     """helm lints and renders the chart in every mode, and a real API server takes all of it"""
-    for name, values, level in FORMS:
+    for name, values, level in [*FORMS, *((f"tiers: {name}", values, None) for name, values, *_ in TIERS)]:
         done = helm(stage, "lint", "--strict", CHART, *values)
         suite.check(f"{name}: helm lint --strict", done.returncode == 0, done.stdout + done.stderr)
         objects, warnings = stored(stage, values)
         kinds = sorted({one["kind"] for one in objects})
         suite.check(f"{name}: the server takes {', '.join(kinds)}", "ConfigMap" in kinds, warnings)
         suite.check(f"{name}: without a warning", "Warning" not in warnings, warnings)
-        suite.equal(f"{name}: Pod Security {level} takes its pod", admitted(stage, objects, level), "")
+        if level:
+            suite.equal(f"{name}: Pod Security {level} takes its pod", admitted(stage, objects, level), "")
     for name, values, word in REFUSED:
         done = helm(stage, "template", "podgate", CHART, *values)
         suite.check(f"values.schema.json refuses {name}", done.returncode and word in done.stderr, done.stdout[:300] + done.stderr)
@@ -118,15 +130,90 @@ def the_charts_rights_are_the_binarys(stage, suite):
     """The chart's role for a configuration grants what `podgate rbac` prints for it, no more and no less"""
     for name, values in RIGHTS:
         objects, _ = stored(stage, values)
-        rules = [rule for one in objects if one["kind"] in ("ClusterRole", "Role") for rule in one["rules"]]
-        granted = {(rule["apiGroups"][0], *rule["resources"], *rule["verbs"]) for rule in rules}
-        relay = next(one["data"]["relay"] for one in objects if one["kind"] == "ConfigMap")
-        environment = {"MY_POD_IP": "10.0.0.7", "OTEL_K8S_NODE_IP": "10.0.0.1", "OTEL_K8S_NODE_NAME": "node-1"}
-        command = [stage.binary, "rbac", "--config", f"yaml:{relay}"]
-        told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-        pattern = r'apiGroups: \["([\w.]*)"\]\s+resources: \[(\w+)\]\s+verbs: \[([\w, ]+)\]'
-        wanted = {(group, resource, *verbs.split(", ")) for group, resource, verbs in re.findall(pattern, told)}
-        suite.equal(f"{name}: {len(wanted)} rules", sorted(granted), sorted(wanted))
+        wanted = needed(stage, objects)
+        suite.equal(f"{name}: {len(wanted)} rules", granted(objects), wanted)
+
+
+@needing("go")
+def two_tiers_are_those_of_the_manifests(stage, suite):
+    """`tiers` renders what the folders of manifests for agents and their gateways or samplers have, each with the binary's rights"""
+    for name, values, folders, second in TIERS:
+        objects, _ = stored(stage, values)
+        for folder, own in zip(folders, ("podgate", second)):
+            tier = [one for one in objects if one["metadata"].get("labels", {}).get("app.kubernetes.io/name") == own]
+            shipped, _ = applied(stage, ROOT / "manifests" / folder)
+            level = "privileged" if own == "podgate" else "restricted"
+            suite.equal(f"{name}: Pod Security {level} takes the pod of {own}", admitted(stage, tier, level), "")
+            suite.equal(f"{name}: {own} runs on the configuration of {folder}", merged(stage, tier), merged(stage, shipped))
+            suite.equal(f"{name}: {own} waits before its end as {folder}", *(lingers(workload(one)["spec"]["template"]["spec"]) for one in (tier, shipped)))
+            suite.equal(f"{name}: {own} grows as {folder}", grows(tier), grows(shipped))
+            suite.equal(f"{name}: {own} has the rights that it needs", granted(tier), needed(stage, tier))
+    objects, _ = stored(stage, BALANCED)
+    asked = re.search(r"hostname: (\S+)", relays(objects)[0])[1]
+    headless = [one for one in objects if one["kind"] == "Service" and one["spec"].get("clusterIP") == "None"]
+    names = [f"{one['metadata']['name']}.{one['metadata']['namespace']}.svc" for one in headless]
+    gateways = next(one for one in objects if one["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"]
+    suite.equal("agents ask for the headless name", [asked], names)
+    suite.check("which leads to the gateways", headless[0]["spec"]["selector"].items() <= gateways.items(), headless)
+    done = [stored(stage, [*KAFKA, f"--set=tiers.second.{one}"])[0] for one in ("autoscaling.enabled=false,tiers.second.replicaCount=5", "config.receivers.kafka.client_id=x")]
+    replicas = [one["spec"]["replicas"] for one in done[0] if one["kind"] == "Deployment"]
+    suite.equal("tiers.second says otherwise: replicas", replicas, [5])
+    suite.check("and the configuration, of the samplers alone", [("client_id: x" in text) for text in relays(done[1])] == [False, True], relays(done[1]))
+
+
+def relays(objects):
+    """The configurations of a release, by the names of their ConfigMaps."""
+    found = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
+    return [found[name]["relay"] for name in sorted(found) if "relay" in found[name]]
+
+
+def merged(stage, objects):
+    """The configuration of the pods as podgate prints it, without the name that leads to the gateways."""
+    pod = workload(objects)["spec"]["template"]["spec"]
+    source = next(volume["configMap"] for volume in pod["volumes"] if "configMap" in volume)
+    data = next(one["data"] for one in objects if one["kind"] == "ConfigMap" and one["metadata"]["name"] == source["name"])
+    files = {item["path"]: data[item["key"]] for item in source.get("items", [{"path": key, "key": key} for key in data])}
+    paths = [one.split("/")[-1] for one in pod["containers"][0]["args"] if one.startswith("--config=")]
+    words = [word for path in paths for word in ("--config", f"yaml:{files[path]}")]
+    done = subprocess.run([stage.binary, "print-config", *words], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    return leaves(re.sub(r"hostname: \S+", "hostname: -", done.stdout))
+
+
+def leaves(text):
+    """The values of a printed configuration, each behind its path: keys may stand in any order, entries of lists may not."""
+    found, path = [], []
+    for line in text.splitlines():
+        body = line.lstrip(" ")
+        depth = len(line) - len(body)
+        while body.startswith("- "):
+            before = next((at for column, at in path if column == depth and isinstance(at, int)), -1)
+            path = [one for one in path if one[0] < depth] + [(depth, before + 1)]
+            body, depth = body[2:], depth + 2
+        key, colon, value = body.partition(": ") if ": " in body else (body.rstrip(":"), body[-1:] == ":", "")
+        path = [one for one in path if one[0] < depth] + [(depth, key)]
+        if value or not colon:
+            found.append((*(str(one) for _, one in path), value))
+    return sorted(found)
+
+
+def grows(objects):
+    """What an autoscaler has, without the names of what it scales."""
+    found = [one["spec"] for one in objects if one["kind"] == "HorizontalPodAutoscaler"]
+    return [{key: value for key, value in one.items() if key != "scaleTargetRef"} for one in found]
+
+
+def granted(objects):
+    """What the roles of a release grant."""
+    rules = [rule for one in objects if one["kind"] in ("ClusterRole", "Role") for rule in one["rules"]]
+    return sorted((rule["apiGroups"][0], *rule["resources"], *rule["verbs"]) for rule in rules)
+
+
+def needed(stage, objects):
+    """What `podgate rbac` prints for the configuration of a release."""
+    command = [stage.binary, "rbac", "--config", f"yaml:{relays(objects)[0]}"]
+    told = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout
+    pattern = r'apiGroups: \["([\w.]*)"\]\s+resources: \[(\w+)\]\s+verbs: \[([\w, ]+)\]'
+    return sorted((group, resource, *verbs.split(", ")) for group, resource, verbs in re.findall(pattern, told))
 
 
 @needing("go", "root")
@@ -170,6 +257,7 @@ ALL = [
     the_old_pod_goes_on_until_nobody_is_led_to_it,
     a_configuration_change_is_a_rollout,
     the_charts_rights_are_the_binarys,
+    two_tiers_are_those_of_the_manifests,
     every_mode_starts,
     a_sidecar_joins_a_deployment,
 ]
