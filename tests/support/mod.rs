@@ -103,6 +103,11 @@ impl Sink {
         Sink { address, received, server }
     }
 
+    /// The requests that came, one after the other.
+    pub fn requests(&self) -> Vec<ExportTraceServiceRequest> {
+        self.received.lock().expect("not poisoned").clone()
+    }
+
     pub fn spans(&self) -> Vec<(Resource, Span)> {
         let received = self.received.lock().expect("not poisoned");
         let groups = received.iter().flat_map(|request| &request.resource_spans);

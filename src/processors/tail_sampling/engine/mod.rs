@@ -321,9 +321,13 @@ impl Engine {
             self.groups.free(header.group);
             self.counts.released += u64::from(header.spans);
             at = header.previous;
-            if self.gathering.is_full() {
+            if self.gathering.is_overfull() {
                 self.close_gathering();
             }
+        }
+        // Between two traces, so that a death between two requests leaves each whole.
+        if self.gathering.is_full() {
+            self.close_gathering();
         }
         let has_orphans = self.scratch.has_orphans();
         self.counts.fragments_with_orphans += u64::from(has_orphans);

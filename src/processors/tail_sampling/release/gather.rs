@@ -25,6 +25,8 @@ use crate::processors::tail_sampling::held::admission::HeldGroup;
 /// A parcel is closed beyond either of these.
 const PARCEL_SPANS_MAX: u64 = 4096;
 const PARCEL_BYTES_MAX: usize = 1 << 20;
+/// A trace is not divided before its parcel is so many times as large.
+const OVERFULL_TIMES: usize = 3;
 
 /// Spans that were added together.
 #[derive(Clone, Copy)]
@@ -59,6 +61,11 @@ impl Gathering {
 
     pub fn is_full(&self) -> bool {
         self.spans >= PARCEL_SPANS_MAX || self.bytes.len() >= PARCEL_BYTES_MAX
+    }
+
+    /// So full that it is closed within a trace.
+    pub fn is_overfull(&self) -> bool {
+        self.spans >= PARCEL_SPANS_MAX * OVERFULL_TIMES as u64 || self.bytes.len() >= PARCEL_BYTES_MAX * OVERFULL_TIMES
     }
 
     pub fn footprint(&self) -> u64 {
@@ -276,7 +283,9 @@ mod tests {
         assert!(gathering.is_full());
         gathering.finish();
         add(&mut gathering, &held, 0, &[&vec![0; PARCEL_BYTES_MAX]]);
-        assert!(gathering.is_full());
+        assert!(gathering.is_full() && !gathering.is_overfull());
+        add(&mut gathering, &held, 0, &[&vec![0; 2 * PARCEL_BYTES_MAX]]);
+        assert!(gathering.is_overfull());
     }
 
     /// Knows some resources, waits for others.
