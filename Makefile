@@ -100,6 +100,7 @@ test-real-peers: ## the part of test-real beside SDKs, clients, a browser, Elast
 	python3 tests/real/proxies.py target/release/podgate
 	python3 tests/real/documents.py target/release/podgate
 	python3 tests/real/kafka/suite.py target/release/podgate
+	python3 tests/real/kafka/memory.py target/release/podgate
 	python3 tests/real/node_logs.py target/release/podgate
 	python3 tests/real/ottl/suite.py --seed 1
 

@@ -1,6 +1,8 @@
 //! The receiver and the exporter `kafka` in whole gateways, beside a broker in this process: the client library's own, which
 //! keeps topics, groups and committed offsets. What needs a real broker is in tests/real/kafka.py.
 
+#[path = "support/kafka.rs"]
+mod cluster;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,130 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use krafka::consumer::ConsumerRecord;
+use cluster::{
+    ERROR, OK, arrived, broker, committed, decoded, exporting, ids, produce, produce_raw, reading, records, total,
+};
 use krafka::error::ErrorCode;
-use krafka::testing::{ApiKey, Control, FakeBroker};
-use krafka::{Kafka, Record};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use krafka::testing::{ApiKey, Control};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use podgate::core::data::payload::Signal;
-use podgate::gateway::Gateway;
 use prost::Message;
 use support::{
     Sink, attribute, attribute_of, drain, eventually, free_port, post, post_spans, request, sheet, span, start,
 };
-
-const OK: i32 = 1;
-const ERROR: i32 = 2;
-const GROUP: &str = "samplers";
-
-/// OTLP/HTTP in, records out.
-fn exporting(broker: &FakeBroker, http: u16, keys: &str) -> String {
-    format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
-exporters:
-  kafka:
-    brokers: ['{}']
-    traces: {{topic: spans}}
-    timeout: 2s
-    sending_queue: {{enabled: false}}
-    retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms}}
-{keys}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{traces: {{receivers: [otlp], exporters: [kafka]}}}}
-",
-        broker.bootstrap_servers()
-    )
-}
-
-/// Records in, OTLP/gRPC out, by way of `processors`.
-fn reading(broker: &FakeBroker, hop: &str, keys: &str, processors: &str) -> String {
-    let names: Vec<&str> = processors.lines().filter_map(|line| line.trim().split(':').next()).collect();
-    format!(
-        "receivers:
-  kafka:
-    brokers: ['{}']
-    group_id: {GROUP}
-    initial_offset: earliest
-    traces: {{topics: [spans]}}
-    session_timeout: 6s
-    heartbeat_interval: 100ms
-    max_fetch_wait: 50ms
-    autocommit: {{interval: 50ms}}
-{keys}
-processors:
-{processors}
-exporters:
-  otlp_grpc:
-    endpoint: '{hop}'
-    tls: {{insecure: true}}
-    timeout: 1s
-    sending_queue: {{enabled: false}}
-    retry_on_failure: {{initial_interval: 50ms, max_interval: 200ms, max_elapsed_time: 0}}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{traces: {{receivers: [kafka], processors: [{}], exporters: [otlp_grpc]}}}}
-",
-        broker.bootstrap_servers(),
-        names.join(", ")
-    )
-}
-
-async fn broker(partitions: i32) -> FakeBroker {
-    let broker = FakeBroker::start().await.expect("loopback has ports");
-    broker.create_topic("spans", partitions);
-    broker
-}
-
-fn records(broker: &FakeBroker) -> Vec<ConsumerRecord> {
-    broker.all_records("spans").expect("the broker's own log")
-}
-
-fn decoded(record: &ConsumerRecord) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest::decode(record.value.clone().expect("a value")).expect("OTLP")
-}
-
-/// `(trace, span)` of every span, in order.
-fn ids(request: &ExportTraceServiceRequest) -> Vec<(u128, u64)> {
-    let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
-    let spans = scopes.flat_map(|scope| &scope.spans);
-    let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-    spans.map(|span| (number(&span.trace_id), u64::try_from(number(&span.span_id)).expect("eight bytes"))).collect()
-}
-
-/// Writes a record for each request, to this partition.
-async fn produce(broker: &FakeBroker, partition: i32, requests: &[ExportTraceServiceRequest]) {
-    let values: Vec<Vec<u8>> = requests.iter().map(Message::encode_to_vec).collect();
-    produce_raw(broker, partition, values).await;
-}
-
-async fn produce_raw(broker: &FakeBroker, partition: i32, values: Vec<Vec<u8>>) {
-    let kafka = Kafka::builder(broker.bootstrap_servers()).connect().await.expect("the broker answers");
-    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
-    for value in values {
-        let written = producer.send(Record::new("spans", value).partition(partition)).await;
-        assert!(written.is_ok(), "{written:?}");
-    }
-    producer.close().await.expect("closes");
-}
-
-fn committed(broker: &FakeBroker, partition: i32) -> Option<i64> {
-    broker.committed_offset(GROUP, "spans", partition)
-}
-
-fn total(gateway: &Gateway, name: &str) -> u64 {
-    gateway.host().stats.total(name)
-}
-
-/// How often each span id arrived.
-fn arrived(sinks: &[&Sink]) -> BTreeMap<u64, usize> {
-    let mut counts = BTreeMap::new();
-    for (_, span) in sinks.iter().flat_map(|sink| sink.spans()) {
-        *counts.entry(u64::from_be_bytes(span.span_id[..].try_into().expect("eight bytes"))).or_default() += 1;
-    }
-    counts
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_spans_of_a_trace_are_records_of_one_key_which_is_its_id_in_hex() {
@@ -197,6 +86,29 @@ async fn what_the_brokers_refuse_for_now_is_tried_again_alone_and_what_they_refu
     assert_eq!(found, [1, 2, 3, 4, 5, 6, 8]);
     let account = drain(gateway).await;
     assert_eq!((account["traces"].delivered, account["traces"].dropped["permanent"]), (7, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_missing_is_the_verdict_of_its_own_records_and_holds_up_no_others() {
+    let (broker, http) = (broker(1).await, free_port());
+    broker.create_topic("other", 1);
+    let keys = "    topic_from_attribute: topic\n    producer: {allow_auto_topic_creation: false}";
+    let queue = "sending_queue: {num_consumers: 1, queue_size: 1000}";
+    let config = exporting(&broker, http, keys).replace("sending_queue: {enabled: false}", queue);
+    let gateway = start(&config).await;
+    for id in 1..=30_u64 {
+        let topic = match id % 6 {
+            0 => "spans".to_owned(),
+            3 => "other".to_owned(),
+            _ => format!("missing-{}", id % 5),
+        };
+        let body = request(vec![attribute("topic", &topic)], vec![span(u128::from(id), id, OK)]);
+        assert_eq!(post_spans(http, &body).await, 200);
+    }
+    let others = || broker.all_records("other").map_or(0, |records| records.len());
+    eventually("what has a topic is written", || (records(&broker).len(), others()) == (5, 5)).await;
+    let account = drain(gateway).await;
+    assert_eq!((account["traces"].delivered, account["traces"].dropped["permanent"]), (10, 20), "{account:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +188,31 @@ async fn a_records_offset_waits_for_the_verdicts_of_all_of_its_traces() {
     assert_eq!(arrived(&[&sink]), [(2, 1), (3, 1)].into());
     let account = drain(gateway).await;
     assert_eq!((account["traces"].delivered, account["traces"].sampled_out), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_trace_leaves_in_one_request_however_many_leave_with_it() {
+    const TRACES: u64 = 200;
+    let (broker, sink) = (broker(1).await, Sink::start().await);
+    let sampling = "  tail_sampling: {decision_wait: 2s, policies: [{name: all, type: always_sample}]}";
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
+    // Some 10 MB, three records of each trace apart from each other.
+    let large = |trace: u64, part: u64| {
+        let id = trace * 10 + part;
+        request(vec![], vec![Span { name: "x".repeat(16_000), ..span(u128::from(trace), id, OK) }])
+    };
+    let parts = (1..=3).flat_map(|part| (1..=TRACES).map(move |trace| (trace, part)));
+    let requests: Vec<_> = parts.map(|(trace, part)| large(trace, part)).collect();
+    produce(&broker, 0, &requests).await;
+    eventually("all arrive", || arrived(&[&sink]).len() as u64 == 3 * TRACES).await;
+    let mut requests_of: BTreeMap<u128, usize> = BTreeMap::new();
+    for request in sink.requests() {
+        let traces: std::collections::BTreeSet<u128> = ids(&request).into_iter().map(|(trace, _)| trace).collect();
+        traces.into_iter().for_each(|trace| *requests_of.entry(trace).or_default() += 1);
+    }
+    let torn: Vec<_> = requests_of.iter().filter(|(_, requests)| **requests > 1).collect();
+    assert!(torn.is_empty(), "{torn:?} of {} requests", sink.requests().len());
+    drain(gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

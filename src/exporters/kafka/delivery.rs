@@ -16,6 +16,7 @@ use crate::core::stage::component::Task;
 use crate::core::stage::factory::BuildContext;
 use crate::exporters::kafka::config::ExporterSettings;
 use crate::exporters::kafka::records::{NoValue, RecordPart};
+use crate::exporters::kafka::topics::{LOOKS, NamedTopics, TopicVerdict};
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
 use crate::kafka::client::seam::{NewRecord, RecordWriter};
@@ -48,6 +49,7 @@ pub struct RecordDelivery {
     log: HopLog,
     work: Workroom,
     progress: Progress,
+    named: NamedTopics,
     /// `None` until the cluster was found, and after the client could not go on.
     writer: AsyncMutex<Option<Arc<dyn RecordWriter>>>,
 }
@@ -72,6 +74,7 @@ impl RecordDelivery {
             log: HopLog::new(cx.path.clone(), "Kafka", &cx.host.status),
             work: Workroom::new(cx.host.budget.clone()),
             progress: Progress::new(settings.sending.timeout),
+            named: NamedTopics::default(),
             writer: AsyncMutex::default(),
             settings,
         }
@@ -110,12 +113,89 @@ impl RecordDelivery {
     }
 
     /// Writes each record once; nothing more after a fault that is the cluster's.
-    async fn write_all(&self, mut work: VecDeque<RecordPart>, tally: &mut Tally) -> Round {
+    async fn write_all(&self, work: VecDeque<RecordPart>, tally: &mut Tally) -> Round {
         let mut round = Round::default();
         let writer = match self.writer().await {
             Ok(writer) => writer,
             Err(fault) => return Round { again: work.into(), fault: Some(fault) },
         };
+        let own = &self.settings.rules.topics;
+        let is_known = |part: &RecordPart| {
+            own.contains(&part.topic) || self.named.verdict(&part.topic, Instant::now()) == TopicVerdict::There
+        };
+        let (known, unknown) = work.into_iter().partition(is_known);
+        self.write_known(&writer, known, &mut round, tally).await;
+        // What has a topic is written; the rest waits for nobody but its own.
+        let found = self.find_topics(&writer, unknown, &mut round, tally).await;
+        self.write_known(&writer, found, &mut round, tally).await;
+        round
+    }
+
+    /// Parts whose topics are there now; those of topics that are missing end here.
+    async fn find_topics(
+        &self,
+        writer: &Arc<dyn RecordWriter>,
+        parts: VecDeque<RecordPart>,
+        round: &mut Round,
+        tally: &mut Tally,
+    ) -> VecDeque<RecordPart> {
+        let mut found = VecDeque::new();
+        for part in parts {
+            let verdict = match self.named.verdict(&part.topic, Instant::now()) {
+                TopicVerdict::Unknown if round.fault.is_none() => self.look_for_topic(writer, &part.topic).await,
+                known => Ok(known),
+            };
+            match verdict {
+                Ok(TopicVerdict::There) => found.push_back(part), // granted: the parts of the payload
+                Ok(TopicVerdict::Missing) => {
+                    let RecordPart { topic, payload: Payload { items, share, .. }, .. } = part;
+                    let why = format!("the cluster has no topic {topic:?}, which a resource names; create it");
+                    tally.lose(items, share, ConsumeError::rejected(Reason::PERMANENT, why));
+                }
+                Ok(TopicVerdict::Unknown) => round.again.push(part), // granted: the parts of the payload
+                Err(fault) => {
+                    round.fault = Some(fault);
+                    round.again.push(part); // granted: the parts of the payload
+                }
+            }
+        }
+        found
+    }
+
+    /// Asks the cluster, several times where it makes topics.
+    async fn look_for_topic(
+        &self,
+        writer: &Arc<dyn RecordWriter>,
+        topic: &Arc<str>,
+    ) -> Result<TopicVerdict, KafkaFault> {
+        let looks = if self.settings.cluster.creates_topics { &LOOKS[..] } else { &LOOKS[..1] };
+        for wait in looks {
+            if self.gate.pause(Duration::from_millis(*wait)).await.is_err() {
+                return Ok(TopicVerdict::Unknown);
+            }
+            let asked = timeout(self.settings.cluster.timeout, writer.has_topic(topic));
+            let late = || KafkaFault::new(FaultScope::Passing, "timeout", "no broker says which topics there are");
+            let is_there = tokio::select! {
+                biased;
+                answer = asked => answer.unwrap_or_else(|_| Err(late()))?,
+                () = self.gate.over() => return Ok(TopicVerdict::Unknown),
+            };
+            self.named.note(topic, is_there, Instant::now());
+            if is_there {
+                return Ok(TopicVerdict::There);
+            }
+        }
+        Ok(TopicVerdict::Missing)
+    }
+
+    /// Writes each record once, to topics that are there.
+    async fn write_known(
+        &self,
+        writer: &Arc<dyn RecordWriter>,
+        mut work: VecDeque<RecordPart>,
+        round: &mut Round,
+        tally: &mut Tally,
+    ) {
         while !work.is_empty() && round.fault.is_none() && !self.gate.is_over() {
             let bytes: usize = work.iter().map(|part| encoded_len(&part.payload.envelope)).take(1).sum();
             let room = (bytes.max(WRITE_BYTES) as u64).min(self.waiting_bytes(&work));
@@ -125,10 +205,9 @@ impl RecordDelivery {
                 () = self.gate.over() => break,
             };
             let batch = self.batch(&mut work, tally);
-            self.write(&writer, batch, (&mut round, &mut work), tally).await;
+            self.write(writer, batch, (round, &mut work), tally).await;
         }
         round.again.extend(work); // granted: the parts of the payload
-        round
     }
 
     fn waiting_bytes(&self, work: &VecDeque<RecordPart>) -> u64 {
@@ -204,6 +283,9 @@ impl RecordDelivery {
                     tally.lose(items, share, ConsumeError::rejected(Reason::PERMANENT, fault.to_string()));
                 }
                 FaultScope::Passing | FaultScope::Client => {
+                    if fault.is_of_topic() {
+                        self.named.forget(&part.topic);
+                    }
                     round.again.push(part); // granted: the parts of the payload
                     round.fault = Some(fault);
                 }

@@ -14,6 +14,7 @@
 mod config;
 mod delivery;
 mod records;
+mod topics;
 
 use std::sync::Arc;
 

@@ -1,26 +1,24 @@
-//! The client library (krafka) behind the seam: the only file that knows it.
+//! The client library (krafka) behind the seam: how a cluster is reached, who writes, and what its errors mean.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use krafka::__private::kafka_metadata;
 use krafka::auth::{AuthConfig, TlsConfig};
-use krafka::consumer::{
-    AutoOffsetReset, Consumer, ConsumerRebalanceListener, OffsetAndMetadata, PartitionAssignmentStrategy,
-    TopicPartition as LibraryPartition,
-};
 use krafka::error::{ErrorCode, ProtocolErrorKind};
 use krafka::producer::{Acks, Partitioner, Producer};
 use krafka::{CloseOptions, Compression, Kafka, KrafkaError, Record};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::config::client::TlsKeys;
+use crate::core::data::budget::Budget;
 use crate::core::stage::component::Task;
-use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
+use crate::kafka::client::fault::{FaultScope, KafkaFault, UNKNOWN_TOPIC};
+use crate::kafka::client::member::Member;
 use crate::kafka::client::partitioner::{PartitionTurns, partition_of};
 use crate::kafka::client::seam::{
-    Assignment, BatchCompression, ClusterSettings, Committable, ConsumerMember, FetchedRecord, MemberSettings,
-    NewRecord, RebalanceStrategy, RecordWriter, RequiredAcks, SaslKind, SaslUser, TopicPartition, WriterSettings,
+    Assignment, BatchCompression, ClusterSettings, ConsumerMember, MemberSettings, NewRecord, RecordWriter,
+    RequiredAcks, SaslKind, SaslUser, WriterSettings,
 };
 use crate::net::pem;
 
@@ -32,8 +30,6 @@ const DELIVERY_MIN: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 32 << 20;
 /// A batch larger than this compresses no better.
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// A commit before partitions go waits no longer: the others of the group wait with it.
-const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
 
 /// A cluster that has answered.
 pub struct KafkaCluster {
@@ -90,7 +86,7 @@ impl KafkaCluster {
             .metrics_push(false)
             .partitioner(CollectorsPartitioner::default());
         let producer = producer.build().await.map_err(|error| fault_of(&error))?;
-        Ok(Arc::new(Writer { producer }))
+        Ok(Arc::new(Writer { producer, kafka: self.kafka.clone() }))
     }
 
     /// A member of a group, which joins it when it polls.
@@ -98,43 +94,9 @@ impl KafkaCluster {
         &self,
         settings: &MemberSettings,
         assignment: Arc<dyn Assignment>,
+        budget: &Arc<Budget>,
     ) -> Result<Arc<dyn ConsumerMember>, KafkaFault> {
-        let listener = Arc::new(Listener { assignment, consumer: OnceLock::new() });
-        let strategies = settings.strategies.iter().map(|strategy| match strategy {
-            RebalanceStrategy::CooperativeSticky => PartitionAssignmentStrategy::CooperativeSticky,
-            RebalanceStrategy::Range => PartitionAssignmentStrategy::Range,
-            RebalanceStrategy::RoundRobin => PartitionAssignmentStrategy::RoundRobin,
-        });
-        let records = i32::try_from(settings.records_max).unwrap_or(i32::MAX);
-        let reset = if settings.from_earliest { AutoOffsetReset::Earliest } else { AutoOffsetReset::Latest };
-        let mut builder = self
-            .kafka
-            .consumer(settings.group_id.as_str())
-            .auto_offset_reset(reset)
-            .enable_auto_commit(false)
-            .session_timeout(settings.session_timeout)
-            .heartbeat_interval(settings.heartbeat_interval)
-            .partition_assignment_strategies(strategies)
-            .fetch_min_bytes(settings.min_fetch_bytes)
-            .fetch_max_bytes(settings.max_fetch_bytes)
-            .max_partition_fetch_bytes(settings.max_partition_fetch_bytes)
-            .fetch_max_wait(settings.max_fetch_wait)
-            .max_poll_records(records)
-            // A cap would let the records of one paused partition hold up all others.
-            .max_buffered_records(0)
-            .max_decompressed_size(settings.batch_bytes_max)
-            .metrics_push(false)
-            .rebalance_listener(listener.clone());
-        if let Some(id) = &settings.instance_id {
-            builder = builder.group_instance_id(id.as_str());
-        }
-        if let Some(rack) = &self.rack {
-            builder = builder.client_rack(rack.as_str());
-        }
-        let consumer = Arc::new(builder.build().await.map_err(|error| fault_of(&error))?);
-        // Before the first poll, in which the listener is asked.
-        let _ = listener.consumer.set(Arc::downgrade(&consumer));
-        Ok(Arc::new(Member { consumer, kafka: self.kafka.clone(), headers: settings.headers.clone() }))
+        Member::join(&self.kafka, self.rack.as_deref(), (settings, assignment, budget)).await
     }
 }
 
@@ -189,6 +151,7 @@ impl Partitioner for CollectorsPartitioner {
 
 struct Writer {
     producer: Producer,
+    kafka: Kafka,
 }
 
 impl RecordWriter for Writer {
@@ -214,6 +177,20 @@ impl RecordWriter for Writer {
         })
     }
 
+    fn has_topic<'a>(&'a self, topic: &'a str) -> Task<'a, Result<bool, KafkaFault>> {
+        Box::pin(async move {
+            let metadata = kafka_metadata(&self.kafka);
+            let is_known = || metadata.topic(topic).is_some_and(|known| known.partition_count() > 0);
+            if is_known() {
+                return Ok(true);
+            }
+            match metadata.force_refresh(Some(&[topic])).await {
+                Ok(()) | Err(KrafkaError::UnknownTopic { .. }) => Ok(is_known()),
+                Err(error) => Err(fault_of(&error)),
+            }
+        })
+    }
+
     fn close(&self, deadline: Instant) -> Task<'_, ()> {
         let left = deadline.saturating_duration_since(Instant::now());
         Box::pin(async move {
@@ -224,161 +201,14 @@ impl RecordWriter for Writer {
     }
 }
 
-/// Told by the library, within a poll.
-struct Listener {
-    assignment: Arc<dyn Assignment>,
-    consumer: OnceLock<Weak<Consumer>>,
-}
-
-fn ours(partitions: &[LibraryPartition]) -> Vec<TopicPartition> {
-    let own = |of: &LibraryPartition| TopicPartition { topic: of.topic.as_str().into(), partition: of.partition };
-    partitions.iter().map(own).collect()
-}
-
-fn theirs(partition: &TopicPartition) -> LibraryPartition {
-    LibraryPartition::new(partition.topic.as_ref(), partition.partition)
-}
-
-fn offsets(of: &[Committable]) -> Vec<(LibraryPartition, OffsetAndMetadata)> {
-    of.iter().map(|(partition, offset)| (theirs(partition), OffsetAndMetadata::new(*offset))).collect()
-}
-
-impl ConsumerRebalanceListener for Listener {
-    async fn on_partitions_assigned(&self, partitions: &[LibraryPartition]) {
-        self.assignment.assigned(&ours(partitions));
-    }
-
-    async fn on_partitions_revoked(&self, partitions: &[LibraryPartition]) {
-        let last = offsets(&self.assignment.revoked(&ours(partitions)));
-        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade).filter(|_| !last.is_empty()) else { return };
-        match timeout(LAST_COMMIT_MAX, consumer.commit_offsets(last)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the last commit of partitions that go did not come about"),
-            Err(_) => tracing::debug!("the last commit of partitions that go took too long"),
-        }
-    }
-
-    async fn on_partitions_lost(&self, partitions: &[LibraryPartition]) {
-        self.assignment.lost(&ours(partitions));
-    }
-}
-
-struct Member {
-    consumer: Arc<Consumer>,
-    kafka: Kafka,
-    headers: Vec<String>,
-}
-
-/// Those of a record that are asked for. A header without a value is an empty one.
-fn wanted(names: &[String], of: &[(String, Option<Bytes>)]) -> Vec<(usize, Bytes)> {
-    let first =
-        |name: &String| of.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone().unwrap_or_default());
-    names.iter().enumerate().filter_map(|(at, name)| Some((at, first(name)?))).collect()
-}
-
-impl ConsumerMember for Member {
-    fn subscribe<'a>(&'a self, topics: &'a [String]) -> Task<'a, Result<(), KafkaFault>> {
-        Box::pin(async move { self.consumer.subscribe(topics).await.map_err(|error| fault_of(&error)) })
-    }
-
-    fn poll(&self, wait: Duration) -> Task<'_, Result<Vec<FetchedRecord>, KafkaFault>> {
-        Box::pin(async move {
-            let records = self.consumer.poll(wait).await.map_err(|error| read_fault(&error))?;
-            let own = records.into_iter().map(|record| FetchedRecord {
-                from: TopicPartition { topic: record.topic, partition: record.partition },
-                offset: record.offset,
-                headers: wanted(&self.headers, &record.headers),
-                value: record.value,
-            });
-            Ok(own.collect())
-        })
-    }
-
-    fn commit<'a>(&'a self, of: &'a [Committable]) -> Task<'a, Result<(), KafkaFault>> {
-        Box::pin(async move { self.consumer.commit_offsets(offsets(of)).await.map_err(|error| fault_of(&error)) })
-    }
-
-    fn pause<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, ()> {
-        Box::pin(async move { self.consumer.pause(&partition.topic, &[partition.partition]).await })
-    }
-
-    fn resume<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, ()> {
-        Box::pin(async move { self.consumer.resume(&partition.topic, &[partition.partition]).await })
-    }
-
-    fn seek<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> Task<'a, Result<(), KafkaFault>> {
-        Box::pin(async move {
-            let sought = self.consumer.seek(&partition.topic, partition.partition, offset).await;
-            sought.map_err(|error| fault_of(&error))
-        })
-    }
-
-    fn committed<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, Result<Option<i64>, KafkaFault>> {
-        Box::pin(async move {
-            let asked = [(partition.topic.as_ref(), partition.partition)];
-            let known = self.consumer.committed(&asked).await.map_err(|error| fault_of(&error))?;
-            Ok(known.into_values().next().map(|position| position.offset).filter(|offset| *offset >= 0))
-        })
-    }
-
-    fn member_id(&self) -> Task<'_, String> {
-        Box::pin(async move {
-            let known = self.consumer.group_metadata().await;
-            known.map(|known| known.member_id().to_owned()).unwrap_or_default()
-        })
-    }
-
-    fn topics(&self) -> Task<'_, Result<Vec<String>, KafkaFault>> {
-        Box::pin(async move {
-            let listed = self.kafka.admin().list_topics(Default::default()).await;
-            listed.map_err(|error| fault_of(&error))
-        })
-    }
-
-    fn ended_connections(&self) -> u64 {
-        self.consumer.metrics().connections.connections_closed
-    }
-
-    fn answers<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, Result<(), KafkaFault>> {
-        Box::pin(async move {
-            let asked = self.consumer.fetch_watermarks(&partition.topic, partition.partition).await;
-            asked.map(drop).map_err(|error| fault_of(&error))
-        })
-    }
-
-    fn lag(&self) -> Task<'_, u64> {
-        Box::pin(async move { self.consumer.lag().await.into_values().filter_map(|of| of.lag).sum() })
-    }
-
-    fn close(&self, wait: Duration) -> Task<'_, ()> {
-        Box::pin(async move {
-            if let Err(error) = self.consumer.close_with(CloseOptions::new().timeout(wait)).await {
-                tracing::debug!(%error, "the member did not leave its group in time");
-            }
-        })
-    }
-}
-
 /// What an error of the library means here.
-/// A fault of reading, with its place where it is one batch's alone. The library says that in words only.
-fn read_fault(error: &KrafkaError) -> KafkaFault {
-    let fault = fault_of(error);
-    let at = batch_place(&fault.message).map(Box::new);
-    if at.is_some() { KafkaFault { code: "undecodable".to_owned(), at, ..fault } } else { fault }
-}
-
-/// `... undecodable record batch at TOPIC-PARTITION offset OFFSET ...`
-fn batch_place(words: &str) -> Option<BatchPlace> {
-    let (_, place) = words.split_once("undecodable record batch at ")?;
-    let (partition, rest) = place.split_once(" offset ")?;
-    let (topic, partition) = partition.rsplit_once('-')?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    Some(BatchPlace { topic: topic.into(), partition: partition.parse().ok()?, offset: digits.parse().ok()? })
-}
-
-fn fault_of(error: &KrafkaError) -> KafkaFault {
+pub(super) fn fault_of(error: &KrafkaError) -> KafkaFault {
     let text = error.to_string();
     let of = |scope, code: &str| KafkaFault::new(scope, code, text.clone());
+    // The library says what went wrong in a handshake in words only.
+    if let Some(cure) = tls_cure(&text) {
+        return of(FaultScope::Client, "tls").with_cure(Some(cure));
+    }
     match error {
         KrafkaError::Network(_) => of(FaultScope::Passing, "unreachable").with_cure(Some(UNREACHABLE)),
         KrafkaError::Timeout { .. } => of(FaultScope::Passing, "timeout").with_cure(Some(UNREACHABLE)),
@@ -389,7 +219,7 @@ fn fault_of(error: &KrafkaError) -> KafkaFault {
             of(scope, &format!("{code:?}")).with_cure(cure_of(*code))
         }
         KrafkaError::Protocol { kind: ProtocolErrorKind::FrameTooLarge, .. } => of(FaultScope::Size, "too large"),
-        KrafkaError::UnknownTopic { .. } => of(FaultScope::Passing, "unknown topic").with_cure(Some(NO_TOPIC)),
+        KrafkaError::UnknownTopic { .. } => of(FaultScope::Passing, UNKNOWN_TOPIC).with_cure(Some(NO_TOPIC)),
         KrafkaError::Closed { .. } | KrafkaError::Fenced { .. } => of(FaultScope::Client, "closed"),
         KrafkaError::Config { .. } | KrafkaError::Serialization { .. } | KrafkaError::Compression { .. } => {
             of(FaultScope::Record, "record")
@@ -398,7 +228,31 @@ fn fault_of(error: &KrafkaError) -> KafkaFault {
     }
 }
 
-const UNREACHABLE: &str = "check `brokers`, the network to them and their advertised listeners";
+const UNREACHABLE: &str =
+    "check `brokers`, the network to them, their advertised listeners, and whether these want `tls`";
+/// Words of rustls, in lower case, and what to do about them; the last is for all others.
+const TLS_CURES: &[(&str, &str)] = &[
+    ("unknownissuer", "set `tls: {ca_file: ...}` to the authority that has signed the brokers' certificates"),
+    ("unknown ca", "the brokers do not know who has signed `tls: {cert_file: ...}`"),
+    ("notvalidforname", "write `brokers` as their certificates name them, or set `tls: {server_name_override: ...}`"),
+    (
+        "not valid for name",
+        "write `brokers` as their certificates name them, or set `tls: {server_name_override: ...}`",
+    ),
+    ("certificaterequired", "the brokers want a certificate: set `tls: {cert_file: ..., key_file: ...}`"),
+    ("certificate required", "the brokers want a certificate: set `tls: {cert_file: ..., key_file: ...}`"),
+    ("invalidcontenttype", "this listener does not speak TLS: remove `tls`, or set `tls: {insecure: true}`"),
+    ("corrupt message", "this listener does not speak TLS: remove `tls`, or set `tls: {insecure: true}`"),
+    ("", "check `tls`: ca_file, server_name_override, cert_file, and the dates of the certificates"),
+];
+
+/// What helps where a handshake of TLS has failed.
+fn tls_cure(words: &str) -> Option<&'static str> {
+    let words = words.to_ascii_lowercase();
+    let is_tls = ["tls handshake", "certificate", "received corrupt message"].iter().any(|word| words.contains(word));
+    TLS_CURES.iter().find(|(word, _)| is_tls && words.contains(word)).map(|(_, cure)| *cure)
+}
+
 const CREDENTIALS: &str = "check `auth` and `tls`: the brokers' listener says which of SASL and TLS it wants";
 const NO_TOPIC: &str = "create the topic, or let the brokers do it (auto.create.topics.enable)";
 const RIGHTS: &str = "give the user the right to it (kafka-acls)";
@@ -446,15 +300,17 @@ mod tests {
             assert_eq!(broker(code), scope, "{code:?}");
         }
         assert_eq!(fault_of(&KrafkaError::auth("no")).scope, FaultScope::Client);
+        let handshake = |why: &str| fault_of(&KrafkaError::auth(format!("TLS handshake failed: {why}"))).cure;
+        for (why, key) in [
+            ("invalid peer certificate: UnknownIssuer", "ca_file"),
+            ("invalid peer certificate: certificate not valid for name \"a\"", "server_name_override"),
+            ("received fatal alert: CertificateRequired", "cert_file"),
+            ("received corrupt message of type InvalidContentType", "insecure: true"),
+            ("anything", "`tls`"),
+        ] {
+            assert!(handshake(why).is_some_and(|cure| cure.contains(key)), "{why}: {:?}", handshake(why));
+        }
         let late = fault_of(&KrafkaError::delivery_timeout(true, "late"));
         assert_eq!((late.scope, late.code.as_str()), (FaultScope::Passing, "delivery timeout"));
-    }
-
-    #[test]
-    fn a_batch_that_cannot_be_decoded_is_known_by_its_place() {
-        let words = "protocol: undecodable record batch at otlp-spans-12 offset 345 (2 partitions affected); it is";
-        let place = BatchPlace { topic: "otlp-spans".into(), partition: 12, offset: 345 };
-        assert_eq!(batch_place(words), Some(place));
-        assert_eq!(batch_place("a fetch failed at otlp-1 offset 3"), None);
     }
 }

@@ -37,9 +37,17 @@ pub struct BatchPlace {
     pub offset: i64,
 }
 
+/// The client's own word for a topic that it cannot find.
+pub const UNKNOWN_TOPIC: &str = "unknown topic";
+
 impl KafkaFault {
     pub fn new(scope: FaultScope, code: impl Into<String>, message: impl Into<String>) -> KafkaFault {
         KafkaFault { scope, code: code.into(), message: message.into(), cure: None, at: None }
+    }
+
+    /// The cluster does not have the topic, or not any more.
+    pub fn is_of_topic(&self) -> bool {
+        self.code == UNKNOWN_TOPIC || self.code == "UnknownTopicOrPartition"
     }
 
     pub fn with_cure(self, cure: Option<&'static str>) -> KafkaFault {

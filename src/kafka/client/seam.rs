@@ -3,6 +3,7 @@
 //! Traits, so that a test can stand in for a cluster, and so that another library costs one file.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::client::TlsKeys;
 use crate::config::value::secret::Secret;
+use crate::core::data::budget::Ticket;
 use crate::core::stage::component::Task;
 use crate::kafka::client::fault::KafkaFault;
 
@@ -45,6 +47,33 @@ pub struct FetchedRecord {
     pub value: Option<Bytes>,
     /// Of the headers that the member asks for, by their place among these: the first of each name.
     pub headers: Vec<(usize, Bytes)>,
+    /// Pays for the buffer that the value is a slice of; `None` where nobody else does.
+    pub memory: Option<Arc<BatchMemory>>,
+}
+
+/// The memory of a batch, or of a whole answer, as long as anything of it is held.
+#[derive(Debug)]
+pub struct BatchMemory {
+    ticket: Ticket,
+    /// What all decompressed batches of a member take.
+    inflated: Option<Arc<AtomicU64>>,
+}
+
+impl BatchMemory {
+    pub fn of(ticket: Ticket, inflated: Option<&Arc<AtomicU64>>) -> Arc<BatchMemory> {
+        inflated.iter().for_each(|all| _ = all.fetch_add(ticket.bytes(), Ordering::Relaxed));
+        Arc::new(BatchMemory { ticket, inflated: inflated.cloned() })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.ticket.bytes()
+    }
+}
+
+impl Drop for BatchMemory {
+    fn drop(&mut self) {
+        self.inflated.iter().for_each(|all| _ = all.fetch_sub(self.ticket.bytes(), Ordering::Relaxed));
+    }
 }
 
 /// Writes records.
@@ -54,6 +83,9 @@ pub trait RecordWriter: Send + Sync {
 
     /// How many partitions a topic has.
     fn partitions<'a>(&'a self, topic: &'a str) -> Task<'a, Result<usize, KafkaFault>>;
+
+    /// Asks the cluster whether it has a topic now; where brokers make topics, the question makes it.
+    fn has_topic<'a>(&'a self, topic: &'a str) -> Task<'a, Result<bool, KafkaFault>>;
 
     /// Ends by the deadline; what was not written by then is not.
     fn close(&self, deadline: Instant) -> Task<'_, ()>;
@@ -214,6 +246,4 @@ pub struct MemberSettings {
     pub records_max: usize,
     /// Names of headers that are read.
     pub headers: Vec<String>,
-    /// A batch that is larger, decompressed, cannot be read.
-    pub batch_bytes_max: usize,
 }

@@ -4,6 +4,8 @@
 //! leave the worker, so that one of them never blocks the others. The codecs are libraries; the rules here are ours. It must not
 //! know what the bytes mean.
 
+#[cfg(feature = "kafka")]
+pub mod batch;
 mod deflate;
 mod gzip;
 mod output;

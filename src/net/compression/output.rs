@@ -38,6 +38,12 @@ impl Cap {
         Cap { bytes: limit.min(ratio), by_ratio: ratio < limit, limit }
     }
 
+    /// No more than `limit`, whatever it is made of.
+    #[cfg(feature = "kafka")]
+    pub(super) fn exact(limit: u64) -> Cap {
+        Cap { bytes: limit, by_ratio: false, limit }
+    }
+
     pub(super) fn error(self) -> InflateError {
         if self.by_ratio { InflateError::Ratio } else { InflateError::TooLarge { limit: self.limit } }
     }

@@ -23,8 +23,6 @@ const FETCH_BYTES: i32 = 2 << 20;
 const PARTITION_FETCH_BYTES: i32 = 1 << 20;
 /// Records that one partition may have on their way.
 const IN_FLIGHT: usize = 100_000;
-/// Of a batch that was read, decompressed.
-pub const BATCH_BYTES: usize = 64 << 20;
 /// Records of one poll: what a partition's queue has to have room for.
 const RECORDS_A_POLL: usize = 1_000;
 
@@ -146,8 +144,13 @@ fn topics(keys: &Section<'_>) -> Option<[SignalTopics; 4]> {
         let others = Signal::ALL.into_iter().zip(&all).take(at);
         let both = others.flat_map(|(other, topics)| topics.names.iter().map(move |name| (other, name)));
         if let Some((other, name)) = both.into_iter().find(|(_, name)| all[at].names.contains(name)) {
-            let message = format!("the topic {name:?} is that of {} and of {}", other.name(), signal.name());
-            return keys.invalid(signal.name(), message, "a topic of its own for each signal");
+            // A profile cannot be told from the others by its fields.
+            let is_told = signal != Signal::Profiles && all[at].encoding == all[other.index()].encoding;
+            if !is_told {
+                let message = format!("the topic {name:?} is that of {} and of {}", other.name(), signal.name());
+                let expected = "one encoding for signals that share a topic, and a topic of its own for profiles";
+                return keys.invalid(signal.name(), message, expected);
+            }
         }
     }
     Some(all)
@@ -267,8 +270,6 @@ fn member(keys: &Section<'_>) -> Option<MemberSettings> {
         max_fetch_wait,
         records_max: RECORDS_A_POLL,
         headers: Vec::new(),
-        // The reader knows how much memory there is.
-        batch_bytes_max: BATCH_BYTES,
     })
 }
 

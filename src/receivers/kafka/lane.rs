@@ -21,7 +21,7 @@ use crate::core::offload::Aside;
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
 use crate::core::time::UnixNanos;
-use crate::kafka::client::seam::FetchedRecord;
+use crate::kafka::client::seam::{BatchMemory, FetchedRecord};
 use crate::net::server::admission::report::Throttle;
 use crate::otlp::envelope::Unreadable;
 use crate::otlp::json::{self, TranscodeError};
@@ -30,6 +30,7 @@ use crate::receivers::kafka::config::{ReceiverSettings, RecordEncoding};
 use crate::receivers::kafka::group::partition::{HeldPartition, RecordOnTheWay, WaitingRecord};
 use crate::receivers::kafka::headers::{self, NotWritten};
 use crate::receivers::kafka::metrics::ReceiverCounts;
+use crate::receivers::kafka::mixed;
 
 const NO_OTLP: &str = "a record is not OTLP of its topic's signal and encoding";
 /// Between two looks for memory.
@@ -87,7 +88,7 @@ impl PartitionLane {
     async fn bring(&self, record: WaitingRecord) {
         self.cx.counts.records.add(1);
         // The ticket pays until the record's own copy is made.
-        let (FetchedRecord { offset, value, headers, .. }, _paid) = match record {
+        let (FetchedRecord { offset, value, headers, memory, .. }, _paid) = match record {
             WaitingRecord::Read(record, ticket) => (record, ticket),
             WaitingRecord::TooLarge(offset, bytes) if self.partition.take(offset) => {
                 return self.poison(offset, &format!("it has {bytes} bytes, for which podgate has no memory"));
@@ -98,24 +99,43 @@ impl PartitionLane {
             return;
         }
         let Some(value) = value.filter(|value| !value.is_empty()) else { return self.partition.settle(offset) };
-        match self.read(&value, &headers).await {
+        let Some(signal) = self.signal_of(&value) else { return self.partition.settle(offset) };
+        match self.read((signal, &value, memory.as_deref()), &headers).await {
             Ok(Ok(read)) => {
-                // The buffer of its fetch is free from here on.
-                drop(value);
-                self.hand_on(offset, read).await;
+                // The buffer of its batch is free from here on, where it was the last of it.
+                drop((value, memory));
+                self.hand_on((offset, signal), read).await;
             }
             Ok(Err(why)) => self.poison(offset, &why),
             Err(Over) => self.partition.lose(offset),
         }
     }
 
+    /// What a record is read as; `None` for one of a signal that no pipeline takes from here.
+    fn signal_of(&self, value: &[u8]) -> Option<Signal> {
+        let signals = &self.partition.signals;
+        let found = if signals.len() > 1 { mixed::signal_of(self.partition.encoding, value) } else { None };
+        match found {
+            Some(signal) => signals.contains(&signal).then_some(signal),
+            None => signals.first().copied(),
+        }
+    }
+
     /// Reads the record as soon as there is memory for it.
-    async fn read(&self, value: &Bytes, headers: &[(usize, Bytes)]) -> Result<Result<ReadRecord, String>, Over> {
-        let (signal, encoding) = (self.partition.signal, self.partition.encoding);
+    async fn read(
+        &self,
+        (signal, value, batch): (Signal, &Bytes, Option<&BatchMemory>),
+        headers: &[(usize, Bytes)],
+    ) -> Result<Result<ReadRecord, String>, Over> {
+        let encoding = self.partition.encoding;
         let work = value.len() as u64 * if encoding == RecordEncoding::Json { JSON_EFFORT } else { 1 };
+        let (budget, copy, held) =
+            (&self.cx.host.budget, (value.len() + SHARED_BYTES) as u64, batch.map(BatchMemory::bytes));
         let mut alone = 0;
         loop {
-            if let Ok(ticket) = self.cx.host.budget.take((value.len() + SHARED_BYTES) as u64) {
+            // A record of a batch was admitted with it, and only its way gives the batch's memory back.
+            let granted = if held.is_some() { budget.take_working(copy) } else { budget.take(copy) };
+            if let Ok(ticket) = granted {
                 let (value, bytes) = (value.clone(), value.len());
                 let read = Aside::shared().run(work, move || read(encoding, signal, &value, ticket)).await;
                 match read.and_then(|read| self.with_headers(read, headers, bytes)) {
@@ -125,7 +145,7 @@ impl PartitionLane {
                 }
             }
             // Hardly anything else has memory, and it is not enough.
-            alone += u32::from(self.cx.host.budget.used() < self.cx.host.budget.soft() / 2);
+            alone += u32::from(budget.used().saturating_sub(held.unwrap_or_default()) < budget.soft() / 2);
             if alone == ALONE_MAX {
                 return Ok(Err(format!("it has {} bytes and takes more memory than podgate has", value.len())));
             }
@@ -152,7 +172,8 @@ impl PartitionLane {
         self.cx.counts.unreadable.add(1);
         let marks = self.cx.settings.marking.on_permanent_error;
         if let Some(suppressed) = self.cx.unreadable_line.pass() {
-            let (partition, signal) = (&self.partition.of, self.partition.signal.name());
+            let partition = &self.partition.of;
+            let signal = self.partition.signals.iter().map(|signal| signal.name()).collect::<Vec<_>>().join(", ");
             let then =
                 if marks { "it is passed over" } else { "its offset is not committed (on_permanent_error: false)" };
             tracing::warn!(
@@ -165,9 +186,9 @@ impl PartitionLane {
         }
     }
 
-    async fn hand_on(&self, offset: i64, read: ReadRecord) {
+    async fn hand_on(&self, (offset, signal): (i64, Signal), read: ReadRecord) {
         let ReadRecord { readable: Readable { envelope, items, malformed, .. }, ticket } = read;
-        let (signal, all) = (self.partition.signal, items + malformed);
+        let all = items + malformed;
         if all == 0 {
             return self.partition.settle(offset);
         }

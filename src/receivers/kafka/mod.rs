@@ -18,6 +18,7 @@ mod group;
 mod headers;
 mod lane;
 mod metrics;
+mod mixed;
 mod reader;
 #[cfg(test)]
 mod tests;

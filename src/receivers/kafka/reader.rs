@@ -16,17 +16,12 @@ use crate::core::report::status::{State, StatusTeller};
 use crate::core::stage::tasks::Pulse;
 use crate::kafka::client::broker::KafkaCluster;
 use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
-use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, MemberSettings, TopicPartition};
+use crate::kafka::client::seam::{ConsumerMember, FetchedRecord, TopicPartition};
 use crate::receivers::kafka::away::BrokerWatch;
-use crate::receivers::kafka::config::BATCH_BYTES;
 use crate::receivers::kafka::group::held::HeldPartitions;
 use crate::receivers::kafka::lane::LaneContext;
 
 const POLL_WAIT: Duration = Duration::from_millis(200);
-/// A batch of records, decompressed, may take half of the budget, and so much in any case.
-const BATCH_BYTES_MIN: usize = 16 << 20;
-/// A fetch counts as one part in so many of the budget at most.
-const FETCH_PART: u64 = 4;
 /// The same while a partition is paused.
 const PAUSED_WAIT: Duration = Duration::from_millis(10);
 /// A partition with a batch that cannot be decoded is tried again.
@@ -79,9 +74,6 @@ struct Due {
 impl KafkaReader {
     pub async fn run(mut self, pulse: Arc<Pulse>) {
         pulse.waits_for("records, or the group's coordinator");
-        // One fetch of all partitions, in the client's hands; never so much that nothing is left for its records.
-        let fetch = u64::from(self.cx.settings.member.max_fetch_bytes.unsigned_abs());
-        let _fetch = self.cx.host.budget.overdraw(fetch.min(self.cx.host.budget.hard() / FETCH_PART));
         let mut wait = AGAIN_AFTER;
         while !self.is_stopped() {
             match self.serve(&pulse).await {
@@ -99,10 +91,7 @@ impl KafkaReader {
         let mut stop = cx.stop.clone();
         let joined = async {
             let cluster = KafkaCluster::connect(&cx.settings.cluster).await?;
-            let half = usize::try_from(cx.host.budget.hard() / 2).unwrap_or(usize::MAX);
-            let batch_bytes_max = half.clamp(BATCH_BYTES_MIN, BATCH_BYTES);
-            let settings = MemberSettings { batch_bytes_max, ..cx.settings.member.clone() };
-            cluster.member(&settings, self.held.clone()).await
+            cluster.member(&cx.settings.member, self.held.clone(), &cx.host.budget).await
         };
         let joined = beating(pulse, timeout(CONNECT_MAX, joined));
         let member = tokio::select! {

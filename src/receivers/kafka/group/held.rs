@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -60,7 +61,9 @@ impl HeldPartitions {
             }
             // One may wait in any case, so that every record comes to its turn.
             let fits = waiting == 0 || waiting + bytes <= self.waiting_max();
-            match fits.then(|| budget.take(bytes as u64)) {
+            // The value of a record from a batch is paid for by its batch.
+            let paid = record.memory.as_ref().and(record.value.as_ref()).map_or(0, Bytes::len);
+            match fits.then(|| budget.take((bytes - paid) as u64)) {
                 Some(Ok(ticket)) => {
                     waiting += bytes;
                     partition.push(WaitingRecord::Read(record, ticket));
@@ -136,22 +139,24 @@ impl HeldPartitions {
         }
     }
 
-    /// What is to be read of a topic; the first signal that names it.
-    fn signal_of(&self, topic: &str) -> Option<Signal> {
+    /// What is to be read of a topic.
+    fn signals_of(&self, topic: &str) -> Vec<Signal> {
         let topics = Signal::ALL.into_iter().zip(&self.lanes.settings.topics);
         topics
             .filter(|(signal, _)| self.lanes.outputs.get(*signal).is_some())
-            .find_map(|(signal, topics)| topics.has(topic).then_some(signal))
+            .filter_map(|(signal, topics)| topics.has(topic).then_some(signal))
+            .collect()
     }
 }
 
 impl Assignment for HeldPartitions {
     fn assigned(&self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            let Some(signal) = self.signal_of(&partition.topic) else { continue };
-            let encoding = self.lanes.settings.topics[signal.index()].encoding;
+            let signals = self.signals_of(&partition.topic);
+            let Some(first) = signals.first() else { continue };
+            let encoding = self.lanes.settings.topics[first.index()].encoding;
             let (in_flight_max, budget) = (self.lanes.settings.in_flight_max, &self.lanes.host.budget);
-            let held = HeldPartition::new(partition.clone(), (signal, encoding), in_flight_max, budget);
+            let held = HeldPartition::new(partition.clone(), (signals, encoding), in_flight_max, budget);
             let before = self.by_name.locked().insert(partition.clone(), held.clone());
             before.iter().for_each(|before| before.let_go());
             self.running.send_modify(|running| *running += 1);

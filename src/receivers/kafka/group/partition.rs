@@ -28,7 +28,8 @@ const WAITING_RECORDS_MAX: usize = 1_000;
 
 pub struct HeldPartition {
     pub of: TopicPartition,
-    pub signal: Signal,
+    /// What its records may be, of one encoding: more than one where signals share the topic.
+    pub signals: Vec<Signal>,
     pub encoding: RecordEncoding,
     in_flight_max: usize,
     nonce: u64,
@@ -86,14 +87,14 @@ pub fn bytes_of(record: &FetchedRecord) -> usize {
 impl HeldPartition {
     pub fn new(
         of: TopicPartition,
-        (signal, encoding): (Signal, RecordEncoding),
+        (signals, encoding): (Vec<Signal>, RecordEncoding),
         in_flight_max: usize,
         budget: &Arc<Budget>,
     ) -> Arc<HeldPartition> {
         let nonce = nonce_of(&of);
         Arc::new(HeldPartition {
             of,
-            signal,
+            signals,
             encoding,
             in_flight_max,
             nonce,
@@ -321,11 +322,12 @@ mod tests {
 
     fn partition(budget: &Arc<Budget>) -> Arc<HeldPartition> {
         let of = TopicPartition { topic: "spans".into(), partition: 3 };
-        HeldPartition::new(of, (Signal::Traces, RecordEncoding::Protobuf), 1_000, budget)
+        HeldPartition::new(of, (vec![Signal::Traces], RecordEncoding::Protobuf), 1_000, budget)
     }
 
     fn record(of: &HeldPartition, offset: i64, bytes: usize) -> FetchedRecord {
-        FetchedRecord { from: of.of.clone(), offset, value: Some(Bytes::from(vec![1; bytes])), headers: Vec::new() }
+        let value = Some(Bytes::from(vec![1; bytes]));
+        FetchedRecord { from: of.of.clone(), offset, value, headers: Vec::new(), memory: None }
     }
 
     /// A record of three items as a lane hands it on.

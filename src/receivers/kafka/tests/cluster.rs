@@ -256,7 +256,7 @@ impl ModelMember {
             for (offset, value) in log.take(POLLED_MAX.saturating_sub(records.len())) {
                 *position = offset as i64 + 1;
                 let (from, value) = (partition(*at), Some(value.clone()));
-                records.push(FetchedRecord { from, offset: offset as i64, value, headers: Vec::new() });
+                records.push(FetchedRecord { from, offset: offset as i64, value, headers: Vec::new(), memory: None });
             }
         }
         records
