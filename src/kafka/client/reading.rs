@@ -112,10 +112,12 @@ impl Reading {
         self.position.map_or(0, of)
     }
 
-    /// Reads records of the open batch into `out`, up to `max` of them.
+    /// Reads records of the open batch into `out`, up to `max` of them. The batch stays until the next call, should some be handed
+    /// back.
     fn read(&mut self, of: &TopicPartition, names: &[String], max: usize, out: &mut Vec<FetchedRecord>) {
         let (Some(open), Some(position)) = (&mut self.open, &mut self.position) else { return };
         open.before = (*position, open.records.clone());
+        let had = out.len();
         while out.len() < max {
             match open.records.next(*position, names) {
                 Ok(Some(record)) => {
@@ -131,7 +133,7 @@ impl Reading {
                 }
                 Ok(None) => {
                     *position = open.end.max(*position);
-                    self.open = None;
+                    drop(self.open.take_if(|_| out.len() == had));
                     return;
                 }
                 Err(why) => return self.fails(of, &why),
