@@ -361,3 +361,88 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use krafka::__private::protocol::{Compression, RecordBatchBuilder};
+
+    use super::*;
+
+    /// Batches one behind the other, each of so many records of so many bytes.
+    fn batches(shape: &[(usize, usize)], codec: Compression) -> Bytes {
+        let mut all = Vec::new();
+        let mut first = 0_i64;
+        for (records, bytes) in shape {
+            let mut builder = RecordBatchBuilder::new().compression(codec);
+            for _ in 0..*records {
+                builder = builder.add_record(None::<Bytes>, Some(vec![7; *bytes]));
+            }
+            let mut batch = builder.build().encode().expect("a batch").to_vec();
+            batch[..8].copy_from_slice(&first.to_be_bytes());
+            first += *records as i64;
+            all.extend(batch);
+        }
+        Bytes::from(all)
+    }
+
+    fn name(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "spans".into(), partition }
+    }
+
+    /// A member with these partitions, each at its first record with what was fetched of it.
+    fn reading(budget: &Arc<Budget>, fetched: &[Bytes]) -> Readings {
+        let mut readings = Readings::new(budget);
+        for (at, bytes) in (0..).zip(fetched) {
+            readings.come(name(at));
+            readings.find(&name(at)).expect("it came").position = Some(0);
+            let answer = BatchMemory::of(budget.overdraw(bytes.len() as u64), None);
+            readings.take(&name(at), bytes.clone(), &answer);
+        }
+        readings
+    }
+
+    fn offsets(records: &[FetchedRecord]) -> Vec<i64> {
+        records.iter().map(|record| record.offset).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_back_is_read_again_from_what_is_there() {
+        let budget = Budget::new(64 << 20, 64 << 20);
+        let mut readings = reading(&budget, &[batches(&[(5, 10), (3, 10)], Compression::Zstd)]);
+        assert_eq!(offsets(&readings.hand_out(&[], 3).await.expect("sound")), [0, 1, 2]);
+        readings.find(&name(0)).expect("there").seek(1);
+        assert_eq!(offsets(&readings.hand_out(&[], 100).await.expect("sound")), [1, 2, 3, 4]);
+        readings.find(&name(0)).expect("there").seek(3);
+        assert_eq!(readings.find(&name(0)).expect("there").wants(Instant::now()), None, "nothing is fetched for it");
+        assert_eq!(offsets(&readings.hand_out(&[], 100).await.expect("sound")), [3, 4]);
+        assert_eq!(offsets(&readings.hand_out(&[], 100).await.expect("sound")), [5, 6, 7]);
+        assert!(readings.hand_out(&[], 100).await.expect("sound").is_empty());
+        assert_eq!((budget.used(), readings.wanted(Instant::now())), (0, vec![name(0)]), "all is given back");
+        readings.find(&name(0)).expect("there").seek(2);
+        assert_eq!(readings.find(&name(0)).expect("there").wants(Instant::now()), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_batch_beside_another_is_opened_only_where_it_fits_and_else_when_that_is_gone() {
+        let budget = Budget::new(40 << 20, 32 << 20);
+        let large = batches(&[(24, 600_000)], Compression::Zstd);
+        let mut readings = reading(&budget, &[large.clone(), large]);
+        let first = readings.hand_out(&[], 100).await.expect("sound");
+        assert_eq!(first.len(), 24, "of one partition");
+        assert!(readings.hand_out(&[], 100).await.expect("sound").is_empty(), "its records hold the batch");
+        assert!(budget.peak() <= 32 << 20, "{}", budget.peak());
+        drop(first);
+        assert_eq!(readings.hand_out(&[], 100).await.expect("sound").len(), 24);
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_a_fault_of_its_partition_and_others_are_read() {
+        let budget = Budget::new(40 << 20, 32 << 20);
+        let bomb = batches(&[(1, 60 << 20)], Compression::Gzip);
+        let mut readings = reading(&budget, &[bomb, batches(&[(2, 10)], Compression::None)]);
+        assert_eq!(readings.hand_out(&[], 100).await.expect("the other one").len(), 2);
+        let fault = readings.hand_out(&[], 100).await.expect_err("the bomb");
+        assert_eq!(fault.at.map(|at| (at.partition, at.offset)), Some((0, 0)));
+        assert!(budget.peak() <= 40 << 20, "{}", budget.peak());
+    }
+}

@@ -132,12 +132,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_torn_or_no_batch_is_told() {
         for codec in ALL {
-            let whole = packed(codec, &[7; 100_000]);
+            let plain = [7; 100_000];
+            let whole = packed(codec, &plain);
             for at in [0, 1, 3, 7, 15, 17, whole.len() / 2, whole.len() - 1] {
                 let ticket = Budget::unlimited().take(0).unwrap();
                 let given = Inflater::default().inflate_batch(codec, &whole.slice(..at), &ticket, 1 << 20).await;
-                // Chunks of snappy-java and frames of zstd may end anywhere between two of them.
-                assert!(given.is_err() || given.is_ok_and(|given| given.len() < 100_000), "{codec:?} torn at {at}");
+                // Chunks of snappy-java, frames of zstd and blocks of LZ4 may end anywhere between two of them.
+                assert!(given.is_err() || given.is_ok_and(|given| plain.starts_with(&given)), "{codec:?} torn at {at}");
             }
         }
     }
