@@ -29,7 +29,7 @@ async fn produce_batch(broker: &FakeBroker, partition: i32, values: Vec<Option<V
     }
     producer.flush().await.expect("written");
     for handle in handles {
-        handle.await.expect("written");
+        let _ = handle.await.expect("written");
     }
     producer.close().await.expect("closes");
 }

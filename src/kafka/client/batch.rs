@@ -275,7 +275,9 @@ mod tests {
         }
 
         #[test]
-        fn a_record_of_any_shape_comes_back(values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..200)), 1..30)) {
+        fn a_record_of_any_shape_comes_back(
+            values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..200)), 1..30)
+        ) {
             let mut builder = RecordBatchBuilder::new();
             for value in &values {
                 builder = builder.add_record(None::<Bytes>, value.clone());
