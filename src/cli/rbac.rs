@@ -98,7 +98,7 @@ rules:
       - {group: \"\", resources: [events]}
       - {group: events.k8s.io, resources: [events]}
   - level: None
-    nonResourceURLs: [\"/healthz*\", \"/livez*\", \"/readyz*\", \"/version\", \"/openapi*\"]
+    nonResourceURLs: [\"/healthz*\", \"/livez*\", \"/readyz*\", \"/version\", \"/openapi*\", \"/metrics\"]
   # Their bodies are secrets: who asked, and nothing of what was said.
   - level: Metadata
     resources:

@@ -1,30 +1,43 @@
-"""Audit events of a real API server: its log backend beside its webhook, which is podgate, in batches and blocking-strict.
+"""Audit events of a real API server: its log backend beside its webhook, which is podgate, in batches, blocking and blocking-strict.
 
-Usage: python3 tests/real/audit.py PODGATE-BINARY [--keep]. Policy and kubeconfig are those that `podgate rbac --audit` prints. Every event
-of the log backend has to be in the output once, through a restart of podgate and a time without the next hop. Prints one sentence per
-check; without Go it is skipped aloud.
+Usage: python3 tests/real/audit.py PODGATE-BINARY [--long] [--keep]. Policy and kubeconfig are those that `podgate rbac --audit` prints, with
+the client's certificate that it names. Every event of the log backend has to be in the output once, through restarts of podgate and a time
+without the next hop (a minute with --long), and the API server's own count has to be what arrived. Prints one sentence per check; without
+Go it is skipped aloud.
 """
 
 import argparse
 import collections
 import json
 import pathlib
+import re
+import shutil
+import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 
 import control_plane
 from kubelet import Api
 from peers import get
 from run import Suite
-from toolbox import Process, finish, free_ports, scratch, wait_for
+from toolbox import Gone, Process, finish, free_ports, run, scratch, wait_for
 
+# Where the printed files say that their certificates are.
+PRINTED_FOLDER = "/etc/kubernetes/podgate"
 GATEWAY = """
 extensions:
   file_storage: {{directory: {folder}/log, create_directory: true}}
   health_check: {{endpoint: "127.0.0.1:{health}"}}
 receivers:
-  k8s_audit: {{endpoint: "127.0.0.1:{audit}", data_stream: {{from: namespace}}}}
+  k8s_audit:
+    endpoint: 127.0.0.1:{audit}
+    tls: {{cert_file: {folder}/server.crt, key_file: {folder}/server.key, client_ca_file: {folder}/ca.crt}}
+    data_stream: {{from: namespace}}
 exporters:
   otlp_grpc:
     endpoint: 127.0.0.1:{hop}
@@ -51,18 +64,23 @@ service:
 class World:
     """podgate, its next hop and the flags of the API server."""
 
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, keys):
+        """`keys`: the folder with the authority, the server's and the client's certificate."""
         self.binary, self.folder, self.out, self.log = binary, folder, folder / "out.jsonl", folder / "audit.log"
         names = ("audit", "health", "metrics", "hop", "admin")
         self.ports = dict(zip(names, free_ports(len(names))))
+        for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"):
+            shutil.copy(keys / name, folder / name)
         (folder / "podgate.yaml").write_text(GATEWAY.format(folder=folder, **self.ports))
         (folder / "hop.yaml").write_text(HOP.format(out=self.out, **self.ports))
         self.gateway = self.hop = None
-        url = f"http://127.0.0.1:{self.ports['audit']}/audit"
-        printed = subprocess.run([binary, "rbac", "--audit", url], capture_output=True, text=True, timeout=30, check=True).stdout
+        # Distinct events that were delivered before the API server of now began.
+        self.before = 0
+        self.url = f"https://127.0.0.1:{self.ports['audit']}/audit"
+        printed = subprocess.run([binary, "rbac", "--audit", self.url], capture_output=True, text=True, timeout=30, check=True).stdout
         policy, webhook = printed.split("---\n")
         (folder / "policy.yaml").write_text(policy)
-        (folder / "webhook.yaml").write_text(webhook)
+        (folder / "webhook.yaml").write_text(webhook.replace(PRINTED_FOLDER, str(folder)))
 
     def flags(self, mode):
         return {
@@ -82,6 +100,17 @@ class World:
 
     def start_hop(self):
         self.hop = Process("next hop", [self.binary, "--config", self.folder / "hop.yaml"], self.folder / "hop.log")
+
+    def restart_gateway(self):
+        self.gateway.stop()
+        self.start_gateway()
+
+    def freeze_hop(self):
+        """Connections stay open and nothing comes on them."""
+        self.hop.child.send_signal(signal.SIGSTOP)
+
+    def thaw_hop(self):
+        self.hop.child.send_signal(signal.SIGCONT)
 
     def logged(self):
         """The events of the log backend: audit id and stage."""
@@ -107,68 +136,171 @@ class World:
 
 
 def load(api, start, count):
+    """Two requests that change something for each number; the longest one in seconds."""
+    longest = 0.0
     for number in range(start, start + count):
         name = f"audited-{number}"
-        api.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": name}, "data": {"k": "v" * 500}})
-        api.delete(f"/api/v1/namespaces/default/configmaps/{name}", 0)
+        path = "/api/v1/namespaces/default/configmaps"
+        for call in (
+            lambda: api.create(path, {"metadata": {"name": name}, "data": {"k": "v" * 500}}),
+            lambda: api.delete(f"{path}/{name}", 0),
+        ):
+            began = time.monotonic()
+            call()
+            longest = max(longest, time.monotonic() - began)
+    return longest
 
 
-def compared(suite, world, what):
+def load_for(api, start, seconds):
+    """Load for a time; how many numbers it took, and the longest request in seconds."""
+    end, number, longest = time.monotonic() + seconds, start, 0.0
+    while time.monotonic() < end:
+        longest = max(longest, load(api, number, 1))
+        number += 1
+        time.sleep(0.05)
+    return number - start, longest
+
+
+def of_api_server(plane, name):
+    """The sum of one of its metrics over all labels; None without one."""
+    request = urllib.request.Request(f"{plane.url}/metrics", headers={"Authorization": f"Bearer {control_plane.TOKEN}"})
+    with urllib.request.urlopen(request, timeout=20, context=plane.tls) as answer:
+        text = answer.read().decode()
+    found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, found)) if found else None
+
+
+def compared(suite, plane, world, what):
+    """Log backend, output and the API server's own count are the same events."""
     try:
         wait_for("all events have come", lambda: not world.missing(), 25, every=0.3)
-    except Exception:  # The checks below say what is missing.
+    except Gone:  # The checks below say what is missing.
         pass
     logged, delivered = world.logged(), world.delivered()
     suite.check(f"{what}: all {len(logged)} events of the log backend are in the output", not logged - delivered, list((logged - delivered))[:3])
     twice = {key: times for key, times in delivered.items() if times > 1}
     suite.check(f"{what}: each of them once", not twice, list(twice.items())[:3])
+    # It audits requests of its own all the time: they are equal in a moment in which none is on its way.
+    seen = {}
+
+    def is_equal():
+        seen["counted"] = of_api_server(plane, "apiserver_audit_event_total")
+        seen["arrived"] = len(world.delivered()) - world.before
+        return seen["counted"] == seen["arrived"]
+
+    try:
+        wait_for("the API server's count is what arrived", is_equal, 20, every=0.3)
+    except Gone:
+        pass
+    sentence = f"{what}: apiserver_audit_event_total is {seen['counted']:.0f}, and as many events arrived"
+    suite.equal(sentence, seen["arrived"], seen["counted"])
+    suite.equal(f"{what}: apiserver_audit_error_total", of_api_server(plane, "apiserver_audit_error_total") or 0, 0)
 
 
-def all_of_it(suite, plane, world, api):
+def restart_api(suite, plane, world, mode):
+    plane.stop_api()
+    try:
+        wait_for("the events of the stop have come", lambda: not world.missing(), 15, every=0.3)
+    except Gone:
+        suite.check(f"before {mode}: the events of the API server's stop are in the output", False, list(world.missing())[:3])
+    world.before = len(world.delivered())
+    plane.flags.update(world.flags(mode))
+    plane.start_api()
+
+
+def in_batches(suite, plane, world, api):
     load(api, 0, 40)
-    compared(suite, world, "batches")
+    compared(suite, plane, world, "batches")
     code = world.gateway.stop()
     load(api, 100, 10)
     world.start_gateway()
     load(api, 200, 10)
     suite.equal("podgate stops with code 0", code, 0)
-    compared(suite, world, "batches, through a restart of podgate")
+    compared(suite, plane, world, "batches, through a restart of podgate")
     world.hop.stop()
-    load(api, 300, 40)
-    time.sleep(2)
+    load_for(api, 300, suite.away)
     world.start_hop()
-    compared(suite, world, "batches, after a time without the next hop")
+    compared(suite, plane, world, "batches, after a time without the next hop")
 
-    plane.stop_api()
-    plane.flags.update(world.flags("blocking-strict"))
-    plane.start_api()
-    world.hop.stop()
-    began = time.monotonic()
-    load(api, 400, 40)
-    took = (time.monotonic() - began) / 80
-    world.start_hop()
-    suite.check(f"blocking-strict without the next hop: a request takes {took * 1000:.0f} ms", took < 0.5, took)
-    compared(suite, world, "blocking-strict")
+
+def in_time(suite, plane, world, api, mode):
+    """A request waits for the webhook in this mode; podgate answers whether or not there is a next hop, and however it is away."""
+    restart_api(suite, plane, world, mode)
+    longest = load(api, 1_000, 40)
+    suite.check(f"{mode}: the longest request took {longest * 1000:.0f} ms", longest < 2, longest)
+    for how, leave, come_back in (
+        ("is stopped", world.hop.stop, world.start_hop),
+        ("hangs", world.freeze_hop, world.thaw_hop),
+    ):
+        leave()
+        count, longest = load_for(api, 2_000, suite.away)
+        come_back()
+        sentence = f"{mode}, the next hop {how} for {suite.away} s: the longest of {2 * count} requests took {longest * 1000:.0f} ms"
+        suite.check(sentence, longest < 2, longest)
+    # Meanwhile the API server sends again, after its own wait of a second.
+    restarted = threading.Timer(1, world.restart_gateway)
+    restarted.start()
+    count, longest = load_for(api, 3_000, 6)
+    restarted.join()
+    sentence = f"{mode}, podgate restarts: none of {2 * count} requests failed, the longest took {longest * 1000:.0f} ms"
+    suite.check(sentence, longest < 10, longest)
+    compared(suite, plane, world, mode)
+
+
+def refused(world, tls):
+    """Why a client is not let in; None when it is answered."""
+    body = json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": []}).encode()
+    request = urllib.request.Request(world.url, data=body, headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=tls):
+            return None
+    except (urllib.error.URLError, OSError) as error:
+        return str(error)
+
+
+def let_in(suite, world, stranger):
+    """`stranger`: a folder with the certificates of another authority."""
+    folder = world.folder
+    for who, keys, may in (
+        ("with the printed certificate", folder, True),
+        ("without a certificate", None, False),
+        ("with a certificate of another authority", stranger, False),
+    ):
+        tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        if keys:
+            tls.load_cert_chain(keys / "client.crt", keys / "client.key")
+        why = refused(world, tls)
+        suite.check(f"a client {who} is {'let in' if may else 'refused'}", (why is None) == may, why)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=pathlib.Path, help="the podgate binary under test")
+    parser.add_argument("--long", action="store_true", help="be without the next hop for a minute at a time, not for some seconds")
     parser.add_argument("--keep", action="store_true", help="keep logs and configurations and say where they are")
     arguments = parser.parse_args()
     suite = Suite()
+    suite.away = 60 if arguments.long else 4
     if control_plane.missing():
         suite.skip(f"audit events: {control_plane.missing()}")
         return finish(suite)
     with scratch("podgate-audit-", lambda: arguments.keep or suite.failed) as folder:
-        world = World(arguments.binary.resolve(), folder)
-        plane = control_plane.ControlPlane(control_plane.build(), folder / "control-plane", world.flags("batch"))
+        binaries = control_plane.build()
+        plane = control_plane.ControlPlane(binaries, folder / "control-plane", {})
+        stranger = folder / "stranger"
+        stranger.mkdir()
+        run([binaries / "keys", stranger], folder / "keys.log")
+        world = World(arguments.binary.resolve(), folder, plane.folder)
+        plane.flags.update(world.flags("batch"))
         try:
             world.start_hop()
             world.start_gateway()
+            suite.scenario("who is let in", lambda: let_in(suite, world, stranger))
             plane.start()
             api = Api(plane.url, plane.tls, control_plane.TOKEN)
-            suite.scenario("audit events of a real API server", lambda: all_of_it(suite, plane, world, api))
+            suite.scenario("audit events in batches", lambda: in_batches(suite, plane, world, api))
+            for mode in ("blocking", "blocking-strict"):
+                suite.scenario(f"audit events, {mode}", lambda mode=mode: in_time(suite, plane, world, api, mode))
         finally:
             plane.stop()
             world.stop()

@@ -1,5 +1,5 @@
 // Command keys writes what kube-apiserver needs to serve TLS and to sign tokens into the folder named by its argument:
-// ca.crt, server.crt, server.key, sa.key, sa.pub. It stands in for openssl, which a fresh machine need not have.
+// ca.crt, server.crt, server.key, client.crt, client.key, sa.key, sa.pub. It stands in for openssl, which a fresh machine need not have.
 package main
 
 import (
@@ -33,9 +33,12 @@ func main() {
 	server.DNSNames = []string{"localhost", "kubernetes.default.svc"}
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	write(folder, "server.crt", "CERTIFICATE", sign(server, authority, serverKey, authorityKey))
-	encoded, err := x509.MarshalPKCS8PrivateKey(serverKey)
-	check(err)
-	write(folder, "server.key", "PRIVATE KEY", encoded)
+	writeKey(folder, "server.key", serverKey)
+
+	client, clientKey := template("kube-apiserver-audit"), newKey()
+	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	write(folder, "client.crt", "CERTIFICATE", sign(client, authority, clientKey, authorityKey))
+	writeKey(folder, "client.key", clientKey)
 
 	tokens, err := rsa.GenerateKey(rand.Reader, 2048)
 	check(err)
@@ -67,6 +70,12 @@ func sign(subject, authority *x509.Certificate, subjectKey, authorityKey *ecdsa.
 	der, err := x509.CreateCertificate(rand.Reader, subject, authority, &subjectKey.PublicKey, authorityKey)
 	check(err)
 	return der
+}
+
+func writeKey(folder, name string, key *ecdsa.PrivateKey) {
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	check(err)
+	write(folder, name, "PRIVATE KEY", encoded)
 }
 
 func write(folder, name, kind string, der []byte) {
