@@ -130,6 +130,8 @@ const FIELD: &[(&[&str], Field)] = &[
     (&["18-google-otlp-k8s-ingest"], Field::Refused),
     (&["19-kubecon-tail-sampling-spanmetrics"], Field::StartsSkipping),
     (&["20-coralogix-agent-loadbalancing"], Field::OnlyPrints),
+    (&["21-helm-logs-checkpoints"], Field::Starts),
+    (&["22-elastic-kube-stack-logs"], Field::Starts),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,6 +109,10 @@ rules:
     userGroups: [\"system:nodes\", \"system:serviceaccounts:kube-system\"]
   - level: Metadata
     verbs: [get, list, watch]
+  # Who may do what: what was asked, and what came of it.
+  - level: RequestResponse
+    resources:
+      - {group: rbac.authorization.k8s.io}
   - level: Request
 ";
 
@@ -235,6 +239,14 @@ mod tests {
         for bad in ["", "10.96.0.9:9880", "ftp://x/", "https://a b/", "https://a/\"x"] {
             webhook(bad).expect_err(bad);
         }
+    }
+
+    #[test]
+    fn the_files_beside_the_audit_manifests_are_the_printed_ones() {
+        let printed = webhook("https://127.0.0.1:9880/audit").expect("an address");
+        let files = ["policy.yaml", "webhook.yaml"]
+            .map(|name| std::fs::read_to_string(format!("manifests/audit/{name}")).expect("a file"));
+        assert_eq!(printed, files.join("---\n"));
     }
 
     #[test]

@@ -48,6 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else }}
 {{- $file := dict "daemonset" "node" "deployment" "cluster" "statefulset" "cluster" "sidecar" "sidecar" }}
 {{- $own := .Files.Get (printf "config/%s.yaml" (get $file .Values.mode)) | fromYaml }}
+{{- $own = mustMergeOverwrite $own (include "podgate.presets" . | fromYaml) }}
 {{- toYaml (mustMergeOverwrite $own (include "podgate.tierConfig" . | fromYaml) (deepCopy .Values.config)) }}
 {{- end }}
 {{- end }}

@@ -66,6 +66,9 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:
   - {name: podgate-conf, mountPath: /conf, readOnly: true}
+  {{- with include "podgate.presetMounts" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -76,6 +79,9 @@ volumeMounts:
   configMap:
     name: {{ default (include "podgate.fullname" .) .Values.configMap.existingName }}
     items: [{key: relay, path: relay.yaml}]
+{{- with include "podgate.presetVolumes" . | trim }}
+{{ . }}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -113,10 +119,16 @@ spec:
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   securityContext:
-    {{- toYaml .Values.podSecurityContext | nindent 4 }}
-  {{- with .Values.initContainers }}
+    {{- include "podgate.podSecurity" . | nindent 4 }}
+  {{- $preset := include "podgate.presetInit" . | trim }}
+  {{- if or $preset .Values.initContainers }}
   initContainers:
+    {{- with $preset }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with .Values.initContainers }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
     -

@@ -43,6 +43,13 @@ TIERS = [
     ("agents and gateways", [*BALANCED, *HOST_PORTS, *MONITORS], ("balanced-agents", "balanced-gateways"), "podgate-gateway"),
     ("agents, Kafka and samplers", [*KAFKA, *HOST_PORTS], ("kafka-agents", "kafka-samplers"), "podgate-sampler"),
 ]
+LOGS = ["--set=presets.logsCollection.enabled=true"]
+# Those that read a node's files or wait for the node's API server: judged as the others, their configurations checked, not started.
+OF_NODES = [
+    ("daemonset with the containers' files", LOGS, "privileged"),
+    ("daemonset with files that say so", [*LOGS, "--set=presets.annotationDiscovery.logs.optIn=true", "--set=presets.logsCollection.storeCheckpoints=false"], "privileged"),
+    ("audit events", [f"--values={CHART}/values-audit.yaml"], "privileged"),
+]
 REFUSED = [
     ("a mode that is none", ["--set=mode=sidekick"], "mode"),
     ("a number in quotes", ["--set-string=replicaCount=2"], "replicaCount"),
@@ -51,6 +58,7 @@ REFUSED = [
     ("tiers of a kind that is none", ["--set=tiers.kind=stacked"], "kind"),
     ("a misspelt value of the second tier", [*KAFKA, "--set=tiers.second.replicas=3"], "replicas"),
     ("sidecars in front of a second tier", [*BALANCED, "--set=mode=sidecar"], "mode"),
+    ("files of a node in a deployment", [*LOGS, "--set=mode=deployment"], "wants mode daemonset"),
     ("a port out of range", ["--set=ports.otlp.containerPort=70000"], "containerPort"),
 ]
 K8S = "config.processors.k8s_attributes"
@@ -60,6 +68,7 @@ RIGHTS = [
     ("labels of namespaces and nodes", [f"--set-json={K8S}.extract.labels=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"namespace\"}},{{\"tag_name\":\"z\",\"key\":\"z\",\"from\":\"node\"}}]"]),
     ("owners", [f"--set-json={K8S}.extract.metadata=[\"k8s.deployment.uid\",\"k8s.cronjob.uid\",\"k8s.cluster.uid\",\"k8s.node.uid\"]"]),
     ("annotations of owners", [f"--set-json={K8S}.extract.annotations=[{{\"tag_name\":\"t\",\"key\":\"t\",\"from\":\"deployment\"}},{{\"tag_name\":\"c\",\"key\":\"c\",\"from\":\"cronjob\"}},{{\"tag_name\":\"s\",\"key\":\"s\",\"from\":\"statefulset\"}},{{\"tag_name\":\"d\",\"key\":\"d\",\"from\":\"daemonset\"}}]"]),
+    ("the containers' files", LOGS),
     ("endpoints of a service", ["--set-json=config.exporters.load_balancing={\"resolver\":{\"k8s\":{\"service\":\"gateway\"}}}", "--set-json=config.service.pipelines.traces.exporters=[\"load_balancing\"]"]),
 ]
 
@@ -88,7 +97,8 @@ def stored(stage, values):
 @needing("go")
 def the_chart_is_linted_and_admitted(stage, suite):
     """helm lints and renders the chart in every mode, and a real API server takes all of it"""
-    for name, values, level in [*FORMS, *((f"tiers: {name}", values, None) for name, values, *_ in TIERS)]:
+    tiers = [*((name, values) for name, values, *_ in TIERS), ("agents that read files, and gateways", [*BALANCED, *LOGS])]
+    for name, values, level in [*FORMS, *OF_NODES, *((f"tiers: {name}", values, None) for name, values in tiers)]:
         done = helm(stage, "lint", "--strict", CHART, *values)
         suite.check(f"{name}: helm lint --strict", done.returncode == 0, done.stdout + done.stderr)
         objects, warnings = stored(stage, values)
@@ -100,6 +110,25 @@ def the_chart_is_linted_and_admitted(stage, suite):
     for name, values, word in REFUSED:
         done = helm(stage, "template", "podgate", CHART, *values)
         suite.check(f"values.schema.json refuses {name}", done.returncode and word in done.stderr, done.stdout[:300] + done.stderr)
+
+
+@needing("go")
+def what_reads_a_node_is_checked(stage, suite):
+    """The configuration that the chart renders for a node's files and for audit events, and which of the pod's mounts can be written"""
+    environment = {"MY_POD_IP": "10.0.0.7", "OTEL_K8S_NODE_IP": "10.0.0.1", "OTEL_K8S_NODE_NAME": "node-1"}
+    for name, values, _ in OF_NODES:
+        objects, _ = stored(stage, values)
+        relay = next(one["data"]["relay"] for one in objects if one["kind"] == "ConfigMap")
+        command = [stage.binary, "validate", "--config", f"yaml:{relay}"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        suite.check(f"{name}: the configuration is valid, without a warning", done.returncode == 0 and "warning" not in done.stderr, done.stdout + done.stderr)
+        pod = workload(objects)["spec"]["template"]["spec"]
+        folders = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+        mounts = pod["containers"][0]["volumeMounts"]
+        written = {folders[mount["name"]] for mount in mounts if mount["name"] in folders and not mount.get("readOnly")}
+        suite.check(f"{name}: of the node's folders its own alone can be written", all(path.startswith("/var/lib/podgate") for path in written), written)
+        context = pod["containers"][0]["securityContext"]
+        suite.equal(f"{name}: it has no capability", context["capabilities"], {"drop": ["ALL"]})
 
 
 @needing("go")
@@ -254,6 +283,7 @@ def a_sidecar_joins_a_deployment(stage, suite):
 
 ALL = [
     the_chart_is_linted_and_admitted,
+    what_reads_a_node_is_checked,
     the_old_pod_goes_on_until_nobody_is_led_to_it,
     a_configuration_change_is_a_rollout,
     the_charts_rights_are_the_binarys,

@@ -9,7 +9,7 @@ from toolbox import ROOT
 FOLDERS = ("hostport", "service", "openshift", "sampling", "elasticsearch", "gateway", "durable")
 # Those that send or take over TLS alone, have another tier behind or before them or read a node's files: applied and judged as the others,
 # not started.
-LOCKED = ("mtls-gateway", "mtls-agents", "kafka-agents", "kafka-samplers", "balanced-agents", "balanced-gateways", "logs")
+LOCKED = ("mtls-gateway", "mtls-agents", "kafka-agents", "kafka-samplers", "balanced-agents", "balanced-gateways", "logs", "audit")
 # Which Pod Security level a folder's pods pass.
 RESTRICTED = ("service", "openshift", "gateway", "mtls-gateway", "kafka-samplers", "balanced-gateways")
 # Seconds that podgate may drain (core/limits.rs).
