@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use podgate::core::data::budget::Budget;
 use podgate::core::time::UnixNanos;
+use podgate::kube::audit::form::{EventBody, EventForm, NamespaceFrom, StreamRoute};
 use podgate::receivers::file_log::condition::EntryCondition;
 use podgate::receivers::file_log::entry::EntryValue;
 use podgate::receivers::file_log::glob::PathPattern;
 use podgate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
 use podgate::receivers::file_log::operators::{container, parsers};
-use podgate::receivers::k8s_audit::config::{EventBody, EventForm, NamespaceFrom, StreamRoute};
 use podgate::receivers::k8s_audit::list;
 use prost::Message;
 

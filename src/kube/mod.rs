@@ -1,5 +1,6 @@
 //! Pods, containers and their runs, and the endpoints of services, from a watched API server.
 
+pub mod audit;
 pub mod client;
 pub mod decode;
 pub mod endpoints;

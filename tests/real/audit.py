@@ -1,9 +1,9 @@
 """Audit events of a real API server: its log backend beside its webhook, which is podgate, in batches, blocking and blocking-strict.
 
-Usage: python3 tests/real/audit.py PODGATE-BINARY [--long] [--keep]. Policy and kubeconfig are those that `podgate rbac --audit` prints, with
-the client's certificate that it names. Every event of the log backend has to be in the output once, through restarts of podgate and a time
-without the next hop (a minute with --long), and the API server's own count has to be what arrived. Prints one sentence per check; without
-Go it is skipped aloud.
+Usage: python3 tests/real/audit.py PODGATE-BINARY [--long] [--keep]. Policy and kubeconfig are those that `podgate rbac --audit` prints,
+with the client's certificate that it names. Every event of the log backend has to be in the output once, by the webhook and by file_log,
+through restarts of podgate, a time without the next hop (a minute with --long) and rotations, and the API server's own count has to be
+what arrived. Prints one sentence per check; without Go it is skipped aloud.
 """
 
 import argparse
@@ -38,6 +38,13 @@ receivers:
     endpoint: 127.0.0.1:{audit}
     tls: {{cert_file: {folder}/server.crt, key_file: {folder}/server.key, client_ca_file: {folder}/ca.crt}}
     data_stream: {{from: namespace}}
+  file_log/audit:
+    include: ["{folder}/backend/audit*.log"]
+    start_at: beginning
+    storage: file_storage
+    attributes: {{test.from: file}}
+    retry_on_failure: {{initial_interval: 200ms, max_interval: 500ms}}
+    podgate: {{k8s_audit: {{data_stream: {{from: namespace}}}}}}
 exporters:
   otlp_grpc:
     endpoint: 127.0.0.1:{hop}
@@ -48,7 +55,7 @@ service:
   extensions: [health_check, file_storage]
   telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}}}
   pipelines:
-    logs: {{receivers: [k8s_audit], exporters: [otlp_grpc]}}
+    logs: {{receivers: [k8s_audit, file_log/audit], exporters: [otlp_grpc]}}
 """
 HOP = """
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{hop}"}}}}}}}}
@@ -66,7 +73,8 @@ class World:
 
     def __init__(self, binary, folder, keys):
         """`keys`: the folder with the authority, the server's and the client's certificate."""
-        self.binary, self.folder, self.out, self.log = binary, folder, folder / "out.jsonl", folder / "audit.log"
+        self.binary, self.folder, self.out, self.log = binary, folder, folder / "out.jsonl", folder / "backend/audit.log"
+        self.log.parent.mkdir()
         names = ("audit", "health", "metrics", "hop", "admin")
         self.ports = dict(zip(names, free_ports(len(names))))
         for name in ("ca.crt", "server.crt", "server.key", "client.crt", "client.key"):
@@ -117,17 +125,25 @@ class World:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return collections.Counter((event["auditID"], event["stage"]) for event in map(json.loads, lines))
 
-    def delivered(self):
-        found = collections.Counter()
+    def records(self):
+        """What came out: resource, scope, attributes by their keys and record."""
         for line in self.out.read_text().splitlines() if self.out.exists() else []:
             for group in json.loads(line).get("resourceLogs", []):
-                for record in (record for scope in group["scopeLogs"] for record in scope["logRecords"]):
-                    known = {pair["key"]: pair["value"].get("stringValue") for pair in record["attributes"]}
-                    found[(known["k8s.audit.id"], known["k8s.audit.stage"])] += 1
+                for scope in group["scopeLogs"]:
+                    for record in scope["logRecords"]:
+                        yield group["resource"], scope["scope"], {pair["key"]: pair["value"] for pair in record["attributes"]}, record
+
+    def delivered(self, by="webhook"):
+        """The events that came by the webhook, or by the log backend's `file`."""
+        found = collections.Counter()
+        for _, _, known, _ in self.records():
+            if ("test.from" in known) == (by == "file"):
+                found[tuple(known.get(f"k8s.audit.{key}", {}).get("stringValue") for key in ("id", "stage"))] += 1
         return found
 
     def missing(self):
-        return self.logged() - self.delivered()
+        logged = self.logged()
+        return (logged - self.delivered()) + (logged - self.delivered("file"))
 
     def stop(self):
         for process in (self.gateway, self.hop):
@@ -170,6 +186,11 @@ def of_api_server(plane, name):
     return sum(map(float, found)) if found else None
 
 
+def once(suite, what, delivered):
+    twice = {key: times for key, times in delivered.items() if times > 1}
+    suite.check(f"{what}: each of them once", not twice, list(twice.items())[:3])
+
+
 def compared(suite, plane, world, what):
     """Log backend, output and the API server's own count are the same events."""
     try:
@@ -178,8 +199,10 @@ def compared(suite, plane, world, what):
         pass
     logged, delivered = world.logged(), world.delivered()
     suite.check(f"{what}: all {len(logged)} events of the log backend are in the output", not logged - delivered, list((logged - delivered))[:3])
-    twice = {key: times for key, times in delivered.items() if times > 1}
-    suite.check(f"{what}: each of them once", not twice, list(twice.items())[:3])
+    once(suite, what, delivered)
+    of_file = world.delivered("file")
+    suite.check(f"{what}: file_log brings the same {len(of_file)} events of the log backend", of_file.keys() == logged.keys(), list((logged - of_file))[:3])
+    once(suite, f"{what}, by file_log", of_file)
     # It audits requests of its own all the time: they are equal in a moment in which none is on its way.
     seen = {}
 
@@ -247,6 +270,60 @@ def in_time(suite, plane, world, api, mode):
     compared(suite, plane, world, mode)
 
 
+# Everything, with the objects of requests and of answers.
+WHOLE = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: None, resources: [{group: coordination.k8s.io, resources: [leases]}]}
+  - {level: RequestResponse, resources: [{group: "", resources: [configmaps]}]}
+  - {level: Metadata}
+"""
+
+
+def by_id(world):
+    """Records by event, of the webhook and of the file: all that they say but when they were read and where they came from."""
+    found = ({}, {})
+    for resource, scope, known, record in world.records():
+        key = tuple(known.get(f"k8s.audit.{name}", {}).get("stringValue") for name in ("id", "stage"))
+        is_file = known.pop("test.from", None) is not None
+        # An event that stands alone names its kind; in a list it does not.
+        body = [pair for pair in record["body"]["kvlistValue"]["values"] if pair["key"] not in ("kind", "apiVersion")]
+        others = {name: value for name, value in record.items() if name not in ("observedTimeUnixNano", "attributes", "body")}
+        found[is_file][key] = (resource, scope, known, body, others)
+    return found
+
+
+def that_rotates(suite, plane, world, api):
+    """The log backend begins a file with each megabyte, packs the old ones and keeps two of them; the webhook tells what it wrote."""
+    (world.folder / "policy.yaml").write_text(WHOLE)
+    plane.flags.update({"audit-log-maxsize": 1, "audit-log-maxbackup": 2, "audit-log-compress": "true"})
+    restart_api(suite, plane, world, "blocking")
+    before = world.delivered()
+    path = "/api/v1/namespaces/default/configmaps"
+    for number in range(150):
+        api.create(path, {"metadata": {"name": f"large-{number}"}, "data": {"k": "v" * 40_000}})
+        api.delete(f"{path}/large-{number}", 0)
+        time.sleep(0.15)
+        if number == 70:
+            world.restart_gateway()
+    rotated = sorted(one.name for one in world.log.parent.iterdir())
+    suite.check(f"the log backend rotated and packed: {rotated}", any(name.endswith(".gz") for name in rotated) and len(rotated) <= 5, rotated)
+    wait = lambda: world.delivered().keys() == world.delivered("file").keys()  # noqa: E731
+    try:
+        wait_for("both have the same events", wait, 25, every=0.5)
+    except Gone:
+        pass
+    webhook, of_file = world.delivered(), world.delivered("file")
+    lost, more = list(webhook - of_file), list(of_file - webhook)
+    suite.check(f"file_log brings each of {len(webhook) - len(before)} events that the webhook brought, and no other", not lost and not more, (lost[:3], more[:3]))
+    once(suite, "by file_log", of_file)
+    records = by_id(world)
+    unlike = [(records[0][key], records[1][key]) for key in records[0].keys() & records[1].keys() if records[0][key] != records[1][key]]
+    suite.check("and each is the same record", not unlike, str(unlike[:1])[:3000])
+
+
 def refused(world, tls):
     """Why a client is not let in; None when it is answered."""
     body = json.dumps({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": []}).encode()
@@ -301,6 +378,7 @@ def main():
             suite.scenario("audit events in batches", lambda: in_batches(suite, plane, world, api))
             for mode in ("blocking", "blocking-strict"):
                 suite.scenario(f"audit events, {mode}", lambda mode=mode: in_time(suite, plane, world, api, mode))
+            suite.scenario("a log backend that rotates", lambda: that_rotates(suite, plane, world, api))
         finally:
             plane.stop()
             world.stop()

@@ -17,6 +17,9 @@ pub struct FileLogMetrics {
     cut: Arc<Counter>,
     unheld: Arc<Counter>,
     unopened: Arc<Counter>,
+    pub unread_files: Arc<Gauge>,
+    duplicates: Arc<Counter>,
+    truncated: Arc<Counter>,
 }
 
 impl FileLogMetrics {
@@ -45,6 +48,21 @@ impl FileLogMetrics {
                 own,
             ),
             unopened: stats.counter("podgate_file_log_unopened", "Files that went before they were opened.", own),
+            unread_files: stats.gauge(
+                "podgate_file_log_unread_files",
+                "Files that fit the patterns and are not read, because they cannot be opened or are too many.",
+                own,
+            ),
+            duplicates: stats.counter(
+                "podgate_audit_duplicates",
+                "Audit events that were left out, because the same event was delivered before.",
+                own,
+            ),
+            truncated: stats.counter(
+                "podgate_audit_truncated",
+                "Audit events that the API server had cut to fit its limits.",
+                own,
+            ),
             cut: stats.counter("podgate_file_log_cut", "Files that were cut, and are read from their beginning.", own),
         }
     }
@@ -57,5 +75,7 @@ impl FileLogMetrics {
         self.cut.add(counts.cut);
         self.unheld.add(counts.unheld);
         self.unopened.add(counts.unopened);
+        self.duplicates.add(counts.duplicates);
+        self.truncated.add(counts.truncated);
     }
 }

@@ -9,6 +9,7 @@
 //! A file is its own queue: lines stay in it until the next stage took responsibility for them, and only then is their place
 //! in the file remembered as read. One task follows all files; it reads on a blocking thread, a batch at a time.
 
+mod audit;
 mod batch;
 pub mod condition;
 mod config;
@@ -125,6 +126,7 @@ impl Component for FileLogReceiver {
                 path: path.clone(),
                 stop: self.stop.subscribe(),
                 line: Throttle::default(),
+                unread: 0,
             };
             let seat = self.seat.clone();
             *self.task.locked() = Some(host.tasks.spawn(path, |pulse| following.run(seat, pulse)));
@@ -156,6 +158,8 @@ struct Following {
     stop: watch::Receiver<Option<Instant>>,
     counts: Arc<FileLogMetrics>,
     line: Throttle,
+    /// Files that are not read, as the status says.
+    unread: u64,
 }
 
 impl Following {
@@ -169,7 +173,7 @@ impl Following {
             }
         };
         pulse.waits_for("lines");
-        let (config, checkpoints, begun) = (self.config.clone(), self.checkpoints.clone(), Instant::now());
+        let (config, checkpoints, begun) = (self.config.clone(), self.checkpoints.take(), Instant::now());
         let before = marks.take();
         let mut tail = aside(move || LogTail::new(config, checkpoints, before)).await;
         let mut settled = true;
@@ -193,20 +197,23 @@ impl Following {
             }
         }
         let now = begun.elapsed();
-        let tail = aside(move || {
+        let mut tail = aside(move || {
             if settled {
                 tail.settle(now);
             }
-            tail.save(now, true);
+            if let Err(why) = tail.save(now, true) {
+                tail.counts.said.push(format!("the checkpoints cannot be written: {why}"));
+            }
             tail
         })
         .await;
+        self.tell(std::mem::take(&mut tail.counts));
         *marks = Some(tail.marks());
     }
 
     /// Settles what was handed on before, and reads on.
     async fn round(
-        &self,
+        &mut self,
         mut tail: LogTail,
         (now, observed): (Duration, UnixNanos),
         settled: bool,
@@ -227,8 +234,22 @@ impl Following {
         })
         .await;
         self.counts.files.set(i64::try_from(tail.files()).unwrap_or(i64::MAX));
+        self.tell_unread(tail.unread_files());
         self.tell(std::mem::take(&mut tail.counts));
         (tail, round)
+    }
+
+    /// Files that are not read are told of as long as there are some.
+    fn tell_unread(&mut self, files: u64) {
+        self.counts.unread_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+        if std::mem::replace(&mut self.unread, files) == files {
+            return;
+        }
+        let (state, message) = match files {
+            0 => (State::Ok, String::new()),
+            files => (State::Degraded, format!("{files} files that fit the patterns are not read")),
+        };
+        self.host.status.set(&self.path, state, message);
     }
 
     fn tell(&self, counts: TailCounts) {

@@ -16,7 +16,10 @@ use crate::core::stage::auth::AuthFault;
 use crate::net::compression::InflateError;
 use crate::net::server::answer::AnswerBody;
 use crate::net::server::body::BodyError;
-use crate::receivers::k8s_audit::list::BadList;
+
+/// What makes an event list smaller.
+const SMALLER: &str = "let the API server send less at a time (--audit-webhook-batch-max-size), or cut its events \
+    (--audit-webhook-truncate-enabled), or give podgate more memory";
 
 /// Where nothing better is known; Retry-After has no smaller unit.
 const RETRY_SECONDS: u64 = 1;
@@ -48,6 +51,17 @@ pub enum Untaken {
 impl Untaken {
     pub fn later(message: impl Into<String>) -> Untaken {
         Untaken::Later { after: None, message: message.into() }
+    }
+
+    /// Of a request that held so many bytes. What needs more than the whole budget never finds room, however often it is sent.
+    pub fn over(error: OverBudget, held: u64) -> Untaken {
+        let (needed, most) = (held.saturating_add(error.wanted), error.limit);
+        if needed <= most {
+            return error.into();
+        }
+        Untaken::TooLarge(format!(
+            "the events need {needed} bytes and more, and the whole memory budget is {most}: {SMALLER}"
+        ))
     }
 
     /// The label under which it is counted; a fixed set.
@@ -139,7 +153,7 @@ impl Untaken {
 impl From<BodyError> for Untaken {
     fn from(error: BodyError) -> Untaken {
         match error {
-            BodyError::TooLarge { .. } => Untaken::TooLarge(error.to_string()),
+            BodyError::TooLarge { .. } => Untaken::TooLarge(format!("{error}: {SMALLER}")),
             BodyError::OverBudget(_) | BodyError::OverShare(_) => Untaken::later(error.to_string()),
             BodyError::TooSlow => Untaken::TooSlow,
             BodyError::Broken => Untaken::Gone,
@@ -153,15 +167,6 @@ impl From<InflateError> for Untaken {
             InflateError::TooLarge { .. } | InflateError::Ratio => Untaken::TooLarge(error.to_string()),
             InflateError::OverBudget(_) => Untaken::later(error.to_string()),
             InflateError::Corrupt(..) => Untaken::Bad(error.to_string()),
-        }
-    }
-}
-
-impl From<BadList> for Untaken {
-    fn from(error: BadList) -> Untaken {
-        match error {
-            BadList::OverBudget(over) => over.into(),
-            BadList::Json(_) | BadList::Other(_) => Untaken::Bad(error.to_string()),
         }
     }
 }

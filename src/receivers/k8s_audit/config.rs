@@ -11,51 +11,13 @@ use crate::core::limits::REQUEST_BYTES_MAX;
 use crate::core::node::Node;
 use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::CheckContext;
+use crate::kube::audit::form::{self, EventForm};
 use crate::net::server::limits::ServerLimits;
 use crate::net::server::listen::Endpoint;
 
 /// Where the API server finds the receiver when nothing else is said.
 const ENDPOINT: &str = "localhost:9880";
 const PATH: &str = "/audit";
-/// Events that are remembered: at 2,000 a second those of a minute, longer than the API server waits before it sends again.
-const DUPLICATES_WINDOW: usize = 120_000;
-const DUPLICATES_WINDOW_MAX: usize = 2_000_000;
-const DATASET: &str = "kubernetes.audit";
-const NAMESPACE: &str = "default";
-
-/// What becomes the body of a log record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventBody {
-    Map,
-    Json,
-    Absent,
-}
-
-/// What names the data stream of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamespaceFrom {
-    /// The same for all.
-    Fixed,
-    /// The namespace of the object that was asked for.
-    Object,
-    User,
-}
-
-/// `data_stream.dataset` and `data_stream.namespace` of each record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamRoute {
-    pub dataset: String,
-    pub from: NamespaceFrom,
-    /// For all, or for events that have nothing else.
-    pub namespace: String,
-}
-
-/// How an event becomes a log record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventForm {
-    pub body: EventBody,
-    pub stream: Option<StreamRoute>,
-}
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditConfig {
@@ -79,14 +41,11 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<AuditConfig> {
     let tls = server::tls(&section);
     let auth = authenticator(&section, cx.checks, AuthSide::Server);
     let bytes_max = section.bytes("max_request_body_size").filter(|bytes| *bytes > 0).unwrap_or(REQUEST_BYTES_MAX);
-    let bodies = [("map", EventBody::Map), ("json", EventBody::Json), ("none", EventBody::Absent)];
-    let body = section.choice("body", &bodies).unwrap_or(EventBody::Map);
-    let stream = section.section("data_stream").map(check_stream);
-    let duplicates_window = check_window(&section);
+    let form = EventForm::check(&section);
+    let duplicates_window = form::check_window(&section);
     let idle = section.duration("idle_timeout").filter(|wait| !wait.is_zero()).unwrap_or(Duration::from_secs(300));
     section.finish();
     let limits = ServerLimits { idle: Some(idle), ..ServerLimits::default() };
-    let form = EventForm { body, stream };
     let config = AuditConfig { endpoint: endpoint?, path, tls, auth, bytes_max, limits, form, duplicates_window };
     (errors(cx) == errors_before).then_some(config)
 }
@@ -123,27 +82,4 @@ fn check_path(section: &Section<'_>) -> String {
         section.invalid::<()>("path", format!("{text:?} is not a path"), "a URL path such as /audit");
     }
     text
-}
-
-fn check_window(section: &Section<'_>) -> usize {
-    let window = section.usize("duplicates_window").unwrap_or(DUPLICATES_WINDOW);
-    if window > DUPLICATES_WINDOW_MAX {
-        let message = format!("{window} events would take {} MB", window / 20_000);
-        section.invalid::<()>("duplicates_window", message, "at most 2000000; 0 lets every event pass");
-    }
-    window
-}
-
-fn check_stream(section: Section<'_>) -> StreamRoute {
-    let froms = [("fixed", NamespaceFrom::Fixed), ("namespace", NamespaceFrom::Object), ("user", NamespaceFrom::User)];
-    let text = |key: &str, default: &str| {
-        section.string(key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
-    };
-    let route = StreamRoute {
-        dataset: text("dataset", DATASET),
-        from: section.choice("from", &froms).unwrap_or(NamespaceFrom::Fixed),
-        namespace: text("namespace", NAMESPACE),
-    };
-    section.finish();
-    route
 }

@@ -70,12 +70,14 @@ impl AuditDoor {
         let name = name.unwrap_or_default();
         let unknown = || Untaken::Encoding(format!("encoding {name:?} is not known here"));
         let encoding = Encoding::parse(&name).ok_or_else(unknown)?;
-        let gathered = body.gather(self.bytes_max).await?;
+        // What is longer than the whole budget would be told to come again for ever.
+        let bytes_max = self.bytes_max.min(self.intake.host.budget.soft());
+        let gathered = body.gather(bytes_max).await?;
         let connection = body.connection();
         let mut origin =
             Origin::new(connection.peer, connection.number, connection.accepted_at, UnixNanos::now(), Transport::Http);
         origin.identity = identity;
-        self.intake.take(encoding, gathered, origin, self.bytes_max).await
+        self.intake.take(encoding, gathered, origin, bytes_max).await
     }
 
     async fn admit(&self, head: &Parts) -> Result<Option<Arc<Identity>>, Untaken> {

@@ -18,15 +18,15 @@ use crate::core::stage::consumer::Next;
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
 use crate::core::time::UnixNanos;
+use crate::kube::audit::event::EventMarks;
+use crate::kube::audit::form::EventForm;
+use crate::kube::audit::recent::{Claim, EventKey, RecentEvents};
 use crate::net::compression::{Encoding, Inflater};
 use crate::net::server::background::{Leftovers, Unabandoned};
 use crate::net::server::body::Gathered;
 use crate::receivers::k8s_audit::answer::Untaken;
-use crate::receivers::k8s_audit::config::EventForm;
-use crate::receivers::k8s_audit::event::EventMarks;
-use crate::receivers::k8s_audit::list::{self, EventList};
+use crate::receivers::k8s_audit::list::{self, BadList, EventList};
 use crate::receivers::k8s_audit::metrics::AuditMetrics;
-use crate::receivers::k8s_audit::recent::{Claim, EventKey, RecentEvents};
 
 /// How many bytes of protobuf take as long to read as one of JSON, which is walked three times.
 const JSON_EFFORT: u64 = 6;
@@ -115,14 +115,19 @@ impl Drop for Claimed {
     }
 }
 
-fn decode(body: Gathered, form: &EventForm, now: UnixNanos) -> Result<(EventList, Ticket), Untaken> {
+/// What the records take stays on the body's ticket.
+pub(super) fn decode(body: Gathered, form: &EventForm, now: UnixNanos) -> Result<(EventList, Ticket), Untaken> {
     let Gathered { bytes, ticket } = body;
     let of_text = ticket.bytes();
-    let events = list::read(&bytes, form, now, &ticket)?;
+    let events = list::read(&bytes, form, now, &ticket).map_err(|why| match why {
+        BadList::OverBudget { over, held } => Untaken::over(over, held),
+        BadList::Json(_) | BadList::Other(_) => Untaken::Bad(why.to_string()),
+    })?;
     drop(bytes);
     ticket.give_back(of_text);
     // What stands for each event until the request has its end.
-    ticket.grow((events.marks.capacity() * (size_of::<EventMarks>() + 2 * size_of::<EventKey>())) as u64)?;
+    let remembered = events.marks.capacity() * (size_of::<EventMarks>() + 2 * size_of::<EventKey>());
+    ticket.grow(remembered as u64).map_err(|over| Untaken::over(over, ticket.bytes()))?;
     Ok((events, ticket))
 }
 

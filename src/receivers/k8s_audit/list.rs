@@ -7,17 +7,14 @@ use crate::core::data::granted::{Allowance, Granted};
 use crate::core::data::items::{Extent, Items};
 use crate::core::data::payload::{Envelope, Group, ScopeGroup};
 use crate::core::time::UnixNanos;
-use crate::otlp::attributes;
+use crate::kube::audit::event::{EventMarks, fields, text, write_record};
+use crate::kube::audit::form::EventForm;
 use crate::otlp::draft::Draft;
-use crate::otlp::fields::common::instrumentation_scope;
 use crate::otlp::fields::scope_group;
 use crate::otlp::json::{JsonError, Quoted, Scanner, TranscodeError};
-use crate::receivers::k8s_audit::config::EventForm;
-use crate::receivers::k8s_audit::event::{EventMarks, fields, text, write_record};
 
 const API_VERSION: &[u8] = b"audit.k8s.io/v1";
 const EVENT_LIST: &[u8] = b"EventList";
-const SCOPE: &str = "podgate/k8s_audit";
 /// Longest text of a sender's in an answer.
 const SHOWN_CHARS: usize = 100;
 
@@ -36,17 +33,12 @@ pub enum BadList {
     Json(JsonError),
     #[error("{0}")]
     Other(String),
-    #[error(transparent)]
-    OverBudget(#[from] OverBudget),
-}
-
-impl From<TranscodeError> for BadList {
-    fn from(error: TranscodeError) -> BadList {
-        match error {
-            TranscodeError::Json(error) => BadList::Json(error),
-            TranscodeError::OverBudget(error) => BadList::OverBudget(error),
-        }
-    }
+    #[error("{over}")]
+    OverBudget {
+        over: OverBudget,
+        /// What the request held by then.
+        held: u64,
+    },
 }
 
 impl From<JsonError> for BadList {
@@ -58,6 +50,8 @@ impl From<JsonError> for BadList {
 /// Reads a body; what the records take stays on the ticket.
 pub fn read(body: &[u8], form: &EventForm, now: UnixNanos, ticket: &Ticket) -> Result<EventList, BadList> {
     let mut scan = Scanner::new(body);
+    // Asked while all of it is held: what is not kept goes back with its list.
+    let lacking = |over| BadList::OverBudget { over, held: ticket.bytes() };
     let mut room = Allowance::of(ticket);
     let mut reading = Reading { draft: Draft::within(ticket), extents: Granted::new(), marks: Granted::new() };
     let (mut kind, mut version, mut listed) = (None, None, false);
@@ -75,6 +69,10 @@ pub fn read(body: &[u8], form: &EventForm, now: UnixNanos, ticket: &Ticket) -> R
             reading.items(scan, &mut room, form, now)
         }
         _ => Ok(scan.skip()?),
+    })
+    .map_err(|why| match why {
+        TranscodeError::Json(why) => BadList::Json(why),
+        TranscodeError::OverBudget(over) => lacking(over),
     })?;
     scan.end()?;
     accepts("kind", kind, EVENT_LIST)?;
@@ -83,7 +81,7 @@ pub fn read(body: &[u8], form: &EventForm, now: UnixNanos, ticket: &Ticket) -> R
         return Err(BadList::Other("the body has no `items`: expected an EventList of audit.k8s.io/v1".to_owned()));
     }
     let (extents, marks) = (reading.extents.finish(&mut room), reading.marks.finish(&mut room));
-    Ok(EventList { records: Items::within(reading.draft.freeze()?, extents), marks })
+    Ok(EventList { records: Items::within(reading.draft.freeze().map_err(lacking)?, extents), marks })
 }
 
 /// A list without kind is taken for what it looks like.
@@ -138,21 +136,4 @@ pub fn envelope(records: Items, resource: Bytes, scope: Bytes) -> Envelope {
     // granted: one group with one scope
     let group = Group { resource: Some(resource), scopes: vec![scope], ..Group::default() };
     Envelope { groups: vec![group], dictionary: None }
-}
-
-/// The resource and the scope of all records.
-pub fn surroundings() -> (Bytes, Bytes) {
-    let free = Ticket::free();
-    let resource = || {
-        let mut draft = Draft::within(&free);
-        draft.text_attribute(attributes::RESOURCE, "service.name", b"kube-apiserver")?;
-        draft.freeze()
-    };
-    let scope = || {
-        let mut draft = Draft::within(&free);
-        draft.bytes(instrumentation_scope::NAME, SCOPE.as_bytes())?;
-        draft.freeze()
-    };
-    let or_empty = |bytes: Result<Bytes, OverBudget>| bytes.unwrap_or_default();
-    (or_empty(resource()), or_empty(scope()))
 }

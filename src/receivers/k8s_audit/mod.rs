@@ -9,16 +9,14 @@
 //! ```
 //!
 //! Success is answered when the pipeline took responsibility, and not before: an event that a stage refuses is the API
-//! server's still, which sends it again. What it sends twice is left out. One event is one record (`event`).
+//! server's still, which sends it again. What it sends twice is left out. One event is one record (`kube::audit`).
 
 mod answer;
-pub mod config;
+mod config;
 mod door;
-pub mod event;
 mod intake;
 pub mod list;
 mod metrics;
-pub mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +36,7 @@ use crate::core::report::status::State;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
 use crate::core::stage::joint::Outputs;
+use crate::kube::audit::recent::RecentEvents;
 use crate::net::compression::Inflater;
 use crate::net::server::accept::{Server, Serving, run};
 use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
@@ -53,7 +52,6 @@ use crate::receivers::k8s_audit::config::AuditConfig;
 use crate::receivers::k8s_audit::door::{AuditDoor, AuditService};
 use crate::receivers::k8s_audit::intake::AuditIntake;
 use crate::receivers::k8s_audit::metrics::AuditMetrics;
-use crate::receivers::k8s_audit::recent::RecentEvents;
 
 /// Wait for calls whose client has gone, once every connection has ended.
 const LEFTOVERS_GRACE: Duration = Duration::from_millis(200);
@@ -124,7 +122,7 @@ impl AuditReceiver {
             aside: Aside::default(),
             leftovers,
             form: config.form.clone(),
-            surroundings: list::surroundings(),
+            surroundings: crate::kube::audit::surroundings(),
             recent: self.recent.0.clone(),
         };
         let auth = config.auth.as_deref().map(|id| host.authenticators.server(id));

@@ -4,11 +4,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message;
 
-use super::config::{EventBody, EventForm, NamespaceFrom, StreamRoute};
-use super::event::EventMarks;
-use super::list;
+use super::answer::Untaken;
+use super::{intake, list};
 use crate::core::data::budget::{Budget, Ticket};
 use crate::core::time::UnixNanos;
+use crate::kube::audit::event::EventMarks;
+use crate::kube::audit::form::{EventBody, EventForm, NamespaceFrom, StreamRoute};
+use crate::net::server::body::Gathered;
 
 const ID: &str = "0c2a6b3a-9a0e-4bd1-9ad0-fb3a2b7d6f10";
 
@@ -167,11 +169,30 @@ fn what_is_no_list_of_events_is_refused_in_words() {
 }
 
 #[test]
+fn what_needs_more_than_the_whole_budget_is_told_so_and_all_else_to_come_again() {
+    let body = bytes::Bytes::from(listed(&vec![event(); 100]));
+    let decoded = |memory: u64, others: u64| {
+        let budget = Budget::new(memory, memory);
+        let (others, ticket) = (budget.take(others).unwrap(), budget.take(body.len() as u64).unwrap());
+        let answer = intake::decode(Gathered { bytes: body.clone(), ticket }, &form(EventBody::Map), UnixNanos(7));
+        drop(others);
+        answer.map(|(events, _)| events.marks.len())
+    };
+    let text = body.len() as u64;
+    assert_eq!(decoded(20 * text, 0).expect("room"), 100);
+    let alone = decoded(text * 3 / 2, 0).expect_err("half of the text is left for records");
+    let Untaken::TooLarge(said) = alone else { panic!("{alone:?}") };
+    assert!(said.contains("--audit-webhook-batch-max-size"), "{said}");
+    let full = decoded(20 * text, 19 * text - text / 2).expect_err("others have the memory");
+    assert!(matches!(full, Untaken::Later { .. }), "{full:?}");
+}
+
+#[test]
 fn records_are_paid_for_before_they_are_written() {
     let budget = Budget::new(60_000, 60_000);
     let ticket = budget.take(0).unwrap();
     let body = listed(&vec![event(); 200]);
     let refused = list::read(body.as_bytes(), &form(EventBody::Map), UnixNanos(7), &ticket);
-    assert!(matches!(refused, Err(list::BadList::OverBudget(_))));
+    assert!(matches!(refused, Err(list::BadList::OverBudget { .. })));
     assert!(budget.peak() <= 60_000);
 }

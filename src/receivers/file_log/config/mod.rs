@@ -12,6 +12,7 @@ use crate::core::diagnostic::{Severity, code};
 use crate::core::node::Node;
 use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::CheckContext;
+use crate::receivers::file_log::audit::AuditRule;
 use crate::receivers::file_log::glob::PathPattern;
 use crate::receivers::file_log::operators::{LineOperator, OperatorChain};
 
@@ -89,6 +90,8 @@ pub struct FileLogConfig {
     pub chain: OperatorChain,
     /// Ids of traces and spans that the text of a body tells go into the record's own fields.
     pub lifts_ids: bool,
+    /// Lines are the API server's audit events.
+    pub audit: Option<AuditRule>,
 }
 
 /// Checks the body; `None` after reporting at least one error.
@@ -113,6 +116,10 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
     let chain = operators::check(&section);
     let is_of_containers = matches!(chain.steps.first(), Some(step) if matches!(step.what, LineOperator::Container(_)));
     let trims = |key: &str| !preserves(key);
+    let resource = section.string_map("resource").unwrap_or_default();
+    let (lifts_ids, audit) = own_keys(&section, &resource);
+    // An event may have the objects of a request and of its answer; a piece of one is none.
+    let line_bytes = if audit.is_some() { LINE_BYTES_BOUND } else { LINE_BYTES_MAX };
     let config = FileLogConfig {
         include,
         exclude: patterns(&section, "exclude"),
@@ -120,7 +127,7 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
         starts_at_end,
         poll_interval: section.duration("poll_interval").unwrap_or(POLL_INTERVAL).max(Duration::from_millis(10)),
         flush_after: Some(flush).filter(|flush| !flush.is_zero()),
-        line_bytes_max: bounded(&section, "max_log_size", LINE_BYTES_MAX, LINE_BYTES_BOUND) as usize,
+        line_bytes_max: bounded(&section, "max_log_size", line_bytes, LINE_BYTES_BOUND) as usize,
         fingerprint_bytes: fingerprint as usize,
         files_at_once: files_at_once(&section),
         split: split(&section),
@@ -130,17 +137,18 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
             spares_pieces: is_of_containers,
         },
         file_attributes: FileAttributes {
-            name: section.bool("include_file_name").unwrap_or(true),
+            name: section.bool("include_file_name").unwrap_or(audit.is_none()),
             path: section.bool("include_file_path").unwrap_or(false),
             name_resolved: section.bool("include_file_name_resolved").unwrap_or(false),
             path_resolved: section.bool("include_file_path_resolved").unwrap_or(false),
         },
         attributes: section.string_map("attributes").unwrap_or_default(),
-        resource: section.string_map("resource").unwrap_or_default(),
+        resource,
         retry: retry(&section),
         storage: storage(cx, &section),
         chain,
-        lifts_ids: lifts_ids(&section),
+        lifts_ids,
+        audit,
     };
     encoding(&section);
     others(&section);
@@ -148,12 +156,19 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
     (errors(cx) == errors_before).then_some(config)
 }
 
-/// podgate's own key.
-fn lifts_ids(section: &Section<'_>) -> bool {
-    let Some(keys) = section.section("podgate") else { return false };
+/// podgate's own keys.
+fn own_keys(section: &Section<'_>, resource: &[(String, String)]) -> (bool, Option<AuditRule>) {
+    let Some(keys) = section.section("podgate") else { return (false, None) };
     let lifts = keys.bool("trace_ids").unwrap_or(false);
+    let audit = keys.section("k8s_audit").map(|keys| AuditRule::check(keys, resource));
     keys.finish();
-    lifts
+    for key in ["operators", "multiline"] {
+        if audit.is_some() && section.node(key).is_some_and(|node| !node.is_null()) {
+            let message = format!("lines that are audit events are read as they are, and `{key}` changes them");
+            section.error(key, code::CONFLICT, message, Some("remove it, or `podgate::k8s_audit`"));
+        }
+    }
+    (lifts, audit)
 }
 
 fn errors(cx: &CheckContext<'_>) -> usize {

@@ -1,5 +1,10 @@
-//! The marks of all files on disk: one small file, written whole beside the old one and put in its place.
+//! The marks of all files on disk: one small file of all of them, and beside it what changed since.
+//!
+//! A batch changes the marks of a few files, so these alone are appended. Once what was appended is longer than the marks that
+//! it changes, all of them are written beside the old file and put in its place. Each such file has a generation, and so has
+//! what is appended to it: changes of another generation count for nothing.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,22 +12,51 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::receivers::file_log::follow::mark::FileMark;
+use crate::receivers::file_log::follow::mark::{BytesDigest, FileId, FileMark};
 
 /// A longer file is none of ours.
 const BYTES_MAX: u64 = 64 << 20;
 const VERSION: u32 = 1;
+/// So much is appended in any case.
+const APPENDED_LEAST: u64 = 64 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     version: u32,
+    #[serde(default)]
+    generation: u64,
     marks: Vec<FileMark>,
 }
 
+/// The first line of what is appended.
+#[derive(Debug, Serialize, Deserialize)]
+struct Appended {
+    generation: u64,
+}
+
+/// A mark in the place of an earlier one of its file. That one is known by where it was, because a file that was cut has left
+/// a mark under the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkChange {
+    was: (u64, BytesDigest),
+    mark: FileMark,
+}
+
+impl MarkChange {
+    pub fn of(was: &FileMark, mark: FileMark) -> MarkChange {
+        MarkChange { was: (was.offset, was.tail), mark }
+    }
+}
+
 /// Where the marks are kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
+    generation: u64,
+    /// Bytes of all marks as they were written last.
+    whole: u64,
+    /// What is appended to, and its bytes; `None` until this process has written all marks.
+    appended: Option<(File, u64)>,
 }
 
 impl CheckpointFile {
@@ -30,36 +64,96 @@ impl CheckpointFile {
     pub fn within(folder: &Path, receiver: &str) -> CheckpointFile {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
         let name: String = receiver.chars().map(plain).collect();
-        CheckpointFile { path: folder.join(format!("{name}.checkpoints")) }
+        let path = folder.join(format!("{name}.checkpoints"));
+        CheckpointFile { path, generation: 0, whole: 0, appended: None }
     }
 
     /// `None` when there are none yet.
-    pub fn read(&self) -> io::Result<Option<Vec<FileMark>>> {
-        let about = match fs::metadata(&self.path) {
-            Ok(about) => about,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if about.len() > BYTES_MAX {
-            return Err(io::Error::other("it is longer than 64 MiB"));
-        }
-        let written: Written = serde_json::from_slice(&fs::read(&self.path)?).map_err(io::Error::other)?;
+    pub fn read(&mut self) -> io::Result<Option<Vec<FileMark>>> {
+        let Some(text) = bounded(&self.path)? else { return Ok(None) };
+        let written: Written = serde_json::from_slice(&text).map_err(io::Error::other)?;
         if written.version != VERSION {
             return Err(io::Error::other(format!("its version is {}, and {VERSION} is understood", written.version)));
         }
-        Ok(Some(written.marks))
+        self.generation = written.generation;
+        let mut marks = written.marks;
+        let mut places: HashMap<(FileId, u64, BytesDigest), usize> =
+            marks.iter().enumerate().map(|(at, mark)| (key_of(mark), at)).collect();
+        for change in self.changes()? {
+            let (offset, tail) = change.was;
+            let key = key_of(&change.mark);
+            match places.remove(&(change.mark.id, offset, tail)) {
+                Some(at) => {
+                    places.insert(key, at);
+                    if let Some(mark) = marks.get_mut(at) {
+                        *mark = change.mark;
+                    }
+                }
+                None => {
+                    places.insert(key, marks.len());
+                    marks.push(change.mark); // granted: a file of bounded length
+                }
+            }
+        }
+        Ok(Some(marks))
     }
 
-    /// The old marks stand until the new ones do. `synced`: they survive a loss of power, too.
-    pub fn write(&self, marks: Vec<FileMark>, synced: bool) -> io::Result<()> {
-        let text = serde_json::to_vec(&Written { version: VERSION, marks }).map_err(io::Error::other)?;
-        let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    /// What was appended to the marks of this generation; a line that breaks off is the last one.
+    fn changes(&self) -> io::Result<Vec<MarkChange>> {
+        let text = bounded(&self.beside())?.unwrap_or_default();
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let head = lines.next().and_then(|line| serde_json::from_slice::<Appended>(line).ok());
+        if head.is_none_or(|head| head.generation != self.generation) {
+            return Ok(Vec::new());
+        }
+        Ok(lines.map_while(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    fn beside(&self) -> PathBuf {
+        self.path.with_extension("changes")
+    }
+
+    /// Writes changes where there is room for them; else `false`, and all marks have to be written.
+    pub fn append(&mut self, changes: &[MarkChange]) -> io::Result<bool> {
+        let most = APPENDED_LEAST.max(2 * self.whole);
+        let Some((file, bytes)) = self.appended.as_mut().filter(|(_, bytes)| *bytes < most) else { return Ok(false) };
+        let mut text = Vec::new();
+        for change in changes {
+            serde_json::to_writer(&mut text, change).map_err(io::Error::other)?;
+            text.push(b'\n'); // granted: a mark of each file that is followed
+        }
+        *bytes += text.len() as u64;
+        let done = file.write_all(&text);
+        if done.is_err() {
+            // Part of a line may be there, and nothing is read behind it.
+            self.appended = None;
+        }
+        done.map(|()| true)
+    }
+
+    /// What was appended survives a loss of power, too.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.appended.as_ref().map_or(Ok(()), |(file, _)| file.sync_data())
+    }
+
+    /// Writes all marks. The old ones stand until the new ones do.
+    pub fn write(&mut self, marks: Vec<FileMark>, synced: bool) -> io::Result<()> {
+        self.appended = None;
+        let generation = self.generation + 1;
+        let text = serde_json::to_vec(&Written { version: VERSION, generation, marks }).map_err(io::Error::other)?;
+        let (new, opening) = (self.path.with_extension("new"), opening());
+        let mut file = opening.open(&new)?;
         file.write_all(&text)?;
         if synced {
             file.sync_all()?;
         }
-        fs::rename(&beside, &self.path)?;
+        fs::rename(&new, &self.path)?;
+        (self.generation, self.whole) = (generation, text.len() as u64);
+        let mut head = serde_json::to_vec(&Appended { generation }).map_err(io::Error::other)?;
+        head.push(b'\n'); // granted: a line of a number
+        let mut file = opening.open(self.beside())?;
+        file.write_all(&head)?;
+        self.appended = Some((file, head.len() as u64));
         match self.path.parent() {
             Some(folder) if synced => File::open(folder)?.sync_all(),
             _ => Ok(()),
@@ -67,23 +161,96 @@ impl CheckpointFile {
     }
 }
 
+fn key_of(mark: &FileMark) -> (FileId, u64, BytesDigest) {
+    (mark.id, mark.offset, mark.tail)
+}
+
+fn opening() -> OpenOptions {
+    let mut opening = OpenOptions::new();
+    opening.write(true).create(true).truncate(true).mode(0o600);
+    opening
+}
+
+/// What is in a file; `None` when there is none.
+fn bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if about.len() > BYTES_MAX {
+        return Err(io::Error::other("it is longer than 64 MiB"));
+    }
+    fs::read(path).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receivers::file_log::follow::mark::{BytesDigest, FileId};
+
+    fn mark(inode: u64, offset: u64) -> FileMark {
+        let head = BytesDigest { length: 7, digest: inode };
+        let tail = BytesDigest { length: 7, digest: offset };
+        let path = PathBuf::from(format!("/var/log/{inode}.log"));
+        FileMark { path, id: FileId { device: 1, inode }, head, tail, offset, held_from: Some(3) }
+    }
+
+    fn file(folder: &tempfile::TempDir) -> CheckpointFile {
+        CheckpointFile::within(folder.path(), "file_log/a b")
+    }
 
     #[test]
     fn marks_are_read_as_they_were_written_and_a_broken_file_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let file = CheckpointFile::within(folder.path(), "file_log/a b");
-        assert_eq!(file.read().unwrap(), None);
-        let head = BytesDigest { length: 7, digest: u64::MAX };
-        let path = PathBuf::from("/var/log/a.log");
-        let mark =
-            FileMark { path, id: FileId { device: 1, inode: 2 }, head, tail: head, offset: 9, held_from: Some(3) };
-        file.write(vec![mark.clone()], true).unwrap();
-        assert_eq!(file.read().unwrap(), Some(vec![mark]));
-        fs::write(&file.path, "{").unwrap();
-        file.read().expect_err("broken");
+        let mut checkpoints = file(&folder);
+        assert_eq!(checkpoints.read().unwrap(), None);
+        checkpoints.write(vec![mark(2, 9)], true).unwrap();
+        assert_eq!(file(&folder).read().unwrap(), Some(vec![mark(2, 9)]));
+        fs::write(&checkpoints.path, "{").unwrap();
+        file(&folder).read().expect_err("broken");
+    }
+
+    #[test]
+    fn what_changed_is_appended_and_read_in_the_place_of_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut checkpoints = file(&folder);
+        assert!(!checkpoints.append(&[]).unwrap(), "nothing was written that could be changed");
+        // The second one is of a file that was cut: it left a mark, and has its id still.
+        checkpoints.write(vec![mark(1, 9), mark(2, 50)], false).unwrap();
+        let cut = FileMark::unread(Path::new("/var/log/2.log"), FileId { device: 1, inode: 2 });
+        let changes = [MarkChange::of(&mark(1, 9), mark(1, 20)), MarkChange::of(&cut, mark(2, 5))];
+        assert!(checkpoints.append(&changes).unwrap());
+        assert!(checkpoints.append(&[MarkChange::of(&mark(2, 5), mark(2, 8))]).unwrap());
+        let whole = vec![mark(1, 20), mark(2, 50), mark(2, 8)];
+        assert_eq!(file(&folder).read().unwrap(), Some(whole.clone()));
+        // A line that breaks off, and changes of marks that were replaced before the changes were.
+        let beside = checkpoints.beside();
+        let mut text = fs::read(&beside).unwrap();
+        fs::write(&beside, [&text, b"{\"was\":[8,".as_slice()].concat()).unwrap();
+        assert_eq!(file(&folder).read().unwrap(), Some(whole));
+        checkpoints.write(vec![mark(1, 30)], false).unwrap();
+        text.push(b'\n');
+        fs::write(&beside, text).unwrap();
+        assert_eq!(file(&folder).read().unwrap(), Some(vec![mark(1, 30)]));
+    }
+
+    #[test]
+    fn what_is_written_for_each_change_does_not_grow_with_the_number_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut checkpoints = file(&folder);
+        let mut marks: Vec<FileMark> = (0..500).map(|inode| mark(inode, 1)).collect();
+        checkpoints.write(marks.clone(), false).unwrap();
+        let (mut appended, mut wholes) = (0, 0);
+        for offset in 2..5_000 {
+            let change = MarkChange::of(&marks[7], mark(7, offset));
+            marks[7] = mark(7, offset);
+            if !checkpoints.append(&[change]).unwrap() {
+                checkpoints.write(marks.clone(), false).unwrap();
+                wholes += checkpoints.whole;
+            }
+            appended += 1;
+        }
+        assert_eq!(file(&folder).read().unwrap(), Some(marks));
+        assert!(wholes / appended < 200, "{wholes} bytes of whole files for {appended} changes");
     }
 }

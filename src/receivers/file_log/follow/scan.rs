@@ -25,6 +25,8 @@ const DEPARTED_MAX: usize = 1_000;
 /// A file with the beginning of one that is there is looked at again for so long: the other one is cut by then, if this is
 /// its copy.
 const COPY_WAIT: Duration = Duration::from_secs(5);
+/// Files that one line of the log names.
+const NAMED_MAX: usize = 5;
 /// Files that are told of as unreadable.
 const TOLD_MAX: usize = 1_000;
 
@@ -80,6 +82,7 @@ impl LogTail {
         self.young.retain(|id, _| seen.contains(id));
         self.miss(&seen);
         self.link_runs();
+        self.tell_unopened();
     }
 
     /// A file that is not known.
@@ -96,9 +99,7 @@ impl LogTail {
             return;
         }
         if self.files.len() >= self.config.files_at_once {
-            let most = self.config.files_at_once;
             self.unopened.insert(id, path); // granted: the files of a walk
-            self.tell(Path::new("/"), format!("more than {most} files: raise `max_concurrent_files`"));
             return;
         }
         // Of a copy in the making too little is there to know it by. A file with a mark of its own is none, and neither is one that
@@ -153,6 +154,7 @@ impl LogTail {
             grown_at: now,
             gone_since: None,
             is_at_end: false,
+            unfinished: None,
         });
         self.unopened.remove(&id);
     }
@@ -223,6 +225,28 @@ impl LogTail {
         }
     }
 
+    /// Names files that are not read now, whenever they are more or fewer than before.
+    fn tell_unopened(&mut self) {
+        let count = self.unopened.len();
+        if std::mem::replace(&mut self.told_unopened, count) == count {
+            return;
+        }
+        let mut named: Vec<String> = self.unopened.values().map(|path| path.display().to_string()).collect();
+        named.sort();
+        let more = if count > NAMED_MAX { format!(" and {} more", count - NAMED_MAX) } else { String::new() };
+        named.truncate(NAMED_MAX);
+        self.counts.said.push(match count {
+            0 => "all files are read again".to_owned(),
+            _ => format!(
+                "{count} files that fit the patterns are not read, and {} are: {}{more}; raise `max_concurrent_files` ({}) and \
+                 the process's bound on open files, or exclude some",
+                self.files.len(),
+                named.join(", "),
+                self.config.files_at_once,
+            ),
+        });
+    }
+
     /// The ids of runs whose links were not there before.
     fn link_runs(&mut self) {
         let mut folders: HashMap<PathBuf, RunIds> = HashMap::new();
@@ -252,8 +276,18 @@ impl LogTail {
             }
             !goes
         });
-        // What an earlier process left is kept as long, from this one's start.
-        departed.retain(|(_, since)| now.saturating_sub(*since) < DEPARTED_WAIT);
+        // What an earlier process left is kept as long, from this one's start. In a folder that is away nobody knows what
+        // went: a volume may come back with all of its files.
+        departed.retain_mut(|(mark, since)| {
+            if now.saturating_sub(*since) < DEPARTED_WAIT {
+                return true;
+            }
+            let is_away = mark.path.parent().is_some_and(|folder| !folder.exists());
+            if is_away {
+                *since = now;
+            }
+            is_away
+        });
         let over = departed.len().saturating_sub(DEPARTED_MAX.max(self.config.files_at_once));
         departed.drain(..over);
     }

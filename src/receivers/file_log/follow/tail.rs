@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use crate::core::data::budget::{OverBudget, Ticket};
 use crate::core::time::UnixNanos;
+use crate::receivers::file_log::audit::AuditLines;
 use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
 use crate::receivers::file_log::entry::PodOfFile;
-use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
+use crate::receivers::file_log::follow::checkpoint::{CheckpointFile, MarkChange};
 use crate::receivers::file_log::follow::lines::{next_line, trimmed};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::LogPath;
@@ -39,6 +40,10 @@ pub struct TailCounts {
     pub unheld: u64,
     /// Files that went before one of those that are followed made room for them.
     pub unopened: u64,
+    /// Audit events that were read before.
+    pub duplicates: u64,
+    /// Audit events that the API server had cut.
+    pub truncated: u64,
     /// Files that were cut and begin anew.
     pub cut: u64,
     /// For the log: what an operator failed on last, files that cannot be read, marks that cannot be written.
@@ -69,6 +74,9 @@ pub(super) struct FollowedFile {
     pub(super) gone_since: Option<Duration>,
     /// The last look read all that it had.
     pub(super) is_at_end: bool,
+    /// Where a line begins that was not whole in a file of this size, and whether the file was quiet: it is not read again
+    /// before one of them changes.
+    pub(super) unfinished: Option<(u64, u64, bool)>,
 }
 
 pub struct LogTail {
@@ -87,9 +95,15 @@ pub struct LogTail {
     /// Files that look like a copy, since when.
     pub(super) young: HashMap<FileId, Duration>,
     pub(super) told: HashSet<PathBuf>,
+    /// How many of those that could not be opened were told of.
+    pub(super) told_unopened: usize,
     pub(super) buffer: Vec<u8>,
     pub(super) turn: usize,
+    /// Lines are audit events.
+    pub(super) audit: Option<AuditLines>,
+    /// Marks have changed that are not on disk.
     pub(super) is_dirty: bool,
+    pub(super) is_unsynced: bool,
     pub(super) synced: Duration,
     pub counts: TailCounts,
 }
@@ -98,11 +112,12 @@ impl LogTail {
     /// `before`: the marks of a predecessor in this process; else those on disk count.
     pub fn new(
         config: Arc<FileLogConfig>,
-        checkpoints: Option<CheckpointFile>,
+        mut checkpoints: Option<CheckpointFile>,
         before: Option<Vec<FileMark>>,
     ) -> LogTail {
         let mut counts = TailCounts::default();
-        let on_disk = || match checkpoints.as_ref().map(CheckpointFile::read) {
+        let audit = config.audit.as_ref().map(AuditLines::new);
+        let mut on_disk = || match checkpoints.as_mut().map(CheckpointFile::read) {
             Some(Ok(marks)) => (marks, None),
             Some(Err(why)) => (None, Some(format!("the checkpoints cannot be read: {why}"))),
             None => (None, None),
@@ -122,9 +137,12 @@ impl LogTail {
             unopened: HashMap::new(),
             young: HashMap::new(),
             told: HashSet::new(),
+            told_unopened: 0,
             buffer: Vec::new(),
             turn: 0,
+            audit,
             is_dirty: false,
+            is_unsynced: false,
             synced: Duration::ZERO,
             counts,
         }
@@ -132,6 +150,11 @@ impl LogTail {
 
     pub fn files(&self) -> usize {
         self.files.len()
+    }
+
+    /// Files that fit the patterns and are not read now.
+    pub fn unread_files(&self) -> u64 {
+        self.unopened.len() as u64
     }
 
     /// What each file keeps between two rounds, in bytes.
@@ -160,17 +183,12 @@ impl LogTail {
         self.room.get_or_insert_with(|| PieceRoom::beside(ticket));
         self.files.iter_mut().for_each(|file| file.is_at_end = false);
         let mut batch = LineBatch::within(ticket, observed);
-        let files = self.files.len();
-        for step in 0..files {
-            let at = (self.turn + step) % files;
-            if let Err(over) = self.read_one(at, now, &mut batch) {
-                self.rewind();
-                return Err(over);
-            }
-            if batch.is_full() {
-                self.turn = at + 1;
-                break;
-            }
+        batch.audit = self.audit.take();
+        let read = self.read_files(now, &mut batch);
+        self.audit = batch.audit.take();
+        if let Err(over) = read {
+            self.rewind();
+            return Err(over);
         }
         self.counts.lines += batch.lines;
         if is_due {
@@ -182,6 +200,20 @@ impl LogTail {
             return Ok(None);
         }
         batch.finish().map(Some).inspect_err(|_| self.rewind())
+    }
+
+    /// Each file in turn, until the batch is full.
+    fn read_files(&mut self, now: Duration, batch: &mut LineBatch) -> Result<(), OverBudget> {
+        let files = self.files.len();
+        for step in 0..files {
+            let at = (self.turn + step) % files;
+            self.read_one(at, now, batch)?;
+            if batch.is_full() {
+                self.turn = at + 1;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Looks which files there are while a batch waits, and reads none: what is renamed or removed by then is held open.
@@ -199,28 +231,49 @@ impl LogTail {
 
     /// What was read since the last time has its end.
     pub fn settle(&mut self, now: Duration) {
+        let mut changes = Vec::new();
         for file in &mut self.files {
             if let Some(mark) = file.pending.take() {
+                changes.push(MarkChange::of(&file.mark, mark.clone())); // granted: one for each file
                 file.mark = mark;
-                self.is_dirty = true;
             }
         }
-        if self.is_dirty {
-            self.save(now, false);
+        if let Some(audit) = &mut self.audit {
+            audit.settle(true);
+            self.counts.duplicates += std::mem::take(&mut audit.duplicates);
+            self.counts.truncated += std::mem::take(&mut audit.truncated);
+        }
+        if let Err(why) = self.keep(&changes, now) {
+            self.is_dirty = true;
+            self.counts.said.push(format!("the checkpoints cannot be written: {why}"));
         }
     }
 
-    /// Writes the marks; they are synced once a second, and where `synced` says so.
-    pub fn save(&mut self, now: Duration, synced: bool) {
-        let Some(checkpoints) = &self.checkpoints else { return };
-        let synced = synced || now.saturating_sub(self.synced) >= SCAN_EVERY;
-        match checkpoints.write(self.marks(), synced) {
-            Ok(()) => self.is_dirty = false,
-            Err(why) => self.counts.said.push(format!("the checkpoints cannot be written: {why}")),
+    /// Writes what changed, or all marks where that is due; they are synced once a second.
+    fn keep(&mut self, changes: &[MarkChange], now: Duration) -> io::Result<()> {
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        let is_appended = !self.is_dirty && (changes.is_empty() || checkpoints.append(changes)?);
+        if !is_appended {
+            return self.save(now, false);
         }
+        self.is_unsynced |= !changes.is_empty();
+        if self.is_unsynced && now.saturating_sub(self.synced) >= SCAN_EVERY {
+            checkpoints.sync()?;
+            (self.is_unsynced, self.synced) = (false, now);
+        }
+        Ok(())
+    }
+
+    /// Writes all marks; they are synced once a second, and where `synced` says so.
+    pub fn save(&mut self, now: Duration, synced: bool) -> io::Result<()> {
+        let (marks, synced) = (self.marks(), synced || now.saturating_sub(self.synced) >= SCAN_EVERY);
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        checkpoints.write(marks, synced)?;
+        (self.is_dirty, self.is_unsynced) = (false, !synced);
         if synced {
             self.synced = now;
         }
+        Ok(())
     }
 
     /// What was read and not settled is read again.
@@ -229,6 +282,11 @@ impl LogTail {
             file.read = file.mark.read_from();
             file.pending = None;
             file.state = ChainState::from(file.mark.offset);
+        }
+        if let Some(audit) = &mut self.audit {
+            // They are counted when they are read again.
+            (audit.duplicates, audit.truncated) = (0, 0);
+            audit.settle(false);
         }
     }
 
@@ -259,7 +317,14 @@ impl LogTail {
         }
         file.state.room = room.clone().unwrap_or_default();
         let is_quiet = config.flush_after.is_some_and(|after| now.saturating_sub(file.grown_at) >= after);
+        let begun = (file.read, file.size, is_quiet);
+        if file.unfinished == Some(begun) && file.state.held_from().is_none() {
+            file.is_at_end = !batch.is_full();
+            return Ok(());
+        }
         let done = read_lines(config, buffer, (&mut *file, is_quiet), now, batch);
+        let is_unfinished = done.is_ok() && file.read == begun.0 && file.read < file.size && !batch.is_full();
+        file.unfinished = is_unfinished.then_some(begun);
         let goes_on = file.state.held_from().unwrap_or(file.read).min(file.read);
         // Lines behind a piece that is held are delivered, too.
         let delivered_to = file.read.max(file.state.delivered_to);

@@ -54,6 +54,12 @@ impl RecentEvents {
         }
     }
 
+    /// All claimed events have their end.
+    pub fn settle_all(&mut self, delivered: bool) {
+        let keys = std::mem::take(&mut self.under_way);
+        self.settle(&keys, delivered);
+    }
+
     fn remember(&mut self, key: EventKey) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);
@@ -96,6 +102,9 @@ mod tests {
             assert!(recent.len() <= 100);
         }
         assert!((9_950..10_000).all(|id| recent.claim(key(id)) == Claim::Delivered));
+        recent.claim(key(20_000));
+        recent.settle_all(true);
+        assert_eq!((recent.claim(key(20_000)), recent.under_way.len()), (Claim::Delivered, 0));
         let mut none = RecentEvents::new(0);
         none.settle(&[key(1)], true);
         assert_eq!((none.claim(key(1)), none.len()), (Claim::New, 0));

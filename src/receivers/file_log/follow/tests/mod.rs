@@ -1,5 +1,8 @@
 //! Schedules of writing, rotation by three kinds, restarts and refusals: every line is found once.
 
+mod audit;
+mod away;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;

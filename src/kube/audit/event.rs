@@ -4,14 +4,14 @@
 //! attribute stays in the body. A field of another type than the API says is passed over, not refused: the body has it.
 
 use crate::core::time::UnixNanos;
+use crate::kube::audit::form::{EventBody, EventForm, NamespaceFrom};
+use crate::kube::audit::recent::EventKey;
 use crate::otlp::draft::Draft;
 use crate::otlp::fields::common::{any_value, array_value, key_value};
 use crate::otlp::fields::logs::{log_record, severity_number};
 use crate::otlp::json::number::Whole;
 use crate::otlp::json::value::{put, put_string, put_text};
 use crate::otlp::json::{JsonError, Quoted, Scanner, TranscodeError};
-use crate::receivers::k8s_audit::config::{EventBody, EventForm, NamespaceFrom};
-use crate::receivers::k8s_audit::recent::EventKey;
 
 /// The API server's own annotation on events that it cut to fit into its limits.
 const TRUNCATED: &[u8] = b"audit.k8s.io/truncated";
