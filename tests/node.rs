@@ -178,6 +178,133 @@ async fn each_line_of_a_container_has_the_run_that_wrote_it() {
     drain(next).await;
 }
 
+/// Pods with what their annotations say of their logs, as `kubectl get pods -o json` prints them; their files beside.
+fn annotated(root: &Path, pods: &[(&str, &[(&str, &str)])]) {
+    let pods: Vec<serde_json::Value> = pods
+        .iter()
+        .zip(0..)
+        .map(|((name, said), number)| {
+            let uid = format!("0c2a6b3a-0000-0000-0000-{number:012}");
+            for container in ["main", "side"] {
+                let log = root.join(format!("pods/shop_{name}_{uid}/{container}/0.log"));
+                fs::create_dir_all(log.parent().expect("a folder")).expect("made");
+                append(&log, &format!("2026-12-01T10:00:00.000000001Z stdout F {name} {container}\n"));
+            }
+            let key = |of: &str| format!("io.opentelemetry.discovery.logs{of}/enabled");
+            let annotations: BTreeMap<String, &str> = said.iter().map(|(of, said)| (key(of), *said)).collect();
+            serde_json::json!({
+                "apiVersion": "v1", "kind": "Pod", "status": {"phase": "Running"},
+                "metadata": {"name": name, "namespace": "shop", "uid": uid, "annotations": annotations},
+                "spec": {"nodeName": "node-1", "containers": [{"name": "main"}, {"name": "side"}]},
+            })
+        })
+        .collect();
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": pods});
+    fs::write(root.join("pods.json"), list.to_string()).expect("written");
+}
+
+/// What manifests/components/logs adds to a configuration, with the files and pods of `root`.
+fn of_the_overlay(root: &Path, opt_in: bool) -> String {
+    let file = "manifests/components/logs/config/logs.yaml";
+    let yaml =
+        fs::read_to_string(file).expect("an overlay").replace("/var/log/pods", &format!("{}/pods", root.display()));
+    let pods = format!("  k8s_attributes/files:\n    podgate: {{pods_file: '{}/pods.json'}}\n", root.display());
+    let yaml = yaml
+        .replace("start_at: end\n    storage: file_storage", "start_at: beginning\n    poll_interval: 20ms")
+        .replace("  k8s_attributes/files:\n", &pods)
+        .replace("    filter:\n      node_from_env_var: OTEL_K8S_NODE_NAME\n", "")
+        .replace("memory_limiter, ", "");
+    if !opt_in {
+        return yaml;
+    }
+    // As the comment there says.
+    let own = r#"resource.attributes["discovery.logs"]"#;
+    yaml.replace(&format!("{own} != nil and {own} != \"true\""), &format!("({own} == nil or {own} != \"true\")"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_say_by_annotations_whether_their_logs_are_wanted() {
+    let pods: [(&str, &[(&str, &str)]); 5] = [
+        ("plain", &[]),
+        ("out", &[("", "false")]),
+        ("out-main", &[(".main", "false")]),
+        ("in-main", &[("", "false"), (".main", "true")]),
+        ("on", &[("", "true")]),
+    ];
+    for (opt_in, wanted) in [
+        (false, vec!["in-main main", "on main", "on side", "out-main side", "plain main", "plain side"]),
+        (true, vec!["in-main main", "on main", "on side"]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        annotated(folder.path(), &pods);
+        let (port, into) = (free_port(), folder.path().join("out.json"));
+        let next = hop(port, &into).await;
+        let more = format!(
+            "exporters:\n  otlp_grpc: {{endpoint: '127.0.0.1:{port}', tls: {{insecure: true}}}}\nextensions:\n  \
+             admin: {{endpoint: '127.0.0.1:{}'}}\n",
+            free_port()
+        );
+        let service = "service:\n  extensions: [admin]\n  telemetry: {metrics: {level: none}}\n";
+        let yaml = more + &of_the_overlay(folder.path(), opt_in).replace("service:\n", service);
+        let podgate = start(&yaml).await;
+        eventually("all lines that are wanted have come", || records(&into).len() >= wanted.len()).await;
+        let sheet = &drain(podgate).await["logs"];
+        assert_eq!((sheet.received, sheet.delivered), (10, wanted.len() as u64), "opt-in: {opt_in}");
+        let found = records(&into);
+        let mut lines: Vec<&str> =
+            found.iter().filter_map(|(_, record)| record["body"]["stringValue"].as_str()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, wanted, "opt-in: {opt_in}");
+        let keys = found.iter().flat_map(|(resource, _)| resource["attributes"].as_array().into_iter().flatten());
+        assert!(keys.clone().all(|pair| !pair["key"].as_str().unwrap_or_default().starts_with("discovery")));
+        drain(next).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_in_the_texts_of_records_that_come_by_otlp_become_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, http, into) = (free_port(), free_port(), folder.path().join("out.json"));
+    let next = hop(port, &into).await;
+    let receivers = format!(
+        "  otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}\nprocessors:\n  \
+         transform: {{log_statements: ['set(log.attributes[\"seen\"], log.trace_id.string)'], podgate: {{trace_ids: true}}}}\n"
+    );
+    let yaml = gateway(&receivers, "otlp", port, "")
+        .replace("exporters: [otlp_grpc]", "processors: [transform], exporters: [otlp_grpc]");
+    let podgate = start(&yaml).await;
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let body = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[
+            {{"body":{{"stringValue":"level=info traceId={id} spanId=b7ad6b7169203331"}}}},
+            {{"body":{{"stringValue":"{{\"dd\":{{\"trace_id\":\"1\"}}}}"}}}},
+            {{"body":{{"stringValue":"trace_id={id}"}},"traceId":"000102030405060708090a0b0c0d0e0f"}},
+            {{"body":{{"stringValue":"plain"}}}}]}}]}}]}}"#
+    );
+    assert_eq!(post(http, "/v1/logs", "application/json", body.as_bytes()).await.0, 200);
+    let found: Vec<(String, String, Option<String>)> = records(&into)
+        .iter()
+        .map(|(_, record)| {
+            let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+            (text("traceId"), text("spanId"), attribute(record, "seen"))
+        })
+        .collect();
+    let own = |id: &str, span: &str| (id.to_owned(), span.to_owned(), Some(id.to_owned()));
+    let none = Some("0".repeat(32));
+    assert_eq!(
+        found,
+        [
+            own(id, "b7ad6b7169203331"),
+            own("00000000000000000000000000000001", ""),
+            own("000102030405060708090a0b0c0d0e0f", ""),
+            (String::new(), String::new(), none),
+        ],
+        "statements see the ids"
+    );
+    drain(podgate).await;
+    drain(next).await;
+}
+
 /// The configuration in the ConfigMap of examples/logs-sidecar.yaml, with other folders and another next hop.
 fn sidecar(folder: &Path, hop: u16) -> String {
     let manifest = fs::read_to_string("examples/logs-sidecar.yaml").expect("an example");

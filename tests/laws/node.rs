@@ -2,9 +2,11 @@
 
 use podgate::core::data::budget::Ticket;
 use podgate::core::time::UnixNanos;
+use podgate::kube::audit::form::{EventBody, EventForm};
+use podgate::otlp::trace_text::TextIds;
 use podgate::receivers::file_log::entry::{self, EntryMap, EntryValue};
 use podgate::receivers::file_log::operators::container;
-use podgate::receivers::k8s_audit::config::{EventBody, EventForm};
+use podgate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
 use podgate::receivers::k8s_audit::list;
 
 use crate::generate::Generator;
@@ -34,6 +36,33 @@ const LINES: &[(&str, &str, &str, &str)] = &[
     ("Docker's attributes", "{\"a\":1", ",\"a\":1", "}"),
 ];
 
+/// Texts that say something of their trace, or nearly.
+const BODIES: &[(&str, &str, &str, &str)] = &[
+    ("an id behind many keys", "{\"a\":1", ",\"a\":1", ",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}"),
+    ("ids of zeros", "{\"a\":1", ",\"trace_id\":\"00000000000000000000000000000000\"", "}"),
+    ("objects in objects", "", "{\"trace\":", ""),
+    ("objects beside each other", "{\"a\":{}", ",\"trace\":{\"x\":1}", "}"),
+    ("one long value", "{\"trace_id\":\"", "0", "\"}"),
+    ("one long key", "{\"", "trace_id", "\":1}"),
+    ("escapes", "{\"a\":\"", "\\u0031", "\"}"),
+    ("pairs", "level=info", " trace_id=zero", ""),
+    ("equal signs", "trace_id", "=", ""),
+    ("quotes", "a=\"", "\\\"", "\""),
+    ("a quote that does not end", "trace_id=\"", "x ", ""),
+    ("blanks", "trace_id=", " ", "0af7651916cd43dd8448eb211c80319c"),
+];
+
+/// Times by the layouts below, or nearly.
+const TIMES: &[(&str, &str, &str, &str)] = &[
+    ("a fraction without end", "2026-12-01 10:00:05.", "1", ""),
+    ("digits", "", "2026", ""),
+    ("blanks between", "2026-12-01", " ", "10:00:05"),
+    ("months", "", "Dec ", ""),
+    ("offsets", "2026-12-01 10:00:05 +01", ":00", ""),
+    ("names of zones", "2026-12-01 10:00:05 ", "UTC", ""),
+    ("points", "1796119205", ".0", ""),
+];
+
 fn generators(texts: &'static [(&str, &str, &str, &str)]) -> Vec<Generator> {
     let of = |(name, head, repeated, tail): &'static (&str, &str, &str, &str)| {
         Generator::of(name, move |size| format!("{head}{}{tail}", repeated.repeat(size / repeated.len())).into_bytes())
@@ -61,6 +90,37 @@ fn keys_of_a_line_are_joined_in_linear_work() {
         let mut map = EntryMap::new();
         entry::merge(&mut map, keys.map(|key| (key, EntryValue::Nil)).collect());
         map.len()
+    });
+}
+
+#[test]
+fn ids_in_a_text_are_found_in_linear_work() {
+    check("ids in a text", &generators(BODIES), &|_, body| usize::from(!TextIds::read(body).is_empty()));
+}
+
+#[test]
+fn times_are_read_in_linear_work_by_every_kind_of_layout() {
+    let layouts = [
+        TimeLayout::strptime("%Y-%m-%d %H:%M:%S.%L %z"),
+        TimeLayout::strptime("%b %e %H:%M:%S"),
+        TimeLayout::gotime("2006-01-02 15:04:05.999999999 MST"),
+        TimeLayout::epoch("s.ns"),
+    ];
+    let readings = layouts.map(|layout| TimeReading::in_utc(layout.expect("a layout")));
+    check("times", &generators(TIMES), &|_, text| {
+        let value = EntryValue::text(text);
+        readings.iter().filter(|reading| reading.read(&value, UnixNanos(1_796_119_200_000_000_000)).is_ok()).count()
+    });
+}
+
+/// A layout is of a configuration, and so are its parts.
+#[test]
+fn layouts_are_read_in_linear_work() {
+    let parts = |part: &'static str| Generator::of(part, move |size| part.repeat(size / part.len()).into_bytes());
+    let made = ["%Y", "%%", "x", "2006", "Jan", "_2", ".000", "Z07:00"].map(parts);
+    check("layouts", &made, &|_, text| {
+        let text = String::from_utf8_lossy(text);
+        usize::from(TimeLayout::strptime(&text).is_ok()) + usize::from(TimeLayout::gotime(&text).is_ok())
     });
 }
 

@@ -3,7 +3,7 @@
 //! Takes both forms of the Collector's processor: groups with a context, and flat lists whose contexts the statements'
 //! paths tell. Edits are splices of wire bytes: what no statement changes stays the same slice, unknown fields and all.
 //! A resource is one for all items under it, so a statement about an item that changes its resource changes it for
-//! all. Profiles pass.
+//! all. Profiles pass. `podgate: {trace_ids: true}` lifts ids of traces out of the texts of log records first.
 //!
 //! ```yaml
 //! transform:
@@ -14,6 +14,7 @@
 
 mod config;
 mod stage;
+mod trace_ids;
 
 use std::sync::Arc;
 
@@ -39,13 +40,19 @@ pub const FACTORY: ProcessorFactory = ProcessorFactory {
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ProcessorPlan>> {
     let keys = Section::new(node, cx.path.clone(), &cx.checks.diagnostics);
     let groups = config::read(&keys);
+    let lifts_ids = keys.section("podgate").is_some_and(|own| {
+        let lifts = own.bool("trace_ids").unwrap_or(false);
+        own.finish();
+        lifts
+    });
     keys.finish();
-    Some(Box::new(Plan { names_resources: ottl::names_resources(node), groups: Arc::new(groups) }))
+    Some(Box::new(Plan { names_resources: ottl::names_resources(node), groups: Arc::new(groups), lifts_ids }))
 }
 
 struct Plan {
     names_resources: bool,
     groups: Arc<SignalStatements>,
+    lifts_ids: bool,
 }
 
 impl ProcessorPlan for Plan {
@@ -53,7 +60,11 @@ impl ProcessorPlan for Plan {
         let id = cx.build.id.to_string();
         let help = "Conditions and statements that failed on an item.";
         let failed = cx.build.host.stats.counter("podgate_processor_ottl_failures", help, &[("processor", &id)]);
-        Stage::Transform(Arc::new(stage::Transformer { groups: self.groups.clone(), failures: Failures(failed) }))
+        Stage::Transform(Arc::new(stage::Transformer {
+            groups: self.groups.clone(),
+            lifts_ids: self.lifts_ids,
+            failures: Failures(failed),
+        }))
     }
 
     fn touches_resources(&self) -> bool {

@@ -20,9 +20,12 @@ use crate::ottl::{
     Points, PointsAround, Statements, is_too_much, places, points_of, put_without, put_without_points,
 };
 use crate::processors::transform::config::SignalStatements;
+use crate::processors::transform::trace_ids::{IDS_BYTES, put_with_ids};
 
 pub struct Transformer {
     pub groups: Arc<SignalStatements>,
+    /// Ids in the text of a log record's body go into its own fields, before any statement.
+    pub lifts_ids: bool,
     pub failures: Failures,
 }
 
@@ -33,7 +36,8 @@ impl Transform for Transformer {
 
     fn counted(&self, mut payload: Payload) -> Result<(Payload, CountChange), ConsumeError> {
         let rows = self.groups.of(payload.signal);
-        if rows.is_empty() {
+        let lifts_ids = self.lifts_ids && payload.signal == Signal::Logs;
+        if rows.is_empty() && !lifts_ids {
             return Ok((payload, CountChange::default()));
         }
         let mut run = Run {
@@ -54,6 +58,10 @@ impl Transform for Transformer {
         if rows.iter().any(|row| row.shared_cache) {
             let bytes = payload.envelope.items().map(<[u8]>::len).sum();
             run.shared_cache.allow(moved_max(bytes, b""));
+        }
+        if lifts_ids {
+            let scopes = payload.envelope.groups.iter_mut().flat_map(|group| &mut group.scopes);
+            scopes.for_each(|scope| run.lift_ids(scope));
         }
         for row in rows {
             let mut groups = payload.envelope.groups.iter_mut();
@@ -207,6 +215,29 @@ impl Run<'_> {
         done
     }
 
+    fn lift_ids(&mut self, group: &mut ScopeGroup) {
+        let mut record = emptied(&mut self.spare.whole);
+        for (at, item) in group.items.iter().enumerate() {
+            if !self.cover(item.len() + IDS_BYTES) {
+                break;
+            }
+            if put_with_ids(&mut record, item) {
+                self.rewrite.replace(&group.items, at, &record);
+            }
+        }
+        self.spare.whole = record;
+        self.finish(group);
+    }
+
+    /// Puts what was rewritten into its place.
+    fn finish(&mut self, group: &mut ScopeGroup) {
+        match self.rewrite.finish(&group.items) {
+            Ok(Some(items)) => group.items = items,
+            Ok(None) => {}
+            Err(why) => self.refused = Some(why),
+        }
+    }
+
     fn items(&mut self, row: &Statements, around: &mut Around<'_>, group: &mut ScopeGroup) -> Result<(), EvalFailure> {
         for (at, item) in group.items.iter().enumerate() {
             if !self.cover(around.resource.0.len() + around.scope.0.len() + item.len()) {
@@ -223,11 +254,7 @@ impl Run<'_> {
             self.spare.item = edits;
         }
         let made = self.run_on_made(row, around)?;
-        match self.rewrite.finish(&group.items) {
-            Ok(Some(items)) => group.items = items,
-            Ok(None) => {}
-            Err(why) => self.refused = Some(why),
-        }
+        self.finish(group);
         if !made.is_empty()
             && let Err(why) = self.append(group, &made)
         {
