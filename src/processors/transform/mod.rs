@@ -13,6 +13,7 @@
 //! ```
 
 mod config;
+mod pieces;
 mod stage;
 mod trace_ids;
 

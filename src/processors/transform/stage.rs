@@ -13,13 +13,13 @@ use crate::core::stage::transform::{CountChange, Transform};
 use crate::otlp::envelope::count_item;
 use crate::otlp::fields::trace::span;
 use crate::otlp::regroup::rewrite::Rewrite;
-use crate::otlp::walk::Fields;
 use crate::otlp::write;
 use crate::ottl::{
     Buffers, ChangedPieces, Context, EditTarget, Edits, EvalFailure, Failures, MadeMetrics, MessageEdit, POINTS,
     Points, PointsAround, Statements, is_too_much, places, points_of, put_without, put_without_points,
 };
 use crate::processors::transform::config::SignalStatements;
+use crate::processors::transform::pieces::{content, put_pieces};
 use crate::processors::transform::trace_ids::{IDS_BYTES, put_with_ids};
 
 pub struct Transformer {
@@ -479,22 +479,6 @@ fn renew(item: &[u8], mut edits: Edits, new: &[u8]) -> Result<Edits, EvalFailure
     let mut draft = MessageEdit::new(item, edits);
     draft.replace(0..item.len(), new)?;
     Ok(draft.edits)
-}
-
-/// The content of one length-delimited field.
-fn content(field: &[u8]) -> &[u8] {
-    Fields::new(field).next().and_then(Result::ok).and_then(|field| field.bytes().ok()).unwrap_or_default()
-}
-
-/// Appends the pieces in this field of the message, in their order, those that changed as they are now.
-fn put_pieces(out: &mut Vec<u8>, (message, number): (&[u8], u32), changed: &ChangedPieces) {
-    let mut changed = changed.iter().peekable();
-    for (at, (_, range)) in places(message).filter(|(found, _)| *found == number).enumerate() {
-        match changed.next_if(|(of, _)| *of == at) {
-            Some((_, piece)) => write::bytes(out, number, piece),
-            None => out.extend_from_slice(&message[range]),
-        }
-    }
 }
 
 /// A buffer that was used before, without what it held.

@@ -34,7 +34,7 @@ impl AuditRule {
             // A free ticket grants everything.
             let _ = draft.text_attribute(attributes::RESOURCE, key, value.as_bytes());
         }
-        let resource = [&resource, draft.written()].concat();
+        let resource = [&resource, draft.written()].concat(); // granted: one of a configuration
         AuditRule { form, duplicates_window, resource, scope }
     }
 }
