@@ -172,9 +172,9 @@ fn lines(file: &Path) -> Vec<Json> {
 
 /// Waits until the file has what `is_there` asks for.
 fn eventually(file: &Path, what: &str, is_there: impl Fn(&[Json]) -> bool) {
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
     while !is_there(&lines(file)) {
-        assert!(std::time::Instant::now() < until, "{what}: {:?}", lines(file));
+        assert!(tokio::time::Instant::now() < until, "{what}: {:?}", lines(file));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -262,10 +262,10 @@ fn elastics_pipelines_through_one_topic_deliver_every_signal() {
     let spans = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [one_of(1, 1, false)] }] }] });
     let has = |lines: &[Json], name: &str| lines.iter().any(|line| line[name].is_array());
     // The group begins at the latest record, and nobody says when it has begun: so what is sent is sent until it arrives.
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
     let names = ["resourceSpans", "resourceMetrics", "resourceLogs"];
     while !names.iter().all(|name| has(&lines(&file), name)) {
-        assert!(std::time::Instant::now() < until, "{:?}", lines(&file));
+        assert!(tokio::time::Instant::now() < until, "{:?}", lines(&file));
         for (path, body) in [("/v1/traces", &spans), ("/v1/metrics", &round(1)), ("/v1/logs", &logs)] {
             let answer = ask(http, "POST", path, &body.to_string());
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
