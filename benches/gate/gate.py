@@ -140,7 +140,7 @@ class Subject:
         env = {
             **os.environ,
             # Set here, so that the program does not load itself once more.
-            "MIMALLOC_ARENA_MAX_OBJECT_SIZE": "1024",
+            "MIMALLOC_ARENA_MAX_OBJECT_SIZE": "4096K",
             # glibc copies by vectors on every machine: callgrind counts a `rep movsb` byte by byte.
             "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824",
         }

@@ -132,7 +132,7 @@ def the_arm64_image_runs_under_an_emulator(stage, suite):
     except StopIteration:
         return suite.skip("the layout has no arm64: make image")
     # Loading itself again is the kernel's business, which knows amd64 alone; the option is set beforehand.
-    environment = {"PATH": os.environ["PATH"], "MIMALLOC_ARENA_MAX_OBJECT_SIZE": "1024"}
+    environment = {"PATH": os.environ["PATH"], "MIMALLOC_ARENA_MAX_OBJECT_SIZE": "4096K"}
 
     def runs(words, env=None):
         command = [emulator, str(folder / "podgate"), *words]
