@@ -56,7 +56,14 @@ fn start(next_hop: u16) -> Gateway {
     fs::write(&path, yaml).expect("writable");
     let mut running = Running::start_with(&path.to_string_lossy(), &[], Stdio::null());
     running.wait_for("everything is ready");
-    Gateway { _running: running, folder, http, admin }
+    let gateway = Gateway { _running: running, folder, http, admin };
+    // Pods are read beside everything else.
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !gateway.ask(&["pods"]).1.contains("shop/cart-1") {
+        assert!(tokio::time::Instant::now() < until, "the pods are not read");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    gateway
 }
 
 impl Gateway {
