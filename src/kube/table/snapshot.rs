@@ -104,7 +104,7 @@ impl Snapshot {
     }
 
     /// The pod that held the address at that time. Never a host-network pod; a finished pod has let go of it. An address
-    /// that other pods name as their node's is nobody's, whoever claims it. So is that of a pod being deleted, as soon as
+    /// that other pods name as their node's is nobody's, whoever claims it. So is that of a pod being deleted, or just gone, as soon as
     /// another pod of its node that existed by then waits for an address: it may have got this one.
     pub fn by_ip(&self, ip: IpAddr, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         let ip = ip.to_canonical();
@@ -128,7 +128,8 @@ impl Snapshot {
 
     fn may_be_a_successors(&self, entry: &PodEntry, at: UnixNanos) -> bool {
         let follows = |young: &Young| young.node == entry.pod.node && young.created <= at;
-        entry.removed_at.is_none() && entry.pod.deleting.is_some() && self.young.iter().any(follows)
+        // Also once the deletion was heard: what is asked for is a moment before it, when the address may have passed on.
+        entry.pod.deleting.is_some() && self.young.iter().any(follows)
     }
 
     /// Pods of more than one node are known.
