@@ -194,8 +194,7 @@ async fn a_records_offset_waits_for_the_verdicts_of_all_of_its_traces() {
 async fn a_kept_trace_leaves_in_one_request_however_many_leave_with_it() {
     const TRACES: u64 = 200;
     let (broker, sink) = (broker(1).await, Sink::start().await);
-    let sampling = "  tail_sampling: {decision_wait: 2s, policies: [{name: all, type: always_sample}]}";
-    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
+    let sampling = "  tail_sampling: {decision_wait: 4s, policies: [{name: all, type: always_sample}]}";
     // Some 10 MB, three records of each trace apart from each other.
     let large = |trace: u64, part: u64| {
         let id = trace * 10 + part;
@@ -203,7 +202,9 @@ async fn a_kept_trace_leaves_in_one_request_however_many_leave_with_it() {
     };
     let parts = (1..=3).flat_map(|part| (1..=TRACES).map(move |trace| (trace, part)));
     let requests: Vec<_> = parts.map(|(trace, part)| large(trace, part)).collect();
+    // All are there before the first one is read: none is late.
     produce(&broker, 0, &requests).await;
+    let gateway = start(&reading(&broker, &sink.address.to_string(), "", sampling)).await;
     eventually("all arrive", || arrived(&[&sink]).len() as u64 == 3 * TRACES).await;
     let mut requests_of: BTreeMap<u128, usize> = BTreeMap::new();
     for request in sink.requests() {

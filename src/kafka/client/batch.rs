@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::net::compression::batch::BatchCodec;
 
 pub const HEAD_BYTES: usize = 61;
+const LENGTH_AT: usize = 8;
 /// Offset, length and what the length counts from.
 const LENGTH_ENDS: usize = 12;
 /// What the checksum covers begins here.
@@ -47,7 +48,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 /// The batch that `bytes` begin with, and its checksum holds; `None` where it is cut off, as brokers cut the last one of an
 /// answer.
 pub fn head(bytes: &[u8]) -> Result<Option<BatchHead>, BatchFault> {
-    let (Some(first), Some(length)) = (number(bytes, 0).map(i64::from_be_bytes), number(bytes, 8)) else {
+    let (Some(first), Some(length)) = (number(bytes, 0).map(i64::from_be_bytes), number(bytes, LENGTH_AT)) else {
         return Ok(None);
     };
     let length = i32::from_be_bytes(length);
@@ -82,6 +83,21 @@ pub fn head(bytes: &[u8]) -> Result<Option<BatchHead>, BatchFault> {
     };
     let end = first.saturating_add(i64::from(last)).saturating_add(1);
     Ok(Some(BatchHead { first, end, bytes: all, codec, is_control: attributes & 0x20 != 0, records }))
+}
+
+/// How many bytes the whole batches at the head have that fit into `room`; of the first one in any case where `is_first`. Their
+/// checksums are not looked at.
+pub fn fitting(bytes: &[u8], room: usize, is_first: bool) -> usize {
+    let mut end = 0;
+    while let Some(length) = number(bytes, end + LENGTH_AT).map(i32::from_be_bytes) {
+        let next = end + LENGTH_ENDS + usize::try_from(length).unwrap_or_default();
+        let fits = next <= room || (is_first && end == 0);
+        if next > bytes.len() || !fits {
+            break;
+        }
+        end = next;
+    }
+    end
 }
 
 /// One record.
@@ -254,6 +270,18 @@ mod tests {
         }
         assert!(damaged(16, 3).is_err_and(|why| why.contains("format 1")));
         assert!(damaged(8, 0x80).is_err_and(|why| why.contains("too short")));
+    }
+
+    #[test]
+    fn whole_batches_are_taken_as_far_as_there_is_room_and_the_first_in_any_case() {
+        let one = batch(&[Some("value")], Compression::None);
+        let (length, three) = (one.len(), one.repeat(3));
+        for (room, is_first, expected) in [(0, false, 0), (0, true, 1), (2 * length, false, 2), (9 * length, false, 3)]
+        {
+            assert_eq!(fitting(&three, room, is_first), expected * length, "{room}");
+        }
+        assert_eq!(fitting(&three[..length + 20], 9 * length, true), length, "the second is cut off");
+        assert_eq!(fitting(&three[..20], 9 * length, true), 0);
     }
 
     #[test]

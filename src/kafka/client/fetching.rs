@@ -14,6 +14,7 @@ use krafka::{__private as library, Kafka};
 use tokio::time::timeout;
 
 use crate::core::data::budget::Budget;
+use crate::kafka::client::batch;
 use crate::kafka::client::broker::fault_of;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
 use crate::kafka::client::seam::{BatchMemory, TopicPartition};
@@ -25,6 +26,10 @@ const VERSION_MIN: i16 = 4;
 const METADATA_MAX: Duration = Duration::from_millis(250);
 /// The same after a refusal: the library goes on asking, and whoever watches the brokers is told of it at once.
 const METADATA_ASKED: Duration = Duration::from_millis(10);
+/// Answers of all brokers together take one part in so many of the budget at most: their records have to find memory, too.
+const FETCH_PART: u64 = 4;
+/// Less is not asked for, however many brokers there are.
+const FETCH_BYTES_MIN: i32 = 64 << 10;
 
 /// How much is asked for at once.
 #[derive(Clone, Debug)]
@@ -89,8 +94,9 @@ impl Fetcher {
             }
         }
         let brokers = if self.budget.under_pressure() { 1 } else { by_broker.len() };
+        let bytes = self.bytes_of_each(brokers);
         let asked = by_broker.into_iter().take(brokers).map(|(broker, wanted)| async move {
-            let answer = self.ask(broker, &wanted, wait).await;
+            let answer = self.ask(broker, &wanted, (wait, bytes)).await;
             answer.unwrap_or_else(|error| {
                 tracing::debug!(broker, %error, "a fetch has failed");
                 wanted.iter().map(|one| (one.of.clone(), Answer::Refused)).collect()
@@ -109,7 +115,7 @@ impl Fetcher {
         &self,
         broker: i32,
         wanted: &[&Wanted],
-        wait: Duration,
+        (wait, bytes_max): (Duration, i32),
     ) -> Result<Vec<(TopicPartition, Answer)>, KafkaFault> {
         let metadata = library::kafka_metadata(&self.kafka);
         let unavailable = |why: &str| KafkaFault::new(FaultScope::Passing, "unavailable", why);
@@ -119,19 +125,25 @@ impl Fetcher {
         let version = connection.negotiate_api_version(ApiKey::Fetch, VERSION_MAX, VERSION_MIN);
         let version = version.ok_or_else(|| unavailable("the broker knows no fetch of ours"))?;
         // The answer lies in the client's hands before its size is known.
-        let asked = u64::from(self.settings.max_bytes.unsigned_abs());
+        let asked = u64::from(bytes_max.unsigned_abs());
         let memory = self.budget.overdraw(asked);
         let sent = connection.send_request(ApiKey::Fetch, version, |request| {
-            self.write(wanted, wait, (version, request));
+            self.write(wanted, (wait, bytes_max), (version, request));
             Ok(())
         });
         let mut bytes = sent.await.map_err(|error| fault_of(&error))?;
         memory.grow_anyway((bytes.len() as u64).saturating_sub(asked));
         memory.shrink_to(bytes.len() as u64);
-        let memory = BatchMemory::of(memory, None);
+        let is_over = bytes.len() as u64 > asked;
         let response = FetchResponse::decode_versioned(version, &mut bytes);
-        let response = response.map_err(|error| fault_of(&error))?;
+        let mut response = response.map_err(|error| fault_of(&error))?;
         connection.notify_throttle(response.throttle_time_ms);
+        let parts = response.responses.iter_mut().flat_map(|topic| topic.partitions.iter_mut());
+        if is_over {
+            let kept = trimmed(parts.filter_map(|part| part.records.as_mut()), asked);
+            memory.shrink_to(kept);
+        }
+        let memory = BatchMemory::of(memory, None);
         let asked: BTreeMap<(&str, i32), &Wanted> =
             wanted.iter().map(|one| ((one.of.topic.as_ref(), one.of.partition), *one)).collect();
         let mut answers = Vec::new();
@@ -158,14 +170,20 @@ impl Fetcher {
         Ok(answers)
     }
 
+    /// What one of so many brokers may answer with.
+    fn bytes_of_each(&self, brokers: usize) -> i32 {
+        let part = self.budget.hard() / FETCH_PART / brokers.max(1) as u64;
+        i32::try_from(part).unwrap_or(i32::MAX).max(FETCH_BYTES_MIN).min(self.settings.max_bytes)
+    }
+
     /// The request's body (the protocol's guide, Fetch, versions 4 to 11): without a session at the broker, up to the records that
     /// all replicas have.
-    fn write(&self, wanted: &[&Wanted], wait: Duration, (version, request): (i16, &mut BytesMut)) {
-        let FetchSettings { min_bytes, max_bytes, max_partition_bytes, max_wait, rack } = &self.settings;
+    fn write(&self, wanted: &[&Wanted], (wait, bytes_max): (Duration, i32), (version, request): (i16, &mut BytesMut)) {
+        let FetchSettings { min_bytes, max_partition_bytes, max_wait, rack, .. } = &self.settings;
         let metadata = library::kafka_metadata(&self.kafka);
         let wait = i32::try_from(wait.min(*max_wait).as_millis()).unwrap_or(i32::MAX);
         // No replica of theirs asks.
-        [-1, wait, *min_bytes, *max_bytes].into_iter().for_each(|field| request.put_i32(field));
+        [-1, wait, (*min_bytes).min(bytes_max), bytes_max].into_iter().for_each(|field| request.put_i32(field));
         request.put_i8(0);
         if version >= 7 {
             request.put_i32(0);
@@ -186,7 +204,7 @@ impl Fetcher {
                 if version >= 5 {
                     request.put_i64(-1);
                 }
-                request.put_i32(*max_partition_bytes);
+                request.put_i32((*max_partition_bytes).min(bytes_max));
             }
         }
         if version >= 7 {
@@ -196,6 +214,20 @@ impl Fetcher {
             string(request, rack.as_deref().unwrap_or_default());
         }
     }
+}
+
+/// Keeps of an answer that is larger than was asked for as much as was, or one batch, so that what is over is not held with the rest;
+/// how many bytes that is.
+fn trimmed<'a>(parts: impl Iterator<Item = &'a mut Bytes>, asked: u64) -> u64 {
+    let mut kept = 0;
+    for part in parts {
+        let room = usize::try_from(asked).unwrap_or(usize::MAX).saturating_sub(kept);
+        let fitting = batch::fitting(part, room, kept == 0);
+        // granted: by the answer, which goes
+        *part = Bytes::copy_from_slice(&part[..fitting]);
+        kept += fitting;
+    }
+    kept as u64
 }
 
 fn count(request: &mut BytesMut, of: usize) {

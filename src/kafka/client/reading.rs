@@ -288,6 +288,8 @@ impl Readings {
                 }
                 Err(why) => Err(BatchFault(why.to_string())),
             }
+        } else if body.len() as u64 > largest {
+            Err(BatchFault(format!("it has {} bytes, and podgate has memory for {largest}", body.len())))
         } else {
             Ok(Some((body, fetched.memory.clone())))
         };
