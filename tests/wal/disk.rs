@@ -102,6 +102,8 @@ pub struct State {
     pub was_cut: bool,
     /// What the file system says is free.
     pub free: Option<u64>,
+    /// Bytes that all files together may have.
+    pub capacity: Option<u64>,
     random: Random,
 }
 
@@ -199,6 +201,19 @@ impl State {
         }
     }
 
+    /// What is free where there is a bound.
+    fn left(&self) -> Option<u64> {
+        let used: usize = self.live.values().filter_map(|file| self.files.get(file)).map(|file| file.live.len()).sum();
+        Some(self.capacity?.saturating_sub(used as u64))
+    }
+
+    /// Room for a file that becomes so long.
+    fn admit(&self, file: u64, length: usize) -> io::Result<()> {
+        let has = self.files.get(&file).map_or(0, |file| file.live.len());
+        let fits = self.left().is_none_or(|left| length.saturating_sub(has) as u64 <= left);
+        if fits { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+
     /// Counts a sync; whether it lies.
     fn lies(&mut self, kind: Sync) -> bool {
         self.syncs += 1;
@@ -246,7 +261,8 @@ impl LogDisk for Sim {
     }
 
     fn free(&mut self) -> Option<u64> {
-        self.state().free
+        let state = self.state();
+        state.free.or_else(|| state.left())
     }
 
     fn create(&mut self, name: &str) -> io::Result<Box<dyn LogFile>> {
@@ -365,6 +381,7 @@ impl LogFile for Handle {
         let mut state = self.sim.state();
         let short = state.call("write")? == Some(Fault::Short);
         let taken = if short { bytes.len().div_ceil(2) } else { bytes.len() };
+        state.admit(self.file, offset as usize + taken)?;
         let file = state.files.get_mut(&self.file).ok_or(io::ErrorKind::NotFound)?;
         place(&mut file.live, offset as usize, &bytes[..taken]);
         file.pending.push(Change::Write(offset, bytes[..taken].to_vec()));
@@ -388,6 +405,7 @@ impl LogFile for Handle {
     fn allocate(&mut self, bytes: u64) -> io::Result<()> {
         let mut state = self.sim.state();
         state.call("allocate")?;
+        state.admit(self.file, bytes as usize)?;
         let file = state.files.get_mut(&self.file).ok_or(io::ErrorKind::NotFound)?;
         let length = file.live.len().max(bytes as usize);
         file.live.resize(length, 0);

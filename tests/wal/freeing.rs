@@ -41,6 +41,44 @@ fn one_record_that_nobody_takes_pins_no_disk() {
     assert_eq!(back.payload, payload(1));
 }
 
+/// A disk smaller than one segment, records that settle at once, and verdicts that are wanted for a minute: a sampler with
+/// a log on a small volume.
+#[test]
+fn a_small_disk_of_settled_records_never_refuses_for_long() {
+    for (seed, capacity) in [(6, 24 << 20)] {
+        let sim = Sim::seeded(seed);
+        sim.state().capacity = Some(capacity);
+        let options = Options { max_bytes: 2 << 30, segment_bytes: 64 << 20, ..small() };
+        let (mut writer, _) = open(sim.boxed(), options, 1, NOW).expect("new");
+        let (mut now, mut taken, mut in_a_row, mut longest) = (NOW, 0u32, 0u32, 0);
+        for key in 1..12_000u64 {
+            now = LogTime { mono: now.mono + Duration::from_millis(10), wall: now.wall + 10_000_000 };
+            let appended = writer.append(now, &record(key, 3));
+            let verdicts = writer.verdicts(now, now.wall + 60_000_000_000, &key.to_le_bytes().repeat(20));
+            let durable = writer.commit(now) == Commit::Durable;
+            match appended {
+                Ok(id) if durable => {
+                    (taken, in_a_row) = (taken + 1, 0);
+                    writer.settle_whole(now, id, What::Delivered);
+                }
+                _ => in_a_row += 1,
+            }
+            longest = longest.max(in_a_row);
+            _ = verdicts;
+            if key % 25 == 0 {
+                writer.tend(now);
+                writer.removals().into_iter().for_each(|removal| removal());
+            }
+        }
+        println!(
+            "seed {seed}, {capacity} bytes: {taken} taken, {longest} refused in a row at most, {:?}",
+            writer.stats().counts
+        );
+        assert!(longest < 500, "seed {seed}, {capacity} bytes: {longest} refused in a row, for five seconds");
+        assert!(taken > 3_000, "seed {seed}, {capacity} bytes: {taken} taken");
+    }
+}
+
 #[test]
 fn segments_go_in_any_order_and_what_they_settled_stays_settled() {
     let sim = Sim::seeded(2);

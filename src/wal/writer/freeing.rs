@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::wal::body::{FramePlace, Mark, What};
 use crate::wal::disk::{LogFile, Removal, write_all};
 use crate::wal::format::Totals;
-use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, unfinished_name};
+use crate::wal::format::{BLOCK, FrameKind, Header, Purpose, file_name, frame_room, unfinished_name};
 use crate::wal::writer::group::{CommitGroup, GroupMember, Making, Waiting};
 use crate::wal::writer::{LogTime, LogWriter};
 
@@ -19,6 +19,8 @@ use crate::wal::writer::{LogTime, LogWriter};
 const HELD_SEGMENTS: u64 = 4;
 /// ... and its survivors are few when they are less than one part in ten.
 const FEW: u64 = 10;
+/// Where room is scarce: less than a half.
+const FEW_WHEN_TIGHT: u64 = 2;
 /// Removals that wait to be run; more are run at once.
 const REMOVALS_MAX: usize = 16;
 /// Bytes that are copied forward in one group.
@@ -37,7 +39,7 @@ impl LogWriter {
     pub(in crate::wal) fn reclaim(&mut self) {
         // With no room for marks at all, settled segments go without: a crash before there is room counts their records
         // as missing. Waiting for ever would be worse.
-        let stuck = self.broken.as_ref().is_some_and(|broken| broken.full) && self.active.is_none();
+        let stuck = self.broken.as_ref().is_some_and(|broken| broken.stuck || broken.full && self.active.is_none());
         if !(self.marks.is_empty() && !self.checkpoint_due || stuck) {
             return;
         }
@@ -104,10 +106,18 @@ impl LogWriter {
         std::mem::take(&mut self.removals)
     }
 
-    /// Takes the survivors of one old segment into the group.
+    /// Takes the survivors of one old segment into the group. Where the disk has less left than the log takes, no segment is
+    /// too young: a few survivors pin more than they weigh. On a full one they go where there is room in the segment that
+    /// is written.
     pub(in crate::wal) fn copy_forward(&mut self, now: LogTime) {
-        let Some(active) = self.active.as_ref().map(|active| active.number).filter(|_| self.broken.is_none()) else {
-            return;
+        let Some((active, left)) = self.active.as_ref().map(|active| (active.number, active.left())) else { return };
+        let full = self.broken.as_ref().map(|broken| broken.full);
+        let tight = full == Some(true) || self.free.is_some_and(|free| free < self.table.bytes());
+        let (held, few) = if tight { (0, FEW_WHEN_TIGHT) } else { (HELD_SEGMENTS, FEW) };
+        let most = match full {
+            None => COPIED_AT_ONCE,
+            Some(true) => COPIED_AT_ONCE.min(left),
+            Some(false) => return,
         };
         let copying =
             |member: &Waiting| matches!(member.what, GroupMember::Copy(_) | GroupMember::Verdicts { copy: true, .. });
@@ -115,8 +125,8 @@ impl LogWriter {
             return;
         }
         let pinned = self.table.segments.iter().find(|(number, segment)| {
-            let few = segment.live_bytes > 0 && segment.live_bytes * FEW < segment.bytes;
-            **number + HELD_SEGMENTS < active && few && !segment.damaged
+            let is_few = segment.live_bytes > 0 && segment.live_bytes * few < segment.bytes;
+            **number + held < active && is_few && !segment.damaged
         });
         let Some(pinned) = pinned.map(|(number, _)| *number) else { return };
         let within = |place: &Option<FramePlace>| place.filter(|place| place.segment == pinned);
@@ -124,8 +134,8 @@ impl LogWriter {
         let verdicts = self.table.verdicts.iter().filter_map(|(id, of)| Some((*id, within(&of.place)?)));
         let mut room = 0;
         let mut some = |(_, place): &(u64, FramePlace)| {
-            room += u64::from(place.length);
-            room <= COPIED_AT_ONCE || room == u64::from(place.length)
+            room += frame_room(u64::from(place.length));
+            room <= most || full.is_none() && room == frame_room(u64::from(place.length))
         };
         let records: Vec<_> = records.take_while(&mut some).collect();
         let verdicts: Vec<_> = verdicts.take_while(&mut some).collect();

@@ -158,6 +158,8 @@ pub enum Commit {
 pub(in crate::wal) struct Broken {
     pub why: String,
     pub full: bool,
+    /// Not even marks alone find room.
+    pub stuck: bool,
     pub next_try: Duration,
 }
 
@@ -352,6 +354,9 @@ impl LogWriter {
             Ok(place) => {
                 self.settle_in(place);
                 self.counts.groups += 1;
+                if let Some(broken) = &mut self.broken {
+                    broken.stuck = false;
+                }
                 self.reclaim();
                 Commit::Durable
             }
@@ -397,13 +402,17 @@ impl LogWriter {
         self.marks = marks;
         self.counts.failures += u64::from(waited);
         self.break_off(now, error);
+        if let Some(broken) = &mut self.broken {
+            broken.stuck = broken.full && !waited;
+        }
         Refusal::CannotWrite { why: error.to_string() }
     }
 
     pub(in crate::wal) fn break_off(&mut self, now: LogTime, error: &io::Error) {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let next_try = now.mono + self.options.probe_wait;
-        self.broken = Some(Broken { why: error.to_string(), full, next_try });
+        let stuck = full && self.broken.as_ref().is_some_and(|broken| broken.stuck);
+        self.broken = Some(Broken { why: error.to_string(), full, stuck, next_try });
     }
 
     /// What is to be done from time to time, each second or more often: looks whether a log that cannot write can, frees

@@ -25,6 +25,13 @@ pub(in crate::wal) struct Active {
     pub previous: u64,
 }
 
+impl Active {
+    /// Bytes that a group of what is there already may take: a part is left to marks, and to the end of its last block.
+    pub fn left(&self) -> u64 {
+        (self.capacity - self.capacity / 32).saturating_sub(self.end + BLOCK)
+    }
+}
+
 /// Files made in vain that could not be removed; with as many nothing more is made.
 const GRAVES_MAX: usize = 4;
 
@@ -62,7 +69,7 @@ impl LogWriter {
     /// A sixteenth of a segment is for marks alone: they free room, so they must find some when the disk is full.
     pub(in crate::wal) fn fits(&self, need: u64, new: bool) -> bool {
         let Some(active) = &self.active else { return false };
-        let reserve = if new { self.options.segment() / 16 } else { 0 };
+        let reserve = if new { active.capacity / 16 } else { 0 };
         active.end + need + reserve <= active.capacity
             || new && active.end == BLOCK && active.end + need <= active.capacity
     }
@@ -120,14 +127,7 @@ impl LogWriter {
 
     /// Room, header, and the name in the folder; the first group's sync makes the header last.
     fn begin(&mut self, medium: &mut dyn LogFile, number: u64, need: u64) -> io::Result<u64> {
-        let least = BLOCK + need;
-        let wanted = (self.options.segment()).max(least + self.options.segment() / 16);
-        let capacity = match medium.allocate(wanted) {
-            Ok(()) => wanted,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => wanted,
-            // A nearly full disk may have room for what is at hand.
-            Err(_) => medium.allocate(least).map(|()| least)?,
-        };
+        let capacity = self.reserve(medium, BLOCK + need)?;
         let durable = self.durable();
         let header = Header {
             purpose: Purpose::Log,
@@ -142,6 +142,23 @@ impl LogWriter {
         write_all(medium, 0, &header.encode())?;
         self.disk.sync_folder()?;
         Ok(capacity)
+    }
+
+    /// Reserves room for a segment of `least` bytes or more; how much. A nearly full disk gives what it has, but no segment
+    /// takes more than a quarter of what is free: files for a group each would be as many as there are groups, and each is
+    /// pinned by whatever in it is wanted longest.
+    fn reserve(&mut self, medium: &mut dyn LogFile, least: u64) -> io::Result<u64> {
+        self.free = self.disk.free();
+        let quarter = self.free.map_or(u64::MAX, |free| free / 4 / BLOCK * BLOCK);
+        let mut wanted = self.options.segment().min(quarter).max((least + least / 8).next_multiple_of(BLOCK));
+        loop {
+            match medium.allocate(wanted) {
+                Ok(()) => return Ok(wanted),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(wanted),
+                Err(error) if wanted == least => return Err(error),
+                Err(_) => wanted = (wanted / 2 / BLOCK * BLOCK).max(least),
+            }
+        }
     }
 
     /// Leaves the active segment as it is. One that holds nothing durable goes away.
