@@ -1,7 +1,7 @@
 //! Kafka's record batches (message format 2, KIP-98) as they lie in the answer to a fetch.
 //!
 //! Pure. A batch has a head of 61 bytes, which a checksum covers from its attributes on, and records behind it, compressed
-//! as a whole. Records are read one after the other, so that nothing is made of those that nobody asked for yet.
+//! as a whole. BatchRecords are read one after the other, so that nothing is made of those that nobody asked for yet.
 
 use bytes::Bytes;
 
@@ -28,7 +28,7 @@ fn fault(why: impl Into<String>) -> BatchFault {
 
 /// What stands at the head of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchHead {
+pub struct RecordBatchHead {
     pub first: i64,
     /// The offset behind the batch; some of its records may be gone (compaction).
     pub end: i64,
@@ -47,7 +47,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// The batch that `bytes` begin with, and its checksum holds; `None` where it is cut off, as brokers cut the last one of an
 /// answer.
-pub fn head(bytes: &[u8]) -> Result<Option<BatchHead>, BatchFault> {
+pub fn head(bytes: &[u8]) -> Result<Option<RecordBatchHead>, BatchFault> {
     let (Some(first), Some(length)) = (number(bytes, 0).map(i64::from_be_bytes), number(bytes, LENGTH_AT)) else {
         return Ok(None);
     };
@@ -82,7 +82,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<BatchHead>, BatchFault> {
         return Err(fault("its number of records is negative"));
     };
     let end = first.saturating_add(i64::from(last)).saturating_add(1);
-    Ok(Some(BatchHead { first, end, bytes: all, codec, is_control: attributes & 0x20 != 0, records }))
+    Ok(Some(RecordBatchHead { first, end, bytes: all, codec, is_control: attributes & 0x20 != 0, records }))
 }
 
 /// How many bytes the whole batches at the head have that fit into `room`; of the first one in any case where `is_first`. Their
@@ -112,20 +112,20 @@ pub struct BatchRecord {
 
 /// The records of a batch that were not read yet. A copy of it is another reader of the same bytes.
 #[derive(Clone, Debug)]
-pub struct Records {
+pub struct BatchRecords {
     bytes: Bytes,
     at: usize,
     left: usize,
     first: i64,
 }
 
-impl Records {
+impl BatchRecords {
     /// `bytes` are those behind the head, decompressed.
-    pub fn new(head: &BatchHead, bytes: Bytes) -> Result<Records, BatchFault> {
+    pub fn new(head: &RecordBatchHead, bytes: Bytes) -> Result<BatchRecords, BatchFault> {
         if head.records > bytes.len() / RECORD_BYTES_MIN {
             return Err(fault(format!("it says that {} records are in {} bytes", head.records, bytes.len())));
         }
-        Ok(Records { bytes, at: 0, left: head.records, first: head.first })
+        Ok(BatchRecords { bytes, at: 0, left: head.records, first: head.first })
     }
 
     /// The next record from the offset `from` on.
@@ -230,7 +230,7 @@ mod tests {
 
     fn read(batch: &Bytes, from: i64) -> Vec<BatchRecord> {
         let head = head(batch).expect("sound").expect("whole");
-        let mut records = Records::new(&head, batch.slice(HEAD_BYTES..)).expect("sound");
+        let mut records = BatchRecords::new(&head, batch.slice(HEAD_BYTES..)).expect("sound");
         let names = ["absent".to_owned(), "tenant".to_owned(), "other".to_owned()];
         std::iter::from_fn(|| records.next(from, &names).expect("sound")).collect()
     }
@@ -287,18 +287,18 @@ mod tests {
     #[test]
     fn a_number_of_records_that_its_bytes_cannot_hold_is_refused_before_anything_is_made_of_it() {
         let known = head(&batch(&[Some("value")], Compression::None)).expect("sound").expect("whole");
-        let many = BatchHead { records: i32::MAX as usize, ..known };
-        assert!(Records::new(&many, Bytes::from(vec![0; 1_000_000])).is_err());
+        let many = RecordBatchHead { records: i32::MAX as usize, ..known };
+        assert!(BatchRecords::new(&many, Bytes::from(vec![0; 1_000_000])).is_err());
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic_or_read_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..300), records in 0_usize..40) {
             let _ = head(&bytes);
-            let known = BatchHead {
+            let known = RecordBatchHead {
                 first: i64::MAX - 3, end: i64::MAX, bytes: bytes.len(), codec: None, is_control: false, records,
             };
-            let Ok(mut records) = Records::new(&known, Bytes::from(bytes)) else { return Ok(()) };
+            let Ok(mut records) = BatchRecords::new(&known, Bytes::from(bytes)) else { return Ok(()) };
             while let Ok(Some(_)) = records.next(i64::MIN, &["name".to_owned()]) {}
         }
 

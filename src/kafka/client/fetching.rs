@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use crate::core::data::budget::Budget;
 use crate::kafka::client::batch;
-use crate::kafka::client::broker::fault_of;
 use crate::kafka::client::fault::{FaultScope, KafkaFault};
+use crate::kafka::client::library_fault::fault_of;
 use crate::kafka::client::seam::{BatchMemory, TopicPartition};
 
 /// The last version before fields that only followers and logs that were cut need, and the first that knows batches.
@@ -42,7 +42,7 @@ pub struct FetchSettings {
 }
 
 /// Where a partition is to be read on.
-pub struct Wanted {
+pub struct WantedPartition {
     pub of: TopicPartition,
     pub offset: i64,
     /// The replica to ask in place of the leader.
@@ -66,26 +66,26 @@ pub enum Answer {
     Refused,
 }
 
-pub struct Fetcher {
+pub struct BrokerFetcher {
     kafka: Kafka,
     settings: FetchSettings,
     budget: Arc<Budget>,
 }
 
-impl Fetcher {
-    pub fn new(kafka: &Kafka, settings: FetchSettings, budget: &Arc<Budget>) -> Fetcher {
-        Fetcher { kafka: kafka.clone(), settings, budget: budget.clone() }
+impl BrokerFetcher {
+    pub fn new(kafka: &Kafka, settings: FetchSettings, budget: &Arc<Budget>) -> BrokerFetcher {
+        BrokerFetcher { kafka: kafka.clone(), settings, budget: budget.clone() }
     }
 
     /// Asks the brokers, all at once; one alone while memory is short.
-    pub async fn fetch(&self, wanted: Vec<Wanted>, wait: Duration) -> Vec<(TopicPartition, Answer)> {
+    pub async fn fetch(&self, wanted: Vec<WantedPartition>, wait: Duration) -> Vec<(TopicPartition, Answer)> {
         let metadata = library::kafka_metadata(&self.kafka);
         let mut topics: Vec<&str> = wanted.iter().map(|wanted| wanted.of.topic.as_ref()).collect();
         topics.sort_unstable();
         topics.dedup();
         let fresh = metadata.refresh_for_topics(Some(topics.as_slice()));
         let is_known = timeout(METADATA_MAX, fresh).await.is_ok_and(|fresh| fresh.is_ok());
-        let (mut by_broker, mut answers) = (BTreeMap::<i32, Vec<&Wanted>>::new(), Vec::new());
+        let (mut by_broker, mut answers) = (BTreeMap::<i32, Vec<&WantedPartition>>::new(), Vec::new());
         for one in &wanted {
             let leader = metadata.leader(&one.of.topic, one.of.partition);
             match one.near.or(leader).filter(|id| *id >= 0) {
@@ -114,7 +114,7 @@ impl Fetcher {
     async fn ask(
         &self,
         broker: i32,
-        wanted: &[&Wanted],
+        wanted: &[&WantedPartition],
         (wait, bytes_max): (Duration, i32),
     ) -> Result<Vec<(TopicPartition, Answer)>, KafkaFault> {
         let metadata = library::kafka_metadata(&self.kafka);
@@ -144,7 +144,7 @@ impl Fetcher {
             memory.shrink_to(kept);
         }
         let memory = BatchMemory::of(memory, None);
-        let asked: BTreeMap<(&str, i32), &Wanted> =
+        let asked: BTreeMap<(&str, i32), &WantedPartition> =
             wanted.iter().map(|one| ((one.of.topic.as_ref(), one.of.partition), *one)).collect();
         let mut answers = Vec::new();
         for topic in response.responses {
@@ -178,7 +178,12 @@ impl Fetcher {
 
     /// The request's body (the protocol's guide, Fetch, versions 4 to 11): without a session at the broker, up to the records that
     /// all replicas have.
-    fn write(&self, wanted: &[&Wanted], (wait, bytes_max): (Duration, i32), (version, request): (i16, &mut BytesMut)) {
+    fn write(
+        &self,
+        wanted: &[&WantedPartition],
+        (wait, bytes_max): (Duration, i32),
+        (version, request): (i16, &mut BytesMut),
+    ) {
         let FetchSettings { min_bytes, max_partition_bytes, max_wait, rack, .. } = &self.settings;
         let metadata = library::kafka_metadata(&self.kafka);
         let wait = i32::try_from(wait.min(*max_wait).as_millis()).unwrap_or(i32::MAX);
@@ -190,12 +195,12 @@ impl Fetcher {
             request.put_i32(-1);
         }
         // In the order of turns: a broker fills its answer from the first on.
-        let topics: Vec<&[&Wanted]> = wanted.chunk_by(|one, next| one.of.topic == next.of.topic).collect();
+        let topics: Vec<&[&WantedPartition]> = wanted.chunk_by(|one, next| one.of.topic == next.of.topic).collect();
         count(request, topics.len());
         for of in topics {
             string(request, &of[0].of.topic);
             count(request, of.len());
-            for Wanted { of: TopicPartition { topic, partition }, offset, .. } in of {
+            for WantedPartition { of: TopicPartition { topic, partition }, offset, .. } in of {
                 request.put_i32(*partition);
                 if version >= 9 {
                     request.put_i32(metadata.leader_epoch(topic, *partition).unwrap_or(-1));

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::core::data::budget::Budget;
 use crate::core::stage::component::Task;
-use crate::kafka::client::broker::fault_of;
 use crate::kafka::client::fault::KafkaFault;
-use crate::kafka::client::fetching::{Answer, FetchSettings, Fetcher, Wanted};
+use crate::kafka::client::fetching::{Answer, BrokerFetcher, FetchSettings, WantedPartition};
+use crate::kafka::client::library_fault::fault_of;
 use crate::kafka::client::reading::Readings;
 use crate::kafka::client::seam::{
     Assignment, Committable, ConsumerMember, FetchedRecord, MemberSettings, RebalanceStrategy, TopicPartition,
@@ -92,17 +92,17 @@ impl ConsumerRebalanceListener for Listener {
     }
 }
 
-pub struct Member {
+pub struct KafkaMember {
     consumer: Arc<Consumer>,
     kafka: Kafka,
-    fetcher: Fetcher,
+    fetcher: BrokerFetcher,
     readings: Arc<Mutex<Readings>>,
     headers: Vec<String>,
     records_max: usize,
     from_earliest: bool,
 }
 
-impl Member {
+impl KafkaMember {
     pub(super) async fn join(
         kafka: &Kafka,
         rack: Option<&str>,
@@ -138,10 +138,10 @@ impl Member {
             max_wait: settings.max_fetch_wait,
             rack: rack.map(str::to_owned),
         };
-        Ok(Arc::new(Member {
+        Ok(Arc::new(KafkaMember {
             consumer,
             kafka: kafka.clone(),
-            fetcher: Fetcher::new(kafka, fetches, budget),
+            fetcher: BrokerFetcher::new(kafka, fetches, budget),
             readings,
             headers: settings.headers.clone(),
             records_max: settings.records_max,
@@ -170,7 +170,7 @@ impl Member {
             let Some(offset) = reading.position else { continue };
             reading.near = reading.near.filter(|(_, until)| now < *until);
             // granted: as many as there are partitions
-            wanted.push(Wanted { offset, near: reading.near.map(|(near, _)| near), of });
+            wanted.push(WantedPartition { offset, near: reading.near.map(|(near, _)| near), of });
         }
         if wanted.is_empty() {
             return false;
@@ -210,7 +210,7 @@ impl Member {
     }
 }
 
-impl ConsumerMember for Member {
+impl ConsumerMember for KafkaMember {
     fn subscribe<'a>(&'a self, topics: &'a [String]) -> Task<'a, Result<(), KafkaFault>> {
         Box::pin(async move { self.consumer.subscribe(topics).await.map_err(|error| fault_of(&error)) })
     }

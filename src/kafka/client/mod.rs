@@ -4,6 +4,7 @@ mod batch;
 pub mod broker;
 pub mod fault;
 mod fetching;
+mod library_fault;
 mod member;
 mod partitioner;
 mod reading;

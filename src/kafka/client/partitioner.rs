@@ -16,7 +16,7 @@ pub fn partition_of(key: &[u8], count: usize) -> i32 {
     (hash.cast_signed() % count).abs()
 }
 
-/// Records without a key take turns.
+/// BatchRecords without a key take turns.
 #[derive(Debug, Default)]
 pub struct PartitionTurns(AtomicUsize);
 

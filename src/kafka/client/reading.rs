@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::core::data::budget::Budget;
-use crate::kafka::client::batch::{self, BatchFault, BatchHead, HEAD_BYTES, Records};
+use crate::kafka::client::batch::{self, BatchFault, BatchRecords, HEAD_BYTES, RecordBatchHead};
 use crate::kafka::client::fault::{BatchPlace, FaultScope, KafkaFault};
 use crate::kafka::client::seam::{BatchMemory, FetchedRecord, TopicPartition};
 use crate::net::compression::{InflateError, Inflater};
@@ -39,11 +39,11 @@ struct Fetched {
 
 /// A batch whose records are read.
 struct OpenBatch {
-    records: Records,
+    records: BatchRecords,
     memory: Arc<BatchMemory>,
     end: i64,
     /// Where the last call began to read in it: position, and the records from there on.
-    before: (i64, Records),
+    before: (i64, BatchRecords),
 }
 
 /// Where one partition is read.
@@ -215,7 +215,7 @@ impl Readings {
         }
     }
 
-    /// Records of partitions that are not paused, or why one of them cannot be read.
+    /// BatchRecords of partitions that are not paused, or why one of them cannot be read.
     pub async fn hand_out(&mut self, names: &[String], max: usize) -> Result<Vec<FetchedRecord>, KafkaFault> {
         let mut out = Vec::new();
         let mut order: Vec<TopicPartition> = self.by_name.keys().cloned().collect();
@@ -340,13 +340,13 @@ impl Reading {
     fn opens(
         &mut self,
         of: &TopicPartition,
-        head: &BatchHead,
+        head: &RecordBatchHead,
         opened: Result<Option<(Bytes, Arc<BatchMemory>)>, BatchFault>,
     ) {
         let position = self.position.unwrap_or(head.first);
         (self.is_large, self.alone) = (false, 0);
         let records = opened.and_then(|opened| {
-            let open = |(bytes, memory)| Records::new(head, bytes).map(|records| (records, memory));
+            let open = |(bytes, memory)| BatchRecords::new(head, bytes).map(|records| (records, memory));
             opened.map(open).transpose()
         });
         match records {

@@ -32,7 +32,7 @@ impl std::fmt::Display for TopicPartition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
     pub topic: Arc<str>,
-    /// Records of one key go to one partition.
+    /// BatchRecords of one key go to one partition.
     pub key: Option<Bytes>,
     pub value: Bytes,
     pub headers: Vec<(String, Bytes)>,
@@ -100,7 +100,7 @@ pub trait ConsumerMember: Send + Sync {
     /// Reads these topics from the next poll on.
     fn subscribe<'a>(&'a self, topics: &'a [String]) -> Task<'a, Result<(), KafkaFault>>;
 
-    /// Records of partitions that are not paused, after `wait` at the latest. Partitions come and go in here alone.
+    /// BatchRecords of partitions that are not paused, after `wait` at the latest. Partitions come and go in here alone.
     fn poll(&self, wait: Duration) -> Task<'_, Result<Vec<FetchedRecord>, KafkaFault>>;
 
     fn commit<'a>(&'a self, offsets: &'a [Committable]) -> Task<'a, Result<(), KafkaFault>>;
@@ -128,7 +128,7 @@ pub trait ConsumerMember: Send + Sync {
     /// Asks the partition's broker for something that it always has.
     fn answers<'a>(&'a self, partition: &'a TopicPartition) -> Task<'a, Result<(), KafkaFault>>;
 
-    /// Records behind the next one to read, of all partitions.
+    /// BatchRecords behind the next one to read, of all partitions.
     fn lag(&self) -> Task<'_, u64>;
 
     /// Leaves the group.
@@ -242,7 +242,7 @@ pub struct MemberSettings {
     pub max_fetch_bytes: i32,
     pub max_partition_fetch_bytes: i32,
     pub max_fetch_wait: Duration,
-    /// Records of one poll.
+    /// BatchRecords of one poll.
     pub records_max: usize,
     /// Names of headers that are read.
     pub headers: Vec<String>,

@@ -238,3 +238,22 @@ fn a_server_that_renames_a_uid_leaves_no_key_behind() {
     let snapshot = table.snapshot();
     assert!(snapshot.is_empty() && snapshot.names.is_empty() && snapshot.aliases.is_empty() && snapshot.ips.is_empty());
 }
+
+/// An address passes on before the old pod's DELETED event comes, and whoever sends from it connected before that.
+#[test]
+fn an_address_that_may_have_passed_on_is_nobodys_also_once_its_old_pod_is_gone() {
+    let mut table = Table::new(GRACE);
+    let old = pod("old", "old", "10.1.0.9", 0);
+    let deleting = Pod { deleting: Some(at(40)), ..old.clone() };
+    let mut waiting = pod("new", "new", "10.1.0.9", 41);
+    let announced = waiting.clone();
+    waiting.ips = Vec::new();
+    table.apply(PodChange::Applied(old), at(1));
+    table.apply(PodChange::Applied(deleting), at(40));
+    table.apply(PodChange::Applied(waiting), at(41));
+    table.apply(PodChange::Deleted { uid: "old".into(), last: None }, at(44));
+    let owner = |table: &Table| uid(table.snapshot().by_ip(ip("10.1.0.9"), at(43))).map(str::to_owned);
+    assert_eq!(owner(&table), None);
+    table.apply(PodChange::Applied(announced), at(46));
+    assert_ne!(owner(&table), None, "known again: {:?}", owner(&table));
+}

@@ -16,7 +16,7 @@ const END: &[u8] = b"}}";
 const DIGITS_MAX: usize = 20;
 
 /// An attribute and how many bytes of the text it takes.
-pub struct Pair<'j> {
+pub struct PlainPair<'j> {
     key: &'j [u8],
     value: Value<'j>,
     pub length: usize,
@@ -27,10 +27,10 @@ enum Value<'j> {
     Int(i64),
 }
 
-impl<'j> Pair<'j> {
+impl<'j> PlainPair<'j> {
     /// The attribute at the beginning of the text, if it is written so.
     #[inline]
-    pub fn read(text: &'j [u8]) -> Option<Pair<'j>> {
+    pub fn read(text: &'j [u8]) -> Option<PlainPair<'j>> {
         let (key, rest) = string_end(text.strip_prefix(KEY)?)?;
         // An empty key is left out.
         if key.is_empty() {
@@ -41,7 +41,7 @@ impl<'j> Pair<'j> {
             None => int(rest.strip_prefix(INT)?).map(|(number, rest)| (Value::Int(number), rest))?,
         };
         let rest = rest.strip_prefix(END)?;
-        Some(Pair { key, value, length: text.len() - rest.len() })
+        Some(PlainPair { key, value, length: text.len() - rest.len() })
     }
 
     /// Bytes that it takes as a field, at most.

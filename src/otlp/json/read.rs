@@ -10,7 +10,7 @@ use crate::core::limits::DEPTH_MAX;
 use crate::otlp::ids::hex_to_bytes;
 use crate::otlp::json::base64;
 use crate::otlp::json::number::{self, Whole};
-use crate::otlp::json::pair::Pair;
+use crate::otlp::json::pair::PlainPair;
 use crate::otlp::json::scan::{JsonError, Quoted, Scanner};
 use crate::otlp::json::schema::{self, FieldKind, FieldSchema, MessageSchema, Presence};
 use crate::otlp::walk::Fields;
@@ -185,7 +185,7 @@ impl<'j> Reader<'j> {
 
     /// An attribute in its plainest form; false when the next one has another.
     fn pair(&mut self, field: &'static FieldSchema) -> Read<bool> {
-        let Some(pair) = Pair::read(self.scan.rest()).filter(|_| self.is_utf8) else { return Ok(false) };
+        let Some(pair) = PlainPair::read(self.scan.rest()).filter(|_| self.is_utf8) else { return Ok(false) };
         self.room(pair.room())?;
         pair.write(&mut self.out, field.number);
         self.scan.pass(pair.length);

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::net::compression::deflate::bits::BitWriter;
-use crate::net::compression::deflate::codes::{Code, SYMBOLS_MAX, codes, lengths};
+use crate::net::compression::deflate::codes::{HuffmanCode, SYMBOLS_MAX, codes, lengths};
 
 const END: usize = 256;
 const FIRST_LENGTH: usize = 257;
@@ -19,32 +19,38 @@ const LENGTHS_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12,
 
 /// A byte as it is, or a repeat: the symbols of its length and its distance with the bits behind their codes.
 #[derive(Clone, Copy)]
-pub struct Token(u32);
+pub struct DeflateToken(u32);
 
-impl Token {
+impl DeflateToken {
     pub const LENGTH_MIN: usize = 3;
     pub const LENGTH_MAX: usize = 258;
     const REPEAT: u32 = 1 << 31;
 
     #[inline]
-    pub fn literal(byte: u8) -> Token {
-        Token(u32::from(byte))
+    pub fn literal(byte: u8) -> DeflateToken {
+        DeflateToken(u32::from(byte))
     }
 
     /// `length` is within its bounds, `distance` 1 to 32768.
     #[inline]
-    pub fn repeat(length: usize, distance: usize) -> Token {
-        let (length, length_extra) = LENGTHS[(length - Token::LENGTH_MIN) & 0xff];
+    pub fn repeat(length: usize, distance: usize) -> DeflateToken {
+        let (length, length_extra) = LENGTHS[(length - DeflateToken::LENGTH_MIN) & 0xff];
         let less_1 = (distance - 1) as u32;
         // The two highest bits are the symbol's, the others stand behind its code.
         let below = less_1.max(2).ilog2() - 1;
         let (distance, distance_extra) = (2 * below + (less_1 >> below), less_1 & ((1 << below) - 1));
-        Token(Token::REPEAT | u32::from(length) << 24 | u32::from(length_extra) << 18 | distance << 13 | distance_extra)
+        DeflateToken(
+            DeflateToken::REPEAT
+                | u32::from(length) << 24
+                | u32::from(length_extra) << 18
+                | distance << 13
+                | distance_extra,
+        )
     }
 
     #[inline]
     fn is_repeat(self) -> bool {
-        self.0 >= Token::REPEAT
+        self.0 >= DeflateToken::REPEAT
     }
 
     #[inline]
@@ -98,8 +104,8 @@ type Distances<T> = [T; DISTANCES];
 
 /// The codes of a block.
 struct Codes {
-    literals: Literals<Code>,
-    distances: Distances<Code>,
+    literals: Literals<HuffmanCode>,
+    distances: Distances<HuffmanCode>,
 }
 
 static FIXED: LazyLock<Codes> = LazyLock::new(|| {
@@ -126,7 +132,7 @@ impl Default for BlockWriter {
 
 impl BlockWriter {
     /// Appends a block of these tokens, which stand for `source`; without it the block cannot be stored.
-    pub fn write(&mut self, tokens: &[Token], source: Option<&[u8]>, bits: &mut BitWriter) {
+    pub fn write(&mut self, tokens: &[DeflateToken], source: Option<&[u8]>, bits: &mut BitWriter) {
         let extra_bits = self.count(tokens);
         let own = (tokens.len() >= OWN_CODES_MIN).then(|| OwnCodes::new(self));
         let own_bits = own.as_ref().map_or(usize::MAX, |own| own.head.bits() + self.bits(&own.codes) + extra_bits);
@@ -156,7 +162,7 @@ impl BlockWriter {
     }
 
     /// Counts the symbols; returns the bits behind their codes.
-    fn count(&mut self, tokens: &[Token]) -> usize {
+    fn count(&mut self, tokens: &[DeflateToken]) -> usize {
         self.literals.fill(0);
         self.distances.fill(0);
         self.literals[END] = 1;
@@ -176,7 +182,7 @@ impl BlockWriter {
 
     /// Bits of all codes of the block.
     fn bits(&self, codes: &Codes) -> usize {
-        let of = |counts: &[u32], codes: &[Code]| -> usize {
+        let of = |counts: &[u32], codes: &[HuffmanCode]| -> usize {
             counts.iter().zip(codes).map(|(count, code)| *count as usize * usize::from(code.length)).sum()
         };
         of(&self.literals, &codes.literals) + of(&self.distances, &codes.distances)
@@ -200,11 +206,11 @@ fn store(source: &[u8], bits: &mut BitWriter) {
 }
 
 #[inline]
-fn push_code(code: Code, bits: &mut BitWriter) {
+fn push_code(code: HuffmanCode, bits: &mut BitWriter) {
     bits.push(u32::from(code.bits), u32::from(code.length));
 }
 
-fn push_tokens(codes: &Codes, tokens: &[Token], out: &mut BitWriter) {
+fn push_tokens(codes: &Codes, tokens: &[DeflateToken], out: &mut BitWriter) {
     // Here for as long as it is written to: its bits stay in registers.
     let mut bits = std::mem::take(out);
     for token in tokens {
@@ -222,7 +228,7 @@ fn push_tokens(codes: &Codes, tokens: &[Token], out: &mut BitWriter) {
 
 /// A code of 15 bits, and 13 behind it at most.
 #[inline]
-fn push_coded(code: Code, extra: u32, extra_bits: u8, bits: &mut BitWriter) {
+fn push_coded(code: HuffmanCode, extra: u32, extra_bits: u8, bits: &mut BitWriter) {
     bits.push(u32::from(code.bits) | extra << code.length, u32::from(code.length + extra_bits));
 }
 

@@ -7,7 +7,7 @@ const DEPTHS: usize = 48;
 
 /// A code and how many bits it has, the first one lowest.
 #[derive(Clone, Copy, Default)]
-pub struct Code {
+pub struct HuffmanCode {
     pub bits: u16,
     pub length: u8,
 }
@@ -89,7 +89,7 @@ fn limit_depths(depths: &mut [u32; DEPTHS], limit: usize) {
 }
 
 /// The codes of an alphabet from their lengths.
-pub fn codes<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
+pub fn codes<const N: usize>(lengths: &[u8; N]) -> [HuffmanCode; N] {
     let mut next = [0u16; 17];
     for length in lengths.iter().filter(|length| **length > 0) {
         next[usize::from(*length) + 1] += 1;
@@ -101,6 +101,6 @@ pub fn codes<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
         let code = &mut next[usize::from(length)];
         let bits = code.reverse_bits().checked_shr(16 - u32::from(length)).unwrap_or(0);
         *code += u16::from(length > 0);
-        Code { bits, length }
+        HuffmanCode { bits, length }
     })
 }

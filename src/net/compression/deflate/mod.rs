@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use crate::net::compression::deflate::bits::BitWriter;
-use crate::net::compression::deflate::block::{BlockWriter, Token};
+use crate::net::compression::deflate::block::{BlockWriter, DeflateToken};
 
 /// How far back a repeat may lie (RFC 1951 2.).
 const WINDOW_BYTES: usize = 32 << 10;
@@ -54,7 +54,7 @@ pub struct Deflater {
     repeat: usize,
     /// The last position of four bytes, by their hash.
     last: Box<Table>,
-    tokens: Vec<Token>,
+    tokens: Vec<DeflateToken>,
     blocks: BlockWriter,
     bits: BitWriter,
 }
@@ -156,7 +156,8 @@ impl Deflater {
             };
             push_literals(tokens, &room[at..from]);
             // The next block takes what this one has no room for.
-            let length = common(room, from, distance, filled).min((TOKENS_MAX - tokens.len()) * Token::LENGTH_MAX);
+            let length =
+                common(room, from, distance, filled).min((TOKENS_MAX - tokens.len()) * DeflateToken::LENGTH_MAX);
             push_repeat(tokens, length, distance);
             (at, repeat) = (from + length, distance);
         }
@@ -185,8 +186,8 @@ fn next_repeat(room: &Room, last: &mut Table, base: u32, range: Range<usize>, re
 }
 
 #[inline]
-fn push_literals(tokens: &mut Vec<Token>, bytes: &[u8]) {
-    tokens.extend(bytes.iter().map(|byte| Token::literal(*byte))); // granted: within its capacity
+fn push_literals(tokens: &mut Vec<DeflateToken>, bytes: &[u8]) {
+    tokens.extend(bytes.iter().map(|byte| DeflateToken::literal(*byte))); // granted: within its capacity
 }
 
 /// Zeros, without a copy on the stack.
@@ -227,11 +228,15 @@ fn common(room: &Room, at: usize, distance: usize, filled: usize) -> usize {
 
 /// A repeat in pieces that the format knows, none of which is shorter than it allows.
 #[inline]
-fn push_repeat(tokens: &mut Vec<Token>, mut length: usize, distance: usize) {
+fn push_repeat(tokens: &mut Vec<DeflateToken>, mut length: usize, distance: usize) {
     while length > 0 {
-        let most = length.min(Token::LENGTH_MAX);
-        let piece = if (1..Token::LENGTH_MIN).contains(&(length - most)) { most - Token::LENGTH_MIN } else { most };
-        tokens.push(Token::repeat(piece, distance)); // granted: within its capacity
+        let most = length.min(DeflateToken::LENGTH_MAX);
+        let piece = if (1..DeflateToken::LENGTH_MIN).contains(&(length - most)) {
+            most - DeflateToken::LENGTH_MIN
+        } else {
+            most
+        };
+        tokens.push(DeflateToken::repeat(piece, distance)); // granted: within its capacity
         length -= piece;
     }
 }

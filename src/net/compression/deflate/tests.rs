@@ -1,3 +1,5 @@
+//! Bodies that are made up come back, whatever their parts and whatever was packed before; codes keep their limits.
+
 use std::io::Read;
 
 use super::*;
