@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::config::client::TlsKeys;
 use crate::core::data::budget::Budget;
 use crate::core::stage::component::Task;
-use crate::kafka::client::fault::{FaultScope, KafkaFault, UNKNOWN_TOPIC};
+use crate::kafka::client::fault::{FaultScope, KafkaFault};
 use crate::kafka::client::library_fault::fault_of;
 use crate::kafka::client::member::KafkaMember;
 use crate::kafka::client::partitioner::{PartitionTurns, partition_of};
