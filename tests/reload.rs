@@ -13,6 +13,8 @@ mod kept;
 mod load;
 #[path = "reload/members.rs"]
 mod members;
+#[path = "reload/panics.rs"]
+mod panics;
 #[path = "support/process.rs"]
 #[allow(dead_code)]
 mod process;

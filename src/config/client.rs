@@ -79,10 +79,25 @@ pub fn pem(keys: &Section<'_>, file: &str, inline: &str) -> Option<PemSource> {
 const RESERVED: &[&str] =
     &["content-type", "content-length", "content-encoding", "te", "transfer-encoding", "connection"];
 
+/// Headers that are set on every request. A map of headers holds 24,576, and a next hop takes far fewer.
+pub const HEADERS_MAX: usize = 1_000;
+
+/// False after reporting that there are too many of them.
+pub fn are_few(section: &Section<'_>, key: &str, count: usize) -> bool {
+    let are_few = count <= HEADERS_MAX;
+    if !are_few {
+        section.invalid::<()>(key, format!("{count} headers"), &format!("at most {HEADERS_MAX} headers"));
+    }
+    are_few
+}
+
 /// Reads `headers`: a map, or a list of `{name, value}`. Values never print.
 pub fn headers(section: &Section<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let Some(node) = section.node("headers").filter(|node| !node.is_null()) else { return headers };
+    if !are_few(section, "headers", node.entries().len().max(node.items().len())) {
+        return headers;
+    }
     let mut add = |name: &str, value: &str| {
         let expected = "header names of letters, digits and dashes, and values without line breaks";
         let Ok(header) = HeaderName::try_from(name) else {

@@ -1,8 +1,10 @@
 //! Another plan for a running gateway: what is equal stays, what is new starts first, then the joints lead to it, and what
 //! is gone drains. Either all of it comes about or nothing.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::core::error::StartError;
@@ -12,7 +14,7 @@ use crate::pipeline;
 use crate::pipeline::identity::Difference;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::wiring::units::{Unit, Wired};
-use crate::pipeline::wiring::wire::{take_back, wire};
+use crate::pipeline::wiring::wire::{take_all_back, take_back, wire};
 use crate::telemetry::state;
 
 /// What was started for a reload that does not come about has held nothing yet.
@@ -30,10 +32,26 @@ impl Gateway {
         self.retiring.room().await;
         self.retiring.expect(to);
         let (entered, listeners) = (self.host.entered(), state::listeners(&self.host));
-        let rewired = wire(to, &self.host, &self.wired);
+        let go_back = |gateway: &mut Gateway| {
+            gateway.host.go_back(entered);
+            state::listen_at(&listeners, &gateway.host);
+            gateway.retiring.settle(from);
+        };
+        let built = std::panic::catch_unwind(AssertUnwindSafe(|| wire(to, &self.host, &self.wired)));
+        let Ok(rewired) = built else {
+            // Which of them took their new plan before is not known.
+            take_all_back(&self.wired, from, to);
+            go_back(self);
+            return Err(panicked("the configuration"));
+        };
         let fresh = rewired.wired.without(&self.wired);
         for units in [&fresh.extensions, &fresh.exporters, &fresh.processors, &fresh.receivers] {
-            let Err(error) = start(units).await else { continue };
+            let started = AssertUnwindSafe(start(units)).catch_unwind().await;
+            let Err(error) =
+                started.unwrap_or_else(|_panic| Err(panicked(units.first().map_or("", |unit| &unit.path))))
+            else {
+                continue;
+            };
             let deadline = Instant::now() + TAKE_BACK;
             for unit in fresh.all().rev() {
                 unit.component.drain(deadline).await;
@@ -43,9 +61,7 @@ impl Gateway {
                 }
             }
             take_back(&rewired.reconfigured, from);
-            self.host.go_back(entered);
-            state::listen_at(&listeners, &self.host);
-            self.retiring.settle(from);
+            go_back(self);
             return Err(error);
         }
         say(&self.wired, &fresh, &rewired.reconfigured);
@@ -65,6 +81,14 @@ impl Gateway {
         self.begin();
         self.host.reloads.send_modify(|count| *count += 1);
         Ok(Difference::of(&from.bodies, &to.bodies))
+    }
+}
+
+fn panicked(component: &str) -> StartError {
+    StartError {
+        component: component.to_owned(),
+        message: "a panic in podgate ended the reload, which is a bug; the log tells where".to_owned(),
+        help: None,
     }
 }
 

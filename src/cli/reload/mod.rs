@@ -5,6 +5,7 @@
 pub mod files;
 pub mod page;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -138,7 +139,13 @@ impl Reloading {
 
     async fn reload(&mut self, gateway: &mut Gateway) -> Reloaded {
         let files = FileIdentities::look(&self.args);
-        let mut checked = sources::check(&self.args);
+        // Whatever a configuration holds, the one that runs goes on.
+        let Ok(mut checked) = std::panic::catch_unwind(AssertUnwindSafe(|| sources::check(&self.args))) else {
+            self.files = files.and_of(self.tree.as_ref());
+            let told = "a panic in podgate ended the check of the configuration, which is a bug; the log tells where\n"
+                .to_owned();
+            return Reloaded { end: ReloadEnd::Failed, told, difference: Difference::default() };
+        };
         let plan = checked.plan.take();
         self.files = files.and_of(self.tree.as_ref());
         if let Some(plan) = &plan {

@@ -61,6 +61,15 @@ pub fn take_back(reconfigured: &[Unit], plan: &Plan) {
     }
 }
 
+/// As [`take_back`], for all that may have taken another plan: those that cannot have not.
+pub fn take_all_back(wired: &Wired, from: &Plan, to: &Plan) {
+    for unit in wired.all().filter(|unit| to.bodies.of(unit.kind, &unit.id) != unit.identity.body) {
+        if let Some(own) = plan_of(from, unit.kind, &unit.id) {
+            unit.component.reconfigure(own);
+        }
+    }
+}
+
 /// A component's own plan, as it knows it again.
 fn plan_of<'p>(plan: &'p Plan, kind: Kind, id: &ComponentId) -> Option<&'p dyn Any> {
     match kind {

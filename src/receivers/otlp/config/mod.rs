@@ -10,6 +10,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::config::auth::authenticator;
 use crate::config::check::Section;
+use crate::config::client::are_few;
 use crate::config::server::{self, ServerTlsKeys};
 use crate::config::value::address;
 use crate::core::data::origin::Transport;
@@ -223,6 +224,9 @@ fn check_paths(section: &Section<'_>, protocols: &mut Protocols) {
 
 fn check_response_headers(section: &Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let pairs = section.string_map("response_headers").unwrap_or_default();
+    if !are_few(section, "response_headers", pairs.len()) {
+        return Vec::new();
+    }
     let headers = pairs.into_iter().filter_map(|(name, value)| {
         let header = HeaderName::try_from(&name).ok().zip(HeaderValue::try_from(&value).ok());
         header.or_else(|| section.invalid("response_headers", format!("{name:?} is not a header"), "names and values"))
