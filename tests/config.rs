@@ -40,7 +40,7 @@ fn load(configs: &[String], sets: &[&str], env: &[(&str, &str)]) -> Outcome {
     let diagnostics = Diagnostics::default();
     let lookup = |name: &str| env.get(name).map(|value| (*value).to_owned());
     let (sources, tree) = config::load(configs, &sets, &lookup, &diagnostics);
-    Outcome { tree, found: diagnostics.sorted(), sources }
+    Outcome { tree, found: sources.hidden.clean(diagnostics.sorted()), sources }
 }
 
 fn load_text(text: &str, env: &[(&str, &str)]) -> Outcome {

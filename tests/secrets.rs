@@ -7,6 +7,10 @@ mod process;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use podgate::cli::sources::{ConfigArgs, check_with};
+use podgate::config::show::diagnose::render;
+use podgate::config::show::print::{Secrets, to_yaml};
+use podgate::core::stage::factory::Environment;
 use process::{Running, ask, free_port, one_span, text};
 
 /// Part of every canary: no word of the product or of YAML.
@@ -200,5 +204,102 @@ fn a_running_gateway_shows_no_secret_in_log_pages_or_metrics() {
     running.signal("TERM");
     log += &running.end().1;
     assert!(log.contains("debug") && log.contains("next hop is not accepting data"), "{log}");
+    assert_clean(&log, "the log");
+}
+
+/// What variables may hold: credentials in JSON, PEM, passwords of every letter. Each has the word.
+const HOSTILE: [&str; 12] = [
+    "Kanari0AAAA",
+    "{\"private_key\":\"Kanari0AAAA\"}",
+    "Kanari0AAAA\"Kanari0BBBB",
+    "Kanari0AAAA\\Kanari0BBBB\\",
+    "-----BEGIN KEY-----\nKanari0AAAA\nKanari0BBBB\n-----END KEY-----\n",
+    "Kanari0AAAA\tKanari0BBBB",
+    "Kanari0AAAA\u{85}Kanari0BBBB\u{200b}",
+    "[Kanari0AAAA, Kanari0BBBB]",
+    "{Kanari0AAAA: Kanari0BBBB}",
+    "http://Kanari0AAAA@Kanari0BBBB:99/Kanari0CCCC%zz",
+    "a$$Kanari0AAAA é, Kanari0BBBB",
+    "Kanari0AAAA(",
+];
+
+/// Every scalar of the example of all components, one at a time, as a variable that holds what nobody expects there.
+#[test]
+fn no_value_of_a_variable_is_in_a_finding_whatever_it_holds_and_whatever_key_it_is_under() {
+    let text = fs::read_to_string("examples/components.yaml").expect("the example");
+    let mut tried = 0;
+    for (at, line) in text.lines().enumerate() {
+        for (begin, end) in scalars(line) {
+            let hostile = HOSTILE[tried % HOSTILE.len()];
+            let (before, behind) = (&line[..begin], &line[end..]);
+            let put = ["\"${env:KANARI_X}\"", "\"pre${env:KANARI_X}post\""][tried % 2];
+            let mut lines: Vec<&str> = text.lines().collect();
+            let changed = format!("{before}{put}{behind}");
+            lines[at] = &changed;
+            let args = ConfigArgs { config: vec![format!("yaml:{}", lines.join("\n"))], ..ConfigArgs::default() };
+            let checked = check_with(&args, Environment::of(|name| (name == "KANARI_X").then(|| hostile.to_owned())));
+            let of = format!("{changed:?} with {hostile:?}");
+            assert_hidden(&render(&checked.findings, &checked.sources, false), &of);
+            for found in &checked.findings {
+                assert_hidden(&format!("{found:?}"), &of);
+            }
+            if let Some(tree) = &checked.tree {
+                assert_hidden(&to_yaml(tree, Secrets::Redacted), &of);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried} values");
+}
+
+/// No word of it, in whatever spelling.
+fn assert_hidden(seen: &str, of: &str) {
+    for part in ["Kanari0AAAA", "Kanari0BBBB", "Kanari0CCCC"] {
+        let found = seen.to_lowercase().find(&part.to_lowercase());
+        assert!(found.is_none(), "{of} shows it in\n{seen}");
+    }
+}
+
+/// Where plain values behind `key: ` begin and end on a line of block or flow style.
+fn scalars(line: &str) -> Vec<(usize, usize)> {
+    let code = line.split(" #").next().unwrap_or_default();
+    if code.trim_start().starts_with('#') {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (colon, _) in code.match_indices(": ") {
+        let begin = colon + 2;
+        let end = code[begin..].find([',', '}', ']', '{', '[']).map_or(code.len(), |at| begin + at);
+        let value = code[begin..end].trim_end();
+        if !value.is_empty() && !value.contains(['"', '\'', '|', '>', '&', '*', ':']) {
+            found.push((begin, begin + value.len()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_reload_that_is_refused_logs_no_value_of_a_variable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.yaml");
+    let text = |verbosity: &str| {
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{}'}}}}}}}}\nexporters: {{debug: {{verbosity: {verbosity}}}}}\n\
+             extensions: {{admin: {{endpoint: '127.0.0.1:{}'}}}}\n\
+             service: {{extensions: [admin], telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}}}\n",
+            free_port(),
+            free_port()
+        )
+    };
+    fs::write(&path, text("basic")).expect("written");
+    let value = "{\"private_key\":\"kanari0AAAA\"}";
+    let mut running = Running::start_with(&path.to_string_lossy(), &[("CANARY_JSON", value)], Stdio::null());
+    let mut log = running.wait_for("everything is ready");
+    fs::write(&path, text("\"${env:CANARY_JSON}\"")).expect("written");
+    running.signal("HUP");
+    log += &running.wait_for("the one before runs on");
+    running.signal("TERM");
+    log += &running.end().1;
+    assert!(log.contains("cannot be \"${env:CANARY_JSON}\""), "{log}");
     assert_clean(&log, "the log");
 }

@@ -15,6 +15,7 @@ pub mod telemetry;
 pub mod tls;
 pub mod value;
 
+use crate::config::show::hidden::Hidden;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::Node;
 
@@ -23,7 +24,8 @@ pub use crate::config::read::source::Sources;
 /// Reads all sources, joins them in order and expands `${...}`. Every fault is pushed.
 ///
 /// `configs`: values of `--config` in order (a path, `file:`, `env:` or `yaml:`; a manifest's path may end with `#KEY`); `sets`: values of `--set`, applied
-/// after all of them; `env` looks up an environment variable. `None` when there is no usable tree.
+/// after all of them; `env` looks up an environment variable. `None` when there is no usable tree. What is found is shown only after
+/// [`Sources::hidden`] cleaned it.
 pub fn load(
     configs: &[String],
     sets: &[String],
@@ -43,13 +45,8 @@ pub fn load_named(
 ) -> (Sources, Option<Node>) {
     let mut sources = Sources::default();
     let merged = read::source::read_all((named_by, configs), sets, env, &mut sources, diagnostics);
-    let tree = merged.and_then(|tree| {
-        let (tree, brought) = read::expand::expand(tree, &sources, env, diagnostics);
-        sources.hidden.brought(brought);
-        tree
-    });
-    if let Some(tree) = &tree {
-        sources.hidden.secrets_of(tree);
-    }
+    let Some(merged) = merged else { return (sources, None) };
+    let (tree, brought) = read::expand::expand(merged, &sources, env, diagnostics);
+    sources.hidden = Hidden::of(brought, tree.as_ref());
     (sources, tree)
 }

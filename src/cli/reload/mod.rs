@@ -169,7 +169,7 @@ impl Reloading {
                 return Reloaded { end, told, difference };
             }
             Err(error) => {
-                told.push_str(&format!("cannot start: {error}\n"));
+                told.push_str(&checked.sources.hidden.in_words(&format!("cannot start: {error}\n")));
                 ReloadEnd::Failed
             }
         };

@@ -4,12 +4,13 @@
 //! value that is one expression takes the type of what it brings in, maps and lists included. Keys are not expanded.
 //! `$$` is a dollar sign. Rounds, values and bytes are bounded, so that sources that name each other end in an error.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::config::read::source;
 use crate::config::read::source::Sources;
 use crate::config::read::yaml;
-use crate::config::show::hidden::Brought;
+use crate::config::show::hidden::{Brought, is_plain_key};
 use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
 use crate::core::node::{Entry, Node, Place, Value};
@@ -18,6 +19,8 @@ use crate::core::node::{Entry, Node, Place, Value};
 const ROUNDS_MAX: usize = 1_000;
 /// Lines of a long text in which the place of an expression is looked for.
 const LINES_SEARCHED_MAX: u32 = 200;
+/// Expressions whose own place is looked for, which reads their line again: more findings than these are not shown.
+const PLACES_SOUGHT_MAX: usize = 200;
 /// Steps of a path that are printed; deeper ones only come from a value that brings in itself.
 const PATH_SHOWN_MAX: usize = 16;
 
@@ -37,9 +40,11 @@ pub fn expand(
         nodes: 0,
         bytes: 0,
         unset: BTreeMap::new(),
+        newly_unset: Vec::new(),
         bare: BTreeMap::new(),
         path: Vec::new(),
         brought: Vec::new(),
+        placed: Cell::new(0),
     };
     let tree = expander.node(tree, 0);
     expander.warn();
@@ -66,10 +71,14 @@ struct Expander<'a> {
     nodes: usize,
     bytes: usize,
     unset: BTreeMap<String, Seen>,
+    /// Names of the value at hand that came into `unset` with it.
+    newly_unset: Vec<String>,
     bare: BTreeMap<String, Seen>,
     /// Keys and list positions down to the value at hand.
     path: Vec<String>,
     brought: Vec<Brought>,
+    /// How many places were looked for.
+    placed: Cell<usize>,
 }
 
 /// The first expression to replace, with its `${` and `}`: the one whose `}` comes first, from the nearest `${` before it. An escaped one
@@ -129,21 +138,23 @@ impl Expander<'_> {
 
     fn text(&mut self, text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
         let written = find(&text).is_some().then(|| text.clone().into_boxed_str());
-        let before = self.unset.len();
         let node = self.expanded(text, place, depth)?;
-        if let Some(written) = written.as_deref().filter(|_| self.unset.len() > before) {
+        if let Some(written) = written.as_deref() {
             self.note_whole(written);
         }
         Ok(Node { expression: written.or(node.expression), ..node })
     }
 
     fn expanded(&mut self, mut text: String, place: Place, depth: usize) -> Result<Node, Exhausted> {
+        let whole = text.clone();
         for _ in 0..ROUNDS_MAX {
             let Some(expression) = find(&text) else {
                 self.warn_of_hidden(&text, place);
                 return Ok(Node::new(Value::String(unescape(text)), place));
             };
-            let brought = self.fetch(expression, place);
+            // What a value brought in names must not be shown either: the whole is shown instead.
+            let shown = if whole.contains(expression) { expression } else { &whole };
+            let brought = self.fetch(expression, shown, place);
             self.bytes += brought.len();
             let grown = text.len() + text.matches(expression).count() * brought.len();
             if grown > CONFIG_BYTES_MAX || self.bytes > CONFIG_BYTES_MAX {
@@ -154,7 +165,10 @@ impl Expander<'_> {
                 continue;
             }
             match typed(&brought, place) {
-                Some(node) => return self.typed(node, brought, depth),
+                Some(node) => {
+                    self.note_typed(&node, shown, place);
+                    return self.typed(node, brought, depth);
+                }
                 None => text = brought,
             }
         }
@@ -169,8 +183,8 @@ impl Expander<'_> {
         Ok(node)
     }
 
-    /// What an expression stands for; empty after reporting when it stands for nothing.
-    fn fetch(&mut self, expression: &str, place: Place) -> String {
+    /// What an expression stands for; empty after reporting when it stands for nothing. It may be shown as `shown`.
+    fn fetch(&mut self, expression: &str, shown: &str, place: Place) -> String {
         let uri = &expression[2..expression.len() - 1];
         let (scheme, opaque) = match uri.split_once(':') {
             Some((scheme, opaque)) => (scheme, opaque),
@@ -183,10 +197,10 @@ impl Expander<'_> {
             _ if opaque.contains('$') => Err("a `$` cannot stand in an expression".to_owned()),
             "env" => {
                 let value = self.variable(opaque, expression, place);
-                self.note_brought(&value, expression, place);
+                self.note_brought(&value, shown, place);
                 return value;
             }
-            "file" => self.file(opaque).inspect(|text| self.note_brought(text, expression, place)),
+            "file" => self.file(opaque).inspect(|text| self.note_brought(text, shown, place)),
             "yaml" => Ok(opaque.to_owned()),
             _ => Err(format!("`{scheme}:` is not a source of values")),
         };
@@ -198,12 +212,34 @@ impl Expander<'_> {
     }
 
     fn note_brought(&mut self, value: &str, expression: &str, place: Place) {
-        self.brought.push(Brought { value: value.trim().to_owned(), expression: expression.to_owned(), place });
+        let (value, expression, path) = (value.trim().to_owned(), expression.to_owned(), self.path());
+        self.brought.push(Brought { value, expression, place, path });
+    }
+
+    /// Keys and values of what came in as YAML, as they print: escapes of YAML are read by then, and numbers have another form.
+    fn note_typed(&mut self, node: &Node, expression: &str, place: Place) {
+        match &node.value {
+            Value::Map(entries) => entries.iter().for_each(|entry| {
+                if !is_plain_key(&entry.key) {
+                    self.note_brought(&entry.key, expression, place);
+                }
+                self.note_typed(&entry.value, expression, place);
+            }),
+            Value::List(items) => items.iter().for_each(|item| self.note_typed(item, expression, place)),
+            Value::String(text) => self.note_brought(text, expression, place),
+            Value::Float(number) => {
+                self.note_brought(&number.to_string(), expression, place);
+                self.note_brought(&format!("{number:?}"), expression, place);
+            }
+            Value::Int(number) => self.note_brought(&number.to_string(), expression, place),
+            Value::Null | Value::Bool(_) => {}
+        }
     }
 
     /// Keeps the value that a missing variable is a part of, for the words about it.
     fn note_whole(&mut self, written: &str) {
-        for (name, seen) in self.unset.iter_mut().filter(|(_, seen)| seen.within.is_none()) {
+        for name in std::mem::take(&mut self.newly_unset) {
+            let Some(seen) = self.unset.get_mut(&name) else { continue };
             let expression = [format!("${{env:{name}}}"), format!("${{{name}}}")];
             if let Some(expression) = expression.iter().find(|one| written.contains(*one) && written != *one) {
                 seen.within = Some(format!("{written:?} reads as {:?}", written.replace(expression, "")));
@@ -241,6 +277,7 @@ impl Expander<'_> {
             None => {
                 let seen = Seen { place: self.place_in(place, expression), path: self.path(), times: 1, within: None };
                 self.unset.insert(name.to_owned(), seen);
+                self.newly_unset.push(name.to_owned());
             }
         }
         default.unwrap_or_default().to_owned()
@@ -254,8 +291,12 @@ impl Expander<'_> {
         read.clone()
     }
 
-    /// The place of the expression in the line where its value begins, else the value's.
+    /// The place of the expression in the line where its value begins, else the value's; of many always that.
     fn place_in(&self, place: Place, expression: &str) -> Place {
+        self.placed.set(self.placed.get() + 1);
+        if self.placed.get() > PLACES_SOUGHT_MAX {
+            return place;
+        }
         for number in place.line..place.line.saturating_add(LINES_SEARCHED_MAX) {
             let line = self.sources.line(place.source, number);
             let skip = if number == place.line { place.column.saturating_sub(1) as usize } else { 0 };

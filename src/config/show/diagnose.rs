@@ -1,19 +1,20 @@
 //! Findings as a person reads them: what is wrong, the line with a caret under it, what was expected, what to do.
 //!
 //! Text of the configuration may hold anything, so everything that is printed of it passes through the renderer's
-//! cleaning of control characters, and what may not be seen is masked in the lines (`mask`) and in the words (`hidden`).
+//! cleaning of control characters, and what may not be seen is masked in the lines (`mask`). In the words it was hidden before
+//! (`hidden`): what is printed here, logged and put on pages are the same findings.
 
 use std::collections::HashMap;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
 use crate::config::read::source::Sources;
 use crate::config::show::mask::Masked;
 use crate::core::diagnostic::{Diagnostic, Severity};
 use crate::core::node::{Place, SourceId};
 
-/// Columns shown of a line; longer lines are cut behind the caret.
+/// Columns shown of a line before and behind its caret; longer lines are cut there.
 const LINE_SHOWN_MAX: usize = 2_000;
 
 /// All findings with their snippets, then a line that counts them. Empty when nothing was found.
@@ -40,21 +41,20 @@ pub fn one(found: &Diagnostic, sources: &Sources) -> String {
     render_one(found, sources, &mut HashMap::new(), &renderer)
 }
 
-/// All findings for machines, one object each, in the same words and under the same masks.
+/// All findings for machines, one object each, in the same words.
 pub fn as_json(found: &[Diagnostic], sources: &Sources) -> Vec<serde_json::Value> {
     let one = |diagnostic: &Diagnostic| {
-        let words = |text: &str| sources.hidden.in_words(text, diagnostic.place).into_owned();
         let place = diagnostic.place.filter(|place| place.line > 0 && usize::from(place.source.0) < sources.len());
         serde_json::json!({
             "code": diagnostic.code,
             "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
-            "message": words(&diagnostic.message),
+            "message": diagnostic.message,
             "file": place.map(|place| sources.name(place.source)),
             "line": place.map(|place| place.line),
             "column": place.map(|place| place.column),
-            "path": Some(words(&diagnostic.path)).filter(|path| !path.is_empty()),
-            "expected": diagnostic.expected.as_deref().map(words),
-            "help": diagnostic.help.as_deref().map(words),
+            "path": Some(&diagnostic.path).filter(|path| !path.is_empty()),
+            "expected": diagnostic.expected,
+            "help": diagnostic.help,
         })
     };
     found.iter().map(one).collect()
@@ -64,30 +64,35 @@ pub fn as_json(found: &[Diagnostic], sources: &Sources) -> Vec<serde_json::Value
 type Masks = HashMap<SourceId, Masked>;
 
 fn render_one(diagnostic: &Diagnostic, sources: &Sources, masks: &mut Masks, renderer: &Renderer) -> String {
-    let words = |text| sources.hidden.in_words(text, diagnostic.place).into_owned();
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let label = diagnostic.expected.as_deref().map(words).map(|text| normalize_untrusted_str(&text));
+    let label = diagnostic.expected.as_deref().map(normalize_untrusted_str);
     let snippet = diagnostic.place.and_then(|place| Line::of(place, sources, masks)).map(|line| {
         let caret = AnnotationKind::Primary.span(line.from..line.to).label(label.clone());
-        Snippet::source(line.text).line_start(line.number).path(line.name).annotation(caret)
+        let snippet = Snippet::source(line.text).line_start(line.number).annotation(caret);
+        match line.cut {
+            // The columns of what is left are others: the place is told beside it.
+            true => (Some(Origin::path(line.name).line(line.number).char_column(line.column)), snippet),
+            false => (None, snippet.path(line.name)),
+        }
     });
-    let title = level.primary_title(normalize_untrusted_str(&words(&diagnostic.message))).id(diagnostic.code);
+    let title = level.primary_title(normalize_untrusted_str(&diagnostic.message)).id(diagnostic.code);
     let bare = snippet.is_none();
     let mut group = match snippet {
-        Some(snippet) => title.element(snippet),
+        Some((Some(origin), snippet)) => title.element(origin).element(snippet),
+        Some((None, snippet)) => title.element(snippet),
         None => Group::with_title(title),
     };
     if let Some(label) = label.filter(|_| bare) {
         group = group.element(Level::NOTE.message(label));
     }
     if !diagnostic.path.is_empty() {
-        group = group.element(Level::NOTE.with_name("at").message(normalize_untrusted_str(&words(&diagnostic.path))));
+        group = group.element(Level::NOTE.with_name("at").message(normalize_untrusted_str(&diagnostic.path)));
     }
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(normalize_untrusted_str(&words(help))));
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
     renderer.render(&[group])
 }
@@ -99,6 +104,10 @@ struct Line<'s> {
     text: &'s str,
     from: usize,
     to: usize,
+    /// Counted from 1, in the whole line.
+    column: usize,
+    /// The text lacks the beginning of the line.
+    cut: bool,
 }
 
 impl<'s> Line<'s> {
@@ -115,10 +124,12 @@ impl<'s> Line<'s> {
         let text = masked.line(place.line);
         let column = place.column.max(1) as usize - 1;
         let byte_of = |column: usize| text.char_indices().nth(column).map_or(text.len(), |(at, _)| at);
+        let cut = column > LINE_SHOWN_MAX;
+        let begin = if cut { byte_of(column - LINE_SHOWN_MAX) } else { 0 };
         let (from, shown) = (byte_of(column), byte_of(column + LINE_SHOWN_MAX));
         let to = byte_of(column + place.length.max(1) as usize).min(shown);
-        let text = &text[..shown];
-        Some(Line { name: sources.name(place.source), number, text, from, to })
+        let (text, from, to) = (&text[begin..shown], from - begin, to - begin);
+        Some(Line { name: sources.name(place.source), number, text, from, to, column: column + 1, cut })
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::config::value::secret::{SecretPart, is_secret_key, parts, userinfo};
+use crate::config::value::secret::{SecretPart, is_secret_key, parts, with_userinfo_as};
 
 /// The lines of one text with their secret characters starred out.
 #[derive(Debug, Default)]
@@ -226,13 +226,7 @@ fn masked(line: &str, spans: &[(Range<usize>, bool)]) -> String {
 }
 
 fn without_userinfo(text: &str) -> String {
-    match userinfo(text) {
-        Some(range) => {
-            let stars = starred(&text[range.clone()]);
-            format!("{}{stars}{}", &text[..range.start], without_userinfo(&text[range.end..]))
-        }
-        None => text.to_owned(),
-    }
+    with_userinfo_as(text, starred).into_owned()
 }
 
 fn blanks(text: &str) -> usize {

@@ -5,3 +5,4 @@ pub mod hidden;
 pub mod mask;
 pub mod page;
 pub mod print;
+pub mod spelling;

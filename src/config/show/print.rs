@@ -39,7 +39,11 @@ impl Printer<'_> {
     fn body(&mut self, node: &Node, indent: usize, reveal: Reveal) {
         if let (Secrets::Redacted, Some(expression)) = (self.secrets, &node.expression) {
             // A variable or a file may hold a secret under any key: it prints as what names it.
-            let shown = if reveal == Reveal::Nothing { redacted(expression) } else { without_userinfo(expression) };
+            let shown = if reveal == Reveal::Nothing {
+                redacted(expression)
+            } else {
+                without_userinfo(expression).into_owned()
+            };
             self.out.push(' ');
             return self.out.push_str(&quoted(&shown));
         }

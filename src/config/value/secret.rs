@@ -3,7 +3,9 @@
 //! `print-config`, logs and debug output meet configuration in many places; the type keeps a key out of all of them
 //! without anyone having to remember it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// What is printed in place of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -113,29 +115,53 @@ pub fn redacted(value: &str) -> String {
 }
 
 /// A text with user and password of every URL redacted.
-pub fn without_userinfo(text: &str) -> String {
-    match userinfo(text) {
-        Some(range) => format!("{}{REDACTED}{}", &text[..range.start], without_userinfo(&text[range.end..])),
-        None => text.to_owned(),
-    }
+pub fn without_userinfo(text: &str) -> Cow<'_, str> {
+    with_userinfo_as(text, |_| REDACTED.into())
 }
 
-/// Where user and password of the first URL in a text stand, without the `@`.
-pub fn userinfo(text: &str) -> Option<std::ops::Range<usize>> {
-    let mut from = 0;
-    while let Some(scheme) = text[from..].find("://").map(|at| from + at + 3) {
-        let rest = &text[scheme..];
-        // A password may hold a slash that nobody escaped: up to a blank or quote, the last `@` decides.
-        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')).unwrap_or(rest.len());
-        let authority = rest[..end].find(['/', '?', '#']).unwrap_or(end);
-        if let Some(at) =
-            rest[..authority].rfind('@').or_else(|| rest[..end].rfind('@').filter(|at| rest[..*at].contains(':')))
-        {
-            return Some(scheme..scheme + at);
-        }
-        from = scheme;
+/// A text with `shown` in place of user and password of every URL.
+pub fn with_userinfo_as(text: &str, shown: impl Fn(&str) -> String) -> Cow<'_, str> {
+    let ranges = userinfos(text);
+    if ranges.is_empty() {
+        return Cow::Borrowed(text);
     }
-    None
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for range in ranges {
+        out.push_str(&text[from..range.start]);
+        out.push_str(&shown(&text[range.clone()]));
+        from = range.end;
+    }
+    out.push_str(&text[from..]);
+    Cow::Owned(out)
+}
+
+/// Where user and password of every URL in a text stand, without the `@`. Linear in the text.
+fn userinfos(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    if !text.contains("://") {
+        return found;
+    }
+    let ends = |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | ',');
+    let mut begin = 0;
+    for word in text.split_inclusive(ends) {
+        let mut from = 0;
+        let last = word.rfind('@');
+        while let Some(scheme) = word[from..].find("://").map(|at| from + at + 3) {
+            let authority = word[scheme..].find(['/', '?', '#']).map_or(word.len(), |at| scheme + at);
+            // A password may hold a slash that nobody escaped: up to a blank or quote, the last `@` decides.
+            let slips = || last.filter(|at| *at > scheme && word[scheme..*at].contains(':'));
+            match word[scheme..authority].rfind('@').map(|at| scheme + at).or_else(slips) {
+                Some(at) => {
+                    found.push(begin + scheme..begin + at);
+                    from = at;
+                }
+                None => from = scheme,
+            }
+        }
+        begin += word.len();
+    }
+    found
 }
 
 #[cfg(test)]
@@ -147,6 +173,16 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "[redacted]");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_text_of_many_urls_is_one_pass() {
+        let many = "http://u:p@h/,".repeat(100_000);
+        assert_eq!(without_userinfo(&many), "http://[redacted]@h/,".repeat(100_000));
+        let none = "a://".repeat(500_000);
+        assert_eq!(without_userinfo(&none), none);
+        let slash = "see http://u:a/b@h/c and http://h/a@b, http://u@h";
+        assert_eq!(without_userinfo(slash), "see http://[redacted]@h/c and http://h/a@b, http://[redacted]@h");
     }
 
     #[test]
