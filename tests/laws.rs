@@ -7,6 +7,8 @@
 #![expect(unsafe_code, reason = "implementing GlobalAlloc is unsafe; it only counts")]
 #![expect(clippy::unwrap_used, reason = "what a test crate's helpers unwrap ends that test, as it should")]
 
+#[path = "laws/configurations.rs"]
+mod configurations;
 #[path = "allocations/counting.rs"]
 mod counting;
 #[path = "laws/documents.rs"]

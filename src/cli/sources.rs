@@ -54,7 +54,7 @@ pub struct Checked {
     pub plan: Option<Plan>,
     pub tree: Option<Node>,
     pub sources: Sources,
-    /// In order, without what must not be shown.
+    /// In order, without what must not be shown; of very many the first ([`crate::core::diagnostic::FINDINGS_MAX`]).
     pub findings: Vec<Diagnostic>,
     /// Fixed addresses that are to be listened on, with the path of the component.
     pub listeners: Vec<(SocketAddr, String)>,
@@ -114,7 +114,7 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
                 .says(format!("feature gate `{gate}` has no effect: no component of the configuration has it here")),
         );
     }
-    let findings = sources.hidden.clean(checks.diagnostics.sorted());
+    let findings = sources.hidden.clean(checks.diagnostics.first());
     let plan = plan.filter(|_| !checks.diagnostics.has_errors());
     let listeners = checks.listeners.take().into_iter().map(|(address, path, _)| (address, path)).collect();
     Checked { plan, tree, sources, findings, listeners }

@@ -393,10 +393,18 @@ pub fn text_of(node: &Node) -> Option<String> {
     }
 }
 
+/// Longer words are nobody's slip, and the distance between two words costs the product of their lengths.
+const WORD_MAX: usize = 100;
+
 /// The known word nearest to `word`, when it is near enough to be a slip of the pen.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = 1 + word.chars().count() / 4;
+    let length = word.chars().count();
+    if length > WORD_MAX {
+        return None;
+    }
+    let allowed = 1 + length / 4;
     known
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()

@@ -3,6 +3,7 @@
 //! A pure reading of the tree. It knows ids, signals and the shape of `service`; which component types exist, and which
 //! signals they serve, is the registry's knowledge and is checked by the pipeline.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::config::check::{Section, nearest};
@@ -43,6 +44,20 @@ impl Default for ReloadKeys {
 /// Looking more often would cost more than it tells; more rarely, nobody would know whether it does.
 const RELOAD_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 
+/// What is named in lists, and so runs: one look for each declared component.
+pub struct Names<'a> {
+    in_pipelines: HashSet<&'a ComponentId>,
+    extensions: HashSet<&'a ComponentId>,
+}
+
+impl Names<'_> {
+    /// True when a pipeline, or the list of extensions, names the component.
+    pub fn hold(&self, declared: &Declared) -> bool {
+        let as_extension = declared.kind == Kind::Extension && self.extensions.contains(&declared.id);
+        self.in_pipelines.contains(&declared.id) || as_extension
+    }
+}
+
 /// A component with its body, which may be null.
 #[derive(Clone, Debug)]
 pub struct Declared {
@@ -71,14 +86,13 @@ pub struct PipelineDeclared {
 }
 
 impl ConfigDocument {
-    /// True when a pipeline, or the list of extensions, names the component.
-    pub fn uses(&self, declared: &Declared) -> bool {
-        let names = |named: &[Named]| named.iter().any(|named| named.id == declared.id);
-        let in_pipelines = self
-            .pipelines
-            .iter()
-            .any(|pipeline| names(&pipeline.receivers) || names(&pipeline.processors) || names(&pipeline.exporters));
-        in_pipelines || (declared.kind == Kind::Extension && names(&self.extensions))
+    /// What pipelines and the list of extensions name.
+    pub fn names(&self) -> Names<'_> {
+        let lists = self.pipelines.iter().flat_map(|own| [&own.receivers, &own.processors, &own.exporters]);
+        Names {
+            in_pipelines: lists.flatten().map(|named| &named.id).collect(),
+            extensions: self.extensions.iter().map(|named| &named.id).collect(),
+        }
     }
 
     /// True when a later source than the component's own wrote a list in which it could stand: it was taken out on purpose.
@@ -239,8 +253,9 @@ fn refuse_empty(section: &Section<'_>, entry: &Entry, role: &str) {
 
 /// A processor may stand only once in a pipeline; a receiver or exporter twice means the same as once.
 fn refuse_twice(section: &Section<'_>, processors: &[Named]) {
-    for (at, named) in processors.iter().enumerate() {
-        if processors[..at].iter().all(|before| before.id != named.id) {
+    let mut before = HashSet::new();
+    for named in processors {
+        if before.insert(&named.id) {
             continue;
         }
         section.diagnostics().push(

@@ -68,6 +68,9 @@ impl Diagnostic {
     }
 }
 
+/// Findings that are shown, logged and put on pages. A configuration of 8 MiB has room for a million faults.
+pub const FINDINGS_MAX: usize = 200;
+
 /// Codes of findings. One line each in docs/errors.md.
 pub mod code {
     pub const SYNTAX: &str = "E0101";
@@ -126,10 +129,46 @@ impl Diagnostics {
         }
     }
 
+    /// The first [`FINDINGS_MAX`] of what was found, errors before warnings where not all fit, in order of source and place; what is
+    /// left out is counted in one finding more.
+    pub fn first(&self) -> Vec<Diagnostic> {
+        let mut found = self.sorted();
+        if found.len() <= FINDINGS_MAX {
+            return found;
+        }
+        found.sort_by_key(|diagnostic| diagnostic.severity);
+        let left_out = found.split_off(FINDINGS_MAX);
+        found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
+        // The first of them is an error when any is.
+        let severity = left_out.first().map_or(Severity::Warning, |diagnostic| diagnostic.severity);
+        let message = format!("{} more findings are not shown", left_out.len());
+        found.push(Diagnostic::new(code::LIMIT, severity, None).says(message).help("mend these, and ask again"));
+        found
+    }
+
     /// Everything found so far, in order of source and place.
     pub fn sorted(&self) -> Vec<Diagnostic> {
         let mut found = self.found.borrow().clone();
         found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::node::SourceId;
+
+    #[test]
+    fn of_very_many_findings_the_errors_are_told_and_the_rest_is_counted() {
+        let all = Diagnostics::default();
+        let place = |line| Place { source: SourceId(0), line, column: 1, length: 1 };
+        (1..=500).for_each(|line| all.push(Diagnostic::warning(code::LINT, place(line)).says("odd")));
+        (600..=700).for_each(|line| all.push(Diagnostic::error(code::UNKNOWN_KEY, place(line)).says("wrong")));
+        let told = all.first();
+        assert_eq!(told.len(), FINDINGS_MAX + 1);
+        assert_eq!(told.iter().filter(|found| found.severity == Severity::Error).count(), 101);
+        assert!(told[..FINDINGS_MAX].is_sorted_by_key(|found| found.place));
+        assert_eq!(told[FINDINGS_MAX].message, "401 more findings are not shown");
     }
 }

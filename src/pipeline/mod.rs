@@ -8,6 +8,7 @@ mod collector;
 pub mod flow;
 mod graph;
 pub mod identity;
+mod known;
 pub mod left;
 mod order;
 pub mod plan;

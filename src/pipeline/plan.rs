@@ -19,6 +19,7 @@ use crate::core::stage::factory::{
 };
 use crate::pipeline::graph::{self, ConnectorPlace};
 use crate::pipeline::identity::{Bodies, path};
+use crate::pipeline::known::{Known, KnownComponents};
 use crate::pipeline::order::{self, ProcessorPlace};
 use crate::pipeline::{collector, storages, unsupported, waits};
 use crate::registry::{self, Match};
@@ -113,9 +114,11 @@ pub fn plan(document: ConfigDocument, unsupported: Unsupported, checks: &Checks)
         Unsupported::Skip => unsupported::without(document, Severity::Error, &checks.diagnostics),
         Unsupported::SkipAll => unsupported::without(document, Severity::Warning, &checks.diagnostics),
     };
-    let mut planner = Planner { checks, known: Vec::new(), plans: Plans::default(), bodies: Bodies::default() };
+    let mut planner =
+        Planner { checks, known: KnownComponents::default(), plans: Plans::default(), bodies: Bodies::default() };
+    let names = document.names();
     for declared in &document.components {
-        planner.declare(declared, document.uses(declared));
+        planner.declare(declared, names.hold(declared));
     }
     planner.claim_readers(&document.telemetry);
     let extensions = planner.use_extensions(&document.extensions);
@@ -189,19 +192,12 @@ struct Plans {
     receivers: BTreeMap<ComponentId, Box<dyn ReceiverPlan>>,
 }
 
-/// A declared component as the rest of the check sees it, sound or not.
-struct Known {
-    kind: Kind,
-    /// As written.
-    written: ComponentId,
-    /// Under the current name.
-    id: ComponentId,
-    signals: &'static [Signal],
-}
+/// Of the declared components a reference to none of them is told so many.
+const DECLARED_SHOWN_MAX: usize = 100;
 
 struct Planner<'a> {
     checks: &'a Checks,
-    known: Vec<Known>,
+    known: KnownComponents,
     plans: Plans,
     bodies: Bodies,
 }
@@ -213,7 +209,7 @@ impl Planner<'_> {
             self.foreign_component(declared, used, &abouts);
             // References to it are not faults of their own.
             let signals = &Signal::ALL;
-            self.known.push(Known {
+            self.known.add(Known {
                 kind: declared.kind,
                 written: declared.id.clone(),
                 id: declared.id.clone(),
@@ -235,14 +231,14 @@ impl Planner<'_> {
         };
         let about = abouts[at];
         let id = ComponentId { component_type: about.name.to_owned(), name: declared.id.name.clone() };
-        if self.known.iter().any(|known| known.kind == declared.kind && known.id == id) {
+        if self.known.find(declared.kind, &id).is_some() {
             let message = format!("`{id}` is declared twice, under its old and its new name");
             self.checks
                 .diagnostics
                 .push(Diagnostic::error(code::CONFLICT, declared.place).at(path_of(declared)).says(message));
             return;
         }
-        self.known.push(Known {
+        self.known.add(Known {
             kind: declared.kind,
             written: declared.id.clone(),
             id: id.clone(),
@@ -354,8 +350,8 @@ impl Planner<'_> {
     fn joints(&self, document: &ConfigDocument) -> Vec<ConnectorPlace> {
         let connectors = document.components.iter().filter(|declared| declared.kind == Kind::Connector);
         let named = connectors.filter_map(|declared| {
-            let known = |known: &&Known| known.kind == Kind::Connector && known.written == declared.id;
-            self.known.iter().find(known).map(|known| ConnectorPlace { id: known.id.clone(), place: declared.place })
+            let known = self.known.find(Kind::Connector, &declared.id);
+            known.map(|known| ConnectorPlace { id: known.id.clone(), place: declared.place })
         });
         named.collect()
     }
@@ -391,12 +387,13 @@ impl Planner<'_> {
     }
 
     fn resolve(&self, kinds: &[Kind], named: &Named, path: &str) -> Option<&Known> {
-        let of_kind = |known: &&Known| kinds.contains(&known.kind);
-        let mut candidates = self.known.iter().filter(of_kind);
-        if let Some(known) = candidates.find(|known| known.written == named.id || known.id == named.id) {
+        if let Some(known) = self.known.find_any(kinds, &named.id) {
             return Some(known);
         }
-        let declared: Vec<String> = self.known.iter().filter(of_kind).map(|known| known.written.to_string()).collect();
+        let mut declared: Vec<String> = self.known.written(kinds).take(DECLARED_SHOWN_MAX + 1).collect();
+        if declared.len() > DECLARED_SHOWN_MAX {
+            declared[DECLARED_SHOWN_MAX] = "...".to_owned();
+        }
         let written = named.id.to_string();
         let expected = match nearest(&written, declared.iter().map(String::as_str)) {
             Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -471,9 +468,10 @@ impl Planner<'_> {
             });
             order::check(&pipeline.name, &placed.collect::<Vec<_>>(), &self.checks.diagnostics);
         }
+        let names = document.names();
         for declared in &document.components {
             let has_it = registry::find(abouts_of(declared.kind).into_iter(), &declared.id.component_type).is_some();
-            if has_it && !document.uses(declared) && !document.overlays(declared) {
+            if has_it && !names.hold(declared) && !document.overlays(declared) {
                 let message = format!("{} `{}` is declared but not used", declared.kind.name(), declared.id);
                 self.checks
                     .diagnostics
@@ -484,8 +482,7 @@ impl Planner<'_> {
 
     /// The plan of a processor that a pipeline names, if it is declared and without a fault.
     fn processor(&self, named: &Named) -> Option<&dyn ProcessorPlan> {
-        let is_it = |known: &&Known| known.written == named.id || known.id == named.id;
-        let known = self.known.iter().filter(|known| known.kind == Kind::Processor).find(is_it)?;
+        let known = self.known.find(Kind::Processor, &named.id)?;
         self.plans.processors.get(&known.id).map(|plan| &**plan)
     }
 }
