@@ -123,8 +123,13 @@ pub fn read_file(path: &str) -> Result<String, String> {
 
 /// The configuration in a manifest, with the manifest's lines where it can keep them; any other text as it is.
 fn unwrapped(name: String, text: String, key: Option<&str>) -> Result<(String, String), (String, &'static str)> {
-    let Some(objects) = manifest::objects(&text) else { return Ok((name, text)) };
     let help = "a manifest is read for its ConfigMap or OpenTelemetryCollector";
+    let Some(objects) = manifest::objects(&text) else {
+        return match key {
+            Some(key) => Err((format!("{name} is no manifest: `#{key}` names nothing in it"), help)),
+            None => Ok((name, text)),
+        };
+    };
     let found = manifest::configuration(&text, &objects, key).map_err(|why| (format!("{name}: {why}"), help))?;
     let name = if found.in_place { name } else { format!("{name}, {}", found.key) };
     Ok((name, found.text))

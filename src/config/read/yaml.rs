@@ -99,6 +99,12 @@ fn syntax(text: &str, source: SourceId, error: &ScanError) -> YamlFault {
     let written = text.lines().nth(line as usize - 1).unwrap_or_default();
     let indent = &written[..written.len() - written.trim_start().len()];
     let said = if indent.contains('\t') { "tab" } else { error.info() };
+    if written.contains('\0') {
+        return fault.help("the line holds a NUL, which no YAML does: the file is no text, or was written wrongly");
+    }
+    if said.contains("',' or '}'") && written.contains("${") {
+        return fault.help("put an expression within `{ }` into quotes: {key: \"${env:NAME}\"}");
+    }
     let cure = CURES.iter().find(|(words, _)| said.contains(words));
     fault.help(cure.map_or("check the indentation and the quotes of this line and the one above", |(_, cure)| cure))
 }

@@ -62,7 +62,7 @@ impl Refusals {
             let path: String = asked.path.chars().take(SHOWN_CHARS).collect();
             let peer = asked.peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string());
             tracing::warn!(
-                receiver = %self.receiver, peer, transport = asked.transport.name(), ?path, reason = kind.name(), error,
+                receiver = %self.receiver, peer, transport = asked.transport.name(), path, reason = kind.name(), error,
                 cure, suppressed, "request refused"
             );
         }
