@@ -1,10 +1,11 @@
 //! Writing the weight of a kept trace on its spans: thresholds in the trace state, and attributes where they are asked for.
 //!
-//! A span's threshold is the higher of its own and the decision's, so that it never rises in probability. Where the weight is
+//! A span's threshold is the higher of its own and the decision's, so that it never rises in probability. Its weight says the
+//! same: spans of one trace that came with different probabilities stand for different numbers of spans. Where the weight is
 //! unknown, thresholds that would now lie are taken out. Granted: the copies of kept spans are the parcel's, which the account
 //! counts by their length.
 
-use crate::otlp::consistency::threshold::probability;
+use crate::otlp::consistency::threshold::{ALWAYS, probability};
 use crate::otlp::consistency::tracestate::{self, SamplingMarks, push_with_state};
 use crate::otlp::edit::WireValue;
 use crate::otlp::fields::common::key_value;
@@ -114,7 +115,8 @@ impl SpanMarker {
     /// Spans without a trace state all get the same one, behind their ids, where its number places it.
     fn write_stateless(&mut self, wire: &[u8], weight: KeptWeight, out: &mut Vec<u8>) {
         self.state.clear();
-        tracestate::write_all(&mut self.state, b"", marks_of(SamplingMarks::default(), weight, self.mode));
+        let came = SamplingMarks::default();
+        tracestate::write_all(&mut self.state, b"", marks_of(came, of_span(came, weight), self.mode));
         if self.state.is_empty() {
             return out.extend_from_slice(wire);
         }
@@ -136,13 +138,12 @@ impl SpanMarker {
         self.span.clear();
         let before = trace_state(span);
         self.state.clear();
-        match tracestate::read(before) {
+        let came = tracestate::read(before);
+        let weight = of_span(came.unwrap_or_default(), weight);
+        match came {
             // What cannot be read is not ours to change.
             None => self.state.extend_from_slice(before),
-            Some(marks) => {
-                let marks = marks_of(marks, weight, self.mode);
-                tracestate::write_all(&mut self.state, before, marks);
-            }
+            Some(came) => tracestate::write_all(&mut self.state, before, marks_of(came, weight, self.mode)),
         }
         if self.state == before {
             self.span.extend_from_slice(span);
@@ -168,15 +169,29 @@ impl SpanMarker {
     }
 }
 
-/// The marks that a span leaves with.
+/// The weight of one span of a kept trace: how many spans it stands for, by what it came with and what kept its trace.
+fn of_span(came: SamplingMarks, trace: KeptWeight) -> KeptWeight {
+    let Some(weight) = trace.known() else { return KeptWeight::UNKNOWN };
+    let threshold = came.threshold.unwrap_or(ALWAYS);
+    // A threshold counts before the older `p`, as the trace's draw reads them.
+    let exponent = came.exponent.filter(|_| came.threshold.is_none()).unwrap_or(0);
+    let older = 2f64.powi(exponent.min(1023) as i32);
+    match trace.threshold {
+        // Both thresholds are of one randomness, so the higher one alone decides; `p` is of another, and multiplies.
+        Some(decision) if exponent == 0 => match threshold.max(decision) {
+            same if same == decision => trace,
+            own => KeptWeight { weight: 1.0 / probability(own), threshold: Some(own) },
+        },
+        Some(_) => KeptWeight { weight: weight * older, threshold: None },
+        // With what probability the likeliest span came is within the trace's weight. This one may have been less likely.
+        None => KeptWeight { weight: weight.max(older / probability(threshold)), threshold: None },
+    }
+}
+
+/// The marks that a span of this weight leaves with.
 fn marks_of(came: SamplingMarks, weight: KeptWeight, mode: WeightMode) -> SamplingMarks {
-    let threshold = weight.threshold.map(|threshold| came.threshold.unwrap_or(0).max(threshold));
-    let exponent = match (mode, threshold) {
-        (WeightMode::Auto, Some(threshold)) => exponent_of(1.0 / probability(threshold)),
-        (WeightMode::Auto, None) => weight.known().and_then(exponent_of),
-        _ => None,
-    };
-    SamplingMarks { randomness: came.randomness, threshold, exponent }
+    let exponent = weight.known().filter(|_| mode == WeightMode::Auto).and_then(exponent_of);
+    SamplingMarks { randomness: came.randomness, threshold: weight.threshold, exponent }
 }
 
 /// `p` of a weight that is a power of two.
@@ -250,13 +265,56 @@ mod tests {
             (WeightMode::Th, "ot=th:c", half, "ot=th:c"),
             (WeightMode::Auto, "ot=th:c", half, "ot=th:c;p:2"),
             (WeightMode::Th, "ot=rv:f0000000000000;th:4;x:y,vendor=1", half, "ot=rv:f0000000000000;th:8;x:y,vendor=1"),
-            (WeightMode::Th, "ot=p:3;x:y", half, "ot=th:8;x:y"),
+            (WeightMode::Th, "ot=p:3;x:y", half, "ot=x:y"),
             (WeightMode::Th, "ot=th:4", KeptWeight::UNKNOWN, ""),
             (WeightMode::Auto, "ot=p:1", KeptWeight { weight: 4.0, threshold: None }, "ot=p:2"),
             (WeightMode::Th, "no trace state", half, "no trace state"),
         ];
         for (mode, state, weight, left) in table {
             assert_eq!(marked(mode, state, weight), left, "{mode:?} {state}");
+        }
+    }
+
+    fn weight_of(state: &str, weight: KeptWeight) -> Option<f64> {
+        let mut marker = SpanMarker::new(WeightMode::Th, true);
+        marker.mark(&span_with(state), weight, "some");
+        match find_in(&marker.span, SPAN, WEIGHT_ATTRIBUTE) {
+            Some(AnyValue::Double(weight)) => Some(weight),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn spans_of_one_trace_that_came_with_different_probabilities_have_the_weights_that_their_thresholds_say() {
+        let table = [
+            ("", at(0), Some(1.0)),
+            ("ot=th:8", at(0), Some(2.0)),
+            ("ot=th:e", at(0), Some(8.0)),
+            ("ot=th:c", at(1 << 55), Some(4.0)),
+            ("ot=th:4", at(1 << 55), Some(2.0)),
+            ("ot=p:3", at(1 << 55), Some(16.0)),
+            ("ot=th:0;p:3", at(1 << 55), Some(2.0)),
+            ("ot=th:8", KeptWeight { weight: 1.5, threshold: None }, Some(2.0)),
+            ("ot=th:8", KeptWeight { weight: 3.0, threshold: None }, Some(3.0)),
+            ("ot=th:8", KeptWeight::UNKNOWN, None),
+            ("no trace state", at(1 << 55), Some(2.0)),
+        ];
+        for (state, weight, left) in table {
+            assert_eq!(weight_of(state, weight), left, "{state} {weight:?}");
+        }
+        assert_eq!(marked(WeightMode::Auto, "ot=p:3", at(1 << 55)), "ot=p:4", "no threshold says it");
+    }
+
+    #[test]
+    fn the_sum_of_weights_is_how_many_spans_there_were_whatever_thresholds_meet_in_a_trace() {
+        // Every sixteenth of all randomness once: what comes and is kept must stand for all sixteen.
+        for (own, state) in [(0, ""), (0, "ot=th:0"), (4, "ot=th:4"), (8, "ot=th:8"), (12, "ot=th:c"), (14, "ot=th:e")]
+        {
+            for decision in [0, 4, 8, 12] {
+                let left = (0..16_u64).filter(|randomness| *randomness >= own && *randomness >= decision);
+                let sum: f64 = left.filter_map(|_| weight_of(state, at(decision << 52))).sum();
+                assert!((sum - 16.0).abs() < 1e-9, "{state} {decision}: {sum}");
+            }
         }
     }
 
