@@ -219,7 +219,7 @@ const HOSTILE: [&str; 12] = [
     "[Kanari0AAAA, Kanari0BBBB]",
     "{Kanari0AAAA: Kanari0BBBB}",
     "http://Kanari0AAAA@Kanari0BBBB:99/Kanari0CCCC%zz",
-    "a$$Kanari0AAAA é, Kanari0BBBB",
+    "a$$Kanari0AAAA \u{e9}, Kanari0BBBB",
     "Kanari0AAAA(",
 ];
 

@@ -45,12 +45,12 @@ impl Default for ReloadKeys {
 const RELOAD_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 
 /// What is named in lists, and so runs: one look for each declared component.
-pub struct Names<'a> {
+pub struct SourceNames<'a> {
     in_pipelines: HashSet<&'a ComponentId>,
     extensions: HashSet<&'a ComponentId>,
 }
 
-impl Names<'_> {
+impl SourceNames<'_> {
     /// True when a pipeline, or the list of extensions, names the component.
     pub fn hold(&self, declared: &Declared) -> bool {
         let as_extension = declared.kind == Kind::Extension && self.extensions.contains(&declared.id);
@@ -87,9 +87,9 @@ pub struct PipelineDeclared {
 
 impl ConfigDocument {
     /// What pipelines and the list of extensions name.
-    pub fn names(&self) -> Names<'_> {
+    pub fn names(&self) -> SourceNames<'_> {
         let lists = self.pipelines.iter().flat_map(|own| [&own.receivers, &own.processors, &own.exporters]);
-        Names {
+        SourceNames {
             in_pipelines: lists.flatten().map(|named| &named.id).collect(),
             extensions: self.extensions.iter().map(|named| &named.id).collect(),
         }

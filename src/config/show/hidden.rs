@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::config::show::spelling::{self, Reading, letters};
+use crate::config::show::spelling::{self, LetterReading, letters};
 use crate::config::value::secret::{is_secret_key, redacted, without_userinfo};
 use crate::core::diagnostic::Diagnostic;
 use crate::core::node::{Node, Place, SourceId, Value};
@@ -38,6 +38,8 @@ const SECRET_FROM: usize = 4;
 const RUN: usize = 8;
 /// A run of small letters alone may be a word of the sentence.
 const RUN_OF_WORDS: usize = 16;
+/// In an entry of a list of headers these say which header it is, and where its value comes from.
+const NAMES_OF_HEADERS: [&str; 3] = ["key", "name", "from_context"];
 /// Longer words are no keys.
 const KEY_MAX: usize = 100;
 /// The longest key of a component is shorter.
@@ -215,7 +217,14 @@ impl Collected {
                     self.secrets(&entry.value, secret || is_secret_key(&entry.key), &deeper);
                 }
             }
-            Value::List(items) => items.iter().for_each(|item| self.secrets(item, secret, path)),
+            Value::List(items) => items.iter().for_each(|item| match &item.value {
+                // `headers: [{key: X-Tenant, value: ...}]`: the names of headers are told where they matter.
+                Value::Map(entries) if secret => {
+                    let others = entries.iter().filter(|entry| !NAMES_OF_HEADERS.contains(&entry.key.as_str()));
+                    others.for_each(|entry| self.secrets(&entry.value, true, path));
+                }
+                _ => self.secrets(item, secret, path),
+            }),
             Value::String(text) if secret && node.expression.is_none() && text.chars().count() >= SECRET_FROM => {
                 self.add(text, &redacted(text), true, (node.place, path));
             }
@@ -267,7 +276,7 @@ struct Veil<'t, 'h> {
 
 impl<'h> Veil<'_, 'h> {
     /// Every occurrence of the whole value; of a short one whole words only: `4317` is not a part of `43170`.
-    fn whole(&mut self, reading: &Reading, one: &'h Veiled, own: bool) {
+    fn whole(&mut self, reading: &LetterReading, one: &'h Veiled, own: bool) {
         if one.letters.chars().count() < OWN_FROM || one.letters.len() > reading.letters.len() {
             return;
         }
@@ -304,7 +313,7 @@ impl<'h> Veil<'_, 'h> {
     }
 
     /// Runs of letters that are the value's: a message that cuts it, or that quotes more than it.
-    fn runs(&mut self, reading: &Reading, one: &'h Veiled) {
+    fn runs(&mut self, reading: &LetterReading, one: &'h Veiled) {
         let runs = one.runs.get_or_init(|| runs_of(&one.letters));
         let known = |window: &[u8]| runs.binary_search(&hash(window)).is_ok();
         let bytes = reading.letters.as_bytes();
@@ -415,7 +424,7 @@ mod tests {
             one("4317", "${env:PORT}"),
             one("info", "${env:L}"),
             one("debug", "${file:d}"),
-            one("{\"k\": \"S3cret\\tAAAA\u{85}é\"}\n", "${env:J}"),
+            one("{\"k\": \"S3cret\\tAAAA\u{85}\u{e9}\"}\n", "${env:J}"),
         ];
         let text = "{headers: {x: canary-two, 'y:canary three': }, k: [{password: pass}], exporters: {debug: }}";
         let tree = yaml::parse(text, SourceId(0), &Diagnostics::default()).unwrap();
@@ -443,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_value_is_hidden_however_it_is_escaped() {
-        let value = "{\"k\": \"S3cret\\tAAAA\u{85}é\"}\n";
+        let value = "{\"k\": \"S3cret\\tAAAA\u{85}\u{e9}\"}\n";
         for spelled in [
             format!("{value:?}"),
             format!("{:?}", format!("{value:?}")),

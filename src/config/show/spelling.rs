@@ -16,13 +16,13 @@ struct Spelled {
 
 /// The letters of a text that count, joined, and where each of their bytes stands in the text.
 #[derive(Debug)]
-pub struct Reading {
+pub struct LetterReading {
     pub letters: String,
     begins: Vec<usize>,
     ends: Vec<usize>,
 }
 
-impl Reading {
+impl LetterReading {
     /// The bytes of the text that spell this range of the letters; it must not be empty.
     pub fn bytes(&self, letters: std::ops::Range<usize>) -> std::ops::Range<usize> {
         self.begins[letters.start]..self.ends[letters.end - 1]
@@ -35,7 +35,7 @@ pub fn letters(text: &str) -> String {
 }
 
 /// All readings of a text, the one without escapes first. Linear in the text.
-pub fn readings(text: &str) -> Vec<Reading> {
+pub fn readings(text: &str) -> Vec<LetterReading> {
     let ends = |at: usize, letter: char| at + letter.len_utf8();
     let mut spelled: Vec<Spelled> =
         text.char_indices().map(|(begin, letter)| Spelled { letter, begin, end: ends(begin, letter) }).collect();
@@ -53,8 +53,8 @@ fn counted(letter: char) -> Option<char> {
     (counts && !matches!(letter, '"' | '\'' | '`' | '\\')).then(|| letter.to_ascii_lowercase())
 }
 
-fn counting(spelled: &[Spelled]) -> Reading {
-    let mut reading = Reading { letters: String::new(), begins: Vec::new(), ends: Vec::new() };
+fn counting(spelled: &[Spelled]) -> LetterReading {
+    let mut reading = LetterReading { letters: String::new(), begins: Vec::new(), ends: Vec::new() };
     for one in spelled {
         let Some(letter) = counted(one.letter) else { continue };
         reading.letters.push(letter);
