@@ -10,7 +10,7 @@ const TEXT_MAX: usize = 4 << 10;
 /// Lists of another length have other keys, mostly.
 const LENGTHS: usize = 8;
 
-/// One list for each length of lists, by its remainder: 40 KB at most.
+/// One list for each length of lists, by its remainder: 45 KB of what is known at most.
 #[derive(Debug, Default)]
 pub struct KnownLists([KnownKeys; LENGTHS]);
 
