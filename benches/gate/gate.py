@@ -60,9 +60,9 @@ SAMPLING = """
 
 
 class Case:
-    def __init__(self, name, spans, requests, processors=(), connections=1, documents=False):
+    def __init__(self, name, spans, requests, processors=(), connections=1, documents=False, resources=1):
         self.name, self.spans, self.requests, self.processors = name, spans, requests, processors
-        self.connections, self.documents = connections, documents
+        self.connections, self.documents, self.resources = connections, documents, resources
         self.more_max = MORE_MAX_LARGE if spans >= LARGE_SPANS else MORE_MAX
 
     def yaml(self, listens, next_hop, pods):
@@ -95,6 +95,7 @@ CASES = [
     Case("W5 enrich and sample", 500, 40, ("memory_limiter", "k8s_attributes", "tail_sampling")),
     Case("W6 to Elasticsearch", 500, 15, documents=True),
     Case("W9 enrich", 5, 300, ENRICH, connections=100),
+    Case("W10 enrich", 500, 40, ENRICH, resources=100),
 ]
 
 
@@ -202,7 +203,7 @@ def life(program, case, requests, folder):
     """The counts of one life of the program in which it was sent so many requests."""
     sink = BulkSink() if case.documents else GrpcSink()
     pods, port = folder / "pods.json", free_port()
-    pods.write_text(pod_list(case.connections))
+    pods.write_text(pod_list(max(case.connections, case.resources)))
     out = folder / f"{case.name.replace(' ', '-')}-{requests}.out"
     subject = Subject(program, case.yaml(port, sink.port, pods), out)
     try:
@@ -210,7 +211,7 @@ def life(program, case, requests, folder):
         lines = [(Line(port), Traces(number), number) for number in range(case.connections)]
         for turn in range(requests):
             line, traces, pod = lines[turn % len(lines)]
-            line.send(traces.request(case.spans, pod))
+            line.send(traces.request(case.spans, *range(pod, pod + case.resources)))
         if "tail_sampling" not in case.processors and sink.taken < requests:
             raise SystemExit(f"{case.name}: {sink.taken} of {requests} requests arrived")
         for line, _, _ in lines:
