@@ -69,6 +69,8 @@ async fn serve(args: &ConfigArgs, runs: RunningConfig) -> Exit {
             return Exit::Failure;
         }
     };
+    // Before anything listens, so that no door of the admin interface is open without them.
+    let mut reloading = Reloading::new(args, runs, hang_ups, &host);
     // A start may wait for ports; a signal ends the wait, and what was started is drained.
     let opening = gateway.open();
     tokio::pin!(opening);
@@ -91,12 +93,12 @@ async fn serve(args: &ConfigArgs, runs: RunningConfig) -> Exit {
             return Exit::Failure;
         }
     };
-    let pipelines: Vec<&str> = runs.plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-    tell_of_dropping(&runs.plan);
+    let plan = reloading.plan();
+    let pipelines: Vec<&str> = plan.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    tell_of_dropping(plan);
     let (version, commit) = (build_info::VERSION, build_info::COMMIT);
     let (pipelines, listening) = (pipelines.join(","), listening(&host));
     tracing::info!(version, commit, %pipelines, %listening, "everything is ready, running and taking in data");
-    let mut reloading = Reloading::new(args, runs, hang_ups, &host);
     let exit = loop {
         let trigger = tokio::select! {
             exit = until_end(&host, &mut stop) => break exit,

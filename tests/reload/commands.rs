@@ -73,6 +73,22 @@ service:
 }
 
 #[test]
+fn the_configuration_is_shown_from_the_first_moment_that_the_admin_interface_answers() {
+    let files = Files::new();
+    let config = files.at("config.yaml");
+    let yaml = files.yaml("", "").replace("podgate: {reload: {}}", "podgate: {port_wait: 1m}");
+    fs::write(&config, yaml).expect("written");
+    // Somebody holds the address of a receiver: the start waits for it, and whoever looks why needs the page.
+    let taken = TcpListener::bind(("127.0.0.1", files.http)).expect("a port");
+    let mut running = process::Running::start_with(&config.to_string_lossy(), &[], Stdio::null());
+    running.wait_for("another process holds the port");
+    let page = files.page("/v1/config");
+    assert_eq!(page["files_now"]["sound"], true, "{page}");
+    drop(taken);
+    running.wait_for("everything is ready");
+}
+
+#[test]
 fn sighup_applies_what_is_sound_and_keeps_what_runs_when_it_is_not() {
     let files = Files::new();
     let config = files.at("config.yaml");
