@@ -10,8 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocks above 4 MiB come from the kernel and go back to it when they are freed. mimalloc would keep them for a second: ten
 /// clients whose 63 MiB were refused made 268 MiB resident where tickets held 150 (tests/real/memory.py). A number without
-/// its unit is in bytes, which comes to the least size of 64 KiB: then each block has an address that was never used before,
-/// and the allocator's map of addresses grows by a KiB for each (tests/real/kafka/steady.py).
+/// its unit is in bytes, which comes to the least size of 64 KiB. Which addresses such blocks get is the kernel's choice, so that
+/// the allocator's map of addresses does not grow (.cargo/config.toml).
 const LARGE_BLOCKS: (&str, &str) = ("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "4096K");
 
 /// mimalloc reads its options when the program is loaded, so the program is loaded once more with them: same process, same
