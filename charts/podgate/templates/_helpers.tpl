@@ -49,7 +49,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $file := dict "daemonset" "node" "deployment" "cluster" "statefulset" "cluster" "sidecar" "sidecar" }}
 {{- $own := .Files.Get (printf "config/%s.yaml" (get $file .Values.mode)) | fromYaml }}
 {{- $own = mustMergeOverwrite $own (include "podgate.presets" . | fromYaml) }}
-{{- toYaml (mustMergeOverwrite $own (include "podgate.tierConfig" . | fromYaml) (deepCopy .Values.config)) }}
+{{- $own = mustMergeOverwrite $own (include "podgate.tierConfig" . | fromYaml) }}
+{{- $over := deepCopy .Values.config }}
+{{- include "podgate.takenAway" (dict "own" $own "over" $over) }}
+{{- toYaml (mustMergeOverwrite $own $over) }}
+{{- end }}
+{{- end }}
+
+{{/* Takes out of `own` what `over` has a null for, and the null. A null for what `own` does not have is a component with its defaults. */}}
+{{- define "podgate.takenAway" -}}
+{{- range $key, $value := .over }}
+{{- if hasKey $.own $key }}
+{{- $there := get $.own $key }}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $.own $key }}{{ $_ := unset $.over $key }}
+{{- else if and (kindIs "map" $value) (kindIs "map" $there) }}{{ include "podgate.takenAway" (dict "own" $there "over" $value) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 

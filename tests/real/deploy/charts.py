@@ -150,6 +150,9 @@ def a_configuration_change_is_a_rollout(stage, suite):
     suite.equal("the same configuration, the same annotation", same[0], same[1])
     other = mark(["--set=config.exporters.otlp_grpc.endpoint=apm.example:8200"])
     suite.check("another endpoint, another annotation", other != same[0], other)
+    less = rendered(stage, ["--set-json=config={\"receivers\":{\"otlp\":{\"protocols\":{\"http\":null}}},\"exporters\":{\"debug\":null}}"])
+    suite.check("null takes away what the mode has", "http: null" not in less and ":4318" not in less.split("relay: |")[1].split("---")[0], less[:2000])
+    suite.check("null is a component's defaults where the mode has none", "debug: null" in less, less[:2000])
     whole = rendered(stage, ["--set-json=alternateConfig={\"receivers\":{\"otlp\":null}}"])
     suite.check("alternateConfig stands for itself", "k8s_attributes" not in whole and "otlp: null" in whole, whole[:500])
 
