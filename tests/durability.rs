@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stderr)] // what a run showed is its report
 
+#[path = "durability/balanced.rs"]
+mod balanced;
 #[path = "durability/cost.rs"]
 mod cost;
 #[path = "durability/elastic/mod.rs"]

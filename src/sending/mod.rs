@@ -16,7 +16,7 @@ pub mod config;
 pub mod deliver;
 pub mod gate;
 pub mod isolation;
-mod logged;
+pub mod logged;
 pub mod outcome;
 mod owner;
 pub mod pace;
@@ -43,6 +43,7 @@ use crate::core::stage::factory::BuildContext;
 use crate::core::stage::host::Host;
 use crate::sending::config::{QueueSettings, SendingSettings};
 use crate::sending::deliver::{AttemptSettings, Deliver, ExporterDelivery, RequestTransport};
+use crate::sending::logged::room::RoomFor;
 use crate::sending::outcome::account::ExporterAccount;
 use crate::sending::outcome::delivery_guard::DeliveryGuard;
 use crate::sending::outcome::heir::Heir;
@@ -179,6 +180,18 @@ impl Sending {
             call_ended: Notify::new(),
         };
         Sending { shared: Arc::new(shared), owner: Mutex::default() }
+    }
+
+    /// Memory of what waits and of what is on its way, of one signal.
+    pub fn held(&self, signal: Signal) -> u64 {
+        let lane = self.shared.lane(signal);
+        lane.lock().bytes() + lane.on_the_way()
+    }
+
+    /// Whether its queue has places for the payload, as the one asks who would put it there.
+    pub fn has_places(&self, payload: &Payload, whose: RoomFor) -> bool {
+        let queue = self.shared.lane(payload.signal).lock();
+        queue.has_room_for(payload, whose.part_of(queue.capacity()))
     }
 
     fn owner(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {

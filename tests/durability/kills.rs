@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::balanced;
 use crate::elastic::Elastic;
 use crate::hop::Hop;
 use crate::oracle;
@@ -36,7 +37,7 @@ const MIXED: Processors = (
 );
 
 /// Runs among which `PODGATE_KILLS` are spread.
-const RUNS: u64 = 6;
+const RUNS: u64 = 7;
 
 /// Kills of one run from which on small parts of what it met say something.
 const LONG: u64 = 10;
@@ -49,13 +50,16 @@ pub fn number(name: &str, otherwise: u64) -> u64 {
 pub enum End {
     Otlp(Hop),
     Elastic(Elastic),
+    /// Members of a balancer.
+    Balanced(Vec<Hop>),
 }
 
 impl End {
-    fn seen(&self) -> HashMap<u64, u32> {
+    pub fn seen(&self) -> HashMap<u64, u32> {
         match self {
             End::Otlp(hop) => hop.seen().clone(),
             End::Elastic(elastic) => elastic.seen(),
+            End::Balanced(hops) => balanced::seen(hops),
         }
     }
 
@@ -63,6 +67,10 @@ impl End {
     pub fn config(&self, ports: Ports, folder: &std::path::Path, processors: Processors) -> String {
         match self {
             End::Otlp(hop) => config(ports, hop.port, folder, processors),
+            End::Balanced(hops) => {
+                let members: Vec<u16> = hops.iter().map(|hop| hop.port).collect();
+                balanced::balanced(ports, &members, folder, processors)
+            }
             End::Elastic(elastic) => {
                 let exporter = format!(
                     "  elasticsearch:
@@ -88,10 +96,10 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// What a run showed, in spans.
 #[derive(Default)]
-struct Outcome {
+pub struct Outcome {
     acknowledged: u64,
     /// Acknowledged, and not seen although their trace was to be kept.
-    missing: u64,
+    pub missing: u64,
     /// Seen although their trace was to be dropped.
     wrong: u64,
     /// Of traces that were dropped.
@@ -156,7 +164,7 @@ fn until_nothing_comes(end: &End, until: Instant) {
 }
 
 /// What became of the spans, with a sampler by the verdict that the log holds of their trace.
-fn judged(seen: &HashMap<u64, u32>, acknowledged: &[Acknowledged], verdicts: Option<&Verdicts>) -> Outcome {
+pub fn judged(seen: &HashMap<u64, u32>, acknowledged: &[Acknowledged], verdicts: Option<&Verdicts>) -> Outcome {
     let mut outcome = Outcome::default();
     for Acknowledged { first, spans, sent } in acknowledged {
         outcome.acknowledged += spans;
@@ -228,6 +236,12 @@ fn what_a_queue_on_disk_acknowledged_survives_kill_9() {
 #[test]
 fn what_a_queue_in_front_of_elasticsearch_acknowledged_survives_kill_9_and_is_indexed_once() {
     assert_nothing_lost("queue, Elasticsearch", &elastic(), PLAIN);
+}
+
+#[test]
+fn what_a_balancer_acknowledged_survives_kill_9() {
+    let members = (0..3).map(|_| Hop::at(0)).collect();
+    assert_nothing_lost("balancer", &End::Balanced(members), PLAIN);
 }
 
 #[test]

@@ -239,8 +239,8 @@ fn keys_are_the_collectors_and_what_has_no_effect_or_is_not_there_yet_says_so() 
             &["W0402 exporters::load_balancing::protocol::otlp::endpoint", "W0402 exporters::load_balancing::timeout"],
         ),
         (
-            format!("{{protocol: {{otlp: {{sending_queue: {{storage: file_storage}}}}}}, {fixed}}}"),
-            &["E0205 exporters::load_balancing::protocol::otlp::sending_queue::storage"],
+            format!("{{{otlp}, {fixed}, sending_queue: {{storage: file_storage, wait_for_result: true}}}}"),
+            &["E0203 exporters::load_balancing::protocol::otlp::sending_queue::storage"],
         ),
         (
             format!("{{protocol: {{otlp: {{tsl: 1}}}}, {fixed}}}"),

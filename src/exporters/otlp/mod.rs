@@ -87,7 +87,7 @@ impl ExporterPlan for Plan {
     }
 }
 
-fn built(cx: BuildContext, protocol: ExportProtocol, settings: OtlpSettings) -> Arc<dyn Exporter> {
+fn built(cx: BuildContext, protocol: ExportProtocol, settings: OtlpSettings) -> Arc<Sending> {
     let credentials = RequestCredentials::of(settings.auth.as_deref(), &cx.host.authenticators);
     let sending = settings.sending.clone();
     let transport = OtlpTransport::new(protocol, settings, &cx.host.outside).authorized_by(credentials);
@@ -95,7 +95,7 @@ fn built(cx: BuildContext, protocol: ExportProtocol, settings: OtlpSettings) -> 
 }
 
 /// An `otlp_grpc` exporter to another target than the settings name.
-pub fn grpc_to(cx: BuildContext, mut settings: OtlpSettings, target: &Target) -> Arc<dyn Exporter> {
+pub fn grpc_to(cx: BuildContext, mut settings: OtlpSettings, target: &Target) -> Arc<Sending> {
     settings.clients.iter_mut().for_each(|client| client.target = target.clone());
     built(cx, ExportProtocol::Grpc, settings)
 }

@@ -3,7 +3,7 @@
 //! Where the queue or the memory has no room the payload is parked: logged, and let go of, until the log gives it back. So an
 //! outage of the next hop lasts as long as the disk does, and not as long as the memory.
 
-pub mod recovering;
+pub(super) mod recovering;
 pub mod room;
 
 use tokio::time::Instant;

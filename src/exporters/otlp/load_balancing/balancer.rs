@@ -1,7 +1,8 @@
 //! The exporter: splits payloads among the members, follows the list of members, and moves what waits for one that is gone.
 //!
 //! A sender hears success when every part stands in its member's queue. A part that finds its queue full waits a little
-//! while others are taken; should it find no room at all the whole is refused, retryably, and what was taken comes twice.
+//! while others are taken; should it find no room at all the whole is refused, retryably, and what was taken comes twice. With a log on disk nobody
+//! waits (`logged`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -30,6 +31,7 @@ use crate::exporters::otlp::load_balancing::route::{MemberOwners, RoutingKey};
 use crate::kube::endpoints::EndpointReader;
 use crate::net::client::target::Target;
 use crate::otlp::regroup::portion::deal::{Dealt, Undealt, deal};
+use crate::sending::logged::room::{RoomFor, has_memory};
 
 /// A part whose member has no room waits this long while other parts of its request were taken: most senders give up on us
 /// after ten seconds.
@@ -47,6 +49,8 @@ pub struct LoadBalancer {
     metrics: BalancerMetrics,
     status: StatusTeller,
     this: Weak<LoadBalancer>,
+    /// Who keeps on disk what is divided, where somebody does: what waited for a member that is gone is theirs again.
+    keeper: OnceLock<Weak<dyn Consumer>>,
     // All are locked for a few instructions and never across an await.
     members: Mutex<Arc<Members>>,
     asking: Mutex<Option<JoinHandle<()>>>,
@@ -64,6 +68,7 @@ impl LoadBalancer {
             metrics: BalancerMetrics::new(&cx.host.stats, &cx.id.to_string(), settings.resolver.kind()),
             status: cx.host.status.teller(&cx.path),
             this: this.clone(),
+            keeper: OnceLock::new(),
             members: Mutex::default(),
             asking: Mutex::default(),
             leaving: Mutex::default(),
@@ -74,8 +79,20 @@ impl LoadBalancer {
         })
     }
 
-    fn members(&self) -> Arc<Members> {
+    pub(super) fn members(&self) -> Arc<Members> {
         self.members.locked().clone()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.cx.path
+    }
+
+    pub(super) fn kept_by(&self, keeper: Weak<dyn Consumer>) {
+        let _ = self.keeper.set(keeper);
     }
 
     fn member(&self, endpoint: &str) -> Option<MemberExporter> {
@@ -158,28 +175,44 @@ impl LoadBalancer {
         leaving.push(left); // granted: one for each member that goes
     }
 
+    /// Sends each part to its owner, or none of them.
+    async fn balance(&self, payload: Payload) -> Result<(), ConsumeError> {
+        self.divide(payload, Giving::Held).await.map_err(|left| left.error)
+    }
+
     /// Sends each part to its owner.
-    async fn balance(&self, mut payload: Payload) -> Result<(), ConsumeError> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping"));
+    pub(super) async fn divide(&self, mut payload: Payload, giving: Giving) -> Result<(), PartsLeft> {
+        if self.is_closing() {
+            return Err(PartsLeft::whole(stopping(), payload));
         }
         if payload.envelope.messages() == 0 {
             return Ok(());
         }
         let members = self.members();
         if members.each.is_empty() {
-            return Err(self.nobody());
+            return Err(PartsLeft::whole(self.nobody(), payload));
         }
         let key = self.key(payload.signal);
         points::cut(&mut payload, key, &members.ring);
         let mut owners = MemberOwners::new(payload.signal, key, &members.ring);
-        if let Some(only) = owners.sole(&payload.envelope).and_then(|only| members.each.get(only)) {
-            return only.exporter.consume(payload).await;
+        let sole = owners.sole(&payload.envelope).and_then(|only| members.each.get(only));
+        if let Some(only) = sole.filter(|_| matches!(giving, Giving::Held)) {
+            return only.exporter.consume(payload).await.map_err(PartsLeft::gone);
         }
         let whole = Undealt::whole(&mut payload);
         let dealt = deal(&payload, vec![whole], |at| owners.of(at));
-        let parts = dealt.ok_or_else(|| self.nobody())?;
-        self.spread(payload, members, parts).await
+        let parts = dealt.ok_or_else(|| PartsLeft::gone(self.nobody()))?;
+        self.spread(payload, members, parts, giving).await
+    }
+
+    /// Whether a member may take the payload. Members have equal parts of the memory that one queue may take, so that one
+    /// that is away does not leave the others without.
+    pub(super) fn has_room(&self, members: &Members, at: usize, payload: &Payload, whose: RoomFor) -> bool {
+        members.each.get(at).is_some_and(|member| {
+            let held = member.exporter.held(payload.signal).saturating_mul(members.each.len() as u64);
+            member.exporter.has_places(payload, whose)
+                && has_memory(&self.cx.host.budget, held, payload.ticket.bytes(), whose)
+        })
     }
 
     fn key(&self, signal: Signal) -> &RoutingKey {
@@ -191,17 +224,19 @@ impl LoadBalancer {
         ConsumeError::refused(Reason::UNAVAILABLE, format!("no member is known yet from {source}"))
     }
 
-    /// Sends parts until each was taken, or the whole is refused.
+    /// Sends parts until each was taken, or the whole is refused. What stands on disk does not wait: what finds no room comes
+    /// back.
     async fn spread(
         &self,
         mut payload: Payload,
         mut members: Arc<Members>,
         mut parts: Vec<Dealt>,
-    ) -> Result<(), ConsumeError> {
+        giving: Giving,
+    ) -> Result<(), PartsLeft> {
         let give_up = Instant::now() + HOLD_MAX;
         let (mut is_taken, mut rejected) = (false, Vec::new());
         loop {
-            let answers = join_all(parts.into_iter().map(|part| send(&members, part))).await;
+            let answers = join_all(parts.into_iter().map(|part| self.send(&members, part, giving))).await;
             let mut waiting = Vec::new();
             let mut refused = None;
             for answer in answers {
@@ -216,9 +251,13 @@ impl LoadBalancer {
             }
             let is_late = !is_taken || Instant::now() >= give_up;
             match refused {
-                None => return ended(rejected, is_taken),
+                None => return ended(rejected, is_taken).map_err(PartsLeft::gone),
+                Some(error) if matches!(giving, Giving::Logged(_)) => {
+                    let _ = ended(rejected, true);
+                    return Err(PartsLeft { rest: gathered(&payload, waiting).map(Box::new), error });
+                }
                 // What came back of the others goes back with it.
-                Some(error) if is_late => return Err(error),
+                Some(error) if is_late => return Err(PartsLeft::gone(error)),
                 // A member that is gone refuses what came too late; the next round knows its successor.
                 Some(_) if !Arc::ptr_eq(&members, &self.members()) => {}
                 Some(_) => sleep(AGAIN_AFTER).await,
@@ -226,13 +265,59 @@ impl LoadBalancer {
             let (now, key) = (self.members(), self.key(payload.signal));
             if payload.signal == Signal::Metrics && key.tells_points_apart() && !Arc::ptr_eq(&members, &now) {
                 // A metric that had one owner may have several now.
-                (payload, waiting) = recut(&payload, waiting, key, &now)?;
+                (payload, waiting) = recut(&payload, waiting, key, &now).map_err(PartsLeft::gone)?;
             }
             members = now;
             let mut owners = MemberOwners::new(payload.signal, key, &members.ring);
-            parts = deal(&payload, waiting, |at| owners.of(at)).ok_or_else(|| self.nobody())?;
+            parts = deal(&payload, waiting, |at| owners.of(at)).ok_or_else(|| PartsLeft::gone(self.nobody()))?;
         }
     }
+
+    /// Gives a part to its member; what was not taken comes back.
+    async fn send(&self, members: &Members, part: Dealt, giving: Giving) -> Result<(), (Undealt, ConsumeError)> {
+        match giving {
+            Giving::Logged(whose) if !self.has_room(members, part.recipient, &part.payload, whose) => {
+                Err((part.undealt, ConsumeError::refused(Reason::QUEUE_FULL, "the member's queue is full")))
+            }
+            _ => send(members, part).await,
+        }
+    }
+}
+
+pub(super) fn stopping() -> ConsumeError {
+    ConsumeError::refused(Reason::SHUTDOWN, "the exporter is stopping")
+}
+
+/// How parts are given to their members.
+#[derive(Clone, Copy)]
+pub(super) enum Giving {
+    /// What finds no room waits a little, and then goes back to its sender with the whole.
+    Held,
+    /// What finds no room comes back by itself: it stands on disk.
+    Logged(RoomFor),
+}
+
+/// What no member took, and why.
+pub(super) struct PartsLeft {
+    pub error: ConsumeError,
+    /// `None`: it went back to the sender.
+    pub rest: Option<Box<Payload>>,
+}
+
+impl PartsLeft {
+    fn gone(error: ConsumeError) -> PartsLeft {
+        PartsLeft { error, rest: None }
+    }
+
+    fn whole(error: ConsumeError, payload: Payload) -> PartsLeft {
+        PartsLeft { error, rest: Some(Box::new(payload)) }
+    }
+}
+
+/// What waits, as a payload of its own.
+fn gathered(payload: &Payload, waiting: Vec<Undealt>) -> Option<Payload> {
+    let dealt = deal(payload, waiting, |_| Some(0))?.into_iter().next()?;
+    Some(Payload { share: dealt.undealt.share, ..dealt.payload })
 }
 
 /// What waits, as a whole of its own whose metrics are cut for these members.
@@ -243,8 +328,7 @@ fn recut(
     members: &Members,
 ) -> Result<(Payload, Vec<Undealt>), ConsumeError> {
     let nothing = || ConsumeError::refused(Reason::UNAVAILABLE, "nothing waits");
-    let dealt = deal(payload, waiting, |_| Some(0)).and_then(|dealt| dealt.into_iter().next()).ok_or_else(nothing)?;
-    let mut whole = Payload { share: dealt.undealt.share, ..dealt.payload };
+    let mut whole = gathered(payload, waiting).ok_or_else(nothing)?;
     points::cut(&mut whole, key, &members.ring);
     let waiting = vec![Undealt::whole(&mut whole)];
     Ok((whole, waiting))
@@ -325,6 +409,12 @@ struct Moved {
 impl Consumer for Moved {
     fn consume(&self, mut payload: Payload) -> Consumed<'_> {
         Box::pin(async move {
+            if let Some(keeper) = self.balancer.keeper.get().and_then(Weak::upgrade) {
+                let items = payload.items;
+                keeper.consume(payload).await?;
+                self.balancer.metrics.moved.add(items);
+                return Ok(());
+            }
             let give_up = Instant::now() + MOVE_MAX;
             let mut share = std::mem::take(&mut payload.share);
             loop {

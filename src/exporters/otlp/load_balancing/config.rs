@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::core::data::payload::Signal;
-use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::{Entry, Node, Value};
 use crate::core::stage::factory::CheckContext;
 use crate::exporters::otlp::config::{OtlpSettings, grpc};
@@ -23,8 +22,10 @@ pub struct BalancerSettings {
     /// `None`: by trace, metrics by service.
     pub key: Option<RoutingKey>,
     pub resolver: ResolverSettings,
-    /// With a target that is replaced by each member's.
+    /// With a target that is replaced by each member's, and a queue in memory.
     pub member: OtlpSettings,
+    /// The id of the log on disk in which the balancer keeps what it divides.
+    pub storage: Option<String>,
 }
 
 /// Who names the members.
@@ -80,7 +81,10 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<BalancerSettings> {
     let resolver = resolver(&keys);
     let member = member(cx, &keys);
     keys.finish();
-    Some(BalancerSettings { key: key?, resolver: resolver?, member: member? })
+    let mut member = member?;
+    // A member comes and goes, and with it whoever could take up its queue: the balancer keeps what it divides.
+    let storage = member.sending.queue.as_mut().and_then(|queue| queue.storage.take());
+    Some(BalancerSettings { key: key?, resolver: resolver?, member, storage })
 }
 
 /// `Some(None)` where nothing is written.
@@ -199,12 +203,6 @@ fn member(cx: &CheckContext<'_>, keys: &Section<'_>) -> Option<OtlpSettings> {
     let is_own = |entry: &&Entry| body.iter().all(|own| own.key != entry.key);
     let mut entries: Vec<Entry> = body.iter().filter(|entry| entry.key != "endpoint").cloned().collect();
     entries.extend(outer.iter().filter(is_own).cloned()); // granted: the configuration's own keys
-    if let Some(storage) = entries.iter().find(|entry| entry.key == "sending_queue").and_then(storage_of) {
-        let found = Diagnostic::error(code::NOT_YET, storage.place).at(format!("{path}::sending_queue::storage"));
-        let help = "leave it out: members come and go, and what waits for one that is gone moves to another";
-        cx.checks.diagnostics.push(found.says("a queue of a member is in memory alone so far").help(help));
-        return None;
-    }
     // Stands for every member's in the check.
     let target = Node::new(Value::String(format!("localhost:{OTLP_PORT}")), place);
     entries.push(Entry { key: "endpoint".to_owned(), key_place: place, value: target });
@@ -217,8 +215,4 @@ fn member(cx: &CheckContext<'_>, keys: &Section<'_>) -> Option<OtlpSettings> {
 fn entry(keys: &Section<'_>, key: &str) -> Option<Entry> {
     let value = keys.node(key)?.clone();
     Some(Entry { key: key.to_owned(), key_place: keys.place_of(key), value })
-}
-
-fn storage_of(queue: &Entry) -> Option<&Node> {
-    queue.value.get("storage").filter(|storage| !storage.is_null())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::stage::factory::Exporter;
 use crate::exporters::otlp::load_balancing::ring::Ring;
+use crate::sending::Sending;
 
 /// The way to one member: an exporter with a queue of its own.
 pub struct MemberExporter {
@@ -12,7 +12,7 @@ pub struct MemberExporter {
     pub endpoint: String,
     /// The exporter's id in metrics, as the Collector has it: `otlp_grpc/10.0.0.5:4317`.
     pub label: String,
-    pub exporter: Arc<dyn Exporter>,
+    pub exporter: Arc<Sending>,
 }
 
 /// In the order of the ring.

@@ -1,7 +1,7 @@
 //! `load_balancing`: the items of one trace to one of many next hops, so that a sampler there sees the whole trace.
 //!
 //! Each member has an `otlp_grpc` exporter with its own queue. When a member goes, what waits for it moves to the new owners;
-//! nothing is trapped. Keys are the Collector's. It never looks into more of an item than what it is routed by.
+//! nothing is trapped. With a log on disk the balancer keeps what it divides (`logged`). Keys are the Collector's. It never looks into more of an item than what it is routed by.
 //!
 //! ```yaml
 //! load_balancing:
@@ -12,6 +12,7 @@
 mod balancer;
 mod config;
 mod limits;
+mod logged;
 mod members;
 mod metric;
 mod metrics;
@@ -30,6 +31,7 @@ use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::factory::{About, Alias, BuildContext, DataEnd, Exporter, ExporterFactory, ExporterPlan};
 use crate::exporters::otlp::load_balancing::balancer::LoadBalancer;
 use crate::exporters::otlp::load_balancing::config::{BalancerSettings, ResolverSettings};
+use crate::exporters::otlp::load_balancing::logged::LoggedBalancer;
 use crate::exporters::otlp::load_balancing::probe::TierProbe;
 use crate::sending::client::RequestCredentials;
 
@@ -71,6 +73,12 @@ impl ExporterPlan for Plan {
     }
 
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
-        LoadBalancer::new(cx, self.settings.clone())
+        let (host, path) = (cx.host.clone(), cx.path.clone());
+        let balancer = LoadBalancer::new(cx, self.settings.clone());
+        let Some(storage) = &self.settings.storage else { return balancer };
+        match host.logs.used_by(&path, storage) {
+            Some(log) => LoggedBalancer::new(balancer, host, storage.clone(), log),
+            None => balancer,
+        }
     }
 }
