@@ -228,7 +228,7 @@ fn resident_bytes() -> u64 {
 
 fn lookup() -> f64 {
     let hasher = RandomState::default();
-    let mut decided = Decided::new(1 << 16, 1 << 19);
+    let mut decided = Decided::new(1 << 16, 1 << 19, Ticket::free);
     let id = |number: u64| u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
     let hash = |id: &[u8; 16]| hasher.hash_one(u128::from_ne_bytes(*id));
     let count = 1 << 19;

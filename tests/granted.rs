@@ -33,6 +33,8 @@ use podgate::testing::stage;
 #[path = "enrich/rig.rs"]
 #[allow(dead_code)] // this crate uses its part of it
 mod rig;
+#[path = "granted/sampler.rs"]
+mod sampler;
 #[path = "sampling/settings.rs"]
 mod settings;
 #[path = "granted/worst.rs"]

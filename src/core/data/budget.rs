@@ -170,6 +170,12 @@ impl Ticket {
         Ok(())
     }
 
+    /// Asks for more for what data goes before: never above the soft limit, and a no is not counted as a refusal.
+    pub fn grow_softly(&self, more: u64) -> bool {
+        let budget = &self.held.budget;
+        budget.used().saturating_add(more) <= budget.soft() && self.grow(more).is_ok()
+    }
+
     /// Grows in any case, beyond the hard limit where there is no room: for what has to be made so that what was taken can
     /// be sent, which alone gives memory back.
     pub fn grow_anyway(&self, more: u64) {

@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::core::data::budget::Ticket;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::data::settlement::{ItemEnd, Loan, Share};
 use crate::core::error::{ConsumeError, Reason, StartError};
@@ -107,6 +106,7 @@ impl Sampler {
                 RandomState::default(),
                 (clock.now(), Instant::now),
             );
+            core.remember_within(host.budget.hard(), || host.budget.overdraw(0));
             log.iter().for_each(|_| core.log_verdicts());
             core.share_shadow(first.shadow.as_deref());
             let mut shard = Shard {
@@ -445,6 +445,5 @@ fn can_become(old: &SamplingSettings, new: &SamplingSettings) -> bool {
 
 /// The journal of one shard, which claims its memory as it grows.
 fn journal(settings: &SamplingSettings, host: &Host) -> Arc<JournalRing> {
-    let ticket = || host.budget.take(0).unwrap_or_else(|_| Ticket::free());
-    JournalRing::new(settings.journal_bytes(host.budget.hard()), ticket)
+    JournalRing::new(settings.journal_bytes(host.budget.hard()), || host.budget.overdraw(0))
 }

@@ -4,8 +4,10 @@
 //! four bytes each. A fingerprint of 32 bits among 16 neighbours is wrong for about one new trace in 270 million. Ids come
 //! with their hash, which the table of traces needs as well.
 
+use crate::core::data::budget::Ticket;
+use crate::core::data::granted::list_bytes;
 pub use crate::processors::tail_sampling::decided::kept_traces::Kept;
-use crate::processors::tail_sampling::decided::kept_traces::KeptTraces;
+use crate::processors::tail_sampling::decided::kept_traces::{KEPT_BYTES, KeptTraces};
 
 /// What is remembered of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,15 +16,28 @@ pub enum Past {
     Dropped,
 }
 
+/// The part of the budget that the ids of kept traces may take, and that those of dropped ones may: data needs the memory more.
+const REMEMBERED_PART: u64 = 16;
+/// Bytes of a dropped id in two generations, where the number of neighbourhoods was rounded up to a power of two.
+const DROPPED_BYTES: u64 = 2 * 2 * 4 * 8 / 5;
+
+/// How many ids of kept and of dropped traces are remembered beside a budget of so many bytes, of those that are wanted.
+pub fn remembered(budget: u64, (kept, dropped): (usize, usize)) -> (usize, usize) {
+    let most = |bytes: u64| usize::try_from(budget / REMEMBERED_PART / bytes).unwrap_or(usize::MAX);
+    (kept.min(most(KEPT_BYTES as u64)), dropped.min(most(DROPPED_BYTES)))
+}
+
 pub struct Decided {
     kept: KeptTraces,
     dropped: Option<Generations>,
 }
 
 impl Decided {
-    /// Capacities in ids; no dropped ids are remembered when `dropped` is 0.
-    pub fn new(kept: usize, dropped: usize) -> Decided {
-        Decided { kept: KeptTraces::new(kept), dropped: (dropped > 0).then(|| Generations::new(dropped)) }
+    /// Capacities in ids; no dropped ids are remembered when `dropped` is 0. Each kind is paid for by a ticket, of zero bytes
+    /// at first.
+    pub fn new(kept: usize, dropped: usize, ticket: impl Fn() -> Ticket) -> Decided {
+        let dropped = (dropped > 0).then(|| Generations::new(dropped, ticket()));
+        Decided { kept: KeptTraces::new(kept, ticket()), dropped }
     }
 
     /// What became of the trace. Changes nothing, so that many can be asked for before any is used.
@@ -48,11 +63,6 @@ impl Decided {
             dropped.insert(hash);
         }
     }
-
-    pub fn footprint(&self) -> u64 {
-        let dropped = self.dropped.as_ref().map_or(0, Generations::footprint);
-        (self.kept.footprint() + dropped) as u64
-    }
 }
 
 const NEIGHBOURS: usize = 16;
@@ -71,54 +81,59 @@ impl Neighbourhood {
 }
 
 /// Two generations of fingerprints: the young one fills, then becomes the old one, and what was old is forgotten. Between
-/// one and two times the capacity is remembered.
+/// one and two times the capacity is remembered. Each is made when the first id needs it and the ticket is granted its bytes;
+/// until then nothing is remembered, or the young one goes on alone.
 struct Generations {
     young: Vec<Neighbourhood>,
     old: Vec<Neighbourhood>,
     filled: usize,
     capacity: usize,
+    /// Of a generation; a power of two.
+    neighbourhoods: usize,
+    ticket: Ticket,
 }
 
 impl Generations {
-    fn new(capacity: usize) -> Generations {
+    fn new(capacity: usize, ticket: Ticket) -> Generations {
         // Filled to five eighths, a full neighbourhood is rare.
         let neighbourhoods = (capacity * 8 / 5 / NEIGHBOURS).next_power_of_two().max(1);
-        Generations {
-            young: vec![Neighbourhood::default(); neighbourhoods],
-            old: Vec::new(),
-            filled: 0,
-            capacity: capacity.max(1),
-        }
+        let capacity = capacity.max(1);
+        Generations { young: Vec::new(), old: Vec::new(), filled: 0, capacity, neighbourhoods, ticket }
     }
 
-    fn place(hash: u64, neighbourhoods: usize) -> (usize, u32) {
+    fn place(&self, hash: u64) -> (usize, u32) {
         let fingerprint = ((hash >> 32) as u32).max(1);
-        (hash as usize & (neighbourhoods - 1), fingerprint)
+        (hash as usize & (self.neighbourhoods - 1), fingerprint)
     }
 
     fn contains(&self, hash: u64) -> bool {
-        let (at, fingerprint) = Generations::place(hash, self.young.len());
-        self.young[at].has(fingerprint) || self.old.get(at).is_some_and(|old| old.has(fingerprint))
+        let (at, fingerprint) = self.place(hash);
+        let knows = |generation: &[Neighbourhood]| generation.get(at).is_some_and(|known| known.has(fingerprint));
+        knows(&self.young) || knows(&self.old)
+    }
+
+    /// Another generation becomes the young one, unless it would be the second and there is no memory for it.
+    fn turn(&mut self) {
+        let needed = list_bytes::<Neighbourhood>(self.neighbourhoods) as u64;
+        if self.old.is_empty() && !self.ticket.grow_softly(needed) {
+            return;
+        }
+        std::mem::swap(&mut self.young, &mut self.old);
+        self.young.clear();
+        self.young.resize(self.neighbourhoods, Neighbourhood::default());
     }
 
     fn insert(&mut self, hash: u64) {
-        if self.filled == self.capacity {
-            let neighbourhoods = self.young.len();
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-            self.young.resize(neighbourhoods, Neighbourhood::default());
+        if self.filled == self.capacity || self.young.is_empty() {
+            self.turn();
             self.filled = 0;
         }
-        let (at, fingerprint) = Generations::place(hash, self.young.len());
-        let neighbours = &mut self.young[at].0;
+        let (at, fingerprint) = self.place(hash);
+        let Some(neighbours) = self.young.get_mut(at).map(|young| &mut young.0) else { return };
         // A full neighbourhood forgets one of its own, chosen by the fingerprint itself.
         let free = neighbours.iter().position(|known| *known == 0 || *known == fingerprint);
         neighbours[free.unwrap_or(fingerprint as usize % NEIGHBOURS)] = fingerprint;
         self.filled += 1;
-    }
-
-    fn footprint(&self) -> usize {
-        (self.young.len() + self.old.len()) * size_of::<Neighbourhood>()
     }
 }
 
@@ -139,7 +154,7 @@ mod tests {
 
     #[test]
     fn at_least_the_capacity_and_at_most_twice_that_of_dropped_ids_is_remembered() {
-        let mut decided = Decided::new(1, 1000);
+        let mut decided = Decided::new(1, 1000, Ticket::free);
         let known = |decided: &Decided, range: std::ops::Range<u64>| {
             range.filter(|number| decided.find(hash(*number), &[0; 16]) == Some(Past::Dropped)).count()
         };
@@ -151,15 +166,15 @@ mod tests {
 
     #[test]
     fn nothing_is_remembered_of_dropped_ids_without_room_for_them() {
-        let mut decided = Decided::new(10, 0);
+        let mut decided = Decided::new(10, 0, Ticket::free);
         decided.remember_dropped(hash(1));
         assert_eq!(decided.find(hash(1), &[0; 16]), None);
-        assert_eq!(Decided::new(1, 1).find(0, &[0; 16]), None, "not even a hash of zeros");
+        assert_eq!(Decided::new(1, 1, Ticket::free).find(0, &[0; 16]), None, "not even a hash of zeros");
     }
 
     #[test]
     fn a_kept_id_is_told_from_a_dropped_one_with_the_same_hash() {
-        let mut decided = Decided::new(10, 10);
+        let mut decided = Decided::new(10, 10, Ticket::free);
         let decision = Decision::kept(Why::NoMatch);
         let weight = KeptWeight { weight: 1.0, threshold: Some(0) };
         let kept = Kept { decision, version: 1, decided_at: UnixNanos(5), weight };

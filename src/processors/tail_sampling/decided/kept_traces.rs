@@ -5,6 +5,8 @@
 
 use hashbrown::HashTable;
 
+use crate::core::data::budget::Ticket;
+use crate::core::data::granted::list_bytes;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::policies::decision::Decision;
 use crate::processors::tail_sampling::weights::marking::KeptWeight;
@@ -31,20 +33,56 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 
-/// Invariant: `index` names every entry once, and so does the list from `newest` to `oldest`.
+/// Traces that there is room for at first.
+const FIRST: usize = 64;
+
+/// Bytes of an entry and of its place in the index, which is a power of two and at most seven eighths full.
+pub const KEPT_BYTES: usize = size_of::<Entry>() + INDEXED_BYTES * 2 * 8 / 7;
+/// A number and its control byte in the index.
+const INDEXED_BYTES: usize = size_of::<u32>() + 1;
+
+/// Bytes of room for so many traces.
+fn room_bytes(traces: usize) -> u64 {
+    let places = (traces * 8 / 7 + 1).next_power_of_two();
+    (list_bytes::<Entry>(traces) + list_bytes::<[u8; INDEXED_BYTES]>(places)) as u64
+}
+
+/// Invariant: `index` names every entry once, and so does the list from `newest` to `oldest`. The ticket holds the bytes of
+/// `room` traces, of which `entries` is no longer.
 pub struct KeptTraces {
     index: HashTable<u32>,
     entries: Vec<Entry>,
     newest: u32,
     oldest: u32,
     max: usize,
+    room: usize,
+    ticket: Ticket,
 }
 
 impl KeptTraces {
-    /// Remembers up to `max` traces, at least one; grows as they come.
-    pub fn new(max: usize) -> KeptTraces {
+    /// Remembers up to `max` traces, at least one; grows as they come and as `ticket`, which is one of zero bytes, is granted
+    /// more.
+    pub fn new(max: usize, ticket: Ticket) -> KeptTraces {
         let max = max.clamp(1, NONE as usize);
-        KeptTraces { index: HashTable::new(), entries: Vec::new(), newest: NONE, oldest: NONE, max }
+        KeptTraces { index: HashTable::new(), entries: Vec::new(), newest: NONE, oldest: NONE, max, room: 0, ticket }
+    }
+
+    /// Room for one trace more, paid for before it is made. Data goes before memory of what became of data: nothing is claimed
+    /// above the budget's soft limit.
+    fn has_room(&mut self) -> bool {
+        if self.entries.len() < self.room {
+            return true;
+        }
+        let room = (2 * self.room).max(FIRST).min(self.max);
+        if room <= self.entries.len() || !self.ticket.grow_softly(room_bytes(room)) {
+            return false;
+        }
+        let entries = &mut self.entries;
+        entries.reserve_exact(room - entries.len());
+        self.index.reserve(room - self.index.len(), |at| entries[*at as usize].hash);
+        self.ticket.give_back(if self.room == 0 { 0 } else { room_bytes(self.room) });
+        self.room = room;
+        true
     }
 
     fn place(&self, hash: u64, id: &[u8; 16]) -> Option<u32> {
@@ -72,10 +110,11 @@ impl KeptTraces {
                 self.entries[known as usize] = entry;
                 return self.link(known);
             }
-            None if self.entries.len() < self.max => {
+            None if self.has_room() => {
                 self.entries.push(entry);
                 (self.entries.len() - 1) as u32
             }
+            None if self.entries.is_empty() => return,
             None => {
                 let oldest = self.oldest;
                 self.unlink(oldest);
@@ -112,10 +151,6 @@ impl KeptTraces {
             None => self.oldest = newer,
         }
     }
-
-    pub fn footprint(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.index.capacity() * 5 * 8 / 7
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +171,7 @@ mod tests {
     #[test]
     fn the_trace_unused_for_longest_is_forgotten_first() {
         // All hashes collide, so that finding rests on the id alone.
-        let mut traces = KeptTraces::new(3);
+        let mut traces = KeptTraces::new(3, Ticket::free());
         (0..3).for_each(|number| traces.insert(7, &id(number), kept(number)));
         traces.touch(7, &id(0));
         traces.insert(7, &id(3), kept(3));
@@ -147,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_trace_decided_again_takes_no_second_place_and_has_the_latest_verdict() {
-        let mut traces = KeptTraces::new(2);
+        let mut traces = KeptTraces::new(2, Ticket::free());
         traces.insert(1, &id(1), kept(1));
         traces.insert(2, &id(2), kept(2));
         traces.insert(1, &id(1), kept(9));
@@ -159,7 +194,7 @@ mod tests {
     #[test]
     fn it_agrees_with_a_plain_list_on_any_sequence() {
         let mut rng = fastrand::Rng::with_seed(5);
-        let mut traces = KeptTraces::new(8);
+        let mut traces = KeptTraces::new(8, Ticket::free());
         let mut list: Vec<u16> = Vec::new();
         for round in 0..10_000 {
             let number = rng.u16(0..20);

@@ -13,6 +13,7 @@ use crate::processors::tail_sampling::decided::cache::{Kept, Past};
 use crate::processors::tail_sampling::engine::recording::Verdict;
 use crate::processors::tail_sampling::engine::{DecisionTrigger, Engine};
 use crate::processors::tail_sampling::held::admission::{AdmittedRequest, HeldGroup, SpanGroup};
+use crate::processors::tail_sampling::held::groups::Filed;
 use crate::processors::tail_sampling::held::store::RunHeader;
 use crate::processors::tail_sampling::held::traces::Trace;
 use crate::processors::tail_sampling::held::wheel::DueTrace;
@@ -43,19 +44,31 @@ fn millis(time: Duration) -> u32 {
 }
 
 const HEAVY_BYTES: u64 = 256 << 10;
-const HEAVY_MAX: usize = 1024;
+pub(super) const HEAVY_MAX: usize = 1024;
+/// Runs whose traces are looked up before the first of them is filed: many misses overlap, and what is found takes some 20 KiB
+/// however large the request is.
+pub(super) const LOOKED_UP_AT_ONCE: usize = 256;
 
 impl Engine {
     /// Files the runs of one request.
     pub fn accept(&mut self, incoming: AdmittedRequest<'_>, runs: &[SpanGroup], now: UnixNanos) {
         self.advance(now);
-        // All traces are looked up before any is filed: each look misses the processor's cache, and misses overlap only
-        // when nothing stands between them.
+        let mut filed = self.groups.begin(incoming.groups);
+        for runs in runs.chunks(LOOKED_UP_AT_ONCE) {
+            self.accept_runs(incoming, runs, &mut filed, now);
+        }
+        self.groups.end(filed);
+        self.judge_touched(now);
+        self.close_gathering();
+    }
+
+    /// All traces are looked up before any is filed: each look misses the processor's cache, and misses overlap only when
+    /// nothing stands between them.
+    fn accept_runs(&mut self, incoming: AdmittedRequest<'_>, runs: &[SpanGroup], filed: &mut Filed, now: UnixNanos) {
         let mut known = std::mem::take(&mut self.known);
         known.clear();
         known.extend(runs.iter().map(|run| self.look_up(&run.trace_id)));
         let concluded = self.concluded;
-        let mut filed = self.groups.begin(incoming.groups);
         for (run, known) in runs.iter().zip(&known) {
             let known = if self.concluded == concluded { *known } else { self.look_up(&run.trace_id) };
             let held = &incoming.groups[run.group as usize];
@@ -71,14 +84,11 @@ impl Engine {
                     None => self.open(known.hash, &coming, now),
                 },
             };
-            let group = self.groups.file(&mut filed, run.group, held);
+            let group = self.groups.file(filed, run.group, held);
             self.file(slot, group, &coming, now);
             self.settle(slot, run, now);
         }
         self.known = known;
-        self.groups.end(filed);
-        self.judge_touched(now);
-        self.close_gathering();
     }
 
     fn look_up(&self, id: &[u8; 16]) -> KnownTrace {

@@ -27,7 +27,7 @@ use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::advice::sizes::ShardSizes;
 use crate::processors::tail_sampling::clock::Stopwatch;
 use crate::processors::tail_sampling::config::{SamplingSettings, Strategy};
-use crate::processors::tail_sampling::decided::cache::{Decided, Kept};
+use crate::processors::tail_sampling::decided::cache::{Decided, Kept, remembered};
 use crate::processors::tail_sampling::decided::completeness;
 use crate::processors::tail_sampling::engine::filing::KnownTrace;
 use crate::processors::tail_sampling::engine::recording::{Verdict, measured};
@@ -173,7 +173,11 @@ impl Engine {
             due: VecDeque::new(),
             taken: Vec::new(),
             heavy: Vec::new(),
-            decided: Decided::new(divided(settings.kept_remembered), divided(settings.dropped_remembered)),
+            decided: Decided::new(
+                divided(settings.kept_remembered),
+                divided(settings.dropped_remembered),
+                Ticket::free,
+            ),
             meters,
             gathering: Gathering::default(),
             parcels: VecDeque::new(),
@@ -221,11 +225,27 @@ impl Engine {
         self.store.live()
     }
 
-    /// Bytes held, groups aside, which charge themselves.
+    /// Bytes held, without what pays for itself: groups, the journal, and what is remembered of decided traces.
     pub fn footprint(&self) -> u64 {
         let tables = self.traces.footprint() + self.wheel.footprint() + self.groups.footprint();
         let parcels: u64 = self.parcels.iter().map(|parcel| parcel.bytes).sum();
-        self.store.capacity() + tables + self.gathering.footprint() + parcels
+        self.store.footprint() + tables + self.gathering.footprint() + parcels + self.lists_footprint()
+    }
+
+    /// Of the lists that the engine works with.
+    fn lists_footprint(&self) -> u64 {
+        let due = (self.due.capacity() + self.taken.capacity()) * size_of::<(u64, DueTrace)>();
+        let heavy = self.heavy.capacity() * size_of::<DueTrace>();
+        let known = self.known.capacity() * size_of::<KnownTrace>();
+        let touched = self.touched.capacity() * size_of::<u32>();
+        (due + heavy + known + touched + self.unmarked.capacity()) as u64
+    }
+
+    /// Remembers decided traces beside a budget of so many bytes, on tickets of it.
+    pub fn remember_within(&mut self, budget: u64, ticket: impl Fn() -> Ticket) {
+        let SamplingSettings { shards, kept_remembered, dropped_remembered, .. } = self.settings;
+        let (kept, dropped) = remembered(budget, (kept_remembered, dropped_remembered));
+        self.decided = Decided::new(kept.div_ceil(shards), dropped.div_ceil(shards), ticket);
     }
 
     fn vote(&mut self, slot: u32, rules: PolicySet, now: UnixNanos) -> Verdict {

@@ -15,6 +15,8 @@ use crate::processors::tail_sampling::report::early::Early;
 
 /// Longer than a tick of the wheel, after which chunks become free all at once.
 const THIN_OUT_EVERY: Duration = Duration::from_secs(2);
+/// Entries of idle space that lists of what is due keep.
+const DUE_KEPT: usize = 4096;
 /// Chunks emptied by one call, and links of traces' chains followed for it.
 const COMPACTED_AT_ONCE: usize = 2;
 const LINKS_AT_ONCE: usize = 1 << 16;
@@ -80,6 +82,9 @@ impl Engine {
             self.thinned_out = now;
             self.store.thin_out();
             self.traces.thin_out();
+            let due = self.due.len().max(DUE_KEPT);
+            self.due.shrink_to(due);
+            self.taken.shrink_to(DUE_KEPT);
         }
         let mut links = LINKS_AT_ONCE;
         for _ in 0..COMPACTED_AT_ONCE {

@@ -94,7 +94,8 @@ impl HeldGroups {
     }
 
     pub fn footprint(&self) -> u64 {
-        (self.slots.capacity() * size_of::<Option<FiledGroup>>() + self.vacant.capacity() * 4) as u64
+        let places = self.vacant.capacity() + self.scratch.capacity();
+        (self.slots.capacity() * size_of::<Option<FiledGroup>>() + places * size_of::<u32>()) as u64
     }
 }
 

@@ -206,8 +206,8 @@ impl Traces {
     }
 
     pub fn footprint(&self) -> u64 {
-        let index = self.index.capacity() * 5 * 8 / 7;
-        let pages = self.pages.len() * (size_of::<Page>() + size_of::<u32>());
+        let index = self.index.allocation_size();
+        let pages = self.pages.capacity() * size_of::<Page>() + self.open.capacity() * size_of::<u32>();
         (self.allocated * PAGE * size_of::<Trace>() + pages + index) as u64
     }
 }

@@ -21,17 +21,19 @@ pub struct Wheel {
     /// The first tick not yet taken.
     next: u64,
     entries: usize,
+    /// Sum of the buckets' capacities.
+    capacity: usize,
 }
 
-/// Idle bucket space above this is given back when a bucket empties.
-const BUCKET_KEEP: usize = 4096;
+/// Entries of idle space that an emptied bucket keeps: there are a hundred of them, and making room again copies an entry twice.
+const BUCKET_KEEP: usize = 256;
 
 impl Wheel {
     /// `reach` is the longest wait that will be scheduled; longer ones are clamped to it.
     pub fn new(reach: Duration, now: UnixNanos) -> Wheel {
         let granularity = (reach / 100).clamp(Duration::from_millis(20), Duration::from_secs(1)).as_nanos() as u64;
         let rounds = (reach.as_nanos() / u128::from(granularity)).min(1 << 20) as usize + 3;
-        Wheel { granularity, buckets: vec![Vec::new(); rounds], next: now.0 / granularity, entries: 0 }
+        Wheel { granularity, buckets: vec![Vec::new(); rounds], next: now.0 / granularity, entries: 0, capacity: 0 }
     }
 
     fn bucket(&self, tick: u64) -> usize {
@@ -42,8 +44,11 @@ impl Wheel {
     pub fn schedule(&mut self, deadline: UnixNanos, entry: DueTrace) -> u64 {
         let last = self.next + self.buckets.len() as u64 - 1;
         let tick = deadline.0.div_ceil(self.granularity).clamp(self.next, last);
-        let bucket = self.bucket(tick);
-        self.buckets[bucket].push(entry);
+        let at = self.bucket(tick);
+        let bucket = &mut self.buckets[at];
+        let before = bucket.capacity();
+        bucket.push(entry);
+        self.capacity += bucket.capacity() - before;
         self.entries += 1;
         tick
     }
@@ -74,7 +79,9 @@ impl Wheel {
         let entries = &mut self.buckets[bucket];
         self.entries -= entries.len();
         due.extend(entries.drain(..).map(|entry| (tick, entry)));
+        let before = entries.capacity();
         entries.shrink_to(BUCKET_KEEP);
+        self.capacity -= before - entries.capacity();
     }
 
     /// Takes the earliest bucket that has entries, due or not: what pressure decides first.
@@ -98,7 +105,7 @@ impl Wheel {
 
     /// Bytes of the buckets.
     pub fn footprint(&self) -> u64 {
-        (self.entries.max(self.buckets.len()) * size_of::<DueTrace>() * 2) as u64
+        (self.capacity * size_of::<DueTrace>() + self.buckets.capacity() * size_of::<Vec<DueTrace>>()) as u64
     }
 }
 
@@ -125,6 +132,18 @@ mod tests {
         wheel.take_due(at(1020), &mut due);
         assert_eq!(due.len(), 2);
         assert_eq!(wheel.next_due(), None);
+    }
+
+    #[test]
+    fn the_footprint_is_what_the_buckets_have_and_a_burst_leaves_little_behind() {
+        let mut wheel = Wheel::new(Duration::from_secs(1), at(0));
+        let empty = wheel.footprint();
+        (0..50_000).for_each(|slot| _ = wheel.schedule(at(u64::from(slot) / 50), DueTrace { slot, generation: 0 }));
+        let capacity = |wheel: &Wheel| wheel.buckets.iter().map(Vec::capacity).sum::<usize>();
+        assert_eq!(wheel.footprint() - empty, (capacity(&wheel) * size_of::<DueTrace>()) as u64);
+        wheel.take_due(at(2_000), &mut Vec::new());
+        assert_eq!(wheel.footprint() - empty, (capacity(&wheel) * size_of::<DueTrace>()) as u64);
+        assert!(capacity(&wheel) <= BUCKET_KEEP * wheel.buckets.len(), "{}", capacity(&wheel));
     }
 
     #[test]

@@ -52,10 +52,7 @@ impl Blocks {
 
     fn may_grow(&self) -> bool {
         let blocks = self.sealed.len() + usize::from(self.open.capacity() > 0);
-        let budget = self.ticket.budget();
-        blocks < self.max
-            && budget.used().saturating_add(BLOCK_BYTES as u64) <= budget.soft()
-            && self.ticket.grow(BLOCK_BYTES as u64).is_ok()
+        blocks < self.max && self.ticket.grow_softly(BLOCK_BYTES as u64)
     }
 
     fn push(&mut self, staged: &[u8]) {

@@ -95,6 +95,13 @@ impl SpanStore {
         self.capacity
     }
 
+    /// Bytes of the chunks and of the lists of them.
+    pub fn footprint(&self) -> u64 {
+        let numbers = (self.vacant.capacity() + self.sparse.capacity()) * size_of::<u32>();
+        let chunks = self.chunks.capacity() * size_of::<Option<Chunk>>();
+        self.capacity + (chunks + self.spare.capacity() * size_of::<Vec<u8>>() + numbers) as u64
+    }
+
     /// Bytes of runs not yet freed.
     pub fn live(&self) -> u64 {
         self.live
