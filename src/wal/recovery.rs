@@ -17,7 +17,7 @@ use crate::wal::scan::{Found, ScanLoss, Scanned, frame_at, scan, seal_of};
 use crate::wal::table::{LogTable, Packing, RecordEntry, SegmentEntry, Verdicts};
 use crate::wal::writer::group::CommitGroup;
 use crate::wal::writer::stats::{Counts, Rate};
-use crate::wal::writer::{LogTime, LogWriter, Options};
+use crate::wal::writer::{Blame, LogTime, LogWriter, Options};
 
 /// A record in flight at this many crashes is given up.
 const CRASHES_MAX: u8 = 3;
@@ -167,8 +167,13 @@ pub fn open(
 fn count_crashes(writer: &mut LogWriter, report: &mut Report, now: LogTime) {
     let sent: Vec<(u64, u8)> =
         writer.table.entries.iter().filter(|(_, of)| of.sent).map(|(id, of)| (*id, of.crashes)).collect();
+    let counts = match writer.options.blame {
+        Blame::Always => true,
+        Blame::Never => false,
+        Blame::UnlessClosed => !report.clean,
+    };
     for (record, crashes) in sent {
-        let crashes = if report.clean { crashes } else { crashes.saturating_add(1) };
+        let crashes = if counts { crashes.saturating_add(1) } else { crashes };
         writer.mark(now, Mark { record, from: 0, to: u32::MAX, what: What::Crashed(crashes) });
     }
     writer.commit(now);

@@ -1,5 +1,5 @@
-//! A record that is under way whenever the process ends is put aside, so that it cannot end it for ever, and is sent again by
-//! `podgate replay`.
+//! A record that is under way whenever the process dies by itself is put aside, so that it cannot end it for ever, and is sent
+//! again by `podgate replay`. Who kills the process from outside says nothing about its records.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::process::{Running, ask, free_port, one_span, text};
 use crate::{Ports, config};
 
 #[test]
-fn a_record_under_way_at_three_crashes_is_put_aside_and_replayed_and_one_that_waits_is_not() {
+fn a_record_under_way_at_three_deaths_of_its_own_is_put_aside_and_replayed_and_kills_count_for_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (ports, hop) = (Ports::free(), free_port());
     let log = folder.path().join("log");
@@ -22,19 +22,32 @@ fn a_record_under_way_at_three_crashes_is_put_aside_and_replayed_and_one_that_wa
     let (_, gateway) = start("everything is ready");
     assert!(ask(ports.http, "POST", "/v1/traces", &one_span("a")).starts_with("HTTP/1.1 200"));
     drop(gateway);
+    // What Rust ends a process by is SIGABRT, whoever sent it.
+    let abort = |gateway: Running| {
+        gateway.signal("ABRT");
+        assert_eq!(gateway.end_within(Duration::from_secs(30)).0, None, "it dies of the signal");
+    };
     // The process survives it by some seconds each time: it only waits for its next hop.
     for _ in 0..2 {
         let (_, gateway) = start(again);
         std::thread::sleep(Duration::from_millis(3_500));
+        abort(gateway);
+    }
+    for kill in 0..5 {
+        let (said, gateway) = start(again);
+        assert!(said.contains("quarantined=0"), "after {kill} kills: {said}");
         drop(gateway);
     }
-    for crash in 0..3 {
+    for death in 0..3 {
         let (said, gateway) = start(again);
-        assert!(said.contains("quarantined=0"), "after {crash} crashes: {said}");
-        drop(gateway);
+        assert!(said.contains("quarantined=0"), "after {death} deaths of its own: {said}");
+        abort(gateway);
     }
     let (said, gateway) = start("everything is ready");
     assert!(said.contains("quarantined=1") && said.contains("records=0"), "{said}");
+    let told = said.lines().find(|line| line.contains("put aside")).expect("a line of its own");
+    let command = format!("podgate replay --config FILE --file {}/NUMBER.dead", log.display());
+    assert!(told.contains("warn") && told.contains("records=1") && told.contains(&command), "{told}");
     gateway.signal("TERM");
     assert_eq!(gateway.end_within(Duration::from_secs(30)).0, Some(0));
     let files = std::fs::read_dir(&log).expect("a folder").filter_map(|entry| entry.ok().map(|entry| entry.path()));

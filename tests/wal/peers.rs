@@ -3,7 +3,7 @@
 use podgate::wal::body::{Mark, What};
 use podgate::wal::format::{Header, Purpose, file_name};
 use podgate::wal::recovery::{OpenError, open};
-use podgate::wal::writer::{Commit, LogTime, Options, Refusal};
+use podgate::wal::writer::{Blame, Commit, LogTime, Options, Refusal};
 
 use crate::disk::{Fault, Sim, Survives};
 use crate::model::{Model, record, small};
@@ -269,6 +269,20 @@ fn a_record_in_flight_at_three_crashes_goes_to_the_dead_letters() {
     let (mut writer, report) = open(model.sim.boxed(), model.options.clone(), 1, model.now).expect("opens");
     assert_eq!(writer.recovered_after(model.now, 0).map(|back| (back.crashes, back.doubt)), Some((0, true)));
     assert_eq!(report.in_doubt, 1);
+    // Where it is known how the process ended, that counts: a kill is no death of its own, and a panic may close the log in order.
+    for (blame, in_order, crashes) in [(Blame::Never, false, 0), (Blame::Always, true, 1), (Blame::Always, false, 2)] {
+        writer.settle_whole(model.now, 2, What::Sent);
+        writer.commit(model.now);
+        if in_order {
+            writer.close(model.now);
+        }
+        drop(writer);
+        model.sim.cut(Survives::Nothing);
+        let options = Options { blame, ..model.options.clone() };
+        writer = open(model.sim.boxed(), options, 1, model.now).expect("opens").0;
+        let back = writer.recovered_after(model.now, 0).map(|back| (back.crashes, back.doubt));
+        assert_eq!(back, Some((crashes, true)), "{blame:?}, in order: {in_order}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //!   podgate: {durability: group, max_bytes: 2GiB}
 //! ```
 
+mod death;
 pub mod entry;
 mod figures;
 mod marks;

@@ -25,6 +25,7 @@ use crate::core::stage::durable::{DurableLog, LogEntry, Taker};
 use crate::core::stage::factory::BuildContext;
 use crate::core::stage::tasks::{Pulse, Tasks};
 use crate::core::time::UnixNanos;
+use crate::extensions::file_storage::death::{self, DeathNote};
 use crate::extensions::file_storage::entry;
 use crate::extensions::file_storage::figures;
 use crate::extensions::file_storage::marks::{LoggedRecord, Marks};
@@ -37,7 +38,7 @@ use crate::wal::disk::LogDisk;
 use crate::wal::log::Log;
 use crate::wal::recovery::{OpenError, Report};
 use crate::wal::writer::stats::LogStats;
-use crate::wal::writer::{LogRecord, Options, Refusal};
+use crate::wal::writer::{Blame, LogRecord, Options, Refusal};
 
 /// Bytes that leave as one buffer where they are copied.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -72,6 +73,8 @@ pub struct FileStorage {
     pub strangers: Arc<UntakenRecords>,
     pub recovered: Arc<AtomicU64>,
     suspects: Arc<Suspects>,
+    /// Where this process says that it dies by itself.
+    note: OnceLock<DeathNote>,
     /// Records that nobody has in memory.
     waiting: Arc<AtomicI64>,
     /// How many records were parked.
@@ -99,6 +102,7 @@ impl FileStorage {
             strangers: Arc::default(),
             recovered: Arc::default(),
             suspects: Arc::default(),
+            note: OnceLock::new(),
             waiting: Arc::default(),
             parked: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
@@ -139,10 +143,12 @@ impl FileStorage {
             let disk = self.disk.clone();
             let StorageSettings { max_bytes, reserve, compress_after: pack_after, .. } = self.settings;
             let records_max = records_max(self.budget.hard());
-            let options = Options { max_bytes, reserve, records_max, pack_after, ..Options::default() };
+            let blame = if death::was_told(directory) { Blame::Always } else { Blame::Never };
+            let options = Options { max_bytes, reserve, records_max, pack_after, blame, ..Options::default() };
             match Log::open(move || disk(), options, fastrand::u64(..), || UnixNanos::now().0).await {
                 Ok((log, report)) => {
                     self.say_opened(&report);
+                    self.begin_note();
                     _ = self.log.set(log.clone());
                     self.begin(log);
                     return Ok(());
@@ -178,16 +184,41 @@ impl FileStorage {
             let (lost, damaged) = (report.lost.records + report.missing.0, report.damaged);
             tracing::warn!(storage = %self.path, %directory, lost, damaged, "parts of the log are damaged and are skipped");
         }
+        let quarantined = report.quarantined;
+        if quarantined > 0 {
+            tracing::warn!(
+                storage = %self.path, records = quarantined,
+                "records were put aside, because podgate ended by a fault of its own three times while each of them was under \
+                 way: `podgate replay --config FILE --file {directory}/NUMBER.dead` sends them again"
+            );
+        }
         tracing::info!(
-            storage = %self.path, %directory, records, items, closed_in_order = report.clean,
-            quarantined = report.quarantined, "the log on disk is open"
+            storage = %self.path, %directory, records, items, closed_in_order = report.clean, quarantined,
+            "the log on disk is open"
         );
+    }
+
+    /// Without a note the next start takes this process for one that was killed, and counts nothing.
+    fn begin_note(&self) {
+        match DeathNote::begin(&self.settings.directory) {
+            Ok(note) => _ = self.note.set(note),
+            Err(error) => tracing::warn!(
+                storage = %self.path, %error,
+                "nothing can be written beside the log: a record that ends podgate each time will not be put aside"
+            ),
+        }
+    }
+
+    /// An owner task panicked.
+    fn has_failed(&self) -> bool {
+        self.tasks.failed().borrow().is_some()
     }
 
     /// The task that hands marks over and tells the state.
     fn begin(&self, log: Log) {
         let (marks, path, status) = (self.marks.clone(), self.path.clone(), self.status.clone());
         let (suspects, budget) = (self.suspects.clone(), self.budget.clone());
+        let failed = self.tasks.failed();
         let (mut over, parked, waiting) = (self.over.subscribe(), self.parked.subscribe(), self.waiting.clone());
         let task = self.tasks.spawn(&self.path, |pulse| async move {
             pulse.waits_for("items that end");
@@ -204,7 +235,9 @@ impl FileStorage {
                 hand_over(&log, &marks).await;
                 if reported.elapsed() >= REPORT_EVERY {
                     reported = Instant::now();
-                    log.settle(suspects.survivors(reported)).await;
+                    if failed.borrow().is_none() {
+                        log.settle(suspects.survivors(reported)).await;
+                    }
                     let (stats, waiting) = (log.stats(), waiting.load(Ordering::Relaxed).max(0) as u64);
                     tell(&path, &status, &stats, waiting);
                     hold(&table, stats.records.saturating_mul(RECORD_BYTES));
@@ -242,6 +275,11 @@ impl FileStorage {
         }
         let Some(log) = self.log.get() else { return };
         hand_over(log, &self.marks).await;
+        if let Some(note) = self.note.get().filter(|_| self.has_failed())
+            && let Err(error) = note.tell()
+        {
+            tracing::warn!(storage = %self.path, %error, "it cannot be written that podgate ends by a fault of its own");
+        }
         log.close().await;
         let stats = log.stats();
         let items = figures::items(&stats);

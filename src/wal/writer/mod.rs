@@ -64,6 +64,20 @@ pub struct Options {
     pub probe_wait: Duration,
     /// A segment that is sealed and wanted for so long is compressed; `None` writes format 1 alone.
     pub pack_after: Option<Duration>,
+    /// Whether the records that the process before had under way are suspects.
+    pub blame: Blame,
+}
+
+/// When the end of the process before counts against the records that it had under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// It died by itself, in order or not.
+    Always,
+    /// It was killed from outside, or ended as asked.
+    Never,
+    /// Nothing is known but whether the log was closed in order: then it does not count.
+    #[default]
+    UnlessClosed,
 }
 
 impl Default for Options {
@@ -80,6 +94,7 @@ impl Default for Options {
             salvage: false,
             probe_wait: Duration::from_millis(250),
             pack_after: Some(Duration::from_secs(60)),
+            blame: Blame::default(),
         }
     }
 }
