@@ -316,7 +316,8 @@ fn marking(keys: &Section<'_>) -> Marking {
     let Some(keys) = keys.section("message_marking") else {
         return Marking { on_error: false, on_permanent_error: true };
     };
-    if keys.bool("after") == Some(false) {
+    let after = keys.bool("after");
+    if after == Some(false) {
         let why = "a record is marked when all of its items have their end, which loses nothing";
         keys.without_effect("after", why);
     }
@@ -330,7 +331,8 @@ fn marking(keys: &Section<'_>) -> Marking {
             Some("remove the key: a refused record waits and its partition with it"),
         );
     }
-    let on_permanent_error = keys.bool("on_permanent_error").unwrap_or(true);
+    // The Collector's default is that of on_error, where `after` gives it a meaning; without it every record is passed over.
+    let on_permanent_error = keys.bool("on_permanent_error").unwrap_or(after != Some(true) || on_error);
     keys.finish();
     Marking { on_error, on_permanent_error }
 }
@@ -372,4 +374,29 @@ fn backoff(keys: &Section<'_>) -> Option<ErrorBackoff> {
     };
     keys.finish();
     checked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::diagnostic::Diagnostics;
+    use crate::testing::check;
+
+    #[test]
+    fn a_record_that_nobody_can_take_is_passed_over_where_a_collector_of_the_same_text_does_so() {
+        let passed = |text: &str| {
+            let (node, found) = (check::node(text), Diagnostics::default());
+            marking(&Section::new(&node, "receivers::kafka".to_owned(), &found)).on_permanent_error
+        };
+        for (keys, expected) in [
+            ("{}", true),
+            ("{message_marking: {after: false}}", true),
+            ("{message_marking: {after: true}}", false),
+            ("{message_marking: {after: true, on_error: true}}", true),
+            ("{message_marking: {after: true, on_permanent_error: true}}", true),
+            ("{message_marking: {on_permanent_error: false}}", false),
+        ] {
+            assert_eq!(passed(keys), expected, "{keys}");
+        }
+    }
 }
