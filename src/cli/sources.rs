@@ -10,7 +10,7 @@ use crate::config::document;
 use crate::config::read::manifest;
 use crate::config::read::source::{FLAG, read_file};
 use crate::config::show::diagnose;
-use crate::config::{self, Sources};
+use crate::config::{self, PlacedText, Sources};
 use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
 use crate::core::stage::factory::{Checks, Environment, FeatureGates};
@@ -33,6 +33,9 @@ pub struct ConfigArgs {
     /// The Collector's feature gates: usetracestate of its tail sampling is known, others have no effect
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// Texts that a command brings by an option of its own, behind all values that are set.
+    #[arg(skip)]
+    pub placed: Vec<PlacedText>,
     /// The environment, not a flag, named the configuration.
     #[arg(skip)]
     pub by_variable: bool,
@@ -97,7 +100,8 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
     let checks = Checks { environment, gates: FeatureGates::of(&args.feature_gates), ..Checks::default() };
     let env = |name: &str| checks.environment.variable(name);
     let named_by = if args.by_variable { CONFIG_VARIABLE } else { FLAG };
-    let (sources, tree) = config::load_named(named_by, &args.config, &args.set, &env, &checks.diagnostics);
+    let (sources, tree) =
+        config::load_named((named_by, &args.config), (&args.set, &args.placed), &env, &checks.diagnostics);
     let unsupported = match args.unsupported.unwrap_or_default() {
         UnsupportedArg::Refuse => Unsupported::Refuse,
         UnsupportedArg::Skip => Unsupported::Skip,
@@ -130,6 +134,7 @@ impl ConfigArgs {
         ConfigArgs {
             config: [before.config, self.config].concat(),
             set: [before.set, self.set].concat(),
+            placed: [before.placed, self.placed].concat(),
             unsupported: self.unsupported.or(before.unsupported),
             feature_gates: [before.feature_gates, self.feature_gates].concat(),
             by_variable: self.by_variable || before.by_variable,

@@ -19,7 +19,7 @@ use crate::config::show::hidden::Hidden;
 use crate::core::diagnostic::Diagnostics;
 use crate::core::node::Node;
 
-pub use crate::config::read::source::Sources;
+pub use crate::config::read::source::{PlacedText, Sources};
 
 /// Reads all sources, joins them in order and expands `${...}`. Every fault is pushed.
 ///
@@ -32,19 +32,19 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &Diagnostics,
 ) -> (Sources, Option<Node>) {
-    load_named(read::source::FLAG, configs, sets, env, diagnostics)
+    load_named((read::source::FLAG, configs), (sets, &[]), env, diagnostics)
 }
 
 /// As [`load`], where `configs` were named by something else than `--config`: a source that cannot be read is placed in `named_by`.
+/// Behind the `--set` values come texts with places of their own.
 pub fn load_named(
-    named_by: &str,
-    configs: &[String],
-    sets: &[String],
+    (named_by, configs): (&str, &[String]),
+    (sets, placed): (&[String], &[PlacedText]),
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &Diagnostics,
 ) -> (Sources, Option<Node>) {
     let mut sources = Sources::default();
-    let merged = read::source::read_all((named_by, configs), sets, env, &mut sources, diagnostics);
+    let merged = read::source::read_all((named_by, configs), (sets, placed), env, &mut sources, diagnostics);
     let Some(merged) = merged else { return (sources, None) };
     let (tree, brought) = read::expand::expand(merged, &sources, env, diagnostics);
     sources.hidden = Hidden::of(brought, tree.as_ref());

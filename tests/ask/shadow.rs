@@ -123,6 +123,12 @@ fn recorded_traces_are_judged_by_other_policies_against_a_configurations_or_agai
     let wrong = podgate(&["what-if", "--policies", &file("policies.yaml"), "--input", &file("otlp.jsonl")]);
     assert_eq!(wrong.status.code(), Some(78));
     assert!(text(&wrong.stderr).contains("latencies"), "{wrong:?}");
+    // What is wrong stands in the file that the option named, list or map, at its own line.
+    fs::write(file("policies.yaml"), "- {name: all, type: always_sample}\n- {name: x, type: latencies}\n")
+        .expect("writable");
+    let wrong = podgate(&["what-if", "--policies", &file("policies.yaml"), "--input", &file("otlp.jsonl")]);
+    let (said, place) = (text(&wrong.stderr), format!("{}:2:19", file("policies.yaml")));
+    assert!(said.contains(&place) && said.contains("shadow::policies[1]") && !said.contains("--set"), "{said}");
 }
 
 #[test]

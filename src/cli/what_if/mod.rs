@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::Exit;
 use crate::cli::ask::sampling::policies;
 use crate::cli::sources::{self, ConfigArgs};
+use crate::config::PlacedText;
 use crate::config::read::yaml;
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
@@ -95,12 +96,12 @@ fn configured(args: &Args) -> Result<ConfigArgs, String> {
     let parsed = yaml::parse(&text, SourceId::default(), &Diagnostics::default());
     let is_list = parsed.is_ok_and(|node| matches!(node.value, NodeValue::List(_)));
     let key = if is_list { "shadow::policies" } else { "shadow" };
-    let set = format!("processors::{}::podgate::{key}={text}", args.processor);
+    let (name, key) = (args.policies.display().to_string(), format!("processors::{}::podgate::{key}", args.processor));
     let mut config = args.config.clone();
     if config.config.is_empty() {
         config.config.push(KEEPS_ALL.to_owned());
     }
-    config.set.push(set);
+    config.placed.push(PlacedText { name, key, text });
     Ok(config)
 }
 

@@ -71,11 +71,20 @@ impl Sources {
 /// What names a source of configuration on the command line.
 pub const FLAG: &str = "--config";
 
-/// Reads and joins sources and `--set` values in order; the sources stand behind what named them, the flag or a variable.
+/// A text that stands under a key of the configuration, and what findings call it.
+#[derive(Clone, Debug)]
+pub struct PlacedText {
+    pub name: String,
+    /// As in `--set`, with `::` between names.
+    pub key: String,
+    pub text: String,
+}
+
+/// Reads and joins sources, `--set` values and placed texts in order; the sources stand behind what named them, the flag or a variable.
 /// `None` when one of them could not be read, or none was given.
 pub fn read_all(
     (named_by, configs): (&str, &[String]),
-    sets: &[String],
+    (sets, placed): (&[String], &[PlacedText]),
     env: &dyn Fn(&str) -> Option<String>,
     sources: &mut Sources,
     diagnostics: &Diagnostics,
@@ -86,6 +95,9 @@ pub fn read_all(
     }
     for set in sets {
         reader.set(set);
+    }
+    for placed in placed {
+        reader.placed(placed);
     }
     let Reader { joined, failed, .. } = reader;
     if joined.is_none() && !failed {
@@ -238,6 +250,20 @@ impl Reader<'_> {
             Err(mut fault) => {
                 self.failed = true;
                 fault.place.column = fault.place.column.saturating_add(column);
+                fault.report(self.diagnostics);
+            }
+        }
+    }
+
+    fn placed(&mut self, placed: &PlacedText) {
+        let id = self.sources.add(&placed.name, &placed.text);
+        match yaml::parse(&placed.text, id, self.diagnostics) {
+            Ok(node) => {
+                let (key, place) = (placed.key.clone(), node.place);
+                self.join(Node::new(Value::Map(vec![Entry { key, key_place: place, value: node }]), place));
+            }
+            Err(fault) => {
+                self.failed = true;
                 fault.report(self.diagnostics);
             }
         }

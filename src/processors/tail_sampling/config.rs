@@ -165,8 +165,10 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     });
     lint_only_drops(&section, &policies, podgate.fallback);
     if policy_check.leaves.overflowed() {
-        let message = format!("the policies test more than {LEAVES_MAX} distinct conditions");
-        section.error("policies", code::LIMIT, message, None);
+        let asked = policy_check.leaves.count();
+        let message =
+            format!("the policies ask {asked} different questions of spans, and at most {LEAVES_MAX} are answered");
+        section.error("policies", code::LIMIT, message, Some(FEWER_QUESTIONS));
     }
     let asks_for_runs = asks_for_runs(&section, podgate.shadow.as_ref());
     section.not_yet(&["tail_storage"]);
@@ -315,10 +317,15 @@ const WEIGHT_MODES: [(&str, WeightMode); 3] =
     [("off", WeightMode::Off), ("th", WeightMode::Th), ("auto", WeightMode::Auto)];
 const MAX_BYTES_MIN: u64 = 4 << 20;
 
+/// How to do with fewer.
+const FEWER_QUESTIONS: &str = "several values of a key in one policy are one question, and so is a condition that several policies \
+                               and the shadow have";
+
 fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy> {
     let items = match section.list("policies") {
         Some(items) if items.len() > POLICIES_MAX => {
-            section.error("policies", code::LIMIT, format!("more than {POLICIES_MAX} policies"), None);
+            let message = format!("these are {} policies, and a sampler takes at most {POLICIES_MAX}", items.len());
+            section.error("policies", code::LIMIT, message, None);
             return Vec::new();
         }
         Some(items) if !items.is_empty() => items,
