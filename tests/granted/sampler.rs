@@ -77,7 +77,6 @@ impl Sampler {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 fn what_a_sampler_holds_of_traces_of_one_span_was_granted() {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut now = UnixNanos::from_secs(1_760_000_000);

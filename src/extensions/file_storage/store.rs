@@ -235,9 +235,9 @@ impl FileStorage {
                 hand_over(&log, &marks).await;
                 if reported.elapsed() >= REPORT_EVERY {
                     reported = Instant::now();
-                    if failed.borrow().is_none() {
-                        log.settle(suspects.survivors(reported)).await;
-                    }
+                    // After a panic those that were under way stay suspects.
+                    let survivors = failed.borrow().is_none().then(|| suspects.survivors(reported));
+                    log.settle(survivors.unwrap_or_default()).await;
                     let (stats, waiting) = (log.stats(), waiting.load(Ordering::Relaxed).max(0) as u64);
                     tell(&path, &status, &stats, waiting);
                     hold(&table, stats.records.saturating_mul(RECORD_BYTES));

@@ -164,12 +164,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         shadow::check(node, path, &mut policy_check, whole_traces, check_policies)
     });
     lint_only_drops(&section, &policies, podgate.fallback);
-    if policy_check.leaves.overflowed() {
-        let asked = policy_check.leaves.count();
-        let message =
-            format!("the policies ask {asked} different questions of spans, and at most {LEAVES_MAX} are answered");
-        section.error("policies", code::LIMIT, message, Some(FEWER_QUESTIONS));
-    }
+    check_questions(&section, &policy_check.leaves);
     let asks_for_runs = asks_for_runs(&section, podgate.shadow.as_ref());
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
@@ -320,6 +315,15 @@ const MAX_BYTES_MIN: u64 = 4 << 20;
 /// How to do with fewer.
 const FEWER_QUESTIONS: &str = "several values of a key in one policy are one question, and so is a condition that several policies \
                                and the shadow have";
+
+fn check_questions(section: &Section<'_>, leaves: &LeavesBuilder) {
+    if leaves.overflowed() {
+        let asked = leaves.count();
+        let message =
+            format!("the policies ask {asked} different questions of spans, and at most {LEAVES_MAX} are answered");
+        section.error("policies", code::LIMIT, message, Some(FEWER_QUESTIONS));
+    }
+}
 
 fn check_policies(section: &Section<'_>, cx: &mut PolicyCheck<'_>) -> Vec<Policy> {
     let items = match section.list("policies") {

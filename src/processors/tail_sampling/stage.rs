@@ -27,7 +27,7 @@ use crate::core::stage::factory::StageContext;
 use crate::core::stage::host::Host;
 use crate::core::time::UnixNanos;
 use crate::processors::tail_sampling::advice::report::SizingAdvice;
-use crate::processors::tail_sampling::clock::SamplerClock;
+use crate::processors::tail_sampling::clock::{SamplerClock, Stopwatch};
 use crate::processors::tail_sampling::config::{Overflow, SamplingPlan, SamplingSettings};
 use crate::processors::tail_sampling::durable::verdicts::{LoggedVerdict, decode};
 use crate::processors::tail_sampling::durable::{SamplerLog, VerdictLog};
@@ -99,13 +99,9 @@ impl Sampler {
             let (shipments, shipped) = mpsc::channel(QUEUE_SHIPMENTS);
             let journal = journal(settings, &host);
             journals.push(journal.clone());
-            let mut core = Engine::new(
-                settings.clone(),
-                first.meters.clone(),
-                Bounds::of(settings, account.max()),
-                RandomState::default(),
-                (clock.now(), Instant::now),
-            );
+            let bounds = Bounds::of(settings, account.max());
+            let time = (clock.now(), Instant::now as Stopwatch);
+            let mut core = Engine::new(settings.clone(), first.meters.clone(), bounds, RandomState::default(), time);
             core.remember_within(host.budget.hard(), || host.budget.overdraw(0));
             log.iter().for_each(|_| core.log_verdicts());
             core.share_shadow(first.shadow.as_deref());
