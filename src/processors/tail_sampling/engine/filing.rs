@@ -44,10 +44,10 @@ fn millis(time: Duration) -> u32 {
 }
 
 const HEAVY_BYTES: u64 = 256 << 10;
-pub(super) const HEAVY_MAX: usize = 1024;
+const HEAVY_MAX: usize = 1024;
 /// Runs whose traces are looked up before the first of them is filed: many misses overlap, and what is found takes some 20 KiB
 /// however large the request is.
-pub(super) const LOOKED_UP_AT_ONCE: usize = 256;
+const LOOKED_UP_AT_ONCE: usize = 256;
 
 impl Engine {
     /// Files the runs of one request.
