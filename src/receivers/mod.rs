@@ -5,3 +5,4 @@ pub mod k8s_audit;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod otlp;
+mod source;

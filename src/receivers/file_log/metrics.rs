@@ -6,9 +6,6 @@ use crate::core::report::stats::{Counter, Gauge, Stats};
 use crate::receivers::file_log::follow::tail::TailCounts;
 
 pub struct FileLogMetrics {
-    pub accepted: Arc<Counter>,
-    pub refused: Arc<Counter>,
-    pub failed: Arc<Counter>,
     pub files: Arc<Gauge>,
     lines: Arc<Counter>,
     bytes: Arc<Counter>,
@@ -25,14 +22,8 @@ pub struct FileLogMetrics {
 impl FileLogMetrics {
     /// `receiver` is the component id.
     pub fn new(stats: &Stats, receiver: &str) -> FileLogMetrics {
-        let labels = [("receiver", receiver), ("transport", "internal")];
-        let own = &labels[..1];
-        let items =
-            |outcome: &str, help| stats.counter(&format!("otelcol_receiver_{outcome}_log_records"), help, &labels);
+        let own = &[("receiver", receiver)];
         FileLogMetrics {
-            accepted: items("accepted", "Items accepted from senders."),
-            refused: items("refused", "Items given back to senders, who may retry."),
-            failed: items("failed", "Items lost to a permanent error behind the receiver."),
             files: stats.gauge("otelcol_fileconsumer_open_files", "Files that are followed.", own),
             lines: stats.counter("podgate_file_log_lines", "Lines read of files.", own),
             bytes: stats.counter("podgate_file_log_bytes", "Bytes read of files, as lines.", own),

@@ -31,18 +31,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::core::backoff::{Doubling, around};
 use crate::core::data::budget::Ticket;
-use crate::core::data::origin::Origin;
-use crate::core::data::payload::{Payload, Signal};
-use crate::core::data::settlement::Settlement;
-use crate::core::error::{ConsumeError, StartError};
+use crate::core::data::payload::Signal;
+use crate::core::error::StartError;
 use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::report::status::State;
 use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
-use crate::core::stage::consumer::Next;
 use crate::core::stage::factory::{About, Alias, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
@@ -56,6 +52,7 @@ use crate::receivers::file_log::follow::mark::FileMark;
 use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY, TailCounts};
 use crate::receivers::file_log::metrics::FileLogMetrics;
 use crate::receivers::file_log::probe::FilesProbe;
+use crate::receivers::source::delivery::{DeliveryCounts, SourceDelivery, WaitingBatch, stopped};
 
 /// What a round begins with; without room for it no file is looked at.
 const ROUND_BYTES: u64 = 256 << 10;
@@ -117,14 +114,22 @@ impl Component for FileLogReceiver {
             let wanted = self.config.storage.as_deref();
             let log = host.logs.all().into_iter().find(|(id, _)| Some(id.as_str()) == wanted);
             let checkpoints = log.and_then(|(_, log)| log.folder()).map(|folder| CheckpointFile::within(&folder, &id));
-            let following = Following {
-                counts: self.counts.clone(),
-                config: self.config.clone(),
-                checkpoints,
+            let delivery = SourceDelivery {
                 outputs: self.outputs.clone(),
                 host: host.clone(),
                 path: path.clone(),
                 stop: self.stop.subscribe(),
+                retry: self.config.retry,
+                counts: Arc::new(DeliveryCounts::new(&host.stats, &id)),
+            };
+            let following = Following {
+                counts: self.counts.clone(),
+                config: self.config.clone(),
+                checkpoints,
+                host: host.clone(),
+                path: path.clone(),
+                stop: self.stop.subscribe(),
+                delivery,
                 line: Throttle::default(),
                 unread: 0,
             };
@@ -152,7 +157,7 @@ impl Component for FileLogReceiver {
 struct Following {
     config: Arc<FileLogConfig>,
     checkpoints: Option<CheckpointFile>,
-    outputs: Outputs,
+    delivery: SourceDelivery,
     host: Arc<Host>,
     path: String,
     stop: watch::Receiver<Option<Instant>>,
@@ -185,7 +190,8 @@ impl Following {
             settled = true;
             match round {
                 Some((batch, ticket)) => {
-                    let delivery = self.deliver(batch, &ticket, &pulse);
+                    let waiting = WaitingBatch { envelope: &batch.envelope, items: batch.records(), ticket: &ticket };
+                    let delivery = self.delivery.deliver(waiting, &pulse);
                     (tail, settled) = looking(delivery, tail, begun).await;
                 }
                 None => {
@@ -261,82 +267,6 @@ impl Following {
             tracing::warn!(component = %self.path, suppressed, "{said}");
         }
     }
-
-    /// Hands a batch on until it is taken; false when a stop came first, and the lines stay in their files.
-    async fn deliver(&mut self, batch: LineBatch, ticket: &Ticket, pulse: &Pulse) -> bool {
-        let Some(next) = self.outputs.get(Signal::Logs) else { return true };
-        let (begun, retry) = (Instant::now(), self.config.retry);
-        let waits = Doubling { first: retry.first, longest: retry.longest };
-        let mut failures = 0;
-        loop {
-            pulse.beat();
-            let items = batch.records();
-            let answer = self.hand_on(&next, &batch, ticket, pulse).await;
-            let after = match answer {
-                Ok(()) => {
-                    self.counts.accepted.add(items);
-                    return true;
-                }
-                // The next hop's last word.
-                Err(ConsumeError::Rejected { .. }) => {
-                    self.counts.failed.add(items);
-                    return true;
-                }
-                Err(ConsumeError::Refused { after, .. }) => after,
-            };
-            self.counts.refused.add(items);
-            if retry.at_most.is_some_and(|most| begun.elapsed() >= most) {
-                self.counts.failed.add(items);
-                tracing::error!(component = %self.path, items, "lines are given up after max_elapsed_time");
-                return true;
-            }
-            let wait = around(waits.after(failures), fastrand::f64()).max(after.unwrap_or_default());
-            failures += 1;
-            let until = Instant::now() + wait;
-            while Instant::now() < until {
-                pulse.beat();
-                tokio::select! {
-                    () = tokio::time::sleep_until(until.min(Instant::now() + Pulse::INTERVAL)) => {}
-                    () = stopped(&mut self.stop) => return false,
-                }
-            }
-        }
-    }
-
-    /// One attempt. It goes on after a stop has begun, without another attempt behind it.
-    async fn hand_on(
-        &mut self,
-        next: &Next,
-        batch: &LineBatch,
-        ticket: &Ticket,
-        pulse: &Pulse,
-    ) -> Result<(), ConsumeError> {
-        let items = batch.records();
-        let (receipt, share) = Settlement::receive(&self.host.balance, Signal::Logs, items);
-        let settlement = receipt.settlement().clone();
-        let payload = Payload {
-            signal: Signal::Logs,
-            envelope: batch.envelope.clone(),
-            items,
-            origin: Arc::new(Origin::internal(UnixNanos::now())),
-            ticket: ticket.clone(),
-            share,
-        };
-        let mut call = next.consume(payload);
-        let mut stops = self.stop.borrow().is_some();
-        let answer = loop {
-            tokio::select! {
-                answer = &mut call => break answer,
-                () = sleep(Pulse::INTERVAL) => pulse.beat(),
-                () = stopped(&mut self.stop), if !stops => {
-                    stops = true;
-                    settlement.abandon();
-                }
-            }
-        };
-        receipt.answer(answer.as_ref().err().map_or(Ok(()), Err));
-        answer
-    }
 }
 
 /// Waits for a batch's delivery, and looks which files there are meanwhile: one that is renamed or removed while the next hop
@@ -355,12 +285,6 @@ async fn looking(delivery: impl Future<Output = bool>, mut tail: LogTail, begun:
         })
         .await;
     }
-}
-
-/// Resolves once a stop has begun.
-async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
-    // An owner that is gone has stopped, too.
-    let _ = stop.wait_for(Option::is_some).await;
 }
 
 /// Does `work` on a blocking thread. A panic in it is the task's.

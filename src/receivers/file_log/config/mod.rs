@@ -10,11 +10,11 @@ use crate::config::check::Section;
 use crate::config::value::pattern;
 use crate::core::diagnostic::{Severity, code};
 use crate::core::node::Node;
-use crate::core::stage::component::ComponentId;
 use crate::core::stage::factory::CheckContext;
 use crate::receivers::file_log::audit::AuditRule;
 use crate::receivers::file_log::glob::PathPattern;
 use crate::receivers::file_log::operators::{LineOperator, OperatorChain};
+use crate::receivers::source::keys::{self, RefusedRetry};
 
 /// The Collector's defaults.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -55,15 +55,6 @@ pub struct FileAttributes {
     pub path: bool,
     pub name_resolved: bool,
     pub path_resolved: bool,
-}
-
-/// Waits between attempts to hand on what a stage refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusedRetry {
-    pub first: Duration,
-    pub longest: Duration,
-    /// When lines are given up; `None`: they stay in their file until they are taken.
-    pub at_most: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,8 +135,8 @@ pub fn check(cx: &CheckContext<'_>, node: &Node) -> Option<FileLogConfig> {
         },
         attributes: section.string_map("attributes").unwrap_or_default(),
         resource,
-        retry: retry(&section),
-        storage: storage(cx, &section),
+        retry: keys::refused_retry(&section),
+        storage: keys::storage(cx, &section),
         chain,
         lifts_ids,
         audit,
@@ -226,28 +217,6 @@ fn split(section: &Section<'_>) -> LineSplit {
         (None, Some(end)) => LineSplit::EndsAt(end, omits),
         (None, None) => LineSplit::Newline,
     }
-}
-
-fn retry(section: &Section<'_>) -> RefusedRetry {
-    let mut retry = RefusedRetry { first: Duration::from_secs(1), longest: Duration::from_secs(30), at_most: None };
-    let Some(keys) = section.section("retry_on_failure") else { return retry };
-    // Lines that are not taken stay in their file whether or not it is enabled.
-    keys.bool("enabled");
-    retry.first = keys.duration("initial_interval").unwrap_or(retry.first).max(Duration::from_millis(10));
-    retry.longest = keys.duration("max_interval").unwrap_or(retry.longest).max(retry.first);
-    retry.at_most = keys.duration("max_elapsed_time").filter(|most| !most.is_zero());
-    keys.finish();
-    retry
-}
-
-fn storage(cx: &CheckContext<'_>, section: &Section<'_>) -> Option<String> {
-    let text = section.string("storage").filter(|text| !text.is_empty())?;
-    let Some(id) = ComponentId::parse(&text) else {
-        return section.invalid("storage", format!("{text:?} is no id"), "the id of an extension such as file_storage");
-    };
-    let wanted = (id.clone(), section.child_path("storage"), section.place_of("storage"));
-    cx.checks.storages.borrow_mut().push(wanted);
-    Some(id.to_string())
 }
 
 fn encoding(section: &Section<'_>) {

@@ -5,17 +5,15 @@
 //! what is appended to it: changes of another generation count for nothing.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::receivers::file_log::follow::mark::{BytesDigest, FileId, FileMark};
+use crate::receivers::source::kept;
 
-/// A longer file is none of ours.
-const BYTES_MAX: u64 = 64 << 20;
 const VERSION: u32 = 1;
 /// So much is appended in any case.
 const APPENDED_LEAST: u64 = 64 << 10;
@@ -62,15 +60,13 @@ pub struct CheckpointFile {
 impl CheckpointFile {
     /// In the folder of a storage extension, under the receiver's id.
     pub fn within(folder: &Path, receiver: &str) -> CheckpointFile {
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let name: String = receiver.chars().map(plain).collect();
-        let path = folder.join(format!("{name}.checkpoints"));
+        let path = kept::file_of(folder, receiver, "checkpoints");
         CheckpointFile { path, generation: 0, whole: 0, appended: None }
     }
 
     /// `None` when there are none yet.
     pub fn read(&mut self) -> io::Result<Option<Vec<FileMark>>> {
-        let Some(text) = bounded(&self.path)? else { return Ok(None) };
+        let Some(text) = kept::read(&self.path)? else { return Ok(None) };
         let written: Written = serde_json::from_slice(&text).map_err(io::Error::other)?;
         if written.version != VERSION {
             return Err(io::Error::other(format!("its version is {}, and {VERSION} is understood", written.version)));
@@ -100,7 +96,7 @@ impl CheckpointFile {
 
     /// What was appended to the marks of this generation; a line that breaks off is the last one.
     fn changes(&self) -> io::Result<Vec<MarkChange>> {
-        let text = bounded(&self.beside())?.unwrap_or_default();
+        let text = kept::read(&self.beside())?.unwrap_or_default();
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
         let head = lines.next().and_then(|line| serde_json::from_slice::<Appended>(line).ok());
         if head.is_none_or(|head| head.generation != self.generation) {
@@ -141,23 +137,14 @@ impl CheckpointFile {
         self.appended = None;
         let generation = self.generation + 1;
         let text = serde_json::to_vec(&Written { version: VERSION, generation, marks }).map_err(io::Error::other)?;
-        let (new, opening) = (self.path.with_extension("new"), opening());
-        let mut file = opening.open(&new)?;
-        file.write_all(&text)?;
-        if synced {
-            file.sync_all()?;
-        }
-        fs::rename(&new, &self.path)?;
+        kept::replace(&self.path, &text, synced)?;
         (self.generation, self.whole) = (generation, text.len() as u64);
         let mut head = serde_json::to_vec(&Appended { generation }).map_err(io::Error::other)?;
         head.push(b'\n'); // granted: a line of a number
-        let mut file = opening.open(self.beside())?;
+        let mut file = kept::create(&self.beside())?;
         file.write_all(&head)?;
         self.appended = Some((file, head.len() as u64));
-        match self.path.parent() {
-            Some(folder) if synced => File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
+        if synced { kept::sync_folder(&self.path) } else { Ok(()) }
     }
 }
 
@@ -165,27 +152,10 @@ fn key_of(mark: &FileMark) -> (FileId, u64, BytesDigest) {
     (mark.id, mark.offset, mark.tail)
 }
 
-fn opening() -> OpenOptions {
-    let mut opening = OpenOptions::new();
-    opening.write(true).create(true).truncate(true).mode(0o600);
-    opening
-}
-
-/// What is in a file; `None` when there is none.
-fn bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if about.len() > BYTES_MAX {
-        return Err(io::Error::other("it is longer than 64 MiB"));
-    }
-    fs::read(path).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn mark(inode: u64, offset: u64) -> FileMark {

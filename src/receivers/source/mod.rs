@@ -1,0 +1,5 @@
+//! What receivers share whose source keeps the data until it is taken: files of lines, and the node's journal.
+
+pub mod delivery;
+pub mod keys;
+pub mod kept;
