@@ -14,6 +14,7 @@ use crate::{connectors, exporters, processors, receivers};
 
 pub const RECEIVERS: &[ReceiverFactory] = &[
     receivers::file_log::FACTORY,
+    receivers::journald::FACTORY,
     receivers::k8s_audit::FACTORY,
     #[cfg(feature = "kafka")]
     receivers::kafka::FACTORY,

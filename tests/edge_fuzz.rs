@@ -84,6 +84,7 @@ replay! {
     ottl_replays "ottl"
     audit_replays "audit"
     lines_replay "lines"
+    journal_replays "journal"
 }
 
 fn replay(name: &str) {

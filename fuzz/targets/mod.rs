@@ -31,4 +31,5 @@ pub const ALL: &[(&str, Target)] = &[
     ("ottl", ottl::text),
     ("audit", node::audit),
     ("lines", node::line),
+    ("journal", node::journal),
 ];

@@ -1,10 +1,10 @@
-//! What the node knows: any text is a list of audit events or a fault, and any line one of a container or none. What is made
-//! of them reads as protobuf and is paid for.
+//! What the node knows: any text is a list of audit events or a fault, any line one of a container or none, and any bytes are
+//! entries of the journal up to a fault. What is made of them reads as protobuf and is paid for.
 
 use std::borrow::Cow;
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use podgate::core::data::budget::Budget;
+use podgate::core::data::budget::{Budget, Ticket};
 use podgate::core::time::UnixNanos;
 use podgate::kube::audit::form::{EventBody, EventForm, NamespaceFrom, StreamRoute};
 use podgate::receivers::file_log::condition::EntryCondition;
@@ -12,6 +12,8 @@ use podgate::receivers::file_log::entry::EntryValue;
 use podgate::receivers::file_log::glob::PathPattern;
 use podgate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
 use podgate::receivers::file_log::operators::{container, parsers};
+use podgate::receivers::journald::export::{ExportFault, ExportField, ExportReader};
+use podgate::receivers::journald::record::{JournalBatch, RecordRule};
 use podgate::receivers::k8s_audit::list;
 use prost::Message;
 
@@ -56,6 +58,46 @@ pub fn line(data: &[u8]) {
         }
         if let Ok(pattern) = PathPattern::parse(text) {
             let _ = pattern.fits("/var/log/pods/a_b_c/main/0.log");
+        }
+    }
+}
+
+type OwnedEntry = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The entries of a stream that comes in pieces, and the fault that it ends with.
+fn entries(data: &[u8], piece: usize, batch: &mut JournalBatch) -> (Vec<OwnedEntry>, Option<ExportFault>) {
+    let rule = RecordRule { messages_as_text: piece.is_multiple_of(2), ..RecordRule::default() };
+    let (mut reader, mut found) = (ExportReader::default(), Vec::new());
+    for mut piece in data.chunks(piece) {
+        loop {
+            match reader.read(&mut piece) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(fault) => return (found, Some(fault)),
+            }
+            let owned = |(name, value): ExportField<'_>| (name.to_vec(), value.map(<[u8]>::to_vec));
+            found.push(reader.fields().map(owned).collect());
+            batch.add(&reader, &rule, UnixNanos(7)).expect("room");
+            reader.clear();
+        }
+    }
+    (found, None)
+}
+
+/// journalctl's export format: the same entries whatever the pieces are, as records that can be read.
+pub fn journal(data: &[u8]) {
+    let whole = entries(data, data.len().max(1), &mut JournalBatch::within(&Ticket::free()));
+    for piece in [1, 7, 64] {
+        let budget = Budget::new(256 << 20, 256 << 20);
+        let ticket = budget.take(0).expect("room");
+        let mut batch = JournalBatch::within(&ticket);
+        assert_eq!(entries(data, piece, &mut batch), whole, "pieces of {piece} read otherwise");
+        let made = batch.finish(&RecordRule::default()).expect("room");
+        let items = &made.envelope.groups[0].scopes[0].items;
+        assert_eq!((items.len(), made.records), (whole.0.len(), whole.0.len() as u64));
+        assert!(ticket.bytes() >= items.byte_len() as u64, "records that are not paid for");
+        for record in items.iter() {
+            LogRecord::decode(record).expect("prost reads a record");
         }
     }
 }

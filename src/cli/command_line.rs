@@ -1,5 +1,8 @@
 //! What a person types: the subcommands, where each is run, and what stands before them.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::{
@@ -7,6 +10,8 @@ use crate::cli::{
     trial, validate, wal, what_if,
 };
 use crate::core::build_info;
+use crate::core::outside::root::become_within;
+use crate::telemetry::stdout;
 
 /// OTLP gateway for Kubernetes nodes: names the right run of the right container, samples whole traces, delivers.
 ///
@@ -85,6 +90,27 @@ enum Command {
     Man(describe::man::Args),
     /// Print version, commit and target, as --version does
     Version,
+    /// Become a program below another root folder: so the receiver journald starts the node's journalctl
+    #[command(hide = true)]
+    InRoot(InRootArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct InRootArgs {
+    root: PathBuf,
+    /// Its path below the root folder
+    program: OsString,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+impl InRootArgs {
+    fn run(&self) -> Exit {
+        let why = become_within(&self.root, &self.program, &self.arguments);
+        let (program, root) = (self.program.display(), self.root.display());
+        stdout::error_line(&format!("{program} cannot be started below {root}: {why}"));
+        Exit::NoProgram
+    }
 }
 
 impl Command {
@@ -112,15 +138,13 @@ pub fn dispatch(cli: Cli) -> Exit {
         && !command.takes_configuration()
         && before.is_given()
     {
-        crate::telemetry::stdout::error_line(
-            "this command takes no configuration: remove --config and the options that go with it",
-        );
+        stdout::error_line("this command takes no configuration: remove --config and the options that go with it");
         return Exit::Usage;
     }
     let surroundings = match sources::EnvironmentSources::read(|name| std::env::var(name).ok()) {
         Ok(surroundings) => surroundings,
         Err(why) => {
-            crate::telemetry::stdout::error_line(&why);
+            stdout::error_line(&why);
             return Exit::Usage;
         }
     };
@@ -153,8 +177,9 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Loadgen(args) => loadgen::run(&args),
         Command::Completion(args) => describe::completion::run(&args, Cli::command()),
         Command::Man(args) => describe::man::run(&args, Cli::command()),
+        Command::InRoot(args) => args.run(),
         Command::Version => {
-            crate::telemetry::stdout::line(&format!("podgate {}", build_info::LONG));
+            stdout::line(&format!("podgate {}", build_info::LONG));
             Exit::Ok
         }
     }

@@ -32,4 +32,6 @@ pub enum Exit {
     /// Ended as asked, and items were lost by it: the last line names them.
     Lost = 3,
     Configuration = 78,
+    /// The program that this process was to become cannot be started; a shell's code for it.
+    NoProgram = 127,
 }

@@ -12,7 +12,7 @@ const RECEIVERS: &str = "activedirectoryds aerospike apache apachespark awscloud
     datadog dockerstats elasticapmintake elasticsearch envoyals expvar faro file filestats flinkmetrics \
     fluentforward github gitlab gitprovider googlecloudmonitoring googlecloudpubsub googlecloudpubsubpush \
     googlecloudspanner haproxy hostmetrics httpcheck httplogreceiver huaweicloudces icmpcheck icmpcheckreceiver iis \
-    influxdb integration jaeger jmx journald k8scluster k8sevents k8slog k8sobjects kafkametrics kubeletstats \
+    influxdb integration jaeger jmx k8scluster k8sevents k8slog k8sobjects kafkametrics kubeletstats \
     libhoneyevent loadgen loki macosunifiedlogging memcached mongodb mongodbatlas mysql namedpipe netflow nginx nop \
     nsxt ntp opencensus oracledb osquery otelarrow otlpjsonfile podmanstats postgresql pprof profiling prometheus \
     prometheusremotewrite prometheussimple pulsar purefa purefb rabbitmq receivercreator redfish redis riak saphana \

@@ -1,6 +1,7 @@
 //! Components that take data in.
 
 pub mod file_log;
+pub mod journald;
 pub mod k8s_audit;
 #[cfg(feature = "kafka")]
 pub mod kafka;

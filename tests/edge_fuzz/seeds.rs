@@ -29,10 +29,21 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "snappy_framed" => [&b"x"[..], &[7; 3_000], b""].map(snappy_framed).to_vec(),
         "ottl" => OTTL.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "audit" => AUDIT.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "journal" => journal_entries(),
         "lines" => LINES.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "yaml" => YAML.iter().map(|text| text.as_bytes().to_vec()).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Entries of lines and of bytes, and one that breaks off.
+fn journal_entries() -> Vec<Vec<u8>> {
+    let bytes =
+        |name: &str, value: &[u8]| [name.as_bytes(), b"\n", &(value.len() as u64).to_le_bytes(), value, b"\n"].concat();
+    let head = b"__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1796119205000000\nPRIORITY=3\n".to_vec();
+    let plain = [head.clone(), b"MESSAGE=a\nOBJECT=1\nOBJECT=2\n\n".to_vec()].concat();
+    let binary = [head.clone(), bytes("MESSAGE", b"two\nlines"), bytes("DATA", &[0, 255]), b"\n".to_vec()].concat();
+    vec![plain.clone(), binary, [plain, head, bytes("MESSAGE", b"cut")].concat()]
 }
 
 /// The smallest of some arbitrary requests of each signal, which must not be empty.

@@ -1,4 +1,4 @@
-//! Audit events and lines of files: texts blown up in every part that is walked.
+//! Audit events, lines of files and entries of the journal: texts blown up in every part that is walked.
 
 use podgate::core::data::budget::Ticket;
 use podgate::core::time::UnixNanos;
@@ -7,6 +7,8 @@ use podgate::otlp::trace_text::TextIds;
 use podgate::receivers::file_log::entry::{self, EntryMap, EntryValue};
 use podgate::receivers::file_log::operators::container;
 use podgate::receivers::file_log::operators::time::{TimeLayout, TimeReading};
+use podgate::receivers::journald::export::ExportReader;
+use podgate::receivers::journald::record::{JournalBatch, RecordRule};
 use podgate::receivers::k8s_audit::list;
 
 use crate::generate::Generator;
@@ -34,6 +36,18 @@ const LINES: &[(&str, &str, &str, &str)] = &[
     ("tags", "2026-12-01T10:00:00.1Z stdout F", ":x", " text"),
     ("Docker's escapes", "{\"log\":\"", "\\t", "\\n\",\"stream\":\"stdout\",\"time\":\"2026-12-01T10:00:00.1Z\"}"),
     ("Docker's attributes", "{\"a\":1", ",\"a\":1", "}"),
+];
+
+/// Entries of the journal, in the export format.
+const ENTRIES: &[(&str, &str, &str, &str)] = &[
+    ("small entries", "", "A=1\n\n", ""),
+    ("fields of one name", "", "A=1\n", "\n"),
+    ("one long field", "MESSAGE=", "x", "\n\n"),
+    ("a field that does not end", "MESSAGE=", "x", ""),
+    ("empty lines", "", "\n", ""),
+    ("control characters", "MESSAGE=", "\u{1}", "\n\n"),
+    ("empty fields of bytes", "", "A\n\0\0\0\0\0\0\0\0\n", "\n"),
+    ("priorities", "", "PRIORITY=3\n", "\n"),
 ];
 
 /// Texts that say something of their trace, or nearly.
@@ -122,6 +136,31 @@ fn layouts_are_read_in_linear_work() {
         let text = String::from_utf8_lossy(text);
         usize::from(TimeLayout::strptime(&text).is_ok()) + usize::from(TimeLayout::gotime(&text).is_ok())
     });
+}
+
+#[test]
+fn entries_of_the_journal_become_records_in_linear_work() {
+    let names = Generator::of("different names", |size| {
+        let fields: Vec<String> = (0..size / 11).map(|field| format!("K{field:07}=1\n")).collect();
+        (fields.concat() + "\n").into_bytes()
+    });
+    let bytes = Generator::of("one field of bytes", |size| {
+        [b"MESSAGE\n".as_slice(), &(size as u64).to_le_bytes(), &vec![0; size], b"\n\n"].concat()
+    });
+    let mut all = generators(ENTRIES);
+    all.extend([names, bytes]);
+    for messages_as_text in [false, true] {
+        let rule = RecordRule { messages_as_text, ..RecordRule::default() };
+        check("entries of the journal", &all, &|_, body| {
+            let (mut reader, mut batch, mut input) =
+                (ExportReader::default(), JournalBatch::within(&Ticket::free()), body);
+            while reader.read(&mut input).expect("the export format") {
+                batch.add(&reader, &rule, UnixNanos(7)).expect("memory");
+                reader.clear();
+            }
+            batch.finish(&rule).expect("memory").envelope.groups.len()
+        });
+    }
 }
 
 #[test]

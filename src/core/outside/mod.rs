@@ -4,6 +4,7 @@
 //! next hops hang, disks fill up, all by a seed and in no time (`tests/sim`). Whoever needs a TCP socket or a file that is appended to asks here; monotonic time and timers are tokio's, which tests pause.
 
 pub mod disk;
+pub mod root;
 
 use std::fmt;
 use std::future::Future;

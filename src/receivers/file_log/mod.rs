@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::core::data::budget::Ticket;
@@ -52,6 +52,7 @@ use crate::receivers::file_log::follow::mark::FileMark;
 use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY, TailCounts};
 use crate::receivers::file_log::metrics::FileLogMetrics;
 use crate::receivers::file_log::probe::FilesProbe;
+use crate::receivers::source::blocking::aside;
 use crate::receivers::source::delivery::{DeliveryCounts, SourceDelivery, WaitingBatch, stopped};
 
 /// What a round begins with; without room for it no file is looked at.
@@ -284,15 +285,5 @@ async fn looking(delivery: impl Future<Output = bool>, mut tail: LogTail, begun:
             tail
         })
         .await;
-    }
-}
-
-/// Does `work` on a blocking thread. A panic in it is the task's.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // Taken off the runtime's list because it shuts down: so does the caller.
-        Err(Err(_)) => std::future::pending().await,
     }
 }
