@@ -17,6 +17,7 @@ mod door;
 mod intake;
 pub mod list;
 mod metrics;
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::offload::Aside;
 use crate::core::report::status::State;
+use crate::core::stage::commands::probe::Probe;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::factory::{About, BuildContext, CheckContext, ReceiverFactory, ReceiverPlan};
 use crate::core::stage::joint::Outputs;
@@ -52,6 +54,7 @@ use crate::receivers::k8s_audit::config::AuditConfig;
 use crate::receivers::k8s_audit::door::{AuditDoor, AuditService};
 use crate::receivers::k8s_audit::intake::AuditIntake;
 use crate::receivers::k8s_audit::metrics::AuditMetrics;
+use crate::receivers::k8s_audit::probe::AuditProbe;
 
 /// Wait for calls whose client has gone, once every connection has ended.
 const LEFTOVERS_GRACE: Duration = Duration::from_millis(200);
@@ -68,11 +71,12 @@ pub const FACTORY: ReceiverFactory = ReceiverFactory {
 };
 
 fn check(cx: &CheckContext<'_>, node: &Node) -> Option<Box<dyn ReceiverPlan>> {
-    config::check(cx, node).map(|config| Box::new(Plan { config }) as Box<dyn ReceiverPlan>)
+    config::check(cx, node).map(|config| Box::new(Plan { config, path: cx.path.clone() }) as Box<dyn ReceiverPlan>)
 }
 
 struct Plan {
     config: AuditConfig,
+    path: String,
 }
 
 impl ReceiverPlan for Plan {
@@ -86,6 +90,10 @@ impl ReceiverPlan for Plan {
         let counts = Arc::new(AuditMetrics::new(&cx.host.stats, &cx.id.to_string()));
         let config = self.config.clone();
         Arc::new(AuditReceiver { config, cx, outputs, counts, recent, stop, running: Mutex::default() })
+    }
+
+    fn probe(&self, _: &[Signal]) -> Option<Box<dyn Probe>> {
+        Some(Box::new(AuditProbe { config: self.config.clone(), path: self.path.clone() }))
     }
 }
 
