@@ -90,7 +90,8 @@ impl ExporterPlan for Plan {
 fn built(cx: BuildContext, protocol: ExportProtocol, settings: OtlpSettings) -> Arc<Sending> {
     let credentials = RequestCredentials::of(settings.auth.as_deref(), &cx.host.authenticators);
     let sending = settings.sending.clone();
-    let transport = OtlpTransport::new(protocol, settings, &cx.host.outside).authorized_by(credentials);
+    let transport = OtlpTransport::new(protocol, settings, &cx.host.outside);
+    let transport = transport.authorized_by(credentials).charging(&cx.host.budget);
     Arc::new(Sending::new(cx, sending, Box::new(transport)))
 }
 

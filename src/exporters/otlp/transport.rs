@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::AUTHORIZATION;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
+use crate::core::data::budget::Budget;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::outside::Outside;
 use crate::core::stage::component::Task;
@@ -90,6 +92,12 @@ impl OtlpTransport {
     /// The same, with an authenticator's headers on every request.
     pub fn authorized_by(self, credentials: RequestCredentials) -> OtlpTransport {
         OtlpTransport { credentials, ..self }
+    }
+
+    /// The same, with answers paid for by `budget`.
+    pub fn charging(mut self, budget: &Arc<Budget>) -> OtlpTransport {
+        self.clients = self.clients.into_iter().map(|client| client.charging(budget.clone())).collect();
+        self
     }
 
     /// Every address, for people.

@@ -7,11 +7,14 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use crate::core::offload::Aside;
+use crate::net::client::answer::AnswerBounds;
 use crate::net::client::failure::CallFailure;
 use crate::net::compression::pack::{GzipPacker, Pieces};
 
 /// How many bytes of protobuf are read while one is compressed, roughly.
 const EFFORT: u64 = 4;
+/// On the stack while an answer is inflated.
+const INFLATED_AT_A_TIME: usize = 8 << 10;
 
 /// A form of compression, with its level where it has levels and its token where it has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,30 +91,33 @@ fn written<W: Write>(mut encoder: W, parts: &[Bytes]) -> io::Result<W> {
     Ok(encoder)
 }
 
-/// Inflates an answer to at most `limit` bytes. `encoding` is the header's value.
-pub fn inflate_answer(encoding: &str, body: Bytes, limit: usize) -> Result<Bytes, CallFailure> {
-    let mut inflated = Vec::new();
-    let mut read = |reader: &mut dyn Read| {
-        reader
-            .take(limit as u64 + 1)
-            // granted: the limit of an answer
-            .read_to_end(&mut inflated)
-            .map_err(|error| CallFailure::Malformed(format!("its {encoding} body does not inflate: {error}")))
-    };
+/// Inflates an answer within its bounds. `encoding` is the header's value. The body as sent goes when the inflated one is
+/// there.
+pub fn inflate_answer(encoding: &str, body: Bytes, bounds: &AnswerBounds) -> Result<Bytes, CallFailure> {
     match encoding.trim() {
-        "" | "identity" => return Ok(body),
-        _ if body.is_empty() => return Ok(body),
-        "gzip" => read(&mut flate2::read::MultiGzDecoder::new(&body[..]))?,
+        "" | "identity" => Ok(body),
+        _ if body.is_empty() => Ok(body),
+        "gzip" => inflated(encoding, &mut flate2::read::MultiGzDecoder::new(&body[..]), bounds),
         "zstd" => {
             let decoder = zstd::stream::read::Decoder::new(&body[..]);
-            read(&mut decoder.map_err(|error| CallFailure::Malformed(error.to_string()))?)?
+            inflated(encoding, &mut decoder.map_err(|error| CallFailure::Malformed(error.to_string()))?, bounds)
         }
-        other => return Err(CallFailure::Malformed(format!("its encoding {other:?} was not asked for"))),
-    };
-    if inflated.len() > limit {
-        return Err(CallFailure::AnswerTooLarge { limit });
+        other => Err(CallFailure::Malformed(format!("its encoding {other:?} was not asked for"))),
     }
-    Ok(Bytes::from(inflated))
+}
+
+fn inflated(encoding: &str, reader: &mut dyn Read, bounds: &AnswerBounds) -> Result<Bytes, CallFailure> {
+    let (mut whole, mut piece) = (bounds.body(), [0; INFLATED_AT_A_TIME]);
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(whole.finish()),
+            Ok(length) => whole.push(&piece[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(CallFailure::Malformed(format!("its {encoding} body does not inflate: {error}")));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +131,7 @@ mod tests {
             let packed = compression.apply(parts.clone()).unwrap().concat();
             let encoding = compression.token().unwrap_or_default();
             assert_eq!(
-                inflate_answer(encoding, packed.into(), 5004),
+                inflate_answer(encoding, packed.into(), &AnswerBounds::new(5004, None)),
                 Ok(Bytes::from(parts.concat())),
                 "{compression:?}"
             );
@@ -149,9 +155,12 @@ mod tests {
     fn a_bomb_stops_at_the_limit_and_nonsense_is_an_error() {
         let bomb = Compression::GZIP.apply(vec![Bytes::from(vec![0; 1 << 20])]).unwrap().concat();
         assert!(bomb.len() < 100_000);
-        assert_eq!(inflate_answer("gzip", bomb.into(), 4096), Err(CallFailure::AnswerTooLarge { limit: 4096 }));
+        assert_eq!(
+            inflate_answer("gzip", bomb.into(), &AnswerBounds::new(4096, None)),
+            Err(CallFailure::AnswerTooLarge { limit: 4096 })
+        );
         for encoding in ["gzip", "zstd", "br"] {
-            let answer = inflate_answer(encoding, Bytes::from_static(b"nonsense"), 4096);
+            let answer = inflate_answer(encoding, Bytes::from_static(b"nonsense"), &AnswerBounds::new(4096, None));
             assert!(matches!(answer, Err(CallFailure::Malformed(_))), "{encoding}");
         }
     }

@@ -48,6 +48,9 @@ pub enum CallFailure {
     NotTaken(String),
     #[error("the answer is larger than {limit} bytes")]
     AnswerTooLarge { limit: usize },
+    /// Whether the peer took the data is unknown.
+    #[error("the memory budget has no room for more than the first {read} bytes of the answer")]
+    AnswerWithoutRoom { read: usize },
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
 }

@@ -12,6 +12,7 @@ use ::http::{HeaderMap, Method};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::time::Instant;
 
+use crate::net::client::answer::AnswerBounds;
 use crate::net::client::chunks::Chunks;
 use crate::net::client::compress::{Compression, inflate_answer};
 use crate::net::client::failure::CallFailure;
@@ -146,8 +147,9 @@ impl Client {
             body: frame(packed, method.compression != Compression::None)?,
             states_length: false,
         };
-        let reply = self.exchange(&request, deadline).await?;
-        read_answer(reply, self.settings().response_bytes_max)
+        let bounds = self.answer_bounds();
+        let reply = self.exchange(&request, &bounds, deadline).await?;
+        read_answer(reply, &bounds)
     }
 }
 
@@ -185,7 +187,7 @@ fn frame(parts: Vec<Bytes>, compressed: bool) -> Result<Chunks, CallFailure> {
     Ok(Chunks::new(std::iter::once(prefix.freeze()).chain(parts)))
 }
 
-fn read_answer(reply: Reply, limit: usize) -> GrpcAnswer {
+fn read_answer(reply: Reply, bounds: &AnswerBounds) -> GrpcAnswer {
     // A call that fails at once has its status in the headers ("trailers-only").
     let status_in = if reply.trailers.contains_key(STATUS) { &reply.trailers } else { &reply.headers };
     let written = text(status_in, &STATUS);
@@ -198,7 +200,7 @@ fn read_answer(reply: Reply, limit: usize) -> GrpcAnswer {
         }
     };
     let body =
-        if code == Code::OK { unframe(reply.body, text(&reply.headers, &ENCODING), limit)? } else { Bytes::new() };
+        if code == Code::OK { unframe(reply.body, text(&reply.headers, &ENCODING), bounds)? } else { Bytes::new() };
     Ok(GrpcReply {
         code,
         message,
@@ -208,7 +210,7 @@ fn read_answer(reply: Reply, limit: usize) -> GrpcAnswer {
     })
 }
 
-fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, CallFailure> {
+fn unframe(mut body: Bytes, encoding: &str, bounds: &AnswerBounds) -> Result<Bytes, CallFailure> {
     if body.is_empty() {
         // Some proxies answer OK without any message; the status is what counts.
         return Ok(body);
@@ -226,7 +228,7 @@ fn unframe(mut body: Bytes, encoding: &str, limit: usize) -> Result<Bytes, CallF
         1 if encoding.is_empty() || encoding == "identity" => {
             Err(CallFailure::Malformed("its message is marked compressed without a grpc-encoding".to_owned()))
         }
-        1 => inflate_answer(encoding, body, limit),
+        1 => inflate_answer(encoding, body, bounds),
         flag => Err(CallFailure::Malformed(format!("its compression flag is {flag}"))),
     }
 }
@@ -280,6 +282,8 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    const BOUNDS: AnswerBounds = AnswerBounds { limit: 100, certain: 100, budget: None };
+
     fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> Reply {
         let mut trailers = HeaderMap::new();
         for (name, value) in headers {
@@ -296,7 +300,7 @@ mod tests {
             ("grpc-status-details-bin", "CA4SBG1vcmU"),
             ("grpc-retry-pushback-ms", "250"),
         ];
-        let understood = read_answer(reply(200, &headers, b""), 100).unwrap();
+        let understood = read_answer(reply(200, &headers, b""), &BOUNDS).unwrap();
         assert_eq!((understood.code, understood.message.as_str()), (Code::UNAVAILABLE, "queue full%2"));
         assert_eq!(understood.details.as_deref(), Some(&b"\x08\x0e\x12\x04more"[..]));
         assert_eq!(understood.pushback, Some(Duration::from_millis(250)));
@@ -305,7 +309,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_grpc_gets_the_code_of_its_http_status() {
         for (status, code) in [(404, 12), (401, 16), (403, 7), (503, 14), (500, 2), (200, 2)] {
-            let understood = read_answer(reply(status, &[], b"<html>"), 100).unwrap();
+            let understood = read_answer(reply(status, &[], b"<html>"), &BOUNDS).unwrap();
             assert_eq!(understood.code, Code(code), "{status}");
             assert!(understood.message.contains(&status.to_string()));
         }
@@ -314,9 +318,9 @@ mod tests {
     #[test]
     fn a_message_that_is_not_framed_is_malformed_and_never_panics() {
         let ok = [("grpc-status", "0")];
-        assert_eq!(read_answer(reply(200, &ok, b"\0\0\0\0\x02ab"), 100).unwrap().body, "ab");
+        assert_eq!(read_answer(reply(200, &ok, b"\0\0\0\0\x02ab"), &BOUNDS).unwrap().body, "ab");
         for body in [&b"\0\0\0"[..], b"\0\0\0\0\x03ab", b"\x07\0\0\0\0", b"\x01\0\0\0\x02ab", b"\0\xff\xff\xff\xff"] {
-            assert!(read_answer(reply(200, &ok, body), 100).is_err(), "{body:?}");
+            assert!(read_answer(reply(200, &ok, body), &BOUNDS).is_err(), "{body:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::core::time::UnixNanos;
+use crate::net::client::answer::AnswerBounds;
 use crate::net::client::chunks::Chunks;
 use crate::net::client::compress::{Compression, inflate_answer};
 use crate::net::client::failure::CallFailure;
@@ -39,7 +40,7 @@ pub struct HttpReply {
     pub location: String,
     /// How long the peer asks us to stay away.
     pub retry_after: Option<Duration>,
-    /// Inflated, at most `response_bytes_max`.
+    /// Inflated, within the bounds of the answer; its slices hold the ticket that pays for it.
     pub body: Bytes,
 }
 
@@ -48,6 +49,11 @@ pub type HttpAnswer = Result<HttpReply, CallFailure>;
 impl Client {
     /// Sends one request and reads the whole answer before the request's deadline.
     pub async fn http(&self, request: HttpRequest) -> HttpAnswer {
+        self.http_within(request, &self.answer_bounds()).await
+    }
+
+    /// The same with bounds of its own for the answer.
+    pub async fn http_within(&self, request: HttpRequest, bounds: &AnswerBounds) -> HttpAnswer {
         let path = PathAndQuery::try_from(request.path.as_str())
             .map_err(|error| CallFailure::Setup(format!("{:?} is not a path: {error}", request.path)))?;
         let packed = request.compression.pack(request.parts).await;
@@ -60,14 +66,13 @@ impl Client {
         }
         let (headers, body) = (Cow::Owned(headers), Chunks::new(packed));
         let call = ClientCall { method: request.method, path, headers, header: None, body, states_length: true };
-        let reply = self.exchange(&call, request.deadline).await?;
-        let limit = self.settings().response_bytes_max;
+        let reply = self.exchange(&call, bounds, request.deadline).await?;
         Ok(HttpReply {
             status: reply.status,
             content_type: text(&reply.headers, &CONTENT_TYPE).to_owned(),
             location: text(&reply.headers, &LOCATION).to_owned(),
             retry_after: retry_after(text(&reply.headers, &RETRY_AFTER), UnixNanos::now()),
-            body: inflate_answer(text(&reply.headers, &CONTENT_ENCODING), reply.body, limit)?,
+            body: inflate_answer(text(&reply.headers, &CONTENT_ENCODING), reply.body, bounds)?,
         })
     }
 }

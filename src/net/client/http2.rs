@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ::http::{HeaderMap, Request, Response};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use h2::{Ping, PingPong, RecvStream};
 use tokio::time::{sleep, timeout};
 
+use crate::net::client::answer::AnswerBounds;
 use crate::net::client::chunks::Chunks;
 use crate::net::client::connect::spawner::Spawner;
 use crate::net::client::connect::stream::ClientStream;
@@ -112,9 +113,14 @@ impl Http2Sender {
         self.state.closed.load(Ordering::Relaxed)
     }
 
-    /// Sends one request and reads its whole answer, with at most `limit` bytes of body. The caller bounds the wait; a
+    /// Sends one request and reads its whole answer, with a body within `bounds`. The caller bounds the wait; a
     /// call that is dropped resets its stream.
-    pub(super) async fn exchange(&self, head: Request<()>, body: Chunks, limit: usize) -> Result<Reply, CallFailure> {
+    pub(super) async fn exchange(
+        &self,
+        head: Request<()>,
+        body: Chunks,
+        bounds: &AnswerBounds,
+    ) -> Result<Reply, CallFailure> {
         self.state.in_flight.fetch_add(1, Ordering::Relaxed);
         let _in_flight = InFlight(self.state.clone());
         // Until the body is handed over nothing has left.
@@ -129,7 +135,7 @@ impl Http2Sender {
             stream.send_data(body, true).map_err(unsent)?;
         }
         match response.await {
-            Ok(response) => read(response, limit).await.map_err(|cause| self.ended(cause)),
+            Ok(response) => read(response, bounds).await.map_err(|cause| self.ended(cause)),
             Err(error) => Err(self.ended(Cause::Http2(error))),
         }
     }
@@ -137,7 +143,7 @@ impl Http2Sender {
     /// Whether the peer can have seen the request, and why it ended.
     fn ended(&self, cause: Cause) -> CallFailure {
         let error = match cause {
-            Cause::TooLarge(limit) => return CallFailure::AnswerTooLarge { limit },
+            Cause::Bounds(failure) => return failure,
             Cause::Http2(error) => error,
         };
         let goodbye = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
@@ -153,32 +159,30 @@ impl Http2Sender {
 
 /// Why there is no whole answer.
 enum Cause {
-    /// More bytes than this.
-    TooLarge(usize),
+    /// More bytes than are read.
+    Bounds(CallFailure),
     Http2(h2::Error),
 }
 
-async fn read(response: Response<RecvStream>, limit: usize) -> Result<Reply, Cause> {
+async fn read(response: Response<RecvStream>, bounds: &AnswerBounds) -> Result<Reply, Cause> {
     let (head, mut body) = response.into_parts();
-    let mut gathered = BytesMut::new();
+    let mut gathered = bounds.body();
     while let Some(bytes) = body.data().await {
         let bytes: Bytes = bytes.map_err(Cause::Http2)?;
-        if gathered.len() + bytes.len() > limit {
-            return Err(Cause::TooLarge(limit));
-        }
-        gathered.extend_from_slice(&bytes); // granted: the limit of an answer
+        gathered.push(&bytes).map_err(Cause::Bounds)?;
         // Fails only when the stream is gone, which the next read tells.
         let _ = body.flow_control().release_capacity(bytes.len());
     }
     let trailers: Option<HeaderMap> = body.trailers().await.map_err(Cause::Http2)?;
     let (status, trailers) = (head.status.as_u16(), trailers.unwrap_or_default());
-    Ok(Reply { status, headers: head.headers, body: gathered.freeze(), trailers })
+    Ok(Reply { status, headers: head.headers, body: gathered.finish(), trailers })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use bytes::BytesMut;
     use futures_util::future::join_all;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
@@ -221,7 +225,10 @@ mod tests {
 
     async fn ask(sender: &Http2Sender, body: &Bytes) -> Result<Bytes, CallFailure> {
         let head = Request::post("http://here/").body(()).unwrap();
-        sender.exchange(head, Chunks::new([body.clone()]), 1 << 20).await.map(|reply| reply.body)
+        sender
+            .exchange(head, Chunks::new([body.clone()]), &AnswerBounds::new(1 << 20, None))
+            .await
+            .map(|reply| reply.body)
     }
 
     #[tokio::test]

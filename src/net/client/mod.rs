@@ -3,6 +3,7 @@
 //! It exists so that every exporter shares one set of rules: deadlines, capped answers, reconnect backoff, causes that tell
 //! what is wrong. It retries nothing but requests the peer certainly did not see, and knows no OTLP.
 
+pub mod answer;
 pub mod chunks;
 pub mod compress;
 pub mod connect;
@@ -16,16 +17,19 @@ pub mod settings;
 pub mod target;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ::http::header::{CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHORIZATION};
 use ::http::uri::{PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
+use crate::core::data::budget::Budget;
 use crate::core::outside::Outside;
+use crate::net::client::answer::AnswerBounds;
 use crate::net::client::chunks::{Chunks, Outgoing};
 use crate::net::client::connect::tunnel;
 use crate::net::client::failure::CallFailure;
@@ -41,6 +45,8 @@ pub const USER_AGENT: &str = concat!("podgate/", env!("CARGO_PKG_VERSION"));
 /// Sends requests to one target. Opens nothing before the first request.
 pub struct Client {
     pool: Pool,
+    /// Pays for answers.
+    budget: Option<Arc<Budget>>,
 }
 
 /// A request as the caller means it; host, length and framing are added on the way.
@@ -63,7 +69,17 @@ impl Client {
     }
 
     pub fn within(outside: Outside, settings: ClientSettings) -> Client {
-        Client { pool: Pool::new(settings, outside) }
+        Client { pool: Pool::new(settings, outside), budget: None }
+    }
+
+    /// Answers are paid for by `budget`; without one, `response_bytes_max` alone bounds them.
+    pub fn charging(self, budget: Arc<Budget>) -> Client {
+        Client { budget: Some(budget), ..self }
+    }
+
+    /// Of an answer that nothing more is known of.
+    pub(crate) fn answer_bounds(&self) -> AnswerBounds {
+        AnswerBounds::new(self.settings().response_bytes_max, self.budget.clone())
     }
 
     pub fn settings(&self) -> &ClientSettings {
@@ -86,10 +102,15 @@ impl Client {
     }
 
     /// One request and its whole answer, or the reason why there is none.
-    pub(crate) async fn exchange(&self, call: &ClientCall<'_>, deadline: Instant) -> Result<Reply, CallFailure> {
+    pub(crate) async fn exchange(
+        &self,
+        call: &ClientCall<'_>,
+        bounds: &AnswerBounds,
+        deadline: Instant,
+    ) -> Result<Reply, CallFailure> {
         let mut last = CallFailure::Deadline;
         for _ in 0..SENDS_MAX {
-            match self.send_once(call, deadline).await {
+            match self.send_once(call, bounds, deadline).await {
                 Err(failure @ CallFailure::NotTaken(_)) => last = failure,
                 answer => return answer,
             }
@@ -97,14 +118,20 @@ impl Client {
         Err(last)
     }
 
-    async fn send_once(&self, call: &ClientCall<'_>, deadline: Instant) -> Result<Reply, CallFailure> {
+    async fn send_once(
+        &self,
+        call: &ClientCall<'_>,
+        bounds: &AnswerBounds,
+        deadline: Instant,
+    ) -> Result<Reply, CallFailure> {
         let lent = timeout_at(deadline, self.pool.lend()).await.map_err(|_| CallFailure::Deadline)??;
         match lent {
             Lent::Http1 { mut sender, first, old_at, _permit } => {
                 let request = self.head(call, false).map(|()| Outgoing::new(call.body.clone()));
                 let answer = timeout_at(deadline, async {
                     let sent = sender.try_send_request(request).await;
-                    self.read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?).await
+                    read(sent.map_err(|mut error| classify(error.take_message().is_some(), error.error()))?, bounds)
+                        .await
                 });
                 let reply = answer.await.map_err(|_| CallFailure::Deadline)?;
                 let reply = reply.map_err(|failure| first.mix_up(false).unwrap_or(failure))?;
@@ -118,8 +145,8 @@ impl Client {
                 }
             }
             Lent::Http2 { lane, live } => {
-                let (head, limit) = (self.head(call, true), self.settings().response_bytes_max);
-                let answer = timeout_at(deadline, live.sender.exchange(head, call.body.clone(), limit));
+                let exchange = live.sender.exchange(self.head(call, true), call.body.clone(), bounds);
+                let answer = timeout_at(deadline, exchange);
                 let Ok(answer) = answer.await else {
                     self.pool.timed_out(lane, &live);
                     return Err(CallFailure::Deadline);
@@ -170,24 +197,22 @@ impl Client {
         }
         request
     }
+}
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Reply, CallFailure> {
-        let limit = self.settings().response_bytes_max;
-        let (head, mut body) = response.into_parts();
-        if body.size_hint().lower() > limit as u64 {
-            return Err(CallFailure::AnswerTooLarge { limit });
-        }
-        let mut gathered = BytesMut::new();
-        let mut trailers = HeaderMap::new();
-        while let Some(frame) = body.frame().await {
-            match frame.map_err(|error| classify(false, &error))?.into_data() {
-                Ok(bytes) if gathered.len() + bytes.len() > limit => return Err(CallFailure::AnswerTooLarge { limit }),
-                Ok(bytes) => gathered.extend_from_slice(&bytes), // granted: the limit of an answer
-                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
-            }
-        }
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: gathered.freeze(), trailers })
+async fn read(response: Response<Incoming>, bounds: &AnswerBounds) -> Result<Reply, CallFailure> {
+    let (head, mut body) = response.into_parts();
+    if body.size_hint().lower() > bounds.limit as u64 {
+        return Err(CallFailure::AnswerTooLarge { limit: bounds.limit });
     }
+    let mut gathered = bounds.body();
+    let mut trailers = HeaderMap::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| classify(false, &error))?.into_data() {
+            Ok(bytes) => gathered.push(&bytes)?,
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    }
+    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: gathered.finish(), trailers })
 }
 
 /// Whether the peer can have seen the request, and why it ended. `unsent`: it came back whole.

@@ -6,6 +6,9 @@
 use crate::net::client::failure::CallFailure;
 use crate::sending::report::condition::Trouble;
 
+const WITHOUT_ROOM: &str =
+    "long answers of many requests at once: see what the peer refuses, lower num_consumers or raise the memory limit";
+
 /// The cures that name the peer, by what went wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerCures {
@@ -50,6 +53,7 @@ impl PeerCures {
             }
             CallFailure::Deadline => ("timeout", self.deadline),
             CallFailure::Broken(_) | CallFailure::NotTaken(_) => ("connection broken", self.broken),
+            CallFailure::AnswerWithoutRoom { .. } => ("no memory for the answer", WITHOUT_ROOM),
             CallFailure::AnswerTooLarge { .. } | CallFailure::Malformed(_) => ("answer unreadable", self.unreadable),
         };
         Trouble { code: code.to_owned(), message: failure.to_string(), cure: Some(cure.to_owned()) }
