@@ -12,7 +12,9 @@ use crate::exporters::elasticsearch::delivery::bulk::batch::{Batch, OpenDocument
 use crate::exporters::elasticsearch::delivery::bulk::concurrency::{TroubleKind, Waits};
 use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
 use crate::exporters::elasticsearch::delivery::bulk::progress::BulkProgress;
-use crate::exporters::elasticsearch::delivery::bulk::verdict::{DocumentAnswer, DocumentVerdict, judge, read};
+use crate::exporters::elasticsearch::delivery::bulk::verdict::{
+    DocumentAnswer, DocumentVerdict, Unusable, judge, read,
+};
 use crate::exporters::elasticsearch::delivery::bulk_sender::BulkSender;
 use crate::net::client::http::HttpReply;
 
@@ -29,28 +31,21 @@ struct Open {
 }
 
 impl BulkSender {
-    pub(super) fn read_verdicts(&self, progress: &mut BulkProgress<'_>, mut batch: Batch, reply: &HttpReply) {
+    pub(super) fn read_verdicts(&self, progress: &mut BulkProgress<'_>, batch: Batch, reply: &HttpReply) {
         // Most documents are indexed; only the others are remembered, by position.
-        let mut others: Vec<(usize, DocumentVerdict, DocumentAnswer<'_>)> = Vec::new();
         let read = read(&reply.body, batch.documents.len(), |at, said| {
             let repeats = batch.documents.get(at).is_some_and(|document| document.own_id || document.in_doubt);
             let verdict = judge(&said, repeats, &self.retry.document_statuses);
-            if verdict != DocumentVerdict::Indexed {
-                others.push((at, verdict, said));
-            }
+            (verdict != DocumentVerdict::Indexed).then_some((verdict, said))
         });
-        if let Err(unusable) = read {
-            self.counts.requests_failed.add(1);
-            let cause =
-                LossCause { status: reply.status, ..LossCause::own(Reason::UNAVAILABLE, &unusable.to_string()) };
-            self.fail(&cause, TroubleKind::Passing, None);
-            batch.doubt();
-            return progress.again(batch, &cause, self.retry.max_retries);
-        }
+        let others = match read {
+            Ok(others) => others,
+            Err(unusable) => return self.answer_unusable(progress, batch, reply.status, &unusable),
+        };
         self.counts.requests.add(1);
         self.progress.took();
         let all_closed =
-            others.len() == batch.documents.len() && others.iter().all(|(_, verdict, _)| verdict.is_closed());
+            others.len() == batch.documents.len() && others.iter().all(|(_, (verdict, _))| verdict.is_closed());
         if !all_closed {
             self.log.works();
             self.ramp.locked().works();
@@ -65,11 +60,20 @@ impl BulkSender {
                     self.counts.success.add(1);
                     progress.outcome.deliver(document);
                 }
-                Some((_, verdict, said)) => self.end_or_repeat(progress, document, (verdict, &said), &mut open),
+                Some((_, (verdict, said))) => self.end_or_repeat(progress, document, (verdict, &said), &mut open),
             }
         }
         self.repeat(progress, open.again, attempts);
         self.hold(progress, open.without_room, (all_closed, attempts, held));
+    }
+
+    /// Whether its documents were indexed is unknown.
+    fn answer_unusable(&self, progress: &mut BulkProgress<'_>, mut batch: Batch, status: u16, why: &Unusable) {
+        self.counts.requests_failed.add(1);
+        let cause = LossCause { status, ..LossCause::own(Reason::UNAVAILABLE, &why.to_string()) };
+        self.fail(&cause, TroubleKind::Passing, None);
+        batch.doubt();
+        progress.again(batch, &cause, self.retry.max_retries);
     }
 
     /// Does what a verdict other than `Indexed` asks for.

@@ -4,9 +4,16 @@
 //! knows no document but its place. An answer that cannot be read, or that speaks of another number of documents, decides
 //! nothing: whether they were indexed is unknown then.
 
+mod whole;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
+
+/// Of a reason so much is kept: it names the field and the value that were refused. Longer ones quote the document.
+pub const REASON_BYTES_MAX: usize = 512;
+/// Elasticsearch's longest type of an error is 49 bytes long.
+pub const KIND_BYTES_MAX: usize = 64;
 
 /// What becomes of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,42 +124,61 @@ pub fn class(status: u16, retry: &RetryableStatuses) -> BulkClass {
 #[error("the bulk answer cannot be used: {0}")]
 pub struct Unusable(pub String);
 
-/// Calls `visit` with what was said of each of `wanted` documents, in order; an error when the answer does not speak of
-/// exactly as many. Nothing has been visited for good before it returns `Ok`.
+/// What `judged` makes of the answers to `wanted` documents, by position; those it makes nothing of are left out. An error
+/// when the answer is no whole JSON or does not speak of exactly as many.
 ///
-/// Most documents of a request are answered in the same bytes. An element that repeats the one before it says the same,
-/// so comparing is all the reading it needs.
-pub fn read<'a>(
+/// `judged` may see an answer twice: what the quick way cannot read to the very end is read again as JSON from its
+/// beginning.
+pub fn read<'a, T>(
     body: &'a [u8],
     wanted: usize,
-    mut visit: impl FnMut(usize, DocumentAnswer<'a>),
-) -> Result<(), Unusable> {
-    let Some(mut rest) = elements(body) else {
-        let answer: Answer<'a> = serde_json::from_slice(body).map_err(|error| Unusable(error.to_string()))?;
-        let found = answer.items.len();
-        answer.items.into_iter().enumerate().for_each(|(at, element)| visit(at, element.said()));
-        return counted(found, wanted);
+    judged: impl Fn(usize, DocumentAnswer<'a>) -> Option<T>,
+) -> Result<Vec<(usize, T)>, Unusable> {
+    let (found, answers) = match quick(body, wanted, &judged) {
+        Some(read) => read,
+        None => whole::read(body, wanted, &judged)?,
     };
+    if found != wanted {
+        return Err(Unusable(format!("it names {found} documents, and {wanted} were sent")));
+    }
+    Ok(answers)
+}
+
+/// How many documents an answer names, with what was made of them.
+type Read<T> = (usize, Vec<(usize, T)>);
+
+/// Most documents of a request are answered in the same bytes. An element that repeats the one before it says the same,
+/// so comparing is all the reading it needs. `None` where the answer is spelled in another way than Elasticsearch does,
+/// or is no JSON.
+fn quick<'a, T>(
+    body: &'a [u8],
+    wanted: usize,
+    judged: &impl Fn(usize, DocumentAnswer<'a>) -> Option<T>,
+) -> Option<Read<T>> {
+    let mut rest = elements(body)?;
     let (mut last, mut said) = (&b""[..], DocumentAnswer::default());
+    let mut answers = Vec::new();
     let mut found = 0;
     loop {
-        rest = rest.strip_prefix(b",").unwrap_or(rest);
-        if rest.first() == Some(&b']') {
-            return counted(found, wanted);
+        if let Some(tail) = rest.strip_prefix(b"]") {
+            let end = tail.strip_prefix(b"}")?;
+            return end.iter().all(|byte| b" \t\r\n".contains(byte)).then_some((found, answers));
+        }
+        if found > 0 {
+            rest = rest.strip_prefix(b",")?;
         }
         if found == wanted {
-            return Err(Unusable(format!("it names more than {wanted} documents")));
+            return None;
         }
         if !last.is_empty() && rest.starts_with(last) {
             rest = &rest[last.len()..];
         } else {
             let mut elements = serde_json::Deserializer::from_slice(rest).into_iter::<Element<'a>>();
-            let element = elements.next().ok_or_else(|| Unusable("it ends early".to_owned()))?;
-            let element = element.map_err(|error| Unusable(error.to_string()))?;
+            let element = elements.next()?.ok()?;
             (last, rest) = rest.split_at(elements.byte_offset());
             said = element.said();
         }
-        visit(found, said.clone());
+        answers.extend(judged(found, said.clone()).map(|made| (found, made))); // granted: `BulkProgress::pay_for`
         found += 1;
     }
 }
@@ -165,23 +191,15 @@ fn elements(body: &[u8]) -> Option<&[u8]> {
         if let Some(elements) = rest.strip_prefix(b"\"items\":[") {
             return Some(elements);
         }
-        let value = PLAIN.iter().find_map(|key| rest.strip_prefix(*key))?;
-        let length = value.iter().position(|byte| !byte.is_ascii_alphanumeric())?;
-        rest = value[length..].strip_prefix(b",")?;
+        let field = PLAIN.iter().find_map(|key| rest.strip_prefix(*key))?;
+        let length = field.iter().position(|byte| !byte.is_ascii_alphanumeric())?;
+        let (value, behind) = field.split_at(length);
+        let is_number = value.iter().all(u8::is_ascii_digit) && (value == b"0" || !value.starts_with(b"0"));
+        if value.is_empty() || !(is_number || value == b"true" || value == b"false") {
+            return None;
+        }
+        rest = behind.strip_prefix(b",")?;
     }
-}
-
-fn counted(found: usize, wanted: usize) -> Result<(), Unusable> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(Unusable(format!("it names {found} documents, and {wanted} were sent")))
-}
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow)]
-    items: Vec<Element<'a>>,
 }
 
 /// `{"create": {...}}`; other operations are never sent, but replayed files may hold them.
@@ -224,11 +242,27 @@ impl<'a> Element<'a> {
             Some(Cause::Typed { kind, reason }) => (kind, reason),
             Some(Cause::Text(text)) => (Cow::Borrowed("unknown"), text),
         };
-        DocumentAnswer { status, failure_store, error, reason }
+        DocumentAnswer {
+            status,
+            failure_store,
+            error: cut(error, KIND_BYTES_MAX),
+            reason: cut(reason, REASON_BYTES_MAX),
+        }
     }
 }
 
-/// Type and reason of an error that answers a whole request, as far as they can be read.
+/// The first bytes of a text that was written elsewhere; at most `max`.
+fn cut(text: Cow<'_, str>, max: usize) -> Cow<'_, str> {
+    let end = text.floor_char_boundary(max);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(text) if text.len() == end => Cow::Owned(text),
+        // A copy: the whole text's memory goes.
+        Cow::Owned(text) => Cow::Owned(text[..end].to_owned()), // granted: `BulkProgress::pay_for`
+    }
+}
+
+/// Type and reason of an error that answers a whole request, as far as they can be read and are of use.
 pub fn request_error(body: &[u8]) -> (String, String) {
     #[derive(Deserialize)]
     struct Refusal<'a> {
@@ -236,8 +270,10 @@ pub fn request_error(body: &[u8]) -> (String, String) {
         error: Cause<'a>,
     }
     match serde_json::from_slice::<Refusal<'_>>(body) {
-        Ok(Refusal { error: Cause::Typed { kind, reason } }) => (kind.into_owned(), reason.into_owned()),
-        Ok(Refusal { error: Cause::Text(text) }) => (String::new(), text.into_owned()),
+        Ok(Refusal { error: Cause::Typed { kind, reason } }) => {
+            (cut(kind, KIND_BYTES_MAX).into_owned(), cut(reason, REASON_BYTES_MAX).into_owned())
+        }
+        Ok(Refusal { error: Cause::Text(text) }) => (String::new(), cut(text, REASON_BYTES_MAX).into_owned()),
         Err(_) => (String::new(), String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned()),
     }
 }

@@ -95,13 +95,10 @@ fn own_ids(request: &Value) -> Vec<bool> {
 }
 
 fn verdicts(body: &[u8], own: &[bool], count: usize) -> Result<Vec<DocumentVerdict>, Unusable> {
-    let mut found = Vec::new();
     let statuses = RetryableStatuses::default();
-    read(body, count, |at, said| {
-        assert_eq!(at, found.len());
-        found.push(judge(&said, own.get(at).copied().unwrap_or(false), &statuses));
-    })?;
-    Ok(found)
+    let found = read(body, count, |at, said| Some(judge(&said, own.get(at).copied().unwrap_or(false), &statuses)))?;
+    assert!(found.iter().enumerate().all(|(at, (place, _))| at == *place));
+    Ok(found.into_iter().map(|(_, verdict)| verdict).collect())
 }
 
 #[test]
@@ -203,4 +200,116 @@ fn no_bytes_make_reading_panic() {
         let _ = verdicts(&body, &[], random.usize(0..3));
         request_error(&body);
     }
+}
+
+/// What the slow way alone says.
+fn slowly(body: &[u8], count: usize) -> Result<Vec<DocumentVerdict>, Unusable> {
+    let statuses = RetryableStatuses::default();
+    let (found, answers) = whole::read(body, count, &|_, said| Some(judge(&said, false, &statuses)))?;
+    if found != count {
+        return Err(Unusable("another number".to_owned()));
+    }
+    Ok(answers.into_iter().map(|(_, verdict)| verdict).collect())
+}
+
+#[test]
+fn every_spelling_of_an_answer_is_read_and_whatever_is_no_json_is_not() {
+    const ONE: &str = r#"{"create":{"status":201}}"#;
+    const HEAD: &str = r#"{"took":1,"errors":false,"items":["#;
+    let two = |head: &str, between: &str, tail: &str| format!("{head}{ONE}{between}{ONE}{tail}");
+    for (body, taken) in [
+        (two(HEAD, ",", "]}"), true),
+        (two(HEAD, ",", "]}\r\n "), true),
+        (two(HEAD, " ,", "]}"), true),
+        (two(HEAD, ",\n", "]}"), true),
+        (two(HEAD, ",", "\n]}"), true),
+        (two(HEAD, ",", "] }"), true),
+        (two(&format!("{HEAD} "), ",", " ]}"), true),
+        (two(HEAD, ",", "],\"took\":1}"), true),
+        (two(r#"{"items":["#, ",", "],\"errors\":false}"), true),
+        (two("{\n \"took\" : 1,\n \"items\" : [", ",\n", "\n]\n}\n"), true),
+        (two(r#"{"took":1,"error":{"items":[]},"items":["#, ",", "]}"), true),
+        (two(r#"{"\u0069tems":["#, ",", "]}"), true),
+        (two(HEAD, ",", "]"), false),
+        (two(HEAD, ",", ""), false),
+        (two(HEAD, ",", "]}}"), false),
+        (two(HEAD, ",", "]}\u{c}"), false),
+        (two(HEAD, ",", "]garbage"), false),
+        (two(HEAD, ",", "]} garbage"), false),
+        (two(HEAD, ",", "],}"), false),
+        (two(HEAD, "", "]}"), false),
+        (two(HEAD, ",,", "]}"), false),
+        (two(HEAD, ",", ",]}"), false),
+        (two(&format!("{HEAD},"), ",", "]}"), false),
+        (two(HEAD, ",", r#"],"items":[{"create":{"status":400}},{"create":{"status":400}}]}"#), false),
+        (two(r#"{"took":x1,"items":["#, ",", "]}"), false),
+        (two(r#"{"took":,"items":["#, ",", "]}"), false),
+        (two(r#"{"took":01,"items":["#, ",", "]}"), false),
+        (two(HEAD, &format!(",{ONE},"), "]}"), false),
+        (format!("{HEAD}{ONE}]}}"), false),
+        (format!("{HEAD}{ONE},null]}}"), false),
+        ("{\"took\":1}".to_owned(), false),
+    ] {
+        let found = verdicts(body.as_bytes(), &[], 2);
+        assert_eq!(found.as_deref().ok(), taken.then_some(&[Indexed, Indexed][..]), "{body}: {found:?}");
+    }
+}
+
+#[test]
+fn the_quick_way_never_differs_from_json_however_an_answer_is_spelled_or_damaged() {
+    let items = [
+        r#"{"create":{"status":201}}"#,
+        r#"{"create":{"status":400,"error":{"type":"t","reason":"a ]},{ \"q\""}}}"#,
+        r#"{ "create" : {"status":429, "error":"text"} }"#,
+    ];
+    let seed = 1_412;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut taken = 0;
+    for _ in 0..5_000 {
+        let count = random.usize(0..5);
+        let mut blank =
+            |often: usize| if random.usize(0..often) == 0 { [" ", "\n", "\t "][random.usize(0..3)] } else { "" };
+        let mut body = format!("{{\"took\":3,{}\"items\":[{}", blank(8), blank(8));
+        for at in 0..count {
+            let comma = if at > 0 { "," } else { "" };
+            body += &format!("{}{comma}{}{}", blank(12), blank(12), items[(at / 2 + count) % 3]);
+        }
+        body += &format!("{}]{}}}{}", blank(8), blank(8), blank(8));
+        let mut bytes = body.into_bytes();
+        match random.usize(0..6) {
+            0 => bytes.truncate(random.usize(0..bytes.len())),
+            1 => {
+                bytes.remove(random.usize(0..bytes.len()));
+            }
+            2 => bytes.insert(random.usize(0..=bytes.len()), b",]}{ x0\""[random.usize(0..8)]),
+            _ => {}
+        }
+        let (found, slow) = (verdicts(&bytes, &[], count), slowly(&bytes, count));
+        assert_eq!(found.as_ref().ok(), slow.as_ref().ok(), "seed {seed}: {}", String::from_utf8_lossy(&bytes));
+        taken += usize::from(found.is_ok());
+    }
+    assert!(taken > 2_000, "seed {seed}: only {taken} were read");
+}
+
+#[test]
+fn of_a_long_reason_the_beginning_is_kept() {
+    let reason = format!("x{}", "\u{e9}\\n".repeat(20_000));
+    let kind = "k".repeat(500);
+    for body in [
+        format!(r#"{{"items":[{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}]}}"#),
+        format!(r#"{{ "items":[{{"create":{{"status":400,"error":{{"type":"{kind}","reason":"{reason}"}}}}}}]}}"#),
+    ] {
+        let found = read(body.as_bytes(), 1, |_, said| Some(said)).unwrap();
+        let (kind, reason) = (&found[0].1.error, &found[0].1.reason);
+        assert_eq!(
+            (kind.len(), reason.len()),
+            (KIND_BYTES_MAX, REASON_BYTES_MAX - 1),
+            "a letter of two bytes is not cut"
+        );
+        assert!(reason.starts_with("x\u{e9}\n\u{e9}"));
+        assert!(matches!(reason, Cow::Owned(text) if text.capacity() <= REASON_BYTES_MAX));
+    }
+    let refused = format!(r#"{{"error":{{"type":"{kind}","reason":"{reason}"}}}}"#);
+    let (kind, reason) = request_error(refused.as_bytes());
+    assert_eq!((kind.len(), reason.len()), (KIND_BYTES_MAX, REASON_BYTES_MAX - 1));
 }
