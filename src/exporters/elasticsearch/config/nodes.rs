@@ -12,8 +12,6 @@ use crate::otlp::json::base64;
 
 /// Read when no key says where, as upstream.
 const VARIABLE: &str = "ELASTICSEARCH_URL";
-/// A body of small documents may be refused document by document, each with a reason of some hundred bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// More would be a mistake, or a case for a load balancer.
 const NODES_MAX: usize = 64;
 
@@ -31,7 +29,6 @@ pub fn check(keys: &Section<'_>, checks: &Checks, timeout: Duration) -> Option<V
             proxy,
             http1_max,
             idle_timeout: idle_timeout.unwrap_or(Duration::from_secs(90)),
-            response_bytes_max: ANSWER_BYTES_MAX,
             connect_timeout: Duration::from_secs(5).min(timeout.mul_f64(0.8)),
             ..ClientSettings::new(target, ClientHttp::ByAgreement)
         }

@@ -4,13 +4,14 @@
 //! set of blocked documents or in the dead-letter file.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::core::data::budget::Budget;
 use crate::core::error::Reason;
 use crate::core::lock::Locked;
 use crate::core::stage::host::Host;
@@ -46,6 +47,8 @@ const SIZE_FLOOR_BYTES: usize = 64 << 10;
 
 pub struct BulkSender {
     pub post: Post,
+    /// Pays for what answers say of documents.
+    budget: Arc<Budget>,
     pub retry: RetryRule,
     pub gate: ClosingGate,
     pub log: DeliveryLog,
@@ -96,12 +99,13 @@ impl BulkSender {
     /// The part that talks to Elasticsearch, without queue and mapping: what a replay needs. `id` and `path` are the
     /// component's.
     pub fn new(settings: &DeliverySettings, id: &str, path: &str, host: &Host) -> BulkSender {
-        let post = Post::new(&settings.post, &host.outside, &host.authenticators);
+        let post = Post::new(&settings.post, host);
         let log = DeliveryLog::new(path.to_owned(), post.destination().to_owned(), &host.status);
         BulkSender {
             ramp: Mutex::new(RequestConcurrency::new(settings.retry.waits, settings.requests_at_once)),
             progress: Progress::new(post.timeout()),
             post,
+            budget: host.budget.clone(),
             retry: settings.retry.clone(),
             gate: ClosingGate::default(),
             log,
@@ -133,7 +137,7 @@ impl BulkSender {
     ) -> BulkOutcome {
         let give_up_at = patience.map(|patience| Instant::now() + patience);
         let bulk_bytes = self.bulk_bytes.load(Ordering::Relaxed);
-        let mut progress = BulkProgress::new((lines, documents), caller, give_up_at, bulk_bytes);
+        let mut progress = BulkProgress::new((lines, documents), caller, give_up_at, bulk_bytes).paid_by(&self.budget);
         while let Some(batch) = progress.take_next() {
             self.attempt(&mut progress, batch).await;
         }
@@ -233,7 +237,8 @@ impl BulkSender {
         self.log.fails(&trouble);
         // A server may close the connection over a body that is too large, before its 413 is read.
         let perhaps_too_large = match failure {
-            CallFailure::AnswerTooLarge { .. } => true,
+            // The answer to fewer documents is shorter.
+            CallFailure::AnswerTooLarge { .. } | CallFailure::AnswerWithoutRoom { .. } => true,
             CallFailure::Broken(_) => batch.attempts > SUSPECT_SIZE_AFTER && batch.bytes() > SIZE_FLOOR_BYTES,
             _ => false,
         };

@@ -42,6 +42,8 @@ impl BulkSender {
             Ok(others) => others,
             Err(unusable) => return self.answer_unusable(progress, batch, reply.status, &unusable),
         };
+        let texts: usize = others.iter().map(|(_, (_, said))| 2 * (said.error.len() + said.reason.len())).sum();
+        progress.pay_for(others.len(), texts);
         self.counts.requests.add(1);
         self.progress.took();
         let all_closed =

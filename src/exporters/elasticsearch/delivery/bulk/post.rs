@@ -1,6 +1,6 @@
 //! One bulk request, once: to a node whose turn it is, and at once to the next one when that node certainly did not see it.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,11 +8,12 @@ use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
+use crate::core::data::budget::Budget;
 use crate::core::lock::Locked;
-use crate::core::outside::Outside;
-use crate::core::stage::auth::Authenticators;
+use crate::core::stage::host::Host;
 use crate::exporters::elasticsearch::delivery::bulk::nodes::NodeTurns;
 use crate::net::client::Client;
+use crate::net::client::answer::{AnswerBounds, CERTAIN_BYTES};
 use crate::net::client::compress::Compression;
 use crate::net::client::failure::CallFailure;
 use crate::net::client::grpc::replace;
@@ -38,6 +39,13 @@ pub struct PostSettings {
 
 /// Of each document only what verdicts need: the answer is a tenth of the full one.
 const FILTER: &str = "filter_path=items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason";
+/// What an answer has for each document at most. Elasticsearch's reasons are some hundred bytes long, a few KiB where they
+/// quote the document.
+const ANSWER_BYTES_EACH: usize = 4 << 10;
+/// The part of it that is read without room in the budget: `{"create":{"status":201}}` has 26 bytes, an ordinary refusal
+/// less than this.
+const CERTAIN_BYTES_EACH: usize = 256;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 const EVENT_COUNT: HeaderName = HeaderName::from_static("x-elastic-event-count");
 
 struct Node {
@@ -54,6 +62,8 @@ pub struct Post {
     gzip: Option<GzipPacker>,
     timeout: Duration,
     destination: String,
+    /// Pays for answers.
+    budget: Arc<Budget>,
 }
 
 /// An answer, and how many bytes went out for it.
@@ -63,14 +73,14 @@ pub struct Posted {
 }
 
 impl Post {
-    pub fn new(settings: &PostSettings, outside: &Outside, known: &Authenticators) -> Post {
+    pub fn new(settings: &PostSettings, host: &Host) -> Post {
         let mut query = FILTER.to_owned();
         for (key, value) in &settings.query {
             query.push_str(&format!("&{key}={}", escaped(value)));
         }
         let node = |client: &ClientSettings| Node {
             path: format!("{}/_bulk?{query}", client.target.path.trim_end_matches('/')),
-            client: Client::within(outside.clone(), client.clone()),
+            client: Client::within(host.outside.clone(), client.clone()),
         };
         let names: Vec<String> = settings.nodes.iter().map(ClientSettings::address).collect();
         Post {
@@ -78,9 +88,10 @@ impl Post {
             nodes: settings.nodes.iter().map(node).collect(),
             rota: Mutex::new(NodeTurns::new(settings.nodes.len())),
             headers: settings.headers.clone(),
-            credentials: RequestCredentials::of(settings.auth.as_deref(), known),
+            credentials: RequestCredentials::of(settings.auth.as_deref(), &host.authenticators),
             gzip: settings.gzip.map(GzipPacker::new),
             timeout: settings.timeout,
+            budget: host.budget.clone(),
         }
     }
 
@@ -126,10 +137,16 @@ impl Post {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         let sent_bytes = parts.iter().map(|part| part.len() as u64).sum();
-        Posted { answer: self.ask(parts, headers, deadline).await, sent_bytes }
+        let bounds = answer_bounds(documents, &self.budget);
+        Posted { answer: self.ask(parts, headers, (&bounds, deadline)).await, sent_bytes }
     }
 
-    async fn ask(&self, parts: Vec<Bytes>, headers: HeaderMap, deadline: Instant) -> HttpAnswer {
+    async fn ask(
+        &self,
+        parts: Vec<Bytes>,
+        headers: HeaderMap,
+        (bounds, deadline): (&AnswerBounds, Instant),
+    ) -> HttpAnswer {
         let mut tried = Vec::new();
         let mut last = CallFailure::Deadline;
         while let Some(at) = { self.rota().next(Instant::now(), &tried) } {
@@ -144,7 +161,7 @@ impl Post {
                 compression: Compression::None,
                 deadline,
             };
-            let answer = node.client.http(request).await;
+            let answer = node.client.http_within(request, bounds).await;
             match answer {
                 Err(failure) => {
                     self.rota().fails(at, Instant::now());
@@ -181,6 +198,12 @@ impl Post {
     }
 }
 
+/// How much is read of the answer to so many documents.
+fn answer_bounds(documents: usize, budget: &Arc<Budget>) -> AnswerBounds {
+    let each = |bytes: usize| documents.saturating_mul(bytes).saturating_add(CERTAIN_BYTES).min(ANSWER_BYTES_MAX);
+    AnswerBounds { limit: each(ANSWER_BYTES_EACH), certain: each(CERTAIN_BYTES_EACH), budget: Some(budget.clone()) }
+}
+
 /// No connection came up, so nothing can have been indexed.
 pub fn is_unseen(failure: &CallFailure) -> bool {
     matches!(
@@ -212,7 +235,71 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::net::client::settings::ClientHttp;
+    use crate::net::client::target::Target;
+
+    /// A node whose bulk answer is `answer`, then blanks for ever.
+    async fn endless(listener: TcpListener, answer: Vec<u8>) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut seen = [0; 1024];
+        while !seen.ends_with(b"!") {
+            seen.fill(0);
+            let length = socket.read(&mut seen).await.unwrap();
+            seen.rotate_left(length);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        let first = format!("{:x}\r\n{}\r\n", answer.len(), String::from_utf8(answer).unwrap());
+        socket.write_all(first.as_bytes()).await.unwrap();
+        let blanks = format!("1000\r\n{}\r\n", " ".repeat(4096));
+        while socket.write_all(blanks.as_bytes()).await.is_ok() {}
+    }
+
+    /// What comes of one request of so many documents to that node.
+    async fn answered(documents: usize, answer: Vec<u8>, budget: &Arc<Budget>) -> HttpAnswer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let settings = PostSettings {
+            nodes: vec![ClientSettings::new(target, ClientHttp::ByAgreement)],
+            headers: HeaderMap::new(),
+            auth: None,
+            query: Vec::new(),
+            gzip: None,
+            timeout: Duration::from_secs(30),
+        };
+        let post = Post::new(&settings, &Host::new(budget.clone()));
+        let posted = tokio::select! {
+            posted = post.bulk(vec![Bytes::from_static(b"!")], documents) => posted,
+            () = endless(listener, answer) => panic!("the connection ended before the answer was judged"),
+        };
+        post.close().await;
+        posted.answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_left_at_its_bound_and_paid_for_until_then() {
+        let budget = Budget::new(1 << 30, 1 << 30);
+        let answer = answered(10, b"{\"items\":[".to_vec(), &budget).await;
+        let limit = (64 << 10) + 10 * (4 << 10);
+        assert_eq!(answer, Err(CallFailure::AnswerTooLarge { limit }));
+        let peak = usize::try_from(budget.peak()).unwrap();
+        assert!((limit - 8192..=2 * limit).contains(&peak), "{peak} bytes were paid for");
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn under_a_full_budget_only_the_part_that_every_answer_may_have_is_read() {
+        let budget = Budget::new(1 << 20, 1 << 20);
+        let _payloads = budget.take(1 << 20).unwrap();
+        let answer = answered(10, b"{\"items\":[".to_vec(), &budget).await;
+        let certain = (64 << 10) + 10 * 256;
+        let Err(CallFailure::AnswerWithoutRoom { read }) = answer else { panic!("{answer:?}") };
+        assert!(read <= certain && budget.peak() <= (1 << 20) + 2 * certain as u64, "{read} of {certain}");
+        assert_eq!(budget.used(), 1 << 20);
+    }
 
     #[test]
     fn query_values_cannot_leave_their_place() {

@@ -4,19 +4,27 @@
 //! How requests are made, and what their answers mean, is the business of the sender of bulk requests.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::core::data::budget::{Budget, Ticket};
 use crate::core::error::Reason;
 use crate::exporters::elasticsearch::delivery::bulk::batch::{Batch, OpenDocument, cut};
 use crate::exporters::elasticsearch::delivery::bulk::loss::{Caller, LossCause};
+use crate::exporters::elasticsearch::delivery::bulk::verdict::{DocumentAnswer, KIND_BYTES_MAX, REASON_BYTES_MAX};
 use crate::exporters::elasticsearch::delivery::outcome::BulkOutcome;
 
 /// Requests spent on finding lines that make whole requests fail, for one payload.
 const SEARCH_REQUESTS_MAX: u32 = 64;
 /// A search that has lost HOPELESS_DOCUMENTS_MIN documents and delivered none has no success.
 const HOPELESS_DOCUMENTS_MIN: usize = 32;
+
+/// A document beside its cause, and the answer that both were read from.
+const CAUSE_FRAME_BYTES: u64 = (size_of::<(OpenDocument, LossCause)>() + size_of::<DocumentAnswer<'_>>()) as u64;
+/// Texts are there twice while an answer is read: as unescaped and in the cause.
+const CAUSE_BYTES_MAX: u64 = CAUSE_FRAME_BYTES + 2 * (KIND_BYTES_MAX + REASON_BYTES_MAX) as u64;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub struct BulkProgress<'a> {
     /// Ended without a final word; what becomes of them depends on who waits.
     pub given_up: Vec<(OpenDocument, LossCause)>,
     searches_left: u32,
+    /// Of the causes that documents were given, and what they take at most.
+    causes: (Ticket, u64),
 }
 
 /// What a request that fails as a whole, for one of its lines, asks for.
@@ -49,7 +59,9 @@ impl<'a> BulkProgress<'a> {
         give_up_at: Option<Instant>,
         bytes: usize,
     ) -> BulkProgress<'a> {
+        let causes_max = documents.len() as u64 * CAUSE_BYTES_MAX;
         BulkProgress {
+            causes: (Ticket::free(), causes_max),
             lines,
             caller,
             give_up_at,
@@ -58,6 +70,20 @@ impl<'a> BulkProgress<'a> {
             given_up: Vec::new(),
             searches_left: SEARCH_REQUESTS_MAX,
         }
+    }
+
+    /// The causes of documents are paid for by `budget`.
+    pub fn paid_by(mut self, budget: &Arc<Budget>) -> BulkProgress<'a> {
+        self.causes.0 = budget.overdraw(0);
+        self
+    }
+
+    /// Documents were given causes of so many bytes of text together. They are read already, so they are paid for in any
+    /// case, until the last document has its end: a document has one cause at a time.
+    pub fn pay_for(&self, causes: usize, text_bytes: usize) {
+        let (ticket, max) = &self.causes;
+        let bytes = causes as u64 * CAUSE_FRAME_BYTES + text_bytes as u64;
+        ticket.grow_anyway(bytes.min(max.saturating_sub(ticket.bytes())));
     }
 
     pub fn take_next(&mut self) -> Option<Batch> {
