@@ -10,6 +10,9 @@ mod field;
 #[path = "ottl/filter.rs"]
 mod filter;
 
+#[path = "ottl/flat.rs"]
+mod flat;
+
 #[path = "ottl/hostile.rs"]
 mod hostile;
 

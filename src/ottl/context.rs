@@ -99,96 +99,125 @@ pub enum Grammar {
     Statement,
 }
 
-/// The lowest context, of those a signal has, that a path of this text names; `None` when no path names one.
-pub fn infer(text: &str, grammar: Grammar, signal: Signal) -> Result<Option<Context>, TextFault> {
-    let tokens = lexer::tokens(text)?;
-    let mut spots = Vec::with_capacity(2);
-    match grammar {
-        Grammar::Condition => spots.push(parse::condition(&tokens)?),
-        Grammar::Statement => {
-            let (call, condition) = parse::statement(&tokens)?;
-            spots.push(call);
-            spots.extend(condition);
-        }
-    }
-    let mut found: Option<Context> = None;
-    let mut fault = None;
-    for spot in &spots {
-        visit(spot, &mut |at, name| {
-            let Some(context) = Context::named(name) else { return };
-            if !Context::of(signal).contains(&context) {
-                let message = format!("`{name}` is not part of {}", signal.name());
-                fault.get_or_insert(TextFault { at, message, not_built: false });
-            }
-            found = Context::lower(found, Some(context));
-        });
-    }
-    fault.map_or(Ok(found), Err)
+/// What the texts of one list say of the context that is theirs together (contrib pkg/ottl/context_inferrer.go, v0.161).
+#[derive(Debug, Default)]
+pub struct ContextHints {
+    /// The lowest that a path names.
+    named: Option<Context>,
+    /// Those in which functions and constants are known, for each that not all contexts have.
+    known_in: Vec<&'static [Context]>,
 }
 
-/// Functions that stand in statements of one context alone (contrib processor/transformprocessor, v0.161).
-const ONLY_IN: &[(&str, Context)] = &[
-    ("set_semconv_span_name", Context::Span),
-    ("convert_sum_to_gauge", Context::Metric),
-    ("convert_gauge_to_sum", Context::Metric),
-    ("convert_exponential_histogram_to_histogram", Context::Metric),
-    ("scale_metric", Context::Metric),
-    ("aggregate_on_attributes", Context::Metric),
-    ("aggregate_on_attribute_value", Context::Metric),
-    ("copy_metric", Context::Metric),
-    ("extract_count_metric", Context::Metric),
-    ("extract_sum_metric", Context::Metric),
-    ("extract_percentile_metric", Context::Metric),
-    ("convert_summary_quantile_val_to_gauge", Context::Metric),
-    ("convert_summary_count_val_to_sum", Context::DataPoint),
-    ("convert_summary_sum_val_to_sum", Context::DataPoint),
-    ("merge_histogram_buckets", Context::DataPoint),
-    ("ParseCEF", Context::Log),
-    ("ParseCLF", Context::Log),
-    ("ParseELF", Context::Log),
-    ("ParseLEEF", Context::Log),
+impl ContextHints {
+    /// Adds what this text says; a fault where it is no text of OTTL or names what the signal does not have.
+    pub fn add(&mut self, text: &str, grammar: Grammar, signal: Signal) -> Result<(), TextFault> {
+        let tokens = lexer::tokens(text)?;
+        let (call, condition) = match grammar {
+            Grammar::Condition => (None, Some(parse::condition(&tokens)?)),
+            Grammar::Statement => {
+                let (call, condition) = parse::statement(&tokens)?;
+                (Some(call), condition)
+            }
+        };
+        let mut fault = None;
+        for spot in call.iter().chain(&condition) {
+            self.visit(spot, signal, &mut fault);
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// The lowest context that a path names.
+    pub fn named(&self) -> Option<Context> {
+        self.named
+    }
+
+    /// The lowest context that a path names, or where a function or constant is not known there, the lowest that sees
+    /// it and knows all of them. Where none does it is the named one, and the check of the texts tells which do not fit.
+    pub fn inferred(&self, signal: Signal) -> Option<Context> {
+        let named = self.named?;
+        let knows_all = |context: &Context| self.known_in.iter().all(|contexts| contexts.contains(context));
+        if knows_all(&named) {
+            return Some(named);
+        }
+        let mut below = Context::of(signal).iter().copied().filter(|context| context.sees(named));
+        Some(below.find(knows_all).unwrap_or(named))
+    }
+
+    fn visit(&mut self, spot: &LocatedTree, signal: Signal, fault: &mut Option<TextFault>) {
+        match &spot.tree {
+            SyntaxTree::Path(segments) if segments.len() > 1 && segments[0].keys.is_empty() => {
+                let name = &segments[0].name;
+                match Context::named(name) {
+                    Some(context) if Context::of(signal).contains(&context) => {
+                        self.named = Context::lower(self.named, Some(context));
+                    }
+                    Some(_) => {
+                        let message = format!("`{name}` is not part of {}", signal.name());
+                        fault.get_or_insert(TextFault { at: spot.at, message, not_built: false });
+                    }
+                    None => {}
+                }
+            }
+            SyntaxTree::Call { name, .. } => self.need(only_in(name)),
+            SyntaxTree::Enum(name) => self.need(constant_in(name)),
+            _ => {}
+        }
+        parse::parts(spot).into_iter().for_each(|part| self.visit(part, signal, fault));
+    }
+
+    /// Keeps each list once: there are only so many.
+    fn need(&mut self, contexts: Option<&'static [Context]>) {
+        if let Some(contexts) = contexts.filter(|contexts| !self.known_in.contains(contexts)) {
+            self.known_in.push(contexts);
+        }
+    }
+}
+
+/// Constants by how their names begin, and the contexts that know them (contrib pkg/ottl/contexts, v0.161).
+const CONSTANTS_IN: &[(&str, &[Context])] = &[
+    ("SPAN_KIND_", &[Context::Span, Context::SpanEvent]),
+    ("STATUS_CODE_", &[Context::Span, Context::SpanEvent]),
+    ("METRIC_DATA_TYPE_", &[Context::Metric, Context::DataPoint]),
+    ("AGGREGATION_TEMPORALITY_", &[Context::Metric, Context::DataPoint]),
+    ("FLAG_", &[Context::DataPoint]),
+    ("SEVERITY_NUMBER_", &[Context::Log]),
 ];
 
-/// The only context of a function that has one.
-pub fn only_in(function: &str) -> Option<Context> {
-    ONLY_IN.iter().find(|(name, _)| *name == function).map(|(_, context)| *context)
+fn constant_in(name: &str) -> Option<&'static [Context]> {
+    CONSTANTS_IN.iter().find(|(start, _)| name.starts_with(start)).map(|(_, contexts)| *contexts)
 }
 
-/// The lowest context that a function of this text is only for, if there is one.
-pub fn required(text: &str, grammar: Grammar) -> Option<Context> {
-    let tokens = lexer::tokens(text).ok()?;
-    let (call, condition) = match grammar {
-        Grammar::Condition => (None, parse::condition(&tokens).ok()),
-        Grammar::Statement => {
-            let (call, condition) = parse::statement(&tokens).ok()?;
-            (Some(call), condition)
-        }
-    };
-    let mut found = None;
-    let mut take = |name: &str| found = Context::lower(found, only_in(name));
-    call.iter().chain(&condition).for_each(|spot| calls(spot, &mut take));
-    found
-}
+/// Functions that not all contexts have (contrib processor/transformprocessor and internal/filter/filterottl, v0.161).
+const ONLY_IN: &[(&str, &[Context])] = &[
+    ("set_semconv_span_name", &[Context::Span]),
+    ("convert_sum_to_gauge", &[Context::Metric]),
+    ("convert_gauge_to_sum", &[Context::Metric]),
+    ("convert_exponential_histogram_to_histogram", &[Context::Metric]),
+    ("scale_metric", &[Context::Metric]),
+    ("aggregate_on_attributes", &[Context::Metric]),
+    ("aggregate_on_attribute_value", &[Context::Metric]),
+    ("copy_metric", &[Context::Metric]),
+    ("extract_count_metric", &[Context::Metric]),
+    ("extract_sum_metric", &[Context::Metric]),
+    ("extract_percentile_metric", &[Context::Metric]),
+    ("convert_summary_quantile_val_to_gauge", &[Context::Metric]),
+    ("convert_summary_count_val_to_sum", &[Context::DataPoint]),
+    ("convert_summary_sum_val_to_sum", &[Context::DataPoint]),
+    ("merge_histogram_buckets", &[Context::DataPoint]),
+    ("HasAttrKeyOnDatapoint", &[Context::Metric]),
+    ("HasAttrOnDatapoint", &[Context::Metric]),
+    ("IsRootSpan", &[Context::Span]),
+    ("ParseCEF", &[Context::Log]),
+    ("ParseCLF", &[Context::Log]),
+    ("ParseELF", &[Context::Log]),
+    ("ParseLEEF", &[Context::Log]),
+];
 
-/// Calls `seen` with the name of every function.
-fn calls(spot: &LocatedTree, seen: &mut impl FnMut(&str)) {
-    if let SyntaxTree::Call { name, .. } = &spot.tree {
-        seen(name);
-    }
-    parse::parts(spot).into_iter().for_each(|part| calls(part, seen));
+/// The contexts of a function that not all have.
+pub fn only_in(function: &str) -> Option<&'static [Context]> {
+    ONLY_IN.iter().find(|(name, _)| *name == function).map(|(_, contexts)| *contexts)
 }
 
 fn rank(context: Context) -> usize {
     ALL.iter().position(|known| *known == context).unwrap_or(ALL.len())
-}
-
-/// Calls `seen` with the place and first name of each path that has several.
-fn visit(spot: &LocatedTree, seen: &mut impl FnMut(usize, &str)) {
-    if let SyntaxTree::Path(segments) = &spot.tree
-        && segments.len() > 1
-        && segments[0].keys.is_empty()
-    {
-        seen(spot.at, &segments[0].name);
-    }
-    parse::parts(spot).into_iter().for_each(|part| visit(part, seen));
 }

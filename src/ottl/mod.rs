@@ -28,7 +28,7 @@ pub use crate::ottl::edit::target::{Buffers, ChangedPieces, EditTarget, MadeMetr
 pub use crate::ottl::item::{Item, World};
 pub use crate::ottl::syntax::fault::TextFault;
 pub use crate::ottl::value::failure::EvalFailure;
-pub use context::{Context, Grammar, Syntax, infer, required};
+pub use context::{Context, ContextHints, Grammar, Syntax};
 pub use explain::{ExplainedStep, evaluate, explain};
 pub use path::tables::Points;
 pub use path::{POINTS, points_in, points_of, put_without_points};

@@ -139,8 +139,6 @@ pub struct Statements {
     pub conditions: Conditions,
     rules: Vec<Rule<Statement>>,
     mode: ErrorMode,
-    /// The cache is shared with the lists before and behind.
-    pub shared_cache: bool,
 }
 
 impl Statements {
@@ -200,6 +198,20 @@ impl<'a> StatementTexts<'a> {
         self.found.iter().map(|(_, _, text)| text.as_str())
     }
 
+    /// Reports every text at which this finds a fault, and takes it out; true when all stay.
+    pub fn keep(&mut self, mut check: impl FnMut(&str) -> Result<(), TextFault>) -> bool {
+        let before = self.found.len();
+        let mut kept = Vec::with_capacity(self.found.len());
+        for (at, node, text) in std::mem::take(&mut self.found) {
+            match check(&text) {
+                Ok(()) => kept.push((at, node, text)),
+                Err(fault) => self.report_fault((at, node, &text), &fault),
+            }
+        }
+        self.found = kept;
+        self.found.len() == before
+    }
+
     /// Reports every text that is no condition; the others.
     pub fn conditions(&self, syntax: Syntax, mode: ErrorMode) -> Conditions {
         Conditions { rules: self.parsed(Grammar::Condition, syntax, Condition::parse_as), mode }
@@ -208,7 +220,7 @@ impl<'a> StatementTexts<'a> {
     /// Reports every text that is no statement; the others, without conditions.
     pub fn statements(&self, syntax: Syntax, mode: ErrorMode) -> Statements {
         let rules = self.parsed(Grammar::Statement, syntax, Statement::parse);
-        Statements { context: syntax.context, conditions: Conditions::default(), rules, mode, shared_cache: false }
+        Statements { context: syntax.context, conditions: Conditions::default(), rules, mode }
     }
 
     fn parsed<T>(
@@ -218,10 +230,10 @@ impl<'a> StatementTexts<'a> {
         parse: impl Fn(&str, Syntax) -> Result<T, TextFault>,
     ) -> Vec<Rule<T>> {
         let mut rules = Vec::with_capacity(self.found.len());
-        for (_, _, text) in &self.found {
+        for (at, node, text) in &self.found {
             match parse(text, syntax) {
                 Ok(run) => rules.push(Rule { run, text: text.clone(), grammar, syntax, said: AtomicBool::new(false) }),
-                Err(fault) => self.fault(text, &fault),
+                Err(fault) => self.report_fault((*at, node, text), &fault),
             }
         }
         rules
@@ -236,10 +248,15 @@ impl<'a> StatementTexts<'a> {
 
     /// Reports a fault of one of the texts.
     pub fn fault(&self, text: &str, fault: &TextFault) {
-        let Some((at, node, _)) = self.found.iter().find(|(_, _, known)| known == text) else { return };
+        if let Some((at, node, text)) = self.found.iter().find(|(_, _, known)| known == text) {
+            self.report_fault((*at, node, text), fault);
+        }
+    }
+
+    fn report_fault(&self, (at, node, text): (usize, &Node, &str), fault: &TextFault) {
         let shown: String = text.chars().take(200).collect();
         let code = if fault.not_built { code::NOT_YET } else { code::INVALID_VALUE };
-        self.report(*at, node, code, format!("{fault} in {shown:?}"));
+        self.report(at, node, code, format!("{fault} in {shown:?}"));
     }
 
     fn report(&self, at: usize, node: &Node, code: &'static str, message: String) {

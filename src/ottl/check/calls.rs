@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::ottl::check::paths::checked_keys;
 use crate::ottl::check::{Wanted, fault, node, not_built};
 use crate::ottl::checked::{CheckedCall, CheckedNode, Dialect, Made, Pattern};
-use crate::ottl::context::{Context, Syntax, only_in};
+use crate::ottl::context::{Syntax, only_in};
 use crate::ottl::convert::grok::Grok;
 use crate::ottl::convert::time::layout::{Layout, location};
 use crate::ottl::convert::{
@@ -95,18 +95,11 @@ pub fn call(
 
 /// Some functions are asked of one kind of item.
 fn asked_of(at: usize, known: &KnownConverter, syntax: Syntax) -> Result<(), TextFault> {
-    match known.converter {
-        Converter::HasAttrKeyOnDatapoint | Converter::HasAttrOnDatapoint if syntax.context != Context::Metric => {
-            fault(at, format!("`{}` is asked of a metric", known.name))
-        }
-        _ if only_in(known.name).is_some_and(|context| context != syntax.context) => {
-            fault(at, format!("`{}` is asked of a log record", known.name))
-        }
-        Converter::IsRootSpan if !matches!(syntax.context, Context::Span | Context::SpanEvent) => {
-            fault(at, "`IsRootSpan` is asked of a span")
-        }
-        _ => Ok(()),
-    }
+    let Some(contexts) = only_in(known.name).filter(|contexts| !contexts.contains(&syntax.context)) else {
+        return Ok(());
+    };
+    let items: Vec<&str> = contexts.iter().map(|context| context.name()).collect();
+    fault(at, format!("`{}` is asked of a {}", known.name, items.join(" or ")))
 }
 
 fn argument(parameter: &Parameter, spot: &LocatedTree, syntax: Syntax) -> Result<CheckedNode, TextFault> {

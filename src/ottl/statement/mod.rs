@@ -72,8 +72,9 @@ fn editor(call: &LocatedTree, syntax: Syntax) -> Result<Editor, TextFault> {
         let known: Vec<&str> = EDITORS.iter().map(|(name, _)| *name).collect();
         return fault(call.at, format!("there is no editor `{name}`; known are {}", known.join(", ")));
     };
-    if let Some(context) = only_in(name).filter(|context| *context != syntax.context) {
-        return fault(call.at, format!("`{name}` changes a {}", context.name()));
+    if let Some(contexts) = only_in(name).filter(|contexts| !contexts.contains(&syntax.context)) {
+        let items: Vec<&str> = contexts.iter().map(|context| context.name()).collect();
+        return fault(call.at, format!("`{name}` changes a {}", items.join(" or ")));
     }
     let given = arrange(call.at, name, arguments, parameters)?;
     let arguments = Arguments { at: call.at, name, given, parameters, syntax };

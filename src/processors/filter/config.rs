@@ -4,7 +4,7 @@ use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::diagnostic::code;
 use crate::core::node::{Node, Value};
-use crate::ottl::{Context, ErrorMode, Grammar, StatementTexts, Syntax, infer};
+use crate::ottl::{Context, ContextHints, ErrorMode, Grammar, StatementTexts, Syntax};
 use crate::processors::filter::property_config;
 use crate::processors::filter::rules::{FilterTest, Pass};
 
@@ -130,17 +130,14 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
 
 /// The lowest context that any of the texts names is that of all.
 fn inferred(texts: &StatementTexts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
-    let mut found = None;
+    let mut hints = ContextHints::default();
     for text in texts.iter() {
-        match infer(text, Grammar::Condition, signal) {
-            Ok(context) => found = Context::lower(found, context),
-            Err(fault) => {
-                texts.fault(text, &fault);
-                return None;
-            }
+        if let Err(fault) = hints.add(text, Grammar::Condition, signal) {
+            texts.fault(text, &fault);
+            return None;
         }
     }
-    let Some(context) = found else {
+    let Some(context) = hints.named() else {
         texts.no_context();
         return None;
     };

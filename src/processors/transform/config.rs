@@ -3,7 +3,7 @@
 use crate::config::check::Section;
 use crate::core::data::payload::Signal;
 use crate::core::node::{Node, Value};
-use crate::ottl::{Context, ErrorMode, Grammar, Statement, StatementTexts, Statements, Syntax, infer, required};
+use crate::ottl::{Context, ContextHints, ErrorMode, Grammar, Statement, StatementTexts, Statements, Syntax};
 
 /// The statements of each signal, by [`Signal::index`].
 #[derive(Debug, Default)]
@@ -44,17 +44,13 @@ fn list(keys: &Section<'_>, key: &str, signal: Signal, mode: ErrorMode) -> Vec<S
         keys.invalid::<()>(key, "one list holds statements and groups", "statements only or groups only");
         return Vec::new();
     }
-    // Each statement of a flat list has a context of its own; they share what they remember.
     let mut rows: Vec<Statements> = Vec::new();
-    for node in texts {
-        let texts = StatementTexts::of(keys, key, [node]);
-        let about = inferred(&texts, None, signal);
-        rows.extend(about.map(|context| {
-            let syntax = Syntax { context, prefixed: true, cache: true };
-            let mut row = texts.statements(syntax, mode);
-            row.shared_cache = true;
-            row
-        }));
+    let mut texts = StatementTexts::of(keys, key, texts);
+    if !texts.is_empty() {
+        // The whole list is one group: an item meets all of its statements before the next item is looked at.
+        let context = inferred(&mut texts, None, signal);
+        let syntax = context.map(|context| Syntax { context, prefixed: true, cache: true });
+        rows.extend(syntax.map(|syntax| texts.statements(syntax, mode)));
     }
     for (at, node) in groups.into_iter().enumerate() {
         let section = Section::new(node, format!("{}::{at}", keys.child_path(key)), keys.diagnostics());
@@ -70,8 +66,8 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
     let contexts: Vec<(&str, Context)> = Context::of(signal).iter().map(|context| (context.name(), *context)).collect();
     let written = section.node("context").is_some_and(|node| !node.is_null());
     let context = section.choice("context", &contexts);
-    let statements = StatementTexts::under(section, "statements");
-    let conditions = StatementTexts::under(section, "conditions");
+    let mut statements = StatementTexts::under(section, "statements");
+    let mut conditions = StatementTexts::under(section, "conditions");
     if statements.is_empty() {
         if section.node("statements").is_some() {
             return None;
@@ -81,41 +77,34 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<State
     let (context, prefixed) = match context {
         Some(context) => (context, false),
         None if written => return None,
-        None => (inferred(&statements, Some(&conditions), signal)?, true),
+        None => (inferred(&mut statements, Some(&mut conditions), signal)?, true),
     };
     let syntax = Syntax { context, prefixed, cache: true };
     let mut row = statements.statements(syntax, mode);
     row.conditions = conditions.conditions(Syntax { cache: false, ..syntax }, mode);
-    Some(row)
+    // A group all of whose conditions are left out would run on everything.
+    (conditions.is_empty() || !row.conditions.is_empty()).then_some(row)
 }
 
-/// The lowest context that any of the texts names, or a lower one that a function of theirs is only for; reports where
-/// none is named.
+/// The one context of all the texts; reports where none is named. A text that is faulty by itself is reported and taken
+/// out; without one of its conditions a group would run where it should not, so there is no context then.
 fn inferred(
-    statements: &StatementTexts<'_>,
-    conditions: Option<&StatementTexts<'_>>,
+    statements: &mut StatementTexts<'_>,
+    conditions: Option<&mut StatementTexts<'_>>,
     signal: Signal,
 ) -> Option<Context> {
-    let (mut found, mut only) = (None, None);
-    let both = [(Some(statements), Grammar::Statement), (conditions, Grammar::Condition)];
-    for (texts, grammar) in both {
-        let Some(texts) = texts else { continue };
-        for text in texts.iter() {
-            only = Context::lower(only, required(text, grammar));
-            match infer(text, grammar, signal) {
-                Ok(context) => found = Context::lower(found, context),
-                Err(fault) => {
-                    texts.fault(text, &fault);
-                    return None;
-                }
-            }
-        }
+    let mut hints = ContextHints::default();
+    statements.keep(|text| hints.add(text, Grammar::Statement, signal));
+    if let Some(conditions) = conditions
+        && !conditions.keep(|text| hints.add(text, Grammar::Condition, signal))
+    {
+        return None;
     }
+    let found = hints.inferred(signal);
     if found.is_none() && !told_not_built(statements, signal) {
         statements.no_context();
     }
-    let only = only.filter(|only| Context::of(signal).contains(only));
-    found.and_then(|context| Context::lower(Some(context), only))
+    found
 }
 
 /// A function that is not built needs no path to be refused for what it is.

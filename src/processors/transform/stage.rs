@@ -46,7 +46,6 @@ impl Transform for Transformer {
             working: Allowance::working(&payload.ticket),
             covered: 0,
             refused: None,
-            shared_cache: Edits::default(),
             spare: Spare::default(),
             rewrite: Rewrite::within(&payload.ticket),
             made: Made::default(),
@@ -54,10 +53,6 @@ impl Transform for Transformer {
         };
         if payload.signal == Signal::Metrics {
             run.made.left = made_max(payload.envelope.items().map(<[u8]>::len).sum());
-        }
-        if rows.iter().any(|row| row.shared_cache) {
-            let bytes = payload.envelope.items().map(<[u8]>::len).sum();
-            run.shared_cache.allow(moved_max(bytes, b""));
         }
         if lifts_ids {
             let scopes = payload.envelope.groups.iter_mut().flat_map(|group| &mut group.scopes);
@@ -121,8 +116,6 @@ struct Run<'f> {
     covered: usize,
     /// There was no memory for something that was made.
     refused: Option<OverBudget>,
-    /// What flat statements remember, across items and statements.
-    shared_cache: Edits,
     spare: Spare,
     rewrite: Rewrite,
     made: Made,
@@ -407,7 +400,6 @@ impl Run<'_> {
         piece: Option<Piece<'_>>,
     ) -> Result<(Edits, Edits), EvalFailure> {
         let piece = piece.unwrap_or_default();
-        let cache = if row.shared_cache { &mut self.shared_cache } else { &mut self.spare.cache };
         let mut scene = EditTarget {
             resource: MessageEdit::new(around.resource.0, take(&mut around.resource.1)),
             scope: MessageEdit::new(around.scope.0, take(&mut around.scope.1)),
@@ -418,7 +410,7 @@ impl Run<'_> {
             at: piece.around.map_or(0, |around| around.at),
             points: piece.points,
             around: piece.around.filter(|_| row.context == Context::DataPoint),
-            cache: MessageEdit::new(b"", take(cache)),
+            cache: MessageEdit::new(b"", take(&mut self.spare.cache)),
             buffers: take(&mut self.spare.buffers),
             made: MadeMetrics { list: Vec::new(), left: self.made.left, generation: self.made.generation },
             ..EditTarget::default()
@@ -428,11 +420,9 @@ impl Run<'_> {
         around.scope.1 = scene.scope.edits;
         around.resource_url.1 = scene.resource_url.edits;
         around.scope_url.1 = scene.scope_url.edits;
-        *cache = scene.cache.edits;
+        self.spare.cache = scene.cache.edits;
+        self.spare.cache.clear();
         self.spare.buffers = scene.buffers;
-        if !row.shared_cache {
-            cache.clear();
-        }
         self.made.left = scene.made.left;
         if !scene.made.list.is_empty() {
             self.keep_made(scene.made.list);
