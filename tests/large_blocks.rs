@@ -42,5 +42,10 @@ fn blocks_that_come_and_go_do_not_make_the_map_of_addresses_grow() {
     let mut child = Command::new(std::env::current_exe().expect("this test"));
     child.args(["--exact", NAME, "--nocapture"]).env(IS_CHILD, "1").env("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "4096K");
     let done = child.output().expect("it runs");
-    assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
