@@ -128,7 +128,7 @@ fn recorded_traces_are_judged_by_other_policies_against_a_configurations_or_agai
         .expect("writable");
     let wrong = podgate(&["what-if", "--policies", &file("policies.yaml"), "--input", &file("otlp.jsonl")]);
     let (said, place) = (text(&wrong.stderr), format!("{}:2:19", file("policies.yaml")));
-    assert!(said.contains(&place) && said.contains("shadow::policies[1]") && !said.contains("--set"), "{said}");
+    assert!(said.contains(&place) && said.contains("shadow::policies::1::type") && !said.contains("--set"), "{said}");
 }
 
 #[test]
