@@ -52,8 +52,8 @@ fn scenario() -> Scenario {
         "{{auth_type: kubeConfig, wait_for_metadata: true, filter: {{node: node-a}}, extract: {{metadata: {metadata}}}, \
          pod_association: [{{sources: [{{from: resource_attribute, name: k8s.pod.uid}}]}}, {{sources: [{{from: connection}}]}}]}}"
     );
-    // Verdicts are remembered up to a number: a small one, so that they are full within hours and what else grows shows.
-    let sampling = "{decision_wait: 5s, decision_cache: {sampled_cache_size: 2000, non_sampled_cache_size: 2000}, \
+    // Verdicts are remembered up to a number: a small one, so that they are full within an hour and what else grows shows.
+    let sampling = "{decision_wait: 5s, decision_cache: {sampled_cache_size: 500, non_sampled_cache_size: 500}, \
          policies: [{name: some, type: probabilistic, probabilistic: {sampling_percentage: 50}}]}";
     Scenario {
         processors: vec![

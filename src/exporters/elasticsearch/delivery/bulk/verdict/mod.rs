@@ -4,16 +4,16 @@
 //! knows no document but its place. An answer that cannot be read, or that speaks of another number of documents, decides
 //! nothing: whether they were indexed is unknown then.
 
+mod element;
 mod whole;
-
-use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// Of a reason so much is kept: it names the field and the value that were refused. Longer ones quote the document.
-pub const REASON_BYTES_MAX: usize = 512;
-/// Elasticsearch's longest type of an error is 49 bytes long.
-pub const KIND_BYTES_MAX: usize = 64;
+use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{Cause, Element, Judged, cut};
+
+pub use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{
+    DocumentAnswer, KIND_BYTES_MAX, REASON_BYTES_MAX, Unusable,
+};
 
 /// What becomes of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +37,6 @@ impl DocumentVerdict {
     pub fn is_closed(self) -> bool {
         self == DocumentVerdict::Blocked
     }
-}
-
-/// What Elasticsearch said of one document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DocumentAnswer<'a> {
-    pub status: u16,
-    pub failure_store: bool,
-    /// Empty when there was no error.
-    pub error: Cow<'a, str>,
-    /// May quote the document: user data.
-    pub reason: Cow<'a, str>,
 }
 
 /// Statuses that are worth another attempt.
@@ -119,11 +108,6 @@ pub fn class(status: u16, retry: &RetryableStatuses) -> BulkClass {
     }
 }
 
-/// The answer decides nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bulk answer cannot be used: {0}")]
-pub struct Unusable(pub String);
-
 /// What `judged` makes of the answers to `wanted` documents, by position; those it makes nothing of are left out. An error
 /// when the answer is no whole JSON or does not speak of exactly as many.
 ///
@@ -144,9 +128,6 @@ pub fn read<'a, T>(
     Ok(answers)
 }
 
-/// How many documents an answer names, with what was made of them.
-type Read<T> = (usize, Vec<(usize, T)>);
-
 /// Most documents of a request are answered in the same bytes. An element that repeats the one before it says the same,
 /// so comparing is all the reading it needs. `None` where the answer is spelled in another way than Elasticsearch does,
 /// or is no JSON.
@@ -154,7 +135,7 @@ fn quick<'a, T>(
     body: &'a [u8],
     wanted: usize,
     judged: &impl Fn(usize, DocumentAnswer<'a>) -> Option<T>,
-) -> Option<Read<T>> {
+) -> Option<Judged<T>> {
     let mut rest = elements(body)?;
     let (mut last, mut said) = (&b""[..], DocumentAnswer::default());
     let mut answers = Vec::new();
@@ -199,66 +180,6 @@ fn elements(body: &[u8]) -> Option<&[u8]> {
             return None;
         }
         rest = behind.strip_prefix(b",")?;
-    }
-}
-
-/// `{"create": {...}}`; other operations are never sent, but replayed files may hold them.
-#[derive(Deserialize)]
-struct Element<'a> {
-    #[serde(borrow, alias = "index", alias = "update", alias = "delete")]
-    create: Outcome<'a>,
-}
-
-#[derive(Deserialize)]
-struct Outcome<'a> {
-    #[serde(default)]
-    status: u16,
-    #[serde(borrow, default)]
-    failure_store: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    error: Option<Cause<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Cause<'a> {
-    Typed {
-        #[serde(borrow, default, rename = "type")]
-        kind: Cow<'a, str>,
-        #[serde(borrow, default)]
-        reason: Cow<'a, str>,
-    },
-    /// Some proxies and old versions say it in one text.
-    Text(#[serde(borrow)] Cow<'a, str>),
-}
-
-impl<'a> Element<'a> {
-    fn said(self) -> DocumentAnswer<'a> {
-        let Outcome { status, failure_store, error } = self.create;
-        let failure_store = failure_store.is_some_and(|word| word == "used");
-        let (error, reason) = match error {
-            None => (Cow::default(), Cow::default()),
-            Some(Cause::Typed { kind, reason }) if kind.is_empty() => (Cow::Borrowed("unknown"), reason),
-            Some(Cause::Typed { kind, reason }) => (kind, reason),
-            Some(Cause::Text(text)) => (Cow::Borrowed("unknown"), text),
-        };
-        DocumentAnswer {
-            status,
-            failure_store,
-            error: cut(error, KIND_BYTES_MAX),
-            reason: cut(reason, REASON_BYTES_MAX),
-        }
-    }
-}
-
-/// The first bytes of a text that was written elsewhere; at most `max`.
-fn cut(text: Cow<'_, str>, max: usize) -> Cow<'_, str> {
-    let end = text.floor_char_boundary(max);
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(text) if text.len() == end => Cow::Owned(text),
-        // A copy: the whole text's memory goes.
-        Cow::Owned(text) => Cow::Owned(text[..end].to_owned()), // granted: `BulkProgress::pay_for`
     }
 }
 

@@ -1,5 +1,7 @@
 //! The recorded answers of a real Elasticsearch 8.19 (tests/golden/elastic/es_bulk_*.json) and what each means.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::*;

@@ -5,14 +5,14 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{DocumentAnswer, Element, Read, Unusable};
+use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{DocumentAnswer, Element, Judged, Unusable};
 
 /// An error where the answer is no JSON to its very end, has no list `items`, has two, or names more than `wanted`.
 pub fn read<'a, T>(
     body: &'a [u8],
     wanted: usize,
     judged: &impl Fn(usize, DocumentAnswer<'a>) -> Option<T>,
-) -> Result<Read<T>, Unusable> {
+) -> Result<Judged<T>, Unusable> {
     let mut read = (0, Vec::new());
     let mut json = serde_json::Deserializer::from_slice(body);
     let answer = Answer(Items { wanted, judged, read: &mut read });
@@ -24,7 +24,7 @@ pub fn read<'a, T>(
 struct Items<'r, J, T> {
     wanted: usize,
     judged: &'r J,
-    read: &'r mut Read<T>,
+    read: &'r mut Judged<T>,
 }
 
 /// The object around the list.
