@@ -1,8 +1,8 @@
 //! The exporter: splits payloads among the members, follows the list of members, and moves what waits for one that is gone.
 //!
 //! A sender hears success when every part stands in its member's queue. A part that finds its queue full waits a little
-//! while others are taken; should it find no room at all the whole is refused, retryably, and what was taken comes twice. With a log on disk nobody
-//! waits (`logged`).
+//! while others are taken; should it find no room at all the whole is refused, retryably, and what was taken comes twice.
+//! With a log on disk nobody waits (`logged`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
