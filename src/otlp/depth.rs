@@ -113,16 +113,23 @@ fn each_kept<'a>(
 
 /// The same for the attributes of a resource (field 1) or scope (field 3).
 pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
-    for field in Fields::new(message) {
+    let mut fields = Fields::new(message);
+    loop {
+        if number < SHORT_NUMBERS {
+            check_run(&mut fields, list_key(number))?;
+        }
+        let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
         if field.number == number {
             check_key_value(field.bytes()?, 0)?;
         }
     }
-    Ok(())
 }
 
-/// The key of a length-delimited field whose number is below 16.
+/// A field's key takes one byte below this number.
+const SHORT_NUMBERS: u32 = 16;
+
+/// The key of a length-delimited field whose number is below [`SHORT_NUMBERS`].
 const fn list_key(number: u32) -> u8 {
     short_key(number, write::LEN)
 }

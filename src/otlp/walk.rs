@@ -359,7 +359,7 @@ pub struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// Reads a `KeyValue` message.
-    #[inline]
+    #[inline(always)]
     pub fn read(message: &'a [u8]) -> Result<Attribute<'a>, Malformed> {
         if let Some((key, value)) = plain_attribute(message) {
             return Ok(Attribute { key, value: AnyValue::read(value)? });
@@ -367,6 +367,7 @@ impl<'a> Attribute<'a> {
         Attribute::read_any(message)
     }
 
+    #[inline(never)]
     fn read_any(message: &'a [u8]) -> Result<Attribute<'a>, Malformed> {
         let mut attribute = Attribute { key: b"", value: AnyValue::Empty };
         for field in Fields::new(message) {

@@ -5,8 +5,9 @@
 
 use crate::core::data::payload::{ScopeGroup, Signal};
 use crate::core::time::UnixNanos;
-use crate::otlp::fields::{logs, metric_data, profiles, trace};
+use crate::otlp::fields::{logs, metric_data, profiles, short_key, trace};
 use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::write;
 
 /// 2100-01-01T00:00:00Z.
 const FAR_FUTURE: u64 = 4_102_444_800_000_000_000;
@@ -30,7 +31,11 @@ pub fn item_time(signal: Signal, item: &[u8]) -> UnixNanos {
 
 /// The first `fixed64` field with this number, or zero. Not the last, so that the walk ends there.
 fn first_time(message: &[u8], number: u32) -> Result<u64, Malformed> {
-    for field in Fields::new(message) {
+    first_time_in(Fields::new(message), number)
+}
+
+fn first_time_in(fields: Fields<'_>, number: u32) -> Result<u64, Malformed> {
+    for field in fields {
         let field = field?;
         if field.number == number {
             return field.fixed64();
@@ -39,9 +44,29 @@ fn first_time(message: &[u8], number: u32) -> Result<u64, Malformed> {
     Ok(0)
 }
 
+/// What stands before it is passed over in the order in which every encoder writes it; whatever comes in another order or
+/// shape is left to the loop over all fields.
 fn span_end(span: &[u8]) -> Result<u64, Malformed> {
-    first_time(span, trace::span::END_TIME_UNIX_NANO)
+    let mut fields = Fields::new(span);
+    for key in BEFORE_KIND {
+        fields.next_of(key);
+    }
+    fields.next_small_of(short_key(trace::span::KIND, write::VARINT));
+    fields.next_fixed64_of(short_key(trace::span::START_TIME_UNIX_NANO, write::FIXED64));
+    match fields.next_fixed64_of(short_key(trace::span::END_TIME_UNIX_NANO, write::FIXED64)) {
+        Some(end) => Ok(end),
+        None => first_time_in(fields, trace::span::END_TIME_UNIX_NANO),
+    }
 }
+
+/// The keys of what stands at the head of a span.
+const BEFORE_KIND: [u8; 5] = [
+    short_key(trace::span::TRACE_ID, write::LEN),
+    short_key(trace::span::SPAN_ID, write::LEN),
+    short_key(trace::span::TRACE_STATE, write::LEN),
+    short_key(trace::span::PARENT_SPAN_ID, write::LEN),
+    short_key(trace::span::NAME, write::LEN),
+];
 
 fn profile_time(profile: &[u8]) -> Result<u64, Malformed> {
     first_time(profile, profiles::profile::TIME_UNIX_NANO)

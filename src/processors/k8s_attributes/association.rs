@@ -231,8 +231,10 @@ impl Association {
             Some(source) => by_index(source, seeker, snapshot)?.clone(),
             None => self.by_scan(index, seeker, snapshot, pods)?,
         };
+        // The one that found it would find it again.
+        let asked = |source: &&AssociationSource| indexed.is_none_or(|found| !std::ptr::eq(found, *source));
         let fits = |source: &AssociationSource| agrees(source, seeker, snapshot, &entry, pods);
-        rule.sources.iter().all(fits).then_some(entry)
+        rule.sources.iter().filter(asked).all(fits).then_some(entry)
     }
 
     fn by_scan(

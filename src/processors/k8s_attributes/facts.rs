@@ -4,8 +4,13 @@ use std::net::IpAddr;
 
 use crate::core::time::UnixNanos;
 use crate::kube::pod::bare_id;
-use crate::otlp::attributes::{attributes, find};
-use crate::otlp::walk::{AnyValue, Malformed};
+use crate::otlp::attributes::{RESOURCE, find};
+use crate::otlp::fields::short_key;
+use crate::otlp::walk::{AnyValue, Attribute, Fields, Malformed, plain_attribute};
+use crate::otlp::write;
+
+/// The key of a resource's attribute.
+const ATTRIBUTE: u8 = short_key(RESOURCE, write::LEN);
 
 macro_rules! known {
     ($($variant:ident = $name:literal,)*) => {
@@ -56,10 +61,27 @@ pub struct ResourceFacts<'a> {
 impl<'a> ResourceFacts<'a> {
     pub fn read(resource: &'a [u8]) -> Result<ResourceFacts<'a>, Malformed> {
         let mut values = [None; Known::COUNT];
-        for attribute in attributes(resource) {
-            let attribute = attribute?;
-            if let Some(known) = Known::of(attribute.key) {
-                values[known as usize].get_or_insert(attribute.value);
+        let mut note = |message: &'a [u8]| {
+            let Attribute { key, value } = match plain_attribute(message) {
+                // What is not asked for is not read: that it can be was seen when it came.
+                Some((key, _)) if Known::of(key).is_none() => return Ok(()),
+                _ => Attribute::read(message)?,
+            };
+            if let Some(known) = Known::of(key) {
+                values[known as usize].get_or_insert(value);
+            }
+            Ok(())
+        };
+        let mut fields = Fields::new(resource);
+        loop {
+            // Side by side, as every encoder writes them.
+            while let Some(attribute) = fields.next_of(ATTRIBUTE) {
+                note(attribute)?;
+            }
+            let Some(field) = fields.next() else { break };
+            let field = field?;
+            if field.number == RESOURCE {
+                note(field.bytes()?)?;
             }
         }
         Ok(ResourceFacts { resource, values })

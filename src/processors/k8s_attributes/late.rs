@@ -32,10 +32,7 @@ impl LateBinding for Late {
     fn resolve(&self, resource: &Bytes, evidence: Evidence) -> BindingOutcome {
         let Binder { enricher, steady } = &*self.binder;
         // What stays unknown then is counted with its reason.
-        let moment = ArrivalMoment {
-            give_up: evidence.last_chance,
-            ..ArrivalMoment::new(&*enricher.cluster, steady, WriteMode::RunOnly)
-        };
+        let moment = ArrivalMoment { give_up: evidence.last_chance, ..enricher.moment(steady, WriteMode::RunOnly) };
         let latest = evidence.latest;
         let times = || (latest.0 > 0).then_some(Times::at(latest));
         // Whoever asks charges what it gets: the sampler decides so that memory comes free.

@@ -50,7 +50,7 @@ pub struct WaitingGroup {
 
 impl EnrichStage {
     pub fn moment(&self) -> ArrivalMoment {
-        ArrivalMoment::new(&*self.enricher.cluster, &self.steady, self.mode)
+        self.enricher.moment(&self.steady, self.mode)
     }
 
     /// Enriches the groups; those that have to wait are left as they are and named. What they wait in is paid for too.

@@ -36,6 +36,7 @@ use crate::processors::k8s_attributes::pod::attributes;
 use crate::processors::k8s_attributes::pod::attributes::PodAttributes;
 use crate::processors::k8s_attributes::report::metrics::Counters;
 use crate::processors::k8s_attributes::report::miss_log::MissLog;
+use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::{ArrivalMoment, KnownPod, Subject, Whose, WriteMode};
 
 /// A resource that waits is looked at again this often, beside every change of the cluster.
@@ -126,6 +127,14 @@ impl Enricher {
             strangers: Strangers::default(),
             config,
         }
+    }
+
+    /// The moment of a request, or of a decision, told to what forgets by age.
+    pub fn moment(&self, steady: &ClockSteps, mode: WriteMode) -> ArrivalMoment {
+        let moment = ArrivalMoment::new(&*self.cluster, steady, mode);
+        self.bindings.tell_time(moment.touch.at);
+        self.blind.tell_time(moment.touch.at);
+        moment
     }
 
     /// Enriches one resource.

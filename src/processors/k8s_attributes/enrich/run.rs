@@ -64,8 +64,6 @@ impl Enricher {
                 }
             };
         }
-        self.bindings.tell_time(case.moment.touch.at);
-        self.blind.tell_time(case.moment.touch.at);
         let sighting = self.sighting(case, pod, chosen);
         if case.moment.mode == WriteMode::PodOnly {
             self.bindings.note(&sighting);
