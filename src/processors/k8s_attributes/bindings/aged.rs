@@ -51,6 +51,20 @@ impl<K: Hash + Eq, V> Aged<K, V> {
         }
     }
 
+    /// Takes out what `is_over` names, if it was not used for more than `age_max`.
+    pub fn forget(&mut self, age: u32, age_max: u32, is_over: impl Fn(&K, &V) -> bool)
+    where
+        K: Copy,
+    {
+        let over = |(key, (used, value)): (&K, &(u32, V))| {
+            (age.saturating_sub(*used) > age_max && is_over(key, value)).then_some(*key)
+        };
+        let over: Vec<K> = self.entries.iter().filter_map(over).collect();
+        for key in over {
+            self.entries.pop(&key);
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, (_, value))| (key, value))
     }

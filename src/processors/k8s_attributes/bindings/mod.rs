@@ -199,9 +199,14 @@ impl Bindings {
         case.first_sight(direct.map(|(number, at, _)| (number, at)), times)
     }
 
-    /// From time to time: what was not used for hours is forgotten.
-    pub fn tell_time(&self, now: Instant) {
-        self.store.tell_time(now);
+    /// Once for each request: what was not used for hours is forgotten. True when it is time to tell which pods are there.
+    pub fn tell_time(&self, now: Instant) -> bool {
+        self.store.tell_time(now)
+    }
+
+    /// Forgets what other pods than these left behind.
+    pub fn forget<'p>(&self, there: impl Iterator<Item = &'p str>) {
+        self.store.forget(there);
     }
 
     /// Tells of a connection that carries this stream, so that a relay is recognised before it matters.

@@ -1,9 +1,9 @@
 //! Bounded maps behind the bindings: identities, connections and streams, the least recently used forgotten first, and
-//! whatever was not used for hours: pods come and go, and what was bound in a pod that is gone is never asked for again.
+//! whatever was not used for hours, or for ten minutes in a pod that is gone.
 //!
 //! Keys are 128-bit keyed hashes, so that nothing a sender chooses is stored or can be made to collide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -22,17 +22,19 @@ use crate::kube::ledger::Absence;
 const PARTS: usize = 16;
 /// Entries per map and part: 16 x 4,096 = 65,536 processes.
 const ENTRIES_MAX: usize = 4_096;
-/// The unit of age. What was not used for [`AGE_MAX`] of them is forgotten, so that churn leaves nothing behind.
-const AGE: Duration = Duration::from_secs(3_600);
-/// Longer than any process is silent that is worth a memory: one that comes back is seen for the first time again.
-const AGE_MAX: u32 = 6;
+/// The unit of age. What was not used for [`AGE_MAX`] of them is forgotten.
+const AGE: Duration = Duration::from_secs(600);
+/// Six hours, longer than any process is silent that is worth a memory: one that comes back is seen for the first time again.
+const AGE_MAX: u32 = 36;
+/// The same in a pod that is gone, ten to twenty minutes: only a decision that comes late asks for it again.
+const AGE_MAX_GONE: u32 = 1;
 
 type Key = u128;
 
 /// What a sighting is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BindingKeys {
-    /// Pod and container.
+    /// Pod, and pod and container: the upper half is the pod's, so that what is left of a gone one is found.
     pub stream: Key,
     /// Pod, container and what names the process.
     pub identity: Option<Key>,
@@ -117,14 +119,36 @@ impl BindingStore {
         }
     }
 
-    /// What is used from now on is used now.
-    pub fn tell_time(&self, now: Instant) {
+    /// What is used from now on is used now. True once in a unit of age: time to [`BindingStore::forget`].
+    pub fn tell_time(&self, now: Instant) -> bool {
         let lived = now.saturating_duration_since(*self.born.get_or_init(|| now));
         let age = u32::try_from(lived.as_secs() / AGE.as_secs()).unwrap_or(u32::MAX);
-        // Asked for every resource by every thread, and changed once an hour.
-        if age > self.age() {
-            self.age.fetch_max(age, Ordering::Relaxed);
+        // Asked for every request by every thread.
+        age > self.age() && self.age.fetch_max(age, Ordering::Relaxed) < age
+    }
+
+    /// Forgets the processes of all pods but these, unless they were seen a moment ago. Looks through everything: some
+    /// milliseconds when all maps are full.
+    pub fn forget<'p>(&self, there: impl Iterator<Item = &'p str>) {
+        let there: HashSet<u64> = there.map(|uid| self.pod(uid)).collect();
+        let is_gone = |stream: Key| !there.contains(&pod_of(stream));
+        let age = self.age();
+        for part in &self.parts {
+            let mut part = part.locked();
+            part.identities.forget(age, AGE_MAX_GONE, |_, bound| is_gone(bound.stream));
+            part.streams.forget(age, AGE_MAX_GONE, |stream, _| is_gone(*stream));
+            part.connections.forget(age, AGE_MAX_GONE, |_, connection| is_gone(connection.owner.stream));
+            part.absences.forget(age, AGE_MAX_GONE, |stream, _| is_gone(*stream));
+            part.owed.forget(age, AGE_MAX_GONE, |stream, _| is_gone(*stream));
         }
+    }
+
+    fn pod(&self, uid: &str) -> u64 {
+        self.hashers[0].hash_one(uid)
+    }
+
+    fn stream_key(&self, pod_uid: &str, container: &str) -> Key {
+        Key::from(self.pod(pod_uid)) << 64 | Key::from(self.hashers[1].hash_one((pod_uid, container)))
     }
 
     fn age(&self) -> u32 {
@@ -137,7 +161,7 @@ impl BindingStore {
     }
 
     pub fn keys(&self, sighting: &Sighting<'_>) -> BindingKeys {
-        let stream = self.key((sighting.pod_uid, sighting.container));
+        let stream = self.stream_key(sighting.pod_uid, sighting.container);
         BindingKeys { stream, identity: sighting.identity.map(|identity| self.key((stream, identity))) }
     }
 
@@ -195,7 +219,7 @@ impl BindingStore {
     }
 
     pub fn stream(&self, pod_uid: &str, container: &str) -> Option<ContainerStream> {
-        self.stream_by_key(self.key((pod_uid, container)))
+        self.stream_by_key(self.stream_key(pod_uid, container))
     }
 
     /// Data of this run was certainly made then. Late data of an older run does not take the stream back.
@@ -238,13 +262,13 @@ impl BindingStore {
 
     /// What the container's data got in place of a run, the last time that it got none.
     pub fn absence(&self, pod_uid: &str, container: &str) -> Option<(Absence, UnixNanos)> {
-        let key = self.key((pod_uid, container));
+        let key = self.stream_key(pod_uid, container);
         self.part(key).absences.peek(&key).copied()
     }
 
     /// Looks through everything: for people, not for data.
     pub fn remembered(&self, pod_uid: &str, container: &str) -> Remembered {
-        let key = self.key((pod_uid, container));
+        let key = self.stream_key(pod_uid, container);
         let mut found = Remembered { absence: self.absence(pod_uid, container), ..Remembered::default() };
         for part in &self.parts {
             let part = part.locked();
@@ -266,6 +290,11 @@ impl BindingStore {
     }
 }
 
+/// The pod's half of a stream's key.
+fn pod_of(stream: Key) -> u64 {
+    (stream >> 64) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,14 +303,65 @@ mod tests {
     fn processes_that_come_and_go_for_days_leave_no_more_than_those_of_some_hours() {
         let (store, start) = (BindingStore::new(), Instant::now());
         let mut run = fastrand::Rng::with_seed(1);
-        for hour in 0..200 {
-            store.tell_time(start + AGE * hour);
+        for age in 0..200 {
+            store.tell_time(start + AGE * age);
             for _ in 0..100 {
                 let bound = BoundRun { run: "run".into(), stream: 0, unconfirmed: false, void: false };
                 store.bind_identity(run.u128(..), bound);
             }
         }
-        let left: usize = store.parts.iter().map(|part| part.lock().expect("fine").identities.iter().count()).sum();
-        assert!((600..1_000).contains(&left), "{left} of 20,000");
+        let left = identities(&store);
+        assert!((3_600..4_000).contains(&left), "{left} of 20,000");
+    }
+
+    fn identities(store: &BindingStore) -> usize {
+        store.parts.iter().map(|part| part.locked().identities.iter().count()).sum()
+    }
+
+    /// Everything that is remembered of one process of this pod, whose connection has this number.
+    fn remember(store: &BindingStore, pod_uid: &str, number: u64, now: UnixNanos) -> BindingKeys {
+        let stream = store.stream_key(pod_uid, "app");
+        let keys = BindingKeys { stream, identity: Some(store.key((stream, "process"))) };
+        let bound = BoundRun { run: "run".into(), stream, unconfirmed: true, void: false };
+        store.bind_identity(keys.identity.expect("it has one"), bound.clone());
+        store.connection(number, &keys);
+        store.bind_connection(number, bound);
+        let seen =
+            ContainerStream { run: "run".into(), since: now, until: now, basis: Basis::Arrival, unconfirmed: true };
+        store.extend_stream(stream, seen);
+        store.note_absence(stream, Absence::Ambiguous, now);
+        store.owe_correction(stream);
+        keys
+    }
+
+    #[test]
+    fn pods_that_are_gone_leave_nothing_after_some_minutes_and_pods_that_are_there_keep_all() {
+        let (store, start) = (BindingStore::new(), Instant::now());
+        let stays = remember(&store, "stays", 1_000_000, UnixNanos(1));
+        let mut most = 0;
+        for age in 0..20u32 {
+            let due = store.tell_time(start + AGE * age);
+            assert!(due == (age > 0) && !store.tell_time(start + AGE * age), "once in a unit of age: {age}");
+            store.forget(["stays"].into_iter());
+            (0..100u32).for_each(|pod| {
+                let number = age * 100 + pod;
+                remember(&store, &format!("pod-{number}"), u64::from(number), UnixNanos(1));
+            });
+            most = most.max(identities(&store));
+        }
+        assert!((200..=301).contains(&most), "{most} of 2,001");
+        let left = |count: fn(&Part) -> usize| store.parts.iter().map(|part| count(&part.locked())).sum::<usize>();
+        store.tell_time(start + AGE * 22);
+        store.forget(["stays"].into_iter());
+        let counts = [
+            left(|part| part.identities.iter().count()),
+            left(|part| part.streams.iter().count()),
+            left(|part| part.connections.iter().count()),
+            left(|part| part.absences.iter().count()),
+            left(|part| part.owed.iter().count()),
+        ];
+        assert_eq!(counts, [1; 5], "of the pod that is there");
+        assert!(store.identity(stays.identity.expect("it has one")).is_some());
+        assert!(store.stream("stays", "app").is_some() && store.absence("stays", "app").is_some());
     }
 }

@@ -132,8 +132,11 @@ impl Enricher {
     /// The moment of a request, or of a decision, told to what forgets by age.
     pub fn moment(&self, steady: &ClockSteps, mode: WriteMode) -> ArrivalMoment {
         let moment = ArrivalMoment::new(&*self.cluster, steady, mode);
-        self.bindings.tell_time(moment.touch.at);
-        self.blind.tell_time(moment.touch.at);
+        for bindings in [&self.bindings, &self.blind] {
+            if bindings.tell_time(moment.touch.at) {
+                bindings.forget(moment.snapshot.pods().map(|entry| &*entry.pod.uid));
+            }
+        }
         moment
     }
 
