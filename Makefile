@@ -25,7 +25,7 @@ LAWS ?=
 ONLY ?=
 TARGETS ?= request item json json_differential frames grpc http gzip zstd deflate pack snappy snappy_framed yaml ottl audit lines
 
-.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers soak test-kafka-steady bench-hops
+.PHONY: help check test test-built test-deployed image-test test-real-kube test-real-peers test-ottl test-lines test-node-logs lines-cost sim sim-days sampling-estimates sampling-cost test-all test-laws test-laws-count test-real test-real-long test-memory test-handshakes test-edge-sdk test-watches test-kafka bench bench-gateway bench-gate bench-versus bench-half bench-scale order fuzz fuzz-check test-stops test-overload test-abuse test-durability run demo demo-picture deny ci image release-pgo pgo-profile accept test-accept test-deploy test-image test-image-twice sim-tiers soak test-kafka-steady bench-hops
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -136,6 +136,10 @@ release-pgo: ## the released program for this machine: the recorded profile and 
 pgo-profile: ## record the profile anew (image/podgate.profdata.gz): needs llvm-tools, which rustup has; half an hour
 	python3 image/recorded.py record
 
+order: ## record anew which functions stand side by side in the released program (build/order.txt); needs valgrind and Go; ten minutes
+	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/order.py target/release/podgate
+
 image: ## the image of both architectures as an OCI layout and as files that engines load, in target/image; needs no container engine
 	python3 image/build.py --arch $(ARCH) --profile $(PROFILE)
 
@@ -227,6 +231,7 @@ CASES ?=
 
 bench-gate: ## instructions and allocations of a request, counted by valgrind, against benches/baseline.json (WHY="the reason" writes it anew, CASES="W1 W9" for some); two minutes when built
 	$(CARGO) build --locked --release --bin podgate
+	python3 tests/real/order.py target/release/podgate --check
 	python3 benches/gate/gate.py target/release/podgate $(if $(WHY),--why "$(WHY)") $(if $(CASES),--case $(CASES))
 
 # bench-versus: the other program, repeats, seconds of a measurement, rows by a word of their names, and where the figures go.

@@ -1,11 +1,13 @@
 //! Tells the program what it was built from and for: `--version` and `podgate_build_info` say it. Compiles `proto/` into
-//! the names and numbers of the protocol (`build/protocol.rs`).
+//! the names and numbers of the protocol (`build/protocol.rs`), and lays out what is released (`build/layout.rs`).
 //!
 //! The commit is asked of git in release builds alone: a development build would be made anew by each commit. Whoever builds
 //! from an archive, or wants the same bytes from two folders, gives it in PODGATE_COMMIT.
 
 #[path = "build/constants.rs"]
 mod constants;
+#[path = "build/layout.rs"]
+mod layout;
 #[path = "build/protocol.rs"]
 mod protocol;
 #[path = "build/tables.rs"]
@@ -21,6 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         say(&format!("rerun-if-changed={path}"));
     }
     let out = std::env::var("OUT_DIR")?;
+    if let Some(argument) = layout::argument(Path::new(&out))? {
+        say(&format!("rustc-link-arg-bin=podgate={argument}"));
+    }
     protocol::generate(Path::new("proto"), Path::new(&out))
 }
 

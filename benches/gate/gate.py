@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from peers import BulkSink, GrpcSink, Line
+from next_hops import BulkSink, GrpcSink, Line
 from spans import Traces, uid
 
 BASELINE = pathlib.Path(__file__).resolve().parent.parent / "baseline.json"
@@ -136,6 +136,8 @@ def free_port():
 class Subject:
     """The program under callgrind."""
 
+    FLAGS = ()
+
     def __init__(self, program, yaml, out):
         self.out = out
         env = {
@@ -145,7 +147,8 @@ class Subject:
             # glibc copies by vectors on every machine: callgrind counts a `rep movsb` byte by byte.
             "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824",
         }
-        command = ["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={out}", program, "--config", f"yaml:{yaml}"]
+        tool = ["valgrind", "--tool=callgrind", "--quiet", *self.FLAGS, f"--callgrind-out-file={out}"]
+        command = [*tool, program, "--config", f"yaml:{yaml}"]
         self.child = subprocess.Popen(["taskset", "-c", "0", *map(str, command)], env=env, stdout=subprocess.DEVNULL)
 
     def wait_for(self, port):
