@@ -55,10 +55,12 @@ impl Packer {
         }
     }
 
-    fn write(&mut self, part: &[u8], out: &mut Pieces) -> io::Result<()> {
+    /// Takes the next part, and sums it up.
+    fn write(&mut self, part: &[u8], sum: &mut Crc, out: &mut Pieces) -> io::Result<()> {
         match self {
-            Packer::Quick(deflater) => deflater.write(part, out),
+            Packer::Quick(deflater) => deflater.write(part, sum, out),
             Packer::Library(compress) => {
+                sum.update(part);
                 let mut rest = part;
                 while !rest.is_empty() {
                     let taken = step(compress, rest, out, FlushCompress::None)?.0;
@@ -119,14 +121,13 @@ impl GzipPacker {
 fn member(packer: &mut Packer, parts: &[Bytes]) -> io::Result<Vec<Bytes>> {
     let mut out = Pieces::of(parts.iter().map(Bytes::len).sum());
     out.write_all(&HEADER)?;
-    let mut crc = Crc::new();
+    let mut sum = Crc::new();
     for part in parts {
-        crc.update(part);
-        packer.write(part, &mut out)?;
+        packer.write(part, &mut sum, &mut out)?;
     }
     packer.finish(&mut out)?;
-    out.write_all(&crc.sum().to_le_bytes())?;
-    out.write_all(&crc.amount().to_le_bytes())?;
+    out.write_all(&sum.sum().to_le_bytes())?;
+    out.write_all(&sum.amount().to_le_bytes())?;
     Ok(out.finish())
 }
 

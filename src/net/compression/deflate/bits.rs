@@ -7,21 +7,38 @@ pub struct BitWriter {
     /// Whole bytes that are not handed on yet: of one block at most.
     bytes: Vec<u8>,
     open: u64,
-    /// Bits of `open`, fewer than 32.
+    /// Bits of `open`; fewer than eight once they are spilled.
     count: u32,
 }
 
 impl BitWriter {
+    /// Bits that may be added between two spills.
+    pub const UNSPILLED_MAX: u32 = 56;
+
     /// Appends `count` bits, 32 at most.
     #[inline]
     pub fn push(&mut self, bits: u32, count: u32) {
+        self.add(bits, count);
+        self.spill();
+    }
+
+    /// Appends bits that are not spilled yet.
+    #[inline(always)]
+    pub fn add(&mut self, bits: u32, count: u32) {
+        debug_assert!(self.count + count < 7 + BitWriter::UNSPILLED_MAX + 1, "bits are spilled in time");
         self.open |= u64::from(bits) << self.count;
         self.count += count;
-        if self.count >= 32 {
-            self.bytes.extend_from_slice(&(self.open as u32).to_le_bytes()); // granted: one block, no longer than stored
-            self.open >>= 32;
-            self.count -= 32;
-        }
+    }
+
+    /// Moves whole bytes out of the way. All eight are written and those that are not whole taken back: how many there are
+    /// differs each time, and no processor can guess it.
+    #[inline(always)]
+    pub fn spill(&mut self) {
+        let (end, whole) = (self.bytes.len(), self.count / 8);
+        self.bytes.extend_from_slice(&self.open.to_le_bytes()); // granted: one block, no longer than stored
+        self.bytes.truncate(end + whole as usize);
+        self.open >>= 8 * whole;
+        self.count %= 8;
     }
 
     /// Fills the byte that is open with zeros.
@@ -31,11 +48,6 @@ impl BitWriter {
 
     /// Appends whole bytes; the writer is aligned.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
-        while self.count > 0 {
-            self.bytes.push(self.open as u8); // granted: four bytes
-            self.open >>= 8;
-            self.count = self.count.saturating_sub(8);
-        }
         self.bytes.extend_from_slice(bytes); // granted: see above
     }
 
@@ -49,7 +61,6 @@ impl BitWriter {
     /// Gives all away; the last byte is filled with zeros.
     pub fn flush(&mut self, out: &mut impl Write) -> io::Result<()> {
         self.align();
-        self.push_bytes(&[]);
         self.hand_on(out)
     }
 }

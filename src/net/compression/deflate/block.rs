@@ -10,6 +10,12 @@ const FIRST_LENGTH: usize = 257;
 /// Thirty, and two that never come.
 const DISTANCES: usize = 32;
 const CODE_BITS_MAX: usize = 15;
+/// Bytes as they are and repeats of one block.
+const SYMBOLS_OF_BLOCK: usize = 16 << 10;
+const SEQUENCES_MAX: usize = 8 << 10;
+/// Lengths of repeats.
+const LENGTH_MIN: usize = 3;
+pub const LENGTH_MAX: usize = 258;
 /// Blocks of fewer tokens have the fixed codes: making codes would cost more than the block.
 const OWN_CODES_MIN: usize = 512;
 /// The most bytes that a stored block has.
@@ -17,45 +23,28 @@ const STORED_MAX: usize = 0xffff;
 /// In which order the lengths of the codes of lengths stand (RFC 1951 3.2.7).
 const LENGTHS_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// A byte as it is, or a repeat: the symbols of its length and its distance with the bits behind their codes.
+/// Bytes as they are and behind them a repeat, whose length is 0 where there is none.
 #[derive(Clone, Copy)]
-pub struct DeflateToken(u32);
+struct Sequence {
+    literals: u16,
+    length: u16,
+    /// The symbols of the repeat's length and distance with the bits behind their codes.
+    repeat: Repeat,
+}
 
-impl DeflateToken {
-    pub const LENGTH_MIN: usize = 3;
-    pub const LENGTH_MAX: usize = 258;
-    const REPEAT: u32 = 1 << 31;
+#[derive(Clone, Copy)]
+struct Repeat(u32);
 
-    #[inline]
-    pub fn literal(byte: u8) -> DeflateToken {
-        DeflateToken(u32::from(byte))
-    }
-
+impl Repeat {
     /// `length` is within its bounds, `distance` 1 to 32768.
     #[inline]
-    pub fn repeat(length: usize, distance: usize) -> DeflateToken {
-        let (length, length_extra) = LENGTHS[(length - DeflateToken::LENGTH_MIN) & 0xff];
+    fn of(length: usize, distance: usize) -> Repeat {
+        let (length, length_extra) = LENGTHS[(length - LENGTH_MIN) & 0xff];
         let less_1 = (distance - 1) as u32;
         // The two highest bits are the symbol's, the others stand behind its code.
         let below = less_1.max(2).ilog2() - 1;
         let (distance, distance_extra) = (2 * below + (less_1 >> below), less_1 & ((1 << below) - 1));
-        DeflateToken(
-            DeflateToken::REPEAT
-                | u32::from(length) << 24
-                | u32::from(length_extra) << 18
-                | distance << 13
-                | distance_extra,
-        )
-    }
-
-    #[inline]
-    fn is_repeat(self) -> bool {
-        self.0 >= DeflateToken::REPEAT
-    }
-
-    #[inline]
-    fn byte(self) -> usize {
-        (self.0 & 0xff) as usize
+        Repeat(u32::from(length) << 24 | u32::from(length_extra) << 18 | distance << 13 | distance_extra)
     }
 
     /// The symbol of the length, less `FIRST_LENGTH`.
@@ -118,75 +107,112 @@ static FIXED: LazyLock<Codes> = LazyLock::new(|| {
     Codes { literals: codes(&std::array::from_fn(length)), distances: codes(&[5; DISTANCES]) }
 });
 
-/// Counts of one block.
-pub struct BlockWriter {
+/// One block while it grows: what it is made of, and how often each symbol comes.
+pub struct Block {
+    sequences: Vec<Sequence>,
+    /// Bytes as they are, and repeats.
+    symbols: usize,
     literals: Literals<u32>,
     distances: Distances<u32>,
+    /// Behind the codes.
+    extra_bits: usize,
 }
 
-impl Default for BlockWriter {
-    fn default() -> BlockWriter {
-        BlockWriter { literals: [0; SYMBOLS_MAX], distances: [0; DISTANCES] }
-    }
-}
-
-impl BlockWriter {
-    /// Appends a block of these tokens, which stand for `source`; without it the block cannot be stored.
-    pub fn write(&mut self, tokens: &[DeflateToken], source: Option<&[u8]>, bits: &mut BitWriter) {
-        let extra_bits = self.count(tokens);
-        let own = (tokens.len() >= OWN_CODES_MIN).then(|| OwnCodes::new(self));
-        let own_bits = own.as_ref().map_or(usize::MAX, |own| own.head.bits() + self.bits(&own.codes) + extra_bits);
-        let fixed_bits = self.bits(&FIXED) + extra_bits;
-        if let Some(source) = source.filter(|source| stored_bits(source) < own_bits.min(fixed_bits)) {
-            return store(source, bits);
-        }
-        bits.push(0, 1);
-        match own {
-            Some(own) if own_bits < fixed_bits => {
-                bits.push(2, 2);
-                own.head.write(bits);
-                push_tokens(&own.codes, tokens, bits);
-            }
-            _ => {
-                bits.push(1, 2);
-                push_tokens(&FIXED, tokens, bits);
-            }
-        }
+impl Block {
+    pub fn new() -> Block {
+        let sequences = Vec::with_capacity(SEQUENCES_MAX); // granted: the compressor
+        let mut block =
+            Block { sequences, symbols: 0, literals: [0; SYMBOLS_MAX], distances: [0; DISTANCES], extra_bits: 0 };
+        block.clear();
+        block
     }
 
-    /// An empty last block.
-    pub fn end(&self, bits: &mut BitWriter) {
-        bits.push(1, 1);
-        bits.push(1, 2);
-        push_code(FIXED.literals[END], bits);
-    }
-
-    /// Counts the symbols; returns the bits behind their codes.
-    fn count(&mut self, tokens: &[DeflateToken]) -> usize {
+    fn clear(&mut self) {
+        self.sequences.clear();
+        (self.symbols, self.extra_bits) = (0, 0);
         self.literals.fill(0);
         self.distances.fill(0);
         self.literals[END] = 1;
-        let mut extra_bits = 0;
-        for token in tokens {
-            if token.is_repeat() {
-                let (length, distance) = (token.length(), token.distance());
-                self.literals[FIRST_LENGTH + length] += 1;
-                self.distances[distance] += 1;
-                extra_bits += usize::from(LENGTH_BITS[length] + DISTANCE_BITS[distance]);
-            } else {
-                self.literals[token.byte()] += 1;
-            }
-        }
-        extra_bits
     }
 
-    /// Bits of all codes of the block.
+    /// How many symbols it has room for, however they come.
+    #[inline]
+    pub fn left(&self) -> usize {
+        (SYMBOLS_OF_BLOCK - self.symbols).min(SEQUENCES_MAX - self.sequences.len())
+    }
+
+    /// Appends bytes as they are and a repeat behind them, for which there is room: `left` is asked before. The repeat
+    /// becomes pieces that the format knows, none of which is shorter than it allows; its length may be 0.
+    #[inline]
+    pub fn push(&mut self, literals: &[u8], mut length: usize, distance: usize) {
+        for byte in literals {
+            self.literals[usize::from(*byte)] += 1;
+        }
+        self.symbols += literals.len();
+        let mut before = literals.len() as u16;
+        if length == 0 {
+            self.sequences.push(Sequence { literals: before, length: 0, repeat: Repeat(0) }); // granted: within its capacity
+        }
+        while length > 0 {
+            let most = length.min(LENGTH_MAX);
+            let piece = if (1..LENGTH_MIN).contains(&(length - most)) { most - LENGTH_MIN } else { most };
+            let repeat = Repeat::of(piece, distance);
+            self.count(repeat);
+            self.sequences.push(Sequence { literals: before, length: piece as u16, repeat }); // granted: see above
+            (before, length) = (0, length - piece);
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, repeat: Repeat) {
+        let (length, distance) = (repeat.length(), repeat.distance());
+        self.symbols += 1;
+        self.literals[FIRST_LENGTH + length] += 1;
+        self.distances[distance] += 1;
+        self.extra_bits += usize::from(LENGTH_BITS[length] + DISTANCE_BITS[distance]);
+    }
+
+    /// Writes the block, which stands for `source`, and begins anew. An empty one leaves nothing.
+    pub fn write(&mut self, source: &[u8], bits: &mut BitWriter) {
+        if self.symbols == 0 {
+            return;
+        }
+        let own = (self.symbols >= OWN_CODES_MIN).then(|| OwnCodes::new(self));
+        let own_bits = own.as_ref().map_or(usize::MAX, |own| own.head.bits() + self.bits(&own.codes));
+        let fixed_bits = self.bits(&FIXED);
+        if stored_bits(source) < own_bits.min(fixed_bits) {
+            store(source, bits);
+        } else {
+            bits.push(0, 1);
+            match own {
+                Some(own) if own_bits < fixed_bits => {
+                    bits.push(2, 2);
+                    own.head.write(bits);
+                    push_sequences(&own.codes, &self.sequences, source, bits);
+                }
+                _ => {
+                    bits.push(1, 2);
+                    push_sequences(&FIXED, &self.sequences, source, bits);
+                }
+            }
+        }
+        self.clear();
+    }
+
+    /// Bits of all codes of the block, and those behind them.
     fn bits(&self, codes: &Codes) -> usize {
         let of = |counts: &[u32], codes: &[HuffmanCode]| -> usize {
             counts.iter().zip(codes).map(|(count, code)| *count as usize * usize::from(code.length)).sum()
         };
-        of(&self.literals, &codes.literals) + of(&self.distances, &codes.distances)
+        of(&self.literals, &codes.literals) + of(&self.distances, &codes.distances) + self.extra_bits
     }
+}
+
+/// An empty last block.
+pub fn end(bits: &mut BitWriter) {
+    bits.push(1, 1);
+    bits.push(1, 2);
+    push_code(FIXED.literals[END], bits);
 }
 
 /// An upper bound.
@@ -210,26 +236,33 @@ fn push_code(code: HuffmanCode, bits: &mut BitWriter) {
     bits.push(u32::from(code.bits), u32::from(code.length));
 }
 
-fn push_tokens(codes: &Codes, tokens: &[DeflateToken], out: &mut BitWriter) {
+fn push_sequences(codes: &Codes, sequences: &[Sequence], source: &[u8], out: &mut BitWriter) {
     // Here for as long as it is written to: its bits stay in registers.
     let mut bits = std::mem::take(out);
-    for token in tokens {
-        if token.is_repeat() {
-            let (length, distance) = (token.length(), token.distance());
-            push_coded(codes.literals[FIRST_LENGTH + length], token.length_extra(), LENGTH_BITS[length], &mut bits);
-            push_coded(codes.distances[distance], token.distance_extra(), DISTANCE_BITS[distance], &mut bits);
-        } else {
-            push_code(codes.literals[token.byte()], &mut bits);
+    let mut at = 0;
+    for Sequence { literals, length, repeat } in sequences {
+        let behind = at + usize::from(*literals);
+        for byte in &source[at..behind] {
+            let code = codes.literals[usize::from(*byte)];
+            bits.add(u32::from(code.bits), u32::from(code.length));
+            bits.spill();
+        }
+        at = behind + usize::from(*length);
+        if *length > 0 {
+            let (length, distance) = (repeat.length(), repeat.distance());
+            // Two codes of 15 bits at most, with 5 and 13 behind them: no spill between.
+            add_coded(codes.literals[FIRST_LENGTH + length], repeat.length_extra(), LENGTH_BITS[length], &mut bits);
+            add_coded(codes.distances[distance], repeat.distance_extra(), DISTANCE_BITS[distance], &mut bits);
+            bits.spill();
         }
     }
     push_code(codes.literals[END], &mut bits);
     *out = bits;
 }
 
-/// A code of 15 bits, and 13 behind it at most.
-#[inline]
-fn push_coded(code: HuffmanCode, extra: u32, extra_bits: u8, bits: &mut BitWriter) {
-    bits.push(u32::from(code.bits) | extra << code.length, u32::from(code.length + extra_bits));
+#[inline(always)]
+fn add_coded(code: HuffmanCode, extra: u32, extra_bits: u8, bits: &mut BitWriter) {
+    bits.add(u32::from(code.bits) | extra << code.length, u32::from(code.length + extra_bits));
 }
 
 /// Codes made for one block, and how they are told.
@@ -239,7 +272,7 @@ struct OwnCodes {
 }
 
 impl OwnCodes {
-    fn new(counts: &BlockWriter) -> OwnCodes {
+    fn new(counts: &Block) -> OwnCodes {
         let literals = lengths(&counts.literals, CODE_BITS_MAX);
         let distances = lengths(&counts.distances, CODE_BITS_MAX);
         let codes = Codes { literals: codes(&literals), distances: codes(&distances) };

@@ -5,11 +5,14 @@ use std::io::Read;
 use super::*;
 
 fn packed(parts: &[&[u8]], deflater: &mut Deflater) -> Vec<u8> {
-    let mut out = Vec::new();
+    let (mut out, mut sum) = (Vec::new(), Crc::new());
     for part in parts {
-        deflater.write(part, &mut out).unwrap();
+        deflater.write(part, &mut sum, &mut out).unwrap();
     }
     deflater.finish(&mut out).unwrap();
+    let mut whole = Crc::new();
+    parts.iter().for_each(|part| whole.update(part));
+    assert_eq!((sum.sum(), sum.amount()), (whole.sum(), whole.amount()), "the sum is that of all parts");
     out
 }
 
@@ -90,6 +93,17 @@ fn alike_documents_become_smaller_than_at_the_first_level_of_zlib() {
 }
 
 #[test]
+fn a_part_of_several_pieces_inflates_to_itself() {
+    let mut body = documents(&mut fastrand::Rng::with_seed(4)).repeat(PIECE_BYTES / 700_000 + 1);
+    for length in
+        [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, PIECE_BYTES + IN_PLACE_MIN, body.len()].into_iter().rev()
+    {
+        body.truncate(length);
+        assert!(inflated(&packed(&[&body], &mut Deflater::new())) == body, "{length}");
+    }
+}
+
+#[test]
 fn what_does_not_repeat_is_stored() {
     let mut random = fastrand::Rng::with_seed(5);
     let noise: Vec<u8> = (0..1_000_000).map(|_| random.u8(..)).collect();
@@ -104,9 +118,9 @@ fn positions_begin_anew_before_they_overflow() {
     let body = made_up(&mut random, 600_000);
     let mut deflater = Deflater::new();
     let first = packed(&[&body], &mut deflater);
-    deflater.base = LAST_POSITION - 200_000;
+    deflater.packing.search.base = LAST_POSITION - 200_000;
     let across = packed(&[&body], &mut deflater);
-    assert!(deflater.base < LAST_POSITION / 2, "it did not come across");
+    assert!(deflater.packing.search.base < LAST_POSITION / 2, "it did not come across");
     assert!(inflated(&first) == body && inflated(&across) == body);
 }
 
