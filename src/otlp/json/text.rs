@@ -50,19 +50,26 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
 /// Whether the text stands in a JSON string as it is and needs no check for UTF-8: most does.
 #[inline]
 fn is_plain_ascii(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
     let special = |word: u64| {
         word | word.wrapping_sub(LOW_BITS * 0x20)
             | zero_bytes(word ^ (LOW_BITS * 0x22))
             | zero_bytes(word ^ (LOW_BITS * 0x5c))
     };
     let mut hits = 0;
-    for word in words {
-        hits |= special(u64::from_le_bytes(*word));
-    }
-    let mut tail = [b' '; 8];
-    tail[..rest.len()].copy_from_slice(rest);
-    (hits | special(u64::from_le_bytes(tail))) & HIGH_BITS == 0
+    // What is left of the last word is looked at together with bytes before it.
+    let last = match (text.last_chunk::<8>(), text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(last), _, _) => {
+            for word in text.as_chunks::<8>().0 {
+                hits |= special(u64::from_le_bytes(*word));
+            }
+            u64::from_le_bytes(*last)
+        }
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => text.iter().fold(LOW_BITS * 0x20, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    (hits | special(last)) & HIGH_BITS == 0
 }
 
 fn push_any(out: &mut Vec<u8>, text: &[u8]) {

@@ -2,8 +2,10 @@
 
 use crate::exporters::elasticsearch::mapping::json::repeated::Repeated;
 use crate::otlp::fields::logs::log_record;
+use crate::otlp::fields::short_key;
 use crate::otlp::fields::trace::{span, span_event, span_link, status};
 use crate::otlp::walk::{Fields, Malformed};
+use crate::otlp::write::{FIXED64, LEN, VARINT};
 
 /// The largest number of Elasticsearch's type `long`, which refuses a larger one with its document.
 pub const LONG_MAX: u64 = i64::MAX as u64;
@@ -59,7 +61,10 @@ impl<'a> Span<'a> {
     pub fn read(message: &'a [u8]) -> Result<Span<'a>, Malformed> {
         let mut span = Span::default();
         let mut fields = Fields::new(message);
+        span.read_head(&mut fields);
         loop {
+            span.attributes.note_run(&mut fields, span::ATTRIBUTES);
+            span.events.note_run(&mut fields, span::EVENTS);
             let at = fields;
             let Some(field) = fields.next() else { return Ok(span) };
             let field = field?;
@@ -82,6 +87,20 @@ impl<'a> Span<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// What stands before the attributes, in the order in which every encoder writes it; whatever comes in another order or
+    /// shape is left to the loop over all fields.
+    #[inline(always)]
+    fn read_head(&mut self, fields: &mut Fields<'a>) {
+        self.trace_id = fields.next_of(short_key(span::TRACE_ID, LEN)).unwrap_or_default();
+        self.span_id = fields.next_of(short_key(span::SPAN_ID, LEN)).unwrap_or_default();
+        self.trace_state = fields.next_of(short_key(span::TRACE_STATE, LEN)).unwrap_or_default();
+        self.parent_span_id = fields.next_of(short_key(span::PARENT_SPAN_ID, LEN)).unwrap_or_default();
+        self.name = fields.next_of(short_key(span::NAME, LEN)).unwrap_or_default();
+        self.kind = fields.next_small_of(short_key(span::KIND, VARINT)).map_or(0, u64::from);
+        self.start = fields.next_fixed64_of(short_key(span::START_TIME_UNIX_NANO, FIXED64)).unwrap_or_default();
+        self.end = fields.next_fixed64_of(short_key(span::END_TIME_UNIX_NANO, FIXED64)).unwrap_or_default();
     }
 
     fn read_status(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
@@ -107,7 +126,10 @@ impl<'a> SpanPart<'a> {
     pub fn read_event(message: &'a [u8]) -> Result<SpanPart<'a>, Malformed> {
         let mut event = SpanPart::default();
         let mut fields = Fields::new(message);
+        event.time = fields.next_fixed64_of(short_key(span_event::TIME_UNIX_NANO, FIXED64)).unwrap_or_default();
+        event.name = fields.next_of(short_key(span_event::NAME, LEN)).unwrap_or_default();
         loop {
+            event.attributes.note_run(&mut fields, span_event::ATTRIBUTES);
             let at = fields;
             let Some(field) = fields.next() else { return Ok(event) };
             let field = field?;
@@ -145,6 +167,7 @@ impl<'a> Record<'a> {
         let mut record = Record::default();
         let mut fields = Fields::new(message);
         loop {
+            record.attributes.note_run(&mut fields, log_record::ATTRIBUTES);
             let at = fields;
             let Some(field) = fields.next() else { return Ok(record) };
             let field = field?;

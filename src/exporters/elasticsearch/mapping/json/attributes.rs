@@ -71,10 +71,9 @@ pub fn push_object<'a>(
     // Up to here the keys are those of the item before; then, whether what comes is noted for the next item.
     let (mut in_step, mut learns) = (true, false);
     for (at, entry) in attributes.entries().enumerate() {
-        let attribute = entry.and_then(Attribute::read)?;
+        let attribute = Attribute::read(entry?)?;
         if in_step {
             if let Some(key) = known.written(at, attribute.key) {
-                open_entry(out);
                 out.extend_from_slice(key);
                 push_attribute_value(out, attribute.value, seen, composites)?;
                 continue;

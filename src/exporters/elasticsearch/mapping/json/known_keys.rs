@@ -29,7 +29,7 @@ impl KnownLists {
 #[derive(Debug, Default)]
 pub struct KnownKeys {
     keys: Vec<KnownKey>,
-    /// Each key as it came and behind it as `"key":`.
+    /// Each key as it came and behind it as it is written.
     text: Vec<u8>,
 }
 
@@ -41,7 +41,7 @@ struct KnownKey {
 }
 
 impl KnownKeys {
-    /// `"key":` if this is the key at the place.
+    /// `"key":` if this is the key at the place, with a comma before it where it is not the first.
     #[inline]
     pub fn written(&self, at: usize, key: &[u8]) -> Option<&[u8]> {
         let known = self.keys.get(at)?;
@@ -65,10 +65,11 @@ impl KnownKeys {
     pub fn learn(&mut self, key: &[u8]) -> bool {
         let start = self.text.len();
         // Each of its bytes may be written as six.
-        if self.keys.len() == KEYS_MAX || start + 7 * key.len() + 3 > TEXT_MAX {
+        if self.keys.len() == KEYS_MAX || start + 7 * key.len() + 4 > TEXT_MAX {
             return false;
         }
         self.text.extend_from_slice(key);
+        self.text.extend_from_slice(if self.keys.is_empty() { b"" } else { b"," });
         text::push_string(&mut self.text, key);
         self.text.push(b':');
         self.keys.push(KnownKey { start, written: start + key.len(), end: self.text.len() });
