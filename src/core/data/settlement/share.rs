@@ -58,6 +58,17 @@ impl Share {
         self.first.take().into_iter().chain(std::mem::take(&mut self.rest))
     }
 
+    /// Takes the parts in their order. Most shares have one or none, and a bulk request has a thousand of them.
+    #[inline]
+    fn take_each(&mut self, mut take: impl FnMut(SharePart)) {
+        if let Some(first) = self.first.take() {
+            take(first);
+        }
+        if !self.rest.is_empty() {
+            std::mem::take(&mut self.rest).into_iter().for_each(take);
+        }
+    }
+
     pub fn items(&self) -> u64 {
         self.parts().map(|part| part.items).sum()
     }
@@ -74,7 +85,7 @@ impl Share {
 
     /// Every item ends so.
     pub fn end(mut self, end: ItemEnd<'_>) {
-        self.take_parts().for_each(|part| part.of.end(part.items, part.at, end));
+        self.take_each(|part| part.of.end(part.items, part.at, end));
     }
 
     pub(super) fn push(&mut self, part: SharePart) {
@@ -90,18 +101,17 @@ impl Share {
 
     /// Joins the share of items that follow these.
     pub fn join(&mut self, mut other: Share) {
-        other.take_parts().for_each(|part| self.push(part));
+        other.take_each(|part| self.push(part));
     }
 
     /// Joins the share of items in no order: what belongs to one request stays together.
     pub fn gather(&mut self, mut other: Share) {
-        for part in other.take_parts() {
-            if let Some(known) = self.parts_mut().find(|known| known.goes_on_with(&part)) {
-                known.items += part.items;
-                continue;
+        other.take_each(|part| {
+            let known = self.parts_mut().find(|known| known.goes_on_with(&part)).map(|known| known.items += part.items);
+            if known.is_none() {
+                self.push(part);
             }
-            self.push(part);
-        }
+        });
     }
 
     /// The share of the first items; fewer when there are not as many.
@@ -225,6 +235,6 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.take_parts().for_each(|part| part.of.give_back(part.items));
+        self.take_each(|part| part.of.give_back(part.items));
     }
 }

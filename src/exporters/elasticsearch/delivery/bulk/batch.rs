@@ -95,20 +95,18 @@ impl Batch {
 }
 
 /// Batches of at most `max` bytes; a larger document is a batch of its own.
-pub fn cut(documents: Vec<OpenDocument>, max: usize) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let (mut open, mut bytes) = (Vec::new(), 0);
-    for document in documents {
-        if !open.is_empty() && bytes + document.range.len() > max {
-            batches.push(Batch::new(std::mem::take(&mut open)));
+pub fn cut(mut documents: Vec<OpenDocument>, max: usize) -> Vec<Batch> {
+    let (mut starts, mut bytes) = (Vec::new(), 0);
+    for (at, document) in documents.iter().enumerate() {
+        if at == 0 || bytes + document.range.len() > max {
+            starts.push(at);
             bytes = 0;
         }
         bytes += document.range.len();
-        open.push(document);
     }
-    if !open.is_empty() {
-        batches.push(Batch::new(open));
-    }
+    // From the end, so that each document is moved once at most.
+    let mut batches: Vec<Batch> = starts.iter().rev().map(|at| Batch::new(documents.split_off(*at))).collect();
+    batches.reverse();
     batches
 }
 
