@@ -32,7 +32,7 @@ fn main() {
     match word(0) {
         "sink" => sink::run(),
         "floor" => floor::forward(word(1)),
-        "forward" => forward::run(word(1)),
+        "forward" => forward::run(word(1), word(2)),
         "floor-sink" => floor::sink(),
         "floor-load" => floor::load(&words[1..]),
         "obvious" => obvious::run(word(1)),

@@ -34,6 +34,13 @@ KNOWN_AFTER = 9
 HEAD = "## Beside the OpenTelemetry Collector"
 CORES = os.cpu_count() or 1
 LAST_CORE = str(CORES - 1)
+# The floors: words that the bench program is told, and what the table calls them.
+FLOORS = {
+    "http2": (("forward",), "floor: HTTP/2, nothing read"),
+    "held": (("forward", "held"), "floor: HTTP/2, held for 10 s, a fifth sent on, nothing read"),
+    "http1": (("forward", "http1"), "floor: HTTP/2 in, the same bytes out by HTTP/1.1, nothing read"),
+    "tcp": (("floor",), "floor: bare TCP"),
+}
 # What a receiver counts of each signal.
 ACCEPTED = {"traces": "spans", "metrics": "metric_points", "logs": "log_records"}
 
@@ -78,13 +85,13 @@ class Row:
 ROWS = [
     Row("W1 pass on", [], 60, floors=("tcp", "http2")),
     Row("W1 enrich", ENRICH, 60),
-    Row("W1 enrich, sample", [*ENRICH, "tail_sampling"], 40, after=11),
+    Row("W1 enrich, sample", [*ENRICH, "tail_sampling"], 40, after=11, floors=("held",)),
     Row("W2 enrich, 50 spans", ENRICH, 400, spans=50, floors=("http2",)),
     Row("W9 enrich, 5 spans, 200 connections", ENRICH, 1000, spans=5, trace=5, connections=200, in_flight=1, pods=PODS, floors=("http2",)),
     Row("W10 enrich, 100 resources of 5 spans", ENRICH, 40, trace=5, pods=PODS, floors=()),
     Row("gzip in and out, enrich", ENRICH, 20, wire="gzip", out="gzip"),
     Row("JSON in, enrich", ENRICH, 20, wire="json", connections=8),
-    Row("to Elasticsearch, gzip", [], 20, out="elasticsearch"),
+    Row("to Elasticsearch, gzip", [], 20, out="elasticsearch", floors=("http1",)),
     Row("metrics of W1's bytes, pass on", [], 60, signal="metrics"),
     Row("metrics of W1's bytes, enrich", ENRICH, 60, signal="metrics"),
     Row("logs of W1's bytes, pass on", [], 60, signal="logs"),
@@ -198,8 +205,9 @@ class Bench:
 
     def start(self, row, subject, sink):
         """The subject, and where it listens."""
-        if subject in ("tcp", "http2"):
-            told = Told(LAST_CORE, self.asked.bench, "floor" if subject == "tcp" else "forward", sink.address)
+        if subject in FLOORS:
+            (role, *how), _ = FLOORS[subject]
+            told = Told(LAST_CORE, self.asked.bench, role, sink.address, *how)
             return told, told.address
         (port,) = free_ports(1)
         name = f"{subject}-{row.name.split(',')[0].replace(' ', '-')}"
@@ -312,7 +320,7 @@ def table(measured, asked):
     ]
     for row in ROWS:
         own = by.get((row.name, "podgate"))
-        for subject in ("podgate", "collector", "http2", "tcp"):
+        for subject in ("podgate", "collector", *FLOORS):
             ones = by.get((row.name, subject))
             if not ones:
                 continue
@@ -326,7 +334,7 @@ def table(measured, asked):
             memory = f"{middle(ones, 'idle_mib'):.0f} / {max(one['peak_mib'] for one in ones):.0f}"
             whole = row.out != "elasticsearch" and "tail_sampling" not in row.stages
             lost = str(sum(one["items"] - one["arrived"] for one in ones)) if whole else "-"
-            names = {"http2": "floor: HTTP/2, nothing read", "tcp": "floor: bare TCP", "collector": "Collector"}
+            names = {"collector": "Collector", **{floor: name for floor, (_, name) in FLOORS.items()}}
             lines.append(f"| {row.name} | {names.get(subject, subject)} | {spread} | {times} | {latency} | {memory} | {lost} |")
     loads = [one["load_average"] for one in measured]
     about = paragraph(
