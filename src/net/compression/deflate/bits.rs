@@ -12,9 +12,6 @@ pub struct BitWriter {
 }
 
 impl BitWriter {
-    /// Bits that may be added between two spills.
-    pub const UNSPILLED_MAX: u32 = 56;
-
     /// Appends `count` bits, 32 at most.
     #[inline]
     pub fn push(&mut self, bits: u32, count: u32) {
@@ -22,10 +19,10 @@ impl BitWriter {
         self.spill();
     }
 
-    /// Appends bits that are not spilled yet.
+    /// Appends bits that are not spilled yet: 56 at most between two spills.
     #[inline(always)]
     pub fn add(&mut self, bits: u32, count: u32) {
-        debug_assert!(self.count + count < 7 + BitWriter::UNSPILLED_MAX + 1, "bits are spilled in time");
+        debug_assert!(self.count + count < u64::BITS, "bits are spilled in time");
         self.open |= u64::from(bits) << self.count;
         self.count += count;
     }
