@@ -242,9 +242,12 @@ fn push_sequences(codes: &Codes, sequences: &[Sequence], source: &[u8], out: &mu
     let mut at = 0;
     for Sequence { literals, length, repeat } in sequences {
         let behind = at + usize::from(*literals);
-        for byte in &source[at..behind] {
-            let code = codes.literals[usize::from(*byte)];
-            bits.add(u32::from(code.bits), u32::from(code.length));
+        // Three codes of 15 bits at most.
+        for three in source[at..behind].chunks(3) {
+            for byte in three {
+                let code = codes.literals[usize::from(*byte)];
+                bits.add(u32::from(code.bits), u32::from(code.length));
+            }
             bits.spill();
         }
         at = behind + usize::from(*length);
