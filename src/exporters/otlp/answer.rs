@@ -32,33 +32,6 @@ pub fn partial_success(response: &[u8]) -> PartialSuccess {
     found
 }
 
-/// Reads an `Export*ServiceResponse` in JSON, which some next hops answer to protobuf too. 64-bit numbers are texts there.
-pub fn partial_success_json(response: &[u8]) -> PartialSuccess {
-    let Ok(response) = serde_json::from_slice::<serde_json::Value>(response) else { return PartialSuccess::default() };
-    let either = |object: &serde_json::Value, names: &[&str]| {
-        names.iter().find_map(|name| object.get(name)).cloned().unwrap_or_default()
-    };
-    let partial = either(&response, &["partialSuccess", "partial_success"]);
-    let rejected = either(&partial, &REJECTED);
-    let count = rejected.as_i64().or_else(|| rejected.as_str()?.parse().ok()).unwrap_or(0);
-    let message = either(&partial, &["errorMessage", "error_message"]);
-    PartialSuccess {
-        rejected: u64::try_from(count).unwrap_or(0),
-        message: clipped(message.as_str().unwrap_or_default().as_bytes()),
-    }
-}
-
-const REJECTED: [&str; 8] = [
-    "rejectedSpans",
-    "rejectedDataPoints",
-    "rejectedLogRecords",
-    "rejectedProfiles",
-    "rejected_spans",
-    "rejected_data_points",
-    "rejected_log_records",
-    "rejected_profiles",
-];
-
 /// What is used of a `google.rpc.Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RpcStatus {
@@ -135,21 +108,6 @@ mod tests {
         }
         assert_eq!(partial_success(b""), PartialSuccess::default());
         assert_eq!(partial_success(b"\x0a\x00"), PartialSuccess::default());
-    }
-
-    #[test]
-    fn partial_success_in_json_is_read_in_both_spellings_and_nonsense_is_none() {
-        for (body, rejected, message) in [
-            (r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"bad"}}"#, 3, "bad"),
-            (r#"{"partial_success":{"rejected_log_records":2}}"#, 2, ""),
-            (r#"{"partialSuccess":{"rejectedSpans":"-1"}}"#, 0, ""),
-            (r#"{"partialSuccess":[]}"#, 0, ""),
-            ("{}", 0, ""),
-            ("<html>", 0, ""),
-        ] {
-            let wanted = PartialSuccess { rejected, message: message.to_owned() };
-            assert_eq!(partial_success_json(body.as_bytes()), wanted, "{body}");
-        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!   headers: {Authorization: "ApiKey ${env:ELASTIC_API_KEY}"}
 //! ```
 
-mod answer;
+pub mod answer;
+pub mod answer_json;
 pub mod config;
 mod cure;
 pub mod load_balancing;

@@ -1,8 +1,11 @@
 //! One document's element of a bulk answer: its shape in JSON, and what is kept of it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 /// Of a reason so much is kept: it names the field and the value that were refused. Longer ones quote the document.
 pub const REASON_BYTES_MAX: usize = 512;
@@ -45,17 +48,49 @@ struct Outcome<'a> {
     error: Option<Cause<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// An error as Elasticsearch says it. What else an error object holds, causes and traces among it, is passed over unread: it
+/// may be as large as the answer, and a tree of it many times larger.
 pub enum Cause<'a> {
-    Typed {
-        #[serde(borrow, default, rename = "type")]
-        kind: Cow<'a, str>,
-        #[serde(borrow, default)]
-        reason: Cow<'a, str>,
-    },
+    Typed(Typed<'a>),
     /// Some proxies and old versions say it in one text.
-    Text(#[serde(borrow)] Cow<'a, str>),
+    Text(Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+pub struct Typed<'a> {
+    #[serde(borrow, default, rename = "type")]
+    pub kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub reason: Cow<'a, str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Cause<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Cause<'a>, D::Error> {
+        json.deserialize_any(CauseVisitor)
+    }
+}
+
+struct CauseVisitor;
+
+impl<'de> Visitor<'de> for CauseVisitor {
+    type Value = Cause<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an error object or its text")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, fields: M) -> Result<Cause<'de>, M::Error> {
+        Typed::deserialize(MapAccessDeserializer::new(fields)).map(Cause::Typed)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Cause<'de>, E> {
+        Ok(Cause::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Cause<'de>, E> {
+        // A text with escapes: no more of it is copied than is kept.
+        Ok(Cause::Text(Cow::Owned(text[..text.floor_char_boundary(REASON_BYTES_MAX)].to_owned()))) // granted: `BulkProgress::pay_for`
+    }
 }
 
 impl<'a> Element<'a> {
@@ -64,8 +99,8 @@ impl<'a> Element<'a> {
         let failure_store = failure_store.is_some_and(|word| word == "used");
         let (error, reason) = match error {
             None => (Cow::default(), Cow::default()),
-            Some(Cause::Typed { kind, reason }) if kind.is_empty() => (Cow::Borrowed("unknown"), reason),
-            Some(Cause::Typed { kind, reason }) => (kind, reason),
+            Some(Cause::Typed(Typed { kind, reason })) if kind.is_empty() => (Cow::Borrowed("unknown"), reason),
+            Some(Cause::Typed(Typed { kind, reason })) => (kind, reason),
             Some(Cause::Text(text)) => (Cow::Borrowed("unknown"), text),
         };
         DocumentAnswer {

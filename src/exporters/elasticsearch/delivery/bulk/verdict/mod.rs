@@ -9,7 +9,7 @@ mod whole;
 
 use serde::Deserialize;
 
-use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{Cause, Element, Judged, cut};
+use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{Cause, Element, Judged, Typed, cut};
 
 pub use crate::exporters::elasticsearch::delivery::bulk::verdict::element::{
     DocumentAnswer, KIND_BYTES_MAX, REASON_BYTES_MAX, Unusable,
@@ -191,7 +191,7 @@ pub fn request_error(body: &[u8]) -> (String, String) {
         error: Cause<'a>,
     }
     match serde_json::from_slice::<Refusal<'_>>(body) {
-        Ok(Refusal { error: Cause::Typed { kind, reason } }) => {
+        Ok(Refusal { error: Cause::Typed(Typed { kind, reason }) }) => {
             (cut(kind, KIND_BYTES_MAX).into_owned(), cut(reason, REASON_BYTES_MAX).into_owned())
         }
         Ok(Refusal { error: Cause::Text(text) }) => (String::new(), cut(text, REASON_BYTES_MAX).into_owned()),
