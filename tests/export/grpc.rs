@@ -186,6 +186,18 @@ async fn what_was_learnt_of_a_peers_limit_never_drops_a_message_untried() {
 }
 
 #[tokio::test]
+async fn what_a_quota_refuses_for_good_is_not_called_too_large() {
+    for (said, reason) in [("quota of spans exhausted", "permanent"), ("grpc: message larger than max", "too_large")] {
+        let peer = Peer::start(move |_, _| Err(Status::resource_exhausted(said))).await;
+        let bench = start("otlp_grpc", &body(&peer, "")).await;
+        bench.send(&request(["a"])).await.unwrap();
+        let sheet = bench.drain(Duration::from_secs(5)).await;
+        assert_eq!((sheet.dropped.get(reason), sheet.dropped_total()), (Some(&1), 1), "{said}: {sheet:?}");
+        assert_eq!(peer.requests().len(), 1, "{said}: it is final");
+    }
+}
+
+#[tokio::test]
 async fn apm_servers_codes_are_retried_only_under_its_profile() {
     for (profile, code, delivered) in [
         ("true", Code::ResourceExhausted, 1),

@@ -170,7 +170,7 @@ impl OtlpTransport {
         }
         let details = status(reply.details.as_deref().unwrap_or_default());
         let after = details.retry_after.or(reply.pushback);
-        let class = of_grpc(reply.code, after.is_some(), self.settings.preset.profile());
+        let class = of_grpc(reply.code, after.is_some(), &reply.message, self.settings.preset.profile());
         let trouble = self.scene.grpc_status(reply.code, clipped(reply.message.as_bytes()));
         self.with_another_credential(reply.code == Code::UNAUTHENTICATED, classed(class, after, trouble))
     }
