@@ -312,6 +312,31 @@ fn the_collectors_gate_of_tail_sampling_is_the_switch_for_weights() {
 }
 
 #[test]
+fn a_decision_cache_that_the_memory_budget_has_no_room_for_is_told_with_its_place_and_what_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = |kept: u64, dropped: u64| {
+        let yaml = format!(
+            "receivers: {{otlp: {{protocols: {{http: }}}}}}\nprocessors:\n  memory_limiter: {{check_interval: 1s, limit_mib: 64}}\n  \
+             tail_sampling:\n    policies: [{{name: all, type: always_sample}}]\n    decision_cache:\n      sampled_cache_size: \
+             {kept}\n      non_sampled_cache_size: {dropped}\nexporters: {{nop: }}\nservice: {{pipelines: {{traces: {{receivers: \
+             [otlp], processors: [memory_limiter, tail_sampling], exporters: [nop]}}}}}}\n"
+        );
+        let output = podgate(&["validate", "--config", &config(&folder, &yaml)]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text(&output.stderr)
+    };
+    let both = said(10_000_000, 20_000_000);
+    for (key, line) in [("sampled_cache_size", 7), ("non_sampled_cache_size", 8)] {
+        let named = format!("processors::tail_sampling::decision_cache::{key}");
+        assert!(both.contains(&named) && both.contains(&format!("config.yaml:{line}:")), "{both}");
+    }
+    assert!(both.contains("a sixteenth of the memory budget") && both.contains("write a size that fits"), "{both}");
+    let one = said(1_000, 20_000_000);
+    assert!(!one.contains("::sampled_cache_size") && one.contains("::non_sampled_cache_size"), "{one}");
+    assert!(!said(1_000, 1_000).contains("cache_size"));
+}
+
+#[test]
 fn a_closed_pipe_ends_printing_without_a_panic() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_podgate"))
         .args(["components", "--format", "json"])

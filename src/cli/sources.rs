@@ -15,6 +15,8 @@ use crate::core::diagnostic::{Diagnostic, code};
 use crate::core::node::Node;
 use crate::core::stage::factory::{Checks, Environment, FeatureGates};
 use crate::pipeline::plan::{self, Plan, Unsupported};
+use crate::pipeline::waits;
+use crate::telemetry::limits::{self, Machine};
 use crate::telemetry::stdout;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -111,6 +113,10 @@ pub fn check_with(args: &ConfigArgs, environment: Environment) -> Checked {
         let document = document::read(tree, &checks.diagnostics);
         plan::plan(document, unsupported, &checks)
     });
+    if let Some(plan) = &plan {
+        let (budget, _) = limits::of(plan.memory_limit, Machine::look());
+        waits::check_within(&plan.processors, budget, &checks.diagnostics);
+    }
     for gate in checks.gates.without_effect() {
         checks.diagnostics.push(
             Diagnostic::warning(code::IGNORED_KEY, None)

@@ -14,5 +14,5 @@ mod order;
 pub mod plan;
 mod storages;
 mod unsupported;
-mod waits;
+pub mod waits;
 pub mod wiring;

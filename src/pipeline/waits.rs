@@ -1,11 +1,12 @@
-//! How long data stays in a pipeline, and whether what it is enriched from is still known by then.
+//! What of processors' settings does not hold beside others: how long data stays in a pipeline, and whether what it is enriched
+//! from is still known by then; sizes, and the memory that there is for them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::core::stage::component::ComponentId;
-use crate::core::stage::factory::ProcessorPlan;
+use crate::core::stage::factory::{CutValue, ProcessorPlan};
 use crate::pipeline::graph::PipelinePlan;
 
 type Processors = BTreeMap<ComponentId, Box<dyn ProcessorPlan>>;
@@ -30,6 +31,16 @@ pub fn check(pipelines: &[PipelinePlan], processors: &Processors, diagnostics: &
                      the last data of a pod may miss its container.id",
                     pipeline.name
                 )).help("leave the key out: the memory then outlasts the pipeline's longest wait"));
+        }
+    }
+}
+
+/// Warns of each size that the memory budget leaves no room for.
+pub fn check_within(processors: &Processors, budget: u64, diagnostics: &Diagnostics) {
+    for (id, plan) in processors {
+        for CutValue { place, key, message, help } in plan.cut_within(budget) {
+            let path = format!("processors::{id}::{key}");
+            diagnostics.push(Diagnostic::warning(code::LINT, place).at(path).says(message).help(help));
         }
     }
 }

@@ -242,6 +242,15 @@ pub trait ReceiverPlan: Any {
 }
 
 /// `Any`, so that a running stage knows a plan of its own type again (`Component::reconfigure`).
+/// A written value that does not hold as it is written.
+pub struct CutValue {
+    pub place: Place,
+    /// Within the processor: `decision_cache::sampled_cache_size`.
+    pub key: &'static str,
+    pub message: String,
+    pub help: &'static str,
+}
+
 pub trait ProcessorPlan: Any {
     /// Called once per pipeline that names the processor.
     fn build(&self, cx: StageContext, next: Next) -> Stage;
@@ -285,6 +294,11 @@ pub trait ProcessorPlan: Any {
     /// Why it belongs in front of all other processors, as a sentence; `None` when its place is free.
     fn wants_first(&self) -> Option<&'static str> {
         None
+    }
+
+    /// What is written of it and would be less beside a memory budget of so many bytes.
+    fn cut_within(&self, _budget: u64) -> Vec<CutValue> {
+        Vec::new()
     }
 
     /// True when what it passes on no longer tells whose connection data came from.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::config::check::Section;
 use crate::core::diagnostic::{Diagnostic, Severity, code};
-use crate::core::node::Node;
-use crate::core::stage::factory::CheckContext;
+use crate::core::node::{Node, Place};
+use crate::core::stage::factory::{CheckContext, CutValue};
+use crate::processors::tail_sampling::decided::cache::remembered;
 use crate::processors::tail_sampling::instance_lint;
 use crate::processors::tail_sampling::policies::decision::{Fallback, PolicySet, Why};
 use crate::processors::tail_sampling::policies::meter::MeterPlan;
@@ -48,6 +49,34 @@ pub enum Overflow {
     Block,
 }
 
+/// Sizes of `decision_cache` as they are written, each with its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CachesWritten {
+    kept: Option<(usize, Place)>,
+    dropped: Option<(usize, Place)>,
+}
+
+impl SamplingSettings {
+    /// The written sizes of caches that are more than a memory budget of so many bytes leaves room for.
+    pub fn caches_cut(&self, budget: u64) -> Vec<CutValue> {
+        let (kept, dropped) = remembered(budget, (self.kept_remembered, self.dropped_remembered));
+        let CachesWritten { kept: kept_written, dropped: dropped_written } = self.caches_written;
+        let both = [
+            (kept_written, kept, "decision_cache::sampled_cache_size"),
+            (dropped_written, dropped, "decision_cache::non_sampled_cache_size"),
+        ];
+        let cut = |(written, holds, key): (Option<(usize, Place)>, usize, &'static str)| {
+            let (_, place) = written.filter(|(written, _)| *written > holds)?;
+            let message = format!(
+                "{holds} ids are remembered: a cache may take a sixteenth of the memory budget, which is {} MiB here",
+                budget >> 20
+            );
+            Some(CutValue { place, key, message, help: "write a size that fits, or give the process more memory" })
+        };
+        both.into_iter().filter_map(cut).collect()
+    }
+}
+
 /// The checked configuration of one processor.
 #[derive(Clone)]
 pub struct SamplingSettings {
@@ -62,6 +91,7 @@ pub struct SamplingSettings {
     pub shards: usize,
     /// Ids of kept and of dropped traces that are remembered, all shards together.
     pub kept_remembered: usize,
+    pub caches_written: CachesWritten,
     pub dropped_remembered: usize,
     pub at_shutdown: AtShutdown,
     pub trace_bytes_max: Option<u64>,
@@ -132,6 +162,8 @@ const DECISION_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 const DECISION_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 const SHARDS_MAX: u64 = 256;
 const REMEMBERED_MAX: usize = 1 << 26;
+const KEPT_KEY: &str = "sampled_cache_size";
+const DROPPED_KEY: &str = "non_sampled_cache_size";
 const KEPT_REMEMBERED_DEFAULT: usize = 1 << 16;
 const DROPPED_REMEMBERED_DEFAULT: usize = 1 << 19;
 const POLICIES_MAX: usize = 1000;
@@ -168,7 +200,7 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
     let asks_for_runs = asks_for_runs(&section, podgate.shadow.as_ref());
     section.not_yet(&["tail_storage"]);
     section.u64("expected_new_traces_per_sec");
-    let (kept_remembered, dropped_remembered) = check_cache(&section, strategy);
+    let caches = check_cache(&section, strategy);
     let decision_wait = check_wait(&section, "decision_wait").unwrap_or(DECISION_WAIT_DEFAULT);
     let cuts = Arc::new(ChanceCuts::of(&policies));
     let weights = podgate.weights.unwrap_or(if gated && whole_traces { WeightMode::Th } else { WeightMode::Off });
@@ -181,8 +213,9 @@ pub fn check(cx: &CheckContext<'_>, body: &Node) -> Option<SamplingSettings> {
         num_traces: section.u64("num_traces").filter(|count| *count != 0),
         overflow: if section.bool("block_on_overflow") == Some(true) { Overflow::Block } else { Overflow::Refuse },
         shards: shards as usize,
-        kept_remembered,
-        dropped_remembered,
+        kept_remembered: caches.kept,
+        dropped_remembered: caches.dropped,
+        caches_written: caches.written,
         at_shutdown: check_shutdown(&section),
         trace_bytes_max: section.u64("maximum_trace_size_bytes").filter(|bytes| *bytes != 0),
         max_bytes: podgate.max_bytes,
@@ -252,20 +285,31 @@ fn check_wait(section: &Section<'_>, key: &str) -> Option<Duration> {
     Some(wait)
 }
 
-fn check_cache(section: &Section<'_>, strategy: Strategy) -> (usize, usize) {
+/// How many decided traces are remembered.
+struct CacheSizes {
+    kept: usize,
+    dropped: usize,
+    written: CachesWritten,
+}
+
+fn check_cache(section: &Section<'_>, strategy: Strategy) -> CacheSizes {
     let (mut kept, mut dropped) = (None, None);
     if let Some(cache) = section.section("decision_cache") {
-        kept = cache.usize("sampled_cache_size");
-        dropped = cache.usize("non_sampled_cache_size");
+        let size = |key| cache.usize(key).filter(|size| *size != 0).map(|size| (size, cache.place_of(key)));
+        (kept, dropped) = (size(KEPT_KEY), size(DROPPED_KEY));
         cache.finish();
     }
-    let written = |size: Option<usize>| size.filter(|size| *size != 0).map(|size| size.min(REMEMBERED_MAX));
+    let size = |written: Option<(usize, Place)>| written.map(|(size, _)| size.min(REMEMBERED_MAX));
     // At span ingest a no is never final: spans that come later are a new chance for the trace, as in the Collector.
     let dropped_default = match strategy {
         Strategy::TraceComplete => DROPPED_REMEMBERED_DEFAULT,
         Strategy::SpanIngest => 0,
     };
-    (written(kept).unwrap_or(KEPT_REMEMBERED_DEFAULT), written(dropped).unwrap_or(dropped_default))
+    CacheSizes {
+        kept: size(kept).unwrap_or(KEPT_REMEMBERED_DEFAULT),
+        dropped: size(dropped).unwrap_or(dropped_default),
+        written: CachesWritten { kept, dropped },
+    }
 }
 
 /// The keys that are podgate's alone.

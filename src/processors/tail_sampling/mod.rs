@@ -40,7 +40,9 @@ use crate::core::data::payload::Signal;
 use crate::core::node::Node;
 use crate::core::stage::commands::rehearsal::Rehearsal;
 use crate::core::stage::consumer::Next;
-use crate::core::stage::factory::{About, CheckContext, ProcessorFactory, ProcessorPlan, Stage, StageContext};
+use crate::core::stage::factory::{
+    About, CheckContext, CutValue, ProcessorFactory, ProcessorPlan, Stage, StageContext,
+};
 use crate::processors::tail_sampling::config::SamplingPlan;
 use crate::processors::tail_sampling::rehearsal::RecordedSampling;
 use crate::processors::tail_sampling::stage::Sampler;
@@ -83,6 +85,10 @@ impl ProcessorPlan for SamplingPlan {
 
     fn rehearse(&self) -> Option<Box<dyn Rehearsal>> {
         Some(Box::new(RecordedSampling::new(&self.0)))
+    }
+
+    fn cut_within(&self, budget: u64) -> Vec<CutValue> {
+        self.0.caches_cut(budget)
     }
 
     fn longest_wait(&self) -> Duration {

@@ -93,6 +93,9 @@ impl Sampler {
         let (first, advice) = (live.current().clone(), Arc::new(SizingAdvice::since(clock.now())));
         let taker = format!("{}/{}", cx.build.path, cx.pipeline);
         let log = SamplerLog::of(&host.logs, &cx.exporters, &taker, settings.decision_wait);
+        for cut in settings.caches_cut(host.budget.hard()) {
+            tracing::warn!(component = %cx.build.path, key = cut.key, "{}", cut.message);
+        }
         let (mut arrivals, mut shards, mut journals) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..settings.shards {
             let (queue, queued) = mpsc::channel(QUEUE_MESSAGES);
