@@ -88,7 +88,7 @@ ROWS = [
     Row("W1 enrich, sample", [*ENRICH, "tail_sampling"], 40, after=11, floors=("held",)),
     Row("W2 enrich, 50 spans", ENRICH, 400, spans=50, floors=("http2",)),
     Row("W9 enrich, 5 spans, 200 connections", ENRICH, 1000, spans=5, trace=5, connections=200, in_flight=1, pods=PODS, floors=("http2",)),
-    Row("W10 enrich, 100 resources of 5 spans", ENRICH, 40, trace=5, pods=PODS, floors=()),
+    Row("W10 enrich, 100 resources of 5 spans", ENRICH, 40, trace=5, pods=PODS, floors=("http2",)),
     Row("gzip in and out, enrich", ENRICH, 20, wire="gzip", out="gzip"),
     Row("JSON in, enrich", ENRICH, 20, wire="json", connections=8),
     Row("to Elasticsearch, gzip", [], 20, out="elasticsearch", floors=("http1",)),
