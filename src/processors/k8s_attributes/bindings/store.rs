@@ -148,7 +148,8 @@ impl BindingStore {
     }
 
     fn stream_key(&self, pod_uid: &str, container: &str) -> Key {
-        Key::from(self.pod(pod_uid)) << 64 | Key::from(self.hashers[1].hash_one((pod_uid, container)))
+        let pod = self.pod(pod_uid);
+        Key::from(pod) << 64 | Key::from(self.hashers[1].hash_one((pod, container)))
     }
 
     fn age(&self) -> u32 {
