@@ -115,9 +115,7 @@ fn each_kept<'a>(
 pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
     let mut fields = Fields::new(message);
     loop {
-        if number < SHORT_NUMBERS {
-            check_run(&mut fields, list_key(number))?;
-        }
+        check_run(&mut fields, list_key(number))?;
         let Some(field) = fields.next() else { return Ok(()) };
         let field = field?;
         if field.number == number {
@@ -126,10 +124,7 @@ pub fn check_attributes(message: &[u8], number: u32) -> Result<(), Malformed> {
     }
 }
 
-/// A field's key takes one byte below this number.
-const SHORT_NUMBERS: u32 = 16;
-
-/// The key of a length-delimited field whose number is below [`SHORT_NUMBERS`].
+/// The key of a length-delimited field whose number is below 16.
 const fn list_key(number: u32) -> u8 {
     short_key(number, write::LEN)
 }

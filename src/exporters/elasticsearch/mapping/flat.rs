@@ -76,7 +76,7 @@ fn each<'a>(
 
 fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> DocumentHead {
     let head = work.bulk.begin_document(target, naming);
-    work.tree.push(&mut work.bulk.lines, PathStyle::Flat);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Flat, |_| false);
     work.bulk.lines.push(b'\n');
     head
 }

@@ -52,7 +52,7 @@ fn push_record(
     tree.add_stream("", target);
     let naming = Naming::new(&id, &wanted, DataStreamType::Logs, router.settings);
     let head = work.bulk.begin_document(target, &naming);
-    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested, rename::is_fixed_in_record);
     work.bulk.lines.push(b'\n');
     Ok(head)
 }

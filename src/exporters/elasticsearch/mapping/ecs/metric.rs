@@ -60,7 +60,7 @@ fn push_group<'a>(
     let told = named.filter(|_| router.settings.capability.dynamic_templates);
     target.push_templates(&mut work.bulk.lines, told, "");
     let head = work.bulk.open_document(false);
-    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested, rename::is_fixed);
     work.bulk.lines.push(b'\n');
     Ok(head)
 }

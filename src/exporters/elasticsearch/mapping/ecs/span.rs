@@ -4,7 +4,7 @@ use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
 use crate::exporters::elasticsearch::mapping::ecs::rename;
 use crate::exporters::elasticsearch::mapping::ecs::shared::{add_renamed, add_shared};
 use crate::exporters::elasticsearch::mapping::ids::DocumentId;
-use crate::exporters::elasticsearch::mapping::json::tree::PathStyle;
+use crate::exporters::elasticsearch::mapping::json::tree::{FieldTree, IsFixed, PathStyle};
 use crate::exporters::elasticsearch::mapping::record::{Span, SpanPart};
 use crate::exporters::elasticsearch::mapping::route::{DocumentTarget, Naming, Router, WantedTarget};
 use crate::exporters::elasticsearch::mapping::scope::MappedScope;
@@ -24,18 +24,24 @@ struct Targets<'a> {
     spans: DocumentTarget,
     errors: DocumentTarget,
     events: DocumentTarget,
+    /// That of `events`.
+    service: Vec<u8>,
 }
+
+const ERRORS: &[u8] = b"apm.error";
 
 /// Appends the documents of a scope of spans.
 pub fn spans(router: &Router<'_>, scope: &MappedScope<'_>, work: &mut Work<'_>) -> Result<(), Malformed> {
     work.tree.clear();
     add_shared(work.tree, scope, work.seen)?;
+    let service = service_dataset(scope);
     let targets = Targets {
         router,
         wanted: scope.wanted,
         spans: router.target(DataStreamType::Traces, scope.wanted),
-        errors: router.target_of(DataStreamType::Logs, scope.wanted, b"apm.error"),
-        events: router.target_of(DataStreamType::Logs, scope.wanted, &service_dataset(scope)),
+        errors: router.target_of(DataStreamType::Logs, scope.wanted, ERRORS),
+        events: router.target_of(DataStreamType::Logs, scope.wanted, &service),
+        service,
     };
     let shared = work.tree.mark();
     work.each_item(scope, |work, place, bytes| {
@@ -69,7 +75,7 @@ fn push_span(
     add_fields(&span, work)?;
     work.tree.add_stream("", target);
     let naming = Naming::new(&id, &wanted, DataStreamType::Traces, targets.router.settings);
-    let head = push_document(target, &naming, work);
+    let head = push_document((target, &naming), rename::is_fixed_in_span, work);
     work.bulk.end_document(place, 1, head);
     work.tree.cut(shared);
     if !targets.router.settings.ecs_span_events_to_logs {
@@ -121,9 +127,13 @@ fn push_links(out: &mut Vec<u8>, span: &Span<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn push_document(target: &DocumentTarget, naming: &Naming<'_>, work: &mut Work<'_>) -> DocumentHead {
+fn push_document(
+    (target, naming): (&DocumentTarget, &Naming<'_>),
+    is_fixed: IsFixed,
+    work: &mut Work<'_>,
+) -> DocumentHead {
     let head = work.bulk.begin_document(target, naming);
-    work.tree.push(&mut work.bulk.lines, PathStyle::Nested);
+    work.tree.push(&mut work.bulk.lines, PathStyle::Nested, is_fixed);
     work.bulk.lines.push(b'\n');
     head
 }
@@ -135,23 +145,41 @@ fn push_event(
     work: &mut Work<'_>,
 ) -> Result<DocumentHead, Malformed> {
     let error = is_exception(event);
-    add_renamed(work.tree, &event.attributes, rename::of_event, work.seen)?;
+    let wanted = add_renamed(work.tree, &event.attributes, rename::of_event, work.seen)?;
     let time = work.storable(event.time);
     work.add_timestamp(time);
     let tree = &mut *work.tree;
     tree.add_id("trace.id", span.trace_id);
-    let target = if error {
-        tree.add_id("parent.id", span.span_id);
-        &targets.errors
-    } else {
-        tree.add_id("span.id", span.span_id);
+    add_parent(tree, span, error);
+    if !error {
         tree.add_text("event.kind", b"event");
         tree.add_text("message", event.name);
-        &targets.events
-    };
+    }
+    let (general, dataset) = if error { (&targets.errors, ERRORS) } else { (&targets.events, &*targets.service) };
+    let own = (wanted != WantedTarget::default())
+        .then(|| targets.router.target_of(DataStreamType::Logs, wanted.or(targets.wanted), dataset));
+    let target = own.as_ref().unwrap_or(general);
     tree.add_stream("", target);
-    let naming = Naming { made: id.letters(), event: Some(number), ..Naming::default() };
-    Ok(push_document(target, &naming, work))
+    let settings = targets.router.settings;
+    let naming = Naming { event: Some(number), ..Naming::new(id, &wanted, DataStreamType::Traces, settings) };
+    Ok(push_document((target, &naming), rename::is_fixed_in_event, work))
+}
+
+/// What the event belongs to: the transaction, if the span is one (whose `transaction.id` says so), else the span.
+fn add_parent(tree: &mut FieldTree, span: &Span<'_>, error: bool) {
+    let mut attributes = span.attributes.entries().flatten().flat_map(Attribute::read);
+    let transaction = attributes.find(|attribute| attribute.key == b"transaction.id").map(|attribute| attribute.value);
+    match transaction {
+        Some(AnyValue::Str(id)) => {
+            tree.add_text("transaction.id", id);
+            tree.add_text("span.id", id);
+            if error {
+                tree.add_text("parent.id", id);
+            }
+        }
+        _ if error => tree.add_id("parent.id", span.span_id),
+        _ => tree.add_id("span.id", span.span_id),
+    }
 }
 
 /// An event named `exception` that says what kind or what text.

@@ -2,7 +2,8 @@
 //! `raw`), where attributes meet each other's paths and the document's own fields.
 //!
 //! Of two values for one path the last stays. A scalar whose path is also the beginning of others becomes their
-//! `.value`, because a field cannot be a scalar and an object. A path that Elasticsearch refuses (an empty or blank part,
+//! `.value`, because a field cannot be a scalar and an object, unless the schema fixes its path: then the others have no
+//! field. A path that Elasticsearch refuses (an empty or blank part,
 //! too many parts) has no field. All bytes lie in one buffer that is used again.
 
 use std::cmp::Ordering;
@@ -51,6 +52,9 @@ pub enum PathStyle {
     /// Dotted keys.
     Flat,
 }
+
+/// Tells the paths whose scalars stay what they are.
+pub type IsFixed = fn(&[u8]) -> bool;
 
 impl FieldTree {
     pub fn clear(&mut self) {
@@ -206,15 +210,16 @@ impl FieldTree {
         debug_assert_eq!(added, Ok(()), "nothing is read here");
     }
 
-    /// Appends the document: its fields in the order of their paths, without the opening brace.
-    pub fn push(&mut self, out: &mut Vec<u8>, style: PathStyle) {
+    /// Appends the document: its fields in the order of their paths, without the opening brace. Of a path that `is_fixed` a
+    /// scalar stays what it is.
+    pub fn push(&mut self, out: &mut Vec<u8>, style: PathStyle, is_fixed: IsFixed) {
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         order.extend(0..self.fields.len() as u32);
         order.sort_unstable_by(|one, other| {
             compare_paths(self.path_of(*one), self.path_of(*other)).then(one.cmp(other))
         });
-        self.push_level(out, &order, Level { style, from: 0, scalar: None });
+        self.push_level(out, &order, Level { style, is_fixed, from: 0, scalar: None });
         out.push(b'}');
         self.order = order;
     }
@@ -234,7 +239,7 @@ impl FieldTree {
             }
             let leaf = leaves.last().copied();
             match leaf {
-                Some(leaf) if deeper.is_empty() => {
+                Some(leaf) if deeper.is_empty() || (level.is_fixed)(self.path_of(leaf)) => {
                     push_key(out, level.key(self.path_of(leaf)), b"");
                     out.extend_from_slice(self.value_of(leaf));
                 }
@@ -271,6 +276,7 @@ impl FieldTree {
 #[derive(Clone, Copy)]
 struct Level {
     style: PathStyle,
+    is_fixed: IsFixed,
     /// Bytes of the path that are the same, the dot behind them included.
     from: usize,
     /// A field whose whole path is that beginning.
@@ -364,7 +370,7 @@ mod tests {
         let mut tree = FieldTree::default();
         paths.iter().for_each(|(path, value)| tree.add_int(path, *value));
         let mut out = b"{".to_vec();
-        tree.push(&mut out, style);
+        tree.push(&mut out, style, |path| path == b"fixed.path");
         String::from_utf8(out).unwrap()
     }
 
@@ -388,6 +394,13 @@ mod tests {
             assert_eq!(document(&paths, PathStyle::Nested), nested);
             assert_eq!(document(&paths, PathStyle::Flat), flat);
         }
+    }
+
+    #[test]
+    fn a_scalar_of_a_fixed_path_stays_and_what_lies_below_it_has_no_field() {
+        let paths = [("fixed.path.x", 1), ("fixed.path", 2), ("fixed.path.y.z", 3), ("fixed.other", 4)];
+        assert_eq!(document(&paths, PathStyle::Nested), r#"{"fixed":{"other":4,"path":2}}"#);
+        assert_eq!(document(&paths[2..], PathStyle::Nested), r#"{"fixed":{"other":4,"path":{"y":{"z":3}}}}"#);
     }
 
     #[test]

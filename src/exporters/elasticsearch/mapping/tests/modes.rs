@@ -136,3 +136,40 @@ fn events_in_mode_ecs_are_documents_only_where_the_switch_is_on() {
     let settings = MappingSettings { ecs_span_events_to_logs: false, ..plain(MappingMode::Ecs) };
     assert_eq!(pairs(&map_as(settings, Signal::Traces, &envelope_of(Signal::Traces, TRACE))).len(), 1);
 }
+
+#[test]
+fn an_event_in_mode_ecs_belongs_to_its_transaction_and_goes_where_it_says_itself() {
+    let text = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#);
+    let id = text("transaction.id", "0202020202020202");
+    let error = [text("exception.type", "E"), text("error.grouping_name", "m")].join(",");
+    let own = [text("data_stream.namespace", "prod"), text("elasticsearch.document_id", "mine")].join(",");
+    let trace = |attributes: &str| {
+        let request = format!(
+            r#"{{"resourceSpans":[{{"resource":{{"attributes":[{}]}},"scopeSpans":[{{"spans":[{{
+            "traceId":"01010101010101010101010101010101","spanId":"0303030303030303","attributes":[{attributes}],
+            "events":[{{"name":"exception","attributes":[{error}]}},{{"name":"told","attributes":[{own}]}}]}}]}}]}}]}}"#,
+            text("service.name", "shop"),
+        );
+        let settings = MappingSettings { traces_dynamic_id: true, ..plain(MappingMode::Ecs) };
+        pairs(&map_as(settings, Signal::Traces, &envelope_of(Signal::Traces, &request)))
+    };
+    let of_transaction = trace(&id);
+    let (exception, told) = (&of_transaction[1]["doc"], &of_transaction[2]["doc"]);
+    for document in [exception, told] {
+        assert_eq!(document["transaction"]["id"], "0202020202020202", "{document}");
+        assert_eq!(document["span"]["id"], "0202020202020202", "{document}");
+    }
+    assert_eq!(exception["parent"]["id"], "0202020202020202");
+    assert_eq!(
+        exception["error"],
+        serde_json::json!({"exception": {"type": "E"}}),
+        "the name of a group is not written"
+    );
+    assert_eq!(told["data_stream"]["namespace"], "prod");
+    let action = &of_transaction[2]["action"]["create"];
+    assert_eq!((&action["_index"], &action["_id"]), (&"logs-apm.app.shop-prod".into(), &"mine".into()));
+    let of_span = trace("");
+    assert_eq!(of_span[1]["doc"]["parent"]["id"], "0303030303030303");
+    assert_eq!(of_span[2]["doc"]["span"]["id"], "0303030303030303");
+    assert!(of_span[1]["doc"]["transaction"].is_null() && of_span[1]["doc"]["span"].is_null());
+}
