@@ -38,21 +38,21 @@ ports:
     {{- end }}
   {{- end }}
   {{- end }}
+{{- $health := include "podgate.health" . | fromYaml }}
   - name: health
-    containerPort: 13133
+    containerPort: {{ $health.port }}
     protocol: TCP
 {{- if eq .Values.mode "sidecar" }}
 startupProbe:
-  httpGet: {path: /readyz, port: health}
+  {{- $own := pick .Values.readinessProbe "httpGet" "exec" "tcpSocket" "grpc" }}
+  {{- include "podgate.probe" (dict "path" "/readyz" "health" $health "own" $own) | nindent 2 }}
   periodSeconds: 1
   failureThreshold: 60
 {{- end }}
 livenessProbe:
-  httpGet: {path: /livez, port: health}
-  {{- toYaml .Values.livenessProbe | nindent 2 }}
+  {{- include "podgate.probe" (dict "path" "/livez" "health" $health "own" .Values.livenessProbe) | nindent 2 }}
 readinessProbe:
-  httpGet: {path: /readyz, port: health}
-  {{- toYaml .Values.readinessProbe | nindent 2 }}
+  {{- include "podgate.probe" (dict "path" "/readyz" "health" $health "own" .Values.readinessProbe) | nindent 2 }}
 {{- if .Values.lifecycleHooks }}
 lifecycle:
   {{- toYaml .Values.lifecycleHooks | nindent 2 }}
@@ -72,6 +72,53 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* Where the probes ask, by the configuration: `port`, `scheme`, and in `fault` why nobody would answer them. A configuration of another
+ConfigMap is not read; a port that a variable brings is 13133. */}}
+{{- define "podgate.health" -}}
+{{- $config := dict }}
+{{- if not .Values.configMap.existingName }}{{ $config = include "podgate.config" . | fromYaml }}{{ end }}
+{{- $port := 13133 }}
+{{- $scheme := "HTTP" }}
+{{- $fault := "" }}
+{{- if $config }}
+{{- $fault = "the configuration's `service.extensions` has no `health_check`" }}
+{{- range $id := reverse (default list (dig "service" "extensions" list (dict "service" ($config.service | default dict)))) }}
+{{- if eq (first (splitList "/" $id)) "health_check" }}
+{{- $body := default dict (get ($config.extensions | default dict) $id) }}
+{{- $endpoint := toString (default "localhost:13133" $body.endpoint) }}
+{{- $read := regexFind ":[0-9]+$" $endpoint | trimPrefix ":" }}
+{{- $port = ternary (int $read) 13133 (ne $read "") }}
+{{- $scheme = ternary "HTTPS" "HTTP" (not (empty $body.tls)) }}
+{{- $fault = "" }}
+{{- if regexMatch "^(localhost|127\\.[0-9.]+|\\[::1\\]):" $endpoint }}
+{{- $fault = printf "`%s` listens on %s, which nobody outside of the pod reaches" $id $endpoint }}
+{{- else if dig "client_ca_file" "" (default dict $body.tls) }}
+{{- $fault = printf "`%s` asks for client certificates, which a kubelet does not have" $id }}
+{{- else if $body.auth }}
+{{- $fault = printf "`%s` has `auth`, and nothing says what a probe brings" $id }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml (dict "port" $port "scheme" $scheme "fault" $fault) }}
+{{- end }}
+
+{{/* A probe with the values' keys over its own; a way of asking of theirs takes the place of the page. */}}
+{{- define "podgate.probe" -}}
+{{- if not (pick .own "httpGet" "exec" "tcpSocket" "grpc") }}
+{{- with .health.fault }}
+{{- $cure := "Give it one with `endpoint: ${env:MY_POD_IP}:13133`, or say how to ask in `livenessProbe` and `readinessProbe`" }}
+{{- fail (printf "the probes cannot succeed: %s. %s" . $cure) }}
+{{- end }}
+{{- $get := dict "path" .path "port" "health" }}
+{{- if eq .health.scheme "HTTPS" }}{{ $_ := set $get "scheme" "HTTPS" }}{{ end }}
+httpGet: {{ toJson $get }}
+{{- end }}
+{{- with .own }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "podgate.volumes" -}}

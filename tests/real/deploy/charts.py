@@ -1,5 +1,6 @@
 """The chart: linted, rendered in every mode, admitted by the API server, its rights compared with the binary's, and started."""
 
+import json
 import re
 import subprocess
 
@@ -61,6 +62,33 @@ REFUSED = [
     ("files of a node in a deployment", [*LOGS, "--set=mode=deployment"], "wants mode daemonset"),
     ("a port out of range", ["--set=ports.otlp.containerPort=70000"], "containerPort"),
 ]
+# A configuration that stands for itself.
+WHOLE = {
+    "receivers": {"otlp": None},
+    "extensions": {"health_check": {"endpoint": "0.0.0.0:13133"}},
+    "service": {"extensions": ["health_check"]},
+}
+HEALTH = "config.extensions.health_check"
+# Name, values, and how the kubelet asks for life: the path, the container's port, the scheme.
+PROBED = [
+    ("the chart's own", [], ("/livez", 13133, "HTTP")),
+    ("the chart's own, as a sidecar", ["--set=mode=sidecar"], ("/livez", 13133, "HTTP")),
+    ("tls", [f'--set-json={HEALTH}.tls={{"cert_file":"/tls/tls.crt","key_file":"/tls/tls.key"}}'], ("/livez", 13133, "HTTPS")),
+    ("another port", [f"--set={HEALTH}.endpoint=0.0.0.0:14000"], ("/livez", 14000, "HTTP")),
+    ("a port that a variable brings", [f"--set={HEALTH}.endpoint=${{env:HEALTH}}"], ("/livez", 13133, "HTTP")),
+    ("another component", [f"--set-json=alternateConfig={json.dumps(WHOLE).replace('health_check', 'health_check/b')}"], ("/livez", 13133, "HTTP")),
+    ("a ConfigMap that is not the chart's", ["--set=configMap.create=false,configMap.existingName=other"], ("/livez", 13133, "HTTP")),
+    ("the values' own", ['--set-json=livenessProbe.httpGet={"path":"/own","port":14001,"scheme":"HTTPS"}'], ("/own", 14001, "HTTPS")),
+]
+# Nobody would answer the probes.
+UNANSWERED = [
+    ("no health_check", ['--set-json=alternateConfig={"receivers":{"otlp":null}}'], "no `health_check`"),
+    ("loopback", [f"--set={HEALTH}.endpoint=127.0.0.1:13133"], "127.0.0.1:13133"),
+    ("the default endpoint, which is loopback", [f"--set-json={HEALTH}=null"], "localhost:13133"),
+    ("client certificates", [f'--set-json={HEALTH}.tls={{"cert_file":"a","key_file":"b","client_ca_file":"c"}}'], "client certificates"),
+    ("credentials", [f'--set-json={HEALTH}.auth={{"authenticator":"bearertokenauth"}}'], "`auth`"),
+]
+OWN_PROBES = ['--set-json=livenessProbe.exec={"command":["/podgate"]}', '--set-json=readinessProbe.tcpSocket={"port":4317}']
 K8S = "config.processors.k8s_attributes"
 RIGHTS = [
     ("pods alone", []),
@@ -153,8 +181,28 @@ def a_configuration_change_is_a_rollout(stage, suite):
     less = rendered(stage, ["--set-json=config={\"receivers\":{\"otlp\":{\"protocols\":{\"http\":null}}},\"exporters\":{\"debug\":null}}"])
     suite.check("null takes away what the mode has", "http: null" not in less and ":4318" not in less.split("relay: |")[1].split("---")[0], less[:2000])
     suite.check("null is a component's defaults where the mode has none", "debug: null" in less, less[:2000])
-    whole = rendered(stage, ["--set-json=alternateConfig={\"receivers\":{\"otlp\":null}}"])
+    whole = rendered(stage, [f"--set-json=alternateConfig={json.dumps(WHOLE)}"])
     suite.check("alternateConfig stands for itself", "k8s_attributes" not in whole and "otlp: null" in whole, whole[:500])
+
+
+@needing("go")
+def the_probes_ask_where_the_configuration_answers(stage, suite):
+    """Port and scheme of the probes are those of `health_check`; without one that a kubelet reaches the chart says so and renders nothing"""
+    for name, values, wanted in PROBED:
+        text = rendered(stage, values)
+        suite.equal(f"{name}: no key twice", text.count("httpGet:"), 3 if "mode=sidecar" in str(values) else 2)
+        if "mode=sidecar" in str(values):
+            text = text.split("patch.yaml: |")[1]
+        get = re.search(r"livenessProbe:.*?httpGet:(.*?)periodSeconds", text, re.DOTALL)[1].replace('"', "")
+        path, port = (re.search(rf"{key}: ?([\w/]+)", get)[1] for key in ("path", "port"))
+        scheme = (re.search(r"scheme: ?(\w+)", get) or [None, "HTTP"])[1]
+        of_name = re.search(r"name: health\s+containerPort: (\d+)", text)[1]
+        suite.equal(name, (path, int(of_name if port == "health" else port), scheme), wanted)
+    for name, values, word in UNANSWERED:
+        done = helm(stage, "template", "podgate", CHART, *values)
+        suite.check(f"refused: {name}", done.returncode and "the probes cannot succeed" in done.stderr and word in done.stderr, done.stdout[:300] + done.stderr)
+        done = helm(stage, "template", "podgate", CHART, *values, *OWN_PROBES)
+        suite.check(f"taken with probes of one's own: {name}", done.returncode == 0 and "httpGet:" not in done.stdout, done.stderr)
 
 
 @needing("go")
@@ -289,6 +337,7 @@ ALL = [
     what_reads_a_node_is_checked,
     the_old_pod_goes_on_until_nobody_is_led_to_it,
     a_configuration_change_is_a_rollout,
+    the_probes_ask_where_the_configuration_answers,
     the_charts_rights_are_the_binarys,
     two_tiers_are_those_of_the_manifests,
     every_mode_starts,
