@@ -20,6 +20,8 @@ mod panics;
 mod process;
 #[path = "reload/refused.rs"]
 mod refused;
+#[path = "reload/sources.rs"]
+mod sources;
 mod support;
 #[path = "reload/twenty.rs"]
 mod twenty;

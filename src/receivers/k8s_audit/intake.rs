@@ -66,6 +66,8 @@ impl AuditIntake {
         if items == 0 {
             return Ok(());
         }
+        // Looked for again: a reload may have exchanged the pipelines while the body was read.
+        let next = self.outputs.get(Signal::Logs).unwrap_or(next);
         let (receipt, share) = Settlement::receive(&self.host.balance, Signal::Logs, items);
         let settlement = receipt.settlement().clone();
         let (resource, scope) = self.surroundings.clone();

@@ -85,6 +85,8 @@ impl Intake {
             return Err(RequestFault::Deadline);
         }
 
+        // Looked for again: a reload may have exchanged the pipelines while the body was read.
+        let next = self.outputs.get(signal).unwrap_or(next);
         let transport = origin.transport;
         let (receipt, mut share) = Settlement::receive(&self.host.balance, signal, items + malformed);
         share.split(malformed).end(ItemEnd::Dropped(Reason::MALFORMED, bad_id.as_deref().unwrap_or(UNREADABLE)));

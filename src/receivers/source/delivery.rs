@@ -11,9 +11,8 @@ use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
 use crate::core::data::payload::{Envelope, Payload, Signal};
 use crate::core::data::settlement::Settlement;
-use crate::core::error::ConsumeError;
+use crate::core::error::{ConsumeError, Reason};
 use crate::core::report::stats::{Counter, Stats};
-use crate::core::stage::consumer::Next;
 use crate::core::stage::host::Host;
 use crate::core::stage::joint::Outputs;
 use crate::core::stage::tasks::Pulse;
@@ -65,13 +64,12 @@ pub struct SourceDelivery {
 impl SourceDelivery {
     /// Hands a batch on until it is taken; false when a stop came first, and the records stay in their source.
     pub async fn deliver(&mut self, batch: WaitingBatch<'_>, pulse: &Pulse) -> bool {
-        let Some(next) = self.outputs.get(Signal::Logs) else { return true };
         let (begun, retry, items) = (Instant::now(), self.retry, batch.items);
         let waits = Doubling { first: retry.first, longest: retry.longest };
         let mut failures = 0;
         loop {
             pulse.beat();
-            let answer = self.hand_on(&next, batch, pulse).await;
+            let answer = self.hand_on(batch, pulse).await;
             let after = match answer {
                 Ok(()) => {
                     self.counts.accepted.add(items);
@@ -103,8 +101,12 @@ impl SourceDelivery {
         }
     }
 
-    /// One attempt. It goes on after a stop has begun, without another attempt behind it.
-    async fn hand_on(&mut self, next: &Next, batch: WaitingBatch<'_>, pulse: &Pulse) -> Result<(), ConsumeError> {
+    /// One attempt. It goes on after a stop has begun, without another attempt behind it. Each looks anew where the pipelines
+    /// begin: a reload while the batch waits may have exchanged them, and what was there before refuses for ever.
+    async fn hand_on(&mut self, batch: WaitingBatch<'_>, pulse: &Pulse) -> Result<(), ConsumeError> {
+        let Some(next) = self.outputs.get(Signal::Logs) else {
+            return Err(ConsumeError::refused(Reason::UNAVAILABLE, "no pipeline takes logs any more"));
+        };
         let (receipt, share) = Settlement::receive(&self.host.balance, Signal::Logs, batch.items);
         let settlement = receipt.settlement().clone();
         let payload = Payload {
