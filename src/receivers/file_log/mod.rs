@@ -24,6 +24,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ use crate::net::server::admission::report::Throttle;
 use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
 use crate::receivers::file_log::follow::checkpoint::CheckpointFile;
-use crate::receivers::file_log::follow::mark::FileMark;
+use crate::receivers::file_log::follow::handover::Handover;
 use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY, TailCounts};
 use crate::receivers::file_log::metrics::FileLogMetrics;
 use crate::receivers::file_log::probe::FilesProbe;
@@ -90,10 +91,44 @@ impl ReceiverPlan for Plan {
     }
 }
 
-/// Instances of one receiver follow their files one after the other; the marks of one are the beginning of the next.
+/// Instances of one receiver follow their files one after the other; what one leaves is the beginning of the next.
 #[derive(Default)]
 struct Seat {
-    marks: Arc<tokio::sync::Mutex<Option<Vec<FileMark>>>>,
+    left: Arc<tokio::sync::Mutex<Option<Handover>>>,
+    /// Instances that wait for their turn: without one nobody would close the files that are left.
+    waiting: AtomicUsize,
+}
+
+/// An instance that waits for its turn.
+struct SeatWait {
+    seat: Arc<Seat>,
+}
+
+impl SeatWait {
+    fn at(seat: &Arc<Seat>) -> SeatWait {
+        seat.waiting.fetch_add(1, Ordering::AcqRel);
+        SeatWait { seat: seat.clone() }
+    }
+}
+
+impl Drop for SeatWait {
+    fn drop(&mut self) {
+        self.seat.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.seat.close_unless_awaited();
+    }
+}
+
+impl Seat {
+    /// Asked by who leaves files and by who no longer waits for them, each after the other can see it.
+    fn close_unless_awaited(&self) {
+        // Who has the turn holds the lock, and asks at its end.
+        if self.waiting.load(Ordering::Acquire) == 0
+            && let Ok(mut left) = self.left.try_lock()
+            && let Some(left) = left.as_mut()
+        {
+            left.close();
+        }
+    }
 }
 
 /// The receiver between start and drain.
@@ -134,8 +169,9 @@ impl Component for FileLogReceiver {
                 line: Throttle::default(),
                 unread: 0,
             };
-            let seat = self.seat.clone();
-            *self.task.locked() = Some(host.tasks.spawn(path, |pulse| following.run(seat, pulse)));
+            // From now on, and not from the task's first turn on: the predecessor may end in between.
+            let wait = SeatWait::at(&self.seat);
+            *self.task.locked() = Some(host.tasks.spawn(path, |pulse| following.run(wait, pulse)));
             host.status.set(path, State::Ok, "");
             Ok(())
         })
@@ -169,18 +205,20 @@ struct Following {
 }
 
 impl Following {
-    async fn run(mut self, seat: Arc<Seat>, pulse: Arc<Pulse>) {
+    async fn run(mut self, wait: SeatWait, pulse: Arc<Pulse>) {
         pulse.waits_for("its predecessor to end");
-        let mut marks = loop {
+        let seat = wait.seat.clone();
+        let mut left = loop {
             tokio::select! {
-                marks = seat.marks.clone().lock_owned() => break marks,
+                left = seat.left.clone().lock_owned() => break left,
                 () = sleep(Pulse::INTERVAL) => pulse.beat(),
                 () = stopped(&mut self.stop) => return,
             }
         };
+        drop(wait);
         pulse.waits_for("lines");
         let (config, checkpoints, begun) = (self.config.clone(), self.checkpoints.take(), Instant::now());
-        let before = marks.take();
+        let before = left.take();
         let mut tail = aside(move || LogTail::new(config, checkpoints, before)).await;
         let mut settled = true;
         while self.stop.borrow().is_none() {
@@ -215,7 +253,9 @@ impl Following {
         })
         .await;
         self.tell(std::mem::take(&mut tail.counts));
-        *marks = Some(tail.marks());
+        *left = Some(tail.into_handover());
+        drop(left);
+        seat.close_unless_awaited();
     }
 
     /// Settles what was handed on before, and reads on.

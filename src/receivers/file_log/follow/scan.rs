@@ -18,7 +18,7 @@ const GONE_WAIT: Duration = Duration::from_secs(5);
 /// A file without a name that has not grown for so long is given up, with the piece of a line at its end.
 const STALE_WAIT: Duration = Duration::from_secs(60);
 /// A container's link is made right after its log; without it a line would not say of which run it is.
-const LINK_WAIT: Duration = Duration::from_secs(3);
+pub(super) const LINK_WAIT: Duration = Duration::from_secs(3);
 /// Marks of files that were cut or went are kept for so long, to know their copies.
 const DEPARTED_WAIT: Duration = Duration::from_secs(300);
 const DEPARTED_MAX: usize = 1_000;
@@ -140,6 +140,7 @@ impl LogTail {
         let waits = log.as_ref().is_some_and(|log| run.is_none() && log.links().is_dir());
         self.files.push(FollowedFile {
             facts: self.facts(&path, &resolved),
+            resolved,
             held_until: waits.then(|| now + LINK_WAIT),
             path,
             id,
@@ -159,7 +160,7 @@ impl LogTail {
         self.unopened.remove(&id);
     }
 
-    fn facts(&self, path: &Path, resolved: &Path) -> Vec<(&'static str, String)> {
+    pub(super) fn facts(&self, path: &Path, resolved: &Path) -> Vec<(&'static str, String)> {
         let wanted = self.config.file_attributes;
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let whole = |path: &Path| path.to_string_lossy().into_owned();

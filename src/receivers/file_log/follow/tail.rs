@@ -19,6 +19,7 @@ use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
 use crate::receivers::file_log::entry::PodOfFile;
 use crate::receivers::file_log::follow::checkpoint::{CheckpointFile, MarkChange};
+use crate::receivers::file_log::follow::handover::Handover;
 use crate::receivers::file_log::follow::lines::{next_line, trimmed};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::LogPath;
@@ -54,6 +55,8 @@ pub struct TailCounts {
 #[derive(Debug)]
 pub(super) struct FollowedFile {
     pub(super) path: PathBuf,
+    /// Behind all links, when it was met.
+    pub(super) resolved: PathBuf,
     pub(super) id: FileId,
     pub(super) file: File,
     /// Attributes of each record.
@@ -109,11 +112,11 @@ pub struct LogTail {
 }
 
 impl LogTail {
-    /// `before`: the marks of a predecessor in this process; else those on disk count.
+    /// `before`: what a predecessor in this process left; else the marks on disk count.
     pub fn new(
         config: Arc<FileLogConfig>,
         mut checkpoints: Option<CheckpointFile>,
-        before: Option<Vec<FileMark>>,
+        before: Option<Handover>,
     ) -> LogTail {
         let mut counts = TailCounts::default();
         let audit = config.audit.as_ref().map(AuditLines::new);
@@ -122,11 +125,17 @@ impl LogTail {
             Some(Err(why)) => (None, Some(format!("the checkpoints cannot be read: {why}"))),
             None => (None, None),
         };
-        let (marks, said) = if before.is_some() { (before, None) } else { on_disk() };
+        let (files, marks, said) = match before.map(|before| before.parted(&config)) {
+            Some((files, marks, said)) => (files, Some(marks), said),
+            None => {
+                let (marks, said) = on_disk();
+                (Vec::new(), marks, said)
+            }
+        };
         counts.said.extend(said); // granted: one line
         let resumes = marks.is_some();
         let departed = marks.unwrap_or_default().into_iter().map(|mark| (mark, Duration::ZERO)).collect();
-        LogTail {
+        let mut tail = LogTail {
             config,
             checkpoints,
             files: Vec::new(),
@@ -145,7 +154,9 @@ impl LogTail {
             is_unsynced: false,
             synced: Duration::ZERO,
             counts,
-        }
+        };
+        tail.take_over(files);
+        tail
     }
 
     pub fn files(&self) -> usize {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod away;
+mod handover;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -70,6 +71,17 @@ impl World {
         self.now = Duration::ZERO;
         self.tail =
             LogTail::new(self.config.clone(), Some(CheckpointFile::within(self.folder.path(), "file_log")), None);
+    }
+
+    /// Another configuration takes over.
+    fn reload(&mut self, yaml: &str) {
+        self.now = Duration::ZERO;
+        self.config = Arc::new(config_of(yaml));
+        let checkpoints = CheckpointFile::within(self.folder.path(), "file_log");
+        let next = LogTail::new(self.config.clone(), Some(checkpoints), None);
+        let before = std::mem::replace(&mut self.tail, next).into_handover();
+        let checkpoints = CheckpointFile::within(self.folder.path(), "file_log");
+        self.tail = LogTail::new(self.config.clone(), Some(checkpoints), Some(before));
     }
 
     fn rest(&mut self) {
