@@ -15,9 +15,10 @@
 
 mod journal;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -27,6 +28,7 @@ use crate::config::check::Section;
 use crate::core::data::payload::{Payload, Signal};
 use crate::core::diagnostic::code;
 use crate::core::error::StartError;
+use crate::core::lock::Locked;
 use crate::core::node::Node;
 use crate::core::stage::component::{Component, Task};
 use crate::core::stage::consumer::{Consumed, Consumer};
@@ -111,14 +113,20 @@ struct Plan {
 
 impl ExporterPlan for Plan {
     fn build(&self, cx: BuildContext) -> Arc<dyn Exporter> {
+        let written = cx.host.shared("file/written", || Arc::new(WrittenPaths::default()));
         let writer = Writer::new(cx, self.settings.path.display().to_string());
-        Arc::new(File { settings: self.settings.clone(), writer })
+        Arc::new(File { settings: self.settings.clone(), writer, written })
     }
 }
+
+/// Paths that this process has opened: a file is emptied at the process's start at most.
+type WrittenPaths = Mutex<HashSet<PathBuf>>;
 
 struct File {
     settings: Settings,
     writer: Writer,
+    // Locked at start.
+    written: Arc<WrittenPaths>,
 }
 
 /// Writes each payload as a line of the journal.
@@ -162,9 +170,18 @@ impl Component for File {
             let Settings { path, append, create_directory, rotation } = self.settings.clone();
             let named = path.display().to_string();
             // A network file system that is away, or a pipe without a reader, blocks here.
-            let start = JournalStart { append, make_directory: create_directory, rotation };
+            let written = self.written.clone();
+            let make_directory = create_directory;
             let outside = self.writer.host().outside.clone();
-            let opened = spawn_blocking(move || Journal::open(outside, path, start)).await;
+            let opened = spawn_blocking(move || {
+                // What this process wrote stays: the predecessor of a reload, which may write still, is no earlier life.
+                let append = append || written.locked().contains(&path);
+                let start = JournalStart { append, make_directory, rotation };
+                let journal = Journal::open(outside, path.clone(), start)?;
+                written.locked().insert(path); // granted: one for each path of a configuration
+                Ok(journal)
+            })
+            .await;
             let journal = opened.map_err(io::Error::other).flatten().map_err(|error| StartError {
                 component: self.writer.path().to_owned(),
                 message: format!("cannot write {named}: {error}"),

@@ -14,10 +14,15 @@ use crate::core::time::UnixNanos;
 
 fn exporter(path: PathBuf) -> (Arc<Host>, Arc<dyn Exporter>) {
     let host = Host::new(Budget::unlimited());
+    let file = exporter_of(&host, path);
+    (host, file)
+}
+
+fn exporter_of(host: &Arc<Host>, path: PathBuf) -> Arc<dyn Exporter> {
     let id = ComponentId::parse("file").unwrap();
     let settings = Settings { path, append: false, create_directory: false, rotation: None };
     let cx = BuildContext { id, path: "exporters::file".to_owned(), host: host.clone() };
-    (host, (Plan { settings }).build(cx))
+    (Plan { settings }).build(cx)
 }
 
 fn payload(host: &Host, items: &[&'static [u8]]) -> (Receipt, Payload) {
@@ -84,4 +89,29 @@ async fn a_missing_directory_is_a_start_error_with_a_cure() {
     let (_, file) = exporter(PathBuf::from("/nonexistent/otlp.jsonl"));
     let error = file.start().await.unwrap_err().to_string();
     assert!(error.contains("exporters::file") && error.contains("create_directory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_emptied_at_the_start_of_a_process_and_a_successor_goes_on_at_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("otlp.jsonl");
+    std::fs::write(&path, "of an earlier process\n").unwrap();
+    let host = Host::new(Budget::unlimited());
+    let mut before: Option<Arc<dyn Exporter>> = None;
+    for number in 1..=3 {
+        let file = exporter_of(&host, path.clone());
+        file.start().await.unwrap();
+        // The predecessor has payloads still.
+        for file in before.iter().chain([&file]) {
+            let (receipt, sent) = payload(&host, &[b"\x2a\x01a"]);
+            file.consume(sent).await.unwrap();
+            receipt.answer(Ok(()));
+        }
+        if let Some(before) = before.replace(file) {
+            before.drain(Instant::now() + Duration::from_secs(5)).await;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let requests = text.lines().filter(|line| serde_json::from_str::<ExportTraceServiceRequest>(line).is_ok());
+        assert_eq!((requests.count(), text.lines().count()), (2 * number - 1, 2 * number - 1), "{text}");
+    }
 }
