@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::config::value::secret::{SecretPart, is_secret_key, parts, with_userinfo_as};
+use crate::config::value::secret::{SecretPart, expression_end, is_secret_key, parts, with_userinfo_as};
 
 /// The lines of one text with their secret characters starred out.
 #[derive(Debug, Default)]
@@ -275,7 +275,7 @@ fn plain_end(text: &str, flow: bool) -> usize {
     let mut at = 0;
     while let Some(letter) = text[at..].chars().next() {
         if text[at..].starts_with("${") {
-            at += text[at..].find('}').map_or(text.len() - at, |close| close + 1);
+            at += expression_end(&text[at..]).unwrap_or(text.len() - at);
             continue;
         }
         let comment = letter == '#' && text[..at].ends_with([' ', '\t']);
@@ -313,6 +313,8 @@ mod tests {
             ("    password: ${env:PASSWORD}", "    password: ${env:PASSWORD}"),
             ("    token: Bearer ${env:A}canary", "    token: Bearer ${env:A}******"),
             ("  {api_key: a${env:A:-can,ary}b, b: c}", "  {api_key: *${env:A:-*******}*, b: c}"),
+            ("  {api_key: ${env:A_${env:B}}, b: c}", "  {api_key: ${env:A_${env:B}}, b: c}"),
+            ("  {api_key: ${yaml:canary}, b: c}", "  {api_key: ${yaml:******}, b: c}"),
             ("    token: ${env:A", "    token: *******"),
             ("    endpoint: localhost:4317", "    endpoint: localhost:4317"),
             (

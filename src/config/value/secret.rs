@@ -78,7 +78,7 @@ pub fn parts(value: &str) -> Vec<SecretPart<'_>> {
         rest = behind;
     }
     while let Some(open) = rest.find("${") {
-        let Some(close) = rest[open..].find('}').map(|close| open + close + 1) else { break };
+        let Some(close) = expression_end(&rest[open..]).map(|length| open + length) else { break };
         // Without this the opening quote alone would be starred beside an expression.
         let before = &rest[..open];
         parts.push(if before.len() == 1 && before.starts_with(['"', '\'']) {
@@ -86,16 +86,7 @@ pub fn parts(value: &str) -> Vec<SecretPart<'_>> {
         } else {
             SecretPart::Secret(before)
         });
-        let expression = &rest[open..close];
-        match expression.split_once(":-") {
-            Some((name, default)) => {
-                let shown = name.len() + 2;
-                parts.push(SecretPart::Shown(&expression[..shown]));
-                parts.push(SecretPart::Secret(default.trim_end_matches('}')));
-                parts.push(SecretPart::Shown(&expression[shown + default.trim_end_matches('}').len()..]));
-            }
-            None => parts.push(SecretPart::Shown(expression)),
-        }
+        expression_parts(&rest[open..close], &mut parts);
         rest = &rest[close..];
     }
     let has_expression = parts.iter().any(|part| matches!(part, SecretPart::Shown(text) if text.starts_with("${")));
@@ -103,6 +94,64 @@ pub fn parts(value: &str) -> Vec<SecretPart<'_>> {
     parts.push(if closing { SecretPart::Shown(rest) } else { SecretPart::Secret(rest) });
     parts.retain(|part| !matches!(part, SecretPart::Shown("") | SecretPart::Secret("")));
     parts
+}
+
+/// How long the expression is that the text begins with, those in it included; `None` where it does not end.
+pub fn expression_end(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(found) = text[at..].find(['$', '}']).map(|found| at + found) {
+        let opens = text[found..].starts_with("${");
+        at = found + if opens { 2 } else { 1 };
+        if opens {
+            depth += 1;
+        } else if text[found..].starts_with('}') {
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
+/// What may be seen of a whole expression: the names in it, but no default and no text that it brings in itself (`yaml:`).
+fn expression_parts<'a>(expression: &'a str, parts: &mut Vec<SecretPart<'a>>) {
+    // Whether the text is hidden, for each expression that is open.
+    let mut open: Vec<bool> = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    while at < expression.len() {
+        let rest = &expression[at..];
+        let hidden = open.last().copied().unwrap_or(false);
+        let (length, hides) = if rest.starts_with("${yaml:") {
+            open.push(hidden); // granted: one for two letters
+            ("${yaml:".len(), true)
+        } else if rest.starts_with("${") {
+            open.push(hidden); // granted: as above
+            ("${".len(), false)
+        } else if rest.starts_with(":-") && !hidden {
+            (":-".len(), true)
+        } else if rest.starts_with('}') {
+            open.pop();
+            (1, open.last().copied().unwrap_or(false))
+        } else {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+            continue;
+        };
+        // The sign itself is seen.
+        if hidden {
+            parts.push(SecretPart::Secret(&expression[from..at])); // granted: as above
+            from = at;
+        }
+        at += length;
+        if let Some(top) = open.last_mut() {
+            *top = hides;
+        }
+        if hides {
+            parts.push(SecretPart::Shown(&expression[from..at])); // granted: as above
+            from = at;
+        }
+    }
+    parts.push(SecretPart::Shown(&expression[from..])); // granted: as above
 }
 
 /// A secret value as it may be printed: its expressions and scheme stay.
@@ -173,6 +222,27 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "[redacted]");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn names_in_expressions_are_shown_and_what_they_bring_in_themselves_is_not() {
+        for (text, expected) in [
+            ("${env:A}", "${env:A}"),
+            ("${env:A:-b}", "${env:A:-[redacted]}"),
+            ("Bearer ${env:A}b", "Bearer ${env:A}[redacted]"),
+            ("${yaml:b}", "${yaml:[redacted]}"),
+            ("a${yaml:b}", "[redacted]${yaml:[redacted]}"),
+            ("${env:A_${env:B}}", "${env:A_${env:B}}"),
+            ("${env:A_${env:B:-c}:-d}e", "${env:A_${env:B:-[redacted]}:-[redacted]}[redacted]"),
+            ("${env:A:-b${env:C}d:-e}", "${env:A:-[redacted]${env:C}[redacted]}"),
+            ("${env:A:-${yaml:b}}", "${env:A:-${yaml:[redacted]}}"),
+            ("${env:${yaml:A}_B}", "${env:${yaml:[redacted]}_B}"),
+            ("${env:A_${env:B}", "[redacted]"),
+        ] {
+            assert_eq!(redacted(text), expected);
+        }
+        let deep = format!("{}{}", "${env:".repeat(50_000), "}".repeat(50_000));
+        assert_eq!(redacted(&deep), deep);
     }
 
     #[test]
