@@ -104,3 +104,15 @@ async fn keys_without_effect_are_said_once() {
         findings("otlp_grpc", "{endpoint: 'a:1', balancer_name: pick_first, wait_for_ready: true, user_agent: me}");
     assert_eq!(found.matches("W0402").count(), 2, "{found}");
 }
+
+#[tokio::test]
+async fn pings_that_are_asked_for_more_often_than_they_are_sent_are_a_warning() {
+    for (time, is_told) in [("5s", true), ("0s", true), ("10s", false), ("2m", false)] {
+        let found = findings("otlp_grpc", &format!("{{endpoint: 'a:1', keepalive: {{time: {time}}}}}"));
+        assert_eq!(
+            found.contains("exporters::otlp_grpc::keepalive::time") && found.contains("10s"),
+            is_told,
+            "{found}"
+        );
+    }
+}

@@ -23,6 +23,8 @@ use crate::net::client::target::{Scheme, Target};
 use crate::sending::config::SendingSettings;
 
 const AGES: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
+/// More often, a next hop ends the connection (grpc-go refuses to send more often, too).
+const PING_EVERY_MIN: Duration = Duration::from_secs(10);
 const NO_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// APM Server's port; its habits are expected there unless the configuration says otherwise.
 const APM_SERVER_PORT: u16 = 8200;
@@ -131,8 +133,17 @@ pub fn grpc(cx: &CheckContext<'_>, node: &Node) -> Option<OtlpSettings> {
     }
     let balance = keys.choice("balancer_name", BALANCERS).unwrap_or(Balancer::RoundRobin);
     let keepalive = keys.section("keepalive").map(|keys| {
+        let interval = keys.duration("time").unwrap_or(PING_EVERY_MIN);
+        if interval < PING_EVERY_MIN {
+            keys.warn(
+                "time",
+                code::LINT,
+                "pings are 10s apart at least: this is taken as 10s",
+                Some("write 10s or more"),
+            );
+        }
         let read = Keepalive {
-            interval: keys.duration("time").unwrap_or(Duration::from_secs(10)).max(Duration::from_secs(10)),
+            interval: interval.max(PING_EVERY_MIN),
             timeout: keys.duration("timeout").unwrap_or(Duration::from_secs(20)),
             while_idle: keys.bool("permit_without_stream").unwrap_or(false),
         };
