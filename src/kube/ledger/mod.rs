@@ -217,10 +217,15 @@ impl PodLedger {
         learned.map(|run| run.start.hi).min()
     }
 
+    /// A run goes on, as far as statuses tell.
+    pub fn is_running(&self) -> bool {
+        self.containers.iter().any(|ledger| ledger.runs.iter().any(|run| run.end.is_none()))
+    }
+
     /// When the last run ended, at the upper bound; `None` while one is open or when no end was reported.
     pub fn last_end(&self) -> Option<UnixNanos> {
         let runs = || self.containers.iter().flat_map(|ledger| ledger.runs.iter());
-        if runs().any(|run| run.end.is_none()) {
+        if self.is_running() {
             return None;
         }
         runs().filter(|run| run.end_reported).filter_map(|run| run.end).map(|end| end.hi).max()

@@ -52,6 +52,15 @@ pub enum PodChange {
     Logged(LogChange),
 }
 
+/// How a pod's end came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By an event, which comes with the pod's last state.
+    Told,
+    /// A list or a read did not have it any more.
+    Missed,
+}
+
 pub struct Table {
     grace: Duration,
     working: Snapshot,
@@ -95,9 +104,9 @@ impl Table {
                 if let Some(last) = last {
                     self.upsert(last, now);
                 }
-                self.remove(&uid, true, now);
+                self.remove(&uid, End::Told, now);
             }
-            PodChange::Missing(uid) => self.remove(&uid, false, now),
+            PodChange::Missing(uid) => self.remove(&uid, End::Missed, now),
             PodChange::Listed(pods) => self.replace(pods, now),
             PodChange::Proved { uid, asked } => self.prove(&uid, asked),
             PodChange::Logged(change) => self.logged(change, now),
@@ -183,7 +192,7 @@ impl Table {
         let gone: Vec<Arc<str>> =
             alive.map(|entry| entry.pod.uid.clone()).filter(|uid| !present.contains(uid)).collect();
         for uid in gone {
-            self.remove(&uid, false, now);
+            self.remove(&uid, End::Missed, now);
         }
         for pod in pods {
             self.upsert(pod, now);
@@ -213,22 +222,35 @@ impl Table {
         // The answer to a read is as old as its question; an event may have come since.
         let seen_at = before.as_ref().map_or(now, |entry| entry.seen_at.max(now));
         let from_start = before.as_ref().map_or(!self.listed, |entry| entry.from_start);
-        let after =
-            Arc::new(PodEntry { pod, ledger, seen_at, removed_at: None, known_until: None, proved, from_start });
+        let after = Arc::new(PodEntry {
+            pod,
+            ledger,
+            seen_at,
+            removed_at: None,
+            known_until: None,
+            is_told: false,
+            proved,
+            from_start,
+        });
         self.index(before.as_deref(), &after, now);
         self.working.pods.insert(after.pod.uid.clone(), after);
     }
 
-    /// `is_told`: by an event, which comes with the pod's last state.
-    fn remove(&mut self, uid: &str, is_told: bool, now: UnixNanos) {
+    fn remove(&mut self, uid: &str, end: End, now: UnixNanos) {
         let Some(before) = self.working.pods.get(uid).cloned() else { return };
         if before.removed_at.is_some() {
             return;
         }
-        // A finished pod does nothing any more.
-        let is_known = is_told || before.pod.phase.is_finished();
-        let known_until = if is_known { now } else { self.heard_at.max(before.seen_at).min(now) };
-        let after = PodEntry { removed_at: Some(now), known_until: Some(known_until), ..(*before).clone() };
+        let known_until = match end {
+            // A finished pod does nothing any more, and the last state of a pod that was given time shows how its runs ended.
+            _ if before.pod.phase.is_finished() => now,
+            End::Told if !before.ledger.is_running() => now,
+            // Deleted by force, while it ran: its end was heard at some time after it happened, and no status came after it.
+            End::Told => self.heard_at.min(now),
+            End::Missed => self.heard_at.max(before.seen_at).min(now),
+        };
+        let is_told = end == End::Told;
+        let after = PodEntry { removed_at: Some(now), known_until: Some(known_until), is_told, ..(*before).clone() };
         let after = Arc::new(after);
         self.leaving.insert((now.saturating_add(self.grace), before.pod.uid.clone()));
         self.index(Some(&before), &after, now);
@@ -346,7 +368,8 @@ impl Table {
         let known = self.working.ips.list(&ip).iter().find(|tenure| tenure.uid == *uid);
         // The kubelet kills what is left of a pod at its deletion time, whether or not anybody hears of it.
         let killed = entry.pod.deleting.map(|deleting| deleting.saturating_add(KILLED_WITHIN));
-        let removed = entry.known_until.map(|removed| killed.map_or(removed, |killed| removed.min(killed)));
+        let removed = if entry.is_told { entry.removed_at } else { entry.known_until };
+        let removed = removed.map(|removed| killed.map_or(removed, |killed| removed.min(killed)));
         // The first moment at which it was known to be over stands.
         let before = known.and_then(|tenure| tenure.to).filter(|to| Some(*to) != killed);
         let to = match (finished, entry.removed_at) {

@@ -22,9 +22,12 @@ pub struct PodEntry {
     pub seen_at: UnixNanos,
     /// When it was deleted; it is kept for the grace period after that.
     pub removed_at: Option<UnixNanos>,
-    /// Of a deleted pod: until when its life is known. The deletion's own event tells all of it; where the pod was merely
-    /// found missing, what it did since it was last known to be there is not known.
+    /// Of a deleted pod: until when its life is known. The deletion's own event tells all of it if its runs had ended by
+    /// then; where one still ran, or the pod was merely found missing, what it did since it was last known to be there is
+    /// not known.
     pub known_until: Option<UnixNanos>,
+    /// Of a deleted pod: an event told of it.
+    pub is_told: bool,
     /// When the last single read of it was asked that was answered from the store: what is known here was true then.
     pub proved: Option<Instant>,
     /// It was there when everything was listed for the first time.
@@ -54,6 +57,9 @@ pub(super) struct Young {
 
 /// How far the clocks of two machines may differ: a pod's start is told by its node's clock.
 pub(super) const APART_MAX: Duration = Duration::from_secs(10);
+
+/// Creation is told in whole seconds.
+const TOLD_IN: Duration = Duration::from_secs(1);
 
 /// Container ids are found by their first twelve characters, so that shortened ids cost nothing extra.
 const ID_PREFIX: usize = 12;
@@ -143,13 +149,22 @@ impl Snapshot {
     }
 
     /// The pod of this name that existed then: names of StatefulSet pods come back with another uid. After a deletion
-    /// the last one is meant as long as no successor was created, because a successor is known before it can send.
+    /// the last one is meant as long as no successor was created, because a successor is known before it can send. Creation
+    /// is told in whole seconds: before that second is over the pod before it is meant, since a container takes longer to start.
     pub fn by_name(&self, namespace: &str, name: &str, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         let uids = self.names.list(&name_key(namespace, name)).iter();
         let entries = uids.filter_map(|uid| self.pods.get(uid));
         entries
             .filter(|entry| *entry.pod.namespace == *namespace && *entry.pod.name == *name && entry.pod.created <= at)
-            .max_by_key(|entry| entry.pod.created)
+            .max_by_key(|entry| (entry.pod.created.saturating_add(TOLD_IN) <= at, entry.pod.created))
+    }
+
+    /// True when a later pod has this one's name.
+    pub fn has_successor(&self, entry: &PodEntry) -> bool {
+        let pod = &entry.pod;
+        let named = self.names.list(&name_key(&pod.namespace, &pod.name)).iter().filter_map(|uid| self.pods.get(uid));
+        let mut later = named.filter(|other| other.pod.created >= pod.created && other.pod.uid != pod.uid);
+        later.any(|other| other.pod.name == pod.name && other.pod.namespace == pod.namespace)
     }
 
     /// The only pod of this name that is known, while it lives: for times that came twice.

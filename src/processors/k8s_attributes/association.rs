@@ -25,6 +25,9 @@ const ADDRESSES: [&str; 3] = ["k8s.pod.ip", "ip", "host.name"];
 const PODS_OWN: [&str; 5] =
     ["k8s.pod.uid", "k8s.pod.name", "k8s.namespace.name", "k8s.node.name", "k8s.container.name"];
 
+/// Attributes that no other pod ever has.
+const LASTING: [&str; 2] = ["k8s.pod.uid", "container.id"];
+
 /// Where an authenticator that knows the sender's pod says so.
 const POD_UID: &str = "pod_uid";
 
@@ -152,13 +155,13 @@ impl Association {
         &self.rules
     }
 
-    /// True for a rule that looks at addresses only.
-    pub fn is_by_address(&self, rule: usize) -> bool {
-        let is_address = |source: &AssociationSource| match source {
-            AssociationSource::Connection => true,
-            AssociationSource::Attribute(name) => ADDRESSES.contains(&name.as_str()),
+    /// True for a rule that looks only at what another pod may get after this one: addresses and names.
+    pub fn is_passed_on(&self, rule: usize) -> bool {
+        let names_one = |source: &AssociationSource| match source {
+            AssociationSource::Connection => false,
+            AssociationSource::Attribute(name) => LASTING.contains(&name.as_str()),
         };
-        self.rules.get(rule).is_some_and(|rule| rule.sources.iter().all(is_address))
+        self.rules.get(rule).is_some_and(|rule| !rule.sources.iter().any(names_one))
     }
 
     /// True when a rule that missed may yet find a pod that is announced late: by what names one pod, or an address that a
@@ -319,9 +322,12 @@ fn by_index<'s>(source: &AssociationSource, seeker: &Seeker<'_>, snapshot: &'s S
                     return snapshot.only_by_name(namespace, name);
                 }
                 let entry = snapshot.by_name(namespace, name, arrived)?;
-                // The successor of a deleted pod may speak under its name before the watch has told of it.
+                // The successor of a deleted pod may speak under its name before the watch has told of it, and the clock
+                // that dates its creation may be ahead of ours.
                 let made = || (seeker.made_at)().unwrap_or(arrived);
-                if entry.removed_at.is_some_and(|removed| made() > removed) { None } else { Some(entry) }
+                let ended = entry.known_until.map(|until| entry.ledger.last_end().map_or(until, |end| end.min(until)));
+                let gone = if ended.is_some() && snapshot.has_successor(entry) { ended } else { entry.removed_at };
+                if gone.is_some_and(|gone| made() > gone) { None } else { Some(entry) }
             }
             _ => {
                 let ip = facts.ip(name)?;

@@ -99,8 +99,10 @@ struct Located {
     pod: KnownPod,
     /// The resource's claim to be another pod gives way to the address.
     overrule: bool,
-    /// Nothing but an address names it, which another pod may have got.
-    by_address: bool,
+    /// Nothing names it but an address or a name, which another pod may have got.
+    passed_on: bool,
+    /// Found at the decision and not at the arrival: none of its attributes is there.
+    is_late: bool,
 }
 
 /// Why no pod is taken.
@@ -157,8 +159,8 @@ impl Enricher {
             return (pass_through(&case), Whose::Nobodys);
         }
         match self.locate(&case) {
-            // Whose the address is the decision knows better, if the server answers by then.
-            Ok(located) if located.by_address && moment.mode == WriteMode::PodOnly && moment.touch.silent => {
+            // Whose the address or the name is the decision knows better, if the server answers by then.
+            Ok(located) if located.passed_on && moment.mode == WriteMode::PodOnly && moment.touch.silent => {
                 (EnrichOutcome::Unchanged, Whose::Unknown)
             }
             Ok(located) => self.enrich_located(&case, &located),
@@ -189,8 +191,8 @@ impl Enricher {
         let Ok(facts) = ResourceFacts::read(subject.resource) else { return EnrichOutcome::Unchanged };
         let case = Case { subject, facts: &facts, moment };
         let located = match known {
-            Some(pod) => Ok(Located { pod, overrule: false, by_address: false }),
-            None => self.locate(&case),
+            Some(pod) => Ok(Located { pod, overrule: false, passed_on: false, is_late: false }),
+            None => self.locate(&case).map(|located| Located { is_late: true, ..located }),
         };
         match located {
             Ok(located) => self.enrich_located(&case, &located).0,
@@ -257,14 +259,19 @@ impl Enricher {
         };
         let located = |entry: Arc<PodEntry>, overrule| {
             let in_touch = moment.in_touch(&entry);
-            Located { pod: KnownPod { entry, in_touch }, overrule, by_address: false }
+            Located { pod: KnownPod { entry, in_touch }, overrule, passed_on: false, is_late: false }
         };
         if seeker.is_disproven(&entry, &moment.snapshot) {
             return self.disproven(entry, &seeker, counted, case).map(|(entry, overrule)| located(entry, overrule));
         }
         let Some(claimed) = facts.text(Known::PodUid) else {
-            let by_address = self.association.is_by_address(rule) && seeker.proven_uid().is_none();
-            return Ok(Located { by_address, ..located(entry, false) });
+            let passed_on = self.association.is_passed_on(rule) && seeker.proven_uid().is_none();
+            // It was about to go when we last heard: address and name may be its successor's by now.
+            if passed_on && moment.touch.silent && entry.pod.deleting.is_some() {
+                let hope = self.strangers.sign_if(|sign| self.association.hopes(rule, &seeker, sign));
+                return Err(Lost::NoPod { hope });
+            }
+            return Ok(Located { passed_on, ..located(entry, false) });
         };
         let found_is_claimed = is_named(&entry, claimed);
         let at_address = if found_is_claimed {
@@ -366,9 +373,7 @@ impl Enricher {
         if let Some(resolved) = &resolved {
             self.score(case, resolved.as_ref().ok());
         }
-        // At the decision the pod's attributes are there, unless the pod was reported since the arrival.
-        let reported_since = || profile.values.first().is_some_and(|(key, _)| case.facts.named(key).is_none());
-        let mode = if moment.mode == WriteMode::RunOnly && reported_since() { WriteMode::Full } else { moment.mode };
+        let mode = if moment.mode == WriteMode::RunOnly && located.is_late { WriteMode::Full } else { moment.mode };
         let part = match &chosen {
             ResolveStep::Done(Ok(chosen)) => {
                 Some(ContainerPart::new(chosen, resolved.as_ref().and_then(|run| run.as_ref().ok())))

@@ -124,6 +124,7 @@ mod tests {
             seen_at: at(1),
             removed_at: None,
             known_until: None,
+            is_told: false,
             proved: None,
             from_start: true,
         };

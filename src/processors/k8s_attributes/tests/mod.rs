@@ -92,6 +92,17 @@ impl MadeUp {
         self.changed.send_modify(|generation| *generation += 1);
     }
 
+    /// The watch brought something that proves what was so then.
+    pub fn hear(&self, at: UnixNanos) {
+        self.table.lock().expect("not poisoned").heard(at);
+        self.set_proved(Some(at));
+    }
+
+    /// No stream is followed since then; `None`: one is.
+    pub fn set_silent(&self, since: Option<UnixNanos>) {
+        *self.in_touch.lock().expect("not poisoned") = since;
+    }
+
     /// The last proof of contact, without the connection being known to be lost.
     pub fn set_proved(&self, at: Option<UnixNanos>) {
         *self.proved.lock().expect("not poisoned") = at;
