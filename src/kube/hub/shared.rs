@@ -31,6 +31,8 @@ pub struct Freshness {
     /// Since the last proof that what the store knew has reached the snapshot: an event, or a bookmark or list of another
     /// version than before, of the watch that had none for longest. `None` before the first list.
     pub proof: Option<Duration>,
+    /// No stream is followed by some watch, or one is again and has not told yet what was missed.
+    pub lapsed: bool,
     /// Single reads are forbidden, so nothing can be asked.
     pub mute: bool,
     /// How long statuses lately took from a container's start to us, as far as that is known for certain.
@@ -134,6 +136,7 @@ impl HubShared {
         let worst = readers.iter().max_by_key(|(_, heard)| heard.latest().map_or(Duration::MAX, |at| now - at));
         let heard = worst.map(|(_, heard)| *heard).unwrap_or_default();
         let unwell = readers.iter().map(|(health, _)| health).find(|health| **health != WatchHealth::Fresh);
+        let lapsed = readers.iter().any(|(_, heard)| heard.lapsed(now));
         let state = match (readers.is_empty(), unwell) {
             (true, _) => WatchHealth::Starting,
             (false, unwell) => unwell.cloned().unwrap_or(WatchHealth::Fresh),
@@ -143,6 +146,7 @@ impl HubShared {
             age: heard.latest().map(|at| now.duration_since(at)),
             doubt: doubted_since.map(|since| now.duration_since(since)),
             proof: if self.fixed { Some(Duration::ZERO) } else { alive.map(|at| now.duration_since(at)) },
+            lapsed,
             mute,
             delay,
             logs: logs.map(|until| now.duration_since(until)),

@@ -100,6 +100,36 @@ pub struct Heard {
     pub listed_anew: Option<Instant>,
     /// Events, and bookmarks of another version.
     pub told: Told,
+    /// The last time without a stream.
+    pub lapse: Option<Lapse>,
+}
+
+/// A time in which no stream was followed: what happened in it is told behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lapse {
+    since: Instant,
+    /// All of it has been told by then; `None` while no stream is open.
+    until: Option<Instant>,
+}
+
+impl Lapse {
+    /// One that began at `since`, unless one goes on since before.
+    pub fn begun(before: Option<Lapse>, since: Instant) -> Option<Lapse> {
+        before
+            .filter(|lapse| lapse.until.is_none_or(|until| since < until))
+            .map_or(Some(Lapse { since, until: None }), |lapse| {
+                Some(Lapse { since: lapse.since.min(since), until: None })
+            })
+    }
+
+    /// A stream is open again, and what was missed has come at `until`.
+    pub fn over(before: Option<Lapse>, until: Instant) -> Option<Lapse> {
+        before.map(|lapse| Lapse { until: lapse.until.or(Some(until)), ..lapse })
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.since <= now && self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// What was held back together comes within this time.
@@ -140,6 +170,11 @@ impl Heard {
     /// The latest sign of life.
     pub fn latest(&self) -> Option<Instant> {
         self.event.max(self.bookmark).max(self.listed)
+    }
+
+    /// Something may have happened that a stream would have told, and none was open.
+    pub fn lapsed(&self, now: Instant) -> bool {
+        self.lapse.is_some_and(|lapse| lapse.holds(now))
     }
 
     /// The latest word of the server that came from its store.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::backoff::WatchBackoff;
 use crate::kube::decode::{ApiStatus, DecodedPod, Event, ListEnd, WatchedObject};
 
+use self::exchange::Lapse;
 pub use self::exchange::{After, Ask, BURST, Effect, Heard, Input, Told};
 pub use self::health::{Verb, WatchCause, WatchHealth};
 
@@ -33,6 +34,8 @@ const PAGE_WAIT: Duration = Duration::from_secs(60);
 const INITIAL_WAIT: Duration = Duration::from_secs(30);
 /// A stream that lived this long was a good one.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// Between a stream that ended as it should and the next one.
+const HANDOVER: Duration = Duration::from_millis(250);
 /// First request after start: nodes of a DaemonSet start together.
 const START_JITTER: Duration = Duration::from_millis(500);
 /// After a stream that many clients lose at once.
@@ -190,6 +193,7 @@ impl<O: WatchedObject> Watch<O> {
     fn doubt(&mut self, now: Instant, effects: &mut Vec<Effect<O>>) {
         self.need = Need::List;
         self.cut_off = Some(After::Silence);
+        self.heard.lapse = Lapse::begun(self.heard.lapse, now);
         self.report(WatchHealth::Stale(WatchCause::Silent), effects);
         self.state = State::Waiting { until: self.backoff.earliest(now) };
     }
@@ -222,6 +226,11 @@ impl<O: WatchedObject> Watch<O> {
             Ask::List { .. } => State::Paging { at: *at },
             Ask::Watch { .. } => State::Watching { opened: now, settled: false },
         };
+        if matches!(self.state, State::Watching { .. }) {
+            // What a sound stream left out is little. After a failure it may be much, and comes within a burst.
+            let behind = if self.follows_sound { Duration::ZERO } else { BURST };
+            self.heard.lapse = Lapse::over(self.heard.lapse, now + behind);
+        }
     }
 
     fn refused(&mut self, status: &ApiStatus, after: Option<Duration>, now: Instant, effects: &mut Vec<Effect<O>>) {
@@ -378,6 +387,9 @@ impl<O: WatchedObject> Watch<O> {
         self.too_large = 0;
         self.need = if self.version.is_some() { Need::Resume } else { Need::List };
         self.heard.listed = Some(now);
+        if matches!(self.state, State::Watching { .. }) {
+            self.heard.lapse = Lapse::over(self.heard.lapse, now);
+        }
         effects.push(Effect::Listed(seen));
         self.report(WatchHealth::Fresh, effects);
     }
@@ -387,6 +399,7 @@ impl<O: WatchedObject> Watch<O> {
             State::Watching { opened, .. } if now >= *opened + SETTLED_AFTER => {
                 self.backoff.reset();
                 self.follows_sound = true;
+                self.heard.lapse = Lapse::begun(self.heard.lapse, now + HANDOVER);
                 self.wait(self.backoff.earliest(now));
             }
             State::Waiting { .. } => {}
@@ -415,6 +428,7 @@ impl<O: WatchedObject> Watch<O> {
             self.cut_off = Some(After::Failures);
         }
         self.follows_sound = false;
+        self.heard.lapse = Lapse::begun(self.heard.lapse, now);
         let lived = match &self.state {
             State::Watching { opened, .. } => now.duration_since(*opened),
             _ => Duration::ZERO,

@@ -210,6 +210,28 @@ fn what_may_have_cut_off_others_too_is_told_with_the_first_answer_after_it() {
 }
 
 #[test]
+fn without_a_stream_nothing_is_followed_until_what_was_missed_has_come() {
+    let failures: [(fn() -> Input, bool); 3] = [
+        (|| Input::Failed("reset".to_owned()), false),
+        (|| Input::Event(Event::Error(status(500))), false),
+        (|| Input::Ended, true),
+    ];
+    for (end, is_sound) in failures {
+        let mut lab = Lab::listed_and_settled(7);
+        let what = format!("{:?}", end());
+        let lapsed = |lab: &Lab, after: Duration| lab.watch.heard().lapsed(lab.now + after);
+        assert!(!lapsed(&lab, Duration::from_secs(60)), "{what}: a stream is open");
+        lab.give(end());
+        assert_eq!(lapsed(&lab, Duration::ZERO), !is_sound, "{what}: the next stream takes a moment");
+        assert!(lapsed(&lab, HANDOVER), "{what}: no stream");
+        lab.next_request();
+        lab.give(Input::Opened);
+        assert_eq!(lapsed(&lab, BURST / 2), !is_sound, "{what}: what was missed is on its way");
+        assert!(!lapsed(&lab, BURST), "{what}: it has come");
+    }
+}
+
+#[test]
 fn a_stream_that_was_opened_anew_is_given_its_own_time_before_it_is_doubted() {
     let mut lab = Lab::listed_and_settled(8);
     lab.pass(Duration::from_secs(40));

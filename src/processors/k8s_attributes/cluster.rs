@@ -41,7 +41,7 @@ pub struct Touch {
     pub ceiling: UnixNanos,
     /// The API server does not answer, or does not let us ask.
     pub cut_off: bool,
-    /// The API server does not answer: what it knows may be other than what is shown.
+    /// The API server does not answer, or no stream of its events is followed: what it knows may be other than what is shown.
     pub silent: bool,
     /// How long statuses lately took.
     pub delay: Duration,

@@ -117,15 +117,15 @@ impl Cluster for Hub {
     }
 
     fn touch(&self, now: UnixNanos) -> Touch {
-        let Freshness { state, proof, doubt, mute, delay, logs, .. } = self.freshness();
-        let silent = doubt.is_some() || !matches!(state, WatchHealth::Fresh | WatchHealth::Starting);
+        let Freshness { state, proof, doubt, lapsed, mute, delay, logs, .. } = self.freshness();
+        let away = doubt.is_some() || !matches!(state, WatchHealth::Fresh | WatchHealth::Starting);
         Touch {
             now,
             at: Instant::now(),
             proved: proof.map_or(UnixNanos(0), |age| now.saturating_sub(age)),
             ceiling: now.saturating_sub(doubt.unwrap_or_default()),
-            cut_off: mute || silent,
-            silent,
+            cut_off: mute || away,
+            silent: away || lapsed,
             delay,
             logs: logs.map(|age| now.saturating_sub(age)),
         }
