@@ -106,6 +106,7 @@ async fn fill(folder: &Path, broker: &FakeBroker) {
 }
 
 /// A sender that tries again until its data is taken.
+#[allow(clippy::disallowed_methods, reason = "a peer, not a part of the gateway")]
 fn send(port: u16, path: &'static str, content_type: &'static str, body: Vec<u8>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while post(port, path, content_type, &body).await.0 != 200 {
