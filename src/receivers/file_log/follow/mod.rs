@@ -1,6 +1,7 @@
 //! Files as they grow and rotate: what was read of each, by what it is known again, and the lines in it.
 
 pub mod checkpoint;
+mod file;
 pub mod handover;
 mod known;
 pub mod lines;

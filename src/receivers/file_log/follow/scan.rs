@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::core::time::UnixNanos;
+use crate::receivers::file_log::follow::file::{FollowedFile, LINK_WAIT};
 use crate::receivers::file_log::follow::known::{KnownMarks, MarkPlace};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
 use crate::receivers::file_log::follow::pods::{LogPath, RunIds, docker_id};
-use crate::receivers::file_log::follow::tail::{FollowedFile, LogTail, SCAN_EVERY};
+use crate::receivers::file_log::follow::tail::{LogTail, SCAN_EVERY};
 use crate::receivers::file_log::glob::WalkedPaths;
 use crate::receivers::file_log::operators::ChainState;
 
@@ -17,8 +18,6 @@ use crate::receivers::file_log::operators::ChainState;
 const GONE_WAIT: Duration = Duration::from_secs(5);
 /// A file without a name that has not grown for so long is given up, with the piece of a line at its end.
 const STALE_WAIT: Duration = Duration::from_secs(60);
-/// A container's link is made right after its log; without it a line would not say of which run it is.
-pub(super) const LINK_WAIT: Duration = Duration::from_secs(3);
 /// Marks of files that were cut or went are kept for so long, to know their copies.
 const DEPARTED_WAIT: Duration = Duration::from_secs(300);
 const DEPARTED_MAX: usize = 1_000;

@@ -5,7 +5,6 @@
 //! the batch that it is in was settled: until then its place on disk is that of the last settled line.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -17,12 +16,11 @@ use crate::core::time::UnixNanos;
 use crate::receivers::file_log::audit::AuditLines;
 use crate::receivers::file_log::batch::LineBatch;
 use crate::receivers::file_log::config::FileLogConfig;
-use crate::receivers::file_log::entry::PodOfFile;
 use crate::receivers::file_log::follow::checkpoint::{CheckpointFile, MarkChange};
+use crate::receivers::file_log::follow::file::FollowedFile;
 use crate::receivers::file_log::follow::handover::Handover;
 use crate::receivers::file_log::follow::lines::{next_line, trimmed};
 use crate::receivers::file_log::follow::mark::{FileId, FileMark};
-use crate::receivers::file_log::follow::pods::LogPath;
 use crate::receivers::file_log::operators::room::PieceRoom;
 use crate::receivers::file_log::operators::{ChainState, LinePlace};
 
@@ -49,37 +47,6 @@ pub struct TailCounts {
     pub cut: u64,
     /// For the log: what an operator failed on last, files that cannot be read, marks that cannot be written.
     pub said: Vec<String>,
-}
-
-/// One file.
-#[derive(Debug)]
-pub(super) struct FollowedFile {
-    pub(super) path: PathBuf,
-    /// Behind all links, when it was met.
-    pub(super) resolved: PathBuf,
-    pub(super) id: FileId,
-    pub(super) file: File,
-    /// Attributes of each record.
-    pub(super) facts: Vec<(&'static str, String)>,
-    pub(super) log: Option<LogPath>,
-    pub(super) pod: PodOfFile,
-    /// Lines wait for the link that names their run.
-    pub(super) held_until: Option<Duration>,
-    /// Where the next line begins.
-    pub(super) read: u64,
-    /// Of the last settled line.
-    pub(super) mark: FileMark,
-    /// Of the last line that was read and is not settled, made with it: the file may be cut before it is.
-    pub(super) pending: Option<FileMark>,
-    pub(super) state: ChainState,
-    pub(super) size: u64,
-    pub(super) grown_at: Duration,
-    pub(super) gone_since: Option<Duration>,
-    /// The last look read all that it had.
-    pub(super) is_at_end: bool,
-    /// Where a line begins that was not whole in a file of this size, and whether the file was quiet: it is not read again
-    /// before one of them changes.
-    pub(super) unfinished: Option<(u64, u64, bool)>,
 }
 
 pub struct LogTail {
@@ -112,6 +79,24 @@ pub struct LogTail {
 }
 
 impl LogTail {
+    /// What the next instance goes on with.
+    pub fn into_handover(self) -> Handover {
+        let marks = self.departed.into_iter().map(|(mark, _)| mark).filter(|mark| mark.offset > 0).collect();
+        Handover { marks, files: self.files }
+    }
+
+    /// Takes the files of a predecessor over, with this configuration's attributes.
+    pub(super) fn take_over(&mut self, files: Vec<FollowedFile>) {
+        let mut ids = HashSet::new();
+        for mut file in files.into_iter().filter(|file| ids.insert(file.id)) {
+            if file.is_there() {
+                file.resolved = file.path.canonicalize().unwrap_or(file.resolved);
+            }
+            file.facts = self.facts(&file.path, &file.resolved);
+            self.files.push(file); // granted: one for each file
+        }
+    }
+
     /// `before`: what a predecessor in this process left; else the marks on disk count.
     pub fn new(
         config: Arc<FileLogConfig>,
