@@ -23,7 +23,8 @@ pub fn argument(out: &Path) -> Result<Option<String>, Box<dyn Error>> {
     Ok(Some(format!("-Wl,-T,{}", script.display())))
 }
 
-/// A section for each function; what the optimiser moved between units of code has a number behind its name.
+/// A section for each function; what the optimiser moved between units of code has a number behind its name. A star stands
+/// for the number of a function that no other has the name of.
 fn of(order: &str) -> Result<String, std::fmt::Error> {
     let mut script = String::from("SECTIONS\n{\n  .text.podgate : ALIGN(64)\n  {\n");
     for name in order.lines().filter(|line| !line.starts_with('#')) {
