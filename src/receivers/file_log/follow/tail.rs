@@ -86,7 +86,7 @@ impl LogTail {
     }
 
     /// Takes the files of a predecessor over, with this configuration's attributes.
-    pub(super) fn take_over(&mut self, files: Vec<FollowedFile>) {
+    fn take_over(&mut self, files: Vec<FollowedFile>) {
         let mut ids = HashSet::new();
         for mut file in files.into_iter().filter(|file| ids.insert(file.id)) {
             if file.is_there() {
