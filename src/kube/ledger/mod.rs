@@ -222,12 +222,12 @@ impl PodLedger {
         self.containers.iter().any(|ledger| ledger.runs.iter().any(|run| run.end.is_none()))
     }
 
-    /// When the last run ended, at the upper bound; `None` while one is open or when no end was reported.
-    pub fn last_end(&self) -> Option<UnixNanos> {
+    /// When the last run ended; `None` while one is open or when no end was reported.
+    pub fn last_end(&self) -> Option<TimeBounds> {
         let runs = || self.containers.iter().flat_map(|ledger| ledger.runs.iter());
         if self.is_running() {
             return None;
         }
-        runs().filter(|run| run.end_reported).filter_map(|run| run.end).map(|end| end.hi).max()
+        runs().filter(|run| run.end_reported).filter_map(|run| run.end).max_by_key(|end| end.hi)
     }
 }

@@ -364,7 +364,7 @@ impl Table {
     /// Writes down that `entry` holds `ip`, since when, and until when if it no longer does.
     fn hold(&mut self, ip: IpAddr, entry: &PodEntry, now: UnixNanos) {
         let uid = &entry.pod.uid;
-        let finished = entry.pod.phase.is_finished().then(|| entry.ledger.last_end().unwrap_or(now));
+        let finished = entry.pod.phase.is_finished().then(|| entry.ledger.last_end().map_or(now, |end| end.hi));
         let known = self.working.ips.list(&ip).iter().find(|tenure| tenure.uid == *uid);
         // The kubelet kills what is left of a pod at its deletion time, whether or not anybody hears of it.
         let killed = entry.pod.deleting.map(|deleting| deleting.saturating_add(KILLED_WITHIN));

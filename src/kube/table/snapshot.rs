@@ -150,7 +150,7 @@ impl Snapshot {
 
     /// The pod of this name that existed then: names of StatefulSet pods come back with another uid. After a deletion
     /// the last one is meant as long as no successor was created, because a successor is known before it can send. Creation
-    /// is told in whole seconds: before that second is over the pod before it is meant, since a container takes longer to start.
+    /// is told in whole seconds: before that second is over the pod before it is meant, whose end may tell more.
     pub fn by_name(&self, namespace: &str, name: &str, at: UnixNanos) -> Option<&Arc<PodEntry>> {
         let uids = self.names.list(&name_key(namespace, name)).iter();
         let entries = uids.filter_map(|uid| self.pods.get(uid));
@@ -159,12 +159,12 @@ impl Snapshot {
             .max_by_key(|entry| (entry.pod.created.saturating_add(TOLD_IN) <= at, entry.pod.created))
     }
 
-    /// True when a later pod has this one's name.
-    pub fn has_successor(&self, entry: &PodEntry) -> bool {
+    /// The other pods that have or had this one's name.
+    pub fn namesakes(&self, entry: &PodEntry) -> impl Iterator<Item = &Arc<PodEntry>> {
         let pod = &entry.pod;
         let named = self.names.list(&name_key(&pod.namespace, &pod.name)).iter().filter_map(|uid| self.pods.get(uid));
-        let mut later = named.filter(|other| other.pod.created >= pod.created && other.pod.uid != pod.uid);
-        later.any(|other| other.pod.name == pod.name && other.pod.namespace == pod.namespace)
+        let others = named.filter(move |other| other.pod.uid != pod.uid);
+        others.filter(move |other| other.pod.name == pod.name && other.pod.namespace == pod.namespace)
     }
 
     /// The only pod of this name that is known, while it lives: for times that came twice.

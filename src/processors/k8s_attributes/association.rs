@@ -321,13 +321,7 @@ fn by_index<'s>(source: &AssociationSource, seeker: &Seeker<'_>, snapshot: &'s S
                 if seeker.clock.came_twice(arrived) {
                     return snapshot.only_by_name(namespace, name);
                 }
-                let entry = snapshot.by_name(namespace, name, arrived)?;
-                // The successor of a deleted pod may speak under its name before the watch has told of it, and the clock
-                // that dates its creation may be ahead of ours.
-                let made = || (seeker.made_at)().unwrap_or(arrived);
-                let ended = entry.known_until.map(|until| entry.ledger.last_end().map_or(until, |end| end.min(until)));
-                let gone = if ended.is_some() && snapshot.has_successor(entry) { ended } else { entry.removed_at };
-                if gone.is_some_and(|gone| made() > gone) { None } else { Some(entry) }
+                of_that_time(snapshot.by_name(namespace, name, arrived)?, seeker, snapshot)
             }
             _ => {
                 let ip = facts.ip(name)?;
@@ -335,6 +329,37 @@ fn by_index<'s>(source: &AssociationSource, seeker: &Seeker<'_>, snapshot: &'s S
                 now.or_else(|| seeker.holder(ip, (seeker.made_at)()?, snapshot))
             }
         },
+    }
+}
+
+/// Whose a name was when the data was made that arrived when `entry` had it.
+fn of_that_time<'s>(
+    entry: &'s Arc<PodEntry>,
+    seeker: &Seeker<'_>,
+    snapshot: &'s Snapshot,
+) -> Option<&'s Arc<PodEntry>> {
+    let is_alone = snapshot.namesakes(entry).next().is_none();
+    if is_alone && entry.removed_at.is_none() {
+        return Some(entry);
+    }
+    let arrived = seeker.origin.arrived_at;
+    let made = (seeker.made_at)().unwrap_or(arrived).min(arrived);
+    let entry = snapshot.by_name(&entry.pod.namespace, &entry.pod.name, made).unwrap_or(entry);
+    let Some(removed) = entry.removed_at else { return Some(entry) };
+    let later = snapshot.namesakes(entry).filter(|other| other.pod.created >= entry.pod.created);
+    let Some(successor) = later.max_by_key(|other| other.pod.created) else {
+        // The successor of a deleted pod may speak under its name before the watch has told of it.
+        return (made <= removed).then_some(entry);
+    };
+    let until = entry.known_until.unwrap_or(removed);
+    let Some(end) = entry.ledger.last_end() else { return (made <= until).then_some(entry) };
+    // The clock that dates the successor's creation may be ahead of ours.
+    let is_ahead = successor.pod.created > successor.seen_at;
+    match made {
+        // A second that both may have been in, since starts and ends are told in whole ones.
+        _ if made >= end.lo && made <= end.hi && (is_ahead || successor.pod.created <= made) => None,
+        _ if made <= end.hi.min(until) => Some(entry),
+        _ => (made > end.hi && successor.pod.created <= made).then_some(successor),
     }
 }
 

@@ -250,14 +250,18 @@ impl Succession {
         let mut rng = Rng::with_seed(seed);
         let contact = 30 + rng.u64(0..20);
         let deleted = contact + rng.u64(1..40);
-        // It is made when its predecessor is gone, and a container takes a second to start.
-        let begun = deleted + rng.u64(11..25);
+        let (is_told, is_known) = (rng.bool(), rng.bool());
+        let decision = rng.bool().then(|| 10 + rng.u64(0..60));
+        // It is made when its predecessor is gone, and a container takes a second to start. Where the end is told and nothing was
+        // decided before that, it may take less.
+        let is_soon = is_told && (is_known || decision.is_none());
+        let begun = deleted + rng.u64(if is_soon { 1..25 } else { 11..25 });
         let heard = begun + rng.u64(1..40);
         let started = second(NOW.saturating_sub(SECOND * 600));
         let finished = Some(second(tenth(deleted - 1)));
         let ended = Ended { id: "run-0".into(), started: Some(started), finished, ..Ended::default() };
         let running = RunState::Running { started: Some(started) };
-        let last_state = if rng.bool() { running } else { RunState::Terminated(ended) };
+        let last_state = if is_told { RunState::Terminated(ended) } else { running };
         let old = pod("run-0", 0, started, None);
         let cluster = MadeUp::with([old]);
         let enricher = Arc::new(enricher(RULES, &cluster).0);
@@ -266,8 +270,8 @@ impl Succession {
         binder.steady.look();
         Succession {
             by: ["name", "address"][rng.usize(0..2)],
-            decision: rng.bool().then(|| 10 + rng.u64(0..60)),
-            is_known: rng.bool(),
+            decision,
+            is_known,
             ahead: SECOND * [0, 0, 90][rng.usize(0..3)],
             times: [contact, deleted, begun, heard],
             last_state,

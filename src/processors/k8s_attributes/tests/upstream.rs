@@ -9,7 +9,7 @@ use super::{Attributes, MadeUp, NOW, enriched, enricher, moment, origin, read, r
 use crate::core::data::budget::Ticket;
 use crate::core::data::origin::Origin;
 use crate::core::time::UnixNanos;
-use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod};
+use crate::kube::pod::{Container, ContainerKind, ContainerStatus, Ended, Owner, Phase, Pod, RunState};
 use crate::kube::table::PodChange;
 use crate::processors::k8s_attributes::bindings::Times;
 use crate::processors::k8s_attributes::enrich::EnrichOutcome;
@@ -165,6 +165,40 @@ fn what_was_made_after_a_pod_was_deleted_is_not_its_by_name() {
         let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
         let outcome = enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly));
         assert_eq!(matches!(outcome, EnrichOutcome::Changed(_)), found, "made at {made:?}");
+    }
+}
+
+#[test]
+fn a_successor_has_its_name_at_once_where_its_predecessor_is_known_to_have_ended() {
+    let rule = "{pod_association: [{sources: [{from: resource_attribute, name: k8s.pod.name}, \
+                {from: resource_attribute, name: k8s.namespace.name}]}]}";
+    let tenth = |tenths: u64| ago(20).saturating_add(Duration::from_millis(tenths * 100));
+    let finished = Some(ago(22));
+    let end = Ended { id: "run-0".into(), started: Some(ago(600)), finished, ..Ended::default() };
+    for (last, found) in [
+        (RunState::Terminated(end), [Some(UID), Some("after"), Some("after")]),
+        // Deleted by force: what was heard last was that it runs.
+        (RunState::Running { started: Some(ago(600)) }, [Some(UID), None, None]),
+    ] {
+        let cluster = MadeUp::with([plain()]);
+        cluster.hear(ago(22));
+        let gone = pods::pod(ago(3_600), pods::status("run-0", 0, last.clone(), None));
+        cluster.apply(PodChange::Deleted { uid: UID.into(), last: Some(gone) }, tenth(0));
+        // Created in the whole second that began when the deletion was heard.
+        let after = Pod { uid: "after".into(), created: ago(20), statuses: Vec::new(), ..plain() };
+        cluster.apply(PodChange::Applied(after), tenth(1));
+        let (enricher, _) = enricher(rule, &cluster);
+        let resource = resource(&[("k8s.pod.name", "cart-1"), ("k8s.namespace.name", "shop")]);
+        for (made, uid) in [ago(25), tenth(2), tenth(9)].into_iter().zip(found) {
+            let times = || Some(Times::at(made));
+            let origin = origin(None, 3, tenth(9));
+            let subject = Subject { resource: &resource, origin: &origin, times: &times, ticket: &Ticket::free() };
+            let read = match enricher.enrich(&subject, &moment(&enricher, NOW, WriteMode::PodOnly)) {
+                EnrichOutcome::Changed(bytes) => read(&bytes),
+                _ => Attributes::default(),
+            };
+            assert_eq!(read.get("k8s.pod.uid").map(String::as_str), uid, "{last:?}, made at {made:?}");
+        }
     }
 }
 
