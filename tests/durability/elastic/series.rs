@@ -87,13 +87,24 @@ fn what_a_histogram_counted_is_indexed_once_and_whole_whenever_the_process_is_ki
         documents += 4;
         eventually("the points are there", || elastic.documents() == documents);
     };
+    let sheet = || {
+        let answer = ask(admin, "GET", "/v1/balance", "");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str::<Value>(body).expect("JSON")["metrics"].clone()
+    };
+    // Documents are there before their answer is: it has come, and its mark is on disk.
+    let settled = || {
+        eventually("every point has its end", || sheet()["held"] == 0);
+        std::thread::sleep(Duration::from_millis(300));
+    };
     next(3);
     next(7);
-    // Nothing is unsettled: only what was counted so far comes back.
-    std::thread::sleep(Duration::from_millis(300));
+    // Only what was counted so far comes back.
+    settled();
     drop(gateway);
     gateway = started();
     next(12);
+    settled();
     // Indexed, and never answered.
     elastic.hang(true);
     next(20);
@@ -103,14 +114,12 @@ fn what_a_histogram_counted_is_indexed_once_and_whole_whenever_the_process_is_ki
     gateway = started();
     eventually("both came again", || elastic.conflicts() >= 8);
     eventually("they count as delivered", || {
-        let answer = ask(admin, "GET", "/v1/balance", "");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let sheet = serde_json::from_str::<Value>(body).expect("JSON")["metrics"].clone();
+        let sheet = sheet();
         sheet["delivered"] == 12 && sheet["held"] == 0
     });
     next(40);
     // What was told twice is not sent three times.
-    std::thread::sleep(Duration::from_millis(300));
+    settled();
     drop(gateway);
     gateway = started();
     next(41);
