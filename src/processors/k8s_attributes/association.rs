@@ -359,7 +359,8 @@ fn of_that_time<'s>(
         // A second that both may have been in, since starts and ends are told in whole ones.
         _ if made >= end.lo && made <= end.hi && (is_ahead || successor.pod.created <= made) => None,
         _ if made <= end.hi.min(until) => Some(entry),
-        _ => (made > end.hi && successor.pod.created <= made).then_some(successor),
+        // Nobody else is left, though the clock of its node be behind.
+        _ => (made > end.hi && successor.pod.created <= arrived).then_some(successor),
     }
 }
 
