@@ -241,7 +241,6 @@ pub trait ReceiverPlan: Any {
     }
 }
 
-/// `Any`, so that a running stage knows a plan of its own type again (`Component::reconfigure`).
 /// A written value that does not hold as it is written.
 pub struct CutValue {
     pub place: Place,
@@ -251,6 +250,7 @@ pub struct CutValue {
     pub help: &'static str,
 }
 
+/// `Any`, so that a running stage knows a plan of its own type again (`Component::reconfigure`).
 pub trait ProcessorPlan: Any {
     /// Called once per pipeline that names the processor.
     fn build(&self, cx: StageContext, next: Next) -> Stage;

@@ -1,6 +1,7 @@
 //! Cumulative series in front of Elasticsearch: what a histogram counted since its last point is the same in the next
 //! process, whatever ended this one.
 
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -87,15 +88,13 @@ fn what_a_histogram_counted_is_indexed_once_and_whole_whenever_the_process_is_ki
         documents += 4;
         eventually("the points are there", || elastic.documents() == documents);
     };
-    let sheet = || {
-        let answer = ask(admin, "GET", "/v1/balance", "");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        serde_json::from_str::<Value>(body).expect("JSON")["metrics"].clone()
-    };
-    // Documents are there before their answer is: it has come, and its mark is on disk.
+    // Documents are there before their answer is: it has come, and its mark is on disk, as the next start would find it.
     let settled = || {
-        eventually("every point has its end", || sheet()["held"] == 0);
-        std::thread::sleep(Duration::from_millis(300));
+        eventually("no record of the log is without an end", || {
+            let log = folder.path().join("log");
+            let told = Command::new(env!("CARGO_BIN_EXE_podgate")).args(["wal", "inspect"]).arg(log).output();
+            String::from_utf8_lossy(&told.expect("the binary runs").stdout).contains("unsettled: 0 records")
+        });
     };
     next(3);
     next(7);
@@ -114,7 +113,9 @@ fn what_a_histogram_counted_is_indexed_once_and_whole_whenever_the_process_is_ki
     gateway = started();
     eventually("both came again", || elastic.conflicts() >= 8);
     eventually("they count as delivered", || {
-        let sheet = sheet();
+        let answer = ask(admin, "GET", "/v1/balance", "");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let sheet = serde_json::from_str::<Value>(body).expect("JSON")["metrics"].clone();
         sheet["delivered"] == 12 && sheet["held"] == 0
     });
     next(40);
