@@ -338,8 +338,8 @@ fn of_that_time<'s>(
     seeker: &Seeker<'_>,
     snapshot: &'s Snapshot,
 ) -> Option<&'s Arc<PodEntry>> {
-    let is_alone = snapshot.namesakes(entry).next().is_none();
-    if is_alone && entry.removed_at.is_none() {
+    // When it was made is read only where it may tell two pods apart.
+    if entry.removed_at.is_none() && snapshot.namesakes(entry).next().is_none() {
         return Some(entry);
     }
     let arrived = seeker.origin.arrived_at;
