@@ -1,4 +1,4 @@
-//! A processor under test: from its YAML to a stage between a source and a [`Sink`](crate::testing::sink::Sink).
+//! A processor under test: from its YAML to a stage between a source and a [`Sink`].
 //!
 //! Knows factories, not components.
 
