@@ -68,6 +68,12 @@ service:
 """
 
 
+def whole_lines(path):
+    """The JSON of each line that is written to its end."""
+    text = path.read_text() if path.exists() else ""
+    return map(json.loads, text[: text.rfind("\n") + 1].splitlines())
+
+
 class World:
     """podgate, its next hop and the flags of the API server."""
 
@@ -122,28 +128,28 @@ class World:
 
     def logged(self):
         """The events of the log backend: audit id and stage."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return collections.Counter((event["auditID"], event["stage"]) for event in map(json.loads, lines))
+        return collections.Counter((event["auditID"], event["stage"]) for event in whole_lines(self.log))
 
     def records(self):
         """What came out: resource, scope, attributes by their keys and record."""
-        for line in self.out.read_text().splitlines() if self.out.exists() else []:
-            for group in json.loads(line).get("resourceLogs", []):
+        for line in whole_lines(self.out):
+            for group in line.get("resourceLogs", []):
                 for scope in group["scopeLogs"]:
                     for record in scope["logRecords"]:
                         yield group["resource"], scope["scope"], {pair["key"]: pair["value"] for pair in record["attributes"]}, record
 
-    def delivered(self, by="webhook"):
-        """The events that came by the webhook, or by the log backend's `file`."""
-        found = collections.Counter()
+    def delivered(self):
+        """The events that came by the webhook and those that came by the log backend's file, both of one moment."""
+        found = (collections.Counter(), collections.Counter())
         for _, _, known, _ in self.records():
-            if ("test.from" in known) == (by == "file"):
-                found[tuple(known.get(f"k8s.audit.{key}", {}).get("stringValue") for key in ("id", "stage"))] += 1
+            event = tuple(known.get(f"k8s.audit.{key}", {}).get("stringValue") for key in ("id", "stage"))
+            found["test.from" in known][event] += 1
         return found
 
     def missing(self):
         logged = self.logged()
-        return (logged - self.delivered()) + (logged - self.delivered("file"))
+        webhook, of_file = self.delivered()
+        return (logged - webhook) + (logged - of_file)
 
     def stop(self):
         for process in (self.gateway, self.hop):
@@ -191,30 +197,38 @@ def once(suite, what, delivered):
     suite.check(f"{what}: each of them once", not twice, list(twice.items())[:3])
 
 
+def reached(what, condition, seconds):
+    """Whether it came to be in time; the checks behind it say what is missing."""
+    try:
+        return wait_for(what, condition, seconds, every=0.3)
+    except Gone:
+        return False
+
+
 def compared(suite, plane, world, what):
     """Log backend, output and the API server's own count are the same events."""
-    try:
-        wait_for("all events have come", lambda: not world.missing(), 25, every=0.3)
-    except Gone:  # The checks below say what is missing.
-        pass
-    logged, delivered = world.logged(), world.delivered()
+    # The API server audits requests of its own all the time: what is compared is one moment in which none is on its way.
+    moment = {}
+
+    def is_complete():
+        moment["logged"] = world.logged()
+        moment["webhook"], moment["file"] = world.delivered()
+        return not moment["logged"] - moment["webhook"] and moment["file"].keys() == moment["logged"].keys()
+
+    reached("all events have come", is_complete, 25)
+    logged, delivered, of_file = moment["logged"], moment["webhook"], moment["file"]
     suite.check(f"{what}: all {len(logged)} events of the log backend are in the output", not logged - delivered, list((logged - delivered))[:3])
     once(suite, what, delivered)
-    of_file = world.delivered("file")
     suite.check(f"{what}: file_log brings the same {len(of_file)} events of the log backend", of_file.keys() == logged.keys(), list((logged - of_file))[:3])
     once(suite, f"{what}, by file_log", of_file)
-    # It audits requests of its own all the time: they are equal in a moment in which none is on its way.
     seen = {}
 
     def is_equal():
         seen["counted"] = of_api_server(plane, "apiserver_audit_event_total")
-        seen["arrived"] = len(world.delivered()) - world.before
+        seen["arrived"] = len(world.delivered()[0]) - world.before
         return seen["counted"] == seen["arrived"]
 
-    try:
-        wait_for("the API server's count is what arrived", is_equal, 20, every=0.3)
-    except Gone:
-        pass
+    reached("the API server's count is what arrived", is_equal, 20)
     sentence = f"{what}: apiserver_audit_event_total is {seen['counted']:.0f}, and as many events arrived"
     suite.equal(sentence, seen["arrived"], seen["counted"])
     suite.equal(f"{what}: apiserver_audit_error_total", of_api_server(plane, "apiserver_audit_error_total") or 0, 0)
@@ -222,11 +236,9 @@ def compared(suite, plane, world, what):
 
 def restart_api(suite, plane, world, mode):
     plane.stop_api()
-    try:
-        wait_for("the events of the stop have come", lambda: not world.missing(), 15, every=0.3)
-    except Gone:
+    if not reached("the events of the stop have come", lambda: not world.missing(), 15):
         suite.check(f"before {mode}: the events of the API server's stop are in the output", False, list(world.missing())[:3])
-    world.before = len(world.delivered())
+    world.before = len(world.delivered()[0])
     plane.flags.update(world.flags(mode))
     plane.start_api()
 
@@ -300,7 +312,7 @@ def that_rotates(suite, plane, world, api):
     (world.folder / "policy.yaml").write_text(WHOLE)
     plane.flags.update({"audit-log-maxsize": 1, "audit-log-maxbackup": 2, "audit-log-compress": "true"})
     restart_api(suite, plane, world, "blocking")
-    before = world.delivered()
+    before = world.delivered()[0]
     path = "/api/v1/namespaces/default/configmaps"
     for number in range(150):
         api.create(path, {"metadata": {"name": f"large-{number}"}, "data": {"k": "v" * 40_000}})
@@ -311,12 +323,15 @@ def that_rotates(suite, plane, world, api):
     rotated = sorted(one.name for one in world.log.parent.iterdir())
     suite.check(f"the log backend rotated and packed: {rotated}", any(name.endswith(".gz") for name in rotated) and len(rotated) <= 5, rotated)
     # The webhook may be behind the file, too: it tells what a request did after its answer.
-    wait = lambda: world.delivered() == world.delivered("file")  # noqa: E731
-    try:
-        wait_for("both have the same events", wait, 40, every=0.5)
-    except Gone:
-        pass
-    webhook, of_file = world.delivered(), world.delivered("file")
+    # Both are of one moment: another event may be on its way in the next one.
+    moment = {}
+
+    def is_equal():
+        moment["webhook"], moment["file"] = world.delivered()
+        return moment["webhook"] == moment["file"]
+
+    reached("both have the same events", is_equal, 40)
+    webhook, of_file = moment["webhook"], moment["file"]
     lost, more = list(webhook - of_file), list(of_file - webhook)
     suite.check(f"file_log brings each of {len(webhook) - len(before)} events that the webhook brought, and no other", not lost and not more, (lost[:3], more[:3]))
     once(suite, "by file_log", of_file)
