@@ -92,6 +92,48 @@ async fn every_answer_of_the_pipeline_is_counted_once() {
     assert_eq!(running.counter("otelcol_receiver_requests"), 3);
 }
 
+/// Over a connection that is kept; the head of the answer, whose body is empty.
+async fn post_over(kept: &mut TcpStream) -> String {
+    let body = spans(1);
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: t\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    kept.write_all(&[head.as_bytes(), &body].concat()).await.expect("the connection is open");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        assert!(kept.read_buf(&mut answer).await.expect("it is answered") > 0, "the connection ends before an answer");
+    }
+    String::from_utf8(answer).expect("a head is text")
+}
+
+/// Many clients do not send a request again that broke with its connection.
+#[tokio::test]
+async fn a_connection_over_http1_ends_with_an_answer_and_not_between_two_requests() {
+    const AGED: &str = "endpoint: 127.0.0.1:0\n    keepalive: {server_parameters: {max_connection_age: 300ms}}\n";
+    let running = Running::start(&BOTH.replacen("endpoint: 127.0.0.1:0\n", AGED, 1)).await;
+    let mut kept = TcpStream::connect(running.grpc()).await.unwrap();
+    let first = post_over(&mut kept).await;
+    assert!(first.starts_with("HTTP/1.1 200") && !first.contains("connection: close"), "{first}");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let last = post_over(&mut kept).await;
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "past its age: {last}");
+    assert_eq!(kept.read(&mut [0]).await.unwrap(), 0, "and then it is closed");
+
+    let running = Running::start(BOTH).await;
+    let mut kept = TcpStream::connect(running.http()).await.unwrap();
+    post_over(&mut kept).await;
+    let (answer, took) = tokio::join!(
+        async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            post_over(&mut kept).await
+        },
+        running.drain(Duration::from_secs(20))
+    );
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "as it stops: {answer}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[tokio::test]
 async fn silent_and_half_open_connections_do_not_hold_up_the_drain() {
     let running = Running::start(BOTH).await;

@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+/// A connection of HTTP/1.1 without requests is kept for so long unless told otherwise. SDKs send metrics once a minute
+/// (`OTEL_METRIC_EXPORT_INTERVAL`): a server that closes after a minute too breaks the request that comes at that moment.
+pub const HTTP1_IDLE: Duration = Duration::from_secs(300);
+
 /// Limits of one listener's connections and requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerLimits {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,7 +25,7 @@ use crate::net::server::connection::facts::Connection;
 use crate::net::server::connection::frames::FrameMeter;
 use crate::net::server::connection::watched_io::{Guarded, HttpVersion};
 use crate::net::server::half_closed::PeerStream;
-use crate::net::server::limits::Windows;
+use crate::net::server::limits::{HTTP1_IDLE, Windows};
 use crate::net::server::sniff::{SniffError, SniffedProtocol, sniff};
 use crate::net::server::state::{Server, Stop, stopped};
 use crate::net::server::tls::handshake::{Replayed, SESSION_BYTES, accept, refuse_plain};
@@ -39,8 +40,25 @@ const STOP_UNSENT_GRACE: Duration = Duration::from_millis(500);
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// How often a connection that is to end is looked at.
 const CLOSING_TICK: Duration = Duration::from_millis(50);
+/// How often one of HTTP/1.1 that ends with its next answer is.
+const LAST_ANSWER_TICK: Duration = Duration::from_secs(1);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
+/// What tells a client that its connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// GOAWAY of HTTP/2, at any time.
+    Frame,
+    /// `connection: close` of HTTP/1.1, with an answer.
+    Answer,
+}
+
+/// Until when the open requests of a connection that is to end may go on, and their bodies may come.
+struct LastWait {
+    cut_at: Instant,
+    unsent_until: Instant,
+}
 
 /// One connection being served.
 pub(crate) struct Seat {
@@ -134,14 +152,14 @@ impl Seat {
         let serving = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // The guard times heads; this is the wait for the next request.
-            .header_read_timeout(limits.idle.unwrap_or(Duration::from_secs(60)))
+            .header_read_timeout(limits.idle.unwrap_or(HTTP1_IDLE))
             .keep_alive(limits.keep_alive && is_funded)
             // The guard tells a client that only sends no more from one that has gone.
             .half_close(false)
             .max_buf_size(buffer as usize)
             .serve_connection(io, service_fn(self.call(move || is_funded)));
         let mut serving = std::pin::pin!(serving);
-        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop).await;
+        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop, Farewell::Answer).await;
         if !is_funded {
             self.connection.set_cause(CloseCause::Memory);
         }
@@ -170,7 +188,7 @@ impl Seat {
             .keep_alive_timeout(limits.ping_timeout)
             .serve_connection(io, service_fn(self.call(fund)));
         let mut serving = std::pin::pin!(serving);
-        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop).await;
+        self.attend(serving.as_mut(), |serving| serving.graceful_shutdown(), stop, Farewell::Frame).await;
     }
 
     /// The closure hyper calls for each request. `fund` gets the memory an open request needs, or says that there is none.
@@ -184,35 +202,35 @@ impl Seat {
             let request = request.map(|body| RequestBody::new(body, connection.clone(), server.clone()));
             let responding = if fund() { service.respond(request) } else { service.overloaded(request) };
             Box::pin(async move {
-                let _open = open;
-                Ok(responding.await)
+                let mut answer = responding.await;
+                if open.ends_connection() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                drop(open);
+                Ok(answer)
             })
         }
     }
 
     /// Drives the connection until it ends, asking it to end when it must and cutting it when asking does not help.
-    async fn attend<F: Future>(&self, mut serving: Pin<&mut F>, ask: impl Fn(Pin<&mut F>), mut stop: Stop) {
-        let (cut_at, unsent_until) = loop {
-            let look = Instant::now() + self.next_look();
-            tokio::select! {
-                _ = serving.as_mut() => return,
-                deadline = stopped(&mut stop) => {
-                    self.connection.set_cause(CloseCause::Shutdown);
-                    let now = Instant::now();
-                    break (deadline.min(now + STOP_GRACE), now + STOP_UNSENT_GRACE);
-                }
-                () = self.connection.close_asked.notified() => break self.age_grace(),
-                () = sleep_until(look) => {}
-            }
-            if let Some(cause) = self.overdue() {
-                self.connection.set_cause(cause);
-                break self.age_grace();
-            }
+    async fn attend<F: Future>(
+        &self,
+        mut serving: Pin<&mut F>,
+        ask: impl Fn(Pin<&mut F>),
+        mut stop: Stop,
+        by: Farewell,
+    ) {
+        let Some(LastWait { cut_at, unsent_until }) = self.until_it_must_end(serving.as_mut(), &mut stop, by).await
+        else {
+            return;
         };
         if self.connection.cause() == Some(CloseCause::Evicted) && self.connection.requests() == 0 {
             return;
         }
-        ask(serving.as_mut());
+        match by {
+            Farewell::Frame => ask(serving.as_mut()),
+            Farewell::Answer => self.connection.end_with_answer(),
+        }
         let mut quiet_since = Instant::now();
         while Instant::now() < cut_at {
             tokio::select! {
@@ -225,15 +243,56 @@ impl Seat {
                     return;
                 }
             } else if quiet_since.elapsed() >= QUIET_GRACE {
-                return;
+                break;
+            }
+        }
+        if by == Farewell::Answer && self.connection.open_requests() == 0 {
+            ask(serving.as_mut());
+            let _ = timeout(CLOSING_TICK, serving).await;
+        }
+    }
+
+    /// Drives the connection until it must end; `None` when it has ended.
+    async fn until_it_must_end<F: Future>(
+        &self,
+        mut serving: Pin<&mut F>,
+        stop: &mut Stop,
+        by: Farewell,
+    ) -> Option<LastWait> {
+        // Past its age: when it last had no open request.
+        let mut quiet: Option<Instant> = None;
+        loop {
+            let look = Instant::now() + quiet.map_or_else(|| self.next_look(), |_| LAST_ANSWER_TICK);
+            tokio::select! {
+                _ = serving.as_mut() => return None,
+                deadline = stopped(stop) => {
+                    self.connection.set_cause(CloseCause::Shutdown);
+                    let now = Instant::now();
+                    return Some(LastWait { cut_at: deadline.min(now + STOP_GRACE), unsent_until: now + STOP_UNSENT_GRACE });
+                }
+                () = self.connection.close_asked.notified() => return Some(self.age_grace()),
+                () = sleep_until(look) => {}
+            }
+            let Some(cause) = self.overdue() else { continue };
+            self.connection.set_cause(cause);
+            if by == Farewell::Frame || cause != CloseCause::Age {
+                return Some(self.age_grace());
+            }
+            // It ends with its next answer, or unasked when none comes for as long as an idle connection is kept.
+            self.connection.end_with_answer();
+            let now = Instant::now();
+            let quiet = quiet.get_or_insert(now);
+            if self.connection.open_requests() == 0 {
+                *quiet = now;
+            } else if quiet.elapsed() >= self.server.limits.age_grace {
+                return Some(LastWait { cut_at: now, unsent_until: now });
             }
         }
     }
 
-    /// Until when the open requests of a connection that is asked to end may go on, and their bodies may come.
-    fn age_grace(&self) -> (Instant, Instant) {
+    fn age_grace(&self) -> LastWait {
         let until = Instant::now() + self.server.limits.age_grace;
-        (until, until)
+        LastWait { cut_at: until, unsent_until: until }
     }
 
     /// Why the connection should end now.

@@ -38,6 +38,8 @@ pub struct Connection {
     resets_provoked: AtomicU64,
     /// The client speaks HTTP/1.0, which knows no interim answers.
     is_old: AtomicBool,
+    /// The next answer over HTTP/1.1 tells the client that it is the last one.
+    ends_with_answer: AtomicBool,
     pub(crate) close_asked: Notify,
     // Memory for open requests; locked when the first one opens and the last one ends.
     lease: Mutex<Option<MemoryCharge>>,
@@ -60,6 +62,7 @@ impl Connection {
             streams: AtomicUsize::new(0),
             resets_provoked: AtomicU64::new(0),
             is_old: AtomicBool::new(false),
+            ends_with_answer: AtomicBool::new(false),
             close_asked: Notify::new(),
             lease: Mutex::new(None),
             cause: Mutex::new(None),
@@ -124,6 +127,12 @@ impl Connection {
         drop(ended);
     }
 
+    /// Over HTTP/1.1 nothing but an answer can tell a client that the connection ends: one that is closed between two
+    /// requests may break the next, which is under way.
+    pub(crate) fn end_with_answer(&self) {
+        self.ends_with_answer.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn mark_old(&self) {
         self.is_old.store(true, Ordering::Relaxed);
     }
@@ -181,6 +190,13 @@ impl Connection {
 #[derive(Debug)]
 pub struct OpenRequest {
     connection: Arc<Connection>,
+}
+
+impl OpenRequest {
+    /// Its answer tells the client that the connection ends.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.connection.ends_with_answer.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for OpenRequest {

@@ -21,7 +21,7 @@ use crate::core::node::Node;
 use crate::core::stage::auth::AuthSide;
 use crate::core::stage::factory::CheckContext;
 use crate::net::compression::Encoding;
-use crate::net::server::limits::ServerLimits;
+use crate::net::server::limits::{HTTP1_IDLE, ServerLimits};
 use crate::net::server::listen::Endpoint;
 use crate::receivers::otlp::guard::cors::Cors;
 
@@ -177,7 +177,7 @@ fn check_keepalive(section: Section<'_>, limits: &mut ServerLimits) {
 }
 
 fn check_http(cx: &CheckContext<'_>, section: Section<'_>, protocols: &mut Protocols) -> Option<Door> {
-    let mut limits = ServerLimits { idle: Some(Duration::from_secs(60)), ..ServerLimits::default() };
+    let mut limits = ServerLimits { idle: Some(HTTP1_IDLE), ..ServerLimits::default() };
     let endpoint = check_endpoint(cx, &section, "localhost:4318");
     if let Some(bytes) = section.bytes("max_request_body_size").filter(|bytes| *bytes > 0) {
         protocols.http_bytes_max = bytes;
