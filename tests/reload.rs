@@ -25,6 +25,8 @@ mod sources;
 mod support;
 #[path = "reload/twenty.rs"]
 mod twenty;
+#[path = "reload/waiting.rs"]
+mod waiting;
 
 use std::time::Duration;
 

@@ -134,6 +134,11 @@ impl Hub {
         spec.grace = spec.grace.max(grace);
     }
 
+    /// For how long deleted pods are found.
+    pub fn remembers(&self) -> Duration {
+        self.spec.locked().grace
+    }
+
     fn new(host: &Host, hubs: &AtomicU64, spec: WatchSpec) -> Hub {
         let count = hubs.fetch_add(1, Ordering::Relaxed);
         let name = if count == 0 { "k8s".to_owned() } else { format!("k8s/{}", count + 1) };

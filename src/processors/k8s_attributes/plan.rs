@@ -1,11 +1,11 @@
 //! From a checked configuration to stages: one enricher per processor, one stage per pipeline.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, Nothing};
 use super::config::{self, Config};
@@ -16,6 +16,8 @@ use super::peers::Peers;
 use super::stage::EnrichStage;
 use crate::core::data::payload::Signal;
 use crate::core::error::StartError;
+use crate::core::limits::DRAIN_DEADLINE;
+use crate::core::lock::Locked;
 use crate::core::node::{Node, Place};
 use crate::core::report::stats::{Flow, Metric};
 use crate::core::stage::commands::access::Access;
@@ -35,6 +37,13 @@ use crate::processors::k8s_attributes::report::first_data::FirstResources;
 use crate::processors::k8s_attributes::report::metrics::Counters;
 use crate::processors::k8s_attributes::times::clock_steps::ClockSteps;
 use crate::processors::k8s_attributes::times::moment::WriteMode;
+
+/// Past what a sampler waits a watch that has left the flow stays for so long at most.
+const STAYS_LONGER: Duration = Duration::from_secs(60);
+/// Watches that stay at a time; the next one ends at once.
+const STAYING_MAX: usize = 4;
+/// How often it is looked whether anything waits for such a watch.
+const STAYING_STEP: Duration = Duration::from_millis(50);
 
 pub const FACTORY: ProcessorFactory = ProcessorFactory {
     about: About {
@@ -66,6 +75,11 @@ struct Shared {
     announced: AtomicBool,
     /// Pipelines in which it runs; the last that leaves ends it.
     pipelines: AtomicUsize,
+    /// Of each pipeline in which runs are bound at a decision; whatever waits for its decision holds one.
+    // Locked when a pipeline is built and at the end.
+    binders: Mutex<Vec<Weak<Binder>>>,
+    /// Watches of the process that stay though their processors have left.
+    staying: Arc<AtomicUsize>,
     /// The processor's id.
     name: String,
 }
@@ -85,6 +99,32 @@ impl Shared {
         let stop = self.announcing.stop.subscribe();
         // It ends with the stop; nobody waits for it.
         drop(self.announcing.tasks.spawn(&name, |pulse| announce::run(self.enricher.clone(), stop, pulse)));
+    }
+
+    fn binder(&self) -> Arc<Binder> {
+        let binder = Arc::new(Binder { enricher: self.enricher.clone(), steady: self.steady.clone() });
+        self.binders.locked().push(Arc::downgrade(&binder)); // granted: one for each pipeline
+        binder
+    }
+
+    /// Leaves the watch: at once, or when no trace waits for what it will tell any more. After a reload they wait in a
+    /// sampler that goes on.
+    async fn leave(&self, hub: &Arc<Hub>, deadline: Instant) {
+        let binders = std::mem::take(&mut *self.binders.locked());
+        let waits = binders.iter().any(|binder| binder.strong_count() > 1);
+        let one_more = |staying| (staying < STAYING_MAX).then_some(staying + 1);
+        if !waits || self.staying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return hub.leave(deadline).await;
+        }
+        let (hub, staying) = (hub.clone(), self.staying.clone());
+        let until = Instant::now() + hub.remembers() + STAYS_LONGER;
+        drop(self.announcing.tasks.spawn_idle(&format!("{}/leave", self.name), async move {
+            while binders.iter().any(|binder| binder.strong_count() > 0) && Instant::now() < until {
+                sleep(STAYING_STEP).await;
+            }
+            hub.leave(Instant::now() + DRAIN_DEADLINE).await;
+            staying.fetch_sub(1, Ordering::Relaxed);
+        }));
     }
 }
 
@@ -123,6 +163,8 @@ impl Plan {
                 announcing,
                 announced: AtomicBool::default(),
                 pipelines: AtomicUsize::default(),
+                binders: Mutex::default(),
+                staying: host.shared("kubernetes hubs that stay", Arc::default),
                 name: processor,
             })
         })
@@ -150,14 +192,13 @@ impl ProcessorPlan for Plan {
             hub.remember_for(self.config.remembers_for(cx.longest_wait));
         }
         let late = cx.bound_late && cx.signal == Signal::Traces && !self.config.passthrough;
-        let binder = || Arc::new(Binder { enricher: shared.enricher.clone(), steady: shared.steady.clone() });
         let host = &cx.build.host;
         let stage = EnrichStage {
             enricher: shared.enricher.clone(),
             next,
             flow: Flow::of(&host.stats, &cx.build.id.to_string(), cx.signal),
             mode: if late { WriteMode::PodOnly } else { WriteMode::Full },
-            binder: late.then(binder),
+            binder: late.then(|| shared.binder()),
             hold: shared.hold.clone(),
             steady: shared.steady.clone(),
             first_data: FirstResources::new(cx.pipeline.clone(), cx.exporters.join(",")),
@@ -214,7 +255,7 @@ impl Component for Running {
             self.shared.hold.drain();
             self.shared.announcing.stop.send_replace(true);
             if let Some(hub) = &self.shared.hub {
-                hub.leave(deadline).await;
+                self.shared.leave(hub, deadline).await;
             }
         })
     }
