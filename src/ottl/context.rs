@@ -126,11 +126,6 @@ impl ContextHints {
         fault.map_or(Ok(()), Err)
     }
 
-    /// The lowest context that a path names.
-    pub fn named(&self) -> Option<Context> {
-        self.named
-    }
-
     /// The lowest context that a path names, or where a function or constant is not known there, the lowest that sees
     /// it and knows all of them. Where none does it is the named one, and the check of the texts tells which do not fit.
     pub fn inferred(&self, signal: Signal) -> Option<Context> {

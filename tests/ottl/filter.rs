@@ -165,6 +165,8 @@ async fn every_form_drops_the_spans_it_speaks_of_and_nothing_else() {
         ),
         ("trace_conditions: ['resource.attributes[\"service.name\"] == \"cart\"']", &["db"], 3),
         ("trace_conditions: ['scope.name == \"lib\"']", &[], 4),
+        ("trace_conditions: ['IsRootSpan() and resource.attributes[\"service.name\"] == \"cart\"']", &["db"], 3),
+        ("trace_conditions: ['scope.name == \"lib\" and SPAN_KIND_CLIENT == 3']", &["GET /", "db", "healthz", "db"], 0),
         (
             "trace_conditions: [{context: span, conditions: ['name == \"db\"']}, {conditions: ['spanevent.name == \"drop\"']}]",
             &["GET /+keep", "healthz"],
@@ -276,6 +278,11 @@ async fn metrics_and_their_points_are_counted_as_points() {
             &["disk.io"],
             2,
         ),
+        (
+            "metric_conditions: ['resource.attributes[\"node\"] == \"n1\" and HasAttrOnDatapoint(\"device\", \"lo\")']",
+            &["disk.io"],
+            1,
+        ),
         ("metrics: {exclude: {match_type: strict, metric_names: [net.io]}}", &["disk.io"], 1),
         (
             "metrics: {include: {match_type: regexp, metric_names: ['disk.*'], resource_attributes: [{key: node, value: n1}]}}",
@@ -352,6 +359,8 @@ fn faults_of_the_configuration_are_all_reported_with_their_places() {
         ("traces: {resource: ['span.name == \"x\"']}", "out of sight"),
         ("trace_conditions: ['name == \"x\"']", "no path tells the context"),
         ("trace_conditions: ['span.name == \"x\" and name == \"x\"']", "does not say whose"),
+        ("trace_conditions: ['IsRootSpan()']", "no path tells the context"),
+        ("trace_conditions: ['spanevent.name == \"x\" and IsRootSpan()']", "is asked of a span"),
         ("trace_conditions: ['log.body == \"x\"']", "`log` is not part of traces"),
         ("trace_conditions: ['span.name == \"x\"', {conditions: ['true']}]", "one list"),
         ("trace_conditions: [{context: log, conditions: ['true']}]", "log"),

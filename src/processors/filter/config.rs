@@ -128,7 +128,8 @@ fn group(section: &Section<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass>
     }
 }
 
-/// The lowest context that any of the texts names is that of all.
+/// The one context of all the texts: the lowest that any of them names, or the lowest below it that knows their functions and
+/// constants.
 fn inferred(texts: &StatementTexts<'_>, signal: Signal, mode: ErrorMode) -> Option<Pass> {
     let mut hints = ContextHints::default();
     for text in texts.iter() {
@@ -137,7 +138,7 @@ fn inferred(texts: &StatementTexts<'_>, signal: Signal, mode: ErrorMode) -> Opti
             return None;
         }
     }
-    let Some(context) = hints.named() else {
+    let Some(context) = hints.inferred(signal) else {
         texts.no_context();
         return None;
     };
