@@ -38,7 +38,10 @@ FUNCTIONS = [
     (BOOL, "Bool", [ANY]), (INT, "Int", [ANY]), (DOUBLE, "Double", [ANY]), (TEXT, "String", [ANY]), (INT, "Len", [ANY]),
     (INT, "Index", [ANY, ANY]), (INT, "ParseInt", [TEXT, ["2", "8", "10", "16", "0"]]), (INT, "FNV", [TEXT]),
     (TEXT, "Concat", [['["a", log.attributes["s"]]', '[log.attributes["i"], 1, true]', "[]"], ['"-"', '""']]),
-    (TEXT, "Format", [['"%v"', '"%d"', '"%s|%5.2f"', '"%q"'], ['[log.attributes["i"]]', '[log.attributes["s"], 1.5]', "[]"]]),
+    (TEXT, "Format", [
+        ['"%v"', '"%d"', '"%s|%5.2f"', '"%q"', '"%[2]v %[1]v"', '"%[1]d%d"', '"%[3]v"', '"%*v|"', '"%-*v|"', '"%.*v|"', '"%[1]*[2]v|"', '"%[2]*.[1]*[1]v"', '"%[1"'],
+        ['[log.attributes["i"]]', '[log.attributes["s"], 1.5]', "[]", '[7, log.attributes["s"]]', '[-4, 2.5, 3]', '[2, 3, log.attributes["s"]]'],
+    ]),
     (TEXT, "ConvertCase", [TEXT, ['"lower"', '"upper"', '"snake"', '"camel"']]), (TEXT, "ToLowerCase", [TEXT]), (TEXT, "ToUpperCase", [TEXT]),
     (TEXT, "ToCamelCase", [TEXT]), (TEXT, "ToSnakeCase", [TEXT]), (TEXT, "Trim", [TEXT]), (TEXT, "Trim", [TEXT, ['"a"', '" "']]),
     (TEXT, "TrimPrefix", [TEXT, TEXT]), (TEXT, "TrimSuffix", [TEXT, TEXT]), (TEXT, "Substring", [TEXT, INT, INT]), (LIST, "Split", [TEXT, ['","', '" "', '"a"']]),
