@@ -121,11 +121,11 @@ impl Gateway {
         self.host.status.set(SERVICE, State::Stopped, "draining");
         let deadline = Instant::now() + within;
         self.host.logs.all().iter().for_each(|(_, log)| log.stop());
-        drain(&self.wired.receivers, deadline).await;
+        drain_at_once(&self.wired.receivers, deadline).await;
         drain(&self.wired.processors, deadline).await;
         // What a reload took out of the flow delivers into exporters too.
         self.retiring.end(deadline).await;
-        drain(&self.wired.exporters, deadline).await;
+        drain_at_once(&self.wired.exporters, deadline).await;
         self.host.last.drain(deadline).await;
         self.limits.drain(deadline).await;
         for (path, reader) in self.readers.iter().rev() {
@@ -155,6 +155,15 @@ async fn start(units: &[Unit]) -> Result<(), StartError> {
         unit.component.start().await?;
     }
     Ok(())
+}
+
+/// What stands at an end of the pipelines waits for nobody of its kind: next hops that are away are given up together.
+async fn drain_at_once(units: &[Unit], deadline: Instant) {
+    futures_util::future::join_all(units.iter().map(|unit| {
+        tracing::debug!(component = %unit.path, "draining");
+        unit.component.drain(deadline)
+    }))
+    .await;
 }
 
 /// Processors were built last stage first, so the reverse is the direction of the data.

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use support::{
     Sink, attribute, attribute_of, drain, eventually, free_port, get, post, post_spans, request, sheet, span, start,
 };
+use tokio::time::Instant;
 
 const OK: i32 = 1;
 const ERROR: i32 = 2;
@@ -108,6 +111,32 @@ async fn a_dead_next_hop_is_the_senders_answer_and_nothing_is_lost_silently() {
     assert_eq!(status, 503, "retryable: the sender keeps the span");
     let sheet = &drain(gateway).await["traces"];
     assert_eq!((sheet.received, sheet.refused), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_hops_that_are_away_are_given_up_together_as_a_process_stops() {
+    let (http, dead) = (free_port(), free_port());
+    let names: Vec<String> = (0..8).map(|number| format!("otlp_grpc/{number}")).collect();
+    let exporters: String = names
+        .iter()
+        .map(|name| format!("  {name}: {{endpoint: '127.0.0.1:{dead}', tls: {{insecure: true}}}}\n"))
+        .collect();
+    let gateway = start(&format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+exporters:
+{exporters}service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{traces: {{receivers: [otlp], exporters: [{}]}}}}
+",
+        names.join(", ")
+    ))
+    .await;
+    assert_eq!(post_spans(http, &request(vec![], vec![span(1, 1, OK)])).await, 200);
+    let began = Instant::now();
+    let sheet = &gateway.drain(Duration::from_secs(20)).await["traces"];
+    let took = began.elapsed();
+    assert_eq!((sheet.dropped["shutdown"], sheet.held), (8, 0), "{sheet:?}");
+    assert!(took < Duration::from_secs(12), "one after the other they take three seconds each: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
