@@ -1,5 +1,6 @@
-//! Mapping mode `bodymap`: the body of a log record, a map, is the document, word for word. Where it lacks a time, the
-//! record's is added, because a data stream takes no document without.
+//! Mapping mode `bodymap`: the body of a log record, a map, is the document, its values in the forms of `json::value` (an
+//! array of mixed kinds is one of texts there). Where it lacks a time, the record's is added, because a data stream takes
+//! no document without.
 
 use crate::exporters::elasticsearch::mapping::bulk::DocumentHead;
 use crate::exporters::elasticsearch::mapping::fault::MappingFault;

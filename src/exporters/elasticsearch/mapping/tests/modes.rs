@@ -62,7 +62,7 @@ fn a_log_record_in_mode_none_has_its_flags_its_severity_and_its_body() {
 }
 
 #[test]
-fn mode_bodymap_writes_the_body_word_for_word_and_takes_nothing_but_maps() {
+fn mode_bodymap_writes_the_body_as_the_document_and_takes_nothing_but_maps() {
     let records = r#"{"timeUnixNano":"1705314600000000000","body":{"kvlistValue":{"values":[
         {"key":"message","value":{"stringValue":"m"}},{"key":"@timestamp","value":{"stringValue":"then"}},
         {"key":"log.level","value":{"stringValue":"error"}}]}}},
