@@ -76,6 +76,53 @@ async fn without_memory_for_a_connection_http1_is_told_to_come_back_and_grpc_is_
     assert_eq!(early.grpc(TRACES, &[], &one).await.unwrap().grpc_status(), Some(0));
 }
 
+/// A pod that holds all the memory connections may have, with connections that it does not use, keeps nobody out; and
+/// who has few connections keeps them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unused_connections_of_whoever_has_most_make_room_for_another_one() {
+    let running = Running::with(BOTH, Budget::new(16 << 20, 16 << 20), &Signal::ALL).await;
+    let answered = async |kept: &mut TcpStream| {
+        kept.write_all(&request("1.1")).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            if kept.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                return 0;
+            }
+        }
+        parse_http1(&answer).status
+    };
+    let mut few = from([127, 0, 2, 1], running.http()).await;
+    assert_eq!(answered(&mut few).await, 200);
+    let mut hoard = Vec::new();
+    for _ in 0..200 {
+        let mut one = from([127, 0, 1, 1], running.http()).await;
+        if answered(&mut one).await != 200 {
+            break;
+        }
+        hoard.push(one);
+    }
+    assert!((50..200).contains(&hoard.len()), "{} connections hold all memory that they may", hoard.len());
+    for number in 2..20 {
+        let mut newcomer = from([127, 0, 3, number], running.http()).await;
+        assert_eq!(answered(&mut newcomer).await, 200, "newcomer {number}");
+        let mut newcomer = H2::over(from([127, 0, 4, number], running.grpc()).await).await;
+        // The first call may be told to come again.
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let reply = newcomer.grpc(TRACES, &[], &framed(0, &spans(1))).await.expect("it is answered");
+            statuses.push(reply.grpc_status());
+            if reply.grpc_status() == Some(0) {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(statuses.last(), Some(&Some(0)), "newcomer {number} over gRPC: {statuses:?}");
+    }
+    assert_eq!(answered(&mut few).await, 200, "who has one connection keeps it");
+    let evicted = running.counter_with("podgate_receiver_connections_closed", "evicted");
+    assert!(evicted > 0 && evicted < 80, "{evicted}");
+}
+
 fn request(version: &str) -> Vec<u8> {
     let body = spans(1);
     let head = format!(

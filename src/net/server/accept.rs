@@ -38,8 +38,14 @@ pub struct Serving {
 }
 
 impl Serving {
+    pub fn new(server: Server, service: Arc<dyn Service>) -> Serving {
+        server.gates.add(&server.gate);
+        Serving { server: Arc::new(server), service }
+    }
+
+    /// The same, for another to be put in its place.
     pub fn by(server: Server, service: Arc<dyn Service>) -> Arc<ArcSwap<Serving>> {
-        Arc::new(ArcSwap::from_pointee(Serving { server: Arc::new(server), service }))
+        Arc::new(ArcSwap::from_pointee(Serving::new(server, service)))
     }
 }
 

@@ -126,6 +126,10 @@ impl Windows {
     /// A connection's task lets others run after TURN_BYTES: what h2 holds of them is taken before it reads on.
     pub const TURN_BYTES: usize = 128 << 10;
 
+    /// What a connection gets where memory is short.
+    pub const LEAST: Windows =
+        Windows { connection: Windows::SMALLEST as u32, stream: Windows::SMALLEST as u32, frame: Windows::SMALL_FRAME };
+
     /// A fair part of what connections may take, and no more than what is left of it; large frames where they are at
     /// most an eighth of the window.
     pub fn of(fair: u64, left: u64) -> Windows {

@@ -43,6 +43,12 @@ const CLOSING_TICK: Duration = Duration::from_millis(50);
 /// How often one of HTTP/1.1 that ends with its next answer is.
 const LAST_ANSWER_TICK: Duration = Duration::from_secs(1);
 
+/// Longest wait for the memory of connections that make room, how often it is looked for, and after how many looks in vain
+/// another one makes room.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+const ROOM_STEP: Duration = Duration::from_millis(10);
+const ROOM_STEPS: usize = 5;
+
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
 /// What tells a client that its connection ends.
@@ -135,12 +141,36 @@ impl Seat {
         }
     }
 
+    /// What a connection costs. Where connections hold all the memory that they may, unused ones make room for so many bytes.
+    async fn funded<T>(&self, bytes: u64, take: impl Fn() -> Option<T>) -> Option<T> {
+        let Server { charges, budget, gates, .. } = &*self.server;
+        if let Some(taken) = take() {
+            return Some(taken);
+        }
+        let _turn = charges.newcomer()?;
+        let until = Instant::now() + ROOM_WAIT;
+        let mut enough = 0;
+        while charges.is_full(budget, bytes) && Instant::now() < until {
+            // One after the other, so that no more are asked than it takes.
+            if enough == 0 {
+                if !gates.make_room(&self.connection) {
+                    return None;
+                }
+                enough = ROOM_STEPS;
+            }
+            enough -= 1;
+            sleep(ROOM_STEP).await;
+        }
+        take()
+    }
+
     fn guarded<S>(&self, stream: S, replay: Bytes, speech: HttpVersion) -> TokioIo<Guarded<S>> {
         TokioIo::new(Guarded::new(stream, replay, speech, self.connection.clone(), &self.server.limits))
     }
 
     async fn http1<S: PeerStream + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
-        let charge = self.server.charges.take(&self.server.budget, self.server.limits.http1_buffer_bytes);
+        let bytes = self.server.limits.http1_buffer_bytes;
+        let charge = self.funded(bytes, || self.server.charges.take(&self.server.budget, bytes)).await;
         let spare = if charge.is_none() { self.server.charges.spare() } else { None };
         if charge.is_none() && spare.is_none() {
             return self.connection.set_cause(CloseCause::Memory);
@@ -167,11 +197,25 @@ impl Seat {
 
     async fn http2<S: PeerStream + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
         let windows = self.server.charges.windows(&self.server.budget, self.server.gate.open());
-        let Some(account) = self.server.charges.open(&self.server.budget, windows) else {
+        let open = |windows| self.server.charges.open(&self.server.budget, windows);
+        let least = || open(Windows::LEAST).map(|account| (account, Windows::LEAST));
+        let opened = match open(windows) {
+            Some(account) => Some((account, windows)),
+            None => self.funded(Windows::LEAST.idle() + Windows::LEAST.lease(), least).await,
+        };
+        let Some((account, windows)) = opened else {
             return self.connection.set_cause(CloseCause::Memory);
         };
         let (account, connection) = (Arc::new(account), self.connection.clone());
-        let fund = move || connection.lease(|| account.lease());
+        let server = self.server.clone();
+        let fund = move || {
+            let is_funded = connection.lease(|| account.lease());
+            // The client comes again; who does not use what is missing goes until then.
+            if !is_funded && server.charges.is_full(&server.budget, windows.lease()) {
+                server.gates.make_room_for_call(&connection);
+            }
+            is_funded
+        };
         let limits = &self.server.limits;
         let meter = FrameMeter::new(limits.control_frames_per_second);
         let meter = if self.connection.peer.is_none() { meter.local() } else { meter };
@@ -224,12 +268,13 @@ impl Seat {
         else {
             return;
         };
-        if self.connection.cause() == Some(CloseCause::Evicted) && self.connection.requests() == 0 {
+        let makes_room = self.connection.cause() == Some(CloseCause::Evicted);
+        if makes_room && self.connection.requests() == 0 {
             return;
         }
         match by {
-            Farewell::Frame => ask(serving.as_mut()),
-            Farewell::Answer => self.connection.end_with_answer(),
+            Farewell::Answer if !makes_room => self.connection.end_with_answer(),
+            _ => ask(serving.as_mut()),
         }
         let mut quiet_since = Instant::now();
         while Instant::now() < cut_at {

@@ -10,6 +10,7 @@ use crate::core::report::stats::Stats;
 use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
 use crate::net::server::admission::connection_memory::Charges;
 use crate::net::server::admission::fair_share::Shares;
+use crate::net::server::admission::gates::Gates;
 use crate::net::server::admission::report::ConnectionMetrics;
 use crate::net::server::background::Leftovers;
 use crate::net::server::limits::ServerLimits;
@@ -24,6 +25,8 @@ pub struct Server {
     pub limits: ServerLimits,
     pub budget: Arc<Budget>,
     pub gate: Arc<ConnectionLimit>,
+    /// Those whose connections share `charges`, this one among them.
+    pub gates: Arc<Gates>,
     pub tally: ConnectionMetrics,
     pub leftovers: Arc<Leftovers>,
     pub shares: Arc<Shares>,
@@ -50,6 +53,7 @@ impl Server {
             limits,
             budget,
             gate: ConnectionLimit::new(caps),
+            gates: Arc::default(),
             tally: ConnectionMetrics::new(stats, name),
             leftovers: Leftovers::new(),
             shares: Arc::default(),

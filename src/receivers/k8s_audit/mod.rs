@@ -159,6 +159,7 @@ impl AuditReceiver {
         };
         let server = Server {
             gate: ConnectionLimit::new(caps),
+            gates: Arc::default(),
             home: Home::default(),
             tally: ConnectionMetrics::new(&host.stats, &self.cx.id.to_string()),
             budget: host.budget.clone(),

@@ -47,6 +47,7 @@ use crate::net::server::accept::{Server, Service, Serving, run};
 use crate::net::server::admission::connection_limit::{Caps, ConnectionLimit};
 use crate::net::server::admission::connection_memory::Charges;
 use crate::net::server::admission::fair_share::Shares;
+use crate::net::server::admission::gates::Gates;
 use crate::net::server::admission::report::{ConnectionMetrics, Throttle};
 use crate::net::server::background::Leftovers;
 use crate::net::server::limits::ServerLimits;
@@ -164,7 +165,7 @@ impl OtlpReceiver {
         // Doors of a predecessor that are closed now.
         addresses.forget(&self.cx.path);
         let (shares, charges, opened) = (Arc::new(Shares::default()), Arc::new(Charges::default()), Instant::now());
-        let (mut doors, mut serving) = (Vec::new(), Vec::new());
+        let (mut doors, mut serving, gates) = (Vec::new(), Vec::new(), Arc::new(Gates::default()));
         for Bound { door, listener, tls } in bound {
             let address = listener.local_addr();
             if let Some(address) = address {
@@ -179,6 +180,7 @@ impl OtlpReceiver {
             }
             let server = Server {
                 gate: gate_of(&door.limits),
+                gates: gates.clone(),
                 home: Home::default(),
                 tally: ConnectionMetrics::new(&host.stats, &id),
                 budget: host.budget.clone(),
@@ -229,6 +231,7 @@ impl OtlpReceiver {
             }
             let server = Server {
                 gate,
+                gates: server.gates.clone(),
                 limits,
                 home: Home::default(),
                 tally: ConnectionMetrics::new(&self.cx.host.stats, &self.cx.id.to_string()),
@@ -240,7 +243,7 @@ impl OtlpReceiver {
                 tls: server.tls.clone(),
             };
             let service = self.guarded(&service, door.auth.as_deref(), &config.protocols);
-            serving.store(Arc::new(Serving { server: Arc::new(server), service }));
+            serving.store(Arc::new(Serving::new(server, service)));
         }
     }
 }

@@ -1,15 +1,21 @@
 //! Who may connect: open connections counted in total and by address, and who makes room when there is none.
 //!
 //! Counting under one short lock, taken twice per connection and never across an await. A full gate gives the place of
-//! the oldest connection without an open request to a new one, so that connections nobody uses keep nobody out.
+//! the oldest connection without an open request to a new one, so that connections nobody uses keep nobody out; where it
+//! is memory that they hold, whoever has most of them gives.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::core::lock::Locked;
 use crate::net::server::connection::cause::CloseCause;
 use crate::net::server::connection::facts::Connection;
+
+/// A connection without requests for so long makes room for another one; SDKs send spans and logs more often.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// Why a connection was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +80,11 @@ impl Counts {
         true
     }
 
+    /// Open connections of the address; none of unix sockets.
+    fn places(&self, address: Option<IpAddr>) -> usize {
+        address.and_then(|address| self.by_address.get(&address)).copied().unwrap_or_default()
+    }
+
     fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.open.remove(&number)?;
         self.of_node -= usize::from(entry.of_node);
@@ -116,6 +127,34 @@ impl ConnectionLimit {
     /// True when the next connection of a pod must be given the place of another one.
     pub fn is_crowded(&self) -> bool {
         self.lock().is_full(&self.caps, false)
+    }
+
+    /// Of the connections that nothing is open on, the oldest of the address that has most of them: one without requests for
+    /// a while, or a used one of an address with more than twice as many as `places`. How many that address has, and its
+    /// number.
+    pub fn unused(&self, places: usize) -> Option<(usize, Reverse<u64>)> {
+        let counts = self.lock();
+        let quiet = counts
+            .open
+            .iter()
+            .filter(|(_, Entry { connection, .. })| connection.open_requests() + connection.open_streams() == 0);
+        let ranked = quiet.filter_map(|(number, entry)| {
+            let (of_address, connection) = (counts.places(entry.address), &entry.connection);
+            let may_go = connection.idle() >= UNUSED || connection.requests() > 0 && of_address > 2 * places;
+            may_go.then_some((of_address, Reverse(*number)))
+        });
+        ranked.max()
+    }
+
+    /// Open connections of this one's address, itself among them.
+    pub fn places(&self, connection: &Connection) -> usize {
+        self.lock().places(connection.peer.map(|peer| peer.ip().to_canonical()))
+    }
+
+    /// Asks the connection to end, so that its memory is there for another; false when it has gone.
+    pub fn end(&self, number: u64) -> bool {
+        let entry = self.lock().remove(number);
+        entry.inspect(|entry| entry.connection.ask_close(CloseCause::Evicted)).is_some()
     }
 
     /// A place for one connection. `of_node`: it comes from the node's own address.
@@ -218,5 +257,29 @@ mod tests {
         places.extend(pods.iter().map(|_| gate.enter(&from("10.0.0.77"), false).unwrap()));
         assert_eq!((gate.open(), probe.cause()), (4, None), "nobody takes the probe's place");
         assert_eq!(gate.lock().by_address[&"10.0.0.77".parse().unwrap()], 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_unused_connection_of_whoever_has_most_makes_room_and_no_other() {
+        let caps = Caps { all: 100, per_address: 50, kept: 0, renews: false };
+        let gate = ConnectionLimit::new(caps);
+        let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.3", "10.0.0.3"];
+        let open: Vec<_> = addresses.into_iter().map(from).collect();
+        let _places: Vec<_> = open.iter().map(|connection| gate.enter(connection, false).unwrap()).collect();
+        assert_eq!(gate.unused(1), None, "nothing was asked over any of them yet, and they are new");
+        open.iter().for_each(|connection| drop(connection.request()));
+        assert_eq!(gate.unused(2), None, "three are not more than twice two, and all were just used");
+        assert_eq!(gate.unused(1), Some((3, Reverse(open[3].number))));
+        let busy = open[3].request();
+        assert_eq!(gate.unused(1), Some((3, Reverse(open[4].number))), "one with an open request stays");
+        drop(busy);
+        tokio::time::advance(UNUSED).await;
+        let silent = [from("10.0.0.4"), from("10.0.0.5")];
+        let _others = silent.each_ref().map(|connection| gate.enter(connection, false).unwrap());
+        tokio::time::advance(UNUSED / 2).await;
+        drop(open[3].request());
+        assert_eq!(gate.unused(9), Some((3, Reverse(open[4].number))), "after a while it is unused, whoever has more");
+        assert!(gate.end(open[4].number) && !gate.end(open[4].number));
+        assert_eq!((open[4].cause(), gate.places(&open[5])), (Some(CloseCause::Evicted), 2));
     }
 }

@@ -14,6 +14,8 @@ use crate::net::server::limits::Windows;
 const SHARE: u64 = 8;
 /// All connections together never take more than this part: the rest is for what they send.
 const CAP: u64 = 2;
+/// Connections that wait at a time for the memory of one that makes room.
+const NEWCOMERS_MAX: u64 = 16;
 /// Connections without memory of their own that may be told so at the same time, each with the smallest buffers there are.
 const SPARE_MAX: u64 = 256;
 
@@ -24,6 +26,7 @@ pub struct Charges {
     /// Windows and frames of all open connections, leased or not.
     promised: AtomicU64,
     spare: AtomicU64,
+    newcomers: AtomicU64,
 }
 
 impl Charges {
@@ -41,10 +44,26 @@ impl Charges {
     /// Takes a connection's memory out of the budget; `None`: there is no room for it.
     pub fn take(self: &Arc<Charges>, budget: &Arc<Budget>, bytes: u64) -> Option<MemoryCharge> {
         let ticket = budget.take(bytes).ok()?;
-        let cap = budget.soft() / CAP;
+        let cap = Charges::cap(budget);
         let fits = |held: u64| held.checked_add(bytes).filter(|held| *held <= cap);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(MemoryCharge { charges: self.clone(), bytes, _ticket: ticket })
+    }
+
+    fn cap(budget: &Budget) -> u64 {
+        budget.soft() / CAP
+    }
+
+    /// Connections hold all that they may, so that there is no room for these bytes, however little else is held.
+    pub fn is_full(&self, budget: &Budget, bytes: u64) -> bool {
+        self.held().saturating_add(bytes) > Charges::cap(budget)
+    }
+
+    /// A turn to wait for the memory of other connections.
+    pub fn newcomer(self: &Arc<Charges>) -> Option<Newcomer> {
+        let one_more = |waiting: u64| Some(waiting + 1).filter(|waiting| *waiting <= NEWCOMERS_MAX);
+        self.newcomers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Newcomer { charges: self.clone() })
     }
 
     /// Memory of an HTTP/2 connection: what it costs idle is taken, its window is leased when it is used.
@@ -94,6 +113,18 @@ pub struct MemoryCharge {
 impl Drop for MemoryCharge {
     fn drop(&mut self) {
         self.charges.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A turn of [`Charges::newcomer`].
+#[derive(Debug)]
+pub struct Newcomer {
+    charges: Arc<Charges>,
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        self.charges.newcomers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

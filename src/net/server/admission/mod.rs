@@ -3,4 +3,5 @@
 pub mod connection_limit;
 pub mod connection_memory;
 pub mod fair_share;
+pub mod gates;
 pub mod report;
