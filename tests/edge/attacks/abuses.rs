@@ -142,7 +142,7 @@ fn floods() -> Vec<Abuse> {
             "connection hoarding",
             hoard,
             Refused("connections_per_address_max"),
-            "podgate.max_connections_per_address, 256; podgate.max_connections, 2048"
+            "podgate.max_connections_per_address, 256; podgate.max_connections, 2048; where their memory is full, unused ones of whoever has most end for others"
         ),
     ]
 }
