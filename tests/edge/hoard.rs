@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use podgate::core::data::budget::Budget;
 use podgate::core::data::payload::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::harness::{Answer, BOTH, H2, Running, TRACES, framed, http1, parse_http1, spans};
+use super::tls;
 
 /// What payloads have in a pod of 256 MiB with `limit_percentage: 75` and `spike_limit_percentage: 15`.
 fn shipped() -> Arc<Budget> {
@@ -76,21 +77,46 @@ async fn without_memory_for_a_connection_http1_is_told_to_come_back_and_grpc_is_
     assert_eq!(early.grpc(TRACES, &[], &one).await.unwrap().grpc_status(), Some(0));
 }
 
+/// The status of a request over a connection that is kept; 0 where it ends.
+async fn answered(kept: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> u16 {
+    let mut answer = Vec::new();
+    if kept.write_all(&request("1.1")).await.is_err() {
+        return 0;
+    }
+    while !answer.ends_with(b"\r\n\r\n") {
+        if kept.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+            return 0;
+        }
+    }
+    parse_http1(&answer).status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unused_connections_make_room_for_a_handshake_too() {
+    let config = tls::secured(&tls::pair());
+    let running = Running::with(&config, Budget::new(16 << 20, 16 << 20), &Signal::ALL).await;
+    let mut hoard = Vec::new();
+    loop {
+        let stream = from([127, 0, 1, 1], running.http()).await;
+        let Ok(mut one) = tls::ANY.over(stream).await else { break };
+        if answered(&mut one).await != 200 {
+            break;
+        }
+        hoard.push(one);
+        assert!(hoard.len() < 200, "memory does not end");
+    }
+    for number in 2..6 {
+        let newcomer = from([127, 0, 3, number], running.http()).await;
+        let mut newcomer = tls::ANY.over(newcomer).await.expect("a handshake");
+        assert_eq!(answered(&mut newcomer).await, 200, "newcomer {number}");
+    }
+}
+
 /// A pod that holds all the memory connections may have, with connections that it does not use, keeps nobody out; and
 /// who has few connections keeps them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unused_connections_of_whoever_has_most_make_room_for_another_one() {
     let running = Running::with(BOTH, Budget::new(16 << 20, 16 << 20), &Signal::ALL).await;
-    let answered = async |kept: &mut TcpStream| {
-        kept.write_all(&request("1.1")).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            if kept.read_buf(&mut answer).await.unwrap_or(0) == 0 {
-                return 0;
-            }
-        }
-        parse_http1(&answer).status
-    };
     let mut few = from([127, 0, 2, 1], running.http()).await;
     assert_eq!(answered(&mut few).await, 200);
     let mut hoard = Vec::new();

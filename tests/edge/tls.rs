@@ -23,7 +23,7 @@ pub fn file(name: &str) -> PathBuf {
 }
 
 /// Both ports with one `tls` block.
-fn secured(tls: &str) -> String {
+pub fn secured(tls: &str) -> String {
     let door = format!("{{endpoint: '127.0.0.1:0', tls: {{{tls}}}}}");
     format!("protocols: {{grpc: {door}, http: {door}}}")
 }
@@ -46,6 +46,10 @@ pub const ANY: Client =
 
 impl Client {
     pub async fn connect(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+        self.over(TcpStream::connect(to).await?).await
+    }
+
+    pub async fn over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         for authority in self.authority.split(' ') {
             roots.add(CertificateDer::from_pem_file(file(authority)).unwrap()).unwrap();
@@ -61,7 +65,6 @@ impl Client {
             }
         };
         config.alpn_protocols = vec![self.protocol.to_vec()];
-        let stream = TcpStream::connect(to).await?;
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 

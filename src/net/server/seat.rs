@@ -110,7 +110,8 @@ impl Seat {
 
     /// Shakes hands, and serves what is inside.
     async fn secured<S: PeerStream + Send + 'static>(self, tls: &TlsFiles, stream: Replayed<S>, mut stop: Stop) {
-        let Some(_session) = self.server.charges.take(&self.server.budget, SESSION_BYTES) else {
+        let session = || self.server.charges.take(&self.server.budget, SESSION_BYTES);
+        let Some(_session) = self.funded(SESSION_BYTES, session).await else {
             return self.connection.set_cause(CloseCause::Memory);
         };
         let accepted = tokio::select! {
