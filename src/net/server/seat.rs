@@ -145,17 +145,14 @@ impl Seat {
     /// What a connection costs. Where connections hold all the memory that they may, unused ones make room for so many bytes.
     async fn funded<T>(&self, bytes: u64, take: impl Fn() -> Option<T>) -> Option<T> {
         let Server { charges, budget, gates, .. } = &*self.server;
-        if let Some(taken) = take() {
-            return Some(taken);
-        }
-        let _turn = charges.newcomer()?;
+        let turn = if charges.is_full(budget, bytes) { charges.newcomer() } else { None };
         let until = Instant::now() + ROOM_WAIT;
         let mut enough = 0;
-        while charges.is_full(budget, bytes) && Instant::now() < until {
+        while turn.is_some() && charges.is_full(budget, bytes) && Instant::now() < until {
             // One after the other, so that no more are asked than it takes.
             if enough == 0 {
                 if !gates.make_room(&self.connection) {
-                    return None;
+                    break;
                 }
                 enough = ROOM_STEPS;
             }
@@ -198,13 +195,12 @@ impl Seat {
 
     async fn http2<S: PeerStream + Send + 'static>(self, stream: S, replay: Bytes, stop: Stop) {
         let windows = self.server.charges.windows(&self.server.budget, self.server.gate.open());
-        let open = |windows| self.server.charges.open(&self.server.budget, windows);
-        let least = || open(Windows::LEAST).map(|account| (account, Windows::LEAST));
-        let opened = match open(windows) {
-            Some(account) => Some((account, windows)),
-            None => self.funded(Windows::LEAST.idle() + Windows::LEAST.lease(), least).await,
-        };
-        let Some((account, windows)) = opened else {
+        // Where memory is short a connection gets the least, so that its calls find the memory that they need.
+        let whole = |windows: Windows| windows.idle() + windows.lease();
+        let is_short = self.server.charges.is_full(&self.server.budget, whole(windows));
+        let windows = if is_short { Windows::LEAST } else { windows };
+        let open = || self.server.charges.open(&self.server.budget, windows);
+        let Some(account) = self.funded(whole(windows), open).await else {
             return self.connection.set_cause(CloseCause::Memory);
         };
         let (account, connection) = (Arc::new(account), self.connection.clone());
