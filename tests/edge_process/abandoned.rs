@@ -127,10 +127,14 @@ async fn come_and_go(process: &Process, hop: &Hop) {
         }
         // The next hop was asked for each of them, so none was refused its place.
         until("asked", Duration::from_secs(10), || hop.attempts() >= before + CLIENTS).await;
-        assert_eq!(process.connections(process.http.port()), CLIENTS as usize, "round {round}");
+        // Some were asked for twice before the last one was accepted.
+        let all_in = || process.connections(process.http.port()) == CLIENTS as usize;
+        until(&format!("all have a place, round {round}"), Duration::from_secs(10), all_in).await;
         drop(clients);
         let places = || process.connections(process.http.port()) == 0;
         until("file descriptors are free", TIMEOUT / 2, places).await;
+        // A place is given back right behind its socket; on a busy machine a new client may come between the two.
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
